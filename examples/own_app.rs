@@ -1,0 +1,38 @@
+//! The receiver mounted into an actix `App` that has pages of its own.
+//!
+//! ```sh
+//! cargo run --example own_app
+//! curl http://127.0.0.1:8080/
+//! cargo run -- send http://127.0.0.1:8080/hooks/webhook
+//! ```
+
+use actix_web::{App, HttpServer, web};
+use offhook::signature::Secret;
+use offhook::{LogHandler, Offhook, Source};
+
+#[actix_web::main]
+async fn main() -> std::io::Result<()> {
+    offhook::logging::init();
+    let secret = Secret::new("your-secret-key").expect("it is not empty");
+    let receiver = Offhook::builder()
+        .source(Source::new("codeskytz").secret(secret))
+        .handler("log", LogHandler::new()?)
+        .receiver()
+        .map_err(std::io::Error::other)?;
+
+    let server = HttpServer::new(move || {
+        App::new()
+            .route("/", web::get().to(|| async { "my own page\n" }))
+            .service(web::scope("/hooks").configure(receiver.configure()))
+    })
+    .bind(
+        std::env::args()
+            .nth(1)
+            .as_deref()
+            .unwrap_or("127.0.0.1:8080"),
+    )?;
+    for address in server.addrs() {
+        log::info!("my page on http://{address}/, webhooks on http://{address}/hooks/webhook");
+    }
+    server.run().await
+}

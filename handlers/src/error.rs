@@ -1,0 +1,94 @@
+//! [`HandlerError`]: what a handler answers when it could not do its work.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+/// Why a handler did not do its work, and what should happen next.
+///
+/// Any error turns into "try again" with `?`. To say something else, build one with
+/// [`HandlerError::retry_after`] or [`HandlerError::reject`].
+///
+/// ```
+/// use offhook_handlers::HandlerError;
+///
+/// fn amount(text: &str) -> Result<u64, HandlerError> {
+///     Ok(text.parse::<u64>()?)
+/// }
+///
+/// assert!(!amount("many").unwrap_err().is_reject());
+/// assert!(HandlerError::reject("no such customer").is_reject());
+/// ```
+///
+/// Like `anyhow::Error` it does not implement [`Error`] itself; that is what makes `?` work on
+/// every other error.
+#[derive(Debug)]
+pub struct HandlerError {
+    what_next: WhatNext,
+    cause: Box<dyn Error + Send + Sync>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WhatNext {
+    Retry,
+    RetryAfter(Duration),
+    Reject,
+}
+
+impl HandlerError {
+    /// Try again, after the pause that the settings say.
+    pub fn retry(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            what_next: WhatNext::Retry,
+            cause: cause.into(),
+        }
+    }
+
+    /// Try again, but not before `pause` is over.
+    pub fn retry_after(pause: Duration) -> Self {
+        Self {
+            what_next: WhatNext::RetryAfter(pause),
+            cause: "the handler asked to be called later".into(),
+        }
+    }
+
+    /// Do not try again: the event goes to the dead letters, with this reason.
+    pub fn reject(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            what_next: WhatNext::Reject,
+            cause: reason.into(),
+        }
+    }
+
+    /// Whether the event is not to be tried again.
+    pub fn is_reject(&self) -> bool {
+        self.what_next == WhatNext::Reject
+    }
+
+    /// The pause the handler asked for.
+    pub fn pause(&self) -> Option<Duration> {
+        match self.what_next {
+            WhatNext::RetryAfter(pause) => Some(pause),
+            WhatNext::Retry | WhatNext::Reject => None,
+        }
+    }
+}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
+    fn from(cause: E) -> Self {
+        Self::retry(cause)
+    }
+}
+
+/// The cause with the causes behind it, on one line.
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cause)?;
+        let mut source = self.cause.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,61 @@
+//! Making a sender's text safe to print, to put into a header, or to put into an environment.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+/// The text with control characters written out, so that it stays on one line and in its place.
+///
+/// Escaped are the control characters (line breaks, escape sequences), Unicode's line and paragraph
+/// separators, and the bidirectional controls that can make a line read as another one. Letters of
+/// every script, emoji and their joiners stay as they are.
+///
+/// ```
+/// use offhook_handlers::escape_controls;
+///
+/// assert_eq!(escape_controls("Hello!"), "Hello!");
+/// assert_eq!(escape_controls("a\nb\u{202e}c"), r"a\nb\u{202e}c");
+/// ```
+pub fn escape_controls(text: &str) -> Cow<'_, str> {
+    let Some(first) = text.find(must_escape) else {
+        return Cow::Borrowed(text);
+    };
+    let mut escaped = String::with_capacity(text.len() + 16);
+    escaped.push_str(&text[..first]);
+    for character in text[first..].chars() {
+        match character {
+            '\n' => escaped.push_str("\\n"),
+            '\r' => escaped.push_str("\\r"),
+            '\t' => escaped.push_str("\\t"),
+            odd if must_escape(odd) => {
+                let _ = write!(escaped, "\\u{{{:04x}}}", u32::from(odd));
+            }
+            plain => escaped.push(plain),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+fn must_escape(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}'
+            | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The text with everything outside visible ASCII, and `%` itself, percent-encoded as UTF-8.
+///
+/// What comes out can go into a header's value or an environment variable, and decodes to exactly
+/// the text that went in.
+///
+/// ```
+/// use offhook_handlers::percent_encode;
+///
+/// assert_eq!(percent_encode("408f-7372"), "408f-7372");
+/// assert_eq!(percent_encode("../x\r\nY: 1%"), "../x%0D%0AY:%201%25");
+/// ```
+pub fn percent_encode(text: &str) -> Cow<'_, str> {
+    const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+    utf8_percent_encode(text, ENCODED).into()
+}

@@ -1,0 +1,141 @@
+//! [`Event`]: what a gateway said, typed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{ConnectionEvent, Extra, MessageEvent, StatusEvent, UnknownEvent};
+
+/// One event of a gateway.
+///
+/// The kind is decided by the event's name alone (or inferred where a body has none). A field of
+/// the wrong type never changes it: that field is `None`, and its JSON text stays in
+/// [`Event::extra`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A message came in.
+    Message(MessageEvent),
+    /// A message that was sent changed its status.
+    Status(StatusEvent),
+    /// A session connected, disconnected, or is about to.
+    Connection(ConnectionEvent),
+    /// What has no kind that offhook knows; the bytes are in [`Delivery::body`](crate::Delivery::body).
+    Unknown(UnknownEvent),
+}
+
+impl Event {
+    /// Which of the four kinds this is.
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Self::Message(_) => EventKind::Message,
+            Self::Status(_) => EventKind::Status,
+            Self::Connection(_) => EventKind::Connection,
+            Self::Unknown(_) => EventKind::Unknown,
+        }
+    }
+
+    /// The event's name as the body gives it; `None` where it gives none.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Message(event) => event.name.as_deref(),
+            Self::Status(event) => event.name.as_deref(),
+            Self::Connection(event) => event.name.as_deref(),
+            Self::Unknown(event) => event.name.as_deref(),
+        }
+    }
+
+    /// The session the event belongs to.
+    pub fn session_id(&self) -> Option<&str> {
+        match self {
+            Self::Message(event) => event.session_id.as_deref(),
+            Self::Status(event) => event.session_id.as_deref(),
+            Self::Connection(event) => event.session_id.as_deref(),
+            Self::Unknown(event) => event.session_id.as_deref(),
+        }
+    }
+
+    /// Places the event under `session`, whatever the body said.
+    pub fn set_session_id(&mut self, session: &str) {
+        let field = match self {
+            Self::Message(event) => &mut event.session_id,
+            Self::Status(event) => &mut event.session_id,
+            Self::Connection(event) => &mut event.session_id,
+            Self::Unknown(event) => &mut event.session_id,
+        };
+        *field = Some(session.to_owned());
+    }
+
+    /// The fields that have no place of their own, and those whose value could not be read.
+    pub fn extra(&self) -> &Extra {
+        match self {
+            Self::Message(event) => &event.extra,
+            Self::Status(event) => &event.extra,
+            Self::Connection(event) => &event.extra,
+            Self::Unknown(event) => &event.extra,
+        }
+    }
+}
+
+/// The kinds of [`Event`], as settings and interfaces name them.
+///
+/// ```
+/// use offhook_handlers::EventKind;
+///
+/// assert_eq!("status".parse(), Ok(EventKind::Status));
+/// assert_eq!(EventKind::Message.to_string(), "message");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EventKind {
+    /// `message`
+    Message,
+    /// `status`
+    Status,
+    /// `connection`
+    Connection,
+    /// `unknown`
+    Unknown,
+}
+
+impl EventKind {
+    /// Every kind, in the order they are listed to users.
+    pub const ALL: [Self; 4] = [Self::Message, Self::Status, Self::Connection, Self::Unknown];
+
+    /// The name used in settings, metrics and interfaces.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Status => "status",
+            Self::Connection => "connection",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventKind {
+    type Err = ParseEventKindError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+            .ok_or(ParseEventKindError)
+    }
+}
+
+/// The text is no event kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseEventKindError;
+
+impl fmt::Display for ParseEventKindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not an event kind; there are message, status, connection, unknown")
+    }
+}
+
+impl std::error::Error for ParseEventKindError {}

@@ -1,0 +1,257 @@
+//! [`ExecHandler`]: a program run for each event.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::process::{ExitStatus, Stdio};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::{Child, ChildStdin, Command};
+
+use crate::{Delivery, Event, EventHandler, HandlerError, percent_encode};
+
+/// What to run.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Exec {
+    /// The program and its arguments; never given to a shell.
+    pub command: Vec<String>,
+    /// Variables added to the program's otherwise almost empty environment.
+    pub env: BTreeMap<String, String>,
+    /// Exit codes that mean "do not try again".
+    pub reject_codes: Vec<u8>,
+}
+
+/// Shows the names of the variables only: their values may be secrets.
+impl fmt::Debug for Exec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exec")
+            .field("command", &self.command)
+            .field("env", &self.env.keys())
+            .field("reject_codes", &self.reject_codes)
+            .finish()
+    }
+}
+
+/// Runs a program for each event (`use = "exec"`).
+///
+/// The body (its `Content-Encoding` undone) is the program's standard input. Its environment holds
+/// `PATH`, `HOME`, `LANG` and `TZ` as offhook has them, the variables of the settings, and
+/// `OFFHOOK_EVENT` (the kind), `OFFHOOK_EVENT_NAME`, `OFFHOOK_SESSION`, `OFFHOOK_ID` and
+/// `OFFHOOK_ATTEMPT`, those from senders percent-encoded. What it prints goes where offhook's own
+/// output goes.
+///
+/// Exit status 0 is done; 75 (`EX_TEMPFAIL` of sysexits.h) and every other is a retry, unless
+/// [`Exec::reject_codes`] has it. When the handler's timeout is over, the program's whole process
+/// group is killed.
+#[derive(Debug)]
+pub struct ExecHandler {
+    exec: Exec,
+}
+
+impl ExecHandler {
+    /// A handler that runs `exec`.
+    ///
+    /// # Errors
+    ///
+    /// When `exec.command` is empty.
+    pub fn new(exec: Exec) -> Result<Self, EmptyCommand> {
+        match exec.command.is_empty() {
+            true => Err(EmptyCommand),
+            false => Ok(Self { exec }),
+        }
+    }
+
+    fn command(&self, event: &Event, delivery: &Delivery) -> Command {
+        let mut command = Command::new(&self.exec.command[0]);
+        command.args(&self.exec.command[1..]);
+        command.env_clear();
+        for name in INHERITED {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.envs(&self.exec.env);
+        let encoded = |text: Option<&str>| percent_encode(text.unwrap_or_default()).into_owned();
+        command
+            .env("OFFHOOK_EVENT", event.kind().as_str())
+            .env("OFFHOOK_EVENT_NAME", encoded(event.name()))
+            .env("OFFHOOK_SESSION", encoded(delivery.session()))
+            .env("OFFHOOK_ID", delivery.id().to_string())
+            .env("OFFHOOK_ATTEMPT", delivery.attempt().to_string());
+        command
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        command
+    }
+
+    fn judge(&self, status: ExitStatus) -> Result<(), HandlerError> {
+        let program = &self.exec.command[0];
+        match status.code() {
+            Some(0) => Ok(()),
+            Some(code) if self.exec.reject_codes.iter().any(|c| i32::from(*c) == code) => Err(
+                HandlerError::reject(format!("{program}: exit status {code}")),
+            ),
+            Some(code) => Err(HandlerError::retry(format!(
+                "{program}: exit status {code}"
+            ))),
+            None => Err(HandlerError::retry(format!("{program}: {status}"))),
+        }
+    }
+}
+
+#[async_trait]
+impl EventHandler for ExecHandler {
+    async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
+        let mut child = self.command(event, delivery).spawn().map_err(|error| {
+            HandlerError::retry(format!("cannot run {}: {error}", self.exec.command[0]))
+        })?;
+        let group = GroupGuard::of(&child);
+        let stdin = child.stdin.take();
+        let status = tokio::select! {
+            status = child.wait() => status?,
+            never = feed(stdin, delivery.content().clone()) => match never {},
+        };
+        group.disarm();
+        self.judge(status)
+    }
+}
+
+/// Writes the body and closes the pipe, then leaves the word to the program.
+///
+/// A program may end without reading its input; that is its own affair, so a broken pipe is none
+/// of ours.
+async fn feed(stdin: Option<ChildStdin>, body: Bytes) -> std::convert::Infallible {
+    if let Some(mut stdin) = stdin {
+        let _ = stdin.write_all(&body).await;
+    }
+    std::future::pending().await
+}
+
+/// Kills the program's process group unless the program has ended by itself: the handler's future
+/// is dropped when its timeout is over.
+struct GroupGuard(Option<Pid>);
+
+impl GroupGuard {
+    fn of(child: &Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.and_then(Pid::from_raw))
+    }
+
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for GroupGuard {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // It can only fail when the group is gone already.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// There is nothing to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EmptyCommand;
+
+impl fmt::Display for EmptyCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the command is empty; it needs at least the program's name")
+    }
+}
+
+impl std::error::Error for EmptyCommand {}
+
+/// What a program gets of offhook's own environment.
+const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Received, UnknownEvent, UnknownReason};
+
+    fn handler(script: &str) -> ExecHandler {
+        ExecHandler::new(Exec {
+            command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+            env: BTreeMap::from([("GREETING".to_owned(), "hi".to_owned())]),
+            reject_codes: vec![64],
+        })
+        .unwrap()
+    }
+
+    async fn run(script: &str) -> Result<(), HandlerError> {
+        let mut event = UnknownEvent::new(UnknownReason::UnknownName);
+        event.name = Some("a b".into());
+        let mut received = Received::new("s", "the body");
+        received.session = Some("x\r\ny".into());
+        let delivery = Delivery::new(Arc::new(received), 2, false);
+        handler(script)
+            .handle(&Event::Unknown(event), &delivery)
+            .await
+    }
+
+    #[tokio::test]
+    async fn the_program_gets_body_and_environment() {
+        run(r#"test "$(cat)" = "the body""#).await.unwrap();
+        run(r#"test "$OFFHOOK_EVENT/$OFFHOOK_EVENT_NAME" = "unknown/a%20b""#)
+            .await
+            .unwrap();
+        run(r#"test "$OFFHOOK_SESSION" = "x%0D%0Ay" && test "$OFFHOOK_ATTEMPT" = 2"#)
+            .await
+            .unwrap();
+        run(r#"test "$OFFHOOK_ID" = 00000000-0000-0000-0000-000000000000"#)
+            .await
+            .unwrap();
+        run(r#"test "$GREETING" = hi && test -z "$CARGO_PKG_NAME""#)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_exit_status_decides() {
+        assert!(run("exit 0").await.is_ok());
+        assert!(run("exit 64").await.unwrap_err().is_reject());
+        for script in ["exit 75", "exit 1", "kill -9 $$"] {
+            assert!(!run(script).await.unwrap_err().is_reject(), "{script}");
+        }
+        assert_eq!(
+            run("exit 7").await.unwrap_err().to_string(),
+            "sh: exit status 7"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_timeout_kills_the_whole_group() {
+        let marker = std::env::temp_dir().join(format!("offhook-exec-{}", std::process::id()));
+        let script = format!("(sleep 1; touch {}) & wait", marker.display());
+        let outcome = tokio::time::timeout(Duration::from_millis(200), run(&script)).await;
+        assert!(outcome.is_err());
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert!(!marker.exists(), "the grandchild outlived the timeout");
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_a_retry() {
+        let exec = Exec {
+            command: vec!["/nonexistent/program".into()],
+            ..Exec::default()
+        };
+        let event = Event::Unknown(UnknownEvent::new(UnknownReason::NoName));
+        let delivery = Delivery::new(Arc::new(Received::new("s", "")), 1, false);
+        let handler = ExecHandler::new(exec).unwrap();
+        let error = handler.handle(&event, &delivery).await.unwrap_err();
+        assert!(!error.is_reject());
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot run /nonexistent/program: ")
+        );
+    }
+}

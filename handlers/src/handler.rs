@@ -1,0 +1,74 @@
+//! [`EventHandler`]: the trait to implement.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{
+    ConnectionEvent, Delivery, Event, HandlerError, MessageEvent, StatusEvent, UnknownEvent,
+};
+
+/// Does something with events.
+///
+/// Implement the methods for the kinds you care about; the others do nothing. Implement
+/// [`handle`](EventHandler::handle) instead to receive every event in one place.
+///
+/// # What a handler may rely on
+///
+/// - Delivery is at-least-once. An error, a panic or a timeout means the same event comes again;
+///   [`Delivery::id`] does not change, [`Delivery::attempt`] does.
+/// - Within one conversation (or session, or not at all: the handler's `order`) events come one at
+///   a time, in the order they were received. Events of different conversations come side by side,
+///   so `&self` is shared.
+/// - Everything is handed over, however odd its shape: see [`UnknownEvent`].
+///
+/// A handler runs on the server's worker threads and must not block them: use the async version of
+/// what it does, or `tokio::task::spawn_blocking`.
+#[async_trait]
+pub trait EventHandler: Send + Sync + 'static {
+    /// A message came in.
+    async fn message(&self, event: &MessageEvent, delivery: &Delivery) -> Result<(), HandlerError> {
+        let _ = (event, delivery);
+        Ok(())
+    }
+
+    /// A message that was sent changed its status.
+    async fn status(&self, event: &StatusEvent, delivery: &Delivery) -> Result<(), HandlerError> {
+        let _ = (event, delivery);
+        Ok(())
+    }
+
+    /// A session connected or disconnected.
+    async fn connection(
+        &self,
+        event: &ConnectionEvent,
+        delivery: &Delivery,
+    ) -> Result<(), HandlerError> {
+        let _ = (event, delivery);
+        Ok(())
+    }
+
+    /// Something that has no kind came in.
+    async fn unknown(&self, event: &UnknownEvent, delivery: &Delivery) -> Result<(), HandlerError> {
+        let _ = (event, delivery);
+        Ok(())
+    }
+
+    /// Receives every event and calls the method for its kind.
+    async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
+        match event {
+            Event::Message(event) => self.message(event, delivery).await,
+            Event::Status(event) => self.status(event, delivery).await,
+            Event::Connection(event) => self.connection(event, delivery).await,
+            Event::Unknown(event) => self.unknown(event, delivery).await,
+        }
+    }
+}
+
+/// A handler may be shared: keep one `Arc` to look at its state, register the other.
+#[async_trait]
+impl<H: EventHandler + ?Sized> EventHandler for Arc<H> {
+    async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
+        self.as_ref().handle(event, delivery).await
+    }
+}

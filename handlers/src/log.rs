@@ -1,0 +1,158 @@
+//! [`LogHandler`]: one line an event, on standard output.
+
+use std::io;
+
+use async_trait::async_trait;
+
+use crate::lines::LineWriter;
+use crate::{
+    ConnectionEvent, Delivery, Event, EventHandler, Extra, HandlerError, MessageEvent, MessageType,
+    StatusEvent, UnknownEvent, escape_controls,
+};
+
+/// Prints one line for each event (`use = "log"`).
+///
+/// ```text
+/// New message from +1234567890: Hello!
+/// New message from +1234567890: [image] Check this out!
+/// Message 3EB0C767D0F2B64C7C5B status: read
+/// Connection status: connected
+/// Unknown event presence (session 408f7372)
+/// ```
+///
+/// A field that is absent shows as `-`, one of the wrong type as its JSON. Control characters are
+/// escaped, so no sender can forge a line.
+#[derive(Debug)]
+pub struct LogHandler {
+    stdout: LineWriter,
+}
+
+impl LogHandler {
+    /// Starts the thread that prints.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no further thread.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            stdout: LineWriter::stdout()?,
+        })
+    }
+}
+
+#[async_trait]
+impl EventHandler for LogHandler {
+    async fn handle(&self, event: &Event, _: &Delivery) -> Result<(), HandlerError> {
+        let line = line(event);
+        self.stdout
+            .write(escape_controls(&line).into_owned().into_bytes())
+            .await?;
+        Ok(())
+    }
+}
+
+fn line(event: &Event) -> String {
+    match event {
+        Event::Message(event) => message_line(event),
+        Event::Status(event) => status_line(event),
+        Event::Connection(event) => connection_line(event),
+        Event::Unknown(event) => unknown_line(event),
+    }
+}
+
+fn message_line(event: &MessageEvent) -> String {
+    let from = shown(event.from.as_deref(), &event.extra, "from");
+    let text = match &event.caption {
+        Some(caption) => caption,
+        None => shown(event.message.as_deref(), &event.extra, "message"),
+    };
+    match &event.kind {
+        None | Some(MessageType::Text) => format!("New message from {from}: {text}"),
+        Some(kind) if text == ABSENT => format!("New message from {from}: [{kind}]"),
+        Some(kind) => format!("New message from {from}: [{kind}] {text}"),
+    }
+}
+
+fn status_line(event: &StatusEvent) -> String {
+    let id = shown(event.message_id.as_deref(), &event.extra, "messageId");
+    let status = event.status.as_ref().map(|status| status.as_str());
+    let status = shown(status, &event.extra, "status");
+    format!("Message {id} status: {status}")
+}
+
+fn connection_line(event: &ConnectionEvent) -> String {
+    let status = event.status.as_ref().map(|status| status.as_str());
+    let status = shown(status, &event.extra, "status");
+    format!("Connection status: {status}")
+}
+
+fn unknown_line(event: &UnknownEvent) -> String {
+    let name = event.name.as_deref().unwrap_or(ABSENT);
+    let session = event.session_id.as_deref().unwrap_or(ABSENT);
+    format!("Unknown event {name} (session {session})")
+}
+
+/// The field's text; else its JSON where it was of another type; else [`ABSENT`].
+fn shown<'a>(value: Option<&'a str>, extra: &'a Extra, field: &str) -> &'a str {
+    value
+        .or_else(|| extra.get(field).filter(|json| json.len() <= 80))
+        .unwrap_or(ABSENT)
+}
+
+const ABSENT: &str = "-";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MessageStatus, UnknownReason};
+
+    fn message(kind: Option<&str>, text: Option<&str>, caption: Option<&str>) -> Event {
+        Event::Message(MessageEvent {
+            from: Some("+1234567890".into()),
+            kind: kind.map(MessageType::from),
+            message: text.map(str::to_owned),
+            caption: caption.map(str::to_owned),
+            ..MessageEvent::default()
+        })
+    }
+
+    #[test]
+    fn the_line_of_each_message() {
+        let table = [
+            (message(Some("text"), Some("Hello!"), None), "Hello!"),
+            (message(None, Some("Hello!"), None), "Hello!"),
+            (message(Some("text"), None, None), "-"),
+            (message(Some("image"), None, Some("Look!")), "[image] Look!"),
+            (message(Some("sticker"), None, None), "[sticker]"),
+            (message(Some("poll"), Some("Tea?"), None), "[poll] Tea?"),
+        ];
+        for (event, text) in table {
+            assert_eq!(
+                line(&event),
+                format!("New message from +1234567890: {text}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_type_shows_as_json() {
+        let mut event = StatusEvent {
+            message_id: Some("ABC".into()),
+            ..StatusEvent::default()
+        };
+        assert_eq!(line(&Event::Status(event.clone())), "Message ABC status: -");
+        event.extra.push("status", "3".into());
+        assert_eq!(line(&Event::Status(event.clone())), "Message ABC status: 3");
+        event.status = Some(MessageStatus::Read);
+        assert_eq!(line(&Event::Status(event)), "Message ABC status: read");
+    }
+
+    #[test]
+    fn the_line_of_an_unknown_event() {
+        let mut event = UnknownEvent::new(UnknownReason::UnknownName);
+        event.name = Some("presence".into());
+        event.session_id = Some("408f".into());
+        let text = line(&Event::Unknown(event));
+        assert_eq!(text, "Unknown event presence (session 408f)");
+    }
+}

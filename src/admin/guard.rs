@@ -1,0 +1,158 @@
+//! Who may use the admin listener.
+
+use std::net::IpAddr;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{
+    AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN, WWW_AUTHENTICATE,
+};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpResponse, web};
+
+use super::{AdminState, error};
+
+/// Lets a request through, or answers 401 or 403.
+pub(super) async fn guard(
+    state: web::Data<AdminState>,
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let open = matches!(req.path(), "/health" | "/ready");
+    let refused = match &state.token {
+        Some(token) if !open => {
+            let shown = bearer(req.headers());
+            let right = shown.is_some_and(|shown| token.is(shown.as_bytes()));
+            (!right).then(unauthorized)
+        }
+        Some(_) => None,
+        None => {
+            foreign(req.headers()).map(|text| error(HttpResponse::Forbidden(), "forbidden", text))
+        }
+    };
+    match refused {
+        Some(response) => Ok(req.into_response(response)),
+        None => Ok(next.call(req).await?.map_into_boxed_body()),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = only(headers, &AUTHORIZATION)?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+}
+
+fn unauthorized() -> HttpResponse {
+    let mut response = HttpResponse::Unauthorized();
+    response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+    error(
+        response,
+        "unauthorized",
+        "Authorization: Bearer with the admin token is needed",
+    )
+}
+
+/// Why a request may come from a web page rather than from somebody on this machine.
+fn foreign(headers: &HeaderMap) -> Option<&'static str> {
+    let host = only(headers, &HOST).map(host_name);
+    if !host.is_some_and(is_loopback_name) {
+        return Some("without a token the Host must be a loopback name, such as 127.0.0.1");
+    }
+    if !headers.contains_key(ORIGIN) {
+        return None;
+    }
+    let origin = only(headers, &ORIGIN).and_then(|origin| origin.split_once("://"));
+    match origin.is_some_and(|(_, authority)| is_loopback_name(host_name(authority))) {
+        true => None,
+        false => Some("without a token the Origin must be a loopback one"),
+    }
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name);
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// An authority without its port.
+fn host_name(authority: &str) -> &str {
+    match authority
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+    {
+        Some((address, _)) => address,
+        None => authority
+            .rsplit_once(':')
+            .map_or(authority, |(name, _)| name),
+    }
+}
+
+fn is_loopback_name(name: &str) -> bool {
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name.clone(), HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn hosts_and_origins_without_a_token() {
+        let table = [
+            (Some("127.0.0.1:5001"), None, true),
+            (Some("localhost:5001"), None, true),
+            (Some("LOCALHOST"), None, true),
+            (Some("[::1]:5001"), None, true),
+            (Some("127.0.0.1:5001"), Some("http://localhost:5001"), true),
+            (Some("127.0.0.1:5001"), Some("http://evil.example"), false),
+            (
+                Some("127.0.0.1:5001"),
+                Some("http://localhost.evil.example"),
+                false,
+            ),
+            (Some("127.0.0.1:5001"), Some("null"), false),
+            (Some("evil.example:5001"), None, false),
+            (Some("localhost.evil.example"), None, false),
+            (Some("10.0.0.1:5001"), None, false),
+            (None, None, false),
+        ];
+        for (host, origin, good) in table {
+            let host = host.map(|host| (HOST, host));
+            let origin = origin.map(|origin| (ORIGIN, origin));
+            let pairs: Vec<_> = host.into_iter().chain(origin).collect();
+            assert_eq!(foreign(&headers(&pairs)).is_none(), good, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn bearer_tokens() {
+        let token = |values: &[&str]| {
+            let pairs: Vec<_> = values.iter().map(|value| (AUTHORIZATION, *value)).collect();
+            bearer(&headers(&pairs)).map(str::to_owned)
+        };
+        assert_eq!(token(&["Bearer x y"]).as_deref(), Some("x y"));
+        assert_eq!(token(&["bearer t"]).as_deref(), Some("t"));
+        for odd in [
+            &["Basic t"][..],
+            &["Bearer"],
+            &["Bearer t", "Bearer t"],
+            &[],
+        ] {
+            assert_eq!(token(odd), None, "{odd:?}");
+        }
+    }
+}

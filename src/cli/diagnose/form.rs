@@ -1,0 +1,132 @@
+//! How a signature is written: 64 hexadecimal digits, after `sha256=` or nothing.
+
+use offhook::signature::Encoding;
+
+use super::Finding;
+
+/// The signature's bytes, and what is odd about how they are written; or why there are none.
+pub(super) fn read(signature: &str) -> Result<(Vec<u8>, Vec<Finding>), Finding> {
+    let mut findings = Vec::new();
+    let text = without_header_name(signature.trim());
+    if text.is_empty() || text == "sha256=" {
+        return Err(missing());
+    }
+    let unquoted = text.trim_matches(['"', '\'']);
+    if unquoted != text {
+        findings.push(quoted());
+    }
+    let digits = match unquoted.strip_prefix("sha256=") {
+        Some(digits) => digits,
+        None => {
+            let (prefix, digits) = split_prefix(unquoted);
+            findings.extend(prefix.map(other_prefix));
+            digits
+        }
+    };
+    if let Some(bytes) = Encoding::Hex.decode(digits.as_bytes()) {
+        return Ok((bytes, findings));
+    }
+    if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(odd_digits(digits.len()));
+    }
+    let standard = digits.replace('-', "+").replace('_', "/");
+    match Encoding::Base64.decode(standard.as_bytes()) {
+        Some(bytes) if is_base64(digits, bytes.len()) => {
+            findings.push(base64());
+            Ok((bytes, findings))
+        }
+        _ => Err(not_hex()),
+    }
+}
+
+/// Whether a text that decodes as base64 is meant to be that. Hexadecimal with a wrong letter in it
+/// decodes too, but has one case only; other texts have another length.
+fn is_base64(text: &str, bytes: usize) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_uppercase())
+        && text.bytes().any(|byte| byte.is_ascii_lowercase())
+        && HASHES.iter().any(|(length, _)| *length == bytes)
+}
+
+/// People paste the whole line.
+fn without_header_name(line: &str) -> &str {
+    match line.split_once(':') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("x-webhook-signature") => {
+            value.trim()
+        }
+        _ => line,
+    }
+}
+
+/// `sha512=…`, `SHA256=…`, `v1,…`, `sha256:…`, `0x…`: what stands before the signature itself.
+fn split_prefix(text: &str) -> (Option<&str>, &str) {
+    let separator = text.find(['=', ',', ':', ' ']).map(|index| index + 1);
+    let hexadecimal = text.starts_with("0x").then_some(2);
+    match separator.or(hexadecimal) {
+        // The `=` at the end of base64 separates nothing.
+        Some(end) if text.len() - end >= SHORTEST => (Some(&text[..end]), &text[end..]),
+        _ => (None, text),
+    }
+}
+
+/// So many bytes that are no HMAC-SHA256.
+pub(super) fn length(bytes: usize) -> Finding {
+    let looks = match HASHES.iter().find(|(length, _)| *length == bytes) {
+        Some((_, name)) => format!(", as many as {name} gives"),
+        None => String::new(),
+    };
+    let digits = bytes * 2;
+    let why = format!("it has {digits} hexadecimal digits{looks}; HMAC-SHA256 has 64");
+    Finding::new(
+        "length",
+        why,
+        "Sign with HMAC-SHA256, and see that nothing cuts the signature.",
+    )
+}
+
+fn missing() -> Finding {
+    let advice = "The sender must add the header X-Webhook-Signature. A gateway does so when the \
+                  webhook is registered with a secret.";
+    Finding::new("missing", "there is no signature", advice)
+}
+
+fn quoted() -> Finding {
+    Finding::new("quoted", "it stands in quotes", "Send it without them.")
+}
+
+fn other_prefix(prefix: &str) -> Finding {
+    let why = format!("it begins with {prefix:?}; only sha256= or nothing may stand there");
+    Finding::new(
+        "prefix",
+        why,
+        "Send the digits alone, or after sha256= in lower case.",
+    )
+}
+
+fn odd_digits(digits: usize) -> Finding {
+    let why = format!("it has {digits} hexadecimal digits; HMAC-SHA256 has 64");
+    Finding::new("length", why, "See that nothing cuts the signature.")
+}
+
+fn base64() -> Finding {
+    let advice = "Write it in hexadecimal: hexdigest() in Python, digest(\"hex\") in Node.js.";
+    Finding::new("base64", "it is base64, not hexadecimal", advice)
+}
+
+fn not_hex() -> Finding {
+    let why = "it is not hexadecimal: other characters than 0-9 and a-f are in it";
+    let advice =
+        "Write the HMAC-SHA256 in hexadecimal: hexdigest() in Python, digest(\"hex\") in Node.js.";
+    Finding::new("not-hex", why, advice)
+}
+
+/// Lengths in bytes of what a signature may be by mistake.
+const HASHES: [(usize, &str); 5] = [
+    (16, "MD5"),
+    (20, "SHA-1"),
+    (32, "SHA-256"),
+    (48, "SHA-384"),
+    (64, "SHA-512"),
+];
+
+/// The shortest signature behind a prefix: MD5 in base64 without padding.
+const SHORTEST: usize = 22;

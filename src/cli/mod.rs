@@ -1,0 +1,124 @@
+//! The command line: parse, call, print. One file a command.
+//!
+//! What a program reads goes to standard output, everything else to standard error. The exit status
+//! is 0 for yes, 1 for no (an invalid signature, a failed delivery, bad settings), and 2 where the
+//! question could not be asked (a wrong option, an unreadable file).
+
+mod check;
+mod client;
+mod completions;
+mod diagnose;
+mod input;
+mod load;
+mod output;
+mod report;
+mod sample;
+mod send;
+mod serve;
+mod sign;
+mod tally;
+mod verify;
+mod welcome;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use output::Outcome;
+
+/// Picks up every webhook: receives signed webhooks and hands their events to handlers.
+#[derive(Debug, Parser)]
+#[command(name = "offhook", version, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    file: SettingsFile,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Check(check::Check),
+    Send(send::Send),
+    Sign(sign::Sign),
+    Verify(verify::Verify),
+    Completions(completions::Completions),
+}
+
+/// Where the settings are; the same for every command that reads them.
+#[derive(Debug, Args)]
+struct SettingsFile {
+    /// The settings file; OFFHOOK__SECTION__KEY in the environment overrides its keys
+    #[arg(long, value_name = "FILE", default_value = "settings.toml")]
+    settings: PathBuf,
+}
+
+pub(crate) fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => output::exit(run(cli)),
+        Err(error) => {
+            // Help and the version come this way too. A reader that has gone is no error.
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        }
+    }
+}
+
+fn run(cli: Cli) -> Outcome {
+    match cli.command {
+        None => serve::Serve::new(cli.file).run(),
+        Some(Command::Serve(serve)) => serve.run(),
+        Some(Command::Check(check)) => check.run(),
+        Some(Command::Send(send)) => send.run(),
+        Some(Command::Sign(sign)) => sign.run(),
+        Some(Command::Verify(verify)) => verify.run(),
+        Some(Command::Completions(completions)) => completions.run(&mut Cli::command()),
+    }
+}
+
+/// How the user would start this program again: `cargo run --` where cargo has started it.
+fn invocation() -> String {
+    if std::env::var_os("CARGO_MANIFEST_DIR").is_some() {
+        return "cargo run --".to_owned();
+    }
+    std::env::args()
+        .next()
+        .unwrap_or_else(|| "offhook".to_owned())
+}
+
+const EXAMPLES: &str = "\
+Without a command, offhook does what `offhook serve` does.
+
+Examples:
+  offhook                       Receive webhooks as ./settings.toml says
+  offhook check                 Say what is wrong with ./settings.toml, or what would run
+  offhook send                  Send a signed test message to a receiver on this machine
+  offhook verify body.json --secret env:SECRET --signature 75b621fa…
+                                Say whether a signature is right, and if not, why
+
+Exit status: 0 yes, 1 no (invalid signature, failed delivery, bad settings), 2 usage.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string);
+            assert!(
+                help.is_some_and(|help| help.contains("Examples:")),
+                "{command}"
+            );
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `offhook serve`: the server, until it is stopped.
+
+use clap::Args;
+use offhook::Offhook;
+use offhook::settings::Settings;
+
+use super::output::{Failure, Outcome, Verdict};
+use super::welcome::Welcome;
+use super::{SettingsFile, invocation, output};
+
+/// Receive webhooks as a settings file says (the default)
+///
+/// Serves until SIGINT (Ctrl-C) or SIGTERM, then finishes what runs and ends. RUST_LOG says how
+/// much is logged to standard error: error, warn, info (the default), debug.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    file: SettingsFile,
+}
+
+impl Serve {
+    /// What `offhook` without a command does.
+    pub(super) fn new(file: SettingsFile) -> Self {
+        Self { file }
+    }
+
+    pub(super) fn run(self) -> Outcome {
+        let settings = self.file.load("nothing was started")?;
+        offhook::logging::init();
+        actix_rt::System::new().block_on(serve(settings))
+    }
+}
+
+async fn serve(settings: Settings) -> Outcome {
+    let failed = |error: offhook::Error| Failure::failed(error.to_string());
+    let summary = settings.summary();
+    let server = Offhook::new(settings).start().await.map_err(failed)?;
+    let welcome = Welcome {
+        summary: &summary,
+        public: server.public_address(),
+        admin: server.admin_address(),
+        program: &invocation(),
+    };
+    output::note(&welcome.text());
+    server.run_until_stopped().await.map_err(failed)?;
+    Ok(Verdict::Yes)
+}
+
+impl SettingsFile {
+    /// The settings; or every problem on standard error, and `consequence`.
+    pub(super) fn load(&self, consequence: &str) -> Result<Settings, Failure> {
+        Settings::load(&self.settings).map_err(|problems| {
+            let problems = problems.list();
+            for problem in problems {
+                output::note(problem.to_string().trim_end());
+            }
+            let counted = match problems.len() {
+                1 => "1 problem".to_owned(),
+                many => format!("{many} problems"),
+            };
+            Failure::failed(format!("{counted} in the settings; {consequence}"))
+        })
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  offhook serve
+  offhook serve --settings /etc/offhook.toml
+  OFFHOOK__SERVER__BIND=127.0.0.1:8080 RUST_LOG=debug offhook serve";

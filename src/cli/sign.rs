@@ -1,0 +1,214 @@
+//! `offhook sign`: the header lines that a sender adds to a body.
+
+use std::collections::BTreeMap;
+
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, ValueEnum};
+use offhook::clock::{Clock as _, SystemClock};
+use offhook::signature::{Algorithm, Encoding, Generic, Scheme, XWebhookSignature};
+
+use super::output::{Failure, Outcome, Verdict};
+use super::{input, output};
+
+/// Print the header lines that sign a body
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Sign {
+    /// The body; - for standard input. Every byte counts, a final line break too
+    #[arg(default_value = "-")]
+    file: String,
+
+    /// The shared secret: env:NAME, file:PATH, or the text itself
+    #[arg(
+        long,
+        env = "OFFHOOK_SECRET",
+        hide_env_values = true,
+        allow_hyphen_values = true
+    )]
+    secret: String,
+
+    /// How to sign
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = Name::XWebhookSignature)]
+    scheme: Name,
+
+    /// Print one JSON object instead
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    hmac: Hmac,
+}
+
+/// The schemes by their names in the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// The gateway's own: X-Webhook-Signature with the HMAC-SHA256 in hexadecimal
+    XWebhookSignature,
+    /// An HMAC as the options below describe it
+    Hmac,
+}
+
+/// The keys of `scheme = "hmac"` in the settings.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of --scheme hmac")]
+struct Hmac {
+    /// The header that carries the signature
+    #[arg(long, value_name = "NAME", required_if_eq("scheme", "hmac"))]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    header: Option<String>,
+
+    /// The hash under the HMAC; sha256 unless told
+    #[arg(long, value_name = "NAME", value_parser = one_of(&Algorithm::ALL))]
+    algorithm: Option<Algorithm>,
+
+    /// How the signature is written; hex unless told
+    #[arg(long, value_name = "NAME", value_parser = one_of(&Encoding::ALL))]
+    encoding: Option<Encoding>,
+
+    /// A text before the signature in its header, such as sha256=
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+
+    /// What is signed; {body} unless told. {timestamp:NAME} is the time, sent in the header NAME
+    #[arg(long, value_name = "TEXT")]
+    template: Option<String>,
+}
+
+/// Parses one of the names that the library gives to its values.
+fn one_of<T: Copy + Send + Sync + 'static>(
+    all: &'static [(&'static str, T)],
+) -> impl clap::builder::TypedValueParser<Value = T> {
+    let names = all.iter().map(|(name, _)| *name);
+    PossibleValuesParser::new(names).try_map(move |found| {
+        let named = all.iter().find(|(name, _)| *name == found);
+        named.map(|(_, value)| *value).ok_or("unknown name")
+    })
+}
+
+impl Sign {
+    pub(super) fn run(self) -> Outcome {
+        let scheme = self.hmac.scheme(self.scheme)?;
+        let secret = input::secret(&self.secret)?;
+        let body = input::body(&self.file)?;
+        let signed = scheme.sign(&body, &secret, SystemClock.now());
+        if self.json {
+            let headers = signed
+                .iter()
+                .map(|header| (header.name.as_ref(), &header.value));
+            output::print_json(&headers.collect::<BTreeMap<_, _>>())?;
+            return Ok(Verdict::Yes);
+        }
+        for header in signed {
+            output::print(&format!("{}: {}", header.name, header.value))?;
+        }
+        Ok(Verdict::Yes)
+    }
+}
+
+impl Hmac {
+    fn scheme(self, name: Name) -> Result<Box<dyn Scheme>, Failure> {
+        let Some(header) = self.header.clone().filter(|_| name == Name::Hmac) else {
+            return match self.is_empty() {
+                true => Ok(Box::new(XWebhookSignature)),
+                false => Err(Failure::usage(
+                    "--header, --algorithm, --encoding, --prefix and --template belong to \
+                     --scheme hmac; add it",
+                )),
+            };
+        };
+        let mut scheme = Generic::new(header)
+            .algorithm(self.algorithm.unwrap_or(Algorithm::Sha256))
+            .encoding(self.encoding.unwrap_or(Encoding::Hex))
+            .prefix(self.prefix.unwrap_or_default());
+        if let Some(template) = &self.template {
+            // What the other header will hold is not known here.
+            if template.replace("{{", "").contains("{header:") {
+                let text =
+                    "--template: a {header:NAME} cannot be signed here; write its value instead";
+                return Err(Failure::usage(text));
+            }
+            let parsed = scheme.template(template);
+            scheme = parsed.map_err(|error| Failure::usage(format!("--template: {error}")))?;
+        }
+        Ok(Box::new(scheme))
+    }
+
+    fn is_empty(&self) -> bool {
+        let texts = [&self.header, &self.prefix, &self.template];
+        texts.iter().all(|text| text.is_none())
+            && self.algorithm.is_none()
+            && self.encoding.is_none()
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  printf '{}' | offhook sign --secret your-secret-key
+  offhook sign body.json --secret env:SECRET
+  offhook sign body.json --secret file:/run/secrets/hook --scheme hmac \\
+      --header X-Hub-Signature-256 --prefix sha256=
+  offhook sign body.json --secret env:SECRET --scheme hmac \\
+      --header X-Signature --template '{timestamp:X-Timestamp}.{body}'";
+
+#[cfg(test)]
+mod tests {
+    use offhook::Timestamp;
+    use offhook::signature::Secret;
+
+    use super::*;
+
+    fn hmac() -> Hmac {
+        Hmac {
+            header: None,
+            algorithm: None,
+            encoding: None,
+            prefix: None,
+            template: None,
+        }
+    }
+
+    fn signed(hmac: Hmac, name: Name) -> Vec<String> {
+        let scheme = hmac.scheme(name).unwrap();
+        let secret = Secret::new("key").unwrap();
+        let headers = scheme.sign(b"{}", &secret, Timestamp::UNIX_EPOCH);
+        let line =
+            |header: offhook::signature::SignedHeader| format!("{}: {}", header.name, header.value);
+        headers.into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn options_make_the_scheme() {
+        let described = Hmac {
+            header: Some("X-Hub-Signature-256".into()),
+            prefix: Some("sha256=".into()),
+            ..hmac()
+        };
+        let own = signed(hmac(), Name::XWebhookSignature);
+        let digits = own[0].strip_prefix("X-Webhook-Signature: ").unwrap();
+        let expected = format!("X-Hub-Signature-256: sha256={digits}");
+        assert_eq!(signed(described, Name::Hmac), [expected]);
+        let timed = Hmac {
+            header: Some("S".into()),
+            template: Some("{timestamp:T}.{body}".into()),
+            ..hmac()
+        };
+        assert_eq!(signed(timed, Name::Hmac)[1], "T: 0");
+    }
+
+    #[test]
+    fn options_that_do_not_fit_are_refused() {
+        let lone = Hmac {
+            encoding: Some(Encoding::Base64),
+            ..hmac()
+        };
+        assert!(lone.scheme(Name::XWebhookSignature).is_err());
+        for template in ["no body", "{header:X-Id}.{body}"] {
+            let odd = Hmac {
+                header: Some("S".into()),
+                template: Some(template.into()),
+                ..hmac()
+            };
+            assert!(odd.scheme(Name::Hmac).is_err(), "{template}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `offhook verify`: whether a signature is right, and if not, why.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::diagnose::{Finding, diagnose};
+use super::output::{Outcome, Verdict};
+use super::{input, output};
+
+/// Say whether a body's signature is right, and if not, why
+///
+/// The body is judged as a source with scheme = "x-webhook-signature" judges it. Where the
+/// signature is wrong, the usual mistakes are tried one after another until one explains it.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Verify {
+    /// The body as it was received; - for standard input. Every byte counts
+    #[arg(default_value = "-")]
+    file: String,
+
+    /// The shared secret: env:NAME, file:PATH, or the text itself
+    #[arg(
+        long,
+        env = "OFFHOOK_SECRET",
+        hide_env_values = true,
+        allow_hyphen_values = true
+    )]
+    secret: String,
+
+    /// What the header X-Webhook-Signature held
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    signature: String,
+
+    /// Print one JSON object instead
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    valid: bool,
+    reasons: &'a [Finding],
+}
+
+impl Verify {
+    pub(super) fn run(self) -> Outcome {
+        let secret = input::secret(&self.secret)?;
+        let body = input::body(&self.file)?;
+        let findings = diagnose(&self.signature, &body, secret.expose());
+        let valid = findings.is_empty();
+        if self.json {
+            let reasons = &findings;
+            output::print_json(&Report { valid, reasons })?;
+            return Ok(Verdict::from(valid));
+        }
+        if valid {
+            output::print(&output::good("valid"))?;
+        }
+        for finding in &findings {
+            output::print(&format!("{} {}", output::bad("invalid:"), finding.why))?;
+            output::print(&format!("  {}", finding.advice))?;
+        }
+        Ok(Verdict::from(valid))
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  offhook verify body.json --secret env:SECRET --signature 75b621fa…
+  printf '{}' | offhook verify --secret your-secret-key --signature sha256=…
+
+Exit status: 0 valid, 1 invalid, 2 when the body or the secret cannot be read.";

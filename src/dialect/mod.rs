@@ -1,0 +1,166 @@
+//! From an authenticated body to typed events.
+//!
+//! A [`Dialect`] knows how one family of gateways writes its events. It is a pure function of the
+//! body and can neither fail nor refuse: what has no kind becomes an
+//! [`UnknownEvent`] that says why.
+//!
+//! `read` is the way in: it undoes the `Content-Encoding`, looks for UTF-8, and asks the dialect.
+
+mod codeskytz;
+mod content;
+mod object;
+mod raw;
+mod value;
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::{Event, UnknownEvent, UnknownReason};
+
+pub use codeskytz::Codeskytz;
+pub use raw::Raw;
+
+/// How one family of gateways writes its events.
+///
+/// ```
+/// use offhook::dialect::{Codeskytz, Dialect};
+/// use offhook::Event;
+///
+/// let body = r#"{"event":"message","from":"+1234567890","message":"Hello!","new":true}"#;
+/// let events = Codeskytz.events(&body.into());
+/// let Event::Message(message) = &events[0] else { panic!() };
+/// assert_eq!(message.from(), "+1234567890");
+/// assert_eq!(message.extra.get("new"), Some("true"));
+/// ```
+pub trait Dialect: Debug + Send + Sync + 'static {
+    /// The dialect's name in the settings.
+    fn name(&self) -> &'static str;
+
+    /// The events in a body, in order, and at least one.
+    fn events(&self, body: &ByteString) -> Vec<Event>;
+
+    /// The session that a body names: the same as its events say, found without building them.
+    fn session(&self, body: &ByteString) -> Option<String> {
+        let events = self.events(body);
+        events
+            .first()
+            .and_then(|event| event.session_id().map(str::to_owned))
+    }
+}
+
+/// What a body says.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// The body without its `Content-Encoding`; the body itself where that cannot be undone.
+    pub(crate) content: Bytes,
+    /// Its events, in order; at least one.
+    pub(crate) events: Vec<Event>,
+}
+
+/// Reads a body that came with this `Content-Encoding`. Never decodes to more than `max_body` bytes.
+pub(crate) fn read(
+    dialect: &dyn Dialect,
+    body: &Bytes,
+    content_encoding: Option<&[u8]>,
+    max_body: usize,
+) -> Reading {
+    let unknown = |content: &Bytes, reason| Reading {
+        content: content.clone(),
+        events: vec![Event::Unknown(UnknownEvent::new(reason))],
+    };
+    let content = match content::decode(body, content_encoding, max_body) {
+        Ok(content) => content,
+        Err(detail) => return unknown(body, UnknownReason::ContentEncoding(detail)),
+    };
+    match text(&content) {
+        Ok(text) => {
+            let events = dialect.events(&text);
+            Reading { content, events }
+        }
+        Err(reason) => unknown(&content, reason),
+    }
+}
+
+/// The session that a body names, for a look at a body that may not be authentic.
+pub(crate) fn session(
+    dialect: &dyn Dialect,
+    body: &Bytes,
+    content_encoding: Option<&[u8]>,
+    max_body: usize,
+) -> Option<String> {
+    let content = content::decode(body, content_encoding, max_body).ok()?;
+    dialect.session(&text(&content).ok()?)
+}
+
+/// The content as text, without the byte order mark that [RFC 8259] lets a reader ignore.
+///
+/// [RFC 8259]: https://www.rfc-editor.org/rfc/rfc8259#section-8.1
+fn text(content: &Bytes) -> Result<ByteString, UnknownReason> {
+    let text = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    ByteString::try_from(content.slice_ref(text)).map_err(|error| {
+        UnknownReason::NotJson(format!("no UTF-8 at byte {}", error.valid_up_to()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn dialects() -> [Box<dyn Dialect>; 2] {
+        [
+            Box::new(Codeskytz),
+            Box::new(Raw::default().event("/event").session("/data/0/session")),
+        ]
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_ignored_and_other_bytes_are_unknown() {
+        let reading = |body: &'static [u8]| read(&Codeskytz, &Bytes::from_static(body), None, 100);
+        let marked = reading(b"\xef\xbb\xbf{\"event\":\"status\"}");
+        assert!(matches!(marked.events[..], [Event::Status(_)]));
+        let events = reading(b"{\"event\":\"status\xff\"}").events;
+        let [Event::Unknown(unknown)] = &events[..] else {
+            panic!("{events:?}")
+        };
+        let reason = UnknownReason::NotJson("no UTF-8 at byte 16".into());
+        assert_eq!(unknown.reason, reason);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_a_dialect_panic_or_refuse(
+            body in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..200),
+                "[\\[\\]{}\",:0-9a-z\\\\u ]{0,80}".prop_map(String::into_bytes),
+            ],
+            encoding in proptest::option::of(proptest::sample::select(vec!["gzip", "deflate", "br", ""])),
+        ) {
+            let body = Bytes::from(body);
+            let encoding = encoding.map(str::as_bytes);
+            for dialect in dialects() {
+                let reading = read(dialect.as_ref(), &body, encoding, 1000);
+                prop_assert!(!reading.events.is_empty());
+                let session = session(dialect.as_ref(), &body, encoding, 1000);
+                prop_assert_eq!(session.as_deref(), reading.events[0].session_id());
+            }
+        }
+
+        #[test]
+        fn the_name_alone_decides_the_kind(
+            name in "message|status|connection|[a-z.]{0,9}",
+            values in proptest::collection::vec("(null|true|3|\"x\"|\\[1\\]|\\{\"a\":1\\})", 5),
+        ) {
+            let keys = ["sessionId", "messageId", "from", "status", "timestamp"];
+            let fields = keys.iter().zip(&values).map(|(key, value)| format!(",\"{key}\":{value}"));
+            let body = format!("{{\"event\":{name:?}{}}}", fields.collect::<String>());
+            let events = Codeskytz.events(&body.into());
+            let kind = name.parse().unwrap_or(crate::EventKind::Unknown);
+            prop_assert_eq!(events[0].kind(), kind);
+            prop_assert_eq!(events[0].name(), Some(&*name));
+        }
+    }
+}

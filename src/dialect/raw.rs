@@ -1,0 +1,151 @@
+//! [`Raw`]: no typing at all; name and session by JSON pointer.
+
+use std::borrow::Cow;
+
+use bytestring::ByteString;
+
+use super::{Dialect, object};
+use crate::{Event, Extra, UnknownEvent, UnknownReason};
+
+/// The dialect for senders that are no messaging gateway: everything is an
+/// [`UnknownEvent`].
+///
+/// The event's name and the session can be taken from the body by JSON pointer
+/// ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)); where the pointer leads to nothing, or to
+/// something that is no string, there is none.
+///
+/// ```
+/// use offhook::dialect::{Dialect, Raw};
+///
+/// let dialect = Raw::default().event("/action").session("/installation/0");
+/// let events = dialect.events(&r#"{"action":"opened","installation":["42"]}"#.into());
+/// assert_eq!(events[0].name(), Some("opened"));
+/// assert_eq!(events[0].session_id(), Some("42"));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Raw {
+    event: Option<String>,
+    session: Option<String>,
+}
+
+impl Raw {
+    /// Takes the event's name from where `pointer` leads.
+    pub fn event(mut self, pointer: impl Into<String>) -> Self {
+        self.event = Some(pointer.into());
+        self
+    }
+
+    /// Takes the session from where `pointer` leads.
+    pub fn session(mut self, pointer: impl Into<String>) -> Self {
+        self.session = Some(pointer.into());
+        self
+    }
+}
+
+impl Dialect for Raw {
+    fn name(&self) -> &'static str {
+        "raw"
+    }
+
+    fn events(&self, body: &ByteString) -> Vec<Event> {
+        let mut extra = Extra::default();
+        let read = object::for_each_field(body, |key, json| {
+            if extra.len() < MAX_EXTRA {
+                extra.push(key, body.slice_ref(json));
+            }
+        });
+        let mut event = UnknownEvent::new(match &read {
+            Ok(()) if self.event.is_none() => UnknownReason::NoName,
+            Ok(()) => UnknownReason::UnknownName,
+            Err(reason) => reason.clone(),
+        });
+        // An array may lead to a name as well as an object; what is not JSON leads nowhere.
+        if !matches!(event.reason, UnknownReason::NotJson(_)) {
+            event.name = lookup(body, self.event.as_deref());
+            event.session_id = lookup(body, self.session.as_deref());
+        }
+        if read.is_ok() {
+            event.extra = extra;
+            if event.name.is_none() {
+                event.reason = UnknownReason::NoName;
+            }
+        }
+        vec![Event::Unknown(event)]
+    }
+}
+
+/// The string at `pointer`.
+fn lookup(body: &str, pointer: Option<&str>) -> Option<String> {
+    let mut json = body.trim();
+    let path = pointer?;
+    if !path.is_empty() {
+        for token in path.strip_prefix('/')?.split('/') {
+            json = step(json, &token.replace("~1", "/").replace("~0", "~"))?;
+        }
+    }
+    object::string(json).map(Cow::into_owned)
+}
+
+/// The value under a key, or at an array's index.
+fn step<'a>(json: &'a str, token: &str) -> Option<&'a str> {
+    if json.starts_with('[') {
+        let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(json).ok()?;
+        return items
+            .get(token.parse::<usize>().ok()?)
+            .map(|item| item.get());
+    }
+    let mut found = None;
+    object::for_each_field(json, |key, value| {
+        if key == token {
+            found = Some(value);
+        }
+    })
+    .ok()?;
+    found
+}
+
+/// How many fields are kept in the typed event. The bytes have all.
+const MAX_EXTRA: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers() {
+        let body = r#"{"a":{"b/c":[{"d~":"deep"}],"n":3},"":"empty key","a2":"x"}"#;
+        let table = [
+            ("/a/b~1c/0/d~0", Some("deep")),
+            ("/", Some("empty key")),
+            ("/a2", Some("x")),
+            ("/a/n", None),
+            ("/a/b~1c/1", None),
+            ("/a/b~1c/x", None),
+            ("/nothing/there", None),
+            ("/a2/x", None),
+            ("a2", None),
+            ("", None),
+        ];
+        for (pointer, text) in table {
+            assert_eq!(lookup(body, Some(pointer)).as_deref(), text, "{pointer}");
+        }
+        assert_eq!(lookup(r#" "whole" "#, Some("")).as_deref(), Some("whole"));
+        assert_eq!(lookup(body, None), None);
+    }
+
+    #[test]
+    fn the_reason_tells_what_was_found() {
+        let reason = |body: &str| {
+            let events = Raw::default().event("/type").events(&body.into());
+            match events.into_iter().next() {
+                Some(Event::Unknown(event)) => (event.name, event.reason),
+                other => panic!("{other:?}"),
+            }
+        };
+        let named = (Some("x".to_owned()), UnknownReason::UnknownName);
+        assert_eq!(reason(r#"{"type":"x"}"#), named);
+        assert_eq!(reason(r#"{"type":1}"#), (None, UnknownReason::NoName));
+        assert_eq!(reason("[]"), (None, UnknownReason::NotAnObject));
+        assert!(matches!(reason("{"), (None, UnknownReason::NotJson(_))));
+    }
+}

@@ -1,0 +1,100 @@
+//! [`Consumer`]: a handler with its name, its filter and its limits.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::attempt::{Outcome, attempt};
+use super::lanes::Lanes;
+use super::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order};
+use crate::clock::Clock;
+use crate::metrics::ConsumerMetrics;
+use crate::{Delivery, Event, EventHandler};
+
+/// A handler as a consumer of events.
+pub(crate) struct Consumer {
+    name: String,
+    handler: Arc<dyn EventHandler>,
+    options: HandlerOptions,
+    order: Order,
+    timeout: Duration,
+    lanes: Lanes,
+    slots: Semaphore,
+    metrics: ConsumerMetrics,
+    clock: Arc<dyn Clock>,
+}
+
+impl Consumer {
+    pub(crate) fn new(
+        name: String,
+        handler: Arc<dyn EventHandler>,
+        options: HandlerOptions,
+        metrics: ConsumerMetrics,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let concurrency = options.concurrency.unwrap_or(DEFAULT_CONCURRENCY);
+        Self {
+            name,
+            handler,
+            order: options.order.unwrap_or_default(),
+            timeout: options.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            lanes: Lanes::default(),
+            slots: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
+            options,
+            metrics,
+            clock,
+        }
+    }
+
+    /// The consumer's name: `handler:` and the handler's.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether any of these events is for this consumer.
+    pub(crate) fn wants(&self, session: Option<&str>, events: &[Event]) -> bool {
+        self.wants_session(session) && events.iter().any(|event| self.wants_kind(event))
+    }
+
+    /// Hands the events of one delivery over: waits for the lane, then for a free slot, then makes
+    /// one attempt. The place in the lane is taken when this is first polled.
+    pub(crate) async fn deliver(&self, delivery: &Delivery, events: &[Event]) -> Outcome {
+        let lane = self
+            .order
+            .lane(delivery.source(), delivery.session(), events);
+        let _turn = match lane {
+            Some(lane) => Some(self.lanes.enter(lane).await),
+            None => None,
+        };
+        let _slot = self.slots.acquire().await;
+        let started = self.clock.monotonic();
+        let wanted = events.iter().filter(|event| self.wants_kind(event));
+        let outcome = attempt(self.handler.as_ref(), wanted, delivery, self.timeout).await;
+        let seconds = self.clock.monotonic().saturating_duration_since(started);
+        self.metrics.attempt(&outcome, seconds);
+        outcome
+    }
+
+    fn wants_session(&self, session: Option<&str>) -> bool {
+        match &self.options.sessions {
+            None => true,
+            Some(sessions) => session.is_some_and(|session| sessions.contains(session)),
+        }
+    }
+
+    fn wants_kind(&self, event: &Event) -> bool {
+        let kinds = self.options.events.as_ref();
+        kinds.is_none_or(|kinds| kinds.contains(&event.kind()))
+    }
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("name", &self.name)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,122 @@
+//! [`Order`]: which events stand in one line.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::str::FromStr;
+
+use crate::Event;
+
+/// Which events of a handler come one at a time, in the order they were received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// One line for each conversation: messages by (session, sender), statuses by (session,
+    /// message), everything else by session.
+    #[default]
+    Conversation,
+    /// One line for each session.
+    Session,
+    /// No line: everything at once.
+    None,
+}
+
+impl Order {
+    /// All of them, by their names in the settings.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("conversation", Self::Conversation),
+        ("session", Self::Session),
+        ("none", Self::None),
+    ];
+
+    /// The line that the events of one body stand in. Several events are one unit in their
+    /// session's line.
+    pub(crate) fn lane(
+        self,
+        source: &str,
+        session: Option<&str>,
+        events: &[Event],
+    ) -> Option<Lane> {
+        let conversation = match (self, events) {
+            (Self::None, _) => return None,
+            (Self::Conversation, [event]) => conversation(event),
+            (Self::Conversation | Self::Session, _) => None,
+        };
+        let mut hasher = DefaultHasher::new();
+        (source, session, conversation).hash(&mut hasher);
+        Some(Lane(hasher.finish()))
+    }
+}
+
+/// What tells a conversation from the others of its session.
+fn conversation(event: &Event) -> Option<(&'static str, &str)> {
+    match event {
+        Event::Message(message) => message.from.as_deref().map(|from| ("from", from)),
+        Event::Status(status) => status.message_id.as_deref().map(|id| ("message", id)),
+        _ => None,
+    }
+}
+
+/// One line, by a hash of what names it. That two lines share a hash is possible and harmless: they
+/// wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Lane(u64);
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = Self::ALL.iter().find(|(_, order)| order == self);
+        f.write_str(named.map_or("", |(name, _)| name))
+    }
+}
+
+impl FromStr for Order {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let named = Self::ALL.iter().find(|(name, _)| *name == text);
+        named.map(|(_, order)| *order).ok_or(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::{Codeskytz, Dialect as _};
+
+    fn lane(order: Order, source: &str, body: &str) -> Option<Lane> {
+        let events = Codeskytz.events(&body.into());
+        order.lane(source, events[0].session_id(), &events)
+    }
+
+    #[test]
+    fn who_stands_in_one_line() {
+        let message = |session, from| {
+            format!(r#"{{"event":"message","sessionId":"{session}","from":"{from}"}}"#)
+        };
+        let status = |session, id| {
+            format!(r#"{{"event":"status","sessionId":"{session}","messageId":"{id}"}}"#)
+        };
+        let connection = r#"{"event":"connection","sessionId":"1","status":"x"}"#.to_owned();
+        let unknown = r#"{"sessionId":"1"}"#.to_owned();
+        let bare = r#"{"event":"message","sessionId":"1"}"#.to_owned();
+        let table = [
+            // bodies, same conversation, same session
+            ([message("1", "a"), message("1", "a")], true, true),
+            ([message("1", "a"), message("1", "b")], false, true),
+            ([message("1", "a"), message("2", "a")], false, false),
+            ([status("1", "a"), status("1", "a")], true, true),
+            ([status("1", "a"), status("1", "b")], false, true),
+            ([status("1", "a"), message("1", "a")], false, true),
+            ([connection.clone(), unknown], true, true),
+            ([connection, bare], true, true),
+        ];
+        for ([one, other], conversation, session) in table {
+            let same = |order| lane(order, "s", &one) == lane(order, "s", &other);
+            assert_eq!(same(Order::Conversation), conversation, "{one} {other}");
+            assert_eq!(same(Order::Session), session, "{one} {other}");
+            assert_eq!(lane(Order::None, "s", &one), None);
+            assert_ne!(
+                lane(Order::Session, "s", &one),
+                lane(Order::Session, "t", &one)
+            );
+        }
+    }
+}

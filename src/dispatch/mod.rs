@@ -1,0 +1,20 @@
+//! Handing events to handlers.
+//!
+//! A [`Consumer`] is a handler with its name, its filter and its limits. Events reach it through
+//! lanes: within one conversation one at a time and in order, conversations beside each other. One
+//! handing-over is an [`Attempt`](attempt), which turns whatever the handler does (answer, fail,
+//! panic, hang) into an [`Outcome`].
+//!
+//! Nothing here knows HTTP, or which engine asks.
+
+mod attempt;
+mod consumer;
+mod lane;
+mod lanes;
+mod options;
+
+pub use lane::Order;
+pub use options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
+
+pub(crate) use attempt::Outcome;
+pub(crate) use consumer::Consumer;

@@ -1,0 +1,76 @@
+//! [`HandlerOptions`]: which events a handler wants, and how it wants them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Order;
+use crate::EventKind;
+
+/// What a handler wants and how. What is not set here is as `[dispatch]` of the settings says.
+///
+/// ```
+/// use std::time::Duration;
+/// use offhook::{EventKind, HandlerOptions, Order};
+///
+/// let options = HandlerOptions::default()
+///     .events([EventKind::Message])
+///     .order(Order::Session)
+///     .timeout(Duration::from_secs(5));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HandlerOptions {
+    pub(crate) events: Option<BTreeSet<EventKind>>,
+    pub(crate) sessions: Option<BTreeSet<String>>,
+    pub(crate) order: Option<Order>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) concurrency: Option<usize>,
+}
+
+impl HandlerOptions {
+    /// Only events of these kinds; all unless told.
+    pub fn events(mut self, kinds: impl IntoIterator<Item = EventKind>) -> Self {
+        self.events = Some(kinds.into_iter().collect());
+        self
+    }
+
+    /// Only events of these sessions; of all unless told.
+    pub fn sessions<S: Into<String>>(mut self, sessions: impl IntoIterator<Item = S>) -> Self {
+        self.sessions = Some(sessions.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// What comes one at a time; [`Order::Conversation`] unless told.
+    pub fn order(mut self, order: Order) -> Self {
+        self.order = Some(order);
+        self
+    }
+
+    /// How long one attempt may take; [`DEFAULT_TIMEOUT`] unless told.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How many attempts run at once; [`DEFAULT_CONCURRENCY`] unless told. At least 1.
+    pub fn concurrency(mut self, concurrency: usize) -> Self {
+        self.concurrency = Some(concurrency.max(1));
+        self
+    }
+
+    /// These options, with `defaults` where they say nothing.
+    pub(crate) fn or(self, defaults: &Self) -> Self {
+        Self {
+            events: self.events.or_else(|| defaults.events.clone()),
+            sessions: self.sessions.or_else(|| defaults.sessions.clone()),
+            order: self.order.or(defaults.order),
+            timeout: self.timeout.or(defaults.timeout),
+            concurrency: self.concurrency.or(defaults.concurrency),
+        }
+    }
+}
+
+/// How long one attempt may take where nothing else is said.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many attempts of one handler run at once where nothing else is said.
+pub const DEFAULT_CONCURRENCY: usize = 64;

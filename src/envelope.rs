@@ -1,0 +1,160 @@
+//! [`Envelope`]: what is known of one received event; what a journal stores.
+
+use std::sync::{Arc, Mutex};
+
+use uuid::{ContextV7, Uuid};
+
+use crate::dialect::{self, Dialect};
+use crate::signature::{Held, Verified};
+use crate::{Event, Received, Timestamp, UnknownReason};
+
+/// One received event: its id, where it came from, and its bytes.
+///
+/// The bytes are the truth; events and session are what the source's dialect makes of them.
+///
+/// Only a [`Verified`] body becomes one, so no unverified byte reaches a handler or a journal. This
+/// does not compile:
+///
+/// ```compile_fail,E0308
+/// use offhook::dialect::Codeskytz;
+/// use offhook::Envelope;
+///
+/// let bytes = bytes::Bytes::from_static(b"{}");
+/// let (envelope, events) = Envelope::open(bytes, &Codeskytz, 1024);
+/// ```
+#[derive(Debug)]
+pub struct Envelope {
+    received: Arc<Received>,
+    odd: Option<Odd>,
+    /// The body's place in the in-flight budget, given back with the envelope.
+    _held: Option<Held>,
+}
+
+/// What is strange about an event that was kept all the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Odd {
+    /// The path names a session, the body another; it is kept under the path's.
+    #[error("the body names another session than the path")]
+    OtherSession,
+    /// It has no kind.
+    #[error("{0}")]
+    NoKind(UnknownReason),
+}
+
+impl Envelope {
+    /// Opens a verified body: gives it an id and reads its events, of which there is at least one.
+    ///
+    /// A session that was decided before (by the path, or by whose secret was right) is the session
+    /// of every event in it, whatever the body says. A `Content-Encoding` is undone up to `max_body`
+    /// bytes.
+    pub fn open(verified: Verified, dialect: &dyn Dialect, max_body: usize) -> (Self, Vec<Event>) {
+        let parts = verified.into_parts();
+        let mut headers = parts.headers.iter();
+        let encoding = headers.find(|(name, _)| name == "content-encoding");
+        let encoding = encoding.map(|(_, value)| value.as_ref());
+        let reading = dialect::read(dialect, &parts.body, encoding, max_body);
+        let mut events = reading.events;
+
+        let mut odd = events.iter().find_map(|event| match event {
+            Event::Unknown(unknown) => Some(Odd::NoKind(unknown.reason.clone())),
+            _ => None,
+        });
+        if let Some(decided) = &parts.sender.session {
+            for event in &mut events {
+                if event.session_id().is_some_and(|named| named != decided) {
+                    odd = Some(Odd::OtherSession);
+                }
+                event.set_session_id(decided);
+            }
+        }
+
+        let mut received = Received::new(parts.sender.source, parts.body);
+        received.id = new_id(parts.received_at);
+        received.session = events
+            .first()
+            .and_then(|event| event.session_id().map(str::to_owned));
+        received.received_at = parts.received_at;
+        received.headers = parts.headers;
+        received.content = reading.content;
+        let envelope = Self {
+            received: Arc::new(received),
+            odd,
+            _held: parts.held,
+        };
+        (envelope, events)
+    }
+
+    /// The event's id: UUID version 7, in the order of receipt within one process.
+    pub fn id(&self) -> Uuid {
+        self.received.id
+    }
+
+    /// What was received.
+    pub fn received(&self) -> &Arc<Received> {
+        &self.received
+    }
+
+    /// What is strange about it.
+    pub fn odd(&self) -> Option<&Odd> {
+        self.odd.as_ref()
+    }
+}
+
+fn new_id(at: Timestamp) -> Uuid {
+    static ORDER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+    let seconds = u64::try_from(at.as_second()).unwrap_or_default();
+    let nanos = u32::try_from(at.subsec_nanosecond()).unwrap_or_default();
+    Uuid::new_v7(uuid::Timestamp::from_unix(&ORDER, seconds, nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::Codeskytz;
+    use crate::signature::{Scheme as _, Secret, Unverified, Verifier, XWebhookSignature};
+
+    fn open(session: Option<&str>, body: &str) -> (Envelope, Vec<Event>) {
+        let secret = Secret::new("key").unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let signed = XWebhookSignature.sign(body.as_bytes(), &secret, now);
+        let verifier = Verifier::new("s").secret(secret);
+        let headers = [(signed[0].name.as_ref(), signed[0].value.as_str())];
+        let claimed = verifier.claim(&&headers[..], None, now).unwrap();
+        let mut request = Unverified::new(body.to_owned(), now);
+        request.session = session.map(str::to_owned);
+        let verified = verifier.verify(&claimed, request).unwrap();
+        Envelope::open(verified, &Codeskytz, 1024)
+    }
+
+    #[test]
+    fn the_session_of_the_path_counts() {
+        let body = r#"{"event":"status","sessionId":"B","messageId":"1"}"#;
+        let table = [
+            (None, body, Some("B"), None),
+            (Some("B"), body, Some("B"), None),
+            (Some("A"), body, Some("A"), Some(Odd::OtherSession)),
+            (Some("A"), r#"{"event":"status"}"#, Some("A"), None),
+            (None, r#"{"event":"status"}"#, None, None),
+            (
+                Some("A"),
+                "{}",
+                Some("A"),
+                Some(Odd::NoKind(UnknownReason::NoName)),
+            ),
+        ];
+        for (path, body, session, odd) in table {
+            let (envelope, events) = open(path, body);
+            assert_eq!(envelope.received().session.as_deref(), session);
+            assert_eq!(events[0].session_id(), session);
+            assert_eq!(envelope.odd(), odd.as_ref(), "{path:?} {body}");
+        }
+    }
+
+    #[test]
+    fn ids_are_in_order() {
+        let ids: Vec<Uuid> = (0..1000).map(|_| open(None, "{}").0.id()).collect();
+        assert!(ids.is_sorted());
+        assert_eq!(ids[0].get_version_num(), 7);
+    }
+}

@@ -1,0 +1,71 @@
+//! [`Error`]: why a server did not start, or stopped.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::settings::Problems;
+
+/// Why a server did not start, or stopped.
+///
+/// `Debug` reads like `Display`, so that a `main` that returns it tells its user what to do.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The settings have problems; every one is listed.
+    #[error("{0}")]
+    Settings(#[from] Problems),
+    /// An address cannot be listened on.
+    #[error("{key} {address}: {error}{hint}")]
+    Bind {
+        /// The key that holds the address.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A ready-made handler cannot start.
+    #[error("handler {name}: {error}")]
+    Handler {
+        /// The handler's name.
+        name: String,
+        /// Why.
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The system refused something the server needs.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// What the system says.
+        error: std::io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn bind(key: &'static str, address: SocketAddr, error: std::io::Error) -> Self {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                " (another program listens there; stop it, or pick another port)"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                " (ports below 1024 need a privilege; pick a higher one)"
+            }
+            _ => "",
+        };
+        Self::Bind {
+            key,
+            address,
+            error,
+            hint,
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}

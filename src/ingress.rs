@@ -1,0 +1,369 @@
+//! The public routes: from a socket to an engine, and the answer.
+//!
+//! ```text
+//! head → limits → VerifySignature → Verified → Envelope → Engine → answer
+//! ```
+//!
+//! [`Receiver`] holds what the routes need and can be mounted into any actix `App`; the server of
+//! [`crate::Offhook::run`] mounts the same.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use actix_http::header::{self, HeaderMap, HeaderValue};
+use actix_http::{ConnectionType, Method};
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::dialect::Dialect;
+use crate::journal::{Engine, NotAccepted, Work};
+use crate::metrics::{Metrics, RequestOutcome, SourceMetrics};
+use crate::signature::{
+    Limits, RequestError, Verified, Verifier, VerifySignature, check_declared_length,
+};
+use crate::throttle::Throttle;
+use crate::{Envelope, Event, Source};
+
+/// Receives the webhooks of all sources; mount it with [`Receiver::configure`].
+///
+/// ```no_run
+/// use actix_web::{App, HttpServer, web};
+/// use offhook::signature::Secret;
+/// use offhook::{Offhook, Source};
+/// # struct Greeter;
+/// # impl offhook::EventHandler for Greeter {}
+///
+/// # #[actix_web::main]
+/// # async fn main() -> std::io::Result<()> {
+/// let receiver = Offhook::builder()
+///     .source(Source::new("codeskytz").secret(Secret::new("a-long-secret").unwrap()))
+///     .handler("greeter", Greeter)
+///     .receiver()
+///     .unwrap();
+///
+/// HttpServer::new(move || {
+///     App::new()
+///         .route("/", web::get().to(|| async { "my own page" }))
+///         .configure(receiver.configure())
+/// })
+/// .bind("127.0.0.1:8080")?
+/// .run()
+/// .await
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Receiver(Arc<Inner>);
+
+struct Inner {
+    sources: Vec<Arc<Ingress>>,
+    engine: Arc<dyn Engine>,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    running: Arc<Running>,
+}
+
+/// One source as the routes see it.
+struct Ingress {
+    source: Source,
+    verifier: Arc<Verifier>,
+    dialect: Arc<dyn Dialect>,
+    metrics: SourceMetrics,
+    refusals: Throttle,
+}
+
+impl Receiver {
+    pub(crate) fn new(
+        sources: Vec<Source>,
+        engine: Arc<dyn Engine>,
+        limits: Limits,
+        metrics: &Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let sources = sources.into_iter().map(|source| {
+            Arc::new(Ingress {
+                verifier: Arc::new(source.verifier(limits.max_body)),
+                dialect: Arc::clone(&source.dialect),
+                metrics: SourceMetrics::new(metrics, &source.name),
+                refusals: Throttle::default(),
+                source,
+            })
+        });
+        Self(Arc::new(Inner {
+            sources: sources.collect(),
+            engine,
+            limits,
+            clock,
+            running: Arc::default(),
+        }))
+    }
+
+    /// Adds the routes of every source to an actix `App`.
+    ///
+    /// The limits on bodies hold here too; those on connections and slow heads are the host's
+    /// `HttpServer`'s.
+    pub fn configure(&self) -> impl FnOnce(&mut web::ServiceConfig) + 'static {
+        let receiver = self.clone();
+        move |app| {
+            let sources = receiver.0.sources.iter();
+            let mut routes: Vec<_> = sources
+                .flat_map(|ingress| ingress.source.patterns().map(|path| (path, ingress)))
+                .collect();
+            // The first match counts, and exact paths win over the patterns of others.
+            routes.sort_by_key(|(path, _)| path.matches('{').count());
+            for (path, ingress) in routes {
+                app.service(receiver.resource(&path, ingress));
+            }
+        }
+    }
+
+    fn resource(&self, path: &str, ingress: &Arc<Ingress>) -> actix_web::Resource {
+        let source = Arc::clone(ingress);
+        let verify = VerifySignature::new(Arc::clone(&ingress.verifier))
+            .limits(self.0.limits.clone())
+            .clock(Arc::clone(&self.0.clock))
+            .on_refusal(Arc::new(move |error, took| source.refused(error, took)));
+        let (receiver, source) = (self.clone(), Arc::clone(ingress));
+        let handler =
+            move |verified: Verified| receive(receiver.clone(), Arc::clone(&source), verified);
+        web::resource(path)
+            .route(web::post().to(handler).wrap(verify))
+            .default_service(web::to(|| async { method_not_allowed() }))
+    }
+
+    /// What a head may be told before its body is asked for (`Expect: 100-continue`).
+    pub(crate) fn before_continue(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<(), Box<HttpResponse>> {
+        let Some((ingress, token)) = self.route(path) else {
+            return Err(Box::new(not_found()));
+        };
+        if method != Method::POST {
+            return Err(Box::new(method_not_allowed()));
+        }
+        let started = self.0.clock.monotonic();
+        check_declared_length(headers, self.0.limits.max_body)
+            .and_then(|()| {
+                let claim = ingress
+                    .verifier
+                    .claim(headers, token.as_deref(), self.0.clock.now());
+                Ok(claim.map(|_| ())?)
+            })
+            .map_err(|error: RequestError| {
+                ingress.refused(&error, self.0.since(started));
+                Box::new(error.error_response())
+            })
+    }
+
+    /// The source that a path leads to, and the token in it; the same as the routes of `configure`.
+    fn route(&self, path: &str) -> Option<(&Ingress, Option<String>)> {
+        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let sources = || self.0.sources.iter().map(Arc::as_ref);
+        let exact = sources().find(|ingress| {
+            ingress.source.path_token.is_none() && ingress.source.path == decoded(path)
+        });
+        if let Some(ingress) = exact {
+            return Some((ingress, None));
+        }
+        let matching = sources().filter_map(|ingress| {
+            let rest = path
+                .strip_prefix(ingress.source.path.as_str())?
+                .strip_prefix('/')?;
+            let segments: Vec<_> = rest.split('/').collect();
+            let whole = segments.iter().all(|segment| !segment.is_empty());
+            match (&ingress.source.path_token, &segments[..]) {
+                (None, [_session]) if whole => Some((ingress, None)),
+                (Some(_), [token] | [token, _]) if whole => Some((ingress, Some(decoded(token)))),
+                _ => None,
+            }
+        });
+        matching.max_by_key(|(ingress, _)| ingress.source.path.len())
+    }
+
+    pub(crate) fn running(&self) -> &Arc<Running> {
+        &self.0.running
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+}
+
+/// Opens the envelope, hands it to the engine, and turns its word into the answer.
+async fn receive(receiver: Receiver, ingress: Arc<Ingress>, verified: Verified) -> HttpResponse {
+    let inner = &receiver.0;
+    let started = verified.started();
+    ingress.metrics.body(verified.body().len());
+    let max_body = inner.limits.max_body;
+    let (envelope, events) = Envelope::open(verified, ingress.dialect.as_ref(), max_body);
+    if let Some(odd) = envelope.odd() {
+        log::debug!("event {}: {odd}", envelope.id());
+    }
+    let accepted = Finish::new(inner, envelope, events).await;
+    let (outcome, mut response) = match accepted {
+        Ok(()) => (RequestOutcome::Received, received()),
+        Err(NotAccepted::HandlerFailed) => {
+            let response = error(HttpResponse::InternalServerError(), "Handler failed");
+            (RequestOutcome::HandlerFailed, response)
+        }
+    };
+    let took = started.map(|started| inner.since(started));
+    ingress.metrics.answered(outcome, took.unwrap_or_default());
+    if inner.running.is_draining() {
+        response
+            .head_mut()
+            .set_connection_type(ConnectionType::Close);
+    }
+    response
+}
+
+impl Inner {
+    fn since(&self, started: Instant) -> Duration {
+        self.clock.monotonic().saturating_duration_since(started)
+    }
+}
+
+impl Ingress {
+    /// Counts and logs a request that was not let through; a flood of them is logged once a second.
+    fn refused(&self, error: &RequestError, took: Duration) {
+        let outcome = match error {
+            RequestError::Refused(_) => RequestOutcome::InvalidSignature,
+            RequestError::TooLarge { .. } => RequestOutcome::TooLarge,
+            RequestError::TooSlow => RequestOutcome::TooSlow,
+            RequestError::Broken => RequestOutcome::BrokenOff,
+            RequestError::Busy => RequestOutcome::Unavailable,
+        };
+        self.metrics.answered(outcome, took);
+        if let Some(unsaid) = self.refusals.pass() {
+            let more = match unsaid {
+                0 => String::new(),
+                unsaid => format!(" (and {unsaid} more since the last such line)"),
+            };
+            let (name, status) = (&self.source.name, error.status_code().as_u16());
+            log::warn!("source {name}: answered {status}: {error}{more}");
+        }
+    }
+}
+
+fn received() -> HttpResponse {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, JSON))
+        .body(Bytes::from_static(b"{\"status\":\"received\"}"))
+}
+
+pub(crate) async fn not_found_page(_: HttpRequest) -> HttpResponse {
+    not_found()
+}
+
+fn not_found() -> HttpResponse {
+    error(HttpResponse::NotFound(), "Not found")
+}
+
+fn method_not_allowed() -> HttpResponse {
+    let mut response = HttpResponse::MethodNotAllowed();
+    response.insert_header((header::ALLOW, "POST"));
+    error(response, "Method not allowed")
+}
+
+fn error(mut response: actix_web::HttpResponseBuilder, text: &str) -> HttpResponse {
+    response.json(serde_json::json!({ "error": text }))
+}
+
+/// What a receiver is doing, for a graceful stop.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    accepting: AtomicUsize,
+    draining: AtomicBool,
+    idle: Notify,
+}
+
+impl Running {
+    /// From now on connections are closed after their next answer.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Waits until no event is with the engine.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.accepting.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    fn one_less(&self) {
+        if self.accepting.fetch_sub(1, Ordering::Release) == 1 {
+            self.idle.notify_waiters();
+        }
+    }
+}
+
+/// An engine's work on one event. A verified event is seen through even if its sender hangs up: what
+/// is left when this is dropped goes on as a task of its own.
+struct Finish {
+    work: Option<Work>,
+    running: Arc<Running>,
+}
+
+impl Finish {
+    fn new(inner: &Inner, envelope: Envelope, events: Vec<Event>) -> Self {
+        let engine = Arc::clone(&inner.engine);
+        inner.running.accepting.fetch_add(1, Ordering::Relaxed);
+        Self {
+            work: Some(engine.accept(envelope, events)),
+            running: Arc::clone(&inner.running),
+        }
+    }
+}
+
+impl Future for Finish {
+    type Output = Result<(), NotAccepted>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let work = self.work.as_mut().expect("not polled after it was ready");
+        let outcome = std::task::ready!(work.as_mut().poll(cx));
+        self.work = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        match self.work.take() {
+            None => self.running.one_less(),
+            Some(work) => {
+                let running = Arc::clone(&self.running);
+                actix_rt::spawn(Self {
+                    work: Some(work),
+                    running,
+                });
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sources = self.0.sources.iter().map(|ingress| &ingress.source);
+        f.debug_struct("Receiver")
+            .field("sources", &sources.collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,79 @@
+//! **offhook picks up every webhook**: a signed-webhook receiver on actix-web.
+//!
+//! A messaging gateway POSTs signed events. offhook proves who sent each one, turns it into typed
+//! events, hands them to the [`EventHandler`]s you register, in order within each conversation, and
+//! answers.
+//!
+//! ```no_run
+//! use offhook::{async_trait, Delivery, EventHandler, HandlerError, MessageEvent, Offhook};
+//!
+//! struct Greeter;
+//!
+//! #[async_trait]
+//! impl EventHandler for Greeter {
+//!     async fn message(&self, event: &MessageEvent, _: &Delivery) -> Result<(), HandlerError> {
+//!         println!("New message from {}: {}", event.from(), event.message());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! #[actix_web::main]
+//! async fn main() -> Result<(), offhook::Error> {
+//!     Offhook::from_settings("settings.toml")?.handler("greeter", Greeter).run().await
+//! }
+//! ```
+//!
+//! # The pipeline, in order
+//!
+//! ```text
+//! socket → limits → signature → Verified → Envelope → engine → consumers → your handler
+//! ```
+//!
+//! 1. A connection is guarded: heads and bodies arrive in time, or the sender is told 408.
+//! 2. [`signature`]: the middleware [`VerifySignature`](signature::VerifySignature) reads the body
+//!    within [`Limits`](signature::Limits) and makes it [`Verified`](signature::Verified), or
+//!    answers.
+//! 3. [`dialect`]: the body becomes typed [`Event`]s; whatever has no kind becomes an
+//!    [`UnknownEvent`], and nothing is refused for its shape.
+//! 4. [`Envelope`]: the event with its id and session; only a verified body becomes one.
+//! 5. The engine says when the event may be acknowledged. The only engine so far is `none`: nothing
+//!    is kept, so the handlers run before the answer, and when one fails the sender is told 500.
+//! 6. Each handler is a consumer with its own filter, [`Order`], timeout and concurrency.
+//!
+//! # Pieces alone
+//!
+//! - The signature middleware in any actix `App`: [`signature::VerifySignature`].
+//! - The schemes without HTTP: [`signature::Scheme`], [`signature::Verifier`].
+//! - The whole receiver in your own `App`: [`Receiver`].
+//! - Events and ready-made handlers without any of this: the crate `offhook-handlers`, all of which
+//!   is re-exported here.
+//! - What tests need: [`testing`].
+
+mod admin;
+pub mod clock;
+mod connection;
+pub mod dialect;
+mod dispatch;
+mod envelope;
+mod error;
+mod ingress;
+mod journal;
+pub mod logging;
+mod metrics;
+mod offhook;
+mod server;
+pub mod settings;
+pub mod signature;
+mod source;
+pub mod testing;
+mod throttle;
+
+pub use offhook_handlers::*;
+
+pub use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order};
+pub use crate::envelope::{Envelope, Odd};
+pub use crate::error::Error;
+pub use crate::ingress::Receiver;
+pub use crate::offhook::Offhook;
+pub use crate::server::{STOP_TIMEOUT, Server};
+pub use crate::source::Source;

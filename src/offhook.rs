@@ -1,0 +1,248 @@
+//! [`Offhook`]: sources and handlers put together, ready to run.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::clock::{Clock, SystemClock};
+use crate::dispatch::{Consumer, HandlerOptions};
+use crate::ingress::Receiver;
+use crate::journal::Direct;
+use crate::metrics::{ConsumerMetrics, Metrics};
+use crate::server::{self, Server};
+use crate::settings::{self, AdminSettings, HandlerSettings, Settings, Use};
+use crate::signature::{InFlight, Limits, Secret};
+use crate::{Error, EventHandler, ExecHandler, JsonlHandler, LogHandler, Source};
+
+/// A webhook receiver being put together.
+///
+/// With a settings file:
+///
+/// ```no_run
+/// use offhook::{async_trait, Delivery, EventHandler, HandlerError, MessageEvent, Offhook};
+///
+/// struct Greeter;
+///
+/// #[async_trait]
+/// impl EventHandler for Greeter {
+///     async fn message(&self, event: &MessageEvent, _: &Delivery) -> Result<(), HandlerError> {
+///         println!("New message from {}: {}", event.from(), event.message());
+///         Ok(())
+///     }
+/// }
+///
+/// #[actix_web::main]
+/// async fn main() -> Result<(), offhook::Error> {
+///     Offhook::from_settings("settings.toml")?.handler("greeter", Greeter).run().await
+/// }
+/// ```
+///
+/// or all in code, with [`Offhook::builder`].
+pub struct Offhook {
+    settings: Settings,
+    handlers: Vec<(String, Arc<dyn EventHandler>, HandlerOptions)>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Offhook {
+    /// Reads sources, listeners and ready-made handlers from a settings file, and the environment's
+    /// `OFFHOOK__…` overrides.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the settings, not only the first.
+    pub fn from_settings(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Ok(Self::new(Settings::load(path)?))
+    }
+
+    /// Starts from the default settings, without a file: no source, no handler, listeners on
+    /// 127.0.0.1:5000 and :5001.
+    pub fn builder() -> Self {
+        Self::new(Settings {
+            admin: Some(AdminSettings::default()),
+            ..Settings::default()
+        })
+    }
+
+    /// Starts from settings that are read or made already.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            handlers: Vec::new(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Adds a source.
+    pub fn source(mut self, source: Source) -> Self {
+        self.settings.sources.push(source);
+        self
+    }
+
+    /// Adds a handler for every event, under a name for logs and metrics.
+    pub fn handler(self, name: impl Into<String>, handler: impl EventHandler) -> Self {
+        self.handler_with(name, handler, HandlerOptions::default())
+    }
+
+    /// Adds a handler with options of its own.
+    pub fn handler_with(
+        mut self,
+        name: impl Into<String>,
+        handler: impl EventHandler,
+        options: HandlerOptions,
+    ) -> Self {
+        self.handlers
+            .push((name.into(), Arc::new(handler), options));
+        self
+    }
+
+    /// Listens for webhooks on another address; port 0 for any free one.
+    pub fn bind(mut self, address: impl Into<SocketAddr>) -> Self {
+        self.settings.server.bind = address.into();
+        self
+    }
+
+    /// Listens for the administrator on another address; port 0 for any free one.
+    pub fn admin_bind(mut self, address: impl Into<SocketAddr>) -> Self {
+        self.settings.admin.get_or_insert_default().bind = address.into();
+        self
+    }
+
+    /// Asks for this token on the admin listener.
+    pub fn admin_token(mut self, token: Secret) -> Self {
+        self.settings.admin.get_or_insert_default().token = Some(token);
+        self
+    }
+
+    /// Has no admin listener.
+    pub fn without_admin(mut self) -> Self {
+        self.settings.admin = None;
+        self
+    }
+
+    /// Changes any setting.
+    pub fn configure(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// Applies the environment's `OFFHOOK__…` overrides to settings made in code;
+    /// [`Offhook::from_settings`] has done so already.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the settings, not only the first.
+    pub fn environment(mut self) -> Result<Self, Error> {
+        self.settings = self.settings.with_environment()?;
+        Ok(self)
+    }
+
+    /// Takes the time from another clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The settings as they are now.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Only the routes, to be mounted into an actix `App` of your own: no listener, no signals.
+    ///
+    /// # Errors
+    ///
+    /// When the settings have a problem, or a ready-made handler cannot start.
+    pub fn receiver(self) -> Result<Receiver, Error> {
+        Ok(self.build()?.0)
+    }
+
+    /// Binds the listeners and serves in the background, until [`Server::stop`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Offhook::receiver`], and when an address cannot be listened on.
+    pub async fn start(self) -> Result<Server, Error> {
+        let settings = self.settings.clone();
+        let clock = Arc::clone(&self.clock);
+        let (receiver, metrics) = self.build()?;
+        server::start(&settings, receiver, &metrics, clock)
+    }
+
+    /// Serves until SIGINT or SIGTERM, then finishes what runs and returns.
+    ///
+    /// Logs to standard error with `env_logger` unless a logger is set already; `RUST_LOG` says how
+    /// much.
+    ///
+    /// # Errors
+    ///
+    /// As [`Offhook::start`].
+    pub async fn run(self) -> Result<(), Error> {
+        crate::logging::init();
+        let server = self.start().await?;
+        server.log_start();
+        server.run_until_stopped().await
+    }
+
+    fn build(self) -> Result<(Receiver, Arc<Metrics>), Error> {
+        self.settings.check("the settings")?;
+        let metrics = Metrics::new();
+        let mut consumers: Vec<Consumer> = Vec::new();
+        let mut add = |name: &str, handler, options: HandlerOptions| {
+            let name = format!("handler:{name}");
+            if consumers.iter().any(|consumer| consumer.name() == name) {
+                return Err(settings::same_handler(&name));
+            }
+            let options = options.or(&self.settings.dispatch);
+            let counters = ConsumerMetrics::new(&metrics, &name);
+            let clock = Arc::clone(&self.clock);
+            consumers.push(Consumer::new(name, handler, options, counters, clock));
+            Ok(())
+        };
+        for handler in &self.settings.handlers {
+            add(&handler.name, ready_made(handler)?, handler.options.clone())?;
+        }
+        for (name, handler, options) in self.handlers {
+            add(&name, handler, options)?;
+        }
+        let server = &self.settings.server;
+        let limits = Limits {
+            max_body: server.max_body,
+            request_timeout: server.request_timeout,
+            in_flight: InFlight::new(server.max_in_flight),
+        };
+        let engine = Arc::new(Direct::new(consumers));
+        let sources = self.settings.sources;
+        let receiver = Receiver::new(sources, engine, limits, &metrics, self.clock);
+        Ok((receiver, metrics))
+    }
+}
+
+fn ready_made(handler: &HandlerSettings) -> Result<Arc<dyn EventHandler>, Error> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Handler {
+        name: handler.name.clone(),
+        error,
+    };
+    Ok(match &handler.used {
+        Use::Log => Arc::new(LogHandler::new().map_err(|error| failed(error.into()))?),
+        Use::Jsonl { path } => {
+            let opened = JsonlHandler::append(path);
+            Arc::new(opened.map_err(|error| failed(format!("{}: {error}", path.display()).into()))?)
+        }
+        Use::Exec(exec) => {
+            Arc::new(ExecHandler::new(exec.clone()).map_err(|error| failed(error.into()))?)
+        }
+    })
+}
+
+/// Shows the settings, secrets left out, and the handlers' names.
+impl fmt::Debug for Offhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let handlers = self.handlers.iter().map(|(name, ..)| name);
+        f.debug_struct("Offhook")
+            .field("settings", &self.settings)
+            .field("handlers", &handlers.collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,309 @@
+//! The composition root: listeners, workers, and the way to a graceful stop.
+//!
+//! Two actix servers: the public one with the receiver's routes behind guarded connections, and the
+//! admin one, so that neither a full public listener nor its end keeps the administrator out.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::{HttpMessage as _, HttpService, KeepAlive, Request};
+use actix_rt::net::TcpStream;
+use actix_server::{ServerBuilder, ServerHandle};
+use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::dev::{AppConfig, Service as _};
+use actix_web::{App, web};
+use futures_util::future::{Either, select};
+use std::pin::pin;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use crate::Error;
+use crate::admin::{self, AdminState};
+use crate::clock::Clock;
+use crate::connection::{ConnectionPhase, Guard, Guarded};
+use crate::ingress::{Receiver, not_found_page};
+use crate::metrics::{ListenerMetrics, Metrics};
+use crate::settings::{ServerSettings, Settings};
+
+/// A server that runs in the background.
+///
+/// ```
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), offhook::Error> {
+/// use offhook::signature::Secret;
+/// use offhook::{Offhook, Source};
+///
+/// let server = Offhook::builder()
+///     .source(Source::new("gateway").secret(Secret::new("a-long-secret").unwrap()))
+///     .bind(([127, 0, 0, 1], 0))
+///     .without_admin()
+///     .start()
+///     .await?;
+/// println!("listening on {}", server.public_address());
+/// server.stop().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    public: Listener,
+    admin: Option<Listener>,
+    receiver: Receiver,
+    paths: Vec<String>,
+}
+
+/// One actix server, running as a task.
+#[derive(Debug)]
+struct Listener {
+    address: SocketAddr,
+    handle: ServerHandle,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+pub(crate) fn start(
+    settings: &Settings,
+    receiver: Receiver,
+    metrics: &Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+) -> Result<Server, Error> {
+    // Bind both before serving either: a server that half-starts is none.
+    let (public_socket, public_address) = bind("server.bind", settings.server.bind)?;
+    let admin_socket = match &settings.admin {
+        Some(admin) => Some((admin, bind("admin.bind", admin.bind)?)),
+        None => None,
+    };
+
+    let listener_metrics = || ListenerMetrics::new(metrics);
+    let guard = Arc::new(Guard {
+        request_timeout: settings.server.request_timeout,
+        clock,
+        metrics: listener_metrics(),
+    });
+    let builder = public_builder(&settings.server);
+    let public = listen_public(builder, public_socket, &settings.server, &receiver, &guard)
+        .map(|server| Listener::spawn(public_address, server))
+        .map_err(|error| Error::bind("server.bind", public_address, error))?;
+
+    let admin = match admin_socket {
+        None => None,
+        Some((admin, (socket, address))) => {
+            let state = AdminState {
+                token: admin.token.clone(),
+                fingerprint: settings.fingerprint(),
+                metrics: Arc::clone(metrics),
+                listener: listener_metrics(),
+                receiver: receiver.clone(),
+            };
+            let server = admin::listen(socket, web::Data::new(state))
+                .map_err(|error| Error::bind("admin.bind", address, error))?;
+            Some(Listener::spawn(address, server))
+        }
+    };
+    let paths = settings
+        .sources
+        .iter()
+        .map(|source| source.patterns()[0].clone());
+    Ok(Server {
+        public,
+        admin,
+        receiver,
+        paths: paths.collect(),
+    })
+}
+
+fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let listen = || {
+        let domain = socket2::Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = TcpListener::from(socket);
+        let bound = socket.local_addr()?;
+        Ok((socket, bound))
+    };
+    listen().map_err(|error| Error::bind(key, address, error))
+}
+
+fn public_builder(server: &ServerSettings) -> ServerBuilder {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = match server.workers {
+        0 => cores(),
+        workers => workers,
+    };
+    ServerBuilder::new()
+        .workers(workers)
+        // actix counts for each worker.
+        .max_concurrent_connections(server.max_connections.div_ceil(workers))
+        .shutdown_timeout(STOP_TIMEOUT.as_secs())
+        .disable_signals()
+}
+
+fn listen_public(
+    builder: ServerBuilder,
+    socket: TcpListener,
+    server: &ServerSettings,
+    receiver: &Receiver,
+    guard: &Arc<Guard>,
+) -> std::io::Result<actix_server::Server> {
+    let keep_alive = KeepAlive::Timeout(server.keep_alive);
+    let stopping = builder.graceful_shutdown_signal();
+    let (receiver, guard) = (receiver.clone(), Arc::clone(guard));
+    let builder = builder.listen("public", socket, move || {
+        let app = App::new()
+            .configure(receiver.configure())
+            .default_service(web::to(not_found_page))
+            .wrap_fn(|req, app| {
+                let phase = req.conn_data::<ConnectionPhase>().cloned();
+                if let Some(phase) = &phase {
+                    phase.request();
+                }
+                let answer = app.call(req);
+                async move {
+                    let answer = answer.await;
+                    if let Some(phase) = &phase {
+                        phase.answered();
+                    }
+                    answer
+                }
+            });
+        let expecting = receiver.clone();
+        let stopping = stopping.clone();
+        let http = HttpService::build()
+            .keep_alive(keep_alive)
+            // The guarded connection sees to that, for every request.
+            .client_request_timeout(Duration::ZERO)
+            .client_disconnect_timeout(LINGER)
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .on_connect_ext(|connection: &Guarded, data| {
+                data.insert(connection.phase().clone());
+                data.insert(connection.phase().deadline());
+            })
+            .expect(fn_service(move |req: Request| {
+                let verdict = expecting.before_continue(req.method(), req.path(), req.headers());
+                async move {
+                    match verdict {
+                        Ok(()) => Ok(req),
+                        Err(answer) => Err(actix_http::Response::from(*answer)),
+                    }
+                }
+            }))
+            .h1(map_config(app, |()| AppConfig::default()));
+        let guard = Arc::clone(&guard);
+        fn_service(move |stream: TcpStream| {
+            let peer = stream.peer_addr().ok();
+            // Answers are one small packet; they must not wait for an acknowledgement.
+            let _ = stream.set_nodelay(true);
+            let guarded = Guarded::new(stream, Arc::clone(&guard));
+            async move { Ok::<_, actix_http::error::DispatchError>((guarded, peer)) }
+        })
+        .and_then(http)
+        .map_err(|_| ())
+    })?;
+    Ok(builder.run())
+}
+
+impl Listener {
+    fn spawn(address: SocketAddr, server: actix_server::Server) -> Self {
+        Self {
+            address,
+            handle: server.handle(),
+            task: actix_rt::spawn(server),
+        }
+    }
+}
+
+impl Server {
+    /// Where webhooks are received.
+    pub fn public_address(&self) -> SocketAddr {
+        self.public.address
+    }
+
+    /// Where the administrator is answered, if there is an admin listener.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|listener| listener.address)
+    }
+
+    /// Logs where it listens, and what it promises.
+    pub(crate) fn log_start(&self) {
+        for path in &self.paths {
+            log::info!("receiving webhooks on http://{}{path}", self.public.address);
+        }
+        if let Some(admin) = self.admin_address() {
+            log::info!("health and metrics on http://{admin}/health and /metrics");
+        }
+        log::info!("engine none: nothing is kept; handlers run before the answer");
+    }
+
+    /// Serves until SIGINT or SIGTERM, then stops as [`Server::stop`] does. A second signal ends the
+    /// wait for what still runs.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not let the process listen to signals, or a listener breaks down.
+    pub async fn run_until_stopped(mut self) -> Result<(), Error> {
+        let refused = |error| Error::Io {
+            what: "listening to signals",
+            error,
+        };
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+        let mut asked = async || {
+            tokio::select! {
+                _ = interrupt.recv() => "SIGINT",
+                _ = terminate.recv() => "SIGTERM",
+            }
+        };
+        tokio::select! {
+            name = asked() => log::info!("{name}: finishing what runs (once more to end at once)"),
+            ended = &mut self.public.task => {
+                let error = match ended {
+                    Ok(Ok(())) => std::io::Error::other("it ended"),
+                    Ok(Err(error)) => error,
+                    Err(error) => std::io::Error::other(error),
+                };
+                return Err(Error::Io { what: "the public listener", error });
+            }
+        }
+        let stop = pin!(self.stop());
+        let again = pin!(asked());
+        match select(stop, again).await {
+            Either::Left(_) => log::info!("stopped"),
+            Either::Right((name, _)) => log::warn!("{name} again: stopped with work unfinished"),
+        }
+        Ok(())
+    }
+
+    /// Stops: no new connection is accepted, every request that was begun is answered, every event
+    /// that was verified is seen through, for [`STOP_TIMEOUT`] at most; then the connections are
+    /// closed, the admin listener last.
+    pub async fn stop(self) {
+        let running = self.receiver.running();
+        running.drain();
+        self.public.handle.pause().await;
+        if tokio::time::timeout(STOP_TIMEOUT, running.idle())
+            .await
+            .is_err()
+        {
+            log::warn!("handlers still run after {STOP_TIMEOUT:?}; they are cut off");
+        }
+        self.public.handle.stop(true).await;
+        if let Some(admin) = self.admin {
+            admin.handle.stop(false).await;
+        }
+    }
+}
+
+/// How long a graceful stop waits for what runs.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection is read from, and thrown away, after an answer that came before its
+/// request's end, so that the sender sees the answer and not a reset.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;

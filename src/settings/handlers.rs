@@ -1,0 +1,160 @@
+//! `[[handlers]]` and `[dispatch]`: what runs for each event, and how.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::read::Table;
+use crate::dispatch::{HandlerOptions, Order};
+use crate::{EventKind, Exec};
+
+/// A ready-made handler to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HandlerSettings {
+    /// Its name in logs and metrics.
+    pub name: String,
+    /// Which handler it is.
+    pub used: Use,
+    /// Which events it wants, and how.
+    pub options: HandlerOptions,
+}
+
+/// The ready-made handlers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Use {
+    /// `use = "log"`: see [`LogHandler`](crate::LogHandler).
+    Log,
+    /// `use = "jsonl"`: see [`JsonlHandler`](crate::JsonlHandler).
+    Jsonl {
+        /// The file to append to.
+        path: PathBuf,
+    },
+    /// `use = "exec"`: see [`ExecHandler`](crate::ExecHandler).
+    Exec(Exec),
+}
+
+pub(super) fn read(table: &Table<'_>) -> Option<HandlerSettings> {
+    let name = table.required("name", "the handler's name in logs and metrics");
+    let used = read_use(table);
+    let options = HandlerOptions {
+        events: read_events(table),
+        sessions: read_sessions(table),
+        ..read_dispatch_keys(table, HandlerOptions::default())
+    };
+    table.finish();
+    Some(HandlerSettings {
+        name: name?,
+        used: used?,
+        options,
+    })
+}
+
+/// `[dispatch]`: the defaults of all handlers.
+pub(super) fn read_dispatch(table: &Table<'_>, defaults: HandlerOptions) -> HandlerOptions {
+    let options = read_dispatch_keys(table, defaults);
+    table.finish();
+    options
+}
+
+fn read_dispatch_keys(table: &Table<'_>, mut options: HandlerOptions) -> HandlerOptions {
+    options.order = table.one_of("order", &Order::ALL).or(options.order);
+    options.timeout = table.duration("timeout").or(options.timeout);
+    options.concurrency = table
+        .integer("concurrency", 1, 100_000)
+        .or(options.concurrency);
+    for key in ["retry", "on_exhausted", "status"] {
+        table.not_yet(
+            key,
+            "journal, and nothing but the sender retries without one",
+        );
+    }
+    options
+}
+
+fn read_use(table: &Table<'_>) -> Option<Use> {
+    let used = table.required("use", "one of log, jsonl, exec")?;
+    let (used, own): (_, &[&str]) = match used.as_str() {
+        "log" => (Some(Use::Log), &[]),
+        "jsonl" => {
+            let path = table.required("path", "the file to append to");
+            (path.map(|path| Use::Jsonl { path: path.into() }), &["path"])
+        }
+        "exec" => (
+            read_exec(table).map(Use::Exec),
+            &["command", "env", "reject_codes"],
+        ),
+        other => {
+            table.problem("use", format!("found {other:?}; allowed: log, jsonl, exec"));
+            return None;
+        }
+    };
+    for key in ["path", "command", "env", "reject_codes"] {
+        if !own.contains(&key) && table.has(key) {
+            table.problem(key, "does not belong to this kind of handler");
+        }
+    }
+    used
+}
+
+fn read_exec(table: &Table<'_>) -> Option<Exec> {
+    if !table.has("command") {
+        table.problem(
+            "command",
+            "is missing; it is the program and its arguments: [\"prog\", \"arg\"]",
+        );
+    }
+    let command = table.strings("command")?;
+    if command.first().is_none_or(String::is_empty) {
+        table.problem("command", "is empty; it needs at least the program's name");
+        return None;
+    }
+    let mut env = BTreeMap::new();
+    if let Some(variables) = table.table("env") {
+        for (name, value) in variables.texts() {
+            if name.starts_with("OFFHOOK_") {
+                variables.problem(name, "names that begin with OFFHOOK_ are offhook's own");
+            }
+            env.insert(name.to_owned(), value);
+        }
+    }
+    let codes = table.integers("reject_codes", 1, 255).unwrap_or_default();
+    let reject_codes = codes.into_iter().filter_map(|code| u8::try_from(code).ok());
+    Some(Exec {
+        command,
+        env,
+        reject_codes: reject_codes.collect(),
+    })
+}
+
+/// The kinds in `events`; `None` for all of them.
+fn read_events(table: &Table<'_>) -> Option<BTreeSet<EventKind>> {
+    let names = table.strings("events")?;
+    if names.iter().any(|name| name == "*") {
+        return None;
+    }
+    if names.is_empty() {
+        table.problem("events", "is empty; leave it out for all events");
+    }
+    let kinds = names.iter().filter_map(|name| match name.parse() {
+        Ok(kind) => Some(kind),
+        Err(_) => {
+            let text = format!("found {name:?}; allowed: message, status, connection, unknown, *");
+            table.problem("events", text);
+            None
+        }
+    });
+    Some(kinds.collect())
+}
+
+/// The ids in `sessions`; `None` for all of them.
+fn read_sessions(table: &Table<'_>) -> Option<BTreeSet<String>> {
+    let sessions = table.strings("sessions")?;
+    if sessions.iter().any(|session| session == "*") {
+        return None;
+    }
+    if sessions.is_empty() {
+        table.problem("sessions", "is empty; leave it out for all sessions");
+    }
+    Some(sessions.into_iter().collect())
+}

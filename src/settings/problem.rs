@@ -1,0 +1,70 @@
+//! [`Problems`]: everything that is wrong with the settings, at once.
+
+use std::cell::RefCell;
+use std::fmt;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: the file and the key, or the environment's variable.
+    pub place: String,
+    /// What was found there, and what is allowed.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.text)
+    }
+}
+
+/// Everything that is wrong, one line each; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    pub(crate) fn one(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+
+    /// All of them, in the order they were found.
+    pub fn list(&self) -> &[Problem] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = self.0.iter().map(Problem::to_string);
+        f.write_str(&lines.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Where problems are noted while the settings are read.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(RefCell<Vec<Problem>>);
+
+impl Notes {
+    pub(crate) fn add(&self, place: String, text: impl Into<String>) {
+        self.0.borrow_mut().push(Problem {
+            place,
+            text: text.into(),
+        });
+    }
+
+    /// Whether something was noted at `place`.
+    pub(crate) fn has(&self, place: &str) -> bool {
+        self.0.borrow().iter().any(|problem| problem.place == place)
+    }
+
+    /// Ok when nothing was noted.
+    pub(crate) fn into_result(self) -> Result<(), Problems> {
+        let problems = self.0.into_inner();
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Problems(problems)),
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! [`Generic`]: an HMAC described by settings, for every sender without a scheme of its own.
+
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+use subtle::{Choice, ConstantTimeEq as _};
+
+use super::encoding::{Algorithm, Encoding};
+use super::scheme::{Claim, Refusal, Scheme, SignedHeader};
+use super::{HeaderValue, Headers, Secret};
+
+/// `scheme = "hmac"`: which header, which hash, which encoding, and over what.
+///
+/// The template says what is signed. `{body}` stands for the raw body and must be there once;
+/// `{header:NAME}` for another header's value; `{timestamp:NAME}` for a header with the time in
+/// Unix seconds or milliseconds, which must be within [`Generic::tolerance`] of now. Everything
+/// else stands for itself; `{{` and `}}` are braces.
+///
+/// ```
+/// use offhook::signature::Generic;
+///
+/// let github = Generic::new("X-Hub-Signature-256").prefix("sha256=");
+/// let with_time = Generic::new("X-Signature")
+///     .template("{timestamp:X-Timestamp}.{body}")
+///     .unwrap();
+/// assert!(Generic::new("X-Signature").template("no body").is_err());
+/// ```
+#[derive(Debug, Clone)]
+pub struct Generic {
+    header: String,
+    algorithm: Algorithm,
+    encoding: Encoding,
+    prefix: String,
+    before: Vec<Part>,
+    after: Vec<Part>,
+    tolerance: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Body,
+    Header(String),
+    Timestamp(String),
+}
+
+impl Generic {
+    /// The HMAC-SHA256 of the body in hexadecimal, in the header `header`.
+    pub fn new(header: impl Into<String>) -> Self {
+        Self {
+            header: header.into(),
+            algorithm: Algorithm::Sha256,
+            encoding: Encoding::Hex,
+            prefix: String::new(),
+            before: Vec::new(),
+            after: Vec::new(),
+            tolerance: Duration::from_secs(300),
+        }
+    }
+
+    /// Uses another hash than SHA-256.
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// Uses another encoding than hexadecimal.
+    pub fn encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
+    }
+
+    /// A text that stands before the signature in its header.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// How far a `{timestamp:…}` may be from now; 300 s unless told.
+    pub fn tolerance(mut self, tolerance: Duration) -> Self {
+        self.tolerance = tolerance;
+        self
+    }
+
+    /// What is signed; `{body}` unless told.
+    ///
+    /// # Errors
+    ///
+    /// When the template has no `{body}`, several, an unknown placeholder or a brace that is not
+    /// closed.
+    pub fn template(mut self, template: &str) -> Result<Self, GenericError> {
+        let mut parts = parse_template(template)?;
+        let mut bodies = (0..parts.len()).filter(|index| parts[*index] == Part::Body);
+        let (Some(body), None) = (bodies.next(), bodies.next()) else {
+            return Err(GenericError::Body);
+        };
+        self.after = parts.split_off(body + 1);
+        parts.pop();
+        self.before = parts;
+        Ok(self)
+    }
+
+    fn signed_text(
+        &self,
+        parts: &[Part],
+        headers: &dyn Headers,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, Refusal> {
+        let mut text = Vec::new();
+        for part in parts {
+            match part {
+                Part::Text(literal) => text.extend_from_slice(literal.as_bytes()),
+                Part::Body => {}
+                Part::Header(name) => text.extend_from_slice(one(headers, name)?),
+                Part::Timestamp(name) => {
+                    let value = one(headers, name)?;
+                    self.check_time(value, now)?;
+                    text.extend_from_slice(value);
+                }
+            }
+        }
+        Ok(text)
+    }
+
+    fn check_time(&self, value: &[u8], now: Timestamp) -> Result<(), Refusal> {
+        let text = std::str::from_utf8(value).map_err(|_| Refusal::Malformed)?;
+        let sent = unix_time(text).ok_or(Refusal::Malformed)?;
+        let tolerance = SignedDuration::try_from(self.tolerance).unwrap_or(SignedDuration::MAX);
+        match sent.duration_since(now).abs() <= tolerance {
+            true => Ok(()),
+            false => Err(Refusal::Expired),
+        }
+    }
+}
+
+impl Scheme for Generic {
+    fn name(&self) -> &'static str {
+        "hmac"
+    }
+
+    fn claim(&self, headers: &dyn Headers, now: Timestamp) -> Result<Claim, Refusal> {
+        let value = one(headers, &self.header)?;
+        let digits = value.strip_prefix(self.prefix.as_bytes());
+        let signature = digits.and_then(|digits| self.encoding.decode(digits));
+        let signature = signature.filter(|bytes| bytes.len() == self.algorithm.size());
+        Ok(Claim {
+            signatures: vec![signature.ok_or(Refusal::Malformed)?],
+            before: self.signed_text(&self.before, headers, now)?,
+            after: self.signed_text(&self.after, headers, now)?,
+        })
+    }
+
+    fn matches(&self, claim: &Claim, body: &[u8], secret: &Secret) -> bool {
+        matches(self.algorithm, claim, body, secret)
+    }
+
+    /// A `{header:…}` of the template is signed as empty: a sender with such a header signs for
+    /// itself.
+    fn sign(&self, body: &[u8], secret: &Secret, now: Timestamp) -> Vec<SignedHeader> {
+        let mut added = Vec::new();
+        let mut mac = secret.mac(self.algorithm);
+        let seconds = now.as_second().to_string();
+        let with_body = self.before.iter().chain([&Part::Body]).chain(&self.after);
+        for part in with_body {
+            match part {
+                Part::Text(literal) => mac.update(literal.as_bytes()),
+                Part::Body => mac.update(body),
+                Part::Header(_) => {}
+                Part::Timestamp(name) => {
+                    mac.update(seconds.as_bytes());
+                    added.push(SignedHeader {
+                        name: name.clone().into(),
+                        value: seconds.clone(),
+                    });
+                }
+            }
+        }
+        added.insert(
+            0,
+            SignedHeader {
+                name: self.header.clone().into(),
+                value: format!("{}{}", self.prefix, self.encoding.encode(&mac.finish())),
+            },
+        );
+        added
+    }
+}
+
+/// Compares an HMAC over the claim's bytes and the body with every signature claimed.
+pub(super) fn matches(algorithm: Algorithm, claim: &Claim, body: &[u8], secret: &Secret) -> bool {
+    let mut mac = secret.mac(algorithm);
+    mac.update(&claim.before);
+    mac.update(body);
+    mac.update(&claim.after);
+    let expected = mac.finish();
+    let mut matches = Choice::from(0);
+    for signature in &claim.signatures {
+        matches |= expected.ct_eq(signature);
+    }
+    matches.into()
+}
+
+fn one<'a>(headers: &'a dyn Headers, name: &str) -> Result<&'a [u8], Refusal> {
+    match headers.value(&name.to_ascii_lowercase()) {
+        HeaderValue::Absent => Err(Refusal::Missing),
+        HeaderValue::Repeated => Err(Refusal::Repeated),
+        HeaderValue::One(value) => Ok(value),
+    }
+}
+
+/// Unix seconds, or milliseconds where the number is too large to be seconds.
+fn unix_time(text: &str) -> Option<Timestamp> {
+    let number: i64 = text.parse().ok()?;
+    match number.unsigned_abs() < 100_000_000_000 {
+        true => Timestamp::from_second(number).ok(),
+        false => Timestamp::from_millisecond(number).ok(),
+    }
+}
+
+fn parse_template(template: &str) -> Result<Vec<Part>, GenericError> {
+    let mut parts = Vec::new();
+    let mut text = String::new();
+    let mut rest = template;
+    while let Some(brace) = rest.find(['{', '}']) {
+        text.push_str(&rest[..brace]);
+        rest = &rest[brace..];
+        if let Some(after) = rest.strip_prefix("{{") {
+            text.push('{');
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("}}") {
+            text.push('}');
+            rest = after;
+        } else {
+            let placeholder = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+            let (name, after) = placeholder.ok_or(GenericError::Brace)?;
+            if !text.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut text)));
+            }
+            parts.push(placeholder_part(name)?);
+            rest = after;
+        }
+    }
+    text.push_str(rest);
+    if !text.is_empty() {
+        parts.push(Part::Text(text));
+    }
+    Ok(parts)
+}
+
+fn placeholder_part(name: &str) -> Result<Part, GenericError> {
+    match name.split_once(':') {
+        None if name == "body" => Ok(Part::Body),
+        Some(("header", header)) if !header.is_empty() => Ok(Part::Header(header.to_owned())),
+        Some(("timestamp", header)) if !header.is_empty() => Ok(Part::Timestamp(header.to_owned())),
+        _ => Err(GenericError::Placeholder(name.to_owned())),
+    }
+}
+
+/// Why a template is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GenericError {
+    /// `{body}` must stand exactly once.
+    #[error("the template must hold {{body}} exactly once")]
+    Body,
+    /// A placeholder that does not exist.
+    #[error("unknown placeholder {{{0}}}; there are {{body}}, {{header:NAME}}, {{timestamp:NAME}}")]
+    Placeholder(String),
+    /// A brace without its partner.
+    #[error("a single brace; write {{{{ or }}}} for the character itself")]
+    Brace,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verifies(scheme: &Generic, headers: &[(&str, &str)], now: i64) -> Result<bool, Refusal> {
+        let secret = Secret::new("key").unwrap();
+        let claim = scheme.claim(&headers, Timestamp::from_second(now).unwrap())?;
+        Ok(scheme.matches(&claim, b"body", &secret))
+    }
+
+    fn signed(scheme: &Generic, now: i64) -> Vec<(String, String)> {
+        let now = Timestamp::from_second(now).unwrap();
+        let headers = scheme.sign(b"body", &Secret::new("key").unwrap(), now);
+        let pair = |header: SignedHeader| (header.name.into_owned(), header.value);
+        headers.into_iter().map(pair).collect()
+    }
+
+    fn borrowed(headers: &[(String, String)]) -> Vec<(&str, &str)> {
+        headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_signed_verifies_in_every_variant() {
+        for (_, algorithm) in Algorithm::ALL {
+            for (_, encoding) in Encoding::ALL {
+                for template in [
+                    "{body}",
+                    "v0:{timestamp:X-Time}:{body}",
+                    "{{{body}}}{timestamp:T}",
+                ] {
+                    let scheme = Generic::new("X-Sig")
+                        .algorithm(algorithm)
+                        .encoding(encoding)
+                        .prefix("v=")
+                        .template(template)
+                        .unwrap();
+                    let headers = signed(&scheme, 1000);
+                    assert_eq!(
+                        verifies(&scheme, &borrowed(&headers), 1300),
+                        Ok(true),
+                        "{scheme:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_timestamp_outside_the_tolerance_is_refused() {
+        let scheme = Generic::new("S").template("{timestamp:T}.{body}").unwrap();
+        let headers = signed(&scheme, 1000);
+        for (now, outcome) in [
+            (700, Ok(true)),
+            (1300, Ok(true)),
+            (1301, Err(Refusal::Expired)),
+            (699, Err(Refusal::Expired)),
+        ] {
+            assert_eq!(
+                verifies(&scheme, &borrowed(&headers), now),
+                outcome,
+                "{now}"
+            );
+        }
+        let altered = [("S", headers[0].1.as_str()), ("T", "1001")];
+        assert_eq!(verifies(&scheme, &altered, 1000), Ok(false));
+        for odd in ["", "soon", "1e3", "99999999999999999999"] {
+            let odd = [("S", headers[0].1.as_str()), ("T", odd)];
+            assert_eq!(verifies(&scheme, &odd, 1000), Err(Refusal::Malformed));
+        }
+    }
+
+    #[test]
+    fn a_header_of_the_template_is_part_of_what_is_signed() {
+        let scheme = Generic::new("S").template("{header:X-Id}.{body}").unwrap();
+        let mut mac = Secret::new("key").unwrap().mac(Algorithm::Sha256);
+        mac.update(b"42.body");
+        let signature = Encoding::Hex.encode(&mac.finish());
+        let headers = |id| [("S", signature.as_str()), ("x-id", id)];
+        assert_eq!(verifies(&scheme, &headers("42"), 0), Ok(true));
+        assert_eq!(verifies(&scheme, &headers("43"), 0), Ok(false));
+        assert_eq!(
+            verifies(&scheme, &headers("42")[..1], 0),
+            Err(Refusal::Missing)
+        );
+    }
+
+    #[test]
+    fn templates_that_are_none() {
+        let error = |template| Generic::new("S").template(template).unwrap_err();
+        assert_eq!(error(""), GenericError::Body);
+        assert_eq!(error("{body}{body}"), GenericError::Body);
+        assert_eq!(error("{bodi}"), GenericError::Placeholder("bodi".into()));
+        assert_eq!(
+            error("{header:}"),
+            GenericError::Placeholder("header:".into())
+        );
+        assert_eq!(error("{body"), GenericError::Brace);
+        assert_eq!(error("}{body}"), GenericError::Brace);
+    }
+}

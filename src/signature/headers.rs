@@ -1,0 +1,45 @@
+//! [`Headers`]: what a scheme sees of a request's head, whatever HTTP library holds it.
+
+/// Looks up the headers of a request.
+pub trait Headers {
+    /// The value of the header `name` (lower case).
+    fn value<'a>(&'a self, name: &str) -> HeaderValue<'a>;
+}
+
+/// The value of a header that must stand exactly once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderValue<'a> {
+    /// The header is not there.
+    Absent,
+    /// It stands once.
+    One(&'a [u8]),
+    /// It stands several times, and nobody can say which one counts.
+    Repeated,
+}
+
+impl<'a> HeaderValue<'a> {
+    /// Sorts an iterator over all values of one header.
+    pub fn of(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
+        match (values.next(), values.next()) {
+            (None, _) => Self::Absent,
+            (Some(value), None) => Self::One(value),
+            (Some(_), Some(_)) => Self::Repeated,
+        }
+    }
+}
+
+/// Names (any case) and values, for use without HTTP.
+impl Headers for &[(&str, &str)] {
+    fn value<'a>(&'a self, name: &str) -> HeaderValue<'a> {
+        let same = self
+            .iter()
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        HeaderValue::of(same.map(|(_, value)| value.as_bytes()))
+    }
+}
+
+impl Headers for actix_http::header::HeaderMap {
+    fn value<'a>(&'a self, name: &str) -> HeaderValue<'a> {
+        HeaderValue::of(self.get_all(name).map(|value| value.as_bytes()))
+    }
+}

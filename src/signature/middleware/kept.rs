@@ -1,0 +1,45 @@
+//! Which headers of a request are kept with its event.
+
+use std::borrow::Cow;
+
+use actix_http::header::HeaderMap;
+use bytes::Bytes;
+
+/// The headers worth keeping: what describes the body, and the sender's own. Nothing that looks
+/// like a credential, and no more than [`MAX_KEPT_HEADERS`] bytes.
+pub(super) fn kept_headers(headers: &HeaderMap) -> Vec<(Cow<'static, str>, Bytes)> {
+    let mut kept = Vec::with_capacity(4);
+    // One buffer for all values.
+    let mut values = Vec::with_capacity(256);
+    for (name, value) in headers {
+        let Some(name) = kept_name(name.as_str()) else {
+            continue;
+        };
+        if values.len() + value.len() <= MAX_KEPT_HEADERS && kept.len() < MAX_KEPT_HEADERS / 64 {
+            values.extend_from_slice(value.as_bytes());
+            kept.push((name, value.len()));
+        }
+    }
+    let mut values = Bytes::from(values);
+    let kept = kept.into_iter();
+    kept.map(|(name, length)| (name, values.split_to(length)))
+        .collect()
+}
+
+fn kept_name(name: &str) -> Option<Cow<'static, str>> {
+    match name {
+        "content-type" => Some(Cow::Borrowed("content-type")),
+        "content-encoding" => Some(Cow::Borrowed("content-encoding")),
+        "user-agent" => Some(Cow::Borrowed("user-agent")),
+        "x-webhook-signature" => Some(Cow::Borrowed("x-webhook-signature")),
+        own if own.starts_with("x-") || own.starts_with("webhook-") => {
+            let credential = ["auth", "token", "key", "secret", "cookie"];
+            let credential = credential.iter().any(|word| own.contains(word));
+            (!credential).then(|| Cow::Owned(own.to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// How many bytes of headers are kept with an event.
+const MAX_KEPT_HEADERS: usize = 8 * 1024;

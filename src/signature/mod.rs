@@ -1,0 +1,35 @@
+//! Who sent it: from bytes that anybody could have sent to [`Verified`] ones.
+//!
+//! A [`Scheme`] knows how one family of senders signs. A [`Verifier`] holds a source's scheme and
+//! [`Secrets`] and judges a request in two steps: [`Verifier::claim`] looks at the headers before
+//! the body is read, [`Verifier::verify`] at the bytes of the body. What must hold:
+//!
+//! - [`Verified`] can only be made here, by a signature (or a path token) that was right. Nothing
+//!   else can become an [`Envelope`](crate::Envelope), so skipping the check does not compile.
+//! - Comparisons take the same time wherever the difference is, and every secret is tried.
+//! - No secret, no signature and no body appears in `Debug`, errors or logs.
+//!
+//! All but the middleware is free of HTTP: it works on header values and byte slices.
+
+mod encoding;
+mod generic;
+mod headers;
+mod middleware;
+mod scheme;
+mod secret;
+mod verified;
+mod verifier;
+mod x_webhook;
+
+pub(crate) use encoding::hex as encode_hex;
+pub use encoding::{Algorithm, Encoding};
+pub use generic::{Generic, GenericError};
+pub use headers::{HeaderValue, Headers};
+pub use middleware::{InFlight, Limits, RequestError, VerifySignature};
+pub use scheme::{Claim, Refusal, Scheme, SignedHeader};
+pub use secret::{Secret, SecretError, Secrets};
+pub use verified::{Sender, Verified};
+pub use verifier::{Claimed, SessionOf, Unverified, Verifier};
+pub use x_webhook::XWebhookSignature;
+
+pub(crate) use middleware::{Held, RequestDeadline, check_declared_length};

@@ -1,0 +1,171 @@
+//! [`Secret`]: key material that does not show itself.
+
+use std::fmt;
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq as _;
+
+use super::encoding::{Algorithm, Mac};
+
+/// A shared secret.
+///
+/// Its text appears nowhere: not in `Debug`, not in errors. Cloning is cheap.
+///
+/// ```
+/// let secret = offhook::signature::Secret::new("your-secret-key").unwrap();
+/// assert_eq!(format!("{secret:?}"), "Secret(…)");
+/// ```
+#[derive(Clone)]
+pub struct Secret(Arc<Inner>);
+
+struct Inner {
+    key: Vec<u8>,
+    // The usual algorithm's state after the key is mixed in, so that it is not mixed in again for
+    // every request.
+    sha256: Mac,
+}
+
+impl Secret {
+    /// A secret whose key is the bytes of `key`.
+    ///
+    /// # Errors
+    ///
+    /// When `key` is empty.
+    pub fn new(key: impl AsRef<[u8]>) -> Result<Self, SecretError> {
+        let key = key.as_ref();
+        match key.is_empty() {
+            true => Err(SecretError::Empty),
+            false => Ok(Self(Arc::new(Inner {
+                key: key.to_vec(),
+                sha256: Mac::new(Algorithm::Sha256, key),
+            }))),
+        }
+    }
+
+    /// Resolves a secret as settings and the command line give it: `env:NAME`, `file:PATH` (one
+    /// final line break is left out), or the text itself.
+    ///
+    /// # Errors
+    ///
+    /// When the variable or the file cannot be read, or what it holds is empty.
+    pub fn resolve(reference: &str) -> Result<Self, SecretError> {
+        if let Some(name) = reference.strip_prefix("env:") {
+            let value = std::env::var_os(name).ok_or_else(|| SecretError::NoVariable {
+                name: name.to_owned(),
+            })?;
+            return Self::new(value.as_encoded_bytes());
+        }
+        if let Some(path) = reference.strip_prefix("file:") {
+            let bytes = std::fs::read(path).map_err(|error| SecretError::NoFile {
+                path: path.to_owned(),
+                error,
+            })?;
+            return Self::new(without_final_newline(&bytes));
+        }
+        Self::new(reference)
+    }
+
+    /// Whether the secret's text is `other`; in constant time for texts of the same length.
+    pub fn is(&self, other: &[u8]) -> bool {
+        self.0.key.ct_eq(other).into()
+    }
+
+    /// The secret itself. Whoever calls this sees to it that it is not shown.
+    pub fn expose(&self) -> &[u8] {
+        &self.0.key
+    }
+
+    pub(super) fn mac(&self, algorithm: Algorithm) -> Mac {
+        match algorithm {
+            Algorithm::Sha256 => self.0.sha256.clone(),
+            other => Mac::new(other, &self.0.key),
+        }
+    }
+}
+
+fn without_final_newline(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    bytes.strip_suffix(b"\r").unwrap_or(bytes)
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// The secrets of one sender: several while they are being rotated.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets(Vec<Secret>);
+
+impl Secrets {
+    /// These secrets, each of which is good.
+    pub fn new(secrets: Vec<Secret>) -> Self {
+        Self(secrets)
+    }
+
+    /// Whether there is none, so that nothing can be verified.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Secret> {
+        self.0.iter()
+    }
+}
+
+/// Why there is no secret where there should be one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretError {
+    /// A secret of no bytes protects nothing.
+    #[error("the secret is empty")]
+    Empty,
+    /// `env:NAME` names a variable that is not set.
+    #[error("the environment variable {name} is not set")]
+    NoVariable {
+        /// The variable.
+        name: String,
+    },
+    /// `file:PATH` names a file that cannot be read.
+    #[error("the file {path} cannot be read: {error}")]
+    NoFile {
+        /// The file.
+        path: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_final_line_break_of_a_file_is_left_out() {
+        let table: [(&[u8], &[u8]); 5] = [
+            (b"s", b"s"),
+            (b"s\n", b"s"),
+            (b"s\r\n", b"s"),
+            (b"s\n\n", b"s\n"),
+            (b" s \n", b" s "),
+        ];
+        for (file, key) in table {
+            assert_eq!(without_final_newline(file), key);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_resolved_says_where_but_not_what() {
+        let error = Secret::resolve("env:OFFHOOK_TEST_NO_SUCH_VARIABLE").unwrap_err();
+        assert!(error.to_string().contains("OFFHOOK_TEST_NO_SUCH_VARIABLE"));
+        let error = Secret::resolve("file:/no/such/file").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("the file /no/such/file cannot be read")
+        );
+        assert!(matches!(Secret::resolve(""), Err(SecretError::Empty)));
+    }
+}

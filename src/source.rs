@@ -1,0 +1,109 @@
+//! [`Source`]: who may send, where, and how they prove it.
+
+use std::sync::Arc;
+
+use crate::dialect::{self, Codeskytz, Dialect};
+use crate::signature::{Scheme, Secret, Secrets, Verifier, XWebhookSignature};
+
+/// One sender: the path it posts to, how it signs, and how its bodies are read.
+///
+/// ```
+/// use offhook::Source;
+/// use offhook::signature::Secret;
+///
+/// let source = Source::new("codeskytz").secret(Secret::new("your-secret-key").unwrap());
+/// ```
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub(crate) name: String,
+    pub(crate) path: String,
+    pub(crate) scheme: Arc<dyn Scheme>,
+    pub(crate) dialect: Arc<dyn Dialect>,
+    pub(crate) secrets: Vec<Secret>,
+    pub(crate) sessions: Vec<(String, Secrets)>,
+    pub(crate) path_token: Option<Secret>,
+}
+
+impl Source {
+    /// A source that posts to `/webhook`, signs with [`XWebhookSignature`] and speaks [`Codeskytz`].
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            path: "/webhook".to_owned(),
+            scheme: Arc::new(XWebhookSignature),
+            dialect: Arc::new(Codeskytz),
+            secrets: Vec::new(),
+            sessions: Vec::new(),
+            path_token: None,
+        }
+    }
+
+    /// Posts to `path`, and to `path/{session}`.
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// Signs in another way.
+    pub fn scheme(mut self, scheme: impl Scheme) -> Self {
+        self.scheme = Arc::new(scheme);
+        self
+    }
+
+    /// Writes its bodies in another way.
+    pub fn dialect(mut self, dialect: impl Dialect) -> Self {
+        self.dialect = Arc::new(dialect);
+        self
+    }
+
+    /// Accepts this secret too.
+    pub fn secret(mut self, secret: Secret) -> Self {
+        self.secrets.push(secret);
+        self
+    }
+
+    /// Gives one session secrets of its own, which alone are good for it.
+    pub fn session(mut self, session: impl Into<String>, secrets: Secrets) -> Self {
+        self.sessions.push((session.into(), secrets));
+        self
+    }
+
+    /// Does not sign; whoever knows the token in the path (at least 16 bytes) is let in. The paths
+    /// are then `path/{token}` and `path/{token}/{session}`.
+    pub fn dangerous_unsigned(mut self, path_token: Secret) -> Self {
+        self.path_token = Some(path_token);
+        self
+    }
+
+    /// The two patterns of its path, without and with a session.
+    pub(crate) fn patterns(&self) -> [String; 2] {
+        let path = &self.path;
+        match self.path_token {
+            None => [path.clone(), format!("{path}/{{session}}")],
+            Some(_) => [
+                format!("{path}/{{token}}"),
+                format!("{path}/{{token}}/{{session}}"),
+            ],
+        }
+    }
+
+    pub(crate) fn verifier(&self, max_body: usize) -> Verifier {
+        let name = self.name.as_str();
+        if let Some(token) = &self.path_token {
+            return Verifier::dangerous_unsigned(name, token.clone());
+        }
+        let dialect = Arc::clone(&self.dialect);
+        let mut verifier = Verifier::new(name)
+            .scheme(Arc::clone(&self.scheme))
+            .session_of(Arc::new(move |body, encoding| {
+                dialect::session(dialect.as_ref(), body, encoding, max_body)
+            }));
+        for secret in &self.secrets {
+            verifier = verifier.secret(secret.clone());
+        }
+        for (session, secrets) in &self.sessions {
+            verifier = verifier.session(session.clone(), secrets.clone());
+        }
+        verifier
+    }
+}

@@ -1,0 +1,358 @@
+//! What tests of handlers and receivers need: signed events, a clock to set, a handler that
+//! remembers, and the real server on a free port.
+//!
+//! ```
+//! use offhook::signature::Secret;
+//! use offhook::testing::{self, Recorder, TestEvent};
+//! use offhook::{Offhook, Source};
+//!
+//! # #[actix_web::main]
+//! # async fn main() {
+//! let secret = Secret::new("a-long-secret").unwrap();
+//! let recorder = Recorder::default();
+//! let server = testing::start(
+//!     Offhook::builder()
+//!         .source(Source::new("gateway").secret(secret.clone()))
+//!         .handler("recorder", recorder.clone()),
+//! )
+//! .await;
+//!
+//! let request = TestEvent::message("+1234567890", "Hello!").session("408f").sign(&secret);
+//! let response = request.send(server.public_address()).await;
+//!
+//! assert_eq!(response.status, 200);
+//! assert_eq!(response.text(), r#"{"status":"received"}"#);
+//! assert_eq!(recorder.events()[0].session_id(), Some("408f"));
+//! server.stop().await;
+//! # }
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::clock::{Clock, SystemClock};
+use crate::server::Server;
+use crate::signature::{Scheme, Secret, XWebhookSignature};
+use crate::{Delivery, Event, EventHandler, HandlerError, Offhook, Timestamp};
+
+/// Starts the real server, both listeners on free ports of 127.0.0.1.
+///
+/// # Panics
+///
+/// When it does not start; the message says why.
+#[allow(clippy::panic)] // a test wants to fail here
+pub async fn start(offhook: Offhook) -> Server {
+    let offhook = offhook.configure(|settings| {
+        settings.server.bind.set_port(0);
+        if let Some(admin) = &mut settings.admin {
+            admin.bind.set_port(0);
+        }
+    });
+    match offhook.start().await {
+        Ok(server) => server,
+        Err(error) => panic!("the server did not start: {error}"),
+    }
+}
+
+/// An event in the gateway's documented shape.
+#[derive(Debug, Clone)]
+pub struct TestEvent {
+    fields: Map<String, Value>,
+}
+
+impl TestEvent {
+    /// A text message.
+    pub fn message(from: &str, text: &str) -> Self {
+        Self::named("message")
+            .field("from", from)
+            .field("message", text)
+            .field("type", "text")
+    }
+
+    /// The status of a message that was sent.
+    pub fn status(message_id: &str, status: &str) -> Self {
+        Self::named("status")
+            .field("messageId", message_id)
+            .field("status", status)
+    }
+
+    /// A session's connection.
+    pub fn connection(status: &str) -> Self {
+        Self::named("connection").field("status", status)
+    }
+
+    /// Any event by its name.
+    pub fn named(event: &str) -> Self {
+        let fields = Map::new();
+        Self { fields }.field("event", event)
+    }
+
+    /// Sets the session.
+    pub fn session(self, id: &str) -> Self {
+        self.field("sessionId", id)
+    }
+
+    /// Sets the message's id.
+    pub fn id(self, id: &str) -> Self {
+        self.field("messageId", id)
+    }
+
+    /// Sets any field.
+    pub fn field(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.fields.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The body's JSON.
+    pub fn body(&self) -> String {
+        Value::Object(self.fields.clone()).to_string()
+    }
+
+    /// A request with this event, signed as [`XWebhookSignature`] has it.
+    pub fn sign(&self, secret: &Secret) -> TestRequest {
+        TestRequest::signed(self.body(), secret)
+    }
+}
+
+/// A request to a server under test.
+#[derive(Debug, Clone)]
+pub struct TestRequest {
+    /// The method; `POST` unless changed.
+    pub method: String,
+    /// The path; `/webhook` unless changed.
+    pub path: String,
+    /// Headers besides `Host`, `Connection` and `Content-Length`.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl TestRequest {
+    /// A POST without signature.
+    pub fn post(body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            method: "POST".to_owned(),
+            path: "/webhook".to_owned(),
+            headers: vec![("Content-Type".to_owned(), "application/json".to_owned())],
+            body: body.into(),
+        }
+    }
+
+    /// A GET of `path`.
+    pub fn get(path: &str) -> Self {
+        Self {
+            method: "GET".to_owned(),
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// A POST signed as [`XWebhookSignature`] has it.
+    pub fn signed(body: impl Into<Vec<u8>>, secret: &Secret) -> Self {
+        let request = Self::post(body);
+        let signed = XWebhookSignature.sign(&request.body, secret, Timestamp::UNIX_EPOCH);
+        signed.into_iter().fold(request, |request, header| {
+            request.header(&header.name, &header.value)
+        })
+    }
+
+    /// Sends it to another path.
+    pub fn path(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The request's bytes on the wire.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nHost: 127.0.0.1\r\n",
+            self.method, self.path
+        );
+        for (name, value) in &self.headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head += &format!("Content-Length: {}\r\n\r\n", self.body.len());
+        [head.as_bytes(), &self.body].concat()
+    }
+
+    /// Sends it over a connection of its own and reads the answer.
+    ///
+    /// # Panics
+    ///
+    /// When there is no answer within 30 s.
+    pub async fn send(&self, to: SocketAddr) -> TestResponse {
+        let exchange = async {
+            let mut stream = TcpStream::connect(to).await?;
+            stream.write_all(&self.bytes()).await?;
+            TestResponse::read(&mut stream).await
+        };
+        tokio::time::timeout(Duration::from_secs(30), exchange)
+            .await
+            .expect("an answer within 30 s")
+            .expect("a whole answer")
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestResponse {
+    /// The status code.
+    pub status: u16,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl TestResponse {
+    /// Reads one answer with a `Content-Length`; what follows stays in the stream.
+    ///
+    /// # Errors
+    ///
+    /// When the stream ends early or what comes is no such answer.
+    pub async fn read(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> std::io::Result<Self> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await?);
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let odd = || std::io::Error::other(format!("no HTTP answer: {head}"));
+        let mut lines = head.trim_end().lines();
+        let status = lines
+            .next()
+            .and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let headers = lines.map(|line| {
+            let (name, value) = line.split_once(": ").ok_or_else(odd)?;
+            Ok((name.to_ascii_lowercase(), value.to_owned()))
+        });
+        let mut response = Self {
+            status: status.ok_or_else(odd)?,
+            headers: headers.collect::<std::io::Result<_>>()?,
+            body: Vec::new(),
+        };
+        let length = response.header("content-length").unwrap_or("0");
+        response.body = vec![0; length.parse().map_err(|_| odd())?];
+        stream.read_exact(&mut response.body).await?;
+        Ok(response)
+    }
+
+    /// The header `name` (lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        headers
+            .find(|(header, _)| header == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// A handler that remembers what it was given; its clones share their memory.
+#[derive(Debug, Clone, Default)]
+pub struct Recorder(Arc<Mutex<Recorded>>);
+
+#[derive(Debug, Default)]
+struct Recorded {
+    given: Vec<(Event, Delivery)>,
+    fail: usize,
+}
+
+impl Recorder {
+    /// The next `attempts` attempts fail, after they were remembered.
+    pub fn fail_next(&self, attempts: usize) {
+        self.lock().fail = attempts;
+    }
+
+    /// All events, in the order they came.
+    pub fn events(&self) -> Vec<Event> {
+        let recorded = self.lock();
+        recorded
+            .given
+            .iter()
+            .map(|(event, _)| event.clone())
+            .collect()
+    }
+
+    /// All deliveries, in the order they came.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        let recorded = self.lock();
+        recorded
+            .given
+            .iter()
+            .map(|(_, delivery)| delivery.clone())
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recorded> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl EventHandler for Recorder {
+    async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
+        let mut recorded = self.lock();
+        recorded.given.push((event.clone(), delivery.clone()));
+        if recorded.fail > 0 {
+            recorded.fail -= 1;
+            return Err("the recorder was told to fail".into());
+        }
+        Ok(())
+    }
+}
+
+/// A clock that stands still until it is told to move.
+#[derive(Debug)]
+pub struct FakeClock {
+    started: Instant,
+    passed: Mutex<Duration>,
+    start: Timestamp,
+}
+
+impl FakeClock {
+    /// A clock that shows `start`.
+    pub fn new(start: Timestamp) -> Self {
+        Self {
+            started: SystemClock.monotonic(),
+            passed: Mutex::default(),
+            start,
+        }
+    }
+
+    /// Moves on.
+    pub fn advance(&self, by: Duration) {
+        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) += by;
+    }
+
+    fn passed(&self) -> Duration {
+        *self.passed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        self.start
+            .saturating_add(self.passed())
+            .unwrap_or(Timestamp::MAX)
+    }
+
+    fn monotonic(&self) -> Instant {
+        self.started + self.passed()
+    }
+}

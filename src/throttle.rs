@@ -1,0 +1,48 @@
+//! [`Throttle`]: at most one log line a second, and how many were left out.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::clock::{Clock, SystemClock};
+
+/// Lets one call a second through.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle {
+    last: Mutex<Option<Instant>>,
+    unsaid: AtomicU64,
+}
+
+impl Throttle {
+    /// Whether to speak now, and how often that was refused since the last time.
+    pub(crate) fn pass(&self) -> Option<u64> {
+        self.pass_at(SystemClock.monotonic())
+    }
+
+    fn pass_at(&self, now: Instant) -> Option<u64> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);
+        if !again {
+            self.unsaid.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        *last = Some(now);
+        Some(self.unsaid.swap(0, Ordering::Relaxed))
+    }
+}
+
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_a_second_and_the_rest_is_counted() {
+        let throttle = Throttle::default();
+        let start = SystemClock.monotonic();
+        let at = |millis| throttle.pass_at(start + Duration::from_millis(millis));
+        let calls = [at(0), at(1), at(999), at(1000), at(1500), at(9000)];
+        assert_eq!(calls, [Some(0), None, None, Some(2), None, Some(1)]);
+    }
+}

@@ -1,0 +1,74 @@
+//! Every example, run as a user would.
+
+use offhook::testing::{TestEvent, TestRequest};
+
+use crate::support::{DOCUMENTED, Folder, KEY, Program, address_in, example, secret, signed};
+
+/// Where a program that was started with port 0 listens, by its log.
+fn started(command: &mut std::process::Command) -> (Program, std::net::SocketAddr) {
+    let program = Program::start(command);
+    let address = address_in(&program.logged("webhooks on "));
+    (program, address)
+}
+
+#[actix_web::test]
+async fn own_app_has_its_page_and_the_receiver() {
+    let (program, to) = started(example("own_app").arg("127.0.0.1:0"));
+    let page = TestRequest::get("/").send(to).await;
+    assert_eq!((page.status, page.text().as_str()), (200, "my own page\n"));
+    let answer = signed(DOCUMENTED[0]).path("/hooks/webhook").send(to).await;
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (200, r#"{"status":"received"}"#)
+    );
+    let answer = TestRequest::post("{}")
+        .path("/hooks/webhook")
+        .send(to)
+        .await;
+    assert_eq!(answer.status, 401);
+    program.stop();
+}
+
+#[actix_web::test]
+async fn middleware_only_lets_verified_bodies_through() {
+    let (program, to) = started(example("middleware_only").arg("127.0.0.1:0"));
+    let answer = signed(DOCUMENTED[0]).send(to).await;
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (200, r#"{"status":"received"}"#)
+    );
+    assert_eq!(TestRequest::post(DOCUMENTED[0]).send(to).await.status, 401);
+    program.stop();
+}
+
+#[actix_web::test]
+async fn custom_handler_counts_and_fails() {
+    let folder = Folder::new("custom-handler");
+    let settings = folder.0.join("settings.toml");
+    let text = "[server]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+                [[sources]]\nname = \"codeskytz\"\nsecrets = [\"your-secret-key\"]\n";
+    std::fs::write(&settings, text).unwrap();
+    let (program, to) = started(example("custom_handler").arg(&settings));
+    for _ in 0..2 {
+        assert_eq!(signed(DOCUMENTED[0]).send(to).await.status, 200);
+    }
+    let without_sender = TestEvent::named("message").sign(&secret(KEY));
+    let answer = without_sender.send(to).await;
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (500, r#"{"error":"Handler failed"}"#)
+    );
+    let line = program.logged("rejected: a message without a sender");
+    assert!(line.contains("handler:counter"), "{line}");
+    program.stop();
+}
+
+#[actix_web::test]
+async fn custom_handler_says_what_is_wrong_with_its_settings() {
+    let program = Program::start(example("custom_handler").arg("/no/such/file"));
+    let line = program.logged("");
+    assert_eq!(
+        line,
+        "Error: /no/such/file: there is no such file; --settings FILE names another"
+    );
+}

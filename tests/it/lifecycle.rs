@@ -1,0 +1,196 @@
+//! Order, hang-ups and the graceful stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use offhook::testing::TestEvent;
+use offhook::{
+    Delivery, EventHandler, HandlerError, HandlerOptions, MessageEvent, Order, async_trait,
+};
+use tokio::sync::{Notify, Semaphore};
+
+use crate::support::{KEY, Raw, bounded, recording, secret, signed};
+
+/// Waits for a permit before it is done, and counts.
+#[derive(Default)]
+struct Gate {
+    open: Option<Semaphore>,
+    entered: AtomicUsize,
+    done: AtomicUsize,
+    changed: Notify,
+}
+
+impl Gate {
+    fn closed() -> Arc<Self> {
+        Arc::new(Self {
+            open: Some(Semaphore::new(0)),
+            ..Self::default()
+        })
+    }
+
+    fn let_through(&self, count: usize) {
+        self.open.as_ref().unwrap().add_permits(count);
+    }
+
+    async fn wait_for(&self, count: &AtomicUsize, value: usize) {
+        bounded(async {
+            loop {
+                let changed = self.changed.notified();
+                if count.load(Ordering::SeqCst) >= value {
+                    return;
+                }
+                changed.await;
+            }
+        })
+        .await;
+    }
+}
+
+#[async_trait]
+impl EventHandler for Gate {
+    async fn message(&self, _: &MessageEvent, _: &Delivery) -> Result<(), HandlerError> {
+        self.entered.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_waiters();
+        self.open.as_ref().unwrap().acquire().await?.forget();
+        self.done.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+}
+
+fn message(from: &str, session: &str) -> Vec<u8> {
+    TestEvent::message(from, "Hello!")
+        .session(session)
+        .sign(&secret(KEY))
+        .bytes()
+}
+
+#[actix_web::test]
+async fn one_conversation_waits_and_the_others_do_not() {
+    let gate = Gate::closed();
+    let (server, _) = recording(|offhook| offhook.handler("gate", Arc::clone(&gate))).await;
+    let to = server.public_address();
+    let mut open = Vec::new();
+    for (count, from) in ["a", "a", "a", "b", "c"].into_iter().enumerate() {
+        let mut raw = Raw::connect(to).await;
+        raw.send(message(from, "s")).await;
+        if count == 0 {
+            gate.wait_for(&gate.entered, 1).await;
+        }
+        open.push(raw);
+    }
+    // One of conversation a, and b and c.
+    gate.wait_for(&gate.entered, 3).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(gate.entered.load(Ordering::SeqCst), 3);
+    gate.let_through(5);
+    for raw in &mut open {
+        assert_eq!(raw.answer().await.status, 200);
+    }
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn concurrency_bounds_what_runs_at_once() {
+    let gate = Gate::closed();
+    let options = HandlerOptions::default().order(Order::None).concurrency(2);
+    let (server, _) =
+        recording(|offhook| offhook.handler_with("gate", Arc::clone(&gate), options)).await;
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        let mut raw = Raw::connect(server.public_address()).await;
+        raw.send(message("a", "s")).await;
+        open.push(raw);
+    }
+    for done in 0..4 {
+        gate.wait_for(&gate.entered, done + 2).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(gate.entered.load(Ordering::SeqCst), done + 2);
+        gate.let_through(1);
+    }
+    gate.let_through(1);
+    for raw in &mut open {
+        assert_eq!(raw.answer().await.status, 200);
+    }
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn timeouts_and_panics_are_failures_and_nothing_worse() {
+    struct Odd;
+    #[async_trait]
+    impl EventHandler for Odd {
+        async fn message(&self, event: &MessageEvent, _: &Delivery) -> Result<(), HandlerError> {
+            match event.message() {
+                "hang" => std::future::pending().await,
+                "panic" => panic!("as told"),
+                "reject" => Err(HandlerError::reject("never")),
+                _ => Ok(()),
+            }
+        }
+    }
+    let options = HandlerOptions::default().timeout(Duration::from_millis(100));
+    let (server, recorder) = recording(|offhook| offhook.handler_with("odd", Odd, options)).await;
+    for (text, status) in [
+        ("hang", 500),
+        ("panic", 500),
+        ("reject", 500),
+        ("fine", 200),
+    ] {
+        let request = TestEvent::message("+1", text).sign(&secret(KEY));
+        let answer = request.send(server.public_address()).await;
+        assert_eq!(answer.status, status, "{text}");
+    }
+    // The other handler had all of them.
+    assert_eq!(recorder.events().len(), 4);
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn an_event_whose_sender_hangs_up_is_seen_through() {
+    let gate = Gate::closed();
+    let (server, _) = recording(|offhook| offhook.handler("gate", Arc::clone(&gate))).await;
+    let mut raw = Raw::connect(server.public_address()).await;
+    raw.send(message("a", "s")).await;
+    gate.wait_for(&gate.entered, 1).await;
+    raw.reset();
+    // The server has noticed when the connection no longer counts; whether it has or not, the
+    // handler goes on.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    gate.let_through(1);
+    gate.wait_for(&gate.done, 1).await;
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_stop_finishes_what_runs_and_takes_nothing_new() {
+    let gate = Gate::closed();
+    let (server, _) = recording(|offhook| offhook.handler("gate", Arc::clone(&gate))).await;
+    let to = server.public_address();
+    let mut idle = Raw::connect(to).await;
+    idle.send(signed("{}").bytes()).await;
+    assert_eq!(idle.answer().await.status, 200);
+    let mut busy = Raw::connect(to).await;
+    busy.send(message("a", "s")).await;
+    gate.wait_for(&gate.entered, 1).await;
+    let mut gone = Raw::connect(to).await;
+    gone.send(message("b", "s")).await;
+    gate.wait_for(&gate.entered, 2).await;
+    gone.reset();
+
+    let stopping = actix_rt::spawn(server.stop());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!stopping.is_finished());
+    gate.let_through(2);
+    let answer = busy.answer().await;
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (200, Some("close"))
+    );
+    busy.expect_end().await;
+    idle.expect_end().await;
+    bounded(stopping).await.unwrap();
+    assert_eq!(gate.done.load(Ordering::SeqCst), 2);
+    assert!(tokio::net::TcpStream::connect(to).await.is_err());
+}

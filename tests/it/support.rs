@@ -1,0 +1,221 @@
+//! What several tests need: the documented events, a raw connection, a program with its output.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use offhook::signature::Secret;
+use offhook::testing::{Recorder, TestRequest, TestResponse};
+use offhook::{Offhook, Server, Source, testing};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+pub const KEY: &str = "your-secret-key";
+
+/// The three events of the gateway's documentation.
+pub const DOCUMENTED: [&str; 3] = [
+    r#"{"event":"message","sessionId":"408f7372-f7c9-4299-a8db-326bc5548a73","messageId":"3EB0C767D0F2B64C7C5B","from":"+1234567890","message":"Hello!","type":"text","timestamp":"2025-01-08T12:00:00.000Z"}"#,
+    r#"{"event":"status","sessionId":"408f7372-f7c9-4299-a8db-326bc5548a73","messageId":"3EB0C767D0F2B64C7C5B","status":"read","timestamp":"2025-01-08T12:00:00.000Z"}"#,
+    r#"{"event":"connection","sessionId":"408f7372-f7c9-4299-a8db-326bc5548a73","status":"connected","timestamp":"2025-01-08T12:00:00.000Z"}"#,
+];
+
+/// What both of the documentation's receivers print for them.
+pub const PRINTED: [&str; 3] = [
+    "New message from +1234567890: Hello!",
+    "Message 3EB0C767D0F2B64C7C5B status: read",
+    "Connection status: connected",
+];
+
+pub fn secret(text: &str) -> Secret {
+    Secret::new(text).unwrap()
+}
+
+/// A source with the documentation's key.
+pub fn source() -> Source {
+    Source::new("codeskytz").secret(secret(KEY))
+}
+
+/// A server with that source and a handler that remembers.
+pub async fn recording(change: impl FnOnce(Offhook) -> Offhook) -> (Server, Recorder) {
+    let recorder = Recorder::default();
+    let offhook = Offhook::builder()
+        .source(source())
+        .handler("recorder", recorder.clone())
+        .without_admin();
+    (testing::start(change(offhook)).await, recorder)
+}
+
+pub fn signed(body: impl Into<Vec<u8>>) -> TestRequest {
+    TestRequest::signed(body, &secret(KEY))
+}
+
+/// A connection that sends exactly what it is told.
+pub struct Raw(TcpStream);
+
+impl Raw {
+    pub async fn connect(to: SocketAddr) -> Self {
+        Self(TcpStream::connect(to).await.unwrap())
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// The next answer.
+    pub async fn answer(&mut self) -> TestResponse {
+        bounded(TestResponse::read(&mut self.0)).await.unwrap()
+    }
+
+    /// The next answer, which must say this.
+    pub async fn expect(&mut self, status: u16, body: &str) -> TestResponse {
+        let answer = self.answer().await;
+        assert_eq!((answer.status, answer.text().as_str()), (status, body));
+        answer
+    }
+
+    /// That the other side closes the connection without another word.
+    pub async fn expect_end(&mut self) {
+        let mut rest = Vec::new();
+        // A reset is an end too.
+        let _ = bounded(self.0.read_to_end(&mut rest)).await;
+        assert_eq!(String::from_utf8_lossy(&rest), "");
+    }
+
+    /// Hangs up with a reset.
+    pub fn reset(self) {
+        let socket = socket2::SockRef::from(&self.0);
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Sends what there is no answer to wait for, such as the rest of a refused body.
+    pub async fn try_send(&mut self, bytes: &[u8]) {
+        let _ = self.0.write_all(bytes).await;
+    }
+}
+
+/// Waits, but not for ever.
+pub async fn bounded<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), work)
+        .await
+        .expect("done within a minute")
+}
+
+/// A program under test: what it prints and what it logs, line by line; ended with its owner.
+pub struct Program {
+    child: Child,
+    printed: mpsc::Receiver<String>,
+    logged: mpsc::Receiver<String>,
+}
+
+impl Program {
+    /// Starts it with the default log level.
+    pub fn start(command: &mut Command) -> Self {
+        let command = command.env_remove("RUST_LOG").stdin(Stdio::null());
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let printed = lines(child.stdout.take().unwrap());
+        let logged = lines(child.stderr.take().unwrap());
+        Self {
+            child,
+            printed,
+            logged,
+        }
+    }
+
+    /// The next line on standard output.
+    pub fn line(&self) -> String {
+        next(&self.printed)
+    }
+
+    /// The next line on standard error that holds `text`.
+    pub fn logged(&self, text: &str) -> String {
+        loop {
+            let line = next(&self.logged);
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// What is left on standard error when the program has ended.
+    pub fn all_logged(&self) -> String {
+        let lines: Vec<String> = self.logged.iter().collect();
+        lines.join("\n")
+    }
+
+    /// Asks the program to end, and returns the printed lines it had not been asked for.
+    pub fn stop(mut self) -> Vec<String> {
+        self.signal("TERM");
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+        self.printed.iter().collect()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(killed.unwrap().success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(pipe: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            // Nobody listens any more: read on, so that the program is not held up.
+            let _ = sender.send(line);
+        }
+    });
+    lines
+}
+
+fn next(lines: &mpsc::Receiver<String>) -> String {
+    lines
+        .recv_timeout(Duration::from_secs(60))
+        .expect("a line within a minute")
+}
+
+/// The address after `http://` in a line.
+pub fn address_in(line: &str) -> SocketAddr {
+    let after = line.split("http://").nth(1).unwrap_or(line);
+    let end = after.find(['/', ' ']).unwrap_or(after.len());
+    after[..end]
+        .parse()
+        .unwrap_or_else(|_| panic!("no address in {line:?}"))
+}
+
+/// An example that was built with the tests.
+pub fn example(name: &str) -> Command {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop(); // the test binary
+    path.pop(); // deps
+    Command::new(path.join("examples").join(name))
+}
+
+/// A folder of this test's own, removed with it.
+pub struct Folder(pub std::path::PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("offhook-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
