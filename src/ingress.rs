@@ -75,7 +75,8 @@ struct Ingress {
     verifier: Arc<Verifier>,
     dialect: Arc<dyn Dialect>,
     metrics: SourceMetrics,
-    refusals: Throttle,
+    /// One for each outcome: a flood of one kind does not hide another.
+    refusals: [Throttle; RequestOutcome::ALL.len()],
 }
 
 impl Receiver {
@@ -91,7 +92,7 @@ impl Receiver {
                 verifier: Arc::new(source.verifier(limits.max_body)),
                 dialect: Arc::clone(&source.dialect),
                 metrics: SourceMetrics::new(metrics, &source.name),
-                refusals: Throttle::default(),
+                refusals: Default::default(),
                 source,
             })
         });
@@ -243,7 +244,7 @@ impl Ingress {
             RequestError::Busy => RequestOutcome::Unavailable,
         };
         self.metrics.answered(outcome, took);
-        if let Some(unsaid) = self.refusals.pass() {
+        if let Some(unsaid) = self.refusals[outcome as usize].pass() {
             let more = match unsaid {
                 0 => String::new(),
                 unsaid => format!(" (and {unsaid} more since the last such line)"),

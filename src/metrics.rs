@@ -85,7 +85,7 @@ pub(crate) enum RequestOutcome {
 }
 
 impl RequestOutcome {
-    const ALL: [(Self, &'static str); 7] = [
+    pub(crate) const ALL: [(Self, &'static str); 7] = [
         (Self::Received, "received"),
         (Self::InvalidSignature, "invalid_signature"),
         (Self::TooLarge, "payload_too_large"),
