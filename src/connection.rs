@@ -1,143 +1,239 @@
-//! [`Guarded`]: a connection whose requests must arrive in time.
+//! [`Guarded`]: a connection whose other side must keep going.
 //!
 //! actix-http limits the time of a connection's first head only. A sender that trickles the second
-//! one would hold its connection for ever, so the socket itself is watched: from the first byte of
-//! a head (or from the connection's start) until the request is whole there is one deadline. Past it
-//! nothing more is read: a sender whose head has not ended is told 408 from here, one whose body has
-//! not ended by the application, which finds the body broken off.
+//! one, never ends a body that was refused, or never reads its answers would hold its connection for
+//! ever, so the socket itself is watched. Whenever the sender owes something there is a deadline:
 //!
-//! No timer is touched while requests arrive at once: a timer is set when something is waited for,
-//! and left to run out by itself.
+//! - a head, from its first byte (or the connection's start) until the application has it, and the
+//!   body after it: `request_timeout` for both together. A late head is told 408 from here, a late
+//!   body by the application, which finds it broken off.
+//! - the rest of a body after the answer: [`LINGER`], then the connection ends without a word.
+//! - room in its receive buffer for our answers: `request_timeout`, then the connection is dropped.
+//!
+//! While the application works, and between requests, nothing is owed; keep-alive has the word then.
+//!
+//! No timer is touched while requests arrive at once: one is set when something is waited for, and
+//! left to run out by itself.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use actix_rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 
-use crate::clock::Clock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::metrics::ListenerMetrics;
-use crate::signature::RequestDeadline;
+use crate::throttle::Throttle;
 
 /// What all connections of a listener share.
 pub(crate) struct Guard {
     pub(crate) request_timeout: Duration,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: ListenerMetrics,
+    pub(crate) slow_heads: Throttle,
 }
 
 /// A TCP stream under watch.
 pub(crate) struct Guarded {
     stream: TcpStream,
     guard: Arc<Guard>,
-    phase: ConnectionPhase,
-    timer: Option<Pin<Box<Sleep>>>,
+    owed: Owed,
+    read_timer: Timer,
+    write_timer: Timer,
+    /// Since when our answers find no room.
+    blocked_since: Option<Instant>,
     /// Something was written since the head began: an answer to it, which a 408 must not follow.
     answered: bool,
-    /// The deadline has passed; nothing is read any more.
+    /// A deadline has passed; nothing is read any more.
     ended: bool,
 }
 
-/// Where a connection is between two requests; shared with the application.
-#[derive(Debug, Clone)]
-pub(crate) struct ConnectionPhase {
-    phase: Rc<Cell<Phase>>,
-    deadline: RequestDeadline,
+/// What a connection's sender owes; shared with the application.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Owed(Rc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    phase: Cell<Phase>,
+    begun: Cell<Option<Instant>>,
+    deadline: Cell<Option<Instant>>,
+    timeout: Cell<Duration>,
+    late: Cell<bool>,
+    reader: RefCell<Option<Waker>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Phase {
-    /// Between requests: keep-alive has the word.
+    /// Between requests.
+    #[default]
     Idle,
     /// A head has begun and not ended.
     Head,
-    /// The application has the head, and reads the body or works; it reads no further than that.
-    Request,
+    /// The application has the head; the body has not ended.
+    Body,
+    /// The application has all of the request.
+    Work,
+    /// The request was answered before its body had ended.
+    Rest,
 }
 
-impl ConnectionPhase {
-    /// The application takes the request.
-    pub(crate) fn request(&self) {
-        self.phase.set(Phase::Request);
+impl Owed {
+    /// A head begins.
+    fn head(&self, now: Instant) {
+        self.0.phase.set(Phase::Head);
+        self.0.begun.set(Some(now));
+        self.0.deadline.set(Some(now + self.0.timeout.get()));
     }
 
-    /// The application has answered it.
+    /// The application takes the request, whose body is still to come unless it has none.
+    pub(crate) fn request(&self, has_body: bool) {
+        let pipelined = self.0.phase.get() != Phase::Head;
+        if pipelined {
+            // It was read together with the one before: its time begins now, and somebody has to
+            // look at the clock, since nothing may be read before it is over.
+            self.head(SystemClock.monotonic());
+        }
+        self.0.phase.set(Phase::Body);
+        if !has_body {
+            self.complete();
+        } else if pipelined && let Some(reader) = self.0.reader.borrow().as_ref() {
+            reader.wake_by_ref();
+        }
+    }
+
+    /// The request's body has ended.
+    pub(crate) fn complete(&self) {
+        self.0.phase.set(Phase::Work);
+        self.0.deadline.set(None);
+    }
+
+    /// Whether the request's body has ended.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.0.phase.get() == Phase::Work
+    }
+
+    /// The request is answered.
     pub(crate) fn answered(&self) {
-        self.phase.set(Phase::Idle);
-        self.deadline.clear();
+        if self.is_complete() {
+            self.0.phase.set(Phase::Idle);
+        } else {
+            self.0.phase.set(Phase::Rest);
+            self.0.deadline.set(Some(SystemClock.monotonic() + LINGER));
+            if let Some(reader) = self.0.reader.borrow().as_ref() {
+                reader.wake_by_ref();
+            }
+        }
     }
 
-    /// When the request must be whole.
-    pub(crate) fn deadline(&self) -> RequestDeadline {
-        self.deadline.clone()
+    /// When the request's head began.
+    pub(crate) fn begun(&self) -> Option<Instant> {
+        self.0.begun.get()
+    }
+
+    /// Whether the request was broken off because it was late.
+    pub(crate) fn is_late(&self) -> bool {
+        self.0.late.get()
+    }
+}
+
+/// A timer that is set again only when it has run out.
+#[derive(Default)]
+struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    /// Ready when `deadline` has passed.
+    fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = deadline.into();
+        let sleep = self
+            .0
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        while sleep.as_mut().poll(cx).is_ready() {
+            if sleep.deadline() >= deadline {
+                // A new one when there is another deadline.
+                self.0 = None;
+                return Poll::Ready(());
+            }
+            // It was set for an earlier deadline.
+            sleep.as_mut().reset(deadline);
+        }
+        if sleep.deadline() > deadline {
+            // This deadline is earlier than the one it was set for.
+            sleep.as_mut().reset(deadline);
+            return sleep.as_mut().poll(cx);
+        }
+        Poll::Pending
     }
 }
 
 impl Guarded {
     pub(crate) fn new(stream: TcpStream, guard: Arc<Guard>) -> Self {
         guard.metrics.opened();
-        let mut guarded = Self {
+        let owed = Owed::default();
+        owed.0.timeout.set(guard.request_timeout);
+        owed.head(SystemClock.monotonic());
+        Self {
             stream,
             guard,
-            phase: ConnectionPhase {
-                phase: Rc::new(Cell::new(Phase::Idle)),
-                deadline: RequestDeadline::default(),
-            },
-            timer: None,
+            owed,
+            read_timer: Timer::default(),
+            write_timer: Timer::default(),
+            blocked_since: None,
             answered: false,
             ended: false,
-        };
-        guarded.head_begins();
-        guarded
+        }
     }
 
-    pub(crate) fn phase(&self) -> &ConnectionPhase {
-        &self.phase
+    pub(crate) fn owed(&self) -> &Owed {
+        &self.owed
     }
 
-    fn head_begins(&mut self) {
-        let now = self.guard.clock.monotonic();
-        self.phase.phase.set(Phase::Head);
-        self.phase.deadline.begin(now, self.guard.request_timeout);
-        self.answered = false;
-    }
-
-    /// Waits for the request's deadline; ready when it has passed.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let Some(deadline) = self.phase.deadline.get() else {
-                return Poll::Pending;
-            };
-            let timer = self
-                .timer
-                .get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if timer.deadline() >= deadline.into() {
-                return Poll::Ready(());
-            }
-            // It was set for an earlier request.
-            timer.as_mut().reset(deadline.into());
+    /// Nothing has come; ready when it is too late for it.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut reader = self.owed.0.reader.borrow_mut();
+        if !reader
+            .as_ref()
+            .is_some_and(|reader| reader.will_wake(cx.waker()))
+        {
+            *reader = Some(cx.waker().clone());
+        }
+        match self.owed.0.deadline.get() {
+            Some(deadline) => self.read_timer.poll(deadline, cx),
+            None => Poll::Pending,
         }
     }
 
     fn end(&mut self) {
         self.ended = true;
-        self.phase.deadline.end();
-        if self.phase.phase.get() == Phase::Head && !self.answered {
-            self.guard.metrics.slow_head();
-            log::info!("a request's head took too long; answered 408");
-            // A sender too slow to read this is told nothing.
-            let _ = self.stream.try_write(REQUEST_TIMEOUT);
+        self.owed.0.late.set(true);
+        if self.owed.0.phase.get() != Phase::Head || self.answered {
+            return;
         }
+        self.guard.metrics.slow_head();
+        // A sender too slow to read this is told nothing.
+        let _ = self.stream.try_write(REQUEST_TIMEOUT);
+        if let Some(unsaid) = self.guard.slow_heads.pass() {
+            log::info!(
+                "a request's head took too long, answered 408{}",
+                Throttle::more(unsaid)
+            );
+        }
+    }
+
+    /// Says that the other side takes nothing for too long.
+    fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let since = *self
+            .blocked_since
+            .get_or_insert_with(|| SystemClock.monotonic());
+        let deadline = since + self.guard.request_timeout;
+        self.write_timer
+            .poll(deadline, cx)
+            .map(|()| io::ErrorKind::TimedOut.into())
     }
 }
 
@@ -159,13 +255,14 @@ impl AsyncRead for Guarded {
         let before = buf.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
-                if buf.filled().len() > before && self.phase.phase.get() == Phase::Idle {
-                    self.head_begins();
+                if buf.filled().len() > before && self.owed.0.phase.get() == Phase::Idle {
+                    self.owed.head(SystemClock.monotonic());
+                    self.answered = false;
                 }
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => match self.poll_deadline(cx) {
+            Poll::Pending => match self.poll_late(cx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(()) => {
                     self.end();
@@ -183,8 +280,14 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.answered = true;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        match Pin::new(&mut self.stream).poll_write(cx, buf) {
+            Poll::Ready(written) => {
+                self.answered = true;
+                self.blocked_since = None;
+                Poll::Ready(written)
+            }
+            Poll::Pending => self.poll_blocked(cx).map(Err),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -195,6 +298,10 @@ impl AsyncWrite for Guarded {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+/// How long the rest of a body is read, and thrown away, after an answer that came before its end,
+/// so that the sender sees the answer and not a reset.
+pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
 const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     content-type: application/json\r\ncontent-length: 27\r\nconnection: close\r\n\r\n\

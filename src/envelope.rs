@@ -49,12 +49,18 @@ impl Envelope {
     /// of every event in it, whatever the body says. A `Content-Encoding` is undone up to `max_body`
     /// bytes.
     pub fn open(verified: Verified, dialect: &dyn Dialect, max_body: usize) -> (Self, Vec<Event>) {
-        let parts = verified.into_parts();
+        let mut parts = verified.into_parts();
         let mut headers = parts.headers.iter();
         let encoding = headers.find(|(name, _)| name == "content-encoding");
         let encoding = encoding.map(|(_, value)| value.as_ref());
         let reading = dialect::read(dialect, &parts.body, encoding, max_body);
         let mut events = reading.events;
+        // What was decoded is held beside the body.
+        if encoding.is_some()
+            && let Some(held) = &mut parts.held
+        {
+            held.charge(reading.content.len());
+        }
 
         let mut odd = events.iter().find_map(|event| match event {
             Event::Unknown(unknown) => Some(Odd::NoKind(unknown.reason.clone())),

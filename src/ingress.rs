@@ -8,18 +8,21 @@
 //! [`crate::Offhook::run`] mounts the same.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use actix_http::header::{self, HeaderMap, HeaderValue};
-use actix_http::{ConnectionType, Method};
+use actix_http::header::{self, HeaderValue};
+use actix_http::{ConnectionType, Method, RequestHead, Uri};
+use actix_web::dev::Url;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 use bytes::Bytes;
-use percent_encoding::percent_decode_str;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::dialect::Dialect;
@@ -29,7 +32,7 @@ use crate::signature::{
     Limits, RequestError, Verified, Verifier, VerifySignature, check_declared_length,
 };
 use crate::throttle::Throttle;
-use crate::{Envelope, Event, Source};
+use crate::{Envelope, Event, Source, escape_controls};
 
 /// Receives the webhooks of all sources; mount it with [`Receiver::configure`].
 ///
@@ -129,7 +132,9 @@ impl Receiver {
         let verify = VerifySignature::new(Arc::clone(&ingress.verifier))
             .limits(self.0.limits.clone())
             .clock(Arc::clone(&self.0.clock))
-            .on_refusal(Arc::new(move |error, took| source.refused(error, took)));
+            .on_refusal(Arc::new(move |error, peer, took| {
+                source.refused(error, peer, took);
+            }));
         let (receiver, source) = (self.clone(), Arc::clone(ingress));
         let handler =
             move |verified: Verified| receive(receiver.clone(), Arc::clone(&source), verified);
@@ -139,17 +144,13 @@ impl Receiver {
     }
 
     /// What a head may be told before its body is asked for (`Expect: 100-continue`).
-    pub(crate) fn before_continue(
-        &self,
-        method: &Method,
-        path: &str,
-        headers: &HeaderMap,
-    ) -> Result<(), Box<HttpResponse>> {
-        let Some((ingress, token)) = self.route(path) else {
-            return Err(Box::new(not_found()));
+    pub(crate) fn before_continue(&self, head: &RequestHead) -> Result<(), Box<HttpResponse>> {
+        let headers = head.headers();
+        let Some((ingress, token)) = self.route(&head.uri) else {
+            return Err(closing(not_found()));
         };
-        if method != Method::POST {
-            return Err(Box::new(method_not_allowed()));
+        if head.method != Method::POST {
+            return Err(closing(method_not_allowed()));
         }
         let started = self.0.clock.monotonic();
         check_declared_length(headers, self.0.limits.max_body)
@@ -160,30 +161,31 @@ impl Receiver {
                 Ok(claim.map(|_| ())?)
             })
             .map_err(|error: RequestError| {
-                ingress.refused(&error, self.0.since(started));
+                ingress.refused(&error, head.peer_addr, self.0.since(started));
                 Box::new(error.error_response())
             })
     }
 
-    /// The source that a path leads to, and the token in it; the same as the routes of `configure`.
-    fn route(&self, path: &str) -> Option<(&Ingress, Option<String>)> {
-        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    /// The source that an address leads to, and the token in it; the same as the routes of
+    /// `configure`, by the path as actix matches it.
+    fn route(&self, uri: &Uri) -> Option<(&Ingress, Option<String>)> {
+        let url = Url::new(uri.clone());
+        let path = url.path();
         let sources = || self.0.sources.iter().map(Arc::as_ref);
-        let exact = sources().find(|ingress| {
-            ingress.source.path_token.is_none() && ingress.source.path == decoded(path)
-        });
+        let exact = sources()
+            .find(|ingress| ingress.source.path_token.is_none() && ingress.source.path == path);
         if let Some(ingress) = exact {
             return Some((ingress, None));
         }
         let matching = sources().filter_map(|ingress| {
-            let rest = path
-                .strip_prefix(ingress.source.path.as_str())?
-                .strip_prefix('/')?;
-            let segments: Vec<_> = rest.split('/').collect();
+            let rest = path.strip_prefix(ingress.source.path.as_str())?;
+            let segments: Vec<_> = rest.strip_prefix('/')?.split('/').collect();
             let whole = segments.iter().all(|segment| !segment.is_empty());
             match (&ingress.source.path_token, &segments[..]) {
                 (None, [_session]) if whole => Some((ingress, None)),
-                (Some(_), [token] | [token, _]) if whole => Some((ingress, Some(decoded(token)))),
+                (Some(_), [token] | [token, _]) if whole => {
+                    Some((ingress, Some((*token).to_owned())))
+                }
                 _ => None,
             }
         });
@@ -206,16 +208,22 @@ async fn receive(receiver: Receiver, ingress: Arc<Ingress>, verified: Verified) 
     ingress.metrics.body(verified.body().len());
     let max_body = inner.limits.max_body;
     let (envelope, events) = Envelope::open(verified, ingress.dialect.as_ref(), max_body);
+    let (id, bytes) = (envelope.id(), envelope.received().body.len());
+    log::debug!("event {id}: {bytes} bytes from {}", ingress.source.name);
     if let Some(odd) = envelope.odd() {
-        log::debug!("event {}: {odd}", envelope.id());
+        log::debug!("event {id}: {}", escape_controls(&odd.to_string()));
     }
-    let accepted = Finish::new(inner, envelope, events).await;
+    let accepted = match inner.running.has_room() {
+        true => Finish::new(inner, envelope, events).await,
+        false => Err(NotAccepted::Unavailable),
+    };
     let (outcome, mut response) = match accepted {
         Ok(()) => (RequestOutcome::Received, received()),
         Err(NotAccepted::HandlerFailed) => {
             let response = error(HttpResponse::InternalServerError(), "Handler failed");
             (RequestOutcome::HandlerFailed, response)
         }
+        Err(NotAccepted::Unavailable) => (RequestOutcome::Unavailable, unavailable()),
     };
     let took = started.map(|started| inner.since(started));
     ingress.metrics.answered(outcome, took.unwrap_or_default());
@@ -235,7 +243,7 @@ impl Inner {
 
 impl Ingress {
     /// Counts and logs a request that was not let through; a flood of them is logged once a second.
-    fn refused(&self, error: &RequestError, took: Duration) {
+    fn refused(&self, error: &RequestError, peer: Option<SocketAddr>, took: Duration) {
         let outcome = match error {
             RequestError::Refused(_) => RequestOutcome::InvalidSignature,
             RequestError::TooLarge { .. } => RequestOutcome::TooLarge,
@@ -245,14 +253,27 @@ impl Ingress {
         };
         self.metrics.answered(outcome, took);
         if let Some(unsaid) = self.refusals[outcome as usize].pass() {
-            let more = match unsaid {
-                0 => String::new(),
-                unsaid => format!(" (and {unsaid} more since the last such line)"),
-            };
             let (name, status) = (&self.source.name, error.status_code().as_u16());
-            log::warn!("source {name}: answered {status}: {error}{more}");
+            let (id, more) = (Uuid::now_v7(), Throttle::more(unsaid));
+            let peer =
+                peer.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
+            log::warn!("request {id} to {name} from {peer}: answered {status}: {error}{more}");
         }
     }
+}
+
+fn unavailable() -> HttpResponse {
+    let mut response = HttpResponse::ServiceUnavailable();
+    response.insert_header((header::RETRY_AFTER, "1"));
+    error(response, "Temporarily unavailable")
+}
+
+/// An answer after which the connection is closed.
+fn closing(mut response: HttpResponse) -> Box<HttpResponse> {
+    response
+        .head_mut()
+        .set_connection_type(ConnectionType::Close);
+    Box::new(response)
 }
 
 fn received() -> HttpResponse {
@@ -286,9 +307,21 @@ pub(crate) struct Running {
     accepting: AtomicUsize,
     draining: AtomicBool,
     idle: Notify,
+    /// Where events go on whose senders have hung up.
+    home: OnceLock<Handle>,
 }
 
 impl Running {
+    /// Events whose senders hang up go on here, which outlives the workers.
+    pub(crate) fn settle(&self, home: Handle) {
+        // The first server that runs the receiver is its home.
+        let _ = self.home.set(home);
+    }
+
+    fn has_room(&self) -> bool {
+        self.accepting.load(Ordering::Relaxed) < MAX_ACCEPTING
+    }
+
     /// From now on connections are closed after their next answer.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -308,28 +341,21 @@ impl Running {
             idle.await;
         }
     }
-
-    fn one_less(&self) {
-        if self.accepting.fetch_sub(1, Ordering::Release) == 1 {
-            self.idle.notify_waiters();
-        }
-    }
 }
 
 /// An engine's work on one event. A verified event is seen through even if its sender hangs up: what
 /// is left when this is dropped goes on as a task of its own.
 struct Finish {
     work: Option<Work>,
-    running: Arc<Running>,
+    counted: Option<Counted>,
 }
 
 impl Finish {
     fn new(inner: &Inner, envelope: Envelope, events: Vec<Event>) -> Self {
         let engine = Arc::clone(&inner.engine);
-        inner.running.accepting.fetch_add(1, Ordering::Relaxed);
         Self {
+            counted: Some(Counted::new(&inner.running)),
             work: Some(engine.accept(envelope, events)),
-            running: Arc::clone(&inner.running),
         }
     }
 }
@@ -347,18 +373,44 @@ impl Future for Finish {
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        match self.work.take() {
-            None => self.running.one_less(),
-            Some(work) => {
-                let running = Arc::clone(&self.running);
-                actix_rt::spawn(Self {
-                    work: Some(work),
-                    running,
-                });
-            }
+        let (Some(work), Some(counted)) = (self.work.take(), self.counted.take()) else {
+            return;
+        };
+        // What runs the server outlives its workers; a receiver in somebody's own `App` has only the
+        // worker it is on.
+        let home = counted.0.home.get().cloned();
+        let Some(home) = home.or_else(|| Handle::try_current().ok()) else {
+            return;
+        };
+        home.spawn(async move {
+            let _counted = counted;
+            // Its outcome is logged where it arises, and nobody waits for it.
+            let _ = work.await;
+        });
+    }
+}
+
+/// One event that is with the engine.
+struct Counted(Arc<Running>);
+
+impl Counted {
+    fn new(running: &Arc<Running>) -> Self {
+        running.accepting.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(running))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if self.0.accepting.fetch_sub(1, Ordering::Release) == 1 {
+            self.0.idle.notify_waiters();
         }
     }
 }
+
+/// How many events are with the engine at most, those included whose senders have hung up. More are
+/// answered 503.
+const MAX_ACCEPTING: usize = 65_536;
 
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -165,9 +165,8 @@ impl Offhook {
     /// As [`Offhook::receiver`], and when an address cannot be listened on.
     pub async fn start(self) -> Result<Server, Error> {
         let settings = self.settings.clone();
-        let clock = Arc::clone(&self.clock);
         let (receiver, metrics) = self.build()?;
-        server::start(&settings, receiver, &metrics, clock)
+        server::start(&settings, receiver, &metrics)
     }
 
     /// Serves until SIGINT or SIGTERM, then finishes what runs and returns.
@@ -192,7 +191,7 @@ impl Offhook {
         let mut add = |name: &str, handler, options: HandlerOptions| {
             let name = format!("handler:{name}");
             if consumers.iter().any(|consumer| consumer.name() == name) {
-                return Err(settings::same_handler(&name));
+                return Err(settings::same_handler(name.trim_start_matches("handler:")));
             }
             let options = options.or(&self.settings.dispatch);
             let counters = ConsumerMetrics::new(&metrics, &name);

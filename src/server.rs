@@ -7,24 +7,25 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::{HttpMessage as _, HttpService, KeepAlive, Request};
+use actix_http::{ConnectionType, HttpService, KeepAlive, Request};
 use actix_rt::net::TcpStream;
 use actix_server::{ServerBuilder, ServerHandle};
 use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
-use actix_web::dev::{AppConfig, Service as _};
+use actix_web::dev::{AppConfig, Payload, Service as _};
 use actix_web::{App, web};
 use futures_util::future::{Either, select};
 use std::pin::pin;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::Error;
 use crate::admin::{self, AdminState};
-use crate::clock::Clock;
-use crate::connection::{ConnectionPhase, Guard, Guarded};
+use crate::connection::{Guard, Guarded, LINGER, Owed};
 use crate::ingress::{Receiver, not_found_page};
 use crate::metrics::{ListenerMetrics, Metrics};
 use crate::settings::{ServerSettings, Settings};
+use crate::throttle::Throttle;
 
 /// A server that runs in the background.
 ///
@@ -65,7 +66,6 @@ pub(crate) fn start(
     settings: &Settings,
     receiver: Receiver,
     metrics: &Arc<Metrics>,
-    clock: Arc<dyn Clock>,
 ) -> Result<Server, Error> {
     // Bind both before serving either: a server that half-starts is none.
     let (public_socket, public_address) = bind("server.bind", settings.server.bind)?;
@@ -77,8 +77,8 @@ pub(crate) fn start(
     let listener_metrics = || ListenerMetrics::new(metrics);
     let guard = Arc::new(Guard {
         request_timeout: settings.server.request_timeout,
-        clock,
         metrics: listener_metrics(),
+        slow_heads: Throttle::default(),
     });
     let builder = public_builder(&settings.server);
     let public = listen_public(builder, public_socket, &settings.server, &receiver, &guard)
@@ -100,6 +100,7 @@ pub(crate) fn start(
             Some(Listener::spawn(address, server))
         }
     };
+    receiver.running().settle(Handle::current());
     let paths = settings
         .sources
         .iter()
@@ -132,10 +133,12 @@ fn public_builder(server: &ServerSettings) -> ServerBuilder {
         0 => cores(),
         workers => workers,
     };
+    // Each worker has a share of the connections, so there are not more workers than those.
+    let workers = workers.min(MAX_WORKERS).min(server.max_connections);
     ServerBuilder::new()
         .workers(workers)
         // actix counts for each worker.
-        .max_concurrent_connections(server.max_connections.div_ceil(workers))
+        .max_concurrent_connections(server.max_connections / workers)
         .shutdown_timeout(STOP_TIMEOUT.as_secs())
         .disable_signals()
 }
@@ -155,15 +158,22 @@ fn listen_public(
             .configure(receiver.configure())
             .default_service(web::to(not_found_page))
             .wrap_fn(|req, app| {
-                let phase = req.conn_data::<ConnectionPhase>().cloned();
-                if let Some(phase) = &phase {
-                    phase.request();
+                let owed = req.conn_data::<Owed>().cloned();
+                if let Some(owed) = &owed {
+                    owed.request(!matches!(req.parts().1, Payload::None));
                 }
                 let answer = app.call(req);
                 async move {
-                    let answer = answer.await;
-                    if let Some(phase) = &phase {
-                        phase.answered();
+                    let mut answer = answer.await;
+                    if let Some(owed) = &owed {
+                        if let Ok(answer) = &mut answer
+                            && !owed.is_complete()
+                        {
+                            // What is left of the body must not be taken for the next request.
+                            let head = answer.response_mut().head_mut();
+                            head.set_connection_type(ConnectionType::Close);
+                        }
+                        owed.answered();
                     }
                     answer
                 }
@@ -180,11 +190,10 @@ fn listen_public(
                 async move { stopping.notified().await }
             })
             .on_connect_ext(|connection: &Guarded, data| {
-                data.insert(connection.phase().clone());
-                data.insert(connection.phase().deadline());
+                data.insert(connection.owed().clone());
             })
             .expect(fn_service(move |req: Request| {
-                let verdict = expecting.before_continue(req.method(), req.path(), req.headers());
+                let verdict = expecting.before_continue(req.head());
                 async move {
                     match verdict {
                         Ok(()) => Ok(req),
@@ -282,28 +291,35 @@ impl Server {
     /// that was verified is seen through, for [`STOP_TIMEOUT`] at most; then the connections are
     /// closed, the admin listener last.
     pub async fn stop(self) {
-        let running = self.receiver.running();
-        running.drain();
-        self.public.handle.pause().await;
-        if tokio::time::timeout(STOP_TIMEOUT, running.idle())
+        let public = self.public.handle;
+        if tokio::time::timeout(STOP_TIMEOUT, finish(&self.receiver, &public))
             .await
             .is_err()
         {
             log::warn!("handlers still run after {STOP_TIMEOUT:?}; they are cut off");
+            public.stop(false).await;
         }
-        self.public.handle.stop(true).await;
         if let Some(admin) = self.admin {
             admin.handle.stop(false).await;
         }
     }
 }
 
+async fn finish(receiver: &Receiver, public: &ServerHandle) {
+    let running = receiver.running();
+    running.drain();
+    public.pause().await;
+    running.idle().await;
+    public.stop(true).await;
+    // A sender may have hung up in between, and its event gone on without it.
+    running.idle().await;
+}
+
 /// How long a graceful stop waits for what runs.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a connection is read from, and thrown away, after an answer that came before its
-/// request's end, so that the sender sees the answer and not a reset.
-const LINGER: Duration = Duration::from_secs(5);
+/// actix allows no more.
+const MAX_WORKERS: usize = 512;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;

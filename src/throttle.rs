@@ -19,6 +19,14 @@ impl Throttle {
         self.pass_at(SystemClock.monotonic())
     }
 
+    /// How many lines were left out, in words.
+    pub(crate) fn more(unsaid: u64) -> String {
+        match unsaid {
+            0 => String::new(),
+            unsaid => format!(" (and {unsaid} more since the last such line)"),
+        }
+    }
+
     fn pass_at(&self, now: Instant) -> Option<u64> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let again = last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);

@@ -141,6 +141,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn half_a_line_of_a_crash_stays_apart() {
+        let path = std::env::temp_dir().join(format!("offhook-torn-{}", std::process::id()));
+        std::fs::write(&path, "{\"half\":").unwrap();
+        let handler = JsonlHandler::append(&path).unwrap();
+        let received = Arc::new(Received::new("s", "{}"));
+        let event = Event::Message(MessageEvent::default());
+        let delivery = Delivery::new(received, 1, false);
+        handler.handle(&event, &delivery).await.unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!((lines.len(), lines[0]), (2, "{\"half\":"));
+        assert!(lines[1].ends_with("\"body\":{}}"));
+    }
+
+    #[tokio::test]
     async fn a_full_disk_is_an_error_and_not_a_lost_line() {
         // Linux' own device that is always full.
         let Ok(handler) = JsonlHandler::append("/dev/full") else {

@@ -6,7 +6,7 @@
 //! itself behind.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -93,8 +93,32 @@ struct AppendFile {
 
 impl AppendFile {
     fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(Self { file, torn: false })
+        let is_new = !path.exists();
+        let mut file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(path)?;
+        let mut torn = false;
+        if file.metadata()?.is_file() {
+            if is_new && let Some(folder) = path.parent() {
+                // The file's name is durable when its folder is.
+                let folder = if folder.as_os_str().is_empty() {
+                    Path::new(".")
+                } else {
+                    folder
+                };
+                File::open(folder)?.sync_all()?;
+            }
+            // A crash may have left half a line at the end.
+            if file.seek(SeekFrom::End(0))? > 0 {
+                file.seek(SeekFrom::End(-1))?;
+                let mut last = [0];
+                file.read_exact(&mut last)?;
+                torn = last != *b"\n";
+            }
+        }
+        Ok(Self { file, torn })
     }
 
     fn append(&mut self, batch: &[u8]) -> io::Result<()> {

@@ -62,13 +62,20 @@ fn line(event: &Event) -> String {
 
 fn message_line(event: &MessageEvent) -> String {
     let from = shown(event.from.as_deref(), &event.extra, "from");
-    let text = match &event.caption {
-        Some(caption) => caption,
-        None => shown(event.message.as_deref(), &event.extra, "message"),
+    let message = shown(event.message.as_deref(), &event.extra, "message");
+    let caption = event
+        .caption
+        .as_deref()
+        .filter(|caption| !caption.is_empty());
+    let text = match &event.kind {
+        None | Some(MessageType::Text) => message,
+        Some(_) => caption.unwrap_or(message),
     };
     match &event.kind {
         None | Some(MessageType::Text) => format!("New message from {from}: {text}"),
-        Some(kind) if text == ABSENT => format!("New message from {from}: [{kind}]"),
+        Some(kind) if text == ABSENT || text.is_empty() => {
+            format!("New message from {from}: [{kind}]")
+        }
         Some(kind) => format!("New message from {from}: [{kind}] {text}"),
     }
 }
@@ -123,6 +130,8 @@ mod tests {
             (message(None, Some("Hello!"), None), "Hello!"),
             (message(Some("text"), None, None), "-"),
             (message(Some("image"), None, Some("Look!")), "[image] Look!"),
+            (message(Some("image"), Some(""), Some("")), "[image]"),
+            (message(Some("text"), Some("Hello!"), Some("")), "Hello!"),
             (message(Some("sticker"), None, None), "[sticker]"),
             (message(Some("poll"), Some("Tea?"), None), "[poll] Tea?"),
         ];

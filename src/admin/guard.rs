@@ -54,17 +54,17 @@ fn unauthorized() -> HttpResponse {
 
 /// Why a request may come from a web page rather than from somebody on this machine.
 fn foreign(headers: &HeaderMap) -> Option<&'static str> {
-    let host = only(headers, &HOST).map(host_name);
-    if !host.is_some_and(is_loopback_name) {
+    let Some(host) = only(headers, &HOST).filter(|host| is_loopback_name(host_name(host))) else {
         return Some("without a token the Host must be a loopback name, such as 127.0.0.1");
-    }
+    };
     if !headers.contains_key(ORIGIN) {
         return None;
     }
+    // A page of another program on this machine is foreign too.
     let origin = only(headers, &ORIGIN).and_then(|origin| origin.split_once("://"));
-    match origin.is_some_and(|(_, authority)| is_loopback_name(host_name(authority))) {
+    match origin.is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host)) {
         true => None,
-        false => Some("without a token the Origin must be a loopback one"),
+        false => Some("without a token the Origin must be this listener's own"),
     }
 }
 
@@ -82,7 +82,10 @@ fn host_name(authority: &str) -> &str {
         .strip_prefix('[')
         .and_then(|rest| rest.split_once(']'))
     {
-        Some((address, _)) => address,
+        // Nothing but a port may follow.
+        Some((address, "")) => address,
+        Some((address, port)) if port.starts_with(':') => address,
+        Some(_) => "",
         None => authority
             .rsplit_once(':')
             .map_or(authority, |(name, _)| name),
@@ -117,7 +120,11 @@ mod tests {
             (Some("localhost:5001"), None, true),
             (Some("LOCALHOST"), None, true),
             (Some("[::1]:5001"), None, true),
-            (Some("127.0.0.1:5001"), Some("http://localhost:5001"), true),
+            (Some("[::1]evil.example"), None, false),
+            (Some("127.0.0.1:5001"), Some("http://127.0.0.1:5001"), true),
+            (Some("localhost:5001"), Some("http://LOCALHOST:5001"), true),
+            (Some("127.0.0.1:5001"), Some("http://localhost:5001"), false),
+            (Some("127.0.0.1:5001"), Some("http://127.0.0.1:8080"), false),
             (Some("127.0.0.1:5001"), Some("http://evil.example"), false),
             (
                 Some("127.0.0.1:5001"),

@@ -83,16 +83,22 @@ pub(crate) fn read(
     }
 }
 
-/// The session that a body names, for a look at a body that may not be authentic.
+/// The session that a body names, for a look at a body that may not be authentic. No more is decoded
+/// than [`MAX_PEEK`] times what was sent: a body that unpacks to more names none.
 pub(crate) fn session(
     dialect: &dyn Dialect,
     body: &Bytes,
     content_encoding: Option<&[u8]>,
     max_body: usize,
 ) -> Option<String> {
-    let content = content::decode(body, content_encoding, max_body).ok()?;
+    let limit = body.len().saturating_mul(MAX_PEEK).max(MIN_PEEK);
+    let content = content::decode(body, content_encoding, limit.min(max_body)).ok()?;
     dialect.session(&text(&content).ok()?)
 }
+
+/// JSON packs to a tenth or so.
+const MAX_PEEK: usize = 32;
+const MIN_PEEK: usize = 64 * 1024;
 
 /// The content as text, without the byte order mark that [RFC 8259] lets a reader ignore.
 ///

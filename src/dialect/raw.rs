@@ -1,8 +1,12 @@
 //! [`Raw`]: no typing at all; name and session by JSON pointer.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytestring::ByteString;
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::{Dialect, object};
 use crate::{Event, Extra, UnknownEvent, UnknownReason};
@@ -72,6 +76,13 @@ impl Dialect for Raw {
         }
         vec![Event::Unknown(event)]
     }
+
+    fn session(&self, body: &ByteString) -> Option<String> {
+        let pointer = self.session.as_deref()?;
+        // What is not JSON names none, wherever the pointer leads.
+        serde_json::from_str::<IgnoredAny>(body).ok()?;
+        lookup(body, Some(pointer))
+    }
 }
 
 /// The string at `pointer`.
@@ -89,10 +100,10 @@ fn lookup(body: &str, pointer: Option<&str>) -> Option<String> {
 /// The value under a key, or at an array's index.
 fn step<'a>(json: &'a str, token: &str) -> Option<&'a str> {
     if json.starts_with('[') {
-        let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(json).ok()?;
-        return items
-            .get(token.parse::<usize>().ok()?)
-            .map(|item| item.get());
+        let index = token.parse().ok()?;
+        return serde_json::Deserializer::from_str(json)
+            .deserialize_seq(Item(index))
+            .ok()?;
     }
     let mut found = None;
     object::for_each_field(json, |key, value| {
@@ -102,6 +113,29 @@ fn step<'a>(json: &'a str, token: &str) -> Option<&'a str> {
     })
     .ok()?;
     found
+}
+
+/// Picks one item of an array without keeping the others.
+struct Item(usize);
+
+impl<'de> Visitor<'de> for Item {
+    type Value = Option<&'de str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        let mut index = 0;
+        while let Some(item) = items.next_element::<&RawValue>()? {
+            if index == self.0 {
+                found = Some(item.get());
+            }
+            index += 1;
+        }
+        Ok(found)
+    }
 }
 
 /// How many fields are kept in the typed event. The bytes have all.

@@ -33,9 +33,10 @@ impl HandlerOptions {
         self
     }
 
-    /// Only events of these sessions; of all unless told.
+    /// Only events of these sessions; of all unless told, or where one of them is `"*"`.
     pub fn sessions<S: Into<String>>(mut self, sessions: impl IntoIterator<Item = S>) -> Self {
-        self.sessions = Some(sessions.into_iter().map(Into::into).collect());
+        let sessions: BTreeSet<String> = sessions.into_iter().map(Into::into).collect();
+        self.sessions = (!sessions.contains("*")).then_some(sessions);
         self
     }
 

@@ -31,4 +31,7 @@ pub(crate) enum NotAccepted {
     /// A handler failed, and nothing but the sender can try again.
     #[error("a handler failed")]
     HandlerFailed,
+    /// There is no room for it now.
+    #[error("there is no room for it now")]
+    Unavailable,
 }

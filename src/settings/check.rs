@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Settings;
 use super::problem::{Notes, Problem, Problems};
+use super::{Settings, Use};
 use crate::Source;
 
 /// The key that the gateway's documentation prints, which everybody knows.
@@ -56,6 +56,17 @@ impl Settings {
         repeated(self.sources.iter().map(|source| &source.name), |name| {
             add("sources", format!("two sources have the name {name:?}"));
         });
+        let files = self
+            .handlers
+            .iter()
+            .filter_map(|handler| match &handler.used {
+                Use::Jsonl { path } => Some(path.display().to_string()),
+                _ => None,
+            });
+        let files: Vec<String> = files.collect();
+        repeated(files.iter(), |path| {
+            add("handlers", format!("two handlers write to {path}"));
+        });
         repeated(self.handlers.iter().map(|handler| &handler.name), |name| {
             add("handlers", format!("two handlers have the name {name:?}"));
         });
@@ -63,7 +74,7 @@ impl Settings {
     }
 
     fn source_problems(&self, source: &Source) -> Vec<String> {
-        let mut texts = Vec::new();
+        let mut texts = Vec::from_iter(path_problem(&source.path));
         let own = source
             .sessions
             .iter()
@@ -110,6 +121,18 @@ impl Settings {
         }
         paths
     }
+}
+
+fn path_problem(path: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+    let segments = path.strip_prefix('/').map(|rest| rest.split('/'));
+    let good = segments.is_some_and(|mut segments| segments.all(|segment| !segment.is_empty()));
+    (!good || !path.chars().all(plain)).then(|| {
+        format!(
+            "path: found {path:?}, expected a path such as \"/webhook\": letters, digits, - _ . ~ \
+             between slashes, none at the end"
+        )
+    })
 }
 
 fn repeated<'a>(names: impl Iterator<Item = &'a String>, mut report: impl FnMut(&str)) {

@@ -113,12 +113,22 @@ fn read_exec(table: &Table<'_>) -> Option<Exec> {
     if let Some(variables) = table.table("env") {
         for (name, value) in variables.texts() {
             if name.starts_with("OFFHOOK_") {
-                variables.problem(name, "names that begin with OFFHOOK_ are offhook's own");
+                let text = "names that begin with OFFHOOK_ are offhook's own";
+                variables.problem(name, text);
+            } else if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+                let text = "no variable can have this name or value: no = in the name, no NUL";
+                variables.problem(name, text);
             }
             env.insert(name.to_owned(), value);
         }
     }
+    if command.iter().any(|part| part.contains('\0')) {
+        table.problem("command", "holds a NUL, which no argument can");
+    }
     let codes = table.integers("reject_codes", 1, 255).unwrap_or_default();
+    if codes.contains(&75) {
+        table.problem("reject_codes", "has 75, which always means: try again");
+    }
     let reject_codes = codes.into_iter().filter_map(|code| u8::try_from(code).ok());
     Some(Exec {
         command,

@@ -43,7 +43,7 @@ impl Default for ServerSettings {
 impl ServerSettings {
     pub(super) fn read(&mut self, table: &Table<'_>) {
         set(&mut self.bind, table.address("bind"));
-        set(&mut self.workers, table.integer("workers", 0, 1024));
+        set(&mut self.workers, table.integer("workers", 0, 512));
         set(&mut self.max_body, table.bytes("max_body"));
         set(&mut self.max_in_flight, table.bytes("max_in_flight"));
         set(
@@ -80,6 +80,11 @@ impl AdminSettings {
     pub(super) fn read(&mut self, table: &Table<'_>) {
         set(&mut self.bind, table.address("bind"));
         if let Some(token) = table.secret("token") {
+            if !token.expose().iter().all(u8::is_ascii_graphic) {
+                let text =
+                    "can never be shown in a header: it must be visible ASCII without spaces";
+                table.problem("token", text);
+            }
             self.token = Some(token);
         }
         table.finish();

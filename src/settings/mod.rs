@@ -154,12 +154,21 @@ fn with_admin() -> Settings {
     }
 }
 
-/// The parser's words, without the file's name before them.
+/// The parser's words on one line. The line of the file it shows is left out: it may hold a secret.
 fn parse_error(error: &config::ConfigError) -> String {
-    match error {
+    let words = match error {
         config::ConfigError::FileParse { cause, .. } => format!("not TOML: {cause}"),
         other => other.to_string(),
-    }
+    };
+    let shown = |line: &&str| {
+        line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ')
+            .starts_with('|')
+    };
+    let lines = words.lines().map(str::trim_end);
+    let told: Vec<_> = lines
+        .filter(|line| !line.is_empty() && !shown(line))
+        .collect();
+    told.join(": ")
 }
 
 #[cfg(test)]

@@ -114,13 +114,17 @@ impl<'a> Table<'a> {
         tables.collect()
     }
 
-    /// The texts under names that the user picks.
+    /// The texts under names that the user picks; they may be secrets, and are not shown.
     pub(super) fn texts(&self) -> Vec<(&'a str, String)> {
         let texts = self
             .entries()
-            .filter_map(|(key, _, value)| match &value.kind {
+            .filter_map(|(key, place, value)| match &value.kind {
                 ValueKind::String(text) => Some((key, text.clone())),
-                _ => self.wrong(key, value, "a text in quotes"),
+                _ => {
+                    let text = format!("found {}, expected a text in quotes", kind(value));
+                    self.notes.add(place.shown(Some(value)), text);
+                    None
+                }
             });
         texts.collect()
     }

@@ -11,10 +11,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<Source> {
     let name = table.required("name", "the source's name in logs and metrics");
     let mut source = Source::new(name.unwrap_or_default());
     if let Some(path) = table.string("path") {
-        match path_problem(&path) {
-            Some(text) => table.problem("path", text),
-            None => source.path = path,
-        }
+        source.path = path;
     }
     if let Some(scheme) = read_scheme(table) {
         source.scheme = scheme;
@@ -27,15 +24,6 @@ pub(super) fn read(table: &Table<'_>) -> Option<Source> {
     read_unsigned(table, &mut source);
     table.finish();
     Some(source)
-}
-
-fn path_problem(path: &str) -> Option<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
-    let segments = path.strip_prefix('/').map(|rest| rest.split('/'));
-    let good = segments.is_some_and(|mut segments| segments.all(|segment| !segment.is_empty()));
-    (!good || !path.chars().all(plain)).then(|| {
-        format!("found {path:?}, expected a path such as \"/webhook\": letters, digits, - _ . ~ between slashes, none at the end")
-    })
 }
 
 fn read_scheme(table: &Table<'_>) -> Option<Arc<dyn Scheme>> {
@@ -68,6 +56,13 @@ fn read_scheme(table: &Table<'_>) -> Option<Arc<dyn Scheme>> {
 
 fn read_hmac(table: &Table<'_>) -> Option<Arc<dyn Scheme>> {
     let header = table.required("header", "the header that carries the signature");
+    let name = header.as_deref().filter(|name| !is_header_name(name));
+    if let Some(name) = name {
+        table.problem(
+            "header",
+            format!("found {name:?}, which cannot be a header's name"),
+        );
+    }
     let mut scheme = Generic::new(header.clone().unwrap_or_default());
     if let Some(algorithm) = table.one_of("algorithm", &Algorithm::ALL) {
         scheme = scheme.algorithm(algorithm);
@@ -83,11 +78,24 @@ fn read_hmac(table: &Table<'_>) -> Option<Arc<dyn Scheme>> {
     }
     if let Some(template) = table.string("template") {
         match scheme.clone().template(&template) {
-            Ok(with_template) => scheme = with_template,
+            Ok(with_template) => {
+                for name in with_template
+                    .template_headers()
+                    .filter(|name| !is_header_name(name))
+                {
+                    let text = format!("{name:?} in it cannot be a header's name");
+                    table.problem("template", text);
+                }
+                scheme = with_template;
+            }
             Err(error) => table.problem("template", format!("found {template:?}: {error}")),
         }
     }
     header.map(|_| Arc::new(scheme) as Arc<dyn Scheme>)
+}
+
+fn is_header_name(name: &str) -> bool {
+    actix_http::header::HeaderName::from_bytes(name.as_bytes()).is_ok()
 }
 
 fn read_dialect(table: &Table<'_>) -> Option<Arc<dyn Dialect>> {

@@ -188,7 +188,7 @@ fn every_problem_is_told_at_once() {
     "#;
     let expected = [
         r#"settings.toml: server.bind: found "127.0.0.1", expected an address with a port, such as "127.0.0.1:5000" or "[::]:5000""#,
-        "settings.toml: server.workers: found -1, expected a whole number from 0 to 1024",
+        "settings.toml: server.workers: found -1, expected a whole number from 0 to 512",
         r#"settings.toml: server.max_body: found "much", expected a size of at least 1 byte, such as "32 MiB""#,
         r#"settings.toml: server.request_timeout: found "10", expected a duration from 1ms to 365days, such as "10s" or "5m""#,
         "settings.toml: server.bnd: unknown key; there are: bind, keep_alive, max_body, max_connections, max_in_flight, request_timeout, workers",
@@ -252,7 +252,7 @@ fn one_problem_each() {
         ),
         (
             &with_source("path = \"webhook\""),
-            "path: found \"webhook\", expected a path such as",
+            "sources[0]: s: path: found \"webhook\", expected a path such as",
         ),
         (
             &with_source("path = \"/a/{b}\""),
@@ -289,6 +289,40 @@ fn one_problem_each() {
         (
             &with_source("dialect = \"raw\"\nevent_pointer = \"x\""),
             "event_pointer: found \"x\", expected a JSON pointer",
+        ),
+        (
+            &with_source("scheme = \"hmac\"\nheader = \"X Bad\""),
+            "header: found \"X Bad\", which cannot be a header's name",
+        ),
+        (
+            &with_source("scheme = \"hmac\"\nheader = \"X\"\ntemplate = \"{header:X Bad}{body}\""),
+            "template: \"X Bad\" in it cannot be a header's name",
+        ),
+        (
+            &with_source("[server]\nworkers = 513"),
+            "workers: found 513, expected a whole number from 0 to 512",
+        ),
+        (
+            &with_source("[admin]\ntoken = \"two words\""),
+            "admin.token: can never be shown in a header",
+        ),
+        (
+            &with_source(
+                "[[handlers]]\nname = \"h\"\nuse = \"exec\"\ncommand = [\"p\"]\nenv = { \"a=b\" = \"x\" }",
+            ),
+            "no variable can have this name or value",
+        ),
+        (
+            &with_source(
+                "[[handlers]]\nname = \"h\"\nuse = \"exec\"\ncommand = [\"p\"]\nreject_codes = [75]",
+            ),
+            "reject_codes: has 75, which always means: try again",
+        ),
+        (
+            &with_source(
+                "[[handlers]]\nname = \"h\"\nuse = \"jsonl\"\npath = \"x\"\n[[handlers]]\nname = \"i\"\nuse = \"jsonl\"\npath = \"x\"",
+            ),
+            "handlers: two handlers write to x",
         ),
         (
             &with_source("sessions.a.secrets = []"),
@@ -489,7 +523,7 @@ fn an_unknown_override_stops_the_start() {
 fn no_secret_is_ever_shown() {
     let text = r#"
         [admin]
-        token = "hidden 1"
+        token = "hidden-1"
         [[sources]]
         name = "s"
         secrets = ["hidden 2"]
@@ -502,6 +536,8 @@ fn no_secret_is_ever_shown() {
         "[[sources]]\nname = \"s\"\nsecrets = [[\"hidden\"]]",
         "[[sources]]\nname = \"s\"\nunsigned = true\npath_token = \"hidden\"",
         "[admin]\ntoken = [\"hidden\"]",
+        "[[sources]]\nname = \"s\"\nsecrets = [\"hidden]",
+        "secrets = [\"hidden\"]]",
     ] {
         assert!(!problems(text).concat().contains("hidden"), "{text}");
     }

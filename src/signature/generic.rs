@@ -99,6 +99,15 @@ impl Generic {
         Ok(self)
     }
 
+    /// The headers that the template names.
+    pub(crate) fn template_headers(&self) -> impl Iterator<Item = &str> {
+        let parts = self.before.iter().chain(&self.after);
+        parts.filter_map(|part| match part {
+            Part::Header(name) | Part::Timestamp(name) => Some(name.as_str()),
+            Part::Text(_) | Part::Body => None,
+        })
+    }
+
     fn signed_text(
         &self,
         parts: &[Part],

@@ -9,7 +9,7 @@
 //! - Comparisons take the same time wherever the difference is, and every secret is tried.
 //! - No secret, no signature and no body appears in `Debug`, errors or logs.
 //!
-//! All but the middleware is free of HTTP: it works on header values and byte slices.
+//! All but the middleware works on header values and byte slices, without HTTP.
 
 mod encoding;
 mod generic;
@@ -32,4 +32,4 @@ pub use verified::{Sender, Verified};
 pub use verifier::{Claimed, SessionOf, Unverified, Verifier};
 pub use x_webhook::XWebhookSignature;
 
-pub(crate) use middleware::{Held, RequestDeadline, check_declared_length};
+pub(crate) use middleware::{Held, check_declared_length};

@@ -25,7 +25,10 @@ impl Scheme for XWebhookSignature {
             HeaderValue::Repeated => return Err(Refusal::Repeated),
             HeaderValue::One(value) => value,
         };
-        let digits = value.strip_prefix(b"sha256=").unwrap_or(value);
+        let digits = match value.split_at_checked(PREFIX.len()) {
+            Some((prefix, digits)) if prefix.eq_ignore_ascii_case(PREFIX) => digits,
+            _ => value,
+        };
         let signature = Encoding::Hex.decode(digits).ok_or(Refusal::Malformed)?;
         match signature.len() == Algorithm::Sha256.size() {
             true => Ok(Claim {
@@ -51,6 +54,8 @@ impl Scheme for XWebhookSignature {
     }
 }
 
+const PREFIX: &[u8] = b"sha256=";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,7 +74,7 @@ mod tests {
             KNOWN,
             &upper,
             &format!("sha256={KNOWN}"),
-            &format!("sha256={upper}"),
+            &format!("SHA256={upper}"),
         ] {
             assert!(claim(form).is_ok(), "{form}");
         }
@@ -86,7 +91,7 @@ mod tests {
             &format!("{KNOWN}00"),
             &format!("{}é", &KNOWN[2..]),
             &format!(" {KNOWN}"),
-            &format!("SHA256={KNOWN}"),
+            &format!("sha256:{KNOWN}"),
             &format!("sha512={KNOWN}"),
             &format!("{KNOWN},{KNOWN}"),
             base64,

@@ -113,7 +113,7 @@ async fn without_a_token_no_web_page_can_ask() {
     let answer = foreign.send(to).await;
     assert_eq!(answer.status, 403);
     assert!(answer.text().contains(r#""code":"forbidden""#));
-    let own = TestRequest::get("/metrics").header("Origin", "http://localhost:5001");
+    let own = TestRequest::get("/metrics").header("Origin", "http://127.0.0.1");
     assert_eq!(own.send(to).await.status, 200);
     server.stop().await;
 }

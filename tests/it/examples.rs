@@ -2,13 +2,31 @@
 
 use offhook::testing::{TestEvent, TestRequest};
 
-use crate::support::{DOCUMENTED, Folder, KEY, Program, address_in, example, secret, signed};
+use crate::support::{
+    DOCUMENTED, Folder, KEY, PRINTED, Program, address_in, example, secret, signed,
+};
 
 /// Where a program that was started with port 0 listens, by its log.
 fn started(command: &mut std::process::Command) -> (Program, std::net::SocketAddr) {
     let program = Program::start(command);
     let address = address_in(&program.logged("webhooks on "));
     (program, address)
+}
+
+#[actix_web::test]
+async fn server_prints_the_documented_lines_in_order() {
+    let mut command = example("server");
+    command.env("OFFHOOK__SERVER__BIND", "127.0.0.1:0");
+    let (program, to) = started(command.env("OFFHOOK__ADMIN__BIND", "127.0.0.1:0"));
+    for body in DOCUMENTED {
+        let answer = signed(body).send(to).await;
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (200, r#"{"status":"received"}"#)
+        );
+    }
+    assert_eq!(PRINTED.map(|_| program.line()), PRINTED);
+    assert!(program.stop().is_empty());
 }
 
 #[actix_web::test]

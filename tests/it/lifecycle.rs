@@ -10,7 +10,7 @@ use offhook::{
 };
 use tokio::sync::{Notify, Semaphore};
 
-use crate::support::{KEY, Raw, bounded, recording, secret, signed};
+use crate::support::{Folder, KEY, Program, Raw, address_in, bounded, recording, secret, signed};
 
 /// Waits for a permit before it is done, and counts.
 #[derive(Default)]
@@ -192,5 +192,35 @@ async fn a_stop_finishes_what_runs_and_takes_nothing_new() {
     idle.expect_end().await;
     bounded(stopping).await.unwrap();
     assert_eq!(gate.done.load(Ordering::SeqCst), 2);
-    assert!(tokio::net::TcpStream::connect(to).await.is_err());
+}
+
+#[actix_web::test]
+async fn a_stop_cuts_off_what_never_ends() {
+    let folder = Folder::new("endless");
+    let settings = folder.0.join("settings.toml");
+    let text = "[server]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+                [[sources]]\nname = \"codeskytz\"\nsecrets = [\"your-secret-key\"]\n\
+                [[handlers]]\nname = \"endless\"\nuse = \"exec\"\ntimeout = \"1h\"\n\
+                command = [\"sleep\", \"1000\"]\n";
+    std::fs::write(&settings, text).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_offhook"));
+    let program = Program::start(command.arg("--settings").arg(&settings));
+    let to = address_in(&program.logged("webhooks"));
+    let mut waits = Raw::connect(to).await;
+    waits.send(message("a", "s")).await;
+    let mut gone = Raw::connect(to).await;
+    gone.send(message("b", "s")).await;
+    // Both are with the handler when a third one is refused by its signature.
+    let mut third = Raw::connect(to).await;
+    third
+        .send("POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        .await;
+    assert_eq!(third.answer().await.status, 401);
+    gone.reset();
+    program.signal("TERM");
+    program.logged("SIGTERM");
+    // Once more: it ends at once, and in order.
+    program.signal("TERM");
+    program.logged("stopped with work unfinished");
+    assert!(program.wait().success());
 }

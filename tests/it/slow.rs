@@ -135,3 +135,70 @@ async fn a_slow_handler_is_not_a_slow_sender() {
     assert_eq!(raw.answer().await.status, 200);
     server.stop().await;
 }
+
+#[actix_web::test]
+async fn a_refused_body_that_never_ends_does_not_keep_its_connection() {
+    let (server, _) = impatient(60_000, 60_000).await;
+    let to = server.public_address();
+    let chunked =
+        |line: &str| format!("{line} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let length = "POST /other HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n";
+    let cases = [
+        (chunked("POST /webhook"), 401),
+        (chunked("POST /other"), 404),
+        (chunked("PUT /webhook"), 405),
+        (length.to_owned(), 404),
+    ];
+    // Side by side: each takes as long as a connection lingers.
+    let all = cases.map(async |(head, status)| {
+        let mut raw = Raw::connect(to).await;
+        raw.send(&head).await;
+        let answer = raw.answer().await;
+        assert_eq!(
+            (answer.status, answer.header("connection")),
+            (status, Some("close"))
+        );
+        // Far sooner than keep-alive or request timeout would end it, and without another word.
+        raw.expect_end().await;
+    });
+    futures_util::future::join_all(all).await;
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_slow_body_behind_a_pipelined_request_gets_408() {
+    let (server, recorder) = impatient(300, 60_000).await;
+    let mut raw = Raw::connect(server.public_address()).await;
+    let whole = signed("{ \"event\": \"message\" }").bytes();
+    let first = b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n";
+    raw.send([first, &whole[..whole.len() - 5]].concat()).await;
+    assert_eq!(raw.answer().await.status, 404);
+    raw.expect(408, TIMEOUT).await;
+    assert!(recorder.events().is_empty());
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_refusal_is_the_last_word_even_if_the_rest_comes_slowly() {
+    let (server, _) = impatient(200, 200).await;
+    let mut raw = Raw::connect(server.public_address()).await;
+    raw.send("POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        .await;
+    assert_eq!(raw.answer().await.status, 401);
+    for _ in 0..10 {
+        raw.try_send(b"a piece of the body").await;
+        let more = tokio::time::timeout(Duration::from_millis(50), raw.answer()).await;
+        assert!(more.is_err(), "{more:?}");
+    }
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn who_never_reads_its_answers_does_not_keep_its_connection() {
+    let (server, _) = impatient(300, 60_000).await;
+    let mut raw = Raw::connect(server.public_address()).await;
+    let many = b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    // Until the buffers on both sides are full, and then until the server has had enough.
+    crate::support::bounded(async { while raw.tried_to_send(&many).await {} }).await;
+    server.stop().await;
+}

@@ -83,6 +83,11 @@ impl Raw {
         assert_eq!(String::from_utf8_lossy(&rest), "");
     }
 
+    /// Whether the other side still takes something.
+    pub async fn tried_to_send(&mut self, bytes: &[u8]) -> bool {
+        self.0.write_all(bytes).await.is_ok()
+    }
+
     /// Hangs up with a reset.
     pub fn reset(self) {
         let socket = socket2::SockRef::from(&self.0);
@@ -145,6 +150,11 @@ impl Program {
     pub fn all_logged(&self) -> String {
         let lines: Vec<String> = self.logged.iter().collect();
         lines.join("\n")
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// Asks the program to end, and returns the printed lines it had not been asked for.

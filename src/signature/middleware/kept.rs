@@ -33,7 +33,9 @@ fn kept_name(name: &str) -> Option<Cow<'static, str>> {
         "user-agent" => Some(Cow::Borrowed("user-agent")),
         "x-webhook-signature" => Some(Cow::Borrowed("x-webhook-signature")),
         own if own.starts_with("x-") || own.starts_with("webhook-") => {
-            let credential = ["auth", "token", "key", "secret", "cookie"];
+            let credential = [
+                "auth", "token", "secret", "cookie", "password", "api-key", "apikey",
+            ];
             let credential = credential.iter().any(|word| own.contains(word));
             (!credential).then(|| Cow::Owned(own.to_owned()))
         }

@@ -77,6 +77,13 @@ impl Held {
     }
 }
 
+impl Held {
+    /// Counts bytes that are held whether they fit or not.
+    pub(crate) fn charge(&mut self, bytes: usize) {
+        self.add(bytes);
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);

@@ -6,13 +6,13 @@
 //! over the bytes as they came.
 
 mod body;
-mod deadline;
 mod error;
 mod kept;
 mod limits;
 
 use std::fmt;
 use std::future::{Ready, ready};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,12 +25,12 @@ use percent_encoding::percent_decode_str;
 
 use super::{Unverified, Verified, Verifier};
 use crate::clock::{Clock, SystemClock};
+use crate::connection::Owed;
 
 pub use error::RequestError;
 pub use limits::{InFlight, Limits};
 
 pub(crate) use body::check_declared_length;
-pub(crate) use deadline::RequestDeadline;
 pub(crate) use limits::Held;
 
 use body::read_body;
@@ -67,8 +67,8 @@ pub struct VerifySignature {
     on_refusal: Option<OnRefusal>,
 }
 
-/// Told of every request that is not let through, and how long that took.
-pub(crate) type OnRefusal = Arc<dyn Fn(&RequestError, Duration) + Send + Sync>;
+/// Told of every request that is not let through: why, who sent it, and how long that took.
+pub(crate) type OnRefusal = Arc<dyn Fn(&RequestError, Option<SocketAddr>, Duration) + Send + Sync>;
 
 impl VerifySignature {
     /// Judges with `verifier`, within the default [`Limits`].
@@ -99,16 +99,12 @@ impl VerifySignature {
     }
 
     async fn admit(&self, req: &mut ServiceRequest) -> Result<Verified, RequestError> {
-        let begun = req
-            .conn_data::<RequestDeadline>()
-            .and_then(RequestDeadline::begun);
-        let started = begun.unwrap_or_else(|| self.clock.monotonic());
+        let begun = req.conn_data::<Owed>().and_then(Owed::begun);
+        let started = begun.unwrap_or_else(|| SystemClock.monotonic());
         let admitted = self.judge(req, started).await;
         if let (Err(error), Some(on_refusal)) = (&admitted, &self.on_refusal) {
-            on_refusal(
-                error,
-                self.clock.monotonic().saturating_duration_since(started),
-            );
+            let took = SystemClock.monotonic().saturating_duration_since(started);
+            on_refusal(error, req.peer_addr(), took);
         }
         admitted
     }
@@ -139,16 +135,16 @@ impl VerifySignature {
     ) -> Result<(Bytes, Held), RequestError> {
         let payload = req.take_payload();
         let read = read_body(payload, req.headers(), &self.limits);
-        match req.conn_data::<RequestDeadline>().cloned() {
-            // The connection itself ends the body when its time is over.
-            Some(deadline) => {
-                let read = read.await;
-                deadline.clear();
-                match read {
-                    Err(RequestError::Broken) if deadline.is_over() => Err(RequestError::TooSlow),
-                    read => read,
+        match req.conn_data::<Owed>().cloned() {
+            // The connection itself breaks the body off when its time is over.
+            Some(owed) => match read.await {
+                Err(RequestError::Broken) if owed.is_late() => Err(RequestError::TooSlow),
+                Ok(read) => {
+                    owed.complete();
+                    Ok(read)
                 }
-            }
+                error => error,
+            },
             None => tokio::time::timeout_at((started + self.limits.request_timeout).into(), read)
                 .await
                 .map_err(|_| RequestError::TooSlow)?,
