@@ -278,11 +278,16 @@ impl Server {
                 return Err(Error::Io { what: "the public listener", error });
             }
         }
+        let public = self.public.handle.clone();
         let stop = pin!(self.stop());
         let again = pin!(asked());
         match select(stop, again).await {
             Either::Left(_) => log::info!("stopped"),
-            Either::Right((name, _)) => log::warn!("{name} again: stopped with work unfinished"),
+            Either::Right((name, _)) => {
+                // What runs is dropped, not forgotten: programs of `exec` end with it.
+                public.stop(false).await;
+                log::warn!("{name} again: stopped with work unfinished");
+            }
         }
         Ok(())
     }

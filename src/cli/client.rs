@@ -151,5 +151,5 @@ pub(super) fn advice_unreached(error: &str) -> String {
     }
 }
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const LONGEST_ANSWER: usize = 64 * 1024;

@@ -63,7 +63,7 @@ impl Settings {
         if !path.is_file() {
             return Err(Problems::one(Problem {
                 place: shown,
-                text: "there is no such file; --settings FILE names another".to_owned(),
+                text: no_file(path),
             }));
         }
         let file = config::File::from(PathBuf::from(path)).format(config::FileFormat::Toml);
@@ -107,9 +107,7 @@ impl Settings {
             Some(table) => Self::read(&table, defaults),
             None => defaults,
         };
-        // What the whole tells is only worth saying when the parts are right.
-        notes.into_result()?;
-        settings.check(shown)?;
+        notes.and(settings.check(shown))?;
         Ok(settings)
     }
 
@@ -145,6 +143,18 @@ impl Settings {
         let shown = format!("{self:?}");
         encode_hex(&Sha256::digest(shown)[..8])
     }
+}
+
+/// Why a path is no settings file, and what one is.
+fn no_file(path: &Path) -> String {
+    if path.exists() {
+        return "this is no file; the settings are a TOML file".to_owned();
+    }
+    let folder = std::env::current_dir().map(|folder| folder.display().to_string());
+    format!(
+        "there is no such file (looked from {}); it holds at least [[sources]] with a name and secrets",
+        folder.unwrap_or_else(|_| "here".to_owned())
+    )
 }
 
 fn with_admin() -> Settings {

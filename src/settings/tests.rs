@@ -423,7 +423,7 @@ fn one_problem_each() {
             "handlers: two handlers have the name \"h\"",
         ),
         (
-            "server = 5",
+            "server = 5\n[[sources]]\nname = \"s\"\nsecrets = [\"x\"]",
             "settings.toml: server: found a number, expected a table",
         ),
         (
@@ -437,6 +437,21 @@ fn one_problem_each() {
         assert_eq!(found.len(), 1, "{text}\n{found:#?}");
         assert!(found[0].contains(problem), "{problem}\n{}", found[0]);
     }
+}
+
+#[test]
+fn what_the_whole_tells_is_told_with_the_parts() {
+    let found = problems(&with_source(
+        "[server]\nmax_body = \"1 GiB\"\n[admin]\nbind = \"0.0.0.0:1\"\n[dispatch]\nordr = \"none\"",
+    ));
+    let keys: Vec<_> = found
+        .iter()
+        .map(|problem| problem.split(": ").nth(1).unwrap())
+        .collect();
+    assert_eq!(
+        keys,
+        ["dispatch.ordr", "server.max_in_flight", "admin.bind"]
+    );
 }
 
 #[test]

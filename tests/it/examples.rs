@@ -85,8 +85,6 @@ async fn custom_handler_counts_and_fails() {
 async fn custom_handler_says_what_is_wrong_with_its_settings() {
     let program = Program::start(example("custom_handler").arg("/no/such/file"));
     let line = program.logged("");
-    assert_eq!(
-        line,
-        "Error: /no/such/file: there is no such file; --settings FILE names another"
-    );
+    let expected = "Error: /no/such/file: there is no such file (looked from ";
+    assert!(line.starts_with(expected), "{line}");
 }
