@@ -5,8 +5,8 @@
 //! cargo run -- send
 //! ```
 //!
-//! It counts messages by sender, and refuses those without one: with the engine `none` the gateway
-//! is then answered 500.
+//! It counts messages by sender, and refuses those without one, which become dead letters
+//! (`cargo run -- dead`); with the engine `none` the gateway is answered 500 instead.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -7,6 +7,7 @@
 //! ```
 
 use actix_web::{App, HttpServer, web};
+use offhook::settings::JournalSettings;
 use offhook::signature::Secret;
 use offhook::{LogHandler, Offhook, Source};
 
@@ -15,6 +16,7 @@ async fn main() -> std::io::Result<()> {
     offhook::logging::init();
     let secret = Secret::new("your-secret-key").expect("it is not empty");
     let receiver = Offhook::builder()
+        .journal(JournalSettings::None)
         .source(Source::new("codeskytz").secret(secret))
         .handler("log", LogHandler::new()?)
         .receiver()

@@ -4,9 +4,10 @@
 //! cargo run --example server
 //! ```
 //!
-//! It listens on 127.0.0.1:5000 with the documentation's key and prints one line an event, in the
+//! Like those it keeps nothing: the handler runs before the answer. It listens on 127.0.0.1:5000 with the documentation's key and prints one line an event, in the
 //! order they arrive. `OFFHOOK__SERVER__BIND` and `OFFHOOK__ADMIN__BIND` move its listeners.
 
+use offhook::settings::JournalSettings;
 use offhook::signature::Secret;
 use offhook::{
     ConnectionEvent, Delivery, EventHandler, HandlerError, HandlerOptions, MessageEvent, Offhook,
@@ -51,6 +52,7 @@ async fn main() -> Result<(), offhook::Error> {
     // Everybody knows this key; offhook accepts it on loopback only.
     let secret = Secret::new("your-secret-key").expect("it is not empty");
     Offhook::builder()
+        .journal(JournalSettings::None)
         .source(Source::new("codeskytz").secret(secret))
         .handler_with(
             "printer",

@@ -3,8 +3,9 @@
 //! Everything that needs to know when it is takes a clock, so a test decides what time it is.
 
 use std::fmt::Debug;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 /// Tells the time.
@@ -14,6 +15,11 @@ pub trait Clock: Debug + Send + Sync + 'static {
 
     /// A time that never goes back, for durations.
     fn monotonic(&self) -> Instant;
+
+    /// Is ready when `pause` has passed on this clock.
+    fn sleep(&self, pause: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(pause))
+    }
 }
 
 /// The system's clock.

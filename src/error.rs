@@ -34,6 +34,9 @@ pub enum Error {
         /// Why.
         error: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The journal cannot be opened.
+    #[error("journal.path: {0}")]
+    Journal(Box<dyn std::error::Error + Send + Sync>),
     /// The system refused something the server needs.
     #[error("{what}: {error}")]
     Io {
@@ -45,6 +48,10 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn journal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Journal(error.into())
+    }
+
     pub(crate) fn bind(key: &'static str, address: SocketAddr, error: std::io::Error) -> Self {
         let hint = match error.kind() {
             std::io::ErrorKind::AddrInUse => {

@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use actix_http::header::{self, HeaderValue};
+use actix_http::header::{self, HeaderName, HeaderValue};
 use actix_http::{ConnectionType, Method, RequestHead, Uri};
 use actix_web::dev::Url;
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
@@ -26,8 +26,9 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::dialect::Dialect;
-use crate::journal::{Engine, NotAccepted, Work};
+use crate::journal::{Accepted, Engine, NotAccepted, Work};
 use crate::metrics::{Metrics, RequestOutcome, SourceMetrics};
+use crate::records::Records;
 use crate::signature::{
     Limits, RequestError, Verified, Verifier, VerifySignature, check_declared_length,
 };
@@ -70,6 +71,8 @@ struct Inner {
     limits: Limits,
     clock: Arc<dyn Clock>,
     running: Arc<Running>,
+    /// The journal, its consumers and its index, where there is one.
+    records: Option<Records>,
 }
 
 /// One source as the routes see it.
@@ -89,6 +92,7 @@ impl Receiver {
         limits: Limits,
         metrics: &Arc<Metrics>,
         clock: Arc<dyn Clock>,
+        records: Option<Records>,
     ) -> Self {
         let sources = sources.into_iter().map(|source| {
             Arc::new(Ingress {
@@ -105,6 +109,7 @@ impl Receiver {
             limits,
             clock,
             running: Arc::default(),
+            records,
         }))
     }
 
@@ -192,6 +197,19 @@ impl Receiver {
         matching.max_by_key(|(ingress, _)| ingress.source.path.len())
     }
 
+    /// Why new events should not be sent here now.
+    pub(crate) fn not_ready(&self) -> Option<&'static str> {
+        match self.0.running.is_draining() {
+            true => Some("the server stops"),
+            false => self.0.engine.not_ready(),
+        }
+    }
+
+    /// What an administrator may ask about kept events; `None` where none are kept.
+    pub(crate) fn records(&self) -> Option<&Records> {
+        self.0.records.as_ref()
+    }
+
     pub(crate) fn running(&self) -> &Arc<Running> {
         &self.0.running
     }
@@ -218,7 +236,13 @@ async fn receive(receiver: Receiver, ingress: Arc<Ingress>, verified: Verified) 
         false => Err(NotAccepted::Unavailable),
     };
     let (outcome, mut response) = match accepted {
-        Ok(()) => (RequestOutcome::Received, received()),
+        Ok(Accepted::New) => (RequestOutcome::Received, received()),
+        Ok(Accepted::Duplicate) => {
+            let mut response = received();
+            let headers = response.headers_mut();
+            headers.insert(DUPLICATE, HeaderValue::from_static("true"));
+            (RequestOutcome::Duplicate, response)
+        }
         Err(NotAccepted::HandlerFailed) => {
             let response = error(HttpResponse::InternalServerError(), "Handler failed");
             (RequestOutcome::HandlerFailed, response)
@@ -282,6 +306,8 @@ fn received() -> HttpResponse {
         .insert_header((header::CONTENT_TYPE, JSON))
         .body(Bytes::from_static(b"{\"status\":\"received\"}"))
 }
+
+const DUPLICATE: HeaderName = HeaderName::from_static("offhook-duplicate");
 
 pub(crate) async fn not_found_page(_: HttpRequest) -> HttpResponse {
     not_found()
@@ -361,7 +387,7 @@ impl Finish {
 }
 
 impl Future for Finish {
-    type Output = Result<(), NotAccepted>;
+    type Output = Result<Accepted, NotAccepted>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let work = self.work.as_mut().expect("not polled after it was ready");

@@ -1,8 +1,8 @@
 //! **offhook picks up every webhook**: a signed-webhook receiver on actix-web.
 //!
 //! A messaging gateway POSTs signed events. offhook proves who sent each one, turns it into typed
-//! events, hands them to the [`EventHandler`]s you register, in order within each conversation, and
-//! answers.
+//! events, keeps them, answers, and hands them to the [`EventHandler`]s you register, in order within
+//! each conversation, until each has done its work.
 //!
 //! ```no_run
 //! use offhook::{async_trait, Delivery, EventHandler, HandlerError, MessageEvent, Offhook};
@@ -36,9 +36,10 @@
 //! 3. [`dialect`]: the body becomes typed [`Event`]s; whatever has no kind becomes an
 //!    [`UnknownEvent`], and nothing is refused for its shape.
 //! 4. [`Envelope`]: the event with its id and session; only a verified body becomes one.
-//! 5. The engine says when the event may be acknowledged. The only engine so far is `none`: nothing
-//!    is kept, so the handlers run before the answer, and when one fails the sender is told 500.
-//! 6. Each handler is a consumer with its own filter, [`Order`], timeout and concurrency.
+//! 5. The engine says when the event may be acknowledged: with the journal (`sqlite`), when it is on
+//!    disk; with `none`, when the handlers have run.
+//! 6. Each handler is a consumer with its own progress along the journal, its own filter, [`Order`],
+//!    [`Retry`], timeout and concurrency.
 //!
 //! # Pieces alone
 //!
@@ -56,11 +57,15 @@ pub mod dialect;
 mod dispatch;
 mod envelope;
 mod error;
+mod file_limit;
+mod index;
 mod ingress;
 mod journal;
 pub mod logging;
 mod metrics;
 mod offhook;
+mod records;
+mod retention;
 mod server;
 pub mod settings;
 pub mod signature;
@@ -70,7 +75,7 @@ mod throttle;
 
 pub use offhook_handlers::*;
 
-pub use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order};
+pub use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order, Retry};
 pub use crate::envelope::{Envelope, Odd};
 pub use crate::error::Error;
 pub use crate::ingress::Receiver;

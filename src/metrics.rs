@@ -3,14 +3,17 @@
 //! Every handle is made when the server is built, so that counting an event costs an atomic
 //! addition. Each server has a recorder of its own; the process' global recorder is left alone.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 
-use crate::dispatch::Outcome;
+use crate::dispatch::{Outcome, Seq, Status};
 
 /// A server's recorder.
 pub(crate) struct Metrics {
@@ -21,17 +24,19 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new() -> Arc<Self> {
-        let builder = PrometheusBuilder::new().set_buckets(&SECONDS);
+        let batch_events = Matcher::Full("offhook_journal_batch_events".to_owned());
+        let builder = PrometheusBuilder::new()
+            .set_buckets(&SECONDS)
+            .and_then(|builder| builder.set_buckets_for_metric(batch_events, &EVENTS));
         let recorder = builder.expect("there are buckets").build_recorder();
-        for (name, unit, text) in DESCRIPTIONS {
-            let unit = Some(unit);
-            if name.ends_with("_total") {
-                recorder.describe_counter(name.into(), unit, text.into());
-            } else if name.ends_with("_seconds") {
-                recorder.describe_histogram(name.into(), unit, text.into());
-            } else {
-                recorder.describe_gauge(name.into(), unit, text.into());
-            }
+        for (name, unit, text) in COUNTERS {
+            recorder.describe_counter(name.into(), Some(unit), text.into());
+        }
+        for (name, unit, text) in GAUGES {
+            recorder.describe_gauge(name.into(), Some(unit), text.into());
+        }
+        for (name, unit, text) in HISTOGRAMS {
+            recorder.describe_histogram(name.into(), Some(unit), text.into());
         }
         let metrics = Self {
             handle: recorder.handle(),
@@ -47,6 +52,11 @@ impl Metrics {
     pub(crate) fn render(&self) -> String {
         self.handle.run_upkeep();
         self.handle.render()
+    }
+
+    /// Counts events that have left the journal before a consumer has settled them.
+    pub(crate) fn expired(&self, consumer: &str) -> Counter {
+        self.counter("offhook_expired_total", &[("consumer", consumer)])
     }
 
     fn counter(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Counter {
@@ -76,6 +86,7 @@ impl Metrics {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestOutcome {
     Received,
+    Duplicate,
     InvalidSignature,
     TooLarge,
     TooSlow,
@@ -85,8 +96,9 @@ pub(crate) enum RequestOutcome {
 }
 
 impl RequestOutcome {
-    pub(crate) const ALL: [(Self, &'static str); 7] = [
+    pub(crate) const ALL: [(Self, &'static str); 8] = [
         (Self::Received, "received"),
+        (Self::Duplicate, "duplicate"),
         (Self::InvalidSignature, "invalid_signature"),
         (Self::TooLarge, "payload_too_large"),
         (Self::TooSlow, "timeout"),
@@ -134,6 +146,8 @@ impl SourceMetrics {
 pub(crate) struct ConsumerMetrics {
     attempts: [Counter; Outcome::NAMES.len()],
     seconds: Histogram,
+    retries: Counter,
+    dead_letters: Counter,
     metrics: Arc<Metrics>,
 }
 
@@ -145,6 +159,8 @@ impl ConsumerMetrics {
                 metrics.counter("offhook_attempts_total", &[consumer, ("outcome", outcome)])
             }),
             seconds: metrics.histogram("offhook_attempt_seconds", &[consumer]),
+            retries: metrics.counter("offhook_retries_total", &[consumer]),
+            dead_letters: metrics.counter("offhook_dead_letters_total", &[consumer]),
             metrics: Arc::clone(metrics),
         }
     }
@@ -154,6 +170,130 @@ impl ConsumerMetrics {
         self.attempts[outcome.index()].increment(1);
         self.seconds.record(took.as_secs_f64());
         self.metrics.recorded();
+    }
+
+    /// A failed event is to be tried again.
+    pub(crate) fn retry(&self) {
+        self.retries.increment(1);
+    }
+
+    /// An event was given up.
+    pub(crate) fn dead_letter(&self) {
+        self.dead_letters.increment(1);
+    }
+}
+
+/// What the journal's writer counts.
+pub(crate) struct JournalMetrics {
+    batch_events: Histogram,
+    batch_seconds: Histogram,
+    commit_seconds: Histogram,
+    failures: Counter,
+    metrics: Option<Arc<Metrics>>,
+}
+
+impl JournalMetrics {
+    pub(crate) fn new(metrics: &Arc<Metrics>) -> Self {
+        Self {
+            batch_events: metrics.histogram("offhook_journal_batch_events", &[]),
+            batch_seconds: metrics.histogram("offhook_journal_batch_seconds", &[]),
+            commit_seconds: metrics.histogram("offhook_journal_commit_seconds", &[]),
+            failures: metrics.counter("offhook_journal_failures_total", &[]),
+            metrics: Some(Arc::clone(metrics)),
+        }
+    }
+
+    /// Counts nothing.
+    #[cfg(test)]
+    pub(crate) fn unrecorded() -> Self {
+        Self {
+            batch_events: Histogram::noop(),
+            batch_seconds: Histogram::noop(),
+            commit_seconds: Histogram::noop(),
+            failures: Counter::noop(),
+            metrics: None,
+        }
+    }
+
+    /// A transaction that took in so many new events is durable after `took`, of which `commit` went
+    /// to the commit.
+    pub(crate) fn batch(&self, events: u64, took: Duration, commit: Duration) {
+        // Other transactions save progress; they would hide how large the batches of events are.
+        if events > 0 {
+            self.batch_events.record(events as f64);
+        }
+        self.batch_seconds.record(took.as_secs_f64());
+        self.commit_seconds.record(commit.as_secs_f64());
+        if let Some(metrics) = &self.metrics {
+            metrics.recorded();
+        }
+    }
+
+    /// A write, or a try to open the journal again, has failed.
+    pub(crate) fn failure(&self) {
+        self.failures.increment(1);
+    }
+}
+
+/// What is only looked at when somebody asks for the metrics: the journal's size, and how far its
+/// consumers have come.
+#[derive(Debug)]
+pub(crate) struct RecordsMetrics {
+    bytes: Gauge,
+    events: Gauge,
+    consumers: HashMap<String, ConsumerGauges>,
+}
+
+#[derive(Debug)]
+struct ConsumerGauges {
+    lag: Gauge,
+    oldest_waiting: Gauge,
+    in_flight: Gauge,
+}
+
+impl RecordsMetrics {
+    pub(crate) fn new<'a>(metrics: &Metrics, consumers: impl Iterator<Item = &'a str>) -> Self {
+        let gauges = |name: &str| {
+            let consumer = ("consumer", name);
+            ConsumerGauges {
+                lag: metrics.gauge("offhook_consumer_lag", &[consumer]),
+                oldest_waiting: metrics
+                    .gauge("offhook_consumer_oldest_waiting_seconds", &[consumer]),
+                in_flight: metrics.gauge("offhook_consumer_in_flight", &[consumer]),
+            }
+        };
+        Self {
+            bytes: metrics.gauge("offhook_journal_bytes", &[]),
+            events: metrics.gauge("offhook_journal_events", &[]),
+            consumers: consumers
+                .map(|name| (name.to_owned(), gauges(name)))
+                .collect(),
+        }
+    }
+
+    /// The journal's files take so many bytes.
+    pub(crate) fn bytes(&self, bytes: u64) {
+        self.bytes.set(bytes as f64);
+    }
+
+    /// The number of the journal's newest event.
+    pub(crate) fn newest(&self, seq: Seq) {
+        self.events.set(seq as f64);
+    }
+
+    /// How a consumer is doing.
+    pub(crate) fn consumer(&self, status: &Status) {
+        if let Some(gauges) = self.consumers.get(&status.name) {
+            gauges.lag.set(status.lag as f64);
+            gauges.in_flight.set(status.in_flight as f64);
+        }
+    }
+
+    /// How long a consumer's oldest event has waited.
+    pub(crate) fn oldest_waiting(&self, consumer: &str, age: Duration) {
+        if let Some(gauges) = self.consumers.get(consumer) {
+            gauges.oldest_waiting.set(age.as_secs_f64());
+        }
     }
 }
 
@@ -200,14 +340,20 @@ fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
 const METADATA: Metadata<'static> =
     Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
-/// The upper bounds of the histograms' buckets.
+/// The upper bounds of the buckets of histograms of seconds.
 const SECONDS: [f64; 13] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
 ];
 
+/// The upper bounds of the buckets of histograms of events.
+const EVENTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1024.0];
+
 const UPKEEP_EVERY: usize = 8192;
 
-const DESCRIPTIONS: [(&str, Unit, &str); 9] = [
+/// A metric's name, its unit, and what it tells.
+type Description = (&'static str, Unit, &'static str);
+
+const COUNTERS: [Description; 8] = [
     (
         "offhook_requests_total",
         Unit::Count,
@@ -219,20 +365,38 @@ const DESCRIPTIONS: [(&str, Unit, &str); 9] = [
         "Bytes of verified bodies, as they came on the wire",
     ),
     (
-        "offhook_request_seconds",
-        Unit::Seconds,
-        "Time from a request's head to its answer",
-    ),
-    (
         "offhook_attempts_total",
         Unit::Count,
         "Attempts to hand an event to a consumer, by outcome",
     ),
     (
-        "offhook_attempt_seconds",
-        Unit::Seconds,
-        "Time an attempt took",
+        "offhook_retries_total",
+        Unit::Count,
+        "Failed attempts after which the event is tried again",
     ),
+    (
+        "offhook_dead_letters_total",
+        Unit::Count,
+        "Events that a consumer has given up",
+    ),
+    (
+        "offhook_expired_total",
+        Unit::Count,
+        "Events that have left the journal before the consumer settled them",
+    ),
+    (
+        "offhook_journal_failures_total",
+        Unit::Count,
+        "Failed writes of the journal, and failed tries to open it again",
+    ),
+    (
+        "offhook_slow_heads_total",
+        Unit::Count,
+        "Connections closed because a request's head took too long",
+    ),
+];
+
+const GAUGES: [Description; 8] = [
     (
         "offhook_connections",
         Unit::Count,
@@ -244,13 +408,61 @@ const DESCRIPTIONS: [(&str, Unit, &str); 9] = [
         "Bytes of bodies held now, over all connections",
     ),
     (
-        "offhook_slow_heads_total",
+        "offhook_journal_bytes",
+        Unit::Bytes,
+        "Size of all files in the journal's folder",
+    ),
+    (
+        "offhook_journal_events",
         Unit::Count,
-        "Connections closed because a request's head took too long",
+        "Number of the journal's newest event; numbers begin at 1",
+    ),
+    (
+        "offhook_consumer_lag",
+        Unit::Count,
+        "Events that a consumer has not settled, and those it is handed once more",
+    ),
+    (
+        "offhook_consumer_oldest_waiting_seconds",
+        Unit::Seconds,
+        "Age of the oldest event that a consumer has not settled; 0 when there is none",
+    ),
+    (
+        "offhook_consumer_in_flight",
+        Unit::Count,
+        "Attempts of a consumer that run now",
     ),
     (
         "offhook_build_info",
         Unit::Count,
         "Always 1; the label tells the version",
+    ),
+];
+
+const HISTOGRAMS: [Description; 5] = [
+    (
+        "offhook_request_seconds",
+        Unit::Seconds,
+        "Time from a request's head to its answer",
+    ),
+    (
+        "offhook_attempt_seconds",
+        Unit::Seconds,
+        "Time an attempt took",
+    ),
+    (
+        "offhook_journal_batch_events",
+        Unit::Count,
+        "New events in a transaction of the journal that has any",
+    ),
+    (
+        "offhook_journal_batch_seconds",
+        Unit::Seconds,
+        "Time of a whole transaction of the journal",
+    ),
+    (
+        "offhook_journal_commit_seconds",
+        Unit::Seconds,
+        "Time of a transaction's commit, with its fsync",
     ),
 ];

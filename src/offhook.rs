@@ -6,12 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
+use crate::dialect::Dialects;
 use crate::dispatch::{Consumer, HandlerOptions};
+use crate::file_limit;
 use crate::ingress::Receiver;
-use crate::journal::Direct;
+use crate::journal::{Direct, Engine, Kept, Windows};
 use crate::metrics::{ConsumerMetrics, Metrics};
+use crate::records::Records;
+use crate::retention::Retention;
 use crate::server::{self, Server};
-use crate::settings::{self, AdminSettings, HandlerSettings, Settings, Use};
+use crate::settings::{self, AdminSettings, HandlerSettings, JournalSettings, Settings, Use};
 use crate::signature::{InFlight, Limits, Secret};
 use crate::{Error, EventHandler, ExecHandler, JsonlHandler, LogHandler, Source};
 
@@ -121,6 +125,12 @@ impl Offhook {
         self
     }
 
+    /// Keeps events in another place, or not at all; in the folder `data` unless told.
+    pub fn journal(mut self, journal: JournalSettings) -> Self {
+        self.settings.journal = journal;
+        self
+    }
+
     /// Changes any setting.
     pub fn configure(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
@@ -164,6 +174,7 @@ impl Offhook {
     ///
     /// As [`Offhook::receiver`], and when an address cannot be listened on.
     pub async fn start(self) -> Result<Server, Error> {
+        file_limit::fail_writes_past_it()?;
         let settings = self.settings.clone();
         let (receiver, metrics) = self.build()?;
         server::start(&settings, receiver, &metrics)
@@ -180,8 +191,7 @@ impl Offhook {
     pub async fn run(self) -> Result<(), Error> {
         crate::logging::init();
         let server = self.start().await?;
-        server.log_start();
-        server.run_until_stopped().await
+        server.run(Server::log_start).await
     }
 
     fn build(self) -> Result<(Receiver, Arc<Metrics>), Error> {
@@ -211,9 +221,33 @@ impl Offhook {
             request_timeout: server.request_timeout,
             in_flight: InFlight::new(server.max_in_flight),
         };
-        let engine = Arc::new(Direct::new(consumers));
         let sources = self.settings.sources;
-        let receiver = Receiver::new(sources, engine, limits, &metrics, self.clock);
+        let (engine, records): (Arc<dyn Engine>, _) = match &self.settings.journal {
+            JournalSettings::None => (Arc::new(Direct::new(consumers)), None),
+            JournalSettings::Sqlite {
+                path,
+                retention,
+                retention_size,
+                dedup_window,
+                dedup_window_unkeyed,
+            } => {
+                let retention = Retention {
+                    age: *retention,
+                    bytes: *retention_size,
+                };
+                let dialects = Dialects::of(&sources, server.max_body);
+                let records =
+                    Records::open(path, consumers, dialects, retention, &metrics, &self.clock)?;
+                let windows = Windows {
+                    keyed: *dedup_window,
+                    unkeyed: *dedup_window_unkeyed,
+                };
+                let journal = Arc::clone(records.journal());
+                let kept = Kept::new(journal, windows, records.index().notes());
+                (Arc::new(kept), Some(records))
+            }
+        };
+        let receiver = Receiver::new(sources, engine, limits, &metrics, self.clock, records);
         Ok((receiver, metrics))
     }
 }

@@ -52,6 +52,7 @@ pub struct Server {
     admin: Option<Listener>,
     receiver: Receiver,
     paths: Vec<String>,
+    promise: String,
 }
 
 /// One actix server, running as a task.
@@ -91,6 +92,7 @@ pub(crate) fn start(
             let state = AdminState {
                 token: admin.token.clone(),
                 fingerprint: settings.fingerprint(),
+                engine: settings.journal.name(),
                 metrics: Arc::clone(metrics),
                 listener: listener_metrics(),
                 receiver: receiver.clone(),
@@ -110,6 +112,7 @@ pub(crate) fn start(
         admin,
         receiver,
         paths: paths.collect(),
+        promise: settings.journal.promise(),
     })
 }
 
@@ -245,7 +248,7 @@ impl Server {
         if let Some(admin) = self.admin_address() {
             log::info!("health and metrics on http://{admin}/health and /metrics");
         }
-        log::info!("engine none: nothing is kept; handlers run before the answer");
+        log::info!("engine {}", self.promise);
     }
 
     /// Serves until SIGINT or SIGTERM, then stops as [`Server::stop`] does. A second signal ends the
@@ -254,13 +257,19 @@ impl Server {
     /// # Errors
     ///
     /// When the system does not let the process listen to signals, or a listener breaks down.
-    pub async fn run_until_stopped(mut self) -> Result<(), Error> {
+    pub async fn run_until_stopped(self) -> Result<(), Error> {
+        self.run(|_| {}).await
+    }
+
+    /// As [`Server::run_until_stopped`]; says that it has `begun` as soon as it can be stopped.
+    pub(crate) async fn run(mut self, begun: impl FnOnce(&Self)) -> Result<(), Error> {
         let refused = |error| Error::Io {
             what: "listening to signals",
             error,
         };
         let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+        begun(&self);
         let mut asked = async || {
             tokio::select! {
                 _ = interrupt.recv() => "SIGINT",
@@ -318,6 +327,9 @@ async fn finish(receiver: &Receiver, public: &ServerHandle) {
     public.stop(true).await;
     // A sender may have hung up in between, and its event gone on without it.
     running.idle().await;
+    if let Some(records) = receiver.records() {
+        records.stop().await;
+    }
 }
 
 /// How long a graceful stop waits for what runs.

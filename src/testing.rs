@@ -32,16 +32,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use crate::clock::{Clock, SystemClock};
 use crate::server::Server;
+use crate::settings::JournalSettings;
 use crate::signature::{Scheme, Secret, XWebhookSignature};
 use crate::{Delivery, Event, EventHandler, HandlerError, Offhook, Timestamp};
 
-/// Starts the real server, both listeners on free ports of 127.0.0.1.
+/// Starts the real server, both listeners on free ports of 127.0.0.1. Unless the journal is set to a
+/// folder of the test's own, nothing is kept and handlers run before the answer.
 ///
 /// # Panics
 ///
@@ -50,6 +54,9 @@ use crate::{Delivery, Event, EventHandler, HandlerError, Offhook, Timestamp};
 pub async fn start(offhook: Offhook) -> Server {
     let offhook = offhook.configure(|settings| {
         settings.server.bind.set_port(0);
+        if settings.journal == JournalSettings::default() {
+            settings.journal = JournalSettings::None;
+        }
         if let Some(admin) = &mut settings.admin {
             admin.bind.set_port(0);
         }
@@ -317,11 +324,12 @@ impl EventHandler for Recorder {
     }
 }
 
-/// A clock that stands still until it is told to move.
+/// A clock that stands still until it is told to move. Who sleeps on it wakes when it has moved far
+/// enough.
 #[derive(Debug)]
 pub struct FakeClock {
     started: Instant,
-    passed: Mutex<Duration>,
+    passed: watch::Sender<Duration>,
     start: Timestamp,
 }
 
@@ -330,18 +338,18 @@ impl FakeClock {
     pub fn new(start: Timestamp) -> Self {
         Self {
             started: SystemClock.monotonic(),
-            passed: Mutex::default(),
+            passed: watch::Sender::default(),
             start,
         }
     }
 
     /// Moves on.
     pub fn advance(&self, by: Duration) {
-        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) += by;
+        self.passed.send_modify(|passed| *passed += by);
     }
 
     fn passed(&self) -> Duration {
-        *self.passed.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.passed.borrow()
     }
 }
 
@@ -354,5 +362,40 @@ impl Clock for FakeClock {
 
     fn monotonic(&self) -> Instant {
         self.started + self.passed()
+    }
+
+    fn sleep(&self, pause: Duration) -> BoxFuture<'static, ()> {
+        let end = self.passed().saturating_add(pause);
+        let mut passed = self.passed.subscribe();
+        Box::pin(async move {
+            if passed.wait_for(|passed| *passed >= end).await.is_err() {
+                // Nobody can move the clock any more.
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_sleeper_wakes_when_the_clock_has_moved_past_its_end_and_not_before() {
+        let clock = FakeClock::new(Timestamp::UNIX_EPOCH);
+        let second = Duration::from_secs(1);
+        let mut sleeper = clock.sleep(2 * second);
+        assert_eq!((&mut sleeper).now_or_never(), None);
+        clock.advance(2 * second - Duration::from_nanos(1));
+        assert_eq!((&mut sleeper).now_or_never(), None);
+        clock.advance(Duration::from_nanos(1));
+        assert_eq!(sleeper.now_or_never(), Some(()));
+        assert_eq!(clock.sleep(Duration::ZERO).now_or_never(), Some(()));
+
+        let forgotten = clock.sleep(Duration::MAX);
+        drop(clock);
+        assert_eq!(forgotten.now_or_never(), None);
     }
 }

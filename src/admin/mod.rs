@@ -1,10 +1,15 @@
-//! The admin listener: health, readiness and metrics.
+//! The admin listener: health, readiness, metrics, and what was kept.
 //!
 //! With a token every path but `/health` and `/ready` asks for it. Without one (loopback only) the
 //! request's `Host` must be a loopback name and a foreign `Origin` is refused, so that no web page
 //! can reach it through somebody's browser.
 
+mod consumers;
+mod dead;
+mod events;
 mod guard;
+mod replay;
+mod reply;
 
 use std::net::TcpListener;
 
@@ -12,7 +17,7 @@ use actix_http::{HttpService, KeepAlive};
 use actix_server::{Server, ServerBuilder};
 use actix_service::map_config;
 use actix_web::dev::AppConfig;
-use actix_web::http::header;
+use actix_web::http::header::ALLOW;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpResponse, web};
 use serde_json::json;
@@ -21,12 +26,16 @@ use std::time::Duration;
 
 use crate::ingress::Receiver;
 use crate::metrics::{ListenerMetrics, Metrics};
+use crate::records::Records;
 use crate::signature::Secret;
+
+use reply::Refused;
 
 /// What the admin routes need.
 pub(crate) struct AdminState {
     pub(crate) token: Option<Secret>,
     pub(crate) fingerprint: String,
+    pub(crate) engine: &'static str,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) listener: ListenerMetrics,
     pub(crate) receiver: Receiver,
@@ -43,9 +52,48 @@ pub(crate) fn listen(socket: TcpListener, state: web::Data<AdminState>) -> std::
         let app = App::new()
             .app_data(state.clone())
             .wrap(from_fn(guard::guard))
-            .service(page("/health", web::get().to(health)))
-            .service(page("/ready", web::get().to(ready)))
-            .service(page("/metrics", web::get().to(metrics)))
+            .service(page("/health", "GET", web::get().to(health)))
+            .service(page("/ready", "GET", web::get().to(ready)))
+            .service(page("/metrics", "GET", web::get().to(metrics)))
+            .service(page("/api/events", "GET", web::get().to(events::list)))
+            .service(page("/api/events/{id}", "GET", web::get().to(events::one)))
+            .service(page(
+                "/api/events/{id}/replay",
+                "POST",
+                web::post().to(replay::one),
+            ))
+            .service(page("/api/replay", "POST", web::post().to(replay::many)))
+            .service(page("/api/dead", "GET", web::get().to(dead::list)))
+            .service(page(
+                "/api/dead/replay",
+                "POST",
+                web::post().to(dead::replay),
+            ))
+            .service(page(
+                "/api/dead/{id}",
+                "DELETE",
+                web::delete().to(dead::delete),
+            ))
+            .service(page(
+                "/api/consumers",
+                "GET",
+                web::get().to(consumers::list),
+            ))
+            .service(page(
+                "/api/consumers/{name}/pause",
+                "POST",
+                web::post().to(consumers::pause),
+            ))
+            .service(page(
+                "/api/consumers/{name}/resume",
+                "POST",
+                web::post().to(consumers::resume),
+            ))
+            .app_data(web::QueryConfig::default().error_handler(|problem, _| {
+                let text = problem.to_string();
+                let response = error(HttpResponse::BadRequest(), "bad_request", &text);
+                actix_web::error::InternalError::from_response(problem, response).into()
+            }))
             .default_service(web::to(|| async {
                 error(
                     HttpResponse::NotFound(),
@@ -63,14 +111,27 @@ pub(crate) fn listen(socket: TcpListener, state: web::Data<AdminState>) -> std::
     Ok(builder.run())
 }
 
-fn page(path: &str, get: actix_web::Route) -> actix_web::Resource {
+/// A path that answers one method.
+fn page(path: &str, method: &'static str, route: actix_web::Route) -> actix_web::Resource {
+    let other = move || async move {
+        let mut response = HttpResponse::MethodNotAllowed();
+        response.insert_header((ALLOW, method));
+        error(
+            response,
+            "method_not_allowed",
+            &format!("only {method} is possible here"),
+        )
+    };
     web::resource(path)
-        .route(get)
-        .default_service(web::to(|| async {
-            let mut response = HttpResponse::MethodNotAllowed();
-            response.insert_header((header::ALLOW, "GET"));
-            error(response, "method_not_allowed", "only GET is possible here")
-        }))
+        .route(route)
+        .default_service(web::to(other))
+}
+
+impl AdminState {
+    /// What is kept.
+    fn records(&self) -> Result<&Records, Refused> {
+        self.receiver.records().ok_or_else(Refused::nothing_kept)
+    }
 }
 
 /// Whether the process lives, and on which settings.
@@ -78,22 +139,27 @@ async fn health(state: web::Data<AdminState>) -> HttpResponse {
     HttpResponse::Ok().json(json!({
         "status": "ok",
         "version": env!("CARGO_PKG_VERSION"),
-        "engine": "none",
+        "engine": state.engine,
         "fingerprint": state.fingerprint,
     }))
 }
 
 /// Whether new events should be sent here.
 async fn ready(state: web::Data<AdminState>) -> HttpResponse {
-    match state.receiver.running().is_draining() {
-        false => HttpResponse::Ok().json(json!({ "status": "ready" })),
-        true => HttpResponse::ServiceUnavailable().json(json!({ "status": "stopping" })),
+    match state.receiver.not_ready() {
+        None => HttpResponse::Ok().json(json!({ "status": "ready" })),
+        Some(why) => {
+            HttpResponse::ServiceUnavailable().json(json!({ "status": "not ready", "reason": why }))
+        }
     }
 }
 
 async fn metrics(state: web::Data<AdminState>) -> HttpResponse {
     let used = state.receiver.limits().in_flight.used();
     state.listener.in_flight(used);
+    if let Some(records) = state.receiver.records() {
+        records.measure().await;
+    }
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
         .body(state.metrics.render())

@@ -82,10 +82,7 @@ fn text(summary: &Summary) -> String {
         Some(admin) => format!("http://{}, without a token", admin.bind),
     };
     lines.push(line("admin", &admin));
-    lines.push(line(
-        "engine",
-        "none: nothing is kept; handlers run before the answer",
-    ));
+    lines.push(line("engine", &summary.promise));
     match summary.handlers.is_empty() {
         true => lines.push(line(
             "handlers",

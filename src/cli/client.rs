@@ -31,6 +31,8 @@ pub(super) struct Signed {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
+    /// Whether the receiver says that it has the event already.
+    pub(super) duplicate: bool,
     /// Its beginning, where it is long.
     pub(super) body: String,
     /// When all of it was there.
@@ -40,22 +42,7 @@ pub(super) struct Answer {
 impl Client {
     /// A client that keeps up to `connections` open.
     pub(super) fn new(url: Url, connections: usize) -> Result<Self, Failure> {
-        // Where another part of the process has set one already, that one is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("offhook/", env!("CARGO_PKG_VERSION")))
-            .http1_only()
-            .no_proxy()
-            .redirect(Policy::none())
-            .timeout(TIMEOUT)
-            .pool_max_idle_per_host(connections);
-        if url.scheme() == "http" {
-            // Saves reading the system's certificates, which there may be none of.
-            builder = builder.tls_certs_only([]);
-        }
-        let http = builder
-            .build()
-            .map_err(|error| Failure::failed(in_words(&error)))?;
+        let http = http(&url, connections)?;
         Ok(Self { http, url })
     }
 
@@ -76,15 +63,40 @@ impl Client {
         let exchange = async {
             let response = request.send().await?;
             let status = response.status().as_u16();
+            let duplicate = response.headers().contains_key("offhook-duplicate");
             let body = beginning(response).await?;
-            Ok((status, body))
+            Ok((status, duplicate, body))
         };
-        let (status, body) = exchange
+        let (status, duplicate, body) = exchange
             .await
             .map_err(|error: reqwest::Error| in_words(&error))?;
         let at = SystemClock.monotonic();
-        Ok(Answer { status, body, at })
+        Ok(Answer {
+            status,
+            duplicate,
+            body,
+            at,
+        })
     }
+}
+
+/// A client for `url`, which follows no redirect and asks no proxy.
+pub(super) fn http(url: &Url, connections: usize) -> Result<reqwest::Client, Failure> {
+    // Where another part of the process has set one already, that one is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("offhook/", env!("CARGO_PKG_VERSION")))
+        .http1_only()
+        .no_proxy()
+        .redirect(Policy::none())
+        .timeout(TIMEOUT)
+        .pool_max_idle_per_host(connections);
+    if url.scheme() == "http" {
+        // Saves reading the system's certificates, which there may be none of.
+        builder = builder.tls_certs_only([]);
+    }
+    let client = builder.build();
+    client.map_err(|error| Failure::failed(in_words(&error)))
 }
 
 /// Reads all of a short body, so that the connection can be kept; the beginning of a long one.
@@ -101,7 +113,7 @@ async fn beginning(mut response: Response) -> reqwest::Result<String> {
 }
 
 /// The innermost cause: that is what happened. The rest tells which library noticed.
-fn in_words(error: &reqwest::Error) -> String {
+pub(super) fn in_words(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("no answer within {} s", TIMEOUT.as_secs());
     }

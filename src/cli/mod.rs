@@ -4,20 +4,30 @@
 //! is 0 for yes, 1 for no (an invalid signature, a failed delivery, bad settings), and 2 where the
 //! question could not be asked (a wrong option, an unreadable file).
 
+mod admin;
+mod answer;
 mod check;
 mod client;
 mod completions;
+mod consumers;
+mod dead;
 mod diagnose;
+mod event;
+mod events;
 mod input;
 mod load;
 mod output;
+mod replay;
 mod report;
 mod sample;
 mod send;
 mod serve;
 mod sign;
+mod table;
 mod tally;
+mod times;
 mod verify;
+mod verify_durability;
 mod welcome;
 
 use std::path::PathBuf;
@@ -46,6 +56,11 @@ enum Command {
     Send(send::Send),
     Sign(sign::Sign),
     Verify(verify::Verify),
+    Events(events::Events),
+    Dead(dead::Dead),
+    Replay(replay::Replay),
+    Consumers(consumers::Consumers),
+    VerifyDurability(verify_durability::VerifyDurability),
     Completions(completions::Completions),
 }
 
@@ -76,6 +91,11 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Send(send)) => send.run(),
         Some(Command::Sign(sign)) => sign.run(),
         Some(Command::Verify(verify)) => verify.run(),
+        Some(Command::Events(events)) => events.run(),
+        Some(Command::Dead(dead)) => dead.run(),
+        Some(Command::Replay(replay)) => replay.run(),
+        Some(Command::Consumers(consumers)) => consumers.run(),
+        Some(Command::VerifyDurability(verify)) => verify.run(),
         Some(Command::Completions(completions)) => completions.run(&mut Cli::command()),
     }
 }
@@ -99,6 +119,8 @@ Examples:
   offhook send                  Send a signed test message to a receiver on this machine
   offhook verify body.json --secret env:SECRET --signature 75b621fa…
                                 Say whether a signature is right, and if not, why
+  offhook events                Ask a running server what it has received
+  offhook dead                  and what its handlers have given up on
 
 Exit status: 0 yes, 1 no (invalid signature, failed delivery, bad settings), 2 usage.";
 

@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Style};
+use offhook::escape_controls;
 use serde::Serialize;
 
 /// The answer to what was asked.
@@ -83,6 +84,16 @@ pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
 /// Prints `text` and a line break to standard error. `eprintln!` would panic where nobody reads it.
 pub(super) fn note(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// How to see what did not fit on the page that was printed.
+pub(super) fn note_older(next: Option<&str>) {
+    if let Some(next) = next {
+        note(&format!(
+            "There are older ones: --before {}",
+            escape_controls(next)
+        ));
+    }
 }
 
 /// Text for good news; coloured on a terminal.

@@ -1,6 +1,7 @@
 //! `offhook serve`: the server, until it is stopped.
 
 use clap::Args;
+use futures_util::future::join;
 use offhook::Offhook;
 use offhook::settings::Settings;
 
@@ -42,8 +43,10 @@ async fn serve(settings: Settings) -> Outcome {
         admin: server.admin_address(),
         program: &invocation(),
     };
-    output::note(&welcome.text());
-    server.run_until_stopped().await.map_err(failed)?;
+    // Signals are listened to first: who reads where it listens may stop it at once.
+    let told = async { output::note(&welcome.text()) };
+    let (stopped, ()) = join(server.run_until_stopped(), told).await;
+    stopped.map_err(failed)?;
     Ok(Verdict::Yes)
 }
 

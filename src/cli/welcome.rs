@@ -38,11 +38,7 @@ impl Welcome<'_> {
                 "\n  admin     http://{admin}/health, /ready, /metrics"
             );
         }
-        let _ = write!(
-            text,
-            "\n  engine    none: nothing is kept; handlers run before the answer, and when one fails \
-             the sender is answered 500"
-        );
+        let _ = write!(text, "\n  engine    {}", self.summary.promise);
         if self.summary.handlers.is_empty() {
             let _ = write!(
                 text,

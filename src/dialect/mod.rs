@@ -8,6 +8,7 @@
 
 mod codeskytz;
 mod content;
+mod dialects;
 mod object;
 mod raw;
 mod value;
@@ -20,6 +21,7 @@ use bytestring::ByteString;
 use crate::{Event, UnknownEvent, UnknownReason};
 
 pub use codeskytz::Codeskytz;
+pub(crate) use dialects::Dialects;
 pub use raw::Raw;
 
 /// How one family of gateways writes its events.

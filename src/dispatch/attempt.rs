@@ -35,6 +35,19 @@ impl Outcome {
         }
     }
 
+    /// Whether the handler does not want the event again.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Failed(error) if error.is_reject())
+    }
+
+    /// The pause the handler has asked for.
+    pub(crate) fn asked_pause(&self) -> Option<Duration> {
+        match self {
+            Self::Failed(error) => error.pause(),
+            _ => None,
+        }
+    }
+
     /// The outcomes' names in metrics.
     pub(crate) const NAMES: [&'static str; 5] =
         ["done", "rejected", "failed", "timed_out", "panicked"];

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::attempt::{Outcome, attempt};
 use super::lanes::Lanes;
-use super::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order};
+use super::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order, Retry};
 use crate::clock::Clock;
 use crate::metrics::ConsumerMetrics;
 use crate::{Delivery, Event, EventHandler};
@@ -53,6 +53,31 @@ impl Consumer {
         &self.name
     }
 
+    /// What stands in one line.
+    pub(crate) fn order(&self) -> Order {
+        self.order
+    }
+
+    /// Whether statuses of a message only go forward.
+    pub(crate) fn is_monotonic(&self) -> bool {
+        self.options.monotonic.unwrap_or(false)
+    }
+
+    /// When a failed event is tried again.
+    pub(crate) fn retry(&self) -> Retry {
+        self.options.retry.unwrap_or_default()
+    }
+
+    /// How many attempts run at once.
+    pub(crate) fn concurrency(&self) -> usize {
+        self.options.concurrency.unwrap_or(DEFAULT_CONCURRENCY)
+    }
+
+    /// Where its retries and dead letters are counted.
+    pub(crate) fn metrics(&self) -> &ConsumerMetrics {
+        &self.metrics
+    }
+
     /// Whether any of these events is for this consumer.
     pub(crate) fn wants(&self, session: Option<&str>, events: &[Event]) -> bool {
         self.wants_session(session) && events.iter().any(|event| self.wants_kind(event))
@@ -69,6 +94,11 @@ impl Consumer {
             None => None,
         };
         let _slot = self.slots.acquire().await;
+        self.attempt(delivery, events).await
+    }
+
+    /// Makes one attempt, now.
+    pub(crate) async fn attempt(&self, delivery: &Delivery, events: &[Event]) -> Outcome {
         let started = self.clock.monotonic();
         let wanted = events.iter().filter(|event| self.wants_kind(event));
         let outcome = attempt(self.handler.as_ref(), wanted, delivery, self.timeout).await;

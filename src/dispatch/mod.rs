@@ -9,12 +9,30 @@
 
 mod attempt;
 mod consumer;
+mod controls;
 mod lane;
 mod lanes;
+#[cfg(test)]
+mod model_tests;
+mod monotonic;
 mod options;
+mod progress;
+mod retry;
+mod runner;
+mod runners;
+mod schedule;
 
 pub use lane::Order;
 pub use options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
 
+pub use retry::Retry;
+
 pub(crate) use attempt::Outcome;
 pub(crate) use consumer::Consumer;
+pub(crate) use controls::{Controls, Status};
+pub(crate) use progress::Saved;
+#[cfg(test)]
+pub(crate) use progress::Waiting;
+pub(crate) use runner::Runner;
+pub(crate) use runners::Runners;
+pub(crate) use schedule::Seq;

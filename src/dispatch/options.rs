@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Order;
+use super::{Order, Retry};
 use crate::EventKind;
 
 /// What a handler wants and how. What is not set here is as `[dispatch]` of the settings says.
@@ -17,13 +17,15 @@ use crate::EventKind;
 ///     .order(Order::Session)
 ///     .timeout(Duration::from_secs(5));
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct HandlerOptions {
     pub(crate) events: Option<BTreeSet<EventKind>>,
     pub(crate) sessions: Option<BTreeSet<String>>,
     pub(crate) order: Option<Order>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) concurrency: Option<usize>,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) monotonic: Option<bool>,
 }
 
 impl HandlerOptions {
@@ -58,6 +60,21 @@ impl HandlerOptions {
         self
     }
 
+    /// When a failed event is tried again; without a journal only its sender can. [`Retry::default`]
+    /// unless told.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Whether statuses of a message only go forward: a `sent` or `delivered` after a `read` is left
+    /// out, and of several that wait only the furthest is handed over. Needs a journal; all are
+    /// handed over unless told.
+    pub fn monotonic_status(mut self, monotonic: bool) -> Self {
+        self.monotonic = Some(monotonic);
+        self
+    }
+
     /// These options, with `defaults` where they say nothing.
     pub(crate) fn or(self, defaults: &Self) -> Self {
         Self {
@@ -66,6 +83,8 @@ impl HandlerOptions {
             order: self.order.or(defaults.order),
             timeout: self.timeout.or(defaults.timeout),
             concurrency: self.concurrency.or(defaults.concurrency),
+            retry: self.retry.or(defaults.retry),
+            monotonic: self.monotonic.or(defaults.monotonic),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{Engine, NotAccepted, Work};
+use super::{Accepted, Engine, NotAccepted, Work};
 use crate::dispatch::{Consumer, Outcome};
 use crate::{Delivery, Envelope, Event, escape_controls};
 
@@ -27,7 +27,7 @@ impl Engine for Direct {
         Box::pin(async move {
             let delivery = Delivery::new(Arc::clone(envelope.received()), 1, false);
             match self.deliver(&delivery, &events).await {
-                true => Ok(()),
+                true => Ok(Accepted::New),
                 false => Err(NotAccepted::HandlerFailed),
             }
         })

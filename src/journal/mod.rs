@@ -1,18 +1,45 @@
 //! Where an event goes once it is verified.
 //!
-//! An [`Engine`] takes an envelope and says when it may be acknowledged. The only engine so far is
-//! [`Direct`] (`engine = "none"`): it keeps nothing, so the handlers run before the answer. A
-//! journal that keeps events is another implementation of the same trait: it says yes as soon as
-//! the event is durable and hands it to the same [`Consumer`](crate::dispatch)s afterwards.
+//! An [`Engine`] takes an envelope and says when it may be acknowledged. There are two:
+//!
+//! - [`Direct`] (`engine = "none"`) keeps nothing, so the handlers run before the answer.
+//! - [`Kept`] appends to a [`Journal`] and says yes as soon as the event is durable. Consumers then
+//!   follow the journal, each with a progress of its own.
+//!
+//! A [`Journal`] is an append-only log of events, and what its consumers have done with it. One suite
+//! ([`contract`]) says what every journal must do.
 
+mod claims;
+#[cfg(test)]
+mod contract;
 mod direct;
+#[cfg(test)]
+mod folder;
+mod kept;
+#[cfg(test)]
+mod memory;
+mod record;
+mod sqlite;
+mod tail;
 
+use std::fmt::Debug;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::{Envelope, Event};
+use async_trait::async_trait;
+
+use crate::dispatch::{Saved, Seq};
+use crate::{Envelope, Event, Timestamp};
 
 pub(crate) use direct::Direct;
+#[cfg(test)]
+pub(crate) use folder::TestFolder;
+pub(crate) use kept::{Kept, Windows};
+#[cfg(test)]
+pub(crate) use memory::Memory;
+pub(crate) use record::{Appended, Claim, Entry, Record};
+pub(crate) use sqlite::Sqlite;
+pub(crate) use tail::Tail;
 
 /// Takes verified events.
 pub(crate) trait Engine: Send + Sync + 'static {
@@ -20,10 +47,24 @@ pub(crate) trait Engine: Send + Sync + 'static {
     ///
     /// `Ok` is the promise that lets the sender forget the event.
     fn accept(self: Arc<Self>, envelope: Envelope, events: Vec<Event>) -> Work;
+
+    /// Why new events cannot be taken now.
+    fn not_ready(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// An engine's work on one event, seen through whatever becomes of the sender.
-pub(crate) type Work = Pin<Box<dyn Future<Output = Result<(), NotAccepted>> + Send>>;
+pub(crate) type Work = Pin<Box<dyn Future<Output = Result<Accepted, NotAccepted>> + Send>>;
+
+/// How an event was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    /// It is taken care of.
+    New,
+    /// It is the same as one that is taken care of.
+    Duplicate,
+}
 
 /// Why an event may not be acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +72,86 @@ pub(crate) enum NotAccepted {
     /// A handler failed, and nothing but the sender can try again.
     #[error("a handler failed")]
     HandlerFailed,
-    /// There is no room for it now.
-    #[error("there is no room for it now")]
+    /// It cannot be stored now, or there is no room for it.
+    #[error("it cannot be stored now")]
     Unavailable,
 }
+
+/// An append-only log of events, and what its consumers have done with it.
+#[async_trait]
+pub(crate) trait Journal: Debug + Send + Sync + 'static {
+    /// Appends an event unless it is a duplicate; returns when the outcome is durable.
+    async fn append(&self, entry: Entry) -> Result<Appended, Unavailable>;
+
+    /// The records after `after`, at most `most`, in their order and without gaps.
+    async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable>;
+
+    /// What was saved of a consumer last.
+    async fn saved(&self, consumer: &str) -> Result<Option<Saved>, Unavailable>;
+
+    /// Saves what a consumer has done; returns when it is durable.
+    async fn save(&self, change: Change) -> Result<(), Unavailable>;
+
+    /// All dead letters, newest first: of one consumer or of all, before `before`, at most `most`.
+    async fn all_dead(
+        &self,
+        consumer: Option<&str>,
+        before: Option<Seq>,
+        most: usize,
+    ) -> Result<Vec<(String, DeadLetter)>, Unavailable>;
+
+    /// All dead letters of a consumer, oldest first.
+    #[cfg(test)]
+    async fn dead(&self, consumer: &str) -> Result<Vec<DeadLetter>, Unavailable> {
+        let letters = self.all_dead(Some(consumer), None, 1_000_000).await?;
+        Ok(letters
+            .into_iter()
+            .rev()
+            .map(|(_, letter)| letter)
+            .collect())
+    }
+
+    /// Who has given up on which of these events.
+    async fn dead_among(&self, events: &[Seq]) -> Result<Vec<(String, DeadLetter)>, Unavailable>;
+
+    /// Forgets dead letters; how many there were. Durable when it returns.
+    async fn forget_dead(&self, consumer: &str, events: &[Seq]) -> Result<usize, Unavailable>;
+
+    /// Removes events up to `up_to`, oldest first, a few at a time and never the newest; how many.
+    async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable>;
+
+    /// How many bytes the kept events take.
+    async fn bytes(&self) -> Result<u64, Unavailable>;
+
+    /// Writes what waits, and takes nothing more. Another process may open it then.
+    async fn close(&self);
+
+    /// The newest records, and the number of the newest.
+    fn tail(&self) -> &Arc<Tail>;
+
+    /// Whether it stores what it is given.
+    fn is_ready(&self) -> bool;
+}
+
+/// What a consumer has done since it was saved last.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) consumer: String,
+    pub(crate) saved: Saved,
+    /// The events it has given up on since.
+    pub(crate) dead: Vec<DeadLetter>,
+}
+
+/// An event that a consumer has given up on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeadLetter {
+    pub(crate) seq: Seq,
+    pub(crate) attempts: u32,
+    pub(crate) reason: String,
+    pub(crate) at: Timestamp,
+}
+
+/// The journal cannot do it now; the text is for the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unavailable(pub(crate) String);

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::read::Table;
-use crate::dispatch::{HandlerOptions, Order};
+use crate::dispatch::{HandlerOptions, Order, Retry};
 use crate::{EventKind, Exec};
 
 /// A ready-made handler to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct HandlerSettings {
     /// Its name in logs and metrics.
@@ -63,13 +63,28 @@ fn read_dispatch_keys(table: &Table<'_>, mut options: HandlerOptions) -> Handler
     options.concurrency = table
         .integer("concurrency", 1, 100_000)
         .or(options.concurrency);
-    for key in ["retry", "on_exhausted", "status"] {
-        table.not_yet(
-            key,
-            "journal, and nothing but the sender retries without one",
-        );
+    if let Some(retry) = table.table("retry") {
+        options.retry = Some(read_retry(&retry, options.retry.unwrap_or_default()));
     }
+    // There is one thing to do with what has failed for the last time; it may be said.
+    table.one_of("on_exhausted", &[("dead-letter", ())]);
+    let status = table.one_of("status", &[("all", false), ("monotonic", true)]);
+    options.monotonic = status.or(options.monotonic);
     options
+}
+
+/// `retry = { first = "1s", factor = 2.0, max = "5m", attempts = 12, jitter = 0.2 }`
+fn read_retry(table: &Table<'_>, mut retry: Retry) -> Retry {
+    retry.first = table.duration("first").unwrap_or(retry.first);
+    retry.factor = table.number("factor", 1.0, 100.0).unwrap_or(retry.factor);
+    retry.max = table.duration("max").unwrap_or(retry.max);
+    let attempts = table.integer("attempts", 1, 1_000_000);
+    retry.attempts = attempts
+        .and_then(|n| u32::try_from(n).ok())
+        .unwrap_or(retry.attempts);
+    retry.jitter = table.number("jitter", 0.0, 1.0).unwrap_or(retry.jitter);
+    table.finish();
+    retry
 }
 
 fn read_use(table: &Table<'_>) -> Option<Use> {

@@ -26,6 +26,7 @@ use crate::signature::encode_hex;
 pub use check::DOCUMENTED_KEY;
 pub(crate) use check::same_handler;
 pub use handlers::{HandlerSettings, Use};
+pub use journal::JournalSettings;
 pub use listeners::{AdminSettings, ServerSettings};
 pub use problem::{Problem, Problems};
 pub use summary::{
@@ -45,6 +46,8 @@ pub struct Settings {
     pub admin: Option<AdminSettings>,
     /// `[[sources]]`: who may send.
     pub sources: Vec<Source>,
+    /// `[journal]`: whether events are kept.
+    pub journal: JournalSettings,
     /// `[dispatch]`: what handlers want where they do not say it themselves.
     pub dispatch: HandlerOptions,
     /// `[[handlers]]`: the ready-made handlers to run.
@@ -119,7 +122,7 @@ impl Settings {
             settings.admin.get_or_insert_default().read(&admin);
         }
         if let Some(journal) = table.table("journal") {
-            journal::read(&journal);
+            settings.journal.read(&journal);
         }
         if let Some(dispatch) = table.table("dispatch") {
             settings.dispatch = handlers::read_dispatch(&dispatch, settings.dispatch);

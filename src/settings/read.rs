@@ -221,6 +221,20 @@ impl<'a> Table<'a> {
         }
     }
 
+    pub(super) fn number(&self, key: &'static str, least: f64, most: f64) -> Option<f64> {
+        let value = self.value(key)?;
+        let number = match &value.kind {
+            ValueKind::I64(number) => Some(*number as f64),
+            ValueKind::Float(number) => Some(*number),
+            ValueKind::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        match number {
+            Some(number) if (least..=most).contains(&number) => Some(number),
+            _ => self.wrong(key, value, &format!("a number from {least} to {most}")),
+        }
+    }
+
     pub(super) fn address(&self, key: &'static str) -> Option<SocketAddr> {
         let value = self.value(key)?;
         let text = self.text_of(key, value)?;

@@ -21,8 +21,11 @@ pub struct Summary {
     pub admin: Option<AdminSummary>,
     /// Who may send.
     pub sources: Vec<SourceSummary>,
-    /// When an event may be acknowledged. `none`: nothing is kept, handlers run before the answer.
+    /// When an event may be acknowledged: `sqlite`, when it is on disk; `none`, when the handlers
+    /// have run.
     pub engine: &'static str,
+    /// What the answer 200 means, for people.
+    pub promise: String,
     /// The ready-made handlers.
     pub handlers: Vec<HandlerSummary>,
     /// What requests may take.
@@ -139,7 +142,8 @@ impl Settings {
             bind: server.bind,
             admin,
             sources: self.sources.iter().map(source).collect(),
-            engine: "none",
+            engine: self.journal.name(),
+            promise: self.journal.promise(),
             handlers: handlers.map(|one| handler(one, &self.dispatch)).collect(),
             limits: LimitsSummary {
                 workers: server.workers,

@@ -365,12 +365,16 @@ fn one_problem_each() {
             "127.0.0.1:5000 is server.bind too",
         ),
         (
-            &with_source("[journal]\nengine = \"sqlite\""),
-            "this version has no engine \"sqlite\" yet",
+            &with_source("[journal]\nengine = \"nats\""),
+            "journal.engine: this version has no engine \"nats\" yet; allowed: sqlite, none",
         ),
         (
-            &with_source("[journal]\npath = \"data\""),
-            "journal.path: this version has no journal yet",
+            &with_source("[journal]\nengine = \"none\"\npath = \"data\""),
+            "journal.path: does nothing with engine = \"none\"",
+        ),
+        (
+            &with_source("[journal]\ndedup_window = \"0s\""),
+            "journal.dedup_window: found \"0s\", expected a duration",
         ),
         (
             &with_source("[relay]\ntimeout = \"1s\""),
@@ -381,8 +385,16 @@ fn one_problem_each() {
             "subscriptions: this version has no relaying",
         ),
         (
-            &with_source("[dispatch]\nretry = {}"),
-            "dispatch.retry: this version has no journal",
+            &with_source("[dispatch]\nretry = { attempts = 0 }"),
+            "dispatch.retry.attempts: found 0, expected a whole number from 1 to 1000000",
+        ),
+        (
+            &with_source("[dispatch]\nretry = { frist = \"1s\" }"),
+            "dispatch.retry.frist: unknown key; there are: attempts, factor, first, jitter, max",
+        ),
+        (
+            &with_source("[dispatch]\non_exhausted = \"drop\""),
+            "dispatch.on_exhausted: found \"drop\"; allowed: dead-letter",
         ),
         (
             &with_source("[dispatch]\norder = \"random\""),

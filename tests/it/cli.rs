@@ -3,54 +3,17 @@
 use std::fs::write;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
 use offhook::EventKind;
 use serde_json::Value;
 
-use crate::support::{DOCUMENTED, Folder, KEY, PRINTED, Program, address_in, bounded, recording};
+use crate::support::{
+    DOCUMENTED, Folder, KEY, PRINTED, Program, Ran, address_in, bounded, offhook as command,
+    recording, run,
+};
 
 const SIGNATURE: &str = "75b621fabb36627311b1338288b97f0a826548e361d39e1d1c51a60fe5f18cad";
-
-/// The command, in an environment that holds nothing of ours.
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
-    command.args(arguments).stdin(Stdio::null());
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("OFFHOOK_") {
-            command.env_remove(name);
-        }
-    }
-    command
-}
-
-/// What came of a run.
-#[derive(Debug)]
-struct Ran {
-    status: i32,
-    printed: String,
-    said: String,
-}
-
-impl From<Output> for Ran {
-    fn from(output: Output) -> Self {
-        Self {
-            status: output.status.code().unwrap(),
-            printed: String::from_utf8(output.stdout).unwrap(),
-            said: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-}
-
-impl Ran {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.printed).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
-
-fn run(arguments: &[&str]) -> Ran {
-    command(arguments).output().unwrap().into()
-}
 
 /// Runs with `body` on standard input.
 fn run_with(body: &str, arguments: &[&str]) -> Ran {

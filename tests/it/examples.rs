@@ -64,6 +64,7 @@ async fn custom_handler_counts_and_fails() {
     let folder = Folder::new("custom-handler");
     let settings = folder.0.join("settings.toml");
     let text = "[server]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+                [journal]\nengine = \"none\"\n\
                 [[sources]]\nname = \"codeskytz\"\nsecrets = [\"your-secret-key\"]\n";
     std::fs::write(&settings, text).unwrap();
     let (program, to) = started(example("custom_handler").arg(&settings));

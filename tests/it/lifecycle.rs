@@ -199,6 +199,7 @@ async fn a_stop_cuts_off_what_never_ends() {
     let folder = Folder::new("endless");
     let settings = folder.0.join("settings.toml");
     let text = "[server]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+                [journal]\nengine = \"none\"\n\
                 [[sources]]\nname = \"codeskytz\"\nsecrets = [\"your-secret-key\"]\n\
                 [[handlers]]\nname = \"endless\"\nuse = \"exec\"\ntimeout = \"1h\"\n\
                 command = [\"sleep\", \"1000\"]\n";

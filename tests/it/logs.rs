@@ -13,6 +13,8 @@ max_body = "1 KiB"
 [admin]
 bind = "127.0.0.1:0"
 token = "hidden-admin-token"
+[journal]
+engine = "none"
 [[sources]]
 name = "gateway"
 secrets = ["hidden-secret"]

@@ -5,13 +5,20 @@
 
 mod admin;
 mod cli;
+mod cli_events;
 mod conformance;
+mod crash;
 mod events;
 mod examples;
+mod fault;
+mod full_disk;
 mod lifecycle;
 mod listener;
 mod logs;
+mod metrics;
 mod middleware;
+mod records;
+mod served;
 mod sessions;
 mod slow;
 mod support;

@@ -2,13 +2,14 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use offhook::signature::Secret;
 use offhook::testing::{Recorder, TestRequest, TestResponse};
 use offhook::{Offhook, Server, Source, testing};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -146,6 +147,19 @@ impl Program {
         }
     }
 
+    /// The next line on standard error that holds `text`; or all of it where it ends without one.
+    pub fn try_logged(&self, text: &str) -> Result<String, String> {
+        let mut all = String::new();
+        loop {
+            match self.logged.recv_timeout(Duration::from_secs(60)) {
+                Ok(line) if line.contains(text) => return Ok(line),
+                Ok(line) => all = all + &line + "\n",
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(all),
+                Err(error) => panic!("{error}: {all}"),
+            }
+        }
+    }
+
     /// What is left on standard error when the program has ended.
     pub fn all_logged(&self) -> String {
         let lines: Vec<String> = self.logged.iter().collect();
@@ -163,6 +177,18 @@ impl Program {
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}");
         self.printed.iter().collect()
+    }
+
+    /// Kills the program, and returns what it said on standard error that nobody had asked for.
+    pub fn kill(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.all_logged()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, name: &str) {
@@ -203,6 +229,49 @@ pub fn address_in(line: &str) -> SocketAddr {
     after[..end]
         .parse()
         .unwrap_or_else(|_| panic!("no address in {line:?}"))
+}
+
+/// The `offhook` program, in an environment that holds nothing of ours.
+pub fn offhook(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
+    command.args(arguments).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("OFFHOOK_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: i32,
+    /// Standard output.
+    pub printed: String,
+    /// Standard error.
+    pub said: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap(),
+            printed: String::from_utf8(output.stdout).unwrap(),
+            said: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Ran {
+    /// What was printed.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.printed).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+pub fn run(arguments: &[&str]) -> Ran {
+    offhook(arguments).output().unwrap().into()
 }
 
 /// An example that was built with the tests.

@@ -1,0 +1,65 @@
+//! `/api/consumers`: how far each one has come; pausing and resuming.
+
+use actix_web::{HttpResponse, web};
+use serde_json::{Value, json};
+
+use super::AdminState;
+use super::events::statuses;
+use super::replay::consumers;
+use super::reply::{Refused, answer};
+use crate::dispatch::Status;
+use crate::journal::Unavailable;
+use crate::records::Records;
+
+/// `GET /api/consumers`
+pub(super) async fn list(state: web::Data<AdminState>) -> HttpResponse {
+    answer(list_inner(&state).await)
+}
+
+async fn list_inner(state: &AdminState) -> Result<HttpResponse, Refused> {
+    let records = state.records()?;
+    let mut shown = Vec::new();
+    for status in statuses(records).await {
+        shown.push(show(records, &status).await?);
+    }
+    Ok(HttpResponse::Ok().json(json!({ "consumers": shown })))
+}
+
+/// `POST /api/consumers/{name}/pause`
+pub(super) async fn pause(state: web::Data<AdminState>, path: web::Path<String>) -> HttpResponse {
+    answer(set(&state, &path, true).await)
+}
+
+/// `POST /api/consumers/{name}/resume`
+pub(super) async fn resume(state: web::Data<AdminState>, path: web::Path<String>) -> HttpResponse {
+    answer(set(&state, &path, false).await)
+}
+
+async fn set(state: &AdminState, name: &str, paused: bool) -> Result<HttpResponse, Refused> {
+    let records = state.records()?;
+    let ended = || Refused::not_found(format!("{name} has ended"));
+    let consumers = consumers(records, Some(name))?;
+    let consumer = consumers.first().ok_or_else(ended)?;
+    consumer.pause(paused).await.ok_or_else(ended)?;
+    let status = consumer.status().await.ok_or_else(ended)?;
+    Ok(HttpResponse::Ok().json(show(records, &status).await?))
+}
+
+async fn show(records: &Records, status: &Status) -> Result<Value, Unavailable> {
+    let state = match (status.paused, status.failing_since) {
+        (true, _) => "paused",
+        (false, Some(_)) => "failing",
+        (false, None) => "running",
+    };
+    let oldest = records.oldest_waiting(status).await?;
+    let (kind, _) = status.name.split_once(':').unwrap_or(("handler", ""));
+    Ok(json!({
+        "name": status.name,
+        "kind": kind,
+        "state": state,
+        "lag": status.lag,
+        "oldest_waiting": oldest.map(|at| at.to_string()),
+        "failing_since": status.failing_since.map(|at| at.to_string()),
+        "in_flight": status.in_flight,
+    }))
+}

@@ -1,0 +1,159 @@
+//! `/api/dead`: what consumers have given up on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::AdminState;
+use super::events::find;
+use super::replay::consumers;
+use super::reply::{Refused, answer, body, page, replayed};
+use crate::dispatch::Seq;
+use crate::index::by_numbers;
+use crate::journal::DeadLetter;
+use crate::records::Records;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Query {
+    consumer: Option<String>,
+    before: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /api/dead`
+pub(super) async fn list(state: web::Data<AdminState>, query: web::Query<Query>) -> HttpResponse {
+    answer(list_inner(&state, &query).await)
+}
+
+async fn list_inner(state: &AdminState, query: &Query) -> Result<HttpResponse, Refused> {
+    let records = state.records()?;
+    let limit = page(query.limit)?;
+    let before = match &query.before {
+        Some(id) => find(records, id).await?.seq,
+        None => None,
+    };
+    let consumer = query.consumer.as_deref();
+    let mut letters = records
+        .journal()
+        .all_dead(consumer, before, limit + 1)
+        .await?;
+    let more = letters.len() > limit;
+    letters.truncate(limit);
+    let mut numbers: Vec<Seq> = letters.iter().map(|(_, letter)| letter.seq).collect();
+    numbers.dedup();
+    let entries = records
+        .index()
+        .ask(move |index| by_numbers(index, &numbers))
+        .await?;
+    let shown: Vec<_> = letters
+        .iter()
+        .filter_map(|(consumer, letter)| {
+            let entry = entries.iter().find(|entry| entry.seq == Some(letter.seq))?;
+            Some(json!({
+                "id": entry.id,
+                "consumer": consumer,
+                "session": entry.session,
+                "event": entry.kind,
+                "attempts": letter.attempts,
+                "reason": letter.reason,
+                "at": letter.at.to_string(),
+            }))
+        })
+        .collect();
+    let next = shown.last().filter(|_| more).map(|last| last["id"].clone());
+    Ok(HttpResponse::Ok().json(json!({ "dead": shown, "next": next })))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    consumer: Option<String>,
+    id: Option<String>,
+}
+
+/// `POST /api/dead/replay`
+pub(super) async fn replay(state: web::Data<AdminState>, bytes: web::Bytes) -> HttpResponse {
+    answer(replay_inner(&state, &bytes).await)
+}
+
+async fn replay_inner(state: &AdminState, bytes: &[u8]) -> Result<HttpResponse, Refused> {
+    let records = state.records()?;
+    let request: Request = body(bytes)?;
+    let letters = chosen(records, request.consumer.as_deref(), request.id.as_deref()).await?;
+    let matched = letters.len();
+    let mut by_consumer: BTreeMap<String, Vec<Seq>> = BTreeMap::new();
+    for (consumer, letter) in letters {
+        by_consumer.entry(consumer).or_default().push(letter.seq);
+    }
+    let mut count = 0;
+    for (name, mut events) in by_consumer {
+        events.sort_unstable();
+        // The dead letters of a consumer that is no more stay, until somebody deletes them.
+        let Ok(running) = consumers(records, Some(&name)) else {
+            continue;
+        };
+        for consumer in running {
+            let again = consumer.replay(events.clone(), Duration::ZERO).await;
+            again.ok_or_else(|| Refused::not_found(format!("{name} has ended")))?;
+            count += events.len();
+            records.journal().forget_dead(&name, &events).await?;
+        }
+    }
+    Ok(replayed(matched, count))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    consumer: Option<String>,
+}
+
+/// `DELETE /api/dead/{id}`
+pub(super) async fn delete(
+    state: web::Data<AdminState>,
+    path: web::Path<String>,
+    query: web::Query<Which>,
+) -> HttpResponse {
+    answer(delete_inner(&state, &path, query.consumer.as_deref()).await)
+}
+
+async fn delete_inner(
+    state: &AdminState,
+    id: &str,
+    consumer: Option<&str>,
+) -> Result<HttpResponse, Refused> {
+    let records = state.records()?;
+    let letters = chosen(records, consumer, Some(id)).await?;
+    if letters.is_empty() {
+        return Err(Refused::not_found(format!(
+            "no consumer has given up on {id}"
+        )));
+    }
+    for (name, letter) in &letters {
+        records.journal().forget_dead(name, &[letter.seq]).await?;
+    }
+    Ok(HttpResponse::Ok().json(json!({ "success": true, "deleted": letters.len() })))
+}
+
+async fn chosen(
+    records: &Records,
+    consumer: Option<&str>,
+    id: Option<&str>,
+) -> Result<Vec<(String, DeadLetter)>, Refused> {
+    let Some(id) = id else {
+        return Ok(records
+            .journal()
+            .all_dead(consumer, None, MAX_REPLAY)
+            .await?);
+    };
+    let seq = find(records, id).await?.seq;
+    let mut letters = records.journal().dead_among(seq.as_slice()).await?;
+    letters.retain(|(name, _)| consumer.is_none_or(|consumer| consumer == name));
+    Ok(letters)
+}
+
+const MAX_REPLAY: usize = 1_000_000;

@@ -1,0 +1,244 @@
+//! `/api/events`: what was received, and what became of it.
+
+use actix_web::{HttpResponse, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::AdminState;
+use super::reply::{Refused, answer, id, page};
+use crate::EventKind;
+use crate::dispatch::{Seq, Status};
+use crate::index::{Entry, Filter, attempts, by_id};
+use crate::journal::{DeadLetter, Unavailable};
+use crate::records::Records;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Query {
+    session: Option<String>,
+    event: Option<String>,
+    state: Option<State>,
+    before: Option<String>,
+    limit: Option<usize>,
+}
+
+/// What became of an event, over all consumers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    /// A consumer has given up on it.
+    Dead,
+    /// A consumer has failed and will try again.
+    Retrying,
+    /// A consumer has not done its work yet.
+    Pending,
+    /// Nothing is left to do.
+    Done,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    id: Uuid,
+    source: &'a str,
+    session: Option<&'a str>,
+    event: &'a str,
+    name: Option<&'a str>,
+    received_at: String,
+    bytes: u64,
+    state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate_of: Option<Uuid>,
+}
+
+/// `GET /api/events`
+pub(super) async fn list(state: web::Data<AdminState>, query: web::Query<Query>) -> HttpResponse {
+    answer(list_inner(&state, query.into_inner()).await)
+}
+
+async fn list_inner(state: &AdminState, query: Query) -> Result<HttpResponse, Refused> {
+    let records = state.records()?;
+    let limit = page(query.limit)?;
+    let mut filter = Filter {
+        session: query.session,
+        kind: kind(query.event)?,
+        before: query.before.as_deref().map(id).transpose()?,
+        ..Filter::default()
+    };
+    let statuses = statuses(records).await;
+    let mut found = Vec::new();
+    let mut looked_at = 0;
+    let mut more = true;
+    while more && found.len() < limit && looked_at < MAX_LOOKED_AT {
+        let asked = filter.clone();
+        let entries = records
+            .index()
+            .ask(move |index| asked.newest(index, PAGE))
+            .await?;
+        more = entries.len() == PAGE;
+        looked_at += entries.len();
+        let dead = dead_among(records, &entries).await?;
+        for entry in entries {
+            filter.before = Some(entry.id);
+            let state = state_of(&entry, &statuses, &dead);
+            if query.state.is_none_or(|wanted| wanted == state) {
+                found.push((entry, state));
+                if found.len() == limit {
+                    more = true;
+                    break;
+                }
+            }
+        }
+    }
+    let events: Vec<_> = found
+        .iter()
+        .map(|(entry, state)| shown(entry, *state))
+        .collect();
+    let next = filter.before.filter(|_| more);
+    Ok(HttpResponse::Ok().json(json!({ "events": events, "next": next })))
+}
+
+/// `GET /api/events/{id}`
+pub(super) async fn one(state: web::Data<AdminState>, path: web::Path<String>) -> HttpResponse {
+    answer(one_inner(&state, &path).await)
+}
+
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    shown: Shown<'a>,
+    timeline: Vec<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+}
+
+async fn one_inner(state: &AdminState, path: &str) -> Result<HttpResponse, Refused> {
+    let records = state.records()?;
+    let entry = find(records, path).await?;
+    let statuses = statuses(records).await;
+    let dead = dead_among(records, std::slice::from_ref(&entry)).await?;
+    let shown = shown(&entry, state_of(&entry, &statuses, &dead));
+    let mut timeline = vec![json!({ "at": entry.at.to_string(), "what": "received" })];
+    let mut content = None;
+    if let Some(seq) = entry.seq {
+        let kept = records.journal().read(seq - 1, 1).await?;
+        if let Some(record) = kept.into_iter().find(|record| record.seq == seq) {
+            timeline.push(json!({ "at": record.kept_at.to_string(), "what": "durable" }));
+            content = Some(records.dialects().decoded(&record).content.clone());
+        }
+        let made = records
+            .index()
+            .ask(move |index| attempts(index, seq))
+            .await?;
+        timeline.extend(made.iter().map(|made| {
+            json!({
+                "at": made.at.to_string(),
+                "what": "attempt",
+                "consumer": made.consumer,
+                "attempt": made.attempt,
+                "outcome": made.outcome,
+            })
+        }));
+        timeline.extend(dead.iter().map(|(consumer, letter)| {
+            json!({
+                "at": letter.at.to_string(),
+                "what": "dead",
+                "consumer": consumer,
+                "attempt": letter.attempts,
+                "outcome": letter.reason,
+            })
+        }));
+    }
+    let body = content
+        .as_deref()
+        .and_then(|content| serde_json::from_slice::<&RawValue>(content).ok());
+    let whole = Whole {
+        shown,
+        timeline,
+        body_base64: match body {
+            Some(_) => None,
+            None => content.as_ref().map(|content| STANDARD.encode(content)),
+        },
+        body,
+    };
+    Ok(HttpResponse::Ok().json(whole))
+}
+
+/// The event with this id.
+pub(super) async fn find(records: &Records, text: &str) -> Result<Entry, Refused> {
+    let id = id(text)?;
+    let found = records.index().ask(move |index| by_id(index, id)).await?;
+    found.ok_or_else(|| Refused::not_found(format!("there is no event {id}")))
+}
+
+/// An event kind in a request; `None` for all.
+pub(super) fn kind(text: Option<String>) -> Result<Option<String>, Refused> {
+    match text {
+        Some(text) if text != "*" && text.parse::<EventKind>().is_err() => {
+            let allowed = "allowed: message, status, connection, unknown, *";
+            Err(Refused::bad_request(format!(
+                "event: found {text:?}; {allowed}"
+            )))
+        }
+        text => Ok(text.filter(|text| text != "*")),
+    }
+}
+
+/// How all consumers are doing.
+pub(super) async fn statuses(records: &Records) -> Vec<Status> {
+    let consumers = records.consumers();
+    let asked = consumers.iter().map(|controls| controls.status());
+    let statuses = futures_util::future::join_all(asked).await;
+    statuses.into_iter().flatten().collect()
+}
+
+async fn dead_among(
+    records: &Records,
+    entries: &[Entry],
+) -> Result<Vec<(String, DeadLetter)>, Unavailable> {
+    let numbers: Vec<Seq> = entries.iter().filter_map(|entry| entry.seq).collect();
+    records.journal().dead_among(&numbers).await
+}
+
+fn state_of(entry: &Entry, statuses: &[Status], dead: &[(String, DeadLetter)]) -> State {
+    // A duplicate is done with when it was received.
+    let Some(seq) = entry.seq else {
+        return State::Done;
+    };
+    if dead.iter().any(|(_, letter)| letter.seq == seq) {
+        return State::Dead;
+    }
+    if statuses.iter().any(|status| status.retrying.contains(seq)) {
+        return State::Retrying;
+    }
+    let unsettled =
+        |status: &Status| !status.progress.is_settled(seq) || status.replaying.contains(seq);
+    match statuses.iter().any(unsettled) {
+        true => State::Pending,
+        false => State::Done,
+    }
+}
+
+fn shown(entry: &Entry, state: State) -> Shown<'_> {
+    Shown {
+        id: entry.id,
+        source: &entry.source,
+        session: entry.session.as_deref(),
+        event: &entry.kind,
+        name: entry.name.as_deref(),
+        received_at: entry.at.to_string(),
+        bytes: entry.bytes,
+        state,
+        duplicate_of: entry.duplicate_of,
+    }
+}
+
+const PAGE: usize = 500;
+
+/// A search for a rare state ends after so many events; `next` goes on from there.
+const MAX_LOOKED_AT: usize = 20_000;

@@ -1,0 +1,186 @@
+//! `offhook replay`: events that were received before are handed over again.
+
+use clap::Args;
+use offhook::Timestamp;
+use offhook::clock::{Clock as _, SystemClock};
+use serde::{Deserialize, Serialize};
+
+use super::admin::{KINDS, Server};
+use super::answer::Answer;
+use super::output::{self, Failure, Outcome, Verdict};
+use super::times;
+
+/// Hand events that were received before over again
+///
+/// They keep their ids, so a handler that remembers ids can tell them, and their attempts start
+/// again at 1.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Replay {
+    /// The event; without it, all that fit the options
+    #[arg(conflicts_with_all = ["session", "event", "from", "to", "rate", "all"])]
+    id: Option<String>,
+
+    /// Only to this consumer, such as handler:console
+    #[arg(long, value_name = "NAME")]
+    consumer: Option<String>,
+
+    /// Only those of this session
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
+
+    /// Only those of this kind
+    #[arg(long, value_name = "KIND", value_parser = KINDS)]
+    event: Option<String>,
+
+    /// Only those received from then on: 2025-01-08T12:00:00Z, or how long ago, such as 2h
+    #[arg(long, value_name = "T", value_parser = moment)]
+    from: Option<Timestamp>,
+
+    /// Only those received before then
+    #[arg(long, value_name = "T", value_parser = moment)]
+    to: Option<Timestamp>,
+
+    /// Events per second, up to 1000000; without it, as fast as they are taken
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
+
+    /// Everything that is kept
+    #[arg(long)]
+    all: bool,
+
+    /// Only say how many there are
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    server: Server,
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    times::moment(text, SystemClock.now())
+}
+
+/// What is asked for; what is not given is left out.
+#[derive(Serialize)]
+struct Wanted<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<u32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
+}
+
+impl Replay {
+    pub(super) fn run(self) -> Outcome {
+        self.check()?;
+        let wanted = Wanted {
+            consumer: self.consumer.as_deref(),
+            session: self.session.as_deref(),
+            event: self.event.as_deref(),
+            from: self.from.map(|time| time.to_string()),
+            to: self.to.map(|time| time.to_string()),
+            rate: self.rate,
+            dry_run: self.dry_run,
+        };
+        let answer = match &self.id {
+            Some(id) => self
+                .server
+                .post(&["api", "events", id, "replay"], &wanted)?,
+            None => self.server.post(&["api", "replay"], &wanted)?,
+        };
+        Replayed::told(&answer, &self.server, self.id.is_some())
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let texts = [&self.id, &self.consumer, &self.session, &self.event];
+        let times = [self.from, self.to];
+        let chosen = texts.iter().any(|text| text.is_some()) || times.iter().any(Option::is_some);
+        if !chosen && !self.all && !self.dry_run {
+            return Err(Failure::usage(
+                "which ones? Give an ID, --consumer, --session, --event, --from or --to, or --all \
+                 for everything that is kept; with --dry-run it is only said how many there are",
+            ));
+        }
+        match times {
+            [Some(from), Some(to)] if from >= to => Err(Failure::usage(
+                "--from is not before --to, so there is nothing between them",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the server says of a replay.
+#[derive(Deserialize)]
+pub(super) struct Replayed {
+    matched: u64,
+    replayed: u64,
+}
+
+impl Replayed {
+    /// Tells it. Where one event was `named`, it is a no that there is none.
+    pub(super) fn told(answer: &Answer, server: &Server, named: bool) -> Outcome {
+        let replayed: Self = answer.read()?;
+        match server.json {
+            true => answer.print_json()?,
+            false => output::print(&replayed.text())?,
+        }
+        Ok(Verdict::from(!named || replayed.matched > 0))
+    }
+
+    fn text(&self) -> String {
+        match (self.matched, self.replayed) {
+            (0, _) => "no event fits".to_owned(),
+            (matched, 0) => format!("{} fit; none was replayed", events(matched)),
+            (matched, replayed) if matched == replayed => format!("replayed {}", events(matched)),
+            (matched, replayed) => format!("replayed {replayed} of {}", events(matched)),
+        }
+    }
+}
+
+fn events(count: u64) -> String {
+    match count {
+        1 => "1 event".to_owned(),
+        count => format!("{count} events"),
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  offhook replay 0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17
+                                                   This event, to everybody who takes it
+  offhook replay --consumer handler:console --from 2h
+                                                   What came in the last two hours, to one handler
+  offhook replay --event message --from 2025-01-08T12:00:00Z --to 2025-01-08T13:00:00Z --dry-run
+                                                   Only say how many that would be
+  offhook replay --all --rate 100                  Everything that is kept, 100 events a second
+
+Exit status: 0 done, 1 when there is no such event or the server cannot be asked, 2 usage.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_became_of_it() {
+        let table = [
+            (0, 0, "no event fits"),
+            (3, 0, "3 events fit; none was replayed"),
+            (1, 1, "replayed 1 event"),
+            (3, 2, "replayed 2 of 3 events"),
+        ];
+        for (matched, replayed, text) in table {
+            assert_eq!(Replayed { matched, replayed }.text(), text);
+        }
+    }
+}

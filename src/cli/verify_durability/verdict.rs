@@ -1,0 +1,225 @@
+//! [`Figures`]: how acknowledged and handled compare, and how it is told.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::super::output::{bad, good, title};
+use super::handled::Handled;
+use super::ledger::Ledger;
+
+/// What came of a run.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Figures {
+    /// The verdict.
+    pub(super) durable: bool,
+    pub(super) version: &'static str,
+    pub(super) engine: &'static str,
+    #[serde(flatten)]
+    pub(super) place: Place,
+    pub(super) seed: u64,
+    pub(super) kills: u32,
+    pub(super) killed_while_starting: u32,
+    pub(super) seconds: f64,
+    /// Messages sent, however often.
+    pub(super) sent: u64,
+    /// Messages answered 200.
+    pub(super) acknowledged: u64,
+    /// Answers other than 200.
+    pub(super) refused: u64,
+    /// Messages that reached the handler, acknowledged or not.
+    pub(super) handled: u64,
+    /// Allowed: at least once.
+    pub(super) handed_over_more_than_once: u64,
+    /// Lines of the handler's file that a kill cut short; written again afterwards.
+    pub(super) torn_lines: u64,
+    /// Acknowledged, and never handled.
+    pub(super) lost: u64,
+    /// First handled after a later message of the same conversation.
+    pub(super) out_of_order: u64,
+    /// Sent again, and kept as a second event.
+    pub(super) kept_twice: u64,
+    /// Answered as a duplicate although never sent before.
+    pub(super) false_acknowledgements: u64,
+    /// Where everything is, when something is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) folder: Option<PathBuf>,
+}
+
+/// Where a run took place.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Place {
+    kernel: String,
+    file_system: String,
+    path: PathBuf,
+}
+
+impl Place {
+    /// Of a folder.
+    pub(super) fn of(folder: &Path) -> Self {
+        let system = rustix::system::uname();
+        let (name, release) = (system.sysname(), system.release());
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let path = folder.parent().unwrap_or(folder);
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Self {
+            kernel: format!("{} {}", name.to_string_lossy(), release.to_string_lossy()),
+            file_system: file_system(&mounts, &path).unwrap_or("unknown").to_owned(),
+            path,
+        }
+    }
+}
+
+/// The type of the innermost mount that holds `path`; of two at one place the later one.
+fn file_system<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        Some((fields.next()?, fields.next()?))
+    });
+    let holding = mounts.filter(|(at, _)| path.starts_with(at));
+    holding
+        .max_by_key(|(at, _)| Path::new(at).components().count())
+        .map(|(_, kind)| kind)
+}
+
+impl Figures {
+    /// Compares what was acknowledged with what was handled.
+    pub(super) fn compare(ledger: &Ledger, handled: &Handled) -> Self {
+        let figures = Self {
+            version: env!("CARGO_PKG_VERSION"),
+            engine: "sqlite",
+            sent: ledger.sent(),
+            acknowledged: ledger.acknowledged(),
+            refused: ledger.refused(),
+            handled: handled.messages(),
+            handed_over_more_than_once: handled.repeated(),
+            torn_lines: handled.torn(),
+            lost: handled.missing(ledger),
+            out_of_order: handled.out_of_order(),
+            kept_twice: handled.kept_twice(),
+            false_acknowledgements: ledger.false_acknowledgements(),
+            ..Self::default()
+        };
+        // Where nothing was promised nothing was shown.
+        let durable = figures.acknowledged > 0 && figures.wrong() == 0;
+        Self { durable, ..figures }
+    }
+
+    fn wrong(&self) -> u64 {
+        self.lost + self.out_of_order + self.kept_twice + self.false_acknowledgements
+    }
+
+    pub(super) fn text(&self) -> String {
+        let Place {
+            kernel,
+            file_system,
+            path,
+        } = &self.place;
+        let mut text = title(&format!("offhook {} verify-durability", self.version));
+        let starting = match self.killed_while_starting {
+            0 => String::new(),
+            some => format!(", {some} while starting"),
+        };
+        let lines = [
+            ("engine", self.engine.to_owned()),
+            (
+                "system",
+                format!("{kernel}, {file_system} at {}", path.display()),
+            ),
+            ("seed", self.seed.to_string()),
+            ("took", format!("{:.1} s", self.seconds)),
+            (
+                "killed",
+                format!("{} times with SIGKILL{starting}", self.kills),
+            ),
+            ("sent", format!("{} messages", self.sent)),
+            ("acknowledged", self.acknowledged.to_string()),
+            ("refused", self.refused.to_string()),
+            ("handled", self.handled.to_string()),
+            (
+                "more than once",
+                format!(
+                    "{} (allowed: at least once)",
+                    self.handed_over_more_than_once
+                ),
+            ),
+            ("lost", self.lost.to_string()),
+            ("out of order", self.out_of_order.to_string()),
+            ("kept twice", self.kept_twice.to_string()),
+            ("false answers", self.false_acknowledgements.to_string()),
+        ];
+        for (name, value) in lines {
+            let _ = write!(text, "\n{name:<15} {value}");
+        }
+        let _ = write!(text, "\n\n{}", self.verdict());
+        text
+    }
+
+    fn verdict(&self) -> String {
+        if self.durable {
+            return format!(
+                "{} every acknowledged message was handled, in order, over {} SIGKILLs",
+                good("durable:"),
+                self.kills
+            );
+        }
+        let what = match self.acknowledged {
+            0 => "nothing was acknowledged, so nothing was shown; try more --seconds".to_owned(),
+            _ => format!(
+                "{} lost, {} out of order, {} kept twice, {} false answers",
+                self.lost, self.out_of_order, self.kept_twice, self.false_acknowledgements
+            ),
+        };
+        let folder = self.folder.as_deref().unwrap_or(Path::new(""));
+        format!(
+            "{} {what}\nWhat is left of it: {}",
+            bad("NOT durable:"),
+            folder.display()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_mount_counts() {
+        let mounts = "/dev/a / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/b /tmp/x xfs rw 0 0\n\
+                      /dev/c /tmp/x btrfs rw 0 0\n";
+        let of = |path| file_system(mounts, Path::new(path));
+        assert_eq!(of("/var/lib"), Some("ext4"));
+        assert_eq!(of("/tmpfoo"), Some("ext4"));
+        assert_eq!(of("/tmp/y"), Some("tmpfs"));
+        assert_eq!(of("/tmp/x/y"), Some("btrfs"));
+        assert_eq!(file_system("", Path::new("/")), None);
+    }
+
+    #[test]
+    fn one_fault_is_enough() {
+        let good = || Figures {
+            acknowledged: 1,
+            ..Figures::default()
+        };
+        assert_eq!(good().wrong(), 0);
+        for wrong in [
+            Figures { lost: 1, ..good() },
+            Figures {
+                out_of_order: 1,
+                ..good()
+            },
+            Figures {
+                kept_twice: 1,
+                ..good()
+            },
+            Figures {
+                false_acknowledgements: 1,
+                ..good()
+            },
+        ] {
+            assert_eq!(wrong.wrong(), 1);
+            assert!(wrong.text().contains("NOT durable:"));
+        }
+    }
+}

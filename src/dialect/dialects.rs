@@ -1,0 +1,61 @@
+//! [`Dialects`]: which source speaks which dialect, for events that come from a journal.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Dialect, Raw, read};
+use crate::journal::Record;
+use crate::{Event, Received, Source};
+
+/// The dialects of all sources. A source that is no longer there speaks [`Raw`].
+#[derive(Debug)]
+pub(crate) struct Dialects {
+    by_source: HashMap<String, Arc<dyn Dialect>>,
+    max_body: usize,
+}
+
+impl Dialects {
+    pub(crate) fn of(sources: &[Source], max_body: usize) -> Self {
+        let sources = sources.iter();
+        let pairs = sources.map(|source| (source.name.clone(), Arc::clone(&source.dialect)));
+        Self {
+            by_source: pairs.collect(),
+            max_body,
+        }
+    }
+
+    /// The events of a record.
+    pub(crate) fn events(&self, record: &Record) -> Arc<[Event]> {
+        match &record.events {
+            Some(events) => Arc::clone(events),
+            None => self.read(&record.received).1,
+        }
+    }
+
+    /// What was received, with its content decoded.
+    pub(crate) fn decoded(&self, record: &Record) -> Arc<Received> {
+        match record.events {
+            Some(_) => Arc::clone(&record.received),
+            None => self.read(&record.received).0,
+        }
+    }
+
+    fn read(&self, received: &Arc<Received>) -> (Arc<Received>, Arc<[Event]>) {
+        let raw = Raw::default();
+        let dialect = self.by_source.get(&*received.source);
+        let dialect: &dyn Dialect = dialect.map_or(&raw, AsRef::as_ref);
+        let mut headers = received.headers.iter();
+        let encoding = headers.find(|(name, _)| name == "content-encoding");
+        let encoding = encoding.map(|(_, value)| value.as_ref());
+        let mut reading = read(dialect, &received.body, encoding, self.max_body);
+        // The session was decided when the event was received.
+        if let Some(session) = &received.session {
+            for event in &mut reading.events {
+                event.set_session_id(session);
+            }
+        }
+        let mut decoded = Received::clone(received);
+        decoded.content = reading.content;
+        (Arc::new(decoded), reading.events.into())
+    }
+}

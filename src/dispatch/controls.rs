@@ -1,0 +1,90 @@
+//! [`Controls`]: what an administrator may ask of a consumer that runs.
+
+use std::time::Duration;
+
+use roaring::RoaringTreemap;
+use tokio::sync::{mpsc, oneshot};
+
+use super::progress::Progress;
+use super::schedule::Seq;
+use crate::Timestamp;
+
+/// The way to one consumer that runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Controls {
+    name: String,
+    commands: mpsc::Sender<Command>,
+}
+
+/// Something to do, and who waits for it.
+#[derive(Debug)]
+pub(super) enum Command {
+    Status(oneshot::Sender<Status>),
+    Pause(bool, oneshot::Sender<()>),
+    Replay {
+        events: Vec<Seq>,
+        /// Between two of them.
+        pause: Duration,
+        answer: oneshot::Sender<()>,
+    },
+}
+
+/// How a consumer is doing.
+#[derive(Debug, Clone)]
+pub(crate) struct Status {
+    pub(crate) name: String,
+    pub(crate) paused: bool,
+    /// Events that are not settled, and those that are replayed.
+    pub(crate) lag: u64,
+    /// Everything up to here is settled.
+    pub(crate) floor: Seq,
+    /// Attempts that run.
+    pub(crate) in_flight: usize,
+    /// When the first of the failures came that no success has followed.
+    pub(crate) failing_since: Option<Timestamp>,
+    pub(crate) progress: Progress,
+    pub(crate) replaying: RoaringTreemap,
+    pub(crate) retrying: RoaringTreemap,
+}
+
+impl Controls {
+    pub(super) fn new(name: &str) -> (Self, mpsc::Receiver<Command>) {
+        let (commands, obeyed) = mpsc::channel(MAX_WAITING);
+        let name = name.to_owned();
+        (Self { name, commands }, obeyed)
+    }
+
+    /// The consumer's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How it is doing; `None` when it has ended.
+    pub(crate) async fn status(&self) -> Option<Status> {
+        self.ask(Command::Status).await
+    }
+
+    /// Starts nothing more, or goes on. `None` when it has ended.
+    pub(crate) async fn pause(&self, paused: bool) -> Option<()> {
+        self.ask(|answer| Command::Pause(paused, answer)).await
+    }
+
+    /// Hands these events over once more, with a pause between two of them. Returns when that will
+    /// happen even if the process ends; `None` when the consumer has ended.
+    pub(crate) async fn replay(&self, events: Vec<Seq>, pause: Duration) -> Option<()> {
+        self.ask(|answer| Command::Replay {
+            events,
+            pause,
+            answer,
+        })
+        .await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (answer, asked) = oneshot::channel();
+        self.commands.send(command(answer)).await.ok()?;
+        asked.await.ok()
+    }
+}
+
+const MAX_WAITING: usize = 16;

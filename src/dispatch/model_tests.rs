@@ -1,0 +1,755 @@
+//! One consumer over a journal, against a plain model: whatever is appended, however the handler
+//! ends, whenever the process dies, everything that was acknowledged is handed over until it is done
+//! or given up, and each lane in its order.
+//!
+//! `OFFHOOK_MODEL_CASES` sets how many cases are tried, `OFFHOOK_MODEL_SEED` which ones; a failure
+//! names the seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{RngSeed, TestRunner};
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+use super::controls::Controls;
+use super::{Consumer, HandlerOptions, Order, Retry, Runner, Saved, Seq};
+use crate::clock::Clock as _;
+use crate::dialect::{Codeskytz, Dialect as _, Dialects};
+use crate::index::AttemptLog;
+use crate::journal::{Appended, Claim, Entry, Journal, Memory, Sqlite, TestFolder};
+use crate::metrics::{ConsumerMetrics, JournalMetrics, Metrics};
+use crate::testing::{FakeClock, Recorder};
+use crate::{Delivery, Event, EventHandler, EventKind, HandlerError, Received, Source, Timestamp};
+
+#[test]
+fn nothing_is_lost_and_lanes_hold_over_a_journal_in_memory() {
+    explore(Engine::Memory, 1500);
+}
+
+#[test]
+fn nothing_is_lost_and_lanes_hold_over_a_journal_on_disk() {
+    explore(Engine::Sqlite, 250);
+}
+
+/// The loop itself, on a clock that stands still until it is told to move.
+#[tokio::test]
+async fn it_wakes_for_new_events_and_due_retries_and_for_nothing_else() {
+    let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
+    let recorder = Recorder::default();
+    let options = HandlerOptions::default().retry(RETRY);
+    let metrics = ConsumerMetrics::new(&Metrics::new(), NAME);
+    let handler = Arc::new(recorder.clone());
+    let consumer = Consumer::new(NAME.to_owned(), handler, options, metrics, clock.clone());
+    let journal: Arc<dyn Journal> = Arc::new(Memory::new(clock.clone()));
+    let (runner, controls) = Runner::new(
+        Arc::new(consumer),
+        Arc::clone(&journal),
+        Arc::new(Dialects::of(&[Source::new(SOURCE)], 1 << 20)),
+        clock.clone(),
+        AttemptLog::default(),
+    )
+    .await
+    .unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let running = tokio::spawn(runner.run(stopped));
+    let attempts = || {
+        recorder
+            .deliveries()
+            .iter()
+            .map(Delivery::attempt)
+            .collect()
+    };
+    let attempts = async || -> Vec<u32> {
+        // All is on this thread: after so many turns nothing is left to do.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        attempts()
+    };
+    assert_eq!(attempts().await, [0; 0]);
+
+    recorder.fail_next(2);
+    journal.append(entry(0, 0, true)).await.unwrap();
+    assert_eq!(attempts().await, [1]);
+    clock.advance(Duration::from_millis(999));
+    assert_eq!(attempts().await, [1]);
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(attempts().await, [1, 2]);
+    // The lane waits for two seconds now; the next event is in another one.
+    journal.append(entry(1, 1, true)).await.unwrap();
+    assert_eq!(attempts().await, [1, 2, 1]);
+    journal.append(entry(2, 0, true)).await.unwrap();
+    assert_eq!(attempts().await, [1, 2, 1]);
+    // A pause outlasts the time of a retry.
+    controls.pause(true).await.unwrap();
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(attempts().await, [1, 2, 1]);
+    controls.pause(false).await.unwrap();
+    assert_eq!(attempts().await, [1, 2, 1, 3, 1]);
+
+    // Progress is saved without anything else happening.
+    clock.advance(Duration::from_millis(100));
+    assert_eq!(attempts().await.len(), 5);
+    let saved = journal.saved(NAME).await.unwrap().unwrap();
+    assert_eq!(saved.progress.floor(), 3);
+    // And at the end.
+    journal.append(entry(3, 0, true)).await.unwrap();
+    assert_eq!(attempts().await.len(), 6);
+    stop.send_replace(true);
+    running.await.unwrap();
+    let saved = journal.saved(NAME).await.unwrap().unwrap();
+    assert_eq!(saved.progress.floor(), 4);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Engine {
+    Memory,
+    Sqlite,
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    order: usize,
+    concurrency: usize,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A new event in a lane, and how the handler ends with it, time by time; then it is done.
+    Append {
+        lane: u8,
+        wanted: bool,
+        script: Vec<End>,
+    },
+    /// The same event again.
+    AppendAgain(prop::sample::Index),
+    Wait(Duration),
+    /// Some of the attempts that run end.
+    End(Vec<prop::sample::Index>),
+    /// The process dies; on disk the journal is opened again too.
+    Crash,
+    /// It is stopped in good order, and started again.
+    Stop,
+    Pause(bool),
+    Replay(Vec<prop::sample::Index>),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Done,
+    Fail,
+    FailAndAskFor(Duration),
+    Reject,
+    Panic,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let parts = (0..3usize, 1..4usize, vec(step(), 1..80));
+    parts.prop_map(|(order, concurrency, steps)| Case {
+        order,
+        concurrency,
+        steps,
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let index = any::<prop::sample::Index>;
+    let end = prop_oneof![
+        4 => Just(End::Done),
+        6 => Just(End::Fail),
+        1 => (0..10u64).prop_map(|seconds| End::FailAndAskFor(Duration::from_secs(seconds))),
+        1 => Just(End::Reject),
+        1 => Just(End::Panic),
+    ];
+    let append = (0..6u8, prop::bool::weighted(0.9), vec(end, 0..6));
+    let time = prop_oneof![Just(1), Just(50), Just(100), 0..3000u64, Just(60_000)];
+    prop_oneof![
+        10 => append.prop_map(|(lane, wanted, script)| Step::Append { lane, wanted, script }),
+        1 => index().prop_map(Step::AppendAgain),
+        5 => time.prop_map(|time| Step::Wait(Duration::from_millis(time))),
+        10 => vec(index(), 1..4).prop_map(Step::End),
+        1 => Just(Step::Crash),
+        1 => Just(Step::Stop),
+        1 => any::<bool>().prop_map(Step::Pause),
+        1 => vec(index(), 1..4).prop_map(Step::Replay),
+    ]
+}
+
+fn explore(engine: Engine, cases: u32) {
+    let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+    let seed = number("OFFHOOK_MODEL_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let cases = number("OFFHOOK_MODEL_CASES").map_or(cases, |cases| cases as u32);
+    let config = ProptestConfig {
+        cases,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(seed),
+        max_shrink_iters: 2_000,
+        ..ProptestConfig::default()
+    };
+    let explored = TestRunner::new(config).run(&case(), |case| {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build()?.block_on(play(engine, &case));
+        Ok(())
+    });
+    if let Err(error) = explored {
+        panic!("OFFHOOK_MODEL_SEED={seed} OFFHOOK_MODEL_CASES={cases}\n{error}");
+    }
+}
+
+async fn play(engine: Engine, case: &Case) {
+    let mut world = World::start(engine, case).await;
+    for step in &case.steps {
+        match step {
+            Step::Append {
+                lane,
+                wanted,
+                script,
+            } => world.append(*lane, *wanted, script).await,
+            Step::AppendAgain(index) => world.append_again(index).await,
+            Step::Wait(time) => world.clock.advance(*time),
+            Step::End(which) => which.iter().for_each(|index| world.end(index)),
+            // What comes next may come before the new process has done anything.
+            Step::Crash => {
+                world.crash().await;
+                continue;
+            }
+            Step::Stop => {
+                world.stop().await;
+                continue;
+            }
+            Step::Pause(paused) => world.pause(*paused).await,
+            Step::Replay(which) => world.replay(which).await,
+        }
+        world.settle_down().await;
+    }
+    world.finish().await;
+}
+
+/// Everything: the journal, the consumer, and what is known of both.
+struct World {
+    engine: Engine,
+    folder: Option<TestFolder>,
+    clock: Arc<FakeClock>,
+    consumer: Arc<Consumer>,
+    dialects: Arc<Dialects>,
+    model: Arc<Model>,
+    /// `None` only between two lives.
+    life: Option<Life>,
+}
+
+struct Life {
+    journal: Arc<dyn Journal>,
+    runner: Runner,
+    controls: Controls,
+}
+
+impl World {
+    async fn start(engine: Engine, case: &Case) -> Self {
+        let clock = Arc::new(FakeClock::new(
+            Timestamp::from_second(1_700_000_000).unwrap(),
+        ));
+        let order = Order::ALL[case.order].1;
+        let model = Arc::new(Model {
+            order,
+            clock: clock.clone(),
+            known: Mutex::default(),
+        });
+        let options = HandlerOptions::default()
+            .events([EventKind::Message])
+            .order(order)
+            .concurrency(case.concurrency)
+            .retry(RETRY);
+        let metrics = ConsumerMetrics::new(&Metrics::new(), NAME);
+        let handler = Arc::clone(&model) as Arc<dyn EventHandler>;
+        let consumer = Consumer::new(NAME.to_owned(), handler, options, metrics, clock.clone());
+        let mut world = Self {
+            engine,
+            folder: (engine == Engine::Sqlite).then(TestFolder::new),
+            clock,
+            consumer: Arc::new(consumer),
+            dialects: Arc::new(Dialects::of(&[Source::new(SOURCE)], 1 << 20)),
+            model,
+            life: None,
+        };
+        let journal: Arc<dyn Journal> = match engine {
+            Engine::Memory => Arc::new(Memory::new(world.clock.clone())),
+            Engine::Sqlite => world.open(),
+        };
+        world.begin(journal).await;
+        world
+    }
+
+    fn open(&self) -> Arc<dyn Journal> {
+        let folder = self.folder.as_ref().unwrap();
+        Arc::new(
+            Sqlite::open(
+                folder.path(),
+                JournalMetrics::unrecorded(),
+                self.clock.clone(),
+            )
+            .unwrap(),
+        )
+    }
+
+    /// A process begins: what it knows is what was saved.
+    async fn begin(&mut self, journal: Arc<dyn Journal>) {
+        let (runner, controls) = Runner::new(
+            Arc::clone(&self.consumer),
+            Arc::clone(&journal),
+            Arc::clone(&self.dialects),
+            self.clock.clone(),
+            AttemptLog::default(),
+        )
+        .await
+        .unwrap();
+        let saved = journal.saved(NAME).await.unwrap().unwrap();
+        self.model.lock().begin(&saved);
+        self.life = Some(Life {
+            journal,
+            runner,
+            controls,
+        });
+    }
+
+    fn life(&mut self) -> &mut Life {
+        self.life.as_mut().unwrap()
+    }
+
+    fn journal(&self) -> &Arc<dyn Journal> {
+        &self.life.as_ref().unwrap().journal
+    }
+
+    async fn settle_down(&mut self) {
+        let model = Arc::clone(&self.model);
+        self.life()
+            .runner
+            .settle_down(|| model.lock().held.len())
+            .await;
+        self.model.lock().assert_sound();
+    }
+
+    async fn append(&mut self, lane: u8, wanted: bool, script: &[End]) {
+        let number = self.model.lock().events.len();
+        let seq = number as Seq + 1;
+        let appended = self.journal().append(entry(number, lane, wanted)).await;
+        assert_eq!(appended, Ok(Appended::New(seq)));
+        self.model.lock().events.push(Known {
+            lane,
+            wanted,
+            script: script.to_vec(),
+            given: 0,
+        });
+    }
+
+    async fn append_again(&mut self, index: &prop::sample::Index) {
+        let (number, lane, wanted) = {
+            let known = self.model.lock();
+            if known.events.is_empty() {
+                return;
+            }
+            let number = index.index(known.events.len());
+            let event = &known.events[number];
+            (number, event.lane, event.wanted)
+        };
+        let appended = self.journal().append(entry(number, lane, wanted)).await;
+        assert_eq!(appended, Ok(Appended::Duplicate(number as Seq + 1)));
+    }
+
+    /// One of the attempts that run ends as its script says.
+    fn end(&mut self, index: &prop::sample::Index) {
+        let held = self.model.lock().held.len();
+        if held > 0 {
+            let released = self.model.lock().held.remove(index.index(held));
+            released.send(()).expect("the attempt waits for it");
+        }
+    }
+
+    fn end_all(&mut self) {
+        for released in std::mem::take(&mut self.model.lock().held) {
+            released.send(()).expect("the attempt waits for it");
+        }
+    }
+
+    async fn crash(&mut self) {
+        // Everything that runs is dropped where it is, and the journal with the last who uses it.
+        let life = self.life.take().unwrap();
+        let journal = match self.engine {
+            Engine::Memory => life.journal,
+            Engine::Sqlite => {
+                drop(life);
+                self.open()
+            }
+        };
+        self.begin(journal).await;
+    }
+
+    async fn stop(&mut self) {
+        let Life {
+            journal, runner, ..
+        } = self.life.take().unwrap();
+        self.end_all();
+        let (_stop, stopped) = watch::channel(true);
+        runner.run(stopped).await;
+        self.model.lock().assert_sound();
+        let saved = journal.saved(NAME).await.unwrap().unwrap();
+        self.model.lock().assert_all_saved(&saved);
+        let journal = match self.engine {
+            Engine::Memory => journal,
+            Engine::Sqlite => {
+                drop(journal);
+                self.open()
+            }
+        };
+        self.begin(journal).await;
+    }
+
+    async fn pause(&mut self, paused: bool) {
+        let Life {
+            runner, controls, ..
+        } = self.life();
+        let (answer, ()) = tokio::join!(controls.pause(paused), runner.obey_all());
+        answer.expect("it runs");
+        self.model.lock().paused = paused;
+    }
+
+    async fn replay(&mut self, which: &[prop::sample::Index]) {
+        let events = self.model.lock().events.len();
+        if events == 0 {
+            return;
+        }
+        let seqs = which.iter().map(|index| index.index(events) as Seq + 1);
+        let seqs: Vec<Seq> = seqs.collect::<BTreeSet<_>>().into_iter().collect();
+        let Life {
+            journal,
+            runner,
+            controls,
+        } = self.life();
+        let replay = controls.replay(seqs.clone(), Duration::ZERO);
+        let (answer, ()) = tokio::join!(replay, runner.obey_all());
+        answer.expect("it runs");
+        journal.forget_dead(NAME, &seqs).await.unwrap();
+        let now = self.clock.now();
+        self.model.lock().replay(&seqs, now);
+    }
+
+    /// With enough time everything comes to its end, and the journal says the same as the model.
+    async fn finish(mut self) {
+        self.pause(false).await;
+        let mut rounds = 0;
+        loop {
+            self.settle_down().await;
+            while !self.model.lock().held.is_empty() {
+                self.end_all();
+                self.settle_down().await;
+            }
+            if self.model.lock().is_all_settled() {
+                break;
+            }
+            self.clock.advance(Duration::from_secs(10));
+            rounds += 1;
+            assert!(rounds < 1_000, "{:#?}", self.model.lock());
+        }
+        self.stop().await;
+        let given: Vec<_> = self.model.lock().given();
+        self.settle_down().await;
+        assert_eq!(
+            self.model.lock().given(),
+            given,
+            "handed over after the end"
+        );
+
+        let head = self.model.lock().events.len() as Seq;
+        let saved = self.journal().saved(NAME).await.unwrap().unwrap();
+        assert_eq!(saved.progress.floor(), head);
+        assert_eq!(saved.progress.lag(head), 0);
+        assert_eq!(saved.waiting, []);
+        assert!(saved.replaying.is_empty());
+        let dead = self.journal().dead(NAME).await.unwrap();
+        let dead: Vec<_> = dead
+            .iter()
+            .map(|letter| (letter.seq, letter.attempts))
+            .collect();
+        assert_eq!(dead, self.model.lock().dead());
+    }
+}
+
+/// The handler, which knows what must hold and writes down what does not.
+#[derive(Debug)]
+struct Model {
+    order: Order,
+    clock: Arc<FakeClock>,
+    known: Mutex<All>,
+}
+
+#[derive(Debug, Default)]
+struct All {
+    events: Vec<Known>,
+    /// Attempts that run and wait to be told to end.
+    held: Vec<oneshot::Sender<()>>,
+    /// Settled for good, as far as this process knows: not to be handed over.
+    settled: BTreeSet<Seq>,
+    /// Were settled once, as far as this process knows, whether or not they are replayed.
+    passed: BTreeSet<Seq>,
+    running: BTreeSet<Seq>,
+    /// Of those that were tried: how often, and until when they wait.
+    tried: BTreeMap<Seq, (u32, Timestamp)>,
+    /// Are to be handed over once more.
+    owed: BTreeSet<Seq>,
+    paused: bool,
+    /// The last end of each, over all lives: the attempts where it was given up.
+    last: BTreeMap<Seq, Option<u32>>,
+    /// In the order in which they were first settled, over all lives.
+    first_settled: Vec<Seq>,
+    wrong: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Known {
+    lane: u8,
+    wanted: bool,
+    script: Vec<End>,
+    given: usize,
+}
+
+impl Model {
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.known.lock().unwrap()
+    }
+
+    /// Two events of the same line share this.
+    fn line(&self, lane: u8) -> Option<u8> {
+        match self.order {
+            Order::Conversation => Some(lane),
+            Order::Session => Some(lane / LANES_OF_A_SESSION),
+            Order::None => None,
+        }
+    }
+
+    fn begins(&self, seq: Seq, delivery: &Delivery) -> oneshot::Receiver<()> {
+        let mut all = self.lock();
+        let all = &mut *all;
+        let mut wrong = |what: &str| all.wrong.push(format!("{seq}: {what}"));
+        let event = &all.events[seq as usize - 1];
+        let (attempts, due) = all.tried.get(&seq).copied().unzip();
+        if !event.wanted {
+            wrong("it is not wanted");
+        }
+        if all.paused {
+            wrong("it starts in a pause");
+        }
+        if all.settled.contains(&seq) {
+            wrong("it is settled");
+        }
+        if due.is_some_and(|due| self.clock.now() < due) {
+            wrong("it is not due");
+        }
+        if delivery.attempt() != attempts.unwrap_or(0) + 1 || delivery.attempt() > RETRY.attempts {
+            wrong(&format!(
+                "attempt {} after {attempts:?}",
+                delivery.attempt()
+            ));
+        }
+        if delivery.is_replay() != all.passed.contains(&seq) {
+            wrong("it is a replay, or not one");
+        }
+        if let Some(line) = self.line(event.lane) {
+            let same = |other: &&Seq| {
+                let other = &all.events[**other as usize - 1];
+                other.wanted && self.line(other.lane) == Some(line)
+            };
+            if let Some(other) = all.running.iter().find(same) {
+                wrong(&format!("{other} of the same line runs"));
+            }
+            let ahead: Vec<_> = (1..seq).collect();
+            let ahead = ahead.iter().filter(same);
+            if let Some(other) = { ahead }.find(|other| !all.passed.contains(other)) {
+                wrong(&format!("{other} of the same line is ahead of it"));
+            }
+        }
+        if !all.running.insert(seq) {
+            wrong("it runs already");
+        }
+        all.owed.remove(&seq);
+        let (release, released) = oneshot::channel();
+        all.held.push(release);
+        released
+    }
+
+    fn ends(&self, seq: Seq, attempt: u32) -> End {
+        let mut all = self.lock();
+        let event = &mut all.events[seq as usize - 1];
+        let end = event.script.get(event.given).copied().unwrap_or(End::Done);
+        event.given += 1;
+        all.running.remove(&seq);
+        let given_up = matches!(end, End::Reject) || attempt >= RETRY.attempts;
+        let asked = match end {
+            End::Done => {
+                all.settle(seq, None);
+                return end;
+            }
+            _ if given_up => {
+                all.settle(seq, Some(attempt));
+                return end;
+            }
+            End::FailAndAskFor(pause) => pause,
+            _ => Duration::ZERO,
+        };
+        let pause = RETRY.pause(attempt, 0.5).max(asked);
+        all.tried.insert(seq, (attempt, self.clock.now() + pause));
+        end
+    }
+}
+
+impl All {
+    /// A process begins with what was saved, and that has happened.
+    fn begin(&mut self, saved: &Saved) {
+        let all = 1..=self.events.len() as Seq;
+        let passed = all.filter(|seq| saved.progress.is_settled(*seq));
+        let passed: BTreeSet<_> = passed.collect();
+        for seq in &passed {
+            let wanted = self.events[*seq as usize - 1].wanted;
+            assert!(
+                !wanted || self.passed.contains(seq),
+                "{seq} was not settled"
+            );
+        }
+        for seq in &saved.replaying {
+            assert!(passed.contains(&seq), "{seq} is replayed before it is done");
+        }
+        for seq in &self.owed {
+            let replaying = saved.replaying.contains(*seq) || !passed.contains(seq);
+            assert!(replaying, "the replay of {seq} is forgotten");
+        }
+        let tried = saved.waiting.iter().map(|waiting| {
+            let due = Timestamp::from_millisecond(waiting.due).unwrap();
+            (waiting.seq, (waiting.attempts, due))
+        });
+        self.tried = tried.collect();
+        self.settled = &passed - &saved.replaying.iter().collect();
+        let wanted = |seq: &Seq| self.events[*seq as usize - 1].wanted;
+        self.settled.retain(wanted);
+        self.passed = passed;
+        self.running.clear();
+        self.held.clear();
+        assert_eq!(saved.paused, self.paused);
+    }
+
+    fn settle(&mut self, seq: Seq, given_up: Option<u32>) {
+        self.tried.remove(&seq);
+        self.settled.insert(seq);
+        self.passed.insert(seq);
+        if self.last.insert(seq, given_up).is_none() {
+            self.first_settled.push(seq);
+        }
+    }
+
+    fn replay(&mut self, seqs: &[Seq], now: Timestamp) {
+        for seq in seqs {
+            if !self.events[*seq as usize - 1].wanted || self.running.contains(seq) {
+                continue;
+            }
+            if self.settled.remove(seq) {
+                self.owed.insert(*seq);
+            }
+            if let Some(tried) = self.tried.get_mut(seq) {
+                *tried = (0, now);
+            }
+        }
+    }
+
+    /// After a stop in good order nothing is forgotten.
+    fn assert_all_saved(&self, saved: &Saved) {
+        for seq in &self.settled {
+            let settled = saved.progress.is_settled(*seq) && !saved.replaying.contains(*seq);
+            assert!(settled, "{seq} is settled and that is not saved");
+        }
+        let tried = saved
+            .waiting
+            .iter()
+            .map(|waiting| (waiting.seq, waiting.attempts));
+        let tried: BTreeMap<_, _> = tried.collect();
+        for (seq, (attempts, _)) in &self.tried {
+            assert_eq!(tried.get(seq), Some(attempts), "attempts of {seq}");
+        }
+    }
+
+    fn is_all_settled(&self) -> bool {
+        let events = self.events.iter().enumerate();
+        let mut wanted = events.filter(|(_, event)| event.wanted);
+        wanted.all(|(index, _)| self.settled.contains(&(index as Seq + 1)))
+    }
+
+    fn assert_sound(&self) {
+        assert!(self.wrong.is_empty(), "{:#?}\n{self:#?}", self.wrong);
+    }
+
+    fn given(&self) -> Vec<usize> {
+        self.events.iter().map(|event| event.given).collect()
+    }
+
+    fn dead(&self) -> Vec<(Seq, u32)> {
+        let dead = self.last.iter();
+        dead.filter_map(|(seq, last)| Some((*seq, (*last)?)))
+            .collect()
+    }
+}
+
+#[async_trait]
+impl EventHandler for Model {
+    async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
+        let Event::Message(message) = event else {
+            self.lock().wrong.push(format!("unwanted: {event:?}"));
+            return Ok(());
+        };
+        let number: Seq = message.message_id.as_deref().unwrap().parse().unwrap();
+        let seq = number + 1;
+        let released = self.begins(seq, delivery);
+        released
+            .await
+            .expect("the world lives longer than its attempts");
+        match self.ends(seq, delivery.attempt()) {
+            End::Done => Ok(()),
+            End::Fail => Err("failed".into()),
+            End::FailAndAskFor(pause) => Err(HandlerError::retry_after(pause)),
+            End::Reject => Err(HandlerError::reject("rejected")),
+            End::Panic => std::panic::resume_unwind(Box::new("panicked")),
+        }
+    }
+}
+
+fn entry(number: usize, lane: u8, wanted: bool) -> Entry {
+    let kind = if wanted { "message" } else { "connection" };
+    let session = lane / LANES_OF_A_SESSION;
+    let body = format!(
+        r#"{{"event":"{kind}","sessionId":"{session}","from":"{lane}","messageId":"{number}","status":"x"}}"#
+    );
+    let mut received = Received::new(SOURCE, body.clone());
+    received.id = Uuid::from_u128(number as u128);
+    received.session = Some(session.to_string());
+    Entry {
+        received: Arc::new(received),
+        events: Codeskytz.events(&body.into()).into(),
+        claim: Claim {
+            key: number as u128,
+            window: Duration::MAX,
+        },
+    }
+}
+
+const NAME: &str = "handler:model";
+const SOURCE: &str = "gateway";
+const LANES_OF_A_SESSION: u8 = 3;
+
+const RETRY: Retry = Retry {
+    first: Duration::from_secs(1),
+    factor: 2.0,
+    max: Duration::from_secs(5),
+    attempts: 4,
+    jitter: 0.0,
+};

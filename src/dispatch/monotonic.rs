@@ -1,0 +1,117 @@
+//! [`Monotonic`]: statuses of a message only go forward.
+//!
+//! A `sent` or `delivered` that arrives after a `read` of the same message is left out, and of several
+//! statuses that wait only the furthest is handed over. What was handed over before is remembered for
+//! the newest [`REMEMBERED`] messages, and not beyond the process.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::schedule::Seq;
+use crate::{Event, MessageStatus};
+
+/// How far each message has come.
+#[derive(Debug, Default)]
+pub(crate) struct Monotonic {
+    furthest: HashMap<u64, (Rank, Seq)>,
+    order: VecDeque<u64>,
+    overtaken: HashSet<Seq>,
+}
+
+/// How far a status is.
+type Rank = u8;
+
+impl Monotonic {
+    /// Takes note of an event that comes in; whether it is still worth handing over.
+    pub(crate) fn comes(&mut self, seq: Seq, source: &str, events: &[Event]) -> bool {
+        let Some((message, rank)) = status(source, events) else {
+            return true;
+        };
+        match self.furthest.get_mut(&message) {
+            Some((furthest, _)) if *furthest > rank => return false,
+            Some((furthest, newest)) => {
+                if *furthest < rank {
+                    self.overtaken.insert(*newest);
+                }
+                (*furthest, *newest) = (rank, seq);
+            }
+            None => {
+                self.furthest.insert(message, (rank, seq));
+                self.order.push_back(message);
+            }
+        }
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.furthest.remove(&oldest);
+        }
+        true
+    }
+
+    /// Whether an event that waited has been overtaken by a later one; asked once, when it would start
+    /// for the first time.
+    pub(crate) fn is_overtaken(&mut self, seq: Seq) -> bool {
+        self.overtaken.remove(&seq)
+    }
+
+    /// The event is settled, and cannot be overtaken any more.
+    pub(crate) fn settled(&mut self, seq: Seq) {
+        self.overtaken.remove(&seq);
+    }
+}
+
+/// The message, and how far its status is; `None` for everything else.
+fn status(source: &str, events: &[Event]) -> Option<(u64, Rank)> {
+    let [Event::Status(event)] = events else {
+        return None;
+    };
+    let rank = match event.status.as_ref()? {
+        MessageStatus::Sent => 1,
+        MessageStatus::Delivered => 2,
+        MessageStatus::Read => 3,
+        // A failure is no step on the way, and what an unknown status is nobody knows.
+        _ => return None,
+    };
+    let mut hasher = DefaultHasher::new();
+    (source, &event.session_id, event.message_id.as_ref()?).hash(&mut hasher);
+    Some((hasher.finish(), rank))
+}
+
+/// Of how many messages the furthest status is remembered.
+const REMEMBERED: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::{Codeskytz, Dialect as _};
+
+    fn events(message: &str, status: &str) -> Vec<Event> {
+        let body = format!(r#"{{"event":"status","messageId":"{message}","status":"{status}"}}"#);
+        Codeskytz.events(&body.into())
+    }
+
+    #[test]
+    fn a_status_that_comes_too_late_is_left_out() {
+        let mut monotonic = Monotonic::default();
+        let mut comes = |seq, message, status| monotonic.comes(seq, "s", &events(message, status));
+        assert!(comes(1, "a", "sent"));
+        assert!(comes(2, "a", "read"));
+        assert!(!comes(3, "a", "delivered"));
+        assert!(!comes(4, "a", "sent"));
+        assert!(comes(5, "a", "read"));
+        assert!(comes(6, "b", "sent"));
+        assert!(comes(7, "a", "failed"));
+        assert!(comes(8, "a", "played"));
+    }
+
+    #[test]
+    fn one_that_waits_is_overtaken_by_a_further_one() {
+        let mut monotonic = Monotonic::default();
+        for (seq, status) in [(1, "sent"), (2, "delivered"), (3, "read"), (4, "read")] {
+            monotonic.comes(seq, "s", &events("a", status));
+        }
+        let overtaken: Vec<_> = (1..=4).map(|seq| monotonic.is_overtaken(seq)).collect();
+        assert_eq!(overtaken, [true, true, false, false]);
+        assert!(!monotonic.is_overtaken(1));
+    }
+}

@@ -1,0 +1,231 @@
+//! [`Progress`]: how far a consumer has come in a journal.
+//!
+//! A floor (everything up to it is settled), the settled ones above it, and the retries that wait.
+//! Small whatever the journal's size, and written with each batch.
+
+use roaring::RoaringTreemap;
+use serde::{Deserialize, Serialize};
+
+use super::schedule::Seq;
+
+/// How far a consumer has come.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Progress {
+    floor: Seq,
+    above: RoaringTreemap,
+}
+
+impl Progress {
+    /// A consumer that starts after `floor`.
+    pub(crate) fn starting_after(floor: Seq) -> Self {
+        Self {
+            floor,
+            above: RoaringTreemap::new(),
+        }
+    }
+
+    /// Everything up to here is settled.
+    pub(crate) fn floor(&self) -> Seq {
+        self.floor
+    }
+
+    /// Whether the event needs nothing more.
+    pub(crate) fn is_settled(&self, seq: Seq) -> bool {
+        seq <= self.floor || self.above.contains(seq)
+    }
+
+    /// The event needs nothing more.
+    pub(crate) fn settle(&mut self, seq: Seq) {
+        if seq <= self.floor {
+            return;
+        }
+        if seq > self.floor + 1 {
+            self.above.insert(seq);
+            return;
+        }
+        self.floor = seq;
+        while self.above.min() == Some(self.floor + 1) {
+            self.floor += 1;
+            self.above.remove(self.floor);
+        }
+    }
+
+    /// How many up to `head` are not settled.
+    pub(crate) fn lag(&self, head: Seq) -> u64 {
+        head.saturating_sub(self.floor)
+            .saturating_sub(self.above.len())
+    }
+}
+
+/// An event that was tried and waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Waiting {
+    pub(crate) seq: Seq,
+    pub(crate) attempts: u32,
+    /// The earliest time of the next attempt, in milliseconds since 1970.
+    pub(crate) due: i64,
+}
+
+/// What a journal keeps of a consumer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Saved {
+    pub(crate) progress: Progress,
+    pub(crate) waiting: Vec<Waiting>,
+    /// Events to be handed over once more, settled or not.
+    pub(crate) replaying: RoaringTreemap,
+    /// Nothing starts until somebody says so.
+    pub(crate) paused: bool,
+}
+
+/// The part of [`Saved`] that is no bitmap.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    floor: Seq,
+    paused: bool,
+    waiting: Vec<Waiting>,
+}
+
+impl Saved {
+    /// The bytes to keep: the head as JSON with its length before it, then the two bitmaps.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let head = Head {
+            floor: self.progress.floor,
+            paused: self.paused,
+            waiting: self.waiting.clone(),
+        };
+        let head = serde_json::to_vec(&head).expect("plain numbers");
+        let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(head);
+        for bitmap in [&self.progress.above, &self.replaying] {
+            bitmap
+                .serialize_into(&mut bytes)
+                .expect("a vector takes everything");
+        }
+        bytes
+    }
+
+    /// Reads what [`Saved::encode`] wrote; `None` where the bytes are something else.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (length, rest) = bytes.split_first_chunk::<8>()?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+        let (head, mut bitmaps) = rest.split_at_checked(length)?;
+        let head: Head = serde_json::from_slice(head).ok()?;
+        Some(Self {
+            progress: Progress {
+                floor: head.floor,
+                above: RoaringTreemap::deserialize_from(&mut bitmaps).ok()?,
+            },
+            waiting: head.waiting,
+            replaying: RoaringTreemap::deserialize_from(&mut bitmaps).ok()?,
+            paused: head.paused,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::{btree_set, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seq() -> impl Strategy<Value = Seq> {
+        // Mostly near the floor, where it moves; some across the bitmap's containers and beyond.
+        prop_oneof![
+            8 => 0..40u64,
+            1 => 65_530..65_545u64,
+            1 => (1u64 << 32) - 5..(1 << 32) + 5,
+            1 => Just(Seq::MAX),
+        ]
+    }
+
+    fn waiting() -> impl Strategy<Value = Waiting> {
+        let fields = (any::<Seq>(), any::<u32>(), any::<i64>());
+        fields.prop_map(|(seq, attempts, due)| Waiting { seq, attempts, due })
+    }
+
+    fn saved() -> impl Strategy<Value = Saved> {
+        let parts = (
+            seq(),
+            vec(seq(), 0..50),
+            vec(waiting(), 0..5),
+            btree_set(any::<Seq>(), 0..5),
+            any::<bool>(),
+        );
+        parts.prop_map(|(floor, settled, waiting, replaying, paused)| {
+            let mut progress = Progress::starting_after(floor);
+            settled.into_iter().for_each(|seq| progress.settle(seq));
+            Saved {
+                progress,
+                waiting,
+                replaying: replaying.into_iter().collect(),
+                paused,
+            }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_settled_in_any_order_is_settled_and_nothing_else(
+            start in 0..20u64,
+            settled in vec(seq(), 0..60),
+        ) {
+            let mut progress = Progress::starting_after(start);
+            let mut model: BTreeSet<Seq> = (0..=start).collect();
+            for seq in settled {
+                progress.settle(seq);
+                model.insert(seq);
+                let floor = (0..).find(|seq| !model.contains(&(seq + 1))).unwrap();
+                prop_assert_eq!(progress.floor(), floor);
+                let above: Vec<_> = model.iter().copied().filter(|seq| *seq > floor).collect();
+                prop_assert_eq!(progress.above.iter().collect::<Vec<_>>(), above);
+                for seq in (0..45).chain(65_525..65_550).chain([Seq::MAX - 1, Seq::MAX]) {
+                    prop_assert_eq!(progress.is_settled(seq), model.contains(&seq), "{}", seq);
+                }
+                let head = *model.last().unwrap();
+                prop_assert_eq!(progress.lag(head), head - (model.len() as u64 - 1));
+            }
+        }
+
+        #[test]
+        fn what_was_encoded_is_decoded(saved in saved()) {
+            prop_assert_eq!(Saved::decode(&saved.encode()), Some(saved));
+        }
+
+        #[test]
+        fn cut_short_it_is_something_else(saved in saved(), at in any::<prop::sample::Index>()) {
+            let bytes = saved.encode();
+            prop_assert_eq!(Saved::decode(&bytes[..at.index(bytes.len())]), None);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..200)) {
+            // Whatever is read can be used.
+            if let Some(mut saved) = Saved::decode(&bytes) {
+                saved.progress.settle(saved.progress.floor().saturating_add(1));
+            }
+        }
+
+        #[test]
+        fn bytes_with_some_changed_are_read_or_refused(
+            saved in saved(),
+            changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        ) {
+            let mut bytes = saved.encode();
+            for (index, byte) in changes {
+                let length = bytes.len();
+                bytes[index.index(length)] = byte;
+            }
+            if let Some(mut saved) = Saved::decode(&bytes) {
+                let next = saved.progress.floor().saturating_add(1);
+                saved.progress.settle(next);
+                prop_assert!(saved.progress.is_settled(next));
+                saved.encode();
+            }
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! [`Schedule`]: which event of a consumer is due next.
+//!
+//! A plain state machine, without a clock and without I/O: it is told what is known and what has
+//! ended, and says what may start. What must hold:
+//!
+//! - within a lane an event does not start before the one ahead of it is settled;
+//! - a lane whose front waits for a retry holds up no other lane;
+//! - fresh events start before retries that are due at the same time, but for every
+//!   [`FRESH_IN_A_ROW`]th start, so that neither starves the other.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+
+use super::lane::Lane;
+use crate::Timestamp;
+
+/// The number of an event in its journal.
+pub(crate) type Seq = u64;
+
+/// Events that wait, and those that run.
+#[derive(Debug, Default)]
+pub(crate) struct Schedule {
+    lanes: HashMap<Lane, VecDeque<Seq>>,
+    events: HashMap<Seq, State>,
+    fresh: VecDeque<Seq>,
+    retries: BTreeSet<(Timestamp, Seq)>,
+    /// Tried before, and behind another in their lane: a replay came first after a restart.
+    behind: HashSet<Seq>,
+    running: HashSet<Seq>,
+    fresh_in_a_row: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    lane: Option<Lane>,
+    /// Attempts made so far.
+    attempts: u32,
+    /// The earliest time of the next attempt, where one was made.
+    due: Option<Timestamp>,
+}
+
+/// An event that starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) seq: Seq,
+    /// Which attempt this is, from 1.
+    pub(crate) attempt: u32,
+}
+
+impl Schedule {
+    /// How many events are known and not settled.
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// How many run.
+    pub(crate) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Whether the event is known and not settled.
+    pub(crate) fn contains(&self, seq: Seq) -> bool {
+        self.events.contains_key(&seq)
+    }
+
+    /// Forgets the attempts of an event that waits for a retry: it is due now, for the first time.
+    pub(crate) fn afresh(&mut self, seq: Seq, now: Timestamp) {
+        let Some(state) = self.events.get_mut(&seq) else {
+            return;
+        };
+        let Some(due) = state.due else { return };
+        if self.running.contains(&seq) {
+            return;
+        }
+        state.attempts = 0;
+        state.due = Some(now);
+        if self.retries.remove(&(due, seq)) {
+            self.retries.insert((now, seq));
+        }
+    }
+
+    /// Takes an event to the end of its lane. `attempts` were made before, the next one is not to be
+    /// before `due`.
+    pub(crate) fn add(
+        &mut self,
+        seq: Seq,
+        lane: Option<Lane>,
+        attempts: u32,
+        due: Option<Timestamp>,
+    ) {
+        let state = State {
+            lane,
+            attempts,
+            due,
+        };
+        self.events.insert(seq, state);
+        let first = match lane {
+            None => true,
+            Some(lane) => {
+                let line = self.lanes.entry(lane).or_default();
+                line.push_back(seq);
+                line.len() == 1
+            }
+        };
+        if first {
+            self.wait(seq);
+        } else if due.is_some() {
+            self.behind.insert(seq);
+        }
+    }
+
+    /// The event that may start at `now`, which then runs.
+    pub(crate) fn start(&mut self, now: Timestamp) -> Option<Start> {
+        let due = self.retries.first().filter(|(due, _)| *due <= now).copied();
+        let retry_first = self.fresh.is_empty() || self.fresh_in_a_row >= FRESH_IN_A_ROW;
+        let seq = match due {
+            Some(retry) if retry_first => {
+                self.retries.remove(&retry);
+                self.fresh_in_a_row = 0;
+                retry.1
+            }
+            _ => {
+                let seq = self.fresh.pop_front()?;
+                self.fresh_in_a_row += 1;
+                seq
+            }
+        };
+        let state = self.events.get_mut(&seq).expect("what waits is known");
+        state.attempts += 1;
+        self.running.insert(seq);
+        Some(Start {
+            seq,
+            attempt: state.attempts,
+        })
+    }
+
+    /// A running event is settled: done, or given up. Its lane goes on.
+    pub(crate) fn settled(&mut self, seq: Seq) {
+        self.running.remove(&seq);
+        let state = self.events.remove(&seq).expect("what runs is known");
+        let Some(lane) = state.lane else { return };
+        let line = self.lanes.get_mut(&lane).expect("it has a member");
+        line.pop_front();
+        match line.front().copied() {
+            None => {
+                self.lanes.remove(&lane);
+            }
+            Some(next) => self.wait(next),
+        }
+    }
+
+    /// A running event is to be tried again, not before `due`. Its lane waits with it.
+    pub(crate) fn again(&mut self, seq: Seq, due: Timestamp) {
+        self.running.remove(&seq);
+        let state = self.events.get_mut(&seq).expect("what runs is known");
+        state.due = Some(due);
+        self.wait(seq);
+    }
+
+    /// A running event was not handed over: that was no attempt.
+    pub(crate) fn not_started(&mut self, seq: Seq) {
+        self.running.remove(&seq);
+        let state = self.events.get_mut(&seq).expect("what runs is known");
+        state.attempts -= 1;
+        self.wait(seq);
+    }
+
+    /// When the next retry is due.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.retries.first().map(|(due, _)| *due)
+    }
+
+    /// Those that were tried and are not settled: how often, and until when they wait. An attempt
+    /// that runs does not count: nobody knows how it ends.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (Seq, u32, Timestamp)> {
+        let waiting = self.retries.iter().map(|(_, seq)| seq);
+        let waiting = waiting.chain(&self.behind).filter_map(|seq| {
+            let state = &self.events[seq];
+            state.due.map(|due| (*seq, state.attempts, due))
+        });
+        let running = self.running.iter().filter_map(|seq| {
+            let state = &self.events[seq];
+            state.due.map(|due| (*seq, state.attempts - 1, due))
+        });
+        waiting.chain(running)
+    }
+
+    fn wait(&mut self, seq: Seq) {
+        self.behind.remove(&seq);
+        match self.events[&seq].due {
+            None => self.fresh.push_back(seq),
+            Some(due) => {
+                self.retries.insert((due, seq));
+            }
+        }
+    }
+}
+
+/// After so many fresh events in a row a retry that is due has its turn.
+const FRESH_IN_A_ROW: usize = 7;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::Order;
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn lane(number: u8) -> Option<Lane> {
+        Order::Session.lane("source", Some(&number.to_string()), &[])
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// An event at the end of a lane, or without one; perhaps one that was tried before.
+        Add {
+            lane: Option<u8>,
+            tried: Option<(u32, i64)>,
+        },
+        Start,
+        Wait(i64),
+        /// One of those that run: which one, and how it ends.
+        End(prop::sample::Index, End),
+        /// One that is known: it is to begin anew.
+        Afresh(prop::sample::Index),
+    }
+
+    #[derive(Debug, Clone)]
+    enum End {
+        Settled,
+        Again(i64),
+        NotStarted,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let lane = prop::option::weighted(0.8, 0..4u8);
+        let tried = prop::option::weighted(0.2, (0..5u32, 0..60i64));
+        let end = prop_oneof![
+            3 => Just(End::Settled),
+            2 => (0..20i64).prop_map(End::Again),
+            1 => Just(End::NotStarted),
+        ];
+        prop_oneof![
+            4 => (lane, tried).prop_map(|(lane, tried)| Step::Add { lane, tried }),
+            5 => Just(Step::Start),
+            2 => (0..15i64).prop_map(Step::Wait),
+            4 => (any::<prop::sample::Index>(), end).prop_map(|(index, end)| Step::End(index, end)),
+            1 => any::<prop::sample::Index>().prop_map(Step::Afresh),
+        ]
+    }
+
+    /// What is known of an event that is not settled.
+    #[derive(Debug, Clone)]
+    struct Known {
+        lane: Option<u8>,
+        attempts: u32,
+        due: Option<i64>,
+        runs: bool,
+    }
+
+    /// The plain way to do it: a list in the order of arrival.
+    #[derive(Debug, Default)]
+    struct Model {
+        events: BTreeMap<Seq, Known>,
+        now: i64,
+    }
+
+    impl Model {
+        /// Those that may start now.
+        fn ready(&self) -> Vec<Seq> {
+            let ready = |(seq, known): &(&Seq, &Known)| {
+                let ahead = self.events.range(..*seq);
+                let mut ahead = ahead.filter(|(_, ahead)| ahead.lane == known.lane);
+                let first = known.lane.is_none() || ahead.next().is_none();
+                first && !known.runs && known.due.is_none_or(|due| due <= self.now)
+            };
+            let ready = self.events.iter().filter(ready);
+            ready.map(|(seq, _)| *seq).collect()
+        }
+
+        fn running(&self) -> Vec<Seq> {
+            let running = self.events.iter().filter(|(_, known)| known.runs);
+            running.map(|(seq, _)| *seq).collect()
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_starts_what_may_start_and_nothing_else(steps in vec(step(), 1..200)) {
+            let (mut schedule, mut model) = (Schedule::default(), Model::default());
+            let mut next = 1;
+            for step in steps {
+                match step {
+                    Step::Add { lane: number, tried } => {
+                        let (attempts, due) = tried.unzip();
+                        let attempts = attempts.unwrap_or_default();
+                        let lane = number.and_then(lane);
+                        schedule.add(next, lane, attempts, due.map(at));
+                        let known = Known { lane: number, attempts, due, runs: false };
+                        model.events.insert(next, known);
+                        next += 1;
+                    }
+                    Step::Wait(seconds) => model.now += seconds,
+                    Step::Start => start(&mut schedule, &mut model)?,
+                    Step::End(index, end) => {
+                        let running = model.running();
+                        if running.is_empty() {
+                            continue;
+                        }
+                        let seq = running[index.index(running.len())];
+                        let known = model.events.get_mut(&seq).unwrap();
+                        known.runs = false;
+                        match end {
+                            End::Settled => {
+                                schedule.settled(seq);
+                                model.events.remove(&seq);
+                            }
+                            End::Again(pause) => {
+                                known.due = Some(model.now + pause);
+                                schedule.again(seq, at(model.now + pause));
+                            }
+                            End::NotStarted => {
+                                known.attempts -= 1;
+                                schedule.not_started(seq);
+                            }
+                        }
+                    }
+                    Step::Afresh(index) => {
+                        if model.events.is_empty() {
+                            continue;
+                        }
+                        let seq = *index.get(&model.events.keys().copied().collect::<Vec<_>>());
+                        schedule.afresh(seq, at(model.now));
+                        let known = model.events.get_mut(&seq).unwrap();
+                        if known.due.is_some() && !known.runs {
+                            known.attempts = 0;
+                            known.due = Some(model.now);
+                        }
+                    }
+                }
+                check(&schedule, &model)?;
+            }
+            // Whatever happened: everything comes to its end, each lane in its order.
+            model.now += 1000;
+            while !model.events.is_empty() {
+                for seq in model.running() {
+                    schedule.settled(seq);
+                    model.events.remove(&seq);
+                }
+                start(&mut schedule, &mut model)?;
+                check(&schedule, &model)?;
+            }
+            prop_assert_eq!((schedule.len(), schedule.lanes.len()), (0, 0));
+        }
+    }
+
+    fn start(schedule: &mut Schedule, model: &mut Model) -> Result<(), TestCaseError> {
+        let ready = model.ready();
+        match schedule.start(at(model.now)) {
+            None => prop_assert!(ready.is_empty(), "{ready:?}"),
+            Some(start) => {
+                prop_assert!(ready.contains(&start.seq), "{start:?} of {ready:?}");
+                let known = model.events.get_mut(&start.seq).unwrap();
+                known.attempts += 1;
+                known.runs = true;
+                prop_assert_eq!(start.attempt, known.attempts);
+            }
+        }
+        Ok(())
+    }
+
+    fn check(schedule: &Schedule, model: &Model) -> Result<(), TestCaseError> {
+        prop_assert_eq!(schedule.len(), model.events.len());
+        prop_assert_eq!(schedule.running(), model.running().len());
+        let fronts = waiting_fronts(model);
+        let mut waiting: Vec<_> = schedule.waiting().collect();
+        waiting.sort_unstable();
+        let mut expected = Vec::new();
+        let mut next_due = None;
+        for (seq, known) in &model.events {
+            let Some(due) = known.due else { continue };
+            let attempts = known.attempts - u32::from(known.runs);
+            expected.push((*seq, attempts, at(due)));
+            if fronts.contains(seq) {
+                next_due = Some(next_due.unwrap_or(due).min(due));
+            }
+        }
+        prop_assert_eq!(waiting, expected);
+        prop_assert_eq!(schedule.next_due(), next_due.map(at));
+        Ok(())
+    }
+
+    /// Those that nothing but time holds up, as far as they do not run.
+    fn waiting_fronts(model: &Model) -> Vec<Seq> {
+        let later = Model {
+            events: model.events.clone(),
+            now: i64::MAX,
+        };
+        later.ready()
+    }
+
+    #[test]
+    fn a_lane_that_waits_for_a_retry_holds_up_no_other() {
+        let mut schedule = Schedule::default();
+        for seq in 1..=1000 {
+            schedule.add(seq, lane((seq % 2) as u8), 0, None);
+        }
+        // The odd lane fails for ever; the even one never waits for it.
+        let mut settled = Vec::new();
+        for _ in 0..501 {
+            let start = schedule.start(at(0)).unwrap();
+            match start.seq % 2 {
+                0 => {
+                    schedule.settled(start.seq);
+                    settled.push(start.seq);
+                }
+                _ => schedule.again(start.seq, at(1)),
+            }
+        }
+        assert_eq!(schedule.start(at(0)), None);
+        let even: Vec<_> = (1..=500).map(|half| 2 * half).collect();
+        assert_eq!(settled, even);
+        let waiting: Vec<_> = schedule.waiting().collect();
+        assert_eq!(waiting, [(1, 1, at(1))]);
+    }
+
+    #[test]
+    fn neither_fresh_events_nor_retries_starve() {
+        let mut schedule = Schedule::default();
+        for seq in 1..=500 {
+            schedule.add(seq, None, 0, None);
+            schedule.add(1000 + seq, None, 1, Some(at(0)));
+        }
+        // With both there, one start in eight is a retry.
+        for turn in 1..=500 {
+            let start = schedule.start(at(0)).unwrap();
+            assert_eq!(start.seq > 1000, turn % 8 == 0, "turn {turn}");
+            schedule.settled(start.seq);
+        }
+        // With one kind alone nothing waits.
+        let (mut fresh, mut retries) = (0, 0);
+        while let Some(start) = schedule.start(at(0)) {
+            schedule.settled(start.seq);
+            match start.seq > 1000 {
+                true => retries += 1,
+                false => fresh += 1,
+            }
+        }
+        assert_eq!((fresh, retries), (500 - 438, 500 - 62));
+        assert_eq!(schedule.len(), 0);
+    }
+
+    #[test]
+    fn the_retry_that_was_due_first_starts_first() {
+        let mut schedule = Schedule::default();
+        for (seq, due) in [(1, 30), (2, 10), (3, 20), (4, 40)] {
+            schedule.add(seq, None, 1, Some(at(due)));
+        }
+        assert_eq!(schedule.start(at(9)), None);
+        assert_eq!(schedule.next_due(), Some(at(10)));
+        let started: Vec<_> = std::iter::from_fn(|| schedule.start(at(30))).collect();
+        let started: Vec<_> = started.iter().map(|start| start.seq).collect();
+        assert_eq!(started, [2, 3, 1]);
+        assert_eq!(schedule.next_due(), Some(at(40)));
+    }
+}

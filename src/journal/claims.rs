@@ -1,0 +1,449 @@
+//! [`Claims`]: what makes a newly received event a duplicate of a kept one.
+//!
+//! The newest claims are in memory, up to a limit; older ones of the window are in sealed runs on the
+//! disk: sorted, written once, with a filter in memory that spares nearly every look at the disk.
+//! Inside the window the answer is always right. Sealing happens on the journal's own thread between
+//! two batches and costs one sequential write for every [`RUN`] events.
+
+mod run;
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::record::{Claim, ClaimKey};
+use crate::dispatch::Seq;
+
+use run::Run;
+
+/// One claim that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Made {
+    pub(crate) key: ClaimKey,
+    pub(crate) seq: Seq,
+    /// Until when it makes others duplicates, in milliseconds since 1970.
+    pub(crate) until: i64,
+}
+
+/// All claims of the windows.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    folder: PathBuf,
+    hot: HashMap<ClaimKey, (Seq, i64)>,
+    /// The keys of `hot` in the order they were claimed.
+    order: VecDeque<Made>,
+    /// Oldest first.
+    runs: Vec<Run>,
+    run_length: usize,
+}
+
+impl Claims {
+    /// Opens the sealed runs in `folder`, and forgets those whose time is over and those of another
+    /// log: `head` is the log's newest event.
+    pub(crate) fn open(folder: &Path, head: Seq, now: i64) -> io::Result<Self> {
+        Self::with_run_length(folder, head, now, RUN)
+    }
+
+    fn with_run_length(folder: &Path, head: Seq, now: i64, run_length: usize) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let mut runs = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            match path.extension().and_then(OsStr::to_str) {
+                Some("run") => runs.push(Run::open(path)?),
+                // Its claims are still in the log.
+                Some("unfinished") => std::fs::remove_file(path)?,
+                _ => {}
+            }
+        }
+        // The log was restored from a backup: what it does not have makes nothing a duplicate.
+        let (ours, others): (Vec<_>, _) = runs.into_iter().partition(|run| run.last_seq() <= head);
+        others.into_iter().try_for_each(|run: Run| run.remove())?;
+        let mut runs = ours;
+        runs.sort_by_key(Run::last_seq);
+        let mut claims = Self {
+            folder: folder.to_owned(),
+            hot: HashMap::new(),
+            order: VecDeque::new(),
+            runs,
+            run_length,
+        };
+        claims.expire(now)?;
+        Ok(claims)
+    }
+
+    /// Claims up to here are in sealed runs; later ones are to be made again from the log.
+    pub(crate) fn sealed_up_to(&self) -> Seq {
+        self.runs.last().map_or(0, Run::last_seq)
+    }
+
+    /// The event that holds this claim at `now`.
+    ///
+    /// # Errors
+    ///
+    /// When a sealed run cannot be read.
+    pub(crate) fn holder(&self, key: ClaimKey, now: i64) -> io::Result<Option<Seq>> {
+        if let Some((seq, until)) = self.hot.get(&key) {
+            // A newer claim of the same key replaced any older one.
+            return Ok((*until > now).then_some(*seq));
+        }
+        for run in self.runs.iter().rev() {
+            if let Some(made) = run.find(key)? {
+                return Ok((made.until > now).then_some(made.seq));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a claim.
+    pub(crate) fn make(&mut self, made: Made) {
+        self.hot.insert(made.key, (made.seq, made.until));
+        self.order.push_back(made);
+    }
+
+    /// Takes back every claim of events after `seq`: their append has failed.
+    pub(crate) fn take_back_after(&mut self, seq: Seq) {
+        while self.order.back().is_some_and(|made| made.seq > seq) {
+            if let Some(made) = self.order.pop_back() {
+                self.hot.remove(&made.key);
+            }
+        }
+    }
+
+    /// Seals the oldest claims into a run when there are too many in memory.
+    ///
+    /// # Errors
+    ///
+    /// When the run cannot be written; the claims stay in memory then.
+    pub(crate) fn tidy(&mut self, now: i64) -> io::Result<()> {
+        if self.order.len() < 2 * self.run_length {
+            return Ok(());
+        }
+        self.expire(now)?;
+        self.seal_oldest()
+    }
+
+    /// Sees to it that the claims of events up to `seq` outlive the events, which leave the log that
+    /// claims in memory are made from again.
+    ///
+    /// # Errors
+    ///
+    /// When a run cannot be written; nothing may leave the log then.
+    pub(crate) fn outlive(&mut self, seq: Seq, now: i64) -> io::Result<()> {
+        let leaving = |made: &&Made| made.seq <= seq;
+        while { self.order.iter() }
+            .take_while(leaving)
+            .any(|made| made.until > now)
+        {
+            self.seal_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Brings the oldest claims in memory into a run.
+    fn seal_oldest(&mut self) -> io::Result<()> {
+        let oldest: Vec<Made> = self.order.iter().take(self.run_length).copied().collect();
+        let run = Run::write(&self.folder, &oldest)?;
+        self.runs.push(run);
+        for made in self.order.drain(..oldest.len()) {
+            // A newer claim of the same key stays.
+            if self
+                .hot
+                .get(&made.key)
+                .is_some_and(|(seq, _)| *seq == made.seq)
+            {
+                self.hot.remove(&made.key);
+            }
+        }
+        Ok(())
+    }
+
+    fn expire(&mut self, now: i64) -> io::Result<()> {
+        // A run that cannot be deleted is tried again next time, and the others stay what they are.
+        let mut failed = Ok(());
+        self.runs.retain(|run| {
+            if run.last_until() > now {
+                return true;
+            }
+            let removed = run.remove();
+            let kept = removed.is_err();
+            failed = std::mem::replace(&mut failed, Ok(())).and(removed);
+            kept
+        });
+        failed
+    }
+}
+
+impl Claim {
+    /// The claim of the event `seq`, received at `at` (milliseconds since 1970).
+    pub(crate) fn made(self, seq: Seq, at: i64) -> Made {
+        Made {
+            key: self.key,
+            seq,
+            until: at.saturating_add(millis(self.window)),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// How many claims a run has; in memory there are up to twice as many.
+const RUN: usize = 500_000;
+
+/// Writes a run of its own into the folder.
+#[cfg(test)]
+pub(super) fn seal(folder: &Path, claims: &[Made]) -> io::Result<()> {
+    Run::write(folder, claims).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::TestFolder;
+    use super::*;
+
+    const RUN: usize = 4;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// A batch of appends: a key, and how long it is claimed. One that fails is taken back.
+        Batch {
+            events: Vec<(u8, i64)>,
+            fails: bool,
+        },
+        Wait(i64),
+        Reopen,
+        /// Retention removes the oldest events.
+        Trim(prop::sample::Index),
+        /// A process that was killed while it wrote a run.
+        Kill,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let window = prop_oneof![Just(0), 1..30i64, Just(1000)];
+        let events = vec((0..12u8, window), 1..6);
+        prop_oneof![
+            6 => (events, prop::bool::weighted(0.2))
+                .prop_map(|(events, fails)| Step::Batch { events, fails }),
+            3 => (0..40i64).prop_map(Step::Wait),
+            1 => Just(Step::Reopen),
+            1 => any::<prop::sample::Index>().prop_map(Step::Trim),
+            1 => Just(Step::Kill),
+        ]
+    }
+
+    /// Claims as the journal's thread uses them, and what is known of every event.
+    struct World {
+        folder: TestFolder,
+        claims: Claims,
+        log: Vec<Made>,
+        /// Events up to here are no longer in the log.
+        trimmed: Seq,
+        now: i64,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let folder = TestFolder::new();
+            Self {
+                claims: Claims::with_run_length(folder.path(), 0, 0, RUN).unwrap(),
+                folder,
+                log: Vec::new(),
+                trimmed: 0,
+                now: 0,
+            }
+        }
+
+        fn head(&self) -> Seq {
+            self.log.len() as Seq
+        }
+
+        /// What is right, by the log alone.
+        fn expected(&self, key: ClaimKey) -> Option<Seq> {
+            let newest = self.log.iter().rfind(|made| made.key == key)?;
+            (newest.until > self.now).then_some(newest.seq)
+        }
+
+        fn check(&self) {
+            for number in 0..13 {
+                let holder = self.claims.holder(key(number), self.now).unwrap();
+                assert_eq!(holder, self.expected(key(number)), "key {number}");
+            }
+            let (hot, order) = (self.claims.hot.len(), self.claims.order.len());
+            assert!(hot <= order && order < 2 * RUN + 6, "{hot} of {order}");
+        }
+
+        fn batch(&mut self, events: &[(u8, i64)], fails: bool) {
+            let before = self.log.clone();
+            for (number, window) in events {
+                let key = key(*number);
+                let holder = self.claims.holder(key, self.now).unwrap();
+                assert_eq!(holder, self.expected(key), "key {number}");
+                if holder.is_none() {
+                    let (seq, until) = (self.head() + 1, self.now + window);
+                    let made = Made { key, seq, until };
+                    self.claims.make(made);
+                    self.log.push(made);
+                }
+            }
+            if fails {
+                self.claims.take_back_after(before.len() as Seq);
+                self.log = before;
+            } else {
+                self.claims.tidy(self.now).unwrap();
+                assert!(self.claims.order.len() < 2 * RUN + events.len());
+            }
+        }
+
+        fn reopen(&mut self) {
+            self.claims =
+                Claims::with_run_length(self.folder.path(), self.head(), self.now, RUN).unwrap();
+            let sealed = self.claims.sealed_up_to().max(self.trimmed);
+            for made in self.log.iter().filter(|made| made.seq > sealed) {
+                if made.until > self.now {
+                    self.claims.make(*made);
+                    self.claims.tidy(self.now).unwrap();
+                }
+            }
+        }
+
+        fn files(&self) -> BTreeSet<String> {
+            let entries = std::fs::read_dir(self.folder.path()).unwrap();
+            entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect()
+        }
+    }
+
+    /// Spread, as hashes are.
+    fn key(number: u8) -> ClaimKey {
+        (ClaimKey::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn inside_the_window_the_answer_is_right_whatever_happened(steps in vec(step(), 1..60)) {
+            let mut world = World::new();
+            for step in steps {
+                match step {
+                    Step::Batch { events, fails } => world.batch(&events, fails),
+                    Step::Wait(time) => world.now += time,
+                    Step::Reopen => world.reopen(),
+                    Step::Trim(index) => {
+                        let up_to = index.index(world.log.len() + 1) as Seq;
+                        world.claims.outlive(up_to, world.now).unwrap();
+                        world.trimmed = world.trimmed.max(up_to);
+                    }
+                    Step::Kill => {
+                        let unfinished = world.folder.path().join("3.unfinished");
+                        std::fs::write(unfinished, [1; 40]).unwrap();
+                        world.reopen();
+                        prop_assert!(world.files().iter().all(|name| name.ends_with(".run")));
+                    }
+                }
+                world.check();
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_is_deleted_when_the_last_of_its_claims_is_over() {
+        let mut world = World::new();
+        // 1 to 4 are sealed once there are eight; one of them is claimed for longer.
+        world.batch(&[(0, 10), (1, 10), (2, 50), (3, 10)], false);
+        world.batch(&[(4, 99), (5, 99), (6, 99), (7, 99)], false);
+        assert_eq!(world.files(), ["4.run".to_owned()].into());
+        world.now = 49;
+        world.reopen();
+        world.check();
+        assert_eq!(world.files(), ["4.run".to_owned()].into());
+        world.now = 50;
+        world.reopen();
+        world.check();
+        assert_eq!(world.files(), BTreeSet::new());
+        // And without an end of the process, when the next run is written.
+        world.batch(&[(0, 10), (1, 10), (2, 10), (3, 10)], false);
+        assert_eq!(world.files(), ["8.run".to_owned()].into());
+        world.now = 99;
+        world.batch(&[(8, 9), (9, 9), (10, 9), (11, 9)], false);
+        assert_eq!(world.files(), ["12.run".to_owned()].into());
+        world.check();
+    }
+
+    #[test]
+    fn a_run_that_cannot_be_deleted_makes_no_other_one_forgotten() {
+        let mut world = World::new();
+        world.batch(&[(0, 10), (1, 10), (2, 10), (3, 10)], false);
+        world.batch(&[(4, 99), (5, 99), (6, 99), (7, 99)], false);
+        world.batch(&[(8, 99), (9, 99), (10, 99), (11, 99)], false);
+        assert_eq!(world.claims.runs.len(), 2);
+        // A folder cannot be deleted as a file.
+        let first = world.folder.path().join("4.run");
+        std::fs::remove_file(&first).unwrap();
+        std::fs::create_dir(&first).unwrap();
+        world.now = 10;
+        assert!(world.claims.expire(world.now).is_err());
+        world.check();
+        // Gone is gone, whoever did it.
+        std::fs::remove_dir(&first).unwrap();
+        world.claims.expire(world.now).unwrap();
+        assert_eq!(world.claims.runs.len(), 1);
+        world.check();
+    }
+
+    #[test]
+    fn what_is_claimed_again_after_its_window_outlives_the_older_claim() {
+        let mut world = World::new();
+        world.batch(&[(0, 5), (1, 100), (2, 100), (3, 100)], false);
+        world.now = 5;
+        world.batch(&[(0, 100)], false);
+        world.check();
+        // The older one is sealed, the newer one is in memory; then both are sealed.
+        for number in 4..8 {
+            world.batch(&[(number, 100)], false);
+            world.check();
+        }
+        world.reopen();
+        world.check();
+        assert_eq!(world.expected(key(0)), Some(5));
+    }
+
+    #[test]
+    fn a_claim_that_is_taken_back_was_never_made() {
+        let mut world = World::new();
+        world.batch(&[(0, 100), (1, 100)], false);
+        world.batch(&[(2, 100), (0, 100), (3, 100)], true);
+        world.check();
+        assert_eq!(world.claims.holder(key(0), 0).unwrap(), Some(1));
+        assert_eq!(world.claims.holder(key(2), 0).unwrap(), None);
+    }
+
+    #[test]
+    fn runs_of_events_that_the_log_does_not_have_are_deleted() {
+        let mut world = World::new();
+        world.batch(&[(0, 99), (1, 99), (2, 99), (3, 99)], false);
+        world.batch(&[(4, 99), (5, 99), (6, 99), (7, 99)], false);
+        world.log.truncate(3);
+        world.reopen();
+        world.check();
+        assert_eq!(world.files(), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_left_alone() {
+        let mut world = World::new();
+        std::fs::write(world.folder.path().join("notes.txt"), "mine").unwrap();
+        world.reopen();
+        assert_eq!(world.files(), ["notes.txt".to_owned()].into());
+    }
+}

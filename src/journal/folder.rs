@@ -1,0 +1,34 @@
+//! [`TestFolder`]: a folder of a test's own, removed with it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A folder that no other test has.
+pub(crate) struct TestFolder(PathBuf);
+
+impl TestFolder {
+    pub(crate) fn new() -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("offhook-journal-{}-{number}", std::process::id());
+        // In memory where there is such a place: no test that needs this asks what the disk does.
+        let memory = Path::new("/dev/shm");
+        let path = match memory.is_dir() {
+            true => memory.join(name),
+            false => std::env::temp_dir().join(name),
+        };
+        std::fs::create_dir_all(&path).expect("a writable temporary folder");
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TestFolder {
+    fn drop(&mut self) {
+        // What is left behind in the temporary folder harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

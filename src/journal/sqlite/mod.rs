@@ -1,0 +1,261 @@
+//! The engine `sqlite`: the journal in one database file, written by one thread.
+//!
+//! An append is answered when the transaction it is in is on the disk (`synchronous=FULL` in WAL
+//! mode: the commit ends with fsync). The thread takes everything that waits into one transaction, so
+//! the more there is to do the less each event costs. Nothing but rowid tables is written on the way
+//! to an answer.
+//!
+//! After a failed write or fsync nothing is acknowledged until the database was closed, opened again
+//! and brought into one whole file (a checkpoint that empties the WAL): what the system may have
+//! dropped of the WAL's end can then no longer stand between two commits.
+
+mod schema;
+mod store;
+mod writer;
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::record::{Appended, Entry, Record};
+use super::tail::Tail;
+use super::{Change, DeadLetter, Journal, Unavailable};
+use crate::clock::Clock;
+use crate::dispatch::{Saved, Seq};
+use crate::metrics::JournalMetrics;
+
+use writer::{Operation, Writer};
+
+/// The journal in one database file.
+#[derive(Debug)]
+pub(crate) struct Sqlite {
+    /// `None` when the journal is closed.
+    operations: RwLock<Option<mpsc::Sender<Operation>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    reader: Arc<Mutex<Connection>>,
+    tail: Arc<Tail>,
+    ready: Arc<AtomicBool>,
+}
+
+impl Sqlite {
+    /// Opens the journal in `folder`, creating it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// When another process has it open, when it is damaged, no journal, or from a newer version.
+    pub(crate) fn open(
+        folder: &Path,
+        metrics: JournalMetrics,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        std::fs::create_dir_all(folder).map_err(|error| OpenError::io(folder, error))?;
+        let lock = lock(folder)?;
+        let database = folder.join(FILE);
+        let ready = Arc::new(AtomicBool::new(true));
+        let claims = folder.join("claims");
+        let writer = Writer::open(&database, claims, Arc::clone(&ready), metrics, clock)?;
+        let tail = Arc::clone(writer.tail());
+        let reader = store::open_reader(&database)?;
+        let (operations, waiting) = mpsc::channel(MAX_WAITING);
+        let thread = std::thread::Builder::new()
+            .name("offhook-journal".to_owned())
+            .spawn(move || {
+                // Until the last write is done nobody else opens the journal.
+                let _lock = lock;
+                writer.run(waiting);
+            })
+            .map_err(|error| OpenError::io(folder, error))?;
+        Ok(Self {
+            operations: RwLock::new(Some(operations)),
+            thread: Mutex::new(Some(thread)),
+            reader: Arc::new(Mutex::new(reader)),
+            tail,
+            ready,
+        })
+    }
+
+    async fn ask<T>(
+        &self,
+        operation: impl FnOnce(oneshot::Sender<Result<T, Unavailable>>) -> Operation,
+    ) -> Result<T, Unavailable> {
+        let (answer, asked) = oneshot::channel();
+        let ended = || Unavailable("the journal's thread has ended".to_owned());
+        let operations = self.sender().ok_or_else(ended)?;
+        let sent = operations.send(operation(answer)).await;
+        sent.map_err(|_| ended())?;
+        asked.await.map_err(|_| ended())?
+    }
+
+    fn sender(&self) -> Option<mpsc::Sender<Operation>> {
+        let operations = self.operations.read();
+        operations.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets the thread write what waits, and end; returns its handle the first time.
+    fn end(&self) -> Option<JoinHandle<()>> {
+        let operations = self.operations.write();
+        *operations.unwrap_or_else(PoisonError::into_inner) = None;
+        let thread = self.thread.lock();
+        thread.unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let reader = Arc::clone(&self.reader);
+        let looked = tokio::task::spawn_blocking(move || {
+            query(&reader.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        let failed = |error: &dyn std::fmt::Display| Unavailable(error.to_string());
+        looked
+            .await
+            .map_err(|error| failed(&error))?
+            .map_err(|error| failed(&error))
+    }
+}
+
+#[async_trait]
+impl Journal for Sqlite {
+    async fn append(&self, entry: Entry) -> Result<Appended, Unavailable> {
+        self.ask(|answer| Operation::Append(entry, answer)).await
+    }
+
+    async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable> {
+        self.look(move |database| store::read(database, after, most))
+            .await
+    }
+
+    async fn saved(&self, consumer: &str) -> Result<Option<Saved>, Unavailable> {
+        let consumer = consumer.to_owned();
+        self.look(move |database| store::saved(database, &consumer))
+            .await
+    }
+
+    async fn save(&self, change: Change) -> Result<(), Unavailable> {
+        self.ask(|answer| Operation::Save(change, answer)).await
+    }
+
+    async fn all_dead(
+        &self,
+        consumer: Option<&str>,
+        before: Option<Seq>,
+        most: usize,
+    ) -> Result<Vec<(String, DeadLetter)>, Unavailable> {
+        let consumer = consumer.map(str::to_owned);
+        self.look(move |database| store::all_dead(database, consumer.as_deref(), before, most))
+            .await
+    }
+
+    async fn dead_among(&self, events: &[Seq]) -> Result<Vec<(String, DeadLetter)>, Unavailable> {
+        let events = events.to_vec();
+        self.look(move |database| store::dead_among(database, &events))
+            .await
+    }
+
+    async fn forget_dead(&self, consumer: &str, events: &[Seq]) -> Result<usize, Unavailable> {
+        let (consumer, events) = (consumer.to_owned(), events.to_vec());
+        self.ask(|answer| Operation::ForgetDead(consumer, events, answer))
+            .await
+    }
+
+    async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable> {
+        self.ask(|answer| Operation::Trim(up_to, answer)).await
+    }
+
+    async fn bytes(&self) -> Result<u64, Unavailable> {
+        self.look(store::bytes).await
+    }
+
+    async fn close(&self) {
+        if let Some(thread) = self.end() {
+            // A thread that has panicked has ended too.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+
+    fn tail(&self) -> &Arc<Tail> {
+        &self.tail
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+}
+
+/// Waits for what was asked for before.
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        // Who opens the journal next must not meet it still open.
+        if let Some(thread) = self.end() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Sees to it that one process has the journal.
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let path = folder.join("lock");
+    let file = File::create(&path).map_err(|error| OpenError::io(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
+        Err(TryLockError::Error(error)) => Err(OpenError::io(&path, error)),
+    }
+}
+
+/// Why a journal cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error(
+        "{0}: another offhook has this journal open; stop it, or set journal.path to another folder"
+    )]
+    InUse(PathBuf),
+    #[error("the database is another program's; set journal.path to a folder of offhook's own")]
+    NotOurs,
+    #[error(
+        "the journal is of version {found}, and this offhook knows versions up to {known}; use the newer offhook"
+    )]
+    Newer { found: i64, known: i64 },
+    #[error(
+        "the journal is damaged ({0}): nothing was changed; keep the folder, and restore it from a backup or set journal.path to a new one"
+    )]
+    Damaged(rusqlite::Error),
+    #[error("{path}: {error}")]
+    Io {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    #[error("the journal's database: {0}")]
+    Database(rusqlite::Error),
+}
+
+impl OpenError {
+    fn io(path: &Path, error: std::io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match error.sqlite_error_code() {
+            Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(error),
+            _ => Self::Database(error),
+        }
+    }
+}
+
+const FILE: &str = "journal.db";
+
+/// Operations that wait for the thread; past it appends wait to be taken.
+const MAX_WAITING: usize = 4096;

@@ -1,0 +1,362 @@
+//! [`Writer`]: the one thread that writes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Error};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::claims::Claims;
+use super::super::record::{Appended, Entry, Record};
+use super::super::tail::Tail;
+use super::super::{Change, Unavailable};
+use super::{OpenError, schema, store};
+use crate::Timestamp;
+use crate::clock::Clock;
+use crate::dispatch::Seq;
+use crate::metrics::JournalMetrics;
+
+/// Something to write, and who waits for it.
+pub(super) enum Operation {
+    Append(Entry, oneshot::Sender<Result<Appended, Unavailable>>),
+    Save(Change, oneshot::Sender<Result<(), Unavailable>>),
+    ForgetDead(
+        String,
+        Vec<Seq>,
+        oneshot::Sender<Result<usize, Unavailable>>,
+    ),
+    Trim(Seq, oneshot::Sender<Result<usize, Unavailable>>),
+}
+
+pub(super) struct Writer {
+    path: PathBuf,
+    claims_folder: PathBuf,
+    clock: Arc<dyn Clock>,
+    tail: Arc<Tail>,
+    ready: Arc<AtomicBool>,
+    metrics: JournalMetrics,
+    state: State,
+    /// Lets the thread wait for a time.
+    timer: Runtime,
+}
+
+enum State {
+    Open(Box<Open>),
+    /// A write has failed; the next try to open is not before this.
+    Failed {
+        retry_at: Instant,
+        why: String,
+    },
+}
+
+struct Open {
+    database: Connection,
+    claims: Claims,
+    head: Seq,
+}
+
+impl Writer {
+    pub(super) fn open(
+        path: &Path,
+        claims_folder: PathBuf,
+        ready: Arc<AtomicBool>,
+        metrics: JournalMetrics,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let open = Open::start(path, &claims_folder, clock.now().as_millisecond())?;
+        let timer = Builder::new_current_thread().enable_time().build();
+        Ok(Self {
+            path: path.to_owned(),
+            claims_folder,
+            tail: Arc::new(Tail::new(open.head)),
+            ready,
+            metrics,
+            clock,
+            state: State::Open(Box::new(open)),
+            timer: timer.map_err(|error| OpenError::io(path, error))?,
+        })
+    }
+
+    pub(super) fn tail(&self) -> &Arc<Tail> {
+        &self.tail
+    }
+
+    /// Writes until nobody can ask for more.
+    pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Operation>) {
+        let mut batch = Vec::new();
+        while let Some(first) = self.next(&mut waiting) {
+            let mut bytes = first.bytes();
+            batch.push(first);
+            while batch.len() < MAX_BATCH && bytes < MAX_BATCH_BYTES {
+                let Ok(next) = waiting.try_recv() else { break };
+                bytes += next.bytes();
+                batch.push(next);
+            }
+            self.write(&mut batch);
+        }
+    }
+
+    /// The next operation. A journal that has failed is opened again meanwhile, when it is time to
+    /// try: who looks whether it is ready before he sends would wait for ever otherwise.
+    fn next(&mut self, waiting: &mut mpsc::Receiver<Operation>) -> Option<Operation> {
+        while let State::Failed { retry_at, .. } = &self.state {
+            let pause = retry_at.saturating_duration_since(self.clock.monotonic());
+            let first = self.timer.block_on(async {
+                tokio::select! {
+                    biased;
+                    first = waiting.recv() => Some(first),
+                    () = self.clock.sleep(pause) => None,
+                }
+            });
+            match first {
+                Some(first) => return first,
+                // Where it fails again there is another try.
+                None => drop(self.reopened()),
+            }
+        }
+        waiting.blocking_recv()
+    }
+
+    /// Writes a batch in one transaction, and answers everybody in it.
+    fn write(&mut self, batch: &mut Vec<Operation>) {
+        if let Err(why) = self.reopened() {
+            return refuse(batch, &why);
+        }
+        let State::Open(open) = &mut self.state else {
+            return;
+        };
+        let now = self.clock.now().as_millisecond();
+        let (started, before) = (self.clock.monotonic(), open.head);
+        match open.commit(batch, now, self.clock.as_ref()) {
+            Ok((outcomes, commit)) => {
+                let took = self.clock.monotonic().saturating_duration_since(started);
+                self.metrics.batch(open.head - before, took, commit);
+                let records =
+                    batch
+                        .iter()
+                        .zip(&outcomes)
+                        .filter_map(|(operation, outcome)| match (operation, outcome) {
+                            (
+                                Operation::Append(entry, _),
+                                Outcome::Appended(Appended::New(seq)),
+                            ) => Some(Record {
+                                seq: *seq,
+                                kept_at: Timestamp::from_millisecond(now).unwrap_or_default(),
+                                received: Arc::clone(&entry.received),
+                                events: Some(Arc::clone(&entry.events)),
+                            }),
+                            _ => None,
+                        });
+                self.tail.publish(records);
+                answer(batch, outcomes);
+                if let Err(error) = open.claims.tidy(now) {
+                    log::warn!("journal: claims cannot be sealed, they stay in memory: {error}");
+                }
+            }
+            Err(error) => {
+                let why = error.to_string();
+                log::error!(
+                    "journal: a write failed, nothing is acknowledged until one succeeds: {why}"
+                );
+                // Whoever is refused finds the journal not ready.
+                self.fail(why.clone());
+                refuse(batch, &why);
+            }
+        }
+    }
+
+    /// Opens the database again after a failure, when it is time to try.
+    fn reopened(&mut self) -> Result<(), String> {
+        let State::Failed { retry_at, why } = &self.state else {
+            return Ok(());
+        };
+        if self.clock.monotonic() < *retry_at {
+            return Err(why.clone());
+        }
+        let now = self.clock.now().as_millisecond();
+        match Open::start(&self.path, &self.claims_folder, now) {
+            Ok(open) => {
+                // What the failed commit has left behind, if anything, is part of the log now.
+                let missing = store::read(&open.database, self.tail.head(), usize::MAX);
+                match missing {
+                    Ok(records) => self.tail.publish(records),
+                    Err(error) => {
+                        self.fail(error.to_string());
+                        return Err(error.to_string());
+                    }
+                }
+                self.state = State::Open(Box::new(open));
+                self.ready.store(true, Ordering::Relaxed);
+                log::info!("journal: writing again");
+                Ok(())
+            }
+            Err(error) => {
+                self.fail(error.to_string());
+                Err(error.to_string())
+            }
+        }
+    }
+
+    fn fail(&mut self, why: String) {
+        self.metrics.failure();
+        self.ready.store(false, Ordering::Relaxed);
+        self.state = State::Failed {
+            retry_at: self.clock.monotonic() + REOPEN_PAUSE,
+            why,
+        };
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Outcome {
+    Appended(Appended),
+    Saved,
+    Removed(usize),
+}
+
+impl Open {
+    fn start(path: &Path, claims_folder: &Path, now: i64) -> Result<Self, OpenError> {
+        let mut database = Connection::open(path)?;
+        // Nothing is written to a database that is not ours.
+        let version = schema::check(&database)?;
+        store::set_up_writer(&database)?;
+        schema::migrate(&mut database, version)?;
+        // Before the checkpoint writes: a database that is seen to be damaged is left as it is.
+        let head = store::head(&database)?;
+        // After a failed fsync nobody knows which part of the WAL is on the disk.
+        store::checkpoint(&database)?;
+        let io = |error| OpenError::io(claims_folder, error);
+        let mut claims = Claims::open(claims_folder, head, now).map_err(io)?;
+        let sealed = claims.sealed_up_to();
+        store::claims_after(&database, sealed, |made| {
+            if made.until > now {
+                claims.make(made);
+                // However many there are, few of them are in memory at once.
+                claims.tidy(now).map_err(unreadable)?;
+            }
+            Ok(())
+        })?;
+        Ok(Self {
+            database,
+            claims,
+            head,
+        })
+    }
+
+    /// What became of each operation, and how long the commit itself took.
+    fn commit(
+        &mut self,
+        batch: &[Operation],
+        now: i64,
+        clock: &dyn Clock,
+    ) -> Result<(Vec<Outcome>, Duration), Error> {
+        let before = self.head;
+        let outcomes = self.try_commit(batch, now, clock);
+        if outcomes.is_err() {
+            self.head = before;
+            self.claims.take_back_after(before);
+        }
+        outcomes
+    }
+
+    fn try_commit(
+        &mut self,
+        batch: &[Operation],
+        now: i64,
+        clock: &dyn Clock,
+    ) -> Result<(Vec<Outcome>, Duration), Error> {
+        // Dropped without a commit it is rolled back.
+        let transaction = self.database.transaction()?;
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for operation in batch {
+            outcomes.push(match operation {
+                Operation::Append(entry, _) => {
+                    let key = entry.claim.key;
+                    match self.claims.holder(key, now).map_err(unreadable)? {
+                        Some(seq) => Outcome::Appended(Appended::Duplicate(seq)),
+                        None => {
+                            self.head += 1;
+                            let made = entry.claim.made(self.head, now);
+                            store::insert(&transaction, &made, &entry.received, now)?;
+                            self.claims.make(made);
+                            Outcome::Appended(Appended::New(self.head))
+                        }
+                    }
+                }
+                Operation::Save(change, _) => {
+                    store::save(&transaction, change)?;
+                    Outcome::Saved
+                }
+                Operation::Trim(up_to, _) => {
+                    self.claims.outlive(*up_to, now).map_err(unreadable)?;
+                    Outcome::Removed(store::trim(&transaction, *up_to)?)
+                }
+                Operation::ForgetDead(consumer, events, _) => {
+                    Outcome::Removed(store::forget_dead(&transaction, consumer, events)?)
+                }
+            });
+        }
+        let started = clock.monotonic();
+        transaction.commit()?;
+        let took = clock.monotonic().saturating_duration_since(started);
+        Ok((outcomes, took))
+    }
+}
+
+fn unreadable(error: std::io::Error) -> Error {
+    Error::ToSqlConversionFailure(Box::new(error))
+}
+
+fn answer(batch: &mut Vec<Operation>, outcomes: Vec<Outcome>) {
+    for (operation, outcome) in batch.drain(..).zip(outcomes) {
+        // Who no longer waits needs no answer.
+        match (operation, outcome) {
+            (Operation::Append(_, asked), Outcome::Appended(appended)) => {
+                drop(asked.send(Ok(appended)));
+            }
+            (Operation::Save(_, asked), _) => drop(asked.send(Ok(()))),
+            (
+                Operation::ForgetDead(_, _, asked) | Operation::Trim(_, asked),
+                Outcome::Removed(count),
+            ) => {
+                drop(asked.send(Ok(count)));
+            }
+            // An operation has the outcome of its own kind.
+            (Operation::Append(..) | Operation::ForgetDead(..) | Operation::Trim(..), _) => {}
+        }
+    }
+}
+
+fn refuse(batch: &mut Vec<Operation>, why: &str) {
+    for operation in batch.drain(..) {
+        let unavailable = Unavailable(why.to_owned());
+        match operation {
+            Operation::Append(_, asked) => drop(asked.send(Err(unavailable))),
+            Operation::Save(_, asked) => drop(asked.send(Err(unavailable))),
+            Operation::ForgetDead(_, _, asked) | Operation::Trim(_, asked) => {
+                drop(asked.send(Err(unavailable)));
+            }
+        }
+    }
+}
+
+impl Operation {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append(entry, _) => entry.received.body.len(),
+            Self::Save(change, _) => change.dead.len() * 64,
+            Self::ForgetDead(_, events, _) => events.len() * 64,
+            // So much that it is alone with few others.
+            Self::Trim(..) => MAX_BATCH_BYTES / 4,
+        }
+    }
+}
+
+const MAX_BATCH: usize = 1024;
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long nothing is tried after a failure.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,79 @@
+//! [`Tail`]: the newest records of a journal, in memory, for consumers that keep up.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::record::Record;
+use crate::dispatch::Seq;
+
+/// The newest records, as many as [`MAX_RECORDS`] and [`MAX_BYTES`] allow, and the number of the
+/// newest one, which can be waited for.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    records: Mutex<Records>,
+    head: watch::Sender<Seq>,
+}
+
+#[derive(Debug, Default)]
+struct Records {
+    newest: VecDeque<Arc<Record>>,
+    bytes: usize,
+}
+
+impl Tail {
+    /// Nothing in memory; the journal's newest record is `head`.
+    pub(crate) fn new(head: Seq) -> Self {
+        Self {
+            records: Mutex::default(),
+            head: watch::Sender::new(head),
+        }
+    }
+
+    /// Takes records that have become durable, in their order.
+    pub(crate) fn publish(&self, records: impl IntoIterator<Item = Record>) {
+        let mut tail = self.lock();
+        let mut head = None;
+        for record in records {
+            head = Some(record.seq);
+            tail.bytes += record.received.body.len();
+            tail.newest.push_back(Arc::new(record));
+        }
+        while tail.newest.len() > MAX_RECORDS || tail.bytes > MAX_BYTES {
+            let Some(oldest) = tail.newest.pop_front() else {
+                break;
+            };
+            tail.bytes -= oldest.received.body.len();
+        }
+        drop(tail);
+        if let Some(head) = head {
+            self.head.send_replace(head);
+        }
+    }
+
+    /// The number of the newest record.
+    pub(crate) fn head(&self) -> Seq {
+        *self.head.borrow()
+    }
+
+    /// For waiting until there is a newer one.
+    pub(crate) fn watch(&self) -> watch::Receiver<Seq> {
+        self.head.subscribe()
+    }
+
+    /// The record, where it is still in memory.
+    pub(crate) fn get(&self, seq: Seq) -> Option<Arc<Record>> {
+        let tail = self.lock();
+        let first = tail.newest.front()?.seq;
+        let index = usize::try_from(seq.checked_sub(first)?).ok()?;
+        tail.newest.get(index).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const MAX_RECORDS: usize = 16_384;
+const MAX_BYTES: usize = 16 * 1024 * 1024;

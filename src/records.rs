@@ -1,0 +1,178 @@
+//! [`Records`]: the journal with all that follows it, as the server and the administrator see it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::clock::Clock;
+use crate::dialect::Dialects;
+use crate::dispatch::{Consumer, Controls, Runner, Runners, Status};
+use crate::index::Index;
+use crate::journal::{Journal, Sqlite, Unavailable};
+use crate::metrics::{JournalMetrics, Metrics, RecordsMetrics};
+use crate::retention::{Keeper, Retention};
+use crate::{Error, Timestamp};
+
+/// A journal, the consumers on their way along it, and its index.
+#[derive(Debug)]
+pub(crate) struct Records {
+    journal: Arc<dyn Journal>,
+    runners: Runners,
+    index: Index,
+    dialects: Arc<Dialects>,
+    folder: PathBuf,
+    metrics: RecordsMetrics,
+    clock: Arc<dyn Clock>,
+}
+
+impl Records {
+    /// Opens the journal in `folder` and starts everything that follows it.
+    pub(crate) fn open(
+        folder: &Path,
+        consumers: Vec<Consumer>,
+        dialects: Dialects,
+        retention: Retention,
+        metrics: &Arc<Metrics>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let counters = JournalMetrics::new(metrics);
+        let journal = Sqlite::open(folder, counters, Arc::clone(clock)).map_err(Error::journal)?;
+        let journal: Arc<dyn Journal> = Arc::new(journal);
+        let (index, indexer) = Index::open(folder).map_err(Error::journal)?;
+        let dialects = Arc::new(dialects);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let runners = Runners::new(threads).map_err(|error| Error::Io {
+            what: "the threads that run handlers",
+            error,
+        })?;
+        let following = (Arc::clone(&journal), Arc::clone(&dialects));
+        runners.spawn(|stop| async move { indexer.run(following.0, following.1, stop).await });
+        for consumer in consumers {
+            let (journal, dialects) = (Arc::clone(&journal), Arc::clone(&dialects));
+            let (clock, notes) = (Arc::clone(clock), index.notes());
+            let runner = Runner::new(Arc::new(consumer), journal, dialects, clock, notes);
+            let (runner, controls) = match runners.wait_for(runner) {
+                Some(Ok(runner)) => runner,
+                Some(Err(error)) => return Err(Error::journal(error)),
+                None => return Err(Error::journal("the threads that run handlers have ended")),
+            };
+            runners.start(runner, controls);
+        }
+        let controls = runners.controls();
+        let gauges = RecordsMetrics::new(metrics, controls.iter().map(Controls::name));
+        let counted = controls.into_iter().map(|controls| {
+            let counter = metrics.expired(controls.name());
+            (controls, counter)
+        });
+        let keeper = Keeper {
+            retention,
+            journal: Arc::clone(&journal),
+            index: index.clone(),
+            consumers: counted.collect(),
+            clock: Arc::clone(clock),
+        };
+        runners.spawn(|stop| keeper.run(stop));
+        Ok(Self {
+            journal,
+            runners,
+            index,
+            dialects,
+            folder: folder.to_owned(),
+            metrics: gauges,
+            clock: Arc::clone(clock),
+        })
+    }
+
+    pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    pub(crate) fn dialects(&self) -> &Dialects {
+        &self.dialects
+    }
+
+    /// The ways to all consumers.
+    pub(crate) fn consumers(&self) -> Vec<Controls> {
+        self.runners.controls()
+    }
+
+    /// When the oldest event was received that a consumer has not settled.
+    pub(crate) async fn oldest_waiting(
+        &self,
+        status: &Status,
+    ) -> Result<Option<Timestamp>, Unavailable> {
+        let tail = self.journal.tail();
+        if status.floor >= tail.head() {
+            return Ok(None);
+        }
+        if let Some(record) = tail.get(status.floor + 1) {
+            return Ok(Some(record.received.received_at));
+        }
+        let records = self.journal.read(status.floor, 1).await?;
+        let oldest = records.first();
+        Ok(oldest.map(|record| record.received.received_at))
+    }
+
+    /// Brings the metrics up to date that nobody needs until somebody asks. What cannot be told in
+    /// time stays as it was told last: a disk that hangs does not hide all other metrics.
+    pub(crate) async fn measure(&self) {
+        self.metrics.newest(self.journal.tail().head());
+        let consumers = self.consumers();
+        let consumers = join_all(consumers.iter().map(|consumer| self.measure_one(consumer)));
+        let all = futures_util::future::join(self.measure_files(), consumers);
+        // Late is no failure.
+        let _ = tokio::time::timeout(MEASURE_TIMEOUT, all).await;
+    }
+
+    async fn measure_one(&self, consumer: &Controls) {
+        let Some(status) = consumer.status().await else {
+            return;
+        };
+        self.metrics.consumer(&status);
+        if let Ok(oldest) = self.oldest_waiting(&status).await {
+            let age = oldest.map(|at| self.clock.now().duration_since(at));
+            // Where the clock was set back, an event from the future has not waited.
+            let age = age.and_then(|age| Duration::try_from(age).ok());
+            self.metrics
+                .oldest_waiting(consumer.name(), age.unwrap_or_default());
+        }
+    }
+
+    async fn measure_files(&self) {
+        let folder = self.folder.clone();
+        let bytes = tokio::task::spawn_blocking(move || size_of(&folder)).await;
+        if let Ok(Ok(bytes)) = bytes {
+            self.metrics.bytes(bytes);
+        }
+    }
+
+    /// Finishes what the consumers are doing, and saves how far they have come.
+    pub(crate) async fn stop(&self) {
+        self.runners.stop().await;
+        self.journal.close().await;
+    }
+}
+
+/// The bytes of all files in a folder and the folders in it.
+fn size_of(folder: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => size_of(&entry.path())?,
+            Ok(metadata) => metadata.len(),
+            // It was deleted in between, as expired claims are.
+            Err(_) => 0,
+        };
+    }
+    Ok(bytes)
+}
+
+/// How long the metrics wait for what they ask of the journal and its consumers.
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,0 +1,163 @@
+//! [`Retention`]: how long and how much the journal keeps, and the task that sees to it.
+//!
+//! Events leave oldest first, a few at a time, when they are older than the age or when the journal is
+//! larger than the size. An event that a consumer has not settled by then leaves all the same, and
+//! that is counted and logged: the space is finite, and silence would be worse.
+//!
+//! The task sleeps until the oldest event's time has come. Only where there is a size it also wakes
+//! when events are added, and then at most every [`SIZE_PAUSE`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::Counter;
+use tokio::sync::watch;
+
+use crate::Timestamp;
+use crate::clock::Clock;
+use crate::dispatch::{Controls, Seq};
+use crate::index::Index;
+use crate::journal::{Journal, Unavailable};
+
+/// How long and how much the journal keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Retention {
+    pub(crate) age: Duration,
+    pub(crate) bytes: Option<u64>,
+}
+
+/// Sees to the retention of one journal.
+pub(crate) struct Keeper {
+    pub(crate) retention: Retention,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) index: Index,
+    /// Every consumer, and the counter of events that have left before it settled them.
+    pub(crate) consumers: Vec<(Controls, Counter)>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Keeper {
+    /// Runs until told to stop.
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut head = self.journal.tail().watch();
+        while !*stop.borrow() {
+            let pause = match self.trim().await {
+                Ok(pause) => pause,
+                Err(error) => {
+                    log::warn!("retention: {error}; tried again in a minute");
+                    Duration::from_secs(60)
+                }
+            };
+            let sized = self.retention.bytes.is_some();
+            let grown = async {
+                match sized {
+                    true => {
+                        self.clock.sleep(SIZE_PAUSE).await;
+                        // Only an ended journal has no news for ever.
+                        let _ = head.changed().await;
+                    }
+                    false => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.clock.sleep(pause) => {}
+                () = grown => {}
+                _ = stop.changed() => {}
+            }
+        }
+    }
+
+    /// Removes what is too old or too much; returns when to look again.
+    async fn trim(&self) -> Result<Duration, Unavailable> {
+        let now = self.clock.now();
+        let cutoff = now
+            .saturating_sub(self.retention.age)
+            .unwrap_or(Timestamp::MIN);
+        let old = self.last_before(cutoff).await?;
+        self.remove_up_to(old).await?;
+        if let Some(limit) = self.retention.bytes {
+            let bytes = self.journal.bytes().await?;
+            if bytes > limit {
+                let first = self.first().await?.map_or(0, |(seq, _)| seq);
+                let kept = self.journal.tail().head().saturating_sub(first) + 1;
+                // Down to nine tenths, so that it is not done again for each event.
+                let target = limit / 10 * 9;
+                let share = (bytes - target) as f64 / bytes as f64;
+                self.remove_up_to(first + (kept as f64 * share) as u64)
+                    .await?;
+            }
+        }
+        let oldest = self.first().await?.map(|(_, kept_at)| kept_at);
+        let due = oldest.and_then(|kept_at| kept_at.saturating_add(self.retention.age).ok());
+        let until = due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
+        Ok(until
+            .unwrap_or(self.retention.age)
+            .clamp(Duration::from_secs(1), MAX_PAUSE))
+    }
+
+    async fn remove_up_to(&self, up_to: Seq) -> Result<(), Unavailable> {
+        let Some((first, _)) = self.first().await? else {
+            return Ok(());
+        };
+        // The newest stays.
+        let up_to = up_to.min(self.journal.tail().head().saturating_sub(1));
+        if up_to < first {
+            return Ok(());
+        }
+        self.tell_unsettled(first, up_to).await;
+        while self.journal.trim(up_to).await? > 0 {}
+        self.index.notes().trimmed(up_to);
+        log::info!("retention: removed events {first} to {up_to}");
+        Ok(())
+    }
+
+    async fn tell_unsettled(&self, first: Seq, up_to: Seq) {
+        for (consumer, counter) in &self.consumers {
+            let Some(status) = consumer.status().await else {
+                continue;
+            };
+            let settled = (first..=up_to)
+                .filter(|seq| status.progress.is_settled(*seq))
+                .count() as u64;
+            let unsettled = up_to - first + 1 - settled;
+            if unsettled > 0 {
+                counter.increment(unsettled);
+                let name = consumer.name();
+                log::error!("retention: {unsettled} events left before {name} has settled them");
+            }
+        }
+    }
+
+    /// The oldest event, and when it was kept.
+    async fn first(&self) -> Result<Option<(Seq, Timestamp)>, Unavailable> {
+        let first = self.journal.read(0, 1).await?;
+        Ok(first.first().map(|record| (record.seq, record.kept_at)))
+    }
+
+    /// The newest event that was kept before `cutoff`; 0 for none. Events are kept in their order, so
+    /// halving finds it.
+    async fn last_before(&self, cutoff: Timestamp) -> Result<Seq, Unavailable> {
+        let Some((mut low, first)) = self.first().await? else {
+            return Ok(0);
+        };
+        if first >= cutoff {
+            return Ok(0);
+        }
+        let mut high = self.journal.tail().head() + 1;
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            let records = self.journal.read(middle - 1, 1).await?;
+            match records.first() {
+                Some(record) if record.kept_at < cutoff => low = middle,
+                _ => high = middle,
+            }
+        }
+        Ok(low)
+    }
+}
+
+/// How long growth is not looked at after it was.
+const SIZE_PAUSE: Duration = Duration::from_secs(10);
+
+/// Timers far ahead are set again on the way.
+const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);

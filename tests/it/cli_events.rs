@@ -1,0 +1,220 @@
+//! The commands that ask a running server: what they ask it, and what they print of its answer.
+
+mod failures;
+mod stub;
+
+use serde_json::{Value, json};
+
+use stub::ask;
+
+const ID: &str = "0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17";
+const SESSION: &str = "408f7372-f7c9-4299-a8db-326bc5548a73";
+
+fn event(more: &Value) -> Value {
+    let mut event = json!({
+        "id": ID, "source": "codeskytz", "session": SESSION, "event": "message",
+        "name": "message", "received_at": "2025-01-08T12:00:00.100Z", "bytes": 200,
+        "state": "done",
+    });
+    let more = more.as_object().unwrap().clone();
+    event.as_object_mut().unwrap().extend(more);
+    event
+}
+
+#[test]
+fn events_are_listed() {
+    let odd = json!({ "event": "unknown", "name": "up\u{1b}[2J\ndate", "state": "retrying" });
+    let page = json!({ "events": [event(&json!({})), event(&odd)], "next": ID }).to_string();
+    let (asked, ran) = ask(&["events"], 200, &page);
+    assert_eq!(asked.line, "GET /api/events?limit=50");
+    assert_eq!((asked.authorization, ran.status), (None, 0));
+    let lines: Vec<_> = ran.printed.lines().collect();
+    assert_eq!(lines.len(), 3, "{ran:?}");
+    assert!(lines[0].starts_with("ID   "), "{ran:?}");
+    assert!(lines[1].starts_with(&format!("{ID}  ")), "{ran:?}");
+    assert!(
+        lines[1].contains(" days ago  done      message "),
+        "{ran:?}"
+    );
+    assert!(lines[1].ends_with(SESSION), "{ran:?}");
+    assert!(
+        lines[2].contains(r"  retrying  up\u{001b}[2J\ndate  "),
+        "{ran:?}"
+    );
+    assert!(ran.said.contains(&format!("--before {ID}")), "{ran:?}");
+
+    let filters = [
+        "events",
+        "--session",
+        "a&b",
+        "--event",
+        "status",
+        "--state",
+        "dead",
+        "--before",
+        ID,
+        "--limit",
+        "7",
+    ];
+    let none = r#"{"events":[],"next":null}"#;
+    let (asked, ran) = ask(&filters, 200, none);
+    let query = format!("session=a%26b&event=status&state=dead&before={ID}&limit=7");
+    assert_eq!(asked.line, format!("GET /api/events?{query}"));
+    assert_eq!(
+        (ran.status, ran.printed.as_str(), ran.said.as_str()),
+        (0, "", "No event.\n")
+    );
+}
+
+#[test]
+fn one_event_is_shown_with_its_timeline_and_body() {
+    let more = json!({
+        "timeline": [
+            { "at": "2025-01-08T12:00:00.100Z", "what": "received" },
+            { "at": "2025-01-08T12:00:00.102Z", "what": "durable" },
+            { "at": "2025-01-08T12:00:05Z", "what": "attempt", "consumer": "handler:console",
+              "attempt": 1, "outcome": "done" },
+        ],
+        "body": { "event": "message", "message": "Hello!" },
+    });
+    let (asked, ran) = ask(&["events", ID], 200, &event(&more).to_string());
+    assert_eq!(asked.line, format!("GET /api/events/{ID}"));
+    assert_eq!((ran.status, ran.said.as_str()), (0, ""));
+    for text in [
+        &format!("session       {SESSION}\n"),
+        "received      2025-01-08T12:00:00Z (",
+        "\n  2025-01-08T12:00:00Z     +2 ms  durable\n",
+        "\n  2025-01-08T12:00:05Z  +4900 ms  handler:console, attempt 1: done\n",
+        "\nbody\n  {\"event\":\"message\",\"message\":\"Hello!\"}\n",
+    ] {
+        assert!(ran.printed.contains(text), "{text}: {}", ran.printed);
+    }
+}
+
+#[test]
+fn dead_letters_are_listed_replayed_and_deleted() {
+    let letter = json!({
+        "id": ID, "consumer": "handler:crm", "session": SESSION, "event": "message",
+        "attempts": 12, "reason": "no\u{1b}answer", "at": "2025-01-08T12:00:00Z",
+    });
+    let page = json!({ "dead": [letter], "next": null }).to_string();
+    for arguments in [&["dead"][..], &["dead", "list"]] {
+        let (asked, ran) = ask(arguments, 200, &page);
+        assert_eq!(asked.line, "GET /api/dead?limit=50");
+        assert_eq!((ran.status, ran.said.as_str()), (0, ""));
+        let row = format!("\n{ID}  ");
+        let below = "\n  handler:crm, after 12 attempts: no\\u{001b}answer\n";
+        assert!(
+            ran.printed.contains(&row) && ran.printed.ends_with(below),
+            "{ran:?}"
+        );
+    }
+    let filtered = ["dead", "list", "--consumer", "handler:crm", "--limit", "2"];
+    let (asked, _) = ask(&filtered, 200, &page);
+    assert_eq!(asked.line, "GET /api/dead?consumer=handler%3Acrm&limit=2");
+
+    let table: [(&[&str], Value); 4] = [
+        (&[ID], json!({ "id": ID })),
+        (
+            &[ID, "--consumer", "c"],
+            json!({ "id": ID, "consumer": "c" }),
+        ),
+        (&["--consumer", "c"], json!({ "consumer": "c" })),
+        (&["--all"], json!({})),
+    ];
+    for (arguments, body) in table {
+        let arguments = [&["dead", "replay"], arguments].concat();
+        let (asked, ran) = ask(&arguments, 200, r#"{"matched":2,"replayed":2}"#);
+        assert_eq!(
+            (asked.line.as_str(), asked.json()),
+            ("POST /api/dead/replay", body)
+        );
+        assert_eq!(
+            (ran.status, ran.printed.as_str()),
+            (0, "replayed 2 events\n")
+        );
+    }
+    let (_, ran) = ask(
+        &["dead", "replay", ID],
+        200,
+        r#"{"matched":0,"replayed":0}"#,
+    );
+    assert_eq!((ran.status, ran.printed.as_str()), (1, "no event fits\n"));
+
+    let delete = ["dead", "delete", ID, "--consumer", "c"];
+    let (asked, ran) = ask(&delete, 200, r#"{"success":true}"#);
+    assert_eq!(asked.line, format!("DELETE /api/dead/{ID}?consumer=c"));
+    assert_eq!((ran.status, ran.printed.as_str()), (0, "deleted\n"));
+}
+
+#[test]
+fn what_is_replayed_is_what_was_asked_for() {
+    let (from, to) = ("2025-01-08T12:00:00Z", "2025-01-08T13:00:00Z");
+    let table: [(&[&str], &str, Value); 5] = [
+        (&["--all"], "/api/replay", json!({})),
+        (&["--dry-run"], "/api/replay", json!({ "dry_run": true })),
+        (
+            &["--session", "s", "--event", "status", "--rate", "100"],
+            "/api/replay",
+            json!({ "session": "s", "event": "status", "rate": 100 }),
+        ),
+        (
+            &[
+                "--consumer",
+                "c",
+                "--from",
+                "2025-01-08T14:00:00+02:00",
+                "--to",
+                to,
+            ],
+            "/api/replay",
+            json!({ "consumer": "c", "from": from, "to": to }),
+        ),
+        (
+            &[ID, "--consumer", "c", "--dry-run"],
+            &format!("/api/events/{ID}/replay"),
+            json!({ "consumer": "c", "dry_run": true }),
+        ),
+    ];
+    for (arguments, path, body) in table {
+        let arguments = [&["replay"], arguments].concat();
+        let (asked, ran) = ask(&arguments, 200, r#"{"matched":3,"replayed":0}"#);
+        let line = format!("POST {path}");
+        assert_eq!((&asked.line, asked.json()), (&line, body));
+        let text = "3 events fit; none was replayed\n";
+        assert_eq!((ran.status, ran.printed.as_str()), (0, text), "{ran:?}");
+    }
+    let (asked, _) = ask(
+        &["replay", "--from", "2h"],
+        200,
+        r#"{"matched":3,"replayed":3}"#,
+    );
+    let from = asked.json()["from"]
+        .as_str()
+        .map(str::parse::<offhook::Timestamp>);
+    assert!(from.is_some_and(|from| from.is_ok()), "{asked:?}");
+}
+
+#[test]
+fn consumers_are_listed_paused_and_resumed() {
+    let consumer = json!({
+        "name": "handler:console", "kind": "handler", "state": "paused", "lag": 12345,
+        "oldest_waiting": "2025-01-08T12:00:00Z", "failing_since": null, "in_flight": 3,
+    });
+    let all = json!({ "consumers": [&consumer] }).to_string();
+    let (asked, ran) = ask(&["consumers"], 200, &all);
+    assert_eq!((asked.line.as_str(), ran.status), ("GET /api/consumers", 0));
+    let lines: Vec<_> = ran.printed.lines().collect();
+    assert!(
+        lines[1].starts_with("handler:console  paused  12345  3        "),
+        "{ran:?}"
+    );
+    assert!(lines[1].ends_with(" days ago  -"), "{ran:?}");
+    for action in ["pause", "resume"] {
+        let arguments = ["consumers", action, "subscription:*:a/b"];
+        let (asked, ran) = ask(&arguments, 200, &consumer.to_string());
+        let line = format!("POST /api/consumers/subscription:*:a%2Fb/{action}");
+        assert_eq!(asked.line, line);
+        assert!(ran.status == 0 && ran.printed.contains("paused"), "{ran:?}");
+    }
+}
