@@ -100,7 +100,6 @@ async fn replay_inner(state: &AdminState, bytes: &[u8]) -> Result<HttpResponse, 
             let again = consumer.replay(events.clone(), Duration::ZERO).await;
             again.ok_or_else(|| Refused::not_found(format!("{name} has ended")))?;
             count += events.len();
-            records.journal().forget_dead(&name, &events).await?;
         }
     }
     Ok(replayed(matched, count))

@@ -46,6 +46,8 @@ pub(crate) struct Runner {
     remembered: HashMap<Seq, Waiting>,
     running: FuturesUnordered<BoxFuture<'static, Ended>>,
     dead: Vec<DeadLetter>,
+    /// Replayed since the last save: dead letters no more.
+    revived: Vec<Seq>,
     /// Every event that is to be handed over once more.
     replaying: RoaringTreemap,
     /// Those of them that are not in the schedule yet, and when each may be.
@@ -86,6 +88,7 @@ impl Runner {
                 let change = Change {
                     consumer: consumer.name().to_owned(),
                     saved: saved.clone(),
+                    revived: Vec::new(),
                     dead: Vec::new(),
                 };
                 journal.save(change).await?;
@@ -108,6 +111,7 @@ impl Runner {
             schedule: Schedule::default(),
             running: FuturesUnordered::new(),
             dead: Vec::new(),
+            revived: Vec::new(),
             replays: saved.replaying.iter().map(|seq| (seq, now)).collect(),
             replaying: saved.replaying,
             monotonic,
@@ -251,6 +255,9 @@ impl Runner {
     fn replay(&mut self, events: &[Seq], pause: Duration) {
         let now = self.clock.now();
         let mut at = now;
+        // Whatever becomes of them now, they are dead letters no more.
+        self.dead.retain(|letter| !events.contains(&letter.seq));
+        self.revived.extend(events);
         for seq in events {
             if self.schedule.contains(*seq) {
                 self.schedule.afresh(*seq, now);
@@ -461,11 +468,13 @@ impl Runner {
                 replaying: self.replaying.clone(),
                 paused: self.paused,
             },
+            revived: self.revived.clone(),
             dead: self.dead.clone(),
         };
         match self.journal.save(change).await {
             Ok(()) => {
                 self.dead.clear();
+                self.revived.clear();
                 self.unsaved_since = None;
             }
             Err(error) => self.stumble("cannot save its progress", &error),

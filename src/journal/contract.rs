@@ -57,6 +57,7 @@ contract! {
     dead_letters_are_found_newest_first_and_by_event,
     forgotten_dead_letters_are_gone_and_no_others,
     saves_and_appends_at_the_same_time_all_count,
+    a_dead_letter_that_is_revived_is_gone_unless_it_dies_again,
     what_is_trimmed_is_gone_and_everything_else_stays,
     the_newest_event_is_never_trimmed,
 }
@@ -355,6 +356,28 @@ async fn saves_and_appends_at_the_same_time_all_count(
         assert_eq!(journal.dead(&name).await, Ok(letters));
     }
     assert_eq!(journal.tail().head(), 32 * 5);
+}
+
+async fn a_dead_letter_that_is_revived_is_gone_unless_it_dies_again(
+    journal: Arc<dyn Journal>,
+    _: Arc<FakeClock>,
+) {
+    for number in 1..=3 {
+        new(&*journal, numbered(number)).await;
+    }
+    let letters = [1, 2, 3].map(|seq| letter(seq, "first")).to_vec();
+    save(&*journal, "a", &saved(&[]), letters.clone()).await;
+    save(&*journal, "b", &saved(&[]), letters.clone()).await;
+    let change = Change {
+        consumer: "a".to_owned(),
+        saved: saved(&[]),
+        revived: vec![1, 2],
+        dead: vec![letter(2, "again")],
+    };
+    journal.save(change).await.unwrap();
+    let left = vec![letter(2, "again"), letter(3, "first")];
+    assert_eq!(journal.dead("a").await, Ok(left));
+    assert_eq!(journal.dead("b").await, Ok(letters));
 }
 
 async fn what_is_trimmed_is_gone_and_everything_else_stays(
@@ -841,6 +864,7 @@ fn saved(settled: &[Seq]) -> Saved {
 
 async fn save(journal: &dyn Journal, consumer: &str, saved: &Saved, dead: Vec<DeadLetter>) {
     let change = Change {
+        revived: Vec::new(),
         consumer: consumer.to_owned(),
         saved: saved.clone(),
         dead,

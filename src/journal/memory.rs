@@ -76,6 +76,9 @@ impl Journal for Memory {
 
     async fn save(&self, change: Change) -> Result<(), Unavailable> {
         let mut state = self.lock();
+        for seq in change.revived {
+            state.dead.remove(&(change.consumer.clone(), seq));
+        }
         for letter in change.dead {
             state
                 .dead

@@ -138,6 +138,8 @@ pub(crate) trait Journal: Debug + Send + Sync + 'static {
 pub(crate) struct Change {
     pub(crate) consumer: String,
     pub(crate) saved: Saved,
+    /// Events that are dead letters no more, because they are handed over once more.
+    pub(crate) revived: Vec<Seq>,
     /// The events it has given up on since.
     pub(crate) dead: Vec<DeadLetter>,
 }

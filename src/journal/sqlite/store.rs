@@ -134,6 +134,7 @@ pub(super) fn saved(database: &Connection, consumer: &str) -> rusqlite::Result<O
 }
 
 pub(super) fn save(database: &Connection, change: &Change) -> rusqlite::Result<()> {
+    forget_dead(database, &change.consumer, &change.revived)?;
     let mut dead = database.prepare_cached("INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?)")?;
     for letter in &change.dead {
         let at = letter.at.as_millisecond();
