@@ -28,7 +28,9 @@ use offhook::clock::{Clock as _, SystemClock};
 use offhook::settings::JournalSettings;
 use offhook::signature::{Encoding, Secret};
 use offhook::testing::TestEvent;
-use offhook::{Delivery, EventHandler, HandlerError, MessageEvent, Offhook, Source, async_trait};
+use offhook::{
+    Delivery, EventHandler, HandlerError, MessageEvent, Offhook, Source, Timestamp, async_trait,
+};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -355,6 +357,11 @@ async fn bare(
     let Ok(message) = serde_json::from_slice::<Message>(&body) else {
         return HttpResponse::BadRequest().finish();
     };
+    // The typed event has a time, not a text.
+    let sent = message
+        .timestamp
+        .and_then(|time| time.parse::<Timestamp>().ok());
+    std::hint::black_box(sent);
     let length = message.message.map_or(0, |text| text.len());
     counter.fetch_add(length as u64, Ordering::Relaxed);
     if let Some(file) = file.as_ref() {

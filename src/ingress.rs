@@ -137,6 +137,7 @@ impl Receiver {
         let verify = VerifySignature::new(Arc::clone(&ingress.verifier))
             .limits(self.0.limits.clone())
             .clock(Arc::clone(&self.0.clock))
+            .verified_only()
             .on_refusal(Arc::new(move |error, peer, took| {
                 source.refused(error, peer, took);
             }));

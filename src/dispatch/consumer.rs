@@ -93,7 +93,11 @@ impl Consumer {
             Some(lane) => Some(self.lanes.enter(lane).await),
             None => None,
         };
-        let _slot = self.slots.acquire().await;
+        // Free slots are never kept from those who wait, so looking first jumps no queue.
+        let _slot = match self.slots.try_acquire() {
+            Ok(slot) => Ok(slot),
+            Err(_) => self.slots.acquire().await,
+        };
         self.attempt(delivery, events).await
     }
 

@@ -1,17 +1,17 @@
 //! [`Lanes`]: one at a time within a lane, first come first served; lanes beside each other.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::lane::Lane;
+use super::lane::{Lane, LaneMap};
 
 /// The lanes somebody is in, each with those who wait behind. A lane costs memory only while it is
 /// not empty.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lanes(Arc<Mutex<HashMap<Lane, Waiting>>>);
+pub(crate) struct Lanes(Arc<Mutex<LaneMap<Waiting>>>);
 
 type Waiting = VecDeque<oneshot::Sender<InLane>>;
 
@@ -54,7 +54,7 @@ impl Lanes {
         next
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Lane, Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, LaneMap<Waiting>> {
         // Nothing here can leave the map half-changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
-use super::lane::Lane;
+use super::lane::{Lane, LaneMap};
 use crate::Timestamp;
 
 /// The number of an event in its journal.
@@ -19,7 +19,7 @@ pub(crate) type Seq = u64;
 /// Events that wait, and those that run.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
-    lanes: HashMap<Lane, VecDeque<Seq>>,
+    lanes: LaneMap<VecDeque<Seq>>,
     events: HashMap<Seq, State>,
     fresh: VecDeque<Seq>,
     retries: BTreeSet<(Timestamp, Seq)>,

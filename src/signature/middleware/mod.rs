@@ -65,6 +65,8 @@ pub struct VerifySignature {
     limits: Limits,
     clock: Arc<dyn Clock>,
     on_refusal: Option<OnRefusal>,
+    /// Whether other extractors shall find the body, too.
+    puts_back: bool,
 }
 
 /// Told of every request that is not let through: why, who sent it, and how long that took.
@@ -78,6 +80,7 @@ impl VerifySignature {
             limits: Limits::default(),
             clock: Arc::new(SystemClock),
             on_refusal: None,
+            puts_back: true,
         }
     }
 
@@ -90,6 +93,12 @@ impl VerifySignature {
     /// Takes the time from another clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Leaves the body to the [`Verified`] alone.
+    pub(crate) fn verified_only(mut self) -> Self {
+        self.puts_back = false;
         self
     }
 
@@ -209,7 +218,9 @@ where
         let verify = Rc::clone(&self.verify);
         Box::pin(async move {
             let verified = verify.admit(&mut req).await?;
-            req.set_payload(Payload::from(verified.body().clone()));
+            if verify.puts_back {
+                req.set_payload(Payload::from(verified.body().clone()));
+            }
             req.extensions_mut().insert(verified);
             service.call(req).await
         })
