@@ -437,6 +437,24 @@ mod reopened {
     use super::*;
 
     #[tokio::test]
+    async fn long_bodies_are_read_a_few_at_a_time() {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let journal = open(&folder, &clock);
+        for number in 0..5 {
+            let mut received = body(&"x".repeat(6 * 1024 * 1024));
+            received.id = Uuid::from_u128(number);
+            new(&*journal, entry(received, number, WINDOW)).await;
+        }
+        let mut read = Vec::new();
+        while read.len() < 5 {
+            let part = seqs(&*journal, read.len() as Seq, 100).await;
+            assert!((1..=2).contains(&part.len()), "{part:?}");
+            read.extend(part);
+        }
+        assert_eq!(read, [1, 2, 3, 4, 5]);
+    }
+
+    #[tokio::test]
     async fn everything_is_there() {
         let (folder, clock) = (TestFolder::new(), clock());
         let all = remarkable();

@@ -83,7 +83,8 @@ pub(crate) trait Journal: Debug + Send + Sync + 'static {
     /// Appends an event unless it is a duplicate; returns when the outcome is durable.
     async fn append(&self, entry: Entry) -> Result<Appended, Unavailable>;
 
-    /// The records after `after`, at most `most`, in their order and without gaps.
+    /// The records after `after`, at most `most`, in their order and without gaps. Where bodies are
+    /// long there may be fewer, but at least one if there is one.
     async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable>;
 
     /// What was saved of a consumer last.

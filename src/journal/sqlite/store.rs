@@ -91,6 +91,7 @@ pub(super) fn insert(
     Ok(())
 }
 
+/// The next records: at most `most`, and no further one when they hold [`READ_BYTES`].
 pub(super) fn read(
     database: &Connection,
     after: Seq,
@@ -99,8 +100,17 @@ pub(super) fn read(
     let sql = "SELECT seq, id, received_at, source, session, headers, body, kept_at FROM events \
                WHERE seq > ? ORDER BY seq LIMIT ?";
     let mut statement = database.prepare_cached(sql)?;
-    let records = statement.query_map([signed(after), signed(most as u64)], record)?;
-    records.collect()
+    let mut rows = statement.query([signed(after), signed(most as u64)])?;
+    let mut records = Vec::new();
+    let mut bytes = 0;
+    while bytes < READ_BYTES
+        && let Some(row) = rows.next()?
+    {
+        let record = record(row)?;
+        bytes += record.received.body.len();
+        records.push(record);
+    }
+    Ok(records)
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
@@ -254,6 +264,9 @@ fn headers(json: &[u8]) -> Vec<(std::borrow::Cow<'static, str>, bytes::Bytes)> {
 
 /// The WAL is brought into the database when it has so many pages of 4 KiB.
 const CHECKPOINT_PAGES: i64 = 4096;
+
+/// Who is far behind reads on in parts of about this size, however long the bodies are.
+const READ_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many events are removed in one transaction, so that none takes long.
 const TRIM_AT_ONCE: u64 = 2000;

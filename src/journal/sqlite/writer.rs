@@ -180,12 +180,14 @@ impl Writer {
         match Open::start(&self.path, &self.claims_folder, now) {
             Ok(open) => {
                 // What the failed commit has left behind, if anything, is part of the log now.
-                let missing = store::read(&open.database, self.tail.head(), usize::MAX);
-                match missing {
-                    Ok(records) => self.tail.publish(records),
-                    Err(error) => {
-                        self.fail(error.to_string());
-                        return Err(error.to_string());
+                while self.tail.head() < open.head {
+                    match store::read(&open.database, self.tail.head(), MAX_BATCH) {
+                        Ok(records) if records.is_empty() => break,
+                        Ok(records) => self.tail.publish(records),
+                        Err(error) => {
+                            self.fail(error.to_string());
+                            return Err(error.to_string());
+                        }
                     }
                 }
                 self.state = State::Open(Box::new(open));
