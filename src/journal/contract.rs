@@ -663,14 +663,14 @@ mod reopened {
         let journal = open(&folder, &clock);
         new(&*journal, numbered(1)).await;
 
-        rename(folder.path(), "events", "hidden");
+        rename(folder.path(), "blocks", "hidden");
         let refused = journal.append(numbered(2)).await;
         assert!(refused.is_err(), "{refused:?}");
         assert!(!journal.is_ready());
         assert_eq!(journal.tail().head(), 1);
 
         // Repaired, and not tried yet.
-        rename(folder.path(), "hidden", "events");
+        rename(folder.path(), "hidden", "blocks");
         assert!(journal.append(numbered(2)).await.is_err());
         assert!(!journal.is_ready());
 
@@ -689,13 +689,13 @@ mod reopened {
     async fn while_the_damage_lasts_it_keeps_trying() {
         let (folder, clock) = (TestFolder::new(), clock());
         let journal = open(&folder, &clock);
-        rename(folder.path(), "events", "hidden");
+        rename(folder.path(), "blocks", "hidden");
         for _ in 0..3 {
             assert!(journal.append(numbered(1)).await.is_err());
             assert!(!journal.is_ready());
             clock.advance(Duration::from_secs(1));
         }
-        rename(folder.path(), "hidden", "events");
+        rename(folder.path(), "hidden", "blocks");
         // It may have tried by itself just before the repair, and wait for the next second.
         let mut appended = journal.append(numbered(1)).await;
         for _ in 0..2 {

@@ -212,13 +212,13 @@ async fn failed_writes_are_counted() {
         database.execute_batch(&sql).unwrap();
     };
     let failures = async || value(&metrics(&server).await, "offhook_journal_failures_total");
-    rename("events", "hidden");
+    rename("blocks", "hidden");
     send(&server, DOCUMENTED[0], 503).await;
     assert_eq!(failures().await, 1.0);
     // Refused without another try.
     send(&server, DOCUMENTED[0], 503).await;
     assert_eq!(failures().await, 1.0);
-    rename("hidden", "events");
+    rename("hidden", "blocks");
     clock.advance(Duration::from_secs(1));
     send(&server, DOCUMENTED[0], 200).await;
     let text = metrics(&server).await;

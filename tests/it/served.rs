@@ -108,15 +108,45 @@ pub fn kept(folder: &Folder) -> Vec<String> {
     let database = rusqlite::Connection::open(file).unwrap();
     let sound = database.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
     assert_eq!(sound.unwrap(), "ok");
-    let mut bodies = database
-        .prepare("SELECT body FROM events ORDER BY seq")
+    let mut blocks = database
+        .prepare("SELECT events FROM blocks ORDER BY last")
         .unwrap();
-    let bodies = bodies.query_map([], |row| row.get::<_, Vec<u8>>(0));
-    let ids = bodies.unwrap().map(|body| {
-        let body: Value = serde_json::from_slice(&body.unwrap()).unwrap();
-        body["messageId"].as_str().unwrap().to_owned()
-    });
-    ids.collect()
+    let blocks = blocks.query_map([], |row| row.get::<_, Vec<u8>>(0));
+    let mut ids = Vec::new();
+    for block in blocks.unwrap() {
+        let block = block.unwrap();
+        let mut events = &block[..];
+        while !events.is_empty() {
+            let body: Value = serde_json::from_slice(body(take(&mut events))).unwrap();
+            ids.push(body["messageId"].as_str().unwrap().to_owned());
+        }
+    }
+    ids
+}
+
+/// The body of one event, in the form that `src/journal/sqlite/block.rs` describes.
+fn body(mut event: &[u8]) -> &[u8] {
+    // Id, time of receipt; then source and session.
+    event = &event[24..];
+    take(&mut event);
+    take(&mut event);
+    for _ in 0..2 * number(&mut event) {
+        take(&mut event);
+    }
+    take(&mut event)
+}
+
+fn take<'a>(from: &mut &'a [u8]) -> &'a [u8] {
+    let length = number(from);
+    let (taken, rest) = from.split_at(if length == u32::MAX { 0 } else { length as usize });
+    *from = rest;
+    taken
+}
+
+fn number(from: &mut &[u8]) -> u32 {
+    let (number, rest) = from.split_first_chunk().unwrap();
+    *from = rest;
+    u32::from_le_bytes(*number)
 }
 
 /// Waits until it is so, but not for ever.

@@ -9,6 +9,7 @@
 //! and brought into one whole file (a checkpoint that empties the WAL): what the system may have
 //! dropped of the WAL's end can then no longer stand between two commits.
 
+mod block;
 mod schema;
 mod store;
 mod writer;

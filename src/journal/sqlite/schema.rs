@@ -1,17 +1,27 @@
 //! The database's tables, their version, and the way from an older one.
 
+mod blocks;
+
 use rusqlite::Connection;
 
 use super::OpenError;
 
 /// The version that this program writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// "offh": tells the file from any other SQLite database.
 const APPLICATION_ID: i64 = 0x6f66_6668;
 
 /// The steps from each version to the next; the first makes an empty database one of ours.
-const STEPS: [&str; VERSION as usize] = ["
+const STEPS: [Step; VERSION as usize] = [Step::Sql(EVENTS), Step::Code(blocks::migrate)];
+
+enum Step {
+    Sql(&'static str),
+    Code(fn(&Connection) -> rusqlite::Result<()>),
+}
+
+/// Version 1: a row for each event.
+const EVENTS: &str = "
     CREATE TABLE events (
         seq         INTEGER PRIMARY KEY,
         id          BLOB NOT NULL,
@@ -37,7 +47,7 @@ const STEPS: [&str; VERSION as usize] = ["
         PRIMARY KEY (consumer, seq)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX dead_by_seq ON dead (seq);
-"];
+";
 
 /// The version of a database that this program may write to; 0 where it is new.
 ///
@@ -76,7 +86,10 @@ pub(super) fn migrate(database: &mut Connection, version: usize) -> Result<(), O
     }
     let transaction = database.transaction()?;
     for step in &STEPS[version..] {
-        transaction.execute_batch(step)?;
+        match step {
+            Step::Sql(sql) => transaction.execute_batch(sql)?,
+            Step::Code(code) => code(&transaction)?,
+        }
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;

@@ -1,19 +1,16 @@
 //! The statements.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
-use uuid::Uuid;
 
 use super::super::claims::Made;
 use super::super::record::Record;
 use super::super::{Change, DeadLetter};
+use super::block::Block;
 use crate::dispatch::{Saved, Seq};
-use crate::{Received, Timestamp};
+use crate::Timestamp;
 
 /// Makes what is written from now on durable.
 pub(super) fn set_up_writer(database: &Connection) -> rusqlite::Result<()> {
@@ -45,48 +42,36 @@ pub(super) fn checkpoint(database: &Connection) -> rusqlite::Result<()> {
 }
 
 pub(super) fn head(database: &Connection) -> rusqlite::Result<Seq> {
-    database.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| {
+    database.query_row("SELECT coalesce(max(last), 0) FROM blocks", [], |row| {
         row.get(0)
     })
 }
 
+/// The claims of the events after `after`, in their order. Bodies are not read.
 pub(super) fn claims_after(
     database: &Connection,
     after: Seq,
     mut each: impl FnMut(Made) -> rusqlite::Result<()>,
 ) -> rusqlite::Result<()> {
-    let sql = "SELECT seq, claim, claim_until FROM events WHERE seq > ? ORDER BY seq";
+    let sql = "SELECT last, first, kept_at, claims, x'' FROM blocks WHERE last > ? ORDER BY last";
     let mut statement = database.prepare(sql)?;
-    let mut rows = statement.query([after])?;
+    let mut rows = statement.query([signed(after)])?;
     while let Some(row) = rows.next()? {
-        each(Made {
-            seq: row.get(0)?,
-            key: u128::from_le_bytes(row.get(1)?),
-            until: row.get(2)?,
-        })?;
+        let block = block(row)?;
+        let made = block.made().ok_or_else(|| unreadable(&block))?;
+        made.filter(|made| made.seq > after).try_for_each(&mut each)?;
     }
     Ok(())
 }
 
-pub(super) fn insert(
-    database: &Connection,
-    made: &Made,
-    received: &Received,
-    now: i64,
-) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let received_at = i64::try_from(received.received_at.as_nanosecond()).unwrap_or(i64::MAX);
-    database.prepare_cached(sql)?.execute(params![
-        made.seq,
-        received.id.as_bytes(),
-        received_at,
-        now,
-        &*received.source,
-        received.session,
-        headers_json(received),
-        made.key.to_le_bytes(),
-        made.until,
-        &received.body[..],
+pub(super) fn insert(database: &Connection, block: &Block) -> rusqlite::Result<()> {
+    let mut statement = database.prepare_cached("INSERT INTO blocks VALUES (?, ?, ?, ?, ?)")?;
+    statement.execute(params![
+        block.last,
+        block.first,
+        block.kept_at,
+        block.claims,
+        block.events
     ])?;
     Ok(())
 }
@@ -97,37 +82,40 @@ pub(super) fn read(
     after: Seq,
     most: usize,
 ) -> rusqlite::Result<Vec<Record>> {
-    let sql = "SELECT seq, id, received_at, source, session, headers, body, kept_at FROM events \
-               WHERE seq > ? ORDER BY seq LIMIT ?";
+    let sql = "SELECT last, first, kept_at, x'', events FROM blocks WHERE last > ? ORDER BY last";
     let mut statement = database.prepare_cached(sql)?;
-    let mut rows = statement.query([signed(after), signed(most as u64)])?;
-    let mut records = Vec::new();
-    let mut bytes = 0;
-    while bytes < READ_BYTES
+    let mut rows = statement.query([signed(after)])?;
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    while records.len() < most
+        && bytes < READ_BYTES
         && let Some(row) = rows.next()?
     {
-        let record = record(row)?;
-        bytes += record.received.body.len();
-        records.push(record);
+        let block = block(row)?;
+        for record in block.records(after) {
+            if records.len() == most || bytes >= READ_BYTES {
+                break;
+            }
+            let record = record.ok_or_else(|| unreadable(&block))?;
+            bytes += record.received.body.len();
+            records.push(record);
+        }
     }
     Ok(records)
 }
 
-fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
-    let source: String = row.get(3)?;
-    let body: Vec<u8> = row.get(6)?;
-    let mut received = Received::new(source, body);
-    received.id = Uuid::from_bytes(row.get(1)?);
-    received.received_at =
-        Timestamp::from_nanosecond(row.get::<_, i64>(2)?.into()).unwrap_or_default();
-    received.session = row.get(4)?;
-    received.headers = headers(row.get_ref(5)?.as_blob()?);
-    Ok(Record {
-        seq: row.get(0)?,
-        kept_at: Timestamp::from_millisecond(row.get(7)?).unwrap_or_default(),
-        received: Arc::new(received),
-        events: None,
+fn block(row: &Row<'_>) -> rusqlite::Result<Block> {
+    Ok(Block {
+        last: row.get(0)?,
+        first: row.get(1)?,
+        kept_at: row.get(2)?,
+        claims: row.get(3)?,
+        events: row.get(4)?,
     })
+}
+
+fn unreadable(block: &Block) -> rusqlite::Error {
+    let why = format!("events {} to {} cannot be read", block.first, block.last);
+    rusqlite::Error::FromSqlConversionFailure(4, Type::Blob, why.into())
 }
 
 pub(super) fn saved(database: &Connection, consumer: &str) -> rusqlite::Result<Option<Saved>> {
@@ -164,14 +152,31 @@ pub(super) fn save(database: &Connection, change: &Change) -> rusqlite::Result<(
 /// Removes the oldest events up to `up_to`, at most [`TRIM_AT_ONCE`], but never the newest: the next
 /// number is one more than its.
 pub(super) fn trim(database: &Connection, up_to: Seq) -> rusqlite::Result<usize> {
-    let end = "min(?1, (SELECT max(seq) - 1 FROM events), (SELECT min(seq) FROM events) + ?2 - 1)";
-    let end: Option<Seq> = database.query_row(
-        &format!("SELECT {end}"),
-        params![signed(up_to), TRIM_AT_ONCE],
-        |row| row.get(0),
-    )?;
-    database.execute("DELETE FROM dead WHERE seq <= ?", [end])?;
-    database.execute("DELETE FROM events WHERE seq <= ?", [end])
+    let oldest = "SELECT first FROM blocks ORDER BY last LIMIT 1";
+    let oldest: Option<Seq> = database.query_row(oldest, [], |row| row.get(0)).optional()?;
+    let Some(oldest) = oldest else { return Ok(0) };
+    let end = up_to
+        .min(head(database)?.saturating_sub(1))
+        .min(oldest + TRIM_AT_ONCE - 1);
+    if end < oldest {
+        return Ok(0);
+    }
+    database.execute("DELETE FROM dead WHERE seq <= ?", [signed(end)])?;
+    database.execute("DELETE FROM blocks WHERE last <= ?", [signed(end)])?;
+    cut(database, end)?;
+    Ok(usize::try_from(end + 1 - oldest).expect("TRIM_AT_ONCE at most"))
+}
+
+/// Takes the events up to `end` out of the block that they share with later ones.
+fn cut(database: &Connection, end: Seq) -> rusqlite::Result<()> {
+    let sql = "SELECT last, first, kept_at, claims, events FROM blocks \
+               WHERE last > ?1 AND first <= ?1 ORDER BY last LIMIT 1";
+    let shared = database.query_row(sql, [signed(end)], block).optional()?;
+    let Some(shared) = shared else { return Ok(()) };
+    let rest = shared.without(end).ok_or_else(|| unreadable(&shared))?;
+    let sql = "UPDATE blocks SET first = ?, claims = ?, events = ? WHERE last = ?";
+    database.execute(sql, params![rest.first, rest.claims, rest.events, rest.last])?;
+    Ok(())
 }
 
 /// What the pages in use take.
@@ -239,27 +244,6 @@ fn named_letter(row: &Row<'_>) -> rusqlite::Result<(String, DeadLetter)> {
 /// SQLite's integers are signed.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn headers_json(received: &Received) -> Vec<u8> {
-    let pairs = received.headers.iter();
-    let pairs: Vec<_> = pairs
-        .map(|(name, value)| (name, STANDARD.encode(value)))
-        .collect();
-    serde_json::to_vec(&pairs).expect("pairs of texts")
-}
-
-fn headers(json: &[u8]) -> Vec<(std::borrow::Cow<'static, str>, bytes::Bytes)> {
-    let pairs: Vec<(String, String)> = serde_json::from_slice(json).unwrap_or_default();
-    let pairs = pairs.into_iter();
-    pairs
-        .map(|(name, value)| {
-            (
-                name.into(),
-                STANDARD.decode(value).unwrap_or_default().into(),
-            )
-        })
-        .collect()
 }
 
 /// The WAL is brought into the database when it has so many pages of 4 KiB.

@@ -13,6 +13,7 @@ use super::super::claims::Claims;
 use super::super::record::{Appended, Entry, Record};
 use super::super::tail::Tail;
 use super::super::{Change, Unavailable};
+use super::block::Block;
 use super::{OpenError, schema, store};
 use crate::Timestamp;
 use crate::clock::Clock;
@@ -56,6 +57,8 @@ struct Open {
     database: Connection,
     claims: Claims,
     head: Seq,
+    /// Where the events of a commit are put together.
+    block: Block,
 }
 
 impl Writer {
@@ -245,6 +248,7 @@ impl Open {
             database,
             claims,
             head,
+            block: Block::default(),
         })
     }
 
@@ -257,6 +261,7 @@ impl Open {
     ) -> Result<(Vec<Outcome>, Duration), Error> {
         let before = self.head;
         let outcomes = self.try_commit(batch, now, clock);
+        self.block.clear();
         if outcomes.is_err() {
             self.head = before;
             self.claims.take_back_after(before);
@@ -272,6 +277,7 @@ impl Open {
     ) -> Result<(Vec<Outcome>, Duration), Error> {
         // Dropped without a commit it is rolled back.
         let transaction = self.database.transaction()?;
+        self.block.kept_at = now;
         let mut outcomes = Vec::with_capacity(batch.len());
         for operation in batch {
             outcomes.push(match operation {
@@ -282,8 +288,12 @@ impl Open {
                         None => {
                             self.head += 1;
                             let made = entry.claim.made(self.head, now);
-                            store::insert(&transaction, &made, &entry.received, now)?;
                             self.claims.make(made);
+                            if self.block.is_full() {
+                                store::insert(&transaction, &self.block)?;
+                                self.block.clear();
+                            }
+                            self.block.push(&made, &entry.received);
                             Outcome::Appended(Appended::New(self.head))
                         }
                     }
@@ -300,6 +310,9 @@ impl Open {
                     Outcome::Removed(store::forget_dead(&transaction, consumer, events)?)
                 }
             });
+        }
+        if !self.block.is_empty() {
+            store::insert(&transaction, &self.block)?;
         }
         let started = clock.monotonic();
         transaction.commit()?;

@@ -1,0 +1,135 @@
+//! Version 2: events that were made durable together share a row.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use rusqlite::{Connection, Row};
+use uuid::Uuid;
+
+use super::super::super::claims::Made;
+use super::super::block::Block;
+use super::super::store;
+use crate::{Received, Timestamp};
+
+const BLOCKS: &str = "
+    CREATE TABLE blocks (
+        last    INTEGER PRIMARY KEY,    -- the number of its newest event
+        first   INTEGER NOT NULL,       -- the number of its oldest event
+        kept_at INTEGER NOT NULL,       -- milliseconds since 1970
+        claims  BLOB NOT NULL,          -- see block.rs
+        events  BLOB NOT NULL           -- see block.rs
+    ) STRICT;
+";
+
+/// Brings the events of a database of version 1 into blocks.
+pub(super) fn migrate(database: &Connection) -> rusqlite::Result<()> {
+    database.execute_batch(BLOCKS)?;
+    let sql = "SELECT seq, claim, claim_until, kept_at, id, received_at, source, session, headers, \
+               body FROM events ORDER BY seq";
+    let mut statement = database.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut block = Block::default();
+    while let Some(row) = rows.next()? {
+        let made = Made {
+            seq: row.get(0)?,
+            key: u128::from_le_bytes(row.get(1)?),
+            until: row.get(2)?,
+        };
+        let kept_at = row.get(3)?;
+        // Of a block's events all were kept at once, and none is missing between them.
+        let follows = block.kept_at == kept_at && block.last + 1 == made.seq;
+        if !block.is_empty() && (!follows || block.is_full()) {
+            store::insert(database, &block)?;
+            block.clear();
+        }
+        block.kept_at = kept_at;
+        block.push(&made, &received(row)?);
+    }
+    if !block.is_empty() {
+        store::insert(database, &block)?;
+    }
+    database.execute_batch("DROP TABLE events")
+}
+
+fn received(row: &Row<'_>) -> rusqlite::Result<Received> {
+    let source: String = row.get(6)?;
+    let body: Vec<u8> = row.get(9)?;
+    let mut received = Received::new(source, body);
+    received.id = Uuid::from_bytes(row.get(4)?);
+    let at: i64 = row.get(5)?;
+    received.received_at = Timestamp::from_nanosecond(at.into()).unwrap_or_default();
+    received.session = row.get(7)?;
+    let headers: Vec<(String, String)> =
+        serde_json::from_slice(row.get_ref(8)?.as_blob()?).unwrap_or_default();
+    let headers = headers.into_iter().map(|(name, value)| {
+        let value = STANDARD.decode(value).unwrap_or_default();
+        (Cow::Owned(name), Bytes::from(value))
+    });
+    received.headers = headers.collect();
+    Ok(received)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::params;
+
+    use super::*;
+
+    /// A database of version 1 with events as that version wrote them.
+    fn version_1(events: impl Iterator<Item = (u64, i64)>) -> Connection {
+        let database = Connection::open_in_memory().unwrap();
+        database.execute_batch(super::super::EVENTS).unwrap();
+        for (seq, kept_at) in events {
+            let insert = "INSERT INTO events VALUES (?, ?, ?, ?, 'source', ?, ?, ?, ?, ?)";
+            let headers = format!(r#"[["x-number","{}"]]"#, STANDARD.encode(seq.to_string()));
+            let session = (seq % 2 == 0).then(|| format!("session {seq}"));
+            let id = Uuid::from_u128(seq.into()).into_bytes();
+            let (at, until) = (seq * 1_000_000_007, kept_at + 60_000);
+            let (claim, body) = (u128::from(seq).to_le_bytes(), format!("body {seq}"));
+            let (headers, body) = (headers.as_bytes(), body.as_bytes());
+            let values = params![seq, id, at, kept_at, session, headers, claim, until, body];
+            database.execute(insert, values).unwrap();
+        }
+        database
+    }
+
+    #[test]
+    fn all_events_and_claims_of_version_1_come_over() {
+        // Kept in groups of 100, more than a block's events in one go, and one of them is missing.
+        let seqs = || (3..1000u64).filter(|seq| *seq != 700);
+        let kept_at = |seq: u64| match seq {
+            0..500 => (seq / 100).cast_signed(),
+            _ => 5,
+        };
+        let database = version_1(seqs().map(|seq| (seq, kept_at(seq))));
+        migrate(&database).unwrap();
+        let records = store::read(&database, 0, 10_000).unwrap();
+        assert_eq!(records.len(), 996);
+        for (record, seq) in records.iter().zip(seqs()) {
+            let received = &record.received;
+            assert_eq!(record.seq, seq);
+            assert_eq!(record.kept_at.as_millisecond(), kept_at(seq));
+            assert_eq!(received.id, Uuid::from_u128(seq.into()));
+            let at = i128::from(seq) * 1_000_000_007;
+            assert_eq!(received.received_at.as_nanosecond(), at);
+            assert_eq!(&*received.source, "source");
+            let session = (seq % 2 == 0).then(|| format!("session {seq}"));
+            assert_eq!(received.session, session);
+            let number = Bytes::from(seq.to_string());
+            assert_eq!(received.headers, [(Cow::Borrowed("x-number"), number)]);
+            assert_eq!(received.body, format!("body {seq}"));
+        }
+        let mut claims = Vec::new();
+        store::claims_after(&database, 10, |made| {
+            claims.push((made.seq, made.key, made.until));
+            Ok(())
+        })
+        .unwrap();
+        let expected = seqs().filter(|seq| *seq > 10);
+        let expected = expected.map(|seq| (seq, seq.into(), kept_at(seq) + 60_000));
+        assert_eq!(claims, expected.collect::<Vec<_>>());
+        assert_eq!(store::head(&database), Ok(999));
+    }
+}
