@@ -14,6 +14,8 @@ use crate::Timestamp;
 
 /// Makes what is written from now on durable.
 pub(super) fn set_up_writer(database: &Connection) -> rusqlite::Result<()> {
+    // Of a new database; one that is there keeps what it has.
+    database.pragma_update(None, "page_size", PAGE)?;
     database.pragma_update(None, "journal_mode", "WAL")?;
     database.pragma_update(None, "synchronous", "FULL")?;
     database.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
@@ -246,8 +248,11 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The WAL is brought into the database when it has so many pages of 4 KiB.
-const CHECKPOINT_PAGES: i64 = 4096;
+/// Each page is written to the WAL and to the database with calls of its own, and blocks are long.
+const PAGE: i64 = 16 * 1024;
+
+/// The WAL is brought into the database when it has so many pages.
+const CHECKPOINT_PAGES: i64 = 1024;
 
 /// Who is far behind reads on in parts of about this size, however long the bodies are.
 const READ_BYTES: usize = 8 * 1024 * 1024;
