@@ -5,9 +5,9 @@
 //! Inside the window the answer is always right. Sealing happens on the journal's own thread between
 //! two batches and costs one sequential write for every [`RUN`] events.
 
+mod hot;
 mod run;
 
-use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::record::{Claim, ClaimKey};
 use crate::dispatch::Seq;
 
+use hot::Hot;
 use run::Run;
 
 /// One claim that was made.
@@ -31,9 +32,7 @@ pub(crate) struct Made {
 #[derive(Debug)]
 pub(crate) struct Claims {
     folder: PathBuf,
-    hot: HashMap<ClaimKey, (Seq, i64)>,
-    /// The keys of `hot` in the order they were claimed.
-    order: VecDeque<Made>,
+    hot: Hot,
     /// Oldest first.
     runs: Vec<Run>,
     run_length: usize,
@@ -65,8 +64,7 @@ impl Claims {
         runs.sort_by_key(Run::last_seq);
         let mut claims = Self {
             folder: folder.to_owned(),
-            hot: HashMap::new(),
-            order: VecDeque::new(),
+            hot: Hot::default(),
             runs,
             run_length,
         };
@@ -85,9 +83,8 @@ impl Claims {
     ///
     /// When a sealed run cannot be read.
     pub(crate) fn holder(&self, key: ClaimKey, now: i64) -> io::Result<Option<Seq>> {
-        if let Some((seq, until)) = self.hot.get(&key) {
-            // A newer claim of the same key replaced any older one.
-            return Ok((*until > now).then_some(*seq));
+        if let Some(made) = self.hot.newest(key) {
+            return Ok((made.until > now).then_some(made.seq));
         }
         for run in self.runs.iter().rev() {
             if let Some(made) = run.find(key)? {
@@ -99,17 +96,12 @@ impl Claims {
 
     /// Makes a claim.
     pub(crate) fn make(&mut self, made: Made) {
-        self.hot.insert(made.key, (made.seq, made.until));
-        self.order.push_back(made);
+        self.hot.push(made);
     }
 
     /// Takes back every claim of events after `seq`: their append has failed.
     pub(crate) fn take_back_after(&mut self, seq: Seq) {
-        while self.order.back().is_some_and(|made| made.seq > seq) {
-            if let Some(made) = self.order.pop_back() {
-                self.hot.remove(&made.key);
-            }
-        }
+        self.hot.take_back_after(seq);
     }
 
     /// Seals the oldest claims into a run when there are too many in memory.
@@ -118,7 +110,7 @@ impl Claims {
     ///
     /// When the run cannot be written; the claims stay in memory then.
     pub(crate) fn tidy(&mut self, now: i64) -> io::Result<()> {
-        if self.order.len() < 2 * self.run_length {
+        if self.hot.len() < 2 * self.run_length {
             return Ok(());
         }
         self.expire(now)?;
@@ -133,7 +125,7 @@ impl Claims {
     /// When a run cannot be written; nothing may leave the log then.
     pub(crate) fn outlive(&mut self, seq: Seq, now: i64) -> io::Result<()> {
         let leaving = |made: &&Made| made.seq <= seq;
-        while { self.order.iter() }
+        while { self.hot.iter() }
             .take_while(leaving)
             .any(|made| made.until > now)
         {
@@ -144,19 +136,10 @@ impl Claims {
 
     /// Brings the oldest claims in memory into a run.
     fn seal_oldest(&mut self) -> io::Result<()> {
-        let oldest: Vec<Made> = self.order.iter().take(self.run_length).copied().collect();
+        let oldest: Vec<Made> = self.hot.iter().take(self.run_length).copied().collect();
         let run = Run::write(&self.folder, &oldest)?;
         self.runs.push(run);
-        for made in self.order.drain(..oldest.len()) {
-            // A newer claim of the same key stays.
-            if self
-                .hot
-                .get(&made.key)
-                .is_some_and(|(seq, _)| *seq == made.seq)
-            {
-                self.hot.remove(&made.key);
-            }
-        }
+        self.hot.forget_oldest(oldest.len());
         Ok(())
     }
 
@@ -277,8 +260,8 @@ mod tests {
                 let holder = self.claims.holder(key(number), self.now).unwrap();
                 assert_eq!(holder, self.expected(key(number)), "key {number}");
             }
-            let (hot, order) = (self.claims.hot.len(), self.claims.order.len());
-            assert!(hot <= order && order < 2 * RUN + 6, "{hot} of {order}");
+            let hot = self.claims.hot.len();
+            assert!(hot < 2 * RUN + 6, "{hot}");
         }
 
         fn batch(&mut self, events: &[(u8, i64)], fails: bool) {
@@ -299,7 +282,7 @@ mod tests {
                 self.log = before;
             } else {
                 self.claims.tidy(self.now).unwrap();
-                assert!(self.claims.order.len() < 2 * RUN + events.len());
+                assert!(self.claims.hot.len() < 2 * RUN + events.len());
             }
         }
 

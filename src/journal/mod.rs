@@ -158,3 +158,10 @@ pub(crate) struct DeadLetter {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Unavailable(pub(crate) String);
+
+impl Unavailable {
+    /// The journal is closed, or its thread has ended.
+    fn ended() -> Self {
+        Self("the journal's thread has ended".to_owned())
+    }
+}

@@ -138,7 +138,11 @@ fn body(mut event: &[u8]) -> &[u8] {
 
 fn take<'a>(from: &mut &'a [u8]) -> &'a [u8] {
     let length = number(from);
-    let (taken, rest) = from.split_at(if length == u32::MAX { 0 } else { length as usize });
+    let (taken, rest) = from.split_at(if length == u32::MAX {
+        0
+    } else {
+        length as usize
+    });
     *from = rest;
     taken
 }

@@ -9,7 +9,9 @@
 //! and brought into one whole file (a checkpoint that empties the WAL): what the system may have
 //! dropped of the WAL's end can then no longer stand between two commits.
 
+mod answer;
 mod block;
+mod queue;
 mod schema;
 mod store;
 mod writer;
@@ -17,12 +19,12 @@ mod writer;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::record::{Appended, Entry, Record};
 use super::tail::Tail;
@@ -31,13 +33,13 @@ use crate::clock::Clock;
 use crate::dispatch::{Saved, Seq};
 use crate::metrics::JournalMetrics;
 
+use queue::Queue;
 use writer::{Operation, Writer};
 
 /// The journal in one database file.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
-    /// `None` when the journal is closed.
-    operations: RwLock<Option<mpsc::Sender<Operation>>>,
+    queue: Arc<Queue>,
     thread: Mutex<Option<JoinHandle<()>>>,
     reader: Arc<Mutex<Connection>>,
     tail: Arc<Tail>,
@@ -63,17 +65,18 @@ impl Sqlite {
         let writer = Writer::open(&database, claims, Arc::clone(&ready), metrics, clock)?;
         let tail = Arc::clone(writer.tail());
         let reader = store::open_reader(&database)?;
-        let (operations, waiting) = mpsc::channel(MAX_WAITING);
+        let queue = Arc::new(Queue::default());
+        let asked = Arc::clone(&queue);
         let thread = std::thread::Builder::new()
             .name("offhook-journal".to_owned())
             .spawn(move || {
                 // Until the last write is done nobody else opens the journal.
                 let _lock = lock;
-                writer.run(waiting);
+                writer.run(&asked);
             })
             .map_err(|error| OpenError::io(folder, error))?;
         Ok(Self {
-            operations: RwLock::new(Some(operations)),
+            queue,
             thread: Mutex::new(Some(thread)),
             reader: Arc::new(Mutex::new(reader)),
             tail,
@@ -86,22 +89,13 @@ impl Sqlite {
         operation: impl FnOnce(oneshot::Sender<Result<T, Unavailable>>) -> Operation,
     ) -> Result<T, Unavailable> {
         let (answer, asked) = oneshot::channel();
-        let ended = || Unavailable("the journal's thread has ended".to_owned());
-        let operations = self.sender().ok_or_else(ended)?;
-        let sent = operations.send(operation(answer)).await;
-        sent.map_err(|_| ended())?;
-        asked.await.map_err(|_| ended())?
-    }
-
-    fn sender(&self) -> Option<mpsc::Sender<Operation>> {
-        let operations = self.operations.read();
-        operations.unwrap_or_else(PoisonError::into_inner).clone()
+        self.queue.push(operation(answer))?;
+        asked.await.map_err(|_| Unavailable::ended())?
     }
 
     /// Lets the thread write what waits, and end; returns its handle the first time.
     fn end(&self) -> Option<JoinHandle<()>> {
-        let operations = self.operations.write();
-        *operations.unwrap_or_else(PoisonError::into_inner) = None;
+        self.queue.close();
         let thread = self.thread.lock();
         thread.unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -125,7 +119,9 @@ impl Sqlite {
 #[async_trait]
 impl Journal for Sqlite {
     async fn append(&self, entry: Entry) -> Result<Appended, Unavailable> {
-        self.ask(|answer| Operation::Append(entry, answer)).await
+        let (answer, answered) = answer::answer();
+        self.queue.push(Operation::Append(entry, answer))?;
+        answered.await
     }
 
     async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable> {
@@ -257,6 +253,3 @@ impl From<rusqlite::Error> for OpenError {
 }
 
 const FILE: &str = "journal.db";
-
-/// Operations that wait for the thread; past it appends wait to be taken.
-const MAX_WAITING: usize = 4096;

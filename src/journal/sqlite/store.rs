@@ -9,8 +9,8 @@ use super::super::claims::Made;
 use super::super::record::Record;
 use super::super::{Change, DeadLetter};
 use super::block::Block;
-use crate::dispatch::{Saved, Seq};
 use crate::Timestamp;
+use crate::dispatch::{Saved, Seq};
 
 /// Makes what is written from now on durable.
 pub(super) fn set_up_writer(database: &Connection) -> rusqlite::Result<()> {
@@ -61,7 +61,8 @@ pub(super) fn claims_after(
     while let Some(row) = rows.next()? {
         let block = block(row)?;
         let made = block.made().ok_or_else(|| unreadable(&block))?;
-        made.filter(|made| made.seq > after).try_for_each(&mut each)?;
+        made.filter(|made| made.seq > after)
+            .try_for_each(&mut each)?;
     }
     Ok(())
 }
@@ -155,7 +156,9 @@ pub(super) fn save(database: &Connection, change: &Change) -> rusqlite::Result<(
 /// number is one more than its.
 pub(super) fn trim(database: &Connection, up_to: Seq) -> rusqlite::Result<usize> {
     let oldest = "SELECT first FROM blocks ORDER BY last LIMIT 1";
-    let oldest: Option<Seq> = database.query_row(oldest, [], |row| row.get(0)).optional()?;
+    let oldest: Option<Seq> = database
+        .query_row(oldest, [], |row| row.get(0))
+        .optional()?;
     let Some(oldest) = oldest else { return Ok(0) };
     let end = up_to
         .min(head(database)?.saturating_sub(1))
@@ -177,7 +180,10 @@ fn cut(database: &Connection, end: Seq) -> rusqlite::Result<()> {
     let Some(shared) = shared else { return Ok(()) };
     let rest = shared.without(end).ok_or_else(|| unreadable(&shared))?;
     let sql = "UPDATE blocks SET first = ?, claims = ?, events = ? WHERE last = ?";
-    database.execute(sql, params![rest.first, rest.claims, rest.events, rest.last])?;
+    database.execute(
+        sql,
+        params![rest.first, rest.claims, rest.events, rest.last],
+    )?;
     Ok(())
 }
 

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Error};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::super::claims::Claims;
 use super::super::record::{Appended, Entry, Record};
 use super::super::tail::Tail;
 use super::super::{Change, Unavailable};
+use super::answer::{Answer, answer_all};
 use super::block::Block;
+use super::queue::{self, Queue};
 use super::{OpenError, schema, store};
 use crate::Timestamp;
 use crate::clock::Clock;
@@ -21,8 +23,9 @@ use crate::dispatch::Seq;
 use crate::metrics::JournalMetrics;
 
 /// Something to write, and who waits for it.
+#[derive(Debug)]
 pub(super) enum Operation {
-    Append(Entry, oneshot::Sender<Result<Appended, Unavailable>>),
+    Append(Entry, Answer),
     Save(Change, oneshot::Sender<Result<(), Unavailable>>),
     ForgetDead(
         String,
@@ -88,39 +91,38 @@ impl Writer {
     }
 
     /// Writes until nobody can ask for more.
-    pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Operation>) {
+    pub(super) fn run(mut self, queue: &Queue) {
+        let _closed = queue.closed_at_end();
+        let unpark = queue::unpark(std::thread::current());
         let mut batch = Vec::new();
-        while let Some(first) = self.next(&mut waiting) {
-            let mut bytes = first.bytes();
-            batch.push(first);
-            while batch.len() < MAX_BATCH && bytes < MAX_BATCH_BYTES {
-                let Ok(next) = waiting.try_recv() else { break };
-                bytes += next.bytes();
-                batch.push(next);
+        loop {
+            self.recover(queue, &mut batch);
+            queue.take(&mut batch, &unpark);
+            if batch.is_empty() {
+                return;
             }
             self.write(&mut batch);
         }
     }
 
-    /// The next operation. A journal that has failed is opened again meanwhile, when it is time to
-    /// try: who looks whether it is ready before he sends would wait for ever otherwise.
-    fn next(&mut self, waiting: &mut mpsc::Receiver<Operation>) -> Option<Operation> {
+    /// Opens a journal that has failed again, when it is time to try and nothing is asked meanwhile:
+    /// who looks whether it is ready before he sends would wait for ever otherwise.
+    fn recover(&mut self, queue: &Queue, batch: &mut Vec<Operation>) {
         while let State::Failed { retry_at, .. } = &self.state {
             let pause = retry_at.saturating_duration_since(self.clock.monotonic());
-            let first = self.timer.block_on(async {
+            let asked = self.timer.block_on(async {
                 tokio::select! {
                     biased;
-                    first = waiting.recv() => Some(first),
-                    () = self.clock.sleep(pause) => None,
+                    () = std::future::poll_fn(|context| queue.poll_take(batch, context)) => true,
+                    () = self.clock.sleep(pause) => false,
                 }
             });
-            match first {
-                Some(first) => return first,
-                // Where it fails again there is another try.
-                None => drop(self.reopened()),
+            if asked {
+                return;
             }
+            // Where it fails again there is another try.
+            drop(self.reopened());
         }
-        waiting.blocking_recv()
     }
 
     /// Writes a batch in one transaction, and answers everybody in it.
@@ -184,7 +186,7 @@ impl Writer {
             Ok(open) => {
                 // What the failed commit has left behind, if anything, is part of the log now.
                 while self.tail.head() < open.head {
-                    match store::read(&open.database, self.tail.head(), MAX_BATCH) {
+                    match store::read(&open.database, self.tail.head(), READ_AT_ONCE) {
                         Ok(records) if records.is_empty() => break,
                         Ok(records) => self.tail.publish(records),
                         Err(error) => {
@@ -326,11 +328,12 @@ fn unreadable(error: std::io::Error) -> Error {
 }
 
 fn answer(batch: &mut Vec<Operation>, outcomes: Vec<Outcome>) {
+    let mut appended = Vec::with_capacity(batch.len());
     for (operation, outcome) in batch.drain(..).zip(outcomes) {
         // Who no longer waits needs no answer.
         match (operation, outcome) {
-            (Operation::Append(_, asked), Outcome::Appended(appended)) => {
-                drop(asked.send(Ok(appended)));
+            (Operation::Append(_, asked), Outcome::Appended(outcome)) => {
+                appended.push((asked, Ok(outcome)));
             }
             (Operation::Save(_, asked), _) => drop(asked.send(Ok(()))),
             (
@@ -343,35 +346,39 @@ fn answer(batch: &mut Vec<Operation>, outcomes: Vec<Outcome>) {
             (Operation::Append(..) | Operation::ForgetDead(..) | Operation::Trim(..), _) => {}
         }
     }
+    answer_all(appended);
 }
 
 fn refuse(batch: &mut Vec<Operation>, why: &str) {
+    let mut appends = Vec::new();
     for operation in batch.drain(..) {
         let unavailable = Unavailable(why.to_owned());
         match operation {
-            Operation::Append(_, asked) => drop(asked.send(Err(unavailable))),
+            Operation::Append(_, asked) => appends.push((asked, Err(unavailable))),
             Operation::Save(_, asked) => drop(asked.send(Err(unavailable))),
             Operation::ForgetDead(_, _, asked) | Operation::Trim(_, asked) => {
                 drop(asked.send(Err(unavailable)));
             }
         }
     }
+    answer_all(appends);
 }
 
 impl Operation {
-    fn bytes(&self) -> usize {
+    /// About how much it has to be written.
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Append(entry, _) => entry.received.body.len(),
             Self::Save(change, _) => change.dead.len() * 64,
             Self::ForgetDead(_, events, _) => events.len() * 64,
             // So much that it is alone with few others.
-            Self::Trim(..) => MAX_BATCH_BYTES / 4,
+            Self::Trim(..) => queue::MAX_BATCH_BYTES / 4,
         }
     }
 }
 
-const MAX_BATCH: usize = 1024;
-const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// How many events are read at once.
+const READ_AT_ONCE: usize = 1024;
 
 /// How long nothing is tried after a failure.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
