@@ -12,7 +12,6 @@ use super::events::find;
 use super::replay::consumers;
 use super::reply::{Refused, answer, body, page, replayed};
 use crate::dispatch::Seq;
-use crate::index::by_numbers;
 use crate::journal::DeadLetter;
 use crate::records::Records;
 
@@ -45,10 +44,7 @@ async fn list_inner(state: &AdminState, query: &Query) -> Result<HttpResponse, R
     letters.truncate(limit);
     let mut numbers: Vec<Seq> = letters.iter().map(|(_, letter)| letter.seq).collect();
     numbers.dedup();
-    let entries = records
-        .index()
-        .ask(move |index| by_numbers(index, &numbers))
-        .await?;
+    let entries = records.index().by_numbers(numbers).await?;
     let shown: Vec<_> = letters
         .iter()
         .filter_map(|(consumer, letter)| {
@@ -57,7 +53,7 @@ async fn list_inner(state: &AdminState, query: &Query) -> Result<HttpResponse, R
                 "id": entry.id,
                 "consumer": consumer,
                 "session": entry.session,
-                "event": entry.kind,
+                "event": entry.kind.as_str(),
                 "attempts": letter.attempts,
                 "reason": letter.reason,
                 "at": letter.at.to_string(),

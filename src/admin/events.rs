@@ -12,7 +12,7 @@ use super::AdminState;
 use super::reply::{Refused, answer, id, page};
 use crate::EventKind;
 use crate::dispatch::{Seq, Status};
-use crate::index::{Entry, Filter, attempts, by_id};
+use crate::index::{Entry, Filter};
 use crate::journal::{DeadLetter, Unavailable};
 use crate::records::Records;
 
@@ -74,10 +74,7 @@ async fn list_inner(state: &AdminState, query: Query) -> Result<HttpResponse, Re
     let mut more = true;
     while more && found.len() < limit && looked_at < MAX_LOOKED_AT {
         let asked = filter.clone();
-        let entries = records
-            .index()
-            .ask(move |index| asked.newest(index, PAGE))
-            .await?;
+        let entries = records.index().newest(asked, PAGE).await?;
         more = entries.len() == PAGE;
         looked_at += entries.len();
         let dead = dead_among(records, &entries).await?;
@@ -131,10 +128,7 @@ async fn one_inner(state: &AdminState, path: &str) -> Result<HttpResponse, Refus
             timeline.push(json!({ "at": record.kept_at.to_string(), "what": "durable" }));
             content = Some(records.dialects().decoded(&record).content.clone());
         }
-        let made = records
-            .index()
-            .ask(move |index| attempts(index, seq))
-            .await?;
+        let made = records.index().attempts(seq).await?;
         timeline.extend(made.iter().map(|made| {
             json!({
                 "at": made.at.to_string(),
@@ -172,21 +166,19 @@ async fn one_inner(state: &AdminState, path: &str) -> Result<HttpResponse, Refus
 /// The event with this id.
 pub(super) async fn find(records: &Records, text: &str) -> Result<Entry, Refused> {
     let id = id(text)?;
-    let found = records.index().ask(move |index| by_id(index, id)).await?;
+    let found = records.index().by_id(id).await?;
     found.ok_or_else(|| Refused::not_found(format!("there is no event {id}")))
 }
 
 /// An event kind in a request; `None` for all.
-pub(super) fn kind(text: Option<String>) -> Result<Option<String>, Refused> {
-    match text {
-        Some(text) if text != "*" && text.parse::<EventKind>().is_err() => {
-            let allowed = "allowed: message, status, connection, unknown, *";
-            Err(Refused::bad_request(format!(
-                "event: found {text:?}; {allowed}"
-            )))
-        }
-        text => Ok(text.filter(|text| text != "*")),
-    }
+pub(super) fn kind(text: Option<String>) -> Result<Option<EventKind>, Refused> {
+    let Some(text) = text.filter(|text| text != "*") else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|_| {
+        let allowed = "allowed: message, status, connection, unknown, *";
+        Refused::bad_request(format!("event: found {text:?}; {allowed}"))
+    })
 }
 
 /// How all consumers are doing.
@@ -229,7 +221,7 @@ fn shown(entry: &Entry, state: State) -> Shown<'_> {
         id: entry.id,
         source: &entry.source,
         session: entry.session.as_deref(),
-        event: &entry.kind,
+        event: entry.kind.as_str(),
         name: entry.name.as_deref(),
         received_at: entry.at.to_string(),
         bytes: entry.bytes,

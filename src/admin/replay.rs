@@ -42,10 +42,7 @@ async fn many_inner(state: &AdminState, bytes: &[u8]) -> Result<HttpResponse, Re
         to: time("to", request.to.as_deref())?,
         ..Filter::default()
     };
-    let events = records
-        .index()
-        .ask(move |index| filter.numbers(index, MAX_REPLAY + 1))
-        .await?;
+    let events = records.index().numbers(filter, MAX_REPLAY + 1).await?;
     if events.len() > MAX_REPLAY {
         let text = format!("more than {MAX_REPLAY} events match; ask for a shorter time");
         return Err(Refused::bad_request(text));

@@ -27,7 +27,7 @@ use super::retry::Retry;
 use super::schedule::{Schedule, Seq, Start};
 use crate::clock::Clock;
 use crate::dialect::Dialects;
-use crate::index::AttemptLog;
+use crate::index::{AttemptLog, ConsumerLog};
 use crate::journal::{Change, DeadLetter, Journal, Record, Unavailable};
 use crate::{Delivery, Event, Timestamp, escape_controls};
 
@@ -57,7 +57,7 @@ pub(crate) struct Runner {
     paused: bool,
     failing_since: Option<Timestamp>,
     commands: mpsc::Receiver<Command>,
-    attempts: AttemptLog,
+    attempts: ConsumerLog,
     unsaved_since: Option<Instant>,
     /// After a failure of the journal nothing is asked of it before this.
     resume_at: Option<Instant>,
@@ -99,6 +99,7 @@ impl Runner {
         let now = clock.now();
         let (controls, commands) = Controls::new(consumer.name());
         let monotonic = consumer.is_monotonic().then(Monotonic::default);
+        let attempts = attempts.of(consumer.name());
         let runner = Self {
             retry: consumer.retry(),
             consumer,
@@ -407,8 +408,7 @@ impl Runner {
             }
         };
         self.unsaved();
-        self.attempts
-            .note(seq, self.consumer.name(), attempt, &outcome, now);
+        self.attempts.note(seq, attempt, &outcome, now);
         if matches!(outcome, Outcome::Done) {
             self.failing_since = None;
             return self.settle(seq);

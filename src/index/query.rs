@@ -1,17 +1,26 @@
 //! What can be asked.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types::Value};
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use uuid::Uuid;
 
-use super::id_bytes;
-use crate::Timestamp;
+use super::Failure;
+use super::attempts::{self, Attempt, bucket};
+use super::codec::{Decoded, kind_bit};
+use super::segment::{Row, Segment, View, nanos};
+use super::sessions;
+use super::writer::{Open, PARTS, lock};
 use crate::dispatch::Seq;
+use crate::{EventKind, Timestamp};
 
 /// Which events.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
     pub(crate) session: Option<String>,
-    pub(crate) kind: Option<String>,
+    pub(crate) kind: Option<EventKind>,
     /// Only events before this one.
     pub(crate) before: Option<Uuid>,
     pub(crate) from: Option<Timestamp>,
@@ -29,7 +38,7 @@ pub(crate) struct Entry {
     pub(crate) at: Timestamp,
     pub(crate) source: String,
     pub(crate) session: Option<String>,
-    pub(crate) kind: String,
+    pub(crate) kind: EventKind,
     pub(crate) name: Option<String>,
     pub(crate) bytes: u64,
 }
@@ -43,117 +52,287 @@ pub(crate) struct TimelineEntry {
     pub(crate) outcome: String,
 }
 
-impl Filter {
+/// All that is indexed at one moment: the database, and the open segment.
+pub(super) struct Snapshot<'a> {
+    database: Transaction<'a>,
+    events: Arc<Segment>,
+    trimmed: Seq,
+}
+
+/// An event that was found; of a duplicate also the number of the event that it is the same as.
+type Found = (Entry, Option<Seq>);
+
+impl<'a> Snapshot<'a> {
+    pub(super) fn take(database: &'a Connection, open: &Mutex<Open>) -> Result<Self, Failure> {
+        // With the lock, so that nothing moves from one to the other in between.
+        let open = lock(open);
+        Ok(Self {
+            database: begin(database)?,
+            events: Arc::clone(&open.events),
+            trimmed: open.trimmed,
+        })
+    }
+
     /// The newest events that pass, at most `limit`.
-    pub(crate) fn newest(
+    pub(super) fn newest(&self, filter: &Filter, limit: usize) -> Result<Vec<Entry>, Failure> {
+        let mut found = self.search(self.events.view(), filter, limit);
+        let sql = format!("{CANDIDATES} ORDER BY max_id DESC");
+        let mut statement = self.database.prepare_cached(&sql)?;
+        let mut rows = statement.query(filter.candidates())?;
+        let hash = filter.session.as_deref().map(sessions::hash);
+        while let Some(row) = rows.next()? {
+            let max_id = Uuid::from_bytes(row.get(1)?);
+            // Segments overlap by a little, where events became durable in another order than they
+            // were received in, and by more where the clock was set back.
+            if found.len() >= limit && found.last().is_none_or(|(last, _)| last.id > max_id) {
+                break;
+            }
+            let id = row.get(0)?;
+            if self.may_contain(id, hash)? {
+                let more = self.read(id, |decoded| self.search(decoded.view(), filter, limit))?;
+                found.extend(more);
+                found.sort_unstable_by_key(|(entry, _)| Reverse(entry.id));
+                found.truncate(limit);
+            }
+        }
+        self.resolved(found)
+    }
+
+    fn search<T: AsRef<str>>(
         &self,
-        database: &Connection,
+        view: View<'_, T>,
+        filter: &Filter,
         limit: usize,
-    ) -> rusqlite::Result<Vec<Entry>> {
-        let (conditions, mut values) = self.sql();
-        values.push(Value::from(i64::try_from(limit).unwrap_or(i64::MAX)));
-        let sql = format!("{SELECT} {conditions} ORDER BY e.id DESC LIMIT ?");
-        let mut statement = database.prepare_cached(&sql)?;
-        let rows = statement.query_map(params_from_iter(values), entry)?;
-        rows.collect()
+    ) -> Vec<Found> {
+        let mut rows = self.passing(view, filter);
+        rows.sort_unstable_by_key(|row| Reverse(row.id));
+        rows.truncate(limit);
+        rows.into_iter().map(|row| view.entry(row)).collect()
+    }
+
+    fn passing<'v, T: AsRef<str>>(&self, view: View<'v, T>, filter: &Filter) -> Vec<&'v Row> {
+        let session = match &filter.session {
+            Some(session) => match view.session(session) {
+                Some(place) => Some(place),
+                None => return Vec::new(),
+            },
+            None => None,
+        };
+        let rows = view.rows.iter();
+        rows.filter(|row| {
+            row.number > self.trimmed
+                && session.is_none_or(|session| row.session == session)
+                && filter.kind.is_none_or(|kind| row.kind == kind)
+                && filter.before.is_none_or(|before| row.id < before.as_u128())
+                && filter.from.is_none_or(|from| row.at >= nanos(from))
+                && filter.to.is_none_or(|to| row.at < nanos(to))
+        })
+        .collect()
     }
 
     /// The numbers of all kept events that pass, oldest first, at most `limit`.
-    pub(crate) fn numbers(
+    pub(super) fn numbers(&self, filter: &Filter, limit: usize) -> Result<Vec<Seq>, Failure> {
+        let mut numbers = Vec::new();
+        let sql = format!("{CANDIDATES} AND last_seq > 0 ORDER BY last_seq");
+        let mut statement = self.database.prepare_cached(&sql)?;
+        let mut rows = statement.query(filter.candidates())?;
+        let hash = filter.session.as_deref().map(sessions::hash);
+        while numbers.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            let id = row.get(0)?;
+            if self.may_contain(id, hash)? {
+                self.read(id, |decoded| {
+                    self.add_numbers(decoded.view(), filter, &mut numbers);
+                })?;
+            }
+        }
+        self.add_numbers(self.events.view(), filter, &mut numbers);
+        numbers.truncate(limit);
+        Ok(numbers)
+    }
+
+    fn add_numbers<T: AsRef<str>>(
         &self,
-        database: &Connection,
-        limit: usize,
-    ) -> rusqlite::Result<Vec<Seq>> {
-        let (conditions, mut values) = self.sql();
-        values.push(Value::from(i64::try_from(limit).unwrap_or(i64::MAX)));
-        let sql = format!(
-            "SELECT e.seq FROM events e {conditions} AND e.seq IS NOT NULL ORDER BY e.seq LIMIT ?"
-        );
-        let mut statement = database.prepare_cached(&sql)?;
-        let rows = statement.query_map(params_from_iter(values), |row| row.get(0))?;
-        rows.collect()
+        view: View<'_, T>,
+        filter: &Filter,
+        numbers: &mut Vec<Seq>,
+    ) {
+        let start = numbers.len();
+        let passing = self.passing(view, filter).into_iter();
+        numbers.extend(passing.filter(|row| !row.duplicate).map(|row| row.number));
+        numbers[start..].sort_unstable();
     }
 
-    fn sql(&self) -> (String, Vec<Value>) {
-        let mut conditions = "WHERE 1".to_owned();
-        let mut values = Vec::new();
-        let mut add = |condition: &str, value: Value| {
-            conditions += " AND ";
-            conditions += condition;
-            values.push(value);
+    /// The event with this id.
+    pub(super) fn by_id(&self, id: Uuid) -> Result<Option<Entry>, Failure> {
+        let mut found: Vec<Found> = self.with_id(self.events.view(), id).into_iter().collect();
+        let sql = "SELECT id FROM segments WHERE min_id <= ?1 AND max_id >= ?1";
+        let mut statement = self.database.prepare_cached(sql)?;
+        let mut rows = statement.query([id.as_bytes()])?;
+        while found.is_empty()
+            && let Some(row) = rows.next()?
+        {
+            let id_in = |decoded: &Decoded<'_>| self.with_id(decoded.view(), id);
+            found.extend(self.read(row.get(0)?, id_in)?);
+        }
+        Ok(self.resolved(found)?.pop())
+    }
+
+    fn with_id<T: AsRef<str>>(&self, view: View<'_, T>, id: Uuid) -> Option<Found> {
+        let id = id.as_u128();
+        let mut rows = view.rows.iter();
+        let row = rows.find(|row| row.id == id && row.number > self.trimmed)?;
+        Some(view.entry(row))
+    }
+
+    /// The events with these numbers, oldest first.
+    pub(super) fn by_numbers(&self, numbers: &[Seq]) -> Result<Vec<Entry>, Failure> {
+        let mut entries = Vec::new();
+        self.each_numbered(numbers, |entry| entries.push(entry))?;
+        entries.sort_unstable_by_key(|entry| entry.seq);
+        Ok(entries)
+    }
+
+    /// Gives the ids of the events that duplicates are the same as.
+    fn resolved(&self, found: Vec<Found>) -> Result<Vec<Entry>, Failure> {
+        let originals: Vec<Seq> = found.iter().filter_map(|(_, original)| *original).collect();
+        let mut ids = HashMap::new();
+        self.each_numbered(&originals, |entry| {
+            ids.insert(entry.seq, entry.id);
+        })?;
+        let resolved = found.into_iter().map(|(mut entry, original)| {
+            entry.duplicate_of = original.and_then(|_| ids.get(&original).copied());
+            entry
+        });
+        Ok(resolved.collect())
+    }
+
+    /// Reads each segment once.
+    fn each_numbered(&self, numbers: &[Seq], mut each: impl FnMut(Entry)) -> Result<(), Failure> {
+        let mut numbers = numbers.to_vec();
+        numbers.retain(|number| *number > self.trimmed);
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut left = &numbers[..];
+        let sql = "SELECT id, first_seq, last_seq FROM segments WHERE last_seq >= ? \
+                   ORDER BY last_seq LIMIT 1";
+        let mut statement = self.database.prepare_cached(sql)?;
+        while let Some(first) = left.first() {
+            let next = statement.query_row([first], |row| {
+                Ok((row.get(0)?, row.get::<_, Seq>(1)?, row.get::<_, Seq>(2)?))
+            });
+            let Some((id, first_seq, last_seq)) = next.optional()? else {
+                numbered(self.events.view(), left, &mut each);
+                break;
+            };
+            let start = left.partition_point(|number| *number < first_seq);
+            let end = left.partition_point(|number| *number <= last_seq);
+            if start < end {
+                let wanted = &left[start..end];
+                self.read(id, |decoded| numbered(decoded.view(), wanted, &mut each))?;
+            }
+            left = &left[end..];
+        }
+        Ok(())
+    }
+
+    fn may_contain(&self, id: i64, session: Option<u64>) -> Result<bool, Failure> {
+        let Some(hash) = session else {
+            return Ok(true);
         };
-        let nanos = |at: Timestamp| i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX);
-        if let Some(session) = &self.session {
-            add("e.session = ?", session.clone().into());
-        }
-        if let Some(kind) = &self.kind {
-            add("e.kind = ?", kind.clone().into());
-        }
-        if let Some(before) = self.before {
-            add("e.id < ?", id_bytes(before).to_vec().into());
-        }
-        if let Some(from) = self.from {
-            add("e.at >= ?", nanos(from).into());
-        }
-        if let Some(to) = self.to {
-            add("e.at < ?", nanos(to).into());
-        }
-        (conditions, values)
+        let sql = "SELECT filter FROM contents WHERE id = ?";
+        let mut statement = self.database.prepare_cached(sql)?;
+        let contains = statement.query_row([id], |row| {
+            Ok(sessions::may_contain(row.get_ref(0)?.as_blob()?, hash))
+        });
+        Ok(contains?)
+    }
+
+    fn read<T>(&self, id: i64, work: impl FnOnce(&Decoded<'_>) -> T) -> Result<T, Failure> {
+        let sql = "SELECT events FROM contents WHERE id = ?";
+        let mut statement = self.database.prepare_cached(sql)?;
+        let done = statement.query_row([id], |row| {
+            let decoded = Decoded::read(row.get_ref(0)?.as_blob()?);
+            Ok(decoded.map(|decoded| work(&decoded)))
+        })?;
+        done.ok_or(Failure::Damaged)
     }
 }
 
-/// The event with this id.
-pub(crate) fn by_id(database: &Connection, id: Uuid) -> rusqlite::Result<Option<Entry>> {
-    let sql = format!("{SELECT} WHERE e.id = ?");
-    let mut statement = database.prepare_cached(&sql)?;
-    statement.query_row([id_bytes(id)], entry).optional()
+/// The events with these numbers, which are sorted.
+fn numbered<T: AsRef<str>>(view: View<'_, T>, numbers: &[Seq], each: &mut impl FnMut(Entry)) {
+    let rows = view.rows.iter().filter(|row| !row.duplicate);
+    for row in rows.filter(|row| numbers.binary_search(&row.number).is_ok()) {
+        each(view.entry(row).0);
+    }
 }
 
-/// The events with these numbers.
-pub(crate) fn by_numbers(database: &Connection, numbers: &[Seq]) -> rusqlite::Result<Vec<Entry>> {
-    let sql = format!("{SELECT} WHERE e.seq = ?");
-    let mut statement = database.prepare_cached(&sql)?;
-    let entries = numbers
-        .iter()
-        .map(|seq| statement.query_row([seq], entry).optional());
-    entries.filter_map(Result::transpose).collect()
+impl Filter {
+    /// What [`CANDIDATES`] needs.
+    fn candidates(&self) -> impl rusqlite::Params {
+        (
+            self.before.map(Uuid::into_bytes),
+            self.kind.map_or(u32::MAX, kind_bit),
+            self.from.map_or(i64::MIN, nanos),
+            self.to.map(nanos),
+        )
+    }
 }
+
+/// The segments that may have events that pass, but for the session.
+const CANDIDATES: &str = "SELECT id, max_id FROM segments \
+    WHERE (?1 IS NULL OR min_id < ?1) AND kinds & ?2 != 0 AND last_at >= ?3 \
+    AND (?4 IS NULL OR first_at < ?4)";
 
 /// All attempts at an event, in their order.
-pub(crate) fn attempts(database: &Connection, seq: Seq) -> rusqlite::Result<Vec<TimelineEntry>> {
-    let sql =
-        "SELECT at, consumer, attempt, outcome FROM attempts WHERE seq = ? ORDER BY at LIMIT 1000";
+pub(super) fn attempts(
+    database: &Connection,
+    open: &Mutex<Open>,
+    seq: Seq,
+) -> Result<Vec<TimelineEntry>, Failure> {
+    let (database, mut entries) = {
+        let open = lock(open);
+        let attempts = open.attempts.iter().filter(|attempt| attempt.seq == seq);
+        (begin(database)?, attempts.map(shown).collect::<Vec<_>>())
+    };
+    let sql = "SELECT notes FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id";
     let mut statement = database.prepare_cached(sql)?;
-    let rows = statement.query_map([seq], |row| {
-        Ok(TimelineEntry {
-            at: time(row.get(0)?),
-            consumer: row.get(1)?,
-            attempt: row.get(2)?,
-            outcome: row.get(3)?,
-        })
-    })?;
-    rows.collect()
+    let base = bucket(seq) * PARTS;
+    let mut rows = statement.query(params![base, base + PARTS - 1])?;
+    while let Some(row) = rows.next()? {
+        let attempts = attempts::decode(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
+        let attempts = attempts.ok_or(Failure::Damaged)?;
+        let attempts = attempts.iter().filter(|attempt| attempt.seq == seq);
+        entries.extend(attempts.map(shown));
+    }
+    entries.sort_by(|one, next| order(one).cmp(&order(next)));
+    entries.truncate(MAX_ATTEMPTS);
+    Ok(entries)
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
-    let of: Option<[u8; 16]> = row.get(2)?;
-    Ok(Entry {
-        id: Uuid::from_bytes(row.get(0)?),
-        seq: row.get(1)?,
-        duplicate_of: of.map(Uuid::from_bytes),
-        at: time(row.get(3)?),
-        source: row.get(4)?,
-        session: row.get(5)?,
-        kind: row.get(6)?,
-        name: row.get(7)?,
-        bytes: row.get(8)?,
-    })
+fn order(entry: &TimelineEntry) -> (Timestamp, u32, &str, &str) {
+    (entry.at, entry.attempt, &entry.consumer, &entry.outcome)
 }
 
-fn time(nanos: i64) -> Timestamp {
-    Timestamp::from_nanosecond(nanos.into()).unwrap_or_default()
+fn shown<T: AsRef<str>>(attempt: &Attempt<T>) -> TimelineEntry {
+    TimelineEntry {
+        at: Timestamp::from_nanosecond(attempt.at.into()).unwrap_or_default(),
+        consumer: attempt.consumer.as_ref().to_owned(),
+        attempt: attempt.attempt,
+        outcome: attempt.outcome().to_owned(),
+    }
 }
 
-const SELECT: &str = "SELECT e.id, e.seq, \
-    (SELECT o.id FROM events o WHERE o.seq = e.duplicate_of), \
-    e.at, e.source, e.session, e.kind, e.name, e.bytes FROM events e";
+/// What the database has now, whatever is written afterwards.
+fn begin(database: &Connection) -> rusqlite::Result<Transaction<'_>> {
+    let transaction = database.unchecked_transaction()?;
+    // A transaction begins with the first thing that is read in it.
+    transaction
+        .prepare_cached("SELECT indexed FROM state")?
+        .query_row([], |_| Ok(()))?;
+    Ok(transaction)
+}
+
+/// The most attempts of one event that are shown.
+const MAX_ATTEMPTS: usize = 1000;

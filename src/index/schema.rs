@@ -4,45 +4,56 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
-    CREATE TABLE events (
-        id           BLOB PRIMARY KEY,  -- time-ordered
-        seq          INTEGER,           -- NULL for a duplicate, which is not in the journal
-        duplicate_of INTEGER,
-        at           INTEGER NOT NULL,  -- nanoseconds since 1970
-        source       TEXT NOT NULL,
-        session      TEXT,
-        kind         TEXT NOT NULL,
-        name         TEXT,
-        bytes        INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX by_seq ON events (seq);
-    CREATE INDEX by_session ON events (session, id);
+    CREATE TABLE segments (            -- what is known of a segment without reading it
+        id         INTEGER PRIMARY KEY,
+        count      INTEGER NOT NULL,
+        size       INTEGER NOT NULL,   -- bytes of its events
+        min_id     BLOB NOT NULL,      -- ids sort like the numbers they are
+        max_id     BLOB NOT NULL,
+        first_seq  INTEGER NOT NULL,   -- 0 where all are duplicates
+        last_seq   INTEGER NOT NULL,
+        max_number INTEGER NOT NULL,   -- with those that duplicates are the same as
+        first_at   INTEGER NOT NULL,   -- nanoseconds since 1970
+        last_at    INTEGER NOT NULL,
+        kinds      INTEGER NOT NULL    -- a bit for each that occurs
+    ) STRICT;
+    CREATE INDEX by_max_id ON segments (max_id);
+    CREATE INDEX by_last_seq ON segments (last_seq);
+    CREATE TABLE contents (            -- apart, so that looking through the heads reads none of it
+        id     INTEGER PRIMARY KEY,
+        filter BLOB NOT NULL,          -- of its sessions
+        events BLOB NOT NULL
+    ) STRICT;
     CREATE TABLE attempts (
-        seq      INTEGER NOT NULL,
-        at       INTEGER NOT NULL,
-        consumer TEXT NOT NULL,
-        attempt  INTEGER NOT NULL,
-        outcome  TEXT NOT NULL,
-        PRIMARY KEY (seq, at, consumer, attempt)
-    ) STRICT, WITHOUT ROWID;
+        id    INTEGER PRIMARY KEY,     -- of the bucket, times PARTS, and the part
+        count INTEGER NOT NULL,
+        notes BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE state (
+        indexed INTEGER NOT NULL,      -- events up to this one are in segments
+        trimmed INTEGER NOT NULL       -- events up to this one have left the journal
+    ) STRICT;
+    INSERT INTO state VALUES (0, 0);
 ";
 
 /// Opens the index for writing.
 pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
     match open_known(path) {
-        Ok(database) => Ok(database),
-        Err(error) => {
-            log::warn!("{}: {error}; the index is made anew", path.display());
-            for suffix in ["", "-wal", "-shm"] {
-                // Where there is none, none needs to go.
-                let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
-            }
-            open_known(path)
-        }
+        Ok(Some(database)) => return Ok(database),
+        Ok(None) => log::info!(
+            "{}: the index is of another version and is made anew",
+            path.display()
+        ),
+        Err(error) => log::warn!("{}: {error}; the index is made anew", path.display()),
     }
+    for suffix in ["", "-wal", "-shm"] {
+        // Where there is none, none needs to go.
+        let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+    }
+    open_known(path)?.ok_or(rusqlite::Error::InvalidQuery)
 }
 
 /// Opens the index for reading.
@@ -50,19 +61,30 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
-fn open_known(path: &Path) -> rusqlite::Result<Connection> {
+/// Forgets everything: it was another journal's.
+pub(super) fn clear(database: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = database.transaction()?;
+    transaction.execute_batch(
+        "DELETE FROM segments; DELETE FROM contents; DELETE FROM attempts; \
+         UPDATE state SET indexed = 0, trimmed = 0",
+    )?;
+    transaction.commit()
+}
+
+/// `None` for one of another version.
+fn open_known(path: &Path) -> rusqlite::Result<Option<Connection>> {
     let database = Connection::open(path)?;
     database.pragma_update(None, "journal_mode", "WAL")?;
     database.pragma_update(None, "synchronous", "NORMAL")?;
     let version: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {
-        VERSION => Ok(database),
+        VERSION => Ok(Some(database)),
         0 => {
             database.execute_batch(&format!(
                 "BEGIN;{TABLES}PRAGMA user_version={VERSION};COMMIT"
             ))?;
-            Ok(database)
+            Ok(Some(database))
         }
-        _ => Err(rusqlite::Error::InvalidQuery),
+        _ => Ok(None),
     }
 }

@@ -70,6 +70,24 @@ impl Tail {
         tail.newest.get(index).cloned()
     }
 
+    /// The records after `after`, at most `most`, in their order; none where the first of them is no
+    /// longer in memory. Costs one lock, however many there are.
+    pub(crate) fn range(&self, after: Seq, most: usize) -> Vec<Arc<Record>> {
+        let tail = self.lock();
+        let Some(first) = tail.newest.front().map(|record| record.seq) else {
+            return Vec::new();
+        };
+        let start = (after + 1).checked_sub(first);
+        let Some(start) = start.and_then(|start| usize::try_from(start).ok()) else {
+            return Vec::new();
+        };
+        let end = tail.newest.len().min(start.saturating_add(most));
+        match start < end {
+            true => tail.newest.range(start..end).cloned().collect(),
+            false => Vec::new(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,3 +95,45 @@ impl Tail {
 
 const MAX_RECORDS: usize = 16_384;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Received, Timestamp};
+
+    fn record(seq: Seq, bytes: usize) -> Record {
+        Record {
+            seq,
+            kept_at: Timestamp::UNIX_EPOCH,
+            received: Arc::new(Received::new("s", vec![b'x'; bytes])),
+            events: None,
+        }
+    }
+
+    #[test]
+    fn a_range_is_what_is_in_memory_after_a_number() {
+        let tail = Tail::new(4);
+        let numbers = |after, most| -> Vec<Seq> {
+            let records = tail.range(after, most);
+            records.iter().map(|record| record.seq).collect()
+        };
+        assert!(numbers(4, 10).is_empty());
+        // The first two make room for the third.
+        tail.publish([record(5, MAX_BYTES), record(6, MAX_BYTES / 2)]);
+        tail.publish((7..=9).map(|seq| record(seq, 1)));
+        let table: [(Seq, usize, &[Seq]); 7] = [
+            (0, 10, &[]),
+            (4, 10, &[]),
+            (5, 10, &[6, 7, 8, 9]),
+            (6, 2, &[7, 8]),
+            (8, 10, &[9]),
+            (9, 10, &[]),
+            (Seq::MAX - 1, usize::MAX, &[]),
+        ];
+        for (after, most, expected) in table {
+            assert_eq!(numbers(after, most), expected, "{most} after {after}");
+        }
+        assert_eq!(tail.get(5).map(|record| record.seq), None);
+        assert_eq!(tail.get(6).map(|record| record.seq), Some(6));
+    }
+}

@@ -1,0 +1,179 @@
+//! Attempts, and how some of them become one blob, about 8 bytes an attempt.
+//!
+//! Attempts are kept in buckets of [`BUCKET`] consecutive events, so a timeline is found in the few
+//! blobs of one bucket, whenever the attempts were made. A blob has the consumers' names and the
+//! outcomes, then the attempts by event; numbers and times are differences to the attempt before.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::bytes::{Bytes, put, put_signed, put_text};
+use crate::dispatch::Seq;
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Attempt<T = Arc<str>> {
+    pub(super) seq: Seq,
+    /// Nanoseconds since 1970.
+    pub(super) at: i64,
+    pub(super) consumer: T,
+    pub(super) attempt: u32,
+    /// `None` where it was done, as nearly all are.
+    pub(super) outcome: Option<T>,
+}
+
+impl<T: AsRef<str>> Attempt<T> {
+    pub(super) fn outcome(&self) -> &str {
+        self.outcome.as_ref().map_or("done", AsRef::as_ref)
+    }
+}
+
+impl Attempt {
+    /// The same with borrowed texts.
+    pub(super) fn as_str(&self) -> Attempt<&str> {
+        Attempt {
+            seq: self.seq,
+            at: self.at,
+            consumer: &self.consumer,
+            attempt: self.attempt,
+            outcome: self.outcome.as_deref(),
+        }
+    }
+}
+
+/// The bucket of an event.
+pub(super) fn bucket(seq: Seq) -> u64 {
+    seq / BUCKET
+}
+
+/// One blob of attempts, which are sorted by event.
+pub(super) fn encode<T: AsRef<str>>(attempts: &[Attempt<T>]) -> Vec<u8> {
+    let mut texts = Texts::default();
+    let places: Vec<(u64, u64)> = attempts
+        .iter()
+        .map(|attempt| {
+            let outcome = attempt.outcome.as_ref();
+            let outcome = outcome.map_or(0, |outcome| texts.place(outcome.as_ref()) + 1);
+            (texts.place(attempt.consumer.as_ref()), outcome)
+        })
+        .collect();
+    let mut out = Vec::with_capacity(attempts.len() * 10);
+    put(&mut out, texts.list.len() as u64);
+    for text in &texts.list {
+        put_text(&mut out, text);
+    }
+    put(&mut out, attempts.len() as u64);
+    let mut before = (0u64, 0i64);
+    for (attempt, (consumer, outcome)) in attempts.iter().zip(places) {
+        put_signed(&mut out, attempt.seq.wrapping_sub(before.0) as i64);
+        put_signed(&mut out, attempt.at.wrapping_sub(before.1));
+        put(&mut out, consumer);
+        put(&mut out, attempt.attempt.into());
+        put(&mut out, outcome);
+        before = (attempt.seq, attempt.at);
+    }
+    out
+}
+
+#[derive(Default)]
+struct Texts<'a> {
+    list: Vec<&'a str>,
+    places: HashMap<&'a str, u64>,
+}
+
+impl<'a> Texts<'a> {
+    fn place(&mut self, text: &'a str) -> u64 {
+        // One consumer's attempts often come in a row.
+        if let Some(last) = self.list.last()
+            && *last == text
+        {
+            return self.list.len() as u64 - 1;
+        }
+        *self.places.entry(text).or_insert_with(|| {
+            self.list.push(text);
+            self.list.len() as u64 - 1
+        })
+    }
+}
+
+/// Reads what [`encode`] wrote; `None` where the bytes are something else.
+pub(super) fn decode(blob: &[u8]) -> Option<Vec<Attempt<&str>>> {
+    let mut bytes = Bytes(blob);
+    let texts = (0..bytes.count(1)?).map(|_| bytes.text());
+    let texts: Vec<&str> = texts.collect::<Option<_>>()?;
+    let count = bytes.count(MIN_ATTEMPT)?;
+    let mut attempts = Vec::with_capacity(count);
+    let mut before = (0u64, 0i64);
+    for _ in 0..count {
+        before.0 = before.0.wrapping_add(bytes.signed()? as u64);
+        before.1 = before.1.wrapping_add(bytes.signed()?);
+        let consumer = bytes.index(texts.len())?;
+        let attempt = u32::try_from(bytes.number()?).ok()?;
+        let outcome = bytes.index(texts.len() + 1)?;
+        attempts.push(Attempt {
+            seq: before.0,
+            at: before.1,
+            consumer: texts[consumer as usize],
+            attempt,
+            outcome: outcome.checked_sub(1).map(|place| texts[place as usize]),
+        });
+    }
+    bytes.is_empty().then_some(attempts)
+}
+
+/// How many consecutive events share their blobs. Few in unit tests, which cross the border often.
+const BUCKET: u64 = if cfg!(test) { 8 } else { 1024 };
+
+/// Five numbers.
+const MIN_ATTEMPT: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn attempt() -> impl Strategy<Value = Attempt<&'static str>> {
+        let texts = || proptest::sample::select(vec!["", "handler:a", "b", "not done after 1s"]);
+        (
+            prop_oneof![any::<u64>(), 0..50u64],
+            any::<i64>(),
+            texts(),
+            any::<u32>(),
+            proptest::option::of(texts()),
+        )
+            .prop_map(|(seq, at, consumer, attempt, outcome)| Attempt {
+                seq,
+                at,
+                consumer,
+                attempt,
+                outcome,
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_was_encoded_is_read(attempts in vec(attempt(), 0..50)) {
+            let blob = encode(&attempts);
+            prop_assert_eq!(decode(&blob), Some(attempts));
+            prop_assert_eq!(decode(&blob[..blob.len() - 1]), None);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            noise in vec(any::<u8>(), 0..300),
+            attempts in vec(attempt(), 1..20),
+            at in any::<proptest::sample::Index>(),
+            byte: u8,
+        ) {
+            decode(&noise);
+            let mut blob = encode(&attempts);
+            let at = at.index(blob.len());
+            blob[at] = byte;
+            decode(&blob);
+        }
+    }
+}

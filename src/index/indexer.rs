@@ -1,0 +1,441 @@
+//! [`Indexer`]: following the journal, at leisure.
+//!
+//! Waking a thread for each commit would cost more than the indexing. So the first news wakes it, it
+//! waits for more of them for [`GATHER`], and takes all there are; who asks cuts that short. With
+//! nothing new there is no timer.
+
+use std::borrow::Borrow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::Failure;
+use super::inbox::{Duplicate, Inbox};
+use super::writer::Writer;
+use crate::dialect::Dialects;
+use crate::dispatch::Seq;
+use crate::journal::{Journal, Record};
+
+/// The writing side of an index.
+pub(crate) struct Indexer {
+    writer: Writer,
+    inbox: Arc<Inbox>,
+    /// When what waits in memory is written; `None` while nothing does.
+    due: Option<Pin<Box<Sleep>>>,
+}
+
+impl Indexer {
+    pub(super) fn new(writer: Writer, inbox: Arc<Inbox>) -> Self {
+        let due = None;
+        Self { writer, inbox, due }
+    }
+
+    /// Follows the journal until told to stop, and until the last consumer has ended.
+    pub(crate) async fn run(
+        mut self,
+        journal: Arc<dyn Journal>,
+        dialects: Arc<Dialects>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let journal = journal.as_ref();
+        while let Err(error) = self.follow(journal, &dialects, &mut stop).await {
+            self.inbox.set_away(true);
+            if *stop.borrow() {
+                log::warn!("{error}; what was not indexed is indexed after the next start");
+                return;
+            }
+            match error {
+                Failure::Damaged => log::warn!("index.db is damaged; the index is made anew"),
+                _ => log::warn!("{error}; until indexing works again searches show nothing newer"),
+            }
+            tokio::select! {
+                () = sleep(STUMBLE_PAUSE) => {}
+                _ = stop.changed() => {}
+            }
+            if let Failure::Damaged = error
+                && let Err(error) = self.writer.clear()
+            {
+                log::warn!("{error}");
+            }
+            self.inbox.set_away(false);
+        }
+    }
+
+    async fn follow(
+        &mut self,
+        journal: &dyn Journal,
+        dialects: &Dialects,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(), Failure> {
+        let mut head = journal.tail().watch();
+        self.compare(journal).await?;
+        loop {
+            let asked = self.inbox.take_asked();
+            let newest = *head.borrow_and_update();
+            let abandoned = stop.has_changed().is_err();
+            let stopping = *stop.borrow_and_update() || abandoned;
+            self.take_notes()?;
+            self.catch_up(journal, dialects, newest, stopping).await?;
+            // Dropped: whoever asked is told.
+            drop(asked);
+            let overdue = |due: &Pin<Box<Sleep>>| due.deadline() <= Instant::now();
+            if stopping || self.due.as_ref().is_some_and(overdue) {
+                self.seal()?;
+            }
+            if abandoned || (stopping && !self.inbox.has_consumers()) {
+                return Ok(());
+            }
+            if self.due.is_none() && !self.writer.is_empty() {
+                self.due = Some(Box::pin(sleep(SEAL_AFTER)));
+            }
+            self.wait(&mut head, stop).await;
+        }
+    }
+
+    /// Waits for news, then a little for more of them, or until it is time to write.
+    async fn wait(&mut self, head: &mut watch::Receiver<Seq>, stop: &mut watch::Receiver<bool>) {
+        let due = async {
+            match &mut self.due {
+                Some(due) => due.await,
+                None => std::future::pending().await,
+            }
+        };
+        // Only a journal that has ended has no news for ever; this one is held by whoever runs this.
+        tokio::select! {
+            () = due => return,
+            _ = head.changed() => {}
+            () = self.inbox.something.notified() => {}
+            _ = stop.changed() => return,
+        }
+        tokio::select! {
+            () = sleep(GATHER) => {}
+            () = self.inbox.hurry.notified() => {}
+            _ = stop.changed() => {}
+        }
+    }
+
+    /// Learns what has happened to the journal meanwhile.
+    async fn compare(&mut self, journal: &dyn Journal) -> Result<(), Failure> {
+        if journal.tail().head() < self.writer.cursor() {
+            log::warn!("index.db is of another journal; the index is made anew");
+            self.writer.clear()?;
+        }
+        let oldest = journal.read(0, 1).await?;
+        if let Some(oldest) = oldest.first() {
+            self.writer.trim(oldest.seq - 1)?;
+        }
+        Ok(())
+    }
+
+    fn take_notes(&mut self) -> Result<(), Failure> {
+        let notes = self.inbox.take();
+        if !notes.attempts.is_empty() {
+            self.writer.add_attempts(notes.attempts);
+        }
+        self.writer.trim(notes.trimmed)?;
+        let mut left = &notes.duplicates[..];
+        while !left.is_empty() {
+            let items = left.iter().map(Duplicate::item);
+            left = &left[self.writer.add_duplicates(items)..];
+            if self.writer.is_full() {
+                self.seal()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Indexes the records up to `newest`.
+    async fn catch_up(
+        &mut self,
+        journal: &dyn Journal,
+        dialects: &Dialects,
+        newest: Seq,
+        stopping: bool,
+    ) -> Result<(), Failure> {
+        while self.writer.cursor() < newest {
+            let cursor = self.writer.cursor();
+            if newest - cursor > FAR {
+                // A whole journal may be ahead: who asks gets what there is, and a stop is a stop.
+                drop(self.inbox.take_asked());
+                if stopping {
+                    return Ok(());
+                }
+            }
+            let records = journal.tail().range(cursor, AT_ONCE);
+            if records.is_empty() {
+                let records = journal.read(cursor, AT_ONCE).await?;
+                if records.is_empty() {
+                    let gone = format!("event {} is not there", cursor + 1);
+                    return Err(crate::journal::Unavailable(gone).into());
+                }
+                // Their bodies are read again, which takes a while.
+                tokio::task::block_in_place(|| self.add(&records, dialects))?;
+                self.take_notes()?;
+            } else {
+                self.add(&records, dialects)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add<R: Borrow<Record>>(
+        &mut self,
+        records: &[R],
+        dialects: &Dialects,
+    ) -> Result<(), Failure> {
+        let mut left = records;
+        while !left.is_empty() {
+            left = &left[self.writer.add_records(left, dialects)..];
+            if self.writer.is_full() {
+                self.seal()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what waits. The disk may take its time.
+    fn seal(&mut self) -> Result<(), Failure> {
+        self.due = None;
+        match self.writer.is_empty() {
+            true => Ok(()),
+            false => tokio::task::block_in_place(|| self.writer.seal()),
+        }
+    }
+}
+
+impl Drop for Indexer {
+    fn drop(&mut self) {
+        self.inbox.set_away(true);
+    }
+}
+
+/// How long news are gathered. At 50,000 events a second these are 2,500, a sixth of what the
+/// journal's tail has room for.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// What waits in memory is written so long after the first of it at the latest. After a crash events
+/// that were not are read from the journal once more; attempts and duplicates are lost.
+const SEAL_AFTER: Duration = Duration::from_secs(2);
+
+/// How many records are taken at once.
+const AT_ONCE: usize = 512;
+
+/// Who is so many events behind is rebuilding, and nobody waits for it.
+const FAR: u64 = 50_000;
+
+const STUMBLE_PAUSE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::task::JoinHandle;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::dispatch::Outcome;
+    use crate::index::{Filter, Index};
+    use crate::journal::{Appended, Claim, Entry, Memory, TestFolder};
+    use crate::{Event, Received, Timestamp, UnknownEvent, UnknownReason};
+
+    /// An index that follows a journal.
+    struct World {
+        index: Index,
+        journal: Arc<Memory>,
+        stop: watch::Sender<bool>,
+        task: JoinHandle<()>,
+    }
+
+    impl World {
+        fn start(folder: &TestFolder, journal: &Arc<Memory>) -> Self {
+            let (index, indexer) = Index::open(folder.path()).unwrap();
+            let (stop, stopped) = watch::channel(false);
+            let followed = Arc::clone(journal) as Arc<dyn Journal>;
+            let dialects = Arc::new(Dialects::of(&[], 1024));
+            Self {
+                index,
+                journal: Arc::clone(journal),
+                stop,
+                task: tokio::spawn(indexer.run(followed, dialects, stopped)),
+            }
+        }
+
+        async fn append(&self, number: u64) -> Seq {
+            let entry = entry(number);
+            match self.journal.append(entry).await.unwrap() {
+                Appended::New(seq) => seq,
+                Appended::Duplicate(_) => panic!("a duplicate"),
+            }
+        }
+
+        async fn ids(&self) -> Vec<u128> {
+            let entries = self.index.newest(Filter::default(), 100).await.unwrap();
+            entries.iter().map(|entry| entry.id.as_u128()).collect()
+        }
+
+        async fn stop(self) {
+            self.stop.send_replace(true);
+            tokio::time::timeout(Duration::from_secs(10), self.task)
+                .await
+                .unwrap()
+                .unwrap();
+        }
+    }
+
+    fn entry(number: u64) -> Entry {
+        let mut received = Received::new("source", "{}");
+        received.id = Uuid::from_u128(number.into());
+        let claim = Claim {
+            key: number.into(),
+            window: Duration::from_secs(60),
+        };
+        Entry {
+            received: Arc::new(received),
+            events: Arc::new([Event::Unknown(UnknownEvent::new(UnknownReason::NoName))]),
+            claim,
+        }
+    }
+
+    fn journal() -> Arc<Memory> {
+        Arc::new(Memory::new(Arc::new(SystemClock)))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_asks_finds_all_that_happened_before() {
+        let folder = TestFolder::new();
+        let world = World::start(&folder, &journal());
+        let consumer = world.index.notes().of("handler:a");
+        for number in 1..=100 {
+            let seq = world.append(number).await;
+            assert_eq!(world.ids().await[0], u128::from(number));
+            consumer.note(seq, 1, &Outcome::Done, Timestamp::UNIX_EPOCH);
+            let made = world.index.attempts(seq).await.unwrap();
+            assert_eq!((made.len(), &*made[0].outcome), (1, "done"));
+        }
+        let again = entry(200);
+        world
+            .index
+            .notes()
+            .duplicate(&again.received, &again.events, 7);
+        let found = world.index.by_id(again.received.id).await.unwrap().unwrap();
+        assert_eq!(
+            (found.seq, found.duplicate_of),
+            (None, Some(Uuid::from_u128(7)))
+        );
+        world.index.notes().trimmed(7);
+        assert_eq!(world.index.by_id(again.received.id).await.unwrap(), None);
+        assert_eq!(world.ids().await.last(), Some(&8));
+        drop(consumer);
+        world.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stop_waits_for_the_last_attempt_and_loses_nothing() {
+        let folder = TestFolder::new();
+        let journal = journal();
+        let world = World::start(&folder, &journal);
+        let consumer = world.index.notes().of("handler:a");
+        for number in 1..=5 {
+            world.append(number).await;
+        }
+        let again = entry(6);
+        world
+            .index
+            .notes()
+            .duplicate(&again.received, &again.events, 2);
+        world.stop.send_replace(true);
+        tokio::task::yield_now().await;
+        assert!(!world.task.is_finished());
+        let failed = Outcome::TimedOut(Duration::from_secs(1));
+        consumer.note(5, 3, &failed, Timestamp::UNIX_EPOCH);
+        drop(consumer);
+        world.stop().await;
+
+        let world = World::start(&folder, &journal);
+        assert_eq!(world.ids().await, [6, 5, 4, 3, 2, 1]);
+        let made = world.index.attempts(5).await.unwrap();
+        assert_eq!(made.len(), 1);
+        assert_eq!(
+            (made[0].attempt, &*made[0].outcome),
+            (3, "not done after 1s")
+        );
+        world.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_index_that_does_not_fit_is_made_anew() {
+        let folder = TestFolder::new();
+        let old = journal();
+        let world = World::start(&folder, &old);
+        for number in 1..=50 {
+            world.append(number).await;
+        }
+        world.stop().await;
+
+        // Of an older version.
+        let path = folder.path().join("index.db");
+        let database = rusqlite::Connection::open(&path).unwrap();
+        database.pragma_update(None, "user_version", 1).unwrap();
+        drop(database);
+        let world = World::start(&folder, &old);
+        assert_eq!(world.ids().await.len(), 50);
+        world.stop().await;
+
+        // No database at all.
+        std::fs::write(&path, "no database").unwrap();
+        let world = World::start(&folder, &old);
+        assert_eq!(world.ids().await.len(), 50);
+        world.stop().await;
+
+        // Of another journal.
+        let world = World::start(&folder, &journal());
+        assert!(world.ids().await.is_empty());
+        world.append(77).await;
+        assert_eq!(world.ids().await, [77]);
+        world.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_damaged_segment_is_mended_by_making_the_index_anew() {
+        let folder = TestFolder::new();
+        let journal = journal();
+        let world = World::start(&folder, &journal);
+        world.append(1).await;
+        world.stop().await;
+        let path = folder.path().join("index.db");
+        let database = rusqlite::Connection::open(&path).unwrap();
+        database
+            .execute("UPDATE contents SET events = x'ff'", [])
+            .unwrap();
+        drop(database);
+        let (index, mut indexer) = Index::open(folder.path()).unwrap();
+        indexer.writer.add_duplicates([].into_iter());
+        let error = index.by_id(Uuid::from_u128(1));
+        indexer.inbox.set_away(true);
+        assert!(
+            error
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("delete the file")
+        );
+        let dialects = Dialects::of(&[], 1024);
+        let (_stop, mut stopped) = watch::channel(true);
+        let world = (journal.as_ref(), &dialects);
+        let entry = entry(2);
+        world.0.append(entry).await.unwrap();
+        let failed = indexer.follow(world.0, world.1, &mut stopped).await;
+        assert!(matches!(failed, Err(Failure::Damaged)));
+        indexer.writer.clear().unwrap();
+        indexer
+            .follow(world.0, world.1, &mut stopped)
+            .await
+            .unwrap();
+        assert!(index.by_id(Uuid::from_u128(1)).await.unwrap().is_some());
+        assert!(index.by_id(Uuid::from_u128(2)).await.unwrap().is_some());
+    }
+}

@@ -1,0 +1,450 @@
+//! The index against a list: whatever comes in whatever order, and whenever it is closed or killed,
+//! every question has the same answer.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::Index as Pick;
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use super::attempts::Attempt;
+use super::query::{self, Entry, Filter, Snapshot};
+use super::schema;
+use super::segment::{FULL, Item};
+use super::writer::Writer;
+use crate::dialect::{Codeskytz, Dialect as _, Dialects};
+use crate::dispatch::Seq;
+use crate::journal::{Record, TestFolder};
+use crate::{EventKind, Received, Timestamp};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Events(Vec<New>),
+    Duplicate(Pick, New),
+    /// Of these events, with these numbers and outcomes.
+    Attempts(Vec<(Pick, u32, Option<&'static str>)>),
+    Seal,
+    Trim(Pick),
+    Reopen,
+    Kill,
+}
+
+/// An event to come.
+#[derive(Debug, Clone)]
+struct New {
+    /// How far the clock has moved; backwards too.
+    millis: i64,
+    session: Option<u8>,
+    name: &'static str,
+    bytes: usize,
+}
+
+fn new() -> impl Strategy<Value = New> {
+    let millis = prop_oneof![8 => 0..20i64, 1 => -200..200i64];
+    let name = proptest::sample::select(vec!["message", "message", "status", "connection", "odd"]);
+    (millis, option::of(0..5u8), name, 0..100usize).prop_map(|(millis, session, name, bytes)| New {
+        millis,
+        session,
+        name,
+        bytes,
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let outcome = || option::of(proptest::sample::select(vec!["a bad mood", "not done"]));
+    prop_oneof![
+        6 => vec(new(), 1..20).prop_map(Step::Events),
+        1 => vec(new(), 20..100).prop_map(Step::Events),
+        2 => (any::<Pick>(), new()).prop_map(|(of, new)| Step::Duplicate(of, new)),
+        3 => vec((any::<Pick>(), 1..4u32, outcome()), 1..40).prop_map(Step::Attempts),
+        3 => Just(Step::Seal),
+        1 => any::<Pick>().prop_map(Step::Trim),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Kill),
+    ]
+}
+
+/// Something in the model, and whether it must be there after a crash.
+type Sealed<T> = (T, bool);
+
+struct World {
+    folder: TestFolder,
+    dialects: Dialects,
+    writer: Option<Writer>,
+    reader: Connection,
+    clock: i64,
+    ids: u64,
+    journal: Vec<Record>,
+    duplicates: Vec<Sealed<(Seq, Received)>>,
+    attempts: Vec<Sealed<Attempt>>,
+    trimmed: Seq,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = TestFolder::new();
+        let path = folder.path().join("index.db");
+        let writer = Writer::new(schema::open(&path).unwrap()).unwrap();
+        Self {
+            reader: schema::open_reader(&path).unwrap(),
+            folder,
+            dialects: Dialects::of(&[], 1024),
+            writer: Some(writer),
+            clock: 1_700_000_000_000,
+            ids: 0,
+            journal: Vec::new(),
+            duplicates: Vec::new(),
+            attempts: Vec::new(),
+            trimmed: 0,
+        }
+    }
+
+    fn writer(&mut self) -> &mut Writer {
+        self.writer.as_mut().unwrap()
+    }
+
+    fn received(&mut self, new: &New) -> Received {
+        self.clock += new.millis;
+        self.ids += 1;
+        let body = format!(
+            r#"{{"event":"{}","x":"{}"}}"#,
+            new.name,
+            "x".repeat(new.bytes)
+        );
+        let mut received = Received::new(["one", "two"][new.bytes % 2], body);
+        received.id = Uuid::from_u128((self.clock as u128) << 80 | 7 << 76 | u128::from(self.ids));
+        received.session = new.session.map(|session| format!("session {session}"));
+        received.received_at = Timestamp::from_millisecond(self.clock).unwrap();
+        received
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Events(events) => {
+                for new in events {
+                    let received = self.received(new);
+                    let record = Record {
+                        seq: self.journal.len() as Seq + 1,
+                        kept_at: received.received_at,
+                        events: Some(Codeskytz.events(&text(&received)).into()),
+                        received: Arc::new(received),
+                    };
+                    self.journal.push(record);
+                }
+                self.catch_up();
+            }
+            Step::Duplicate(of, new) => {
+                let received = self.received(new);
+                let kept = self.journal.len() as Seq - self.trimmed;
+                if kept > 0 {
+                    let of = self.trimmed + 1 + of.index(kept as usize) as Seq;
+                    self.duplicate(of, received);
+                }
+            }
+            Step::Attempts(attempts) => self.add_attempts(attempts),
+            Step::Seal => self.seal(),
+            Step::Trim(up_to) => {
+                // The newest stays.
+                if self.journal.len() > 1 {
+                    let up_to = up_to.index(self.journal.len()) as Seq;
+                    self.writer().trim(up_to).unwrap();
+                    self.trimmed = self.trimmed.max(up_to);
+                }
+            }
+            Step::Reopen => {
+                self.seal();
+                self.reopen();
+            }
+            Step::Kill => {
+                self.duplicates.retain(|(_, sealed)| *sealed);
+                self.attempts.retain(|(_, sealed)| *sealed);
+                self.reopen();
+            }
+        }
+    }
+
+    fn duplicate(&mut self, of: Seq, received: Received) {
+        let events = Codeskytz.events(&text(&received));
+        let item = Item::new(&received, &events, of, true);
+        while self.writer().add_duplicates([item].into_iter()) == 0 {
+            self.seal();
+        }
+        self.duplicates.push(((of, received), false));
+        self.seal_if_full();
+    }
+
+    fn add_attempts(&mut self, attempts: &[(Pick, u32, Option<&'static str>)]) {
+        if self.journal.is_empty() {
+            return;
+        }
+        let made = attempts.iter().map(|(of, attempt, outcome)| {
+            self.clock += 1;
+            Attempt {
+                seq: of.index(self.journal.len()) as Seq + 1,
+                at: self.clock * 1_000_000,
+                consumer: ["handler:a", "handler:b"][*attempt as usize % 2].into(),
+                attempt: *attempt,
+                outcome: outcome.map(Into::into),
+            }
+        });
+        let made: Vec<_> = made.collect();
+        self.writer().add_attempts(made.clone());
+        self.attempts
+            .extend(made.into_iter().map(|made| (made, false)));
+        self.seal_if_full();
+    }
+
+    fn catch_up(&mut self) {
+        loop {
+            let after = self.writer().cursor().max(self.trimmed) as usize;
+            let writer = self.writer.as_mut().unwrap();
+            writer.add_records(
+                &self.journal[after.min(self.journal.len())..],
+                &self.dialects,
+            );
+            self.seal_if_full();
+            if self.writer().cursor() >= self.journal.len() as Seq {
+                return;
+            }
+        }
+    }
+
+    fn seal_if_full(&mut self) {
+        if self.writer().is_full() {
+            self.seal();
+        }
+    }
+
+    fn seal(&mut self) {
+        self.writer().seal().unwrap();
+        self.duplicates
+            .iter_mut()
+            .for_each(|(_, sealed)| *sealed = true);
+        self.attempts
+            .iter_mut()
+            .for_each(|(_, sealed)| *sealed = true);
+    }
+
+    fn reopen(&mut self) {
+        self.writer = None;
+        let path = self.folder.path().join("index.db");
+        self.writer = Some(Writer::new(schema::open(&path).unwrap()).unwrap());
+        assert!(self.writer().cursor() <= self.journal.len() as Seq);
+        self.catch_up();
+    }
+
+    /// Every event that is to be found, newest first.
+    fn entries(&self) -> Vec<Entry> {
+        let kept = self
+            .journal
+            .iter()
+            .filter(|record| record.seq > self.trimmed);
+        let kept = kept.map(|record| entry(&record.received, Some(record.seq), None));
+        let duplicates = self.duplicates.iter().map(|(duplicate, _)| duplicate);
+        let duplicates = duplicates
+            .filter(|(of, _)| *of > self.trimmed)
+            .map(|(of, received)| {
+                entry(
+                    received,
+                    None,
+                    Some(self.journal[*of as usize - 1].received.id),
+                )
+            });
+        let mut entries: Vec<_> = kept.chain(duplicates).collect();
+        entries.sort_by_key(|entry| Reverse(entry.id));
+        entries
+    }
+
+    fn check(&self, filters: &[Asked]) {
+        let entries = self.entries();
+        let open = self.writer.as_ref().unwrap().open();
+        let all = Snapshot::take(&self.reader, open).unwrap();
+        for asked in filters {
+            let filter = asked.filter(&entries);
+            let passing = || entries.iter().filter(|entry| passes(&filter, entry));
+            let newest: Vec<_> = passing().take(asked.limit).cloned().collect();
+            assert_eq!(
+                all.newest(&filter, asked.limit).unwrap(),
+                newest,
+                "{filter:?}"
+            );
+            let mut numbers: Vec<_> = passing().filter_map(|entry| entry.seq).collect();
+            numbers.sort_unstable();
+            numbers.truncate(asked.limit);
+            assert_eq!(
+                all.numbers(&filter, asked.limit).unwrap(),
+                numbers,
+                "{filter:?}"
+            );
+            let mut wanted = numbers.clone();
+            wanted.extend([0, self.trimmed, self.journal.len() as Seq + 1]);
+            let found = all.by_numbers(&wanted).unwrap();
+            let found: Vec<_> = found.iter().filter_map(|entry| entry.seq).collect();
+            assert_eq!(found, numbers);
+        }
+        for entry in &entries {
+            assert_eq!(all.by_id(entry.id).unwrap().as_ref(), Some(entry));
+        }
+        assert_eq!(all.by_id(Uuid::nil()).unwrap(), None);
+        drop(all);
+        for seq in self.trimmed + 1..=self.journal.len() as Seq {
+            let made = query::attempts(&self.reader, open, seq).unwrap();
+            let made: Vec<_> = made
+                .iter()
+                .map(|made| {
+                    (
+                        made.at.as_nanosecond(),
+                        &*made.consumer,
+                        made.attempt,
+                        &*made.outcome,
+                    )
+                })
+                .collect();
+            let expected = self.attempts.iter().map(|(attempt, _)| attempt);
+            let mut expected: Vec<_> = expected
+                .filter(|attempt| attempt.seq == seq)
+                .map(|made| {
+                    (
+                        made.at.into(),
+                        &*made.consumer,
+                        made.attempt,
+                        made.outcome(),
+                    )
+                })
+                .collect();
+            expected.sort_by_key(|(at, consumer, attempt, outcome)| {
+                (*at, *attempt, *consumer, *outcome)
+            });
+            assert_eq!(made, expected, "of {seq}");
+        }
+    }
+}
+
+fn text(received: &Received) -> bytestring::ByteString {
+    received.body.clone().try_into().unwrap()
+}
+
+fn entry(received: &Received, seq: Option<Seq>, duplicate_of: Option<Uuid>) -> Entry {
+    let events = Codeskytz.events(&text(received));
+    Entry {
+        id: received.id,
+        seq,
+        duplicate_of,
+        at: received.received_at,
+        source: received.source.to_string(),
+        session: received.session.clone(),
+        kind: events[0].kind(),
+        name: events[0].name().map(str::to_owned),
+        bytes: received.body.len() as u64,
+    }
+}
+
+/// What is asked for, where it depends on what there is.
+#[derive(Debug, Clone)]
+struct Asked {
+    session: Option<u8>,
+    kind: Option<usize>,
+    before: Option<Pick>,
+    from: Option<Pick>,
+    to: Option<Pick>,
+    limit: usize,
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    (
+        option::of(0..6u8),
+        option::of(0..4usize),
+        option::of(any::<Pick>()),
+        option::weighted(0.2, any::<Pick>()),
+        option::weighted(0.2, any::<Pick>()),
+        prop_oneof![1..10usize, Just(500)],
+    )
+        .prop_map(|(session, kind, before, from, to, limit)| Asked {
+            session,
+            kind,
+            before,
+            from,
+            to,
+            limit,
+        })
+}
+
+impl Asked {
+    fn filter(&self, entries: &[Entry]) -> Filter {
+        let pick = |pick: &Pick| entries.get(pick.index(entries.len().max(1)));
+        let time =
+            |pick_time: &Option<Pick>| pick_time.as_ref().and_then(pick).map(|entry| entry.at);
+        Filter {
+            session: self.session.map(|session| format!("session {session}")),
+            kind: self.kind.map(|kind| EventKind::ALL[kind]),
+            before: self.before.as_ref().and_then(pick).map(|entry| entry.id),
+            from: time(&self.from),
+            to: time(&self.to),
+        }
+    }
+}
+
+fn passes(filter: &Filter, entry: &Entry) -> bool {
+    filter
+        .session
+        .as_ref()
+        .is_none_or(|session| entry.session.as_ref() == Some(session))
+        && filter.kind.is_none_or(|kind| entry.kind == kind)
+        && filter.before.is_none_or(|before| entry.id < before)
+        && filter.from.is_none_or(|from| entry.at >= from)
+        && filter.to.is_none_or(|to| entry.at < to)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn every_question_has_the_answer_of_a_list(
+        steps in vec(step(), 1..40),
+        filters in vec(asked(), 1..8),
+    ) {
+        let mut world = World::new();
+        for (number, step) in steps.iter().enumerate() {
+            world.step(step);
+            if number % 4 == 0 {
+                world.check(&filters);
+            }
+        }
+        world.check(&filters);
+    }
+}
+
+#[test]
+fn slow_traffic_leaves_few_segments_and_blobs() {
+    let mut world = World::new();
+    let events = 20 * FULL;
+    for _ in 0..events {
+        let new = New {
+            millis: 3000,
+            session: Some(1),
+            name: "message",
+            bytes: 1,
+        };
+        world.step(&Step::Events(vec![new]));
+        let last = world.journal.len() as Seq;
+        world.writer().add_attempts(vec![Attempt {
+            seq: last,
+            at: 0,
+            consumer: "handler:a".into(),
+            attempt: 1,
+            outcome: None,
+        }]);
+        world.seal();
+    }
+    let count = |sql| world.reader.query_row(sql, [], |row| row.get(0)).unwrap();
+    let segments: usize = count("SELECT count(*) FROM segments");
+    let contents: usize = count("SELECT count(*) FROM contents");
+    assert_eq!(segments, contents);
+    // Two thirds of 2 × FULL or more each, and the few that grow.
+    assert!(segments <= 15 + 6, "{segments} for {events} events");
+    let blobs: usize = count("SELECT count(*) FROM attempts");
+    assert!(blobs <= events / 8 + 1 + 4, "{blobs} for {events} attempts");
+}
