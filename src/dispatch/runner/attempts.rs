@@ -19,7 +19,7 @@ pub(super) struct Ended {
 impl Runner {
     pub(super) fn start(&mut self) {
         let now = self.clock.now();
-        while !self.paused && self.schedule.running() < self.consumer.concurrency() {
+        while !self.paused {
             let Some(start) = self.schedule.start(now) else {
                 break;
             };

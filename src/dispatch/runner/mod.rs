@@ -47,6 +47,8 @@ pub(crate) struct Runner {
     clock: Arc<dyn Clock>,
     progress: Progress,
     schedule: Schedule,
+    /// How many events are known at once.
+    read_ahead: usize,
     /// Everything up to here is settled or in the schedule.
     cursor: Seq,
     /// Retries that were saved and are not in the schedule yet.
@@ -111,6 +113,8 @@ impl Runner {
         let (controls, commands) = Controls::new(consumer.name());
         let monotonic = consumer.is_monotonic().then(Monotonic::default);
         let runner = Self {
+            schedule: Schedule::new(consumer.concurrency()),
+            read_ahead: READ_AHEAD,
             retry: consumer.retry(),
             consumer,
             journal,
@@ -119,7 +123,6 @@ impl Runner {
             cursor: saved.progress.floor(),
             remembered: remembered.collect(),
             progress: saved.progress,
-            schedule: Schedule::default(),
             running: FuturesUnordered::new(),
             dead: Vec::new(),
             revived: Vec::new(),
@@ -141,7 +144,7 @@ impl Runner {
         let mut head = self.journal.tail().watch();
         while *ending.borrow() == Ending::GoOn {
             self.step().await;
-            let room = self.schedule.len() < READ_AHEAD && self.resume_at.is_none();
+            let room = self.has_room() && self.resume_at.is_none();
             let pause = self.pause();
             let wake = async {
                 match pause {
@@ -234,9 +237,8 @@ impl Runner {
         let until = |at: Timestamp| {
             Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default()
         };
-        let free = !self.paused && self.schedule.running() < self.consumer.concurrency();
-        let retry = self.schedule.next_due().filter(|_| free).map(until);
-        let room = self.schedule.len() < READ_AHEAD;
+        let retry = self.schedule.next_due().filter(|_| !self.paused).map(until);
+        let room = self.has_room();
         let replay = self
             .replays
             .front()
@@ -277,3 +279,6 @@ impl Runner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,14 @@ use crate::journal::{Journal, Record, Unavailable};
 use crate::{Event, Timestamp};
 
 impl Runner {
+    /// Whether one more event may be known.
+    pub(super) fn has_room(&self) -> bool {
+        self.schedule.len() < self.read_ahead
+    }
+
     pub(super) async fn read_ahead(&mut self) -> Result<(), Unavailable> {
         let head = self.journal.tail().head();
-        while self.cursor < head && self.schedule.len() < READ_AHEAD {
+        while self.cursor < head && self.has_room() {
             match self.journal.tail().get(self.cursor + 1) {
                 Some(record) => self.take(&record),
                 None => {
@@ -61,7 +66,7 @@ impl Runner {
     /// Brings replays whose time has come into the schedule.
     pub(super) async fn take_replays(&mut self) -> Result<(), Unavailable> {
         let now = self.clock.now();
-        while self.schedule.len() < READ_AHEAD {
+        while self.has_room() {
             let due = self.replays.front().filter(|(_, at)| *at <= now);
             let Some((seq, _)) = due.copied() else { break };
             let record = find(self.journal.as_ref(), seq).await?;
