@@ -36,7 +36,6 @@ use crate::journal::{Change, DeadLetter, Journal, Unavailable};
 
 use attempts::Ended;
 use reading::READ_AHEAD;
-use saving::SAVE_PAUSE;
 
 /// One consumer on its way along a journal.
 pub(crate) struct Runner {
@@ -67,7 +66,10 @@ pub(crate) struct Runner {
     failing_since: Option<Timestamp>,
     commands: mpsc::Receiver<Command>,
     attempts: AttemptLog,
+    /// Since when something was done that is not saved.
     unsaved_since: Option<Instant>,
+    /// Since when events of others were passed by, and that is not saved.
+    passed_by_since: Option<Instant>,
     /// After a failure of the journal nothing is asked of it before this.
     resume_at: Option<Instant>,
 }
@@ -134,6 +136,7 @@ impl Runner {
             commands,
             attempts,
             unsaved_since: None,
+            passed_by_since: None,
             resume_at: None,
         };
         Ok((runner, controls))
@@ -218,8 +221,7 @@ impl Runner {
             return;
         }
         self.start();
-        let overdue = |since: Instant| now.saturating_duration_since(since) >= SAVE_PAUSE;
-        if self.unsaved_since.is_some_and(overdue) {
+        if self.save_at().is_some_and(|at| at <= now) {
             self.save().await;
         }
     }
@@ -231,9 +233,7 @@ impl Runner {
         if let Some(at) = self.resume_at {
             return Some(at.saturating_duration_since(now));
         }
-        let save = self
-            .unsaved_since
-            .map(|since| (since + SAVE_PAUSE).saturating_duration_since(now));
+        let save = self.save_at().map(|at| at.saturating_duration_since(now));
         let until = |at: Timestamp| {
             Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default()
         };

@@ -48,16 +48,22 @@ impl Runner {
             return;
         }
         let waiting = self.remembered.remove(&record.seq);
-        let events = self.dialects.events(record);
         let session = record.received.session.as_deref();
-        let comes = self
-            .monotonic
-            .as_mut()
-            .is_none_or(|monotonic| monotonic.comes(record.seq, &record.received.source, &events));
-        if !comes || !self.consumer.wants(session, &events) {
+        // One of another session is not even read.
+        let events = self
+            .consumer
+            .wants_session(session)
+            .then(|| self.dialects.events(record))
+            .filter(|events| self.consumer.wants_any(events));
+        let Some(events) = events else {
             self.progress.settle(record.seq);
-            self.unsaved();
-            return;
+            return self.passed_by();
+        };
+        if let Some(monotonic) = &mut self.monotonic
+            && !monotonic.comes(record.seq, &record.received.source, &events)
+        {
+            self.progress.settle(record.seq);
+            return self.unsaved();
         }
         let lane = self.lane(record, &events);
         self.add(record.seq, lane, waiting);

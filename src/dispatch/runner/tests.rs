@@ -41,6 +41,45 @@ async fn fresh_events_are_delivered_while_ten_thousand_retries_wait() {
     world.nothing_begins().await;
 }
 
+#[tokio::test]
+async fn passing_by_the_events_of_others_is_saved_much_later_or_with_the_next_that_is_not() {
+    let options = HandlerOptions::default().events([EventKind::Message]);
+    let mut world = World::new(options, |_| Then::Succeed);
+    let (runner, _controls) = world.runner().await;
+    let life = Life::of(runner);
+    let seconds = Duration::from_secs;
+    for _ in 0..1_000 {
+        world.append(EventKind::Connection).await;
+    }
+    world.nothing_begins().await;
+    world.clock.advance(seconds(4));
+    world.nothing_begins().await;
+    assert_eq!(world.saved_floor().await, 0);
+    world.clock.advance(seconds(1));
+    world.nothing_begins().await;
+    assert_eq!(world.saved_floor().await, 1_000);
+
+    // With one that is for it, both are saved soon.
+    world.append(EventKind::Connection).await;
+    world.append(EventKind::Message).await;
+    assert_eq!(world.begun().await, (1_002, 1));
+    world.nothing_begins().await;
+    world.clock.advance(Duration::from_millis(100));
+    world.nothing_begins().await;
+    assert_eq!(world.saved_floor().await, 1_002);
+
+    // What is killed passes them by again; what is stopped has saved it.
+    world.append(EventKind::Connection).await;
+    world.nothing_begins().await;
+    life.kill().await;
+    assert_eq!(world.saved_floor().await, 1_002);
+    let (runner, _controls) = world.runner().await;
+    let life = Life::of(runner);
+    world.nothing_begins().await;
+    life.stop().await;
+    assert_eq!(world.saved_floor().await, 1_003);
+}
+
 struct World {
     clock: Arc<FakeClock>,
     journal: Arc<dyn Journal>,
@@ -110,6 +149,11 @@ impl World {
         next.await.expect("in time").expect("the handler lives")
     }
 
+    async fn saved_floor(&self) -> Seq {
+        let saved = self.journal.saved(NAME).await.unwrap();
+        saved.expect("it was saved").progress.floor()
+    }
+
     /// All is on this thread: after so many turns nothing is left to do.
     async fn nothing_begins(&mut self) {
         for _ in 0..100 {
@@ -133,13 +177,11 @@ impl Life {
     }
 
     /// Ends it as the end of the process would.
-    #[allow(dead_code)]
     async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;
     }
 
-    #[allow(dead_code)]
     async fn stop(self) {
         self.ending.send_replace(Ending::Finish);
         self.task.await.unwrap();
