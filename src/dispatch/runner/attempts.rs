@@ -1,6 +1,10 @@
 //! Attempts: what starts, and what becomes of it.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 
 use super::super::attempt::Outcome;
 use super::super::schedule::{Seq, Start};
@@ -17,9 +21,16 @@ pub(super) struct Ended {
 }
 
 impl Runner {
-    pub(super) fn start(&mut self) {
+    /// Starts what may start. Many handlers are done at once: those are ended here, without a detour
+    /// over the others that run. Returns whether there may be more to start: after so many that were
+    /// done at once others have their turn.
+    pub(super) fn start(&mut self) -> bool {
         let now = self.clock.now();
+        let mut done_at_once = 0;
         while !self.paused {
+            if done_at_once == DONE_AT_ONCE {
+                return true;
+            }
             let Some(start) = self.schedule.start(now) else {
                 break;
             };
@@ -31,25 +42,38 @@ impl Runner {
                 self.unsaved();
                 continue;
             }
-            let consumer = Arc::clone(&self.consumer);
-            let journal = Arc::clone(&self.journal);
-            let dialects = Arc::clone(&self.dialects);
-            let replay = self.replaying.contains(start.seq);
-            self.running.push(Box::pin(async move {
-                let outcome = match find(journal.as_ref(), start.seq).await {
-                    Ok(Some(record)) => {
-                        let events: Arc<[Event]> = dialects.events(&record);
-                        let received = dialects.decoded(&record);
-                        let delivery = Delivery::new(received, start.attempt, replay);
-                        Ok(consumer.attempt(&delivery, &events).await)
-                    }
-                    // Retention has removed it since.
-                    Ok(None) => Ok(Outcome::Done),
-                    Err(error) => Err(error),
-                };
-                Ended { start, outcome }
-            }));
+            let mut attempt = self.attempt(start);
+            // Whoever is not done is looked at again with those that run, and wakes them then.
+            match attempt.poll_unpin(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(ended) => {
+                    self.ended(ended);
+                    done_at_once += 1;
+                }
+                Poll::Pending => self.running.push(attempt),
+            }
         }
+        false
+    }
+
+    fn attempt(&self, start: Start) -> BoxFuture<'static, Ended> {
+        let consumer = Arc::clone(&self.consumer);
+        let journal = Arc::clone(&self.journal);
+        let dialects = Arc::clone(&self.dialects);
+        let replay = self.replaying.contains(start.seq);
+        Box::pin(async move {
+            let outcome = match find(journal.as_ref(), start.seq).await {
+                Ok(Some(record)) => {
+                    let events: Arc<[Event]> = dialects.events(&record);
+                    let received = dialects.decoded(&record);
+                    let delivery = Delivery::new(received, start.attempt, replay);
+                    Ok(consumer.attempt(&delivery, &events).await)
+                }
+                // Retention has removed it since.
+                Ok(None) => Ok(Outcome::Done),
+                Err(error) => Err(error),
+            };
+            Ended { start, outcome }
+        })
     }
 
     pub(super) fn ended(&mut self, ended: Ended) {
@@ -105,3 +129,6 @@ impl Runner {
         }
     }
 }
+
+/// After so many attempts that were done at once others have their turn.
+const DONE_AT_ONCE: usize = if cfg!(test) { 3 } else { 128 };

@@ -80,6 +80,24 @@ async fn passing_by_the_events_of_others_is_saved_much_later_or_with_the_next_th
     assert_eq!(world.saved_floor().await, 1_003);
 }
 
+#[tokio::test]
+async fn a_handler_that_is_always_done_at_once_leaves_others_their_turn() {
+    let mut world = World::new(HandlerOptions::default(), |_| Then::Succeed);
+    let (mut runner, controls) = world.runner().await;
+    runner.read_ahead = 16_384;
+    for _ in 0..1_000 {
+        world.append(EventKind::Message).await;
+    }
+    let _life = Life::of(runner);
+    // Asked in the middle of it, it answers.
+    let status = controls.status().await.unwrap();
+    assert!(status.floor < 500, "{}", status.floor);
+    for seq in 1..=1_000 {
+        assert_eq!(world.begun().await, (seq, 1));
+    }
+    world.nothing_begins().await;
+}
+
 struct World {
     clock: Arc<FakeClock>,
     journal: Arc<dyn Journal>,
