@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::super::attempt::Outcome;
+use super::super::progress::Suspended;
 use super::super::schedule::{Seq, Start};
 use super::Runner;
 use super::reading::find;
@@ -27,7 +29,7 @@ impl Runner {
     pub(super) fn start(&mut self) -> bool {
         let now = self.clock.now();
         let mut done_at_once = 0;
-        while !self.paused {
+        while !self.rests() {
             if done_at_once == DONE_AT_ONCE {
                 return true;
             }
@@ -93,10 +95,10 @@ impl Runner {
             self.failing_since = None;
             return self.settle(seq);
         }
-        self.failing_since.get_or_insert(now);
-        let name = self.consumer.name();
         let reason = outcome.to_string();
         let reason = escape_controls(&reason).into_owned();
+        self.failed(&reason, now);
+        let name = self.consumer.name();
         if outcome.is_final() || attempt >= self.retry.attempts {
             log::warn!(
                 "event {seq}: {name}: {reason}; attempt {attempt} was the last: dead letter"
@@ -120,6 +122,25 @@ impl Runner {
         self.schedule.again(seq, due);
     }
 
+    /// Nothing succeeds: when that has lasted too long, nothing more starts.
+    fn failed(&mut self, reason: &str, now: Timestamp) {
+        let since = *self.failing_since.get_or_insert(now);
+        let lasted = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+        let after = self.consumer.suspend_after();
+        if self.suspended.is_some() || after.is_none_or(|after| lasted < after) {
+            return;
+        }
+        let name = self.consumer.name();
+        log::warn!(
+            "{name}: suspended, nothing has succeeded since {since}: {reason}; its events are kept, \
+             and `offhook consumers resume {name}` lets it go on"
+        );
+        self.suspended = Some(Suspended {
+            since: now,
+            reason: reason.chars().take(MAX_REASON).collect(),
+        });
+    }
+
     fn settle(&mut self, seq: Seq) {
         self.schedule.settled(seq);
         self.progress.settle(seq);
@@ -132,3 +153,6 @@ impl Runner {
 
 /// After so many attempts that were done at once others have their turn.
 const DONE_AT_ONCE: usize = if cfg!(test) { 3 } else { 128 };
+
+/// How much of the last outcome is kept as the reason of a suspension, in characters.
+const MAX_REASON: usize = 500;

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use super::consumer::Consumer;
 use super::controls::{Command, Controls};
 use super::monotonic::Monotonic;
-use super::progress::{Progress, Saved, Waiting};
+use super::progress::{Progress, Saved, Suspended, Waiting};
 use super::retry::Retry;
 use super::schedule::{Schedule, Seq};
 use crate::Timestamp;
@@ -64,6 +64,7 @@ pub(crate) struct Runner {
     monotonic: Option<Monotonic>,
     paused: bool,
     failing_since: Option<Timestamp>,
+    suspended: Option<Suspended>,
     commands: mpsc::Receiver<Command>,
     attempts: AttemptLog,
     /// Since when something was done that is not saved.
@@ -132,7 +133,8 @@ impl Runner {
             replaying: saved.replaying,
             monotonic,
             paused: saved.paused,
-            failing_since: None,
+            failing_since: saved.failing_since,
+            suspended: saved.suspended,
             commands,
             attempts,
             unsaved_since: None,
@@ -239,6 +241,11 @@ impl Runner {
         more
     }
 
+    /// Whether nothing may start.
+    fn rests(&self) -> bool {
+        self.paused || self.suspended.is_some()
+    }
+
     /// How long to wait when nothing happens: until a retry is due, until it is time to save, until
     /// the journal is asked again.
     fn pause(&self) -> Option<Duration> {
@@ -250,7 +257,11 @@ impl Runner {
         let until = |at: Timestamp| {
             Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default()
         };
-        let retry = self.schedule.next_due().filter(|_| !self.paused).map(until);
+        let retry = self
+            .schedule
+            .next_due()
+            .filter(|_| !self.rests())
+            .map(until);
         let room = self.has_room();
         let replay = self
             .replays
