@@ -5,7 +5,7 @@ use std::time::Duration;
 use roaring::RoaringTreemap;
 use tokio::sync::{mpsc, oneshot};
 
-use super::progress::Progress;
+use super::progress::{Progress, Suspended};
 use super::schedule::Seq;
 use crate::Timestamp;
 
@@ -42,6 +42,8 @@ pub(crate) struct Status {
     pub(crate) in_flight: usize,
     /// When the first of the failures came that no success has followed.
     pub(crate) failing_since: Option<Timestamp>,
+    /// Nothing starts until it is resumed, because nothing has succeeded for long.
+    pub(crate) suspended: Option<Suspended>,
     pub(crate) progress: Progress,
     pub(crate) replaying: RoaringTreemap,
     pub(crate) retrying: RoaringTreemap,
@@ -64,7 +66,7 @@ impl Controls {
         self.ask(Command::Status).await
     }
 
-    /// Starts nothing more, or goes on. `None` when it has ended.
+    /// Starts nothing more, or goes on, also where it was suspended. `None` when it has ended.
     pub(crate) async fn pause(&self, paused: bool) -> Option<()> {
         self.ask(|answer| Command::Pause(paused, answer)).await
     }
@@ -78,6 +80,16 @@ impl Controls {
             answer,
         })
         .await
+    }
+
+    /// Returns when it has ended: nothing runs any more, and nothing is saved.
+    pub(super) async fn ended(&self) {
+        self.commands.closed().await;
+    }
+
+    /// Whether both are the way to the same one, and not only to one of the same name.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.commands.same_channel(&other.commands)
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {

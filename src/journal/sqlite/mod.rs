@@ -139,13 +139,32 @@ impl Journal for Sqlite {
         self.ask(|answer| Operation::Save(change, answer)).await
     }
 
+    async fn forget_consumer(&self, name: &str) -> Result<(), Unavailable> {
+        let name = name.to_owned();
+        self.ask(|answer| Operation::ForgetConsumer(name, answer))
+            .await
+    }
+
+    async fn put_document(&self, key: &str, value: Option<Vec<u8>>) -> Result<(), Unavailable> {
+        let key = key.to_owned();
+        self.ask(|answer| Operation::PutDocument(key, value, answer))
+            .await
+    }
+
+    async fn documents(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Unavailable> {
+        let prefix = prefix.to_owned();
+        self.look(move |database| store::documents(database, &prefix))
+            .await
+    }
+
     async fn all_dead(
         &self,
         consumer: Option<&str>,
-        before: Option<Seq>,
+        before: Option<(Seq, &str)>,
         most: usize,
     ) -> Result<Vec<(String, DeadLetter)>, Unavailable> {
         let consumer = consumer.map(str::to_owned);
+        let before = before.map(|(seq, name)| (seq, name.to_owned()));
         self.look(move |database| store::all_dead(database, consumer.as_deref(), before, most))
             .await
     }

@@ -96,3 +96,34 @@ pub(super) fn migrate(database: &mut Connection, version: usize) -> Result<(), O
     transaction.commit()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::store;
+    use super::*;
+
+    #[test]
+    fn a_database_of_version_1_gets_what_it_lacks_and_keeps_what_it_has() {
+        let mut database = Connection::open_in_memory().unwrap();
+        database.execute_batch(EVENTS).unwrap();
+        let ours = format!(
+            "PRAGMA application_id = {APPLICATION_ID};
+             PRAGMA user_version = 1;
+             INSERT INTO dead VALUES ('handler:a', 7, 12, 'kept', 0);"
+        );
+        database.execute_batch(&ours).unwrap();
+        assert!(store::documents(&database, "").is_err());
+
+        let version = check(&database).unwrap();
+        assert_eq!(version, 1);
+        migrate(&mut database, version).unwrap();
+        assert_eq!(check(&database).unwrap(), VERSION as usize);
+        store::put_document(&database, "a", Some(b"1")).unwrap();
+        let documents = store::documents(&database, "").unwrap();
+        assert_eq!(documents, [("a".to_owned(), b"1".to_vec())]);
+        let dead = store::dead_among(&database, &[7]).unwrap();
+        assert_eq!(dead[0].1.reason, "kept");
+        // A second time there is nothing to do.
+        migrate(&mut database, VERSION as usize).unwrap();
+    }
+}

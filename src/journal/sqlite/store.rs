@@ -152,6 +152,48 @@ pub(super) fn save(database: &Connection, change: &Change) -> rusqlite::Result<(
     Ok(())
 }
 
+pub(super) fn forget_consumer(database: &Connection, name: &str) -> rusqlite::Result<()> {
+    database
+        .prepare_cached("DELETE FROM consumers WHERE name = ?")?
+        .execute([name])?;
+    Ok(())
+}
+
+pub(super) fn put_document(
+    database: &Connection,
+    key: &str,
+    value: Option<&[u8]>,
+) -> rusqlite::Result<()> {
+    match value {
+        Some(value) => database
+            .prepare_cached("INSERT OR REPLACE INTO documents VALUES (?, ?)")?
+            .execute(params![key, value])?,
+        None => database
+            .prepare_cached("DELETE FROM documents WHERE key = ?")?
+            .execute([key])?,
+    };
+    Ok(())
+}
+
+/// Keys are compared byte by byte, so those with the prefix stand beside each other.
+pub(super) fn documents(
+    database: &Connection,
+    prefix: &str,
+) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
+    let sql = "SELECT key, value FROM documents WHERE key >= ? ORDER BY key";
+    let mut statement = database.prepare_cached(sql)?;
+    let mut rows = statement.query([prefix])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key: String = row.get(0)?;
+        if !key.starts_with(prefix) {
+            break;
+        }
+        found.push((key, row.get(1)?));
+    }
+    Ok(found)
+}
+
 /// Removes the oldest events up to `up_to`, at most [`TRIM_AT_ONCE`], but never the newest: the next
 /// number is one more than its.
 pub(super) fn trim(database: &Connection, up_to: Seq) -> rusqlite::Result<usize> {
@@ -197,15 +239,16 @@ pub(super) fn bytes(database: &Connection) -> rusqlite::Result<u64> {
 pub(super) fn all_dead(
     database: &Connection,
     consumer: Option<&str>,
-    before: Option<Seq>,
+    before: Option<(Seq, String)>,
     most: usize,
 ) -> rusqlite::Result<Vec<(String, DeadLetter)>> {
     let sql = "SELECT consumer, seq, attempts, reason, at FROM dead \
-               WHERE (?1 IS NULL OR consumer = ?1) AND (?2 IS NULL OR seq < ?2) \
-               ORDER BY seq DESC LIMIT ?3";
+               WHERE (?1 IS NULL OR consumer = ?1) AND (?2 IS NULL OR (seq, consumer) < (?2, ?3)) \
+               ORDER BY seq DESC, consumer DESC LIMIT ?4";
+    let (seq, name) = before.unzip();
     let mut statement = database.prepare_cached(sql)?;
     let letters = statement.query_map(
-        params![consumer, before.map(signed), signed(most as u64)],
+        params![consumer, seq.map(signed), name, signed(most as u64)],
         named_letter,
     )?;
     letters.collect()

@@ -1,4 +1,4 @@
-//! Version 2: events that were made durable together share a row.
+//! Version 2: events that were made durable together share a row; documents.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use super::super::block::Block;
 use super::super::store;
 use crate::{Received, Timestamp};
 
-const BLOCKS: &str = "
+const TABLES: &str = "
     CREATE TABLE blocks (
         last    INTEGER PRIMARY KEY,    -- the number of its newest event
         first   INTEGER NOT NULL,       -- the number of its oldest event
@@ -21,11 +21,15 @@ const BLOCKS: &str = "
         claims  BLOB NOT NULL,          -- see block.rs
         events  BLOB NOT NULL           -- see block.rs
     ) STRICT;
+    CREATE TABLE documents (            -- small ones, of the server's own
+        key   TEXT PRIMARY KEY,
+        value BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
 ";
 
 /// Brings the events of a database of version 1 into blocks.
 pub(super) fn migrate(database: &Connection) -> rusqlite::Result<()> {
-    database.execute_batch(BLOCKS)?;
+    database.execute_batch(TABLES)?;
     let sql = "SELECT seq, claim, claim_until, kept_at, id, received_at, source, session, headers, \
                body FROM events ORDER BY seq";
     let mut statement = database.prepare(sql)?;
