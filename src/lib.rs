@@ -65,6 +65,8 @@ pub mod logging;
 mod metrics;
 mod offhook;
 mod records;
+#[cfg(feature = "relay")]
+pub mod relay;
 mod retention;
 mod server;
 pub mod settings;
