@@ -9,10 +9,13 @@
 //! 3. `client.rs`: the connection, one pool for all subscribers.
 //! 4. `answer.rs`: what the subscriber's status says should happen next.
 
+mod answer;
 mod client;
+mod failure;
 pub mod guard;
 mod handler;
 mod options;
+mod request;
 
 pub(crate) use client::RelayClient;
 pub use handler::Relay;
