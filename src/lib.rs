@@ -65,6 +65,7 @@ pub mod logging;
 mod metrics;
 mod offhook;
 mod records;
+pub mod relay;
 mod retention;
 mod server;
 pub mod settings;
