@@ -18,5 +18,6 @@ mod options;
 mod request;
 
 pub(crate) use client::RelayClient;
+pub use guard::{Exception, Guard, Refusal};
 pub use handler::Relay;
 pub use options::{RelayError, RelayOptions};
