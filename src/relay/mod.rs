@@ -16,6 +16,8 @@ pub mod guard;
 mod handler;
 mod options;
 mod request;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use client::RelayClient;
 pub use guard::{Exception, Guard, Refusal};
