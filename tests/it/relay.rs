@@ -467,6 +467,27 @@ async fn without_a_secret_nothing_is_signed() {
     server.stop().await;
 }
 
+/// Runs the test above with a proxy in its environment that nobody listens at.
+#[test]
+fn a_proxy_of_the_environment_is_not_asked() {
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "relay::without_a_secret_nothing_is_signed"]);
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        again.env(name, format!("http://127.0.0.1:{port}"));
+    }
+    let ran = again.env_remove("NO_PROXY").env_remove("no_proxy").output();
+    let ran = ran.unwrap();
+    let printed = String::from_utf8_lossy(&ran.stdout);
+    assert!(
+        ran.status.success() && printed.contains("1 passed"),
+        "{printed}"
+    );
+}
+
 /// Every line of a body is an event of its own.
 #[derive(Debug)]
 struct Lines;
