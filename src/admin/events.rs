@@ -180,9 +180,9 @@ pub(super) async fn find(records: &Records, text: &str) -> Result<Entry, Refused
 pub(super) fn kind(text: Option<String>) -> Result<Option<String>, Refused> {
     match text {
         Some(text) if text != "*" && text.parse::<EventKind>().is_err() => {
-            let allowed = "allowed: message, status, connection, unknown, *";
+            let allowed = EventKind::ALL.map(EventKind::as_str).join(", ");
             Err(Refused::bad_request(format!(
-                "event: found {text:?}; {allowed}"
+                "event: found {text:?}; allowed: {allowed}, *"
             )))
         }
         text => Ok(text.filter(|text| text != "*")),

@@ -196,7 +196,7 @@ fn every_problem_is_told_at_once() {
         r#"settings.toml: sources[0].scheme: found "hmca"; allowed: x-webhook-signature, hmac"#,
         r#"settings.toml: sources[0].secrets: expected a list of secrets: ["env:NAME"], ["file:PATH"] or the text itself"#,
         r#"settings.toml: handlers[0].use: found "email"; allowed: log, jsonl, exec"#,
-        r#"settings.toml: handlers[0].events: found "mesage"; allowed: message, status, connection, unknown, *"#,
+        r#"settings.toml: handlers[0].events: found "mesage"; allowed: message, status, connection, unknown, source.quiet, source.resumed, *"#,
         "settings.toml: surplus: unknown key; there are: admin, dispatch, handlers, journal, server, sources",
     ];
     assert_eq!(problems(text), expected);
