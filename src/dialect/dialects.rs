@@ -43,7 +43,14 @@ impl Dialects {
 
     fn read(&self, received: &Arc<Received>) -> (Arc<Received>, Arc<[Event]>) {
         if let Some(own) = envelope::own(received) {
-            let event = own.map_or_else(unreadable, Event::Source);
+            let event = match own {
+                Ok(event) => Event::Source(event),
+                // Another version has written it.
+                Err(error) => {
+                    let reason = UnknownReason::NotJson(error.to_string());
+                    Event::Unknown(UnknownEvent::new(reason))
+                }
+            };
             return (Arc::clone(received), [event].into());
         }
         let raw = Raw::default();
@@ -63,11 +70,6 @@ impl Dialects {
         decoded.content = reading.content;
         (Arc::new(decoded), reading.events.into())
     }
-}
-
-/// Another version has written it.
-fn unreadable(error: serde_json::Error) -> Event {
-    Event::Unknown(UnknownEvent::new(UnknownReason::NotJson(error.to_string())))
 }
 
 #[cfg(test)]
@@ -97,7 +99,7 @@ mod tests {
         }
         let dialects = Dialects::of(&[Source::new("gone")], 1024);
         received.body = "{}".into();
-        let other = dialects.events(&record(received.clone()));
+        let other = dialects.events(&record(received));
         assert!(matches!(other[..], [Event::Unknown(_)]), "{other:?}");
         let mut sent = Received::clone(envelope.received());
         sent.headers.remove(0);

@@ -20,5 +20,6 @@ mod middleware;
 mod records;
 mod served;
 mod sessions;
+mod silence;
 mod slow;
 mod support;
