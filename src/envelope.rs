@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use uuid::{ContextV7, Uuid};
 
 use crate::dialect::{self, Dialect};
 use crate::signature::{Held, Verified};
-use crate::{Event, Received, Timestamp, UnknownReason};
+use crate::{Event, Received, SourceEvent, Timestamp, UnknownReason};
 
 /// One received event: its id, where it came from, and its bytes.
 ///
@@ -22,6 +23,9 @@ use crate::{Event, Received, Timestamp, UnknownReason};
 /// let bytes = bytes::Bytes::from_static(b"{}");
 /// let (envelope, events) = Envelope::open(bytes, &Codeskytz, 1024);
 /// ```
+///
+/// What offhook itself says of a source goes the same way, and is told from what was received by a
+/// header that no request can have.
 #[derive(Debug)]
 pub struct Envelope {
     received: Arc<Received>,
@@ -82,6 +86,8 @@ impl Envelope {
             .and_then(|event| event.session_id().map(str::to_owned));
         received.received_at = parts.received_at;
         received.headers = parts.headers;
+        // No HTTP request has it; whoever verifies without HTTP must not have it either.
+        received.headers.retain(|(name, _)| name != OWN);
         received.content = reading.content;
         let envelope = Self {
             received: Arc::new(received),
@@ -89,6 +95,28 @@ impl Envelope {
             _held: parts.held,
         };
         (envelope, events)
+    }
+
+    /// Encloses what offhook itself says of a source. Nothing that was received gets here: a
+    /// [`SourceEvent`] is made of settings and times.
+    pub(crate) fn of_source(event: SourceEvent) -> (Self, Vec<Event>) {
+        let mut received = Received::new(event.source.as_str(), event.to_json());
+        received.id = new_id(event.timestamp);
+        received.session = event.session_id.clone();
+        received.received_at = event.timestamp;
+        received.headers = vec![
+            (OWN.into(), Bytes::from_static(b"source")),
+            (
+                "content-type".into(),
+                Bytes::from_static(b"application/json"),
+            ),
+        ];
+        let envelope = Self {
+            received: Arc::new(received),
+            odd: None,
+            _held: None,
+        };
+        (envelope, vec![Event::Source(event)])
     }
 
     /// The event's id: UUID version 7, in the order of receipt within one process.
@@ -107,6 +135,21 @@ impl Envelope {
     }
 }
 
+/// What offhook itself has said, where `received` is that; read again from a journal.
+///
+/// `Some(Err(_))` where it was, and cannot be read: another version has written it.
+pub(crate) fn own(received: &Received) -> Option<Result<SourceEvent, serde_json::Error>> {
+    is_own(received).then(|| SourceEvent::from_json(&received.body))
+}
+
+/// Whether offhook itself has said it; nobody has sent it.
+pub(crate) fn is_own(received: &Received) -> bool {
+    received.headers.iter().any(|(name, _)| name == OWN)
+}
+
+/// A header's name that HTTP does not allow, so that no request can have it.
+const OWN: &str = ":offhook";
+
 fn new_id(at: Timestamp) -> Uuid {
     static ORDER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
     let seconds = u64::try_from(at.as_second()).unwrap_or_default();
@@ -121,14 +164,23 @@ mod tests {
     use crate::signature::{Scheme as _, Secret, Unverified, Verifier, XWebhookSignature};
 
     fn open(session: Option<&str>, body: &str) -> (Envelope, Vec<Event>) {
+        open_with(session, body, Vec::new())
+    }
+
+    fn open_with(
+        session: Option<&str>,
+        body: &str,
+        headers: Vec<(std::borrow::Cow<'static, str>, Bytes)>,
+    ) -> (Envelope, Vec<Event>) {
         let secret = Secret::new("key").unwrap();
         let now = Timestamp::UNIX_EPOCH;
         let signed = XWebhookSignature.sign(body.as_bytes(), &secret, now);
         let verifier = Verifier::new("s").secret(secret);
-        let headers = [(signed[0].name.as_ref(), signed[0].value.as_str())];
-        let claimed = verifier.claim(&&headers[..], None, now).unwrap();
+        let shown = [(signed[0].name.as_ref(), signed[0].value.as_str())];
+        let claimed = verifier.claim(&&shown[..], None, now).unwrap();
         let mut request = Unverified::new(body.to_owned(), now);
         request.session = session.map(str::to_owned);
+        request.headers = headers;
         let verified = verifier.verify(&claimed, request).unwrap();
         Envelope::open(verified, &Codeskytz, 1024)
     }
@@ -162,5 +214,41 @@ mod tests {
         let ids: Vec<Uuid> = (0..1000).map(|_| open(None, "{}").0.id()).collect();
         assert!(ids.is_sorted());
         assert_eq!(ids[0].get_version_num(), 7);
+    }
+
+    fn quiet() -> SourceEvent {
+        let after = std::time::Duration::from_secs(60);
+        let mut event = SourceEvent::new(crate::SourceChange::Quiet, "s", after);
+        event.session_id = Some("408f".to_owned());
+        event.timestamp = "2026-01-08T12:00:00Z".parse().unwrap();
+        event
+    }
+
+    #[test]
+    fn what_offhook_says_is_read_again_as_its_own() {
+        let (envelope, events) = Envelope::of_source(quiet());
+        let received = envelope.received();
+        assert_eq!(events, [Event::Source(quiet())]);
+        assert_eq!(own(received).unwrap().unwrap(), quiet());
+        assert_eq!(received.session.as_deref(), Some("408f"));
+        assert_eq!(received.received_at, quiet().timestamp);
+        assert_eq!(&*received.source, "s");
+    }
+
+    /// The same body, sent and signed: with the name alone, and with the very header too.
+    #[test]
+    fn nobody_can_send_what_offhook_says() {
+        let body = quiet().to_json();
+        for headers in [vec![], vec![(OWN.into(), Bytes::from_static(b"source"))]] {
+            let (envelope, events) = open_with(None, &body, headers);
+            assert!(!is_own(envelope.received()));
+            let [Event::Unknown(unknown)] = &events[..] else {
+                panic!("{events:?}")
+            };
+            assert_eq!(unknown.reason, UnknownReason::UnknownName);
+            assert_eq!(unknown.name.as_deref(), Some("source.quiet"));
+        }
+        let name = actix_http::header::HeaderName::from_bytes(OWN.as_bytes());
+        assert!(name.is_err(), "a request could have this header");
     }
 }

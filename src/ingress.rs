@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,7 @@ use crate::records::Records;
 use crate::signature::{
     Limits, RequestError, Verified, Verifier, VerifySignature, check_declared_length,
 };
+use crate::silence::{Silence, SourceHeard, Tell, Watchdog};
 use crate::throttle::Throttle;
 use crate::{Envelope, Event, Source, escape_controls};
 
@@ -73,6 +74,9 @@ struct Inner {
     running: Arc<Running>,
     /// The journal, its consumers and its index, where there is one.
     records: Option<Records>,
+    silence: Arc<Silence>,
+    /// Watches from when the receiver serves until it is dropped or stops.
+    watchdog: Mutex<Option<Watchdog>>,
 }
 
 /// One source as the routes see it.
@@ -81,6 +85,7 @@ struct Ingress {
     verifier: Arc<Verifier>,
     dialect: Arc<dyn Dialect>,
     metrics: SourceMetrics,
+    heard: Arc<SourceHeard>,
     /// One for each outcome: a flood of one kind does not hide another.
     refusals: [Throttle; RequestOutcome::ALL.len()],
 }
@@ -93,12 +98,14 @@ impl Receiver {
         metrics: &Arc<Metrics>,
         clock: Arc<dyn Clock>,
         records: Option<Records>,
+        silence: Arc<Silence>,
     ) -> Self {
-        let sources = sources.into_iter().map(|source| {
+        let sources = sources.into_iter().enumerate().map(|(index, source)| {
             Arc::new(Ingress {
                 verifier: Arc::new(source.verifier(limits.max_body)),
                 dialect: Arc::clone(&source.dialect),
                 metrics: SourceMetrics::new(metrics, &source.name),
+                heard: silence.source(index),
                 refusals: Default::default(),
                 source,
             })
@@ -110,7 +117,42 @@ impl Receiver {
             clock,
             running: Arc::default(),
             records,
+            silence,
+            watchdog: Mutex::default(),
         }))
+    }
+
+    /// From now on says who falls silent, on the runtime of `home`.
+    pub(crate) fn watch(&self, home: &Handle) {
+        let weak = Arc::downgrade(&self.0);
+        let tell: Tell = Box::new(move |event| {
+            let (envelope, events) = Envelope::of_source(event);
+            let work = weak
+                .upgrade()
+                .map(|inner| Finish::new(&inner, envelope, events));
+            Box::pin(async move {
+                match work {
+                    Some(work) => work.await.map(|_| ()),
+                    None => Err(NotAccepted::Unavailable),
+                }
+            })
+        });
+        *self.watchdog() = Watchdog::start(&self.0.silence, tell, home);
+    }
+
+    /// Ends the watch; an event that it has begun to hand over is seen through like a sender's.
+    pub(crate) fn unwatch(&self) {
+        *self.watchdog() = None;
+    }
+
+    fn watchdog(&self) -> MutexGuard<'_, Option<Watchdog>> {
+        let watchdog = self.0.watchdog.lock();
+        watchdog.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was heard of all sources.
+    pub(crate) fn silence(&self) -> &Silence {
+        &self.0.silence
     }
 
     /// Adds the routes of every source to an actix `App`.
@@ -224,9 +266,13 @@ impl Receiver {
 async fn receive(receiver: Receiver, ingress: Arc<Ingress>, verified: Verified) -> HttpResponse {
     let inner = &receiver.0;
     let started = verified.started();
+    let received_at = verified.received_at();
     ingress.metrics.body(verified.body().len());
     let max_body = inner.limits.max_body;
     let (envelope, events) = Envelope::open(verified, ingress.dialect.as_ref(), max_body);
+    let at = inner.clock.monotonic();
+    let session = envelope.received().session.as_deref();
+    ingress.heard.hear(at, received_at, session);
     let (id, bytes) = (envelope.id(), envelope.received().body.len());
     log::debug!("event {id}: {bytes} bytes from {}", ingress.source.name);
     if let Some(odd) = envelope.odd() {

@@ -72,6 +72,7 @@ mod retention;
 mod server;
 pub mod settings;
 pub mod signature;
+mod silence;
 mod source;
 pub mod testing;
 mod throttle;

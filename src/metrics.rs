@@ -143,6 +143,52 @@ impl SourceMetrics {
     }
 }
 
+/// Whether one source, or one session of it, is quiet, and how long ago it was heard.
+pub(crate) struct QuietMetrics {
+    /// `None` where nobody watches.
+    quiet: Option<Gauge>,
+    since_last: Gauge,
+}
+
+impl QuietMetrics {
+    pub(crate) fn new(
+        metrics: &Metrics,
+        source: &str,
+        session: Option<&str>,
+        watched: bool,
+    ) -> Self {
+        let labels = [("source", source), ("session", session.unwrap_or_default())];
+        let labels = match session {
+            Some(_) => &labels[..],
+            None => &labels[..1],
+        };
+        let gauges = Self {
+            quiet: watched.then(|| metrics.gauge("offhook_source_quiet", labels)),
+            since_last: metrics.gauge("offhook_source_last_event_age_seconds", labels),
+        };
+        // Until it is heard nobody can say how long ago that was.
+        gauges.since_last.set(f64::NAN);
+        gauges
+    }
+
+    pub(crate) fn quiet(&self, quiet: bool) {
+        if let Some(gauge) = &self.quiet {
+            gauge.set(f64::from(u8::from(quiet)));
+        }
+    }
+
+    /// It was heard so long ago.
+    pub(crate) fn since_last(&self, age: Duration) {
+        self.since_last.set(age.as_secs_f64());
+    }
+}
+
+impl std::fmt::Debug for QuietMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QuietMetrics").finish_non_exhaustive()
+    }
+}
+
 /// One consumer's counters.
 pub(crate) struct ConsumerMetrics {
     attempts: [Counter; Outcome::NAMES.len()],
@@ -427,7 +473,17 @@ const COUNTERS: [Description; 8] = [
     ),
 ];
 
-const GAUGES: [Description; 9] = [
+const GAUGES: [Description; 11] = [
+    (
+        "offhook_source_quiet",
+        Unit::Count,
+        "1 while a source, or a session that is watched, has sent nothing for its quiet_after",
+    ),
+    (
+        "offhook_source_last_event_age_seconds",
+        Unit::Seconds,
+        "Time since a source, or a session that is watched, was heard; NaN while nothing is known",
+    ),
     (
         "offhook_connections",
         Unit::Count,

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use crate::clock::{Clock, SystemClock};
 use crate::dialect::Dialects;
 use crate::dispatch::{Consumer, HandlerOptions};
@@ -17,6 +19,7 @@ use crate::retention::Retention;
 use crate::server::{self, Server};
 use crate::settings::{self, AdminSettings, HandlerSettings, JournalSettings, Settings, Use};
 use crate::signature::{InFlight, Limits, Secret};
+use crate::silence::Silence;
 use crate::{Error, EventHandler, ExecHandler, JsonlHandler, LogHandler, Source};
 
 /// A webhook receiver being put together.
@@ -161,11 +164,22 @@ impl Offhook {
 
     /// Only the routes, to be mounted into an actix `App` of your own: no listener, no signals.
     ///
+    /// Sources are watched for silence ([`Source::quiet_after`]) where this is called inside a tokio
+    /// or actix runtime, for as long as that runs.
+    ///
     /// # Errors
     ///
     /// When the settings have a problem, or a ready-made handler cannot start.
     pub fn receiver(self) -> Result<Receiver, Error> {
-        Ok(self.build()?.0)
+        let receiver = self.build()?.0;
+        match Handle::try_current() {
+            Ok(home) => receiver.watch(&home),
+            Err(_) if receiver.silence().is_watched() => {
+                log::warn!("quiet_after: nobody watches, because there is no runtime yet");
+            }
+            Err(_) => {}
+        }
+        Ok(receiver)
     }
 
     /// Binds the listeners and serves in the background, until [`Server::stop`].
@@ -247,7 +261,13 @@ impl Offhook {
                 (Arc::new(kept), Some(records))
             }
         };
-        let receiver = Receiver::new(sources, engine, limits, &metrics, self.clock, records);
+        let silence = Silence::of(&sources, &metrics, Arc::clone(&self.clock));
+        let silence = Arc::new(silence);
+        if let Some(records) = &records {
+            records.recall(&silence);
+        }
+        let clock = self.clock;
+        let receiver = Receiver::new(sources, engine, limits, &metrics, clock, records, silence);
         Ok((receiver, metrics))
     }
 }

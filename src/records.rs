@@ -13,6 +13,7 @@ use crate::index::Index;
 use crate::journal::{Journal, Sqlite, Unavailable};
 use crate::metrics::{JournalMetrics, Metrics, RecordsMetrics};
 use crate::retention::{Keeper, Retention};
+use crate::silence::Silence;
 use crate::{Error, Timestamp};
 
 /// A journal, the consumers on their way along it, and its index.
@@ -219,6 +220,15 @@ impl Records {
         let bytes = tokio::task::spawn_blocking(move || size_of(&folder)).await;
         if let Ok(Ok(bytes)) = bytes {
             self.metrics.bytes(bytes);
+        }
+    }
+
+    /// Takes from the journal what it tells of the sources' silence.
+    pub(crate) fn recall(&self, silence: &Arc<Silence>) {
+        let (journal, silence) = (Arc::clone(&self.journal), Arc::clone(silence));
+        let recalled = async move { silence.recall(journal.as_ref()).await };
+        if let Some(Err(error)) = self.runners.wait_for(recalled) {
+            log::warn!("the time of the sources' last events: {error}; counted from now on");
         }
     }
 

@@ -103,6 +103,7 @@ pub(crate) fn start(
         }
     };
     receiver.running().settle(Handle::current());
+    receiver.watch(&Handle::current());
     let paths = settings
         .sources
         .iter()
@@ -322,6 +323,7 @@ impl Server {
 async fn finish(receiver: &Receiver, public: &ServerHandle) {
     let running = receiver.running();
     running.drain();
+    receiver.unwatch();
     public.pause().await;
     running.idle().await;
     public.stop(true).await;

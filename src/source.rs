@@ -1,6 +1,7 @@
 //! [`Source`]: who may send, where, and how they prove it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::dialect::{self, Codeskytz, Dialect};
 use crate::signature::{Scheme, Secret, Secrets, Verifier, XWebhookSignature};
@@ -22,6 +23,8 @@ pub struct Source {
     pub(crate) secrets: Vec<Secret>,
     pub(crate) sessions: Vec<(String, Secrets)>,
     pub(crate) path_token: Option<Secret>,
+    pub(crate) quiet_after: Option<Duration>,
+    pub(crate) quiet_sessions: Vec<(String, Duration)>,
 }
 
 impl Source {
@@ -35,6 +38,8 @@ impl Source {
             secrets: Vec::new(),
             sessions: Vec::new(),
             path_token: None,
+            quiet_after: None,
+            quiet_sessions: Vec::new(),
         }
     }
 
@@ -72,6 +77,19 @@ impl Source {
     /// are then `path/{token}` and `path/{token}/{session}`.
     pub fn dangerous_unsigned(mut self, path_token: Secret) -> Self {
         self.path_token = Some(path_token);
+        self
+    }
+
+    /// Is quiet when it has sent nothing for this long: that is logged, counted, shown in `/health`,
+    /// and a [`SourceEvent`](crate::SourceEvent) for the handlers that name it.
+    pub fn quiet_after(mut self, silence: Duration) -> Self {
+        self.quiet_after = Some(silence);
+        self
+    }
+
+    /// The same for one session, whatever the others send.
+    pub fn session_quiet_after(mut self, session: impl Into<String>, silence: Duration) -> Self {
+        self.quiet_sessions.push((session.into(), silence));
         self
     }
 

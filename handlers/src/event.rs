@@ -1,11 +1,11 @@
-//! [`Event`]: what a gateway said, typed.
+//! [`Event`]: what a gateway said, typed; and what offhook says of a gateway.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{ConnectionEvent, Extra, MessageEvent, StatusEvent, UnknownEvent};
+use crate::{ConnectionEvent, Extra, MessageEvent, SourceEvent, StatusEvent, UnknownEvent};
 
-/// One event of a gateway.
+/// One event of a gateway, or about it.
 ///
 /// The kind is decided by the event's name alone (or inferred where a body has none). A field of
 /// the wrong type never changes it: that field is `None`, and its JSON text stays in
@@ -21,16 +21,19 @@ pub enum Event {
     Connection(ConnectionEvent),
     /// What has no kind that offhook knows; the bytes are in [`Delivery::body`](crate::Delivery::body).
     Unknown(UnknownEvent),
+    /// A source has fallen silent, or is heard again. offhook says so itself; no sender can.
+    Source(SourceEvent),
 }
 
 impl Event {
-    /// Which of the four kinds this is.
+    /// Which of the kinds this is.
     pub fn kind(&self) -> EventKind {
         match self {
             Self::Message(_) => EventKind::Message,
             Self::Status(_) => EventKind::Status,
             Self::Connection(_) => EventKind::Connection,
             Self::Unknown(_) => EventKind::Unknown,
+            Self::Source(event) => event.change.kind(),
         }
     }
 
@@ -41,6 +44,7 @@ impl Event {
             Self::Status(event) => event.name.as_deref(),
             Self::Connection(event) => event.name.as_deref(),
             Self::Unknown(event) => event.name.as_deref(),
+            Self::Source(event) => Some(event.change.as_str()),
         }
     }
 
@@ -51,6 +55,7 @@ impl Event {
             Self::Status(event) => event.session_id.as_deref(),
             Self::Connection(event) => event.session_id.as_deref(),
             Self::Unknown(event) => event.session_id.as_deref(),
+            Self::Source(event) => event.session_id.as_deref(),
         }
     }
 
@@ -61,6 +66,7 @@ impl Event {
             Self::Status(event) => &mut event.session_id,
             Self::Connection(event) => &mut event.session_id,
             Self::Unknown(event) => &mut event.session_id,
+            Self::Source(event) => &mut event.session_id,
         };
         *field = Some(session.to_owned());
     }
@@ -72,9 +78,12 @@ impl Event {
             Self::Status(event) => &event.extra,
             Self::Connection(event) => &event.extra,
             Self::Unknown(event) => &event.extra,
+            Self::Source(_) => &NO_EXTRA,
         }
     }
 }
+
+static NO_EXTRA: Extra = Extra::new();
 
 /// The kinds of [`Event`], as settings and interfaces name them.
 ///
@@ -94,11 +103,30 @@ pub enum EventKind {
     Connection,
     /// `unknown`
     Unknown,
+    /// `source.quiet`
+    SourceQuiet,
+    /// `source.resumed`
+    SourceResumed,
 }
 
 impl EventKind {
     /// Every kind, in the order they are listed to users.
-    pub const ALL: [Self; 4] = [Self::Message, Self::Status, Self::Connection, Self::Unknown];
+    pub const ALL: [Self; 6] = [
+        Self::Message,
+        Self::Status,
+        Self::Connection,
+        Self::Unknown,
+        Self::SourceQuiet,
+        Self::SourceResumed,
+    ];
+
+    /// The kinds that senders send: what a handler is given that names none.
+    pub const RECEIVED: [Self; 4] = [Self::Message, Self::Status, Self::Connection, Self::Unknown];
+
+    /// Whether offhook makes such events itself. They are given to handlers that name them alone.
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::SourceQuiet | Self::SourceResumed)
+    }
 
     /// The name used in settings, metrics and interfaces.
     pub fn as_str(self) -> &'static str {
@@ -107,6 +135,8 @@ impl EventKind {
             Self::Status => "status",
             Self::Connection => "connection",
             Self::Unknown => "unknown",
+            Self::SourceQuiet => "source.quiet",
+            Self::SourceResumed => "source.resumed",
         }
     }
 }
@@ -134,7 +164,8 @@ pub struct ParseEventKindError;
 
 impl fmt::Display for ParseEventKindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not an event kind; there are message, status, connection, unknown")
+        let names = EventKind::ALL.map(EventKind::as_str).join(", ");
+        write!(f, "not an event kind; there are {names}")
     }
 }
 

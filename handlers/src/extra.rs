@@ -27,6 +27,11 @@ pub struct Extra {
 }
 
 impl Extra {
+    /// No fields.
+    pub const fn new() -> Self {
+        Self { fields: Vec::new() }
+    }
+
     /// The JSON text of the field `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
         let last = self.fields.iter().rev().find(|(key, _)| key == name);

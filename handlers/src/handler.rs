@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    ConnectionEvent, Delivery, Event, HandlerError, MessageEvent, StatusEvent, UnknownEvent,
+    ConnectionEvent, Delivery, Event, HandlerError, MessageEvent, SourceEvent, StatusEvent,
+    UnknownEvent,
 };
 
 /// Does something with events.
@@ -54,6 +55,13 @@ pub trait EventHandler: Send + Sync + 'static {
         Ok(())
     }
 
+    /// A source has fallen silent, or is heard again. Only a handler that names `source.quiet` or
+    /// `source.resumed` among its events is given it.
+    async fn source(&self, event: &SourceEvent, delivery: &Delivery) -> Result<(), HandlerError> {
+        let _ = (event, delivery);
+        Ok(())
+    }
+
     /// Receives every event and calls the method for its kind.
     async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
         match event {
@@ -61,6 +69,7 @@ pub trait EventHandler: Send + Sync + 'static {
             Event::Status(event) => self.status(event, delivery).await,
             Event::Connection(event) => self.connection(event, delivery).await,
             Event::Unknown(event) => self.unknown(event, delivery).await,
+            Event::Source(event) => self.source(event, delivery).await,
         }
     }
 

@@ -7,7 +7,8 @@
 //! Read in this order:
 //!
 //! 1. [`Event`]: what a gateway said, typed: [`MessageEvent`], [`StatusEvent`],
-//!    [`ConnectionEvent`], and [`UnknownEvent`] for what has no kind.
+//!    [`ConnectionEvent`], and [`UnknownEvent`] for what has no kind; and [`SourceEvent`], which
+//!    offhook makes itself when a gateway falls silent.
 //! 2. [`Delivery`]: one handing-over of an event: its id, its attempt, the bytes as they came.
 //! 3. [`EventHandler`]: the trait you implement, and [`HandlerError`], what it answers when it
 //!    could not do its work.
@@ -40,6 +41,7 @@ mod lines;
 mod log;
 mod message;
 mod open_enum;
+mod source;
 mod status;
 mod unknown;
 
@@ -57,5 +59,6 @@ pub use crate::handler::EventHandler;
 pub use crate::jsonl::JsonlHandler;
 pub use crate::log::LogHandler;
 pub use crate::message::{MessageEvent, MessageType};
+pub use crate::source::{SourceChange, SourceEvent};
 pub use crate::status::{MessageStatus, StatusEvent};
 pub use crate::unknown::{UnknownEvent, UnknownReason};

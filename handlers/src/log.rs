@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::lines::LineWriter;
 use crate::{
     ConnectionEvent, Delivery, Event, EventHandler, Extra, HandlerError, MessageEvent, MessageType,
-    StatusEvent, UnknownEvent, escape_controls,
+    SourceChange, SourceEvent, StatusEvent, UnknownEvent, escape_controls,
 };
 
 /// Prints one line for each event (`use = "log"`).
@@ -18,6 +18,8 @@ use crate::{
 /// Message 3EB0C767D0F2B64C7C5B status: read
 /// Connection status: connected
 /// Unknown event presence (session 408f7372)
+/// Source codeskytz is quiet since 2026-01-08T12:00:00Z
+/// Source codeskytz session 408f7372 is heard again
 /// ```
 ///
 /// A field that is absent shows as `-`, one of the wrong type as its JSON. Control characters are
@@ -57,6 +59,7 @@ fn line(event: &Event) -> String {
         Event::Status(event) => status_line(event),
         Event::Connection(event) => connection_line(event),
         Event::Unknown(event) => unknown_line(event),
+        Event::Source(event) => source_line(event),
     }
 }
 
@@ -97,6 +100,18 @@ fn unknown_line(event: &UnknownEvent) -> String {
     let name = event.name.as_deref().unwrap_or(ABSENT);
     let session = event.session_id.as_deref().unwrap_or(ABSENT);
     format!("Unknown event {name} (session {session})")
+}
+
+fn source_line(event: &SourceEvent) -> String {
+    let mut subject = format!("Source {}", event.source);
+    if let Some(session) = &event.session_id {
+        subject += &format!(" session {session}");
+    }
+    match (event.change, event.last_event_at) {
+        (SourceChange::Quiet, Some(at)) => format!("{subject} is quiet since {at}"),
+        (SourceChange::Quiet, None) => format!("{subject} is quiet: no event of it is known"),
+        (SourceChange::Resumed, _) => format!("{subject} is heard again"),
+    }
 }
 
 /// The field's text; else its JSON where it was of another type; else [`ABSENT`].
@@ -163,5 +178,25 @@ mod tests {
         event.session_id = Some("408f".into());
         let text = line(&Event::Unknown(event));
         assert_eq!(text, "Unknown event presence (session 408f)");
+    }
+
+    #[test]
+    fn the_line_of_a_source() {
+        let after = std::time::Duration::from_secs(1800);
+        let mut event = SourceEvent::new(SourceChange::Quiet, "codeskytz", after);
+        let shown = |event: &SourceEvent| line(&Event::Source(event.clone()));
+        let text = "Source codeskytz is quiet: no event of it is known";
+        assert_eq!(shown(&event), text);
+        event.last_event_at = Some("2026-01-08T12:00:00Z".parse().unwrap());
+        let text = "Source codeskytz is quiet since 2026-01-08T12:00:00Z";
+        assert_eq!(shown(&event), text);
+        event.session_id = Some("408f".into());
+        let text = "Source codeskytz session 408f is quiet since 2026-01-08T12:00:00Z";
+        assert_eq!(shown(&event), text);
+        event.change = SourceChange::Resumed;
+        assert_eq!(
+            shown(&event),
+            "Source codeskytz session 408f is heard again"
+        );
     }
 }

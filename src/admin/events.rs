@@ -176,8 +176,8 @@ pub(super) fn kind(text: Option<String>) -> Result<Option<EventKind>, Refused> {
         return Ok(None);
     };
     text.parse().map(Some).map_err(|_| {
-        let allowed = "allowed: message, status, connection, unknown, *";
-        Refused::bad_request(format!("event: found {text:?}; {allowed}"))
+        let allowed = EventKind::ALL.map(EventKind::as_str).join(", ");
+        Refused::bad_request(format!("event: found {text:?}; allowed: {allowed}, *"))
     })
 }
 

@@ -20,11 +20,7 @@ pub(super) async fn guard(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let open = matches!(req.path(), "/health" | "/ready");
     let refused = match &state.token {
-        Some(token) if !open => {
-            let shown = bearer(req.headers());
-            let right = shown.is_some_and(|shown| token.is(shown.as_bytes()));
-            (!right).then(unauthorized)
-        }
+        Some(_) if !open => (!is_administrator(&state, req.headers())).then(unauthorized),
         Some(_) => None,
         None => {
             foreign(req.headers()).map(|text| error(HttpResponse::Forbidden(), "forbidden", text))
@@ -34,6 +30,14 @@ pub(super) async fn guard(
         Some(response) => Ok(req.into_response(response)),
         None => Ok(next.call(req).await?.map_into_boxed_body()),
     }
+}
+
+/// Whether a request shows the token, or there is none.
+pub(super) fn is_administrator(state: &AdminState, headers: &HeaderMap) -> bool {
+    state.token.as_ref().is_none_or(|token| {
+        let shown = bearer(headers);
+        shown.is_some_and(|shown| token.is(shown.as_bytes()))
+    })
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -19,15 +19,17 @@ use actix_service::map_config;
 use actix_web::dev::AppConfig;
 use actix_web::http::header::ALLOW;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpResponse, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Timestamp;
 use crate::ingress::Receiver;
 use crate::metrics::{ListenerMetrics, Metrics};
 use crate::records::Records;
 use crate::signature::Secret;
+use crate::silence::HeardOf;
 
 use reply::Refused;
 
@@ -134,14 +136,34 @@ impl AdminState {
     }
 }
 
-/// Whether the process lives, and on which settings.
-async fn health(state: web::Data<AdminState>) -> HttpResponse {
-    HttpResponse::Ok().json(json!({
+/// Whether the process lives, and on which settings. Who shows the token, where there is one, is told
+/// of the sources too: their names and sessions are nobody else's business.
+async fn health(state: web::Data<AdminState>, req: HttpRequest) -> HttpResponse {
+    let mut health = json!({
         "status": "ok",
         "version": env!("CARGO_PKG_VERSION"),
         "engine": state.engine,
         "fingerprint": state.fingerprint,
-    }))
+    });
+    if guard::is_administrator(&state, req.headers()) {
+        let silence = state.receiver.silence();
+        health["sources"] = silence.report().iter().map(source_health).collect();
+    }
+    HttpResponse::Ok().json(health)
+}
+
+/// When a source, or a session that is watched, was heard last, and since when it is quiet.
+fn source_health(heard: &HeardOf<'_>) -> serde_json::Value {
+    let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    let mut source = json!({
+        "name": heard.source,
+        "last_event_at": time(heard.last_event_at),
+        "quiet_since": time(heard.quiet_since),
+    });
+    if let Some(session) = heard.session {
+        source["session"] = session.into();
+    }
+    source
 }
 
 /// Whether new events should be sent here.
@@ -157,6 +179,7 @@ async fn ready(state: web::Data<AdminState>) -> HttpResponse {
 async fn metrics(state: web::Data<AdminState>) -> HttpResponse {
     let used = state.receiver.limits().in_flight.used();
     state.listener.in_flight(used);
+    state.receiver.silence().measure();
     if let Some(records) = state.receiver.records() {
         records.measure().await;
     }

@@ -125,6 +125,14 @@ fn source_lines(source: &SourceSummary) -> Vec<String> {
         lines.push(below(&format!("sessions with secrets of their own: {own}")));
     }
     lines.push(below(&format!("dialect {dialect}")));
+    if let Some(after) = source.quiet_after {
+        let after = humantime::format_duration(after);
+        lines.push(below(&format!("quiet after {after} without an event")));
+    }
+    for (session, after) in &source.quiet_sessions {
+        let after = humantime::format_duration(*after);
+        lines.push(below(&format!("session {session} quiet after {after}")));
+    }
     lines
 }
 

@@ -107,9 +107,10 @@ impl<'a> Fields<'a> {
     fn kind(&self) -> Result<EventKind, UnknownReason> {
         if let Some(event) = self.event.filter(|json| *json != "null") {
             let name = object::string(event).ok_or(UnknownReason::NameNotText)?;
-            return match name.parse() {
-                Ok(EventKind::Unknown) | Err(_) => Err(UnknownReason::UnknownName),
-                Ok(kind) => Ok(kind),
+            return match name.parse::<EventKind>() {
+                // Those that offhook makes itself are no sender's to send.
+                Ok(kind) if kind != EventKind::Unknown && !kind.is_own() => Ok(kind),
+                Ok(_) | Err(_) => Err(UnknownReason::UnknownName),
             };
         }
         let has = |field: Option<&str>| field.is_some_and(|json| json != "null");
@@ -138,7 +139,7 @@ impl<'a> Fields<'a> {
             Ok(EventKind::Connection) => {
                 Event::Connection(self.into_connection(name, session_id, typed))
             }
-            Ok(EventKind::Unknown) => {
+            Ok(EventKind::Unknown | EventKind::SourceQuiet | EventKind::SourceResumed) => {
                 self.into_unknown(name, session_id, typed, UnknownReason::UnknownName)
             }
             Err(reason) => self.into_unknown(name, session_id, typed, reason),

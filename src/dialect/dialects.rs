@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::{Dialect, Raw, read};
 use crate::journal::Record;
-use crate::{Event, Received, Source};
+use crate::{Event, Received, Source, UnknownEvent, UnknownReason, envelope};
 
-/// The dialects of all sources. A source that is no longer there speaks [`Raw`].
+/// The dialects of all sources. A source that is no longer there speaks [`Raw`]; what offhook itself
+/// has said is in no dialect.
 #[derive(Debug)]
 pub(crate) struct Dialects {
     by_source: HashMap<String, Arc<dyn Dialect>>,
@@ -41,6 +42,17 @@ impl Dialects {
     }
 
     fn read(&self, received: &Arc<Received>) -> (Arc<Received>, Arc<[Event]>) {
+        if let Some(own) = envelope::own(received) {
+            let event = match own {
+                Ok(event) => Event::Source(event),
+                // Another version has written it.
+                Err(error) => {
+                    let reason = UnknownReason::NotJson(error.to_string());
+                    Event::Unknown(UnknownEvent::new(reason))
+                }
+            };
+            return (Arc::clone(received), [event].into());
+        }
         let raw = Raw::default();
         let dialect = self.by_source.get(&*received.source);
         let dialect: &dyn Dialect = dialect.map_or(&raw, AsRef::as_ref);
@@ -57,5 +69,41 @@ impl Dialects {
         let mut decoded = Received::clone(received);
         decoded.content = reading.content;
         (Arc::new(decoded), reading.events.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Envelope, SourceChange, SourceEvent, Timestamp};
+
+    fn record(received: Received) -> Record {
+        Record {
+            seq: 1,
+            kept_at: Timestamp::UNIX_EPOCH,
+            received: Arc::new(received),
+            events: None,
+        }
+    }
+
+    #[test]
+    fn offhooks_own_events_are_known_by_their_mark_and_not_by_their_body() {
+        let said = SourceEvent::new(SourceChange::Quiet, "gone", Duration::from_secs(60));
+        let (envelope, events) = Envelope::of_source(said);
+        let mut received = Received::clone(envelope.received());
+        for sources in [&[Source::new("gone")][..], &[]] {
+            let dialects = Dialects::of(sources, 1024);
+            assert_eq!(*dialects.events(&record(received.clone())), *events);
+        }
+        let dialects = Dialects::of(&[Source::new("gone")], 1024);
+        received.body = "{}".into();
+        let other = dialects.events(&record(received));
+        assert!(matches!(other[..], [Event::Unknown(_)]), "{other:?}");
+        let mut sent = Received::clone(envelope.received());
+        sent.headers.remove(0);
+        let sent = dialects.events(&record(sent));
+        assert!(matches!(sent[..], [Event::Unknown(_)]), "{sent:?}");
     }
 }

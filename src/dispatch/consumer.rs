@@ -142,8 +142,11 @@ impl Consumer {
     }
 
     fn wants_kind(&self, event: &Event) -> bool {
-        let kinds = self.options.events.as_ref();
-        kinds.is_none_or(|kinds| kinds.contains(&event.kind()))
+        let kind = event.kind();
+        match &self.options.events {
+            None => !kind.is_own(),
+            Some(kinds) => kinds.contains(&kind),
+        }
     }
 }
 

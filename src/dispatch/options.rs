@@ -31,7 +31,7 @@ pub struct HandlerOptions {
 }
 
 impl HandlerOptions {
-    /// Only events of these kinds; all unless told.
+    /// Only events of these kinds; unless told, all [that are received](EventKind::RECEIVED).
     pub fn events(mut self, kinds: impl IntoIterator<Item = EventKind>) -> Self {
         self.events = Some(kinds.into_iter().collect());
         self

@@ -152,24 +152,30 @@ fn read_exec(table: &Table<'_>) -> Option<Exec> {
     })
 }
 
-/// The kinds in `events`; `None` for all of them.
+/// The kinds in `events`; `None` for all that are received. Those that offhook makes itself must be
+/// named, beside `*` too.
 fn read_events(table: &Table<'_>) -> Option<BTreeSet<EventKind>> {
     let names = table.strings("events")?;
-    if names.iter().any(|name| name == "*") {
-        return None;
-    }
     if names.is_empty() {
         table.problem("events", "is empty; leave it out for all events");
     }
-    let kinds = names.iter().filter_map(|name| match name.parse() {
+    let (all, named): (Vec<_>, Vec<_>) = names.iter().partition(|name| *name == "*");
+    let kinds = named.into_iter().filter_map(|name| match name.parse() {
         Ok(kind) => Some(kind),
         Err(_) => {
-            let text = format!("found {name:?}; allowed: message, status, connection, unknown, *");
-            table.problem("events", text);
+            let allowed = EventKind::ALL.map(EventKind::as_str).join(", ");
+            table.problem("events", format!("found {name:?}; allowed: {allowed}, *"));
             None
         }
     });
-    Some(kinds.collect())
+    let mut kinds: BTreeSet<EventKind> = kinds.collect();
+    if !all.is_empty() {
+        if !kinds.iter().any(|kind| kind.is_own()) {
+            return None;
+        }
+        kinds.extend(EventKind::RECEIVED);
+    }
+    Some(kinds)
 }
 
 /// The ids in `sessions`; `None` for all of them.

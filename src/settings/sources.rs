@@ -23,7 +23,8 @@ pub(super) fn read(table: &Table<'_>) -> Option<Source> {
         source.dialect = dialect;
     }
     source.secrets = table.secrets("secrets").unwrap_or_default();
-    source.sessions = read_sessions(table);
+    source.quiet_after = table.duration("quiet_after");
+    read_sessions(table, &mut source);
     check_secrets(table, &source);
     read_unsigned(table, &mut source);
     table.finish();
@@ -178,30 +179,35 @@ fn read_raw(table: &Table<'_>) -> Raw {
     raw
 }
 
-/// `sessions."id".secrets = […]`
-fn read_sessions(table: &Table<'_>) -> Vec<(String, Secrets)> {
+/// `sessions."id".secrets = […]` and `sessions."id".quiet_after = "…"`, one of them or both.
+fn read_sessions(table: &Table<'_>, source: &mut Source) {
     let Some(sessions) = table.table("sessions") else {
-        return Vec::new();
+        return;
     };
-    let read = sessions.children().into_iter().filter_map(|(id, session)| {
+    for (id, session) in sessions.children() {
         let secrets = session.secrets("secrets");
-        if !session.has("secrets") {
+        let quiet_after = session.duration("quiet_after");
+        if !session.has("secrets") && !session.has("quiet_after") {
             session.problem(
                 "secrets",
-                "is missing; it is the list of this session's own secrets",
+                "is missing; it is the list of this session's own secrets (or set quiet_after)",
             );
         }
         session.finish();
-        let secrets = secrets?;
-        if secrets.is_empty() {
+        if secrets.as_ref().is_some_and(Vec::is_empty) {
             session.problem(
                 "secrets",
                 "is empty; take the session out, or give it a secret",
             );
         }
-        Some((id.to_owned(), Secrets::new(secrets)))
-    });
-    read.collect()
+        if let Some(secrets) = secrets {
+            let secrets = Secrets::new(secrets);
+            source.sessions.push((id.to_owned(), secrets));
+        }
+        if let Some(quiet_after) = quiet_after {
+            source.quiet_sessions.push((id.to_owned(), quiet_after));
+        }
+    }
 }
 
 fn read_unsigned(table: &Table<'_>, source: &mut Source) {
@@ -218,8 +224,9 @@ fn read_unsigned(table: &Table<'_>, source: &mut Source) {
         (_, None) => {}
     }
     if unsigned {
+        let own = !source.sessions.is_empty();
         for key in ["secrets", "sessions", "scheme"] {
-            if table.has(key) {
+            if table.has(key) && (key != "sessions" || own) {
                 table.problem(
                     key,
                     "does nothing with unsigned = true; take one of them out",

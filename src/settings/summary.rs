@@ -1,5 +1,6 @@
 //! [`Summary`]: what a server with these settings does, without its secrets.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -60,6 +61,12 @@ pub struct SourceSummary {
     pub secrets: usize,
     /// The sessions with secrets of their own.
     pub sessions: Vec<String>,
+    /// How long it may send nothing; in seconds where it is written as JSON, `None` for ever.
+    #[serde(rename = "quiet_after_seconds", serialize_with = "maybe_seconds")]
+    pub quiet_after: Option<Duration>,
+    /// The sessions that are watched by themselves, and how long each may send nothing.
+    #[serde(rename = "quiet_sessions_seconds", serialize_with = "seconds_each")]
+    pub quiet_sessions: BTreeMap<String, Duration>,
     /// Whether one of its secrets is [`DOCUMENTED_KEY`].
     pub documented_key: bool,
 }
@@ -167,6 +174,8 @@ fn source(source: &Source) -> SourceSummary {
         dialect: source.dialect.name(),
         secrets: source.secrets.len(),
         sessions: source.sessions.iter().map(|(id, _)| id.clone()).collect(),
+        quiet_after: source.quiet_after,
+        quiet_sessions: source.quiet_sessions.iter().cloned().collect(),
         documented_key: secrets.any(|secret| secret.is(DOCUMENTED_KEY)),
     }
 }
@@ -201,6 +210,22 @@ fn handler(handler: &HandlerSettings, dispatch: &HandlerOptions) -> HandlerSumma
 
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
+}
+
+fn maybe_seconds<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let seconds = duration.as_ref().map(Duration::as_secs_f64);
+    seconds.serialize(serializer)
+}
+
+fn seconds_each<S: Serializer>(
+    durations: &BTreeMap<String, Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let pairs = durations.iter();
+    serializer.collect_map(pairs.map(|(name, duration)| (name, duration.as_secs_f64())))
 }
 
 #[cfg(test)]

@@ -43,6 +43,46 @@ fn the_settings_file_of_the_repository_holds_the_defaults() {
     assert_eq!(file.handlers[0].used, Use::Log);
 }
 
+#[test]
+fn how_long_a_source_or_a_session_may_be_silent() {
+    let text = with_source(
+        "quiet_after = \"30m\"\nsessions.a.quiet_after = \"1h\"\n\
+         sessions.b.secrets = [\"x\"]\nsessions.b.quiet_after = \"2h\"\nsessions.c.secrets = [\"y\"]",
+    );
+    let source = load(&text).unwrap().sources.remove(0);
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    assert_eq!(source.quiet_after, Some(hours(1) / 2));
+    let watched = [("a".to_owned(), hours(1)), ("b".to_owned(), hours(2))];
+    assert_eq!(source.quiet_sessions, watched);
+    let own: Vec<_> = source.sessions.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(own, ["b", "c"]);
+    let unsigned = "[[sources]]\nname = \"s\"\nunsigned = true\npath_token = \"0123456789abcdef\"\n\
+                    sessions.a.quiet_after = \"1h\"";
+    let source = load(unsigned).unwrap().sources.remove(0);
+    assert_eq!(source.quiet_sessions.len(), 1);
+}
+
+#[test]
+fn events_that_offhook_makes_must_be_named() {
+    use EventKind::{Connection, Message, SourceQuiet, Status, Unknown};
+    let table: [(&str, Option<&[EventKind]>); 5] = [
+        ("", None),
+        ("events = [\"*\"]", None),
+        ("events = [\"*\", \"message\"]", None),
+        ("events = [\"source.quiet\"]", Some(&[SourceQuiet])),
+        (
+            "events = [\"source.quiet\", \"*\"]",
+            Some(&[Message, Status, Connection, Unknown, SourceQuiet]),
+        ),
+    ];
+    for (events, kinds) in table {
+        let handler = format!("[[handlers]]\nname = \"h\"\nuse = \"log\"\n{events}");
+        let settings = load(&with_source(&handler)).unwrap();
+        let expected = kinds.map(|kinds| kinds.iter().copied().collect());
+        assert_eq!(settings.handlers[0].options.events, expected, "{events}");
+    }
+}
+
 /// Every example that is commented out in the repository's file is valid as it stands.
 #[test]
 fn the_examples_in_the_settings_file_are_valid() {
@@ -196,7 +236,7 @@ fn every_problem_is_told_at_once() {
         r#"settings.toml: sources[0].scheme: found "hmca"; allowed: x-webhook-signature, standard-webhooks, hmac"#,
         r#"settings.toml: sources[0].secrets: expected a list of secrets: ["env:NAME"], ["file:PATH"] or the text itself"#,
         r#"settings.toml: handlers[0].use: found "email"; allowed: log, jsonl, exec"#,
-        r#"settings.toml: handlers[0].events: found "mesage"; allowed: message, status, connection, unknown, *"#,
+        r#"settings.toml: handlers[0].events: found "mesage"; allowed: message, status, connection, unknown, source.quiet, source.resumed, *"#,
         "settings.toml: surplus: unknown key; there are: admin, dispatch, handlers, journal, server, sources",
     ];
     assert_eq!(problems(text), expected);
@@ -347,6 +387,18 @@ fn one_problem_each() {
         (
             &with_source("sessions.a = {}"),
             "sessions.a.secrets: is missing",
+        ),
+        (
+            &with_source("quiet_after = \"never\""),
+            "sources[0].quiet_after: found \"never\", expected a duration",
+        ),
+        (
+            &with_source("sessions.a.quiet_after = 5"),
+            "sessions.a.quiet_after: found 5, expected a text in quotes",
+        ),
+        (
+            "[[sources]]\nname = \"s\"\nunsigned = true\npath_token = \"0123456789abcdef\"\nsessions.a.secrets = [\"x\"]",
+            "sessions: does nothing with unsigned = true",
         ),
         (
             &with_source("sessions.a.secret = [\"x\"]\nsessions.a.secrets = [\"x\"]"),

@@ -89,6 +89,9 @@ async fn with_a_token_everything_but_health_and_readiness_asks_for_it() {
     for path in ["/health", "/ready"] {
         assert_eq!(get(&server, path).await.status, 200);
     }
+    let health = TestRequest::get("/health").header("Authorization", "Bearer the admin's token");
+    assert!(!get(&server, "/health").await.text().contains("sources"));
+    assert!(health.send(to).await.text().contains("sources"));
     for path in ["/metrics", "/nothing", "/api/events"] {
         let answer = get(&server, path).await;
         assert_eq!(

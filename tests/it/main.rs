@@ -21,6 +21,7 @@ mod records;
 mod relay;
 mod served;
 mod sessions;
+mod silence;
 mod slow;
 mod subscriber;
 mod support;

@@ -1,0 +1,175 @@
+//! [`SourceEvent`]: a source has fallen silent, or is heard again.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::EventKind;
+
+/// A source, or one session of it, has sent nothing for as long as the settings allow
+/// (`quiet_after`), or is heard again.
+///
+/// offhook makes this event itself: no sender can. Its body is the JSON of [`SourceEvent::to_json`].
+/// Only handlers that name `source.quiet` or `source.resumed` among their events are given it.
+///
+/// ```
+/// use std::time::Duration;
+/// use offhook_handlers::{SourceChange, SourceEvent, Timestamp};
+///
+/// let mut event = SourceEvent::new(SourceChange::Quiet, "codeskytz", Duration::from_secs(1800));
+/// event.timestamp = "2026-01-08T12:30:00Z".parse::<Timestamp>().unwrap();
+/// event.last_event_at = Some("2026-01-08T12:00:00Z".parse().unwrap());
+///
+/// assert_eq!(
+///     event.to_json(),
+///     concat!(
+///         r#"{"event":"source.quiet","source":"codeskytz","lastEventAt":"2026-01-08T12:00:00Z","#,
+///         r#""quietAfter":1800.0,"timestamp":"2026-01-08T12:30:00Z"}"#,
+///     )
+/// );
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SourceEvent {
+    /// What happened (`event`).
+    pub change: SourceChange,
+    /// The source's name, as in the settings (`source`).
+    pub source: String,
+    /// The session, where it is about one (`sessionId`); else about the whole source.
+    pub session_id: Option<String>,
+    /// When the last event before the silence was received, or the one that ended it
+    /// (`lastEventAt`); `None` where none is known.
+    pub last_event_at: Option<Timestamp>,
+    /// How long the silence may be (`quietAfter`, in seconds).
+    pub quiet_after: Duration,
+    /// When it was noticed (`timestamp`).
+    pub timestamp: Timestamp,
+}
+
+/// What happened to a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SourceChange {
+    /// `source.quiet`: it has sent nothing for too long.
+    #[serde(rename = "source.quiet")]
+    Quiet,
+    /// `source.resumed`: it was quiet, and has sent something.
+    #[serde(rename = "source.resumed")]
+    Resumed,
+}
+
+impl SourceChange {
+    /// The event's name.
+    pub fn as_str(self) -> &'static str {
+        self.kind().as_str()
+    }
+
+    /// The event's kind.
+    pub fn kind(self) -> EventKind {
+        match self {
+            Self::Quiet => EventKind::SourceQuiet,
+            Self::Resumed => EventKind::SourceResumed,
+        }
+    }
+}
+
+impl SourceEvent {
+    /// An event about a whole source of which no event is known, noticed at the epoch.
+    pub fn new(change: SourceChange, source: impl Into<String>, quiet_after: Duration) -> Self {
+        Self {
+            change,
+            source: source.into(),
+            session_id: None,
+            last_event_at: None,
+            quiet_after,
+            timestamp: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    /// The session's id, or `""`.
+    pub fn session_id(&self) -> &str {
+        self.session_id.as_deref().unwrap_or_default()
+    }
+
+    /// The event's body.
+    pub fn to_json(&self) -> String {
+        let body = Body {
+            event: self.change,
+            source: self.source.clone(),
+            session_id: self.session_id.clone(),
+            last_event_at: self.last_event_at.map(|at| at.to_string()),
+            quiet_after: self.quiet_after.as_secs_f64(),
+            timestamp: self.timestamp.to_string(),
+        };
+        serde_json::to_string(&body).unwrap_or_default()
+    }
+
+    /// The event of a body that [`SourceEvent::to_json`] made.
+    ///
+    /// # Errors
+    ///
+    /// When it is no such body.
+    pub fn from_json(body: &[u8]) -> Result<Self, serde_json::Error> {
+        use serde::de::Error as _;
+        let body: Body = serde_json::from_slice(body)?;
+        let time = |text: String| text.parse().map_err(serde_json::Error::custom);
+        let quiet_after = Duration::try_from_secs_f64(body.quiet_after);
+        Ok(Self {
+            change: body.event,
+            source: body.source,
+            session_id: body.session_id,
+            last_event_at: body.last_event_at.map(time).transpose()?,
+            quiet_after: quiet_after.map_err(serde_json::Error::custom)?,
+            timestamp: time(body.timestamp)?,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    event: SourceChange,
+    source: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_event_at: Option<String>,
+    quiet_after: f64,
+    timestamp: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut event = SourceEvent::new(SourceChange::Quiet, "s\"\n", Duration::from_millis(1500));
+        assert_eq!(
+            SourceEvent::from_json(event.to_json().as_bytes()).unwrap(),
+            event
+        );
+        event.change = SourceChange::Resumed;
+        event.session_id = Some("408f".to_owned());
+        event.last_event_at = Some(Timestamp::from_millisecond(1_767_873_600_123).unwrap());
+        event.timestamp = Timestamp::from_nanosecond(1_767_873_600_123_456_789).unwrap();
+        let json = event.to_json();
+        assert_eq!(SourceEvent::from_json(json.as_bytes()).unwrap(), event);
+        assert!(json.contains(r#""event":"source.resumed""#), "{json}");
+        assert!(json.contains(r#""sessionId":"408f""#), "{json}");
+    }
+
+    #[test]
+    fn what_is_none_is_told() {
+        let bodies = [
+            "",
+            "{}",
+            r#"{"event":"source.other","source":"s","quietAfter":1.0,"timestamp":"2026-01-08T12:00:00Z"}"#,
+            r#"{"event":"source.quiet","source":"s","quietAfter":-1.0,"timestamp":"2026-01-08T12:00:00Z"}"#,
+            r#"{"event":"source.quiet","source":"s","quietAfter":1.0,"timestamp":"today"}"#,
+        ];
+        for body in bodies {
+            assert!(SourceEvent::from_json(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+}

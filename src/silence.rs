@@ -1,0 +1,222 @@
+//! [`Silence`]: when each source was heard last, and which of them are quiet.
+//!
+//! A request that is verified marks its source, and its session where that is watched, with the time:
+//! two atomic stores. Each watch ([`watchdog`]) sleeps until its `quiet_after` would be over and then
+//! looks again; it wakes by itself at no other time, and while it is quiet not at all.
+//!
+//! Waiting goes by the monotonic clock, so a clock that is set neither raises nor hides an alarm. The
+//! time of day is only told, and bridges a restart ([`recall`]).
+
+mod recall;
+#[cfg(test)]
+mod tests;
+mod watchdog;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::metrics::{Metrics, QuietMetrics};
+use crate::{Source, Timestamp};
+
+pub(crate) use watchdog::{Tell, Watchdog};
+
+/// All sources and what was heard of them.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    sources: Vec<Arc<SourceHeard>>,
+    clock: Arc<dyn Clock>,
+    /// The moment that monotonic times are counted from.
+    origin: Instant,
+}
+
+/// What was heard of a source: as a whole, and of each session that is watched.
+#[derive(Debug)]
+pub(crate) struct SourceHeard {
+    whole: Arc<Heard>,
+    sessions: HashMap<String, Arc<Heard>>,
+    origin: Instant,
+}
+
+/// When one source, or one session of it, was heard last.
+#[derive(Debug)]
+struct Heard {
+    source: String,
+    session: Option<String>,
+    /// `None` where nobody watches.
+    quiet_after: Option<Duration>,
+    /// Nanoseconds from the origin; [`NEVER`] for never. Before the origin it was another process.
+    last: AtomicI64,
+    /// The same moment by the time of day: microseconds since 1970, or [`NEVER`].
+    last_at: AtomicI64,
+    /// Since when it is quiet: microseconds since 1970, or [`NEVER`] while it is not.
+    quiet_since: AtomicI64,
+    /// Where it was quiet when the process before this one ended: it is heard again when `last` is
+    /// past this.
+    recalled_mark: AtomicI64,
+    /// Told when it is heard while it is quiet.
+    again: Notify,
+    metrics: QuietMetrics,
+}
+
+/// What is known of one source or session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HeardOf<'a> {
+    pub(crate) source: &'a str,
+    pub(crate) session: Option<&'a str>,
+    pub(crate) last_event_at: Option<Timestamp>,
+    pub(crate) since_last: Option<Duration>,
+    pub(crate) quiet_since: Option<Timestamp>,
+}
+
+impl Silence {
+    pub(crate) fn of(sources: &[Source], metrics: &Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+        let origin = clock.monotonic();
+        let sources = sources.iter().map(|source| {
+            let heard = |session: Option<&String>, quiet_after| {
+                Arc::new(Heard::new(&source.name, session, quiet_after, metrics))
+            };
+            let sessions = source.quiet_sessions.iter();
+            let sessions = sessions.map(|(id, after)| (id.clone(), heard(Some(id), Some(*after))));
+            Arc::new(SourceHeard {
+                whole: heard(None, source.quiet_after),
+                sessions: sessions.collect(),
+                origin,
+            })
+        });
+        Self {
+            sources: sources.collect(),
+            clock,
+            origin,
+        }
+    }
+
+    /// Where to mark what is heard of the source at this place among the sources.
+    pub(crate) fn source(&self, index: usize) -> Arc<SourceHeard> {
+        Arc::clone(&self.sources[index])
+    }
+
+    /// What is known of all sources and of the sessions that are watched.
+    pub(crate) fn report(&self) -> Vec<HeardOf<'_>> {
+        let now = self.now();
+        self.all().map(|heard| heard.report(now)).collect()
+    }
+
+    /// Brings the metrics up to date that nobody needs until somebody asks.
+    pub(crate) fn measure(&self) {
+        let now = self.now();
+        for heard in self.all() {
+            if let Some(age) = heard.report(now).since_last {
+                heard.metrics.since_last(age);
+            }
+        }
+    }
+
+    /// Whether there is anything to watch.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.all().any(|heard| heard.quiet_after.is_some())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Heard>> {
+        self.sources.iter().flat_map(|source| {
+            let mut sessions: Vec<_> = source.sessions.values().collect();
+            sessions.sort_by_key(|heard| &heard.session);
+            [&source.whole].into_iter().chain(sessions)
+        })
+    }
+
+    fn now(&self) -> i64 {
+        nanos(self.origin, self.clock.monotonic())
+    }
+}
+
+impl SourceHeard {
+    /// A verified request came in: `at` by the monotonic clock, `received_at` by the time of day.
+    pub(crate) fn hear(&self, at: Instant, received_at: Timestamp, session: Option<&str>) {
+        let at = nanos(self.origin, at);
+        self.whole.hear(at, received_at);
+        if self.sessions.is_empty() {
+            return;
+        }
+        if let Some(session) = session.and_then(|session| self.sessions.get(session)) {
+            session.hear(at, received_at);
+        }
+    }
+}
+
+impl Heard {
+    fn new(
+        source: &str,
+        session: Option<&String>,
+        quiet_after: Option<Duration>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let session = session.cloned();
+        let watched = quiet_after.is_some();
+        Self {
+            metrics: QuietMetrics::new(metrics, source, session.as_deref(), watched),
+            source: source.to_owned(),
+            session,
+            quiet_after,
+            last: AtomicI64::new(NEVER),
+            last_at: AtomicI64::new(NEVER),
+            quiet_since: AtomicI64::new(NEVER),
+            recalled_mark: AtomicI64::new(NEVER),
+            again: Notify::new(),
+        }
+    }
+
+    fn hear(&self, at: i64, received_at: Timestamp) {
+        self.last_at
+            .store(received_at.as_microsecond(), Ordering::Relaxed);
+        // One order over all threads, here and in `fall_quiet`: either this sees that it is quiet, or
+        // the watchdog sees that it was heard.
+        self.last.fetch_max(at, Ordering::SeqCst);
+        if self.quiet_since.load(Ordering::SeqCst) != NEVER {
+            self.again.notify_one();
+        }
+    }
+
+    fn last(&self) -> i64 {
+        self.last.load(Ordering::SeqCst)
+    }
+
+    fn last_at(&self) -> Option<Timestamp> {
+        time(self.last_at.load(Ordering::Relaxed))
+    }
+
+    fn quiet_since(&self) -> Option<Timestamp> {
+        time(self.quiet_since.load(Ordering::SeqCst))
+    }
+
+    fn report(&self, now: i64) -> HeardOf<'_> {
+        let last = self.last();
+        let since = now.saturating_sub(last).max(0).unsigned_abs();
+        HeardOf {
+            source: &self.source,
+            session: self.session.as_deref(),
+            last_event_at: self.last_at(),
+            since_last: (last != NEVER).then_some(Duration::from_nanos(since)),
+            quiet_since: self.quiet_since(),
+        }
+    }
+}
+
+/// Nanoseconds from `origin` to `at`: enough for 292 years.
+fn nanos(origin: Instant, at: Instant) -> i64 {
+    let passed = at.saturating_duration_since(origin).as_nanos();
+    i64::try_from(passed).unwrap_or(i64::MAX)
+}
+
+fn time(micros: i64) -> Option<Timestamp> {
+    match micros {
+        NEVER => None,
+        micros => Timestamp::from_microsecond(micros).ok(),
+    }
+}
+
+const NEVER: i64 = i64::MIN;

@@ -1,0 +1,126 @@
+//! What the journal tells of a source's silence when the server starts.
+//!
+//! The newest [`MAX_RECORDS`] events are looked through, within [`MAX_BYTES`] of bodies. A source that
+//! is not among them is counted from the start, as without a journal.
+
+use std::sync::atomic::Ordering;
+
+use super::{Heard, NEVER, Silence};
+use crate::dispatch::Seq;
+use crate::journal::{Journal, Record, Unavailable};
+use crate::{SourceChange, Timestamp, envelope};
+
+impl Silence {
+    /// Takes the time of each source's last event, and whether it was quiet, from the journal.
+    pub(crate) async fn recall(&self, journal: &dyn Journal) -> Result<(), Unavailable> {
+        let mut recalled: Vec<_> = self
+            .all()
+            .map(|heard| (heard, Recalled::default()))
+            .collect();
+        let head = journal.tail().head();
+        let oldest = head.saturating_sub(MAX_RECORDS);
+        let (mut end, mut bytes) = (head, 0);
+        while end > oldest
+            && let Some(block) = block(journal, end, &mut bytes).await?
+        {
+            for record in block.iter().rev() {
+                for (heard, recalled) in &mut recalled {
+                    recalled.look(heard, record);
+                }
+            }
+            end = end.saturating_sub(BLOCK);
+        }
+        for (heard, recalled) in recalled {
+            self.set(heard, &recalled);
+        }
+        Ok(())
+    }
+
+    fn set(&self, heard: &Heard, recalled: &Recalled) {
+        if let Some(last_at) = recalled.last_at {
+            // A clock that was set back makes it no older than now.
+            let age = self.clock.now().duration_since(last_at).as_nanos().max(0);
+            let age = i64::try_from(age).unwrap_or(i64::MAX / 2);
+            heard.last.store(self.now() - age, Ordering::SeqCst);
+            let last_at = last_at.as_microsecond();
+            heard.last_at.store(last_at, Ordering::Relaxed);
+        }
+        if let (Some(since), Some(_)) = (recalled.quiet_since, heard.quiet_after) {
+            let heard_since = recalled.heard_since;
+            let mark = if heard_since { NEVER } else { heard.last() };
+            heard.recalled_mark.store(mark, Ordering::Relaxed);
+            let since = since.as_microsecond();
+            heard.quiet_since.store(since, Ordering::SeqCst);
+        }
+    }
+}
+
+/// The records of the block that ends at `end`; `None` when that is too much to read.
+async fn block(
+    journal: &dyn Journal,
+    end: Seq,
+    bytes: &mut usize,
+) -> Result<Option<Vec<Record>>, Unavailable> {
+    let mut after = end.saturating_sub(BLOCK);
+    let mut block = Vec::new();
+    while after < end {
+        let most = usize::try_from(end - after).unwrap_or(usize::MAX);
+        let mut part = journal.read(after, most).await?;
+        part.retain(|record| record.seq <= end);
+        let Some(last) = part.last() else {
+            break;
+        };
+        after = last.seq;
+        *bytes += part.iter().map(|r| r.received.body.len()).sum::<usize>();
+        block.append(&mut part);
+        if *bytes > MAX_BYTES {
+            return Ok(None);
+        }
+    }
+    Ok((!block.is_empty()).then_some(block))
+}
+
+/// What the journal says of one source or session; looked at from the newest event on.
+#[derive(Debug, Default)]
+struct Recalled {
+    last_at: Option<Timestamp>,
+    quiet_since: Option<Timestamp>,
+    /// It was heard after it was said to be quiet.
+    heard_since: bool,
+    /// What was said last is found.
+    said: bool,
+}
+
+impl Recalled {
+    fn look(&mut self, heard: &Heard, record: &Record) {
+        let received = &record.received;
+        if *received.source != *heard.source {
+            return;
+        }
+        match envelope::own(received) {
+            None => {
+                let other = heard.session.is_some() && heard.session != received.session;
+                if !other && self.last_at.is_none() {
+                    self.last_at = Some(received.received_at);
+                }
+            }
+            Some(Ok(event)) if event.session_id == heard.session && !self.said => {
+                self.said = true;
+                if event.change == SourceChange::Quiet {
+                    self.quiet_since = Some(event.timestamp);
+                    self.heard_since = self.last_at.is_some();
+                }
+                self.last_at = self.last_at.or(event.last_event_at);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+const BLOCK: u64 = 256;
+
+/// How many events are looked through at the start.
+const MAX_RECORDS: u64 = 4096;
+
+/// How many bytes of bodies are read for that; the block that goes past it is left out.
+const MAX_BYTES: usize = 64 * 1024 * 1024;

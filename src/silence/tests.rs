@@ -1,0 +1,422 @@
+//! The watch, by a clock that stands still until it is told to move.
+
+use std::sync::atomic::AtomicI64;
+use std::sync::{Barrier, Mutex};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use proptest::prelude::*;
+use tokio::runtime::Handle;
+
+use super::*;
+use crate::journal::{Claim, Entry, Journal, Memory, NotAccepted};
+use crate::testing::FakeClock;
+use crate::{Envelope, Received, SourceChange, SourceEvent};
+
+/// A clock whose time of day can be set, as an administrator may.
+#[derive(Debug)]
+struct TestClock {
+    fake: FakeClock,
+    set_by: AtomicI64,
+}
+
+impl TestClock {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            fake: FakeClock::new("2026-01-08T12:00:00Z".parse().unwrap()),
+            set_by: AtomicI64::new(0),
+        })
+    }
+
+    fn set(&self, hours: i64) {
+        self.set_by.store(hours * 3600, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        let set_by = jiff::SignedDuration::from_secs(self.set_by.load(Ordering::SeqCst));
+        self.fake.now().saturating_add(set_by).unwrap()
+    }
+
+    fn monotonic(&self) -> Instant {
+        self.fake.monotonic()
+    }
+
+    fn sleep(&self, pause: Duration) -> BoxFuture<'static, ()> {
+        self.fake.sleep(pause)
+    }
+}
+
+/// A watch at work, and what it has said.
+struct Watched {
+    clock: Arc<TestClock>,
+    silence: Arc<Silence>,
+    told: Arc<Mutex<Vec<SourceEvent>>>,
+    refuse: Arc<AtomicI64>,
+    watchdog: Option<Watchdog>,
+}
+
+impl Watched {
+    fn of(source: Source) -> Self {
+        let clock = TestClock::new();
+        Self::by(source, clock)
+    }
+
+    fn by(source: Source, clock: Arc<TestClock>) -> Self {
+        let dynamic: Arc<dyn Clock> = Arc::clone(&clock) as _;
+        let silence = Silence::of(&[source], &Metrics::new(), dynamic);
+        Self {
+            clock,
+            silence: Arc::new(silence),
+            told: Arc::default(),
+            refuse: Arc::default(),
+            watchdog: None,
+        }
+    }
+
+    async fn start(mut self) -> Self {
+        let (told, refuse) = (Arc::clone(&self.told), Arc::clone(&self.refuse));
+        let tell: Tell = Box::new(move |event| {
+            let refused = refuse.load(Ordering::SeqCst) > 0;
+            if refused {
+                refuse.fetch_sub(1, Ordering::SeqCst);
+            } else {
+                told.lock().unwrap().push(event);
+            }
+            async move {
+                if refused {
+                    Err(NotAccepted::Unavailable)
+                } else {
+                    Ok(())
+                }
+            }
+            .boxed()
+        });
+        self.watchdog = Watchdog::start(&self.silence, tell, &Handle::current());
+        self.settle().await;
+        self
+    }
+
+    /// Lets the watches do what they can; there is one thread, so they are done then.
+    async fn settle(&self) {
+        for _ in 0..30 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn pass(&self, seconds: u64) {
+        self.clock.fake.advance(Duration::from_secs(seconds));
+        self.settle().await;
+    }
+
+    async fn hear(&self, session: Option<&str>) {
+        let (at, now) = (self.clock.monotonic(), self.clock.now());
+        self.silence.source(0).hear(at, now, session);
+        self.settle().await;
+    }
+
+    /// What was said since the last look: the change, and the session.
+    fn told(&self) -> Vec<(SourceChange, Option<String>)> {
+        let told = std::mem::take(&mut *self.told.lock().unwrap());
+        let told = told.into_iter();
+        told.map(|event| (event.change, event.session_id)).collect()
+    }
+}
+
+const QUIET: (SourceChange, Option<String>) = (SourceChange::Quiet, None);
+const RESUMED: (SourceChange, Option<String>) = (SourceChange::Resumed, None);
+
+fn minute() -> Source {
+    Source::new("s").quiet_after(Duration::from_secs(60))
+}
+
+#[tokio::test]
+async fn silence_is_told_once_and_so_is_its_end() {
+    let watched = Watched::of(minute()).start().await;
+    watched.pass(59).await;
+    assert_eq!(watched.told(), []);
+    watched.pass(1).await;
+    assert_eq!(watched.told(), [QUIET]);
+    watched.pass(3600).await;
+    assert_eq!(watched.told(), []);
+    watched.hear(None).await;
+    assert_eq!(watched.told(), [RESUMED]);
+    watched.hear(None).await;
+    watched.pass(30).await;
+    watched.hear(Some("any")).await;
+    watched.pass(59).await;
+    assert_eq!(watched.told(), []);
+    watched.pass(1).await;
+    assert_eq!(watched.told(), [QUIET]);
+}
+
+#[tokio::test]
+async fn what_is_told_says_when() {
+    let watched = Watched::of(minute()).start().await;
+    watched.pass(60).await;
+    let never = watched.told.lock().unwrap().pop().unwrap();
+    assert_eq!(never.last_event_at, None);
+    assert_eq!(never.quiet_after, Duration::from_secs(60));
+    assert_eq!(never.timestamp.to_string(), "2026-01-08T12:01:00Z");
+    watched.pass(10).await;
+    watched.hear(None).await;
+    let resumed = watched.told.lock().unwrap().pop().unwrap();
+    assert_eq!(resumed.last_event_at, Some(resumed.timestamp));
+    watched.pass(90).await;
+    let quiet = watched.told.lock().unwrap().pop().unwrap();
+    assert_eq!(quiet.last_event_at, Some(resumed.timestamp));
+    let report = watched.silence.report();
+    let expected = HeardOf {
+        source: "s",
+        session: None,
+        last_event_at: Some(resumed.timestamp),
+        since_last: Some(Duration::from_secs(90)),
+        quiet_since: Some(quiet.timestamp),
+    };
+    assert_eq!(report, [expected]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_neither_raises_nor_hides_an_alarm() {
+    for hours in [-24, 24] {
+        let watched = Watched::of(minute()).start().await;
+        watched.hear(None).await;
+        watched.clock.set(hours);
+        watched.pass(59).await;
+        assert_eq!(watched.told(), [], "{hours}");
+        watched.pass(1).await;
+        assert_eq!(watched.told(), [QUIET], "{hours}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_quiet_by_itself() {
+    let source = minute().session_quiet_after("a", Duration::from_secs(10));
+    let watched = Watched::of(source).start().await;
+    watched.hear(Some("a")).await;
+    watched.pass(9).await;
+    watched.hear(Some("b")).await;
+    watched.pass(1).await;
+    let session = |change| (change, Some("a".to_owned()));
+    assert_eq!(watched.told(), [session(SourceChange::Quiet)]);
+    watched.pass(59).await;
+    assert_eq!(watched.told(), [QUIET]);
+    watched.hear(Some("a")).await;
+    let told = watched.told();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.contains(&RESUMED) && told.contains(&session(SourceChange::Resumed)));
+    let sessions: Vec<_> = watched
+        .silence
+        .report()
+        .iter()
+        .map(|of| of.session.is_some())
+        .collect();
+    assert_eq!(sessions, [false, true]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_told_later_and_in_order() {
+    let watched = Watched::of(minute()).start().await;
+    watched.refuse.store(2, Ordering::SeqCst);
+    watched.pass(60).await;
+    watched.hear(None).await;
+    assert_eq!(watched.told(), []);
+    watched.pass(1).await;
+    assert_eq!(watched.told(), []);
+    watched.pass(2).await;
+    assert_eq!(watched.told(), [QUIET, RESUMED]);
+}
+
+#[tokio::test]
+async fn nobody_watches_what_has_no_limit() {
+    let watched = Watched::of(Source::new("s")).start().await;
+    assert!(watched.watchdog.is_none());
+    watched.hear(None).await;
+    watched.pass(7).await;
+    assert_eq!(
+        watched.silence.report()[0].since_last,
+        Some(Duration::from_secs(7))
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Against a model of three lines.
+    #[test]
+    fn every_silence_is_told_once(steps in proptest::collection::vec(
+        prop_oneof![3 => (1..70u64).prop_map(Some), 2 => Just(None)], 1..40,
+    )) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (told, expected) = runtime.block_on(async {
+            let watched = Watched::of(minute()).start().await;
+            let (mut expected, mut silent, mut quiet) = (Vec::new(), 0, false);
+            for step in steps {
+                match step {
+                    Some(seconds) => {
+                        watched.pass(seconds).await;
+                        silent += seconds;
+                        if silent >= 60 && !quiet {
+                            expected.push(QUIET);
+                            quiet = true;
+                        }
+                    }
+                    None => {
+                        watched.hear(None).await;
+                        silent = 0;
+                        if quiet {
+                            expected.push(RESUMED);
+                            quiet = false;
+                        }
+                    }
+                }
+            }
+            (watched.told(), expected)
+        });
+        prop_assert_eq!(told, expected);
+    }
+}
+
+/// Who is heard in the moment it falls quiet is either not quiet, or the watchdog is told.
+#[test]
+fn a_word_in_the_very_moment_is_not_lost() {
+    let clock = TestClock::new();
+    for _ in 0..2000 {
+        let watched = Watched::by(minute(), Arc::clone(&clock));
+        clock.fake.advance(Duration::from_secs(60));
+        let heard = &watched.silence.sources[0].whole;
+        let barrier = Barrier::new(2);
+        let mark = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                barrier.wait();
+                let (at, now) = (clock.monotonic(), clock.now());
+                watched.silence.source(0).hear(at, now, None);
+            });
+            barrier.wait();
+            heard.fall_quiet(&watched.silence)
+        });
+        if let Some(mark) = mark {
+            assert!(heard.last() > mark);
+            assert_eq!(heard.again.notified().now_or_never(), Some(()));
+        }
+    }
+}
+
+/// A journal with these: `None` for what a sender of the session sent, else what was said, each ten
+/// seconds after the one before it, the last one ten seconds ago.
+async fn journal(
+    clock: &Arc<TestClock>,
+    records: &[(Option<SourceChange>, Option<&str>)],
+) -> Arc<Memory> {
+    let journal = Arc::new(Memory::new(Arc::clone(clock) as _));
+    for (index, (said, session)) in records.iter().enumerate() {
+        let ago = 10 * (records.len() - index) as i64;
+        let at = clock
+            .now()
+            .saturating_sub(jiff::SignedDuration::from_secs(ago))
+            .unwrap();
+        let session = session.map(str::to_owned);
+        let (received, events) = match said {
+            None => {
+                let mut received = Received::new("s", "{}");
+                (received.session, received.received_at) = (session, at);
+                (Arc::new(received), Vec::new())
+            }
+            Some(change) => {
+                let mut event = SourceEvent::new(*change, "s", Duration::from_secs(60));
+                (event.session_id, event.timestamp) = (session, at);
+                let (envelope, events) = Envelope::of_source(event);
+                (Arc::clone(envelope.received()), events)
+            }
+        };
+        let claim = Claim {
+            key: index as u128,
+            window: Duration::ZERO,
+        };
+        let entry = Entry {
+            received,
+            events: events.into(),
+            claim,
+        };
+        journal.append(entry).await.unwrap();
+    }
+    journal
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_with_the_silence() {
+    use SourceChange::{Quiet, Resumed};
+    type Records<'a> = &'a [(Option<SourceChange>, Option<&'a str>)];
+    // What the journal holds; what is said at once; seconds until it is said to be quiet.
+    let table: [(Records<'_>, &[_], Option<u64>); 8] = [
+        (&[], &[], Some(60)),
+        (&[(None, None)], &[], Some(50)),
+        (&[(None, None), (None, Some("a"))], &[], Some(50)),
+        (&[(None, None), (Some(Quiet), None)], &[], None),
+        (&[(Some(Quiet), None)], &[], None),
+        (&[(Some(Quiet), None), (None, None)], &[RESUMED], Some(50)),
+        (
+            &[(Some(Quiet), None), (None, None), (Some(Resumed), None)],
+            &[],
+            Some(40),
+        ),
+        (&[(None, None), (Some(Quiet), Some("a"))], &[], Some(40)),
+    ];
+    for (records, at_once, left) in table {
+        let watched = Watched::of(minute());
+        let journal = journal(&watched.clock, records).await;
+        watched.silence.recall(journal.as_ref()).await.unwrap();
+        let watched = watched.start().await;
+        assert_eq!(watched.told(), at_once, "{records:?}");
+        match left {
+            Some(left) => {
+                watched.pass(left - 1).await;
+                assert_eq!(watched.told(), [], "{records:?}");
+                watched.pass(1).await;
+                assert_eq!(watched.told(), [QUIET], "{records:?}");
+            }
+            None => {
+                assert!(watched.silence.report()[0].quiet_since.is_some());
+                watched.pass(3600).await;
+                assert_eq!(watched.told(), [], "{records:?}");
+                watched.hear(None).await;
+                assert_eq!(watched.told(), [RESUMED], "{records:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_restart_tells_sessions_from_each_other() {
+    let source = Source::new("s").session_quiet_after("a", Duration::from_secs(60));
+    let watched = Watched::of(source);
+    let records = [(None, Some("a")), (None, Some("b")), (None, None)];
+    let journal = journal(&watched.clock, &records).await;
+    watched.silence.recall(journal.as_ref()).await.unwrap();
+    let ages: Vec<_> = watched
+        .silence
+        .report()
+        .iter()
+        .map(|of| of.since_last)
+        .collect();
+    assert_eq!(ages, [10, 30].map(|age| Some(Duration::from_secs(age))));
+}
+
+#[tokio::test]
+async fn what_is_far_back_in_the_journal_is_not_looked_for() {
+    let watched = Watched::of(minute());
+    let mut records = vec![(None, None)];
+    records.resize(5000, (Some(SourceChange::Quiet), Some("other")));
+    let journal = journal(&watched.clock, &records).await;
+    watched.silence.recall(journal.as_ref()).await.unwrap();
+    assert_eq!(watched.silence.report()[0].last_event_at, None);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_over_a_restart_makes_the_last_event_no_older_than_now() {
+    let watched = Watched::of(minute());
+    let journal = journal(&watched.clock, &[(None, None)]).await;
+    watched.clock.set(-24);
+    watched.silence.recall(journal.as_ref()).await.unwrap();
+    assert_eq!(watched.silence.report()[0].since_last, Some(Duration::ZERO));
+}

@@ -1,0 +1,172 @@
+//! [`Watchdog`]: says when a source falls silent, and when it is heard again.
+//!
+//! ```text
+//! heard ── nothing for quiet_after ──▶ quiet: source.quiet
+//!   ▲                                    │
+//!   └──────── source.resumed ── heard ───┘
+//! ```
+//!
+//! Each change is one line in the log, one step of the gauge, and one event for those who ask. An
+//! event that the journal cannot take now is offered again until it does, before the next one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, join_all};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::{Heard, NEVER, Silence};
+use crate::clock::Clock;
+use crate::journal::NotAccepted;
+use crate::{SourceChange, SourceEvent, escape_controls};
+
+/// Hands an event over to the engine.
+pub(crate) type Tell =
+    Box<dyn Fn(SourceEvent) -> BoxFuture<'static, Result<(), NotAccepted>> + Send + Sync>;
+
+/// All watches, as a task that ends with this.
+#[derive(Debug)]
+pub(crate) struct Watchdog(JoinHandle<()>);
+
+impl Watchdog {
+    /// Watches on `home` from now on; `None` where there is nothing to watch.
+    pub(crate) fn start(silence: &Arc<Silence>, tell: Tell, home: &Handle) -> Option<Self> {
+        if !silence.is_watched() {
+            return None;
+        }
+        let silence = Arc::clone(silence);
+        Some(Self(home.spawn(async move {
+            let watches = silence.all().filter_map(|heard| {
+                heard.quiet_after?;
+                Some(watch(&silence, heard, &tell))
+            });
+            join_all(watches).await;
+        })))
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One watch; it never ends.
+async fn watch(silence: &Silence, heard: &Heard, tell: &Tell) {
+    let clock = silence.clock.as_ref();
+    // It may have been quiet already when the process before this one ended.
+    let mut mark = heard.mark_when_recalled();
+    loop {
+        let quiet_mark = match mark.take() {
+            Some(mark) => mark,
+            None => {
+                let mark = until_quiet(silence, heard).await;
+                log::warn!("{}", heard.quiet_line());
+                heard.metrics.quiet(true);
+                announce(heard, SourceChange::Quiet, clock, tell).await;
+                mark
+            }
+        };
+        // The word may be an old one, of before it fell quiet.
+        while heard.last() <= quiet_mark {
+            heard.again.notified().await;
+        }
+        heard.quiet_since.store(NEVER, Ordering::SeqCst);
+        heard.metrics.quiet(false);
+        log::info!("{} is heard again", heard.subject());
+        announce(heard, SourceChange::Resumed, clock, tell).await;
+    }
+}
+
+/// Waits until nothing was heard for too long, and marks it quiet; returns what was heard last.
+async fn until_quiet(silence: &Silence, heard: &Heard) -> i64 {
+    loop {
+        match heard.left(silence.now()) {
+            Some(left) => silence.clock.sleep(left).await,
+            None => {
+                if let Some(mark) = heard.fall_quiet(silence) {
+                    return mark;
+                }
+            }
+        }
+    }
+}
+
+/// Offers the event until it is taken. A handler that fails without a journal is not asked again: its
+/// failure is in the log.
+async fn announce(heard: &Heard, change: SourceChange, clock: &dyn Clock, tell: &Tell) {
+    let mut pause = FIRST_PAUSE;
+    let event = heard.event(change, clock);
+    while let Err(NotAccepted::Unavailable) = tell(event.clone()).await {
+        clock.sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+impl Heard {
+    /// How long it may still be silent; `None` when that is over.
+    fn left(&self, now: i64) -> Option<Duration> {
+        let after = self.quiet_after.unwrap_or(Duration::MAX).as_nanos();
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        // Who was never heard is counted from the start.
+        let last = match self.last() {
+            NEVER => 0,
+            last => last,
+        };
+        let left = last.saturating_add(after).saturating_sub(now);
+        let left = u64::try_from(left).ok().filter(|left| *left > 0);
+        left.map(Duration::from_nanos)
+    }
+
+    /// Marks it quiet, unless it was heard in this moment.
+    pub(super) fn fall_quiet(&self, silence: &Silence) -> Option<i64> {
+        let now = silence.clock.now().as_microsecond();
+        self.quiet_since.store(now, Ordering::SeqCst);
+        let mark = self.last();
+        if self.left(silence.now()).is_some() {
+            self.quiet_since.store(NEVER, Ordering::SeqCst);
+            return None;
+        }
+        Some(mark)
+    }
+
+    /// Where it is quiet from the start: what it must be heard after.
+    fn mark_when_recalled(&self) -> Option<i64> {
+        self.quiet_since()?;
+        log::warn!("{}", self.quiet_line());
+        self.metrics.quiet(true);
+        Some(self.recalled_mark.load(Ordering::Relaxed))
+    }
+
+    fn event(&self, change: SourceChange, clock: &dyn Clock) -> SourceEvent {
+        let quiet_after = self.quiet_after.unwrap_or_default();
+        let mut event = SourceEvent::new(change, self.source.as_str(), quiet_after);
+        event.session_id = self.session.clone();
+        event.last_event_at = self.last_at();
+        event.timestamp = clock.now();
+        event
+    }
+
+    fn quiet_line(&self) -> String {
+        let subject = self.subject();
+        let after = humantime::format_duration(self.quiet_after.unwrap_or_default());
+        match self.last_at() {
+            Some(at) => format!("{subject} is quiet since {at} (quiet_after = {after})"),
+            None => format!("{subject} is quiet: no event for {after}"),
+        }
+    }
+
+    fn subject(&self) -> String {
+        let subject = match &self.session {
+            None => format!("source {}", self.source),
+            Some(session) => format!("source {} session {session}", self.source),
+        };
+        escape_controls(&subject).into_owned()
+    }
+}
+
+/// How long an event that cannot be stored waits; twice as long each time, up to the second.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
