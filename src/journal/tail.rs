@@ -70,6 +70,24 @@ impl Tail {
         tail.newest.get(index).cloned()
     }
 
+    /// The records after `after`, at most `most`, in their order; none where the first of them is no
+    /// longer in memory. Costs one lock, however many there are.
+    pub(crate) fn range(&self, after: Seq, most: usize) -> Vec<Arc<Record>> {
+        let tail = self.lock();
+        let Some(first) = tail.newest.front().map(|record| record.seq) else {
+            return Vec::new();
+        };
+        let start = (after + 1).checked_sub(first);
+        let Some(start) = start.and_then(|start| usize::try_from(start).ok()) else {
+            return Vec::new();
+        };
+        let end = tail.newest.len().min(start.saturating_add(most));
+        match start < end {
+            true => tail.newest.range(start..end).cloned().collect(),
+            false => Vec::new(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }

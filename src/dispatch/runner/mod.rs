@@ -1,6 +1,6 @@
 //! [`Runner`]: one consumer on its way along a journal.
 //!
-//! It reads ahead as far as [`READ_AHEAD`] allows, starts what the [`Schedule`] says, turns outcomes
+//! It reads ahead until enough may start, as far as [`READ_AHEAD`] allows, starts what the [`Schedule`] says, turns outcomes
 //! into progress, retries and dead letters, and saves all of that a little later: what was not saved
 //! when the process is killed is handed over once more. It waits for something to happen and never
 //! polls.
@@ -10,7 +10,7 @@ mod commands;
 mod reading;
 mod saving;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 #[cfg(test)]
 use std::task::Poll;
@@ -27,7 +27,7 @@ use super::controls::{Command, Controls};
 use super::monotonic::Monotonic;
 use super::progress::{Progress, Saved, Suspended, Waiting};
 use super::retry::Retry;
-use super::schedule::{Schedule, Seq};
+use super::schedule::{Schedule, Seq, SeqMap};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::dialect::Dialects;
@@ -35,7 +35,7 @@ use crate::index::AttemptLog;
 use crate::journal::{Change, DeadLetter, Journal, Unavailable};
 
 use attempts::Ended;
-use reading::READ_AHEAD;
+use reading::{Next, READ_AHEAD};
 
 /// One consumer on its way along a journal.
 pub(crate) struct Runner {
@@ -50,8 +50,9 @@ pub(crate) struct Runner {
     read_ahead: usize,
     /// Everything up to here is settled or in the schedule.
     cursor: Seq,
+    next: Next,
     /// Retries that were saved and are not in the schedule yet.
-    remembered: HashMap<Seq, Waiting>,
+    remembered: SeqMap<Waiting>,
     running: FuturesUnordered<BoxFuture<'static, Ended>>,
     dead: Vec<DeadLetter>,
     /// Replayed since the last save: dead letters no more.
@@ -118,6 +119,7 @@ impl Runner {
         let runner = Self {
             schedule: Schedule::new(consumer.concurrency()),
             read_ahead: READ_AHEAD,
+            next: Next::default(),
             retry: consumer.retry(),
             consumer,
             journal,
@@ -149,7 +151,7 @@ impl Runner {
         let mut head = self.journal.tail().watch();
         while *ending.borrow() == Ending::GoOn {
             let more = self.step().await;
-            let room = self.has_room() && self.resume_at.is_none();
+            let reads_on = self.reads_on() && self.resume_at.is_none();
             let pause = self.pause();
             let wake = async {
                 match pause {
@@ -164,7 +166,7 @@ impl Runner {
                     }
                     self.end_others();
                 }
-                changed = head.changed(), if room => {
+                changed = head.changed(), if reads_on => {
                     if changed.is_err() {
                         break;
                     }
@@ -234,7 +236,7 @@ impl Runner {
             self.stumble("cannot read the journal", &error);
             return false;
         }
-        let more = self.start();
+        let more = self.start() || self.is_behind();
         if self.save_at().is_some_and(|at| at <= now) {
             self.save().await;
         }
@@ -262,11 +264,11 @@ impl Runner {
             .next_due()
             .filter(|_| !self.rests())
             .map(until);
-        let room = self.has_room();
+        let reads_on = self.reads_on();
         let replay = self
             .replays
             .front()
-            .filter(|_| room)
+            .filter(|_| reads_on)
             .map(|(_, at)| until(*at));
         save.into_iter().chain(retry).chain(replay).min()
     }
