@@ -1,10 +1,11 @@
 //! [`Runner`]: one consumer on its way along a journal.
 //!
-//! It reads ahead until enough may start, as far as [`READ_AHEAD`] allows, starts what the [`Schedule`] says, turns outcomes
-//! into progress, retries and dead letters, and saves all of that a little later: what was not saved
-//! when the process is killed is handed over once more. It waits for something to happen and never
-//! polls.
+//! It reads ahead until enough may start, and no further than [`READ_AHEAD`] events; starts what the
+//! [`Schedule`] says; turns outcomes into progress, retries and dead letters; and saves all of that a
+//! little later: what was not saved when the process is killed is handed over once more. It waits for
+//! something to happen and never polls.
 
+mod alarm;
 mod attempts;
 mod commands;
 mod reading;
@@ -12,8 +13,6 @@ mod saving;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-#[cfg(test)]
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -34,6 +33,7 @@ use crate::dialect::Dialects;
 use crate::index::AttemptLog;
 use crate::journal::{Change, DeadLetter, Journal, Unavailable};
 
+use alarm::Alarm;
 use attempts::Ended;
 use reading::{Next, READ_AHEAD};
 
@@ -149,16 +149,11 @@ impl Runner {
     /// Runs until told to end; everything is saved then.
     pub(super) async fn run(mut self, mut ending: watch::Receiver<Ending>) {
         let mut head = self.journal.tail().watch();
+        let mut alarm = Alarm::default();
         while *ending.borrow() == Ending::GoOn {
             let more = self.step().await;
             let reads_on = self.reads_on() && self.resume_at.is_none();
-            let pause = self.pause();
-            let wake = async {
-                match pause {
-                    Some(pause) => self.clock.sleep(pause).await,
-                    None => std::future::pending().await,
-                }
-            };
+            alarm.set(self.pause(), self.clock.as_ref());
             tokio::select! {
                 ended = self.running.next(), if !self.running.is_empty() => {
                     if let Some(ended) = ended {
@@ -173,7 +168,7 @@ impl Runner {
                 }
                 Some(command) = self.commands.recv() => self.obey(command).await,
                 () = tokio::task::yield_now(), if more => {}
-                () = wake => {}
+                () = alarm.rings() => {}
                 changed = ending.changed() => {
                     if changed.is_err() {
                         break;
@@ -276,40 +271,6 @@ impl Runner {
 
 /// After so many attempts that have ended others are started in their place.
 const ENDED_AT_ONCE: usize = 64;
-
-/// What a test needs to go from one moment to the next.
-#[cfg(test)]
-impl Runner {
-    /// Goes on until nothing more happens by itself: all that may start has started, and what runs
-    /// is in the test's hands, as many as `held` says.
-    pub(super) async fn settle_down(&mut self, held: impl Fn() -> usize) {
-        loop {
-            if self.step().await {
-                continue;
-            }
-            if self.running.len() <= held() {
-                return;
-            }
-            let ended = std::future::poll_fn(|context| {
-                let ended = self.running.poll_next_unpin(context);
-                match ended.is_pending() && self.running.len() <= held() {
-                    true => Poll::Ready(None),
-                    false => ended,
-                }
-            });
-            if let Some(ended) = ended.await {
-                self.ended(ended);
-            }
-        }
-    }
-
-    /// Does what was asked for.
-    pub(super) async fn obey_all(&mut self) {
-        while let Ok(command) = self.commands.try_recv() {
-            self.obey(command).await;
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! The runner's loop, with a handler that does what a test wants, on a clock that stands still until
 //! it is told to move.
 
+use std::task::Poll;
+
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -147,6 +149,39 @@ async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is
     let saved = world.journal.saved(NAME).await.unwrap().unwrap();
     assert_eq!(saved.suspended, None);
     assert_eq!(saved.waiting.len(), 2);
+}
+
+/// What a test needs to go from one moment to the next.
+impl Runner {
+    /// Goes on until nothing more happens by itself: all that may start has started, and what runs
+    /// is in the test's hands, as many as `held` says.
+    pub(crate) async fn settle_down(&mut self, held: impl Fn() -> usize) {
+        loop {
+            if self.step().await {
+                continue;
+            }
+            if self.running.len() <= held() {
+                return;
+            }
+            let ended = std::future::poll_fn(|context| {
+                let ended = self.running.poll_next_unpin(context);
+                match ended.is_pending() && self.running.len() <= held() {
+                    true => Poll::Ready(None),
+                    false => ended,
+                }
+            });
+            if let Some(ended) = ended.await {
+                self.ended(ended);
+            }
+        }
+    }
+
+    /// Does what was asked for.
+    pub(crate) async fn obey_all(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command).await;
+        }
+    }
 }
 
 struct World {
