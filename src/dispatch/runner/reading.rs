@@ -15,9 +15,9 @@ impl Runner {
         self.schedule.len() < self.read_ahead
     }
 
-    /// Whether reading ahead would bring more that could start now.
+    /// Whether reading ahead would bring more that could start now, or that overtakes what waits.
     pub(super) fn reads_on(&self) -> bool {
-        self.has_room() && !self.schedule.has_enough()
+        self.has_room() && (self.monotonic.is_some() || !self.schedule.has_enough())
     }
 
     /// Whether there is something to read ahead.

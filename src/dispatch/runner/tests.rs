@@ -83,6 +83,26 @@ async fn passing_by_the_events_of_others_is_saved_much_later_or_with_the_next_th
 }
 
 #[tokio::test]
+async fn all_statuses_of_a_backlog_are_known_before_the_first_is_handed_over() {
+    let options = HandlerOptions::default().monotonic_status(true);
+    let mut world = World::new(options, |_| Then::Succeed);
+    let (mut runner, _controls) = world.runner().await;
+    runner.read_ahead = 16_384;
+    for status in ["sent", "read"] {
+        for number in 1..=100 {
+            let body =
+                format!(r#"{{"event":"status","messageId":"{number}","status":"{status}"}}"#);
+            world.append_body(body).await;
+        }
+    }
+    let _life = Life::of(runner);
+    for number in 1..=100 {
+        assert_eq!(world.begun().await, (number, 1));
+    }
+    world.nothing_begins().await;
+}
+
+#[tokio::test]
 async fn a_handler_that_is_always_done_at_once_leaves_others_their_turn() {
     let mut world = World::new(HandlerOptions::default(), |_| Then::Succeed);
     let (mut runner, controls) = world.runner().await;
@@ -228,12 +248,13 @@ impl World {
     }
 
     async fn append(&mut self, kind: EventKind) {
+        let (kind, number) = (kind.as_str(), self.appended + 1);
+        self.append_body(format!(r#"{{"event":"{kind}","messageId":"{number}"}}"#))
+            .await;
+    }
+
+    async fn append_body(&mut self, body: String) {
         self.appended += 1;
-        let body = format!(
-            r#"{{"event":"{}","messageId":"{}"}}"#,
-            kind.as_str(),
-            self.appended
-        );
         let mut received = Received::new("gateway", body.clone());
         received.id = Uuid::from_u128(self.appended.into());
         let entry = Entry {
@@ -300,10 +321,12 @@ struct Scripted<F> {
 #[async_trait]
 impl<F: Fn(u32) -> Then + Send + Sync + 'static> EventHandler for Scripted<F> {
     async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
-        let Event::Message(message) = event else {
-            return Ok(());
+        let number = match event {
+            Event::Message(message) => message.message_id.as_deref(),
+            Event::Status(status) => status.message_id.as_deref(),
+            _ => return Ok(()),
         };
-        let seq = message.message_id.as_deref().unwrap().parse().unwrap();
+        let seq = number.unwrap().parse().unwrap();
         let _ = self.told.send((seq, delivery.attempt()));
         match (self.then)(delivery.attempt()) {
             Then::Succeed => Ok(()),
