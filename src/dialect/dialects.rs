@@ -41,6 +41,19 @@ impl Dialects {
         }
     }
 
+    /// The record with all that the dialect makes of it, so that it need not be asked again.
+    pub(crate) fn whole(&self, record: Arc<Record>) -> Arc<Record> {
+        if record.events.is_some() {
+            return record;
+        }
+        let (received, events) = self.read(&record.received);
+        Arc::new(Record {
+            received,
+            events: Some(events),
+            ..Record::clone(&record)
+        })
+    }
+
     fn read(&self, received: &Arc<Received>) -> (Arc<Received>, Arc<[Event]>) {
         if let Some(own) = envelope::own(received) {
             let event = match own {

@@ -56,7 +56,9 @@ impl HandlerOptions {
         self
     }
 
-    /// How many attempts run at once; [`DEFAULT_CONCURRENCY`] unless told. At least 1.
+    /// How many attempts run at once; [`DEFAULT_CONCURRENCY`] unless told. At least 1. Where there are
+    /// more, a quarter of them (at least one) is kept for first attempts, so that retries that hang do
+    /// not hold up fresh events; that needs a journal.
     pub fn concurrency(mut self, concurrency: usize) -> Self {
         self.concurrency = Some(concurrency.max(1));
         self

@@ -10,7 +10,10 @@
 //! - retries never take all the slots: some are kept for first attempts, so that events whose retries
 //!   hang do not hold up fresh ones. With a single slot there is nothing to keep.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+
+use foldhash::fast::FixedState;
 
 use super::lane::{Lane, LaneMap};
 use crate::Timestamp;
@@ -18,22 +21,31 @@ use crate::Timestamp;
 /// The number of an event in its journal.
 pub(crate) type Seq = u64;
 
+/// Something for each of some events. Who sends them does not choose their numbers, so nothing has to
+/// be done against chosen keys.
+pub(super) type SeqMap<T> = HashMap<Seq, T, FixedState>;
+type SeqSet = HashSet<Seq, FixedState>;
+
 /// Events that wait, and those that run.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     /// How many run at once.
     slots: usize,
-    lanes: LaneMap<VecDeque<Seq>>,
-    events: HashMap<Seq, State>,
+    lanes: LaneMap<Line>,
+    events: SeqMap<State>,
     fresh: VecDeque<Seq>,
     retries: BTreeSet<(Timestamp, Seq)>,
     /// Tried before, and behind another in their lane: a replay came first after a restart.
-    behind: HashSet<Seq>,
-    running: HashSet<Seq>,
+    behind: SeqSet,
+    running: SeqSet,
     /// How many of those that run are retries.
     retries_running: usize,
     fresh_in_a_row: usize,
 }
+
+/// The events of one lane but the first, which waits by itself or runs. Most lanes have one event, and
+/// then this takes no memory of its own.
+type Line = VecDeque<Seq>;
 
 #[derive(Debug)]
 struct State {
@@ -58,11 +70,11 @@ impl Schedule {
         Self {
             slots,
             lanes: LaneMap::default(),
-            events: HashMap::default(),
+            events: SeqMap::default(),
             fresh: VecDeque::new(),
             retries: BTreeSet::new(),
-            behind: HashSet::default(),
-            running: HashSet::default(),
+            behind: SeqSet::default(),
+            running: SeqSet::default(),
             retries_running: 0,
             fresh_in_a_row: 0,
         }
@@ -71,6 +83,11 @@ impl Schedule {
     /// How many events are known and not settled.
     pub(crate) fn len(&self) -> usize {
         self.events.len()
+    }
+
+    /// Whether so many first attempts wait for a slot that there is no need to know more events now.
+    pub(crate) fn has_enough(&self) -> bool {
+        self.fresh.len() >= self.slots.max(ENOUGH)
     }
 
     /// How many run.
@@ -100,14 +117,14 @@ impl Schedule {
     }
 
     /// Takes an event to the end of its lane. `attempts` were made before, the next one is not to be
-    /// before `due`.
+    /// before `due`. Returns whether none is ahead of it.
     pub(crate) fn add(
         &mut self,
         seq: Seq,
         lane: Option<Lane>,
         attempts: u32,
         due: Option<Timestamp>,
-    ) {
+    ) -> bool {
         let state = State {
             lane,
             attempts,
@@ -116,17 +133,23 @@ impl Schedule {
         self.events.insert(seq, state);
         let first = match lane {
             None => true,
-            Some(lane) => {
-                let line = self.lanes.entry(lane).or_default();
-                line.push_back(seq);
-                line.len() == 1
-            }
+            Some(lane) => match self.lanes.entry(lane) {
+                Entry::Vacant(free) => {
+                    free.insert(Line::new());
+                    true
+                }
+                Entry::Occupied(mut line) => {
+                    line.get_mut().push_back(seq);
+                    false
+                }
+            },
         };
         if first {
             self.wait(seq);
         } else if due.is_some() {
             self.behind.insert(seq);
         }
+        first
     }
 
     /// The event that may start at `now`, which then runs.
@@ -164,9 +187,8 @@ impl Schedule {
         self.runs_no_more(seq);
         let state = self.events.remove(&seq).expect("what runs is known");
         let Some(lane) = state.lane else { return };
-        let line = self.lanes.get_mut(&lane).expect("it has a member");
-        line.pop_front();
-        match line.front().copied() {
+        let line = self.lanes.get_mut(&lane).expect("its first one ran");
+        match line.pop_front() {
             None => {
                 self.lanes.remove(&lane);
             }
@@ -237,6 +259,9 @@ fn slots_for_retries(slots: usize) -> usize {
         slots => slots - (slots / 4).max(1),
     }
 }
+
+/// So many first attempts that wait are enough even for few slots.
+pub(super) const ENOUGH: usize = if cfg!(test) { 4 } else { 64 };
 
 /// After so many fresh events in a row a retry that is due has its turn.
 const FRESH_IN_A_ROW: usize = 7;

@@ -660,6 +660,8 @@ mod reopened {
         for _ in 0..20 {
             let folder = TestFolder::new();
             let journal = open(&folder, &clock);
+            // One turn of a task sends so much and no more; this begins another.
+            tokio::task::yield_now().await;
             // Sent and not waited for, as by a sender that hangs up.
             let asked: Vec<_> = (0..50)
                 .map(|number| {

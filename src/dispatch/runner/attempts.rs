@@ -57,16 +57,22 @@ impl Runner {
         false
     }
 
-    fn attempt(&self, start: Start) -> BoxFuture<'static, Ended> {
+    fn attempt(&mut self, start: Start) -> BoxFuture<'static, Ended> {
         let consumer = Arc::clone(&self.consumer);
         let journal = Arc::clone(&self.journal);
         let dialects = Arc::clone(&self.dialects);
         let replay = self.replaying.contains(start.seq);
+        let next = self.next.take(start.seq);
         Box::pin(async move {
-            let outcome = match find(journal.as_ref(), start.seq).await {
+            let found = match next {
+                Some(record) => Ok(Some(record)),
+                None => find(journal.as_ref(), start.seq).await,
+            };
+            let outcome = match found {
                 Ok(Some(record)) => {
+                    let record = dialects.whole(record);
                     let events: Arc<[Event]> = dialects.events(&record);
-                    let received = dialects.decoded(&record);
+                    let received = Arc::clone(&record.received);
                     let delivery = Delivery::new(received, start.attempt, replay);
                     Ok(consumer.attempt(&delivery, &events).await)
                 }

@@ -38,6 +38,9 @@ impl Runner {
 
     fn status(&self) -> Status {
         let waiting = self.schedule.waiting();
+        let waiting = waiting.map(|(seq, attempts, _)| (seq, attempts));
+        let remembered = self.remembered.values();
+        let remembered = remembered.map(|waiting| (waiting.seq, waiting.attempts));
         Status {
             name: self.consumer.name().to_owned(),
             paused: self.paused,
@@ -49,8 +52,9 @@ impl Runner {
             progress: self.progress.clone(),
             replaying: self.replaying.clone(),
             retrying: waiting
-                .filter(|(_, attempts, _)| *attempts > 0)
-                .map(|(seq, ..)| seq)
+                .chain(remembered)
+                .filter(|(_, attempts)| *attempts > 0)
+                .map(|(seq, _)| seq)
                 .collect(),
         }
     }

@@ -1,19 +1,18 @@
 //! [`Runner`]: one consumer on its way along a journal.
 //!
-//! It reads ahead as far as [`READ_AHEAD`] allows, starts what the [`Schedule`] says, turns outcomes
-//! into progress, retries and dead letters, and saves all of that a little later: what was not saved
-//! when the process is killed is handed over once more. It waits for something to happen and never
-//! polls.
+//! It reads ahead until enough may start, and no further than [`READ_AHEAD`] events; starts what the
+//! [`Schedule`] says; turns outcomes into progress, retries and dead letters; and saves all of that a
+//! little later: what was not saved when the process is killed is handed over once more. It waits for
+//! something to happen and never polls.
 
+mod alarm;
 mod attempts;
 mod commands;
 mod reading;
 mod saving;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
-#[cfg(test)]
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -27,15 +26,16 @@ use super::controls::{Command, Controls};
 use super::monotonic::Monotonic;
 use super::progress::{Progress, Saved, Suspended, Waiting};
 use super::retry::Retry;
-use super::schedule::{Schedule, Seq};
+use super::schedule::{Schedule, Seq, SeqMap};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::dialect::Dialects;
 use crate::index::{AttemptLog, ConsumerLog};
 use crate::journal::{Change, DeadLetter, Journal, Unavailable};
 
+use alarm::Alarm;
 use attempts::Ended;
-use reading::READ_AHEAD;
+use reading::{Next, READ_AHEAD};
 
 /// One consumer on its way along a journal.
 pub(crate) struct Runner {
@@ -50,8 +50,9 @@ pub(crate) struct Runner {
     read_ahead: usize,
     /// Everything up to here is settled or in the schedule.
     cursor: Seq,
+    next: Next,
     /// Retries that were saved and are not in the schedule yet.
-    remembered: HashMap<Seq, Waiting>,
+    remembered: SeqMap<Waiting>,
     running: FuturesUnordered<BoxFuture<'static, Ended>>,
     dead: Vec<DeadLetter>,
     /// Replayed since the last save: dead letters no more.
@@ -119,6 +120,7 @@ impl Runner {
         let runner = Self {
             schedule: Schedule::new(consumer.concurrency()),
             read_ahead: READ_AHEAD,
+            next: Next::default(),
             retry: consumer.retry(),
             consumer,
             journal,
@@ -148,16 +150,11 @@ impl Runner {
     /// Runs until told to end; everything is saved then.
     pub(super) async fn run(mut self, mut ending: watch::Receiver<Ending>) {
         let mut head = self.journal.tail().watch();
+        let mut alarm = Alarm::default();
         while *ending.borrow() == Ending::GoOn {
             let more = self.step().await;
-            let room = self.has_room() && self.resume_at.is_none();
-            let pause = self.pause();
-            let wake = async {
-                match pause {
-                    Some(pause) => self.clock.sleep(pause).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let reads_on = self.reads_on() && self.resume_at.is_none();
+            alarm.set(self.pause(), self.clock.as_ref());
             tokio::select! {
                 ended = self.running.next(), if !self.running.is_empty() => {
                     if let Some(ended) = ended {
@@ -165,14 +162,14 @@ impl Runner {
                     }
                     self.end_others();
                 }
-                changed = head.changed(), if room => {
+                changed = head.changed(), if reads_on => {
                     if changed.is_err() {
                         break;
                     }
                 }
                 Some(command) = self.commands.recv() => self.obey(command).await,
                 () = tokio::task::yield_now(), if more => {}
-                () = wake => {}
+                () = alarm.rings() => {}
                 changed = ending.changed() => {
                     if changed.is_err() {
                         break;
@@ -235,7 +232,7 @@ impl Runner {
             self.stumble("cannot read the journal", &error);
             return false;
         }
-        let more = self.start();
+        let more = self.start() || self.is_behind();
         if self.save_at().is_some_and(|at| at <= now) {
             self.save().await;
         }
@@ -263,11 +260,11 @@ impl Runner {
             .next_due()
             .filter(|_| !self.rests())
             .map(until);
-        let room = self.has_room();
+        let reads_on = self.reads_on();
         let replay = self
             .replays
             .front()
-            .filter(|_| room)
+            .filter(|_| reads_on)
             .map(|(_, at)| until(*at));
         save.into_iter().chain(retry).chain(replay).min()
     }
@@ -275,40 +272,6 @@ impl Runner {
 
 /// After so many attempts that have ended others are started in their place.
 const ENDED_AT_ONCE: usize = 64;
-
-/// What a test needs to go from one moment to the next.
-#[cfg(test)]
-impl Runner {
-    /// Goes on until nothing more happens by itself: all that may start has started, and what runs
-    /// is in the test's hands, as many as `held` says.
-    pub(super) async fn settle_down(&mut self, held: impl Fn() -> usize) {
-        loop {
-            if self.step().await {
-                continue;
-            }
-            if self.running.len() <= held() {
-                return;
-            }
-            let ended = std::future::poll_fn(|context| {
-                let ended = self.running.poll_next_unpin(context);
-                match ended.is_pending() && self.running.len() <= held() {
-                    true => Poll::Ready(None),
-                    false => ended,
-                }
-            });
-            if let Some(ended) = ended.await {
-                self.ended(ended);
-            }
-        }
-    }
-
-    /// Does what was asked for.
-    pub(super) async fn obey_all(&mut self) {
-        while let Ok(command) = self.commands.try_recv() {
-            self.obey(command).await;
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::lane::Lane;
 use super::super::progress::Waiting;
-use super::super::schedule::Seq;
+use super::super::schedule::{ENOUGH, Seq, SeqMap};
 use super::Runner;
 use crate::journal::{Journal, Record, Unavailable};
 use crate::{Event, Timestamp};
@@ -15,77 +15,91 @@ impl Runner {
         self.schedule.len() < self.read_ahead
     }
 
+    /// Whether reading ahead would bring more that could start now, or that overtakes what waits.
+    pub(super) fn reads_on(&self) -> bool {
+        self.has_room() && (self.monotonic.is_some() || !self.schedule.has_enough())
+    }
+
+    /// Whether there is something to read ahead.
+    pub(super) fn is_behind(&self) -> bool {
+        self.reads_on() && self.cursor < self.journal.tail().head()
+    }
+
     pub(super) async fn read_ahead(&mut self) -> Result<(), Unavailable> {
-        let head = self.journal.tail().head();
-        while self.cursor < head && self.has_room() {
-            match self.journal.tail().get(self.cursor + 1) {
-                Some(record) => self.take(&record),
-                None => {
-                    let records = self.journal.read(self.cursor, READ_AT_ONCE).await?;
-                    if records.is_empty() {
-                        return Err(Unavailable(format!(
-                            "event {} is not there",
-                            self.cursor + 1
-                        )));
-                    }
-                    for record in &records {
-                        self.take(record);
-                    }
-                }
+        while self.is_behind() {
+            let mut records = self.journal.tail().range(self.cursor, READ_AT_ONCE);
+            if records.is_empty() {
+                let read = self.journal.read(self.cursor, READ_AT_ONCE).await?;
+                records = read.into_iter().map(Arc::new).collect();
+            }
+            if records.is_empty() {
+                let next = self.cursor + 1;
+                return Err(Unavailable(format!("event {next} is not there")));
+            }
+            for record in records {
+                self.take(record);
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, record: &Record) {
+    fn take(&mut self, record: Arc<Record>) {
+        let seq = record.seq;
         // What retention has removed needs nothing more.
-        for gone in self.cursor + 1..record.seq {
+        for gone in self.cursor + 1..seq {
             self.progress.settle(gone);
             self.remembered.remove(&gone);
         }
-        self.cursor = record.seq;
-        if self.progress.is_settled(record.seq) {
+        self.cursor = seq;
+        if self.progress.is_settled(seq) {
             return;
         }
-        let waiting = self.remembered.remove(&record.seq);
-        let session = record.received.session.as_deref();
-        // One of another session is not even read.
-        let events = self
-            .consumer
-            .wants_session(session)
-            .then(|| self.dialects.events(record))
-            .filter(|events| self.consumer.wants_any(events));
-        let Some(events) = events else {
-            self.progress.settle(record.seq);
-            return self.passed_by();
+        let waiting = match self.remembered.is_empty() {
+            true => None,
+            false => self.remembered.remove(&seq),
         };
+        // One of another session is not even read.
+        let session = record.received.session.as_deref();
+        if !self.consumer.wants_session(session) {
+            self.progress.settle(seq);
+            return self.passed_by();
+        }
+        let record = self.dialects.whole(record);
+        let events = self.dialects.events(&record);
+        if !self.consumer.wants_any(&events) {
+            self.progress.settle(seq);
+            return self.passed_by();
+        }
         if let Some(monotonic) = &mut self.monotonic
-            && !monotonic.comes(record.seq, &record.received.source, &events)
+            && !monotonic.comes(seq, &record.received.source, &events)
         {
-            self.progress.settle(record.seq);
+            self.progress.settle(seq);
             return self.unsaved();
         }
-        let lane = self.lane(record, &events);
-        self.add(record.seq, lane, waiting);
+        let lane = self.lane(&record, &events);
+        if self.add(seq, lane, waiting) {
+            self.next.put(record);
+        }
     }
 
-    /// Brings replays whose time has come into the schedule.
     pub(super) async fn take_replays(&mut self) -> Result<(), Unavailable> {
         let now = self.clock.now();
-        while self.has_room() {
+        while self.reads_on() {
             let due = self.replays.front().filter(|(_, at)| *at <= now);
             let Some((seq, _)) = due.copied() else { break };
             let record = find(self.journal.as_ref(), seq).await?;
             let waiting = self.remembered.remove(&seq);
-            let record = record.map(|record| (self.dialects.events(&record), record));
-            let wanted = record.filter(|(events, record)| {
+            let record = record.map(|record| self.dialects.whole(record));
+            let wanted = record.filter(|record| {
                 let session = record.received.session.as_deref();
-                self.consumer.wants(session, events)
+                self.consumer.wants(session, &self.dialects.events(record))
             });
             match wanted {
-                Some((events, record)) => {
-                    let lane = self.lane(&record, &events);
-                    self.add(seq, lane, waiting);
+                Some(record) => {
+                    let lane = self.lane(&record, &self.dialects.events(&record));
+                    if self.add(seq, lane, waiting) {
+                        self.next.put(record);
+                    }
                 }
                 // Retention has removed it since, or it was never for this consumer.
                 None => {
@@ -98,10 +112,10 @@ impl Runner {
         Ok(())
     }
 
-    fn add(&mut self, seq: Seq, lane: Option<Lane>, waiting: Option<Waiting>) {
+    fn add(&mut self, seq: Seq, lane: Option<Lane>, waiting: Option<Waiting>) -> bool {
         let due = waiting.and_then(|waiting| Timestamp::from_millisecond(waiting.due).ok());
         let attempts = waiting.map_or(0, |waiting| waiting.attempts);
-        self.schedule.add(seq, lane, attempts, due);
+        self.schedule.add(seq, lane, attempts, due)
     }
 
     fn lane(&self, record: &Record, events: &[Event]) -> Option<Lane> {
@@ -109,6 +123,30 @@ impl Runner {
         self.consumer
             .order()
             .lane(&record.received.source, session, events)
+    }
+}
+
+/// The records of events that are to start next, so that they need not be looked for again. Only as
+/// many as start soon: a thousand consumers that hang must not fill the memory.
+#[derive(Debug, Default)]
+pub(super) struct Next {
+    records: SeqMap<Arc<Record>>,
+    bytes: usize,
+}
+
+impl Next {
+    fn put(&mut self, record: Arc<Record>) {
+        let bytes = self.bytes + record.received.body.len();
+        if self.records.len() < ENOUGH && bytes <= NEXT_BYTES {
+            self.bytes = bytes;
+            self.records.insert(record.seq, record);
+        }
+    }
+
+    pub(super) fn take(&mut self, seq: Seq) -> Option<Arc<Record>> {
+        let record = self.records.remove(&seq)?;
+        self.bytes -= record.received.body.len();
+        Some(record)
     }
 }
 
@@ -125,8 +163,10 @@ pub(super) async fn find(
     Ok(record.map(Arc::new))
 }
 
-/// How many events of a consumer are known at once; bodies are read when they are due. Few in unit
-/// tests, which reach the limit.
+/// How many events of a consumer are known at once; the bodies of most are read when they are due. Few
+/// in unit tests, which reach the limit.
 pub(super) const READ_AHEAD: usize = if cfg!(test) { 16 } else { 16_384 };
 
-const READ_AT_ONCE: usize = if cfg!(test) { 4 } else { 256 };
+const READ_AT_ONCE: usize = if cfg!(test) { 4 } else { 64 };
+
+const NEXT_BYTES: usize = 256 * 1024;

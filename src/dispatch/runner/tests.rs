@@ -1,6 +1,8 @@
 //! The runner's loop, with a handler that does what a test wants, on a clock that stands still until
 //! it is told to move.
 
+use std::task::Poll;
+
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -81,6 +83,26 @@ async fn passing_by_the_events_of_others_is_saved_much_later_or_with_the_next_th
 }
 
 #[tokio::test]
+async fn all_statuses_of_a_backlog_are_known_before_the_first_is_handed_over() {
+    let options = HandlerOptions::default().monotonic_status(true);
+    let mut world = World::new(options, |_| Then::Succeed);
+    let (mut runner, _controls) = world.runner().await;
+    runner.read_ahead = 16_384;
+    for status in ["sent", "read"] {
+        for number in 1..=100 {
+            let body =
+                format!(r#"{{"event":"status","messageId":"{number}","status":"{status}"}}"#);
+            world.append_body(body).await;
+        }
+    }
+    let _life = Life::of(runner);
+    for number in 1..=100 {
+        assert_eq!(world.begun().await, (number, 1));
+    }
+    world.nothing_begins().await;
+}
+
+#[tokio::test]
 async fn a_handler_that_is_always_done_at_once_leaves_others_their_turn() {
     let mut world = World::new(HandlerOptions::default(), |_| Then::Succeed);
     let (mut runner, controls) = world.runner().await;
@@ -149,6 +171,39 @@ async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is
     assert_eq!(saved.waiting.len(), 2);
 }
 
+/// What a test needs to go from one moment to the next.
+impl Runner {
+    /// Goes on until nothing more happens by itself: all that may start has started, and what runs
+    /// is in the test's hands, as many as `held` says.
+    pub(crate) async fn settle_down(&mut self, held: impl Fn() -> usize) {
+        loop {
+            if self.step().await {
+                continue;
+            }
+            if self.running.len() <= held() {
+                return;
+            }
+            let ended = std::future::poll_fn(|context| {
+                let ended = self.running.poll_next_unpin(context);
+                match ended.is_pending() && self.running.len() <= held() {
+                    true => Poll::Ready(None),
+                    false => ended,
+                }
+            });
+            if let Some(ended) = ended.await {
+                self.ended(ended);
+            }
+        }
+    }
+
+    /// Does what was asked for.
+    pub(crate) async fn obey_all(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command).await;
+        }
+    }
+}
+
 struct World {
     clock: Arc<FakeClock>,
     journal: Arc<dyn Journal>,
@@ -193,12 +248,13 @@ impl World {
     }
 
     async fn append(&mut self, kind: EventKind) {
+        let (kind, number) = (kind.as_str(), self.appended + 1);
+        self.append_body(format!(r#"{{"event":"{kind}","messageId":"{number}"}}"#))
+            .await;
+    }
+
+    async fn append_body(&mut self, body: String) {
         self.appended += 1;
-        let body = format!(
-            r#"{{"event":"{}","messageId":"{}"}}"#,
-            kind.as_str(),
-            self.appended
-        );
         let mut received = Received::new("gateway", body.clone());
         received.id = Uuid::from_u128(self.appended.into());
         let entry = Entry {
@@ -265,10 +321,12 @@ struct Scripted<F> {
 #[async_trait]
 impl<F: Fn(u32) -> Then + Send + Sync + 'static> EventHandler for Scripted<F> {
     async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
-        let Event::Message(message) = event else {
-            return Ok(());
+        let number = match event {
+            Event::Message(message) => message.message_id.as_deref(),
+            Event::Status(status) => status.message_id.as_deref(),
+            _ => return Ok(()),
         };
-        let seq = message.message_id.as_deref().unwrap().parse().unwrap();
+        let seq = number.unwrap().parse().unwrap();
         let _ = self.told.send((seq, delivery.attempt()));
         match (self.then)(delivery.attempt()) {
             Then::Succeed => Ok(()),
