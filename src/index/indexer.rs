@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::Failure;
 use super::inbox::{Duplicate, Inbox};
-use super::writer::Writer;
+use super::writer::{Which, Writer};
 use crate::dialect::Dialects;
 use crate::dispatch::Seq;
 use crate::journal::{Journal, Record};
@@ -83,7 +83,7 @@ impl Indexer {
             drop(asked);
             let overdue = |due: &Pin<Box<Sleep>>| due.deadline() <= Instant::now();
             if stopping || self.due.as_ref().is_some_and(overdue) {
-                self.seal()?;
+                self.seal_all()?;
             }
             if abandoned || (stopping && !self.inbox.has_consumers()) {
                 return Ok(());
@@ -134,15 +134,14 @@ impl Indexer {
         let notes = self.inbox.take();
         if !notes.attempts.is_empty() {
             self.writer.add_attempts(notes.attempts);
+            self.seal_full()?;
         }
         self.writer.trim(notes.trimmed)?;
         let mut left = &notes.duplicates[..];
         while !left.is_empty() {
             let items = left.iter().map(Duplicate::item);
             left = &left[self.writer.add_duplicates(items)..];
-            if self.writer.is_full() {
-                self.seal()?;
-            }
+            self.seal_full()?;
         }
         Ok(())
     }
@@ -189,19 +188,25 @@ impl Indexer {
         let mut left = records;
         while !left.is_empty() {
             left = &left[self.writer.add_records(left, dialects)..];
-            if self.writer.is_full() {
-                self.seal()?;
-            }
+            self.seal_full()?;
         }
         Ok(())
     }
 
+    /// Writes what should not wait any longer.
+    fn seal_full(&mut self) -> Result<(), Failure> {
+        match self.writer.is_full() {
+            true => tokio::task::block_in_place(|| self.writer.seal(Which::Full)),
+            false => Ok(()),
+        }
+    }
+
     /// Writes what waits. The disk may take its time.
-    fn seal(&mut self) -> Result<(), Failure> {
+    fn seal_all(&mut self) -> Result<(), Failure> {
         self.due = None;
         match self.writer.is_empty() {
             true => Ok(()),
-            false => tokio::task::block_in_place(|| self.writer.seal()),
+            false => tokio::task::block_in_place(|| self.writer.seal(Which::All)),
         }
     }
 }
@@ -221,10 +226,10 @@ const GATHER: Duration = Duration::from_millis(50);
 const SEAL_AFTER: Duration = Duration::from_secs(2);
 
 /// How many records are taken at once.
-const AT_ONCE: usize = 512;
+const AT_ONCE: usize = if cfg!(test) { 16 } else { 512 };
 
 /// Who is so many events behind is rebuilding, and nobody waits for it.
-const FAR: u64 = 50_000;
+const FAR: u64 = if cfg!(test) { 100 } else { 50_000 };
 
 const STUMBLE_PAUSE: Duration = Duration::from_secs(10);
 
@@ -396,6 +401,39 @@ mod tests {
         assert!(world.ids().await.is_empty());
         world.append(77).await;
         assert_eq!(world.ids().await, [77]);
+        world.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_rebuilding_holds_up_no_stop_and_goes_on_after_it() {
+        let folder = TestFolder::new();
+        let journal = journal();
+        // More than the tail has.
+        for number in 1..=20_000 {
+            journal.append(entry(number)).await.unwrap();
+        }
+        let (_, mut indexer) = Index::open(folder.path()).unwrap();
+        let (stop, mut stopped) = watch::channel(true);
+        let dialects = Dialects::of(&[], 1024);
+        let followed = indexer.follow(journal.as_ref(), &dialects, &mut stopped);
+        followed.await.unwrap();
+        assert_eq!(indexer.writer.cursor(), 0);
+        drop((indexer, stop));
+
+        let world = World::start(&folder, &journal);
+        loop {
+            let newest = world.index.newest(Filter::default(), 1).await.unwrap();
+            if newest.first().map(|entry| entry.id) == Some(Uuid::from_u128(20_000)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let all = world
+            .index
+            .numbers(Filter::default(), 30_000)
+            .await
+            .unwrap();
+        assert!(all.into_iter().eq(1..=20_000));
         world.stop().await;
     }
 

@@ -15,6 +15,7 @@ use super::attempts::{self, Attempt, bucket};
 use super::codec::{Decoded, encode};
 use super::schema;
 use super::segment::{FULL, FULL_TEXT, Item, Segment};
+use crate::Event;
 use crate::dialect::Dialects;
 use crate::dispatch::Seq;
 use crate::journal::Record;
@@ -78,8 +79,13 @@ impl Writer {
             if segment.is_full() {
                 break;
             }
-            let events = dialects.events(record);
-            segment.push(&Item::new(&record.received, &events, record.seq, false));
+            let mut push = |events: &[Event]| {
+                segment.push(&Item::new(&record.received, events, record.seq, false));
+            };
+            match &record.events {
+                Some(events) => push(events),
+                None => push(&dialects.events(record)),
+            }
             self.cursor = record.seq;
             count += 1;
         }
@@ -123,26 +129,34 @@ impl Writer {
         open.events.is_full() || open.attempts.len() >= FULL
     }
 
-    /// Writes what waits, in one transaction. When that fails all of it waits on.
-    pub(super) fn seal(&mut self) -> Result<(), Failure> {
+    /// Writes what waits, or only what should not wait any longer, in one transaction. When that
+    /// fails all of it waits on.
+    pub(super) fn seal(&mut self, which: Which) -> Result<(), Failure> {
         let mut open = lock(&self.open);
+        let all = which == Which::All;
+        let events = (all || open.events.is_full()) && !open.events.is_empty();
+        let attempts = all || open.attempts.len() >= FULL;
         let transaction = self.database.transaction()?;
-        if !open.events.is_empty() {
+        if events {
             write_segment(&transaction, &open.events)?;
             let sql = "UPDATE state SET indexed = ?";
             transaction.prepare_cached(sql)?.execute([self.cursor])?;
         }
-        open.attempts
-            .sort_unstable_by_key(|attempt| (attempt.seq, attempt.at));
-        for attempts in open
-            .attempts
-            .chunk_by(|one, next| bucket(one.seq) == bucket(next.seq))
-        {
-            write_attempts(&transaction, attempts)?;
+        if attempts {
+            open.attempts
+                .sort_unstable_by_key(|attempt| (attempt.seq, attempt.at));
+            let same = |one: &Attempt, next: &Attempt| bucket(one.seq) == bucket(next.seq);
+            for attempts in open.attempts.chunk_by(same) {
+                write_attempts(&transaction, attempts)?;
+            }
         }
         transaction.commit()?;
-        open.events = Arc::default();
-        open.attempts.clear();
+        if events {
+            open.events = Arc::default();
+        }
+        if attempts {
+            open.attempts.clear();
+        }
         Ok(())
     }
 
@@ -189,6 +203,14 @@ impl Writer {
     }
 }
 
+/// What is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// The events when they are as many as a segment should have, the attempts likewise.
+    Full,
+    All,
+}
+
 pub(super) fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -205,7 +227,8 @@ fn write_segment(transaction: &Transaction<'_>, segment: &Arc<Segment>) -> Resul
             break;
         };
         let length = segment.len();
-        if count > 2 * length || count + length > 2 * FULL || size > FULL_TEXT {
+        let enough = count >= FULL || size > FULL_TEXT;
+        if enough || count > 2 * length || count + length > 2 * FULL {
             break;
         }
         let sql = "SELECT events FROM contents WHERE id = ?";
@@ -266,7 +289,7 @@ fn write_attempts(transaction: &Transaction<'_>, attempts: &[Attempt]) -> Result
     let mut rows = statement.query([base, base + PARTS - 1])?;
     while let Some(row) = rows.next()? {
         let (part, length): (u64, usize) = (row.get(0)?, row.get(1)?);
-        if length > 2 * count || length + count > 2 * FULL {
+        if length >= FULL || length > 2 * count || length + count > 2 * FULL {
             id = part + 1;
             break;
         }
