@@ -9,6 +9,14 @@ use url::Url;
 #[derive(Debug, Clone)]
 pub struct Exception(#[allow(dead_code)] String);
 
+impl std::str::FromStr for Exception {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// Why nothing is sent there.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]

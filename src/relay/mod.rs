@@ -13,7 +13,9 @@ mod client;
 pub mod guard;
 mod handler;
 mod options;
+mod subscription;
 
 pub(crate) use client::RelayClient;
 pub use handler::Relay;
 pub use options::{RelayError, RelayOptions};
+pub(crate) use subscription::{Ended, Key, KeyError, MAX_URL, Subscription, without_query};

@@ -57,7 +57,7 @@ pub(super) fn read_dispatch(table: &Table<'_>, defaults: HandlerOptions) -> Hand
     options
 }
 
-fn read_dispatch_keys(table: &Table<'_>, mut options: HandlerOptions) -> HandlerOptions {
+pub(super) fn read_dispatch_keys(table: &Table<'_>, mut options: HandlerOptions) -> HandlerOptions {
     options.order = table.one_of("order", &Order::ALL).or(options.order);
     options.timeout = table.duration("timeout").or(options.timeout);
     options.concurrency = table
@@ -153,7 +153,7 @@ fn read_exec(table: &Table<'_>) -> Option<Exec> {
 }
 
 /// The kinds in `events`; `None` for all of them.
-fn read_events(table: &Table<'_>) -> Option<BTreeSet<EventKind>> {
+pub(super) fn read_events(table: &Table<'_>) -> Option<BTreeSet<EventKind>> {
     let names = table.strings("events")?;
     if names.iter().any(|name| name == "*") {
         return None;
