@@ -1,11 +1,12 @@
 //! What is counted, under which name: the only place that knows metric names.
 //!
-//! Every handle is made when the server is built, so that counting an event costs an atomic
-//! addition. Each server has a recorder of its own; the process' global recorder is left alone.
+//! Every handle is made when the server is built, or the consumer starts, so that counting an event
+//! costs an atomic addition. Each server has a recorder of its own; the process' global recorder is left alone.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
@@ -236,15 +237,14 @@ impl JournalMetrics {
 }
 
 /// What is only looked at when somebody asks for the metrics: the journal's size, and how far its
-/// consumers have come.
-#[derive(Debug)]
+/// consumers have come. Consumers come and go; what is told of one that has gone is 0.
 pub(crate) struct RecordsMetrics {
     bytes: Gauge,
     events: Gauge,
-    consumers: HashMap<String, ConsumerGauges>,
+    consumers: Mutex<HashMap<String, ConsumerGauges>>,
+    metrics: Arc<Metrics>,
 }
 
-#[derive(Debug)]
 struct ConsumerGauges {
     lag: Gauge,
     oldest_waiting: Gauge,
@@ -252,22 +252,35 @@ struct ConsumerGauges {
 }
 
 impl RecordsMetrics {
-    pub(crate) fn new<'a>(metrics: &Metrics, consumers: impl Iterator<Item = &'a str>) -> Self {
-        let gauges = |name: &str| {
-            let consumer = ("consumer", name);
-            ConsumerGauges {
-                lag: metrics.gauge("offhook_consumer_lag", &[consumer]),
-                oldest_waiting: metrics
-                    .gauge("offhook_consumer_oldest_waiting_seconds", &[consumer]),
-                in_flight: metrics.gauge("offhook_consumer_in_flight", &[consumer]),
-            }
-        };
+    pub(crate) fn new(metrics: &Arc<Metrics>) -> Self {
         Self {
             bytes: metrics.gauge("offhook_journal_bytes", &[]),
             events: metrics.gauge("offhook_journal_events", &[]),
-            consumers: consumers
-                .map(|name| (name.to_owned(), gauges(name)))
-                .collect(),
+            consumers: Mutex::default(),
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    /// A consumer has come.
+    pub(crate) fn come(&self, name: &str) {
+        let metrics = &self.metrics;
+        let consumer = ("consumer", name);
+        // Shown from the start.
+        metrics.expired(name).increment(0);
+        let gauges = ConsumerGauges {
+            lag: metrics.gauge("offhook_consumer_lag", &[consumer]),
+            oldest_waiting: metrics.gauge("offhook_consumer_oldest_waiting_seconds", &[consumer]),
+            in_flight: metrics.gauge("offhook_consumer_in_flight", &[consumer]),
+        };
+        self.lock().insert(name.to_owned(), gauges);
+    }
+
+    /// A consumer has gone.
+    pub(crate) fn gone(&self, name: &str) {
+        if let Some(gauges) = self.lock().remove(name) {
+            gauges.lag.set(0.0);
+            gauges.oldest_waiting.set(0.0);
+            gauges.in_flight.set(0.0);
         }
     }
 
@@ -283,7 +296,7 @@ impl RecordsMetrics {
 
     /// How a consumer is doing.
     pub(crate) fn consumer(&self, status: &Status) {
-        if let Some(gauges) = self.consumers.get(&status.name) {
+        if let Some(gauges) = self.lock().get(&status.name) {
             gauges.lag.set(status.lag as f64);
             gauges.in_flight.set(status.in_flight as f64);
         }
@@ -291,9 +304,22 @@ impl RecordsMetrics {
 
     /// How long a consumer's oldest event has waited.
     pub(crate) fn oldest_waiting(&self, consumer: &str, age: Duration) {
-        if let Some(gauges) = self.consumers.get(consumer) {
+        if let Some(gauges) = self.lock().get(consumer) {
             gauges.oldest_waiting.set(age.as_secs_f64());
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, ConsumerGauges>> {
+        // Nothing here can leave the map half-changed.
+        self.consumers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for RecordsMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordsMetrics").finish_non_exhaustive()
     }
 }
 

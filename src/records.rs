@@ -25,6 +25,8 @@ pub(crate) struct Records {
     folder: PathBuf,
     metrics: RecordsMetrics,
     clock: Arc<dyn Clock>,
+    /// Consumers come and go one after the other.
+    changes: tokio::sync::Mutex<()>,
 }
 
 impl Records {
@@ -49,40 +51,108 @@ impl Records {
         })?;
         let following = (Arc::clone(&journal), Arc::clone(&dialects));
         runners.spawn(|stop| async move { indexer.run(following.0, following.1, stop).await });
-        for consumer in consumers {
-            let (journal, dialects) = (Arc::clone(&journal), Arc::clone(&dialects));
-            let (clock, notes) = (Arc::clone(clock), index.notes());
-            let runner = Runner::new(Arc::new(consumer), journal, dialects, clock, notes);
-            let (runner, controls) = match runners.wait_for(runner) {
-                Some(Ok(runner)) => runner,
-                Some(Err(error)) => return Err(Error::journal(error)),
-                None => return Err(Error::journal("the threads that run handlers have ended")),
-            };
-            runners.start(runner, controls);
-        }
-        let controls = runners.controls();
-        let gauges = RecordsMetrics::new(metrics, controls.iter().map(Controls::name));
-        let counted = controls.into_iter().map(|controls| {
-            let counter = metrics.expired(controls.name());
-            (controls, counter)
-        });
-        let keeper = Keeper {
-            retention,
-            journal: Arc::clone(&journal),
-            index: index.clone(),
-            consumers: counted.collect(),
-            clock: Arc::clone(clock),
-        };
-        runners.spawn(|stop| keeper.run(stop));
-        Ok(Self {
+        let records = Self {
             journal,
             runners,
             index,
             dialects,
             folder: folder.to_owned(),
-            metrics: gauges,
+            metrics: RecordsMetrics::new(metrics),
             clock: Arc::clone(clock),
-        })
+            changes: tokio::sync::Mutex::default(),
+        };
+        for consumer in consumers {
+            let runner = records.runner(consumer);
+            let (runner, controls) = match records.runners.wait_for(runner) {
+                Some(Ok(runner)) => runner,
+                Some(Err(error)) => return Err(Error::journal(error)),
+                None => return Err(Error::journal("the threads that run handlers have ended")),
+            };
+            records.start(runner, controls)?;
+        }
+        let keeper = Keeper {
+            retention,
+            journal: Arc::clone(&records.journal),
+            index: records.index.clone(),
+            consumers: records.runners.living().clone(),
+            metrics: Arc::clone(metrics),
+            clock: Arc::clone(clock),
+        };
+        records.runners.spawn(|stop| keeper.run(stop));
+        Ok(records)
+    }
+
+    /// Starts one more consumer: a new one from now, one that is known where it was.
+    ///
+    /// # Errors
+    ///
+    /// When one of its name runs, when all have been stopped, or when the journal cannot say how far
+    /// it had come.
+    pub(crate) async fn add(&self, consumer: Consumer) -> Result<(), Error> {
+        let _one = self.changes.lock().await;
+        self.begin(consumer).await
+    }
+
+    /// Starts a consumer in the place of the one of its name, which is stopped as
+    /// [`Records::stop_consumer`] does. There need be none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Records::add`]; then neither of them runs.
+    pub(crate) async fn replace(&self, consumer: Consumer) -> Result<(), Error> {
+        let _one = self.changes.lock().await;
+        self.end(consumer.name()).await;
+        self.begin(consumer).await
+    }
+
+    /// Stops a consumer: what it does is broken off, and will be done again when it is added again;
+    /// its progress is kept. When this returns it does nothing more. There need be none.
+    pub(crate) async fn stop_consumer(&self, name: &str) {
+        let _one = self.changes.lock().await;
+        self.end(name).await;
+    }
+
+    /// Stops a consumer for good: its progress is forgotten, its dead letters stay. When this returns
+    /// it does nothing more. There need be none that runs.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot forget its progress now: it is stopped, but one of its name would go on
+    /// there.
+    pub(crate) async fn remove(&self, name: &str) -> Result<(), Error> {
+        let _one = self.changes.lock().await;
+        self.end(name).await;
+        let forgotten = self.journal.forget_consumer(name).await;
+        forgotten.map_err(Error::journal)
+    }
+
+    async fn begin(&self, consumer: Consumer) -> Result<(), Error> {
+        let (runner, controls) = self.runner(consumer).await.map_err(Error::journal)?;
+        self.start(runner, controls)
+    }
+
+    async fn end(&self, name: &str) {
+        self.runners.end(name).await;
+        self.metrics.gone(name);
+    }
+
+    fn runner(
+        &self,
+        consumer: Consumer,
+    ) -> impl Future<Output = Result<(Runner, Controls), Unavailable>> + Send + use<> {
+        let (journal, dialects) = (Arc::clone(&self.journal), Arc::clone(&self.dialects));
+        let (clock, notes) = (Arc::clone(&self.clock), self.index.notes());
+        Runner::new(Arc::new(consumer), journal, dialects, clock, notes)
+    }
+
+    fn start(&self, runner: Runner, controls: Controls) -> Result<(), Error> {
+        let name = controls.name().to_owned();
+        if !self.runners.start(runner, controls) {
+            let why = format!("{name} runs already, or everything is being stopped");
+            return Err(Error::journal(why));
+        }
+        self.metrics.come(&name);
+        Ok(())
     }
 
     pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
@@ -99,7 +169,7 @@ impl Records {
 
     /// The ways to all consumers.
     pub(crate) fn consumers(&self) -> Vec<Controls> {
-        self.runners.controls()
+        self.runners.living().controls()
     }
 
     /// When the oldest event was received that a consumer has not settled.
@@ -176,3 +246,6 @@ fn size_of(folder: &Path) -> std::io::Result<u64> {
 
 /// How long the metrics wait for what they ask of the journal and its consumers.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -10,14 +10,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::Counter;
 use tokio::sync::watch;
 
 use crate::Timestamp;
 use crate::clock::Clock;
-use crate::dispatch::{Controls, Seq};
+use crate::dispatch::{Living, Seq};
 use crate::index::Index;
 use crate::journal::{Journal, Unavailable};
+use crate::metrics::Metrics;
 
 /// How long and how much the journal keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub(crate) struct Keeper {
     pub(crate) retention: Retention,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) index: Index,
-    /// Every consumer, and the counter of events that have left before it settled them.
-    pub(crate) consumers: Vec<(Controls, Counter)>,
+    pub(crate) consumers: Living,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -112,7 +112,7 @@ impl Keeper {
     }
 
     async fn tell_unsettled(&self, first: Seq, up_to: Seq) {
-        for (consumer, counter) in &self.consumers {
+        for consumer in self.consumers.controls() {
             let Some(status) = consumer.status().await else {
                 continue;
             };
@@ -121,8 +121,8 @@ impl Keeper {
                 .count() as u64;
             let unsettled = up_to - first + 1 - settled;
             if unsettled > 0 {
-                counter.increment(unsettled);
                 let name = consumer.name();
+                self.metrics.expired(name).increment(unsettled);
                 log::error!("retention: {unsettled} events left before {name} has settled them");
             }
         }

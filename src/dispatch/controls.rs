@@ -80,6 +80,16 @@ impl Controls {
         .await
     }
 
+    /// Returns when it has ended: nothing runs any more, and nothing is saved.
+    pub(super) async fn ended(&self) {
+        self.commands.closed().await;
+    }
+
+    /// Whether both are the way to the same one, and not only to one of the same name.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.commands.same_channel(&other.commands)
+    }
+
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (answer, asked) = oneshot::channel();
         self.commands.send(command(answer)).await.ok()?;

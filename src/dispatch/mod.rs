@@ -34,5 +34,5 @@ pub(crate) use progress::Saved;
 #[cfg(test)]
 pub(crate) use progress::Waiting;
 pub(crate) use runner::Runner;
-pub(crate) use runners::Runners;
+pub(crate) use runners::{Living, Runners};
 pub(crate) use schedule::Seq;

@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::controls::Controls;
+use super::runner::Ending;
 use super::{Consumer, HandlerOptions, Order, Retry, Runner, Saved, Seq};
 use crate::clock::Clock as _;
 use crate::dialect::{Codeskytz, Dialect as _, Dialects};
@@ -55,8 +56,8 @@ async fn it_wakes_for_new_events_and_due_retries_and_for_nothing_else() {
     )
     .await
     .unwrap();
-    let (stop, stopped) = watch::channel(false);
-    let running = tokio::spawn(runner.run(stopped));
+    let (ending, told) = watch::channel(Ending::GoOn);
+    let running = tokio::spawn(runner.run(told));
     let attempts = || {
         recorder
             .deliveries()
@@ -100,7 +101,7 @@ async fn it_wakes_for_new_events_and_due_retries_and_for_nothing_else() {
     // And at the end.
     journal.append(entry(3, 0, true)).await.unwrap();
     assert_eq!(attempts().await.len(), 6);
-    stop.send_replace(true);
+    ending.send_replace(Ending::Finish);
     running.await.unwrap();
     let saved = journal.saved(NAME).await.unwrap().unwrap();
     assert_eq!(saved.progress.floor(), 4);
@@ -394,8 +395,8 @@ impl World {
             journal, runner, ..
         } = self.life.take().unwrap();
         self.end_all();
-        let (_stop, stopped) = watch::channel(true);
-        runner.run(stopped).await;
+        let (_ending, told) = watch::channel(Ending::Finish);
+        runner.run(told).await;
         self.model.lock().assert_sound();
         let saved = journal.saved(NAME).await.unwrap().unwrap();
         self.model.lock().assert_all_saved(&saved);

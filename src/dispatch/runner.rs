@@ -63,6 +63,16 @@ pub(crate) struct Runner {
     resume_at: Option<Instant>,
 }
 
+/// Whether a runner goes on, and how it is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    GoOn,
+    /// What runs is finished first.
+    Finish,
+    /// What runs is dropped where it is, as if it had not been started.
+    BreakOff,
+}
+
 struct Ended {
     start: Start,
     /// `Err` when the event could not be read.
@@ -125,10 +135,10 @@ impl Runner {
         Ok((runner, controls))
     }
 
-    /// Runs until told to stop; then what runs is finished, and everything saved.
-    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    /// Runs until told to end; everything is saved then.
+    pub(super) async fn run(mut self, mut ending: watch::Receiver<Ending>) {
         let mut head = self.journal.tail().watch();
-        while !*stop.borrow() {
+        while *ending.borrow() == Ending::GoOn {
             self.step().await;
             let room = self.schedule.len() < READ_AHEAD && self.resume_at.is_none();
             let pause = self.pause();
@@ -151,17 +161,41 @@ impl Runner {
                 }
                 Some(command) = self.commands.recv() => self.obey(command).await,
                 () = wake => {}
-                changed = stop.changed() => {
+                changed = ending.changed() => {
                     if changed.is_err() {
                         break;
                     }
                 }
             }
         }
-        while let Some(ended) = self.running.next().await {
-            self.ended(ended);
-        }
+        self.finish(ending).await;
         self.save().await;
+    }
+
+    /// Waits for what runs, unless told to break it off.
+    async fn finish(&mut self, mut ending: watch::Receiver<Ending>) {
+        let broken_off = async {
+            // Who can no longer be told waits.
+            if ending
+                .wait_for(|ending| *ending == Ending::BreakOff)
+                .await
+                .is_err()
+            {
+                std::future::pending::<()>().await;
+            }
+        };
+        let mut broken_off = std::pin::pin!(broken_off);
+        while !self.running.is_empty() {
+            tokio::select! {
+                biased;
+                () = &mut broken_off => self.running.clear(),
+                ended = self.running.next() => {
+                    if let Some(ended) = ended {
+                        self.ended(ended);
+                    }
+                }
+            }
+        }
     }
 
     /// Does everything that can be done now, without waiting for anything but the journal.

@@ -1,22 +1,41 @@
-//! [`Runners`]: all consumers of a journal, on threads of their own.
+//! [`Runners`]: all consumers of a journal, on threads of their own. They may come and go.
 
 use std::fmt;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::join_all;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::controls::Controls;
-use super::runner::Runner;
+use super::runner::{Ending, Runner};
 
 /// All consumers of a journal, running.
 pub(crate) struct Runners {
     runtime: Option<Runtime>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
-    controls: Mutex<Vec<Controls>>,
+    living: Living,
+    /// What is told to stop when all consumers have.
+    others: Mutex<Vec<JoinHandle<()>>>,
     stop: watch::Sender<bool>,
+}
+
+/// The consumers that run now, for who wants to see them without holding them up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Living(Arc<Mutex<Consumers>>);
+
+#[derive(Debug, Default)]
+struct Consumers {
+    running: Vec<Running>,
+    /// Nobody may come any more.
+    stopped: bool,
+}
+
+#[derive(Debug)]
+struct Running {
+    controls: Controls,
+    ending: watch::Sender<Ending>,
 }
 
 impl Runners {
@@ -29,8 +48,8 @@ impl Runners {
             .build()?;
         Ok(Self {
             runtime: Some(runtime),
-            tasks: Mutex::default(),
-            controls: Mutex::default(),
+            living: Living::default(),
+            others: Mutex::default(),
             stop: watch::Sender::new(false),
         })
     }
@@ -48,48 +67,101 @@ impl Runners {
         answered.recv().ok()
     }
 
-    /// Starts a consumer.
-    pub(crate) fn start(&self, runner: Runner, controls: Controls) {
-        self.controls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(controls);
-        if let Some(runtime) = &self.runtime {
-            let task = runtime.spawn(runner.run(self.stop.subscribe()));
-            self.tasks
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(task);
+    /// Starts a consumer; `false` when all have been stopped, or one of its name runs.
+    pub(crate) fn start(&self, runner: Runner, controls: Controls) -> bool {
+        let Some(runtime) = &self.runtime else {
+            return false;
+        };
+        let mut consumers = self.living.lock();
+        let same = |running: &Running| running.controls.name() == controls.name();
+        if consumers.stopped || consumers.running.iter().any(same) {
+            return false;
         }
+        let (ending, told) = watch::channel(Ending::GoOn);
+        consumers.running.push(Running { controls, ending });
+        runtime.spawn(runner.run(told));
+        true
     }
 
-    /// The ways to all of them.
-    pub(crate) fn controls(&self) -> Vec<Controls> {
-        self.controls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Ends the consumer of this name, where there is one: what it does is broken off, its progress
+    /// saved. When this returns it does nothing more.
+    pub(crate) async fn end(&self, name: &str) {
+        let Some(controls) = self.living.tell(name, Ending::BreakOff) else {
+            return;
+        };
+        controls.ended().await;
+        // It stays in the list until then, so that none of its name starts beside it.
+        let mut consumers = self.living.lock();
+        consumers
+            .running
+            .retain(|running| !running.controls.is(&controls));
     }
 
-    /// Starts something that is told to stop with the consumers.
+    /// The consumers that run.
+    pub(crate) fn living(&self) -> &Living {
+        &self.living
+    }
+
+    /// Starts something that is told to stop when all consumers have.
     pub(crate) fn spawn<F>(&self, task: impl FnOnce(watch::Receiver<bool>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         if let Some(runtime) = &self.runtime {
             let task = runtime.spawn(task(self.stop.subscribe()));
-            self.tasks
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(task);
+            let others = self.others.lock();
+            others.unwrap_or_else(PoisonError::into_inner).push(task);
         }
     }
 
-    /// Finishes what runs and saves all progress.
+    /// Finishes what runs and saves all progress; nobody may come after that.
     pub(crate) async fn stop(&self) {
+        let consumers = self.living.tell_all(Ending::Finish);
+        join_all(consumers.iter().map(Controls::ended)).await;
         self.stop.send_replace(true);
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        futures_util::future::join_all(tasks).await;
+        let others = self.others.lock();
+        let others = std::mem::take(&mut *others.unwrap_or_else(PoisonError::into_inner));
+        join_all(others).await;
+    }
+}
+
+impl Living {
+    /// The ways to all of them.
+    pub(crate) fn controls(&self) -> Vec<Controls> {
+        let consumers = self.lock();
+        let running = consumers.running.iter();
+        running.map(|running| running.controls.clone()).collect()
+    }
+
+    fn tell(&self, name: &str, what: Ending) -> Option<Controls> {
+        let consumers = self.lock();
+        let mut running = consumers.running.iter();
+        let named = running.find(|running| running.controls.name() == name)?;
+        named.ending.send_replace(what);
+        Some(named.controls.clone())
+    }
+
+    /// Tells all of them, but for those that have been told more.
+    fn tell_all(&self, what: Ending) -> Vec<Controls> {
+        let mut consumers = self.lock();
+        consumers.stopped = true;
+        for running in &consumers.running {
+            let told = |ending: &mut Ending| {
+                let goes_on = *ending == Ending::GoOn;
+                if goes_on {
+                    *ending = what;
+                }
+                goes_on
+            };
+            running.ending.send_if_modified(told);
+        }
+        drop(consumers);
+        self.controls()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Consumers> {
+        // Nothing here can leave the list half-changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

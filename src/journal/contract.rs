@@ -53,6 +53,8 @@ contract! {
     of_events_at_the_same_time_each_key_is_claimed_once,
     the_tail_shows_what_is_durable_in_order,
     progress_comes_back_as_it_was_saved,
+    a_forgotten_consumer_is_new_again_and_its_dead_letters_stay,
+    documents_are_found_by_the_beginning_of_their_keys,
     dead_letters_are_kept_by_consumer_in_order,
     dead_letters_are_found_newest_first_and_by_event,
     forgotten_dead_letters_are_gone_and_no_others,
@@ -242,6 +244,69 @@ async fn progress_comes_back_as_it_was_saved(journal: Arc<dyn Journal>, _: Arc<F
     save(&*journal, "a", &Saved::default(), vec![]).await;
     assert_eq!(journal.saved("a").await, Ok(Some(Saved::default())));
     assert_eq!(journal.saved(HOSTILE).await, Ok(Some(other)));
+}
+
+async fn a_forgotten_consumer_is_new_again_and_its_dead_letters_stay(
+    journal: Arc<dyn Journal>,
+    _: Arc<FakeClock>,
+) {
+    for name in ["a", "b", HOSTILE] {
+        save(&*journal, name, &saved(&[1, 2]), vec![letter(1, name)]).await;
+    }
+    for name in ["a", HOSTILE, "nobody", "a"] {
+        assert_eq!(journal.forget_consumer(name).await, Ok(()));
+        assert_eq!(journal.saved(name).await, Ok(None));
+    }
+    assert_eq!(journal.saved("b").await, Ok(Some(saved(&[1, 2]))));
+    assert_eq!(journal.dead("a").await, Ok(vec![letter(1, "a")]));
+    // Under the same name there may be another one.
+    save(&*journal, "a", &saved(&[9]), vec![]).await;
+    assert_eq!(journal.saved("a").await, Ok(Some(saved(&[9]))));
+}
+
+async fn documents_are_found_by_the_beginning_of_their_keys(
+    journal: Arc<dyn Journal>,
+    _: Arc<FakeClock>,
+) {
+    assert_eq!(journal.documents("").await, Ok(vec![]));
+    let hostile = format!("hostile/{HOSTILE}");
+    let kept: [(&str, &[u8]); 6] = [
+        ("a", b""),
+        ("a/1", b"{}"),
+        ("a/\u{10ffff}", b"\0\xff"),
+        ("aa", b"beside"),
+        ("b/1", b"other"),
+        (&hostile, b"odd"),
+    ];
+    for (key, value) in kept.iter().rev() {
+        put(&*journal, key, Some(value)).await;
+    }
+    let of = |keys: &[&str]| -> Vec<(String, Vec<u8>)> {
+        let found = kept.iter().filter(|(key, _)| keys.contains(key));
+        found
+            .map(|(key, value)| ((*key).to_owned(), value.to_vec()))
+            .collect()
+    };
+    let table: [(&str, &[&str]); 7] = [
+        ("a/", &["a/1", "a/\u{10ffff}"]),
+        ("a", &["a", "a/1", "a/\u{10ffff}", "aa"]),
+        ("b/1", &["b/1"]),
+        ("b/10", &[]),
+        ("c", &[]),
+        (&hostile, &[&hostile]),
+        ("%", &[]),
+    ];
+    for (prefix, keys) in table {
+        assert_eq!(journal.documents(prefix).await, Ok(of(keys)), "{prefix:?}");
+    }
+    assert_eq!(journal.documents("").await.unwrap().len(), kept.len());
+    // The last one counts, and what is removed is gone.
+    put(&*journal, "a/1", Some(b"newer")).await;
+    put(&*journal, "b/1", None).await;
+    put(&*journal, "nothing", None).await;
+    let newer = vec![("a/1".to_owned(), b"newer".to_vec())];
+    assert_eq!(journal.documents("a/1").await, Ok(newer));
+    assert_eq!(journal.documents("b").await, Ok(vec![]));
 }
 
 async fn dead_letters_are_kept_by_consumer_in_order(journal: Arc<dyn Journal>, _: Arc<FakeClock>) {
@@ -465,6 +530,11 @@ mod reopened {
                 new(&*journal, entry(received.clone(), number as u128, WINDOW)).await;
             }
             save(&*journal, "a", &progress, letters.clone()).await;
+            save(&*journal, "forgotten", &progress, vec![]).await;
+            journal.forget_consumer("forgotten").await.unwrap();
+            put(&*journal, "kept", Some(b"document")).await;
+            put(&*journal, "removed", Some(b"document")).await;
+            put(&*journal, "removed", None).await;
         }
         for _ in 0..2 {
             let journal = open(&folder, &clock);
@@ -473,6 +543,9 @@ mod reopened {
             assert_all_there(&*journal, &all).await;
             assert_eq!(journal.saved("a").await, Ok(Some(progress.clone())));
             assert_eq!(journal.dead("a").await, Ok(letters.clone()));
+            assert_eq!(journal.saved("forgotten").await, Ok(None));
+            let documents = vec![("kept".to_owned(), b"document".to_vec())];
+            assert_eq!(journal.documents("").await, Ok(documents));
         }
         let journal = open(&folder, &clock);
         let next = new(&*journal, numbered(1000)).await;
@@ -888,6 +961,11 @@ async fn save(journal: &dyn Journal, consumer: &str, saved: &Saved, dead: Vec<De
         dead,
     };
     journal.save(change).await.unwrap();
+}
+
+async fn put(journal: &dyn Journal, key: &str, value: Option<&[u8]>) {
+    let value = value.map(<[u8]>::to_vec);
+    assert_eq!(journal.put_document(key, value).await, Ok(()));
 }
 
 fn letter(seq: Seq, reason: &str) -> DeadLetter {

@@ -24,6 +24,7 @@ struct State {
     claims: HashMap<ClaimKey, (Seq, i64)>,
     saved: BTreeMap<String, Saved>,
     dead: BTreeMap<(String, Seq), DeadLetter>,
+    documents: BTreeMap<String, Vec<u8>>,
 }
 
 impl Memory {
@@ -86,6 +87,29 @@ impl Journal for Memory {
         }
         state.saved.insert(change.consumer, change.saved);
         Ok(())
+    }
+
+    async fn forget_consumer(&self, name: &str) -> Result<(), Unavailable> {
+        self.lock().saved.remove(name);
+        Ok(())
+    }
+
+    async fn put_document(&self, key: &str, value: Option<Vec<u8>>) -> Result<(), Unavailable> {
+        let mut state = self.lock();
+        match value {
+            Some(value) => drop(state.documents.insert(key.to_owned(), value)),
+            None => drop(state.documents.remove(key)),
+        }
+        Ok(())
+    }
+
+    async fn documents(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Unavailable> {
+        let state = self.lock();
+        let found = state.documents.range(prefix.to_owned()..);
+        let found = found.take_while(|(key, _)| key.starts_with(prefix));
+        Ok(found
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
     }
 
     async fn all_dead(

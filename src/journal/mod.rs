@@ -93,6 +93,15 @@ pub(crate) trait Journal: Debug + Send + Sync + 'static {
     /// Saves what a consumer has done; returns when it is durable.
     async fn save(&self, change: Change) -> Result<(), Unavailable>;
 
+    /// Forgets how far a consumer has come; its dead letters stay. Durable when it returns.
+    async fn forget_consumer(&self, name: &str) -> Result<(), Unavailable>;
+
+    /// Keeps a small document of the server's own, or removes it; returns when that is durable.
+    async fn put_document(&self, key: &str, value: Option<Vec<u8>>) -> Result<(), Unavailable>;
+
+    /// The documents whose keys begin with `prefix`, in the order of their keys.
+    async fn documents(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Unavailable>;
+
     /// All dead letters, newest first: of one consumer or of all, before `before`, at most `most`.
     async fn all_dead(
         &self,

@@ -142,6 +142,24 @@ impl Journal for Sqlite {
         self.ask(|answer| Operation::Save(change, answer)).await
     }
 
+    async fn forget_consumer(&self, name: &str) -> Result<(), Unavailable> {
+        let name = name.to_owned();
+        self.ask(|answer| Operation::ForgetConsumer(name, answer))
+            .await
+    }
+
+    async fn put_document(&self, key: &str, value: Option<Vec<u8>>) -> Result<(), Unavailable> {
+        let key = key.to_owned();
+        self.ask(|answer| Operation::PutDocument(key, value, answer))
+            .await
+    }
+
+    async fn documents(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Unavailable> {
+        let prefix = prefix.to_owned();
+        self.look(move |database| store::documents(database, &prefix))
+            .await
+    }
+
     async fn all_dead(
         &self,
         consumer: Option<&str>,

@@ -5,13 +5,14 @@ use rusqlite::Connection;
 use super::OpenError;
 
 /// The version that this program writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// "offh": tells the file from any other SQLite database.
 const APPLICATION_ID: i64 = 0x6f66_6668;
 
 /// The steps from each version to the next; the first makes an empty database one of ours.
-const STEPS: [&str; VERSION as usize] = ["
+const STEPS: [&str; VERSION as usize] = [
+    "
     CREATE TABLE events (
         seq         INTEGER PRIMARY KEY,
         id          BLOB NOT NULL,
@@ -37,7 +38,14 @@ const STEPS: [&str; VERSION as usize] = ["
         PRIMARY KEY (consumer, seq)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX dead_by_seq ON dead (seq);
-"];
+",
+    "
+    CREATE TABLE documents (            -- small ones, of the server's own
+        key   TEXT PRIMARY KEY,
+        value BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// The version of a database that this program may write to; 0 where it is new.
 ///
@@ -82,4 +90,35 @@ pub(super) fn migrate(database: &mut Connection, version: usize) -> Result<(), O
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::store;
+    use super::*;
+
+    #[test]
+    fn a_database_of_version_1_gets_what_it_lacks_and_keeps_what_it_has() {
+        let mut database = Connection::open_in_memory().unwrap();
+        database.execute_batch(STEPS[0]).unwrap();
+        let ours = format!(
+            "PRAGMA application_id = {APPLICATION_ID};
+             PRAGMA user_version = 1;
+             INSERT INTO dead VALUES ('handler:a', 7, 12, 'kept', 0);"
+        );
+        database.execute_batch(&ours).unwrap();
+        assert!(store::documents(&database, "").is_err());
+
+        let version = check(&database).unwrap();
+        assert_eq!(version, 1);
+        migrate(&mut database, version).unwrap();
+        assert_eq!(check(&database).unwrap(), VERSION as usize);
+        store::put_document(&database, "a", Some(b"1")).unwrap();
+        let documents = store::documents(&database, "").unwrap();
+        assert_eq!(documents, [("a".to_owned(), b"1".to_vec())]);
+        let dead = store::dead_among(&database, &[7]).unwrap();
+        assert_eq!(dead[0].1.reason, "kept");
+        // A second time there is nothing to do.
+        migrate(&mut database, VERSION as usize).unwrap();
+    }
 }

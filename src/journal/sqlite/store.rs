@@ -161,6 +161,48 @@ pub(super) fn save(database: &Connection, change: &Change) -> rusqlite::Result<(
     Ok(())
 }
 
+pub(super) fn forget_consumer(database: &Connection, name: &str) -> rusqlite::Result<()> {
+    database
+        .prepare_cached("DELETE FROM consumers WHERE name = ?")?
+        .execute([name])?;
+    Ok(())
+}
+
+pub(super) fn put_document(
+    database: &Connection,
+    key: &str,
+    value: Option<&[u8]>,
+) -> rusqlite::Result<()> {
+    match value {
+        Some(value) => database
+            .prepare_cached("INSERT OR REPLACE INTO documents VALUES (?, ?)")?
+            .execute(params![key, value])?,
+        None => database
+            .prepare_cached("DELETE FROM documents WHERE key = ?")?
+            .execute([key])?,
+    };
+    Ok(())
+}
+
+/// Keys are compared byte by byte, so those with the prefix stand beside each other.
+pub(super) fn documents(
+    database: &Connection,
+    prefix: &str,
+) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
+    let sql = "SELECT key, value FROM documents WHERE key >= ? ORDER BY key";
+    let mut statement = database.prepare_cached(sql)?;
+    let mut rows = statement.query([prefix])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key: String = row.get(0)?;
+        if !key.starts_with(prefix) {
+            break;
+        }
+        found.push((key, row.get(1)?));
+    }
+    Ok(found)
+}
+
 /// Removes the oldest events up to `up_to`, at most [`TRIM_AT_ONCE`], but never the newest: the next
 /// number is one more than its.
 pub(super) fn trim(database: &Connection, up_to: Seq) -> rusqlite::Result<usize> {

@@ -23,6 +23,12 @@ use crate::metrics::JournalMetrics;
 pub(super) enum Operation {
     Append(Entry, oneshot::Sender<Result<Appended, Unavailable>>),
     Save(Change, oneshot::Sender<Result<(), Unavailable>>),
+    ForgetConsumer(String, oneshot::Sender<Result<(), Unavailable>>),
+    PutDocument(
+        String,
+        Option<Vec<u8>>,
+        oneshot::Sender<Result<(), Unavailable>>,
+    ),
     ForgetDead(
         String,
         Vec<Seq>,
@@ -292,6 +298,14 @@ impl Open {
                     store::save(&transaction, change)?;
                     Outcome::Saved
                 }
+                Operation::ForgetConsumer(name, _) => {
+                    store::forget_consumer(&transaction, name)?;
+                    Outcome::Saved
+                }
+                Operation::PutDocument(key, value, _) => {
+                    store::put_document(&transaction, key, value.as_deref())?;
+                    Outcome::Saved
+                }
                 Operation::Trim(up_to, _) => {
                     self.claims.outlive(*up_to, now).map_err(unreadable)?;
                     Outcome::Removed(store::trim(&transaction, *up_to)?)
@@ -319,7 +333,12 @@ fn answer(batch: &mut Vec<Operation>, outcomes: Vec<Outcome>) {
             (Operation::Append(_, asked), Outcome::Appended(appended)) => {
                 drop(asked.send(Ok(appended)));
             }
-            (Operation::Save(_, asked), _) => drop(asked.send(Ok(()))),
+            (
+                Operation::Save(_, asked)
+                | Operation::ForgetConsumer(_, asked)
+                | Operation::PutDocument(_, _, asked),
+                _,
+            ) => drop(asked.send(Ok(()))),
             (
                 Operation::ForgetDead(_, _, asked) | Operation::Trim(_, asked),
                 Outcome::Removed(count),
@@ -337,7 +356,9 @@ fn refuse(batch: &mut Vec<Operation>, why: &str) {
         let unavailable = Unavailable(why.to_owned());
         match operation {
             Operation::Append(_, asked) => drop(asked.send(Err(unavailable))),
-            Operation::Save(_, asked) => drop(asked.send(Err(unavailable))),
+            Operation::Save(_, asked)
+            | Operation::ForgetConsumer(_, asked)
+            | Operation::PutDocument(_, _, asked) => drop(asked.send(Err(unavailable))),
             Operation::ForgetDead(_, _, asked) | Operation::Trim(_, asked) => {
                 drop(asked.send(Err(unavailable)));
             }
@@ -351,6 +372,8 @@ impl Operation {
             Self::Append(entry, _) => entry.received.body.len(),
             Self::Save(change, _) => change.dead.len() * 64,
             Self::ForgetDead(_, events, _) => events.len() * 64,
+            Self::ForgetConsumer(name, _) => name.len(),
+            Self::PutDocument(_, value, _) => value.as_ref().map_or(0, Vec::len),
             // So much that it is alone with few others.
             Self::Trim(..) => MAX_BATCH_BYTES / 4,
         }

@@ -1,0 +1,249 @@
+//! Consumers that come and go while everything runs.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::dialect::{Codeskytz, Dialect as _};
+use crate::dispatch::{HandlerOptions, Seq};
+use crate::journal::{Appended, Claim, Entry, TestFolder};
+use crate::metrics::ConsumerMetrics;
+use crate::{Delivery, Event, EventHandler, HandlerError, Received, Source};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_one_starts_from_now_and_a_known_one_where_it_was() {
+    let world = World::open();
+    world.append(1).await;
+    let mut one = world.add("subscription:one").await;
+    world.append(2).await;
+    assert_eq!(one.next().await, (2, 1));
+    one.settled(&world, 2).await;
+
+    world.records.stop_consumer("subscription:one").await;
+    assert!(world.records.consumers().is_empty());
+    world.append(3).await;
+    let mut again = world.add("subscription:one").await;
+    assert_eq!(again.next().await, (3, 1));
+    let mut other = world.add("subscription:other").await;
+    world.append(4).await;
+    assert_eq!(again.next().await, (4, 1));
+    assert_eq!(other.next().await, (4, 1));
+    world.records.stop().await;
+    assert_eq!(one.all_left(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_one_is_broken_off_and_nothing_more_comes() {
+    let world = World::open();
+    let mut removed = world.add("subscription:removed").await;
+    let mut other = world.add("subscription:other").await;
+    removed.hold(true);
+    for number in 1..=3 {
+        world.append(number).await;
+    }
+    // All of them run, and none comes to its end.
+    for number in 1..=3 {
+        assert_eq!(removed.next().await, (number, 1));
+    }
+    world.records.measure().await;
+    world.assert_metric("offhook_consumer_in_flight{consumer=\"subscription:removed\"} 3");
+    world.records.remove("subscription:removed").await.unwrap();
+    assert_eq!(removed.broken_off.load(Ordering::SeqCst), 3);
+    world.records.measure().await;
+    world.assert_metric("offhook_consumer_in_flight{consumer=\"subscription:removed\"} 0");
+    let journal = world.records.journal();
+    assert_eq!(journal.saved("subscription:removed").await, Ok(None));
+    world.append(4).await;
+    for number in 1..=4 {
+        assert_eq!(other.next().await, (number, 1));
+    }
+
+    // Under its name another one begins, from now.
+    let mut new = world.add("subscription:removed").await;
+    world.append(5).await;
+    assert_eq!(new.next().await, (5, 1));
+    // Nobody is no error.
+    world.records.remove("subscription:nobody").await.unwrap();
+    world.records.stop().await;
+    assert_eq!(removed.all_left(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replaced_one_leaves_what_it_has_not_done_to_the_next() {
+    let world = World::open();
+    let mut old = world.add("subscription:one").await;
+    world.append(1).await;
+    assert_eq!(old.next().await, (1, 1));
+    old.settled(&world, 1).await;
+    old.hold(true);
+    world.append(2).await;
+    assert_eq!(old.next().await, (2, 1));
+
+    let (new, consumer) = world.consumer("subscription:one");
+    world.records.replace(consumer).await.unwrap();
+    let mut new = new;
+    assert_eq!(old.broken_off.load(Ordering::SeqCst), 1);
+    // It was broken off: that was no attempt.
+    assert_eq!(new.next().await, (2, 1));
+    world.append(3).await;
+    assert_eq!(new.next().await, (3, 1));
+    world.records.stop().await;
+    assert_eq!(old.all_left(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_a_name_runs_at_a_time_and_none_after_the_stop() {
+    let world = World::open();
+    let _one = world.add("subscription:one").await;
+    let (_, second) = world.consumer("subscription:one");
+    world.records.add(second).await.unwrap_err();
+    assert_eq!(world.records.consumers().len(), 1);
+    world.records.stop().await;
+    for name in ["subscription:one", "subscription:late"] {
+        let (_, late) = world.consumer(name);
+        world.records.add(late).await.unwrap_err();
+    }
+}
+
+struct World {
+    records: Records,
+    metrics: Arc<Metrics>,
+    _folder: TestFolder,
+}
+
+impl World {
+    fn open() -> Self {
+        let (folder, metrics) = (TestFolder::new(), Metrics::new());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let retention = Retention {
+            age: Duration::from_secs(3600),
+            bytes: None,
+        };
+        let dialects = Dialects::of(&[Source::new("gateway")], 1 << 20);
+        let (path, consumers) = (folder.path(), Vec::new());
+        let records = Records::open(path, consumers, dialects, retention, &metrics, &clock);
+        Self {
+            records: records.unwrap(),
+            metrics,
+            _folder: folder,
+        }
+    }
+
+    async fn append(&self, number: Seq) {
+        let body = format!(r#"{{"event":"message","from":"{number}","messageId":"{number}"}}"#);
+        let mut received = Received::new("gateway", body.clone());
+        received.id = Uuid::from_u128(number.into());
+        let entry = Entry {
+            received: Arc::new(received),
+            events: Codeskytz.events(&body.into()).into(),
+            claim: Claim {
+                key: number.into(),
+                window: Duration::MAX,
+            },
+        };
+        let appended = self.records.journal().append(entry).await;
+        assert_eq!(appended, Ok(Appended::New(number)));
+    }
+
+    fn consumer(&self, name: &str) -> (Watched, Consumer) {
+        let (told, seen) = mpsc::unbounded_channel();
+        let held = Arc::new(AtomicBool::new(false));
+        let broken_off = Arc::new(AtomicUsize::new(0));
+        let handler = Watching {
+            told,
+            held: Arc::clone(&held),
+            broken_off: Arc::clone(&broken_off),
+        };
+        let watched = Watched {
+            name: name.to_owned(),
+            seen,
+            held,
+            broken_off,
+        };
+        let metrics = ConsumerMetrics::new(&self.metrics, name);
+        let options = HandlerOptions::default();
+        let (handler, clock) = (Arc::new(handler), Arc::new(SystemClock));
+        let consumer = Consumer::new(name.to_owned(), handler, options, metrics, clock);
+        (watched, consumer)
+    }
+
+    async fn add(&self, name: &str) -> Watched {
+        let (watched, consumer) = self.consumer(name);
+        self.records.add(consumer).await.unwrap();
+        watched
+    }
+
+    fn assert_metric(&self, line: &str) {
+        let metrics = self.metrics.render();
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+}
+
+/// What a test sees of a consumer.
+struct Watched {
+    name: String,
+    seen: mpsc::UnboundedReceiver<(Seq, u32)>,
+    held: Arc<AtomicBool>,
+    broken_off: Arc<AtomicUsize>,
+}
+
+impl Watched {
+    /// The next attempt: the event's number, and which attempt it is.
+    async fn next(&mut self) -> (Seq, u32) {
+        let next = tokio::time::timeout(Duration::from_secs(20), self.seen.recv());
+        next.await.expect("in time").expect("it lives")
+    }
+
+    fn all_left(&mut self) -> Vec<(Seq, u32)> {
+        std::iter::from_fn(|| self.seen.try_recv().ok()).collect()
+    }
+
+    /// Whether what begins from now on comes to its end.
+    fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::SeqCst);
+    }
+
+    /// Waits until everything up to `seq` is settled.
+    async fn settled(&self, world: &World, seq: Seq) {
+        let consumers = world.records.consumers();
+        let mut named = consumers.iter().filter(|one| one.name() == self.name);
+        let controls = named.next().expect("it runs");
+        while controls.status().await.expect("it runs").floor < seq {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+struct Watching {
+    told: mpsc::UnboundedSender<(Seq, u32)>,
+    held: Arc<AtomicBool>,
+    broken_off: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl EventHandler for Watching {
+    async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
+        let Event::Message(message) = event else {
+            return Ok(());
+        };
+        let number = message.message_id.as_deref().unwrap().parse().unwrap();
+        let _ = self.told.send((number, delivery.attempt()));
+        if self.held.load(Ordering::SeqCst) {
+            let _counted = CountedWhenDropped(&self.broken_off);
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+}
+
+struct CountedWhenDropped<'a>(&'a AtomicUsize);
+
+impl Drop for CountedWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
