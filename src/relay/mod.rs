@@ -13,9 +13,11 @@ mod client;
 pub mod guard;
 mod handler;
 mod options;
+mod registry;
 mod subscription;
 
 pub(crate) use client::RelayClient;
 pub use handler::Relay;
 pub use options::{RelayError, RelayOptions};
-pub(crate) use subscription::{Ended, Key, KeyError, MAX_URL, Subscription, without_query};
+pub(crate) use registry::{Change, ChangeError, Entry, Registry, Wanted};
+pub(crate) use subscription::{Key, MAX_URL, Subscription, without_query};
