@@ -20,4 +20,4 @@ pub(crate) use client::RelayClient;
 pub use handler::Relay;
 pub use options::{RelayError, RelayOptions};
 pub(crate) use registry::{Change, ChangeError, Entry, Registry, Wanted};
-pub(crate) use subscription::{Key, MAX_URL, Subscription, without_query};
+pub(crate) use subscription::{Key, KeyError, MAX_URL, Subscription, without_query};

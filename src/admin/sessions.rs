@@ -1,0 +1,349 @@
+//! `/sessions/{id}/webhook`: the gateway's own registration, served by us.
+//!
+//! Downstream programs subscribe here as they would at the gateway. What they change is kept before
+//! it is answered, and seen through even where they do not wait for the answer. `GET
+//! /api/subscriptions` lists those of all sessions.
+
+use std::sync::Arc;
+
+use actix_web::http::header::ALLOW;
+use actix_web::{HttpRequest, HttpResponse, Resource, web};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use self::registration::Registration;
+use super::AdminState;
+use super::reply::{Refused, answer};
+use crate::EventKind;
+use crate::relay::guard::Refusal;
+use crate::relay::{Change, ChangeError, Entry, Key, KeyError, Registry, Subscription, Wanted};
+
+mod registration;
+
+/// `/sessions/{id}/webhook`
+pub(super) fn resource() -> Resource {
+    let other = || async {
+        let mut response = HttpResponse::MethodNotAllowed();
+        response.insert_header((ALLOW, METHODS));
+        let text = format!("only {METHODS} are possible here");
+        super::error(response, "method_not_allowed", &text)
+    };
+    web::resource("/sessions/{id}/webhook")
+        .route(web::get().to(list))
+        .route(web::post().to(set))
+        .route(web::patch().to(change))
+        .route(web::delete().to(remove))
+        .default_service(web::to(other))
+}
+
+/// One subscription as it is shown.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Webhook<'a> {
+    name: &'a str,
+    webhook_url: &'a str,
+    events: Vec<&'static str>,
+    has_secret: bool,
+    active: bool,
+    created_at: String,
+    updated_at: String,
+    /// Only there where it says something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "is_false")]
+    defined_in_settings: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    success: bool,
+    session_id: &'a str,
+    webhook: Webhook<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed<'a> {
+    session_id: &'a str,
+    #[serde(flatten)]
+    webhook: Webhook<'a>,
+}
+
+/// `GET /sessions/{id}/webhook`
+async fn list(state: web::Data<AdminState>, request: HttpRequest) -> HttpResponse {
+    answer(list_inner(&state, &request))
+}
+
+fn list_inner(state: &AdminState, request: &HttpRequest) -> Result<HttpResponse, Refused> {
+    let session = session(request)?;
+    let entries = state.registry()?.list(Some(&session));
+    let webhooks: Vec<_> = entries.iter().map(shown).collect();
+    let answer = json!({ "success": true, "sessionId": session, "webhooks": webhooks });
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+/// `GET /api/subscriptions`
+pub(super) async fn all(state: web::Data<AdminState>) -> HttpResponse {
+    answer(all_inner(&state))
+}
+
+fn all_inner(state: &AdminState) -> Result<HttpResponse, Refused> {
+    let entries = state.registry()?.list(None);
+    let listed = entries.iter().map(|entry| Listed {
+        session_id: entry.subscription.key.session(),
+        webhook: shown(entry),
+    });
+    let listed: Vec<_> = listed.collect();
+    Ok(HttpResponse::Ok().json(json!({ "subscriptions": listed })))
+}
+
+/// `POST /sessions/{id}/webhook`
+async fn set(
+    state: web::Data<AdminState>,
+    request: HttpRequest,
+    body: web::Payload,
+) -> HttpResponse {
+    answer(set_inner(&state, &request, body).await)
+}
+
+async fn set_inner(
+    state: &AdminState,
+    request: &HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Refused> {
+    let registry = Arc::clone(state.registry()?);
+    let session = session(request)?;
+    let registration = Registration::read(&read(body).await?)?;
+    let key = key(session, registration.name.as_deref())?;
+    let url = registration.url.as_deref().ok_or_else(|| {
+        let text = "webhookUrl is missing; it is the URL that events are POSTed to";
+        Refused::bad_request(text)
+    })?;
+    let (url, warning) = vetted(&registry, url).await?;
+    let wanted = Wanted {
+        key,
+        url,
+        events: registration.events.unwrap_or_default(),
+        secret: registration.secret.unwrap_or_default(),
+        active: registration.active.unwrap_or(true),
+    };
+    let (entry, new) = seen_through(async move { registry.set(wanted).await }).await??;
+    let response = match new {
+        true => HttpResponse::Created(),
+        false => HttpResponse::Ok(),
+    };
+    Ok(told(response, &entry, warning.as_deref()))
+}
+
+/// `PATCH /sessions/{id}/webhook`
+async fn change(
+    state: web::Data<AdminState>,
+    request: HttpRequest,
+    body: web::Payload,
+) -> HttpResponse {
+    answer(change_inner(&state, &request, body).await)
+}
+
+async fn change_inner(
+    state: &AdminState,
+    request: &HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Refused> {
+    let registry = Arc::clone(state.registry()?);
+    let session = session(request)?;
+    let registration = Registration::read(&read(body).await?)?;
+    let key = key(session, registration.name.as_deref())?;
+    let (url, warning) = match &registration.url {
+        Some(url) => {
+            let (url, warning) = vetted(&registry, url).await?;
+            (Some(url), warning)
+        }
+        None => (None, None),
+    };
+    let change = Change {
+        url,
+        events: registration.events,
+        secret: registration.secret,
+        active: registration.active,
+    };
+    let changed = seen_through(async move { registry.change(&key, change).await });
+    let entry = changed.await??;
+    Ok(told(HttpResponse::Ok(), &entry, warning.as_deref()))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    name: Option<String>,
+    #[serde(default)]
+    all: bool,
+}
+
+/// `DELETE /sessions/{id}/webhook`
+async fn remove(
+    state: web::Data<AdminState>,
+    request: HttpRequest,
+    which: web::Query<Which>,
+) -> HttpResponse {
+    answer(remove_inner(&state, &request, &which).await)
+}
+
+async fn remove_inner(
+    state: &AdminState,
+    request: &HttpRequest,
+    which: &Which,
+) -> Result<HttpResponse, Refused> {
+    let registry = Arc::clone(state.registry()?);
+    let session = session(request)?;
+    let key = key(session.clone(), which.name.as_deref())?;
+    let all = match (which.all, &which.name) {
+        (true, Some(_)) => {
+            let text = "all and name cannot both be; leave one of them out";
+            return Err(Refused::bad_request(text));
+        }
+        (all, _) => all,
+    };
+    let removed = seen_through(async move {
+        match all {
+            true => registry.remove_all(key.session()).await,
+            false => registry.remove(&key).await,
+        }
+    });
+    removed.await??;
+    Ok(HttpResponse::Ok().json(json!({ "success": true, "sessionId": session })))
+}
+
+/// Does it even where the client does not wait for the answer.
+async fn seen_through<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Refused> {
+    tokio::spawn(work)
+        .await
+        .map_err(|_| Refused::unavailable("a change was broken off; ask once more"))
+}
+
+/// The session in the path.
+fn session(request: &HttpRequest) -> Result<String, Refused> {
+    let raw = request.match_info().get("id").unwrap_or_default();
+    let decoded = percent_encoding::percent_decode_str(raw).decode_utf8();
+    let session = decoded.map_err(|_| Refused::bad_request("the session's id is not UTF-8"))?;
+    // What is wrong with it is the same whatever the name.
+    key(session.clone().into_owned(), None)?;
+    Ok(session.into_owned())
+}
+
+fn key(session: String, name: Option<&str>) -> Result<Key, Refused> {
+    Key::new(session, name.unwrap_or(DEFAULT_NAME)).map_err(|error| {
+        let code = match error {
+            KeyError::Session => "bad_session",
+            KeyError::Name(_) => "bad_name",
+        };
+        Refused::with_code(code, error.to_string())
+    })
+}
+
+/// A request's body, up to [`MAX_BODY`].
+async fn read(body: web::Payload) -> Result<web::Bytes, Refused> {
+    match body.to_bytes_limited(MAX_BODY).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => Err(Refused::bad_request(format!("the body: {error}"))),
+        Err(_) => Err(Refused::too_large(MAX_BODY)),
+    }
+}
+
+/// The URL, once it is clear that it may be sent to, and a warning where that is not clear yet.
+async fn vetted(registry: &Registry, url: &str) -> Result<(url::Url, Option<String>), Refused> {
+    let refused = |refusal: Refusal| {
+        let code = match refusal.is_address() {
+            true => "refused_address",
+            false => "bad_url",
+        };
+        Refused::with_code(code, format!("webhookUrl: {refusal}"))
+    };
+    let url = registry.guard().url(url).map_err(refused)?;
+    match registry.guard().vet(&url).await {
+        Ok(_) => Ok((url, None)),
+        Err(refusal) if refusal.is_unresolved() => {
+            let text = format!("{refusal}; events wait until it does");
+            Ok((url, Some(text)))
+        }
+        Err(refusal) => Err(refused(refusal)),
+    }
+}
+
+fn told(
+    mut response: actix_web::HttpResponseBuilder,
+    entry: &Entry,
+    warning: Option<&str>,
+) -> HttpResponse {
+    response.json(Answer {
+        success: true,
+        session_id: entry.subscription.key.session(),
+        webhook: shown(entry),
+        warning,
+    })
+}
+
+fn shown(entry: &Entry) -> Webhook<'_> {
+    let Subscription {
+        key,
+        url,
+        events,
+        secret,
+        active,
+        ended,
+        created_at,
+        updated_at,
+    } = &entry.subscription;
+    Webhook {
+        name: key.name(),
+        webhook_url: url.as_str(),
+        events: match events {
+            None => vec!["*"],
+            Some(kinds) => kinds.iter().copied().map(EventKind::as_str).collect(),
+        },
+        has_secret: secret.is_some(),
+        active: *active,
+        created_at: created_at.to_string(),
+        updated_at: updated_at.to_string(),
+        ended_at: ended.as_ref().map(|ended| ended.at.to_string()),
+        ended_reason: ended.as_ref().map(|ended| ended.reason.as_str()),
+        defined_in_settings: entry.is_defined(),
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde gives it so
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl AdminState {
+    /// Who is relayed to.
+    pub(super) fn registry(&self) -> Result<&Arc<Registry>, Refused> {
+        self.receiver.registry().ok_or_else(Refused::nothing_kept)
+    }
+}
+
+impl From<ChangeError> for Refused {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Defined(_) => Self::conflict("defined_in_settings", error.to_string()),
+            ChangeError::TooMany => Self::conflict("too_many", error.to_string()),
+            ChangeError::Unknown(_) => Self::not_found(error.to_string()),
+            ChangeError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+/// The name of a subscription that is given none.
+const DEFAULT_NAME: &str = "default";
+
+const METHODS: &str = "GET, POST, PATCH, DELETE";
+
+/// The longest body of a registration, in bytes.
+const MAX_BODY: usize = 64 * 1024;
