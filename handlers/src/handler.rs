@@ -63,6 +63,19 @@ pub trait EventHandler: Send + Sync + 'static {
             Event::Unknown(event) => self.unknown(event, delivery).await,
         }
     }
+
+    /// Receives everything of one delivery that the handler wants, and calls
+    /// [`handle`](EventHandler::handle) for each event in its order; the first failure ends the
+    /// attempt, and all come again.
+    ///
+    /// Nearly every body holds one event. Implement this only where the body counts and not what is
+    /// in it, as for one who sends it on.
+    async fn deliver(&self, events: &[&Event], delivery: &Delivery) -> Result<(), HandlerError> {
+        for event in events {
+            self.handle(event, delivery).await?;
+        }
+        Ok(())
+    }
 }
 
 /// A handler may be shared: keep one `Arc` to look at its state, register the other.
@@ -70,5 +83,9 @@ pub trait EventHandler: Send + Sync + 'static {
 impl<H: EventHandler + ?Sized> EventHandler for Arc<H> {
     async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
         self.as_ref().handle(event, delivery).await
+    }
+
+    async fn deliver(&self, events: &[&Event], delivery: &Delivery) -> Result<(), HandlerError> {
+        self.as_ref().deliver(events, delivery).await
     }
 }

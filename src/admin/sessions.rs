@@ -15,8 +15,9 @@ use self::registration::Registration;
 use super::AdminState;
 use super::reply::{Refused, answer};
 use crate::EventKind;
-use crate::relay::guard::Refusal;
-use crate::relay::{Change, ChangeError, Entry, Key, KeyError, Registry, Subscription, Wanted};
+use crate::relay::{
+    Change, ChangeError, Entry, Key, KeyError, Refusal, Registry, Subscription, Wanted,
+};
 
 mod registration;
 
@@ -259,9 +260,9 @@ async fn read(body: web::Payload) -> Result<web::Bytes, Refused> {
 /// The URL, once it is clear that it may be sent to, and a warning where that is not clear yet.
 async fn vetted(registry: &Registry, url: &str) -> Result<(url::Url, Option<String>), Refused> {
     let refused = |refusal: Refusal| {
-        let code = match refusal.is_address() {
-            true => "refused_address",
-            false => "bad_url",
+        let code = match refusal {
+            Refusal::Address { .. } => "refused_address",
+            _ => "bad_url",
         };
         Refused::with_code(code, format!("webhookUrl: {refusal}"))
     };

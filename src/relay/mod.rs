@@ -9,15 +9,19 @@
 //! 3. `client.rs`: the connection, one pool for all subscribers.
 //! 4. `answer.rs`: what the subscriber's status says should happen next.
 
+mod answer;
 mod client;
+mod failure;
 pub mod guard;
 mod handler;
 mod options;
 mod registry;
+mod request;
 mod subscription;
 
 pub(crate) use client::RelayClient;
+pub use guard::{Exception, Guard, Refusal};
 pub use handler::Relay;
 pub use options::{RelayError, RelayOptions};
 pub(crate) use registry::{Change, ChangeError, Entry, Registry, Wanted};
-pub(crate) use subscription::{Key, KeyError, MAX_URL, Subscription, without_query};
+pub(crate) use subscription::{Key, KeyError, Subscription, without_query};

@@ -17,7 +17,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::subscription::{Ended, Key, Subscription, without_query};
-use super::{Relay, RelayClient, RelayError, RelayOptions};
+use super::{Guard, Relay, RelayClient, RelayError, RelayOptions};
 use crate::clock::Clock;
 use crate::dispatch::{Consumer, HandlerOptions};
 use crate::journal::Unavailable;
@@ -104,7 +104,7 @@ impl Registry {
                 timeout,
                 ..relay.options.clone()
             };
-            RelayClient::with_clock(&options, Arc::clone(clock)).map_err(Error::relay)
+            RelayClient::with(options.guard(), &options, Arc::clone(clock)).map_err(Error::relay)
         };
         let own = defined.iter().filter_map(|one| one.options.timeout);
         let own = own.map(|timeout| Ok((timeout, client(timeout)?)));
@@ -196,7 +196,7 @@ impl Registry {
     }
 
     /// What registration asks where events may be sent.
-    pub(crate) fn guard(&self) -> &super::guard::Guard {
+    pub(crate) fn guard(&self) -> &Guard {
         self.client.guard()
     }
 
@@ -431,11 +431,11 @@ impl Registry {
         log::warn!("subscription {key} has ended: {}", escape_controls(&reason));
         entry.subscription.ended = Some(Ended { at, reason });
         self.lock().insert(key.clone(), entry.clone());
+        // Here the consumer comes first: the subscriber wants no more, and would say so again.
+        self.records.stop_consumer(&key.consumer()).await;
         if let Err(error) = self.keep(&entry).await {
-            // The subscriber will say so again.
             log::warn!("subscription {key}: that it has ended may be forgotten: {error}");
         }
-        self.records.stop_consumer(&key.consumer()).await;
     }
 
     fn get(&self, key: &Key) -> Option<Entry> {

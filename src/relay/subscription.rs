@@ -236,9 +236,6 @@ pub(crate) const MAX_NAME: usize = 64;
 /// The longest session id that can be subscribed to, in bytes.
 pub(crate) const MAX_SESSION: usize = 1024;
 
-/// The longest URL, in bytes.
-pub(crate) const MAX_URL: usize = 2048;
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::read::Table;
-use crate::relay::RelayOptions;
+use crate::relay::{Exception, RelayOptions};
 
 /// `[relay]`: what holds for every subscriber.
 #[derive(Debug, Clone)]
@@ -53,13 +53,15 @@ impl RelaySettings {
     }
 }
 
-fn read_allow(table: &Table<'_>, texts: &[String]) -> Vec<crate::relay::guard::Exception> {
-    let read = texts.iter().filter_map(|text| match text.parse() {
-        Ok(exception) => Some(exception),
-        Err(error) => {
-            table.problem("allow", format!("found {text:?}: {error}"));
-            None
-        }
-    });
+fn read_allow(table: &Table<'_>, texts: &[String]) -> Vec<Exception> {
+    let read = texts
+        .iter()
+        .filter_map(|text| match text.parse::<Exception>() {
+            Ok(exception) => Some(exception),
+            Err(error) => {
+                table.problem("allow", error.to_string());
+                None
+            }
+        });
     read.collect()
 }

@@ -7,7 +7,7 @@ use url::Url;
 use super::handlers::{read_dispatch_keys, read_events};
 use super::read::Table;
 use crate::dispatch::HandlerOptions;
-use crate::relay::{Key, MAX_URL, without_query};
+use crate::relay::{Guard, Key, without_query};
 use crate::signature::Secret;
 
 /// A subscription: the events of a session, relayed to a URL.
@@ -39,14 +39,12 @@ impl SubscriptionSettings {
     }
 
     /// What is wrong with it by itself.
-    pub(super) fn problems(&self, guard: &crate::relay::guard::Guard) -> Vec<String> {
+    pub(super) fn problems(&self, guard: &Guard) -> Vec<String> {
         let mut texts = Vec::new();
         if let Err(error) = Key::new(&*self.session, &*self.name) {
             texts.push(error.to_string());
         }
-        if self.webhook_url.len() > MAX_URL {
-            texts.push(format!("webhook_url is longer than {MAX_URL} bytes"));
-        } else if let Err(refusal) = guard.url(&self.webhook_url) {
+        if let Err(refusal) = guard.url(&self.webhook_url) {
             texts.push(format!("webhook_url: {refusal}"));
         }
         texts

@@ -98,7 +98,7 @@ fn one_problem_each() {
         ),
         (
             with_source("[relay]\nallow = [\"10.0.0.0/99\"]"),
-            "relay.allow: found \"10.0.0.0/99\"",
+            "relay.allow: found \"10.0.0.0/99\", which is no network",
         ),
         (
             with_source("[relay]\ngive_up_on = [200]"),
