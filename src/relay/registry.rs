@@ -152,7 +152,7 @@ impl Registry {
         }
         for entry in self.list(None) {
             if entry.subscription.active {
-                self.run(&entry).await?;
+                self.records.add(self.consumer(&entry)).await?;
             }
         }
         Ok(())
@@ -354,7 +354,8 @@ impl Registry {
             was.active && subscription.active && was.is_like(&subscription)
         });
         let consumers = self.records.consumers();
-        let untouched = same && consumers.iter().any(|one| one.name() == consumer);
+        let runs = consumers.iter().any(|one| one.name() == consumer);
+        let untouched = same && runs;
         let generation = before.map_or(0, |before| before.generation);
         let entry = Entry {
             subscription,
@@ -364,13 +365,17 @@ impl Registry {
         self.keep(&entry).await?;
         self.lock().insert(key.clone(), entry.clone());
         let url = without_query(&entry.subscription.url);
-        if !entry.subscription.active {
-            self.records.stop_consumer(&consumer).await;
-            log::info!("subscription {key}: not active; nothing is sent to {url}");
-        } else if !untouched {
-            self.run(&entry).await?;
-            log::info!("subscription {key}: events go to {url}");
+        match (entry.subscription.active, untouched) {
+            (false, _) => {
+                self.records.stop_consumer(&consumer).await;
+                log::info!("subscription {key}: not active; nothing is sent to {url}");
+                return Ok(entry);
+            }
+            (true, true) => return Ok(entry),
+            (true, false) if runs => self.records.replace(self.consumer(&entry)).await?,
+            (true, false) => self.records.add(self.consumer(&entry)).await?,
         }
+        log::info!("subscription {key}: events go to {url}");
         Ok(entry)
     }
 
@@ -390,8 +395,8 @@ impl Registry {
         journal.put_document(&name, Some(document)).await
     }
 
-    /// Starts its consumer, in the place of the one that runs.
-    async fn run(self: &Arc<Self>, entry: &Entry) -> Result<(), Error> {
+    /// The consumer that it is to be.
+    fn consumer(self: &Arc<Self>, entry: &Entry) -> Consumer {
         let Subscription {
             key, url, secret, ..
         } = &entry.subscription;
@@ -412,8 +417,7 @@ impl Registry {
         let name = key.consumer();
         let counters = ConsumerMetrics::new(&self.metrics, &name);
         let clock = Arc::clone(&self.clock);
-        let consumer = Consumer::new(name, Arc::new(relay), options, counters, clock);
-        self.records.replace(consumer).await
+        Consumer::new(name, Arc::new(relay), options, counters, clock)
     }
 
     /// The subscriber has said that it wants no more.
