@@ -80,7 +80,12 @@ impl Consumer {
 
     /// Whether any of these events is for this consumer.
     pub(crate) fn wants(&self, session: Option<&str>, events: &[Event]) -> bool {
-        self.wants_session(session) && events.iter().any(|event| self.wants_kind(event))
+        self.wants_session(session) && self.wants_any(events)
+    }
+
+    /// Whether any of these events is of a kind for this consumer.
+    pub(crate) fn wants_any(&self, events: &[Event]) -> bool {
+        events.iter().any(|event| self.wants_kind(event))
     }
 
     /// Hands the events of one delivery over: waits for the lane, then for a free slot, then makes
@@ -123,7 +128,8 @@ impl Consumer {
         outcome
     }
 
-    fn wants_session(&self, session: Option<&str>) -> bool {
+    /// Whether anything of this session is for this consumer.
+    pub(crate) fn wants_session(&self, session: Option<&str>) -> bool {
         match &self.options.sessions {
             None => true,
             Some(sessions) => session.is_some_and(|session| sessions.contains(session)),

@@ -6,7 +6,9 @@
 //! - within a lane an event does not start before the one ahead of it is settled;
 //! - a lane whose front waits for a retry holds up no other lane;
 //! - fresh events start before retries that are due at the same time, but for every
-//!   [`FRESH_IN_A_ROW`]th start, so that neither starves the other.
+//!   [`FRESH_IN_A_ROW`]th start, so that neither starves the other;
+//! - retries never take all the slots: some are kept for first attempts, so that events whose retries
+//!   hang do not hold up fresh ones. With a single slot there is nothing to keep.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -17,8 +19,10 @@ use crate::Timestamp;
 pub(crate) type Seq = u64;
 
 /// Events that wait, and those that run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Schedule {
+    /// How many run at once.
+    slots: usize,
     lanes: LaneMap<VecDeque<Seq>>,
     events: HashMap<Seq, State>,
     fresh: VecDeque<Seq>,
@@ -26,6 +30,8 @@ pub(crate) struct Schedule {
     /// Tried before, and behind another in their lane: a replay came first after a restart.
     behind: HashSet<Seq>,
     running: HashSet<Seq>,
+    /// How many of those that run are retries.
+    retries_running: usize,
     fresh_in_a_row: usize,
 }
 
@@ -47,6 +53,21 @@ pub(crate) struct Start {
 }
 
 impl Schedule {
+    /// Nothing yet; `slots` may run at once.
+    pub(crate) fn new(slots: usize) -> Self {
+        Self {
+            slots,
+            lanes: LaneMap::default(),
+            events: HashMap::default(),
+            fresh: VecDeque::new(),
+            retries: BTreeSet::new(),
+            behind: HashSet::default(),
+            running: HashSet::default(),
+            retries_running: 0,
+            fresh_in_a_row: 0,
+        }
+    }
+
     /// How many events are known and not settled.
     pub(crate) fn len(&self) -> usize {
         self.events.len()
@@ -110,11 +131,16 @@ impl Schedule {
 
     /// The event that may start at `now`, which then runs.
     pub(crate) fn start(&mut self, now: Timestamp) -> Option<Start> {
-        let due = self.retries.first().filter(|(due, _)| *due <= now).copied();
+        if self.running.len() >= self.slots {
+            return None;
+        }
+        let due = self.next_due().filter(|due| *due <= now);
+        let due = due.and_then(|_| self.retries.first().copied());
         let retry_first = self.fresh.is_empty() || self.fresh_in_a_row >= FRESH_IN_A_ROW;
         let seq = match due {
             Some(retry) if retry_first => {
                 self.retries.remove(&retry);
+                self.retries_running += 1;
                 self.fresh_in_a_row = 0;
                 retry.1
             }
@@ -135,7 +161,7 @@ impl Schedule {
 
     /// A running event is settled: done, or given up. Its lane goes on.
     pub(crate) fn settled(&mut self, seq: Seq) {
-        self.running.remove(&seq);
+        self.runs_no_more(seq);
         let state = self.events.remove(&seq).expect("what runs is known");
         let Some(lane) = state.lane else { return };
         let line = self.lanes.get_mut(&lane).expect("it has a member");
@@ -150,23 +176,23 @@ impl Schedule {
 
     /// A running event is to be tried again, not before `due`. Its lane waits with it.
     pub(crate) fn again(&mut self, seq: Seq, due: Timestamp) {
-        self.running.remove(&seq);
-        let state = self.events.get_mut(&seq).expect("what runs is known");
+        let state = self.runs_no_more(seq);
         state.due = Some(due);
         self.wait(seq);
     }
 
     /// A running event was not handed over: that was no attempt.
     pub(crate) fn not_started(&mut self, seq: Seq) {
-        self.running.remove(&seq);
-        let state = self.events.get_mut(&seq).expect("what runs is known");
+        let state = self.runs_no_more(seq);
         state.attempts -= 1;
         self.wait(seq);
     }
 
-    /// When the next retry is due.
+    /// When the next retry may start, if nothing else happens; `None` while it has to wait for a slot.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        self.retries.first().map(|(due, _)| *due)
+        let room =
+            self.running.len() < self.slots && self.retries_running < slots_for_retries(self.slots);
+        self.retries.first().filter(|_| room).map(|(due, _)| *due)
     }
 
     /// Those that were tried and are not settled: how often, and until when they wait. An attempt
@@ -184,6 +210,15 @@ impl Schedule {
         waiting.chain(running)
     }
 
+    fn runs_no_more(&mut self, seq: Seq) -> &mut State {
+        self.running.remove(&seq);
+        let state = self.events.get_mut(&seq).expect("what runs is known");
+        if state.due.is_some() {
+            self.retries_running -= 1;
+        }
+        state
+    }
+
     fn wait(&mut self, seq: Seq) {
         self.behind.remove(&seq);
         match self.events[&seq].due {
@@ -192,6 +227,14 @@ impl Schedule {
                 self.retries.insert((due, seq));
             }
         }
+    }
+}
+
+/// How many of the slots retries may take.
+fn slots_for_retries(slots: usize) -> usize {
+    match slots {
+        1 => 1,
+        slots => slots - (slots / 4).max(1),
     }
 }
 
@@ -265,23 +308,45 @@ mod tests {
     }
 
     /// The plain way to do it: a list in the order of arrival.
-    #[derive(Debug, Default)]
+    #[derive(Debug)]
     struct Model {
+        slots: usize,
         events: BTreeMap<Seq, Known>,
         now: i64,
     }
 
     impl Model {
-        /// Those that may start now.
-        fn ready(&self) -> Vec<Seq> {
-            let ready = |(seq, known): &(&Seq, &Known)| {
+        /// Those that nothing but time and the lack of a slot holds up, as far as they do not run.
+        fn fronts(&self) -> Vec<Seq> {
+            let front = |(seq, known): &(&Seq, &Known)| {
                 let ahead = self.events.range(..*seq);
                 let mut ahead = ahead.filter(|(_, ahead)| ahead.lane == known.lane);
                 let first = known.lane.is_none() || ahead.next().is_none();
-                first && !known.runs && known.due.is_none_or(|due| due <= self.now)
+                first && !known.runs
             };
-            let ready = self.events.iter().filter(ready);
-            ready.map(|(seq, _)| *seq).collect()
+            let fronts = self.events.iter().filter(front);
+            fronts.map(|(seq, _)| *seq).collect()
+        }
+
+        /// Those that may start now.
+        fn ready(&self) -> Vec<Seq> {
+            let mut ready = self.fronts();
+            ready.retain(|seq| match self.events[seq].due {
+                None => self.has_room(),
+                Some(due) => due <= self.now && self.has_room_for_a_retry(),
+            });
+            ready
+        }
+
+        fn has_room(&self) -> bool {
+            self.running().len() < self.slots
+        }
+
+        fn has_room_for_a_retry(&self) -> bool {
+            let running = self.running();
+            let retries = running.iter().filter(|seq| self.events[seq].due.is_some());
+            let kept = (self.slots / 4).max(usize::from(self.slots > 1));
+            self.has_room() && retries.count() < self.slots - kept
         }
 
         fn running(&self) -> Vec<Seq> {
@@ -294,8 +359,12 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn it_starts_what_may_start_and_nothing_else(steps in vec(step(), 1..200)) {
-            let (mut schedule, mut model) = (Schedule::default(), Model::default());
+        fn it_starts_what_may_start_and_nothing_else(
+            slots in prop_oneof![1..9usize, Just(100)],
+            steps in vec(step(), 1..200),
+        ) {
+            let mut schedule = Schedule::new(slots);
+            let mut model = Model { slots, events: BTreeMap::new(), now: 0 };
             let mut next = 1;
             for step in steps {
                 match step {
@@ -355,6 +424,7 @@ mod tests {
                     schedule.settled(seq);
                     model.events.remove(&seq);
                 }
+                check(&schedule, &model)?;
                 start(&mut schedule, &mut model)?;
                 check(&schedule, &model)?;
             }
@@ -380,7 +450,7 @@ mod tests {
     fn check(schedule: &Schedule, model: &Model) -> Result<(), TestCaseError> {
         prop_assert_eq!(schedule.len(), model.events.len());
         prop_assert_eq!(schedule.running(), model.running().len());
-        let fronts = waiting_fronts(model);
+        let fronts = model.fronts();
         let mut waiting: Vec<_> = schedule.waiting().collect();
         waiting.sort_unstable();
         let mut expected = Vec::new();
@@ -389,7 +459,7 @@ mod tests {
             let Some(due) = known.due else { continue };
             let attempts = known.attempts - u32::from(known.runs);
             expected.push((*seq, attempts, at(due)));
-            if fronts.contains(seq) {
+            if fronts.contains(seq) && model.has_room_for_a_retry() {
                 next_due = Some(next_due.unwrap_or(due).min(due));
             }
         }
@@ -398,18 +468,9 @@ mod tests {
         Ok(())
     }
 
-    /// Those that nothing but time holds up, as far as they do not run.
-    fn waiting_fronts(model: &Model) -> Vec<Seq> {
-        let later = Model {
-            events: model.events.clone(),
-            now: i64::MAX,
-        };
-        later.ready()
-    }
-
     #[test]
     fn a_lane_that_waits_for_a_retry_holds_up_no_other() {
-        let mut schedule = Schedule::default();
+        let mut schedule = Schedule::new(1000);
         for seq in 1..=1000 {
             schedule.add(seq, lane((seq % 2) as u8), 0, None);
         }
@@ -434,7 +495,7 @@ mod tests {
 
     #[test]
     fn neither_fresh_events_nor_retries_starve() {
-        let mut schedule = Schedule::default();
+        let mut schedule = Schedule::new(1000);
         for seq in 1..=500 {
             schedule.add(seq, None, 0, None);
             schedule.add(1000 + seq, None, 1, Some(at(0)));
@@ -459,8 +520,34 @@ mod tests {
     }
 
     #[test]
+    fn retries_leave_room_for_first_attempts() {
+        for (slots, for_retries) in [(1, 1), (2, 1), (3, 2), (4, 3), (8, 6), (64, 48)] {
+            let mut schedule = Schedule::new(slots);
+            for seq in 1..=10_000 {
+                schedule.add(seq, None, 1, Some(at(0)));
+            }
+            // None of them ever ends.
+            let retries = std::iter::from_fn(|| schedule.start(at(0))).count();
+            assert_eq!(retries, for_retries, "{slots} slots");
+            assert_eq!(schedule.next_due(), None, "there is no use in waking up");
+            for seq in 10_001..=10_100 {
+                schedule.add(seq, None, 0, None);
+            }
+            let fresh: Vec<_> = std::iter::from_fn(|| schedule.start(at(0))).collect();
+            assert_eq!(fresh.len(), slots - for_retries);
+            assert!(fresh.iter().all(|start| start.seq > 10_000));
+            // Every fresh one has its turn, one behind the other.
+            for start in fresh.iter().rev() {
+                schedule.settled(start.seq);
+                let next = schedule.start(at(0)).unwrap();
+                assert!(next.seq > 10_000);
+            }
+        }
+    }
+
+    #[test]
     fn the_retry_that_was_due_first_starts_first() {
-        let mut schedule = Schedule::default();
+        let mut schedule = Schedule::new(1000);
         for (seq, due) in [(1, 30), (2, 10), (3, 20), (4, 40)] {
             schedule.add(seq, None, 1, Some(at(due)));
         }

@@ -1,0 +1,284 @@
+//! [`Runner`]: one consumer on its way along a journal.
+//!
+//! It reads ahead as far as [`READ_AHEAD`] allows, starts what the [`Schedule`] says, turns outcomes
+//! into progress, retries and dead letters, and saves all of that a little later: what was not saved
+//! when the process is killed is handed over once more. It waits for something to happen and never
+//! polls.
+
+mod attempts;
+mod commands;
+mod reading;
+mod saving;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+#[cfg(test)]
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use roaring::RoaringTreemap;
+use tokio::sync::{mpsc, watch};
+
+use super::consumer::Consumer;
+use super::controls::{Command, Controls};
+use super::monotonic::Monotonic;
+use super::progress::{Progress, Saved, Waiting};
+use super::retry::Retry;
+use super::schedule::{Schedule, Seq};
+use crate::Timestamp;
+use crate::clock::Clock;
+use crate::dialect::Dialects;
+use crate::index::AttemptLog;
+use crate::journal::{Change, DeadLetter, Journal, Unavailable};
+
+use attempts::Ended;
+use reading::READ_AHEAD;
+
+/// One consumer on its way along a journal.
+pub(crate) struct Runner {
+    consumer: Arc<Consumer>,
+    journal: Arc<dyn Journal>,
+    dialects: Arc<Dialects>,
+    retry: Retry,
+    clock: Arc<dyn Clock>,
+    progress: Progress,
+    schedule: Schedule,
+    /// How many events are known at once.
+    read_ahead: usize,
+    /// Everything up to here is settled or in the schedule.
+    cursor: Seq,
+    /// Retries that were saved and are not in the schedule yet.
+    remembered: HashMap<Seq, Waiting>,
+    running: FuturesUnordered<BoxFuture<'static, Ended>>,
+    dead: Vec<DeadLetter>,
+    /// Replayed since the last save: dead letters no more.
+    revived: Vec<Seq>,
+    /// Every event that is to be handed over once more.
+    replaying: RoaringTreemap,
+    /// Those of them that are not in the schedule yet, and when each may be.
+    replays: VecDeque<(Seq, Timestamp)>,
+    /// Where statuses only go forward.
+    monotonic: Option<Monotonic>,
+    paused: bool,
+    failing_since: Option<Timestamp>,
+    commands: mpsc::Receiver<Command>,
+    attempts: AttemptLog,
+    /// Since when something was done that is not saved.
+    unsaved_since: Option<Instant>,
+    /// Since when events of others were passed by, and that is not saved.
+    passed_by_since: Option<Instant>,
+    /// After a failure of the journal nothing is asked of it before this.
+    resume_at: Option<Instant>,
+}
+
+/// Whether a runner goes on, and how it is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    GoOn,
+    /// What runs is finished first.
+    Finish,
+    /// What runs is dropped where it is, as if it had not been started.
+    BreakOff,
+}
+
+impl Runner {
+    /// Goes on where the consumer was saved last; a new one starts from now.
+    pub(crate) async fn new(
+        consumer: Arc<Consumer>,
+        journal: Arc<dyn Journal>,
+        dialects: Arc<Dialects>,
+        clock: Arc<dyn Clock>,
+        attempts: AttemptLog,
+    ) -> Result<(Self, Controls), Unavailable> {
+        let saved = match journal.saved(consumer.name()).await? {
+            Some(saved) => saved,
+            None => {
+                let saved = Saved {
+                    progress: Progress::starting_after(journal.tail().head()),
+                    ..Saved::default()
+                };
+                let change = Change {
+                    consumer: consumer.name().to_owned(),
+                    saved: saved.clone(),
+                    revived: Vec::new(),
+                    dead: Vec::new(),
+                };
+                journal.save(change).await?;
+                saved
+            }
+        };
+        let remembered = saved.waiting.iter().map(|waiting| (waiting.seq, *waiting));
+        let now = clock.now();
+        let (controls, commands) = Controls::new(consumer.name());
+        let monotonic = consumer.is_monotonic().then(Monotonic::default);
+        let runner = Self {
+            schedule: Schedule::new(consumer.concurrency()),
+            read_ahead: READ_AHEAD,
+            retry: consumer.retry(),
+            consumer,
+            journal,
+            dialects,
+            clock,
+            cursor: saved.progress.floor(),
+            remembered: remembered.collect(),
+            progress: saved.progress,
+            running: FuturesUnordered::new(),
+            dead: Vec::new(),
+            revived: Vec::new(),
+            replays: saved.replaying.iter().map(|seq| (seq, now)).collect(),
+            replaying: saved.replaying,
+            monotonic,
+            paused: saved.paused,
+            failing_since: None,
+            commands,
+            attempts,
+            unsaved_since: None,
+            passed_by_since: None,
+            resume_at: None,
+        };
+        Ok((runner, controls))
+    }
+
+    /// Runs until told to end; everything is saved then.
+    pub(super) async fn run(mut self, mut ending: watch::Receiver<Ending>) {
+        let mut head = self.journal.tail().watch();
+        while *ending.borrow() == Ending::GoOn {
+            self.step().await;
+            let room = self.has_room() && self.resume_at.is_none();
+            let pause = self.pause();
+            let wake = async {
+                match pause {
+                    Some(pause) => self.clock.sleep(pause).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ended = self.running.next(), if !self.running.is_empty() => {
+                    if let Some(ended) = ended {
+                        self.ended(ended);
+                    }
+                }
+                changed = head.changed(), if room => {
+                    if changed.is_err() {
+                        break;
+                    }
+                }
+                Some(command) = self.commands.recv() => self.obey(command).await,
+                () = wake => {}
+                changed = ending.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        self.finish(ending).await;
+        self.save().await;
+    }
+
+    /// Waits for what runs, unless told to break it off.
+    async fn finish(&mut self, mut ending: watch::Receiver<Ending>) {
+        let broken_off = async {
+            // Who can no longer be told waits.
+            if ending
+                .wait_for(|ending| *ending == Ending::BreakOff)
+                .await
+                .is_err()
+            {
+                std::future::pending::<()>().await;
+            }
+        };
+        let mut broken_off = std::pin::pin!(broken_off);
+        while !self.running.is_empty() {
+            tokio::select! {
+                biased;
+                () = &mut broken_off => self.running.clear(),
+                ended = self.running.next() => {
+                    if let Some(ended) = ended {
+                        self.ended(ended);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does everything that can be done now, without waiting for anything but the journal.
+    pub(crate) async fn step(&mut self) {
+        let now = self.clock.monotonic();
+        if self.resume_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.resume_at = None;
+        let read = match self.take_replays().await {
+            Ok(()) => self.read_ahead().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = read {
+            self.stumble("cannot read the journal", &error);
+            return;
+        }
+        self.start();
+        if self.save_at().is_some_and(|at| at <= now) {
+            self.save().await;
+        }
+    }
+
+    /// How long to wait when nothing happens: until a retry is due, until it is time to save, until
+    /// the journal is asked again.
+    fn pause(&self) -> Option<Duration> {
+        let now = self.clock.monotonic();
+        if let Some(at) = self.resume_at {
+            return Some(at.saturating_duration_since(now));
+        }
+        let save = self.save_at().map(|at| at.saturating_duration_since(now));
+        let until = |at: Timestamp| {
+            Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default()
+        };
+        let retry = self.schedule.next_due().filter(|_| !self.paused).map(until);
+        let room = self.has_room();
+        let replay = self
+            .replays
+            .front()
+            .filter(|_| room)
+            .map(|(_, at)| until(*at));
+        save.into_iter().chain(retry).chain(replay).min()
+    }
+}
+
+/// What a test needs to go from one moment to the next.
+#[cfg(test)]
+impl Runner {
+    /// Goes on until nothing more happens by itself: all that may start has started, and what runs
+    /// is in the test's hands, as many as `held` says.
+    pub(super) async fn settle_down(&mut self, held: impl Fn() -> usize) {
+        loop {
+            self.step().await;
+            if self.running.len() <= held() {
+                return;
+            }
+            let ended = std::future::poll_fn(|context| {
+                let ended = self.running.poll_next_unpin(context);
+                match ended.is_pending() && self.running.len() <= held() {
+                    true => Poll::Ready(None),
+                    false => ended,
+                }
+            });
+            if let Some(ended) = ended.await {
+                self.ended(ended);
+            }
+        }
+    }
+
+    /// Does what was asked for.
+    pub(super) async fn obey_all(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! The runner's loop, with a handler that does what a test wants, on a clock that stands still until
+//! it is told to move.
+
+use async_trait::async_trait;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::*;
+use crate::dialect::{Codeskytz, Dialect as _};
+use crate::dispatch::{HandlerOptions, Order};
+use crate::journal::{Claim, Entry, Memory};
+use crate::metrics::{ConsumerMetrics, Metrics};
+use crate::testing::FakeClock;
+use crate::{Delivery, Event, EventHandler, EventKind, HandlerError, Received, Source};
+
+#[tokio::test]
+async fn fresh_events_are_delivered_while_ten_thousand_retries_wait() {
+    let options = HandlerOptions::default().order(Order::None).concurrency(8);
+    let mut world = World::new(options, |attempt| match attempt {
+        1 => Then::Fail,
+        _ => Then::Hang,
+    });
+    let (mut runner, _controls) = world.runner().await;
+    runner.read_ahead = 16_384;
+    let _life = Life::of(runner);
+    for _ in 0..10_000 {
+        world.append(EventKind::Message).await;
+    }
+    for seq in 1..=10_000 {
+        assert_eq!(world.begun().await, (seq, 1));
+    }
+    world.clock.advance(Duration::from_secs(2));
+    // Six of eight, and they never end.
+    for _ in 0..6 {
+        assert_eq!(world.begun().await.1, 2);
+    }
+    for fresh in 10_001..=10_100 {
+        world.append(EventKind::Message).await;
+        assert_eq!(world.begun().await, (fresh, 1));
+    }
+    world.nothing_begins().await;
+}
+
+#[tokio::test]
+async fn passing_by_the_events_of_others_is_saved_much_later_or_with_the_next_that_is_not() {
+    let options = HandlerOptions::default().events([EventKind::Message]);
+    let mut world = World::new(options, |_| Then::Succeed);
+    let (runner, _controls) = world.runner().await;
+    let life = Life::of(runner);
+    let seconds = Duration::from_secs;
+    for _ in 0..1_000 {
+        world.append(EventKind::Connection).await;
+    }
+    world.nothing_begins().await;
+    world.clock.advance(seconds(4));
+    world.nothing_begins().await;
+    assert_eq!(world.saved_floor().await, 0);
+    world.clock.advance(seconds(1));
+    world.nothing_begins().await;
+    assert_eq!(world.saved_floor().await, 1_000);
+
+    // With one that is for it, both are saved soon.
+    world.append(EventKind::Connection).await;
+    world.append(EventKind::Message).await;
+    assert_eq!(world.begun().await, (1_002, 1));
+    world.nothing_begins().await;
+    world.clock.advance(Duration::from_millis(100));
+    world.nothing_begins().await;
+    assert_eq!(world.saved_floor().await, 1_002);
+
+    // What is killed passes them by again; what is stopped has saved it.
+    world.append(EventKind::Connection).await;
+    world.nothing_begins().await;
+    life.kill().await;
+    assert_eq!(world.saved_floor().await, 1_002);
+    let (runner, _controls) = world.runner().await;
+    let life = Life::of(runner);
+    world.nothing_begins().await;
+    life.stop().await;
+    assert_eq!(world.saved_floor().await, 1_003);
+}
+
+struct World {
+    clock: Arc<FakeClock>,
+    journal: Arc<dyn Journal>,
+    consumer: Arc<Consumer>,
+    begun: mpsc::UnboundedReceiver<(Seq, u32)>,
+    appended: Seq,
+}
+
+/// What the handler does with an attempt.
+#[derive(Debug, Clone, Copy)]
+enum Then {
+    Succeed,
+    Fail,
+    Hang,
+}
+
+impl World {
+    fn new(options: HandlerOptions, then: impl Fn(u32) -> Then + Send + Sync + 'static) -> Self {
+        let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
+        let (told, begun) = mpsc::unbounded_channel();
+        let handler = Arc::new(Scripted { then, told });
+        let metrics = ConsumerMetrics::new(&Metrics::new(), NAME);
+        let consumer = Consumer::new(NAME.to_owned(), handler, options, metrics, clock.clone());
+        Self {
+            journal: Arc::new(Memory::new(clock.clone())),
+            consumer: Arc::new(consumer),
+            clock,
+            begun,
+            appended: 0,
+        }
+    }
+
+    async fn runner(&self) -> (Runner, Controls) {
+        let runner = Runner::new(
+            Arc::clone(&self.consumer),
+            Arc::clone(&self.journal),
+            Arc::new(Dialects::of(&[Source::new("gateway")], 1 << 20)),
+            self.clock.clone(),
+            AttemptLog::default(),
+        );
+        runner.await.unwrap()
+    }
+
+    async fn append(&mut self, kind: EventKind) {
+        self.appended += 1;
+        let body = format!(
+            r#"{{"event":"{}","messageId":"{}"}}"#,
+            kind.as_str(),
+            self.appended
+        );
+        let mut received = Received::new("gateway", body.clone());
+        received.id = Uuid::from_u128(self.appended.into());
+        let entry = Entry {
+            received: Arc::new(received),
+            events: Codeskytz.events(&body.into()).into(),
+            claim: Claim {
+                key: self.appended.into(),
+                window: Duration::MAX,
+            },
+        };
+        self.journal.append(entry).await.unwrap();
+    }
+
+    /// The next attempt that begins: the event, and which attempt it is.
+    async fn begun(&mut self) -> (Seq, u32) {
+        let next = tokio::time::timeout(Duration::from_secs(20), self.begun.recv());
+        next.await.expect("in time").expect("the handler lives")
+    }
+
+    async fn saved_floor(&self) -> Seq {
+        let saved = self.journal.saved(NAME).await.unwrap();
+        saved.expect("it was saved").progress.floor()
+    }
+
+    /// All is on this thread: after so many turns nothing is left to do.
+    async fn nothing_begins(&mut self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(self.begun.try_recv().ok(), None);
+    }
+}
+
+/// A runner that runs.
+struct Life {
+    ending: watch::Sender<Ending>,
+    task: JoinHandle<()>,
+}
+
+impl Life {
+    fn of(runner: Runner) -> Self {
+        let (ending, told) = watch::channel(Ending::GoOn);
+        let task = tokio::spawn(runner.run(told));
+        Self { ending, task }
+    }
+
+    /// Ends it as the end of the process would.
+    async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+
+    async fn stop(self) {
+        self.ending.send_replace(Ending::Finish);
+        self.task.await.unwrap();
+    }
+}
+
+struct Scripted<F> {
+    then: F,
+    told: mpsc::UnboundedSender<(Seq, u32)>,
+}
+
+#[async_trait]
+impl<F: Fn(u32) -> Then + Send + Sync + 'static> EventHandler for Scripted<F> {
+    async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
+        let Event::Message(message) = event else {
+            return Ok(());
+        };
+        let seq = message.message_id.as_deref().unwrap().parse().unwrap();
+        let _ = self.told.send((seq, delivery.attempt()));
+        match (self.then)(delivery.attempt()) {
+            Then::Succeed => Ok(()),
+            Then::Fail => Err("failed".into()),
+            Then::Hang => std::future::pending().await,
+        }
+    }
+}
+
+const NAME: &str = "subscription:scripted";
