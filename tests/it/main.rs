@@ -21,4 +21,6 @@ mod records;
 mod served;
 mod sessions;
 mod slow;
+#[cfg(feature = "relay")]
+mod subscriptions;
 mod support;
