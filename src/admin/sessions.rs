@@ -37,6 +37,24 @@ pub(super) fn resource() -> Resource {
         .default_service(web::to(other))
 }
 
+/// Which one, where it is not said in the body.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    name: Option<String>,
+}
+
+impl Named {
+    fn or<'a>(&'a self, in_body: Option<&'a str>) -> Result<Option<&'a str>, Refused> {
+        match (self.name.as_deref(), in_body) {
+            (Some(one), Some(other)) if one != other => Err(Refused::bad_request(
+                "the name in the path's query and the one in the body differ",
+            )),
+            (one, other) => Ok(one.or(other)),
+        }
+    }
+}
+
 /// One subscription as it is shown.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -107,20 +125,22 @@ fn all_inner(state: &AdminState) -> Result<HttpResponse, Refused> {
 async fn set(
     state: web::Data<AdminState>,
     request: HttpRequest,
+    named: web::Query<Named>,
     body: web::Payload,
 ) -> HttpResponse {
-    answer(set_inner(&state, &request, body).await)
+    answer(set_inner(&state, &request, &named, body).await)
 }
 
 async fn set_inner(
     state: &AdminState,
     request: &HttpRequest,
+    named: &Named,
     body: web::Payload,
 ) -> Result<HttpResponse, Refused> {
     let registry = Arc::clone(state.registry()?);
     let session = session(request)?;
     let registration = Registration::read(&read(body).await?)?;
-    let key = key(session, registration.name.as_deref())?;
+    let key = key(session, named.or(registration.name.as_deref())?)?;
     let url = registration.url.as_deref().ok_or_else(|| {
         let text = "webhookUrl is missing; it is the URL that events are POSTed to";
         Refused::bad_request(text)
@@ -145,20 +165,22 @@ async fn set_inner(
 async fn change(
     state: web::Data<AdminState>,
     request: HttpRequest,
+    named: web::Query<Named>,
     body: web::Payload,
 ) -> HttpResponse {
-    answer(change_inner(&state, &request, body).await)
+    answer(change_inner(&state, &request, &named, body).await)
 }
 
 async fn change_inner(
     state: &AdminState,
     request: &HttpRequest,
+    named: &Named,
     body: web::Payload,
 ) -> Result<HttpResponse, Refused> {
     let registry = Arc::clone(state.registry()?);
     let session = session(request)?;
     let registration = Registration::read(&read(body).await?)?;
-    let key = key(session, registration.name.as_deref())?;
+    let key = key(session, named.or(registration.name.as_deref())?)?;
     let (url, warning) = match &registration.url {
         Some(url) => {
             let (url, warning) = vetted(&registry, url).await?;
@@ -231,11 +253,11 @@ async fn seen_through<T: Send + 'static>(
 /// The session in the path.
 fn session(request: &HttpRequest) -> Result<String, Refused> {
     let raw = request.match_info().get("id").unwrap_or_default();
-    let decoded = percent_encoding::percent_decode_str(raw).decode_utf8();
-    let session = decoded.map_err(|_| Refused::bad_request("the session's id is not UTF-8"))?;
+    // As the ingress has it, so that both mean the same session.
+    let decoded = percent_encoding::percent_decode_str(raw).decode_utf8_lossy();
     // What is wrong with it is the same whatever the name.
-    key(session.clone().into_owned(), None)?;
-    Ok(session.into_owned())
+    key(decoded.clone().into_owned(), None)?;
+    Ok(decoded.into_owned())
 }
 
 fn key(session: String, name: Option<&str>) -> Result<Key, Refused> {

@@ -11,6 +11,17 @@ use crate::relay::{Guard, Key, without_query};
 use crate::signature::Secret;
 
 /// A subscription: the events of a session, relayed to a URL.
+///
+/// ```
+/// use offhook::settings::SubscriptionSettings;
+/// use offhook::signature::Secret;
+/// use offhook::{EventKind, HandlerOptions, Offhook};
+///
+/// let mut crm = SubscriptionSettings::new("crm", "https://crm.example/webhook");
+/// crm.secret = Some(Secret::new("a secret of the CRM's").unwrap());
+/// crm.options = HandlerOptions::default().events([EventKind::Message]);
+/// let offhook = Offhook::builder().configure(|settings| settings.subscriptions.push(crm));
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct SubscriptionSettings {

@@ -223,11 +223,6 @@ async fn what_is_refused_and_how() {
             "bad_session",
         ),
         (
-            ("GET", "/sessions/%ff/webhook", String::new()),
-            400,
-            "bad_request",
-        ),
-        (
             ("PATCH", "/sessions/a/webhook", "{}".to_owned()),
             404,
             "not_found",
@@ -321,6 +316,10 @@ async fn what_is_refused_and_how() {
             );
         }
     }
+    let named = "/sessions/a/webhook?name=x";
+    let differ = json!({ "webhookUrl": url, "name": "y" });
+    server.expect(400, "POST", named, &differ).await;
+    server.expect(404, "PATCH", named, &json!({})).await;
     // Nothing of it has changed anything.
     let all = server
         .expect(200, "GET", "/api/subscriptions", &Value::Null)
@@ -624,17 +623,22 @@ async fn nothing_is_sent_after_the_answer_to_a_removal() {
     server
         .expect(200, "DELETE", "/sessions/a/webhook", &Value::Null)
         .await;
-    let sent = subscriber.got().len();
     assert!(server.consumer("subscription:a:default").await.is_none());
-    // Everything that comes later reaches another one, which shows that time has passed.
+    // What comes later reaches another one, which shows that time has passed. Of what was sent
+    // before the answer the last may have been read after it.
     let other = Subscriber::start().await;
     server.subscribe("b", &other.url()).await;
+    server.message("b", "first").await;
+    other.expect(1).await;
+    let sent = subscriber.got().len();
     for id in 0..20 {
         server.message("a", &format!("later {id}")).await;
         server.message("b", &id.to_string()).await;
     }
-    other.expect(20).await;
-    assert_eq!(subscriber.got().len(), sent);
+    other.expect(21).await;
+    let ids = subscriber.ids();
+    assert_eq!(ids.len(), sent);
+    assert!(!ids.iter().any(|id| id.starts_with("later")), "{ids:?}");
 }
 
 #[actix_web::test]
@@ -731,8 +735,7 @@ async fn those_of_the_settings_get_theirs_and_cannot_be_changed() {
     .await;
 
     let file = folder.0.join("settings.toml");
-    let file = file.to_str().unwrap();
-    let check = run(&["check", "--settings", file]);
+    let check = run(&["check", "--settings", file.to_str().unwrap()]);
     for text in [
         "subscribers  1",
         "  crm        http://127.0.0.1:",
@@ -741,4 +744,48 @@ async fn those_of_the_settings_get_theirs_and_cannot_be_changed() {
     ] {
         assert!(check.printed.contains(text), "{text}: {}", check.printed);
     }
+
+    // Taken out, it may be made over the API, and then starts from now.
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace(&more, "")).unwrap();
+    let server = restarted(server, &folder);
+    server.message("a", "between").await;
+    let before = subscriber.got().len();
+    let body = json!({ "url": subscriber.url(), "name": "crm" });
+    server
+        .expect(201, "POST", "/sessions/*/webhook", &body)
+        .await;
+    server.message("a", "3").await;
+    let got = subscriber.expect(before + 1).await;
+    assert_eq!(got[before].message_id(), "3");
+    // Put in again, the settings count.
+    std::fs::write(&file, text).unwrap();
+    let server = restarted(server, &folder);
+    let listed = server
+        .expect(200, "GET", "/sessions/*/webhook", &Value::Null)
+        .await;
+    assert_eq!(listed["webhooks"][0]["definedInSettings"], true);
+    assert_eq!(listed["webhooks"].as_array().unwrap().len(), 1);
+}
+
+#[actix_web::test]
+async fn registering_the_same_again_breaks_nothing_off() {
+    let (folder, subscriber) = (folder("subs-same", ""), Subscriber::start().await);
+    let server = Served::start(&folder);
+    server.subscribe("a", &subscriber.url()).await;
+    subscriber.answer(Answer::Hang);
+    server.message("a", "1").await;
+    subscriber.expect(1).await;
+    subscriber.answer(Answer::Status(200));
+    let same = json!({ "url": subscriber.url() });
+    for _ in 0..3 {
+        server
+            .expect(200, "POST", "/sessions/a/webhook", &same)
+            .await;
+        // Were it another consumer, this would follow what was broken off.
+        let body = json!({ "event": "message", "sessionId": "a", "messageId": "2", "from": "b" });
+        signed(body.to_string()).send(server.public).await;
+        subscriber.expect(2).await;
+    }
+    assert_eq!(subscriber.ids(), ["1", "2"]);
 }
