@@ -249,6 +249,7 @@ struct ConsumerGauges {
     lag: Gauge,
     oldest_waiting: Gauge,
     in_flight: Gauge,
+    suspended: Gauge,
 }
 
 impl RecordsMetrics {
@@ -271,6 +272,7 @@ impl RecordsMetrics {
             lag: metrics.gauge("offhook_consumer_lag", &[consumer]),
             oldest_waiting: metrics.gauge("offhook_consumer_oldest_waiting_seconds", &[consumer]),
             in_flight: metrics.gauge("offhook_consumer_in_flight", &[consumer]),
+            suspended: metrics.gauge("offhook_consumer_suspended", &[consumer]),
         };
         self.lock().insert(name.to_owned(), gauges);
     }
@@ -281,6 +283,7 @@ impl RecordsMetrics {
             gauges.lag.set(0.0);
             gauges.oldest_waiting.set(0.0);
             gauges.in_flight.set(0.0);
+            gauges.suspended.set(0.0);
         }
     }
 
@@ -299,6 +302,8 @@ impl RecordsMetrics {
         if let Some(gauges) = self.lock().get(&status.name) {
             gauges.lag.set(status.lag as f64);
             gauges.in_flight.set(status.in_flight as f64);
+            let suspended = u8::from(status.suspended.is_some());
+            gauges.suspended.set(f64::from(suspended));
         }
     }
 
@@ -422,7 +427,7 @@ const COUNTERS: [Description; 8] = [
     ),
 ];
 
-const GAUGES: [Description; 8] = [
+const GAUGES: [Description; 9] = [
     (
         "offhook_connections",
         Unit::Count,
@@ -457,6 +462,11 @@ const GAUGES: [Description; 8] = [
         "offhook_consumer_in_flight",
         Unit::Count,
         "Attempts of a consumer that run now",
+    ),
+    (
+        "offhook_consumer_suspended",
+        Unit::Count,
+        "1 when a consumer is suspended because nothing has succeeded for long",
     ),
     (
         "offhook_build_info",

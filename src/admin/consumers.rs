@@ -51,11 +51,20 @@ async fn set(state: &AdminState, name: &str, paused: bool) -> Result<HttpRespons
 }
 
 async fn show(records: &Records, status: &Status) -> Result<Value, Unavailable> {
-    let state = match (status.paused, status.failing_since) {
-        (true, _) => "paused",
-        (false, Some(_)) => "failing",
-        (false, None) => "running",
+    let state = match status {
+        Status { paused: true, .. } => "paused",
+        Status {
+            suspended: Some(_), ..
+        } => "suspended",
+        Status {
+            failing_since: Some(_),
+            ..
+        } => "failing",
+        _ => "running",
     };
+    let suspended = status.suspended.as_ref().map(
+        |suspended| json!({ "since": suspended.since.to_string(), "reason": suspended.reason }),
+    );
     let oldest = records.oldest_waiting(status).await?;
     let (kind, _) = status.name.split_once(':').unwrap_or(("handler", ""));
     Ok(json!({
@@ -65,6 +74,7 @@ async fn show(records: &Records, status: &Status) -> Result<Value, Unavailable> 
         "lag": status.lag,
         "oldest_waiting": oldest.map(|at| at.to_string()),
         "failing_since": status.failing_since.map(|at| at.to_string()),
+        "suspended": suspended,
         "in_flight": status.in_flight,
     }))
 }

@@ -13,7 +13,8 @@ use super::times;
 /// List who takes events and how far each has come; pause one, or let it go on
 ///
 /// LAG is how many events wait, OLDEST how long the first of them does, and FAILING since when no
-/// attempt has succeeded.
+/// attempt has succeeded. One that is suspended is handed nothing because nothing has succeeded for
+/// long; its events are kept, and resuming it lets it go on.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Consumers {
@@ -53,7 +54,15 @@ struct Consumer {
     lag: u64,
     oldest_waiting: Option<String>,
     failing_since: Option<String>,
+    #[serde(default)]
+    suspended: Option<Suspended>,
     in_flight: u64,
+}
+
+#[derive(Deserialize)]
+struct Suspended {
+    since: String,
+    reason: String,
 }
 
 impl Consumers {
@@ -88,14 +97,22 @@ fn table(consumers: &[Consumer]) -> Table<6> {
     };
     let mut table = Table::new(["NAME", "STATE", "LAG", "RUNNING", "OLDEST", "FAILING"]);
     for consumer in consumers {
-        table.row([
+        let cells = [
             &consumer.name,
             &consumer.state,
-            &consumer.lag.to_string(),
+            &*consumer.lag.to_string(),
             &consumer.in_flight.to_string(),
             &age(&consumer.oldest_waiting),
             &age(&consumer.failing_since),
-        ]);
+        ];
+        match &consumer.suspended {
+            None => table.row(cells),
+            Some(suspended) => {
+                let since = times::age(&suspended.since, now);
+                let below = format!("suspended since {since}: {}", suspended.reason);
+                table.row_with(cells, &below);
+            }
+        }
     }
     table
 }

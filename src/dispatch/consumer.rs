@@ -68,6 +68,11 @@ impl Consumer {
         self.options.retry.unwrap_or_default()
     }
 
+    /// For how long nothing may succeed while attempts fail, before it is suspended.
+    pub(crate) fn suspend_after(&self) -> Option<Duration> {
+        self.options.suspend_after
+    }
+
     /// How many attempts run at once.
     pub(crate) fn concurrency(&self) -> usize {
         self.options.concurrency.unwrap_or(DEFAULT_CONCURRENCY)

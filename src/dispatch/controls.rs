@@ -5,7 +5,7 @@ use std::time::Duration;
 use roaring::RoaringTreemap;
 use tokio::sync::{mpsc, oneshot};
 
-use super::progress::Progress;
+use super::progress::{Progress, Suspended};
 use super::schedule::Seq;
 use crate::Timestamp;
 
@@ -42,6 +42,8 @@ pub(crate) struct Status {
     pub(crate) in_flight: usize,
     /// When the first of the failures came that no success has followed.
     pub(crate) failing_since: Option<Timestamp>,
+    /// Nothing starts until it is resumed, because nothing has succeeded for long.
+    pub(crate) suspended: Option<Suspended>,
     pub(crate) progress: Progress,
     pub(crate) replaying: RoaringTreemap,
     pub(crate) retrying: RoaringTreemap,
@@ -64,7 +66,7 @@ impl Controls {
         self.ask(Command::Status).await
     }
 
-    /// Starts nothing more, or goes on. `None` when it has ended.
+    /// Starts nothing more, or goes on, also where it was suspended. `None` when it has ended.
     pub(crate) async fn pause(&self, paused: bool) -> Option<()> {
         self.ask(|answer| Command::Pause(paused, answer)).await
     }

@@ -117,6 +117,7 @@ enum Engine {
 struct Case {
     order: usize,
     concurrency: usize,
+    suspend_after: Option<Duration>,
     steps: Vec<Step>,
 }
 
@@ -151,10 +152,12 @@ enum End {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let parts = (0..3usize, 1..4usize, vec(step(), 1..80));
-    parts.prop_map(|(order, concurrency, steps)| Case {
+    let suspended = prop::option::of((0..20u64).prop_map(Duration::from_secs));
+    let parts = (0..3usize, 1..6usize, suspended, vec(step(), 1..80));
+    parts.prop_map(|(order, concurrency, suspend_after, steps)| Case {
         order,
         concurrency,
+        suspend_after,
         steps,
     })
 }
@@ -257,15 +260,18 @@ impl World {
         ));
         let order = Order::ALL[case.order].1;
         let model = Arc::new(Model {
+            engine,
             order,
+            suspend_after: case.suspend_after,
             clock: clock.clone(),
             known: Mutex::default(),
         });
-        let options = HandlerOptions::default()
+        let mut options = HandlerOptions::default()
             .events([EventKind::Message])
             .order(order)
             .concurrency(case.concurrency)
             .retry(RETRY);
+        options.suspend_after = case.suspend_after;
         let metrics = ConsumerMetrics::new(&Metrics::new(), NAME);
         let handler = Arc::clone(&model) as Arc<dyn EventHandler>;
         let consumer = Consumer::new(NAME.to_owned(), handler, options, metrics, clock.clone());
@@ -416,7 +422,11 @@ impl World {
         } = self.life();
         let (answer, ()) = tokio::join!(controls.pause(paused), runner.obey_all());
         answer.expect("it runs");
-        self.model.lock().paused = paused;
+        let mut model = self.model.lock();
+        model.paused = paused;
+        if !paused && model.suspended.take().is_some() {
+            model.failing_since = None;
+        }
     }
 
     async fn replay(&mut self, which: &[prop::sample::Index]) {
@@ -441,9 +451,9 @@ impl World {
 
     /// With enough time everything comes to its end, and the journal says the same as the model.
     async fn finish(mut self) {
-        self.pause(false).await;
         let mut rounds = 0;
         loop {
+            self.pause(false).await;
             self.settle_down().await;
             while !self.model.lock().held.is_empty() {
                 self.end_all();
@@ -483,7 +493,9 @@ impl World {
 /// The handler, which knows what must hold and writes down what does not.
 #[derive(Debug)]
 struct Model {
+    engine: Engine,
     order: Order,
+    suspend_after: Option<Duration>,
     clock: Arc<FakeClock>,
     known: Mutex<All>,
 }
@@ -503,6 +515,8 @@ struct All {
     /// Are to be handed over once more.
     owed: BTreeSet<Seq>,
     paused: bool,
+    failing_since: Option<Timestamp>,
+    suspended: Option<Timestamp>,
     /// The last end of each, over all lives: the attempts where it was given up.
     last: BTreeMap<Seq, Option<u32>>,
     /// In the order in which they were first settled, over all lives.
@@ -543,6 +557,11 @@ impl Model {
         }
         if all.paused {
             wrong("it starts in a pause");
+        }
+        // At the moment it was suspended another one may have been on its way from the disk.
+        let on_its_way = self.engine == Engine::Sqlite && all.suspended == Some(self.clock.now());
+        if all.suspended.is_some() && !on_its_way {
+            wrong("it starts while it is suspended");
         }
         if all.settled.contains(&seq) {
             wrong("it is settled");
@@ -588,6 +607,11 @@ impl Model {
         let end = event.script.get(event.given).copied().unwrap_or(End::Done);
         event.given += 1;
         all.running.remove(&seq);
+        all.ended_at(
+            self.clock.now(),
+            matches!(end, End::Done),
+            self.suspend_after,
+        );
         let given_up = matches!(end, End::Reject) || attempt >= RETRY.attempts;
         let asked = match end {
             End::Done => {
@@ -639,6 +663,22 @@ impl All {
         self.running.clear();
         self.held.clear();
         assert_eq!(saved.paused, self.paused);
+        assert!(self.suspended.is_some() || saved.suspended.is_none());
+        let suspended = saved.suspended.as_ref();
+        self.suspended = suspended.map(|suspended| suspended.since);
+        self.failing_since = saved.failing_since;
+    }
+
+    fn ended_at(&mut self, now: Timestamp, done: bool, suspend_after: Option<Duration>) {
+        if done {
+            self.failing_since = None;
+            return;
+        }
+        let since = *self.failing_since.get_or_insert(now);
+        let lasted = Duration::try_from(now.duration_since(since)).unwrap();
+        if suspend_after.is_some_and(|after| lasted >= after) {
+            self.suspended.get_or_insert(now);
+        }
     }
 
     fn settle(&mut self, seq: Seq, given_up: Option<u32>) {
@@ -678,6 +718,9 @@ impl All {
         for (seq, (attempts, _)) in &self.tried {
             assert_eq!(tried.get(seq), Some(attempts), "attempts of {seq}");
         }
+        let suspended = saved.suspended.as_ref();
+        assert_eq!(suspended.map(|suspended| suspended.since), self.suspended);
+        assert_eq!(saved.failing_since, self.failing_since);
     }
 
     fn is_all_settled(&self) -> bool {

@@ -26,6 +26,8 @@ pub struct HandlerOptions {
     pub(crate) concurrency: Option<usize>,
     pub(crate) retry: Option<Retry>,
     pub(crate) monotonic: Option<bool>,
+    /// Nothing more starts when nothing has succeeded for so long while attempts failed.
+    pub(crate) suspend_after: Option<Duration>,
 }
 
 impl HandlerOptions {
@@ -85,6 +87,7 @@ impl HandlerOptions {
             concurrency: self.concurrency.or(defaults.concurrency),
             retry: self.retry.or(defaults.retry),
             monotonic: self.monotonic.or(defaults.monotonic),
+            suspend_after: self.suspend_after.or(defaults.suspend_after),
         }
     }
 }

@@ -7,6 +7,7 @@ use roaring::RoaringTreemap;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Seq;
+use crate::Timestamp;
 
 /// How far a consumer has come.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -75,6 +76,19 @@ pub(crate) struct Saved {
     pub(crate) replaying: RoaringTreemap,
     /// Nothing starts until somebody says so.
     pub(crate) paused: bool,
+    /// When the first of the failures came that no success has followed.
+    pub(crate) failing_since: Option<Timestamp>,
+    /// Nothing starts until somebody says so, because nothing has succeeded for long.
+    pub(crate) suspended: Option<Suspended>,
+}
+
+/// Why nothing is handed to a consumer until somebody says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Suspended {
+    /// When that began.
+    pub(crate) since: Timestamp,
+    /// How the last attempt before it ended.
+    pub(crate) reason: String,
 }
 
 /// The part of [`Saved`] that is no bitmap.
@@ -83,6 +97,11 @@ struct Head {
     floor: Seq,
     paused: bool,
     waiting: Vec<Waiting>,
+    // Older programs did not write what follows. Times are milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failing_since: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    suspended: Option<(i64, String)>,
 }
 
 impl Saved {
@@ -92,6 +111,11 @@ impl Saved {
             floor: self.progress.floor,
             paused: self.paused,
             waiting: self.waiting.clone(),
+            failing_since: self.failing_since.map(Timestamp::as_millisecond),
+            suspended: self
+                .suspended
+                .as_ref()
+                .map(|suspended| (suspended.since.as_millisecond(), suspended.reason.clone())),
         };
         let head = serde_json::to_vec(&head).expect("plain numbers");
         let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
@@ -118,8 +142,23 @@ impl Saved {
             waiting: head.waiting,
             replaying: RoaringTreemap::deserialize_from(&mut bitmaps).ok()?,
             paused: head.paused,
+            failing_since: match head.failing_since {
+                None => None,
+                Some(since) => Some(time(since)?),
+            },
+            suspended: match head.suspended {
+                None => None,
+                Some((since, reason)) => Some(Suspended {
+                    since: time(since)?,
+                    reason,
+                }),
+            },
         })
     }
+}
+
+fn time(milliseconds: i64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(milliseconds).ok()
 }
 
 #[cfg(test)]
@@ -146,6 +185,12 @@ mod tests {
         fields.prop_map(|(seq, attempts, due)| Waiting { seq, attempts, due })
     }
 
+    fn time() -> impl Strategy<Value = Timestamp> {
+        // Whatever can be stored, to the millisecond.
+        (-300_000_000_000_000..250_000_000_000_000i64)
+            .prop_map(|time| Timestamp::from_millisecond(time).unwrap())
+    }
+
     fn saved() -> impl Strategy<Value = Saved> {
         let parts = (
             seq(),
@@ -153,17 +198,44 @@ mod tests {
             vec(waiting(), 0..5),
             btree_set(any::<Seq>(), 0..5),
             any::<bool>(),
+            prop::option::of(time()),
+            prop::option::of((time(), ".*")),
         );
-        parts.prop_map(|(floor, settled, waiting, replaying, paused)| {
-            let mut progress = Progress::starting_after(floor);
-            settled.into_iter().for_each(|seq| progress.settle(seq));
-            Saved {
-                progress,
-                waiting,
-                replaying: replaying.into_iter().collect(),
-                paused,
-            }
-        })
+        parts.prop_map(
+            |(floor, settled, waiting, replaying, paused, failing, suspended)| {
+                let mut progress = Progress::starting_after(floor);
+                settled.into_iter().for_each(|seq| progress.settle(seq));
+                Saved {
+                    progress,
+                    waiting,
+                    replaying: replaying.into_iter().collect(),
+                    paused,
+                    failing_since: failing,
+                    suspended: suspended.map(|(since, reason)| Suspended { since, reason }),
+                }
+            },
+        )
+    }
+
+    #[test]
+    fn what_an_older_program_wrote_is_read() {
+        let head = br#"{"floor":7,"paused":true,"waiting":[{"seq":9,"attempts":2,"due":5}]}"#;
+        let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(head);
+        for _ in 0..2 {
+            RoaringTreemap::new().serialize_into(&mut bytes).unwrap();
+        }
+        let expected = Saved {
+            progress: Progress::starting_after(7),
+            waiting: vec![Waiting {
+                seq: 9,
+                attempts: 2,
+                due: 5,
+            }],
+            paused: true,
+            ..Saved::default()
+        };
+        assert_eq!(Saved::decode(&bytes), Some(expected));
     }
 
     proptest! {

@@ -1,8 +1,14 @@
 //! Attempts: what starts, and what becomes of it.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 
 use super::super::attempt::Outcome;
+use super::super::progress::Suspended;
 use super::super::schedule::{Seq, Start};
 use super::Runner;
 use super::reading::find;
@@ -17,9 +23,16 @@ pub(super) struct Ended {
 }
 
 impl Runner {
-    pub(super) fn start(&mut self) {
+    /// Starts what may start. Many handlers are done at once: those are ended here, without a detour
+    /// over the others that run. Returns whether there may be more to start: after so many that were
+    /// done at once others have their turn.
+    pub(super) fn start(&mut self) -> bool {
         let now = self.clock.now();
-        while !self.paused {
+        let mut done_at_once = 0;
+        while !self.rests() {
+            if done_at_once == DONE_AT_ONCE {
+                return true;
+            }
             let Some(start) = self.schedule.start(now) else {
                 break;
             };
@@ -31,25 +44,38 @@ impl Runner {
                 self.unsaved();
                 continue;
             }
-            let consumer = Arc::clone(&self.consumer);
-            let journal = Arc::clone(&self.journal);
-            let dialects = Arc::clone(&self.dialects);
-            let replay = self.replaying.contains(start.seq);
-            self.running.push(Box::pin(async move {
-                let outcome = match find(journal.as_ref(), start.seq).await {
-                    Ok(Some(record)) => {
-                        let events: Arc<[Event]> = dialects.events(&record);
-                        let received = dialects.decoded(&record);
-                        let delivery = Delivery::new(received, start.attempt, replay);
-                        Ok(consumer.attempt(&delivery, &events).await)
-                    }
-                    // Retention has removed it since.
-                    Ok(None) => Ok(Outcome::Done),
-                    Err(error) => Err(error),
-                };
-                Ended { start, outcome }
-            }));
+            let mut attempt = self.attempt(start);
+            // Whoever is not done is looked at again with those that run, and wakes them then.
+            match attempt.poll_unpin(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(ended) => {
+                    self.ended(ended);
+                    done_at_once += 1;
+                }
+                Poll::Pending => self.running.push(attempt),
+            }
         }
+        false
+    }
+
+    fn attempt(&self, start: Start) -> BoxFuture<'static, Ended> {
+        let consumer = Arc::clone(&self.consumer);
+        let journal = Arc::clone(&self.journal);
+        let dialects = Arc::clone(&self.dialects);
+        let replay = self.replaying.contains(start.seq);
+        Box::pin(async move {
+            let outcome = match find(journal.as_ref(), start.seq).await {
+                Ok(Some(record)) => {
+                    let events: Arc<[Event]> = dialects.events(&record);
+                    let received = dialects.decoded(&record);
+                    let delivery = Delivery::new(received, start.attempt, replay);
+                    Ok(consumer.attempt(&delivery, &events).await)
+                }
+                // Retention has removed it since.
+                Ok(None) => Ok(Outcome::Done),
+                Err(error) => Err(error),
+            };
+            Ended { start, outcome }
+        })
     }
 
     pub(super) fn ended(&mut self, ended: Ended) {
@@ -69,10 +95,10 @@ impl Runner {
             self.failing_since = None;
             return self.settle(seq);
         }
-        self.failing_since.get_or_insert(now);
-        let name = self.consumer.name();
         let reason = outcome.to_string();
         let reason = escape_controls(&reason).into_owned();
+        self.failed(&reason, now);
+        let name = self.consumer.name();
         if outcome.is_final() || attempt >= self.retry.attempts {
             log::warn!(
                 "event {seq}: {name}: {reason}; attempt {attempt} was the last: dead letter"
@@ -96,6 +122,25 @@ impl Runner {
         self.schedule.again(seq, due);
     }
 
+    /// Nothing succeeds: when that has lasted too long, nothing more starts.
+    fn failed(&mut self, reason: &str, now: Timestamp) {
+        let since = *self.failing_since.get_or_insert(now);
+        let lasted = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+        let after = self.consumer.suspend_after();
+        if self.suspended.is_some() || after.is_none_or(|after| lasted < after) {
+            return;
+        }
+        let name = self.consumer.name();
+        log::warn!(
+            "{name}: suspended, nothing has succeeded since {since}: {reason}; its events are kept, \
+             and `offhook consumers resume {name}` lets it go on"
+        );
+        self.suspended = Some(Suspended {
+            since: now,
+            reason: reason.chars().take(MAX_REASON).collect(),
+        });
+    }
+
     fn settle(&mut self, seq: Seq) {
         self.schedule.settled(seq);
         self.progress.settle(seq);
@@ -105,3 +150,9 @@ impl Runner {
         }
     }
 }
+
+/// After so many attempts that were done at once others have their turn.
+const DONE_AT_ONCE: usize = if cfg!(test) { 3 } else { 128 };
+
+/// How much of the last outcome is kept as the reason of a suspension, in characters.
+const MAX_REASON: usize = 500;

@@ -14,6 +14,10 @@ impl Runner {
             Command::Status(answer) => drop(answer.send(self.status())),
             Command::Pause(paused, answer) => {
                 self.paused = paused;
+                if !paused && self.suspended.take().is_some() {
+                    // It has all the time again that it had at first.
+                    self.failing_since = None;
+                }
                 self.save().await;
                 // Who no longer waits needs no answer.
                 let _ = answer.send(());
@@ -41,6 +45,7 @@ impl Runner {
             floor: self.progress.floor(),
             in_flight: self.schedule.running(),
             failing_since: self.failing_since,
+            suspended: self.suspended.clone(),
             progress: self.progress.clone(),
             replaying: self.replaying.clone(),
             retrying: waiting

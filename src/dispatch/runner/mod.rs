@@ -16,16 +16,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use roaring::RoaringTreemap;
 use tokio::sync::{mpsc, watch};
 
 use super::consumer::Consumer;
 use super::controls::{Command, Controls};
 use super::monotonic::Monotonic;
-use super::progress::{Progress, Saved, Waiting};
+use super::progress::{Progress, Saved, Suspended, Waiting};
 use super::retry::Retry;
 use super::schedule::{Schedule, Seq};
 use crate::Timestamp;
@@ -64,6 +64,7 @@ pub(crate) struct Runner {
     monotonic: Option<Monotonic>,
     paused: bool,
     failing_since: Option<Timestamp>,
+    suspended: Option<Suspended>,
     commands: mpsc::Receiver<Command>,
     attempts: AttemptLog,
     /// Since when something was done that is not saved.
@@ -132,7 +133,8 @@ impl Runner {
             replaying: saved.replaying,
             monotonic,
             paused: saved.paused,
-            failing_since: None,
+            failing_since: saved.failing_since,
+            suspended: saved.suspended,
             commands,
             attempts,
             unsaved_since: None,
@@ -146,7 +148,7 @@ impl Runner {
     pub(super) async fn run(mut self, mut ending: watch::Receiver<Ending>) {
         let mut head = self.journal.tail().watch();
         while *ending.borrow() == Ending::GoOn {
-            self.step().await;
+            let more = self.step().await;
             let room = self.has_room() && self.resume_at.is_none();
             let pause = self.pause();
             let wake = async {
@@ -160,6 +162,7 @@ impl Runner {
                     if let Some(ended) = ended {
                         self.ended(ended);
                     }
+                    self.end_others();
                 }
                 changed = head.changed(), if room => {
                     if changed.is_err() {
@@ -167,6 +170,7 @@ impl Runner {
                     }
                 }
                 Some(command) = self.commands.recv() => self.obey(command).await,
+                () = tokio::task::yield_now(), if more => {}
                 () = wake => {}
                 changed = ending.changed() => {
                     if changed.is_err() {
@@ -177,6 +181,16 @@ impl Runner {
         }
         self.finish(ending).await;
         self.save().await;
+    }
+
+    /// Ends what has come to its end besides, so that one step does for all of them.
+    fn end_others(&mut self) {
+        for _ in 0..ENDED_AT_ONCE {
+            match self.running.next().now_or_never() {
+                Some(Some(ended)) => self.ended(ended),
+                _ => return,
+            }
+        }
     }
 
     /// Waits for what runs, unless told to break it off.
@@ -205,11 +219,11 @@ impl Runner {
         }
     }
 
-    /// Does everything that can be done now, without waiting for anything but the journal.
-    pub(crate) async fn step(&mut self) {
+    /// Does what can be done now, without waiting for anything but the journal; whether there is more.
+    async fn step(&mut self) -> bool {
         let now = self.clock.monotonic();
         if self.resume_at.is_some_and(|at| now < at) {
-            return;
+            return false;
         }
         self.resume_at = None;
         let read = match self.take_replays().await {
@@ -218,12 +232,18 @@ impl Runner {
         };
         if let Err(error) = read {
             self.stumble("cannot read the journal", &error);
-            return;
+            return false;
         }
-        self.start();
+        let more = self.start();
         if self.save_at().is_some_and(|at| at <= now) {
             self.save().await;
         }
+        more
+    }
+
+    /// Whether nothing may start.
+    fn rests(&self) -> bool {
+        self.paused || self.suspended.is_some()
     }
 
     /// How long to wait when nothing happens: until a retry is due, until it is time to save, until
@@ -237,7 +257,11 @@ impl Runner {
         let until = |at: Timestamp| {
             Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default()
         };
-        let retry = self.schedule.next_due().filter(|_| !self.paused).map(until);
+        let retry = self
+            .schedule
+            .next_due()
+            .filter(|_| !self.rests())
+            .map(until);
         let room = self.has_room();
         let replay = self
             .replays
@@ -248,6 +272,9 @@ impl Runner {
     }
 }
 
+/// After so many attempts that have ended others are started in their place.
+const ENDED_AT_ONCE: usize = 64;
+
 /// What a test needs to go from one moment to the next.
 #[cfg(test)]
 impl Runner {
@@ -255,7 +282,9 @@ impl Runner {
     /// is in the test's hands, as many as `held` says.
     pub(super) async fn settle_down(&mut self, held: impl Fn() -> usize) {
         loop {
-            self.step().await;
+            if self.step().await {
+                continue;
+            }
             if self.running.len() <= held() {
                 return;
             }

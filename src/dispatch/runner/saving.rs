@@ -40,6 +40,8 @@ impl Runner {
                 waiting: waiting.chain(self.remembered.values().copied()).collect(),
                 replaying: self.replaying.clone(),
                 paused: self.paused,
+                failing_since: self.failing_since,
+                suspended: self.suspended.clone(),
             },
             revived: self.revived.clone(),
             dead: self.dead.clone(),

@@ -80,6 +80,75 @@ async fn passing_by_the_events_of_others_is_saved_much_later_or_with_the_next_th
     assert_eq!(world.saved_floor().await, 1_003);
 }
 
+#[tokio::test]
+async fn a_handler_that_is_always_done_at_once_leaves_others_their_turn() {
+    let mut world = World::new(HandlerOptions::default(), |_| Then::Succeed);
+    let (mut runner, controls) = world.runner().await;
+    runner.read_ahead = 16_384;
+    for _ in 0..1_000 {
+        world.append(EventKind::Message).await;
+    }
+    let _life = Life::of(runner);
+    // Asked in the middle of it, it answers.
+    let status = controls.status().await.unwrap();
+    assert!(status.floor < 500, "{}", status.floor);
+    for seq in 1..=1_000 {
+        assert_eq!(world.begun().await, (seq, 1));
+    }
+    world.nothing_begins().await;
+}
+
+#[tokio::test]
+async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is_lost() {
+    let mut options = HandlerOptions::default().order(Order::None).retry(Retry {
+        jitter: 0.0,
+        ..Retry::default()
+    });
+    options.suspend_after = Some(Duration::from_secs(7));
+    let mut world = World::new(options, |attempt| match attempt {
+        1..=5 => Then::Fail,
+        _ => Then::Succeed,
+    });
+    let (runner, controls) = world.runner().await;
+    let life = Life::of(runner);
+    world.append(EventKind::Message).await;
+    // It fails at 0 s, 1 s, 3 s and 7 s.
+    for (attempt, wait) in [(1, 0), (2, 1), (3, 2), (4, 4)] {
+        assert_eq!(controls.status().await.unwrap().suspended, None);
+        world.clock.advance(Duration::from_secs(wait));
+        assert_eq!(world.begun().await, (1, attempt));
+    }
+    world.nothing_begins().await;
+    let suspended = controls.status().await.unwrap().suspended.unwrap();
+    assert_eq!(suspended.since, Timestamp::from_second(7).unwrap());
+    assert_eq!(suspended.reason, "failed");
+    world.append(EventKind::Message).await;
+    world.clock.advance(Duration::from_secs(3600));
+    world.nothing_begins().await;
+
+    // That outlives the process.
+    life.kill().await;
+    let (runner, controls) = world.runner().await;
+    let life = Life::of(runner);
+    world.nothing_begins().await;
+    let status = controls.status().await.unwrap();
+    assert_eq!(status.suspended, Some(suspended));
+    assert_eq!(status.lag, 2);
+    controls.pause(false).await.unwrap();
+    let mut begun = [world.begun().await, world.begun().await];
+    begun.sort_unstable();
+    assert_eq!(begun, [(1, 5), (2, 1)]);
+    world.nothing_begins().await;
+    // Having been resumed it has all the time again that it had at first.
+    let status = controls.status().await.unwrap();
+    assert_eq!(status.suspended, None);
+    assert_eq!(status.failing_since, Some(world.clock.now()));
+    life.stop().await;
+    let saved = world.journal.saved(NAME).await.unwrap().unwrap();
+    assert_eq!(saved.suspended, None);
+    assert_eq!(saved.waiting.len(), 2);
+}
+
 struct World {
     clock: Arc<FakeClock>,
     journal: Arc<dyn Journal>,
