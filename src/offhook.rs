@@ -254,7 +254,7 @@ impl Offhook {
         let registry = match &records {
             None => None,
             Some(records) => Some(Registry::open(
-                Arc::clone(records),
+                records,
                 &self.settings.relay,
                 self.settings.subscriptions,
                 &self.settings.dispatch,

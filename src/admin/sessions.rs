@@ -15,6 +15,7 @@ use self::registration::Registration;
 use super::AdminState;
 use super::reply::{Refused, answer};
 use crate::EventKind;
+use crate::dispatch::Suspended;
 use crate::relay::{
     Change, ChangeError, Entry, Key, KeyError, Refusal, Registry, Subscription, Wanted,
 };
@@ -71,6 +72,10 @@ struct Webhook<'a> {
     ended_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspended_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspended_reason: Option<&'a str>,
     #[serde(skip_serializing_if = "is_false")]
     defined_in_settings: bool,
 }
@@ -95,27 +100,35 @@ struct Listed<'a> {
 
 /// `GET /sessions/{id}/webhook`
 async fn list(state: web::Data<AdminState>, request: HttpRequest) -> HttpResponse {
-    answer(list_inner(&state, &request))
+    answer(list_inner(&state, &request).await)
 }
 
-fn list_inner(state: &AdminState, request: &HttpRequest) -> Result<HttpResponse, Refused> {
+async fn list_inner(state: &AdminState, request: &HttpRequest) -> Result<HttpResponse, Refused> {
     let session = session(request)?;
-    let entries = state.registry()?.list(Some(&session));
-    let webhooks: Vec<_> = entries.iter().map(shown).collect();
+    let registry = state.registry()?;
+    let entries = registry.list(Some(&session));
+    let suspended = registry.suspended(&entries).await;
+    let webhooks = entries.iter().zip(&suspended);
+    let webhooks: Vec<_> = webhooks
+        .map(|(entry, suspended)| shown(entry, suspended.as_ref()))
+        .collect();
     let answer = json!({ "success": true, "sessionId": session, "webhooks": webhooks });
     Ok(HttpResponse::Ok().json(answer))
 }
 
 /// `GET /api/subscriptions`
 pub(super) async fn all(state: web::Data<AdminState>) -> HttpResponse {
-    answer(all_inner(&state))
+    answer(all_inner(&state).await)
 }
 
-fn all_inner(state: &AdminState) -> Result<HttpResponse, Refused> {
-    let entries = state.registry()?.list(None);
-    let listed = entries.iter().map(|entry| Listed {
+async fn all_inner(state: &AdminState) -> Result<HttpResponse, Refused> {
+    let registry = state.registry()?;
+    let entries = registry.list(None);
+    let suspended = registry.suspended(&entries).await;
+    let listed = entries.iter().zip(&suspended);
+    let listed = listed.map(|(entry, suspended)| Listed {
         session_id: entry.subscription.key.session(),
-        webhook: shown(entry),
+        webhook: shown(entry, suspended.as_ref()),
     });
     let listed: Vec<_> = listed.collect();
     Ok(HttpResponse::Ok().json(json!({ "subscriptions": listed })))
@@ -153,12 +166,13 @@ async fn set_inner(
         secret: registration.secret.unwrap_or_default(),
         active: registration.active.unwrap_or(true),
     };
-    let (entry, new) = seen_through(async move { registry.set(wanted).await }).await??;
+    let changing = Arc::clone(&registry);
+    let (entry, new) = seen_through(async move { changing.set(wanted).await }).await??;
     let response = match new {
         true => HttpResponse::Created(),
         false => HttpResponse::Ok(),
     };
-    Ok(told(response, &entry, warning.as_deref()))
+    Ok(told(response, &registry, &entry, warning.as_deref()).await)
 }
 
 /// `PATCH /sessions/{id}/webhook`
@@ -194,9 +208,10 @@ async fn change_inner(
         secret: registration.secret,
         active: registration.active,
     };
-    let changed = seen_through(async move { registry.change(&key, change).await });
+    let changing = Arc::clone(&registry);
+    let changed = seen_through(async move { changing.change(&key, change).await });
     let entry = changed.await??;
-    Ok(told(HttpResponse::Ok(), &entry, warning.as_deref()))
+    Ok(told(HttpResponse::Ok(), &registry, &entry, warning.as_deref()).await)
 }
 
 #[derive(Debug, Deserialize)]
@@ -299,20 +314,22 @@ async fn vetted(registry: &Registry, url: &str) -> Result<(url::Url, Option<Stri
     }
 }
 
-fn told(
+async fn told(
     mut response: actix_web::HttpResponseBuilder,
+    registry: &Registry,
     entry: &Entry,
     warning: Option<&str>,
 ) -> HttpResponse {
+    let suspended = registry.suspended(std::slice::from_ref(entry)).await.pop();
     response.json(Answer {
         success: true,
         session_id: entry.subscription.key.session(),
-        webhook: shown(entry),
+        webhook: shown(entry, suspended.flatten().as_ref()),
         warning,
     })
 }
 
-fn shown(entry: &Entry) -> Webhook<'_> {
+fn shown<'a>(entry: &'a Entry, suspended: Option<&'a Suspended>) -> Webhook<'a> {
     let Subscription {
         key,
         url,
@@ -336,6 +353,8 @@ fn shown(entry: &Entry) -> Webhook<'_> {
         updated_at: updated_at.to_string(),
         ended_at: ended.as_ref().map(|ended| ended.at.to_string()),
         ended_reason: ended.as_ref().map(|ended| ended.reason.as_str()),
+        suspended_at: suspended.map(|suspended| suspended.since.to_string()),
+        suspended_reason: suspended.map(|suspended| suspended.reason.as_str()),
         defined_in_settings: entry.is_defined(),
     }
 }

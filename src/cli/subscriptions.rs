@@ -140,7 +140,7 @@ struct Webhook {
     events: Vec<String>,
     has_secret: bool,
     active: bool,
-    suspended_at: Option<String>,
+    suspended_reason: Option<String>,
     ended_reason: Option<String>,
     #[serde(default)]
     defined_in_settings: bool,
@@ -262,7 +262,7 @@ impl Rows {
             } => "ended",
             Webhook { active: false, .. } => "inactive",
             Webhook {
-                suspended_at: Some(_),
+                suspended_reason: Some(_),
                 ..
             } => "suspended",
             _ => "active",
@@ -276,6 +276,8 @@ impl Rows {
         let mut below = webhook.webhook_url.clone();
         if let Some(reason) = &webhook.ended_reason {
             below += &format!(" has ended it: {reason}");
+        } else if let Some(reason) = &webhook.suspended_reason {
+            below += &format!(" fails: {reason}");
         }
         let events = match webhook.events.as_slice() {
             [all] if all == "*" => "all".to_owned(),

@@ -10,7 +10,7 @@
 //! one, and whether the subscriber has ended it. It holds until the settings give another URL or
 //! other events.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use url::Url;
 use super::subscription::{Ended, Key, Subscription, without_query};
 use super::{Guard, Relay, RelayClient, RelayError, RelayOptions};
 use crate::clock::Clock;
-use crate::dispatch::{Consumer, HandlerOptions};
+use crate::dispatch::{Consumer, Controls, HandlerOptions, Suspended};
 use crate::journal::Unavailable;
 use crate::metrics::{ConsumerMetrics, Metrics};
 use crate::records::Records;
@@ -34,6 +34,7 @@ pub(crate) struct Registry {
     client: RelayClient,
     clients: BTreeMap<Duration, RelayClient>,
     options: RelayOptions,
+    suspend_after: Duration,
     dispatch: HandlerOptions,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -92,7 +93,7 @@ impl From<Error> for ChangeError {
 impl Registry {
     /// Starts what the settings define and what the journal has kept.
     pub(crate) fn open(
-        records: Arc<Records>,
+        records: &Arc<Records>,
         relay: &RelaySettings,
         defined: Vec<SubscriptionSettings>,
         dispatch: &HandlerOptions,
@@ -111,8 +112,9 @@ impl Registry {
         let registry = Arc::new(Self {
             client: client(relay.options.timeout)?,
             clients: own.collect::<Result<_, Error>>()?,
-            records: Arc::clone(&records),
+            records: Arc::clone(records),
             options: relay.options.clone(),
+            suspend_after: relay.suspend_after,
             dispatch: dispatch.clone(),
             metrics: Arc::clone(metrics),
             clock: Arc::clone(clock),
@@ -175,10 +177,9 @@ impl Registry {
         };
         let document = subscription.key.document(DEFINED);
         let known = self.records.journal().documents(&document).await;
-        let known = known.map_err(Error::journal)?.into_iter();
-        let known = known.filter(|(name, _)| *name == document);
-        let known = known.filter_map(|(_, bytes)| Subscription::from_document(&bytes).ok());
-        let known = known.last();
+        let mut known = known.map_err(Error::journal)?.into_iter();
+        let known = known.find(|(name, _)| *name == document);
+        let known = known.and_then(|(_, bytes)| Subscription::from_document(&bytes).ok());
         if let Some(known) = &known {
             subscription.created_at = known.created_at;
             if known.url == subscription.url && known.events == subscription.events {
@@ -246,6 +247,7 @@ impl Registry {
             }
         }
         let entry = self.put(before.as_ref(), subscription).await?;
+        self.let_go_on(&entry).await;
         Ok((entry, before.is_none()))
     }
 
@@ -270,7 +272,38 @@ impl Registry {
         after.secret = change.secret.unwrap_or(after.secret);
         after.activate(change.active);
         after.updated_at = now;
-        self.put(Some(&before), after).await
+        let entry = self.put(Some(&before), after).await?;
+        if change.active == Some(true) {
+            self.let_go_on(&entry).await;
+        }
+        Ok(entry)
+    }
+
+    /// Ends its suspension, where it is suspended. A pause is the administrator's, and stays.
+    async fn let_go_on(&self, entry: &Entry) {
+        let name = entry.subscription.key.consumer();
+        let mut consumers = self.records.consumers().into_iter();
+        let Some(consumer) = consumers.find(|one| one.name() == name) else {
+            return;
+        };
+        let status = consumer.status().await;
+        if status.is_some_and(|status| status.suspended.is_some() && !status.paused) {
+            // One that has ended in between is suspended no more either.
+            let _ = consumer.pause(false).await;
+        }
+    }
+
+    /// Which of these are suspended, since when and why.
+    pub(crate) async fn suspended(&self, entries: &[Entry]) -> Vec<Option<Suspended>> {
+        let consumers = self.records.consumers().into_iter();
+        let consumers: HashMap<String, Controls> = consumers
+            .map(|consumer| (consumer.name().to_owned(), consumer))
+            .collect();
+        let asked = entries.iter().map(async |entry| {
+            let consumer = consumers.get(&entry.subscription.key.consumer())?;
+            consumer.status().await?.suspended
+        });
+        futures_util::future::join_all(asked).await
     }
 
     /// Removes a subscription. When this returns nothing more is sent for it, and one of its name
@@ -414,6 +447,7 @@ impl Registry {
             .sessions([key.session()])
             .or(&self.dispatch);
         options.events.clone_from(&entry.subscription.events);
+        options.suspend_after = Some(self.suspend_after);
         let name = key.consumer();
         let counters = ConsumerMetrics::new(&self.metrics, &name);
         let clock = Arc::clone(&self.clock);

@@ -701,6 +701,54 @@ async fn a_subscriber_that_is_gone_ends_its_subscription() {
 }
 
 #[actix_web::test]
+async fn one_that_fails_for_long_is_suspended_and_goes_on_with_nothing_lost() {
+    let (folder, subscriber) = (folder("subs-suspended", ""), Subscriber::start().await);
+    let file = folder.0.join("settings.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("[relay]", "[relay]\nsuspend_after = \"100ms\"");
+    std::fs::write(&file, text).unwrap();
+    let server = Served::start(&folder);
+    let path = "/sessions/a/webhook";
+    server.subscribe("a", &subscriber.url()).await;
+    subscriber.answer(Answer::Status(500));
+    for revive in ["PATCH", "POST"] {
+        let id = revive;
+        server.message("a", id).await;
+        let webhook = async || {
+            let listed = server.expect(200, "GET", path, &Value::Null).await;
+            listed["webhooks"][0].clone()
+        };
+        until("suspended", async || {
+            webhook().await["suspendedAt"].is_string()
+        })
+        .await;
+        let shown = webhook().await;
+        assert_eq!(shown["active"], true);
+        let reason = shown["suspendedReason"].as_str().unwrap();
+        assert!(
+            reason.contains("500") && !reason.contains("token"),
+            "{reason}"
+        );
+        let consumer = server.consumer("subscription:a:default").await.unwrap();
+        assert_eq!(consumer["state"], "suspended");
+        let body = json!({ "events": ["message"] });
+        let still = server.expect(200, "PATCH", path, &body).await;
+        assert!(still["webhook"]["suspendedAt"].is_string(), "{still}");
+
+        subscriber.answer(Answer::Status(200));
+        let body = json!({ "url": subscriber.url(), "active": true });
+        let revived = server.expect(200, revive, path, &body).await;
+        assert!(revived["webhook"]["suspendedAt"].is_null(), "{revived}");
+        until("delivered", async || {
+            server.consumer("subscription:a:default").await.unwrap()["lag"] == 0
+        })
+        .await;
+        assert_eq!(subscriber.ids().last().unwrap(), id);
+        subscriber.answer(Answer::Status(500));
+    }
+}
+
+#[actix_web::test]
 async fn those_of_the_settings_get_theirs_and_cannot_be_changed() {
     let subscriber = Subscriber::start().await;
     let more = format!(
