@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -33,9 +35,10 @@ async fn list_inner(state: &AdminState, query: &Query) -> Result<HttpResponse, R
     let records = state.records()?;
     let limit = page(query.limit)?;
     let before = match &query.before {
-        Some(id) => find(records, id).await?.seq,
+        Some(text) => before(records, text).await?,
         None => None,
     };
+    let before = before.as_ref().map(|(seq, name)| (*seq, name.as_str()));
     let consumer = query.consumer.as_deref();
     let mut letters = records
         .journal()
@@ -64,8 +67,28 @@ async fn list_inner(state: &AdminState, query: &Query) -> Result<HttpResponse, R
             }))
         })
         .collect();
-    let next = shown.last().filter(|_| more).map(|last| last["id"].clone());
+    let next = letters.last().filter(|_| more).map(token);
     Ok(HttpResponse::Ok().json(json!({ "dead": shown, "next": next })))
+}
+
+/// What stands for a letter as the end of a page: `next`, to be given as `before`. Several consumers
+/// may have given up on one event, so its id would not do.
+fn token((consumer, letter): &(String, DeadLetter)) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}:{consumer}", letter.seq))
+}
+
+/// The letter after which a page begins: a token, or the id of an event, for all its letters.
+async fn before(records: &Records, text: &str) -> Result<Option<(Seq, String)>, Refused> {
+    let token = URL_SAFE_NO_PAD.decode(text).ok();
+    let token = token.and_then(|token| String::from_utf8(token).ok());
+    let letter = token.as_deref().and_then(|token| token.split_once(':'));
+    if let Some((seq, consumer)) = letter
+        && let Ok(seq) = seq.parse()
+    {
+        return Ok(Some((seq, consumer.to_owned())));
+    }
+    let seq = find(records, text).await?.seq;
+    Ok(seq.map(|seq| (seq, String::new())))
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -109,7 +109,7 @@ fn table(consumers: &[Consumer]) -> Table<6> {
             None => table.row(cells),
             Some(suspended) => {
                 let since = times::age(&suspended.since, now);
-                let below = format!("suspended since {since}: {}", suspended.reason);
+                let below = format!("suspended {since}: {}", suspended.reason);
                 table.row_with(cells, &below);
             }
         }

@@ -40,8 +40,8 @@ struct List {
     #[arg(long, value_name = "NAME")]
     consumer: Option<String>,
 
-    /// Only those before this event
-    #[arg(long, value_name = "ID")]
+    /// Only those before this event, or from where the last page ended
+    #[arg(long, value_name = "ID|NEXT")]
     before: Option<String>,
 
     /// How many, up to 500

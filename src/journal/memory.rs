@@ -115,7 +115,7 @@ impl Journal for Memory {
     async fn all_dead(
         &self,
         consumer: Option<&str>,
-        before: Option<Seq>,
+        before: Option<(Seq, &str)>,
         most: usize,
     ) -> Result<Vec<(String, DeadLetter)>, Unavailable> {
         let state = self.lock();
@@ -124,11 +124,11 @@ impl Journal for Memory {
             .iter()
             .filter(|((name, seq), _)| {
                 consumer.is_none_or(|consumer| consumer == name)
-                    && before.is_none_or(|before| *seq < before)
+                    && before.is_none_or(|before| (*seq, name.as_str()) < before)
             })
             .map(|((name, _), letter)| (name.clone(), letter.clone()))
             .collect();
-        letters.sort_by_key(|(_, letter)| std::cmp::Reverse(letter.seq));
+        letters.sort_by_key(|(name, letter)| std::cmp::Reverse((letter.seq, name.clone())));
         letters.truncate(most);
         Ok(letters)
     }

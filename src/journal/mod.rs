@@ -102,11 +102,13 @@ pub(crate) trait Journal: Debug + Send + Sync + 'static {
     /// The documents whose keys begin with `prefix`, in the order of their keys.
     async fn documents(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Unavailable>;
 
-    /// All dead letters, newest first: of one consumer or of all, before `before`, at most `most`.
+    /// All dead letters, newest first and those of one event by their consumers' names, the last one
+    /// first: of one consumer or of all, those that come after the letter of `before`, at most `most`.
+    /// An empty name in `before` stands for all letters of that event.
     async fn all_dead(
         &self,
         consumer: Option<&str>,
-        before: Option<Seq>,
+        before: Option<(Seq, &str)>,
         most: usize,
     ) -> Result<Vec<(String, DeadLetter)>, Unavailable>;
 

@@ -210,6 +210,14 @@ fn consumers_are_listed_paused_and_resumed() {
         "{ran:?}"
     );
     assert!(lines[1].ends_with(" days ago  -"), "{ran:?}");
+    let mut suspended = consumer.clone();
+    suspended["state"] = "suspended".into();
+    suspended["suspended"] = json!({ "since": "2025-01-08T12:00:00Z", "reason": "no\u{1b}answer" });
+    let all = json!({ "consumers": [suspended] }).to_string();
+    let (_, ran) = ask(&["consumers"], 200, &all);
+    let below = ran.printed.lines().last().unwrap();
+    assert!(below.starts_with("  suspended "), "{ran:?}");
+    assert!(below.ends_with(" days ago: no\\u{001b}answer"), "{ran:?}");
     for action in ["pause", "resume"] {
         let arguments = ["consumers", action, "subscription:*:a/b"];
         let (asked, ran) = ask(&arguments, 200, &consumer.to_string());

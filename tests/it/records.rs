@@ -245,6 +245,66 @@ async fn what_fails_for_good_is_a_dead_letter_until_it_is_replayed() {
     server.stop().await;
 }
 
+#[actix_web::test]
+async fn dead_letters_come_page_by_page_though_two_have_given_up_on_one_event() {
+    struct Rejects;
+
+    #[async_trait]
+    impl EventHandler for Rejects {
+        async fn handle(&self, _: &Event, _: &Delivery) -> Result<(), HandlerError> {
+            Err(HandlerError::reject("never"))
+        }
+    }
+
+    let folder = Folder::new("dead-pages");
+    let server = keeping(&folder, |offhook| {
+        offhook.handler("one", Rejects).handler("other", Rejects)
+    })
+    .await;
+    for body in DOCUMENTED {
+        assert_eq!(signed(body).send(server.public_address()).await.status, 200);
+    }
+    let letter = |letter: &Value| (letter["id"].to_string(), letter["consumer"].to_string());
+    let letters = |page: &Value| -> Vec<_> {
+        page["dead"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(letter)
+            .collect()
+    };
+    let all = until(&server, "/api/dead", |all| letters(all).len() == 6).await;
+    assert_eq!(all["next"], Value::Null);
+    for limit in 1..=5 {
+        let mut found = Vec::new();
+        let mut path = format!("/api/dead?limit={limit}");
+        loop {
+            let page = get(&server, &path).await;
+            found.extend(letters(&page));
+            let Some(next) = page["next"].as_str() else {
+                break;
+            };
+            path = format!("/api/dead?limit={limit}&before={next}");
+        }
+        assert_eq!(found, letters(&all), "{limit} at a time");
+    }
+    // An event's id stands for all its letters.
+    let second = all["dead"][1]["id"].as_str().unwrap();
+    let older = get(&server, &format!("/api/dead?before={second}")).await;
+    assert_eq!(letters(&older), letters(&all)[2..]);
+    for odd in ["x", "MTI", "0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17"] {
+        let (status, _) = api(
+            &server,
+            "GET",
+            &format!("/api/dead?before={odd}"),
+            &json!({}),
+        )
+        .await;
+        assert!(status == 400 || status == 404, "{odd}: {status}");
+    }
+    server.stop().await;
+}
+
 fn rand() -> u64 {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed) as u64

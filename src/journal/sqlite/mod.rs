@@ -163,10 +163,11 @@ impl Journal for Sqlite {
     async fn all_dead(
         &self,
         consumer: Option<&str>,
-        before: Option<Seq>,
+        before: Option<(Seq, &str)>,
         most: usize,
     ) -> Result<Vec<(String, DeadLetter)>, Unavailable> {
         let consumer = consumer.map(str::to_owned);
+        let before = before.map(|(seq, name)| (seq, name.to_owned()));
         self.look(move |database| store::all_dead(database, consumer.as_deref(), before, most))
             .await
     }

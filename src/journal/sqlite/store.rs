@@ -226,15 +226,16 @@ pub(super) fn bytes(database: &Connection) -> rusqlite::Result<u64> {
 pub(super) fn all_dead(
     database: &Connection,
     consumer: Option<&str>,
-    before: Option<Seq>,
+    before: Option<(Seq, String)>,
     most: usize,
 ) -> rusqlite::Result<Vec<(String, DeadLetter)>> {
     let sql = "SELECT consumer, seq, attempts, reason, at FROM dead \
-               WHERE (?1 IS NULL OR consumer = ?1) AND (?2 IS NULL OR seq < ?2) \
-               ORDER BY seq DESC LIMIT ?3";
+               WHERE (?1 IS NULL OR consumer = ?1) AND (?2 IS NULL OR (seq, consumer) < (?2, ?3)) \
+               ORDER BY seq DESC, consumer DESC LIMIT ?4";
+    let (seq, name) = before.unzip();
     let mut statement = database.prepare_cached(sql)?;
     let letters = statement.query_map(
-        params![consumer, before.map(signed), signed(most as u64)],
+        params![consumer, seq.map(signed), name, signed(most as u64)],
         named_letter,
     )?;
     letters.collect()
