@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::header::RETRY_AFTER;
 use reqwest::redirect::Policy;
-use reqwest::{Response, StatusCode};
+use reqwest::{ClientBuilder, Response, StatusCode};
 
 use super::answer::{self, Judgement};
 use super::guard::Guard;
@@ -47,19 +47,21 @@ impl RelayClient {
     /// A client without connections yet, which takes the time from the system's clock.
     pub(crate) fn new(options: &RelayOptions) -> Result<Self, RelayError> {
         let guard = Guard::new(options.allow_private, options.allow.clone());
-        Self::with(guard, options, Arc::new(SystemClock))
+        Self::with(guard, options, Arc::new(SystemClock), |builder| builder)
     }
 
+    /// A client with what tests want to be different.
     pub(super) fn with(
         guard: Guard,
         options: &RelayOptions,
         clock: Arc<dyn Clock>,
+        change: impl Fn(ClientBuilder) -> ClientBuilder,
     ) -> Result<Self, RelayError> {
         let limits = TimeLimits {
             connection: options.timeout.mul_f64(SLOWEST_CONNECTION),
             attempt: options.timeout,
         };
-        let http = http(&guard, limits)?;
+        let http = http(|| change(builder(&guard, limits)))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 http,
@@ -125,31 +127,36 @@ async fn drain(mut response: Response) {
     let _ = tokio::time::timeout(SLOWEST_ANSWER, reading).await;
 }
 
-fn http(guard: &Guard, limits: TimeLimits) -> Result<reqwest::Client, RelayError> {
+fn builder(guard: &Guard, limits: TimeLimits) -> ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("offhook/", env!("CARGO_PKG_VERSION")))
+        .no_proxy()
+        .redirect(Policy::none())
+        .referer(false)
+        .dns_resolver(guard.resolver())
+        .timeout(limits.attempt)
+        .connect_timeout(limits.connection)
+        .pool_idle_timeout(LONGEST_IDLE)
+        .pool_max_idle_per_host(MOST_IDLE)
+        // While requests wait on a connection of HTTP/2, whether the other side is still there; else
+        // all the next ones would wait on it too.
+        .http2_keep_alive_interval(HTTP2_PING)
+        .http2_keep_alive_timeout(HTTP2_PING)
+}
+
+fn http(builder: impl Fn() -> ClientBuilder) -> Result<reqwest::Client, RelayError> {
     // Where another part of the process has set one already, that one is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = || {
-        reqwest::Client::builder()
-            .user_agent(concat!("offhook/", env!("CARGO_PKG_VERSION")))
-            .no_proxy()
-            .redirect(Policy::none())
-            .referer(false)
-            .dns_resolver(guard.resolver())
-            .timeout(limits.attempt)
-            .connect_timeout(limits.connection)
-            .pool_idle_timeout(LONGEST_IDLE)
-            .pool_max_idle_per_host(MOST_IDLE)
-            // While requests wait on a connection of HTTP/2, whether the other side is still there;
-            // else all the next ones would wait on it too.
-            .http2_keep_alive_interval(HTTP2_PING)
-            .http2_keep_alive_timeout(HTTP2_PING)
-    };
     builder().build().or_else(|error| {
         // A container may hold no certificates, and its subscribers may all be at http://.
-        let error = failure::in_words(&error, limits);
-        log::warn!("subscribers at https:// cannot be reached: no certificates to trust: {error}");
+        log::warn!(
+            "subscribers at https:// cannot be reached, there are no certificates to trust: {}",
+            failure::innermost(&error)
+        );
         let client = builder().tls_certs_only([]).build();
-        client.map_err(RelayError::Client)
+        client.map_err(|error| RelayError::Client {
+            problem: failure::innermost(&error),
+        })
     })
 }
 

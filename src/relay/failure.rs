@@ -6,14 +6,18 @@ use std::io;
 use super::client::TimeLimits;
 use super::guard::Refusal;
 
-/// What happened, without the URL, which may hold a token: the innermost cause that is known, since
-/// the rest tells only which library noticed.
+/// What happened; never the URL, which may hold a token.
 pub(super) fn in_words(error: &reqwest::Error, limits: TimeLimits) -> String {
     match (error.is_timeout(), error.is_connect()) {
         (true, true) => return format!("no connection within {:?}", limits.connection),
         (true, false) => return format!("no answer within {:?}", limits.attempt),
         (false, _) => {}
     }
+    innermost(error)
+}
+
+/// The first cause that is known, else the innermost: the rest tells only which library noticed.
+pub(super) fn innermost(error: &reqwest::Error) -> String {
     let mut words = None;
     let mut next = error.source();
     while let Some(cause) = next {

@@ -79,8 +79,9 @@ impl Relay {
         }
     }
 
-    /// Calls `tell` with the reason, once, when the subscriber says that it is gone (410).
-    pub(crate) fn on_gone(self, tell: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
+    /// Calls `tell` with the reason, once, when the subscriber says that it is gone (410). The events
+    /// that it had not taken go to the dead letters.
+    pub fn on_gone(self, tell: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
         let told = AtomicBool::new(false);
         let gone = Some(Gone { tell, told });
         Self { gone, ..self }

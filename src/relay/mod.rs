@@ -18,6 +18,8 @@ mod options;
 mod registry;
 mod request;
 mod subscription;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use client::RelayClient;
 pub use guard::{Exception, Guard, Refusal};

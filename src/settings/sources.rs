@@ -7,6 +7,7 @@ use crate::Source;
 use crate::dialect::{Codeskytz, Dialect, Raw};
 use crate::signature::{
     Algorithm, Encoding, Generic, Scheme, Secrets, StandardWebhooks, XWebhookSignature,
+    is_undecodable,
 };
 
 pub(super) fn read(table: &Table<'_>) -> Option<Source> {
@@ -23,6 +24,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<Source> {
     }
     source.secrets = table.secrets("secrets").unwrap_or_default();
     source.sessions = read_sessions(table);
+    check_secrets(table, &source);
     read_unsigned(table, &mut source);
     table.finish();
     Some(source)
@@ -66,6 +68,21 @@ fn read_standard_webhooks(table: &Table<'_>) -> StandardWebhooks {
     match table.duration("tolerance") {
         Some(tolerance) => scheme.tolerance(tolerance),
         None => scheme,
+    }
+}
+
+/// A `whsec_` that cannot be decoded would verify nothing, and nobody would see why.
+fn check_secrets(table: &Table<'_>, source: &Source) {
+    if source.scheme.name() != StandardWebhooks::default().name() {
+        return;
+    }
+    let text = "holds one that begins with whsec_, but what follows is no base64";
+    if source.secrets.iter().any(is_undecodable) {
+        table.problem("secrets", text);
+    }
+    let mut sessions = source.sessions.iter();
+    if sessions.any(|(_, secrets)| secrets.iter().any(is_undecodable)) {
+        table.problem("sessions", text);
     }
 }
 

@@ -293,6 +293,10 @@ fn one_problem_each() {
             "tolerance: found \"x\"",
         ),
         (
+            "[[sources]]\nname = \"s\"\nscheme = \"standard-webhooks\"\nsecrets = [\"whsec_a b\"]",
+            "secrets: holds one that begins with whsec_, but what follows is no base64",
+        ),
+        (
             &with_source("scheme = \"standard-webhooks\"\nheader = \"X\""),
             "header: belongs to scheme = \"hmac\"",
         ),

@@ -37,6 +37,7 @@ pub use x_webhook::XWebhookSignature;
 #[cfg(feature = "relay")]
 pub(crate) use encoding::Mac;
 pub(crate) use middleware::{Held, check_declared_length};
+pub(crate) use standard_webhooks::is_undecodable;
 #[cfg(feature = "relay")]
 pub(crate) use standard_webhooks::{
     keyed as standard_webhooks_key, signature as standard_webhooks_signature,

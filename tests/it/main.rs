@@ -18,9 +18,11 @@ mod logs;
 mod metrics;
 mod middleware;
 mod records;
+mod relay;
 mod served;
 mod sessions;
 mod slow;
+mod subscriber;
 #[cfg(feature = "relay")]
 mod subscriptions;
 mod support;
