@@ -28,7 +28,9 @@ impl Registry {
                 timeout,
                 ..relay.options.clone()
             };
-            RelayClient::with(options.guard(), &options, Arc::clone(clock)).map_err(Error::relay)
+            let clock = Arc::clone(clock);
+            let client = RelayClient::with(options.guard(), &options, clock, |builder| builder);
+            client.map_err(Error::relay)
         };
         let own = defined.iter().filter_map(|one| one.options.timeout);
         let own = own.map(|timeout| Ok((timeout, client(timeout)?)));
