@@ -34,6 +34,10 @@ pub enum Error {
         /// Why.
         error: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Nothing can be relayed to subscribers as it is set.
+    #[cfg(feature = "relay")]
+    #[error("relay: {0}")]
+    Relay(Box<dyn std::error::Error + Send + Sync>),
     /// The journal cannot be opened.
     #[error("journal.path: {0}")]
     Journal(Box<dyn std::error::Error + Send + Sync>),
@@ -50,6 +54,11 @@ pub enum Error {
 impl Error {
     pub(crate) fn journal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Journal(error.into())
+    }
+
+    #[cfg(feature = "relay")]
+    pub(crate) fn relay(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Relay(error.into())
     }
 
     pub(crate) fn bind(key: &'static str, address: SocketAddr, error: std::io::Error) -> Self {

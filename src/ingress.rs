@@ -29,6 +29,8 @@ use crate::dialect::Dialect;
 use crate::journal::{Accepted, Engine, NotAccepted, Work};
 use crate::metrics::{Metrics, RequestOutcome, SourceMetrics};
 use crate::records::Records;
+#[cfg(feature = "relay")]
+use crate::relay::Registry;
 use crate::signature::{
     Limits, RequestError, Verified, Verifier, VerifySignature, check_declared_length,
 };
@@ -73,10 +75,13 @@ struct Inner {
     clock: Arc<dyn Clock>,
     running: Arc<Running>,
     /// The journal, its consumers and its index, where there is one.
-    records: Option<Records>,
+    records: Option<Arc<Records>>,
     silence: Arc<Silence>,
     /// Watches from when the receiver serves until it is dropped or stops.
     watchdog: Mutex<Option<Watchdog>>,
+    /// Who is relayed to, where a journal keeps that.
+    #[cfg(feature = "relay")]
+    registry: Option<Arc<Registry>>,
 }
 
 /// One source as the routes see it.
@@ -97,7 +102,7 @@ impl Receiver {
         limits: Limits,
         metrics: &Arc<Metrics>,
         clock: Arc<dyn Clock>,
-        records: Option<Records>,
+        records: Option<Arc<Records>>,
         silence: Arc<Silence>,
     ) -> Self {
         let sources = sources.into_iter().enumerate().map(|(index, source)| {
@@ -119,6 +124,8 @@ impl Receiver {
             records,
             silence,
             watchdog: Mutex::default(),
+            #[cfg(feature = "relay")]
+            registry: None,
         }))
     }
 
@@ -153,6 +160,14 @@ impl Receiver {
     /// What was heard of all sources.
     pub(crate) fn silence(&self) -> &Silence {
         &self.0.silence
+    }
+
+    /// With subscriptions, which live as long as it does.
+    #[cfg(feature = "relay")]
+    pub(crate) fn with_registry(mut self, registry: Option<Arc<Registry>>) -> Self {
+        let inner = Arc::get_mut(&mut self.0);
+        inner.expect("nobody else has it yet").registry = registry;
+        self
     }
 
     /// Adds the routes of every source to an actix `App`.
@@ -250,7 +265,13 @@ impl Receiver {
 
     /// What an administrator may ask about kept events; `None` where none are kept.
     pub(crate) fn records(&self) -> Option<&Records> {
-        self.0.records.as_ref()
+        self.0.records.as_deref()
+    }
+
+    /// Who is relayed to; `None` where nothing is kept.
+    #[cfg(feature = "relay")]
+    pub(crate) fn registry(&self) -> Option<&Arc<Registry>> {
+        self.0.registry.as_ref()
     }
 
     pub(crate) fn running(&self) -> &Arc<Running> {

@@ -15,6 +15,8 @@ use crate::ingress::Receiver;
 use crate::journal::{Direct, Engine, Kept, Windows};
 use crate::metrics::{ConsumerMetrics, Metrics};
 use crate::records::Records;
+#[cfg(feature = "relay")]
+use crate::relay::Registry;
 use crate::retention::Retention;
 use crate::server::{self, Server};
 use crate::settings::{self, AdminSettings, HandlerSettings, JournalSettings, Settings, Use};
@@ -252,6 +254,7 @@ impl Offhook {
                 let dialects = Dialects::of(&sources, server.max_body);
                 let records =
                     Records::open(path, consumers, dialects, retention, &metrics, &self.clock)?;
+                let records = Arc::new(records);
                 let windows = Windows {
                     keyed: *dedup_window,
                     unkeyed: *dedup_window_unkeyed,
@@ -266,8 +269,22 @@ impl Offhook {
         if let Some(records) = &records {
             records.recall(&silence);
         }
+        #[cfg(feature = "relay")]
+        let registry = match &records {
+            None => None,
+            Some(records) => Some(Registry::open(
+                records,
+                &self.settings.relay,
+                self.settings.subscriptions,
+                &self.settings.dispatch,
+                &metrics,
+                &self.clock,
+            )?),
+        };
         let clock = self.clock;
         let receiver = Receiver::new(sources, engine, limits, &metrics, clock, records, silence);
+        #[cfg(feature = "relay")]
+        let receiver = receiver.with_registry(registry);
         Ok((receiver, metrics))
     }
 }

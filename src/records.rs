@@ -83,6 +83,15 @@ impl Records {
         Ok(records)
     }
 
+    /// Waits for `work` on the threads that run consumers. Not to be called from them.
+    #[cfg(feature = "relay")]
+    pub(crate) fn wait_for<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        self.runners.wait_for(work)
+    }
+
     /// Starts one more consumer: a new one from now, one that is known where it was.
     ///
     /// # Errors

@@ -37,6 +37,11 @@ pub(super) async fn resume(state: web::Data<AdminState>, path: web::Path<String>
 
 async fn set(state: &AdminState, name: &str, paused: bool) -> Result<HttpResponse, Refused> {
     let records = state.records()?;
+    #[cfg(feature = "relay")]
+    if !paused {
+        // One that is not active is no consumer that could be asked.
+        state.registry()?.resume(name).await?;
+    }
     let ended = || Refused::not_found(format!("{name} has ended"));
     let consumers = consumers(records, Some(name))?;
     let consumer = consumers.first().ok_or_else(ended)?;

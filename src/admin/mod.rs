@@ -10,6 +10,8 @@ mod events;
 mod guard;
 mod replay;
 mod reply;
+#[cfg(feature = "relay")]
+mod sessions;
 
 use std::net::TcpListener;
 
@@ -53,6 +55,7 @@ pub(crate) fn listen(socket: TcpListener, state: web::Data<AdminState>) -> std::
     let builder = builder.listen("admin", socket, move || {
         let app = App::new()
             .app_data(state.clone())
+            .configure(subscriptions)
             .wrap(from_fn(guard::guard))
             .service(page("/health", "GET", web::get().to(health)))
             .service(page("/ready", "GET", web::get().to(ready)))
@@ -112,6 +115,17 @@ pub(crate) fn listen(socket: TcpListener, state: web::Data<AdminState>) -> std::
     })?;
     Ok(builder.run())
 }
+
+#[cfg(feature = "relay")]
+fn subscriptions(app: &mut web::ServiceConfig) {
+    let all = web::get().to(sessions::all);
+    app.service(sessions::resource())
+        .service(page("/api/subscriptions", "GET", all));
+}
+
+/// Nobody can subscribe.
+#[cfg(not(feature = "relay"))]
+fn subscriptions(_: &mut web::ServiceConfig) {}
 
 /// A path that answers one method.
 fn page(path: &str, method: &'static str, route: actix_web::Route) -> actix_web::Resource {

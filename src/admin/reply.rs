@@ -26,6 +26,43 @@ impl Refused {
         }
     }
 
+    /// A bad request with a code of its own.
+    #[cfg(feature = "relay")]
+    pub(super) fn with_code(code: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            ..Self::bad_request(text)
+        }
+    }
+
+    #[cfg(feature = "relay")]
+    pub(super) fn conflict(code: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::CONFLICT,
+            code,
+            text: text.into(),
+        }
+    }
+
+    /// The body is longer than `most` bytes.
+    #[cfg(feature = "relay")]
+    pub(super) fn too_large(most: usize) -> Self {
+        Self {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            code: "too_large",
+            text: format!("the body is longer than {most} bytes"),
+        }
+    }
+
+    #[cfg(feature = "relay")]
+    pub(super) fn unavailable(text: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "unavailable",
+            text: text.into(),
+        }
+    }
+
     pub(super) fn not_found(text: impl Into<String>) -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
@@ -44,7 +81,12 @@ impl Refused {
     }
 
     pub(super) fn response(self) -> HttpResponse {
-        super::error(HttpResponse::build(self.status), self.code, &self.text)
+        let mut response = HttpResponse::build(self.status);
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+            // The rest of the body must not be taken for the next request.
+            response.force_close();
+        }
+        super::error(response, self.code, &self.text)
     }
 }
 

@@ -91,6 +91,8 @@ fn text(summary: &Summary) -> String {
         false => lines.push(line("handlers", &summary.handlers.len().to_string())),
     }
     lines.extend(summary.handlers.iter().flat_map(handler_lines));
+    #[cfg(feature = "relay")]
+    lines.extend(subscription_lines(summary));
     lines.extend(limits_lines(&summary.limits));
     lines.push(line("fingerprint", &summary.fingerprint));
     lines.join("\n")
@@ -176,6 +178,38 @@ fn handler_lines(handler: &HandlerSummary) -> [String; 4] {
             "order {order}, timeout {timeout}, concurrency {concurrency}"
         )),
     ]
+}
+
+#[cfg(feature = "relay")]
+fn subscription_lines(summary: &Summary) -> Vec<String> {
+    let subscriptions = &summary.subscriptions;
+    if subscriptions.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![line("subscribers", &subscriptions.len().to_string())];
+    for one in subscriptions {
+        let events = one.events.as_ref();
+        let events = events.map_or("all".to_owned(), |kinds| kinds.join(", "));
+        let session = match one.session.as_str() {
+            "*" => "all",
+            session => session,
+        };
+        let signed = if one.signed { "signed" } else { "not signed" };
+        let (order, concurrency) = (&one.order, one.concurrency);
+        let timeout = humantime::format_duration(one.timeout);
+        lines.extend([
+            line(
+                &format!("  {}", one.name),
+                &format!("{}, {signed}", one.webhook_url),
+            ),
+            below(&format!("events {events}")),
+            below(&format!("sessions {session}")),
+            below(&format!(
+                "order {order}, timeout {timeout}, concurrency {concurrency}"
+            )),
+        ]);
+    }
+    lines
 }
 
 fn limits_lines(limits: &LimitsSummary) -> [String; 3] {

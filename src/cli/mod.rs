@@ -23,6 +23,7 @@ mod sample;
 mod send;
 mod serve;
 mod sign;
+mod subscriptions;
 mod table;
 mod tally;
 mod times;
@@ -60,6 +61,7 @@ enum Command {
     Dead(dead::Dead),
     Replay(replay::Replay),
     Consumers(consumers::Consumers),
+    Subscriptions(subscriptions::Subscriptions),
     VerifyDurability(verify_durability::VerifyDurability),
     Completions(completions::Completions),
 }
@@ -95,6 +97,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Dead(dead)) => dead.run(),
         Some(Command::Replay(replay)) => replay.run(),
         Some(Command::Consumers(consumers)) => consumers.run(),
+        Some(Command::Subscriptions(subscriptions)) => subscriptions.run(),
         Some(Command::VerifyDurability(verify)) => verify.run(),
         Some(Command::Completions(completions)) => completions.run(&mut Cli::command()),
     }
@@ -121,6 +124,7 @@ Examples:
                                 Say whether a signature is right, and if not, why
   offhook events                Ask a running server what it has received
   offhook dead                  and what its handlers have given up on
+  offhook subscriptions         and who it relays events to
 
 Exit status: 0 yes, 1 no (invalid signature, failed delivery, bad settings), 2 usage.";
 

@@ -15,7 +15,9 @@ mod failure;
 pub mod guard;
 mod handler;
 mod options;
+mod registry;
 mod request;
+mod subscription;
 #[cfg(test)]
 mod tests;
 
@@ -23,3 +25,5 @@ pub(crate) use client::RelayClient;
 pub use guard::{Exception, Guard, Refusal};
 pub use handler::Relay;
 pub use options::{RelayError, RelayOptions};
+pub(crate) use registry::{Change, ChangeError, Entry, Registry, Wanted};
+pub(crate) use subscription::{Key, KeyError, Subscription, without_query};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::guard::{Exception, Refusal};
+use super::guard::{Exception, Guard, Refusal};
 
 /// What holds for every subscriber (`[relay]` in the settings).
 ///
@@ -39,6 +39,13 @@ impl Default for RelayOptions {
             allow: Vec::new(),
             give_up_on: BTreeSet::new(),
         }
+    }
+}
+
+impl RelayOptions {
+    /// Who says where requests may go.
+    pub(crate) fn guard(&self) -> Guard {
+        Guard::new(self.allow_private, self.allow.clone())
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+#[cfg(feature = "relay")]
+use super::JournalSettings;
 use super::problem::{Notes, Problem, Problems};
 use super::{Settings, Use};
 use crate::Source;
@@ -70,7 +72,33 @@ impl Settings {
         repeated(self.handlers.iter().map(|handler| &handler.name), |name| {
             add("handlers", format!("two handlers have the name {name:?}"));
         });
+        #[cfg(feature = "relay")]
+        self.check_subscriptions(&add);
         notes.into_result()
+    }
+
+    #[cfg(feature = "relay")]
+    fn check_subscriptions(&self, add: &impl Fn(&str, String)) {
+        let guard = self.relay.options.guard();
+        for (index, subscription) in self.subscriptions.iter().enumerate() {
+            let key = format!("subscriptions[{index}]");
+            for text in subscription.problems(&guard) {
+                add(&key, format!("{}: {text}", subscription.name));
+            }
+        }
+        let names = self.subscriptions.iter().map(|subscription| {
+            let (name, session) = (&subscription.name, &subscription.session);
+            format!("{name:?} to session {session:?}")
+        });
+        let names: Vec<String> = names.collect();
+        repeated(names.iter(), |name| {
+            add("subscriptions", format!("two are {name}"));
+        });
+        if self.journal == JournalSettings::None && !self.subscriptions.is_empty() {
+            let text = "journal.engine is none, which keeps nothing until a subscriber has it; \
+                        take it out, or the subscriptions";
+            add("subscriptions", text.to_owned());
+        }
     }
 
     fn source_problems(&self, source: &Source) -> Vec<String> {

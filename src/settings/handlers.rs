@@ -57,7 +57,7 @@ pub(super) fn read_dispatch(table: &Table<'_>, defaults: HandlerOptions) -> Hand
     options
 }
 
-fn read_dispatch_keys(table: &Table<'_>, mut options: HandlerOptions) -> HandlerOptions {
+pub(super) fn read_dispatch_keys(table: &Table<'_>, mut options: HandlerOptions) -> HandlerOptions {
     options.order = table.one_of("order", &Order::ALL).or(options.order);
     options.timeout = table.duration("timeout").or(options.timeout);
     options.concurrency = table
@@ -154,7 +154,7 @@ fn read_exec(table: &Table<'_>) -> Option<Exec> {
 
 /// The kinds in `events`; `None` for all that are received. Those that offhook makes itself must be
 /// named, beside `*` too.
-fn read_events(table: &Table<'_>) -> Option<BTreeSet<EventKind>> {
+pub(super) fn read_events(table: &Table<'_>) -> Option<BTreeSet<EventKind>> {
     let names = table.strings("events")?;
     if names.is_empty() {
         table.problem("events", "is empty; leave it out for all events");

@@ -12,7 +12,11 @@ mod journal;
 mod listeners;
 mod problem;
 mod read;
+#[cfg(feature = "relay")]
+mod relay;
 mod sources;
+#[cfg(feature = "relay")]
+mod subscriptions;
 mod summary;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +33,12 @@ pub use handlers::{HandlerSettings, Use};
 pub use journal::JournalSettings;
 pub use listeners::{AdminSettings, ServerSettings};
 pub use problem::{Problem, Problems};
+#[cfg(feature = "relay")]
+pub use relay::RelaySettings;
+#[cfg(feature = "relay")]
+pub use subscriptions::SubscriptionSettings;
+#[cfg(feature = "relay")]
+pub use summary::SubscriptionSummary;
 pub use summary::{
     AdminSummary, HandlerSummary, LimitsSummary, SourceSummary, Summary, UseSummary,
 };
@@ -52,6 +62,12 @@ pub struct Settings {
     pub dispatch: HandlerOptions,
     /// `[[handlers]]`: the ready-made handlers to run.
     pub handlers: Vec<HandlerSettings>,
+    /// `[relay]`: what holds for every subscriber.
+    #[cfg(feature = "relay")]
+    pub relay: RelaySettings,
+    /// `[[subscriptions]]`: the subscribers that cannot be changed over the API.
+    #[cfg(feature = "relay")]
+    pub subscriptions: Vec<SubscriptionSettings>,
 }
 
 impl Settings {
@@ -133,18 +149,43 @@ impl Settings {
         for handler in table.tables("handlers") {
             settings.handlers.extend(handlers::read(&handler));
         }
-        for later in ["relay", "subscriptions", "gateways"] {
-            table.not_yet(later, "relaying to subscribers");
-        }
+        settings.read_relay(table);
+        table.not_yet("gateways", "registration at a gateway");
         table.finish();
         settings
+    }
+
+    #[cfg(feature = "relay")]
+    fn read_relay(&mut self, table: &Table<'_>) {
+        if let Some(relay) = table.table("relay") {
+            self.relay.read(&relay);
+        }
+        for subscription in table.tables("subscriptions") {
+            self.subscriptions
+                .extend(subscriptions::read(&subscription));
+        }
+    }
+
+    #[cfg(not(feature = "relay"))]
+    #[allow(clippy::unused_self)]
+    fn read_relay(&mut self, table: &Table<'_>) {
+        for key in ["relay", "subscriptions"] {
+            table.not_built(key, "relay");
+        }
     }
 
     /// Tells whether two servers run on the same settings: a hash of all of them, secrets left out.
     pub fn fingerprint(&self) -> String {
         // `Debug` shows everything but what hides itself, and that is secrets.
         let shown = format!("{self:?}");
-        encode_hex(&Sha256::digest(shown)[..8])
+        let hasher = Sha256::new().chain_update(shown);
+        // A query is hidden too, but another one is another place.
+        #[cfg(feature = "relay")]
+        let hasher = self
+            .subscriptions
+            .iter()
+            .fold(hasher, |hasher, one| hasher.chain_update(&one.webhook_url));
+        encode_hex(&hasher.finalize()[..8])
     }
 }
 

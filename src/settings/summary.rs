@@ -1,11 +1,13 @@
 //! [`Summary`]: what a server with these settings does, without its secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+#[cfg(feature = "relay")]
+use super::SubscriptionSettings;
 use super::{DOCUMENTED_KEY, HandlerSettings, Settings, Use};
 use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
 use crate::{EventKind, Source};
@@ -29,6 +31,9 @@ pub struct Summary {
     pub promise: String,
     /// The ready-made handlers.
     pub handlers: Vec<HandlerSummary>,
+    /// The subscriptions of the settings; the API may have more.
+    #[cfg(feature = "relay")]
+    pub subscriptions: Vec<SubscriptionSummary>,
     /// What requests may take.
     pub limits: LimitsSummary,
     /// See [`Settings::fingerprint`].
@@ -116,6 +121,30 @@ pub enum UseSummary {
     },
 }
 
+/// One subscription.
+#[cfg(feature = "relay")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SubscriptionSummary {
+    /// Its name among those to the session.
+    pub name: String,
+    /// The session, or `*` for all.
+    pub session: String,
+    /// Where events are POSTed; a query is not shown, as it may hold a token.
+    pub webhook_url: String,
+    /// The kinds it wants; `None` for all.
+    pub events: Option<Vec<&'static str>>,
+    /// Whether what it gets is signed.
+    pub signed: bool,
+    /// What comes one at a time.
+    pub order: String,
+    /// How long one attempt may take; in seconds where it is written as JSON.
+    #[serde(rename = "timeout_seconds", serialize_with = "seconds")]
+    pub timeout: Duration,
+    /// How many attempts run at once.
+    pub concurrency: usize,
+}
+
 /// What requests may take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -152,6 +181,12 @@ impl Settings {
             engine: self.journal.name(),
             promise: self.journal.promise(),
             handlers: handlers.map(|one| handler(one, &self.dispatch)).collect(),
+            #[cfg(feature = "relay")]
+            subscriptions: self
+                .subscriptions
+                .iter()
+                .map(|one| subscription(one, self))
+                .collect(),
             limits: LimitsSummary {
                 workers: server.workers,
                 max_body: server.max_body,
@@ -193,10 +228,6 @@ fn handler(handler: &HandlerSettings, dispatch: &HandlerOptions) -> HandlerSumma
         },
     };
     let options = handler.options.clone().or(dispatch);
-    let names = |kinds: std::collections::BTreeSet<EventKind>| {
-        let names = kinds.into_iter().map(EventKind::as_str);
-        names.collect()
-    };
     HandlerSummary {
         name: handler.name.clone(),
         used,
@@ -206,6 +237,26 @@ fn handler(handler: &HandlerSettings, dispatch: &HandlerOptions) -> HandlerSumma
         timeout: options.timeout.unwrap_or(DEFAULT_TIMEOUT),
         concurrency: options.concurrency.unwrap_or(DEFAULT_CONCURRENCY),
     }
+}
+
+#[cfg(feature = "relay")]
+fn subscription(subscription: &SubscriptionSettings, settings: &Settings) -> SubscriptionSummary {
+    let timeout = subscription.options.timeout;
+    let options = subscription.options.clone().or(&settings.dispatch);
+    SubscriptionSummary {
+        name: subscription.name.clone(),
+        session: subscription.session.clone(),
+        webhook_url: subscription.shown_url(),
+        events: options.events.map(names),
+        signed: subscription.secret.is_some(),
+        order: options.order.unwrap_or_default().to_string(),
+        timeout: timeout.unwrap_or(settings.relay.options.timeout),
+        concurrency: options.concurrency.unwrap_or(DEFAULT_CONCURRENCY),
+    }
+}
+
+fn names(kinds: BTreeSet<EventKind>) -> Vec<&'static str> {
+    kinds.into_iter().map(EventKind::as_str).collect()
 }
 
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

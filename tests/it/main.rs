@@ -24,4 +24,6 @@ mod sessions;
 mod silence;
 mod slow;
 mod subscriber;
+#[cfg(feature = "relay")]
+mod subscriptions;
 mod support;

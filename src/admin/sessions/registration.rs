@@ -1,0 +1,170 @@
+//! [`Registration`]: what the body of a registration asks for.
+//!
+//! It is taken apart by hand, so that an error names the field and never shows what was found in
+//! one that may be a secret. Fields that are not ours are let be: the gateway's clients send more.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::Refused;
+use crate::EventKind;
+use crate::signature::Secret;
+
+/// What is asked for; `None` where nothing is said.
+#[derive(Debug, Default)]
+pub(super) struct Registration {
+    pub(super) url: Option<String>,
+    /// The kinds; `None` in it for all.
+    pub(super) events: Option<Option<BTreeSet<EventKind>>>,
+    /// The secret; `None` in it for none.
+    pub(super) secret: Option<Option<Secret>>,
+    pub(super) name: Option<String>,
+    pub(super) active: Option<bool>,
+}
+
+impl Registration {
+    pub(super) fn read(body: &[u8]) -> Result<Self, Refused> {
+        let body: Value = serde_json::from_slice(body)
+            .map_err(|error| Refused::bad_request(format!("the body is not JSON: {error}")))?;
+        let Value::Object(fields) = body else {
+            return Err(Refused::bad_request("the body is no JSON object"));
+        };
+        Ok(Self {
+            url: url(&fields)?,
+            events: fields.get("events").map(events).transpose()?,
+            secret: fields.get("secret").map(secret).transpose()?,
+            name: text(&fields, "name")?,
+            active: match fields.get("active") {
+                None | Some(Value::Null) => None,
+                Some(Value::Bool(active)) => Some(*active),
+                Some(_) => return Err(wrong("active", "true or false")),
+            },
+        })
+    }
+}
+
+fn url(fields: &Map<String, Value>) -> Result<Option<String>, Refused> {
+    match (text(fields, "webhookUrl")?, text(fields, "url")?) {
+        (Some(one), Some(other)) if one != other => Err(Refused::bad_request(
+            "webhookUrl and url are the same field, and differ; leave one of them out",
+        )),
+        (one, other) => Ok(one.or(other)),
+    }
+}
+
+fn text(fields: &Map<String, Value>, field: &str) -> Result<Option<String>, Refused> {
+    match fields.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(wrong(field, "a text")),
+    }
+}
+
+fn events(value: &Value) -> Result<Option<BTreeSet<EventKind>>, Refused> {
+    let names = match value {
+        Value::Null => return Ok(None),
+        Value::Array(names) => names,
+        _ => return Err(wrong("events", "a list such as [\"message\"]")),
+    };
+    if names.is_empty() {
+        let text = "events is empty; leave it out for all events";
+        return Err(Refused::bad_request(text));
+    }
+    let (mut kinds, mut all) = (BTreeSet::new(), false);
+    for name in names {
+        let Value::String(name) = name else {
+            return Err(wrong("events", "a list of texts"));
+        };
+        match (name.as_str(), name.parse()) {
+            ("*", _) => all = true,
+            (_, Ok(kind)) => drop(kinds.insert(kind)),
+            (_, Err(_)) => {
+                let shown: String = name.chars().take(LONGEST_SHOWN).collect();
+                let allowed = "allowed: message, status, connection, unknown, *";
+                let text = format!("events: found {shown:?}; {allowed}");
+                return Err(Refused::with_code("unknown_event", text));
+            }
+        }
+    }
+    Ok((!all).then_some(kinds))
+}
+
+fn secret(value: &Value) -> Result<Option<Secret>, Refused> {
+    let text = match value {
+        Value::Null => return Ok(None),
+        Value::String(text) => text,
+        _ => return Err(wrong("secret", "a text, or null for none")),
+    };
+    if text.len() > MAX_SECRET {
+        let text = format!("secret is longer than {MAX_SECRET} bytes");
+        return Err(Refused::bad_request(text));
+    }
+    let empty = |_| Refused::bad_request("secret is empty; leave it out, or null, for none");
+    Secret::new(text).map(Some).map_err(empty)
+}
+
+fn wrong(field: &str, expected: &str) -> Refused {
+    Refused::bad_request(format!("{field}: expected {expected}"))
+}
+
+/// The longest secret, in bytes.
+const MAX_SECRET: usize = 1024;
+
+/// How many characters of what was found are shown.
+const LONGEST_SHOWN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Result<Registration, String> {
+        Registration::read(body.as_bytes()).map_err(|refused| format!("{refused:?}"))
+    }
+
+    #[test]
+    fn what_is_not_said_and_what_is_said_to_be_none_differ() {
+        let none = read("{}").unwrap();
+        assert!(none.secret.is_none() && none.events.is_none() && none.active.is_none());
+        let null = read(r#"{"secret":null,"events":null,"active":null,"name":null}"#).unwrap();
+        assert!(matches!(null.secret, Some(None)) && matches!(null.events, Some(None)));
+        assert!(null.active.is_none() && null.name.is_none());
+        let all = read(r#"{"events":["message","*"],"url":"u","group":[1]}"#).unwrap();
+        assert_eq!(all.events, Some(None));
+        assert_eq!(all.url.as_deref(), Some("u"));
+        let some = read(r#"{"events":["unknown","message"],"secret":"s"}"#).unwrap();
+        let kinds = [EventKind::Message, EventKind::Unknown];
+        assert_eq!(some.events, Some(Some(kinds.into())));
+        assert!(some.secret.unwrap().unwrap().is(b"s"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_no_secret_is_shown() {
+        let long = format!(r#"{{"secret":"{}"}}"#, "hidden".repeat(400));
+        let table = [
+            ("", "not JSON"),
+            ("{", "not JSON"),
+            (r#"{"secret":"hidden""#, "not JSON"),
+            (r#"["hidden"]"#, "no JSON object"),
+            (r#"{"webhookUrl":7}"#, "webhookUrl: expected a text"),
+            (r#"{"webhookUrl":"a","url":"b"}"#, "differ"),
+            (r#"{"events":"message"}"#, "events: expected a list"),
+            (r#"{"events":[]}"#, "events is empty"),
+            (r#"{"events":[7]}"#, "events: expected a list of texts"),
+            (
+                r#"{"events":["call"]}"#,
+                "allowed: message, status, connection, unknown, *",
+            ),
+            (r#"{"secret":["hidden"]}"#, "secret: expected a text"),
+            (r#"{"secret":""}"#, "secret is empty"),
+            (&long, "secret is longer than 1024 bytes"),
+            (r#"{"name":1}"#, "name: expected a text"),
+            (r#"{"active":"yes"}"#, "active: expected true or false"),
+        ];
+        for (body, expected) in table {
+            let refused = read(body).unwrap_err();
+            assert!(refused.contains(expected), "{body}: {refused}");
+            assert!(!refused.contains("hidden"), "{body}: {refused}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What a subscription does once it is kept: its consumer, and the end that a subscriber brings.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::super::Relay;
+use super::super::subscription::{Ended, Key, Subscription};
+use super::{Entry, Registry};
+use crate::dispatch::Consumer;
+use crate::escape_controls;
+use crate::metrics::ConsumerMetrics;
+
+impl Registry {
+    /// The consumer that it is to be.
+    pub(super) fn consumer(self: &Arc<Self>, entry: &Entry) -> Consumer {
+        let Subscription {
+            key, url, secret, ..
+        } = &entry.subscription;
+        let own = entry.defined.clone().unwrap_or_default();
+        let client = own.timeout.and_then(|timeout| self.clients.get(&timeout));
+        let (told, gone, generation) = (Arc::downgrade(self), key.clone(), entry.generation);
+        let relay = Relay::with_client(url.clone(), secret.clone(), client.unwrap_or(&self.client));
+        let relay = relay.on_gone(Arc::new(move |reason: &str| {
+            end_soon(&told, gone.clone(), generation, reason.to_owned());
+        }));
+        let timeout = own.timeout.unwrap_or(self.options.timeout);
+        let mut options = own
+            // The relay says itself, and better, when it was not done in time.
+            .timeout(timeout.saturating_add(TIMEOUT_MARGIN))
+            .sessions([key.session()])
+            .or(&self.dispatch);
+        options.events.clone_from(&entry.subscription.events);
+        options.suspend_after = Some(self.suspend_after);
+        let name = key.consumer();
+        let counters = ConsumerMetrics::new(&self.metrics, &name);
+        let clock = Arc::clone(&self.clock);
+        Consumer::new(name, Arc::new(relay), options, counters, clock)
+    }
+
+    /// Ends its suspension, where it is suspended. A pause is the administrator's, and stays.
+    pub(super) async fn let_go_on(&self, entry: &Entry) {
+        let name = entry.subscription.key.consumer();
+        let mut consumers = self.records.consumers().into_iter();
+        let Some(consumer) = consumers.find(|one| one.name() == name) else {
+            return;
+        };
+        let status = consumer.status().await;
+        if status.is_some_and(|status| status.suspended.is_some() && !status.paused) {
+            // One that has ended in between is suspended no more either.
+            let _ = consumer.pause(false).await;
+        }
+    }
+
+    /// The subscriber has said that it wants no more.
+    async fn end(&self, key: &Key, generation: u64, reason: String) {
+        let _one = self.changes.lock().await;
+        let Some(mut entry) = self.get(key) else {
+            return;
+        };
+        if entry.generation != generation || !entry.subscription.active {
+            return;
+        }
+        let at = self.clock.now();
+        entry.subscription.active = false;
+        entry.subscription.updated_at = at;
+        log::warn!("subscription {key} has ended: {}", escape_controls(&reason));
+        entry.subscription.ended = Some(Ended { at, reason });
+        self.lock().insert(key.clone(), entry.clone());
+        // Here the consumer comes first: the subscriber wants no more, and would say so again.
+        self.records.stop_consumer(&key.consumer()).await;
+        if let Err(error) = self.keep(&entry).await {
+            log::warn!("subscription {key}: that it has ended may be forgotten: {error}");
+        }
+    }
+}
+
+/// Ends a subscription from within an attempt of its consumer, which must not wait for its own end.
+fn end_soon(registry: &Weak<Registry>, key: Key, generation: u64, reason: String) {
+    let Some(registry) = registry.upgrade() else {
+        return;
+    };
+    tokio::spawn(async move { registry.end(&key, generation, reason).await });
+}
+
+/// How much later than the relay itself its consumer loses patience.
+const TIMEOUT_MARGIN: Duration = Duration::from_secs(1);

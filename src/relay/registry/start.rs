@@ -1,0 +1,124 @@
+//! Where subscriptions come from at the start: the settings, and the documents of the journal.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use super::super::subscription::{Key, Subscription};
+use super::super::{RelayClient, RelayError, RelayOptions};
+use super::{DEFINED, Entry, KEPT, Registry};
+use crate::clock::Clock;
+use crate::dispatch::HandlerOptions;
+use crate::metrics::Metrics;
+use crate::records::Records;
+use crate::settings::{RelaySettings, SubscriptionSettings};
+use crate::{Error, escape_controls};
+
+impl Registry {
+    /// Starts what the settings define and what the journal has kept.
+    pub(crate) fn open(
+        records: &Arc<Records>,
+        relay: &RelaySettings,
+        defined: Vec<SubscriptionSettings>,
+        dispatch: &HandlerOptions,
+        metrics: &Arc<Metrics>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, Error> {
+        let client = |timeout| {
+            let options = RelayOptions {
+                timeout,
+                ..relay.options.clone()
+            };
+            let clock = Arc::clone(clock);
+            let client = RelayClient::with(options.guard(), &options, clock, |builder| builder);
+            client.map_err(Error::relay)
+        };
+        let own = defined.iter().filter_map(|one| one.options.timeout);
+        let own = own.map(|timeout| Ok((timeout, client(timeout)?)));
+        let registry = Arc::new(Self {
+            client: client(relay.options.timeout)?,
+            clients: own.collect::<Result<_, Error>>()?,
+            records: Arc::clone(records),
+            options: relay.options.clone(),
+            suspend_after: relay.suspend_after,
+            dispatch: dispatch.clone(),
+            metrics: Arc::clone(metrics),
+            clock: Arc::clone(clock),
+            changes: tokio::sync::Mutex::default(),
+            generations: AtomicU64::new(1),
+            all: Mutex::default(),
+        });
+        let starting = Arc::clone(&registry);
+        let started = records.wait_for(async move { starting.start(defined).await });
+        started.ok_or_else(|| Error::journal("the threads that run handlers have ended"))??;
+        Ok(registry)
+    }
+
+    async fn start(self: &Arc<Self>, defined: Vec<SubscriptionSettings>) -> Result<(), Error> {
+        let _one = self.changes.lock().await;
+        for one in defined {
+            self.define(one).await?;
+        }
+        let journal = self.records.journal();
+        let kept = journal.documents(KEPT).await.map_err(Error::journal)?;
+        for (document, bytes) in kept {
+            let subscription = match Subscription::from_document(&bytes) {
+                Ok(subscription) => subscription,
+                Err(error) => {
+                    let name = escape_controls(&document);
+                    log::error!(
+                        "the document {name} is left out, so nobody gets its events: {error}"
+                    );
+                    continue;
+                }
+            };
+            let key = subscription.key.clone();
+            if self.get(&key).is_some() {
+                log::warn!("subscription {key}: settings.toml defines it too, and that counts");
+                continue;
+            }
+            self.lock().insert(key, Entry::new(subscription, None));
+        }
+        for entry in self.list(None) {
+            if entry.subscription.active {
+                self.records.add(self.consumer(&entry)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one of the settings in, with what is known of it from before.
+    async fn define(&self, settings: SubscriptionSettings) -> Result<(), Error> {
+        let now = self.clock.now();
+        let key = Key::new(settings.session, settings.name).map_err(Error::relay)?;
+        let url = self.client.guard().url(&settings.webhook_url);
+        let mut subscription = Subscription {
+            key,
+            url: url.map_err(|refusal| Error::relay(RelayError::Url(refusal)))?,
+            events: settings.options.events.clone(),
+            secret: settings.secret,
+            active: true,
+            ended: None,
+            created_at: now,
+            updated_at: now,
+        };
+        let document = subscription.key.document(DEFINED);
+        let known = self.records.journal().documents(&document).await;
+        let mut known = known.map_err(Error::journal)?.into_iter();
+        let known = known.find(|(name, _)| *name == document);
+        let known = known.and_then(|(_, bytes)| Subscription::from_document(&bytes).ok());
+        if let Some(known) = &known {
+            subscription.created_at = known.created_at;
+            if known.url == subscription.url && known.events == subscription.events {
+                subscription.updated_at = known.updated_at;
+                subscription.active = known.active;
+                subscription.ended.clone_from(&known.ended);
+            }
+        }
+        let entry = Entry::new(subscription, Some(settings.options));
+        if known.is_none_or(|known| known.updated_at != entry.subscription.updated_at) {
+            self.keep(&entry).await.map_err(Error::journal)?;
+        }
+        self.lock().insert(entry.subscription.key.clone(), entry);
+        Ok(())
+    }
+}

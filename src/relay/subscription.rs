@@ -1,0 +1,331 @@
+//! [`Subscription`]: who gets which events, and where; and the document that keeps it.
+//!
+//! A subscription is known by its [`Key`], a session and a name. It is a consumer of the journal
+//! like a handler, and its name there is the key's ([`Key::consumer`]). What the journal keeps of it
+//! is one JSON document, in which fields of a later version are let be.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::signature::Secret;
+use crate::{EventKind, Timestamp};
+
+/// Who gets which events, and where.
+#[derive(Clone)]
+pub(crate) struct Subscription {
+    pub(crate) key: Key,
+    pub(crate) url: Url,
+    /// The kinds it wants; `None` for all.
+    pub(crate) events: Option<BTreeSet<EventKind>>,
+    pub(crate) secret: Option<Secret>,
+    /// Whether anything is sent. What is not sent waits, as long as events are kept.
+    pub(crate) active: bool,
+    /// Why it is not active, where the subscriber has ended it.
+    pub(crate) ended: Option<Ended>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+}
+
+/// The subscriber wants no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) at: Timestamp,
+    pub(crate) reason: String,
+}
+
+/// What a subscription is known by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    session: String,
+    name: String,
+}
+
+impl Key {
+    /// The subscription `name` to `session`, which is `*` for all.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be that.
+    pub(crate) fn new(
+        session: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Result<Self, KeyError> {
+        let (session, name) = (session.into(), name.into());
+        if session.is_empty()
+            || session.len() > MAX_SESSION
+            || session.chars().any(char::is_control)
+        {
+            return Err(KeyError::Session);
+        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
+            return Err(KeyError::Name(name.chars().take(MAX_NAME).collect()));
+        }
+        Ok(Self { session, name })
+    }
+
+    /// The session's id, or `*` for all.
+    pub(crate) fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// The name among those to the session.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name among the consumers. A session may hold anything, a name no colon.
+    pub(crate) fn consumer(&self) -> String {
+        format!("subscription:{}:{}", self.session, self.name)
+    }
+
+    /// The name of its document. A session may hold anything, a name no slash.
+    pub(crate) fn document(&self, prefix: &str) -> String {
+        format!("{prefix}{}/{}", self.session, self.name)
+    }
+}
+
+/// The subscription as people write it.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} to session {:?}", self.name, self.session)
+    }
+}
+
+/// Why there can be no such subscription.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum KeyError {
+    /// The session cannot be one.
+    #[error(
+        "a session's id here has 1 to {MAX_SESSION} bytes and no control character; * is all sessions"
+    )]
+    Session,
+    /// The name cannot be one.
+    #[error("found {0:?}, expected a name of 1 to {MAX_NAME} of A-Z a-z 0-9 - _ .")]
+    Name(String),
+}
+
+impl Subscription {
+    /// Reads what [`Subscription::to_document`] has written, or a later version of it.
+    ///
+    /// # Errors
+    ///
+    /// When it is no such document; the text holds nothing of what was found.
+    pub(crate) fn from_document(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let document: Document = serde_json::from_slice(bytes)
+            .map_err(|error| DocumentError::Json(error.line(), error.column()))?;
+        let time = |text: &str| text.parse().map_err(|_| DocumentError::Field("a time"));
+        let ended = document.ended.map(|ended| {
+            Ok(Ended {
+                at: time(&ended.at)?,
+                reason: ended.reason,
+            })
+        });
+        let secret = document.secret.map(Secret::new).transpose();
+        let events = document.events.map(|names| {
+            // A kind that only a later version knows is not asked of this one.
+            names.iter().filter_map(|name| name.parse().ok()).collect()
+        });
+        Ok(Self {
+            key: Key::new(document.session, document.name)
+                .map_err(|_| DocumentError::Field("the session or the name"))?,
+            url: Url::parse(&document.webhook_url).map_err(|_| DocumentError::Field("the URL"))?,
+            events,
+            secret: secret.map_err(|_| DocumentError::Field("the secret"))?,
+            active: document.active,
+            ended: ended.transpose()?,
+            created_at: time(&document.created_at)?,
+            updated_at: time(&document.updated_at)?,
+        })
+    }
+
+    /// Everything there is to know of it, its secret too where there is one.
+    pub(crate) fn to_document(&self) -> Vec<u8> {
+        let names = |kinds: &BTreeSet<EventKind>| {
+            let names = kinds.iter().map(|kind| kind.as_str().to_owned());
+            names.collect()
+        };
+        let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
+        let document = Document {
+            session: self.key.session.clone(),
+            name: self.key.name.clone(),
+            webhook_url: self.url.as_str().to_owned(),
+            events: self.events.as_ref().map(names),
+            secret: self.secret.as_ref().map(text),
+            active: self.active,
+            ended: self.ended.as_ref().map(|ended| EndedDocument {
+                at: ended.at.to_string(),
+                reason: ended.reason.clone(),
+            }),
+            created_at: self.created_at.to_string(),
+            updated_at: self.updated_at.to_string(),
+        };
+        serde_json::to_vec(&document).expect("texts under texts are JSON")
+    }
+
+    /// Whether the same is sent to the same place.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let secret = match (&self.secret, &other.secret) {
+            (Some(secret), Some(other)) => secret.is(other.expose()),
+            (None, None) => true,
+            _ => false,
+        };
+        secret && self.url == other.url && self.events == other.events
+    }
+}
+
+/// Shows no secret, and no query of the URL, which may hold one.
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("key", &self.key)
+            .field("url", &without_query(&self.url))
+            .field("events", &self.events)
+            .field("active", &self.active)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A URL for logs and summaries: its query may hold a token.
+pub(crate) fn without_query(url: &Url) -> String {
+    let mut shown = url.clone();
+    shown.set_fragment(None);
+    if shown.query().is_some() {
+        shown.set_query(Some("…"));
+        return shown.as_str().replace("%E2%80%A6", "…");
+    }
+    shown.into()
+}
+
+/// Why a document cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DocumentError {
+    /// It is not the JSON that it should be.
+    #[error("it is no such JSON at line {0}, column {1}")]
+    Json(usize, usize),
+    /// A field cannot be what it should be.
+    #[error("{0} in it cannot be one")]
+    Field(&'static str),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    session: String,
+    name: String,
+    webhook_url: String,
+    events: Option<Vec<String>>,
+    secret: Option<String>,
+    active: bool,
+    ended: Option<EndedDocument>,
+    created_at: String,
+    updated_at: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EndedDocument {
+    at: String,
+    reason: String,
+}
+
+/// The longest name, in bytes.
+pub(crate) const MAX_NAME: usize = 64;
+
+/// The longest session id that can be subscribed to, in bytes.
+pub(crate) const MAX_SESSION: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subscription() -> Subscription {
+        Subscription {
+            key: Key::new("408f/ü \"*", "crm").unwrap(),
+            url: Url::parse("https://crm.example/hook?token=hidden-token").unwrap(),
+            events: Some([EventKind::Message, EventKind::Unknown].into()),
+            secret: Some(Secret::new("hidden-secret").unwrap()),
+            active: false,
+            ended: Some(Ended {
+                at: "2026-01-08T12:00:00.5Z".parse().unwrap(),
+                reason: "answered 410 Gone".to_owned(),
+            }),
+            created_at: "2026-01-08T11:00:00Z".parse().unwrap(),
+            updated_at: "2026-01-08T12:00:00.5Z".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_document_says_everything() {
+        let plain = Subscription {
+            events: None,
+            secret: None,
+            active: true,
+            ended: None,
+            ..subscription()
+        };
+        for kept in [subscription(), plain] {
+            let read = Subscription::from_document(&kept.to_document()).unwrap();
+            assert!(read.is_like(&kept));
+            assert_eq!((&read.key, read.active), (&kept.key, kept.active));
+            assert_eq!(read.ended, kept.ended);
+            let times = |one: &Subscription| (one.created_at, one.updated_at);
+            assert_eq!(times(&read), times(&kept));
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_let_be() {
+        let mut document: serde_json::Value =
+            serde_json::from_slice(&subscription().to_document()).unwrap();
+        document["headers"] = serde_json::json!({ "x": [1] });
+        document["events"] = serde_json::json!(["message", "call", "unknown"]);
+        let read = Subscription::from_document(document.to_string().as_bytes()).unwrap();
+        assert!(read.is_like(&subscription()));
+    }
+
+    #[test]
+    fn what_is_no_document_says_so_without_showing_it() {
+        let mut document: serde_json::Value =
+            serde_json::from_slice(&subscription().to_document()).unwrap();
+        document["created_at"] = "hidden".into();
+        for odd in [
+            "",
+            "{\"secret\":\"hidden\"}",
+            "[\"hidden\"]",
+            &document.to_string(),
+        ] {
+            let error = Subscription::from_document(odd.as_bytes()).unwrap_err();
+            assert!(!error.to_string().contains("hidden"), "{error}");
+        }
+    }
+
+    #[test]
+    fn which_keys_there_are() {
+        let long = "n".repeat(MAX_NAME + 1);
+        for name in ["", "a b", "a:b", "a/b", "é", &long] {
+            let error = Key::new("s", name).unwrap_err();
+            assert!(matches!(error, KeyError::Name(_)), "{name}");
+        }
+        let long = "s".repeat(MAX_SESSION + 1);
+        for session in ["", "a\nb", "\u{7f}", &long] {
+            assert_eq!(Key::new(session, "n"), Err(KeyError::Session), "{session}");
+        }
+        let key = Key::new("a:b/c*é", &long[..MAX_NAME]).unwrap();
+        assert!(key.consumer().starts_with("subscription:a:b/c*é:sss"));
+        assert_eq!(
+            Key::new("*", "A-z_0.9").unwrap().document("p/"),
+            "p/*/A-z_0.9"
+        );
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let shown = format!("{:?}", subscription());
+        assert!(!shown.contains("hidden"), "{shown}");
+        let url = |text| without_query(&Url::parse(text).unwrap());
+        assert_eq!(url("https://h/p?t=hidden#x"), "https://h/p?…");
+        assert_eq!(url("https://h/p"), "https://h/p");
+    }
+}

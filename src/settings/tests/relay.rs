@@ -1,0 +1,211 @@
+//! `[relay]` and `[[subscriptions]]`.
+
+use super::*;
+
+/// A subscription that is right but for `more`, which may say its keys once more.
+fn subscription(more: &str) -> String {
+    with_source(&format!(
+        "[[subscriptions]]\nname = \"crm\"\nwebhook_url = \"https://crm.example/hook?t=hidden\"\n{more}"
+    ))
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = with_source(
+        r#"
+        [relay]
+        timeout = "3s"
+        allow_private = true
+        allow = ["10.1.2.0/24", "localhost", "169.254.169.254"]
+        give_up_on = [404, 422]
+        suspend_after = "2h"
+        [[subscriptions]]
+        name = "crm"
+        session = "A.b/C"
+        webhook_url = "https://crm.example/hook"
+        events = ["message", "unknown"]
+        secret = "hidden"
+        order = "session"
+        timeout = "2s"
+        concurrency = 9
+        retry = { attempts = 3 }
+        [[subscriptions]]
+        name = "all"
+        webhook_url = "http://localhost:8080/"
+        events = ["*"]
+        "#,
+    );
+    let settings = load(&text).unwrap();
+    let options = &settings.relay.options;
+    assert_eq!(
+        (options.timeout, options.allow_private),
+        (Duration::from_secs(3), true)
+    );
+    assert_eq!(
+        (options.allow.len(), &options.give_up_on),
+        (3, &[404, 422].into())
+    );
+    assert_eq!(settings.relay.suspend_after, Duration::from_secs(7200));
+    let crm = &settings.subscriptions[0];
+    assert_eq!((&*crm.name, &*crm.session), ("crm", "A.b/C"));
+    assert_eq!(crm.webhook_url, "https://crm.example/hook");
+    assert!(crm.secret.as_ref().unwrap().is(b"hidden"));
+    let retry = crate::Retry::default();
+    let expected = HandlerOptions::default()
+        .events([EventKind::Message, EventKind::Unknown])
+        .order(Order::Session)
+        .timeout(Duration::from_secs(2))
+        .concurrency(9)
+        .retry(crate::Retry {
+            attempts: 3,
+            ..retry
+        });
+    assert_eq!(crm.options, expected);
+    let all = &settings.subscriptions[1];
+    assert_eq!(
+        (&*all.session, &all.options),
+        ("*", &HandlerOptions::default())
+    );
+    assert!(all.secret.is_none());
+
+    let defaults = load(&with_source("")).unwrap().relay;
+    let day = Duration::from_secs(24 * 3600);
+    assert_eq!(
+        (defaults.options.timeout, defaults.suspend_after),
+        (Duration::from_secs(10), day)
+    );
+    let environment = [("OFFHOOK__RELAY__TIMEOUT", "1s")];
+    let changed = load_with(&with_source(""), &environment).unwrap();
+    assert_eq!(changed.relay.options.timeout, Duration::from_secs(1));
+}
+
+#[test]
+fn one_problem_each() {
+    let two = "[[subscriptions]]\nname = \"crm\"\nwebhook_url = \"https://other.example/\"\n";
+    let url = |url: &str| {
+        with_source(&format!(
+            "[[subscriptions]]\nname = \"x\"\nwebhook_url = \"{url}\""
+        ))
+    };
+    let table = [
+        (
+            with_source("[relay]\ntimeout = 3"),
+            "relay.timeout: found 3, expected a text in quotes",
+        ),
+        (
+            with_source("[relay]\ntimeuot = \"3s\""),
+            "relay.timeuot: unknown key; there are: allow, allow_private, give_up_on, suspend_after, timeout",
+        ),
+        (
+            with_source("[relay]\nallow = [\"10.0.0.0/99\"]"),
+            "relay.allow: found \"10.0.0.0/99\", which is no network",
+        ),
+        (
+            with_source("[relay]\ngive_up_on = [200]"),
+            "relay.give_up_on: found 200, expected whole numbers",
+        ),
+        (
+            with_source("[relay]\ngive_up_on = [410]"),
+            "relay.give_up_on: has 410, which always ends",
+        ),
+        (
+            with_source("[[subscriptions]]\nname = \"x\""),
+            "subscriptions[0].webhook_url: is missing",
+        ),
+        (
+            with_source("[[subscriptions]]\nwebhook_url = \"https://h/\""),
+            "subscriptions[0].name: is missing",
+        ),
+        (
+            subscription("evnts = []"),
+            "subscriptions[0].evnts: unknown key; there are: concurrency, events, name, on_exhausted, \
+             order, retry, secret, session, status, timeout, webhook_url",
+        ),
+        (
+            subscription("events = [\"call\"]"),
+            "found \"call\"; allowed: message, status, connection, unknown, *",
+        ),
+        (
+            subscription("session = 7"),
+            "subscriptions[0].session: found 7, expected a text in quotes",
+        ),
+        (
+            subscription("session = \"\""),
+            "subscriptions[0]: crm: a session's id here has 1 to 1024 bytes",
+        ),
+        (
+            subscription("secret = \"env:OFFHOOK_TEST_NO_SUCH\""),
+            "OFFHOOK_TEST_NO_SUCH is not set",
+        ),
+        (
+            subscription("secret = \"\""),
+            "subscriptions[0].secret: the secret is empty",
+        ),
+        (
+            subscription(two),
+            "subscriptions: two are \"crm\" to session \"*\"",
+        ),
+        (
+            with_source("[[subscriptions]]\nname = \"a:b\"\nwebhook_url = \"https://h.example/\""),
+            "subscriptions[0]: a:b: found \"a:b\", expected a name of 1 to 64 of A-Z a-z 0-9 - _ .",
+        ),
+        (
+            url("crm.example"),
+            "subscriptions[0]: x: webhook_url: it is no URL",
+        ),
+        (
+            url("ftp://crm.example/"),
+            "subscriptions[0]: x: webhook_url: its scheme is ftp",
+        ),
+        (
+            url("http://127.0.0.1:1/"),
+            "subscriptions[0]: x: webhook_url: 127.0.0.1 is a loopback address",
+        ),
+        (
+            url("http://0x7f.1/"),
+            "subscriptions[0]: x: webhook_url: 127.0.0.1 is a loopback address",
+        ),
+        (
+            subscription("[journal]\nengine = \"none\""),
+            "subscriptions: journal.engine is none, which keeps nothing until a subscriber has it",
+        ),
+    ];
+    for (text, expected) in table {
+        let found = problems(&text);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found[0].contains(expected), "{expected}: {found:?}");
+        assert!(!found[0].contains("hidden"), "{found:?}");
+    }
+}
+
+#[test]
+fn the_summary_and_the_fingerprint_cover_them() {
+    let load = |more: &str| load(&subscription(more)).unwrap();
+    let settings = load("secret = \"hidden-secret\"\ntimeout = \"2s\"");
+    let summary = settings.summary();
+    let shown = format!("{settings:?}{summary:?}") + &serde_json::to_string(&summary).unwrap();
+    assert!(!shown.contains("hidden"), "{shown}");
+    let crm = &summary.subscriptions[0];
+    assert_eq!(
+        (&*crm.name, &*crm.webhook_url),
+        ("crm", "https://crm.example/hook?…")
+    );
+    assert_eq!((crm.signed, crm.timeout), (true, Duration::from_secs(2)));
+    assert_eq!(
+        load("").summary().subscriptions[0].timeout,
+        Duration::from_secs(10)
+    );
+
+    let mut other = settings.clone();
+    other.subscriptions[0].webhook_url += "2";
+    let mut slower = settings.clone();
+    slower.relay.options.timeout *= 2;
+    for changed in [
+        &other,
+        &slower,
+        &load(""),
+        &load("secret = \"x\"\nsession = \"a\""),
+    ] {
+        assert_ne!(changed.fingerprint(), settings.fingerprint());
+    }
+}

@@ -1,0 +1,839 @@
+//! Subscriptions: the sessions API, `[[subscriptions]]`, and what subscribers then get.
+
+mod cli;
+mod subscriber;
+
+use offhook::testing::{TestRequest, TestResponse};
+use serde_json::{Value, json};
+
+use crate::served::{Served, settings, until};
+use crate::support::{Folder, run, signed};
+use subscriber::{Answer, Subscriber};
+
+/// What lets events go to this machine, tried again soon.
+const RELAY: &str = "[relay]\nallow_private = true\n\
+                     [dispatch]\nretry = { first = \"20ms\", factor = 1.0, attempts = 10000 }\n";
+
+fn folder(name: &str, more: &str) -> Folder {
+    let folder = Folder::new(name);
+    settings(&folder, &format!("{RELAY}{more}"));
+    folder
+}
+
+impl Served {
+    /// Asks the admin listener.
+    async fn ask(&self, method: &str, path: &str, body: impl Into<Vec<u8>>) -> TestResponse {
+        let request = TestRequest {
+            method: method.to_owned(),
+            body: body.into(),
+            ..TestRequest::get(path)
+        };
+        request.send(self.admin).await
+    }
+
+    /// Asks, and expects this status.
+    async fn expect(&self, status: u16, method: &str, path: &str, body: &Value) -> Value {
+        let body = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        let answer = self.ask(method, path, body).await;
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+
+    async fn subscribe(&self, session: &str, url: &str) -> Value {
+        let path = format!("/sessions/{session}/webhook");
+        let body = json!({ "webhookUrl": url });
+        self.expect(201, "POST", &path, &body).await["webhook"].take()
+    }
+
+    /// A message to the receiver.
+    async fn message(&self, session: &str, id: &str) {
+        let body = json!({
+            "event": "message", "sessionId": session, "messageId": id, "from": "+1", "message": "Hello!",
+        });
+        let answer = signed(body.to_string()).send(self.public).await;
+        assert_eq!(answer.status, 200);
+    }
+
+    async fn consumer(&self, name: &str) -> Option<Value> {
+        let all = self
+            .expect(200, "GET", "/api/consumers", &Value::Null)
+            .await;
+        let mut consumers = all["consumers"].as_array().unwrap().iter();
+        consumers.find(|one| one["name"] == name).cloned()
+    }
+}
+
+#[actix_web::test]
+async fn the_shapes_of_the_answers() {
+    let (folder, subscriber) = (folder("subs-shapes", ""), Subscriber::start().await);
+    let server = Served::start(&folder);
+    let path = "/sessions/408f/webhook";
+    let url = subscriber.url();
+    let body = json!({ "webhookUrl": url, "events": ["status", "message"], "secret": "hidden" });
+    let new = server.expect(201, "POST", path, &body).await;
+    let (created, updated) = (&new["webhook"]["createdAt"], &new["webhook"]["updatedAt"]);
+    let webhook = json!({
+        "name": "default", "webhookUrl": url, "events": ["message", "status"], "hasSecret": true,
+        "active": true, "createdAt": created, "updatedAt": updated,
+    });
+    assert_eq!(
+        new,
+        json!({ "success": true, "sessionId": "408f", "webhook": webhook })
+    );
+    assert!(created.as_str().unwrap().ends_with('Z'), "{created}");
+    assert_eq!(created, updated);
+
+    let listed = server.expect(200, "GET", path, &Value::Null).await;
+    assert_eq!(
+        listed,
+        json!({ "success": true, "sessionId": "408f", "webhooks": [webhook] })
+    );
+    let all = server
+        .expect(200, "GET", "/api/subscriptions", &Value::Null)
+        .await;
+    assert_eq!(all["subscriptions"][0]["sessionId"], "408f");
+    assert_eq!(all["subscriptions"][0]["webhookUrl"], url);
+
+    // Set whole: what is not said is as it is for a new one.
+    let body = json!({ "url": url, "name": "default" });
+    let replaced = server.expect(200, "POST", path, &body).await;
+    let webhook = &replaced["webhook"];
+    assert_eq!(webhook["events"], json!(["*"]));
+    assert_eq!(
+        (&webhook["hasSecret"], &webhook["createdAt"]),
+        (&json!(false), created)
+    );
+    assert_ne!(&webhook["updatedAt"], updated);
+
+    // Changed: only what is said.
+    let body = json!({ "secret": "hidden", "events": ["unknown"] });
+    server.expect(200, "PATCH", path, &body).await;
+    let changed = server
+        .expect(200, "PATCH", path, &json!({ "active": false }))
+        .await;
+    let webhook = &changed["webhook"];
+    assert_eq!(
+        (&webhook["active"], &webhook["hasSecret"]),
+        (&json!(false), &json!(true))
+    );
+    assert_eq!(webhook["events"], json!(["unknown"]));
+    let changed = server
+        .expect(200, "PATCH", path, &json!({ "secret": null }))
+        .await;
+    assert_eq!(changed["webhook"]["hasSecret"], false);
+
+    for _ in 0..2 {
+        let removed = server.expect(200, "DELETE", path, &Value::Null).await;
+        assert_eq!(removed, json!({ "success": true, "sessionId": "408f" }));
+    }
+    let listed = server.expect(200, "GET", path, &Value::Null).await;
+    assert_eq!(listed["webhooks"], json!([]));
+    assert!(!server.program.kill().contains("hidden"));
+}
+
+#[actix_web::test]
+async fn what_is_refused_and_how() {
+    let defined = "[[subscriptions]]\nname = \"crm\"\nsession = \"s\"\n\
+                   webhook_url = \"http://127.0.0.1:9/?t=hidden\"\n";
+    let folder = folder("subs-refused", defined);
+    let server = Served::start(&folder);
+    let to_a = |body: Value| ("POST", "/sessions/a/webhook", body.to_string());
+    let url = "http://127.0.0.1:9/";
+    let long = "x".repeat(2048);
+    let table = [
+        (to_a(json!({})), 400, "bad_request"),
+        (to_a(json!([])), 400, "bad_request"),
+        (
+            ("POST", "/sessions/a/webhook", String::new()),
+            400,
+            "bad_request",
+        ),
+        (
+            ("POST", "/sessions/a/webhook", "{\"webhookUrl\":".to_owned()),
+            400,
+            "bad_request",
+        ),
+        (to_a(json!({ "webhookUrl": 7 })), 400, "bad_request"),
+        (
+            to_a(json!({ "webhookUrl": url, "url": "http://127.0.0.1:8/" })),
+            400,
+            "bad_request",
+        ),
+        (to_a(json!({ "webhookUrl": "crm.example" })), 400, "bad_url"),
+        (
+            to_a(json!({ "webhookUrl": "ftp://crm.example/" })),
+            400,
+            "bad_url",
+        ),
+        (
+            to_a(json!({ "webhookUrl": "http://u:p@crm.example/" })),
+            400,
+            "bad_url",
+        ),
+        (
+            to_a(json!({ "webhookUrl": format!("{url}{long}") })),
+            400,
+            "bad_url",
+        ),
+        (
+            to_a(json!({ "webhookUrl": "http://169.254.169.254/" })),
+            400,
+            "refused_address",
+        ),
+        (
+            to_a(json!({ "webhookUrl": "http://[fe80::1]/" })),
+            400,
+            "refused_address",
+        ),
+        (
+            to_a(json!({ "webhookUrl": url, "events": ["call"] })),
+            400,
+            "unknown_event",
+        ),
+        (
+            to_a(json!({ "webhookUrl": url, "events": "message" })),
+            400,
+            "bad_request",
+        ),
+        (
+            to_a(json!({ "webhookUrl": url, "secret": "" })),
+            400,
+            "bad_request",
+        ),
+        (
+            to_a(json!({ "webhookUrl": url, "name": "a:b" })),
+            400,
+            "bad_name",
+        ),
+        (
+            to_a(json!({ "webhookUrl": url, "name": "n".repeat(65) })),
+            400,
+            "bad_name",
+        ),
+        (
+            (
+                "POST",
+                "/sessions/a%0Ab/webhook",
+                json!({ "url": url }).to_string(),
+            ),
+            400,
+            "bad_session",
+        ),
+        (
+            ("PATCH", "/sessions/a/webhook", "{}".to_owned()),
+            404,
+            "not_found",
+        ),
+        (
+            (
+                "PATCH",
+                "/sessions/s/webhook",
+                json!({ "name": "crm", "active": true }).to_string(),
+            ),
+            409,
+            "defined_in_settings",
+        ),
+        (
+            (
+                "POST",
+                "/sessions/s/webhook",
+                json!({ "name": "crm", "url": url }).to_string(),
+            ),
+            409,
+            "defined_in_settings",
+        ),
+        (
+            ("DELETE", "/sessions/s/webhook?name=crm", String::new()),
+            409,
+            "defined_in_settings",
+        ),
+        (
+            ("DELETE", "/sessions/s/webhook?all=true", String::new()),
+            409,
+            "defined_in_settings",
+        ),
+        (
+            (
+                "DELETE",
+                "/sessions/s/webhook?all=true&name=x",
+                String::new(),
+            ),
+            400,
+            "bad_request",
+        ),
+        (
+            ("DELETE", "/sessions/s/webhook?nmae=x", String::new()),
+            400,
+            "bad_request",
+        ),
+        (
+            to_a(json!({ "webhookUrl": url, "name": "n".repeat(70_000) })),
+            413,
+            "too_large",
+        ),
+        (
+            ("PUT", "/sessions/a/webhook", String::new()),
+            405,
+            "method_not_allowed",
+        ),
+        (
+            ("GET", "/sessions//webhook", String::new()),
+            404,
+            "not_found",
+        ),
+        (
+            ("POST", "/api/subscriptions", String::new()),
+            405,
+            "method_not_allowed",
+        ),
+    ];
+    for ((method, path, body), status, code) in table {
+        let answer = server.ask(method, path, body.clone()).await;
+        let shown: String = body.chars().take(200).collect();
+        assert_eq!(
+            answer.status,
+            status,
+            "{method} {path} {shown}: {}",
+            answer.text()
+        );
+        let error: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(
+            (&error["code"], &error["success"]),
+            (&json!(code), &json!(false)),
+            "{error}"
+        );
+        if status == 405 && path.starts_with("/sessions") {
+            assert_eq!(answer.header("allow"), Some("GET, POST, PATCH, DELETE"));
+        }
+        if code == "unknown_event" {
+            let text = error["error"].as_str().unwrap();
+            assert!(
+                text.contains("allowed: message, status, connection, unknown, *"),
+                "{text}"
+            );
+        }
+    }
+    let named = "/sessions/a/webhook?name=x";
+    let differ = json!({ "webhookUrl": url, "name": "y" });
+    server.expect(400, "POST", named, &differ).await;
+    server.expect(404, "PATCH", named, &json!({})).await;
+    // Nothing of it has changed anything.
+    let all = server
+        .expect(200, "GET", "/api/subscriptions", &Value::Null)
+        .await;
+    let all = all["subscriptions"].as_array().unwrap();
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_eq!(
+        (&all[0]["name"], &all[0]["definedInSettings"]),
+        (&json!("crm"), &json!(true))
+    );
+    // A host that does not resolve may do so later.
+    let body = json!({ "webhookUrl": "http://nobody.invalid/" });
+    let answer = server
+        .expect(201, "POST", "/sessions/a/webhook", &body)
+        .await;
+    let warning = answer["warning"].as_str().unwrap();
+    assert!(
+        warning.contains("nobody.invalid does not resolve"),
+        "{warning}"
+    );
+    assert!(!server.program.kill().contains("hidden"));
+}
+
+#[actix_web::test]
+async fn who_may_subscribe() {
+    let folder = Folder::new("subs-token");
+    settings(&folder, "");
+    let text = std::fs::read_to_string(folder.0.join("settings.toml")).unwrap();
+    let text = text.replace("[admin]\n", "[admin]\ntoken = \"t0\"\n");
+    std::fs::write(folder.0.join("settings.toml"), text).unwrap();
+    let server = Served::start(&folder);
+    for method in ["GET", "POST", "PATCH", "DELETE"] {
+        let answer = server.ask(method, "/sessions/a/webhook", "").await;
+        assert_eq!(answer.status, 401, "{method}");
+    }
+    let with = TestRequest::get("/sessions/a/webhook").header("Authorization", "Bearer t0");
+    assert_eq!(with.send(server.admin).await.status, 200);
+    // Private addresses are refused unless told.
+    let body = json!({ "webhookUrl": "http://10.0.0.1/" }).to_string();
+    let post = TestRequest::post(body).path("/sessions/a/webhook");
+    let answer = post
+        .header("Authorization", "Bearer t0")
+        .send(server.admin)
+        .await;
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.text().contains("refused_address"),
+        "{}",
+        answer.text()
+    );
+}
+
+#[actix_web::test]
+async fn a_web_page_and_an_engine_without_a_journal_get_nothing() {
+    let folder = Folder::new("subs-none");
+    settings(&folder, "");
+    let file = folder.0.join("settings.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("path = \"journal\"", "engine = \"none\"");
+    std::fs::write(&file, text).unwrap();
+    let server = Served::start(&folder);
+    let body = json!({ "webhookUrl": "https://crm.example/" }).to_string();
+    let post = TestRequest::post(body).path("/sessions/a/webhook");
+    let answer = post.send(server.admin).await;
+    assert_eq!(answer.status, 409);
+    assert!(answer.text().contains("nothing_kept"), "{}", answer.text());
+    let foreign = post
+        .header("Origin", "http://evil.example")
+        .send(server.admin)
+        .await;
+    assert_eq!(foreign.status, 403);
+}
+
+#[actix_web::test]
+async fn it_is_effective_at_once_and_starts_from_now() {
+    let (folder, subscriber) = (folder("subs-now", ""), Subscriber::start().await);
+    let server = Served::start(&folder);
+    server.message("a", "before").await;
+    server.subscribe("a", &subscriber.url()).await;
+    server.message("b", "other session").await;
+    server.message("a", "1").await;
+    let got = subscriber.expect(1).await;
+    assert_eq!(got[0].message_id(), "1");
+    assert_eq!(got[0].line, "POST /hook?token=t");
+    assert_eq!(got[0].header("x-webhook-signature"), None);
+    // With a secret from the next one on.
+    let secret = json!({ "secret": "key" });
+    server
+        .expect(200, "PATCH", "/sessions/a/webhook", &secret)
+        .await;
+    server.message("a", "2").await;
+    let got = subscriber.expect(2).await;
+    assert!(got[1].header("x-webhook-signature").is_some(), "{got:?}");
+    // Only what it wants.
+    let events = json!({ "events": ["status"] });
+    server
+        .expect(200, "PATCH", "/sessions/a/webhook", &events)
+        .await;
+    server.message("a", "3").await;
+    let status = json!({ "event": "status", "sessionId": "a", "messageId": "4", "status": "read" });
+    assert_eq!(
+        signed(status.to_string()).send(server.public).await.status,
+        200
+    );
+    subscriber.expect(3).await;
+    assert_eq!(subscriber.ids(), ["1", "2", "4"]);
+}
+
+#[actix_web::test]
+async fn sessions_may_hold_anything_and_a_star_is_all() {
+    let (folder, all, one) = (
+        folder("subs-odd", ""),
+        Subscriber::start().await,
+        Subscriber::start().await,
+    );
+    let server = Served::start(&folder);
+    let odd = "a/b:c é%*";
+    let path = "a%2Fb%3Ac%20%C3%A9%25%2A";
+    server.subscribe("*", &all.url()).await;
+    let new = server
+        .expect(
+            201,
+            "POST",
+            &format!("/sessions/{path}/webhook"),
+            &json!({ "url": one.url() }),
+        )
+        .await;
+    assert_eq!(new["sessionId"], odd);
+    server.message(odd, "1").await;
+    server.message("x", "2").await;
+    all.expect(2).await;
+    assert_eq!(one.expect(1).await[0].message_id(), "1");
+
+    // As consumers they are known by the same names.
+    let name = format!("subscription:{odd}:default");
+    let consumer = server.consumer(&name).await.unwrap();
+    assert_eq!(
+        (&consumer["kind"], &consumer["state"]),
+        (&json!("subscription"), &json!("running"))
+    );
+    let in_path = format!("/api/consumers/subscription%3A{path}%3Adefault");
+    let paused = server
+        .expect(200, "POST", &format!("{in_path}/pause"), &Value::Null)
+        .await;
+    assert_eq!(paused["state"], "paused");
+    server.message(odd, "3").await;
+    all.expect(3).await;
+    server
+        .expect(
+            200,
+            "POST",
+            "/api/consumers/subscription:*:default/pause",
+            &Value::Null,
+        )
+        .await;
+    server
+        .expect(200, "POST", &format!("{in_path}/resume"), &Value::Null)
+        .await;
+    one.expect(2).await;
+    let body = json!({ "consumer": name, "session": odd });
+    let replayed = server.expect(200, "POST", "/api/replay", &body).await;
+    assert_eq!(replayed, json!({ "matched": 2, "replayed": 2 }));
+    let got = one.expect(4).await;
+    assert_eq!(got[3].header("offhook-replay"), Some("true"));
+    assert_eq!(all.got().len(), 3);
+}
+
+#[actix_web::test]
+async fn dead_letters_of_a_subscriber() {
+    let (folder, subscriber) = (folder("subs-dead", ""), Subscriber::start().await);
+    let text = std::fs::read_to_string(folder.0.join("settings.toml")).unwrap();
+    let text = text.replace(
+        "allow_private = true",
+        "allow_private = true\ngive_up_on = [404]",
+    );
+    std::fs::write(folder.0.join("settings.toml"), text).unwrap();
+    let server = Served::start(&folder);
+    server.subscribe("*", &subscriber.url()).await;
+    subscriber.answer(Answer::Status(404));
+    server.message("a", "1").await;
+    let query = "/api/dead?consumer=subscription%3A%2A%3Adefault";
+    let dead = async || server.expect(200, "GET", query, &Value::Null).await["dead"].take();
+    until("dead", async || dead().await.as_array().unwrap().len() == 1).await;
+    let letter = &dead().await[0];
+    assert_eq!(
+        (&letter["attempts"], &letter["session"]),
+        (&json!(1), &json!("a"))
+    );
+    let reason = letter["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("404") && !reason.contains("token"),
+        "{reason}"
+    );
+    subscriber.answer(Answer::Status(200));
+    let body = json!({ "consumer": "subscription:*:default" });
+    server.expect(200, "POST", "/api/dead/replay", &body).await;
+    subscriber.expect(2).await;
+    until("alive", async || dead().await == json!([])).await;
+}
+
+#[actix_web::test]
+async fn a_replaced_one_keeps_its_progress_and_an_inactive_one_goes_on_where_it_was() {
+    let folder = folder("subs-progress", "");
+    let (old, new) = (Subscriber::start().await, Subscriber::start().await);
+    let server = Served::start(&folder);
+    let path = "/sessions/a/webhook";
+    old.answer(Answer::Status(500));
+    server.subscribe("a", &old.url()).await;
+    server.message("a", "1").await;
+    until("tried", async || !old.got().is_empty()).await;
+    server
+        .expect(200, "POST", path, &json!({ "url": new.url() }))
+        .await;
+    let tried = old.got().len();
+    new.expect(1).await;
+
+    let stopped = server
+        .expect(200, "PATCH", path, &json!({ "active": false }))
+        .await;
+    assert_eq!(stopped["webhook"]["active"], false);
+    assert!(server.consumer("subscription:a:default").await.is_none());
+    server.message("a", "2").await;
+    let server = restarted(server, &folder);
+    server.message("a", "3").await;
+    server
+        .expect(200, "PATCH", path, &json!({ "active": true }))
+        .await;
+    new.expect(3).await;
+    assert_eq!(new.ids(), ["1", "2", "3"]);
+    assert_eq!(old.got().len(), tried);
+}
+
+/// Killed, and started on what is left.
+fn restarted(server: Served, folder: &Folder) -> Served {
+    server.program.kill();
+    Served::start(folder)
+}
+
+#[actix_web::test]
+async fn all_of_it_survives_a_kill() {
+    let (folder, subscriber) = (folder("subs-kill", ""), Subscriber::start().await);
+    let server = Served::start(&folder);
+    let path = "/sessions/a/webhook";
+    let body =
+        json!({ "url": subscriber.url(), "events": ["message"], "secret": "s", "name": "kept" });
+    server.expect(201, "POST", path, &body).await;
+    server.subscribe("a", &subscriber.url()).await;
+    server.expect(200, "DELETE", path, &Value::Null).await;
+    subscriber.answer(Answer::Status(503));
+    server.message("a", "1").await;
+    until("tried", async || !subscriber.got().is_empty()).await;
+    let listed = server.expect(200, "GET", path, &Value::Null).await;
+    let server = restarted(server, &folder);
+    assert_eq!(server.expect(200, "GET", path, &Value::Null).await, listed);
+    subscriber.answer(Answer::Status(200));
+    server.message("a", "2").await;
+    until("delivered", async || {
+        subscriber.ids().contains(&"2".to_owned())
+    })
+    .await;
+    let got = subscriber.got();
+    let first = got.iter().filter(|got| got.message_id() == "1");
+    let ids: std::collections::BTreeSet<_> = first.map(|got| got.header("webhook-id")).collect();
+    assert_eq!(ids.len(), 1, "the id is the same over all attempts");
+    assert!(
+        got.iter()
+            .all(|got| got.header("x-webhook-signature").is_some())
+    );
+
+    // Removed and made anew, it starts from now.
+    server
+        .expect(200, "DELETE", "/sessions/a/webhook?all=true", &Value::Null)
+        .await;
+    server.message("a", "between").await;
+    let server = restarted(server, &folder);
+    let before = subscriber.got().len();
+    server.expect(201, "POST", path, &body).await;
+    server.message("a", "3").await;
+    let got = subscriber.expect(before + 1).await;
+    assert_eq!(got[before].message_id(), "3");
+}
+
+#[actix_web::test]
+async fn nothing_is_sent_after_the_answer_to_a_removal() {
+    let (folder, subscriber) = (folder("subs-remove", ""), Subscriber::start().await);
+    let server = Served::start(&folder);
+    server.subscribe("a", &subscriber.url()).await;
+    subscriber.answer(Answer::Hang);
+    for id in ["1", "2", "3"] {
+        let body = json!({ "event": "message", "sessionId": "a", "messageId": id, "from": id });
+        assert_eq!(
+            signed(body.to_string()).send(server.public).await.status,
+            200
+        );
+    }
+    subscriber.expect(3).await;
+    subscriber.answer(Answer::Status(500));
+    for id in 4..50 {
+        server.message("a", &id.to_string()).await;
+    }
+    server
+        .expect(200, "DELETE", "/sessions/a/webhook", &Value::Null)
+        .await;
+    assert!(server.consumer("subscription:a:default").await.is_none());
+    // What comes later reaches another one, which shows that time has passed. Of what was sent
+    // before the answer the last may have been read after it.
+    let other = Subscriber::start().await;
+    server.subscribe("b", &other.url()).await;
+    server.message("b", "first").await;
+    other.expect(1).await;
+    let sent = subscriber.got().len();
+    for id in 0..20 {
+        server.message("a", &format!("later {id}")).await;
+        server.message("b", &id.to_string()).await;
+    }
+    other.expect(21).await;
+    let ids = subscriber.ids();
+    assert_eq!(ids.len(), sent);
+    assert!(!ids.iter().any(|id| id.starts_with("later")), "{ids:?}");
+}
+
+#[actix_web::test]
+async fn a_subscriber_that_is_gone_ends_its_subscription() {
+    let (subscriber, defined) = (Subscriber::start().await, Subscriber::start().await);
+    let more = format!(
+        "[[subscriptions]]\nname = \"crm\"\nsession = \"d\"\nwebhook_url = \"{}\"\n",
+        defined.url()
+    );
+    let folder = folder("subs-gone", &more);
+    let server = Served::start(&folder);
+    let path = "/sessions/a/webhook";
+    server.subscribe("a", &subscriber.url()).await;
+    subscriber.answer(Answer::Status(410));
+    defined.answer(Answer::Status(410));
+    server.message("a", "1").await;
+    server.message("d", "1").await;
+    let ended = async |server: &Served, path: &str| {
+        let listed = server.expect(200, "GET", path, &Value::Null).await;
+        let webhook = &listed["webhooks"][0];
+        let ended = webhook["active"] == false;
+        assert_eq!(webhook["endedReason"].is_string(), ended, "{webhook}");
+        assert_eq!(webhook["endedAt"].is_string(), ended, "{webhook}");
+        ended
+    };
+    until("ended", async || ended(&server, path).await).await;
+    until("ended", async || {
+        ended(&server, "/sessions/d/webhook").await
+    })
+    .await;
+    // What is shown as ended may not have been kept yet.
+    let gone = async |name| server.consumer(name).await.is_none();
+    until("stopped", async || gone("subscription:a:default").await).await;
+    server
+        .expect(200, "PATCH", path, &json!({ "events": ["*"] }))
+        .await;
+    server.message("a", "2").await;
+    server.program.signal("TERM");
+    server.program.wait();
+    let server = Served::start(&folder);
+    assert!(ended(&server, path).await && ended(&server, "/sessions/d/webhook").await);
+    subscriber.expect(1).await;
+
+    subscriber.answer(Answer::Status(200));
+    let revived = server
+        .expect(200, "PATCH", path, &json!({ "active": true }))
+        .await;
+    assert_eq!(revived["webhook"]["active"], true);
+    assert!(revived["webhook"]["endedReason"].is_null());
+    subscriber.expect(2).await;
+    assert_eq!(subscriber.ids(), ["1", "2"]);
+
+    // One of the settings is resumed as a consumer.
+    defined.answer(Answer::Status(200));
+    server.message("d", "2").await;
+    let resume = "/api/consumers/subscription:d:crm/resume";
+    server.expect(200, "POST", resume, &Value::Null).await;
+    assert!(!ended(&server, "/sessions/d/webhook").await);
+    defined.expect(2).await;
+}
+
+#[actix_web::test]
+async fn one_that_fails_for_long_is_suspended_and_goes_on_with_nothing_lost() {
+    let (folder, subscriber) = (folder("subs-suspended", ""), Subscriber::start().await);
+    let file = folder.0.join("settings.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("[relay]", "[relay]\nsuspend_after = \"100ms\"");
+    std::fs::write(&file, text).unwrap();
+    let server = Served::start(&folder);
+    let path = "/sessions/a/webhook";
+    server.subscribe("a", &subscriber.url()).await;
+    subscriber.answer(Answer::Status(500));
+    for revive in ["PATCH", "POST"] {
+        let id = revive;
+        server.message("a", id).await;
+        let webhook = async || {
+            let listed = server.expect(200, "GET", path, &Value::Null).await;
+            listed["webhooks"][0].clone()
+        };
+        until("suspended", async || {
+            webhook().await["suspendedAt"].is_string()
+        })
+        .await;
+        let shown = webhook().await;
+        assert_eq!(shown["active"], true);
+        let reason = shown["suspendedReason"].as_str().unwrap();
+        assert!(
+            reason.contains("500") && !reason.contains("token"),
+            "{reason}"
+        );
+        let consumer = server.consumer("subscription:a:default").await.unwrap();
+        assert_eq!(consumer["state"], "suspended");
+        let body = json!({ "events": ["message"] });
+        let still = server.expect(200, "PATCH", path, &body).await;
+        assert!(still["webhook"]["suspendedAt"].is_string(), "{still}");
+
+        subscriber.answer(Answer::Status(200));
+        let body = json!({ "url": subscriber.url(), "active": true });
+        let revived = server.expect(200, revive, path, &body).await;
+        assert!(revived["webhook"]["suspendedAt"].is_null(), "{revived}");
+        until("delivered", async || {
+            server.consumer("subscription:a:default").await.unwrap()["lag"] == 0
+        })
+        .await;
+        assert_eq!(subscriber.ids().last().unwrap(), id);
+        subscriber.answer(Answer::Status(500));
+    }
+}
+
+#[actix_web::test]
+async fn those_of_the_settings_get_theirs_and_cannot_be_changed() {
+    let subscriber = Subscriber::start().await;
+    let more = format!(
+        "[[subscriptions]]\nname = \"crm\"\nwebhook_url = \"{}\"\nevents = [\"message\"]\nsecret = \"s\"\n",
+        subscriber.url()
+    );
+    let folder = folder("subs-settings", &more);
+    let server = Served::start(&folder);
+    server.message("a", "1").await;
+    let got = subscriber.expect(1).await;
+    assert!(got[0].header("webhook-signature").is_some());
+    let listed = server
+        .expect(200, "GET", "/sessions/%2A/webhook", &Value::Null)
+        .await;
+    let webhook = &listed["webhooks"][0];
+    assert_eq!(
+        (&webhook["name"], &webhook["hasSecret"]),
+        (&json!("crm"), &json!(true))
+    );
+    let server = restarted(server, &folder);
+    let again = server
+        .expect(200, "GET", "/sessions/*/webhook", &Value::Null)
+        .await;
+    assert_eq!(
+        again, listed,
+        "since when there is one is known over a restart"
+    );
+    server.message("a", "2").await;
+    until("delivered", async || {
+        subscriber.ids().contains(&"2".to_owned())
+    })
+    .await;
+
+    let file = folder.0.join("settings.toml");
+    let check = run(&["check", "--settings", file.to_str().unwrap()]);
+    for text in [
+        "subscribers  1",
+        "  crm        http://127.0.0.1:",
+        "/hook?…, signed",
+        "events message",
+    ] {
+        assert!(check.printed.contains(text), "{text}: {}", check.printed);
+    }
+
+    // Taken out, it may be made over the API, and then starts from now.
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace(&more, "")).unwrap();
+    let server = restarted(server, &folder);
+    server.message("a", "between").await;
+    let before = subscriber.got().len();
+    let body = json!({ "url": subscriber.url(), "name": "crm" });
+    server
+        .expect(201, "POST", "/sessions/*/webhook", &body)
+        .await;
+    server.message("a", "3").await;
+    let got = subscriber.expect(before + 1).await;
+    assert_eq!(got[before].message_id(), "3");
+    // Put in again, the settings count.
+    std::fs::write(&file, text).unwrap();
+    let server = restarted(server, &folder);
+    let listed = server
+        .expect(200, "GET", "/sessions/*/webhook", &Value::Null)
+        .await;
+    assert_eq!(listed["webhooks"][0]["definedInSettings"], true);
+    assert_eq!(listed["webhooks"].as_array().unwrap().len(), 1);
+}
+
+#[actix_web::test]
+async fn registering_the_same_again_breaks_nothing_off() {
+    let (folder, subscriber) = (folder("subs-same", ""), Subscriber::start().await);
+    let server = Served::start(&folder);
+    server.subscribe("a", &subscriber.url()).await;
+    subscriber.answer(Answer::Hang);
+    server.message("a", "1").await;
+    subscriber.expect(1).await;
+    subscriber.answer(Answer::Status(200));
+    let same = json!({ "url": subscriber.url() });
+    for _ in 0..3 {
+        server
+            .expect(200, "POST", "/sessions/a/webhook", &same)
+            .await;
+        // Were it another consumer, this would follow what was broken off.
+        let body = json!({ "event": "message", "sessionId": "a", "messageId": "2", "from": "b" });
+        signed(body.to_string()).send(server.public).await;
+        subscriber.expect(2).await;
+    }
+    assert_eq!(subscriber.ids(), ["1", "2"]);
+}
