@@ -38,7 +38,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<HandlerSettings> {
     let name = table.required("name", "the handler's name in logs and metrics");
     let used = read_use(table);
     let options = HandlerOptions {
-        events: read_events(table),
+        events: read_events(table, &EventKind::ALL),
         sessions: read_sessions(table),
         ..read_dispatch_keys(table, HandlerOptions::default())
     };
@@ -152,18 +152,22 @@ fn read_exec(table: &Table<'_>) -> Option<Exec> {
     })
 }
 
-/// The kinds in `events`; `None` for all that are received. Those that offhook makes itself must be
-/// named, beside `*` too.
-pub(super) fn read_events(table: &Table<'_>) -> Option<BTreeSet<EventKind>> {
+/// The kinds in `events`, of those that are allowed; `None` for all that are received. Those that
+/// offhook makes itself must be named, beside `*` too.
+pub(super) fn read_events(
+    table: &Table<'_>,
+    allowed: &[EventKind],
+) -> Option<BTreeSet<EventKind>> {
     let names = table.strings("events")?;
     if names.is_empty() {
         table.problem("events", "is empty; leave it out for all events");
     }
     let (all, named): (Vec<_>, Vec<_>) = names.iter().partition(|name| *name == "*");
     let kinds = named.into_iter().filter_map(|name| match name.parse() {
-        Ok(kind) => Some(kind),
-        Err(_) => {
-            let allowed = EventKind::ALL.map(EventKind::as_str).join(", ");
+        Ok(kind) if allowed.contains(&kind) => Some(kind),
+        _ => {
+            let allowed: Vec<&str> = allowed.iter().map(|kind| kind.as_str()).collect();
+            let allowed = allowed.join(", ");
             table.problem("events", format!("found {name:?}; allowed: {allowed}, *"));
             None
         }

@@ -6,6 +6,7 @@ use url::Url;
 
 use super::handlers::{read_dispatch_keys, read_events};
 use super::read::Table;
+use crate::EventKind;
 use crate::dispatch::HandlerOptions;
 use crate::relay::{Guard, Key, without_query};
 use crate::signature::Secret;
@@ -89,7 +90,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<SubscriptionSettings> {
     let webhook_url = table.required("webhook_url", "the URL that events are POSTed to");
     let secret = table.secret("secret");
     let options = HandlerOptions {
-        events: read_events(table),
+        events: read_events(table, &EventKind::RECEIVED),
         ..read_dispatch_keys(table, HandlerOptions::default())
     };
     table.finish();

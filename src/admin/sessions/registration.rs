@@ -78,11 +78,11 @@ fn events(value: &Value) -> Result<Option<BTreeSet<EventKind>>, Refused> {
         };
         match (name.as_str(), name.parse()) {
             ("*", _) => all = true,
-            (_, Ok(kind)) => drop(kinds.insert(kind)),
-            (_, Err(_)) => {
+            (_, Ok(kind)) if EventKind::RECEIVED.contains(&kind) => drop(kinds.insert(kind)),
+            _ => {
                 let shown: String = name.chars().take(LONGEST_SHOWN).collect();
-                let allowed = "allowed: message, status, connection, unknown, *";
-                let text = format!("events: found {shown:?}; {allowed}");
+                let allowed = EventKind::RECEIVED.map(EventKind::as_str).join(", ");
+                let text = format!("events: found {shown:?}; allowed: {allowed}, *");
                 return Err(Refused::with_code("unknown_event", text));
             }
         }
