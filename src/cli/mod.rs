@@ -14,6 +14,7 @@ mod dead;
 mod diagnose;
 mod event;
 mod events;
+mod gateway;
 mod input;
 mod load;
 mod output;
@@ -60,6 +61,7 @@ enum Command {
     Dead(dead::Dead),
     Replay(replay::Replay),
     Consumers(consumers::Consumers),
+    Gateway(gateway::Gateway),
     VerifyDurability(verify_durability::VerifyDurability),
     Completions(completions::Completions),
 }
@@ -95,6 +97,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Dead(dead)) => dead.run(),
         Some(Command::Replay(replay)) => replay.run(),
         Some(Command::Consumers(consumers)) => consumers.run(),
+        Some(Command::Gateway(gateway)) => gateway.run(),
         Some(Command::VerifyDurability(verify)) => verify.run(),
         Some(Command::Completions(completions)) => completions.run(&mut Cli::command()),
     }

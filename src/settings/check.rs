@@ -70,7 +70,30 @@ impl Settings {
         repeated(self.handlers.iter().map(|handler| &handler.name), |name| {
             add("handlers", format!("two handlers have the name {name:?}"));
         });
+        #[cfg(feature = "relay")]
+        self.check_gateways(&add);
         notes.into_result()
+    }
+
+    #[cfg(feature = "relay")]
+    fn check_gateways(&self, add: &impl Fn(&str, String)) {
+        repeated(self.gateways.iter().map(|gateway| &gateway.name), |name| {
+            add("gateways", format!("two gateways have the name {name:?}"));
+        });
+        let told = self.gateways.iter().flat_map(|gateway| {
+            let url = gateway.gateway.url();
+            gateway
+                .sessions
+                .iter()
+                .map(move |id| format!("{id:?} at {url}"))
+        });
+        let told: Vec<String> = told.collect();
+        repeated(told.iter(), |session| {
+            add(
+                "gateways",
+                format!("two of them register the session {session}"),
+            );
+        });
     }
 
     fn source_problems(&self, source: &Source) -> Vec<String> {

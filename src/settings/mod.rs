@@ -7,6 +7,8 @@
 
 mod check;
 mod environment;
+#[cfg(feature = "relay")]
+mod gateways;
 mod handlers;
 mod journal;
 mod listeners;
@@ -25,12 +27,14 @@ use crate::signature::encode_hex;
 
 pub use check::DOCUMENTED_KEY;
 pub(crate) use check::same_handler;
+#[cfg(feature = "relay")]
+pub use gateways::GatewaySettings;
 pub use handlers::{HandlerSettings, Use};
 pub use journal::JournalSettings;
 pub use listeners::{AdminSettings, ServerSettings};
 pub use problem::{Problem, Problems};
 pub use summary::{
-    AdminSummary, HandlerSummary, LimitsSummary, SourceSummary, Summary, UseSummary,
+    AdminSummary, GatewaySummary, HandlerSummary, LimitsSummary, SourceSummary, Summary, UseSummary,
 };
 
 use problem::Notes;
@@ -52,6 +56,9 @@ pub struct Settings {
     pub dispatch: HandlerOptions,
     /// `[[handlers]]`: the ready-made handlers to run.
     pub handlers: Vec<HandlerSettings>,
+    /// `[[gateways]]`: who is told our public URL when a server starts.
+    #[cfg(feature = "relay")]
+    pub gateways: Vec<GatewaySettings>,
 }
 
 impl Settings {
@@ -133,7 +140,15 @@ impl Settings {
         for handler in table.tables("handlers") {
             settings.handlers.extend(handlers::read(&handler));
         }
-        for later in ["relay", "subscriptions", "gateways"] {
+        #[cfg(feature = "relay")]
+        for gateway in table.tables("gateways") {
+            settings.gateways.extend(gateways::read(&gateway));
+        }
+        #[cfg(feature = "relay")]
+        gateways::hide_path_tokens(&mut settings);
+        #[cfg(not(feature = "relay"))]
+        table.not_yet("gateways", "gateway client (it is built without `relay`)");
+        for later in ["relay", "subscriptions"] {
             table.not_yet(later, "relaying to subscribers");
         }
         table.finish();

@@ -28,6 +28,8 @@ pub struct Summary {
     pub promise: String,
     /// The ready-made handlers.
     pub handlers: Vec<HandlerSummary>,
+    /// The gateways that are told our public URL.
+    pub gateways: Vec<GatewaySummary>,
     /// What requests may take.
     pub limits: LimitsSummary,
     /// See [`Settings::fingerprint`].
@@ -109,6 +111,32 @@ pub enum UseSummary {
     },
 }
 
+/// One gateway that is told our public URL when a server starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GatewaySummary {
+    /// Its name.
+    pub name: String,
+    /// Where its API is.
+    pub url: String,
+    /// What its requests look like.
+    pub shape: &'static str,
+    /// The sessions that are registered.
+    pub sessions: Vec<String>,
+    /// The URL it is given, `{session}` in it; its path is `***` where it holds a token.
+    pub webhook_url: String,
+    /// The events it is asked for.
+    pub events: Vec<String>,
+    /// Whether it is given a secret.
+    pub secret: bool,
+    /// Whether one of the sources has that secret.
+    pub secret_known: bool,
+    /// The names of the headers it is sent; their values may be secrets.
+    pub headers: Vec<String>,
+    /// What is probably not meant, a sentence each.
+    pub warnings: Vec<String>,
+}
+
 /// What requests may take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -145,6 +173,7 @@ impl Settings {
             engine: self.journal.name(),
             promise: self.journal.promise(),
             handlers: handlers.map(|one| handler(one, &self.dispatch)).collect(),
+            gateways: self.gateways(),
             limits: LimitsSummary {
                 workers: server.workers,
                 max_body: server.max_body,
@@ -155,6 +184,19 @@ impl Settings {
             },
             fingerprint: self.fingerprint(),
         }
+    }
+}
+
+impl Settings {
+    #[cfg(feature = "relay")]
+    fn gateways(&self) -> Vec<GatewaySummary> {
+        super::gateways::summary(self)
+    }
+
+    #[cfg(not(feature = "relay"))]
+    #[allow(clippy::unused_self)]
+    fn gateways(&self) -> Vec<GatewaySummary> {
+        Vec::new()
     }
 }
 
