@@ -16,6 +16,7 @@ use super::{Answer, Gateway, GatewayError, Registration};
 pub struct GatewayClient {
     gateway: Gateway,
     http: reqwest::Client,
+    timeout: Duration,
 }
 
 impl GatewayClient {
@@ -31,8 +32,7 @@ impl GatewayClient {
             .user_agent(concat!("offhook/", env!("CARGO_PKG_VERSION")))
             .http1_only()
             .no_proxy()
-            .redirect(Policy::none())
-            .timeout(TIMEOUT);
+            .redirect(Policy::none());
         if gateway.base.scheme() == "http" {
             // Saves reading the system's certificates, which there may be none of.
             builder = builder.tls_certs_only([]);
@@ -40,7 +40,19 @@ impl GatewayClient {
         let http = builder
             .build()
             .map_err(|error| GatewayError::Client(in_words(&error)))?;
-        Ok(Self { gateway, http })
+        let timeout = TIMEOUT;
+        Ok(Self {
+            gateway,
+            http,
+            timeout,
+        })
+    }
+
+    /// Waits for an answer for as long as this, instead of [`TIMEOUT`].
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
     }
 
     /// The gateway it asks.
@@ -152,11 +164,15 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// Where there is no whole answer within [`TIMEOUT`].
+    /// Where there is no whole answer in time.
     pub async fn send(self) -> Result<Answer, Unanswered> {
-        let GatewayClient { gateway, http } = self.client;
-        let mut request = http.request(self.method, self.url);
-        request = request.headers(gateway.headers);
+        let GatewayClient {
+            gateway,
+            http,
+            timeout,
+        } = self.client;
+        let request = http.request(self.method, self.url);
+        let mut request = request.timeout(timeout).headers(gateway.headers);
         if let Some(body) = self.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
@@ -174,7 +190,9 @@ impl Call {
             }
             Ok((response.status().as_u16(), body, cut))
         };
-        let (status, body, cut) = exchange.await.map_err(|error| Unanswered::new(&error))?;
+        let (status, body, cut) = exchange
+            .await
+            .map_err(|error| Unanswered::new(&error, timeout))?;
         Ok(Answer::new(status, &body, cut, &self.mask))
     }
 }
@@ -196,9 +214,9 @@ pub enum Unanswered {
     /// Nobody listens there.
     #[error("connection refused")]
     Refused,
-    /// Nothing within [`TIMEOUT`].
-    #[error("no answer within {} s", TIMEOUT.as_secs())]
-    TimedOut,
+    /// Nothing, or not all of it, in this time.
+    #[error("no answer within {}", humantime::format_duration(*_0))]
+    TimedOut(Duration),
     /// The connection could not be made in another way: a name that does not resolve, a certificate.
     #[error("{0}")]
     Unreachable(String),
@@ -208,9 +226,9 @@ pub enum Unanswered {
 }
 
 impl Unanswered {
-    fn new(error: &reqwest::Error) -> Self {
+    fn new(error: &reqwest::Error, timeout: Duration) -> Self {
         if error.is_timeout() {
-            return Self::TimedOut;
+            return Self::TimedOut(timeout);
         }
         match in_words(error) {
             refused if refused == std::io::ErrorKind::ConnectionRefused.to_string() => {
@@ -236,7 +254,7 @@ fn in_words(error: &reqwest::Error) -> String {
     text.unwrap_or_else(|| "the request could not be made".to_owned())
 }
 
-/// How long one call may take, its answer too.
+/// How long one call may take, its answer too, unless told.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 const LONGEST_ANSWER: usize = 64 * 1024;

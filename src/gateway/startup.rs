@@ -126,3 +126,82 @@ impl Registrar {
 }
 
 const AT_ONCE: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::{SocketAddr, TcpListener};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    const QUICK: Retry = Retry {
+        first: Duration::from_millis(1),
+        factor: 1.0,
+        max: Duration::from_millis(1),
+        attempts: 3,
+        jitter: 0.0,
+    };
+
+    /// How often each session is asked for until the registrar ends, where `answer` says what a
+    /// gateway answers to the n-th request for a session.
+    async fn asked(answer: fn(&str, usize) -> u16) -> Vec<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let gateway = thread::spawn(move || serve(&listener, answer));
+        let registrar = Registrar {
+            name: "g".into(),
+            gateway: Gateway::new(&format!("http://{address}")).unwrap(),
+            registration: Registration::new("http://127.0.0.1/webhook").unwrap(),
+            sessions: vec!["a".into(), "b".into()],
+        };
+        let mut running = Registrar::start(vec![registrar], QUICK);
+        assert!(running.join_next().await.is_some_and(|ended| ended.is_ok()));
+        end(address);
+        let mut sessions = gateway.join().unwrap();
+        sessions.sort();
+        sessions
+    }
+
+    fn serve(listener: &TcpListener, answer: fn(&str, usize) -> u16) -> Vec<String> {
+        let mut asked: Vec<String> = Vec::new();
+        loop {
+            let mut stream = BufReader::new(listener.accept().unwrap().0);
+            let mut head = String::new();
+            while stream.read_line(&mut head).unwrap() > 2 {}
+            let Some(path) = head.split(' ').nth(1).filter(|path| *path != "/end") else {
+                return asked;
+            };
+            let session = path.split('/').nth(2).unwrap().to_owned();
+            asked.push(session.clone());
+            let times = asked.iter().filter(|one| **one == session).count();
+            let status = answer(&session, times);
+            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\n");
+            let text = format!("{head}Connection: close\r\n\r\n{{}}");
+            stream.get_mut().write_all(text.as_bytes()).unwrap();
+        }
+    }
+
+    fn end(address: SocketAddr) {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /end HTTP/1.1\r\n\r\n").unwrap();
+    }
+
+    #[actix_web::test]
+    async fn a_session_is_tried_until_it_is_registered() {
+        let once_each = asked(|_, _| 200).await;
+        assert_eq!(once_each, ["a", "b"]);
+        let one_later = asked(|session, times| match (session, times) {
+            ("a", 1 | 2) => 503,
+            _ => 201,
+        });
+        assert_eq!(one_later.await, ["a", "a", "a", "b"]);
+    }
+
+    #[actix_web::test]
+    async fn attempts_have_an_end() {
+        let never = asked(|session, _| if session == "a" { 500 } else { 401 });
+        assert_eq!(never.await, ["a", "a", "a", "b"], "a 401 does not change");
+    }
+}

@@ -12,6 +12,7 @@ mod events;
 mod examples;
 mod fault;
 mod full_disk;
+mod gateway;
 mod lifecycle;
 mod listener;
 mod logs;

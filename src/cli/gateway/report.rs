@@ -170,7 +170,7 @@ fn hint(answer: &Answer, shape: Shape, with_headers: bool) -> Option<String> {
 const fn hint_unanswered(unanswered: &Unanswered) -> &'static str {
     match unanswered {
         Unanswered::Refused => "Is the gateway running, and is that its port?",
-        Unanswered::TimedOut => {
+        Unanswered::TimedOut(_) => {
             "The gateway is too busy, or something on the way drops what is sent to it."
         }
         Unanswered::Unreachable(_) => "Are the gateway's name and port right, and http or https?",
