@@ -9,11 +9,17 @@
 //! 3. `client.rs`: the connection, one pool for all subscribers.
 //! 4. `answer.rs`: what the subscriber's status says should happen next.
 
+mod answer;
 mod client;
+mod failure;
 pub mod guard;
 mod handler;
 mod options;
+mod request;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use client::RelayClient;
+pub use guard::{Exception, Guard, Refusal};
 pub use handler::Relay;
 pub use options::{RelayError, RelayOptions};

@@ -50,6 +50,9 @@ pub enum RelayError {
     #[error(transparent)]
     Url(#[from] Refusal),
     /// The HTTP client cannot be set up.
-    #[error("the relay's HTTP client cannot start: {0}")]
-    Client(#[source] reqwest::Error),
+    #[error("the relay's HTTP client cannot be set up: {problem}")]
+    Client {
+        /// What is wrong.
+        problem: String,
+    },
 }
