@@ -24,4 +24,5 @@ mod served;
 mod sessions;
 mod slow;
 mod subscriber;
+mod subscribers;
 mod support;
