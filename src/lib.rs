@@ -62,6 +62,8 @@ mod dispatch;
 mod envelope;
 mod error;
 mod file_limit;
+#[cfg(feature = "relay")]
+pub mod gateway;
 mod index;
 mod ingress;
 mod journal;

@@ -17,13 +17,19 @@ use futures_util::future::{Either, select};
 use std::pin::pin;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::Error;
+#[cfg(feature = "relay")]
+use crate::Retry;
 use crate::admin::{self, AdminState};
 use crate::connection::{Guard, Guarded, LINGER, Owed};
+#[cfg(feature = "relay")]
+use crate::gateway::Registrar;
 use crate::ingress::{Receiver, not_found_page};
 use crate::metrics::{ListenerMetrics, Metrics};
+#[cfg(feature = "relay")]
+use crate::settings::GatewaySettings;
 use crate::settings::{ServerSettings, Settings};
 use crate::throttle::Throttle;
 
@@ -53,6 +59,8 @@ pub struct Server {
     receiver: Receiver,
     paths: Vec<String>,
     promise: String,
+    /// What tells the gateways our public URL; ends with the server.
+    registrars: JoinSet<()>,
 }
 
 /// One actix server, running as a task.
@@ -114,7 +122,29 @@ pub(crate) fn start(
         receiver,
         paths: paths.collect(),
         promise: settings.journal.promise(),
+        // Last: a gateway may send as soon as it is told where to.
+        registrars: register(settings),
     })
+}
+
+#[cfg(feature = "relay")]
+fn register(settings: &Settings) -> JoinSet<()> {
+    for gateway in settings.summary().gateways {
+        if gateway.secret && !gateway.secret_known {
+            log::warn!(
+                "gateway {}: no source has the secret it is given, so what it sends is refused",
+                gateway.name
+            );
+        }
+    }
+    let gateways = settings.gateways.iter();
+    let registrars = gateways.map(GatewaySettings::registrar).collect();
+    Registrar::start(registrars, Retry::default())
+}
+
+#[cfg(not(feature = "relay"))]
+fn register(_: &Settings) -> JoinSet<()> {
+    JoinSet::new()
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
@@ -306,6 +336,7 @@ impl Server {
     /// that was verified is seen through, for [`STOP_TIMEOUT`] at most; then the connections are
     /// closed, the admin listener last.
     pub async fn stop(self) {
+        drop(self.registrars);
         let public = self.public.handle;
         if tokio::time::timeout(STOP_TIMEOUT, finish(&self.receiver, &public))
             .await

@@ -2,8 +2,10 @@
 
 use bytesize::ByteSize;
 use clap::Args;
+use offhook::escape_controls;
 use offhook::settings::{
-    HandlerSummary, LimitsSummary, Problem, Problems, Settings, SourceSummary, Summary, UseSummary,
+    GatewaySummary, HandlerSummary, LimitsSummary, Problem, Problems, Settings, SourceSummary,
+    Summary, UseSummary,
 };
 use serde::Serialize;
 
@@ -93,6 +95,12 @@ fn text(summary: &Summary) -> String {
     lines.extend(summary.handlers.iter().flat_map(handler_lines));
     #[cfg(feature = "relay")]
     lines.extend(subscription_lines(summary));
+    if !summary.gateways.is_empty() {
+        let count = summary.gateways.len();
+        let text = format!("{count}, told at the start where to send");
+        lines.push(line("gateways", &text));
+    }
+    lines.extend(summary.gateways.iter().flat_map(gateway_lines));
     lines.extend(limits_lines(&summary.limits));
     lines.push(line("fingerprint", &summary.fingerprint));
     lines.join("\n")
@@ -209,6 +217,36 @@ fn subscription_lines(summary: &Summary) -> Vec<String> {
             )),
         ]);
     }
+    lines
+}
+
+fn gateway_lines(gateway: &GatewaySummary) -> Vec<String> {
+    let GatewaySummary {
+        url,
+        shape,
+        webhook_url,
+        ..
+    } = gateway;
+    let (sessions, events) = (gateway.sessions.join(", "), gateway.events.join(", "));
+    let mut lines = vec![
+        line(
+            &format!("  {}", gateway.name),
+            &format!("{url}, shape {shape}"),
+        ),
+        below(&format!("sessions {}", escape_controls(&sessions))),
+        below(&format!("to {webhook_url}, events {events}")),
+    ];
+    let secret = match (gateway.secret, gateway.secret_known) {
+        (false, _) => "without a secret",
+        (true, true) => "with a secret that a source has",
+        (true, false) => "with a secret that no source has: what it sends would be refused",
+    };
+    let headers = match gateway.headers.is_empty() {
+        true => String::new(),
+        false => format!(", headers {}", gateway.headers.join(", ")),
+    };
+    lines.push(below(&format!("{secret}{headers}")));
+    lines.extend(gateway.warnings.iter().map(|warning| below(warning)));
     lines
 }
 

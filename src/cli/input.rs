@@ -33,7 +33,12 @@ fn limited(input: impl Read, name: &str) -> Result<Vec<u8>, Failure> {
 
 /// The secret that `--secret` names: `env:NAME`, `file:PATH`, or the text itself.
 pub(super) fn secret(reference: &str) -> Result<Secret, Failure> {
-    Secret::resolve(reference).map_err(|error| Failure::usage(format!("--secret: {error}")))
+    named_secret("--secret", reference)
+}
+
+/// The same for another option.
+pub(super) fn named_secret(option: &str, reference: &str) -> Result<Secret, Failure> {
+    Secret::resolve(reference).map_err(|error| Failure::usage(format!("{option}: {error}")))
 }
 
 const MAX_BODY: u64 = 256 * 1024 * 1024;

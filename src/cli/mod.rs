@@ -14,6 +14,7 @@ mod dead;
 mod diagnose;
 mod event;
 mod events;
+mod gateway;
 mod input;
 mod load;
 mod output;
@@ -62,6 +63,7 @@ enum Command {
     Replay(replay::Replay),
     Consumers(consumers::Consumers),
     Subscriptions(subscriptions::Subscriptions),
+    Gateway(gateway::Gateway),
     VerifyDurability(verify_durability::VerifyDurability),
     Completions(completions::Completions),
 }
@@ -98,6 +100,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Replay(replay)) => replay.run(),
         Some(Command::Consumers(consumers)) => consumers.run(),
         Some(Command::Subscriptions(subscriptions)) => subscriptions.run(),
+        Some(Command::Gateway(gateway)) => gateway.run(),
         Some(Command::VerifyDurability(verify)) => verify.run(),
         Some(Command::Completions(completions)) => completions.run(&mut Cli::command()),
     }

@@ -70,6 +70,14 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&text.map_err(|error| Failure::failed(error.to_string()))?)
 }
 
+/// The same; what a terminal might obey is written as `\u….`.
+pub(super) fn print_visible_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value);
+    print(&visible(
+        &text.map_err(|error| Failure::failed(error.to_string()))?,
+    ))
+}
+
 /// Prints bytes as they are to standard output, colours left out where it is no terminal.
 pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = anstream::stdout().lock();
@@ -84,6 +92,20 @@ pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
 /// Prints `text` and a line break to standard error. `eprintln!` would panic where nobody reads it.
 pub(super) fn note(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// In JSON such characters stand in strings only, where an escape means the same.
+pub(super) fn visible(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        let odd = !matches!(character, ' '..='~' | '\n' | '\t' | '\r')
+            && escape_controls(character.encode_utf8(&mut [0; 4])) != character.to_string();
+        match odd {
+            true => text += &format!("\\u{:04x}", u32::from(character)),
+            false => text.push(character),
+        }
+    }
+    text
 }
 
 /// How to see what did not fit on the page that was printed.
@@ -113,4 +135,18 @@ pub(super) fn title(text: &str) -> String {
 
 fn styled(text: &str, style: Style) -> String {
     format!("{style}{text}{style:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_stays_the_same_and_shows_everything() {
+        let json = "{\"a\": \"é\u{9b}\u{7f}\u{202e}\\n\"}";
+        let shown = visible(json);
+        assert_eq!(shown, r#"{"a": "é\u009b\u007f\u202e\n"}"#);
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(read(json), read(&shown));
+    }
 }

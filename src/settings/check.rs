@@ -73,7 +73,10 @@ impl Settings {
             add("handlers", format!("two handlers have the name {name:?}"));
         });
         #[cfg(feature = "relay")]
-        self.check_subscriptions(&add);
+        {
+            self.check_subscriptions(&add);
+            self.check_gateways(&add);
+        }
         notes.into_result()
     }
 
@@ -99,6 +102,27 @@ impl Settings {
                         take it out, or the subscriptions";
             add("subscriptions", text.to_owned());
         }
+    }
+
+    #[cfg(feature = "relay")]
+    fn check_gateways(&self, add: &impl Fn(&str, String)) {
+        repeated(self.gateways.iter().map(|gateway| &gateway.name), |name| {
+            add("gateways", format!("two gateways have the name {name:?}"));
+        });
+        let told = self.gateways.iter().flat_map(|gateway| {
+            let url = gateway.gateway.url();
+            gateway
+                .sessions
+                .iter()
+                .map(move |id| format!("{id:?} at {url}"))
+        });
+        let told: Vec<String> = told.collect();
+        repeated(told.iter(), |session| {
+            add(
+                "gateways",
+                format!("two of them register the session {session}"),
+            );
+        });
     }
 
     fn source_problems(&self, source: &Source) -> Vec<String> {

@@ -154,10 +154,7 @@ fn read_exec(table: &Table<'_>) -> Option<Exec> {
 
 /// The kinds in `events`, of those that are allowed; `None` for all that are received. Those that
 /// offhook makes itself must be named, beside `*` too.
-pub(super) fn read_events(
-    table: &Table<'_>,
-    allowed: &[EventKind],
-) -> Option<BTreeSet<EventKind>> {
+pub(super) fn read_events(table: &Table<'_>, allowed: &[EventKind]) -> Option<BTreeSet<EventKind>> {
     let names = table.strings("events")?;
     if names.is_empty() {
         table.problem("events", "is empty; leave it out for all events");

@@ -7,6 +7,8 @@
 
 mod check;
 mod environment;
+#[cfg(feature = "relay")]
+mod gateways;
 mod handlers;
 mod journal;
 mod listeners;
@@ -29,6 +31,8 @@ use crate::signature::encode_hex;
 
 pub use check::DOCUMENTED_KEY;
 pub(crate) use check::same_handler;
+#[cfg(feature = "relay")]
+pub use gateways::GatewaySettings;
 pub use handlers::{HandlerSettings, Use};
 pub use journal::JournalSettings;
 pub use listeners::{AdminSettings, ServerSettings};
@@ -40,7 +44,7 @@ pub use subscriptions::SubscriptionSettings;
 #[cfg(feature = "relay")]
 pub use summary::SubscriptionSummary;
 pub use summary::{
-    AdminSummary, HandlerSummary, LimitsSummary, SourceSummary, Summary, UseSummary,
+    AdminSummary, GatewaySummary, HandlerSummary, LimitsSummary, SourceSummary, Summary, UseSummary,
 };
 
 use problem::Notes;
@@ -68,6 +72,9 @@ pub struct Settings {
     /// `[[subscriptions]]`: the subscribers that cannot be changed over the API.
     #[cfg(feature = "relay")]
     pub subscriptions: Vec<SubscriptionSettings>,
+    /// `[[gateways]]`: who is told our public URL when a server starts.
+    #[cfg(feature = "relay")]
+    pub gateways: Vec<GatewaySettings>,
 }
 
 impl Settings {
@@ -150,7 +157,14 @@ impl Settings {
             settings.handlers.extend(handlers::read(&handler));
         }
         settings.read_relay(table);
-        table.not_yet("gateways", "registration at a gateway");
+        #[cfg(feature = "relay")]
+        for gateway in table.tables("gateways") {
+            settings.gateways.extend(gateways::read(&gateway));
+        }
+        #[cfg(feature = "relay")]
+        gateways::hide_path_tokens(&mut settings);
+        #[cfg(not(feature = "relay"))]
+        table.not_yet("gateways", "gateway client (it is built without `relay`)");
         table.finish();
         settings
     }

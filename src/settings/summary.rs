@@ -34,6 +34,8 @@ pub struct Summary {
     /// The subscriptions of the settings; the API may have more.
     #[cfg(feature = "relay")]
     pub subscriptions: Vec<SubscriptionSummary>,
+    /// The gateways that are told our public URL.
+    pub gateways: Vec<GatewaySummary>,
     /// What requests may take.
     pub limits: LimitsSummary,
     /// See [`Settings::fingerprint`].
@@ -145,6 +147,32 @@ pub struct SubscriptionSummary {
     pub concurrency: usize,
 }
 
+/// One gateway that is told our public URL when a server starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GatewaySummary {
+    /// Its name.
+    pub name: String,
+    /// Where its API is.
+    pub url: String,
+    /// What its requests look like.
+    pub shape: &'static str,
+    /// The sessions that are registered.
+    pub sessions: Vec<String>,
+    /// The URL it is given, `{session}` in it; its path is `***` where it holds a token.
+    pub webhook_url: String,
+    /// The events it is asked for.
+    pub events: Vec<String>,
+    /// Whether it is given a secret.
+    pub secret: bool,
+    /// Whether one of the sources has that secret.
+    pub secret_known: bool,
+    /// The names of the headers it is sent; their values may be secrets.
+    pub headers: Vec<String>,
+    /// What is probably not meant, a sentence each.
+    pub warnings: Vec<String>,
+}
+
 /// What requests may take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -187,6 +215,7 @@ impl Settings {
                 .iter()
                 .map(|one| subscription(one, self))
                 .collect(),
+            gateways: self.gateways(),
             limits: LimitsSummary {
                 workers: server.workers,
                 max_body: server.max_body,
@@ -197,6 +226,19 @@ impl Settings {
             },
             fingerprint: self.fingerprint(),
         }
+    }
+}
+
+impl Settings {
+    #[cfg(feature = "relay")]
+    fn gateways(&self) -> Vec<GatewaySummary> {
+        super::gateways::summary(self)
+    }
+
+    #[cfg(not(feature = "relay"))]
+    #[allow(clippy::unused_self)]
+    fn gateways(&self) -> Vec<GatewaySummary> {
+        Vec::new()
     }
 }
 

@@ -6,12 +6,14 @@
 //! `OFFHOOK_TEST_PEERS`. Without it this test has nothing to compare with and says so.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use offhook::testing::{TestEvent, TestRequest};
 
-use crate::support::{DOCUMENTED, KEY, PRINTED, Program, address_in, example, secret, signed};
+use crate::support::{
+    DOCUMENTED, KEY, PRINTED, Program, address_in, example, peers, secret, signed,
+};
 
 /// What a receiver answers and prints.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -346,18 +348,6 @@ impl Receiver {
             lines,
         }
     }
-}
-
-fn peers() -> Option<PathBuf> {
-    let peers = std::env::var_os("OFFHOOK_TEST_PEERS").map(PathBuf::from);
-    if peers.is_none() {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "CI runs ./test, which sets OFFHOOK_TEST_PEERS"
-        );
-        eprintln!("OFFHOOK_TEST_PEERS is not set, so nothing was compared: run ./test");
-    }
-    peers
 }
 
 #[actix_web::test]

@@ -12,6 +12,7 @@ mod events;
 mod examples;
 mod fault;
 mod full_disk;
+mod gateway;
 mod lifecycle;
 mod listener;
 mod logs;
@@ -24,6 +25,7 @@ mod sessions;
 mod silence;
 mod slow;
 mod subscriber;
+mod subscribers;
 #[cfg(feature = "relay")]
 mod subscriptions;
 mod support;

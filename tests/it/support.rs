@@ -282,6 +282,20 @@ pub fn example(name: &str) -> Command {
     Command::new(path.join("examples").join(name))
 }
 
+/// Where `./test` has put what others wrote: Flask, Express, libraries, programs. `None` where it was
+/// not run; then nothing is compared, which is said.
+pub fn peers() -> Option<std::path::PathBuf> {
+    let peers = std::env::var_os("OFFHOOK_TEST_PEERS").map(std::path::PathBuf::from);
+    if peers.is_none() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI runs ./test, which sets OFFHOOK_TEST_PEERS"
+        );
+        eprintln!("OFFHOOK_TEST_PEERS is not set, so nothing was compared: run ./test");
+    }
+    peers
+}
+
 /// A folder of this test's own, removed with it.
 pub struct Folder(pub std::path::PathBuf);
 

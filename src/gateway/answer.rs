@@ -1,0 +1,205 @@
+//! [`Answer`]: what a gateway answered, and whether that is a yes.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::mask::Mask;
+use crate::escape_controls;
+
+/// A gateway's answer, secrets taken out of it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    status: u16,
+    text: String,
+    json: Option<Value>,
+    verdict: Verdict,
+}
+
+/// What an answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// 2xx with JSON, or with nothing: it is done.
+    Accepted,
+    /// 2xx, but the JSON says `"success": false`.
+    SaysNo,
+    /// 2xx, but with something else than JSON: no gateway answers like that.
+    NotJson,
+    /// 2xx, but with more than 64 KiB: it was not read to its end.
+    TooLong,
+    /// 3xx: it is elsewhere, and redirects are not followed.
+    Redirect,
+    /// 401 or 403: it does not let us in.
+    Unauthorized,
+    /// 404 or 405: no such session, or none of its paths.
+    NotFound,
+    /// 400 or 422: it does not understand what it is told.
+    NotUnderstood,
+    /// 408, 425, 429 or 503: not now.
+    Busy,
+    /// Another 4xx.
+    Refused,
+    /// Another 5xx, or a status that HTTP does not know.
+    Failed,
+}
+
+impl Verdict {
+    /// Whether the same request may be answered otherwise later.
+    pub const fn may_change(self) -> bool {
+        matches!(
+            self,
+            Self::SaysNo
+                | Self::NotJson
+                | Self::TooLong
+                | Self::NotFound
+                | Self::Busy
+                | Self::Failed
+        )
+    }
+}
+
+impl Answer {
+    pub(super) fn new(status: u16, body: &[u8], cut: bool, mask: &Mask) -> Self {
+        let text = String::from_utf8_lossy(body);
+        let original = match cut {
+            true => None,
+            false => serde_json::from_str::<Value>(&text).ok(),
+        };
+        let json = original.clone().map(|mut json| {
+            mask.json(&mut json);
+            json
+        });
+        let verdict = verdict(status, &text, original.as_ref(), cut);
+        let text = match &json {
+            // As it came, the order of its fields too.
+            Some(_) if json == original => text.trim().to_owned(),
+            Some(json) => json.to_string(),
+            None => mask.text(text.trim()),
+        };
+        Self {
+            status,
+            text,
+            json,
+            verdict,
+        }
+    }
+
+    /// The HTTP status.
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The body's first 64 KiB, as text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The body, where it is JSON.
+    pub const fn json(&self) -> Option<&Value> {
+        self.json.as_ref()
+    }
+
+    /// What it means.
+    pub const fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Whether it is a yes.
+    pub fn accepted(&self) -> bool {
+        self.verdict == Verdict::Accepted
+    }
+}
+
+/// The status and the beginning of the body, on one line.
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let begins: String = self.text.chars().take(SHOWN).collect();
+        write!(f, "{}", self.status)?;
+        if !begins.is_empty() {
+            write!(f, " {}", escape_controls(&begins))?;
+        }
+        if begins.len() < self.text.len() {
+            f.write_str("…")?;
+        }
+        Ok(())
+    }
+}
+
+fn verdict(status: u16, text: &str, json: Option<&Value>, cut: bool) -> Verdict {
+    match status {
+        200..=299 if cut => Verdict::TooLong,
+        200..=299 => match json {
+            None if text.trim().is_empty() => Verdict::Accepted,
+            None => Verdict::NotJson,
+            Some(json) if json.get("success") == Some(&Value::Bool(false)) => Verdict::SaysNo,
+            Some(_) => Verdict::Accepted,
+        },
+        300..=399 => Verdict::Redirect,
+        400 | 422 => Verdict::NotUnderstood,
+        401 | 403 => Verdict::Unauthorized,
+        404 | 405 => Verdict::NotFound,
+        408 | 425 | 429 | 503 => Verdict::Busy,
+        402..=499 => Verdict::Refused,
+        _ => Verdict::Failed,
+    }
+}
+
+const SHOWN: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer::new(status, body.as_bytes(), false, &Mask::default())
+    }
+
+    #[test]
+    fn what_an_answer_means() {
+        let table = [
+            (200, r#"{"success":true}"#, Verdict::Accepted, false),
+            (201, "[]", Verdict::Accepted, false),
+            (204, "", Verdict::Accepted, false),
+            (200, r#"{"success":false}"#, Verdict::SaysNo, true),
+            (200, "<!doctype html>", Verdict::NotJson, true),
+            (301, "", Verdict::Redirect, false),
+            (400, "{}", Verdict::NotUnderstood, false),
+            (403, "{}", Verdict::Unauthorized, false),
+            (404, "{}", Verdict::NotFound, true),
+            (405, "{}", Verdict::NotFound, true),
+            (410, "{}", Verdict::Refused, false),
+            (429, "{}", Verdict::Busy, true),
+            (500, "{}", Verdict::Failed, true),
+            (503, "{}", Verdict::Busy, true),
+            (999, "{}", Verdict::Failed, true),
+        ];
+        for (status, body, expected, may_change) in table {
+            let verdict = answer(status, body).verdict();
+            assert_eq!(
+                (verdict, verdict.may_change()),
+                (expected, may_change),
+                "{status} {body}"
+            );
+        }
+        let cut = Answer::new(200, b"[1", true, &Mask::default());
+        assert_eq!(cut.verdict(), Verdict::TooLong);
+    }
+
+    #[test]
+    fn it_is_shown_on_one_line_and_without_secrets() {
+        let mut mask = Mask::default();
+        mask.add("hidden");
+        let told = Answer::new(200, b"{\"z\":\"hidden\",\"a\":1}\n", false, &mask);
+        assert_eq!(told.text(), r#"{"a":1,"z":"***"}"#);
+        let plain = Answer::new(200, b" {\"z\":0,\"a\":1}\n", false, &mask);
+        assert_eq!(plain.to_string(), r#"200 {"z":0,"a":1}"#);
+        let page = Answer::new(500, b"<p>\nhidden\x1b[2J</p>", false, &mask);
+        assert_eq!(page.to_string(), r"500 <p>\n***\u{001b}[2J</p>");
+        let long = answer(200, &"é".repeat(301)).to_string();
+        assert!(
+            long.ends_with("é…") && long.chars().count() == 305,
+            "{long}"
+        );
+    }
+}

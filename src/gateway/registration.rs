@@ -1,0 +1,290 @@
+//! [`Registration`]: what a gateway is told, and what may be wrong with it.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Url;
+
+use super::target::parse;
+use super::{Gateway, GatewayError};
+use crate::signature::Secret;
+
+/// Where a gateway is to send a session's events, which ones, and the secret to sign them with.
+///
+/// `Debug` shows no secret.
+#[derive(Clone)]
+pub struct Registration {
+    /// As it was given, `{session}` in it.
+    webhook_url: String,
+    hidden: bool,
+    events: Option<Vec<String>>,
+    secret: Option<Secret>,
+}
+
+impl Registration {
+    /// Asks for the shape's usual events to be sent to `webhook_url`, in which `{session}` stands for
+    /// the session's id.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Url`] where it is no http or https URL, or has a password in it.
+    pub fn new(webhook_url: &str) -> Result<Self, GatewayError> {
+        parse(
+            &webhook_url.replace(SESSION, "session"),
+            "https://me.example/webhook",
+        )?;
+        Ok(Self {
+            webhook_url: webhook_url.to_owned(),
+            hidden: false,
+            events: None,
+            secret: None,
+        })
+    }
+
+    /// Shows no more of the URL than its host: for one that holds a token.
+    #[must_use]
+    pub const fn hide_url(mut self) -> Self {
+        self.hidden = true;
+        self
+    }
+
+    /// Asks for these events instead.
+    #[must_use]
+    pub fn events(mut self, events: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.events = Some(events.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Gives the gateway this secret to sign with.
+    #[must_use]
+    pub fn secret(mut self, secret: Secret) -> Self {
+        self.secret = Some(secret);
+        self
+    }
+
+    /// The URL as it may be shown, `{session}` in it.
+    pub fn shown_url(&self) -> String {
+        match self.hidden {
+            true => hidden(&self.webhook_url),
+            false => self.webhook_url.clone(),
+        }
+    }
+
+    /// The events it asks a gateway for.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Event`] and [`GatewayError::Events`] where such a gateway does not know one,
+    /// or there is none.
+    pub fn events_for(&self, gateway: &Gateway) -> Result<Vec<&str>, GatewayError> {
+        let shape = gateway.shape;
+        let Some(events) = &self.events else {
+            return Ok(shape.default_events().to_vec());
+        };
+        for event in events {
+            shape.check_event(event)?;
+        }
+        if !(1..=MAX_EVENTS).contains(&events.len()) {
+            let text = format!("expected 1 to {MAX_EVENTS} events, or none to be left out");
+            return Err(GatewayError::Events(text));
+        }
+        Ok(events.iter().map(String::as_str).collect())
+    }
+
+    /// What is probably not meant, a sentence each.
+    pub fn warnings(&self, gateway: &Gateway) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let host = |url: &Url| url.host_str().map(str::to_owned).unwrap_or_default();
+        let ours = parse(&self.webhook_url.replace(SESSION, "session"), "")
+            .map(|url| host(&url))
+            .unwrap_or_default();
+        if is_loopback(&ours) && !is_loopback(&host(&gateway.base)) {
+            warnings.push(format!(
+                "The webhook URL is on {ours}, which to the gateway is the gateway's own machine: \
+                 give a URL that leads here from there."
+            ));
+        }
+        match (gateway.shape.has_secret(), &self.secret) {
+            (false, Some(_)) => warnings.push(format!(
+                "The shape {} has no room for a secret, so none is sent and the gateway signs \
+                 nothing: receive it at a source with `unsigned` and a `path_token`.",
+                gateway.shape
+            )),
+            (true, None) => warnings.push(
+                "Without a secret the gateway signs nothing, and a source that verifies refuses \
+                 what it sends."
+                    .to_owned(),
+            ),
+            _ => (),
+        }
+        warnings
+    }
+
+    pub(crate) const fn signing_secret(&self) -> Option<&Secret> {
+        self.secret.as_ref()
+    }
+
+    /// Whether the URL holds this text.
+    pub(crate) fn url_holds(&self, text: &[u8]) -> bool {
+        let mut parts = self.webhook_url.as_bytes().windows(text.len().max(1));
+        parts.any(|part| part == text)
+    }
+
+    /// The URL for a session: the one to send, and the one to show.
+    pub(super) fn url_for(&self, session: &str) -> Result<(String, String), GatewayError> {
+        let session = utf8_percent_encode(session, ODD).to_string();
+        let url = self.webhook_url.replace(SESSION, &session);
+        parse(&url, "https://me.example/webhook")?;
+        let shown = match self.hidden {
+            true => hidden(&url),
+            false => url.clone(),
+        };
+        Ok((url, shown))
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("webhook_url", &self.shown_url())
+            .field("events", &self.events)
+            .field("secret", &self.secret)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `https://host/***`
+fn hidden(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", ""));
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    format!("{scheme}://{host}/***")
+}
+
+/// Whether a URL's host is this machine, whichever machine that is.
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().is_loopback() || ip.to_canonical().is_unspecified(),
+        Err(_) => {
+            let name = bare.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+    }
+}
+
+const SESSION: &str = "{session}";
+/// All but what RFC 3986 leaves as it is.
+const ODD: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+const MAX_EVENTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::Shape;
+
+    fn gateway(url: &str) -> Gateway {
+        Gateway::new(url).unwrap()
+    }
+
+    #[test]
+    fn the_session_is_put_into_the_url() {
+        let registration = Registration::new("https://me/webhook/{session}").unwrap();
+        let (url, _) = registration.url_for("408f-7_2.~ a/b").unwrap();
+        assert_eq!(url, "https://me/webhook/408f-7_2.~%20a%2Fb");
+        for odd in [
+            "",
+            "me/webhook",
+            "ftp://me",
+            "http://u:p@me",
+            "http://me/a b",
+        ] {
+            assert!(Registration::new(odd).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_hidden_url_and_a_secret_are_not_shown() {
+        let registration = Registration::new("https://me:1/hidden/{session}?hidden")
+            .unwrap()
+            .hide_url()
+            .secret(Secret::new("hidden").unwrap());
+        let (_, shown) = registration.url_for("s").unwrap();
+        let all = format!("{registration:?} {} {shown}", registration.shown_url());
+        assert!(
+            !all.contains("hidden") && all.contains("https://me:1/***"),
+            "{all}"
+        );
+        assert!(registration.url_holds(b"hidden") && !registration.url_holds(b"other"));
+    }
+
+    #[test]
+    fn a_loopback_url_means_something_else_to_a_gateway_elsewhere() {
+        let table = [
+            (
+                "http://127.0.0.1:5000/webhook",
+                "https://gateway.example",
+                true,
+            ),
+            ("http://localhost/webhook", "http://10.0.0.1", true),
+            ("http://[::1]/webhook", "http://gw", true),
+            ("http://[::ffff:127.0.0.1]/", "http://gw", true),
+            ("http://127.1/", "http://gw", true),
+            ("http://0.0.0.0:5000/", "http://gw", true),
+            ("http://a.localhost./", "http://gw", true),
+            ("http://127.0.0.1:5000/", "http://localhost:3000", false),
+            ("https://me.example/", "https://gateway.example", false),
+            (
+                "https://localhost.example/",
+                "https://gateway.example",
+                false,
+            ),
+            ("http://10.0.0.2/", "http://10.0.0.1", false),
+        ];
+        for (ours, theirs, expected) in table {
+            let registration = Registration::new(ours).unwrap();
+            let registration = registration.secret(Secret::new("s").unwrap());
+            let warnings = registration.warnings(&gateway(theirs));
+            assert_eq!(
+                !warnings.is_empty(),
+                expected,
+                "{ours} {theirs}: {warnings:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_becomes_of_the_secret_is_said() {
+        let plain = Registration::new("https://me").unwrap();
+        let signed = plain.clone().secret(Secret::new("s").unwrap());
+        for (_, shape) in Shape::ALL {
+            let gateway = gateway("https://gw").shape(shape);
+            let said = |one: &Registration| !one.warnings(&gateway).is_empty();
+            assert_eq!(
+                (said(&plain), said(&signed)),
+                (shape.has_secret(), !shape.has_secret())
+            );
+        }
+    }
+
+    #[test]
+    fn events_are_those_of_the_shape() {
+        let plain = Registration::new("https://me").unwrap();
+        let gateway = gateway("https://gw").shape(Shape::Implementation);
+        assert_eq!(plain.events_for(&gateway).unwrap(), ["message", "status"]);
+        let connection = plain.clone().events(["connection"]);
+        assert!(connection.events_for(&gateway).is_err());
+        let none: [&str; 0] = [];
+        assert!(plain.clone().events(none).events_for(&gateway).is_err());
+        assert!(
+            plain
+                .events(vec!["message"; 65])
+                .events_for(&gateway)
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,223 @@
+//! [`Shape`]: the three ways in which gateways of this family want to be told.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use super::GatewayError;
+
+/// What a gateway's registration requests look like. Register is `POST`, remove `DELETE`, show `GET`,
+/// on the same path in each of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Shape {
+    /// As the documentation has it, and as offhook's own sessions API takes it:
+    /// `{webhookUrl, events, secret}` at `/sessions/{id}/webhook`.
+    #[default]
+    Docs,
+    /// As the public implementation has it: `{incoming, group, status}`, each a URL, at
+    /// `/sessions/{id}/webhooks`. It has no secret, so the gateway signs nothing, and it has no
+    /// connection events.
+    Implementation,
+    /// `{url, events}` at `/api/sessions/{id}/webhooks`. It has no secret.
+    Next,
+}
+
+impl Shape {
+    /// Every shape by its name.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("docs", Self::Docs),
+        ("implementation", Self::Implementation),
+        ("next", Self::Next),
+    ];
+
+    /// The name in settings and options.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Docs => "docs",
+            Self::Implementation => "implementation",
+            Self::Next => "next",
+        }
+    }
+
+    /// Whether a gateway of this shape can be given a secret.
+    pub const fn has_secret(self) -> bool {
+        matches!(self, Self::Docs)
+    }
+
+    /// The events that are asked for unless told.
+    pub const fn default_events(self) -> &'static [&'static str] {
+        match self {
+            Self::Docs | Self::Next => &["message", "status", "connection"],
+            Self::Implementation => &["message", "status"],
+        }
+    }
+
+    /// The events that may be asked for. Those of [`Shape::Next`] are the gateway's own, so any name
+    /// is good there.
+    const fn events(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Docs => Some(&["message", "status", "connection", "unknown", "*"]),
+            Self::Implementation => Some(&["message", "status", "*"]),
+            Self::Next => None,
+        }
+    }
+
+    /// Refuses an event that a gateway of this shape does not know.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Event`], with the names that are allowed.
+    pub fn check_event(self, name: &str) -> Result<(), GatewayError> {
+        let allowed = match self.events() {
+            Some(known) if known.contains(&name) => return Ok(()),
+            Some(known) => known.join(", "),
+            None if is_event_name(name) => return Ok(()),
+            None => "1 to 64 letters, digits and - _ . : / *".to_owned(),
+        };
+        let name = name.to_owned();
+        Err(GatewayError::Event { name, allowed })
+    }
+
+    /// The path of a session, in its parts.
+    pub(super) fn path(self, session: &str) -> Vec<&str> {
+        match self {
+            Self::Docs => vec!["sessions", session, "webhook"],
+            Self::Implementation => vec!["sessions", session, "webhooks"],
+            Self::Next => vec!["api", "sessions", session, "webhooks"],
+        }
+    }
+
+    /// The body that registers `url`; its fields are in the order of the documentation.
+    pub(super) fn body(self, url: &str, events: &[&str], secret: Option<&str>) -> String {
+        let wants = |event: &str| events.iter().any(|name| *name == event || *name == "*");
+        let body = match self {
+            Self::Docs => Body::Docs {
+                webhook_url: url,
+                events,
+                secret,
+            },
+            Self::Implementation => Body::Implementation {
+                incoming: wants("message").then_some(url),
+                group: wants("message").then_some(url),
+                status: wants("status").then_some(url),
+            },
+            Self::Next => Body::Next { url, events },
+        };
+        serde_json::to_string(&body).expect("texts and lists of texts can be written as JSON")
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named = Self::ALL.iter().find(|(name, _)| *name == text);
+        let found = || format!("found {text:?}; allowed: docs, implementation, next");
+        named.map(|(_, shape)| *shape).ok_or_else(found)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Body<'a> {
+    Docs {
+        #[serde(rename = "webhookUrl")]
+        webhook_url: &'a str,
+        events: &'a [&'a str],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        secret: Option<&'a str>,
+    },
+    Implementation {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        incoming: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        group: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<&'a str>,
+    },
+    Next {
+        url: &'a str,
+        events: &'a [&'a str],
+    },
+}
+
+fn is_event_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/*".contains(c);
+    (1..=64).contains(&name.len()) && name.chars().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_what_the_gateways_take() {
+        let all = ["message", "status", "connection"];
+        let table: [(Shape, &[&str], Option<&str>, &str); 6] = [
+            (
+                Shape::Docs,
+                &all,
+                Some("s\"1"),
+                r#"{"webhookUrl":"http://u","events":["message","status","connection"],"secret":"s\"1"}"#,
+            ),
+            (
+                Shape::Docs,
+                &["*"],
+                None,
+                r#"{"webhookUrl":"http://u","events":["*"]}"#,
+            ),
+            (
+                Shape::Implementation,
+                &["message"],
+                None,
+                r#"{"incoming":"http://u","group":"http://u"}"#,
+            ),
+            (
+                Shape::Implementation,
+                &["status"],
+                None,
+                r#"{"status":"http://u"}"#,
+            ),
+            (
+                Shape::Implementation,
+                &["*"],
+                Some("left out"),
+                r#"{"incoming":"http://u","group":"http://u","status":"http://u"}"#,
+            ),
+            (
+                Shape::Next,
+                &["message.any"],
+                Some("left out"),
+                r#"{"url":"http://u","events":["message.any"]}"#,
+            ),
+        ];
+        for (shape, events, secret, expected) in table {
+            assert_eq!(shape.body("http://u", events, secret), expected);
+        }
+    }
+
+    #[test]
+    fn names_and_events() {
+        for (name, shape) in Shape::ALL {
+            assert_eq!((name.parse(), shape.to_string()), (Ok(shape), name.into()));
+            assert!(
+                shape
+                    .default_events()
+                    .iter()
+                    .all(|e| shape.check_event(e).is_ok())
+            );
+            assert!(shape.check_event("").is_err() && shape.check_event("a b").is_err());
+        }
+        assert!("Docs".parse::<Shape>().is_err());
+        assert!(Shape::Docs.check_event("mesage").is_err());
+        assert!(Shape::Implementation.check_event("connection").is_err());
+        assert!(Shape::Next.check_event("message.any").is_ok());
+    }
+}

@@ -1,0 +1,207 @@
+//! [`Registrar`]: registers our public URL for the sessions of `[[gateways]]` when a server starts.
+//!
+//! It works beside the server, which receives meanwhile: a gateway that is down delays nobody. Each
+//! session is tried until the gateway says yes, says a no that will not change, or the attempts are
+//! used up; each end is one line in the log. A registration is not taken away when the server stops.
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use tokio::task::JoinSet;
+
+use super::{Gateway, GatewayClient, GatewayError, Registration};
+use crate::Retry;
+use crate::escape_controls;
+
+/// What one gateway is told, for which sessions.
+#[derive(Debug, Clone)]
+pub(crate) struct Registrar {
+    pub(crate) name: String,
+    pub(crate) gateway: Gateway,
+    pub(crate) registration: Registration,
+    pub(crate) sessions: Vec<String>,
+}
+
+/// How one attempt ended.
+enum Attempt {
+    Accepted(u16),
+    /// Why, and whether that may change.
+    Failed(String, bool),
+}
+
+impl Registrar {
+    /// Begins with each of them. Dropping the set ends them.
+    pub(crate) fn start(registrars: Vec<Self>, retry: Retry) -> JoinSet<()> {
+        let mut running = JoinSet::new();
+        for registrar in registrars {
+            running.spawn(async move { registrar.run(retry).await });
+        }
+        running
+    }
+
+    async fn run(self, retry: Retry) {
+        for warning in self.registration.warnings(&self.gateway) {
+            log::warn!("gateway {}: {warning}", self.name);
+        }
+        let client = match GatewayClient::new(self.gateway.clone()) {
+            Ok(client) => client,
+            Err(error) => {
+                log::error!("gateway {}: no session is registered: {error}", self.name);
+                return;
+            }
+        };
+        let mut waiting = self.sessions.clone();
+        for attempt in 1..=retry.attempts {
+            let last = attempt == retry.attempts;
+            let pause = retry.pause(attempt, fastrand::f64());
+            // A few at once: a gateway that answers slowly must not take a timeout for each session.
+            let (registrar, client) = (&self, &client);
+            let round = stream::iter(waiting).map(|session| async move {
+                let outcome = registrar.attempt(client, &session).await;
+                registrar.tell(&session, &outcome, attempt, last);
+                let again = matches!(outcome, Ok(Attempt::Failed(_, true)));
+                again.then_some(session)
+            });
+            let left = round.buffer_unordered(AT_ONCE);
+            waiting = left.filter_map(std::future::ready).collect().await;
+            if waiting.is_empty() || last {
+                return;
+            }
+            log::debug!("gateway {}: {} more in {pause:?}", self.name, waiting.len());
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        client: &GatewayClient,
+        session: &str,
+    ) -> Result<Attempt, GatewayError> {
+        let call = client.register(session, &self.registration)?;
+        Ok(match call.send().await {
+            Ok(answer) if answer.accepted() => Attempt::Accepted(answer.status()),
+            Ok(answer) => Attempt::Failed(
+                format!("it answered {answer}"),
+                answer.verdict().may_change(),
+            ),
+            Err(unanswered) => Attempt::Failed(unanswered.to_string(), true),
+        })
+    }
+
+    /// One line when it begins to fail, and one when it ends.
+    fn tell(
+        &self,
+        session: &str,
+        outcome: &Result<Attempt, GatewayError>,
+        attempt: u32,
+        last: bool,
+    ) {
+        let gateway = &self.name;
+        let url = self.registration.shown_url();
+        let session = escape_controls(session);
+        match outcome {
+            Ok(Attempt::Accepted(status)) => log::info!(
+                "gateway {gateway}: session {session} is registered for {url} ({status})"
+            ),
+            Ok(Attempt::Failed(why, true)) if !last => {
+                let level = match attempt {
+                    1 => log::Level::Warn,
+                    _ => log::Level::Debug,
+                };
+                log::log!(
+                    level,
+                    "gateway {gateway}: session {session} is not registered yet, trying again: {}",
+                    escape_controls(why)
+                );
+            }
+            Ok(Attempt::Failed(why, _)) => log::error!(
+                "gateway {gateway}: session {session} is not registered, given up after attempt \
+                 {attempt}: {}. `offhook gateway register` shows more",
+                escape_controls(why)
+            ),
+            Err(error) => {
+                log::error!("gateway {gateway}: session {session} is not registered: {error}");
+            }
+        }
+    }
+}
+
+const AT_ONCE: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::{SocketAddr, TcpListener};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    const QUICK: Retry = Retry {
+        first: Duration::from_millis(1),
+        factor: 1.0,
+        max: Duration::from_millis(1),
+        attempts: 3,
+        jitter: 0.0,
+    };
+
+    /// How often each session is asked for until the registrar ends, where `answer` says what a
+    /// gateway answers to the n-th request for a session.
+    async fn asked(answer: fn(&str, usize) -> u16) -> Vec<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let gateway = thread::spawn(move || serve(&listener, answer));
+        let registrar = Registrar {
+            name: "g".into(),
+            gateway: Gateway::new(&format!("http://{address}")).unwrap(),
+            registration: Registration::new("http://127.0.0.1/webhook").unwrap(),
+            sessions: vec!["a".into(), "b".into()],
+        };
+        let mut running = Registrar::start(vec![registrar], QUICK);
+        assert!(running.join_next().await.is_some_and(|ended| ended.is_ok()));
+        end(address);
+        let mut sessions = gateway.join().unwrap();
+        sessions.sort();
+        sessions
+    }
+
+    fn serve(listener: &TcpListener, answer: fn(&str, usize) -> u16) -> Vec<String> {
+        let mut asked: Vec<String> = Vec::new();
+        loop {
+            let mut stream = BufReader::new(listener.accept().unwrap().0);
+            let mut head = String::new();
+            while stream.read_line(&mut head).unwrap() > 2 {}
+            let Some(path) = head.split(' ').nth(1).filter(|path| *path != "/end") else {
+                return asked;
+            };
+            let session = path.split('/').nth(2).unwrap().to_owned();
+            asked.push(session.clone());
+            let times = asked.iter().filter(|one| **one == session).count();
+            let status = answer(&session, times);
+            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\n");
+            let text = format!("{head}Connection: close\r\n\r\n{{}}");
+            stream.get_mut().write_all(text.as_bytes()).unwrap();
+        }
+    }
+
+    fn end(address: SocketAddr) {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /end HTTP/1.1\r\n\r\n").unwrap();
+    }
+
+    #[actix_web::test]
+    async fn a_session_is_tried_until_it_is_registered() {
+        let once_each = asked(|_, _| 200).await;
+        assert_eq!(once_each, ["a", "b"]);
+        let one_later = asked(|session, times| match (session, times) {
+            ("a", 1 | 2) => 503,
+            _ => 201,
+        });
+        assert_eq!(one_later.await, ["a", "a", "a", "b"]);
+    }
+
+    #[actix_web::test]
+    async fn attempts_have_an_end() {
+        let never = asked(|session, _| if session == "a" { 500 } else { 401 });
+        assert_eq!(never.await, ["a", "a", "a", "b"], "a 401 does not change");
+    }
+}

@@ -1,0 +1,242 @@
+//! [`Gateway`]: where a gateway is, and how it is asked.
+
+use reqwest::Url;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{GatewayError, Shape};
+use crate::signature::Secret;
+
+/// Where a gateway is, the shape of its requests, and the headers that let us in.
+///
+/// `Debug` shows the headers' names only.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gateway {
+    pub(super) base: Url,
+    pub(super) shape: Shape,
+    /// Their values are marked as sensitive.
+    pub(super) headers: HeaderMap,
+}
+
+impl Gateway {
+    /// A gateway at `url`, below which the paths of its API begin; asked in the shape of the
+    /// documentation unless told.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Url`] where it is no http or https URL, or has a password, a query or a
+    /// fragment in it.
+    pub fn new(url: &str) -> Result<Self, GatewayError> {
+        let base = parse(url, "https://gateway.example")?;
+        if base.query().is_some() || base.fragment().is_some() {
+            let text = "a gateway's URL ends with its path: no ? and no #";
+            return Err(GatewayError::Url(text.to_owned()));
+        }
+        Ok(Self {
+            base,
+            shape: Shape::default(),
+            headers: HeaderMap::new(),
+        })
+    }
+
+    /// Asks in another shape.
+    #[must_use]
+    pub const fn shape(mut self, shape: Shape) -> Self {
+        self.shape = shape;
+        self
+    }
+
+    /// Sends a header with every request, such as `Authorization`. Of `value`, the last word may be
+    /// `env:NAME` or `file:PATH`, as in `Bearer env:TOKEN`. It is never shown.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Header`] where the name or the value cannot be sent, belongs to HTTP itself, is
+    /// there already, or cannot be read.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, GatewayError> {
+        let wrong = |problem: &str| GatewayError::Header {
+            name: name.to_owned(),
+            problem: problem.to_owned(),
+        };
+        let parsed = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| wrong("that cannot be a header's name"))?;
+        if OWN.contains(&parsed.as_str()) {
+            return Err(wrong("is set by the client itself"));
+        }
+        if self.headers.len() >= MAX_HEADERS {
+            return Err(wrong("there are 32 headers already"));
+        }
+        let value = resolve(value).map_err(|problem| wrong(&problem))?;
+        let mut value = HeaderValue::from_bytes(&value)
+            .map_err(|_| wrong("the value is no line of visible characters"))?;
+        value.set_sensitive(true);
+        match self.headers.insert(parsed, value) {
+            None => Ok(self),
+            Some(_) => Err(wrong("is given twice")),
+        }
+    }
+
+    /// The URL, without a password.
+    pub fn url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// The shape of its requests.
+    pub const fn in_shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The names of the headers that are sent, without their values.
+    pub fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.headers.keys().map(HeaderName::as_str)
+    }
+
+    /// Its host and port, to call it by where it has no name.
+    pub(crate) fn host(&self) -> String {
+        let host = self.base.host_str().unwrap_or_default();
+        match self.base.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        }
+    }
+
+    /// The URL of a session's registration.
+    pub(crate) fn session_url(&self, session: &str) -> Result<Url, GatewayError> {
+        let length = session.chars().count();
+        // These would be steps through the path, whatever is done to escape them.
+        let step = matches!(session, "." | "..");
+        if step || !(1..=256).contains(&length) || session.chars().any(char::is_control) {
+            return Err(GatewayError::Session(session.chars().take(256).collect()));
+        }
+        let mut url = self.base.clone();
+        let mut path = url.path_segments_mut().expect("an http URL has a path");
+        path.pop_if_empty().extend(self.shape.path(session));
+        drop(path);
+        Ok(url)
+    }
+}
+
+/// An http or https URL without a password; what was found is not shown where it may hold one.
+pub(super) fn parse(text: &str, example: &str) -> Result<Url, GatewayError> {
+    let expected = |found: &str| GatewayError::Url(format!("{found}; expected {example}"));
+    let odd = |c: char| c.is_control() || c.is_whitespace();
+    let url = Url::parse(text).map_err(|error| expected(&error.to_string()))?;
+    if text.contains(odd) {
+        return Err(expected("there is white space in the URL"));
+    }
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(expected(&format!("found the scheme {:?}", url.scheme())));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let text = "there is a user or a password in the URL; a header is the place for them";
+        return Err(expected(text));
+    }
+    Ok(url)
+}
+
+/// The value with its last word read from where it says.
+fn resolve(value: &str) -> Result<Vec<u8>, String> {
+    let (before, last) = match value.rfind(' ') {
+        Some(space) => value.split_at(space + 1),
+        None => ("", value),
+    };
+    let whole = value.starts_with("env:") || value.starts_with("file:");
+    let (before, last) = if whole { ("", value) } else { (before, last) };
+    let secret = Secret::resolve(last).map_err(|error| error.to_string())?;
+    Ok([before.as_bytes(), secret.expose()].concat())
+}
+
+/// What the client says itself.
+const OWN: [&str; 6] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "te",
+    "transfer-encoding",
+];
+const MAX_HEADERS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_stays_one_part_of_the_path() {
+        let table = [
+            ("http://g:1", "s", "http://g:1/sessions/s/webhook"),
+            (
+                "http://g/x/",
+                "a/../b?c#d",
+                "http://g/x/sessions/a%2F..%2Fb%3Fc%23d/webhook",
+            ),
+            (
+                "https://g",
+                "%2e%2e é",
+                "https://g/sessions/%252e%252e%20%C3%A9/webhook",
+            ),
+        ];
+        for (base, session, expected) in table {
+            let url = Gateway::new(base).unwrap().session_url(session).unwrap();
+            assert_eq!(url.as_str(), expected);
+        }
+        let gateway = Gateway::new("http://g").unwrap();
+        for odd in ["", ".", "..", "a\nb", &"x".repeat(257)] {
+            assert!(gateway.session_url(odd).is_err(), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn only_urls_to_which_a_secret_may_go() {
+        for odd in [
+            "",
+            "g:80",
+            "ftp://g",
+            "file:///etc",
+            "http://u:hidden@g",
+            "http://hidden@g",
+            "http://g/?hidden",
+            "http://g/#hidden",
+            "http://g/a b",
+            "http://g/\thidden",
+        ] {
+            let error = Gateway::new(odd).unwrap_err().to_string();
+            assert!(!error.contains("hidden"), "{odd}: {error}");
+        }
+        assert_eq!(Gateway::new("http://g:8080/").unwrap().host(), "g:8080");
+    }
+
+    #[test]
+    fn headers_are_checked_and_never_shown() {
+        let gateway = || Gateway::new("http://g").unwrap();
+        let sent = |value| {
+            let gateway = gateway().header("Authorization", value).unwrap();
+            assert!(!format!("{gateway:?}").contains("hidden"), "{gateway:?}");
+            assert_eq!(
+                gateway.header_names().collect::<Vec<_>>(),
+                ["authorization"]
+            );
+            gateway.headers["authorization"]
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(sent("Bearer hidden"), "Bearer hidden");
+        assert_eq!(sent("hidden:x"), "hidden:x");
+        let home = std::env::var("PATH").unwrap();
+        assert_eq!(sent("Bearer env:PATH"), format!("Bearer {home}"));
+        assert_eq!(sent("env:PATH"), home);
+        for (name, value) in [
+            ("a b", "x"),
+            ("", "x"),
+            ("X-Key", ""),
+            ("X-Key", "hidden\nX: y"),
+            ("X-Key", "Bearer env:OFFHOOK_TEST_NO_SUCH_VARIABLE"),
+            ("Host", "hidden"),
+        ] {
+            let error = gateway().header(name, value).unwrap_err().to_string();
+            assert!(!error.contains("hidden"), "{error}");
+        }
+        let twice = gateway().header("X-Key", "a").unwrap().header("x-key", "b");
+        assert!(twice.unwrap_err().to_string().contains("twice"));
+    }
+}
