@@ -46,6 +46,7 @@
 //! - The signature middleware in any actix `App`: [`signature::VerifySignature`].
 //! - The schemes without HTTP: [`signature::Scheme`], [`signature::Verifier`].
 //! - The whole receiver in your own `App`: [`Receiver`].
+//! - Events sent on to subscribers in any language: `relay::Relay` (feature `relay`, on by default).
 //! - Events and ready-made handlers without any of this: the crate `offhook-handlers`, all of which
 //!   is re-exported here.
 //! - What tests need: [`testing`].
@@ -65,6 +66,8 @@ pub mod logging;
 mod metrics;
 mod offhook;
 mod records;
+#[cfg(feature = "relay")]
+pub mod relay;
 mod retention;
 mod server;
 pub mod settings;

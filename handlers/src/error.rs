@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Why a handler did not do its work, and what should happen next.
 ///
 /// Any error turns into "try again" with `?`. To say something else, build one with
-/// [`HandlerError::retry_after`] or [`HandlerError::reject`].
+/// [`HandlerError::retry_after`], [`HandlerError::after`] or [`HandlerError::reject`].
 ///
 /// ```
 /// use offhook_handlers::HandlerError;
@@ -46,10 +46,23 @@ impl HandlerError {
 
     /// Try again, but not before `pause` is over.
     pub fn retry_after(pause: Duration) -> Self {
-        Self {
-            what_next: WhatNext::RetryAfter(pause),
-            cause: "the handler asked to be called later".into(),
+        Self::retry("the handler asked to be called later").after(pause)
+    }
+
+    /// Try again, but not before `pause` is over. What is not to be tried again stays so.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use offhook_handlers::HandlerError;
+    ///
+    /// let error = HandlerError::retry("the shop is closed").after(Duration::from_secs(60));
+    /// assert_eq!(error.pause(), Some(Duration::from_secs(60)));
+    /// ```
+    pub fn after(mut self, pause: Duration) -> Self {
+        if !self.is_reject() {
+            self.what_next = WhatNext::RetryAfter(pause);
         }
+        self
     }
 
     /// Do not try again: the event goes to the dead letters, with this reason.

@@ -63,6 +63,19 @@ pub trait EventHandler: Send + Sync + 'static {
             Event::Unknown(event) => self.unknown(event, delivery).await,
         }
     }
+
+    /// Receives everything of one delivery that the handler wants, and calls
+    /// [`handle`](EventHandler::handle) for each event in its order; the first failure ends the
+    /// attempt, and all come again.
+    ///
+    /// Nearly every body holds one event. Implement this only where the body counts and not what is
+    /// in it, as for one who sends it on.
+    async fn deliver(&self, events: &[&Event], delivery: &Delivery) -> Result<(), HandlerError> {
+        for event in events {
+            self.handle(event, delivery).await?;
+        }
+        Ok(())
+    }
 }
 
 /// A handler may be shared: keep one `Arc` to look at its state, register the other.
@@ -70,5 +83,64 @@ pub trait EventHandler: Send + Sync + 'static {
 impl<H: EventHandler + ?Sized> EventHandler for Arc<H> {
     async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
         self.as_ref().handle(event, delivery).await
+    }
+
+    async fn deliver(&self, events: &[&Event], delivery: &Delivery) -> Result<(), HandlerError> {
+        self.as_ref().deliver(events, delivery).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::{Received, UnknownReason};
+
+    /// Fails at the event with this place.
+    struct Counting {
+        handled: AtomicUsize,
+        fails_at: usize,
+    }
+
+    #[async_trait]
+    impl EventHandler for Counting {
+        async fn handle(&self, _: &Event, _: &Delivery) -> Result<(), HandlerError> {
+            match self.handled.fetch_add(1, Ordering::Relaxed) == self.fails_at {
+                true => Err("it is that one".into()),
+                false => Ok(()),
+            }
+        }
+    }
+
+    /// Takes what was delivered as one.
+    struct Whole(AtomicUsize);
+
+    #[async_trait]
+    impl EventHandler for Whole {
+        async fn deliver(&self, events: &[&Event], _: &Delivery) -> Result<(), HandlerError> {
+            self.0.fetch_add(events.len(), Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_delivery_is_handled_event_by_event_up_to_a_failure_unless_it_is_taken_whole() {
+        let event = Event::Unknown(UnknownEvent::new(UnknownReason::NoName));
+        let events = [&event; 3];
+        let delivery = Delivery::new(Arc::new(Received::new("s", "{}")), 1, false);
+        for (fails_at, handled) in [(9, 3), (1, 2)] {
+            let counting = Arc::new(Counting {
+                handled: AtomicUsize::new(0),
+                fails_at,
+            });
+            let outcome = EventHandler::deliver(&counting, &events, &delivery).await;
+            assert_eq!(outcome.is_ok(), fails_at >= 3);
+            assert_eq!(counting.handled.load(Ordering::Relaxed), handled);
+        }
+        let whole = Arc::new(Whole(AtomicUsize::new(0)));
+        let shared: Box<dyn EventHandler> = Box::new(Arc::clone(&whole));
+        shared.deliver(&events, &delivery).await.unwrap();
+        assert_eq!(whole.0.load(Ordering::Relaxed), 3);
     }
 }

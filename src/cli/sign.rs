@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use offhook::clock::{Clock as _, SystemClock};
-use offhook::signature::{Algorithm, Encoding, Generic, Scheme, XWebhookSignature};
+use offhook::signature::{
+    Algorithm, Encoding, Generic, Scheme, StandardWebhooks, XWebhookSignature,
+};
 
 use super::output::{Failure, Outcome, Verdict};
 use super::{input, output};
@@ -31,6 +33,10 @@ pub(super) struct Sign {
     #[arg(long, value_name = "NAME", value_enum, default_value_t = Name::XWebhookSignature)]
     scheme: Name,
 
+    /// The event's id in the header webhook-id; made from the time and the body unless told
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    id: Option<String>,
+
     /// Print one JSON object instead
     #[arg(long)]
     json: bool,
@@ -44,6 +50,8 @@ pub(super) struct Sign {
 enum Name {
     /// The gateway's own: X-Webhook-Signature with the HMAC-SHA256 in hexadecimal
     XWebhookSignature,
+    /// webhook-id, webhook-timestamp and webhook-signature; a secret whsec_… is decoded
+    StandardWebhooks,
     /// An HMAC as the options below describe it
     Hmac,
 }
@@ -88,9 +96,17 @@ fn one_of<T: Copy + Send + Sync + 'static>(
 impl Sign {
     pub(super) fn run(self) -> Outcome {
         let scheme = self.hmac.scheme(self.scheme)?;
+        if self.id.is_some() && self.scheme != Name::StandardWebhooks {
+            let text = "--id belongs to --scheme standard-webhooks; add it";
+            return Err(Failure::usage(text));
+        }
         let secret = input::secret(&self.secret)?;
         let body = input::body(&self.file)?;
-        let signed = scheme.sign(&body, &secret, SystemClock.now());
+        let now = SystemClock.now();
+        let signed = match &self.id {
+            Some(id) => StandardWebhooks::default().sign_as(id, &body, &secret, now),
+            None => scheme.sign(&body, &secret, now),
+        };
         if self.json {
             let headers = signed
                 .iter()
@@ -108,9 +124,10 @@ impl Sign {
 impl Hmac {
     fn scheme(self, name: Name) -> Result<Box<dyn Scheme>, Failure> {
         let Some(header) = self.header.clone().filter(|_| name == Name::Hmac) else {
-            return match self.is_empty() {
-                true => Ok(Box::new(XWebhookSignature)),
-                false => Err(Failure::usage(
+            return match (self.is_empty(), name) {
+                (true, Name::StandardWebhooks) => Ok(Box::new(StandardWebhooks::default())),
+                (true, _) => Ok(Box::new(XWebhookSignature)),
+                (false, _) => Err(Failure::usage(
                     "--header, --algorithm, --encoding, --prefix and --template belong to \
                      --scheme hmac; add it",
                 )),
@@ -148,7 +165,8 @@ Examples:
   offhook sign body.json --secret file:/run/secrets/hook --scheme hmac \\
       --header X-Hub-Signature-256 --prefix sha256=
   offhook sign body.json --secret env:SECRET --scheme hmac \\
-      --header X-Signature --template '{timestamp:X-Timestamp}.{body}'";
+      --header X-Signature --template '{timestamp:X-Timestamp}.{body}'
+  offhook sign body.json --secret env:WHSEC --scheme standard-webhooks --id msg_1";
 
 #[cfg(test)]
 mod tests {
@@ -193,6 +211,9 @@ mod tests {
             ..hmac()
         };
         assert_eq!(signed(timed, Name::Hmac)[1], "T: 0");
+        let standard = signed(hmac(), Name::StandardWebhooks);
+        assert!(standard[0].starts_with("webhook-id: msg_"));
+        assert_eq!(standard[1], "webhook-timestamp: 0");
     }
 
     #[test]

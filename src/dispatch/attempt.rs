@@ -69,16 +69,12 @@ impl std::fmt::Display for Outcome {
 /// first failure ends the attempt.
 pub(super) async fn attempt(
     handler: &dyn EventHandler,
-    events: impl Iterator<Item = &Event>,
+    events: &[&Event],
     delivery: &Delivery,
     timeout: Duration,
 ) -> Outcome {
-    let work = async {
-        for event in events {
-            handler.handle(event, delivery).await?;
-        }
-        Ok(())
-    };
+    // An async block, since what a handler does before it returns its future can panic too.
+    let work = async { handler.deliver(events, delivery).await };
     // The handler is not touched after a panic by anything that could see it half-changed except
     // itself; a handler that panics while it holds a lock meets its own poisoned lock.
     let mut caught = pin!(AssertUnwindSafe(work).catch_unwind());

@@ -104,7 +104,19 @@ impl Consumer {
     /// Makes one attempt, now.
     pub(crate) async fn attempt(&self, delivery: &Delivery, events: &[Event]) -> Outcome {
         let started = self.clock.monotonic();
-        let wanted = events.iter().filter(|event| self.wants_kind(event));
+        // Nearly every body holds one event: no list is made for it.
+        let (one, several);
+        let wanted: &[&Event] = match events {
+            [event] if self.wants_kind(event) => {
+                one = [event];
+                &one
+            }
+            _ => {
+                let wanted = events.iter().filter(|event| self.wants_kind(event));
+                several = wanted.collect::<Vec<_>>();
+                &several
+            }
+        };
         let outcome = attempt(self.handler.as_ref(), wanted, delivery, self.timeout).await;
         let seconds = self.clock.monotonic().saturating_duration_since(started);
         self.metrics.attempt(&outcome, seconds);

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::read::Table;
 use crate::Source;
 use crate::dialect::{Codeskytz, Dialect, Raw};
-use crate::signature::{Algorithm, Encoding, Generic, Scheme, Secrets, XWebhookSignature};
+use crate::signature::{
+    Algorithm, Encoding, Generic, Scheme, Secrets, StandardWebhooks, XWebhookSignature,
+    is_undecodable,
+};
 
 pub(super) fn read(table: &Table<'_>) -> Option<Source> {
     let name = table.required("name", "the source's name in logs and metrics");
@@ -21,6 +24,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<Source> {
     }
     source.secrets = table.secrets("secrets").unwrap_or_default();
     source.sessions = read_sessions(table);
+    check_secrets(table, &source);
     read_unsigned(table, &mut source);
     table.finish();
     Some(source)
@@ -34,7 +38,8 @@ fn read_scheme(table: &Table<'_>) -> Option<Arc<dyn Scheme>> {
     let scheme: Option<Arc<dyn Scheme>> = match name.as_str() {
         "x-webhook-signature" => Some(Arc::new(XWebhookSignature)),
         "hmac" => return read_hmac(table),
-        "standard-webhooks" | "github" | "stripe" | "slack" | "meta" | "waha" => {
+        "standard-webhooks" => Some(Arc::new(read_standard_webhooks(table))),
+        "github" | "stripe" | "slack" | "meta" | "waha" => {
             table.problem("scheme", format!("{later}: {name:?}; allowed: {SCHEMES}"));
             None
         }
@@ -51,7 +56,34 @@ fn read_scheme(table: &Table<'_>) -> Option<Arc<dyn Scheme>> {
             );
         }
     }
+    if name != "standard-webhooks" && table.has("tolerance") {
+        let schemes = "belongs to scheme = \"hmac\" or \"standard-webhooks\"";
+        table.problem("tolerance", format!("{schemes}; this source has {name:?}"));
+    }
     scheme
+}
+
+fn read_standard_webhooks(table: &Table<'_>) -> StandardWebhooks {
+    let scheme = StandardWebhooks::default();
+    match table.duration("tolerance") {
+        Some(tolerance) => scheme.tolerance(tolerance),
+        None => scheme,
+    }
+}
+
+/// A `whsec_` that cannot be decoded would verify nothing, and nobody would see why.
+fn check_secrets(table: &Table<'_>, source: &Source) {
+    if source.scheme.name() != StandardWebhooks::default().name() {
+        return;
+    }
+    let text = "holds one that begins with whsec_, but what follows is no base64";
+    if source.secrets.iter().any(is_undecodable) {
+        table.problem("secrets", text);
+    }
+    let mut sessions = source.sessions.iter();
+    if sessions.any(|(_, secrets)| secrets.iter().any(is_undecodable)) {
+        table.problem("sessions", text);
+    }
 }
 
 fn read_hmac(table: &Table<'_>) -> Option<Arc<dyn Scheme>> {
@@ -197,14 +229,7 @@ fn read_unsigned(table: &Table<'_>, source: &mut Source) {
     }
 }
 
-const SCHEMES: &str = "x-webhook-signature, hmac";
+const SCHEMES: &str = "x-webhook-signature, standard-webhooks, hmac";
 const DIALECTS: &str = "codeskytz, raw";
-const HMAC_KEYS: [&str; 6] = [
-    "header",
-    "algorithm",
-    "encoding",
-    "prefix",
-    "template",
-    "tolerance",
-];
+const HMAC_KEYS: [&str; 5] = ["header", "algorithm", "encoding", "prefix", "template"];
 const RAW_KEYS: [&str; 2] = ["event_pointer", "session_pointer"];

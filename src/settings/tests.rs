@@ -193,7 +193,7 @@ fn every_problem_is_told_at_once() {
         r#"settings.toml: server.request_timeout: found "10", expected a duration from 1ms to 365days, such as "10s" or "5m""#,
         "settings.toml: server.bnd: unknown key; there are: bind, keep_alive, max_body, max_connections, max_in_flight, request_timeout, workers",
         "settings.toml: sources[0].name: is missing; it is the source's name in logs and metrics",
-        r#"settings.toml: sources[0].scheme: found "hmca"; allowed: x-webhook-signature, hmac"#,
+        r#"settings.toml: sources[0].scheme: found "hmca"; allowed: x-webhook-signature, standard-webhooks, hmac"#,
         r#"settings.toml: sources[0].secrets: expected a list of secrets: ["env:NAME"], ["file:PATH"] or the text itself"#,
         r#"settings.toml: handlers[0].use: found "email"; allowed: log, jsonl, exec"#,
         r#"settings.toml: handlers[0].events: found "mesage"; allowed: message, status, connection, unknown, *"#,
@@ -273,6 +273,22 @@ fn one_problem_each() {
         (
             &with_source("prefix = \"x\""),
             "prefix: belongs to scheme = \"hmac\"",
+        ),
+        (
+            &with_source("tolerance = \"1m\""),
+            "tolerance: belongs to scheme = \"hmac\" or \"standard-webhooks\"; this source has",
+        ),
+        (
+            &with_source("scheme = \"standard-webhooks\"\ntolerance = \"x\""),
+            "tolerance: found \"x\"",
+        ),
+        (
+            "[[sources]]\nname = \"s\"\nscheme = \"standard-webhooks\"\nsecrets = [\"whsec_a b\"]",
+            "secrets: holds one that begins with whsec_, but what follows is no base64",
+        ),
+        (
+            &with_source("scheme = \"standard-webhooks\"\nheader = \"X\""),
+            "header: belongs to scheme = \"hmac\"",
         ),
         (
             &with_source("scheme = \"hmac\"\nheader = \"X\"\ntemplate = \"x\""),

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 use subtle::{Choice, ConstantTimeEq as _};
 
-use super::encoding::{Algorithm, Encoding};
+use super::encoding::{Algorithm, Encoding, Mac};
 use super::scheme::{Claim, Refusal, Scheme, SignedHeader};
 use super::{HeaderValue, Headers, Secret};
 
@@ -133,11 +133,7 @@ impl Generic {
     fn check_time(&self, value: &[u8], now: Timestamp) -> Result<(), Refusal> {
         let text = std::str::from_utf8(value).map_err(|_| Refusal::Malformed)?;
         let sent = unix_time(text).ok_or(Refusal::Malformed)?;
-        let tolerance = SignedDuration::try_from(self.tolerance).unwrap_or(SignedDuration::MAX);
-        match sent.duration_since(now).abs() <= tolerance {
-            true => Ok(()),
-            false => Err(Refusal::Expired),
-        }
+        check_time(sent, now, self.tolerance)
     }
 }
 
@@ -196,7 +192,11 @@ impl Scheme for Generic {
 
 /// Compares an HMAC over the claim's bytes and the body with every signature claimed.
 pub(super) fn matches(algorithm: Algorithm, claim: &Claim, body: &[u8], secret: &Secret) -> bool {
-    let mut mac = secret.mac(algorithm);
+    equals_any(secret.mac(algorithm), claim, body)
+}
+
+/// The same with an HMAC that has its key.
+pub(super) fn equals_any(mut mac: Mac, claim: &Claim, body: &[u8]) -> bool {
     mac.update(&claim.before);
     mac.update(body);
     mac.update(&claim.after);
@@ -208,7 +208,21 @@ pub(super) fn matches(algorithm: Algorithm, claim: &Claim, body: &[u8], secret: 
     matches.into()
 }
 
-fn one<'a>(headers: &'a dyn Headers, name: &str) -> Result<&'a [u8], Refusal> {
+/// That `sent` is no further than `tolerance` from now.
+pub(super) fn check_time(
+    sent: Timestamp,
+    now: Timestamp,
+    tolerance: Duration,
+) -> Result<(), Refusal> {
+    let tolerance = SignedDuration::try_from(tolerance).unwrap_or(SignedDuration::MAX);
+    match sent.duration_since(now).abs() <= tolerance {
+        true => Ok(()),
+        false => Err(Refusal::Expired),
+    }
+}
+
+/// The value of a header that must stand once.
+pub(super) fn one<'a>(headers: &'a dyn Headers, name: &str) -> Result<&'a [u8], Refusal> {
     match headers.value(&name.to_ascii_lowercase()) {
         HeaderValue::Absent => Err(Refusal::Missing),
         HeaderValue::Repeated => Err(Refusal::Repeated),

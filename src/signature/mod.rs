@@ -17,6 +17,7 @@ mod headers;
 mod middleware;
 mod scheme;
 mod secret;
+mod standard_webhooks;
 mod verified;
 mod verifier;
 mod x_webhook;
@@ -28,8 +29,18 @@ pub use headers::{HeaderValue, Headers};
 pub use middleware::{InFlight, Limits, RequestError, VerifySignature};
 pub use scheme::{Claim, Refusal, Scheme, SignedHeader};
 pub use secret::{Secret, SecretError, Secrets};
+pub use standard_webhooks::StandardWebhooks;
 pub use verified::{Sender, Verified};
 pub use verifier::{Claimed, SessionOf, Unverified, Verifier};
 pub use x_webhook::XWebhookSignature;
 
+#[cfg(feature = "relay")]
+pub(crate) use encoding::Mac;
 pub(crate) use middleware::{Held, check_declared_length};
+pub(crate) use standard_webhooks::is_undecodable;
+#[cfg(feature = "relay")]
+pub(crate) use standard_webhooks::{
+    keyed as standard_webhooks_key, signature as standard_webhooks_signature,
+};
+#[cfg(feature = "relay")]
+pub(crate) use x_webhook::signature as x_webhook_signature;

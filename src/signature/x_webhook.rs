@@ -45,13 +45,18 @@ impl Scheme for XWebhookSignature {
     }
 
     fn sign(&self, body: &[u8], secret: &Secret, _: Timestamp) -> Vec<SignedHeader> {
-        let mut mac = secret.mac(Algorithm::Sha256);
-        mac.update(body);
         vec![SignedHeader {
             name: "X-Webhook-Signature".into(),
-            value: Encoding::Hex.encode(&mac.finish()),
+            value: signature(secret, body),
         }]
     }
+}
+
+/// The value of `X-Webhook-Signature`.
+pub(crate) fn signature(secret: &Secret, body: &[u8]) -> String {
+    let mut mac = secret.mac(Algorithm::Sha256);
+    mac.update(body);
+    Encoding::Hex.encode(&mac.finish())
 }
 
 const PREFIX: &[u8] = b"sha256=";

@@ -231,7 +231,7 @@ fn a_signature_is_valid_or_the_reason_is_told() {
 
 #[test]
 fn a_question_that_cannot_be_asked_is_another_status() {
-    let table: [&[&str]; 12] = [
+    let table: [&[&str]; 13] = [
         &["serv"],
         &["serve", "--port", "1"],
         &["sign"],
@@ -239,6 +239,7 @@ fn a_question_that_cannot_be_asked_is_another_status() {
         &["sign", "--secret", "env:OFFHOOK_TEST_NO_SUCH_VARIABLE"],
         &["sign", "--secret", "x", "--header", "X"],
         &["sign", "--secret", "x", "--scheme", "hmac"],
+        &["sign", "--secret", "x", "--id", "1"],
         &["verify", "--secret", "", "--signature", SIGNATURE],
         &["send", "--count", "0"],
         &["send", "--event", "unknown"],

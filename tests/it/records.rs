@@ -23,7 +23,7 @@ fn journal(folder: &Folder) -> JournalSettings {
     journal
 }
 
-async fn keeping(folder: &Folder, change: impl FnOnce(Offhook) -> Offhook) -> Server {
+pub async fn keeping(folder: &Folder, change: impl FnOnce(Offhook) -> Offhook) -> Server {
     let offhook = Offhook::builder().source(source()).journal(journal(folder));
     testing::start(change(offhook)).await
 }
@@ -36,20 +36,20 @@ async fn api(server: &Server, method: &str, path: &str, body: &Value) -> (u16, V
     (answer.status, json)
 }
 
-async fn get(server: &Server, path: &str) -> Value {
+pub async fn get(server: &Server, path: &str) -> Value {
     let (status, answer) = api(server, "GET", path, &json!({})).await;
     assert_eq!(status, 200, "{path}: {answer}");
     answer
 }
 
-async fn post(server: &Server, path: &str, body: Value) -> Value {
+pub async fn post(server: &Server, path: &str, body: Value) -> Value {
     let (status, answer) = api(server, "POST", path, &body).await;
     assert_eq!(status, 200, "{path}: {answer}");
     answer
 }
 
 /// Asks until the answer is as wanted.
-async fn until(server: &Server, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub async fn until(server: &Server, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     bounded(async {
         loop {
             let answer = get(server, path).await;
@@ -62,7 +62,7 @@ async fn until(server: &Server, path: &str, wanted: impl Fn(&Value) -> bool) -> 
     .await
 }
 
-async fn settled(server: &Server) {
+pub async fn settled(server: &Server) {
     let no_lag = |answer: &Value| {
         let consumers = answer["consumers"].as_array().unwrap();
         consumers.iter().all(|consumer| consumer["lag"] == 0)

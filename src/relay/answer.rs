@@ -1,0 +1,123 @@
+//! What a subscriber's answer says should happen next. Pure: a status and a header in, a judgement
+//! out.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::StatusCode;
+use reqwest::header::HeaderValue;
+
+/// What an answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// 2xx: the subscriber has it.
+    Delivered,
+    /// 410: there is no subscriber any more.
+    Gone,
+    /// A status that the operator calls final.
+    Final,
+    /// Anything else: try again, not before the pause that the subscriber asks for.
+    Retry(Option<Duration>),
+}
+
+/// Judges an answer. `Retry-After` counts with 429 and 503, as the standard has it, and for
+/// [`LONGEST_PAUSE`] at most; one that cannot be read does not.
+pub(super) fn judge(
+    status: StatusCode,
+    retry_after: Option<&HeaderValue>,
+    give_up_on: &BTreeSet<u16>,
+    now: Timestamp,
+) -> Judgement {
+    match status {
+        delivered if delivered.is_success() => Judgement::Delivered,
+        StatusCode::GONE => Judgement::Gone,
+        other if give_up_on.contains(&other.as_u16()) => Judgement::Final,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            let pause = retry_after.and_then(|value| pause(value, now));
+            Judgement::Retry(pause.map(|pause| pause.min(LONGEST_PAUSE)))
+        }
+        _ => Judgement::Retry(None),
+    }
+}
+
+/// Seconds, or an HTTP date.
+fn pause(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
+    let text = value.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More seconds than can be counted are many.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let date = Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()?;
+    // A date that has passed asks for no pause.
+    Duration::try_from(date.duration_since(now)).ok()
+}
+
+/// The longest pause that a subscriber can ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(status: u16, retry_after: Option<&str>) -> Judgement {
+        let retry_after = retry_after.map(|text| HeaderValue::from_str(text).unwrap());
+        let status = StatusCode::from_u16(status).unwrap();
+        // 1994-11-06T08:49:37Z
+        let now = Timestamp::from_second(784_111_777).unwrap();
+        judge(status, retry_after.as_ref(), &[404, 204, 410].into(), now)
+    }
+
+    #[test]
+    fn each_status() {
+        let retry = Judgement::Retry(None);
+        let table = [
+            (200, Judgement::Delivered),
+            (204, Judgement::Delivered),
+            (299, Judgement::Delivered),
+            (404, Judgement::Final),
+            (410, Judgement::Gone),
+            (301, retry),
+            (304, retry),
+            (400, retry),
+            (401, retry),
+            (429, retry),
+            (500, retry),
+            (503, retry),
+            (599, retry),
+            (999, retry),
+        ];
+        for (status, judgement) in table {
+            assert_eq!(judged(status, None), judgement, "{status}");
+        }
+    }
+
+    #[test]
+    fn each_form_of_retry_after() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let table = [
+            ("0", seconds(0)),
+            ("7", seconds(7)),
+            (" 7 ", seconds(7)),
+            ("86400", seconds(86_400)),
+            ("86401", seconds(86_400)),
+            ("99999999999999999999999", seconds(86_400)),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", seconds(30)),
+            ("Sunday, 06-Nov-94 08:50:07 GMT", seconds(30)),
+            ("Sun Nov  6 08:50:07 1994", seconds(30)),
+            ("Sat, 06 Nov 2094 08:50:07 GMT", seconds(86_400)),
+            // That is no Sunday.
+            ("Sun, 06 Nov 2094 08:50:07 GMT", None),
+            ("Sun, 06 Nov 1994 08:49:36 GMT", None),
+            ("-7", None),
+            ("7.5", None),
+            ("soon", None),
+            ("", None),
+        ];
+        for (text, pause) in table {
+            assert_eq!(judged(429, Some(text)), Judgement::Retry(pause), "{text}");
+            assert_eq!(judged(503, Some(text)), Judgement::Retry(pause), "{text}");
+            assert_eq!(judged(500, Some(text)), Judgement::Retry(None), "{text}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Every event to subscribers, whatever their language: signed with their secret, and POSTed.
+//!
+//! A [`Relay`] is an [`EventHandler`](crate::EventHandler) for one subscriber, so lanes, retries,
+//! dead letters and replays are those of every handler. One delivery, from top to bottom:
+//!
+//! 1. `request.rs`: the stored bytes, with the subscriber's signatures and a few headers.
+//! 2. [`guard`]: the address, vetted when the connection is made, so that nobody can have us POST
+//!    into our own network.
+//! 3. `client.rs`: the connection, one pool for all subscribers.
+//! 4. `answer.rs`: what the subscriber's status says should happen next.
+
+mod answer;
+mod client;
+mod failure;
+pub mod guard;
+mod handler;
+mod options;
+mod request;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use client::RelayClient;
+pub use guard::{Exception, Guard, Refusal};
+pub use handler::Relay;
+pub use options::{RelayError, RelayOptions};

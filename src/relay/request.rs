@@ -1,0 +1,235 @@
+//! [`Target`]: what is sent to one subscriber, ready but for what each delivery adds.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Body, Method, Request};
+use url::{Host, Url};
+use uuid::Uuid;
+
+use crate::signature::{
+    Mac, Secret, standard_webhooks_key, standard_webhooks_signature, x_webhook_signature,
+};
+use crate::{Delivery, percent_encode};
+
+/// One subscriber: its address and its keys.
+pub(super) struct Target {
+    url: Url,
+    shown: String,
+    keys: Option<Keys>,
+}
+
+/// A secret, and the HMAC of its other form with the key mixed in.
+struct Keys {
+    text: Secret,
+    standard: Mac,
+}
+
+impl Target {
+    pub(super) fn new(mut url: Url, secret: Option<Secret>) -> Self {
+        url.set_fragment(None);
+        let shown = shown(&url);
+        let keys = secret.map(|text| Keys {
+            standard: standard_webhooks_key(&text),
+            text,
+        });
+        Self { url, shown, keys }
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Whether the address stands in the URL, so that nobody is asked for it.
+    pub(super) fn is_literal(&self) -> bool {
+        matches!(self.url.host(), Some(Host::Ipv4(_) | Host::Ipv6(_)))
+    }
+
+    /// The stored bytes with all headers, signed for `now`.
+    pub(super) fn request(&self, delivery: &Delivery, now: Timestamp) -> Request {
+        let mut request = Request::new(Method::POST, self.url.clone());
+        let body = delivery.body();
+        let headers = request.headers_mut();
+        headers.reserve(12);
+        describe(headers, delivery);
+        let mut buffer = Uuid::encode_buffer();
+        let id: &str = delivery.id().hyphenated().encode_lower(&mut buffer);
+        let seconds = now.as_second();
+        set(headers, WEBHOOK_ID, id.to_owned());
+        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
+        if let Some(keys) = &self.keys {
+            let own = x_webhook_signature(&keys.text, body);
+            set(headers, X_WEBHOOK_SIGNATURE, own);
+            let mac = keys.standard.clone();
+            let standard = standard_webhooks_signature(mac, id, &seconds.to_string(), body);
+            set(headers, WEBHOOK_SIGNATURE, standard);
+        }
+        *request.body_mut() = Some(Body::from(body.clone()));
+        request
+    }
+}
+
+/// Without the query, which may hold a token. (A user and a password, the guard does not let pass.)
+fn shown(url: &Url) -> String {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    // Fails for addresses that have no host, and so no user either.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown.into()
+}
+
+/// What the body is, and what delivery this is. Of the sender's headers only those that the bytes
+/// cannot be read without: the others may say things that are not for subscribers.
+fn describe(headers: &mut HeaderMap, delivery: &Delivery) {
+    for (name, value) in delivery.headers() {
+        let name = match name {
+            "content-type" => CONTENT_TYPE,
+            "content-encoding" => CONTENT_ENCODING,
+            _ => continue,
+        };
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            headers.append(name, value);
+        }
+    }
+    headers.insert(OFFHOOK_ATTEMPT, HeaderValue::from(delivery.attempt()));
+    if let Some(session) = delivery.session() {
+        set(headers, OFFHOOK_SESSION, percent_encode(session).into());
+    }
+    if delivery.is_replay() {
+        headers.insert(OFFHOOK_REPLAY, HeaderValue::from_static("true"));
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    let value = HeaderValue::try_from(value).expect("visible ASCII is a header's value");
+    headers.insert(name, value);
+}
+
+/// Shows where to, without the query; whether there is a secret, but not which.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("url", &self.shown)
+            .field("signed", &self.keys.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where to, as errors say it.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+const X_WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("x-webhook-signature");
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const OFFHOOK_ATTEMPT: HeaderName = HeaderName::from_static("offhook-attempt");
+const OFFHOOK_SESSION: HeaderName = HeaderName::from_static("offhook-session");
+const OFFHOOK_REPLAY: HeaderName = HeaderName::from_static("offhook-replay");
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::Received;
+
+    fn delivery(change: impl FnOnce(&mut Received)) -> Delivery {
+        let mut received = Received::new("s", "{}");
+        received.id = Uuid::from_u128(7);
+        change(&mut received);
+        Delivery::new(Arc::new(received), 3, false)
+    }
+
+    fn request(secret: Option<&str>, delivery: &Delivery) -> Request {
+        let url = Url::parse("https://u:p@crm.example/hook?token=t#f").unwrap();
+        let secret = secret.map(|text| Secret::new(text).unwrap());
+        let now = Timestamp::from_second(1000).unwrap();
+        Target::new(url, secret).request(delivery, now)
+    }
+
+    fn lines(request: &Request) -> Vec<String> {
+        let headers = request.headers().iter();
+        let mut lines: Vec<String> = headers
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn without_secret_nothing_is_signed() {
+        let request = request(None, &delivery(|_| ()));
+        assert_eq!(
+            lines(&request),
+            [
+                "offhook-attempt: 3",
+                "webhook-id: 00000000-0000-0000-0000-000000000007",
+                "webhook-timestamp: 1000",
+            ]
+        );
+        assert_eq!(request.body().and_then(Body::as_bytes), Some(&b"{}"[..]));
+        assert_eq!(
+            request.url().as_str(),
+            "https://u:p@crm.example/hook?token=t"
+        );
+    }
+
+    #[test]
+    fn what_describes_the_body_is_sent_on_and_nothing_else_of_the_sender() {
+        let delivery = delivery(|received| {
+            let header = |(name, value): (&'static str, &'static str)| (name.into(), value.into());
+            let headers = [
+                ("content-type", "text/x; charset=latin1"),
+                ("content-encoding", "gzip"),
+                ("user-agent", "gateway"),
+                ("x-webhook-signature", "theirs"),
+                ("webhook-id", "theirs"),
+                ("x-own", "1"),
+            ];
+            received.headers = headers.map(header).into();
+            received.session = Some("ü\r\nX: 1%".into());
+        });
+        let delivery = Delivery::new(Arc::new(delivery.received().clone()), 1, true);
+        let request = request(Some("key"), &delivery);
+        let lines = lines(&request);
+        let names: Vec<&str> = lines
+            .iter()
+            .map(|line| line.split(':').next().unwrap())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "content-encoding",
+                "content-type",
+                "offhook-attempt",
+                "offhook-replay",
+                "offhook-session",
+                "webhook-id",
+                "webhook-signature",
+                "webhook-timestamp",
+                "x-webhook-signature",
+            ]
+        );
+        assert_eq!(lines[0], "content-encoding: gzip");
+        assert_eq!(lines[1], "content-type: text/x; charset=latin1");
+        assert_eq!(lines[3], "offhook-replay: true");
+        assert_eq!(lines[4], "offhook-session: %C3%BC%0D%0AX:%201%25");
+    }
+
+    #[test]
+    fn neither_query_nor_user_nor_secret_is_shown() {
+        let url = Url::parse("https://user:pass@crm.example:8443/hook?token=t").unwrap();
+        let target = Target::new(url, Some(Secret::new("key").unwrap()));
+        assert_eq!(target.to_string(), "https://crm.example:8443/hook");
+        let debug = format!("{target:?}");
+        for hidden in ["user", "pass", "token", "key"] {
+            assert!(!debug.contains(hidden), "{debug}");
+        }
+    }
+}

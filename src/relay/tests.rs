@@ -1,0 +1,261 @@
+//! What needs more than the public interface: a name that changes its address, TLS, and the end of a
+//! subscription.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use reqwest::ClientBuilder;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::guard::{Guard, Lookup};
+use super::{Relay, RelayClient, RelayOptions};
+use crate::clock::SystemClock;
+use crate::signature::Secret;
+use crate::{Delivery, EventHandler as _, HandlerError, Received};
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const PUBLIC: IpAddr = IpAddr::V4(Ipv4Addr::new(93, 184, 216, 34));
+
+/// Answers of the name's servers, one after another.
+#[derive(Debug)]
+struct Names(Mutex<VecDeque<Vec<IpAddr>>>);
+
+impl Names {
+    fn new(answers: impl Into<VecDeque<Vec<IpAddr>>>) -> Self {
+        Self(Mutex::new(answers.into()))
+    }
+}
+
+#[async_trait]
+impl Lookup for Names {
+    async fn lookup(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+        let answer = self.0.lock().unwrap().pop_front();
+        answer.ok_or_else(|| io::Error::other("asked too often"))
+    }
+}
+
+fn client(
+    guard: Guard,
+    options: &RelayOptions,
+    change: impl Fn(ClientBuilder) -> ClientBuilder,
+) -> RelayClient {
+    RelayClient::with(guard, options, Arc::new(SystemClock), change).unwrap()
+}
+
+fn relay(url: &str, client: &RelayClient) -> Relay {
+    let secret = Secret::new("key").unwrap();
+    Relay::with_client(url.parse().unwrap(), Some(secret), client)
+}
+
+async fn deliver(relay: &Relay) -> Result<(), HandlerError> {
+    let received = Arc::new(Received::new("s", "{}"));
+    relay.deliver(&[], &Delivery::new(received, 1, false)).await
+}
+
+/// A listener that nobody may reach, and its port.
+async fn forbidden() -> (TcpListener, u16) {
+    let listener = TcpListener::bind((HERE, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+/// That nobody has connected. Whoever has was accepted by the system before `connect` returned, so
+/// there is nothing to wait for.
+async fn assert_untouched(listener: &TcpListener) {
+    let accepted = futures_util::poll!(std::pin::pin!(listener.accept()));
+    assert!(accepted.is_pending(), "{accepted:?}");
+}
+
+/// Answers each request of every connection with these bytes; gives the requests' heads.
+async fn answering(answer: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind((HERE, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let asked = Arc::clone(&heads);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let asked = Arc::clone(&asked);
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while let Ok(byte) = stream.read_u8().await {
+                    head.push(byte);
+                    // The body is `{}`.
+                    if head.ends_with(b"\r\n\r\n{}") {
+                        let text = String::from_utf8(std::mem::take(&mut head)).unwrap();
+                        asked.lock().unwrap().push(text);
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    (address, heads)
+}
+
+#[tokio::test]
+async fn a_name_that_changes_its_address_is_judged_again_when_the_connection_is_made() {
+    let table = [
+        (vec![HERE], "127.0.0.1, which is a loopback"),
+        (vec![PUBLIC, HERE], "127.0.0.1, which is a loopback"),
+        (vec!["::ffff:127.0.0.1".parse().unwrap()], "loopback"),
+        (vec!["169.254.169.254".parse().unwrap()], "169.254.169.254"),
+        (vec![], "does not resolve"),
+    ];
+    for (then, words) in table {
+        let (listener, port) = forbidden().await;
+        let names = Names::new([vec![PUBLIC], then.clone()]);
+        let options = RelayOptions::default();
+        let client = client(Guard::default().lookup(names), &options, |builder| builder);
+        let url = format!("http://rebind.example:{port}/hook?token=hidden");
+        // When it registers, all is well.
+        let registered = client.guard().url(&url).unwrap();
+        assert_eq!(
+            client.guard().vet(&registered).await.unwrap()[0].ip(),
+            PUBLIC
+        );
+
+        let error = deliver(&relay(&url, &client)).await.unwrap_err();
+        // Names can be mended, so it is tried again.
+        assert!(!error.is_reject());
+        let said = error.to_string();
+        let post = format!("POST http://rebind.example:{port}/hook: ");
+        assert!(said.starts_with(&post), "{said}");
+        assert!(said.contains(words), "{then:?}: {said}");
+        assert_untouched(&listener).await;
+    }
+}
+
+#[tokio::test]
+async fn an_address_in_the_url_is_judged_at_every_attempt() {
+    let (listener, port) = forbidden().await;
+    let client = client(Guard::default(), &RelayOptions::default(), |builder| {
+        builder
+    });
+    for host in ["127.0.0.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"] {
+        let relay = relay(&format!("http://{host}:{port}/"), &client);
+        let said = deliver(&relay).await.unwrap_err().to_string();
+        assert!(said.contains("loopback"), "{said}");
+    }
+    assert_untouched(&listener).await;
+}
+
+#[tokio::test]
+async fn the_address_that_was_judged_is_the_one_connected_to() {
+    let (address, heads) = answering("HTTP/1.1 204 X\r\n\r\n").await;
+    let options = RelayOptions::default();
+    // Nobody is asked a second time between the judgement and the connection.
+    let guard = Guard::new(true, Vec::new()).lookup(Names::new([vec![HERE]]));
+    let client = client(guard, &options, |builder| builder);
+    let url = format!("http://crm.example:{}/hook?token=t", address.port());
+    deliver(&relay(&url, &client)).await.unwrap();
+    let heads = heads.lock().unwrap();
+    assert!(
+        heads[0].starts_with("POST /hook?token=t HTTP/1.1\r\n"),
+        "{heads:?}"
+    );
+    let host = format!("host: crm.example:{}\r\n", address.port());
+    assert!(heads[0].contains(&host), "{heads:?}");
+}
+
+#[tokio::test]
+async fn who_is_gone_is_told_of_once() {
+    let (address, heads) = answering("HTTP/1.1 410 X\r\nContent-Length: 0\r\n\r\n").await;
+    let guard = Guard::new(true, Vec::new());
+    let client = client(guard, &RelayOptions::default(), |builder| builder);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = Arc::clone(&told);
+    let relay = relay(&format!("http://{address}/hook"), &client);
+    let relay = relay.on_gone(Arc::new(move |why: &str| {
+        telling.lock().unwrap().push(why.to_owned());
+    }));
+    for _ in 0..2 {
+        assert!(deliver(&relay).await.unwrap_err().is_reject());
+    }
+    assert_eq!(heads.lock().unwrap().len(), 2);
+    let why = format!("POST http://{address}/hook: 410 Gone");
+    assert_eq!(*told.lock().unwrap(), [why]);
+}
+
+/// A server with a certificate for `crm.example`, and that certificate.
+async fn with_tls(alpn: &[&str]) -> (TcpListener, tokio_rustls::TlsAcceptor, Vec<u8>) {
+    let made = rcgen::generate_simple_self_signed(["crm.example".to_owned()]).unwrap();
+    let certificate = made.cert.der().clone();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = rustls::ServerConfig::builder().with_no_client_auth();
+    let mut config = config
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let listener = TcpListener::bind((HERE, 0)).await.unwrap();
+    (listener, Arc::new(config).into(), certificate.to_vec())
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_with_who_speaks_it() {
+    let (listener, tls, certificate) = with_tls(&["h2", "http/1.1"]).await;
+    let port = listener.local_addr().unwrap().port();
+    let serving = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let stream = tls.accept(stream).await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let mut asked = Vec::new();
+        // Both requests come over this one connection.
+        while let Some(request) = connection.accept().await {
+            let (request, mut respond) = request.unwrap();
+            let headers = request.headers().clone();
+            let answer = http::Response::builder().status(204).body(()).unwrap();
+            let mut body = request.into_body();
+            tokio::spawn(async move {
+                while let Some(chunk) = body.data().await {
+                    assert_eq!(chunk.unwrap(), Bytes::from_static(b"{}"));
+                }
+                respond.send_response(answer, true).unwrap();
+            });
+            asked.push(headers);
+            if asked.len() == 2 {
+                connection.graceful_shutdown();
+            }
+        }
+        asked
+    });
+    let names = Names::new([vec![HERE]]);
+    let guard = Guard::new(true, Vec::new()).lookup(names);
+    let client = client(guard, &RelayOptions::default(), |builder| {
+        let certificate = reqwest::Certificate::from_der(&certificate).unwrap();
+        builder.tls_certs_only([certificate])
+    });
+    let relay = relay(&format!("https://crm.example:{port}/hook"), &client);
+    deliver(&relay).await.unwrap();
+    deliver(&relay).await.unwrap();
+    let asked = serving.await.unwrap();
+    assert_eq!(asked.len(), 2);
+    let id = Received::new("s", "").id.to_string();
+    assert!(asked.iter().all(|headers| headers["webhook-id"] == *id));
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_a_failure_that_says_so() {
+    let (listener, tls, _) = with_tls(&[]).await;
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // It fails: the other side turns away.
+            let _ = tls.accept(stream).await;
+        }
+    });
+    let guard = Guard::new(true, Vec::new()).lookup(Names::new([vec![HERE]]));
+    let client = client(guard, &RelayOptions::default(), |builder| builder);
+    let relay = relay(
+        &format!("https://crm.example:{port}/hook?token=hidden"),
+        &client,
+    );
+    let said = deliver(&relay).await.unwrap_err().to_string();
+    let words = format!("POST https://crm.example:{port}/hook: TLS: invalid peer certificate");
+    assert!(said.starts_with(&words), "{said}");
+}

@@ -1,0 +1,225 @@
+//! A subscriber that answers as it is told, over a socket of its own: what it is asked it remembers.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use actix_web::rt;
+use offhook::Timestamp;
+use offhook::clock::{Clock as _, SystemClock};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::bounded;
+
+/// Listens until the test's runtime ends.
+#[derive(Clone)]
+pub struct Subscriber {
+    pub address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    script: std::collections::VecDeque<Answer>,
+    requests: Vec<Asked>,
+    connections: usize,
+}
+
+/// One request, as it came.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub line: String,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+    pub at: Instant,
+}
+
+impl Asked {
+    /// The only value of a header, or `""`.
+    pub fn header(&self, name: &str) -> &str {
+        let values: Vec<_> = self.headers.get_all(name).iter().collect();
+        assert!(values.len() <= 1, "{name}: {values:?}");
+        values.first().map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// One answer of a script.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// A whole answer without body, with this header where it has one.
+    Status(u16, Option<(&'static str, String)>),
+    /// `Retry-After` with the date so many seconds from then.
+    RetryAfterDate(u16, i64),
+    /// Nothing, for ever.
+    Hang,
+    /// These bytes, and an end.
+    Cut(&'static str),
+    /// A status and a body that does not end.
+    Endless(u16),
+    /// A status and headers that do not end.
+    EndlessHead(u16),
+    /// A status and the beginning of a body, whose rest never comes.
+    Stuck(u16),
+    /// A status and a body that comes byte by byte.
+    Drip(u16),
+}
+
+impl From<u16> for Answer {
+    fn from(status: u16) -> Self {
+        Self::Status(status, None)
+    }
+}
+
+impl Subscriber {
+    /// Gives these answers in their order, whatever the connection, and 200 afterwards.
+    pub async fn start(script: impl IntoIterator<Item = Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let subscriber = Self {
+            address: listener.local_addr().unwrap(),
+            state: Arc::default(),
+        };
+        subscriber.state.lock().unwrap().script = script.into_iter().collect();
+        let serving = subscriber.clone();
+        rt::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                serving.state.lock().unwrap().connections += 1;
+                let serving = serving.clone();
+                // An error is the other side's end of the connection.
+                rt::spawn(async move { serving.serve(stream).await.ok() });
+            }
+        });
+        subscriber
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+
+    /// Everything it was asked so far.
+    pub fn requests(&self) -> Vec<Asked> {
+        self.state.lock().unwrap().requests.clone()
+    }
+
+    /// How many connections were made to it.
+    pub fn connections(&self) -> usize {
+        self.state.lock().unwrap().connections
+    }
+
+    /// Waits until it was asked so often.
+    pub async fn asked(&self, times: usize) -> Vec<Asked> {
+        bounded(async {
+            while self.requests().len() < times {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        self.requests()
+    }
+
+    async fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        loop {
+            let asked = read(&mut stream).await?;
+            let answer = {
+                let mut state = self.state.lock().unwrap();
+                state.requests.push(asked);
+                state.script.pop_front().unwrap_or(Answer::from(200))
+            };
+            answer.write(&mut stream).await?;
+        }
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> std::io::Result<Asked> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let mut lines = head.trim_end().lines();
+    let line = lines.next().unwrap().to_owned();
+    let mut headers = HeaderMap::new();
+    for header in lines {
+        let (name, value) = header.split_once(": ").unwrap();
+        let value = HeaderValue::from_str(value).unwrap();
+        headers.append(name.parse::<HeaderName>().unwrap(), value);
+    }
+    let length = headers["content-length"].to_str().unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut body).await?;
+    Ok(Asked {
+        line,
+        headers,
+        body,
+        at: SystemClock.monotonic(),
+    })
+}
+
+impl Answer {
+    /// Fails where the connection is not to be used again.
+    async fn write(self, stream: &mut TcpStream) -> std::io::Result<()> {
+        let ended = || Err(std::io::ErrorKind::ConnectionAborted.into());
+        match self {
+            Self::Status(status, None) => stream.write_all(&head(status, LENGTH_0)).await,
+            Self::Status(status, Some((name, value))) => {
+                let headers = format!("{name}: {value}\r\n{LENGTH_0}");
+                stream.write_all(&head(status, &headers)).await
+            }
+            Self::RetryAfterDate(status, seconds) => {
+                let date = SystemClock.now() + jiff::SignedDuration::from_secs(seconds);
+                let headers = format!("Retry-After: {}\r\n{LENGTH_0}", http_date(date));
+                stream.write_all(&head(status, &headers)).await
+            }
+            Self::Hang => {
+                // Ends when the other side has had enough.
+                stream.read_u8().await?;
+                ended()
+            }
+            Self::Cut(bytes) => {
+                stream.write_all(bytes.as_bytes()).await?;
+                ended()
+            }
+            Self::Endless(status) => {
+                let headers = head(status, "Transfer-Encoding: chunked\r\n");
+                stream.write_all(&headers).await?;
+                let chunk = format!("400\r\n{}\r\n", "x".repeat(0x400));
+                loop {
+                    stream.write_all(chunk.as_bytes()).await?;
+                }
+            }
+            Self::EndlessHead(status) => {
+                let line = format!("HTTP/1.1 {status} X\r\n");
+                stream.write_all(line.as_bytes()).await?;
+                loop {
+                    stream.write_all(b"X-More: and more\r\n").await?;
+                }
+            }
+            Self::Stuck(status) => {
+                let headers = head(status, "Content-Length: 10\r\n");
+                stream.write_all(&headers).await?;
+                stream.write_all(b"{").await?;
+                stream.read_u8().await?;
+                ended()
+            }
+            Self::Drip(status) => {
+                let headers = head(status, "Content-Length: 100000\r\n");
+                stream.write_all(&headers).await?;
+                loop {
+                    stream.write_all(b"x").await?;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }
+    }
+}
+
+fn head(status: u16, headers: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status} Whatever\r\n{headers}\r\n").into_bytes()
+}
+
+fn http_date(at: Timestamp) -> String {
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+const LENGTH_0: &str = "Content-Length: 0\r\n";
