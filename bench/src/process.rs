@@ -35,6 +35,8 @@ impl Process {
         let name = shown.rsplit('/').next().unwrap_or_default();
         let errors = folder.join(format!("{name}.stderr"));
         command.stderr(File::create(&errors)?);
+        // The reason is what we want to show of it, not the way there.
+        command.env("RUST_BACKTRACE", "0");
         // A child has the affinity of the thread that starts it.
         let child = std::thread::scope(|scope| {
             let started = scope.spawn(move || {

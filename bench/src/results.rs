@@ -108,7 +108,6 @@ pub(crate) struct Relayed {
     pub(crate) rounds: usize,
     pub(crate) deliveries: u64,
     pub(crate) senders: Vec<RelayedBy>,
-    pub(crate) skipped: Vec<Skipped>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -179,7 +179,7 @@ pub(super) fn relay(relay: &Relayed) -> String {
             ]
         }),
     );
-    text + &skipped(&relay.skipped)
+    text
 }
 
 pub(super) fn curve_title(curve: &Curve) -> String {

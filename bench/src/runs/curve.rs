@@ -109,7 +109,7 @@ fn same_servers(
     let mut contestants = Vec::new();
     let mut curves = Vec::new();
     for target in targets {
-        contestants.push(Contestant::start(target, lab, Setting::default())?);
+        contestants.push(Contestant::start(target, lab, &Setting::default())?);
         curves.push(CurveOf::empty(target.name, points));
     }
     for round in 0..=plan.rounds {
@@ -151,7 +151,7 @@ fn kept(
         .collect();
     let start = || {
         let all = targets.iter();
-        let started = all.map(|target| Contestant::start(*target, lab, Setting::default()));
+        let started = all.map(|target| Contestant::start(*target, lab, &Setting::default()));
         started.collect::<anyhow::Result<Vec<_>>>()
     };
     let (mut contestants, mut there) = (Vec::new(), 0);
@@ -196,8 +196,9 @@ fn subscribers(
         for (number, at) in points.iter().enumerate() {
             let setting = Setting {
                 consumers: *at as usize,
+                ..Setting::default()
             };
-            let mut contestant = Contestant::start(*target, lab, setting)?;
+            let mut contestant = Contestant::start(*target, lab, &setting)?;
             let shape = contestant.shape(plan);
             let count = (HANDED_OVER / at).max(100);
             for round in 0..=plan.rounds {

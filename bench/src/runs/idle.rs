@@ -24,14 +24,18 @@ pub(crate) fn idle(
     let target = Target::named("sqlite").context("no target sqlite")?;
     // The journal is filled before there are so many consumers, who would each handle it all: new
     // ones start from now.
-    let mut filled = Contestant::start(target, lab, Setting::default())?;
+    let mut filled = Contestant::start(target, lab, &Setting::default())?;
     let shape = Shape {
         lanes,
         ..filled.shape(plan)
     };
     filled.fill(&mut requests, &shape, kept)?;
     drop(filled);
-    let mut running = target.start_again(lab, Setting { consumers })?;
+    let setting = Setting {
+        consumers,
+        ..Setting::default()
+    };
+    let mut running = target.start_again(lab, &setting)?;
     // A few for everyone, so that nobody has never done anything.
     let batch = requests.take(100, &shape);
     load(running.address, &batch, plan.connections, Pace::All)?;

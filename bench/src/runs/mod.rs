@@ -7,6 +7,7 @@ mod open;
 mod receive;
 mod relay;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -59,11 +60,12 @@ impl Plan {
     }
 }
 
-/// A target that is up, and how fast it has been: so many requests are made for its next round.
+/// A target that is up, and how fast it has been with bodies of which length: so many requests are made
+/// for its next round.
 struct Contestant {
     target: Target,
     running: Running,
-    fastest: f64,
+    fastest: BTreeMap<usize, f64>,
 }
 
 /// One round of one target.
@@ -75,12 +77,12 @@ struct Measured {
 }
 
 impl Contestant {
-    fn start(target: Target, lab: &Lab, setting: Setting) -> anyhow::Result<Self> {
+    fn start(target: Target, lab: &Lab, setting: &Setting) -> anyhow::Result<Self> {
         let started = target.start(lab, setting);
         Ok(Self {
             target,
             running: started.with_context(|| target.name)?,
-            fastest: 20_000.0,
+            fastest: BTreeMap::new(),
         })
     }
 
@@ -99,7 +101,9 @@ impl Contestant {
         shape: &Shape,
     ) -> anyhow::Result<Measured> {
         // More than it will answer, unless this is the first round.
-        let count = self.fastest * 1.5 * plan.time.as_secs_f64();
+        let fastest = self.fastest.get(&shape.body).copied();
+        let fastest = fastest.unwrap_or_else(|| FIRST_RATE.min(FIRST_BYTES / shape.body as f64));
+        let count = fastest * 1.5 * plan.time.as_secs_f64();
         let measured = self.measure(
             requests,
             count as u64,
@@ -107,7 +111,8 @@ impl Contestant {
             plan.connections,
             Pace::Closed(plan.time),
         )?;
-        self.fastest = self.fastest.max(measured.loaded.rate());
+        self.fastest
+            .insert(shape.body, fastest.max(measured.loaded.rate()));
         Ok(measured)
     }
 
@@ -168,6 +173,11 @@ impl Contestant {
 fn mib(bytes: u64) -> f64 {
     (bytes as f64 / f64::from(1 << 20) * 10.0).round() / 10.0
 }
+
+/// What is made for a target that nothing is known of yet, in requests and in bytes per second. When
+/// that is too little, its first round ends early.
+const FIRST_RATE: f64 = 20_000.0;
+const FIRST_BYTES: f64 = 100e6;
 
 /// Connections that fill a journal.
 const FILLING: usize = 256;

@@ -13,7 +13,7 @@ pub(crate) fn open(lab: &Lab, plan: &Plan, rate: f64) -> anyhow::Result<Open> {
     let mut requests = Requests::new()?;
     let mut contestants = Vec::new();
     for target in targets {
-        contestants.push(Contestant::start(target, lab, Setting::default())?);
+        contestants.push(Contestant::start(target, lab, &Setting::default())?);
     }
     let mut all = vec![Latency::default(); contestants.len()];
     let mut histograms = vec![Histogram::<u64>::new(3)?; contestants.len()];

@@ -12,7 +12,7 @@ pub(crate) fn receive(lab: &Lab, plan: &Plan) -> anyhow::Result<Receive> {
     let mut requests = Requests::new()?;
     let mut contestants = Vec::new();
     for target in std::iter::once(CEILING).chain(targets) {
-        contestants.push(Contestant::start(target, lab, Setting::default())?);
+        contestants.push(Contestant::start(target, lab, &Setting::default())?);
     }
     let mut all = vec![Received::default(); contestants.len()];
     // The first round warms up.

@@ -7,41 +7,42 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use offhook::clock::{Clock as _, SystemClock};
 
-use super::Plan;
+use super::{Contestant, Plan};
 use crate::lab::Lab;
+use crate::load::Requests;
 use crate::process::{pause, pin};
-use crate::results::{Relayed, RelayedBy, Skipped};
+use crate::results::{Relayed, RelayedBy};
 use crate::servers;
-use crate::targets::Running;
+use crate::targets::{Running, Setting, Target};
 
 pub(crate) fn relay(lab: &Lab, plan: &Plan) -> anyhow::Result<Relayed> {
+    let mut requests = Requests::new()?;
     let mut senders = Vec::new();
     for subscribers in SUBSCRIBERS {
         let there = Subscribers::start(lab, subscribers)?;
-        let mut bare = RelayedBy {
-            sender: "bare loop".to_owned(),
+        let by = |sender: &str| RelayedBy {
+            sender: sender.to_owned(),
             subscribers: subscribers as u64,
             ..RelayedBy::default()
         };
+        let (mut offhook, mut bare) = (by("offhook"), by("bare loop"));
         // The first round warms up.
         for round in 0..=plan.rounds {
+            let running = start_offhook(lab, plan, &mut requests, &there)?;
+            measure(running, &there, round, &mut offhook)?;
             let running = start_bare_loop(lab, plan, &there)?;
             measure(running, &there, round, &mut bare)?;
         }
-        senders.push(bare);
+        senders.extend([offhook, bare]);
     }
     Ok(Relayed {
         body: plan.body,
         rounds: plan.rounds,
         deliveries: DELIVERIES,
         senders,
-        skipped: vec![Skipped {
-            target: "offhook".to_owned(),
-            why: "this version has no relay yet".to_owned(),
-        }],
     })
 }
 
@@ -83,6 +84,25 @@ fn measure(
         into.cpu_micros.push(cpu_micros);
     }
     Ok(())
+}
+
+/// With the events in its journal, and nothing sent yet.
+fn start_offhook(
+    lab: &Lab,
+    plan: &Plan,
+    requests: &mut Requests,
+    there: &Subscribers,
+) -> anyhow::Result<Running> {
+    let setting = Setting {
+        consumers: 0,
+        relay_to: there.list(),
+        concurrency: there.concurrency(),
+    };
+    let target = Target::named("sqlite").context("no target sqlite")?;
+    let mut contestant = Contestant::start(target, lab, &setting)?;
+    let shape = contestant.shape(plan);
+    contestant.fill(requests, &shape, there.events())?;
+    Ok(contestant.running)
 }
 
 fn start_bare_loop(lab: &Lab, plan: &Plan, there: &Subscribers) -> anyhow::Result<Running> {

@@ -31,6 +31,8 @@ pub(crate) fn run(options: &LoopOptions) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
+        // Nothing here is encrypted, but the client wants to be able to. One that is set is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build()?;
         let body = Bytes::from(vec![b'x'; options.body]);
         handled.announce(SocketAddr::from(([127, 0, 0, 1], 0)))?;

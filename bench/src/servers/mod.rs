@@ -60,6 +60,13 @@ pub(crate) struct ServeOptions {
     /// How many handlers follow the journal, each a consumer of its own.
     #[arg(long, default_value_t = 1)]
     pub(crate) consumers: usize,
+    /// Subscribers that every event is relayed to as soon as standard input says `open`, each a
+    /// consumer of its own.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) relay_to: Vec<SocketAddr>,
+    /// How many requests are on their way to each subscriber at once.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) concurrency: usize,
 }
 
 pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<()> {

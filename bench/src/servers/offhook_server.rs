@@ -1,8 +1,15 @@
-//! offhook itself, on one worker, with handlers that count.
+//! offhook itself, on one worker, with handlers that count, or with relays.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use offhook::relay::{Relay, RelayOptions};
 use offhook::settings::JournalSettings;
 use offhook::signature::Secret;
-use offhook::{Delivery, EventHandler, HandlerError, MessageEvent, Offhook, Source, async_trait};
+use offhook::{
+    Delivery, Event, EventHandler, HandlerError, HandlerOptions, MessageEvent, Offhook, Source,
+    async_trait,
+};
 
 use super::{Handled, ServeOptions, Served};
 use crate::load::KEY;
@@ -24,6 +31,14 @@ pub(super) fn run(options: &ServeOptions, handled: &Handled) -> anyhow::Result<(
                 Handled::default()
             });
             offhook = offhook.handler(format!("counter-{number}"), counter);
+        }
+        for (number, subscriber) in options.relay_to.iter().enumerate() {
+            let relay = Gated::new(*subscriber, handled)?;
+            // It may wait for the gate as long as the journal takes to be filled.
+            let waiting = HandlerOptions::default()
+                .concurrency(options.concurrency)
+                .timeout(Duration::from_secs(600));
+            offhook = offhook.handler_with(format!("subscriber-{number}"), relay, waiting);
         }
         let server = offhook.start().await?;
         handled.announce(server.public_address())?;
@@ -51,5 +66,33 @@ impl EventHandler for Counter {
         std::hint::black_box(event.message().len());
         self.0.one_more();
         Ok(())
+    }
+}
+
+/// A relay that begins when the benchmark says so, with the journal full.
+struct Gated {
+    relay: Relay,
+    gate: Handled,
+}
+
+impl Gated {
+    fn new(subscriber: SocketAddr, gate: &Handled) -> anyhow::Result<Self> {
+        let options = RelayOptions {
+            allow_private: true,
+            ..RelayOptions::default()
+        };
+        let url = format!("http://{subscriber}/webhook");
+        Ok(Self {
+            relay: Relay::new(&url, Some(Secret::new(KEY)?), &options)?,
+            gate: gate.clone(),
+        })
+    }
+}
+
+#[async_trait]
+impl EventHandler for Gated {
+    async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
+        self.gate.opened().await;
+        self.relay.handle(event, delivery).await
     }
 }

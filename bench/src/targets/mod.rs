@@ -36,15 +36,23 @@ enum Kind {
 }
 
 /// What a server of ours is told beyond its name.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Setting {
     /// How many handlers there are.
     pub(crate) consumers: usize,
+    /// The subscribers to relay to, separated by commas, when told to begin; none where empty.
+    pub(crate) relay_to: String,
+    /// How many requests are on their way to each subscriber at once.
+    pub(crate) concurrency: usize,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { consumers: 1 }
+        Self {
+            consumers: 1,
+            relay_to: String::new(),
+            concurrency: 64,
+        }
     }
 }
 
@@ -76,13 +84,13 @@ impl Target {
     }
 
     /// Starts it on the server core, with nothing kept.
-    pub(crate) fn start(&self, lab: &Lab, setting: Setting) -> anyhow::Result<Running> {
+    pub(crate) fn start(&self, lab: &Lab, setting: &Setting) -> anyhow::Result<Running> {
         lab.empty_folder(self.name)?;
         self.start_again(lab, setting)
     }
 
     /// Starts it with what it has kept before, where it is not a database of somebody else's.
-    pub(crate) fn start_again(&self, lab: &Lab, setting: Setting) -> anyhow::Result<Running> {
+    pub(crate) fn start_again(&self, lab: &Lab, setting: &Setting) -> anyhow::Result<Running> {
         let folder = lab.folder.join(self.name);
         match self.kind {
             Kind::Served(server) => {
@@ -109,7 +117,7 @@ fn serve(
     server: Served,
     folder: &std::path::Path,
     database: Option<&str>,
-    setting: Setting,
+    setting: &Setting,
 ) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     let name = clap::ValueEnum::to_possible_value(&server);
@@ -120,6 +128,10 @@ fn serve(
     command
         .arg("--consumers")
         .arg(setting.consumers.to_string());
+    if !setting.relay_to.is_empty() {
+        command.args(["--relay-to", &setting.relay_to]);
+        command.args(["--concurrency", &setting.concurrency.to_string()]);
+    }
     if let Some(database) = database {
         command.args(["--database", database]);
     }
