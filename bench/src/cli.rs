@@ -1,0 +1,314 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::lab::{self, Lab};
+use crate::machine::Origin;
+use crate::process::pin;
+use crate::results::Kept;
+use crate::runs::{self, Over, Plan};
+use crate::servers::{self, ServeOptions};
+use crate::targets::TARGETS;
+use crate::{report, setup};
+
+/// offhook side by side with what people use otherwise, and with what the machine can do at all.
+///
+/// Build it with --release; nothing else is a measurement. Nothing else should run meanwhile.
+#[derive(Debug, Parser)]
+#[command(name = "offhook-bench", max_term_width = 100)]
+struct Cli {
+    /// Shows the targets, and which cannot run here and why.
+    #[arg(long)]
+    list: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything, then the report.
+    All {
+        /// How far the curves go at most: 100000 leaves out a million events kept and more.
+        #[arg(long, default_value_t = u64::MAX)]
+        most: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Requests as fast as they are answered.
+    Receive {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Latency at a fixed rate.
+    Open {
+        /// Requests per second.
+        #[arg(long, default_value_t = RATE)]
+        rate: f64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// The same measurement while one thing grows.
+    Curve {
+        over: Over,
+        /// How far it grows at most.
+        #[arg(long, default_value_t = u64::MAX)]
+        most: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Deliveries to local subscribers.
+    Relay {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// What a server costs that has nothing to do.
+    Idle {
+        /// Handlers, each a consumer of its own.
+        #[arg(long, default_value_t = 1_000)]
+        consumers: usize,
+        /// Events in the journal.
+        #[arg(long, default_value_t = 10_000)]
+        kept: u64,
+        /// Conversations that they belong to.
+        #[arg(long, default_value_t = 10_000)]
+        lanes: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Draws tables and charts again from the kept results.
+    Report {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Installs what the targets of others need, pinned, into target/bench-peers; for root, Debian
+    /// packages too.
+    Setup,
+    #[command(hide = true)]
+    Serve(ServeOptions),
+    #[command(hide = true)]
+    RelayLoop(servers::LoopOptions),
+}
+
+#[derive(Debug, Clone, Args)]
+struct Common {
+    /// Only these targets, by name and separated by commas; the report then goes to
+    /// target/bench-report unless --out says otherwise.
+    #[arg(long, value_delimiter = ',')]
+    only: Option<Vec<String>>,
+    /// Rounds, beside a first one that warms up.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long a target is measured in each round, in seconds.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// The length of a body in bytes, 200 at least.
+    #[arg(long, default_value_t = 300)]
+    body: usize,
+    /// Where results and report go; docs/benchmarks unless told.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Where servers keep their data meanwhile; target unless told. It decides which disk is measured.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// The core that servers run on.
+    #[arg(long, default_value_t = 0)]
+    server_core: usize,
+    /// The core that sends.
+    #[arg(long, default_value_t = 1)]
+    load_core: usize,
+}
+
+/// Does what the command line says.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    if cli.list {
+        list();
+        return Ok(());
+    }
+    match cli.command {
+        None => Ok(Cli::command().print_help()?),
+        Some(Command::Serve(options)) => servers::serve(&options),
+        Some(Command::RelayLoop(options)) => servers::bare_loop(&options),
+        Some(Command::Setup) => setup::setup(),
+        Some(Command::Report { common }) => report::write(&common.out()),
+        Some(command) => measure(command),
+    }
+}
+
+fn list() {
+    for target in TARGETS {
+        let durable = if target.durable { "durable" } else { "" };
+        println!("{:<13} {durable:<8} {}", target.name, target.what);
+        if let Some(why) = target.missing() {
+            println!("{:>13} cannot run here: {why}", "");
+        }
+    }
+}
+
+fn measure(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::All { most, common } => {
+            let session = Session::new(common)?;
+            session.receive()?;
+            session.open(RATE)?;
+            session.relay()?;
+            session.idle(1_000, most.min(10_000), 10_000)?;
+            for over in Over::ALL {
+                session.curve(over, most)?;
+            }
+            session.idle(1_000, most.min(10_000_000), 10_000)?;
+            session.report()
+        }
+        Command::Receive { common } => Session::new(common)?.alone(Session::receive),
+        Command::Open { rate, common } => Session::new(common)?.alone(|session| session.open(rate)),
+        Command::Curve { over, most, common } => {
+            Session::new(common)?.alone(|session| session.curve(over, most))
+        }
+        Command::Relay { common } => Session::new(common)?.alone(Session::relay),
+        Command::Idle {
+            consumers,
+            kept,
+            lanes,
+            common,
+        } => Session::new(common)?.alone(|session| session.idle(consumers, kept, lanes)),
+        // They have been dealt with.
+        _ => Ok(()),
+    }
+}
+
+/// One run: where it works, how much it measures, where its results go.
+struct Session {
+    lab: Lab,
+    plan: Plan,
+    out: PathBuf,
+    origin: Origin,
+}
+
+impl Session {
+    fn new(common: Common) -> anyhow::Result<Self> {
+        let lab = Lab::new(common.data.as_deref(), common.server_core, common.load_core)?;
+        pin(common.load_core);
+        raise_file_limit();
+        if cfg!(debug_assertions) {
+            eprintln!("This is not built with --release: what follows measures nothing.");
+        }
+        let out = common.out();
+        let time = Duration::try_from_secs_f64(common.seconds).context("--seconds")?;
+        let origin = Origin::of(&lab)?;
+        Ok(Self {
+            lab,
+            plan: Plan {
+                rounds: common.rounds.max(1),
+                time,
+                connections: common.connections.max(1),
+                body: common.body,
+                only: common.only,
+            },
+            out,
+            origin,
+        })
+    }
+
+    fn alone(&self, run: impl FnOnce(&Self) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        run(self)?;
+        self.report()
+    }
+
+    fn receive(&self) -> anyhow::Result<()> {
+        self.keep("receive", runs::receive(&self.lab, &self.plan)?)
+    }
+
+    fn open(&self, rate: f64) -> anyhow::Result<()> {
+        self.keep("open", runs::open(&self.lab, &self.plan, rate)?)
+    }
+
+    fn curve(&self, over: Over, most: u64) -> anyhow::Result<()> {
+        let name = format!("curve-{}", over.name());
+        self.keep(&name, runs::curve(&self.lab, &self.plan, over, most)?)
+    }
+
+    fn relay(&self) -> anyhow::Result<()> {
+        self.keep("relay", runs::relay(&self.lab, &self.plan)?)
+    }
+
+    /// Small and large journals are kept apart.
+    fn idle(&self, consumers: usize, kept: u64, lanes: u64) -> anyhow::Result<()> {
+        let name = if kept > 1_000_000 {
+            "idle-full"
+        } else {
+            "idle"
+        };
+        self.keep(
+            name,
+            runs::idle(&self.lab, &self.plan, consumers, kept, lanes)?,
+        )
+    }
+
+    fn keep<R: Serialize + DeserializeOwned>(&self, name: &str, results: R) -> anyhow::Result<()> {
+        let origin = self.origin.clone();
+        Kept { origin, results }.write(&self.out, name)
+    }
+
+    fn report(&self) -> anyhow::Result<()> {
+        report::write(&self.out)
+    }
+}
+
+impl Common {
+    fn out(&self) -> PathBuf {
+        let usual = match &self.only {
+            None => "docs/benchmarks",
+            Some(_) => "target/bench-report",
+        };
+        self.out.clone().unwrap_or_else(|| lab::root().join(usual))
+    }
+}
+
+/// A thousand connections need more files than most systems give at first. Children inherit it.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        eprintln!("the limit of open files stays: {error}");
+    }
+}
+
+/// The rate of the open loop.
+const RATE: f64 = 4_000.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        let cli = Cli::try_parse_from([
+            "offhook-bench",
+            "receive",
+            "--only",
+            "none,bare",
+            "--rounds",
+            "2",
+            "--seconds",
+            "0.5",
+        ]);
+        let Some(Command::Receive { common }) = cli.unwrap().command else {
+            panic!("another command");
+        };
+        assert_eq!(
+            common.only.as_deref(),
+            Some(&["none".to_owned(), "bare".to_owned()][..])
+        );
+        assert!(common.out().ends_with("target/bench-report"));
+    }
+}

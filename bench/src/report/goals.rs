@@ -1,0 +1,212 @@
+//! What the project set itself, judged within one run each.
+
+use super::Results;
+use crate::results::{Curve, Idle, Received, Spread};
+
+/// The table of goals, with what was measured.
+pub(super) fn table(results: &Results) -> String {
+    let rows = goals(results).into_iter().map(|goal| {
+        let (measured, judged) = match goal.measured {
+            None => ("–".to_owned(), "not measured".to_owned()),
+            Some(spread) => (goal.limit.shown(spread), goal.limit.judge(spread.median)),
+        };
+        vec![goal.what.to_owned(), goal.limit.wanted(), measured, judged]
+    });
+    super::tables::table(&["measure", "wanted", "measured", ""], rows)
+}
+
+struct Goal {
+    what: &'static str,
+    limit: Limit,
+    measured: Option<Spread>,
+}
+
+#[derive(Clone, Copy)]
+enum Limit {
+    AtLeast(f64),
+    AtMost(f64),
+    /// In MB, as it was set.
+    MostMegabytes(f64),
+    /// Of one core, in percent; less than can be measured is none.
+    None,
+}
+
+impl Limit {
+    fn wanted(self) -> String {
+        match self {
+            Self::AtLeast(limit) => format!("at least {limit}"),
+            Self::AtMost(limit) => format!("at most {limit}"),
+            Self::MostMegabytes(limit) => format!("at most {limit} MB"),
+            Self::None => "0".to_owned(),
+        }
+    }
+
+    fn judge(self, found: f64) -> String {
+        let met = match self {
+            Self::AtLeast(limit) => found >= limit,
+            Self::AtMost(limit) | Self::MostMegabytes(limit) => found <= limit,
+            Self::None => found < LEAST_PERCENT,
+        };
+        if met { "met" } else { "**not met**" }.to_owned()
+    }
+
+    fn shown(self, Spread { low, median, high }: Spread) -> String {
+        match self {
+            Self::MostMegabytes(_) => format!("{median:.0} MB"),
+            Self::None => format!("{median:.3} % of a core"),
+            _ => format!("{median:.2} ({low:.2} – {high:.2})"),
+        }
+    }
+}
+
+fn goals(results: &Results) -> Vec<Goal> {
+    let goal = |what, limit, measured| Goal {
+        what,
+        limit,
+        measured,
+    };
+    let rates = |over: &str, under: &str| {
+        let receive = &results.receive.as_ref()?.results;
+        let of = |name: &str| {
+            receive
+                .targets
+                .iter()
+                .find(|received| received.target == name)
+        };
+        let rates = |received: &Received| received.rates.clone();
+        Spread::ratio(&of(over).map(rates)?, &of(under).map(rates)?)
+    };
+    use Limit::{AtLeast, AtMost, MostMegabytes};
+    vec![
+        goal(
+            "engine `none`, counting handler ÷ bare actix-web",
+            AtLeast(0.95),
+            rates("none", "bare"),
+        ),
+        goal(
+            "durable 200/s with a handler consuming ÷ the one-file limit",
+            AtLeast(0.75),
+            rates("sqlite", "file"),
+        ),
+        goal(
+            "durable 200/s ÷ Express without durability",
+            AtLeast(7.5),
+            rates("sqlite", "express"),
+        ),
+        goal(
+            "durable 200/s ÷ Flask under gunicorn without durability",
+            AtLeast(14.0),
+            rates("sqlite", "flask"),
+        ),
+        goal(
+            "durable 200/s ÷ Debian's `webhook` without durability",
+            AtLeast(28.0),
+            rates("sqlite", "webhook"),
+        ),
+        goal(
+            "durable 200/s ÷ PostgreSQL INSERT by hand",
+            AtLeast(4.0),
+            rates("sqlite", "postgres"),
+        ),
+        goal(
+            "durable 200/s ÷ Redis XADD, appendfsync always",
+            AtLeast(1.4),
+            rates("sqlite", "redis"),
+        ),
+        goal(
+            "p99 of a durable 200 at 4,000/s ÷ the one-file limit's",
+            AtMost(1.5),
+            latency(results),
+        ),
+        goal(
+            "relay to 1 subscriber ÷ a bare client loop",
+            AtLeast(0.7),
+            relayed(results, 1),
+        ),
+        goal(
+            "relay to 100 subscribers ÷ a bare client loop",
+            AtLeast(0.7),
+            relayed(results, 100),
+        ),
+        goal(
+            "durable 200/s with 10 M kept ÷ 10 k kept",
+            AtLeast(0.9),
+            kept(results),
+        ),
+        goal(
+            "resident memory with 10 M kept, 10 k lanes, 1,000 consumers",
+            MostMegabytes(200.0),
+            full(results).map(|idle| single(idle.resident_mib * 1.048_576)),
+        ),
+        goal(
+            "CPU while idle with 1,000 consumers",
+            Limit::None,
+            results
+                .idle
+                .as_ref()
+                .map(|kept| single(percent(&kept.results))),
+        ),
+    ]
+}
+
+fn latency(results: &Results) -> Option<Spread> {
+    let open = &results.open.as_ref()?.results;
+    let of = |name: &str| open.targets.iter().find(|latency| latency.target == name);
+    Spread::ratio(&of("sqlite")?.p99, &of("file")?.p99)
+}
+
+fn relayed(results: &Results, subscribers: u64) -> Option<Spread> {
+    let relay = &results.relay.as_ref()?.results;
+    let of = |name: &str| {
+        let mut senders = relay.senders.iter();
+        senders.find(|by| by.sender == name && by.subscribers == subscribers)
+    };
+    Spread::ratio(&of("offhook")?.rates, &of("bare loop")?.rates)
+}
+
+/// The two ends were measured at different times: each is taken by what the file did at that time,
+/// where it was measured too.
+fn kept(results: &Results) -> Option<Spread> {
+    let mut curves = results.curves.iter().map(|kept| &kept.results);
+    let curve = curves.find(|curve| curve.over == "kept")?;
+    let at = |target: &str, at: u64| rates_at(curve, target, at);
+    let (few, many) = (at("sqlite", 10_000)?, at("sqlite", 10_000_000)?);
+    let mood = |at_most: u64| at("file", at_most).and_then(Spread::of);
+    let correction = match (mood(10_000), mood(10_000_000)) {
+        (Some(few), Some(many)) => few.median / many.median,
+        _ => 1.0,
+    };
+    let ratio = Spread::ratio(&many, &few)?;
+    Some(Spread {
+        low: ratio.low * correction,
+        median: ratio.median * correction,
+        high: ratio.high * correction,
+    })
+}
+
+fn rates_at(curve: &Curve, target: &str, at: u64) -> Option<Vec<f64>> {
+    let of = curve.targets.iter().find(|curve| curve.target == target)?;
+    let point = of.points.iter().find(|point| point.at == at)?;
+    (!point.rates.is_empty()).then(|| point.rates.clone())
+}
+
+fn full(results: &Results) -> Option<&Idle> {
+    let idle = &results.idle_full.as_ref()?.results;
+    let full = idle.kept >= 10_000_000 && idle.lanes >= 10_000 && idle.consumers >= 1_000;
+    full.then_some(idle)
+}
+
+fn single(value: f64) -> Spread {
+    Spread {
+        low: value,
+        median: value,
+        high: value,
+    }
+}
+
+fn percent(idle: &Idle) -> f64 {
+    idle.cpu_millis / 10.0 / idle.seconds
+}
+
+/// A hundredth of a percent of a core is a millisecond in ten seconds.
+const LEAST_PERCENT: f64 = 0.01;

@@ -1,0 +1,98 @@
+//! offhook itself, on one worker, with handlers that count, or with relays.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use offhook::relay::{Relay, RelayOptions};
+use offhook::settings::JournalSettings;
+use offhook::signature::Secret;
+use offhook::{
+    Delivery, Event, EventHandler, HandlerError, HandlerOptions, MessageEvent, Offhook, Source,
+    async_trait,
+};
+
+use super::{Handled, ServeOptions, Served};
+use crate::load::KEY;
+
+pub(super) fn run(options: &ServeOptions, handled: &Handled) -> anyhow::Result<()> {
+    actix_web::rt::System::new().block_on(async {
+        let source = Source::new("bench").secret(Secret::new(KEY)?);
+        let mut offhook = Offhook::builder()
+            .source(source)
+            .bind(([127, 0, 0, 1], 0))
+            .without_admin()
+            .journal(journal(options))
+            .configure(|settings| settings.server.workers = 1);
+        for number in 0..options.consumers {
+            // The first one counts for the benchmark; all do the same work.
+            let counter = Counter(if number == 0 {
+                handled.clone()
+            } else {
+                Handled::default()
+            });
+            offhook = offhook.handler(format!("counter-{number}"), counter);
+        }
+        for (number, subscriber) in options.relay_to.iter().enumerate() {
+            let relay = Gated::new(*subscriber, handled)?;
+            // It may wait for the gate as long as the journal takes to be filled.
+            let waiting = HandlerOptions::default()
+                .concurrency(options.concurrency)
+                .timeout(Duration::from_secs(600));
+            offhook = offhook.handler_with(format!("subscriber-{number}"), relay, waiting);
+        }
+        let server = offhook.start().await?;
+        handled.announce(server.public_address())?;
+        server.run_until_stopped().await?;
+        Ok(())
+    })
+}
+
+fn journal(options: &ServeOptions) -> JournalSettings {
+    if options.server == Served::None {
+        return JournalSettings::None;
+    }
+    let mut journal = JournalSettings::default();
+    if let JournalSettings::Sqlite { path, .. } = &mut journal {
+        *path = options.folder.join("journal");
+    }
+    journal
+}
+
+struct Counter(Handled);
+
+#[async_trait]
+impl EventHandler for Counter {
+    async fn message(&self, event: &MessageEvent, _: &Delivery) -> Result<(), HandlerError> {
+        std::hint::black_box(event.message().len());
+        self.0.one_more();
+        Ok(())
+    }
+}
+
+/// A relay that begins when the benchmark says so, with the journal full.
+struct Gated {
+    relay: Relay,
+    gate: Handled,
+}
+
+impl Gated {
+    fn new(subscriber: SocketAddr, gate: &Handled) -> anyhow::Result<Self> {
+        let options = RelayOptions {
+            allow_private: true,
+            ..RelayOptions::default()
+        };
+        let url = format!("http://{subscriber}/webhook");
+        Ok(Self {
+            relay: Relay::new(&url, Some(Secret::new(KEY)?), &options)?,
+            gate: gate.clone(),
+        })
+    }
+}
+
+#[async_trait]
+impl EventHandler for Gated {
+    async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
+        self.gate.opened().await;
+        self.relay.handle(event, delivery).await
+    }
+}

@@ -1,0 +1,241 @@
+//! What is compared: offhook, the limits of the machine, and what people use otherwise.
+//!
+//! Each does the same job: check the signature over the raw bytes, parse, hand the message to some
+//! code, answer. [`peers`] are programs of others, [`databases`] are servers behind our bare app.
+
+mod databases;
+mod peers;
+mod running;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::lab::Lab;
+use crate::load::{Shape, Signing};
+use crate::servers::Served;
+
+pub(crate) use running::Running;
+
+/// One line of the comparison.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) name: &'static str,
+    /// For tables: what it is, with the settings that matter.
+    pub(crate) what: &'static str,
+    /// It answers only when the message is on disk.
+    pub(crate) durable: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Served(Served),
+    Postgres,
+    Redis,
+    Peer(peers::Peer),
+}
+
+/// What a server of ours is told beyond its name.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    /// How many handlers there are.
+    pub(crate) consumers: usize,
+    /// The subscribers to relay to, separated by commas, when told to begin; none where empty.
+    pub(crate) relay_to: String,
+    /// How many requests are on their way to each subscriber at once.
+    pub(crate) concurrency: usize,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            consumers: 1,
+            relay_to: String::new(),
+            concurrency: 64,
+        }
+    }
+}
+
+impl Target {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        TARGETS.iter().find(|target| target.name == name).copied()
+    }
+
+    /// What its requests look like, but for their length and their lanes.
+    pub(crate) fn shape(&self) -> Shape {
+        let signing = match self.kind {
+            Kind::Peer(peers::Peer::Octokit) => Signing::GitHub,
+            _ => Signing::Gateway,
+        };
+        Shape {
+            signing,
+            ..Shape::default()
+        }
+    }
+
+    /// Why it cannot run here, and what to do.
+    pub(crate) fn missing(&self) -> Option<String> {
+        match self.kind {
+            Kind::Served(_) => None,
+            Kind::Postgres => databases::missing_postgres(),
+            Kind::Redis => databases::missing_redis(),
+            Kind::Peer(peer) => peer.missing(),
+        }
+    }
+
+    /// Starts it on the server core, with nothing kept.
+    pub(crate) fn start(&self, lab: &Lab, setting: &Setting) -> anyhow::Result<Running> {
+        lab.empty_folder(self.name)?;
+        self.start_again(lab, setting)
+    }
+
+    /// Starts it with what it has kept before, where it is not a database of somebody else's.
+    pub(crate) fn start_again(&self, lab: &Lab, setting: &Setting) -> anyhow::Result<Running> {
+        let folder = lab.folder.join(self.name);
+        match self.kind {
+            Kind::Served(server) => {
+                let command = serve(server, &folder, None, setting)?;
+                Running::talking(command, lab, &folder)
+            }
+            Kind::Postgres => {
+                let (database, at) = databases::postgres(lab, &folder)?;
+                let command = serve(Served::Postgres, &folder, Some(&at), setting)?;
+                Ok(Running::talking(command, lab, &folder)?.with(database))
+            }
+            Kind::Redis => {
+                let (database, at) = databases::redis(lab, &folder)?;
+                let command = serve(Served::Redis, &folder, Some(&at), setting)?;
+                Ok(Running::talking(command, lab, &folder)?.with(database))
+            }
+            Kind::Peer(peer) => peer.start(lab, &folder),
+        }
+    }
+}
+
+/// This program once more, as a server.
+fn serve(
+    server: Served,
+    folder: &std::path::Path,
+    database: Option<&str>,
+    setting: &Setting,
+) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let name = clap::ValueEnum::to_possible_value(&server);
+    command
+        .arg("serve")
+        .args(name.as_ref().map(clap::builder::PossibleValue::get_name));
+    command.arg("--folder").arg(folder);
+    command
+        .arg("--consumers")
+        .arg(setting.consumers.to_string());
+    if !setting.relay_to.is_empty() {
+        command.args(["--relay-to", &setting.relay_to]);
+        command.args(["--concurrency", &setting.concurrency.to_string()]);
+    }
+    if let Some(database) = database {
+        command.args(["--database", database]);
+    }
+    Ok(command)
+}
+
+/// Where a program is, on the `PATH` or in the folders given.
+fn find(program: &str, beside: &[PathBuf]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = beside.iter().cloned().chain(std::env::split_paths(&path));
+    folders
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+const fn target(name: &'static str, durable: bool, kind: Kind, what: &'static str) -> Target {
+    Target {
+        name,
+        what,
+        durable,
+        kind,
+    }
+}
+
+/// What the load generator can do at most, measured like a target.
+pub(crate) const CEILING: Target = target(
+    "ceiling",
+    false,
+    Kind::Served(Served::Fixed),
+    "answers a fixed 200 without a look: the load generator's own limit",
+);
+
+/// All there is to compare.
+pub(crate) const TARGETS: &[Target] = &[
+    target(
+        "none",
+        false,
+        Kind::Served(Served::None),
+        "offhook, engine `none`, a handler that counts",
+    ),
+    target(
+        "bare",
+        false,
+        Kind::Served(Served::Bare),
+        "a bare actix-web app that checks, parses and counts",
+    ),
+    target(
+        "sqlite",
+        true,
+        Kind::Served(Served::Sqlite),
+        "offhook with its journal, a handler that counts",
+    ),
+    target(
+        "file",
+        true,
+        Kind::Served(Served::File),
+        "the bare app and one file, group commit, fdatasync: the limit",
+    ),
+    target(
+        "redis",
+        true,
+        Kind::Redis,
+        "the bare app and Redis XADD, appendfsync always",
+    ),
+    target(
+        "postgres",
+        true,
+        Kind::Postgres,
+        "the bare app and a PostgreSQL INSERT each, synchronous_commit on, pool of 64",
+    ),
+    target(
+        "sqlite-naive",
+        true,
+        Kind::Served(Served::SqliteNaive),
+        "the bare app and a SQLite INSERT each, WAL, synchronous FULL",
+    ),
+    target(
+        "octokit",
+        false,
+        Kind::Peer(peers::Peer::Octokit),
+        "@octokit/webhooks, its Node.js middleware, a handler that counts",
+    ),
+    target(
+        "express",
+        false,
+        Kind::Peer(peers::Peer::Express),
+        "the gateway documentation's Express app",
+    ),
+    target(
+        "flask",
+        false,
+        Kind::Peer(peers::Peer::Flask),
+        "the gateway documentation's Flask app under gunicorn, 1 worker, 4 threads, keep-alive",
+    ),
+    target(
+        "flask-dev",
+        false,
+        Kind::Peer(peers::Peer::FlaskDev),
+        "the same app with Flask's own server, which closes each connection",
+    ),
+    target(
+        "webhook",
+        false,
+        Kind::Peer(peers::Peer::Webhook),
+        "Debian's webhook (adnanh), HMAC rule, command /bin/true",
+    ),
+];

@@ -1,0 +1,89 @@
+//! [`Running`]: a target that is up, and what can be asked of it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use offhook::clock::{Clock as _, SystemClock};
+
+use crate::lab::Lab;
+use crate::process::{Process, Talk, pause};
+use crate::procfs::{self, Usage};
+
+/// A target's processes. They end, the first one first, when this is dropped.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    processes: Vec<Process>,
+    /// For servers that are this program: they tell what their handlers have seen.
+    talk: Option<Talk>,
+}
+
+impl Running {
+    pub(super) fn new(address: SocketAddr, process: Process) -> Self {
+        Self {
+            address,
+            processes: vec![process],
+            talk: None,
+        }
+    }
+
+    /// Starts a server that is this program.
+    pub(crate) fn talking(command: Command, lab: &Lab, folder: &Path) -> anyhow::Result<Self> {
+        let (process, address, talk) = Process::start_talking(command, lab.server_core, folder)?;
+        Ok(Self {
+            talk: Some(talk),
+            ..Self::new(address, process)
+        })
+    }
+
+    /// Another process whose work is this target's work.
+    pub(super) fn with(mut self, process: Process) -> Self {
+        self.processes.push(process);
+        self
+    }
+
+    /// The processes that were started; they may have children.
+    pub(crate) fn roots(&self) -> Vec<u32> {
+        self.processes.iter().map(Process::id).collect()
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        procfs::usage(&self.roots())
+    }
+
+    /// How many messages its handler has seen, where it can say so.
+    pub(crate) fn handled(&mut self) -> anyhow::Result<Option<u64>> {
+        self.talk.as_mut().map(Talk::handled).transpose()
+    }
+
+    /// Lets it begin what it waits with.
+    pub(crate) fn open(&mut self) -> anyhow::Result<()> {
+        self.talk.as_mut().map_or(Ok(()), Talk::open)
+    }
+
+    /// Waits until it has nothing left to do: work put off until after the answer is work, and must
+    /// neither be left out of the account nor disturb the next target. Says how long that took.
+    pub(crate) fn settle(&self) -> Duration {
+        let start = SystemClock.monotonic();
+        let mut last_busy = start;
+        let mut cpu = self.usage().cpu;
+        loop {
+            pause(Duration::from_millis(50));
+            let now = SystemClock.monotonic();
+            let cpu_now = self.usage().cpu;
+            if cpu_now != cpu {
+                (cpu, last_busy) = (cpu_now, now);
+            }
+            if now - last_busy >= QUIET || now - start >= MOST {
+                return last_busy - start;
+            }
+        }
+    }
+}
+
+/// Who has used no hundredth of a second of CPU for so long has nothing left to do.
+const QUIET: Duration = Duration::from_millis(400);
+
+/// The longest wait; what is left then is a finding of its own.
+const MOST: Duration = Duration::from_secs(60);
