@@ -170,6 +170,9 @@ async fn one_server_has_the_journal() {
     Served::start(&folder).program.stop();
 }
 
+/// The pages of a journal.
+const PAGE: usize = 16 * 1024;
+
 #[actix_web::test]
 async fn a_damaged_journal_is_refused_and_left_as_it_is() {
     let folder = Folder::new("crash-damaged");
@@ -182,16 +185,17 @@ async fn a_damaged_journal_is_refused_and_left_as_it_is() {
     served.program.stop();
     let path = folder.0.join("journal/journal.db");
     // Brings the WAL into the file, so that all there is to damage is in it.
-    drop(rusqlite::Connection::open(&path).unwrap().query_row(
-        "PRAGMA wal_checkpoint(TRUNCATE)",
-        [],
-        |_| Ok(()),
-    ));
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    database.query_row(checkpoint, [], |_| Ok(())).unwrap();
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'blocks'";
+    let root: usize = database.query_row(root, [], |row| row.get(0)).unwrap();
+    drop(database);
     let sound = std::fs::read(&path).unwrap();
     let noise: Vec<u8> = (0..sound.len()).map(|at| (at * 31 % 251) as u8).collect();
     let table = |from: usize| {
         let mut bytes = sound.clone();
-        bytes[from..][..4096].copy_from_slice(&noise[..4096]);
+        bytes[from..][..PAGE].copy_from_slice(&noise[..PAGE]);
         bytes
     };
     let all = RefCell::new(Vec::new());
@@ -199,7 +203,7 @@ async fn a_damaged_journal_is_refused_and_left_as_it_is() {
         ("noise", noise.clone()),
         ("a text", b"This is no database.".repeat(1000)),
         ("a damaged beginning", table(0)),
-        ("a damaged table", table(4096)),
+        ("a damaged table", table((root - 1) * PAGE)),
         ("half of it", sound[..sound.len() / 2].to_vec()),
     ] {
         std::fs::write(&path, &bytes).unwrap();

@@ -57,6 +57,15 @@ impl Served {
         assert_eq!(answer.status, 200);
     }
 
+    /// Waits until the default subscription to `a` has settled everything: what a change breaks off is
+    /// sent once more.
+    async fn settled(&self) {
+        until("settled", async || {
+            self.consumer("subscription:a:default").await.unwrap()["lag"] == 0
+        })
+        .await;
+    }
+
     async fn consumer(&self, name: &str) -> Option<Value> {
         let all = self
             .expect(200, "GET", "/api/consumers", &Value::Null)
@@ -402,6 +411,7 @@ async fn it_is_effective_at_once_and_starts_from_now() {
     server.message("b", "other session").await;
     server.message("a", "1").await;
     let got = subscriber.expect(1).await;
+    server.settled().await;
     assert_eq!(got[0].message_id(), "1");
     assert_eq!(got[0].line, "POST /hook?token=t");
     assert_eq!(got[0].header("x-webhook-signature"), None);
@@ -412,6 +422,7 @@ async fn it_is_effective_at_once_and_starts_from_now() {
         .await;
     server.message("a", "2").await;
     let got = subscriber.expect(2).await;
+    server.settled().await;
     assert!(got[1].header("x-webhook-signature").is_some(), "{got:?}");
     // Only what it wants.
     let events = json!({ "events": ["status"] });
