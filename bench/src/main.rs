@@ -28,6 +28,10 @@ mod targets;
 
 use std::process::ExitCode;
 
+/// The allocator of the `offhook` command, for all the servers that are this program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match cli::run() {
         Ok(()) => ExitCode::SUCCESS,
