@@ -190,6 +190,8 @@ mod tests {
         };
         Results {
             receive: Some(kept(Receive {
+                connections: 64,
+                body: 300,
                 ceiling: vec![150_000.0],
                 targets: vec![
                     received("none", 100.0),
