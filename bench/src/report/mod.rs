@@ -171,6 +171,7 @@ mod tests {
     fn example() -> Results {
         let received = |target: &str, rate: f64| Received {
             target: target.to_owned(),
+            version: None,
             rates: vec![rate, rate * 1.1, rate * 0.9],
             cpu_micros: vec![1e6 / rate],
             behind: vec![0.1],
