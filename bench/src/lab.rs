@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use crate::process::end_all_on_signals;
+
 /// The places of one run. The folders that are its own go with it.
 pub(crate) struct Lab {
     /// The repository.
@@ -32,6 +34,8 @@ impl Lab {
             let made = std::fs::create_dir_all(folder);
             made.with_context(|| format!("making {}", folder.display()))?;
         }
+        let own = [folder.clone(), sockets.clone()];
+        end_all_on_signals(move || remove(&own))?;
         Ok(Self {
             root,
             folder,
@@ -54,10 +58,14 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for folder in [&self.folder, &self.sockets] {
-            if let Err(error) = std::fs::remove_dir_all(folder) {
-                eprintln!("{} stays: {error}", folder.display());
-            }
+        remove(&[self.folder.clone(), self.sockets.clone()]);
+    }
+}
+
+fn remove(folders: &[PathBuf]) {
+    for folder in folders {
+        if let Err(error) = std::fs::remove_dir_all(folder) {
+            eprintln!("{} stays: {error}", folder.display());
         }
     }
 }

@@ -6,12 +6,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use offhook::clock::{Clock as _, SystemClock};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::procfs;
 
@@ -47,6 +49,10 @@ impl Process {
         });
         let child = child.map_err(|_| anyhow::anyhow!("starting {shown} panicked"))?;
         let child = child.with_context(|| format!("starting {shown}"))?;
+        STARTED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(child.id());
         Ok(Self { child, errors })
     }
 
@@ -102,7 +108,12 @@ impl Process {
 
     /// Asks it to end, and after a while no longer asks.
     fn stop(&mut self) -> std::io::Result<()> {
-        let family = procfs::family(&[self.id()]);
+        let id = self.id();
+        STARTED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|one| *one != id);
+        let family = procfs::family(&[id]);
         end(self.id(), Signal::TERM);
         let until = SystemClock.monotonic() + STOP;
         while self.child.try_wait()?.is_none() {
@@ -182,6 +193,40 @@ pub(crate) fn pin(core: usize) {
 pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
+
+/// Ends everything that runs when we are told to end: databases would go on without us. Then calls
+/// `last`, and ends.
+#[allow(clippy::exit)] // nobody is left who could return
+pub(crate) fn end_all_on_signals(last: impl Fn() + Send + 'static) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+                return;
+            };
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            let started = STARTED
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            for process in procfs::family(&started) {
+                end(process, Signal::TERM);
+            }
+            pause(Duration::from_millis(500));
+            last();
+            std::process::exit(130);
+        });
+    });
+    Ok(())
+}
+
+/// What runs, for [`end_all_on_signals`].
+static STARTED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 fn end(process: u32, signal: Signal) {
     if let Some(id) = i32::try_from(process).ok().and_then(Pid::from_raw) {

@@ -33,6 +33,8 @@ pub(crate) struct Receive {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Received {
     pub(crate) target: String,
+    /// What somebody else's program calls itself.
+    pub(crate) version: Option<String>,
     /// Answers per second.
     pub(crate) rates: Vec<f64>,
     /// CPU time per request of the whole family of processes, in µs, until all work was done.

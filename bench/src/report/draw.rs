@@ -162,9 +162,11 @@ impl Lines {
         if !least.is_finite() || highest <= 0.0 {
             return Ok(());
         }
+        let (legend, area) = area.split_vertically(28);
+        self.draw_legend(&legend)?;
         // One point is a chart, too.
         let across = (least..most.max(least * 2.0)).log_scale();
-        let mut chart = ChartBuilder::on(area)
+        let mut chart = ChartBuilder::on(&area)
             .margin(12)
             .margin_right(30)
             .x_label_area_size(44)
@@ -190,19 +192,26 @@ impl Lines {
         for (number, line) in self.lines.iter().enumerate() {
             let style = PALETTE[number % PALETTE.len()].stroke_width(3);
             let dots = PALETTE[number % PALETTE.len()].filled();
-            chart
-                .draw_series(LineSeries::new(line.points.iter().copied(), style))?
-                .label(&line.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
+            chart.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
             chart.draw_series(line.points.iter().map(|point| Circle::new(*point, 4, dots)))?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerLeft)
-            .background_style(WHITE.mix(0.85))
-            .border_style(INK.mix(0.3))
-            .label_font(words)
-            .draw()?;
+        Ok(())
+    }
+
+    /// Above the lines, where it hides none.
+    fn draw_legend<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> anyhow::Result<()>
+    where
+        B::ErrorType: 'static,
+    {
+        let text = (FONT, 15).into_font().color(&INK);
+        let text = text.pos(Pos::new(HPos::Left, VPos::Center));
+        let mut left = 90;
+        for (number, line) in self.lines.iter().enumerate() {
+            let style = PALETTE[number % PALETTE.len()].stroke_width(4);
+            area.draw(&PathElement::new([(left, 14), (left + 24, 14)], style))?;
+            area.draw(&Text::new(line.name.clone(), (left + 30, 14), text.clone()))?;
+            left += 54 + 9 * line.name.len() as i32;
+        }
         Ok(())
     }
 }

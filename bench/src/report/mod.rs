@@ -171,6 +171,7 @@ mod tests {
     fn example() -> Results {
         let received = |target: &str, rate: f64| Received {
             target: target.to_owned(),
+            version: None,
             rates: vec![rate, rate * 1.1, rate * 0.9],
             cpu_micros: vec![1e6 / rate],
             behind: vec![0.1],
@@ -190,6 +191,8 @@ mod tests {
         };
         Results {
             receive: Some(kept(Receive {
+                connections: 64,
+                body: 300,
                 ceiling: vec![150_000.0],
                 targets: vec![
                     received("none", 100.0),

@@ -85,6 +85,7 @@ pub(super) fn receive(receive: &Receive) -> String {
         rows.into_iter().map(|received| {
             let target = Target::named(&received.target);
             let name = &received.target;
+            let what = target.map_or("", |target| target.what);
             vec![
                 match target.is_some_and(|target| target.durable) {
                     true => format!("**{name}**"),
@@ -95,7 +96,10 @@ pub(super) fn receive(receive: &Receive) -> String {
                 median(&received.cpu_micros, 1),
                 median(&received.behind, 1),
                 format!("{:.0}", received.resident_mib),
-                target.map_or("", |target| target.what).to_owned(),
+                match &received.version {
+                    Some(version) => format!("{what} ({version})"),
+                    None => what.to_owned(),
+                },
             ]
         }),
     );

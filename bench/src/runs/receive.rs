@@ -32,6 +32,7 @@ pub(crate) fn receive(lab: &Lab, plan: &Plan) -> anyhow::Result<Receive> {
     }
     for (contestant, received) in contestants.iter().zip(&mut all) {
         received.target = contestant.target.name.to_owned();
+        received.version = contestant.target.version();
         received.resident_mib = contestant.resident_mib();
     }
     let ceiling = all.remove(0).rates;

@@ -28,6 +28,18 @@ pub(super) fn missing_redis() -> Option<String> {
     missing.then(|| "redis-server is not installed; `setup` installs it for root".to_owned())
 }
 
+pub(super) fn postgres_version() -> Option<Command> {
+    let mut command = Command::new(postgres_program("postgres")?);
+    command.arg("--version");
+    Some(command)
+}
+
+pub(super) fn redis_version() -> Command {
+    let mut command = Command::new("redis-server");
+    command.arg("--version");
+    command
+}
+
 /// A cluster with the settings it comes with, which have `fsync` and `synchronous_commit` on. Says
 /// where to connect to.
 pub(super) fn postgres(lab: &Lab, folder: &Path) -> anyhow::Result<(Process, String)> {

@@ -83,6 +83,24 @@ impl Target {
         }
     }
 
+    /// What the program that somebody else wrote calls itself, with its version.
+    pub(crate) fn version(&self) -> Option<String> {
+        let mut command = match self.kind {
+            Kind::Served(_) => return None,
+            Kind::Postgres => databases::postgres_version()?,
+            Kind::Redis => databases::redis_version(),
+            Kind::Peer(peer) => peer.version(),
+        };
+        let output = command.output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        // Redis goes on with how it was built; Node.js says nothing but the number.
+        let line = text.lines().next()?.split(" sha=").next()?.trim();
+        Some(match line.strip_prefix('v') {
+            Some(number) => format!("Node.js {number}"),
+            None => line.to_owned(),
+        })
+    }
+
     /// Starts it on the server core, with nothing kept.
     pub(crate) fn start(&self, lab: &Lab, setting: &Setting) -> anyhow::Result<Running> {
         lab.empty_folder(self.name)?;

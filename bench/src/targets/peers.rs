@@ -45,6 +45,22 @@ impl Peer {
         }
     }
 
+    /// Asks for the version of what it runs on; its packages are pinned.
+    pub(super) fn version(self) -> Command {
+        let mut command = match self {
+            Self::Express | Self::Octokit => Command::new("node"),
+            Self::Flask => Command::new(python("gunicorn")),
+            Self::FlaskDev => Command::new(python("python")),
+            Self::Webhook => Command::new("webhook"),
+        };
+        command.arg(if self == Self::Webhook {
+            "-version"
+        } else {
+            "--version"
+        });
+        command
+    }
+
     pub(super) fn start(self, lab: &Lab, folder: &Path) -> anyhow::Result<Running> {
         let address = free_address()?;
         let mut command = self.command(lab, folder, address)?;
