@@ -38,6 +38,8 @@ pub struct Asked {
     pub headers: HeaderMap,
     pub body: Vec<u8>,
     pub at: Instant,
+    /// Whether it gets the answer that the subscriber has it.
+    pub taken: bool,
 }
 
 impl Asked {
@@ -164,10 +166,11 @@ impl Subscriber {
 
     async fn serve(&self, mut stream: Connection) -> std::io::Result<()> {
         loop {
-            let asked = read(&mut stream).await?;
+            let mut asked = read(&mut stream).await?;
             let answer = {
                 let mut state = self.state.lock().unwrap();
                 let answer = (state.decide)(&asked);
+                asked.taken = matches!(answer, Answer::Status(200, _) | Answer::Held(_));
                 state.requests.push(asked);
                 state.open += 1;
                 state.most_open = state.most_open.max(state.open);
@@ -206,6 +209,7 @@ async fn read(stream: &mut Connection) -> std::io::Result<Asked> {
         headers,
         body,
         at: SystemClock.monotonic(),
+        taken: false,
     })
 }
 
