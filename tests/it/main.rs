@@ -20,6 +20,8 @@ mod metrics;
 mod middleware;
 mod records;
 mod relay;
+mod relay_crash;
+mod relay_isolation;
 mod served;
 mod sessions;
 mod silence;

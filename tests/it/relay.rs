@@ -289,7 +289,7 @@ fn check_attempts(requests: &[Asked]) {
         assert_eq!(asked.header("offhook-attempt"), (number + 1).to_string());
         assert_eq!(asked.header("webhook-id"), requests[0].header("webhook-id"));
         assert_eq!(asked.header("offhook-replay"), "");
-        check_signatures(asked);
+        check_signatures(asked, SECRET);
     }
 }
 
@@ -324,7 +324,7 @@ async fn check_end(server: &Server, event: &Value, case: &Case, subscriber: &Sub
 }
 
 /// That both signatures are good, in our eyes and in those of the official library.
-fn check_signatures(asked: &Asked) {
+pub fn check_signatures(asked: &Asked, key: &str) {
     let now = offhook::Timestamp::from_second(asked.header("webhook-timestamp").parse().unwrap());
     let now = now.unwrap();
     let headers = asked.headers.iter();
@@ -333,13 +333,13 @@ fn check_signatures(asked: &Asked) {
         .collect();
     let headers = &headers[..];
     let claim = XWebhookSignature.claim(&headers, now).unwrap();
-    assert!(XWebhookSignature.matches(&claim, &asked.body, &secret(SECRET)));
+    assert!(XWebhookSignature.matches(&claim, &asked.body, &secret(key)));
     let scheme = StandardWebhooks::default();
     let claim = scheme.claim(&headers, now).unwrap();
-    assert!(scheme.matches(&claim, &asked.body, &secret(SECRET)));
+    assert!(scheme.matches(&claim, &asked.body, &secret(key)));
     // It takes nothing but text.
     if str::from_utf8(&asked.body).is_ok() {
-        let official = Webhook::new(SECRET).unwrap();
+        let official = Webhook::new(key).unwrap();
         official.verify(&asked.body, &asked.headers).unwrap();
     }
 }
@@ -370,7 +370,7 @@ async fn every_known_body_arrives_as_it_was_sent() {
         assert_eq!(asked.line, "POST /hook HTTP/1.1");
         assert_eq!(asked.header("content-type"), "application/json");
         assert!(asked.header("user-agent").starts_with("offhook/"));
-        check_signatures(asked);
+        check_signatures(asked, SECRET);
         let digest = sent.remove(asked.header("offhook-session"));
         assert_eq!(digest, Some(Sha256::digest(&asked.body)));
     }

@@ -8,8 +8,10 @@ use actix_web::rt;
 use offhook::Timestamp;
 use offhook::clock::{Clock as _, SystemClock};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::support::bounded;
 
@@ -20,11 +22,13 @@ pub struct Subscriber {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Default)]
 struct State {
-    script: std::collections::VecDeque<Answer>,
+    decide: Box<dyn FnMut(&Asked) -> Answer + Send>,
     requests: Vec<Asked>,
     connections: usize,
+    open: usize,
+    most_open: usize,
+    broken_off: usize,
 }
 
 /// One request, as it came.
@@ -34,6 +38,8 @@ pub struct Asked {
     pub headers: HeaderMap,
     pub body: Vec<u8>,
     pub at: Instant,
+    /// Whether it gets the answer that the subscriber has it.
+    pub taken: bool,
 }
 
 impl Asked {
@@ -42,6 +48,12 @@ impl Asked {
         let values: Vec<_> = self.headers.get_all(name).iter().collect();
         assert!(values.len() <= 1, "{name}: {values:?}");
         values.first().map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// A text of the body's JSON.
+    pub fn field(&self, name: &str) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap();
+        body[name].as_str().unwrap().to_owned()
     }
 }
 
@@ -54,6 +66,8 @@ pub enum Answer {
     RetryAfterDate(u16, i64),
     /// Nothing, for ever.
     Hang,
+    /// 200, but not before it is told so.
+    Held(watch::Receiver<bool>),
     /// These bytes, and an end.
     Cut(&'static str),
     /// A status and a body that does not end.
@@ -75,19 +89,31 @@ impl From<u16> for Answer {
 impl Subscriber {
     /// Gives these answers in their order, whatever the connection, and 200 afterwards.
     pub async fn start(script: impl IntoIterator<Item = Answer>) -> Self {
+        let mut script: std::collections::VecDeque<_> = script.into_iter().collect();
+        Self::deciding(move |_| script.pop_front().unwrap_or(Answer::from(200))).await
+    }
+
+    /// Answers each request as `decide` says.
+    pub async fn deciding(decide: impl FnMut(&Asked) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let subscriber = Self {
             address: listener.local_addr().unwrap(),
-            state: Arc::default(),
+            state: Arc::new(Mutex::new(State {
+                decide: Box::new(decide),
+                requests: Vec::new(),
+                connections: 0,
+                open: 0,
+                most_open: 0,
+                broken_off: 0,
+            })),
         };
-        subscriber.state.lock().unwrap().script = script.into_iter().collect();
         let serving = subscriber.clone();
         rt::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 serving.state.lock().unwrap().connections += 1;
                 let serving = serving.clone();
                 // An error is the other side's end of the connection.
-                rt::spawn(async move { serving.serve(stream).await.ok() });
+                rt::spawn(async move { serving.serve(BufReader::new(stream)).await.ok() });
             }
         });
         subscriber
@@ -102,6 +128,26 @@ impl Subscriber {
         self.state.lock().unwrap().requests.clone()
     }
 
+    /// How often it was asked so far.
+    pub fn count(&self) -> usize {
+        self.state.lock().unwrap().requests.len()
+    }
+
+    /// How many requests have no answer yet.
+    pub fn open(&self) -> usize {
+        self.state.lock().unwrap().open
+    }
+
+    /// How many there were at once that had none.
+    pub fn most_open(&self) -> usize {
+        self.state.lock().unwrap().most_open
+    }
+
+    /// To how many it could not answer, because the other side had hung up.
+    pub fn broken_off(&self) -> usize {
+        self.state.lock().unwrap().broken_off
+    }
+
     /// How many connections were made to it.
     pub fn connections(&self) -> usize {
         self.state.lock().unwrap().connections
@@ -110,7 +156,7 @@ impl Subscriber {
     /// Waits until it was asked so often.
     pub async fn asked(&self, times: usize) -> Vec<Asked> {
         bounded(async {
-            while self.requests().len() < times {
+            while self.count() < times {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
@@ -118,20 +164,30 @@ impl Subscriber {
         self.requests()
     }
 
-    async fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+    async fn serve(&self, mut stream: Connection) -> std::io::Result<()> {
         loop {
-            let asked = read(&mut stream).await?;
+            let mut asked = read(&mut stream).await?;
             let answer = {
                 let mut state = self.state.lock().unwrap();
+                let answer = (state.decide)(&asked);
+                asked.taken = matches!(answer, Answer::Status(200, _) | Answer::Held(_));
                 state.requests.push(asked);
-                state.script.pop_front().unwrap_or(Answer::from(200))
+                state.open += 1;
+                state.most_open = state.most_open.max(state.open);
+                answer
             };
-            answer.write(&mut stream).await?;
+            let written = answer.write(&mut stream).await;
+            let mut state = self.state.lock().unwrap();
+            state.open -= 1;
+            state.broken_off += usize::from(written.is_err());
+            written?;
         }
     }
 }
 
-async fn read(stream: &mut TcpStream) -> std::io::Result<Asked> {
+type Connection = BufReader<TcpStream>;
+
+async fn read(stream: &mut Connection) -> std::io::Result<Asked> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
@@ -153,12 +209,13 @@ async fn read(stream: &mut TcpStream) -> std::io::Result<Asked> {
         headers,
         body,
         at: SystemClock.monotonic(),
+        taken: false,
     })
 }
 
 impl Answer {
     /// Fails where the connection is not to be used again.
-    async fn write(self, stream: &mut TcpStream) -> std::io::Result<()> {
+    async fn write(self, stream: &mut Connection) -> std::io::Result<()> {
         let ended = || Err(std::io::ErrorKind::ConnectionAborted.into());
         match self {
             Self::Status(status, None) => stream.write_all(&head(status, LENGTH_0)).await,
@@ -176,6 +233,14 @@ impl Answer {
                 stream.read_u8().await?;
                 ended()
             }
+            Self::Held(mut released) => tokio::select! {
+                told = released.wait_for(|released| *released) => {
+                    told.map_err(|_| std::io::ErrorKind::ConnectionAborted)?;
+                    stream.write_all(&head(200, LENGTH_0)).await
+                }
+                // The other side has had enough.
+                _ = stream.read_u8() => ended(),
+            },
             Self::Cut(bytes) => {
                 stream.write_all(bytes.as_bytes()).await?;
                 ended()

@@ -1,7 +1,9 @@
 //! Subscriptions: the sessions API, `[[subscriptions]]`, and what subscribers then get.
 
+mod addresses;
 mod cli;
 mod subscriber;
+mod suspension;
 
 use offhook::testing::{TestRequest, TestResponse};
 use serde_json::{Value, json};

@@ -100,9 +100,13 @@ fn address_text(host: &str, address: IpAddr, inside: Option<Ipv4Addr>, range: Ra
             format!("\"{host}\" or \"{shown}\""),
         ),
     };
+    let what = match range {
+        Range::Unspecified => format!("an {range} address"),
+        _ => format!("a {range} address"),
+    };
     let found = match inside {
-        None => format!("{subject} is a {range} address"),
-        Some(inside) => format!("{subject} holds {inside}, a {range} address"),
+        None => format!("{subject} is {what}"),
+        Some(inside) => format!("{subject} holds {inside}, {what}"),
     };
     match range.is_private() {
         true => format!(

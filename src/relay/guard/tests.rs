@@ -293,6 +293,11 @@ fn a_refusal_says_what_would_open_it() {
         "10.0.0.1 is a private address, which is not posted to; to do so, set relay.allow_private, \
          or add \"10.0.0.1\" to relay.allow"
     );
+    let unspecified = text("http://0/");
+    assert!(
+        unspecified.starts_with("0.0.0.0 is an unspecified address, which is never posted to"),
+        "{unspecified}"
+    );
     assert_eq!(
         text("http://[::ffff:169.254.169.254]/"),
         "::ffff:169.254.169.254 holds 169.254.169.254, a cloud metadata address, which is never \

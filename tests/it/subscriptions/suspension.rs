@@ -1,0 +1,124 @@
+//! One that fails for long is handed nothing more, over restarts too, until somebody resumes it; then
+//! it goes on where it was.
+
+use serde_json::Value;
+
+use super::subscriber::{Answer, Subscriber};
+use super::{folder, restarted};
+use crate::served::{Served, until};
+use crate::support::run;
+
+const NAME: &str = "subscription:a:default";
+
+#[actix_web::test]
+async fn a_suspension_outlives_the_process_and_a_resume_hands_over_all_that_waited() {
+    let folder = folder("subs-resumed", "");
+    let file = folder.0.join("settings.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("[relay]", "[relay]\nsuspend_after = \"100ms\"");
+    std::fs::write(&file, text).unwrap();
+    let (failing, other) = (Subscriber::start().await, Subscriber::start().await);
+    let mut server = Served::start(&folder);
+    server.subscribe("a", &failing.url()).await;
+    server.subscribe("*", &other.url()).await;
+
+    let mut sent = 0;
+    for by_command in [true, false] {
+        failing.answer(Answer::Status(500));
+        let first = sent;
+        send(&server, &mut sent).await;
+        until("suspended", async || state(&server).await == "suspended").await;
+        // What runs when it is suspended is finished.
+        until("quiet", async || is_quiet(&server).await).await;
+        let mut tried = failing.got().len();
+        send(&server, &mut sent).await;
+        if by_command {
+            server.program.signal("TERM");
+            // The subscribers answer meanwhile.
+            let ending = tokio::task::spawn_blocking(|| server.program.wait());
+            assert!(ending.await.unwrap().success());
+            server = Served::start(&folder);
+            assert_eq!(state(&server).await, "suspended");
+        } else {
+            server = restarted(server, &folder);
+            // What was not saved yet is found out once more.
+            until("suspended", async || state(&server).await == "suspended").await;
+            until("quiet", async || is_quiet(&server).await).await;
+            tried = failing.got().len();
+        }
+        send(&server, &mut sent).await;
+        // The other one has them all; this one has been asked for none of them.
+        until("delivered", async || {
+            other.ids().contains(&sent.to_string())
+        })
+        .await;
+        assert_eq!(failing.got().len(), tried);
+        let suspended = server.consumer(NAME).await.unwrap();
+        assert_eq!(suspended["lag"], sent - first, "{suspended}");
+        assert!(
+            suspended["suspended"]["reason"]
+                .as_str()
+                .unwrap()
+                .contains("500 Internal Server Error"),
+            "{suspended}"
+        );
+
+        failing.answer(Answer::Status(200));
+        match by_command {
+            true => resume_by_command(&server),
+            false => resume_by_api(&server).await,
+        }
+        until("settled", async || {
+            server.consumer(NAME).await.unwrap()["lag"] == 0
+        })
+        .await;
+        let ids: Vec<String> = (first + 1..=sent).map(|id| id.to_string()).collect();
+        assert_eq!(
+            failing.ids()[tried..],
+            ids,
+            "one conversation, in its order"
+        );
+        assert_eq!(state(&server).await, "running");
+    }
+    let dead = server.expect(200, "GET", "/api/dead", &Value::Null).await;
+    assert_eq!(dead["dead"], serde_json::json!([]));
+    server.program.stop();
+}
+
+/// Sends three messages more.
+async fn send(server: &Served, sent: &mut usize) {
+    for _ in 0..3 {
+        *sent += 1;
+        server.message("a", &sent.to_string()).await;
+    }
+}
+
+async fn state(server: &Served) -> String {
+    let consumer = server.consumer(NAME).await.unwrap();
+    consumer["state"].as_str().unwrap().to_owned()
+}
+
+async fn is_quiet(server: &Served) -> bool {
+    server.consumer(NAME).await.unwrap()["in_flight"] == 0
+}
+
+fn resume_by_command(server: &Served) {
+    let admin = format!("http://{}", server.admin);
+    let listed = run(&["consumers", "--admin", &admin]);
+    assert!(
+        listed.printed.contains("suspended") && listed.printed.contains("500 Internal"),
+        "{listed:?}"
+    );
+    let resumed = run(&["consumers", "resume", NAME, "--admin", &admin]);
+    assert_eq!(resumed.status, 0, "{resumed:?}");
+    assert!(
+        resumed.printed.contains(NAME) && !resumed.printed.contains("suspended"),
+        "{resumed:?}"
+    );
+}
+
+async fn resume_by_api(server: &Served) {
+    let path = format!("/api/consumers/{NAME}/resume");
+    let resumed = server.expect(200, "POST", &path, &Value::Null).await;
+    assert!(resumed["suspended"].is_null(), "{resumed}");
+}
