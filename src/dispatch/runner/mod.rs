@@ -213,9 +213,25 @@ impl Runner {
         };
         let mut broken_off = std::pin::pin!(broken_off);
         while !self.running.is_empty() {
+            // Whoever stops us may not wait for the last one.
+            let save_at = self
+                .save_at()
+                .map(|at| self.resume_at.unwrap_or(at).max(at));
+            let clock = Arc::clone(&self.clock);
+            let save = async {
+                match save_at {
+                    Some(at) => {
+                        clock
+                            .sleep(at.saturating_duration_since(clock.monotonic()))
+                            .await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 () = &mut broken_off => self.running.clear(),
+                () = save => drop(self.save().await),
                 ended = self.running.next() => {
                     if let Some(ended) = ended {
                         self.ended(ended);

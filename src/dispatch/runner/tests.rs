@@ -224,6 +224,50 @@ async fn a_status_is_replayed_though_a_further_one_was_handed_over_since() {
 }
 
 #[tokio::test]
+async fn a_panic_while_a_late_attempt_is_dropped_ends_the_attempt_and_nothing_else() {
+    let options = HandlerOptions::default()
+        .order(Order::None)
+        .timeout(Duration::from_millis(10));
+    let mut world = World::new(options, |_| Then::PanicWhenDropped);
+    let (runner, controls) = world.runner().await;
+    let _life = Life::of(runner);
+    world.append(EventKind::Message).await;
+    assert_eq!(world.begun().await, (1, 1));
+    let waits = async {
+        while !controls
+            .status()
+            .await
+            .expect("it runs")
+            .retrying
+            .contains(1)
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let waits = tokio::time::timeout(Duration::from_secs(20), waits);
+    waits.await.expect("in time");
+}
+
+#[tokio::test]
+async fn what_ends_in_a_stop_is_saved_though_another_hangs() {
+    let options = HandlerOptions::default().order(Order::None);
+    let mut world = World::new(options, |_| Then::Hang);
+    let (runner, _controls) = world.runner().await;
+    let life = Life::of(runner);
+    world.append(EventKind::Message).await;
+    assert_eq!(world.begun().await, (1, 1));
+    world.append(EventKind::Connection).await;
+    world.nothing_begins().await;
+    life.ending.send_replace(Ending::Finish);
+    world.nothing_begins().await;
+    world.clock.advance(Duration::from_millis(100));
+    world.nothing_begins().await;
+    let saved = world.journal.saved(NAME).await.unwrap().unwrap();
+    assert!(saved.progress.is_settled(2) && !saved.progress.is_settled(1));
+    life.kill().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_saved_is_not_promised() {
     let mut world = World::new(HandlerOptions::default(), |_| Then::Succeed);
     let folder = TestFolder::new();
@@ -287,6 +331,15 @@ enum Then {
     Succeed,
     Fail,
     Hang,
+    PanicWhenDropped,
+}
+
+struct PanicWhenDropped;
+
+impl Drop for PanicWhenDropped {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("dropped"));
+    }
 }
 
 impl World {
@@ -401,6 +454,10 @@ impl<F: Fn(u32) -> Then + Send + Sync + 'static> EventHandler for Scripted<F> {
             Then::Succeed => Ok(()),
             Then::Fail => Err("failed".into()),
             Then::Hang => std::future::pending().await,
+            Then::PanicWhenDropped => {
+                let _panics = PanicWhenDropped;
+                std::future::pending().await
+            }
         }
     }
 }
