@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::sync::watch;
 
 use crate::Timestamp;
@@ -88,6 +89,16 @@ impl Keeper {
             }
         }
         let oldest = self.first().await?.map(|(_, kept_at)| kept_at);
+        if let Some(kept_at) = oldest
+            && kept_at.duration_since(now) > MAX_AHEAD
+        {
+            log::warn!(
+                "retention: the oldest event was kept at {kept_at}, and it is {now} only: the clock \
+                 was set back, and nothing leaves by its age before that time and {:?} more; \
+                 journal.retention_size limits the journal meanwhile",
+                self.retention.age
+            );
+        }
         let due = oldest.and_then(|kept_at| kept_at.saturating_add(self.retention.age).ok());
         let until = due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
         Ok(until
@@ -116,10 +127,7 @@ impl Keeper {
             let Some(status) = consumer.status().await else {
                 continue;
             };
-            let settled = (first..=up_to)
-                .filter(|seq| status.progress.is_settled(*seq))
-                .count() as u64;
-            let unsettled = up_to - first + 1 - settled;
+            let unsettled = status.progress.unsettled(first, up_to);
             if unsettled > 0 {
                 let name = consumer.name();
                 self.metrics.expired(name).increment(unsettled);
@@ -158,6 +166,9 @@ impl Keeper {
 
 /// How long growth is not looked at after it was.
 const SIZE_PAUSE: Duration = Duration::from_secs(10);
+
+/// A clock that was set back by more is worth a word.
+const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
 /// Timers far ahead are set again on the way.
 const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);

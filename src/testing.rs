@@ -330,7 +330,8 @@ impl EventHandler for Recorder {
 pub struct FakeClock {
     started: Instant,
     passed: watch::Sender<Duration>,
-    start: Timestamp,
+    /// The time of day when nothing had passed.
+    start: Mutex<Timestamp>,
 }
 
 impl FakeClock {
@@ -339,13 +340,24 @@ impl FakeClock {
         Self {
             started: SystemClock.monotonic(),
             passed: watch::Sender::default(),
-            start,
+            start: Mutex::new(start),
         }
     }
 
     /// Moves on.
     pub fn advance(&self, by: Duration) {
         self.passed.send_modify(|passed| *passed += by);
+    }
+
+    /// Sets the time of day, forward or back, as an administrator may do. No time passes by that:
+    /// nobody wakes.
+    pub fn set(&self, now: Timestamp) {
+        let start = now.saturating_sub(self.passed());
+        *self.start() = start.unwrap_or(Timestamp::MIN);
+    }
+
+    fn start(&self) -> MutexGuard<'_, Timestamp> {
+        self.start.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn passed(&self) -> Duration {
@@ -355,7 +367,7 @@ impl FakeClock {
 
 impl Clock for FakeClock {
     fn now(&self) -> Timestamp {
-        self.start
+        self.start()
             .saturating_add(self.passed())
             .unwrap_or(Timestamp::MAX)
     }

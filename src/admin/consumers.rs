@@ -45,7 +45,7 @@ async fn set(state: &AdminState, name: &str, paused: bool) -> Result<HttpRespons
     let ended = || Refused::not_found(format!("{name} has ended"));
     let consumers = consumers(records, Some(name))?;
     let consumer = consumers.first().ok_or_else(ended)?;
-    consumer.pause(paused).await.ok_or_else(ended)?;
+    consumer.pause(paused).await.ok_or_else(ended)??;
     let status = consumer.status().await.ok_or_else(ended)?;
     Ok(HttpResponse::Ok().json(show(records, &status).await?))
 }

@@ -117,7 +117,7 @@ async fn replay_inner(state: &AdminState, bytes: &[u8]) -> Result<HttpResponse, 
         };
         for consumer in running {
             let again = consumer.replay(events.clone(), Duration::ZERO).await;
-            again.ok_or_else(|| Refused::not_found(format!("{name} has ended")))?;
+            again.ok_or_else(|| Refused::not_found(format!("{name} has ended")))??;
             count += events.len();
         }
     }

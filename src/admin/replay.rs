@@ -88,7 +88,7 @@ async fn replay(
     let pause = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate);
     for consumer in consumers {
         let replayed = consumer.replay(events.to_vec(), pause).await;
-        replayed.ok_or_else(|| Refused::not_found(format!("{} has ended", consumer.name())))?;
+        replayed.ok_or_else(|| Refused::not_found(format!("{} has ended", consumer.name())))??;
     }
     Ok(replayed(events.len(), events.len()))
 }

@@ -1,7 +1,7 @@
 //! One handing-over: whatever a handler does becomes an [`Outcome`].
 
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -77,12 +77,22 @@ pub(super) async fn attempt(
     let work = async { handler.deliver(events, delivery).await };
     // The handler is not touched after a panic by anything that could see it half-changed except
     // itself; a handler that panics while it holds a lock meets its own poisoned lock.
-    let mut caught = pin!(AssertUnwindSafe(work).catch_unwind());
+    let mut caught = pin!(Some(AssertUnwindSafe(work).catch_unwind()));
+    let at_work = "it is there until it is dropped";
     // Many handlers are done at once; those need no timer.
-    let ended = match poll!(caught.as_mut()) {
+    let ended = match poll!(caught.as_mut().as_pin_mut().expect(at_work)) {
         Poll::Ready(ended) => Ok(ended),
-        Poll::Pending => tokio::time::timeout(timeout, caught).await,
+        Poll::Pending => {
+            let caught = caught.as_mut().as_pin_mut().expect(at_work);
+            tokio::time::timeout(timeout, caught).await
+        }
     };
+    // What was not done in time is dropped in the middle of its work, and that can panic as well.
+    if ended.is_err() {
+        let dropped = catch_unwind(AssertUnwindSafe(|| caught.set(None)));
+        // The time was over before: that is what became of the attempt.
+        drop(dropped);
+    }
     match ended {
         Ok(Ok(Ok(()))) => Outcome::Done,
         Ok(Ok(Err(error))) => Outcome::Failed(error),

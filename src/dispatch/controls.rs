@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::progress::{Progress, Suspended};
 use super::schedule::Seq;
 use crate::Timestamp;
+use crate::journal::Unavailable;
 
 /// The way to one consumer that runs.
 #[derive(Debug, Clone)]
@@ -20,12 +21,12 @@ pub(crate) struct Controls {
 #[derive(Debug)]
 pub(super) enum Command {
     Status(oneshot::Sender<Status>),
-    Pause(bool, oneshot::Sender<()>),
+    Pause(bool, oneshot::Sender<Result<(), Unavailable>>),
     Replay {
         events: Vec<Seq>,
         /// Between two of them.
         pause: Duration,
-        answer: oneshot::Sender<()>,
+        answer: oneshot::Sender<Result<(), Unavailable>>,
     },
 }
 
@@ -67,13 +68,25 @@ impl Controls {
     }
 
     /// Starts nothing more, or goes on, also where it was suspended. `None` when it has ended.
-    pub(crate) async fn pause(&self, paused: bool) -> Option<()> {
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be made durable now: it holds, unless the process ends before it can.
+    pub(crate) async fn pause(&self, paused: bool) -> Option<Result<(), Unavailable>> {
         self.ask(|answer| Command::Pause(paused, answer)).await
     }
 
     /// Hands these events over once more, with a pause between two of them. Returns when that will
     /// happen even if the process ends; `None` when the consumer has ended.
-    pub(crate) async fn replay(&self, events: Vec<Seq>, pause: Duration) -> Option<()> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Controls::pause`].
+    pub(crate) async fn replay(
+        &self,
+        events: Vec<Seq>,
+        pause: Duration,
+    ) -> Option<Result<(), Unavailable>> {
         self.ask(|answer| Command::Replay {
             events,
             pause,

@@ -87,10 +87,10 @@ async fn it_wakes_for_new_events_and_due_retries_and_for_nothing_else() {
     journal.append(entry(2, 0, true)).await.unwrap();
     assert_eq!(attempts().await, [1, 2, 1]);
     // A pause outlasts the time of a retry.
-    controls.pause(true).await.unwrap();
+    controls.pause(true).await.unwrap().unwrap();
     clock.advance(Duration::from_secs(2));
     assert_eq!(attempts().await, [1, 2, 1]);
-    controls.pause(false).await.unwrap();
+    controls.pause(false).await.unwrap().unwrap();
     assert_eq!(attempts().await, [1, 2, 1, 3, 1]);
 
     // Progress is saved without anything else happening.
@@ -140,6 +140,8 @@ enum Step {
     Stop,
     Pause(bool),
     Replay(Vec<prop::sample::Index>),
+    /// Somebody sets the clock back, or forward again.
+    SetClock(i64),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -182,6 +184,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Stop),
         1 => any::<bool>().prop_map(Step::Pause),
         1 => vec(index(), 1..4).prop_map(Step::Replay),
+        1 => prop_oneof![-5..5i64, -10_000_000..1_000_000i64].prop_map(Step::SetClock),
     ]
 }
 
@@ -228,6 +231,7 @@ async fn play(engine: Engine, case: &Case) {
                 continue;
             }
             Step::Pause(paused) => world.pause(*paused).await,
+            Step::SetClock(by) => world.set_clock(*by),
             Step::Replay(which) => world.replay(which).await,
         }
         world.settle_down().await;
@@ -316,7 +320,7 @@ impl World {
         .await
         .unwrap();
         let saved = journal.saved(NAME).await.unwrap().unwrap();
-        self.model.lock().begin(&saved);
+        self.model.lock().begin(&saved, self.clock.now());
         self.life = Some(Life {
             journal,
             runner,
@@ -421,11 +425,22 @@ impl World {
             runner, controls, ..
         } = self.life();
         let (answer, ()) = tokio::join!(controls.pause(paused), runner.obey_all());
-        answer.expect("it runs");
+        answer.expect("it runs").unwrap();
         let mut model = self.model.lock();
         model.paused = paused;
         if !paused && model.suspended.take().is_some() {
             model.failing_since = None;
+        }
+    }
+
+    /// Set back, nobody waits longer because of it; set forward, everything is due earlier.
+    fn set_clock(&mut self, by: i64) {
+        let by = jiff::SignedDuration::from_secs(by);
+        self.clock.set(self.clock.now() + by);
+        if by.is_negative() {
+            let mut all = self.model.lock();
+            all.tried.values_mut().for_each(|(_, due)| *due += by);
+            all.failing_since = all.failing_since.map(|since| since + by);
         }
     }
 
@@ -443,7 +458,7 @@ impl World {
         } = self.life();
         let replay = controls.replay(seqs.clone(), Duration::ZERO);
         let (answer, ()) = tokio::join!(replay, runner.obey_all());
-        answer.expect("it runs");
+        answer.expect("it runs").unwrap();
         journal.forget_dead(NAME, &seqs).await.unwrap();
         let now = self.clock.now();
         self.model.lock().replay(&seqs, now);
@@ -633,7 +648,7 @@ impl Model {
 
 impl All {
     /// A process begins with what was saved, and that has happened.
-    fn begin(&mut self, saved: &Saved) {
+    fn begin(&mut self, saved: &Saved, now: Timestamp) {
         let all = 1..=self.events.len() as Seq;
         let passed = all.filter(|seq| saved.progress.is_settled(*seq));
         let passed: BTreeSet<_> = passed.collect();
@@ -653,6 +668,9 @@ impl All {
         }
         let tried = saved.waiting.iter().map(|waiting| {
             let due = Timestamp::from_millisecond(waiting.due).unwrap();
+            // No longer than it had to wait when that was saved.
+            let left = due.duration_since(saved.saved_at.unwrap());
+            let due = due.min(now + left.max(jiff::SignedDuration::ZERO));
             (waiting.seq, (waiting.attempts, due))
         });
         self.tried = tried.collect();
@@ -666,7 +684,7 @@ impl All {
         assert!(self.suspended.is_some() || saved.suspended.is_none());
         let suspended = saved.suspended.as_ref();
         self.suspended = suspended.map(|suspended| suspended.since);
-        self.failing_since = saved.failing_since;
+        self.failing_since = saved.failing_since.map(|since| since.min(now));
     }
 
     fn ended_at(&mut self, now: Timestamp, done: bool, suspend_after: Option<Duration>) {

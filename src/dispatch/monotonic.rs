@@ -22,15 +22,22 @@ pub(crate) struct Monotonic {
 type Rank = u8;
 
 impl Monotonic {
-    /// Takes note of an event that comes in; whether it is still worth handing over.
-    pub(crate) fn comes(&mut self, seq: Seq, source: &str, events: &[Event]) -> bool {
+    /// Takes note of an event that comes in; whether it is still worth handing over. `waits` says of an
+    /// event before it whether it is not settled: what is settled cannot be overtaken.
+    pub(crate) fn comes(
+        &mut self,
+        seq: Seq,
+        source: &str,
+        events: &[Event],
+        waits: impl FnOnce(Seq) -> bool,
+    ) -> bool {
         let Some((message, rank)) = status(source, events) else {
             return true;
         };
         match self.furthest.get_mut(&message) {
             Some((furthest, _)) if *furthest > rank => return false,
             Some((furthest, newest)) => {
-                if *furthest < rank {
+                if *furthest < rank && waits(*newest) {
                     self.overtaken.insert(*newest);
                 }
                 (*furthest, *newest) = (rank, seq);
@@ -93,7 +100,8 @@ mod tests {
     #[test]
     fn a_status_that_comes_too_late_is_left_out() {
         let mut monotonic = Monotonic::default();
-        let mut comes = |seq, message, status| monotonic.comes(seq, "s", &events(message, status));
+        let mut comes =
+            |seq, message, status| monotonic.comes(seq, "s", &events(message, status), |_| true);
         assert!(comes(1, "a", "sent"));
         assert!(comes(2, "a", "read"));
         assert!(!comes(3, "a", "delivered"));
@@ -108,10 +116,22 @@ mod tests {
     fn one_that_waits_is_overtaken_by_a_further_one() {
         let mut monotonic = Monotonic::default();
         for (seq, status) in [(1, "sent"), (2, "delivered"), (3, "read"), (4, "read")] {
-            monotonic.comes(seq, "s", &events("a", status));
+            monotonic.comes(seq, "s", &events("a", status), |_| true);
         }
         let overtaken: Vec<_> = (1..=4).map(|seq| monotonic.is_overtaken(seq)).collect();
         assert_eq!(overtaken, [true, true, false, false]);
         assert!(!monotonic.is_overtaken(1));
+    }
+
+    #[test]
+    fn what_is_settled_is_not_overtaken_and_takes_no_memory() {
+        let mut monotonic = Monotonic::default();
+        for seq in 0..300 {
+            let (message, status) = (seq / 3, ["sent", "delivered", "read"][seq as usize % 3]);
+            monotonic.comes(seq, "s", &events(&message.to_string(), status), |_| false);
+            assert!(!monotonic.is_overtaken(seq));
+            monotonic.settled(seq);
+        }
+        assert_eq!(monotonic.overtaken.len(), 0);
     }
 }

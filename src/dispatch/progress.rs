@@ -51,6 +51,17 @@ impl Progress {
         }
     }
 
+    /// How many from `first` to `last` are not settled.
+    pub(crate) fn unsettled(&self, first: Seq, last: Seq) -> u64 {
+        let first = first.max(self.floor.saturating_add(1));
+        if last < first {
+            return 0;
+        }
+        // Nothing up to the floor is in the bitmap.
+        let settled = self.above.rank(last) - self.above.rank(first - 1);
+        last - first + 1 - settled
+    }
+
     /// How many up to `head` are not settled.
     pub(crate) fn lag(&self, head: Seq) -> u64 {
         head.saturating_sub(self.floor)
@@ -80,6 +91,9 @@ pub(crate) struct Saved {
     pub(crate) failing_since: Option<Timestamp>,
     /// Nothing starts until somebody says so, because nothing has succeeded for long.
     pub(crate) suspended: Option<Suspended>,
+    /// When this was saved: what waits until a later time waits no longer than it did then, also
+    /// where the clock was set back since.
+    pub(crate) saved_at: Option<Timestamp>,
 }
 
 /// Why nothing is handed to a consumer until somebody says so.
@@ -102,6 +116,8 @@ struct Head {
     failing_since: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     suspended: Option<(i64, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    saved_at: Option<i64>,
 }
 
 impl Saved {
@@ -116,6 +132,7 @@ impl Saved {
                 .suspended
                 .as_ref()
                 .map(|suspended| (suspended.since.as_millisecond(), suspended.reason.clone())),
+            saved_at: self.saved_at.map(Timestamp::as_millisecond),
         };
         let head = serde_json::to_vec(&head).expect("plain numbers");
         let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
@@ -142,10 +159,8 @@ impl Saved {
             waiting: head.waiting,
             replaying: RoaringTreemap::deserialize_from(&mut bitmaps).ok()?,
             paused: head.paused,
-            failing_since: match head.failing_since {
-                None => None,
-                Some(since) => Some(time(since)?),
-            },
+            failing_since: optional(head.failing_since)?,
+            saved_at: optional(head.saved_at)?,
             suspended: match head.suspended {
                 None => None,
                 Some((since, reason)) => Some(Suspended {
@@ -155,6 +170,10 @@ impl Saved {
             },
         })
     }
+}
+
+fn optional(milliseconds: Option<i64>) -> Option<Option<Timestamp>> {
+    milliseconds.map_or(Some(None), |at| time(at).map(Some))
 }
 
 fn time(milliseconds: i64) -> Option<Timestamp> {
@@ -200,9 +219,10 @@ mod tests {
             any::<bool>(),
             prop::option::of(time()),
             prop::option::of((time(), ".*")),
+            prop::option::of(time()),
         );
         parts.prop_map(
-            |(floor, settled, waiting, replaying, paused, failing, suspended)| {
+            |(floor, settled, waiting, replaying, paused, failing, suspended, saved_at)| {
                 let mut progress = Progress::starting_after(floor);
                 settled.into_iter().for_each(|seq| progress.settle(seq));
                 Saved {
@@ -212,6 +232,7 @@ mod tests {
                     paused,
                     failing_since: failing,
                     suspended: suspended.map(|(since, reason)| Suspended { since, reason }),
+                    saved_at,
                 }
             },
         )
@@ -260,6 +281,10 @@ mod tests {
                 }
                 let head = *model.last().unwrap();
                 prop_assert_eq!(progress.lag(head), head - (model.len() as u64 - 1));
+                for (first, last) in [(1, 44), (7, 7), (65_520, 65_550), (30, 20)] {
+                    let unsettled = (first..=last).filter(|seq| !model.contains(seq)).count();
+                    prop_assert_eq!(progress.unsettled(first, last), unsettled as u64);
+                }
             }
         }
 

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -78,8 +80,21 @@ impl Runners {
             return false;
         }
         let (ending, told) = watch::channel(Ending::GoOn);
+        let name = controls.name().to_owned();
         consumers.running.push(Running { controls, ending });
-        runtime.spawn(runner.run(told));
+        runtime.spawn(async move {
+            // A handler's panic ends an attempt and no runner; whatever this was, it is not silent.
+            if AssertUnwindSafe(runner.run(told))
+                .catch_unwind()
+                .await
+                .is_err()
+            {
+                log::error!(
+                    "{name} has ended by a panic: its events are kept, and nothing is handed to it \
+                     until offhook is started again"
+                );
+            }
+        });
         true
     }
 

@@ -12,6 +12,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
@@ -114,6 +115,16 @@ impl Schedule {
         if self.retries.remove(&(due, seq)) {
             self.retries.insert((now, seq));
         }
+    }
+
+    /// The clock was set back by so much: whoever waits until a time of day would wait longer by it.
+    pub(crate) fn set_back(&mut self, by: Duration) {
+        let earlier = |due: Timestamp| due.saturating_sub(by).unwrap_or(Timestamp::MIN);
+        for state in self.events.values_mut() {
+            state.due = state.due.map(earlier);
+        }
+        let retries = std::mem::take(&mut self.retries).into_iter();
+        self.retries = retries.map(|(due, seq)| (earlier(due), seq)).collect();
     }
 
     /// Takes an event to the end of its lane. `attempts` were made before, the next one is not to be
@@ -297,6 +308,7 @@ mod tests {
         End(prop::sample::Index, End),
         /// One that is known: it is to begin anew.
         Afresh(prop::sample::Index),
+        SetBack(i64),
     }
 
     #[derive(Debug, Clone)]
@@ -320,6 +332,7 @@ mod tests {
             2 => (0..15i64).prop_map(Step::Wait),
             4 => (any::<prop::sample::Index>(), end).prop_map(|(index, end)| Step::End(index, end)),
             1 => any::<prop::sample::Index>().prop_map(Step::Afresh),
+            1 => (0..100i64).prop_map(Step::SetBack),
         ]
     }
 
@@ -403,6 +416,14 @@ mod tests {
                         next += 1;
                     }
                     Step::Wait(seconds) => model.now += seconds,
+                    Step::SetBack(seconds) => {
+                        schedule.set_back(Duration::from_secs(seconds.unsigned_abs()));
+                        model.now -= seconds;
+                        let dues = model.events.values_mut();
+                        for due in dues.filter_map(|known| known.due.as_mut()) {
+                            *due -= seconds;
+                        }
+                    }
                     Step::Start => start(&mut schedule, &mut model)?,
                     Step::End(index, end) => {
                         let running = model.running();

@@ -36,6 +36,8 @@ pub(crate) struct Claims {
     /// Oldest first.
     runs: Vec<Run>,
     run_length: usize,
+    /// With so many in memory the oldest are sealed.
+    seal_at: usize,
 }
 
 impl Claims {
@@ -67,6 +69,7 @@ impl Claims {
             hot: Hot::default(),
             runs,
             run_length,
+            seal_at: 2 * run_length,
         };
         claims.expire(now)?;
         Ok(claims)
@@ -82,13 +85,13 @@ impl Claims {
     /// # Errors
     ///
     /// When a sealed run cannot be read.
-    pub(crate) fn holder(&self, key: ClaimKey, now: i64) -> io::Result<Option<Seq>> {
-        if let Some(made) = self.hot.newest(key) {
-            return Ok((made.until > now).then_some(made.seq));
+    pub(crate) fn holder(&self, claim: Claim, now: i64) -> io::Result<Option<Seq>> {
+        if let Some(made) = self.hot.newest(claim.key) {
+            return Ok(claim.is_held_until(made.until, now).then_some(made.seq));
         }
         for run in self.runs.iter().rev() {
-            if let Some(made) = run.find(key)? {
-                return Ok((made.until > now).then_some(made.seq));
+            if let Some(made) = run.find(claim.key)? {
+                return Ok(claim.is_held_until(made.until, now).then_some(made.seq));
             }
         }
         Ok(None)
@@ -108,13 +111,18 @@ impl Claims {
     ///
     /// # Errors
     ///
-    /// When the run cannot be written; the claims stay in memory then.
+    /// When the run cannot be written; the claims stay in memory then, and it is tried again when
+    /// there are an eighth of a run more.
     pub(crate) fn tidy(&mut self, now: i64) -> io::Result<()> {
-        if self.hot.len() < 2 * self.run_length {
+        if self.hot.len() < self.seal_at {
             return Ok(());
         }
+        // A try costs as much as a run, so it is not made for each batch.
+        self.seal_at = self.hot.len() + self.run_length.div_ceil(8);
         self.expire(now)?;
-        self.seal_oldest()
+        self.seal_oldest()?;
+        self.seal_at = 2 * self.run_length;
+        Ok(())
     }
 
     /// Sees to it that the claims of events up to `seq` outlive the events, which leave the log that
@@ -168,6 +176,16 @@ impl Claim {
             until: at.saturating_add(millis(self.window)),
         }
     }
+
+    /// Whether an earlier claim of the same key, which ends at `until`, makes this one a duplicate.
+    ///
+    /// One that ends later than in twice the window was made under a clock that was set back since, or
+    /// in a window that was longer. Nobody knows how old it is, and an event that comes twice is
+    /// better than one that is lost.
+    pub(crate) fn is_held_until(self, until: i64, now: i64) -> bool {
+        let left = until.saturating_sub(now);
+        left > 0 && left <= millis(self.window).saturating_mul(2)
+    }
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -176,6 +194,13 @@ fn millis(duration: Duration) -> i64 {
 
 /// How many claims a run has; in memory there are up to twice as many.
 const RUN: usize = 500_000;
+
+/// One of the sealed runs in a folder, where there are any.
+pub(super) fn any_run(folder: &Path) -> Option<PathBuf> {
+    let files = std::fs::read_dir(folder).ok()?;
+    let mut paths = files.filter_map(|file| Some(file.ok()?.path()));
+    paths.find(|path| path.extension().is_some_and(|extension| extension == "run"))
+}
 
 /// Writes a run of its own into the folder.
 #[cfg(test)]
@@ -255,9 +280,15 @@ mod tests {
             (newest.until > self.now).then_some(newest.seq)
         }
 
+        fn holder(&self, key: ClaimKey) -> Option<Seq> {
+            // Longer than any of these: what such a one is held by is what any of them is held by.
+            let window = Duration::from_secs(1);
+            self.claims.holder(Claim { key, window }, self.now).unwrap()
+        }
+
         fn check(&self) {
             for number in 0..13 {
-                let holder = self.claims.holder(key(number), self.now).unwrap();
+                let holder = self.holder(key(number));
                 assert_eq!(holder, self.expected(key(number)), "key {number}");
             }
             let hot = self.claims.hot.len();
@@ -268,7 +299,7 @@ mod tests {
             let before = self.log.clone();
             for (number, window) in events {
                 let key = key(*number);
-                let holder = self.claims.holder(key, self.now).unwrap();
+                let holder = self.holder(key);
                 assert_eq!(holder, self.expected(key), "key {number}");
                 if holder.is_none() {
                     let (seq, until) = (self.head() + 1, self.now + window);
@@ -407,8 +438,8 @@ mod tests {
         world.batch(&[(0, 100), (1, 100)], false);
         world.batch(&[(2, 100), (0, 100), (3, 100)], true);
         world.check();
-        assert_eq!(world.claims.holder(key(0), 0).unwrap(), Some(1));
-        assert_eq!(world.claims.holder(key(2), 0).unwrap(), None);
+        assert_eq!(world.holder(key(0)), Some(1));
+        assert_eq!(world.holder(key(2)), None);
     }
 
     #[test]
@@ -420,6 +451,67 @@ mod tests {
         world.reopen();
         world.check();
         assert_eq!(world.files(), BTreeSet::new());
+    }
+
+    #[test]
+    fn what_cannot_be_sealed_stays_and_is_not_tried_again_for_each_batch() {
+        let mut world = World::new();
+        let folder = world.folder.path().to_owned();
+        std::fs::remove_dir(&folder).unwrap();
+        std::fs::write(&folder, "no folder").unwrap();
+        let mut tried = 0;
+        for number in 0..16 {
+            let made = Made {
+                key: key(number),
+                seq: Seq::from(number) + 1,
+                until: 100,
+            };
+            world.claims.make(made);
+            world.log.push(made);
+            // With a run of 64 it would be each eighth; this one is of 4.
+            world.claims.run_length = 64;
+            tried += usize::from(world.claims.tidy(0).is_err());
+            world.claims.run_length = RUN;
+        }
+        // With the 8th and the 16th.
+        assert_eq!(tried, 2);
+        for number in 0..13 {
+            assert_eq!(world.holder(key(number)), Some(Seq::from(number) + 1));
+        }
+        std::fs::remove_file(&folder).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        world.claims.seal_at = 0;
+        world.claims.tidy(0).unwrap();
+        assert_eq!(world.files(), ["4.run".to_owned()].into());
+    }
+
+    #[test]
+    fn a_claim_from_a_clock_that_was_set_back_makes_nothing_a_duplicate_for_long() {
+        let (now, minute) = (1_000_000, 60_000);
+        let claim = Claim {
+            key: 1,
+            window: Duration::from_millis(60_000),
+        };
+        let table = [
+            (now - minute, false),
+            (now, false),
+            (now + 1, true),
+            (now + minute, true),
+            // Set back by a minute at most: it may well be the same.
+            (now + 2 * minute, true),
+            // By an hour: whoever takes this for the same loses an event.
+            (now + 60 * minute, false),
+            (i64::MAX, false),
+            (i64::MIN, false),
+        ];
+        for (until, held) in table {
+            assert_eq!(claim.is_held_until(until, now), held, "{}", until - now);
+        }
+        let window = Duration::ZERO;
+        assert!(!Claim { window, ..claim }.is_held_until(now + 1, now));
+        let window = Duration::MAX;
+        let endless = Claim { window, ..claim };
+        assert!(endless.is_held_until(endless.made(1, now).until, now));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::folder::TestFolder;
 use super::memory::Memory;
 use super::sqlite::OpenError;
 use super::{Appended, Change, Claim, DeadLetter, Entry, Journal, Record, Sqlite};
+use crate::clock::Clock;
 use crate::dialect::{Dialect as _, Raw};
 use crate::dispatch::{Saved, Seq, Waiting};
 use crate::metrics::JournalMetrics;
@@ -50,6 +51,8 @@ contract! {
     everything_that_was_received_comes_back,
     a_key_is_claimed_for_its_window,
     a_window_of_nothing_claims_nothing,
+    after_the_clock_was_set_back_no_event_is_taken_for_another_one,
+    no_event_is_kept_before_the_one_ahead_of_it,
     of_events_at_the_same_time_each_key_is_claimed_once,
     the_tail_shows_what_is_durable_in_order,
     progress_comes_back_as_it_was_saved,
@@ -146,6 +149,39 @@ async fn a_window_of_nothing_claims_nothing(journal: Arc<dyn Journal>, _: Arc<Fa
     let endless = || entry(body("same"), 2, Duration::MAX);
     assert_eq!(journal.append(endless()).await, Ok(Appended::New(4)));
     assert_eq!(journal.append(endless()).await, Ok(Appended::Duplicate(4)));
+}
+
+async fn after_the_clock_was_set_back_no_event_is_taken_for_another_one(
+    journal: Arc<dyn Journal>,
+    clock: Arc<FakeClock>,
+) {
+    // Two real ones may look the same, so the window is short.
+    let same = || entry(body("same"), 1, Duration::from_secs(60));
+    let right = Clock::now(&*clock);
+    clock.set(right + Duration::from_secs(3600));
+    assert_eq!(journal.append(same()).await, Ok(Appended::New(1)));
+    clock.set(right);
+    assert_eq!(journal.append(same()).await, Ok(Appended::New(2)));
+    assert_eq!(journal.append(same()).await, Ok(Appended::Duplicate(2)));
+    // A step back of a moment is none.
+    clock.set(right - Duration::from_millis(500));
+    assert_eq!(journal.append(same()).await, Ok(Appended::Duplicate(2)));
+}
+
+async fn no_event_is_kept_before_the_one_ahead_of_it(
+    journal: Arc<dyn Journal>,
+    clock: Arc<FakeClock>,
+) {
+    let start = Clock::now(&*clock);
+    for (number, seconds) in [(1, 100), (2, 0), (3, 99), (4, 101)] {
+        clock.set(start + Duration::from_secs(seconds));
+        let seq = new(&*journal, numbered(number)).await;
+        let told = journal.tail().get(seq).unwrap().kept_at;
+        let kept = journal.read(seq - 1, 1).await.unwrap()[0].kept_at;
+        let seconds = seconds.max(100);
+        assert_eq!(kept, start + Duration::from_secs(seconds), "{seq}");
+        assert_eq!(told, kept);
+    }
 }
 
 async fn of_events_at_the_same_time_each_key_is_claimed_once(
@@ -742,6 +778,123 @@ mod reopened {
     }
 
     #[tokio::test]
+    async fn a_journal_that_is_gone_is_not_begun_anew_without_a_word() {
+        type Left = fn(&Path);
+        let table: [(&str, Left); 3] = [
+            ("index.db", |folder| {
+                std::fs::write(folder.join("index.db"), "an index").unwrap();
+            }),
+            ("claims/5.run", |folder| {
+                let made = numbered(7).claim.made(5, 0);
+                super::super::claims::seal(&folder.join("claims"), &[made]).unwrap();
+            }),
+            ("journal.db-wal", |folder| {
+                std::fs::write(folder.join("journal.db-wal"), "events").unwrap();
+            }),
+        ];
+        for (left, leave) in table {
+            for empty in [true, false] {
+                let (folder, clock) = (TestFolder::new(), clock());
+                drop(open(&folder, &clock));
+                let path = folder.path().join("journal.db");
+                std::fs::remove_file(&path).unwrap();
+                for suffix in ["-wal", "-shm"] {
+                    let _ = std::fs::remove_file(folder.path().join(format!("journal.db{suffix}")));
+                }
+                leave(folder.path());
+                if empty {
+                    std::fs::write(&path, "").unwrap();
+                }
+                let error = try_open(&folder, &clock).unwrap_err();
+                let text = error.to_string();
+                assert!(matches!(error, OpenError::Missing { .. }), "{text}");
+                assert!(text.contains(left) && text.contains("backup"), "{text}");
+                // Nothing was made that would let it pass the next time, and nothing removed.
+                assert!(std::fs::metadata(&path).map_or(0, |file| file.len()) == 0);
+                assert!(folder.path().join(left).exists());
+                try_open(&folder, &clock).unwrap_err();
+            }
+        }
+        // A process that died before it had written anything has left nothing to lose.
+        let (folder, clock) = (TestFolder::new(), clock());
+        std::fs::create_dir(folder.path().join("claims")).unwrap();
+        std::fs::write(folder.path().join("journal.db"), "").unwrap();
+        assert_eq!(new(&*open(&folder, &clock), numbered(1)).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_goes_while_it_is_open_is_not_begun_anew() {
+        for replaced in [false, true] {
+            let (folder, clock) = (TestFolder::new(), clock());
+            let journal = open(&folder, &clock);
+            for number in 1..=3 {
+                new(&*journal, numbered(number)).await;
+            }
+            rename(folder.path(), "blocks", "hidden");
+            assert!(journal.append(numbered(4)).await.is_err());
+            for suffix in ["", "-wal", "-shm"] {
+                let file = folder.path().join(format!("journal.db{suffix}"));
+                // A WAL is there only while somebody has it open.
+                let _ = std::fs::rename(&file, folder.path().join(format!("away{suffix}")));
+            }
+            if replaced {
+                let other = TestFolder::new();
+                let another = open(&other, &clock);
+                new(&*another, numbered(1)).await;
+                another.close().await;
+                let (from, to) = (other.path(), folder.path());
+                std::fs::copy(from.join("journal.db"), to.join("journal.db")).unwrap();
+            }
+            clock.advance(Duration::from_secs(1));
+            let refused = journal.append(numbered(4)).await;
+            assert!(refused.is_err(), "{refused:?}");
+            assert!(!journal.is_ready());
+            assert_eq!(folder.path().join("journal.db").exists(), replaced);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_trim_that_is_not_possible_refuses_nothing_else() {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let journal = open(&folder, &clock);
+        for number in 1..=3 {
+            new(&*journal, numbered(number)).await;
+        }
+        let claims = folder.path().join("claims");
+        std::fs::remove_dir(&claims).unwrap();
+        let trimmed = journal.trim(2).await;
+        assert!(trimmed.is_err(), "{trimmed:?}");
+        assert!(journal.is_ready());
+        assert_eq!(new(&*journal, numbered(4)).await, 4);
+        assert_eq!(seqs(&*journal, 0, 10).await, [1, 2, 3, 4]);
+        std::fs::create_dir(&claims).unwrap();
+        assert_eq!(trim_all(&*journal, 2).await, 2);
+        assert_eq!(seqs(&*journal, 0, 10).await, [3, 4]);
+    }
+
+    #[tokio::test]
+    async fn long_bodies_are_trimmed_a_few_at_a_time() {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let journal = open(&folder, &clock);
+        for number in 0..6 {
+            let received = body(&"x".repeat(12 * 1024 * 1024));
+            new(&*journal, entry(received, number, Duration::ZERO)).await;
+        }
+        assert_eq!(journal.trim(Seq::MAX).await, Ok(3));
+        assert_eq!(journal.trim(Seq::MAX).await, Ok(2));
+        assert_eq!(journal.trim(Seq::MAX).await, Ok(0));
+        assert_eq!(seqs(&*journal, 0, 10).await, [6]);
+    }
+
+    #[tokio::test]
+    async fn who_has_closed_is_not_ready() {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let journal = open(&folder, &clock);
+        journal.close().await;
+        assert!(!journal.is_ready());
+    }
+
+    #[tokio::test]
     async fn progress_that_cannot_be_read_is_an_error_and_not_a_new_consumer() {
         let (folder, clock) = (TestFolder::new(), clock());
         let journal = open(&folder, &clock);
@@ -838,7 +991,7 @@ fn clock() -> Arc<FakeClock> {
 }
 
 fn clock_millis(clock: &FakeClock) -> i64 {
-    crate::clock::Clock::now(clock).as_millisecond()
+    Clock::now(clock).as_millisecond()
 }
 
 fn open(folder: &TestFolder, clock: &Arc<FakeClock>) -> Arc<dyn Journal> {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::record::ClaimKey;
 use super::{Appended, Change, DeadLetter, Entry, Journal, Record, Tail, Unavailable};
+use crate::Timestamp;
 use crate::clock::Clock;
 use crate::dispatch::{Saved, Seq};
 
@@ -47,16 +48,18 @@ impl Journal for Memory {
         let now = self.clock.now().as_millisecond();
         let mut state = self.lock();
         if let Some((seq, until)) = state.claims.get(&entry.claim.key)
-            && *until > now
+            && entry.claim.is_held_until(*until, now)
         {
             return Ok(Appended::Duplicate(*seq));
         }
-        let seq = state.records.last().map_or(0, |record| record.seq) + 1;
+        let last = state.records.last();
+        let seq = last.map_or(0, |record| record.seq) + 1;
+        let kept_at = last.map_or(Timestamp::MIN, |record| record.kept_at);
         let made = entry.claim.made(seq, now);
         state.claims.insert(made.key, (seq, made.until));
         let record = Record {
             seq,
-            kept_at: self.clock.now(),
+            kept_at: kept_at.max(self.clock.now()),
             received: entry.received,
             events: Some(entry.events),
         };

@@ -33,7 +33,7 @@ pub(crate) type ClaimKey = u128;
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pub(crate) seq: Seq,
-    /// When it was made durable.
+    /// When it was made durable; never before the event ahead of it, also where the clock was set back.
     pub(crate) kept_at: Timestamp,
     pub(crate) received: Arc<Received>,
     /// What the dialect makes of it; `None` where it is read from the disk and not read yet.

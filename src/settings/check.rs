@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-#[cfg(feature = "relay")]
 use super::JournalSettings;
+use super::journal::MAX_KEPT_BODY;
 use super::problem::{Notes, Problem, Problems};
 use super::{Settings, Use};
 use crate::Source;
@@ -22,6 +22,11 @@ impl Settings {
         if self.server.max_in_flight < self.server.max_body {
             let text = "must be at least server.max_body, or the longest body never fits";
             add("server.max_in_flight", text.to_owned());
+        }
+        let kept = matches!(self.journal, JournalSettings::Sqlite { .. });
+        if kept && self.server.max_body > MAX_KEPT_BODY {
+            let text = "is more than journal.engine = \"sqlite\" can keep; at most 512 MiB";
+            add("server.max_body", text.to_owned());
         }
         if let Some(admin) = &self.admin {
             if admin.token.is_none() && !admin.bind.ip().is_loopback() {

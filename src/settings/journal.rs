@@ -26,6 +26,10 @@ pub enum JournalSettings {
     },
 }
 
+/// The longest body that the engine `sqlite` keeps: 512 MiB. SQLite's longest value is 1,000,000,000
+/// bytes, and holds what comes before the body too. A longer one would fail its whole commit.
+pub(crate) const MAX_KEPT_BODY: usize = 512 * 1024 * 1024;
+
 impl Default for JournalSettings {
     fn default() -> Self {
         Self::Sqlite {

@@ -14,7 +14,7 @@ pub struct ServerSettings {
     pub bind: SocketAddr,
     /// Worker threads; 0, the default, for one per core.
     pub workers: usize,
-    /// The longest body, in bytes; 32 MiB unless told.
+    /// The longest body, in bytes; 32 MiB unless told, and 512 MiB at most where a journal keeps it.
     pub max_body: usize,
     /// The bytes of bodies held at once, over all connections; 128 MiB unless told.
     pub max_in_flight: usize,

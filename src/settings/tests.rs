@@ -431,6 +431,10 @@ fn one_problem_each() {
             "server.max_in_flight: must be at least",
         ),
         (
+            &with_source("[server]\nmax_body = \"513 MiB\"\nmax_in_flight = \"1 GiB\""),
+            "server.max_body: is more than journal.engine = \"sqlite\" can keep",
+        ),
+        (
             &with_source("[server]\nkeep_alive = \"0s\""),
             "server.keep_alive: found \"0s\", expected a duration",
         ),
@@ -528,7 +532,7 @@ fn one_problem_each() {
 #[test]
 fn what_the_whole_tells_is_told_with_the_parts() {
     let found = problems(&with_source(
-        "[server]\nmax_body = \"1 GiB\"\n[admin]\nbind = \"0.0.0.0:1\"\n[dispatch]\nordr = \"none\"",
+        "[server]\nmax_body = \"256 MiB\"\n[admin]\nbind = \"0.0.0.0:1\"\n[dispatch]\nordr = \"none\"",
     ));
     let keys: Vec<_> = found
         .iter()

@@ -100,6 +100,8 @@ impl Runner {
             self.failing_since = None;
             return self.settle(seq);
         }
+        // So that a pause from now is not taken for one from before the clock was set back.
+        self.look_at_the_clock(self.clock.monotonic());
         let reason = outcome.to_string();
         let reason = escape_controls(&reason).into_owned();
         self.failed(&reason, now);

@@ -14,13 +14,14 @@ impl Runner {
             Command::Status(answer) => drop(answer.send(self.status())),
             Command::Pause(paused, answer) => {
                 self.paused = paused;
+                self.unsaved();
                 if !paused && self.suspended.take().is_some() {
                     // It has all the time again that it had at first.
                     self.failing_since = None;
                 }
-                self.save().await;
-                // Who no longer waits needs no answer.
-                let _ = answer.send(());
+                self.unsaved();
+                // Promised only when it outlives the process; who no longer waits needs no answer.
+                let _ = answer.send(self.save().await);
             }
             Command::Replay {
                 events,
@@ -28,10 +29,7 @@ impl Runner {
                 answer,
             } => {
                 self.replay(&events, pause);
-                // Promised only when it outlives the process.
-                self.save().await;
-                // Who no longer waits needs no answer.
-                let _ = answer.send(());
+                let _ = answer.send(self.save().await);
             }
         }
     }
@@ -60,6 +58,7 @@ impl Runner {
     }
 
     fn replay(&mut self, events: &[Seq], pause: Duration) {
+        self.look_at_the_clock(self.clock.monotonic());
         let now = self.clock.now();
         let mut at = now;
         // Whatever becomes of them now, they are dead letters no more.

@@ -74,6 +74,8 @@ pub(crate) struct Runner {
     passed_by_since: Option<Instant>,
     /// After a failure of the journal nothing is asked of it before this.
     resume_at: Option<Instant>,
+    /// What both clocks showed at the last step.
+    seen: (Timestamp, Instant),
 }
 
 /// Whether a runner goes on, and how it is to end.
@@ -112,8 +114,12 @@ impl Runner {
                 saved
             }
         };
-        let remembered = saved.waiting.iter().map(|waiting| (waiting.seq, *waiting));
         let now = clock.now();
+        let waiting = saved.waiting.iter();
+        let remembered = waiting.map(|waiting| {
+            let due = still_due(waiting.due, saved.saved_at, now);
+            (waiting.seq, Waiting { due, ..*waiting })
+        });
         let (controls, commands) = Controls::new(consumer.name());
         let attempts = attempts.of(consumer.name());
         let monotonic = consumer.is_monotonic().then(Monotonic::default);
@@ -125,9 +131,10 @@ impl Runner {
             consumer,
             journal,
             dialects,
-            clock,
             cursor: saved.progress.floor(),
             remembered: remembered.collect(),
+            seen: (now, clock.monotonic()),
+            clock,
             progress: saved.progress,
             running: FuturesUnordered::new(),
             dead: Vec::new(),
@@ -136,7 +143,7 @@ impl Runner {
             replaying: saved.replaying,
             monotonic,
             paused: saved.paused,
-            failing_since: saved.failing_since,
+            failing_since: saved.failing_since.map(|since| since.min(now)),
             suspended: saved.suspended,
             commands,
             attempts,
@@ -178,7 +185,8 @@ impl Runner {
             }
         }
         self.finish(ending).await;
-        self.save().await;
+        // What cannot be saved now is handed over once more after the next start.
+        drop(self.save().await);
     }
 
     /// Ends what has come to its end besides, so that one step does for all of them.
@@ -205,9 +213,25 @@ impl Runner {
         };
         let mut broken_off = std::pin::pin!(broken_off);
         while !self.running.is_empty() {
+            // Whoever stops us may not wait for the last one.
+            let save_at = self
+                .save_at()
+                .map(|at| self.resume_at.unwrap_or(at).max(at));
+            let clock = Arc::clone(&self.clock);
+            let save = async {
+                match save_at {
+                    Some(at) => {
+                        clock
+                            .sleep(at.saturating_duration_since(clock.monotonic()))
+                            .await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 () = &mut broken_off => self.running.clear(),
+                () = save => drop(self.save().await),
                 ended = self.running.next() => {
                     if let Some(ended) = ended {
                         self.ended(ended);
@@ -220,6 +244,7 @@ impl Runner {
     /// Does what can be done now, without waiting for anything but the journal; whether there is more.
     async fn step(&mut self) -> bool {
         let now = self.clock.monotonic();
+        self.look_at_the_clock(now);
         if self.resume_at.is_some_and(|at| now < at) {
             return false;
         }
@@ -234,9 +259,37 @@ impl Runner {
         }
         let more = self.start() || self.is_behind();
         if self.save_at().is_some_and(|at| at <= now) {
-            self.save().await;
+            // Tried again in a while.
+            drop(self.save().await);
         }
         more
+    }
+
+    /// Retries wait until a time of day, which may be set back: nobody waits longer because of that.
+    fn look_at_the_clock(&mut self, monotonic: Instant) {
+        let now = self.clock.now();
+        let (seen, at) = std::mem::replace(&mut self.seen, (now, monotonic));
+        let passed = monotonic.saturating_duration_since(at);
+        let expected = seen.saturating_add(passed).unwrap_or(Timestamp::MAX);
+        let back = Duration::try_from(expected.duration_since(now)).unwrap_or_default();
+        if back < SET_BACK {
+            return;
+        }
+        log::warn!(
+            "{}: the clock was set back by {back:.1?}; what waits for a retry does not wait longer",
+            self.consumer.name()
+        );
+        let earlier = |at: Timestamp| at.saturating_sub(back).unwrap_or(Timestamp::MIN);
+        self.schedule.set_back(back);
+        for waiting in self.remembered.values_mut() {
+            let back = i64::try_from(back.as_millis()).unwrap_or(i64::MAX);
+            waiting.due = waiting.due.saturating_sub(back);
+        }
+        self.replays
+            .iter_mut()
+            .for_each(|(_, at)| *at = earlier(*at));
+        self.failing_since = self.failing_since.map(earlier);
+        self.unsaved();
     }
 
     /// Whether nothing may start.
@@ -269,6 +322,17 @@ impl Runner {
         save.into_iter().chain(retry).chain(replay).min()
     }
 }
+
+/// When a retry is due that was to be due at `due` when it was saved (milliseconds since 1970). It waits
+/// no longer than it had to then, so a time that was saved under a later clock blocks no lane.
+fn still_due(due: i64, saved_at: Option<Timestamp>, now: Timestamp) -> i64 {
+    let Some(saved_at) = saved_at else { return due };
+    let left = due.saturating_sub(saved_at.as_millisecond()).max(0);
+    due.min(now.as_millisecond().saturating_add(left))
+}
+
+/// The clock was set back when it shows so much less than it should.
+const SET_BACK: Duration = Duration::from_secs(1);
 
 /// After so many attempts that have ended others are started in their place.
 const ENDED_AT_ONCE: usize = 64;

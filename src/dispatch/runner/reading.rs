@@ -70,8 +70,9 @@ impl Runner {
             self.progress.settle(seq);
             return self.passed_by();
         }
+        let waits = |seq| self.schedule.contains(seq);
         if let Some(monotonic) = &mut self.monotonic
-            && !monotonic.comes(seq, &record.received.source, &events)
+            && !monotonic.comes(seq, &record.received.source, &events, waits)
         {
             self.progress.settle(seq);
             return self.unsaved();

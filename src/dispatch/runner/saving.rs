@@ -27,7 +27,8 @@ impl Runner {
         soon.into_iter().chain(late).min()
     }
 
-    pub(super) async fn save(&mut self) {
+    /// Saves all there is, durably. What cannot be saved now is tried again.
+    pub(super) async fn save(&mut self) -> Result<(), Unavailable> {
         let waiting = self.schedule.waiting().map(|(seq, attempts, due)| Waiting {
             seq,
             attempts,
@@ -42,19 +43,22 @@ impl Runner {
                 paused: self.paused,
                 failing_since: self.failing_since,
                 suspended: self.suspended.clone(),
+                saved_at: Some(self.clock.now()),
             },
             revived: self.revived.clone(),
             dead: self.dead.clone(),
         };
-        match self.journal.save(change).await {
+        let saved = self.journal.save(change).await;
+        match &saved {
             Ok(()) => {
                 self.dead.clear();
                 self.revived.clear();
                 self.unsaved_since = None;
                 self.passed_by_since = None;
             }
-            Err(error) => self.stumble("cannot save its progress", &error),
+            Err(error) => self.stumble("cannot save its progress", error),
         }
+        saved
     }
 
     pub(super) fn stumble(&mut self, what: &str, error: &Unavailable) {

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::*;
 use crate::dialect::{Codeskytz, Dialect as _};
 use crate::dispatch::{HandlerOptions, Order};
-use crate::journal::{Claim, Entry, Memory};
-use crate::metrics::{ConsumerMetrics, Metrics};
+use crate::journal::{Claim, Entry, Memory, Sqlite, TestFolder};
+use crate::metrics::{ConsumerMetrics, JournalMetrics, Metrics};
 use crate::testing::FakeClock;
 use crate::{Delivery, Event, EventHandler, EventKind, HandlerError, Received, Source};
 
@@ -156,7 +156,7 @@ async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is
     let status = controls.status().await.unwrap();
     assert_eq!(status.suspended, Some(suspended));
     assert_eq!(status.lag, 2);
-    controls.pause(false).await.unwrap();
+    controls.pause(false).await.unwrap().unwrap();
     let mut begun = [world.begun().await, world.begun().await];
     begun.sort_unstable();
     assert_eq!(begun, [(1, 5), (2, 1)]);
@@ -169,6 +169,119 @@ async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is
     let saved = world.journal.saved(NAME).await.unwrap().unwrap();
     assert_eq!(saved.suspended, None);
     assert_eq!(saved.waiting.len(), 2);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_holds_up_no_retry() {
+    let options = HandlerOptions::default().retry(Retry {
+        jitter: 0.0,
+        ..Retry::default()
+    });
+    let mut world = World::new(options, |attempt| match attempt {
+        1..=3 => Then::Fail,
+        _ => Then::Succeed,
+    });
+    let (right, wrong) = (1_700_000_000, 1_900_000_000);
+    let second = |second| Timestamp::from_second(second).unwrap();
+    world.clock.set(second(wrong));
+    let (runner, _controls) = world.runner().await;
+    let life = Life::of(runner);
+    world.append(EventKind::Message).await;
+    assert_eq!(world.begun().await, (1, 1));
+    world.clock.set(second(right));
+    world.nothing_begins().await;
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(world.begun().await, (1, 2));
+
+    // Neither where the process does not see it: in the journal are the times of another clock.
+    world.clock.set(second(wrong));
+    world.clock.advance(Duration::from_secs(2));
+    assert_eq!(world.begun().await, (1, 3));
+    life.stop().await;
+    world.clock.set(second(right));
+    let (runner, _controls) = world.runner().await;
+    let _life = Life::of(runner);
+    world.nothing_begins().await;
+    world.clock.advance(Duration::from_secs(4));
+    assert_eq!(world.begun().await, (1, 4));
+}
+
+#[tokio::test]
+async fn a_status_is_replayed_though_a_further_one_was_handed_over_since() {
+    let options = HandlerOptions::default().monotonic_status(true);
+    let mut world = World::new(options, |_| Then::Succeed);
+    let (runner, controls) = world.runner().await;
+    let _life = Life::of(runner);
+    for (seq, status) in [(1, "sent"), (2, "read")] {
+        let body = format!(r#"{{"event":"status","messageId":"1","status":"{status}"}}"#);
+        world.append_body(body).await;
+        assert_eq!(world.begun().await, (1, 1), "{seq}");
+    }
+    let replayed = controls.replay(vec![1], Duration::ZERO).await;
+    replayed.unwrap().unwrap();
+    assert_eq!(world.begun().await, (1, 1));
+    world.nothing_begins().await;
+}
+
+#[tokio::test]
+async fn a_panic_while_a_late_attempt_is_dropped_ends_the_attempt_and_nothing_else() {
+    let options = HandlerOptions::default()
+        .order(Order::None)
+        .timeout(Duration::from_millis(10));
+    let mut world = World::new(options, |_| Then::PanicWhenDropped);
+    let (runner, controls) = world.runner().await;
+    let _life = Life::of(runner);
+    world.append(EventKind::Message).await;
+    assert_eq!(world.begun().await, (1, 1));
+    let waits = async {
+        while !controls
+            .status()
+            .await
+            .expect("it runs")
+            .retrying
+            .contains(1)
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let waits = tokio::time::timeout(Duration::from_secs(20), waits);
+    waits.await.expect("in time");
+}
+
+#[tokio::test]
+async fn what_ends_in_a_stop_is_saved_though_another_hangs() {
+    let options = HandlerOptions::default().order(Order::None);
+    let mut world = World::new(options, |_| Then::Hang);
+    let (runner, _controls) = world.runner().await;
+    let life = Life::of(runner);
+    world.append(EventKind::Message).await;
+    assert_eq!(world.begun().await, (1, 1));
+    world.append(EventKind::Connection).await;
+    world.nothing_begins().await;
+    life.ending.send_replace(Ending::Finish);
+    world.nothing_begins().await;
+    world.clock.advance(Duration::from_millis(100));
+    world.nothing_begins().await;
+    let saved = world.journal.saved(NAME).await.unwrap().unwrap();
+    assert!(saved.progress.is_settled(2) && !saved.progress.is_settled(1));
+    life.kill().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_saved_is_not_promised() {
+    let mut world = World::new(HandlerOptions::default(), |_| Then::Succeed);
+    let folder = TestFolder::new();
+    let clock = world.clock.clone();
+    let journal = Sqlite::open(folder.path(), JournalMetrics::unrecorded(), clock).unwrap();
+    world.journal = Arc::new(journal);
+    let (runner, controls) = world.runner().await;
+    let _life = Life::of(runner);
+    controls.pause(true).await.unwrap().unwrap();
+    world.append(EventKind::Message).await;
+    world.journal.close().await;
+    assert!(controls.pause(false).await.unwrap().is_err());
+    let replayed = controls.replay(vec![1], Duration::ZERO).await;
+    assert!(replayed.unwrap().is_err());
 }
 
 /// What a test needs to go from one moment to the next.
@@ -218,6 +331,15 @@ enum Then {
     Succeed,
     Fail,
     Hang,
+    PanicWhenDropped,
+}
+
+struct PanicWhenDropped;
+
+impl Drop for PanicWhenDropped {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("dropped"));
+    }
 }
 
 impl World {
@@ -332,6 +454,10 @@ impl<F: Fn(u32) -> Then + Send + Sync + 'static> EventHandler for Scripted<F> {
             Then::Succeed => Ok(()),
             Then::Fail => Err("failed".into()),
             Then::Hang => std::future::pending().await,
+            Then::PanicWhenDropped => {
+                let _panics = PanicWhenDropped;
+                std::future::pending().await
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::claims;
 use super::record::{Appended, Entry, Record};
 use super::tail::Tail;
 use super::{Change, DeadLetter, Journal, Unavailable};
@@ -57,11 +58,12 @@ impl Sqlite {
         metrics: JournalMetrics,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(folder).map_err(|error| OpenError::io(folder, error))?;
+        create(folder).map_err(|error| OpenError::io(folder, error))?;
         let lock = lock(folder)?;
         let database = folder.join(FILE);
+        missing(folder, &database)?;
         let ready = Arc::new(AtomicBool::new(true));
-        let claims = folder.join("claims");
+        let claims = folder.join(CLAIMS);
         let writer = Writer::open(&database, claims, Arc::clone(&ready), metrics, clock)?;
         let tail = Arc::clone(writer.tail());
         let reader = store::open_reader(&database)?;
@@ -215,6 +217,43 @@ impl Drop for Sqlite {
     }
 }
 
+/// Creates the folder where there is none, so that a power cut does not take it away again with all
+/// that was acknowledged in it.
+fn create(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder)?;
+    let whole = folder.canonicalize()?;
+    whole.ancestors().skip(1).try_for_each(|above| {
+        match File::open(above).and_then(|above| above.sync_all()) {
+            // Not ours to read, so it was there before.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+            // A file system that is all in memory, or that cannot do it for folders.
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
+            synced => synced,
+        }
+    })
+}
+
+/// Sees to it that a journal is not begun anew beside what another one has left: then its file is
+/// gone, and everything in it.
+fn missing(folder: &Path, database: &Path) -> Result<(), OpenError> {
+    let has_bytes = |path: &Path| std::fs::metadata(path).is_ok_and(|file| file.len() > 0);
+    if has_bytes(database) {
+        return Ok(());
+    }
+    let beside = ["journal.db-wal", "index.db"].map(|name| folder.join(name));
+    let beside = beside.into_iter().find(|path| has_bytes(path));
+    match beside.or_else(|| claims::any_run(&folder.join(CLAIMS))) {
+        Some(beside) => Err(OpenError::Missing {
+            file: database.to_owned(),
+            beside,
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Sees to it that one process has the journal.
 fn lock(folder: &Path) -> Result<File, OpenError> {
     let path = folder.join("lock");
@@ -233,6 +272,18 @@ pub(crate) enum OpenError {
         "{0}: another offhook has this journal open; stop it, or set journal.path to another folder"
     )]
     InUse(PathBuf),
+    #[error(
+        "{file}: there is no journal in it, and {beside} is of one: the journal is gone, and it is not begun anew without a word; restore {file} from a backup, or remove everything beside it to begin anew"
+    )]
+    Missing { file: PathBuf, beside: PathBuf },
+    #[error(
+        "the journal ends with event {found}, and with {known} when it was written last: the file is not the same; stop offhook, and bring back the file that was there"
+    )]
+    Replaced { found: Seq, known: Seq },
+    #[error(
+        "the file system cannot keep a write-ahead log (journal_mode {0}), and without one a power cut could take back what was acknowledged; set journal.path to a local disk"
+    )]
+    NoWal(String),
     #[error("the database is another program's; set journal.path to a folder of offhook's own")]
     NotOurs,
     #[error(
@@ -272,3 +323,4 @@ impl From<rusqlite::Error> for OpenError {
 }
 
 const FILE: &str = "journal.db";
+const CLAIMS: &str = "claims";

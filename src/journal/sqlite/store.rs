@@ -8,15 +8,25 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use super::super::claims::Made;
 use super::super::record::Record;
 use super::super::{Change, DeadLetter};
+use super::OpenError;
 use super::block::Block;
 use crate::Timestamp;
 use crate::dispatch::{Saved, Seq};
 
 /// Makes what is written from now on durable.
-pub(super) fn set_up_writer(database: &Connection) -> rusqlite::Result<()> {
+///
+/// # Errors
+///
+/// Also when there can be no WAL: in the other modes the last commit ends with the removal of a file,
+/// which is not synchronised.
+pub(super) fn set_up_writer(database: &Connection) -> Result<(), OpenError> {
     // Of a new database; one that is there keeps what it has.
     database.pragma_update(None, "page_size", PAGE)?;
-    database.pragma_update(None, "journal_mode", "WAL")?;
+    let mode: String =
+        database.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(OpenError::NoWal(mode));
+    }
     database.pragma_update(None, "synchronous", "FULL")?;
     database.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     Ok(())
@@ -47,6 +57,13 @@ pub(super) fn head(database: &Connection) -> rusqlite::Result<Seq> {
     database.query_row("SELECT coalesce(max(last), 0) FROM blocks", [], |row| {
         row.get(0)
     })
+}
+
+/// When the newest event was made durable, in milliseconds since 1970; the earliest time for none.
+pub(super) fn last_kept_at(database: &Connection) -> rusqlite::Result<i64> {
+    let sql = "SELECT kept_at FROM blocks ORDER BY last DESC LIMIT 1";
+    let newest = database.query_row(sql, [], |row| row.get(0)).optional()?;
+    Ok(newest.unwrap_or(i64::MIN))
 }
 
 /// The claims of the events after `after`, in their order. Bodies are not read.
@@ -194,8 +211,8 @@ pub(super) fn documents(
     Ok(found)
 }
 
-/// Removes the oldest events up to `up_to`, at most [`TRIM_AT_ONCE`], but never the newest: the next
-/// number is one more than its.
+/// Removes the oldest events up to `up_to`, at most [`TRIM_AT_ONCE`] and blocks of about
+/// [`TRIM_BYTES`], but never the newest: the next number is one more than its.
 pub(super) fn trim(database: &Connection, up_to: Seq) -> rusqlite::Result<usize> {
     let oldest = "SELECT first FROM blocks ORDER BY last LIMIT 1";
     let oldest: Option<Seq> = database
@@ -208,10 +225,27 @@ pub(super) fn trim(database: &Connection, up_to: Seq) -> rusqlite::Result<usize>
     if end < oldest {
         return Ok(0);
     }
+    let end = end.min(end_of_bytes(database)?);
     database.execute("DELETE FROM dead WHERE seq <= ?", [signed(end)])?;
     database.execute("DELETE FROM blocks WHERE last <= ?", [signed(end)])?;
     cut(database, end)?;
     Ok(usize::try_from(end + 1 - oldest).expect("TRIM_AT_ONCE at most"))
+}
+
+/// The last event of the oldest blocks, as many as have [`TRIM_BYTES`]; one at least. Their bodies are
+/// not read for it.
+fn end_of_bytes(database: &Connection) -> rusqlite::Result<Seq> {
+    let sql = "SELECT last, length(events) FROM blocks ORDER BY last";
+    let mut statement = database.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let (mut end, mut bytes) = (Seq::MAX, 0);
+    while bytes < TRIM_BYTES
+        && let Some(row) = rows.next()?
+    {
+        end = row.get(0)?;
+        bytes += row.get::<_, u64>(1)?;
+    }
+    Ok(end)
 }
 
 /// Takes the events up to `end` out of the block that they share with later ones.
@@ -308,3 +342,6 @@ const READ_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many events are removed in one transaction, so that none takes long.
 const TRIM_AT_ONCE: u64 = 2000;
+
+/// The same in bytes: each page of a long body is read and written to be removed.
+const TRIM_BYTES: u64 = 32 * 1024 * 1024;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Error};
+use rusqlite::{Connection, Error, OpenFlags};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -66,6 +66,8 @@ struct Open {
     database: Connection,
     claims: Claims,
     head: Seq,
+    /// When the newest event was made durable, in milliseconds since 1970.
+    kept_at: i64,
     /// Where the events of a commit are put together.
     block: Block,
 }
@@ -78,7 +80,9 @@ impl Writer {
         metrics: JournalMetrics,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let open = Open::start(path, &claims_folder, clock.now().as_millisecond())?;
+        let database = Connection::open(path)?;
+        let now = clock.now().as_millisecond();
+        let open = Open::start(database, &claims_folder, now)?;
         let timer = Builder::new_current_thread().enable_time().build();
         Ok(Self {
             path: path.to_owned(),
@@ -101,6 +105,7 @@ impl Writer {
         let _closed = queue.closed_at_end();
         let unpark = queue::unpark(std::thread::current());
         let mut batch = Vec::new();
+        let _ended = NotReady(Arc::clone(&self.ready));
         loop {
             self.recover(queue, &mut batch);
             queue.take(&mut batch, &unpark);
@@ -145,6 +150,7 @@ impl Writer {
             Ok((outcomes, commit)) => {
                 let took = self.clock.monotonic().saturating_duration_since(started);
                 self.metrics.batch(open.head - before, took, commit);
+                let kept_at = Timestamp::from_millisecond(open.kept_at).unwrap_or_default();
                 let records =
                     batch
                         .iter()
@@ -155,7 +161,7 @@ impl Writer {
                                 Outcome::Appended(Appended::New(seq)),
                             ) => Some(Record {
                                 seq: *seq,
-                                kept_at: Timestamp::from_millisecond(now).unwrap_or_default(),
+                                kept_at,
                                 received: Arc::clone(&entry.received),
                                 events: Some(Arc::clone(&entry.events)),
                             }),
@@ -188,7 +194,7 @@ impl Writer {
             return Err(why.clone());
         }
         let now = self.clock.now().as_millisecond();
-        match Open::start(&self.path, &self.claims_folder, now) {
+        match Open::again(&self.path, &self.claims_folder, now, self.tail.head()) {
             Ok(open) => {
                 // What the failed commit has left behind, if anything, is part of the log now.
                 while self.tail.head() < open.head {
@@ -223,22 +229,48 @@ impl Writer {
     }
 }
 
+/// Says that nothing is stored any more when the thread ends, also by a panic.
+struct NotReady(Arc<AtomicBool>);
+
+impl Drop for NotReady {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Outcome {
     Appended(Appended),
     Saved,
     Removed(usize),
+    /// Nothing was removed: the claims of what was to go could not be sealed.
+    Unsealed,
 }
 
 impl Open {
-    fn start(path: &Path, claims_folder: &Path, now: i64) -> Result<Self, OpenError> {
-        let mut database = Connection::open(path)?;
+    /// Opens the journal whose newest event was `known`. None is created: what was acknowledged would
+    /// be behind its end.
+    fn again(path: &Path, claims: &Path, now: i64, known: Seq) -> Result<Self, OpenError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let database = Connection::open_with_flags(path, flags)?;
+        let found = match schema::check(&database)? {
+            0 => 0,
+            _ => store::head(&database)?,
+        };
+        if found < known {
+            return Err(OpenError::Replaced { found, known });
+        }
+        Self::start(database, claims, now)
+    }
+
+    fn start(mut database: Connection, claims_folder: &Path, now: i64) -> Result<Self, OpenError> {
         // Nothing is written to a database that is not ours.
         let version = schema::check(&database)?;
         store::set_up_writer(&database)?;
         schema::migrate(&mut database, version)?;
         // Before the checkpoint writes: a database that is seen to be damaged is left as it is.
         let head = store::head(&database)?;
+        let kept_at = store::last_kept_at(&database)?;
         // After a failed fsync nobody knows which part of the WAL is on the disk.
         store::checkpoint(&database)?;
         let io = |error| OpenError::io(claims_folder, error);
@@ -256,6 +288,7 @@ impl Open {
             database,
             claims,
             head,
+            kept_at,
             block: Block::default(),
         })
     }
@@ -267,11 +300,13 @@ impl Open {
         now: i64,
         clock: &dyn Clock,
     ) -> Result<(Vec<Outcome>, Duration), Error> {
-        let before = self.head;
+        let (before, kept_before) = (self.head, self.kept_at);
+        // Where the clock was set back, what came later is not older: retention goes by this.
+        self.kept_at = self.kept_at.max(now);
         let outcomes = self.try_commit(batch, now, clock);
         self.block.clear();
         if outcomes.is_err() {
-            self.head = before;
+            (self.head, self.kept_at) = (before, kept_before);
             self.claims.take_back_after(before);
         }
         outcomes
@@ -285,13 +320,12 @@ impl Open {
     ) -> Result<(Vec<Outcome>, Duration), Error> {
         // Dropped without a commit it is rolled back.
         let transaction = self.database.transaction()?;
-        self.block.kept_at = now;
+        self.block.kept_at = self.kept_at;
         let mut outcomes = Vec::with_capacity(batch.len());
         for operation in batch {
             outcomes.push(match operation {
                 Operation::Append(entry, _) => {
-                    let key = entry.claim.key;
-                    match self.claims.holder(key, now).map_err(unreadable)? {
+                    match self.claims.holder(entry.claim, now).map_err(unreadable)? {
                         Some(seq) => Outcome::Appended(Appended::Duplicate(seq)),
                         None => {
                             self.head += 1;
@@ -318,10 +352,14 @@ impl Open {
                     store::put_document(&transaction, key, value.as_deref())?;
                     Outcome::Saved
                 }
-                Operation::Trim(up_to, _) => {
-                    self.claims.outlive(*up_to, now).map_err(unreadable)?;
-                    Outcome::Removed(store::trim(&transaction, *up_to)?)
-                }
+                Operation::Trim(up_to, _) => match self.claims.outlive(*up_to, now) {
+                    Ok(()) => Outcome::Removed(store::trim(&transaction, *up_to)?),
+                    // That is no reason to refuse what others ask for.
+                    Err(error) => {
+                        log::warn!("journal: claims cannot be sealed, nothing is removed: {error}");
+                        Outcome::Unsealed
+                    }
+                },
                 Operation::ForgetDead(consumer, events, _) => {
                     Outcome::Removed(store::forget_dead(&transaction, consumer, events)?)
                 }
@@ -360,6 +398,10 @@ fn answer(batch: &mut Vec<Operation>, outcomes: Vec<Outcome>) {
                 Outcome::Removed(count),
             ) => {
                 drop(asked.send(Ok(count)));
+            }
+            (Operation::Trim(_, asked), Outcome::Unsealed) => {
+                let why = "claims cannot be sealed, so no event may leave".to_owned();
+                drop(asked.send(Err(Unavailable(why))));
             }
             // An operation has the outcome of its own kind.
             (Operation::Append(..) | Operation::ForgetDead(..) | Operation::Trim(..), _) => {}
