@@ -1,8 +1,8 @@
-//! **offhook picks up every webhook**: a signed-webhook receiver on actix-web.
+//! **offhook picks up every webhook**: a signed-webhook receiver and relay on actix-web.
 //!
 //! A messaging gateway POSTs signed events. offhook proves who sent each one, turns it into typed
-//! events, keeps them, answers, and hands them to the [`EventHandler`]s you register, in order within
-//! each conversation, until each has done its work.
+//! events, keeps them, answers, and hands them to the [`EventHandler`]s you register and to the
+//! subscribers you relay to, in order within each conversation, until each has done its work.
 //!
 //! ```no_run
 //! use offhook::{async_trait, Delivery, EventHandler, HandlerError, MessageEvent, Offhook};
@@ -26,7 +26,8 @@
 //! # The pipeline, in order
 //!
 //! ```text
-//! socket → limits → signature → Verified → Envelope → engine → consumers → your handler
+//! socket → limits → signature → Verified → Envelope → engine → consumers ┬→ your handler
+//!                                                                        └→ relay → subscriber
 //! ```
 //!
 //! 1. A connection is guarded: heads and bodies arrive in time, or the sender is told 408.
@@ -40,6 +41,20 @@
 //!    disk; with `none`, when the handlers have run.
 //! 6. Each handler is a consumer with its own progress along the journal, its own filter, [`Order`],
 //!    [`Retry`], timeout and concurrency.
+//! 7. Each subscription is one too; its handler is a `relay::Relay`, which POSTs the stored bytes on,
+//!    signed with the subscriber's secret, to no address that its guard does not let pass.
+//!
+//! # Subscriptions, gateways, silence
+//!
+//! - Programs in any language subscribe at the admin listener, with the requests that the gateway takes
+//!   (`/sessions/{id}/webhook`), or stand in the settings
+//!   (`settings::SubscriptionSettings`). What they subscribe to comes and goes while the server runs.
+//! - `gateway::GatewayClient` tells a gateway where to send; `[[gateways]]` in the settings does it at
+//!   each start.
+//! - A source with `quiet_after` ([`Source::quiet_after`]) that sends nothing for so long makes an event
+//!   of offhook's own, [`EventKind::SourceQuiet`], and a [`SourceEvent`] for the handlers that name it.
+//!
+//! The relay and the gateway's client are there with the feature `relay`, which is on by default.
 //!
 //! # Pieces alone
 //!

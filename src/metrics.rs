@@ -555,6 +555,6 @@ const HISTOGRAMS: [Description; 5] = [
     (
         "offhook_journal_commit_seconds",
         Unit::Seconds,
-        "Time of a transaction's commit, with its fsync",
+        "Time of a transaction's commit, with the wait for the disk",
     ),
 ];

@@ -198,8 +198,18 @@ fn cut(text: &str) -> String {
     escape_controls(&cut).into_owned()
 }
 
-/// The kinds of events, as options name them.
-pub(super) const KINDS: [&str; 4] = ["message", "status", "connection", "unknown"];
+/// The kinds of events, as options name them; the last two are offhook's own.
+pub(super) const KINDS: [&str; 6] = [
+    "message",
+    "status",
+    "connection",
+    "unknown",
+    "source.quiet",
+    "source.resumed",
+];
+
+/// The kinds that can be subscribed to.
+pub(super) const RECEIVED: [&str; 4] = ["message", "status", "connection", "unknown"];
 
 const ELSEWHERE: &str = "Is that offhook's admin listener, and of the same version as this program? \
                          Give its URL with --admin or in OFFHOOK_ADMIN.";

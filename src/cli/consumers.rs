@@ -134,6 +134,7 @@ Examples:
   offhook consumers                                Everybody, and how far each has come
   offhook consumers pause handler:console
   offhook consumers resume handler:console
+  offhook consumers resume 'subscription:*:crm'    Quoted, as * means something to shells
   offhook consumers --json | jq '.consumers[] | select(.lag > 1000)'
 
 Exit status: 0 done, 1 when there is no such one or the server cannot be asked, 2 usage.";

@@ -1,4 +1,4 @@
-//! `offhook dead`: what handlers have given up on.
+//! `offhook dead`: what handlers and subscriptions have given up on.
 
 use clap::{Args, Subcommand};
 use offhook::clock::{Clock as _, SystemClock};
@@ -10,10 +10,10 @@ use super::replay::Replayed;
 use super::table::{Table, terminal_width};
 use super::times;
 
-/// List what handlers have given up on, newest first; hand it over again, or delete it
+/// List what handlers and subscriptions have given up on, newest first; hand it over again, or delete it
 ///
-/// A handler gives up on an event when it rejects it or has failed at it too often. The event itself
-/// is kept, and nothing waits for it any more.
+/// A handler or a subscription gives up on an event when it rejects it or has failed at it too often.
+/// The event itself is kept, and nothing waits for it any more.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Dead {

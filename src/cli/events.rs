@@ -12,8 +12,8 @@ use super::{output, times};
 
 /// List what was received, newest first, or show one event and what became of it
 ///
-/// An event is pending until every handler has taken it, retrying while one of them fails, dead
-/// when one has given up on it (see `dead`), and done otherwise.
+/// An event is pending until every handler and subscription has taken it, retrying while one of them
+/// fails, dead when one has given up on it (see `dead`), and done otherwise.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Events {
@@ -110,7 +110,7 @@ fn table(events: &[Event]) -> Table<5> {
 const EXAMPLES: &str = "\
 Examples:
   offhook events                                   The newest 50
-  offhook events --state dead --limit 10           What a handler has given up on
+  offhook events --state dead --limit 10           What somebody has given up on
   offhook events --session 408f7372-f7c9-4299-a8db-326bc5548a73 --event message
   offhook events 0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17
                                                    One of them, its timeline and its body

@@ -39,7 +39,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use output::Outcome;
 
-/// Picks up every webhook: receives signed webhooks and hands their events to handlers.
+/// Picks up every webhook: receives signed webhooks, hands their events to handlers, and relays them.
 #[derive(Debug, Parser)]
 #[command(name = "offhook", version, after_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -126,7 +126,7 @@ Examples:
   offhook verify body.json --secret env:SECRET --signature 75b621fa…
                                 Say whether a signature is right, and if not, why
   offhook events                Ask a running server what it has received
-  offhook dead                  and what its handlers have given up on
+  offhook dead                  and what its handlers and subscriptions have given up on
   offhook subscriptions         and who it relays events to
 
 Exit status: 0 yes, 1 no (invalid signature, failed delivery, bad settings), 2 usage.";

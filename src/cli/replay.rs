@@ -141,6 +141,7 @@ impl Replayed {
     fn text(&self) -> String {
         match (self.matched, self.replayed) {
             (0, _) => "no event fits".to_owned(),
+            (1, 0) => "1 event fits; it was not replayed".to_owned(),
             (matched, 0) => format!("{} fit; none was replayed", events(matched)),
             (matched, replayed) if matched == replayed => format!("replayed {}", events(matched)),
             (matched, replayed) => format!("replayed {replayed} of {}", events(matched)),
@@ -175,6 +176,7 @@ mod tests {
     fn what_became_of_it() {
         let table = [
             (0, 0, "no event fits"),
+            (1, 0, "1 event fits; it was not replayed"),
             (3, 0, "3 events fit; none was replayed"),
             (1, 1, "replayed 1 event"),
             (3, 2, "replayed 2 of 3 events"),

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use offhook::signature::Secret;
 use serde::{Deserialize, Serialize};
 
-use super::admin::{KINDS, Server};
+use super::admin::{RECEIVED, Server};
 use super::answer::Answer;
 use super::output::{self, Failure, Outcome, Verdict};
 use super::table::{Table, terminal_width};
@@ -53,8 +53,8 @@ struct Add {
     #[arg(long, value_name = "URL")]
     url: String,
 
-    /// Which events; all unless told
-    #[arg(long, value_name = "EVENT", value_delimiter = ',', value_parser = KINDS)]
+    /// Which events, separated by commas; all unless told
+    #[arg(long, value_name = "EVENTS", value_delimiter = ',', value_parser = RECEIVED)]
     events: Option<Vec<String>>,
 
     /// What they are signed with: env:NAME, file:PATH, or the text itself
@@ -302,7 +302,8 @@ Examples:
   offhook subscriptions                            Everybody that events are relayed to
   offhook subscriptions add --session '*' --url https://crm.example/webhook --secret env:CRM_SECRET
                                                    Everything to one more, signed
-  offhook subscriptions add --session 408f --url https://bot.example/ --events message,status --name bot
+  offhook subscriptions add --session 408f --name bot --url https://bot.example/ --events message
+                                                   One session's messages to another
   offhook subscriptions remove --session 408f --name bot
   offhook subscriptions --json | jq '.subscriptions[] | select(.active | not)'
 

@@ -38,7 +38,8 @@ use super::output::{self, Failure, Outcome, Verdict};
 /// and each conversation in the order it was sent. Other servers on this machine are left alone.
 ///
 /// SIGKILL shows that nothing acknowledged lives in the process alone. What the disk makes of a power
-/// cut is between the system and the disk; offhook calls fsync before it answers.
+/// cut is between the system and the disk; offhook has its file synchronised
+/// before it answers.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct VerifyDurability {

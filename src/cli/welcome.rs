@@ -39,11 +39,12 @@ impl Welcome<'_> {
             );
         }
         let _ = write!(text, "\n  engine    {}", self.summary.promise);
-        if self.summary.handlers.is_empty() {
-            let _ = write!(
-                text,
-                "\n  handlers  none: events are verified, answered and let go"
-            );
+        if self.summary.handlers.is_empty() && self.summary.subscriptions.is_empty() {
+            let events = match self.summary.engine {
+                "none" => "events are verified, answered and let go",
+                _ => "events are kept, and go to nobody who has not subscribed",
+            };
+            let _ = write!(text, "\n  handlers  none: {events}");
         }
         if let Some(source) = self.summary.sources.first() {
             let try_it = title("Try it from another terminal:");

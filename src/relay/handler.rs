@@ -42,6 +42,28 @@ use crate::{Delivery, Event, EventHandler, HandlerError};
 /// let offhook = Offhook::from_settings("settings.toml")?.handler("crm", crm);
 /// # Ok(()) }
 /// ```
+///
+/// A handler of your own can choose what goes through it:
+///
+/// ```
+/// use offhook::relay::Relay;
+/// use offhook::{async_trait, Delivery, Event, EventHandler, HandlerError};
+///
+/// /// Relays messages that mention an order, and nothing else.
+/// struct Orders(Relay);
+///
+/// #[async_trait]
+/// impl EventHandler for Orders {
+///     async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
+///         match event {
+///             Event::Message(message) if message.message().contains("order") => {
+///                 self.0.handle(event, delivery).await
+///             }
+///             _ => Ok(()),
+///         }
+///     }
+/// }
+/// ```
 pub struct Relay {
     target: Target,
     client: RelayClient,

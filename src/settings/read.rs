@@ -4,6 +4,7 @@
 //! the list of allowed keys can never differ from what is really read. A problem says what was
 //! found, except where it may be a secret.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::net::SocketAddr;
@@ -51,12 +52,12 @@ impl Place {
 
     /// The place in words: the environment's variable where the value is from there.
     fn shown(&self, value: Option<&Value>) -> String {
-        match value.and_then(Value::origin) {
-            Some("the environment") => {
+        match value.is_some_and(is_from_environment) {
+            true => {
                 let name = self.keys.to_ascii_uppercase().replace('.', "__");
                 format!("environment variable OFFHOOK__{name}")
             }
-            _ => self.to_string(),
+            false => self.to_string(),
         }
     }
 }
@@ -280,7 +281,7 @@ impl<'a> Table<'a> {
 
     pub(super) fn strings(&self, key: &'static str) -> Option<Vec<String>> {
         let value = self.value(key)?;
-        let ValueKind::Array(items) = &value.kind else {
+        let Some(items) = items(value) else {
             return self.wrong(key, value, "a list of texts, such as [\"message\"]");
         };
         let texts = items.iter().map(|item| match &item.kind {
@@ -292,12 +293,18 @@ impl<'a> Table<'a> {
 
     pub(super) fn integers(&self, key: &'static str, least: i64, most: i64) -> Option<Vec<i64>> {
         let value = self.value(key)?;
-        let ValueKind::Array(items) = &value.kind else {
+        let Some(items) = items(value) else {
             return self.wrong(key, value, "a list of whole numbers, such as [64, 65]");
         };
-        let numbers = items.iter().map(|item| match &item.kind {
-            ValueKind::I64(number) if (least..=most).contains(number) => Some(*number),
-            _ => self.wrong(key, item, &format!("whole numbers from {least} to {most}")),
+        let numbers = items.iter().map(|item| {
+            let number = match &item.kind {
+                ValueKind::I64(number) => Some(*number),
+                ValueKind::String(text) if is_from_environment(item) => text.parse().ok(),
+                _ => None,
+            };
+            let number = number.filter(|number| (least..=most).contains(number));
+            number
+                .or_else(|| self.wrong(key, item, &format!("whole numbers from {least} to {most}")))
         });
         numbers.collect()
     }
@@ -406,6 +413,26 @@ pub(super) fn resolve(place: &Place, value: &Value, notes: &Notes) -> Option<Sec
             None
         }
     }
+}
+
+/// The items of a list. The environment has texts only: there commas are between them.
+fn items(value: &Value) -> Option<Cow<'_, [Value]>> {
+    match &value.kind {
+        ValueKind::Array(items) => Some(Cow::Borrowed(items)),
+        ValueKind::String(text) if is_from_environment(value) => {
+            let origin = value.origin().map(str::to_owned);
+            let texts = text.split(',').map(str::trim);
+            let items = texts
+                .filter(|text| !text.is_empty())
+                .map(|text| Value::new(origin.as_ref(), text));
+            Some(Cow::Owned(items.collect()))
+        }
+        _ => None,
+    }
+}
+
+fn is_from_environment(value: &Value) -> bool {
+    value.origin() == Some("the environment")
 }
 
 fn kind(value: &Value) -> &'static str {

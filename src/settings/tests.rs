@@ -585,6 +585,33 @@ fn the_environment_overrides_what_is_not_in_a_list() {
     assert_eq!(settings.dispatch.concurrency, Some(7));
 }
 
+#[cfg(feature = "relay")]
+#[test]
+fn lists_of_the_environment_have_commas_between_their_items() {
+    let relay = |allow: &str, give_up_on: &str| {
+        let environment = [
+            ("OFFHOOK__RELAY__ALLOW", allow),
+            ("OFFHOOK__RELAY__GIVE_UP_ON", give_up_on),
+        ];
+        load_with(
+            &with_source("[relay]\nallow = [\"10.0.0.1\"]"),
+            &environment,
+        )
+    };
+    let options = relay("localhost, 10.1.2.0/24", "404,422")
+        .unwrap()
+        .relay
+        .options;
+    let allow: Vec<String> = options.allow.iter().map(ToString::to_string).collect();
+    assert_eq!(allow, ["localhost", "10.1.2.0/24"]);
+    assert_eq!(options.give_up_on, [404, 422].into());
+    assert!(relay("", "").unwrap().relay.options.allow.is_empty());
+    let found = relay("localhost", "404,never").unwrap_err().to_string();
+    let expected =
+        "environment variable OFFHOOK__RELAY__GIVE_UP_ON: found \"never\", expected whole";
+    assert!(found.contains(expected), "{found}");
+}
+
 #[test]
 fn an_unknown_override_stops_the_start() {
     let table = [

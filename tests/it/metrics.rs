@@ -231,7 +231,12 @@ async fn failed_writes_are_counted() {
 async fn the_dashboard_shows_only_what_there_is() {
     let folder = Folder::new("metrics-dashboard");
     let server = keeping(&folder, |offhook| {
-        offhook.handler("recorder", Recorder::default())
+        let watched = offhook.configure(|settings| {
+            let source = settings.sources.remove(0);
+            let source = source.quiet_after(Duration::from_secs(3600));
+            settings.sources.push(source);
+        });
+        watched.handler("recorder", Recorder::default())
     })
     .await;
     let text = metrics(&server).await;

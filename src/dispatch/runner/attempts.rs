@@ -140,7 +140,7 @@ impl Runner {
         let name = self.consumer.name();
         log::warn!(
             "{name}: suspended, nothing has succeeded since {since}: {reason}; its events are kept, \
-             and `offhook consumers resume {name}` lets it go on"
+             and `offhook consumers resume '{name}'` lets it go on"
         );
         self.suspended = Some(Suspended {
             since: now,

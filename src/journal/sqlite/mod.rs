@@ -1,13 +1,13 @@
 //! The engine `sqlite`: the journal in one database file, written by one thread.
 //!
 //! An append is answered when the transaction it is in is on the disk (`synchronous=FULL` in WAL
-//! mode: the commit ends with fsync). The thread takes everything that waits into one transaction, so
-//! the more there is to do the less each event costs. Nothing but rowid tables is written on the way
-//! to an answer.
+//! mode: the commit ends with fdatasync, or with fsync where SQLite was not built for that). The
+//! thread takes everything that waits into one transaction, so the more there is to do the less each
+//! event costs. Nothing but rowid tables is written on the way to an answer.
 //!
-//! After a failed write or fsync nothing is acknowledged until the database was closed, opened again
-//! and brought into one whole file (a checkpoint that empties the WAL): what the system may have
-//! dropped of the WAL's end can then no longer stand between two commits.
+//! After a failed write or synchronisation nothing is acknowledged until the database was closed,
+//! opened again and brought into one whole file (a checkpoint that empties the WAL): what the system
+//! may have dropped of the WAL's end can then no longer stand between two commits.
 
 mod answer;
 mod block;
