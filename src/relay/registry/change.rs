@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use url::Url;
 
-use super::super::subscription::{Key, Subscription, without_query};
+use super::super::shown;
+use super::super::subscription::{Key, Subscription};
 use super::{DEFINED, Entry, KEPT, MAX_SUBSCRIPTIONS, Registry};
 use crate::journal::Unavailable;
 use crate::signature::Secret;
@@ -162,7 +163,7 @@ impl Registry {
         };
         self.keep(&entry).await?;
         self.lock().insert(key.clone(), entry.clone());
-        let url = without_query(&entry.subscription.url);
+        let url = shown(&entry.subscription.url);
         match (entry.subscription.active, untouched) {
             (false, _) => {
                 self.records.stop_consumer(&consumer).await;
