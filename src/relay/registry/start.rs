@@ -1,6 +1,5 @@
 //! Where subscriptions come from at the start: the settings, and the documents of the journal.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use super::super::subscription::{Key, Subscription};
@@ -44,7 +43,6 @@ impl Registry {
             metrics: Arc::clone(metrics),
             clock: Arc::clone(clock),
             changes: tokio::sync::Mutex::default(),
-            generations: AtomicU64::new(1),
             all: Mutex::default(),
         });
         let starting = Arc::clone(&registry);
