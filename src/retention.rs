@@ -122,7 +122,7 @@ impl Keeper {
             let unsettled = up_to - first + 1 - settled;
             if unsettled > 0 {
                 let name = consumer.name();
-                self.metrics.expired(name).increment(unsettled);
+                self.metrics.expired(name, unsettled);
                 log::error!("retention: {unsettled} events left before {name} has settled them");
             }
         }
