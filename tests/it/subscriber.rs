@@ -20,9 +20,10 @@ pub struct Subscriber {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Default)]
 struct State {
     script: std::collections::VecDeque<Answer>,
+    /// What follows the script.
+    then: Answer,
     requests: Vec<Asked>,
     connections: usize,
 }
@@ -42,6 +43,12 @@ impl Asked {
         let values: Vec<_> = self.headers.get_all(name).iter().collect();
         assert!(values.len() <= 1, "{name}: {values:?}");
         values.first().map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The body's `messageId`, or `""`.
+    pub fn message_id(&self) -> String {
+        let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
+        body["messageId"].as_str().unwrap_or_default().to_owned()
     }
 }
 
@@ -73,14 +80,18 @@ impl From<u16> for Answer {
 }
 
 impl Subscriber {
-    /// Gives these answers in their order, whatever the connection, and 200 afterwards.
+    /// Gives these answers in their order, whatever the connection, and 200 afterwards, unless told.
     pub async fn start(script: impl IntoIterator<Item = Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let subscriber = Self {
             address: listener.local_addr().unwrap(),
-            state: Arc::default(),
+            state: Arc::new(Mutex::new(State {
+                script: script.into_iter().collect(),
+                then: Answer::from(200),
+                requests: Vec::new(),
+                connections: 0,
+            })),
         };
-        subscriber.state.lock().unwrap().script = script.into_iter().collect();
         let serving = subscriber.clone();
         rt::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -95,6 +106,11 @@ impl Subscriber {
 
     pub fn url(&self) -> String {
         format!("http://{}/hook", self.address)
+    }
+
+    /// Gives this answer from now on, after the script.
+    pub fn answer(&self, answer: impl Into<Answer>) {
+        self.state.lock().unwrap().then = answer.into();
     }
 
     /// Everything it was asked so far.
@@ -118,13 +134,26 @@ impl Subscriber {
         self.requests()
     }
 
+    /// Waits until it was asked so often, which must be all.
+    pub async fn expect(&self, times: usize) -> Vec<Asked> {
+        let asked = self.asked(times).await;
+        assert_eq!(asked.len(), times);
+        asked
+    }
+
+    /// The ids of all messages that came, in their order.
+    pub fn ids(&self) -> Vec<String> {
+        self.requests().iter().map(Asked::message_id).collect()
+    }
+
     async fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
         loop {
             let asked = read(&mut stream).await?;
             let answer = {
                 let mut state = self.state.lock().unwrap();
                 state.requests.push(asked);
-                state.script.pop_front().unwrap_or(Answer::from(200))
+                let next = state.script.pop_front();
+                next.unwrap_or_else(|| state.then.clone())
             };
             answer.write(&mut stream).await?;
         }
