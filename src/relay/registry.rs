@@ -8,7 +8,7 @@
 //!
 //! Those of the settings have a document too, for what the settings cannot know: since when there is
 //! one, and whether the subscriber has ended it. It holds until the settings give another URL or
-//! other events.
+//! other events, and so does a suspension.
 
 mod change;
 mod consumer;

@@ -753,6 +753,62 @@ async fn one_that_fails_for_long_is_suspended_and_goes_on_with_nothing_lost() {
 }
 
 #[actix_web::test]
+async fn one_of_the_settings_that_is_suspended_goes_on_when_they_give_another_url() {
+    let subscriber = Subscriber::start([]).await;
+    subscriber.answer(500);
+    let url = hook(&subscriber);
+    let more = format!("[[subscriptions]]\nname = \"crm\"\nwebhook_url = \"{url}\"\n");
+    let folder = folder("subs-altered", &more);
+    let file = folder.0.join("settings.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("[relay]", "[relay]\nsuspend_after = \"100ms\"");
+    std::fs::write(&file, &text).unwrap();
+    let server = Served::start(&folder);
+    server.message("a", "1").await;
+    let state = async |server: &Served| {
+        let consumer = server.consumer("subscription:*:crm").await.unwrap();
+        consumer["state"].as_str().unwrap().to_owned()
+    };
+    until("suspended", async || state(&server).await == "suspended").await;
+    let server = restarted(server, &folder);
+    assert_eq!(state(&server).await, "suspended");
+
+    subscriber.answer(200);
+    std::fs::write(&file, text.replace(&url, &format!("{url}2"))).unwrap();
+    let server = restarted(server, &folder);
+    until("delivered", async || state(&server).await == "running").await;
+    let last = subscriber.requests().pop().unwrap();
+    assert_eq!(last.message_id(), "1");
+    assert_eq!(last.line, "POST /hook?token=t2 HTTP/1.1");
+}
+
+#[cfg(unix)]
+#[actix_web::test]
+async fn secrets_are_kept_where_nobody_else_can_read_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder("subs-private", "");
+    let server = Served::start(&folder);
+    let body = json!({ "url": "https://crm.example/", "secret": "hidden-secret" });
+    server
+        .expect(201, "POST", "/sessions/a/webhook", &body)
+        .await;
+    let mut holding = 0;
+    for file in std::fs::read_dir(folder.0.join("journal")).unwrap() {
+        let file = file.unwrap();
+        if !file.metadata().unwrap().is_file() {
+            continue;
+        }
+        let bytes = std::fs::read(file.path()).unwrap();
+        if bytes.windows(13).any(|part| part == b"hidden-secret") {
+            holding += 1;
+            let mode = file.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{:?}: {mode:o}", file.path());
+        }
+    }
+    assert!(holding > 0, "it was looked for in the wrong place");
+}
+
+#[actix_web::test]
 async fn those_of_the_settings_get_theirs_and_cannot_be_changed() {
     let subscriber = Subscriber::start([]).await;
     let more = format!(
