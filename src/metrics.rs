@@ -1,48 +1,33 @@
 //! What is counted, under which name: the only place that knows metric names.
 //!
 //! Every handle is made when the server is built, or the consumer starts, so that counting an event
-//! costs an atomic addition. Each server has a recorder of its own; the process' global recorder is left alone.
+//! costs an atomic addition. Each server has recorders of its own ([`series`]); the process' global
+//! recorder is left alone.
 
-use std::collections::HashMap;
+mod series;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
-use metrics_exporter_prometheus::{
-    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use metrics::{Counter, Gauge, Histogram};
+
+use series::{Families, Series};
 
 use crate::dispatch::{Outcome, Seq, Status};
 
-/// A server's recorder.
+/// A server's metrics: its own, and those of each consumer, which end with it.
 pub(crate) struct Metrics {
-    recorder: PrometheusRecorder,
-    handle: PrometheusHandle,
-    recorded: AtomicUsize,
+    server: Series,
+    consumers: Mutex<BTreeMap<String, Arc<Series>>>,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Arc<Self> {
-        let batch_events = Matcher::Full("offhook_journal_batch_events".to_owned());
-        let builder = PrometheusBuilder::new()
-            .set_buckets(&SECONDS)
-            .and_then(|builder| builder.set_buckets_for_metric(batch_events, &EVENTS));
-        let recorder = builder.expect("there are buckets").build_recorder();
-        for (name, unit, text) in COUNTERS {
-            recorder.describe_counter(name.into(), Some(unit), text.into());
-        }
-        for (name, unit, text) in GAUGES {
-            recorder.describe_gauge(name.into(), Some(unit), text.into());
-        }
-        for (name, unit, text) in HISTOGRAMS {
-            recorder.describe_histogram(name.into(), Some(unit), text.into());
-        }
         let metrics = Self {
-            handle: recorder.handle(),
-            recorder,
-            recorded: AtomicUsize::new(0),
+            server: Series::new(),
+            consumers: Mutex::default(),
         };
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         metrics.gauge("offhook_build_info", &version).set(1.0);
@@ -51,36 +36,64 @@ impl Metrics {
 
     /// All metrics in Prometheus' text format.
     pub(crate) fn render(&self) -> String {
-        self.handle.run_upkeep();
-        self.handle.render()
+        let mut families = Families::default();
+        families.add(&self.server.render());
+        let consumers: Vec<_> = self.consumers().values().cloned().collect();
+        for series in consumers {
+            families.add(&series.render());
+        }
+        families.text(|family| {
+            let mut all = COUNTERS.iter().chain(&GAUGES).chain(&HISTOGRAMS);
+            all.find(|(name, _)| *name == family).map(|(_, text)| *text)
+        })
     }
 
-    /// Counts events that have left the journal before a consumer has settled them.
-    pub(crate) fn expired(&self, consumer: &str) -> Counter {
-        self.counter("offhook_expired_total", &[("consumer", consumer)])
+    /// Counts events that have left the journal before a consumer has settled them; not for one that
+    /// has been removed meanwhile.
+    pub(crate) fn expired(&self, consumer: &str, events: u64) {
+        if let Some(series) = self.consumers().get(consumer) {
+            expired(series, consumer).increment(events);
+        }
+    }
+
+    /// A consumer's, made where there are none.
+    fn consumer(&self, name: &str) -> Arc<Series> {
+        let mut consumers = self.consumers();
+        match consumers.get(name) {
+            Some(series) => Arc::clone(series),
+            None => {
+                let series = Arc::new(Series::new());
+                consumers.insert(name.to_owned(), Arc::clone(&series));
+                series
+            }
+        }
+    }
+
+    fn consumers(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Series>>> {
+        // Nothing here can leave the map half-changed.
+        let consumers = self.consumers.lock();
+        consumers.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn counter(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Counter {
-        self.recorder
-            .register_counter(&key(name, labels), &METADATA)
+        self.server.counter(name, labels)
     }
 
     fn gauge(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Gauge {
-        self.recorder.register_gauge(&key(name, labels), &METADATA)
+        self.server.gauge(name, labels)
     }
 
     fn histogram(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Histogram {
-        self.recorder
-            .register_histogram(&key(name, labels), &METADATA)
+        self.server.histogram(name, labels)
     }
 
-    /// Histograms keep single values until somebody sorts them into buckets. Doing that every so
-    /// many values bounds the memory without a timer.
     fn recorded(&self) {
-        if self.recorded.fetch_add(1, Ordering::Relaxed) % UPKEEP_EVERY == UPKEEP_EVERY - 1 {
-            self.handle.run_upkeep();
-        }
+        self.server.recorded();
     }
+}
+
+fn expired(series: &Series, consumer: &str) -> Counter {
+    series.counter("offhook_expired_total", &[("consumer", consumer)])
 }
 
 /// How a request ended.
@@ -195,20 +208,21 @@ pub(crate) struct ConsumerMetrics {
     seconds: Histogram,
     retries: Counter,
     dead_letters: Counter,
-    metrics: Arc<Metrics>,
+    series: Arc<Series>,
 }
 
 impl ConsumerMetrics {
-    pub(crate) fn new(metrics: &Arc<Metrics>, consumer: &str) -> Self {
-        let consumer = ("consumer", consumer);
+    pub(crate) fn new(metrics: &Metrics, name: &str) -> Self {
+        let series = metrics.consumer(name);
+        let consumer = ("consumer", name);
         Self {
             attempts: Outcome::NAMES.map(|outcome| {
-                metrics.counter("offhook_attempts_total", &[consumer, ("outcome", outcome)])
+                series.counter("offhook_attempts_total", &[consumer, ("outcome", outcome)])
             }),
-            seconds: metrics.histogram("offhook_attempt_seconds", &[consumer]),
-            retries: metrics.counter("offhook_retries_total", &[consumer]),
-            dead_letters: metrics.counter("offhook_dead_letters_total", &[consumer]),
-            metrics: Arc::clone(metrics),
+            seconds: series.histogram("offhook_attempt_seconds", &[consumer]),
+            retries: series.counter("offhook_retries_total", &[consumer]),
+            dead_letters: series.counter("offhook_dead_letters_total", &[consumer]),
+            series,
         }
     }
 
@@ -216,7 +230,7 @@ impl ConsumerMetrics {
     pub(crate) fn attempt(&self, outcome: &Outcome, took: Duration) {
         self.attempts[outcome.index()].increment(1);
         self.seconds.record(took.as_secs_f64());
-        self.metrics.recorded();
+        self.series.recorded();
     }
 
     /// A failed event is to be tried again.
@@ -283,7 +297,8 @@ impl JournalMetrics {
 }
 
 /// What is only looked at when somebody asks for the metrics: the journal's size, and how far its
-/// consumers have come. Consumers come and go; what is told of one that has gone is 0.
+/// consumers have come. Consumers come and go; what is told of one that is stopped is 0, and of one
+/// that is removed nothing.
 pub(crate) struct RecordsMetrics {
     bytes: Gauge,
     events: Gauge,
@@ -310,20 +325,20 @@ impl RecordsMetrics {
 
     /// A consumer has come.
     pub(crate) fn come(&self, name: &str) {
-        let metrics = &self.metrics;
+        let series = self.metrics.consumer(name);
         let consumer = ("consumer", name);
         // Shown from the start.
-        metrics.expired(name).increment(0);
+        expired(&series, name).increment(0);
         let gauges = ConsumerGauges {
-            lag: metrics.gauge("offhook_consumer_lag", &[consumer]),
-            oldest_waiting: metrics.gauge("offhook_consumer_oldest_waiting_seconds", &[consumer]),
-            in_flight: metrics.gauge("offhook_consumer_in_flight", &[consumer]),
-            suspended: metrics.gauge("offhook_consumer_suspended", &[consumer]),
+            lag: series.gauge("offhook_consumer_lag", &[consumer]),
+            oldest_waiting: series.gauge("offhook_consumer_oldest_waiting_seconds", &[consumer]),
+            in_flight: series.gauge("offhook_consumer_in_flight", &[consumer]),
+            suspended: series.gauge("offhook_consumer_suspended", &[consumer]),
         };
         self.lock().insert(name.to_owned(), gauges);
     }
 
-    /// A consumer has gone.
+    /// A consumer is stopped.
     pub(crate) fn gone(&self, name: &str) {
         if let Some(gauges) = self.lock().remove(name) {
             gauges.lag.set(0.0);
@@ -331,6 +346,11 @@ impl RecordsMetrics {
             gauges.in_flight.set(0.0);
             gauges.suspended.set(0.0);
         }
+    }
+
+    /// A consumer was removed for good: whoever makes and removes many must not fill the memory.
+    pub(crate) fn forget(&self, name: &str) {
+        self.metrics.consumers().remove(name);
     }
 
     /// The journal's files take so many bytes.
@@ -407,68 +427,40 @@ impl ListenerMetrics {
     }
 }
 
-fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
-    let labels = labels
-        .iter()
-        .map(|(name, value)| Label::new(*name, (*value).to_owned()));
-    Key::from_parts(name, labels.collect::<Vec<_>>())
-}
-
-const METADATA: Metadata<'static> =
-    Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
-
-/// The upper bounds of the buckets of histograms of seconds.
-const SECONDS: [f64; 13] = [
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
-];
-
-/// The upper bounds of the buckets of histograms of events.
-const EVENTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1024.0];
-
-const UPKEEP_EVERY: usize = 8192;
-
-/// A metric's name, its unit, and what it tells.
-type Description = (&'static str, Unit, &'static str);
+/// A metric's name, and what it tells.
+type Description = (&'static str, &'static str);
 
 const COUNTERS: [Description; 8] = [
     (
         "offhook_requests_total",
-        Unit::Count,
         "Requests to a source's path by how they were answered",
     ),
     (
         "offhook_request_body_bytes_total",
-        Unit::Bytes,
         "Bytes of verified bodies, as they came on the wire",
     ),
     (
         "offhook_attempts_total",
-        Unit::Count,
         "Attempts to hand an event to a consumer, by outcome",
     ),
     (
         "offhook_retries_total",
-        Unit::Count,
         "Failed attempts after which the event is tried again",
     ),
     (
         "offhook_dead_letters_total",
-        Unit::Count,
         "Events that a consumer has given up",
     ),
     (
         "offhook_expired_total",
-        Unit::Count,
         "Events that have left the journal before the consumer settled them",
     ),
     (
         "offhook_journal_failures_total",
-        Unit::Count,
         "Failed writes of the journal, and failed tries to open it again",
     ),
     (
         "offhook_slow_heads_total",
-        Unit::Count,
         "Connections closed because a request's head took too long",
     ),
 ];
@@ -476,57 +468,46 @@ const COUNTERS: [Description; 8] = [
 const GAUGES: [Description; 11] = [
     (
         "offhook_source_quiet",
-        Unit::Count,
         "1 while a source, or a session that is watched, has sent nothing for its quiet_after",
     ),
     (
         "offhook_source_last_event_age_seconds",
-        Unit::Seconds,
         "Time since a source, or a session that is watched, was heard; NaN while nothing is known",
     ),
     (
         "offhook_connections",
-        Unit::Count,
         "Open connections of the public listener",
     ),
     (
         "offhook_in_flight_bytes",
-        Unit::Bytes,
         "Bytes of bodies held now, over all connections",
     ),
     (
         "offhook_journal_bytes",
-        Unit::Bytes,
         "Size of all files in the journal's folder",
     ),
     (
         "offhook_journal_events",
-        Unit::Count,
         "Number of the journal's newest event; numbers begin at 1",
     ),
     (
         "offhook_consumer_lag",
-        Unit::Count,
         "Events that a consumer has not settled, and those it is handed once more",
     ),
     (
         "offhook_consumer_oldest_waiting_seconds",
-        Unit::Seconds,
         "Age of the oldest event that a consumer has not settled; 0 when there is none",
     ),
     (
         "offhook_consumer_in_flight",
-        Unit::Count,
         "Attempts of a consumer that run now",
     ),
     (
         "offhook_consumer_suspended",
-        Unit::Count,
         "1 when a consumer is suspended because nothing has succeeded for long",
     ),
     (
         "offhook_build_info",
-        Unit::Count,
         "Always 1; the label tells the version",
     ),
 ];
@@ -534,27 +515,19 @@ const GAUGES: [Description; 11] = [
 const HISTOGRAMS: [Description; 5] = [
     (
         "offhook_request_seconds",
-        Unit::Seconds,
         "Time from a request's head to its answer",
     ),
-    (
-        "offhook_attempt_seconds",
-        Unit::Seconds,
-        "Time an attempt took",
-    ),
+    ("offhook_attempt_seconds", "Time an attempt took"),
     (
         "offhook_journal_batch_events",
-        Unit::Count,
         "New events in a transaction of the journal that has any",
     ),
     (
         "offhook_journal_batch_seconds",
-        Unit::Seconds,
         "Time of a whole transaction of the journal",
     ),
     (
         "offhook_journal_commit_seconds",
-        Unit::Seconds,
         "Time of a transaction's commit, with the wait for the disk",
     ),
 ];

@@ -122,7 +122,7 @@ impl Records {
         self.end(name).await;
     }
 
-    /// Stops a consumer for good: its progress is forgotten, its dead letters stay. When this returns
+    /// Stops a consumer for good: its progress and metrics are forgotten, its dead letters stay. When this returns
     /// it does nothing more. There need be none that runs.
     ///
     /// # Errors
@@ -132,6 +132,7 @@ impl Records {
     pub(crate) async fn remove(&self, name: &str) -> Result<(), Error> {
         let _one = self.changes.lock().await;
         self.end(name).await;
+        self.metrics.forget(name);
         let forgotten = self.journal.forget_consumer(name).await;
         forgotten.map_err(Error::journal)
     }

@@ -130,7 +130,7 @@ impl Keeper {
             let unsettled = status.progress.unsettled(first, up_to);
             if unsettled > 0 {
                 let name = consumer.name();
-                self.metrics.expired(name).increment(unsettled);
+                self.metrics.expired(name, unsettled);
                 log::error!("retention: {unsettled} events left before {name} has settled them");
             }
         }

@@ -1,7 +1,8 @@
 //! [`Silence`]: when each source was heard last, and which of them are quiet.
 //!
-//! A request that is verified marks its source, and its session where that is watched, with the time:
-//! two atomic stores. Each watch ([`watchdog`]) sleeps until its `quiet_after` would be over and then
+//! A request that is verified marks its source, and its session where that is watched, with the time;
+//! where that was done within the last millisecond it only looks, so that busy workers do not pull the
+//! mark from each other. Each watch ([`watchdog`]) sleeps until its `quiet_after` would be over and then
 //! looks again; it wakes by itself at no other time, and while it is quiet not at all.
 //!
 //! Waiting goes by the monotonic clock, so a clock that is set neither raises nor hides an alarm. The
@@ -171,6 +172,11 @@ impl Heard {
     }
 
     fn hear(&self, at: i64, received_at: Timestamp) {
+        let last = self.last.load(Ordering::Relaxed);
+        let marked = last != NEVER && at < last.saturating_add(MARK_EVERY);
+        if marked && self.quiet_since.load(Ordering::Relaxed) == NEVER {
+            return;
+        }
         self.last_at
             .store(received_at.as_microsecond(), Ordering::Relaxed);
         // One order over all threads, here and in `fall_quiet`: either this sees that it is quiet, or
@@ -220,3 +226,6 @@ fn time(micros: i64) -> Option<Timestamp> {
 }
 
 const NEVER: i64 = i64::MIN;
+
+/// How long a mark is good enough, in nanoseconds: as long as the shortest `quiet_after`.
+const MARK_EVERY: i64 = 1_000_000;

@@ -1,11 +1,16 @@
 //! `/api/consumers`: how far each one has come; pausing and resuming.
 
+#[cfg(feature = "relay")]
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::AdminState;
 use super::events::statuses;
 use super::replay::consumers;
+#[cfg(feature = "relay")]
+use super::reply::seen_through;
 use super::reply::{Refused, answer};
 use crate::dispatch::Status;
 use crate::journal::Unavailable;
@@ -40,7 +45,8 @@ async fn set(state: &AdminState, name: &str, paused: bool) -> Result<HttpRespons
     #[cfg(feature = "relay")]
     if !paused {
         // One that is not active is no consumer that could be asked.
-        state.registry()?.resume(name).await?;
+        let (registry, name) = (Arc::clone(state.registry()?), name.to_owned());
+        seen_through(async move { registry.resume(&name).await }).await??;
     }
     let ended = || Refused::not_found(format!("{name} has ended"));
     let consumers = consumers(records, Some(name))?;

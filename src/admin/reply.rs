@@ -106,6 +106,16 @@ pub(super) fn answer(outcome: Result<HttpResponse, Refused>) -> HttpResponse {
     outcome.unwrap_or_else(Refused::response)
 }
 
+/// Does it even where the client does not wait for the answer.
+#[cfg(feature = "relay")]
+pub(super) async fn seen_through<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Refused> {
+    tokio::spawn(work)
+        .await
+        .map_err(|_| Refused::unavailable("a change was broken off; ask once more"))
+}
+
 /// A request's JSON body; an empty one is `{}`.
 pub(super) fn body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     let body = if body.trim_ascii().is_empty() {

@@ -14,7 +14,7 @@ use serde_json::json;
 use self::registration::Registration;
 use self::shown::{Listed, shown, told};
 use super::AdminState;
-use super::reply::{Refused, answer};
+use super::reply::{Refused, answer, seen_through};
 use crate::relay::{Change, ChangeError, Key, KeyError, Refusal, Registry, Wanted};
 
 mod registration;
@@ -210,15 +210,6 @@ async fn remove_inner(
     });
     removed.await??;
     Ok(HttpResponse::Ok().json(json!({ "success": true, "sessionId": session })))
-}
-
-/// Does it even where the client does not wait for the answer.
-async fn seen_through<T: Send + 'static>(
-    work: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Refused> {
-    tokio::spawn(work)
-        .await
-        .map_err(|_| Refused::unavailable("a change was broken off; ask once more"))
 }
 
 /// The session in the path.

@@ -82,7 +82,7 @@ impl GatewayClient {
             None => None,
         };
         if url != shown {
-            call.mask.add(&url);
+            call.mask.add_url(&url, session);
         }
         let shape = self.gateway.shape;
         call.body = Some(shape.body(&url, &events, secret));

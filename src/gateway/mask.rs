@@ -18,6 +18,17 @@ impl Mask {
         }
     }
 
+    /// A URL that is hidden: whole, and each part of it that is as long as a token, since a gateway may
+    /// repeat it in parts. The session is no secret.
+    pub(super) fn add_url(&mut self, url: &str, session: &str) {
+        self.add(url);
+        let (_, rest) = url.split_once("://").unwrap_or_default();
+        let parts = rest.split(['/', '?', '#', '&', '=']).skip(1);
+        for part in parts.filter(|part| part.len() >= TOKEN && *part != session) {
+            self.add(part);
+        }
+    }
+
     pub(super) fn add_secret(&mut self, secret: &Secret) {
         self.add(&String::from_utf8_lossy(secret.expose()));
     }
@@ -55,6 +66,9 @@ fn is_for_secrets(name: &str) -> bool {
     NAMES.iter().any(|secret| name.ends_with(secret))
 }
 
+/// How long a source's `path_token` is at least.
+const TOKEN: usize = 16;
+
 const NAMES: [&str; 6] = [
     "secret",
     "password",
@@ -86,5 +100,22 @@ mod tests {
         });
         assert_eq!(value, expected);
         assert_eq!(mask.text("hid\"den, hid\"den"), "***, ***");
+    }
+
+    #[test]
+    fn a_hidden_url_is_taken_out_in_parts_too() {
+        let mut mask = Mask::default();
+        let session = "408f7372-0000-0000-0000-000000000000";
+        let url =
+            format!("https://me.example/webhook/hidden-hidden-16/{session}?key=hidden-hidden-17");
+        mask.add_url(&url, session);
+        let said =
+            format!("<p>{url}</p> POST /webhook/hidden-hidden-16/{session}?key=hidden-hidden-17");
+        let shown = mask.text(&said);
+        assert!(!shown.contains("hidden"), "{shown}");
+        assert!(
+            shown.contains(&format!("POST /webhook/***/{session}?key=***")),
+            "{shown}"
+        );
     }
 }

@@ -54,7 +54,10 @@ async fn a_removed_one_is_broken_off_and_nothing_more_comes() {
     world.records.remove("subscription:removed").await.unwrap();
     assert_eq!(removed.broken_off.load(Ordering::SeqCst), 3);
     world.records.measure().await;
-    world.assert_metric("offhook_consumer_in_flight{consumer=\"subscription:removed\"} 0");
+    world.metrics.expired("subscription:removed", 1);
+    let told = world.metrics.render();
+    assert!(told.contains("consumer=\"subscription:other\"}"), "{told}");
+    assert!(!told.contains("subscription:removed"), "{told}");
     let journal = world.records.journal();
     assert_eq!(journal.saved("subscription:removed").await, Ok(None));
     world.append(4).await;

@@ -43,6 +43,7 @@ mod tests;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use lookup::Lookups;
 use url::{Host, Url};
 
 pub use exception::{Exception, ParseExceptionError};
@@ -57,7 +58,7 @@ pub use refusal::Refusal;
 pub struct Guard {
     allow_private: bool,
     allow: Arc<[Exception]>,
-    lookup: Arc<dyn Lookup>,
+    lookup: Lookups,
 }
 
 impl Default for Guard {
@@ -76,13 +77,13 @@ impl Guard {
         Self {
             allow_private,
             allow: allow.into(),
-            lookup: Arc::new(SystemLookup),
+            lookup: Lookups::new(SystemLookup),
         }
     }
 
     /// Resolves host names in another way.
     pub fn lookup(mut self, lookup: impl Lookup) -> Self {
-        self.lookup = Arc::new(lookup);
+        self.lookup = Lookups::new(lookup);
         self
     }
 
@@ -142,7 +143,7 @@ impl Guard {
 
     /// The addresses of a host, all of them judged.
     async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, Refusal> {
-        let addresses = lookup::within_time(self.lookup.as_ref(), name).await?;
+        let addresses = self.lookup.within_time(name).await?;
         if !self.names(name) {
             for address in &addresses {
                 self.address(name, *address)?;

@@ -159,7 +159,7 @@ impl EventHandler for Relay {
     }
 }
 
-/// Shows where to, without the query; never the secret.
+/// Shows where to, without what may be a token; never the secret.
 impl fmt::Debug for Relay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Relay");

@@ -17,6 +17,7 @@ mod handler;
 mod options;
 mod registry;
 mod request;
+mod shown;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -26,4 +27,5 @@ pub use guard::{Exception, Guard, Refusal};
 pub use handler::Relay;
 pub use options::{RelayError, RelayOptions};
 pub(crate) use registry::{Change, ChangeError, Entry, Registry, Wanted};
-pub(crate) use subscription::{Key, KeyError, Subscription, without_query};
+pub(crate) use shown::shown;
+pub(crate) use subscription::{Key, KeyError, Subscription};

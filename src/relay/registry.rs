@@ -8,14 +8,16 @@
 //!
 //! Those of the settings have a document too, for what the settings cannot know: since when there is
 //! one, and whether the subscriber has ended it. It holds until the settings give another URL or
-//! other events.
+//! other events, and so does a suspension.
 
 mod change;
 mod consumer;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,8 +43,6 @@ pub(crate) struct Registry {
     clock: Arc<dyn Clock>,
     /// Changes come one after the other.
     changes: tokio::sync::Mutex<()>,
-    /// How many consumers there have been.
-    generations: AtomicU64,
     all: Mutex<BTreeMap<Key, Entry>>,
 }
 
@@ -52,8 +52,9 @@ pub(crate) struct Entry {
     pub(crate) subscription: Subscription,
     /// What settings.toml says of it, which the API cannot change.
     defined: Option<HandlerOptions>,
-    /// Which of all consumers it is, so that what an old one hears does not touch a new one.
-    generation: u64,
+    /// Whether its consumer was told that the subscriber is gone. Each consumer has one of its own, so
+    /// what an old one hears does not touch a new one.
+    gone: Arc<AtomicBool>,
 }
 
 impl Registry {
@@ -99,7 +100,7 @@ impl Entry {
         Self {
             subscription,
             defined,
-            generation: 0,
+            gone: Arc::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use reqwest::{Body, Method, Request};
 use url::{Host, Url};
 use uuid::Uuid;
 
+use super::shown;
 use crate::signature::{
     Mac, Secret, standard_webhooks_key, standard_webhooks_signature, x_webhook_signature,
 };
@@ -70,16 +71,6 @@ impl Target {
     }
 }
 
-/// Without the query, which may hold a token. (A user and a password, the guard does not let pass.)
-fn shown(url: &Url) -> String {
-    let mut shown = url.clone();
-    shown.set_query(None);
-    // Fails for addresses that have no host, and so no user either.
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
-    shown.into()
-}
-
 /// What the body is, and what delivery this is. Of the sender's headers only those that the bytes
 /// cannot be read without: the others may say things that are not for subscribers.
 fn describe(headers: &mut HeaderMap, delivery: &Delivery) {
@@ -94,8 +85,10 @@ fn describe(headers: &mut HeaderMap, delivery: &Delivery) {
         }
     }
     headers.insert(OFFHOOK_ATTEMPT, HeaderValue::from(delivery.attempt()));
-    if let Some(session) = delivery.session() {
-        set(headers, OFFHOOK_SESSION, percent_encode(session).into());
+    // A body may name a session of any length, and a head that is too long is refused for ever.
+    let session = delivery.session().map(percent_encode);
+    if let Some(session) = session.filter(|session| session.len() <= LONGEST_SESSION) {
+        set(headers, OFFHOOK_SESSION, session.into());
     }
     if delivery.is_replay() {
         headers.insert(OFFHOOK_REPLAY, HeaderValue::from_static("true"));
@@ -107,7 +100,7 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
     headers.insert(name, value);
 }
 
-/// Shows where to, without the query; whether there is a secret, but not which.
+/// Shows where to, without what may be a token; whether there is a secret, but not which.
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
@@ -123,6 +116,9 @@ impl fmt::Display for Target {
         f.write_str(&self.shown)
     }
 }
+
+/// The longest session that has a header, in bytes as it is sent. In the body it is in any case.
+const LONGEST_SESSION: usize = 4096;
 
 const X_WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("x-webhook-signature");
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -223,10 +219,21 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_would_make_the_head_too_long_is_in_the_body_alone() {
+        let request = |length| {
+            let session = Some("s".repeat(length));
+            request(None, &delivery(|received| received.session = session))
+        };
+        let header = |length| request(length).headers().get(OFFHOOK_SESSION).cloned();
+        assert!(header(LONGEST_SESSION).is_some());
+        assert!(header(LONGEST_SESSION + 1).is_none());
+    }
+
+    #[test]
     fn neither_query_nor_user_nor_secret_is_shown() {
         let url = Url::parse("https://user:pass@crm.example:8443/hook?token=t").unwrap();
         let target = Target::new(url, Some(Secret::new("key").unwrap()));
-        assert_eq!(target.to_string(), "https://crm.example:8443/hook");
+        assert_eq!(target.to_string(), "https://crm.example:8443/hook?…");
         let debug = format!("{target:?}");
         for hidden in ["user", "pass", "token", "key"] {
             assert!(!debug.contains(hidden), "{debug}");

@@ -123,7 +123,7 @@ async fn a_name_that_changes_its_address_is_judged_again_when_the_connection_is_
         // Names can be mended, so it is tried again.
         assert!(!error.is_reject());
         let said = error.to_string();
-        let post = format!("POST http://rebind.example:{port}/hook: ");
+        let post = format!("POST http://rebind.example:{port}/hook?…: ");
         assert!(said.starts_with(&post), "{said}");
         assert!(said.contains(words), "{then:?}: {said}");
         assert_untouched(&listener).await;
@@ -256,6 +256,6 @@ async fn a_certificate_that_nobody_vouches_for_is_a_failure_that_says_so() {
         &client,
     );
     let said = deliver(&relay).await.unwrap_err().to_string();
-    let words = format!("POST https://crm.example:{port}/hook: TLS: invalid peer certificate");
+    let words = format!("POST https://crm.example:{port}/hook?…: TLS: invalid peer certificate");
     assert!(said.starts_with(&words), "{said}");
 }

@@ -8,7 +8,7 @@ use super::handlers::{read_dispatch_keys, read_events};
 use super::read::Table;
 use crate::EventKind;
 use crate::dispatch::HandlerOptions;
-use crate::relay::{Guard, Key, without_query};
+use crate::relay::{Guard, Key, shown};
 use crate::signature::Secret;
 
 /// A subscription: the events of a session, relayed to a URL.
@@ -62,16 +62,16 @@ impl SubscriptionSettings {
         texts
     }
 
-    /// The URL without its query, which may hold a token.
+    /// The URL without what may be a token.
     pub(super) fn shown_url(&self) -> String {
         match Url::parse(&self.webhook_url) {
-            Ok(url) => without_query(&url),
+            Ok(url) => shown(&url),
             Err(_) => "no URL".to_owned(),
         }
     }
 }
 
-/// Shows no secret, and no query of the URL, which may hold one.
+/// Shows no secret, and nothing of the URL that may be one.
 impl fmt::Debug for SubscriptionSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SubscriptionSettings")

@@ -592,7 +592,7 @@ async fn nobody_there_is_a_failed_attempt_that_says_so() {
         let letter = letters.find(|letter| letter["consumer"] == name).unwrap();
         letter["reason"].as_str().unwrap().to_owned()
     };
-    let post = format!("POST http://127.0.0.1:{port}/x: connection refused");
+    let post = format!("POST http://127.0.0.1:{port}/x?…: connection refused");
     assert_eq!(reason("handler:refused"), post);
     let nowhere = reason("handler:nowhere");
     let words =

@@ -55,6 +55,12 @@ impl Asked {
         let body: Value = serde_json::from_slice(&self.body).unwrap();
         body[name].as_str().unwrap().to_owned()
     }
+
+    /// The body's `messageId`, or `""`.
+    pub fn message_id(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap();
+        body["messageId"].as_str().unwrap_or_default().to_owned()
+    }
 }
 
 /// One answer of a script.
@@ -123,6 +129,12 @@ impl Subscriber {
         format!("http://{}/hook", self.address)
     }
 
+    /// Gives this answer from now on.
+    pub fn answer(&self, answer: impl Into<Answer>) {
+        let answer = answer.into();
+        self.state.lock().unwrap().decide = Box::new(move |_| answer.clone());
+    }
+
     /// Everything it was asked so far.
     pub fn requests(&self) -> Vec<Asked> {
         self.state.lock().unwrap().requests.clone()
@@ -162,6 +174,18 @@ impl Subscriber {
         })
         .await;
         self.requests()
+    }
+
+    /// Waits until it was asked so often, which must be all.
+    pub async fn expect(&self, times: usize) -> Vec<Asked> {
+        let asked = self.asked(times).await;
+        assert_eq!(asked.len(), times);
+        asked
+    }
+
+    /// The ids of all messages that came, in their order.
+    pub fn ids(&self) -> Vec<String> {
+        self.requests().iter().map(Asked::message_id).collect()
     }
 
     async fn serve(&self, mut stream: Connection) -> std::io::Result<()> {

@@ -62,6 +62,7 @@ impl Sqlite {
         let lock = lock(folder)?;
         let database = folder.join(FILE);
         missing(folder, &database)?;
+        create_private(&database).map_err(|error| OpenError::io(folder, error))?;
         let ready = Arc::new(AtomicBool::new(true));
         let claims = folder.join(CLAIMS);
         let writer = Writer::open(&database, claims, Arc::clone(&ready), metrics, clock)?;
@@ -252,6 +253,16 @@ fn missing(folder: &Path, database: &Path) -> Result<(), OpenError> {
         }),
         None => Ok(()),
     }
+}
+
+/// Creates the database for its owner alone, where there is none: it keeps everybody's messages and the
+/// subscribers' secrets. SQLite gives its other files the same rights.
+fn create_private(database: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(database).map(drop)
 }
 
 /// Sees to it that one process has the journal.

@@ -403,6 +403,47 @@ async fn a_host_without_addresses_is_unresolved() {
     assert!(system.unwrap_err().is_unresolved());
 }
 
+/// A name server that answers when it is told to, once for each time.
+#[derive(Debug, Clone, Default)]
+struct Slow {
+    asked: Arc<AtomicUsize>,
+    told: Arc<tokio::sync::Notify>,
+}
+
+#[async_trait]
+impl Lookup for Slow {
+    async fn lookup(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.told.notified().await;
+        Ok(vec![[8, 8, 8, 8].into()])
+    }
+}
+
+#[actix_web::test]
+async fn however_many_wait_for_a_host_it_is_asked_about_once_at_a_time() {
+    let slow = Slow::default();
+    let guard = Guard::default().lookup(slow.clone());
+    let vet = || vetted(&guard, "https://slow.example/");
+    let mut given_up = Box::pin(vet());
+    assert!(futures_util::poll!(&mut given_up).is_pending());
+    drop(given_up);
+    let mut waiting: Vec<_> = (0..100).map(|_| Box::pin(vet())).collect();
+    for vet in &mut waiting {
+        assert!(futures_util::poll!(vet).is_pending());
+        // There is one thread, so whoever was started is at work after this.
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(slow.asked.load(Ordering::SeqCst), 1);
+    slow.told.notify_one();
+    for vetted in futures_util::future::join_all(waiting).await {
+        assert_eq!(vetted.unwrap(), ["8.8.8.8:443".parse().unwrap()]);
+    }
+    // What was learnt is not kept.
+    slow.told.notify_one();
+    vet().await.unwrap();
+    assert_eq!(slow.asked.load(Ordering::SeqCst), 2);
+}
+
 #[actix_web::test]
 async fn the_system_resolves_localhost_where_that_is_allowed() {
     let found = vetted(&guard(true, &[]), "http://localhost:5000/")

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use url::Url;
 
-use super::super::subscription::{Key, Subscription, without_query};
+use super::super::shown;
+use super::super::subscription::{Key, Subscription};
 use super::{DEFINED, Entry, KEPT, MAX_SUBSCRIPTIONS, Registry};
 use crate::journal::Unavailable;
 use crate::signature::Secret;
@@ -119,7 +120,8 @@ impl Registry {
         Ok(entry)
     }
 
-    /// Lets the subscription that is this consumer go on, where it is not active.
+    /// Lets the subscription that is this consumer go on, where it is not active; or where it should
+    /// run and does not, because the journal could not be asked when it was to start.
     ///
     /// # Errors
     ///
@@ -128,9 +130,12 @@ impl Registry {
         let _one = self.changes.lock().await;
         let entries = self.list(None).into_iter();
         let mut named = entries.filter(|entry| entry.subscription.key.consumer() == consumer);
-        let Some(before) = named.next().filter(|entry| !entry.subscription.active) else {
+        let Some(before) = named.next() else {
             return Ok(());
         };
+        if before.subscription.active && self.runs(consumer) {
+            return Ok(());
+        }
         let mut after = before.subscription.clone();
         after.activate(Some(true));
         after.updated_at = self.clock.now();
@@ -150,19 +155,19 @@ impl Registry {
             let was = &before.subscription;
             was.active && subscription.active && was.is_like(&subscription)
         });
-        let consumers = self.records.consumers();
-        let runs = consumers.iter().any(|one| one.name() == consumer);
-        let untouched = same && runs;
-        let generation = before.filter(|_| untouched).map(|before| before.generation);
-        let next = || self.generations.fetch_add(1, Ordering::Relaxed);
+        let runs = self.runs(&consumer);
+        // One that was told that its subscriber is gone is about to end. What is set now comes later.
+        let going = before.is_some_and(|before| before.gone.load(Ordering::SeqCst));
+        let untouched = same && runs && !going;
+        let gone = before.filter(|_| untouched);
         let entry = Entry {
             subscription,
             defined: before.and_then(|before| before.defined.clone()),
-            generation: generation.unwrap_or_else(next),
+            gone: gone.map_or_else(Arc::default, |before| Arc::clone(&before.gone)),
         };
         self.keep(&entry).await?;
         self.lock().insert(key.clone(), entry.clone());
-        let url = without_query(&entry.subscription.url);
+        let url = shown(&entry.subscription.url);
         match (entry.subscription.active, untouched) {
             (false, _) => {
                 self.records.stop_consumer(&consumer).await;
@@ -175,6 +180,11 @@ impl Registry {
         }
         log::info!("subscription {key}: events go to {url}");
         Ok(entry)
+    }
+
+    fn runs(&self, consumer: &str) -> bool {
+        let consumers = self.records.consumers();
+        consumers.iter().any(|one| one.name() == consumer)
     }
 
     /// Removes a subscription. When this returns nothing more is sent for it, and one of its name

@@ -1,5 +1,6 @@
 //! What a subscription does once it is kept: its consumer, and the end that a subscriber brings.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -18,10 +19,10 @@ impl Registry {
         } = &entry.subscription;
         let own = entry.defined.clone().unwrap_or_default();
         let client = own.timeout.and_then(|timeout| self.clients.get(&timeout));
-        let (told, gone, generation) = (Arc::downgrade(self), key.clone(), entry.generation);
+        let (told, ending, gone) = (Arc::downgrade(self), key.clone(), Arc::clone(&entry.gone));
         let relay = Relay::with_client(url.clone(), secret.clone(), client.unwrap_or(&self.client));
         let relay = relay.on_gone(Arc::new(move |reason: &str| {
-            end_soon(&told, gone.clone(), generation, reason.to_owned());
+            end_soon(&told, ending.clone(), Arc::clone(&gone), reason.to_owned());
         }));
         let timeout = own.timeout.unwrap_or(self.options.timeout);
         let mut options = own
@@ -52,12 +53,12 @@ impl Registry {
     }
 
     /// The subscriber has said that it wants no more.
-    async fn end(&self, key: &Key, generation: u64, reason: String) {
+    pub(super) async fn end(&self, key: &Key, gone: &Arc<AtomicBool>, reason: String) {
         let _one = self.changes.lock().await;
         let Some(mut entry) = self.get(key) else {
             return;
         };
-        if entry.generation != generation || !entry.subscription.active {
+        if !Arc::ptr_eq(&entry.gone, gone) || !entry.subscription.active {
             return;
         }
         let at = self.clock.now();
@@ -75,11 +76,12 @@ impl Registry {
 }
 
 /// Ends a subscription from within an attempt of its consumer, which must not wait for its own end.
-fn end_soon(registry: &Weak<Registry>, key: Key, generation: u64, reason: String) {
+fn end_soon(registry: &Weak<Registry>, key: Key, gone: Arc<AtomicBool>, reason: String) {
+    gone.store(true, Ordering::SeqCst);
     let Some(registry) = registry.upgrade() else {
         return;
     };
-    tokio::spawn(async move { registry.end(&key, generation, reason).await });
+    tokio::spawn(async move { registry.end(&key, &gone, reason).await });
 }
 
 /// How much later than the relay itself its consumer loses patience.

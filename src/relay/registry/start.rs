@@ -1,9 +1,9 @@
 //! Where subscriptions come from at the start: the settings, and the documents of the journal.
 
-use std::sync::atomic::AtomicU64;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use super::super::subscription::{Key, Subscription};
+use super::super::subscription::{Ended, Key, Subscription};
 use super::super::{RelayClient, RelayError, RelayOptions};
 use super::{DEFINED, Entry, KEPT, Registry};
 use crate::clock::Clock;
@@ -44,7 +44,6 @@ impl Registry {
             metrics: Arc::clone(metrics),
             clock: Arc::clone(clock),
             changes: tokio::sync::Mutex::default(),
-            generations: AtomicU64::new(1),
             all: Mutex::default(),
         });
         let starting = Arc::clone(&registry);
@@ -55,8 +54,9 @@ impl Registry {
 
     async fn start(self: &Arc<Self>, defined: Vec<SubscriptionSettings>) -> Result<(), Error> {
         let _one = self.changes.lock().await;
+        let mut altered = BTreeSet::new();
         for one in defined {
-            self.define(one).await?;
+            altered.extend(self.define(one).await?);
         }
         let journal = self.records.journal();
         let kept = journal.documents(KEPT).await.map_err(Error::journal)?;
@@ -79,15 +79,25 @@ impl Registry {
             self.lock().insert(key, Entry::new(subscription, None));
         }
         for entry in self.list(None) {
-            if entry.subscription.active {
-                self.records.add(self.consumer(&entry)).await?;
+            let Subscription { key, active, .. } = &entry.subscription;
+            if !active {
+                log::warn!(
+                    "subscription {key}: not active, nothing is sent{}",
+                    why(&entry)
+                );
+                continue;
+            }
+            self.records.add(self.consumer(&entry)).await?;
+            if altered.contains(key) {
+                self.let_go_on(&entry).await;
             }
         }
         Ok(())
     }
 
-    /// Takes one of the settings in, with what is known of it from before.
-    async fn define(&self, settings: SubscriptionSettings) -> Result<(), Error> {
+    /// Takes one of the settings in, with what is known of it from before; its key, where that was
+    /// sent elsewhere or got other events.
+    async fn define(&self, settings: SubscriptionSettings) -> Result<Option<Key>, Error> {
         let now = self.clock.now();
         let key = Key::new(settings.session, settings.name).map_err(Error::relay)?;
         let url = self.client.guard().url(&settings.webhook_url);
@@ -106,9 +116,12 @@ impl Registry {
         let mut known = known.map_err(Error::journal)?.into_iter();
         let known = known.find(|(name, _)| *name == document);
         let known = known.and_then(|(_, bytes)| Subscription::from_document(&bytes).ok());
+        let mut altered = None;
         if let Some(known) = &known {
             subscription.created_at = known.created_at;
-            if known.url == subscription.url && known.events == subscription.events {
+            if known.url != subscription.url || known.events != subscription.events {
+                altered = Some(subscription.key.clone());
+            } else {
                 subscription.updated_at = known.updated_at;
                 subscription.active = known.active;
                 subscription.ended.clone_from(&known.ended);
@@ -119,6 +132,13 @@ impl Registry {
             self.keep(&entry).await.map_err(Error::journal)?;
         }
         self.lock().insert(entry.subscription.key.clone(), entry);
-        Ok(())
+        Ok(altered)
     }
+}
+
+/// Why it is not active, where the subscriber has ended it.
+fn why(entry: &Entry) -> String {
+    let ended = entry.subscription.ended.as_ref();
+    let why = |ended: &Ended| format!(" since {}: {}", ended.at, escape_controls(&ended.reason));
+    ended.map(why).unwrap_or_default()
 }

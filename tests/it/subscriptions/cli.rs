@@ -2,21 +2,21 @@
 
 use serde_json::json;
 
-use super::{Subscriber, folder};
+use super::{Subscriber, folder, hook};
 use crate::served::Served;
 use crate::support::{Ran, run};
 
 #[actix_web::test]
 async fn added_listed_and_removed() {
     let defined = "[[subscriptions]]\nname = \"crm\"\nwebhook_url = \"http://127.0.0.1:9/\"\n";
-    let (folder, subscriber) = (folder("subs-cli", defined), Subscriber::start().await);
+    let (folder, subscriber) = (folder("subs-cli", defined), Subscriber::start([]).await);
     let server = Served::start(&folder);
     let admin = format!("http://{}", server.admin);
     let ask = |arguments: &[&str]| -> Ran {
         let arguments = [&["subscriptions"], arguments, &["--admin", &admin]].concat();
         run(&arguments)
     };
-    let url = subscriber.url();
+    let url = hook(&subscriber);
     let add = [
         "add",
         "--session",

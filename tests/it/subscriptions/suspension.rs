@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use super::subscriber::{Answer, Subscriber};
 use super::{folder, restarted};
 use crate::served::{Served, until};
+use crate::subscriber::Subscriber;
 use crate::support::run;
 
 const NAME: &str = "subscription:a:default";
@@ -17,20 +17,20 @@ async fn a_suspension_outlives_the_process_and_a_resume_hands_over_all_that_wait
     let text = std::fs::read_to_string(&file).unwrap();
     let text = text.replace("[relay]", "[relay]\nsuspend_after = \"100ms\"");
     std::fs::write(&file, text).unwrap();
-    let (failing, other) = (Subscriber::start().await, Subscriber::start().await);
+    let (failing, other) = (Subscriber::start([]).await, Subscriber::start([]).await);
     let mut server = Served::start(&folder);
     server.subscribe("a", &failing.url()).await;
     server.subscribe("*", &other.url()).await;
 
     let mut sent = 0;
     for by_command in [true, false] {
-        failing.answer(Answer::Status(500));
+        failing.answer(500);
         let first = sent;
         send(&server, &mut sent).await;
         until("suspended", async || state(&server).await == "suspended").await;
         // What runs when it is suspended is finished.
         until("quiet", async || is_quiet(&server).await).await;
-        let mut tried = failing.got().len();
+        let mut tried = failing.count();
         send(&server, &mut sent).await;
         if by_command {
             server.program.signal("TERM");
@@ -44,7 +44,7 @@ async fn a_suspension_outlives_the_process_and_a_resume_hands_over_all_that_wait
             // What was not saved yet is found out once more.
             until("suspended", async || state(&server).await == "suspended").await;
             until("quiet", async || is_quiet(&server).await).await;
-            tried = failing.got().len();
+            tried = failing.count();
         }
         send(&server, &mut sent).await;
         // The other one has them all; this one has been asked for none of them.
@@ -52,7 +52,7 @@ async fn a_suspension_outlives_the_process_and_a_resume_hands_over_all_that_wait
             other.ids().contains(&sent.to_string())
         })
         .await;
-        assert_eq!(failing.got().len(), tried);
+        assert_eq!(failing.count(), tried);
         let suspended = server.consumer(NAME).await.unwrap();
         assert_eq!(suspended["lag"], sent - first, "{suspended}");
         assert!(
@@ -63,7 +63,7 @@ async fn a_suspension_outlives_the_process_and_a_resume_hands_over_all_that_wait
             "{suspended}"
         );
 
-        failing.answer(Answer::Status(200));
+        failing.answer(200);
         match by_command {
             true => resume_by_command(&server),
             false => resume_by_api(&server).await,

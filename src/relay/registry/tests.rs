@@ -1,0 +1,116 @@
+//! Changes that meet: an end that the subscriber brings, and a start that has failed.
+
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+
+use futures_util::poll;
+
+use super::*;
+use crate::Source;
+use crate::clock::SystemClock;
+use crate::dialect::Dialects;
+use crate::journal::TestFolder;
+use crate::retention::Retention;
+use crate::settings::RelaySettings;
+
+/// A registry on a journal of its own, with one subscription.
+struct World {
+    records: Arc<Records>,
+    registry: Arc<Registry>,
+    key: Key,
+    _folder: TestFolder,
+}
+
+impl World {
+    async fn with_one() -> Self {
+        let folder = TestFolder::new();
+        let (metrics, clock) = (Metrics::new(), Arc::new(SystemClock) as Arc<dyn Clock>);
+        let dialects = Dialects::of(&[Source::new("s")], 1024);
+        let records = Records::open(
+            folder.path(),
+            Vec::new(),
+            dialects,
+            Retention {
+                age: Duration::from_secs(3600),
+                bytes: None,
+            },
+            &metrics,
+            &clock,
+        );
+        let records = Arc::new(records.unwrap());
+        let mut relay = RelaySettings::default();
+        relay.options.allow_private = true;
+        let dispatch = HandlerOptions::default();
+        let registry = Registry::open(&records, &relay, Vec::new(), &dispatch, &metrics, &clock);
+        let world = Self {
+            records,
+            registry: registry.unwrap(),
+            key: Key::new("a", "default").unwrap(),
+            _folder: folder,
+        };
+        let (_, new) = world.registry.set(world.wanted()).await.unwrap();
+        assert!(new && world.runs());
+        world
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            key: self.key.clone(),
+            url: "http://127.0.0.1:9/".parse().unwrap(),
+            events: None,
+            secret: None,
+            active: true,
+        }
+    }
+
+    fn entry(&self) -> Entry {
+        self.registry.get(&self.key).unwrap()
+    }
+
+    fn runs(&self) -> bool {
+        let consumers = self.records.consumers();
+        consumers
+            .iter()
+            .any(|one| one.name() == self.key.consumer())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_registers_again_after_saying_gone_is_not_ended() {
+    let world = World::with_one().await;
+    let gone = world.entry().gone;
+    let other_change = world.registry.changes.lock().await;
+    let mut set = pin!(world.registry.set(world.wanted()));
+    assert!(poll!(&mut set).is_pending());
+    // The answer 410 has been read, and its consequence waits for its turn behind the registration.
+    gone.store(true, Ordering::SeqCst);
+    let mut end = pin!(world.registry.end(&world.key, &gone, "410 Gone".to_owned()));
+    assert!(poll!(&mut end).is_pending());
+    drop(other_change);
+    assert!(set.await.unwrap().0.subscription.active);
+    end.await;
+    let now = world.entry().subscription;
+    assert!(now.active && now.ended.is_none());
+    assert!(world.runs());
+
+    // What the new one hears counts.
+    let gone = world.entry().gone;
+    world
+        .registry
+        .end(&world.key, &gone, "410 Gone".to_owned())
+        .await;
+    assert!(!world.entry().subscription.active && !world.runs());
+    world.records.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_should_run_and_does_not_is_started_when_it_is_resumed() {
+    let world = World::with_one().await;
+    let consumer = world.key.consumer();
+    // As when the journal could not say how far it had come.
+    world.records.stop_consumer(&consumer).await;
+    assert!(world.entry().subscription.active && !world.runs());
+    world.registry.resume(&consumer).await.unwrap();
+    assert!(world.runs());
+    world.records.stop().await;
+}
