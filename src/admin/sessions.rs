@@ -16,6 +16,7 @@ use self::shown::{Listed, shown, told};
 use super::AdminState;
 use super::reply::{Refused, answer, seen_through};
 use crate::relay::{Change, ChangeError, Key, KeyError, Refusal, Registry, Wanted};
+use crate::signature::{Secret, is_undecodable};
 
 mod registration;
 mod shown;
@@ -114,7 +115,8 @@ async fn set_inner(
         let text = "webhookUrl is missing; it is the URL that events are POSTed to";
         Refused::bad_request(text)
     })?;
-    let (url, warning) = vetted(&registry, url).await?;
+    let (url, unresolved) = vetted(&registry, url).await?;
+    let warning = warning(unresolved, registration.secret.as_ref());
     let wanted = Wanted {
         key,
         url,
@@ -151,13 +153,14 @@ async fn change_inner(
     let session = session(request)?;
     let registration = Registration::read(&read(body).await?)?;
     let key = key(session, named.or(registration.name.as_deref())?)?;
-    let (url, warning) = match &registration.url {
+    let (url, unresolved) = match &registration.url {
         Some(url) => {
-            let (url, warning) = vetted(&registry, url).await?;
-            (Some(url), warning)
+            let (url, unresolved) = vetted(&registry, url).await?;
+            (Some(url), unresolved)
         }
         None => (None, None),
     };
+    let warning = warning(unresolved, registration.secret.as_ref());
     let change = Change {
         url,
         events: registration.events,
@@ -259,6 +262,15 @@ async fn vetted(registry: &Registry, url: &str) -> Result<(url::Url, Option<Stri
         }
         Err(refusal) => Err(refused(refusal)),
     }
+}
+
+/// What is probably not meant, in one text.
+fn warning(unresolved: Option<String>, secret: Option<&Option<Secret>>) -> Option<String> {
+    let undecodable = secret.and_then(Option::as_ref).is_some_and(is_undecodable);
+    let text = "secret begins with whsec_, but what follows is no base64, so the text is the key";
+    let undecodable = undecodable.then(|| text.to_owned());
+    let warnings: Vec<String> = unresolved.into_iter().chain(undecodable).collect();
+    (!warnings.is_empty()).then(|| warnings.join("; "))
 }
 
 impl AdminState {

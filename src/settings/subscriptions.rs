@@ -9,7 +9,7 @@ use super::read::Table;
 use crate::EventKind;
 use crate::dispatch::HandlerOptions;
 use crate::relay::{Guard, Key, shown};
-use crate::signature::Secret;
+use crate::signature::{Secret, is_undecodable};
 
 /// A subscription: the events of a session, relayed to a URL.
 ///
@@ -89,6 +89,10 @@ pub(super) fn read(table: &Table<'_>) -> Option<SubscriptionSettings> {
     let session = table.string("session").unwrap_or_else(|| "*".to_owned());
     let webhook_url = table.required("webhook_url", "the URL that events are POSTed to");
     let secret = table.secret("secret");
+    if secret.as_ref().is_some_and(is_undecodable) {
+        let text = "begins with whsec_, but what follows is no base64";
+        table.problem("secret", text);
+    }
     let options = HandlerOptions {
         events: read_events(table, &EventKind::RECEIVED),
         ..read_dispatch_keys(table, HandlerOptions::default())

@@ -126,6 +126,10 @@ fn one_problem_each() {
             "found \"call\"; allowed: message, status, connection, unknown, *",
         ),
         (
+            subscription("secret = \"whsec_not base64\""),
+            "subscriptions[0].secret: begins with whsec_, but what follows is no base64",
+        ),
+        (
             subscription("session = 7"),
             "subscriptions[0].session: found 7, expected a text in quotes",
         ),
