@@ -1,8 +1,9 @@
 //! [`Subscription`]: who gets which events, and where; and the document that keeps it.
 //!
-//! A subscription is known by its [`Key`], a session and a name. It is a consumer of the journal
-//! like a handler, and its name there is the key's ([`Key::consumer`]). What the journal keeps of it
-//! is one JSON document, in which fields of a later version are let be.
+//! A subscription is known by its [`Key`]. What the journal keeps of it is one JSON document, in
+//! which fields of a later version are let be.
+
+mod key;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,6 +14,8 @@ use url::Url;
 use super::shown;
 use crate::signature::Secret;
 use crate::{EventKind, Timestamp};
+
+pub(crate) use key::{Key, KeyError};
 
 /// Who gets which events, and where.
 #[derive(Clone)]
@@ -35,78 +38,6 @@ pub(crate) struct Subscription {
 pub(crate) struct Ended {
     pub(crate) at: Timestamp,
     pub(crate) reason: String,
-}
-
-/// What a subscription is known by.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key {
-    session: String,
-    name: String,
-}
-
-impl Key {
-    /// The subscription `name` to `session`, which is `*` for all.
-    ///
-    /// # Errors
-    ///
-    /// When one of them cannot be that.
-    pub(crate) fn new(
-        session: impl Into<String>,
-        name: impl Into<String>,
-    ) -> Result<Self, KeyError> {
-        let (session, name) = (session.into(), name.into());
-        if session.is_empty()
-            || session.len() > MAX_SESSION
-            || session.chars().any(char::is_control)
-        {
-            return Err(KeyError::Session);
-        }
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
-            return Err(KeyError::Name(name.chars().take(MAX_NAME).collect()));
-        }
-        Ok(Self { session, name })
-    }
-
-    /// The session's id, or `*` for all.
-    pub(crate) fn session(&self) -> &str {
-        &self.session
-    }
-
-    /// The name among those to the session.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The name among the consumers. A session may hold anything, a name no colon.
-    pub(crate) fn consumer(&self) -> String {
-        format!("subscription:{}:{}", self.session, self.name)
-    }
-
-    /// The name of its document. A session may hold anything, a name no slash.
-    pub(crate) fn document(&self, prefix: &str) -> String {
-        format!("{prefix}{}/{}", self.session, self.name)
-    }
-}
-
-/// The subscription as people write it.
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} to session {:?}", self.name, self.session)
-    }
-}
-
-/// Why there can be no such subscription.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum KeyError {
-    /// The session cannot be one.
-    #[error(
-        "a session's id here has 1 to {MAX_SESSION} bytes and no control character; * is all sessions"
-    )]
-    Session,
-    /// The name cannot be one.
-    #[error("found {0:?}, expected a name of 1 to {MAX_NAME} of A-Z a-z 0-9 - _ .")]
-    Name(String),
 }
 
 impl Subscription {
@@ -151,8 +82,8 @@ impl Subscription {
         };
         let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
         let document = Document {
-            session: self.key.session.clone(),
-            name: self.key.name.clone(),
+            session: self.key.session().to_owned(),
+            name: self.key.name().to_owned(),
             webhook_url: self.url.as_str().to_owned(),
             events: self.events.as_ref().map(names),
             secret: self.secret.as_ref().map(text),
@@ -220,12 +151,6 @@ struct EndedDocument {
     reason: String,
 }
 
-/// The longest name, in bytes.
-pub(crate) const MAX_NAME: usize = 64;
-
-/// The longest session id that can be subscribed to, in bytes.
-pub(crate) const MAX_SESSION: usize = 1024;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,25 +214,6 @@ mod tests {
             let error = Subscription::from_document(odd.as_bytes()).unwrap_err();
             assert!(!error.to_string().contains("hidden"), "{error}");
         }
-    }
-
-    #[test]
-    fn which_keys_there_are() {
-        let long = "n".repeat(MAX_NAME + 1);
-        for name in ["", "a b", "a:b", "a/b", "é", &long] {
-            let error = Key::new("s", name).unwrap_err();
-            assert!(matches!(error, KeyError::Name(_)), "{name}");
-        }
-        let long = "s".repeat(MAX_SESSION + 1);
-        for session in ["", "a\nb", "\u{7f}", &long] {
-            assert_eq!(Key::new(session, "n"), Err(KeyError::Session), "{session}");
-        }
-        let key = Key::new("a:b/c*é", &long[..MAX_NAME]).unwrap();
-        assert!(key.consumer().starts_with("subscription:a:b/c*é:sss"));
-        assert_eq!(
-            Key::new("*", "A-z_0.9").unwrap().document("p/"),
-            "p/*/A-z_0.9"
-        );
     }
 
     #[test]

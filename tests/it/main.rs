@@ -12,6 +12,7 @@ mod events;
 mod examples;
 mod fault;
 mod full_disk;
+#[cfg(feature = "relay")]
 mod gateway;
 mod lifecycle;
 mod listener;
@@ -19,6 +20,7 @@ mod logs;
 mod metrics;
 mod middleware;
 mod records;
+#[cfg(feature = "relay")]
 mod relay;
 mod relay_crash;
 mod relay_isolation;
@@ -26,7 +28,9 @@ mod served;
 mod sessions;
 mod silence;
 mod slow;
+#[cfg(feature = "relay")]
 mod subscriber;
+#[cfg(feature = "relay")]
 mod subscribers;
 #[cfg(feature = "relay")]
 mod subscriptions;

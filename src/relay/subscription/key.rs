@@ -1,0 +1,108 @@
+//! [`Key`]: what a subscription is known by, a session and a name.
+//!
+//! It is a consumer of the journal like a handler, and its name there is the key's
+//! ([`Key::consumer`]).
+
+use std::fmt;
+
+/// What a subscription is known by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    session: String,
+    name: String,
+}
+
+impl Key {
+    /// The subscription `name` to `session`, which is `*` for all.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be that.
+    pub(crate) fn new(
+        session: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Result<Self, KeyError> {
+        let (session, name) = (session.into(), name.into());
+        if session.is_empty()
+            || session.len() > MAX_SESSION
+            || session.chars().any(char::is_control)
+        {
+            return Err(KeyError::Session);
+        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
+            return Err(KeyError::Name(name.chars().take(MAX_NAME).collect()));
+        }
+        Ok(Self { session, name })
+    }
+
+    /// The session's id, or `*` for all.
+    pub(crate) fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// The name among those to the session.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name among the consumers. A session may hold anything, a name no colon.
+    pub(crate) fn consumer(&self) -> String {
+        format!("subscription:{}:{}", self.session, self.name)
+    }
+
+    /// The name of its document. A session may hold anything, a name no slash.
+    pub(crate) fn document(&self, prefix: &str) -> String {
+        format!("{prefix}{}/{}", self.session, self.name)
+    }
+}
+
+/// The subscription as people write it.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} to session {:?}", self.name, self.session)
+    }
+}
+
+/// Why there can be no such subscription.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum KeyError {
+    /// The session cannot be one.
+    #[error(
+        "a session's id here has 1 to {MAX_SESSION} bytes and no control character; * is all sessions"
+    )]
+    Session,
+    /// The name cannot be one.
+    #[error("found {0:?}, expected a name of 1 to {MAX_NAME} of A-Z a-z 0-9 - _ .")]
+    Name(String),
+}
+
+/// The longest name, in bytes.
+const MAX_NAME: usize = 64;
+
+/// The longest session id that can be subscribed to, in bytes.
+const MAX_SESSION: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_keys_there_are() {
+        let long = "n".repeat(MAX_NAME + 1);
+        for name in ["", "a b", "a:b", "a/b", "é", &long] {
+            let error = Key::new("s", name).unwrap_err();
+            assert!(matches!(error, KeyError::Name(_)), "{name}");
+        }
+        let long = "s".repeat(MAX_SESSION + 1);
+        for session in ["", "a\nb", "\u{7f}", &long] {
+            assert_eq!(Key::new(session, "n"), Err(KeyError::Session), "{session}");
+        }
+        let key = Key::new("a:b/c*é", &long[..MAX_NAME]).unwrap();
+        assert!(key.consumer().starts_with("subscription:a:b/c*é:sss"));
+        assert_eq!(
+            Key::new("*", "A-z_0.9").unwrap().document("p/"),
+            "p/*/A-z_0.9"
+        );
+    }
+}
