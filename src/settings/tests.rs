@@ -463,10 +463,6 @@ fn one_problem_each() {
             "journal.dedup_window: found \"0s\", expected a duration",
         ),
         (
-            &with_source("[[gateways]]\nname = \"x\""),
-            "gateways: this version has no registration at a gateway yet",
-        ),
-        (
             &with_source("[dispatch]\nretry = { attempts = 0 }"),
             "dispatch.retry.attempts: found 0, expected a whole number from 1 to 1000000",
         ),
