@@ -182,11 +182,15 @@ async fn a_damaged_journal_is_refused_and_left_as_it_is() {
     served.program.stop();
     let path = folder.0.join("journal/journal.db");
     // Brings the WAL into the file, so that all there is to damage is in it.
-    drop(rusqlite::Connection::open(&path).unwrap().query_row(
-        "PRAGMA wal_checkpoint(TRUNCATE)",
-        [],
-        |_| Ok(()),
-    ));
+    let database = rusqlite::Connection::open(&path).unwrap();
+    drop(database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+    let number = |sql: &str| {
+        let number = database.query_row(sql, [], |row| row.get::<_, usize>(0));
+        number.unwrap()
+    };
+    let root = number("SELECT rootpage FROM sqlite_schema WHERE name = 'blocks'");
+    let events = (root - 1) * number("PRAGMA page_size");
+    drop(database);
     let sound = std::fs::read(&path).unwrap();
     let noise: Vec<u8> = (0..sound.len()).map(|at| (at * 31 % 251) as u8).collect();
     let table = |from: usize| {
@@ -199,7 +203,7 @@ async fn a_damaged_journal_is_refused_and_left_as_it_is() {
         ("noise", noise.clone()),
         ("a text", b"This is no database.".repeat(1000)),
         ("a damaged beginning", table(0)),
-        ("a damaged table", table(4096)),
+        ("a damaged table", table(events)),
         ("half of it", sound[..sound.len() / 2].to_vec()),
     ] {
         std::fs::write(&path, &bytes).unwrap();
