@@ -8,7 +8,7 @@
 //! when events are added, and then at most every [`SIZE_PAUSE`].
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use tokio::sync::watch;
@@ -41,8 +41,14 @@ impl Keeper {
     /// Runs until told to stop.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut head = self.journal.tail().watch();
+        let mut trusted = Trusted::new(self.clock.as_ref());
         while !*stop.borrow() {
-            let pause = match self.trim().await {
+            let doubtful = trusted.look(self.clock.as_ref());
+            let trimmed = match doubtful {
+                None => self.trim().await,
+                Some(pause) => self.trim_to_size().await.map(|()| pause),
+            };
+            let pause = match trimmed {
                 Ok(pause) => pause,
                 Err(error) => {
                     log::warn!("retention: {error}; tried again in a minute");
@@ -76,18 +82,7 @@ impl Keeper {
             .unwrap_or(Timestamp::MIN);
         let old = self.last_before(cutoff).await?;
         self.remove_up_to(old).await?;
-        if let Some(limit) = self.retention.bytes {
-            let bytes = self.journal.bytes().await?;
-            if bytes > limit {
-                let first = self.first().await?.map_or(0, |(seq, _)| seq);
-                let kept = self.journal.tail().head().saturating_sub(first) + 1;
-                // Down to nine tenths, so that it is not done again for each event.
-                let target = limit / 10 * 9;
-                let share = (bytes - target) as f64 / bytes as f64;
-                self.remove_up_to(first + (kept as f64 * share) as u64)
-                    .await?;
-            }
-        }
+        self.trim_to_size().await?;
         let oldest = self.first().await?.map(|(_, kept_at)| kept_at);
         if let Some(kept_at) = oldest
             && kept_at.duration_since(now) > MAX_AHEAD
@@ -104,6 +99,23 @@ impl Keeper {
         Ok(until
             .unwrap_or(self.retention.age)
             .clamp(Duration::from_secs(1), MAX_PAUSE))
+    }
+
+    /// Removes what is too much.
+    async fn trim_to_size(&self) -> Result<(), Unavailable> {
+        if let Some(limit) = self.retention.bytes {
+            let bytes = self.journal.bytes().await?;
+            if bytes > limit {
+                let first = self.first().await?.map_or(0, |(seq, _)| seq);
+                let kept = self.journal.tail().head().saturating_sub(first) + 1;
+                // Down to nine tenths, so that it is not done again for each event.
+                let target = limit / 10 * 9;
+                let share = (bytes - target) as f64 / bytes as f64;
+                self.remove_up_to(first + (kept as f64 * share) as u64)
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     async fn remove_up_to(&self, up_to: Seq) -> Result<(), Unavailable> {
@@ -164,6 +176,52 @@ impl Keeper {
     }
 }
 
+/// Whether the time of day is to be trusted. Set far ahead by mistake, it makes everything too old, and
+/// what has left the journal does not come back when the mistake is seen.
+struct Trusted {
+    seen: (Timestamp, Instant),
+    /// Since when it is in doubt.
+    doubted_at: Option<Instant>,
+}
+
+impl Trusted {
+    fn new(clock: &dyn Clock) -> Self {
+        Self {
+            seen: (clock.now(), clock.monotonic()),
+            doubted_at: None,
+        }
+    }
+
+    /// For how long nothing should leave by its age.
+    fn look(&mut self, clock: &dyn Clock) -> Option<Duration> {
+        let seen = (clock.now(), clock.monotonic());
+        let before = std::mem::replace(&mut self.seen, seen);
+        let passed = seen.1.saturating_duration_since(before.1);
+        let shown = Duration::try_from(seen.0.duration_since(before.0)).unwrap_or_default();
+        if shown.saturating_sub(passed) > MAX_JUMP {
+            let jump = shown.saturating_sub(passed);
+            log::warn!(
+                "retention: the clock has gone forward by {jump:.0?} at once; nothing leaves by its \
+                 age for {DOUBT:?}, in case that is put right"
+            );
+            self.doubted_at = Some(seen.1);
+        }
+        let doubted = seen.1.saturating_duration_since(self.doubted_at?);
+        let left = DOUBT.saturating_sub(doubted);
+        if left.is_zero() {
+            self.doubted_at = None;
+            return None;
+        }
+        Some(left)
+    }
+}
+
+/// A machine that slept has jumped too, which the pause does no harm.
+const MAX_JUMP: Duration = Duration::from_secs(3600);
+
+/// How long a jump is in doubt.
+const DOUBT: Duration = Duration::from_secs(3600);
+
 /// How long growth is not looked at after it was.
 const SIZE_PAUSE: Duration = Duration::from_secs(10);
 
@@ -172,3 +230,70 @@ const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
 /// Timers far ahead are set again on the way.
 const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::Received;
+    use crate::journal::{Claim, Entry, Memory, TestFolder};
+    use crate::testing::FakeClock;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    #[tokio::test]
+    async fn a_clock_that_jumps_removes_nothing_until_that_has_lasted() {
+        let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
+        let journal = Arc::new(Memory::new(clock.clone()));
+        for number in 1..=3 {
+            let mut received = Received::new("gateway", "{}");
+            received.id = Uuid::from_u128(number);
+            let entry = Entry {
+                received: Arc::new(received),
+                events: [].into(),
+                claim: Claim {
+                    key: number,
+                    window: Duration::ZERO,
+                },
+            };
+            journal.append(entry).await.unwrap();
+        }
+        let folder = TestFolder::new();
+        let keeper = Keeper {
+            retention: Retention {
+                age: 7 * DAY,
+                bytes: None,
+            },
+            journal: journal.clone(),
+            index: Index::open(folder.path()).unwrap().0,
+            consumers: Living::default(),
+            metrics: Metrics::new(),
+            clock: clock.clone(),
+        };
+        let (_stop, stopped) = watch::channel(false);
+        let _task = tokio::spawn(keeper.run(stopped));
+        let kept = async || {
+            // All is on this thread: after so many turns nothing is left to do.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            journal.read(0, 10).await.unwrap().len()
+        };
+        assert_eq!(kept().await, 3);
+        // By mistake, and put right within the hour.
+        let right = clock.now();
+        clock.set(right + 300 * DAY);
+        clock.advance(DAY);
+        assert_eq!(kept().await, 3);
+        clock.set(right + DAY);
+        clock.advance(DOUBT);
+        assert_eq!(kept().await, 3);
+        // On purpose.
+        clock.set(right + 300 * DAY);
+        clock.advance(DAY);
+        assert_eq!(kept().await, 3);
+        clock.advance(DOUBT);
+        assert_eq!(kept().await, 1);
+    }
+}

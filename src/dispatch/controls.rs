@@ -100,6 +100,11 @@ impl Controls {
         self.commands.closed().await;
     }
 
+    /// Whether it has: one of its name may begin.
+    pub(super) fn has_ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     /// Whether both are the way to the same one, and not only to one of the same name.
     pub(super) fn is(&self, other: &Self) -> bool {
         self.commands.same_channel(&other.commands)

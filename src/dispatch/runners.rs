@@ -76,6 +76,9 @@ impl Runners {
         };
         let mut consumers = self.living.lock();
         let same = |running: &Running| running.controls.name() == controls.name();
+        // Whoever waited for its end may have gone before it came.
+        let over = |running: &Running| same(running) && running.controls.has_ended();
+        consumers.running.retain(|running| !over(running));
         if consumers.stopped || consumers.running.iter().any(same) {
             return false;
         }

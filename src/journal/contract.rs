@@ -823,6 +823,17 @@ mod reopened {
     }
 
     #[tokio::test]
+    async fn folders_are_made_where_there_are_none() {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let deep = folder.path().join("a/b/c");
+        for head in [0, 1] {
+            let journal = Sqlite::open(&deep, JournalMetrics::unrecorded(), clock.clone()).unwrap();
+            assert_eq!(journal.tail().head(), head);
+            new(&journal, numbered(head.into())).await;
+        }
+    }
+
+    #[tokio::test]
     async fn a_journal_that_goes_while_it_is_open_is_not_begun_anew() {
         for replaced in [false, true] {
             let (folder, clock) = (TestFolder::new(), clock());

@@ -112,6 +112,27 @@ async fn one_of_a_name_runs_at_a_time_and_none_after_the_stop() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_no_longer_waits_for_an_end_blocks_no_name() {
+    let world = World::open();
+    let mut old = world.add("subscription:one").await;
+    old.hold(true);
+    world.append(1).await;
+    assert_eq!(old.next().await, (1, 1));
+    // Told to end, and dropped where it waits for that.
+    let mut stop = Box::pin(world.records.stop_consumer("subscription:one"));
+    assert_eq!(futures_util::FutureExt::now_or_never(stop.as_mut()), None);
+    drop(stop);
+    let one = || world.records.consumers().into_iter().next();
+    while one().expect("it is in the list").status().await.is_some() {
+        tokio::task::yield_now().await;
+    }
+    let mut new = world.add("subscription:one").await;
+    assert_eq!(new.next().await, (1, 1));
+    assert_eq!(world.records.consumers().len(), 1);
+    world.records.stop().await;
+}
+
 struct World {
     records: Records,
     metrics: Arc<Metrics>,

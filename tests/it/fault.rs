@@ -97,8 +97,9 @@ fn fail_each(name: &str, life: Life) {
         "{name}: {} calls, {points} faults, {met} met",
         calls.lines().count()
     );
-    // The last few are saves of progress, which a run may have fewer of.
-    assert!(met * 10 > points * 8, "{met} of {points}");
+    // The last are of a stop in good order and saves of progress, which a run that is killed has fewer of,
+    // the busier the machine.
+    assert!(met * 10 > points * 7, "{met} of {points}");
 }
 
 /// The calls of a run without a fault, one a line.

@@ -275,7 +275,7 @@ impl Runner {
         if back < SET_BACK {
             return;
         }
-        log::warn!(
+        log::info!(
             "{}: the clock was set back by {back:.1?}; what waits for a retry does not wait longer",
             self.consumer.name()
         );

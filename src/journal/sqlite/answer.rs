@@ -3,7 +3,8 @@
 //! Many wait for one commit, and those of one server thread are best woken together: waking the first
 //! would otherwise run its thread, which finds nothing more to do and sleeps, until the next is woken.
 //! So all outcomes of a commit are set first, and then one waiter of each thread is woken, which wakes
-//! the others of its thread from there, without a system call each.
+//! the others of its thread from there, without a system call each. So whoever waits must be polled when
+//! it is woken, or dropped, as every task is: held without being polled it would hold up the others.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -17,6 +17,7 @@ mod store;
 mod writer;
 
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -221,17 +222,16 @@ impl Drop for Sqlite {
 /// Creates the folder where there is none, so that a power cut does not take it away again with all
 /// that was acknowledged in it.
 fn create(folder: &Path) -> std::io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
+    let named = |path: &&Path| !path.as_os_str().is_empty();
+    let new = folder.ancestors().filter(named);
+    let new: Vec<&Path> = new.take_while(|path| !path.exists()).collect();
     std::fs::create_dir_all(folder)?;
-    let whole = folder.canonicalize()?;
-    whole.ancestors().skip(1).try_for_each(|above| {
+    let above = new.iter().filter_map(|path| path.parent());
+    { above }.try_for_each(|above| {
+        let above = if named(&above) { above } else { Path::new(".") };
         match File::open(above).and_then(|above| above.sync_all()) {
-            // Not ours to read, so it was there before.
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
-            // A file system that is all in memory, or that cannot do it for folders.
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
+            // It may be written to and not read, or be on a file system that does this by itself.
+            Err(error) if UNSYNCED.contains(&error.kind()) => Ok(()),
             synced => synced,
         }
     })
@@ -335,3 +335,10 @@ impl From<rusqlite::Error> for OpenError {
 
 const FILE: &str = "journal.db";
 const CLAIMS: &str = "claims";
+
+/// What is said of a folder that cannot be synchronised.
+const UNSYNCED: [ErrorKind; 3] = [
+    ErrorKind::PermissionDenied,
+    ErrorKind::InvalidInput,
+    ErrorKind::Unsupported,
+];
