@@ -232,7 +232,7 @@ enum Outcome {
 
 impl Open {
     fn start(path: &Path, claims_folder: &Path, now: i64) -> Result<Self, OpenError> {
-        let mut database = Connection::open(path)?;
+        let mut database = store::open_writer(path)?;
         // Nothing is written to a database that is not ours.
         let version = schema::check(&database)?;
         store::set_up_writer(&database)?;
@@ -241,6 +241,7 @@ impl Open {
         let head = store::head(&database)?;
         // After a failed fsync nobody knows which part of the WAL is on the disk.
         store::checkpoint(&database)?;
+        store::set_up_closing(&database)?;
         let io = |error| OpenError::io(claims_folder, error);
         let mut claims = Claims::open(claims_folder, head, now).map_err(io)?;
         let sealed = claims.sealed_up_to();
