@@ -331,6 +331,7 @@ pub struct FakeClock {
     started: Instant,
     passed: watch::Sender<Duration>,
     start: Timestamp,
+    set_back: Mutex<Duration>,
 }
 
 impl FakeClock {
@@ -340,12 +341,23 @@ impl FakeClock {
             started: SystemClock.monotonic(),
             passed: watch::Sender::default(),
             start,
+            set_back: Mutex::default(),
         }
     }
 
     /// Moves on.
     pub fn advance(&self, by: Duration) {
         self.passed.send_modify(|passed| *passed += by);
+    }
+
+    /// Shows an earlier time of day, as a clock does that somebody has corrected. No time passes:
+    /// who sleeps sleeps on.
+    pub fn set_back(&self, by: Duration) {
+        *self.back() += by;
+    }
+
+    fn back(&self) -> MutexGuard<'_, Duration> {
+        self.set_back.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn passed(&self) -> Duration {
@@ -355,9 +367,9 @@ impl FakeClock {
 
 impl Clock for FakeClock {
     fn now(&self) -> Timestamp {
-        self.start
-            .saturating_add(self.passed())
-            .unwrap_or(Timestamp::MAX)
+        let shown = self.start.saturating_add(self.passed());
+        let shown = shown.and_then(|shown| shown.saturating_sub(*self.back()));
+        shown.unwrap_or(Timestamp::MAX)
     }
 
     fn monotonic(&self) -> Instant {

@@ -14,6 +14,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use foldhash::fast::FixedState;
+use jiff::SignedDuration;
 
 use super::lane::{Lane, LaneMap};
 use crate::Timestamp;
@@ -98,6 +99,20 @@ impl Schedule {
     /// Whether the event is known and not settled.
     pub(crate) fn contains(&self, seq: Seq) -> bool {
         self.events.contains_key(&seq)
+    }
+
+    /// The time of day was set back by `by`: what waits for a retry waits no longer than before.
+    pub(crate) fn set_back(&mut self, by: SignedDuration) {
+        let earlier = |due: Timestamp| due.saturating_sub(by).unwrap_or(Timestamp::MIN);
+        for due in self
+            .events
+            .values_mut()
+            .filter_map(|state| state.due.as_mut())
+        {
+            *due = earlier(*due);
+        }
+        let retries = std::mem::take(&mut self.retries).into_iter();
+        self.retries = retries.map(|(due, seq)| (earlier(due), seq)).collect();
     }
 
     /// Forgets the attempts of an event that waits for a retry: it is due now, for the first time.

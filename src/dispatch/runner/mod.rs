@@ -7,6 +7,7 @@
 
 mod alarm;
 mod attempts;
+mod clock;
 mod commands;
 mod reading;
 mod saving;
@@ -74,6 +75,8 @@ pub(crate) struct Runner {
     passed_by_since: Option<Instant>,
     /// After a failure of the journal nothing is asked of it before this.
     resume_at: Option<Instant>,
+    /// What the clock showed at the last step.
+    seen: (Timestamp, Instant),
 }
 
 /// Whether a runner goes on, and how it is to end.
@@ -113,7 +116,7 @@ impl Runner {
             }
         };
         let remembered = saved.waiting.iter().map(|waiting| (waiting.seq, *waiting));
-        let now = clock.now();
+        let (now, began) = (clock.now(), clock.monotonic());
         let (controls, commands) = Controls::new(consumer.name());
         let attempts = attempts.of(consumer.name());
         let monotonic = consumer.is_monotonic().then(Monotonic::default);
@@ -143,6 +146,7 @@ impl Runner {
             unsaved_since: None,
             passed_by_since: None,
             resume_at: None,
+            seen: (now, began),
         };
         Ok((runner, controls))
     }
@@ -220,6 +224,7 @@ impl Runner {
     /// Does what can be done now, without waiting for anything but the journal; whether there is more.
     async fn step(&mut self) -> bool {
         let now = self.clock.monotonic();
+        self.follow_clock();
         if self.resume_at.is_some_and(|at| now < at) {
             return false;
         }

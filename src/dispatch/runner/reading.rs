@@ -114,6 +114,7 @@ impl Runner {
 
     fn add(&mut self, seq: Seq, lane: Option<Lane>, waiting: Option<Waiting>) -> bool {
         let due = waiting.and_then(|waiting| Timestamp::from_millisecond(waiting.due).ok());
+        let due = due.map(|due| self.due_after_restart(due));
         let attempts = waiting.map_or(0, |waiting| waiting.attempts);
         self.schedule.add(seq, lane, attempts, due)
     }

@@ -72,7 +72,8 @@ async fn count(disk: &Disk, life: Life) -> String {
     outcome.send_all(&served, MESSAGES).await;
     assert_eq!(outcome.refused, 0);
     until("all handled", async || handled(&folder).len() >= MESSAGES).await;
-    served.program.stop();
+    // No run comes to a graceful end.
+    served.program.kill();
     calls(&folder)
 }
 
