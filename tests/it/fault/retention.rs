@@ -46,6 +46,9 @@ struct Part {
     long: usize,
     /// Whether every call fails in every way.
     every: bool,
+    /// How many calls a full disk lasts. Without end where the others go on: these files are not needed
+    /// to acknowledge an event.
+    full: usize,
     /// Which calls fail, where not every one is asked for: their indexes, by all the calls.
     some: fn(&[&str]) -> Vec<usize>,
     /// How much of the faults must be met, in per cent: where progress is saved depends on time.
@@ -64,6 +67,7 @@ const SEALING: Part = Part {
     files: ("journal/claims", ""),
     long: 0,
     every: true,
+    full: FOR_EVER,
     some: |calls| (0..calls.len()).collect(),
     met: 100,
 };
@@ -73,6 +77,7 @@ const TRIMMING: Part = Part {
     files: ("journal", "journal.db-wal"),
     long: 0,
     every: false,
+    full: 3,
     // The trim comes first.
     some: |calls| (0..calls.len().min(16)).collect(),
     met: 100,
@@ -83,6 +88,7 @@ const CHECKPOINT: Part = Part {
     files: ("journal", "journal.db"),
     long: LONG_EVENTS,
     every: false,
+    full: FOR_EVER,
     // The first page, some between, the last one; then the file is cut and synced.
     some: |calls| {
         let last = calls.len() - 1;
@@ -104,6 +110,7 @@ const WAL_AGAIN: Part = Part {
     files: ("journal/journal.db", ""),
     long: LONG_EVENTS,
     every: false,
+    full: 3,
     // The sync before a checkpoint; and after it the header, its sync, and the first page.
     some: |calls| {
         let of_database = |call: &&str| call.contains("write64") && call.contains("journal.db ");
@@ -115,7 +122,10 @@ const WAL_AGAIN: Part = Part {
 };
 
 /// How one and the same call fails in turn. One that syncs takes back what it should have synced.
-const FAULTS: [(&str, usize); 4] = [("eio", 1), ("enospc", 3), ("short", 2), ("kill", 1)];
+fn faults(full: usize) -> [(&'static str, usize); 4] {
+    [("eio", 1), ("enospc", full), ("short", 2), ("kill", 1)]
+}
+
 const SYNC_FAULTS: [(&str, usize); 4] = [("lose", 1), ("eio", 1), ("lose", 3), ("kill", 1)];
 
 /// For calls of a run a run in which it fails. Where OFFHOOK_FAULT_ALL is set, every call of the part
@@ -132,7 +142,7 @@ fn fail_each(part: Part) {
     };
     let points = some.into_iter().enumerate().flat_map(|(number, index)| {
         let sync = lines[index].contains("sync ");
-        let faults = if sync { SYNC_FAULTS } else { FAULTS };
+        let faults = if sync { SYNC_FAULTS } else { faults(part.full) };
         let faults = faults.into_iter().enumerate();
         let every = wants_all() || part.every || (sync && !part.trims());
         let ways = if part.trims() { 2 } else { 4 };
@@ -401,6 +411,9 @@ fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+/// More calls than there are.
+const FOR_EVER: usize = 1_000_000;
 
 const ONLY_MESSAGES: &str = "events = [\"message\"]\n";
 
