@@ -13,7 +13,8 @@ use crate::served::{JSONL, Served, handled, kept, settings, until};
 use crate::support::{Folder, KEY, secret};
 
 use disk::{
-    ALL, Disk, Fault, SYNC_FAULTS, WRITE_FAULTS, calls, insist, met, try_each, wait, wants_all,
+    ALL, Disk, Fault, REOPENED, SYNC_FAULTS, WRITE_FAULTS, calls, insist, met, try_each, wait,
+    wants_all,
 };
 
 const MESSAGES: usize = 20;
@@ -163,7 +164,7 @@ impl Outcome {
     }
 
     async fn insist(&mut self, served: &Served, id: usize) -> TestResponse {
-        let answer = insist(served, &message(id), &mut self.refused).await;
+        let answer = insist(served, &message(id), &mut self.refused, REOPENED).await;
         answer.expect("it lives on")
     }
 

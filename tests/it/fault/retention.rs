@@ -303,7 +303,9 @@ impl Life {
         while self.acknowledged < end(self.part) {
             let id = self.acknowledged;
             let message = message(self.part, id);
-            let Some(answer) = insist(served, &message, &mut self.refused).await else {
+            // A trim may have failed before.
+            let sent = insist(served, &message, &mut self.refused, Duration::ZERO);
+            let Some(answer) = sent.await else {
                 assert!(may_die, "it died");
                 self.unanswered = true;
                 return;
