@@ -6,6 +6,7 @@
 mod admin;
 mod cli;
 mod cli_events;
+mod clock;
 mod conformance;
 mod crash;
 mod events;

@@ -1,7 +1,9 @@
-// A disk that fails, for tests/it/fault.rs: preloaded into the server (LD_PRELOAD), it counts the calls
-// that write to, sync or cut a file under one folder, and makes some of them fail.
+// A disk that fails, for tests/it/fault: preloaded into the server (LD_PRELOAD), it counts the calls
+// that create, write to, sync, cut, rename or delete a file under one folder, and makes some of them
+// fail.
 //
 //   OFFHOOK_FAULT_DIR    the folder; other files are left alone
+//   OFFHOOK_FAULT_END    how the path ends, where only such files are meant
 //   OFFHOOK_FAULT_LOG    a line is appended here for each call: number, name, path, what became of it
 //   OFFHOOK_FAULT_AT     the first call that fails, from 1; 0 = none
 //   OFFHOOK_FAULT_CALLS  how many fail in a row; all works again after that
@@ -10,6 +12,7 @@
 //                        short: the first is cut to half, the rest finds the disk full
 //                        lose: as eio, and a sync that fails takes back what was written to the file
 //                        since the last one that worked, as a system does that drops its dirty pages
+//                        kill: a write is cut to half; then the process gets SIGKILL
 //
 // Log lines are written with bare system calls, so that they are not counted themselves.
 
@@ -19,6 +22,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +33,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static const char *folder;
+static const char *folder, *ending = "";
 static const char *kind = "eio";
 static long first, calls = 1;
 static int log_file = -1;
@@ -37,6 +42,7 @@ static atomic_long counted;
 __attribute__((constructor)) static void begin(void) {
     const char *text;
     folder = getenv("OFFHOOK_FAULT_DIR");
+    if ((text = getenv("OFFHOOK_FAULT_END"))) ending = text;
     if ((text = getenv("OFFHOOK_FAULT_KIND"))) kind = text;
     if ((text = getenv("OFFHOOK_FAULT_AT"))) first = atol(text);
     if ((text = getenv("OFFHOOK_FAULT_CALLS"))) calls = atol(text);
@@ -46,27 +52,50 @@ __attribute__((constructor)) static void begin(void) {
 
 enum fate { WORKS, FAILS, CUT };
 
-// What is to become of a call on `file`; sets errno where it fails.
+// What is to become of a call on a file that is named so; sets errno where it fails.
+static enum fate fate_of(const char *name, const char *path, int can_be_cut) {
+    char absolute[2 * PATH_MAX], line[2 * PATH_MAX + 128];
+    if (!folder) return WORKS;
+    if (path[0] != '/' && getcwd(absolute, PATH_MAX)) {
+        size_t length = strlen(absolute);
+        snprintf(absolute + length, sizeof absolute - length, "/%s", path);
+        path = absolute;
+    }
+    if (!strstr(path, folder)) return WORKS;
+    size_t length = strlen(path), end = strlen(ending);
+    if (length < end || strcmp(path + length - end, ending) != 0) return WORKS;
+
+    long number = atomic_fetch_add(&counted, 1) + 1;
+    enum fate fate = first > 0 && number >= first && number < first + calls ? FAILS : WORKS;
+    int kills = strcmp(kind, "kill") == 0;
+    int error = strcmp(kind, "eio") == 0 || strcmp(kind, "lose") == 0 ? EIO : ENOSPC;
+    // A full disk lets files be deleted.
+    if (error == ENOSPC && !kills && strcmp(name, "unlink") == 0) fate = WORKS;
+    if (fate == FAILS && (kills || strcmp(kind, "short") == 0) && number == first && can_be_cut) fate = CUT;
+    if (log_file >= 0) {
+        const char *outcome = fate == WORKS ? "works" : kills ? "kills" : fate == CUT ? "cut" : "fails";
+        int written = snprintf(line, sizeof line, "%ld %s %s %s\n", number, name, path, outcome);
+        syscall(SYS_write, log_file, line, (size_t)written);
+    }
+    if (fate == FAILS && kills) raise(SIGKILL);
+    if (fate == FAILS) errno = error;
+    return fate;
+}
+
 static enum fate fate(const char *name, int file, int can_be_cut) {
     if (!folder) return WORKS;
-    char link[64], path[PATH_MAX], line[PATH_MAX + 128];
+    char link[64], path[PATH_MAX];
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 0) return WORKS;
     path[length] = 0;
-    if (!strstr(path, folder)) return WORKS;
+    return fate_of(name, path, can_be_cut);
+}
 
-    long number = atomic_fetch_add(&counted, 1) + 1;
-    enum fate fate = first > 0 && number >= first && number < first + calls ? FAILS : WORKS;
-    int error = strcmp(kind, "eio") == 0 ? EIO : ENOSPC;
-    if (fate == FAILS && strcmp(kind, "short") == 0 && number == first && can_be_cut) fate = CUT;
-    if (log_file >= 0) {
-        const char *outcome = fate == WORKS ? "works" : fate == CUT ? "cut" : "fails";
-        int written = snprintf(line, sizeof line, "%ld %s %s %s\n", number, name, path, outcome);
-        syscall(SYS_write, log_file, line, (size_t)written);
-    }
-    if (fate == FAILS) errno = error;
-    return fate;
+// What a call returns that was cut: this, if it returns at all.
+static ssize_t cut(ssize_t written) {
+    if (strcmp(kind, "kill") == 0) raise(SIGKILL);
+    return written;
 }
 
 #define REAL(name) \
@@ -123,7 +152,7 @@ ssize_t write(int file, const void *bytes, size_t count) {
     REAL(write);
     switch (fate("write", file, count > 1)) {
     case FAILS: return -1;
-    case CUT: count /= 2; // fall through
+    case CUT: return cut(real(file, bytes, count / 2));
     default: return real(file, bytes, count);
     }
 }
@@ -132,7 +161,7 @@ ssize_t pwrite(int file, const void *bytes, size_t count, off_t at) {
     REAL(pwrite);
     switch (fate("pwrite", file, count > 1)) {
     case FAILS: return -1;
-    case CUT: count /= 2; // fall through
+    case CUT: return cut(real(file, bytes, count / 2, at));
     default: remember(file, count, at); return real(file, bytes, count, at);
     }
 }
@@ -141,7 +170,7 @@ ssize_t pwrite64(int file, const void *bytes, size_t count, off64_t at) {
     REAL(pwrite64);
     switch (fate("pwrite64", file, count > 1)) {
     case FAILS: return -1;
-    case CUT: count /= 2; // fall through
+    case CUT: return cut(real(file, bytes, count / 2, at));
     default: remember(file, count, at); return real(file, bytes, count, at);
     }
 }
@@ -150,7 +179,7 @@ ssize_t writev(int file, const struct iovec *parts, int count) {
     REAL(writev);
     switch (fate("writev", file, count > 1)) {
     case FAILS: return -1;
-    case CUT: count /= 2; // fall through
+    case CUT: return cut(real(file, parts, count / 2));
     default: return real(file, parts, count);
     }
 }
@@ -186,3 +215,27 @@ int ftruncate64(int file, off64_t length) {
     forget(file, 0);
     return real(file, length);
 }
+
+int rename(const char *from, const char *to) {
+    REAL(rename);
+    return fate_of("rename", from, 0) == WORKS ? real(from, to) : -1;
+}
+
+int unlink(const char *path) {
+    REAL(unlink);
+    return fate_of("unlink", path, 0) == WORKS ? real(path) : -1;
+}
+
+// Only what creates: who opens a file to read it writes nothing.
+#define OPEN(name) \
+    int name(const char *path, int flags, ...) { \
+        REAL(name); \
+        va_list rest; \
+        va_start(rest, flags); \
+        mode_t mode = flags & O_CREAT ? va_arg(rest, mode_t) : 0; \
+        va_end(rest); \
+        if ((flags & O_CREAT) && fate_of(#name, path, 0) != WORKS) return -1; \
+        return real(path, flags, mode); \
+    }
+OPEN(open)
+OPEN(open64)

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
@@ -12,6 +13,21 @@ use super::OpenError;
 use super::block::Block;
 use crate::Timestamp;
 use crate::dispatch::{Saved, Seq};
+
+/// Opens the database for writing. Closed before [`set_up_closing`] it leaves the WAL as it is: SQLite
+/// deletes a WAL that it could not read, where the file beside it that shares the index of it (`-shm`)
+/// can first not be grown and then only be read.
+pub(super) fn open_writer(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let database = Connection::open_with_flags(path, flags)?;
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(database)
+}
+
+/// From now on the WAL is brought into the database when it is closed: it has been read.
+pub(super) fn set_up_closing(database: &Connection) -> rusqlite::Result<()> {
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(())
+}
 
 /// Makes what is written from now on durable.
 ///

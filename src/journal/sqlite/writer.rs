@@ -80,7 +80,7 @@ impl Writer {
         metrics: JournalMetrics,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let database = Connection::open(path)?;
+        let database = store::open_writer(path, OpenFlags::default())?;
         let now = clock.now().as_millisecond();
         let open = Open::start(database, &claims_folder, now)?;
         let timer = Builder::new_current_thread().enable_time().build();
@@ -252,7 +252,7 @@ impl Open {
     /// be behind its end.
     fn again(path: &Path, claims: &Path, now: i64, known: Seq) -> Result<Self, OpenError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let database = Connection::open_with_flags(path, flags)?;
+        let database = store::open_writer(path, flags)?;
         let found = match schema::check(&database)? {
             0 => 0,
             _ => store::head(&database)?,
@@ -273,6 +273,7 @@ impl Open {
         let kept_at = store::last_kept_at(&database)?;
         // After a failed fsync nobody knows which part of the WAL is on the disk.
         store::checkpoint(&database)?;
+        store::set_up_closing(&database)?;
         let io = |error| OpenError::io(claims_folder, error);
         let mut claims = Claims::open(claims_folder, head, now).map_err(io)?;
         let sealed = claims.sealed_up_to();
