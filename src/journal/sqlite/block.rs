@@ -21,16 +21,17 @@ use super::super::record::Record;
 use crate::dispatch::Seq;
 use crate::{Received, Timestamp};
 
-/// Events that follow each other, one or more.
+/// Events that follow each other, one or more: put together in vectors of its own, or read where
+/// SQLite has them.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Block {
+pub(super) struct Block<Bytes = Vec<u8>> {
     /// The numbers of its first and its last event.
     pub(super) first: Seq,
     pub(super) last: Seq,
     /// When they were made durable, in milliseconds since 1970.
     pub(super) kept_at: i64,
-    pub(super) claims: Vec<u8>,
-    pub(super) events: Vec<u8>,
+    pub(super) claims: Bytes,
+    pub(super) events: Bytes,
 }
 
 impl Block {
@@ -66,26 +67,28 @@ impl Block {
         // What one long body has taken is not held for ever.
         self.events.shrink_to(2 * MAX_BYTES);
     }
+}
 
+impl<Bytes: AsRef<[u8]>> Block<Bytes> {
     /// The block without its events up to `up_to`.
-    pub(super) fn without(&self, up_to: Seq) -> Option<Self> {
+    pub(super) fn without(&self, up_to: Seq) -> Option<Block> {
         let gone = usize::try_from(up_to.saturating_add(1).saturating_sub(self.first)).ok()?;
-        let mut events = &self.events[..];
+        let mut events = self.events.as_ref();
         for _ in 0..gone {
             skip(&mut events)?;
         }
-        Some(Self {
+        Some(Block {
             first: self.first.max(up_to.saturating_add(1)),
             last: self.last,
             kept_at: self.kept_at,
-            claims: self.claims.get(gone * CLAIM..)?.to_vec(),
+            claims: self.claims.as_ref().get(gone * CLAIM..)?.to_vec(),
             events: events.to_vec(),
         })
     }
 
     /// The claims that its events made; `None` where the block is something else.
     pub(super) fn made(&self) -> Option<impl Iterator<Item = Made>> {
-        let (claims, rest) = self.claims.as_chunks::<CLAIM>();
+        let (claims, rest) = self.claims.as_ref().as_chunks::<CLAIM>();
         let whole = rest.is_empty() && claims.len() as u64 == self.length();
         whole.then(|| {
             (self.first..).zip(claims).map(|(seq, claim)| {
@@ -102,7 +105,7 @@ impl Block {
     /// Its events after `after`, in their order; `None` where one cannot be read.
     pub(super) fn records(&self, after: Seq) -> impl Iterator<Item = Option<Record>> {
         let kept_at = Timestamp::from_millisecond(self.kept_at).unwrap_or_default();
-        let mut events = &self.events[..];
+        let mut events = self.events.as_ref();
         (self.first..=self.last).filter_map(move |seq| {
             let event = take(&mut events);
             let record = |received| Record {

@@ -139,17 +139,17 @@ pub(super) fn read(
     Ok(records)
 }
 
-fn block(row: &Row<'_>) -> rusqlite::Result<Block> {
+fn block<'row>(row: &'row Row<'_>) -> rusqlite::Result<Block<&'row [u8]>> {
     Ok(Block {
         last: row.get(0)?,
         first: row.get(1)?,
         kept_at: row.get(2)?,
-        claims: row.get(3)?,
-        events: row.get(4)?,
+        claims: row.get_ref(3)?.as_blob()?,
+        events: row.get_ref(4)?.as_blob()?,
     })
 }
 
-fn unreadable(block: &Block) -> rusqlite::Error {
+fn unreadable<Bytes>(block: &Block<Bytes>) -> rusqlite::Error {
     let why = format!("events {} to {} cannot be read", block.first, block.last);
     rusqlite::Error::FromSqlConversionFailure(4, Type::Blob, why.into())
 }
@@ -268,9 +268,13 @@ fn end_of_bytes(database: &Connection) -> rusqlite::Result<Seq> {
 fn cut(database: &Connection, end: Seq) -> rusqlite::Result<()> {
     let sql = "SELECT last, first, kept_at, claims, events FROM blocks \
                WHERE last > ?1 AND first <= ?1 ORDER BY last LIMIT 1";
-    let shared = database.query_row(sql, [signed(end)], block).optional()?;
-    let Some(shared) = shared else { return Ok(()) };
-    let rest = shared.without(end).ok_or_else(|| unreadable(&shared))?;
+    let rest = database.query_row(sql, [signed(end)], |row| {
+        let shared = block(row)?;
+        shared.without(end).ok_or_else(|| unreadable(&shared))
+    });
+    let Some(rest) = rest.optional()? else {
+        return Ok(());
+    };
     let sql = "UPDATE blocks SET first = ?, claims = ?, events = ? WHERE last = ?";
     database.execute(
         sql,
