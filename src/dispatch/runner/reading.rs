@@ -138,7 +138,7 @@ pub(super) struct Next {
 impl Next {
     fn put(&mut self, record: Arc<Record>) {
         let bytes = self.bytes + record.received.body.len();
-        if self.records.len() < ENOUGH && bytes <= NEXT_BYTES {
+        if self.records.len() < ENOUGH + READ_AT_ONCE && bytes <= NEXT_BYTES {
             self.bytes = bytes;
             self.records.insert(record.seq, record);
         }
@@ -168,6 +168,6 @@ pub(super) async fn find(
 /// in unit tests, which reach the limit.
 pub(super) const READ_AHEAD: usize = if cfg!(test) { 16 } else { 16_384 };
 
-const READ_AT_ONCE: usize = if cfg!(test) { 4 } else { 64 };
+const READ_AT_ONCE: usize = if cfg!(test) { 4 } else { 128 };
 
 const NEXT_BYTES: usize = 256 * 1024;
