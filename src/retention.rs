@@ -255,6 +255,7 @@ mod tests {
                 claim: Claim {
                     key: number,
                     window: Duration::ZERO,
+                    named: true,
                 },
             };
             journal.append(entry).await.unwrap();

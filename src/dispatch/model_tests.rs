@@ -800,6 +800,7 @@ fn entry(number: usize, lane: u8, wanted: bool) -> Entry {
         claim: Claim {
             key: number as u128,
             window: Duration::MAX,
+            named: true,
         },
     }
 }

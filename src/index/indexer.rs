@@ -297,6 +297,7 @@ mod tests {
         let claim = Claim {
             key: number.into(),
             window: Duration::from_secs(60),
+            named: true,
         };
         Entry {
             received: Arc::new(received),

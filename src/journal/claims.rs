@@ -180,11 +180,11 @@ impl Claim {
     /// Whether an earlier claim of the same key, which ends at `until`, makes this one a duplicate.
     ///
     /// One that ends later than in twice the window was made under a clock that was set back since, or
-    /// in a window that was longer. Nobody knows how old it is, and an event that comes twice is
-    /// better than one that is lost.
+    /// in a window that was longer: nobody knows how old it is. Where two events may look the same, one
+    /// that comes twice is better than one that is lost.
     pub(crate) fn is_held_until(self, until: i64, now: i64) -> bool {
         let left = until.saturating_sub(now);
-        left > 0 && left <= millis(self.window).saturating_mul(2)
+        left > 0 && (self.named || left <= millis(self.window).saturating_mul(2))
     }
 }
 
@@ -283,7 +283,16 @@ mod tests {
         fn holder(&self, key: ClaimKey) -> Option<Seq> {
             // Longer than any of these: what such a one is held by is what any of them is held by.
             let window = Duration::from_secs(1);
-            self.claims.holder(Claim { key, window }, self.now).unwrap()
+            self.claims
+                .holder(
+                    Claim {
+                        key,
+                        window,
+                        named: false,
+                    },
+                    self.now,
+                )
+                .unwrap()
         }
 
         fn check(&self) {
@@ -491,6 +500,7 @@ mod tests {
         let claim = Claim {
             key: 1,
             window: Duration::from_millis(60_000),
+            named: false,
         };
         let table = [
             (now - minute, false),
@@ -507,6 +517,11 @@ mod tests {
         for (until, held) in table {
             assert_eq!(claim.is_held_until(until, now), held, "{}", until - now);
         }
+        let named = Claim {
+            named: true,
+            ..claim
+        };
+        assert!(named.is_held_until(now + 60 * minute, now) && !named.is_held_until(now, now));
         let window = Duration::ZERO;
         assert!(!Claim { window, ..claim }.is_held_until(now + 1, now));
         let window = Duration::MAX;

@@ -1017,7 +1017,11 @@ fn entry(received: Received, key: u128, window: Duration) -> Entry {
     Entry {
         events: Raw::default().events(&"{}".into()).into(),
         received: Arc::new(received),
-        claim: Claim { key, window },
+        claim: Claim {
+            key,
+            window,
+            named: false,
+        },
     }
 }
 

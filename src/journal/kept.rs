@@ -72,6 +72,7 @@ fn claim(received: &Received, events: &[Event], windows: Windows) -> Claim {
         return Claim {
             key: hash(&[b"own", received.id.as_bytes()]),
             window: Duration::ZERO,
+            named: true,
         };
     }
     let key = match events {
@@ -95,6 +96,7 @@ fn claim(received: &Received, events: &[Event], windows: Windows) -> Claim {
         Some([kind, id, more]) => Claim {
             key: hash(&[&received.source, session, kind, id, more].map(str::as_bytes)),
             window: windows.keyed,
+            named: true,
         },
         None => Claim {
             key: hash(&[
@@ -104,6 +106,7 @@ fn claim(received: &Received, events: &[Event], windows: Windows) -> Claim {
                 &received.body,
             ]),
             window: windows.unkeyed,
+            named: false,
         },
     }
 }

@@ -24,6 +24,9 @@ pub(crate) struct Claim {
     pub(crate) key: ClaimKey,
     /// A later event with the same key is a duplicate for this long.
     pub(crate) window: Duration,
+    /// The key is of what the event calls itself, so no other event has it. Those that are only the
+    /// same to the byte may be two.
+    pub(crate) named: bool,
 }
 
 /// 128 bits of a cryptographic hash: that two events share it by chance does not happen.

@@ -167,6 +167,7 @@ impl World {
             claim: Claim {
                 key: number.into(),
                 window: Duration::MAX,
+                named: true,
             },
         };
         let appended = self.records.journal().append(entry).await;

@@ -332,6 +332,7 @@ async fn journal(
         let claim = Claim {
             key: index as u128,
             window: Duration::ZERO,
+            named: true,
         };
         let entry = Entry {
             received,

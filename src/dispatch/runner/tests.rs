@@ -385,6 +385,7 @@ impl World {
             claim: Claim {
                 key: self.appended.into(),
                 window: Duration::MAX,
+                named: true,
             },
         };
         self.journal.append(entry).await.unwrap();

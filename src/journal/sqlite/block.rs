@@ -40,6 +40,11 @@ impl Block {
         self.claims.is_empty()
     }
 
+    /// How long it is.
+    pub(super) fn bytes(&self) -> usize {
+        self.claims.len() + self.events.len()
+    }
+
     /// Nothing more should come into it.
     pub(super) fn is_full(&self) -> bool {
         self.claims.len() >= MAX_EVENTS * CLAIM || self.events.len() >= MAX_BYTES

@@ -44,7 +44,8 @@ pub(super) fn set_up_writer(database: &Connection) -> Result<(), OpenError> {
         return Err(OpenError::NoWal(mode));
     }
     database.pragma_update(None, "synchronous", "FULL")?;
-    database.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // The writer does that itself, when nobody waits for it.
+    database.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(())
 }
 
@@ -67,6 +68,15 @@ pub(super) fn checkpoint(database: &Connection) -> rusqlite::Result<()> {
         return Err(rusqlite::Error::SqliteFailure(busy, Some(why)));
     }
     Ok(())
+}
+
+/// Brings as much of the WAL into the database file as readers allow, which is all of it unless somebody
+/// reads; the next commit begins the WAL anew then. How many pages are left.
+pub(super) fn bring_in(database: &Connection) -> rusqlite::Result<i64> {
+    database.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        let (all, brought_in): (i64, i64) = (row.get(1)?, row.get(2)?);
+        Ok(all - brought_in)
+    })
 }
 
 pub(super) fn head(database: &Connection) -> rusqlite::Result<Seq> {
@@ -352,10 +362,7 @@ fn signed(number: u64) -> i64 {
 }
 
 /// Each page is written to the WAL and to the database with calls of its own, and blocks are long.
-const PAGE: i64 = 16 * 1024;
-
-/// The WAL is brought into the database when it has so many pages.
-const CHECKPOINT_PAGES: i64 = 1024;
+pub(super) const PAGE: usize = 16 * 1024;
 
 /// Who is far behind reads on in parts of about this size, however long the bodies are.
 const READ_BYTES: usize = 8 * 1024 * 1024;

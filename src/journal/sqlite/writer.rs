@@ -70,6 +70,8 @@ struct Open {
     kept_at: i64,
     /// Where the events of a commit are put together.
     block: Block,
+    /// About how many bytes the WAL has got since it was brought into the database.
+    wal: usize,
 }
 
 impl Writer {
@@ -171,6 +173,9 @@ impl Writer {
                 answer(batch, outcomes);
                 if let Err(error) = open.claims.tidy(now) {
                     log::warn!("journal: claims cannot be sealed, they stay in memory: {error}");
+                }
+                if open.wal >= CHECKPOINT_BYTES {
+                    open.bring_in();
                 }
             }
             Err(error) => {
@@ -291,7 +296,23 @@ impl Open {
             head,
             kept_at,
             block: Block::default(),
+            wal: 0,
         })
+    }
+
+    /// Brings the WAL into the database, after everybody is answered. Where that fails nothing is lost:
+    /// the WAL is kept, and grows until it succeeds or the disk is full, when commits fail.
+    fn bring_in(&mut self) {
+        self.wal = 0;
+        match store::bring_in(&self.database) {
+            Ok(0) => {}
+            Ok(left) => {
+                log::debug!("journal: {left} pages of the WAL are being read and stay in it");
+            }
+            Err(error) => log::error!(
+                "journal: the WAL cannot be brought into the database, and grows until it can: {error}"
+            ),
+        }
     }
 
     /// What became of each operation, and how long the commit itself took.
@@ -333,6 +354,7 @@ impl Open {
                             let made = entry.claim.made(self.head, now);
                             self.claims.make(made);
                             if self.block.is_full() {
+                                self.wal += self.block.bytes();
                                 store::insert(&transaction, &self.block)?;
                                 self.block.clear();
                             }
@@ -367,8 +389,11 @@ impl Open {
             });
         }
         if !self.block.is_empty() {
+            self.wal += self.block.bytes();
             store::insert(&transaction, &self.block)?;
         }
+        // The pages that each commit writes beside the blocks' own.
+        self.wal += 4 * store::PAGE;
         let started = clock.monotonic();
         transaction.commit()?;
         let took = clock.monotonic().saturating_duration_since(started);
@@ -445,6 +470,9 @@ impl Operation {
 
 /// How many events are read at once.
 const READ_AT_ONCE: usize = 1024;
+
+/// The WAL is brought into the database when it has got so much.
+const CHECKPOINT_BYTES: usize = 16 * 1024 * 1024;
 
 /// How long nothing is tried after a failure.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
