@@ -165,7 +165,8 @@ impl Subscribers {
 /// How many subscribers there are.
 const SUBSCRIBERS: [usize; 2] = [1, 100];
 
-/// Deliveries of one round, over all subscribers.
-const DELIVERIES: u64 = 50_000;
+/// Deliveries of one round, over all subscribers: enough that the connections, which are made first, are
+/// a small part.
+const DELIVERIES: u64 = 300_000;
 
 const PATIENCE: Duration = Duration::from_secs(120);

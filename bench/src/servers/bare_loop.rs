@@ -1,8 +1,10 @@
-//! What the relay is compared with: the same HTTP client in a loop, no journal, no signature, no retry.
+//! What the relay is compared with: the same HTTP client, set up in the same way, in a loop; no journal,
+//! no signature, no retry.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use actix_web::web::Bytes;
 use clap::Args;
@@ -33,7 +35,13 @@ pub(crate) fn run(options: &LoopOptions) -> anyhow::Result<()> {
     runtime.block_on(async {
         // Nothing here is encrypted, but the client wants to be able to. One that is set is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().build()?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .timeout(Duration::from_secs(10))
+            .connect_timeout(Duration::from_secs(7))
+            .build()?;
         let body = Bytes::from(vec![b'x'; options.body]);
         handled.announce(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         handled.opened().await;
