@@ -139,8 +139,13 @@ async fn one_inner(state: &AdminState, path: &str) -> Result<HttpResponse, Refus
             })
         }));
         timeline.extend(dead.iter().map(|(consumer, letter)| {
+            // Letters are dated to the millisecond: not before the attempt that made them.
+            let last = made
+                .iter()
+                .filter(|made| made.consumer == *consumer && made.attempt == letter.attempts);
+            let at = last.map(|made| made.at).max().unwrap_or(letter.at);
             json!({
-                "at": letter.at.to_string(),
+                "at": at.max(letter.at).to_string(),
                 "what": "dead",
                 "consumer": consumer,
                 "attempt": letter.attempts,

@@ -21,7 +21,7 @@ pub(super) struct Event {
     name: Option<String>,
     pub(super) received_at: String,
     bytes: u64,
-    pub(super) state: String,
+    state: String,
     duplicate_of: Option<String>,
     #[serde(default)]
     timeline: Vec<Step>,
@@ -39,6 +39,14 @@ struct Step {
 }
 
 impl Event {
+    /// What became of it; of one that came again, that it did.
+    pub(super) fn state(&self) -> &str {
+        match &self.duplicate_of {
+            Some(_) => "duplicate",
+            None => &self.state,
+        }
+    }
+
     /// Its kind; the body's own name where that says more.
     pub(super) fn label(&self) -> &str {
         match &self.name {

@@ -99,7 +99,7 @@ fn table(events: &[Event]) -> Table<5> {
         table.row([
             &event.id,
             &times::age(&event.received_at, now),
-            &event.state,
+            event.state(),
             event.label(),
             event.session.as_deref().unwrap_or_default(),
         ]);

@@ -282,7 +282,7 @@ impl<'a> Table<'a> {
     pub(super) fn strings(&self, key: &'static str) -> Option<Vec<String>> {
         let value = self.value(key)?;
         let Some(items) = items(value) else {
-            return self.wrong(key, value, "a list of texts, such as [\"message\"]");
+            return self.wrong(key, value, "a list of texts: [\"one\", \"another\"]");
         };
         let texts = items.iter().map(|item| match &item.kind {
             ValueKind::String(text) => Some(text.clone()),
