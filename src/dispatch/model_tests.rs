@@ -29,7 +29,7 @@ use crate::{Delivery, Event, EventHandler, EventKind, HandlerError, Received, So
 
 #[test]
 fn nothing_is_lost_and_lanes_hold_over_a_journal_in_memory() {
-    explore(Engine::Memory, 1500);
+    explore(Engine::Memory, 3000);
 }
 
 #[test]

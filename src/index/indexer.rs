@@ -77,6 +77,8 @@ impl Indexer {
             let newest = *head.borrow_and_update();
             let abandoned = stop.has_changed().is_err();
             let stopping = *stop.borrow_and_update() || abandoned;
+            // Looked at first: what the last one notes before it ends is taken below.
+            let last = !self.inbox.has_consumers();
             self.take_notes()?;
             self.catch_up(journal, dialects, newest, stopping).await?;
             // Dropped: whoever asked is told.
@@ -85,7 +87,7 @@ impl Indexer {
             if stopping || self.due.as_ref().is_some_and(overdue) {
                 self.seal_all()?;
             }
-            if abandoned || (stopping && !self.inbox.has_consumers()) {
+            if abandoned || (stopping && last) {
                 return Ok(());
             }
             if self.due.is_none() && !self.writer.is_empty() {
