@@ -121,10 +121,13 @@ async fn who_no_longer_waits_for_an_end_blocks_no_name() {
     assert_eq!(old.next().await, (1, 1));
     // Told to end, and dropped where it waits for that.
     let mut stop = Box::pin(world.records.stop_consumer("subscription:one"));
-    assert_eq!(futures_util::FutureExt::now_or_never(stop.as_mut()), None);
+    // It may have ended in the same moment, and left the list.
+    let _ = futures_util::FutureExt::now_or_never(stop.as_mut());
     drop(stop);
     let one = || world.records.consumers().into_iter().next();
-    while one().expect("it is in the list").status().await.is_some() {
+    while let Some(consumer) = one()
+        && consumer.status().await.is_some()
+    {
         tokio::task::yield_now().await;
     }
     let mut new = world.add("subscription:one").await;
