@@ -79,7 +79,8 @@ impl Envelope {
             }
         }
 
-        let mut received = Received::new(parts.sender.source, parts.body);
+        let mut received = Received::new(parts.sender.source, reading.content);
+        received.body = parts.body;
         received.id = new_id(parts.received_at);
         received.session = events
             .first()
@@ -88,7 +89,6 @@ impl Envelope {
         received.headers = parts.headers;
         // No HTTP request has it; whoever verifies without HTTP must not have it either.
         received.headers.retain(|(name, _)| name != OWN);
-        received.content = reading.content;
         let envelope = Self {
             received: Arc::new(received),
             odd,

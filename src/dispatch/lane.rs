@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher};
 use std::str::FromStr;
+
+use foldhash::quality::FixedState;
 
 use crate::Event;
 
@@ -41,9 +43,8 @@ impl Order {
             (Self::Conversation, [event]) => conversation(event),
             (Self::Conversation | Self::Session, _) => None,
         };
-        let mut hasher = DefaultHasher::new();
-        (source, session, conversation).hash(&mut hasher);
-        Some(Lane(hasher.finish()))
+        let named = (source, session, conversation);
+        Some(Lane(FixedState::default().hash_one(named)))
     }
 }
 

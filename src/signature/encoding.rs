@@ -65,7 +65,7 @@ impl Encoding {
     /// Reads a text; `None` where it is not in this encoding.
     pub fn decode(self, text: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::Hex => unhex(text),
+            Self::Hex => base16ct::mixed::decode_vec(text).ok(),
             Self::Base64 => LENIENT_BASE64.decode(text).ok(),
         }
     }
@@ -78,23 +78,7 @@ const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// The bytes in lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(digit.into(), 16).expect("four bits are a digit"));
-        }
-    }
-    text
-}
-
-fn unhex(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: &u8| char::from(*byte).to_digit(16);
-    let (pairs, rest) = text.as_chunks::<2>();
-    let bytes = pairs.iter().map(|[high, low]| {
-        let byte = digit(high)? * 16 + digit(low)?;
-        u8::try_from(byte).ok()
-    });
-    rest.is_empty().then(|| bytes.collect()).flatten()
+    base16ct::lower::encode_string(bytes)
 }
 
 /// An HMAC under way, with the key mixed in.

@@ -1,5 +1,7 @@
 //! [`Headers`]: what a scheme sees of a request's head, whatever HTTP library holds it.
 
+use actix_http::header::{HeaderMap, HeaderName};
+
 /// Looks up the headers of a request.
 pub trait Headers {
     /// The value of the header `name` (lower case).
@@ -38,8 +40,15 @@ impl Headers for &[(&str, &str)] {
     }
 }
 
-impl Headers for actix_http::header::HeaderMap {
+impl Headers for HeaderMap {
     fn value<'a>(&'a self, name: &str) -> HeaderValue<'a> {
-        HeaderValue::of(self.get_all(name).map(|value| value.as_bytes()))
+        // To look up a text takes making a name of it; that of the gateway's own scheme is made.
+        let values = match name == X_WEBHOOK_SIGNATURE.as_str() {
+            true => self.get_all(&X_WEBHOOK_SIGNATURE),
+            false => self.get_all(name),
+        };
+        HeaderValue::of(values.map(|value| value.as_bytes()))
     }
 }
+
+const X_WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("x-webhook-signature");

@@ -9,21 +9,26 @@ use bytes::Bytes;
 /// like a credential, and no more than [`MAX_KEPT_HEADERS`] bytes.
 pub(super) fn kept_headers(headers: &HeaderMap) -> Vec<(Cow<'static, str>, Bytes)> {
     let mut kept = Vec::with_capacity(4);
-    // One buffer for all values.
-    let mut values = Vec::with_capacity(256);
+    let mut bytes = 0;
     for (name, value) in headers {
         let Some(name) = kept_name(name.as_str()) else {
             continue;
         };
-        if values.len() + value.len() <= MAX_KEPT_HEADERS && kept.len() < MAX_KEPT_HEADERS / 64 {
-            values.extend_from_slice(value.as_bytes());
-            kept.push((name, value.len()));
+        if bytes + value.len() <= MAX_KEPT_HEADERS && kept.len() < MAX_KEPT_HEADERS / 64 {
+            bytes += value.len();
+            kept.push((name, kept_value(value.as_bytes())));
         }
     }
-    let mut values = Bytes::from(values);
-    let kept = kept.into_iter();
-    kept.map(|(name, length)| (name, values.split_to(length)))
-        .collect()
+    kept
+}
+
+/// A copy, since the value itself would hold on to all of the connection's buffer.
+fn kept_value(value: &[u8]) -> Bytes {
+    const JSON: &[u8] = b"application/json";
+    match value == JSON {
+        true => Bytes::from_static(JSON),
+        false => Bytes::copy_from_slice(value),
+    }
 }
 
 fn kept_name(name: &str) -> Option<Cow<'static, str>> {
