@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytestring::ByteString;
 
+use super::object::Escapes;
 use super::{Dialect, object, value};
 use crate::{
     ConnectionEvent, ConnectionStatus, Event, EventKind, Extra, MessageEvent, MessageStatus,
@@ -69,18 +70,20 @@ struct Fields<'a> {
     status: Option<&'a str>,
     timestamp: Option<&'a str>,
     others: Vec<(Cow<'a, str>, &'a str)>,
+    escapes: Escapes,
 }
 
 impl<'a> Fields<'a> {
     fn of(body: &'a str) -> Result<Self, UnknownReason> {
         let mut fields = Self::default();
-        object::for_each_field(body, |key, json| {
+        let escapes = object::for_each_field(body, |key, json| {
             if let Some(slot) = fields.slot(&key) {
                 *slot = Some(json);
             } else if fields.others.len() < MAX_EXTRA {
                 fields.others.push((key, json));
             }
         })?;
+        fields.escapes = escapes;
         Ok(fields)
     }
 
@@ -106,7 +109,10 @@ impl<'a> Fields<'a> {
     /// The kind by the event's name, or by the fields where there is no name.
     fn kind(&self) -> Result<EventKind, UnknownReason> {
         if let Some(event) = self.event.filter(|json| *json != "null") {
-            let name = object::string(event).ok_or(UnknownReason::NameNotText)?;
+            let name = self
+                .escapes
+                .string(event)
+                .ok_or(UnknownReason::NameNotText)?;
             return match name.parse::<EventKind>() {
                 // Those that offhook makes itself are no sender's to send.
                 Ok(kind) if kind != EventKind::Unknown && !kind.is_own() => Ok(kind),
@@ -129,8 +135,11 @@ impl<'a> Fields<'a> {
 
     fn into_event(mut self, body: &ByteString) -> Event {
         let kind = self.kind();
-        let extra = Extra::default();
-        let mut typed = Typed { body, extra };
+        let mut typed = Typed {
+            body,
+            escapes: self.escapes,
+            extra: Extra::default(),
+        };
         let name = typed.string("event", self.event.take());
         let session_id = typed.string("sessionId", self.session_id.take());
         match kind {
@@ -223,22 +232,22 @@ impl<'a> Fields<'a> {
     }
 
     /// What is left: known names that have no place in this kind, then the others.
-    fn into_extra(mut self, mut typed: Typed<'_>) -> Extra {
-        const KNOWN: [&str; 11] = [
-            "messageId",
-            "id",
-            "from",
-            "message",
-            "text",
-            "type",
-            "mediaUrl",
-            "caption",
-            "filename",
-            "status",
-            "timestamp",
+    fn into_extra(self, mut typed: Typed<'_>) -> Extra {
+        let known = [
+            ("messageId", self.message_id),
+            ("id", self.id),
+            ("from", self.from),
+            ("message", self.message),
+            ("text", self.text),
+            ("type", self.kind),
+            ("mediaUrl", self.media_url),
+            ("caption", self.caption),
+            ("filename", self.filename),
+            ("status", self.status),
+            ("timestamp", self.timestamp),
         ];
-        for key in KNOWN {
-            if let Some(json) = self.slot(key).and_then(Option::take) {
+        for (key, json) in known {
+            if let Some(json) = json {
                 typed.keep(key, json);
             }
         }
@@ -252,6 +261,7 @@ impl<'a> Fields<'a> {
 /// Reads values; what has another type than expected is kept as extra.
 struct Typed<'b> {
     body: &'b ByteString,
+    escapes: Escapes,
     extra: Extra,
 }
 
@@ -275,7 +285,8 @@ impl Typed<'_> {
     }
 
     fn string(&mut self, key: &str, json: Option<&str>) -> Option<String> {
-        self.read(key, json, |json| object::string(json).map(Cow::into_owned))
+        let escapes = self.escapes;
+        self.read(key, json, |json| escapes.string(json).map(Cow::into_owned))
     }
 
     fn open<T>(
@@ -284,8 +295,9 @@ impl Typed<'_> {
         json: Option<&str>,
         from_name: impl FnOnce(&str) -> T,
     ) -> Option<T> {
+        let escapes = self.escapes;
         self.read(key, json, |json| {
-            object::string(json).map(|name| from_name(&name))
+            escapes.string(json).map(|name| from_name(&name))
         })
     }
 

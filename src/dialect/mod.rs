@@ -10,6 +10,7 @@ mod codeskytz;
 mod content;
 mod dialects;
 mod object;
+mod plain;
 mod raw;
 mod value;
 

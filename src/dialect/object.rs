@@ -9,7 +9,16 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer as _, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::plain;
 use crate::UnknownReason;
+
+/// Whether the strings of an object can hold escapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Escapes {
+    #[default]
+    Possible,
+    None,
+}
 
 /// Calls `field` for each field of the object in `text`, in order, repeated keys each time.
 ///
@@ -17,6 +26,22 @@ use crate::UnknownReason;
 ///
 /// When the text is not JSON, or not an object; fields may have been reported before.
 pub(super) fn for_each_field<'a>(
+    text: &'a str,
+    mut field: impl FnMut(Cow<'a, str>, &'a str),
+) -> Result<Escapes, UnknownReason> {
+    match plain::fields(text) {
+        Some(plain) => {
+            for (key, value) in plain.fields() {
+                field(Cow::Borrowed(key), value);
+            }
+            Ok(Escapes::None)
+        }
+        None => parsed_fields(text, field).map(|()| Escapes::Possible),
+    }
+}
+
+/// The same for an object of any kind.
+pub(super) fn parsed_fields<'a>(
     text: &'a str,
     field: impl FnMut(Cow<'a, str>, &'a str),
 ) -> Result<(), UnknownReason> {
@@ -28,7 +53,7 @@ pub(super) fn for_each_field<'a>(
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer
-        .deserialize_map(Fields(field))
+        .deserialize_map(Fields { text, field })
         .and_then(|()| deserializer.end())
         .map_err(|error| UnknownReason::NotJson(error.to_string()))
 }
@@ -37,17 +62,28 @@ pub(super) fn for_each_field<'a>(
 ///
 /// A lone surrogate (`"\ud83d"` without its partner) becomes U+FFFD.
 pub(super) fn string(json: &str) -> Option<Cow<'_, str>> {
-    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
-    if !inner.contains('\\') {
-        return Some(Cow::Borrowed(inner));
-    }
-    Key.deserialize(&mut serde_json::Deserializer::from_str(json))
-        .ok()
+    Escapes::Possible.string(json)
 }
 
-struct Fields<F>(F);
+impl Escapes {
+    /// As [`string`], of a value of such an object.
+    pub(super) fn string(self, json: &str) -> Option<Cow<'_, str>> {
+        let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+        if self == Self::None || !inner.contains('\\') {
+            return Some(Cow::Borrowed(inner));
+        }
+        Text(json)
+            .deserialize(&mut serde_json::Deserializer::from_str(json))
+            .ok()
+    }
+}
 
-impl<'de, F: FnMut(Cow<'de, str>, &'de str)> Visitor<'de> for Fields<F> {
+struct Fields<'de, F> {
+    text: &'de str,
+    field: F,
+}
+
+impl<'de, F: FnMut(Cow<'de, str>, &'de str)> Visitor<'de> for Fields<'de, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,18 +91,18 @@ impl<'de, F: FnMut(Cow<'de, str>, &'de str)> Visitor<'de> for Fields<F> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key_seed(Key)? {
+        while let Some(key) = map.next_key_seed(Text(self.text))? {
             let value: &RawValue = map.next_value()?;
-            self.0(key, value.get());
+            (self.field)(key, value.get());
         }
         Ok(())
     }
 }
 
-/// Reads a JSON string as bytes, since only then serde_json lets lone surrogates through.
-struct Key;
+/// Reads a JSON string within a text, as bytes, since only then serde_json lets lone surrogates through.
+struct Text<'de>(&'de str);
 
-impl<'de> DeserializeSeed<'de> for Key {
+impl<'de> DeserializeSeed<'de> for Text<'de> {
     type Value = Cow<'de, str>;
 
     fn deserialize<D: serde::Deserializer<'de>>(
@@ -77,7 +113,7 @@ impl<'de> DeserializeSeed<'de> for Key {
     }
 }
 
-impl<'de> Visitor<'de> for Key {
+impl<'de> Visitor<'de> for Text<'de> {
     type Value = Cow<'de, str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,9 +121,11 @@ impl<'de> Visitor<'de> for Key {
     }
 
     fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Cow::Borrowed(text)),
-            Err(_) => self.visit_bytes(bytes),
+        // What is borrowed stands in the text itself, so it need not be proved to be text again.
+        let start = (bytes.as_ptr().addr()).wrapping_sub(self.0.as_ptr().addr());
+        match self.0.get(start..start.wrapping_add(bytes.len())) {
+            Some(text) => Ok(Cow::Borrowed(text)),
+            None => self.visit_bytes(bytes),
         }
     }
 

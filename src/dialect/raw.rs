@@ -59,8 +59,8 @@ impl Dialect for Raw {
             }
         });
         let mut event = UnknownEvent::new(match &read {
-            Ok(()) if self.event.is_none() => UnknownReason::NoName,
-            Ok(()) => UnknownReason::UnknownName,
+            Ok(_) if self.event.is_none() => UnknownReason::NoName,
+            Ok(_) => UnknownReason::UnknownName,
             Err(reason) => reason.clone(),
         });
         // An array may lead to a name as well as an object; what is not JSON leads nowhere.
