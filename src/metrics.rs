@@ -4,6 +4,7 @@
 //! costs an atomic addition. Each server has recorders of its own ([`series`]); the process' global
 //! recorder is left alone.
 
+mod buckets;
 mod series;
 
 use std::collections::{BTreeMap, HashMap};
@@ -86,10 +87,6 @@ impl Metrics {
     fn histogram(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Histogram {
         self.server.histogram(name, labels)
     }
-
-    fn recorded(&self) {
-        self.server.recorded();
-    }
 }
 
 fn expired(series: &Series, consumer: &str) -> Counter {
@@ -127,11 +124,10 @@ pub(crate) struct SourceMetrics {
     requests: [Counter; RequestOutcome::ALL.len()],
     body_bytes: Counter,
     seconds: Histogram,
-    metrics: Arc<Metrics>,
 }
 
 impl SourceMetrics {
-    pub(crate) fn new(metrics: &Arc<Metrics>, source: &str) -> Self {
+    pub(crate) fn new(metrics: &Metrics, source: &str) -> Self {
         let source = ("source", source);
         Self {
             requests: RequestOutcome::ALL.map(|(_, outcome)| {
@@ -139,7 +135,6 @@ impl SourceMetrics {
             }),
             body_bytes: metrics.counter("offhook_request_body_bytes_total", &[source]),
             seconds: metrics.histogram("offhook_request_seconds", &[source]),
-            metrics: Arc::clone(metrics),
         }
     }
 
@@ -147,7 +142,6 @@ impl SourceMetrics {
     pub(crate) fn answered(&self, outcome: RequestOutcome, took: Duration) {
         self.requests[outcome as usize].increment(1);
         self.seconds.record(took.as_secs_f64());
-        self.metrics.recorded();
     }
 
     /// A verified body of so many bytes came in.
@@ -208,7 +202,6 @@ pub(crate) struct ConsumerMetrics {
     seconds: Histogram,
     retries: Counter,
     dead_letters: Counter,
-    series: Arc<Series>,
 }
 
 impl ConsumerMetrics {
@@ -222,7 +215,6 @@ impl ConsumerMetrics {
             seconds: series.histogram("offhook_attempt_seconds", &[consumer]),
             retries: series.counter("offhook_retries_total", &[consumer]),
             dead_letters: series.counter("offhook_dead_letters_total", &[consumer]),
-            series,
         }
     }
 
@@ -230,7 +222,6 @@ impl ConsumerMetrics {
     pub(crate) fn attempt(&self, outcome: &Outcome, took: Duration) {
         self.attempts[outcome.index()].increment(1);
         self.seconds.record(took.as_secs_f64());
-        self.series.recorded();
     }
 
     /// A failed event is to be tried again.
@@ -250,17 +241,15 @@ pub(crate) struct JournalMetrics {
     batch_seconds: Histogram,
     commit_seconds: Histogram,
     failures: Counter,
-    metrics: Option<Arc<Metrics>>,
 }
 
 impl JournalMetrics {
-    pub(crate) fn new(metrics: &Arc<Metrics>) -> Self {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
         Self {
             batch_events: metrics.histogram("offhook_journal_batch_events", &[]),
             batch_seconds: metrics.histogram("offhook_journal_batch_seconds", &[]),
             commit_seconds: metrics.histogram("offhook_journal_commit_seconds", &[]),
             failures: metrics.counter("offhook_journal_failures_total", &[]),
-            metrics: Some(Arc::clone(metrics)),
         }
     }
 
@@ -272,7 +261,6 @@ impl JournalMetrics {
             batch_seconds: Histogram::noop(),
             commit_seconds: Histogram::noop(),
             failures: Counter::noop(),
-            metrics: None,
         }
     }
 
@@ -285,9 +273,6 @@ impl JournalMetrics {
         }
         self.batch_seconds.record(took.as_secs_f64());
         self.commit_seconds.record(commit.as_secs_f64());
-        if let Some(metrics) = &self.metrics {
-            metrics.recorded();
-        }
     }
 
     /// A write, or a try to open the journal again, has failed.

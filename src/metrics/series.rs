@@ -2,38 +2,37 @@
 //! [`Families`], which makes one text of those of many.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _};
-use metrics_exporter_prometheus::{
-    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use super::buckets::Buckets;
 
 /// Metrics that end together.
 pub(super) struct Series {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
-    recorded: AtomicUsize,
+    histograms: Mutex<Vec<Arc<Buckets>>>,
 }
 
 impl Series {
     pub(super) fn new() -> Self {
-        let batch_events = Matcher::Full("offhook_journal_batch_events".to_owned());
-        let builder = PrometheusBuilder::new()
-            .set_buckets(&SECONDS)
-            .and_then(|builder| builder.set_buckets_for_metric(batch_events, &EVENTS));
-        let recorder = builder.expect("there are buckets").build_recorder();
+        let recorder = PrometheusBuilder::new().build_recorder();
         Self {
             handle: recorder.handle(),
             recorder,
-            recorded: AtomicUsize::new(0),
+            histograms: Mutex::default(),
         }
     }
 
     /// All of them in Prometheus' text format, without what they tell.
     pub(super) fn render(&self) -> String {
-        self.handle.run_upkeep();
-        self.handle.render()
+        let mut text = self.handle.render();
+        for buckets in self.histograms().iter() {
+            text += &buckets.render();
+        }
+        text
     }
 
     pub(super) fn counter(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Counter {
@@ -45,21 +44,30 @@ impl Series {
         self.recorder.register_gauge(&key(name, labels), &METADATA)
     }
 
+    /// Of seconds, or of events where the name says so.
     pub(super) fn histogram(
         &self,
         name: &'static str,
         labels: &[(&'static str, &str)],
     ) -> Histogram {
-        self.recorder
-            .register_histogram(&key(name, labels), &METADATA)
+        let bounds: &[f64] = match name.ends_with("_events") {
+            true => &EVENTS,
+            false => &SECONDS,
+        };
+        let mut histograms = self.histograms();
+        let known = histograms.iter().find(|known| known.is(name, labels));
+        let buckets = known.map(Arc::clone).unwrap_or_else(|| {
+            let buckets = Arc::new(Buckets::new(name, labels, bounds));
+            histograms.push(Arc::clone(&buckets));
+            buckets
+        });
+        Histogram::from_arc(buckets)
     }
 
-    /// Histograms keep single values until somebody sorts them into buckets. Doing that every so
-    /// many values bounds the memory without a timer.
-    pub(super) fn recorded(&self) {
-        if self.recorded.fetch_add(1, Ordering::Relaxed) % UPKEEP_EVERY == UPKEEP_EVERY - 1 {
-            self.handle.run_upkeep();
-        }
+    fn histograms(&self) -> MutexGuard<'_, Vec<Arc<Buckets>>> {
+        // Nothing here can leave the list half-changed.
+        let histograms = self.histograms.lock();
+        histograms.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,8 +127,6 @@ const SECONDS: [f64; 13] = [
 
 /// The upper bounds of the buckets of histograms of events.
 const EVENTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1024.0];
-
-const UPKEEP_EVERY: usize = 8192;
 
 #[cfg(test)]
 mod tests {
