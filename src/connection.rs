@@ -9,11 +9,13 @@
 //!   body by the application, which finds it broken off.
 //! - the rest of a body after the answer: [`LINGER`], then the connection ends without a word.
 //! - room in its receive buffer for our answers: `request_timeout`, then the connection is dropped.
+//! - the next request: `keep_alive` from the answer on, then the connection ends without a word.
 //!
-//! While the application works, and between requests, nothing is owed; keep-alive has the word then.
+//! While the application works nothing is owed.
 //!
 //! No timer is touched while requests arrive at once: one is set when something is waited for, and
-//! left to run out by itself.
+//! left to run out by itself; only then is there a look at what is owed now. actix-http would make
+//! one for each answer and drop it with the next request, a twentieth of all that a request costs.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future as _;
@@ -35,6 +37,7 @@ use crate::throttle::Throttle;
 /// What all connections of a listener share.
 pub(crate) struct Guard {
     pub(crate) request_timeout: Duration,
+    pub(crate) keep_alive: Duration,
     pub(crate) metrics: ListenerMetrics,
     pub(crate) slow_heads: Throttle,
 }
@@ -63,7 +66,10 @@ struct State {
     phase: Cell<Phase>,
     begun: Cell<Option<Instant>>,
     deadline: Cell<Option<Instant>>,
-    timeout: Cell<Duration>,
+    /// When the reader looks at the deadline by itself.
+    alarm: Cell<Option<Instant>>,
+    request_timeout: Cell<Duration>,
+    keep_alive: Cell<Duration>,
     late: Cell<bool>,
     reader: RefCell<Option<Waker>>,
 }
@@ -88,22 +94,18 @@ impl Owed {
     fn head(&self, now: Instant) {
         self.0.phase.set(Phase::Head);
         self.0.begun.set(Some(now));
-        self.0.deadline.set(Some(now + self.0.timeout.get()));
+        self.owe(now, self.0.request_timeout.get());
     }
 
     /// The application takes the request, whose body is still to come unless it has none.
     pub(crate) fn request(&self, has_body: bool) {
-        let pipelined = self.0.phase.get() != Phase::Head;
-        if pipelined {
-            // It was read together with the one before: its time begins now, and somebody has to
-            // look at the clock, since nothing may be read before it is over.
+        if self.0.phase.get() != Phase::Head {
+            // It was read together with the one before: its time begins now.
             self.head(SystemClock.monotonic());
         }
         self.0.phase.set(Phase::Body);
         if !has_body {
             self.complete();
-        } else if pipelined && let Some(reader) = self.0.reader.borrow().as_ref() {
-            reader.wake_by_ref();
         }
     }
 
@@ -115,19 +117,40 @@ impl Owed {
 
     /// Whether the request's body has ended.
     pub(crate) fn is_complete(&self) -> bool {
-        self.0.phase.get() == Phase::Work
+        matches!(self.0.phase.get(), Phase::Work | Phase::Idle)
     }
 
     /// The request is answered.
     pub(crate) fn answered(&self) {
-        if self.is_complete() {
-            self.0.phase.set(Phase::Idle);
-        } else {
-            self.0.phase.set(Phase::Rest);
-            self.0.deadline.set(Some(SystemClock.monotonic() + LINGER));
-            if let Some(reader) = self.0.reader.borrow().as_ref() {
-                reader.wake_by_ref();
-            }
+        // Who has looked at the clock already has said so.
+        if !self.is_answered() {
+            self.answered_at(SystemClock.monotonic());
+        }
+    }
+
+    /// The request was answered at this time.
+    pub(crate) fn answered_at(&self, now: Instant) {
+        let (phase, time) = match self.is_complete() {
+            true => (Phase::Idle, self.0.keep_alive.get()),
+            false => (Phase::Rest, LINGER),
+        };
+        self.0.phase.set(phase);
+        self.owe(now, time);
+    }
+
+    fn is_answered(&self) -> bool {
+        matches!(self.0.phase.get(), Phase::Idle | Phase::Rest)
+    }
+
+    /// There is so much time from now on. Nothing may be read before it is over, so the reader is told
+    /// unless it will look at the clock by then anyway.
+    fn owe(&self, now: Instant, time: Duration) {
+        let deadline = now + time;
+        self.0.deadline.set(Some(deadline));
+        let alarm = self.0.alarm.get();
+        let in_time = alarm.is_some_and(|alarm| now < alarm && alarm <= deadline);
+        if !in_time && let Some(reader) = self.0.reader.borrow().as_ref() {
+            reader.wake_by_ref();
         }
     }
 
@@ -147,6 +170,17 @@ impl Owed {
 struct Timer(Option<Pin<Box<Sleep>>>);
 
 impl Timer {
+    /// When it runs out, if it was set.
+    fn alarm(&self) -> Option<Instant> {
+        self.0.as_ref().map(|sleep| sleep.deadline().into_std())
+    }
+
+    /// Whether it still runs, and will wake whom it was told to before `deadline` has passed.
+    fn runs(&self, deadline: Instant) -> bool {
+        let sleep = self.0.as_ref();
+        sleep.is_some_and(|sleep| sleep.deadline() <= deadline.into() && !sleep.is_elapsed())
+    }
+
     /// Ready when `deadline` has passed.
     fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = deadline.into();
@@ -175,7 +209,8 @@ impl Guarded {
     pub(crate) fn new(stream: TcpStream, guard: Arc<Guard>) -> Self {
         guard.metrics.opened();
         let owed = Owed::default();
-        owed.0.timeout.set(guard.request_timeout);
+        owed.0.request_timeout.set(guard.request_timeout);
+        owed.0.keep_alive.set(guard.keep_alive);
         owed.head(SystemClock.monotonic());
         Self {
             stream,
@@ -195,15 +230,21 @@ impl Guarded {
 
     /// Nothing has come; ready when it is too late for it.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut reader = self.owed.0.reader.borrow_mut();
-        if !reader
+        let owed = &self.owed.0;
+        let mut reader = owed.reader.borrow_mut();
+        let known = reader
             .as_ref()
-            .is_some_and(|reader| reader.will_wake(cx.waker()))
-        {
+            .is_some_and(|reader| reader.will_wake(cx.waker()));
+        if !known {
             *reader = Some(cx.waker().clone());
         }
-        match self.owed.0.deadline.get() {
-            Some(deadline) => self.read_timer.poll(deadline, cx),
+        match owed.deadline.get() {
+            Some(deadline) if known && self.read_timer.runs(deadline) => Poll::Pending,
+            Some(deadline) => {
+                let late = self.read_timer.poll(deadline, cx);
+                owed.alarm.set(self.read_timer.alarm());
+                late
+            }
             None => Poll::Pending,
         }
     }

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
@@ -24,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::dialect::Dialect;
 use crate::journal::{Accepted, Engine, NotAccepted, Work};
 use crate::metrics::{Metrics, RequestOutcome, SourceMetrics};
@@ -194,15 +195,13 @@ impl Receiver {
         let verify = VerifySignature::new(Arc::clone(&ingress.verifier))
             .limits(self.0.limits.clone())
             .clock(Arc::clone(&self.0.clock))
-            .verified_only()
             .on_refusal(Arc::new(move |error, peer, took| {
                 source.refused(error, peer, took);
             }));
-        let (receiver, source) = (self.clone(), Arc::clone(ingress));
-        let handler =
-            move |verified: Verified| receive(receiver.clone(), Arc::clone(&source), verified);
+        let here = Rc::new((self.clone(), Arc::clone(ingress)));
+        let receive = move |verified| receive(Rc::clone(&here), verified);
         web::resource(path)
-            .route(web::post().to(handler).wrap(verify))
+            .route(web::post().service(verify.before(receive)))
             .default_service(web::to(|| async { method_not_allowed() }))
     }
 
@@ -284,8 +283,11 @@ impl Receiver {
 }
 
 /// Opens the envelope, hands it to the engine, and turns its word into the answer.
-async fn receive(receiver: Receiver, ingress: Arc<Ingress>, verified: Verified) -> HttpResponse {
-    let inner = &receiver.0;
+async fn receive(
+    here: Rc<(Receiver, Arc<Ingress>)>,
+    verified: Verified,
+) -> (HttpResponse, Instant) {
+    let (Receiver(inner), ingress) = here.as_ref();
     let started = verified.started();
     let received_at = verified.received_at();
     ingress.metrics.body(verified.body().len());
@@ -317,14 +319,16 @@ async fn receive(receiver: Receiver, ingress: Arc<Ingress>, verified: Verified) 
         }
         Err(NotAccepted::Unavailable) => (RequestOutcome::Unavailable, unavailable()),
     };
-    let took = started.map(|started| inner.since(started));
+    // By the same clock as the request's beginning, which is the connection's.
+    let now = SystemClock.monotonic();
+    let took = started.map(|started| now.saturating_duration_since(started));
     ingress.metrics.answered(outcome, took.unwrap_or_default());
     if inner.running.is_draining() {
         response
             .head_mut()
             .set_connection_type(ConnectionType::Close);
     }
-    response
+    (response, now)
 }
 
 impl Inner {

@@ -86,11 +86,12 @@ pub(crate) fn start(
     let listener_metrics = || ListenerMetrics::new(metrics);
     let guard = Arc::new(Guard {
         request_timeout: settings.server.request_timeout,
+        keep_alive: settings.server.keep_alive,
         metrics: listener_metrics(),
         slow_heads: Throttle::default(),
     });
     let builder = public_builder(&settings.server);
-    let public = listen_public(builder, public_socket, &settings.server, &receiver, &guard)
+    let public = listen_public(builder, public_socket, &receiver, &guard)
         .map(|server| Listener::spawn(public_address, server))
         .map_err(|error| Error::bind("server.bind", public_address, error))?;
 
@@ -180,11 +181,9 @@ fn public_builder(server: &ServerSettings) -> ServerBuilder {
 fn listen_public(
     builder: ServerBuilder,
     socket: TcpListener,
-    server: &ServerSettings,
     receiver: &Receiver,
     guard: &Arc<Guard>,
 ) -> std::io::Result<actix_server::Server> {
-    let keep_alive = KeepAlive::Timeout(server.keep_alive);
     let stopping = builder.graceful_shutdown_signal();
     let (receiver, guard) = (receiver.clone(), Arc::clone(guard));
     let builder = builder.listen("public", socket, move || {
@@ -215,8 +214,8 @@ fn listen_public(
         let expecting = receiver.clone();
         let stopping = stopping.clone();
         let http = HttpService::build()
-            .keep_alive(keep_alive)
-            // The guarded connection sees to that, for every request.
+            // The guarded connection sees to both, for every request.
+            .keep_alive(KeepAlive::Os)
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(LINGER)
             .graceful_shutdown_signal(move || {

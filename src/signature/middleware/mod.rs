@@ -17,8 +17,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use actix_service::{ServiceFactory, fn_service};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
-use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
+use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError as _};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use percent_encoding::percent_decode_str;
@@ -65,8 +66,6 @@ pub struct VerifySignature {
     limits: Limits,
     clock: Arc<dyn Clock>,
     on_refusal: Option<OnRefusal>,
-    /// Whether other extractors shall find the body, too.
-    puts_back: bool,
 }
 
 /// Told of every request that is not let through: why, who sent it, and how long that took.
@@ -80,7 +79,6 @@ impl VerifySignature {
             limits: Limits::default(),
             clock: Arc::new(SystemClock),
             on_refusal: None,
-            puts_back: true,
         }
     }
 
@@ -96,15 +94,45 @@ impl VerifySignature {
         self
     }
 
-    /// Leaves the body to the [`Verified`] alone.
-    pub(crate) fn verified_only(mut self) -> Self {
-        self.puts_back = false;
-        self
-    }
-
     pub(crate) fn on_refusal(mut self, on_refusal: OnRefusal) -> Self {
         self.on_refusal = Some(on_refusal);
         self
+    }
+
+    /// A service that is the middleware and what comes after it in one, for routes that take nothing but
+    /// the [`Verified`]: as `web::post().to(after).wrap(self)`, without the way through the request's
+    /// extensions and two futures on the heap. `after` also says when it had the answer.
+    pub(crate) fn before<F>(
+        self,
+        after: impl Fn(Verified) -> F + 'static,
+    ) -> impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse,
+        Error = Error,
+        InitError = (),
+    >
+    where
+        F: Future<Output = (HttpResponse, Instant)>,
+    {
+        let both = Rc::new((self, after));
+        fn_service(move |mut req: ServiceRequest| {
+            let both = Rc::clone(&both);
+            async move {
+                let (verify, after) = both.as_ref();
+                let response = match verify.admit(&mut req).await {
+                    Ok(verified) => {
+                        let (response, at) = after(verified).await;
+                        if let Some(owed) = req.conn_data::<Owed>() {
+                            owed.answered_at(at);
+                        }
+                        response
+                    }
+                    Err(refusal) => refusal.error_response(),
+                };
+                Ok(req.into_response(response))
+            }
+        })
     }
 
     async fn admit(&self, req: &mut ServiceRequest) -> Result<Verified, RequestError> {
@@ -218,9 +246,7 @@ where
         let verify = Rc::clone(&self.verify);
         Box::pin(async move {
             let verified = verify.admit(&mut req).await?;
-            if verify.puts_back {
-                req.set_payload(Payload::from(verified.body().clone()));
-            }
+            req.set_payload(Payload::from(verified.body().clone()));
             req.extensions_mut().insert(verified);
             service.call(req).await
         })
