@@ -79,8 +79,9 @@ impl Envelope {
             }
         }
 
-        let mut received = Received::new(parts.sender.source, reading.content);
+        let mut received = Received::new(parts.sender.source, Bytes::new());
         received.body = parts.body;
+        received.content = reading.content;
         received.id = new_id(parts.received_at);
         received.session = events
             .first()

@@ -14,7 +14,10 @@ pub(super) fn decode(
     encodings: Option<&[u8]>,
     limit: usize,
 ) -> Result<Bytes, String> {
-    let encodings = std::str::from_utf8(encodings.unwrap_or_default())
+    let Some(encodings) = encodings else {
+        return Ok(body.clone());
+    };
+    let encodings = std::str::from_utf8(encodings)
         .map_err(|_| "the header is no text".to_owned())?;
     let mut content = body.clone();
     for (depth, encoding) in encodings.rsplit(',').map(str::trim).enumerate() {

@@ -78,10 +78,10 @@ pub(crate) fn read(
         Err(detail) => return unknown(body, UnknownReason::ContentEncoding(detail)),
     };
     match text(&content) {
-        Ok(text) => {
-            let events = dialect.events(&text);
-            Reading { content, events }
-        }
+        Ok(text) => Reading {
+            events: dialect.events(&text),
+            content,
+        },
         Err(reason) => unknown(&content, reason),
     }
 }
