@@ -70,9 +70,9 @@ enum Command {
     },
     /// What a server costs that has nothing to do.
     Idle {
-        /// Handlers, each a consumer of its own.
+        /// Subscriptions, each with a subscriber of its own.
         #[arg(long, default_value_t = 1_000)]
-        consumers: usize,
+        subscriptions: usize,
         /// Events in the journal.
         #[arg(long, default_value_t = 10_000)]
         kept: u64,
@@ -175,11 +175,11 @@ fn measure(command: Command) -> anyhow::Result<()> {
         }
         Command::Relay { common } => Session::new(common)?.alone(Session::relay),
         Command::Idle {
-            consumers,
+            subscriptions,
             kept,
             lanes,
             common,
-        } => Session::new(common)?.alone(|session| session.idle(consumers, kept, lanes)),
+        } => Session::new(common)?.alone(|session| session.idle(subscriptions, kept, lanes)),
         // They have been dealt with.
         _ => Ok(()),
     }
@@ -241,7 +241,7 @@ impl Session {
     }
 
     /// Small and large journals are kept apart.
-    fn idle(&self, consumers: usize, kept: u64, lanes: u64) -> anyhow::Result<()> {
+    fn idle(&self, subscriptions: usize, kept: u64, lanes: u64) -> anyhow::Result<()> {
         let name = if kept > 1_000_000 {
             "idle-full"
         } else {
@@ -249,7 +249,7 @@ impl Session {
         };
         self.keep(
             name,
-            runs::idle(&self.lab, &self.plan, consumers, kept, lanes)?,
+            runs::idle(&self.lab, &self.plan, subscriptions, kept, lanes)?,
         )
     }
 

@@ -124,9 +124,7 @@ pub(crate) struct RelayedBy {
 /// What a server costs that has nothing to do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Idle {
-    pub(crate) consumers: usize,
-    /// What the consumers are.
-    pub(crate) consumer: String,
+    pub(crate) subscriptions: usize,
     pub(crate) kept: u64,
     pub(crate) lanes: u64,
     pub(crate) seconds: f64,

@@ -17,8 +17,8 @@ pub(super) fn decode(
     let Some(encodings) = encodings else {
         return Ok(body.clone());
     };
-    let encodings = std::str::from_utf8(encodings)
-        .map_err(|_| "the header is no text".to_owned())?;
+    let encodings =
+        std::str::from_utf8(encodings).map_err(|_| "the header is no text".to_owned())?;
     let mut content = body.clone();
     for (depth, encoding) in encodings.rsplit(',').map(str::trim).enumerate() {
         if depth == MAX_ENCODINGS {

@@ -65,7 +65,9 @@ impl Encoding {
     /// Reads a text; `None` where it is not in this encoding.
     pub fn decode(self, text: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::Hex => base16ct::mixed::decode_vec(text).ok(),
+            // The library would let the prefix 0x pass.
+            Self::Hex if text.get(1).is_some_and(|x| matches!(x, b'x' | b'X')) => None,
+            Self::Hex => const_hex::decode(text).ok(),
             Self::Base64 => LENIENT_BASE64.decode(text).ok(),
         }
     }
@@ -78,7 +80,7 @@ const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// The bytes in lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    base16ct::lower::encode_string(bytes)
+    const_hex::encode(bytes)
 }
 
 /// An HMAC under way, with the key mixed in.
@@ -133,7 +135,16 @@ mod tests {
     #[test]
     fn hex_is_read_in_any_case_and_nothing_else_is() {
         assert_eq!(Encoding::Hex.decode(b"00fFaB"), Some(vec![0, 255, 0xab]));
-        for odd in [&b"0"[..], b"0g", b" 00", b"0x00", "é".as_bytes(), b"+1"] {
+        for odd in [
+            &b"0"[..],
+            b"0g",
+            b" 00",
+            b"0x00",
+            b"0X00",
+            b"0x",
+            "é".as_bytes(),
+            b"+1",
+        ] {
             assert_eq!(Encoding::Hex.decode(odd), None, "{odd:?}");
         }
     }

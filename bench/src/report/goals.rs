@@ -136,12 +136,12 @@ fn goals(results: &Results) -> Vec<Goal> {
             kept(results),
         ),
         goal(
-            "resident memory with 10 M kept, 10 k lanes, 1,000 consumers",
+            "resident memory with 10 M kept, 10 k lanes, 1,000 subscriptions",
             MostMegabytes(200.0),
             full(results).map(|idle| single(idle.resident_mib * 1.048_576)),
         ),
         goal(
-            "CPU while idle with 1,000 consumers",
+            "CPU while idle with 1,000 subscriptions",
             Limit::None,
             idle(results).map(|idle| single(percent(idle))),
         ),
@@ -192,12 +192,12 @@ fn rates_at(curve: &Curve, target: &str, at: u64) -> Option<Vec<f64>> {
 
 fn idle(results: &Results) -> Option<&Idle> {
     let idle = &results.idle.as_ref()?.results;
-    (idle.consumers >= 1_000).then_some(idle)
+    (idle.subscriptions >= 1_000).then_some(idle)
 }
 
 fn full(results: &Results) -> Option<&Idle> {
     let idle = &results.idle_full.as_ref()?.results;
-    let full = idle.kept >= 10_000_000 && idle.lanes >= 10_000 && idle.consumers >= 1_000;
+    let full = idle.kept >= 10_000_000 && idle.lanes >= 10_000 && idle.subscriptions >= 1_000;
     full.then_some(idle)
 }
 

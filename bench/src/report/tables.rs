@@ -226,12 +226,11 @@ pub(super) fn curve(curve: &Curve) -> String {
 
 pub(super) fn idle(idle: &Idle) -> String {
     format!(
-        "offhook with {} events kept of {} conversations and {} consumers ({}): {:.1} ms of CPU time and \
+        "offhook with {} events kept of {} conversations and {} subscriptions: {:.1} ms of CPU time and \
          {} wake-ups in {} s, {:.0} MiB resident.\n",
         count(idle.kept),
         count(idle.lanes),
-        count(idle.consumers as u64),
-        idle.consumer,
+        count(idle.subscriptions as u64),
         idle.cpu_millis,
         idle.wakes,
         idle.seconds,

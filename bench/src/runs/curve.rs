@@ -1,9 +1,8 @@
 //! The shape of the cost: the same measurement while one thing grows.
 
 use clap::ValueEnum;
-use offhook::clock::{Clock as _, SystemClock};
 
-use super::{Contestant, Plan};
+use super::{Contestant, Plan, Subscribers};
 use crate::lab::Lab;
 use crate::load::{Pace, Requests, Shape};
 use crate::results::{Curve, CurveOf, Point};
@@ -18,7 +17,7 @@ pub(crate) enum Over {
     Body,
     /// Events in the journal, 10 k to 10 M.
     Kept,
-    /// Consumers of each event, 1 to 1,000.
+    /// Subscriptions, which get each event, 1 to 1,000.
     Subscribers,
     /// Conversations that the events belong to, 1 to 100 k.
     Lanes,
@@ -81,10 +80,7 @@ pub(crate) fn curve(lab: &Lab, plan: &Plan, over: Over, most: u64) -> anyhow::Re
             ("requests", same_servers(lab, plan, over, &points, targets)?)
         }
         Over::Kept => ("requests", kept(lab, plan, &points, &targets)?),
-        Over::Subscribers => (
-            "events handed over",
-            subscribers(lab, plan, &points, &targets)?,
-        ),
+        Over::Subscribers => ("deliveries", subscribers(lab, plan, &points, &targets)?),
     };
     Ok(Curve {
         over: over.name().to_owned(),
@@ -182,7 +178,8 @@ fn kept(
     Ok(curves)
 }
 
-/// Where the consumers change: a fixed number of events, counted when the last consumer has the last.
+/// Where the subscriptions change: a fixed number of deliveries, counted when the last subscriber has the
+/// last.
 fn subscribers(
     lab: &Lab,
     plan: &Plan,
@@ -193,34 +190,27 @@ fn subscribers(
     let mut curves = Vec::new();
     for target in targets {
         let mut curve = CurveOf::empty(target.name, points);
-        for (number, at) in points.iter().enumerate() {
+        for (at, point) in points.iter().zip(&mut curve.points) {
+            let there = Subscribers::start(lab, *at as usize)?;
             let setting = Setting {
-                consumers: *at as usize,
+                subscribed: there.list(),
+                concurrency: ON_THE_WAY,
                 ..Setting::default()
             };
             let mut contestant = Contestant::start(*target, lab, &setting)?;
             let shape = contestant.shape(plan);
-            let count = (HANDED_OVER / at).max(100);
+            let count = (DELIVERIES / at).max(100);
             for round in 0..=plan.rounds {
-                let start = SystemClock.monotonic();
-                let measured = contestant.measure(
-                    &mut requests,
-                    count,
-                    &shape,
-                    plan.connections,
-                    Pace::All,
-                )?;
-                // Signing beforehand is not the server's time, nor is watching it afterwards.
+                there.forget();
+                let pace = Pace::All;
+                let measured =
+                    contestant.measure(&mut requests, count, &shape, plan.connections, pace)?;
+                there.wait_for(count * at)?;
                 let time = measured.loaded.time + measured.behind;
-                let took = SystemClock.monotonic() - start;
-                debug_assert!(time <= took);
                 let rate = (count * at) as f64 / time.as_secs_f64();
-                println!(
-                    "round {round}  {:<13} at {at:>8}: {rate:>9.0}/s",
-                    target.name
-                );
+                let name = target.name;
+                println!("round {round}  {name:<13} at {at:>8}: {rate:>9.0}/s");
                 if round > 0 {
-                    let point = &mut curve.points[number];
                     point.rates.push(rate);
                     point.cpu_micros.push(measured.cpu_micros / *at as f64);
                     point.resident_mib = contestant.resident_mib();
@@ -268,5 +258,8 @@ impl CurveOf {
 /// So many events are kept within seconds.
 const FEW: u64 = 100_000;
 
-/// Events times consumers, in a round over consumers.
-const HANDED_OVER: u64 = 300_000;
+/// Events times subscriptions, in a round over subscriptions.
+const DELIVERIES: u64 = 200_000;
+
+/// How many requests are on their way to each subscriber at once.
+const ON_THE_WAY: usize = 8;

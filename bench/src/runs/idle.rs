@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::{Contestant, Plan, mib};
+use super::{Contestant, Plan, Subscribers, mib};
 use crate::lab::Lab;
 use crate::load::{Pace, Requests, Shape, load};
 use crate::process::pause;
@@ -12,18 +12,18 @@ use crate::procfs;
 use crate::results::Idle;
 use crate::targets::{Setting, Target};
 
-/// Watches offhook with so many consumers and so many events kept for ten seconds of nothing.
+/// Watches offhook with so many subscriptions and so many events kept for ten seconds of nothing.
 pub(crate) fn idle(
     lab: &Lab,
     plan: &Plan,
-    consumers: usize,
+    subscriptions: usize,
     kept: u64,
     lanes: u64,
 ) -> anyhow::Result<Idle> {
     let mut requests = Requests::new()?;
     let target = Target::named("sqlite").context("no target sqlite")?;
-    // The journal is filled before there are so many consumers, who would each handle it all: new
-    // ones start from now.
+    // The journal is filled before there are so many subscribers, who would each be sent it all:
+    // new ones start from now.
     let mut filled = Contestant::start(target, lab, &Setting::default())?;
     let shape = Shape {
         lanes,
@@ -31,24 +31,28 @@ pub(crate) fn idle(
     };
     filled.fill(&mut requests, &shape, kept)?;
     drop(filled);
+    let there = Subscribers::start(lab, subscriptions)?;
     let setting = Setting {
-        consumers,
+        subscribed: there.list(),
+        concurrency: ON_THE_WAY,
         ..Setting::default()
     };
     let mut running = target.start_again(lab, &setting)?;
     // A few for everyone, so that nobody has never done anything.
-    let batch = requests.take(100, &shape);
+    let batch = requests.take(EACH, &shape);
     load(running.address, &batch, plan.connections, Pace::All)?;
+    there.wait_for(EACH * subscriptions as u64)?;
     running.settle();
     running.handled()?;
+    // Until connections that nobody uses are closed: that is the last thing to be done.
+    pause(CONNECTIONS_END);
     let roots = running.roots();
     let (cpu_before, wakes_before) = procfs::fine(&roots);
     pause(WATCH);
     let (cpu, wakes) = procfs::fine(&roots);
     let cpu = cpu.saturating_sub(cpu_before);
     let idle = Idle {
-        consumers,
-        consumer: "a handler that counts".to_owned(),
+        subscriptions,
         kept,
         lanes,
         seconds: WATCH.as_secs_f64(),
@@ -64,3 +68,12 @@ pub(crate) fn idle(
 }
 
 const WATCH: Duration = Duration::from_secs(10);
+
+/// Events that each subscriber is sent before.
+const EACH: u64 = 100;
+
+/// How many requests are on their way to each subscriber at once.
+const ON_THE_WAY: usize = 8;
+
+/// When the relay has closed its connections, half a minute after their last request.
+const CONNECTIONS_END: Duration = Duration::from_secs(40);

@@ -6,6 +6,7 @@ mod idle;
 mod open;
 mod receive;
 mod relay;
+mod subscribers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(crate) use idle::idle;
 pub(crate) use open::open;
 pub(crate) use receive::receive;
 pub(crate) use relay::relay;
+use subscribers::Subscribers;
 
 /// How much is measured.
 #[derive(Debug, Clone)]

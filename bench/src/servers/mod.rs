@@ -59,11 +59,14 @@ pub(crate) struct ServeOptions {
     pub(crate) database: Option<String>,
     /// How many handlers follow the journal, each a consumer of its own.
     #[arg(long, default_value_t = 1)]
-    pub(crate) consumers: usize,
+    pub(crate) handlers: usize,
     /// Subscribers that every event is relayed to as soon as standard input says `open`, each a
     /// consumer of its own.
     #[arg(long, value_delimiter = ',')]
     pub(crate) relay_to: Vec<SocketAddr>,
+    /// Subscribers that every event is relayed to from now on: subscriptions of the settings.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) subscribed: Vec<SocketAddr>,
     /// How many requests are on their way to each subscriber at once.
     #[arg(long, default_value_t = 64)]
     pub(crate) concurrency: usize,

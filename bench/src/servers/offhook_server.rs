@@ -1,10 +1,11 @@
-//! offhook itself, on one worker, with handlers that count, or with relays.
+//! offhook itself, on one worker, with handlers that count, with subscriptions, or with relays that wait
+//! for a word.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use offhook::relay::{Relay, RelayOptions};
-use offhook::settings::JournalSettings;
+use offhook::settings::{JournalSettings, Settings, SubscriptionSettings};
 use offhook::signature::Secret;
 use offhook::{
     Delivery, Event, EventHandler, HandlerError, HandlerOptions, MessageEvent, Offhook, Source,
@@ -16,14 +17,18 @@ use crate::load::KEY;
 
 pub(super) fn run(options: &ServeOptions, handled: &Handled) -> anyhow::Result<()> {
     actix_web::rt::System::new().block_on(async {
-        let source = Source::new("bench").secret(Secret::new(KEY)?);
+        let secret = Secret::new(KEY)?;
+        let source = Source::new("bench").secret(secret.clone());
         let mut offhook = Offhook::builder()
             .source(source)
             .bind(([127, 0, 0, 1], 0))
             .without_admin()
             .journal(journal(options))
-            .configure(|settings| settings.server.workers = 1);
-        for number in 0..options.consumers {
+            .configure(|settings| {
+                settings.server.workers = 1;
+                subscribe(settings, options, &secret);
+            });
+        for number in 0..options.handlers {
             // The first one counts for the benchmark; all do the same work.
             let counter = Counter(if number == 0 {
                 handled.clone()
@@ -56,6 +61,17 @@ fn journal(options: &ServeOptions) -> JournalSettings {
         *path = options.folder.join("journal");
     }
     journal
+}
+
+fn subscribe(settings: &mut Settings, options: &ServeOptions, secret: &Secret) {
+    settings.relay.options.allow_private = true;
+    for (number, subscriber) in options.subscribed.iter().enumerate() {
+        let url = format!("http://{subscriber}/webhook");
+        let mut subscription = SubscriptionSettings::new(format!("subscriber-{number}"), url);
+        subscription.secret = Some(secret.clone());
+        subscription.options = HandlerOptions::default().concurrency(options.concurrency);
+        settings.subscriptions.push(subscription);
+    }
 }
 
 struct Counter(Handled);

@@ -39,9 +39,11 @@ enum Kind {
 #[derive(Debug, Clone)]
 pub(crate) struct Setting {
     /// How many handlers there are.
-    pub(crate) consumers: usize,
+    pub(crate) handlers: usize,
     /// The subscribers to relay to, separated by commas, when told to begin; none where empty.
     pub(crate) relay_to: String,
+    /// The subscribers with a subscription each, separated by commas; none where empty.
+    pub(crate) subscribed: String,
     /// How many requests are on their way to each subscriber at once.
     pub(crate) concurrency: usize,
 }
@@ -49,8 +51,9 @@ pub(crate) struct Setting {
 impl Default for Setting {
     fn default() -> Self {
         Self {
-            consumers: 1,
+            handlers: 1,
             relay_to: String::new(),
+            subscribed: String::new(),
             concurrency: 64,
         }
     }
@@ -143,12 +146,15 @@ fn serve(
         .arg("serve")
         .args(name.as_ref().map(clap::builder::PossibleValue::get_name));
     command.arg("--folder").arg(folder);
-    command
-        .arg("--consumers")
-        .arg(setting.consumers.to_string());
-    if !setting.relay_to.is_empty() {
-        command.args(["--relay-to", &setting.relay_to]);
-        command.args(["--concurrency", &setting.concurrency.to_string()]);
+    command.arg("--handlers").arg(setting.handlers.to_string());
+    command.args(["--concurrency", &setting.concurrency.to_string()]);
+    for (option, subscribers) in [
+        ("--relay-to", &setting.relay_to),
+        ("--subscribed", &setting.subscribed),
+    ] {
+        if !subscribers.is_empty() {
+            command.args([option, subscribers]);
+        }
     }
     if let Some(database) = database {
         command.args(["--database", database]);
@@ -242,7 +248,13 @@ pub(crate) const TARGETS: &[Target] = &[
         "flask",
         false,
         Kind::Peer(peers::Peer::Flask),
-        "the gateway documentation's Flask app under gunicorn, 1 worker, 4 threads, keep-alive",
+        "the gateway documentation's Flask app under gunicorn as it comes, which closes each connection",
+    ),
+    target(
+        "flask-threads",
+        false,
+        Kind::Peer(peers::Peer::FlaskThreads),
+        "the same under gunicorn with 4 threads and keep-alive",
     ),
     target(
         "flask-dev",

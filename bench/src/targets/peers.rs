@@ -15,6 +15,7 @@ pub(super) enum Peer {
     Express,
     Octokit,
     Flask,
+    FlaskThreads,
     FlaskDev,
     Webhook,
 }
@@ -24,7 +25,7 @@ impl Peer {
         let (tool, library) = match self {
             Self::Express => ("node", Some(node_modules().join("express"))),
             Self::Octokit => ("node", Some(node_modules().join("@octokit/webhooks"))),
-            Self::Flask => ("python3", Some(python("gunicorn"))),
+            Self::Flask | Self::FlaskThreads => ("python3", Some(python("gunicorn"))),
             Self::FlaskDev => ("python3", Some(python("flask"))),
             Self::Webhook => ("webhook", None),
         };
@@ -49,7 +50,7 @@ impl Peer {
     pub(super) fn version(self) -> Command {
         let mut command = match self {
             Self::Express | Self::Octokit => Command::new("node"),
-            Self::Flask => Command::new(python("gunicorn")),
+            Self::Flask | Self::FlaskThreads => Command::new(python("gunicorn")),
             Self::FlaskDev => Command::new(python("python")),
             Self::Webhook => Command::new("webhook"),
         };
@@ -76,9 +77,11 @@ impl Peer {
         Ok(match self {
             Self::Express => node(&receivers.join("express_app.js"), &port),
             Self::Octokit => node(&lab.root.join("bench/peers/octokit_app.js"), &port),
-            Self::Flask => {
+            Self::Flask | Self::FlaskThreads => {
                 let mut command = Command::new(python("gunicorn"));
-                command.args(["--workers", "1", "--threads", "4", "--keep-alive", "75"]);
+                if self == Self::FlaskThreads {
+                    command.args(["--threads", "4", "--keep-alive", "75"]);
+                }
                 command.args(["--log-level", "warning", "--bind", &address.to_string()]);
                 command.arg("--chdir").arg(receivers).arg("flask_app:app");
                 command
