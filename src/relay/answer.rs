@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use http::StatusCode;
+use http::header::HeaderValue;
 use jiff::Timestamp;
-use reqwest::StatusCode;
-use reqwest::header::HeaderValue;
 
 /// What an answer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,12 +7,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
-use reqwest::header::RETRY_AFTER;
-use reqwest::redirect::Policy;
-use reqwest::{ClientBuilder, Response, StatusCode};
+use rustls::RootCertStore;
+use tokio::time::{Instant, timeout};
 
 use super::answer::{self, Judgement};
+use super::connector::Connector;
 use super::guard::Guard;
 use super::request::Target;
 use super::{RelayError, RelayOptions, failure};
@@ -27,7 +34,7 @@ pub(crate) struct RelayClient {
 
 #[derive(Debug)]
 struct Shared {
-    http: reqwest::Client,
+    http: Client<Connector, Full<Bytes>>,
     guard: Guard,
     give_up_on: BTreeSet<u16>,
     limits: TimeLimits,
@@ -47,21 +54,21 @@ impl RelayClient {
     /// A client without connections yet, which takes the time from the system's clock.
     pub(crate) fn new(options: &RelayOptions) -> Result<Self, RelayError> {
         let guard = Guard::new(options.allow_private, options.allow.clone());
-        Self::with(guard, options, Arc::new(SystemClock), |builder| builder)
+        Self::with(guard, options, Arc::new(SystemClock), None)
     }
 
-    /// A client with what tests want to be different.
+    /// A client with a clock of its own, and, in tests, with certificates of their own to trust.
     pub(super) fn with(
         guard: Guard,
         options: &RelayOptions,
         clock: Arc<dyn Clock>,
-        change: impl Fn(ClientBuilder) -> ClientBuilder,
+        roots: Option<RootCertStore>,
     ) -> Result<Self, RelayError> {
         let limits = TimeLimits {
             connection: options.timeout.mul_f64(SLOWEST_CONNECTION),
             attempt: options.timeout,
         };
-        let http = http(|| change(builder(&guard, limits)))?;
+        let http = http(Connector::new(&guard, limits.connection, roots)?);
         Ok(Self {
             shared: Arc::new(Shared {
                 http,
@@ -84,21 +91,46 @@ impl RelayClient {
         target: &Target,
         delivery: &Delivery,
     ) -> Result<(StatusCode, Judgement), String> {
-        let Shared { http, guard, .. } = self.shared.as_ref();
+        let Shared { guard, limits, .. } = self.shared.as_ref();
         if target.is_literal() {
             // Nobody resolves it, so the guard does not see it on the way.
-            let vetted = guard.vet(target.url()).await;
-            vetted.map_err(|refusal| refusal.to_string())?;
+            let judged = guard.check(target.url());
+            judged.map_err(|refusal| refusal.to_string())?;
         }
-        let request = target.request(delivery, self.now());
-        let response = http.execute(request).await;
-        let response = response.map_err(|error| failure::in_words(&error, self.shared.limits))?;
+        let uri = target.uri().ok_or("Parsed Url is not a valid Uri")?;
+        let begun = Instant::now();
+        let response = timeout(limits.attempt, self.ask(target, uri, delivery)).await;
+        let response = response.map_err(|_| failure::no_answer(*limits))?;
+        let response = response.map_err(|error| failure::in_words(&error, *limits))?;
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER);
         let give_up_on = &self.shared.give_up_on;
         let judgement = answer::judge(status, retry_after, give_up_on, self.now());
-        drain(response).await;
+        let body = response.into_body();
+        if !body.is_end_stream() {
+            let left = limits.attempt.saturating_sub(begun.elapsed());
+            drain(body, left.min(SLOWEST_ANSWER)).await;
+        }
         Ok((status, judgement))
+    }
+
+    /// Sends the request, once more where the other side says that it has not looked at it.
+    async fn ask(
+        &self,
+        target: &Target,
+        uri: &Uri,
+        delivery: &Delivery,
+    ) -> Result<Response<Incoming>, legacy::Error> {
+        let mut repeats = 0;
+        loop {
+            let request = target.request(uri.clone(), delivery, self.now());
+            match self.shared.http.request(request).await {
+                Err(error) if repeats < MOST_REPEATS && failure::is_untouched(&error) => {
+                    repeats += 1;
+                }
+                answered => return answered,
+            }
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -108,56 +140,35 @@ impl RelayClient {
 
 /// Reads the rest of an answer, so that the connection can be used again. The status has decided
 /// already: of a body that is long, slow or cut off the connection is closed, and that is all.
-async fn drain(mut response: Response) {
-    if response
-        .content_length()
-        .is_some_and(|length| length > LONGEST_ANSWER)
-    {
+async fn drain(mut body: Incoming, limit: Duration) {
+    let declared = body.size_hint().exact();
+    if declared.is_some_and(|length| length > LONGEST_ANSWER) {
         return;
     }
     let reading = async {
         let mut left = LONGEST_ANSWER;
-        while let Ok(Some(chunk)) = response.chunk().await {
-            let Some(rest) = left.checked_sub(chunk.len() as u64) else {
+        while let Some(Ok(frame)) = body.frame().await {
+            let read = frame.data_ref().map_or(0, Bytes::len);
+            let Some(rest) = left.checked_sub(read as u64) else {
                 break;
             };
             left = rest;
         }
     };
-    let _ = tokio::time::timeout(SLOWEST_ANSWER, reading).await;
+    let _ = timeout(limit, reading).await;
 }
 
-fn builder(guard: &Guard, limits: TimeLimits) -> ClientBuilder {
-    reqwest::Client::builder()
-        .user_agent(concat!("offhook/", env!("CARGO_PKG_VERSION")))
-        .no_proxy()
-        .redirect(Policy::none())
-        .referer(false)
-        .dns_resolver(guard.resolver())
-        .timeout(limits.attempt)
-        .connect_timeout(limits.connection)
+fn http(connector: Connector) -> Client<Connector, Full<Bytes>> {
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
         .pool_idle_timeout(LONGEST_IDLE)
         .pool_max_idle_per_host(MOST_IDLE)
         // While requests wait on a connection of HTTP/2, whether the other side is still there; else
         // all the next ones would wait on it too.
         .http2_keep_alive_interval(HTTP2_PING)
         .http2_keep_alive_timeout(HTTP2_PING)
-}
-
-fn http(builder: impl Fn() -> ClientBuilder) -> Result<reqwest::Client, RelayError> {
-    // Where another part of the process has set one already, that one is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    builder().build().or_else(|error| {
-        // A container may hold no certificates, and its subscribers may all be at http://.
-        log::warn!(
-            "subscribers at https:// cannot be reached, there are no certificates to trust: {}",
-            failure::innermost(&error)
-        );
-        let client = builder().tls_certs_only([]).build();
-        client.map_err(|error| RelayError::Client {
-            problem: failure::innermost(&error),
-        })
-    })
+        .build(connector)
 }
 
 /// What is read of an answer, in bytes.
@@ -165,6 +176,9 @@ const LONGEST_ANSWER: u64 = 64 * 1024;
 
 /// How long the rest of an answer is waited for.
 const SLOWEST_ANSWER: Duration = Duration::from_secs(1);
+
+/// How often a request is sent again that the other side has not looked at.
+const MOST_REPEATS: u8 = 2;
 
 /// How much of an attempt's time a connection may take to be made.
 const SLOWEST_CONNECTION: f64 = 0.75;

@@ -152,7 +152,8 @@ impl Guard {
         Ok(addresses)
     }
 
-    fn check(&self, url: &Url) -> Result<(), Refusal> {
+    /// What can be told of a URL that is parsed already: all, where its host is an address.
+    pub(super) fn check(&self, url: &Url) -> Result<(), Refusal> {
         if !matches!(url.scheme(), "http" | "https") {
             let found = url.scheme().to_owned();
             return Err(Refusal::Scheme { found });

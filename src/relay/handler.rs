@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use reqwest::StatusCode;
+use http::StatusCode;
 use url::Url;
 
 use super::answer::Judgement;

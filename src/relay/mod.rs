@@ -6,11 +6,13 @@
 //! 1. `request.rs`: the stored bytes, with the subscriber's signatures and a few headers.
 //! 2. [`guard`]: the address, vetted when the connection is made, so that nobody can have us POST
 //!    into our own network.
-//! 3. `client.rs`: the connection, one pool for all subscribers.
+//! 3. `client.rs`: the request and its answer, with one pool of connections for all subscribers;
+//!    `connector.rs` makes them.
 //! 4. `answer.rs`: what the subscriber's status says should happen next.
 
 mod answer;
 mod client;
+mod connector;
 mod failure;
 pub mod guard;
 mod handler;

@@ -2,9 +2,13 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
+use http::{Method, Request, Uri};
+use http_body_util::Full;
 use jiff::Timestamp;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Body, Method, Request};
 use url::{Host, Url};
 use uuid::Uuid;
 
@@ -17,6 +21,10 @@ use crate::{Delivery, percent_encode};
 /// One subscriber: its address and its keys.
 pub(super) struct Target {
     url: Url,
+    /// The same as the client takes it; none where it takes less than the URL standard.
+    uri: Option<Uri>,
+    /// The `Host` header, where it is known that HTTP/1 will be spoken. HTTP/2 has none.
+    host: Option<HeaderValue>,
     shown: String,
     keys: Option<Keys>,
 }
@@ -30,16 +38,31 @@ struct Keys {
 impl Target {
     pub(super) fn new(mut url: Url, secret: Option<Secret>) -> Self {
         url.set_fragment(None);
+        let uri = uri(&url);
+        let plain = uri.as_ref().filter(|_| url.scheme() == "http");
+        let host = plain.and_then(Uri::authority);
+        let host = host.and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         let shown = shown(&url);
         let keys = secret.map(|text| Keys {
             standard: standard_webhooks_key(&text),
             text,
         });
-        Self { url, shown, keys }
+        Self {
+            url,
+            uri,
+            host,
+            shown,
+            keys,
+        }
     }
 
     pub(super) fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// Where requests go.
+    pub(super) fn uri(&self) -> Option<&Uri> {
+        self.uri.as_ref()
     }
 
     /// Whether the address stands in the URL, so that nobody is asked for it.
@@ -48,27 +71,47 @@ impl Target {
     }
 
     /// The stored bytes with all headers, signed for `now`.
-    pub(super) fn request(&self, delivery: &Delivery, now: Timestamp) -> Request {
-        let mut request = Request::new(Method::POST, self.url.clone());
+    pub(super) fn request(
+        &self,
+        uri: Uri,
+        delivery: &Delivery,
+        now: Timestamp,
+    ) -> Request<Full<Bytes>> {
         let body = delivery.body();
-        let headers = request.headers_mut();
-        headers.reserve(12);
-        describe(headers, delivery);
+        let mut headers = HeaderMap::with_capacity(MOST_HEADERS);
+        describe(&mut headers, delivery);
         let mut buffer = Uuid::encode_buffer();
         let id: &str = delivery.id().hyphenated().encode_lower(&mut buffer);
         let seconds = now.as_second();
-        set(headers, WEBHOOK_ID, id.to_owned());
+        set(&mut headers, WEBHOOK_ID, id.to_owned());
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
         if let Some(keys) = &self.keys {
             let own = x_webhook_signature(&keys.text, body);
-            set(headers, X_WEBHOOK_SIGNATURE, own);
+            set(&mut headers, X_WEBHOOK_SIGNATURE, own);
             let mac = keys.standard.clone();
             let standard = standard_webhooks_signature(mac, id, &seconds.to_string(), body);
-            set(headers, WEBHOOK_SIGNATURE, standard);
+            set(&mut headers, WEBHOOK_SIGNATURE, standard);
         }
-        *request.body_mut() = Some(Body::from(body.clone()));
+        headers.insert(ACCEPT, ANYTHING);
+        headers.insert(USER_AGENT, OFFHOOK);
+        if let Some(host) = &self.host {
+            headers.insert(HOST, host.clone());
+        }
+        let mut request = Request::new(Full::new(body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
         request
     }
+}
+
+/// The URL without user and password, which are not sent.
+fn uri(url: &Url) -> Option<Uri> {
+    let mut bare = url.clone();
+    // It fails where there can be none.
+    let _ = bare.set_username("");
+    let _ = bare.set_password(None);
+    Uri::try_from(String::from(bare)).ok()
 }
 
 /// What the body is, and what delivery this is. Of the sender's headers only those that the bytes
@@ -80,7 +123,11 @@ fn describe(headers: &mut HeaderMap, delivery: &Delivery) {
             "content-encoding" => CONTENT_ENCODING,
             _ => continue,
         };
-        if let Ok(value) = HeaderValue::from_bytes(value) {
+        let value = match value {
+            b"application/json" => Ok(JSON),
+            other => HeaderValue::from_bytes(other),
+        };
+        if let Ok(value) = value {
             headers.append(name, value);
         }
     }
@@ -120,6 +167,14 @@ impl fmt::Display for Target {
 /// The longest session that has a header, in bytes as it is sent. In the body it is in any case.
 const LONGEST_SESSION: usize = 4096;
 
+/// How many headers there is room for at once: those of a usual delivery, and what the client adds.
+const MOST_HEADERS: usize = 12;
+
+const OFFHOOK: HeaderValue =
+    HeaderValue::from_static(concat!("offhook/", env!("CARGO_PKG_VERSION")));
+const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 const X_WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("x-webhook-signature");
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -132,6 +187,9 @@ const OFFHOOK_REPLAY: HeaderName = HeaderName::from_static("offhook-replay");
 mod tests {
     use std::sync::Arc;
 
+    use futures_util::FutureExt as _;
+    use http_body_util::BodyExt as _;
+
     use super::*;
     use crate::Received;
 
@@ -142,14 +200,15 @@ mod tests {
         Delivery::new(Arc::new(received), 3, false)
     }
 
-    fn request(secret: Option<&str>, delivery: &Delivery) -> Request {
+    fn request(secret: Option<&str>, delivery: &Delivery) -> Request<Full<Bytes>> {
         let url = Url::parse("https://u:p@crm.example/hook?token=t#f").unwrap();
         let secret = secret.map(|text| Secret::new(text).unwrap());
         let now = Timestamp::from_second(1000).unwrap();
-        Target::new(url, secret).request(delivery, now)
+        let target = Target::new(url, secret);
+        target.request(target.uri().unwrap().clone(), delivery, now)
     }
 
-    fn lines(request: &Request) -> Vec<String> {
+    fn lines(request: &Request<Full<Bytes>>) -> Vec<String> {
         let headers = request.headers().iter();
         let mut lines: Vec<String> = headers
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
@@ -164,16 +223,17 @@ mod tests {
         assert_eq!(
             lines(&request),
             [
+                "accept: */*",
                 "offhook-attempt: 3",
+                concat!("user-agent: offhook/", env!("CARGO_PKG_VERSION")),
                 "webhook-id: 00000000-0000-0000-0000-000000000007",
                 "webhook-timestamp: 1000",
             ]
         );
-        assert_eq!(request.body().and_then(Body::as_bytes), Some(&b"{}"[..]));
-        assert_eq!(
-            request.url().as_str(),
-            "https://u:p@crm.example/hook?token=t"
-        );
+        // Neither user nor password, which are not sent.
+        assert_eq!(*request.uri(), "https://crm.example/hook?token=t");
+        let body = request.into_body().collect().now_or_never().unwrap();
+        assert_eq!(body.unwrap().to_bytes(), "{}");
     }
 
     #[test]
@@ -201,21 +261,23 @@ mod tests {
         assert_eq!(
             names,
             [
+                "accept",
                 "content-encoding",
                 "content-type",
                 "offhook-attempt",
                 "offhook-replay",
                 "offhook-session",
+                "user-agent",
                 "webhook-id",
                 "webhook-signature",
                 "webhook-timestamp",
                 "x-webhook-signature",
             ]
         );
-        assert_eq!(lines[0], "content-encoding: gzip");
-        assert_eq!(lines[1], "content-type: text/x; charset=latin1");
-        assert_eq!(lines[3], "offhook-replay: true");
-        assert_eq!(lines[4], "offhook-session: %C3%BC%0D%0AX:%201%25");
+        assert_eq!(lines[1], "content-encoding: gzip");
+        assert_eq!(lines[2], "content-type: text/x; charset=latin1");
+        assert_eq!(lines[4], "offhook-replay: true");
+        assert_eq!(lines[5], "offhook-session: %C3%BC%0D%0AX:%201%25");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use reqwest::ClientBuilder;
+use rustls::RootCertStore;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -39,12 +39,8 @@ impl Lookup for Names {
     }
 }
 
-fn client(
-    guard: Guard,
-    options: &RelayOptions,
-    change: impl Fn(ClientBuilder) -> ClientBuilder,
-) -> RelayClient {
-    RelayClient::with(guard, options, Arc::new(SystemClock), change).unwrap()
+fn client(guard: Guard, options: &RelayOptions, roots: Option<RootCertStore>) -> RelayClient {
+    RelayClient::with(guard, options, Arc::new(SystemClock), roots).unwrap()
 }
 
 fn relay(url: &str, client: &RelayClient) -> Relay {
@@ -110,7 +106,7 @@ async fn a_name_that_changes_its_address_is_judged_again_when_the_connection_is_
         let (listener, port) = forbidden().await;
         let names = Names::new([vec![PUBLIC], then.clone()]);
         let options = RelayOptions::default();
-        let client = client(Guard::default().lookup(names), &options, |builder| builder);
+        let client = client(Guard::default().lookup(names), &options, None);
         let url = format!("http://rebind.example:{port}/hook?token=hidden");
         // When it registers, all is well.
         let registered = client.guard().url(&url).unwrap();
@@ -133,9 +129,7 @@ async fn a_name_that_changes_its_address_is_judged_again_when_the_connection_is_
 #[tokio::test]
 async fn an_address_in_the_url_is_judged_at_every_attempt() {
     let (listener, port) = forbidden().await;
-    let client = client(Guard::default(), &RelayOptions::default(), |builder| {
-        builder
-    });
+    let client = client(Guard::default(), &RelayOptions::default(), None);
     for host in ["127.0.0.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"] {
         let relay = relay(&format!("http://{host}:{port}/"), &client);
         let said = deliver(&relay).await.unwrap_err().to_string();
@@ -150,7 +144,7 @@ async fn the_address_that_was_judged_is_the_one_connected_to() {
     let options = RelayOptions::default();
     // Nobody is asked a second time between the judgement and the connection.
     let guard = Guard::new(true, Vec::new()).lookup(Names::new([vec![HERE]]));
-    let client = client(guard, &options, |builder| builder);
+    let client = client(guard, &options, None);
     let url = format!("http://crm.example:{}/hook?token=t", address.port());
     deliver(&relay(&url, &client)).await.unwrap();
     let heads = heads.lock().unwrap();
@@ -166,7 +160,7 @@ async fn the_address_that_was_judged_is_the_one_connected_to() {
 async fn who_is_gone_is_told_of_once() {
     let (address, heads) = answering("HTTP/1.1 410 X\r\nContent-Length: 0\r\n\r\n").await;
     let guard = Guard::new(true, Vec::new());
-    let client = client(guard, &RelayOptions::default(), |builder| builder);
+    let client = client(guard, &RelayOptions::default(), None);
     let told = Arc::new(Mutex::new(Vec::new()));
     let telling = Arc::clone(&told);
     let relay = relay(&format!("http://{address}/hook"), &client);
@@ -224,12 +218,7 @@ async fn http_2_is_spoken_with_who_speaks_it() {
         }
         asked
     });
-    let names = Names::new([vec![HERE]]);
-    let guard = Guard::new(true, Vec::new()).lookup(names);
-    let client = client(guard, &RelayOptions::default(), |builder| {
-        let certificate = reqwest::Certificate::from_der(&certificate).unwrap();
-        builder.tls_certs_only([certificate])
-    });
+    let client = trusting(certificate, &RelayOptions::default());
     let relay = relay(&format!("https://crm.example:{port}/hook"), &client);
     deliver(&relay).await.unwrap();
     deliver(&relay).await.unwrap();
@@ -237,6 +226,67 @@ async fn http_2_is_spoken_with_who_speaks_it() {
     assert_eq!(asked.len(), 2);
     let id = Received::new("s", "").id.to_string();
     assert!(asked.iter().all(|headers| headers["webhook-id"] == *id));
+}
+
+/// A client that trusts this certificate, and takes `crm.example` to be here.
+fn trusting(certificate: Vec<u8>, options: &RelayOptions) -> RelayClient {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.into()).unwrap();
+    let names = Names::new([vec![HERE]]);
+    let guard = Guard::new(true, Vec::new()).lookup(names);
+    client(guard, options, Some(roots))
+}
+
+#[tokio::test]
+async fn a_request_that_http_2_says_was_not_looked_at_is_sent_again_at_once() {
+    // Twice, and then the attempt has failed.
+    for (refusals, delivered) in [(2, true), (3, false)] {
+        let (listener, tls, certificate) = with_tls(&["h2"]).await;
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let stream = tls.accept(stream).await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            let mut asked = 0;
+            while let Some(request) = connection.accept().await {
+                let Ok((_, mut respond)) = request else { break };
+                asked += 1;
+                if asked <= refusals {
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                } else {
+                    let answer = http::Response::builder().status(204).body(()).unwrap();
+                    respond.send_response(answer, true).unwrap();
+                }
+            }
+            asked
+        });
+        let client = trusting(certificate, &RelayOptions::default());
+        let relay = relay(&format!("https://crm.example:{port}/hook"), &client);
+        let outcome = deliver(&relay).await;
+        assert_eq!(outcome.is_ok(), delivered, "{outcome:?}");
+        drop((relay, client));
+        assert_eq!(serving.await.unwrap(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_made_in_time_is_told_from_an_answer_that_does_not_come() {
+    let listener = TcpListener::bind((HERE, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // The system accepts connections; nobody speaks on them.
+    let options = RelayOptions {
+        timeout: std::time::Duration::from_secs(1),
+        ..RelayOptions::default()
+    };
+    let client = client(Guard::new(true, Vec::new()), &options, None);
+    for (scheme, words) in [
+        ("https", "no connection within 750ms"),
+        ("http", "no answer within 1s"),
+    ] {
+        let url = format!("{scheme}://127.0.0.1:{port}/hook");
+        let said = deliver(&relay(&url, &client)).await.unwrap_err();
+        assert_eq!(said.to_string(), format!("POST {url}: {words}"));
+    }
 }
 
 #[tokio::test]
@@ -250,7 +300,7 @@ async fn a_certificate_that_nobody_vouches_for_is_a_failure_that_says_so() {
         }
     });
     let guard = Guard::new(true, Vec::new()).lookup(Names::new([vec![HERE]]));
-    let client = client(guard, &RelayOptions::default(), |builder| builder);
+    let client = client(guard, &RelayOptions::default(), None);
     let relay = relay(
         &format!("https://crm.example:{port}/hook?token=hidden"),
         &client,

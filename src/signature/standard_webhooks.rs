@@ -137,9 +137,7 @@ pub(crate) fn signature(mut mac: Mac, id: &str, seconds: &str, body: &[u8]) -> S
     for part in [id.as_bytes(), b".", seconds.as_bytes(), b".", body] {
         mac.update(part);
     }
-    let mut value = Encoding::Base64.encode(&mac.finish());
-    value.insert_str(0, "v1,");
-    value
+    ["v1,", &Encoding::Base64.encode(&mac.finish())].concat()
 }
 
 /// A signature that can be one; those of other versions are for other readers.

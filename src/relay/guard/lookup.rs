@@ -9,13 +9,16 @@ use std::fmt::Debug;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use futures_util::future::Shared;
+use futures_util::future::{BoxFuture, Shared};
+use hyper_util::client::legacy::connect::dns::Name as HyperName;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::{Semaphore, oneshot};
+use tower_service::Service;
 
 use super::{Guard, Refusal};
 
@@ -121,7 +124,7 @@ fn lock(asked: &Mutex<HashMap<String, Asked>>) -> MutexGuard<'_, HashMap<String,
 }
 
 /// An HTTP client's resolver: a host with a refused address does not resolve.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct GuardedResolver {
     guard: Guard,
 }
@@ -132,16 +135,39 @@ impl GuardedResolver {
     }
 }
 
+/// The addresses of a host, all of them judged. Port 0 stands for the URL's.
+async fn judged(guard: Guard, name: &str) -> Result<Vec<SocketAddr>, Refusal> {
+    guard.name(name)?;
+    let addresses = guard.resolve(name).await?.into_iter();
+    Ok(addresses
+        .map(|address| SocketAddr::new(address, 0))
+        .collect())
+}
+
+/// For a client of reqwest.
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.guard.clone();
         Box::pin(async move {
-            guard.name(name.as_str())?;
-            let addresses = guard.resolve(name.as_str()).await?.into_iter();
-            // Port 0 stands for the URL's.
-            let addresses = addresses.map(|address| SocketAddr::new(address, 0));
-            Ok(Box::new(addresses) as Addrs)
+            let addresses = judged(guard, name.as_str()).await?;
+            Ok(Box::new(addresses.into_iter()) as Addrs)
         })
+    }
+}
+
+/// For the relay's client.
+impl Service<HyperName> for GuardedResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = Refusal;
+    type Future = BoxFuture<'static, Result<Self::Response, Refusal>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: HyperName) -> Self::Future {
+        let guard = self.guard.clone();
+        Box::pin(async move { Ok(judged(guard, name.as_str()).await?.into_iter()) })
     }
 }
 

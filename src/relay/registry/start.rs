@@ -29,7 +29,7 @@ impl Registry {
                 ..relay.options.clone()
             };
             let clock = Arc::clone(clock);
-            let client = RelayClient::with(options.guard(), &options, clock, |builder| builder);
+            let client = RelayClient::with(options.guard(), &options, clock, None);
             client.map_err(Error::relay)
         };
         let own = defined.iter().filter_map(|one| one.options.timeout);
