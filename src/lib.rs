@@ -85,6 +85,7 @@ mod journal;
 pub mod logging;
 mod metrics;
 mod offhook;
+mod on_demand;
 mod records;
 #[cfg(feature = "relay")]
 pub mod relay;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use actix_http::{ConnectionType, HttpService, KeepAlive, Request};
 use actix_rt::net::TcpStream;
-use actix_server::{ServerBuilder, ServerHandle};
-use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
+use actix_server::{GracefulShutdownSignal, ServerBuilder, ServerHandle};
+use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::dev::{AppConfig, Payload, Service as _};
 use actix_web::{App, web};
 use futures_util::future::{Either, select};
@@ -28,6 +28,7 @@ use crate::connection::{Guard, Guarded, LINGER, Owed};
 use crate::gateway::Registrar;
 use crate::ingress::{Receiver, not_found_page};
 use crate::metrics::{ListenerMetrics, Metrics};
+use crate::on_demand::on_demand;
 #[cfg(feature = "relay")]
 use crate::settings::GatewaySettings;
 use crate::settings::{ServerSettings, Settings};
@@ -187,66 +188,72 @@ fn listen_public(
     let stopping = builder.graceful_shutdown_signal();
     let (receiver, guard) = (receiver.clone(), Arc::clone(guard));
     let builder = builder.listen("public", socket, move || {
-        let app = App::new()
-            .configure(receiver.configure())
-            .default_service(web::to(not_found_page))
-            .wrap_fn(|req, app| {
-                let owed = req.conn_data::<Owed>().cloned();
-                if let Some(owed) = &owed {
-                    owed.request(!matches!(req.parts().1, Payload::None));
-                }
-                let answer = app.call(req);
-                async move {
-                    let mut answer = answer.await;
-                    if let Some(owed) = &owed {
-                        if let Ok(answer) = &mut answer
-                            && !owed.is_complete()
-                        {
-                            // What is left of the body must not be taken for the next request.
-                            let head = answer.response_mut().head_mut();
-                            head.set_connection_type(ConnectionType::Close);
-                        }
-                        owed.answered();
-                    }
-                    answer
-                }
-            });
-        let expecting = receiver.clone();
-        let stopping = stopping.clone();
-        let http = HttpService::build()
-            // The guarded connection sees to both, for every request.
-            .keep_alive(KeepAlive::Os)
-            .client_request_timeout(Duration::ZERO)
-            .client_disconnect_timeout(LINGER)
-            .graceful_shutdown_signal(move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
-            })
-            .on_connect_ext(|connection: &Guarded, data| {
-                data.insert(connection.owed().clone());
-            })
-            .expect(fn_service(move |req: Request| {
-                let verdict = expecting.before_continue(req.head());
-                async move {
-                    match verdict {
-                        Ok(()) => Ok(req),
-                        Err(answer) => Err(actix_http::Response::from(*answer)),
-                    }
-                }
-            }))
-            .h1(map_config(app, |()| AppConfig::default()));
+        let (receiver, stopping) = (receiver.clone(), stopping.clone());
         let guard = Arc::clone(&guard);
         fn_service(move |stream: TcpStream| {
             let peer = stream.peer_addr().ok();
             // Answers are one small packet; they must not wait for an acknowledgement.
             let _ = stream.set_nodelay(true);
             let guarded = Guarded::new(stream, Arc::clone(&guard));
-            async move { Ok::<_, actix_http::error::DispatchError>((guarded, peer)) }
+            async move { Ok::<_, ()>((guarded, peer)) }
         })
-        .and_then(http)
-        .map_err(|_| ())
+        .and_then(on_demand(move || http(&receiver, &stopping)))
     })?;
     Ok(builder.run())
+}
+
+/// What becomes of a connection to the public listener.
+fn http(
+    receiver: &Receiver,
+    stopping: &GracefulShutdownSignal,
+) -> impl ServiceFactory<(Guarded, Option<SocketAddr>), Config = (), Response = ()> + use<> {
+    let app = App::new()
+        .configure(receiver.configure())
+        .default_service(web::to(not_found_page))
+        .wrap_fn(|req, app| {
+            let owed = req.conn_data::<Owed>().cloned();
+            if let Some(owed) = &owed {
+                owed.request(!matches!(req.parts().1, Payload::None));
+            }
+            let answer = app.call(req);
+            async move {
+                let mut answer = answer.await;
+                if let Some(owed) = &owed {
+                    if let Ok(answer) = &mut answer
+                        && !owed.is_complete()
+                    {
+                        // What is left of the body must not be taken for the next request.
+                        let head = answer.response_mut().head_mut();
+                        head.set_connection_type(ConnectionType::Close);
+                    }
+                    owed.answered();
+                }
+                answer
+            }
+        });
+    let (expecting, stopping) = (receiver.clone(), stopping.clone());
+    HttpService::build()
+        // The guarded connection sees to both, for every request.
+        .keep_alive(KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
+        .client_disconnect_timeout(LINGER)
+        .graceful_shutdown_signal(move || {
+            let stopping = stopping.clone();
+            async move { stopping.notified().await }
+        })
+        .on_connect_ext(|connection: &Guarded, data| {
+            data.insert(connection.owed().clone());
+        })
+        .expect(fn_service(move |req: Request| {
+            let verdict = expecting.before_continue(req.head());
+            async move {
+                match verdict {
+                    Ok(()) => Ok(req),
+                    Err(answer) => Err(actix_http::Response::from(*answer)),
+                }
+            }
+        }))
+        .h1(map_config(app, |()| AppConfig::default()))
 }
 
 impl Listener {

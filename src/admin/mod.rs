@@ -16,8 +16,9 @@ mod sessions;
 use std::net::TcpListener;
 
 use actix_http::{HttpService, KeepAlive};
+use actix_rt::net::TcpStream;
 use actix_server::{Server, ServerBuilder};
-use actix_service::map_config;
+use actix_service::{ServiceFactory, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::http::header::ALLOW;
 use actix_web::middleware::from_fn;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use crate::Timestamp;
 use crate::ingress::Receiver;
 use crate::metrics::{ListenerMetrics, Metrics};
+use crate::on_demand::on_demand;
 use crate::records::Records;
 use crate::signature::Secret;
 use crate::silence::HeardOf;
@@ -53,67 +55,75 @@ pub(crate) fn listen(socket: TcpListener, state: web::Data<AdminState>) -> std::
         .shutdown_timeout(1)
         .disable_signals();
     let builder = builder.listen("admin", socket, move || {
-        let app = App::new()
-            .app_data(state.clone())
-            .configure(subscriptions)
-            .wrap(from_fn(guard::guard))
-            .service(page("/health", "GET", web::get().to(health)))
-            .service(page("/ready", "GET", web::get().to(ready)))
-            .service(page("/metrics", "GET", web::get().to(metrics)))
-            .service(page("/api/events", "GET", web::get().to(events::list)))
-            .service(page("/api/events/{id}", "GET", web::get().to(events::one)))
-            .service(page(
-                "/api/events/{id}/replay",
-                "POST",
-                web::post().to(replay::one),
-            ))
-            .service(page("/api/replay", "POST", web::post().to(replay::many)))
-            .service(page("/api/dead", "GET", web::get().to(dead::list)))
-            .service(page(
-                "/api/dead/replay",
-                "POST",
-                web::post().to(dead::replay),
-            ))
-            .service(page(
-                "/api/dead/{id}",
-                "DELETE",
-                web::delete().to(dead::delete),
-            ))
-            .service(page(
-                "/api/consumers",
-                "GET",
-                web::get().to(consumers::list),
-            ))
-            .service(page(
-                "/api/consumers/{name}/pause",
-                "POST",
-                web::post().to(consumers::pause),
-            ))
-            .service(page(
-                "/api/consumers/{name}/resume",
-                "POST",
-                web::post().to(consumers::resume),
-            ))
-            .app_data(web::QueryConfig::default().error_handler(|problem, _| {
-                let text = problem.to_string();
-                let response = error(HttpResponse::BadRequest(), "bad_request", &text);
-                actix_web::error::InternalError::from_response(problem, response).into()
-            }))
-            .default_service(web::to(|| async {
-                error(
-                    HttpResponse::NotFound(),
-                    "not_found",
-                    "there is no such path",
-                )
-            }));
-        HttpService::build()
-            .keep_alive(KeepAlive::Timeout(Duration::from_secs(75)))
-            .client_request_timeout(Duration::from_secs(5))
-            .client_disconnect_timeout(Duration::from_secs(1))
-            .h1(map_config(app, |()| AppConfig::default()))
-            .tcp()
+        let state = state.clone();
+        on_demand(move || http(state.clone()))
     })?;
     Ok(builder.run())
+}
+
+/// What becomes of a connection to the admin listener.
+fn http(
+    state: web::Data<AdminState>,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = ()> {
+    let app = App::new()
+        .app_data(state)
+        .configure(subscriptions)
+        .wrap(from_fn(guard::guard))
+        .service(page("/health", "GET", web::get().to(health)))
+        .service(page("/ready", "GET", web::get().to(ready)))
+        .service(page("/metrics", "GET", web::get().to(metrics)))
+        .service(page("/api/events", "GET", web::get().to(events::list)))
+        .service(page("/api/events/{id}", "GET", web::get().to(events::one)))
+        .service(page(
+            "/api/events/{id}/replay",
+            "POST",
+            web::post().to(replay::one),
+        ))
+        .service(page("/api/replay", "POST", web::post().to(replay::many)))
+        .service(page("/api/dead", "GET", web::get().to(dead::list)))
+        .service(page(
+            "/api/dead/replay",
+            "POST",
+            web::post().to(dead::replay),
+        ))
+        .service(page(
+            "/api/dead/{id}",
+            "DELETE",
+            web::delete().to(dead::delete),
+        ))
+        .service(page(
+            "/api/consumers",
+            "GET",
+            web::get().to(consumers::list),
+        ))
+        .service(page(
+            "/api/consumers/{name}/pause",
+            "POST",
+            web::post().to(consumers::pause),
+        ))
+        .service(page(
+            "/api/consumers/{name}/resume",
+            "POST",
+            web::post().to(consumers::resume),
+        ))
+        .app_data(web::QueryConfig::default().error_handler(|problem, _| {
+            let text = problem.to_string();
+            let response = error(HttpResponse::BadRequest(), "bad_request", &text);
+            actix_web::error::InternalError::from_response(problem, response).into()
+        }))
+        .default_service(web::to(|| async {
+            error(
+                HttpResponse::NotFound(),
+                "not_found",
+                "there is no such path",
+            )
+        }));
+    HttpService::build()
+        .keep_alive(KeepAlive::Timeout(Duration::from_secs(75)))
+        .client_request_timeout(Duration::from_secs(5))
+        .client_disconnect_timeout(Duration::from_secs(1))
+        .h1(map_config(app, |()| AppConfig::default()))
+        .tcp()
 }
 
 #[cfg(feature = "relay")]

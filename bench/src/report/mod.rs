@@ -32,7 +32,13 @@ pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
     let results = Results::read(folder)?;
     let images = charts::write(&results, folder)?;
     let page = folder.join("README.md");
-    std::fs::write(&page, results.page(&images))?;
+    let mut text = results.page(&images);
+    if folder.join(NOTES).exists() {
+        text += &format!(
+            "\n## What the figures say\n\nWhat falls short and why, and why curves bend: [by hand]({NOTES}).\n"
+        );
+    }
+    std::fs::write(&page, text)?;
     println!("written: {}", page.display());
     Ok(())
 }
@@ -117,6 +123,9 @@ impl Results {
         all
     }
 }
+
+/// Words on the figures, which no program writes.
+const NOTES: &str = "notes.md";
 
 const INTRODUCTION: &str = "\
 # How fast it is

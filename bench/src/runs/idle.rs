@@ -73,7 +73,7 @@ const WATCH: Duration = Duration::from_secs(10);
 const EACH: u64 = 100;
 
 /// How many requests are on their way to each subscriber at once.
-const ON_THE_WAY: usize = 8;
+const ON_THE_WAY: usize = 1;
 
 /// When the relay has closed its connections, half a minute after their last request.
 const CONNECTIONS_END: Duration = Duration::from_secs(40);
