@@ -97,7 +97,7 @@ impl RelayClient {
             let judged = guard.check(target.url());
             judged.map_err(|refusal| refusal.to_string())?;
         }
-        let uri = target.uri().ok_or("Parsed Url is not a valid Uri")?;
+        let uri = target.uri().ok_or("the URL cannot be written into a request")?;
         let begun = Instant::now();
         let response = timeout(limits.attempt, self.ask(target, uri, delivery)).await;
         let response = response.map_err(|_| failure::no_answer(*limits))?;
