@@ -16,7 +16,7 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
 use rustls::RootCertStore;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::answer::{self, Judgement};
 use super::connector::Connector;
@@ -98,7 +98,7 @@ impl RelayClient {
             judged.map_err(|refusal| refusal.to_string())?;
         }
         let uri = target.uri().ok_or("the URL cannot be written into a request")?;
-        let begun = Instant::now();
+        let begun = SystemClock.monotonic();
         let response = timeout(limits.attempt, self.ask(target, uri, delivery)).await;
         let response = response.map_err(|_| failure::no_answer(*limits))?;
         let response = response.map_err(|error| failure::in_words(&error, *limits))?;
@@ -108,7 +108,8 @@ impl RelayClient {
         let judgement = answer::judge(status, retry_after, give_up_on, self.now());
         let body = response.into_body();
         if !body.is_end_stream() {
-            let left = limits.attempt.saturating_sub(begun.elapsed());
+            let spent = SystemClock.monotonic().saturating_duration_since(begun);
+            let left = limits.attempt.saturating_sub(spent);
             drain(body, left.min(SLOWEST_ANSWER)).await;
         }
         Ok((status, judgement))
