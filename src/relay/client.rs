@@ -97,7 +97,9 @@ impl RelayClient {
             let judged = guard.check(target.url());
             judged.map_err(|refusal| refusal.to_string())?;
         }
-        let uri = target.uri().ok_or("the URL cannot be written into a request")?;
+        let uri = target
+            .uri()
+            .ok_or("the URL cannot be written into a request")?;
         let begun = SystemClock.monotonic();
         let response = timeout(limits.attempt, self.ask(target, uri, delivery)).await;
         let response = response.map_err(|_| failure::no_answer(*limits))?;
