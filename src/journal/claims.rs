@@ -5,10 +5,11 @@
 //! Inside the window the answer is always right. Sealing happens on the journal's own thread between
 //! two batches and costs one sequential write for every [`RUN`] events.
 
+mod filter;
 mod hot;
 mod run;
+mod sealed;
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::record::{Claim, ClaimKey};
 use crate::dispatch::Seq;
 
 use hot::Hot;
-use run::Run;
+use sealed::Sealed;
 
 /// One claim that was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +32,8 @@ pub(crate) struct Made {
 /// All claims of the windows.
 #[derive(Debug)]
 pub(crate) struct Claims {
-    folder: PathBuf,
     hot: Hot,
-    /// Oldest first.
-    runs: Vec<Run>,
+    sealed: Sealed,
     run_length: usize,
     /// With so many in memory the oldest are sealed.
     seal_at: usize,
@@ -48,36 +47,19 @@ impl Claims {
     }
 
     fn with_run_length(folder: &Path, head: Seq, now: i64, run_length: usize) -> io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
-        let mut runs = Vec::new();
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
-            match path.extension().and_then(OsStr::to_str) {
-                Some("run") => runs.push(Run::open(path)?),
-                // Its claims are still in the log.
-                Some("unfinished") => std::fs::remove_file(path)?,
-                _ => {}
-            }
-        }
-        // The log was restored from a backup: what it does not have makes nothing a duplicate.
-        let (ours, others): (Vec<_>, _) = runs.into_iter().partition(|run| run.last_seq() <= head);
-        others.into_iter().try_for_each(|run: Run| run.remove())?;
-        let mut runs = ours;
-        runs.sort_by_key(Run::last_seq);
-        let mut claims = Self {
-            folder: folder.to_owned(),
+        let mut sealed = Sealed::open(folder, head, run_length)?;
+        sealed.expire(now)?;
+        Ok(Self {
             hot: Hot::default(),
-            runs,
+            sealed,
             run_length,
-            seal_at: 2 * run_length,
-        };
-        claims.expire(now)?;
-        Ok(claims)
+            seal_at: run_length + eighth(run_length),
+        })
     }
 
     /// Claims up to here are in sealed runs; later ones are to be made again from the log.
     pub(crate) fn sealed_up_to(&self) -> Seq {
-        self.runs.last().map_or(0, Run::last_seq)
+        self.sealed.last_seq().unwrap_or(0)
     }
 
     /// The event that holds this claim at `now`.
@@ -86,15 +68,12 @@ impl Claims {
     ///
     /// When a sealed run cannot be read.
     pub(crate) fn holder(&self, claim: Claim, now: i64) -> io::Result<Option<Seq>> {
-        if let Some(made) = self.hot.newest(claim.key) {
-            return Ok(claim.is_held_until(made.until, now).then_some(made.seq));
-        }
-        for run in self.runs.iter().rev() {
-            if let Some(made) = run.find(claim.key)? {
-                return Ok(claim.is_held_until(made.until, now).then_some(made.seq));
-            }
-        }
-        Ok(None)
+        let newest = match self.hot.newest(claim.key) {
+            None => self.sealed.newest(claim.key)?,
+            hot => hot,
+        };
+        let held = newest.filter(|made| claim.is_held_until(made.until, now));
+        Ok(held.map(|made| made.seq))
     }
 
     /// Makes a claim.
@@ -118,10 +97,10 @@ impl Claims {
             return Ok(());
         }
         // A try costs as much as a run, so it is not made for each batch.
-        self.seal_at = self.hot.len() + self.run_length.div_ceil(8);
-        self.expire(now)?;
+        self.seal_at = self.hot.len() + eighth(self.run_length);
+        self.sealed.expire(now)?;
         self.seal_oldest()?;
-        self.seal_at = 2 * self.run_length;
+        self.seal_at = self.run_length + eighth(self.run_length);
         Ok(())
     }
 
@@ -145,25 +124,10 @@ impl Claims {
     /// Brings the oldest claims in memory into a run.
     fn seal_oldest(&mut self) -> io::Result<()> {
         let oldest: Vec<Made> = self.hot.iter().take(self.run_length).copied().collect();
-        let run = Run::write(&self.folder, &oldest)?;
-        self.runs.push(run);
-        self.hot.forget_oldest(oldest.len());
+        let count = oldest.len();
+        self.sealed.seal(oldest)?;
+        self.hot.forget_oldest(count);
         Ok(())
-    }
-
-    fn expire(&mut self, now: i64) -> io::Result<()> {
-        // A run that cannot be deleted is tried again next time, and the others stay what they are.
-        let mut failed = Ok(());
-        self.runs.retain(|run| {
-            if run.last_until() > now {
-                return true;
-            }
-            let removed = run.remove();
-            let kept = removed.is_err();
-            failed = std::mem::replace(&mut failed, Ok(())).and(removed);
-            kept
-        });
-        failed
     }
 }
 
@@ -192,8 +156,13 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// How many claims a run has; in memory there are up to twice as many.
-const RUN: usize = 500_000;
+fn eighth(of: usize) -> usize {
+    of.div_ceil(8)
+}
+
+/// How many claims a run has. In memory there are an eighth more, so that what comes again soon is found
+/// there; with a batch they are not quite 2¹⁹, beyond which the 22 MB for them double.
+const RUN: usize = 460_000;
 
 /// One of the sealed runs in a folder, where there are any.
 pub(super) fn any_run(folder: &Path) -> Option<PathBuf> {
@@ -205,7 +174,7 @@ pub(super) fn any_run(folder: &Path) -> Option<PathBuf> {
 /// Writes a run of its own into the folder.
 #[cfg(test)]
 pub(super) fn seal(folder: &Path, claims: &[Made]) -> io::Result<()> {
-    Run::write(folder, claims).map(drop)
+    run::Run::write(folder, claims.to_vec()).map(drop)
 }
 
 #[cfg(test)]
@@ -382,7 +351,7 @@ mod tests {
     #[test]
     fn a_run_is_deleted_when_the_last_of_its_claims_is_over() {
         let mut world = World::new();
-        // 1 to 4 are sealed once there are eight; one of them is claimed for longer.
+        // 1 to 4 are sealed once there are more; one of them is claimed for longer.
         world.batch(&[(0, 10), (1, 10), (2, 50), (3, 10)], false);
         world.batch(&[(4, 99), (5, 99), (6, 99), (7, 99)], false);
         assert_eq!(world.files(), ["4.run".to_owned()].into());
@@ -409,18 +378,18 @@ mod tests {
         world.batch(&[(0, 10), (1, 10), (2, 10), (3, 10)], false);
         world.batch(&[(4, 99), (5, 99), (6, 99), (7, 99)], false);
         world.batch(&[(8, 99), (9, 99), (10, 99), (11, 99)], false);
-        assert_eq!(world.claims.runs.len(), 2);
+        assert_eq!(world.files().len(), 2);
         // A folder cannot be deleted as a file.
         let first = world.folder.path().join("4.run");
         std::fs::remove_file(&first).unwrap();
         std::fs::create_dir(&first).unwrap();
         world.now = 10;
-        assert!(world.claims.expire(world.now).is_err());
+        assert!(world.claims.sealed.expire(world.now).is_err());
         world.check();
         // Gone is gone, whoever did it.
         std::fs::remove_dir(&first).unwrap();
-        world.claims.expire(world.now).unwrap();
-        assert_eq!(world.claims.runs.len(), 1);
+        world.claims.sealed.expire(world.now).unwrap();
+        assert_eq!(world.files().len(), 1);
         world.check();
     }
 
@@ -482,7 +451,7 @@ mod tests {
             tried += usize::from(world.claims.tidy(0).is_err());
             world.claims.run_length = RUN;
         }
-        // With the 8th and the 16th.
+        // With the 5th and the 13th.
         assert_eq!(tried, 2);
         for number in 0..13 {
             assert_eq!(world.holder(key(number)), Some(Seq::from(number) + 1));

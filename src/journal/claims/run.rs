@@ -1,8 +1,8 @@
 //! [`Run`]: claims sorted by key in a file that is written once.
 //!
 //! The file is named after its newest event, `{seq}.run`, and holds 32 bytes a claim: key, number of
-//! the event, end of the window; all little-endian. A filter in memory says of nearly every key that
-//! is not there that it is not.
+//! the event, end of the window; all little-endian. In memory is the first key of each page, so that a
+//! claim is found with one read.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write as _};
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::record::ClaimKey;
 use super::Made;
+use super::filter::Filter;
 use crate::dispatch::Seq;
 
 /// Sealed claims.
@@ -18,23 +19,22 @@ use crate::dispatch::Seq;
 pub(super) struct Run {
     path: PathBuf,
     file: File,
-    length: u64,
-    filter: Filter,
+    /// The first key of each page.
+    pages: Vec<ClaimKey>,
     last_seq: Seq,
     last_until: i64,
 }
 
 impl Run {
-    /// Writes claims that are in the order of their events.
-    pub(super) fn write(folder: &Path, claims: &[Made]) -> io::Result<Self> {
+    /// Writes claims, in whatever order they are; where they are then.
+    pub(super) fn write(folder: &Path, mut claims: Vec<Made>) -> io::Result<PathBuf> {
         let last_seq = claims.iter().map(|made| made.seq).max().unwrap_or_default();
-        let mut sorted = claims.to_vec();
         // Of one key the newest counts.
-        sorted.sort_by_key(|made| (made.key, std::cmp::Reverse(made.seq)));
-        sorted.dedup_by_key(|made| made.key);
+        claims.sort_unstable_by_key(|made| (made.key, std::cmp::Reverse(made.seq)));
+        claims.dedup_by_key(|made| made.key);
         let unfinished = folder.join(format!("{last_seq}.unfinished"));
         let mut file = BufWriter::new(File::create(&unfinished)?);
-        for made in &sorted {
+        for made in &claims {
             file.write_all(&encode(made))?;
         }
         file.into_inner()
@@ -43,32 +43,43 @@ impl Run {
         let path = folder.join(format!("{last_seq}.run"));
         std::fs::rename(&unfinished, &path)?;
         File::open(folder)?.sync_all()?;
-        Self::open(path)
+        Ok(path)
     }
 
-    /// Opens a run and builds its filter.
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        let damaged = |what: &str| io::Error::other(format!("{}: {what}", path.display()));
-        let mut file = File::open(&path)?;
-        let bytes = file.metadata()?.len();
-        if bytes % CLAIM as u64 != 0 {
-            return Err(damaged("its length is no whole number of claims"));
-        }
-        let length = bytes / CLAIM as u64;
+    /// The number of the newest event of the run with this name.
+    pub(super) fn last_seq_of(path: &Path) -> io::Result<Seq> {
         let name = path
             .file_stem()
             .and_then(|name| name.to_str()?.parse().ok());
-        let last_seq = name.ok_or_else(|| damaged("its name is no event's number"))?;
-        let mut filter = Filter::for_keys(length);
+        name.ok_or_else(|| damaged(path, "its name is no event's number"))
+    }
+
+    /// How many claims are in this file.
+    pub(super) fn length_of(path: &Path) -> io::Result<u64> {
+        let bytes = path.metadata()?.len();
+        if bytes % CLAIM as u64 != 0 {
+            return Err(damaged(path, "its length is no whole number of claims"));
+        }
+        Ok(bytes / CLAIM as u64)
+    }
+
+    /// Opens a run and brings its keys into a filter.
+    pub(super) fn open(path: PathBuf, filter: &mut Filter) -> io::Result<Self> {
+        let last_seq = Self::last_seq_of(&path)?;
+        let mut left = Self::length_of(&path)? * CLAIM as u64;
+        let mut file = File::open(&path)?;
+        let mut pages = Vec::new();
         let mut last_until = i64::MIN;
-        let mut chunk = vec![0; CLAIM * 8192];
-        let mut left = usize::try_from(bytes).map_err(|_| damaged("too long"))?;
+        let mut page = [0; PAGE];
         while left > 0 {
-            let part = &mut chunk[..left.min(CLAIM * 8192)];
+            let part = &mut page[..left.min(PAGE as u64) as usize];
             file.read_exact(part)?;
-            left -= part.len();
-            for claim in part.as_chunks::<CLAIM>().0 {
+            left -= part.len() as u64;
+            for (number, claim) in part.as_chunks::<CLAIM>().0.iter().enumerate() {
                 let made = decode(claim);
+                if number == 0 {
+                    pages.push(made.key);
+                }
                 filter.insert(made.key);
                 last_until = last_until.max(made.until);
             }
@@ -76,8 +87,7 @@ impl Run {
         Ok(Self {
             path,
             file,
-            length,
-            filter,
+            pages,
             last_seq,
             last_until,
         })
@@ -95,22 +105,33 @@ impl Run {
 
     /// The claim of this key.
     pub(super) fn find(&self, key: ClaimKey) -> io::Result<Option<Made>> {
-        if !self.filter.may_contain(key) {
+        let pages = self.pages.partition_point(|first| *first <= key);
+        let Some(number) = pages.checked_sub(1) else {
             return Ok(None);
-        }
-        let (mut low, mut high) = (0, self.length);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let mut claim = [0; CLAIM];
-            self.file.read_exact_at(&mut claim, middle * CLAIM as u64)?;
-            let made = decode(&claim);
-            match made.key.cmp(&key) {
-                std::cmp::Ordering::Equal => return Ok(Some(made)),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
+        };
+        let mut page = [0; PAGE];
+        let length = self.read_page(number, &mut page)?;
+        let claims = page[..length].as_chunks::<CLAIM>().0;
+        let found = claims.binary_search_by_key(&key, |claim| decode(claim).key);
+        Ok(found.ok().map(|at| decode(&claims[at])))
+    }
+
+    /// How much of a page there is; only the last one can be short.
+    fn read_page(&self, number: usize, page: &mut [u8; PAGE]) -> io::Result<usize> {
+        let start = (number * PAGE) as u64;
+        let mut length = 0;
+        while length < PAGE {
+            match self
+                .file
+                .read_at(&mut page[length..], start + length as u64)
+            {
+                Ok(0) => break,
+                Ok(more) => length += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        Ok(length)
     }
 
     /// Deletes its file, if it is still there.
@@ -120,6 +141,10 @@ impl Run {
             _ => Ok(()),
         }
     }
+}
+
+fn damaged(path: &Path, what: &str) -> io::Error {
+    io::Error::other(format!("{}: {what}", path.display()))
 }
 
 fn encode(made: &Made) -> [u8; CLAIM] {
@@ -140,46 +165,14 @@ fn decode(bytes: &[u8; CLAIM]) -> Made {
     }
 }
 
-/// A Bloom filter: 10 bits and 7 probes a key, about 1 % false hits. Keys are hashes already.
-#[derive(Debug)]
-struct Filter {
-    bits: Vec<u64>,
-}
-
-impl Filter {
-    fn for_keys(keys: u64) -> Self {
-        let words = usize::try_from(keys * 10 / 64 + 1).unwrap_or(usize::MAX);
-        Self {
-            bits: vec![0; words],
-        }
-    }
-
-    fn insert(&mut self, key: ClaimKey) {
-        for (word, bit) in self.probes(key) {
-            self.bits[word] |= bit;
-        }
-    }
-
-    fn may_contain(&self, key: ClaimKey) -> bool {
-        self.probes(key)
-            .all(|(word, bit)| self.bits[word] & bit != 0)
-    }
-
-    /// Two halves of the hash give all probes (Kirsch and Mitzenmacher, 2006).
-    fn probes(&self, key: ClaimKey) -> impl Iterator<Item = (usize, u64)> + use<> {
-        let bits = self.bits.len() as u64 * 64;
-        let (first, step) = ((key >> 64) as u64, key as u64 | 1);
-        (0..7u64).map(move |probe| {
-            let bit = first.wrapping_add(probe.wrapping_mul(step)) % bits;
-            ((bit / 64) as usize, 1 << (bit % 64))
-        })
-    }
-}
-
 const CLAIM: usize = 32;
+
+/// What is read at once.
+const PAGE: usize = 256 * CLAIM;
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::TestFolder;
     use super::*;
 
     fn claims(count: u128) -> Vec<Made> {
@@ -193,22 +186,46 @@ mod tests {
 
     #[test]
     fn what_was_written_is_found_and_nothing_else() {
-        let folder = std::env::temp_dir().join(format!("offhook-run-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let claims = claims(10_000);
-        let run = Run::write(&folder, &claims[..5000]).unwrap();
-        assert_eq!((run.last_seq(), run.last_until()), (5000, 49_990));
-        let again = Run::open(folder.join("5000.run")).unwrap();
-        for made in &claims[..5000] {
-            assert_eq!(run.find(made.key).unwrap(), Some(*made));
-            assert_eq!(again.find(made.key).unwrap(), Some(*made));
+        let folder = TestFolder::new();
+        let mut claims = claims(2 * PAGE as u128 / CLAIM as u128 + 9);
+        claims.sort_by_key(|made| made.key);
+        // The first and the last key are among those that are not there.
+        let (odd, even): (Vec<_>, Vec<_>) =
+            { claims.into_iter().enumerate() }.partition(|(number, _)| number % 2 == 1);
+        let odd: Vec<Made> = odd.into_iter().map(|(_, made)| made).collect();
+        for count in [0, 1, PAGE / CLAIM, odd.len()] {
+            let path = Run::write(folder.path(), odd[..count].to_vec()).unwrap();
+            let newest = odd[..count].iter().map(|made| made.seq).max();
+            assert_eq!(Run::last_seq_of(&path).unwrap(), newest.unwrap_or(0));
+            assert_eq!(Run::length_of(&path).unwrap(), count as u64);
+            let mut filter = Filter::for_keys(count as u64);
+            let run = Run::open(path, &mut filter).unwrap();
+            let last = odd[..count].iter().map(|made| made.until).max();
+            assert_eq!(run.last_until(), last.unwrap_or(i64::MIN));
+            for made in &odd[..count] {
+                assert_eq!(run.find(made.key).unwrap(), Some(*made));
+                assert!(filter.may_contain(made.key));
+            }
+            for (_, made) in &even {
+                assert_eq!(run.find(made.key).unwrap(), None);
+            }
         }
-        let mut false_hits = 0;
-        for made in &claims[5000..] {
-            assert_eq!(run.find(made.key).unwrap(), None);
-            false_hits += usize::from(run.filter.may_contain(made.key));
-        }
-        assert!(false_hits < 150, "{false_hits} of 5000");
-        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_run_is_refused_by_its_name() {
+        let folder = TestFolder::new();
+        let path = folder.path().join("4.run");
+        std::fs::write(&path, [0; CLAIM + 1]).unwrap();
+        let refused = Run::open(path.clone(), &mut Filter::for_keys(1)).unwrap_err();
+        let named = format!(
+            "{}: its length is no whole number of claims",
+            path.display()
+        );
+        assert_eq!(refused.to_string(), named);
+        let path = folder.path().join("four.run");
+        let refused = Run::last_seq_of(&path).unwrap_err();
+        let named = format!("{}: its name is no event's number", path.display());
+        assert_eq!(refused.to_string(), named);
     }
 }

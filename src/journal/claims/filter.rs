@@ -1,0 +1,82 @@
+//! [`Filter`]: says of nearly every key that is not in a set that it is not.
+
+use super::super::record::ClaimKey;
+
+/// A blocked Bloom filter: a key has seven bits, all in one line of the processor's cache, so that to
+/// ask costs one look at memory (Putze, Sanders and Singler, "Cache-, Hash- and Space-Efficient Bloom
+/// Filters", 2007). With ten bits a key 1.2 % of the answers are false hits, half as many again as with
+/// bits anywhere. Keys are hashes already: their upper half is the line, and the lower has the bits.
+#[derive(Debug)]
+pub(super) struct Filter {
+    lines: Vec<Line>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(64))]
+struct Line([u64; 8]);
+
+impl Filter {
+    /// An empty one for so many keys.
+    pub(super) fn for_keys(keys: u64) -> Self {
+        let lines = usize::try_from(keys * 10 / LINE + 1).unwrap_or(usize::MAX);
+        Self {
+            lines: vec![Line::default(); lines],
+        }
+    }
+
+    pub(super) fn insert(&mut self, key: ClaimKey) {
+        let line = self.line(key);
+        for (word, bit) in bits(key) {
+            self.lines[line].0[word] |= bit;
+        }
+    }
+
+    pub(super) fn may_contain(&self, key: ClaimKey) -> bool {
+        let line = &self.lines[self.line(key)].0;
+        // All are looked at: that costs less than a branch for each that nobody can foresee.
+        bits(key).fold(true, |all, (word, bit)| all & (line[word] & bit != 0))
+    }
+
+    /// Keys in their order are in lines in their order, so a run's filter is built from front to back.
+    fn line(&self, key: ClaimKey) -> usize {
+        let upper = key >> 64;
+        ((upper * self.lines.len() as u128) >> 64) as usize
+    }
+}
+
+/// Nine bits of the key for each of them.
+fn bits(key: ClaimKey) -> impl Iterator<Item = (usize, u64)> {
+    (0..7).map(move |number| {
+        let bit = (key as u64 >> (9 * number)) % LINE;
+        ((bit / 64) as usize, 1 << (bit % 64))
+    })
+}
+
+/// How many bits a line has.
+const LINE: u64 = 512;
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_in_it_is_found_and_little_else() {
+        // Spread, as hashes are.
+        let key = |number: u64| {
+            let half = |salt| foldhash::quality::FixedState::with_seed(salt).hash_one(number);
+            ClaimKey::from(half(1)) << 64 | ClaimKey::from(half(2))
+        };
+        for keys in [0, 1, 1000, 50_000] {
+            let mut filter = Filter::for_keys(keys);
+            (0..keys).for_each(|number| filter.insert(key(number)));
+            assert!((0..keys).all(|number| filter.may_contain(key(number))));
+            let others = keys..keys + 50_000;
+            let false_hits = others
+                .filter(|number| filter.may_contain(key(*number)))
+                .count();
+            assert!(false_hits < 750, "{false_hits} of 50000 beside {keys}");
+        }
+    }
+}
