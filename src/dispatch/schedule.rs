@@ -86,6 +86,14 @@ impl Schedule {
         self.events.len()
     }
 
+    /// Gives back the memory that many events have taken, when none is left. A thousand consumers would
+    /// hold on to tens of megabytes else.
+    pub(crate) fn shrink(&mut self) {
+        if self.events.is_empty() {
+            *self = Self::new(self.slots);
+        }
+    }
+
     /// Whether so many first attempts wait for a slot that there is no need to know more events now.
     pub(crate) fn has_enough(&self) -> bool {
         self.fresh.len() >= self.slots.max(ENOUGH)

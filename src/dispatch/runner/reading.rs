@@ -149,6 +149,11 @@ impl Next {
         self.bytes -= record.received.body.len();
         Some(record)
     }
+
+    /// Gives back the memory for more than there are.
+    pub(super) fn shrink(&mut self) {
+        self.records.shrink_to_fit();
+    }
 }
 
 /// The record, where it is still there.

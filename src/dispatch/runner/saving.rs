@@ -55,6 +55,8 @@ impl Runner {
                 self.revived.clear();
                 self.unsaved_since = None;
                 self.passed_by_since = None;
+                self.schedule.shrink();
+                self.next.shrink();
             }
             Err(error) => self.stumble("cannot save its progress", error),
         }
