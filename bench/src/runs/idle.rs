@@ -75,5 +75,6 @@ const EACH: u64 = 100;
 /// How many requests are on their way to each subscriber at once.
 const ON_THE_WAY: usize = 1;
 
-/// When the relay has closed its connections, half a minute after their last request.
-const CONNECTIONS_END: Duration = Duration::from_secs(40);
+/// When the relay has closed its connections. Each half minute it looks for those that nobody has used
+/// for as long.
+const CONNECTIONS_END: Duration = Duration::from_secs(70);
