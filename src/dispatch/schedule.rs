@@ -317,6 +317,7 @@ mod tests {
         /// One that is known: it is to begin anew.
         Afresh(prop::sample::Index),
         SetBack(i64),
+        Shrink,
     }
 
     #[derive(Debug, Clone)]
@@ -341,6 +342,7 @@ mod tests {
             4 => (any::<prop::sample::Index>(), end).prop_map(|(index, end)| Step::End(index, end)),
             1 => any::<prop::sample::Index>().prop_map(Step::Afresh),
             1 => (0..100i64).prop_map(Step::SetBack),
+            1 => Just(Step::Shrink),
         ]
     }
 
@@ -430,6 +432,14 @@ mod tests {
                         let dues = model.events.values_mut();
                         for due in dues.filter_map(|known| known.due.as_mut()) {
                             *due -= seconds;
+                        }
+                    }
+                    Step::Shrink => {
+                        schedule.shrink();
+                        if model.events.is_empty() {
+                            let Schedule { events, lanes, running, .. } = &schedule;
+                            let rooms = [events.capacity(), lanes.capacity(), running.capacity()];
+                            prop_assert_eq!(rooms, [0; 3]);
                         }
                     }
                     Step::Start => start(&mut schedule, &mut model)?,
