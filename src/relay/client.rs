@@ -117,7 +117,7 @@ impl RelayClient {
         Ok((status, judgement))
     }
 
-    /// Sends the request, once more where the other side says that it has not looked at it.
+    /// Sends the request, and again where the other side says that it has not looked at it.
     async fn ask(
         &self,
         target: &Target,

@@ -1,6 +1,7 @@
 //! Reads a request to its end and answers a fixed 200, without a look at what is in it: what remains
 //! is the cost of sockets, and of the load generator.
 
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,7 +44,10 @@ async fn accept_all(
         let (stream, _) = listener.accept().await?;
         let answered = Arc::clone(&answered);
         tokio::spawn(async move {
-            if let Err(error) = answer_all(stream, &answered).await {
+            // A server that is measured and ended leaves its connections as they are.
+            if let Err(error) = answer_all(stream, &answered).await
+                && error.kind() != ErrorKind::ConnectionReset
+            {
                 eprintln!("a connection failed: {error}");
             }
         });
