@@ -4,40 +4,49 @@
 //! head → limits → VerifySignature → Verified → Envelope → Engine → answer
 //! ```
 //!
-//! [`Receiver`] holds what the routes need and can be mounted into any actix `App`; the server of
-//! [`crate::Offhook::run`] mounts the same.
+//! [`Receiver`] holds what the routes need and can be mounted into any actix `App`. The server of
+//! [`crate::Offhook::run`] asks it directly: it has these routes and no others, and a router with its
+//! layers takes a twentieth of the time of a request.
+
+mod answers;
+mod requests;
+mod route;
+mod running;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use actix_http::header::{self, HeaderName, HeaderValue};
-use actix_http::{ConnectionType, Method, RequestHead, Uri};
-use actix_web::dev::Url;
+use actix_http::header::HeaderValue;
+use actix_http::{ConnectionType, Method, Request, RequestHead, Uri};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
-use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::clock::{Clock, SystemClock};
+use crate::connection::Owed;
 use crate::dialect::Dialect;
-use crate::journal::{Accepted, Engine, NotAccepted, Work};
+use crate::journal::{Accepted, Engine, NotAccepted};
 use crate::metrics::{Metrics, RequestOutcome, SourceMetrics};
 use crate::records::Records;
 #[cfg(feature = "relay")]
 use crate::relay::Registry;
 use crate::signature::{
-    Limits, RequestError, Verified, Verifier, VerifySignature, check_declared_length,
+    Incoming, Limits, RequestError, Verified, Verifier, VerifySignature, check_declared_length,
 };
 use crate::silence::{Silence, SourceHeard, Tell, Watchdog};
 use crate::throttle::Throttle;
 use crate::{Envelope, Event, Source, escape_controls};
+
+use answers::{DUPLICATE, closing, error, method_not_allowed, not_found, received, unavailable};
+use requests::{Mounted, Served};
+use route::{Route, route};
+use running::Finish;
+
+pub(crate) use running::Running;
 
 /// Receives the webhooks of all sources; mount it with [`Receiver::configure`].
 ///
@@ -89,6 +98,7 @@ struct Inner {
 struct Ingress {
     source: Source,
     verifier: Arc<Verifier>,
+    verify: VerifySignature,
     dialect: Arc<dyn Dialect>,
     metrics: SourceMetrics,
     heard: Arc<SourceHeard>,
@@ -107,8 +117,12 @@ impl Receiver {
         silence: Arc<Silence>,
     ) -> Self {
         let sources = sources.into_iter().enumerate().map(|(index, source)| {
+            let verifier = Arc::new(source.verifier(limits.max_body));
             Arc::new(Ingress {
-                verifier: Arc::new(source.verifier(limits.max_body)),
+                verify: VerifySignature::new(Arc::clone(&verifier))
+                    .limits(limits.clone())
+                    .clock(Arc::clone(&clock)),
+                verifier,
                 dialect: Arc::clone(&source.dialect),
                 metrics: SourceMetrics::new(metrics, &source.name),
                 heard: silence.source(index),
@@ -135,9 +149,7 @@ impl Receiver {
         let weak = Arc::downgrade(&self.0);
         let tell: Tell = Box::new(move |event| {
             let (envelope, events) = Envelope::of_source(event);
-            let work = weak
-                .upgrade()
-                .map(|inner| Finish::new(&inner, envelope, events));
+            let work = weak.upgrade().map(|inner| inner.finish(envelope, events));
             Box::pin(async move {
                 match work {
                     Some(work) => work.await.map(|_| ()),
@@ -191,24 +203,41 @@ impl Receiver {
     }
 
     fn resource(&self, path: &str, ingress: &Arc<Ingress>) -> actix_web::Resource {
-        let source = Arc::clone(ingress);
-        let verify = VerifySignature::new(Arc::clone(&ingress.verifier))
-            .limits(self.0.limits.clone())
-            .clock(Arc::clone(&self.0.clock))
-            .on_refusal(Arc::new(move |error, peer, took| {
-                source.refused(error, peer, took);
-            }));
-        let here = Rc::new((self.clone(), Arc::clone(ingress)));
-        let receive = move |verified| receive(Rc::clone(&here), verified);
+        let (receiver, ingress) = (self.clone(), Arc::clone(ingress));
+        let receive = move |request: HttpRequest, payload: web::Payload| {
+            let (receiver, ingress) = (receiver.clone(), Arc::clone(&ingress));
+            async move {
+                let mut request = Mounted::new(request, payload);
+                receiver.receive(&ingress, &mut request).await
+            }
+        };
         web::resource(path)
-            .route(web::post().service(verify.before(receive)))
+            .route(web::post().to(receive))
             .default_service(web::to(|| async { method_not_allowed() }))
+    }
+
+    /// Answers as the routes of [`Receiver::configure`] would, and 404 elsewhere. `owed` is what the
+    /// request's connection owes, where that keeps the time.
+    pub(crate) async fn answer(&self, request: Request, owed: Option<&Owed>) -> HttpResponse {
+        let Some(route) = self.route(request.uri()) else {
+            return not_found();
+        };
+        if request.method() != Method::POST {
+            return method_not_allowed();
+        }
+        let mut request = Served {
+            request,
+            token: route.token,
+            session: route.session,
+            owed,
+        };
+        self.receive(route.ingress, &mut request).await
     }
 
     /// What a head may be told before its body is asked for (`Expect: 100-continue`).
     pub(crate) fn before_continue(&self, head: &RequestHead) -> Result<(), Box<HttpResponse>> {
         let headers = head.headers();
-        let Some((ingress, token)) = self.route(&head.uri) else {
+        let Some(Route { ingress, token, .. }) = self.route(&head.uri) else {
             return Err(closing(not_found()));
         };
         if head.method != Method::POST {
@@ -228,30 +257,8 @@ impl Receiver {
             })
     }
 
-    /// The source that an address leads to, and the token in it; the same as the routes of
-    /// `configure`, by the path as actix matches it.
-    fn route(&self, uri: &Uri) -> Option<(&Ingress, Option<String>)> {
-        let url = Url::new(uri.clone());
-        let path = url.path();
-        let sources = || self.0.sources.iter().map(Arc::as_ref);
-        let exact = sources()
-            .find(|ingress| ingress.source.path_token.is_none() && ingress.source.path == path);
-        if let Some(ingress) = exact {
-            return Some((ingress, None));
-        }
-        let matching = sources().filter_map(|ingress| {
-            let rest = path.strip_prefix(ingress.source.path.as_str())?;
-            let segments: Vec<_> = rest.strip_prefix('/')?.split('/').collect();
-            let whole = segments.iter().all(|segment| !segment.is_empty());
-            match (&ingress.source.path_token, &segments[..]) {
-                (None, [_session]) if whole => Some((ingress, None)),
-                (Some(_), [token] | [token, _]) if whole => {
-                    Some((ingress, Some((*token).to_owned())))
-                }
-                _ => None,
-            }
-        });
-        matching.max_by_key(|(ingress, _)| ingress.source.path.len())
+    fn route(&self, uri: &Uri) -> Option<Route<'_>> {
+        route(&self.0.sources, uri)
     }
 
     /// Why new events should not be sent here now.
@@ -282,56 +289,80 @@ impl Receiver {
     }
 }
 
-/// Opens the envelope, hands it to the engine, and turns its word into the answer.
-async fn receive(
-    here: Rc<(Receiver, Arc<Ingress>)>,
-    verified: Verified,
-) -> (HttpResponse, Instant) {
-    let (Receiver(inner), ingress) = here.as_ref();
-    let started = verified.started();
-    let received_at = verified.received_at();
-    ingress.metrics.body(verified.body().len());
-    let max_body = inner.limits.max_body;
-    let (envelope, events) = Envelope::open(verified, ingress.dialect.as_ref(), max_body);
-    let at = inner.clock.monotonic();
-    let session = envelope.received().session.as_deref();
-    ingress.heard.hear(at, received_at, session);
-    let (id, bytes) = (envelope.id(), envelope.received().body.len());
-    log::debug!("event {id}: {bytes} bytes from {}", ingress.source.name);
-    if let Some(odd) = envelope.odd() {
-        log::debug!("event {id}: {}", escape_controls(&odd.to_string()));
-    }
-    let accepted = match inner.running.has_room() {
-        true => Finish::new(inner, envelope, events).await,
-        false => Err(NotAccepted::Unavailable),
-    };
-    let (outcome, mut response) = match accepted {
-        Ok(Accepted::New) => (RequestOutcome::Received, received()),
-        Ok(Accepted::Duplicate) => {
-            let mut response = received();
-            let headers = response.headers_mut();
-            headers.insert(DUPLICATE, HeaderValue::from_static("true"));
-            (RequestOutcome::Duplicate, response)
+impl Receiver {
+    /// Has a request verified, accepts its event, and answers.
+    async fn receive(&self, ingress: &Ingress, request: &mut impl Incoming) -> HttpResponse {
+        let begun = request.owed().and_then(Owed::begun);
+        // By the same clock as the request's beginning, which is the connection's.
+        let started = begun.unwrap_or_else(|| SystemClock.monotonic());
+        let verified = match ingress.verify.judge(request, started).await {
+            Ok(verified) => verified,
+            Err(error) => {
+                let took = SystemClock.monotonic().saturating_duration_since(started);
+                ingress.refused(&error, request.head().peer_addr, took);
+                return error.error_response();
+            }
+        };
+        let (outcome, mut response) = self.accept(ingress, verified).await;
+        let now = SystemClock.monotonic();
+        let took = now.saturating_duration_since(started);
+        ingress.metrics.answered(outcome, took);
+        if let Some(owed) = request.owed() {
+            owed.answered_at(now);
         }
-        Err(NotAccepted::HandlerFailed) => {
-            let response = error(HttpResponse::InternalServerError(), "Handler failed");
-            (RequestOutcome::HandlerFailed, response)
+        if self.0.running.is_draining() {
+            response
+                .head_mut()
+                .set_connection_type(ConnectionType::Close);
         }
-        Err(NotAccepted::Unavailable) => (RequestOutcome::Unavailable, unavailable()),
-    };
-    // By the same clock as the request's beginning, which is the connection's.
-    let now = SystemClock.monotonic();
-    let took = started.map(|started| now.saturating_duration_since(started));
-    ingress.metrics.answered(outcome, took.unwrap_or_default());
-    if inner.running.is_draining() {
         response
-            .head_mut()
-            .set_connection_type(ConnectionType::Close);
     }
-    (response, now)
+
+    /// Opens the envelope, hands it to the engine, and turns its word into the answer.
+    async fn accept(
+        &self,
+        ingress: &Ingress,
+        verified: Verified,
+    ) -> (RequestOutcome, HttpResponse) {
+        let inner = self.0.as_ref();
+        let received_at = verified.received_at();
+        ingress.metrics.body(verified.body().len());
+        let max_body = inner.limits.max_body;
+        let (envelope, events) = Envelope::open(verified, ingress.dialect.as_ref(), max_body);
+        let at = inner.clock.monotonic();
+        let session = envelope.received().session.as_deref();
+        ingress.heard.hear(at, received_at, session);
+        let (id, bytes) = (envelope.id(), envelope.received().body.len());
+        log::debug!("event {id}: {bytes} bytes from {}", ingress.source.name);
+        if let Some(odd) = envelope.odd() {
+            log::debug!("event {id}: {}", escape_controls(&odd.to_string()));
+        }
+        let accepted = match inner.running.has_room() {
+            true => inner.finish(envelope, events).await,
+            false => Err(NotAccepted::Unavailable),
+        };
+        match accepted {
+            Ok(Accepted::New) => (RequestOutcome::Received, received()),
+            Ok(Accepted::Duplicate) => {
+                let mut response = received();
+                let headers = response.headers_mut();
+                headers.insert(DUPLICATE, HeaderValue::from_static("true"));
+                (RequestOutcome::Duplicate, response)
+            }
+            Err(NotAccepted::HandlerFailed) => {
+                let response = error(HttpResponse::InternalServerError(), "Handler failed");
+                (RequestOutcome::HandlerFailed, response)
+            }
+            Err(NotAccepted::Unavailable) => (RequestOutcome::Unavailable, unavailable()),
+        }
+    }
 }
 
 impl Inner {
+    fn finish(&self, envelope: Envelope, events: Vec<Event>) -> Finish {
+        Finish::new(&self.running, Arc::clone(&self.engine), envelope, events)
+    }
+
     fn since(&self, started: Instant) -> Duration {
         self.clock.monotonic().saturating_duration_since(started)
     }
@@ -357,158 +388,6 @@ impl Ingress {
         }
     }
 }
-
-fn unavailable() -> HttpResponse {
-    let mut response = HttpResponse::ServiceUnavailable();
-    response.insert_header((header::RETRY_AFTER, "1"));
-    error(response, "Temporarily unavailable")
-}
-
-/// An answer after which the connection is closed.
-fn closing(mut response: HttpResponse) -> Box<HttpResponse> {
-    response
-        .head_mut()
-        .set_connection_type(ConnectionType::Close);
-    Box::new(response)
-}
-
-fn received() -> HttpResponse {
-    const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, JSON))
-        .body(Bytes::from_static(b"{\"status\":\"received\"}"))
-}
-
-const DUPLICATE: HeaderName = HeaderName::from_static("offhook-duplicate");
-
-pub(crate) async fn not_found_page(_: HttpRequest) -> HttpResponse {
-    not_found()
-}
-
-fn not_found() -> HttpResponse {
-    error(HttpResponse::NotFound(), "Not found")
-}
-
-fn method_not_allowed() -> HttpResponse {
-    let mut response = HttpResponse::MethodNotAllowed();
-    response.insert_header((header::ALLOW, "POST"));
-    error(response, "Method not allowed")
-}
-
-fn error(mut response: actix_web::HttpResponseBuilder, text: &str) -> HttpResponse {
-    response.json(serde_json::json!({ "error": text }))
-}
-
-/// What a receiver is doing, for a graceful stop.
-#[derive(Debug, Default)]
-pub(crate) struct Running {
-    accepting: AtomicUsize,
-    draining: AtomicBool,
-    idle: Notify,
-    /// Where events go on whose senders have hung up.
-    home: OnceLock<Handle>,
-}
-
-impl Running {
-    /// Events whose senders hang up go on here, which outlives the workers.
-    pub(crate) fn settle(&self, home: Handle) {
-        // The first server that runs the receiver is its home.
-        let _ = self.home.set(home);
-    }
-
-    fn has_room(&self) -> bool {
-        self.accepting.load(Ordering::Relaxed) < MAX_ACCEPTING
-    }
-
-    /// From now on connections are closed after their next answer.
-    pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
-    /// Waits until no event is with the engine.
-    pub(crate) async fn idle(&self) {
-        loop {
-            let idle = self.idle.notified();
-            if self.accepting.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            idle.await;
-        }
-    }
-}
-
-/// An engine's work on one event. A verified event is seen through even if its sender hangs up: what
-/// is left when this is dropped goes on as a task of its own.
-struct Finish {
-    work: Option<Work>,
-    counted: Option<Counted>,
-}
-
-impl Finish {
-    fn new(inner: &Inner, envelope: Envelope, events: Vec<Event>) -> Self {
-        let engine = Arc::clone(&inner.engine);
-        Self {
-            counted: Some(Counted::new(&inner.running)),
-            work: Some(engine.accept(envelope, events)),
-        }
-    }
-}
-
-impl Future for Finish {
-    type Output = Result<Accepted, NotAccepted>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let work = self.work.as_mut().expect("not polled after it was ready");
-        let outcome = std::task::ready!(work.as_mut().poll(cx));
-        self.work = None;
-        Poll::Ready(outcome)
-    }
-}
-
-impl Drop for Finish {
-    fn drop(&mut self) {
-        let (Some(work), Some(counted)) = (self.work.take(), self.counted.take()) else {
-            return;
-        };
-        // What runs the server outlives its workers; a receiver in somebody's own `App` has only the
-        // worker it is on.
-        let home = counted.0.home.get().cloned();
-        let Some(home) = home.or_else(|| Handle::try_current().ok()) else {
-            return;
-        };
-        home.spawn(async move {
-            let _counted = counted;
-            // Its outcome is logged where it arises, and nobody waits for it.
-            let _ = work.await;
-        });
-    }
-}
-
-/// One event that is with the engine.
-struct Counted(Arc<Running>);
-
-impl Counted {
-    fn new(running: &Arc<Running>) -> Self {
-        running.accepting.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(running))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        if self.0.accepting.fetch_sub(1, Ordering::Release) == 1 {
-            self.0.idle.notify_waiters();
-        }
-    }
-}
-
-/// How many events are with the engine at most, those included whose senders have hung up. More are
-/// answered 503.
-const MAX_ACCEPTING: usize = 65_536;
 
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,16 +3,17 @@
 //! Two actix servers: the public one with the receiver's routes behind guarded connections, and the
 //! admin one, so that neither a full public listener nor its end keeps the administrator out.
 
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::{ConnectionType, HttpService, KeepAlive, Request};
+use actix_http::{ConnectionType, HttpService, KeepAlive, Payload, Request};
 use actix_rt::net::TcpStream;
 use actix_server::{GracefulShutdownSignal, ServerBuilder, ServerHandle};
-use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
-use actix_web::dev::{AppConfig, Payload, Service as _};
-use actix_web::{App, web};
+use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service};
+use actix_web::{HttpResponse, web};
 use futures_util::future::{Either, select};
 use std::pin::pin;
 use tokio::runtime::Handle;
@@ -26,7 +27,7 @@ use crate::admin::{self, AdminState};
 use crate::connection::{Guard, Guarded, LINGER, Owed};
 #[cfg(feature = "relay")]
 use crate::gateway::Registrar;
-use crate::ingress::{Receiver, not_found_page};
+use crate::ingress::Receiver;
 use crate::metrics::{ListenerMetrics, Metrics};
 use crate::on_demand::on_demand;
 #[cfg(feature = "relay")]
@@ -207,30 +208,7 @@ fn http(
     receiver: &Receiver,
     stopping: &GracefulShutdownSignal,
 ) -> impl ServiceFactory<(Guarded, Option<SocketAddr>), Config = (), Response = ()> + use<> {
-    let app = App::new()
-        .configure(receiver.configure())
-        .default_service(web::to(not_found_page))
-        .wrap_fn(|req, app| {
-            let owed = req.conn_data::<Owed>().cloned();
-            if let Some(owed) = &owed {
-                owed.request(!matches!(req.parts().1, Payload::None));
-            }
-            let answer = app.call(req);
-            async move {
-                let mut answer = answer.await;
-                if let Some(owed) = &owed {
-                    if let Ok(answer) = &mut answer
-                        && !owed.is_complete()
-                    {
-                        // What is left of the body must not be taken for the next request.
-                        let head = answer.response_mut().head_mut();
-                        head.set_connection_type(ConnectionType::Close);
-                    }
-                    owed.answered();
-                }
-                answer
-            }
-        });
+    let answering = Rc::new(receiver.clone());
     let (expecting, stopping) = (receiver.clone(), stopping.clone());
     HttpService::build()
         // The guarded connection sees to both, for every request.
@@ -253,7 +231,28 @@ fn http(
                 }
             }
         }))
-        .h1(map_config(app, |()| AppConfig::default()))
+        .h1(fn_service(move |req: Request| {
+            let answering = Rc::clone(&answering);
+            async move { Ok::<_, Infallible>(answer(&answering, req).await) }
+        }))
+}
+
+/// Answers a request, and tells its connection what it owes meanwhile.
+async fn answer(receiver: &Receiver, mut req: Request) -> HttpResponse {
+    let owed = req.conn_data::<Owed>().cloned();
+    if let Some(owed) = &owed {
+        owed.request(!matches!(req.payload(), Payload::None));
+    }
+    let mut answer = receiver.answer(req, owed.as_ref()).await;
+    if let Some(owed) = &owed {
+        if !owed.is_complete() {
+            // What is left of the body must not be taken for the next request.
+            let head = answer.head_mut();
+            head.set_connection_type(ConnectionType::Close);
+        }
+        owed.answered();
+    }
+    answer
 }
 
 impl Listener {

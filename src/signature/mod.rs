@@ -36,7 +36,7 @@ pub use x_webhook::XWebhookSignature;
 
 #[cfg(feature = "relay")]
 pub(crate) use encoding::Mac;
-pub(crate) use middleware::{Held, check_declared_length};
+pub(crate) use middleware::{Held, Incoming, Segment, check_declared_length};
 pub(crate) use standard_webhooks::is_undecodable;
 #[cfg(feature = "relay")]
 pub(crate) use standard_webhooks::{

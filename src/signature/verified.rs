@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -50,8 +49,6 @@ pub struct Verified {
     pub(super) received_at: Timestamp,
     pub(super) headers: Vec<(Cow<'static, str>, Bytes)>,
     pub(super) body: Bytes,
-    /// When work on the request began, by the monotonic clock.
-    pub(super) started: Option<Instant>,
     /// The body's place in the in-flight budget; given back when the last owner is done with it.
     pub(super) held: Option<Held>,
 }
@@ -75,10 +72,6 @@ impl Verified {
     /// The headers that were kept, names in lower case.
     pub fn headers(&self) -> &[(Cow<'static, str>, Bytes)] {
         &self.headers
-    }
-
-    pub(crate) fn started(&self) -> Option<Instant> {
-        self.started
     }
 
     pub(crate) fn into_parts(self) -> Parts {

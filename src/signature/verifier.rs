@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -166,7 +165,6 @@ impl Verifier {
             received_at: request.received_at,
             headers: request.headers,
             body: request.body,
-            started: request.started,
             held: request.held,
         })
     }
@@ -207,7 +205,6 @@ pub struct Unverified {
     pub headers: Vec<(Cow<'static, str>, Bytes)>,
     /// The body as it came.
     pub body: Bytes,
-    pub(super) started: Option<Instant>,
     pub(super) held: Option<Held>,
 }
 
@@ -219,7 +216,6 @@ impl Unverified {
             received_at,
             headers: Vec::new(),
             body: body.into(),
-            started: None,
             held: None,
         }
     }

@@ -12,14 +12,13 @@ mod limits;
 
 use std::fmt;
 use std::future::{Ready, ready};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use actix_service::{ServiceFactory, fn_service};
+use actix_http::RequestHead;
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
-use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError as _};
+use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use percent_encoding::percent_decode_str;
@@ -65,11 +64,29 @@ pub struct VerifySignature {
     verifier: Arc<Verifier>,
     limits: Limits,
     clock: Arc<dyn Clock>,
-    on_refusal: Option<OnRefusal>,
 }
 
-/// Told of every request that is not let through: why, who sent it, and how long that took.
-pub(crate) type OnRefusal = Arc<dyn Fn(&RequestError, Option<SocketAddr>, Duration) + Send + Sync>;
+/// A request as it is judged, whoever has read its head.
+pub(crate) trait Incoming {
+    fn head(&self) -> &RequestHead;
+
+    /// The segment of its path that is called so, where there is one.
+    fn segment(&self, name: Segment) -> Option<&str>;
+
+    fn take_payload(&mut self) -> Payload;
+
+    /// What its connection owes, where that keeps the time.
+    fn owed(&self) -> Option<&Owed> {
+        None
+    }
+}
+
+/// What segments of a path are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Segment {
+    Session,
+    Token,
+}
 
 impl VerifySignature {
     /// Judges with `verifier`, within the default [`Limits`].
@@ -78,7 +95,6 @@ impl VerifySignature {
             verifier: verifier.into(),
             limits: Limits::default(),
             clock: Arc::new(SystemClock),
-            on_refusal: None,
         }
     }
 
@@ -94,85 +110,34 @@ impl VerifySignature {
         self
     }
 
-    pub(crate) fn on_refusal(mut self, on_refusal: OnRefusal) -> Self {
-        self.on_refusal = Some(on_refusal);
-        self
-    }
-
-    /// A service that is the middleware and what comes after it in one, for routes that take nothing but
-    /// the [`Verified`]: as `web::post().to(after).wrap(self)`, without the way through the request's
-    /// extensions and two futures on the heap. `after` also says when it had the answer.
-    pub(crate) fn before<F>(
-        self,
-        after: impl Fn(Verified) -> F + 'static,
-    ) -> impl ServiceFactory<
-        ServiceRequest,
-        Config = (),
-        Response = ServiceResponse,
-        Error = Error,
-        InitError = (),
-    >
-    where
-        F: Future<Output = (HttpResponse, Instant)>,
-    {
-        let both = Rc::new((self, after));
-        fn_service(move |mut req: ServiceRequest| {
-            let both = Rc::clone(&both);
-            async move {
-                let (verify, after) = both.as_ref();
-                let response = match verify.admit(&mut req).await {
-                    Ok(verified) => {
-                        let (response, at) = after(verified).await;
-                        if let Some(owed) = req.conn_data::<Owed>() {
-                            owed.answered_at(at);
-                        }
-                        response
-                    }
-                    Err(refusal) => refusal.error_response(),
-                };
-                Ok(req.into_response(response))
-            }
-        })
-    }
-
-    async fn admit(&self, req: &mut ServiceRequest) -> Result<Verified, RequestError> {
-        let begun = req.conn_data::<Owed>().and_then(Owed::begun);
-        let started = begun.unwrap_or_else(|| SystemClock.monotonic());
-        let admitted = self.judge(req, started).await;
-        if let (Err(error), Some(on_refusal)) = (&admitted, &self.on_refusal) {
-            let took = SystemClock.monotonic().saturating_duration_since(started);
-            on_refusal(error, req.peer_addr(), took);
-        }
-        admitted
-    }
-
-    async fn judge(
+    /// Reads the body within the limits, `started` being when the request began, and has it verified.
+    pub(crate) async fn judge(
         &self,
-        req: &mut ServiceRequest,
+        req: &mut impl Incoming,
         started: Instant,
     ) -> Result<Verified, RequestError> {
         let received_at = self.clock.now();
-        check_declared_length(req.headers(), self.limits.max_body)?;
-        let token = req.match_info().get("token");
-        let claimed = self.verifier.claim(req.headers(), token, received_at)?;
+        let headers = req.head().headers();
+        check_declared_length(headers, self.limits.max_body)?;
+        let token = req.segment(Segment::Token);
+        let claimed = self.verifier.claim(headers, token, received_at)?;
 
         let (body, held) = self.read_in_time(req, started).await?;
         let mut request = Unverified::new(body, received_at);
-        request.session = path_session(req.match_info().get("session"));
-        request.headers = kept_headers(req.headers());
-        request.started = Some(started);
+        request.session = path_session(req.segment(Segment::Session));
+        request.headers = kept_headers(req.head().headers());
         request.held = Some(held);
         Ok(self.verifier.verify(&claimed, request)?)
     }
 
     async fn read_in_time(
         &self,
-        req: &mut ServiceRequest,
+        req: &mut impl Incoming,
         started: Instant,
     ) -> Result<(Bytes, Held), RequestError> {
         let payload = req.take_payload();
-        let read = read_body(payload, req.headers(), &self.limits);
-        match req.conn_data::<Owed>().cloned() {
+        let read = read_body(payload, req.head().headers(), &self.limits);
+        match req.owed() {
             // The connection itself breaks the body off when its time is over.
             Some(owed) => match read.await {
                 Err(RequestError::Broken) if owed.is_late() => Err(RequestError::TooSlow),
@@ -185,6 +150,30 @@ impl VerifySignature {
             None => tokio::time::timeout_at((started + self.limits.request_timeout).into(), read)
                 .await
                 .map_err(|_| RequestError::TooSlow)?,
+        }
+    }
+}
+
+impl Incoming for ServiceRequest {
+    fn head(&self) -> &RequestHead {
+        self.head()
+    }
+
+    fn segment(&self, name: Segment) -> Option<&str> {
+        self.match_info().get(name.in_pattern())
+    }
+
+    fn take_payload(&mut self) -> Payload {
+        HttpMessage::take_payload(self)
+    }
+}
+
+impl Segment {
+    /// What it is called in a pattern: `/{session}`.
+    pub(crate) fn in_pattern(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Token => "token",
         }
     }
 }
@@ -245,7 +234,8 @@ where
         let service = Rc::clone(&self.service);
         let verify = Rc::clone(&self.verify);
         Box::pin(async move {
-            let verified = verify.admit(&mut req).await?;
+            let started = SystemClock.monotonic();
+            let verified = verify.judge(&mut req, started).await?;
             req.set_payload(Payload::from(verified.body().clone()));
             req.extensions_mut().insert(verified);
             service.call(req).await

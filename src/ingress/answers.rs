@@ -1,0 +1,43 @@
+//! The answers: short, fixed, and free of secrets.
+
+use actix_http::ConnectionType;
+use actix_http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use bytes::Bytes;
+
+pub(super) fn unavailable() -> HttpResponse {
+    let mut response = HttpResponse::ServiceUnavailable();
+    response.insert_header((header::RETRY_AFTER, "1"));
+    error(response, "Temporarily unavailable")
+}
+
+/// An answer after which the connection is closed.
+pub(super) fn closing(mut response: HttpResponse) -> Box<HttpResponse> {
+    response
+        .head_mut()
+        .set_connection_type(ConnectionType::Close);
+    Box::new(response)
+}
+
+pub(super) fn received() -> HttpResponse {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, JSON))
+        .body(Bytes::from_static(b"{\"status\":\"received\"}"))
+}
+
+pub(super) const DUPLICATE: HeaderName = HeaderName::from_static("offhook-duplicate");
+
+pub(super) fn not_found() -> HttpResponse {
+    error(HttpResponse::NotFound(), "Not found")
+}
+
+pub(super) fn method_not_allowed() -> HttpResponse {
+    let mut response = HttpResponse::MethodNotAllowed();
+    response.insert_header((header::ALLOW, "POST"));
+    error(response, "Method not allowed")
+}
+
+pub(super) fn error(mut response: HttpResponseBuilder, text: &str) -> HttpResponse {
+    response.json(serde_json::json!({ "error": text }))
+}
