@@ -63,7 +63,8 @@ impl Sealed {
 
     /// The newest event of the newest run.
     pub(super) fn last_seq(&self) -> Option<Seq> {
-        self.groups.last()?.runs.last().map(Run::last_seq)
+        let mut runs = self.groups.iter().flat_map(|group| &group.runs);
+        runs.next_back().map(Run::last_seq)
     }
 
     /// The newest claim of this key.

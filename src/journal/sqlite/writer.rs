@@ -345,6 +345,9 @@ impl Open {
         self.block.kept_at = self.kept_at;
         let mut outcomes = Vec::with_capacity(batch.len());
         for operation in batch {
+            if !matches!(operation, Operation::Append(..)) {
+                self.wal += store::PAGE + operation.bytes();
+            }
             outcomes.push(match operation {
                 Operation::Append(entry, _) => {
                     match self.claims.holder(entry.claim, now).map_err(unreadable)? {
@@ -354,7 +357,7 @@ impl Open {
                             let made = entry.claim.made(self.head, now);
                             self.claims.make(made);
                             if self.block.is_full() {
-                                self.wal += self.block.bytes();
+                                self.wal += in_wal(&self.block);
                                 store::insert(&transaction, &self.block)?;
                                 self.block.clear();
                             }
@@ -389,16 +392,24 @@ impl Open {
             });
         }
         if !self.block.is_empty() {
-            self.wal += self.block.bytes();
+            self.wal += in_wal(&self.block);
             store::insert(&transaction, &self.block)?;
         }
-        // The pages that each commit writes beside the blocks' own.
-        self.wal += 4 * store::PAGE;
         let started = clock.monotonic();
         transaction.commit()?;
         let took = clock.monotonic().saturating_duration_since(started);
         Ok((outcomes, took))
     }
+}
+
+/// About how many bytes a block adds to the WAL, which gets whole pages: the one that ends the table, and
+/// some of its own where it does not fit in there.
+fn in_wal(block: &Block) -> usize {
+    let own = match block.bytes() {
+        bytes if bytes < store::PAGE => 0,
+        bytes => bytes.div_ceil(store::PAGE),
+    };
+    (1 + own) * store::PAGE
 }
 
 fn unreadable(error: std::io::Error) -> Error {
@@ -471,7 +482,8 @@ impl Operation {
 /// How many events are read at once.
 const READ_AT_ONCE: usize = 1024;
 
-/// The WAL is brought into the database when it has got so much.
+/// The WAL is brought into the database when it has got so much. Who sends meanwhile waits: with less, or
+/// with pages counted that are not there, it would be one request in a hundred at 4,000 a second.
 const CHECKPOINT_BYTES: usize = 16 * 1024 * 1024;
 
 /// How long nothing is tried after a failure.
