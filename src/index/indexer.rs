@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 use super::Failure;
 use super::inbox::{Duplicate, Inbox};
@@ -83,8 +83,8 @@ impl Indexer {
             self.catch_up(journal, dialects, newest, stopping).await?;
             // Dropped: whoever asked is told.
             drop(asked);
-            let overdue = |due: &Pin<Box<Sleep>>| due.deadline() <= Instant::now();
-            if stopping || self.due.as_ref().is_some_and(overdue) {
+            let overdue = self.due.as_ref().is_some_and(|due| due.is_elapsed());
+            if stopping || overdue {
                 self.seal_all()?;
             }
             if abandoned || (stopping && last) {
