@@ -12,9 +12,15 @@ pub(super) fn overrides(
 ) -> config::Environment {
     let mut overrides = HashMap::new();
     for (name, value) in variables {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+        let Some(name) = name.to_str() else { continue };
+        if let Some(meant) = misspelt(name) {
+            let text = format!("not an override, one underscore is missing: {meant}");
+            notes.add(format!("environment variable {name}"), text);
             continue;
-        };
+        }
+        if !name.starts_with(PREFIX) {
+            continue;
+        }
         let keys: Vec<&str> = name[PREFIX.len()..].split("__").collect();
         let section = keys[0].to_ascii_lowercase();
         let place = || format!("environment variable {name}");
@@ -37,6 +43,17 @@ pub(super) fn overrides(
         .prefix_separator("__")
         .separator("__")
         .source(Some(overrides.into_iter().collect()))
+}
+
+/// What `OFFHOOK_SECTION__KEY` must have been meant to be. Other names that begin with `OFFHOOK_` are
+/// anybody's, such as those of secrets.
+fn misspelt(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("OFFHOOK_")?;
+    let (section, _) = rest.split_once("__")?;
+    let section = section.to_ascii_lowercase();
+    SECTIONS
+        .contains(&section.as_str())
+        .then(|| format!("{PREFIX}{rest}"))
 }
 
 const PREFIX: &str = "OFFHOOK__";

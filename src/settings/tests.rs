@@ -572,6 +572,7 @@ fn the_environment_overrides_what_is_not_in_a_list() {
             ("OFFHOOK__ADMIN__TOKEN", "t"),
             ("OFFHOOK__DISPATCH__CONCURRENCY", "7"),
             ("OFFHOOK_ADMIN_TOKEN", "not an override"),
+            ("OFFHOOK_CRM__SECRET", "nor this"),
             ("PATH", "/bin"),
         ],
     )
@@ -630,6 +631,11 @@ fn an_unknown_override_stops_the_start() {
         (
             ("OFFHOOK__SERVER", "x"),
             "environment variable OFFHOOK__SERVER: unknown",
+        ),
+        (
+            ("OFFHOOK_RELAY__ALLOW", "localhost"),
+            "environment variable OFFHOOK_RELAY__ALLOW: not an override, one underscore is missing: \
+             OFFHOOK__RELAY__ALLOW",
         ),
         (
             ("OFFHOOK__SERVER__BIND__X", "x"),
