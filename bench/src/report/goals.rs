@@ -54,7 +54,8 @@ impl Limit {
         match self {
             Self::MostMegabytes(_) => format!("{median:.0} MB"),
             Self::None => format!("{median:.3} % of a core"),
-            _ => format!("{median:.2} ({low:.2} – {high:.2})"),
+            // One digit more, or 0.947 would look like the 0.95 that it is not.
+            _ => format!("{median:.3} ({low:.2} – {high:.2})"),
         }
     }
 }
