@@ -6,7 +6,7 @@
 //!
 //! [`Receiver`] holds what the routes need and can be mounted into any actix `App`. The server of
 //! [`crate::Offhook::run`] asks it directly: it has these routes and no others, and a router with its
-//! layers takes a twentieth of the time of a request.
+//! layers takes a thirtieth of the time of a request.
 
 mod answers;
 mod requests;
