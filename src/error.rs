@@ -35,7 +35,6 @@ pub enum Error {
         error: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Nothing can be relayed to subscribers as it is set.
-    #[cfg(feature = "relay")]
     #[error("relay: {0}")]
     Relay(Box<dyn std::error::Error + Send + Sync>),
     /// The journal cannot be opened.
@@ -56,7 +55,6 @@ impl Error {
         Self::Journal(error.into())
     }
 
-    #[cfg(feature = "relay")]
     pub(crate) fn relay(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Relay(error.into())
     }

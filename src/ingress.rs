@@ -32,7 +32,6 @@ use crate::dialect::Dialect;
 use crate::journal::{Accepted, Engine, NotAccepted};
 use crate::metrics::{Metrics, RequestOutcome, SourceMetrics};
 use crate::records::Records;
-#[cfg(feature = "relay")]
 use crate::relay::Registry;
 use crate::signature::{
     Incoming, Limits, RequestError, Verified, Verifier, VerifySignature, check_declared_length,
@@ -90,7 +89,6 @@ struct Inner {
     /// Watches from when the receiver serves until it is dropped or stops.
     watchdog: Mutex<Option<Watchdog>>,
     /// Who is relayed to, where a journal keeps that.
-    #[cfg(feature = "relay")]
     registry: Option<Arc<Registry>>,
 }
 
@@ -139,7 +137,6 @@ impl Receiver {
             records,
             silence,
             watchdog: Mutex::default(),
-            #[cfg(feature = "relay")]
             registry: None,
         }))
     }
@@ -176,7 +173,6 @@ impl Receiver {
     }
 
     /// With subscriptions, which live as long as it does.
-    #[cfg(feature = "relay")]
     pub(crate) fn with_registry(mut self, registry: Option<Arc<Registry>>) -> Self {
         let inner = Arc::get_mut(&mut self.0);
         inner.expect("nobody else has it yet").registry = registry;
@@ -275,7 +271,6 @@ impl Receiver {
     }
 
     /// Who is relayed to; `None` where nothing is kept.
-    #[cfg(feature = "relay")]
     pub(crate) fn registry(&self) -> Option<&Arc<Registry>> {
         self.0.registry.as_ref()
     }

@@ -54,20 +54,15 @@
 //! - A source with `quiet_after` ([`Source::quiet_after`]) that sends nothing for so long makes an event
 //!   of offhook's own, [`EventKind::SourceQuiet`], and a [`SourceEvent`] for the handlers that name it.
 //!
-//! The relay and the gateway's client are there with the feature `relay`, which is on by default.
-//!
 //! # Pieces alone
 //!
 //! - The signature middleware in any actix `App`: [`signature::VerifySignature`].
 //! - The schemes without HTTP: [`signature::Scheme`], [`signature::Verifier`].
 //! - The whole receiver in your own `App`: [`Receiver`].
-//! - Events sent on to subscribers in any language: `relay::Relay` (feature `relay`, on by default).
+//! - Events sent on to subscribers in any language: [`relay::Relay`].
 //! - Events and ready-made handlers without any of this: the crate `offhook-handlers`, all of which
 //!   is re-exported here.
 //! - What tests need: [`testing`].
-
-// Without subscribers no consumer comes or goes while everything runs, and nothing keeps documents.
-#![cfg_attr(not(feature = "relay"), allow(dead_code))]
 
 mod admin;
 pub mod clock;
@@ -77,7 +72,6 @@ mod dispatch;
 mod envelope;
 mod error;
 mod file_limit;
-#[cfg(feature = "relay")]
 pub mod gateway;
 mod index;
 mod ingress;
@@ -87,7 +81,6 @@ mod metrics;
 mod offhook;
 mod on_demand;
 mod records;
-#[cfg(feature = "relay")]
 pub mod relay;
 mod retention;
 mod server;

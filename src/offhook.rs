@@ -15,7 +15,6 @@ use crate::ingress::Receiver;
 use crate::journal::{Direct, Engine, Kept, Windows};
 use crate::metrics::{ConsumerMetrics, Metrics};
 use crate::records::Records;
-#[cfg(feature = "relay")]
 use crate::relay::Registry;
 use crate::retention::Retention;
 use crate::server::{self, Server};
@@ -269,7 +268,6 @@ impl Offhook {
         if let Some(records) = &records {
             records.recall(&silence);
         }
-        #[cfg(feature = "relay")]
         let registry = match &records {
             None => None,
             Some(records) => Some(Registry::open(
@@ -283,7 +281,6 @@ impl Offhook {
         };
         let clock = self.clock;
         let receiver = Receiver::new(sources, engine, limits, &metrics, clock, records, silence);
-        #[cfg(feature = "relay")]
         let receiver = receiver.with_registry(registry);
         Ok((receiver, metrics))
     }

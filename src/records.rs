@@ -84,7 +84,6 @@ impl Records {
     }
 
     /// Waits for `work` on the threads that run consumers. Not to be called from them.
-    #[cfg(feature = "relay")]
     pub(crate) fn wait_for<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,

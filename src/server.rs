@@ -21,16 +21,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::Error;
-#[cfg(feature = "relay")]
 use crate::Retry;
 use crate::admin::{self, AdminState};
 use crate::connection::{Guard, Guarded, LINGER, Owed};
-#[cfg(feature = "relay")]
 use crate::gateway::Registrar;
 use crate::ingress::Receiver;
 use crate::metrics::{ListenerMetrics, Metrics};
 use crate::on_demand::on_demand;
-#[cfg(feature = "relay")]
 use crate::settings::GatewaySettings;
 use crate::settings::{ServerSettings, Settings};
 use crate::throttle::Throttle;
@@ -130,7 +127,6 @@ pub(crate) fn start(
     })
 }
 
-#[cfg(feature = "relay")]
 fn register(settings: &Settings) -> JoinSet<()> {
     for gateway in settings.summary().gateways {
         if gateway.secret && !gateway.secret_known {
@@ -143,11 +139,6 @@ fn register(settings: &Settings) -> JoinSet<()> {
     let gateways = settings.gateways.iter();
     let registrars = gateways.map(GatewaySettings::registrar).collect();
     Registrar::start(registrars, Retry::default())
-}
-
-#[cfg(not(feature = "relay"))]
-fn register(_: &Settings) -> JoinSet<()> {
-    JoinSet::new()
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {

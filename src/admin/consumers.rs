@@ -1,6 +1,5 @@
 //! `/api/consumers`: how far each one has come; pausing and resuming.
 
-#[cfg(feature = "relay")]
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
@@ -9,7 +8,6 @@ use serde_json::{Value, json};
 use super::AdminState;
 use super::events::statuses;
 use super::replay::consumers;
-#[cfg(feature = "relay")]
 use super::reply::seen_through;
 use super::reply::{Refused, answer};
 use crate::dispatch::Status;
@@ -42,7 +40,6 @@ pub(super) async fn resume(state: web::Data<AdminState>, path: web::Path<String>
 
 async fn set(state: &AdminState, name: &str, paused: bool) -> Result<HttpResponse, Refused> {
     let records = state.records()?;
-    #[cfg(feature = "relay")]
     if !paused {
         // One that is not active is no consumer that could be asked.
         let (registry, name) = (Arc::clone(state.registry()?), name.to_owned());

@@ -10,7 +10,6 @@ mod events;
 mod guard;
 mod replay;
 mod reply;
-#[cfg(feature = "relay")]
 mod sessions;
 
 use std::net::TcpListener;
@@ -126,16 +125,11 @@ fn http(
         .tcp()
 }
 
-#[cfg(feature = "relay")]
 fn subscriptions(app: &mut web::ServiceConfig) {
     let all = web::get().to(sessions::all);
     app.service(sessions::resource())
         .service(page("/api/subscriptions", "GET", all));
 }
-
-/// Nobody can subscribe.
-#[cfg(not(feature = "relay"))]
-fn subscriptions(_: &mut web::ServiceConfig) {}
 
 /// A path that answers one method.
 fn page(path: &str, method: &'static str, route: actix_web::Route) -> actix_web::Resource {

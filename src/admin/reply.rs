@@ -27,7 +27,6 @@ impl Refused {
     }
 
     /// A bad request with a code of its own.
-    #[cfg(feature = "relay")]
     pub(super) fn with_code(code: &'static str, text: impl Into<String>) -> Self {
         Self {
             code,
@@ -35,7 +34,6 @@ impl Refused {
         }
     }
 
-    #[cfg(feature = "relay")]
     pub(super) fn conflict(code: &'static str, text: impl Into<String>) -> Self {
         Self {
             status: StatusCode::CONFLICT,
@@ -45,7 +43,6 @@ impl Refused {
     }
 
     /// The body is longer than `most` bytes.
-    #[cfg(feature = "relay")]
     pub(super) fn too_large(most: usize) -> Self {
         Self {
             status: StatusCode::PAYLOAD_TOO_LARGE,
@@ -54,7 +51,6 @@ impl Refused {
         }
     }
 
-    #[cfg(feature = "relay")]
     pub(super) fn unavailable(text: impl Into<String>) -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
@@ -107,7 +103,6 @@ pub(super) fn answer(outcome: Result<HttpResponse, Refused>) -> HttpResponse {
 }
 
 /// Does it even where the client does not wait for the answer.
-#[cfg(feature = "relay")]
 pub(super) async fn seen_through<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Refused> {

@@ -93,7 +93,6 @@ fn text(summary: &Summary) -> String {
         false => lines.push(line("handlers", &summary.handlers.len().to_string())),
     }
     lines.extend(summary.handlers.iter().flat_map(handler_lines));
-    #[cfg(feature = "relay")]
     lines.extend(subscription_lines(summary));
     if !summary.gateways.is_empty() {
         let count = summary.gateways.len();
@@ -188,7 +187,6 @@ fn handler_lines(handler: &HandlerSummary) -> [String; 4] {
     ]
 }
 
-#[cfg(feature = "relay")]
 fn subscription_lines(summary: &Summary) -> Vec<String> {
     let subscriptions = &summary.subscriptions;
     if subscriptions.is_empty() {

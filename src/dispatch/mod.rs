@@ -31,7 +31,6 @@ pub(crate) use attempt::Outcome;
 pub(crate) use consumer::Consumer;
 pub(crate) use controls::{Controls, Status};
 pub(crate) use progress::Saved;
-#[cfg(feature = "relay")]
 pub(crate) use progress::Suspended;
 #[cfg(test)]
 pub(crate) use progress::Waiting;

@@ -77,7 +77,6 @@ impl Settings {
         repeated(self.handlers.iter().map(|handler| &handler.name), |name| {
             add("handlers", format!("two handlers have the name {name:?}"));
         });
-        #[cfg(feature = "relay")]
         {
             self.check_subscriptions(&add);
             self.check_gateways(&add);
@@ -85,7 +84,6 @@ impl Settings {
         notes.into_result()
     }
 
-    #[cfg(feature = "relay")]
     fn check_subscriptions(&self, add: &impl Fn(&str, String)) {
         let guard = self.relay.options.guard();
         for (index, subscription) in self.subscriptions.iter().enumerate() {
@@ -109,7 +107,6 @@ impl Settings {
         }
     }
 
-    #[cfg(feature = "relay")]
     fn check_gateways(&self, add: &impl Fn(&str, String)) {
         repeated(self.gateways.iter().map(|gateway| &gateway.name), |name| {
             add("gateways", format!("two gateways have the name {name:?}"));

@@ -7,17 +7,14 @@
 
 mod check;
 mod environment;
-#[cfg(feature = "relay")]
 mod gateways;
 mod handlers;
 mod journal;
 mod listeners;
 mod problem;
 mod read;
-#[cfg(feature = "relay")]
 mod relay;
 mod sources;
-#[cfg(feature = "relay")]
 mod subscriptions;
 mod summary;
 
@@ -31,17 +28,13 @@ use crate::signature::encode_hex;
 
 pub use check::DOCUMENTED_KEY;
 pub(crate) use check::same_handler;
-#[cfg(feature = "relay")]
 pub use gateways::GatewaySettings;
 pub use handlers::{HandlerSettings, Use};
 pub use journal::JournalSettings;
 pub use listeners::{AdminSettings, ServerSettings};
 pub use problem::{Problem, Problems};
-#[cfg(feature = "relay")]
 pub use relay::RelaySettings;
-#[cfg(feature = "relay")]
 pub use subscriptions::SubscriptionSettings;
-#[cfg(feature = "relay")]
 pub use summary::SubscriptionSummary;
 pub use summary::{
     AdminSummary, GatewaySummary, HandlerSummary, LimitsSummary, SourceSummary, Summary, UseSummary,
@@ -67,13 +60,10 @@ pub struct Settings {
     /// `[[handlers]]`: the ready-made handlers to run.
     pub handlers: Vec<HandlerSettings>,
     /// `[relay]`: what holds for every subscriber.
-    #[cfg(feature = "relay")]
     pub relay: RelaySettings,
     /// `[[subscriptions]]`: the subscribers that cannot be changed over the API.
-    #[cfg(feature = "relay")]
     pub subscriptions: Vec<SubscriptionSettings>,
     /// `[[gateways]]`: who is told our public URL when a server starts.
-    #[cfg(feature = "relay")]
     pub gateways: Vec<GatewaySettings>,
 }
 
@@ -157,19 +147,14 @@ impl Settings {
             settings.handlers.extend(handlers::read(&handler));
         }
         settings.read_relay(table);
-        #[cfg(feature = "relay")]
         for gateway in table.tables("gateways") {
             settings.gateways.extend(gateways::read(&gateway));
         }
-        #[cfg(feature = "relay")]
         gateways::hide_path_tokens(&mut settings);
-        #[cfg(not(feature = "relay"))]
-        table.not_yet("gateways", "gateway client (it is built without `relay`)");
         table.finish();
         settings
     }
 
-    #[cfg(feature = "relay")]
     fn read_relay(&mut self, table: &Table<'_>) {
         if let Some(relay) = table.table("relay") {
             self.relay.read(&relay);
@@ -180,21 +165,12 @@ impl Settings {
         }
     }
 
-    #[cfg(not(feature = "relay"))]
-    #[allow(clippy::unused_self)]
-    fn read_relay(&mut self, table: &Table<'_>) {
-        for key in ["relay", "subscriptions"] {
-            table.not_built(key, "relay");
-        }
-    }
-
     /// Tells whether two servers run on the same settings: a hash of all of them, secrets left out.
     pub fn fingerprint(&self) -> String {
         // `Debug` shows everything but what hides itself, and that is secrets.
         let shown = format!("{self:?}");
         let hasher = Sha256::new().chain_update(shown);
         // A query is hidden too, but another one is another place.
-        #[cfg(feature = "relay")]
         let hasher = self
             .subscriptions
             .iter()

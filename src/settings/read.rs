@@ -340,18 +340,6 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// A key of a part that this build leaves out.
-    #[cfg(not(feature = "relay"))]
-    pub(super) fn not_built(&self, key: &'static str, feature: &str) {
-        if let Some(value) = self.map.get(key) {
-            let text = format!(
-                "this program was built without the feature {feature:?}; build it with that, or take \
-                 the key out"
-            );
-            self.notes.add(self.place.key(key).shown(Some(value)), text);
-        }
-    }
-
     pub(super) fn problem(&self, key: &str, text: impl Into<String>) {
         let place = self.place.key(key).shown(self.map.get(key));
         self.notes.add(place, text);

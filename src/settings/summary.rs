@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-#[cfg(feature = "relay")]
 use super::SubscriptionSettings;
 use super::{DOCUMENTED_KEY, HandlerSettings, Settings, Use};
 use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
@@ -32,7 +31,6 @@ pub struct Summary {
     /// The ready-made handlers.
     pub handlers: Vec<HandlerSummary>,
     /// The subscriptions of the settings; the API may have more.
-    #[cfg(feature = "relay")]
     pub subscriptions: Vec<SubscriptionSummary>,
     /// The gateways that are told our public URL.
     pub gateways: Vec<GatewaySummary>,
@@ -124,7 +122,6 @@ pub enum UseSummary {
 }
 
 /// One subscription.
-#[cfg(feature = "relay")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SubscriptionSummary {
@@ -209,7 +206,6 @@ impl Settings {
             engine: self.journal.name(),
             promise: self.journal.promise(),
             handlers: handlers.map(|one| handler(one, &self.dispatch)).collect(),
-            #[cfg(feature = "relay")]
             subscriptions: self
                 .subscriptions
                 .iter()
@@ -230,15 +226,8 @@ impl Settings {
 }
 
 impl Settings {
-    #[cfg(feature = "relay")]
     fn gateways(&self) -> Vec<GatewaySummary> {
         super::gateways::summary(self)
-    }
-
-    #[cfg(not(feature = "relay"))]
-    #[allow(clippy::unused_self)]
-    fn gateways(&self) -> Vec<GatewaySummary> {
-        Vec::new()
     }
 }
 
@@ -281,7 +270,6 @@ fn handler(handler: &HandlerSettings, dispatch: &HandlerOptions) -> HandlerSumma
     }
 }
 
-#[cfg(feature = "relay")]
 fn subscription(subscription: &SubscriptionSettings, settings: &Settings) -> SubscriptionSummary {
     let timeout = subscription.options.timeout;
     let options = subscription.options.clone().or(&settings.dispatch);

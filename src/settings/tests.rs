@@ -1,4 +1,3 @@
-#[cfg(feature = "relay")]
 mod gateways;
 
 use std::time::Duration;
@@ -99,12 +98,7 @@ fn the_examples_in_the_settings_file_are_valid() {
         .filter(|line| !line.contains("env:") && !line.contains("\"file:/run/"))
         .map(|line| format!("{line}\n"))
         .collect();
-    if cfg!(not(feature = "relay")) {
-        assert!(load(&examples).is_err());
-        return;
-    }
     let settings = load(&examples).unwrap();
-    #[cfg(feature = "relay")]
     assert_eq!(settings.gateways[0].name, "codeskytz");
     let used: Vec<_> = settings
         .handlers
@@ -586,7 +580,6 @@ fn the_environment_overrides_what_is_not_in_a_list() {
     assert_eq!(settings.dispatch.concurrency, Some(7));
 }
 
-#[cfg(feature = "relay")]
 #[test]
 fn lists_of_the_environment_have_commas_between_their_items() {
     let relay = |allow: &str, give_up_on: &str| {
@@ -677,21 +670,4 @@ fn no_secret_is_ever_shown() {
     }
 }
 
-#[cfg(not(feature = "relay"))]
-#[test]
-fn what_was_not_built_in_is_refused() {
-    for (text, key) in [
-        ("[relay]\ntimeout = \"1s\"", "relay"),
-        ("[[subscriptions]]\nname = \"x\"", "subscriptions"),
-    ] {
-        let found = problems(&with_source(text));
-        let expected = format!(
-            "settings.toml: {key}: this program was built without the feature \"relay\"; build it \
-             with that, or take the key out"
-        );
-        assert_eq!(found, [expected]);
-    }
-}
-
-#[cfg(feature = "relay")]
 mod relay;

@@ -34,13 +34,10 @@ pub use verified::{Sender, Verified};
 pub use verifier::{Claimed, SessionOf, Unverified, Verifier};
 pub use x_webhook::XWebhookSignature;
 
-#[cfg(feature = "relay")]
 pub(crate) use encoding::Mac;
 pub(crate) use middleware::{Held, Incoming, Segment, check_declared_length};
 pub(crate) use standard_webhooks::is_undecodable;
-#[cfg(feature = "relay")]
 pub(crate) use standard_webhooks::{
     keyed as standard_webhooks_key, signature as standard_webhooks_signature,
 };
-#[cfg(feature = "relay")]
 pub(crate) use x_webhook::signature as x_webhook_signature;

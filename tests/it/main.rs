@@ -13,7 +13,6 @@ mod events;
 mod examples;
 mod fault;
 mod full_disk;
-#[cfg(feature = "relay")]
 mod gateway;
 mod lifecycle;
 mod listener;
@@ -21,7 +20,6 @@ mod logs;
 mod metrics;
 mod middleware;
 mod records;
-#[cfg(feature = "relay")]
 mod relay;
 mod relay_crash;
 mod relay_isolation;
@@ -29,10 +27,7 @@ mod served;
 mod sessions;
 mod silence;
 mod slow;
-#[cfg(feature = "relay")]
 mod subscriber;
-#[cfg(feature = "relay")]
 mod subscribers;
-#[cfg(feature = "relay")]
 mod subscriptions;
 mod support;
