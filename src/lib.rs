@@ -66,37 +66,28 @@
 
 mod admin;
 pub mod clock;
-mod connection;
 pub mod dialect;
 mod dispatch;
-mod envelope;
+mod engine;
 mod error;
-mod file_limit;
 pub mod gateway;
 mod index;
 mod ingress;
 mod journal;
-pub mod logging;
-mod metrics;
 mod offhook;
-mod on_demand;
-mod records;
 pub mod relay;
-mod retention;
 mod server;
 pub mod settings;
 pub mod signature;
-mod silence;
-mod source;
+mod telemetry;
 pub mod testing;
-mod throttle;
 
 pub use offhook_handlers::*;
 
 pub use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order, Retry};
-pub use crate::envelope::{Envelope, Odd};
+pub use crate::engine::{Envelope, Odd};
 pub use crate::error::Error;
-pub use crate::ingress::Receiver;
+pub use crate::ingress::{Receiver, Source};
 pub use crate::offhook::Offhook;
 pub use crate::server::{STOP_TIMEOUT, Server};
-pub use crate::source::Source;
+pub use crate::telemetry::logging;

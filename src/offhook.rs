@@ -8,19 +8,16 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::clock::{Clock, SystemClock};
-use crate::dialect::Dialects;
+use crate::dialect::Decoder;
 use crate::dispatch::{Consumer, HandlerOptions};
-use crate::file_limit;
+use crate::engine::{Engine, InlineEngine, JournalEngine, Pipeline, Retention, Windows};
 use crate::ingress::Receiver;
-use crate::journal::{Direct, Engine, Kept, Windows};
-use crate::metrics::{ConsumerMetrics, Metrics};
-use crate::records::Records;
+use crate::ingress::Silence;
 use crate::relay::Registry;
-use crate::retention::Retention;
 use crate::server::{self, Server};
 use crate::settings::{self, AdminSettings, HandlerSettings, JournalSettings, Settings, Use};
 use crate::signature::{InFlight, Limits, Secret};
-use crate::silence::Silence;
+use crate::telemetry::Metrics;
 use crate::{Error, EventHandler, ExecHandler, JsonlHandler, LogHandler, Source};
 
 /// A webhook receiver being put together.
@@ -189,7 +186,6 @@ impl Offhook {
     ///
     /// As [`Offhook::receiver`], and when an address cannot be listened on.
     pub async fn start(self) -> Result<Server, Error> {
-        file_limit::fail_writes_past_it()?;
         let settings = self.settings.clone();
         let (receiver, metrics) = self.build()?;
         server::start(&settings, receiver, &metrics)
@@ -204,7 +200,7 @@ impl Offhook {
     ///
     /// As [`Offhook::start`].
     pub async fn run(self) -> Result<(), Error> {
-        crate::logging::init();
+        crate::telemetry::logging::init();
         let server = self.start().await?;
         server.run(Server::log_start).await
     }
@@ -219,9 +215,8 @@ impl Offhook {
                 return Err(settings::same_handler(name.trim_start_matches("handler:")));
             }
             let options = options.or(&self.settings.dispatch);
-            let counters = ConsumerMetrics::new(&metrics, &name);
             let clock = Arc::clone(&self.clock);
-            consumers.push(Consumer::new(name, handler, options, counters, clock));
+            consumers.push(Consumer::new(name, handler, options, &metrics, clock));
             Ok(())
         };
         for handler in &self.settings.handlers {
@@ -237,8 +232,8 @@ impl Offhook {
             in_flight: InFlight::new(server.max_in_flight),
         };
         let sources = self.settings.sources;
-        let (engine, records): (Arc<dyn Engine>, _) = match &self.settings.journal {
-            JournalSettings::None => (Arc::new(Direct::new(consumers)), None),
+        let (engine, pipeline): (Arc<dyn Engine>, _) = match &self.settings.journal {
+            JournalSettings::None => (Arc::new(InlineEngine::new(consumers)), None),
             JournalSettings::Sqlite {
                 path,
                 retention,
@@ -250,28 +245,32 @@ impl Offhook {
                     age: *retention,
                     bytes: *retention_size,
                 };
-                let dialects = Dialects::of(&sources, server.max_body);
-                let records =
-                    Records::open(path, consumers, dialects, retention, &metrics, &self.clock)?;
-                let records = Arc::new(records);
+                let decoder = Decoder::new(sources.iter().map(Source::dialect_of), server.max_body);
+                let pipeline =
+                    Pipeline::open(path, consumers, decoder, retention, &metrics, &self.clock)?;
+                let pipeline = Arc::new(pipeline);
                 let windows = Windows {
                     keyed: *dedup_window,
                     unkeyed: *dedup_window_unkeyed,
                 };
-                let journal = Arc::clone(records.journal());
-                let kept = Kept::new(journal, windows, records.index().notes());
-                (Arc::new(kept), Some(records))
+                let journal = Arc::clone(pipeline.journal());
+                let kept = JournalEngine::new(journal, windows, pipeline.index().notes());
+                (Arc::new(kept), Some(pipeline))
             }
         };
         let silence = Silence::of(&sources, &metrics, Arc::clone(&self.clock));
         let silence = Arc::new(silence);
-        if let Some(records) = &records {
-            records.recall(&silence);
+        if let Some(pipeline) = &pipeline {
+            let (journal, silence) = (Arc::clone(pipeline.journal()), Arc::clone(&silence));
+            let recalled = async move { silence.recall(journal.as_ref()).await };
+            if let Some(Err(error)) = pipeline.wait_for(recalled) {
+                log::warn!("the time of the sources' last events: {error}; counted from now on");
+            }
         }
-        let registry = match &records {
+        let registry = match &pipeline {
             None => None,
-            Some(records) => Some(Registry::open(
-                records,
+            Some(pipeline) => Some(Registry::open(
+                pipeline,
                 &self.settings.relay,
                 self.settings.subscriptions,
                 &self.settings.dispatch,
@@ -280,7 +279,7 @@ impl Offhook {
             )?),
         };
         let clock = self.clock;
-        let receiver = Receiver::new(sources, engine, limits, &metrics, clock, records, silence);
+        let receiver = Receiver::new(sources, engine, limits, &metrics, clock, pipeline, silence);
         let receiver = receiver.with_registry(registry);
         Ok((receiver, metrics))
     }

@@ -11,8 +11,8 @@ use super::replay::consumers;
 use super::reply::seen_through;
 use super::reply::{Refused, answer};
 use crate::dispatch::Status;
+use crate::engine::Pipeline;
 use crate::journal::Unavailable;
-use crate::records::Records;
 
 /// `GET /api/consumers`
 pub(super) async fn list(state: web::Data<AdminState>) -> HttpResponse {
@@ -20,10 +20,10 @@ pub(super) async fn list(state: web::Data<AdminState>) -> HttpResponse {
 }
 
 async fn list_inner(state: &AdminState) -> Result<HttpResponse, Refused> {
-    let records = state.records()?;
+    let pipeline = state.pipeline()?;
     let mut shown = Vec::new();
-    for status in statuses(records).await {
-        shown.push(show(records, &status).await?);
+    for status in statuses(pipeline).await {
+        shown.push(show(pipeline, &status).await?);
     }
     Ok(HttpResponse::Ok().json(json!({ "consumers": shown })))
 }
@@ -39,21 +39,21 @@ pub(super) async fn resume(state: web::Data<AdminState>, path: web::Path<String>
 }
 
 async fn set(state: &AdminState, name: &str, paused: bool) -> Result<HttpResponse, Refused> {
-    let records = state.records()?;
+    let pipeline = state.pipeline()?;
     if !paused {
         // One that is not active is no consumer that could be asked.
         let (registry, name) = (Arc::clone(state.registry()?), name.to_owned());
         seen_through(async move { registry.resume(&name).await }).await??;
     }
     let ended = || Refused::not_found(format!("{name} has ended"));
-    let consumers = consumers(records, Some(name))?;
+    let consumers = consumers(pipeline, Some(name))?;
     let consumer = consumers.first().ok_or_else(ended)?;
     consumer.pause(paused).await.ok_or_else(ended)??;
     let status = consumer.status().await.ok_or_else(ended)?;
-    Ok(HttpResponse::Ok().json(show(records, &status).await?))
+    Ok(HttpResponse::Ok().json(show(pipeline, &status).await?))
 }
 
-async fn show(records: &Records, status: &Status) -> Result<Value, Unavailable> {
+async fn show(pipeline: &Pipeline, status: &Status) -> Result<Value, Unavailable> {
     let state = match status {
         Status { paused: true, .. } => "paused",
         Status {
@@ -68,7 +68,7 @@ async fn show(records: &Records, status: &Status) -> Result<Value, Unavailable> 
     let suspended = status.suspended.as_ref().map(
         |suspended| json!({ "since": suspended.since.to_string(), "reason": suspended.reason }),
     );
-    let oldest = records.oldest_waiting(status).await?;
+    let oldest = pipeline.oldest_waiting(status).await?;
     let (kind, _) = status.name.split_once(':').unwrap_or(("handler", ""));
     Ok(json!({
         "name": status.name,

@@ -13,9 +13,8 @@ use super::AdminState;
 use super::events::find;
 use super::replay::consumers;
 use super::reply::{Refused, answer, body, page, replayed};
-use crate::dispatch::Seq;
-use crate::journal::DeadLetter;
-use crate::records::Records;
+use crate::engine::Pipeline;
+use crate::journal::{DeadLetter, Seq};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,15 +30,15 @@ pub(super) async fn list(state: web::Data<AdminState>, query: web::Query<Query>)
 }
 
 async fn list_inner(state: &AdminState, query: &Query) -> Result<HttpResponse, Refused> {
-    let records = state.records()?;
+    let pipeline = state.pipeline()?;
     let limit = page(query.limit)?;
     let before = match &query.before {
-        Some(text) => before(records, text).await?,
+        Some(text) => before(pipeline, text).await?,
         None => None,
     };
     let before = before.as_ref().map(|(seq, name)| (*seq, name.as_str()));
     let consumer = query.consumer.as_deref();
-    let mut letters = records
+    let mut letters = pipeline
         .journal()
         .all_dead(consumer, before, limit + 1)
         .await?;
@@ -47,7 +46,7 @@ async fn list_inner(state: &AdminState, query: &Query) -> Result<HttpResponse, R
     letters.truncate(limit);
     let mut numbers: Vec<Seq> = letters.iter().map(|(_, letter)| letter.seq).collect();
     numbers.dedup();
-    let entries = records.index().by_numbers(numbers).await?;
+    let entries = pipeline.index().by_numbers(numbers).await?;
     let shown: Vec<_> = letters
         .iter()
         .filter_map(|(consumer, letter)| {
@@ -74,7 +73,7 @@ fn token((consumer, letter): &(String, DeadLetter)) -> String {
 }
 
 /// The letter after which a page begins: a token, or the id of an event, for all its letters.
-async fn before(records: &Records, text: &str) -> Result<Option<(Seq, String)>, Refused> {
+async fn before(pipeline: &Pipeline, text: &str) -> Result<Option<(Seq, String)>, Refused> {
     let token = URL_SAFE_NO_PAD.decode(text).ok();
     let token = token.and_then(|token| String::from_utf8(token).ok());
     let letter = token.as_deref().and_then(|token| token.split_once(':'));
@@ -83,7 +82,7 @@ async fn before(records: &Records, text: &str) -> Result<Option<(Seq, String)>, 
     {
         return Ok(Some((seq, consumer.to_owned())));
     }
-    let seq = find(records, text).await?.seq;
+    let seq = find(pipeline, text).await?.seq;
     Ok(seq.map(|seq| (seq, String::new())))
 }
 
@@ -100,9 +99,9 @@ pub(super) async fn replay(state: web::Data<AdminState>, bytes: web::Bytes) -> H
 }
 
 async fn replay_inner(state: &AdminState, bytes: &[u8]) -> Result<HttpResponse, Refused> {
-    let records = state.records()?;
+    let pipeline = state.pipeline()?;
     let request: Request = body(bytes)?;
-    let letters = chosen(records, request.consumer.as_deref(), request.id.as_deref()).await?;
+    let letters = chosen(pipeline, request.consumer.as_deref(), request.id.as_deref()).await?;
     let matched = letters.len();
     let mut by_consumer: BTreeMap<String, Vec<Seq>> = BTreeMap::new();
     for (consumer, letter) in letters {
@@ -112,7 +111,7 @@ async fn replay_inner(state: &AdminState, bytes: &[u8]) -> Result<HttpResponse, 
     for (name, mut events) in by_consumer {
         events.sort_unstable();
         // The dead letters of a consumer that is no more stay, until somebody deletes them.
-        let Ok(running) = consumers(records, Some(&name)) else {
+        let Ok(running) = consumers(pipeline, Some(&name)) else {
             continue;
         };
         for consumer in running {
@@ -144,32 +143,32 @@ async fn delete_inner(
     id: &str,
     consumer: Option<&str>,
 ) -> Result<HttpResponse, Refused> {
-    let records = state.records()?;
-    let letters = chosen(records, consumer, Some(id)).await?;
+    let pipeline = state.pipeline()?;
+    let letters = chosen(pipeline, consumer, Some(id)).await?;
     if letters.is_empty() {
         return Err(Refused::not_found(format!(
             "no consumer has given up on {id}"
         )));
     }
     for (name, letter) in &letters {
-        records.journal().forget_dead(name, &[letter.seq]).await?;
+        pipeline.journal().forget_dead(name, &[letter.seq]).await?;
     }
     Ok(HttpResponse::Ok().json(json!({ "success": true, "deleted": letters.len() })))
 }
 
 async fn chosen(
-    records: &Records,
+    pipeline: &Pipeline,
     consumer: Option<&str>,
     id: Option<&str>,
 ) -> Result<Vec<(String, DeadLetter)>, Refused> {
     let Some(id) = id else {
-        return Ok(records
+        return Ok(pipeline
             .journal()
             .all_dead(consumer, None, MAX_REPLAY)
             .await?);
     };
-    let seq = find(records, id).await?.seq;
-    let mut letters = records.journal().dead_among(seq.as_slice()).await?;
+    let seq = find(pipeline, id).await?.seq;
+    let mut letters = pipeline.journal().dead_among(seq.as_slice()).await?;
     letters.retain(|(name, _)| consumer.is_none_or(|consumer| consumer == name));
     Ok(letters)
 }

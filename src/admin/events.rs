@@ -11,10 +11,10 @@ use uuid::Uuid;
 use super::AdminState;
 use super::reply::{Refused, answer, id, page};
 use crate::EventKind;
-use crate::dispatch::{Seq, Status};
+use crate::dispatch::Status;
+use crate::engine::Pipeline;
 use crate::index::{Entry, Filter};
-use crate::journal::{DeadLetter, Unavailable};
-use crate::records::Records;
+use crate::journal::{DeadLetter, Seq, Unavailable};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +60,7 @@ pub(super) async fn list(state: web::Data<AdminState>, query: web::Query<Query>)
 }
 
 async fn list_inner(state: &AdminState, query: Query) -> Result<HttpResponse, Refused> {
-    let records = state.records()?;
+    let pipeline = state.pipeline()?;
     let limit = page(query.limit)?;
     let mut filter = Filter {
         session: query.session,
@@ -68,16 +68,16 @@ async fn list_inner(state: &AdminState, query: Query) -> Result<HttpResponse, Re
         before: query.before.as_deref().map(id).transpose()?,
         ..Filter::default()
     };
-    let statuses = statuses(records).await;
+    let statuses = statuses(pipeline).await;
     let mut found = Vec::new();
     let mut looked_at = 0;
     let mut more = true;
     while more && found.len() < limit && looked_at < MAX_LOOKED_AT {
         let asked = filter.clone();
-        let entries = records.index().newest(asked, PAGE).await?;
+        let entries = pipeline.index().newest(asked, PAGE).await?;
         more = entries.len() == PAGE;
         looked_at += entries.len();
-        let dead = dead_among(records, &entries).await?;
+        let dead = dead_among(pipeline, &entries).await?;
         for entry in entries {
             filter.before = Some(entry.id);
             let state = state_of(&entry, &statuses, &dead);
@@ -115,20 +115,21 @@ struct Whole<'a> {
 }
 
 async fn one_inner(state: &AdminState, path: &str) -> Result<HttpResponse, Refused> {
-    let records = state.records()?;
-    let entry = find(records, path).await?;
-    let statuses = statuses(records).await;
-    let dead = dead_among(records, std::slice::from_ref(&entry)).await?;
+    let pipeline = state.pipeline()?;
+    let entry = find(pipeline, path).await?;
+    let statuses = statuses(pipeline).await;
+    let dead = dead_among(pipeline, std::slice::from_ref(&entry)).await?;
     let shown = shown(&entry, state_of(&entry, &statuses, &dead));
     let mut timeline = vec![json!({ "at": entry.at.to_string(), "what": "received" })];
     let mut content = None;
     if let Some(seq) = entry.seq {
-        let kept = records.journal().read(seq - 1, 1).await?;
+        let kept = pipeline.journal().read(seq - 1, 1).await?;
         if let Some(record) = kept.into_iter().find(|record| record.seq == seq) {
             timeline.push(json!({ "at": record.kept_at.to_string(), "what": "durable" }));
-            content = Some(records.dialects().decoded(&record).content.clone());
+            let (received, _) = pipeline.decoder().decode(&record.received);
+            content = Some(received.content.clone());
         }
-        let made = records.index().attempts(seq).await?;
+        let made = pipeline.index().attempts(seq).await?;
         timeline.extend(made.iter().map(|made| {
             json!({
                 "at": made.at.to_string(),
@@ -169,9 +170,9 @@ async fn one_inner(state: &AdminState, path: &str) -> Result<HttpResponse, Refus
 }
 
 /// The event with this id.
-pub(super) async fn find(records: &Records, text: &str) -> Result<Entry, Refused> {
+pub(super) async fn find(pipeline: &Pipeline, text: &str) -> Result<Entry, Refused> {
     let id = id(text)?;
-    let found = records.index().by_id(id).await?;
+    let found = pipeline.index().by_id(id).await?;
     found.ok_or_else(|| Refused::not_found(format!("there is no event {id}")))
 }
 
@@ -187,19 +188,19 @@ pub(super) fn kind(text: Option<String>) -> Result<Option<EventKind>, Refused> {
 }
 
 /// How all consumers are doing.
-pub(super) async fn statuses(records: &Records) -> Vec<Status> {
-    let consumers = records.consumers();
+pub(super) async fn statuses(pipeline: &Pipeline) -> Vec<Status> {
+    let consumers = pipeline.consumers();
     let asked = consumers.iter().map(|controls| controls.status());
     let statuses = futures_util::future::join_all(asked).await;
     statuses.into_iter().flatten().collect()
 }
 
 async fn dead_among(
-    records: &Records,
+    pipeline: &Pipeline,
     entries: &[Entry],
 ) -> Result<Vec<(String, DeadLetter)>, Unavailable> {
     let numbers: Vec<Seq> = entries.iter().filter_map(|entry| entry.seq).collect();
-    records.journal().dead_among(&numbers).await
+    pipeline.journal().dead_among(&numbers).await
 }
 
 fn state_of(entry: &Entry, statuses: &[Status], dead: &[(String, DeadLetter)]) -> State {

@@ -12,11 +12,8 @@ mod replay;
 mod reply;
 mod sessions;
 
-use std::net::TcpListener;
-
 use actix_http::{HttpService, KeepAlive};
 use actix_rt::net::TcpStream;
-use actix_server::{Server, ServerBuilder};
 use actix_service::{ServiceFactory, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::http::header::ALLOW;
@@ -27,12 +24,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Timestamp;
+use crate::engine::Pipeline;
+use crate::ingress::HeardOf;
 use crate::ingress::Receiver;
-use crate::metrics::{ListenerMetrics, Metrics};
-use crate::on_demand::on_demand;
-use crate::records::Records;
 use crate::signature::Secret;
-use crate::silence::HeardOf;
+use crate::telemetry::{ListenerMetrics, Metrics};
 
 use reply::Refused;
 
@@ -46,22 +42,8 @@ pub(crate) struct AdminState {
     pub(crate) receiver: Receiver,
 }
 
-/// Serves the admin routes on one worker.
-pub(crate) fn listen(socket: TcpListener, state: web::Data<AdminState>) -> std::io::Result<Server> {
-    let builder = ServerBuilder::new()
-        .workers(1)
-        .max_concurrent_connections(MAX_CONNECTIONS)
-        .shutdown_timeout(1)
-        .disable_signals();
-    let builder = builder.listen("admin", socket, move || {
-        let state = state.clone();
-        on_demand(move || http(state.clone()))
-    })?;
-    Ok(builder.run())
-}
-
 /// What becomes of a connection to the admin listener.
-fn http(
+pub(crate) fn http(
     state: web::Data<AdminState>,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = ()> {
     let app = App::new()
@@ -149,8 +131,8 @@ fn page(path: &str, method: &'static str, route: actix_web::Route) -> actix_web:
 
 impl AdminState {
     /// What is kept.
-    fn records(&self) -> Result<&Records, Refused> {
-        self.receiver.records().ok_or_else(Refused::nothing_kept)
+    fn pipeline(&self) -> Result<&Pipeline, Refused> {
+        self.receiver.pipeline().ok_or_else(Refused::nothing_kept)
     }
 }
 
@@ -198,8 +180,8 @@ async fn metrics(state: web::Data<AdminState>) -> HttpResponse {
     let used = state.receiver.limits().in_flight.used();
     state.listener.in_flight(used);
     state.receiver.silence().measure();
-    if let Some(records) = state.receiver.records() {
-        records.measure().await;
+    if let Some(pipeline) = state.receiver.pipeline() {
+        pipeline.measure().await;
     }
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
@@ -210,5 +192,3 @@ async fn metrics(state: web::Data<AdminState>) -> HttpResponse {
 fn error(mut response: actix_web::HttpResponseBuilder, code: &str, text: &str) -> HttpResponse {
     response.json(json!({ "success": false, "error": text, "code": code }))
 }
-
-const MAX_CONNECTIONS: usize = 256;

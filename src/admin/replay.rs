@@ -8,9 +8,10 @@ use serde::Deserialize;
 use super::AdminState;
 use super::events::{find, kind};
 use super::reply::{Refused, answer, body, replayed, time};
-use crate::dispatch::{Controls, Seq};
+use crate::dispatch::Controls;
+use crate::engine::Pipeline;
 use crate::index::Filter;
-use crate::records::Records;
+use crate::journal::Seq;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,9 +33,9 @@ pub(super) async fn many(state: web::Data<AdminState>, bytes: web::Bytes) -> Htt
 }
 
 async fn many_inner(state: &AdminState, bytes: &[u8]) -> Result<HttpResponse, Refused> {
-    let records = state.records()?;
+    let pipeline = state.pipeline()?;
     let request: Request = body(bytes)?;
-    let consumers = consumers(records, request.consumer.as_deref())?;
+    let consumers = consumers(pipeline, request.consumer.as_deref())?;
     let filter = Filter {
         session: request.session.filter(|session| session != "*"),
         kind: kind(request.event)?,
@@ -42,7 +43,7 @@ async fn many_inner(state: &AdminState, bytes: &[u8]) -> Result<HttpResponse, Re
         to: time("to", request.to.as_deref())?,
         ..Filter::default()
     };
-    let events = records.index().numbers(filter, MAX_REPLAY + 1).await?;
+    let events = pipeline.index().numbers(filter, MAX_REPLAY + 1).await?;
     if events.len() > MAX_REPLAY {
         let text = format!("more than {MAX_REPLAY} events match; ask for a shorter time");
         return Err(Refused::bad_request(text));
@@ -60,10 +61,10 @@ pub(super) async fn one(
 }
 
 async fn one_inner(state: &AdminState, path: &str, bytes: &[u8]) -> Result<HttpResponse, Refused> {
-    let records = state.records()?;
+    let pipeline = state.pipeline()?;
     let request: Request = body(bytes)?;
-    let consumers = consumers(records, request.consumer.as_deref())?;
-    let Some(seq) = find(records, path).await?.seq else {
+    let consumers = consumers(pipeline, request.consumer.as_deref())?;
+    let Some(seq) = find(pipeline, path).await?.seq else {
         return Err(Refused::bad_request(
             "this is a duplicate; replay the event it is the same as",
         ));
@@ -94,8 +95,8 @@ async fn replay(
 }
 
 /// The consumer of this name, or all.
-pub(super) fn consumers(records: &Records, name: Option<&str>) -> Result<Vec<Controls>, Refused> {
-    let all = records.consumers();
+pub(super) fn consumers(pipeline: &Pipeline, name: Option<&str>) -> Result<Vec<Controls>, Refused> {
+    let all = pipeline.consumers();
     let Some(name) = name else { return Ok(all) };
     let names: Vec<String> = all
         .iter()

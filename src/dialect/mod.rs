@@ -8,8 +8,9 @@
 
 mod codeskytz;
 mod content;
-mod dialects;
+mod decoder;
 mod object;
+pub(crate) mod own;
 mod plain;
 mod raw;
 mod value;
@@ -22,7 +23,7 @@ use bytestring::ByteString;
 use crate::{Event, UnknownEvent, UnknownReason};
 
 pub use codeskytz::Codeskytz;
-pub(crate) use dialects::Dialects;
+pub(crate) use decoder::Decoder;
 pub use raw::Raw;
 
 /// How one family of gateways writes its events.

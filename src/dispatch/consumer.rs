@@ -10,7 +10,7 @@ use super::attempt::{Outcome, attempt};
 use super::lanes::Lanes;
 use super::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order, Retry};
 use crate::clock::Clock;
-use crate::metrics::ConsumerMetrics;
+use crate::telemetry::{ConsumerMetrics, Metrics};
 use crate::{Delivery, Event, EventHandler};
 
 /// A handler as a consumer of events.
@@ -31,9 +31,10 @@ impl Consumer {
         name: String,
         handler: Arc<dyn EventHandler>,
         options: HandlerOptions,
-        metrics: ConsumerMetrics,
+        metrics: &Metrics,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let metrics = ConsumerMetrics::new(metrics, &name, &Outcome::NAMES);
         let concurrency = options.concurrency.unwrap_or(DEFAULT_CONCURRENCY);
         Self {
             name,
@@ -129,7 +130,7 @@ impl Consumer {
         };
         let outcome = attempt(self.handler.as_ref(), wanted, delivery, self.timeout).await;
         let seconds = self.clock.monotonic().saturating_duration_since(started);
-        self.metrics.attempt(&outcome, seconds);
+        self.metrics.attempt(outcome.index(), seconds);
         outcome
     }
 

@@ -6,9 +6,8 @@ use roaring::RoaringTreemap;
 use tokio::sync::{mpsc, oneshot};
 
 use super::progress::{Progress, Suspended};
-use super::schedule::Seq;
 use crate::Timestamp;
-use crate::journal::Unavailable;
+use crate::journal::{Seq, Unavailable};
 
 /// The way to one consumer that runs.
 #[derive(Debug, Clone)]

@@ -15,6 +15,7 @@ mod lanes;
 #[cfg(test)]
 mod model_tests;
 mod monotonic;
+mod observer;
 mod options;
 mod progress;
 mod retry;
@@ -30,10 +31,10 @@ pub use retry::Retry;
 pub(crate) use attempt::Outcome;
 pub(crate) use consumer::Consumer;
 pub(crate) use controls::{Controls, Status};
+pub(crate) use observer::AttemptObserver;
 pub(crate) use progress::Saved;
 pub(crate) use progress::Suspended;
 #[cfg(test)]
 pub(crate) use progress::Waiting;
 pub(crate) use runner::Runner;
 pub(crate) use runners::{Living, Runners};
-pub(crate) use schedule::Seq;

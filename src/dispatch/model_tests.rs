@@ -18,12 +18,11 @@ use uuid::Uuid;
 
 use super::controls::Controls;
 use super::runner::Ending;
-use super::{Consumer, HandlerOptions, Order, Retry, Runner, Saved, Seq};
+use super::{Consumer, HandlerOptions, Order, Retry, Runner, Saved};
 use crate::clock::Clock as _;
-use crate::dialect::{Codeskytz, Dialect as _, Dialects};
-use crate::index::AttemptLog;
-use crate::journal::{Appended, Claim, Entry, Journal, Memory, Sqlite, TestFolder};
-use crate::metrics::{ConsumerMetrics, JournalMetrics, Metrics};
+use crate::dialect::{Codeskytz, Decoder, Dialect as _};
+use crate::journal::{Appended, Claim, Entry, Journal, Memory, Seq, Sqlite, TestFolder};
+use crate::telemetry::{JournalMetrics, Metrics};
 use crate::testing::{FakeClock, Recorder};
 use crate::{Delivery, Event, EventHandler, EventKind, HandlerError, Received, Source, Timestamp};
 
@@ -43,16 +42,16 @@ async fn it_wakes_for_new_events_and_due_retries_and_for_nothing_else() {
     let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
     let recorder = Recorder::default();
     let options = HandlerOptions::default().retry(RETRY);
-    let metrics = ConsumerMetrics::new(&Metrics::new(), NAME);
+    let metrics = Metrics::new();
     let handler = Arc::new(recorder.clone());
-    let consumer = Consumer::new(NAME.to_owned(), handler, options, metrics, clock.clone());
+    let consumer = Consumer::new(NAME.to_owned(), handler, options, &metrics, clock.clone());
     let journal: Arc<dyn Journal> = Arc::new(Memory::new(clock.clone()));
     let (runner, controls) = Runner::new(
         Arc::new(consumer),
         Arc::clone(&journal),
-        Arc::new(Dialects::of(&[Source::new(SOURCE)], 1 << 20)),
+        Arc::new(Decoder::new([Source::new(SOURCE).dialect_of()], 1 << 20)),
         clock.clone(),
-        AttemptLog::default(),
+        Box::new(()),
     )
     .await
     .unwrap();
@@ -245,7 +244,7 @@ struct World {
     folder: Option<TestFolder>,
     clock: Arc<FakeClock>,
     consumer: Arc<Consumer>,
-    dialects: Arc<Dialects>,
+    decoder: Arc<Decoder>,
     model: Arc<Model>,
     /// `None` only between two lives.
     life: Option<Life>,
@@ -276,15 +275,15 @@ impl World {
             .concurrency(case.concurrency)
             .retry(RETRY);
         options.suspend_after = case.suspend_after;
-        let metrics = ConsumerMetrics::new(&Metrics::new(), NAME);
+        let metrics = Metrics::new();
         let handler = Arc::clone(&model) as Arc<dyn EventHandler>;
-        let consumer = Consumer::new(NAME.to_owned(), handler, options, metrics, clock.clone());
+        let consumer = Consumer::new(NAME.to_owned(), handler, options, &metrics, clock.clone());
         let mut world = Self {
             engine,
             folder: (engine == Engine::Sqlite).then(TestFolder::new),
             clock,
             consumer: Arc::new(consumer),
-            dialects: Arc::new(Dialects::of(&[Source::new(SOURCE)], 1 << 20)),
+            decoder: Arc::new(Decoder::new([Source::new(SOURCE).dialect_of()], 1 << 20)),
             model,
             life: None,
         };
@@ -313,9 +312,9 @@ impl World {
         let (runner, controls) = Runner::new(
             Arc::clone(&self.consumer),
             Arc::clone(&journal),
-            Arc::clone(&self.dialects),
+            Arc::clone(&self.decoder),
             self.clock.clone(),
-            AttemptLog::default(),
+            Box::new(()),
         )
         .await
         .unwrap();

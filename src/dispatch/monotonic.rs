@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::schedule::Seq;
+use crate::journal::Seq;
 use crate::{Event, MessageStatus};
 
 /// How far each message has come.

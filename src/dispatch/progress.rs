@@ -6,8 +6,8 @@
 use roaring::RoaringTreemap;
 use serde::{Deserialize, Serialize};
 
-use super::schedule::Seq;
 use crate::Timestamp;
+use crate::journal::Seq;
 
 /// How far a consumer has come.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -11,21 +11,12 @@
 //!   hang do not hold up fresh ones. With a single slot there is nothing to keep.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
-
-use foldhash::fast::FixedState;
 
 use super::lane::{Lane, LaneMap};
 use crate::Timestamp;
-
-/// The number of an event in its journal.
-pub(crate) type Seq = u64;
-
-/// Something for each of some events. Who sends them does not choose their numbers, so nothing has to
-/// be done against chosen keys.
-pub(super) type SeqMap<T> = HashMap<Seq, T, FixedState>;
-type SeqSet = HashSet<Seq, FixedState>;
+use crate::journal::{Seq, SeqMap, SeqSet};
 
 /// Events that wait, and those that run.
 #[derive(Debug)]

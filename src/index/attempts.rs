@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::bytes::{Bytes, put, put_signed, put_text};
-use crate::dispatch::Seq;
+use crate::journal::Seq;
 
 /// One attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]

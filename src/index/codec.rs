@@ -9,7 +9,7 @@ use super::bytes::{Bytes, put, put_signed, put_text};
 use super::segment::{NAME_IS_KIND, Row, View};
 use super::sessions::SessionFilter;
 use crate::EventKind;
-use crate::dispatch::Seq;
+use crate::journal::Seq;
 
 /// What is known of a segment without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::attempts::Attempt;
 use super::segment::{Item, nanos};
-use crate::dispatch::{Outcome, Seq};
+use crate::dispatch::{AttemptObserver, Outcome};
+use crate::journal::Seq;
 use crate::{Event, EventKind, Received, Timestamp, escape_controls};
 
 /// What waits for the indexer.
@@ -204,9 +205,8 @@ pub(crate) struct ConsumerLog {
     consumer: Arc<str>,
 }
 
-impl ConsumerLog {
-    /// The consumer has made an attempt.
-    pub(crate) fn note(&self, seq: Seq, attempt: u32, outcome: &Outcome, at: Timestamp) {
+impl AttemptObserver for ConsumerLog {
+    fn attempted(&self, seq: Seq, attempt: u32, outcome: &Outcome, at: Timestamp) {
         let Some(inbox) = &self.inbox else { return };
         let outcome = match outcome {
             Outcome::Done => None,

@@ -15,9 +15,8 @@ use tokio::time::{Sleep, sleep};
 use super::Failure;
 use super::inbox::{Duplicate, Inbox};
 use super::writer::{Which, Writer};
-use crate::dialect::Dialects;
-use crate::dispatch::Seq;
-use crate::journal::{Journal, Record};
+use crate::dialect::Decoder;
+use crate::journal::{Journal, Record, Seq};
 
 /// The writing side of an index.
 pub(crate) struct Indexer {
@@ -37,11 +36,11 @@ impl Indexer {
     pub(crate) async fn run(
         mut self,
         journal: Arc<dyn Journal>,
-        dialects: Arc<Dialects>,
+        decoder: Arc<Decoder>,
         mut stop: watch::Receiver<bool>,
     ) {
         let journal = journal.as_ref();
-        while let Err(error) = self.follow(journal, &dialects, &mut stop).await {
+        while let Err(error) = self.follow(journal, &decoder, &mut stop).await {
             self.inbox.set_away(true);
             if *stop.borrow() {
                 log::warn!("{error}; what was not indexed is indexed after the next start");
@@ -67,7 +66,7 @@ impl Indexer {
     async fn follow(
         &mut self,
         journal: &dyn Journal,
-        dialects: &Dialects,
+        decoder: &Decoder,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<(), Failure> {
         let mut head = journal.tail().watch();
@@ -80,7 +79,7 @@ impl Indexer {
             // Looked at first: what the last one notes before it ends is taken below.
             let last = !self.inbox.has_consumers();
             self.take_notes()?;
-            self.catch_up(journal, dialects, newest, stopping).await?;
+            self.catch_up(journal, decoder, newest, stopping).await?;
             // Dropped: whoever asked is told.
             drop(asked);
             let overdue = self.due.as_ref().is_some_and(|due| due.is_elapsed());
@@ -152,7 +151,7 @@ impl Indexer {
     async fn catch_up(
         &mut self,
         journal: &dyn Journal,
-        dialects: &Dialects,
+        decoder: &Decoder,
         newest: Seq,
         stopping: bool,
     ) -> Result<(), Failure> {
@@ -173,23 +172,19 @@ impl Indexer {
                     return Err(crate::journal::Unavailable(gone).into());
                 }
                 // Their bodies are read again, which takes a while.
-                tokio::task::block_in_place(|| self.add(&records, dialects))?;
+                tokio::task::block_in_place(|| self.add(&records, decoder))?;
                 self.take_notes()?;
             } else {
-                self.add(&records, dialects)?;
+                self.add(&records, decoder)?;
             }
         }
         Ok(())
     }
 
-    fn add<R: Borrow<Record>>(
-        &mut self,
-        records: &[R],
-        dialects: &Dialects,
-    ) -> Result<(), Failure> {
+    fn add<R: Borrow<Record>>(&mut self, records: &[R], decoder: &Decoder) -> Result<(), Failure> {
         let mut left = records;
         while !left.is_empty() {
-            left = &left[self.writer.add_records(left, dialects)..];
+            left = &left[self.writer.add_records(left, decoder)..];
             self.seal_full()?;
         }
         Ok(())
@@ -244,7 +239,7 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
-    use crate::dispatch::Outcome;
+    use crate::dispatch::{AttemptObserver as _, Outcome};
     use crate::index::{Filter, Index};
     use crate::journal::{Appended, Claim, Entry, Memory, TestFolder};
     use crate::{Event, Received, Timestamp, UnknownEvent, UnknownReason};
@@ -262,12 +257,12 @@ mod tests {
             let (index, indexer) = Index::open(folder.path()).unwrap();
             let (stop, stopped) = watch::channel(false);
             let followed = Arc::clone(journal) as Arc<dyn Journal>;
-            let dialects = Arc::new(Dialects::of(&[], 1024));
+            let decoder = Arc::new(Decoder::new([], 1024));
             Self {
                 index,
                 journal: Arc::clone(journal),
                 stop,
-                task: tokio::spawn(indexer.run(followed, dialects, stopped)),
+                task: tokio::spawn(indexer.run(followed, decoder, stopped)),
             }
         }
 
@@ -320,7 +315,7 @@ mod tests {
         for number in 1..=100 {
             let seq = world.append(number).await;
             assert_eq!(world.ids().await[0], u128::from(number));
-            consumer.note(seq, 1, &Outcome::Done, Timestamp::UNIX_EPOCH);
+            consumer.attempted(seq, 1, &Outcome::Done, Timestamp::UNIX_EPOCH);
             let made = world.index.attempts(seq).await.unwrap();
             assert_eq!((made.len(), &*made[0].outcome), (1, "done"));
         }
@@ -359,7 +354,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!world.task.is_finished());
         let failed = Outcome::TimedOut(Duration::from_secs(1));
-        consumer.note(5, 3, &failed, Timestamp::UNIX_EPOCH);
+        consumer.attempted(5, 3, &failed, Timestamp::UNIX_EPOCH);
         drop(consumer);
         world.stop().await;
 
@@ -417,8 +412,8 @@ mod tests {
         }
         let (_, mut indexer) = Index::open(folder.path()).unwrap();
         let (stop, mut stopped) = watch::channel(true);
-        let dialects = Dialects::of(&[], 1024);
-        let followed = indexer.follow(journal.as_ref(), &dialects, &mut stopped);
+        let decoder = Decoder::new([], 1024);
+        let followed = indexer.follow(journal.as_ref(), &decoder, &mut stopped);
         followed.await.unwrap();
         assert_eq!(indexer.writer.cursor(), 0);
         drop((indexer, stop));
@@ -464,9 +459,9 @@ mod tests {
                 .to_string()
                 .contains("delete the file")
         );
-        let dialects = Dialects::of(&[], 1024);
+        let decoder = Decoder::new([], 1024);
         let (_stop, mut stopped) = watch::channel(true);
-        let world = (journal.as_ref(), &dialects);
+        let world = (journal.as_ref(), &decoder);
         let entry = entry(2);
         world.0.append(entry).await.unwrap();
         let failed = indexer.follow(world.0, world.1, &mut stopped).await;

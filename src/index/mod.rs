@@ -35,10 +35,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use crate::dispatch::Seq;
-use crate::journal::Unavailable;
+use crate::journal::{Seq, Unavailable};
 
-pub(crate) use inbox::{AttemptLog, ConsumerLog};
+pub(crate) use inbox::AttemptLog;
 pub(crate) use indexer::Indexer;
 pub(crate) use query::{Entry, Filter, TimelineEntry};
 

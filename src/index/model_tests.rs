@@ -16,9 +16,8 @@ use super::query::{self, Entry, Filter, Snapshot};
 use super::schema;
 use super::segment::{FULL, Item};
 use super::writer::{Which, Writer, lock};
-use crate::dialect::{Codeskytz, Dialect as _, Dialects};
-use crate::dispatch::Seq;
-use crate::journal::{Record, TestFolder};
+use crate::dialect::{Codeskytz, Decoder, Dialect as _};
+use crate::journal::{Record, Seq, TestFolder};
 use crate::{EventKind, Received, Timestamp};
 
 #[derive(Debug, Clone)]
@@ -77,7 +76,7 @@ fn sealed<T>((_, sealed): &mut Sealed<T>) {
 
 struct World {
     folder: TestFolder,
-    dialects: Dialects,
+    decoder: Decoder,
     writer: Option<Writer>,
     reader: Connection,
     clock: i64,
@@ -96,7 +95,7 @@ impl World {
         Self {
             reader: schema::open_reader(&path).unwrap(),
             folder,
-            dialects: Dialects::of(&[], 1024),
+            decoder: Decoder::new([], 1024),
             writer: Some(writer),
             clock: 1_700_000_000_000,
             ids: 0,
@@ -208,7 +207,7 @@ impl World {
             let writer = self.writer.as_mut().unwrap();
             writer.add_records(
                 &self.journal[after.min(self.journal.len())..],
-                &self.dialects,
+                &self.decoder,
             );
             self.seal_if_full();
             if self.writer().cursor() >= self.journal.len() as Seq {

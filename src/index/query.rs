@@ -13,7 +13,7 @@ use super::codec::{Decoded, kind_bit};
 use super::segment::{Row, Segment, View, nanos};
 use super::sessions;
 use super::writer::{Open, PARTS, lock};
-use crate::dispatch::Seq;
+use crate::journal::Seq;
 use crate::{EventKind, Timestamp};
 
 /// Which events.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::query::Entry;
-use crate::dispatch::Seq;
+use crate::journal::Seq;
 use crate::{Event, EventKind, Received, Timestamp};
 
 /// An event as it is put into a segment.

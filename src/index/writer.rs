@@ -16,9 +16,8 @@ use super::codec::{Decoded, encode};
 use super::schema;
 use super::segment::{FULL, FULL_TEXT, Item, Segment};
 use crate::Event;
-use crate::dialect::Dialects;
-use crate::dispatch::Seq;
-use crate::journal::Record;
+use crate::dialect::Decoder;
+use crate::journal::{Record, Seq};
 
 /// What is not in the database yet, for the searches. Whoever has the lock sees the database and
 /// this at one moment: it is held while one changes to the other.
@@ -70,7 +69,7 @@ impl Writer {
     pub(super) fn add_records<R: Borrow<Record>>(
         &mut self,
         records: &[R],
-        dialects: &Dialects,
+        decoder: &Decoder,
     ) -> usize {
         let mut open = lock(&self.open);
         let segment = Arc::make_mut(&mut open.events);
@@ -84,7 +83,7 @@ impl Writer {
             };
             match &record.events {
                 Some(events) => push(events),
-                None => push(&dialects.events(record)),
+                None => push(&decoder.decode(&record.received).1),
             }
             self.cursor = record.seq;
             count += 1;

@@ -4,7 +4,7 @@ use actix_http::{Request, RequestHead};
 use actix_web::dev::Payload;
 use actix_web::{HttpRequest, web};
 
-use crate::connection::Owed;
+use crate::server::Owed;
 use crate::signature::{Incoming, Segment};
 
 /// A request to the server's own listener.

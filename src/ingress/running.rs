@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::journal::{Accepted, Engine, NotAccepted, Work};
-use crate::{Envelope, Event};
+use crate::Event;
+use crate::engine::{Accepted, Engine, Envelope, NotAccepted, Work};
 
 /// What a receiver is doing, for a graceful stop.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::record::{Claim, ClaimKey};
-use crate::dispatch::Seq;
+use crate::journal::Seq;
 
 use hot::Hot;
 use sealed::Sealed;

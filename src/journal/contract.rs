@@ -15,8 +15,9 @@ use super::sqlite::OpenError;
 use super::{Appended, Change, Claim, DeadLetter, Entry, Journal, Record, Sqlite};
 use crate::clock::Clock;
 use crate::dialect::{Dialect as _, Raw};
-use crate::dispatch::{Saved, Seq, Waiting};
-use crate::metrics::JournalMetrics;
+use crate::dispatch::{Saved, Waiting};
+use crate::journal::Seq;
+use crate::telemetry::JournalMetrics;
 use crate::testing::FakeClock;
 use crate::{Received, Timestamp};
 

@@ -9,7 +9,8 @@ use super::record::ClaimKey;
 use super::{Appended, Change, DeadLetter, Entry, Journal, Record, Tail, Unavailable};
 use crate::Timestamp;
 use crate::clock::Clock;
-use crate::dispatch::{Saved, Seq};
+use crate::dispatch::Saved;
+use crate::journal::Seq;
 
 /// A journal in memory.
 #[derive(Debug)]

@@ -1,81 +1,34 @@
-//! Where an event goes once it is verified.
-//!
-//! An [`Engine`] takes an envelope and says when it may be acknowledged. There are two:
-//!
-//! - [`Direct`] (`engine = "none"`) keeps nothing, so the handlers run before the answer.
-//! - [`Kept`] appends to a [`Journal`] and says yes as soon as the event is durable. Consumers then
-//!   follow the journal, each with a progress of its own.
-//!
 //! A [`Journal`] is an append-only log of events, and what its consumers have done with it. One suite
 //! ([`contract`]) says what every journal must do.
 
 mod claims;
 #[cfg(test)]
 mod contract;
-mod direct;
 #[cfg(test)]
 mod folder;
-mod kept;
 #[cfg(test)]
 mod memory;
+mod position;
 mod record;
 mod sqlite;
 mod tail;
 
 use std::fmt::Debug;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::dispatch::{Saved, Seq};
-use crate::{Envelope, Event, Timestamp};
+use crate::Timestamp;
+use crate::dispatch::Saved;
 
-pub(crate) use direct::Direct;
 #[cfg(test)]
 pub(crate) use folder::TestFolder;
-pub(crate) use kept::{Kept, Windows};
 #[cfg(test)]
 pub(crate) use memory::Memory;
+pub(crate) use position::{Seq, SeqMap, SeqSet};
 pub(crate) use record::{Appended, Claim, Entry, Record};
 pub(crate) use sqlite::Sqlite;
 pub(crate) use tail::Tail;
-
-/// Takes verified events.
-pub(crate) trait Engine: Send + Sync + 'static {
-    /// Takes the event whose envelope was opened to `events`.
-    ///
-    /// `Ok` is the promise that lets the sender forget the event.
-    fn accept(self: Arc<Self>, envelope: Envelope, events: Vec<Event>) -> Work;
-
-    /// Why new events cannot be taken now.
-    fn not_ready(&self) -> Option<&'static str> {
-        None
-    }
-}
-
-/// An engine's work on one event, seen through whatever becomes of the sender.
-pub(crate) type Work = Pin<Box<dyn Future<Output = Result<Accepted, NotAccepted>> + Send>>;
-
-/// How an event was accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Accepted {
-    /// It is taken care of.
-    New,
-    /// It is the same as one that is taken care of.
-    Duplicate,
-}
-
-/// Why an event may not be acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotAccepted {
-    /// A handler failed, and nothing but the sender can try again.
-    #[error("a handler failed")]
-    HandlerFailed,
-    /// It cannot be stored now, or there is no room for it.
-    #[error("it cannot be stored now")]
-    Unavailable,
-}
 
 /// An append-only log of events, and what its consumers have done with it.
 #[async_trait]

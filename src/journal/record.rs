@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dispatch::Seq;
+use crate::journal::Seq;
 use crate::{Event, Received, Timestamp};
 
 /// An event to append.
@@ -41,6 +41,26 @@ pub(crate) struct Record {
     pub(crate) received: Arc<Received>,
     /// What the dialect makes of it; `None` where it is read from the disk and not read yet.
     pub(crate) events: Option<Arc<[Event]>>,
+}
+
+impl Record {
+    /// The record with its events; asks `decode` for them where they are not known yet.
+    pub(crate) fn decoded(
+        self: Arc<Self>,
+        decode: impl FnOnce(&Arc<Received>) -> (Arc<Received>, Arc<[Event]>),
+    ) -> (Arc<Self>, Arc<[Event]>) {
+        if let Some(events) = &self.events {
+            let events = Arc::clone(events);
+            return (self, events);
+        }
+        let (received, events) = decode(&self.received);
+        let record = Self {
+            received,
+            events: Some(Arc::clone(&events)),
+            ..Self::clone(&self)
+        };
+        (Arc::new(record), events)
+    }
 }
 
 /// What became of an append.

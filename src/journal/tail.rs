@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::record::Record;
-use crate::dispatch::Seq;
+use crate::journal::Seq;
 
 /// The newest records, as many as [`MAX_RECORDS`] and [`MAX_BYTES`] allow, and the number of the
 /// newest one, which can be waited for.

@@ -19,6 +19,7 @@ mod handler;
 mod options;
 mod registry;
 mod request;
+mod settings;
 mod shown;
 mod subscription;
 #[cfg(test)]
@@ -29,5 +30,6 @@ pub use guard::{Exception, Guard, Refusal};
 pub use handler::Relay;
 pub use options::{RelayError, RelayOptions};
 pub(crate) use registry::{Change, ChangeError, Entry, Registry, Wanted};
+pub use settings::{RelaySettings, SubscriptionSettings};
 pub(crate) use shown::shown;
 pub(crate) use subscription::{Key, KeyError, Subscription};

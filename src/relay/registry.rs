@@ -25,14 +25,14 @@ use super::subscription::{Key, Subscription};
 use super::{Guard, RelayClient, RelayOptions};
 use crate::clock::Clock;
 use crate::dispatch::{Controls, HandlerOptions, Suspended};
-use crate::metrics::Metrics;
-use crate::records::Records;
+use crate::engine::Pipeline;
+use crate::telemetry::Metrics;
 
 pub(crate) use change::{Change, ChangeError, Wanted};
 
 /// All subscriptions, and the consumers they are.
 pub(crate) struct Registry {
-    records: Arc<Records>,
+    pipeline: Arc<Pipeline>,
     /// The client of those without a timeout of their own.
     client: RelayClient,
     clients: BTreeMap<Duration, RelayClient>,
@@ -74,7 +74,7 @@ impl Registry {
 
     /// Which of these are suspended, since when and why.
     pub(crate) async fn suspended(&self, entries: &[Entry]) -> Vec<Option<Suspended>> {
-        let consumers = self.records.consumers().into_iter();
+        let consumers = self.pipeline.consumers().into_iter();
         let consumers: HashMap<String, Controls> = consumers
             .map(|consumer| (consumer.name().to_owned(), consumer))
             .collect();

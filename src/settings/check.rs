@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::JournalSettings;
 use super::journal::MAX_KEPT_BODY;
-use super::problem::{Notes, Problem, Problems};
+use super::problem::Notes;
 use super::{Settings, Use};
 use crate::Source;
+use crate::error::{Problem, Problems};
 
 /// The key that the gateway's documentation prints, which everybody knows.
 pub const DOCUMENTED_KEY: &[u8] = b"your-secret-key";

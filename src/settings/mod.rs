@@ -26,15 +26,14 @@ use crate::Source;
 use crate::dispatch::HandlerOptions;
 use crate::signature::encode_hex;
 
+pub use crate::error::{Problem, Problems};
+pub use crate::relay::{RelaySettings, SubscriptionSettings};
 pub use check::DOCUMENTED_KEY;
 pub(crate) use check::same_handler;
 pub use gateways::GatewaySettings;
 pub use handlers::{HandlerSettings, Use};
 pub use journal::JournalSettings;
 pub use listeners::{AdminSettings, ServerSettings};
-pub use problem::{Problem, Problems};
-pub use relay::RelaySettings;
-pub use subscriptions::SubscriptionSettings;
 pub use summary::SubscriptionSummary;
 pub use summary::{
     AdminSummary, GatewaySummary, HandlerSummary, LimitsSummary, SourceSummary, Summary, UseSummary,
@@ -157,7 +156,7 @@ impl Settings {
 
     fn read_relay(&mut self, table: &Table<'_>) {
         if let Some(relay) = table.table("relay") {
-            self.relay.read(&relay);
+            relay::read(&mut self.relay, &relay);
         }
         for subscription in table.tables("subscriptions") {
             self.subscriptions

@@ -1,46 +1,8 @@
-//! [`Problems`]: everything that is wrong with the settings, at once.
+//! [`Notes`]: everything that is wrong with the settings, at once.
 
 use std::cell::RefCell;
-use std::fmt;
 
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Where: the file and the key, or the environment's variable.
-    pub place: String,
-    /// What was found there, and what is allowed.
-    pub text: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.text)
-    }
-}
-
-/// Everything that is wrong, one line each; at least one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
-
-impl Problems {
-    pub(crate) fn one(problem: Problem) -> Self {
-        Self(vec![problem])
-    }
-
-    /// All of them, in the order they were found.
-    pub fn list(&self) -> &[Problem] {
-        &self.0
-    }
-}
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = self.0.iter().map(Problem::to_string);
-        f.write_str(&lines.collect::<Vec<_>>().join("\n"))
-    }
-}
-
-impl std::error::Error for Problems {}
+use crate::error::{Problem, Problems};
 
 /// Where problems are noted while the settings are read.
 #[derive(Debug, Default)]
@@ -67,7 +29,9 @@ impl Notes {
             key.split(['.', '[']).next().unwrap_or_default().to_owned()
         };
         let wrong: Vec<_> = self.0.borrow().iter().map(section).collect();
-        let whole = whole.err().map_or(Vec::new(), |problems| problems.0);
+        let whole = whole
+            .err()
+            .map_or(Vec::new(), |problems| problems.into_list());
         let whole = whole
             .into_iter()
             .filter(|problem| !wrong.contains(&section(problem)));
@@ -80,7 +44,7 @@ impl Notes {
         let problems = self.0.into_inner();
         match problems.is_empty() {
             true => Ok(()),
-            false => Err(Problems(problems)),
+            false => Err(Problems::of(problems)),
         }
     }
 }

@@ -1,56 +1,33 @@
 //! `[relay]`: what holds for every subscriber.
 
-use std::time::Duration;
-
 use super::read::Table;
-use crate::relay::{Exception, RelayOptions};
+use crate::relay::{Exception, RelaySettings};
 
-/// `[relay]`: what holds for every subscriber.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct RelaySettings {
-    /// How long an attempt may take, where one may go, and which answers are final.
-    pub options: RelayOptions,
-    /// After so long without a success a subscription is suspended; 24 hours unless told.
-    pub suspend_after: Duration,
-}
-
-impl Default for RelaySettings {
-    fn default() -> Self {
-        Self {
-            options: RelayOptions::default(),
-            suspend_after: Duration::from_secs(24 * 3600),
-        }
+pub(super) fn read(settings: &mut RelaySettings, table: &Table<'_>) {
+    let options = &mut settings.options;
+    if let Some(timeout) = table.duration("timeout") {
+        options.timeout = timeout;
     }
-}
-
-impl RelaySettings {
-    pub(super) fn read(&mut self, table: &Table<'_>) {
-        let options = &mut self.options;
-        if let Some(timeout) = table.duration("timeout") {
-            options.timeout = timeout;
-        }
-        if let Some(on) = table.boolean("allow_private") {
-            options.allow_private = on;
-        }
-        if let Some(texts) = table.strings("allow") {
-            options.allow = read_allow(table, &texts);
-        }
-        if let Some(statuses) = table.integers("give_up_on", 300, 599) {
-            if statuses.contains(&410) {
-                let text = "has 410, which always ends the subscription";
-                table.problem("give_up_on", text);
-            }
-            let statuses = statuses.into_iter();
-            options.give_up_on = statuses
-                .filter_map(|code| u16::try_from(code).ok())
-                .collect();
-        }
-        if let Some(pause) = table.duration("suspend_after") {
-            self.suspend_after = pause;
-        }
-        table.finish();
+    if let Some(on) = table.boolean("allow_private") {
+        options.allow_private = on;
     }
+    if let Some(texts) = table.strings("allow") {
+        options.allow = read_allow(table, &texts);
+    }
+    if let Some(statuses) = table.integers("give_up_on", 300, 599) {
+        if statuses.contains(&410) {
+            let text = "has 410, which always ends the subscription";
+            table.problem("give_up_on", text);
+        }
+        let statuses = statuses.into_iter();
+        options.give_up_on = statuses
+            .filter_map(|code| u16::try_from(code).ok())
+            .collect();
+    }
+    if let Some(pause) = table.duration("suspend_after") {
+        settings.suspend_after = pause;
+    }
+    table.finish();
 }
 
 fn read_allow(table: &Table<'_>, texts: &[String]) -> Vec<Exception> {

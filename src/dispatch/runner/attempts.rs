@@ -9,11 +9,11 @@ use futures_util::future::BoxFuture;
 
 use super::super::attempt::Outcome;
 use super::super::progress::Suspended;
-use super::super::schedule::{Seq, Start};
+use super::super::schedule::Start;
 use super::Runner;
 use super::reading::find;
-use crate::journal::{DeadLetter, Unavailable};
-use crate::{Delivery, Event, Timestamp, escape_controls};
+use crate::journal::{DeadLetter, Seq, Unavailable};
+use crate::{Delivery, Timestamp, escape_controls};
 
 /// An attempt that has ended.
 pub(super) struct Ended {
@@ -60,7 +60,7 @@ impl Runner {
     fn attempt(&mut self, start: Start) -> BoxFuture<'static, Ended> {
         let consumer = Arc::clone(&self.consumer);
         let journal = Arc::clone(&self.journal);
-        let dialects = Arc::clone(&self.dialects);
+        let decoder = Arc::clone(&self.decoder);
         let replay = self.replaying.contains(start.seq);
         let next = self.next.take(start.seq);
         Box::pin(async move {
@@ -70,8 +70,7 @@ impl Runner {
             };
             let outcome = match found {
                 Ok(Some(record)) => {
-                    let record = dialects.whole(record);
-                    let events: Arc<[Event]> = dialects.events(&record);
+                    let (record, events) = record.decoded(|received| decoder.decode(received));
                     let received = Arc::clone(&record.received);
                     let delivery = Delivery::new(received, start.attempt, replay);
                     Ok(consumer.attempt(&delivery, &events).await)
@@ -95,7 +94,7 @@ impl Runner {
             }
         };
         self.unsaved();
-        self.attempts.note(seq, attempt, &outcome, now);
+        self.observer.attempted(seq, attempt, &outcome, now);
         if matches!(outcome, Outcome::Done) {
             self.failing_since = None;
             return self.settle(seq);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::super::controls::{Command, Status};
-use super::super::schedule::Seq;
 use super::Runner;
 use crate::Timestamp;
+use crate::journal::Seq;
 
 impl Runner {
     /// Does what the administrator asks for.

@@ -24,14 +24,14 @@ use tokio::sync::{mpsc, watch};
 use super::consumer::Consumer;
 use super::controls::{Command, Controls};
 use super::monotonic::Monotonic;
+use super::observer::AttemptObserver;
 use super::progress::{Progress, Saved, Suspended, Waiting};
 use super::retry::Retry;
-use super::schedule::{Schedule, Seq, SeqMap};
+use super::schedule::Schedule;
 use crate::Timestamp;
 use crate::clock::Clock;
-use crate::dialect::Dialects;
-use crate::index::{AttemptLog, ConsumerLog};
-use crate::journal::{Change, DeadLetter, Journal, Unavailable};
+use crate::dialect::Decoder;
+use crate::journal::{Change, DeadLetter, Journal, Seq, SeqMap, Unavailable};
 
 use alarm::Alarm;
 use attempts::Ended;
@@ -41,7 +41,7 @@ use reading::{Next, READ_AHEAD};
 pub(crate) struct Runner {
     consumer: Arc<Consumer>,
     journal: Arc<dyn Journal>,
-    dialects: Arc<Dialects>,
+    decoder: Arc<Decoder>,
     retry: Retry,
     clock: Arc<dyn Clock>,
     progress: Progress,
@@ -67,7 +67,7 @@ pub(crate) struct Runner {
     failing_since: Option<Timestamp>,
     suspended: Option<Suspended>,
     commands: mpsc::Receiver<Command>,
-    attempts: ConsumerLog,
+    observer: Box<dyn AttemptObserver>,
     /// Since when something was done that is not saved.
     unsaved_since: Option<Instant>,
     /// Since when events of others were passed by, and that is not saved.
@@ -93,9 +93,9 @@ impl Runner {
     pub(crate) async fn new(
         consumer: Arc<Consumer>,
         journal: Arc<dyn Journal>,
-        dialects: Arc<Dialects>,
+        decoder: Arc<Decoder>,
         clock: Arc<dyn Clock>,
-        attempts: AttemptLog,
+        observer: Box<dyn AttemptObserver>,
     ) -> Result<(Self, Controls), Unavailable> {
         let saved = match journal.saved(consumer.name()).await? {
             Some(saved) => saved,
@@ -121,7 +121,6 @@ impl Runner {
             (waiting.seq, Waiting { due, ..*waiting })
         });
         let (controls, commands) = Controls::new(consumer.name());
-        let attempts = attempts.of(consumer.name());
         let monotonic = consumer.is_monotonic().then(Monotonic::default);
         let runner = Self {
             schedule: Schedule::new(consumer.concurrency()),
@@ -130,7 +129,7 @@ impl Runner {
             retry: consumer.retry(),
             consumer,
             journal,
-            dialects,
+            decoder,
             cursor: saved.progress.floor(),
             remembered: remembered.collect(),
             seen: (now, clock.monotonic()),
@@ -146,7 +145,7 @@ impl Runner {
             failing_since: saved.failing_since.map(|since| since.min(now)),
             suspended: saved.suspended,
             commands,
-            attempts,
+            observer,
             unsaved_since: None,
             passed_by_since: None,
             resume_at: None,

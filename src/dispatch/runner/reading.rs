@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::super::lane::Lane;
 use super::super::progress::Waiting;
-use super::super::schedule::{ENOUGH, Seq, SeqMap};
+use super::super::schedule::ENOUGH;
 use super::Runner;
-use crate::journal::{Journal, Record, Unavailable};
+use crate::journal::{Journal, Record, Seq, SeqMap, Unavailable};
 use crate::{Event, Timestamp};
 
 impl Runner {
@@ -64,8 +64,7 @@ impl Runner {
             self.progress.settle(seq);
             return self.passed_by();
         }
-        let record = self.dialects.whole(record);
-        let events = self.dialects.events(&record);
+        let (record, events) = record.decoded(|received| self.decoder.decode(received));
         if !self.consumer.wants_any(&events) {
             self.progress.settle(seq);
             return self.passed_by();
@@ -90,14 +89,15 @@ impl Runner {
             let Some((seq, _)) = due.copied() else { break };
             let record = find(self.journal.as_ref(), seq).await?;
             let waiting = self.remembered.remove(&seq);
-            let record = record.map(|record| self.dialects.whole(record));
-            let wanted = record.filter(|record| {
+            let record =
+                record.map(|record| record.decoded(|received| self.decoder.decode(received)));
+            let wanted = record.filter(|(record, events)| {
                 let session = record.received.session.as_deref();
-                self.consumer.wants(session, &self.dialects.events(record))
+                self.consumer.wants(session, events)
             });
             match wanted {
-                Some(record) => {
-                    let lane = self.lane(&record, &self.dialects.events(&record));
+                Some((record, events)) => {
+                    let lane = self.lane(&record, &events);
                     if self.add(seq, lane, waiting) {
                         self.next.put(record);
                     }

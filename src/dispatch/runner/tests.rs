@@ -11,7 +11,7 @@ use super::*;
 use crate::dialect::{Codeskytz, Dialect as _};
 use crate::dispatch::{HandlerOptions, Order};
 use crate::journal::{Claim, Entry, Memory, Sqlite, TestFolder};
-use crate::metrics::{ConsumerMetrics, JournalMetrics, Metrics};
+use crate::telemetry::{JournalMetrics, Metrics};
 use crate::testing::FakeClock;
 use crate::{Delivery, Event, EventHandler, EventKind, HandlerError, Received, Source};
 
@@ -347,8 +347,8 @@ impl World {
         let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
         let (told, begun) = mpsc::unbounded_channel();
         let handler = Arc::new(Scripted { then, told });
-        let metrics = ConsumerMetrics::new(&Metrics::new(), NAME);
-        let consumer = Consumer::new(NAME.to_owned(), handler, options, metrics, clock.clone());
+        let metrics = Metrics::new();
+        let consumer = Consumer::new(NAME.to_owned(), handler, options, &metrics, clock.clone());
         Self {
             journal: Arc::new(Memory::new(clock.clone())),
             consumer: Arc::new(consumer),
@@ -362,9 +362,9 @@ impl World {
         let runner = Runner::new(
             Arc::clone(&self.consumer),
             Arc::clone(&self.journal),
-            Arc::new(Dialects::of(&[Source::new("gateway")], 1 << 20)),
+            Arc::new(Decoder::new([Source::new("gateway").dialect_of()], 1 << 20)),
             self.clock.clone(),
-            AttemptLog::default(),
+            Box::new(()),
         );
         runner.await.unwrap()
     }

@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 
 use super::super::record::ClaimKey;
 use super::Made;
-use crate::dispatch::Seq;
+use crate::journal::Seq;
 
 /// The newest claims: 32 bytes each, and 5 or more for the way from the key to it.
 #[derive(Debug, Default)]

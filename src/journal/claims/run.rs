@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::super::record::ClaimKey;
 use super::Made;
 use super::filter::Filter;
-use crate::dispatch::Seq;
+use crate::journal::Seq;
 
 /// Sealed claims.
 #[derive(Debug)]

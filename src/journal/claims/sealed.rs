@@ -8,7 +8,7 @@ use super::super::record::ClaimKey;
 use super::Made;
 use super::filter::Filter;
 use super::run::Run;
-use crate::dispatch::Seq;
+use crate::journal::Seq;
 
 /// All runs of a folder. A [`Filter`] is shared by several of them, so that a new event, which is in
 /// none, asks few.

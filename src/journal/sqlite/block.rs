@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::super::claims::Made;
 use super::super::record::Record;
-use crate::dispatch::Seq;
+use crate::journal::Seq;
 use crate::{Received, Timestamp};
 
 /// Events that follow each other, one or more: put together in vectors of its own, or read where

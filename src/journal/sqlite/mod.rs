@@ -32,8 +32,9 @@ use super::record::{Appended, Entry, Record};
 use super::tail::Tail;
 use super::{Change, DeadLetter, Journal, Unavailable};
 use crate::clock::Clock;
-use crate::dispatch::{Saved, Seq};
-use crate::metrics::JournalMetrics;
+use crate::dispatch::Saved;
+use crate::journal::Seq;
+use crate::telemetry::JournalMetrics;
 
 use queue::Queue;
 use writer::{Operation, Writer};

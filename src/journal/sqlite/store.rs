@@ -12,7 +12,8 @@ use super::super::{Change, DeadLetter};
 use super::OpenError;
 use super::block::Block;
 use crate::Timestamp;
-use crate::dispatch::{Saved, Seq};
+use crate::dispatch::Saved;
+use crate::journal::Seq;
 
 /// Opens the database for writing. Closed before [`set_up_closing`] it leaves the WAL as it is: SQLite
 /// deletes a WAL that it could not read, where the file beside it that shares the index of it (`-shm`)

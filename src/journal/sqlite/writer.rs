@@ -19,8 +19,8 @@ use super::queue::{self, Queue};
 use super::{OpenError, schema, store};
 use crate::Timestamp;
 use crate::clock::Clock;
-use crate::dispatch::Seq;
-use crate::metrics::JournalMetrics;
+use crate::journal::Seq;
+use crate::telemetry::JournalMetrics;
 
 /// Something to write, and who waits for it.
 #[derive(Debug)]

@@ -84,7 +84,7 @@ impl Registry {
                 }
                 // One of its name may have been removed halfway, and left its progress.
                 let consumer = subscription.key.consumer();
-                self.records.journal().forget_consumer(&consumer).await?;
+                self.pipeline.journal().forget_consumer(&consumer).await?;
             }
         }
         let entry = self.put(before.as_ref(), subscription).await?;
@@ -170,20 +170,20 @@ impl Registry {
         let url = shown(&entry.subscription.url);
         match (entry.subscription.active, untouched) {
             (false, _) => {
-                self.records.stop_consumer(&consumer).await;
+                self.pipeline.stop_consumer(&consumer).await;
                 log::info!("subscription {key}: not active; nothing is sent to {url}");
                 return Ok(entry);
             }
             (true, true) => return Ok(entry),
-            (true, false) if runs => self.records.replace(self.consumer(&entry)).await?,
-            (true, false) => self.records.add(self.consumer(&entry)).await?,
+            (true, false) if runs => self.pipeline.replace(self.consumer(&entry)).await?,
+            (true, false) => self.pipeline.add(self.consumer(&entry)).await?,
         }
         log::info!("subscription {key}: events go to {url}");
         Ok(entry)
     }
 
     fn runs(&self, consumer: &str) -> bool {
-        let consumers = self.records.consumers();
+        let consumers = self.pipeline.consumers();
         consumers.iter().any(|one| one.name() == consumer)
     }
 
@@ -221,10 +221,10 @@ impl Registry {
     }
 
     async fn remove_one(&self, key: &Key) -> Result<(), ChangeError> {
-        let journal = self.records.journal();
+        let journal = self.pipeline.journal();
         journal.put_document(&key.document(KEPT), None).await?;
         self.lock().remove(key);
-        if let Err(error) = self.records.remove(&key.consumer()).await {
+        if let Err(error) = self.pipeline.remove(&key.consumer()).await {
             // It is stopped, and a new one of its name forgets the progress first.
             log::warn!("subscription {key}: its progress stays for now: {error}");
         }
@@ -244,7 +244,7 @@ impl Registry {
                 (key.document(DEFINED), public.to_document())
             }
         };
-        let journal = self.records.journal();
+        let journal = self.pipeline.journal();
         journal.put_document(&name, Some(document)).await
     }
 }

@@ -9,7 +9,6 @@ use super::super::subscription::{Ended, Key, Subscription};
 use super::{Entry, Registry};
 use crate::dispatch::Consumer;
 use crate::escape_controls;
-use crate::metrics::ConsumerMetrics;
 
 impl Registry {
     /// The consumer that it is to be.
@@ -33,15 +32,14 @@ impl Registry {
         options.events.clone_from(&entry.subscription.events);
         options.suspend_after = Some(self.suspend_after);
         let name = key.consumer();
-        let counters = ConsumerMetrics::new(&self.metrics, &name);
         let clock = Arc::clone(&self.clock);
-        Consumer::new(name, Arc::new(relay), options, counters, clock)
+        Consumer::new(name, Arc::new(relay), options, &self.metrics, clock)
     }
 
     /// Ends its suspension, where it is suspended. A pause is the administrator's, and stays.
     pub(super) async fn let_go_on(&self, entry: &Entry) {
         let name = entry.subscription.key.consumer();
-        let mut consumers = self.records.consumers().into_iter();
+        let mut consumers = self.pipeline.consumers().into_iter();
         let Some(consumer) = consumers.find(|one| one.name() == name) else {
             return;
         };
@@ -68,7 +66,7 @@ impl Registry {
         entry.subscription.ended = Some(Ended { at, reason });
         self.lock().insert(key.clone(), entry.clone());
         // Here the consumer comes first: the subscriber wants no more, and would say so again.
-        self.records.stop_consumer(&key.consumer()).await;
+        self.pipeline.stop_consumer(&key.consumer()).await;
         if let Err(error) = self.keep(&entry).await {
             log::warn!("subscription {key}: that it has ended may be forgotten: {error}");
         }

@@ -4,19 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use super::super::subscription::{Ended, Key, Subscription};
-use super::super::{RelayClient, RelayError, RelayOptions};
+use super::super::{RelayClient, RelayError, RelayOptions, RelaySettings, SubscriptionSettings};
 use super::{DEFINED, Entry, KEPT, Registry};
 use crate::clock::Clock;
 use crate::dispatch::HandlerOptions;
-use crate::metrics::Metrics;
-use crate::records::Records;
-use crate::settings::{RelaySettings, SubscriptionSettings};
+use crate::engine::Pipeline;
+use crate::telemetry::Metrics;
 use crate::{Error, escape_controls};
 
 impl Registry {
     /// Starts what the settings define and what the journal has kept.
     pub(crate) fn open(
-        records: &Arc<Records>,
+        pipeline: &Arc<Pipeline>,
         relay: &RelaySettings,
         defined: Vec<SubscriptionSettings>,
         dispatch: &HandlerOptions,
@@ -37,7 +36,7 @@ impl Registry {
         let registry = Arc::new(Self {
             client: client(relay.options.timeout)?,
             clients: own.collect::<Result<_, Error>>()?,
-            records: Arc::clone(records),
+            pipeline: Arc::clone(pipeline),
             options: relay.options.clone(),
             suspend_after: relay.suspend_after,
             dispatch: dispatch.clone(),
@@ -47,7 +46,7 @@ impl Registry {
             all: Mutex::default(),
         });
         let starting = Arc::clone(&registry);
-        let started = records.wait_for(async move { starting.start(defined).await });
+        let started = pipeline.wait_for(async move { starting.start(defined).await });
         started.ok_or_else(|| Error::journal("the threads that run handlers have ended"))??;
         Ok(registry)
     }
@@ -58,7 +57,7 @@ impl Registry {
         for one in defined {
             altered.extend(self.define(one).await?);
         }
-        let journal = self.records.journal();
+        let journal = self.pipeline.journal();
         let kept = journal.documents(KEPT).await.map_err(Error::journal)?;
         for (document, bytes) in kept {
             let subscription = match Subscription::from_document(&bytes) {
@@ -87,7 +86,7 @@ impl Registry {
                 );
                 continue;
             }
-            self.records.add(self.consumer(&entry)).await?;
+            self.pipeline.add(self.consumer(&entry)).await?;
             if altered.contains(key) {
                 self.let_go_on(&entry).await;
             }
@@ -112,7 +111,7 @@ impl Registry {
             updated_at: now,
         };
         let document = subscription.key.document(DEFINED);
-        let known = self.records.journal().documents(&document).await;
+        let known = self.pipeline.journal().documents(&document).await;
         let mut known = known.map_err(Error::journal)?.into_iter();
         let known = known.find(|(name, _)| *name == document);
         let known = known.and_then(|(_, bytes)| Subscription::from_document(&bytes).ok());

@@ -8,14 +8,14 @@ use futures_util::poll;
 use super::*;
 use crate::Source;
 use crate::clock::SystemClock;
-use crate::dialect::Dialects;
+use crate::dialect::Decoder;
+use crate::engine::Retention;
 use crate::journal::TestFolder;
-use crate::retention::Retention;
-use crate::settings::RelaySettings;
+use crate::relay::RelaySettings;
 
 /// A registry on a journal of its own, with one subscription.
 struct World {
-    records: Arc<Records>,
+    pipeline: Arc<Pipeline>,
     registry: Arc<Registry>,
     key: Key,
     _folder: TestFolder,
@@ -25,11 +25,11 @@ impl World {
     async fn with_one() -> Self {
         let folder = TestFolder::new();
         let (metrics, clock) = (Metrics::new(), Arc::new(SystemClock) as Arc<dyn Clock>);
-        let dialects = Dialects::of(&[Source::new("s")], 1024);
-        let records = Records::open(
+        let decoder = Decoder::new([Source::new("s").dialect_of()], 1024);
+        let pipeline = Pipeline::open(
             folder.path(),
             Vec::new(),
-            dialects,
+            decoder,
             Retention {
                 age: Duration::from_secs(3600),
                 bytes: None,
@@ -37,13 +37,13 @@ impl World {
             &metrics,
             &clock,
         );
-        let records = Arc::new(records.unwrap());
+        let pipeline = Arc::new(pipeline.unwrap());
         let mut relay = RelaySettings::default();
         relay.options.allow_private = true;
         let dispatch = HandlerOptions::default();
-        let registry = Registry::open(&records, &relay, Vec::new(), &dispatch, &metrics, &clock);
+        let registry = Registry::open(&pipeline, &relay, Vec::new(), &dispatch, &metrics, &clock);
         let world = Self {
-            records,
+            pipeline,
             registry: registry.unwrap(),
             key: Key::new("a", "default").unwrap(),
             _folder: folder,
@@ -68,7 +68,7 @@ impl World {
     }
 
     fn runs(&self) -> bool {
-        let consumers = self.records.consumers();
+        let consumers = self.pipeline.consumers();
         consumers
             .iter()
             .any(|one| one.name() == self.key.consumer())
@@ -100,7 +100,7 @@ async fn who_registers_again_after_saying_gone_is_not_ended() {
         .end(&world.key, &gone, "410 Gone".to_owned())
         .await;
     assert!(!world.entry().subscription.active && !world.runs());
-    world.records.stop().await;
+    world.pipeline.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,9 +108,9 @@ async fn one_that_should_run_and_does_not_is_started_when_it_is_resumed() {
     let world = World::with_one().await;
     let consumer = world.key.consumer();
     // As when the journal could not say how far it had come.
-    world.records.stop_consumer(&consumer).await;
+    world.pipeline.stop_consumer(&consumer).await;
     assert!(world.entry().subscription.active && !world.runs());
     world.registry.resume(&consumer).await.unwrap();
     assert!(world.runs());
-    world.records.stop().await;
+    world.pipeline.stop().await;
 }

@@ -25,7 +25,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{Unverified, Verified, Verifier};
 use crate::clock::{Clock, SystemClock};
-use crate::connection::Owed;
+use crate::server::Owed;
 
 pub use error::RequestError;
 pub use limits::{InFlight, Limits};

@@ -105,6 +105,11 @@ impl Source {
         }
     }
 
+    /// Its name, and how its bodies are read.
+    pub(crate) fn dialect_of(&self) -> (String, Arc<dyn Dialect>) {
+        (self.name.clone(), Arc::clone(&self.dialect))
+    }
+
     pub(crate) fn verifier(&self, max_body: usize) -> Verifier {
         let name = self.name.as_str();
         if let Some(token) = &self.path_token {

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use tokio::runtime::Handle;
 
 use super::*;
-use crate::journal::{Claim, Entry, Journal, Memory, NotAccepted};
+use crate::engine::NotAccepted;
+use crate::journal::{Claim, Entry, Journal, Memory};
 use crate::testing::FakeClock;
 use crate::{Envelope, Received, SourceChange, SourceEvent};
 
@@ -347,9 +348,9 @@ async fn journal(
 #[tokio::test]
 async fn a_restart_goes_on_with_the_silence() {
     use SourceChange::{Quiet, Resumed};
-    type Records<'a> = &'a [(Option<SourceChange>, Option<&'a str>)];
+    type Told<'a> = &'a [(Option<SourceChange>, Option<&'a str>)];
     // What the journal holds; what is said at once; seconds until it is said to be quiet.
-    let table: [(Records<'_>, &[_], Option<u64>); 8] = [
+    let table: [(Told<'_>, &[_], Option<u64>); 8] = [
         (&[], &[], Some(60)),
         (&[(None, None)], &[], Some(50)),
         (&[(None, None), (None, Some("a"))], &[], Some(50)),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use uuid::{ContextV7, Uuid};
 
-use crate::dialect::{self, Dialect};
+use crate::dialect::{self, Dialect, own};
 use crate::signature::{Held, Verified};
 use crate::{Event, Received, SourceEvent, Timestamp, UnknownReason};
 
@@ -88,8 +88,7 @@ impl Envelope {
             .and_then(|event| event.session_id().map(str::to_owned));
         received.received_at = parts.received_at;
         received.headers = parts.headers;
-        // No HTTP request has it; whoever verifies without HTTP must not have it either.
-        received.headers.retain(|(name, _)| name != OWN);
+        own::unmark(&mut received);
         let envelope = Self {
             received: Arc::new(received),
             odd,
@@ -101,17 +100,8 @@ impl Envelope {
     /// Encloses what offhook itself says of a source. Nothing that was received gets here: a
     /// [`SourceEvent`] is made of settings and times.
     pub(crate) fn of_source(event: SourceEvent) -> (Self, Vec<Event>) {
-        let mut received = Received::new(event.source.as_str(), event.to_json());
+        let mut received = own::enclose(&event);
         received.id = new_id(event.timestamp);
-        received.session = event.session_id.clone();
-        received.received_at = event.timestamp;
-        received.headers = vec![
-            (OWN.into(), Bytes::from_static(b"source")),
-            (
-                "content-type".into(),
-                Bytes::from_static(b"application/json"),
-            ),
-        ];
         let envelope = Self {
             received: Arc::new(received),
             odd: None,
@@ -135,23 +125,6 @@ impl Envelope {
         self.odd.as_ref()
     }
 }
-
-/// What offhook itself has said, where `received` is that; read again from a journal.
-///
-/// `Some(Err(_))` where it was, and cannot be read: another version has written it.
-pub(crate) fn own(received: &Received) -> Option<Result<SourceEvent, serde_json::Error>> {
-    is_own(received).then(|| SourceEvent::from_json(&received.body))
-}
-
-/// Whether offhook itself has said it; nobody has sent it.
-pub(crate) fn is_own(received: &Received) -> bool {
-    // It is the first, so nobody looks through all headers of what was received.
-    let first = received.headers.first();
-    first.is_some_and(|(name, _)| name == OWN)
-}
-
-/// A header's name that HTTP does not allow, so that no request can have it.
-const OWN: &str = ":offhook";
 
 fn new_id(at: Timestamp) -> Uuid {
     static ORDER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
@@ -232,7 +205,7 @@ mod tests {
         let (envelope, events) = Envelope::of_source(quiet());
         let received = envelope.received();
         assert_eq!(events, [Event::Source(quiet())]);
-        assert_eq!(own(received).unwrap().unwrap(), quiet());
+        assert_eq!(own::read(received).unwrap().unwrap(), quiet());
         assert_eq!(received.session.as_deref(), Some("408f"));
         assert_eq!(received.received_at, quiet().timestamp);
         assert_eq!(&*received.source, "s");
@@ -242,16 +215,19 @@ mod tests {
     #[test]
     fn nobody_can_send_what_offhook_says() {
         let body = quiet().to_json();
-        for headers in [vec![], vec![(OWN.into(), Bytes::from_static(b"source"))]] {
+        for headers in [
+            vec![],
+            vec![(own::MARK.into(), Bytes::from_static(b"source"))],
+        ] {
             let (envelope, events) = open_with(None, &body, headers);
-            assert!(!is_own(envelope.received()));
+            assert!(!own::is_own(envelope.received()));
             let [Event::Unknown(unknown)] = &events[..] else {
                 panic!("{events:?}")
             };
             assert_eq!(unknown.reason, UnknownReason::UnknownName);
             assert_eq!(unknown.name.as_deref(), Some("source.quiet"));
         }
-        let name = actix_http::header::HeaderName::from_bytes(OWN.as_bytes());
+        let name = actix_http::header::HeaderName::from_bytes(own::MARK.as_bytes());
         assert!(name.is_err(), "a request could have this header");
     }
 }

@@ -31,8 +31,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::clock::{Clock as _, SystemClock};
-use crate::metrics::ListenerMetrics;
-use crate::throttle::Throttle;
+use crate::telemetry::ListenerMetrics;
+use crate::telemetry::Throttle;
 
 /// What all connections of a listener share.
 pub(crate) struct Guard {

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::{Heard, NEVER, Silence};
 use crate::clock::Clock;
-use crate::journal::NotAccepted;
+use crate::engine::NotAccepted;
 use crate::{SourceChange, SourceEvent, escape_controls};
 
 /// Hands an event over to the engine.

@@ -1,4 +1,4 @@
-//! [`Records`]: the journal with all that follows it, as the server and the administrator see it.
+//! [`Pipeline`]: the journal with all that follows it, as the server and the administrator see it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,36 +6,35 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::retention::{Keeper, Retention};
 use crate::clock::Clock;
-use crate::dialect::Dialects;
+use crate::dialect::Decoder;
 use crate::dispatch::{Consumer, Controls, Runner, Runners, Status};
 use crate::index::Index;
 use crate::journal::{Journal, Sqlite, Unavailable};
-use crate::metrics::{JournalMetrics, Metrics, RecordsMetrics};
-use crate::retention::{Keeper, Retention};
-use crate::silence::Silence;
+use crate::telemetry::{JournalMetrics, Metrics, PipelineMetrics};
 use crate::{Error, Timestamp};
 
 /// A journal, the consumers on their way along it, and its index.
 #[derive(Debug)]
-pub(crate) struct Records {
+pub(crate) struct Pipeline {
     journal: Arc<dyn Journal>,
     runners: Runners,
     index: Index,
-    dialects: Arc<Dialects>,
+    decoder: Arc<Decoder>,
     folder: PathBuf,
-    metrics: RecordsMetrics,
+    metrics: PipelineMetrics,
     clock: Arc<dyn Clock>,
     /// Consumers come and go one after the other.
     changes: tokio::sync::Mutex<()>,
 }
 
-impl Records {
+impl Pipeline {
     /// Opens the journal in `folder` and starts everything that follows it.
     pub(crate) fn open(
         folder: &Path,
         consumers: Vec<Consumer>,
-        dialects: Dialects,
+        decoder: Decoder,
         retention: Retention,
         metrics: &Arc<Metrics>,
         clock: &Arc<dyn Clock>,
@@ -44,43 +43,43 @@ impl Records {
         let journal = Sqlite::open(folder, counters, Arc::clone(clock)).map_err(Error::journal)?;
         let journal: Arc<dyn Journal> = Arc::new(journal);
         let (index, indexer) = Index::open(folder).map_err(Error::journal)?;
-        let dialects = Arc::new(dialects);
+        let decoder = Arc::new(decoder);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let runners = Runners::new(threads).map_err(|error| Error::Io {
             what: "the threads that run handlers",
             error,
         })?;
-        let following = (Arc::clone(&journal), Arc::clone(&dialects));
+        let following = (Arc::clone(&journal), Arc::clone(&decoder));
         runners.spawn(|stop| async move { indexer.run(following.0, following.1, stop).await });
-        let records = Self {
+        let pipeline = Self {
             journal,
             runners,
             index,
-            dialects,
+            decoder,
             folder: folder.to_owned(),
-            metrics: RecordsMetrics::new(metrics),
+            metrics: PipelineMetrics::new(metrics),
             clock: Arc::clone(clock),
             changes: tokio::sync::Mutex::default(),
         };
         for consumer in consumers {
-            let runner = records.runner(consumer);
-            let (runner, controls) = match records.runners.wait_for(runner) {
+            let runner = pipeline.runner(consumer);
+            let (runner, controls) = match pipeline.runners.wait_for(runner) {
                 Some(Ok(runner)) => runner,
                 Some(Err(error)) => return Err(Error::journal(error)),
                 None => return Err(Error::journal("the threads that run handlers have ended")),
             };
-            records.start(runner, controls)?;
+            pipeline.start(runner, controls)?;
         }
         let keeper = Keeper {
             retention,
-            journal: Arc::clone(&records.journal),
-            index: records.index.clone(),
-            consumers: records.runners.living().clone(),
+            journal: Arc::clone(&pipeline.journal),
+            index: pipeline.index.clone(),
+            consumers: pipeline.runners.living().clone(),
             metrics: Arc::clone(metrics),
             clock: Arc::clone(clock),
         };
-        records.runners.spawn(|stop| keeper.run(stop));
-        Ok(records)
+        pipeline.runners.spawn(|stop| keeper.run(stop));
+        Ok(pipeline)
     }
 
     /// Waits for `work` on the threads that run consumers. Not to be called from them.
@@ -103,11 +102,11 @@ impl Records {
     }
 
     /// Starts a consumer in the place of the one of its name, which is stopped as
-    /// [`Records::stop_consumer`] does. There need be none.
+    /// [`Pipeline::stop_consumer`] does. There need be none.
     ///
     /// # Errors
     ///
-    /// As [`Records::add`]; then neither of them runs.
+    /// As [`Pipeline::add`]; then neither of them runs.
     pub(crate) async fn replace(&self, consumer: Consumer) -> Result<(), Error> {
         let _one = self.changes.lock().await;
         self.end(consumer.name()).await;
@@ -150,9 +149,10 @@ impl Records {
         &self,
         consumer: Consumer,
     ) -> impl Future<Output = Result<(Runner, Controls), Unavailable>> + Send + use<> {
-        let (journal, dialects) = (Arc::clone(&self.journal), Arc::clone(&self.dialects));
-        let (clock, notes) = (Arc::clone(&self.clock), self.index.notes());
-        Runner::new(Arc::new(consumer), journal, dialects, clock, notes)
+        let (journal, decoder) = (Arc::clone(&self.journal), Arc::clone(&self.decoder));
+        let observer = Box::new(self.index.notes().of(consumer.name()));
+        let clock = Arc::clone(&self.clock);
+        Runner::new(Arc::new(consumer), journal, decoder, clock, observer)
     }
 
     fn start(&self, runner: Runner, controls: Controls) -> Result<(), Error> {
@@ -173,8 +173,8 @@ impl Records {
         &self.index
     }
 
-    pub(crate) fn dialects(&self) -> &Dialects {
-        &self.dialects
+    pub(crate) fn decoder(&self) -> &Decoder {
+        &self.decoder
     }
 
     /// The ways to all consumers.
@@ -214,7 +214,10 @@ impl Records {
         let Some(status) = consumer.status().await else {
             return;
         };
-        self.metrics.consumer(&status);
+        let suspended = status.suspended.is_some();
+        let (name, lag) = (consumer.name(), status.lag);
+        self.metrics
+            .consumer(name, lag, status.in_flight, suspended);
         if let Ok(oldest) = self.oldest_waiting(&status).await {
             let age = oldest.map(|at| self.clock.now().duration_since(at));
             // Where the clock was set back, an event from the future has not waited.
@@ -229,15 +232,6 @@ impl Records {
         let bytes = tokio::task::spawn_blocking(move || size_of(&folder)).await;
         if let Ok(Ok(bytes)) = bytes {
             self.metrics.bytes(bytes);
-        }
-    }
-
-    /// Takes from the journal what it tells of the sources' silence.
-    pub(crate) fn recall(&self, silence: &Arc<Silence>) {
-        let (journal, silence) = (Arc::clone(&self.journal), Arc::clone(silence));
-        let recalled = async move { silence.recall(journal.as_ref()).await };
-        if let Some(Err(error)) = self.runners.wait_for(recalled) {
-            log::warn!("the time of the sources' last events: {error}; counted from now on");
         }
     }
 

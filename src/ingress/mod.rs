@@ -12,6 +12,8 @@ mod answers;
 mod requests;
 mod route;
 mod running;
+mod silence;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -27,25 +29,26 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::clock::{Clock, SystemClock};
-use crate::connection::Owed;
 use crate::dialect::Dialect;
-use crate::journal::{Accepted, Engine, NotAccepted};
-use crate::metrics::{Metrics, RequestOutcome, SourceMetrics};
-use crate::records::Records;
+use crate::engine::{Accepted, Engine, Envelope, NotAccepted, Pipeline};
 use crate::relay::Registry;
+use crate::server::Owed;
 use crate::signature::{
     Incoming, Limits, RequestError, Verified, Verifier, VerifySignature, check_declared_length,
 };
-use crate::silence::{Silence, SourceHeard, Tell, Watchdog};
-use crate::throttle::Throttle;
-use crate::{Envelope, Event, Source, escape_controls};
+use crate::telemetry::Throttle;
+use crate::telemetry::{Metrics, RequestOutcome, SourceMetrics};
+use crate::{Event, escape_controls};
 
 use answers::{DUPLICATE, closing, error, method_not_allowed, not_found, received, unavailable};
 use requests::{Mounted, Served};
 use route::{Route, route};
 use running::Finish;
+use silence::{SourceHeard, Tell, Watchdog};
 
 pub(crate) use running::Running;
+pub(crate) use silence::{HeardOf, Silence};
+pub use source::Source;
 
 /// Receives the webhooks of all sources; mount it with [`Receiver::configure`].
 ///
@@ -84,7 +87,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     running: Arc<Running>,
     /// The journal, its consumers and its index, where there is one.
-    records: Option<Arc<Records>>,
+    pipeline: Option<Arc<Pipeline>>,
     silence: Arc<Silence>,
     /// Watches from when the receiver serves until it is dropped or stops.
     watchdog: Mutex<Option<Watchdog>>,
@@ -111,7 +114,7 @@ impl Receiver {
         limits: Limits,
         metrics: &Arc<Metrics>,
         clock: Arc<dyn Clock>,
-        records: Option<Arc<Records>>,
+        pipeline: Option<Arc<Pipeline>>,
         silence: Arc<Silence>,
     ) -> Self {
         let sources = sources.into_iter().enumerate().map(|(index, source)| {
@@ -134,7 +137,7 @@ impl Receiver {
             limits,
             clock,
             running: Arc::default(),
-            records,
+            pipeline,
             silence,
             watchdog: Mutex::default(),
             registry: None,
@@ -266,8 +269,8 @@ impl Receiver {
     }
 
     /// What an administrator may ask about kept events; `None` where none are kept.
-    pub(crate) fn records(&self) -> Option<&Records> {
-        self.0.records.as_deref()
+    pub(crate) fn pipeline(&self) -> Option<&Pipeline> {
+        self.0.pipeline.as_deref()
     }
 
     /// Who is relayed to; `None` where nothing is kept.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::metrics::{Metrics, QuietMetrics};
+use crate::telemetry::{Metrics, QuietMetrics};
 use crate::{Source, Timestamp};
 
 pub(crate) use watchdog::{Tell, Watchdog};

@@ -16,8 +16,6 @@ use metrics::{Counter, Gauge, Histogram};
 
 use series::{Families, Series};
 
-use crate::dispatch::{Outcome, Seq, Status};
-
 /// A server's metrics: its own, and those of each consumer, which end with it.
 pub(crate) struct Metrics {
     server: Series,
@@ -198,29 +196,32 @@ impl std::fmt::Debug for QuietMetrics {
 
 /// One consumer's counters.
 pub(crate) struct ConsumerMetrics {
-    attempts: [Counter; Outcome::NAMES.len()],
+    /// One for each outcome that an attempt can have.
+    attempts: Vec<Counter>,
     seconds: Histogram,
     retries: Counter,
     dead_letters: Counter,
 }
 
 impl ConsumerMetrics {
-    pub(crate) fn new(metrics: &Metrics, name: &str) -> Self {
+    /// `outcomes` has the names of all outcomes that an attempt can have.
+    pub(crate) fn new(metrics: &Metrics, name: &str, outcomes: &[&'static str]) -> Self {
         let series = metrics.consumer(name);
         let consumer = ("consumer", name);
+        let attempts = outcomes.iter().map(|outcome| {
+            series.counter("offhook_attempts_total", &[consumer, ("outcome", outcome)])
+        });
         Self {
-            attempts: Outcome::NAMES.map(|outcome| {
-                series.counter("offhook_attempts_total", &[consumer, ("outcome", outcome)])
-            }),
+            attempts: attempts.collect(),
             seconds: series.histogram("offhook_attempt_seconds", &[consumer]),
             retries: series.counter("offhook_retries_total", &[consumer]),
             dead_letters: series.counter("offhook_dead_letters_total", &[consumer]),
         }
     }
 
-    /// An attempt ended after `took`.
-    pub(crate) fn attempt(&self, outcome: &Outcome, took: Duration) {
-        self.attempts[outcome.index()].increment(1);
+    /// An attempt ended after `took`; `outcome` is a place in the list of outcomes.
+    pub(crate) fn attempt(&self, outcome: usize, took: Duration) {
+        self.attempts[outcome].increment(1);
         self.seconds.record(took.as_secs_f64());
     }
 
@@ -284,7 +285,7 @@ impl JournalMetrics {
 /// What is only looked at when somebody asks for the metrics: the journal's size, and how far its
 /// consumers have come. Consumers come and go; what is told of one that is stopped is 0, and of one
 /// that is removed nothing.
-pub(crate) struct RecordsMetrics {
+pub(crate) struct PipelineMetrics {
     bytes: Gauge,
     events: Gauge,
     consumers: Mutex<HashMap<String, ConsumerGauges>>,
@@ -298,7 +299,7 @@ struct ConsumerGauges {
     suspended: Gauge,
 }
 
-impl RecordsMetrics {
+impl PipelineMetrics {
     pub(crate) fn new(metrics: &Arc<Metrics>) -> Self {
         Self {
             bytes: metrics.gauge("offhook_journal_bytes", &[]),
@@ -344,17 +345,16 @@ impl RecordsMetrics {
     }
 
     /// The number of the journal's newest event.
-    pub(crate) fn newest(&self, seq: Seq) {
+    pub(crate) fn newest(&self, seq: u64) {
         self.events.set(seq as f64);
     }
 
     /// How a consumer is doing.
-    pub(crate) fn consumer(&self, status: &Status) {
-        if let Some(gauges) = self.lock().get(&status.name) {
-            gauges.lag.set(status.lag as f64);
-            gauges.in_flight.set(status.in_flight as f64);
-            let suspended = u8::from(status.suspended.is_some());
-            gauges.suspended.set(f64::from(suspended));
+    pub(crate) fn consumer(&self, name: &str, lag: u64, in_flight: usize, suspended: bool) {
+        if let Some(gauges) = self.lock().get(name) {
+            gauges.lag.set(lag as f64);
+            gauges.in_flight.set(in_flight as f64);
+            gauges.suspended.set(f64::from(u8::from(suspended)));
         }
     }
 
@@ -373,9 +373,9 @@ impl RecordsMetrics {
     }
 }
 
-impl fmt::Debug for RecordsMetrics {
+impl fmt::Debug for PipelineMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecordsMetrics").finish_non_exhaustive()
+        f.debug_struct("PipelineMetrics").finish_non_exhaustive()
     }
 }
 

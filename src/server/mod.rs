@@ -3,6 +3,10 @@
 //! Two actix servers: the public one with the receiver's routes behind guarded connections, and the
 //! admin one, so that neither a full public listener nor its end keeps the administrator out.
 
+mod connection;
+mod file_limit;
+mod on_demand;
+
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -23,14 +27,17 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::Error;
 use crate::Retry;
 use crate::admin::{self, AdminState};
-use crate::connection::{Guard, Guarded, LINGER, Owed};
 use crate::gateway::Registrar;
 use crate::ingress::Receiver;
-use crate::metrics::{ListenerMetrics, Metrics};
-use crate::on_demand::on_demand;
 use crate::settings::GatewaySettings;
 use crate::settings::{ServerSettings, Settings};
-use crate::throttle::Throttle;
+use crate::telemetry::Throttle;
+use crate::telemetry::{ListenerMetrics, Metrics};
+
+use connection::{Guard, Guarded, LINGER};
+use on_demand::on_demand;
+
+pub(crate) use connection::Owed;
 
 /// A server that runs in the background.
 ///
@@ -75,6 +82,7 @@ pub(crate) fn start(
     receiver: Receiver,
     metrics: &Arc<Metrics>,
 ) -> Result<Server, Error> {
+    file_limit::fail_writes_past_it()?;
     // Bind both before serving either: a server that half-starts is none.
     let (public_socket, public_address) = bind("server.bind", settings.server.bind)?;
     let admin_socket = match &settings.admin {
@@ -105,7 +113,7 @@ pub(crate) fn start(
                 listener: listener_metrics(),
                 receiver: receiver.clone(),
             };
-            let server = admin::listen(socket, web::Data::new(state))
+            let server = listen_admin(socket, web::Data::new(state))
                 .map_err(|error| Error::bind("admin.bind", address, error))?;
             Some(Listener::spawn(address, server))
         }
@@ -190,6 +198,23 @@ fn listen_public(
             async move { Ok::<_, ()>((guarded, peer)) }
         })
         .and_then(on_demand(move || http(&receiver, &stopping)))
+    })?;
+    Ok(builder.run())
+}
+
+/// Serves the admin routes on one worker.
+fn listen_admin(
+    socket: TcpListener,
+    state: web::Data<AdminState>,
+) -> std::io::Result<actix_server::Server> {
+    let builder = ServerBuilder::new()
+        .workers(1)
+        .max_concurrent_connections(MAX_ADMIN_CONNECTIONS)
+        .shutdown_timeout(1)
+        .disable_signals();
+    let builder = builder.listen("admin", socket, move || {
+        let state = state.clone();
+        on_demand(move || admin::http(state.clone()))
     })?;
     Ok(builder.run())
 }
@@ -356,13 +381,15 @@ async fn finish(receiver: &Receiver, public: &ServerHandle) {
     public.stop(true).await;
     // A sender may have hung up in between, and its event gone on without it.
     running.idle().await;
-    if let Some(records) = receiver.records() {
-        records.stop().await;
+    if let Some(pipeline) = receiver.pipeline() {
+        pipeline.stop().await;
     }
 }
 
 /// How long a graceful stop waits for what runs.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+const MAX_ADMIN_CONNECTIONS: usize = 256;
 
 /// actix allows no more.
 const MAX_WORKERS: usize = 512;

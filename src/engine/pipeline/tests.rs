@@ -9,9 +9,8 @@ use uuid::Uuid;
 use super::*;
 use crate::clock::SystemClock;
 use crate::dialect::{Codeskytz, Dialect as _};
-use crate::dispatch::{HandlerOptions, Seq};
-use crate::journal::{Appended, Claim, Entry, TestFolder};
-use crate::metrics::ConsumerMetrics;
+use crate::dispatch::HandlerOptions;
+use crate::journal::{Appended, Claim, Entry, Seq, TestFolder};
 use crate::{Delivery, Event, EventHandler, HandlerError, Received, Source};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,8 +22,8 @@ async fn a_new_one_starts_from_now_and_a_known_one_where_it_was() {
     assert_eq!(one.next().await, (2, 1));
     one.settled(&world, 2).await;
 
-    world.records.stop_consumer("subscription:one").await;
-    assert!(world.records.consumers().is_empty());
+    world.pipeline.stop_consumer("subscription:one").await;
+    assert!(world.pipeline.consumers().is_empty());
     world.append(3).await;
     let mut again = world.add("subscription:one").await;
     assert_eq!(again.next().await, (3, 1));
@@ -32,7 +31,7 @@ async fn a_new_one_starts_from_now_and_a_known_one_where_it_was() {
     world.append(4).await;
     assert_eq!(again.next().await, (4, 1));
     assert_eq!(other.next().await, (4, 1));
-    world.records.stop().await;
+    world.pipeline.stop().await;
     assert_eq!(one.all_left(), []);
 }
 
@@ -49,16 +48,16 @@ async fn a_removed_one_is_broken_off_and_nothing_more_comes() {
     for number in 1..=3 {
         assert_eq!(removed.next().await, (number, 1));
     }
-    world.records.measure().await;
+    world.pipeline.measure().await;
     world.assert_metric("offhook_consumer_in_flight{consumer=\"subscription:removed\"} 3");
-    world.records.remove("subscription:removed").await.unwrap();
+    world.pipeline.remove("subscription:removed").await.unwrap();
     assert_eq!(removed.broken_off.load(Ordering::SeqCst), 3);
-    world.records.measure().await;
+    world.pipeline.measure().await;
     world.metrics.expired("subscription:removed", 1);
     let told = world.metrics.render();
     assert!(told.contains("consumer=\"subscription:other\"}"), "{told}");
     assert!(!told.contains("subscription:removed"), "{told}");
-    let journal = world.records.journal();
+    let journal = world.pipeline.journal();
     assert_eq!(journal.saved("subscription:removed").await, Ok(None));
     world.append(4).await;
     for number in 1..=4 {
@@ -70,8 +69,8 @@ async fn a_removed_one_is_broken_off_and_nothing_more_comes() {
     world.append(5).await;
     assert_eq!(new.next().await, (5, 1));
     // Nobody is no error.
-    world.records.remove("subscription:nobody").await.unwrap();
-    world.records.stop().await;
+    world.pipeline.remove("subscription:nobody").await.unwrap();
+    world.pipeline.stop().await;
     assert_eq!(removed.all_left(), []);
 }
 
@@ -87,14 +86,14 @@ async fn a_replaced_one_leaves_what_it_has_not_done_to_the_next() {
     assert_eq!(old.next().await, (2, 1));
 
     let (new, consumer) = world.consumer("subscription:one");
-    world.records.replace(consumer).await.unwrap();
+    world.pipeline.replace(consumer).await.unwrap();
     let mut new = new;
     assert_eq!(old.broken_off.load(Ordering::SeqCst), 1);
     // It was broken off: that was no attempt.
     assert_eq!(new.next().await, (2, 1));
     world.append(3).await;
     assert_eq!(new.next().await, (3, 1));
-    world.records.stop().await;
+    world.pipeline.stop().await;
     assert_eq!(old.all_left(), []);
 }
 
@@ -103,12 +102,12 @@ async fn one_of_a_name_runs_at_a_time_and_none_after_the_stop() {
     let world = World::open();
     let _one = world.add("subscription:one").await;
     let (_, second) = world.consumer("subscription:one");
-    world.records.add(second).await.unwrap_err();
-    assert_eq!(world.records.consumers().len(), 1);
-    world.records.stop().await;
+    world.pipeline.add(second).await.unwrap_err();
+    assert_eq!(world.pipeline.consumers().len(), 1);
+    world.pipeline.stop().await;
     for name in ["subscription:one", "subscription:late"] {
         let (_, late) = world.consumer(name);
-        world.records.add(late).await.unwrap_err();
+        world.pipeline.add(late).await.unwrap_err();
     }
 }
 
@@ -120,11 +119,11 @@ async fn who_no_longer_waits_for_an_end_blocks_no_name() {
     world.append(1).await;
     assert_eq!(old.next().await, (1, 1));
     // Told to end, and dropped where it waits for that.
-    let mut stop = Box::pin(world.records.stop_consumer("subscription:one"));
+    let mut stop = Box::pin(world.pipeline.stop_consumer("subscription:one"));
     // It may have ended in the same moment, and left the list.
     let _ = futures_util::FutureExt::now_or_never(stop.as_mut());
     drop(stop);
-    let one = || world.records.consumers().into_iter().next();
+    let one = || world.pipeline.consumers().into_iter().next();
     while let Some(consumer) = one()
         && consumer.status().await.is_some()
     {
@@ -132,12 +131,12 @@ async fn who_no_longer_waits_for_an_end_blocks_no_name() {
     }
     let mut new = world.add("subscription:one").await;
     assert_eq!(new.next().await, (1, 1));
-    assert_eq!(world.records.consumers().len(), 1);
-    world.records.stop().await;
+    assert_eq!(world.pipeline.consumers().len(), 1);
+    world.pipeline.stop().await;
 }
 
 struct World {
-    records: Records,
+    pipeline: Pipeline,
     metrics: Arc<Metrics>,
     _folder: TestFolder,
 }
@@ -150,11 +149,11 @@ impl World {
             age: Duration::from_secs(3600),
             bytes: None,
         };
-        let dialects = Dialects::of(&[Source::new("gateway")], 1 << 20);
+        let decoder = Decoder::new([Source::new("gateway").dialect_of()], 1 << 20);
         let (path, consumers) = (folder.path(), Vec::new());
-        let records = Records::open(path, consumers, dialects, retention, &metrics, &clock);
+        let pipeline = Pipeline::open(path, consumers, decoder, retention, &metrics, &clock);
         Self {
-            records: records.unwrap(),
+            pipeline: pipeline.unwrap(),
             metrics,
             _folder: folder,
         }
@@ -173,7 +172,7 @@ impl World {
                 named: true,
             },
         };
-        let appended = self.records.journal().append(entry).await;
+        let appended = self.pipeline.journal().append(entry).await;
         assert_eq!(appended, Ok(Appended::New(number)));
     }
 
@@ -192,16 +191,15 @@ impl World {
             held,
             broken_off,
         };
-        let metrics = ConsumerMetrics::new(&self.metrics, name);
         let options = HandlerOptions::default();
         let (handler, clock) = (Arc::new(handler), Arc::new(SystemClock));
-        let consumer = Consumer::new(name.to_owned(), handler, options, metrics, clock);
+        let consumer = Consumer::new(name.to_owned(), handler, options, &self.metrics, clock);
         (watched, consumer)
     }
 
     async fn add(&self, name: &str) -> Watched {
         let (watched, consumer) = self.consumer(name);
-        self.records.add(consumer).await.unwrap();
+        self.pipeline.add(consumer).await.unwrap();
         watched
     }
 
@@ -237,7 +235,7 @@ impl Watched {
 
     /// Waits until everything up to `seq` is settled.
     async fn settled(&self, world: &World, seq: Seq) {
-        let consumers = world.records.consumers();
+        let consumers = world.pipeline.consumers();
         let mut named = consumers.iter().filter(|one| one.name() == self.name);
         let controls = named.next().expect("it runs");
         while controls.status().await.expect("it runs").floor < seq {

@@ -1,28 +1,28 @@
-//! [`Direct`]: the engine `none`. Nothing is kept; the handlers run before the answer.
+//! [`InlineEngine`]: the engine `none`. Nothing is kept; the handlers run before the answer.
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{Accepted, Engine, NotAccepted, Work};
+use super::{Accepted, Engine, Envelope, NotAccepted, Work};
 use crate::dispatch::{Consumer, Outcome};
-use crate::{Delivery, Envelope, Event, escape_controls};
+use crate::{Delivery, Event, escape_controls};
 
 /// Hands each event to all handlers beside each other and acknowledges it when all of them have
 /// done their work. There are no retries but the sender's: when one handler fails the sender is
 /// told so, and all of them see the event again if it sends it again.
 #[derive(Debug)]
-pub(crate) struct Direct {
+pub(crate) struct InlineEngine {
     consumers: Vec<Consumer>,
 }
 
-impl Direct {
+impl InlineEngine {
     pub(crate) fn new(consumers: Vec<Consumer>) -> Self {
         Self { consumers }
     }
 }
 
-impl Engine for Direct {
+impl Engine for InlineEngine {
     fn accept(self: Arc<Self>, envelope: Envelope, events: Vec<Event>) -> Work {
         Box::pin(async move {
             let delivery = Delivery::new(Arc::clone(envelope.received()), 1, false);
@@ -34,7 +34,7 @@ impl Engine for Direct {
     }
 }
 
-impl Direct {
+impl InlineEngine {
     /// Whether every handler that wants the events has done its work.
     async fn deliver(&self, delivery: &Delivery, events: &[Event]) -> bool {
         if let [only] = &self.consumers[..] {

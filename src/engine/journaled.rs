@@ -1,17 +1,18 @@
-//! [`Kept`]: the engine over a [`Journal`]. An event is acknowledged when it is durable.
+//! [`JournalEngine`]: the engine over a [`Journal`]. An event is acknowledged when it is durable.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Accepted, Appended, Claim, Engine, Entry, Journal, NotAccepted, Work};
+use super::{Accepted, Engine, Envelope, NotAccepted, Work};
 use crate::index::AttemptLog;
-use crate::{Envelope, Event, Received};
+use crate::journal::{Appended, Claim, Entry, Journal};
+use crate::{Event, Received};
 
 /// Appends each event; consumers follow the journal.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct JournalEngine {
     journal: Arc<dyn Journal>,
     windows: Windows,
     notes: AttemptLog,
@@ -26,7 +27,7 @@ pub(crate) struct Windows {
     pub(crate) unkeyed: Duration,
 }
 
-impl Kept {
+impl JournalEngine {
     pub(crate) fn new(journal: Arc<dyn Journal>, windows: Windows, notes: AttemptLog) -> Self {
         Self {
             journal,
@@ -36,7 +37,7 @@ impl Kept {
     }
 }
 
-impl Engine for Kept {
+impl Engine for JournalEngine {
     fn accept(self: Arc<Self>, envelope: Envelope, events: Vec<Event>) -> Work {
         let claim = claim(envelope.received(), &events, self.windows);
         let events: Arc<[Event]> = events.into();

@@ -6,9 +6,9 @@
 use std::sync::atomic::Ordering;
 
 use super::{Heard, NEVER, Silence};
-use crate::dispatch::Seq;
-use crate::journal::{Journal, Record, Unavailable};
-use crate::{SourceChange, Timestamp, envelope};
+use crate::dialect::own;
+use crate::journal::{Journal, Record, Seq, Unavailable};
+use crate::{SourceChange, Timestamp};
 
 impl Silence {
     /// Takes the time of each source's last event, and whether it was quiet, from the journal.
@@ -97,7 +97,7 @@ impl Recalled {
         if *received.source != *heard.source {
             return;
         }
-        match envelope::own(received) {
+        match own::read(received) {
             None => {
                 let other = heard.session.is_some() && heard.session != received.session;
                 if !other && self.last_at.is_none() {

@@ -15,10 +15,10 @@ use tokio::sync::watch;
 
 use crate::Timestamp;
 use crate::clock::Clock;
-use crate::dispatch::{Living, Seq};
+use crate::dispatch::Living;
 use crate::index::Index;
-use crate::journal::{Journal, Unavailable};
-use crate::metrics::Metrics;
+use crate::journal::{Journal, Seq, Unavailable};
+use crate::telemetry::Metrics;
 
 /// How long and how much the journal keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,89 @@
+//! [`Decoder`]: from what a journal keeps to typed events.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Dialect, Raw, own, read};
+use crate::{Event, Received, UnknownEvent, UnknownReason};
+
+/// Knows the dialect of each source. A source that is no longer configured is read as [`Raw`]; what
+/// offhook said itself is in no dialect.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    by_source: HashMap<String, Arc<dyn Dialect>>,
+    max_body: usize,
+}
+
+impl Decoder {
+    /// `dialects` has the name and the dialect of each source. Nothing is decoded to more than
+    /// `max_body` bytes.
+    pub(crate) fn new(
+        dialects: impl IntoIterator<Item = (String, Arc<dyn Dialect>)>,
+        max_body: usize,
+    ) -> Self {
+        Self {
+            by_source: dialects.into_iter().collect(),
+            max_body,
+        }
+    }
+
+    /// What was received with its content decoded, and its events.
+    pub(crate) fn decode(&self, received: &Arc<Received>) -> (Arc<Received>, Arc<[Event]>) {
+        if let Some(own) = own::read(received) {
+            let event = match own {
+                Ok(event) => Event::Source(event),
+                // Another version has written it.
+                Err(error) => {
+                    let reason = UnknownReason::NotJson(error.to_string());
+                    Event::Unknown(UnknownEvent::new(reason))
+                }
+            };
+            return (Arc::clone(received), [event].into());
+        }
+        let raw = Raw::default();
+        let dialect = self.by_source.get(&*received.source);
+        let dialect: &dyn Dialect = dialect.map_or(&raw, AsRef::as_ref);
+        let mut headers = received.headers.iter();
+        let encoding = headers.find(|(name, _)| name == "content-encoding");
+        let encoding = encoding.map(|(_, value)| value.as_ref());
+        let mut reading = read(dialect, &received.body, encoding, self.max_body);
+        // The session was decided when the event was received.
+        if let Some(session) = &received.session {
+            for event in &mut reading.events {
+                event.set_session_id(session);
+            }
+        }
+        let mut decoded = Received::clone(received);
+        decoded.content = reading.content;
+        (Arc::new(decoded), reading.events.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::dialect::Codeskytz;
+    use crate::{SourceChange, SourceEvent};
+
+    #[test]
+    fn own_events_are_known_by_their_mark() {
+        let said = SourceEvent::new(SourceChange::Quiet, "gone", Duration::from_secs(60));
+        let mut received = own::enclose(&said);
+        let known = || [("gone".to_owned(), Arc::new(Codeskytz) as Arc<dyn Dialect>)];
+        let events =
+            |decoder: &Decoder, received: &Received| decoder.decode(&Arc::new(received.clone())).1;
+        for decoder in [Decoder::new(known(), 1024), Decoder::new([], 1024)] {
+            assert_eq!(*events(&decoder, &received), [Event::Source(said.clone())]);
+        }
+        let decoder = Decoder::new(known(), 1024);
+        received.body = "{}".into();
+        let other = events(&decoder, &received);
+        assert!(matches!(other[..], [Event::Unknown(_)]), "{other:?}");
+        let mut sent = own::enclose(&said);
+        own::unmark(&mut sent);
+        let sent = events(&decoder, &sent);
+        assert!(matches!(sent[..], [Event::Unknown(_)]), "{sent:?}");
+    }
+}

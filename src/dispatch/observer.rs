@@ -1,0 +1,18 @@
+//! [`AttemptObserver`]: whoever wants to know what consumers do, such as the index.
+
+use std::fmt::Debug;
+
+use super::attempt::Outcome;
+use crate::Timestamp;
+use crate::journal::Seq;
+
+/// Is told of each attempt of one consumer, and dropped when the consumer has ended.
+pub(crate) trait AttemptObserver: Debug + Send + Sync {
+    /// The consumer's attempt number `attempt` at the event `seq` has ended.
+    fn attempted(&self, seq: Seq, attempt: u32, outcome: &Outcome, at: Timestamp);
+}
+
+/// Observes nothing.
+impl AttemptObserver for () {
+    fn attempted(&self, _: Seq, _: u32, _: &Outcome, _: Timestamp) {}
+}

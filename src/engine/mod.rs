@@ -1,0 +1,60 @@
+//! Where an event goes once it is verified.
+//!
+//! An [`Engine`] takes an envelope and says when it may be acknowledged. There are two:
+//!
+//! - [`InlineEngine`] (`engine = "none"`) keeps nothing, so the handlers run before the answer.
+//! - [`JournalEngine`] appends to a journal and says yes as soon as the event is durable. Consumers then
+//!   follow the journal, each with a progress of its own: the [`Pipeline`].
+
+mod envelope;
+mod inline;
+mod journaled;
+mod pipeline;
+mod retention;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::Event;
+
+pub use envelope::{Envelope, Odd};
+pub(crate) use inline::InlineEngine;
+pub(crate) use journaled::{JournalEngine, Windows};
+pub(crate) use pipeline::Pipeline;
+pub(crate) use retention::Retention;
+
+/// Takes verified events.
+pub(crate) trait Engine: Send + Sync + 'static {
+    /// Takes the event whose envelope was opened to `events`.
+    ///
+    /// `Ok` is the promise that lets the sender forget the event.
+    fn accept(self: Arc<Self>, envelope: Envelope, events: Vec<Event>) -> Work;
+
+    /// Why new events cannot be taken now.
+    fn not_ready(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// An engine's work on one event, seen through whatever becomes of the sender.
+pub(crate) type Work = Pin<Box<dyn Future<Output = Result<Accepted, NotAccepted>> + Send>>;
+
+/// How an event was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    /// It is taken care of.
+    New,
+    /// It is the same as one that is taken care of.
+    Duplicate,
+}
+
+/// Why an event may not be acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotAccepted {
+    /// A handler failed, and nothing but the sender can try again.
+    #[error("a handler failed")]
+    HandlerFailed,
+    /// It cannot be stored now, or there is no room for it.
+    #[error("it cannot be stored now")]
+    Unavailable,
+}

@@ -1,0 +1,105 @@
+//! What the settings say of subscribers: `[relay]`, and the subscriptions that the API cannot change.
+
+use std::fmt;
+use std::time::Duration;
+
+use url::Url;
+
+use super::guard::Guard;
+use super::options::RelayOptions;
+use super::shown::shown;
+use super::subscription::Key;
+use crate::dispatch::HandlerOptions;
+use crate::signature::Secret;
+
+/// `[relay]`: what holds for every subscriber.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RelaySettings {
+    /// How long an attempt may take, where one may go, and which answers are final.
+    pub options: RelayOptions,
+    /// After so long without a success a subscription is suspended; 24 hours unless told.
+    pub suspend_after: Duration,
+}
+
+impl Default for RelaySettings {
+    fn default() -> Self {
+        Self {
+            options: RelayOptions::default(),
+            suspend_after: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// A subscription: the events of a session, relayed to a URL.
+///
+/// ```
+/// use offhook::settings::SubscriptionSettings;
+/// use offhook::signature::Secret;
+/// use offhook::{EventKind, HandlerOptions, Offhook};
+///
+/// let mut crm = SubscriptionSettings::new("crm", "https://crm.example/webhook");
+/// crm.secret = Some(Secret::new("a secret of the CRM's").unwrap());
+/// crm.options = HandlerOptions::default().events([EventKind::Message]);
+/// let offhook = Offhook::builder().configure(|settings| settings.subscriptions.push(crm));
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct SubscriptionSettings {
+    /// Its name among those to the session: 1 to 64 of letters, digits and `-` `_` `.`.
+    pub name: String,
+    /// The session whose events it gets; `*`, the default, for all.
+    pub session: String,
+    /// Where they are POSTed; 2,048 bytes at most.
+    pub webhook_url: String,
+    /// What they are signed with; without it they are not.
+    pub secret: Option<Secret>,
+    /// Which events it wants, and how. Its timeout is `[relay]`'s unless told.
+    pub options: HandlerOptions,
+}
+
+impl SubscriptionSettings {
+    /// The events of all sessions to `webhook_url`, without a signature.
+    pub fn new(name: impl Into<String>, webhook_url: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            session: "*".to_owned(),
+            webhook_url: webhook_url.into(),
+            secret: None,
+            options: HandlerOptions::default(),
+        }
+    }
+
+    /// What is wrong with it by itself.
+    pub(crate) fn problems(&self, guard: &Guard) -> Vec<String> {
+        let mut texts = Vec::new();
+        if let Err(error) = Key::new(&*self.session, &*self.name) {
+            texts.push(error.to_string());
+        }
+        if let Err(refusal) = guard.url(&self.webhook_url) {
+            texts.push(format!("webhook_url: {refusal}"));
+        }
+        texts
+    }
+
+    /// The URL without what may be a token.
+    pub(crate) fn shown_url(&self) -> String {
+        match Url::parse(&self.webhook_url) {
+            Ok(url) => shown(&url),
+            Err(_) => "no URL".to_owned(),
+        }
+    }
+}
+
+/// Shows no secret, and nothing of the URL that may be one.
+impl fmt::Debug for SubscriptionSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubscriptionSettings")
+            .field("name", &self.name)
+            .field("session", &self.session)
+            .field("webhook_url", &self.shown_url())
+            .field("has_secret", &self.secret.is_some())
+            .field("options", &self.options)
+            .finish()
+    }
+}
