@@ -11,10 +11,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::dialect::Decoder;
 use crate::dispatch::{Consumer, HandlerOptions};
 use crate::engine::{Engine, InlineEngine, JournalEngine, Pipeline, Retention, Windows};
-use crate::ingress::Receiver;
-use crate::ingress::Silence;
+use crate::ingress::{Ingress, Silence};
 use crate::relay::Registry;
-use crate::server::{self, Server};
+use crate::server::{self, Parts, Receiver, Server};
 use crate::settings::{self, AdminSettings, HandlerSettings, JournalSettings, Settings, Use};
 use crate::signature::{InFlight, Limits, Secret};
 use crate::telemetry::Metrics;
@@ -169,10 +168,11 @@ impl Offhook {
     ///
     /// When the settings have a problem, or a ready-made handler cannot start.
     pub fn receiver(self) -> Result<Receiver, Error> {
-        let receiver = self.build()?.0;
+        let receiver = self.build()?;
+        let ingress = &receiver.parts().ingress;
         match Handle::try_current() {
-            Ok(home) => receiver.watch(&home),
-            Err(_) if receiver.silence().is_watched() => {
+            Ok(home) => ingress.watch(&home),
+            Err(_) if ingress.silence().is_watched() => {
                 log::warn!("quiet_after: nobody watches, because there is no runtime yet");
             }
             Err(_) => {}
@@ -187,8 +187,7 @@ impl Offhook {
     /// As [`Offhook::receiver`], and when an address cannot be listened on.
     pub async fn start(self) -> Result<Server, Error> {
         let settings = self.settings.clone();
-        let (receiver, metrics) = self.build()?;
-        server::start(&settings, receiver, &metrics)
+        server::start(&settings, self.build()?)
     }
 
     /// Serves until SIGINT or SIGTERM, then finishes what runs and returns.
@@ -205,9 +204,46 @@ impl Offhook {
         server.run(Server::log_start).await
     }
 
-    fn build(self) -> Result<(Receiver, Arc<Metrics>), Error> {
+    /// Puts everything together, in the order in which one part needs another.
+    fn build(self) -> Result<Receiver, Error> {
         self.settings.check("the settings")?;
         let metrics = Metrics::new();
+        let consumers = self.consumers(&metrics)?;
+        let (engine, pipeline) = self.engine(consumers, &metrics)?;
+        let Self {
+            settings, clock, ..
+        } = self;
+        let silence = Silence::of(&settings.sources, &metrics, Arc::clone(&clock));
+        let silence = Arc::new(silence);
+        let mut registry = None;
+        if let Some(pipeline) = &pipeline {
+            recall(pipeline, &silence);
+            registry = Some(Registry::open(
+                pipeline,
+                &settings.relay,
+                settings.subscriptions,
+                &settings.dispatch,
+                &metrics,
+                &clock,
+            )?);
+        }
+        let server = &settings.server;
+        let limits = Limits {
+            max_body: server.max_body,
+            request_timeout: server.request_timeout,
+            in_flight: InFlight::new(server.max_in_flight),
+        };
+        let ingress = Ingress::new(settings.sources, engine, limits, &metrics, clock, silence)?;
+        Ok(Receiver::new(Parts {
+            ingress: Arc::new(ingress),
+            pipeline,
+            registry,
+            metrics,
+        }))
+    }
+
+    /// The handlers of the settings, then those of the program.
+    fn consumers(&self, metrics: &Arc<Metrics>) -> Result<Vec<Consumer>, Error> {
         let mut consumers: Vec<Consumer> = Vec::new();
         let mut add = |name: &str, handler, options: HandlerOptions| {
             let name = format!("handler:{name}");
@@ -216,72 +252,56 @@ impl Offhook {
             }
             let options = options.or(&self.settings.dispatch);
             let clock = Arc::clone(&self.clock);
-            consumers.push(Consumer::new(name, handler, options, &metrics, clock));
+            consumers.push(Consumer::new(name, handler, options, metrics, clock));
             Ok(())
         };
         for handler in &self.settings.handlers {
             add(&handler.name, ready_made(handler)?, handler.options.clone())?;
         }
-        for (name, handler, options) in self.handlers {
-            add(&name, handler, options)?;
+        for (name, handler, options) in &self.handlers {
+            add(name, Arc::clone(handler), options.clone())?;
         }
-        let server = &self.settings.server;
-        let limits = Limits {
-            max_body: server.max_body,
-            request_timeout: server.request_timeout,
-            in_flight: InFlight::new(server.max_in_flight),
+        Ok(consumers)
+    }
+
+    /// The engine that the settings ask for, and what follows its journal where there is one.
+    fn engine(&self, consumers: Vec<Consumer>, metrics: &Arc<Metrics>) -> Result<Engines, Error> {
+        let JournalSettings::Sqlite {
+            path,
+            retention,
+            retention_size,
+            dedup_window,
+            dedup_window_unkeyed,
+        } = &self.settings.journal
+        else {
+            return Ok((Arc::new(InlineEngine::new(consumers)), None));
         };
-        let sources = self.settings.sources;
-        let (engine, pipeline): (Arc<dyn Engine>, _) = match &self.settings.journal {
-            JournalSettings::None => (Arc::new(InlineEngine::new(consumers)), None),
-            JournalSettings::Sqlite {
-                path,
-                retention,
-                retention_size,
-                dedup_window,
-                dedup_window_unkeyed,
-            } => {
-                let retention = Retention {
-                    age: *retention,
-                    bytes: *retention_size,
-                };
-                let decoder = Decoder::new(sources.iter().map(Source::dialect_of), server.max_body);
-                let pipeline =
-                    Pipeline::open(path, consumers, decoder, retention, &metrics, &self.clock)?;
-                let pipeline = Arc::new(pipeline);
-                let windows = Windows {
-                    keyed: *dedup_window,
-                    unkeyed: *dedup_window_unkeyed,
-                };
-                let journal = Arc::clone(pipeline.journal());
-                let kept = JournalEngine::new(journal, windows, pipeline.index().notes());
-                (Arc::new(kept), Some(pipeline))
-            }
+        let retention = Retention {
+            age: *retention,
+            bytes: *retention_size,
         };
-        let silence = Silence::of(&sources, &metrics, Arc::clone(&self.clock));
-        let silence = Arc::new(silence);
-        if let Some(pipeline) = &pipeline {
-            let (journal, silence) = (Arc::clone(pipeline.journal()), Arc::clone(&silence));
-            let recalled = async move { silence.recall(journal.as_ref()).await };
-            if let Some(Err(error)) = pipeline.wait_for(recalled) {
-                log::warn!("the time of the sources' last events: {error}; counted from now on");
-            }
-        }
-        let registry = match &pipeline {
-            None => None,
-            Some(pipeline) => Some(Registry::open(
-                pipeline,
-                &self.settings.relay,
-                self.settings.subscriptions,
-                &self.settings.dispatch,
-                &metrics,
-                &self.clock,
-            )?),
+        let dialects = self.settings.sources.iter().map(Source::dialect_of);
+        let decoder = Decoder::new(dialects, self.settings.server.max_body);
+        let pipeline = Pipeline::open(path, consumers, decoder, retention, metrics, &self.clock)?;
+        let windows = Windows {
+            keyed: *dedup_window,
+            unkeyed: *dedup_window_unkeyed,
         };
-        let clock = self.clock;
-        let receiver = Receiver::new(sources, engine, limits, &metrics, clock, pipeline, silence);
-        let receiver = receiver.with_registry(registry);
-        Ok((receiver, metrics))
+        let (journal, notes) = (Arc::clone(pipeline.journal()), pipeline.index().notes());
+        let engine = JournalEngine::new(journal, windows, notes);
+        Ok((Arc::new(engine), Some(Arc::new(pipeline))))
+    }
+}
+
+/// What takes verified events, and what is behind it where there is a journal.
+type Engines = (Arc<dyn Engine>, Option<Arc<Pipeline>>);
+
+/// Takes from the journal when each source was heard last.
+fn recall(pipeline: &Pipeline, silence: &Arc<Silence>) {
+    let (journal, silence) = (Arc::clone(pipeline.journal()), Arc::clone(silence));
+    let recalled = async move { silence.recall(journal.as_ref()).await };
+    if let Some(Err(error)) = pipeline.wait_for(recalled) {
+        log::warn!("the time of the sources' last events: {error}; counted from now on");
     }
 }
 

@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use crate::Timestamp;
 use crate::engine::Pipeline;
-use crate::ingress::HeardOf;
-use crate::ingress::Receiver;
+use crate::ingress::{HeardOf, Ingress};
+use crate::relay::Registry;
 use crate::signature::Secret;
 use crate::telemetry::{ListenerMetrics, Metrics};
 
@@ -39,7 +39,10 @@ pub(crate) struct AdminState {
     pub(crate) engine: &'static str,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) listener: ListenerMetrics,
-    pub(crate) receiver: Receiver,
+    pub(crate) ingress: Arc<Ingress>,
+    /// What is kept, where there is a journal.
+    pub(crate) pipeline: Option<Arc<Pipeline>>,
+    pub(crate) registry: Option<Arc<Registry>>,
 }
 
 /// What becomes of a connection to the admin listener.
@@ -132,7 +135,7 @@ fn page(path: &str, method: &'static str, route: actix_web::Route) -> actix_web:
 impl AdminState {
     /// What is kept.
     fn pipeline(&self) -> Result<&Pipeline, Refused> {
-        self.receiver.pipeline().ok_or_else(Refused::nothing_kept)
+        self.pipeline.as_deref().ok_or_else(Refused::nothing_kept)
     }
 }
 
@@ -146,7 +149,7 @@ async fn health(state: web::Data<AdminState>, req: HttpRequest) -> HttpResponse 
         "fingerprint": state.fingerprint,
     });
     if guard::is_administrator(&state, req.headers()) {
-        let silence = state.receiver.silence();
+        let silence = state.ingress.silence();
         health["sources"] = silence.report().iter().map(source_health).collect();
     }
     HttpResponse::Ok().json(health)
@@ -168,7 +171,7 @@ fn source_health(heard: &HeardOf<'_>) -> serde_json::Value {
 
 /// Whether new events should be sent here.
 async fn ready(state: web::Data<AdminState>) -> HttpResponse {
-    match state.receiver.not_ready() {
+    match state.ingress.not_ready() {
         None => HttpResponse::Ok().json(json!({ "status": "ready" })),
         Some(why) => {
             HttpResponse::ServiceUnavailable().json(json!({ "status": "not ready", "reason": why }))
@@ -177,10 +180,10 @@ async fn ready(state: web::Data<AdminState>) -> HttpResponse {
 }
 
 async fn metrics(state: web::Data<AdminState>) -> HttpResponse {
-    let used = state.receiver.limits().in_flight.used();
+    let used = state.ingress.limits().in_flight.used();
     state.listener.in_flight(used);
-    state.receiver.silence().measure();
-    if let Some(pipeline) = state.receiver.pipeline() {
+    state.ingress.silence().measure();
+    if let Some(pipeline) = &state.pipeline {
         pipeline.measure().await;
     }
     HttpResponse::Ok()

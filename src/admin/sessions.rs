@@ -276,7 +276,7 @@ fn warning(unresolved: Option<String>, secret: Option<&Option<Secret>>) -> Optio
 impl AdminState {
     /// Who is relayed to.
     pub(super) fn registry(&self) -> Result<&Arc<Registry>, Refused> {
-        self.receiver.registry().ok_or_else(Refused::nothing_kept)
+        self.registry.as_ref().ok_or_else(Refused::nothing_kept)
     }
 }
 

@@ -12,6 +12,7 @@ mod journaled;
 mod pipeline;
 mod retention;
 
+use std::fmt::Debug;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ pub(crate) use pipeline::Pipeline;
 pub(crate) use retention::Retention;
 
 /// Takes verified events.
-pub(crate) trait Engine: Send + Sync + 'static {
+pub(crate) trait Engine: Debug + Send + Sync + 'static {
     /// Takes the event whose envelope was opened to `events`.
     ///
     /// `Ok` is the promise that lets the sender forget the event.

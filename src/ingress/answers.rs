@@ -1,6 +1,5 @@
 //! The answers: short, fixed, and free of secrets.
 
-use actix_http::ConnectionType;
 use actix_http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
@@ -9,14 +8,6 @@ pub(super) fn unavailable() -> HttpResponse {
     let mut response = HttpResponse::ServiceUnavailable();
     response.insert_header((header::RETRY_AFTER, "1"));
     error(response, "Temporarily unavailable")
-}
-
-/// An answer after which the connection is closed.
-pub(super) fn closing(mut response: HttpResponse) -> Box<HttpResponse> {
-    response
-        .head_mut()
-        .set_connection_type(ConnectionType::Close);
-    Box::new(response)
 }
 
 pub(super) fn received() -> HttpResponse {
@@ -28,6 +19,10 @@ pub(super) fn received() -> HttpResponse {
 
 pub(super) const DUPLICATE: HeaderName = HeaderName::from_static("offhook-duplicate");
 
+pub(super) fn handler_failed() -> HttpResponse {
+    error(HttpResponse::InternalServerError(), "Handler failed")
+}
+
 pub(super) fn not_found() -> HttpResponse {
     error(HttpResponse::NotFound(), "Not found")
 }
@@ -38,6 +33,6 @@ pub(super) fn method_not_allowed() -> HttpResponse {
     error(response, "Method not allowed")
 }
 
-pub(super) fn error(mut response: HttpResponseBuilder, text: &str) -> HttpResponse {
+fn error(mut response: HttpResponseBuilder, text: &str) -> HttpResponse {
     response.json(serde_json::json!({ "error": text }))
 }

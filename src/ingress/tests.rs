@@ -1,126 +1,199 @@
-use std::sync::Mutex;
+//! The route table, through an `App` that mounts the receiver.
 
-use actix_http::body::{BoxBody, to_bytes};
-use actix_http::test::TestRequest;
-use actix_web::http::StatusCode;
-use actix_web::{App, test};
+use std::sync::{Arc, Mutex};
+
+use actix_http::{Method, StatusCode};
+use actix_web::dev::{Service, ServiceResponse};
+use actix_web::http::header::ALLOW;
+use actix_web::{App, HttpResponse, test, web};
 use async_trait::async_trait;
 
-use super::*;
+use super::sources::Table;
+use super::{Silence, Source};
+use crate::clock::{Clock, SystemClock};
 use crate::settings::JournalSettings;
-use crate::signature::{Scheme as _, Secret, XWebhookSignature};
-use crate::{Delivery, EventHandler, HandlerError, Offhook};
+use crate::signature::{Limits, Scheme as _, Secret, XWebhookSignature};
+use crate::telemetry::Metrics;
+use crate::{Delivery, Event, EventHandler, HandlerError, Offhook, Receiver};
 
 /// Remembers from which source and session events came.
 #[derive(Default)]
-struct Seen(Mutex<Vec<(String, Option<String>)>>);
+struct Seen(Mutex<Vec<String>>);
 
 #[async_trait]
 impl EventHandler for &'static Seen {
     async fn handle(&self, _: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
-        let session = delivery.session().map(str::to_owned);
-        let from = (delivery.source().to_owned(), session);
+        let from = match delivery.session() {
+            Some(session) => format!("{} {session}", delivery.source()),
+            None => delivery.source().to_owned(),
+        };
         self.0.lock().unwrap().push(from);
         Ok(())
     }
 }
 
-fn receiver(seen: &'static Seen) -> Receiver {
+fn sources() -> Vec<Source> {
     let secret = || Secret::new(KEY).unwrap();
-    let token = || Secret::new(TOKEN).unwrap();
-    Offhook::builder()
-        .source(Source::new("plain").path("/webhook").secret(secret()))
-        .source(Source::new("below").path("/webhook/x").secret(secret()))
-        .source(
-            Source::new("token")
-                .path("/webhook/t")
-                .dangerous_unsigned(token()),
-        )
-        .source(Source::new("other").path("/other/hook").secret(secret()))
-        .journal(JournalSettings::None)
-        .handler("seen", seen)
-        .receiver()
-        .unwrap()
+    vec![
+        Source::new("plain").path("/webhook").secret(secret()),
+        Source::new("below").path("/webhook/x").secret(secret()),
+        Source::new("token")
+            .path("/webhook/t")
+            .dangerous_unsigned(Secret::new(TOKEN).unwrap()),
+        Source::new("other").path("/other/hook").secret(secret()),
+    ]
 }
 
-/// What comes of a request: the status, the headers, the body, and what a handler saw.
+fn receiver(seen: &'static Seen) -> Receiver {
+    let builder = Offhook::builder().journal(JournalSettings::None);
+    let builder = sources().into_iter().fold(builder, Offhook::source);
+    builder.handler("seen", seen).receiver().unwrap()
+}
+
+/// What becomes of a request with a valid signature: its status, and where its event was from.
 async fn outcome(
+    app: &impl Service<actix_http::Request, Response = ServiceResponse, Error = actix_web::Error>,
     seen: &Seen,
-    status: StatusCode,
-    headers: actix_http::header::HeaderMap,
-    body: BoxBody,
-) -> String {
-    let mut headers: Vec<_> = headers.iter().map(|line| format!("{line:?}")).collect();
-    headers.sort();
-    let body = to_bytes(body).await.unwrap();
-    let seen = std::mem::take(&mut *seen.0.lock().unwrap());
-    format!("{status} {headers:?} {body:?} {seen:?}")
-}
-
-#[actix_web::test]
-async fn the_servers_listener_answers_as_an_app_does_where_the_receiver_is_mounted() {
-    let seen: &'static Seen = Box::leak(Box::default());
-    let receiver = receiver(seen);
-    let app = App::new()
-        .configure(receiver.configure())
-        .default_service(web::to(|| async { not_found() }));
-    let app = test::init_service(app).await;
-    let token = format!("/webhook/t/{TOKEN}");
-    let token_and_session = format!("{token}/s%20%2F%25");
-    let paths = [
-        "/",
-        "/webhook",
-        "/webhook/",
-        "/webhook//",
-        "/webhook?a=b",
-        "/%77ebhook",
-        "/webhook/one",
-        "/webhook/%6Fne%2Ftwo%20%25%C3%BC%ff",
-        "/webhook/one/",
-        "/webhook/one/two",
-        "/webhook/x",
-        "/webhook/x/one",
-        "/webhook/x/one/two",
-        "/webhook/t",
-        "/webhook/t/wrong",
-        "/webhook/t/wrong/one",
-        &token,
-        &token_and_session,
-        "/other",
-        "/other/hook",
-        "/other/hook/one",
-        "/other/hook%2Fone",
-        "/OTHER/hook",
-    ];
+    method: &Method,
+    path: &str,
+) -> (u16, Option<String>) {
     let body = r#"{"event":"connection","status":"connected"}"#;
     let now = crate::Timestamp::UNIX_EPOCH;
     let signed = XWebhookSignature.sign(body.as_bytes(), &Secret::new(KEY).unwrap(), now);
-    let mut statuses = std::collections::BTreeSet::new();
-    for path in paths {
-        for method in [Method::POST, Method::GET, Method::PUT] {
-            for signature in [Some(signed[0].value.as_str()), Some("00"), None] {
-                let mut request = TestRequest::default();
-                request.uri(path).method(method.clone());
-                let mut mounted = test::TestRequest::with_uri(path).method(method.clone());
-                if let Some(signature) = signature {
-                    request.insert_header(("x-webhook-signature", signature));
-                    mounted = mounted.insert_header(("x-webhook-signature", signature));
-                }
-                let answer = receiver
-                    .answer(request.set_payload(body).finish(), None)
-                    .await;
-                let (status, headers) = (answer.status(), answer.headers().clone());
-                let served = outcome(seen, status, headers, answer.into_body()).await;
-                let request = mounted.set_payload(body).to_request();
-                let answer = test::call_service(&app, request).await;
-                let headers = answer.headers().clone();
-                let mounted = outcome(seen, answer.status(), headers, answer.into_body()).await;
-                assert_eq!(served, mounted, "{method} {path} {signature:?}");
-                statuses.insert(status.as_u16());
-            }
+    let request = test::TestRequest::with_uri(path)
+        .method(method.clone())
+        .insert_header(("x-webhook-signature", signed[0].value.as_str()))
+        .set_payload(body);
+    let answer = test::call_service(app, request.to_request()).await;
+    if answer.status() == StatusCode::METHOD_NOT_ALLOWED {
+        assert_eq!(answer.headers().get(ALLOW).unwrap(), "POST", "{path}");
+    }
+    let from = seen.0.lock().unwrap().pop();
+    (answer.status().as_u16(), from)
+}
+
+#[actix_web::test]
+async fn each_address_leads_to_its_source() {
+    let seen: &'static Seen = Box::leak(Box::default());
+    let receiver = receiver(seen);
+    let later = || HttpResponse::NotFound().finish();
+    let app = App::new()
+        .configure(receiver.configure())
+        .service(
+            web::scope("/scope")
+                .configure(receiver.configure_scope("/scope"))
+                .route("/own", web::to(|| async { "own" })),
+        )
+        .default_service(web::to(move || async move { later() }));
+    let app = test::init_service(app).await;
+    let token = format!("/webhook/t/{TOKEN}");
+    let token_and_session = format!("{token}/s%20%2F%25");
+    let table: [(&str, u16, Option<&str>); 27] = [
+        ("/", 404, None),
+        ("/webhook", 200, Some("plain")),
+        ("/webhook/", 404, None),
+        ("/webhook//", 404, None),
+        ("/webhook?a=b", 200, Some("plain")),
+        ("/%77ebhook", 200, Some("plain")),
+        ("/webhook/one", 200, Some("plain one")),
+        (
+            "/webhook/%6Fne%2Ftwo%20%25%C3%BC",
+            200,
+            Some("plain one/two %ü"),
+        ),
+        ("/webhook/one/", 404, None),
+        ("/webhook/one/two", 404, None),
+        ("/webhook/x", 200, Some("below")),
+        ("/webhook/x/one", 200, Some("below one")),
+        ("/webhook/x/one/two", 404, None),
+        // The path of a source with a token is a session's path of the source above it.
+        ("/webhook/t", 200, Some("plain t")),
+        ("/webhook/t/wrong", 401, None),
+        ("/webhook/t/wrong/one", 401, None),
+        (&token, 200, Some("token")),
+        (&token_and_session, 200, Some("token s /%")),
+        ("/other", 404, None),
+        ("/other/hook", 200, Some("other")),
+        ("/other/hook/one", 200, Some("other one")),
+        ("/other/hook%2Fone", 404, None),
+        ("/OTHER/hook", 404, None),
+        ("/scope/webhook", 200, Some("plain")),
+        ("/scope/webhook/one", 200, Some("plain one")),
+        ("/scope/other", 404, None),
+        ("/scope", 404, None),
+    ];
+    for (path, status, from) in table {
+        let found = outcome(&app, seen, &Method::POST, path).await;
+        assert_eq!(found, (status, from.map(str::to_owned)), "{path}");
+        let other = if status == 404 { 404 } else { 405 };
+        for method in [Method::GET, Method::PUT] {
+            let found = outcome(&app, seen, &method, path).await;
+            assert_eq!(found, (other, None), "{method} {path}");
         }
     }
-    assert_eq!(statuses, [200, 401, 404, 405].into());
+    let own = outcome(&app, seen, &Method::POST, "/scope/own").await;
+    assert_eq!(own, (200, None));
+}
+
+#[actix_web::test]
+async fn a_replaced_table_counts_from_the_next_request() {
+    let seen: &'static Seen = Box::leak(Box::default());
+    let receiver = receiver(seen);
+    let app = test::init_service(App::new().configure(receiver.configure())).await;
+    let post = async |path: &str| outcome(&app, seen, &Method::POST, path).await;
+    assert_eq!(post("/webhook").await, (200, Some("plain".to_owned())));
+    assert_eq!(post("/new").await, (404, None));
+
+    let (metrics, clock) = (Metrics::new(), Arc::new(SystemClock) as Arc<dyn Clock>);
+    let secret = Secret::new(KEY).unwrap();
+    let sources = vec![Source::new("new").path("/new").secret(secret)];
+    let silence = Silence::of(&sources, &metrics, Arc::clone(&clock));
+    let table = Table::build(sources, &Limits::default(), &clock, &metrics, &silence);
+    receiver.parts().ingress.sources().replace(table.unwrap());
+    assert_eq!(post("/webhook").await, (404, None));
+    assert_eq!(post("/new/s").await, (200, Some("new s".to_owned())));
+}
+
+/// Whoever asks before sending a body is told what the request itself would be told, and the connection
+/// is closed: the body may follow all the same.
+#[actix_web::test]
+async fn expect_passes_the_checks_of_the_request() {
+    let seen: &'static Seen = Box::leak(Box::default());
+    let receiver = receiver(seen);
+    let signature = "0".repeat(64);
+    let table = [
+        (Method::POST, "/webhook", Some(&*signature), "10", None),
+        (Method::POST, "/webhook", None, "10", Some(401)),
+        (
+            Method::POST,
+            "/webhook",
+            Some(&*signature),
+            "99999999",
+            Some(413),
+        ),
+        (Method::POST, "/webhook", None, "99999999", Some(413)),
+        (Method::GET, "/webhook", Some(&*signature), "10", Some(405)),
+        (Method::POST, "/nowhere", Some(&*signature), "10", Some(404)),
+    ];
+    for (method, path, signature, length, refused) in table {
+        let mut request = actix_http::test::TestRequest::with_uri(path);
+        request.method(method);
+        request.insert_header(("content-length", length));
+        if let Some(signature) = signature {
+            request.insert_header(("x-webhook-signature", signature));
+        }
+        let mut request = request.finish();
+        let ingress = &receiver.parts().ingress;
+        let before = ingress.before_continue(request.head());
+        let status = before.as_ref().err().map(|answer| answer.status().as_u16());
+        assert_eq!(status, refused, "{path} {length}");
+        let payload = request.take_payload();
+        let answer = ingress.answer("", request.head(), payload, None).await;
+        if let Err(before) = before {
+            assert_eq!(answer.status(), before.status(), "{path} {length}");
+            assert!(before.head().connection_type() == actix_http::ConnectionType::Close);
+        }
+    }
 }
 
 const KEY: &str = "a-secret-that-is-long";

@@ -31,6 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::signature::Deadline;
 use crate::telemetry::ListenerMetrics;
 use crate::telemetry::Throttle;
 
@@ -46,7 +47,7 @@ pub(crate) struct Guard {
 pub(crate) struct Guarded {
     stream: TcpStream,
     guard: Arc<Guard>,
-    owed: Owed,
+    deadline: RequestDeadline,
     read_timer: Timer,
     write_timer: Timer,
     /// Since when our answers find no room.
@@ -57,9 +58,9 @@ pub(crate) struct Guarded {
     ended: bool,
 }
 
-/// What a connection's sender owes; shared with the application.
+/// The deadline of a connection's request; shared with the application.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Owed(Rc<State>);
+pub(crate) struct RequestDeadline(Rc<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -89,7 +90,7 @@ enum Phase {
     Rest,
 }
 
-impl Owed {
+impl RequestDeadline {
     /// A head begins.
     fn head(&self, now: Instant) {
         self.0.phase.set(Phase::Head);
@@ -105,14 +106,8 @@ impl Owed {
         }
         self.0.phase.set(Phase::Body);
         if !has_body {
-            self.complete();
+            self.body_ended();
         }
-    }
-
-    /// The request's body has ended.
-    pub(crate) fn complete(&self) {
-        self.0.phase.set(Phase::Work);
-        self.0.deadline.set(None);
     }
 
     /// Whether the request's body has ended.
@@ -126,16 +121,6 @@ impl Owed {
         if !self.is_answered() {
             self.answered_at(SystemClock.monotonic());
         }
-    }
-
-    /// The request was answered at this time.
-    pub(crate) fn answered_at(&self, now: Instant) {
-        let (phase, time) = match self.is_complete() {
-            true => (Phase::Idle, self.0.keep_alive.get()),
-            false => (Phase::Rest, LINGER),
-        };
-        self.0.phase.set(phase);
-        self.owe(now, time);
     }
 
     fn is_answered(&self) -> bool {
@@ -153,15 +138,30 @@ impl Owed {
             reader.wake_by_ref();
         }
     }
+}
 
-    /// When the request's head began.
-    pub(crate) fn begun(&self) -> Option<Instant> {
+impl Deadline for RequestDeadline {
+    fn begun(&self) -> Option<Instant> {
         self.0.begun.get()
     }
 
-    /// Whether the request was broken off because it was late.
-    pub(crate) fn is_late(&self) -> bool {
+    fn body_ended(&self) {
+        self.0.phase.set(Phase::Work);
+        self.0.deadline.set(None);
+    }
+
+    fn is_late(&self) -> bool {
         self.0.late.get()
+    }
+
+    fn answered_at(&self, now: Instant) {
+        let (phase, time) = if self.is_complete() {
+            (Phase::Idle, self.0.keep_alive.get())
+        } else {
+            (Phase::Rest, LINGER)
+        };
+        self.0.phase.set(phase);
+        self.owe(now, time);
     }
 }
 
@@ -208,14 +208,14 @@ impl Timer {
 impl Guarded {
     pub(crate) fn new(stream: TcpStream, guard: Arc<Guard>) -> Self {
         guard.metrics.opened();
-        let owed = Owed::default();
-        owed.0.request_timeout.set(guard.request_timeout);
-        owed.0.keep_alive.set(guard.keep_alive);
-        owed.head(SystemClock.monotonic());
+        let deadline = RequestDeadline::default();
+        deadline.0.request_timeout.set(guard.request_timeout);
+        deadline.0.keep_alive.set(guard.keep_alive);
+        deadline.head(SystemClock.monotonic());
         Self {
             stream,
             guard,
-            owed,
+            deadline,
             read_timer: Timer::default(),
             write_timer: Timer::default(),
             blocked_since: None,
@@ -224,25 +224,25 @@ impl Guarded {
         }
     }
 
-    pub(crate) fn owed(&self) -> &Owed {
-        &self.owed
+    pub(crate) fn deadline(&self) -> &RequestDeadline {
+        &self.deadline
     }
 
     /// Nothing has come; ready when it is too late for it.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let owed = &self.owed.0;
-        let mut reader = owed.reader.borrow_mut();
+        let state = &self.deadline.0;
+        let mut reader = state.reader.borrow_mut();
         let known = reader
             .as_ref()
             .is_some_and(|reader| reader.will_wake(cx.waker()));
         if !known {
             *reader = Some(cx.waker().clone());
         }
-        match owed.deadline.get() {
+        match state.deadline.get() {
             Some(deadline) if known && self.read_timer.runs(deadline) => Poll::Pending,
             Some(deadline) => {
                 let late = self.read_timer.poll(deadline, cx);
-                owed.alarm.set(self.read_timer.alarm());
+                state.alarm.set(self.read_timer.alarm());
                 late
             }
             None => Poll::Pending,
@@ -251,8 +251,8 @@ impl Guarded {
 
     fn end(&mut self) {
         self.ended = true;
-        self.owed.0.late.set(true);
-        if self.owed.0.phase.get() != Phase::Head || self.answered {
+        self.deadline.0.late.set(true);
+        if self.deadline.0.phase.get() != Phase::Head || self.answered {
             return;
         }
         self.guard.metrics.slow_head();
@@ -296,8 +296,8 @@ impl AsyncRead for Guarded {
         let before = buf.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
-                if buf.filled().len() > before && self.owed.0.phase.get() == Phase::Idle {
-                    self.owed.head(SystemClock.monotonic());
+                if buf.filled().len() > before && self.deadline.0.phase.get() == Phase::Idle {
+                    self.deadline.head(SystemClock.monotonic());
                     self.answered = false;
                 }
                 Poll::Ready(Ok(()))

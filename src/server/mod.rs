@@ -6,10 +6,10 @@
 mod connection;
 mod file_limit;
 mod on_demand;
+mod receiver;
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,16 +28,18 @@ use crate::Error;
 use crate::Retry;
 use crate::admin::{self, AdminState};
 use crate::gateway::Registrar;
-use crate::ingress::Receiver;
+use crate::ingress::Ingress;
 use crate::settings::GatewaySettings;
 use crate::settings::{ServerSettings, Settings};
+use crate::signature::Deadline;
+use crate::telemetry::ListenerMetrics;
 use crate::telemetry::Throttle;
-use crate::telemetry::{ListenerMetrics, Metrics};
 
-use connection::{Guard, Guarded, LINGER};
+use connection::{Guard, Guarded, LINGER, RequestDeadline};
 use on_demand::on_demand;
 
-pub(crate) use connection::Owed;
+pub(crate) use receiver::Parts;
+pub use receiver::Receiver;
 
 /// A server that runs in the background.
 ///
@@ -77,11 +79,9 @@ struct Listener {
     task: JoinHandle<std::io::Result<()>>,
 }
 
-pub(crate) fn start(
-    settings: &Settings,
-    receiver: Receiver,
-    metrics: &Arc<Metrics>,
-) -> Result<Server, Error> {
+pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, Error> {
+    let parts = receiver.parts();
+    let metrics = &parts.metrics;
     file_limit::fail_writes_past_it()?;
     // Bind both before serving either: a server that half-starts is none.
     let (public_socket, public_address) = bind("server.bind", settings.server.bind)?;
@@ -98,7 +98,7 @@ pub(crate) fn start(
         slow_heads: Throttle::default(),
     });
     let builder = public_builder(&settings.server);
-    let public = listen_public(builder, public_socket, &receiver, &guard)
+    let public = listen_public(builder, public_socket, &parts.ingress, &guard)
         .map(|server| Listener::spawn(public_address, server))
         .map_err(|error| Error::bind("server.bind", public_address, error))?;
 
@@ -111,15 +111,17 @@ pub(crate) fn start(
                 engine: settings.journal.name(),
                 metrics: Arc::clone(metrics),
                 listener: listener_metrics(),
-                receiver: receiver.clone(),
+                ingress: Arc::clone(&parts.ingress),
+                pipeline: parts.pipeline.clone(),
+                registry: parts.registry.clone(),
             };
             let server = listen_admin(socket, web::Data::new(state))
                 .map_err(|error| Error::bind("admin.bind", address, error))?;
             Some(Listener::spawn(address, server))
         }
     };
-    receiver.running().settle(Handle::current());
-    receiver.watch(&Handle::current());
+    parts.ingress.running().settle(Handle::current());
+    parts.ingress.watch(&Handle::current());
     let paths = settings
         .sources
         .iter()
@@ -182,13 +184,13 @@ fn public_builder(server: &ServerSettings) -> ServerBuilder {
 fn listen_public(
     builder: ServerBuilder,
     socket: TcpListener,
-    receiver: &Receiver,
+    ingress: &Arc<Ingress>,
     guard: &Arc<Guard>,
 ) -> std::io::Result<actix_server::Server> {
     let stopping = builder.graceful_shutdown_signal();
-    let (receiver, guard) = (receiver.clone(), Arc::clone(guard));
+    let (ingress, guard) = (Arc::clone(ingress), Arc::clone(guard));
     let builder = builder.listen("public", socket, move || {
-        let (receiver, stopping) = (receiver.clone(), stopping.clone());
+        let (ingress, stopping) = (Arc::clone(&ingress), stopping.clone());
         let guard = Arc::clone(&guard);
         fn_service(move |stream: TcpStream| {
             let peer = stream.peer_addr().ok();
@@ -197,7 +199,7 @@ fn listen_public(
             let guarded = Guarded::new(stream, Arc::clone(&guard));
             async move { Ok::<_, ()>((guarded, peer)) }
         })
-        .and_then(on_demand(move || http(&receiver, &stopping)))
+        .and_then(on_demand(move || http(&ingress, &stopping)))
     })?;
     Ok(builder.run())
 }
@@ -221,11 +223,11 @@ fn listen_admin(
 
 /// What becomes of a connection to the public listener.
 fn http(
-    receiver: &Receiver,
+    ingress: &Arc<Ingress>,
     stopping: &GracefulShutdownSignal,
 ) -> impl ServiceFactory<(Guarded, Option<SocketAddr>), Config = (), Response = ()> + use<> {
-    let answering = Rc::new(receiver.clone());
-    let (expecting, stopping) = (receiver.clone(), stopping.clone());
+    let (answering, expecting) = (Arc::clone(ingress), Arc::clone(ingress));
+    let stopping = stopping.clone();
     HttpService::build()
         // The guarded connection sees to both, for every request.
         .keep_alive(KeepAlive::Os)
@@ -236,7 +238,7 @@ fn http(
             async move { stopping.notified().await }
         })
         .on_connect_ext(|connection: &Guarded, data| {
-            data.insert(connection.owed().clone());
+            data.insert(connection.deadline().clone());
         })
         .expect(fn_service(move |req: Request| {
             let verdict = expecting.before_continue(req.head());
@@ -248,25 +250,27 @@ fn http(
             }
         }))
         .h1(fn_service(move |req: Request| {
-            let answering = Rc::clone(&answering);
+            let answering = Arc::clone(&answering);
             async move { Ok::<_, Infallible>(answer(&answering, req).await) }
         }))
 }
 
-/// Answers a request, and tells its connection what it owes meanwhile.
-async fn answer(receiver: &Receiver, mut req: Request) -> HttpResponse {
-    let owed = req.conn_data::<Owed>().cloned();
-    if let Some(owed) = &owed {
-        owed.request(!matches!(req.payload(), Payload::None));
+/// Answers a request, and tells its connection what the sender owes meanwhile.
+async fn answer(ingress: &Ingress, mut request: Request) -> HttpResponse {
+    let deadline = request.conn_data::<RequestDeadline>().cloned();
+    let payload = request.take_payload();
+    if let Some(deadline) = &deadline {
+        deadline.request(!matches!(payload, Payload::None));
     }
-    let mut answer = receiver.answer(req, owed.as_ref()).await;
-    if let Some(owed) = &owed {
-        if !owed.is_complete() {
+    let kept = deadline.as_ref().map(|deadline| deadline as &dyn Deadline);
+    let mut answer = ingress.answer("", request.head(), payload, kept).await;
+    if let Some(deadline) = &deadline {
+        if !deadline.is_complete() {
             // What is left of the body must not be taken for the next request.
             let head = answer.head_mut();
             head.set_connection_type(ConnectionType::Close);
         }
-        owed.answered();
+        deadline.answered();
     }
     answer
 }
@@ -359,7 +363,7 @@ impl Server {
     pub async fn stop(self) {
         drop(self.registrars);
         let public = self.public.handle;
-        if tokio::time::timeout(STOP_TIMEOUT, finish(&self.receiver, &public))
+        if tokio::time::timeout(STOP_TIMEOUT, finish(self.receiver.parts(), &public))
             .await
             .is_err()
         {
@@ -372,16 +376,16 @@ impl Server {
     }
 }
 
-async fn finish(receiver: &Receiver, public: &ServerHandle) {
-    let running = receiver.running();
+async fn finish(parts: &Parts, public: &ServerHandle) {
+    let running = parts.ingress.running();
     running.drain();
-    receiver.unwatch();
+    parts.ingress.unwatch();
     public.pause().await;
     running.idle().await;
     public.stop(true).await;
     // A sender may have hung up in between, and its event gone on without it.
     running.idle().await;
-    if let Some(pipeline) = receiver.pipeline() {
+    if let Some(pipeline) = &parts.pipeline {
         pipeline.stop().await;
     }
 }

@@ -17,6 +17,7 @@ mod headers;
 mod middleware;
 mod scheme;
 mod secret;
+mod session;
 mod standard_webhooks;
 mod verified;
 mod verifier;
@@ -35,7 +36,7 @@ pub use verifier::{Claimed, SessionOf, Unverified, Verifier};
 pub use x_webhook::XWebhookSignature;
 
 pub(crate) use encoding::Mac;
-pub(crate) use middleware::{Held, Incoming, Segment, check_declared_length};
+pub(crate) use middleware::{Admitted, Deadline, Held, Incoming, path_session};
 pub(crate) use standard_webhooks::is_undecodable;
 pub(crate) use standard_webhooks::{
     keyed as standard_webhooks_key, signature as standard_webhooks_signature,

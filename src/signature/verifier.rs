@@ -9,6 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::Held;
+use super::session::{Decision, decide};
 use super::{
     Claim, Headers, Refusal, Scheme, Secret, Secrets, Sender, Verified, XWebhookSignature,
 };
@@ -132,7 +133,7 @@ impl Verifier {
     /// # Errors
     ///
     /// [`Refusal::Mismatch`] when no secret that is good for the session gives the signature.
-    pub fn verify(&self, claimed: &Claimed, request: Unverified) -> Result<Verified, Refusal> {
+    pub fn verify(&self, claimed: &Claimed, mut request: Unverified) -> Result<Verified, Refusal> {
         let session = match (&self.proof, &claimed.0) {
             (Proof::PathToken(_), None) => request.session,
             (
@@ -143,11 +144,9 @@ impl Verifier {
                 },
                 Some(claim),
             ) => {
-                let session = match request.session {
-                    None if !sessions.is_empty() => self.session_in_body(&request),
-                    session => session,
-                };
-                let own = session.as_ref().and_then(|session| sessions.get(session));
+                let path = request.session.take();
+                let Decision { session, own } =
+                    decide(path, sessions, || self.session_in_body(&request));
                 let right = match own {
                     Some(own) => any_matches(scheme.as_ref(), claim, &request.body, own.iter()),
                     None => any_matches(scheme.as_ref(), claim, &request.body, secrets.iter()),

@@ -9,7 +9,7 @@ use super::error::RequestError;
 use super::limits::{Held, Limits};
 
 /// Refuses a body that says itself that it is too long.
-pub(crate) fn check_declared_length(
+pub(super) fn check_declared_length(
     headers: &HeaderMap,
     max_body: usize,
 ) -> Result<(), RequestError> {

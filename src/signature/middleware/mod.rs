@@ -6,6 +6,7 @@
 //! over the bytes as they came.
 
 mod body;
+mod deadline;
 mod error;
 mod kept;
 mod limits;
@@ -19,21 +20,20 @@ use std::time::Instant;
 use actix_http::RequestHead;
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
-use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
+use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
-use super::{Unverified, Verified, Verifier};
+use super::{Claimed, Unverified, Verified, Verifier};
 use crate::clock::{Clock, SystemClock};
-use crate::server::Owed;
 
 pub use error::RequestError;
 pub use limits::{InFlight, Limits};
 
-pub(crate) use body::check_declared_length;
+pub(crate) use deadline::Deadline;
 pub(crate) use limits::Held;
 
-use body::read_body;
+use body::{check_declared_length, read_body};
 use kept::kept_headers;
 
 /// The actix middleware that lets only verified bodies through.
@@ -67,25 +67,17 @@ pub struct VerifySignature {
 }
 
 /// A request as it is judged, whoever has read its head.
-pub(crate) trait Incoming {
-    fn head(&self) -> &RequestHead;
-
-    /// The segment of its path that is called so, where there is one.
-    fn segment(&self, name: Segment) -> Option<&str>;
-
-    fn take_payload(&mut self) -> Payload;
-
-    /// What its connection owes, where that keeps the time.
-    fn owed(&self) -> Option<&Owed> {
-        None
-    }
-}
-
-/// What segments of a path are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Segment {
-    Session,
-    Token,
+pub(crate) struct Incoming<'a> {
+    pub(crate) head: &'a RequestHead,
+    pub(crate) payload: Payload,
+    /// The session that the path names.
+    pub(crate) session: Option<String>,
+    /// The token that the path holds.
+    pub(crate) token: Option<&'a str>,
+    /// When the request began.
+    pub(crate) started: Instant,
+    /// Where the connection keeps the time, its deadline.
+    pub(crate) deadline: Option<&'a dyn Deadline>,
 }
 
 impl VerifySignature {
@@ -110,77 +102,76 @@ impl VerifySignature {
         self
     }
 
-    /// Reads the body within the limits, `started` being when the request began, and has it verified.
-    pub(crate) async fn judge(
+    /// The checks that need only the head, in their order: the declared length, then what the
+    /// signature's headers claim. `Expect: 100-continue` is answered after these.
+    pub(crate) fn check_head(
         &self,
-        req: &mut impl Incoming,
-        started: Instant,
-    ) -> Result<Verified, RequestError> {
+        head: &RequestHead,
+        token: Option<&str>,
+    ) -> Result<Admitted, RequestError> {
         let received_at = self.clock.now();
-        let headers = req.head().headers();
-        check_declared_length(headers, self.limits.max_body)?;
-        let token = req.segment(Segment::Token);
-        let claimed = self.verifier.claim(headers, token, received_at)?;
-
-        let (body, held) = self.read_in_time(req, started).await?;
-        let mut request = Unverified::new(body, received_at);
-        request.session = path_session(req.segment(Segment::Session));
-        request.headers = kept_headers(req.head().headers());
-        request.held = Some(held);
-        Ok(self.verifier.verify(&claimed, request)?)
+        check_declared_length(head.headers(), self.limits.max_body)?;
+        let claimed = self.verifier.claim(head.headers(), token, received_at)?;
+        Ok(Admitted {
+            claimed,
+            received_at,
+        })
     }
 
-    async fn read_in_time(
+    /// Judges a whole request: the head, then the body within the limits, then the signature.
+    pub(crate) async fn judge(&self, request: Incoming<'_>) -> Result<Verified, RequestError> {
+        let admitted = self.check_head(request.head, request.token)?;
+        self.judge_body(admitted, request).await
+    }
+
+    /// Judges the body of a request whose head has passed [`check_head`](Self::check_head).
+    pub(crate) async fn judge_body(
         &self,
-        req: &mut impl Incoming,
-        started: Instant,
-    ) -> Result<(Bytes, Held), RequestError> {
-        let payload = req.take_payload();
-        let read = read_body(payload, req.head().headers(), &self.limits);
-        match req.owed() {
-            // The connection itself breaks the body off when its time is over.
-            Some(owed) => match read.await {
-                Err(RequestError::Broken) if owed.is_late() => Err(RequestError::TooSlow),
-                Ok(read) => {
-                    owed.complete();
-                    Ok(read)
-                }
-                error => error,
-            },
-            None => tokio::time::timeout_at((started + self.limits.request_timeout).into(), read)
-                .await
-                .map_err(|_| RequestError::TooSlow)?,
+        admitted: Admitted,
+        request: Incoming<'_>,
+    ) -> Result<Verified, RequestError> {
+        let Incoming { head, session, .. } = request;
+        let read = read_body(request.payload, head.headers(), &self.limits);
+        let (body, held) = match request.deadline {
+            Some(deadline) => in_time(read, deadline).await?,
+            None => {
+                let end = request.started + self.limits.request_timeout;
+                let read = tokio::time::timeout_at(end.into(), read).await;
+                read.map_err(|_| RequestError::TooSlow)??
+            }
+        };
+        let mut unverified = Unverified::new(body, admitted.received_at);
+        unverified.session = session;
+        unverified.headers = kept_headers(head.headers());
+        unverified.held = Some(held);
+        Ok(self.verifier.verify(&admitted.claimed, unverified)?)
+    }
+}
+
+/// A request whose head has passed; its body is still to be judged.
+pub(crate) struct Admitted {
+    claimed: Claimed,
+    received_at: Timestamp,
+}
+
+/// Reads a body whose connection breaks it off when its time is over.
+async fn in_time<T>(
+    read: impl Future<Output = Result<T, RequestError>>,
+    deadline: &dyn Deadline,
+) -> Result<T, RequestError> {
+    match read.await {
+        Err(RequestError::Broken) if deadline.is_late() => Err(RequestError::TooSlow),
+        Ok(read) => {
+            deadline.body_ended();
+            Ok(read)
         }
+        error => error,
     }
 }
 
-impl Incoming for ServiceRequest {
-    fn head(&self) -> &RequestHead {
-        self.head()
-    }
-
-    fn segment(&self, name: Segment) -> Option<&str> {
-        self.match_info().get(name.in_pattern())
-    }
-
-    fn take_payload(&mut self) -> Payload {
-        HttpMessage::take_payload(self)
-    }
-}
-
-impl Segment {
-    /// What it is called in a pattern: `/{session}`.
-    pub(crate) fn in_pattern(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-            Self::Token => "token",
-        }
-    }
-}
-
-/// The session that a path segment names. actix has decoded all of it but `%25`, `%2B` and `%2F`.
-fn path_session(segment: Option<&str>) -> Option<String> {
-    segment.map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
+/// The session that a path segment names, once actix has decoded all of it but `%25`, `%2B` and `%2F`.
+pub(crate) fn path_session(segment: &str) -> String {
+    percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
 impl<S, B> Transform<S, ServiceRequest> for VerifySignature
@@ -234,8 +225,17 @@ where
         let service = Rc::clone(&self.service);
         let verify = Rc::clone(&self.verify);
         Box::pin(async move {
-            let started = SystemClock.monotonic();
-            let verified = verify.judge(&mut req, started).await?;
+            let payload = req.take_payload();
+            let segments = req.match_info();
+            let request = Incoming {
+                payload,
+                session: segments.get("session").map(path_session),
+                token: segments.get("token"),
+                head: req.head(),
+                started: SystemClock.monotonic(),
+                deadline: None,
+            };
+            let verified = verify.judge(request).await?;
             req.set_payload(Payload::from(verified.body().clone()));
             req.extensions_mut().insert(verified);
             service.call(req).await

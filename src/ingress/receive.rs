@@ -1,0 +1,253 @@
+//! [`Ingress`]: answers the requests of all sources.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use actix_http::header::HeaderValue;
+use actix_http::{ConnectionType, Method, Payload, RequestHead, Uri};
+use actix_web::{HttpResponse, ResponseError as _};
+use tokio::runtime::Handle;
+
+use super::answers::{
+    DUPLICATE, handler_failed, method_not_allowed, not_found, received, unavailable,
+};
+use super::running::{Finish, Running};
+use super::silence::{Silence, Tell, Watchdog};
+use super::source::Source;
+use super::sources::{Route, Served, Sources, Table};
+use crate::clock::{Clock, SystemClock};
+use crate::engine::{Accepted, Engine, Envelope, NotAccepted};
+use crate::error::{Error, Problem, Problems};
+use crate::signature::{Admitted, Deadline, Incoming, Limits, Verified};
+use crate::telemetry::{Metrics, RequestOutcome};
+use crate::{Event, escape_controls};
+
+/// Answers the requests of all sources.
+#[derive(Debug)]
+pub(crate) struct Ingress {
+    sources: Sources,
+    engine: Arc<dyn Engine>,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    running: Arc<Running>,
+    silence: Arc<Silence>,
+    /// Watches from when the sources are served until this is dropped or stops.
+    watchdog: Mutex<Option<Watchdog>>,
+}
+
+impl Ingress {
+    /// # Errors
+    ///
+    /// When two sources have one path.
+    pub(crate) fn new(
+        sources: Vec<Source>,
+        engine: Arc<dyn Engine>,
+        limits: Limits,
+        metrics: &Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+        silence: Arc<Silence>,
+    ) -> Result<Self, Error> {
+        let table = Table::build(sources, &limits, &clock, metrics, &silence);
+        let table = table.map_err(|error| {
+            Problems::one(Problem {
+                place: "sources".to_owned(),
+                text: error.to_string(),
+            })
+        })?;
+        Ok(Self {
+            sources: Sources::new(table),
+            engine,
+            limits,
+            clock,
+            running: Arc::default(),
+            silence,
+            watchdog: Mutex::default(),
+        })
+    }
+
+    /// Whether the address leads to a source, where the sources are mounted `below` a path.
+    pub(crate) fn leads(&self, below: &str, uri: &Uri) -> bool {
+        self.sources.leads(below, uri)
+    }
+
+    /// Answers a request: 404 where its address leads to no source. The sources are mounted `below` a
+    /// path, or below "". `deadline` is the connection's, where the connection keeps the time.
+    pub(crate) async fn answer(
+        &self,
+        below: &str,
+        head: &RequestHead,
+        payload: Payload,
+        deadline: Option<&dyn Deadline>,
+    ) -> HttpResponse {
+        // By the same clock as the head's beginning, which is the connection's.
+        let begun = deadline.and_then(|deadline| deadline.begun());
+        let started = begun.unwrap_or_else(|| SystemClock.monotonic());
+        let table = self.sources.table();
+        let (route, admitted) = match admit(&table, below, head, started) {
+            Ok(admitted) => admitted,
+            Err(answer) => return *answer,
+        };
+        let served = route.served;
+        let request = Incoming {
+            head,
+            payload,
+            session: route.session,
+            token: route.token.as_deref(),
+            started,
+            deadline,
+        };
+        let verified = match served.verify.judge_body(admitted, request).await {
+            Ok(verified) => verified,
+            Err(error) => {
+                served.refused(&error, head.peer_addr, since(started));
+                return error.error_response();
+            }
+        };
+        let (outcome, mut response) = self.accept(served, verified).await;
+        let now = SystemClock.monotonic();
+        let took = now.saturating_duration_since(started);
+        served.metrics.answered(outcome, took);
+        if let Some(deadline) = deadline {
+            deadline.answered_at(now);
+        }
+        if self.running.is_draining() {
+            close_after(&mut response);
+        }
+        response
+    }
+
+    /// What a head is told before its body is asked for (`Expect: 100-continue`). A refusal closes the
+    /// connection: the body may follow all the same.
+    pub(crate) fn before_continue(&self, head: &RequestHead) -> Result<(), Box<HttpResponse>> {
+        let admitted = admit(&self.sources.table(), "", head, SystemClock.monotonic()).map(drop);
+        admitted.map_err(|mut answer| {
+            close_after(&mut answer);
+            answer
+        })
+    }
+
+    /// Opens the envelope, hands it to the engine, and turns the engine's word into the answer.
+    async fn accept(&self, served: &Served, verified: Verified) -> (RequestOutcome, HttpResponse) {
+        let received_at = verified.received_at();
+        served.metrics.body(verified.body().len());
+        let max_body = self.limits.max_body;
+        let (envelope, events) = Envelope::open(verified, served.dialect.as_ref(), max_body);
+        let at = self.clock.monotonic();
+        let session = envelope.received().session.as_deref();
+        served.heard.hear(at, received_at, session);
+        let (id, bytes) = (envelope.id(), envelope.received().body.len());
+        log::debug!("event {id}: {bytes} bytes from {}", served.source.name);
+        if let Some(odd) = envelope.odd() {
+            log::debug!("event {id}: {}", escape_controls(&odd.to_string()));
+        }
+        let accepted = if self.running.has_room() {
+            self.finish(envelope, events).await
+        } else {
+            Err(NotAccepted::Unavailable)
+        };
+        match accepted {
+            Ok(Accepted::New) => (RequestOutcome::Received, received()),
+            Ok(Accepted::Duplicate) => {
+                let mut response = received();
+                let headers = response.headers_mut();
+                headers.insert(DUPLICATE, HeaderValue::from_static("true"));
+                (RequestOutcome::Duplicate, response)
+            }
+            Err(NotAccepted::HandlerFailed) => (RequestOutcome::HandlerFailed, handler_failed()),
+            Err(NotAccepted::Unavailable) => (RequestOutcome::Unavailable, unavailable()),
+        }
+    }
+
+    fn finish(&self, envelope: Envelope, events: Vec<Event>) -> Finish {
+        Finish::new(&self.running, Arc::clone(&self.engine), envelope, events)
+    }
+
+    /// From now on says which sources fall silent, on the runtime of `home`.
+    pub(crate) fn watch(self: &Arc<Self>, home: &Handle) {
+        let weak = Arc::downgrade(self);
+        let tell: Tell = Box::new(move |event| {
+            let (envelope, events) = Envelope::of_source(event);
+            let work = weak
+                .upgrade()
+                .map(|ingress| ingress.finish(envelope, events));
+            Box::pin(async move {
+                match work {
+                    Some(work) => work.await.map(|_| ()),
+                    None => Err(NotAccepted::Unavailable),
+                }
+            })
+        });
+        *self.watchdog() = Watchdog::start(&self.silence, tell, home);
+    }
+
+    /// Ends the watch; an event that it has begun to hand over is seen through like a sender's.
+    pub(crate) fn unwatch(&self) {
+        *self.watchdog() = None;
+    }
+
+    fn watchdog(&self) -> MutexGuard<'_, Option<Watchdog>> {
+        let watchdog = self.watchdog.lock();
+        watchdog.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was heard of all sources.
+    pub(crate) fn silence(&self) -> &Silence {
+        &self.silence
+    }
+
+    /// Why new events should not be sent here now.
+    pub(crate) fn not_ready(&self) -> Option<&'static str> {
+        if self.running.is_draining() {
+            return Some("the server stops");
+        }
+        self.engine.not_ready()
+    }
+
+    /// The route table.
+    #[cfg(test)]
+    pub(super) fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    pub(crate) fn running(&self) -> &Arc<Running> {
+        &self.running
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+/// The checks that need only the head, in their order: the path, the method, the declared length, what
+/// the signature's headers claim. What fails is counted, and is its own answer.
+fn admit<'a>(
+    table: &'a Table,
+    below: &str,
+    head: &RequestHead,
+    started: Instant,
+) -> Result<(Route<'a>, Admitted), Box<HttpResponse>> {
+    let Some(route) = table.route(below, &head.uri) else {
+        return Err(Box::new(not_found()));
+    };
+    if head.method != Method::POST {
+        return Err(Box::new(method_not_allowed()));
+    }
+    let checked = route.served.verify.check_head(head, route.token.as_deref());
+    match checked {
+        Ok(admitted) => Ok((route, admitted)),
+        Err(error) => {
+            let served = route.served;
+            served.refused(&error, head.peer_addr, since(started));
+            Err(Box::new(error.error_response()))
+        }
+    }
+}
+
+fn since(started: Instant) -> std::time::Duration {
+    SystemClock.monotonic().saturating_duration_since(started)
+}
+
+fn close_after(response: &mut HttpResponse) {
+    let head = response.head_mut();
+    head.set_connection_type(ConnectionType::Close);
+}

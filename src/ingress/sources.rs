@@ -1,0 +1,160 @@
+//! [`Sources`]: the route table, which can be replaced while requests are served.
+//!
+//! A source is served at its path and at `path/{session}`; where it has a path token, at `path/{token}`
+//! and `path/{token}/{session}`. Exact paths win over the patterns of other sources. Every way in goes
+//! through this table: the server's own listener, an `App` that mounts the receiver, and the check before
+//! `100 Continue`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::Uri;
+use actix_web::ResponseError as _;
+use actix_web::dev::Url;
+use arc_swap::ArcSwap;
+use uuid::Uuid;
+
+use super::silence::{Silence, SourceHeard};
+use super::source::Source;
+use crate::clock::Clock;
+use crate::dialect::Dialect;
+use crate::signature::{Limits, RequestError, VerifySignature, path_session};
+use crate::telemetry::{Metrics, RequestOutcome, SourceMetrics, Throttle};
+
+/// All sources that are served now.
+#[derive(Debug)]
+pub(crate) struct Sources(ArcSwap<Table>);
+
+/// The sources of one moment. A request keeps the table that it was routed by.
+pub(crate) struct Table {
+    router: matchit::Router<usize>,
+    sources: Vec<Served>,
+}
+
+/// One source as it is served.
+pub(crate) struct Served {
+    pub(super) source: Source,
+    pub(super) verify: VerifySignature,
+    pub(super) dialect: Arc<dyn Dialect>,
+    pub(super) metrics: SourceMetrics,
+    pub(super) heard: Arc<SourceHeard>,
+    /// One for each outcome: a flood of one kind does not hide another.
+    refusals: [Throttle; RequestOutcome::ALL.len()],
+}
+
+/// Where an address leads, and what its segments name.
+pub(super) struct Route<'a> {
+    pub(super) served: &'a Served,
+    pub(super) token: Option<String>,
+    pub(super) session: Option<String>,
+}
+
+impl Sources {
+    pub(super) fn new(table: Table) -> Self {
+        Self(ArcSwap::from_pointee(table))
+    }
+
+    /// The table of this moment.
+    pub(super) fn table(&self) -> Arc<Table> {
+        self.0.load_full()
+    }
+
+    /// Whether the address leads to a source now; `below` is where the table is mounted.
+    pub(super) fn leads(&self, below: &str, uri: &Uri) -> bool {
+        self.0.load().route(below, uri).is_some()
+    }
+
+    /// Serves other sources from the next request on.
+    #[cfg(test)]
+    pub(super) fn replace(&self, table: Table) {
+        self.0.store(Arc::new(table));
+    }
+}
+
+impl Table {
+    /// # Errors
+    ///
+    /// When two sources have one path; the settings' checks refuse that with a better message.
+    pub(super) fn build(
+        sources: Vec<Source>,
+        limits: &Limits,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+        silence: &Silence,
+    ) -> Result<Self, matchit::InsertError> {
+        let mut router = matchit::Router::new();
+        for (index, source) in sources.iter().enumerate() {
+            for pattern in source.patterns() {
+                router.insert(pattern, index)?;
+            }
+        }
+        let served = sources
+            .into_iter()
+            .enumerate()
+            .map(|(index, source)| Served {
+                verify: VerifySignature::new(source.verifier(limits.max_body))
+                    .limits(limits.clone())
+                    .clock(Arc::clone(clock)),
+                dialect: Arc::clone(&source.dialect),
+                metrics: SourceMetrics::new(metrics, &source.name),
+                heard: silence.source(index),
+                refusals: Default::default(),
+                source,
+            });
+        Ok(Self {
+            router,
+            sources: served.collect(),
+        })
+    }
+
+    /// Where an address leads; the table is mounted below a path, or below "". Paths are compared as
+    /// actix-web compares them: percent-decoded, but for `%25`, `%2B` and `%2F`.
+    pub(super) fn route(&self, below: &str, uri: &Uri) -> Option<Route<'_>> {
+        let decoded;
+        let path = if uri.path().contains('%') {
+            decoded = Url::new(uri.clone());
+            decoded.path()
+        } else {
+            uri.path()
+        };
+        let found = self.router.at(path.strip_prefix(below)?).ok()?;
+        let segment = |name| found.params.get(name);
+        Some(Route {
+            served: &self.sources[*found.value],
+            token: segment("token").map(str::to_owned),
+            session: segment("session").map(path_session),
+        })
+    }
+
+    pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.sources.iter().map(|served| &served.source)
+    }
+}
+
+impl Served {
+    /// Counts and logs a request that was not let through; a flood of them is logged once a second.
+    pub(super) fn refused(&self, error: &RequestError, peer: Option<SocketAddr>, took: Duration) {
+        let outcome = match error {
+            RequestError::Refused(_) => RequestOutcome::InvalidSignature,
+            RequestError::TooLarge { .. } => RequestOutcome::TooLarge,
+            RequestError::TooSlow => RequestOutcome::TooSlow,
+            RequestError::Broken => RequestOutcome::BrokenOff,
+            RequestError::Busy => RequestOutcome::Unavailable,
+        };
+        self.metrics.answered(outcome, took);
+        if let Some(unsaid) = self.refusals[outcome as usize].pass() {
+            let (name, status) = (&self.source.name, error.status_code().as_u16());
+            let (id, more) = (Uuid::now_v7(), Throttle::more(unsaid));
+            let peer =
+                peer.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
+            log::warn!("request {id} to {name} from {peer}: answered {status}: {error}{more}");
+        }
+    }
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.sources()).finish()
+    }
+}
