@@ -73,7 +73,7 @@ mod error;
 pub mod gateway;
 mod index;
 mod ingress;
-mod journal;
+pub mod journal;
 mod offhook;
 pub mod relay;
 mod server;

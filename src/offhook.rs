@@ -10,8 +10,9 @@ use tokio::runtime::Handle;
 use crate::clock::{Clock, SystemClock};
 use crate::dialect::Decoder;
 use crate::dispatch::{Consumer, HandlerOptions};
-use crate::engine::{Engine, InlineEngine, JournalEngine, Pipeline, Retention, Windows};
+use crate::engine::{Engine, InlineEngine, JournalEngine, Opened, Pipeline, Retention, Windows};
 use crate::ingress::{Ingress, Silence};
+use crate::journal::Journal;
 use crate::relay::Registry;
 use crate::server::{self, Parts, Receiver, Server};
 use crate::settings::{self, AdminSettings, HandlerSettings, JournalSettings, Settings, Use};
@@ -46,6 +47,8 @@ use crate::{Error, EventHandler, ExecHandler, JsonlHandler, LogHandler, Source};
 pub struct Offhook {
     settings: Settings,
     handlers: Vec<(String, Arc<dyn EventHandler>, HandlerOptions)>,
+    /// A journal of the program's own.
+    journal: Option<Arc<dyn Journal>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -74,6 +77,7 @@ impl Offhook {
         Self {
             settings,
             handlers: Vec::new(),
+            journal: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -128,6 +132,14 @@ impl Offhook {
     /// Keeps events in another place, or not at all; in the folder `data` unless told.
     pub fn journal(mut self, journal: JournalSettings) -> Self {
         self.settings.journal = journal;
+        self
+    }
+
+    /// Keeps events in a journal of the program's own, in place of the folder that the settings name: see
+    /// [`journal`](crate::journal). Windows and retention are the settings'. There is no search then, so
+    /// the admin API cannot list events.
+    pub fn custom_journal(mut self, journal: Arc<dyn Journal>) -> Self {
+        self.journal = Some(journal);
         self
     }
 
@@ -264,6 +276,20 @@ impl Offhook {
         Ok(consumers)
     }
 
+    /// The journal: the program's own, or the one in this folder.
+    fn open(&self, folder: &Path, metrics: &Metrics) -> Result<Opened, Error> {
+        if let Some(journal) = &self.journal {
+            return Ok(Opened::without_search(Arc::clone(journal)));
+        }
+        #[cfg(feature = "sqlite")]
+        return Opened::sqlite(folder, metrics, &self.clock);
+        #[cfg(not(feature = "sqlite"))]
+        {
+            let _ = (folder, metrics);
+            Err(Error::journal(NO_SQLITE))
+        }
+    }
+
     /// The engine that the settings ask for, and what follows its journal where there is one.
     fn engine(&self, consumers: Vec<Consumer>, metrics: &Arc<Metrics>) -> Result<Engines, Error> {
         let JournalSettings::Sqlite {
@@ -282,16 +308,22 @@ impl Offhook {
         };
         let dialects = self.settings.sources.iter().map(Source::dialect_of);
         let decoder = Decoder::new(dialects, self.settings.server.max_body);
-        let pipeline = Pipeline::open(path, consumers, decoder, retention, metrics, &self.clock)?;
+        let opened = self.open(path, metrics)?;
+        let clock = &self.clock;
+        let pipeline = Pipeline::start(opened, consumers, decoder, retention, metrics, clock)?;
         let windows = Windows {
             keyed: *dedup_window,
             unkeyed: *dedup_window_unkeyed,
         };
-        let (journal, notes) = (Arc::clone(pipeline.journal()), pipeline.index().notes());
+        let (journal, notes) = (Arc::clone(pipeline.journal()), Arc::clone(pipeline.notes()));
         let engine = JournalEngine::new(journal, windows, notes);
         Ok((Arc::new(engine), Some(Arc::new(pipeline))))
     }
 }
+
+#[cfg(not(feature = "sqlite"))]
+const NO_SQLITE: &str = "the engine sqlite is not part of this build (feature `sqlite`); set \
+    journal.engine = \"none\", or give a journal of your own";
 
 /// What takes verified events, and what is behind it where there is a journal.
 type Engines = (Arc<dyn Engine>, Option<Arc<Pipeline>>);

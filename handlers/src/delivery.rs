@@ -8,6 +8,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::EventId;
+
 /// One handing-over of an event to one handler.
 ///
 /// Delivery is at-least-once. [`Delivery::id`] is the same over all attempts and replays of an
@@ -15,6 +17,9 @@ use uuid::Uuid;
 #[derive(Clone)]
 pub struct Delivery {
     received: Arc<Received>,
+    part: u16,
+    /// The event's own session, where it is not the body's.
+    session: Option<Arc<str>>,
     attempt: u32,
     replay: bool,
 }
@@ -24,14 +29,25 @@ impl Delivery {
     pub fn new(received: Arc<Received>, attempt: u32, replay: bool) -> Self {
         Self {
             received,
+            part: 1,
+            session: None,
             attempt,
             replay,
         }
     }
 
-    /// The event's id: time-ordered (UUID version 7), stable over attempts and replays.
-    pub fn id(&self) -> Uuid {
-        self.received.id
+    /// The same for the event `part` (from 1) of the body, which belongs to this session.
+    pub fn of_part(mut self, part: u16, session: Option<&str>) -> Self {
+        self.part = part;
+        self.session = session
+            .filter(|_| session != self.received.session.as_deref())
+            .map(Arc::from);
+        self
+    }
+
+    /// The event's id: time-ordered, stable over attempts and replays.
+    pub fn id(&self) -> EventId {
+        EventId::new(self.received.id, self.part)
     }
 
     /// Which attempt this is, from 1.
@@ -49,9 +65,9 @@ impl Delivery {
         &self.received.source
     }
 
-    /// The session it is kept under: the path's where the path names one, else the body's.
+    /// The session that the event belongs to: the path's where the path names one, else the event's own.
     pub fn session(&self) -> Option<&str> {
-        self.received.session.as_deref()
+        self.session.as_deref().or(self.received.session.as_deref())
     }
 
     /// When the request was received.
@@ -94,6 +110,7 @@ impl Delivery {
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
+            .field("part", &self.part)
             .field("attempt", &self.attempt)
             .field("replay", &self.replay)
             .field("received", &self.received)
@@ -101,17 +118,17 @@ impl fmt::Debug for Delivery {
     }
 }
 
-/// What was received in one request, whatever became of it afterwards.
+/// What was received in one request: a body, which nearly always holds one event.
 ///
 /// A test makes one with [`Received::new`] and changes what it needs.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Received {
-    /// The event's id.
+    /// The body's id; [`EventId`] is made of it.
     pub id: Uuid,
     /// The source's name.
     pub source: Arc<str>,
-    /// The session it is kept under.
+    /// The session of its first event.
     pub session: Option<String>,
     /// When the request was received.
     pub received_at: Timestamp,

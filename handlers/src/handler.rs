@@ -73,17 +73,22 @@ pub trait EventHandler: Send + Sync + 'static {
         }
     }
 
-    /// Receives everything of one delivery that the handler wants, and calls
-    /// [`handle`](EventHandler::handle) for each event in its order; the first failure ends the
-    /// attempt, and all come again.
+    /// Receives the events of one delivery and calls [`handle`](EventHandler::handle) for each in its
+    /// order; the first failure ends the attempt, and all come again.
     ///
-    /// Nearly every body holds one event. Implement this only where the body counts and not what is
-    /// in it, as for one who sends it on.
+    /// There is one event, except for a handler that [takes bodies](EventHandler::takes_bodies).
     async fn deliver(&self, events: &[&Event], delivery: &Delivery) -> Result<(), HandlerError> {
         for event in events {
             self.handle(event, delivery).await?;
         }
         Ok(())
+    }
+
+    /// Whether the body counts for this handler and not the events in it, as for one that sends it on.
+    /// Such a handler gets a body once, with all events of it that it wants; any other handler gets each
+    /// event of a body by itself. Default: `false`. Nearly every body holds one event.
+    fn takes_bodies(&self) -> bool {
+        false
     }
 }
 
@@ -96,6 +101,10 @@ impl<H: EventHandler + ?Sized> EventHandler for Arc<H> {
 
     async fn deliver(&self, events: &[&Event], delivery: &Delivery) -> Result<(), HandlerError> {
         self.as_ref().deliver(events, delivery).await
+    }
+
+    fn takes_bodies(&self) -> bool {
+        self.as_ref().takes_bodies()
     }
 }
 

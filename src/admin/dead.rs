@@ -9,12 +9,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::AdminState;
 use super::events::find;
 use super::replay::consumers;
 use super::reply::{Refused, answer, body, page, replayed};
+use super::{AdminState, search};
 use crate::engine::Pipeline;
-use crate::journal::{DeadLetter, Seq};
+use crate::journal::{DeadLetter, Position};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,21 +36,24 @@ async fn list_inner(state: &AdminState, query: &Query) -> Result<HttpResponse, R
         Some(text) => before(pipeline, text).await?,
         None => None,
     };
-    let before = before.as_ref().map(|(seq, name)| (*seq, name.as_str()));
+    let before = before
+        .as_ref()
+        .map(|(position, name)| (*position, name.as_str()));
     let consumer = query.consumer.as_deref();
     let mut letters = pipeline
         .journal()
-        .all_dead(consumer, before, limit + 1)
+        .dead_letters(consumer, before, limit + 1)
         .await?;
     let more = letters.len() > limit;
     letters.truncate(limit);
-    let mut numbers: Vec<Seq> = letters.iter().map(|(_, letter)| letter.seq).collect();
-    numbers.dedup();
-    let entries = pipeline.index().by_numbers(numbers).await?;
+    let mut positions: Vec<_> = letters.iter().map(|(_, letter)| letter.position).collect();
+    positions.dedup();
+    let entries = search(pipeline)?.by_positions(positions).await?;
     let shown: Vec<_> = letters
         .iter()
         .filter_map(|(consumer, letter)| {
-            let entry = entries.iter().find(|entry| entry.seq == Some(letter.seq))?;
+            let at = Some(letter.position);
+            let entry = entries.iter().find(|entry| entry.position == at)?;
             Some(json!({
                 "id": entry.id,
                 "consumer": consumer,
@@ -69,21 +72,29 @@ async fn list_inner(state: &AdminState, query: &Query) -> Result<HttpResponse, R
 /// What stands for a letter as the end of a page: `next`, to be given as `before`. Several consumers
 /// may have given up on one event, so its id would not do.
 fn token((consumer, letter): &(String, DeadLetter)) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}:{consumer}", letter.seq))
+    URL_SAFE_NO_PAD.encode(format!("{}:{consumer}", letter.position))
 }
 
 /// The letter after which a page begins: a token, or the id of an event, for all its letters.
-async fn before(pipeline: &Pipeline, text: &str) -> Result<Option<(Seq, String)>, Refused> {
+async fn before(pipeline: &Pipeline, text: &str) -> Result<Option<(Position, String)>, Refused> {
     let token = URL_SAFE_NO_PAD.decode(text).ok();
     let token = token.and_then(|token| String::from_utf8(token).ok());
     let letter = token.as_deref().and_then(|token| token.split_once(':'));
-    if let Some((seq, consumer)) = letter
-        && let Ok(seq) = seq.parse()
+    if let Some((place, consumer)) = letter
+        && let Some(position) = position(place)
     {
-        return Ok(Some((seq, consumer.to_owned())));
+        return Ok(Some((position, consumer.to_owned())));
     }
-    let seq = find(pipeline, text).await?.seq;
-    Ok(seq.map(|seq| (seq, String::new())))
+    let position = find(pipeline, text).await?.position;
+    Ok(position.map(|position| (position, String::new())))
+}
+
+/// A position as [`token`] writes it: `7`, or `7.2` for the second event of a body.
+fn position(text: &str) -> Option<Position> {
+    match text.split_once('.') {
+        None => Some(Position::first(text.parse().ok()?)),
+        Some((seq, part)) => Some(Position::new(seq.parse().ok()?, part.parse().ok()?)),
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -103,9 +114,12 @@ async fn replay_inner(state: &AdminState, bytes: &[u8]) -> Result<HttpResponse, 
     let request: Request = body(bytes)?;
     let letters = chosen(pipeline, request.consumer.as_deref(), request.id.as_deref()).await?;
     let matched = letters.len();
-    let mut by_consumer: BTreeMap<String, Vec<Seq>> = BTreeMap::new();
+    let mut by_consumer: BTreeMap<String, Vec<Position>> = BTreeMap::new();
     for (consumer, letter) in letters {
-        by_consumer.entry(consumer).or_default().push(letter.seq);
+        by_consumer
+            .entry(consumer)
+            .or_default()
+            .push(letter.position);
     }
     let mut count = 0;
     for (name, mut events) in by_consumer {
@@ -151,7 +165,10 @@ async fn delete_inner(
         )));
     }
     for (name, letter) in &letters {
-        pipeline.journal().forget_dead(name, &[letter.seq]).await?;
+        pipeline
+            .journal()
+            .forget_dead_letters(name, &[letter.position])
+            .await?;
     }
     Ok(HttpResponse::Ok().json(json!({ "success": true, "deleted": letters.len() })))
 }
@@ -164,11 +181,14 @@ async fn chosen(
     let Some(id) = id else {
         return Ok(pipeline
             .journal()
-            .all_dead(consumer, None, MAX_REPLAY)
+            .dead_letters(consumer, None, MAX_REPLAY)
             .await?);
     };
-    let seq = find(pipeline, id).await?.seq;
-    let mut letters = pipeline.journal().dead_among(seq.as_slice()).await?;
+    let position = find(pipeline, id).await?.position;
+    let mut letters = pipeline
+        .journal()
+        .dead_letters_of(position.as_slice())
+        .await?;
     letters.retain(|(name, _)| consumer.is_none_or(|consumer| consumer == name));
     Ok(letters)
 }

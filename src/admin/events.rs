@@ -6,15 +6,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
-use super::AdminState;
 use super::reply::{Refused, answer, id, page};
-use crate::EventKind;
+use super::{AdminState, search};
 use crate::dispatch::Status;
 use crate::engine::Pipeline;
-use crate::index::{Entry, Filter};
-use crate::journal::{DeadLetter, Seq, Unavailable};
+use crate::index::{EventEntry, EventFilter};
+use crate::journal::{DeadLetter, Unavailable};
+use crate::{EventId, EventKind};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,7 +41,7 @@ enum State {
 
 #[derive(Debug, Serialize)]
 struct Shown<'a> {
-    id: Uuid,
+    id: EventId,
     source: &'a str,
     session: Option<&'a str>,
     event: &'a str,
@@ -51,7 +50,7 @@ struct Shown<'a> {
     bytes: u64,
     state: State,
     #[serde(skip_serializing_if = "Option::is_none")]
-    duplicate_of: Option<Uuid>,
+    duplicate_of: Option<EventId>,
 }
 
 /// `GET /api/events`
@@ -62,19 +61,20 @@ pub(super) async fn list(state: web::Data<AdminState>, query: web::Query<Query>)
 async fn list_inner(state: &AdminState, query: Query) -> Result<HttpResponse, Refused> {
     let pipeline = state.pipeline()?;
     let limit = page(query.limit)?;
-    let mut filter = Filter {
+    let mut filter = EventFilter {
         session: query.session,
         kind: kind(query.event)?,
         before: query.before.as_deref().map(id).transpose()?,
-        ..Filter::default()
+        ..EventFilter::default()
     };
+    let search = search(pipeline)?;
     let statuses = statuses(pipeline).await;
     let mut found = Vec::new();
     let mut looked_at = 0;
     let mut more = true;
     while more && found.len() < limit && looked_at < MAX_LOOKED_AT {
         let asked = filter.clone();
-        let entries = pipeline.index().newest(asked, PAGE).await?;
+        let entries = search.newest(asked, PAGE).await?;
         more = entries.len() == PAGE;
         looked_at += entries.len();
         let dead = dead_among(pipeline, &entries).await?;
@@ -122,14 +122,15 @@ async fn one_inner(state: &AdminState, path: &str) -> Result<HttpResponse, Refus
     let shown = shown(&entry, state_of(&entry, &statuses, &dead));
     let mut timeline = vec![json!({ "at": entry.at.to_string(), "what": "received" })];
     let mut content = None;
-    if let Some(seq) = entry.seq {
+    if let Some(position) = entry.position {
+        let seq = position.seq();
         let kept = pipeline.journal().read(seq - 1, 1).await?;
         if let Some(record) = kept.into_iter().find(|record| record.seq == seq) {
             timeline.push(json!({ "at": record.kept_at.to_string(), "what": "durable" }));
             let (received, _) = pipeline.decoder().decode(&record.received);
             content = Some(received.content.clone());
         }
-        let made = pipeline.index().attempts(seq).await?;
+        let made = search(pipeline)?.attempts(position).await?;
         timeline.extend(made.iter().map(|made| {
             json!({
                 "at": made.at.to_string(),
@@ -170,9 +171,9 @@ async fn one_inner(state: &AdminState, path: &str) -> Result<HttpResponse, Refus
 }
 
 /// The event with this id.
-pub(super) async fn find(pipeline: &Pipeline, text: &str) -> Result<Entry, Refused> {
+pub(super) async fn find(pipeline: &Pipeline, text: &str) -> Result<EventEntry, Refused> {
     let id = id(text)?;
-    let found = pipeline.index().by_id(id).await?;
+    let found = search(pipeline)?.by_id(id).await?;
     found.ok_or_else(|| Refused::not_found(format!("there is no event {id}")))
 }
 
@@ -197,32 +198,36 @@ pub(super) async fn statuses(pipeline: &Pipeline) -> Vec<Status> {
 
 async fn dead_among(
     pipeline: &Pipeline,
-    entries: &[Entry],
+    entries: &[EventEntry],
 ) -> Result<Vec<(String, DeadLetter)>, Unavailable> {
-    let numbers: Vec<Seq> = entries.iter().filter_map(|entry| entry.seq).collect();
-    pipeline.journal().dead_among(&numbers).await
+    let positions: Vec<_> = entries.iter().filter_map(|entry| entry.position).collect();
+    pipeline.journal().dead_letters_of(&positions).await
 }
 
-fn state_of(entry: &Entry, statuses: &[Status], dead: &[(String, DeadLetter)]) -> State {
+fn state_of(entry: &EventEntry, statuses: &[Status], dead: &[(String, DeadLetter)]) -> State {
     // A duplicate is done with when it was received.
-    let Some(seq) = entry.seq else {
+    let Some(position) = entry.position else {
         return State::Done;
     };
-    if dead.iter().any(|(_, letter)| letter.seq == seq) {
+    if dead.iter().any(|(_, letter)| letter.position == position) {
         return State::Dead;
     }
-    if statuses.iter().any(|status| status.retrying.contains(seq)) {
+    if statuses
+        .iter()
+        .any(|status| status.retrying.contains(position))
+    {
         return State::Retrying;
     }
-    let unsettled =
-        |status: &Status| !status.progress.is_settled(seq) || status.replaying.contains(seq);
+    let unsettled = |status: &Status| {
+        !status.progress.is_settled(position) || status.replaying.contains(position)
+    };
     match statuses.iter().any(unsettled) {
         true => State::Pending,
         false => State::Done,
     }
 }
 
-fn shown(entry: &Entry, state: State) -> Shown<'_> {
+fn shown(entry: &EventEntry, state: State) -> Shown<'_> {
     Shown {
         id: entry.id,
         source: &entry.source,

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use crate::Timestamp;
 use crate::engine::Pipeline;
+use crate::index::Search;
 use crate::ingress::{HeardOf, Ingress};
 use crate::relay::Registry;
 use crate::signature::Secret;
@@ -137,6 +138,11 @@ impl AdminState {
     fn pipeline(&self) -> Result<&Pipeline, Refused> {
         self.pipeline.as_deref().ok_or_else(Refused::nothing_kept)
     }
+}
+
+/// The search of a pipeline.
+fn search(pipeline: &Pipeline) -> Result<&dyn Search, Refused> {
+    pipeline.search().ok_or_else(Refused::no_search)
 }
 
 /// Whether the process lives, and on which settings. Who shows the token, where there is one, is told

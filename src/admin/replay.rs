@@ -5,13 +5,13 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 
-use super::AdminState;
 use super::events::{find, kind};
 use super::reply::{Refused, answer, body, replayed, time};
+use super::{AdminState, search};
 use crate::dispatch::Controls;
 use crate::engine::Pipeline;
-use crate::index::Filter;
-use crate::journal::Seq;
+use crate::index::EventFilter;
+use crate::journal::Position;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,14 +36,14 @@ async fn many_inner(state: &AdminState, bytes: &[u8]) -> Result<HttpResponse, Re
     let pipeline = state.pipeline()?;
     let request: Request = body(bytes)?;
     let consumers = consumers(pipeline, request.consumer.as_deref())?;
-    let filter = Filter {
+    let filter = EventFilter {
         session: request.session.filter(|session| session != "*"),
         kind: kind(request.event)?,
         from: time("from", request.from.as_deref())?,
         to: time("to", request.to.as_deref())?,
-        ..Filter::default()
+        ..EventFilter::default()
     };
-    let events = pipeline.index().numbers(filter, MAX_REPLAY + 1).await?;
+    let events = search(pipeline)?.positions(filter, MAX_REPLAY + 1).await?;
     if events.len() > MAX_REPLAY {
         let text = format!("more than {MAX_REPLAY} events match; ask for a shorter time");
         return Err(Refused::bad_request(text));
@@ -64,17 +64,17 @@ async fn one_inner(state: &AdminState, path: &str, bytes: &[u8]) -> Result<HttpR
     let pipeline = state.pipeline()?;
     let request: Request = body(bytes)?;
     let consumers = consumers(pipeline, request.consumer.as_deref())?;
-    let Some(seq) = find(pipeline, path).await?.seq else {
+    let Some(position) = find(pipeline, path).await?.position else {
         return Err(Refused::bad_request(
             "this is a duplicate; replay the event it is the same as",
         ));
     };
-    replay(&consumers, &[seq], request.dry_run, request.rate).await
+    replay(&consumers, &[position], request.dry_run, request.rate).await
 }
 
 async fn replay(
     consumers: &[Controls],
-    events: &[Seq],
+    events: &[Position],
     dry_run: bool,
     rate: Option<u32>,
 ) -> Result<HttpResponse, Refused> {

@@ -4,10 +4,9 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use uuid::Uuid;
 
-use crate::Timestamp;
 use crate::journal::Unavailable;
+use crate::{EventId, Timestamp};
 
 /// Why a request is not answered with what it asks for.
 #[derive(Debug)]
@@ -76,6 +75,15 @@ impl Refused {
         }
     }
 
+    /// There is no index in this build, or beside this journal.
+    pub(super) fn no_search() -> Self {
+        Self {
+            status: StatusCode::CONFLICT,
+            code: "no_search",
+            text: "there is no search over this journal".to_owned(),
+        }
+    }
+
     pub(super) fn response(self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
         if self.status == StatusCode::PAYLOAD_TOO_LARGE {
@@ -132,7 +140,7 @@ pub(super) fn time(key: &str, text: Option<&str>) -> Result<Option<Timestamp>, R
 }
 
 /// An event's id in a request.
-pub(super) fn id(text: &str) -> Result<Uuid, Refused> {
+pub(super) fn id(text: &str) -> Result<EventId, Refused> {
     text.parse()
         .map_err(|_| Refused::bad_request(format!("found {text:?}, expected an event's id")))
 }

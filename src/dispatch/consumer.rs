@@ -94,6 +94,11 @@ impl Consumer {
         events.iter().any(|event| self.wants_kind(event))
     }
 
+    /// Whether it gets a body once, with all events that it wants.
+    pub(crate) fn takes_bodies(&self) -> bool {
+        self.handler.takes_bodies()
+    }
+
     /// Hands the events of one delivery over: waits for the lane, then for a free slot, then makes
     /// one attempt. The place in the lane is taken when this is first polled.
     pub(crate) async fn deliver(&self, delivery: &Delivery, events: &[Event]) -> Outcome {
@@ -104,27 +109,33 @@ impl Consumer {
             Some(lane) => Some(self.lanes.enter(lane).await),
             None => None,
         };
-        // Free slots are never kept from those who wait, so looking first jumps no queue.
+        // Free slots are never kept from those that wait, so looking first jumps no queue.
         let _slot = match self.slots.try_acquire() {
             Ok(slot) => Ok(slot),
             Err(_) => self.slots.acquire().await,
         };
-        self.attempt(delivery, events).await
+        self.attempt(delivery, events.iter()).await
     }
 
-    /// Makes one attempt, now.
-    pub(crate) async fn attempt(&self, delivery: &Delivery, events: &[Event]) -> Outcome {
+    /// Makes one attempt, now, at those of the events that the consumer wants.
+    pub(crate) async fn attempt<'a>(
+        &self,
+        delivery: &Delivery,
+        events: impl Iterator<Item = &'a Event>,
+    ) -> Outcome {
         let started = self.clock.monotonic();
-        // Nearly every body holds one event: no list is made for it.
+        let mut wanted = events.filter(|event| self.wants_kind(event));
+        // Nearly every delivery has one event: no list is made for it.
         let (one, several);
-        let wanted: &[&Event] = match events {
-            [event] if self.wants_kind(event) => {
-                one = [event];
+        let wanted: &[&Event] = match (wanted.next(), wanted.next()) {
+            (None, _) => &[],
+            (Some(only), None) => {
+                one = [only];
                 &one
             }
-            _ => {
-                let wanted = events.iter().filter(|event| self.wants_kind(event));
-                several = wanted.collect::<Vec<_>>();
+            (Some(first), Some(second)) => {
+                let first = [first, second].into_iter();
+                several = first.chain(wanted).collect::<Vec<_>>();
                 &several
             }
         };

@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use roaring::RoaringTreemap;
 use tokio::sync::{mpsc, oneshot};
 
-use super::progress::{Progress, Suspended};
+use super::positions::Positions;
+use super::progress::Progress;
+use super::saved::Suspended;
 use crate::Timestamp;
-use crate::journal::{Seq, Unavailable};
+use crate::journal::{Position, Seq, Share, Unavailable};
 
 /// The way to one consumer that runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Controls {
     name: String,
+    share: Share,
     commands: mpsc::Sender<Command>,
 }
 
@@ -22,7 +24,7 @@ pub(super) enum Command {
     Status(oneshot::Sender<Status>),
     Pause(bool, oneshot::Sender<Result<(), Unavailable>>),
     Replay {
-        events: Vec<Seq>,
+        events: Vec<Position>,
         /// Between two of them.
         pause: Duration,
         answer: oneshot::Sender<Result<(), Unavailable>>,
@@ -45,20 +47,29 @@ pub(crate) struct Status {
     /// Nothing starts until it is resumed, because nothing has succeeded for long.
     pub(crate) suspended: Option<Suspended>,
     pub(crate) progress: Progress,
-    pub(crate) replaying: RoaringTreemap,
-    pub(crate) retrying: RoaringTreemap,
+    pub(crate) replaying: Positions,
+    pub(crate) retrying: Positions,
 }
 
 impl Controls {
-    pub(super) fn new(name: &str) -> (Self, mpsc::Receiver<Command>) {
+    pub(super) fn new(name: &str, share: Share) -> (Self, mpsc::Receiver<Command>) {
         let (commands, obeyed) = mpsc::channel(MAX_WAITING);
-        let name = name.to_owned();
-        (Self { name, commands }, obeyed)
+        let controls = Self {
+            name: name.to_owned(),
+            share,
+            commands,
+        };
+        (controls, obeyed)
     }
 
     /// The consumer's name.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether both are the way to a consumer of one name in one share.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        self.name == other.name && self.share == other.share
     }
 
     /// How it is doing; `None` when it has ended.
@@ -83,7 +94,7 @@ impl Controls {
     /// As [`Controls::pause`].
     pub(crate) async fn replay(
         &self,
-        events: Vec<Seq>,
+        events: Vec<Position>,
         pause: Duration,
     ) -> Option<Result<(), Unavailable>> {
         self.ask(|answer| Command::Replay {

@@ -17,11 +17,14 @@ mod model_tests;
 mod monotonic;
 mod observer;
 mod options;
+mod positions;
 mod progress;
 mod retry;
 mod runner;
 mod runners;
+mod saved;
 mod schedule;
+mod tuning;
 
 pub use lane::Order;
 pub use options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
@@ -32,9 +35,9 @@ pub(crate) use attempt::Outcome;
 pub(crate) use consumer::Consumer;
 pub(crate) use controls::{Controls, Status};
 pub(crate) use observer::AttemptObserver;
-pub(crate) use progress::Saved;
-pub(crate) use progress::Suspended;
-#[cfg(test)]
-pub(crate) use progress::Waiting;
-pub(crate) use runner::Runner;
+pub(crate) use runner::{Runner, RunnerContext};
 pub(crate) use runners::{Living, Runners};
+#[cfg(test)]
+pub(crate) use saved::Saved;
+pub(crate) use saved::Suspended;
+pub(crate) use tuning::DispatchTuning;

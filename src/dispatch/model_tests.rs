@@ -18,10 +18,13 @@ use uuid::Uuid;
 
 use super::controls::Controls;
 use super::runner::Ending;
-use super::{Consumer, HandlerOptions, Order, Retry, Runner, Saved};
+use super::tuning::SMALL;
+use super::{Consumer, HandlerOptions, Order, Retry, Runner, RunnerContext, Saved};
 use crate::clock::Clock as _;
 use crate::dialect::{Codeskytz, Decoder, Dialect as _};
-use crate::journal::{Appended, Claim, Entry, Journal, Memory, Seq, Sqlite, TestFolder};
+use crate::journal::{
+    Appended, DedupKey, Desk, Entry, EntryPart, Journal, Memory, Position, Seq, Sqlite, TestFolder,
+};
 use crate::telemetry::{JournalMetrics, Metrics};
 use crate::testing::{FakeClock, Recorder};
 use crate::{Delivery, Event, EventHandler, EventKind, HandlerError, Received, Source, Timestamp};
@@ -45,16 +48,12 @@ async fn it_wakes_for_new_events_and_due_retries_and_for_nothing_else() {
     let metrics = Metrics::new();
     let handler = Arc::new(recorder.clone());
     let consumer = Consumer::new(NAME.to_owned(), handler, options, &metrics, clock.clone());
-    let journal: Arc<dyn Journal> = Arc::new(Memory::new(clock.clone()));
-    let (runner, controls) = Runner::new(
-        Arc::new(consumer),
-        Arc::clone(&journal),
-        Arc::new(Decoder::new([Source::new(SOURCE).dialect_of()], 1 << 20)),
-        clock.clone(),
-        Box::new(()),
-    )
-    .await
-    .unwrap();
+    let journal: Arc<dyn Journal> = Arc::new(Memory::new(clock.clone(), 1));
+    let decoder = Decoder::new([Source::new(SOURCE).dialect_of()], 1 << 20);
+    let context = context(&journal, &Arc::new(decoder), clock.clone()).await;
+    let desk = Arc::clone(&context.desk);
+    let runner = Runner::new(Arc::new(consumer), context, Box::new(()));
+    let (runner, controls) = runner.await.unwrap();
     let (ending, told) = watch::channel(Ending::GoOn);
     let running = tokio::spawn(runner.run(told));
     let attempts = || {
@@ -95,14 +94,14 @@ async fn it_wakes_for_new_events_and_due_retries_and_for_nothing_else() {
     // Progress is saved without anything else happening.
     clock.advance(Duration::from_millis(100));
     assert_eq!(attempts().await.len(), 5);
-    let saved = journal.saved(NAME).await.unwrap().unwrap();
+    let saved = read_saved(desk.as_ref()).await;
     assert_eq!(saved.progress.floor(), 3);
     // And at the end.
     journal.append(entry(3, 0, true)).await.unwrap();
     assert_eq!(attempts().await.len(), 6);
     ending.send_replace(Ending::Finish);
     running.await.unwrap();
-    let saved = journal.saved(NAME).await.unwrap().unwrap();
+    let saved = read_saved(desk.as_ref()).await;
     assert_eq!(saved.progress.floor(), 4);
 }
 
@@ -238,6 +237,25 @@ async fn play(engine: Engine, case: &Case) {
     world.finish().await;
 }
 
+async fn context(
+    journal: &Arc<dyn Journal>,
+    decoder: &Arc<Decoder>,
+    clock: Arc<FakeClock>,
+) -> RunnerContext {
+    RunnerContext {
+        journal: Arc::clone(journal),
+        desk: journal.desk(0).await.unwrap(),
+        decoder: Arc::clone(decoder),
+        clock,
+        tuning: SMALL,
+    }
+}
+
+async fn read_saved(desk: &dyn Desk) -> Saved {
+    let saved = desk.saved(NAME).await.unwrap();
+    Saved::decode(&saved.unwrap()).unwrap()
+}
+
 /// Everything: the journal, the consumer, and what is known of both.
 struct World {
     engine: Engine,
@@ -252,6 +270,7 @@ struct World {
 
 struct Life {
     journal: Arc<dyn Journal>,
+    desk: Arc<dyn Desk>,
     runner: Runner,
     controls: Controls,
 }
@@ -288,7 +307,7 @@ impl World {
             life: None,
         };
         let journal: Arc<dyn Journal> = match engine {
-            Engine::Memory => Arc::new(Memory::new(world.clock.clone())),
+            Engine::Memory => Arc::new(Memory::new(world.clock.clone(), 1)),
             Engine::Sqlite => world.open(),
         };
         world.begin(journal).await;
@@ -309,19 +328,15 @@ impl World {
 
     /// A process begins: what it knows is what was saved.
     async fn begin(&mut self, journal: Arc<dyn Journal>) {
-        let (runner, controls) = Runner::new(
-            Arc::clone(&self.consumer),
-            Arc::clone(&journal),
-            Arc::clone(&self.decoder),
-            self.clock.clone(),
-            Box::new(()),
-        )
-        .await
-        .unwrap();
-        let saved = journal.saved(NAME).await.unwrap().unwrap();
+        let context = context(&journal, &self.decoder, self.clock.clone()).await;
+        let desk = Arc::clone(&context.desk);
+        let runner = Runner::new(Arc::clone(&self.consumer), context, Box::new(()));
+        let (runner, controls) = runner.await.unwrap();
+        let saved = read_saved(desk.as_ref()).await;
         self.model.lock().begin(&saved, self.clock.now());
         self.life = Some(Life {
             journal,
+            desk,
             runner,
             controls,
         });
@@ -348,7 +363,7 @@ impl World {
         let number = self.model.lock().events.len();
         let seq = number as Seq + 1;
         let appended = self.journal().append(entry(number, lane, wanted)).await;
-        assert_eq!(appended, Ok(Appended::New(seq)));
+        assert_eq!(appended, Ok(Appended::new(seq)));
         self.model.lock().events.push(Known {
             lane,
             wanted,
@@ -368,7 +383,12 @@ impl World {
             (number, event.lane, event.wanted)
         };
         let appended = self.journal().append(entry(number, lane, wanted)).await;
-        assert_eq!(appended, Ok(Appended::Duplicate(number as Seq + 1)));
+        assert_eq!(
+            appended,
+            Ok(Appended::Duplicate(vec![Position::first(
+                number as Seq + 1
+            )]))
+        );
     }
 
     /// One of the attempts that run ends as its script says.
@@ -401,14 +421,18 @@ impl World {
 
     async fn stop(&mut self) {
         let Life {
-            journal, runner, ..
+            journal,
+            desk,
+            runner,
+            ..
         } = self.life.take().unwrap();
         self.end_all();
         let (_ending, told) = watch::channel(Ending::Finish);
         runner.run(told).await;
         self.model.lock().assert_sound();
-        let saved = journal.saved(NAME).await.unwrap().unwrap();
+        let saved = read_saved(desk.as_ref()).await;
         self.model.lock().assert_all_saved(&saved);
+        drop(desk);
         let journal = match self.engine {
             Engine::Memory => journal,
             Engine::Sqlite => {
@@ -454,11 +478,13 @@ impl World {
             journal,
             runner,
             controls,
+            ..
         } = self.life();
-        let replay = controls.replay(seqs.clone(), Duration::ZERO);
+        let events: Vec<_> = seqs.iter().map(|seq| Position::first(*seq)).collect();
+        let replay = controls.replay(events.clone(), Duration::ZERO);
         let (answer, ()) = tokio::join!(replay, runner.obey_all());
         answer.expect("it runs").unwrap();
-        journal.forget_dead(NAME, &seqs).await.unwrap();
+        journal.forget_dead_letters(NAME, &events).await.unwrap();
         let now = self.clock.now();
         self.model.lock().replay(&seqs, now);
     }
@@ -490,15 +516,16 @@ impl World {
         );
 
         let head = self.model.lock().events.len() as Seq;
-        let saved = self.journal().saved(NAME).await.unwrap().unwrap();
+        let saved = read_saved(self.life().desk.as_ref()).await;
         assert_eq!(saved.progress.floor(), head);
         assert_eq!(saved.progress.lag(head), 0);
         assert_eq!(saved.waiting, []);
-        assert!(saved.replaying.is_empty());
-        let dead = self.journal().dead(NAME).await.unwrap();
-        let dead: Vec<_> = dead
-            .iter()
-            .map(|letter| (letter.seq, letter.attempts))
+        assert!(saved.replaying.iter().next().is_none());
+        let dead = self.journal().dead_letters(Some(NAME), None, usize::MAX);
+        let dead = dead.await.unwrap();
+        let oldest_first = dead.iter().rev();
+        let dead: Vec<_> = oldest_first
+            .map(|(_, letter)| (letter.position.seq(), letter.attempts))
             .collect();
         assert_eq!(dead, self.model.lock().dead());
     }
@@ -649,7 +676,7 @@ impl All {
     /// A process begins with what was saved, and that has happened.
     fn begin(&mut self, saved: &Saved, now: Timestamp) {
         let all = 1..=self.events.len() as Seq;
-        let passed = all.filter(|seq| saved.progress.is_settled(*seq));
+        let passed = all.filter(|seq| saved.progress.is_body_settled(*seq));
         let passed: BTreeSet<_> = passed.collect();
         for seq in &passed {
             let wanted = self.events[*seq as usize - 1].wanted;
@@ -658,11 +685,12 @@ impl All {
                 "{seq} was not settled"
             );
         }
-        for seq in &saved.replaying {
+        for seq in saved.replaying.iter().map(Position::seq) {
             assert!(passed.contains(&seq), "{seq} is replayed before it is done");
         }
         for seq in &self.owed {
-            let replaying = saved.replaying.contains(*seq) || !passed.contains(seq);
+            let replaying =
+                saved.replaying.contains(Position::first(*seq)) || !passed.contains(seq);
             assert!(replaying, "the replay of {seq} is forgotten");
         }
         let tried = saved.waiting.iter().map(|waiting| {
@@ -670,10 +698,10 @@ impl All {
             // No longer than it had to wait when that was saved.
             let left = due.duration_since(saved.saved_at.unwrap());
             let due = due.min(now + left.max(jiff::SignedDuration::ZERO));
-            (waiting.seq, (waiting.attempts, due))
+            (waiting.position.seq(), (waiting.attempts, due))
         });
         self.tried = tried.collect();
-        self.settled = &passed - &saved.replaying.iter().collect();
+        self.settled = &passed - &saved.replaying.iter().map(Position::seq).collect();
         let wanted = |seq: &Seq| self.events[*seq as usize - 1].wanted;
         self.settled.retain(wanted);
         self.passed = passed;
@@ -724,13 +752,14 @@ impl All {
     /// After a stop in good order nothing is forgotten.
     fn assert_all_saved(&self, saved: &Saved) {
         for seq in &self.settled {
-            let settled = saved.progress.is_settled(*seq) && !saved.replaying.contains(*seq);
+            let settled = saved.progress.is_body_settled(*seq)
+                && !saved.replaying.contains(Position::first(*seq));
             assert!(settled, "{seq} is settled and that is not saved");
         }
         let tried = saved
             .waiting
             .iter()
-            .map(|waiting| (waiting.seq, waiting.attempts));
+            .map(|waiting| (waiting.position.seq(), waiting.attempts));
         let tried: BTreeMap<_, _> = tried.collect();
         for (seq, (attempts, _)) in &self.tried {
             assert_eq!(tried.get(seq), Some(attempts), "attempts of {seq}");
@@ -796,11 +825,14 @@ fn entry(number: usize, lane: u8, wanted: bool) -> Entry {
     Entry {
         received: Arc::new(received),
         events: Codeskytz.events(&body.into()).into(),
-        claim: Claim {
-            key: number as u128,
-            window: Duration::MAX,
-            named: true,
-        },
+        parts: vec![EntryPart {
+            session: None,
+            key: DedupKey {
+                hash: number as u128,
+                window: Duration::MAX,
+                named: true,
+            },
+        }],
     }
 }
 

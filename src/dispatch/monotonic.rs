@@ -7,15 +7,15 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::journal::Seq;
+use crate::journal::Position;
 use crate::{Event, MessageStatus};
 
 /// How far each message has come.
 #[derive(Debug, Default)]
 pub(crate) struct Monotonic {
-    furthest: HashMap<u64, (Rank, Seq)>,
+    furthest: HashMap<u64, (Rank, Position)>,
     order: VecDeque<u64>,
-    overtaken: HashSet<Seq>,
+    overtaken: HashSet<Position>,
 }
 
 /// How far a status is.
@@ -26,10 +26,10 @@ impl Monotonic {
     /// event before it whether it is not settled: what is settled cannot be overtaken.
     pub(crate) fn comes(
         &mut self,
-        seq: Seq,
+        position: Position,
         source: &str,
         events: &[Event],
-        waits: impl FnOnce(Seq) -> bool,
+        waits: impl FnOnce(Position) -> bool,
     ) -> bool {
         let Some((message, rank)) = status(source, events) else {
             return true;
@@ -40,10 +40,10 @@ impl Monotonic {
                 if *furthest < rank && waits(*newest) {
                     self.overtaken.insert(*newest);
                 }
-                (*furthest, *newest) = (rank, seq);
+                (*furthest, *newest) = (rank, position);
             }
             None => {
-                self.furthest.insert(message, (rank, seq));
+                self.furthest.insert(message, (rank, position));
                 self.order.push_back(message);
             }
         }
@@ -57,13 +57,13 @@ impl Monotonic {
 
     /// Whether an event that waited has been overtaken by a later one; asked once, when it would start
     /// for the first time.
-    pub(crate) fn is_overtaken(&mut self, seq: Seq) -> bool {
-        self.overtaken.remove(&seq)
+    pub(crate) fn is_overtaken(&mut self, position: Position) -> bool {
+        self.overtaken.remove(&position)
     }
 
     /// The event is settled, and cannot be overtaken any more.
-    pub(crate) fn settled(&mut self, seq: Seq) {
-        self.overtaken.remove(&seq);
+    pub(crate) fn settled(&mut self, position: Position) {
+        self.overtaken.remove(&position);
     }
 }
 
@@ -100,8 +100,11 @@ mod tests {
     #[test]
     fn a_status_that_comes_too_late_is_left_out() {
         let mut monotonic = Monotonic::default();
-        let mut comes =
-            |seq, message, status| monotonic.comes(seq, "s", &events(message, status), |_| true);
+        let mut comes = |seq, message, status| {
+            monotonic.comes(Position::first(seq), "s", &events(message, status), |_| {
+                true
+            })
+        };
         assert!(comes(1, "a", "sent"));
         assert!(comes(2, "a", "read"));
         assert!(!comes(3, "a", "delivered"));
@@ -116,11 +119,13 @@ mod tests {
     fn one_that_waits_is_overtaken_by_a_further_one() {
         let mut monotonic = Monotonic::default();
         for (seq, status) in [(1, "sent"), (2, "delivered"), (3, "read"), (4, "read")] {
-            monotonic.comes(seq, "s", &events("a", status), |_| true);
+            monotonic.comes(Position::first(seq), "s", &events("a", status), |_| true);
         }
-        let overtaken: Vec<_> = (1..=4).map(|seq| monotonic.is_overtaken(seq)).collect();
+        let overtaken: Vec<_> = (1..=4)
+            .map(|seq| monotonic.is_overtaken(Position::first(seq)))
+            .collect();
         assert_eq!(overtaken, [true, true, false, false]);
-        assert!(!monotonic.is_overtaken(1));
+        assert!(!monotonic.is_overtaken(Position::first(1)));
     }
 
     #[test]
@@ -128,9 +133,14 @@ mod tests {
         let mut monotonic = Monotonic::default();
         for seq in 0..300 {
             let (message, status) = (seq / 3, ["sent", "delivered", "read"][seq as usize % 3]);
-            monotonic.comes(seq, "s", &events(&message.to_string(), status), |_| false);
-            assert!(!monotonic.is_overtaken(seq));
-            monotonic.settled(seq);
+            monotonic.comes(
+                Position::first(seq),
+                "s",
+                &events(&message.to_string(), status),
+                |_| false,
+            );
+            assert!(!monotonic.is_overtaken(Position::first(seq)));
+            monotonic.settled(Position::first(seq));
         }
         assert_eq!(monotonic.overtaken.len(), 0);
     }

@@ -4,15 +4,15 @@ use std::fmt::Debug;
 
 use super::attempt::Outcome;
 use crate::Timestamp;
-use crate::journal::Seq;
+use crate::journal::Position;
 
 /// Is told of each attempt of one consumer, and dropped when the consumer has ended.
 pub(crate) trait AttemptObserver: Debug + Send + Sync {
-    /// The consumer's attempt number `attempt` at the event `seq` has ended.
-    fn attempted(&self, seq: Seq, attempt: u32, outcome: &Outcome, at: Timestamp);
+    /// The consumer's attempt number `attempt` at an event has ended.
+    fn attempted(&self, position: Position, attempt: u32, outcome: &Outcome, at: Timestamp);
 }
 
 /// Observes nothing.
 impl AttemptObserver for () {
-    fn attempted(&self, _: Seq, _: u32, _: &Outcome, _: Timestamp) {}
+    fn attempted(&self, _: Position, _: u32, _: &Outcome, _: Timestamp) {}
 }

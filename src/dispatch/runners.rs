@@ -69,13 +69,13 @@ impl Runners {
         answered.recv().ok()
     }
 
-    /// Starts a consumer; `false` when all have been stopped, or one of its name runs.
+    /// Starts a consumer in its share; `false` when all have been stopped, or it runs there already.
     pub(crate) fn start(&self, runner: Runner, controls: Controls) -> bool {
         let Some(runtime) = &self.runtime else {
             return false;
         };
         let mut consumers = self.living.lock();
-        let same = |running: &Running| running.controls.name() == controls.name();
+        let same = |running: &Running| running.controls.is_of(&controls);
         // Whoever waited for its end may have gone before it came.
         let over = |running: &Running| same(running) && running.controls.has_ended();
         consumers.running.retain(|running| !over(running));
@@ -101,18 +101,15 @@ impl Runners {
         true
     }
 
-    /// Ends the consumer of this name, where there is one: what it does is broken off, its progress
-    /// saved. When this returns it does nothing more.
+    /// Ends the consumer of this name in all shares, where it runs: what it does is broken off, its
+    /// progress saved. When this returns it does nothing more.
     pub(crate) async fn end(&self, name: &str) {
-        let Some(controls) = self.living.tell(name, Ending::BreakOff) else {
-            return;
-        };
-        controls.ended().await;
+        let ended = self.living.tell(name, Ending::BreakOff);
+        join_all(ended.iter().map(Controls::ended)).await;
         // It stays in the list until then, so that none of its name starts beside it.
+        let is_ended = |running: &Running| ended.iter().any(|ended| running.controls.is(ended));
         let mut consumers = self.living.lock();
-        consumers
-            .running
-            .retain(|running| !running.controls.is(&controls));
+        consumers.running.retain(|running| !is_ended(running));
     }
 
     /// The consumers that run.
@@ -151,12 +148,15 @@ impl Living {
         running.map(|running| running.controls.clone()).collect()
     }
 
-    fn tell(&self, name: &str, what: Ending) -> Option<Controls> {
+    fn tell(&self, name: &str, what: Ending) -> Vec<Controls> {
         let consumers = self.lock();
-        let mut running = consumers.running.iter();
-        let named = running.find(|running| running.controls.name() == name)?;
-        named.ending.send_replace(what);
-        Some(named.controls.clone())
+        let running = consumers.running.iter();
+        let named = running.filter(|running| running.controls.name() == name);
+        let told = named.map(|running| {
+            running.ending.send_replace(what);
+            running.controls.clone()
+        });
+        told.collect()
     }
 
     /// Tells all of them, but for those that have been told more.

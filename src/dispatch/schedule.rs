@@ -16,20 +16,22 @@ use std::time::Duration;
 
 use super::lane::{Lane, LaneMap};
 use crate::Timestamp;
-use crate::journal::{Seq, SeqMap, SeqSet};
+use crate::journal::{Position, PositionHashSet, PositionMap};
 
 /// Events that wait, and those that run.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    /// How many run at once.
+    /// How many run at the same time.
     slots: usize,
+    /// So many first attempts that wait are enough even for few slots.
+    enough: usize,
     lanes: LaneMap<Line>,
-    events: SeqMap<State>,
-    fresh: VecDeque<Seq>,
-    retries: BTreeSet<(Timestamp, Seq)>,
+    events: PositionMap<State>,
+    fresh: VecDeque<Position>,
+    retries: BTreeSet<(Timestamp, Position)>,
     /// Tried before, and behind another in their lane: a replay came first after a restart.
-    behind: SeqSet,
-    running: SeqSet,
+    behind: PositionHashSet,
+    running: PositionHashSet,
     /// How many of those that run are retries.
     retries_running: usize,
     fresh_in_a_row: usize,
@@ -37,7 +39,7 @@ pub(crate) struct Schedule {
 
 /// The events of one lane but the first, which waits by itself or runs. Most lanes have one event, and
 /// then this takes no memory of its own.
-type Line = VecDeque<Seq>;
+type Line = VecDeque<Position>;
 
 #[derive(Debug)]
 struct State {
@@ -51,22 +53,23 @@ struct State {
 /// An event that starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Start {
-    pub(crate) seq: Seq,
+    pub(crate) position: Position,
     /// Which attempt this is, from 1.
     pub(crate) attempt: u32,
 }
 
 impl Schedule {
-    /// Nothing yet; `slots` may run at once.
-    pub(crate) fn new(slots: usize) -> Self {
+    /// Nothing yet; `slots` may run at the same time, and so many first attempts that wait are `enough`.
+    pub(crate) fn new(slots: usize, enough: usize) -> Self {
         Self {
             slots,
+            enough,
             lanes: LaneMap::default(),
-            events: SeqMap::default(),
+            events: PositionMap::default(),
             fresh: VecDeque::new(),
             retries: BTreeSet::new(),
-            behind: SeqSet::default(),
-            running: SeqSet::default(),
+            behind: PositionHashSet::default(),
+            running: PositionHashSet::default(),
             retries_running: 0,
             fresh_in_a_row: 0,
         }
@@ -81,13 +84,13 @@ impl Schedule {
     /// hold on to tens of megabytes else.
     pub(crate) fn shrink(&mut self) {
         if self.events.is_empty() {
-            *self = Self::new(self.slots);
+            *self = Self::new(self.slots, self.enough);
         }
     }
 
     /// Whether so many first attempts wait for a slot that there is no need to know more events now.
     pub(crate) fn has_enough(&self) -> bool {
-        self.fresh.len() >= self.slots.max(ENOUGH)
+        self.fresh.len() >= self.slots.max(self.enough)
     }
 
     /// How many run.
@@ -96,23 +99,23 @@ impl Schedule {
     }
 
     /// Whether the event is known and not settled.
-    pub(crate) fn contains(&self, seq: Seq) -> bool {
-        self.events.contains_key(&seq)
+    pub(crate) fn contains(&self, position: Position) -> bool {
+        self.events.contains_key(&position)
     }
 
     /// Forgets the attempts of an event that waits for a retry: it is due now, for the first time.
-    pub(crate) fn afresh(&mut self, seq: Seq, now: Timestamp) {
-        let Some(state) = self.events.get_mut(&seq) else {
+    pub(crate) fn afresh(&mut self, position: Position, now: Timestamp) {
+        let Some(state) = self.events.get_mut(&position) else {
             return;
         };
         let Some(due) = state.due else { return };
-        if self.running.contains(&seq) {
+        if self.running.contains(&position) {
             return;
         }
         state.attempts = 0;
         state.due = Some(now);
-        if self.retries.remove(&(due, seq)) {
-            self.retries.insert((now, seq));
+        if self.retries.remove(&(due, position)) {
+            self.retries.insert((now, position));
         }
     }
 
@@ -123,14 +126,16 @@ impl Schedule {
             state.due = state.due.map(earlier);
         }
         let retries = std::mem::take(&mut self.retries).into_iter();
-        self.retries = retries.map(|(due, seq)| (earlier(due), seq)).collect();
+        self.retries = retries
+            .map(|(due, position)| (earlier(due), position))
+            .collect();
     }
 
     /// Takes an event to the end of its lane. `attempts` were made before, the next one is not to be
     /// before `due`. Returns whether none is ahead of it.
     pub(crate) fn add(
         &mut self,
-        seq: Seq,
+        position: Position,
         lane: Option<Lane>,
         attempts: u32,
         due: Option<Timestamp>,
@@ -140,7 +145,7 @@ impl Schedule {
             attempts,
             due,
         };
-        self.events.insert(seq, state);
+        self.events.insert(position, state);
         let first = match lane {
             None => true,
             Some(lane) => match self.lanes.entry(lane) {
@@ -149,15 +154,15 @@ impl Schedule {
                     true
                 }
                 Entry::Occupied(mut line) => {
-                    line.get_mut().push_back(seq);
+                    line.get_mut().push_back(position);
                     false
                 }
             },
         };
         if first {
-            self.wait(seq);
+            self.wait(position);
         } else if due.is_some() {
-            self.behind.insert(seq);
+            self.behind.insert(position);
         }
         first
     }
@@ -170,7 +175,7 @@ impl Schedule {
         let due = self.next_due().filter(|due| *due <= now);
         let due = due.and_then(|_| self.retries.first().copied());
         let retry_first = self.fresh.is_empty() || self.fresh_in_a_row >= FRESH_IN_A_ROW;
-        let seq = match due {
+        let position = match due {
             Some(retry) if retry_first => {
                 self.retries.remove(&retry);
                 self.retries_running += 1;
@@ -178,24 +183,24 @@ impl Schedule {
                 retry.1
             }
             _ => {
-                let seq = self.fresh.pop_front()?;
+                let position = self.fresh.pop_front()?;
                 self.fresh_in_a_row += 1;
-                seq
+                position
             }
         };
-        let state = self.events.get_mut(&seq).expect("what waits is known");
+        let state = self.events.get_mut(&position).expect("what waits is known");
         state.attempts += 1;
-        self.running.insert(seq);
+        self.running.insert(position);
         Some(Start {
-            seq,
+            position,
             attempt: state.attempts,
         })
     }
 
     /// A running event is settled: done, or given up. Its lane goes on.
-    pub(crate) fn settled(&mut self, seq: Seq) {
-        self.runs_no_more(seq);
-        let state = self.events.remove(&seq).expect("what runs is known");
+    pub(crate) fn settled(&mut self, position: Position) {
+        self.runs_no_more(position);
+        let state = self.events.remove(&position).expect("what runs is known");
         let Some(lane) = state.lane else { return };
         let line = self.lanes.get_mut(&lane).expect("its first one ran");
         match line.pop_front() {
@@ -207,17 +212,17 @@ impl Schedule {
     }
 
     /// A running event is to be tried again, not before `due`. Its lane waits with it.
-    pub(crate) fn again(&mut self, seq: Seq, due: Timestamp) {
-        let state = self.runs_no_more(seq);
+    pub(crate) fn again(&mut self, position: Position, due: Timestamp) {
+        let state = self.runs_no_more(position);
         state.due = Some(due);
-        self.wait(seq);
+        self.wait(position);
     }
 
     /// A running event was not handed over: that was no attempt.
-    pub(crate) fn not_started(&mut self, seq: Seq) {
-        let state = self.runs_no_more(seq);
+    pub(crate) fn not_started(&mut self, position: Position) {
+        let state = self.runs_no_more(position);
         state.attempts -= 1;
-        self.wait(seq);
+        self.wait(position);
     }
 
     /// When the next retry may start, if nothing else happens; `None` while it has to wait for a slot.
@@ -229,34 +234,34 @@ impl Schedule {
 
     /// Those that were tried and are not settled: how often, and until when they wait. An attempt
     /// that runs does not count: nobody knows how it ends.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = (Seq, u32, Timestamp)> {
-        let waiting = self.retries.iter().map(|(_, seq)| seq);
-        let waiting = waiting.chain(&self.behind).filter_map(|seq| {
-            let state = &self.events[seq];
-            state.due.map(|due| (*seq, state.attempts, due))
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (Position, u32, Timestamp)> {
+        let waiting = self.retries.iter().map(|(_, position)| position);
+        let waiting = waiting.chain(&self.behind).filter_map(|position| {
+            let state = &self.events[position];
+            state.due.map(|due| (*position, state.attempts, due))
         });
-        let running = self.running.iter().filter_map(|seq| {
-            let state = &self.events[seq];
-            state.due.map(|due| (*seq, state.attempts - 1, due))
+        let running = self.running.iter().filter_map(|position| {
+            let state = &self.events[position];
+            state.due.map(|due| (*position, state.attempts - 1, due))
         });
         waiting.chain(running)
     }
 
-    fn runs_no_more(&mut self, seq: Seq) -> &mut State {
-        self.running.remove(&seq);
-        let state = self.events.get_mut(&seq).expect("what runs is known");
+    fn runs_no_more(&mut self, position: Position) -> &mut State {
+        self.running.remove(&position);
+        let state = self.events.get_mut(&position).expect("what runs is known");
         if state.due.is_some() {
             self.retries_running -= 1;
         }
         state
     }
 
-    fn wait(&mut self, seq: Seq) {
-        self.behind.remove(&seq);
-        match self.events[&seq].due {
-            None => self.fresh.push_back(seq),
+    fn wait(&mut self, position: Position) {
+        self.behind.remove(&position);
+        match self.events[&position].due {
+            None => self.fresh.push_back(position),
             Some(due) => {
-                self.retries.insert((due, seq));
+                self.retries.insert((due, position));
             }
         }
     }
@@ -269,9 +274,6 @@ fn slots_for_retries(slots: usize) -> usize {
         slots => slots - (slots / 4).max(1),
     }
 }
-
-/// So many first attempts that wait are enough even for few slots.
-pub(super) const ENOUGH: usize = if cfg!(test) { 4 } else { 64 };
 
 /// After so many fresh events in a row a retry that is due has its turn.
 const FRESH_IN_A_ROW: usize = 7;
@@ -288,6 +290,10 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    fn event(seq: u64) -> Position {
+        Position::first(seq)
     }
 
     fn lane(number: u8) -> Option<Lane> {
@@ -350,14 +356,14 @@ mod tests {
     #[derive(Debug)]
     struct Model {
         slots: usize,
-        events: BTreeMap<Seq, Known>,
+        events: BTreeMap<Position, Known>,
         now: i64,
     }
 
     impl Model {
         /// Those that nothing but time and the lack of a slot holds up, as far as they do not run.
-        fn fronts(&self) -> Vec<Seq> {
-            let front = |(seq, known): &(&Seq, &Known)| {
+        fn fronts(&self) -> Vec<Position> {
+            let front = |(seq, known): &(&Position, &Known)| {
                 let ahead = self.events.range(..*seq);
                 let mut ahead = ahead.filter(|(_, ahead)| ahead.lane == known.lane);
                 let first = known.lane.is_none() || ahead.next().is_none();
@@ -368,7 +374,7 @@ mod tests {
         }
 
         /// Those that may start now.
-        fn ready(&self) -> Vec<Seq> {
+        fn ready(&self) -> Vec<Position> {
             let mut ready = self.fronts();
             ready.retain(|seq| match self.events[seq].due {
                 None => self.has_room(),
@@ -388,7 +394,7 @@ mod tests {
             self.has_room() && retries.count() < self.slots - kept
         }
 
-        fn running(&self) -> Vec<Seq> {
+        fn running(&self) -> Vec<Position> {
             let running = self.events.iter().filter(|(_, known)| known.runs);
             running.map(|(seq, _)| *seq).collect()
         }
@@ -402,7 +408,7 @@ mod tests {
             slots in prop_oneof![1..9usize, Just(100)],
             steps in vec(step(), 1..200),
         ) {
-            let mut schedule = Schedule::new(slots);
+            let mut schedule = Schedule::new(slots, 4);
             let mut model = Model { slots, events: BTreeMap::new(), now: 0 };
             let mut next = 1;
             for step in steps {
@@ -411,9 +417,9 @@ mod tests {
                         let (attempts, due) = tried.unzip();
                         let attempts = attempts.unwrap_or_default();
                         let lane = number.and_then(lane);
-                        schedule.add(next, lane, attempts, due.map(at));
+                        schedule.add(event(next), lane, attempts, due.map(at));
                         let known = Known { lane: number, attempts, due, runs: false };
-                        model.events.insert(next, known);
+                        model.events.insert(event(next), known);
                         next += 1;
                     }
                     Step::Wait(seconds) => model.now += seconds,
@@ -493,8 +499,8 @@ mod tests {
         match schedule.start(at(model.now)) {
             None => prop_assert!(ready.is_empty(), "{ready:?}"),
             Some(start) => {
-                prop_assert!(ready.contains(&start.seq), "{start:?} of {ready:?}");
-                let known = model.events.get_mut(&start.seq).unwrap();
+                prop_assert!(ready.contains(&start.position), "{start:?} of {ready:?}");
+                let known = model.events.get_mut(&start.position).unwrap();
                 known.attempts += 1;
                 known.runs = true;
                 prop_assert_eq!(start.attempt, known.attempts);
@@ -526,47 +532,47 @@ mod tests {
 
     #[test]
     fn a_lane_that_waits_for_a_retry_holds_up_no_other() {
-        let mut schedule = Schedule::new(1000);
+        let mut schedule = Schedule::new(1000, 4);
         for seq in 1..=1000 {
-            schedule.add(seq, lane((seq % 2) as u8), 0, None);
+            schedule.add(event(seq), lane((seq % 2) as u8), 0, None);
         }
         // The odd lane fails for ever; the even one never waits for it.
         let mut settled = Vec::new();
         for _ in 0..501 {
             let start = schedule.start(at(0)).unwrap();
-            match start.seq % 2 {
+            match start.position.seq() % 2 {
                 0 => {
-                    schedule.settled(start.seq);
-                    settled.push(start.seq);
+                    schedule.settled(start.position);
+                    settled.push(start.position.seq());
                 }
-                _ => schedule.again(start.seq, at(1)),
+                _ => schedule.again(start.position, at(1)),
             }
         }
         assert_eq!(schedule.start(at(0)), None);
         let even: Vec<_> = (1..=500).map(|half| 2 * half).collect();
         assert_eq!(settled, even);
         let waiting: Vec<_> = schedule.waiting().collect();
-        assert_eq!(waiting, [(1, 1, at(1))]);
+        assert_eq!(waiting, [(event(1), 1, at(1))]);
     }
 
     #[test]
     fn neither_fresh_events_nor_retries_starve() {
-        let mut schedule = Schedule::new(1000);
+        let mut schedule = Schedule::new(1000, 4);
         for seq in 1..=500 {
-            schedule.add(seq, None, 0, None);
-            schedule.add(1000 + seq, None, 1, Some(at(0)));
+            schedule.add(event(seq), None, 0, None);
+            schedule.add(event(1000 + seq), None, 1, Some(at(0)));
         }
         // With both there, one start in eight is a retry.
         for turn in 1..=500 {
             let start = schedule.start(at(0)).unwrap();
-            assert_eq!(start.seq > 1000, turn % 8 == 0, "turn {turn}");
-            schedule.settled(start.seq);
+            assert_eq!(start.position.seq() > 1000, turn % 8 == 0, "turn {turn}");
+            schedule.settled(start.position);
         }
         // With one kind alone nothing waits.
         let (mut fresh, mut retries) = (0, 0);
         while let Some(start) = schedule.start(at(0)) {
-            schedule.settled(start.seq);
-            match start.seq > 1000 {
+            schedule.settled(start.position);
+            match start.position.seq() > 1000 {
                 true => retries += 1,
                 false => fresh += 1,
             }
@@ -578,39 +584,39 @@ mod tests {
     #[test]
     fn retries_leave_room_for_first_attempts() {
         for (slots, for_retries) in [(1, 1), (2, 1), (3, 2), (4, 3), (8, 6), (64, 48)] {
-            let mut schedule = Schedule::new(slots);
+            let mut schedule = Schedule::new(slots, 4);
             for seq in 1..=10_000 {
-                schedule.add(seq, None, 1, Some(at(0)));
+                schedule.add(event(seq), None, 1, Some(at(0)));
             }
             // None of them ever ends.
             let retries = std::iter::from_fn(|| schedule.start(at(0))).count();
             assert_eq!(retries, for_retries, "{slots} slots");
             assert_eq!(schedule.next_due(), None, "there is no use in waking up");
             for seq in 10_001..=10_100 {
-                schedule.add(seq, None, 0, None);
+                schedule.add(event(seq), None, 0, None);
             }
             let fresh: Vec<_> = std::iter::from_fn(|| schedule.start(at(0))).collect();
             assert_eq!(fresh.len(), slots - for_retries);
-            assert!(fresh.iter().all(|start| start.seq > 10_000));
+            assert!(fresh.iter().all(|start| start.position.seq() > 10_000));
             // Every fresh one has its turn, one behind the other.
             for start in fresh.iter().rev() {
-                schedule.settled(start.seq);
+                schedule.settled(start.position);
                 let next = schedule.start(at(0)).unwrap();
-                assert!(next.seq > 10_000);
+                assert!(next.position.seq() > 10_000);
             }
         }
     }
 
     #[test]
     fn the_retry_that_was_due_first_starts_first() {
-        let mut schedule = Schedule::new(1000);
+        let mut schedule = Schedule::new(1000, 4);
         for (seq, due) in [(1, 30), (2, 10), (3, 20), (4, 40)] {
-            schedule.add(seq, None, 1, Some(at(due)));
+            schedule.add(event(seq), None, 1, Some(at(due)));
         }
         assert_eq!(schedule.start(at(9)), None);
         assert_eq!(schedule.next_due(), Some(at(10)));
         let started: Vec<_> = std::iter::from_fn(|| schedule.start(at(30))).collect();
-        let started: Vec<_> = started.iter().map(|start| start.seq).collect();
+        let started: Vec<_> = started.iter().map(|start| start.position.seq()).collect();
         assert_eq!(started, [2, 3, 1]);
         assert_eq!(schedule.next_due(), Some(at(40)));
     }

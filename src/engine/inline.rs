@@ -6,11 +6,11 @@ use futures_util::future::join_all;
 
 use super::{Accepted, Engine, Envelope, NotAccepted, Work};
 use crate::dispatch::{Consumer, Outcome};
-use crate::{Delivery, Event, escape_controls};
+use crate::{Delivery, Event, Received, escape_controls};
 
-/// Hands each event to all handlers beside each other and acknowledges it when all of them have
-/// done their work. There are no retries but the sender's: when one handler fails the sender is
-/// told so, and all of them see the event again if it sends it again.
+/// Hands each event to all handlers beside each other and acknowledges the body when all of them have
+/// done their work. The only retries are the sender's: when one handler fails the sender is told so, and
+/// all of them see the event again if the sender sends it again.
 #[derive(Debug)]
 pub(crate) struct InlineEngine {
     consumers: Vec<Consumer>,
@@ -25,34 +25,51 @@ impl InlineEngine {
 impl Engine for InlineEngine {
     fn accept(self: Arc<Self>, envelope: Envelope, events: Vec<Event>) -> Work {
         Box::pin(async move {
-            let delivery = Delivery::new(Arc::clone(envelope.received()), 1, false);
-            match self.deliver(&delivery, &events).await {
-                true => Ok(Accepted::New),
-                false => Err(NotAccepted::HandlerFailed),
+            if self.deliver(envelope.received(), &events).await {
+                Ok(Accepted::New)
+            } else {
+                Err(NotAccepted::HandlerFailed)
             }
         })
     }
 }
 
 impl InlineEngine {
-    /// Whether every handler that wants the events has done its work.
-    async fn deliver(&self, delivery: &Delivery, events: &[Event]) -> bool {
-        if let [only] = &self.consumers[..] {
-            return !only.wants(delivery.session(), events)
-                || done(only, delivery, &only.deliver(delivery, events).await);
+    /// Whether every handler that wants events of the body has done its work.
+    async fn deliver(&self, received: &Arc<Received>, events: &[Event]) -> bool {
+        let delivery = Delivery::new(Arc::clone(received), 1, false);
+        if let ([only], [_]) = (&self.consumers[..], events) {
+            return hand_over(only, &delivery, events).await;
         }
         let consumers = self.consumers.iter();
-        let wanting = consumers.filter(|consumer| consumer.wants(delivery.session(), events));
+        let deliveries = consumers.flat_map(|consumer| {
+            // Each event by itself, or all together.
+            let size = if consumer.takes_bodies() {
+                events.len()
+            } else {
+                1
+            };
+            (1..)
+                .zip(events.chunks(size))
+                .map(move |(part, own)| (consumer, part, own))
+        });
         // All are polled once before any is waited for: the order of arrival is the lanes' order.
-        let outcomes = join_all(wanting.map(async |consumer| {
-            done(
-                consumer,
-                delivery,
-                &consumer.deliver(delivery, events).await,
-            )
+        let done = join_all(deliveries.map(async |(consumer, part, own)| {
+            let session = own.first().and_then(Event::session_id);
+            let delivery = delivery.clone().of_part(part, session);
+            hand_over(consumer, &delivery, own).await
         }));
-        outcomes.await.into_iter().all(|done| done)
+        done.await.into_iter().all(|done| done)
     }
+}
+
+async fn hand_over(consumer: &Consumer, delivery: &Delivery, events: &[Event]) -> bool {
+    !consumer.wants(delivery.session(), events)
+        || done(
+            consumer,
+            delivery,
+            &consumer.deliver(delivery, events).await,
+        )
 }
 
 fn done(consumer: &Consumer, delivery: &Delivery, outcome: &Outcome) -> bool {

@@ -6,9 +6,11 @@
 //! - [`JournalEngine`] appends to a journal and says yes as soon as the event is durable. Consumers then
 //!   follow the journal, each with a progress of its own: the [`Pipeline`].
 
+mod dedup_key;
 mod envelope;
 mod inline;
 mod journaled;
+mod opened;
 mod pipeline;
 mod retention;
 
@@ -18,9 +20,11 @@ use std::sync::Arc;
 
 use crate::Event;
 
+pub(crate) use dedup_key::Windows;
 pub use envelope::{Envelope, Odd};
 pub(crate) use inline::InlineEngine;
-pub(crate) use journaled::{JournalEngine, Windows};
+pub(crate) use journaled::JournalEngine;
+pub(crate) use opened::Opened;
 pub(crate) use pipeline::Pipeline;
 pub(crate) use retention::Retention;
 

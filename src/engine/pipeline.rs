@@ -4,25 +4,29 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 
+use super::opened::Opened;
 use super::retention::{Keeper, Retention};
 use crate::clock::Clock;
 use crate::dialect::Decoder;
-use crate::dispatch::{Consumer, Controls, Runner, Runners, Status};
-use crate::index::Index;
-use crate::journal::{Journal, Sqlite, Unavailable};
-use crate::telemetry::{JournalMetrics, Metrics, PipelineMetrics};
+use crate::dispatch::{Consumer, Controls, DispatchTuning, Runner, RunnerContext, Runners, Status};
+use crate::index::{Notes, Search};
+use crate::journal::{Desk, Journal, Unavailable};
+use crate::telemetry::{Metrics, PipelineMetrics};
 use crate::{Error, Timestamp};
 
 /// A journal, the consumers on their way along it, and its index.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     journal: Arc<dyn Journal>,
+    /// One desk for each share; all of them on a single machine.
+    desks: Vec<Arc<dyn Desk>>,
     runners: Runners,
-    index: Index,
+    notes: Arc<dyn Notes>,
+    search: Option<Arc<dyn Search>>,
     decoder: Arc<Decoder>,
-    folder: PathBuf,
+    folder: Option<PathBuf>,
     metrics: PipelineMetrics,
     clock: Arc<dyn Clock>,
     /// Consumers come and go one after the other.
@@ -30,50 +34,52 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Opens the journal in `folder` and starts everything that follows it.
-    pub(crate) fn open(
-        folder: &Path,
+    /// Starts everything that follows a journal.
+    ///
+    /// # Errors
+    ///
+    /// When there are no threads for it, or the journal cannot say how far the consumers had come.
+    pub(crate) fn start(
+        opened: Opened,
         consumers: Vec<Consumer>,
         decoder: Decoder,
         retention: Retention,
         metrics: &Arc<Metrics>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, Error> {
-        let counters = JournalMetrics::new(metrics);
-        let journal = Sqlite::open(folder, counters, Arc::clone(clock)).map_err(Error::journal)?;
-        let journal: Arc<dyn Journal> = Arc::new(journal);
-        let (index, indexer) = Index::open(folder).map_err(Error::journal)?;
-        let decoder = Arc::new(decoder);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let runners = Runners::new(threads).map_err(|error| Error::Io {
             what: "the threads that run handlers",
             error,
         })?;
-        let following = (Arc::clone(&journal), Arc::clone(&decoder));
-        runners.spawn(|stop| async move { indexer.run(following.0, following.1, stop).await });
+        let decoder = Arc::new(decoder);
+        let journal = opened.journal;
+        if let Some(follower) = opened.follower {
+            let (journal, decoder) = (Arc::clone(&journal), Arc::clone(&decoder));
+            runners.spawn(|stop| follower(journal, decoder, stop));
+        }
+        let taken = take_shares(Arc::clone(&journal));
+        let desks = wait_for(&runners, taken)?.map_err(Error::journal)?;
         let pipeline = Self {
             journal,
+            desks,
             runners,
-            index,
+            notes: opened.notes,
+            search: opened.search,
             decoder,
-            folder: folder.to_owned(),
+            folder: opened.folder,
             metrics: PipelineMetrics::new(metrics),
             clock: Arc::clone(clock),
             changes: tokio::sync::Mutex::default(),
         };
         for consumer in consumers {
-            let runner = pipeline.runner(consumer);
-            let (runner, controls) = match pipeline.runners.wait_for(runner) {
-                Some(Ok(runner)) => runner,
-                Some(Err(error)) => return Err(Error::journal(error)),
-                None => return Err(Error::journal("the threads that run handlers have ended")),
-            };
-            pipeline.start(runner, controls)?;
+            let made = wait_for(&pipeline.runners, pipeline.make_runners(consumer))?;
+            pipeline.start_runners(made.map_err(Error::journal)?)?;
         }
         let keeper = Keeper {
             retention,
             journal: Arc::clone(&pipeline.journal),
-            index: pipeline.index.clone(),
+            notes: Arc::clone(&pipeline.notes),
             consumers: pipeline.runners.living().clone(),
             metrics: Arc::clone(metrics),
             clock: Arc::clone(clock),
@@ -136,8 +142,8 @@ impl Pipeline {
     }
 
     async fn begin(&self, consumer: Consumer) -> Result<(), Error> {
-        let (runner, controls) = self.runner(consumer).await.map_err(Error::journal)?;
-        self.start(runner, controls)
+        let made = self.make_runners(consumer).await;
+        self.start_runners(made.map_err(Error::journal)?)
     }
 
     async fn end(&self, name: &str) {
@@ -145,23 +151,35 @@ impl Pipeline {
         self.metrics.gone(name);
     }
 
-    fn runner(
+    /// Makes the runners of a consumer, one for each share.
+    fn make_runners(
         &self,
         consumer: Consumer,
-    ) -> impl Future<Output = Result<(Runner, Controls), Unavailable>> + Send + use<> {
-        let (journal, decoder) = (Arc::clone(&self.journal), Arc::clone(&self.decoder));
-        let observer = Box::new(self.index.notes().of(consumer.name()));
-        let clock = Arc::clone(&self.clock);
-        Runner::new(Arc::new(consumer), journal, decoder, clock, observer)
+    ) -> impl Future<Output = Result<Vec<(Runner, Controls)>, Unavailable>> + Send + use<> {
+        let consumer = Arc::new(consumer);
+        let made = self.desks.iter().map(|desk| {
+            let context = RunnerContext {
+                journal: Arc::clone(&self.journal),
+                desk: Arc::clone(desk),
+                decoder: Arc::clone(&self.decoder),
+                clock: Arc::clone(&self.clock),
+                tuning: DispatchTuning::default(),
+            };
+            let observer = self.notes.consumer(consumer.name());
+            Runner::new(Arc::clone(&consumer), context, observer)
+        });
+        try_join_all(made.collect::<Vec<_>>())
     }
 
-    fn start(&self, runner: Runner, controls: Controls) -> Result<(), Error> {
-        let name = controls.name().to_owned();
-        if !self.runners.start(runner, controls) {
-            let why = format!("{name} runs already, or everything is being stopped");
-            return Err(Error::journal(why));
+    fn start_runners(&self, made: Vec<(Runner, Controls)>) -> Result<(), Error> {
+        for (runner, controls) in made {
+            let name = controls.name().to_owned();
+            if !self.runners.start(runner, controls) {
+                let why = format!("{name} runs already, or everything is being stopped");
+                return Err(Error::journal(why));
+            }
+            self.metrics.come(&name);
         }
-        self.metrics.come(&name);
         Ok(())
     }
 
@@ -169,8 +187,14 @@ impl Pipeline {
         &self.journal
     }
 
-    pub(crate) fn index(&self) -> &Index {
-        &self.index
+    /// What is told of events that are not in the journal.
+    pub(crate) fn notes(&self) -> &Arc<dyn Notes> {
+        &self.notes
+    }
+
+    /// The search over all events, where there is an index.
+    pub(crate) fn search(&self) -> Option<&dyn Search> {
+        self.search.as_deref()
     }
 
     pub(crate) fn decoder(&self) -> &Decoder {
@@ -228,9 +252,14 @@ impl Pipeline {
     }
 
     async fn measure_files(&self) {
-        let folder = self.folder.clone();
-        let bytes = tokio::task::spawn_blocking(move || size_of(&folder)).await;
-        if let Ok(Ok(bytes)) = bytes {
+        let bytes = match self.folder.clone() {
+            Some(folder) => {
+                let size = tokio::task::spawn_blocking(move || size_of(&folder));
+                size.await.ok().and_then(Result::ok)
+            }
+            None => self.journal.bytes().await.ok(),
+        };
+        if let Some(bytes) = bytes {
             self.metrics.bytes(bytes);
         }
     }
@@ -240,6 +269,23 @@ impl Pipeline {
         self.runners.stop().await;
         self.journal.close().await;
     }
+}
+
+/// Takes every share: one machine dispatches everything.
+async fn take_shares(journal: Arc<dyn Journal>) -> Result<Vec<Arc<dyn Desk>>, Unavailable> {
+    let mut desks = Vec::new();
+    for share in 0..journal.shares() {
+        desks.push(journal.desk(share).await?);
+    }
+    Ok(desks)
+}
+
+fn wait_for<T: Send + 'static>(
+    runners: &Runners,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Error> {
+    let ended = || Error::journal("the threads that run handlers have ended");
+    runners.wait_for(work).ok_or_else(ended)
 }
 
 /// The bytes of all files in a folder and the folders in it.

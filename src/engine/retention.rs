@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::dispatch::Living;
-use crate::index::Index;
+use crate::index::Notes;
 use crate::journal::{Journal, Seq, Unavailable};
 use crate::telemetry::Metrics;
 
@@ -31,7 +31,7 @@ pub(crate) struct Retention {
 pub(crate) struct Keeper {
     pub(crate) retention: Retention,
     pub(crate) journal: Arc<dyn Journal>,
-    pub(crate) index: Index,
+    pub(crate) notes: Arc<dyn Notes>,
     pub(crate) consumers: Living,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -129,7 +129,7 @@ impl Keeper {
         }
         self.tell_unsettled(first, up_to).await;
         while self.journal.trim(up_to).await? > 0 {}
-        self.index.notes().trimmed(up_to);
+        self.notes.trimmed(up_to);
         log::info!("retention: removed events {first} to {up_to}");
         Ok(())
     }
@@ -237,7 +237,7 @@ mod tests {
 
     use super::*;
     use crate::Received;
-    use crate::journal::{Claim, Entry, Memory, TestFolder};
+    use crate::journal::{DedupKey, Entry, EntryPart, Log as _, Memory};
     use crate::testing::FakeClock;
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -245,29 +245,31 @@ mod tests {
     #[tokio::test]
     async fn a_clock_that_jumps_removes_nothing_until_that_has_lasted() {
         let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
-        let journal = Arc::new(Memory::new(clock.clone()));
+        let journal = Arc::new(Memory::new(clock.clone(), 1));
         for number in 1..=3 {
             let mut received = Received::new("gateway", "{}");
             received.id = Uuid::from_u128(number);
             let entry = Entry {
                 received: Arc::new(received),
                 events: [].into(),
-                claim: Claim {
-                    key: number,
-                    window: Duration::ZERO,
-                    named: true,
-                },
+                parts: vec![EntryPart {
+                    session: None,
+                    key: DedupKey {
+                        hash: number,
+                        window: Duration::ZERO,
+                        named: true,
+                    },
+                }],
             };
             journal.append(entry).await.unwrap();
         }
-        let folder = TestFolder::new();
         let keeper = Keeper {
             retention: Retention {
                 age: 7 * DAY,
                 bytes: None,
             },
             journal: journal.clone(),
-            index: Index::open(folder.path()).unwrap().0,
+            notes: Arc::new(()),
             consumers: Living::default(),
             metrics: Metrics::new(),
             clock: clock.clone(),

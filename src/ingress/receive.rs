@@ -14,7 +14,7 @@ use super::answers::{
 use super::running::{Finish, Running};
 use super::silence::{Silence, Tell, Watchdog};
 use super::source::Source;
-use super::sources::{Route, Served, Sources, Table};
+use super::sources::{Route, Served, Sources, Table, decoded};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Accepted, Engine, Envelope, NotAccepted};
 use crate::error::{Error, Problem, Problems};
@@ -65,16 +65,27 @@ impl Ingress {
         })
     }
 
-    /// Whether the address leads to a source, where the sources are mounted `below` a path.
-    pub(crate) fn leads(&self, below: &str, uri: &Uri) -> bool {
-        self.sources.leads(below, uri)
+    /// Whether the path of the address ends with one that leads to a source.
+    pub(crate) fn may_lead(&self, uri: &Uri) -> bool {
+        self.sources.may_lead(&decoded(uri))
     }
 
-    /// Answers a request: 404 where its address leads to no source. The sources are mounted `below` a
-    /// path, or below "". `deadline` is the connection's, where the connection keeps the time.
+    /// Answers a request: 404 where its address leads to no source. `deadline` is the connection's, where
+    /// the connection keeps the time.
     pub(crate) async fn answer(
         &self,
-        below: &str,
+        head: &RequestHead,
+        payload: Payload,
+        deadline: Option<&dyn Deadline>,
+    ) -> HttpResponse {
+        self.answer_at(&decoded(&head.uri), head, payload, deadline)
+            .await
+    }
+
+    /// As [`Ingress::answer`], for a request whose path below the mount is this one.
+    pub(crate) async fn answer_at(
+        &self,
+        path: &str,
         head: &RequestHead,
         payload: Payload,
         deadline: Option<&dyn Deadline>,
@@ -83,7 +94,7 @@ impl Ingress {
         let begun = deadline.and_then(|deadline| deadline.begun());
         let started = begun.unwrap_or_else(|| SystemClock.monotonic());
         let table = self.sources.table();
-        let (route, admitted) = match admit(&table, below, head, started) {
+        let (route, admitted) = match admit(&table, path, head, started) {
             Ok(admitted) => admitted,
             Err(answer) => return *answer,
         };
@@ -119,7 +130,8 @@ impl Ingress {
     /// What a head is told before its body is asked for (`Expect: 100-continue`). A refusal closes the
     /// connection: the body may follow all the same.
     pub(crate) fn before_continue(&self, head: &RequestHead) -> Result<(), Box<HttpResponse>> {
-        let admitted = admit(&self.sources.table(), "", head, SystemClock.monotonic()).map(drop);
+        let (table, now) = (self.sources.table(), SystemClock.monotonic());
+        let admitted = admit(&table, &decoded(&head.uri), head, now).map(drop);
         admitted.map_err(|mut answer| {
             close_after(&mut answer);
             answer
@@ -222,11 +234,11 @@ impl Ingress {
 /// the signature's headers claim. What fails is counted, and is its own answer.
 fn admit<'a>(
     table: &'a Table,
-    below: &str,
+    path: &str,
     head: &RequestHead,
     started: Instant,
 ) -> Result<(Route<'a>, Admitted), Box<HttpResponse>> {
-    let Some(route) = table.route(below, &head.uri) else {
+    let Some(route) = table.route(path) else {
         return Err(Box::new(not_found()));
     };
     if head.method != Method::POST {

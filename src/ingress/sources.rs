@@ -5,6 +5,7 @@
 //! through this table: the server's own listener, an `App` that mounts the receiver, and the check before
 //! `100 Continue`.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,9 +61,12 @@ impl Sources {
         self.0.load_full()
     }
 
-    /// Whether the address leads to a source now; `below` is where the table is mounted.
-    pub(super) fn leads(&self, below: &str, uri: &Uri) -> bool {
-        self.0.load().route(below, uri).is_some()
+    /// Whether a path ends with one that leads to a source now. Where the table is mounted in a scope, the
+    /// path begins with the scope's.
+    pub(super) fn may_lead(&self, path: &str) -> bool {
+        let table = self.0.load();
+        let mut ends = path.match_indices('/').map(|(at, _)| &path[at..]);
+        ends.any(|end| table.route(end).is_some())
     }
 
     /// Serves other sources from the next request on.
@@ -108,17 +112,9 @@ impl Table {
         })
     }
 
-    /// Where an address leads; the table is mounted below a path, or below "". Paths are compared as
-    /// actix-web compares them: percent-decoded, but for `%25`, `%2B` and `%2F`.
-    pub(super) fn route(&self, below: &str, uri: &Uri) -> Option<Route<'_>> {
-        let decoded;
-        let path = if uri.path().contains('%') {
-            decoded = Url::new(uri.clone());
-            decoded.path()
-        } else {
-            uri.path()
-        };
-        let found = self.router.at(path.strip_prefix(below)?).ok()?;
+    /// Where a path leads that was [decoded](decoded).
+    pub(super) fn route(&self, path: &str) -> Option<Route<'_>> {
+        let found = self.router.at(path).ok()?;
         let segment = |name| found.params.get(name);
         Some(Route {
             served: &self.sources[*found.value],
@@ -129,6 +125,15 @@ impl Table {
 
     pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
         self.sources.iter().map(|served| &served.source)
+    }
+}
+
+/// The path of an address as actix-web compares paths: percent-decoded, but for `%25`, `%2B` and `%2F`.
+pub(super) fn decoded(uri: &Uri) -> Cow<'_, str> {
+    if uri.path().contains('%') {
+        Url::new(uri.clone()).path().to_owned().into()
+    } else {
+        uri.path().into()
     }
 }
 

@@ -78,12 +78,12 @@ async fn each_address_leads_to_its_source() {
     let receiver = receiver(seen);
     let later = || HttpResponse::NotFound().finish();
     let app = App::new()
-        .configure(receiver.configure())
         .service(
             web::scope("/scope")
-                .configure(receiver.configure_scope("/scope"))
+                .configure(receiver.configure())
                 .route("/own", web::to(|| async { "own" })),
         )
+        .configure(receiver.configure())
         .default_service(web::to(move || async move { later() }));
     let app = test::init_service(app).await;
     let token = format!("/webhook/t/{TOKEN}");
@@ -188,7 +188,7 @@ async fn expect_passes_the_checks_of_the_request() {
         let status = before.as_ref().err().map(|answer| answer.status().as_u16());
         assert_eq!(status, refused, "{path} {length}");
         let payload = request.take_payload();
-        let answer = ingress.answer("", request.head(), payload, None).await;
+        let answer = ingress.answer(request.head(), payload, None).await;
         if let Err(before) = before {
             assert_eq!(answer.status(), before.status(), "{path} {length}");
             assert!(before.head().connection_type() == actix_http::ConnectionType::Close);

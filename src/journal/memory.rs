@@ -1,72 +1,110 @@
-//! [`Memory`]: a journal that forgets everything with the process, for tests.
+//! [`Memory`]: a journal that ends with the process, for tests.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
-use super::record::ClaimKey;
-use super::{Appended, Change, DeadLetter, Entry, Journal, Record, Tail, Unavailable};
+use super::{
+    Appended, DeadLetter, DeadLetters, Desk, Desks, Document, Documents, Entry, Expected, KeptPart,
+    KeyHash, Log, NamedLetter, Parts, Position, ProgressChange, PutError, Record, Seq, Share, Tail,
+    Unavailable, Version,
+};
 use crate::Timestamp;
 use crate::clock::Clock;
-use crate::dispatch::Saved;
-use crate::journal::Seq;
 
-/// A journal in memory.
+/// A journal in memory. Several instances may share one.
+#[derive(Debug, Clone)]
+pub struct Memory(Arc<Inner>);
+
 #[derive(Debug)]
-pub(crate) struct Memory {
+struct Inner {
     state: Mutex<State>,
+    shares: Share,
     tail: Arc<Tail>,
+    documents: watch::Sender<Version>,
     clock: Arc<dyn Clock>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     records: Vec<Record>,
-    claims: HashMap<ClaimKey, (Seq, i64)>,
-    saved: BTreeMap<String, Saved>,
-    dead: BTreeMap<(String, Seq), DeadLetter>,
-    documents: BTreeMap<String, Vec<u8>>,
+    keys: HashMap<KeyHash, (Position, i64)>,
+    saved: BTreeMap<(String, Share), Vec<u8>>,
+    /// How often the desk of each share was opened.
+    epochs: BTreeMap<Share, u64>,
+    dead: BTreeMap<(Position, String), DeadLetter>,
+    documents: BTreeMap<String, Document>,
+}
+
+/// The desk of one share.
+#[derive(Debug)]
+struct MemoryDesk {
+    journal: Memory,
+    share: Share,
+    epoch: u64,
 }
 
 impl Memory {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
+    /// A journal whose dispatch is divided into so many shares; at least one.
+    pub fn new(clock: Arc<dyn Clock>, shares: Share) -> Self {
+        Self(Arc::new(Inner {
             state: Mutex::default(),
+            shares: shares.max(1),
             tail: Arc::new(Tail::new(0)),
+            documents: watch::Sender::new(0),
             clock,
-        }
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
-impl Journal for Memory {
+impl Log for Memory {
     async fn append(&self, entry: Entry) -> Result<Appended, Unavailable> {
-        let now = self.clock.now().as_millisecond();
+        let time = self.0.clock.now();
+        let now = time.as_millisecond();
         let mut state = self.lock();
-        if let Some((seq, until)) = state.claims.get(&entry.claim.key)
-            && entry.claim.is_held_until(*until, now)
-        {
-            return Ok(Appended::Duplicate(*seq));
+        let original = |hash| state.keys.get(&hash).copied();
+        let parts = (1..).zip(&entry.parts);
+        let duplicates = parts.filter_map(|(part, own)| {
+            let (position, until) = original(own.key.hash)?;
+            own.key.holds_until(until, now).then_some((part, position))
+        });
+        let duplicates: Vec<_> = duplicates.collect();
+        if duplicates.len() == entry.parts.len() {
+            let originals = duplicates.into_iter().map(|(_, original)| original);
+            return Ok(Appended::Duplicate(originals.collect()));
         }
         let last = state.records.last();
         let seq = last.map_or(0, |record| record.seq) + 1;
         let kept_at = last.map_or(Timestamp::MIN, |record| record.kept_at);
-        let made = entry.claim.made(seq, now);
-        state.claims.insert(made.key, (seq, made.until));
+        let mut kept = Vec::new();
+        for (part, own) in (1..).zip(entry.parts) {
+            let duplicate = duplicates.iter().any(|(other, _)| *other == part);
+            if !duplicate {
+                let held = (Position::new(seq, part), own.key.ends_at(now));
+                state.keys.insert(own.key.hash, held);
+            }
+            kept.push(KeptPart {
+                session: own.session,
+                duplicate,
+            });
+        }
         let record = Record {
             seq,
-            kept_at: kept_at.max(self.clock.now()),
+            kept_at: kept_at.max(time),
+            parts: Parts::several(kept, &entry.received, self.0.shares),
             received: entry.received,
             events: Some(entry.events),
         };
         state.records.push(record.clone());
-        self.tail.publish([record]);
-        Ok(Appended::New(seq))
+        self.0.tail.publish([record]);
+        Ok(Appended::New { seq, duplicates })
     }
 
     async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable> {
@@ -75,117 +113,191 @@ impl Journal for Memory {
         Ok(records.take(most).cloned().collect())
     }
 
-    async fn saved(&self, consumer: &str) -> Result<Option<Saved>, Unavailable> {
-        Ok(self.lock().saved.get(consumer).cloned())
-    }
-
-    async fn save(&self, change: Change) -> Result<(), Unavailable> {
-        let mut state = self.lock();
-        for seq in change.revived {
-            state.dead.remove(&(change.consumer.clone(), seq));
-        }
-        for letter in change.dead {
-            state
-                .dead
-                .insert((change.consumer.clone(), letter.seq), letter);
-        }
-        state.saved.insert(change.consumer, change.saved);
-        Ok(())
-    }
-
-    async fn forget_consumer(&self, name: &str) -> Result<(), Unavailable> {
-        self.lock().saved.remove(name);
-        Ok(())
-    }
-
-    async fn put_document(&self, key: &str, value: Option<Vec<u8>>) -> Result<(), Unavailable> {
-        let mut state = self.lock();
-        match value {
-            Some(value) => drop(state.documents.insert(key.to_owned(), value)),
-            None => drop(state.documents.remove(key)),
-        }
-        Ok(())
-    }
-
-    async fn documents(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Unavailable> {
-        let state = self.lock();
-        let found = state.documents.range(prefix.to_owned()..);
-        let found = found.take_while(|(key, _)| key.starts_with(prefix));
-        Ok(found
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect())
-    }
-
-    async fn all_dead(
-        &self,
-        consumer: Option<&str>,
-        before: Option<(Seq, &str)>,
-        most: usize,
-    ) -> Result<Vec<(String, DeadLetter)>, Unavailable> {
-        let state = self.lock();
-        let mut letters: Vec<_> = state
-            .dead
-            .iter()
-            .filter(|((name, seq), _)| {
-                consumer.is_none_or(|consumer| consumer == name)
-                    && before.is_none_or(|before| (*seq, name.as_str()) < before)
-            })
-            .map(|((name, _), letter)| (name.clone(), letter.clone()))
-            .collect();
-        letters.sort_by_key(|(name, letter)| std::cmp::Reverse((letter.seq, name.clone())));
-        letters.truncate(most);
-        Ok(letters)
-    }
-
-    async fn dead_among(&self, events: &[Seq]) -> Result<Vec<(String, DeadLetter)>, Unavailable> {
-        let state = self.lock();
-        let letters = state
-            .dead
-            .iter()
-            .filter(|((_, seq), _)| events.contains(seq));
-        Ok(letters
-            .map(|((name, _), letter)| (name.clone(), letter.clone()))
-            .collect())
-    }
-
-    async fn forget_dead(&self, consumer: &str, events: &[Seq]) -> Result<usize, Unavailable> {
-        let mut state = self.lock();
-        let before = state.dead.len();
-        state
-            .dead
-            .retain(|(name, seq), _| name != consumer || !events.contains(seq));
-        Ok(before - state.dead.len())
-    }
-
     async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable> {
         let mut state = self.lock();
         let newest = state.records.last().map_or(0, |record| record.seq);
         let before = state.records.len();
-        state
-            .records
-            .retain(|record| record.seq > up_to || record.seq == newest);
-        state
-            .dead
-            .retain(|(_, seq), _| *seq > up_to || *seq == newest);
+        let stays = |seq| seq > up_to || seq == newest;
+        state.records.retain(|record| stays(record.seq));
+        state.dead.retain(|(position, _), _| stays(position.seq()));
         Ok(before - state.records.len())
     }
 
     async fn bytes(&self) -> Result<u64, Unavailable> {
         let state = self.lock();
-        Ok(state
-            .records
-            .iter()
-            .map(|record| record.received.body.len() as u64)
-            .sum())
+        let bodies = state.records.iter().map(|record| &record.received.body);
+        Ok(bodies.map(|body| body.len() as u64).sum())
     }
 
-    async fn close(&self) {}
-
     fn tail(&self) -> &Arc<Tail> {
-        &self.tail
+        &self.0.tail
     }
 
     fn is_ready(&self) -> bool {
         true
     }
+
+    async fn close(&self) {}
+}
+
+#[async_trait]
+impl Desks for Memory {
+    fn shares(&self) -> Share {
+        self.0.shares
+    }
+
+    async fn desk(&self, share: Share) -> Result<Arc<dyn Desk>, Unavailable> {
+        let mut state = self.lock();
+        let epoch = state.epochs.entry(share).or_default();
+        *epoch += 1;
+        Ok(Arc::new(MemoryDesk {
+            journal: self.clone(),
+            share,
+            epoch: *epoch,
+        }))
+    }
+
+    async fn introduce(&self, consumer: &str, progress: &[u8]) -> Result<(), Unavailable> {
+        let mut state = self.lock();
+        for share in 0..self.0.shares {
+            let saved = state.saved.entry((consumer.to_owned(), share));
+            saved.or_insert_with(|| progress.to_vec());
+        }
+        Ok(())
+    }
+
+    async fn forget_consumer(&self, consumer: &str) -> Result<(), Unavailable> {
+        self.lock().saved.retain(|(name, _), _| name != consumer);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Desk for MemoryDesk {
+    fn share(&self) -> Share {
+        self.share
+    }
+
+    async fn saved(&self, consumer: &str) -> Result<Option<Vec<u8>>, Unavailable> {
+        let state = self.journal.lock();
+        Ok(state.saved.get(&(consumer.to_owned(), self.share)).cloned())
+    }
+
+    async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
+        let mut state = self.journal.lock();
+        if state.epochs.get(&self.share) != Some(&self.epoch) {
+            return Err(Unavailable::Fenced(self.share));
+        }
+        let consumer = change.consumer;
+        for position in change.revived {
+            state.dead.remove(&(position, consumer.clone()));
+        }
+        for letter in change.dead {
+            let key = (letter.position, consumer.clone());
+            state.dead.insert(key, letter);
+        }
+        state.saved.insert((consumer, self.share), change.progress);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Documents for Memory {
+    async fn put_document(
+        &self,
+        key: &str,
+        value: Option<Vec<u8>>,
+        expected: Expected,
+    ) -> Result<Version, PutError> {
+        let mut state = self.lock();
+        let found = state.documents.get(key).map(|document| document.version);
+        if !expected.allows(found) {
+            return Err(PutError::Conflict);
+        }
+        let version = *self.0.documents.borrow() + 1;
+        let key = key.to_owned();
+        match value {
+            Some(value) => {
+                let document = Document {
+                    key: key.clone(),
+                    value,
+                    version,
+                };
+                state.documents.insert(key, document);
+            }
+            None => drop(state.documents.remove(&key)),
+        }
+        self.0.documents.send_replace(version);
+        Ok(version)
+    }
+
+    async fn documents(&self, prefix: &str) -> Result<Vec<Document>, Unavailable> {
+        let state = self.lock();
+        let found = state.documents.range(prefix.to_owned()..);
+        let found = found.take_while(|(key, _)| key.starts_with(prefix));
+        Ok(found.map(|(_, document)| document.clone()).collect())
+    }
+
+    fn watch_documents(&self) -> watch::Receiver<Version> {
+        self.0.documents.subscribe()
+    }
+}
+
+#[async_trait]
+impl DeadLetters for Memory {
+    async fn dead_letters(
+        &self,
+        consumer: Option<&str>,
+        before: Option<(Position, &str)>,
+        most: usize,
+    ) -> Result<Vec<NamedLetter>, Unavailable> {
+        let state = self.lock();
+        let newest_first = state.dead.iter().rev();
+        let letters = newest_first.filter(|((position, name), _)| {
+            consumer.is_none_or(|consumer| consumer == name)
+                && before.is_none_or(|before| (*position, name.as_str()) < before)
+        });
+        let named = letters.map(|((_, name), letter)| (name.clone(), letter.clone()));
+        Ok(named.take(most).collect())
+    }
+
+    async fn dead_letters_of(&self, events: &[Position]) -> Result<Vec<NamedLetter>, Unavailable> {
+        let state = self.lock();
+        let all = state.dead.iter();
+        let letters = all.filter(|((position, _), _)| events.contains(position));
+        let named = letters.map(|((_, name), letter)| (name.clone(), letter.clone()));
+        Ok(named.collect())
+    }
+
+    async fn forget_dead_letters(
+        &self,
+        consumer: &str,
+        events: &[Position],
+    ) -> Result<usize, Unavailable> {
+        let mut state = self.lock();
+        let before = state.dead.len();
+        state
+            .dead
+            .retain(|(position, name), _| name != consumer || !events.contains(position));
+        Ok(before - state.dead.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::contract::{Instances, Provider};
+
+    /// Three shares, and two instances that take them from each other.
+    struct Shared;
+
+    #[async_trait]
+    impl Provider for Shared {
+        async fn open(&self, clock: Arc<dyn Clock>) -> Instances {
+            let journal = Memory::new(clock, 3);
+            Instances::new(Arc::new(journal.clone()), Arc::new(journal))
+        }
+    }
+
+    crate::journal_contract!(Shared);
 }

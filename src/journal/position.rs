@@ -1,15 +1,124 @@
-//! [`Seq`]: where an event stands in its journal.
+//! [`Position`]: where an event stands in its journal; [`Share`]: which part of dispatch it belongs to.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use foldhash::fast::FixedState;
+use sha2::{Digest as _, Sha256};
 
-/// The number of an event in its journal, from 1, without gaps.
-pub(crate) type Seq = u64;
+/// The number of a body in its journal: from 1, in the order the bodies became durable, without gaps.
+/// 48 bits at most, which at 100,000 a second last for 89 years.
+pub type Seq = u64;
 
-/// Something for each of some events. Senders do not choose the numbers of their events, so the hash
+/// Which event of a body: 1 for the first one. Nearly every body holds one event.
+pub type Part = u16;
+
+/// A part of dispatch that one instance holds at a time. All events of one session are in one share, so no
+/// lane crosses shares. Numbers from 0; a journal on one machine has one share.
+pub type Share = u16;
+
+/// Where an event stands in its journal: the number of the body that holds it, and which part it is.
+/// Positions are ordered by body, then by part.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(u64);
+
+impl Position {
+    /// The event `part` of the body `seq`.
+    pub fn new(seq: Seq, part: Part) -> Self {
+        Self((seq.min(MAX_SEQ) << PART_BITS) | u64::from(part.saturating_sub(1)))
+    }
+
+    /// The first event of the body.
+    pub fn first(seq: Seq) -> Self {
+        Self::new(seq, 1)
+    }
+
+    /// The number of the body.
+    pub fn seq(self) -> Seq {
+        self.0 >> PART_BITS
+    }
+
+    /// Which event of the body, from 1.
+    pub fn part(self) -> Part {
+        (self.0 as Part).saturating_add(1)
+    }
+
+    /// The position as one number, in the same order. [`Position::from_bits`] is the way back.
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The position that [`Position::to_bits`] made this number of.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+/// `7` for the only or first event of a body, `7.2` for the second one.
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.part() {
+            1 => write!(f, "{}", self.seq()),
+            part => write!(f, "{}.{part}", self.seq()),
+        }
+    }
+}
+
+impl fmt::Debug for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The share that an event belongs to, of so many: by its session, or by its source where it has no
+/// session. The same for all versions of offhook: the first 8 bytes of the SHA-256.
+pub fn share_of(source: &str, session: Option<&str>, shares: Share) -> Share {
+    if shares <= 1 {
+        return 0;
+    }
+    let digest = Sha256::digest(session.unwrap_or(source));
+    let (first, _) = digest.split_first_chunk().expect("8 of 32");
+    let share = u64::from_be_bytes(*first) % u64::from(shares);
+    Share::try_from(share).expect("less than the number of shares")
+}
+
+/// Something for each of some events. Senders do not choose the positions of their events, so the hash
 /// needs no protection against chosen keys.
-pub(crate) type SeqMap<T> = HashMap<Seq, T, FixedState>;
+pub(crate) type PositionMap<T> = HashMap<Position, T, FixedState>;
 
-/// Some events.
-pub(crate) type SeqSet = HashSet<Seq, FixedState>;
+/// Some events, in no order.
+pub(crate) type PositionHashSet = HashSet<Position, FixedState>;
+
+/// A body is divided into so many events at most; the last one takes what is left.
+pub const MAX_PARTS: usize = 1024;
+
+const PART_BITS: u32 = 16;
+const MAX_SEQ: Seq = u64::MAX >> PART_BITS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_ordered_by_body_then_part() {
+        let ordered = [(0, 1), (1, 1), (1, 2), (1, 1024), (2, 1), (MAX_SEQ, 65_535)];
+        let positions = ordered.map(|(seq, part)| Position::new(seq, part));
+        assert!(positions.is_sorted_by(|one, next| one < next));
+        for (position, (seq, part)) in positions.into_iter().zip(ordered) {
+            assert_eq!((position.seq(), position.part()), (seq, part));
+            assert_eq!(Position::from_bits(position.to_bits()), position);
+        }
+        assert_eq!(Position::first(7).to_string(), "7");
+        assert_eq!(Position::new(7, 2).to_string(), "7.2");
+    }
+
+    /// Other versions and other instances must find the same share.
+    #[test]
+    fn a_share_is_fixed_by_the_session() {
+        assert_eq!(share_of("source", Some("408f7372"), 1), 0);
+        let shares = |source| ["408f7372", "a", "b", ""].map(|id| share_of(source, Some(id), 16));
+        assert_eq!(shares("one"), shares("other"));
+        assert_eq!(shares("one"), [10, 10, 10, 4]);
+        assert_eq!(share_of("a", None, 16), share_of("b", Some("a"), 16));
+    }
+}

@@ -1,46 +1,195 @@
-//! What goes into a journal, and what comes out of it.
+//! What goes into a log, and what comes out of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::journal::Seq;
+use super::position::{Part, Position, Seq, Share, share_of};
 use crate::{Event, Received, Timestamp};
 
-/// An event to append.
-#[derive(Debug)]
-pub(crate) struct Entry {
+/// A body to append.
+#[derive(Debug, Clone)]
+pub struct Entry {
     /// What was received; all of it is kept but the decoded content.
-    pub(crate) received: Arc<Received>,
-    /// What the dialect made of it, for consumers that keep up; not kept.
-    pub(crate) events: Arc<[Event]>,
-    /// What makes another event the same as this one.
-    pub(crate) claim: Claim,
+    pub received: Arc<Received>,
+    /// The typed events of the body, for consumers that keep up; not kept.
+    pub events: Arc<[Event]>,
+    /// One for each event that the body is divided into; at least one.
+    pub parts: Vec<EntryPart>,
+}
+
+/// One event of a body to append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryPart {
+    /// The event's own session, where it is not the body's.
+    pub session: Option<String>,
+    /// What makes another event a duplicate of this one.
+    pub key: DedupKey,
 }
 
 /// What makes two events the same, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Claim {
+pub struct DedupKey {
     /// A hash of what identifies the event.
-    pub(crate) key: ClaimKey,
-    /// A later event with the same key is a duplicate for this long.
-    pub(crate) window: Duration,
-    /// The key is of what the event calls itself, so no other event has it. Those that are only the
-    /// same to the byte may be two.
-    pub(crate) named: bool,
+    pub hash: KeyHash,
+    /// A later event with the same hash is a duplicate for this long.
+    pub window: Duration,
+    /// The hash is of an id that the sender gives, so no other event has it. Events that are only equal
+    /// to the byte may be two.
+    pub named: bool,
 }
 
 /// 128 bits of a cryptographic hash: that two events share it by chance does not happen.
-pub(crate) type ClaimKey = u128;
+pub type KeyHash = u128;
 
-/// An event as the journal has it.
+impl Entry {
+    /// A body that is one event.
+    pub fn one(received: Arc<Received>, events: Arc<[Event]>, key: DedupKey) -> Self {
+        let session = None;
+        Self {
+            received,
+            events,
+            parts: vec![EntryPart { session, key }],
+        }
+    }
+}
+
+impl DedupKey {
+    /// Until when an event that was received at `at` makes others duplicates; both in milliseconds since
+    /// 1970.
+    pub fn ends_at(&self, at: i64) -> i64 {
+        at.saturating_add(millis(self.window))
+    }
+
+    /// Whether an earlier event with the same hash, whose window ends at `until`, makes this one a
+    /// duplicate.
+    ///
+    /// A window that ends later than in twice this one was begun under a clock that was set back since,
+    /// or was longer: how old the event is cannot be told. An unnamed event is then taken for a new one,
+    /// because an event that is handed over twice is better than one that is lost.
+    pub fn holds_until(&self, until: i64, now: i64) -> bool {
+        let left = until.saturating_sub(now);
+        left > 0 && (self.named || left <= millis(self.window).saturating_mul(2))
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A body as the log has it.
 #[derive(Debug, Clone)]
-pub(crate) struct Record {
-    pub(crate) seq: Seq,
-    /// When it was made durable; never before the event ahead of it, also where the clock was set back.
-    pub(crate) kept_at: Timestamp,
-    pub(crate) received: Arc<Received>,
-    /// What the dialect makes of it; `None` where it is read from the disk and not read yet.
-    pub(crate) events: Option<Arc<[Event]>>,
+pub struct Record {
+    /// The body's number.
+    pub seq: Seq,
+    /// When it was made durable; never before the body ahead of it, also where the clock was set back.
+    pub kept_at: Timestamp,
+    /// What was received.
+    pub received: Arc<Received>,
+    /// The events that the body is divided into.
+    pub parts: Parts,
+    /// The typed events of the body; `None` where the body was read from the disk and not decoded yet.
+    pub events: Option<Arc<[Event]>>,
+}
+
+/// The events that a body is divided into, as far as a log knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    /// The body is one event; the share is its session's.
+    One(Share),
+    Several(Arc<[(KeptPart, Share)]>),
+}
+
+/// One of several events of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptPart {
+    /// The event's own session, where it is not the body's.
+    pub session: Option<String>,
+    /// Whether it is the same as an event that was kept before: it is not handed over.
+    pub duplicate: bool,
+}
+
+/// One event of a body, for consumers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartView<'a> {
+    /// Which one, from 1.
+    pub part: Part,
+    /// The session it belongs to.
+    pub session: Option<&'a str>,
+    /// The share it belongs to.
+    pub share: Share,
+    /// Whether it is the same as an event that was kept before.
+    pub duplicate: bool,
+}
+
+impl Parts {
+    /// A body that is one event, in a journal with so many `shares`.
+    pub fn one(received: &Received, shares: Share) -> Self {
+        let session = received.session.as_deref();
+        Self(Kind::One(share_of(&received.source, session, shares)))
+    }
+
+    /// A body that is divided into these events, in a journal with so many `shares`.
+    pub fn several(parts: Vec<KeptPart>, received: &Received, shares: Share) -> Self {
+        match &parts[..] {
+            [] => return Self::one(received, shares),
+            [one] if !one.duplicate && one.session.is_none() => return Self::one(received, shares),
+            _ => {}
+        }
+        let with_shares = parts.into_iter().map(|part| {
+            let session = part.session.as_deref().or(received.session.as_deref());
+            let share = share_of(&received.source, session, shares);
+            (part, share)
+        });
+        Self(Kind::Several(with_shares.collect()))
+    }
+
+    /// How many events there are; at least one.
+    pub fn count(&self) -> Part {
+        match &self.0 {
+            Kind::One(_) => 1,
+            Kind::Several(parts) => Part::try_from(parts.len()).unwrap_or(Part::MAX),
+        }
+    }
+
+    /// All of them, in their order. `received` is the body's.
+    pub fn views<'a>(&'a self, received: &'a Received) -> impl Iterator<Item = PartView<'a>> {
+        (1..=self.count()).map(|part| self.view(part, received))
+    }
+
+    /// The event `part` of the body `received`.
+    pub fn view<'a>(&'a self, part: Part, received: &'a Received) -> PartView<'a> {
+        let body = received.session.as_deref();
+        let kept = match &self.0 {
+            Kind::One(share) => Err(*share),
+            Kind::Several(parts) => Ok(&parts[usize::from(part - 1).min(parts.len() - 1)]),
+        };
+        match kept {
+            Err(share) => PartView {
+                part: 1,
+                session: body,
+                share,
+                duplicate: false,
+            },
+            Ok((kept, share)) => PartView {
+                part,
+                session: kept.session.as_deref().or(body),
+                share: *share,
+                duplicate: kept.duplicate,
+            },
+        }
+    }
+
+    /// What is to be kept of a body with several events; nothing of a body that is one event.
+    pub fn kept(&self) -> impl ExactSizeIterator<Item = &KeptPart> {
+        let parts: &[(KeptPart, Share)] = match &self.0 {
+            Kind::One(_) => &[],
+            Kind::Several(parts) => parts,
+        };
+        parts.iter().map(|(part, _)| part)
+    }
 }
 
 impl Record {
@@ -61,13 +210,125 @@ impl Record {
         };
         (Arc::new(record), events)
     }
+
+    /// The typed events of one part: nearly always one. The last part has all that are left, so that a
+    /// dialect that finds more events than before loses none.
+    pub(crate) fn events_of(parts: Part, part: Part, events: &[Event]) -> &[Event] {
+        let start = usize::from(part - 1).min(events.len());
+        let end = if part >= parts {
+            events.len()
+        } else {
+            start + 1
+        };
+        &events[start..end.clamp(start, events.len())]
+    }
 }
 
 /// What became of an append.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Appended {
-    /// It is durable under this number.
-    New(Seq),
-    /// It is the same as this one, which is durable.
-    Duplicate(Seq),
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Appended {
+    /// The body is durable under this number, and at least one of its events is new. Those that are not
+    /// are listed, each with the event that it is the same as.
+    New {
+        /// The body's number.
+        seq: Seq,
+        /// The parts that are duplicates, in their order.
+        duplicates: Vec<(Part, Position)>,
+    },
+    /// Every event is the same as one that is durable. Nothing was kept. There is one position for each
+    /// part, in their order.
+    Duplicate(Vec<Position>),
+}
+
+impl Appended {
+    /// A body without duplicates.
+    pub fn new(seq: Seq) -> Self {
+        Self::New {
+            seq,
+            duplicates: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_clock_makes_no_duplicates() {
+        let (now, minute) = (1_000_000, 60_000);
+        let key = DedupKey {
+            hash: 1,
+            window: Duration::from_millis(60_000),
+            named: false,
+        };
+        let table = [
+            (now - minute, false),
+            (now, false),
+            (now + 1, true),
+            (now + minute, true),
+            // Set back by a minute at most: it may well be the same.
+            (now + 2 * minute, true),
+            // By an hour: taking this for a duplicate would lose an event.
+            (now + 60 * minute, false),
+            (i64::MAX, false),
+            (i64::MIN, false),
+        ];
+        for (until, holds) in table {
+            assert_eq!(key.holds_until(until, now), holds, "{}", until - now);
+        }
+        let named = DedupKey { named: true, ..key };
+        assert!(named.holds_until(now + 60 * minute, now) && !named.holds_until(now, now));
+        let window = Duration::ZERO;
+        assert!(!DedupKey { window, ..key }.holds_until(now + 1, now));
+        let window = Duration::MAX;
+        let endless = DedupKey { window, ..key };
+        assert!(endless.holds_until(endless.ends_at(now), now));
+    }
+
+    #[test]
+    fn the_last_part_has_the_events_that_are_left() {
+        let events: Vec<Event> = (0..4)
+            .map(|_| Event::Unknown(crate::UnknownEvent::new(crate::UnknownReason::NoName)))
+            .collect();
+        let table = [
+            // parts, part, events known, events of the part
+            (1, 1, 4, 4),
+            (4, 1, 4, 1),
+            (4, 4, 4, 1),
+            (2, 2, 4, 3),
+            (3, 2, 1, 0),
+            (3, 3, 1, 0),
+            (1, 1, 0, 0),
+        ];
+        for (parts, part, known, expected) in table {
+            let found = Record::events_of(parts, part, &events[..known]);
+            assert_eq!(found.len(), expected, "{part} of {parts}");
+        }
+    }
+
+    #[test]
+    fn a_part_has_the_bodys_session_or_its_own() {
+        let mut received = Received::new("source", "{}");
+        received.session = Some("body".to_owned());
+        let kept = |session: Option<&str>, duplicate| KeptPart {
+            session: session.map(str::to_owned),
+            duplicate,
+        };
+        let parts = vec![
+            kept(None, false),
+            kept(Some("own"), false),
+            kept(None, true),
+        ];
+        let parts = Parts::several(parts, &received, 3);
+        let views: Vec<_> = parts.views(&received).collect();
+        let sessions: Vec<_> = views.iter().map(|view| view.session).collect();
+        assert_eq!(sessions, [Some("body"), Some("own"), Some("body")]);
+        assert_eq!(views[0].share, share_of("source", Some("body"), 3));
+        assert_eq!(views[1].share, share_of("source", Some("own"), 3));
+        assert!(views[2].duplicate && !views[0].duplicate);
+        let one = Parts::several(vec![kept(None, false)], &received, 3);
+        assert_eq!(one, Parts::one(&received, 3));
+        assert_eq!(one.views(&received).count(), 1);
+    }
 }

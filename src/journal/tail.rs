@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::position::Seq;
 use super::record::Record;
-use crate::journal::Seq;
 
 /// The newest records, as many as [`MAX_RECORDS`] and [`MAX_BYTES`] allow, and the number of the
 /// newest one, which can be waited for.
 #[derive(Debug)]
-pub(crate) struct Tail {
+pub struct Tail {
     records: Mutex<Records>,
     head: watch::Sender<Seq>,
 }
@@ -24,7 +24,7 @@ struct Records {
 
 impl Tail {
     /// Nothing in memory; the journal's newest record is `head`.
-    pub(crate) fn new(head: Seq) -> Self {
+    pub fn new(head: Seq) -> Self {
         Self {
             records: Mutex::default(),
             head: watch::Sender::new(head),
@@ -32,7 +32,7 @@ impl Tail {
     }
 
     /// Takes records that have become durable, in their order.
-    pub(crate) fn publish(&self, records: impl IntoIterator<Item = Record>) {
+    pub fn publish(&self, records: impl IntoIterator<Item = Record>) {
         let mut tail = self.lock();
         let mut head = None;
         for record in records {
@@ -53,17 +53,17 @@ impl Tail {
     }
 
     /// The number of the newest record.
-    pub(crate) fn head(&self) -> Seq {
+    pub fn head(&self) -> Seq {
         *self.head.borrow()
     }
 
     /// For waiting until there is a newer one.
-    pub(crate) fn watch(&self) -> watch::Receiver<Seq> {
+    pub fn watch(&self) -> watch::Receiver<Seq> {
         self.head.subscribe()
     }
 
     /// The record, where it is still in memory.
-    pub(crate) fn get(&self, seq: Seq) -> Option<Arc<Record>> {
+    pub fn get(&self, seq: Seq) -> Option<Arc<Record>> {
         let tail = self.lock();
         let first = tail.newest.front()?.seq;
         let index = usize::try_from(seq.checked_sub(first)?).ok()?;
@@ -72,7 +72,7 @@ impl Tail {
 
     /// The records after `after`, at most `most`, in their order; none where the first of them is no
     /// longer in memory. Costs one lock, however many there are.
-    pub(crate) fn range(&self, after: Seq, most: usize) -> Vec<Arc<Record>> {
+    pub fn range(&self, after: Seq, most: usize) -> Vec<Arc<Record>> {
         let tail = self.lock();
         let Some(first) = tail.newest.front().map(|record| record.seq) else {
             return Vec::new();
@@ -99,13 +99,16 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Parts;
     use crate::{Received, Timestamp};
 
     fn record(seq: Seq, bytes: usize) -> Record {
+        let received = Received::new("s", vec![b'x'; bytes]);
         Record {
             seq,
             kept_at: Timestamp::UNIX_EPOCH,
-            received: Arc::new(Received::new("s", vec![b'x'; bytes])),
+            parts: Parts::one(&received, 1),
+            received: Arc::new(received),
             events: None,
         }
     }

@@ -19,7 +19,7 @@ use crate::{Delivery, Event, EventHandler, HandlerError};
 /// A delivery is a POST of the bytes as they were received, with their `Content-Type` and
 /// `Content-Encoding`. It is signed twice with the subscriber's own secret: `X-Webhook-Signature` as
 /// the gateway does it, and as [Standard Webhooks](https://www.standardwebhooks.com) has it, where
-/// `webhook-id` is [`Delivery::id`] and so the same over all attempts. `offhook-attempt`,
+/// `webhook-id` is the id of the body and so the same over all attempts. `offhook-attempt`,
 /// `offhook-session` and, on a replay, `offhook-replay: true` go with it. Without a secret there is
 /// no signature.
 ///
@@ -153,7 +153,11 @@ impl EventHandler for Relay {
         self.send(delivery).await
     }
 
-    /// The body is what is sent, so several events in it are sent once.
+    /// The body is what is sent.
+    fn takes_bodies(&self) -> bool {
+        true
+    }
+
     async fn deliver(&self, _: &[&Event], delivery: &Delivery) -> Result<(), HandlerError> {
         self.send(delivery).await
     }

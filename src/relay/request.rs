@@ -81,7 +81,7 @@ impl Target {
         let mut headers = HeaderMap::with_capacity(MOST_HEADERS);
         describe(&mut headers, delivery);
         let mut buffer = Uuid::encode_buffer();
-        let id: &str = delivery.id().hyphenated().encode_lower(&mut buffer);
+        let id: &str = delivery.id().body().hyphenated().encode_lower(&mut buffer);
         let seconds = now.as_second();
         set(&mut headers, WEBHOOK_ID, id.to_owned());
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));

@@ -263,7 +263,7 @@ async fn answer(ingress: &Ingress, mut request: Request) -> HttpResponse {
         deadline.request(!matches!(payload, Payload::None));
     }
     let kept = deadline.as_ref().map(|deadline| deadline as &dyn Deadline);
-    let mut answer = ingress.answer("", request.head(), payload, kept).await;
+    let mut answer = ingress.answer(request.head(), payload, kept).await;
     if let Some(deadline) = &deadline {
         if !deadline.is_complete() {
             // What is left of the body must not be taken for the next request.

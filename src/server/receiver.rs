@@ -59,36 +59,29 @@ impl Receiver {
         &self.0
     }
 
-    /// Adds the paths of every source to an actix `App`. Other paths go on to the services that are added
-    /// later.
+    /// Adds the paths of every source to an actix `App`, or to a `web::scope` of it.
+    ///
+    /// Other paths go on to the services that are added later, except for those that end like a source's: a
+    /// `/mine/webhook` of your own must be added before this, where a source has the path `/webhook`.
     ///
     /// The limits on bodies hold here too; those on connections and slow heads are the host's
     /// `HttpServer`'s.
     pub fn configure(&self) -> impl FnOnce(&mut web::ServiceConfig) + 'static {
-        self.configure_scope("")
-    }
-
-    /// As [`Receiver::configure`], for a `web::scope` of this path, which has no parameters:
-    /// `web::scope("/hooks").configure(receiver.configure_scope("/hooks"))` receives at `/hooks/webhook`.
-    pub fn configure_scope(
-        &self,
-        scope: &str,
-    ) -> impl FnOnce(&mut web::ServiceConfig) + use<> + 'static {
-        let (ingress, scope) = (Arc::clone(&self.0.ingress), Arc::<str>::from(scope));
         // A mounted receiver lives as long as the `App`, with all that is behind it.
         let parts = Arc::clone(&self.0);
         move |app| {
-            let (table, below) = (Arc::clone(&ingress), Arc::clone(&scope));
-            let leads = guard::fn_guard(move |request| table.leads(&below, &request.head().uri));
+            let ingress = Arc::clone(&parts.ingress);
+            // A guard sees the whole address and not the scope that it is asked in.
+            let may_lead = guard::fn_guard(move |request| ingress.may_lead(&request.head().uri));
             let answer = move |request: HttpRequest, payload: web::Payload| {
-                let (parts, scope) = (Arc::clone(&parts), Arc::clone(&scope));
+                let parts = Arc::clone(&parts);
                 async move {
-                    let payload = payload.into_inner();
-                    let ingress = &parts.ingress;
-                    ingress.answer(&scope, request.head(), payload, None).await
+                    let path = format!("/{}", request.match_info().query("path"));
+                    let (head, payload) = (request.head(), payload.into_inner());
+                    parts.ingress.answer_at(&path, head, payload, None).await
                 }
             };
-            app.service(web::resource("/{path:.*}").guard(leads).to(answer));
+            app.service(web::resource("/{path:.*}").guard(may_lead).to(answer));
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::controls::{Command, Status};
-use super::Runner;
+use super::state::Runner;
 use crate::Timestamp;
-use crate::journal::Seq;
+use crate::dispatch::controls::{Command, Status};
+use crate::journal::Position;
 
 impl Runner {
     /// Does what the administrator asks for.
@@ -13,11 +13,11 @@ impl Runner {
         match command {
             Command::Status(answer) => drop(answer.send(self.status())),
             Command::Pause(paused, answer) => {
-                self.paused = paused;
+                self.health.paused = paused;
                 self.unsaved();
-                if !paused && self.suspended.take().is_some() {
+                if !paused && self.health.suspended.take().is_some() {
                     // It has all the time again that it had at first.
-                    self.failing_since = None;
+                    self.health.failing_since = None;
                 }
                 self.unsaved();
                 // Promised only when it outlives the process; who no longer waits needs no answer.
@@ -36,41 +36,59 @@ impl Runner {
 
     fn status(&self) -> Status {
         let waiting = self.schedule.waiting();
-        let waiting = waiting.map(|(seq, attempts, _)| (seq, attempts));
-        let remembered = self.remembered.values();
-        let remembered = remembered.map(|waiting| (waiting.seq, waiting.attempts));
+        let waiting = waiting.map(|(position, attempts, _)| (position, attempts));
+        let remembered = self.reading.remembered.values();
+        let remembered = remembered.map(|waiting| (waiting.position, waiting.attempts));
+        let tried = waiting
+            .chain(remembered)
+            .filter(|(_, attempts)| *attempts > 0);
+        let (progress, replaying) = (&self.progress, &self.reading.replaying);
         Status {
             name: self.consumer.name().to_owned(),
-            paused: self.paused,
-            lag: self.progress.lag(self.journal.tail().head()) + self.replaying.len(),
-            floor: self.progress.floor(),
+            paused: self.health.paused,
+            lag: progress.lag(self.context.journal.tail().head()) + replaying.len(),
+            floor: progress.floor(),
             in_flight: self.schedule.running(),
-            failing_since: self.failing_since,
-            suspended: self.suspended.clone(),
-            progress: self.progress.clone(),
-            replaying: self.replaying.clone(),
-            retrying: waiting
-                .chain(remembered)
-                .filter(|(_, attempts)| *attempts > 0)
-                .map(|(seq, _)| seq)
+            failing_since: self.health.failing_since,
+            suspended: self.health.suspended.clone(),
+            progress: progress.clone(),
+            replaying: replaying.clone(),
+            retrying: tried
+                .flat_map(|(position, _)| self.parts(position))
                 .collect(),
         }
     }
 
-    fn replay(&mut self, events: &[Seq], pause: Duration) {
-        self.look_at_the_clock(self.clock.monotonic());
-        let now = self.clock.now();
+    /// The events that are handed over together with this one, and it.
+    fn parts(&self, position: Position) -> Vec<Position> {
+        match self.reading.together.get(&position) {
+            None => vec![position],
+            Some(parts) => {
+                let parts = parts.iter();
+                parts
+                    .map(|part| Position::new(position.seq(), *part))
+                    .collect()
+            }
+        }
+    }
+
+    fn replay(&mut self, events: &[Position], pause: Duration) {
+        self.look_at_the_clock(self.context.clock.monotonic());
+        let now = self.context.clock.now();
         let mut at = now;
         // Whatever becomes of them now, they are dead letters no more.
-        self.dead.retain(|letter| !events.contains(&letter.seq));
-        self.revived.extend(events);
-        for seq in events {
-            if self.schedule.contains(*seq) {
-                self.schedule.afresh(*seq, now);
-            } else if let Some(waiting) = self.remembered.get_mut(seq) {
+        let dead = &mut self.unsaved.dead;
+        dead.retain(|letter| !events.contains(&letter.position));
+        self.unsaved.revived.extend(events);
+        for position in events {
+            if self.schedule.contains(*position) {
+                self.schedule.afresh(*position, now);
+            } else if let Some(waiting) = self.reading.remembered.get_mut(position) {
                 (waiting.attempts, waiting.due) = (0, now.as_millisecond());
-            } else if self.progress.is_settled(*seq) && self.replaying.insert(*seq) {
-                self.replays.push_back((*seq, at));
+            } else if self.progress.is_settled(*position)
+                && self.reading.replaying.insert(*position)
+            {
+                self.reading.replays.push_back((*position, at));
                 at = at.saturating_add(pause).unwrap_or(Timestamp::MAX);
             }
         }

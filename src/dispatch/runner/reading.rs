@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use super::super::lane::Lane;
-use super::super::progress::Waiting;
-use super::super::schedule::ENOUGH;
-use super::Runner;
-use crate::journal::{Journal, Record, Seq, SeqMap, Unavailable};
+use super::find::find;
+use super::state::Runner;
+use crate::dispatch::saved::Waiting;
+use crate::journal::{PartView, Position, Record, Seq, Unavailable};
 use crate::{Event, Timestamp};
 
 impl Runner {
     /// Whether one more event may be known.
     pub(super) fn has_room(&self) -> bool {
-        self.schedule.len() < self.read_ahead
+        self.schedule.len() < self.context.tuning.read_ahead
     }
 
     /// Whether reading ahead would bring more that could start now, or that overtakes what waits.
@@ -22,19 +21,21 @@ impl Runner {
 
     /// Whether there is something to read ahead.
     pub(super) fn is_behind(&self) -> bool {
-        self.reads_on() && self.cursor < self.journal.tail().head()
+        self.reads_on() && self.reading.cursor < self.context.journal.tail().head()
     }
 
     pub(super) async fn read_ahead(&mut self) -> Result<(), Unavailable> {
+        let most = self.context.tuning.read_in_a_turn;
         while self.is_behind() {
-            let mut records = self.journal.tail().range(self.cursor, READ_AT_ONCE);
+            let cursor = self.reading.cursor;
+            let mut records = self.context.journal.tail().range(cursor, most);
             if records.is_empty() {
-                let read = self.journal.read(self.cursor, READ_AT_ONCE).await?;
+                let read = self.context.journal.read(cursor, most).await?;
                 records = read.into_iter().map(Arc::new).collect();
             }
             if records.is_empty() {
-                let next = self.cursor + 1;
-                return Err(Unavailable(format!("event {next} is not there")));
+                let next = cursor + 1;
+                return Err(Unavailable::Away(format!("event {next} is not there")));
             }
             for record in records {
                 self.take(record);
@@ -43,136 +44,166 @@ impl Runner {
         Ok(())
     }
 
+    /// Takes the next body: each event of it is scheduled or passed by.
     fn take(&mut self, record: Arc<Record>) {
         let seq = record.seq;
-        // What retention has removed needs nothing more.
-        for gone in self.cursor + 1..seq {
-            self.progress.settle(gone);
-            self.remembered.remove(&gone);
-        }
-        self.cursor = seq;
-        if self.progress.is_settled(seq) {
+        self.pass_gap(seq);
+        self.reading.cursor = seq;
+        if self.progress.is_body_settled(seq) {
             return;
         }
-        let waiting = match self.remembered.is_empty() {
-            true => None,
-            false => self.remembered.remove(&seq),
-        };
-        // One of another session is not even read.
-        let session = record.received.session.as_deref();
-        if !self.consumer.wants_session(session) {
-            self.progress.settle(seq);
-            return self.passed_by();
+        let count = record.parts.count();
+        self.progress.open(seq, count);
+        let mut decoded: Option<(Arc<Record>, Arc<[Event]>)> = None;
+        let mut together = Vec::new();
+        for part in 1..=count {
+            let position = Position::new(seq, part);
+            if self.progress.is_settled(position) {
+                continue;
+            }
+            let view = record.parts.view(part, &record.received);
+            // An event of another session is not even decoded.
+            if !self.may_want(&view) {
+                self.pass(position);
+                continue;
+            }
+            let decoder = &self.context.decoder;
+            let (record, events) = decoded.get_or_insert_with(|| {
+                Arc::clone(&record).decoded(|received| decoder.decode(received))
+            });
+            let events = Record::events_of(count, part, events);
+            if !self.consumer.wants_any(events) {
+                self.pass(position);
+            } else if self.consumer.takes_bodies() && count > 1 {
+                together.push(part);
+            } else {
+                self.wait(position, Arc::clone(record), events);
+            }
         }
-        let (record, events) = record.decoded(|received| self.decoder.decode(received));
-        if !self.consumer.wants_any(&events) {
-            self.progress.settle(seq);
-            return self.passed_by();
-        }
-        let waits = |seq| self.schedule.contains(seq);
-        if let Some(monotonic) = &mut self.monotonic
-            && !monotonic.comes(seq, &record.received.source, &events, waits)
-        {
-            self.progress.settle(seq);
-            return self.unsaved();
-        }
-        let lane = self.lane(&record, &events);
-        if self.add(seq, lane, waiting) {
-            self.next.put(record);
+        if let (Some(first), Some((record, _))) = (together.first(), decoded) {
+            let position = Position::new(seq, *first);
+            self.reading.together.insert(position, together);
+            self.wait(position, record, &[]);
         }
     }
 
+    /// Bodies that retention has removed need nothing more.
+    fn pass_gap(&mut self, seq: Seq) {
+        let first = self.reading.cursor + 1;
+        if first == seq {
+            return;
+        }
+        for gone in first..seq {
+            self.progress.settle_body(gone);
+        }
+        let gone = first..seq;
+        let remembered = &mut self.reading.remembered;
+        remembered.retain(|position, _| !gone.contains(&position.seq()));
+    }
+
+    fn may_want(&self, view: &PartView<'_>) -> bool {
+        !view.duplicate
+            && view.share == self.context.desk.share()
+            && self.consumer.wants_session(view.session)
+    }
+
+    /// An event is not for this consumer.
+    fn pass(&mut self, position: Position) {
+        self.reading.remembered.remove(&position);
+        self.progress.settle(position);
+        self.passed_by();
+    }
+
+    /// An event, or a body with several events (none in `events`), waits for its turn.
+    fn wait(&mut self, position: Position, record: Arc<Record>, events: &[Event]) {
+        let waits = |position| self.schedule.contains(position);
+        if let Some(monotonic) = &mut self.monotonic
+            && !monotonic.comes(position, &record.received.source, events, waits)
+        {
+            self.reading.remembered.remove(&position);
+            self.progress.settle(position);
+            return self.unsaved();
+        }
+        let waiting = if self.reading.remembered.is_empty() {
+            None
+        } else {
+            self.reading.remembered.remove(&position)
+        };
+        self.add(position, record, events, waiting);
+    }
+
     pub(super) async fn take_replays(&mut self) -> Result<(), Unavailable> {
-        let now = self.clock.now();
+        let now = self.context.clock.now();
         while self.reads_on() {
-            let due = self.replays.front().filter(|(_, at)| *at <= now);
-            let Some((seq, _)) = due.copied() else { break };
-            let record = find(self.journal.as_ref(), seq).await?;
-            let waiting = self.remembered.remove(&seq);
-            let record =
-                record.map(|record| record.decoded(|received| self.decoder.decode(received)));
-            let wanted = record.filter(|(record, events)| {
-                let session = record.received.session.as_deref();
-                self.consumer.wants(session, events)
-            });
-            match wanted {
-                Some((record, events)) => {
-                    let lane = self.lane(&record, &events);
-                    if self.add(seq, lane, waiting) {
-                        self.next.put(record);
-                    }
-                }
-                // Retention has removed it since, or it was never for this consumer.
-                None => {
-                    self.replaying.remove(seq);
-                    self.unsaved();
-                }
-            }
-            self.replays.pop_front();
+            let due = self.reading.replays.front().filter(|(_, at)| *at <= now);
+            let Some((position, _)) = due.copied() else {
+                break;
+            };
+            let record = find(self.context.journal.as_ref(), position.seq()).await?;
+            self.take_replay(position, record);
+            self.reading.replays.pop_front();
         }
         Ok(())
     }
 
-    fn add(&mut self, seq: Seq, lane: Option<Lane>, waiting: Option<Waiting>) -> bool {
-        let due = waiting.and_then(|waiting| Timestamp::from_millisecond(waiting.due).ok());
-        let attempts = waiting.map_or(0, |waiting| waiting.attempts);
-        self.schedule.add(seq, lane, attempts, due)
-    }
-
-    fn lane(&self, record: &Record, events: &[Event]) -> Option<Lane> {
-        let session = record.received.session.as_deref();
-        self.consumer
-            .order()
-            .lane(&record.received.source, session, events)
-    }
-}
-
-/// The records of events that are to start next, so that they need not be looked for again. Only as
-/// many as start soon: a thousand consumers that hang must not fill the memory.
-#[derive(Debug, Default)]
-pub(super) struct Next {
-    records: SeqMap<Arc<Record>>,
-    bytes: usize,
-}
-
-impl Next {
-    fn put(&mut self, record: Arc<Record>) {
-        let bytes = self.bytes + record.received.body.len();
-        if self.records.len() < ENOUGH + READ_AT_ONCE && bytes <= NEXT_BYTES {
-            self.bytes = bytes;
-            self.records.insert(record.seq, record);
+    fn take_replay(&mut self, position: Position, record: Option<Arc<Record>>) {
+        let waiting = self.reading.remembered.remove(&position);
+        if !self.reading.replaying.contains(position) || self.is_together(position) {
+            return;
+        }
+        let decoder = &self.context.decoder;
+        let decoded = record.map(|record| record.decoded(|received| decoder.decode(received)));
+        let wanted = decoded.filter(|(record, events)| {
+            let view = record.parts.view(position.part(), &record.received);
+            let own = Record::events_of(record.parts.count(), position.part(), events);
+            self.may_want(&view) && self.consumer.wants_any(own)
+        });
+        let Some((record, events)) = wanted else {
+            // Retention has removed it since, or it was never for this consumer.
+            self.reading.replaying.remove(position);
+            return self.unsaved();
+        };
+        let (seq, count) = (position.seq(), record.parts.count());
+        if self.consumer.takes_bodies() && count > 1 {
+            let replaying = (position.part()..=count).filter(|part| {
+                let view = record.parts.view(*part, &record.received);
+                let own = Record::events_of(count, *part, &events);
+                self.reading.replaying.contains(Position::new(seq, *part))
+                    && self.may_want(&view)
+                    && self.consumer.wants_any(own)
+            });
+            let together = replaying.collect();
+            self.reading.together.insert(position, together);
+            self.add(position, record, &[], waiting);
+        } else {
+            let own = Record::events_of(count, position.part(), &events);
+            self.add(position, record, own, waiting);
         }
     }
 
-    pub(super) fn take(&mut self, seq: Seq) -> Option<Arc<Record>> {
-        let record = self.records.remove(&seq)?;
-        self.bytes -= record.received.body.len();
-        Some(record)
+    /// Whether the event is handed over with another one of its body that is in the schedule.
+    fn is_together(&self, position: Position) -> bool {
+        let mut others = (1..position.part()).map(|part| Position::new(position.seq(), part));
+        others.any(|other| {
+            let together = self.reading.together.get(&other);
+            together.is_some_and(|parts| parts.contains(&position.part()))
+        })
     }
 
-    /// Gives back the memory for more than there are.
-    pub(super) fn shrink(&mut self) {
-        self.records.shrink_to_fit();
+    fn add(
+        &mut self,
+        position: Position,
+        record: Arc<Record>,
+        events: &[Event],
+        waiting: Option<Waiting>,
+    ) {
+        let due = waiting.and_then(|waiting| Timestamp::from_millisecond(waiting.due).ok());
+        let attempts = waiting.map_or(0, |waiting| waiting.attempts);
+        let view = record.parts.view(position.part(), &record.received);
+        let order = self.consumer.order();
+        let lane = order.lane(&record.received.source, view.session, events);
+        if self.schedule.add(position, lane, attempts, due) {
+            self.reading.next.put(position, record);
+        }
     }
 }
-
-/// The record, where it is still there.
-pub(super) async fn find(
-    journal: &dyn Journal,
-    seq: Seq,
-) -> Result<Option<Arc<Record>>, Unavailable> {
-    if let Some(record) = journal.tail().get(seq) {
-        return Ok(Some(record));
-    }
-    let records = journal.read(seq - 1, 1).await?;
-    let record = records.into_iter().find(|record| record.seq == seq);
-    Ok(record.map(Arc::new))
-}
-
-/// How many events of a consumer are known at once; the bodies of most are read when they are due. Few
-/// in unit tests, which reach the limit.
-pub(super) const READ_AHEAD: usize = if cfg!(test) { 16 } else { 16_384 };
-
-const READ_AT_ONCE: usize = if cfg!(test) { 4 } else { 128 };
-
-const NEXT_BYTES: usize = 256 * 1024;

@@ -2,73 +2,85 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::progress::{Saved, Waiting};
-use super::Runner;
-use crate::journal::{Change, Unavailable};
+use super::state::{Runner, Unsaved};
+use crate::dispatch::saved::{Saved, Waiting};
+use crate::journal::{ProgressChange, Unavailable};
 
 impl Runner {
     /// Something was done that is not saved.
     pub(super) fn unsaved(&mut self) {
-        self.unsaved_since
-            .get_or_insert_with(|| self.clock.monotonic());
+        let now = || self.context.clock.monotonic();
+        self.unsaved.since.get_or_insert_with(now);
     }
 
     /// An event was passed by that is not for this consumer. If that is forgotten it is passed by
     /// again, so a thousand consumers that wait for other events write nearly nothing.
     pub(super) fn passed_by(&mut self) {
-        self.passed_by_since
-            .get_or_insert_with(|| self.clock.monotonic());
+        let now = || self.context.clock.monotonic();
+        self.unsaved.passed_by_since.get_or_insert_with(now);
     }
 
     /// When to save; `None` when there is nothing to save.
     pub(super) fn save_at(&self) -> Option<Instant> {
-        let soon = self.unsaved_since.map(|since| since + SAVE_PAUSE);
-        let late = self.passed_by_since.map(|since| since + PASSED_BY_PAUSE);
+        let soon = self.unsaved.since.map(|since| since + SAVE_PAUSE);
+        let late = self
+            .unsaved
+            .passed_by_since
+            .map(|since| since + PASSED_BY_PAUSE);
         soon.into_iter().chain(late).min()
     }
 
     /// Saves all there is, durably. What cannot be saved now is tried again.
     pub(super) async fn save(&mut self) -> Result<(), Unavailable> {
-        let waiting = self.schedule.waiting().map(|(seq, attempts, due)| Waiting {
-            seq,
-            attempts,
-            due: due.as_millisecond(),
-        });
-        let change = Change {
+        let change = ProgressChange {
             consumer: self.consumer.name().to_owned(),
-            saved: Saved {
-                progress: self.progress.clone(),
-                waiting: waiting.chain(self.remembered.values().copied()).collect(),
-                replaying: self.replaying.clone(),
-                paused: self.paused,
-                failing_since: self.failing_since,
-                suspended: self.suspended.clone(),
-                saved_at: Some(self.clock.now()),
-            },
-            revived: self.revived.clone(),
-            dead: self.dead.clone(),
+            progress: self.to_save().encode(),
+            revived: self.unsaved.revived.clone(),
+            dead: self.unsaved.dead.clone(),
         };
-        let saved = self.journal.save(change).await;
+        let saved = self.context.desk.save(change).await;
         match &saved {
             Ok(()) => {
-                self.dead.clear();
-                self.revived.clear();
-                self.unsaved_since = None;
-                self.passed_by_since = None;
+                self.unsaved = Unsaved::default();
                 self.schedule.shrink();
-                self.next.shrink();
+                self.reading.next.shrink();
             }
             Err(error) => self.stumble("cannot save its progress", error),
         }
         saved
     }
 
+    fn to_save(&self) -> Saved {
+        let waiting = self
+            .schedule
+            .waiting()
+            .map(|(position, attempts, due)| Waiting {
+                position,
+                attempts,
+                due: due.as_millisecond(),
+            });
+        let remembered = self.reading.remembered.values().copied();
+        Saved {
+            progress: self.progress.clone(),
+            waiting: waiting.chain(remembered).collect(),
+            replaying: self.reading.replaying.clone(),
+            paused: self.health.paused,
+            failing_since: self.health.failing_since,
+            suspended: self.health.suspended.clone(),
+            saved_at: Some(self.context.clock.now()),
+        }
+    }
+
     pub(super) fn stumble(&mut self, what: &str, error: &Unavailable) {
+        if let Unavailable::Fenced(_) = error {
+            self.fenced = true;
+            return;
+        }
         log::warn!(
             "{}: {what}: {error}; tried again in a second",
             self.consumer.name()
         );
-        self.resume_at = Some(self.clock.monotonic() + STUMBLE_PAUSE);
+        self.resume_at = Some(self.context.clock.monotonic() + STUMBLE_PAUSE);
     }
 }
 

@@ -1,16 +1,28 @@
 //! The runner's loop, with a handler that does what a test wants, on a clock that stands still until
 //! it is told to move.
 
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::*;
+use super::state::{Ending, Runner, RunnerContext};
+use crate::Timestamp;
+use crate::clock::Clock as _;
+use crate::dialect::Decoder;
 use crate::dialect::{Codeskytz, Dialect as _};
-use crate::dispatch::{HandlerOptions, Order};
-use crate::journal::{Claim, Entry, Memory, Sqlite, TestFolder};
+use crate::dispatch::saved::Saved;
+use crate::dispatch::tuning::{DispatchTuning, SMALL};
+use crate::dispatch::{Consumer, Controls, HandlerOptions, Order, Retry};
+use crate::journal::{
+    DedupKey, Desk, Entry, EntryPart, Journal, Memory, Position, ProgressChange, Seq, Sqlite,
+    TestFolder,
+};
 use crate::telemetry::{JournalMetrics, Metrics};
 use crate::testing::FakeClock;
 use crate::{Delivery, Event, EventHandler, EventKind, HandlerError, Received, Source};
@@ -22,8 +34,8 @@ async fn fresh_events_are_delivered_while_ten_thousand_retries_wait() {
         1 => Then::Fail,
         _ => Then::Hang,
     });
-    let (mut runner, _controls) = world.runner().await;
-    runner.read_ahead = 16_384;
+    world.tuning = DispatchTuning::default();
+    let (runner, _controls) = world.runner().await;
     let _life = Life::of(runner);
     for _ in 0..10_000 {
         world.append(EventKind::Message).await;
@@ -86,8 +98,8 @@ async fn passing_by_the_events_of_others_is_saved_much_later_or_with_the_next_th
 async fn all_statuses_of_a_backlog_are_known_before_the_first_is_handed_over() {
     let options = HandlerOptions::default().monotonic_status(true);
     let mut world = World::new(options, |_| Then::Succeed);
-    let (mut runner, _controls) = world.runner().await;
-    runner.read_ahead = 16_384;
+    world.tuning = DispatchTuning::default();
+    let (runner, _controls) = world.runner().await;
     for status in ["sent", "read"] {
         for number in 1..=100 {
             let body =
@@ -105,8 +117,8 @@ async fn all_statuses_of_a_backlog_are_known_before_the_first_is_handed_over() {
 #[tokio::test]
 async fn a_handler_that_is_always_done_at_once_leaves_others_their_turn() {
     let mut world = World::new(HandlerOptions::default(), |_| Then::Succeed);
-    let (mut runner, controls) = world.runner().await;
-    runner.read_ahead = 16_384;
+    world.tuning = DispatchTuning::default();
+    let (runner, controls) = world.runner().await;
     for _ in 0..1_000 {
         world.append(EventKind::Message).await;
     }
@@ -166,7 +178,7 @@ async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is
     assert_eq!(status.suspended, None);
     assert_eq!(status.failing_since, Some(world.clock.now()));
     life.stop().await;
-    let saved = world.journal.saved(NAME).await.unwrap().unwrap();
+    let saved = world.saved().await;
     assert_eq!(saved.suspended, None);
     assert_eq!(saved.waiting.len(), 2);
 }
@@ -217,7 +229,9 @@ async fn a_status_is_replayed_though_a_further_one_was_handed_over_since() {
         world.append_body(body).await;
         assert_eq!(world.begun().await, (1, 1), "{seq}");
     }
-    let replayed = controls.replay(vec![1], Duration::ZERO).await;
+    let replayed = controls
+        .replay(vec![Position::first(1)], Duration::ZERO)
+        .await;
     replayed.unwrap().unwrap();
     assert_eq!(world.begun().await, (1, 1));
     world.nothing_begins().await;
@@ -239,7 +253,7 @@ async fn a_panic_while_a_late_attempt_is_dropped_ends_the_attempt_and_nothing_el
             .await
             .expect("it runs")
             .retrying
-            .contains(1)
+            .contains(Position::first(1))
         {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -262,8 +276,8 @@ async fn what_ends_in_a_stop_is_saved_though_another_hangs() {
     world.nothing_begins().await;
     world.clock.advance(Duration::from_millis(100));
     world.nothing_begins().await;
-    let saved = world.journal.saved(NAME).await.unwrap().unwrap();
-    assert!(saved.progress.is_settled(2) && !saved.progress.is_settled(1));
+    let progress = world.saved().await.progress;
+    assert!(progress.is_body_settled(2) && !progress.is_body_settled(1));
     life.kill().await;
 }
 
@@ -280,8 +294,108 @@ async fn what_cannot_be_saved_is_not_promised() {
     world.append(EventKind::Message).await;
     world.journal.close().await;
     assert!(controls.pause(false).await.unwrap().is_err());
-    let replayed = controls.replay(vec![1], Duration::ZERO).await;
+    let replayed = controls
+        .replay(vec![Position::first(1)], Duration::ZERO)
+        .await;
     assert!(replayed.unwrap().is_err());
+}
+
+/// The events of a body are handed over each by itself: in a lane, with attempts and a dead letter of its
+/// own.
+#[tokio::test]
+async fn each_part_is_handed_over_by_itself() {
+    let options = HandlerOptions::default().retry(Retry {
+        attempts: 2,
+        ..Retry::default()
+    });
+    let mut world = World::new(options, |_| Then::Succeed);
+    world.fail_numbers(&[2]);
+    let (runner, _controls) = world.runner().await;
+    let _life = Life::of(runner);
+    world.append_parts(&[("a", 1), ("b", 2), ("c", 3)]).await;
+    let mut begun = vec![
+        world.begun().await,
+        world.begun().await,
+        world.begun().await,
+    ];
+    begun.sort_unstable();
+    assert_eq!(begun, [(1, 1), (2, 1), (3, 1)]);
+    world.nothing_begins().await;
+    world.clock.advance(Duration::from_millis(100));
+    world.nothing_begins().await;
+    let progress = world.saved().await.progress;
+    let settled = [1, 2, 3].map(|part| progress.is_settled(Position::new(1, part)));
+    assert_eq!(settled, [true, false, true]);
+    assert_eq!(progress.floor(), 0);
+    world.clock.advance(Duration::from_secs(2));
+    assert_eq!(world.begun().await, (2, 2));
+    world.nothing_begins().await;
+    world.clock.advance(Duration::from_millis(100));
+    world.nothing_begins().await;
+    assert_eq!(world.saved().await.progress.floor(), 1);
+    let dead = world.journal.dead_letters(None, None, 9).await.unwrap();
+    let dead: Vec<_> = dead.iter().map(|(_, letter)| letter.position).collect();
+    assert_eq!(dead, [Position::new(1, 2)]);
+}
+
+/// A part of a session that a consumer does not want, or a duplicate, is not handed over; the others are,
+/// also after a restart in between.
+#[tokio::test]
+async fn unwanted_and_duplicate_parts_are_left_out() {
+    let options = HandlerOptions::default().sessions(["a", "c"]);
+    let mut world = World::new(options, |_| Then::Succeed);
+    let (runner, _controls) = world.runner().await;
+    let life = Life::of(runner);
+    world.append_parts(&[("a", 1), ("b", 2), ("c", 3)]).await;
+    let mut begun = vec![world.begun().await, world.begun().await];
+    begun.sort_unstable();
+    assert_eq!(begun, [(1, 1), (3, 1)]);
+    life.stop().await;
+    assert_eq!(world.saved().await.progress.floor(), 1);
+    // The first and the third are known already.
+    let (runner, _controls) = world.runner().await;
+    let _life = Life::of(runner);
+    world.append_parts(&[("a", 1), ("a", 4), ("c", 3)]).await;
+    assert_eq!(world.begun().await, (4, 1));
+    world.nothing_begins().await;
+}
+
+/// A later holder of the share goes on; the earlier one ends without another word to the journal.
+#[tokio::test]
+async fn a_fenced_runner_ends_and_saves_nothing() {
+    let options = HandlerOptions::default().order(Order::None);
+    let mut world = World::new(options, |_| Then::Hang);
+    let (runner, _controls) = world.runner().await;
+    let earlier = Life::of(runner);
+    world.append(EventKind::Message).await;
+    assert_eq!(world.begun().await, (1, 1));
+    let (runner, _controls) = world.runner().await;
+    let _later = Life::of(runner);
+    assert_eq!(world.begun().await, (1, 1));
+    // The earlier one learns of it with its next save.
+    world.append(EventKind::Connection).await;
+    world.nothing_begins().await;
+    world.clock.advance(Duration::from_secs(5));
+    earlier.task.await.unwrap();
+    let progress = world.saved().await.progress;
+    assert!(progress.is_body_settled(2) && !progress.is_body_settled(1));
+}
+
+#[tokio::test]
+async fn unreadable_progress_is_no_new_consumer() {
+    let world = World::new(HandlerOptions::default(), |_| Then::Succeed);
+    let desk = world.journal.desk(0).await.unwrap();
+    let change = ProgressChange {
+        consumer: NAME.to_owned(),
+        progress: vec![0],
+        revived: Vec::new(),
+        dead: Vec::new(),
+    };
+    desk.save(change).await.unwrap();
+    let context = world.context().await;
+    let runner = Runner::new(Arc::clone(&world.consumer), context, Box::new(()));
+    let error = runner.await.err().expect("it cannot be read");
+    assert!(error.to_string().contains(NAME), "{error}");
 }
 
 /// What a test needs to go from one moment to the next.
@@ -320,7 +434,11 @@ impl Runner {
 struct World {
     clock: Arc<FakeClock>,
     journal: Arc<dyn Journal>,
+    /// The newest runner's.
+    desk: Mutex<Option<Arc<dyn Desk>>>,
     consumer: Arc<Consumer>,
+    tuning: DispatchTuning,
+    failing: Arc<Mutex<Vec<Seq>>>,
     begun: mpsc::UnboundedReceiver<(Seq, u32)>,
     appended: Seq,
 }
@@ -346,12 +464,20 @@ impl World {
     fn new(options: HandlerOptions, then: impl Fn(u32) -> Then + Send + Sync + 'static) -> Self {
         let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
         let (told, begun) = mpsc::unbounded_channel();
-        let handler = Arc::new(Scripted { then, told });
+        let failing = Arc::default();
+        let handler = Arc::new(Scripted {
+            then,
+            told,
+            failing: Arc::clone(&failing),
+        });
         let metrics = Metrics::new();
         let consumer = Consumer::new(NAME.to_owned(), handler, options, &metrics, clock.clone());
         Self {
-            journal: Arc::new(Memory::new(clock.clone())),
+            journal: Arc::new(Memory::new(clock.clone(), 1)),
+            desk: Mutex::default(),
             consumer: Arc::new(consumer),
+            tuning: SMALL,
+            failing,
             clock,
             begun,
             appended: 0,
@@ -359,14 +485,67 @@ impl World {
     }
 
     async fn runner(&self) -> (Runner, Controls) {
-        let runner = Runner::new(
-            Arc::clone(&self.consumer),
-            Arc::clone(&self.journal),
-            Arc::new(Decoder::new([Source::new("gateway").dialect_of()], 1 << 20)),
-            self.clock.clone(),
-            Box::new(()),
-        );
+        let context = self.context().await;
+        let runner = Runner::new(Arc::clone(&self.consumer), context, Box::new(()));
         runner.await.unwrap()
+    }
+
+    async fn context(&self) -> RunnerContext {
+        let desk = self.journal.desk(0).await.unwrap();
+        *self.desk.lock().unwrap() = Some(Arc::clone(&desk));
+        RunnerContext {
+            journal: Arc::clone(&self.journal),
+            desk,
+            decoder: Arc::new(Decoder::new([Source::new("gateway").dialect_of()], 1 << 20)),
+            clock: self.clock.clone(),
+            tuning: self.tuning,
+        }
+    }
+
+    /// The messages of these numbers fail, whatever the test's handler says.
+    fn fail_numbers(&self, numbers: &[Seq]) {
+        self.failing.lock().unwrap().extend(numbers);
+    }
+
+    /// A body that holds messages of these sessions with these numbers.
+    async fn append_parts(&mut self, parts: &[(&str, Seq)]) {
+        self.appended += 1;
+        let mut received = Received::new("gateway", "a batch");
+        received.id = Uuid::from_u128(u128::from(self.appended) << 64);
+        received.session = Some(parts[0].0.to_owned());
+        let event = |(session, number): &(&str, Seq)| {
+            let body = format!(
+                r#"{{"event":"message","sessionId":"{session}","from":"x","messageId":"{number}"}}"#
+            );
+            Codeskytz.events(&body.into()).remove(0)
+        };
+        let entry = Entry {
+            received: Arc::new(received),
+            events: parts.iter().map(event).collect(),
+            parts: parts
+                .iter()
+                .map(|(session, number)| EntryPart {
+                    session: Some((*session).to_owned()),
+                    key: DedupKey {
+                        hash: u128::from(*number) << 64,
+                        window: Duration::MAX,
+                        named: true,
+                    },
+                })
+                .collect(),
+        };
+        self.journal.append(entry).await.unwrap();
+    }
+
+    async fn saved(&self) -> Saved {
+        let desk = self
+            .desk
+            .lock()
+            .unwrap()
+            .clone()
+            .expect("a runner was made");
+        let saved = desk.saved(NAME).await.unwrap();
+        Saved::decode(&saved.expect("it was saved")).unwrap()
     }
 
     async fn append(&mut self, kind: EventKind) {
@@ -382,11 +561,14 @@ impl World {
         let entry = Entry {
             received: Arc::new(received),
             events: Codeskytz.events(&body.into()).into(),
-            claim: Claim {
-                key: self.appended.into(),
-                window: Duration::MAX,
-                named: true,
-            },
+            parts: vec![EntryPart {
+                session: None,
+                key: DedupKey {
+                    hash: self.appended.into(),
+                    window: Duration::MAX,
+                    named: true,
+                },
+            }],
         };
         self.journal.append(entry).await.unwrap();
     }
@@ -398,8 +580,7 @@ impl World {
     }
 
     async fn saved_floor(&self) -> Seq {
-        let saved = self.journal.saved(NAME).await.unwrap();
-        saved.expect("it was saved").progress.floor()
+        self.saved().await.progress.floor()
     }
 
     /// All is on this thread: after so many turns nothing is left to do.
@@ -438,6 +619,7 @@ impl Life {
 
 struct Scripted<F> {
     then: F,
+    failing: Arc<Mutex<Vec<Seq>>>,
     told: mpsc::UnboundedSender<(Seq, u32)>,
 }
 
@@ -451,6 +633,9 @@ impl<F: Fn(u32) -> Then + Send + Sync + 'static> EventHandler for Scripted<F> {
         };
         let seq = number.unwrap().parse().unwrap();
         let _ = self.told.send((seq, delivery.attempt()));
+        if self.failing.lock().unwrap().contains(&seq) {
+            return Err("failed".into());
+        }
         match (self.then)(delivery.attempt()) {
             Then::Succeed => Ok(()),
             Then::Fail => Err("failed".into()),

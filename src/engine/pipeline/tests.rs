@@ -10,7 +10,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::dialect::{Codeskytz, Dialect as _};
 use crate::dispatch::HandlerOptions;
-use crate::journal::{Appended, Claim, Entry, Seq, TestFolder};
+use crate::journal::{Appended, DedupKey, Entry, EntryPart, Seq, TestFolder};
 use crate::{Delivery, Event, EventHandler, HandlerError, Received, Source};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,8 +57,8 @@ async fn a_removed_one_is_broken_off_and_nothing_more_comes() {
     let told = world.metrics.render();
     assert!(told.contains("consumer=\"subscription:other\"}"), "{told}");
     assert!(!told.contains("subscription:removed"), "{told}");
-    let journal = world.pipeline.journal();
-    assert_eq!(journal.saved("subscription:removed").await, Ok(None));
+    let desk = &world.pipeline.desks[0];
+    assert_eq!(desk.saved("subscription:removed").await, Ok(None));
     world.append(4).await;
     for number in 1..=4 {
         assert_eq!(other.next().await, (number, 1));
@@ -151,7 +151,8 @@ impl World {
         };
         let decoder = Decoder::new([Source::new("gateway").dialect_of()], 1 << 20);
         let (path, consumers) = (folder.path(), Vec::new());
-        let pipeline = Pipeline::open(path, consumers, decoder, retention, &metrics, &clock);
+        let opened = Opened::sqlite(path, &metrics, &clock).unwrap();
+        let pipeline = Pipeline::start(opened, consumers, decoder, retention, &metrics, &clock);
         Self {
             pipeline: pipeline.unwrap(),
             metrics,
@@ -166,14 +167,17 @@ impl World {
         let entry = Entry {
             received: Arc::new(received),
             events: Codeskytz.events(&body.into()).into(),
-            claim: Claim {
-                key: number.into(),
-                window: Duration::MAX,
-                named: true,
-            },
+            parts: vec![EntryPart {
+                session: None,
+                key: DedupKey {
+                    hash: number.into(),
+                    window: Duration::MAX,
+                    named: true,
+                },
+            }],
         };
         let appended = self.pipeline.journal().append(entry).await;
-        assert_eq!(appended, Ok(Appended::New(number)));
+        assert_eq!(appended, Ok(Appended::new(number)));
     }
 
     fn consumer(&self, name: &str) -> (Watched, Consumer) {

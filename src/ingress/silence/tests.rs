@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::engine::NotAccepted;
-use crate::journal::{Claim, Entry, Journal, Memory};
+use crate::journal::{DedupKey, Entry, Log as _, Memory};
 use crate::testing::FakeClock;
 use crate::{Envelope, Received, SourceChange, SourceEvent};
 
@@ -309,7 +309,7 @@ async fn journal(
     clock: &Arc<TestClock>,
     records: &[(Option<SourceChange>, Option<&str>)],
 ) -> Arc<Memory> {
-    let journal = Arc::new(Memory::new(Arc::clone(clock) as _));
+    let journal = Arc::new(Memory::new(Arc::clone(clock) as _, 1));
     for (index, (said, session)) in records.iter().enumerate() {
         let ago = 10 * (records.len() - index) as i64;
         let at = clock
@@ -330,16 +330,12 @@ async fn journal(
                 (Arc::clone(envelope.received()), events)
             }
         };
-        let claim = Claim {
-            key: index as u128,
+        let key = DedupKey {
+            hash: index as u128,
             window: Duration::ZERO,
             named: true,
         };
-        let entry = Entry {
-            received,
-            events: events.into(),
-            claim,
-        };
+        let entry = Entry::one(received, events.into(), key);
         journal.append(entry).await.unwrap();
     }
     journal

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::ThreadId;
 
-use super::super::{Appended, Unavailable};
+use crate::journal::{Appended, Unavailable};
 
 type Outcome = Result<Appended, Unavailable>;
 
@@ -141,7 +141,7 @@ impl Drop for Answer {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         if !state.is_set {
-            state.outcome = Some(Err(Unavailable::ended()));
+            state.outcome = Some(Err(Unavailable::Ended));
             let waker = state.waker.take();
             drop(state);
             if let Some(waker) = waker {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn outcome(seq: u64) -> Outcome {
-        Ok(Appended::New(seq))
+        Ok(Appended::new(seq))
     }
 
     fn answer_in_order(answers: Vec<Answer>) {
@@ -266,7 +266,7 @@ mod tests {
         let (answer, mut waiter) = Waiter::new();
         drop(answer);
         assert_eq!(waiter.woken(), 1);
-        assert_eq!(waiter.poll(), Poll::Ready(Err(Unavailable::ended())));
+        assert_eq!(waiter.poll(), Poll::Ready(Err(Unavailable::Ended)));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use super::super::Unavailable;
-use super::writer::Operation;
+use super::operation::{MAX_BATCH_BYTES, Operation};
+use crate::journal::Unavailable;
 
 /// Operations in the order they were asked for.
 #[derive(Debug, Default)]
@@ -29,10 +29,10 @@ impl Queue {
     pub(super) fn push(&self, operation: Operation) -> Result<(), Unavailable> {
         let mut state = self.lock();
         if state.closed {
-            return Err(Unavailable::ended());
+            return Err(Unavailable::Ended);
         }
         if state.waiting.len() >= MAX_WAITING {
-            return Err(Unavailable("too much waits to be written".to_owned()));
+            return Err(Unavailable::Full("too much waits to be written".to_owned()));
         }
         state.waiting.push_back(operation);
         let waker = state.waker.take();
@@ -120,4 +120,3 @@ impl Wake for Unpark {
 const MAX_WAITING: usize = 131_072;
 
 const MAX_BATCH: usize = 1024;
-pub(super) const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;

@@ -4,16 +4,20 @@ mod blocks;
 
 use rusqlite::Connection;
 
-use super::OpenError;
+use super::open_error::OpenError;
 
 /// The version that this program writes.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// "offh": tells the file from any other SQLite database.
 const APPLICATION_ID: i64 = 0x6f66_6668;
 
 /// The steps from each version to the next; the first makes an empty database one of ours.
-const STEPS: [Step; VERSION as usize] = [Step::Sql(EVENTS), Step::Code(blocks::migrate)];
+const STEPS: [Step; VERSION as usize] = [
+    Step::Sql(EVENTS),
+    Step::Code(blocks::migrate),
+    Step::Sql(PARTS),
+];
 
 enum Step {
     Sql(&'static str),
@@ -47,6 +51,29 @@ const EVENTS: &str = "
         PRIMARY KEY (consumer, seq)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX dead_by_seq ON dead (seq);
+";
+
+/// Version 3: a body may hold several events; documents have versions.
+const PARTS: &str = "
+    ALTER TABLE blocks ADD COLUMN format INTEGER NOT NULL DEFAULT 2;    -- see block.rs
+    ALTER TABLE documents ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE counters (
+        name  TEXT PRIMARY KEY,         -- 'documents': the newest version
+        value INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO counters VALUES ('documents', 0);
+    CREATE TABLE dead_letters (
+        consumer TEXT NOT NULL,
+        seq      INTEGER NOT NULL,
+        part     INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        reason   TEXT NOT NULL,
+        at       INTEGER NOT NULL,      -- milliseconds since 1970
+        PRIMARY KEY (consumer, seq, part)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO dead_letters SELECT consumer, seq, 1, attempts, reason, at FROM dead;
+    DROP TABLE dead;
+    CREATE INDEX dead_letters_by_position ON dead_letters (seq, part);
 ";
 
 /// The version of a database that this program may write to; 0 where it is new.
@@ -99,8 +126,9 @@ pub(super) fn migrate(database: &mut Connection, version: usize) -> Result<(), O
 
 #[cfg(test)]
 mod tests {
-    use super::super::store;
     use super::*;
+    use crate::journal::sqlite::{dead, store};
+    use crate::journal::{Document, Position};
 
     #[test]
     fn a_database_of_version_1_gets_what_it_lacks_and_keeps_what_it_has() {
@@ -118,10 +146,15 @@ mod tests {
         assert_eq!(version, 1);
         migrate(&mut database, version).unwrap();
         assert_eq!(check(&database).unwrap(), VERSION as usize);
-        store::put_document(&database, "a", Some(b"1")).unwrap();
+        store::put_document(&database, "a", Some(b"1"), 7).unwrap();
         let documents = store::documents(&database, "").unwrap();
-        assert_eq!(documents, [("a".to_owned(), b"1".to_vec())]);
-        let dead = store::dead_among(&database, &[7]).unwrap();
+        let kept = Document {
+            key: "a".to_owned(),
+            value: b"1".to_vec(),
+            version: 7,
+        };
+        assert_eq!(documents, [kept]);
+        let dead = dead::of(&database, &[Position::first(7)]).unwrap();
         assert_eq!(dead[0].1.reason, "kept");
         // A second time there is nothing to do.
         migrate(&mut database, VERSION as usize).unwrap();

@@ -6,14 +6,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
-use super::super::claims::Made;
-use super::super::record::Record;
-use super::super::{Change, DeadLetter};
-use super::OpenError;
-use super::block::Block;
-use crate::Timestamp;
-use crate::dispatch::Saved;
-use crate::journal::Seq;
+use super::dead;
+use super::open_error::OpenError;
+use crate::journal::block::{Block, Format};
+use crate::journal::dedup::DedupEntry;
+use crate::journal::{Document, ProgressChange, Record, Seq, Share, Version};
 
 /// Opens the database for writing. Closed before [`set_up_closing`] it leaves the WAL as it is: SQLite
 /// deletes a WAL that it could not read, where the file beside it that shares the index of it (`-shm`)
@@ -93,32 +90,36 @@ pub(super) fn last_kept_at(database: &Connection) -> rusqlite::Result<i64> {
     Ok(newest.unwrap_or(i64::MIN))
 }
 
-/// The claims of the events after `after`, in their order. Bodies are not read.
-pub(super) fn claims_after(
+/// The dedup entries of the bodies after `after`, in their order. Bodies are not read.
+pub(super) fn entries_after(
     database: &Connection,
     after: Seq,
-    mut each: impl FnMut(Made) -> rusqlite::Result<()>,
+    mut each: impl FnMut(DedupEntry) -> rusqlite::Result<()>,
 ) -> rusqlite::Result<()> {
-    let sql = "SELECT last, first, kept_at, claims, x'' FROM blocks WHERE last > ? ORDER BY last";
+    let sql = "SELECT last, first, kept_at, format, claims, x'' FROM blocks \
+               WHERE last > ? ORDER BY last";
     let mut statement = database.prepare(sql)?;
     let mut rows = statement.query([signed(after)])?;
     while let Some(row) = rows.next()? {
         let block = block(row)?;
-        let made = block.made().ok_or_else(|| unreadable(&block))?;
-        made.filter(|made| made.seq > after)
+        let entries = block.entries().ok_or_else(|| unreadable(&block))?;
+        let later = entries.into_iter();
+        later
+            .filter(|entry| entry.position.seq() > after)
             .try_for_each(&mut each)?;
     }
     Ok(())
 }
 
 pub(super) fn insert(database: &Connection, block: &Block) -> rusqlite::Result<()> {
-    let mut statement = database.prepare_cached("INSERT INTO blocks VALUES (?, ?, ?, ?, ?)")?;
+    let mut statement = database.prepare_cached(INSERT_BLOCK)?;
     statement.execute(params![
         block.last,
         block.first,
         block.kept_at,
-        block.claims,
-        block.events
+        block.keys,
+        block.bodies,
+        block.format.number()
     ])?;
     Ok(())
 }
@@ -129,7 +130,8 @@ pub(super) fn read(
     after: Seq,
     most: usize,
 ) -> rusqlite::Result<Vec<Record>> {
-    let sql = "SELECT last, first, kept_at, x'', events FROM blocks WHERE last > ? ORDER BY last";
+    let sql = "SELECT last, first, kept_at, format, x'', events FROM blocks \
+               WHERE last > ? ORDER BY last";
     let mut statement = database.prepare_cached(sql)?;
     let mut rows = statement.query([signed(after)])?;
     let (mut records, mut bytes) = (Vec::new(), 0);
@@ -138,7 +140,7 @@ pub(super) fn read(
         && let Some(row) = rows.next()?
     {
         let block = block(row)?;
-        for record in block.records(after) {
+        for record in block.records(after, SHARES) {
             if records.len() == most || bytes >= READ_BYTES {
                 break;
             }
@@ -151,12 +153,18 @@ pub(super) fn read(
 }
 
 fn block<'row>(row: &'row Row<'_>) -> rusqlite::Result<Block<&'row [u8]>> {
+    let number: i64 = row.get(3)?;
+    let unknown = || {
+        let why = format!("a block has format {number}, which this version does not know");
+        rusqlite::Error::FromSqlConversionFailure(3, Type::Integer, why.into())
+    };
     Ok(Block {
         last: row.get(0)?,
         first: row.get(1)?,
         kept_at: row.get(2)?,
-        claims: row.get_ref(3)?.as_blob()?,
-        events: row.get_ref(4)?.as_blob()?,
+        format: Format::of(number).ok_or_else(unknown)?,
+        keys: row.get_ref(4)?.as_blob()?,
+        bodies: row.get_ref(5)?.as_blob()?,
     })
 }
 
@@ -165,34 +173,30 @@ fn unreadable<Bytes>(block: &Block<Bytes>) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(4, Type::Blob, why.into())
 }
 
-pub(super) fn saved(database: &Connection, consumer: &str) -> rusqlite::Result<Option<Saved>> {
+pub(super) fn saved(database: &Connection, consumer: &str) -> rusqlite::Result<Option<Vec<u8>>> {
     let sql = "SELECT saved FROM consumers WHERE name = ?";
-    let bytes: Option<Vec<u8>> = database
+    database
         .query_row(sql, [consumer], |row| row.get(0))
-        .optional()?;
-    let Some(bytes) = bytes else { return Ok(None) };
-    // Never "nothing saved": the consumer would start from now, and skip what it has not done.
-    Saved::decode(&bytes).map(Some).ok_or_else(|| {
-        let why = format!("the saved progress of {consumer} cannot be read");
-        rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, why.into())
-    })
+        .optional()
 }
 
-pub(super) fn save(database: &Connection, change: &Change) -> rusqlite::Result<()> {
-    forget_dead(database, &change.consumer, &change.revived)?;
-    let mut dead = database.prepare_cached("INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?)")?;
-    for letter in &change.dead {
-        let at = letter.at.as_millisecond();
-        dead.execute(params![
-            change.consumer,
-            letter.seq,
-            letter.attempts,
-            letter.reason,
-            at
-        ])?;
-    }
+pub(super) fn save(database: &Connection, change: &ProgressChange) -> rusqlite::Result<()> {
+    dead::forget(database, &change.consumer, &change.revived)?;
+    dead::add(database, &change.consumer, &change.dead)?;
     let mut saved = database.prepare_cached("INSERT OR REPLACE INTO consumers VALUES (?, ?)")?;
-    saved.execute(params![change.consumer, change.saved.encode()])?;
+    saved.execute(params![change.consumer, change.progress])?;
+    Ok(())
+}
+
+/// Keeps the progress of a consumer that has none.
+pub(super) fn introduce(
+    database: &Connection,
+    name: &str,
+    progress: &[u8],
+) -> rusqlite::Result<()> {
+    database
+        .prepare_cached("INSERT OR IGNORE INTO consumers VALUES (?, ?)")?
+        .execute(params![name, progress])?;
     Ok(())
 }
 
@@ -203,28 +207,42 @@ pub(super) fn forget_consumer(database: &Connection, name: &str) -> rusqlite::Re
     Ok(())
 }
 
+/// The newest change of a document.
+pub(super) fn newest_document(database: &Connection) -> rusqlite::Result<Version> {
+    let sql = "SELECT value FROM counters WHERE name = 'documents'";
+    database.query_row(sql, [], |row| row.get(0))
+}
+
+/// When a document was changed last; `None` where there is none.
+pub(super) fn version_of(database: &Connection, key: &str) -> rusqlite::Result<Option<Version>> {
+    let sql = "SELECT version FROM documents WHERE key = ?";
+    let mut statement = database.prepare_cached(sql)?;
+    statement.query_row([key], |row| row.get(0)).optional()
+}
+
 pub(super) fn put_document(
     database: &Connection,
     key: &str,
     value: Option<&[u8]>,
+    version: Version,
 ) -> rusqlite::Result<()> {
     match value {
         Some(value) => database
-            .prepare_cached("INSERT OR REPLACE INTO documents VALUES (?, ?)")?
-            .execute(params![key, value])?,
+            .prepare_cached("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)")?
+            .execute(params![key, value, version])?,
         None => database
             .prepare_cached("DELETE FROM documents WHERE key = ?")?
             .execute([key])?,
     };
+    database
+        .prepare_cached("UPDATE counters SET value = ? WHERE name = 'documents'")?
+        .execute([version])?;
     Ok(())
 }
 
 /// Keys are compared byte by byte, so those with the prefix stand beside each other.
-pub(super) fn documents(
-    database: &Connection,
-    prefix: &str,
-) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
-    let sql = "SELECT key, value FROM documents WHERE key >= ? ORDER BY key";
+pub(super) fn documents(database: &Connection, prefix: &str) -> rusqlite::Result<Vec<Document>> {
+    let sql = "SELECT key, value, version FROM documents WHERE key >= ? ORDER BY key";
     let mut statement = database.prepare_cached(sql)?;
     let mut rows = statement.query([prefix])?;
     let mut found = Vec::new();
@@ -233,7 +251,11 @@ pub(super) fn documents(
         if !key.starts_with(prefix) {
             break;
         }
-        found.push((key, row.get(1)?));
+        found.push(Document {
+            key,
+            value: row.get(1)?,
+            version: row.get(2)?,
+        });
     }
     Ok(found)
 }
@@ -253,7 +275,7 @@ pub(super) fn trim(database: &Connection, up_to: Seq) -> rusqlite::Result<usize>
         return Ok(0);
     }
     let end = end.min(end_of_bytes(database)?);
-    database.execute("DELETE FROM dead WHERE seq <= ?", [signed(end)])?;
+    database.execute("DELETE FROM dead_letters WHERE seq <= ?", [signed(end)])?;
     database.execute("DELETE FROM blocks WHERE last <= ?", [signed(end)])?;
     cut(database, end)?;
     Ok(usize::try_from(end + 1 - oldest).expect("TRIM_AT_ONCE at most"))
@@ -277,7 +299,7 @@ fn end_of_bytes(database: &Connection) -> rusqlite::Result<Seq> {
 
 /// Takes the events up to `end` out of the block that they share with later ones.
 fn cut(database: &Connection, end: Seq) -> rusqlite::Result<()> {
-    let sql = "SELECT last, first, kept_at, claims, events FROM blocks \
+    let sql = "SELECT last, first, kept_at, format, claims, events FROM blocks \
                WHERE last > ?1 AND first <= ?1 ORDER BY last LIMIT 1";
     let rest = database.query_row(sql, [signed(end)], |row| {
         let shared = block(row)?;
@@ -287,10 +309,7 @@ fn cut(database: &Connection, end: Seq) -> rusqlite::Result<()> {
         return Ok(());
     };
     let sql = "UPDATE blocks SET first = ?, claims = ?, events = ? WHERE last = ?";
-    database.execute(
-        sql,
-        params![rest.first, rest.claims, rest.events, rest.last],
-    )?;
+    database.execute(sql, params![rest.first, rest.keys, rest.bodies, rest.last])?;
     Ok(())
 }
 
@@ -301,71 +320,21 @@ pub(super) fn bytes(database: &Connection) -> rusqlite::Result<u64> {
     Ok(used * pragma("page_size")?)
 }
 
-pub(super) fn all_dead(
-    database: &Connection,
-    consumer: Option<&str>,
-    before: Option<(Seq, String)>,
-    most: usize,
-) -> rusqlite::Result<Vec<(String, DeadLetter)>> {
-    let sql = "SELECT consumer, seq, attempts, reason, at FROM dead \
-               WHERE (?1 IS NULL OR consumer = ?1) AND (?2 IS NULL OR (seq, consumer) < (?2, ?3)) \
-               ORDER BY seq DESC, consumer DESC LIMIT ?4";
-    let (seq, name) = before.unzip();
-    let mut statement = database.prepare_cached(sql)?;
-    let letters = statement.query_map(
-        params![consumer, seq.map(signed), name, signed(most as u64)],
-        named_letter,
-    )?;
-    letters.collect()
-}
-
-pub(super) fn dead_among(
-    database: &Connection,
-    events: &[Seq],
-) -> rusqlite::Result<Vec<(String, DeadLetter)>> {
-    let sql = "SELECT consumer, seq, attempts, reason, at FROM dead WHERE seq = ?";
-    let mut statement = database.prepare_cached(sql)?;
-    let mut all = Vec::new();
-    for seq in events {
-        for letter in statement.query_map([signed(*seq)], named_letter)? {
-            all.push(letter?);
-        }
-    }
-    Ok(all)
-}
-
-pub(super) fn forget_dead(
-    database: &Connection,
-    consumer: &str,
-    events: &[Seq],
-) -> rusqlite::Result<usize> {
-    let sql = "DELETE FROM dead WHERE consumer = ? AND seq = ?";
-    let mut statement = database.prepare_cached(sql)?;
-    let gone = events
-        .iter()
-        .map(|seq| statement.execute(params![consumer, signed(*seq)]));
-    gone.sum()
-}
-
-fn named_letter(row: &Row<'_>) -> rusqlite::Result<(String, DeadLetter)> {
-    let letter = DeadLetter {
-        seq: row.get(1)?,
-        attempts: row.get(2)?,
-        reason: row.get(3)?,
-        at: Timestamp::from_millisecond(row.get(4)?).unwrap_or_default(),
-    };
-    Ok((row.get(0)?, letter))
-}
-
 /// SQLite's integers are signed.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+const INSERT_BLOCK: &str = "INSERT INTO blocks (last, first, kept_at, claims, events, format) \
+    VALUES (?, ?, ?, ?, ?, ?)";
+
+/// A database file belongs to one process, which dispatches everything.
+pub(super) const SHARES: Share = 1;
 
 /// Each page is written to the WAL and to the database with calls of its own, and blocks are long.
 pub(super) const PAGE: usize = 16 * 1024;
 
-/// Who is far behind reads on in parts of about this size, however long the bodies are.
+/// A consumer that is far behind reads parts of about this size, however long the bodies are.
 const READ_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many events are removed in one transaction, so that none takes long.

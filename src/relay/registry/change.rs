@@ -9,7 +9,7 @@ use url::Url;
 use super::super::shown;
 use super::super::subscription::{Key, Subscription};
 use super::{DEFINED, Entry, KEPT, MAX_SUBSCRIPTIONS, Registry};
-use crate::journal::Unavailable;
+use crate::journal::{Documents, Expected, PutError, Unavailable};
 use crate::signature::Secret;
 use crate::{Error, EventKind};
 
@@ -46,7 +46,7 @@ pub(crate) enum ChangeError {
 
 impl From<Error> for ChangeError {
     fn from(error: Error) -> Self {
-        Self::Unavailable(Unavailable(error.to_string()))
+        Self::Unavailable(Unavailable::Away(error.to_string()))
     }
 }
 
@@ -222,7 +222,7 @@ impl Registry {
 
     async fn remove_one(&self, key: &Key) -> Result<(), ChangeError> {
         let journal = self.pipeline.journal();
-        journal.put_document(&key.document(KEPT), None).await?;
+        put(journal.as_ref(), &key.document(KEPT), None).await?;
         self.lock().remove(key);
         if let Err(error) = self.pipeline.remove(&key.consumer()).await {
             // It is stopped, and a new one of its name forgets the progress first.
@@ -245,7 +245,21 @@ impl Registry {
             }
         };
         let journal = self.pipeline.journal();
-        journal.put_document(&name, Some(document)).await
+        put(journal.as_ref(), &name, Some(document)).await
+    }
+}
+
+/// Changes come one after the other, so a document is what it was when it was read.
+async fn put(
+    journal: &dyn Documents,
+    name: &str,
+    document: Option<Vec<u8>>,
+) -> Result<(), Unavailable> {
+    let put = journal.put_document(name, document, Expected::Anything);
+    match put.await {
+        Ok(_) => Ok(()),
+        Err(PutError::Unavailable(error)) => Err(error),
+        Err(error) => Err(Unavailable::Away(error.to_string())),
     }
 }
 

@@ -59,11 +59,11 @@ impl Registry {
         }
         let journal = self.pipeline.journal();
         let kept = journal.documents(KEPT).await.map_err(Error::journal)?;
-        for (document, bytes) in kept {
-            let subscription = match Subscription::from_document(&bytes) {
+        for document in kept {
+            let subscription = match Subscription::from_document(&document.value) {
                 Ok(subscription) => subscription,
                 Err(error) => {
-                    let name = escape_controls(&document);
+                    let name = escape_controls(&document.key);
                     log::error!(
                         "the document {name} is left out, so nobody gets its events: {error}"
                     );
@@ -113,8 +113,8 @@ impl Registry {
         let document = subscription.key.document(DEFINED);
         let known = self.pipeline.journal().documents(&document).await;
         let mut known = known.map_err(Error::journal)?.into_iter();
-        let known = known.find(|(name, _)| *name == document);
-        let known = known.and_then(|(_, bytes)| Subscription::from_document(&bytes).ok());
+        let known = known.find(|known| known.key == document);
+        let known = known.and_then(|known| Subscription::from_document(&known.value).ok());
         let mut altered = None;
         if let Some(known) = &known {
             subscription.created_at = known.created_at;

@@ -9,7 +9,7 @@ use super::*;
 use crate::Source;
 use crate::clock::SystemClock;
 use crate::dialect::Decoder;
-use crate::engine::Retention;
+use crate::engine::{Opened, Retention};
 use crate::journal::TestFolder;
 use crate::relay::RelaySettings;
 
@@ -26,17 +26,12 @@ impl World {
         let folder = TestFolder::new();
         let (metrics, clock) = (Metrics::new(), Arc::new(SystemClock) as Arc<dyn Clock>);
         let decoder = Decoder::new([Source::new("s").dialect_of()], 1024);
-        let pipeline = Pipeline::open(
-            folder.path(),
-            Vec::new(),
-            decoder,
-            Retention {
-                age: Duration::from_secs(3600),
-                bytes: None,
-            },
-            &metrics,
-            &clock,
-        );
+        let opened = Opened::sqlite(folder.path(), &metrics, &clock).unwrap();
+        let retention = Retention {
+            age: Duration::from_secs(3600),
+            bytes: None,
+        };
+        let pipeline = Pipeline::start(opened, Vec::new(), decoder, retention, &metrics, &clock);
         let pipeline = Arc::new(pipeline.unwrap());
         let mut relay = RelaySettings::default();
         relay.options.allow_private = true;

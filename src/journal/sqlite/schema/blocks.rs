@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
-use super::super::super::claims::Made;
-use super::super::block::Block;
-use super::super::store;
+use crate::journal::block::{Block, Format};
+use crate::journal::dedup::DedupEntry;
+use crate::journal::{Parts, Position, Seq};
 use crate::{Received, Timestamp};
 
 const TABLES: &str = "
@@ -18,7 +18,7 @@ const TABLES: &str = "
         last    INTEGER PRIMARY KEY,    -- the number of its newest event
         first   INTEGER NOT NULL,       -- the number of its oldest event
         kept_at INTEGER NOT NULL,       -- milliseconds since 1970
-        claims  BLOB NOT NULL,          -- see block.rs
+        claims  BLOB NOT NULL,          -- see journal/block.rs
         events  BLOB NOT NULL           -- see block.rs
     ) STRICT;
     CREATE TABLE documents (            -- small ones, of the server's own
@@ -34,27 +34,48 @@ pub(super) fn migrate(database: &Connection) -> rusqlite::Result<()> {
                body FROM events ORDER BY seq";
     let mut statement = database.prepare(sql)?;
     let mut rows = statement.query([])?;
-    let mut block = Block::default();
+    let mut block = Block {
+        format: Format::Whole,
+        ..Block::default()
+    };
     while let Some(row) = rows.next()? {
-        let made = Made {
-            seq: row.get(0)?,
-            key: u128::from_le_bytes(row.get(1)?),
+        let seq: Seq = row.get(0)?;
+        let entry = DedupEntry {
+            hash: u128::from_le_bytes(row.get(1)?),
+            position: Position::first(seq),
             until: row.get(2)?,
         };
         let kept_at = row.get(3)?;
         // Of a block's events all were kept at once, and none is missing between them.
-        let follows = block.kept_at == kept_at && block.last + 1 == made.seq;
+        let follows = block.kept_at == kept_at && block.last + 1 == seq;
         if !block.is_empty() && (!follows || block.is_full()) {
-            store::insert(database, &block)?;
+            insert(database, &block)?;
             block.clear();
         }
         block.kept_at = kept_at;
-        block.push(&made, &received(row)?);
+        let received = received(row)?;
+        let parts = Parts::one(&received, 1);
+        block.push(seq, &[entry], &received, &parts);
     }
     if !block.is_empty() {
-        store::insert(database, &block)?;
+        insert(database, &block)?;
     }
     database.execute_batch("DROP TABLE events")
+}
+
+fn insert(database: &Connection, block: &Block) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO blocks VALUES (?, ?, ?, ?, ?)";
+    let mut statement = database.prepare_cached(sql)?;
+    let Block {
+        last,
+        first,
+        kept_at,
+        keys,
+        bodies,
+        ..
+    } = block;
+    statement.execute(params![last, first, kept_at, keys, bodies])?;
+    Ok(())
 }
 
 fn received(row: &Row<'_>) -> rusqlite::Result<Received> {
@@ -77,9 +98,8 @@ fn received(row: &Row<'_>) -> rusqlite::Result<Received> {
 
 #[cfg(test)]
 mod tests {
-    use rusqlite::params;
-
     use super::*;
+    use crate::journal::sqlite::store;
 
     /// A database of version 1 with events as that version wrote them.
     fn version_1(events: impl Iterator<Item = (u64, i64)>) -> Connection {
@@ -109,6 +129,7 @@ mod tests {
         };
         let database = version_1(seqs().map(|seq| (seq, kept_at(seq))));
         migrate(&database).unwrap();
+        database.execute_batch(super::super::PARTS).unwrap();
         let records = store::read(&database, 0, 10_000).unwrap();
         assert_eq!(records.len(), 996);
         for (record, seq) in records.iter().zip(seqs()) {
@@ -126,8 +147,8 @@ mod tests {
             assert_eq!(received.body, format!("body {seq}"));
         }
         let mut claims = Vec::new();
-        store::claims_after(&database, 10, |made| {
-            claims.push((made.seq, made.key, made.until));
+        store::entries_after(&database, 10, |entry| {
+            claims.push((entry.position.seq(), entry.hash, entry.until));
             Ok(())
         })
         .unwrap();

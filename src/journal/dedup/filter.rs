@@ -1,6 +1,6 @@
 //! [`Filter`]: says of nearly every key that is not in a set that it is not.
 
-use super::super::record::ClaimKey;
+use crate::journal::KeyHash;
 
 /// A blocked Bloom filter: a key has seven bits, all in one line of the processor's cache, so that to
 /// ask costs one look at memory (Putze, Sanders and Singler, "Cache-, Hash- and Space-Efficient Bloom
@@ -24,28 +24,28 @@ impl Filter {
         }
     }
 
-    pub(super) fn insert(&mut self, key: ClaimKey) {
+    pub(super) fn insert(&mut self, key: KeyHash) {
         let line = self.line(key);
         for (word, bit) in bits(key) {
             self.lines[line].0[word] |= bit;
         }
     }
 
-    pub(super) fn may_contain(&self, key: ClaimKey) -> bool {
+    pub(super) fn may_contain(&self, key: KeyHash) -> bool {
         let line = &self.lines[self.line(key)].0;
         // All are looked at: that costs less than a branch for each that nobody can foresee.
         bits(key).fold(true, |all, (word, bit)| all & (line[word] & bit != 0))
     }
 
-    /// Keys in their order are in lines in their order, so a run's filter is built from front to back.
-    fn line(&self, key: ClaimKey) -> usize {
+    /// Keys in their order are in lines in their order, so a segment's filter is built from front to back.
+    fn line(&self, key: KeyHash) -> usize {
         let upper = key >> 64;
         ((upper * self.lines.len() as u128) >> 64) as usize
     }
 }
 
 /// Nine bits of the key for each of them.
-fn bits(key: ClaimKey) -> impl Iterator<Item = (usize, u64)> {
+fn bits(key: KeyHash) -> impl Iterator<Item = (usize, u64)> {
     (0..7).map(move |number| {
         let bit = (key as u64 >> (9 * number)) % LINE;
         ((bit / 64) as usize, 1 << (bit % 64))
@@ -66,7 +66,7 @@ mod tests {
         // Spread, as hashes are.
         let key = |number: u64| {
             let half = |salt| foldhash::quality::FixedState::with_seed(salt).hash_one(number);
-            ClaimKey::from(half(1)) << 64 | ClaimKey::from(half(2))
+            KeyHash::from(half(1)) << 64 | KeyHash::from(half(2))
         };
         for keys in [0, 1, 1000, 50_000] {
             let mut filter = Filter::for_keys(keys);

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
-use uuid::Uuid;
 
 use super::attempts::Attempt;
 use super::segment::{Item, nanos};
 use crate::dispatch::{AttemptObserver, Outcome};
-use crate::journal::Seq;
-use crate::{Event, EventKind, Received, Timestamp, escape_controls};
+use crate::index::Notes;
+use crate::journal::{Part, PartView, Position, Record, Seq};
+use crate::{Event, EventId, EventKind, Received, Timestamp, escape_controls};
 
 /// What waits for the indexer.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ pub(super) struct Inbox {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    notes: Notes,
+    notes: Noted,
     asked: Vec<oneshot::Sender<()>>,
     /// How many consumers may still make attempts.
     consumers: usize,
@@ -38,7 +38,7 @@ struct Waiting {
 
 /// What happened.
 #[derive(Debug, Default)]
-pub(super) struct Notes {
+pub(super) struct Noted {
     pub(super) attempts: Vec<Attempt>,
     pub(super) duplicates: Vec<Duplicate>,
     /// The bytes of the duplicates' texts.
@@ -50,8 +50,8 @@ pub(super) struct Notes {
 /// A duplicate, without its body.
 #[derive(Debug)]
 pub(super) struct Duplicate {
-    id: Uuid,
-    of: Seq,
+    id: EventId,
+    of: Position,
     at: i64,
     source: Arc<str>,
     session: Option<String>,
@@ -64,7 +64,7 @@ impl Duplicate {
     pub(super) fn item(&self) -> Item<'_> {
         Item {
             id: self.id,
-            number: self.of,
+            position: self.of,
             duplicate: true,
             at: self.at,
             source: &self.source,
@@ -78,14 +78,14 @@ impl Duplicate {
 
 impl Inbox {
     /// Takes what happened.
-    pub(super) fn take(&self) -> Notes {
+    pub(super) fn take(&self) -> Noted {
         let mut waiting = self.lock();
         let trimmed = waiting.notes.trimmed;
-        let empty = Notes {
+        let empty = Noted {
             // As much room as the last ones took.
             attempts: Vec::with_capacity(waiting.notes.attempts.len()),
             trimmed,
-            ..Notes::default()
+            ..Noted::default()
         };
         std::mem::replace(&mut waiting.notes, empty)
     }
@@ -126,7 +126,7 @@ impl Inbox {
         let _ = tokio::time::timeout(MAX_WAIT, asked).await;
     }
 
-    fn note(&self, note: impl FnOnce(&mut Notes)) {
+    fn note(&self, note: impl FnOnce(&mut Noted)) {
         let mut waiting = self.lock();
         let notes = &mut waiting.notes;
         let (attempts, duplicates, trimmed) =
@@ -151,43 +151,45 @@ impl Inbox {
 }
 
 /// Tells the index of what happens.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct AttemptLog(pub(super) Option<Arc<Inbox>>);
+#[derive(Debug, Clone)]
+pub(super) struct IndexNotes(pub(super) Arc<Inbox>);
 
-impl AttemptLog {
-    /// Where this consumer tells of its attempts. The index ends after the last of these is dropped.
-    pub(crate) fn of(&self, consumer: &str) -> ConsumerLog {
-        if let Some(inbox) = &self.0 {
-            inbox.lock().consumers += 1;
-        }
-        ConsumerLog {
-            inbox: self.0.clone(),
-            consumer: consumer.into(),
-        }
+impl Notes for IndexNotes {
+    fn consumer(&self, name: &str) -> Box<dyn AttemptObserver> {
+        self.0.lock().consumers += 1;
+        Box::new(ConsumerLog {
+            inbox: Arc::clone(&self.0),
+            consumer: name.into(),
+        })
     }
 
-    /// Events up to `up_to` have left the journal.
-    pub(crate) fn trimmed(&self, up_to: Seq) {
-        if let Some(inbox) = &self.0 {
-            inbox.note(|notes| notes.trimmed = notes.trimmed.max(up_to));
-        }
+    fn trimmed(&self, up_to: Seq) {
+        self.0
+            .note(|notes| notes.trimmed = notes.trimmed.max(up_to));
     }
 
-    /// An event was received that is the same as the event `of`.
-    pub(crate) fn duplicate(&self, received: &Received, events: &[Event], of: Seq) {
-        let Some(inbox) = &self.0 else { return };
-        let item = Item::new(received, events, of, true);
+    fn duplicate(&self, received: &Received, events: &[Event], part: Part, of: Position) {
+        let count = Part::try_from(events.len()).unwrap_or(Part::MAX);
+        let own = Record::events_of(count, part, events);
+        let session = own.first().and_then(Event::session_id);
+        let view = PartView {
+            part,
+            session: session.or(received.session.as_deref()),
+            share: 0,
+            duplicate: true,
+        };
+        let item = Item::new(received, view, own, of, true);
         let duplicate = Duplicate {
             id: item.id,
             of,
             at: item.at,
             source: Arc::clone(&received.source),
-            session: received.session.clone(),
+            session: item.session.map(str::to_owned),
             kind: item.kind,
             name: item.name.map(str::to_owned),
             bytes: item.bytes,
         };
-        inbox.note(|notes| {
+        self.0.note(|notes| {
             let bytes = duplicate.session.as_deref().map_or(0, str::len)
                 + duplicate.name.as_deref().map_or(0, str::len);
             if notes.duplicates.len() < MAX_DUPLICATES && notes.text_bytes + bytes <= MAX_TEXT {
@@ -200,26 +202,25 @@ impl AttemptLog {
 
 /// Tells the index of one consumer's attempts.
 #[derive(Debug)]
-pub(crate) struct ConsumerLog {
-    inbox: Option<Arc<Inbox>>,
+struct ConsumerLog {
+    inbox: Arc<Inbox>,
     consumer: Arc<str>,
 }
 
 impl AttemptObserver for ConsumerLog {
-    fn attempted(&self, seq: Seq, attempt: u32, outcome: &Outcome, at: Timestamp) {
-        let Some(inbox) = &self.inbox else { return };
+    fn attempted(&self, position: Position, attempt: u32, outcome: &Outcome, at: Timestamp) {
         let outcome = match outcome {
             Outcome::Done => None,
             other => Some(shortened(&other.to_string()).into()),
         };
         let attempt = Attempt {
-            seq,
+            position,
             at: nanos(at),
             consumer: Arc::clone(&self.consumer),
             attempt,
             outcome,
         };
-        inbox.note(|notes| {
+        self.inbox.note(|notes| {
             if notes.attempts.len() < MAX_ATTEMPTS {
                 notes.attempts.push(attempt);
             }
@@ -229,12 +230,10 @@ impl AttemptObserver for ConsumerLog {
 
 impl Drop for ConsumerLog {
     fn drop(&mut self) {
-        if let Some(inbox) = &self.inbox {
-            inbox.lock().consumers -= 1;
-            // It may be what a stop waits for.
-            inbox.something.notify_one();
-            inbox.hurry.notify_one();
-        }
+        self.inbox.lock().consumers -= 1;
+        // It may be what a stop waits for.
+        self.inbox.something.notify_one();
+        self.inbox.hurry.notify_one();
     }
 }
 

@@ -7,50 +7,16 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use uuid::Uuid;
 
-use super::Failure;
 use super::attempts::{self, Attempt, bucket};
 use super::codec::{Decoded, kind_bit};
+use super::failure::Failure;
 use super::segment::{Row, Segment, View, nanos};
 use super::sessions;
+use super::tuning::IndexTuning;
 use super::writer::{Open, PARTS, lock};
-use crate::journal::Seq;
-use crate::{EventKind, Timestamp};
-
-/// Which events.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
-    pub(crate) session: Option<String>,
-    pub(crate) kind: Option<EventKind>,
-    /// Only events before this one.
-    pub(crate) before: Option<Uuid>,
-    pub(crate) from: Option<Timestamp>,
-    pub(crate) to: Option<Timestamp>,
-}
-
-/// An event as the index has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) id: Uuid,
-    /// `None` for a duplicate.
-    pub(crate) seq: Option<Seq>,
-    /// The event it is the same as.
-    pub(crate) duplicate_of: Option<Uuid>,
-    pub(crate) at: Timestamp,
-    pub(crate) source: String,
-    pub(crate) session: Option<String>,
-    pub(crate) kind: EventKind,
-    pub(crate) name: Option<String>,
-    pub(crate) bytes: u64,
-}
-
-/// One attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TimelineEntry {
-    pub(crate) at: Timestamp,
-    pub(crate) consumer: String,
-    pub(crate) attempt: u32,
-    pub(crate) outcome: String,
-}
+use crate::index::{EventEntry, EventFilter, TimelineEntry};
+use crate::journal::{Position, Seq};
+use crate::{EventId, Timestamp};
 
 /// All that is indexed at one moment: the database, and the open segment.
 pub(super) struct Snapshot<'a> {
@@ -59,8 +25,8 @@ pub(super) struct Snapshot<'a> {
     trimmed: Seq,
 }
 
-/// An event that was found; of a duplicate also the number of the event that it is the same as.
-type Found = (Entry, Option<Seq>);
+/// An event that was found; of a duplicate also the position of the event that it is the same as.
+type Found = (EventEntry, Option<Position>);
 
 impl<'a> Snapshot<'a> {
     pub(super) fn take(database: &'a Connection, open: &Mutex<Open>) -> Result<Self, Failure> {
@@ -74,7 +40,11 @@ impl<'a> Snapshot<'a> {
     }
 
     /// The newest events that pass, at most `limit`.
-    pub(super) fn newest(&self, filter: &Filter, limit: usize) -> Result<Vec<Entry>, Failure> {
+    pub(super) fn newest(
+        &self,
+        filter: &EventFilter,
+        limit: usize,
+    ) -> Result<Vec<EventEntry>, Failure> {
         let mut found = self.search(self.events.view(), filter, limit);
         let sql = format!("{CANDIDATES} ORDER BY max_id DESC");
         let mut statement = self.database.prepare_cached(&sql)?;
@@ -84,7 +54,8 @@ impl<'a> Snapshot<'a> {
             let max_id = Uuid::from_bytes(row.get(1)?);
             // Segments overlap by a little, where events became durable in another order than they
             // were received in, and by more where the clock was set back.
-            if found.len() >= limit && found.last().is_none_or(|(last, _)| last.id > max_id) {
+            if found.len() >= limit && found.last().is_none_or(|(last, _)| last.id.body() > max_id)
+            {
                 break;
             }
             let id = row.get(0)?;
@@ -101,16 +72,16 @@ impl<'a> Snapshot<'a> {
     fn search<T: AsRef<str>>(
         &self,
         view: View<'_, T>,
-        filter: &Filter,
+        filter: &EventFilter,
         limit: usize,
     ) -> Vec<Found> {
         let mut rows = self.passing(view, filter);
-        rows.sort_unstable_by_key(|row| Reverse(row.id));
+        rows.sort_unstable_by_key(|row| Reverse((row.id, row.part)));
         rows.truncate(limit);
         rows.into_iter().map(|row| view.entry(row)).collect()
     }
 
-    fn passing<'v, T: AsRef<str>>(&self, view: View<'v, T>, filter: &Filter) -> Vec<&'v Row> {
+    fn passing<'v, T: AsRef<str>>(&self, view: View<'v, T>, filter: &EventFilter) -> Vec<&'v Row> {
         let session = match &filter.session {
             Some(session) => match view.session(session) {
                 Some(place) => Some(place),
@@ -120,18 +91,22 @@ impl<'a> Snapshot<'a> {
         };
         let rows = view.rows.iter();
         rows.filter(|row| {
-            row.number > self.trimmed
+            row.position.seq() > self.trimmed
                 && session.is_none_or(|session| row.session == session)
                 && filter.kind.is_none_or(|kind| row.kind == kind)
-                && filter.before.is_none_or(|before| row.id < before.as_u128())
+                && filter.before.is_none_or(|before| row.id() < before)
                 && filter.from.is_none_or(|from| row.at >= nanos(from))
                 && filter.to.is_none_or(|to| row.at < nanos(to))
         })
         .collect()
     }
 
-    /// The numbers of all kept events that pass, oldest first, at most `limit`.
-    pub(super) fn numbers(&self, filter: &Filter, limit: usize) -> Result<Vec<Seq>, Failure> {
+    /// The positions of all kept events that pass, oldest first, at most `limit`.
+    pub(super) fn positions(
+        &self,
+        filter: &EventFilter,
+        limit: usize,
+    ) -> Result<Vec<Position>, Failure> {
         let mut numbers = Vec::new();
         let sql = format!("{CANDIDATES} AND last_seq > 0 ORDER BY last_seq");
         let mut statement = self.database.prepare_cached(&sql)?;
@@ -155,21 +130,21 @@ impl<'a> Snapshot<'a> {
     fn add_numbers<T: AsRef<str>>(
         &self,
         view: View<'_, T>,
-        filter: &Filter,
-        numbers: &mut Vec<Seq>,
+        filter: &EventFilter,
+        numbers: &mut Vec<Position>,
     ) {
         let start = numbers.len();
         let passing = self.passing(view, filter).into_iter();
-        numbers.extend(passing.filter(|row| !row.duplicate).map(|row| row.number));
+        numbers.extend(passing.filter(|row| !row.duplicate).map(|row| row.position));
         numbers[start..].sort_unstable();
     }
 
     /// The event with this id.
-    pub(super) fn by_id(&self, id: Uuid) -> Result<Option<Entry>, Failure> {
+    pub(super) fn by_id(&self, id: EventId) -> Result<Option<EventEntry>, Failure> {
         let mut found: Vec<Found> = self.with_id(self.events.view(), id).into_iter().collect();
         let sql = "SELECT id FROM segments WHERE min_id <= ?1 AND max_id >= ?1";
         let mut statement = self.database.prepare_cached(sql)?;
-        let mut rows = statement.query([id.as_bytes()])?;
+        let mut rows = statement.query([id.body().as_bytes()])?;
         while found.is_empty()
             && let Some(row) = rows.next()?
         {
@@ -179,27 +154,26 @@ impl<'a> Snapshot<'a> {
         Ok(self.resolved(found)?.pop())
     }
 
-    fn with_id<T: AsRef<str>>(&self, view: View<'_, T>, id: Uuid) -> Option<Found> {
-        let id = id.as_u128();
+    fn with_id<T: AsRef<str>>(&self, view: View<'_, T>, id: EventId) -> Option<Found> {
         let mut rows = view.rows.iter();
-        let row = rows.find(|row| row.id == id && row.number > self.trimmed)?;
+        let row = rows.find(|row| row.id() == id && row.position.seq() > self.trimmed)?;
         Some(view.entry(row))
     }
 
-    /// The events with these numbers, oldest first.
-    pub(super) fn by_numbers(&self, numbers: &[Seq]) -> Result<Vec<Entry>, Failure> {
+    /// The events at these positions, oldest first.
+    pub(super) fn by_positions(&self, positions: &[Position]) -> Result<Vec<EventEntry>, Failure> {
         let mut entries = Vec::new();
-        self.each_numbered(numbers, |entry| entries.push(entry))?;
-        entries.sort_unstable_by_key(|entry| entry.seq);
+        self.each_at(positions, |entry| entries.push(entry))?;
+        entries.sort_unstable_by_key(|entry| entry.position);
         Ok(entries)
     }
 
     /// Gives the ids of the events that duplicates are the same as.
-    fn resolved(&self, found: Vec<Found>) -> Result<Vec<Entry>, Failure> {
-        let originals: Vec<Seq> = found.iter().filter_map(|(_, original)| *original).collect();
+    fn resolved(&self, found: Vec<Found>) -> Result<Vec<EventEntry>, Failure> {
+        let originals: Vec<Position> = found.iter().filter_map(|(_, original)| *original).collect();
         let mut ids = HashMap::new();
-        self.each_numbered(&originals, |entry| {
-            ids.insert(entry.seq, entry.id);
+        self.each_at(&originals, |entry| {
+            ids.insert(entry.position, entry.id);
         })?;
         let resolved = found.into_iter().map(|(mut entry, original)| {
             entry.duplicate_of = original.and_then(|_| ids.get(&original).copied());
@@ -209,28 +183,32 @@ impl<'a> Snapshot<'a> {
     }
 
     /// Reads each segment once.
-    fn each_numbered(&self, numbers: &[Seq], mut each: impl FnMut(Entry)) -> Result<(), Failure> {
-        let mut numbers = numbers.to_vec();
-        numbers.retain(|number| *number > self.trimmed);
-        numbers.sort_unstable();
-        numbers.dedup();
-        let mut left = &numbers[..];
+    fn each_at(
+        &self,
+        positions: &[Position],
+        mut each: impl FnMut(EventEntry),
+    ) -> Result<(), Failure> {
+        let mut positions = positions.to_vec();
+        positions.retain(|position| position.seq() > self.trimmed);
+        positions.sort_unstable();
+        positions.dedup();
+        let mut left = &positions[..];
         let sql = "SELECT id, first_seq, last_seq FROM segments WHERE last_seq >= ? \
                    ORDER BY last_seq LIMIT 1";
         let mut statement = self.database.prepare_cached(sql)?;
         while let Some(first) = left.first() {
-            let next = statement.query_row([first], |row| {
+            let next = statement.query_row([first.seq()], |row| {
                 Ok((row.get(0)?, row.get::<_, Seq>(1)?, row.get::<_, Seq>(2)?))
             });
             let Some((id, first_seq, last_seq)) = next.optional()? else {
-                numbered(self.events.view(), left, &mut each);
+                at(self.events.view(), left, &mut each);
                 break;
             };
-            let start = left.partition_point(|number| *number < first_seq);
-            let end = left.partition_point(|number| *number <= last_seq);
+            let start = left.partition_point(|position| position.seq() < first_seq);
+            let end = left.partition_point(|position| position.seq() <= last_seq);
             if start < end {
                 let wanted = &left[start..end];
-                self.read(id, |decoded| numbered(decoded.view(), wanted, &mut each))?;
+                self.read(id, |decoded| at(decoded.view(), wanted, &mut each))?;
             }
             left = &left[end..];
         }
@@ -260,19 +238,19 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// The events with these numbers, which are sorted.
-fn numbered<T: AsRef<str>>(view: View<'_, T>, numbers: &[Seq], each: &mut impl FnMut(Entry)) {
+/// The events at these positions, which are sorted.
+fn at<T: AsRef<str>>(view: View<'_, T>, positions: &[Position], each: &mut impl FnMut(EventEntry)) {
     let rows = view.rows.iter().filter(|row| !row.duplicate);
-    for row in rows.filter(|row| numbers.binary_search(&row.number).is_ok()) {
+    for row in rows.filter(|row| positions.binary_search(&row.position).is_ok()) {
         each(view.entry(row).0);
     }
 }
 
-impl Filter {
+impl EventFilter {
     /// What [`CANDIDATES`] needs.
     fn candidates(&self) -> impl rusqlite::Params {
         (
-            self.before.map(Uuid::into_bytes),
+            self.before.map(|before| before.body().into_bytes()),
             self.kind.map_or(u32::MAX, kind_bit),
             self.from.map_or(i64::MIN, nanos),
             self.to.map(nanos),
@@ -282,28 +260,34 @@ impl Filter {
 
 /// The segments that may have events that pass, but for the session.
 const CANDIDATES: &str = "SELECT id, max_id FROM segments \
-    WHERE (?1 IS NULL OR min_id < ?1) AND kinds & ?2 != 0 AND last_at >= ?3 \
+    WHERE (?1 IS NULL OR min_id <= ?1) AND kinds & ?2 != 0 AND last_at >= ?3 \
     AND (?4 IS NULL OR first_at < ?4)";
 
 /// All attempts at an event, in their order.
 pub(super) fn attempts(
     database: &Connection,
     open: &Mutex<Open>,
-    seq: Seq,
+    position: Position,
+    tuning: IndexTuning,
 ) -> Result<Vec<TimelineEntry>, Failure> {
     let (database, mut entries) = {
         let open = lock(open);
-        let attempts = open.attempts.iter().filter(|attempt| attempt.seq == seq);
+        let attempts = open
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.position == position);
         (begin(database)?, attempts.map(shown).collect::<Vec<_>>())
     };
     let sql = "SELECT notes FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id";
     let mut statement = database.prepare_cached(sql)?;
-    let base = bucket(seq) * PARTS;
+    let base = bucket(position.seq(), tuning.bucket) * PARTS;
     let mut rows = statement.query(params![base, base + PARTS - 1])?;
     while let Some(row) = rows.next()? {
         let attempts = attempts::decode(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
         let attempts = attempts.ok_or(Failure::Damaged)?;
-        let attempts = attempts.iter().filter(|attempt| attempt.seq == seq);
+        let attempts = attempts
+            .iter()
+            .filter(|attempt| attempt.position == position);
         entries.extend(attempts.map(shown));
     }
     entries.sort_by(|one, next| order(one).cmp(&order(next)));

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::query::Entry;
-use crate::journal::Seq;
-use crate::{Event, EventKind, Received, Timestamp};
+use crate::index::EventEntry;
+use crate::journal::{Part, PartView, Position};
+use crate::{Event, EventId, EventKind, Received, Timestamp};
 
 /// An event as it is put into a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Item<'a> {
-    pub(super) id: Uuid,
-    /// Its own number, or of a duplicate the number of the event that it is the same as.
-    pub(super) number: Seq,
+    pub(super) id: EventId,
+    /// Its own position, or of a duplicate the position of the event that it is the same as.
+    pub(super) position: Position,
     /// It is not in the journal.
     pub(super) duplicate: bool,
     /// Nanoseconds since 1970.
@@ -27,21 +27,22 @@ pub(super) struct Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    /// The event `number`, or a duplicate of it.
+    /// An event of a body, or a duplicate of the event at `position`.
     pub(super) fn new(
         received: &'a Received,
+        view: PartView<'a>,
         events: &'a [Event],
-        number: Seq,
+        position: Position,
         duplicate: bool,
     ) -> Self {
         let first = events.first();
         Self {
-            id: received.id,
-            number,
+            id: EventId::new(received.id, view.part),
+            position,
             duplicate,
             at: nanos(received.received_at),
             source: &received.source,
-            session: received.session.as_deref(),
+            session: view.session,
             kind: first.map_or(EventKind::Unknown, Event::kind),
             name: first.and_then(Event::name),
             bytes: received.body.len() as u64,
@@ -52,9 +53,11 @@ impl<'a> Item<'a> {
 /// An [`Item`] with its texts as places in a segment's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {
-    /// In a form that sorts like the number it is.
+    /// The body's id, in a form that sorts like the number it is.
     pub(super) id: u128,
-    pub(super) number: Seq,
+    /// Which event of the body.
+    pub(super) part: Part,
+    pub(super) position: Position,
     pub(super) at: i64,
     pub(super) bytes: u64,
     pub(super) source: u32,
@@ -64,6 +67,12 @@ pub(super) struct Row {
     pub(super) name: u32,
     pub(super) kind: EventKind,
     pub(super) duplicate: bool,
+}
+
+impl Row {
+    pub(super) fn id(&self) -> EventId {
+        EventId::new(Uuid::from_u128(self.id), self.part)
+    }
 }
 
 /// The usual name.
@@ -87,8 +96,9 @@ impl Segment {
         };
         self.last_source = source;
         let row = Row {
-            id: item.id.as_u128(),
-            number: item.number,
+            id: item.id.body().as_u128(),
+            part: item.id.part(),
+            position: item.position,
             at: item.at,
             bytes: item.bytes,
             source,
@@ -127,8 +137,8 @@ impl Segment {
     }
 
     /// Whether it has as many events as it should, or texts.
-    pub(super) fn is_full(&self) -> bool {
-        self.rows.len() >= FULL || self.text_bytes >= FULL_TEXT
+    pub(super) fn is_full(&self, events: usize) -> bool {
+        self.rows.len() >= events || self.text_bytes >= FULL_TEXT
     }
 
     /// What can be searched.
@@ -159,8 +169,8 @@ impl<'a, T: AsRef<str>> View<'a, T> {
     pub(super) fn item(self, row: &Row) -> Item<'a> {
         let text = |place: u32| self.texts[place as usize].as_ref();
         Item {
-            id: Uuid::from_u128(row.id),
-            number: row.number,
+            id: row.id(),
+            position: row.position,
             duplicate: row.duplicate,
             at: row.at,
             source: text(row.source),
@@ -174,12 +184,12 @@ impl<'a, T: AsRef<str>> View<'a, T> {
         }
     }
 
-    /// The event as it is shown, and of a duplicate the number of the event it is the same as.
-    pub(super) fn entry(self, row: &Row) -> (Entry, Option<Seq>) {
+    /// The event as it is shown, and of a duplicate the position of the event it is the same as.
+    pub(super) fn entry(self, row: &Row) -> (EventEntry, Option<Position>) {
         let item = self.item(row);
-        let entry = Entry {
+        let entry = EventEntry {
             id: item.id,
-            seq: (!item.duplicate).then_some(item.number),
+            position: (!item.duplicate).then_some(item.position),
             duplicate_of: None,
             at: Timestamp::from_nanosecond(item.at.into()).unwrap_or_default(),
             source: item.source.to_owned(),
@@ -188,7 +198,7 @@ impl<'a, T: AsRef<str>> View<'a, T> {
             name: item.name.map(str::to_owned),
             bytes: item.bytes,
         };
-        (entry, item.duplicate.then_some(item.number))
+        (entry, item.duplicate.then_some(item.position))
     }
 
     /// The place of a session's text in [`Row::session`], where it is there at all.
@@ -205,9 +215,6 @@ impl<'a, T: AsRef<str>> View<'a, T> {
 pub(super) fn nanos(at: Timestamp) -> i64 {
     i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
 }
-
-/// A segment is sealed with so many events. Few in unit tests, which reach it often.
-pub(super) const FULL: usize = if cfg!(test) { 32 } else { 8192 };
 
 /// A segment is sealed with so many bytes of texts.
 pub(super) const FULL_TEXT: usize = 4 * 1024 * 1024;

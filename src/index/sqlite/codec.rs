@@ -9,7 +9,7 @@ use super::bytes::{Bytes, put, put_signed, put_text};
 use super::segment::{NAME_IS_KIND, Row, View};
 use super::sessions::SessionFilter;
 use crate::EventKind;
-use crate::journal::Seq;
+use crate::journal::{Part, Position, Seq};
 
 /// What is known of a segment without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) struct Head {
 /// A segment's head, its filter of sessions, and its blob; `None` where there is no event.
 pub(super) fn encode<T: AsRef<str>>(view: View<'_, T>) -> Option<(Head, SessionFilter, Vec<u8>)> {
     let mut rows = view.rows.to_vec();
-    rows.sort_unstable_by_key(|row| (row.id, row.number));
+    rows.sort_unstable_by_key(|row| (row.id, row.part, row.position));
     let head = head(&rows)?;
     let mut out = Vec::with_capacity(rows.len() * 28);
     put(&mut out, view.texts.len() as u64);
@@ -44,14 +44,21 @@ pub(super) fn encode<T: AsRef<str>>(view: View<'_, T>) -> Option<(Head, SessionF
         let same = ((row.id ^ before.0).leading_zeros() / 8) as usize;
         out.push(same as u8);
         out.extend_from_slice(&row.id.to_be_bytes()[same..]);
-        out.push(row.kind as u8 | if row.duplicate { DUPLICATE } else { 0 });
-        put_signed(&mut out, row.number.wrapping_sub(before.1) as i64);
+        let duplicate = if row.duplicate { DUPLICATE } else { 0 };
+        let parts = (row.part, row.position.part());
+        let divided = if parts == (1, 1) { 0 } else { DIVIDED };
+        out.push(row.kind as u8 | duplicate | divided);
+        put_signed(&mut out, row.position.seq().wrapping_sub(before.1) as i64);
         put_signed(&mut out, row.at.wrapping_sub(before.2));
         put(&mut out, row.source.into());
         put(&mut out, row.session.into());
         put(&mut out, row.name.into());
         put(&mut out, row.bytes);
-        before = (row.id, row.number, row.at);
+        if divided != 0 {
+            put(&mut out, parts.0.into());
+            put(&mut out, parts.1.into());
+        }
+        before = (row.id, row.position.seq(), row.at);
     }
     Some((head, filter(&rows, view.texts), out))
 }
@@ -61,7 +68,7 @@ fn head(rows: &[Row]) -> Option<Head> {
     let numbers = || {
         rows.iter()
             .filter(|row| !row.duplicate)
-            .map(|row| row.number)
+            .map(|row| row.position.seq())
     };
     let times = || rows.iter().map(|row| row.at);
     Some(Head {
@@ -70,7 +77,7 @@ fn head(rows: &[Row]) -> Option<Head> {
         max_id: Uuid::from_u128(last.id),
         first_seq: numbers().min().unwrap_or(0),
         last_seq: numbers().max().unwrap_or(0),
-        max_number: rows.iter().map(|row| row.number).max()?,
+        max_number: rows.iter().map(|row| row.position.seq()).max()?,
         first_at: times().min()?,
         last_at: times().max()?,
         kinds: rows.iter().fold(0, |kinds, row| kinds | kind_bit(row.kind)),
@@ -126,26 +133,41 @@ impl<'a> Decoded<'a> {
 }
 
 fn row(bytes: &mut Bytes<'_>, before: Option<&Row>, texts: usize) -> Option<Row> {
-    let (id, number, at) = before.map_or((0, 0, 0), |row| (row.id, row.number, row.at));
+    let (id, seq, at) = before.map_or((0, 0, 0), |row| (row.id, row.position.seq(), row.at));
     let mut id: [u8; 16] = id.to_be_bytes();
     let same = usize::from(bytes.byte()?);
     let other = id.get_mut(same..)?;
     other.copy_from_slice(bytes.take(other.len())?);
     let flags = bytes.byte()?;
-    Some(Row {
+    let mut row = Row {
         id: u128::from_be_bytes(id),
-        kind: *EventKind::ALL.get(usize::from(flags & !DUPLICATE))?,
+        part: 1,
+        kind: *EventKind::ALL.get(usize::from(flags & !(DUPLICATE | DIVIDED)))?,
         duplicate: flags & DUPLICATE != 0,
-        number: number.wrapping_add(bytes.signed()? as u64),
+        position: Position::first(seq.wrapping_add(bytes.signed()? as u64)),
         at: at.wrapping_add(bytes.signed()?),
         source: bytes.index(texts)?,
         session: bytes.index(texts + 1)?,
         name: bytes.index(texts + 1 + NAME_IS_KIND as usize)?,
         bytes: bytes.number()?,
-    })
+    };
+    if flags & DIVIDED != 0 {
+        row.part = part(bytes)?;
+        row.position = Position::new(row.position.seq(), part(bytes)?);
+    }
+    Some(row)
 }
 
+fn part(bytes: &mut Bytes<'_>) -> Option<Part> {
+    let part = Part::try_from(bytes.number()?).ok()?;
+    (part > 0).then_some(part)
+}
+
+/// Set for a duplicate.
 const DUPLICATE: u8 = 0x80;
+
+/// Set where the event, or the one that it is the same as, is not the first of its body.
+const DIVIDED: u8 = 0x40;
 
 /// The bytes of the shortest row: an id like the one before, and seven small numbers.
 const MIN_ROW: usize = 8;
@@ -157,10 +179,11 @@ mod tests {
 
     use super::super::segment::{Item, Segment};
     use super::*;
+    use crate::EventId;
 
     type Fields = (
-        u128,
-        u64,
+        (u128, Part),
+        (u64, Part),
         bool,
         i64,
         usize,
@@ -172,8 +195,11 @@ mod tests {
 
     fn fields() -> impl Strategy<Value = Fields> {
         (
-            prop_oneof![any::<u128>(), 0..1000u128, Just(u128::MAX)],
-            prop_oneof![any::<u64>(), 0..50u64],
+            (
+                prop_oneof![any::<u128>(), 0..1000u128, Just(u128::MAX)],
+                part(),
+            ),
+            (prop_oneof![any::<u64>(), 0..50u64], part()),
             any::<bool>(),
             any::<i64>(),
             0..3usize,
@@ -184,13 +210,17 @@ mod tests {
         )
     }
 
+    fn part() -> impl Strategy<Value = Part> {
+        prop_oneof![8 => Just(1), 1 => 1..5u16, 1 => 1..=u16::MAX]
+    }
+
     const TEXTS: [&str; 6] = ["", "a", "message", "status", "ünïcode \0", "408f7372"];
 
     fn item(fields: &Fields) -> Item<'static> {
         let (id, number, duplicate, at, source, session, kind, name, bytes) = *fields;
         Item {
-            id: Uuid::from_u128(id),
-            number,
+            id: EventId::new(Uuid::from_u128(id.0), id.1),
+            position: Position::new(number.0, number.1),
             duplicate,
             at,
             source: TEXTS[source],
@@ -224,15 +254,15 @@ mod tests {
                 prop_assert!(items.is_empty());
                 return Ok(());
             };
-            items.sort_by_key(|item| (item.id, item.number));
+            items.sort_by_key(|item| (item.id, item.position));
             let decoded = Decoded::read(&blob).unwrap();
             let view = decoded.view();
             let mut read: Vec<_> = view.rows.iter().map(|row| view.item(row)).collect();
-            prop_assert_eq!((head.min_id, head.max_id), (items[0].id, items[items.len() - 1].id));
+            prop_assert_eq!((head.min_id, head.max_id), (items[0].id.body(), items[items.len() - 1].id.body()));
             prop_assert_eq!(head.count, items.len());
             for item in &items {
-                prop_assert!(item.duplicate || (head.first_seq..=head.last_seq).contains(&item.number));
-                prop_assert!(item.number <= head.max_number);
+                prop_assert!(item.duplicate || (head.first_seq..=head.last_seq).contains(&item.position.seq()));
+                prop_assert!(item.position.seq() <= head.max_number);
                 prop_assert!((head.first_at..=head.last_at).contains(&item.at));
                 prop_assert!(head.kinds & kind_bit(item.kind) != 0);
                 let contains = |session: &str| {

@@ -12,8 +12,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
-use super::Failure;
+use super::failure::Failure;
 use super::inbox::{Duplicate, Inbox};
+use super::tuning::IndexTuning;
 use super::writer::{Which, Writer};
 use crate::dialect::Decoder;
 use crate::journal::{Journal, Record, Seq};
@@ -24,12 +25,17 @@ pub(crate) struct Indexer {
     inbox: Arc<Inbox>,
     /// When what waits in memory is written; `None` while nothing does.
     due: Option<Pin<Box<Sleep>>>,
+    tuning: IndexTuning,
 }
 
 impl Indexer {
-    pub(super) fn new(writer: Writer, inbox: Arc<Inbox>) -> Self {
-        let due = None;
-        Self { writer, inbox, due }
+    pub(super) fn new(writer: Writer, inbox: Arc<Inbox>, tuning: IndexTuning) -> Self {
+        Self {
+            writer,
+            inbox,
+            due: None,
+            tuning,
+        }
     }
 
     /// Follows the journal until told to stop, and until the last consumer has ended.
@@ -157,19 +163,19 @@ impl Indexer {
     ) -> Result<(), Failure> {
         while self.writer.cursor() < newest {
             let cursor = self.writer.cursor();
-            if newest - cursor > FAR {
+            if newest - cursor > self.tuning.far {
                 // A whole journal may be ahead: who asks gets what there is, and a stop is a stop.
                 drop(self.inbox.take_asked());
                 if stopping {
                     return Ok(());
                 }
             }
-            let records = journal.tail().range(cursor, AT_ONCE);
+            let records = journal.tail().range(cursor, self.tuning.read_in_a_turn);
             if records.is_empty() {
-                let records = journal.read(cursor, AT_ONCE).await?;
+                let records = journal.read(cursor, self.tuning.read_in_a_turn).await?;
                 if records.is_empty() {
                     let gone = format!("event {} is not there", cursor + 1);
-                    return Err(crate::journal::Unavailable(gone).into());
+                    return Err(crate::journal::Unavailable::Away(gone).into());
                 }
                 // Their bodies are read again, which takes a while.
                 tokio::task::block_in_place(|| self.add(&records, decoder))?;
@@ -222,12 +228,6 @@ const GATHER: Duration = Duration::from_millis(50);
 /// that were not are read from the journal once more; attempts and duplicates are lost.
 const SEAL_AFTER: Duration = Duration::from_secs(2);
 
-/// How many records are taken at once.
-const AT_ONCE: usize = if cfg!(test) { 16 } else { 512 };
-
-/// Who is so many events behind is rebuilding, and nobody waits for it.
-const FAR: u64 = if cfg!(test) { 100 } else { 50_000 };
-
 const STUMBLE_PAUSE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -237,11 +237,14 @@ mod tests {
     use tokio::task::JoinHandle;
     use uuid::Uuid;
 
+    use super::super::handle::Index;
+    use super::super::tuning::SMALL;
     use super::*;
+    use crate::EventId;
     use crate::clock::SystemClock;
-    use crate::dispatch::{AttemptObserver as _, Outcome};
-    use crate::index::{Filter, Index};
-    use crate::journal::{Appended, Claim, Entry, Memory, TestFolder};
+    use crate::dispatch::Outcome;
+    use crate::index::{EventFilter, Search as _};
+    use crate::journal::{Appended, DedupKey, Entry, Log as _, Memory, Position, TestFolder};
     use crate::{Event, Received, Timestamp, UnknownEvent, UnknownReason};
 
     /// An index that follows a journal.
@@ -254,7 +257,7 @@ mod tests {
 
     impl World {
         fn start(folder: &TestFolder, journal: &Arc<Memory>) -> Self {
-            let (index, indexer) = Index::open(folder.path()).unwrap();
+            let (index, indexer) = Index::tuned(folder.path(), SMALL).unwrap();
             let (stop, stopped) = watch::channel(false);
             let followed = Arc::clone(journal) as Arc<dyn Journal>;
             let decoder = Arc::new(Decoder::new([], 1024));
@@ -269,14 +272,21 @@ mod tests {
         async fn append(&self, number: u64) -> Seq {
             let entry = entry(number);
             match self.journal.append(entry).await.unwrap() {
-                Appended::New(seq) => seq,
+                Appended::New { seq, .. } => seq,
                 Appended::Duplicate(_) => panic!("a duplicate"),
             }
         }
 
         async fn ids(&self) -> Vec<u128> {
-            let entries = self.index.newest(Filter::default(), 100).await.unwrap();
-            entries.iter().map(|entry| entry.id.as_u128()).collect()
+            let entries = self
+                .index
+                .newest(EventFilter::default(), 100)
+                .await
+                .unwrap();
+            entries
+                .iter()
+                .map(|entry| entry.id.body().as_u128())
+                .collect()
         }
 
         async fn stop(self) {
@@ -291,46 +301,57 @@ mod tests {
     fn entry(number: u64) -> Entry {
         let mut received = Received::new("source", "{}");
         received.id = Uuid::from_u128(number.into());
-        let claim = Claim {
-            key: number.into(),
+        let key = DedupKey {
+            hash: number.into(),
             window: Duration::from_secs(60),
             named: true,
         };
-        Entry {
-            received: Arc::new(received),
-            events: Arc::new([Event::Unknown(UnknownEvent::new(UnknownReason::NoName))]),
-            claim,
-        }
+        let event = Event::Unknown(UnknownEvent::new(UnknownReason::NoName));
+        Entry::one(Arc::new(received), Arc::new([event]), key)
+    }
+
+    fn id(number: u128) -> EventId {
+        Uuid::from_u128(number).into()
     }
 
     fn journal() -> Arc<Memory> {
-        Arc::new(Memory::new(Arc::new(SystemClock)))
+        Arc::new(Memory::new(Arc::new(SystemClock), 1))
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn whoever_asks_finds_all_that_happened_before() {
         let folder = TestFolder::new();
         let world = World::start(&folder, &journal());
-        let consumer = world.index.notes().of("handler:a");
+        let consumer = world.index.notes().consumer("handler:a");
         for number in 1..=100 {
             let seq = world.append(number).await;
             assert_eq!(world.ids().await[0], u128::from(number));
-            consumer.attempted(seq, 1, &Outcome::Done, Timestamp::UNIX_EPOCH);
-            let made = world.index.attempts(seq).await.unwrap();
+            consumer.attempted(
+                Position::first(seq),
+                1,
+                &Outcome::Done,
+                Timestamp::UNIX_EPOCH,
+            );
+            let made = world.index.attempts(Position::first(seq)).await.unwrap();
             assert_eq!((made.len(), &*made[0].outcome), (1, "done"));
         }
         let again = entry(200);
         world
             .index
             .notes()
-            .duplicate(&again.received, &again.events, 7);
-        let found = world.index.by_id(again.received.id).await.unwrap().unwrap();
-        assert_eq!(
-            (found.seq, found.duplicate_of),
-            (None, Some(Uuid::from_u128(7)))
-        );
+            .duplicate(&again.received, &again.events, 1, Position::first(7));
+        let found = world
+            .index
+            .by_id(again.received.id.into())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!((found.position, found.duplicate_of), (None, Some(id(7))));
         world.index.notes().trimmed(7);
-        assert_eq!(world.index.by_id(again.received.id).await.unwrap(), None);
+        assert_eq!(
+            world.index.by_id(again.received.id.into()).await.unwrap(),
+            None
+        );
         assert_eq!(world.ids().await.last(), Some(&8));
         drop(consumer);
         world.stop().await;
@@ -341,7 +362,7 @@ mod tests {
         let folder = TestFolder::new();
         let journal = journal();
         let world = World::start(&folder, &journal);
-        let consumer = world.index.notes().of("handler:a");
+        let consumer = world.index.notes().consumer("handler:a");
         for number in 1..=5 {
             world.append(number).await;
         }
@@ -349,18 +370,18 @@ mod tests {
         world
             .index
             .notes()
-            .duplicate(&again.received, &again.events, 2);
+            .duplicate(&again.received, &again.events, 1, Position::first(2));
         world.stop.send_replace(true);
         tokio::task::yield_now().await;
         assert!(!world.task.is_finished());
         let failed = Outcome::TimedOut(Duration::from_secs(1));
-        consumer.attempted(5, 3, &failed, Timestamp::UNIX_EPOCH);
+        consumer.attempted(Position::first(5), 3, &failed, Timestamp::UNIX_EPOCH);
         drop(consumer);
         world.stop().await;
 
         let world = World::start(&folder, &journal);
         assert_eq!(world.ids().await, [6, 5, 4, 3, 2, 1]);
-        let made = world.index.attempts(5).await.unwrap();
+        let made = world.index.attempts(Position::first(5)).await.unwrap();
         assert_eq!(made.len(), 1);
         assert_eq!(
             (made[0].attempt, &*made[0].outcome),
@@ -410,7 +431,7 @@ mod tests {
         for number in 1..=20_000 {
             journal.append(entry(number)).await.unwrap();
         }
-        let (_, mut indexer) = Index::open(folder.path()).unwrap();
+        let (_, mut indexer) = Index::tuned(folder.path(), SMALL).unwrap();
         let (stop, mut stopped) = watch::channel(true);
         let decoder = Decoder::new([], 1024);
         let followed = indexer.follow(journal.as_ref(), &decoder, &mut stopped);
@@ -420,18 +441,18 @@ mod tests {
 
         let world = World::start(&folder, &journal);
         loop {
-            let newest = world.index.newest(Filter::default(), 1).await.unwrap();
-            if newest.first().map(|entry| entry.id) == Some(Uuid::from_u128(20_000)) {
+            let newest = world.index.newest(EventFilter::default(), 1).await.unwrap();
+            if newest.first().map(|entry| entry.id) == Some(id(20_000)) {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let all = world
             .index
-            .numbers(Filter::default(), 30_000)
+            .positions(EventFilter::default(), 30_000)
             .await
             .unwrap();
-        assert!(all.into_iter().eq(1..=20_000));
+        assert!(all.into_iter().eq((1..=20_000).map(Position::first)));
         world.stop().await;
     }
 
@@ -448,9 +469,9 @@ mod tests {
             .execute("UPDATE contents SET events = x'ff'", [])
             .unwrap();
         drop(database);
-        let (index, mut indexer) = Index::open(folder.path()).unwrap();
+        let (index, mut indexer) = Index::tuned(folder.path(), SMALL).unwrap();
         indexer.writer.add_duplicates([].into_iter());
-        let error = index.by_id(Uuid::from_u128(1));
+        let error = index.by_id(id(1));
         indexer.inbox.set_away(true);
         assert!(
             error
@@ -471,7 +492,7 @@ mod tests {
             .follow(world.0, world.1, &mut stopped)
             .await
             .unwrap();
-        assert!(index.by_id(Uuid::from_u128(1)).await.unwrap().is_some());
-        assert!(index.by_id(Uuid::from_u128(2)).await.unwrap().is_some());
+        assert!(index.by_id(id(1)).await.unwrap().is_some());
+        assert!(index.by_id(id(2)).await.unwrap().is_some());
     }
 }

@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::Failure;
 use super::attempts::{self, Attempt, bucket};
 use super::codec::{Decoded, encode};
+use super::failure::Failure;
 use super::schema;
-use super::segment::{FULL, FULL_TEXT, Item, Segment};
-use crate::Event;
+use super::segment::{FULL_TEXT, Item, Segment};
+use super::tuning::IndexTuning;
 use crate::dialect::Decoder;
-use crate::journal::{Record, Seq};
+use crate::journal::{Position, Record, Seq};
 
 /// What is not in the database yet, for the searches. Whoever has the lock sees the database and
 /// this at one moment: it is held while one changes to the other.
@@ -37,10 +37,11 @@ pub(super) struct Writer {
     open: Arc<Mutex<Open>>,
     /// Events up to this one are in segments or in the open one.
     cursor: Seq,
+    tuning: IndexTuning,
 }
 
 impl Writer {
-    pub(super) fn new(database: Connection) -> rusqlite::Result<Self> {
+    pub(super) fn new(database: Connection, tuning: IndexTuning) -> rusqlite::Result<Self> {
         let (cursor, trimmed) =
             database.query_row("SELECT indexed, trimmed FROM state", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
@@ -53,6 +54,7 @@ impl Writer {
             database,
             open: Arc::new(Mutex::new(open)),
             cursor,
+            tuning,
         })
     }
 
@@ -75,15 +77,12 @@ impl Writer {
         let segment = Arc::make_mut(&mut open.events);
         let mut count = 0;
         for record in records.iter().map(Borrow::borrow) {
-            if segment.is_full() {
+            if segment.is_full(self.tuning.full) {
                 break;
             }
-            let mut push = |events: &[Event]| {
-                segment.push(&Item::new(&record.received, events, record.seq, false));
-            };
             match &record.events {
-                Some(events) => push(events),
-                None => push(&decoder.decode(&record.received).1),
+                Some(events) => add_record(segment, record, events),
+                None => add_record(segment, record, &decoder.decode(&record.received).1),
             }
             self.cursor = record.seq;
             count += 1;
@@ -97,7 +96,7 @@ impl Writer {
         let segment = Arc::make_mut(&mut open.events);
         let mut count = 0;
         for item in items {
-            if segment.is_full() {
+            if segment.is_full(self.tuning.full) {
                 break;
             }
             segment.push(&item);
@@ -125,7 +124,7 @@ impl Writer {
     /// Whether what waits should be written now.
     pub(super) fn is_full(&self) -> bool {
         let open = lock(&self.open);
-        open.events.is_full() || open.attempts.len() >= FULL
+        open.events.is_full(self.tuning.full) || open.attempts.len() >= self.tuning.full
     }
 
     /// Writes what waits, or only what should not wait any longer, in one transaction. When that
@@ -133,20 +132,21 @@ impl Writer {
     pub(super) fn seal(&mut self, which: Which) -> Result<(), Failure> {
         let mut open = lock(&self.open);
         let all = which == Which::All;
-        let events = (all || open.events.is_full()) && !open.events.is_empty();
-        let attempts = all || open.attempts.len() >= FULL;
+        let events = (all || open.events.is_full(self.tuning.full)) && !open.events.is_empty();
+        let attempts = all || open.attempts.len() >= self.tuning.full;
         let transaction = self.database.transaction()?;
         if events {
-            write_segment(&transaction, &open.events)?;
+            write_segment(&transaction, &open.events, self.tuning.full)?;
             let sql = "UPDATE state SET indexed = ?";
             transaction.prepare_cached(sql)?.execute([self.cursor])?;
         }
         if attempts {
             open.attempts
-                .sort_unstable_by_key(|attempt| (attempt.seq, attempt.at));
-            let same = |one: &Attempt, next: &Attempt| bucket(one.seq) == bucket(next.seq);
+                .sort_unstable_by_key(|attempt| (attempt.position, attempt.at));
+            let bucket = |attempt: &Attempt| bucket(attempt.position.seq(), self.tuning.bucket);
+            let same = |one: &Attempt, next: &Attempt| bucket(one) == bucket(next);
             for attempts in open.attempts.chunk_by(same) {
-                write_attempts(&transaction, attempts)?;
+                write_attempts(&transaction, attempts, self.tuning)?;
             }
         }
         transaction.commit()?;
@@ -168,13 +168,14 @@ impl Writer {
                 return Ok(());
             }
             open.trimmed = up_to;
-            open.attempts.retain(|attempt| attempt.seq > up_to);
+            open.attempts
+                .retain(|attempt| attempt.position.seq() > up_to);
         }
         let sql = "UPDATE state SET trimmed = ?";
         self.database.execute(sql, [up_to])?;
         let attempts = "DELETE FROM attempts WHERE id IN \
             (SELECT id FROM attempts WHERE id < ? ORDER BY id LIMIT 1000)";
-        let end = (bucket(up_to + 1) * PARTS,);
+        let end = (bucket(up_to + 1, self.tuning.bucket) * PARTS,);
         while self.database.execute(attempts, end)? > 0 {}
         // A few at a time, so that a search never waits long.
         loop {
@@ -214,8 +215,25 @@ pub(super) fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Adds each event of a body that is no duplicate: duplicates are told with the event they are the same
+/// as.
+fn add_record(segment: &mut Segment, record: &Record, events: &[crate::Event]) {
+    let count = record.parts.count();
+    for view in record.parts.views(&record.received) {
+        if !view.duplicate {
+            let own = Record::events_of(count, view.part, events);
+            let position = Position::new(record.seq, view.part);
+            segment.push(&Item::new(&record.received, view, own, position, false));
+        }
+    }
+}
+
 /// Writes a segment; those before it that are not much larger become part of it.
-fn write_segment(transaction: &Transaction<'_>, segment: &Arc<Segment>) -> Result<(), Failure> {
+fn write_segment(
+    transaction: &Transaction<'_>,
+    segment: &Arc<Segment>,
+    full: usize,
+) -> Result<(), Failure> {
     let mut segment = Arc::clone(segment);
     loop {
         let sql = "SELECT id, count, size FROM segments ORDER BY id DESC LIMIT 1";
@@ -226,8 +244,8 @@ fn write_segment(transaction: &Transaction<'_>, segment: &Arc<Segment>) -> Resul
             break;
         };
         let length = segment.len();
-        let enough = count >= FULL || size > FULL_TEXT;
-        if enough || count > 2 * length || count + length > 2 * FULL {
+        let enough = count >= full || size > FULL_TEXT;
+        if enough || count > 2 * length || count + length > 2 * full {
             break;
         }
         let sql = "SELECT events FROM contents WHERE id = ?";
@@ -276,11 +294,16 @@ fn insert(transaction: &Transaction<'_>, segment: &Segment) -> Result<(), Failur
 
 /// Writes attempts of one bucket, sorted; the parts before them that are not much larger become one
 /// with them. What is more than [`PARTS`] is left out.
-fn write_attempts(transaction: &Transaction<'_>, attempts: &[Attempt]) -> Result<(), Failure> {
+fn write_attempts(
+    transaction: &Transaction<'_>,
+    attempts: &[Attempt],
+    tuning: IndexTuning,
+) -> Result<(), Failure> {
     let Some(first) = attempts.first() else {
         return Ok(());
     };
-    let base = bucket(first.seq) * PARTS;
+    let full = tuning.full;
+    let base = bucket(first.position.seq(), tuning.bucket) * PARTS;
     let (mut id, mut absorbed) = (base, Vec::new());
     let mut count = attempts.len();
     let sql = "SELECT id, count, notes FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id DESC";
@@ -288,7 +311,7 @@ fn write_attempts(transaction: &Transaction<'_>, attempts: &[Attempt]) -> Result
     let mut rows = statement.query([base, base + PARTS - 1])?;
     while let Some(row) = rows.next()? {
         let (part, length): (u64, usize) = (row.get(0)?, row.get(1)?);
-        if length >= FULL || length > 2 * count || length + count > 2 * FULL {
+        if length >= full || length > 2 * count || length + count > 2 * full {
             id = part + 1;
             break;
         }
@@ -307,7 +330,7 @@ fn write_attempts(transaction: &Transaction<'_>, attempts: &[Attempt]) -> Result
     }
     all.extend(attempts.iter().map(Attempt::as_str));
     if !absorbed.is_empty() {
-        all.sort_unstable_by_key(|attempt| (attempt.seq, attempt.at));
+        all.sort_unstable_by_key(|attempt| (attempt.position, attempt.at));
     }
     let notes = attempts::encode(&all);
     let sql = "INSERT INTO attempts VALUES (?, ?, ?)";

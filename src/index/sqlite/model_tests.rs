@@ -12,13 +12,15 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::attempts::Attempt;
-use super::query::{self, Entry, Filter, Snapshot};
+use super::query::{self, Snapshot};
 use super::schema;
-use super::segment::{FULL, Item};
+use super::segment::Item;
+use super::tuning::SMALL;
 use super::writer::{Which, Writer, lock};
 use crate::dialect::{Codeskytz, Decoder, Dialect as _};
-use crate::journal::{Record, Seq, TestFolder};
-use crate::{EventKind, Received, Timestamp};
+use crate::index::{EventEntry, EventFilter};
+use crate::journal::{KeptPart, Part, PartView, Parts, Position, Record, Seq, TestFolder};
+use crate::{EventId, EventKind, Received, Timestamp};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -40,16 +42,22 @@ struct New {
     session: Option<u8>,
     name: &'static str,
     bytes: usize,
+    /// The sessions of further events of the body; none of them may be a duplicate.
+    further: Vec<(Option<u8>, bool)>,
 }
 
 fn new() -> impl Strategy<Value = New> {
     let millis = prop_oneof![8 => 0..20i64, 1 => -200..200i64];
     let name = proptest::sample::select(vec!["message", "message", "status", "connection", "odd"]);
-    (millis, option::of(0..5u8), name, 0..100usize).prop_map(|(millis, session, name, bytes)| New {
+    let further =
+        prop_oneof![4 => Just(Vec::new()), 1 => vec((option::of(0..5u8), any::<bool>()), 0..4)];
+    let fields = (millis, option::of(0..5u8), name, 0..100usize, further);
+    fields.prop_map(|(millis, session, name, bytes, further)| New {
         millis,
         session,
         name,
         bytes,
+        further,
     })
 }
 
@@ -91,7 +99,7 @@ impl World {
     fn new() -> Self {
         let folder = TestFolder::new();
         let path = folder.path().join("index.db");
-        let writer = Writer::new(schema::open(&path).unwrap()).unwrap();
+        let writer = Writer::new(schema::open(&path).unwrap(), SMALL).unwrap();
         Self {
             reader: schema::open_reader(&path).unwrap(),
             folder,
@@ -130,13 +138,7 @@ impl World {
             Step::Events(events) => {
                 for new in events {
                     let received = self.received(new);
-                    let record = Record {
-                        seq: self.journal.len() as Seq + 1,
-                        kept_at: received.received_at,
-                        events: Some(Codeskytz.events(&text(&received)).into()),
-                        received: Arc::new(received),
-                    };
-                    self.journal.push(record);
+                    self.journal.push(self.record(received, new));
                 }
                 self.catch_up();
             }
@@ -170,9 +172,35 @@ impl World {
         }
     }
 
+    fn record(&self, received: Received, new: &New) -> Record {
+        let first = KeptPart {
+            session: None,
+            duplicate: false,
+        };
+        let further = new.further.iter().map(|(session, duplicate)| KeptPart {
+            session: session.map(|session| format!("session {session}")),
+            duplicate: *duplicate,
+        });
+        let parts: Vec<_> = [first].into_iter().chain(further).collect();
+        let events = Codeskytz.events(&text(&received));
+        Record {
+            seq: self.journal.len() as Seq + 1,
+            kept_at: received.received_at,
+            events: Some(vec![events[0].clone(); parts.len()].into()),
+            parts: Parts::several(parts, &received, 1),
+            received: Arc::new(received),
+        }
+    }
+
     fn duplicate(&mut self, of: Seq, received: Received) {
         let events = Codeskytz.events(&text(&received));
-        let item = Item::new(&received, &events, of, true);
+        let view = PartView {
+            part: 1,
+            session: received.session.as_deref(),
+            share: 0,
+            duplicate: true,
+        };
+        let item = Item::new(&received, view, &events, Position::first(of), true);
         while self.writer().add_duplicates([item].into_iter()) == 0 {
             self.seal();
         }
@@ -187,7 +215,10 @@ impl World {
         let made = attempts.iter().map(|(of, attempt, outcome)| {
             self.clock += 1;
             Attempt {
-                seq: of.index(self.journal.len()) as Seq + 1,
+                position: {
+                    let record = &self.journal[of.index(self.journal.len())];
+                    Position::new(record.seq, *attempt as Part % record.parts.count() + 1)
+                },
                 at: self.clock * 1_000_000,
                 consumer: ["handler:a", "handler:b"][*attempt as usize % 2].into(),
                 attempt: *attempt,
@@ -240,27 +271,39 @@ impl World {
     fn reopen(&mut self) {
         self.writer = None;
         let path = self.folder.path().join("index.db");
-        self.writer = Some(Writer::new(schema::open(&path).unwrap()).unwrap());
+        self.writer = Some(Writer::new(schema::open(&path).unwrap(), SMALL).unwrap());
         assert!(self.writer().cursor() <= self.journal.len() as Seq);
         self.catch_up();
     }
 
     /// Every event that is to be found, newest first.
-    fn entries(&self) -> Vec<Entry> {
+    fn entries(&self) -> Vec<EventEntry> {
         let kept = self
             .journal
             .iter()
             .filter(|record| record.seq > self.trimmed);
-        let kept = kept.map(|record| entry(&record.received, Some(record.seq), None));
+        let kept = kept.flat_map(|record| {
+            let new = record
+                .parts
+                .views(&record.received)
+                .filter(|view| !view.duplicate);
+            new.map(|view| {
+                let position = Some(Position::new(record.seq, view.part));
+                entry(&record.received, view, position, None)
+            })
+        });
         let duplicates = self.duplicates.iter().map(|(duplicate, _)| duplicate);
         let duplicates = duplicates
             .filter(|(of, _)| *of > self.trimmed)
             .map(|(of, received)| {
-                entry(
-                    received,
-                    None,
-                    Some(self.journal[*of as usize - 1].received.id),
-                )
+                let view = PartView {
+                    part: 1,
+                    session: received.session.as_deref(),
+                    share: 0,
+                    duplicate: true,
+                };
+                let of = self.journal[*of as usize - 1].received.id;
+                entry(received, view, None, Some(of.into()))
             });
         let mut entries: Vec<_> = kept.chain(duplicates).collect();
         entries.sort_by_key(|entry| Reverse(entry.id));
@@ -280,27 +323,32 @@ impl World {
                 newest,
                 "{filter:?}"
             );
-            let mut numbers: Vec<_> = passing().filter_map(|entry| entry.seq).collect();
+            let mut numbers: Vec<_> = passing().filter_map(|entry| entry.position).collect();
             numbers.sort_unstable();
             numbers.truncate(asked.limit);
             assert_eq!(
-                all.numbers(&filter, asked.limit).unwrap(),
+                all.positions(&filter, asked.limit).unwrap(),
                 numbers,
                 "{filter:?}"
             );
             let mut wanted = numbers.clone();
-            wanted.extend([0, self.trimmed, self.journal.len() as Seq + 1]);
-            let found = all.by_numbers(&wanted).unwrap();
-            let found: Vec<_> = found.iter().filter_map(|entry| entry.seq).collect();
+            let none = [0, self.trimmed, self.journal.len() as Seq + 1];
+            wanted.extend(none.map(Position::first));
+            let found = all.by_positions(&wanted).unwrap();
+            let found: Vec<_> = found.iter().filter_map(|entry| entry.position).collect();
             assert_eq!(found, numbers);
         }
         for entry in &entries {
             assert_eq!(all.by_id(entry.id).unwrap().as_ref(), Some(entry));
         }
-        assert_eq!(all.by_id(Uuid::nil()).unwrap(), None);
+        assert_eq!(all.by_id(Uuid::nil().into()).unwrap(), None);
         drop(all);
-        for seq in self.trimmed + 1..=self.journal.len() as Seq {
-            let made = query::attempts(&self.reader, open, seq).unwrap();
+        let kept = self.journal.iter().skip(self.trimmed as usize);
+        let positions = kept.flat_map(|record| {
+            (1..=record.parts.count()).map(|part| Position::new(record.seq, part))
+        });
+        for position in positions {
+            let made = query::attempts(&self.reader, open, position, SMALL).unwrap();
             let made: Vec<_> = made
                 .iter()
                 .map(|made| {
@@ -314,7 +362,7 @@ impl World {
                 .collect();
             let expected = self.attempts.iter().map(|(attempt, _)| attempt);
             let mut expected: Vec<_> = expected
-                .filter(|attempt| attempt.seq == seq)
+                .filter(|attempt| attempt.position == position)
                 .map(|made| {
                     (
                         made.at.into(),
@@ -327,7 +375,7 @@ impl World {
             expected.sort_by_key(|(at, consumer, attempt, outcome)| {
                 (*at, *attempt, *consumer, *outcome)
             });
-            assert_eq!(made, expected, "of {seq}");
+            assert_eq!(made, expected, "of {position}");
         }
     }
 }
@@ -336,15 +384,20 @@ fn text(received: &Received) -> bytestring::ByteString {
     received.body.clone().try_into().unwrap()
 }
 
-fn entry(received: &Received, seq: Option<Seq>, duplicate_of: Option<Uuid>) -> Entry {
+fn entry(
+    received: &Received,
+    view: PartView<'_>,
+    position: Option<Position>,
+    duplicate_of: Option<EventId>,
+) -> EventEntry {
     let events = Codeskytz.events(&text(received));
-    Entry {
-        id: received.id,
-        seq,
+    EventEntry {
+        id: EventId::new(received.id, view.part),
+        position,
         duplicate_of,
         at: received.received_at,
         source: received.source.to_string(),
-        session: received.session.clone(),
+        session: view.session.map(str::to_owned),
         kind: events[0].kind(),
         name: events[0].name().map(str::to_owned),
         bytes: received.body.len() as u64,
@@ -382,11 +435,11 @@ fn asked() -> impl Strategy<Value = Asked> {
 }
 
 impl Asked {
-    fn filter(&self, entries: &[Entry]) -> Filter {
+    fn filter(&self, entries: &[EventEntry]) -> EventFilter {
         let pick = |pick: &Pick| entries.get(pick.index(entries.len().max(1)));
         let time =
             |pick_time: &Option<Pick>| pick_time.as_ref().and_then(pick).map(|entry| entry.at);
-        Filter {
+        EventFilter {
             session: self.session.map(|session| format!("session {session}")),
             kind: self.kind.map(|kind| EventKind::ALL[kind]),
             before: self.before.as_ref().and_then(pick).map(|entry| entry.id),
@@ -396,7 +449,7 @@ impl Asked {
     }
 }
 
-fn passes(filter: &Filter, entry: &Entry) -> bool {
+fn passes(filter: &EventFilter, entry: &EventEntry) -> bool {
     filter
         .session
         .as_ref()
@@ -434,18 +487,19 @@ proptest! {
 #[test]
 fn slow_traffic_leaves_few_segments_and_blobs() {
     let mut world = World::new();
-    let events = 20 * FULL;
+    let events = 20 * SMALL.full;
     for _ in 0..events {
         let new = New {
             millis: 3000,
             session: Some(1),
             name: "message",
             bytes: 1,
+            further: Vec::new(),
         };
         world.step(&Step::Events(vec![new]));
         let last = world.journal.len() as Seq;
         world.writer().add_attempts(vec![Attempt {
-            seq: last,
+            position: Position::first(last),
             at: 0,
             consumer: "handler:a".into(),
             attempt: 1,
@@ -457,7 +511,7 @@ fn slow_traffic_leaves_few_segments_and_blobs() {
     let segments: usize = count("SELECT count(*) FROM segments");
     let contents: usize = count("SELECT count(*) FROM contents");
     assert_eq!(segments, contents);
-    // Two thirds of 2 × FULL or more each, and the few that grow.
+    // Two thirds of 2 × full or more each, and the few that grow.
     assert!(segments <= 15 + 6, "{segments} for {events} events");
     let blobs: usize = count("SELECT count(*) FROM attempts");
     assert!(blobs <= events / 8 + 1 + 4, "{blobs} for {events} attempts");

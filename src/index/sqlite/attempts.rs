@@ -1,6 +1,6 @@
 //! Attempts, and how some of them become one blob, about 8 bytes an attempt.
 //!
-//! Attempts are kept in buckets of [`BUCKET`] consecutive events, so a timeline is found in the few
+//! Attempts are kept in buckets of consecutive events, so a timeline is found in the few
 //! blobs of one bucket, whenever the attempts were made. A blob has the consumers' names and the
 //! outcomes, then the attempts by event; numbers and times are differences to the attempt before.
 
@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::bytes::{Bytes, put, put_signed, put_text};
-use crate::journal::Seq;
+use crate::journal::{Part, Position, Seq};
 
 /// One attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Attempt<T = Arc<str>> {
-    pub(super) seq: Seq,
+    pub(super) position: Position,
     /// Nanoseconds since 1970.
     pub(super) at: i64,
     pub(super) consumer: T,
@@ -32,7 +32,7 @@ impl Attempt {
     /// The same with borrowed texts.
     pub(super) fn as_str(&self) -> Attempt<&str> {
         Attempt {
-            seq: self.seq,
+            position: self.position,
             at: self.at,
             consumer: &self.consumer,
             attempt: self.attempt,
@@ -41,9 +41,9 @@ impl Attempt {
     }
 }
 
-/// The bucket of an event.
-pub(super) fn bucket(seq: Seq) -> u64 {
-    seq / BUCKET
+/// The bucket of a body, where so many share one.
+pub(super) fn bucket(seq: Seq, size: u64) -> u64 {
+    seq / size
 }
 
 /// One blob of attempts, which are sorted by event.
@@ -65,12 +65,19 @@ pub(super) fn encode<T: AsRef<str>>(attempts: &[Attempt<T>]) -> Vec<u8> {
     put(&mut out, attempts.len() as u64);
     let mut before = (0u64, 0i64);
     for (attempt, (consumer, outcome)) in attempts.iter().zip(places) {
-        put_signed(&mut out, attempt.seq.wrapping_sub(before.0) as i64);
+        let (seq, part) = (attempt.position.seq(), attempt.position.part());
+        put_signed(&mut out, seq.wrapping_sub(before.0) as i64);
         put_signed(&mut out, attempt.at.wrapping_sub(before.1));
-        put(&mut out, consumer);
+        if part == 1 {
+            put(&mut out, consumer);
+        } else {
+            // A place beyond the texts says that the part follows.
+            put(&mut out, consumer + texts.list.len() as u64);
+            put(&mut out, part.into());
+        }
         put(&mut out, attempt.attempt.into());
         put(&mut out, outcome);
-        before = (attempt.seq, attempt.at);
+        before = (seq, attempt.at);
     }
     out
 }
@@ -107,22 +114,24 @@ pub(super) fn decode(blob: &[u8]) -> Option<Vec<Attempt<&str>>> {
     for _ in 0..count {
         before.0 = before.0.wrapping_add(bytes.signed()? as u64);
         before.1 = before.1.wrapping_add(bytes.signed()?);
-        let consumer = bytes.index(texts.len())?;
+        let mut consumer = bytes.index(2 * texts.len())? as usize;
+        let mut part: Part = 1;
+        if consumer >= texts.len() {
+            consumer -= texts.len();
+            part = Part::try_from(bytes.number()?).ok()?;
+        }
         let attempt = u32::try_from(bytes.number()?).ok()?;
         let outcome = bytes.index(texts.len() + 1)?;
         attempts.push(Attempt {
-            seq: before.0,
+            position: Position::new(before.0, part),
             at: before.1,
-            consumer: texts[consumer as usize],
+            consumer: texts[consumer],
             attempt,
             outcome: outcome.checked_sub(1).map(|place| texts[place as usize]),
         });
     }
     bytes.is_empty().then_some(attempts)
 }
-
-/// How many consecutive events share their blobs. Few in unit tests, which cross the border often.
-const BUCKET: u64 = if cfg!(test) { 8 } else { 1024 };
 
 /// Five numbers.
 const MIN_ATTEMPT: usize = 5;
@@ -138,13 +147,14 @@ mod tests {
         let texts = || proptest::sample::select(vec!["", "handler:a", "b", "not done after 1s"]);
         (
             prop_oneof![any::<u64>(), 0..50u64],
+            1..4u16,
             any::<i64>(),
             texts(),
             any::<u32>(),
             proptest::option::of(texts()),
         )
-            .prop_map(|(seq, at, consumer, attempt, outcome)| Attempt {
-                seq,
+            .prop_map(|(seq, part, at, consumer, attempt, outcome)| Attempt {
+                position: Position::new(seq, part),
                 at,
                 consumer,
                 attempt,

@@ -1,0 +1,131 @@
+//! [`EventId`]: what an event is called, over all attempts and replays.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+/// The id of an event: that of the body it came in, and, for the second and later events of a body, which
+/// one it is: `01890a5d-…`, `01890a5d-….2`, `01890a5d-….3`.
+///
+/// Ids are ordered by the time of receipt within one process. An id does not change over attempts and
+/// replays, so it is the key to make a handler idempotent with.
+///
+/// ```
+/// use offhook_handlers::EventId;
+///
+/// let id: EventId = "01890a5d-ac96-774b-bcce-b302099a8057.2".parse().unwrap();
+/// assert_eq!(id.part(), 2);
+/// assert_eq!(id.to_string(), "01890a5d-ac96-774b-bcce-b302099a8057.2");
+/// assert!(id > id.body().into());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId {
+    body: Uuid,
+    part: u16,
+}
+
+impl EventId {
+    /// The event `part` (from 1) of the body with this id.
+    pub fn new(body: Uuid, part: u16) -> Self {
+        Self {
+            body,
+            part: part.max(1),
+        }
+    }
+
+    /// The id of the body: a UUID of version 7.
+    pub fn body(self) -> Uuid {
+        self.body
+    }
+
+    /// Which event of the body, from 1. Nearly every body holds one event.
+    pub fn part(self) -> u16 {
+        self.part
+    }
+}
+
+/// The only or first event of a body.
+impl From<Uuid> for EventId {
+    fn from(body: Uuid) -> Self {
+        Self::new(body, 1)
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.part {
+            1 => write!(f, "{}", self.body),
+            part => write!(f, "{}.{part}", self.body),
+        }
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is no event's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParseEventIdError;
+
+impl fmt::Display for ParseEventIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected an event's id such as 01890a5d-ac96-774b-bcce-b302099a8057")
+    }
+}
+
+impl std::error::Error for ParseEventIdError {}
+
+impl FromStr for EventId {
+    type Err = ParseEventIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseEventIdError> {
+        let (body, part) = match text.split_once('.') {
+            Some((body, part)) => (body, Some(part)),
+            None => (text, None),
+        };
+        let body = Uuid::try_parse(body).map_err(|_| ParseEventIdError)?;
+        let part = match part {
+            None => 1,
+            Some(part) => part.parse().map_err(|_| ParseEventIdError)?,
+        };
+        // The first one is written without its number.
+        if text.contains('.') && part < 2 {
+            return Err(ParseEventIdError);
+        }
+        Ok(Self::new(body, part))
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_as_it_is_written() {
+        let body = Uuid::from_u128(7);
+        for part in [1, 2, 65_535] {
+            let id = EventId::new(body, part);
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        assert_eq!(EventId::from(body).to_string(), body.to_string());
+        for wrong in ["", "7", "x.2"] {
+            assert_eq!(wrong.parse::<EventId>(), Err(ParseEventIdError), "{wrong}");
+        }
+        for part in ["", "0", "1", "-2", "65536", "2.3", "x"] {
+            let text = format!("{body}.{part}");
+            assert_eq!(text.parse::<EventId>(), Err(ParseEventIdError), "{text}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What makes another event a duplicate of this one.
+//!
+//! A message by its id, a status by the message's id and the status, a connection by status and timestamp,
+//! each within its source and session; everything else by the bytes of its body. What offhook itself says
+//! is never the same as anything.
+
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::journal::{DedupKey, EntryPart, MAX_PARTS, Part};
+use crate::{Event, Received};
+
+/// How long a later event with the same key is a duplicate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Windows {
+    /// For events that say themselves which one they are.
+    pub(crate) keyed: Duration,
+    /// For those that can only be compared by their bytes: two real ones may look the same.
+    pub(crate) unkeyed: Duration,
+}
+
+/// The events that a body is divided into, each with its key.
+pub(super) fn parts(received: &Received, events: &[Event], windows: Windows) -> Vec<EntryPart> {
+    let body = received.session.as_deref();
+    let parts = (1..)
+        .zip(events.iter().take(MAX_PARTS))
+        .map(|(part, event)| {
+            // Nothing decided the session of events without one but the body that holds them.
+            let session = event.session_id().or(body);
+            EntryPart {
+                session: session.filter(|_| session != body).map(str::to_owned),
+                key: key(received, session, event, part, windows),
+            }
+        });
+    parts.collect()
+}
+
+fn key(
+    received: &Received,
+    session: Option<&str>,
+    event: &Event,
+    part: Part,
+    windows: Windows,
+) -> DedupKey {
+    let session = session.unwrap_or_default();
+    let named = |kind: &str, id: &str, more: &str| DedupKey {
+        hash: hash(&[&received.source, session, kind, id, more].map(str::as_bytes)),
+        window: windows.keyed,
+        named: true,
+    };
+    match event {
+        Event::Source(_) => DedupKey {
+            hash: hash(&[b"own", received.id.as_bytes()]),
+            window: Duration::ZERO,
+            named: true,
+        },
+        Event::Message(event) if event.message_id.is_some() => named(
+            "message",
+            event.message_id.as_deref().unwrap_or_default(),
+            "",
+        ),
+        Event::Status(event) => match (event.message_id.as_deref(), &event.status) {
+            (Some(id), Some(status)) => named("status", id, status.as_str()),
+            _ => by_bytes(received, session, part, windows),
+        },
+        Event::Connection(event) => match event.timestamp {
+            Some(time) => named("connection", event.status(), &time.to_string()),
+            None => by_bytes(received, session, part, windows),
+        },
+        _ => by_bytes(received, session, part, windows),
+    }
+}
+
+fn by_bytes(received: &Received, session: &str, part: Part, windows: Windows) -> DedupKey {
+    let (source, session) = (received.source.as_bytes(), session.as_bytes());
+    let part = part.to_le_bytes();
+    let parts: [&[u8]; 5] = [source, session, b"body", &received.body, &part];
+    // The first event has the key that a body had before bodies had parts.
+    let parts = if part == [1, 0] { &parts[..4] } else { &parts };
+    DedupKey {
+        hash: hash(parts),
+        window: windows.unkeyed,
+        named: false,
+    }
+}
+
+/// The first half of the SHA-256 of the parts, each with its length before it.
+fn hash(parts: &[&[u8]]) -> u128 {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let digest = hasher.finalize();
+    let (half, _) = digest.split_first_chunk().expect("16 of 32");
+    u128::from_le_bytes(*half)
+}

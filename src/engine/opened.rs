@@ -1,0 +1,80 @@
+//! [`Opened`]: a journal that is open, with the index that follows it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::dialect::Decoder;
+use crate::index::{Notes, Search};
+use crate::journal::Journal;
+
+/// A journal that is open, and the index that follows it where there is one.
+pub(crate) struct Opened {
+    pub(super) journal: Arc<dyn Journal>,
+    /// Where the journal has a folder of its own, that folder.
+    pub(super) folder: Option<PathBuf>,
+    pub(super) notes: Arc<dyn Notes>,
+    pub(super) search: Option<Arc<dyn Search>>,
+    pub(super) follower: Option<Follower>,
+}
+
+/// Follows the journal until it is told to stop.
+pub(super) type Follower = Box<
+    dyn FnOnce(Arc<dyn Journal>, Arc<Decoder>, watch::Receiver<bool>) -> BoxFuture<'static, ()>
+        + Send,
+>;
+
+impl Opened {
+    /// A journal without an index.
+    pub(crate) fn without_search(journal: Arc<dyn Journal>) -> Self {
+        Self {
+            journal,
+            folder: None,
+            notes: Arc::new(()),
+            search: None,
+            follower: None,
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use std::path::Path;
+
+    use super::{Arc, Follower, Opened};
+    use crate::Error;
+    use crate::clock::Clock;
+    use crate::index::Index;
+    use crate::journal::Sqlite;
+    use crate::telemetry::{JournalMetrics, Metrics};
+
+    impl Opened {
+        /// The journal and the index in `folder`.
+        ///
+        /// # Errors
+        ///
+        /// When the journal cannot be opened, or no index can be made beside it.
+        pub(crate) fn sqlite(
+            folder: &Path,
+            metrics: &Metrics,
+            clock: &Arc<dyn Clock>,
+        ) -> Result<Self, Error> {
+            let counters = JournalMetrics::new(metrics);
+            let journal = Sqlite::open(folder, counters, Arc::clone(clock));
+            let journal = journal.map_err(Error::journal)?;
+            let (index, indexer) = Index::open(folder).map_err(Error::journal)?;
+            let follower: Follower = Box::new(|journal, decoder, stop| {
+                Box::pin(async move { indexer.run(journal, decoder, stop).await })
+            });
+            Ok(Self {
+                journal: Arc::new(journal),
+                folder: Some(folder.to_owned()),
+                notes: index.notes(),
+                search: Some(Arc::new(index)),
+                follower: Some(follower),
+            })
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! [`Block`]: bodies that became durable together, as an engine keeps them.
+//!
+//! A commit writes what it has as a few long rows: what a row costs is shared by all bodies in it.
+//! A row holds at most [`MAX_BODIES`] bodies and about [`MAX_BYTES`], so that one body is found without
+//! reading much. It has two blobs, all numbers little-endian:
+//!
+//! - `keys`, one entry for each new event: the key's hash (16), the end of its window in milliseconds (8),
+//!   which body of the block (2), which part of the body (2);
+//! - `bodies`, for each body the length of what follows (4), its id (16), the time of its receipt in
+//!   nanoseconds (8), then source, session, the number of headers (4), name and value of each, the number
+//!   of parts (2; 0 for a body that is one event), for each part a byte (1 for a duplicate) and its
+//!   session, and the body. A text is its length (4) and its bytes; the length of a session that is absent
+//!   is [`ABSENT`].
+//!
+//! Blocks of version 2 are read as well: their keys are 24 bytes, one for each body in turn, and their
+//! bodies have no parts.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::dedup::DedupEntry;
+use super::position::{Position, Seq, Share};
+use super::record::{KeptPart, Parts, Record};
+use crate::{Received, Timestamp};
+
+/// Bodies that follow each other, one or more: put together in vectors of its own, or read where
+/// the database has them.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Block<Bytes = Vec<u8>> {
+    /// The numbers of its first and its last body.
+    pub(super) first: Seq,
+    pub(super) last: Seq,
+    /// When they became durable, in milliseconds since 1970.
+    pub(super) kept_at: i64,
+    pub(super) format: Format,
+    pub(super) keys: Bytes,
+    pub(super) bodies: Bytes,
+}
+
+/// How a block is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Format {
+    /// Version 2: bodies without parts.
+    Whole,
+    /// With parts.
+    #[default]
+    Parts,
+}
+
+impl Format {
+    /// The number that stands for it in a database.
+    pub(super) fn number(self) -> i64 {
+        match self {
+            Self::Whole => 2,
+            Self::Parts => 3,
+        }
+    }
+
+    /// The format of this number; `None` where a newer version wrote the block.
+    pub(super) fn of(number: i64) -> Option<Self> {
+        let mut known = [Self::Whole, Self::Parts].into_iter();
+        known.find(|format| format.number() == number)
+    }
+}
+
+impl Block {
+    /// Whether nothing is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bodies.is_empty()
+    }
+
+    /// How long it is.
+    pub(super) fn bytes(&self) -> usize {
+        self.keys.len() + self.bodies.len()
+    }
+
+    /// Whether nothing more should come into it.
+    pub(super) fn is_full(&self) -> bool {
+        let bodies = if self.is_empty() { 0 } else { self.length() };
+        bodies >= MAX_BODIES as u64 || self.bodies.len() >= MAX_BYTES
+    }
+
+    /// Adds the next body with the entries of its new events.
+    pub(super) fn push(
+        &mut self,
+        seq: Seq,
+        entries: &[DedupEntry],
+        received: &Received,
+        parts: &Parts,
+    ) {
+        if self.is_empty() {
+            self.first = seq;
+        }
+        self.last = seq;
+        let body = (seq - self.first) as u16;
+        for entry in entries {
+            self.keys.extend(entry.hash.to_le_bytes());
+            self.keys.extend(entry.until.to_le_bytes());
+            if self.format == Format::Parts {
+                self.keys.extend(body.to_le_bytes());
+                self.keys.extend(entry.position.part().to_le_bytes());
+            }
+        }
+        let start = self.bodies.len();
+        self.bodies.extend([0; 4]);
+        write(&mut self.bodies, received, parts, self.format);
+        let length = length(self.bodies.len() - start - 4).to_le_bytes();
+        self.bodies[start..start + 4].copy_from_slice(&length);
+    }
+
+    /// Makes room for the next bodies.
+    pub(super) fn clear(&mut self) {
+        self.keys.clear();
+        self.bodies.clear();
+        // The memory that one long body took is not held until the end.
+        self.bodies.shrink_to(2 * MAX_BYTES);
+    }
+}
+
+impl<Bytes: AsRef<[u8]>> Block<Bytes> {
+    /// The block without its bodies up to `up_to`; `None` where it cannot be read.
+    pub(super) fn without(&self, up_to: Seq) -> Option<Block> {
+        let gone = up_to.saturating_add(1).saturating_sub(self.first);
+        let mut bodies = self.bodies.as_ref();
+        for _ in 0..gone {
+            take(&mut bodies)?;
+        }
+        Some(Block {
+            first: self.first.max(up_to.saturating_add(1)),
+            last: self.last,
+            kept_at: self.kept_at,
+            format: self.format,
+            keys: self.keys_without(gone)?,
+            bodies: bodies.to_vec(),
+        })
+    }
+
+    fn keys_without(&self, gone: u64) -> Option<Vec<u8>> {
+        let keys = self.keys.as_ref();
+        if self.format == Format::Whole {
+            let start = usize::try_from(gone).ok()?.checked_mul(WHOLE_KEY)?;
+            return Some(keys.get(start..)?.to_vec());
+        }
+        let (keys, rest) = keys.as_chunks::<KEY>();
+        let mut left = Vec::new();
+        for key in keys {
+            let (start, body, part) = (&key[..24], &key[24..26], &key[26..]);
+            let body = u64::from(u16::from_le_bytes(body.try_into().ok()?));
+            if let Some(body) = body.checked_sub(gone) {
+                left.extend_from_slice(start);
+                left.extend_from_slice(&(body as u16).to_le_bytes());
+                left.extend_from_slice(part);
+            }
+        }
+        rest.is_empty().then_some(left)
+    }
+
+    /// The entries of its events; `None` where the block is something else.
+    pub(super) fn entries(&self) -> Option<Vec<DedupEntry>> {
+        let keys = self.keys.as_ref();
+        if self.format == Format::Whole {
+            let (keys, rest) = keys.as_chunks::<WHOLE_KEY>();
+            let whole = rest.is_empty() && keys.len() as u64 == self.length();
+            let entries = (self.first..).zip(keys);
+            return whole.then(|| entries.map(|(seq, key)| entry(key, seq, 1)).collect());
+        }
+        let (keys, rest) = keys.as_chunks::<KEY>();
+        let entries = keys.iter().map(|key| {
+            let (start, places) = key.split_first_chunk().expect("24 of 28");
+            let (body, part) = places.split_first_chunk().expect("2 of 4");
+            let seq = self.first + u64::from(u16::from_le_bytes(*body));
+            let part = u16::from_le_bytes(part.try_into().expect("2 of 2"));
+            (seq <= self.last && part > 0).then(|| entry(start, seq, part))
+        });
+        if rest.is_empty() {
+            entries.collect()
+        } else {
+            None
+        }
+    }
+
+    /// Its bodies after `after`, in their order, in a journal with so many `shares`; `None` for one that
+    /// cannot be read.
+    pub(super) fn records(
+        &self,
+        after: Seq,
+        shares: Share,
+    ) -> impl Iterator<Item = Option<Record>> {
+        let kept_at = Timestamp::from_millisecond(self.kept_at).unwrap_or_default();
+        let mut bodies = self.bodies.as_ref();
+        (self.first..=self.last).filter_map(move |seq| {
+            let body = take(&mut bodies);
+            let record = |(received, parts)| Record {
+                seq,
+                kept_at,
+                parts: Parts::several(parts, &received, shares),
+                received: Arc::new(received),
+                events: None,
+            };
+            (seq > after).then(|| body.and_then(|body| read(body, self.format)).map(record))
+        })
+    }
+
+    fn length(&self) -> u64 {
+        (self.last + 1).saturating_sub(self.first)
+    }
+}
+
+fn entry(key: &[u8; WHOLE_KEY], seq: Seq, part: u16) -> DedupEntry {
+    let (hash, until) = key.split_first_chunk().expect("16 of 24");
+    DedupEntry {
+        hash: u128::from_le_bytes(*hash),
+        position: Position::new(seq, part),
+        until: i64::from_le_bytes(until.try_into().expect("8 of 8")),
+    }
+}
+
+fn write(to: &mut Vec<u8>, received: &Received, parts: &Parts, format: Format) {
+    let at = i64::try_from(received.received_at.as_nanosecond()).unwrap_or(i64::MAX);
+    to.extend(received.id.as_bytes());
+    to.extend(at.to_le_bytes());
+    put(to, received.source.as_bytes());
+    put_session(to, received.session.as_deref());
+    to.extend(length(received.headers.len()).to_le_bytes());
+    for (name, value) in &received.headers {
+        put(to, name.as_bytes());
+        put(to, value);
+    }
+    if format == Format::Parts {
+        let kept = parts.kept();
+        to.extend((kept.len() as u16).to_le_bytes());
+        for part in kept {
+            to.push(u8::from(part.duplicate));
+            put_session(to, part.session.as_deref());
+        }
+    }
+    put(to, &received.body);
+}
+
+fn read(mut body: &[u8], format: Format) -> Option<(Received, Vec<KeptPart>)> {
+    let from = &mut body;
+    let id = from.split_off(..16)?.try_into().ok()?;
+    let at = i64::from_le_bytes(from.split_off(..8)?.try_into().ok()?);
+    let source = text(take(from)?)?;
+    let session = take_session(from)?;
+    let mut headers = Vec::new();
+    for _ in 0..number(from)? {
+        let name = Cow::Owned(text(take(from)?)?.to_owned());
+        headers.push((name, Bytes::copy_from_slice(take(from)?)));
+    }
+    let mut parts = Vec::new();
+    if format == Format::Parts {
+        let count = u16::from_le_bytes(from.split_off(..2)?.try_into().ok()?);
+        for _ in 0..count {
+            let duplicate = *from.split_off_first()? != 0;
+            let session = take_session(from)?;
+            parts.push(KeptPart { session, duplicate });
+        }
+    }
+    let mut received = Received::new(source, Bytes::copy_from_slice(take(from)?));
+    received.id = Uuid::from_bytes(id);
+    received.session = session;
+    received.received_at = Timestamp::from_nanosecond(at.into()).ok()?;
+    received.headers = headers;
+    from.is_empty().then_some((received, parts))
+}
+
+fn put(to: &mut Vec<u8>, bytes: &[u8]) {
+    to.extend(length(bytes.len()).to_le_bytes());
+    to.extend_from_slice(bytes);
+}
+
+fn put_session(to: &mut Vec<u8>, session: Option<&str>) {
+    match session {
+        Some(session) => put(to, session.as_bytes()),
+        None => to.extend(ABSENT.to_le_bytes()),
+    }
+}
+
+fn take<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(number(from)?).ok()?;
+    from.split_off(..length)
+}
+
+/// `None` where it cannot be read, `Some(None)` where there is no session.
+fn take_session(from: &mut &[u8]) -> Option<Option<String>> {
+    if from.starts_with(&ABSENT.to_le_bytes()) {
+        return from.split_off(..4).map(|_| None);
+    }
+    Some(Some(text(take(from)?)?.to_owned()))
+}
+
+fn number(from: &mut &[u8]) -> Option<u32> {
+    from.split_off(..4)?.try_into().ok().map(u32::from_le_bytes)
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+/// A body is never longer than SQLite's largest value, which is less than 2³¹ bytes.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(ABSENT - 1)
+}
+
+const ABSENT: u32 = u32::MAX;
+
+const KEY: usize = 28;
+const WHOLE_KEY: usize = 24;
+
+pub(super) const MAX_BODIES: usize = 256;
+const MAX_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn received() -> impl Strategy<Value = Received> {
+        let header = ("[a-z-]{0,12}", vec(any::<u8>(), 0..20));
+        let parts = (
+            any::<u128>(),
+            any::<i64>(),
+            "\\PC{0,8}",
+            prop::option::of("\\PC{0,8}"),
+            vec(header, 0..4),
+            vec(any::<u8>(), 0..60),
+        );
+        parts.prop_map(|(id, at, source, session, headers, body)| {
+            let mut received = Received::new(source, body);
+            received.id = Uuid::from_u128(id);
+            received.received_at = Timestamp::from_nanosecond(at.into()).unwrap();
+            received.session = session;
+            let headers = headers.into_iter();
+            let headers = headers.map(|(name, value)| (Cow::Owned(name), value.into()));
+            received.headers = headers.collect();
+            received
+        })
+    }
+
+    /// One or several events; a duplicate has no key.
+    fn divided() -> impl Strategy<Value = (Received, Vec<KeptPart>)> {
+        let part = (prop::option::of("\\PC{0,8}"), any::<bool>());
+        let part = part.prop_map(|(session, duplicate)| KeptPart { session, duplicate });
+        (received(), vec(part, 0..4))
+    }
+
+    fn entry_of(position: Position) -> DedupEntry {
+        DedupEntry {
+            hash: u128::from(position.to_bits()) << 70 | 5,
+            position,
+            until: position.to_bits().cast_signed() * -3,
+        }
+    }
+
+    fn entries_of(seq: Seq, received: &Received, parts: &Parts) -> Vec<DedupEntry> {
+        let new = parts.views(received).filter(|view| !view.duplicate);
+        new.map(|view| entry_of(Position::new(seq, view.part)))
+            .collect()
+    }
+
+    fn filled(first: Seq, format: Format, bodies: &[(Received, Parts)]) -> Block {
+        let mut block = Block {
+            kept_at: 12_345,
+            format,
+            ..Block::default()
+        };
+        for (seq, (received, parts)) in (first..).zip(bodies) {
+            block.push(seq, &entries_of(seq, received, parts), received, parts);
+        }
+        block
+    }
+
+    fn fields(received: &Received) -> impl PartialEq + std::fmt::Debug + use<> {
+        let Received {
+            id,
+            source,
+            session,
+            received_at,
+            headers,
+            body,
+            ..
+        } = received.clone();
+        (id, source, session, received_at, headers, body)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_was_pushed_comes_back(
+            bodies in vec(divided(), 1..8),
+            whole in any::<bool>(),
+            first in 1..1_000_000u64,
+            after in 0..10u64,
+            cut in 0..10u64,
+        ) {
+            let bodies = bodies.into_iter().map(|(received, parts)| {
+                let parts = if whole { Vec::new() } else { parts };
+                let parts = Parts::several(parts, &received, 3);
+                (received, parts)
+            });
+            let bodies: Vec<(Received, Parts)> = bodies.collect();
+            let format = if whole { Format::Whole } else { Format::Parts };
+            let mut block = filled(first, format, &bodies);
+            let last = first + bodies.len() as u64 - 1;
+            prop_assert_eq!((block.first, block.last), (first, last));
+            // What is cut away is gone, and the rest is what it was.
+            let cut = (first + cut).min(last) - 1;
+            block = block.without(cut).unwrap();
+            prop_assert_eq!((block.first, block.last), (cut + 1, last));
+            let left = || (first..).zip(&bodies).filter(|(seq, _)| *seq > cut);
+            let entries = left().flat_map(|(seq, (received, parts))| entries_of(seq, received, parts));
+            prop_assert_eq!(block.entries().unwrap(), entries.collect::<Vec<_>>());
+            let after = first + after;
+            let records: Vec<_> = block.records(after, 3).map(Option::unwrap).collect();
+            let left: Vec<_> = left().filter(|(seq, _)| *seq > after).collect();
+            prop_assert_eq!(records.len(), left.len());
+            for (record, (seq, (received, parts))) in records.iter().zip(left) {
+                prop_assert_eq!(record.seq, seq);
+                prop_assert_eq!(record.kept_at.as_millisecond(), 12_345);
+                prop_assert_eq!(&record.parts, parts);
+                prop_assert_eq!(fields(&record.received), fields(received));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            first in 1..10u64,
+            length in 0..10u64,
+            whole in any::<bool>(),
+            keys in vec(any::<u8>(), 0..80),
+            bodies in vec(any::<u8>(), 0..200),
+            up_to in 0..20u64,
+        ) {
+            let format = if whole { Format::Whole } else { Format::Parts };
+            let (last, kept_at) = (first + length, i64::MAX);
+            let block = Block { first, last, kept_at, format, keys, bodies };
+            for entry in block.entries().unwrap_or_default() {
+                prop_assert!((first..=last).contains(&entry.position.seq()));
+            }
+            prop_assert_eq!(block.records(0, 3).count() as u64, length + 1);
+            block.without(up_to);
+        }
+
+        #[test]
+        fn cut_short_a_body_is_refused(
+            bodies in vec(divided(), 1..4),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let bodies = bodies.into_iter().map(|(received, parts)| {
+                let parts = Parts::several(parts, &received, 1);
+                (received, parts)
+            });
+            let bodies: Vec<(Received, Parts)> = bodies.collect();
+            let mut block = filled(1, Format::Parts, &bodies);
+            let at = at.index(block.bodies.len());
+            block.bodies.truncate(at);
+            prop_assert!(block.records(0, 1).any(|record| record.is_none()));
+        }
+    }
+
+    #[test]
+    fn it_is_full_by_number_and_by_bytes() {
+        let push = |block: &mut Block, seq, received: &Received| {
+            let parts = Parts::one(received, 1);
+            block.push(seq, &entries_of(seq, received, &parts), received, &parts);
+        };
+        let small = Received::new("source", "{}");
+        let mut block = Block::default();
+        for seq in 1..=MAX_BODIES as u64 {
+            assert!(!block.is_full(), "{seq}");
+            push(&mut block, seq, &small);
+        }
+        assert!(block.is_full());
+        block.clear();
+        assert!(block.is_empty() && !block.is_full());
+        push(
+            &mut block,
+            1,
+            &Received::new("source", vec![b'x'; MAX_BYTES]),
+        );
+        assert!(block.is_full());
+        block.clear();
+        assert!(block.bodies.capacity() <= 2 * MAX_BYTES);
+    }
+}

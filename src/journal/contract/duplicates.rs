@@ -1,0 +1,105 @@
+//! Cases about duplicates.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::provider::Instances;
+use super::samples::{body, duplicate, entry, numbered, seqs};
+use crate::clock::Clock;
+use crate::journal::{Appended, Seq};
+use crate::testing::FakeClock;
+
+/// A key makes later events duplicates for its window and no longer.
+pub async fn a_key_holds_for_its_window(instances: Instances, clock: Arc<FakeClock>) {
+    let journal = instances.first();
+    let long = || entry(body("long"), 1, Duration::from_secs(3600));
+    let short = || entry(body("short"), 2, Duration::from_secs(60));
+    assert_eq!(journal.append(long()).await, Ok(Appended::new(1)));
+    assert_eq!(journal.append(short()).await, Ok(Appended::new(2)));
+    assert_eq!(journal.append(long()).await, Ok(duplicate(1)));
+
+    clock.advance(Duration::from_millis(59_999));
+    assert_eq!(journal.append(short()).await, Ok(duplicate(2)));
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(journal.append(short()).await, Ok(Appended::new(3)));
+    // A duplicate does not prolong the window; a new event has one of its own.
+    clock.advance(Duration::from_millis(59_999));
+    assert_eq!(journal.append(short()).await, Ok(duplicate(3)));
+    assert_eq!(journal.append(long()).await, Ok(duplicate(1)));
+
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!(journal.append(long()).await, Ok(Appended::new(4)));
+    assert_eq!(seqs(journal.as_ref(), 0, 10).await, [1, 2, 3, 4]);
+}
+
+/// A window of nothing makes no event a duplicate.
+pub async fn an_empty_window_holds_nothing(instances: Instances, _: Arc<FakeClock>) {
+    let journal = instances.first();
+    for seq in 1..=3 {
+        let entry = entry(body("same"), 1, Duration::ZERO);
+        assert_eq!(journal.append(entry).await, Ok(Appended::new(seq)));
+    }
+    // The longest window there can be is no overflow.
+    let endless = || entry(body("same"), 2, Duration::MAX);
+    assert_eq!(journal.append(endless()).await, Ok(Appended::new(4)));
+    assert_eq!(journal.append(endless()).await, Ok(duplicate(4)));
+}
+
+/// After the clock was set back, no event is taken for another one by its bytes.
+pub async fn a_clock_set_back_makes_no_duplicates(instances: Instances, clock: Arc<FakeClock>) {
+    let journal = instances.first();
+    // Two real events may look the same, so the window is short.
+    let same = || entry(body("same"), 1, Duration::from_secs(60));
+    let right = Clock::now(clock.as_ref());
+    clock.set(right + Duration::from_secs(3600));
+    assert_eq!(journal.append(same()).await, Ok(Appended::new(1)));
+    clock.set(right);
+    assert_eq!(journal.append(same()).await, Ok(Appended::new(2)));
+    assert_eq!(journal.append(same()).await, Ok(duplicate(2)));
+    // A step back of a moment is none.
+    clock.set(right - Duration::from_millis(500));
+    assert_eq!(journal.append(same()).await, Ok(duplicate(2)));
+}
+
+/// Of events that come at the same time, through any instance, each key is new once.
+pub async fn each_key_is_new_once(instances: Instances, _: Arc<FakeClock>) {
+    const KEYS: u128 = 8;
+    let tasks = (0..64).map(|task: u64| {
+        let journal = instances.of(task);
+        tokio::spawn(async move {
+            let mut appended = Vec::new();
+            for turn in 0..KEYS {
+                let shared = (u128::from(task) + turn) % KEYS;
+                appended.push((shared, journal.append(numbered(shared)).await.unwrap()));
+                let own = KEYS + u128::from(task) * KEYS + turn;
+                appended.push((own, journal.append(numbered(own)).await.unwrap()));
+            }
+            appended
+        })
+    });
+    let mut of_key: BTreeMap<u128, Vec<Appended>> = BTreeMap::new();
+    for appended in join_all(tasks).await {
+        for (key, appended) in appended.unwrap() {
+            of_key.entry(key).or_default().push(appended);
+        }
+    }
+    let mut numbers = BTreeSet::new();
+    for (key, appended) in &of_key {
+        let (new, others): (Vec<_>, Vec<_>) =
+            { appended.iter() }.partition(|appended| matches!(appended, Appended::New { .. }));
+        let [Appended::New { seq, .. }] = new[..] else {
+            panic!("key {key} was new {} times", new.len());
+        };
+        numbers.insert(*seq);
+        for other in others {
+            assert_eq!(*other, duplicate(*seq), "key {key}");
+        }
+    }
+    let dense: Vec<Seq> = (1..=(KEYS + 64 * KEYS) as Seq).collect();
+    assert_eq!(numbers.into_iter().collect::<Vec<_>>(), dense);
+    let kept = seqs(instances.first().as_ref(), 0, usize::MAX).await;
+    assert_eq!(kept, dense);
+}

@@ -1,0 +1,49 @@
+//! What every [`Journal`] must do, as one suite that any engine can run.
+//!
+//! An engine implements [`Provider`] in its tests and names it to the macro, which makes a test of each
+//! case (`tokio` with `macros` and `rt-multi-thread` must be a dependency):
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use offhook::clock::Clock;
+//! use offhook::journal::Memory;
+//! use offhook::journal::contract::{Instances, Provider};
+//!
+//! struct InMemory;
+//!
+//! #[offhook::async_trait]
+//! impl Provider for InMemory {
+//!     async fn open(&self, clock: Arc<dyn Clock>) -> Instances {
+//!         let journal = Arc::new(Memory::new(clock, 3));
+//!         Instances::new(journal.clone(), journal)
+//!     }
+//! }
+//!
+//! offhook::journal_contract!(InMemory);
+//! # fn main() {}
+//! ```
+//!
+//! Each case gets a journal with nothing in it, as two instances: on an engine that several machines share
+//! these are two handles with connections of their own, on any other engine the same handle twice.
+
+// These are tests, wherever they are compiled.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+pub mod cases;
+mod dead_letters;
+mod desks;
+mod documents;
+mod duplicates;
+mod log;
+mod parts;
+mod provider;
+mod samples;
+mod shares;
+
+pub use provider::{Instances, Provider};
+#[cfg(test)]
+pub(crate) use samples::{
+    WINDOW, all_there, body, duplicate, entry, letter, letters, new, numbered, put, remarkable,
+    save, seqs, trim_all,
+};

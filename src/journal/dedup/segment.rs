@@ -1,0 +1,278 @@
+//! [`Segment`]: entries sorted by key in a file that is written once.
+//!
+//! The file is named after its newest body, `{seq}.keys`, and holds 32 bytes an entry: the key's hash
+//! (16), the position (8, see [`Position::to_bits`]), the end of the window (8); all little-endian. Files
+//! of version 2, `{seq}.run`, have the body's number in place of the position. The first key of each page
+//! is in memory, so that an entry is found with one read.
+
+use std::cmp::Reverse;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufWriter, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use super::entry::DedupEntry;
+use super::filter::Filter;
+use crate::journal::{KeyHash, Position, Seq};
+
+/// Sealed entries.
+#[derive(Debug)]
+pub(super) struct Segment {
+    path: PathBuf,
+    file: File,
+    format: Format,
+    /// The first key of each page.
+    pages: Vec<KeyHash>,
+    last_seq: Seq,
+    last_until: i64,
+}
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// With the numbers of bodies.
+    Seqs,
+    /// With positions.
+    Positions,
+}
+
+impl Segment {
+    /// Writes entries, in whatever order they are. Returns the file's path.
+    pub(super) fn write(folder: &Path, mut entries: Vec<DedupEntry>) -> io::Result<PathBuf> {
+        let seqs = entries.iter().map(|entry| entry.position.seq());
+        let last_seq = seqs.max().unwrap_or_default();
+        // Of one key the newest counts.
+        entries.sort_unstable_by_key(|entry| (entry.hash, Reverse(entry.position)));
+        entries.dedup_by_key(|entry| entry.hash);
+        let unfinished = folder.join(format!("{last_seq}.unfinished"));
+        let mut file = BufWriter::new(File::create(&unfinished)?);
+        for entry in &entries {
+            file.write_all(&encode(entry))?;
+        }
+        file.into_inner()
+            .map_err(io::IntoInnerError::into_error)?
+            .sync_all()?;
+        let path = folder.join(format!("{last_seq}.keys"));
+        std::fs::rename(&unfinished, &path)?;
+        File::open(folder)?.sync_all()?;
+        Ok(path)
+    }
+
+    /// Whether a file is a segment, by its name.
+    pub(super) fn is_segment(path: &Path) -> bool {
+        Format::of(path).is_some()
+    }
+
+    /// The number of the newest body of the segment with this name.
+    pub(super) fn last_seq_of(path: &Path) -> io::Result<Seq> {
+        let name = path
+            .file_stem()
+            .and_then(|name| name.to_str()?.parse().ok());
+        name.ok_or_else(|| damaged(path, "its name is no event's number"))
+    }
+
+    /// How many entries are in this file.
+    pub(super) fn length_of(path: &Path) -> io::Result<u64> {
+        let bytes = path.metadata()?.len();
+        if bytes % ENTRY as u64 != 0 {
+            return Err(damaged(path, "its length is no whole number of entries"));
+        }
+        Ok(bytes / ENTRY as u64)
+    }
+
+    /// Opens a segment and brings its keys into a filter.
+    pub(super) fn open(path: PathBuf, filter: &mut Filter) -> io::Result<Self> {
+        let last_seq = Self::last_seq_of(&path)?;
+        let format = Format::of(&path).unwrap_or(Format::Positions);
+        let mut left = Self::length_of(&path)? * ENTRY as u64;
+        let mut file = File::open(&path)?;
+        let mut pages = Vec::new();
+        let mut last_until = i64::MIN;
+        let mut page = [0; PAGE];
+        while left > 0 {
+            let part = &mut page[..left.min(PAGE as u64) as usize];
+            file.read_exact(part)?;
+            left -= part.len() as u64;
+            for (number, bytes) in part.as_chunks::<ENTRY>().0.iter().enumerate() {
+                let entry = format.decode(bytes);
+                if number == 0 {
+                    pages.push(entry.hash);
+                }
+                filter.insert(entry.hash);
+                last_until = last_until.max(entry.until);
+            }
+        }
+        Ok(Self {
+            path,
+            file,
+            format,
+            pages,
+            last_seq,
+            last_until,
+        })
+    }
+
+    /// The number of its newest body.
+    pub(super) fn last_seq(&self) -> Seq {
+        self.last_seq
+    }
+
+    /// When the last of its entries ends.
+    pub(super) fn last_until(&self) -> i64 {
+        self.last_until
+    }
+
+    /// The entry of this key.
+    pub(super) fn find(&self, key: KeyHash) -> io::Result<Option<DedupEntry>> {
+        let pages = self.pages.partition_point(|first| *first <= key);
+        let Some(number) = pages.checked_sub(1) else {
+            return Ok(None);
+        };
+        let mut page = [0; PAGE];
+        let length = self.read_page(number, &mut page)?;
+        let entries = page[..length].as_chunks::<ENTRY>().0;
+        let found = entries.binary_search_by_key(&key, |bytes| self.format.decode(bytes).hash);
+        Ok(found.ok().map(|at| self.format.decode(&entries[at])))
+    }
+
+    /// How much of a page there is; only the last one can be short.
+    fn read_page(&self, number: usize, page: &mut [u8; PAGE]) -> io::Result<usize> {
+        let start = (number * PAGE) as u64;
+        let mut length = 0;
+        while length < PAGE {
+            match self
+                .file
+                .read_at(&mut page[length..], start + length as u64)
+            {
+                Ok(0) => break,
+                Ok(more) => length += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(length)
+    }
+
+    /// Deletes its file, if it is still there.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn damaged(path: &Path, what: &str) -> io::Error {
+    io::Error::other(format!("{}: {what}", path.display()))
+}
+
+impl Format {
+    fn of(path: &Path) -> Option<Self> {
+        match path.extension().and_then(OsStr::to_str) {
+            Some("run") => Some(Self::Seqs),
+            Some("keys") => Some(Self::Positions),
+            _ => None,
+        }
+    }
+
+    fn decode(self, bytes: &[u8; ENTRY]) -> DedupEntry {
+        let (hash, rest) = bytes.split_first_chunk().expect("16 of 32");
+        let (number, until) = rest.split_first_chunk().expect("8 of 16");
+        let number = u64::from_le_bytes(*number);
+        DedupEntry {
+            hash: u128::from_le_bytes(*hash),
+            position: match self {
+                Self::Seqs => Position::first(number),
+                Self::Positions => Position::from_bits(number),
+            },
+            until: i64::from_le_bytes(until.try_into().expect("8 of 8")),
+        }
+    }
+}
+
+fn encode(entry: &DedupEntry) -> [u8; ENTRY] {
+    let mut bytes = [0; ENTRY];
+    bytes[..16].copy_from_slice(&entry.hash.to_le_bytes());
+    bytes[16..24].copy_from_slice(&entry.position.to_bits().to_le_bytes());
+    bytes[24..].copy_from_slice(&entry.until.to_le_bytes());
+    bytes
+}
+
+/// One of the segments in a folder, where there are any.
+pub(crate) fn any_segment(folder: &Path) -> Option<PathBuf> {
+    let files = std::fs::read_dir(folder).ok()?;
+    let mut paths = files.filter_map(|file| Some(file.ok()?.path()));
+    paths.find(|path| Segment::is_segment(path))
+}
+
+/// Writes a segment of its own into the folder.
+#[cfg(test)]
+pub(crate) fn write_segment(folder: &Path, entries: &[DedupEntry]) -> io::Result<()> {
+    Segment::write(folder, entries.to_vec()).map(drop)
+}
+
+const ENTRY: usize = 32;
+
+/// What is read at once.
+const PAGE: usize = 256 * ENTRY;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::TestFolder;
+
+    fn entries(count: u128) -> Vec<DedupEntry> {
+        let entry = |number: u128| DedupEntry {
+            hash: number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835),
+            position: Position::new(number as u64 + 1, number as u16 % 3 + 1),
+            until: number as i64 * 10,
+        };
+        (0..count).map(entry).collect()
+    }
+
+    #[test]
+    fn what_was_written_is_found_and_nothing_else() {
+        let folder = TestFolder::new();
+        let mut entries = entries(2 * PAGE as u128 / ENTRY as u128 + 9);
+        entries.sort_by_key(|entry| entry.hash);
+        // The first and the last key are among those that are not there.
+        let (odd, even): (Vec<_>, Vec<_>) =
+            { entries.into_iter().enumerate() }.partition(|(number, _)| number % 2 == 1);
+        let odd: Vec<DedupEntry> = odd.into_iter().map(|(_, entry)| entry).collect();
+        for count in [0, 1, PAGE / ENTRY, odd.len()] {
+            let path = Segment::write(folder.path(), odd[..count].to_vec()).unwrap();
+            let newest = odd[..count].iter().map(|entry| entry.position.seq()).max();
+            assert_eq!(Segment::last_seq_of(&path).unwrap(), newest.unwrap_or(0));
+            assert_eq!(Segment::length_of(&path).unwrap(), count as u64);
+            let mut filter = Filter::for_keys(count as u64);
+            let segment = Segment::open(path, &mut filter).unwrap();
+            let last = odd[..count].iter().map(|entry| entry.until).max();
+            assert_eq!(segment.last_until(), last.unwrap_or(i64::MIN));
+            for entry in &odd[..count] {
+                assert_eq!(segment.find(entry.hash).unwrap(), Some(*entry));
+                assert!(filter.may_contain(entry.hash));
+            }
+            for (_, entry) in &even {
+                assert_eq!(segment.find(entry.hash).unwrap(), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_run_is_refused_by_its_name() {
+        let folder = TestFolder::new();
+        let path = folder.path().join("4.run");
+        std::fs::write(&path, [0; ENTRY + 1]).unwrap();
+        let refused = Segment::open(path.clone(), &mut Filter::for_keys(1)).unwrap_err();
+        let named = format!(
+            "{}: its length is no whole number of entries",
+            path.display()
+        );
+        assert_eq!(refused.to_string(), named);
+        let path = folder.path().join("four.run");
+        let refused = Segment::last_seq_of(&path).unwrap_err();
+        let named = format!("{}: its name is no event's number", path.display());
+        assert_eq!(refused.to_string(), named);
+    }
+}

@@ -1,0 +1,452 @@
+//! [`DedupWindow`]: the entries of all windows, in memory and in segments.
+
+use std::io;
+use std::path::Path;
+
+use super::entry::DedupEntry;
+use super::recent::Recent;
+use super::sealed::Sealed;
+use super::tuning::DedupTuning;
+use crate::journal::{DedupKey, Position, Seq};
+
+/// The entries of all windows.
+#[derive(Debug)]
+pub(crate) struct DedupWindow {
+    recent: Recent,
+    sealed: Sealed,
+    tuning: DedupTuning,
+    /// With so many entries in memory the oldest are sealed.
+    seal_at: usize,
+}
+
+impl DedupWindow {
+    /// Opens the segments in `folder`, and forgets those whose time is over and those of another log:
+    /// `head` is the log's newest body.
+    pub(crate) fn open(
+        folder: &Path,
+        head: Seq,
+        now: i64,
+        tuning: DedupTuning,
+    ) -> io::Result<Self> {
+        let mut sealed = Sealed::open(folder, head, tuning)?;
+        sealed.expire(now)?;
+        Ok(Self {
+            recent: Recent::default(),
+            sealed,
+            seal_at: tuning.seal_at(),
+            tuning,
+        })
+    }
+
+    /// Entries up to this body are in segments; later ones are to be added again from the log.
+    pub(crate) fn sealed_up_to(&self) -> Seq {
+        self.sealed.last_seq().unwrap_or(0)
+    }
+
+    /// The event that makes an event with this key a duplicate at `now`.
+    ///
+    /// # Errors
+    ///
+    /// When a segment cannot be read.
+    pub(crate) fn original(&self, key: DedupKey, now: i64) -> io::Result<Option<Position>> {
+        let newest = match self.recent.newest(key.hash) {
+            None => self.sealed.newest(key.hash)?,
+            recent => recent,
+        };
+        let original = newest.filter(|entry| key.holds_until(entry.until, now));
+        Ok(original.map(|entry| entry.position))
+    }
+
+    /// Adds the newest entry.
+    pub(crate) fn add(&mut self, entry: DedupEntry) {
+        self.recent.push(entry);
+    }
+
+    /// Takes back every entry of bodies after `seq`: their append has failed.
+    pub(crate) fn take_back_after(&mut self, seq: Seq) {
+        self.recent.take_back_after(seq);
+    }
+
+    /// Seals the oldest entries into a segment when there are too many in memory: one sequential write.
+    ///
+    /// # Errors
+    ///
+    /// When the segment cannot be written. The entries stay in memory then, and it is tried again when
+    /// there are an eighth of a segment more.
+    pub(crate) fn tidy(&mut self, now: i64) -> io::Result<()> {
+        if self.recent.len() < self.seal_at {
+            return Ok(());
+        }
+        // A try costs as much as a segment, so it is not made for each batch.
+        self.seal_at = self.recent.len() + self.tuning.eighth();
+        self.sealed.expire(now)?;
+        self.seal_oldest()?;
+        self.seal_at = self.tuning.seal_at();
+        Ok(())
+    }
+
+    /// Seals the entries of bodies up to `seq`, which leave the log: entries in memory are made from the
+    /// log after a restart.
+    ///
+    /// # Errors
+    ///
+    /// When a segment cannot be written; nothing may leave the log then.
+    pub(crate) fn outlive(&mut self, seq: Seq, now: i64) -> io::Result<()> {
+        let leaving = |entry: &&DedupEntry| entry.position.seq() <= seq;
+        while { self.recent.iter() }
+            .take_while(leaving)
+            .any(|entry| entry.until > now)
+        {
+            self.seal_oldest()?;
+        }
+        Ok(())
+    }
+
+    fn seal_oldest(&mut self) -> io::Result<()> {
+        let oldest = self.recent.iter().take(self.tuning.segment_length);
+        let oldest: Vec<DedupEntry> = oldest.copied().collect();
+        let count = oldest.len();
+        self.sealed.seal(oldest)?;
+        self.recent.forget_oldest(count);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::journal::{KeyHash, TestFolder};
+    use std::time::Duration;
+
+    const TUNING: DedupTuning = DedupTuning {
+        segment_length: 4,
+        segments_per_filter: 2,
+    };
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// A batch of appends: a key, and how long it is claimed. One that fails is taken back.
+        Batch {
+            events: Vec<(u8, i64)>,
+            fails: bool,
+        },
+        Wait(i64),
+        Reopen,
+        /// Retention removes the oldest events.
+        Trim(prop::sample::Index),
+        /// A process that was killed while it wrote a segment.
+        Kill,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let window = prop_oneof![Just(0), 1..30i64, Just(1000)];
+        let events = vec((0..12u8, window), 1..6);
+        prop_oneof![
+            6 => (events, prop::bool::weighted(0.2))
+                .prop_map(|(events, fails)| Step::Batch { events, fails }),
+            3 => (0..40i64).prop_map(Step::Wait),
+            1 => Just(Step::Reopen),
+            1 => any::<prop::sample::Index>().prop_map(Step::Trim),
+            1 => Just(Step::Kill),
+        ]
+    }
+
+    /// DedupWindow as the journal's thread uses them, and what is known of every event.
+    struct World {
+        folder: TestFolder,
+        entries: DedupWindow,
+        log: Vec<DedupEntry>,
+        /// Events up to here are no longer in the log.
+        trimmed: Seq,
+        now: i64,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let folder = TestFolder::new();
+            Self {
+                entries: DedupWindow::open(folder.path(), 0, 0, TUNING).unwrap(),
+                folder,
+                log: Vec::new(),
+                trimmed: 0,
+                now: 0,
+            }
+        }
+
+        fn head(&self) -> Seq {
+            self.log.len() as Seq
+        }
+
+        /// What is right, by the log alone.
+        fn expected(&self, hash: KeyHash) -> Option<Seq> {
+            let newest = self.log.iter().rfind(|entry| entry.hash == hash)?;
+            (newest.until > self.now).then_some(newest.position.seq())
+        }
+
+        fn original(&self, hash: KeyHash) -> Option<Seq> {
+            // Longer than any of these: what such a one is held by is what any of them is held by.
+            let window = Duration::from_secs(1);
+            self.entries
+                .original(
+                    DedupKey {
+                        hash,
+                        window,
+                        named: false,
+                    },
+                    self.now,
+                )
+                .unwrap()
+                .map(Position::seq)
+        }
+
+        fn check(&self) {
+            for number in 0..13 {
+                let original = self.original(key(number));
+                assert_eq!(original, self.expected(key(number)), "key {number}");
+            }
+            let recent = self.entries.recent.len();
+            assert!(recent < 2 * TUNING.segment_length + 6, "{recent}");
+        }
+
+        fn batch(&mut self, events: &[(u8, i64)], fails: bool) {
+            let before = self.log.clone();
+            for (number, window) in events {
+                let key = key(*number);
+                let original = self.original(key);
+                assert_eq!(original, self.expected(key), "key {number}");
+                if original.is_none() {
+                    let entry = DedupEntry {
+                        hash: key,
+                        position: Position::first(self.head() + 1),
+                        until: self.now + window,
+                    };
+                    self.entries.add(entry);
+                    self.log.push(entry);
+                }
+            }
+            if fails {
+                self.entries.take_back_after(before.len() as Seq);
+                self.log = before;
+            } else {
+                self.entries.tidy(self.now).unwrap();
+                assert!(self.entries.recent.len() < 2 * TUNING.segment_length + events.len());
+            }
+        }
+
+        fn reopen(&mut self) {
+            self.entries =
+                DedupWindow::open(self.folder.path(), self.head(), self.now, TUNING).unwrap();
+            let sealed = self.entries.sealed_up_to().max(self.trimmed);
+            for entry in self
+                .log
+                .iter()
+                .filter(|entry| entry.position.seq() > sealed)
+            {
+                if entry.until > self.now {
+                    self.entries.add(*entry);
+                    self.entries.tidy(self.now).unwrap();
+                }
+            }
+        }
+
+        fn files(&self) -> BTreeSet<String> {
+            let entries = std::fs::read_dir(self.folder.path()).unwrap();
+            entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect()
+        }
+    }
+
+    /// Spread, as hashes are.
+    fn key(number: u8) -> KeyHash {
+        (KeyHash::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn inside_the_window_the_answer_is_right_whatever_happened(steps in vec(step(), 1..60)) {
+            let mut world = World::new();
+            for step in steps {
+                match step {
+                    Step::Batch { events, fails } => world.batch(&events, fails),
+                    Step::Wait(time) => world.now += time,
+                    Step::Reopen => world.reopen(),
+                    Step::Trim(index) => {
+                        let up_to = index.index(world.log.len() + 1) as Seq;
+                        world.entries.outlive(up_to, world.now).unwrap();
+                        world.trimmed = world.trimmed.max(up_to);
+                    }
+                    Step::Kill => {
+                        let unfinished = world.folder.path().join("3.unfinished");
+                        std::fs::write(unfinished, [1; 40]).unwrap();
+                        world.reopen();
+                        prop_assert!(world.files().iter().all(|name| name.ends_with(".keys")));
+                    }
+                }
+                world.check();
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_is_deleted_when_the_last_of_its_claims_is_over() {
+        let mut world = World::new();
+        // 1 to 4 are sealed once there are more; one of them is claimed for longer.
+        world.batch(&[(0, 10), (1, 10), (2, 50), (3, 10)], false);
+        world.batch(&[(4, 99), (5, 99), (6, 99), (7, 99)], false);
+        assert_eq!(world.files(), ["4.keys".to_owned()].into());
+        world.now = 49;
+        world.reopen();
+        world.check();
+        assert_eq!(world.files(), ["4.keys".to_owned()].into());
+        world.now = 50;
+        world.reopen();
+        world.check();
+        assert_eq!(world.files(), BTreeSet::new());
+        // And without an end of the process, when the next segment is written.
+        world.batch(&[(0, 10), (1, 10), (2, 10), (3, 10)], false);
+        assert_eq!(world.files(), ["8.keys".to_owned()].into());
+        world.now = 99;
+        world.batch(&[(8, 9), (9, 9), (10, 9), (11, 9)], false);
+        assert_eq!(world.files(), ["12.keys".to_owned()].into());
+        world.check();
+    }
+
+    #[test]
+    fn a_run_that_cannot_be_deleted_makes_no_other_one_forgotten() {
+        let mut world = World::new();
+        world.batch(&[(0, 10), (1, 10), (2, 10), (3, 10)], false);
+        world.batch(&[(4, 99), (5, 99), (6, 99), (7, 99)], false);
+        world.batch(&[(8, 99), (9, 99), (10, 99), (11, 99)], false);
+        assert_eq!(world.files().len(), 2);
+        // A folder cannot be deleted as a file.
+        let first = world.folder.path().join("4.keys");
+        std::fs::remove_file(&first).unwrap();
+        std::fs::create_dir(&first).unwrap();
+        world.now = 10;
+        assert!(world.entries.sealed.expire(world.now).is_err());
+        world.check();
+        // Gone is gone, whoever did it.
+        std::fs::remove_dir(&first).unwrap();
+        world.entries.sealed.expire(world.now).unwrap();
+        assert_eq!(world.files().len(), 1);
+        world.check();
+    }
+
+    #[test]
+    fn what_is_claimed_again_after_its_window_outlives_the_older_claim() {
+        let mut world = World::new();
+        world.batch(&[(0, 5), (1, 100), (2, 100), (3, 100)], false);
+        world.now = 5;
+        world.batch(&[(0, 100)], false);
+        world.check();
+        // The older one is sealed, the newer one is in memory; then both are sealed.
+        for number in 4..8 {
+            world.batch(&[(number, 100)], false);
+            world.check();
+        }
+        world.reopen();
+        world.check();
+        assert_eq!(world.expected(key(0)), Some(5));
+    }
+
+    #[test]
+    fn a_claim_that_is_taken_back_was_never_made() {
+        let mut world = World::new();
+        world.batch(&[(0, 100), (1, 100)], false);
+        world.batch(&[(2, 100), (0, 100), (3, 100)], true);
+        world.check();
+        assert_eq!(world.original(key(0)), Some(1));
+        assert_eq!(world.original(key(2)), None);
+    }
+
+    #[test]
+    fn runs_of_events_that_the_log_does_not_have_are_deleted() {
+        let mut world = World::new();
+        world.batch(&[(0, 99), (1, 99), (2, 99), (3, 99)], false);
+        world.batch(&[(4, 99), (5, 99), (6, 99), (7, 99)], false);
+        world.log.truncate(3);
+        world.reopen();
+        world.check();
+        assert_eq!(world.files(), BTreeSet::new());
+    }
+
+    #[test]
+    fn what_cannot_be_sealed_stays_and_is_not_tried_again_for_each_batch() {
+        let mut world = World::new();
+        let folder = world.folder.path().to_owned();
+        std::fs::remove_dir(&folder).unwrap();
+        std::fs::write(&folder, "no folder").unwrap();
+        let mut tried = 0;
+        for number in 0..16 {
+            let entry = DedupEntry {
+                hash: key(number),
+                position: Position::first(Seq::from(number) + 1),
+                until: 100,
+            };
+            world.entries.add(entry);
+            world.log.push(entry);
+            // With a segment of 64 it would be each eighth; this one is of 4.
+            world.entries.tuning.segment_length = 64;
+            tried += usize::from(world.entries.tidy(0).is_err());
+            world.entries.tuning = TUNING;
+        }
+        // With the 5th and the 13th.
+        assert_eq!(tried, 2);
+        for number in 0..13 {
+            assert_eq!(world.original(key(number)), Some(Seq::from(number) + 1));
+        }
+        std::fs::remove_file(&folder).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        world.entries.seal_at = 0;
+        world.entries.tidy(0).unwrap();
+        assert_eq!(world.files(), ["4.keys".to_owned()].into());
+    }
+
+    #[test]
+    fn a_claim_from_a_clock_that_was_set_back_makes_nothing_a_duplicate_for_long() {
+        let (now, minute) = (1_000_000, 60_000);
+        let key = DedupKey {
+            hash: 1,
+            window: Duration::from_millis(60_000),
+            named: false,
+        };
+        let table = [
+            (now - minute, false),
+            (now, false),
+            (now + 1, true),
+            (now + minute, true),
+            // Set back by a minute at most: it may well be the same.
+            (now + 2 * minute, true),
+            // By an hour: whoever takes this for the same loses an event.
+            (now + 60 * minute, false),
+            (i64::MAX, false),
+            (i64::MIN, false),
+        ];
+        for (until, held) in table {
+            assert_eq!(key.holds_until(until, now), held, "{}", until - now);
+        }
+        let named = DedupKey { named: true, ..key };
+        assert!(named.holds_until(now + 60 * minute, now) && !named.holds_until(now, now));
+        let window = Duration::ZERO;
+        assert!(!DedupKey { window, ..key }.holds_until(now + 1, now));
+        let window = Duration::MAX;
+        let endless = DedupKey { window, ..key };
+        assert!(endless.holds_until(endless.ends_at(now), now));
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_left_alone() {
+        let mut world = World::new();
+        std::fs::write(world.folder.path().join("notes.txt"), "mine").unwrap();
+        world.reopen();
+        assert_eq!(world.files(), ["notes.txt".to_owned()].into());
+    }
+}

@@ -1,0 +1,293 @@
+//! [`Sqlite`]: the handle on a journal in one database file.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+
+use super::open_error::OpenError;
+use super::operation::{Asked, Operation};
+use super::queue::Queue;
+use super::writer::Writer;
+use super::{answer, dead, folder, store};
+use crate::clock::Clock;
+use crate::journal::{
+    Appended, DeadLetters, Desk, Desks, Document, Documents, Entry, Expected, Log, NamedLetter,
+    Position, ProgressChange, PutError, Record, Seq, Share, Tail, Unavailable, Version,
+};
+use crate::telemetry::JournalMetrics;
+
+/// The journal in one database file.
+#[derive(Debug)]
+pub(crate) struct Sqlite {
+    queue: Arc<Queue>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    reader: Arc<Mutex<Connection>>,
+    tail: Arc<Tail>,
+    shared: Arc<Shared>,
+}
+
+/// What the handle and the thread both know.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Whether the journal stores what it is given.
+    pub(super) ready: AtomicBool,
+    /// How often the desk was opened: progress is saved by the newest desk only.
+    pub(super) epoch: AtomicU64,
+    /// The newest change of a document.
+    pub(super) documents: watch::Sender<Version>,
+}
+
+/// The desk of the only share.
+#[derive(Debug)]
+struct SqliteDesk {
+    queue: Arc<Queue>,
+    reader: Arc<Mutex<Connection>>,
+    epoch: u64,
+}
+
+impl Sqlite {
+    /// Opens the journal in `folder`, creating it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// When another process has it open, when it is damaged, no journal, or from a newer version.
+    pub(crate) fn open(
+        folder: &Path,
+        metrics: JournalMetrics,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let io = |error| OpenError::io(folder, error);
+        folder::create(folder).map_err(io)?;
+        let lock = folder::lock(folder)?;
+        let database = folder.join(folder::FILE);
+        folder::missing(folder, &database)?;
+        folder::create_private(&database).map_err(io)?;
+        let shared = Arc::new(Shared {
+            ready: AtomicBool::new(true),
+            epoch: AtomicU64::new(0),
+            documents: watch::Sender::new(0),
+        });
+        let keys = folder.join(folder::KEYS);
+        let writer = Writer::open(&database, keys, Arc::clone(&shared), metrics, clock)?;
+        let tail = Arc::clone(writer.tail());
+        let reader = store::open_reader(&database)?;
+        let queue = Arc::new(Queue::default());
+        let asked = Arc::clone(&queue);
+        let thread = std::thread::Builder::new()
+            .name("offhook-journal".to_owned())
+            .spawn(move || {
+                // No other process opens the journal until the last write is done.
+                let _lock = lock;
+                writer.run(&asked);
+            })
+            .map_err(io)?;
+        Ok(Self {
+            queue,
+            thread: Mutex::new(Some(thread)),
+            reader: Arc::new(Mutex::new(reader)),
+            tail,
+            shared,
+        })
+    }
+
+    /// Lets the thread write what waits, and end; returns its handle the first time.
+    fn end(&self) -> Option<JoinHandle<()>> {
+        self.queue.close();
+        let thread = self.thread.lock();
+        thread.unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+async fn ask<T, E: From<Unavailable>>(
+    queue: &Queue,
+    operation: impl FnOnce(Asked<T, E>) -> Operation,
+) -> Result<T, E> {
+    let (answer, asked) = oneshot::channel();
+    queue.push(operation(answer))?;
+    asked.await.map_err(|_| Unavailable::Ended)?
+}
+
+/// Asks the database for reading, away from the asynchronous threads.
+async fn look<T: Send + 'static>(
+    reader: &Arc<Mutex<Connection>>,
+    query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, Unavailable> {
+    let reader = Arc::clone(reader);
+    let looked = tokio::task::spawn_blocking(move || {
+        query(&reader.lock().unwrap_or_else(PoisonError::into_inner))
+    });
+    let failed = |error: &dyn std::fmt::Display| Unavailable::Away(error.to_string());
+    looked
+        .await
+        .map_err(|error| failed(&error))?
+        .map_err(|error| failed(&error))
+}
+
+#[async_trait]
+impl Log for Sqlite {
+    async fn append(&self, entry: Entry) -> Result<Appended, Unavailable> {
+        let (answer, answered) = answer::answer();
+        self.queue.push(Operation::Append(entry, answer))?;
+        answered.await
+    }
+
+    async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable> {
+        look(&self.reader, move |database| {
+            store::read(database, after, most)
+        })
+        .await
+    }
+
+    async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable> {
+        ask(&self.queue, |asked| Operation::Trim(up_to, asked)).await
+    }
+
+    async fn bytes(&self) -> Result<u64, Unavailable> {
+        look(&self.reader, store::bytes).await
+    }
+
+    fn tail(&self) -> &Arc<Tail> {
+        &self.tail
+    }
+
+    fn is_ready(&self) -> bool {
+        self.shared.ready.load(Ordering::Relaxed)
+    }
+
+    async fn close(&self) {
+        if let Some(thread) = self.end() {
+            // A thread that has panicked has ended too.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Desks for Sqlite {
+    fn shares(&self) -> Share {
+        1
+    }
+
+    async fn desk(&self, _: Share) -> Result<Arc<dyn Desk>, Unavailable> {
+        Ok(Arc::new(SqliteDesk {
+            queue: Arc::clone(&self.queue),
+            reader: Arc::clone(&self.reader),
+            epoch: self.shared.epoch.fetch_add(1, Ordering::SeqCst) + 1,
+        }))
+    }
+
+    async fn introduce(&self, consumer: &str, progress: &[u8]) -> Result<(), Unavailable> {
+        let (consumer, progress) = (consumer.to_owned(), progress.to_vec());
+        let introduce = |asked| Operation::Introduce(consumer, progress, asked);
+        ask(&self.queue, introduce).await
+    }
+
+    async fn forget_consumer(&self, consumer: &str) -> Result<(), Unavailable> {
+        let consumer = consumer.to_owned();
+        let forget = |asked| Operation::ForgetConsumer(consumer, asked);
+        ask(&self.queue, forget).await
+    }
+}
+
+#[async_trait]
+impl Desk for SqliteDesk {
+    fn share(&self) -> Share {
+        0
+    }
+
+    async fn saved(&self, consumer: &str) -> Result<Option<Vec<u8>>, Unavailable> {
+        let consumer = consumer.to_owned();
+        look(&self.reader, move |database| {
+            store::saved(database, &consumer)
+        })
+        .await
+    }
+
+    async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
+        let epoch = self.epoch;
+        ask(&self.queue, |asked| Operation::Save {
+            change,
+            epoch,
+            asked,
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Documents for Sqlite {
+    async fn put_document(
+        &self,
+        key: &str,
+        value: Option<Vec<u8>>,
+        expected: Expected,
+    ) -> Result<Version, PutError> {
+        let key = key.to_owned();
+        ask(&self.queue, |asked| Operation::PutDocument {
+            key,
+            value,
+            expected,
+            asked,
+        })
+        .await
+    }
+
+    async fn documents(&self, prefix: &str) -> Result<Vec<Document>, Unavailable> {
+        let prefix = prefix.to_owned();
+        look(&self.reader, move |database| {
+            store::documents(database, &prefix)
+        })
+        .await
+    }
+
+    fn watch_documents(&self) -> watch::Receiver<Version> {
+        self.shared.documents.subscribe()
+    }
+}
+
+#[async_trait]
+impl DeadLetters for Sqlite {
+    async fn dead_letters(
+        &self,
+        consumer: Option<&str>,
+        before: Option<(Position, &str)>,
+        most: usize,
+    ) -> Result<Vec<NamedLetter>, Unavailable> {
+        let consumer = consumer.map(str::to_owned);
+        let before = before.map(|(position, name)| (position, name.to_owned()));
+        look(&self.reader, move |database| {
+            dead::list(database, consumer.as_deref(), before, most)
+        })
+        .await
+    }
+
+    async fn dead_letters_of(&self, events: &[Position]) -> Result<Vec<NamedLetter>, Unavailable> {
+        let events = events.to_vec();
+        look(&self.reader, move |database| dead::of(database, &events)).await
+    }
+
+    async fn forget_dead_letters(
+        &self,
+        consumer: &str,
+        events: &[Position],
+    ) -> Result<usize, Unavailable> {
+        let (consumer, events) = (consumer.to_owned(), events.to_vec());
+        let forget = |asked| Operation::ForgetDeadLetters(consumer, events, asked);
+        ask(&self.queue, forget).await
+    }
+}
+
+/// Waits for what was asked for before.
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        // The next one to open the journal must not meet it still open.
+        if let Some(thread) = self.end() {
+            let _ = thread.join();
+        }
+    }
+}

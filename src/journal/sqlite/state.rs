@@ -1,0 +1,117 @@
+//! [`Open`]: the open database, and what the thread knows of it.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::open_error::OpenError;
+use super::{schema, store};
+use crate::journal::block::Block;
+use crate::journal::dedup::{DedupTuning, DedupWindow};
+use crate::journal::{Seq, Version};
+
+/// The open database.
+pub(super) struct Open {
+    pub(super) database: Connection,
+    pub(super) dedup: DedupWindow,
+    /// The number of the newest body.
+    pub(super) head: Seq,
+    /// When it became durable, in milliseconds since 1970.
+    pub(super) kept_at: i64,
+    /// The newest change of a document.
+    pub(super) documents: Version,
+    /// Where the bodies of a commit are put together.
+    pub(super) block: Block,
+    /// About how many bytes the WAL has got since it was brought into the database.
+    pub(super) wal: usize,
+}
+
+impl Open {
+    /// Opens the journal whose newest event was `known`. None is created: what was acknowledged would
+    /// be behind its end.
+    pub(super) fn again(path: &Path, keys: &Path, now: i64, known: Seq) -> Result<Self, OpenError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let database = store::open_writer(path, flags)?;
+        let found = match schema::check(&database)? {
+            0 => 0,
+            _ => store::head(&database)?,
+        };
+        if found < known {
+            return Err(OpenError::Replaced { found, known });
+        }
+        Self::start(database, keys, now, DedupTuning::default())
+    }
+
+    pub(super) fn start(
+        mut database: Connection,
+        keys_folder: &Path,
+        now: i64,
+        tuning: DedupTuning,
+    ) -> Result<Self, OpenError> {
+        // Nothing is written to a database that is not ours.
+        let version = schema::check(&database)?;
+        store::set_up_writer(&database)?;
+        schema::migrate(&mut database, version)?;
+        // Before the checkpoint writes: a database that is seen to be damaged is left as it is.
+        let head = store::head(&database)?;
+        let kept_at = store::last_kept_at(&database)?;
+        // After a failed fsync nobody knows which part of the WAL is on the disk.
+        store::checkpoint(&database)?;
+        store::set_up_closing(&database)?;
+        let io = |error| OpenError::io(keys_folder, error);
+        let mut dedup = DedupWindow::open(keys_folder, head, now, tuning).map_err(io)?;
+        let sealed = dedup.sealed_up_to();
+        store::entries_after(&database, sealed, |entry| {
+            if entry.until > now {
+                dedup.add(entry);
+                // However many there are, few of them are in memory at the same time.
+                dedup.tidy(now).map_err(unreadable)?;
+            }
+            Ok(())
+        })?;
+        let documents = store::newest_document(&database)?;
+        Ok(Self {
+            database,
+            dedup,
+            head,
+            kept_at,
+            documents,
+            block: Block::default(),
+            wal: 0,
+        })
+    }
+
+    /// Does what no caller waits for, after all are answered.
+    pub(super) fn tidy(&mut self, now: i64) {
+        if let Err(error) = self.dedup.tidy(now) {
+            log::warn!("journal: dedup entries cannot be sealed, they stay in memory: {error}");
+        }
+        if self.wal >= CHECKPOINT_BYTES {
+            self.bring_in();
+        }
+    }
+
+    /// Brings the WAL into the database. Where that fails nothing is lost:
+    /// the WAL is kept, and grows until it succeeds or the disk is full, when commits fail.
+    fn bring_in(&mut self) {
+        self.wal = 0;
+        match store::bring_in(&self.database) {
+            Ok(0) => {}
+            Ok(left) => {
+                log::debug!("journal: {left} pages of the WAL are being read and stay in it");
+            }
+            Err(error) => log::error!(
+                "journal: the WAL cannot be brought into the database, and grows until it can: {error}"
+            ),
+        }
+    }
+}
+
+/// An error of the dedup segments as one of the database, to end a transaction with.
+pub(super) fn unreadable(error: std::io::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
+}
+
+/// The WAL is brought into the database when it has got so much. Senders wait meanwhile: with less, or
+/// with pages counted that are not there, it would be one request in a hundred at 4,000 a second.
+const CHECKPOINT_BYTES: usize = 16 * 1024 * 1024;

@@ -1,0 +1,488 @@
+//! What an engine that outlives its process must do besides the contract, and what must not be touched.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use super::Sqlite;
+use super::open_error::OpenError;
+use crate::Timestamp;
+use crate::clock::Clock;
+use crate::journal::contract::{
+    Instances, Provider, WINDOW, all_there, body, duplicate, entry, letter, letters, new, numbered,
+    put, remarkable, save, seqs, trim_all,
+};
+use crate::journal::dedup::{DedupEntry, write_segment};
+use crate::journal::{Appended, Document, Journal, Log as _, Position, Seq, TestFolder};
+use crate::telemetry::JournalMetrics;
+use crate::testing::FakeClock;
+
+/// Journals in folders of their own, which end with the test.
+#[derive(Default)]
+struct InFolders(std::sync::Mutex<Vec<TestFolder>>);
+
+#[async_trait]
+impl Provider for InFolders {
+    async fn open(&self, clock: Arc<dyn Clock>) -> Instances {
+        let folder = TestFolder::new();
+        let journal = Sqlite::open(folder.path(), JournalMetrics::unrecorded(), clock).unwrap();
+        self.0.lock().unwrap().push(folder);
+        let journal: Arc<dyn Journal> = Arc::new(journal);
+        Instances::new(Arc::clone(&journal), journal)
+    }
+}
+
+mod contract {
+    use super::InFolders;
+
+    crate::journal_contract!(InFolders::default());
+}
+
+#[tokio::test]
+async fn long_bodies_are_read_a_few_at_a_time() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    for number in 0..5 {
+        let mut received = body(&"x".repeat(6 * 1024 * 1024));
+        received.id = Uuid::from_u128(number);
+        new(&*journal, entry(received, number, WINDOW)).await;
+    }
+    let mut read = Vec::new();
+    while read.len() < 5 {
+        let part = seqs(&*journal, read.len() as Seq, 100).await;
+        assert!((1..=2).contains(&part.len()), "{part:?}");
+        read.extend(part);
+    }
+    assert_eq!(read, [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn everything_is_there() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let all = remarkable();
+    let (progress, given_up) = (b"progress".to_vec(), vec![letter(1, "a"), letter(2, "b")]);
+    {
+        let journal = open(&folder, &clock);
+        for (number, received) in all.iter().enumerate() {
+            new(&*journal, entry(received.clone(), number as u128, WINDOW)).await;
+        }
+        let desk = journal.desk(0).await.unwrap();
+        save(desk.as_ref(), "a", &progress, given_up.clone()).await;
+        save(desk.as_ref(), "forgotten", &progress, vec![]).await;
+        journal.forget_consumer("forgotten").await.unwrap();
+        put(&*journal, "kept", Some(b"document")).await;
+        put(&*journal, "removed", Some(b"document")).await;
+        put(&*journal, "removed", None).await;
+    }
+    for _ in 0..2 {
+        let journal = open(&folder, &clock);
+        assert!(journal.is_ready());
+        assert_eq!(journal.tail().head(), all.len() as Seq);
+        all_there(&*journal, &all).await;
+        let desk = journal.desk(0).await.unwrap();
+        assert_eq!(desk.saved("a").await, Ok(Some(progress.clone())));
+        assert_eq!(letters(&*journal, "a").await, given_up);
+        assert_eq!(desk.saved("forgotten").await, Ok(None));
+        let kept = Document {
+            key: "kept".to_owned(),
+            value: b"document".to_vec(),
+            version: 1,
+        };
+        assert_eq!(journal.documents("").await, Ok(vec![kept]));
+        // The numbers of changes go on where they were.
+        assert_eq!(*journal.watch_documents().borrow(), 3);
+    }
+    let journal = open(&folder, &clock);
+    let next = new(&*journal, numbered(1000)).await;
+    assert_eq!(next, all.len() as Seq + 1);
+    assert!(journal.tail().get(next).is_some());
+}
+
+#[tokio::test]
+async fn claims_hold_for_the_rest_of_their_windows() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let short = || entry(body("short"), 1, Duration::from_secs(60));
+    let long = || entry(body("long"), 2, Duration::from_secs(3600));
+    {
+        let journal = open(&folder, &clock);
+        new(&*journal, short()).await;
+        new(&*journal, long()).await;
+    }
+    clock.advance(Duration::from_millis(59_999));
+    {
+        let journal = open(&folder, &clock);
+        assert_eq!(journal.append(short()).await, Ok(duplicate(1)));
+        assert_eq!(journal.append(long()).await, Ok(duplicate(2)));
+    }
+    clock.advance(Duration::from_millis(1));
+    let journal = open(&folder, &clock);
+    assert_eq!(journal.append(short()).await, Ok(Appended::new(3)));
+    assert_eq!(journal.append(long()).await, Ok(duplicate(2)));
+}
+
+#[tokio::test]
+async fn claims_of_another_database_make_nothing_a_duplicate() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let claims = folder.path().join("claims");
+    drop(open(&folder, &clock));
+    // As it is after a restored backup: the runs know events that the database does not have.
+    let now = Clock::now(clock.as_ref()).as_millisecond();
+    write_segment(&claims, &[entry_of(7, 5, now)]).unwrap();
+    let journal = open(&folder, &clock);
+    assert_eq!(journal.append(numbered(7)).await, Ok(Appended::new(1)));
+}
+
+#[tokio::test]
+async fn after_a_trim_numbers_go_on_where_they_were() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    for number in 1..=3 {
+        new(&*journal, numbered(number)).await;
+    }
+    trim_all(&*journal, Seq::MAX).await;
+    drop(journal);
+    let journal = open(&folder, &clock);
+    assert_eq!(journal.tail().head(), 3);
+    assert_eq!(seqs(&*journal, 0, 100).await, [3]);
+    assert_eq!(new(&*journal, numbered(4)).await, 4);
+    // Claims outlive their events.
+    for number in 1..=3 {
+        let again = journal.append(numbered(number.into())).await;
+        assert_eq!(again, Ok(duplicate(number)));
+    }
+}
+
+#[tokio::test]
+async fn a_closed_one_takes_nothing_and_another_may_open_it() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let first = open(&folder, &clock);
+    new(&*first, numbered(1)).await;
+    first.close().await;
+    assert!(first.append(numbered(2)).await.is_err());
+    let second = open(&folder, &clock);
+    assert_eq!(new(&*second, numbered(2)).await, 2);
+    first.close().await;
+    drop(first);
+    assert_eq!(new(&*second, numbered(3)).await, 3);
+}
+
+#[tokio::test]
+async fn a_second_one_is_refused_while_the_first_is_open() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let first = open(&folder, &clock);
+    for _ in 0..2 {
+        let second = try_open(&folder, &clock);
+        assert!(matches!(second, Err(OpenError::InUse(_))), "{second:?}");
+    }
+    assert_eq!(first.append(numbered(1)).await, Ok(Appended::new(1)));
+    drop(first);
+    assert_eq!(open(&folder, &clock).tail().head(), 1);
+}
+
+#[tokio::test]
+async fn what_was_asked_for_before_the_end_is_done_before_another_opens() {
+    let clock = clock();
+    for _ in 0..20 {
+        let folder = TestFolder::new();
+        let journal = open(&folder, &clock);
+        // One turn of a task sends so much and no more; this begins another.
+        tokio::task::yield_now().await;
+        // Sent and not waited for, as by a sender that hangs up.
+        let asked: Vec<_> = (0..50)
+            .map(|number| {
+                let journal = Arc::clone(&journal);
+                let mut append = Box::pin(async move { journal.append(numbered(number)).await });
+                let _ = futures_util::FutureExt::now_or_never(append.as_mut());
+                append
+            })
+            .collect();
+        drop(asked);
+        drop(journal);
+        let journal = open(&folder, &clock);
+        assert_eq!(journal.tail().head(), 50);
+        assert_eq!(journal.append(numbered(0)).await, Ok(duplicate(1)));
+    }
+}
+
+#[tokio::test]
+async fn a_newer_version_is_refused_and_left_alone() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    drop(open(&folder, &clock));
+    database(folder.path())
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    let error = refused(&folder, &clock);
+    assert!(
+        matches!(error, OpenError::Newer { found: 99, known } if known < 99),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn another_programs_database_is_refused_and_left_alone() {
+    let strangers = [
+        "CREATE TABLE songs (title TEXT); INSERT INTO songs VALUES ('Hello');",
+        "PRAGMA application_id = 7; CREATE TABLE events (seq INTEGER PRIMARY KEY);",
+        "PRAGMA application_id = 7;",
+        "PRAGMA user_version = 1;",
+    ];
+    for stranger in strangers {
+        let (folder, clock) = (TestFolder::new(), clock());
+        database(folder.path()).execute_batch(stranger).unwrap();
+        let error = refused(&folder, &clock);
+        assert!(matches!(error, OpenError::NotOurs), "{stranger}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_refused_and_left_alone() {
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 5] = [
+        ("garbage", |bytes| *bytes = garbage(20_000)),
+        ("short garbage", |bytes| *bytes = garbage(30)),
+        ("first page", |bytes| {
+            bytes[..4096].copy_from_slice(&garbage(4096));
+        }),
+        ("zeros", |bytes| bytes[..4096].fill(0)),
+        ("schema", |bytes| {
+            bytes[100..4096].copy_from_slice(&garbage(3996));
+        }),
+    ];
+    for (name, damage) in damages {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let journal = open(&folder, &clock);
+        new(&*journal, numbered(1)).await;
+        drop(journal);
+        let path = folder.path().join("journal.db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        damage(&mut bytes);
+        std::fs::write(&path, bytes).unwrap();
+        let error = refused(&folder, &clock);
+        assert!(matches!(error, OpenError::Damaged(_)), "{name}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_is_gone_is_not_begun_anew_without_a_word() {
+    type Left = fn(&Path);
+    let table: [(&str, Left); 3] = [
+        ("index.db", |folder| {
+            std::fs::write(folder.join("index.db"), "an index").unwrap();
+        }),
+        ("claims/5.keys", |folder| {
+            write_segment(&folder.join("claims"), &[entry_of(7, 5, 0)]).unwrap();
+        }),
+        ("journal.db-wal", |folder| {
+            std::fs::write(folder.join("journal.db-wal"), "events").unwrap();
+        }),
+    ];
+    for (left, leave) in table {
+        for empty in [true, false] {
+            let (folder, clock) = (TestFolder::new(), clock());
+            drop(open(&folder, &clock));
+            let path = folder.path().join("journal.db");
+            std::fs::remove_file(&path).unwrap();
+            for suffix in ["-wal", "-shm"] {
+                let _ = std::fs::remove_file(folder.path().join(format!("journal.db{suffix}")));
+            }
+            leave(folder.path());
+            if empty {
+                std::fs::write(&path, "").unwrap();
+            }
+            let error = try_open(&folder, &clock).unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, OpenError::Missing { .. }), "{text}");
+            assert!(text.contains(left) && text.contains("backup"), "{text}");
+            // Nothing was made that would let it pass the next time, and nothing removed.
+            assert!(std::fs::metadata(&path).map_or(0, |file| file.len()) == 0);
+            assert!(folder.path().join(left).exists());
+            try_open(&folder, &clock).unwrap_err();
+        }
+    }
+    // A process that died before it had written anything has left nothing to lose.
+    let (folder, clock) = (TestFolder::new(), clock());
+    std::fs::create_dir(folder.path().join("claims")).unwrap();
+    std::fs::write(folder.path().join("journal.db"), "").unwrap();
+    assert_eq!(new(&*open(&folder, &clock), numbered(1)).await, 1);
+}
+
+#[tokio::test]
+async fn folders_are_made_where_there_are_none() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let deep = folder.path().join("a/b/c");
+    for head in [0, 1] {
+        let journal = Sqlite::open(&deep, JournalMetrics::unrecorded(), clock.clone()).unwrap();
+        assert_eq!(journal.tail().head(), head);
+        new(&journal, numbered(head.into())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_goes_while_it_is_open_is_not_begun_anew() {
+    for replaced in [false, true] {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let journal = open(&folder, &clock);
+        for number in 1..=3 {
+            new(&*journal, numbered(number)).await;
+        }
+        rename(folder.path(), "blocks", "hidden");
+        assert!(journal.append(numbered(4)).await.is_err());
+        for suffix in ["", "-wal", "-shm"] {
+            let file = folder.path().join(format!("journal.db{suffix}"));
+            // A WAL is there only while somebody has it open.
+            let _ = std::fs::rename(&file, folder.path().join(format!("away{suffix}")));
+        }
+        if replaced {
+            let other = TestFolder::new();
+            let another = open(&other, &clock);
+            new(&*another, numbered(1)).await;
+            another.close().await;
+            let (from, to) = (other.path(), folder.path());
+            std::fs::copy(from.join("journal.db"), to.join("journal.db")).unwrap();
+        }
+        clock.advance(Duration::from_secs(1));
+        let refused = journal.append(numbered(4)).await;
+        assert!(refused.is_err(), "{refused:?}");
+        assert!(!journal.is_ready());
+        assert_eq!(folder.path().join("journal.db").exists(), replaced);
+    }
+}
+
+#[tokio::test]
+async fn a_trim_that_is_not_possible_refuses_nothing_else() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    for number in 1..=3 {
+        new(&*journal, numbered(number)).await;
+    }
+    let claims = folder.path().join("claims");
+    std::fs::remove_dir(&claims).unwrap();
+    let trimmed = journal.trim(2).await;
+    assert!(trimmed.is_err(), "{trimmed:?}");
+    assert!(journal.is_ready());
+    assert_eq!(new(&*journal, numbered(4)).await, 4);
+    assert_eq!(seqs(&*journal, 0, 10).await, [1, 2, 3, 4]);
+    std::fs::create_dir(&claims).unwrap();
+    assert_eq!(trim_all(&*journal, 2).await, 2);
+    assert_eq!(seqs(&*journal, 0, 10).await, [3, 4]);
+}
+
+#[tokio::test]
+async fn long_bodies_are_trimmed_a_few_at_a_time() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    for number in 0..6 {
+        let received = body(&"x".repeat(12 * 1024 * 1024));
+        new(&*journal, entry(received, number, Duration::ZERO)).await;
+    }
+    assert_eq!(journal.trim(Seq::MAX).await, Ok(3));
+    assert_eq!(journal.trim(Seq::MAX).await, Ok(2));
+    assert_eq!(journal.trim(Seq::MAX).await, Ok(0));
+    assert_eq!(seqs(&*journal, 0, 10).await, [6]);
+}
+
+#[tokio::test]
+async fn who_has_closed_is_not_ready() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    journal.close().await;
+    assert!(!journal.is_ready());
+}
+
+#[tokio::test]
+async fn after_a_failed_write_nothing_is_acknowledged_until_one_succeeds() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    new(&*journal, numbered(1)).await;
+
+    rename(folder.path(), "blocks", "hidden");
+    let refused = journal.append(numbered(2)).await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert!(!journal.is_ready());
+    assert_eq!(journal.tail().head(), 1);
+
+    // Repaired, and not tried yet.
+    rename(folder.path(), "hidden", "blocks");
+    assert!(journal.append(numbered(2)).await.is_err());
+    assert!(!journal.is_ready());
+
+    clock.advance(Duration::from_secs(1));
+    // What was refused has claimed nothing.
+    assert_eq!(journal.append(numbered(2)).await, Ok(Appended::new(2)));
+    assert!(journal.is_ready());
+    assert_eq!(journal.append(numbered(1)).await, Ok(duplicate(1)));
+    assert_eq!(seqs(&*journal, 0, 10).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn while_the_damage_lasts_it_keeps_trying() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    rename(folder.path(), "blocks", "hidden");
+    for _ in 0..3 {
+        assert!(journal.append(numbered(1)).await.is_err());
+        assert!(!journal.is_ready());
+        clock.advance(Duration::from_secs(1));
+    }
+    rename(folder.path(), "hidden", "blocks");
+    // It may have tried by itself just before the repair, and wait for the next second.
+    let mut appended = journal.append(numbered(1)).await;
+    for _ in 0..2 {
+        if appended.is_err() {
+            clock.advance(Duration::from_secs(1));
+            appended = journal.append(numbered(1)).await;
+        }
+    }
+    assert_eq!(appended, Ok(Appended::new(1)));
+    assert!(journal.is_ready());
+}
+
+fn database(folder: &Path) -> Connection {
+    Connection::open(folder.join("journal.db")).unwrap()
+}
+
+fn rename(folder: &Path, from: &str, to: &str) {
+    let rename = format!("ALTER TABLE {from} RENAME TO {to}");
+    database(folder).execute_batch(&rename).unwrap();
+}
+
+/// Why it does not open; the file must be what it was, to the byte.
+fn refused(folder: &TestFolder, clock: &Arc<FakeClock>) -> OpenError {
+    let path = folder.path().join("journal.db");
+    let before = std::fs::read(&path).unwrap();
+    let error = try_open(folder, clock).unwrap_err();
+    assert!(std::fs::read(&path).unwrap() == before, "the file changed");
+    // And again: nothing that the first try left behind makes it pass.
+    try_open(folder, clock).unwrap_err();
+    assert!(std::fs::read(&path).unwrap() == before, "the file changed");
+    error
+}
+
+fn garbage(length: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(7);
+    std::iter::repeat_with(|| random.u8(..))
+        .take(length)
+        .collect()
+}
+
+fn clock() -> Arc<FakeClock> {
+    let start = Timestamp::from_second(1_700_000_000).unwrap();
+    Arc::new(FakeClock::new(start))
+}
+
+fn open(folder: &TestFolder, clock: &Arc<FakeClock>) -> Arc<dyn Journal> {
+    Arc::new(try_open(folder, clock).unwrap())
+}
+
+fn try_open(folder: &TestFolder, clock: &Arc<FakeClock>) -> Result<Sqlite, OpenError> {
+    Sqlite::open(folder.path(), JournalMetrics::unrecorded(), clock.clone())
+}
+
+/// The dedup entry that the event of this number has as the body `seq`.
+fn entry_of(number: u128, seq: Seq, at: i64) -> DedupEntry {
+    DedupEntry::new(numbered(number).parts[0].key, Position::first(seq), at)
+}

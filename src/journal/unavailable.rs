@@ -1,0 +1,23 @@
+//! [`Unavailable`]: why a journal cannot do now what it is asked for.
+
+/// Why a journal cannot do now what it is asked for. The texts are for the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// There is no room: the disk is full, or too much waits to be written. Nothing was stored; it may be
+    /// asked again later.
+    #[error("{0}")]
+    Full(String),
+    /// The storage cannot be reached, or fails. Nothing was stored; it may be asked again later.
+    #[error("{0}")]
+    Away(String),
+    /// Another instance has taken the share. Nothing was stored, and nothing more may be written for it.
+    #[error("another instance holds share {0} now")]
+    Fenced(super::Share),
+    /// The outcome is unknown: it may have been stored, or not.
+    #[error("whether it was stored is unknown: {0}")]
+    Unknown(String),
+    /// The journal is closed.
+    #[error("the journal is closed")]
+    Ended,
+}
