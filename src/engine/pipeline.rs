@@ -9,10 +9,10 @@ use futures_util::future::join_all;
 use super::retention::{Keeper, Retention};
 use crate::clock::Clock;
 use crate::dialect::Decoder;
-use crate::dispatch::{Consumer, Controls, Runner, Runners, Status};
+use crate::dispatch::{Consumer, Controls, Outcome, Runner, Runners, Status};
 use crate::index::Index;
 use crate::journal::{Journal, Sqlite, Unavailable};
-use crate::telemetry::{JournalMetrics, Metrics, PipelineMetrics};
+use crate::telemetry::{Metrics, PipelineMetrics};
 use crate::{Error, Timestamp};
 
 /// A journal, the consumers on their way along it, and its index.
@@ -39,7 +39,7 @@ impl Pipeline {
         metrics: &Arc<Metrics>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, Error> {
-        let counters = JournalMetrics::new(metrics);
+        let counters = metrics.journal();
         let journal = Sqlite::open(folder, counters, Arc::clone(clock)).map_err(Error::journal)?;
         let journal: Arc<dyn Journal> = Arc::new(journal);
         let (index, indexer) = Index::open(folder).map_err(Error::journal)?;
@@ -57,7 +57,7 @@ impl Pipeline {
             index,
             decoder,
             folder: folder.to_owned(),
-            metrics: PipelineMetrics::new(metrics),
+            metrics: metrics.pipeline(),
             clock: Arc::clone(clock),
             changes: tokio::sync::Mutex::default(),
         };
@@ -130,7 +130,7 @@ impl Pipeline {
     pub(crate) async fn remove(&self, name: &str) -> Result<(), Error> {
         let _one = self.changes.lock().await;
         self.end(name).await;
-        self.metrics.forget(name);
+        self.metrics.removed(name, &Outcome::NAMES);
         let forgotten = self.journal.forget_consumer(name).await;
         forgotten.map_err(Error::journal)
     }
@@ -142,7 +142,7 @@ impl Pipeline {
 
     async fn end(&self, name: &str) {
         self.runners.end(name).await;
-        self.metrics.gone(name);
+        self.metrics.stopped(name);
     }
 
     fn runner(
@@ -161,7 +161,7 @@ impl Pipeline {
             let why = format!("{name} runs already, or everything is being stopped");
             return Err(Error::journal(why));
         }
-        self.metrics.come(&name);
+        self.metrics.started(&name);
         Ok(())
     }
 
