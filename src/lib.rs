@@ -71,6 +71,8 @@ mod dispatch;
 mod engine;
 mod error;
 pub mod gateway;
+#[doc(hidden)]
+pub mod http_client;
 mod index;
 mod ingress;
 pub mod journal;

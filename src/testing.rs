@@ -34,11 +34,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
+use url::Url;
 
 use crate::clock::{Clock, SystemClock};
+use crate::http_client::HttpClient;
 use crate::server::Server;
 use crate::settings::JournalSettings;
 use crate::signature::{Scheme, Secret, XWebhookSignature};
@@ -129,6 +129,7 @@ impl TestEvent {
 
 /// A request to a server under test.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct TestRequest {
     /// The method; `POST` unless changed.
     pub method: String,
@@ -199,22 +200,27 @@ impl TestRequest {
     ///
     /// # Panics
     ///
-    /// When there is no answer within 30 s.
+    /// When there is no answer within 30 s, or the request cannot be sent over HTTP.
     pub async fn send(&self, to: SocketAddr) -> TestResponse {
-        let exchange = async {
-            let mut stream = TcpStream::connect(to).await?;
-            stream.write_all(&self.bytes()).await?;
-            TestResponse::read(&mut stream).await
-        };
-        tokio::time::timeout(Duration::from_secs(30), exchange)
-            .await
-            .expect("an answer within 30 s")
-            .expect("a whole answer")
+        let url = Url::parse(&format!("http://{to}")).expect("an address is a host");
+        let http = HttpClient::new(&url, 0).expect("no certificate is needed");
+        let mut request = http::Request::builder()
+            .method(self.method.as_str())
+            .uri(format!("http://{to}{}", self.path))
+            .header("Host", "127.0.0.1");
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(self.body.clone().into());
+        let request = request.expect("a request that HTTP allows");
+        let answered = http.send(request, TIMEOUT, usize::MAX).await;
+        answered.expect("a whole answer").response.into()
     }
 }
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TestResponse {
     /// The status code.
     pub status: u16,
@@ -225,37 +231,6 @@ pub struct TestResponse {
 }
 
 impl TestResponse {
-    /// Reads one answer with a `Content-Length`; what follows stays in the stream.
-    ///
-    /// # Errors
-    ///
-    /// When the stream ends early or what comes is no such answer.
-    pub async fn read(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> std::io::Result<Self> {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await?);
-        }
-        let head = String::from_utf8_lossy(&head).into_owned();
-        let odd = || std::io::Error::other(format!("no HTTP answer: {head}"));
-        let mut lines = head.trim_end().lines();
-        let status = lines
-            .next()
-            .and_then(|line| line.split(' ').nth(1)?.parse().ok());
-        let headers = lines.map(|line| {
-            let (name, value) = line.split_once(": ").ok_or_else(odd)?;
-            Ok((name.to_ascii_lowercase(), value.to_owned()))
-        });
-        let mut response = Self {
-            status: status.ok_or_else(odd)?,
-            headers: headers.collect::<std::io::Result<_>>()?,
-            body: Vec::new(),
-        };
-        let length = response.header("content-length").unwrap_or("0");
-        response.body = vec![0; length.parse().map_err(|_| odd())?];
-        stream.read_exact(&mut response.body).await?;
-        Ok(response)
-    }
-
     /// The header `name` (lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
@@ -267,6 +242,20 @@ impl TestResponse {
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl From<http::Response<Vec<u8>>> for TestResponse {
+    fn from(response: http::Response<Vec<u8>>) -> Self {
+        let headers = response.headers().iter().map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            (name.to_string(), value.into_owned())
+        });
+        Self {
+            status: response.status().as_u16(),
+            headers: headers.collect(),
+            body: response.into_body(),
+        }
     }
 }
 
@@ -387,6 +376,9 @@ impl Clock for FakeClock {
         })
     }
 }
+
+/// How long [`TestRequest::send`] waits for the whole answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

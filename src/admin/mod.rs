@@ -193,7 +193,7 @@ async fn metrics(state: web::Data<AdminState>) -> HttpResponse {
         pipeline.measure().await;
     }
     HttpResponse::Ok()
-        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .content_type(Metrics::CONTENT_TYPE)
         .body(state.metrics.render())
 }
 

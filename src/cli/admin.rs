@@ -3,12 +3,15 @@
 
 use std::fmt::Debug;
 
+use bytes::Bytes;
 use clap::Args;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request};
 use offhook::escape_controls;
+use offhook::http_client::HttpClient;
 use offhook::signature::Secret;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::answer::Answer;
 use super::output::Failure;
@@ -67,12 +70,12 @@ impl Server {
         path: &[&str],
         query: &[(&str, Option<&str>)],
     ) -> Result<Answer, Failure> {
-        self.ask(Method::GET, self.url(path, query)?, None)
+        self.ask(Method::GET, &self.url(path, query)?, None)
     }
 
     pub(super) fn post(&self, path: &[&str], body: &impl Serialize) -> Result<Answer, Failure> {
         let body = serde_json::to_vec(body).map_err(|error| Failure::failed(error.to_string()))?;
-        self.ask(Method::POST, self.url(path, &[])?, Some(body))
+        self.ask(Method::POST, &self.url(path, &[])?, Some(body))
     }
 
     pub(super) fn delete(
@@ -80,7 +83,7 @@ impl Server {
         path: &[&str],
         query: &[(&str, Option<&str>)],
     ) -> Result<Answer, Failure> {
-        self.ask(Method::DELETE, self.url(path, query)?, None)
+        self.ask(Method::DELETE, &self.url(path, query)?, None)
     }
 
     fn url(&self, path: &[&str], query: &[(&str, Option<&str>)]) -> Result<Url, Failure> {
@@ -102,15 +105,19 @@ impl Server {
         Ok(url)
     }
 
-    fn ask(&self, method: Method, url: Url, body: Option<Vec<u8>>) -> Result<Answer, Failure> {
-        let http = client::http(&url, 1)?;
+    fn ask(&self, method: Method, url: &Url, body: Option<Vec<u8>>) -> Result<Answer, Failure> {
+        let http = HttpClient::new(url, 1).map_err(Failure::failed)?;
         let asked = format!("{method} {url}");
-        let request = self.authorized(http.request(method, url))?;
-        let request = match body {
-            Some(body) => request.header(CONTENT_TYPE, "application/json").body(body),
-            None => request,
-        };
-        let exchange = actix_rt::System::new().block_on(exchange(request));
+        let mut request = HttpClient::request(method, url);
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(token) = self.authorization()? {
+            request = request.header(AUTHORIZATION, token);
+        }
+        let request = request.body(body.unwrap_or_default().into());
+        let request = request.map_err(|error| Failure::usage(error.to_string()))?;
+        let exchange = actix_rt::System::new().block_on(exchange(&http, request));
         let (status, body) = exchange.map_err(|error| self.unreached(&error))?;
         let answer = Answer::new(&body);
         match answer {
@@ -124,9 +131,10 @@ impl Server {
         }
     }
 
-    fn authorized(&self, request: RequestBuilder) -> Result<RequestBuilder, Failure> {
+    /// The header that holds the token, where there is one.
+    fn authorization(&self) -> Result<Option<HeaderValue>, Failure> {
         let Some(reference) = &self.token else {
-            return Ok(request);
+            return Ok(None);
         };
         let token = Secret::resolve(reference)
             .map_err(|error| Failure::usage(format!("--token: {error}")))?;
@@ -135,7 +143,7 @@ impl Server {
             Failure::usage("--token: a token is one line without control characters")
         })?;
         value.set_sensitive(true);
-        Ok(request.header(AUTHORIZATION, value))
+        Ok(Some(value))
     }
 
     fn unreached(&self, error: &str) -> Failure {
@@ -175,17 +183,14 @@ impl Server {
 }
 
 /// Sends it and reads all of the answer, or says in a few words why there is none.
-async fn exchange(request: RequestBuilder) -> Result<(u16, Vec<u8>), String> {
-    let in_words = |error: reqwest::Error| client::in_words(&error);
-    let mut response = request.send().await.map_err(in_words)?;
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(in_words)? {
-        if body.len() + chunk.len() > LONGEST_ANSWER {
-            return Err("the answer is longer than 384 MiB".to_owned());
-        }
-        body.extend_from_slice(&chunk);
+async fn exchange(http: &HttpClient, request: Request<Bytes>) -> Result<(u16, Vec<u8>), String> {
+    let answered = http.send(request, client::TIMEOUT, LONGEST_ANSWER).await;
+    let answered = answered.map_err(|unanswered| client::in_words(&unanswered))?;
+    if answered.is_cut {
+        return Err("the answer is longer than 384 MiB".to_owned());
     }
-    Ok((response.status().as_u16(), body))
+    let status = answered.response.status().as_u16();
+    Ok((status, answered.response.into_body()))
 }
 
 #[derive(Deserialize)]

@@ -1,14 +1,15 @@
 //! [`Client`]: POSTs signed bodies to a receiver.
 
-use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::Method;
+use http::header::CONTENT_TYPE;
 use offhook::clock::{Clock as _, SystemClock};
+use offhook::gateway::Unanswered;
+use offhook::http_client::HttpClient;
 use offhook::signature::SignedHeader;
-use reqwest::header::CONTENT_TYPE;
-use reqwest::redirect::Policy;
-use reqwest::{Response, Url};
+use url::Url;
 
 use super::invocation;
 use super::output::Failure;
@@ -16,7 +17,7 @@ use super::output::Failure;
 /// Follows no redirect and asks no proxy: what is tested is the receiver that was named.
 #[derive(Debug)]
 pub(super) struct Client {
-    http: reqwest::Client,
+    http: HttpClient,
     url: Url,
 }
 
@@ -42,7 +43,7 @@ pub(super) struct Answer {
 impl Client {
     /// A client that keeps up to `connections` open.
     pub(super) fn new(url: Url, connections: usize) -> Result<Self, Failure> {
-        let http = http(&url, connections)?;
+        let http = HttpClient::new(&url, connections).map_err(Failure::failed)?;
         Ok(Self { http, url })
     }
 
@@ -52,81 +53,31 @@ impl Client {
 
     /// Sends it, and reads the answer; or says why there is none, in a few fixed words.
     pub(super) async fn post(&self, signed: Signed) -> Result<Answer, String> {
-        let request = self.http.post(self.url.clone());
-        let request = request
-            .header(CONTENT_TYPE, "application/json")
-            .body(signed.body);
-        let headers = signed.headers.into_iter();
-        let request = headers.fold(request, |request, header| {
-            request.header(header.name.as_ref(), header.value)
-        });
-        let exchange = async {
-            let response = request.send().await?;
-            let status = response.status().as_u16();
-            let duplicate = response.headers().contains_key("offhook-duplicate");
-            let body = beginning(response).await?;
-            Ok((status, duplicate, body))
-        };
-        let (status, duplicate, body) = exchange
-            .await
-            .map_err(|error: reqwest::Error| in_words(&error))?;
-        let at = SystemClock.monotonic();
+        let mut request =
+            HttpClient::request(Method::POST, &self.url).header(CONTENT_TYPE, "application/json");
+        for header in signed.headers {
+            request = request.header(header.name.as_ref(), header.value);
+        }
+        let request = request.body(signed.body);
+        let request = request.map_err(|error| error.to_string())?;
+        let answered = self.http.send(request, TIMEOUT, LONGEST_ANSWER).await;
+        let answered = answered.map_err(|unanswered| in_words(&unanswered))?;
+        let response = answered.response;
         Ok(Answer {
-            status,
-            duplicate,
-            body,
-            at,
+            status: response.status().as_u16(),
+            duplicate: response.headers().contains_key("offhook-duplicate"),
+            body: String::from_utf8_lossy(response.body()).into_owned(),
+            at: SystemClock.monotonic(),
         })
     }
 }
 
-/// A client for `url`, which follows no redirect and asks no proxy.
-pub(super) fn http(url: &Url, connections: usize) -> Result<reqwest::Client, Failure> {
-    // Where another part of the process has set one already, that one is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("offhook/", env!("CARGO_PKG_VERSION")))
-        .http1_only()
-        .no_proxy()
-        .redirect(Policy::none())
-        .timeout(TIMEOUT)
-        .pool_max_idle_per_host(connections);
-    if url.scheme() == "http" {
-        // Saves reading the system's certificates, which there may be none of.
-        builder = builder.tls_certs_only([]);
+/// Why there is no answer, in a few fixed words.
+pub(super) fn in_words(unanswered: &Unanswered) -> String {
+    match unanswered {
+        Unanswered::TimedOut(limit) => format!("no answer within {} s", limit.as_secs()),
+        other => other.to_string(),
     }
-    let client = builder.build();
-    client.map_err(|error| Failure::failed(in_words(&error)))
-}
-
-/// Reads all of a short body, so that the connection can be kept; the beginning of a long one.
-async fn beginning(mut response: Response) -> reqwest::Result<String> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        let rest = LONGEST_ANSWER - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(rest)]);
-        if body.len() == LONGEST_ANSWER {
-            break;
-        }
-    }
-    Ok(String::from_utf8_lossy(&body).into_owned())
-}
-
-/// The innermost cause: that is what happened. The rest tells which library noticed.
-pub(super) fn in_words(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return format!("no answer within {} s", TIMEOUT.as_secs());
-    }
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = match cause.downcast_ref::<std::io::Error>() {
-            Some(io) if io.raw_os_error().is_some() => return io.kind().to_string(),
-            _ => cause.to_string(),
-        };
-        source = cause.source();
-    }
-    text
 }
 
 /// What to do about an answer that is no success.
@@ -163,5 +114,7 @@ pub(super) fn advice_unreached(error: &str) -> String {
     }
 }
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a request with its answer may take.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
+
 const LONGEST_ANSWER: usize = 64 * 1024;

@@ -5,7 +5,7 @@ use clap::Args;
 use offhook::clock::{Clock as _, SystemClock};
 use offhook::settings::DOCUMENTED_KEY;
 use offhook::signature::{Scheme as _, Secret, XWebhookSignature};
-use reqwest::Url;
+use url::Url;
 
 use super::client::{self, Client, Signed};
 use super::load::{self, Plan};

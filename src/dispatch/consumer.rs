@@ -34,7 +34,7 @@ impl Consumer {
         metrics: &Metrics,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let metrics = ConsumerMetrics::new(metrics, &name, &Outcome::NAMES);
+        let metrics = metrics.consumer(&name, &Outcome::NAMES);
         let concurrency = options.concurrency.unwrap_or(DEFAULT_CONCURRENCY);
         Self {
             name,

@@ -48,7 +48,7 @@ mod sqlite {
     use crate::clock::Clock;
     use crate::index::Index;
     use crate::journal::Sqlite;
-    use crate::telemetry::{JournalMetrics, Metrics};
+    use crate::telemetry::Metrics;
 
     impl Opened {
         /// The journal and the index in `folder`.
@@ -61,8 +61,7 @@ mod sqlite {
             metrics: &Metrics,
             clock: &Arc<dyn Clock>,
         ) -> Result<Self, Error> {
-            let counters = JournalMetrics::new(metrics);
-            let journal = Sqlite::open(folder, counters, Arc::clone(clock));
+            let journal = Sqlite::open(folder, metrics.journal(), Arc::clone(clock));
             let journal = journal.map_err(Error::journal)?;
             let (index, indexer) = Index::open(folder).map_err(Error::journal)?;
             let follower: Follower = Box::new(|journal, decoder, stop| {

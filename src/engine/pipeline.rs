@@ -10,7 +10,9 @@ use super::opened::Opened;
 use super::retention::{Keeper, Retention};
 use crate::clock::Clock;
 use crate::dialect::Decoder;
-use crate::dispatch::{Consumer, Controls, DispatchTuning, Runner, RunnerContext, Runners, Status};
+use crate::dispatch::{
+    Consumer, Controls, DispatchTuning, Outcome, Runner, RunnerContext, Runners, Status,
+};
 use crate::index::{Notes, Search};
 use crate::journal::{Desk, Journal, Unavailable};
 use crate::telemetry::{Metrics, PipelineMetrics};
@@ -68,7 +70,7 @@ impl Pipeline {
             search: opened.search,
             decoder,
             folder: opened.folder,
-            metrics: PipelineMetrics::new(metrics),
+            metrics: metrics.pipeline(),
             clock: Arc::clone(clock),
             changes: tokio::sync::Mutex::default(),
         };
@@ -136,7 +138,7 @@ impl Pipeline {
     pub(crate) async fn remove(&self, name: &str) -> Result<(), Error> {
         let _one = self.changes.lock().await;
         self.end(name).await;
-        self.metrics.forget(name);
+        self.metrics.removed(name, &Outcome::NAMES);
         let forgotten = self.journal.forget_consumer(name).await;
         forgotten.map_err(Error::journal)
     }
@@ -148,7 +150,7 @@ impl Pipeline {
 
     async fn end(&self, name: &str) {
         self.runners.end(name).await;
-        self.metrics.gone(name);
+        self.metrics.stopped(name);
     }
 
     /// Makes the runners of a consumer, one for each share.
@@ -178,7 +180,7 @@ impl Pipeline {
                 let why = format!("{name} runs already, or everything is being stopped");
                 return Err(Error::journal(why));
             }
-            self.metrics.come(&name);
+            self.metrics.started(&name);
         }
         Ok(())
     }

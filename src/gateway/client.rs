@@ -1,21 +1,22 @@
 //! [`GatewayClient`] makes a [`Call`]; the call is shown, sent and answered.
 
-use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::CONTENT_TYPE;
-use reqwest::redirect::Policy;
-use reqwest::{Method, Url};
+use bytes::Bytes;
+use http::Method;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use url::Url;
 
 use super::mask::{MASKED, Mask};
 use super::{Answer, Gateway, GatewayError, Registration};
+use crate::http_client::{HttpClient, Unanswered};
 
 /// Asks one gateway. Cloning is cheap; clones share their connections.
 #[derive(Debug, Clone)]
 pub struct GatewayClient {
     gateway: Gateway,
-    http: reqwest::Client,
+    http: HttpClient,
     timeout: Duration,
 }
 
@@ -26,25 +27,11 @@ impl GatewayClient {
     ///
     /// [`GatewayError::Client`] where the system has no certificates to trust.
     pub fn new(gateway: Gateway) -> Result<Self, GatewayError> {
-        // Where another part of the process has set one already, that one is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("offhook/", env!("CARGO_PKG_VERSION")))
-            .http1_only()
-            .no_proxy()
-            .redirect(Policy::none());
-        if gateway.base.scheme() == "http" {
-            // Saves reading the system's certificates, which there may be none of.
-            builder = builder.tls_certs_only([]);
-        }
-        let http = builder
-            .build()
-            .map_err(|error| GatewayError::Client(in_words(&error)))?;
-        let timeout = TIMEOUT;
+        let http = HttpClient::new(&gateway.base, MOST_IDLE).map_err(GatewayError::Client)?;
         Ok(Self {
             gateway,
             http,
-            timeout,
+            timeout: TIMEOUT,
         })
     }
 
@@ -171,29 +158,19 @@ impl Call {
             http,
             timeout,
         } = self.client;
-        let request = http.request(self.method, self.url);
-        let mut request = request.timeout(timeout).headers(gateway.headers);
+        let mut request = HttpClient::request(self.method, &self.url)
+            .body(Bytes::new())
+            .map_err(|error| Unanswered::Unreachable(error.to_string()))?;
+        request.headers_mut().extend(gateway.headers);
         if let Some(body) = self.body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body);
+            let json = HeaderValue::from_static("application/json");
+            request.headers_mut().insert(CONTENT_TYPE, json);
+            *request.body_mut() = body.into();
         }
-        let exchange = async {
-            let mut response = request.send().await?;
-            let mut body = Vec::new();
-            let mut cut = false;
-            while let Some(chunk) = response.chunk().await? {
-                let room = LONGEST_ANSWER - body.len();
-                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                if chunk.len() > room {
-                    cut = true;
-                    break;
-                }
-            }
-            Ok((response.status().as_u16(), body, cut))
-        };
-        let (status, body, cut) = exchange
-            .await
-            .map_err(|error| Unanswered::new(&error, timeout))?;
-        Ok(Answer::new(status, &body, cut, &self.mask))
+        let answered = http.send(request, timeout, LONGEST_ANSWER).await?;
+        let status = answered.response.status().as_u16();
+        let body = answered.response.body();
+        Ok(Answer::new(status, body, answered.is_cut, &self.mask))
     }
 }
 
@@ -207,54 +184,11 @@ impl fmt::Debug for Call {
     }
 }
 
-/// Why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Unanswered {
-    /// Nobody listens there.
-    #[error("connection refused")]
-    Refused,
-    /// Nothing, or not all of it, in this time.
-    #[error("no answer within {}", humantime::format_duration(*_0))]
-    TimedOut(Duration),
-    /// The connection could not be made in another way: a name that does not resolve, a certificate.
-    #[error("{0}")]
-    Unreachable(String),
-    /// What came was no whole answer.
-    #[error("{0}")]
-    Broken(String),
-}
-
-impl Unanswered {
-    fn new(error: &reqwest::Error, timeout: Duration) -> Self {
-        if error.is_timeout() {
-            return Self::TimedOut(timeout);
-        }
-        match in_words(error) {
-            refused if refused == std::io::ErrorKind::ConnectionRefused.to_string() => {
-                Self::Refused
-            }
-            words if error.is_connect() => Self::Unreachable(words),
-            words => Self::Broken(words),
-        }
-    }
-}
-
-/// The innermost cause: that is what happened. The rest tells which library noticed, and the URL.
-fn in_words(error: &reqwest::Error) -> String {
-    let mut text = None;
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = match cause.downcast_ref::<std::io::Error>() {
-            Some(io) if io.raw_os_error().is_some() => return io.kind().to_string(),
-            _ => Some(cause.to_string()),
-        };
-        source = cause.source();
-    }
-    text.unwrap_or_else(|| "the request could not be made".to_owned())
-}
-
-/// How long one call may take, its answer too, unless told.
+/// How long one call with its answer may take by default.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How much is read of an answer, in bytes.
 const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// How many connections are kept without work.
+const MOST_IDLE: usize = 8;

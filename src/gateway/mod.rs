@@ -31,8 +31,9 @@ mod shape;
 mod startup;
 mod target;
 
+pub use crate::http_client::Unanswered;
 pub use answer::{Answer, Verdict};
-pub use client::{Call, GatewayClient, TIMEOUT, Unanswered};
+pub use client::{Call, GatewayClient, TIMEOUT};
 pub use registration::Registration;
 pub use shape::Shape;
 pub use target::Gateway;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::Url;
+use url::Url;
 
 use super::target::parse;
 use super::{Gateway, GatewayError};

@@ -1,7 +1,7 @@
 //! [`Gateway`]: where a gateway is, and how it is asked.
 
-use reqwest::Url;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use url::Url;
 
 use super::{GatewayError, Shape};
 use crate::signature::Secret;

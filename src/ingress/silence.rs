@@ -159,7 +159,7 @@ impl Heard {
         let session = session.cloned();
         let watched = quiet_after.is_some();
         Self {
-            metrics: QuietMetrics::new(metrics, source, session.as_deref(), watched),
+            metrics: metrics.quiet(source, session.as_deref(), watched),
             source: source.to_owned(),
             session,
             quiet_after,

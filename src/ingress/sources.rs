@@ -101,7 +101,7 @@ impl Table {
                     .limits(limits.clone())
                     .clock(Arc::clone(clock)),
                 dialect: Arc::clone(&source.dialect),
-                metrics: SourceMetrics::new(metrics, &source.name),
+                metrics: metrics.source(&source.name),
                 heard: silence.source(index),
                 refusals: Default::default(),
                 source,

@@ -39,10 +39,11 @@ impl Connector {
         limit: Duration,
         roots: Option<RootCertStore>,
     ) -> Result<Self, RelayError> {
-        let tls = tls(roots).map_err(|error| RelayError::Client {
+        let tls = relay_tls(roots).map_err(|error| RelayError::Client {
             problem: failure::innermost(&error),
         })?;
-        let https = Arc::new((tcp(guard, limit), tls).into());
+        let tcp = tcp(guard.resolver(), Some(limit));
+        let https = Arc::new((tcp, tls).into());
         Ok(Self { https, limit })
     }
 }
@@ -63,12 +64,13 @@ impl Service<Uri> for Connector {
     }
 }
 
-fn tcp(guard: &Guard, limit: Duration) -> HttpConnector<GuardedResolver> {
-    let mut tcp = HttpConnector::new_with_resolver(guard.resolver().as_ref().clone());
-    // TLS is for whoever calls it.
+/// Connections of TCP to the addresses that `resolver` finds, each made within `limit`.
+pub(crate) fn tcp<R>(resolver: R, limit: Option<Duration>) -> HttpConnector<R> {
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
+    // TLS is for the connector above it.
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(limit));
+    tcp.set_connect_timeout(limit);
     tcp.set_keepalive(Some(TCP_PING));
     tcp.set_keepalive_interval(Some(TCP_PING));
     tcp.set_keepalive_retries(Some(TCP_PINGS));
@@ -77,7 +79,24 @@ fn tcp(guard: &Guard, limit: Duration) -> HttpConnector<GuardedResolver> {
     tcp
 }
 
-fn tls(roots: Option<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
+/// TLS of the relay, which trusts nothing where the system has no certificates to trust.
+fn relay_tls(roots: Option<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
+    const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
+    tls(roots, ALPN).or_else(|error| {
+        // A container may hold no certificates, and its subscribers may all be at http://.
+        log::warn!(
+            "subscribers at https:// cannot be reached, there are no certificates to trust: {}",
+            failure::innermost(&error)
+        );
+        tls(Some(RootCertStore::empty()), ALPN)
+    })
+}
+
+/// TLS that trusts `roots`, or what the system trusts, and offers the protocols `alpn`.
+pub(crate) fn tls(
+    roots: Option<RootCertStore>,
+    alpn: &[&[u8]],
+) -> Result<ClientConfig, rustls::Error> {
     // Where another part of the process has set one already, that one is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let provider = CryptoProvider::get_default().map_or_else(
@@ -88,23 +107,13 @@ fn tls(roots: Option<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
     let config = config.with_protocol_versions(rustls::ALL_VERSIONS)?;
     let config = match roots {
         Some(roots) => config.with_root_certificates(roots),
-        None => match Verifier::new(provider) {
-            Ok(system) => config
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(system)),
-            Err(error) => {
-                // A container may hold no certificates, and its subscribers may all be at http://.
-                log::warn!(
-                    "subscribers at https:// cannot be reached, there are no certificates to \
-                     trust: {}",
-                    failure::innermost(&error)
-                );
-                config.with_root_certificates(RootCertStore::empty())
-            }
-        },
+        None => {
+            let system = Arc::new(Verifier::new(provider)?);
+            config.dangerous().with_custom_certificate_verifier(system)
+        }
     };
     let mut config = config.with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)
 }
 

@@ -23,7 +23,7 @@ pub(super) fn no_answer(limits: TimeLimits) -> String {
 }
 
 /// The first cause that is known, else the innermost: the rest tells only which library noticed.
-pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut words = None;
     for cause in causes(error) {
         if let Some(known) = known(cause) {
@@ -47,7 +47,7 @@ pub(super) fn is_untouched(error: &legacy::Error) -> bool {
 }
 
 /// A connection that was not made in time is one of these, and so is a silence on one of HTTP/2.
-fn is_timeout(error: &legacy::Error) -> bool {
+pub(crate) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| {
         let io = cause.downcast_ref::<io::Error>();
         let hyper = cause.downcast_ref::<hyper::Error>();

@@ -5,23 +5,19 @@
 //! 1. **Every address is judged**, not the name: all that a host resolves to, in every spelling, with
 //!    the IPv4 address inside an IPv6 one. One refused address refuses the host. The table is in
 //!    [`ranges`].
-//! 2. **What was judged is what is connected to**: the client that sends resolves through
-//!    [`Guard::resolver`], so a name that answers differently the second time is judged the second time.
+//! 2. **What was judged is what is connected to**: the relay's client resolves through the guard, so a
+//!    name that answers differently the second time is judged the second time. Another client connects
+//!    to the addresses that [`Guard::vet`] returns.
 //! 3. **Nothing goes round it.** A client asks no resolver about a host that is an address already,
-//!    and a proxy resolves for itself. So whoever sends calls [`Guard::url`] first, and its client
-//!    follows no redirects and uses no proxy, whatever `HTTP_PROXY` says:
+//!    and a proxy resolves for itself. So [`Guard::url`] is called before a request, and the client
+//!    follows no redirects and uses no proxy, whatever `HTTP_PROXY` says.
 //!
 //! ```
 //! use offhook::relay::Guard;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let guard = Guard::default();
-//! let url = guard.url("https://crm.example/webhook")?;
-//! let client = reqwest::Client::builder()
-//!     .no_proxy()
-//!     .redirect(reqwest::redirect::Policy::none())
-//!     .dns_resolver(guard.resolver());
-//! # let _ = (url, client);
+//! guard.url("https://crm.example/webhook")?;
 //!
 //! let refusal = guard.url("http://0x7f.1/").unwrap_err();
 //! assert_eq!(
@@ -47,7 +43,8 @@ use lookup::Lookups;
 use url::{Host, Url};
 
 pub use exception::{Exception, ParseExceptionError};
-pub use lookup::{GuardedResolver, LOOKUP_TIMEOUT, Lookup, SystemLookup};
+pub(crate) use lookup::GuardedResolver;
+pub use lookup::{LOOKUP_TIMEOUT, Lookup, SystemLookup};
 pub use ranges::Range;
 pub use refusal::Refusal;
 
@@ -115,7 +112,7 @@ impl Guard {
 
     /// Judges every address that the URL's host has now, and says which they are.
     ///
-    /// They may be others a moment later: connect through [`Guard::resolver`].
+    /// They may be others a moment later: connect to these, without asking again.
     ///
     /// # Errors
     ///
@@ -134,11 +131,9 @@ impl Guard {
         Ok(addresses.map(|ip| SocketAddr::new(ip, port)).collect())
     }
 
-    /// A resolver for an HTTP client, which fails when any address of a host is refused.
-    ///
-    /// The [`Refusal`] is found in the client's error with [`Refusal::in_error`].
-    pub fn resolver(&self) -> Arc<GuardedResolver> {
-        Arc::new(GuardedResolver::new(self.clone()))
+    /// The resolver of the relay's client, which fails when any address of a host is refused.
+    pub(crate) fn resolver(&self) -> GuardedResolver {
+        GuardedResolver::new(self.clone())
     }
 
     /// The addresses of a host, all of them judged.

@@ -26,6 +26,8 @@ mod subscription;
 mod tests;
 
 pub(crate) use client::RelayClient;
+pub(crate) use connector::{tcp, tls};
+pub(crate) use failure::{innermost, is_timeout};
 pub use guard::{Exception, Guard, Refusal};
 pub use handler::Relay;
 pub use options::{RelayError, RelayOptions};

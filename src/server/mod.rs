@@ -32,7 +32,6 @@ use crate::ingress::Ingress;
 use crate::settings::GatewaySettings;
 use crate::settings::{ServerSettings, Settings};
 use crate::signature::Deadline;
-use crate::telemetry::ListenerMetrics;
 use crate::telemetry::Throttle;
 
 use connection::{Guard, Guarded, LINGER, RequestDeadline};
@@ -90,11 +89,10 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
         None => None,
     };
 
-    let listener_metrics = || ListenerMetrics::new(metrics);
     let guard = Arc::new(Guard {
         request_timeout: settings.server.request_timeout,
         keep_alive: settings.server.keep_alive,
-        metrics: listener_metrics(),
+        metrics: metrics.listener(),
         slow_heads: Throttle::default(),
     });
     let builder = public_builder(&settings.server);
@@ -110,7 +108,7 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
                 fingerprint: settings.fingerprint(),
                 engine: settings.journal.name(),
                 metrics: Arc::clone(metrics),
-                listener: listener_metrics(),
+                listener: metrics.listener(),
                 ingress: Arc::clone(&parts.ingress),
                 pipeline: parts.pipeline.clone(),
                 registry: parts.registry.clone(),

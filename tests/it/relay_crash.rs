@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use offhook::testing::{TestRequest, TestResponse};
+use offhook::testing::TestRequest;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use crate::relay::check_signatures;
 use crate::served::{Served, command, settings, until};
 use crate::subscriber::{Answer, Asked, Subscriber};
-use crate::support::{Folder, Program, bounded, signed};
+use crate::support::{Folder, Program, bounded, read_answer, signed};
 
 const KILLS: usize = 16;
 
@@ -227,7 +227,7 @@ impl Load {
                 None => TcpStream::connect(to).await?,
             };
             stream.write_all(&request.bytes()).await?;
-            let answer = TestResponse::read(&mut stream).await?;
+            let answer = read_answer(&mut stream).await?;
             Ok::<_, std::io::Error>((stream, answer))
         };
         let Ok((stream, answer)) = exchange.await else {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::support::{Folder, KEY, Program, address_in};
+use crate::support::{Folder, KEY, Program, address_in, read_answer};
 
 /// A server that has started. Dropped, it is killed with SIGKILL.
 pub struct Served {
@@ -77,7 +77,7 @@ impl Served {
         let exchange = async {
             let mut stream = TcpStream::connect(self.public).await.ok()?;
             stream.write_all(&request.bytes()).await.ok()?;
-            TestResponse::read(&mut stream).await.ok()
+            read_answer(&mut stream).await.ok()
         };
         let exchange = tokio::time::timeout(LONGEST, exchange);
         exchange.await.expect("an answer in time")

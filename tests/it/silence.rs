@@ -13,7 +13,7 @@ use offhook::{
 use serde_json::Value;
 
 use crate::served::{Served, command, settings, until};
-use crate::support::{DOCUMENTED, Folder, PRINTED, signed, source};
+use crate::support::{DOCUMENTED, Folder, PRINTED, Raw, signed, source};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -223,8 +223,10 @@ async fn a_header_that_only_offhook_may_write_is_refused() {
     let folder = Folder::new("silence-forged");
     let watching = Watching::start(&clock(), sqlite(&folder), &folder).await;
     let request = signed(r#"{"event":"source.quiet"}"#).header(":offhook", "source");
-    let answer = request.send(watching.server.public_address()).await;
-    assert_eq!(answer.status, 400);
+    // No HTTP client sends such a header.
+    let mut raw = Raw::connect(watching.server.public_address()).await;
+    raw.send(request.bytes()).await;
+    assert_eq!(raw.answer().await.status, 400);
     watching.server.stop().await;
     assert!(watching.asks.events().is_empty() && watching.other.events().is_empty());
 }

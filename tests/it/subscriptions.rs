@@ -29,11 +29,9 @@ fn hook(subscriber: &Subscriber) -> String {
 impl Served {
     /// Asks the admin listener.
     async fn ask(&self, method: &str, path: &str, body: impl Into<Vec<u8>>) -> TestResponse {
-        let request = TestRequest {
-            method: method.to_owned(),
-            body: body.into(),
-            ..TestRequest::get(path)
-        };
+        let mut request = TestRequest::get(path);
+        method.clone_into(&mut request.method);
+        request.body = body.into();
         request.send(self.admin).await
     }
 

@@ -1,6 +1,6 @@
 //! What several tests need: the documented events, a raw connection, a program with its output.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -66,7 +66,7 @@ impl Raw {
 
     /// The next answer.
     pub async fn answer(&mut self) -> TestResponse {
-        bounded(TestResponse::read(&mut self.0)).await.unwrap()
+        bounded(read_answer(&mut self.0)).await.unwrap()
     }
 
     /// The next answer, which must say this.
@@ -101,7 +101,31 @@ impl Raw {
     }
 }
 
-/// Waits, but not for ever.
+/// Reads one answer with a `Content-Length`. What follows it stays in the stream.
+pub async fn read_answer(stream: &mut TcpStream) -> io::Result<TestResponse> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let odd = || io::Error::other(format!("no HTTP answer: {head}"));
+    let mut lines = head.trim_end().lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1));
+    let mut answer = http::Response::builder().status(status.ok_or_else(odd)?);
+    let mut length = 0;
+    for line in lines {
+        let (name, value) = line.split_once(": ").ok_or_else(odd)?;
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.parse().map_err(|_| odd())?;
+        }
+        answer = answer.header(name, value);
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok(answer.body(body).map_err(io::Error::other)?.into())
+}
+
+/// Waits, but not forever.
 pub async fn bounded<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), work)
         .await

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use offhook::STOP_TIMEOUT;
 use offhook::clock::{Clock as _, SystemClock};
-use reqwest::Url;
 use rustix::process::{Pid, Signal, kill_process};
+use url::Url;
 
 use super::super::output::Failure;
 use super::folder::{Folder, SETTINGS};

@@ -15,8 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use hyper_util::client::legacy::connect::dns::Name as HyperName;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::{Semaphore, oneshot};
 use tower_service::Service;
 
@@ -123,9 +122,9 @@ fn lock(asked: &Mutex<HashMap<String, Asked>>) -> MutexGuard<'_, HashMap<String,
     asked.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An HTTP client's resolver: a host with a refused address does not resolve.
+/// The resolver of the relay's client: a host with a refused address does not resolve.
 #[derive(Debug, Clone)]
-pub struct GuardedResolver {
+pub(crate) struct GuardedResolver {
     guard: Guard,
 }
 
@@ -144,19 +143,7 @@ async fn judged(guard: Guard, name: &str) -> Result<Vec<SocketAddr>, Refusal> {
         .collect())
 }
 
-/// For a client of reqwest.
-impl Resolve for GuardedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.guard.clone();
-        Box::pin(async move {
-            let addresses = judged(guard, name.as_str()).await?;
-            Ok(Box::new(addresses.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// For the relay's client.
-impl Service<HyperName> for GuardedResolver {
+impl Service<Name> for GuardedResolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = Refusal;
     type Future = BoxFuture<'static, Result<Self::Response, Refusal>>;
@@ -165,7 +152,7 @@ impl Service<HyperName> for GuardedResolver {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, name: HyperName) -> Self::Future {
+    fn call(&mut self, name: Name) -> Self::Future {
         let guard = self.guard.clone();
         Box::pin(async move { Ok(judged(guard, name.as_str()).await?.into_iter()) })
     }

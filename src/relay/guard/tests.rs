@@ -4,10 +4,12 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use http::Uri;
 use proptest::prelude::*;
-use reqwest::dns::Resolve as _;
+use tower_service::Service as _;
 
 use super::*;
+use crate::relay::tcp;
 
 fn guard(allow_private: bool, allow: &[&str]) -> Guard {
     let allow = allow.iter().map(|text| text.parse().unwrap());
@@ -459,8 +461,7 @@ async fn a_host_that_answers_differently_when_connected_to_is_refused_then() {
     let guard = Guard::default().lookup(lookup);
     assert!(vetted(&guard, CRM).await.is_ok());
     let name = "crm.example".parse().unwrap();
-    let error = guard.resolver().resolve(name).await.err().unwrap();
-    let refusal = Refusal::in_error(error.as_ref()).unwrap();
+    let refusal = guard.resolver().call(name).await.unwrap_err();
     assert!(
         matches!(
             refusal,
@@ -477,22 +478,18 @@ async fn a_host_that_answers_differently_when_connected_to_is_refused_then() {
 async fn a_client_connects_to_what_was_judged_and_to_nothing_else() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = |guard: &Guard| {
-        let client = reqwest::Client::builder().no_proxy();
-        client.dns_resolver(guard.resolver()).build().unwrap()
-    };
-    let url = format!("http://crm.example:{port}/");
+    let uri: Uri = format!("http://crm.example:{port}/").parse().unwrap();
+    let connect = |guard: &Guard| tcp(guard.resolver(), None).call(uri.clone());
 
     let refusing = Guard::default().lookup(Scripted::new(&[&["127.0.0.1"]]));
-    let error = client(&refusing).get(&url).send().await.unwrap_err();
+    let error = connect(&refusing).await.unwrap_err();
     assert!(Refusal::in_error(&error).is_some(), "{error:?}");
 
     let open = guard(true, &[]).lookup(Scripted::new(&[&["127.0.0.1"]]));
-    let request = tokio::spawn(client(&open).get(&url).send());
-    // The refused one would have been the first to arrive here.
-    listener.accept().await.unwrap();
-    request.abort();
+    let connected = connect(&open).await.unwrap();
+    // A connection of the refused one would have been the first to arrive here.
+    let (_, from) = listener.accept().await.unwrap();
+    assert_eq!(connected.inner().local_addr().unwrap(), from);
 }
 
 /// Every way to write an IPv4 address into an IPv6 one.

@@ -1,0 +1,163 @@
+//! [`HttpClient`]: the HTTP client of the gateway's client, the command line and [`crate::testing`].
+//!
+//! It makes its connections as the relay does, but to hosts that the person who runs offhook has named: it
+//! judges no address. It speaks HTTP/1, follows no redirect and asks no proxy.
+//!
+//! The module is public for the `offhook` command. It is not part of the interface.
+
+use std::error::Error;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
+use http::{Method, Request, Response, request};
+use http_body_util::{BodyExt as _, Full};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::GaiResolver;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use percent_encoding::percent_decode_str;
+use rustls::RootCertStore;
+use url::Url;
+
+use crate::relay::{innermost, is_timeout, tcp, tls};
+
+/// Makes requests. Its clones share their connections.
+#[derive(Debug, Clone)]
+pub struct HttpClient {
+    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+/// An answer, or its beginning.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Answered {
+    /// The status, the headers, and what was read of the body.
+    pub response: Response<Vec<u8>>,
+    /// Whether the body is longer than what was read.
+    pub is_cut: bool,
+}
+
+impl HttpClient {
+    /// A client for `url` and other paths of its host, which keeps up to `idle` connections open.
+    ///
+    /// # Errors
+    ///
+    /// In a few words, where the URL begins with `https` and the system has no certificates to trust.
+    pub fn new(url: &Url, idle: usize) -> Result<Self, String> {
+        // The system's certificates may be missing where nobody needs them.
+        let roots = (url.scheme() == "http").then(RootCertStore::empty);
+        let tls = tls(roots, &[b"http/1.1"]).map_err(|error| innermost(&error))?;
+        let http = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_max_idle_per_host(idle)
+            .build((tcp(GaiResolver::new(), None), tls).into());
+        Ok(Self { http })
+    }
+
+    /// A request with the headers that every request of offhook has. A user and a password in the URL
+    /// are sent as basic authentication.
+    pub fn request(method: Method, url: &Url) -> request::Builder {
+        let request = Request::builder()
+            .method(method)
+            .uri(url.as_str())
+            .header(USER_AGENT, concat!("offhook/", env!("CARGO_PKG_VERSION")))
+            .header(ACCEPT, "*/*");
+        if url.username().is_empty() && url.password().is_none() {
+            return request;
+        }
+        let decoded = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
+        let password = decoded(url.password().unwrap_or_default());
+        let user = [decoded(url.username()), password].join(&b':');
+        request.header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(user)))
+    }
+
+    /// Sends a request, and reads up to `longest` bytes of the answer's body.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer, or not all of it, within `timeout`.
+    pub async fn send(
+        &self,
+        request: Request<Bytes>,
+        timeout: Duration,
+        longest: usize,
+    ) -> Result<Answered, Unanswered> {
+        let exchange = async {
+            let response = self.http.request(request.map(Full::new)).await;
+            let response =
+                response.map_err(|error| Unanswered::new(&error, error.is_connect(), timeout))?;
+            let (head, mut rest) = response.into_parts();
+            let mut body = Vec::new();
+            let mut is_cut = false;
+            while let Some(frame) = rest.frame().await {
+                let frame = frame.map_err(|error| Unanswered::new(&error, false, timeout))?;
+                let chunk = frame.into_data().unwrap_or_default();
+                let room = longest - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() > room {
+                    is_cut = true;
+                    break;
+                }
+            }
+            let response = Response::from_parts(head, body);
+            Ok(Answered { response, is_cut })
+        };
+        let in_time = tokio::time::timeout(timeout, exchange).await;
+        in_time.unwrap_or(Err(Unanswered::TimedOut(timeout)))
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unanswered {
+    /// No program listens there.
+    #[error("connection refused")]
+    Refused,
+    /// There was no answer, or not all of it, in this time.
+    #[error("no answer within {}", humantime::format_duration(*_0))]
+    TimedOut(Duration),
+    /// There is no connection for another reason: a name that does not resolve, a certificate.
+    #[error("{0}")]
+    Unreachable(String),
+    /// What came was not a whole answer.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Unanswered {
+    fn new(error: &(dyn Error + 'static), connecting: bool, timeout: Duration) -> Self {
+        if is_timeout(error) {
+            return Self::TimedOut(timeout);
+        }
+        match innermost(error) {
+            refused if refused == ErrorKind::ConnectionRefused.to_string() => Self::Refused,
+            words if connecting => Self::Unreachable(words),
+            words => Self::Broken(words),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_in_the_url_is_sent_as_basic_authentication() {
+        let sent = |url: &str| {
+            let request = HttpClient::request(Method::GET, &Url::parse(url).unwrap());
+            let request = request.body(()).unwrap();
+            let header = request.headers().get(AUTHORIZATION);
+            header.map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(sent("http://host/"), None);
+        // "u@:p" and "u:"
+        assert_eq!(sent("http://u%40:p@host/").unwrap(), "Basic dUA6cA==");
+        assert_eq!(sent("http://u@host/").unwrap(), "Basic dTo=");
+    }
+}

@@ -1,0 +1,140 @@
+//! [`family`]: a metric's name, its help text, and a series for each set of labels.
+
+use std::fmt::{self, Debug};
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::family::Family as LabelledFamily;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::{TypedMetric, gauge};
+use prometheus_client::registry::Registry;
+
+/// The series of one metric.
+pub(super) type Family<M> = LabelledFamily<Labels, M>;
+
+/// The labels of one series. A metric with one series has none.
+pub(super) type Labels = Vec<(&'static str, String)>;
+
+/// A whole number, or 1 for yes and 0 for no.
+pub(super) type Gauge = gauge::Gauge<u64, AtomicU64>;
+
+/// Seconds.
+pub(super) type SecondsGauge = gauge::Gauge<f64, AtomicU64>;
+
+/// Registers a metric under the name and the help text that a scraper sees. The text leaves it out while it
+/// has no series.
+pub(super) fn family<M>(
+    registry: &mut Registry,
+    name: &'static str,
+    help: &'static str,
+    new: fn() -> M,
+) -> Family<M>
+where
+    M: EncodeMetric + TypedMetric + Debug + Send + Sync + 'static,
+{
+    let family = Family::new_with_constructor(new);
+    registry.register_collector(Box::new(Described {
+        // The encoder adds the ending to the name of every counter.
+        name: name.strip_suffix("_total").unwrap_or(name),
+        help,
+        family: family.clone(),
+    }));
+    family
+}
+
+/// Labels in the order in which they are shown.
+pub(super) fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
+    pairs.map(|(name, value)| (name, value.to_owned())).into()
+}
+
+/// A histogram of seconds.
+pub(super) fn seconds() -> Histogram {
+    Histogram::new([
+        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
+    ])
+}
+
+/// What [`Registry::register`] would make, but for the full stop that it adds to each help text.
+#[derive(Debug)]
+struct Described<M> {
+    name: &'static str,
+    help: &'static str,
+    family: Family<M>,
+}
+
+impl<M> Collector for Described<M>
+where
+    M: EncodeMetric + TypedMetric + Debug + Send + Sync + 'static,
+{
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        if self.family.is_empty() {
+            return Ok(());
+        }
+        let kind = self.family.metric_type();
+        self.family
+            .encode(encoder.encode_descriptor(self.name, self.help, None, kind)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::prometheus_text;
+    use prometheus_client::metrics::counter::Counter;
+
+    use super::*;
+
+    /// The whole text, in which label values are escaped, and the series that are removed are missing.
+    #[test]
+    fn a_family_begins_once_with_its_help() {
+        let mut registry = Registry::default();
+        let counters = family(
+            &mut registry,
+            "n_total",
+            "How many",
+            Counter::<u64>::default,
+        );
+        let histograms = family(&mut registry, "s_seconds", "How long", seconds);
+        let text = || {
+            let mut text = String::new();
+            prometheus_text::encode(&mut text, &registry).unwrap();
+            text
+        };
+        assert_eq!(text(), "");
+
+        let hostile = labels([("consumer", "b\\\"\n# TYPE x counter")]);
+        counters.get_or_create_owned(&hostile).inc_by(2);
+        assert_eq!(
+            text(),
+            "# HELP n_total How many\n# TYPE n_total counter\n\
+             n_total{consumer=\"b\\\\\\\"\\n# TYPE x counter\"} 2\n"
+        );
+        assert!(counters.remove(&hostile));
+        assert_eq!(text(), "");
+
+        let histogram = histograms.get_or_create_owned(&labels([("a", "1")]));
+        for value in [0.0001, 0.0002, 1.0, 31.0] {
+            histogram.observe(value);
+        }
+        histograms.get_or_create_owned(&Labels::new());
+        let text = text();
+        assert_eq!(
+            text.matches("# TYPE s_seconds histogram\n").count(),
+            1,
+            "{text}"
+        );
+        for line in [
+            "s_seconds_bucket{a=\"1\",le=\"0.0001\"} 1\n",
+            "s_seconds_bucket{a=\"1\",le=\"0.00025\"} 2\n",
+            "s_seconds_bucket{a=\"1\",le=\"0.5\"} 2\n",
+            "s_seconds_bucket{a=\"1\",le=\"1\"} 3\n",
+            "s_seconds_bucket{a=\"1\",le=\"30\"} 3\n",
+            "s_seconds_bucket{a=\"1\",le=\"+Inf\"} 4\n",
+            "s_seconds_sum{a=\"1\"} 32.0003\n",
+            "s_seconds_count{a=\"1\"} 4\n",
+            "s_seconds_count 0\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}
