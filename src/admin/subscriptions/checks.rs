@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, web};
 use url::Url;
 
 use crate::admin::error::ApiError;
-use crate::relay::{Guard, Key, KeyError, Refusal};
+use crate::relay::{Guard, Key, KeyError, RejectedAddress};
 use crate::signature::{Secret, is_undecodable};
 
 /// The session in the path, percent-decoded as the ingress does it, so that both mean the same one.
@@ -62,9 +62,9 @@ pub(super) async fn check_url(guard: &Guard, url: &str) -> Result<(Url, Option<S
     }
 }
 
-fn rejected(error: &Refusal) -> ApiError {
+fn rejected(error: &RejectedAddress) -> ApiError {
     let code = match error {
-        Refusal::Address { .. } => "refused_address",
+        RejectedAddress::Address { .. } => "refused_address",
         _ => "bad_url",
     };
     ApiError::bad_request_as(code, format!("webhookUrl: {error}"))
