@@ -20,7 +20,7 @@ use self::shown::{ListedSubscription, ShownSubscription, answer};
 use super::error::ApiError;
 use super::request::run_to_end;
 use super::state::AdminState;
-use crate::relay::{Change, Wanted};
+use crate::relay::{SubscriptionChange, WantedSubscription};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,7 +77,7 @@ pub(super) async fn set(
     })?;
     let (url, unresolved) = check_url(registry.guard(), url).await?;
     let warning = warning(unresolved, registration.secret.as_ref());
-    let wanted = Wanted {
+    let wanted = WantedSubscription {
         key,
         url,
         events: registration.events.unwrap_or_default(),
@@ -114,7 +114,7 @@ pub(super) async fn change(
         None => (None, None),
     };
     let warning = warning(unresolved, registration.secret.as_ref());
-    let change = Change {
+    let change = SubscriptionChange {
         url,
         events: registration.events,
         secret: registration.secret,

@@ -34,7 +34,9 @@ pub(crate) use client::RelayClient;
 pub use guard::{Exception, Guard, RejectedAddress};
 pub use handler::Relay;
 pub use options::{RelayError, RelayOptions};
-pub(crate) use registry::{Change, ChangeError, Entry, Registry, Wanted};
+pub(crate) use registry::{
+    ChangeError, RegisteredSubscription, Registry, SubscriptionChange, WantedSubscription,
+};
 pub use settings::{RelaySettings, SubscriptionSettings};
 pub(crate) use shown::shown;
-pub(crate) use subscription::{Key, KeyError, Subscription};
+pub(crate) use subscription::{Subscription, SubscriptionKey, SubscriptionKeyError};

@@ -8,7 +8,7 @@ use url::Url;
 use super::guard::Guard;
 use super::options::RelayOptions;
 use super::shown::shown;
-use super::subscription::Key;
+use super::subscription::SubscriptionKey;
 use crate::dispatch::HandlerOptions;
 use crate::signature::Secret;
 
@@ -73,7 +73,7 @@ impl SubscriptionSettings {
     /// What is wrong with it by itself.
     pub(crate) fn problems(&self, guard: &Guard) -> Vec<String> {
         let mut texts = Vec::new();
-        if let Err(error) = Key::new(&*self.session, &*self.name) {
+        if let Err(error) = SubscriptionKey::new(&*self.session, &*self.name) {
             texts.push(error.to_string());
         }
         if let Err(refusal) = guard.url(&self.webhook_url) {

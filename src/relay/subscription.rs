@@ -1,6 +1,6 @@
 //! [`Subscription`]: who gets which events, and where; and the document that keeps it.
 //!
-//! A subscription is known by its [`Key`]. What the journal keeps of it is one JSON document, in
+//! A subscription is known by its [`SubscriptionKey`]. What the journal keeps of it is one JSON document, in
 //! which fields of a later version are let be.
 
 mod key;
@@ -15,12 +15,12 @@ use super::shown;
 use crate::signature::Secret;
 use crate::{EventKind, Timestamp};
 
-pub(crate) use key::{Key, KeyError};
+pub(crate) use key::{SubscriptionKey, SubscriptionKeyError};
 
 /// Who gets which events, and where.
 #[derive(Clone)]
 pub(crate) struct Subscription {
-    pub(crate) key: Key,
+    pub(crate) key: SubscriptionKey,
     pub(crate) url: Url,
     /// The kinds it wants; `None` for all.
     pub(crate) events: Option<BTreeSet<EventKind>>,
@@ -62,7 +62,7 @@ impl Subscription {
             names.iter().filter_map(|name| name.parse().ok()).collect()
         });
         Ok(Self {
-            key: Key::new(document.session, document.name)
+            key: SubscriptionKey::new(document.session, document.name)
                 .map_err(|_| DocumentError::Field("the session or the name"))?,
             url: Url::parse(&document.webhook_url).map_err(|_| DocumentError::Field("the URL"))?,
             events,
@@ -157,7 +157,7 @@ mod tests {
 
     fn subscription() -> Subscription {
         Subscription {
-            key: Key::new("408f/ü \"*", "crm").unwrap(),
+            key: SubscriptionKey::new("408f/ü \"*", "crm").unwrap(),
             url: Url::parse("https://crm.example/hook?token=hidden-token").unwrap(),
             events: Some([EventKind::Message, EventKind::Unknown].into()),
             secret: Some(Secret::new("hidden-secret").unwrap()),

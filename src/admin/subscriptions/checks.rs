@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, web};
 use url::Url;
 
 use crate::admin::error::ApiError;
-use crate::relay::{Guard, Key, KeyError, RejectedAddress};
+use crate::relay::{Guard, RejectedAddress, SubscriptionKey, SubscriptionKeyError};
 use crate::signature::{Secret, is_undecodable};
 
 /// The session in the path, percent-decoded as the ingress does it, so that both mean the same one.
@@ -17,11 +17,11 @@ pub(super) fn session(request: &HttpRequest) -> Result<String, ApiError> {
 }
 
 /// The key of the subscription with this name, or with the default name.
-pub(super) fn key(session: String, name: Option<&str>) -> Result<Key, ApiError> {
-    Key::new(session, name.unwrap_or(DEFAULT_NAME)).map_err(|error| {
+pub(super) fn key(session: String, name: Option<&str>) -> Result<SubscriptionKey, ApiError> {
+    SubscriptionKey::new(session, name.unwrap_or(DEFAULT_NAME)).map_err(|error| {
         let code = match error {
-            KeyError::Session => "bad_session",
-            KeyError::Name(_) => "bad_name",
+            SubscriptionKeyError::Session => "bad_session",
+            SubscriptionKeyError::Name(_) => "bad_name",
         };
         ApiError::bad_request_as(code, error.to_string())
     })

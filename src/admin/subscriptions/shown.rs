@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::EventKind;
 use crate::dispatch::Suspended;
-use crate::relay::{Entry, Registry, Subscription};
+use crate::relay::{RegisteredSubscription, Registry, Subscription};
 
 /// One subscription, without its session.
 #[derive(Serialize)]
@@ -54,7 +54,7 @@ struct ChangeAnswer<'a> {
 pub(super) async fn answer(
     mut response: HttpResponseBuilder,
     registry: &Registry,
-    entry: &Entry,
+    entry: &RegisteredSubscription,
     warning: Option<&str>,
 ) -> HttpResponse {
     let suspended = registry.suspended(std::slice::from_ref(entry)).await.pop();
@@ -67,7 +67,7 @@ pub(super) async fn answer(
 }
 
 impl<'a> ListedSubscription<'a> {
-    pub(super) fn new(entry: &'a Entry, suspended: Option<&'a Suspended>) -> Self {
+    pub(super) fn new(entry: &'a RegisteredSubscription, suspended: Option<&'a Suspended>) -> Self {
         Self {
             session_id: entry.subscription.key.session(),
             webhook: ShownSubscription::new(entry, suspended),
@@ -76,7 +76,7 @@ impl<'a> ListedSubscription<'a> {
 }
 
 impl<'a> ShownSubscription<'a> {
-    pub(super) fn new(entry: &'a Entry, suspended: Option<&'a Suspended>) -> Self {
+    pub(super) fn new(entry: &'a RegisteredSubscription, suspended: Option<&'a Suspended>) -> Self {
         let Subscription {
             key,
             url,

@@ -17,7 +17,7 @@ use crate::relay::RelaySettings;
 struct World {
     pipeline: Arc<Pipeline>,
     registry: Arc<Registry>,
-    key: Key,
+    key: SubscriptionKey,
     _folder: TestFolder,
 }
 
@@ -45,7 +45,7 @@ impl World {
         let world = Self {
             pipeline,
             registry: registry.unwrap(),
-            key: Key::new("a", "default").unwrap(),
+            key: SubscriptionKey::new("a", "default").unwrap(),
             _folder: folder,
         };
         let (_, new) = world.registry.set(world.wanted()).await.unwrap();
@@ -53,8 +53,8 @@ impl World {
         world
     }
 
-    fn wanted(&self) -> Wanted {
-        Wanted {
+    fn wanted(&self) -> WantedSubscription {
+        WantedSubscription {
             key: self.key.clone(),
             url: "http://127.0.0.1:9/".parse().unwrap(),
             events: None,
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    fn entry(&self) -> Entry {
+    fn entry(&self) -> RegisteredSubscription {
         self.registry.get(&self.key).unwrap()
     }
 

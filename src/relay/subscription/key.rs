@@ -1,18 +1,18 @@
-//! [`Key`]: what a subscription is known by, a session and a name.
+//! [`SubscriptionKey`]: what a subscription is known by, a session and a name.
 //!
 //! It is a consumer of the journal like a handler, and its name there is the key's
-//! ([`Key::consumer`]).
+//! ([`SubscriptionKey::consumer`]).
 
 use std::fmt;
 
 /// What a subscription is known by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key {
+pub(crate) struct SubscriptionKey {
     session: String,
     name: String,
 }
 
-impl Key {
+impl SubscriptionKey {
     /// The subscription `name` to `session`, which is `*` for all.
     ///
     /// # Errors
@@ -21,17 +21,19 @@ impl Key {
     pub(crate) fn new(
         session: impl Into<String>,
         name: impl Into<String>,
-    ) -> Result<Self, KeyError> {
+    ) -> Result<Self, SubscriptionKeyError> {
         let (session, name) = (session.into(), name.into());
         if session.is_empty()
             || session.len() > MAX_SESSION
             || session.chars().any(char::is_control)
         {
-            return Err(KeyError::Session);
+            return Err(SubscriptionKeyError::Session);
         }
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
-            return Err(KeyError::Name(name.chars().take(MAX_NAME).collect()));
+            return Err(SubscriptionKeyError::Name(
+                name.chars().take(MAX_NAME).collect(),
+            ));
         }
         Ok(Self { session, name })
     }
@@ -58,7 +60,7 @@ impl Key {
 }
 
 /// The subscription as people write it.
-impl fmt::Display for Key {
+impl fmt::Display for SubscriptionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} to session {:?}", self.name, self.session)
     }
@@ -66,7 +68,7 @@ impl fmt::Display for Key {
 
 /// Why there can be no such subscription.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum KeyError {
+pub(crate) enum SubscriptionKeyError {
     /// The session cannot be one.
     #[error(
         "a session's id here has 1 to {MAX_SESSION} bytes and no control character; * is all sessions"
@@ -91,17 +93,21 @@ mod tests {
     fn which_keys_there_are() {
         let long = "n".repeat(MAX_NAME + 1);
         for name in ["", "a b", "a:b", "a/b", "é", &long] {
-            let error = Key::new("s", name).unwrap_err();
-            assert!(matches!(error, KeyError::Name(_)), "{name}");
+            let error = SubscriptionKey::new("s", name).unwrap_err();
+            assert!(matches!(error, SubscriptionKeyError::Name(_)), "{name}");
         }
         let long = "s".repeat(MAX_SESSION + 1);
         for session in ["", "a\nb", "\u{7f}", &long] {
-            assert_eq!(Key::new(session, "n"), Err(KeyError::Session), "{session}");
+            assert_eq!(
+                SubscriptionKey::new(session, "n"),
+                Err(SubscriptionKeyError::Session),
+                "{session}"
+            );
         }
-        let key = Key::new("a:b/c*é", &long[..MAX_NAME]).unwrap();
+        let key = SubscriptionKey::new("a:b/c*é", &long[..MAX_NAME]).unwrap();
         assert!(key.consumer().starts_with("subscription:a:b/c*é:sss"));
         assert_eq!(
-            Key::new("*", "A-z_0.9").unwrap().document("p/"),
+            SubscriptionKey::new("*", "A-z_0.9").unwrap().document("p/"),
             "p/*/A-z_0.9"
         );
     }
