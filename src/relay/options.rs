@@ -1,11 +1,11 @@
-//! [`RelayOptions`]: what holds for every subscriber.
+//! [`RelayOptions`]: the options for every subscriber.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::guard::{Exception, Guard, RejectedAddress};
 
-/// What holds for every subscriber (`[relay]` in the settings).
+/// The options for every subscriber (`[relay]` in the settings).
 ///
 /// ```
 /// use std::time::Duration;

@@ -27,7 +27,7 @@ pub enum RejectedAddress {
     #[error("it has a user or a password, which are not sent; leave out what is before the @")]
     Userinfo,
     /// The port is 0.
-    #[error("its port is 0, which nobody listens on")]
+    #[error("its port is 0, which no server can listen on")]
     Port,
     /// The URL has no host.
     #[error("it has no host; expected a URL such as https://crm.example/webhook")]

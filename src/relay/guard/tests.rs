@@ -231,7 +231,7 @@ fn an_exception_opens_what_it_names_and_no_more() {
         ("localhost", "http://LOCALHOST./", "ok"),
         ("localhost", "http://a.localhost/", "loopback"),
         ("localhost", "http://127.0.0.1/", "loopback"),
-        ("127.0.0.0/8", "http://localhost/", "ok"), // what it resolves to is judged
+        ("127.0.0.0/8", "http://localhost/", "ok"), // its addresses are judged
         ("8.8.8.8", "http://[2001:0:808:808::80ff:fffe]/", "loopback"),
         ("64:ff9b:1::/48", "http://[64:ff9b:1::1]/", "ok"),
     ];

@@ -141,7 +141,7 @@ impl Registry {
                 Err(error) => {
                     let name = escape_controls(&document);
                     log::error!(
-                        "the document {name} is left out, so nobody gets its events: {error}"
+                        "the document {name} cannot be read, so its subscription gets no events: {error}"
                     );
                     continue;
                 }

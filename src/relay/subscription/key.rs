@@ -1,11 +1,8 @@
-//! [`SubscriptionKey`]: what a subscription is known by, a session and a name.
-//!
-//! It is a consumer of the journal like a handler, and its name there is the key's
-//! ([`SubscriptionKey::consumer`]).
+//! [`SubscriptionKey`]: a session and a name, which identify a subscription.
 
 use std::fmt;
 
-/// What a subscription is known by.
+/// Identifies a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SubscriptionKey {
     session: String,
@@ -13,11 +10,12 @@ pub(crate) struct SubscriptionKey {
 }
 
 impl SubscriptionKey {
-    /// The subscription `name` to `session`, which is `*` for all.
+    /// The key of the subscription `name` to `session`, which is `*` for all sessions.
     ///
     /// # Errors
     ///
-    /// When one of them cannot be that.
+    /// When the session is empty, longer than 1,024 bytes or has a control character, or the name is
+    /// not 1 to 64 letters, digits, `-`, `_` and `.`.
     pub(crate) fn new(
         session: impl Into<String>,
         name: impl Into<String>,
@@ -43,38 +41,38 @@ impl SubscriptionKey {
         &self.session
     }
 
-    /// The name among those to the session.
+    /// The subscription's name, unique in the session.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The name among the consumers. A session may hold anything, a name no colon.
+    /// The name of its consumer. It is unambiguous, because a name has no colon.
     pub(crate) fn consumer(&self) -> String {
         format!("subscription:{}:{}", self.session, self.name)
     }
 
-    /// The name of its document. A session may hold anything, a name no slash.
+    /// The name of its document. It is unambiguous, because a name has no slash.
     pub(crate) fn document(&self, prefix: &str) -> String {
         format!("{prefix}{}/{}", self.session, self.name)
     }
 }
 
-/// The subscription as people write it.
+/// As logs and errors show it.
 impl fmt::Display for SubscriptionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} to session {:?}", self.name, self.session)
     }
 }
 
-/// Why there can be no such subscription.
+/// Why a session and a name are not a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SubscriptionKeyError {
-    /// The session cannot be one.
+    /// The session is not allowed.
     #[error(
         "a session's id here has 1 to {MAX_SESSION} bytes and no control character; * is all sessions"
     )]
     Session,
-    /// The name cannot be one.
+    /// The name is not allowed.
     #[error("found {0:?}, expected a name of 1 to {MAX_NAME} of A-Z a-z 0-9 - _ .")]
     Name(String),
 }
@@ -90,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn which_keys_there_are() {
+    fn sessions_and_names_have_limits() {
         let long = "n".repeat(MAX_NAME + 1);
         for name in ["", "a b", "a:b", "a/b", "é", &long] {
             let error = SubscriptionKey::new("s", name).unwrap_err();

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::*;
 
-/// Answers with the first list, then the second, and so on; the last one for ever.
+/// Answers with the first list, then the second, and so on, and then with the last one forever.
 #[derive(Debug)]
 struct Scripted {
     answers: Vec<Vec<IpAddr>>,
@@ -63,7 +63,7 @@ async fn every_address_of_a_host_is_judged() {
 }
 
 #[actix_web::test]
-async fn a_host_exception_opens_whatever_the_host_resolves_to() {
+async fn a_host_exception_opens_all_its_addresses() {
     let lookup = || Scripted::new(&[&["10.0.0.1", "169.254.169.254"]]);
     let named = guard(false, &["crm.example"]).lookup(lookup());
     assert!(vetted(&named, "https://CRM.example./").await.is_ok());
@@ -73,7 +73,7 @@ async fn a_host_exception_opens_whatever_the_host_resolves_to() {
 }
 
 #[actix_web::test]
-async fn a_url_that_was_not_checked_before_is_checked() {
+async fn vet_checks_the_url_too() {
     for url in [
         "http://127.0.0.1/",
         "ftp://crm.example/",
@@ -94,12 +94,12 @@ async fn a_host_without_addresses_is_unresolved() {
         error.to_string(),
         "the host crm.example does not resolve: it has no address"
     );
-    // RFC 6761: this one never resolves; the system says so, or that it cannot ask.
+    // RFC 6761: this name never resolves. The system says so, or that it cannot ask.
     let system = vetted(&Guard::default(), "http://nowhere.invalid/").await;
     assert!(system.unwrap_err().is_unresolved());
 }
 
-/// A name server that answers when it is told to, once for each time.
+/// A name server that gives one answer for each notification.
 #[derive(Debug, Clone, Default)]
 struct Slow {
     asked: Arc<AtomicUsize>,
@@ -116,7 +116,7 @@ impl Lookup for Slow {
 }
 
 #[actix_web::test]
-async fn however_many_wait_for_a_host_it_is_asked_about_once_at_a_time() {
+async fn a_host_is_looked_up_once_at_a_time() {
     let slow = Slow::default();
     let guard = Guard::default().lookup(slow.clone());
     let vet = || vetted(&guard, "https://slow.example/");
@@ -126,7 +126,7 @@ async fn however_many_wait_for_a_host_it_is_asked_about_once_at_a_time() {
     let mut waiting: Vec<_> = (0..100).map(|_| Box::pin(vet())).collect();
     for vet in &mut waiting {
         assert!(futures_util::poll!(vet).is_pending());
-        // There is one thread, so whoever was started is at work after this.
+        // The runtime has one thread, so a started lookup has run after this.
         tokio::task::yield_now().await;
     }
     assert_eq!(slow.asked.load(Ordering::SeqCst), 1);
@@ -134,14 +134,14 @@ async fn however_many_wait_for_a_host_it_is_asked_about_once_at_a_time() {
     for vetted in futures_util::future::join_all(waiting).await {
         assert_eq!(vetted.unwrap(), ["8.8.8.8:443".parse().unwrap()]);
     }
-    // What was learnt is not kept.
+    // Addresses are not cached.
     slow.told.notify_one();
     vet().await.unwrap();
     assert_eq!(slow.asked.load(Ordering::SeqCst), 2);
 }
 
 #[actix_web::test]
-async fn the_system_resolves_localhost_where_that_is_allowed() {
+async fn the_system_resolves_localhost_where_allowed() {
     let found = vetted(&guard(true, &[]), "http://localhost:5000/")
         .await
         .unwrap();

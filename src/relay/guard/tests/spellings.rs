@@ -1,4 +1,4 @@
-//! Whatever the spelling, an address is judged alike.
+//! Property tests: an address is judged alike in every spelling.
 
 use proptest::prelude::*;
 
@@ -27,8 +27,8 @@ fn spellings(v4: Ipv4Addr, filler: u64) -> Vec<Ipv6Addr> {
         .collect()
 }
 
-/// What is not public in IPv4, once more and by hand, not from the table under test.
-fn refused_v4() -> impl Strategy<Value = Ipv4Addr> {
+/// IPv4 addresses that are not public, listed by hand and not taken from the table under test.
+fn rejected_v4() -> impl Strategy<Value = Ipv4Addr> {
     let networks = [
         "0.0.0.0/8",
         "10.0.0.0/8",
@@ -54,9 +54,9 @@ fn refused_v4() -> impl Strategy<Value = Ipv4Addr> {
 
 proptest! {
     #[test]
-    fn no_refused_address_passes_in_any_spelling(v4 in refused_v4(), filler: u64) {
+    fn no_rejected_address_passes_in_any_spelling(v4 in rejected_v4(), filler: u64) {
         let guard = Guard::default();
-        let refuses = |host: &str| guard.url(&format!("http://{host}/")).is_err();
+        let rejects = |host: &str| guard.url(&format!("http://{host}/")).is_err();
         let bits = v4.to_bits();
         let [a, b, c, d] = v4.octets();
         for host in [
@@ -67,17 +67,17 @@ proptest! {
             format!("0{bits:o}"),
             format!("{a:#x}.0{b:o}.{}", u16::from_be_bytes([c, d])),
         ] {
-            prop_assert!(refuses(&host), "{}", host);
+            prop_assert!(rejects(&host), "{}", host);
         }
         prop_assert!(guard.check_address("host", v4.into()).is_err());
         for v6 in spellings(v4, filler) {
             prop_assert!(guard.check_address("host", v6.into()).is_err(), "{}", v6);
-            prop_assert!(refuses(&format!("[{v6}]")), "{}", v6);
+            prop_assert!(rejects(&format!("[{v6}]")), "{}", v6);
         }
     }
 
     #[test]
-    fn what_allow_private_never_opens(v4 in refused_v4(), filler: u64) {
+    fn allow_private_opens_private_ranges_only(v4 in rejected_v4(), filler: u64) {
         let open = guard(true, &[]);
         let expected = open.check_address("host", v4.into()).is_ok();
         let private = v4.is_private() || v4.is_loopback()
@@ -89,7 +89,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_it_panic_and_what_passes_passes_again(text in "\\PC{0,60}", tail in "\\PC{0,40}") {
+    fn no_text_panics_and_good_urls_pass_again(text in "\\PC{0,60}", tail in "\\PC{0,40}") {
         for text in [text, format!("http://{tail}")] {
             if let Ok(url) = Guard::default().url(&text) {
                 prop_assert!(Guard::default().url(url.as_str()).is_ok(), "{}", url);
