@@ -1,4 +1,4 @@
-//! [`Receiver`]: all of offhook but its listeners.
+//! [`Receiver`]: all of offhook except its listeners.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::ingress::Ingress;
 use crate::relay::Registry;
 use crate::telemetry::Metrics;
 
-/// Receives the webhooks of all sources; mount it with [`Receiver::configure`].
+/// Receives the webhooks of all sources. Mount it into an actix `App` with [`Receiver::configure`].
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer, web};
@@ -40,12 +40,12 @@ use crate::telemetry::Metrics;
 #[derive(Clone)]
 pub struct Receiver(Arc<Parts>);
 
-/// What runs behind the listeners, for as long as there is a [`Receiver`].
+/// What runs behind the listeners, as long as a [`Receiver`] exists.
 pub(crate) struct Parts {
     pub(crate) ingress: Arc<Ingress>,
-    /// The journal, its consumers and its index, where there is a journal.
+    /// The journal, its consumers and its index; `None` with the engine `none`.
     pub(crate) pipeline: Option<Arc<Pipeline>>,
-    /// The subscriptions, where there is a journal.
+    /// The subscriptions; `None` with the engine `none`.
     pub(crate) registry: Option<Arc<Registry>>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -59,23 +59,23 @@ impl Receiver {
         &self.0
     }
 
-    /// Adds the paths of every source to an actix `App`. Other paths go on to the services that are added
-    /// later.
+    /// Adds the paths of every source to an actix `App`. Requests to other paths go on to the services
+    /// that are added after it.
     ///
-    /// The limits on bodies hold here too; those on connections and slow heads are the host's
-    /// `HttpServer`'s.
+    /// The limits on bodies hold here too. The limits on connections and slow heads are those of the
+    /// application's `HttpServer`.
     pub fn configure(&self) -> impl FnOnce(&mut web::ServiceConfig) + 'static {
         self.configure_scope("")
     }
 
-    /// As [`Receiver::configure`], for a `web::scope` of this path, which has no parameters:
+    /// As [`Receiver::configure`], for a `web::scope` with this path, which must have no parameters:
     /// `web::scope("/hooks").configure(receiver.configure_scope("/hooks"))` receives at `/hooks/webhook`.
     pub fn configure_scope(
         &self,
         scope: &str,
     ) -> impl FnOnce(&mut web::ServiceConfig) + use<> + 'static {
         let (ingress, scope) = (Arc::clone(&self.0.ingress), Arc::<str>::from(scope));
-        // A mounted receiver lives as long as the `App`, with all that is behind it.
+        // Everything behind a mounted receiver lives as long as the `App`.
         let parts = Arc::clone(&self.0);
         move |app| {
             let (table, below) = (Arc::clone(&ingress), Arc::clone(&scope));
