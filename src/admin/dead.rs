@@ -74,8 +74,10 @@ fn page_token((consumer, letter): &(String, DeadLetter)) -> String {
 
 /// The letter after which a page starts: that of a token, or all letters of the event with this id.
 async fn page_start(pipeline: &Pipeline, text: &str) -> Result<Option<(Seq, String)>, ApiError> {
-    let token = URL_SAFE_NO_PAD.decode(text).ok();
-    let token = token.and_then(|token| String::from_utf8(token).ok());
+    let token = URL_SAFE_NO_PAD
+        .decode(text)
+        .ok()
+        .and_then(|token| String::from_utf8(token).ok());
     let letter = token.as_deref().and_then(|token| token.split_once(':'));
     if let Some((seq, consumer)) = letter
         && let Ok(seq) = seq.parse()

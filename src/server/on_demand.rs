@@ -39,8 +39,7 @@ where
             let service = match existing {
                 Some(service) => service,
                 None => {
-                    let service = make().new_service(()).await.map_err(|_| ())?;
-                    let service = Rc::new(service);
+                    let service = Rc::new(make().new_service(()).await.map_err(|_| ())?);
                     *current.borrow_mut() = Some(Rc::clone(&service));
                     actix_rt::spawn(drop_when_unused(current, unused));
                     service
