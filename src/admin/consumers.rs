@@ -1,70 +1,61 @@
-//! `/api/consumers`: how far each one has come; pausing and resuming.
+//! `/api/consumers`: how far each consumer is; pausing and resuming one.
 
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::AdminState;
-use super::events::statuses;
-use super::replay::consumers;
-use super::reply::seen_through;
-use super::reply::{Refused, answer};
+use super::error::ApiError;
+use super::lookup;
+use super::request::run_to_end;
+use super::state::AdminState;
 use crate::dispatch::Status;
 use crate::engine::Pipeline;
 use crate::journal::Unavailable;
 
 /// `GET /api/consumers`
-pub(super) async fn list(state: web::Data<AdminState>) -> HttpResponse {
-    answer(list_inner(&state).await)
-}
-
-async fn list_inner(state: &AdminState) -> Result<HttpResponse, Refused> {
+pub(super) async fn list(state: web::Data<AdminState>) -> Result<HttpResponse, ApiError> {
     let pipeline = state.pipeline()?;
     let mut shown = Vec::new();
-    for status in statuses(pipeline).await {
+    for status in lookup::statuses(pipeline).await {
         shown.push(show(pipeline, &status).await?);
     }
     Ok(HttpResponse::Ok().json(json!({ "consumers": shown })))
 }
 
 /// `POST /api/consumers/{name}/pause`
-pub(super) async fn pause(state: web::Data<AdminState>, path: web::Path<String>) -> HttpResponse {
-    answer(set(&state, &path, true).await)
+pub(super) async fn pause(
+    state: web::Data<AdminState>,
+    name: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    set_paused(state.pipeline()?, &name, true).await
 }
 
 /// `POST /api/consumers/{name}/resume`
-pub(super) async fn resume(state: web::Data<AdminState>, path: web::Path<String>) -> HttpResponse {
-    answer(set(&state, &path, false).await)
+pub(super) async fn resume(
+    state: web::Data<AdminState>,
+    name: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let pipeline = state.pipeline()?;
+    // A subscription that is not active has no consumer to resume yet.
+    let (registry, subscription) = (Arc::clone(state.registry()?), name.clone());
+    run_to_end(async move { registry.resume(&subscription).await }).await??;
+    set_paused(pipeline, &name, false).await
 }
 
-async fn set(state: &AdminState, name: &str, paused: bool) -> Result<HttpResponse, Refused> {
-    let pipeline = state.pipeline()?;
-    if !paused {
-        // One that is not active is no consumer that could be asked.
-        let (registry, name) = (Arc::clone(state.registry()?), name.to_owned());
-        seen_through(async move { registry.resume(&name).await }).await??;
-    }
-    let ended = || Refused::not_found(format!("{name} has ended"));
-    let consumers = consumers(pipeline, Some(name))?;
-    let consumer = consumers.first().ok_or_else(ended)?;
-    consumer.pause(paused).await.ok_or_else(ended)??;
-    let status = consumer.status().await.ok_or_else(ended)?;
+async fn set_paused(
+    pipeline: &Pipeline,
+    name: &str,
+    paused: bool,
+) -> Result<HttpResponse, ApiError> {
+    let has_ended = || ApiError::has_ended(name);
+    let consumer = lookup::consumer(pipeline, name)?;
+    consumer.pause(paused).await.ok_or_else(has_ended)??;
+    let status = consumer.status().await.ok_or_else(has_ended)?;
     Ok(HttpResponse::Ok().json(show(pipeline, &status).await?))
 }
 
 async fn show(pipeline: &Pipeline, status: &Status) -> Result<Value, Unavailable> {
-    let state = match status {
-        Status { paused: true, .. } => "paused",
-        Status {
-            suspended: Some(_), ..
-        } => "suspended",
-        Status {
-            failing_since: Some(_),
-            ..
-        } => "failing",
-        _ => "running",
-    };
     let suspended = status.suspended.as_ref().map(
         |suspended| json!({ "since": suspended.since.to_string(), "reason": suspended.reason }),
     );
@@ -73,11 +64,23 @@ async fn show(pipeline: &Pipeline, status: &Status) -> Result<Value, Unavailable
     Ok(json!({
         "name": status.name,
         "kind": kind,
-        "state": state,
+        "state": state(status),
         "lag": status.lag,
         "oldest_waiting": oldest.map(|at| at.to_string()),
         "failing_since": status.failing_since.map(|at| at.to_string()),
         "suspended": suspended,
         "in_flight": status.in_flight,
     }))
+}
+
+fn state(status: &Status) -> &'static str {
+    if status.paused {
+        "paused"
+    } else if status.suspended.is_some() {
+        "suspended"
+    } else if status.failing_since.is_some() {
+        "failing"
+    } else {
+        "running"
+    }
 }

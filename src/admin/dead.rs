@@ -1,4 +1,4 @@
-//! `/api/dead`: what consumers have given up on.
+//! `/api/dead`: the events that consumers have given up on.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,31 +9,31 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::events::find;
-use super::replay::consumers;
-use super::reply::{Refused, answer, body, page, replayed};
-use super::{AdminState, search};
+use super::error::ApiError;
+use super::lookup;
+use super::replay::{MAX_REPLAY, replayed};
+use super::request::{json_body, page_size};
+use super::state::AdminState;
 use crate::engine::Pipeline;
 use crate::journal::{DeadLetter, Position};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Query {
+pub(super) struct DeadQuery {
     consumer: Option<String>,
     before: Option<String>,
     limit: Option<usize>,
 }
 
 /// `GET /api/dead`
-pub(super) async fn list(state: web::Data<AdminState>, query: web::Query<Query>) -> HttpResponse {
-    answer(list_inner(&state, &query).await)
-}
-
-async fn list_inner(state: &AdminState, query: &Query) -> Result<HttpResponse, Refused> {
+pub(super) async fn list(
+    state: web::Data<AdminState>,
+    query: web::Query<DeadQuery>,
+) -> Result<HttpResponse, ApiError> {
     let pipeline = state.pipeline()?;
-    let limit = page(query.limit)?;
+    let limit = page_size(query.limit)?;
     let before = match &query.before {
-        Some(text) => before(pipeline, text).await?,
+        Some(text) => page_start(pipeline, text).await?,
         None => None,
     };
     let before = before
@@ -48,48 +48,53 @@ async fn list_inner(state: &AdminState, query: &Query) -> Result<HttpResponse, R
     letters.truncate(limit);
     let mut positions: Vec<_> = letters.iter().map(|(_, letter)| letter.position).collect();
     positions.dedup();
-    let entries = search(pipeline)?.by_positions(positions).await?;
+    let events = state.search()?.by_positions(positions).await?;
     let shown: Vec<_> = letters
         .iter()
         .filter_map(|(consumer, letter)| {
             let at = Some(letter.position);
-            let entry = entries.iter().find(|entry| entry.position == at)?;
+            let event = events.iter().find(|event| event.position == at)?;
             Some(json!({
-                "id": entry.id,
+                "id": event.id,
                 "consumer": consumer,
-                "session": entry.session,
-                "event": entry.kind.as_str(),
+                "session": event.session,
+                "event": event.kind.as_str(),
                 "attempts": letter.attempts,
                 "reason": letter.reason,
                 "at": letter.at.to_string(),
             }))
         })
         .collect();
-    let next = letters.last().filter(|_| more).map(token);
+    let next = letters.last().filter(|_| more).map(page_token);
     Ok(HttpResponse::Ok().json(json!({ "dead": shown, "next": next })))
 }
 
-/// What stands for a letter as the end of a page: `next`, to be given as `before`. Several consumers
-/// may have given up on one event, so its id would not do.
-fn token((consumer, letter): &(String, DeadLetter)) -> String {
+/// Names the last letter of a page: the answer's `next`, and the next request's `before`. The event's
+/// id is not enough, because several consumers may have given up on one event.
+fn page_token((consumer, letter): &(String, DeadLetter)) -> String {
     URL_SAFE_NO_PAD.encode(format!("{}:{consumer}", letter.position))
 }
 
-/// The letter after which a page begins: a token, or the id of an event, for all its letters.
-async fn before(pipeline: &Pipeline, text: &str) -> Result<Option<(Position, String)>, Refused> {
-    let token = URL_SAFE_NO_PAD.decode(text).ok();
-    let token = token.and_then(|token| String::from_utf8(token).ok());
+/// The letter after which a page starts: that of a token, or all letters of the event with this id.
+async fn page_start(
+    pipeline: &Pipeline,
+    text: &str,
+) -> Result<Option<(Position, String)>, ApiError> {
+    let token = URL_SAFE_NO_PAD
+        .decode(text)
+        .ok()
+        .and_then(|token| String::from_utf8(token).ok());
     let letter = token.as_deref().and_then(|token| token.split_once(':'));
     if let Some((place, consumer)) = letter
         && let Some(position) = position(place)
     {
         return Ok(Some((position, consumer.to_owned())));
     }
-    let position = find(pipeline, text).await?.position;
+    let position = lookup::event(pipeline, text).await?.position;
     Ok(position.map(|position| (position, String::new())))
 }
 
-/// A position as [`token`] writes it: `7`, or `7.2` for the second event of a body.
+/// A position as [`page_token`] writes it: `7`, or `7.2` for the second event of a body.
 fn position(text: &str) -> Option<Position> {
     match text.split_once('.') {
         None => Some(Position::first(text.parse().ok()?)),
@@ -99,20 +104,19 @@ fn position(text: &str) -> Option<Position> {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Request {
+struct DeadReplayRequest {
     consumer: Option<String>,
     id: Option<String>,
 }
 
 /// `POST /api/dead/replay`
-pub(super) async fn replay(state: web::Data<AdminState>, bytes: web::Bytes) -> HttpResponse {
-    answer(replay_inner(&state, &bytes).await)
-}
-
-async fn replay_inner(state: &AdminState, bytes: &[u8]) -> Result<HttpResponse, Refused> {
+pub(super) async fn replay(
+    state: web::Data<AdminState>,
+    body: web::Bytes,
+) -> Result<HttpResponse, ApiError> {
     let pipeline = state.pipeline()?;
-    let request: Request = body(bytes)?;
-    let letters = chosen(pipeline, request.consumer.as_deref(), request.id.as_deref()).await?;
+    let request: DeadReplayRequest = json_body(&body)?;
+    let letters = select(pipeline, request.consumer.as_deref(), request.id.as_deref()).await?;
     let matched = letters.len();
     let mut by_consumer: BTreeMap<String, Vec<Position>> = BTreeMap::new();
     for (consumer, letter) in letters {
@@ -123,46 +127,35 @@ async fn replay_inner(state: &AdminState, bytes: &[u8]) -> Result<HttpResponse, 
     }
     let mut count = 0;
     for (name, mut events) in by_consumer {
-        events.sort_unstable();
-        // The dead letters of a consumer that is no more stay, until somebody deletes them.
-        let Ok(running) = consumers(pipeline, Some(&name)) else {
+        // The dead letters of a consumer that no longer exists stay until they are deleted.
+        let Ok(consumer) = lookup::consumer(pipeline, &name) else {
             continue;
         };
-        for consumer in running {
-            let again = consumer.replay(events.clone(), Duration::ZERO).await;
-            again.ok_or_else(|| Refused::not_found(format!("{name} has ended")))??;
-            count += events.len();
-        }
+        events.sort_unstable();
+        count += events.len();
+        let taken = consumer.replay(events, Duration::ZERO).await;
+        taken.ok_or_else(|| ApiError::has_ended(&name))??;
     }
     Ok(replayed(matched, count))
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Which {
+pub(super) struct DeleteQuery {
     consumer: Option<String>,
 }
 
 /// `DELETE /api/dead/{id}`
 pub(super) async fn delete(
     state: web::Data<AdminState>,
-    path: web::Path<String>,
-    query: web::Query<Which>,
-) -> HttpResponse {
-    answer(delete_inner(&state, &path, query.consumer.as_deref()).await)
-}
-
-async fn delete_inner(
-    state: &AdminState,
-    id: &str,
-    consumer: Option<&str>,
-) -> Result<HttpResponse, Refused> {
+    id: web::Path<String>,
+    query: web::Query<DeleteQuery>,
+) -> Result<HttpResponse, ApiError> {
     let pipeline = state.pipeline()?;
-    let letters = chosen(pipeline, consumer, Some(id)).await?;
+    let letters = select(pipeline, query.consumer.as_deref(), Some(&id)).await?;
     if letters.is_empty() {
-        return Err(Refused::not_found(format!(
-            "no consumer has given up on {id}"
-        )));
+        let text = format!("no consumer has given up on {id}");
+        return Err(ApiError::not_found(text));
     }
     for (name, letter) in &letters {
         pipeline
@@ -173,24 +166,18 @@ async fn delete_inner(
     Ok(HttpResponse::Ok().json(json!({ "success": true, "deleted": letters.len() })))
 }
 
-async fn chosen(
+/// The dead letters of one consumer or of all, for one event or for all; at most [`MAX_REPLAY`].
+async fn select(
     pipeline: &Pipeline,
     consumer: Option<&str>,
-    id: Option<&str>,
-) -> Result<Vec<(String, DeadLetter)>, Refused> {
-    let Some(id) = id else {
-        return Ok(pipeline
-            .journal()
-            .dead_letters(consumer, None, MAX_REPLAY)
-            .await?);
+    event: Option<&str>,
+) -> Result<Vec<(String, DeadLetter)>, ApiError> {
+    let journal = pipeline.journal();
+    let Some(id) = event else {
+        return Ok(journal.dead_letters(consumer, None, MAX_REPLAY).await?);
     };
-    let position = find(pipeline, id).await?.position;
-    let mut letters = pipeline
-        .journal()
-        .dead_letters_of(position.as_slice())
-        .await?;
+    let position = lookup::event(pipeline, id).await?.position;
+    let mut letters = journal.dead_letters_of(position.as_slice()).await?;
     letters.retain(|(name, _)| consumer.is_none_or(|consumer| consumer == name));
     Ok(letters)
 }
-
-const MAX_REPLAY: usize = 1_000_000;

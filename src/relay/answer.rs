@@ -1,5 +1,4 @@
-//! What a subscriber's answer says should happen next. Pure: a status and a header in, a judgement
-//! out.
+//! What a subscriber's answer means. A pure function: a status and a header in, a judgement out.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,18 +10,18 @@ use jiff::Timestamp;
 /// What an answer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// 2xx: the subscriber has it.
+    /// 2xx: the subscriber has the event.
     Delivered,
-    /// 410: there is no subscriber any more.
+    /// 410: the subscriber wants no more events.
     Gone,
-    /// A status that the operator calls final.
+    /// A status of `relay.give_up_on`.
     Final,
-    /// Anything else: try again, not before the pause that the subscriber asks for.
+    /// Anything else: retry, after the pause that the subscriber asks for, if it asks for one.
     Retry(Option<Duration>),
 }
 
-/// Judges an answer. `Retry-After` counts with 429 and 503, as the standard has it, and for
-/// [`LONGEST_PAUSE`] at most; one that cannot be read does not.
+/// Judges an answer. `Retry-After` counts with 429 and 503, as the standard says, and up to
+/// [`LONGEST_PAUSE`]. One that cannot be parsed is ignored.
 pub(super) fn judge(
     status: StatusCode,
     retry_after: Option<&HeaderValue>,
@@ -45,11 +44,11 @@ pub(super) fn judge(
 fn pause(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More seconds than can be counted are many.
+        // A number too large for `u64` is cut to the longest pause anyway.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()?;
-    // A date that has passed asks for no pause.
+    // The conversion fails for a date in the past, which asks for no pause.
     Duration::try_from(date.duration_since(now)).ok()
 }
 
@@ -69,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn each_status() {
+    fn each_status_has_its_judgement() {
         let retry = Judgement::Retry(None);
         let table = [
             (200, Judgement::Delivered),
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_of_retry_after() {
+    fn each_form_of_retry_after_is_read() {
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         let table = [
             ("0", seconds(0)),
@@ -106,7 +105,7 @@ mod tests {
             ("Sunday, 06-Nov-94 08:50:07 GMT", seconds(30)),
             ("Sun Nov  6 08:50:07 1994", seconds(30)),
             ("Sat, 06 Nov 2094 08:50:07 GMT", seconds(86_400)),
-            // That is no Sunday.
+            // This date is not a Sunday.
             ("Sun, 06 Nov 2094 08:50:07 GMT", None),
             ("Sun, 06 Nov 1994 08:49:36 GMT", None),
             ("-7", None),

@@ -1,7 +1,7 @@
 //! [`RelayClient`]: one HTTP client for all subscribers.
 //!
-//! What holds for every request: the guard has vetted the address, no proxy stands in between, no
-//! redirect is followed, nothing is kept of the answer, and all of it ends within the timeout.
+//! For every request: the guard has judged the address, there is no proxy in between, no redirect is
+//! followed, nothing of the answer is kept, and the attempt ends within the timeout.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,13 +20,15 @@ use tokio::time::timeout;
 
 use super::answer::{self, Judgement};
 use super::connector::Connector;
+use super::failure;
 use super::guard::Guard;
+use super::limits::TimeLimits;
+use super::options::{RelayError, RelayOptions};
 use super::request::Target;
-use super::{RelayError, RelayOptions, failure};
 use crate::Delivery;
 use crate::clock::{Clock, SystemClock};
 
-/// One HTTP client for all subscribers; its clones share its connections.
+/// One HTTP client for all subscribers. Its clones share its connections.
 #[derive(Debug, Clone)]
 pub(crate) struct RelayClient {
     shared: Arc<Shared>,
@@ -41,33 +43,29 @@ struct Shared {
     clock: Arc<dyn Clock>,
 }
 
-/// How long things may take.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TimeLimits {
-    /// Finding the address, connecting and TLS.
-    pub(super) connection: Duration,
-    /// That, the request and the answer.
-    pub(super) attempt: Duration,
-}
-
 impl RelayClient {
-    /// A client without connections yet, which takes the time from the system's clock.
+    /// A client with the system's clock, without connections yet.
+    ///
+    /// # Errors
+    ///
+    /// When TLS cannot be set up.
     pub(crate) fn new(options: &RelayOptions) -> Result<Self, RelayError> {
-        let guard = Guard::new(options.allow_private, options.allow.clone());
-        Self::with(guard, options, Arc::new(SystemClock), None)
+        Self::with(options.guard(), options, Arc::new(SystemClock), None)
     }
 
-    /// A client with a clock of its own, and, in tests, with certificates of their own to trust.
+    /// A client with a clock of its own. Tests give certificates to trust; without them the client
+    /// trusts what the system trusts.
+    ///
+    /// # Errors
+    ///
+    /// When TLS cannot be set up.
     pub(super) fn with(
         guard: Guard,
         options: &RelayOptions,
         clock: Arc<dyn Clock>,
         roots: Option<RootCertStore>,
     ) -> Result<Self, RelayError> {
-        let limits = TimeLimits {
-            connection: options.timeout.mul_f64(SLOWEST_CONNECTION),
-            attempt: options.timeout,
-        };
+        let limits = TimeLimits::within(options.timeout);
         let http = http(Connector::new(&guard, limits.connection, roots)?);
         Ok(Self {
             shared: Arc::new(Shared {
@@ -80,12 +78,12 @@ impl RelayClient {
         })
     }
 
-    /// Who says where requests may go.
+    /// Decides where requests may go.
     pub(crate) fn guard(&self) -> &Guard {
         &self.shared.guard
     }
 
-    /// Makes one attempt; says what the answer means, or why there is none.
+    /// Makes one attempt. Returns what the answer means, or why there is none.
     pub(super) async fn send(
         &self,
         target: &Target,
@@ -93,17 +91,18 @@ impl RelayClient {
     ) -> Result<(StatusCode, Judgement), String> {
         let Shared { guard, limits, .. } = self.shared.as_ref();
         if target.is_literal() {
-            // Nobody resolves it, so the guard does not see it on the way.
+            // The resolver, which asks the guard, is not called for it.
             let judged = guard.check(target.url());
-            judged.map_err(|refusal| refusal.to_string())?;
+            judged.map_err(|rejected| rejected.to_string())?;
         }
         let uri = target
             .uri()
             .ok_or("the URL cannot be written into a request")?;
         let begun = SystemClock.monotonic();
-        let response = timeout(limits.attempt, self.ask(target, uri, delivery)).await;
-        let response = response.map_err(|_| failure::no_answer(*limits))?;
-        let response = response.map_err(|error| failure::in_words(&error, *limits))?;
+        let response = timeout(limits.attempt, self.request(target, uri, delivery))
+            .await
+            .map_err(|_| failure::no_answer(*limits))?
+            .map_err(|error| failure::describe(&error, *limits))?;
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER);
         let give_up_on = &self.shared.give_up_on;
@@ -117,8 +116,8 @@ impl RelayClient {
         Ok((status, judgement))
     }
 
-    /// Sends the request, and again where the other side says that it has not looked at it.
-    async fn ask(
+    /// Sends the request, and sends it again where the subscriber says that it has not processed it.
+    async fn request(
         &self,
         target: &Target,
         uri: &Uri,
@@ -128,7 +127,7 @@ impl RelayClient {
         loop {
             let request = target.request(uri.clone(), delivery, self.now());
             match self.shared.http.request(request).await {
-                Err(error) if repeats < MOST_REPEATS && failure::is_untouched(&error) => {
+                Err(error) if repeats < MOST_REPEATS && failure::is_unprocessed(&error) => {
                     repeats += 1;
                 }
                 answered => return answered,
@@ -141,8 +140,8 @@ impl RelayClient {
     }
 }
 
-/// Reads the rest of an answer, so that the connection can be used again. The status has decided
-/// already: of a body that is long, slow or cut off the connection is closed, and that is all.
+/// Reads the rest of an answer, so that the connection can be used again. The status has already
+/// decided the outcome, so a body that is too long, slow or cut off only closes the connection.
 async fn drain(mut body: Incoming, limit: Duration) {
     let declared = body.size_hint().exact();
     if declared.is_some_and(|length| length > LONGEST_ANSWER) {
@@ -167,28 +166,28 @@ fn http(connector: Connector) -> Client<Connector, Full<Bytes>> {
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(LONGEST_IDLE)
         .pool_max_idle_per_host(MOST_IDLE)
-        // While requests wait on a connection of HTTP/2, whether the other side is still there; else
-        // all the next ones would wait on it too.
+        // Checks that the other side of an HTTP/2 connection is still there while requests wait on it.
+        // Otherwise all later requests would wait on a dead connection too.
         .http2_keep_alive_interval(HTTP2_PING)
         .http2_keep_alive_timeout(HTTP2_PING)
         .build(connector)
 }
 
-/// What is read of an answer, in bytes.
+/// How much of an answer is read, in bytes.
 const LONGEST_ANSWER: u64 = 64 * 1024;
 
-/// How long the rest of an answer is waited for.
+/// How long the client waits for the rest of an answer.
 const SLOWEST_ANSWER: Duration = Duration::from_secs(1);
 
-/// How often a request is sent again that the other side has not looked at.
+/// How often a request that the subscriber has not processed is sent again.
 const MOST_REPEATS: u8 = 2;
 
-/// How much of an attempt's time a connection may take to be made.
-const SLOWEST_CONNECTION: f64 = 0.75;
-
-/// How long a connection is kept without work, and how many a host.
+/// How long a connection without requests is kept.
 const LONGEST_IDLE: Duration = Duration::from_secs(30);
+
+/// How many connections without requests are kept for each host.
 const MOST_IDLE: usize = 64;
 
-/// After how long without a word the other side is asked for one, and how long that may take.
+/// After this time without data on an HTTP/2 connection a ping is sent, and its answer may take as
+/// long again.
 const HTTP2_PING: Duration = Duration::from_secs(5);

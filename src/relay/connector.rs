@@ -1,7 +1,7 @@
-//! [`Connector`]: a connection to a subscriber, to an address that the guard has judged.
+//! [`Connector`]: makes connections to subscribers, to addresses that the guard has judged.
 //!
-//! There is no proxy in between. TLS trusts what the system trusts, and chooses HTTP/2 where the
-//! other side speaks it.
+//! There is no proxy in between. TLS trusts what the system trusts, and HTTP/2 is used where the
+//! subscriber offers it.
 
 use std::io;
 use std::sync::Arc;
@@ -19,13 +19,15 @@ use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::guard::{Guard, GuardedResolver};
-use super::{RelayError, failure};
+use super::failure;
+use super::guard::Guard;
+use super::options::RelayError;
+use super::resolver::GuardedResolver;
 
 type Https = HttpsConnector<HttpConnector<GuardedResolver>>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Makes connections. The client clones it with every request, so that costs little.
+/// Makes connections. The client clones it for every request, so a clone must cost little.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     https: Arc<Https>,
@@ -33,7 +35,7 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Connections within `limit`, which trust `roots`, or what the system trusts.
+    /// A connector whose connections may take `limit`, and trust `roots`, or what the system trusts.
     pub(super) fn new(
         guard: &Guard,
         limit: Duration,
@@ -42,7 +44,7 @@ impl Connector {
         let tls = relay_tls(roots).map_err(|error| RelayError::Client {
             problem: failure::innermost(&error),
         })?;
-        let tcp = tcp(guard.resolver(), Some(limit));
+        let tcp = tcp(GuardedResolver::new(guard.clone()), Some(limit));
         let https = Arc::new((tcp, tls).into());
         Ok(Self { https, limit })
     }
@@ -67,7 +69,7 @@ impl Service<Uri> for Connector {
 /// Connections of TCP to the addresses that `resolver` finds, each made within `limit`.
 pub(crate) fn tcp<R>(resolver: R, limit: Option<Duration>) -> HttpConnector<R> {
     let mut tcp = HttpConnector::new_with_resolver(resolver);
-    // TLS is for the connector above it.
+    // It connects for https too; the TLS layer above it is the one that checks the scheme.
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(limit);
@@ -75,7 +77,7 @@ pub(crate) fn tcp<R>(resolver: R, limit: Option<Duration>) -> HttpConnector<R> {
     tcp.set_keepalive_interval(Some(TCP_PING));
     tcp.set_keepalive_retries(Some(TCP_PINGS));
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-    tcp.set_tcp_user_timeout(Some(LONGEST_UNHEARD));
+    tcp.set_tcp_user_timeout(Some(LONGEST_UNACKNOWLEDGED));
     tcp
 }
 
@@ -83,7 +85,7 @@ pub(crate) fn tcp<R>(resolver: R, limit: Option<Duration>) -> HttpConnector<R> {
 fn relay_tls(roots: Option<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
     const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
     tls(roots, ALPN).or_else(|error| {
-        // A container may hold no certificates, and its subscribers may all be at http://.
+        // A container may have no certificates, and its subscribers may all be at http://.
         log::warn!(
             "subscribers at https:// cannot be reached, there are no certificates to trust: {}",
             failure::innermost(&error)
@@ -97,7 +99,7 @@ pub(crate) fn tls(
     roots: Option<RootCertStore>,
     alpn: &[&[u8]],
 ) -> Result<ClientConfig, rustls::Error> {
-    // Where another part of the process has set one already, that one is as good.
+    // It fails where another part of the process has installed a provider, and that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let provider = CryptoProvider::get_default().map_or_else(
         || Arc::new(rustls::crypto::ring::default_provider()),
@@ -117,11 +119,12 @@ pub(crate) fn tls(
     Ok(config)
 }
 
-/// After how long without a word TCP asks whether the other side is still there, how long it waits
-/// between two such questions, and how often it asks.
+/// TCP keep-alive: the time without data before the first probe, and between two probes.
 const TCP_PING: Duration = Duration::from_secs(15);
+
+/// How many unanswered probes end a connection.
 const TCP_PINGS: u32 = 3;
 
-/// How long what was sent may stay without the other side's having heard it.
+/// How long sent data may stay unacknowledged before the connection ends.
 #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-const LONGEST_UNHEARD: Duration = Duration::from_secs(30);
+const LONGEST_UNACKNOWLEDGED: Duration = Duration::from_secs(30);

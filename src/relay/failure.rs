@@ -1,28 +1,31 @@
-//! Why there was no answer, in a few words that a user can act on.
+//! Says why there was no answer, in a few words that a user can act on.
 
 use std::error::Error;
 use std::{io, iter};
 
 use hyper_util::client::legacy;
 
-use super::client::TimeLimits;
-use super::guard::Refusal;
+use super::guard::RejectedAddress;
+use super::limits::TimeLimits;
 
-/// What happened; never the URL, which may hold a token.
-pub(super) fn in_words(error: &legacy::Error, limits: TimeLimits) -> String {
-    match (is_timeout(error), error.is_connect()) {
-        (true, true) => format!("no connection within {:?}", limits.connection),
-        (true, false) => no_answer(limits),
-        (false, _) => innermost(error),
+/// What happened, without the URL, which may hold a token.
+pub(super) fn describe(error: &legacy::Error, limits: TimeLimits) -> String {
+    if !is_timeout(error) {
+        innermost(error)
+    } else if error.is_connect() {
+        format!("no connection within {:?}", limits.connection)
+    } else {
+        no_answer(limits)
     }
 }
 
-/// That the attempt's time is over.
+/// The attempt's time is over.
 pub(super) fn no_answer(limits: TimeLimits) -> String {
     format!("no answer within {:?}", limits.attempt)
 }
 
-/// The first cause that is known, else the innermost: the rest tells only which library noticed.
+/// The first cause that tells a user something, or the innermost one. The others only name the library
+/// that noticed.
 pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut words = None;
     for cause in causes(error) {
@@ -34,9 +37,9 @@ pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
     words.unwrap_or_else(|| "the request failed".to_owned())
 }
 
-/// Whether the other side says that it has not looked at the request, so that it may be sent again
-/// at once: HTTP/2 does, where a connection comes to its end or has too many requests.
-pub(super) fn is_untouched(error: &legacy::Error) -> bool {
+/// Whether the subscriber says that it has not processed the request, so that it may be sent again
+/// immediately. HTTP/2 says so where a connection ends or has too many requests.
+pub(super) fn is_unprocessed(error: &legacy::Error) -> bool {
     causes(error)
         .filter_map(|cause| cause.downcast_ref::<h2::Error>())
         .any(|error| {
@@ -46,7 +49,7 @@ pub(super) fn is_untouched(error: &legacy::Error) -> bool {
         })
 }
 
-/// A connection that was not made in time is one of these, and so is a silence on one of HTTP/2.
+/// Whether a connection was not made in time, or an HTTP/2 connection did not answer a ping.
 pub(crate) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| {
         let io = cause.downcast_ref::<io::Error>();
@@ -61,8 +64,8 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 }
 
 fn known(cause: &(dyn Error + 'static)) -> Option<String> {
-    if let Some(refusal) = cause.downcast_ref::<Refusal>() {
-        return Some(refusal.to_string());
+    if let Some(rejected) = cause.downcast_ref::<RejectedAddress>() {
+        return Some(rejected.to_string());
     }
     if let Some(error) = cause.downcast_ref::<rustls::Error>() {
         return Some(format!("TLS: {error}"));

@@ -1,27 +1,32 @@
-//! [`Guard`]: which addresses may be posted to, so that a subscription is no way into our own network.
+//! [`Guard`]: which URLs and addresses may be posted to, so that a subscription cannot make this
+//! machine send requests into its own network (SSRF).
 //!
-//! Whoever may register a URL chooses where this machine connects to. Three things must hold:
+//! A subscriber chooses the URL that this machine connects to. Three things must hold:
 //!
-//! 1. **Every address is judged**, not the name: all that a host resolves to, in every spelling, with
-//!    the IPv4 address inside an IPv6 one. One refused address refuses the host. The table is in
+//! 1. **Every address is judged**, not the name: all addresses of a host, in every spelling, with the
+//!    IPv4 address inside an IPv6 one. One rejected address rejects the host. The table is in
 //!    [`ranges`].
-//! 2. **What was judged is what is connected to**: the relay's client resolves through the guard, so a
-//!    name that answers differently the second time is judged the second time. Another client connects
-//!    to the addresses that [`Guard::vet`] returns.
-//! 3. **Nothing goes round it.** A client asks no resolver about a host that is an address already,
-//!    and a proxy resolves for itself. So [`Guard::url`] is called before a request, and the client
-//!    follows no redirects and uses no proxy, whatever `HTTP_PROXY` says.
+//! 2. **The client connects to the addresses that were judged.** A name may have another address a
+//!    moment later, so the relay's client resolves through the guard for each connection.
+//! 3. **Nothing bypasses it.** A client does not resolve a host that is an address already, and a
+//!    proxy resolves for itself. So the relay calls [`Guard::url`] first, and its client follows no
+//!    redirects and uses no proxy, whatever `HTTP_PROXY` says.
+//!
+//! A client of your own connects to the addresses that [`Guard::vet`] returns, and not to the name:
 //!
 //! ```
 //! use offhook::relay::Guard;
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # #[actix_web::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let guard = Guard::default();
-//! guard.url("https://crm.example/webhook")?;
+//! let url = guard.url("https://93.184.216.34/webhook")?;
+//! let addresses = guard.vet(&url).await?;
+//! assert_eq!(addresses[0].to_string(), "93.184.216.34:443");
 //!
-//! let refusal = guard.url("http://0x7f.1/").unwrap_err();
+//! let rejected = guard.url("http://0x7f.1/").unwrap_err();
 //! assert_eq!(
-//!     refusal.to_string(),
+//!     rejected.to_string(),
 //!     "127.0.0.1 is a loopback address, which is not posted to; \
 //!      to do so, set relay.allow_private, or add \"127.0.0.1\" to relay.allow"
 //! );
@@ -32,30 +37,31 @@
 mod exception;
 mod lookup;
 pub mod ranges;
-mod refusal;
+mod rejected;
 #[cfg(test)]
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use lookup::Lookups;
 use url::{Host, Url};
 
+use exception::bare_name;
+use lookup::SharedLookups;
+
 pub use exception::{Exception, ParseExceptionError};
-pub(crate) use lookup::GuardedResolver;
 pub use lookup::{LOOKUP_TIMEOUT, Lookup, SystemLookup};
 pub use ranges::Range;
-pub use refusal::Refusal;
+pub use rejected::{MAX_URL, RejectedAddress};
 
-/// Says which URLs and addresses may be posted to. Cheap to clone.
+/// Decides which URLs and addresses may be posted to. Cheap to clone.
 ///
-/// By default: whatever is reachable from the whole internet, and nothing else.
+/// By default these are the addresses that are reachable from the whole internet.
 #[derive(Debug, Clone)]
 pub struct Guard {
     allow_private: bool,
     allow: Arc<[Exception]>,
-    lookup: Lookups,
+    lookups: SharedLookups,
 }
 
 impl Default for Guard {
@@ -65,169 +71,162 @@ impl Default for Guard {
 }
 
 impl Guard {
-    /// A guard that makes exceptions.
+    /// A guard with exceptions.
     ///
     /// `allow_private` opens [private](Range::is_private) and loopback addresses, never link-local or
-    /// metadata. Each of `allow` opens what it names, whatever that is: a network its addresses, a
-    /// host name whatever that host resolves to.
+    /// metadata addresses. Each of `allow` opens what it names: a network opens its addresses, a host
+    /// name opens every address of that host.
     pub fn new(allow_private: bool, allow: Vec<Exception>) -> Self {
         Self {
             allow_private,
             allow: allow.into(),
-            lookup: Lookups::new(SystemLookup),
+            lookups: SharedLookups::new(SystemLookup),
         }
     }
 
     /// Resolves host names in another way.
     pub fn lookup(mut self, lookup: impl Lookup) -> Self {
-        self.lookup = Lookups::new(lookup);
+        self.lookups = SharedLookups::new(lookup);
         self
     }
 
-    /// What can be told of a URL without asking the network.
+    /// Parses a URL and checks everything that can be checked without the network.
     ///
-    /// Host names other than `localhost` pass: only [`Guard::vet`] tells what is behind them.
+    /// Host names other than `localhost` pass. [`Guard::vet`] judges their addresses.
     ///
     /// # Errors
     ///
-    /// When it is no URL, not `http` or `https`, longer than [`MAX_URL`], has no host, a user or a
-    /// password, or port 0; or when its host is an address that may not be posted to.
-    pub fn url(&self, text: &str) -> Result<Url, Refusal> {
+    /// When the text is not a URL, is longer than [`MAX_URL`], has another scheme than `http` or
+    /// `https`, no host, a user or a password, or port 0; or when its host is an address that may not
+    /// be posted to.
+    pub fn url(&self, text: &str) -> Result<Url, RejectedAddress> {
         let odd = |c: char| c.is_whitespace() || c.is_control();
         if text.len() > MAX_URL {
-            return Err(Refusal::TooLong);
+            return Err(RejectedAddress::TooLong);
         }
-        // The parser leaves these out without a word; what is shown should be what is meant.
+        // The parser drops these silently, and the URL would differ from the text that is shown.
         if text.contains(odd) {
-            return Err(Refusal::NotAUrl {
+            return Err(RejectedAddress::NotAUrl {
                 problem: "it holds a space or a control character".to_owned(),
             });
         }
-        let url = Url::parse(text).map_err(|error| Refusal::NotAUrl {
+        let url = Url::parse(text).map_err(|error| RejectedAddress::NotAUrl {
             problem: error.to_string(),
         })?;
         self.check(&url)?;
         Ok(url)
     }
 
-    /// Judges every address that the URL's host has now, and says which they are.
+    /// Judges every address that the URL's host has now, and returns them with the URL's port.
     ///
-    /// They may be others a moment later: connect to these, without asking again.
+    /// The host may have other addresses a moment later, so connect to these and not to the name.
     ///
     /// # Errors
     ///
     /// As [`Guard::url`]; when one of the addresses may not be posted to; and
-    /// [`Refusal::Unresolved`] when there are none now.
-    pub async fn vet(&self, url: &Url) -> Result<Vec<SocketAddr>, Refusal> {
+    /// [`RejectedAddress::Unresolved`] when the host has no address now.
+    pub async fn vet(&self, url: &Url) -> Result<Vec<SocketAddr>, RejectedAddress> {
         self.check(url)?;
         let addresses = match url.host() {
-            None => return Err(Refusal::NoHost),
+            None => return Err(RejectedAddress::NoHost),
             Some(Host::Ipv4(address)) => vec![address.into()],
             Some(Host::Ipv6(address)) => vec![address.into()],
             Some(Host::Domain(name)) => self.resolve(name).await?,
         };
         let port = url.port_or_known_default().unwrap_or_default();
-        let addresses = addresses.into_iter();
-        Ok(addresses.map(|ip| SocketAddr::new(ip, port)).collect())
+        let with_port = |ip| SocketAddr::new(ip, port);
+        Ok(addresses.into_iter().map(with_port).collect())
     }
 
-    /// The resolver of the relay's client, which fails when any address of a host is refused.
-    pub(crate) fn resolver(&self) -> GuardedResolver {
-        GuardedResolver::new(self.clone())
-    }
-
-    /// The addresses of a host, all of them judged.
-    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, Refusal> {
-        let addresses = self.lookup.within_time(name).await?;
-        if !self.names(name) {
+    /// Resolves a host and judges all its addresses.
+    pub(super) async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, RejectedAddress> {
+        self.check_name(host)?;
+        let addresses = self.lookups.within_time(host).await?;
+        if !self.allows_host(host) {
             for address in &addresses {
-                self.address(name, *address)?;
+                self.check_address(host, *address)?;
             }
         }
         Ok(addresses)
     }
 
-    /// What can be told of a URL that is parsed already: all, where its host is an address.
-    pub(super) fn check(&self, url: &Url) -> Result<(), Refusal> {
+    /// Checks everything of a parsed URL that can be checked without the network. Where its host is an
+    /// address, that is everything.
+    pub(super) fn check(&self, url: &Url) -> Result<(), RejectedAddress> {
         if !matches!(url.scheme(), "http" | "https") {
             let found = url.scheme().to_owned();
-            return Err(Refusal::Scheme { found });
+            return Err(RejectedAddress::Scheme { found });
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(Refusal::Userinfo);
+            return Err(RejectedAddress::Userinfo);
         }
         if url.port() == Some(0) {
-            return Err(Refusal::Port);
+            return Err(RejectedAddress::Port);
         }
         match url.host() {
-            None => Err(Refusal::NoHost),
-            Some(Host::Ipv4(address)) => self.address(&address.to_string(), address.into()),
-            Some(Host::Ipv6(address)) => self.address(&address.to_string(), address.into()),
-            Some(Host::Domain(name)) => self.name(name),
+            None => Err(RejectedAddress::NoHost),
+            Some(Host::Ipv4(address)) => self.check_address(&address.to_string(), address.into()),
+            Some(Host::Ipv6(address)) => self.check_address(&address.to_string(), address.into()),
+            Some(Host::Domain(name)) => self.check_name(name),
         }
     }
 
-    /// `localhost` and the names under it are loopback wherever they are resolved (RFC 6761).
-    fn name(&self, name: &str) -> Result<(), Refusal> {
-        let bare = bare_name(name);
+    /// `localhost` and the names under it are loopback, whatever they resolve to (RFC 6761).
+    fn check_name(&self, host: &str) -> Result<(), RejectedAddress> {
+        let bare = bare_name(host);
         if bare.is_empty() {
-            return Err(Refusal::NoHost);
+            return Err(RejectedAddress::NoHost);
         }
-        let local = bare == "localhost" || bare.ends_with(".localhost");
-        if !local || self.names(name) {
+        let is_local = bare == "localhost" || bare.ends_with(".localhost");
+        if !is_local || self.allows_host(host) {
             return Ok(());
         }
-        // Which of the two it is here is for the resolver to say.
-        let v6 = self.address(name, Ipv6Addr::LOCALHOST.into());
-        v6.or_else(|_| self.address(name, Ipv4Addr::LOCALHOST.into()))
+        // It passes where one of the two loopback addresses does. The resolver knows which it has.
+        self.check_address(host, Ipv6Addr::LOCALHOST.into())
+            .or_else(|_| self.check_address(host, Ipv4Addr::LOCALHOST.into()))
+    }
+
+    /// Judges one address of `host`, and the IPv4 addresses inside it.
+    fn check_address(&self, host: &str, address: IpAddr) -> Result<(), RejectedAddress> {
+        if self.allows_network(address) {
+            return Ok(());
+        }
+        let rejected = |range, inside| RejectedAddress::Address {
+            host: host.to_owned(),
+            address,
+            inside,
+            range,
+        };
+        if let Some(range) = self.closed_range(address) {
+            return Err(rejected(range, None));
+        }
+        for inside in ranges::inside(address) {
+            if let Some(range) = self.closed_range(inside.into()) {
+                return Err(rejected(range, Some(inside)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The range of an address that may not be posted to.
+    fn closed_range(&self, address: IpAddr) -> Option<Range> {
+        let range = Range::of(address)?;
+        let is_open = self.allow_private && range.is_private() || self.allows_network(address);
+        (!is_open).then_some(range)
     }
 
     /// Whether `allow` names this host.
-    fn names(&self, host: &str) -> bool {
+    fn allows_host(&self, host: &str) -> bool {
         let bare = bare_name(host);
-        let names =
-            |exception: &Exception| matches!(exception, Exception::Host(name) if *name == bare);
-        self.allow.iter().any(names)
+        self.allow
+            .iter()
+            .any(|exception| matches!(exception, Exception::Host(name) if *name == bare))
     }
 
     /// Whether `allow` names a network that this address is in.
-    fn opens(&self, address: IpAddr) -> bool {
+    fn allows_network(&self, address: IpAddr) -> bool {
         self.allow
             .iter()
             .any(|exception| matches!(exception, Exception::Network(net) if net.contains(&address)))
     }
-
-    /// Judges one address of `host`.
-    fn address(&self, host: &str, address: IpAddr) -> Result<(), Refusal> {
-        if self.opens(address) {
-            return Ok(());
-        }
-        let refused = |address: IpAddr| {
-            let range = Range::of(address)?;
-            let private = self.allow_private && range.is_private();
-            (!private && !self.opens(address)).then_some(range)
-        };
-        let inside = ranges::inside(address);
-        let mut inside = inside.iter();
-        let found = refused(address).map(|range| (range, None));
-        let found =
-            found.or_else(|| inside.find_map(|v4| Some((refused((*v4).into())?, Some(*v4)))));
-        match found {
-            None => Ok(()),
-            Some((range, inside)) => Err(Refusal::Address {
-                host: host.to_owned(),
-                address,
-                inside,
-                range,
-            }),
-        }
-    }
 }
-
-/// A host name in lower case, without the dot that may end it.
-fn bare_name(name: &str) -> String {
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
-}
-
-/// The longest URL that is accepted, in bytes.
-pub const MAX_URL: usize = 2048;

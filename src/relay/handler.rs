@@ -1,4 +1,4 @@
-//! [`Relay`]: one subscriber, as a handler.
+//! [`Relay`]: the handler that sends events to one subscriber.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,22 +14,21 @@ use super::{RelayClient, RelayError, RelayOptions};
 use crate::signature::Secret;
 use crate::{Delivery, Event, EventHandler, HandlerError};
 
-/// Sends every event on to one subscriber, whatever language that is written in.
+/// Sends events to one subscriber, in any language.
 ///
 /// A delivery is a POST of the bytes as they were received, with their `Content-Type` and
-/// `Content-Encoding`. It is signed twice with the subscriber's own secret: `X-Webhook-Signature` as
-/// the gateway does it, and as [Standard Webhooks](https://www.standardwebhooks.com) has it, where
-/// `webhook-id` is the id of the body and so the same over all attempts. `offhook-attempt`,
-/// `offhook-session` and, on a replay, `offhook-replay: true` go with it. Without a secret there is
-/// no signature.
+/// `Content-Encoding`. It is signed twice with the subscriber's own secret: with
+/// `X-Webhook-Signature`, as the gateway does, and with the headers of
+/// [Standard Webhooks](https://www.standardwebhooks.com), where `webhook-id` is the id of the body,
+/// the same for all attempts. It has the headers `offhook-attempt`, `offhook-session` and, on a replay,
+/// `offhook-replay: true`. Without a secret it is not signed.
 ///
 /// A body that holds several events is sent once.
 ///
-/// 2xx says that the subscriber has it. 410 and the statuses of [`RelayOptions::give_up_on`] are
-/// final. Everything else is tried again as the handler's retries say: other statuses, redirects,
-/// which are not followed, and no answer in time. With 429 and 503 a `Retry-After` is honoured, up
-/// to 24 h. The status counts as soon as it is there; of the answer's body 64 KiB are read, and for
-/// a second, so that the connection can be used again.
+/// 2xx means delivered. 410 and the statuses of [`RelayOptions::give_up_on`] are final. Everything
+/// else is retried: other statuses, redirects, which are not followed, and no answer in time. With 429
+/// and 503 a `Retry-After` is honoured, up to 24 h. The status counts as soon as it arrives. At most
+/// 64 KiB of the answer's body are read, for at most 1 s, so that the connection can be used again.
 ///
 /// ```no_run
 /// use offhook::relay::{Relay, RelayOptions};
@@ -43,7 +42,7 @@ use crate::{Delivery, Event, EventHandler, HandlerError};
 /// # Ok(()) }
 /// ```
 ///
-/// A handler of your own can choose what goes through it:
+/// A handler of your own can choose which events it sends:
 ///
 /// ```
 /// use offhook::relay::Relay;
@@ -67,21 +66,24 @@ use crate::{Delivery, Event, EventHandler, HandlerError};
 pub struct Relay {
     target: Target,
     client: RelayClient,
-    gone: Option<Gone>,
+    on_gone: Option<OnGone>,
 }
 
-struct Gone {
-    tell: Arc<dyn Fn(&str) + Send + Sync>,
-    told: AtomicBool,
+/// What to call when the subscriber answers 410.
+struct OnGone {
+    callback: Arc<dyn Fn(&str) + Send + Sync>,
+    was_called: AtomicBool,
 }
 
 impl Relay {
-    /// A relay to `url` with connections of its own. Where the address that its host has is one
-    /// nothing may be sent to, each attempt fails: names change what they stand for.
+    /// A relay to `url` with connections of its own.
+    ///
+    /// The host's addresses are judged by each attempt, because a name may change its address. An
+    /// attempt fails where one of them may not be posted to.
     ///
     /// # Errors
     ///
-    /// When nothing may be sent to `url`, or the HTTP client cannot be set up.
+    /// When `url` may not be posted to, or the HTTP client cannot be set up.
     pub fn new(
         url: &str,
         secret: Option<Secret>,
@@ -97,16 +99,18 @@ impl Relay {
         Self {
             target: Target::new(url, secret),
             client: client.clone(),
-            gone: None,
+            on_gone: None,
         }
     }
 
-    /// Calls `tell` with the reason, once, when the subscriber says that it is gone (410). The events
-    /// that it had not taken go to the dead letters.
-    pub fn on_gone(self, tell: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
-        let told = AtomicBool::new(false);
-        let gone = Some(Gone { tell, told });
-        Self { gone, ..self }
+    /// Calls `callback` with the reason when the subscriber answers 410, once only. The event of that
+    /// attempt becomes a dead letter.
+    pub fn on_gone(mut self, callback: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
+        self.on_gone = Some(OnGone {
+            callback,
+            was_called: AtomicBool::new(false),
+        });
+        self
     }
 
     async fn send(&self, delivery: &Delivery) -> Result<(), HandlerError> {
@@ -115,35 +119,36 @@ impl Relay {
             Ok(judged) => judged,
             Err(why) => return Err(HandlerError::retry(format!("POST {target}: {why}"))),
         };
-        let says = || format!("POST {target}: {}", in_words(status));
+        let reason = || format!("POST {target}: {}", describe(status));
         match judgement {
             Judgement::Delivered => Ok(()),
-            Judgement::Final => Err(HandlerError::reject(says())),
-            Judgement::Retry(None) => Err(HandlerError::retry(says())),
+            Judgement::Final => Err(HandlerError::reject(reason())),
+            Judgement::Retry(None) => Err(HandlerError::retry(reason())),
             Judgement::Retry(Some(pause)) => {
-                let says = format!("{}, Retry-After {} s", says(), pause.as_secs());
-                Err(HandlerError::retry(says).after(pause))
+                let reason = format!("{}, Retry-After {} s", reason(), pause.as_secs());
+                Err(HandlerError::retry(reason).after(pause))
             }
             Judgement::Gone => {
-                let says = says();
-                if let Some(gone) = &self.gone
-                    && !gone.told.swap(true, Ordering::Relaxed)
+                let reason = reason();
+                if let Some(on_gone) = &self.on_gone
+                    && !on_gone.was_called.swap(true, Ordering::Relaxed)
                 {
-                    (gone.tell)(&says);
+                    (on_gone.callback)(&reason);
                 }
-                Err(HandlerError::reject(says))
+                Err(HandlerError::reject(reason))
             }
         }
     }
 }
 
-/// The status as standards name it; what the subscriber calls it could be anything.
-fn in_words(status: StatusCode) -> String {
+/// The status with its standard name. The subscriber's own reason phrase could be anything.
+fn describe(status: StatusCode) -> String {
     let reason = status.canonical_reason().unwrap_or_default();
     let words = format!("{} {reason}", status.as_str());
-    match status.is_redirection() {
-        true => format!("{words}: redirects are not followed"),
-        false => words.trim_end().to_owned(),
+    if status.is_redirection() {
+        format!("{words}: redirects are not followed")
+    } else {
+        words.trim_end().to_owned()
     }
 }
 
@@ -163,7 +168,7 @@ impl EventHandler for Relay {
     }
 }
 
-/// Shows where to, without what may be a token; never the secret.
+/// Shows the URL without parts that may be tokens, and never the secret.
 impl fmt::Debug for Relay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Relay");

@@ -1,14 +1,17 @@
-//! Every event to subscribers, whatever their language: signed with their secret, and POSTed.
+//! Sends events to subscribers in any language: signed with their secret, by POST.
 //!
 //! A [`Relay`] is an [`EventHandler`](crate::EventHandler) for one subscriber, so lanes, retries,
 //! dead letters and replays are those of every handler. One delivery, from top to bottom:
 //!
-//! 1. `request.rs`: the stored bytes, with the subscriber's signatures and a few headers.
-//! 2. [`guard`]: the address, vetted when the connection is made, so that nobody can have us POST
-//!    into our own network.
-//! 3. `client.rs`: the request and its answer, with one pool of connections for all subscribers;
-//!    `connector.rs` makes them.
-//! 4. `answer.rs`: what the subscriber's status says should happen next.
+//! 1. `handler.rs`: the handler, and what the outcome means for retries.
+//! 2. `request.rs`: the stored bytes, with the subscriber's signatures and a few headers.
+//! 3. `client.rs`: the request and its answer, with one pool of connections for all subscribers.
+//!    `connector.rs` makes the connections.
+//! 4. `resolver.rs` and [`guard`]: the host's addresses, judged when the connection is made, so that
+//!    a subscriber cannot make this machine send requests into its own network.
+//! 5. `answer.rs`: what the subscriber's status means; `failure.rs`: why there was no answer.
+//!
+//! `registry.rs` holds the subscriptions and runs a consumer for each active one.
 
 mod answer;
 mod client;
@@ -16,9 +19,11 @@ mod connector;
 mod failure;
 pub mod guard;
 mod handler;
+mod limits;
 mod options;
 mod registry;
 mod request;
+mod resolver;
 mod settings;
 mod shown;
 mod subscription;
@@ -28,10 +33,12 @@ mod tests;
 pub(crate) use client::RelayClient;
 pub(crate) use connector::{tcp, tls};
 pub(crate) use failure::{innermost, is_timeout};
-pub use guard::{Exception, Guard, Refusal};
+pub use guard::{Exception, Guard, RejectedAddress};
 pub use handler::Relay;
 pub use options::{RelayError, RelayOptions};
-pub(crate) use registry::{Change, ChangeError, Entry, Registry, Wanted};
+pub(crate) use registry::{
+    ChangeError, RegisteredSubscription, Registry, SubscriptionChange, WantedSubscription,
+};
 pub use settings::{RelaySettings, SubscriptionSettings};
 pub(crate) use shown::shown;
-pub(crate) use subscription::{Key, KeyError, Subscription};
+pub(crate) use subscription::{Subscription, SubscriptionKey, SubscriptionKeyError};

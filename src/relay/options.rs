@@ -1,11 +1,11 @@
-//! [`RelayOptions`]: what holds for every subscriber.
+//! [`RelayOptions`]: the options for every subscriber.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::guard::{Exception, Guard, Refusal};
+use super::guard::{Exception, Guard, RejectedAddress};
 
-/// What holds for every subscriber (`[relay]` in the settings).
+/// The options for every subscriber (`[relay]` in the settings).
 ///
 /// ```
 /// use std::time::Duration;
@@ -20,14 +20,14 @@ use super::guard::{Exception, Guard, Refusal};
 /// ```
 #[derive(Debug, Clone)]
 pub struct RelayOptions {
-    /// How long one attempt may take, from the connection to the answer; 10 s unless told.
+    /// How long one attempt may take, from the connection to the answer. Default: 10 s.
     pub timeout: Duration,
-    /// Whether subscribers may be at private and loopback addresses; never at link-local ones or
-    /// those where a cloud keeps its machines' credentials. Not, unless told.
+    /// Whether subscribers may be at private and loopback addresses. Link-local addresses, and those
+    /// where a cloud keeps its machines' credentials, stay closed. Default: false.
     pub allow_private: bool,
-    /// Addresses and hosts that are allowed whatever else is said; none unless told.
+    /// Addresses and hosts that are always allowed. Default: none.
     pub allow: Vec<Exception>,
-    /// Statuses that are final: the event goes to the dead letters at once. None unless told.
+    /// Statuses that are final: the event becomes a dead letter immediately. Default: none.
     pub give_up_on: BTreeSet<u16>,
 }
 
@@ -43,19 +43,19 @@ impl Default for RelayOptions {
 }
 
 impl RelayOptions {
-    /// Who says where requests may go.
+    /// Decides where requests may go.
     pub(crate) fn guard(&self) -> Guard {
         Guard::new(self.allow_private, self.allow.clone())
     }
 }
 
-/// Why there can be no relay.
+/// Why a relay cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayError {
-    /// Nothing is sent to this URL.
+    /// The URL may not be posted to.
     #[error(transparent)]
-    Url(#[from] Refusal),
+    Url(#[from] RejectedAddress),
     /// The HTTP client cannot be set up.
     #[error("the relay's HTTP client cannot be set up: {problem}")]
     Client {

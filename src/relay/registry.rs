@@ -1,15 +1,16 @@
-//! [`Registry`]: all subscriptions, those of the settings and those of the API.
+//! [`Registry`]: all subscriptions, those of the settings and those that the API registered.
 //!
-//! Each is a document of the journal first and a consumer then, so whatever the process is killed
-//! in the middle of, the documents are the truth when it starts again. Changes come one after the
-//! other. A new subscription starts from now; one that is changed, or not active for a while, goes on
-//! where it was, as far as events are still kept; nothing is sent for one that is removed once the
-//! removal has returned.
+//! Each subscription is a document of the journal, and a consumer made from it. A change writes the
+//! document first, so after a crash at any moment the documents are right. Changes are made one after
+//! the other. A new subscription starts from now. One that is changed, or inactive for a while, goes on
+//! where it was, as far as events are still retained. Once a removal has returned, nothing is sent for
+//! the subscription.
 //!
-//! Those of the settings have a document too, for what the settings cannot know: since when there is
-//! one, and whether the subscriber has ended it. It holds until the settings give another URL or
+//! Those of the settings have a document too, for what the settings cannot know: when each was first
+//! seen, and whether its subscriber has ended it. The end holds until the settings give another URL or
 //! other events, and so does a suspension.
 
+mod apply;
 mod change;
 mod consumer;
 mod start;
@@ -21,81 +22,89 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::subscription::{Key, Subscription};
+use futures_util::future::join_all;
+
+use super::subscription::{Subscription, SubscriptionKey};
 use super::{Guard, RelayClient, RelayOptions};
 use crate::clock::Clock;
 use crate::dispatch::{Controls, HandlerOptions, Suspended};
 use crate::engine::Pipeline;
 use crate::telemetry::Metrics;
 
-pub(crate) use change::{Change, ChangeError, Wanted};
+pub(crate) use change::{ChangeError, SubscriptionChange, WantedSubscription};
 
-/// All subscriptions, and the consumers they are.
+/// All subscriptions and their consumers.
 pub(crate) struct Registry {
     pipeline: Arc<Pipeline>,
-    /// The client of those without a timeout of their own.
+    /// The client of subscriptions without a timeout of their own.
     client: RelayClient,
+    /// The clients of the others, by their timeout.
     clients: BTreeMap<Duration, RelayClient>,
     options: RelayOptions,
     suspend_after: Duration,
     dispatch: HandlerOptions,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
-    /// Changes come one after the other.
+    /// Held during a change.
     changes: tokio::sync::Mutex<()>,
-    all: Mutex<BTreeMap<Key, Entry>>,
+    all: Mutex<BTreeMap<SubscriptionKey, RegisteredSubscription>>,
 }
 
 /// One subscription as it is now.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
+pub(crate) struct RegisteredSubscription {
     pub(crate) subscription: Subscription,
-    /// What settings.toml says of it, which the API cannot change.
+    /// The options that the settings give it, if they define it. The API cannot change it then.
     defined: Option<HandlerOptions>,
-    /// Whether its consumer was told that the subscriber is gone. Each consumer has one of its own, so
-    /// what an old one hears does not touch a new one.
+    /// Whether the subscriber has answered 410 to its consumer. Each consumer has a flag of its own, so
+    /// that the end of an old one does not end the one that has replaced it.
     gone: Arc<AtomicBool>,
 }
 
 impl Registry {
-    /// What registration asks where events may be sent.
+    /// Decides where events may be sent.
     pub(crate) fn guard(&self) -> &Guard {
         self.client.guard()
     }
 
-    /// Those to a session (`*` is the one for all), or every one; in the order of their keys.
-    pub(crate) fn list(&self, session: Option<&str>) -> Vec<Entry> {
-        let all = self.lock();
-        let entries = all
+    /// The subscriptions to a session (`*` is the one for all sessions), or every one, ordered by key.
+    pub(crate) fn list(&self, session: Option<&str>) -> Vec<RegisteredSubscription> {
+        self.lock()
             .iter()
-            .filter(|(key, _)| session.is_none_or(|session| key.session() == session));
-        entries.map(|(_, entry)| entry.clone()).collect()
+            .filter(|(key, _)| session.is_none_or(|session| key.session() == session))
+            .map(|(_, entry)| entry.clone())
+            .collect()
     }
 
-    /// Which of these are suspended, since when and why.
-    pub(crate) async fn suspended(&self, entries: &[Entry]) -> Vec<Option<Suspended>> {
-        let consumers = self.pipeline.consumers().into_iter();
-        let consumers: HashMap<String, Controls> = consumers
+    /// For each of these, since when and why it is suspended; `None` if it is not.
+    pub(crate) async fn suspended(
+        &self,
+        entries: &[RegisteredSubscription],
+    ) -> Vec<Option<Suspended>> {
+        let consumers: HashMap<String, Controls> = self
+            .pipeline
+            .consumers()
+            .into_iter()
             .map(|consumer| (consumer.name().to_owned(), consumer))
             .collect();
         let asked = entries.iter().map(async |entry| {
             let consumer = consumers.get(&entry.subscription.key.consumer())?;
             consumer.status().await?.suspended
         });
-        futures_util::future::join_all(asked).await
+        join_all(asked).await
     }
 
-    fn get(&self, key: &Key) -> Option<Entry> {
+    fn get(&self, key: &SubscriptionKey) -> Option<RegisteredSubscription> {
         self.lock().get(key).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
-        // Nothing here can leave the map half-changed.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SubscriptionKey, RegisteredSubscription>> {
+        // No panic can leave the map half-changed.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Entry {
+impl RegisteredSubscription {
     fn new(subscription: Subscription, defined: Option<HandlerOptions>) -> Self {
         Self {
             subscription,
@@ -104,7 +113,7 @@ impl Entry {
         }
     }
 
-    /// Whether settings.toml has it, and only settings.toml can change it.
+    /// Whether the settings define it. The API cannot change it then.
     pub(crate) fn is_defined(&self) -> bool {
         self.defined.is_some()
     }
@@ -116,10 +125,10 @@ impl std::fmt::Debug for Registry {
     }
 }
 
-/// Where the documents of the API's subscriptions are.
-const KEPT: &str = "subscription/";
+/// The prefix of the documents of subscriptions that the API registered.
+const REGISTERED: &str = "subscription/";
 
-/// Where the documents of the settings' subscriptions are.
+/// The prefix of the documents of subscriptions that the settings define.
 const DEFINED: &str = "defined-subscription/";
 
 /// How many subscriptions there can be.

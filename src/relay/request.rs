@@ -1,4 +1,7 @@
-//! [`Target`]: what is sent to one subscriber, ready but for what each delivery adds.
+//! [`Target`]: makes the requests to one subscriber.
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -18,20 +21,23 @@ use crate::signature::{
 };
 use crate::{Delivery, percent_encode};
 
-/// One subscriber: its address and its keys.
+/// One subscriber's URL and keys, prepared for its requests.
 pub(super) struct Target {
     url: Url,
-    /// The same as the client takes it; none where it takes less than the URL standard.
+    /// The URL in the client's form; `None` where the client accepts less than the URL standard.
     uri: Option<Uri>,
-    /// The `Host` header, where it is known that HTTP/1 will be spoken. HTTP/2 has none.
+    /// The `Host` header, for `http` URLs. HTTP/2, which needs TLS here, has no such header.
     host: Option<HeaderValue>,
+    /// The URL as logs and errors show it.
     shown: String,
     keys: Option<Keys>,
 }
 
-/// A secret, and the HMAC of its other form with the key mixed in.
+/// A subscriber's secret in both of its forms.
 struct Keys {
+    /// The key of `X-Webhook-Signature`: the secret's text.
     text: Secret,
+    /// The HMAC of `webhook-signature`, with its key already mixed in.
     standard: Mac,
 }
 
@@ -39,9 +45,11 @@ impl Target {
     pub(super) fn new(mut url: Url, secret: Option<Secret>) -> Self {
         url.set_fragment(None);
         let uri = uri(&url);
-        let plain = uri.as_ref().filter(|_| url.scheme() == "http");
-        let host = plain.and_then(Uri::authority);
-        let host = host.and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        let host = uri
+            .as_ref()
+            .filter(|_| url.scheme() == "http")
+            .and_then(Uri::authority)
+            .and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         let shown = shown(&url);
         let keys = secret.map(|text| Keys {
             standard: standard_webhooks_key(&text),
@@ -60,17 +68,17 @@ impl Target {
         &self.url
     }
 
-    /// Where requests go.
+    /// The URL in the client's form; `None` where the client accepts less than the URL standard.
     pub(super) fn uri(&self) -> Option<&Uri> {
         self.uri.as_ref()
     }
 
-    /// Whether the address stands in the URL, so that nobody is asked for it.
+    /// Whether the URL's host is an address, which is not resolved.
     pub(super) fn is_literal(&self) -> bool {
         matches!(self.url.host(), Some(Host::Ipv4(_) | Host::Ipv6(_)))
     }
 
-    /// The stored bytes with all headers, signed for `now`.
+    /// A request with the stored bytes and all headers, signed at the time `now`.
     pub(super) fn request(
         &self,
         uri: Uri,
@@ -78,8 +86,8 @@ impl Target {
         now: Timestamp,
     ) -> Request<Full<Bytes>> {
         let body = delivery.body();
-        let mut headers = HeaderMap::with_capacity(MOST_HEADERS);
-        describe(&mut headers, delivery);
+        let mut headers = HeaderMap::with_capacity(EXPECTED_HEADERS);
+        add_event_headers(&mut headers, delivery);
         let mut buffer = Uuid::encode_buffer();
         let id: &str = delivery.id().body().hyphenated().encode_lower(&mut buffer);
         let seconds = now.as_second();
@@ -105,18 +113,18 @@ impl Target {
     }
 }
 
-/// The URL without user and password, which are not sent.
+/// The URL in the client's form, without user and password, which are not sent.
 fn uri(url: &Url) -> Option<Uri> {
     let mut bare = url.clone();
-    // It fails where there can be none.
+    // Both fail for a URL that cannot have a user, which is fine.
     let _ = bare.set_username("");
     let _ = bare.set_password(None);
     Uri::try_from(String::from(bare)).ok()
 }
 
-/// What the body is, and what delivery this is. Of the sender's headers only those that the bytes
-/// cannot be read without: the others may say things that are not for subscribers.
-fn describe(headers: &mut HeaderMap, delivery: &Delivery) {
+/// Adds the headers that describe the body and the delivery. Of the sender's headers only the body's
+/// type and encoding are passed on; the others may hold what is not meant for subscribers.
+fn add_event_headers(headers: &mut HeaderMap, delivery: &Delivery) {
     for (name, value) in delivery.headers() {
         let name = match name {
             "content-type" => CONTENT_TYPE,
@@ -132,7 +140,8 @@ fn describe(headers: &mut HeaderMap, delivery: &Delivery) {
         }
     }
     headers.insert(OFFHOOK_ATTEMPT, HeaderValue::from(delivery.attempt()));
-    // A body may name a session of any length, and a head that is too long is refused for ever.
+    // A body may name a session of any length, and a subscriber would refuse a head that is too long at
+    // every attempt.
     let session = delivery.session().map(percent_encode);
     if let Some(session) = session.filter(|session| session.len() <= LONGEST_SESSION) {
         set(headers, OFFHOOK_SESSION, session.into());
@@ -147,7 +156,7 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
     headers.insert(name, value);
 }
 
-/// Shows where to, without what may be a token; whether there is a secret, but not which.
+/// Shows the URL without parts that may be tokens, and whether there is a secret.
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
@@ -157,18 +166,18 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Where to, as errors say it.
+/// The URL as logs and errors show it.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
     }
 }
 
-/// The longest session that has a header, in bytes as it is sent. In the body it is in any case.
+/// The longest `offhook-session` header, in bytes. A longer session is only in the body.
 const LONGEST_SESSION: usize = 4096;
 
-/// How many headers there is room for at once: those of a usual delivery, and what the client adds.
-const MOST_HEADERS: usize = 12;
+/// How many headers the map has room for: those of a usual delivery, and those that the client adds.
+const EXPECTED_HEADERS: usize = 12;
 
 const OFFHOOK: HeaderValue =
     HeaderValue::from_static(concat!("offhook/", env!("CARGO_PKG_VERSION")));
@@ -182,123 +191,3 @@ const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature
 const OFFHOOK_ATTEMPT: HeaderName = HeaderName::from_static("offhook-attempt");
 const OFFHOOK_SESSION: HeaderName = HeaderName::from_static("offhook-session");
 const OFFHOOK_REPLAY: HeaderName = HeaderName::from_static("offhook-replay");
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use futures_util::FutureExt as _;
-    use http_body_util::BodyExt as _;
-
-    use super::*;
-    use crate::Received;
-
-    fn delivery(change: impl FnOnce(&mut Received)) -> Delivery {
-        let mut received = Received::new("s", "{}");
-        received.id = Uuid::from_u128(7);
-        change(&mut received);
-        Delivery::new(Arc::new(received), 3, false)
-    }
-
-    fn request(secret: Option<&str>, delivery: &Delivery) -> Request<Full<Bytes>> {
-        let url = Url::parse("https://u:p@crm.example/hook?token=t#f").unwrap();
-        let secret = secret.map(|text| Secret::new(text).unwrap());
-        let now = Timestamp::from_second(1000).unwrap();
-        let target = Target::new(url, secret);
-        target.request(target.uri().unwrap().clone(), delivery, now)
-    }
-
-    fn lines(request: &Request<Full<Bytes>>) -> Vec<String> {
-        let headers = request.headers().iter();
-        let mut lines: Vec<String> = headers
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
-            .collect();
-        lines.sort();
-        lines
-    }
-
-    #[test]
-    fn without_secret_nothing_is_signed() {
-        let request = request(None, &delivery(|_| ()));
-        assert_eq!(
-            lines(&request),
-            [
-                "accept: */*",
-                "offhook-attempt: 3",
-                concat!("user-agent: offhook/", env!("CARGO_PKG_VERSION")),
-                "webhook-id: 00000000-0000-0000-0000-000000000007",
-                "webhook-timestamp: 1000",
-            ]
-        );
-        // Neither user nor password, which are not sent.
-        assert_eq!(*request.uri(), "https://crm.example/hook?token=t");
-        let body = request.into_body().collect().now_or_never().unwrap();
-        assert_eq!(body.unwrap().to_bytes(), "{}");
-    }
-
-    #[test]
-    fn what_describes_the_body_is_sent_on_and_nothing_else_of_the_sender() {
-        let delivery = delivery(|received| {
-            let header = |(name, value): (&'static str, &'static str)| (name.into(), value.into());
-            let headers = [
-                ("content-type", "text/x; charset=latin1"),
-                ("content-encoding", "gzip"),
-                ("user-agent", "gateway"),
-                ("x-webhook-signature", "theirs"),
-                ("webhook-id", "theirs"),
-                ("x-own", "1"),
-            ];
-            received.headers = headers.map(header).into();
-            received.session = Some("ü\r\nX: 1%".into());
-        });
-        let delivery = Delivery::new(Arc::new(delivery.received().clone()), 1, true);
-        let request = request(Some("key"), &delivery);
-        let lines = lines(&request);
-        let names: Vec<&str> = lines
-            .iter()
-            .map(|line| line.split(':').next().unwrap())
-            .collect();
-        assert_eq!(
-            names,
-            [
-                "accept",
-                "content-encoding",
-                "content-type",
-                "offhook-attempt",
-                "offhook-replay",
-                "offhook-session",
-                "user-agent",
-                "webhook-id",
-                "webhook-signature",
-                "webhook-timestamp",
-                "x-webhook-signature",
-            ]
-        );
-        assert_eq!(lines[1], "content-encoding: gzip");
-        assert_eq!(lines[2], "content-type: text/x; charset=latin1");
-        assert_eq!(lines[4], "offhook-replay: true");
-        assert_eq!(lines[5], "offhook-session: %C3%BC%0D%0AX:%201%25");
-    }
-
-    #[test]
-    fn a_session_that_would_make_the_head_too_long_is_in_the_body_alone() {
-        let request = |length| {
-            let session = Some("s".repeat(length));
-            request(None, &delivery(|received| received.session = session))
-        };
-        let header = |length| request(length).headers().get(OFFHOOK_SESSION).cloned();
-        assert!(header(LONGEST_SESSION).is_some());
-        assert!(header(LONGEST_SESSION + 1).is_none());
-    }
-
-    #[test]
-    fn neither_query_nor_user_nor_secret_is_shown() {
-        let url = Url::parse("https://user:pass@crm.example:8443/hook?token=t").unwrap();
-        let target = Target::new(url, Some(Secret::new("key").unwrap()));
-        assert_eq!(target.to_string(), "https://crm.example:8443/hook?…");
-        let debug = format!("{target:?}");
-        for hidden in ["user", "pass", "token", "key"] {
-            assert!(!debug.contains(hidden), "{debug}");
-        }
-    }
-}

@@ -1,4 +1,4 @@
-//! What the settings say of subscribers: `[relay]`, and the subscriptions that the API cannot change.
+//! The settings of the relay: `[relay]` and `[[subscriptions]]`.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use url::Url;
 use super::guard::Guard;
 use super::options::RelayOptions;
 use super::shown::shown;
-use super::subscription::Key;
+use super::subscription::SubscriptionKey;
 use crate::dispatch::HandlerOptions;
 use crate::signature::Secret;
 
-/// `[relay]`: what holds for every subscriber.
+/// `[relay]`: the settings for every subscriber.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RelaySettings {
-    /// How long an attempt may take, where one may go, and which answers are final.
+    /// How long an attempt may take, which addresses it may go to, and which answers are final.
     pub options: RelayOptions,
-    /// After so long without a success a subscription is suspended; 24 hours unless told.
+    /// A subscription is suspended after this time without a success. Default: 24 hours.
     pub suspend_after: Duration,
 }
 
@@ -46,15 +46,15 @@ impl Default for RelaySettings {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct SubscriptionSettings {
-    /// Its name among those to the session: 1 to 64 of letters, digits and `-` `_` `.`.
+    /// Its name, unique in the session: 1 to 64 letters, digits, `-`, `_` and `.`.
     pub name: String,
-    /// The session whose events it gets; `*`, the default, for all.
+    /// The session whose events it gets. Default: `*`, for all.
     pub session: String,
-    /// Where they are POSTed; 2,048 bytes at most.
+    /// The URL that events are POSTed to, at most 2,048 bytes.
     pub webhook_url: String,
-    /// What they are signed with; without it they are not.
+    /// The secret that deliveries are signed with. Without one they are not signed.
     pub secret: Option<Secret>,
-    /// Which events it wants, and how. Its timeout is `[relay]`'s unless told.
+    /// Which events it wants, and how. The default timeout is that of `[relay]`.
     pub options: HandlerOptions,
 }
 
@@ -70,19 +70,19 @@ impl SubscriptionSettings {
         }
     }
 
-    /// What is wrong with it by itself.
+    /// Everything that is wrong with it, without regard to other settings.
     pub(crate) fn problems(&self, guard: &Guard) -> Vec<String> {
         let mut texts = Vec::new();
-        if let Err(error) = Key::new(&*self.session, &*self.name) {
+        if let Err(error) = SubscriptionKey::new(&*self.session, &*self.name) {
             texts.push(error.to_string());
         }
-        if let Err(refusal) = guard.url(&self.webhook_url) {
-            texts.push(format!("webhook_url: {refusal}"));
+        if let Err(rejected) = guard.url(&self.webhook_url) {
+            texts.push(format!("webhook_url: {rejected}"));
         }
         texts
     }
 
-    /// The URL without what may be a token.
+    /// The URL without parts that may be tokens.
     pub(crate) fn shown_url(&self) -> String {
         match Url::parse(&self.webhook_url) {
             Ok(url) => shown(&url),
@@ -91,7 +91,7 @@ impl SubscriptionSettings {
     }
 }
 
-/// Shows no secret, and nothing of the URL that may be one.
+/// Shows no secret, and no part of the URL that may be one.
 impl fmt::Debug for SubscriptionSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SubscriptionSettings")

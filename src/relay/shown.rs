@@ -1,9 +1,9 @@
-//! URLs as logs, errors and summaries show them: enough to know which one it is, and no token.
+//! URLs as logs, errors and summaries show them: recognizable, but without tokens.
 
 use url::Url;
 
-/// A URL without what may be a token: its query, and each part of its path of [`TOKEN`] characters or
-/// more. The fragment is not sent anywhere, and not shown; nor is a user.
+/// A URL without parts that may be tokens: its query, and each segment of its path that has
+/// [`SHORTEST_TOKEN`] characters or more. User and fragment are never sent, and not shown either.
 pub(crate) fn shown(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     let mut shown = format!("{}://{host}", url.scheme());
@@ -12,7 +12,11 @@ pub(crate) fn shown(url: &Url) -> String {
     }
     for part in url.path().trim_start_matches('/').split('/') {
         shown.push('/');
-        shown += if part.len() < TOKEN { part } else { "…" };
+        shown += if part.len() < SHORTEST_TOKEN {
+            part
+        } else {
+            "…"
+        };
     }
     if url.query().is_some() {
         shown += "?…";
@@ -20,16 +24,16 @@ pub(crate) fn shown(url: &Url) -> String {
     shown
 }
 
-/// From how many characters on a part of a path may be a token: as many as a source's `path_token` has
-/// at least.
-const TOKEN: usize = 16;
+/// A path segment may be a token from this length on, which is also the minimum of a source's
+/// `path_token`.
+const SHORTEST_TOKEN: usize = 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn whatever_may_be_a_token_is_left_out() {
+    fn parts_that_may_be_tokens_are_left_out() {
         let table = [
             ("https://crm.example", "https://crm.example/"),
             ("https://crm.example:443/hook/", "https://crm.example/hook/"),

@@ -1,7 +1,7 @@
-//! [`Subscription`]: who gets which events, and where; and the document that keeps it.
+//! [`Subscription`]: which events go to which URL, and the document that the journal stores of it.
 //!
-//! A subscription is known by its [`Key`]. What the journal keeps of it is one JSON document, in
-//! which fields of a later version are let be.
+//! A subscription is identified by its [`SubscriptionKey`]. Its document is JSON, and fields of a later
+//! version are ignored.
 
 mod key;
 
@@ -15,25 +15,25 @@ use super::shown;
 use crate::signature::Secret;
 use crate::{EventKind, Timestamp};
 
-pub(crate) use key::{Key, KeyError};
+pub(crate) use key::{SubscriptionKey, SubscriptionKeyError};
 
-/// Who gets which events, and where.
+/// Which events go to which URL.
 #[derive(Clone)]
 pub(crate) struct Subscription {
-    pub(crate) key: Key,
+    pub(crate) key: SubscriptionKey,
     pub(crate) url: Url,
     /// The kinds it wants; `None` for all.
     pub(crate) events: Option<BTreeSet<EventKind>>,
     pub(crate) secret: Option<Secret>,
-    /// Whether anything is sent. What is not sent waits, as long as events are kept.
+    /// Whether events are sent. While they are not, they wait, as long as the journal retains them.
     pub(crate) active: bool,
-    /// Why it is not active, where the subscriber has ended it.
+    /// When and why the subscriber has ended it, if it has.
     pub(crate) ended: Option<Ended>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
 }
 
-/// The subscriber wants no more.
+/// The end of a subscription: the subscriber has answered 410.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) at: Timestamp,
@@ -41,13 +41,13 @@ pub(crate) struct Ended {
 }
 
 impl Subscription {
-    /// Reads what [`Subscription::to_document`] has written, or a later version of it.
+    /// Reads what [`Subscription::to_document`], or that of a later version, has written.
     ///
     /// # Errors
     ///
-    /// When it is no such document; the text holds nothing of what was found.
+    /// When it is not such a document. The error shows nothing of its contents.
     pub(crate) fn from_document(bytes: &[u8]) -> Result<Self, DocumentError> {
-        let document: Document = serde_json::from_slice(bytes)
+        let document: SubscriptionDocument = serde_json::from_slice(bytes)
             .map_err(|error| DocumentError::Json(error.line(), error.column()))?;
         let time = |text: &str| text.parse().map_err(|_| DocumentError::Field("a time"));
         let ended = document.ended.map(|ended| {
@@ -58,11 +58,11 @@ impl Subscription {
         });
         let secret = document.secret.map(Secret::new).transpose();
         let events = document.events.map(|names| {
-            // A kind that only a later version knows is not asked of this one.
+            // This version has no events of a kind that only a later version knows.
             names.iter().filter_map(|name| name.parse().ok()).collect()
         });
         Ok(Self {
-            key: Key::new(document.session, document.name)
+            key: SubscriptionKey::new(document.session, document.name)
                 .map_err(|_| DocumentError::Field("the session or the name"))?,
             url: Url::parse(&document.webhook_url).map_err(|_| DocumentError::Field("the URL"))?,
             events,
@@ -74,14 +74,14 @@ impl Subscription {
         })
     }
 
-    /// Everything there is to know of it, its secret too where there is one.
+    /// The whole subscription as JSON, with its secret.
     pub(crate) fn to_document(&self) -> Vec<u8> {
         let names = |kinds: &BTreeSet<EventKind>| {
             let names = kinds.iter().map(|kind| kind.as_str().to_owned());
             names.collect()
         };
         let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
-        let document = Document {
+        let document = SubscriptionDocument {
             session: self.key.session().to_owned(),
             name: self.key.name().to_owned(),
             webhook_url: self.url.as_str().to_owned(),
@@ -98,7 +98,7 @@ impl Subscription {
         serde_json::to_vec(&document).expect("texts under texts are JSON")
     }
 
-    /// Whether the same is sent to the same place.
+    /// Whether both send the same events to the same URL with the same secret.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let secret = match (&self.secret, &other.secret) {
             (Some(secret), Some(other)) => secret.is(other.expose()),
@@ -109,7 +109,7 @@ impl Subscription {
     }
 }
 
-/// Shows no secret, and nothing of the URL that may be one.
+/// Shows no secret, and no part of the URL that may be one.
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
@@ -121,19 +121,19 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// Why a document cannot be read.
+/// Why a document of a subscription cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DocumentError {
-    /// It is not the JSON that it should be.
+    /// It is not JSON, or a field is missing or has the wrong type.
     #[error("it is no such JSON at line {0}, column {1}")]
     Json(usize, usize),
-    /// A field cannot be what it should be.
+    /// A field has an impossible value.
     #[error("{0} in it cannot be one")]
     Field(&'static str),
 }
 
 #[derive(Serialize, Deserialize)]
-struct Document {
+struct SubscriptionDocument {
     session: String,
     name: String,
     webhook_url: String,
@@ -157,7 +157,7 @@ mod tests {
 
     fn subscription() -> Subscription {
         Subscription {
-            key: Key::new("408f/ü \"*", "crm").unwrap(),
+            key: SubscriptionKey::new("408f/ü \"*", "crm").unwrap(),
             url: Url::parse("https://crm.example/hook?token=hidden-token").unwrap(),
             events: Some([EventKind::Message, EventKind::Unknown].into()),
             secret: Some(Secret::new("hidden-secret").unwrap()),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_says_everything() {
+    fn a_document_holds_the_whole_subscription() {
         let plain = Subscription {
             events: None,
             secret: None,
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_adds_is_let_be() {
+    fn fields_of_a_later_version_are_ignored() {
         let mut document: serde_json::Value =
             serde_json::from_slice(&subscription().to_document()).unwrap();
         document["headers"] = serde_json::json!({ "x": [1] });
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_document_says_so_without_showing_it() {
+    fn errors_show_nothing_of_the_document() {
         let mut document: serde_json::Value =
             serde_json::from_slice(&subscription().to_document()).unwrap();
         document["created_at"] = "hidden".into();
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn no_secret_is_shown() {
+    fn debug_shows_no_secret() {
         let shown = format!("{:?}", subscription());
         assert!(!shown.contains("hidden"), "{shown}");
     }

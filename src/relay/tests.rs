@@ -1,5 +1,5 @@
-//! What needs more than the public interface: a name that changes its address, TLS, and the end of a
-//! subscription.
+//! Tests that need more than the public interface: a name that changes its address, TLS, and the end of
+//! a subscription.
 
 use std::collections::VecDeque;
 use std::io;
@@ -53,21 +53,22 @@ async fn deliver(relay: &Relay) -> Result<(), HandlerError> {
     relay.deliver(&[], &Delivery::new(received, 1, false)).await
 }
 
-/// A listener that nobody may reach, and its port.
+/// A listener that no attempt may reach, and its port.
 async fn forbidden() -> (TcpListener, u16) {
     let listener = TcpListener::bind((HERE, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
 }
 
-/// That nobody has connected. Whoever has was accepted by the system before `connect` returned, so
-/// there is nothing to wait for.
+/// Checks that no connection was made. The system accepts a connection before `connect` returns, so there
+/// is nothing to wait for.
 async fn assert_untouched(listener: &TcpListener) {
     let accepted = futures_util::poll!(std::pin::pin!(listener.accept()));
     assert!(accepted.is_pending(), "{accepted:?}");
 }
 
-/// Answers each request of every connection with these bytes; gives the requests' heads.
+/// Answers each request of every connection with these bytes. Returns its address and the requests'
+/// heads.
 async fn answering(answer: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind((HERE, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -94,7 +95,7 @@ async fn answering(answer: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>
 }
 
 #[tokio::test]
-async fn a_name_that_changes_its_address_is_judged_again_when_the_connection_is_made() {
+async fn an_address_is_judged_again_for_each_connection() {
     let table = [
         (vec![HERE], "127.0.0.1, which is a loopback"),
         (vec![PUBLIC, HERE], "127.0.0.1, which is a loopback"),
@@ -108,7 +109,7 @@ async fn a_name_that_changes_its_address_is_judged_again_when_the_connection_is_
         let options = RelayOptions::default();
         let client = client(Guard::default().lookup(names), &options, None);
         let url = format!("http://rebind.example:{port}/hook?token=hidden");
-        // When it registers, all is well.
+        // At registration the address is good.
         let registered = client.guard().url(&url).unwrap();
         assert_eq!(
             client.guard().vet(&registered).await.unwrap()[0].ip(),
@@ -116,7 +117,7 @@ async fn a_name_that_changes_its_address_is_judged_again_when_the_connection_is_
         );
 
         let error = deliver(&relay(&url, &client)).await.unwrap_err();
-        // Names can be mended, so it is tried again.
+        // The name may get a good address again, so it is retried.
         assert!(!error.is_reject());
         let said = error.to_string();
         let post = format!("POST http://rebind.example:{port}/hook?…: ");
@@ -142,7 +143,7 @@ async fn an_address_in_the_url_is_judged_at_every_attempt() {
 async fn the_address_that_was_judged_is_the_one_connected_to() {
     let (address, heads) = answering("HTTP/1.1 204 X\r\n\r\n").await;
     let options = RelayOptions::default();
-    // Nobody is asked a second time between the judgement and the connection.
+    // The lookup answers once only, so there is no second one before the connection.
     let guard = Guard::new(true, Vec::new()).lookup(Names::new([vec![HERE]]));
     let client = client(guard, &options, None);
     let url = format!("http://crm.example:{}/hook?token=t", address.port());
@@ -157,7 +158,7 @@ async fn the_address_that_was_judged_is_the_one_connected_to() {
 }
 
 #[tokio::test]
-async fn who_is_gone_is_told_of_once() {
+async fn a_410_is_reported_once() {
     let (address, heads) = answering("HTTP/1.1 410 X\r\nContent-Length: 0\r\n\r\n").await;
     let guard = Guard::new(true, Vec::new());
     let client = client(guard, &RelayOptions::default(), None);
@@ -191,7 +192,7 @@ async fn with_tls(alpn: &[&str]) -> (TcpListener, tokio_rustls::TlsAcceptor, Vec
 }
 
 #[tokio::test]
-async fn http_2_is_spoken_with_who_speaks_it() {
+async fn http_2_is_used_where_it_is_offered() {
     let (listener, tls, certificate) = with_tls(&["h2", "http/1.1"]).await;
     let port = listener.local_addr().unwrap().port();
     let serving = tokio::spawn(async move {
@@ -228,7 +229,7 @@ async fn http_2_is_spoken_with_who_speaks_it() {
     assert!(asked.iter().all(|headers| headers["webhook-id"] == *id));
 }
 
-/// A client that trusts this certificate, and takes `crm.example` to be here.
+/// A client that trusts this certificate, and resolves `crm.example` to this machine.
 fn trusting(certificate: Vec<u8>, options: &RelayOptions) -> RelayClient {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.into()).unwrap();
@@ -238,8 +239,8 @@ fn trusting(certificate: Vec<u8>, options: &RelayOptions) -> RelayClient {
 }
 
 #[tokio::test]
-async fn a_request_that_http_2_says_was_not_looked_at_is_sent_again_at_once() {
-    // Twice, and then the attempt has failed.
+async fn an_unprocessed_request_is_sent_again_immediately() {
+    // It is sent again twice; then the attempt has failed.
     for (refusals, delivered) in [(2, true), (3, false)] {
         let (listener, tls, certificate) = with_tls(&["h2"]).await;
         let port = listener.local_addr().unwrap().port();
@@ -270,10 +271,10 @@ async fn a_request_that_http_2_says_was_not_looked_at_is_sent_again_at_once() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_not_made_in_time_is_told_from_an_answer_that_does_not_come() {
+async fn errors_tell_a_missing_connection_from_a_missing_answer() {
     let listener = TcpListener::bind((HERE, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    // The system accepts connections; nobody speaks on them.
+    // The system accepts connections, and nothing is sent on them.
     let options = RelayOptions {
         timeout: std::time::Duration::from_secs(1),
         ..RelayOptions::default()
@@ -290,12 +291,12 @@ async fn a_connection_that_is_not_made_in_time_is_told_from_an_answer_that_does_
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_is_a_failure_that_says_so() {
+async fn an_untrusted_certificate_is_an_error_that_says_so() {
     let (listener, tls, _) = with_tls(&[]).await;
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            // It fails: the other side turns away.
+            // It fails, because the client rejects the certificate.
             let _ = tls.accept(stream).await;
         }
     });

@@ -1,16 +1,21 @@
-//! A file that may grow no longer (RLIMIT_FSIZE) is an error to deal with, not a signal to die of.
+//! A write past the limit on file sizes (RLIMIT_FSIZE) is an error, and does not kill the process.
 
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Error;
 
-/// From now on a write past the limit fails, as one to a full disk does, for the rest of the
-/// process's life: SIGXFSZ, which says the same and kills whoever does not listen, is listened to.
-/// Programs that are started have the system's way back.
+/// Makes a write past the limit fail as one to a full disk does, for the rest of the process's life.
+///
+/// The system also sends SIGXFSZ, which kills a process without a handler for it, so a handler is
+/// installed. Programs that `exec` starts have the system's default again.
+///
+/// # Errors
+///
+/// When the system does not let the process listen to signals.
 pub(crate) fn fail_writes_past_it() -> Result<(), Error> {
     let listening = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
-    // Once listened to it stays so; nobody needs to be told.
+    // The handler stays installed when the stream of signals is dropped.
     listening.map(drop).map_err(|error| Error::Io {
         what: "listening to signals",
         error,

@@ -1,8 +1,8 @@
-//! [`on_demand`]: an actix service that is there only while somebody may want it.
+//! [`on_demand`]: an actix service that exists only while there are connections.
 //!
-//! actix-http's service makes the `Date` header anew twice a second, whether anybody is connected or
-//! not. A server that nobody talks to must cost nothing, so the service is made with the first
-//! connection and let go when there have been none for [`UNUSED`].
+//! actix-http's service renews its `Date` header twice a second, also without connections. An idle
+//! server must cost nothing, so the service is made for the first connection and dropped when there
+//! has been none for [`UNUSED`].
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use actix_service::{Service as _, ServiceFactory, fn_service};
 
-/// A service that is as the one `make` makes, when there is one.
+/// Makes the service with `make` for the first connection, and drops it when it is unused.
 pub(crate) fn on_demand<F, Req>(
     make: impl Fn() -> F + 'static,
 ) -> impl ServiceFactory<Req, Config = (), Response = F::Response, Error = (), InitError = ()>
@@ -19,10 +19,10 @@ where
     F: ServiceFactory<Req, Config = ()> + 'static,
     Req: 'static,
 {
-    kept_unused(make, UNUSED)
+    on_demand_for(make, UNUSED)
 }
 
-fn kept_unused<F, Req>(
+fn on_demand_for<F, Req>(
     make: impl Fn() -> F + 'static,
     unused: Duration,
 ) -> impl ServiceFactory<Req, Config = (), Response = F::Response, Error = (), InitError = ()>
@@ -30,19 +30,18 @@ where
     F: ServiceFactory<Req, Config = ()> + 'static,
     Req: 'static,
 {
-    let there = Rc::new(RefCell::new(None));
+    let current = Rc::new(RefCell::new(None));
     let make = Rc::new(make);
     fn_service(move |request: Req| {
-        let (there, make) = (Rc::clone(&there), Rc::clone(&make));
+        let (current, make) = (Rc::clone(&current), Rc::clone(&make));
         async move {
-            let known = there.borrow().clone();
-            let service = match known {
+            let existing = current.borrow().clone();
+            let service = match existing {
                 Some(service) => service,
                 None => {
-                    let service = make().new_service(()).await.map_err(|_| ())?;
-                    let service = Rc::new(service);
-                    *there.borrow_mut() = Some(Rc::clone(&service));
-                    actix_rt::spawn(let_go(there, unused));
+                    let service = Rc::new(make().new_service(()).await.map_err(|_| ())?);
+                    *current.borrow_mut() = Some(Rc::clone(&service));
+                    actix_rt::spawn(drop_when_unused(current, unused));
                     service
                 }
             };
@@ -53,22 +52,22 @@ where
     })
 }
 
-/// Ends when nobody has the service any more.
-async fn let_go<S>(there: Rc<RefCell<Option<Rc<S>>>>, unused: Duration) {
+/// Drops the service when no connection uses it any more.
+async fn drop_when_unused<S>(current: Rc<RefCell<Option<Rc<S>>>>, unused: Duration) {
     loop {
         actix_rt::time::sleep(unused).await;
-        let used = there.borrow().as_ref().map(Rc::strong_count);
-        if used.is_none_or(|owners| owners == 1) {
-            // Outside the borrow: what is dropped may be anything.
-            let unused = there.borrow_mut().take();
-            drop(unused);
+        let owners = current.borrow().as_ref().map(Rc::strong_count);
+        if owners.is_none_or(|owners| owners == 1) {
+            // Dropped after the borrow has ended, because the service's own code runs then.
+            let service = current.borrow_mut().take();
+            drop(service);
             return;
         }
     }
 }
 
-/// How long a service is kept that nobody uses: senders that connect anew for each request must not
-/// make it anew each time.
+/// How long an unused service is kept, so that a sender with a connection for each request does not
+/// make a new one each time.
 const UNUSED: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -77,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// How many there are.
+    /// Counts how many services exist.
     struct Counted(Rc<Cell<i32>>);
 
     impl Drop for Counted {
@@ -87,7 +86,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn the_service_is_there_while_it_is_used_and_no_longer() {
+    async fn the_service_exists_only_while_it_is_used() {
         let (made, there) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let factory = {
             let (made, there) = (Rc::clone(&made), Rc::clone(&there));
@@ -104,11 +103,11 @@ mod tests {
                     }
                 })
             };
-            kept_unused(make, KEPT)
+            on_demand_for(make, KEPT)
         };
         let service = factory.new_service(()).await.unwrap();
-        assert_eq!((made.get(), there.get()), (0, 0), "nobody has asked");
-        // In use for much longer than it would be kept without.
+        assert_eq!((made.get(), there.get()), (0, 0), "no connection yet");
+        // In use for much longer than an unused one is kept.
         service.call(10 * KEPT).await.unwrap();
         assert_eq!((made.get(), there.get()), (1, 1));
         while there.get() > 0 {

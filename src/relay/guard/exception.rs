@@ -1,4 +1,4 @@
-//! [`Exception`]: an entry of `relay.allow`.
+//! [`Exception`]: a network or a host of `relay.allow`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,9 +7,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use url::Host;
 
-use super::bare_name;
-
-/// What `relay.allow` opens: a network, or whatever a host resolves to.
+/// What `relay.allow` opens: a network, or every address of a host.
 ///
 /// ```
 /// use offhook::relay::Exception;
@@ -21,9 +19,9 @@ use super::bare_name;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exception {
-    /// The addresses of a network; one address is a network of its own.
+    /// The addresses of a network. A single address is a network of one.
     Network(IpNet),
-    /// A host name, in lower case and without a final dot. Names under it are not meant.
+    /// A host name, in lower case and without a final dot. Names under it are not included.
     Host(String),
 }
 
@@ -39,10 +37,10 @@ impl FromStr for Exception {
             return Ok(Self::Network(address.into()));
         }
         if let Ok(network) = text.parse::<IpNet>() {
-            return match network.trunc() == network {
-                true => Ok(Self::Network(network)),
-                false => Err(error(format!("the network is {}", network.trunc()))),
-            };
+            if network.trunc() != network {
+                return Err(error(format!("the network is {}", network.trunc())));
+            }
+            return Ok(Self::Network(network));
         }
         let example =
             "a network is \"10.1.2.0/24\", a host \"crm.internal\", without scheme and port";
@@ -51,18 +49,18 @@ impl FromStr for Exception {
         }
         let host = match Host::parse(text) {
             Ok(Host::Domain(name)) => bare_name(&name),
-            // 0x7f.1, 127.1 and the like.
+            // Such as 0x7f.1 or 127.1.
             Ok(Host::Ipv4(address)) => return Err(error(format!("write it as {address}"))),
             Ok(Host::Ipv6(_)) | Err(_) => return Err(error(example.to_owned())),
         };
-        match host.is_empty() {
-            true => Err(error(example.to_owned())),
-            false => Ok(Self::Host(host)),
+        if host.is_empty() {
+            return Err(error(example.to_owned()));
         }
+        Ok(Self::Host(host))
     }
 }
 
-/// An address, an IPv6 one in brackets too.
+/// An address. An IPv6 address may be in brackets.
 fn address(text: &str) -> Option<IpAddr> {
     if let Ok(address) = text.parse() {
         return Some(address);
@@ -71,7 +69,7 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(inner.parse::<Ipv6Addr>().ok()?.into())
 }
 
-/// As it is written in `relay.allow`.
+/// As `relay.allow` writes it.
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -84,10 +82,57 @@ impl fmt::Display for Exception {
     }
 }
 
-/// A text is no [`Exception`].
+/// A host name in lower case, without the dot that may end it.
+pub(super) fn bare_name(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+/// A text that is not an [`Exception`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("found {found:?}, which is no network, address or host name: {problem}")]
 pub struct ParseExceptionError {
     found: String,
     problem: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exceptions_are_read_and_written() {
+        let good = [
+            ("10.1.2.0/24", "10.1.2.0/24"),
+            ("169.254.169.254", "169.254.169.254"),
+            ("169.254.169.254/32", "169.254.169.254"),
+            ("[FD00::1]", "fd00::1"),
+            ("fd00::/8", "fd00::/8"),
+            ("LocalHost", "localhost"),
+            ("crm.internal.", "crm.internal"),
+            ("b\u{fc}cher.example", "xn--bcher-kva.example"),
+        ];
+        for (text, shown) in good {
+            let exception: Exception = text.parse().unwrap();
+            assert_eq!(exception.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(exception));
+        }
+        let bad = [
+            ("", "a network is"),
+            (".", "a network is"),
+            ("10.1.2.3/24", "the network is 10.1.2.0/24"),
+            ("10.1.2.0/33", "a network is"),
+            ("127.1", "write it as 127.0.0.1"),
+            ("0x7f.1", "write it as 127.0.0.1"),
+            ("*.internal", "without *"),
+            ("http://crm.internal", "without scheme"),
+            ("crm.internal:8080", "without scheme and port"),
+            ("two words", "a network is"),
+            ("[::1", "a network is"),
+        ];
+        for (text, part) in bad {
+            let error = text.parse::<Exception>().unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+            assert!(error.contains(&format!("{text:?}")), "{error}");
+        }
+    }
 }

@@ -1,35 +1,35 @@
-//! [`Lookup`]: from a host name to addresses, and the resolver that judges them.
+//! [`Lookup`]: from a host name to addresses.
 //!
-//! The system's lookups block a thread each, for as long as dead name servers let them, and the journal
-//! is read on such threads too. So each host is asked about once at a time, however many wait for it,
-//! and [`SystemLookup`] takes no more threads than [`SYSTEM_LOOKUPS`].
+//! Each of the system's lookups blocks a thread, for as long as dead name servers let it, and the
+//! journal is read on such threads too. So a host is looked up once at a time, however many attempts
+//! wait for it, and [`SystemLookup`] takes at most [`MAX_SYSTEM_LOOKUPS`] threads.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
-use hyper_util::client::legacy::connect::dns::Name;
+use futures_util::future::Shared;
 use tokio::sync::{Semaphore, oneshot};
-use tower_service::Service;
+use tokio::time::timeout;
 
-use super::{Guard, Refusal};
+use super::rejected::RejectedAddress;
 
 /// Resolves host names.
 #[async_trait]
 pub trait Lookup: Debug + Send + Sync + 'static {
-    /// All addresses that the host has now. It is not asked about a host again before it has answered,
-    /// for 60 s at most; whoever waits gives up after [`LOOKUP_TIMEOUT`].
+    /// All addresses that the host has now.
+    ///
+    /// While a lookup of a host runs, no other one of that host is started, for 60 s at most. An
+    /// attempt waits for it for [`LOOKUP_TIMEOUT`].
     ///
     /// # Errors
     ///
-    /// When it has none, or nobody can be asked.
+    /// When the host has no address, or no name server answers.
     async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 }
 
@@ -40,129 +40,97 @@ pub struct SystemLookup;
 #[async_trait]
 impl Lookup for SystemLookup {
     async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        static THREADS: Semaphore = Semaphore::const_new(SYSTEM_LOOKUPS);
+        static THREADS: Semaphore = Semaphore::const_new(MAX_SYSTEM_LOOKUPS);
         let _thread = THREADS.acquire().await.map_err(io::Error::other)?;
         let addresses = tokio::net::lookup_host((host, 0)).await?;
         Ok(addresses.map(|address| address.ip()).collect())
     }
 }
 
-/// A [`Lookup`] that is asked about each host once at a time.
+/// A [`Lookup`] whose running lookups are shared: each host is looked up once at a time.
 #[derive(Debug, Clone)]
-pub(super) struct Lookups {
+pub(super) struct SharedLookups {
     lookup: Arc<dyn Lookup>,
-    asked: Arc<Mutex<HashMap<String, Asked>>>,
+    running: Arc<Mutex<HashMap<String, RunningLookup>>>,
 }
 
-/// What everybody who asks about one host waits for: its addresses, or what is wrong.
-type Asked = Shared<oneshot::Receiver<Result<Vec<IpAddr>, String>>>;
+/// A lookup that all attempts to one host wait for: its addresses, or what is wrong.
+type RunningLookup = Shared<oneshot::Receiver<Result<Vec<IpAddr>, String>>>;
 
-impl Lookups {
+impl SharedLookups {
     pub(super) fn new(lookup: impl Lookup) -> Self {
         Self {
             lookup: Arc::new(lookup),
-            asked: Arc::default(),
+            running: Arc::default(),
         }
     }
 
     /// At least one address, within [`LOOKUP_TIMEOUT`].
-    pub(super) async fn within_time(&self, host: &str) -> Result<Vec<IpAddr>, Refusal> {
-        let unresolved = |problem: String| Err(Refusal::unresolved(host, problem));
-        match tokio::time::timeout(LOOKUP_TIMEOUT, self.ask(host)).await {
-            Ok(Ok(Ok(addresses))) if addresses.is_empty() => Err(Refusal::no_address(host)),
-            Ok(Ok(Ok(addresses))) => Ok(addresses),
-            Ok(Ok(Err(problem))) => unresolved(problem),
-            Ok(Err(_)) => unresolved("it was not looked up to the end".to_owned()),
-            Err(_) => Err(Refusal::too_slow(host)),
-        }
+    pub(super) async fn within_time(&self, host: &str) -> Result<Vec<IpAddr>, RejectedAddress> {
+        let problem = match timeout(LOOKUP_TIMEOUT, self.find_or_start(host)).await {
+            Ok(Ok(Ok(addresses))) if !addresses.is_empty() => return Ok(addresses),
+            Ok(Ok(Ok(_))) => "it has no address".to_owned(),
+            Ok(Ok(Err(problem))) => problem,
+            Ok(Err(_)) => "it was not looked up to the end".to_owned(),
+            Err(_) => format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs()),
+        };
+        Err(RejectedAddress::Unresolved {
+            host: host.to_owned(),
+            problem,
+        })
     }
 
-    /// Asks, or waits with whoever has asked before.
-    fn ask(&self, host: &str) -> Asked {
-        let mut asked = lock(&self.asked);
-        if let Some(asked) = asked.get(host) {
-            return asked.clone();
+    /// The running lookup of this host, or a new one.
+    fn find_or_start(&self, host: &str) -> RunningLookup {
+        let mut running = lock(&self.running);
+        if let Some(lookup) = running.get(host) {
+            return lookup.clone();
         }
         let (answer, answered) = oneshot::channel();
         let answered = answered.shared();
-        asked.insert(host.to_owned(), answered.clone());
-        drop(asked);
-        let asking = Asking {
+        running.insert(host.to_owned(), answered.clone());
+        drop(running);
+        let entry = RunningEntry {
             host: host.to_owned(),
-            asked: Arc::clone(&self.asked),
+            running: Arc::clone(&self.running),
         };
         let lookup = Arc::clone(&self.lookup);
-        // It goes on when nobody waits any more, as the thread that it blocks does.
+        // A task of its own: the thread that it blocks goes on too when no attempt waits any more.
         tokio::spawn(async move {
-            let found = tokio::time::timeout(LONGEST_LOOKUP, lookup.lookup(&asking.host)).await;
-            // Who asks from now on asks anew.
-            drop(asking);
+            let found = timeout(LONGEST_LOOKUP, lookup.lookup(&entry.host)).await;
+            // Before the answer, so that an attempt after it starts a new lookup.
+            drop(entry);
             let found = found.unwrap_or_else(|late| Err(late.into()));
-            // Nobody may be waiting any more.
+            // It fails when no attempt waits any more.
             let _ = answer.send(found.map_err(|error| error.to_string()));
         });
         answered
     }
 }
 
-/// That a host is being asked about, until this is dropped.
-struct Asking {
+/// The entry of a running lookup, which is removed when this is dropped.
+struct RunningEntry {
     host: String,
-    asked: Arc<Mutex<HashMap<String, Asked>>>,
+    running: Arc<Mutex<HashMap<String, RunningLookup>>>,
 }
 
-impl Drop for Asking {
+impl Drop for RunningEntry {
     fn drop(&mut self) {
-        lock(&self.asked).remove(&self.host);
+        lock(&self.running).remove(&self.host);
     }
 }
 
-fn lock(asked: &Mutex<HashMap<String, Asked>>) -> MutexGuard<'_, HashMap<String, Asked>> {
-    // Nothing here can leave the map half-changed.
-    asked.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(
+    running: &Mutex<HashMap<String, RunningLookup>>,
+) -> MutexGuard<'_, HashMap<String, RunningLookup>> {
+    // No panic can leave the map half-changed.
+    running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The resolver of the relay's client: a host with a refused address does not resolve.
-#[derive(Debug, Clone)]
-pub(crate) struct GuardedResolver {
-    guard: Guard,
-}
+/// How many lookups of the system run at the same time: few of the 512 blocking threads of a runtime.
+const MAX_SYSTEM_LOOKUPS: usize = 128;
 
-impl GuardedResolver {
-    pub(super) fn new(guard: Guard) -> Self {
-        Self { guard }
-    }
-}
-
-/// The addresses of a host, all of them judged. Port 0 stands for the URL's.
-async fn judged(guard: Guard, name: &str) -> Result<Vec<SocketAddr>, Refusal> {
-    guard.name(name)?;
-    let addresses = guard.resolve(name).await?.into_iter();
-    Ok(addresses
-        .map(|address| SocketAddr::new(address, 0))
-        .collect())
-}
-
-impl Service<Name> for GuardedResolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = Refusal;
-    type Future = BoxFuture<'static, Result<Self::Response, Refusal>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let guard = self.guard.clone();
-        Box::pin(async move { Ok(judged(guard, name.as_str()).await?.into_iter()) })
-    }
-}
-
-/// How many lookups the system is asked for at once: few of the 512 threads that a runtime has for what
-/// blocks.
-const SYSTEM_LOOKUPS: usize = 128;
-
-/// After how long a host is asked about once more that has no answer yet.
+/// After this time a lookup without an answer is given up, and the next attempt starts another.
 const LONGEST_LOOKUP: Duration = Duration::from_secs(60);
 
 /// How long a host may take to resolve.

@@ -1,8 +1,8 @@
 //! [`Range`]: the address ranges that are not the open internet.
 //!
-//! From IANA's special-purpose address registries (IPv4 and IPv6, RFC 6890 and its updates), the
-//! multicast registries, and what the large clouds answer credentials on. The first line that holds an
-//! address counts.
+//! The table comes from IANA's special-purpose address registries (IPv4 and IPv6, RFC 6890 and its
+//! updates), the multicast registries, and the addresses where the large clouds give out credentials. The
+//! first line that holds an address counts.
 //!
 //! | range | IPv4 | IPv6 | from | `allow_private` opens it |
 //! |---|---|---|---|---|
@@ -20,10 +20,10 @@
 //! | broadcast | 255.255.255.255 | | RFC 919 | no |
 //! | local translation | | 64:ff9b:1::/48 | RFC 8215 | no |
 //! | discard | | 100::/64, 100:0:0:1::/64 | RFC 6666, RFC 9780 | no |
-//! | reserved | 240.0.0.0/4 | whatever is not in 2000::/3 | RFC 1112, RFC 4291 | no |
+//! | reserved | 240.0.0.0/4 | everything else outside 2000::/3 | RFC 1112, RFC 4291 | no |
 //!
-//! An IPv6 address with an IPv4 address inside is judged by that one: it is where the packets end.
-//! ISATAP's is judged by both.
+//! An IPv6 address with an IPv4 address inside is judged by the IPv4 address, because packets end there.
+//! An ISATAP address is judged by both.
 //!
 //! | form | prefix | from |
 //! |---|---|---|
@@ -38,19 +38,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// A kind of addresses that are not the open internet; see the [table](self).
+/// A range of addresses that are not the open internet; see the [table](self).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Range {
-    /// Where a cloud tells a machine its credentials.
+    /// Where a cloud gives a machine its credentials.
     Metadata,
     /// This machine.
     Loopback,
-    /// A private network's, or an IPv6 unique local address.
+    /// A private network, or an IPv6 unique local address.
     Private,
     /// Between a carrier and its customers.
     Shared,
-    /// No address, which many systems take for this machine.
+    /// The unspecified address, which many systems treat as this machine.
     Unspecified,
     /// On the same link only.
     LinkLocal,
@@ -68,15 +68,15 @@ pub enum Range {
     Broadcast,
     /// A network's own NAT64, which leads into it.
     LocalTranslation,
-    /// Thrown away on the way.
+    /// Discarded by routers.
     Discard,
-    /// Not given to anybody.
+    /// Not assigned.
     Reserved,
 }
 
 impl Range {
-    /// The range of an address; `None` for one of the open internet, and for one that only leads to
-    /// the IPv4 address [`inside`] it.
+    /// The range of an address; `None` for an address of the open internet, and for one that only leads
+    /// to the IPv4 address [`inside`] it.
     pub(super) fn of(address: IpAddr) -> Option<Self> {
         if let IpAddr::V6(address) = address {
             if leads_to_ipv4(address) {
@@ -132,28 +132,28 @@ pub(super) fn inside(address: IpAddr) -> Vec<Ipv4Addr> {
         return Vec::new();
     };
     let bits = address.to_bits();
-    // The 32 bits that end `from_right` bits before the address does.
+    // The 32 bits that end `from_right` bits before the end of the address.
     let v4 = |from_right: u32| {
         let bits = (bits >> from_right) & u128::from(u32::MAX);
         Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or_default())
     };
-    // The bit that may differ says whether the address is unique in the world.
+    // The masked bit says whether the address is globally unique.
     let isatap = (bits >> 32) & 0xfdff_ffff == 0x0000_5efe;
-    match leads_to_ipv4(address) {
-        true if SIX_TO_FOUR.contains(&address) => vec![v4(80)],
-        // The client's address is kept inverted.
-        true if TEREDO.contains(&address) => {
-            vec![v4(64), Ipv4Addr::from_bits(!v4(0).to_bits())]
-        }
-        true => vec![v4(0)],
-        false if isatap => vec![v4(0)],
-        false => Vec::new(),
+    if SIX_TO_FOUR.contains(&address) {
+        vec![v4(80)]
+    } else if TEREDO.contains(&address) {
+        // The server, and the client, which is inverted.
+        vec![v4(64), Ipv4Addr::from_bits(!v4(0).to_bits())]
+    } else if leads_to_ipv4(address) || isatap {
+        vec![v4(0)]
+    } else {
+        Vec::new()
     }
 }
 
-/// Whether what is sent there is sent on to the IPv4 address inside, and nowhere else.
+/// Whether packets to this address are forwarded to the IPv4 address inside, and nowhere else.
 fn leads_to_ipv4(address: Ipv6Addr) -> bool {
-    // :: and ::1 have an IPv4 form, but a meaning of their own.
+    // :: and ::1 look like IPv4-compatible addresses, but have a meaning of their own.
     let own = address.is_unspecified() || address.is_loopback();
     let mut nets = AT_THE_END.iter().chain([&SIX_TO_FOUR, &TEREDO]);
     !own && nets.any(|net| net.contains(&address))
@@ -163,7 +163,7 @@ const GLOBAL_UNICAST: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16);
 const TEREDO: Ipv6Net = v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32);
 
-/// Those with the IPv4 address in their last 32 bits.
+/// Networks whose addresses have the IPv4 address in their last 32 bits.
 const AT_THE_END: [Ipv6Net; 4] = [
     v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96),
     v6([0, 0, 0, 0, 0, 0, 0, 0], 96),
@@ -171,7 +171,7 @@ const AT_THE_END: [Ipv6Net; 4] = [
     v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96),
 ];
 
-/// The first that holds an address counts.
+/// The first network that holds an address counts.
 const RANGES: [(IpNet, Range); 40] = [
     (net4([169, 254, 169, 254], 32), Range::Metadata),
     (net4([169, 254, 170, 2], 32), Range::Metadata), // AWS ECS

@@ -1,11 +1,11 @@
-//! Where subscriptions come from at the start: the settings, and the documents of the journal.
+//! The subscriptions at the start: those of the settings, and the documents of the journal.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use super::super::subscription::{Ended, Key, Subscription};
+use super::super::subscription::{Subscription, SubscriptionKey};
 use super::super::{RelayClient, RelayError, RelayOptions, RelaySettings, SubscriptionSettings};
-use super::{DEFINED, Entry, KEPT, Registry};
+use super::{DEFINED, REGISTERED, RegisteredSubscription, Registry};
 use crate::clock::Clock;
 use crate::dispatch::HandlerOptions;
 use crate::engine::Pipeline;
@@ -13,7 +13,12 @@ use crate::telemetry::Metrics;
 use crate::{Error, escape_controls};
 
 impl Registry {
-    /// Starts what the settings define and what the journal has kept.
+    /// Starts the subscriptions that the settings define and those that the journal has stored.
+    ///
+    /// # Errors
+    ///
+    /// When the HTTP client cannot be set up, the settings have a URL that may not be posted to, or the
+    /// journal cannot be read.
     pub(crate) fn open(
         pipeline: &Arc<Pipeline>,
         relay: &RelaySettings,
@@ -27,15 +32,15 @@ impl Registry {
                 timeout,
                 ..relay.options.clone()
             };
-            let clock = Arc::clone(clock);
-            let client = RelayClient::with(options.guard(), &options, clock, None);
-            client.map_err(Error::relay)
+            RelayClient::with(options.guard(), &options, Arc::clone(clock), None)
+                .map_err(Error::relay)
         };
-        let own = defined.iter().filter_map(|one| one.options.timeout);
-        let own = own.map(|timeout| Ok((timeout, client(timeout)?)));
+        let own_timeouts = defined.iter().filter_map(|one| one.options.timeout);
         let registry = Arc::new(Self {
             client: client(relay.options.timeout)?,
-            clients: own.collect::<Result<_, Error>>()?,
+            clients: own_timeouts
+                .map(|timeout| Ok((timeout, client(timeout)?)))
+                .collect::<Result<_, Error>>()?,
             pipeline: Arc::clone(pipeline),
             options: relay.options.clone(),
             suspend_after: relay.suspend_after,
@@ -52,57 +57,39 @@ impl Registry {
     }
 
     async fn start(self: &Arc<Self>, defined: Vec<SubscriptionSettings>) -> Result<(), Error> {
-        let _one = self.changes.lock().await;
+        let _one_at_a_time = self.changes.lock().await;
         let mut altered = BTreeSet::new();
-        for one in defined {
-            altered.extend(self.define(one).await?);
+        for settings in defined {
+            altered.extend(self.define(settings).await?);
         }
-        let journal = self.pipeline.journal();
-        let kept = journal.documents(KEPT).await.map_err(Error::journal)?;
-        for document in kept {
-            let subscription = match Subscription::from_document(&document.value) {
-                Ok(subscription) => subscription,
-                Err(error) => {
-                    let name = escape_controls(&document.key);
-                    log::error!(
-                        "the document {name} is left out, so nobody gets its events: {error}"
-                    );
-                    continue;
-                }
-            };
-            let key = subscription.key.clone();
-            if self.get(&key).is_some() {
-                log::warn!("subscription {key}: settings.toml defines it too, and that counts");
-                continue;
-            }
-            self.lock().insert(key, Entry::new(subscription, None));
-        }
+        self.load_registered().await?;
         for entry in self.list(None) {
-            let Subscription { key, active, .. } = &entry.subscription;
-            if !active {
-                log::warn!(
-                    "subscription {key}: not active, nothing is sent{}",
-                    why(&entry)
-                );
+            let key = &entry.subscription.key;
+            if !entry.subscription.active {
+                let reason = end_reason(&entry.subscription);
+                log::warn!("subscription {key}: not active, nothing is sent{reason}");
                 continue;
             }
             self.pipeline.add(self.consumer(&entry)).await?;
             if altered.contains(key) {
-                self.let_go_on(&entry).await;
+                self.end_suspension(&entry).await;
             }
         }
         Ok(())
     }
 
-    /// Takes one of the settings in, with what is known of it from before; its key, where that was
-    /// sent elsewhere or got other events.
-    async fn define(&self, settings: SubscriptionSettings) -> Result<Option<Key>, Error> {
+    /// Adds a subscription of the settings, with what its document tells of earlier runs. Returns its
+    /// key if the settings have changed its URL or its events since.
+    async fn define(
+        &self,
+        settings: SubscriptionSettings,
+    ) -> Result<Option<SubscriptionKey>, Error> {
         let now = self.clock.now();
-        let key = Key::new(settings.session, settings.name).map_err(Error::relay)?;
+        let key = SubscriptionKey::new(settings.session, settings.name).map_err(Error::relay)?;
         let url = self.client.guard().url(&settings.webhook_url);
         let mut subscription = Subscription {
             key,
-            url: url.map_err(|refusal| Error::relay(RelayError::Url(refusal)))?,
+            url: url.map_err(|rejected| Error::relay(RelayError::Url(rejected)))?,
             events: settings.options.events.clone(),
             secret: settings.secret,
             active: true,
@@ -110,11 +97,7 @@ impl Registry {
             created_at: now,
             updated_at: now,
         };
-        let document = subscription.key.document(DEFINED);
-        let known = self.pipeline.journal().documents(&document).await;
-        let mut known = known.map_err(Error::journal)?.into_iter();
-        let known = known.find(|known| known.key == document);
-        let known = known.and_then(|known| Subscription::from_document(&known.value).ok());
+        let known = self.defined_before(&subscription.key).await?;
         let mut altered = None;
         if let Some(known) = &known {
             subscription.created_at = known.created_at;
@@ -126,18 +109,61 @@ impl Registry {
                 subscription.ended.clone_from(&known.ended);
             }
         }
-        let entry = Entry::new(subscription, Some(settings.options));
+        let entry = RegisteredSubscription::new(subscription, Some(settings.options));
         if known.is_none_or(|known| known.updated_at != entry.subscription.updated_at) {
-            self.keep(&entry).await.map_err(Error::journal)?;
+            self.save(&entry).await.map_err(Error::journal)?;
         }
         self.lock().insert(entry.subscription.key.clone(), entry);
         Ok(altered)
     }
+
+    /// The document of a subscription that the settings defined in an earlier run.
+    async fn defined_before(&self, key: &SubscriptionKey) -> Result<Option<Subscription>, Error> {
+        let document = key.document(DEFINED);
+        let journal = self.pipeline.journal();
+        let found = journal.documents(&document).await.map_err(Error::journal)?;
+        Ok(found
+            .into_iter()
+            .find(|found| found.key == document)
+            .and_then(|found| Subscription::from_document(&found.value).ok()))
+    }
+
+    /// Loads the subscriptions that the API registered.
+    async fn load_registered(&self) -> Result<(), Error> {
+        let journal = self.pipeline.journal();
+        let stored = journal
+            .documents(REGISTERED)
+            .await
+            .map_err(Error::journal)?;
+        for document in stored {
+            let subscription = match Subscription::from_document(&document.value) {
+                Ok(subscription) => subscription,
+                Err(error) => {
+                    let name = escape_controls(&document.key);
+                    log::error!(
+                        "the document {name} cannot be read, so its subscription gets no events: {error}"
+                    );
+                    continue;
+                }
+            };
+            let key = subscription.key.clone();
+            if self.get(&key).is_some() {
+                log::warn!("subscription {key}: settings.toml defines it too, and that counts");
+                continue;
+            }
+            self.lock()
+                .insert(key, RegisteredSubscription::new(subscription, None));
+        }
+        Ok(())
+    }
 }
 
-/// Why it is not active, where the subscriber has ended it.
-fn why(entry: &Entry) -> String {
-    let ended = entry.subscription.ended.as_ref();
-    let why = |ended: &Ended| format!(" since {}: {}", ended.at, escape_controls(&ended.reason));
-    ended.map(why).unwrap_or_default()
+/// Why a subscription is not active, if its subscriber has ended it.
+fn end_reason(subscription: &Subscription) -> String {
+    subscription
+        .ended
+        .as_ref()
+        .map_or_else(String::new, |ended| {
+            format!(" since {}: {}", ended.at, escape_controls(&ended.reason))
+        })
 }

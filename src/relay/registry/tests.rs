@@ -1,4 +1,4 @@
-//! Changes that meet: an end that the subscriber brings, and a start that has failed.
+//! Changes that meet: a 410 during a registration, and a resume after a failed start.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ use crate::relay::RelaySettings;
 struct World {
     pipeline: Arc<Pipeline>,
     registry: Arc<Registry>,
-    key: Key,
+    key: SubscriptionKey,
     _folder: TestFolder,
 }
 
@@ -40,7 +40,7 @@ impl World {
         let world = Self {
             pipeline,
             registry: registry.unwrap(),
-            key: Key::new("a", "default").unwrap(),
+            key: SubscriptionKey::new("a", "default").unwrap(),
             _folder: folder,
         };
         let (_, new) = world.registry.set(world.wanted()).await.unwrap();
@@ -48,8 +48,8 @@ impl World {
         world
     }
 
-    fn wanted(&self) -> Wanted {
-        Wanted {
+    fn wanted(&self) -> WantedSubscription {
+        WantedSubscription {
             key: self.key.clone(),
             url: "http://127.0.0.1:9/".parse().unwrap(),
             events: None,
@@ -58,7 +58,7 @@ impl World {
         }
     }
 
-    fn entry(&self) -> Entry {
+    fn entry(&self) -> RegisteredSubscription {
         self.registry.get(&self.key).unwrap()
     }
 
@@ -71,13 +71,13 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_registers_again_after_saying_gone_is_not_ended() {
+async fn a_registration_wins_over_an_earlier_410() {
     let world = World::with_one().await;
     let gone = world.entry().gone;
     let other_change = world.registry.changes.lock().await;
     let mut set = pin!(world.registry.set(world.wanted()));
     assert!(poll!(&mut set).is_pending());
-    // The answer 410 has been read, and its consequence waits for its turn behind the registration.
+    // The answer 410 has been read, and the end waits behind the registration.
     gone.store(true, Ordering::SeqCst);
     let mut end = pin!(world.registry.end(&world.key, &gone, "410 Gone".to_owned()));
     assert!(poll!(&mut end).is_pending());
@@ -88,7 +88,7 @@ async fn who_registers_again_after_saying_gone_is_not_ended() {
     assert!(now.active && now.ended.is_none());
     assert!(world.runs());
 
-    // What the new one hears counts.
+    // A 410 to the new consumer counts.
     let gone = world.entry().gone;
     world
         .registry
@@ -99,10 +99,10 @@ async fn who_registers_again_after_saying_gone_is_not_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_should_run_and_does_not_is_started_when_it_is_resumed() {
+async fn resuming_starts_a_consumer_that_does_not_run() {
     let world = World::with_one().await;
     let consumer = world.key.consumer();
-    // As when the journal could not say how far it had come.
+    // As when the journal could not be read at the start.
     world.pipeline.stop_consumer(&consumer).await;
     assert!(world.entry().subscription.active && !world.runs());
     world.registry.resume(&consumer).await.unwrap();

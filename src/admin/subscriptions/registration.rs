@@ -1,34 +1,34 @@
 //! [`Registration`]: what the body of a registration asks for.
 //!
-//! It is taken apart by hand, so that an error names the field and never shows what was found in
-//! one that may be a secret. Fields that are not ours are let be: the gateway's clients send more.
+//! The body is read field by field, so that an error names the field and never shows a value that
+//! may be a secret. Unknown fields are ignored, because clients of the gateway send more.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::Refused;
 use crate::EventKind;
+use crate::admin::error::ApiError;
 use crate::signature::Secret;
 
-/// What is asked for; `None` where nothing is said.
+/// What is asked for. A field that the body leaves out is `None`.
 #[derive(Debug, Default)]
 pub(super) struct Registration {
     pub(super) url: Option<String>,
-    /// The kinds; `None` in it for all.
+    /// The kinds; `Some(None)` for all.
     pub(super) events: Option<Option<BTreeSet<EventKind>>>,
-    /// The secret; `None` in it for none.
+    /// The secret; `Some(None)` for none.
     pub(super) secret: Option<Option<Secret>>,
     pub(super) name: Option<String>,
     pub(super) active: Option<bool>,
 }
 
 impl Registration {
-    pub(super) fn read(body: &[u8]) -> Result<Self, Refused> {
+    pub(super) fn read(body: &[u8]) -> Result<Self, ApiError> {
         let body: Value = serde_json::from_slice(body)
-            .map_err(|error| Refused::bad_request(format!("the body is not JSON: {error}")))?;
+            .map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")))?;
         let Value::Object(fields) = body else {
-            return Err(Refused::bad_request("the body is no JSON object"));
+            return Err(ApiError::bad_request("the body is no JSON object"));
         };
         Ok(Self {
             url: url(&fields)?,
@@ -44,16 +44,16 @@ impl Registration {
     }
 }
 
-fn url(fields: &Map<String, Value>) -> Result<Option<String>, Refused> {
+fn url(fields: &Map<String, Value>) -> Result<Option<String>, ApiError> {
     match (text(fields, "webhookUrl")?, text(fields, "url")?) {
-        (Some(one), Some(other)) if one != other => Err(Refused::bad_request(
+        (Some(one), Some(other)) if one != other => Err(ApiError::bad_request(
             "webhookUrl and url are the same field, and differ; leave one of them out",
         )),
         (one, other) => Ok(one.or(other)),
     }
 }
 
-fn text(fields: &Map<String, Value>, field: &str) -> Result<Option<String>, Refused> {
+fn text(fields: &Map<String, Value>, field: &str) -> Result<Option<String>, ApiError> {
     match fields.get(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -61,7 +61,7 @@ fn text(fields: &Map<String, Value>, field: &str) -> Result<Option<String>, Refu
     }
 }
 
-fn events(value: &Value) -> Result<Option<BTreeSet<EventKind>>, Refused> {
+fn events(value: &Value) -> Result<Option<BTreeSet<EventKind>>, ApiError> {
     let names = match value {
         Value::Null => return Ok(None),
         Value::Array(names) => names,
@@ -69,7 +69,7 @@ fn events(value: &Value) -> Result<Option<BTreeSet<EventKind>>, Refused> {
     };
     if names.is_empty() {
         let text = "events is empty; leave it out for all events";
-        return Err(Refused::bad_request(text));
+        return Err(ApiError::bad_request(text));
     }
     let (mut kinds, mut all) = (BTreeSet::new(), false);
     for name in names {
@@ -83,14 +83,14 @@ fn events(value: &Value) -> Result<Option<BTreeSet<EventKind>>, Refused> {
                 let shown: String = name.chars().take(LONGEST_SHOWN).collect();
                 let allowed = EventKind::RECEIVED.map(EventKind::as_str).join(", ");
                 let text = format!("events: found {shown:?}; allowed: {allowed}, *");
-                return Err(Refused::with_code("unknown_event", text));
+                return Err(ApiError::bad_request_as("unknown_event", text));
             }
         }
     }
     Ok((!all).then_some(kinds))
 }
 
-fn secret(value: &Value) -> Result<Option<Secret>, Refused> {
+fn secret(value: &Value) -> Result<Option<Secret>, ApiError> {
     let text = match value {
         Value::Null => return Ok(None),
         Value::String(text) => text,
@@ -98,20 +98,20 @@ fn secret(value: &Value) -> Result<Option<Secret>, Refused> {
     };
     if text.len() > MAX_SECRET {
         let text = format!("secret is longer than {MAX_SECRET} bytes");
-        return Err(Refused::bad_request(text));
+        return Err(ApiError::bad_request(text));
     }
-    let empty = |_| Refused::bad_request("secret is empty; leave it out, or null, for none");
+    let empty = |_| ApiError::bad_request("secret is empty; leave it out, or null, for none");
     Secret::new(text).map(Some).map_err(empty)
 }
 
-fn wrong(field: &str, expected: &str) -> Refused {
-    Refused::bad_request(format!("{field}: expected {expected}"))
+fn wrong(field: &str, expected: &str) -> ApiError {
+    ApiError::bad_request(format!("{field}: expected {expected}"))
 }
 
 /// The longest secret, in bytes.
 const MAX_SECRET: usize = 1024;
 
-/// How many characters of what was found are shown.
+/// How many characters of an unknown event's name an error shows.
 const LONGEST_SHOWN: usize = 64;
 
 #[cfg(test)]
@@ -119,11 +119,11 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<Registration, String> {
-        Registration::read(body.as_bytes()).map_err(|refused| format!("{refused:?}"))
+        Registration::read(body.as_bytes()).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn what_is_not_said_and_what_is_said_to_be_none_differ() {
+    fn a_missing_field_differs_from_null() {
         let none = read("{}").unwrap();
         assert!(none.secret.is_none() && none.events.is_none() && none.active.is_none());
         let null = read(r#"{"secret":null,"events":null,"active":null,"name":null}"#).unwrap();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_and_no_secret_is_shown() {
+    fn errors_name_the_field_and_show_no_secret() {
         let long = format!(r#"{{"secret":"{}"}}"#, "hidden".repeat(400));
         let table = [
             ("", "not JSON"),
@@ -162,9 +162,9 @@ mod tests {
             (r#"{"active":"yes"}"#, "active: expected true or false"),
         ];
         for (body, expected) in table {
-            let refused = read(body).unwrap_err();
-            assert!(refused.contains(expected), "{body}: {refused}");
-            assert!(!refused.contains("hidden"), "{body}: {refused}");
+            let error = read(body).unwrap_err();
+            assert!(error.contains(expected), "{body}: {error}");
+            assert!(!error.contains("hidden"), "{body}: {error}");
         }
     }
 }

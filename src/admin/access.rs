@@ -1,38 +1,45 @@
-//! Who may use the admin listener.
+//! Which requests the admin listener answers.
+//!
+//! With a token, every path but `/health` and `/ready` needs it. Without one (loopback only), the
+//! request's `Host` must be a loopback name and its `Origin`, where it has one, must be this
+//! listener's own, so that no web page can use the API through a browser on this machine.
 
 use std::net::IpAddr;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{
-    AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN, WWW_AUTHENTICATE,
-};
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpResponse, web};
+use actix_web::{Error, ResponseError as _, web};
 
-use super::{AdminState, error};
+use super::error::ApiError;
+use super::state::AdminState;
 
 /// Lets a request through, or answers 401 or 403.
-pub(super) async fn guard(
+pub(super) async fn check_access(
     state: web::Data<AdminState>,
-    req: ServiceRequest,
+    request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let open = matches!(req.path(), "/health" | "/ready");
-    let refused = match &state.token {
-        Some(_) if !open => (!is_administrator(&state, req.headers())).then(unauthorized),
-        Some(_) => None,
-        None => {
-            foreign(req.headers()).map(|text| error(HttpResponse::Forbidden(), "forbidden", text))
-        }
-    };
-    match refused {
-        Some(response) => Ok(req.into_response(response)),
-        None => Ok(next.call(req).await?.map_into_boxed_body()),
+    match access(&state, request.path(), request.headers()) {
+        Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
+        Err(error) => Ok(request.into_response(error.error_response())),
     }
 }
 
-/// Whether a request shows the token, or there is none.
+fn access(state: &AdminState, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+    if state.token.is_none() {
+        return from_this_machine(headers);
+    }
+    let is_open = matches!(path, "/health" | "/ready");
+    if is_open || is_administrator(state, headers) {
+        Ok(())
+    } else {
+        Err(ApiError::unauthorized())
+    }
+}
+
+/// Whether a request has the token, or there is none.
 pub(super) fn is_administrator(state: &AdminState, headers: &HeaderMap) -> bool {
     state.token.as_ref().is_none_or(|token| {
         let shown = bearer(headers);
@@ -46,32 +53,27 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
-fn unauthorized() -> HttpResponse {
-    let mut response = HttpResponse::Unauthorized();
-    response.insert_header((WWW_AUTHENTICATE, "Bearer"));
-    error(
-        response,
-        "unauthorized",
-        "Authorization: Bearer with the admin token is needed",
-    )
-}
-
-/// Why a request may come from a web page rather than from somebody on this machine.
-fn foreign(headers: &HeaderMap) -> Option<&'static str> {
-    let Some(host) = only(headers, &HOST).filter(|host| is_loopback_name(host_name(host))) else {
-        return Some("without a token the Host must be a loopback name, such as 127.0.0.1");
+/// Refuses a request that a web page may have made.
+fn from_this_machine(headers: &HeaderMap) -> Result<(), ApiError> {
+    let host = only(headers, &HOST).filter(|host| is_loopback_name(host_name(host)));
+    let Some(host) = host else {
+        let text = "without a token the Host must be a loopback name, such as 127.0.0.1";
+        return Err(ApiError::forbidden(text));
     };
     if !headers.contains_key(ORIGIN) {
-        return None;
+        return Ok(());
     }
     // A page of another program on this machine is foreign too.
     let origin = only(headers, &ORIGIN).and_then(|origin| origin.split_once("://"));
-    match origin.is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host)) {
-        true => None,
-        false => Some("without a token the Origin must be this listener's own"),
+    if origin.is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host)) {
+        Ok(())
+    } else {
+        let text = "without a token the Origin must be this listener's own";
+        Err(ApiError::forbidden(text))
     }
 }
 
+/// The value of a header that is there once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name);
     match (values.next(), values.next()) {
@@ -145,7 +147,8 @@ mod tests {
             let host = host.map(|host| (HOST, host));
             let origin = origin.map(|origin| (ORIGIN, origin));
             let pairs: Vec<_> = host.into_iter().chain(origin).collect();
-            assert_eq!(foreign(&headers(&pairs)).is_none(), good, "{pairs:?}");
+            let found = from_this_machine(&headers(&pairs));
+            assert_eq!(found.is_ok(), good, "{pairs:?}");
         }
     }
 

@@ -1,0 +1,133 @@
+//! [`ApiError`]: why a request to the admin listener does not get what it asks for.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, HeaderName, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
+
+use crate::journal::Unavailable;
+use crate::relay::ChangeError;
+
+/// An answer that is not a success, in the form that every admin path has:
+/// `{"success":false,"error":…,"code":…}`.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    text: String,
+    /// A header that HTTP requires with this status.
+    header: Option<(HeaderName, &'static str)>,
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+            // The rest of the body must not be read as the next request.
+            response.force_close();
+        }
+        if let Some((name, value)) = &self.header {
+            response.insert_header((name.clone(), *value));
+        }
+        response.json(json!({ "success": false, "error": self.text, "code": self.code }))
+    }
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            text: text.into(),
+            header: None,
+        }
+    }
+
+    pub(super) fn bad_request(text: impl Into<String>) -> Self {
+        Self::bad_request_as("bad_request", text)
+    }
+
+    /// A bad request with a code of its own.
+    pub(super) fn bad_request_as(code: &'static str, text: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, text)
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        let text = "Authorization: Bearer with the admin token is needed";
+        Self {
+            header: Some((WWW_AUTHENTICATE, "Bearer")),
+            ..Self::new(StatusCode::UNAUTHORIZED, "unauthorized", text)
+        }
+    }
+
+    pub(super) fn forbidden(text: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", text)
+    }
+
+    pub(super) fn not_found(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", text)
+    }
+
+    /// The consumer ended while it was asked.
+    pub(super) fn has_ended(consumer: &str) -> Self {
+        Self::not_found(format!("{consumer} has ended"))
+    }
+
+    /// The path has only these methods, written as in the header `Allow`.
+    pub(super) fn method_not_allowed(methods: &'static str) -> Self {
+        let verb = if methods.contains(',') { "are" } else { "is" };
+        let text = format!("only {methods} {verb} possible here");
+        Self {
+            header: Some((ALLOW, methods)),
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
+        }
+    }
+
+    pub(super) fn conflict(code: &'static str, text: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, text)
+    }
+
+    /// The engine `none` keeps no events and has no subscriptions.
+    pub(super) fn nothing_kept() -> Self {
+        let text = "the engine is none, which keeps no events";
+        Self::conflict("nothing_kept", text)
+    }
+
+    /// The journal is one that a program brought, and no index searches it.
+    pub(super) fn no_search() -> Self {
+        Self::conflict("no_search", "there is no search over this journal")
+    }
+
+    /// The body is longer than `limit` bytes.
+    pub(super) fn too_large(limit: usize) -> Self {
+        let text = format!("the body is longer than {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
+    }
+
+    pub(super) fn unavailable(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
+    }
+}
+
+impl From<Unavailable> for ApiError {
+    fn from(error: Unavailable) -> Self {
+        log::warn!("an administrator's request: {error}");
+        Self::unavailable("the journal cannot answer now; the log says why")
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Defined(_) => Self::conflict("defined_in_settings", error.to_string()),
+            ChangeError::TooMany => Self::conflict("too_many", error.to_string()),
+            ChangeError::Unknown(_) => Self::not_found(error.to_string()),
+            ChangeError::Unavailable(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `/health`, `/ready` and `/metrics`.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+
+use super::access::is_administrator;
+use super::state::AdminState;
+use crate::Timestamp;
+use crate::ingress::HeardOf;
+use crate::telemetry::Metrics;
+
+/// `GET /health`: the process lives, and which settings it runs with.
+///
+/// The sources are only in the answer to a request with the admin token, where there is one: their
+/// names and sessions are not for everyone.
+pub(super) async fn health(state: web::Data<AdminState>, request: HttpRequest) -> HttpResponse {
+    let mut health = json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "engine": state.engine,
+        "fingerprint": state.fingerprint,
+    });
+    if is_administrator(&state, request.headers()) {
+        let silence = state.ingress.silence();
+        health["sources"] = silence.report().iter().map(source_health).collect();
+    }
+    HttpResponse::Ok().json(health)
+}
+
+/// When a source, or a session that is watched, sent its last event, and since when it is quiet.
+fn source_health(heard: &HeardOf<'_>) -> Value {
+    let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    let mut source = json!({
+        "name": heard.source,
+        "last_event_at": time(heard.last_event_at),
+        "quiet_since": time(heard.quiet_since),
+    });
+    if let Some(session) = heard.session {
+        source["session"] = session.into();
+    }
+    source
+}
+
+/// `GET /ready`: whether new events should be sent here.
+pub(super) async fn ready(state: web::Data<AdminState>) -> HttpResponse {
+    match state.ingress.not_ready() {
+        None => HttpResponse::Ok().json(json!({ "status": "ready" })),
+        Some(why) => {
+            HttpResponse::ServiceUnavailable().json(json!({ "status": "not ready", "reason": why }))
+        }
+    }
+}
+
+/// `GET /metrics`: all metrics in Prometheus' text format.
+pub(super) async fn metrics(state: web::Data<AdminState>) -> HttpResponse {
+    let used = state.ingress.limits().in_flight.used();
+    state.listener.in_flight(used);
+    state.ingress.silence().measure();
+    if let Some(pipeline) = &state.pipeline {
+        pipeline.measure().await;
+    }
+    HttpResponse::Ok()
+        .content_type(Metrics::CONTENT_TYPE)
+        .body(state.metrics.render())
+}

@@ -1,0 +1,67 @@
+//! What a request to the admin API says: its body, ids, times and limits.
+
+use serde::de::DeserializeOwned;
+
+use super::error::ApiError;
+use crate::{EventId, EventKind, Timestamp};
+
+/// A request's JSON body; an empty one is `{}`.
+pub(super) fn json_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let body = if body.trim_ascii().is_empty() {
+        b"{}"
+    } else {
+        body
+    };
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(format!("the body: {error}")))
+}
+
+/// The time in the field `key`.
+pub(super) fn time(key: &str, text: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
+    let Some(text) = text else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| {
+        ApiError::bad_request(format!(
+            "{key}: found {text:?}, expected a time such as 2026-01-08T12:00:00Z"
+        ))
+    })
+}
+
+/// An event's id.
+pub(super) fn event_id(text: &str) -> Result<EventId, ApiError> {
+    text.parse()
+        .map_err(|_| ApiError::bad_request(format!("found {text:?}, expected an event's id")))
+}
+
+/// An event kind; `None` for all.
+pub(super) fn event_kind(text: Option<String>) -> Result<Option<EventKind>, ApiError> {
+    let Some(text) = text.filter(|text| text != "*") else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|_| {
+        let allowed = EventKind::ALL.map(EventKind::as_str).join(", ");
+        ApiError::bad_request(format!("event: found {text:?}; allowed: {allowed}, *"))
+    })
+}
+
+/// A page's size: `limit`, or the default, within bounds.
+pub(super) fn page_size(limit: Option<usize>) -> Result<usize, ApiError> {
+    match limit.unwrap_or(DEFAULT_PAGE) {
+        limit @ 1..=MAX_PAGE => Ok(limit),
+        other => {
+            let text = format!("limit: found {other}, expected 1 to {MAX_PAGE}");
+            Err(ApiError::bad_request(text))
+        }
+    }
+}
+
+/// Runs a change to its end, also when the client hangs up before the answer.
+pub(super) async fn run_to_end<T: Send + 'static>(
+    change: impl Future<Output = T> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::spawn(change)
+        .await
+        .map_err(|_| ApiError::unavailable("a change was broken off; ask once more"))
+}
+
+const DEFAULT_PAGE: usize = 50;
+const MAX_PAGE: usize = 500;

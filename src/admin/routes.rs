@@ -1,0 +1,96 @@
+//! All paths of the admin listener, and the HTTP service that serves them.
+
+use std::time::Duration;
+
+use actix_http::{HttpService, KeepAlive};
+use actix_rt::net::TcpStream;
+use actix_service::{ServiceFactory, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::middleware::from_fn;
+use actix_web::{App, FromRequest, Handler, Resource, Responder, ResponseError as _, web};
+
+use super::access::check_access;
+use super::error::ApiError;
+use super::state::AdminState;
+use super::{consumers, dead, event, events, health, replay, subscriptions};
+
+/// Serves connections to the admin listener.
+pub(crate) fn http(
+    state: web::Data<AdminState>,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = ()> {
+    let app = App::new()
+        .app_data(state)
+        .app_data(
+            web::QueryConfig::default()
+                .error_handler(|problem, _| ApiError::bad_request(problem.to_string()).into()),
+        )
+        .configure(routes)
+        .default_service(web::to(|| async {
+            ApiError::not_found("there is no such path").error_response()
+        }))
+        .wrap(from_fn(check_access));
+    HttpService::build()
+        .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .h1(map_config(app, |()| AppConfig::default()))
+        .tcp()
+}
+
+/// Every path and its methods.
+fn routes(app: &mut web::ServiceConfig) {
+    app.service(get("/health", health::health))
+        .service(get("/ready", health::ready))
+        .service(get("/metrics", health::metrics))
+        .service(get("/api/events", events::list))
+        .service(get("/api/events/{id}", event::show))
+        .service(post("/api/events/{id}/replay", replay::one))
+        .service(post("/api/replay", replay::many))
+        .service(get("/api/dead", dead::list))
+        .service(post("/api/dead/replay", dead::replay))
+        .service(delete("/api/dead/{id}", dead::delete))
+        .service(get("/api/consumers", consumers::list))
+        .service(post("/api/consumers/{name}/pause", consumers::pause))
+        .service(post("/api/consumers/{name}/resume", consumers::resume))
+        .service(get("/api/subscriptions", subscriptions::list_all))
+        .service(
+            only("/sessions/{id}/webhook", "GET, POST, PATCH, DELETE")
+                .route(web::get().to(subscriptions::list))
+                .route(web::post().to(subscriptions::set))
+                .route(web::patch().to(subscriptions::change))
+                .route(web::delete().to(subscriptions::remove)),
+        );
+}
+
+fn get<A: FromRequest + 'static>(path: &str, handler: impl Answers<A>) -> Resource {
+    only(path, "GET").route(web::get().to(handler))
+}
+
+fn post<A: FromRequest + 'static>(path: &str, handler: impl Answers<A>) -> Resource {
+    only(path, "POST").route(web::post().to(handler))
+}
+
+fn delete<A: FromRequest + 'static>(path: &str, handler: impl Answers<A>) -> Resource {
+    only(path, "DELETE").route(web::delete().to(handler))
+}
+
+/// A path that answers 405 to other methods than these.
+fn only(path: &str, methods: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move || async move {
+        ApiError::method_not_allowed(methods).error_response()
+    }))
+}
+
+/// A handler function with the arguments `A`.
+trait Answers<A>: Handler<A, Output: Responder + 'static> {}
+
+impl<A, H: Handler<A, Output: Responder + 'static>> Answers<A> for H {}
+
+/// How long a connection without a request is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long the head of a connection's first request may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may take to close.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);

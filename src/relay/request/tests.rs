@@ -1,0 +1,118 @@
+//! The headers of requests, and what is shown of a target.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use http_body_util::BodyExt as _;
+
+use super::*;
+use crate::Received;
+
+fn delivery(change: impl FnOnce(&mut Received)) -> Delivery {
+    let mut received = Received::new("s", "{}");
+    received.id = Uuid::from_u128(7);
+    change(&mut received);
+    Delivery::new(Arc::new(received), 3, false)
+}
+
+fn request(secret: Option<&str>, delivery: &Delivery) -> Request<Full<Bytes>> {
+    let url = Url::parse("https://u:p@crm.example/hook?token=t#f").unwrap();
+    let secret = secret.map(|text| Secret::new(text).unwrap());
+    let now = Timestamp::from_second(1000).unwrap();
+    let target = Target::new(url, secret);
+    target.request(target.uri().unwrap().clone(), delivery, now)
+}
+
+fn lines(request: &Request<Full<Bytes>>) -> Vec<String> {
+    let headers = request.headers().iter();
+    let mut lines: Vec<String> = headers
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn without_secret_nothing_is_signed() {
+    let request = request(None, &delivery(|_| ()));
+    assert_eq!(
+        lines(&request),
+        [
+            "accept: */*",
+            "offhook-attempt: 3",
+            concat!("user-agent: offhook/", env!("CARGO_PKG_VERSION")),
+            "webhook-id: 00000000-0000-0000-0000-000000000007",
+            "webhook-timestamp: 1000",
+        ]
+    );
+    // User and password are not sent.
+    assert_eq!(*request.uri(), "https://crm.example/hook?token=t");
+    let body = request.into_body().collect().now_or_never().unwrap();
+    assert_eq!(body.unwrap().to_bytes(), "{}");
+}
+
+#[test]
+fn only_type_and_encoding_of_the_senders_headers_pass() {
+    let delivery = delivery(|received| {
+        let header = |(name, value): (&'static str, &'static str)| (name.into(), value.into());
+        let headers = [
+            ("content-type", "text/x; charset=latin1"),
+            ("content-encoding", "gzip"),
+            ("user-agent", "gateway"),
+            ("x-webhook-signature", "theirs"),
+            ("webhook-id", "theirs"),
+            ("x-own", "1"),
+        ];
+        received.headers = headers.map(header).into();
+        received.session = Some("ü\r\nX: 1%".into());
+    });
+    let delivery = Delivery::new(Arc::new(delivery.received().clone()), 1, true);
+    let request = request(Some("key"), &delivery);
+    let lines = lines(&request);
+    let names: Vec<&str> = lines
+        .iter()
+        .map(|line| line.split(':').next().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "accept",
+            "content-encoding",
+            "content-type",
+            "offhook-attempt",
+            "offhook-replay",
+            "offhook-session",
+            "user-agent",
+            "webhook-id",
+            "webhook-signature",
+            "webhook-timestamp",
+            "x-webhook-signature",
+        ]
+    );
+    assert_eq!(lines[1], "content-encoding: gzip");
+    assert_eq!(lines[2], "content-type: text/x; charset=latin1");
+    assert_eq!(lines[4], "offhook-replay: true");
+    assert_eq!(lines[5], "offhook-session: %C3%BC%0D%0AX:%201%25");
+}
+
+#[test]
+fn a_session_that_is_too_long_has_no_header() {
+    let request = |length| {
+        let session = Some("s".repeat(length));
+        request(None, &delivery(|received| received.session = session))
+    };
+    let header = |length| request(length).headers().get(OFFHOOK_SESSION).cloned();
+    assert!(header(LONGEST_SESSION).is_some());
+    assert!(header(LONGEST_SESSION + 1).is_none());
+}
+
+#[test]
+fn debug_and_display_show_no_secrets() {
+    let url = Url::parse("https://user:pass@crm.example:8443/hook?token=t").unwrap();
+    let target = Target::new(url, Some(Secret::new("key").unwrap()));
+    assert_eq!(target.to_string(), "https://crm.example:8443/hook?…");
+    let debug = format!("{target:?}");
+    for hidden in ["user", "pass", "token", "key"] {
+        assert!(!debug.contains(hidden), "{debug}");
+    }
+}

@@ -1,0 +1,278 @@
+//! [`RequestDeadline`]: what the sender on a connection owes next, and until when.
+//!
+//! | phase | from | until | the sender owes |
+//! |---|---|---|---|
+//! | `Head` | the head's first byte, or the connection's start | `request_timeout` | the rest of the head |
+//! | `Body` | the application has the head | as for the head | the rest of the body |
+//! | `Working` | the body has ended | no limit | nothing |
+//! | `Rest` | the answer, where the body has not ended | [`LINGER`] | the rest of the body |
+//! | `Idle` | the answer, where the body has ended | `keep_alive` | the next request |
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::timer::LazyTimer;
+use crate::clock::{Clock as _, SystemClock};
+use crate::signature::Deadline;
+
+/// The deadline of a connection's current request. The connection and the application share it.
+#[derive(Debug, Clone)]
+pub(super) struct RequestDeadline(Rc<State>);
+
+#[derive(Debug)]
+struct State {
+    request_timeout: Duration,
+    keep_alive: Duration,
+    phase: Cell<Phase>,
+    /// When the head of the request began.
+    begun: Cell<Instant>,
+    /// `None` in the phase `Working`.
+    deadline: Cell<Option<Instant>>,
+    /// The deadline has passed, and the connection reads nothing more.
+    late: Cell<bool>,
+    /// The task that reads the connection.
+    reader: RefCell<Option<Waker>>,
+    /// When that task's timer runs out.
+    alarm: Cell<Option<Instant>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A head has begun and has not ended. `answered`: something was written since it began, which is
+    /// an answer to it.
+    Head { answered: bool },
+    /// The application has the head, and the body has not ended.
+    Body,
+    /// The application has the whole request.
+    Working,
+    /// The request was answered before its body ended.
+    Rest,
+    /// Between two requests.
+    Idle,
+}
+
+impl RequestDeadline {
+    /// The deadline of a new connection, whose first head begins now.
+    pub(super) fn new(request_timeout: Duration, keep_alive: Duration) -> Self {
+        let now = SystemClock.monotonic();
+        Self(Rc::new(State {
+            request_timeout,
+            keep_alive,
+            phase: Cell::new(Phase::Head { answered: false }),
+            begun: Cell::new(now),
+            deadline: Cell::new(Some(now + request_timeout)),
+            late: Cell::new(false),
+            reader: RefCell::new(None),
+            alarm: Cell::new(None),
+        }))
+    }
+
+    /// The connection has received something.
+    pub(super) fn received(&self) {
+        if self.0.phase.get() == Phase::Idle {
+            self.begin_head();
+        }
+    }
+
+    /// The connection has sent something.
+    pub(super) fn sent(&self) {
+        if self.0.phase.get() == (Phase::Head { answered: false }) {
+            self.0.phase.set(Phase::Head { answered: true });
+        }
+    }
+
+    /// The application takes the request. Its body is still to come, unless it has none.
+    pub(super) fn request_begun(&self, has_body: bool) {
+        if !matches!(self.0.phase.get(), Phase::Head { .. }) {
+            // Its head came together with the request before. Its time begins now.
+            self.begin_head();
+        }
+        self.0.phase.set(Phase::Body);
+        if !has_body {
+            self.body_ended();
+        }
+    }
+
+    /// Whether the request's body has ended.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.0.phase.get(), Phase::Working | Phase::Idle)
+    }
+
+    /// The request is answered, unless [`Deadline::answered_at`] has said so.
+    pub(super) fn answered(&self) {
+        if !matches!(self.0.phase.get(), Phase::Idle | Phase::Rest) {
+            self.answered_at(SystemClock.monotonic());
+        }
+    }
+
+    /// Ready when the deadline has passed. Called by the task that reads the connection when there is
+    /// nothing to read; it is woken when the deadline has passed.
+    pub(super) fn poll_late(&self, timer: &mut LazyTimer, cx: &mut Context<'_>) -> Poll<()> {
+        let is_known = self.remember_reader(cx.waker());
+        match self.0.deadline.get() {
+            None => Poll::Pending,
+            Some(deadline) if is_known && timer.runs(deadline) => Poll::Pending,
+            Some(deadline) => {
+                let late = timer.poll(deadline, cx);
+                self.0.alarm.set(timer.alarm());
+                late
+            }
+        }
+    }
+
+    /// The deadline has passed, and the connection reads nothing more. Returns whether the sender is to
+    /// be told 408: its head is late, and it has no answer yet. A late body is answered by the
+    /// application.
+    pub(super) fn give_up(&self) -> bool {
+        self.0.late.set(true);
+        self.0.phase.get() == (Phase::Head { answered: false })
+    }
+
+    fn begin_head(&self) {
+        let now = SystemClock.monotonic();
+        self.0.phase.set(Phase::Head { answered: false });
+        self.0.begun.set(now);
+        self.set(now, self.0.request_timeout);
+    }
+
+    /// Sets the deadline to `time` from `now`. The reader is woken, unless its timer runs out before:
+    /// it may have to wait for an earlier deadline than it knows.
+    fn set(&self, now: Instant, time: Duration) {
+        let deadline = now + time;
+        self.0.deadline.set(Some(deadline));
+        let alarm = self.0.alarm.get();
+        let is_in_time = alarm.is_some_and(|alarm| now < alarm && alarm <= deadline);
+        if !is_in_time && let Some(reader) = self.0.reader.borrow().as_ref() {
+            reader.wake_by_ref();
+        }
+    }
+
+    /// Returns whether the reader was the same before.
+    fn remember_reader(&self, waker: &Waker) -> bool {
+        let mut reader = self.0.reader.borrow_mut();
+        let is_known = reader
+            .as_ref()
+            .is_some_and(|reader| reader.will_wake(waker));
+        if !is_known {
+            *reader = Some(waker.clone());
+        }
+        is_known
+    }
+}
+
+impl Deadline for RequestDeadline {
+    fn begun(&self) -> Option<Instant> {
+        Some(self.0.begun.get())
+    }
+
+    fn body_ended(&self) {
+        self.0.phase.set(Phase::Working);
+        self.0.deadline.set(None);
+    }
+
+    fn is_late(&self) -> bool {
+        self.0.late.get()
+    }
+
+    fn answered_at(&self, now: Instant) {
+        let (phase, time) = if self.is_complete() {
+            (Phase::Idle, self.0.keep_alive)
+        } else {
+            (Phase::Rest, LINGER)
+        };
+        self.0.phase.set(phase);
+        self.set(now, time);
+    }
+}
+
+/// How long the rest of a body is read and discarded after an answer that came before its end, so that
+/// the sender sees the answer and not a reset.
+pub(super) const LINGER: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+    const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+    fn new() -> RequestDeadline {
+        RequestDeadline::new(REQUEST_TIMEOUT, KEEP_ALIVE)
+    }
+
+    #[test]
+    fn head_and_body_share_one_deadline() {
+        let deadline = new();
+        let end = deadline.begun().unwrap() + REQUEST_TIMEOUT;
+        assert_eq!(deadline.0.deadline.get(), Some(end));
+        deadline.request_begun(true);
+        assert_eq!(deadline.0.deadline.get(), Some(end));
+        assert!(!deadline.is_complete());
+    }
+
+    #[test]
+    fn nothing_is_owed_while_the_application_works() {
+        let deadline = new();
+        deadline.request_begun(false);
+        assert!(deadline.is_complete());
+        assert_eq!(deadline.0.deadline.get(), None);
+    }
+
+    #[test]
+    fn the_answer_starts_keep_alive_or_linger() {
+        for (has_body, time) in [(false, KEEP_ALIVE), (true, LINGER)] {
+            let deadline = new();
+            let now = SystemClock.monotonic();
+            deadline.request_begun(has_body);
+            deadline.answered_at(now);
+            assert_eq!(deadline.0.deadline.get(), Some(now + time));
+            // The time that was measured first counts.
+            deadline.answered();
+            assert_eq!(deadline.0.deadline.get(), Some(now + time));
+        }
+    }
+
+    #[test]
+    fn each_head_has_a_deadline_of_its_own() {
+        for is_pipelined in [false, true] {
+            let deadline = new();
+            deadline.request_begun(false);
+            deadline.answered_at(SystemClock.monotonic());
+            if is_pipelined {
+                deadline.request_begun(true);
+            } else {
+                deadline.received();
+            }
+            let end = deadline.begun().unwrap() + REQUEST_TIMEOUT;
+            assert_eq!(deadline.0.deadline.get(), Some(end));
+            // More bytes of the same request do not move it.
+            deadline.received();
+            assert_eq!(deadline.0.deadline.get(), Some(end));
+        }
+    }
+
+    #[test]
+    fn only_an_unanswered_late_head_is_told_408() {
+        assert!(new().give_up());
+        let answered = new();
+        answered.sent();
+        assert!(!answered.give_up() && answered.is_late());
+        let body = new();
+        body.request_begun(true);
+        assert!(!body.give_up());
+        let idle = new();
+        idle.request_begun(false);
+        idle.answered();
+        idle.sent();
+        assert!(!idle.give_up());
+        // What was sent for the request before does not count for the next head.
+        let next = new();
+        next.sent();
+        next.request_begun(false);
+        next.answered();
+        next.received();
+        assert!(next.give_up());
+    }
+}

@@ -1,0 +1,158 @@
+//! The two listeners: binding their sockets, and serving each as an actix server.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use actix_rt::net::TcpStream;
+use actix_server::{ServerBuilder, ServerHandle};
+use actix_service::{ServiceFactoryExt as _, fn_service};
+use actix_web::web;
+use socket2::{Domain, Socket, Type};
+use tokio::task::JoinHandle;
+
+use super::connection::{Connection, ConnectionContext};
+use super::http::http;
+use super::on_demand::on_demand;
+use super::receiver::Parts;
+use super::shutdown::STOP_TIMEOUT;
+use crate::Error;
+use crate::admin::{self, AdminState};
+use crate::settings::ServerSettings;
+use crate::telemetry::Throttle;
+
+/// A socket that listens and is not served yet.
+#[derive(Debug)]
+pub(super) struct BoundSocket {
+    /// The key of the settings that holds the address.
+    key: &'static str,
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+/// One actix server, running as a task.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) address: SocketAddr,
+    pub(super) handle: ServerHandle,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl BoundSocket {
+    /// Listens on `address`, which the settings have under `key`.
+    pub(super) fn bind(key: &'static str, address: SocketAddr) -> Result<Self, Error> {
+        let listen = || {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+            let socket = TcpListener::from(socket);
+            let address = socket.local_addr()?;
+            Ok((socket, address))
+        };
+        match listen() {
+            Ok((socket, address)) => Ok(Self {
+                key,
+                socket,
+                address,
+            }),
+            Err(error) => Err(Error::bind(key, address, error)),
+        }
+    }
+
+    /// Serves the paths of all sources.
+    pub(super) fn serve_public(
+        self,
+        settings: &ServerSettings,
+        parts: &Parts,
+    ) -> Result<Listener, Error> {
+        let builder = public_builder(settings);
+        let stopping = builder.graceful_shutdown_signal();
+        let ingress = Arc::clone(&parts.ingress);
+        let context = Arc::new(ConnectionContext {
+            request_timeout: settings.request_timeout,
+            keep_alive: settings.keep_alive,
+            metrics: parts.metrics.listener(),
+            slow_heads: Throttle::default(),
+        });
+        let builder = builder.listen("public", self.socket, move || {
+            let (ingress, stopping) = (Arc::clone(&ingress), stopping.clone());
+            let context = Arc::clone(&context);
+            fn_service(move |stream: TcpStream| {
+                let peer = stream.peer_addr().ok();
+                // An answer is one small packet, which must not wait for an acknowledgement.
+                let _ = stream.set_nodelay(true);
+                let connection = Connection::new(stream, Arc::clone(&context));
+                async move { Ok::<_, ()>((connection, peer)) }
+            })
+            .and_then(on_demand(move || http(&ingress, &stopping)))
+        });
+        Listener::spawn(self.key, self.address, builder)
+    }
+
+    /// Serves the admin API, with one worker.
+    pub(super) fn serve_admin(self, state: AdminState) -> Result<Listener, Error> {
+        let state = web::Data::new(state);
+        let builder = ServerBuilder::new()
+            .workers(1)
+            .max_concurrent_connections(MAX_ADMIN_CONNECTIONS)
+            .shutdown_timeout(1)
+            .disable_signals()
+            .listen("admin", self.socket, move || {
+                let state = state.clone();
+                on_demand(move || admin::http(state.clone()))
+            });
+        Listener::spawn(self.key, self.address, builder)
+    }
+}
+
+fn public_builder(settings: &ServerSettings) -> ServerBuilder {
+    let workers = if settings.workers == 0 {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    } else {
+        settings.workers
+    };
+    // Each worker has a share of the connections, so there are not more workers than connections.
+    let workers = workers.min(MAX_WORKERS).min(settings.max_connections);
+    ServerBuilder::new()
+        .workers(workers)
+        // actix's limit is per worker.
+        .max_concurrent_connections(settings.max_connections / workers)
+        .shutdown_timeout(STOP_TIMEOUT.as_secs())
+        .disable_signals()
+}
+
+impl Listener {
+    fn spawn(
+        key: &'static str,
+        address: SocketAddr,
+        builder: io::Result<ServerBuilder>,
+    ) -> Result<Self, Error> {
+        let server = builder
+            .map_err(|error| Error::bind(key, address, error))?
+            .run();
+        Ok(Self {
+            address,
+            handle: server.handle(),
+            task: actix_rt::spawn(server),
+        })
+    }
+
+    /// Waits until it ends without having been stopped. Returns why.
+    pub(super) async fn failure(&mut self) -> io::Error {
+        match (&mut self.task).await {
+            Ok(Ok(())) => io::Error::other("it ended"),
+            Ok(Err(error)) => error,
+            Err(error) => io::Error::other(error),
+        }
+    }
+}
+
+/// How many connections the admin listener has at most.
+const MAX_ADMIN_CONNECTIONS: usize = 256;
+
+/// The most workers that actix allows.
+const MAX_WORKERS: usize = 512;
+
+/// How many connections wait to be accepted.
+const BACKLOG: i32 = 1024;

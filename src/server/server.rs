@@ -1,0 +1,178 @@
+//! [`Server`]: offhook with its listeners, running in the background.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::future::{Either, select};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use super::file_limit;
+use super::listeners::{BoundSocket, Listener};
+use super::receiver::{Parts, Receiver};
+use super::shutdown::{self, StopSignals};
+use crate::admin::AdminState;
+use crate::gateway::Registrar;
+use crate::settings::{AdminSettings, GatewaySettings, Settings};
+use crate::{Error, Retry};
+
+/// A server that runs in the background.
+///
+/// ```
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), offhook::Error> {
+/// use offhook::signature::Secret;
+/// use offhook::{Offhook, Source};
+///
+/// let server = Offhook::builder()
+///     .source(Source::new("gateway").secret(Secret::new("a-long-secret").unwrap()))
+///     .bind(([127, 0, 0, 1], 0))
+///     .without_admin()
+///     .start()
+///     .await?;
+/// println!("listening on {}", server.public_address());
+/// server.stop().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    public: Listener,
+    admin: Option<Listener>,
+    receiver: Receiver,
+    /// The paths that receive webhooks, for the log.
+    paths: Vec<String>,
+    /// What the engine promises, for the log.
+    promise: String,
+    /// The tasks that tell the gateways where to send. They end with the server.
+    registrars: JoinSet<()>,
+}
+
+/// Binds the listeners and serves in the background.
+pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, Error> {
+    file_limit::fail_writes_past_it()?;
+    // Both are bound before one is served, so that a start that fails has served nothing.
+    let public = BoundSocket::bind("server.bind", settings.server.bind)?;
+    let admin = match &settings.admin {
+        Some(admin) => Some((admin, BoundSocket::bind("admin.bind", admin.bind)?)),
+        None => None,
+    };
+    let parts = receiver.parts();
+    let public = public.serve_public(&settings.server, parts)?;
+    let admin = match admin {
+        Some((admin, socket)) => Some(socket.serve_admin(admin_state(settings, admin, parts))?),
+        None => None,
+    };
+    parts.ingress.running().settle(Handle::current());
+    parts.ingress.watch(&Handle::current());
+    let paths = settings
+        .sources
+        .iter()
+        .map(|source| source.patterns()[0].clone())
+        .collect();
+    Ok(Server {
+        public,
+        admin,
+        receiver,
+        paths,
+        promise: settings.journal.promise(),
+        // Last: a gateway may send as soon as it knows where to.
+        registrars: start_registrars(settings),
+    })
+}
+
+fn admin_state(settings: &Settings, admin: &AdminSettings, parts: &Parts) -> AdminState {
+    AdminState {
+        token: admin.token.clone(),
+        fingerprint: settings.fingerprint(),
+        engine: settings.journal.name(),
+        metrics: Arc::clone(&parts.metrics),
+        listener: parts.metrics.listener(),
+        ingress: Arc::clone(&parts.ingress),
+        pipeline: parts.pipeline.clone(),
+        registry: parts.registry.clone(),
+    }
+}
+
+fn start_registrars(settings: &Settings) -> JoinSet<()> {
+    for gateway in settings.summary().gateways {
+        if gateway.secret && !gateway.secret_known {
+            log::warn!(
+                "gateway {}: no source has the secret it is given, so what it sends is refused",
+                gateway.name
+            );
+        }
+    }
+    let gateways = settings.gateways.iter();
+    let registrars = gateways.map(GatewaySettings::registrar).collect();
+    Registrar::start(registrars, Retry::default())
+}
+
+impl Server {
+    /// The address that receives webhooks.
+    pub fn public_address(&self) -> SocketAddr {
+        self.public.address
+    }
+
+    /// The address of the admin listener, if there is one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|listener| listener.address)
+    }
+
+    /// Logs where it listens, and what its engine promises.
+    pub(crate) fn log_start(&self) {
+        for path in &self.paths {
+            log::info!("receiving webhooks on http://{}{path}", self.public.address);
+        }
+        if let Some(admin) = self.admin_address() {
+            log::info!("health and metrics on http://{admin}/health and /metrics");
+        }
+        log::info!("engine {}", self.promise);
+    }
+
+    /// Serves until SIGINT or SIGTERM, then stops as [`Server::stop`] does. A second signal ends the
+    /// server without waiting for the work that still runs.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not let the process listen to signals, or the public listener fails.
+    pub async fn run_until_stopped(self) -> Result<(), Error> {
+        self.run(|_| {}).await
+    }
+
+    /// As [`Server::run_until_stopped`]. Calls `begun` as soon as signals stop it gracefully.
+    pub(crate) async fn run(mut self, begun: impl FnOnce(&Self)) -> Result<(), Error> {
+        let mut signals = StopSignals::listen()?;
+        begun(&self);
+        tokio::select! {
+            name = signals.next() => {
+                log::info!("{name}: finishing what runs (once more to end at once)");
+            }
+            error = self.public.failure() => {
+                return Err(Error::Io { what: "the public listener", error });
+            }
+        }
+        let public = self.public.handle.clone();
+        let stop = pin!(self.stop());
+        let again = pin!(signals.next());
+        match select(stop, again).await {
+            Either::Left(_) => log::info!("stopped"),
+            Either::Right((name, _unfinished)) => {
+                // The futures of requests and handlers are dropped, so that programs of `exec` end too.
+                public.stop(false).await;
+                log::warn!("{name} again: stopped with work unfinished");
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops: no new connection is accepted, requests that have begun are answered, and events that
+    /// were verified are finished, for at most [`STOP_TIMEOUT`](crate::STOP_TIMEOUT). Then the
+    /// connections are closed, those to the admin listener last.
+    pub async fn stop(self) {
+        let admin = self.admin.as_ref().map(|admin| &admin.handle);
+        let public = &self.public.handle;
+        shutdown::stop(self.registrars, self.receiver.parts(), public, admin).await;
+    }
+}
