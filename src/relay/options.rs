@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::guard::{Exception, Guard, Refusal};
 
 /// What holds for every subscriber (`[relay]` in the settings).
@@ -18,7 +20,7 @@ use super::guard::{Exception, Guard, Refusal};
 /// };
 /// assert!(!options.allow_private);
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RelayOptions {
     /// How long one attempt may take, from the connection to the answer; 10 s unless told.
     pub timeout: Duration,
