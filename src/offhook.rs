@@ -266,26 +266,26 @@ impl Offhook {
 
     /// The engine that the settings ask for, and what follows its journal where there is one.
     fn engine(&self, consumers: Vec<Consumer>, metrics: &Arc<Metrics>) -> Result<Engines, Error> {
-        let JournalSettings::Sqlite {
-            path,
-            retention,
-            retention_size,
-            dedup_window,
-            dedup_window_unkeyed,
-        } = &self.settings.journal
-        else {
+        let JournalSettings::Sqlite(sqlite) = &self.settings.journal else {
             return Ok((Arc::new(InlineEngine::new(consumers)), None));
         };
         let retention = Retention {
-            age: *retention,
-            bytes: *retention_size,
+            age: sqlite.retention,
+            bytes: sqlite.retention_size,
         };
         let dialects = self.settings.sources.iter().map(Source::dialect_of);
         let decoder = Decoder::new(dialects, self.settings.server.max_body);
-        let pipeline = Pipeline::open(path, consumers, decoder, retention, metrics, &self.clock)?;
+        let pipeline = Pipeline::open(
+            &sqlite.path,
+            consumers,
+            decoder,
+            retention,
+            metrics,
+            &self.clock,
+        )?;
         let windows = Windows {
-            keyed: *dedup_window,
-            unkeyed: *dedup_window_unkeyed,
+            keyed: sqlite.dedup_window,
+            unkeyed: sqlite.dedup_window_unkeyed,
         };
         let (journal, notes) = (Arc::clone(pipeline.journal()), pipeline.index().notes());
         let engine = JournalEngine::new(journal, windows, notes);
