@@ -111,10 +111,6 @@ impl Problems {
         Self(problems)
     }
 
-    pub(crate) fn into_list(self) -> Vec<Problem> {
-        self.0
-    }
-
     /// All of them, in the order they were found.
     pub fn list(&self) -> &[Problem] {
         &self.0

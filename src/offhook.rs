@@ -292,28 +292,21 @@ impl Offhook {
 
     /// The engine that the settings ask for, and what follows its journal where there is one.
     fn engine(&self, consumers: Vec<Consumer>, metrics: &Arc<Metrics>) -> Result<Engines, Error> {
-        let JournalSettings::Sqlite {
-            path,
-            retention,
-            retention_size,
-            dedup_window,
-            dedup_window_unkeyed,
-        } = &self.settings.journal
-        else {
+        let JournalSettings::Sqlite(sqlite) = &self.settings.journal else {
             return Ok((Arc::new(InlineEngine::new(consumers)), None));
         };
         let retention = Retention {
-            age: *retention,
-            bytes: *retention_size,
+            age: sqlite.retention,
+            bytes: sqlite.retention_size,
         };
         let dialects = self.settings.sources.iter().map(Source::dialect_of);
         let decoder = Decoder::new(dialects, self.settings.server.max_body);
-        let opened = self.open(path, metrics)?;
+        let opened = self.open(&sqlite.path, metrics)?;
         let clock = &self.clock;
         let pipeline = Pipeline::start(opened, consumers, decoder, retention, metrics, clock)?;
         let windows = Windows {
-            keyed: *dedup_window,
-            unkeyed: *dedup_window_unkeyed,
+            keyed: sqlite.dedup_window,
+            unkeyed: sqlite.dedup_window_unkeyed,
         };
         let (journal, notes) = (Arc::clone(pipeline.journal()), Arc::clone(pipeline.notes()));
         let engine = JournalEngine::new(journal, windows, notes);

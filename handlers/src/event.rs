@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+
 use crate::{ConnectionEvent, Extra, MessageEvent, SourceEvent, StatusEvent, UnknownEvent};
 
 /// One event of a gateway, or about it.
@@ -138,6 +140,13 @@ impl EventKind {
             Self::SourceQuiet => "source.quiet",
             Self::SourceResumed => "source.resumed",
         }
+    }
+}
+
+/// Writes the name.
+impl Serialize for EventKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

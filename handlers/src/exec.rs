@@ -7,20 +7,27 @@ use std::process::{ExitStatus, Stdio};
 use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde::{Serialize, Serializer};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStdin, Command};
 
 use crate::{Delivery, Event, EventHandler, HandlerError, percent_encode};
 
 /// What to run.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Exec {
     /// The program and its arguments; never given to a shell.
     pub command: Vec<String>,
     /// Variables added to the program's otherwise almost empty environment.
+    #[serde(serialize_with = "names")]
     pub env: BTreeMap<String, String>,
     /// Exit codes that mean "do not try again".
     pub reject_codes: Vec<u8>,
+}
+
+/// Writes the names of the variables only: their values may be secrets.
+fn names<S: Serializer>(env: &BTreeMap<String, String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(env.keys())
 }
 
 /// Shows the names of the variables only: their values may be secrets.

@@ -35,10 +35,12 @@ impl Serve {
 
 async fn serve(settings: Settings) -> Outcome {
     let failed = |error: offhook::Error| Failure::failed(error.to_string());
-    let summary = settings.summary();
-    let server = Offhook::new(settings).start().await.map_err(failed)?;
+    let server = Offhook::new(settings.clone())
+        .start()
+        .await
+        .map_err(failed)?;
     let welcome = Welcome {
-        summary: &summary,
+        settings: &settings,
         public: server.public_address(),
         admin: server.admin_address(),
         program: &invocation(),

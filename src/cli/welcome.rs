@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use offhook::settings::{SourceSummary, Summary};
+use offhook::Source;
+use offhook::settings::{JournalSettings, Settings};
 
+use super::check::has_documented_key;
 use super::output::title;
 
 /// A server that has started.
 pub(super) struct Welcome<'a> {
-    pub(super) summary: &'a Summary,
+    pub(super) settings: &'a Settings,
     pub(super) public: SocketAddr,
     pub(super) admin: Option<SocketAddr>,
     /// How the user would start this program again.
@@ -23,12 +25,14 @@ impl Welcome<'_> {
             env!("CARGO_PKG_VERSION"),
             " is listening"
         ));
-        for source in &self.summary.sources {
+        let settings = self.settings;
+        for source in &settings.sources {
             let name = &source.name;
-            let how = source
-                .scheme
-                .unwrap_or("unsigned, the path's token lets in");
-            let url = self.url(&source.paths[0]);
+            let how = match source.path_token {
+                None => source.scheme.name(),
+                Some(_) => "unsigned, the path's token lets in",
+            };
+            let url = self.url(&source.patterns()[0]);
             let _ = write!(text, "\n  webhooks  {url}  from {name} ({how})");
         }
         if let Some(admin) = self.admin {
@@ -38,39 +42,41 @@ impl Welcome<'_> {
                 "\n  admin     http://{admin}/health, /ready, /metrics"
             );
         }
-        let _ = write!(text, "\n  engine    {}", self.summary.promise);
-        if self.summary.handlers.is_empty() && self.summary.subscriptions.is_empty() {
-            let events = match self.summary.engine {
-                "none" => "events are verified, answered and let go",
+        let _ = write!(text, "\n  engine    {}", settings.journal.promise());
+        if settings.handlers.is_empty() && settings.subscriptions.is_empty() {
+            let events = match settings.journal {
+                JournalSettings::None => "events are verified, answered and let go",
                 _ => "events are kept, and go to nobody who has not subscribed",
             };
             let _ = write!(text, "\n  handlers  none: {events}");
         }
-        if let Some(source) = self.summary.sources.first() {
+        if let Some(source) = settings.sources.first() {
             let try_it = title("Try it from another terminal:");
             let _ = write!(text, "\n\n{try_it}\n{}\n", self.try_it(source));
         }
         text
     }
 
-    fn try_it(&self, source: &SourceSummary) -> String {
-        let url = self.url(&source.paths[0]);
+    fn try_it(&self, source: &Source) -> String {
+        let url = self.url(&source.patterns()[0]);
         let mut send = format!("  {} send", self.program);
         if url != "http://127.0.0.1:5000/webhook" {
             let _ = write!(send, " {url}");
         }
-        match source.scheme {
-            Some("x-webhook-signature") if source.documented_key => {
+        if source.path_token.is_some() {
+            // `send` signs in one way only, which a source that looks at the token ignores.
+            return send;
+        }
+        match source.scheme.name() {
+            "x-webhook-signature" if has_documented_key(source) => {
                 let length = "Content-Type: application/json";
                 format!(
                     "{send}\nor\n  curl {url} -H '{length}' \\\n    -H 'X-Webhook-Signature: \
                      {KNOWN_SIGNATURE}' \\\n    -d '{KNOWN_BODY}'"
                 )
             }
-            Some("x-webhook-signature") => format!("{send} --secret SECRET"),
-            // `send` signs in one way only; whoever looks at the token alone does not mind.
-            None => send,
-            Some(_) => format!("  {} sign --help", self.program),
+            "x-webhook-signature" => format!("{send} --secret SECRET"),
+            _ => format!("  {} sign --help", self.program),
         }
     }
 
@@ -101,9 +107,9 @@ const KNOWN_SIGNATURE: &str = "75b621fabb36627311b1338288b97f0a826548e361d39e1d1
 
 #[cfg(test)]
 mod tests {
+    use offhook::Timestamp;
     use offhook::settings::{DOCUMENTED_KEY, Settings};
     use offhook::signature::{Scheme as _, Secret, XWebhookSignature};
-    use offhook::{Source, Timestamp};
 
     use super::*;
 
@@ -111,7 +117,7 @@ mod tests {
         let mut settings = Settings::default();
         settings.sources.push(source);
         let welcome = Welcome {
-            summary: &settings.summary(),
+            settings: &settings,
             public: public.parse().unwrap(),
             admin: None,
             program: "offhook",

@@ -19,6 +19,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use serde::{Serialize, Serializer};
 
 use crate::{Event, UnknownEvent, UnknownReason};
 
@@ -42,6 +43,12 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// The dialect's name in the settings.
     fn name(&self) -> &'static str;
 
+    /// What distinguishes it from another dialect of the same name: its settings and their values.
+    /// They are compared, and shown to people, so they hold no secret. By default there are none.
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// The events in a body, in order, and at least one.
     fn events(&self, body: &ByteString) -> Vec<Event>;
 
@@ -51,6 +58,20 @@ pub trait Dialect: Debug + Send + Sync + 'static {
         events
             .first()
             .and_then(|event| event.session_id().map(str::to_owned))
+    }
+}
+
+/// Dialects are equal when their names and parameters are.
+impl PartialEq for dyn Dialect {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name() && self.parameters() == other.parameters()
+    }
+}
+
+/// The name, then each parameter.
+impl Serialize for dyn Dialect {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.name(), self.parameters()).serialize(serializer)
     }
 }
 

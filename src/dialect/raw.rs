@@ -28,20 +28,20 @@ use crate::{Event, Extra, UnknownEvent, UnknownReason};
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Raw {
-    event: Option<String>,
-    session: Option<String>,
+    pub(crate) event_pointer: Option<String>,
+    pub(crate) session_pointer: Option<String>,
 }
 
 impl Raw {
     /// Takes the event's name from where `pointer` leads.
     pub fn event(mut self, pointer: impl Into<String>) -> Self {
-        self.event = Some(pointer.into());
+        self.event_pointer = Some(pointer.into());
         self
     }
 
     /// Takes the session from where `pointer` leads.
     pub fn session(mut self, pointer: impl Into<String>) -> Self {
-        self.session = Some(pointer.into());
+        self.session_pointer = Some(pointer.into());
         self
     }
 }
@@ -49,6 +49,15 @@ impl Raw {
 impl Dialect for Raw {
     fn name(&self) -> &'static str {
         "raw"
+    }
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        let event = self.event_pointer.clone();
+        let session = self.session_pointer.clone();
+        vec![
+            ("event_pointer", event.unwrap_or_default()),
+            ("session_pointer", session.unwrap_or_default()),
+        ]
     }
 
     fn events(&self, body: &ByteString) -> Vec<Event> {
@@ -59,14 +68,14 @@ impl Dialect for Raw {
             }
         });
         let mut event = UnknownEvent::new(match &read {
-            Ok(_) if self.event.is_none() => UnknownReason::NoName,
+            Ok(_) if self.event_pointer.is_none() => UnknownReason::NoName,
             Ok(_) => UnknownReason::UnknownName,
             Err(reason) => reason.clone(),
         });
         // An array may lead to a name as well as an object; what is not JSON leads nowhere.
         if !matches!(event.reason, UnknownReason::NotJson(_)) {
-            event.name = lookup(body, self.event.as_deref());
-            event.session_id = lookup(body, self.session.as_deref());
+            event.name = lookup(body, self.event_pointer.as_deref());
+            event.session_id = lookup(body, self.session_pointer.as_deref());
         }
         if read.is_ok() {
             event.extra = extra;
@@ -78,7 +87,7 @@ impl Dialect for Raw {
     }
 
     fn session(&self, body: &ByteString) -> Option<String> {
-        let pointer = self.session.as_deref()?;
+        let pointer = self.session_pointer.as_deref()?;
         // What is not JSON names none, wherever the pointer leads.
         serde_json::from_str::<IgnoredAny>(body).ok()?;
         lookup(body, Some(pointer))

@@ -6,11 +6,13 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher};
 use std::str::FromStr;
 
 use foldhash::quality::FixedState;
+use serde::Serialize;
 
 use crate::Event;
 
 /// Which events of a handler come one at a time, in the order they were received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Order {
     /// One line for each conversation: messages by (session, sender), statuses by (session,
     /// message), everything else by session.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::{Order, Retry};
 use crate::EventKind;
 
@@ -17,15 +19,23 @@ use crate::EventKind;
 ///     .order(Order::Session)
 ///     .timeout(Duration::from_secs(5));
 /// ```
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct HandlerOptions {
-    pub(crate) events: Option<BTreeSet<EventKind>>,
-    pub(crate) sessions: Option<BTreeSet<String>>,
-    pub(crate) order: Option<Order>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) concurrency: Option<usize>,
-    pub(crate) retry: Option<Retry>,
-    pub(crate) monotonic: Option<bool>,
+    /// The kinds of events it wants; `None`: all [that are received](EventKind::RECEIVED).
+    pub events: Option<BTreeSet<EventKind>>,
+    /// The sessions whose events it wants; `None`: all.
+    pub sessions: Option<BTreeSet<String>>,
+    /// What comes one at a time.
+    pub order: Option<Order>,
+    /// How long one attempt may take.
+    pub timeout: Option<Duration>,
+    /// How many attempts run at the same time; 0 is as 1.
+    pub concurrency: Option<usize>,
+    /// When a failed event is tried again.
+    pub retry: Option<Retry>,
+    /// Whether statuses of a message only go forward.
+    pub monotonic: Option<bool>,
     /// Nothing more starts when nothing has succeeded for so long while attempts failed.
     pub(crate) suspend_after: Option<Duration>,
 }
@@ -81,12 +91,13 @@ impl HandlerOptions {
 
     /// These options, with `defaults` where they say nothing.
     pub(crate) fn or(self, defaults: &Self) -> Self {
+        let concurrency = self.concurrency.or(defaults.concurrency);
         Self {
             events: self.events.or_else(|| defaults.events.clone()),
             sessions: self.sessions.or_else(|| defaults.sessions.clone()),
             order: self.order.or(defaults.order),
             timeout: self.timeout.or(defaults.timeout),
-            concurrency: self.concurrency.or(defaults.concurrency),
+            concurrency: concurrency.map(|attempts| attempts.max(1)),
             retry: self.retry.or(defaults.retry),
             monotonic: self.monotonic.or(defaults.monotonic),
             suspend_after: self.suspend_after.or(defaults.suspend_after),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 /// Pauses that grow by a factor up to a maximum, each a little off, so that what failed together is
 /// not tried together.
 ///
@@ -14,7 +16,7 @@ use std::time::Duration;
 /// assert_eq!(retry.pause(4, 0.5), Duration::from_secs(8));
 /// assert_eq!(retry.pause(11, 0.5), Duration::from_secs(300));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Retry {
     /// The pause after the first failure; 1 s unless told.
     pub first: Duration,

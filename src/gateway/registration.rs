@@ -13,7 +13,7 @@ use crate::signature::Secret;
 /// Where a gateway is to send a session's events, which ones, and the secret to sign them with.
 ///
 /// `Debug` shows no secret.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Registration {
     /// As it was given, `{session}` in it.
     webhook_url: String,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::dialect::{self, Codeskytz, Dialect};
 use crate::signature::{Scheme, Secret, Secrets, Verifier, XWebhookSignature};
 
@@ -14,17 +16,62 @@ use crate::signature::{Scheme, Secret, Secrets, Verifier, XWebhookSignature};
 ///
 /// let source = Source::new("codeskytz").secret(Secret::new("your-secret-key").unwrap());
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Source {
-    pub(crate) name: String,
-    pub(crate) path: String,
-    pub(crate) scheme: Arc<dyn Scheme>,
-    pub(crate) dialect: Arc<dyn Dialect>,
-    pub(crate) secrets: Vec<Secret>,
-    pub(crate) sessions: Vec<(String, Secrets)>,
-    pub(crate) path_token: Option<Secret>,
-    pub(crate) quiet_after: Option<Duration>,
-    pub(crate) quiet_sessions: Vec<(String, Duration)>,
+    /// Its name in logs and metrics.
+    pub name: String,
+    /// The path it posts to, and with `/{session}` behind it.
+    pub path: String,
+    /// How it signs.
+    #[serde(serialize_with = "as_ref")]
+    pub scheme: Arc<dyn Scheme>,
+    /// How its bodies are read.
+    #[serde(serialize_with = "as_ref")]
+    pub dialect: Arc<dyn Dialect>,
+    /// The secrets it may sign with.
+    pub secrets: Vec<Secret>,
+    /// The sessions with secrets of their own, which alone are good for them.
+    pub sessions: Vec<(String, Secrets)>,
+    /// The token that its path ends with when it does not sign.
+    pub path_token: Option<Secret>,
+    /// How long it may send nothing before it is quiet.
+    pub quiet_after: Option<Duration>,
+    /// The same for single sessions.
+    pub quiet_sessions: Vec<(String, Duration)>,
+}
+
+/// Takes itself apart, so that no new field is forgotten.
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            path,
+            scheme,
+            dialect,
+            secrets,
+            sessions,
+            path_token,
+            quiet_after,
+            quiet_sessions,
+        } = self;
+        *name == other.name
+            && *path == other.path
+            && **scheme == *other.scheme
+            && **dialect == *other.dialect
+            && *secrets == other.secrets
+            && *sessions == other.sessions
+            && *path_token == other.path_token
+            && *quiet_after == other.quiet_after
+            && *quiet_sessions == other.quiet_sessions
+    }
+}
+
+fn as_ref<T: Serialize + ?Sized, S: Serializer>(
+    shared: &Arc<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    shared.serialize(serializer)
 }
 
 impl Source {
@@ -93,8 +140,8 @@ impl Source {
         self
     }
 
-    /// The two patterns of its path, without and with a session.
-    pub(crate) fn patterns(&self) -> [String; 2] {
+    /// The two patterns of its path, without and with a session; `{token}` stands for its token.
+    pub fn patterns(&self) -> [String; 2] {
         let path = &self.path;
         match self.path_token {
             None => [path.clone(), format!("{path}/{{session}}")],

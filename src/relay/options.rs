@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::guard::{Exception, Guard, RejectedAddress};
 
 /// The options for every subscriber (`[relay]` in the settings).
@@ -18,7 +20,7 @@ use super::guard::{Exception, Guard, RejectedAddress};
 /// };
 /// assert!(!options.allow_private);
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RelayOptions {
     /// How long one attempt may take, from the connection to the answer. Default: 10 s.
     pub timeout: Duration,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
 use url::Url;
 
 use super::guard::Guard;
@@ -13,7 +14,7 @@ use crate::dispatch::HandlerOptions;
 use crate::signature::Secret;
 
 /// `[relay]`: the settings for every subscriber.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RelaySettings {
     /// How long an attempt may take, which addresses it may go to, and which answers are final.
@@ -43,7 +44,7 @@ impl Default for RelaySettings {
 /// crm.options = HandlerOptions::default().events([EventKind::Message]);
 /// let offhook = Offhook::builder().configure(|settings| settings.subscriptions.push(crm));
 /// ```
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SubscriptionSettings {
     /// Its name, unique in the session: 1 to 64 letters, digits, `-`, `_` and `.`.
@@ -51,6 +52,7 @@ pub struct SubscriptionSettings {
     /// The session whose events it gets. Default: `*`, for all.
     pub session: String,
     /// The URL that events are POSTed to, at most 2,048 bytes.
+    #[serde(serialize_with = "without_tokens")]
     pub webhook_url: String,
     /// The secret that deliveries are signed with. Without one they are not signed.
     pub secret: Option<Secret>,
@@ -83,12 +85,20 @@ impl SubscriptionSettings {
     }
 
     /// The URL without parts that may be tokens.
-    pub(crate) fn shown_url(&self) -> String {
-        match Url::parse(&self.webhook_url) {
-            Ok(url) => shown(&url),
-            Err(_) => "no URL".to_owned(),
-        }
+    pub fn shown_url(&self) -> String {
+        shown_url(&self.webhook_url)
     }
+}
+
+fn shown_url(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(url) => shown(&url),
+        Err(_) => "no URL".to_owned(),
+    }
+}
+
+fn without_tokens<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&shown_url(url))
 }
 
 /// Shows no secret, and no part of the URL that may be one.

@@ -96,8 +96,8 @@ fn admin_state(settings: &Settings, admin: &AdminSettings, parts: &Parts) -> Adm
 }
 
 fn start_registrars(settings: &Settings) -> JoinSet<()> {
-    for gateway in settings.summary().gateways {
-        if gateway.secret && !gateway.secret_known {
+    for gateway in &settings.gateways {
+        if gateway.has_secret_of(&settings.sources) == Some(false) {
             log::warn!(
                 "gateway {}: no source has the secret it is given, so what it sends is refused",
                 gateway.name

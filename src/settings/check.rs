@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::JournalSettings;
-use super::journal::MAX_KEPT_BODY;
+use super::handlers::Use;
+use super::journal::{JournalSettings, MAX_KEPT_BODY};
 use super::problem::Notes;
-use super::{Settings, Use};
+use super::root::Settings;
 use crate::Source;
 use crate::error::{Problem, Problems};
 
-/// The key that the gateway's documentation prints, which everybody knows.
+/// The key that the gateway's documentation prints, which is no secret.
 pub const DOCUMENTED_KEY: &[u8] = b"your-secret-key";
 
 const MIN_PATH_TOKEN: usize = 16;
@@ -17,114 +17,113 @@ const MIN_PATH_TOKEN: usize = 16;
 impl Settings {
     /// Refuses what must not start. `shown` is where the settings are from.
     pub(crate) fn check(&self, shown: &str) -> Result<(), Problems> {
-        let notes = Notes::default();
-        let add = |key: &str, text: String| notes.add(format!("{shown}: {key}"), text);
+        let notes = Notes::new(shown);
+        self.judge(&notes);
+        notes.into_result()
+    }
 
+    /// Notes what must not start.
+    pub(super) fn judge(&self, notes: &Notes) {
+        self.judge_listeners(notes);
+        self.judge_sources(notes);
+        self.judge_handlers(notes);
+        self.judge_subscriptions(notes);
+        self.judge_gateways(notes);
+    }
+
+    fn judge_listeners(&self, notes: &Notes) {
         if self.server.max_in_flight < self.server.max_body {
             let text = "must be at least server.max_body, or the longest body never fits";
-            add("server.max_in_flight", text.to_owned());
+            notes.add("server.max_in_flight", text);
         }
-        let kept = matches!(self.journal, JournalSettings::Sqlite { .. });
+        let kept = matches!(self.journal, JournalSettings::Sqlite(_));
         if kept && self.server.max_body > MAX_KEPT_BODY {
             let text = "is more than journal.engine = \"sqlite\" can keep; at most 512 MiB";
-            add("server.max_body", text.to_owned());
+            notes.add("server.max_body", text);
         }
-        if let Some(admin) = &self.admin {
-            if admin.token.is_none() && !admin.bind.ip().is_loopback() {
-                let text = format!(
-                    "{} is not loopback, and there is no admin.token: set one, or bind 127.0.0.1",
-                    admin.bind
-                );
-                add("admin.bind", text);
-            }
-            if admin.bind == self.server.bind && admin.bind.port() != 0 {
-                add("admin.bind", format!("{} is server.bind too", admin.bind));
-            }
+        let Some(admin) = &self.admin else { return };
+        let bind = admin.bind;
+        if admin.token.is_none() && !bind.ip().is_loopback() {
+            let text = "is not loopback, and there is no admin.token: set one, or bind 127.0.0.1";
+            notes.add("admin.bind", format!("{bind} {text}"));
         }
+        if bind == self.server.bind && bind.port() != 0 {
+            notes.add("admin.bind", format!("{bind} is server.bind too"));
+        }
+    }
+
+    fn judge_sources(&self, notes: &Notes) {
         if self.sources.is_empty() {
             let text = "there is none, so nobody may send; add one with a name and secrets";
-            add("sources", text.to_owned());
+            notes.add("sources", text);
         }
         for (index, source) in self.sources.iter().enumerate() {
-            let key = format!("sources[{index}]");
             for text in self.source_problems(source) {
-                add(&key, format!("{}: {text}", source.name));
+                let text = format!("{}: {text}", source.name);
+                notes.add(&format!("sources[{index}]"), text);
             }
         }
         let mut told = BTreeSet::new();
         for (path, names) in self.paths() {
             // Two sources on one path share the pattern for sessions too.
             if names.len() > 1 && told.insert(names.clone()) {
-                add(
-                    "sources",
-                    format!("{} have the same path {path}", names.join(" and ")),
-                );
+                let names = names.join(" and ");
+                notes.add("sources", format!("{names} have the same path {path}"));
             }
         }
         repeated(self.sources.iter().map(|source| &source.name), |name| {
-            add("sources", format!("two sources have the name {name:?}"));
+            notes.add("sources", format!("two sources have the name {name:?}"));
         });
-        let files = self
-            .handlers
-            .iter()
-            .filter_map(|handler| match &handler.used {
-                Use::Jsonl { path } => Some(path.display().to_string()),
-                _ => None,
-            });
-        let files: Vec<String> = files.collect();
-        repeated(files.iter(), |path| {
-            add("handlers", format!("two handlers write to {path}"));
-        });
-        repeated(self.handlers.iter().map(|handler| &handler.name), |name| {
-            add("handlers", format!("two handlers have the name {name:?}"));
-        });
-        {
-            self.check_subscriptions(&add);
-            self.check_gateways(&add);
-        }
-        notes.into_result()
     }
 
-    fn check_subscriptions(&self, add: &impl Fn(&str, String)) {
+    fn judge_handlers(&self, notes: &Notes) {
+        let handlers = self.handlers.iter();
+        let files = handlers.filter_map(|handler| match &handler.used {
+            Use::Jsonl { path } => Some(path.display().to_string()),
+            _ => None,
+        });
+        repeated(files, |path| {
+            notes.add("handlers", format!("two handlers write to {path}"));
+        });
+        repeated(self.handlers.iter().map(|handler| &handler.name), |name| {
+            notes.add("handlers", same_name(name));
+        });
+    }
+
+    fn judge_subscriptions(&self, notes: &Notes) {
         let guard = self.relay.options.guard();
         for (index, subscription) in self.subscriptions.iter().enumerate() {
-            let key = format!("subscriptions[{index}]");
             for text in subscription.problems(&guard) {
-                add(&key, format!("{}: {text}", subscription.name));
+                let text = format!("{}: {text}", subscription.name);
+                notes.add(&format!("subscriptions[{index}]"), text);
             }
         }
         let names = self.subscriptions.iter().map(|subscription| {
             let (name, session) = (&subscription.name, &subscription.session);
             format!("{name:?} to session {session:?}")
         });
-        let names: Vec<String> = names.collect();
-        repeated(names.iter(), |name| {
-            add("subscriptions", format!("two are {name}"));
+        repeated(names, |name| {
+            notes.add("subscriptions", format!("two are {name}"));
         });
         if self.journal == JournalSettings::None && !self.subscriptions.is_empty() {
             let text = "journal.engine is none, which keeps nothing until a subscriber has it; \
                         take it out, or the subscriptions";
-            add("subscriptions", text.to_owned());
+            notes.add("subscriptions", text);
         }
     }
 
-    fn check_gateways(&self, add: &impl Fn(&str, String)) {
+    fn judge_gateways(&self, notes: &Notes) {
         repeated(self.gateways.iter().map(|gateway| &gateway.name), |name| {
-            add("gateways", format!("two gateways have the name {name:?}"));
+            notes.add("gateways", format!("two gateways have the name {name:?}"));
         });
         let told = self.gateways.iter().flat_map(|gateway| {
             let url = gateway.gateway.url();
-            gateway
-                .sessions
-                .iter()
-                .map(move |id| format!("{id:?} at {url}"))
+            let sessions = gateway.sessions.iter();
+            sessions.map(move |id| format!("{id:?} at {url}"))
         });
-        let told: Vec<String> = told.collect();
-        repeated(told.iter(), |session| {
-            add(
-                "gateways",
-                format!("two of them register the session {session}"),
-            );
+        repeated(told, |session| {
+            let text = format!("two of them register the session {session}");
+            notes.add("gateways", text);
         });
     }
 
@@ -190,14 +189,15 @@ fn path_problem(path: &str) -> Option<String> {
     })
 }
 
-fn repeated<'a>(names: impl Iterator<Item = &'a String>, mut report: impl FnMut(&str)) {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+/// Reports each name that is there more than once.
+fn repeated<N: Ord>(names: impl Iterator<Item = N>, mut report: impl FnMut(&N)) {
+    let mut counts: BTreeMap<N, usize> = BTreeMap::new();
     for name in names {
         *counts.entry(name).or_default() += 1;
     }
     for (name, count) in counts {
         if count > 1 {
-            report(name);
+            report(&name);
         }
     }
 }
@@ -206,6 +206,10 @@ fn repeated<'a>(names: impl Iterator<Item = &'a String>, mut report: impl FnMut(
 pub(crate) fn same_handler(name: &str) -> Problems {
     Problems::one(Problem {
         place: "handlers".to_owned(),
-        text: format!("two handlers have the name {name:?}"),
+        text: same_name(name),
     })
+}
+
+fn same_name(handler: &str) -> String {
+    format!("two handlers have the name {handler:?}")
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use super::problem::Notes;
 
-/// The overrides as a source for `config`. Variables that can be no override are reported.
+/// The overrides as a source for `config`. Variables that can be no override are noted.
 pub(super) fn overrides(
     variables: impl Iterator<Item = (OsString, OsString)>,
     notes: &Notes,
@@ -13,30 +13,13 @@ pub(super) fn overrides(
     let mut overrides = HashMap::new();
     for (name, value) in variables {
         let Some(name) = name.to_str() else { continue };
-        if let Some(meant) = misspelt(name) {
-            let text = format!("not an override, one underscore is missing: {meant}");
-            notes.add(format!("environment variable {name}"), text);
-            continue;
-        }
-        if !name.starts_with(PREFIX) {
-            continue;
-        }
-        let keys: Vec<&str> = name[PREFIX.len()..].split("__").collect();
-        let section = keys[0].to_ascii_lowercase();
-        let place = || format!("environment variable {name}");
-        if LISTS.contains(&section.as_str()) {
-            let text =
-                format!("[[{section}]] is a list and cannot be overridden by the environment");
-            notes.add(place(), text);
-        } else if !SECTIONS.contains(&section.as_str()) || keys.len() != 2 || keys[1].is_empty() {
-            let sections = SECTIONS.map(str::to_uppercase).join(", ");
-            let text =
-                format!("unknown; it is OFFHOOK__SECTION__KEY with a section of: {sections}");
-            notes.add(place(), text);
+        if let Some(problem) = problem(name) {
+            notes.add_variable(name, problem);
+        } else if !name.starts_with(PREFIX) {
         } else if let Some(value) = value.to_str() {
             overrides.insert(name.to_owned(), value.to_owned());
         } else {
-            notes.add(place(), "its value is no text");
+            notes.add_variable(name, "its value is no text");
         }
     }
     config::Environment::with_prefix("OFFHOOK")
@@ -45,15 +28,27 @@ pub(super) fn overrides(
         .source(Some(overrides.into_iter().collect()))
 }
 
-/// What `OFFHOOK_SECTION__KEY` must have been meant to be. Other names that begin with `OFFHOOK_` are
-/// anybody's, such as those of secrets.
-fn misspelt(name: &str) -> Option<String> {
+/// Why a variable can be no override. Names that begin with `OFFHOOK_` may also be anything else, such
+/// as those of secrets.
+fn problem(name: &str) -> Option<String> {
     let rest = name.strip_prefix("OFFHOOK_")?;
-    let (section, _) = rest.split_once("__")?;
-    let section = section.to_ascii_lowercase();
-    SECTIONS
-        .contains(&section.as_str())
-        .then(|| format!("{PREFIX}{rest}"))
+    let path = rest.strip_prefix('_');
+    let keys: Vec<&str> = path.unwrap_or(rest).split("__").collect();
+    let section = keys[0].to_ascii_lowercase();
+    let known = SECTIONS.contains(&section.as_str());
+    if path.is_none() {
+        let misspelt = known && keys.len() > 1;
+        let text = format!("not an override, one underscore is missing: {PREFIX}{rest}");
+        return misspelt.then_some(text);
+    }
+    if LISTS.contains(&section.as_str()) {
+        let text = format!("[[{section}]] is a list and cannot be overridden by the environment");
+        return Some(text);
+    }
+    let sections = SECTIONS.map(str::to_uppercase).join(", ");
+    let text = format!("unknown; it is OFFHOOK__SECTION__KEY with a section of: {sections}");
+    let good = known && keys.len() == 2 && !keys[1].is_empty();
+    (!good).then_some(text)
 }
 
 const PREFIX: &str = "OFFHOOK__";

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use super::read::Table;
-use super::{GatewaySummary, Settings};
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
+use super::kinds::{by_name, noted, one_of, secret, text, texts};
+use super::spot::Spot;
+use crate::Source;
 use crate::gateway::{Gateway, GatewayError, Registrar, Registration, Shape};
 use crate::signature::Secret;
 
 /// A gateway to register at.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct GatewaySettings {
-    /// Its name in logs; its host unless told.
+    /// Its name in logs. Default: its host.
     pub name: String,
     /// Where it is, and how it is asked.
     pub gateway: Gateway,
@@ -36,6 +40,17 @@ impl GatewaySettings {
         }
     }
 
+    /// Whether one of `sources` has the secret that the gateway is given; `None` when it is given none.
+    /// What it sends is refused where there is no such source.
+    pub fn has_secret_of(&self, sources: &[Source]) -> Option<bool> {
+        let secret = self.registration.signing_secret()?;
+        let mut secrets = sources.iter().flat_map(|source| {
+            let own = source.sessions.iter().flat_map(|(_, own)| own.iter());
+            source.secrets.iter().chain(own)
+        });
+        Some(secrets.any(|one| one == secret))
+    }
+
     pub(crate) fn registrar(&self) -> Registrar {
         Registrar {
             name: self.name.clone(),
@@ -46,59 +61,76 @@ impl GatewaySettings {
     }
 }
 
-pub(super) fn read(table: &Table<'_>) -> Option<GatewaySettings> {
-    let url = table.required("url", "where the gateway's API is");
-    let gateway = url.and_then(|url| noted(table, "url", Gateway::new(&url)));
-    let shape = table.one_of("shape", &Shape::ALL).unwrap_or_default();
-    let gateway = gateway.map(|gateway| read_headers(table, gateway.shape(shape)));
-    let registration = read_registration(table);
-    let sessions = read_sessions(table);
-    let name = table.string("name");
-    if name.as_ref().is_some_and(String::is_empty) {
-        table.problem("name", "is empty; leave it out for the gateway's host");
+/// Writes no secret: of the headers only the names, of the URL what may be shown.
+impl Serialize for GatewaySettings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self {
+            name,
+            gateway,
+            sessions,
+            registration,
+        } = self;
+        let written = json!({
+            "name": name,
+            "url": gateway.url(),
+            "shape": gateway.in_shape().as_str(),
+            "headers": gateway.header_names().collect::<Vec<_>>(),
+            "sessions": sessions,
+            "webhook_url": registration.shown_url(),
+            "events": registration.events_for(gateway).ok(),
+            "secret": registration.signing_secret(),
+        });
+        written.serialize(serializer)
     }
-    table.finish();
-
-    let mut settings = GatewaySettings::new(gateway?, sessions?, registration?);
-    settings.name = name.unwrap_or(settings.name);
-    let GatewaySettings {
-        gateway,
-        registration,
-        ..
-    } = &settings;
-    noted(table, "events", registration.events_for(gateway))?;
-    if registration.signing_secret().is_some() && !shape.has_secret() {
-        let text = format!("the shape {shape} has no room for a secret; take one of them out");
-        table.problem("secret", text);
-    }
-    for session in &settings.sessions {
-        noted(table, "sessions", gateway.session_url(session))?;
-    }
-    Some(settings)
 }
 
-/// `webhook_url`, `events` and `secret`
-fn read_registration(table: &Table<'_>) -> Option<Registration> {
-    let what = "our own URL as the gateway reaches it: \"https://me.example/webhook/{session}\"";
-    // It may hold a path_token, and be kept where secrets are.
-    let registration = match table.required("webhook_url", what) {
-        None => None,
-        Some(text) if text.starts_with("env:") || text.starts_with("file:") => {
-            let secret = table.secret("webhook_url");
-            let text = secret.map(|secret| String::from_utf8_lossy(secret.expose()).into_owned());
-            let hidden =
-                text.and_then(|text| noted(table, "webhook_url", Registration::new(&text)));
-            hidden.map(Registration::hide_url)
+pub(super) fn gateway(spot: &Spot<'_>) -> Option<GatewaySettings> {
+    spot.table(|table| {
+        let gateway = read_gateway(table);
+        let registration = read_registration(table);
+        let what = "the list of sessions to register";
+        let sessions = table.required("sessions", sessions, what);
+        let name = table.read("name", text);
+        if name.as_ref().is_some_and(String::is_empty) {
+            table.note_at("name", "is empty; leave it out for the gateway's host");
         }
-        Some(text) => noted(table, "webhook_url", Registration::new(&text)),
-    };
-    let events = table.strings("events");
-    let secret = table.secret("secret");
-    if let Some(secret) = &secret
-        && std::str::from_utf8(secret.expose()).is_err()
-    {
-        table.problem("secret", "is not UTF-8 text, and can be told to no gateway");
+        let mut settings = GatewaySettings::new(gateway?, sessions?, registration?);
+        settings.name = name.unwrap_or(settings.name);
+        check(table, &settings);
+        Some(settings)
+    })?
+}
+
+fn read_gateway(table: &Spot<'_>) -> Option<Gateway> {
+    let gateway = table.required("url", url, "where the gateway's API is");
+    let shape = table.read("shape", one_of(&Shape::ALL)).unwrap_or_default();
+    // `headers = { Authorization = "Bearer env:TOKEN" }`
+    let headers = table.read("headers", by_name(text)).unwrap_or_default();
+    let mut gateway = gateway?.shape(shape);
+    for (name, value) in headers {
+        match gateway.clone().header(&name, &value) {
+            Ok(with_header) => gateway = with_header,
+            Err(error) => {
+                let text = match error {
+                    GatewayError::Header { problem, .. } => problem,
+                    other => other.to_string(),
+                };
+                table.note_at(&format!("headers.{name}"), text);
+            }
+        }
     }
+    Some(gateway)
+}
+
+fn url(spot: &Spot<'_>) -> Option<Gateway> {
+    noted(spot, Gateway::new(&text(spot)?))
+}
+
+fn read_registration(table: &Spot<'_>) -> Option<Registration> {
+    let what = "our own URL as the gateway reaches it: \"https://me.example/webhook/{session}\"";
+    let registration = table.required("webhook_url", webhook_url, what);
+    let events = table.read("events", texts);
+    let secret = table.read("secret", utf8_secret);
     let mut registration = registration?;
     if let Some(events) = events {
         registration = registration.events(events);
@@ -109,59 +141,66 @@ fn read_registration(table: &Table<'_>) -> Option<Registration> {
     Some(registration)
 }
 
-/// `headers = { Authorization = "Bearer env:TOKEN" }`
-fn read_headers(table: &Table<'_>, gateway: Gateway) -> Gateway {
-    let Some(headers) = table.table("headers") else {
-        return gateway;
+/// The URL that a gateway is told. It may hold a `path_token`, and so be written as a secret is.
+fn webhook_url(spot: &Spot<'_>) -> Option<Registration> {
+    let text = text(spot)?;
+    let registration = if text.starts_with("env:") || text.starts_with("file:") {
+        let secret = secret(spot)?;
+        let text = String::from_utf8_lossy(secret.expose());
+        Registration::new(&text).map(Registration::hide_url)
+    } else {
+        Registration::new(&text)
     };
-    let texts = headers.texts().into_iter();
-    texts.fold(gateway, |gateway, (name, value)| {
-        match gateway.clone().header(name, &value) {
-            Ok(with_header) => with_header,
-            Err(GatewayError::Header { problem, .. }) => {
-                headers.problem(name, problem);
-                gateway
-            }
-            Err(other) => {
-                headers.problem(name, other.to_string());
-                gateway
-            }
-        }
-    })
+    noted(spot, registration)
 }
 
-fn read_sessions(table: &Table<'_>) -> Option<Vec<String>> {
-    if !table.has("sessions") {
-        table.problem(
-            "sessions",
-            "is missing; it is the list of sessions to register",
-        );
+/// A secret that can be told in JSON.
+fn utf8_secret(spot: &Spot<'_>) -> Option<Secret> {
+    let secret = secret(spot)?;
+    if std::str::from_utf8(secret.expose()).is_err() {
+        spot.note("is not UTF-8 text, and can be told to no gateway");
     }
-    let sessions = table.strings("sessions")?;
+    Some(secret)
+}
+
+fn sessions(spot: &Spot<'_>) -> Option<Vec<String>> {
+    let sessions = texts(spot)?;
     let different: BTreeSet<_> = sessions.iter().collect();
-    if sessions.is_empty() || sessions.len() > MAX_SESSIONS {
-        let text = format!(
-            "expected 1 to {MAX_SESSIONS} sessions, found {}",
-            sessions.len()
-        );
-        table.problem("sessions", text);
-    } else if different.len() < sessions.len() {
-        table.problem("sessions", "one of them is listed twice");
+    let found = sessions.len();
+    if found == 0 || found > MAX_SESSIONS {
+        spot.note(format!(
+            "expected 1 to {MAX_SESSIONS} sessions, found {found}"
+        ));
+    } else if different.len() < found {
+        spot.note("one of them is listed twice");
     }
     Some(sessions)
 }
 
-fn noted<T>(table: &Table<'_>, key: &str, result: Result<T, GatewayError>) -> Option<T> {
-    result
-        .map_err(|error| table.problem(key, error.to_string()))
-        .ok()
+/// What the gateway does not take.
+fn check(table: &Spot<'_>, settings: &GatewaySettings) {
+    let GatewaySettings {
+        gateway,
+        registration,
+        sessions,
+        ..
+    } = settings;
+    let shape = gateway.in_shape();
+    noted(&table.at("events"), registration.events_for(gateway));
+    if registration.signing_secret().is_some() && !shape.has_secret() {
+        let text = format!("the shape {shape} has no room for a secret; take one of them out");
+        table.note_at("secret", text);
+    }
+    for session in sessions {
+        noted(&table.at("sessions"), gateway.session_url(session));
+    }
 }
 
 /// A `path_token` is a secret, in a `webhook_url` too.
-pub(super) fn hide_path_tokens(settings: &mut Settings) {
-    let tokens = settings.sources.iter();
-    let tokens: Vec<&Secret> = tokens.filter_map(|one| one.path_token.as_ref()).collect();
-    for gateway in &mut settings.gateways {
+pub(super) fn hide_path_tokens(gateways: &mut [GatewaySettings], sources: &[Source]) {
+    let tokens = sources.iter().filter_map(|one| one.path_token.as_ref());
+    let tokens: Vec<&Secret> = tokens.collect();
+    for gateway in gateways {
         let registration = &gateway.registration;
         if tokens
             .iter()
@@ -170,38 +209,6 @@ pub(super) fn hide_path_tokens(settings: &mut Settings) {
             gateway.registration = registration.clone().hide_url();
         }
     }
-}
-
-pub(super) fn summary(settings: &Settings) -> Vec<GatewaySummary> {
-    let known = |secret: &Secret| {
-        let sources = settings.sources.iter();
-        let mut secrets = sources.flat_map(|source| {
-            let own = source.sessions.iter().flat_map(|(_, own)| own.iter());
-            source.secrets.iter().chain(own)
-        });
-        secrets.any(|one| one.is(secret.expose()))
-    };
-    let gateways = settings.gateways.iter();
-    let summaries = gateways.map(|one| {
-        let events = one
-            .registration
-            .events_for(&one.gateway)
-            .unwrap_or_default();
-        let secret = one.registration.signing_secret();
-        GatewaySummary {
-            name: one.name.clone(),
-            url: one.gateway.url().to_owned(),
-            shape: one.gateway.in_shape().as_str(),
-            sessions: one.sessions.clone(),
-            webhook_url: one.registration.shown_url(),
-            events: events.into_iter().map(str::to_owned).collect(),
-            secret: secret.is_some(),
-            secret_known: secret.is_some_and(known),
-            headers: one.gateway.header_names().map(str::to_owned).collect(),
-            warnings: one.registration.warnings(&one.gateway),
-        }
-    });
-    summaries.collect()
 }
 
 const MAX_SESSIONS: usize = 1000;

@@ -1,14 +1,18 @@
-//! `[[handlers]]` and `[dispatch]`: what runs for each event, and how.
+//! `[[handlers]]`: the ready-made handlers to run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::read::Table;
-use crate::dispatch::{HandlerOptions, Order, Retry};
+use serde::Serialize;
+
+use super::dispatch::{self, events};
+use super::kinds::{by_name, file_path, one_of, text, texts, whole, write_path};
+use super::spot::{Keys as _, Spot, keys};
+use crate::dispatch::HandlerOptions;
 use crate::{EventKind, Exec};
 
 /// A ready-made handler to run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct HandlerSettings {
     /// Its name in logs and metrics.
@@ -20,7 +24,8 @@ pub struct HandlerSettings {
 }
 
 /// The ready-made handlers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "use", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Use {
     /// `use = "log"`: see [`LogHandler`](crate::LogHandler).
@@ -28,165 +33,113 @@ pub enum Use {
     /// `use = "jsonl"`: see [`JsonlHandler`](crate::JsonlHandler).
     Jsonl {
         /// The file to append to.
+        #[serde(serialize_with = "write_path")]
         path: PathBuf,
     },
     /// `use = "exec"`: see [`ExecHandler`](crate::ExecHandler).
     Exec(Exec),
 }
 
-pub(super) fn read(table: &Table<'_>) -> Option<HandlerSettings> {
-    let name = table.required("name", "the handler's name in logs and metrics");
-    let used = read_use(table);
-    let options = HandlerOptions {
-        events: read_events(table, &EventKind::ALL),
-        sessions: read_sessions(table),
-        ..read_dispatch_keys(table, HandlerOptions::default())
-    };
-    table.finish();
-    Some(HandlerSettings {
-        name: name?,
-        used: used?,
-        options,
-    })
-}
-
-/// `[dispatch]`: the defaults of all handlers.
-pub(super) fn read_dispatch(table: &Table<'_>, defaults: HandlerOptions) -> HandlerOptions {
-    let options = read_dispatch_keys(table, defaults);
-    table.finish();
-    options
-}
-
-pub(super) fn read_dispatch_keys(table: &Table<'_>, mut options: HandlerOptions) -> HandlerOptions {
-    options.order = table.one_of("order", &Order::ALL).or(options.order);
-    options.timeout = table.duration("timeout").or(options.timeout);
-    options.concurrency = table
-        .integer("concurrency", 1, 100_000)
-        .or(options.concurrency);
-    if let Some(retry) = table.table("retry") {
-        options.retry = Some(read_retry(&retry, options.retry.unwrap_or_default()));
-    }
-    // There is one thing to do with what has failed for the last time; it may be said.
-    table.one_of("on_exhausted", &[("dead-letter", ())]);
-    let status = table.one_of("status", &[("all", false), ("monotonic", true)]);
-    options.monotonic = status.or(options.monotonic);
-    options
-}
-
-/// `retry = { first = "1s", factor = 2.0, max = "5m", attempts = 12, jitter = 0.2 }`
-fn read_retry(table: &Table<'_>, mut retry: Retry) -> Retry {
-    retry.first = table.duration("first").unwrap_or(retry.first);
-    retry.factor = table.number("factor", 1.0, 100.0).unwrap_or(retry.factor);
-    retry.max = table.duration("max").unwrap_or(retry.max);
-    let attempts = table.integer("attempts", 1, 1_000_000);
-    retry.attempts = attempts
-        .and_then(|n| u32::try_from(n).ok())
-        .unwrap_or(retry.attempts);
-    retry.jitter = table.number("jitter", 0.0, 1.0).unwrap_or(retry.jitter);
-    table.finish();
-    retry
-}
-
-fn read_use(table: &Table<'_>) -> Option<Use> {
-    let used = table.required("use", "one of log, jsonl, exec")?;
-    let (used, own): (_, &[&str]) = match used.as_str() {
-        "log" => (Some(Use::Log), &[]),
-        "jsonl" => {
-            let path = table.required("path", "the file to append to");
-            (path.map(|path| Use::Jsonl { path: path.into() }), &["path"])
-        }
-        "exec" => (
-            read_exec(table).map(Use::Exec),
-            &["command", "env", "reject_codes"],
-        ),
-        other => {
-            table.problem("use", format!("found {other:?}; allowed: log, jsonl, exec"));
-            return None;
-        }
-    };
-    for key in ["path", "command", "env", "reject_codes"] {
-        if !own.contains(&key) && table.has(key) {
-            table.problem(key, "does not belong to this kind of handler");
+impl HandlerSettings {
+    /// A handler of this name that is given every event, as `[dispatch]` says.
+    pub fn new(name: impl Into<String>, used: Use) -> Self {
+        Self {
+            name: name.into(),
+            used,
+            options: HandlerOptions::default(),
         }
     }
-    used
 }
 
-fn read_exec(table: &Table<'_>) -> Option<Exec> {
-    if !table.has("command") {
-        table.problem(
-            "command",
-            "is missing; it is the program and its arguments: [\"prog\", \"arg\"]",
-        );
+pub(super) fn handler(spot: &Spot<'_>) -> Option<HandlerSettings> {
+    spot.table(|table| {
+        let name = table.required("name", text, "the handler's name in logs and metrics");
+        let used = read_use(table);
+        let mut options = HandlerOptions {
+            events: table.read("events", events(&EventKind::ALL)).flatten(),
+            sessions: table.read("sessions", sessions).flatten(),
+            ..HandlerOptions::default()
+        };
+        dispatch::fill(&mut options, table);
+        let mut settings = HandlerSettings::new(name?, used?);
+        settings.options = options;
+        Some(settings)
+    })?
+}
+
+fn read_use(table: &Spot<'_>) -> Option<Use> {
+    let names = ["log", "jsonl", "exec"].map(|name| (name, name));
+    let used = table.required("use", one_of(&names), "one of log, jsonl, exec");
+    let wrong = used.map(|_| "does not belong to this kind of handler");
+    if used != Some("jsonl") {
+        table.pass(wrong, read_jsonl);
     }
-    let command = table.strings("command")?;
+    if used != Some("exec") {
+        table.pass(wrong, read_exec);
+    }
+    match used? {
+        "jsonl" => read_jsonl(table),
+        "exec" => read_exec(table),
+        _ => Some(Use::Log),
+    }
+}
+
+fn read_jsonl(table: &Spot<'_>) -> Option<Use> {
+    let path = table.required("path", file_path, "the file to append to")?;
+    Some(Use::Jsonl { path })
+}
+
+fn read_exec(table: &Spot<'_>) -> Option<Use> {
+    let mut exec = Exec::default();
+    exec.fill(table);
+    Some(Use::Exec(exec))
+}
+
+keys!(Exec {
+    command: command => "the program and its arguments: [\"prog\", \"arg\"]",
+    env: env,
+    reject_codes: reject_codes,
+});
+
+fn command(spot: &Spot<'_>) -> Option<Vec<String>> {
+    let command = texts(spot)?;
     if command.first().is_none_or(String::is_empty) {
-        table.problem("command", "is empty; it needs at least the program's name");
-        return None;
-    }
-    let mut env = BTreeMap::new();
-    if let Some(variables) = table.table("env") {
-        for (name, value) in variables.texts() {
-            if name.starts_with("OFFHOOK_") {
-                let text = "names that begin with OFFHOOK_ are offhook's own";
-                variables.problem(name, text);
-            } else if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-                let text = "no variable can have this name or value: no = in the name, no NUL";
-                variables.problem(name, text);
-            }
-            env.insert(name.to_owned(), value);
-        }
+        spot.note("is empty; it needs at least the program's name");
     }
     if command.iter().any(|part| part.contains('\0')) {
-        table.problem("command", "holds a NUL, which no argument can");
+        spot.note("holds a NUL, which no argument can");
     }
-    let codes = table.integers("reject_codes", 1, 255).unwrap_or_default();
+    Some(command)
+}
+
+fn env(spot: &Spot<'_>) -> Option<BTreeMap<String, String>> {
+    let env = by_name(text)(spot)?;
+    for (name, value) in &env {
+        if name.starts_with("OFFHOOK_") {
+            let text = "names that begin with OFFHOOK_ are offhook's own";
+            spot.note_at(name, text);
+        } else if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            let text = "no variable can have this name or value: no = in the name, no NUL";
+            spot.note_at(name, text);
+        }
+    }
+    Some(env)
+}
+
+fn reject_codes(spot: &Spot<'_>) -> Option<Vec<u8>> {
+    let codes = spot.each("[64, 65]", whole(1..=255))?;
     if codes.contains(&75) {
-        table.problem("reject_codes", "has 75, which always means: try again");
+        spot.note("has 75, which always means: try again");
     }
-    let reject_codes = codes.into_iter().filter_map(|code| u8::try_from(code).ok());
-    Some(Exec {
-        command,
-        env,
-        reject_codes: reject_codes.collect(),
-    })
+    Some(codes)
 }
 
-/// The kinds in `events`, of those that are allowed; `None` for all that are received. Those that
-/// offhook makes itself must be named, beside `*` too.
-pub(super) fn read_events(table: &Table<'_>, allowed: &[EventKind]) -> Option<BTreeSet<EventKind>> {
-    let names = table.strings("events")?;
-    if names.is_empty() {
-        table.problem("events", "is empty; leave it out for all events");
-    }
-    let (all, named): (Vec<_>, Vec<_>) = names.iter().partition(|name| *name == "*");
-    let kinds = named.into_iter().filter_map(|name| match name.parse() {
-        Ok(kind) if allowed.contains(&kind) => Some(kind),
-        _ => {
-            let allowed: Vec<&str> = allowed.iter().map(|kind| kind.as_str()).collect();
-            let allowed = allowed.join(", ");
-            table.problem("events", format!("found {name:?}; allowed: {allowed}, *"));
-            None
-        }
-    });
-    let mut kinds: BTreeSet<EventKind> = kinds.collect();
-    if !all.is_empty() {
-        if !kinds.iter().any(|kind| kind.is_own()) {
-            return None;
-        }
-        kinds.extend(EventKind::RECEIVED);
-    }
-    Some(kinds)
-}
-
-/// The ids in `sessions`; `None` for all of them.
-fn read_sessions(table: &Table<'_>) -> Option<BTreeSet<String>> {
-    let sessions = table.strings("sessions")?;
-    if sessions.iter().any(|session| session == "*") {
-        return None;
-    }
+/// Ids; `None` for all of them.
+fn sessions(spot: &Spot<'_>) -> Option<Option<BTreeSet<String>>> {
+    let sessions = texts(spot)?;
     if sessions.is_empty() {
-        table.problem("sessions", "is empty; leave it out for all sessions");
+        spot.note("is empty; leave it out for all sessions");
     }
-    Some(sessions.into_iter().collect())
+    let all = sessions.iter().any(|session| session == "*");
+    Some((!all).then(|| sessions.into_iter().collect()))
 }

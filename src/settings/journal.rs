@@ -3,42 +3,82 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::read::Table;
+use serde::Serialize;
+
+use super::kinds::{duration, file_path, one_of, size, some, write_path};
+use super::spot::{Keys as _, Spot, keys};
 
 /// `[journal]`: what becomes of an event before its sender is answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "engine", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum JournalSettings {
     /// `engine = "none"`: nothing is kept; handlers run before the answer.
     None,
     /// `engine = "sqlite"`: events are durable before the answer.
-    Sqlite {
-        /// The folder of the journal; `data` unless told.
-        path: PathBuf,
-        /// How long events are kept; 7 days unless told.
-        retention: Duration,
-        /// How many bytes of events are kept at most; no limit unless told.
-        retention_size: Option<u64>,
-        /// How long an event with the same id is a duplicate; 7 days unless told.
-        dedup_window: Duration,
-        /// How long an event without an id is one, compared by its bytes; 60 s unless told.
-        dedup_window_unkeyed: Duration,
-    },
+    Sqlite(SqliteSettings),
 }
+
+/// What the engine `sqlite` keeps, where, and for how long.
+///
+/// ```
+/// use offhook::settings::{JournalSettings, SqliteSettings};
+///
+/// let mut sqlite = SqliteSettings::new("/var/lib/offhook");
+/// sqlite.retention_size = Some(10 * 1024 * 1024 * 1024);
+/// let journal = JournalSettings::Sqlite(sqlite);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SqliteSettings {
+    /// The folder of the journal. Default: `data`.
+    #[serde(serialize_with = "write_path")]
+    pub path: PathBuf,
+    /// How long events are kept. Default: 7 days.
+    pub retention: Duration,
+    /// How many bytes of events are kept at most; no limit by default.
+    pub retention_size: Option<u64>,
+    /// How long an event with the same id is a duplicate. Default: 7 days.
+    pub dedup_window: Duration,
+    /// How long an event without an id is one, compared by its bytes. Default: 60 s.
+    pub dedup_window_unkeyed: Duration,
+}
+
+keys!(SqliteSettings {
+    path: file_path,
+    retention: duration,
+    retention_size: some(size),
+    dedup_window: duration,
+    dedup_window_unkeyed: duration,
+});
 
 /// The longest body that the engine `sqlite` keeps: 512 MiB. SQLite's longest value is 1,000,000,000
 /// bytes, and holds what comes before the body too. A longer one would fail its whole commit.
 pub(crate) const MAX_KEPT_BODY: usize = 512 * 1024 * 1024;
 
-impl Default for JournalSettings {
-    fn default() -> Self {
-        Self::Sqlite {
-            path: "data".into(),
-            retention: Duration::from_secs(7 * 24 * 3600),
+impl SqliteSettings {
+    /// Keeps events in the folder `path`, and the rest as by default.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let week = Duration::from_secs(7 * 24 * 3600);
+        Self {
+            path: path.into(),
+            retention: week,
             retention_size: None,
-            dedup_window: Duration::from_secs(7 * 24 * 3600),
+            dedup_window: week,
             dedup_window_unkeyed: Duration::from_secs(60),
         }
+    }
+}
+
+impl Default for SqliteSettings {
+    fn default() -> Self {
+        Self::new("data")
+    }
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self::Sqlite(SqliteSettings::default())
     }
 }
 
@@ -47,7 +87,7 @@ impl JournalSettings {
     pub fn name(&self) -> &'static str {
         match self {
             Self::None => "none",
-            Self::Sqlite { .. } => "sqlite",
+            Self::Sqlite(_) => "sqlite",
         }
     }
 
@@ -59,65 +99,25 @@ impl JournalSettings {
                            the sender is answered 500"
                     .to_owned()
             }
-            Self::Sqlite { path, .. } => format!(
+            Self::Sqlite(sqlite) => format!(
                 "sqlite: an event is on disk in {} before it is answered 200",
-                path.display()
+                sqlite.path.display()
             ),
         }
     }
 
-    pub(super) fn read(&mut self, table: &Table<'_>) {
-        let engine = table.string("engine");
-        match engine.as_deref() {
-            Some("none") => *self = Self::None,
-            Some("sqlite") if *self == Self::None => *self = Self::default(),
-            Some("sqlite") | None => {}
-            Some("nats") => table.problem(
-                "engine",
-                "this version has no engine \"nats\" yet; allowed: sqlite, none",
-            ),
-            Some(other) => {
-                table.problem("engine", format!("found {other:?}; allowed: sqlite, none"));
-            }
+    pub(super) fn fill(&mut self, table: &Spot<'_>) {
+        let kept = table.read("engine", one_of(&[("sqlite", true), ("none", false)]));
+        match (kept, &*self) {
+            (Some(false), _) => *self = Self::None,
+            (Some(true), Self::None) => *self = Self::default(),
+            _ => {}
         }
         match self {
-            Self::None => {
-                for key in [
-                    "path",
-                    "retention",
-                    "retention_size",
-                    "dedup_window",
-                    "dedup_window_unkeyed",
-                ] {
-                    if table.has(key) {
-                        table.problem(key, "does nothing with engine = \"none\"");
-                    }
-                }
-            }
-            Self::Sqlite {
-                path,
-                retention,
-                retention_size,
-                dedup_window,
-                dedup_window_unkeyed,
-            } => {
-                if let Some(age) = table.duration("retention") {
-                    *retention = age;
-                }
-                if let Some(bytes) = table.bytes("retention_size") {
-                    *retention_size = Some(bytes as u64);
-                }
-                if let Some(folder) = table.string("path") {
-                    *path = folder.into();
-                }
-                if let Some(window) = table.duration("dedup_window") {
-                    *dedup_window = window;
-                }
-                if let Some(window) = table.duration("dedup_window_unkeyed") {
-                    *dedup_window_unkeyed = window;
-                }
-            }
+            Self::None => table.pass(Some("does nothing with engine = \"none\""), |table| {
+                SqliteSettings::default().fill(table);
+            }),
+            Self::Sqlite(sqlite) => sqlite.fill(table),
         }
-        table.finish();
     }
 }

@@ -3,28 +3,42 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::read::Table;
+use serde::Serialize;
+
+use super::kinds::{address, duration, secret, size, some, whole};
+use super::spot::{Spot, keys};
 use crate::signature::Secret;
 
 /// `[server]`: the public listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ServerSettings {
-    /// Where to listen; port 0 for any free one. `127.0.0.1:5000` unless told.
+    /// Where to listen; port 0 for any free one. Default: `127.0.0.1:5000`.
     pub bind: SocketAddr,
     /// Worker threads; 0, the default, for one per core.
     pub workers: usize,
-    /// The longest body, in bytes; 32 MiB unless told, and 512 MiB at most where a journal keeps it.
+    /// The longest body, in bytes, and at most 512 MiB where a journal keeps it. Default: 32 MiB.
     pub max_body: usize,
-    /// The bytes of bodies held at once, over all connections; 128 MiB unless told.
+    /// The bytes of bodies held at the same time, over all connections. Default: 128 MiB.
     pub max_in_flight: usize,
-    /// How many connections are open at once; 8192 unless told. Those beyond wait to be accepted.
+    /// How many connections are open at the same time; those beyond wait to be accepted. Default:
+    /// 8192.
     pub max_connections: usize,
-    /// How long head and body of one request may take; 10 s unless told.
+    /// How long head and body of one request may take. Default: 10 s.
     pub request_timeout: Duration,
-    /// How long an idle connection is kept; 75 s unless told.
+    /// How long an idle connection is kept. Default: 75 s.
     pub keep_alive: Duration,
 }
+
+keys!(ServerSettings {
+    bind: address,
+    workers: whole(0..=512),
+    max_body: size,
+    max_in_flight: size,
+    max_connections: whole(1..=1_000_000),
+    request_timeout: duration,
+    keep_alive: duration,
+});
 
 impl Default for ServerSettings {
     fn default() -> Self {
@@ -40,32 +54,20 @@ impl Default for ServerSettings {
     }
 }
 
-impl ServerSettings {
-    pub(super) fn read(&mut self, table: &Table<'_>) {
-        set(&mut self.bind, table.address("bind"));
-        set(&mut self.workers, table.integer("workers", 0, 512));
-        set(&mut self.max_body, table.bytes("max_body"));
-        set(&mut self.max_in_flight, table.bytes("max_in_flight"));
-        set(
-            &mut self.max_connections,
-            table.integer("max_connections", 1, 1_000_000),
-        );
-        set(&mut self.request_timeout, table.duration("request_timeout"));
-        set(&mut self.keep_alive, table.duration("keep_alive"));
-        table.not_yet("tls", "TLS (put a proxy that ends TLS before it)");
-        table.finish();
-    }
-}
-
 /// `[admin]`: the listener for health, metrics and management.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AdminSettings {
-    /// Where to listen; port 0 for any free one. `127.0.0.1:5001` unless told.
+    /// Where to listen; port 0 for any free one. Default: `127.0.0.1:5001`.
     pub bind: SocketAddr,
     /// What a client must show as `Authorization: Bearer …`; needed where `bind` is not loopback.
     pub token: Option<Secret>,
 }
+
+keys!(AdminSettings {
+    bind: address,
+    token: some(bearer),
+});
 
 impl Default for AdminSettings {
     fn default() -> Self {
@@ -76,25 +78,13 @@ impl Default for AdminSettings {
     }
 }
 
-impl AdminSettings {
-    pub(super) fn read(&mut self, table: &Table<'_>) {
-        set(&mut self.bind, table.address("bind"));
-        if let Some(token) = table.secret("token") {
-            if !token.expose().iter().all(u8::is_ascii_graphic) {
-                let text =
-                    "can never be shown in a header: it must be visible ASCII without spaces";
-                table.problem("token", text);
-            }
-            self.token = Some(token);
-        }
-        table.finish();
+/// A secret that can stand in a header.
+fn bearer(spot: &Spot<'_>) -> Option<Secret> {
+    let token = secret(spot)?;
+    if !token.expose().iter().all(u8::is_ascii_graphic) {
+        spot.note("can never be shown in a header: it must be visible ASCII without spaces");
     }
-}
-
-fn set<T>(field: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *field = value;
-    }
+    Some(token)
 }
 
 const MIB: usize = 1024 * 1024;

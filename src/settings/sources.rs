@@ -1,242 +1,186 @@
 //! `[[sources]]`: who may send, and how they prove it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::read::Table;
+use super::kinds::{boolean, by_name, duration, one_of, secret, secret_list, some, text};
+use super::spot::{Keys as _, Spot, keys};
 use crate::Source;
 use crate::dialect::{Codeskytz, Dialect, Raw};
 use crate::signature::{
-    Algorithm, Encoding, Generic, Scheme, Secrets, StandardWebhooks, XWebhookSignature,
-    is_undecodable,
+    Algorithm, Encoding, Generic, Scheme, Secret, Secrets, StandardWebhooks, Template,
+    XWebhookSignature, is_undecodable,
 };
 
-pub(super) fn read(table: &Table<'_>) -> Option<Source> {
-    let name = table.required("name", "the source's name in logs and metrics");
-    let mut source = Source::new(name.unwrap_or_default());
-    if let Some(path) = table.string("path") {
-        source.path = path;
-    }
-    if let Some(scheme) = read_scheme(table) {
-        source.scheme = scheme;
-    }
-    if let Some(dialect) = read_dialect(table) {
-        source.dialect = dialect;
-    }
-    source.secrets = table.secrets("secrets").unwrap_or_default();
-    source.quiet_after = table.duration("quiet_after");
-    read_sessions(table, &mut source);
-    check_secrets(table, &source);
-    read_unsigned(table, &mut source);
-    table.finish();
-    Some(source)
+keys!(Source {
+    name: text => "the source's name in logs and metrics",
+    path: text,
+    secrets: secret_list,
+    quiet_after: some(duration),
+    path_token: some(secret),
+});
+
+pub(super) fn source(spot: &Spot<'_>) -> Option<Source> {
+    spot.table(|table| {
+        let mut source = Source::new("");
+        source.fill(table);
+        source.scheme = read_scheme(table).unwrap_or(source.scheme);
+        source.dialect = read_dialect(table).unwrap_or(source.dialect);
+        let sessions = table.read("sessions", by_name(session));
+        for (id, (secrets, quiet_after)) in sessions.unwrap_or_default() {
+            let secrets = secrets.map(|secrets| (id.clone(), Secrets::new(secrets)));
+            source.sessions.extend(secrets);
+            let quiet = quiet_after.map(|quiet_after| (id, quiet_after));
+            source.quiet_sessions.extend(quiet);
+        }
+        check_secrets(table, &source);
+        check_unsigned(table, &source);
+        source
+    })
 }
 
-fn read_scheme(table: &Table<'_>) -> Option<Arc<dyn Scheme>> {
-    let later = "this version does not know this scheme yet";
-    let name = table
-        .string("scheme")
-        .unwrap_or_else(|| "x-webhook-signature".to_owned());
-    let scheme: Option<Arc<dyn Scheme>> = match name.as_str() {
-        "x-webhook-signature" => Some(Arc::new(XWebhookSignature)),
-        "hmac" => return read_hmac(table),
-        "standard-webhooks" => Some(Arc::new(read_standard_webhooks(table))),
-        "github" | "stripe" | "slack" | "meta" | "waha" => {
-            table.problem("scheme", format!("{later}: {name:?}; allowed: {SCHEMES}"));
-            None
+/// `sessions."id"`: secrets of its own, a time to be quiet, or both.
+fn session(spot: &Spot<'_>) -> Option<(Option<Vec<Secret>>, Option<Duration>)> {
+    spot.table(|table| {
+        let secrets = table.read("secrets", secret_list);
+        let quiet_after = table.read("quiet_after", duration);
+        if !table.has("secrets") && !table.has("quiet_after") {
+            let text =
+                "is missing; it is the list of this session's own secrets (or set quiet_after)";
+            table.note_at("secrets", text);
         }
-        other => {
-            table.problem("scheme", format!("found {other:?}; allowed: {SCHEMES}"));
-            None
+        if secrets.as_ref().is_some_and(Vec::is_empty) {
+            let text = "is empty; take the session out, or give it a secret";
+            table.note_at("secrets", text);
         }
+        (secrets, quiet_after)
+    })
+}
+
+keys!(Generic {
+    header: header_name => "the header that carries the signature",
+    algorithm: one_of(&Algorithm::ALL),
+    encoding: one_of(&Encoding::ALL),
+    prefix: text,
+    template: template,
+    tolerance: duration,
+});
+
+keys!(StandardWebhooks {
+    tolerance: duration,
+});
+
+fn read_scheme(table: &Spot<'_>) -> Option<Arc<dyn Scheme>> {
+    let names = ["x-webhook-signature", "standard-webhooks", "hmac"].map(|name| (name, name));
+    let name = table.read_or("scheme", one_of(&names), names[0].0);
+    let (mut hmac, mut standard) = (Generic::new(""), StandardWebhooks::default());
+    let scheme: Option<Arc<dyn Scheme>> = match name {
+        Some("hmac") => {
+            hmac.fill(table);
+            Some(Arc::new(hmac))
+        }
+        Some("standard-webhooks") => {
+            standard.fill(table);
+            Some(Arc::new(standard))
+        }
+        Some(_) => Some(Arc::new(XWebhookSignature)),
+        None => None,
     };
-    for key in HMAC_KEYS {
-        if table.has(key) {
-            table.problem(
-                key,
-                format!("belongs to scheme = \"hmac\"; this source has {name:?}"),
-            );
-        }
-    }
-    if name != "standard-webhooks" && table.has("tolerance") {
-        let schemes = "belongs to scheme = \"hmac\" or \"standard-webhooks\"";
-        table.problem("tolerance", format!("{schemes}; this source has {name:?}"));
-    }
+    let wrong = name.map(|name| format!("does not belong to scheme = {name:?}"));
+    table.pass(wrong.as_deref(), |table| Generic::new("").fill(table));
     scheme
 }
 
-fn read_standard_webhooks(table: &Table<'_>) -> StandardWebhooks {
-    let scheme = StandardWebhooks::default();
-    match table.duration("tolerance") {
-        Some(tolerance) => scheme.tolerance(tolerance),
-        None => scheme,
+keys!(Raw {
+    event_pointer: some(pointer),
+    session_pointer: some(pointer),
+});
+
+fn read_dialect(table: &Spot<'_>) -> Option<Arc<dyn Dialect>> {
+    let names = ["codeskytz", "raw"].map(|name| (name, name));
+    let name = table.read_or("dialect", one_of(&names), names[0].0);
+    let mut raw = Raw::default();
+    if name == Some("raw") {
+        raw.fill(table);
+        return Some(Arc::new(raw));
     }
+    let wrong = name.map(|name| format!("does not belong to dialect = {name:?}"));
+    table.pass(wrong.as_deref(), |table| raw.fill(table));
+    Some(Arc::new(Codeskytz))
 }
 
-/// A `whsec_` that cannot be decoded would verify nothing, and nobody would see why.
-fn check_secrets(table: &Table<'_>, source: &Source) {
-    if source.scheme.name() != StandardWebhooks::default().name() {
-        return;
+fn header_name(spot: &Spot<'_>) -> Option<String> {
+    let name = text(spot)?;
+    if !is_header_name(&name) {
+        spot.note(format!("found {name:?}, which cannot be a header's name"));
     }
-    let text = "holds one that begins with whsec_, but what follows is no base64";
-    if source.secrets.iter().any(is_undecodable) {
-        table.problem("secrets", text);
-    }
-    let mut sessions = source.sessions.iter();
-    if sessions.any(|(_, secrets)| secrets.iter().any(is_undecodable)) {
-        table.problem("sessions", text);
-    }
-}
-
-fn read_hmac(table: &Table<'_>) -> Option<Arc<dyn Scheme>> {
-    let header = table.required("header", "the header that carries the signature");
-    let name = header.as_deref().filter(|name| !is_header_name(name));
-    if let Some(name) = name {
-        table.problem(
-            "header",
-            format!("found {name:?}, which cannot be a header's name"),
-        );
-    }
-    let mut scheme = Generic::new(header.clone().unwrap_or_default());
-    if let Some(algorithm) = table.one_of("algorithm", &Algorithm::ALL) {
-        scheme = scheme.algorithm(algorithm);
-    }
-    if let Some(encoding) = table.one_of("encoding", &Encoding::ALL) {
-        scheme = scheme.encoding(encoding);
-    }
-    if let Some(prefix) = table.string("prefix") {
-        scheme = scheme.prefix(prefix);
-    }
-    if let Some(tolerance) = table.duration("tolerance") {
-        scheme = scheme.tolerance(tolerance);
-    }
-    if let Some(template) = table.string("template") {
-        match scheme.clone().template(&template) {
-            Ok(with_template) => {
-                for name in with_template
-                    .template_headers()
-                    .filter(|name| !is_header_name(name))
-                {
-                    let text = format!("{name:?} in it cannot be a header's name");
-                    table.problem("template", text);
-                }
-                scheme = with_template;
-            }
-            Err(error) => table.problem("template", format!("found {template:?}: {error}")),
-        }
-    }
-    header.map(|_| Arc::new(scheme) as Arc<dyn Scheme>)
+    Some(name)
 }
 
 fn is_header_name(name: &str) -> bool {
     actix_http::header::HeaderName::from_bytes(name.as_bytes()).is_ok()
 }
 
-fn read_dialect(table: &Table<'_>) -> Option<Arc<dyn Dialect>> {
-    let name = table
-        .string("dialect")
-        .unwrap_or_else(|| "codeskytz".to_owned());
-    let dialect: Option<Arc<dyn Dialect>> = match name.as_str() {
-        "codeskytz" => Some(Arc::new(Codeskytz)),
-        "raw" => return Some(Arc::new(read_raw(table))),
-        "waha" | "evolution" | "gowa" | "meta" => {
-            let text =
-                format!("this version does not know the dialect {name:?} yet; allowed: {DIALECTS}");
-            table.problem("dialect", text);
+fn template(spot: &Spot<'_>) -> Option<Template> {
+    let text = text(spot)?;
+    match text.parse::<Template>() {
+        Ok(template) => {
+            if let Some(name) = template.headers().find(|name| !is_header_name(name)) {
+                spot.note(format!("{name:?} in it cannot be a header's name"));
+            }
+            Some(template)
+        }
+        Err(error) => {
+            spot.note(format!("found {text:?}: {error}"));
             None
         }
-        other => {
-            table.problem("dialect", format!("found {other:?}; allowed: {DIALECTS}"));
-            None
-        }
-    };
-    for key in RAW_KEYS {
-        if table.has(key) {
-            table.problem(
-                key,
-                format!("belongs to dialect = \"raw\"; this source has {name:?}"),
-            );
-        }
     }
-    dialect
 }
 
-fn read_raw(table: &Table<'_>) -> Raw {
-    let pointer = |key| {
-        let pointer = table.string(key)?;
-        if !pointer.is_empty() && !pointer.starts_with('/') {
-            let text = format!("found {pointer:?}, expected a JSON pointer such as \"/data/type\"");
-            table.problem(key, text);
-        }
-        Some(pointer)
-    };
-    let mut raw = Raw::default();
-    if let Some(event) = pointer(RAW_KEYS[0]) {
-        raw = raw.event(event);
+/// A JSON pointer.
+fn pointer(spot: &Spot<'_>) -> Option<String> {
+    let pointer = text(spot)?;
+    if pointer.is_empty() || pointer.starts_with('/') {
+        return Some(pointer);
     }
-    if let Some(session) = pointer(RAW_KEYS[1]) {
-        raw = raw.session(session);
-    }
-    raw
+    spot.wrong("a JSON pointer such as \"/data/type\"")
 }
 
-/// `sessions."id".secrets = […]` and `sessions."id".quiet_after = "…"`, one of them or both.
-fn read_sessions(table: &Table<'_>, source: &mut Source) {
-    let Some(sessions) = table.table("sessions") else {
+/// A `whsec_` that cannot be decoded would verify nothing, and no message would say why.
+fn check_secrets(table: &Spot<'_>, source: &Source) {
+    if source.scheme.name() != StandardWebhooks::default().name() {
         return;
-    };
-    for (id, session) in sessions.children() {
-        let secrets = session.secrets("secrets");
-        let quiet_after = session.duration("quiet_after");
-        if !session.has("secrets") && !session.has("quiet_after") {
-            session.problem(
-                "secrets",
-                "is missing; it is the list of this session's own secrets (or set quiet_after)",
-            );
-        }
-        session.finish();
-        if secrets.as_ref().is_some_and(Vec::is_empty) {
-            session.problem(
-                "secrets",
-                "is empty; take the session out, or give it a secret",
-            );
-        }
-        if let Some(secrets) = secrets {
-            let secrets = Secrets::new(secrets);
-            source.sessions.push((id.to_owned(), secrets));
-        }
-        if let Some(quiet_after) = quiet_after {
-            source.quiet_sessions.push((id.to_owned(), quiet_after));
-        }
+    }
+    let text = "holds one that begins with whsec_, but what follows is no base64";
+    if source.secrets.iter().any(is_undecodable) {
+        table.note_at("secrets", text);
+    }
+    let mut sessions = source.sessions.iter();
+    if sessions.any(|(_, secrets)| secrets.iter().any(is_undecodable)) {
+        table.note_at("sessions", text);
     }
 }
 
-fn read_unsigned(table: &Table<'_>, source: &mut Source) {
-    let unsigned = table.boolean("unsigned").unwrap_or(false);
-    let token = table.secret("path_token");
-    match (unsigned, token) {
-        (true, Some(token)) => source.path_token = Some(token),
-        (true, None) if !table.has("path_token") => {
-            let text =
-                "is needed with unsigned = true: 16 characters or more that nobody can guess";
-            table.problem("path_token", text);
-        }
-        (false, Some(_)) => table.problem("path_token", "does nothing without unsigned = true"),
-        (_, None) => {}
-    }
-    if unsigned {
-        let own = !source.sessions.is_empty();
-        for key in ["secrets", "sessions", "scheme"] {
-            if table.has(key) && (key != "sessions" || own) {
-                table.problem(
-                    key,
-                    "does nothing with unsigned = true; take one of them out",
-                );
+/// A source either signs or has a token in its path.
+fn check_unsigned(table: &Spot<'_>, source: &Source) {
+    let own = !source.sessions.is_empty();
+    match table.read_or("unsigned", boolean, false) {
+        Some(true) => {
+            if !table.has("path_token") {
+                let text =
+                    "is needed with unsigned = true: 16 characters or more that nobody can guess";
+                table.note_at("path_token", text);
+            }
+            for key in ["secrets", "sessions", "scheme"] {
+                if table.has(key) && (key != "sessions" || own) {
+                    let text = "does nothing with unsigned = true; take one of them out";
+                    table.note_at(key, text);
+                }
             }
         }
+        Some(false) if source.path_token.is_some() => {
+            table.note_at("path_token", "does nothing without unsigned = true");
+        }
+        _ => {}
     }
 }
-
-const SCHEMES: &str = "x-webhook-signature, standard-webhooks, hmac";
-const DIALECTS: &str = "codeskytz, raw";
-const HMAC_KEYS: [&str; 5] = ["header", "algorithm", "encoding", "prefix", "template"];
-const RAW_KEYS: [&str; 2] = ["event_pointer", "session_pointer"];

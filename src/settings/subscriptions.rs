@@ -1,31 +1,35 @@
-//! `[[subscriptions]]`: who gets which events relayed, and where.
+//! `[[subscriptions]]`: which events are relayed, and where to.
 
-use super::handlers::{read_dispatch_keys, read_events};
-use super::read::Table;
+use super::dispatch::{self, events};
+use super::kinds::{secret, some, text};
+use super::spot::{Keys as _, Spot, keys};
 use crate::EventKind;
-use crate::dispatch::HandlerOptions;
 use crate::relay::SubscriptionSettings;
-use crate::signature::is_undecodable;
+use crate::signature::{Secret, is_undecodable};
 
-pub(super) fn read(table: &Table<'_>) -> Option<SubscriptionSettings> {
-    let name = table.required("name", "the subscription's name in the API and in logs");
-    let session = table.string("session").unwrap_or_else(|| "*".to_owned());
-    let webhook_url = table.required("webhook_url", "the URL that events are POSTed to");
-    let secret = table.secret("secret");
-    if secret.as_ref().is_some_and(is_undecodable) {
-        let text = "begins with whsec_, but what follows is no base64";
-        table.problem("secret", text);
-    }
-    let options = HandlerOptions {
-        events: read_events(table, &EventKind::RECEIVED),
-        ..read_dispatch_keys(table, HandlerOptions::default())
-    };
-    table.finish();
-    Some(SubscriptionSettings {
-        name: name?,
-        session,
-        webhook_url: webhook_url?,
-        secret,
-        options,
+keys!(SubscriptionSettings {
+    name: text => "the subscription's name in the API and in logs",
+    session: text,
+    webhook_url: text => "the URL that events are POSTed to",
+    secret: some(signing_secret),
+});
+
+pub(super) fn subscription(spot: &Spot<'_>) -> Option<SubscriptionSettings> {
+    spot.table(|table| {
+        let mut settings = SubscriptionSettings::new("", "");
+        settings.fill(table);
+        let options = &mut settings.options;
+        options.events = table.read("events", events(&EventKind::RECEIVED)).flatten();
+        dispatch::fill(options, table);
+        settings
     })
+}
+
+/// A secret that Standard Webhooks can sign with.
+fn signing_secret(spot: &Spot<'_>) -> Option<Secret> {
+    let secret = secret(spot)?;
+    if is_undecodable(&secret) {
+        spot.note("begins with whsec_, but what follows is no base64");
+    }
+    Some(secret)
 }

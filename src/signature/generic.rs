@@ -1,11 +1,13 @@
 //! [`Generic`]: an HMAC described by settings, for every sender without a scheme of its own.
 
+use humantime::format_duration;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::encoding::{Algorithm, Encoding, Mac};
 use super::scheme::{Claim, Refusal, Scheme, SignedHeader};
+use super::template::{GenericError, Part, Template};
 use super::{HeaderValue, Headers, Secret};
 
 /// `scheme = "hmac"`: which header, which hash, which encoding, and over what.
@@ -26,21 +28,12 @@ use super::{HeaderValue, Headers, Secret};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Generic {
-    header: String,
-    algorithm: Algorithm,
-    encoding: Encoding,
-    prefix: String,
-    before: Vec<Part>,
-    after: Vec<Part>,
-    tolerance: Duration,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Body,
-    Header(String),
-    Timestamp(String),
+    pub(crate) header: String,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) encoding: Encoding,
+    pub(crate) prefix: String,
+    pub(crate) template: Template,
+    pub(crate) tolerance: Duration,
 }
 
 impl Generic {
@@ -51,8 +44,7 @@ impl Generic {
             algorithm: Algorithm::Sha256,
             encoding: Encoding::Hex,
             prefix: String::new(),
-            before: Vec::new(),
-            after: Vec::new(),
+            template: Template::default(),
             tolerance: Duration::from_secs(300),
         }
     }
@@ -88,24 +80,8 @@ impl Generic {
     /// When the template has no `{body}`, several, an unknown placeholder or a brace that is not
     /// closed.
     pub fn template(mut self, template: &str) -> Result<Self, GenericError> {
-        let mut parts = parse_template(template)?;
-        let mut bodies = (0..parts.len()).filter(|index| parts[*index] == Part::Body);
-        let (Some(body), None) = (bodies.next(), bodies.next()) else {
-            return Err(GenericError::Body);
-        };
-        self.after = parts.split_off(body + 1);
-        parts.pop();
-        self.before = parts;
+        self.template = template.parse()?;
         Ok(self)
-    }
-
-    /// The headers that the template names.
-    pub(crate) fn template_headers(&self) -> impl Iterator<Item = &str> {
-        let parts = self.before.iter().chain(&self.after);
-        parts.filter_map(|part| match part {
-            Part::Header(name) | Part::Timestamp(name) => Some(name.as_str()),
-            Part::Text(_) | Part::Body => None,
-        })
     }
 
     fn signed_text(
@@ -142,6 +118,17 @@ impl Scheme for Generic {
         "hmac"
     }
 
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("header", self.header.clone()),
+            ("algorithm", name_of(&Algorithm::ALL, self.algorithm)),
+            ("encoding", name_of(&Encoding::ALL, self.encoding)),
+            ("prefix", self.prefix.clone()),
+            ("template", self.template.to_string()),
+            ("tolerance", format_duration(self.tolerance).to_string()),
+        ]
+    }
+
     fn claim(&self, headers: &dyn Headers, now: Timestamp) -> Result<Claim, Refusal> {
         let value = one(headers, &self.header)?;
         let digits = value.strip_prefix(self.prefix.as_bytes());
@@ -149,8 +136,8 @@ impl Scheme for Generic {
         let signature = signature.filter(|bytes| bytes.len() == self.algorithm.size());
         Ok(Claim {
             signatures: vec![signature.ok_or(Refusal::Malformed)?],
-            before: self.signed_text(&self.before, headers, now)?,
-            after: self.signed_text(&self.after, headers, now)?,
+            before: self.signed_text(&self.template.before, headers, now)?,
+            after: self.signed_text(&self.template.after, headers, now)?,
         })
     }
 
@@ -164,8 +151,7 @@ impl Scheme for Generic {
         let mut added = Vec::new();
         let mut mac = secret.mac(self.algorithm);
         let seconds = now.as_second().to_string();
-        let with_body = self.before.iter().chain([&Part::Body]).chain(&self.after);
-        for part in with_body {
+        for part in self.template.parts() {
             match part {
                 Part::Text(literal) => mac.update(literal.as_bytes()),
                 Part::Body => mac.update(body),
@@ -188,6 +174,12 @@ impl Scheme for Generic {
         );
         added
     }
+}
+
+/// The name of `value` in the settings.
+fn name_of<T: PartialEq + Copy>(names: &[(&'static str, T)], value: T) -> String {
+    let named = names.iter().find(|(_, one)| *one == value);
+    named.map_or("", |(name, _)| name).to_owned()
 }
 
 /// Compares an HMAC over the claim's bytes and the body with every signature claimed.
@@ -239,60 +231,6 @@ fn unix_time(text: &str) -> Option<Timestamp> {
     }
 }
 
-fn parse_template(template: &str) -> Result<Vec<Part>, GenericError> {
-    let mut parts = Vec::new();
-    let mut text = String::new();
-    let mut rest = template;
-    while let Some(brace) = rest.find(['{', '}']) {
-        text.push_str(&rest[..brace]);
-        rest = &rest[brace..];
-        if let Some(after) = rest.strip_prefix("{{") {
-            text.push('{');
-            rest = after;
-        } else if let Some(after) = rest.strip_prefix("}}") {
-            text.push('}');
-            rest = after;
-        } else {
-            let placeholder = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
-            let (name, after) = placeholder.ok_or(GenericError::Brace)?;
-            if !text.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut text)));
-            }
-            parts.push(placeholder_part(name)?);
-            rest = after;
-        }
-    }
-    text.push_str(rest);
-    if !text.is_empty() {
-        parts.push(Part::Text(text));
-    }
-    Ok(parts)
-}
-
-fn placeholder_part(name: &str) -> Result<Part, GenericError> {
-    match name.split_once(':') {
-        None if name == "body" => Ok(Part::Body),
-        Some(("header", header)) if !header.is_empty() => Ok(Part::Header(header.to_owned())),
-        Some(("timestamp", header)) if !header.is_empty() => Ok(Part::Timestamp(header.to_owned())),
-        _ => Err(GenericError::Placeholder(name.to_owned())),
-    }
-}
-
-/// Why a template is not one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum GenericError {
-    /// `{body}` must stand exactly once.
-    #[error("the template must hold {{body}} exactly once")]
-    Body,
-    /// A placeholder that does not exist.
-    #[error("unknown placeholder {{{0}}}; there are {{body}}, {{header:NAME}}, {{timestamp:NAME}}")]
-    Placeholder(String),
-    /// A brace without its partner.
-    #[error("a single brace; write {{{{ or }}}} for the character itself")]
-    Brace,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,6 +253,26 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect()
+    }
+
+    #[test]
+    fn parameters_distinguish_schemes() {
+        let scheme = |scheme: Generic| -> Box<dyn Scheme> { Box::new(scheme) };
+        let plain = || Generic::new("X-Sig");
+        assert!(*scheme(plain()) == *scheme(plain().algorithm(Algorithm::Sha256)));
+        let others = [
+            Generic::new("X-Other"),
+            plain().algorithm(Algorithm::Sha512),
+            plain().encoding(Encoding::Base64),
+            plain().prefix("v1="),
+            plain().template("{body}.").unwrap(),
+            plain().tolerance(Duration::from_secs(1)),
+        ];
+        for other in others {
+            assert!(*scheme(plain()) != *scheme(other.clone()), "{other:?}");
+        }
+        let standard: Box<dyn Scheme> = Box::new(crate::signature::StandardWebhooks::default());
+        assert!(*scheme(plain()) != *standard);
     }
 
     #[test]

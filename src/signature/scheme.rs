@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 
 use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 
 use super::{Headers, Secret};
 
@@ -32,6 +33,12 @@ pub trait Scheme: Debug + Send + Sync + 'static {
     /// The scheme's name in the settings.
     fn name(&self) -> &'static str;
 
+    /// What distinguishes it from another scheme of the same name: its settings and their values. They
+    /// are compared, and shown to people, so they hold no secret. By default there are none.
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// Reads what the headers claim, before the body is read.
     ///
     /// # Errors
@@ -45,6 +52,20 @@ pub trait Scheme: Debug + Send + Sync + 'static {
 
     /// The headers that a sender with `secret` adds to `body`.
     fn sign(&self, body: &[u8], secret: &Secret, now: Timestamp) -> Vec<SignedHeader>;
+}
+
+/// Schemes are equal when their names and parameters are.
+impl PartialEq for dyn Scheme {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name() && self.parameters() == other.parameters()
+    }
+}
+
+/// The name, then each parameter.
+impl Serialize for dyn Scheme {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.name(), self.parameters()).serialize(serializer)
+    }
 }
 
 /// What a request's headers claim: signatures, and the bytes that are signed besides the body.

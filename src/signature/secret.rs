@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
 use subtle::ConstantTimeEq as _;
 
 use super::encoding::{Algorithm, Mac};
 
 /// A shared secret.
 ///
-/// Its text appears nowhere: not in `Debug`, not in errors. Cloning is cheap.
+/// Its text appears nowhere: not in `Debug`, not in errors, not where it is serialized. Cloning is
+/// cheap, and secrets are compared in constant time.
 ///
 /// ```
 /// let secret = offhook::signature::Secret::new("your-secret-key").unwrap();
@@ -94,8 +96,23 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Writes `…`, so that a type that holds a secret may derive `Serialize`.
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("…")
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other.expose())
+    }
+}
+
+impl Eq for Secret {}
+
 /// The secrets of one sender: several while they are being rotated.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Secrets(Vec<Secret>);
 
 impl Secrets {
@@ -154,6 +171,15 @@ mod tests {
         for (file, key) in table {
             assert_eq!(without_final_newline(file), key);
         }
+    }
+
+    #[test]
+    fn secrets_compare_but_are_not_written() {
+        let secret = |text: &str| Secret::new(text).unwrap();
+        assert_eq!(secret("hidden"), secret("hidden"));
+        assert_ne!(secret("hidden"), secret("hidde"));
+        let secrets = Secrets::new(vec![secret("hidden")]);
+        assert_eq!(serde_json::to_string(&secrets).unwrap(), r#"["…"]"#);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use humantime::format_duration;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
@@ -32,7 +33,7 @@ use super::{Headers, Secret};
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct StandardWebhooks {
-    tolerance: Duration,
+    pub(crate) tolerance: Duration,
 }
 
 impl Default for StandardWebhooks {
@@ -75,6 +76,10 @@ impl StandardWebhooks {
 impl Scheme for StandardWebhooks {
     fn name(&self) -> &'static str {
         "standard-webhooks"
+    }
+
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![("tolerance", format_duration(self.tolerance).to_string())]
     }
 
     fn claim(&self, headers: &dyn Headers, now: Timestamp) -> Result<Claim, Refusal> {

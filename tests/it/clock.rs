@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offhook::clock::Clock as _;
-use offhook::settings::JournalSettings;
+use offhook::settings::{JournalSettings, SqliteSettings};
 use offhook::testing::{FakeClock, Recorder, TestEvent};
 use offhook::{Event, HandlerOptions, Offhook, Retry, Server, Timestamp, testing};
 use serde_json::json;
@@ -108,14 +108,9 @@ struct World {
 
 impl World {
     async fn start(&self) -> Server {
-        let mut journal = JournalSettings::default();
-        if let JournalSettings::Sqlite {
-            path, retention, ..
-        } = &mut journal
-        {
-            *path = self.folder.0.join("journal");
-            *retention = 48 * HOUR;
-        }
+        let mut sqlite = SqliteSettings::new(self.folder.0.join("journal"));
+        sqlite.retention = 48 * HOUR;
+        let journal = JournalSettings::Sqlite(sqlite);
         let retry = Retry {
             jitter: 0.0,
             max: LONGEST_PAUSE,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use offhook::settings::JournalSettings;
+use offhook::settings::{JournalSettings, SqliteSettings};
 use offhook::testing::{FakeClock, Recorder, TestRequest};
 use offhook::{
     Delivery, Event, EventHandler, EventKind, HandlerError, HandlerOptions, Offhook, Retry, Server,
@@ -18,10 +18,7 @@ use crate::support::{DOCUMENTED, Folder, signed, source};
 
 /// A server that keeps events in `folder`.
 async fn keeping(folder: &Folder, change: impl FnOnce(Offhook) -> Offhook) -> Server {
-    let mut journal = JournalSettings::default();
-    if let JournalSettings::Sqlite { path, .. } = &mut journal {
-        *path = folder.0.join("journal");
-    }
+    let journal = JournalSettings::Sqlite(SqliteSettings::new(folder.0.join("journal")));
     testing::start(change(Offhook::builder().source(source()).journal(journal))).await
 }
 

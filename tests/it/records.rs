@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use offhook::settings::JournalSettings;
+use offhook::settings::{JournalSettings, SqliteSettings};
 use offhook::testing::{Recorder, TestEvent, TestRequest};
 use offhook::{
     Delivery, Event, EventHandler, HandlerError, HandlerOptions, MessageEvent, Offhook, Retry,
@@ -16,11 +16,7 @@ use serde_json::{Value, json};
 use crate::support::{DOCUMENTED, Folder, KEY, bounded, secret, signed, source};
 
 fn journal(folder: &Folder) -> JournalSettings {
-    let mut journal = JournalSettings::default();
-    if let JournalSettings::Sqlite { path, .. } = &mut journal {
-        *path = folder.0.join("journal");
-    }
-    journal
+    JournalSettings::Sqlite(SqliteSettings::new(folder.0.join("journal")))
 }
 
 pub async fn keeping(folder: &Folder, change: impl FnOnce(Offhook) -> Offhook) -> Server {
@@ -527,14 +523,9 @@ async fn retention_removes_the_oldest_and_says_what_was_not_settled() {
     let folder = Folder::new("retention");
     let recorder = Recorder::default();
     let mut short = journal(&folder);
-    if let JournalSettings::Sqlite {
-        retention,
-        dedup_window,
-        ..
-    } = &mut short
-    {
-        *retention = Duration::from_millis(1);
-        *dedup_window = Duration::from_millis(1);
+    if let JournalSettings::Sqlite(sqlite) = &mut short {
+        sqlite.retention = Duration::from_millis(1);
+        sqlite.dedup_window = Duration::from_millis(1);
     }
     let start = || {
         keeping(&folder, |offhook| {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use offhook::settings::JournalSettings;
+use offhook::settings::{JournalSettings, SqliteSettings};
 use offhook::testing::{FakeClock, Recorder, TestRequest};
 use offhook::{
     Event, EventKind, HandlerOptions, JsonlHandler, Offhook, Server, SourceChange, Timestamp,
@@ -94,11 +94,7 @@ impl Watching {
 }
 
 fn sqlite(folder: &Folder) -> JournalSettings {
-    let mut journal = JournalSettings::default();
-    if let JournalSettings::Sqlite { path, .. } = &mut journal {
-        *path = folder.0.join("journal");
-    }
-    journal
+    JournalSettings::Sqlite(SqliteSettings::new(folder.0.join("journal")))
 }
 
 fn clock() -> Arc<FakeClock> {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use offhook::relay::{Relay, RelayOptions};
-use offhook::settings::{JournalSettings, Settings, SubscriptionSettings};
+use offhook::settings::{JournalSettings, Settings, SqliteSettings, SubscriptionSettings};
 use offhook::signature::Secret;
 use offhook::{
     Delivery, Event, EventHandler, HandlerError, HandlerOptions, MessageEvent, Offhook, Source,
@@ -56,11 +56,7 @@ fn journal(options: &ServeOptions) -> JournalSettings {
     if options.server == Served::None {
         return JournalSettings::None;
     }
-    let mut journal = JournalSettings::default();
-    if let JournalSettings::Sqlite { path, .. } = &mut journal {
-        *path = options.folder.join("journal");
-    }
-    journal
+    JournalSettings::Sqlite(SqliteSettings::new(options.folder.join("journal")))
 }
 
 fn subscribe(settings: &mut Settings, options: &ServeOptions, secret: &Secret) {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use serde::{Serialize, Serializer};
 use url::Host;
 
 /// What `relay.allow` opens: a network, or every address of a host.
@@ -67,6 +68,13 @@ fn address(text: &str) -> Option<IpAddr> {
     }
     let inner = text.strip_prefix('[')?.strip_suffix(']')?;
     Some(inner.parse::<Ipv6Addr>().ok()?.into())
+}
+
+/// As `relay.allow` writes it.
+impl Serialize for Exception {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// As `relay.allow` writes it.

@@ -34,24 +34,33 @@ fn every_key_is_read() {
         "#,
     );
     let settings = load(&text).unwrap();
-    let summary = settings.summary();
-    let [main, other] = &summary.gateways[..] else {
-        panic!("{summary:?}")
+    let [main, other] = &settings.gateways[..] else {
+        panic!("{settings:?}")
     };
     assert_eq!(
         (main.name.as_str(), other.name.as_str()),
         ("main", "10.0.0.5:3000")
     );
-    assert_eq!(main.url, "https://gw:8443/api");
-    assert_eq!((main.shape, other.shape), ("docs", "implementation"));
+    assert_eq!(main.gateway.url(), "https://gw:8443/api");
+    assert_eq!(main.gateway.in_shape(), Shape::Docs);
+    assert_eq!(other.gateway.in_shape(), Shape::Implementation);
     assert_eq!(main.sessions, ["a", "b"]);
-    assert_eq!(main.webhook_url, "https://me/webhook/{session}");
-    assert_eq!(main.events, ["message", "status"]);
-    assert_eq!(other.events, Shape::Implementation.default_events());
-    assert_eq!((main.secret, main.secret_known), (true, true));
-    assert_eq!((other.secret, other.secret_known), (false, false));
-    assert_eq!(main.headers, ["authorization", "x-org"]);
-    assert!(!format!("{settings:?}{summary:?}").contains("hidden"));
+    assert_eq!(
+        main.registration.shown_url(),
+        "https://me/webhook/{session}"
+    );
+    let events = |one: &GatewaySettings| -> Vec<String> {
+        let events = one.registration.events_for(&one.gateway).unwrap();
+        events.into_iter().map(str::to_owned).collect()
+    };
+    assert_eq!(events(main), ["message", "status"]);
+    assert_eq!(events(other), Shape::Implementation.default_events());
+    let known = |one: &GatewaySettings| one.has_secret_of(&settings.sources);
+    assert_eq!((known(main), known(other)), (Some(true), None));
+    let headers: Vec<&str> = main.gateway.header_names().collect();
+    assert_eq!(headers, ["authorization", "x-org"]);
+    let shown = format!("{settings:?}") + &serde_json::to_string(&settings).unwrap();
+    assert!(!shown.contains("hidden"), "{shown}");
 
     let other = load(&text.replace("\"b\"]", "\"c\"]")).unwrap();
     assert_ne!(settings.fingerprint(), other.fingerprint());
@@ -167,7 +176,7 @@ fn a_path_token_is_hidden_in_the_url_too() {
                 [[gateways]]\nurl = \"https://gw\"\nsessions = [\"s\"]\nshape = \"next\"\n\
                 webhook_url = \"https://me/webhook/hidden-0123456789/{session}\"";
     let settings = load(text).unwrap();
-    let shown = format!("{settings:?}{:?}", settings.summary());
+    let shown = format!("{settings:?}") + &serde_json::to_string(&settings).unwrap();
     assert!(
         !shown.contains("hidden") && shown.contains("https://me/***"),
         "{shown}"

@@ -1,0 +1,177 @@
+//! The kinds of values: how each is written, and what is allowed.
+//!
+//! A kind is a function from a [`Spot`] to its value, or to `None` when something is wrong with it,
+//! which it has noted.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use config::ValueKind;
+use serde::Serializer;
+
+use super::spot::Spot;
+use crate::signature::Secret;
+
+/// For a field that may be empty: what is read fills it.
+pub(super) fn some<T>(
+    kind: impl FnOnce(&Spot<'_>) -> Option<T>,
+) -> impl FnOnce(&Spot<'_>) -> Option<Option<T>> {
+    move |spot| kind(spot).map(Some)
+}
+
+pub(super) fn text(spot: &Spot<'_>) -> Option<String> {
+    match spot.value {
+        ValueKind::String(text) => Some(text.clone()),
+        // What was found is not shown: it may be a secret without its quotes.
+        _ => spot.wrong_kind("a text in quotes"),
+    }
+}
+
+pub(super) fn texts(spot: &Spot<'_>) -> Option<Vec<String>> {
+    spot.each("[\"one\", \"another\"]", text)
+}
+
+pub(super) fn file_path(spot: &Spot<'_>) -> Option<PathBuf> {
+    text(spot).map(PathBuf::from)
+}
+
+/// A secret, from where the text says; never shown.
+pub(super) fn secret(spot: &Spot<'_>) -> Option<Secret> {
+    match spot.value {
+        ValueKind::String(reference) => noted(spot, Secret::resolve(reference)),
+        _ => spot.wrong_kind("a secret: \"env:NAME\", \"file:PATH\" or the text itself"),
+    }
+}
+
+pub(super) fn secret_list(spot: &Spot<'_>) -> Option<Vec<Secret>> {
+    let example = "[\"env:NAME\"], [\"file:PATH\"] or [\"the text itself\"]";
+    spot.each(example, secret)
+}
+
+/// A text that `T` is parsed from; its error says what was found, and what is allowed.
+pub(super) fn parsed<T: FromStr<Err: Display>>(spot: &Spot<'_>) -> Option<T> {
+    noted(spot, text(spot)?.parse())
+}
+
+/// The value of a result; its error is noted.
+pub(super) fn noted<T>(spot: &Spot<'_>, result: Result<T, impl Display>) -> Option<T> {
+    result.map_err(|error| spot.note(error.to_string())).ok()
+}
+
+pub(super) fn boolean(spot: &Spot<'_>) -> Option<bool> {
+    plain(spot, "true or false", |_| true)
+}
+
+/// A whole number within limits.
+pub(super) fn whole<T: FromStr + PartialOrd + Display>(
+    allowed: RangeInclusive<T>,
+) -> impl Fn(&Spot<'_>) -> Option<T> {
+    let expected = format!(
+        "a whole number from {} to {}",
+        allowed.start(),
+        allowed.end()
+    );
+    move |spot| plain(spot, &expected, |number| allowed.contains(number))
+}
+
+/// A number within limits.
+pub(super) fn number(allowed: RangeInclusive<f64>) -> impl Fn(&Spot<'_>) -> Option<f64> {
+    let expected = format!("a number from {} to {}", allowed.start(), allowed.end());
+    move |spot| plain(spot, &expected, |number| allowed.contains(number))
+}
+
+/// A number of bytes, at least one.
+pub(super) fn size<T: TryFrom<u64>>(spot: &Spot<'_>) -> Option<T> {
+    let expected = "a size of at least 1 byte, such as \"32 MiB\"";
+    let size: ByteSize = plain(spot, expected, |size| *size > ByteSize::b(0))?;
+    T::try_from(size.as_u64())
+        .ok()
+        .or_else(|| spot.wrong(expected))
+}
+
+/// From a millisecond to a year.
+pub(super) fn duration(spot: &Spot<'_>) -> Option<Duration> {
+    let allowed = Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 3600);
+    let expected = "a duration from 1ms to 365days, such as \"10s\" or \"5m\"";
+    let duration = plain(spot, expected, |duration: &humantime::Duration| {
+        allowed.contains(&**duration)
+    });
+    duration.map(Into::into)
+}
+
+pub(super) fn address(spot: &Spot<'_>) -> Option<SocketAddr> {
+    let address = spot
+        .value
+        .to_string()
+        .replacen("localhost:", "127.0.0.1:", 1);
+    let expected = "an address with a port, such as \"127.0.0.1:5000\" or \"[::]:5000\"";
+    address.parse().ok().or_else(|| spot.wrong(expected))
+}
+
+/// A value that may stand in quotes or, as a number, without; the environment has texts only.
+fn plain<T: FromStr>(
+    spot: &Spot<'_>,
+    expected: &str,
+    allowed: impl FnOnce(&T) -> bool,
+) -> Option<T> {
+    let value = spot.value.to_string().parse().ok().filter(allowed);
+    value.or_else(|| spot.wrong(expected))
+}
+
+/// One of some names.
+pub(super) fn one_of<T: Copy>(names: &[(&str, T)]) -> impl Fn(&Spot<'_>) -> Option<T> {
+    move |spot| {
+        let text = text(spot)?;
+        let named = names.iter().find(|(name, _)| *name == text);
+        if named.is_none() {
+            let allowed: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+            let allowed = allowed.join(", ");
+            spot.note(if LATER.contains(&text.as_str()) {
+                format!("this version does not know {text:?} yet; allowed: {allowed}")
+            } else {
+                format!("found {text:?}; allowed: {allowed}")
+            });
+        }
+        named.map(|(_, value)| *value)
+    }
+}
+
+/// A table whose keys are names that the user picks.
+pub(super) fn by_name<T>(
+    kind: impl Fn(&Spot<'_>) -> Option<T>,
+) -> impl Fn(&Spot<'_>) -> Option<BTreeMap<String, T>> {
+    move |spot| {
+        let ValueKind::Table(map) = spot.value else {
+            return spot.wrong_kind("a table");
+        };
+        let mut names: Vec<&String> = map.keys().collect();
+        names.sort_unstable();
+        let values = names
+            .into_iter()
+            .filter_map(|name| Some((name.clone(), kind(&spot.at(name))?)));
+        Some(values.collect())
+    }
+}
+
+/// Writes a path as text, whatever bytes it has.
+pub(super) fn write_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+/// Names of engines, schemes and dialects that a later version will know.
+const LATER: [&str; 8] = [
+    "postgres",
+    "github",
+    "stripe",
+    "slack",
+    "meta",
+    "waha",
+    "evolution",
+    "gowa",
+];

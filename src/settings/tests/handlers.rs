@@ -1,0 +1,124 @@
+//! `[[handlers]]`
+
+use super::*;
+
+#[test]
+fn every_key_is_read() {
+    let text = r#"
+        [[handlers]]
+        name = "script"
+        use = "exec"
+        command = ["prog", "arg"]
+        env = { A_b = "c" }
+        reject_codes = [1, 255]
+        events = ["message", "unknown"]
+        sessions = ["x"]
+        order = "session"
+        timeout = "2s"
+        concurrency = 9
+        [[handlers]]
+        name = "all"
+        use = "log"
+        events = ["*"]
+        sessions = ["*"]
+        [[handlers]]
+        name = "file"
+        use = "jsonl"
+        path = "events.jsonl"
+    "#;
+    let handlers = load(&with_source(text)).unwrap().handlers;
+    let exec = crate::Exec {
+        command: vec!["prog".to_owned(), "arg".to_owned()],
+        env: [("A_b".to_owned(), "c".to_owned())].into(),
+        reject_codes: vec![1, 255],
+    };
+    let mut script = HandlerSettings::new("script", Use::Exec(exec));
+    script.options = HandlerOptions::default()
+        .events([EventKind::Message, EventKind::Unknown])
+        .sessions(["x"])
+        .order(Order::Session)
+        .timeout(Duration::from_secs(2))
+        .concurrency(9);
+    let path = "events.jsonl".into();
+    let file = HandlerSettings::new("file", Use::Jsonl { path });
+    assert_eq!(
+        handlers,
+        [script, HandlerSettings::new("all", Use::Log), file]
+    );
+}
+
+#[test]
+fn events_that_offhook_makes_must_be_named() {
+    use EventKind::{Connection, Message, SourceQuiet, Status, Unknown};
+    let table: [(&str, Option<&[EventKind]>); 5] = [
+        ("", None),
+        ("events = [\"*\"]", None),
+        ("events = [\"*\", \"message\"]", None),
+        ("events = [\"source.quiet\"]", Some(&[SourceQuiet])),
+        (
+            "events = [\"source.quiet\", \"*\"]",
+            Some(&[Message, Status, Connection, Unknown, SourceQuiet]),
+        ),
+    ];
+    for (events, kinds) in table {
+        let handler = format!("[[handlers]]\nname = \"h\"\nuse = \"log\"\n{events}");
+        let settings = load(&with_source(&handler)).unwrap();
+        let expected = kinds.map(|kinds| kinds.iter().copied().collect());
+        assert_eq!(settings.handlers[0].options.events, expected, "{events}");
+    }
+}
+
+/// What `[dispatch]` and the defaults say is filled in.
+#[test]
+fn effective_options_are_complete() {
+    let text =
+        "[dispatch]\nconcurrency = 5\n[[handlers]]\nname = \"h\"\nuse = \"log\"\norder = \"none\"";
+    let settings = load(&with_source(text)).unwrap().effective();
+    let options = &settings.handlers[0].options;
+    assert_eq!(
+        (options.order, options.concurrency),
+        (Some(Order::None), Some(5))
+    );
+    assert_eq!(options.timeout, Some(crate::DEFAULT_TIMEOUT));
+}
+
+#[test]
+fn one_problem_each() {
+    let tables = PROBLEMS.iter().map(|(keys, expected)| {
+        let handler = format!("[[handlers]]\nname = \"h\"\n{keys}");
+        (with_source(&handler), *expected)
+    });
+    each_has_one_problem(tables);
+}
+
+/// Behind a name.
+const PROBLEMS: [(&str, &str); 10] = [
+    (
+        "use = \"exec\"\ncommand = [\"p\"]\nenv = { \"a=b\" = \"x\" }",
+        "no variable can have this name or value",
+    ),
+    (
+        "use = \"exec\"\ncommand = [\"p\"]\nreject_codes = [75]",
+        "reject_codes: has 75, which always means: try again",
+    ),
+    (
+        "use = \"jsonl\"\npath = \"x\"\n[[handlers]]\nname = \"i\"\nuse = \"jsonl\"\npath = \"x\"",
+        "handlers: two handlers write to x",
+    ),
+    ("use = \"jsonl\"", "handlers[0].path: is missing"),
+    ("use = \"log\"\npath = \"x\"", "path: does not belong"),
+    ("use = \"exec\"\ncommand = []", "command: is empty"),
+    ("use = \"exec\"", "handlers[0].command: is missing"),
+    (
+        "use = \"exec\"\ncommand = [\"p\"]\nenv = { OFFHOOK_ID = \"x\" }",
+        "env.OFFHOOK_ID: names that begin with OFFHOOK_ are offhook's own",
+    ),
+    (
+        "use = \"exec\"\ncommand = [\"p\"]\nreject_codes = [0]",
+        "reject_codes[0]: found 0, expected a whole number from 1 to 255",
+    ),
+    (
+        "use = \"log\"\n[[handlers]]\nname = \"h\"\nuse = \"log\"",
+        "handlers: two handlers have the name \"h\"",
+    ),
+];

@@ -1,0 +1,144 @@
+//! `[server]`, `[admin]`, `[journal]` and `[dispatch]`.
+
+use super::*;
+
+#[test]
+fn every_key_is_read() {
+    let text = r#"
+        [server]
+        bind = "[::1]:80"
+        workers = 3
+        max_body = "1 KiB"
+        max_in_flight = 2048
+        max_connections = 5
+        request_timeout = "1500ms"
+        keep_alive = "1m"
+        [admin]
+        bind = "0.0.0.0:9"
+        token = "t"
+        [journal]
+        path = "elsewhere"
+        retention = "1d"
+        retention_size = "1 KiB"
+        dedup_window = "2h"
+        dedup_window_unkeyed = "3s"
+        [dispatch]
+        order = "none"
+        timeout = "1s"
+        concurrency = 1
+        retry = { first = "2s", factor = 3, max = "1m", attempts = 4, jitter = 0.5 }
+        on_exhausted = "dead-letter"
+        status = "monotonic"
+    "#;
+    let settings = load(&with_source(text)).unwrap();
+    let expected = ServerSettings {
+        bind: "[::1]:80".parse().unwrap(),
+        workers: 3,
+        max_body: 1024,
+        max_in_flight: 2048,
+        max_connections: 5,
+        request_timeout: Duration::from_millis(1500),
+        keep_alive: Duration::from_secs(60),
+    };
+    assert_eq!(settings.server, expected);
+    let admin = settings.admin.unwrap();
+    assert_eq!(admin.bind, "0.0.0.0:9".parse().unwrap());
+    assert!(admin.token.unwrap().is(b"t"));
+    let expected = SqliteSettings {
+        path: "elsewhere".into(),
+        retention: Duration::from_secs(24 * 3600),
+        retention_size: Some(1024),
+        dedup_window: Duration::from_secs(7200),
+        dedup_window_unkeyed: Duration::from_secs(3),
+    };
+    assert_eq!(settings.journal, JournalSettings::Sqlite(expected));
+    let expected = HandlerOptions::default()
+        .order(Order::None)
+        .timeout(Duration::from_secs(1))
+        .concurrency(1)
+        .retry(crate::Retry {
+            first: Duration::from_secs(2),
+            factor: 3.0,
+            max: Duration::from_secs(60),
+            attempts: 4,
+            jitter: 0.5,
+        })
+        .monotonic_status(true);
+    assert_eq!(settings.dispatch, expected);
+}
+
+#[test]
+fn the_journal_can_be_left_out() {
+    let settings = load(&with_source("[journal]\nengine = \"none\"")).unwrap();
+    assert_eq!(settings.journal, JournalSettings::None);
+    let settings = load(&with_source("[journal]\nengine = \"sqlite\"")).unwrap();
+    assert_eq!(settings.journal, JournalSettings::default());
+}
+
+#[test]
+fn one_problem_each() {
+    with_source_each_has_one_problem(&PROBLEMS);
+}
+
+const PROBLEMS: [(&str, &str); 15] = [
+    (
+        "[server]\nworkers = 513",
+        "workers: found 513, expected a whole number from 0 to 512",
+    ),
+    (
+        "[admin]\ntoken = \"two words\"",
+        "admin.token: can never be shown in a header",
+    ),
+    (
+        "[server]\nmax_in_flight = \"1 MiB\"",
+        "server.max_in_flight: must be at least",
+    ),
+    (
+        "[server]\nmax_body = \"513 MiB\"\nmax_in_flight = \"1 GiB\"",
+        "server.max_body: is more than journal.engine = \"sqlite\" can keep",
+    ),
+    (
+        "[server]\nkeep_alive = \"0s\"",
+        "server.keep_alive: found \"0s\", expected a duration",
+    ),
+    (
+        "[server]\ntls = { key = \"k\" }",
+        "server.tls: this version has no TLS",
+    ),
+    (
+        "[admin]\nbind = \"0.0.0.0:5001\"",
+        "0.0.0.0:5001 is not loopback, and there is no admin.token",
+    ),
+    (
+        "[admin]\nbind = \"127.0.0.1:5000\"",
+        "127.0.0.1:5000 is server.bind too",
+    ),
+    (
+        "[journal]\nengine = \"nats\"",
+        "journal.engine: found \"nats\"; allowed: sqlite, none",
+    ),
+    (
+        "[journal]\nengine = \"none\"\npath = \"data\"",
+        "journal.path: does nothing with engine = \"none\"",
+    ),
+    (
+        "[journal]\ndedup_window = \"0s\"",
+        "journal.dedup_window: found \"0s\", expected a duration",
+    ),
+    (
+        "[dispatch]\nretry = { attempts = 0 }",
+        "dispatch.retry.attempts: found 0, expected a whole number from 1 to 1000000",
+    ),
+    (
+        "[dispatch]\nretry = { frist = \"1s\" }",
+        "dispatch.retry.frist: unknown key, did you mean first? There are: attempts, factor, first, jitter, max",
+    ),
+    (
+        "[dispatch]\non_exhausted = \"drop\"",
+        "dispatch.on_exhausted: found \"drop\"; allowed: dead-letter",
+    ),
+    (
+        "[dispatch]\norder = \"random\"",
+        "found \"random\"; allowed: conversation, session, none",
+    ),
+];

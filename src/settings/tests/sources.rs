@@ -1,0 +1,276 @@
+//! `[[sources]]`
+
+use super::*;
+use crate::signature::{Algorithm, Encoding, Generic, Secret, Secrets, StandardWebhooks};
+
+#[test]
+fn every_key_is_read() {
+    let text = r#"
+        [[sources]]
+        name = "hub"
+        path = "/a/b-c"
+        scheme = "hmac"
+        header = "X-Sig"
+        algorithm = "sha512"
+        encoding = "base64"
+        prefix = "v1="
+        template = "{timestamp:T}.{body}"
+        tolerance = "1m"
+        dialect = "raw"
+        event_pointer = "/type"
+        session_pointer = "/account/id"
+        secrets = ["one", "two"]
+        sessions."A.b/C".secrets = ["three"]
+        [[sources]]
+        name = "impl"
+        unsigned = true
+        path_token = "0123456789abcdef"
+        [[sources]]
+        name = "standard"
+        path = "/standard"
+        scheme = "standard-webhooks"
+        tolerance = "2m"
+        secrets = ["one"]
+    "#;
+    let sources = load(text).unwrap().sources;
+    let [hub, unsigned, standard] = &sources[..] else {
+        panic!("{sources:?}")
+    };
+    let scheme = Generic::new("X-Sig")
+        .algorithm(Algorithm::Sha512)
+        .encoding(Encoding::Base64)
+        .prefix("v1=")
+        .tolerance(Duration::from_secs(60));
+    let dialect = crate::dialect::Raw::default()
+        .event("/type")
+        .session("/account/id");
+    let expected = Source::new("hub")
+        .path("/a/b-c")
+        .scheme(scheme.template("{timestamp:T}.{body}").unwrap())
+        .dialect(dialect)
+        .secret(secret("one"))
+        .secret(secret("two"))
+        .session("A.b/C", Secrets::new(vec![secret("three")]));
+    assert_eq!(*hub, expected);
+    let expected = Source::new("impl").dangerous_unsigned(secret("0123456789abcdef"));
+    assert_eq!(*unsigned, expected);
+    let scheme = StandardWebhooks::default().tolerance(Duration::from_secs(120));
+    let expected = Source::new("standard").path("/standard").scheme(scheme);
+    assert_eq!(*standard, expected.secret(secret("one")));
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text).unwrap()
+}
+
+#[test]
+fn silence_is_watched_by_source_and_session() {
+    let text = with_source(
+        "quiet_after = \"30m\"\nsessions.a.quiet_after = \"1h\"\n\
+         sessions.b.secrets = [\"x\"]\nsessions.b.quiet_after = \"2h\"\nsessions.c.secrets = [\"y\"]",
+    );
+    let source = load(&text).unwrap().sources.remove(0);
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    assert_eq!(source.quiet_after, Some(hours(1) / 2));
+    let watched = [("a".to_owned(), hours(1)), ("b".to_owned(), hours(2))];
+    assert_eq!(source.quiet_sessions, watched);
+    let own: Vec<_> = source.sessions.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(own, ["b", "c"]);
+    let unsigned = "[[sources]]\nname = \"s\"\nunsigned = true\npath_token = \"0123456789abcdef\"\n\
+                    sessions.a.quiet_after = \"1h\"";
+    let source = load(unsigned).unwrap().sources.remove(0);
+    assert_eq!(source.quiet_sessions.len(), 1);
+}
+
+/// Two sources differ when one of their settings does, secrets too.
+#[test]
+fn a_change_of_a_source_is_found() {
+    let load = |more: &str| load(&with_source(more)).unwrap();
+    let settings = load("");
+    assert_eq!(settings, load("scheme = \"x-webhook-signature\""));
+    let hmac = "scheme = \"hmac\"\nheader = \"X\"";
+    assert_ne!(
+        load(hmac),
+        load(&format!("{hmac}\ntemplate = \"{{body}}.\""))
+    );
+    for more in [
+        hmac,
+        "path = \"/other\"",
+        "dialect = \"raw\"",
+        "quiet_after = \"1h\"",
+        "sessions.a.secrets = [\"x\"]",
+        "sessions.a.quiet_after = \"1h\"",
+    ] {
+        assert_ne!(settings, load(more), "{more}");
+        assert_ne!(settings.fingerprint(), load(more).fingerprint(), "{more}");
+    }
+    let rotated = super::load(&with_source("").replace("a secret", "another")).unwrap();
+    assert_ne!(settings, rotated);
+    assert_eq!(settings.fingerprint(), rotated.fingerprint());
+}
+
+#[test]
+fn the_documented_key_stays_on_loopback() {
+    let text = |bind: &str, key: &str| {
+        format!("[server]\nbind = \"{bind}\"\n[[sources]]\nname = \"s\"\nsecrets = [\"{key}\"]")
+    };
+    assert!(load(&text("127.0.0.1:5000", "your-secret-key")).is_ok());
+    assert!(load(&text("[::1]:5000", "your-secret-key")).is_ok());
+    assert!(load(&text("0.0.0.0:5000", "another")).is_ok());
+    for bind in ["0.0.0.0:5000", "[::]:5000", "192.0.2.1:80"] {
+        let found = problems(&text(bind, "your-secret-key"));
+        assert!(
+            found[0].contains("printed in the gateway's documentation"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn one_problem_each() {
+    with_source_each_has_one_problem(&PROBLEMS);
+}
+
+#[test]
+fn one_problem_of_each_whole_source() {
+    let sources = WHOLE
+        .iter()
+        .map(|(keys, expected)| (format!("[[sources]]\nname = \"s\"\n{keys}"), *expected));
+    each_has_one_problem(sources);
+    each_has_one_problem([(String::new(), "sources: there is none, so nobody may send")]);
+}
+
+const PROBLEMS: [(&str, &str); 23] = [
+    (
+        "path_token = \"0123456789abcdef\"",
+        "path_token: does nothing without unsigned = true",
+    ),
+    (
+        "path = \"webhook\"",
+        "sources[0]: s: path: found \"webhook\", expected a path such as",
+    ),
+    (
+        "path = \"/a/{b}\"",
+        "path: found \"/a/{b}\", expected a path",
+    ),
+    ("path = \"/\"", "path: found \"/\", expected a path"),
+    (
+        "scheme = \"stripe\"",
+        "this version does not know \"stripe\" yet; allowed: x-webhook",
+    ),
+    (
+        "scheme = \"hmac\"",
+        "header: is missing; it is the header that carries",
+    ),
+    ("prefix = \"x\"", "prefix: does not belong to scheme = \""),
+    (
+        "tolerance = \"1m\"",
+        "tolerance: does not belong to scheme = \"x-webhook-signature\"",
+    ),
+    (
+        "scheme = \"standard-webhooks\"\ntolerance = \"x\"",
+        "tolerance: found \"x\"",
+    ),
+    (
+        "scheme = \"standard-webhooks\"\nheader = \"X\"",
+        "header: does not belong to scheme = \"",
+    ),
+    (
+        "scheme = \"hmac\"\nheader = \"X\"\ntemplate = \"x\"",
+        "template: found \"x\": the template must hold {body} exactly once",
+    ),
+    (
+        "dialect = \"waha\"",
+        "dialect: this version does not know \"waha\" yet; allowed: codeskytz",
+    ),
+    (
+        "event_pointer = \"/x\"",
+        "event_pointer: does not belong to dialect = \"codeskytz\"",
+    ),
+    (
+        "dialect = \"raw\"\nevent_pointer = \"x\"",
+        "event_pointer: found \"x\", expected a JSON pointer",
+    ),
+    (
+        "scheme = \"hmac\"\nheader = \"X Bad\"",
+        "header: found \"X Bad\", which cannot be a header's name",
+    ),
+    (
+        "scheme = \"hmac\"\nheader = \"X\"\ntemplate = \"{header:X Bad}{body}\"",
+        "template: \"X Bad\" in it cannot be a header's name",
+    ),
+    ("sessions.a.secrets = []", "sessions.a.secrets: is empty"),
+    ("sessions.a = {}", "sessions.a.secrets: is missing"),
+    (
+        "quiet_after = \"never\"",
+        "sources[0].quiet_after: found \"never\", expected a duration",
+    ),
+    (
+        "sessions.a.quiet_after = 5",
+        "sessions.a.quiet_after: found 5, expected a duration",
+    ),
+    (
+        "sessions.a.secret = [\"x\"]\nsessions.a.secrets = [\"x\"]",
+        "sessions.a.secret: unknown key",
+    ),
+    (
+        "[[sources]]\nname = \"t\"\nsecrets = [\"x\"]",
+        "s and t have the same path /webhook",
+    ),
+    (
+        "[[sources]]\nname = \"s\"\nsecrets = [\"x\"]\npath = \"/b\"",
+        "sources: two sources have the name \"s\"",
+    ),
+];
+
+/// Behind a name.
+const WHOLE: [(&str, &str); 12] = [
+    (
+        "",
+        "sources[0]: s: no secret, so nothing it sends can be verified",
+    ),
+    (
+        "secrets = []",
+        "no secret, so nothing it sends can be verified",
+    ),
+    (
+        "secrets = [\"\"]",
+        "sources[0].secrets[0]: the secret is empty",
+    ),
+    (
+        "secrets = [\"env:OFFHOOK_TEST_UNSET\"]",
+        "sources[0].secrets[0]: the environment variable OFFHOOK_TEST_UNSET is not set",
+    ),
+    (
+        "secrets = [\"file:/no/such\"]",
+        "sources[0].secrets[0]: the file /no/such cannot be read",
+    ),
+    (
+        "secrets = [5]",
+        "secrets[0]: found a number, expected a secret",
+    ),
+    (
+        "unsigned = true",
+        "path_token: is needed with unsigned = true",
+    ),
+    (
+        "unsigned = true\npath_token = \"short\"",
+        "path_token is shorter than 16 characters",
+    ),
+    (
+        "unsigned = true\npath_token = \"0123456789abcde/\"",
+        "path_token may hold letters, digits and - _ . ~ only",
+    ),
+    (
+        "unsigned = true\npath_token = \"0123456789abcdef\"\nsecrets = [\"x\"]",
+        "secrets: does nothing with unsigned = true",
+    ),
+    (
+        "scheme = \"standard-webhooks\"\nsecrets = [\"whsec_a b\"]",
+        "secrets: holds one that begins with whsec_, but what follows is no base64",
+    ),
+    (
+        "unsigned = true\npath_token = \"0123456789abcdef\"\nsessions.a.secrets = [\"x\"]",
+        "sessions: does nothing with unsigned = true",
+    ),
+];

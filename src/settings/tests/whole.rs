@@ -1,0 +1,179 @@
+//! The whole file, and all of its problems.
+
+use super::*;
+
+#[test]
+fn the_settings_file_holds_the_defaults() {
+    let file = load(include_str!("../../../settings.toml")).unwrap();
+    assert_eq!(file.server, ServerSettings::default());
+    let admin = file.admin.unwrap();
+    assert_eq!(
+        (admin.bind, admin.token.is_none()),
+        (AdminSettings::default().bind, true)
+    );
+    assert_eq!(file.dispatch.order, Some(Order::Conversation));
+    assert_eq!(file.dispatch.timeout, Some(crate::DEFAULT_TIMEOUT));
+    assert_eq!(file.dispatch.concurrency, Some(crate::DEFAULT_CONCURRENCY));
+    assert_eq!(file.sources[0].path, "/webhook");
+    assert_eq!(file.handlers[0].used, Use::Log);
+}
+
+/// Every example that is commented out in the repository's file is valid as it stands.
+#[test]
+fn the_examples_in_the_settings_file_are_valid() {
+    let text = include_str!("../../../settings.toml");
+    let examples: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(code) if code.starts_with('[') || code.contains(" = ") => code,
+            _ => line,
+        })
+        .filter(|line| !line.contains("env:") && !line.contains("\"file:/run/"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let settings = load(&examples).unwrap();
+    assert_eq!(settings.gateways[0].name, "codeskytz");
+    let used: Vec<_> = settings
+        .handlers
+        .iter()
+        .map(|handler| &handler.used)
+        .collect();
+    assert!(
+        matches!(used[..], [Use::Log, Use::Jsonl { .. }, Use::Exec(_)]),
+        "{used:?}"
+    );
+}
+
+#[test]
+fn every_problem_is_reported() {
+    let text = r#"
+        surplus = 1
+        [server]
+        bnd = "127.0.0.1:5000"
+        bind = "127.0.0.1"
+        workers = -1
+        max_body = "much"
+        request_timeout = "10"
+        [[sources]]
+        scheme = "hmca"
+        secrets = "not a list, but secret"
+        [[handlers]]
+        name = "x"
+        use = "email"
+        events = ["message", "mesage"]
+    "#;
+    let expected = [
+        r#"settings.toml: server.bind: found "127.0.0.1", expected an address with a port, such as "127.0.0.1:5000" or "[::]:5000""#,
+        "settings.toml: server.workers: found -1, expected a whole number from 0 to 512",
+        r#"settings.toml: server.max_body: found "much", expected a size of at least 1 byte, such as "32 MiB""#,
+        r#"settings.toml: server.request_timeout: found "10", expected a duration from 1ms to 365days, such as "10s" or "5m""#,
+        "settings.toml: server.bnd: unknown key, did you mean bind? There are: bind, keep_alive, max_body, max_connections, max_in_flight, request_timeout, workers",
+        "settings.toml: sources[0].name: is missing; it is the source's name in logs and metrics",
+        r#"settings.toml: sources[0].secrets: found a text, expected a list: ["env:NAME"], ["file:PATH"] or ["the text itself"]"#,
+        r#"settings.toml: sources[0].scheme: found "hmca"; allowed: x-webhook-signature, standard-webhooks, hmac"#,
+        r#"settings.toml: handlers[0].use: found "email"; allowed: log, jsonl, exec"#,
+        r#"settings.toml: handlers[0].events[1]: found "mesage"; allowed: message, status, connection, unknown, source.quiet, source.resumed, *"#,
+    ];
+    let (surplus, found) = problems(text)
+        .split_last()
+        .map(|(l, f)| (l.clone(), f.to_vec()))
+        .unwrap();
+    assert_eq!(found, expected);
+    let there_are = "settings.toml: surplus: unknown key; there are: admin, dispatch, ";
+    assert!(surplus.starts_with(there_are), "{surplus}");
+}
+
+#[test]
+fn problems_of_parts_and_whole_come_together() {
+    let found = problems(&with_source(
+        "[server]\nmax_body = \"256 MiB\"\n[admin]\nbind = \"0.0.0.0:1\"\n[dispatch]\nordr = \"none\"",
+    ));
+    let keys: Vec<_> = found
+        .iter()
+        .map(|problem| problem.split(": ").nth(1).unwrap())
+        .collect();
+    assert_eq!(
+        keys,
+        ["dispatch.ordr", "server.max_in_flight", "admin.bind"]
+    );
+}
+
+/// One table, or one list of them, is in the place of the other; or this is no TOML.
+#[test]
+fn a_file_of_another_shape() {
+    let server = format!("server = 5\n{}", with_source(""));
+    each_has_one_problem([
+        (server, "server: found a number, expected a table"),
+        (
+            "[sources]\nname = \"s\"".to_owned(),
+            "sources: found a table, expected a list: write [[sources]]",
+        ),
+        ("[[sources]\n".to_owned(), "settings.toml: not TOML: "),
+    ]);
+}
+
+/// Not where settings are shown, written or compared.
+#[test]
+fn settings_show_no_secret() {
+    let text = r#"
+        [admin]
+        token = "hidden-1"
+        [[sources]]
+        name = "s"
+        secrets = ["hidden 2"]
+        sessions.a.secrets = ["hidden 3"]
+        [[sources]]
+        name = "t"
+        unsigned = true
+        path = "/t"
+        path_token = "hidden-4-0123456789"
+        [[handlers]]
+        name = "h"
+        use = "exec"
+        command = ["p"]
+        env = { TOKEN = "hidden 5" }
+    "#;
+    let settings = load(text).unwrap();
+    let shown = format!("{settings:?}") + &serde_json::to_string(&settings).unwrap();
+    assert!(!shown.contains("hidden"), "{shown}");
+    assert!(shown.contains("TOKEN"), "{shown}");
+    for hidden in ["hidden-1", "hidden 2", "hidden 3", "hidden-4", "hidden 5"] {
+        let other = load(&text.replace(hidden, "hidden-other-0123")).unwrap();
+        assert!(settings != other, "{hidden}");
+        assert_eq!(settings.fingerprint(), other.fingerprint());
+    }
+    assert!(settings == load(text).unwrap());
+}
+
+#[test]
+fn problems_show_no_secret() {
+    for text in [
+        "[[sources]]\nname = \"s\"\nsecrets = \"hidden\"",
+        "[[sources]]\nname = \"s\"\nsecrets = [[\"hidden\"]]",
+        "[[sources]]\nname = \"s\"\nsecret = \"hidden\"",
+        "[[sources]]\nname = \"s\"\nsessions.a.secret = \"hidden\"",
+        "[[sources]]\nname = \"s\"\nsessions = \"hidden\"",
+        "[[sources]]\nname = \"s\"\nunsigned = true\npath_token = \"hidden\"",
+        "[admin]\ntoken = [\"hidden\"]",
+        "[admin]\ntoken = \"hidden word\"",
+        "admin = \"hidden\"",
+        "[[gateways]]\nheaders = \"hidden\"",
+        "[[gateways]]\nheaders = { a = [\"hidden\"] }",
+        "[[handlers]]\nenv = { a = [\"hidden\"] }",
+        // A secret without its quotes, and one that is a number.
+        "[[sources]]\nname = \"s\"\nsecrets = [hidden]",
+        "[[sources]]\nname = \"s\"\nsecrets = [\"hidden]",
+        "[[sources]]\nname = \"s\"\nsecrets = [\"hidden\", \"\\q\"]",
+        "[[sources]]\nname = \"s\"\nsecrets = [\"\"\"\nhidden\n",
+        "[admin]\ntoken = \"a\"\ntoken = \"hidden\"",
+        "secrets = [\"hidden\"]]",
+    ] {
+        assert!(!problems(text).concat().contains("hidden"), "{text}");
+    }
+    let number = "[admin]\ntoken = 31415\n[[gateways]]\nheaders = { a = 31415 }\nsecret = 31415";
+    let found = problems(number).concat();
+    assert!(!found.contains("31415"), "{found}");
+    let environment = [("OFFHOOK__ADMIN__TOKEN", "hidden word")];
+    let found = load_with(&with_source(""), &environment).unwrap_err();
+    assert!(!found.to_string().contains("hidden"), "{found}");
+}
