@@ -71,8 +71,6 @@ mod dispatch;
 mod engine;
 mod error;
 pub mod gateway;
-#[doc(hidden)]
-pub mod http_client;
 mod index;
 mod ingress;
 pub mod journal;
@@ -91,5 +89,7 @@ pub use crate::engine::{Envelope, Odd};
 pub use crate::error::Error;
 pub use crate::ingress::Source;
 pub use crate::offhook::Offhook;
+#[doc(hidden)]
+pub use crate::relay::http_client;
 pub use crate::server::{Receiver, STOP_TIMEOUT, Server};
 pub use crate::telemetry::logging;

@@ -29,16 +29,14 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
-use tokio::sync::watch;
 use url::Url;
 
-use crate::clock::{Clock, SystemClock};
-use crate::http_client::HttpClient;
+pub use crate::clock::FakeClock;
+use crate::relay::http_client::HttpClient;
 use crate::server::Server;
 use crate::settings::JournalSettings;
 use crate::signature::{Scheme, Secret, XWebhookSignature};
@@ -313,93 +311,5 @@ impl EventHandler for Recorder {
     }
 }
 
-/// A clock that stands still until it is told to move. Who sleeps on it wakes when it has moved far
-/// enough.
-#[derive(Debug)]
-pub struct FakeClock {
-    started: Instant,
-    passed: watch::Sender<Duration>,
-    /// The time of day when nothing had passed.
-    start: Mutex<Timestamp>,
-}
-
-impl FakeClock {
-    /// A clock that shows `start`.
-    pub fn new(start: Timestamp) -> Self {
-        Self {
-            started: SystemClock.monotonic(),
-            passed: watch::Sender::default(),
-            start: Mutex::new(start),
-        }
-    }
-
-    /// Moves on.
-    pub fn advance(&self, by: Duration) {
-        self.passed.send_modify(|passed| *passed += by);
-    }
-
-    /// Sets the time of day, forward or back, as an administrator may do. No time passes by that:
-    /// nobody wakes.
-    pub fn set(&self, now: Timestamp) {
-        let start = now.saturating_sub(self.passed());
-        *self.start() = start.unwrap_or(Timestamp::MIN);
-    }
-
-    fn start(&self) -> MutexGuard<'_, Timestamp> {
-        self.start.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn passed(&self) -> Duration {
-        *self.passed.borrow()
-    }
-}
-
-impl Clock for FakeClock {
-    fn now(&self) -> Timestamp {
-        self.start()
-            .saturating_add(self.passed())
-            .unwrap_or(Timestamp::MAX)
-    }
-
-    fn monotonic(&self) -> Instant {
-        self.started + self.passed()
-    }
-
-    fn sleep(&self, pause: Duration) -> BoxFuture<'static, ()> {
-        let end = self.passed().saturating_add(pause);
-        let mut passed = self.passed.subscribe();
-        Box::pin(async move {
-            if passed.wait_for(|passed| *passed >= end).await.is_err() {
-                // Nobody can move the clock any more.
-                std::future::pending::<()>().await;
-            }
-        })
-    }
-}
-
 /// How long [`TestRequest::send`] waits for the whole answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt as _;
-
-    use super::*;
-
-    #[test]
-    fn a_sleeper_wakes_when_the_clock_has_moved_past_its_end_and_not_before() {
-        let clock = FakeClock::new(Timestamp::UNIX_EPOCH);
-        let second = Duration::from_secs(1);
-        let mut sleeper = clock.sleep(2 * second);
-        assert_eq!((&mut sleeper).now_or_never(), None);
-        clock.advance(2 * second - Duration::from_nanos(1));
-        assert_eq!((&mut sleeper).now_or_never(), None);
-        clock.advance(Duration::from_nanos(1));
-        assert_eq!(sleeper.now_or_never(), Some(()));
-        assert_eq!(clock.sleep(Duration::ZERO).now_or_never(), Some(()));
-
-        let forgotten = clock.sleep(Duration::MAX);
-        drop(clock);
-        assert_eq!(forgotten.now_or_never(), None);
-    }
-}

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::mask::{MASKED, Mask};
 use super::{Answer, Gateway, GatewayError, Registration};
-use crate::http_client::{HttpClient, Unanswered};
+use crate::relay::http_client::{HttpClient, Unanswered};
 
 /// Asks one gateway. Cloning is cheap; clones share their connections.
 #[derive(Debug, Clone)]

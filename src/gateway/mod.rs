@@ -31,7 +31,7 @@ mod shape;
 mod startup;
 mod target;
 
-pub use crate::http_client::Unanswered;
+pub use crate::relay::http_client::Unanswered;
 pub use answer::{Answer, Verdict};
 pub use client::{Call, GatewayClient, TIMEOUT};
 pub use registration::Registration;

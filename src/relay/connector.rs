@@ -67,7 +67,7 @@ impl Service<Uri> for Connector {
 }
 
 /// Connections of TCP to the addresses that `resolver` finds, each made within `limit`.
-pub(crate) fn tcp<R>(resolver: R, limit: Option<Duration>) -> HttpConnector<R> {
+pub(super) fn tcp<R>(resolver: R, limit: Option<Duration>) -> HttpConnector<R> {
     let mut tcp = HttpConnector::new_with_resolver(resolver);
     // It connects for https too; the TLS layer above it is the one that checks the scheme.
     tcp.enforce_http(false);
@@ -95,7 +95,7 @@ fn relay_tls(roots: Option<RootCertStore>) -> Result<ClientConfig, rustls::Error
 }
 
 /// TLS that trusts `roots`, or what the system trusts, and offers the protocols `alpn`.
-pub(crate) fn tls(
+pub(super) fn tls(
     roots: Option<RootCertStore>,
     alpn: &[&[u8]],
 ) -> Result<ClientConfig, rustls::Error> {

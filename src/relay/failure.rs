@@ -26,7 +26,7 @@ pub(super) fn no_answer(limits: TimeLimits) -> String {
 
 /// The first cause that tells a user something, or the innermost one. The others only name the library
 /// that noticed.
-pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
+pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut words = None;
     for cause in causes(error) {
         if let Some(known) = known(cause) {
@@ -50,7 +50,7 @@ pub(super) fn is_unprocessed(error: &legacy::Error) -> bool {
 }
 
 /// Whether a connection was not made in time, or an HTTP/2 connection did not answer a ping.
-pub(crate) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+pub(super) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| {
         let io = cause.downcast_ref::<io::Error>();
         let hyper = cause.downcast_ref::<hyper::Error>();

@@ -19,6 +19,8 @@ mod connector;
 mod failure;
 pub mod guard;
 mod handler;
+#[doc(hidden)]
+pub mod http_client;
 mod limits;
 mod options;
 mod registry;
@@ -31,8 +33,6 @@ mod subscription;
 mod tests;
 
 pub(crate) use client::RelayClient;
-pub(crate) use connector::{tcp, tls};
-pub(crate) use failure::{innermost, is_timeout};
 pub use guard::{Exception, Guard, RejectedAddress};
 pub use handler::Relay;
 pub use options::{RelayError, RelayOptions};

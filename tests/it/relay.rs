@@ -513,7 +513,9 @@ async fn a_body_with_several_events_is_sent_once_and_handled_each() {
     let server = keeping(&folder, |offhook| {
         let lines = source_of_lines();
         let offhook = subscribed(offhook.source(lines), "crm", &subscriber.url());
-        let statuses = retries().events([EventKind::Status, EventKind::Connection]);
+        let statuses = retries()
+            .order(Order::Session)
+            .events([EventKind::Status, EventKind::Connection]);
         offhook.handler_with("statuses", recorder.clone(), statuses)
     })
     .await;
@@ -531,7 +533,7 @@ async fn a_body_with_several_events_is_sent_once_and_handled_each() {
         .collect();
     assert_eq!(attempts, ["1", "2"]);
     assert!(asked.iter().all(|asked| asked.body == batch.as_bytes()));
-    // The first failure ended the attempt; the unit came again, without what is not wanted.
+    // The one that failed came again, and what follows it in its session waited.
     let kinds: Vec<EventKind> = recorder.events().iter().map(Event::kind).collect();
     let (status, connection) = (EventKind::Status, EventKind::Connection);
     assert_eq!(kinds, [status, status, connection]);

@@ -124,7 +124,7 @@ pub fn kept(folder: &Folder) -> Vec<String> {
     ids
 }
 
-/// The body of one event, in the form that `src/journal/sqlite/block.rs` describes.
+/// The body of one event, in the form that `src/journal/block.rs` describes.
 fn body(mut event: &[u8]) -> &[u8] {
     // Id, time of receipt; then source and session.
     event = &event[24..];
@@ -133,6 +133,9 @@ fn body(mut event: &[u8]) -> &[u8] {
     for _ in 0..2 * number(&mut event) {
         take(&mut event);
     }
+    let (parts, rest) = event.split_first_chunk().unwrap();
+    assert_eq!(u16::from_le_bytes(*parts), 0, "one event");
+    event = rest;
     take(&mut event)
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::provider::Instances;
 use super::samples::{HOSTILE, change, letter, letters, new, numbered, save};
+use crate::clock::FakeClock;
 use crate::journal::{Journal, NamedLetter, Position, ProgressChange, Seq};
-use crate::testing::FakeClock;
 
 /// Each consumer's dead letters are its own, in the order of the events.
 pub async fn dead_letters_are_kept_by_consumer(instances: Instances, _: Arc<FakeClock>) {

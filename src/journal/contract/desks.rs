@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::provider::Instances;
 use super::samples::{HOSTILE, letter, letters, new, numbered, save};
-use crate::testing::FakeClock;
+use crate::clock::FakeClock;
 
 /// Progress comes back as it was saved last, each consumer's own.
 pub async fn progress_comes_back(instances: Instances, _: Arc<FakeClock>) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::provider::Instances;
 use super::samples::{HOSTILE, put};
+use crate::clock::FakeClock;
 use crate::journal::{Documents, Expected, PutError};
-use crate::testing::FakeClock;
 
 /// Documents are found by the beginning of their keys, byte by byte, in order.
 pub async fn documents_are_found_by_prefix(instances: Instances, _: Arc<FakeClock>) {

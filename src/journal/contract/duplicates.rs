@@ -9,8 +9,8 @@ use futures_util::future::join_all;
 use super::provider::Instances;
 use super::samples::{body, duplicate, entry, numbered, seqs};
 use crate::clock::Clock;
+use crate::clock::FakeClock;
 use crate::journal::{Appended, Seq};
-use crate::testing::FakeClock;
 
 /// A key makes later events duplicates for its window and no longer.
 pub async fn a_key_holds_for_its_window(instances: Instances, clock: Arc<FakeClock>) {

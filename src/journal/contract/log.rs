@@ -11,8 +11,8 @@ use super::samples::{
     seqs, trim_all,
 };
 use crate::clock::Clock;
+use crate::clock::FakeClock;
 use crate::journal::{Appended, Seq};
-use crate::testing::FakeClock;
 
 /// Bodies are numbered from 1, without gaps.
 pub async fn numbers_follow_each_other(instances: Instances, _: Arc<FakeClock>) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::provider::Instances;
 use super::samples::{WINDOW, body, change, divided, duplicate, entry, part, spread};
+use crate::clock::FakeClock;
 use crate::journal::{Appended, DeadLetter, KeptPart, Position, ProgressChange};
-use crate::testing::FakeClock;
 
 /// Each event of a body makes later events duplicates by a key of its own.
 pub async fn each_part_has_its_own_key(instances: Instances, clock: Arc<FakeClock>) {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use crate::Timestamp;
 use crate::clock::Clock;
+use crate::clock::FakeClock;
 use crate::journal::Journal;
-use crate::testing::FakeClock;
 
 /// Makes the journals that the suite tries.
 #[async_trait]

@@ -7,8 +7,8 @@ use super::provider::Instances;
 use super::samples::{
     WINDOW, body, change, divided, letter, letters, new, numbered, part, save, seqs, spread,
 };
+use crate::clock::FakeClock;
 use crate::journal::{Share, Unavailable, share_of};
-use crate::testing::FakeClock;
 
 /// Each event is in the share of its session, and all shares of a journal can be asked for.
 pub async fn parts_are_divided_into_shares(instances: Instances, _: Arc<FakeClock>) {

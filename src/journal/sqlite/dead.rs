@@ -2,7 +2,6 @@
 
 use rusqlite::{Connection, Row, params};
 
-use super::store::signed;
 use crate::Timestamp;
 use crate::journal::{DeadLetter, NamedLetter, Position};
 
@@ -80,4 +79,9 @@ fn named_letter(row: &Row<'_>) -> rusqlite::Result<NamedLetter> {
         at: Timestamp::from_millisecond(row.get(5)?).unwrap_or_default(),
     };
     Ok((row.get(0)?, letter))
+}
+
+/// SQLite's integers are signed.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

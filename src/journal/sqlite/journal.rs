@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::open_error::OpenError;
 use super::operation::{Asked, Operation};
 use super::queue::Queue;
+use super::shared::Shared;
 use super::writer::Writer;
 use super::{answer, dead, folder, store};
 use crate::clock::Clock;
@@ -29,17 +30,6 @@ pub(crate) struct Sqlite {
     reader: Arc<Mutex<Connection>>,
     tail: Arc<Tail>,
     shared: Arc<Shared>,
-}
-
-/// What the handle and the thread both know.
-#[derive(Debug)]
-pub(super) struct Shared {
-    /// Whether the journal stores what it is given.
-    pub(super) ready: AtomicBool,
-    /// How often the desk was opened: progress is saved by the newest desk only.
-    pub(super) epoch: AtomicU64,
-    /// The newest change of a document.
-    pub(super) documents: watch::Sender<Version>,
 }
 
 /// The desk of the only share.

@@ -22,6 +22,7 @@ mod open_error;
 mod operation;
 mod queue;
 mod schema;
+mod shared;
 mod state;
 mod store;
 #[cfg(test)]

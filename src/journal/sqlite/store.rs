@@ -6,7 +6,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
-use super::dead;
+use super::dead::{self, signed};
 use super::open_error::OpenError;
 use crate::journal::block::{Block, Format};
 use crate::journal::dedup::DedupEntry;
@@ -318,11 +318,6 @@ pub(super) fn bytes(database: &Connection) -> rusqlite::Result<u64> {
     let pragma = |name: &str| database.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
     let used = pragma("page_count")?.saturating_sub(pragma("freelist_count")?);
     Ok(used * pragma("page_size")?)
-}
-
-/// SQLite's integers are signed.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 const INSERT_BLOCK: &str = "INSERT INTO blocks (last, first, kept_at, claims, events, format) \

@@ -12,6 +12,7 @@ use super::Sqlite;
 use super::open_error::OpenError;
 use crate::Timestamp;
 use crate::clock::Clock;
+use crate::clock::FakeClock;
 use crate::journal::contract::{
     Instances, Provider, WINDOW, all_there, body, duplicate, entry, letter, letters, new, numbered,
     put, remarkable, save, seqs, trim_all,
@@ -19,7 +20,6 @@ use crate::journal::contract::{
 use crate::journal::dedup::{DedupEntry, write_segment};
 use crate::journal::{Appended, Document, Journal, Log as _, Position, Seq, TestFolder};
 use crate::telemetry::JournalMetrics;
-use crate::testing::FakeClock;
 
 /// Journals in folders of their own, which end with the test.
 #[derive(Default)]

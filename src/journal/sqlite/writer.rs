@@ -9,10 +9,10 @@ use rusqlite::OpenFlags;
 use tokio::runtime::{Builder, Runtime};
 
 use super::commit::parts;
-use super::journal::Shared;
 use super::open_error::OpenError;
 use super::operation::{Operation, Outcome, answer, refuse};
 use super::queue::{self, Queue};
+use super::shared::Shared;
 use super::state::Open;
 use super::store;
 use crate::Timestamp;

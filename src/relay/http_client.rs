@@ -24,7 +24,8 @@ use percent_encoding::percent_decode_str;
 use rustls::RootCertStore;
 use url::Url;
 
-use crate::relay::{innermost, is_timeout, tcp, tls};
+use super::connector::{tcp, tls};
+use super::failure::{innermost, is_timeout};
 
 /// Makes requests. Its clones share their connections.
 #[derive(Debug, Clone)]

@@ -2,11 +2,15 @@
 //!
 //! Everything that needs to know when it is takes a clock, so a test decides what time it is.
 
+mod fake;
+
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+
+pub use fake::FakeClock;
 
 /// Tells the time.
 pub trait Clock: Debug + Send + Sync + 'static {
