@@ -137,7 +137,7 @@ impl Offhook {
 
     /// Keeps events in a journal of the program's own, in place of the folder that the settings name: see
     /// [`journal`](crate::journal). Windows and retention are the settings'. There is no search then, so
-    /// the admin API cannot list events.
+    /// the admin API cannot list events. Where the settings have `journal.engine = "none"` it is not used.
     pub fn custom_journal(mut self, journal: Arc<dyn Journal>) -> Self {
         self.journal = Some(journal);
         self
@@ -222,6 +222,7 @@ impl Offhook {
         let metrics = Metrics::new();
         let consumers = self.consumers(&metrics)?;
         let (engine, pipeline) = self.engine(consumers, &metrics)?;
+        let (engine_name, promise) = self.promise();
         let Self {
             settings, clock, ..
         } = self;
@@ -247,6 +248,8 @@ impl Offhook {
         };
         let ingress = Ingress::new(settings.sources, engine, limits, &metrics, clock, silence)?;
         Ok(Receiver::new(Parts {
+            engine_name,
+            promise,
             ingress: Arc::new(ingress),
             pipeline,
             registry,
@@ -274,6 +277,21 @@ impl Offhook {
             add(name, Arc::clone(handler), options.clone())?;
         }
         Ok(consumers)
+    }
+
+    /// Whether events are kept in a journal of the program's own.
+    pub(crate) fn has_custom_journal(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// The engine's name, and what the answer 200 means.
+    fn promise(&self) -> (&'static str, String) {
+        match &self.settings.journal {
+            JournalSettings::Sqlite(_) if self.has_custom_journal() => {
+                ("custom", CUSTOM.to_owned())
+            }
+            journal => (journal.name(), journal.promise()),
+        }
     }
 
     /// The journal: the program's own, or the one in this folder.
@@ -317,6 +335,8 @@ impl Offhook {
 #[cfg(not(feature = "sqlite"))]
 const NO_SQLITE: &str = "the engine sqlite is not part of this build (feature `sqlite`); set \
     journal.engine = \"none\", or give a journal of your own";
+
+const CUSTOM: &str = "custom: an event is in the program's own journal before it is answered 200";
 
 /// What takes verified events, and what is behind it where there is a journal.
 type Engines = (Arc<dyn Engine>, Option<Arc<Pipeline>>);

@@ -42,17 +42,18 @@ use crate::settings::JournalSettings;
 use crate::signature::{Scheme, Secret, XWebhookSignature};
 use crate::{Delivery, Event, EventHandler, HandlerError, Offhook, Timestamp};
 
-/// Starts the real server, both listeners on free ports of 127.0.0.1. Unless the journal is set to a
-/// folder of the test's own, nothing is kept and handlers run before the answer.
+/// Starts the real server, both listeners on free ports of 127.0.0.1. Unless the test sets a folder for
+/// the journal, or a journal of its own, nothing is kept and handlers run before the answer.
 ///
 /// # Panics
 ///
 /// When it does not start; the message says why.
 #[allow(clippy::panic)] // a test wants to fail here
 pub async fn start(offhook: Offhook) -> Server {
+    let keeps_nothing = !offhook.has_custom_journal();
     let offhook = offhook.configure(|settings| {
         settings.server.bind.set_port(0);
-        if settings.journal == JournalSettings::default() {
+        if keeps_nothing && settings.journal == JournalSettings::default() {
             settings.journal = JournalSettings::None;
         }
         if let Some(admin) = &mut settings.admin {

@@ -5,6 +5,10 @@ use crate::{EventId, EventKind, Timestamp};
 
 /// Which events.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(dead_code, reason = "only an index reads them")
+)]
 pub(crate) struct EventFilter {
     pub(crate) session: Option<String>,
     pub(crate) kind: Option<EventKind>,

@@ -73,6 +73,7 @@ pub trait Documents: Debug + Send + Sync + 'static {
 }
 
 impl Expected {
+    #[cfg(any(feature = "sqlite", feature = "test-support", test))]
     /// Whether a document that was changed last by `found` may be changed.
     pub(crate) fn allows(self, found: Option<Version>) -> bool {
         match self {

@@ -42,6 +42,9 @@ pub struct Receiver(Arc<Parts>);
 
 /// What runs behind the listeners, for as long as there is a [`Receiver`].
 pub(crate) struct Parts {
+    pub(crate) engine_name: &'static str,
+    /// What the answer 200 means, for the log.
+    pub(crate) promise: String,
     pub(crate) ingress: Arc<Ingress>,
     /// The journal, its consumers and its index, where there is a journal.
     pub(crate) pipeline: Option<Arc<Pipeline>>,

@@ -43,8 +43,6 @@ pub struct Server {
     receiver: Receiver,
     /// The paths that receive webhooks, for the log.
     paths: Vec<String>,
-    /// What the engine promises, for the log.
-    promise: String,
     /// The tasks that tell the gateways where to send. They end with the server.
     registrars: JoinSet<()>,
 }
@@ -76,7 +74,6 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
         admin,
         receiver,
         paths,
-        promise: settings.journal.promise(),
         // Last: a gateway may send as soon as it knows where to.
         registrars: start_registrars(settings),
     })
@@ -86,7 +83,7 @@ fn admin_state(settings: &Settings, admin: &AdminSettings, parts: &Parts) -> Adm
     AdminState {
         token: admin.token.clone(),
         fingerprint: settings.fingerprint(),
-        engine: settings.journal.name(),
+        engine: parts.engine_name,
         metrics: Arc::clone(&parts.metrics),
         listener: parts.metrics.listener(),
         ingress: Arc::clone(&parts.ingress),
@@ -128,7 +125,7 @@ impl Server {
         if let Some(admin) = self.admin_address() {
             log::info!("health and metrics on http://{admin}/health and /metrics");
         }
-        log::info!("engine {}", self.promise);
+        log::info!("engine {}", self.receiver.parts().promise);
     }
 
     /// Serves until SIGINT or SIGTERM, then stops as [`Server::stop`] does. A second signal ends the

@@ -4,8 +4,10 @@ pub mod logging;
 mod metrics;
 mod throttle;
 
+#[cfg(feature = "sqlite")]
+pub(crate) use metrics::JournalMetrics;
 pub(crate) use metrics::{
-    ConsumerMetrics, JournalMetrics, ListenerMetrics, Metrics, PipelineMetrics, QuietMetrics,
-    RequestOutcome, SourceMetrics,
+    ConsumerMetrics, ListenerMetrics, Metrics, PipelineMetrics, QuietMetrics, RequestOutcome,
+    SourceMetrics,
 };
 pub(crate) use throttle::Throttle;

@@ -9,6 +9,8 @@ mod cli_events;
 mod clock;
 mod conformance;
 mod crash;
+#[cfg(feature = "test-support")]
+mod custom_journal;
 mod events;
 mod examples;
 mod fault;
@@ -27,6 +29,7 @@ mod served;
 mod sessions;
 mod silence;
 mod slow;
+mod structure;
 mod subscriber;
 mod subscribers;
 mod subscriptions;

@@ -10,6 +10,7 @@
 
 mod consumers;
 mod family;
+#[cfg(feature = "sqlite")]
 mod journal;
 mod listener;
 mod pipeline;
@@ -23,6 +24,7 @@ use prometheus_client::registry::Registry;
 
 use consumers::ConsumerFamilies;
 use family::{Gauge, family, labels};
+#[cfg(feature = "sqlite")]
 use journal::JournalFamilies;
 use listener::ListenerFamilies;
 use pipeline::PipelineFamilies;
@@ -30,6 +32,7 @@ use quiet::QuietFamilies;
 use requests::RequestFamilies;
 
 pub(crate) use consumers::ConsumerMetrics;
+#[cfg(feature = "sqlite")]
 pub(crate) use journal::JournalMetrics;
 pub(crate) use listener::ListenerMetrics;
 pub(crate) use pipeline::PipelineMetrics;
@@ -42,6 +45,7 @@ pub(crate) struct Metrics {
     requests: RequestFamilies,
     quiet: QuietFamilies,
     consumers: ConsumerFamilies,
+    #[cfg(feature = "sqlite")]
     journal: JournalFamilies,
     pipeline: PipelineFamilies,
     listener: ListenerFamilies,
@@ -65,6 +69,7 @@ impl Metrics {
             requests: RequestFamilies::new(&mut registry),
             quiet: QuietFamilies::new(&mut registry),
             consumers: ConsumerFamilies::new(&mut registry),
+            #[cfg(feature = "sqlite")]
             journal: JournalFamilies::new(&mut registry),
             pipeline: PipelineFamilies::new(&mut registry),
             listener: ListenerFamilies::new(&mut registry),
@@ -103,6 +108,7 @@ impl Metrics {
     }
 
     /// The handles of the journal.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn journal(&self) -> JournalMetrics {
         JournalMetrics::new(&self.journal)
     }
