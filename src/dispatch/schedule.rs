@@ -408,126 +408,182 @@ mod tests {
             slots in prop_oneof![1..9usize, Just(100)],
             steps in vec(step(), 1..200),
         ) {
-            let mut schedule = Schedule::new(slots, 4);
-            let mut model = Model { slots, events: BTreeMap::new(), now: 0 };
-            let mut next = 1;
+            let mut pair = Pair::new(slots);
             for step in steps {
-                match step {
-                    Step::Add { lane: number, tried } => {
-                        let (attempts, due) = tried.unzip();
-                        let attempts = attempts.unwrap_or_default();
-                        let lane = number.and_then(lane);
-                        schedule.add(event(next), lane, attempts, due.map(at));
-                        let known = Known { lane: number, attempts, due, runs: false };
-                        model.events.insert(event(next), known);
-                        next += 1;
-                    }
-                    Step::Wait(seconds) => model.now += seconds,
-                    Step::SetBack(seconds) => {
-                        schedule.set_back(Duration::from_secs(seconds.unsigned_abs()));
-                        model.now -= seconds;
-                        let dues = model.events.values_mut();
-                        for due in dues.filter_map(|known| known.due.as_mut()) {
-                            *due -= seconds;
-                        }
-                    }
-                    Step::Shrink => {
-                        schedule.shrink();
-                        if model.events.is_empty() {
-                            let Schedule { events, lanes, running, .. } = &schedule;
-                            let rooms = [events.capacity(), lanes.capacity(), running.capacity()];
-                            prop_assert_eq!(rooms, [0; 3]);
-                        }
-                    }
-                    Step::Start => start(&mut schedule, &mut model)?,
-                    Step::End(index, end) => {
-                        let running = model.running();
-                        if running.is_empty() {
-                            continue;
-                        }
-                        let seq = running[index.index(running.len())];
-                        let known = model.events.get_mut(&seq).unwrap();
-                        known.runs = false;
-                        match end {
-                            End::Settled => {
-                                schedule.settled(seq);
-                                model.events.remove(&seq);
-                            }
-                            End::Again(pause) => {
-                                known.due = Some(model.now + pause);
-                                schedule.again(seq, at(model.now + pause));
-                            }
-                            End::NotStarted => {
-                                known.attempts -= 1;
-                                schedule.not_started(seq);
-                            }
-                        }
-                    }
-                    Step::Afresh(index) => {
-                        if model.events.is_empty() {
-                            continue;
-                        }
-                        let seq = *index.get(&model.events.keys().copied().collect::<Vec<_>>());
-                        schedule.afresh(seq, at(model.now));
-                        let known = model.events.get_mut(&seq).unwrap();
-                        if known.due.is_some() && !known.runs {
-                            known.attempts = 0;
-                            known.due = Some(model.now);
-                        }
-                    }
-                }
-                check(&schedule, &model)?;
+                pair.step(step)?;
+                pair.check()?;
             }
-            // Whatever happened: everything comes to its end, each lane in its order.
-            let last = model.events.values().filter_map(|known| known.due).max();
-            model.now = model.now.max(last.unwrap_or_default());
-            while !model.events.is_empty() {
-                for seq in model.running() {
-                    schedule.settled(seq);
-                    model.events.remove(&seq);
-                }
-                check(&schedule, &model)?;
-                start(&mut schedule, &mut model)?;
-                check(&schedule, &model)?;
-            }
-            prop_assert_eq!((schedule.len(), schedule.lanes.len()), (0, 0));
+            pair.finish()?;
         }
     }
 
-    fn start(schedule: &mut Schedule, model: &mut Model) -> Result<(), TestCaseError> {
-        let ready = model.ready();
-        match schedule.start(at(model.now)) {
-            None => prop_assert!(ready.is_empty(), "{ready:?}"),
-            Some(start) => {
-                prop_assert!(ready.contains(&start.position), "{start:?} of {ready:?}");
-                let known = model.events.get_mut(&start.position).unwrap();
-                known.attempts += 1;
-                known.runs = true;
-                prop_assert_eq!(start.attempt, known.attempts);
-            }
-        }
-        Ok(())
+    /// A schedule and its model, which take the same steps.
+    struct Pair {
+        schedule: Schedule,
+        model: Model,
+        /// The sequence number of the next event.
+        next: u64,
     }
 
-    fn check(schedule: &Schedule, model: &Model) -> Result<(), TestCaseError> {
-        prop_assert_eq!(schedule.len(), model.events.len());
-        prop_assert_eq!(schedule.running(), model.running().len());
-        let fronts = model.fronts();
-        let mut waiting: Vec<_> = schedule.waiting().collect();
-        waiting.sort_unstable();
-        let mut expected = Vec::new();
-        let mut next_due = None;
-        for (seq, known) in &model.events {
-            let Some(due) = known.due else { continue };
-            let attempts = known.attempts - u32::from(known.runs);
-            expected.push((*seq, attempts, at(due)));
-            if fronts.contains(seq) && model.has_room_for_a_retry() {
-                next_due = Some(next_due.unwrap_or(due).min(due));
+    impl Pair {
+        fn new(slots: usize) -> Self {
+            Self {
+                schedule: Schedule::new(slots, 4),
+                model: Model {
+                    slots,
+                    events: BTreeMap::new(),
+                    now: 0,
+                },
+                next: 1,
             }
         }
-        prop_assert_eq!(waiting, expected);
-        prop_assert_eq!(schedule.next_due(), next_due.map(at));
-        Ok(())
+
+        fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
+            match step {
+                Step::Add { lane, tried } => self.add(lane, tried),
+                Step::Start => self.start()?,
+                Step::Wait(seconds) => self.model.now += seconds,
+                Step::End(index, end) => self.end(index, &end),
+                Step::Afresh(index) => self.afresh(index),
+                Step::SetBack(seconds) => self.set_back(seconds),
+                Step::Shrink => self.shrink()?,
+            }
+            Ok(())
+        }
+
+        fn add(&mut self, number: Option<u8>, tried: Option<(u32, i64)>) {
+            let (attempts, due) = tried.unzip();
+            let known = Known {
+                lane: number,
+                attempts: attempts.unwrap_or_default(),
+                due,
+                runs: false,
+            };
+            let event = event(self.next);
+            let lane = number.and_then(lane);
+            self.schedule.add(event, lane, known.attempts, due.map(at));
+            self.model.events.insert(event, known);
+            self.next += 1;
+        }
+
+        fn start(&mut self) -> Result<(), TestCaseError> {
+            let ready = self.model.ready();
+            match self.schedule.start(at(self.model.now)) {
+                None => prop_assert!(ready.is_empty(), "{ready:?}"),
+                Some(start) => {
+                    prop_assert!(ready.contains(&start.position), "{start:?} of {ready:?}");
+                    let known = self.model.events.get_mut(&start.position).unwrap();
+                    known.attempts += 1;
+                    known.runs = true;
+                    prop_assert_eq!(start.attempt, known.attempts);
+                }
+            }
+            Ok(())
+        }
+
+        /// Ends one of those that run, if there is one.
+        fn end(&mut self, index: prop::sample::Index, end: &End) {
+            let running = self.model.running();
+            if running.is_empty() {
+                return;
+            }
+            let seq = *index.get(&running);
+            let known = self.model.events.get_mut(&seq).unwrap();
+            known.runs = false;
+            match end {
+                End::Settled => {
+                    self.schedule.settled(seq);
+                    self.model.events.remove(&seq);
+                }
+                End::Again(pause) => {
+                    let due = self.model.now + pause;
+                    known.due = Some(due);
+                    self.schedule.again(seq, at(due));
+                }
+                End::NotStarted => {
+                    known.attempts -= 1;
+                    self.schedule.not_started(seq);
+                }
+            }
+        }
+
+        fn afresh(&mut self, index: prop::sample::Index) {
+            if self.model.events.is_empty() {
+                return;
+            }
+            let all: Vec<_> = self.model.events.keys().copied().collect();
+            let seq = *index.get(&all);
+            self.schedule.afresh(seq, at(self.model.now));
+            let known = self.model.events.get_mut(&seq).unwrap();
+            if known.due.is_some() && !known.runs {
+                known.attempts = 0;
+                known.due = Some(self.model.now);
+            }
+        }
+
+        fn set_back(&mut self, seconds: i64) {
+            let by = Duration::from_secs(seconds.unsigned_abs());
+            self.schedule.set_back(by);
+            self.model.now -= seconds;
+            let known = self.model.events.values_mut();
+            for due in known.filter_map(|known| known.due.as_mut()) {
+                *due -= seconds;
+            }
+        }
+
+        /// An empty schedule keeps no memory afterwards.
+        fn shrink(&mut self) -> Result<(), TestCaseError> {
+            self.schedule.shrink();
+            if self.model.events.is_empty() {
+                prop_assert_eq!(self.schedule.events.capacity(), 0);
+                prop_assert_eq!(self.schedule.lanes.capacity(), 0);
+                prop_assert_eq!(self.schedule.running.capacity(), 0);
+            }
+            Ok(())
+        }
+
+        /// Whatever happened before: every event is settled, each lane in its order.
+        fn finish(&mut self) -> Result<(), TestCaseError> {
+            let dues = self.model.events.values().filter_map(|known| known.due);
+            let last = dues.max().unwrap_or_default();
+            self.model.now = self.model.now.max(last);
+            while !self.model.events.is_empty() {
+                for seq in self.model.running() {
+                    self.schedule.settled(seq);
+                    self.model.events.remove(&seq);
+                }
+                self.check()?;
+                self.start()?;
+                self.check()?;
+            }
+            prop_assert_eq!((self.schedule.len(), self.schedule.lanes.len()), (0, 0));
+            Ok(())
+        }
+
+        /// Both know the same.
+        fn check(&self) -> Result<(), TestCaseError> {
+            let Self {
+                schedule, model, ..
+            } = self;
+            prop_assert_eq!(schedule.len(), model.events.len());
+            prop_assert_eq!(schedule.running(), model.running().len());
+            let fronts = model.fronts();
+            let mut waiting: Vec<_> = schedule.waiting().collect();
+            waiting.sort_unstable();
+            let mut expected = Vec::new();
+            let mut next_due = None;
+            for (seq, known) in &model.events {
+                let Some(due) = known.due else { continue };
+                let attempts = known.attempts - u32::from(known.runs);
+                expected.push((*seq, attempts, at(due)));
+                if fronts.contains(seq) && model.has_room_for_a_retry() {
+                    next_due = Some(next_due.unwrap_or(due).min(due));
+                }
+            }
+            prop_assert_eq!(waiting, expected);
+            prop_assert_eq!(schedule.next_due(), next_due.map(at));
+            Ok(())
+        }
     }
 
     #[test]

@@ -28,85 +28,102 @@ async fn a_year_back_changes_nothing() {
 }
 
 async fn set_back(name: &str, by: Duration) {
-    let folder = Folder::new(name);
     let start: Timestamp = "2026-01-08T12:00:00Z".parse().unwrap();
     let world = World {
-        folder,
+        folder: Folder::new(name),
         clock: Arc::new(FakeClock::new(start)),
         recorder: Recorder::default(),
+        by,
     };
     let server = world.start().await;
     for id in 0..3 {
         world.send(&server, id, false).await;
     }
     world.handled(&[0, 1, 2]).await;
-
-    // One waits for a retry while the clock is set back.
-    world.recorder.fail_next(1);
-    world.send(&server, 3, false).await;
-    world.handled(&[0, 1, 2, 3]).await;
-    world.waits_for_a_retry(&server).await;
-    world.clock.set(world.clock.now() - by);
-    for id in 0..4 {
-        world.send(&server, id, true).await;
-    }
-    world.clock.advance(LONGEST_PAUSE);
-    world.handled(&[0, 1, 2, 3, 3]).await;
-    settled(&server).await;
-
-    // Another waits over a restart.
-    world.recorder.fail_next(1);
-    world.send(&server, 4, false).await;
-    world.handled(&[0, 1, 2, 3, 3, 4]).await;
-    world.waits_for_a_retry(&server).await;
-    server.stop().await;
-    world.clock.set(world.clock.now() - by);
-    let server = world.start().await;
-    for id in 0..5 {
-        world.send(&server, id, true).await;
-    }
-    world.send(&server, 5, false).await;
-    world.handled(&[0, 1, 2, 3, 3, 4, 5]).await;
-    // Nobody can tell an hour from a pause that a subscriber has asked for.
-    world
-        .clock
-        .advance(LONGEST_PAUSE + if by <= DAY { by } else { Duration::ZERO });
-    world.handled(&[0, 1, 2, 3, 3, 4, 5, 4]).await;
-    settled(&server).await;
-
-    // By neither time of day any of them is two days old: retention has looked, and left them.
-    world.clock.advance(HOUR);
-    world.clock.advance(HOUR);
-    world.send(&server, 6, false).await;
-    settled(&server).await;
-    server.stop().await;
-    let all: Vec<_> = (0..7).map(|id: usize| id.to_string()).collect();
-    assert_eq!(kept(&world.folder), all);
-
-    // When the first time of day has come again and the events are old, they leave, oldest first.
-    let server = world.start().await;
-    world.clock.advance(2 * by + 50 * HOUR);
-    until("trimmed", async || {
-        world.clock.advance(HOUR);
-        let events = get(&server, "/api/events").await;
-        events["events"]
-            .as_array()
-            .is_some_and(|events| events.len() == 1)
-    })
-    .await;
-    server.stop().await;
-    assert_eq!(kept(&world.folder), ["6"]);
-    let given = world.given();
-    assert_eq!(given, [0, 1, 2, 3, 3, 4, 5, 4, 6]);
+    world.a_retry_waits_meanwhile(&server).await;
+    let server = world.a_retry_waits_over_a_restart(server).await;
+    world.what_is_young_is_kept(server).await;
+    world.what_is_old_leaves().await;
+    assert_eq!(world.given(), [0, 1, 2, 3, 3, 4, 5, 4, 6]);
 }
 
 struct World {
     folder: Folder,
     clock: Arc<FakeClock>,
     recorder: Recorder,
+    /// How far the clock is set back.
+    by: Duration,
 }
 
 impl World {
+    /// Event 3 waits for a retry while the clock is set back.
+    async fn a_retry_waits_meanwhile(&self, server: &Server) {
+        self.recorder.fail_next(1);
+        self.send(server, 3, false).await;
+        self.handled(&[0, 1, 2, 3]).await;
+        self.waits_for_a_retry(server).await;
+        self.clock.set(self.clock.now() - self.by);
+        for id in 0..4 {
+            self.send(server, id, true).await;
+        }
+        self.clock.advance(LONGEST_PAUSE);
+        self.handled(&[0, 1, 2, 3, 3]).await;
+        settled(server).await;
+    }
+
+    /// Event 4 waits for a retry while the server is stopped and the clock is set back.
+    async fn a_retry_waits_over_a_restart(&self, server: Server) -> Server {
+        self.recorder.fail_next(1);
+        self.send(&server, 4, false).await;
+        self.handled(&[0, 1, 2, 3, 3, 4]).await;
+        self.waits_for_a_retry(&server).await;
+        server.stop().await;
+        self.clock.set(self.clock.now() - self.by);
+        let server = self.start().await;
+        for id in 0..5 {
+            self.send(&server, id, true).await;
+        }
+        self.send(&server, 5, false).await;
+        self.handled(&[0, 1, 2, 3, 3, 4, 5]).await;
+        // Nobody can tell an hour from a pause that a subscriber has asked for.
+        let longer = if self.by <= DAY {
+            self.by
+        } else {
+            Duration::ZERO
+        };
+        self.clock.advance(LONGEST_PAUSE + longer);
+        self.handled(&[0, 1, 2, 3, 3, 4, 5, 4]).await;
+        settled(&server).await;
+        server
+    }
+
+    /// By neither time of day any of them is two days old: retention has looked, and left them.
+    async fn what_is_young_is_kept(&self, server: Server) {
+        self.clock.advance(HOUR);
+        self.clock.advance(HOUR);
+        self.send(&server, 6, false).await;
+        settled(&server).await;
+        server.stop().await;
+        let all: Vec<_> = (0..7).map(|id: usize| id.to_string()).collect();
+        assert_eq!(kept(&self.folder), all);
+    }
+
+    /// When the first time of day has come again and the events are old, they leave, oldest first.
+    async fn what_is_old_leaves(&self) {
+        let server = self.start().await;
+        self.clock.advance(2 * self.by + 50 * HOUR);
+        until("trimmed", async || {
+            self.clock.advance(HOUR);
+            let events = get(&server, "/api/events").await;
+            events["events"]
+                .as_array()
+                .is_some_and(|events| events.len() == 1)
+        })
+        .await;
+        server.stop().await;
+        assert_eq!(kept(&self.folder), ["6"]);
+    }
+
     async fn start(&self) -> Server {
         let mut sqlite = SqliteSettings::new(self.folder.0.join("journal"));
         sqlite.retention = 48 * HOUR;

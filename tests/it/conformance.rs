@@ -78,31 +78,13 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
+    let groups = [documented(), signatures(), fields(), bodies(), targets()];
+    groups.into_iter().flatten().collect()
+}
+
+/// What the documentation shows, or allows for.
+fn documented() -> Vec<Case> {
     let [message, status, connection] = DOCUMENTED;
-    let right = signed(message).headers[1].1.clone();
-    let with = |value: &str| TestRequest::post(message).header("X-Webhook-Signature", value);
-    let other_method = |method: &str| {
-        let mut request = signed(message);
-        request.method = method.to_owned();
-        request
-    };
-    let message_of = |value: serde_json::Value| {
-        TestEvent::named("message")
-            .field("from", "+1")
-            .field("message", value)
-            .sign(&secret(KEY))
-    };
-
-    // Why the others differ.
-    const NO_CHECK: &str = "the documentation's verifier does not think of a missing header";
-    const TIMING_SAFE: &str = "crypto.timingSafeEqual throws on another length";
-    const NOT_JSON: &str = "the app parses before it does anything; we keep what is authentic";
-    const PYTHON_WORD: &str = "Python's word for null";
-    const JS_WORD: &str = "JavaScript's word for null";
-    const FORGED_LINE: &str = "the line break is printed as it is: a sender can forge a line";
-    const NO_SESSION_PATH: &str = "the path with a session is ours";
-    const PEERS_405: &str = "Express knows no 405 unless the app says so";
-
     vec![
         same(
             "the documented message",
@@ -126,10 +108,9 @@ fn cases() -> Vec<Case> {
         ),
         same(
             "emoji",
-            message_of("👨‍👩‍👧 café".into()),
+            message_of("👨‍👩‍👧 café"),
             received(&["New message from +1: 👨‍👩‍👧 café"]),
         ),
-        same("an empty object", signed("{}"), received(&[])),
         same(
             "an unknown event",
             signed(r#"{"event":"presence"}"#),
@@ -145,6 +126,15 @@ fn cases() -> Vec<Case> {
             signed(r#"{"event":"connection","status":"a","status":"b"}"#),
             received(&["Connection status: b"]),
         ),
+    ]
+}
+
+/// What the signature header says.
+fn signatures() -> Vec<Case> {
+    let message = DOCUMENTED[0];
+    let right = signed(message).headers[1].1.clone();
+    let with = |value: &str| TestRequest::post(message).header("X-Webhook-Signature", value);
+    vec![
         same(
             "another secret",
             TestRequest::signed(message, &secret("other")),
@@ -155,14 +145,8 @@ fn cases() -> Vec<Case> {
             with(&right.to_ascii_uppercase()),
             received(&[PRINTED[0]]),
         )
-        .flask(
-            seen(401, INVALID, &[]),
-            "compared as text; we compare the bytes it stands for",
-        )
-        .express(
-            seen(401, INVALID, &[]),
-            "compared as text; we compare the bytes it stands for",
-        ),
+        .flask(seen(401, INVALID, &[]), AS_TEXT)
+        .express(seen(401, INVALID, &[]), AS_TEXT),
         same(
             "the prefix sha256=",
             with(&format!("sha256={right}")),
@@ -192,6 +176,12 @@ fn cases() -> Vec<Case> {
             seen(401, INVALID, &[]),
         )
         .express(page(500), TIMING_SAFE),
+    ]
+}
+
+/// Events whose fields are not what a handler expects.
+fn fields() -> Vec<Case> {
+    vec![
         same(
             "an event without its fields",
             signed(r#"{"event":"message"}"#),
@@ -211,20 +201,14 @@ fn cases() -> Vec<Case> {
         .express(received(&["New message from null: null"]), JS_WORD),
         same(
             "a number for a text",
-            message_of(1.5.into()),
+            message_of(1.5),
             received(&["New message from +1: "]),
         )
-        .flask(
-            received(&["New message from +1: 1.5"]),
-            "a field of the wrong type is kept beside the typed event",
-        )
-        .express(
-            received(&["New message from +1: 1.5"]),
-            "a field of the wrong type is kept beside the typed event",
-        ),
+        .flask(received(&["New message from +1: 1.5"]), WRONG_TYPE)
+        .express(received(&["New message from +1: 1.5"]), WRONG_TYPE),
         same(
             "a line break in a text",
-            message_of("a\nb".into()),
+            message_of("a\nb"),
             received(&[r"New message from +1: a\nb"]),
         )
         .flask(received(&["New message from +1: a", "b"]), FORGED_LINE)
@@ -235,6 +219,14 @@ fn cases() -> Vec<Case> {
             received(&["New message from +1: \u{fffd}"]),
         )
         .flask(page(500), "print cannot encode it; the event is lost"),
+    ]
+}
+
+/// Bodies that are no event, are said to be no JSON, or are large.
+fn bodies() -> Vec<Case> {
+    let message = DOCUMENTED[0];
+    vec![
+        same("an empty object", signed("{}"), received(&[])),
         same("not JSON", signed("hello"), received(&[]))
             .flask(page(400), NOT_JSON)
             .express(page(400), NOT_JSON),
@@ -257,13 +249,20 @@ fn cases() -> Vec<Case> {
         ),
         same(
             "a text of 150 kB",
-            message_of("x".repeat(150_000).into()),
+            message_of("x".repeat(150_000)),
             received(&[&format!("New message from +1: {}", "x".repeat(150_000))]),
         )
         .express(
             page(413),
             "express.json() takes 100 kB unless told; we take 32 MiB",
         ),
+    ]
+}
+
+/// Other paths and methods.
+fn targets() -> Vec<Case> {
+    let message = DOCUMENTED[0];
+    vec![
         same(
             "a session in the path",
             signed(message).path("/webhook/408f"),
@@ -273,20 +272,45 @@ fn cases() -> Vec<Case> {
         .express(page(404), NO_SESSION_PATH),
         same(
             "another method",
-            other_method("PUT"),
+            {
+                let mut request = signed(message);
+                request.method = "PUT".to_owned();
+                request
+            },
             seen(405, r#"{"error":"Method not allowed"}"#, &[]),
         )
-        .flask(page(405), "our error bodies are JSON")
+        .flask(page(405), JSON_ERRORS)
         .express(page(404), PEERS_405),
         same(
             "another path",
             signed(message).path("/other"),
             seen(404, r#"{"error":"Not found"}"#, &[]),
         )
-        .flask(page(404), "our error bodies are JSON")
-        .express(page(404), "our error bodies are JSON"),
+        .flask(page(404), JSON_ERRORS)
+        .express(page(404), JSON_ERRORS),
     ]
 }
+
+/// A signed message with this text, or what stands in its place.
+fn message_of(value: impl Into<serde_json::Value>) -> TestRequest {
+    TestEvent::named("message")
+        .field("from", "+1")
+        .field("message", value)
+        .sign(&secret(KEY))
+}
+
+// Why the others differ.
+const NO_CHECK: &str = "the documentation's verifier does not think of a missing header";
+const TIMING_SAFE: &str = "crypto.timingSafeEqual throws on another length";
+const AS_TEXT: &str = "compared as text; we compare the bytes it stands for";
+const NOT_JSON: &str = "the app parses before it does anything; we keep what is authentic";
+const PYTHON_WORD: &str = "Python's word for null";
+const JS_WORD: &str = "JavaScript's word for null";
+const WRONG_TYPE: &str = "a field of the wrong type is kept beside the typed event";
+const FORGED_LINE: &str = "the line break is printed as it is: a sender can forge a line";
+const NO_SESSION_PATH: &str = "the path with a session is ours";
+const JSON_ERRORS: &str = "our error bodies are JSON";
+const PEERS_405: &str = "Express knows no 405 unless the app says so";
 
 struct Receiver {
     name: &'static str,

@@ -149,10 +149,13 @@ fn every_failure_is_told_with_what_to_do() {
         assert_eq!(server.rest().len(), 1, "asked once");
         assert!(ran.printed.len() < 10_000, "no more than the beginning");
     }
+}
+
+#[test]
+fn a_gateway_out_of_reach_is_told_with_what_to_do() {
     // A port that is taken and that nobody listens on.
     let socket = taken();
-    let url = format!("http://{}", socket.1);
-    let ran = register(&url, &[]);
+    let ran = register(&format!("http://{}", socket.1), &[]);
     assert_eq!(ran.status, 1);
     assert!(
         ran.printed

@@ -24,7 +24,7 @@ pub async fn keeping(folder: &Folder, change: impl FnOnce(Offhook) -> Offhook) -
     testing::start(change(offhook)).await
 }
 
-async fn api(server: &Server, method: &str, path: &str, body: &Value) -> (u16, Value) {
+pub async fn api(server: &Server, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let mut request = TestRequest::post(body.to_string()).path(path);
     request.method = method.to_owned();
     let answer = request.send(server.admin_address().unwrap()).await;
@@ -105,8 +105,24 @@ async fn an_event_has_a_timeline_and_its_duplicate_is_shown() {
     assert!(events.iter().all(|event| event["state"] == "done"));
     assert_eq!(list["next"], Value::Null);
 
-    let path = format!("/api/events/{}", events[3]["id"].as_str().unwrap());
-    let one = until(&server, &path, |one| {
+    check_timeline(&server, events[3]["id"].as_str().unwrap()).await;
+    let before = format!("?before={}", events[1]["id"].as_str().unwrap());
+    for (query, count) in LISTED.iter().chain(&[(&*before, 2)]) {
+        let list = get(&server, &format!("/api/events{query}")).await;
+        assert_eq!(list["events"].as_array().unwrap().len(), *count, "{query}");
+    }
+    for (path, status) in REFUSED {
+        let (answered, answer) = api(&server, "GET", path, &json!({})).await;
+        assert_eq!(answered, status, "{path}");
+        assert_eq!(answer["success"], false, "{path}");
+    }
+    server.stop().await;
+}
+
+/// The documented message was received, kept, and handled by the recorder.
+async fn check_timeline(server: &Server, id: &str) {
+    let path = format!("/api/events/{id}");
+    let one = until(server, &path, |one| {
         one["timeline"].as_array().unwrap().len() == 3
     })
     .await;
@@ -123,32 +139,26 @@ async fn an_event_has_a_timeline_and_its_duplicate_is_shown() {
         one["body"],
         serde_json::from_str::<Value>(DOCUMENTED[0]).unwrap()
     );
-
-    for (query, count) in [
-        ("?event=status", 1),
-        ("?event=message&limit=1", 1),
-        ("?session=nobody", 0),
-        ("?state=done", 4),
-        ("?state=dead", 0),
-        (&format!("?before={}", events[1]["id"].as_str().unwrap()), 2),
-    ] {
-        let list = get(&server, &format!("/api/events{query}")).await;
-        assert_eq!(list["events"].as_array().unwrap().len(), count, "{query}");
-    }
-    for (path, status) in [
-        ("/api/events?limit=501", 400),
-        ("/api/events?event=mesage", 400),
-        ("/api/events?state=odd", 400),
-        ("/api/events?surplus=1", 400),
-        ("/api/events/not-an-id", 400),
-        ("/api/events/00000000-0000-0000-0000-000000000000", 404),
-    ] {
-        let (answered, answer) = api(&server, "GET", path, &json!({})).await;
-        assert_eq!(answered, status, "{path}");
-        assert_eq!(answer["success"], false, "{path}");
-    }
-    server.stop().await;
 }
+
+/// A query of the documented events and one duplicate, and how many events it finds.
+const LISTED: [(&str, usize); 5] = [
+    ("?event=status", 1),
+    ("?event=message&limit=1", 1),
+    ("?session=nobody", 0),
+    ("?state=done", 4),
+    ("?state=dead", 0),
+];
+
+/// A path that finds nothing, and the status.
+const REFUSED: [(&str, u16); 6] = [
+    ("/api/events?limit=501", 400),
+    ("/api/events?event=mesage", 400),
+    ("/api/events?state=odd", 400),
+    ("/api/events?surplus=1", 400),
+    ("/api/events/not-an-id", 400),
+    ("/api/events/00000000-0000-0000-0000-000000000000", 404),
+];
 
 /// Fails for a sender until it is told not to.
 #[derive(Default)]

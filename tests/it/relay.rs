@@ -54,6 +54,8 @@ fn subscribed(offhook: Offhook, name: &str, url: &str) -> Offhook {
     offhook.handler_with(name, relay(url), retries())
 }
 
+use End::{Dead, Delivered};
+
 /// How a script ends.
 enum End {
     /// Delivered, with the outcomes of the attempts before.
@@ -82,86 +84,71 @@ fn case(name: &'static str, script: impl Into<Vec<Answer>>, requests: usize, end
     }
 }
 
-impl Case {
-    /// There is a second at least between the first two requests.
-    fn paused(self) -> Self {
-        let pause = Duration::from_secs(1);
-        Self { pause, ..self }
-    }
-}
+/// Name, statuses answered, how many requests there are, and the end.
+const STATUSES: [(&str, &[u16], usize, End); 8] = [
+    ("ok", &[], 1, Delivered(&[])),
+    ("created", &[201], 1, Delivered(&[])),
+    ("no-content", &[204], 1, Delivered(&[])),
+    (
+        "failing",
+        &[500, 502, 500],
+        3,
+        Dead(3, "500 Internal Server Error"),
+    ),
+    (
+        "failing-once",
+        &[500],
+        2,
+        Delivered(&["500 Internal Server Error"]),
+    ),
+    ("refusing", &[400, 401, 599], 3, Dead(3, "599")),
+    ("gone", &[410], 1, Dead(1, "rejected: {}: 410 Gone")),
+    (
+        "given-up",
+        &[404],
+        1,
+        Dead(1, "rejected: {}: 404 Not Found"),
+    ),
+];
 
-fn cases(elsewhere: &Subscriber) -> Vec<Case> {
-    use Answer::{Cut, Drip, Endless, EndlessHead, RetryAfterDate, Stuck};
-    use End::{Dead, Delivered};
-    let status = Answer::from;
-    let with = |status, name, value: &str| Answer::Status(status, Some((name, value.to_owned())));
-    let moved = |code| with(code, "Location", &elsewhere.url());
-    let ok = Delivered(&[]);
-    vec![
-        case("ok", [], 1, ok),
-        case("created", [status(201)], 1, Delivered(&[])),
-        case("no-content", [status(204)], 1, Delivered(&[])),
-        case(
-            "failing",
-            [500, 502, 500].map(status),
-            3,
-            Dead(3, "500 Internal Server Error"),
-        ),
-        case(
-            "failing-once",
-            [status(500)],
-            2,
-            Delivered(&["500 Internal Server Error"]),
-        ),
-        case("refusing", [400, 401, 599].map(status), 3, Dead(3, "599")),
-        case(
-            "busy",
-            [with(429, "Retry-After", "1")],
-            2,
-            Delivered(&["429 Too Many Requests, Retry-After 1 s"]),
-        )
-        .paused(),
-        case(
-            "unavailable",
-            [with(503, "Retry-After", "1")],
-            2,
-            Delivered(&["503 Service Unavailable, Retry-After 1 s"]),
-        )
-        .paused(),
-        // The date has whole seconds, so what is left of the first one does not count.
-        case(
-            "busy-until",
-            [RetryAfterDate(429, 2)],
-            2,
-            Delivered(&["429 Too Many Requests"]),
-        )
-        .paused(),
-        case(
-            "busy-for-some-time",
-            [with(503, "Retry-After", "soon")],
-            2,
-            Delivered(&["503 Service Unavailable"]),
-        ),
-        // Were it honoured, the test would not end.
-        case(
-            "failing-for-an-hour",
-            [with(500, "Retry-After", "3600")],
-            2,
-            Delivered(&["500 Internal Server Error"]),
-        ),
-        case("gone", [status(410)], 1, Dead(1, "rejected: {}: 410 Gone")),
-        case(
-            "given-up",
-            [status(404)],
-            1,
-            Dead(1, "rejected: {}: 404 Not Found"),
-        ),
-        case(
-            "moved",
-            [moved(301), moved(307), moved(302)],
-            3,
-            Dead(3, "302 Found: redirects are not followed"),
-        ),
+/// Name, the status and the `Retry-After` of the first answer, the least pause in seconds, and how the
+/// first attempt failed. The second one succeeds.
+const RETRY_AFTER: [(&str, u16, &str, u64, &[&str]); 4] = [
+    (
+        "busy",
+        429,
+        "1",
+        1,
+        &["429 Too Many Requests, Retry-After 1 s"],
+    ),
+    (
+        "unavailable",
+        503,
+        "1",
+        1,
+        &["503 Service Unavailable, Retry-After 1 s"],
+    ),
+    (
+        "busy-for-some-time",
+        503,
+        "soon",
+        0,
+        &["503 Service Unavailable"],
+    ),
+    // If this were honoured, the test would not end.
+    (
+        "failing-for-an-hour",
+        500,
+        "3600",
+        0,
+        &["500 Internal Server Error"],
+    ),
+];
+
+/// Answers that are no whole HTTP answers.
+fn broken() -> [Case; 8] {
+    use Answer::{Cut, Drip, Endless, EndlessHead, Stuck};
+    [
         case(
             "cut",
             [Cut("HTTP/1.1 200 OK\r\nContent-Le"), Cut("HTTP"), Cut("")],
@@ -180,7 +167,7 @@ fn cases(elsewhere: &Subscriber) -> Vec<Case> {
             2,
             Delivered(&["message head is too large"]),
         ),
-        // The status has decided, whatever comes of the body.
+        // The status decides, whatever happens to the body.
         case(
             "cut-body",
             [Cut("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{")],
@@ -197,6 +184,42 @@ fn cases(elsewhere: &Subscriber) -> Vec<Case> {
             Delivered(&["500 Internal Server Error"]),
         ),
     ]
+}
+
+fn cases(elsewhere: &Subscriber) -> Vec<Case> {
+    let with = |status, name, value: &str| Answer::Status(status, Some((name, value.to_owned())));
+    let statuses = STATUSES.into_iter().map(|(name, statuses, requests, end)| {
+        let script: Vec<_> = statuses.iter().copied().map(Answer::from).collect();
+        case(name, script, requests, end)
+    });
+    let retry_after = RETRY_AFTER.into_iter();
+    let retry_after = retry_after.map(|(name, status, value, seconds, before)| Case {
+        pause: Duration::from_secs(seconds),
+        ..case(
+            name,
+            [with(status, "Retry-After", value)],
+            2,
+            Delivered(before),
+        )
+    });
+    // The date has whole seconds, so what is left of the first one does not count.
+    let until_a_date = Case {
+        pause: Duration::from_secs(1),
+        ..case(
+            "busy-until",
+            [Answer::RetryAfterDate(429, 2)],
+            2,
+            Delivered(&["429 Too Many Requests"]),
+        )
+    };
+    let moved = case(
+        "moved",
+        [301, 307, 302].map(|code| with(code, "Location", &elsewhere.url())),
+        3,
+        Dead(3, "302 Found: redirects are not followed"),
+    );
+    let all = statuses.chain(retry_after).chain([until_a_date, moved]);
+    all.chain(broken()).collect()
 }
 
 #[actix_web::test]

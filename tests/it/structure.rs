@@ -36,17 +36,17 @@ impl Source {
             files: BTreeMap::new(),
             modules: BTreeMap::new(),
         };
-        source.add(src, &src.join("lib.rs"), Vec::new());
+        source.add(src, &src.join("lib.rs"), &[]);
         source
     }
 
     /// Reads a file and the files of the modules that it declares.
-    fn add(&mut self, src: &Path, path: &Path, module: Vec<String>) {
+    fn add(&mut self, src: &Path, path: &Path, module: &[String]) {
         let text =
             std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let syntax = syn::parse_file(&text).unwrap();
         let mut file = File {
-            module: module.clone(),
+            module: module.to_vec(),
             ..File::default()
         };
         let below = match path.file_stem().unwrap().to_str().unwrap() {
@@ -60,7 +60,7 @@ impl Source {
         }
         .visit_file(&syntax);
         let name = path.strip_prefix(src).unwrap().display().to_string();
-        self.modules.insert(module.clone(), name.clone());
+        self.modules.insert(module.to_vec(), name.clone());
         self.files.insert(name, file);
         for child in children {
             let one = below.join(format!("{child}.rs"));
@@ -69,9 +69,8 @@ impl Source {
             } else {
                 below.join(&child).join("mod.rs")
             };
-            let mut module = module.clone();
-            module.push(child);
-            self.add(src, &path, module);
+            let module = [module, &[child]].concat();
+            self.add(src, &path, &module);
         }
     }
 

@@ -46,6 +46,27 @@ impl Served {
         serde_json::from_slice(&answer.body).unwrap()
     }
 
+    /// Asks, and expects a refusal with this status and code.
+    async fn refuses(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        status: u16,
+        code: &str,
+    ) -> TestResponse {
+        let answer = self.ask(method, path, body).await;
+        let (text, shown) = (answer.text(), body.get(..200).unwrap_or(body));
+        assert_eq!(answer.status, status, "{method} {path} {shown}: {text}");
+        let error: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(
+            (&error["code"], &error["success"]),
+            (&json!(code), &json!(false)),
+            "{method} {path} {shown}: {error}"
+        );
+        answer
+    }
+
     async fn subscribe(&self, session: &str, url: &str) -> Value {
         let path = format!("/sessions/{session}/webhook");
         let body = json!({ "webhookUrl": url });
@@ -147,192 +168,161 @@ async fn the_shapes_of_the_answers() {
     assert!(!server.program.kill().contains("hidden"));
 }
 
-#[actix_web::test]
-async fn what_is_refused_and_how() {
+/// A body posted to the session `a`, and its refusal: status and code.
+const REFUSED_BODIES: [(&str, u16, &str); 14] = [
+    ("{}", 400, "bad_request"),
+    ("[]", 400, "bad_request"),
+    ("", 400, "bad_request"),
+    (r#"{"webhookUrl":"#, 400, "bad_request"),
+    (r#"{"webhookUrl":7}"#, 400, "bad_request"),
+    (
+        r#"{"webhookUrl":"http://127.0.0.1:9/","url":"http://127.0.0.1:8/"}"#,
+        400,
+        "bad_request",
+    ),
+    (r#"{"webhookUrl":"crm.example"}"#, 400, "bad_url"),
+    (r#"{"webhookUrl":"ftp://crm.example/"}"#, 400, "bad_url"),
+    (
+        r#"{"webhookUrl":"http://u:p@crm.example/"}"#,
+        400,
+        "bad_url",
+    ),
+    (
+        r#"{"webhookUrl":"http://169.254.169.254/"}"#,
+        400,
+        "refused_address",
+    ),
+    (
+        r#"{"webhookUrl":"http://[fe80::1]/"}"#,
+        400,
+        "refused_address",
+    ),
+    (
+        r#"{"webhookUrl":"http://127.0.0.1:9/","events":"message"}"#,
+        400,
+        "bad_request",
+    ),
+    (
+        r#"{"webhookUrl":"http://127.0.0.1:9/","secret":""}"#,
+        400,
+        "bad_request",
+    ),
+    (
+        r#"{"webhookUrl":"http://127.0.0.1:9/","name":"a:b"}"#,
+        400,
+        "bad_name",
+    ),
+];
+
+/// Method, path and body of a request, and its refusal: status and code.
+const REFUSED_REQUESTS: [(&str, &str, &str, u16, &str); 12] = [
+    (
+        "POST",
+        "/sessions/a%0Ab/webhook",
+        r#"{"url":"http://127.0.0.1:9/"}"#,
+        400,
+        "bad_session",
+    ),
+    ("PATCH", "/sessions/a/webhook", "{}", 404, "not_found"),
+    (
+        "PATCH",
+        "/sessions/s/webhook",
+        r#"{"name":"crm","active":true}"#,
+        409,
+        "defined_in_settings",
+    ),
+    (
+        "POST",
+        "/sessions/s/webhook",
+        r#"{"name":"crm","url":"http://127.0.0.1:9/"}"#,
+        409,
+        "defined_in_settings",
+    ),
+    (
+        "DELETE",
+        "/sessions/s/webhook?name=crm",
+        "",
+        409,
+        "defined_in_settings",
+    ),
+    (
+        "DELETE",
+        "/sessions/s/webhook?all=true",
+        "",
+        409,
+        "defined_in_settings",
+    ),
+    (
+        "DELETE",
+        "/sessions/s/webhook?all=true&name=x",
+        "",
+        400,
+        "bad_request",
+    ),
+    (
+        "DELETE",
+        "/sessions/s/webhook?nmae=x",
+        "",
+        400,
+        "bad_request",
+    ),
+    ("GET", "/sessions//webhook", "", 404, "not_found"),
+    ("POST", "/api/subscriptions", "", 405, "method_not_allowed"),
+    (
+        "POST",
+        "/sessions/a/webhook?name=x",
+        r#"{"webhookUrl":"http://127.0.0.1:9/","name":"y"}"#,
+        400,
+        "bad_request",
+    ),
+    (
+        "PATCH",
+        "/sessions/a/webhook?name=x",
+        "{}",
+        404,
+        "not_found",
+    ),
+];
+
+/// A server whose settings define the subscription `crm` of the session `s`.
+fn with_one_defined(name: &str) -> (Folder, Served) {
     let defined = "[[subscriptions]]\nname = \"crm\"\nsession = \"s\"\n\
                    webhook_url = \"http://127.0.0.1:9/?t=hidden\"\n";
-    let folder = folder("subs-refused", defined);
+    let folder = folder(name, defined);
     let server = Served::start(&folder);
-    let to_a = |body: Value| ("POST", "/sessions/a/webhook", body.to_string());
-    let url = "http://127.0.0.1:9/";
-    let long = "x".repeat(2048);
-    let table = [
-        (to_a(json!({})), 400, "bad_request"),
-        (to_a(json!([])), 400, "bad_request"),
-        (
-            ("POST", "/sessions/a/webhook", String::new()),
-            400,
-            "bad_request",
-        ),
-        (
-            ("POST", "/sessions/a/webhook", "{\"webhookUrl\":".to_owned()),
-            400,
-            "bad_request",
-        ),
-        (to_a(json!({ "webhookUrl": 7 })), 400, "bad_request"),
-        (
-            to_a(json!({ "webhookUrl": url, "url": "http://127.0.0.1:8/" })),
-            400,
-            "bad_request",
-        ),
-        (to_a(json!({ "webhookUrl": "crm.example" })), 400, "bad_url"),
-        (
-            to_a(json!({ "webhookUrl": "ftp://crm.example/" })),
-            400,
-            "bad_url",
-        ),
-        (
-            to_a(json!({ "webhookUrl": "http://u:p@crm.example/" })),
-            400,
-            "bad_url",
-        ),
-        (
-            to_a(json!({ "webhookUrl": format!("{url}{long}") })),
-            400,
-            "bad_url",
-        ),
-        (
-            to_a(json!({ "webhookUrl": "http://169.254.169.254/" })),
-            400,
-            "refused_address",
-        ),
-        (
-            to_a(json!({ "webhookUrl": "http://[fe80::1]/" })),
-            400,
-            "refused_address",
-        ),
-        (
-            to_a(json!({ "webhookUrl": url, "events": ["call"] })),
-            400,
-            "unknown_event",
-        ),
-        (
-            to_a(json!({ "webhookUrl": url, "events": "message" })),
-            400,
-            "bad_request",
-        ),
-        (
-            to_a(json!({ "webhookUrl": url, "secret": "" })),
-            400,
-            "bad_request",
-        ),
-        (
-            to_a(json!({ "webhookUrl": url, "name": "a:b" })),
-            400,
-            "bad_name",
-        ),
-        (
-            to_a(json!({ "webhookUrl": url, "name": "n".repeat(65) })),
-            400,
-            "bad_name",
-        ),
-        (
-            (
-                "POST",
-                "/sessions/a%0Ab/webhook",
-                json!({ "url": url }).to_string(),
-            ),
-            400,
-            "bad_session",
-        ),
-        (
-            ("PATCH", "/sessions/a/webhook", "{}".to_owned()),
-            404,
-            "not_found",
-        ),
-        (
-            (
-                "PATCH",
-                "/sessions/s/webhook",
-                json!({ "name": "crm", "active": true }).to_string(),
-            ),
-            409,
-            "defined_in_settings",
-        ),
-        (
-            (
-                "POST",
-                "/sessions/s/webhook",
-                json!({ "name": "crm", "url": url }).to_string(),
-            ),
-            409,
-            "defined_in_settings",
-        ),
-        (
-            ("DELETE", "/sessions/s/webhook?name=crm", String::new()),
-            409,
-            "defined_in_settings",
-        ),
-        (
-            ("DELETE", "/sessions/s/webhook?all=true", String::new()),
-            409,
-            "defined_in_settings",
-        ),
-        (
-            (
-                "DELETE",
-                "/sessions/s/webhook?all=true&name=x",
-                String::new(),
-            ),
-            400,
-            "bad_request",
-        ),
-        (
-            ("DELETE", "/sessions/s/webhook?nmae=x", String::new()),
-            400,
-            "bad_request",
-        ),
-        (
-            to_a(json!({ "webhookUrl": url, "name": "n".repeat(70_000) })),
-            413,
-            "too_large",
-        ),
-        (
-            ("PUT", "/sessions/a/webhook", String::new()),
-            405,
-            "method_not_allowed",
-        ),
-        (
-            ("GET", "/sessions//webhook", String::new()),
-            404,
-            "not_found",
-        ),
-        (
-            ("POST", "/api/subscriptions", String::new()),
-            405,
-            "method_not_allowed",
-        ),
-    ];
-    for ((method, path, body), status, code) in table {
-        let answer = server.ask(method, path, body.clone()).await;
-        let shown: String = body.chars().take(200).collect();
-        assert_eq!(
-            answer.status,
-            status,
-            "{method} {path} {shown}: {}",
-            answer.text()
-        );
-        let error: Value = serde_json::from_slice(&answer.body).unwrap();
-        assert_eq!(
-            (&error["code"], &error["success"]),
-            (&json!(code), &json!(false)),
-            "{error}"
-        );
-        if status == 405 && path.starts_with("/sessions") {
-            assert_eq!(answer.header("allow"), Some("GET, POST, PATCH, DELETE"));
-        }
-        if code == "unknown_event" {
-            let text = error["error"].as_str().unwrap();
-            assert!(
-                text.contains("allowed: message, status, connection, unknown, *"),
-                "{text}"
-            );
-        }
+    (folder, server)
+}
+
+#[actix_web::test]
+async fn what_is_refused_and_how() {
+    let (_folder, server) = with_one_defined("subs-refused");
+    let (to_a, url) = ("/sessions/a/webhook", "http://127.0.0.1:9/");
+    for (body, status, code) in REFUSED_BODIES {
+        server.refuses("POST", to_a, body, status, code).await;
     }
-    let named = "/sessions/a/webhook?name=x";
-    let differ = json!({ "webhookUrl": url, "name": "y" });
-    server.expect(400, "POST", named, &differ).await;
-    server.expect(404, "PATCH", named, &json!({})).await;
+    for (method, path, body, status, code) in REFUSED_REQUESTS {
+        server.refuses(method, path, body, status, code).await;
+    }
+
+    let of_length = |length| json!({ "webhookUrl": url, "name": "n".repeat(length) }).to_string();
+    let (name, body) = (of_length(65), of_length(70_000));
+    server.refuses("POST", to_a, &name, 400, "bad_name").await;
+    server.refuses("POST", to_a, &body, 413, "too_large").await;
+    let long = format!("{url}{}", "x".repeat(2048));
+    let body = json!({ "webhookUrl": long }).to_string();
+    server.refuses("POST", to_a, &body, 400, "bad_url").await;
+
+    let body = json!({ "webhookUrl": url, "events": ["call"] }).to_string();
+    let unknown = server.refuses("POST", to_a, &body, 400, "unknown_event");
+    let text = unknown.await.text();
+    assert!(
+        text.contains("allowed: message, status, connection, unknown, *"),
+        "{text}"
+    );
+    let put = server.refuses("PUT", to_a, "", 405, "method_not_allowed");
+    let allowed = "GET, POST, PATCH, DELETE";
+    assert_eq!(put.await.header("allow"), Some(allowed));
+
     // Nothing of it has changed anything.
     let all = server
         .expect(200, "GET", "/api/subscriptions", &Value::Null)
@@ -343,11 +333,16 @@ async fn what_is_refused_and_how() {
         (&all[0]["name"], &all[0]["definedInSettings"]),
         (&json!("crm"), &json!(true))
     );
+    assert!(!server.program.kill().contains("hidden"));
+}
+
+#[actix_web::test]
+async fn what_is_accepted_with_a_warning() {
+    let (_folder, server) = with_one_defined("subs-warned");
+    let path = "/sessions/a/webhook";
     // A host that does not resolve may do so later.
     let body = json!({ "webhookUrl": "http://nobody.invalid/" });
-    let answer = server
-        .expect(201, "POST", "/sessions/a/webhook", &body)
-        .await;
+    let answer = server.expect(201, "POST", path, &body).await;
     let warning = answer["warning"].as_str().unwrap();
     assert!(
         warning.contains("nobody.invalid does not resolve"),
@@ -355,9 +350,7 @@ async fn what_is_refused_and_how() {
     );
     // Nor is it refused that the other side cannot have meant the key so.
     let body = json!({ "secret": "whsec_not hidden base64" });
-    let answer = server
-        .expect(200, "PATCH", "/sessions/a/webhook", &body)
-        .await;
+    let answer = server.expect(200, "PATCH", path, &body).await;
     let warning = answer["warning"].as_str().unwrap();
     assert!(warning.contains("no base64"), "{warning}");
     assert!(!server.program.kill().contains("hidden"));

@@ -38,14 +38,14 @@ impl Runner {
                 return Err(Unavailable::Away(format!("event {next} is not there")));
             }
             for record in records {
-                self.take(record);
+                self.take(&record);
             }
         }
         Ok(())
     }
 
     /// Takes the next body: each event of it is scheduled or passed by.
-    fn take(&mut self, record: Arc<Record>) {
+    fn take(&mut self, record: &Arc<Record>) {
         let seq = record.seq;
         self.pass_gap(seq);
         self.reading.cursor = seq;
@@ -69,7 +69,7 @@ impl Runner {
             }
             let decoder = &self.context.decoder;
             let (record, events) = decoded.get_or_insert_with(|| {
-                Arc::clone(&record).decoded(|received| decoder.decode(received))
+                Arc::clone(record).decoded(|received| decoder.decode(received))
             });
             let events = Record::events_of(count, part, events);
             if !self.consumer.wants_any(events) {

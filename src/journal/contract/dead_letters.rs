@@ -30,7 +30,14 @@ pub async fn dead_letters_are_found_newest_first(instances: Instances, _: Arc<Fa
     letters_of_two(journal).await;
     let of = |consumer: &str, seq| (consumer.to_owned(), letter(seq, consumer));
     let (a, b) = (|seq| of("a", seq), |seq| of("b", seq));
-    let table: [(Option<&str>, Option<(Seq, &str)>, usize, Vec<NamedLetter>); 11] = [
+    // The consumer, the letter before the page, the page's size, what is found.
+    type Row<'a> = (
+        Option<&'a str>,
+        Option<(Seq, &'a str)>,
+        usize,
+        Vec<NamedLetter>,
+    );
+    let table: [Row<'_>; 11] = [
         (Some("a"), None, usize::MAX, vec![a(5), a(3), a(1)]),
         (Some("a"), Some((5, "")), 1, vec![a(3)]),
         (Some("a"), Some((1, "")), 10, vec![]),

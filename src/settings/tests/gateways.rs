@@ -70,105 +70,121 @@ fn every_key_is_read() {
 
 #[test]
 fn one_problem_each() {
-    let missing = |key: &str| {
+    for (key, expected) in MISSING {
         let lines = right("");
-        let lines: Vec<_> = lines
-            .lines()
-            .filter(|line| !line.starts_with(key))
-            .collect();
-        lines.join("\n")
-    };
-    let changed = |from: &str, to: &str| right("").replace(from, to);
-    let two =
-        "[[gateways]]\nurl = \"https://gw\"\nsessions = [\"s\"]\nwebhook_url = \"http://m\"\n";
-    let table = [
-        (missing("url"), "[0].url: is missing"),
-        (missing("sessions"), "[0].sessions: is missing"),
-        (
-            missing("webhook_url"),
-            "[0].webhook_url: is missing; it is our own URL",
-        ),
-        (
-            changed("https://gw", "gw:80"),
-            "[0].url: found the scheme \"gw\"",
-        ),
-        (
-            changed("https://gw", "https://u:hidden@gw"),
-            "[0].url: there is a user or a password",
-        ),
-        (
-            changed("https://me", "ftp://me"),
-            "[0].webhook_url: found the scheme \"ftp\"",
-        ),
-        (
-            changed("https://me/webhook", "env:OFFHOOK_TEST_NONE"),
-            "[0].webhook_url: the environment variable",
-        ),
-        (
-            changed("[\"s\"]", "[]"),
-            "[0].sessions: expected 1 to 1000 sessions, found 0",
-        ),
-        (
-            changed("[\"s\"]", "[\"s\", \"s\"]"),
-            "[0].sessions: one of them is listed twice",
-        ),
-        (
-            changed("[\"s\"]", "[\"..\"]"),
-            "[0].sessions: \"..\" is no session id",
-        ),
-        (
-            right("events = [\"mesage\"]"),
-            "[0].events: found \"mesage\"; allowed: message, status, connection, unknown, *",
-        ),
-        (right("events = []"), "[0].events: expected 1 to 64 events"),
-        (
-            right("shape = \"doc\""),
-            "[0].shape: found \"doc\"; allowed: docs, implementation, next",
-        ),
-        (
-            right("secret = \"env:OFFHOOK_TEST_NONE\""),
-            "[0].secret: the environment variable",
-        ),
-        (
-            right("shape = \"next\"\nsecret = \"hidden\""),
-            "[0].secret: the shape next has no room",
-        ),
-        (
-            right("headers = { \"a b\" = \"hidden\" }"),
-            "[0].headers.a b: that cannot be",
-        ),
-        (
-            right("headers = { X-Key = \"Bearer env:OFFHOOK_TEST_NONE\" }"),
-            "[0].headers.X-Key: the environment",
-        ),
-        (
-            right("headers = { X-Key = \"hidden\\n\" }"),
-            "[0].headers.X-Key: the value is no line",
-        ),
-        (right("name = \"\""), "[0].name: is empty"),
-        (
-            right("webhook = \"x\""),
-            "[0].webhook: unknown key; there are: events, headers, name, secret, sessions, shape, url, webhook_url",
-        ),
-        (
-            right(&format!("name = \"a\"\n{two}")),
-            ": two of them register the session \"s\" at https://gw",
-        ),
-        (
-            right(&two.replace("[\"s\"]", "[\"t\"]")),
-            ": two gateways have the name \"gw\"",
-        ),
-    ];
-    for (text, expected) in table {
-        let found = problems(&text);
-        assert_eq!(found.len(), 1, "{expected}: {found:#?}");
-        assert!(
-            found[0].starts_with(&format!("settings.toml: gateways{expected}")),
-            "{expected}\n{found:#?}"
-        );
-        assert!(!found[0].contains("hidden"), "{found:#?}");
+        let lines = lines.lines().filter(|line| !line.starts_with(key));
+        has_one_problem(&lines.collect::<Vec<_>>().join("\n"), expected);
+    }
+    for (from, to, expected) in CHANGED {
+        has_one_problem(&right("").replace(from, to), expected);
+    }
+    for (more, expected) in ADDED {
+        has_one_problem(&right(more), expected);
     }
 }
+
+/// The text has one problem, which begins with this and shows nothing that is hidden.
+fn has_one_problem(text: &str, expected: &str) {
+    let found = problems(text);
+    assert_eq!(found.len(), 1, "{expected}: {found:#?}");
+    assert!(
+        found[0].starts_with(&format!("settings.toml: gateways{expected}")),
+        "{expected}\n{found:#?}"
+    );
+    assert!(!found[0].contains("hidden"), "{found:#?}");
+}
+
+/// The key that is taken out of a gateway, and the problem.
+const MISSING: &[(&str, &str)] = &[
+    ("url", "[0].url: is missing"),
+    ("sessions", "[0].sessions: is missing"),
+    (
+        "webhook_url",
+        "[0].webhook_url: is missing; it is our own URL",
+    ),
+];
+
+/// What is replaced in a gateway, by what, and the problem.
+const CHANGED: &[(&str, &str, &str)] = &[
+    ("https://gw", "gw:80", "[0].url: found the scheme \"gw\""),
+    (
+        "https://gw",
+        "https://u:hidden@gw",
+        "[0].url: there is a user or a password",
+    ),
+    (
+        "https://me",
+        "ftp://me",
+        "[0].webhook_url: found the scheme \"ftp\"",
+    ),
+    (
+        "https://me/webhook",
+        "env:OFFHOOK_TEST_NONE",
+        "[0].webhook_url: the environment variable",
+    ),
+    (
+        "[\"s\"]",
+        "[]",
+        "[0].sessions: expected 1 to 1000 sessions, found 0",
+    ),
+    (
+        "[\"s\"]",
+        "[\"s\", \"s\"]",
+        "[0].sessions: one of them is listed twice",
+    ),
+    (
+        "[\"s\"]",
+        "[\"..\"]",
+        "[0].sessions: \"..\" is no session id",
+    ),
+];
+
+/// What follows the keys of a gateway, and the problem.
+const ADDED: &[(&str, &str)] = &[
+    (
+        "events = [\"mesage\"]",
+        "[0].events: found \"mesage\"; allowed: message, status, connection, unknown, *",
+    ),
+    ("events = []", "[0].events: expected 1 to 64 events"),
+    (
+        "shape = \"doc\"",
+        "[0].shape: found \"doc\"; allowed: docs, implementation, next",
+    ),
+    (
+        "secret = \"env:OFFHOOK_TEST_NONE\"",
+        "[0].secret: the environment variable",
+    ),
+    (
+        "shape = \"next\"\nsecret = \"hidden\"",
+        "[0].secret: the shape next has no room",
+    ),
+    (
+        "headers = { \"a b\" = \"hidden\" }",
+        "[0].headers.a b: that cannot be",
+    ),
+    (
+        "headers = { X-Key = \"Bearer env:OFFHOOK_TEST_NONE\" }",
+        "[0].headers.X-Key: the environment",
+    ),
+    (
+        "headers = { X-Key = \"hidden\\n\" }",
+        "[0].headers.X-Key: the value is no line",
+    ),
+    ("name = \"\"", "[0].name: is empty"),
+    (
+        "webhook = \"x\"",
+        "[0].webhook: unknown key; there are: events, headers, name, secret, sessions, shape, url, webhook_url",
+    ),
+    (
+        "name = \"a\"\n\
+         [[gateways]]\nurl = \"https://gw\"\nsessions = [\"s\"]\nwebhook_url = \"http://m\"\n",
+        ": two of them register the session \"s\" at https://gw",
+    ),
+    (
+        "[[gateways]]\nurl = \"https://gw\"\nsessions = [\"t\"]\nwebhook_url = \"http://m\"\n",
+        ": two gateways have the name \"gw\"",
+    ),
+];
 
 #[test]
 fn a_path_token_is_hidden_in_the_url_too() {

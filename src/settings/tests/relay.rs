@@ -81,101 +81,112 @@ fn every_key_is_read() {
 
 #[test]
 fn one_problem_each() {
-    let two = "[[subscriptions]]\nname = \"crm\"\nwebhook_url = \"https://other.example/\"\n";
-    let url = |url: &str| {
-        with_source(&format!(
-            "[[subscriptions]]\nname = \"x\"\nwebhook_url = \"{url}\""
-        ))
+    with_source_each_has_one_problem(WRONG_SECTIONS);
+    let more = |(more, expected): &(&str, _)| (subscription(more), *expected);
+    each_has_one_problem(WRONG_KEYS.iter().map(more));
+    let to = |(url, expected): &(&str, _)| {
+        let section = format!("[[subscriptions]]\nname = \"x\"\nwebhook_url = \"{url}\"");
+        (with_source(&section), *expected)
     };
-    let table = [
-        (
-            with_source("[relay]\ntimeout = 3"),
-            "relay.timeout: found 3, expected a duration",
-        ),
-        (
-            with_source("[relay]\ntimeuot = \"3s\""),
-            "relay.timeuot: unknown key, did you mean timeout? There are: allow, allow_private, give_up_on, suspend_after, timeout",
-        ),
-        (
-            with_source("[relay]\nallow = [\"10.0.0.0/99\"]"),
-            "relay.allow[0]: found \"10.0.0.0/99\", which is no network",
-        ),
-        (
-            with_source("[relay]\ngive_up_on = [200]"),
-            "relay.give_up_on[0]: found 200, expected a whole number",
-        ),
-        (
-            with_source("[relay]\ngive_up_on = [410]"),
-            "relay.give_up_on: has 410, which always ends",
-        ),
-        (
-            with_source("[[subscriptions]]\nname = \"x\""),
-            "subscriptions[0].webhook_url: is missing",
-        ),
-        (
-            with_source("[[subscriptions]]\nwebhook_url = \"https://h/\""),
-            "subscriptions[0].name: is missing",
-        ),
-        (
-            subscription("evnts = []"),
-            "subscriptions[0].evnts: unknown key, did you mean events? There are: concurrency, events, name, on_exhausted, \
-             order, retry, secret, session, status, timeout, webhook_url",
-        ),
-        (
-            subscription("events = [\"call\"]"),
-            "found \"call\"; allowed: message, status, connection, unknown, *",
-        ),
-        (
-            subscription("secret = \"whsec_not base64\""),
-            "subscriptions[0].secret: begins with whsec_, but what follows is no base64",
-        ),
-        (
-            subscription("session = 7"),
-            "subscriptions[0].session: found a number, expected a text in quotes",
-        ),
-        (
-            subscription("session = \"\""),
-            "subscriptions[0]: crm: a session's id here has 1 to 1024 bytes",
-        ),
-        (
-            subscription("secret = \"env:OFFHOOK_TEST_NO_SUCH\""),
-            "OFFHOOK_TEST_NO_SUCH is not set",
-        ),
-        (
-            subscription("secret = \"\""),
-            "subscriptions[0].secret: the secret is empty",
-        ),
-        (
-            subscription(two),
-            "subscriptions: two are \"crm\" to session \"*\"",
-        ),
-        (
-            with_source("[[subscriptions]]\nname = \"a:b\"\nwebhook_url = \"https://h.example/\""),
-            "subscriptions[0]: a:b: found \"a:b\", expected a name of 1 to 64 of A-Z a-z 0-9 - _ .",
-        ),
-        (
-            url("crm.example"),
-            "subscriptions[0]: x: webhook_url: it is no URL",
-        ),
-        (
-            url("ftp://crm.example/"),
-            "subscriptions[0]: x: webhook_url: its scheme is ftp",
-        ),
-        (
-            url("http://127.0.0.1:1/"),
-            "subscriptions[0]: x: webhook_url: 127.0.0.1 is a loopback address",
-        ),
-        (
-            url("http://0x7f.1/"),
-            "subscriptions[0]: x: webhook_url: 127.0.0.1 is a loopback address",
-        ),
-        (
-            subscription("[journal]\nengine = \"none\""),
-            "subscriptions: journal.engine is none, which keeps nothing until a subscriber has it",
-        ),
-    ];
-    each_has_one_problem(table);
+    each_has_one_problem(WRONG_URLS.iter().map(to));
 }
+
+/// What follows a source, and the problem.
+const WRONG_SECTIONS: &[(&str, &str)] = &[
+    (
+        "[relay]\ntimeout = 3",
+        "relay.timeout: found 3, expected a duration",
+    ),
+    (
+        "[relay]\ntimeuot = \"3s\"",
+        "relay.timeuot: unknown key, did you mean timeout? There are: allow, allow_private, give_up_on, suspend_after, timeout",
+    ),
+    (
+        "[relay]\nallow = [\"10.0.0.0/99\"]",
+        "relay.allow[0]: found \"10.0.0.0/99\", which is no network",
+    ),
+    (
+        "[relay]\ngive_up_on = [200]",
+        "relay.give_up_on[0]: found 200, expected a whole number",
+    ),
+    (
+        "[relay]\ngive_up_on = [410]",
+        "relay.give_up_on: has 410, which always ends",
+    ),
+    (
+        "[[subscriptions]]\nname = \"x\"",
+        "subscriptions[0].webhook_url: is missing",
+    ),
+    (
+        "[[subscriptions]]\nwebhook_url = \"https://h/\"",
+        "subscriptions[0].name: is missing",
+    ),
+    (
+        "[[subscriptions]]\nname = \"a:b\"\nwebhook_url = \"https://h.example/\"",
+        "subscriptions[0]: a:b: found \"a:b\", expected a name of 1 to 64 of A-Z a-z 0-9 - _ .",
+    ),
+];
+
+/// What follows the keys of the subscription `crm`, and the problem.
+const WRONG_KEYS: &[(&str, &str)] = &[
+    (
+        "evnts = []",
+        "subscriptions[0].evnts: unknown key, did you mean events? There are: concurrency, events, name, on_exhausted, \
+         order, retry, secret, session, status, timeout, webhook_url",
+    ),
+    (
+        "events = [\"call\"]",
+        "found \"call\"; allowed: message, status, connection, unknown, *",
+    ),
+    (
+        "secret = \"whsec_not base64\"",
+        "subscriptions[0].secret: begins with whsec_, but what follows is no base64",
+    ),
+    (
+        "session = 7",
+        "subscriptions[0].session: found a number, expected a text in quotes",
+    ),
+    (
+        "session = \"\"",
+        "subscriptions[0]: crm: a session's id here has 1 to 1024 bytes",
+    ),
+    (
+        "secret = \"env:OFFHOOK_TEST_NO_SUCH\"",
+        "OFFHOOK_TEST_NO_SUCH is not set",
+    ),
+    (
+        "secret = \"\"",
+        "subscriptions[0].secret: the secret is empty",
+    ),
+    (
+        "[[subscriptions]]\nname = \"crm\"\nwebhook_url = \"https://other.example/\"\n",
+        "subscriptions: two are \"crm\" to session \"*\"",
+    ),
+    (
+        "[journal]\nengine = \"none\"",
+        "subscriptions: journal.engine is none, which keeps nothing until a subscriber has it",
+    ),
+];
+
+/// The URL of the subscription `x`, and the problem.
+const WRONG_URLS: &[(&str, &str)] = &[
+    (
+        "crm.example",
+        "subscriptions[0]: x: webhook_url: it is no URL",
+    ),
+    (
+        "ftp://crm.example/",
+        "subscriptions[0]: x: webhook_url: its scheme is ftp",
+    ),
+    (
+        "http://127.0.0.1:1/",
+        "subscriptions[0]: x: webhook_url: 127.0.0.1 is a loopback address",
+    ),
+    (
+        "http://0x7f.1/",
+        "subscriptions[0]: x: webhook_url: 127.0.0.1 is a loopback address",
+    ),
+];
 
 #[test]
 fn the_fingerprint_covers_them() {

@@ -8,14 +8,9 @@ use crate::support::{Ran, run};
 
 #[actix_web::test]
 async fn added_listed_and_removed() {
-    let defined = "[[subscriptions]]\nname = \"crm\"\nwebhook_url = \"http://127.0.0.1:9/\"\n";
-    let (folder, subscriber) = (folder("subs-cli", defined), Subscriber::start([]).await);
+    let (folder, subscriber) = (folder("subs-cli", DEFINED), Subscriber::start([]).await);
     let server = Served::start(&folder);
-    let admin = format!("http://{}", server.admin);
-    let ask = |arguments: &[&str]| -> Ran {
-        let arguments = [&["subscriptions"], arguments, &["--admin", &admin]].concat();
-        run(&arguments)
-    };
+    let ask = |arguments: &[&str]| ask(&server, arguments);
     let url = hook(&subscriber);
     let add = [
         "add",
@@ -63,32 +58,6 @@ async fn added_listed_and_removed() {
     let warned = ask(&["add", "--session", "*", "--url", "http://nobody.invalid/"]);
     assert_eq!(warned.status, 0);
     assert!(warned.said.starts_with("warning: "), "{warned:?}");
-    let refused = ask(&["add", "--session", "*", "--url", "http://169.254.169.254/"]);
-    assert_eq!(refused.status, 1);
-    assert!(refused.said.contains("169.254.169.254 is a"), "{refused:?}");
-    let refused = ask(&["remove", "--session", "*", "--name", "crm"]);
-    assert_eq!(refused.status, 1);
-    assert!(
-        refused.said.contains("defined in settings.toml"),
-        "{refused:?}"
-    );
-    for wrong in [
-        &["add", "--session", "a"][..],
-        &["add", "--session", "a", "--url", &url, "--events", "call"],
-        &[
-            "add",
-            "--session",
-            "a",
-            "--url",
-            &url,
-            "--secret",
-            "env:OFFHOOK_TEST_NO_SUCH",
-        ],
-        &["remove"],
-        &["remove", "--session", "a", "--all", "--name", "x"],
-    ] {
-        assert_eq!(ask(wrong).status, 2, "{wrong:?}");
-    }
     let removed = ask(&["remove", "--session", "a/b", "--all"]);
     assert_eq!((removed.status, removed.printed.as_str()), (0, "removed\n"));
     let left = ask(&["--json"]).json();
@@ -96,3 +65,63 @@ async fn added_listed_and_removed() {
     let left: Vec<_> = left.map(|one| one["name"].clone()).collect();
     assert_eq!(left, ["crm", "default"]);
 }
+
+#[actix_web::test]
+async fn what_is_refused_and_what_is_misused() {
+    let folder = folder("subs-cli-refused", DEFINED);
+    let server = Served::start(&folder);
+    for (arguments, words) in REFUSED {
+        let refused = ask(&server, arguments);
+        assert_eq!(refused.status, 1, "{refused:?}");
+        assert!(refused.said.contains(words), "{refused:?}");
+    }
+    for arguments in MISUSED {
+        assert_eq!(ask(&server, arguments).status, 2, "{arguments:?}");
+    }
+}
+
+fn ask(server: &Served, arguments: &[&str]) -> Ran {
+    let admin = format!("http://{}", server.admin);
+    let arguments = [&["subscriptions"], arguments, &["--admin", &admin]].concat();
+    run(&arguments)
+}
+
+/// A subscription in the settings.
+const DEFINED: &str = "[[subscriptions]]\nname = \"crm\"\nwebhook_url = \"http://127.0.0.1:9/\"\n";
+
+/// What the server refuses, and words of the reason.
+const REFUSED: [(&[&str], &str); 2] = [
+    (
+        &["add", "--session", "*", "--url", "http://169.254.169.254/"],
+        "169.254.169.254 is a",
+    ),
+    (
+        &["remove", "--session", "*", "--name", "crm"],
+        "defined in settings.toml",
+    ),
+];
+
+/// Arguments that are wrong, so that the server is not asked.
+const MISUSED: [&[&str]; 5] = [
+    &["add", "--session", "a"],
+    &[
+        "add",
+        "--session",
+        "a",
+        "--url",
+        "http://127.0.0.1:9/",
+        "--events",
+        "call",
+    ],
+    &[
+        "add",
+        "--session",
+        "a",
+        "--url",
+        "http://127.0.0.1:9/",
+        "--secret",
+        "env:OFFHOOK_TEST_NO_SUCH",
+    ],
+    &["remove"],
+    &["remove", "--session", "a", "--all", "--name", "x"],
+];

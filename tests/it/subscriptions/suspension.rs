@@ -6,17 +6,14 @@ use serde_json::Value;
 use super::{folder, restarted};
 use crate::served::{Served, until};
 use crate::subscriber::Subscriber;
-use crate::support::run;
+use crate::support::{Folder, run};
 
 const NAME: &str = "subscription:a:default";
 
 #[actix_web::test]
 async fn a_suspension_outlives_the_process_and_a_resume_hands_over_all_that_waited() {
     let folder = folder("subs-resumed", "");
-    let file = folder.0.join("settings.toml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let text = text.replace("[relay]", "[relay]\nsuspend_after = \"100ms\"");
-    std::fs::write(&file, text).unwrap();
+    suspend_soon(&folder);
     let (failing, other) = (Subscriber::start([]).await, Subscriber::start([]).await);
     let mut server = Served::start(&folder);
     server.subscribe("a", &failing.url()).await;
@@ -27,23 +24,16 @@ async fn a_suspension_outlives_the_process_and_a_resume_hands_over_all_that_wait
         failing.answer(500);
         let first = sent;
         send(&server, &mut sent).await;
-        until("suspended", async || state(&server).await == "suspended").await;
-        // What runs when it is suspended is finished.
-        until("quiet", async || is_quiet(&server).await).await;
+        is_suspended(&server).await;
         let mut tried = failing.count();
         send(&server, &mut sent).await;
         if by_command {
-            server.program.signal("TERM");
-            // The subscribers answer meanwhile.
-            let ending = tokio::task::spawn_blocking(|| server.program.wait());
-            assert!(ending.await.unwrap().success());
-            server = Served::start(&folder);
+            server = stopped_and_started(server, &folder).await;
             assert_eq!(state(&server).await, "suspended");
         } else {
             server = restarted(server, &folder);
             // What was not saved yet is found out once more.
-            until("suspended", async || state(&server).await == "suspended").await;
-            until("quiet", async || is_quiet(&server).await).await;
+            is_suspended(&server).await;
             tried = failing.count();
         }
         send(&server, &mut sent).await;
@@ -53,25 +43,14 @@ async fn a_suspension_outlives_the_process_and_a_resume_hands_over_all_that_wait
         })
         .await;
         assert_eq!(failing.count(), tried);
-        let suspended = server.consumer(NAME).await.unwrap();
-        assert_eq!(suspended["lag"], sent - first, "{suspended}");
-        assert!(
-            suspended["suspended"]["reason"]
-                .as_str()
-                .unwrap()
-                .contains("500 Internal Server Error"),
-            "{suspended}"
-        );
+        waits(&server, sent - first).await;
 
         failing.answer(200);
         match by_command {
             true => resume_by_command(&server),
             false => resume_by_api(&server).await,
         }
-        until("settled", async || {
-            server.consumer(NAME).await.unwrap()["lag"] == 0
-        })
-        .await;
+        server.settled().await;
         let ids: Vec<String> = (first + 1..=sent).map(|id| id.to_string()).collect();
         assert_eq!(
             failing.ids()[tried..],
@@ -83,6 +62,42 @@ async fn a_suspension_outlives_the_process_and_a_resume_hands_over_all_that_wait
     let dead = server.expect(200, "GET", "/api/dead", &Value::Null).await;
     assert_eq!(dead["dead"], serde_json::json!([]));
     server.program.stop();
+}
+
+/// Lets the settings suspend after a tenth of a second.
+fn suspend_soon(folder: &Folder) {
+    let file = folder.0.join("settings.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("[relay]", "[relay]\nsuspend_after = \"100ms\"");
+    std::fs::write(file, text).unwrap();
+}
+
+/// Waits until it is suspended and nothing runs: what runs when it is suspended is finished.
+async fn is_suspended(server: &Served) {
+    until("suspended", async || state(server).await == "suspended").await;
+    until("quiet", async || is_quiet(server).await).await;
+}
+
+/// Stops the server in an orderly way and starts it again.
+async fn stopped_and_started(server: Served, folder: &Folder) -> Served {
+    server.program.signal("TERM");
+    // The subscribers answer meanwhile.
+    let ending = tokio::task::spawn_blocking(|| server.program.wait());
+    assert!(ending.await.unwrap().success());
+    Served::start(folder)
+}
+
+/// It is suspended because of its answer, and so many events wait.
+async fn waits(server: &Served, events: usize) {
+    let suspended = server.consumer(NAME).await.unwrap();
+    assert_eq!(suspended["lag"], events, "{suspended}");
+    assert!(
+        suspended["suspended"]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("500 Internal Server Error"),
+        "{suspended}"
+    );
 }
 
 /// Sends three messages more.
