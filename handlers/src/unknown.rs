@@ -49,6 +49,8 @@ pub enum UnknownReason {
     UnknownName,
     /// The event has no name, and its fields do not tell what it is.
     NoName,
+    /// The dialect found no event in the body.
+    NoEvents,
 }
 
 impl fmt::Display for UnknownReason {
@@ -60,6 +62,7 @@ impl fmt::Display for UnknownReason {
             Self::NameNotText => f.write_str("the event's name is not a text"),
             Self::UnknownName => f.write_str("an event name that the dialect does not know"),
             Self::NoName => f.write_str("no event name, and no fields that tell the kind"),
+            Self::NoEvents => f.write_str("the dialect found no event in it"),
         }
     }
 }

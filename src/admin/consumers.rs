@@ -9,7 +9,7 @@ use super::error::ApiError;
 use super::lookup;
 use super::request::run_to_end;
 use super::state::AdminState;
-use crate::dispatch::Status;
+use crate::dispatch::ConsumerStatus;
 use crate::engine::Pipeline;
 use crate::journal::Unavailable;
 
@@ -17,8 +17,10 @@ use crate::journal::Unavailable;
 pub(super) async fn list(state: web::Data<AdminState>) -> Result<HttpResponse, ApiError> {
     let pipeline = state.pipeline()?;
     let mut shown = Vec::new();
-    for status in lookup::statuses(pipeline).await {
-        shown.push(show(pipeline, &status).await?);
+    for consumer in pipeline.consumers() {
+        if let Some(status) = consumer.status().await {
+            shown.push(show(pipeline, consumer.name(), &status).await?);
+        }
     }
     Ok(HttpResponse::Ok().json(json!({ "consumers": shown })))
 }
@@ -52,17 +54,21 @@ async fn set_paused(
     let consumer = lookup::consumer(pipeline, name)?;
     consumer.pause(paused).await.ok_or_else(has_ended)??;
     let status = consumer.status().await.ok_or_else(has_ended)?;
-    Ok(HttpResponse::Ok().json(show(pipeline, &status).await?))
+    Ok(HttpResponse::Ok().json(show(pipeline, name, &status).await?))
 }
 
-async fn show(pipeline: &Pipeline, status: &Status) -> Result<Value, Unavailable> {
+async fn show(
+    pipeline: &Pipeline,
+    name: &str,
+    status: &ConsumerStatus,
+) -> Result<Value, Unavailable> {
     let suspended = status.suspended.as_ref().map(
         |suspended| json!({ "since": suspended.since.to_string(), "reason": suspended.reason }),
     );
-    let oldest = pipeline.oldest_waiting(status).await?;
-    let (kind, _) = status.name.split_once(':').unwrap_or(("handler", ""));
+    let oldest = pipeline.oldest_waiting(status.floor).await?;
+    let (kind, _) = name.split_once(':').unwrap_or(("handler", ""));
     Ok(json!({
-        "name": status.name,
+        "name": name,
         "kind": kind,
         "state": state(status),
         "lag": status.lag,
@@ -73,7 +79,7 @@ async fn show(pipeline: &Pipeline, status: &Status) -> Result<Value, Unavailable
     }))
 }
 
-fn state(status: &Status) -> &'static str {
+fn state(status: &ConsumerStatus) -> &'static str {
     if status.paused {
         "paused"
     } else if status.suspended.is_some() {

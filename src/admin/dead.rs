@@ -133,7 +133,9 @@ pub(super) async fn replay(
         };
         events.sort_unstable();
         count += events.len();
-        let taken = consumer.replay(events, Duration::ZERO).await;
+        let taken = consumer
+            .replay(pipeline.journal().as_ref(), events, Duration::ZERO)
+            .await;
         taken.ok_or_else(|| ApiError::has_ended(&name))??;
     }
     Ok(replayed(matched, count))

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 
 use super::error::ApiError;
 use super::request::event_id;
-use crate::dispatch::{Controls, Status};
+use crate::dispatch::{ConsumerControls, Status};
 use crate::engine::Pipeline;
 use crate::index::EventEntry;
 
@@ -17,11 +17,11 @@ pub(super) async fn event(pipeline: &Pipeline, id: &str) -> Result<EventEntry, A
 }
 
 /// The consumer with this name.
-pub(super) fn consumer(pipeline: &Pipeline, name: &str) -> Result<Controls, ApiError> {
+pub(super) fn consumer(pipeline: &Pipeline, name: &str) -> Result<ConsumerControls, ApiError> {
     let all = pipeline.consumers();
     let found = all.iter().find(|consumer| consumer.name() == name);
     found.cloned().ok_or_else(|| {
-        let names: Vec<&str> = all.iter().map(Controls::name).collect();
+        let names: Vec<&str> = all.iter().map(ConsumerControls::name).collect();
         let names = names.join(", ");
         ApiError::not_found(format!("there is no consumer {name:?}; there are: {names}"))
     })
@@ -31,16 +31,16 @@ pub(super) fn consumer(pipeline: &Pipeline, name: &str) -> Result<Controls, ApiE
 pub(super) fn consumers(
     pipeline: &Pipeline,
     name: Option<&str>,
-) -> Result<Vec<Controls>, ApiError> {
+) -> Result<Vec<ConsumerControls>, ApiError> {
     match name {
         Some(name) => Ok(vec![consumer(pipeline, name)?]),
         None => Ok(pipeline.consumers()),
     }
 }
 
-/// How all consumers are doing.
+/// How all consumers are doing, in each share.
 pub(super) async fn statuses(pipeline: &Pipeline) -> Vec<Status> {
     let consumers = pipeline.consumers();
-    let statuses = join_all(consumers.iter().map(Controls::status)).await;
+    let statuses = join_all(consumers.iter().map(ConsumerControls::shares)).await;
     statuses.into_iter().flatten().collect()
 }

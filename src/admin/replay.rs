@@ -10,7 +10,8 @@ use super::error::ApiError;
 use super::lookup;
 use super::request::{event_kind, json_body, time};
 use super::state::AdminState;
-use crate::dispatch::Controls;
+use crate::dispatch::ConsumerControls;
+use crate::engine::Pipeline;
 use crate::index::EventFilter;
 use crate::journal::Position;
 
@@ -48,7 +49,7 @@ pub(super) async fn many(
         let text = format!("more than {MAX_REPLAY} events match; ask for a shorter time");
         return Err(ApiError::bad_request(text));
     }
-    replay(&consumers, &events, request.dry_run, request.rate).await
+    replay(pipeline, &consumers, &events, request.dry_run, request.rate).await
 }
 
 /// `POST /api/events/{id}/replay`
@@ -65,11 +66,19 @@ pub(super) async fn one(
             "this is a duplicate; replay the event it is the same as",
         ));
     };
-    replay(&consumers, &[position], request.dry_run, request.rate).await
+    replay(
+        pipeline,
+        &consumers,
+        &[position],
+        request.dry_run,
+        request.rate,
+    )
+    .await
 }
 
 async fn replay(
-    consumers: &[Controls],
+    pipeline: &Pipeline,
+    consumers: &[ConsumerControls],
     events: &[Position],
     dry_run: bool,
     rate: Option<u32>,
@@ -83,8 +92,9 @@ async fn replay(
         return Ok(replayed(events.len(), 0));
     }
     let pause = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate);
+    let journal = pipeline.journal().as_ref();
     for consumer in consumers {
-        let taken = consumer.replay(events.to_vec(), pause).await;
+        let taken = consumer.replay(journal, events.to_vec(), pause).await;
         taken.ok_or_else(|| ApiError::has_ended(consumer.name()))??;
     }
     Ok(replayed(events.len(), events.len()))

@@ -27,8 +27,8 @@ impl Decoder {
         }
     }
 
-    /// What was received with its content decoded, and its events.
-    pub(crate) fn decode(&self, received: &Arc<Received>) -> (Arc<Received>, Arc<[Event]>) {
+    /// What was received with its content decoded, and its events as the body names their sessions.
+    pub(crate) fn decode(&self, received: &Arc<Received>) -> (Arc<Received>, Vec<Event>) {
         if let Some(own) = own::read(received) {
             let event = match own {
                 Ok(event) => Event::Source(event),
@@ -38,7 +38,7 @@ impl Decoder {
                     Event::Unknown(UnknownEvent::new(reason))
                 }
             };
-            return (Arc::clone(received), [event].into());
+            return (Arc::clone(received), vec![event]);
         }
         let raw = Raw::default();
         let dialect = self.by_source.get(&*received.source);
@@ -46,16 +46,10 @@ impl Decoder {
         let mut headers = received.headers.iter();
         let encoding = headers.find(|(name, _)| name == "content-encoding");
         let encoding = encoding.map(|(_, value)| value.as_ref());
-        let mut reading = read(dialect, &received.body, encoding, self.max_body);
-        // The session was decided when the event was received.
-        if let Some(session) = &received.session {
-            for event in &mut reading.events {
-                event.set_session_id(session);
-            }
-        }
+        let reading = read(dialect, &received.body, encoding, self.max_body);
         let mut decoded = Received::clone(received);
         decoded.content = reading.content;
-        (Arc::new(decoded), reading.events.into())
+        (Arc::new(decoded), reading.events)
     }
 }
 

@@ -100,9 +100,9 @@ pub(crate) fn read(
         Err(detail) => return unknown(body, UnknownReason::ContentEncoding(detail)),
     };
     match text(&content) {
-        Ok(text) => Reading {
-            events: dialect.events(&text),
-            content,
+        Ok(text) => match dialect.events(&text) {
+            none if none.is_empty() => unknown(&content, UnknownReason::NoEvents),
+            events => Reading { content, events },
         },
         Err(reason) => unknown(&content, reason),
     }

@@ -34,7 +34,6 @@ pub(super) enum Command {
 /// How a consumer is doing.
 #[derive(Debug, Clone)]
 pub(crate) struct Status {
-    pub(crate) name: String,
     pub(crate) paused: bool,
     /// Events that are not settled, and those that are replayed.
     pub(crate) lag: u64,
@@ -65,6 +64,11 @@ impl Controls {
     /// The consumer's name.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The share that it is the way to.
+    pub(super) fn share(&self) -> Share {
+        self.share
     }
 
     /// Whether both are the way to a consumer of one name in one share.

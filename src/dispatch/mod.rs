@@ -9,6 +9,7 @@
 
 mod attempt;
 mod consumer;
+mod consumer_controls;
 mod controls;
 mod lane;
 mod lanes;
@@ -33,6 +34,7 @@ pub use retry::Retry;
 
 pub(crate) use attempt::Outcome;
 pub(crate) use consumer::Consumer;
+pub(crate) use consumer_controls::{ConsumerControls, ConsumerStatus};
 pub(crate) use controls::{Controls, Status};
 pub(crate) use observer::AttemptObserver;
 pub(crate) use runner::{Runner, RunnerContext};

@@ -26,11 +26,16 @@ pub(super) fn parts(received: &Received, events: &[Event], windows: Windows) -> 
     let parts = (1..)
         .zip(events.iter().take(MAX_PARTS))
         .map(|(part, event)| {
-            // Nothing decided the session of events without one but the body that holds them.
             let session = event.session_id().or(body);
+            // The last part has all events that are left, so no one of them says which it is.
+            let is_rest = usize::from(part) == MAX_PARTS && events.len() > MAX_PARTS;
             EntryPart {
                 session: session.filter(|_| session != body).map(str::to_owned),
-                key: key(received, session, event, part, windows),
+                key: if is_rest {
+                    by_bytes(received, session.unwrap_or_default(), part, windows)
+                } else {
+                    key(received, session, event, part, windows)
+                },
             }
         });
     parts.collect()

@@ -86,6 +86,15 @@ impl Envelope {
         received.session = events
             .first()
             .and_then(|event| event.session_id().map(str::to_owned));
+        // An event without a session is one of the body's.
+        if let Some(session) = &received.session {
+            for event in events
+                .iter_mut()
+                .filter(|event| event.session_id().is_none())
+            {
+                event.set_session_id(session);
+            }
+        }
         received.received_at = parts.received_at;
         received.headers = parts.headers;
         own::unmark(&mut received);

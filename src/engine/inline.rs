@@ -1,11 +1,13 @@
 //! [`InlineEngine`]: the engine `none`. Nothing is kept; the handlers run before the answer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
 use super::{Accepted, Engine, Envelope, NotAccepted, Work};
 use crate::dispatch::{Consumer, Outcome};
+use crate::journal::Part;
 use crate::{Delivery, Event, Received, escape_controls};
 
 /// Hands each event to all handlers beside each other and acknowledges the body when all of them have
@@ -43,24 +45,35 @@ impl InlineEngine {
         }
         let consumers = self.consumers.iter();
         let deliveries = consumers.flat_map(|consumer| {
-            // Each event by itself, or all together.
-            let size = if consumer.takes_bodies() {
-                events.len()
+            let own: Vec<(Part, Cow<'_, [Event]>)> = if consumer.takes_bodies() && events.len() > 1
+            {
+                together(consumer, events).into_iter().collect()
             } else {
-                1
+                let each = events.chunks(1).map(Cow::Borrowed);
+                (1..).zip(each).collect()
             };
-            (1..)
-                .zip(events.chunks(size))
+            own.into_iter()
                 .map(move |(part, own)| (consumer, part, own))
         });
         // All are polled once before any is waited for: the order of arrival is the lanes' order.
         let done = join_all(deliveries.map(async |(consumer, part, own)| {
             let session = own.first().and_then(Event::session_id);
             let delivery = delivery.clone().of_part(part, session);
-            hand_over(consumer, &delivery, own).await
+            hand_over(consumer, &delivery, &own).await
         }));
         done.await.into_iter().all(|done| done)
     }
+}
+
+/// The events of a body that are of sessions for this consumer, and which part the first one is.
+fn together<'a>(consumer: &Consumer, events: &'a [Event]) -> Option<(Part, Cow<'a, [Event]>)> {
+    let is_wanted = |event: &&Event| consumer.wants_session(event.session_id());
+    let first = events.iter().position(|event| is_wanted(&event))?;
+    let own = events.iter().filter(is_wanted).cloned().collect();
+    Some((
+        Part::try_from(first + 1).unwrap_or(Part::MAX),
+        Cow::Owned(own),
+    ))
 }
 
 async fn hand_over(consumer: &Consumer, delivery: &Delivery, events: &[Event]) -> bool {

@@ -11,10 +11,10 @@ use super::retention::{Keeper, Retention};
 use crate::clock::Clock;
 use crate::dialect::Decoder;
 use crate::dispatch::{
-    Consumer, Controls, DispatchTuning, Outcome, Runner, RunnerContext, Runners, Status,
+    Consumer, ConsumerControls, Controls, DispatchTuning, Outcome, Runner, RunnerContext, Runners,
 };
 use crate::index::{Notes, Search};
-use crate::journal::{Desk, Journal, Unavailable};
+use crate::journal::{Desk, Journal, Seq, Unavailable};
 use crate::telemetry::{Metrics, PipelineMetrics};
 use crate::{Error, Timestamp};
 
@@ -204,23 +204,23 @@ impl Pipeline {
     }
 
     /// The ways to all consumers.
-    pub(crate) fn consumers(&self) -> Vec<Controls> {
-        self.runners.living().controls()
+    pub(crate) fn consumers(&self) -> Vec<ConsumerControls> {
+        ConsumerControls::of(self.runners.living().controls())
     }
 
-    /// When the oldest event was received that a consumer has not settled.
+    /// When the oldest event was received after `floor`, up to which a consumer has settled all.
     pub(crate) async fn oldest_waiting(
         &self,
-        status: &Status,
+        floor: Seq,
     ) -> Result<Option<Timestamp>, Unavailable> {
         let tail = self.journal.tail();
-        if status.floor >= tail.head() {
+        if floor >= tail.head() {
             return Ok(None);
         }
-        if let Some(record) = tail.get(status.floor + 1) {
+        if let Some(record) = tail.get(floor + 1) {
             return Ok(Some(record.received.received_at));
         }
-        let records = self.journal.read(status.floor, 1).await?;
+        let records = self.journal.read(floor, 1).await?;
         let oldest = records.first();
         Ok(oldest.map(|record| record.received.received_at))
     }
@@ -236,7 +236,7 @@ impl Pipeline {
         let _ = tokio::time::timeout(MEASURE_TIMEOUT, all).await;
     }
 
-    async fn measure_one(&self, consumer: &Controls) {
+    async fn measure_one(&self, consumer: &ConsumerControls) {
         let Some(status) = consumer.status().await else {
             return;
         };
@@ -244,7 +244,7 @@ impl Pipeline {
         let (name, lag) = (consumer.name(), status.lag);
         self.metrics
             .consumer(name, lag, status.in_flight, suspended);
-        if let Ok(oldest) = self.oldest_waiting(&status).await {
+        if let Ok(oldest) = self.oldest_waiting(status.floor).await {
             let age = oldest.map(|at| self.clock.now().duration_since(at));
             // Where the clock was set back, an event from the future has not waited.
             let age = age.and_then(|age| Duration::try_from(age).ok());

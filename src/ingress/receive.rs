@@ -145,8 +145,15 @@ impl Ingress {
         let max_body = self.limits.max_body;
         let (envelope, events) = Envelope::open(verified, served.dialect.as_ref(), max_body);
         let at = self.clock.monotonic();
-        let session = envelope.received().session.as_deref();
-        served.heard.hear(at, received_at, session);
+        let mut heard = None;
+        for event in &events {
+            let session = event.session_id();
+            // The events of a body nearly always are of one session.
+            if heard != Some(session) {
+                served.heard.hear(at, received_at, session);
+                heard = Some(session);
+            }
+        }
         let (id, bytes) = (envelope.id(), envelope.received().body.len());
         log::debug!("event {id}: {bytes} bytes from {}", served.source.name);
         if let Some(odd) = envelope.odd() {

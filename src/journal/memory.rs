@@ -76,7 +76,7 @@ impl Log for Memory {
             own.key.holds_until(until, now).then_some((part, position))
         });
         let duplicates: Vec<_> = duplicates.collect();
-        if duplicates.len() == entry.parts.len() {
+        if !entry.parts.is_empty() && duplicates.len() == entry.parts.len() {
             let originals = duplicates.into_iter().map(|(_, original)| original);
             return Ok(Appended::Duplicate(originals.collect()));
         }

@@ -196,13 +196,22 @@ impl Record {
     /// The record with its events; asks `decode` for them where they are not known yet.
     pub(crate) fn decoded(
         self: Arc<Self>,
-        decode: impl FnOnce(&Arc<Received>) -> (Arc<Received>, Arc<[Event]>),
+        decode: impl FnOnce(&Arc<Received>) -> (Arc<Received>, Vec<Event>),
     ) -> (Arc<Self>, Arc<[Event]>) {
         if let Some(events) = &self.events {
             let events = Arc::clone(events);
             return (self, events);
         }
-        let (received, events) = decode(&self.received);
+        let (received, mut events) = decode(&self.received);
+        let last = self.parts.count();
+        for (part, event) in (1..).zip(&mut events) {
+            // The session was decided when the event was received.
+            let view = self.parts.view(last.min(part), &self.received);
+            if let Some(session) = view.session {
+                event.set_session_id(session);
+            }
+        }
+        let events: Arc<[Event]> = events.into();
         let record = Self {
             received,
             events: Some(Arc::clone(&events)),

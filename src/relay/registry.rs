@@ -27,7 +27,7 @@ use futures_util::future::join_all;
 use super::subscription::{Subscription, SubscriptionKey};
 use super::{Guard, RelayClient, RelayOptions};
 use crate::clock::Clock;
-use crate::dispatch::{Controls, HandlerOptions, Suspended};
+use crate::dispatch::{ConsumerControls, HandlerOptions, Suspended};
 use crate::engine::Pipeline;
 use crate::telemetry::Metrics;
 
@@ -81,7 +81,7 @@ impl Registry {
         &self,
         entries: &[RegisteredSubscription],
     ) -> Vec<Option<Suspended>> {
-        let consumers: HashMap<String, Controls> = self
+        let consumers: HashMap<String, ConsumerControls> = self
             .pipeline
             .consumers()
             .into_iter()

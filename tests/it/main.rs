@@ -21,6 +21,7 @@ mod listener;
 mod logs;
 mod metrics;
 mod middleware;
+mod parts;
 mod records;
 mod relay;
 mod relay_crash;

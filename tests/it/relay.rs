@@ -33,7 +33,7 @@ fn relay(url: &str) -> Relay {
 }
 
 /// Three attempts, at once after one another.
-fn retries() -> HandlerOptions {
+pub fn retries() -> HandlerOptions {
     HandlerOptions::default().retry(Retry {
         first: Duration::from_millis(5),
         factor: 1.0,
@@ -50,7 +50,7 @@ async fn serving(folder: &Folder, subscriber: &Subscriber) -> Server {
     .await
 }
 
-fn subscribed(offhook: Offhook, name: &str, url: &str) -> Offhook {
+pub fn subscribed(offhook: Offhook, name: &str, url: &str) -> Offhook {
     offhook.handler_with(name, relay(url), retries())
 }
 
@@ -513,7 +513,7 @@ fn a_proxy_of_the_environment_is_not_asked() {
 
 /// Every line of a body is an event of its own.
 #[derive(Debug)]
-struct Lines;
+pub struct Lines;
 
 impl Dialect for Lines {
     fn name(&self) -> &'static str {
@@ -563,7 +563,7 @@ async fn a_body_with_several_events_is_sent_once_and_handled_each() {
     server.stop().await;
 }
 
-fn source_of_lines() -> offhook::Source {
+pub fn source_of_lines() -> offhook::Source {
     offhook::Source::new("lines")
         .path("/lines")
         .dialect(Lines)

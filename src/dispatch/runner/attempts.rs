@@ -101,7 +101,9 @@ impl Runner {
             }
         };
         self.unsaved();
-        self.observer.attempted(position, attempt, &outcome, now);
+        for part in self.parts(position) {
+            self.observer.attempted(part, attempt, &outcome, now);
+        }
         if matches!(outcome, Outcome::Done) {
             self.health.failing_since = None;
             return self.settle(position);
@@ -116,13 +118,15 @@ impl Runner {
             log::warn!(
                 "event {position}: {name}: {reason}; attempt {attempt} was the last: dead letter"
             );
-            self.consumer.metrics().dead_letter();
-            self.unsaved.dead.push(DeadLetter {
-                position,
-                attempts: attempt,
-                reason,
-                at: now,
-            });
+            for position in self.parts(position) {
+                self.consumer.metrics().dead_letter();
+                self.unsaved.dead.push(DeadLetter {
+                    position,
+                    attempts: attempt,
+                    reason: reason.clone(),
+                    at: now,
+                });
+            }
             return self.settle(position);
         }
         let pause = retry.pause(attempt, fastrand::f64());

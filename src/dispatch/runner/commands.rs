@@ -44,7 +44,6 @@ impl Runner {
             .filter(|(_, attempts)| *attempts > 0);
         let (progress, replaying) = (&self.progress, &self.reading.replaying);
         Status {
-            name: self.consumer.name().to_owned(),
             paused: self.health.paused,
             lag: progress.lag(self.context.journal.tail().head()) + replaying.len(),
             floor: progress.floor(),
@@ -60,7 +59,7 @@ impl Runner {
     }
 
     /// The events that are handed over together with this one, and it.
-    fn parts(&self, position: Position) -> Vec<Position> {
+    pub(super) fn parts(&self, position: Position) -> Vec<Position> {
         match self.reading.together.get(&position) {
             None => vec![position],
             Some(parts) => {
@@ -81,8 +80,9 @@ impl Runner {
         dead.retain(|letter| !events.contains(&letter.position));
         self.unsaved.revived.extend(events);
         for position in events {
-            if self.schedule.contains(*position) {
-                self.schedule.afresh(*position, now);
+            let waits_as = self.group_of(*position);
+            if self.schedule.contains(waits_as) {
+                self.schedule.afresh(waits_as, now);
             } else if let Some(waiting) = self.reading.remembered.get_mut(position) {
                 (waiting.attempts, waiting.due) = (0, now.as_millisecond());
             } else if self.progress.is_settled(*position)

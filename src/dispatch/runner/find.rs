@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::journal::{Journal, Record, Seq, Unavailable};
 
 /// The record, where it is still there.
-pub(super) async fn find(
+pub(in crate::dispatch) async fn find(
     journal: &dyn Journal,
     seq: Seq,
 ) -> Result<Option<Arc<Record>>, Unavailable> {

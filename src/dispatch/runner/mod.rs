@@ -12,7 +12,7 @@ mod alarm;
 mod attempts;
 mod clock_steps;
 mod commands;
-mod find;
+pub(super) mod find;
 mod next;
 mod reading;
 mod run;

@@ -39,6 +39,9 @@ impl Runner {
             }
             for record in records {
                 self.take(&record);
+                if !self.has_room() {
+                    break;
+                }
             }
         }
         Ok(())
@@ -148,7 +151,7 @@ impl Runner {
 
     fn take_replay(&mut self, position: Position, record: Option<Arc<Record>>) {
         let waiting = self.reading.remembered.remove(&position);
-        if !self.reading.replaying.contains(position) || self.is_together(position) {
+        if !self.reading.replaying.contains(position) || self.group_of(position) != position {
             return;
         }
         let decoder = &self.context.decoder;
@@ -181,13 +184,15 @@ impl Runner {
         }
     }
 
-    /// Whether the event is handed over with another one of its body that is in the schedule.
-    fn is_together(&self, position: Position) -> bool {
+    /// The event under which this one is in the schedule, where it is handed over together with another
+    /// one of its body; else itself.
+    pub(super) fn group_of(&self, position: Position) -> Position {
         let mut others = (1..position.part()).map(|part| Position::new(position.seq(), part));
-        others.any(|other| {
-            let together = self.reading.together.get(&other);
+        let first = others.find(|other| {
+            let together = self.reading.together.get(other);
             together.is_some_and(|parts| parts.contains(&position.part()))
-        })
+        });
+        first.unwrap_or(position)
     }
 
     fn add(

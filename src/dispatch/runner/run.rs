@@ -15,7 +15,7 @@ impl Runner {
     pub(in crate::dispatch) async fn run(mut self, mut ending: watch::Receiver<Ending>) {
         let mut head = self.context.journal.tail().watch();
         let mut alarm = Alarm::default();
-        while *ending.borrow() == Ending::GoOn {
+        while *ending.borrow() == Ending::GoOn && !self.fenced {
             let more = self.step().await;
             if self.fenced {
                 break;
@@ -44,13 +44,15 @@ impl Runner {
                 }
             }
         }
+        if !self.fenced {
+            self.finish(ending).await;
+        }
         if self.fenced {
             // What runs is dropped where it is: the new holder hands it over again.
             let name = self.consumer.name();
             log::warn!("{name}: another instance has taken over; this one hands it nothing more");
             return;
         }
-        self.finish(ending).await;
         // What cannot be saved now is handed over once more after the next start.
         drop(self.save().await);
     }
@@ -78,7 +80,7 @@ impl Runner {
             }
         };
         let mut broken_off = std::pin::pin!(broken_off);
-        while !self.running.is_empty() {
+        while !self.running.is_empty() && !self.fenced {
             // The stop may not wait for the last attempt.
             let save_at = self
                 .save_at()
@@ -133,7 +135,7 @@ impl Runner {
 
     /// Whether nothing may start.
     pub(super) fn rests(&self) -> bool {
-        self.health.paused || self.health.suspended.is_some()
+        self.fenced || self.health.paused || self.health.suspended.is_some()
     }
 
     /// How long to wait when nothing happens: until a retry is due, until it is time to save, until

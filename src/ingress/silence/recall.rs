@@ -99,8 +99,10 @@ impl Recalled {
         }
         match own::read(received) {
             None => {
-                let other = heard.session.is_some() && heard.session != received.session;
-                if !other && self.last_at.is_none() {
+                let session = heard.session.as_deref();
+                let mut parts = record.parts.views(received);
+                let is_its = session.is_none() || parts.any(|part| part.session == session);
+                if is_its && self.last_at.is_none() {
                     self.last_at = Some(received.received_at);
                 }
             }

@@ -22,7 +22,8 @@ pub use super::log::{
     trimmed_bodies_are_gone,
 };
 pub use super::parts::{
-    a_partly_duplicate_body_is_kept, dead_letters_are_kept_by_part, each_part_has_its_own_key,
+    a_body_without_parts_is_kept, a_partly_duplicate_body_is_kept, dead_letters_are_kept_by_part,
+    each_part_has_its_own_key,
 };
 #[doc(hidden)]
 pub use super::provider::open;
@@ -37,6 +38,7 @@ pub use super::shares::{
 macro_rules! journal_contract {
     ($provider:expr) => {
         $crate::journal_contract! { @cases $provider;
+            a_body_without_parts_is_kept,
             a_changed_document_is_not_overwritten,
             a_clock_set_back_makes_no_duplicates,
             a_forgotten_consumer_is_new_again,

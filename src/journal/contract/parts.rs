@@ -25,6 +25,17 @@ pub async fn each_part_has_its_own_key(instances: Instances, clock: Arc<FakeCloc
     assert_eq!(journal.append(second()).await, Ok(duplicate(2)));
 }
 
+/// A body of which nothing is known is kept as one event, and is no duplicate.
+pub async fn a_body_without_parts_is_kept(instances: Instances, _: Arc<FakeClock>) {
+    let journal = instances.first();
+    for number in 1..=2 {
+        let appended = journal.append(divided(body("empty"), Vec::new())).await;
+        assert_eq!(appended, Ok(Appended::new(number)));
+    }
+    let read = journal.read(0, 10).await.unwrap();
+    assert!(read.iter().all(|record| record.parts.count() == 1) && read.len() == 2);
+}
+
 /// A body that is partly a duplicate is kept; its duplicate parts are marked, and what they are.
 pub async fn a_partly_duplicate_body_is_kept(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first();

@@ -102,9 +102,20 @@ impl DedupWindow {
         Ok(())
     }
 
+    /// The entries of the next segment. Which ones are in segments is known by the number of a body, so no
+    /// body is divided.
+    fn oldest(&self) -> Vec<DedupEntry> {
+        let mut entries = self.recent.iter();
+        let first = entries.by_ref().take(self.tuning.segment_length);
+        let mut oldest: Vec<DedupEntry> = first.copied().collect();
+        if let Some(last) = oldest.last().map(|entry| entry.position.seq()) {
+            oldest.extend(entries.take_while(|entry| entry.position.seq() == last));
+        }
+        oldest
+    }
+
     fn seal_oldest(&mut self) -> io::Result<()> {
-        let oldest = self.recent.iter().take(self.tuning.segment_length);
-        let oldest: Vec<DedupEntry> = oldest.copied().collect();
+        let oldest = self.oldest();
         let count = oldest.len();
         self.sealed.seal(oldest)?;
         self.recent.forget_oldest(count);
@@ -120,7 +131,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::journal::{KeyHash, TestFolder};
+    use crate::journal::{KeyHash, Part, TestFolder};
     use std::time::Duration;
 
     const TUNING: DedupTuning = DedupTuning {
@@ -179,16 +190,16 @@ mod tests {
         }
 
         fn head(&self) -> Seq {
-            self.log.len() as Seq
+            self.log.last().map_or(0, |entry| entry.position.seq())
         }
 
         /// What is right, by the log alone.
-        fn expected(&self, hash: KeyHash) -> Option<Seq> {
+        fn expected(&self, hash: KeyHash) -> Option<Position> {
             let newest = self.log.iter().rfind(|entry| entry.hash == hash)?;
-            (newest.until > self.now).then_some(newest.position.seq())
+            (newest.until > self.now).then_some(newest.position)
         }
 
-        fn original(&self, hash: KeyHash) -> Option<Seq> {
+        fn original(&self, hash: KeyHash) -> Option<Position> {
             // Longer than any of these: what such a one is held by is what any of them is held by.
             let window = Duration::from_secs(1);
             self.entries
@@ -201,7 +212,6 @@ mod tests {
                     self.now,
                 )
                 .unwrap()
-                .map(Position::seq)
         }
 
         fn check(&self) {
@@ -215,14 +225,19 @@ mod tests {
 
         fn batch(&mut self, events: &[(u8, i64)], fails: bool) {
             let before = self.log.clone();
-            for (number, window) in events {
+            let mut body = self.head();
+            // Two events make a body.
+            for (index, (number, window)) in events.iter().enumerate() {
+                if index % 2 == 0 {
+                    body = self.head() + 1;
+                }
                 let key = key(*number);
                 let original = self.original(key);
                 assert_eq!(original, self.expected(key), "key {number}");
                 if original.is_none() {
                     let entry = DedupEntry {
                         hash: key,
-                        position: Position::first(self.head() + 1),
+                        position: Position::new(body, index as Part % 2 + 1),
                         until: self.now + window,
                     };
                     self.entries.add(entry);
@@ -230,8 +245,8 @@ mod tests {
                 }
             }
             if fails {
-                self.entries.take_back_after(before.len() as Seq);
                 self.log = before;
+                self.entries.take_back_after(self.head());
             } else {
                 self.entries.tidy(self.now).unwrap();
                 assert!(self.entries.recent.len() < 2 * TUNING.segment_length + events.len());
@@ -279,7 +294,7 @@ mod tests {
                     Step::Wait(time) => world.now += time,
                     Step::Reopen => world.reopen(),
                     Step::Trim(index) => {
-                        let up_to = index.index(world.log.len() + 1) as Seq;
+                        let up_to = index.index(world.head() as usize + 1) as Seq;
                         world.entries.outlive(up_to, world.now).unwrap();
                         world.trimmed = world.trimmed.max(up_to);
                     }
@@ -301,21 +316,21 @@ mod tests {
         // 1 to 4 are sealed once there are more; one of them is claimed for longer.
         world.batch(&[(0, 10), (1, 10), (2, 50), (3, 10)], false);
         world.batch(&[(4, 99), (5, 99), (6, 99), (7, 99)], false);
-        assert_eq!(world.files(), ["4.keys".to_owned()].into());
+        assert_eq!(world.files(), ["2.keys".to_owned()].into());
         world.now = 49;
         world.reopen();
         world.check();
-        assert_eq!(world.files(), ["4.keys".to_owned()].into());
+        assert_eq!(world.files(), ["2.keys".to_owned()].into());
         world.now = 50;
         world.reopen();
         world.check();
         assert_eq!(world.files(), BTreeSet::new());
         // And without an end of the process, when the next segment is written.
         world.batch(&[(0, 10), (1, 10), (2, 10), (3, 10)], false);
-        assert_eq!(world.files(), ["8.keys".to_owned()].into());
+        assert_eq!(world.files(), ["4.keys".to_owned()].into());
         world.now = 99;
         world.batch(&[(8, 9), (9, 9), (10, 9), (11, 9)], false);
-        assert_eq!(world.files(), ["12.keys".to_owned()].into());
+        assert_eq!(world.files(), ["6.keys".to_owned()].into());
         world.check();
     }
 
@@ -327,7 +342,7 @@ mod tests {
         world.batch(&[(8, 99), (9, 99), (10, 99), (11, 99)], false);
         assert_eq!(world.files().len(), 2);
         // A folder cannot be deleted as a file.
-        let first = world.folder.path().join("4.keys");
+        let first = world.folder.path().join("2.keys");
         std::fs::remove_file(&first).unwrap();
         std::fs::create_dir(&first).unwrap();
         world.now = 10;
@@ -354,7 +369,7 @@ mod tests {
         }
         world.reopen();
         world.check();
-        assert_eq!(world.expected(key(0)), Some(5));
+        assert_eq!(world.expected(key(0)), Some(Position::first(3)));
     }
 
     #[test]
@@ -363,7 +378,7 @@ mod tests {
         world.batch(&[(0, 100), (1, 100)], false);
         world.batch(&[(2, 100), (0, 100), (3, 100)], true);
         world.check();
-        assert_eq!(world.original(key(0)), Some(1));
+        assert_eq!(world.original(key(0)), Some(Position::first(1)));
         assert_eq!(world.original(key(2)), None);
     }
 
@@ -372,7 +387,7 @@ mod tests {
         let mut world = World::new();
         world.batch(&[(0, 99), (1, 99), (2, 99), (3, 99)], false);
         world.batch(&[(4, 99), (5, 99), (6, 99), (7, 99)], false);
-        world.log.truncate(3);
+        world.log.truncate(2);
         world.reopen();
         world.check();
         assert_eq!(world.files(), BTreeSet::new());
@@ -401,7 +416,8 @@ mod tests {
         // With the 5th and the 13th.
         assert_eq!(tried, 2);
         for number in 0..13 {
-            assert_eq!(world.original(key(number)), Some(Seq::from(number) + 1));
+            let position = Position::first(Seq::from(number) + 1);
+            assert_eq!(world.original(key(number)), Some(position));
         }
         std::fs::remove_file(&folder).unwrap();
         std::fs::create_dir(&folder).unwrap();

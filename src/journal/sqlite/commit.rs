@@ -127,7 +127,7 @@ impl Step<'_> {
             let original = self.dedup.original(own.key, self.now).map_err(unreadable)?;
             duplicates.extend(original.map(|original| (part, original)));
         }
-        if duplicates.len() == entry.parts.len() {
+        if !entry.parts.is_empty() && duplicates.len() == entry.parts.len() {
             let originals = duplicates.into_iter().map(|(_, original)| original);
             return Ok(Appended::Duplicate(originals.collect()));
         }

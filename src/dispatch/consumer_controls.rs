@@ -1,0 +1,153 @@
+//! [`ConsumerControls`]: what an administrator may ask of a consumer that runs, in all its shares.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::controls::{Controls, Status};
+use super::runner::find::find;
+use super::saved::Suspended;
+use crate::Timestamp;
+use crate::journal::{Journal, Position, Seq, Share, Unavailable};
+
+/// The ways to the runners of one consumer, one for each share.
+#[derive(Debug, Clone)]
+pub(crate) struct ConsumerControls {
+    name: String,
+    runners: Vec<Controls>,
+}
+
+/// How a consumer is doing, in all shares together.
+#[derive(Debug, Clone)]
+pub(crate) struct ConsumerStatus {
+    pub(crate) paused: bool,
+    /// Events that are not settled, and those that are replayed.
+    pub(crate) lag: u64,
+    /// Everything up to here is settled.
+    pub(crate) floor: Seq,
+    /// Attempts that run.
+    pub(crate) in_flight: usize,
+    /// When the first of the failures came that no success has followed.
+    pub(crate) failing_since: Option<Timestamp>,
+    /// Nothing starts until it is resumed, because nothing has succeeded for long.
+    pub(crate) suspended: Option<Suspended>,
+}
+
+impl ConsumerControls {
+    /// The consumers of these runners, in their order.
+    pub(crate) fn of(runners: Vec<Controls>) -> Vec<Self> {
+        let mut consumers: Vec<Self> = Vec::new();
+        for runner in runners {
+            match consumers.iter_mut().find(|one| one.name == runner.name()) {
+                Some(consumer) => consumer.runners.push(runner),
+                None => consumers.push(Self {
+                    name: runner.name().to_owned(),
+                    runners: vec![runner],
+                }),
+            }
+        }
+        consumers
+    }
+
+    /// The consumer's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How it is doing in each share where it runs.
+    pub(crate) async fn shares(&self) -> Vec<Status> {
+        let statuses = join_all(self.runners.iter().map(Controls::status)).await;
+        statuses.into_iter().flatten().collect()
+    }
+
+    /// How it is doing; `None` when it has ended.
+    pub(crate) async fn status(&self) -> Option<ConsumerStatus> {
+        let shares = self.shares().await.into_iter();
+        shares.map(ConsumerStatus::from).reduce(ConsumerStatus::and)
+    }
+
+    /// Starts nothing more, or goes on, also where it was suspended. `None` when it has ended.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be made durable now: it holds, unless the process ends before it can.
+    pub(crate) async fn pause(&self, paused: bool) -> Option<Result<(), Unavailable>> {
+        let told = self.runners.iter().map(|runner| runner.pause(paused));
+        let told = join_all(told).await;
+        told.into_iter().flatten().reduce(Result::and)
+    }
+
+    /// Hands these events over once more, with a pause between two of them. Returns when that will
+    /// happen even if the process ends; `None` when the consumer has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConsumerControls::pause`], and when the journal cannot say of which share an event is.
+    pub(crate) async fn replay(
+        &self,
+        journal: &dyn Journal,
+        events: Vec<Position>,
+        pause: Duration,
+    ) -> Option<Result<(), Unavailable>> {
+        if let [only] = &self.runners[..] {
+            return only.replay(events, pause).await;
+        }
+        // A runner settles what is of other shares unseen, so it is asked for its own only.
+        let mut done = None;
+        let mut by_share = vec![Vec::new(); self.runners.len()];
+        for event in events {
+            match share(journal, event).await {
+                Ok(Some(share)) => {
+                    let of_share = |runner: &Controls| runner.share() == share;
+                    if let Some(index) = self.runners.iter().position(of_share) {
+                        by_share[index].push(event);
+                    }
+                }
+                // Retention has removed it.
+                Ok(None) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        for (runner, events) in self.runners.iter().zip(by_share) {
+            match runner.replay(events, pause).await {
+                Some(Err(error)) => return Some(Err(error)),
+                replayed => done = done.or(replayed),
+            }
+        }
+        done
+    }
+}
+
+/// The share of an event, where it is still there.
+async fn share(journal: &dyn Journal, event: Position) -> Result<Option<Share>, Unavailable> {
+    let record = find(journal, event.seq()).await?;
+    Ok(record.map(|record| record.parts.view(event.part(), &record.received).share))
+}
+
+impl From<Status> for ConsumerStatus {
+    fn from(status: Status) -> Self {
+        Self {
+            paused: status.paused,
+            lag: status.lag,
+            floor: status.floor,
+            in_flight: status.in_flight,
+            failing_since: status.failing_since,
+            suspended: status.suspended,
+        }
+    }
+}
+
+impl ConsumerStatus {
+    /// Of two shares.
+    fn and(self, other: Self) -> Self {
+        let failing = [self.failing_since, other.failing_since];
+        Self {
+            paused: self.paused || other.paused,
+            lag: self.lag + other.lag,
+            floor: self.floor.min(other.floor),
+            in_flight: self.in_flight + other.in_flight,
+            failing_since: failing.into_iter().flatten().min(),
+            suspended: self.suspended.or(other.suspended),
+        }
+    }
+}
