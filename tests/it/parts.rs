@@ -148,7 +148,10 @@ async fn one_more_event_than_parts_makes_no_duplicate() {
 
 /// Takes bodies, and remembers how many events each had.
 #[derive(Debug, Clone, Default)]
-struct Bodies(Arc<Mutex<Vec<(usize, Option<String>)>>>);
+struct Bodies(Arc<Mutex<Vec<Body>>>);
+
+/// How many events a delivery had, and its session.
+type Body = (usize, Option<String>);
 
 #[async_trait]
 impl EventHandler for Bodies {
