@@ -1,9 +1,9 @@
-//! What is asked of an index, and what it answers.
+//! What an index is asked for, and what it returns.
 
 use crate::journal::Position;
 use crate::{EventId, EventKind, Timestamp};
 
-/// Which events.
+/// Selects events.
 #[derive(Debug, Clone, Default)]
 #[cfg_attr(
     not(feature = "sqlite"),
@@ -12,19 +12,19 @@ use crate::{EventId, EventKind, Timestamp};
 pub(crate) struct EventFilter {
     pub(crate) session: Option<String>,
     pub(crate) kind: Option<EventKind>,
-    /// Only events before this one.
+    /// Only events that were received before this one.
     pub(crate) before: Option<EventId>,
     pub(crate) from: Option<Timestamp>,
     pub(crate) to: Option<Timestamp>,
 }
 
-/// An event as the index has it.
+/// An event, as the index knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EventEntry {
     pub(crate) id: EventId,
-    /// Where it stands in the journal; `None` for a duplicate.
+    /// Its position in the journal; `None` for a duplicate.
     pub(crate) position: Option<Position>,
-    /// The event it is the same as.
+    /// For a duplicate, the event that it repeats.
     pub(crate) duplicate_of: Option<EventId>,
     pub(crate) at: Timestamp,
     pub(crate) source: String,
@@ -34,7 +34,7 @@ pub(crate) struct EventEntry {
     pub(crate) bytes: u64,
 }
 
-/// One attempt.
+/// One attempt at an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TimelineEntry {
     pub(crate) at: Timestamp,

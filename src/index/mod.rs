@@ -1,9 +1,9 @@
-//! What an administrator looks for: events by id, session, kind and time, and what became of them.
+//! The search for events by id, session, kind and time, with the attempts at each.
 //!
-//! An index follows the journal like any consumer and is never on the way to an answer. It is told by
-//! [`Notes`] what is not in the journal: attempts, duplicates, what retention removed. It answers a
-//! [`Search`]. The one index is a SQLite database of its own (`sqlite/`); a build without the feature
-//! `sqlite` has no search.
+//! An index follows the journal like any consumer, so no request waits for it. [`Notes`] tells it
+//! what the journal does not hold: attempts, duplicates and what retention removed. [`Search`]
+//! answers questions. The only index is a SQLite database of its own (`sqlite/`); a build without
+//! the feature `sqlite` has no search.
 
 mod entry;
 mod notes;

@@ -1,4 +1,4 @@
-//! [`Notes`]: what an index is told that is not in the journal.
+//! [`Notes`]: what an index must be told because the journal does not hold it.
 
 use std::fmt::Debug;
 
@@ -6,20 +6,21 @@ use crate::dispatch::AttemptObserver;
 use crate::journal::{Part, Position, Seq};
 use crate::{Event, Received};
 
-/// What an index is told that is not in the journal.
+/// Tells an index what the journal does not hold.
 pub(crate) trait Notes: Debug + Send + Sync + 'static {
-    /// Where a consumer tells of its attempts. The index ends after the last of these is dropped.
+    /// Returns the observer of one consumer's attempts. The index ends after the last observer is
+    /// dropped.
     fn consumer(&self, name: &str) -> Box<dyn AttemptObserver>;
 
-    /// The event `part` of a body was received that is the same as the event `of`. `events` has all events
-    /// of the body.
+    /// Notes that the event `part` of a received body repeats the event at `of`. `events` holds all
+    /// events of the body.
     fn duplicate(&self, received: &Received, events: &[Event], part: Part, of: Position);
 
-    /// Bodies up to this one have left the journal.
+    /// Notes that bodies up to this one have left the journal.
     fn trimmed(&self, up_to: Seq);
 }
 
-/// Without an index nothing is noted.
+/// Discards all notes, for a server without an index.
 impl Notes for () {
     fn consumer(&self, _: &str) -> Box<dyn AttemptObserver> {
         Box::new(())

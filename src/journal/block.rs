@@ -1,19 +1,19 @@
-//! [`Block`]: bodies that became durable together, as an engine keeps them.
+//! [`Block`]: bodies that became durable together, in the form that an engine stores.
 //!
-//! A commit writes what it has as a few long rows: what a row costs is shared by all bodies in it.
-//! A row holds at most [`MAX_BODIES`] bodies and about [`MAX_BYTES`], so that one body is found without
-//! reading much. It has two blobs, all numbers little-endian:
+//! A commit writes its bodies as a few long rows, so that all bodies of a row share its cost. A row
+//! holds at most [`MAX_BODIES`] bodies and about [`MAX_BYTES`], so that finding one body reads
+//! little. It has two blobs, with all numbers little-endian:
 //!
-//! - `keys`, one entry for each new event: the key's hash (16), the end of its window in milliseconds (8),
-//!   which body of the block (2), which part of the body (2);
-//! - `bodies`, for each body the length of what follows (4), its id (16), the time of its receipt in
-//!   nanoseconds (8), then source, session, the number of headers (4), name and value of each, the number
-//!   of parts (2; 0 for a body that is one event), for each part a byte (1 for a duplicate) and its
-//!   session, and the body. A text is its length (4) and its bytes; the length of a session that is absent
-//!   is [`ABSENT`].
+//! - `keys`, one entry for each new event: the key's hash (16), the end of its window in
+//!   milliseconds (8), which body of the block (2), which part of the body (2);
+//! - `bodies`, for each body the length of what follows (4), its id (16), the time of its receipt
+//!   in nanoseconds (8), then source, session, the number of headers (4), name and value of each,
+//!   the number of parts (2; 0 for a body that is one event), for each part a byte (1 for a
+//!   duplicate) and its session, and the body. A text is its length (4) and its bytes; the length
+//!   of an absent session is [`ABSENT`].
 //!
-//! Blocks of version 2 are read as well: their keys are 24 bytes, one for each body in turn, and their
-//! bodies have no parts.
+//! Blocks of version 2 can be read too: they have one key of 24 bytes for each body, in order, and
+//! their bodies have no parts.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,32 +26,31 @@ use super::position::{Position, Seq, Share};
 use super::record::{KeptPart, Parts, Record};
 use crate::{Received, Timestamp};
 
-/// Bodies that follow each other, one or more: put together in vectors of its own, or read where
-/// the database has them.
+/// One or more consecutive bodies, either built in vectors or borrowed from the database.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Block<Bytes = Vec<u8>> {
     /// The numbers of its first and its last body.
     pub(super) first: Seq,
     pub(super) last: Seq,
-    /// When they became durable, in milliseconds since 1970.
+    /// When the bodies became durable, in milliseconds since 1970.
     pub(super) kept_at: i64,
     pub(super) format: Format,
     pub(super) keys: Bytes,
     pub(super) bodies: Bytes,
 }
 
-/// How a block is written.
+/// The format of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Format {
     /// Version 2: bodies without parts.
     Whole,
-    /// With parts.
+    /// Version 3: bodies with parts.
     #[default]
     Parts,
 }
 
 impl Format {
-    /// The number that stands for it in a database.
+    /// The number that stands for the format in a database.
     pub(super) fn number(self) -> i64 {
         match self {
             Self::Whole => 2,
@@ -59,7 +58,7 @@ impl Format {
         }
     }
 
-    /// The format of this number; `None` where a newer version wrote the block.
+    /// Returns the format with this number; `None` if a newer version wrote the block.
     pub(super) fn of(number: i64) -> Option<Self> {
         let mut known = [Self::Whole, Self::Parts].into_iter();
         known.find(|format| format.number() == number)
@@ -67,23 +66,23 @@ impl Format {
 }
 
 impl Block {
-    /// Whether nothing is in it.
+    /// Returns whether it holds no body.
     pub(super) fn is_empty(&self) -> bool {
         self.bodies.is_empty()
     }
 
-    /// How long it is.
+    /// Returns its length in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.keys.len() + self.bodies.len()
     }
 
-    /// Whether nothing more should come into it.
+    /// Returns whether the next body belongs into a new block.
     pub(super) fn is_full(&self) -> bool {
         let bodies = if self.is_empty() { 0 } else { self.length() };
         bodies >= MAX_BODIES as u64 || self.bodies.len() >= MAX_BYTES
     }
 
-    /// Adds the next body with the entries of its new events.
+    /// Adds the next body with the dedup entries of its new events.
     pub(super) fn push(
         &mut self,
         seq: Seq,
@@ -111,17 +110,17 @@ impl Block {
         self.bodies[start..start + 4].copy_from_slice(&length);
     }
 
-    /// Makes room for the next bodies.
+    /// Empties the block for the next bodies.
     pub(super) fn clear(&mut self) {
         self.keys.clear();
         self.bodies.clear();
-        // The memory that one long body took is not held until the end.
+        // Frees the memory that one long body took.
         self.bodies.shrink_to(2 * MAX_BYTES);
     }
 }
 
 impl<Bytes: AsRef<[u8]>> Block<Bytes> {
-    /// The block without its bodies up to `up_to`; `None` where it cannot be read.
+    /// Returns the block without its bodies up to `up_to`; `None` if it cannot be read.
     pub(super) fn without(&self, up_to: Seq) -> Option<Block> {
         let gone = up_to.saturating_add(1).saturating_sub(self.first);
         let mut bodies = self.bodies.as_ref();
@@ -158,7 +157,7 @@ impl<Bytes: AsRef<[u8]>> Block<Bytes> {
         rest.is_empty().then_some(left)
     }
 
-    /// The entries of its events; `None` where the block is something else.
+    /// Returns the dedup entries of its events; `None` if the block cannot be read.
     pub(super) fn entries(&self) -> Option<Vec<DedupEntry>> {
         let keys = self.keys.as_ref();
         if self.format == Format::Whole {
@@ -182,8 +181,8 @@ impl<Bytes: AsRef<[u8]>> Block<Bytes> {
         }
     }
 
-    /// Its bodies after `after`, in their order, in a journal with so many `shares`; `None` for one that
-    /// cannot be read.
+    /// Returns its bodies after `after`, in order, for a journal with `shares` shares; `None` if
+    /// one cannot be read.
     pub(super) fn records(
         &self,
         after: Seq,
@@ -285,7 +284,7 @@ fn take<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
     from.split_off(..length)
 }
 
-/// `None` where it cannot be read, `Some(None)` where there is no session.
+/// Returns `None` if the bytes cannot be read, and `Some(None)` if there is no session.
 fn take_session(from: &mut &[u8]) -> Option<Option<String>> {
     if from.starts_with(&ABSENT.to_le_bytes()) {
         return from.split_off(..4).map(|_| None);
@@ -301,7 +300,7 @@ fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
 
-/// A body is never longer than SQLite's largest value, which is less than 2³¹ bytes.
+/// A body fits into SQLite's largest value, which is less than 2³¹ bytes.
 fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(ABSENT - 1)
 }
@@ -343,7 +342,7 @@ mod tests {
         })
     }
 
-    /// One or several events; a duplicate has no key.
+    /// A body with one or several events; a duplicate has no key.
     fn divided() -> impl Strategy<Value = (Received, Vec<KeptPart>)> {
         let part = (prop::option::of("\\PC{0,8}"), any::<bool>());
         let part = part.prop_map(|(session, duplicate)| KeptPart { session, duplicate });
@@ -410,7 +409,7 @@ mod tests {
             let mut block = filled(first, format, &bodies);
             let last = first + bodies.len() as u64 - 1;
             prop_assert_eq!((block.first, block.last), (first, last));
-            // What is cut away is gone, and the rest is what it was.
+            // The bodies up to the cut are gone, and the others are unchanged.
             let cut = (first + cut).min(last) - 1;
             block = block.without(cut).unwrap();
             prop_assert_eq!((block.first, block.last), (cut + 1, last));

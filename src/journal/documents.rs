@@ -1,4 +1,4 @@
-//! [`Documents`]: small documents of the server's own, such as subscriptions.
+//! [`Documents`]: small documents of the server itself, such as subscriptions.
 
 use std::fmt::Debug;
 
@@ -15,20 +15,20 @@ pub type Version = u64;
 pub struct Document {
     /// Its key; documents are found by the beginning of their keys.
     pub key: String,
-    /// What is kept.
+    /// Its content.
     pub value: Vec<u8>,
-    /// When it was changed last, as the number of that change.
+    /// The number of its last change.
     pub version: Version,
 }
 
-/// What must be true of a document for it to be changed.
+/// The condition for changing a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// Nothing.
+    /// No condition.
     Anything,
-    /// There is no document of that key.
+    /// There is no document with that key.
     Absent,
-    /// It was changed last by this change.
+    /// The document's last change is this one.
     Version(Version),
 }
 
@@ -36,7 +36,7 @@ pub enum Expected {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PutError {
-    /// It is not as it was expected to be: another change came first.
+    /// The document is not as expected: another change came first.
     #[error("the document was changed by another request; read it and ask again")]
     Conflict,
     /// The journal cannot store it now.
@@ -47,12 +47,13 @@ pub enum PutError {
 /// The documents of a journal.
 #[async_trait]
 pub trait Documents: Debug + Send + Sync + 'static {
-    /// Writes a document, or removes it with `None`, where it is as `expected`. Returns the number of the
-    /// change when it is durable. To remove a document that is not there is a change too.
+    /// Writes a document, or removes it with `None`, if it is as `expected`. Returns the number of
+    /// the change when it is durable. Removing a document that does not exist is a change too.
     ///
     /// # Errors
     ///
-    /// [`PutError::Conflict`] when it is not as expected; otherwise when it cannot be stored now.
+    /// [`PutError::Conflict`] if it is not as expected; [`PutError::Unavailable`] if it cannot be
+    /// stored now.
     async fn put_document(
         &self,
         key: &str,
@@ -60,21 +61,21 @@ pub trait Documents: Debug + Send + Sync + 'static {
         expected: Expected,
     ) -> Result<Version, PutError>;
 
-    /// The documents whose keys begin with `prefix`, in the order of their keys.
+    /// Returns the documents whose keys begin with `prefix`, sorted by key.
     ///
     /// # Errors
     ///
-    /// When they cannot be read now.
+    /// If they cannot be read now.
     async fn documents(&self, prefix: &str) -> Result<Vec<Document>, Unavailable>;
 
-    /// For waiting until a document is changed, by this instance or by another: the newest change that is
-    /// known.
+    /// Returns a receiver of the newest known change, by this instance or another, to wait for the
+    /// next one.
     fn watch_documents(&self) -> watch::Receiver<Version>;
 }
 
 impl Expected {
     #[cfg(any(feature = "sqlite", feature = "test-support", test))]
-    /// Whether a document that was changed last by `found` may be changed.
+    /// Returns whether a document whose last change is `found` may be changed.
     pub(crate) fn allows(self, found: Option<Version>) -> bool {
         match self {
             Self::Anything => true,

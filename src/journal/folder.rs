@@ -1,9 +1,9 @@
-//! [`TestFolder`]: a folder of a test's own, removed with it.
+//! [`TestFolder`]: a temporary folder for one test, removed when dropped.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A folder that no other test has.
+/// A folder that no other test uses.
 pub(crate) struct TestFolder(PathBuf);
 
 impl TestFolder {
@@ -11,7 +11,7 @@ impl TestFolder {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("offhook-journal-{}-{number}", std::process::id());
-        // In memory where there is such a place: no test that needs this asks what the disk does.
+        // In memory if possible: no test that uses this depends on the disk.
         let memory = Path::new("/dev/shm");
         let path = match memory.is_dir() {
             true => memory.join(name),
@@ -28,7 +28,7 @@ impl TestFolder {
 
 impl Drop for TestFolder {
     fn drop(&mut self) {
-        // What is left behind in the temporary folder harms nobody.
+        // A folder that cannot be removed does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -17,39 +17,40 @@ pub trait Log: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When it cannot be stored now. Nothing was stored then, and no dedup key is taken, except after
-    /// [`Unavailable::Unknown`].
+    /// If it cannot be stored now. Nothing was stored then, and its dedup keys have no effect,
+    /// except after [`Unavailable::Unknown`].
     async fn append(&self, entry: Entry) -> Result<Appended, Unavailable>;
 
-    /// The records after `after`, at most `most`, in their order and without gaps. Where bodies are
-    /// long there may be fewer, but at least one if there is one.
+    /// Returns the records after `after`, at most `most`, in order and without gaps. If bodies are
+    /// long it may return fewer, but at least one if there is one.
     ///
     /// # Errors
     ///
-    /// When they cannot be read now.
+    /// If they cannot be read now.
     async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable>;
 
-    /// Removes bodies up to `up_to` with their dead letters, oldest first, a few at a time and never the
-    /// newest. Returns how many were removed. Their dedup keys stay for the rest of their windows.
+    /// Removes bodies up to `up_to` with their dead letters: oldest first, a few at a time, and
+    /// never the newest. Returns how many were removed. Their dedup keys stay until their windows
+    /// end.
     ///
     /// # Errors
     ///
-    /// When they cannot be removed now; none was.
+    /// If they cannot be removed now; none was.
     async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable>;
 
-    /// How many bytes the kept bodies take.
+    /// Returns how many bytes the stored bodies take.
     ///
     /// # Errors
     ///
-    /// When that cannot be read now.
+    /// If that cannot be read now.
     async fn bytes(&self) -> Result<u64, Unavailable>;
 
-    /// The newest records, and the number of the newest.
+    /// Returns the newest records, and the number of the newest.
     fn tail(&self) -> &Arc<Tail>;
 
-    /// Whether it stores what it is given.
+    /// Returns whether the journal can store what it is given.
     fn is_ready(&self) -> bool;
 
-    /// Writes what waits, and takes nothing more. Another process may open it then.
+    /// Writes what waits and takes nothing more. Another process may open the journal afterwards.
     async fn close(&self);
 }

@@ -47,7 +47,7 @@ struct MemoryDesk {
 }
 
 impl Memory {
-    /// A journal whose dispatch is divided into so many shares; at least one.
+    /// Makes a journal with so many shares; at least one.
     pub fn new(clock: Arc<dyn Clock>, shares: Share) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::default(),

@@ -1,17 +1,17 @@
-//! Where events are kept, and what consumers have done with them.
+//! Stores events, and the progress of consumers.
 //!
-//! A [`Journal`] is four small things in one, so that an engine can be read and written one by one:
+//! A [`Journal`] combines four small traits, which an engine can implement one by one:
 //!
 //! - [`Log`]: an append-only log of bodies with one dense sequence;
 //! - [`Desks`] and [`Desk`]: the progress of consumers, for each share of dispatch;
 //! - [`Documents`]: small documents with versions;
 //! - [`DeadLetters`]: the events that consumers have given up on.
 //!
-//! A body is appended once, whatever number of events it holds. An event stands at a [`Position`]: the
-//! number of its body, and which part of it. The suite `contract` (feature `test-support`) says what every
-//! journal must do; `Offhook::custom_journal` takes one of your own.
+//! A body is appended once, however many events it holds. An event stands at a [`Position`]: the
+//! number of its body, and which part of it. The suite `contract` (feature `test-support`) tests
+//! the rules of every journal; `Offhook::custom_journal` takes your own.
 //!
-//! Inside: `sqlite/` is the engine of the default, `dedup/` finds duplicates, `tail.rs` has the newest
+//! Inside: `sqlite/` is the default engine, `dedup/` finds duplicates, `tail.rs` holds the newest
 //! records in memory.
 
 #[cfg(feature = "sqlite")]
@@ -53,7 +53,7 @@ pub(crate) use sqlite::Sqlite;
 pub use tail::Tail;
 pub use unavailable::Unavailable;
 
-/// A whole journal. Everything that is all four is one.
+/// A whole journal. Every type with all four traits is one.
 pub trait Journal: Log + Desks + Documents + DeadLetters {}
 
 impl<J: Log + Desks + Documents + DeadLetters> Journal for J {}

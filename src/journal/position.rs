@@ -1,4 +1,5 @@
-//! [`Position`]: where an event stands in its journal; [`Share`]: which part of dispatch it belongs to.
+//! [`Position`]: where an event stands in its journal; [`Share`]: which part of dispatch it belongs
+//! to.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -6,18 +7,18 @@ use std::fmt;
 use foldhash::fast::FixedState;
 use sha2::{Digest as _, Sha256};
 
-/// The number of a body in its journal: from 1, in the order the bodies became durable, without gaps.
-/// 48 bits at most, which at 100,000 a second last for 89 years.
+/// The number of a body in its journal: from 1, in the order the bodies became durable, without
+/// gaps. It has at most 48 bits, enough for 89 years at 100,000 a second.
 pub type Seq = u64;
 
-/// Which event of a body: 1 for the first one. Nearly every body holds one event.
+/// Which event of a body, from 1. Nearly every body holds one event.
 pub type Part = u16;
 
-/// A part of dispatch that one instance holds at a time. All events of one session are in one share, so no
-/// lane crosses shares. Numbers from 0; a journal on one machine has one share.
+/// A part of dispatch that one instance holds at a time. All events of one session are in one
+/// share, so no lane crosses shares. Numbered from 0; a journal on one machine has one share.
 pub type Share = u16;
 
-/// Where an event stands in its journal: the number of the body that holds it, and which part it is.
+/// Where an event stands in its journal: the number of its body, and which part of the body it is.
 /// Positions are ordered by body, then by part.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(u64);
@@ -43,12 +44,12 @@ impl Position {
         (self.0 as Part).saturating_add(1)
     }
 
-    /// The position as one number, in the same order. [`Position::from_bits`] is the way back.
+    /// The position as one number, in the same order. [`Position::from_bits`] converts it back.
     pub fn to_bits(self) -> u64 {
         self.0
     }
 
-    /// The position that [`Position::to_bits`] made this number of.
+    /// The position that [`Position::to_bits`] converted to this number.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -70,8 +71,8 @@ impl fmt::Debug for Position {
     }
 }
 
-/// The share that an event belongs to, of so many: by its session, or by its source where it has no
-/// session. The same for all versions of offhook: the first 8 bytes of the SHA-256.
+/// Returns the share of an event, out of `shares`: by its session, or by its source if it has no
+/// session. It uses the first 8 bytes of the SHA-256, so that all versions of offhook agree.
 pub fn share_of(source: &str, session: Option<&str>, shares: Share) -> Share {
     if shares <= 1 {
         return 0;
@@ -82,14 +83,14 @@ pub fn share_of(source: &str, session: Option<&str>, shares: Share) -> Share {
     Share::try_from(share).expect("less than the number of shares")
 }
 
-/// Something for each of some events. Senders do not choose the positions of their events, so the hash
-/// needs no protection against chosen keys.
+/// A map by position. Senders do not choose the positions of their events, so the hash needs no
+/// protection against chosen keys.
 pub(crate) type PositionMap<T> = HashMap<Position, T, FixedState>;
 
-/// Some events, in no order.
+/// A set of positions.
 pub(crate) type PositionHashSet = HashSet<Position, FixedState>;
 
-/// A body is divided into so many events at most; the last one takes what is left.
+/// The most events that a body is divided into; the last one takes the rest.
 pub const MAX_PARTS: usize = 1024;
 
 const PART_BITS: u32 = 16;

@@ -1,4 +1,4 @@
-//! What goes into a log, and what comes out of it.
+//! What is appended to a log, and what is read from it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use crate::{Event, Received, Timestamp};
 /// A body to append.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// What was received; all of it is kept but the decoded content.
+    /// What was received; everything except the decoded content is stored.
     pub received: Arc<Received>,
-    /// The typed events of the body, for consumers that keep up; not kept.
+    /// The typed events of the body, for consumers that keep up; not stored.
     pub events: Arc<[Event]>,
     /// One for each event that the body is divided into; at least one.
     pub parts: Vec<EntryPart>,
@@ -20,9 +20,9 @@ pub struct Entry {
 /// One event of a body to append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryPart {
-    /// The event's own session, where it is not the body's.
+    /// The event's own session, if it differs from the body's.
     pub session: Option<String>,
-    /// What makes another event a duplicate of this one.
+    /// The key that makes another event a duplicate of this one.
     pub key: DedupKey,
 }
 
@@ -33,16 +33,16 @@ pub struct DedupKey {
     pub hash: KeyHash,
     /// A later event with the same hash is a duplicate for this long.
     pub window: Duration,
-    /// The hash is of an id that the sender gives, so no other event has it. Events that are only equal
-    /// to the byte may be two.
+    /// Whether the hash is of an id from the sender, so that no other event has it. Without an id,
+    /// two different events may have the same bytes.
     pub named: bool,
 }
 
-/// 128 bits of a cryptographic hash: that two events share it by chance does not happen.
+/// 128 bits of a cryptographic hash, so that two events never share it by chance.
 pub type KeyHash = u128;
 
 impl Entry {
-    /// A body that is one event.
+    /// Makes the entry of a body that is one event.
     pub fn one(received: Arc<Received>, events: Arc<[Event]>, key: DedupKey) -> Self {
         let session = None;
         Self {
@@ -54,18 +54,17 @@ impl Entry {
 }
 
 impl DedupKey {
-    /// Until when an event that was received at `at` makes others duplicates; both in milliseconds since
-    /// 1970.
+    /// Returns when the window of an event received at `at` ends; both in milliseconds since 1970.
     pub fn ends_at(&self, at: i64) -> i64 {
         at.saturating_add(millis(self.window))
     }
 
-    /// Whether an earlier event with the same hash, whose window ends at `until`, makes this one a
-    /// duplicate.
+    /// Returns whether an earlier event with the same hash, whose window ends at `until`, makes
+    /// this one a duplicate.
     ///
-    /// A window that ends later than in twice this one was begun under a clock that was set back since,
-    /// or was longer: how old the event is cannot be told. An unnamed event is then taken for a new one,
-    /// because an event that is handed over twice is better than one that is lost.
+    /// If more than twice this window is left, the earlier window was longer, or began before the
+    /// clock was set back: the age of the earlier event is unknown. An unnamed event then counts as
+    /// new, because it is better to handle an event twice than to lose one.
     pub fn holds_until(&self, until: i64, now: i64) -> bool {
         let left = until.saturating_sub(now);
         left > 0 && (self.named || left <= millis(self.window).saturating_mul(2))
@@ -76,18 +75,19 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A body as the log has it.
+/// A body, as the log stores it.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// The body's number.
     pub seq: Seq,
-    /// When it was made durable; never before the body ahead of it, also where the clock was set back.
+    /// When it became durable; never before the body ahead of it, even if the clock was set back.
     pub kept_at: Timestamp,
     /// What was received.
     pub received: Arc<Received>,
     /// The events that the body is divided into.
     pub parts: Parts,
-    /// The typed events of the body; `None` where the body was read from the disk and not decoded yet.
+    /// The typed events of the body; `None` if the body was read from the disk and is not decoded
+    /// yet.
     pub events: Option<Arc<[Event]>>,
 }
 
@@ -105,9 +105,9 @@ enum Kind {
 /// One of several events of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptPart {
-    /// The event's own session, where it is not the body's.
+    /// The event's own session, if it differs from the body's.
     pub session: Option<String>,
-    /// Whether it is the same as an event that was kept before: it is not handed over.
+    /// Whether it is a duplicate of an earlier event; duplicates are not dispatched.
     pub duplicate: bool,
 }
 
@@ -120,18 +120,18 @@ pub struct PartView<'a> {
     pub session: Option<&'a str>,
     /// The share it belongs to.
     pub share: Share,
-    /// Whether it is the same as an event that was kept before.
+    /// Whether it is a duplicate of an earlier event.
     pub duplicate: bool,
 }
 
 impl Parts {
-    /// A body that is one event, in a journal with so many `shares`.
+    /// A body that is one event, in a journal with `shares` shares.
     pub fn one(received: &Received, shares: Share) -> Self {
         let session = received.session.as_deref();
         Self(Kind::One(share_of(&received.source, session, shares)))
     }
 
-    /// A body that is divided into these events, in a journal with so many `shares`.
+    /// A body that is divided into these events, in a journal with `shares` shares.
     pub fn several(parts: Vec<KeptPart>, received: &Received, shares: Share) -> Self {
         match &parts[..] {
             [] => return Self::one(received, shares),
@@ -146,7 +146,7 @@ impl Parts {
         Self(Kind::Several(with_shares.collect()))
     }
 
-    /// How many events there are; at least one.
+    /// Returns how many events there are; at least one.
     pub fn count(&self) -> Part {
         match &self.0 {
             Kind::One(_) => 1,
@@ -154,12 +154,12 @@ impl Parts {
         }
     }
 
-    /// All of them, in their order. `received` is the body's.
+    /// Returns all events in order. `received` is the body's.
     pub fn views<'a>(&'a self, received: &'a Received) -> impl Iterator<Item = PartView<'a>> {
         (1..=self.count()).map(|part| self.view(part, received))
     }
 
-    /// The event `part` of the body `received`.
+    /// Returns the event `part` of the body `received`.
     pub fn view<'a>(&'a self, part: Part, received: &'a Received) -> PartView<'a> {
         let body = received.session.as_deref();
         let kept = match &self.0 {
@@ -182,7 +182,8 @@ impl Parts {
         }
     }
 
-    /// What is to be kept of a body with several events; nothing of a body that is one event.
+    /// Returns the parts to store: those of a body with several events, none for a body that is one
+    /// event.
     pub fn kept(&self) -> impl ExactSizeIterator<Item = &KeptPart> {
         let parts: &[(KeptPart, Share)] = match &self.0 {
             Kind::One(_) => &[],
@@ -193,7 +194,7 @@ impl Parts {
 }
 
 impl Record {
-    /// The record with its events; asks `decode` for them where they are not known yet.
+    /// Returns the record with its events; calls `decode` if they are not known yet.
     pub(crate) fn decoded(
         self: Arc<Self>,
         decode: impl FnOnce(&Arc<Received>) -> (Arc<Received>, Vec<Event>),
@@ -220,8 +221,8 @@ impl Record {
         (Arc::new(record), events)
     }
 
-    /// The typed events of one part: nearly always one. The last part has all that are left, so that a
-    /// dialect that finds more events than before loses none.
+    /// Returns the typed events of one part, nearly always one. The last part takes all the rest,
+    /// so that no event is lost if a dialect finds more events than before.
     pub(crate) fn events_of(parts: Part, part: Part, events: &[Event]) -> &[Event] {
         let start = usize::from(part - 1).min(events.len());
         let end = if part >= parts {
@@ -233,24 +234,23 @@ impl Record {
     }
 }
 
-/// What became of an append.
+/// The outcome of an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
-    /// The body is durable under this number, and at least one of its events is new. Those that are not
-    /// are listed, each with the event that it is the same as.
+    /// The body is durable under this number, and at least one of its events is new.
     New {
         /// The body's number.
         seq: Seq,
-        /// The parts that are duplicates, in their order.
+        /// The parts that are duplicates, in order, each with its original.
         duplicates: Vec<(Part, Position)>,
     },
-    /// Every event is the same as one that is durable. Nothing was kept. There is one position for each
-    /// part, in their order.
+    /// Every event is a duplicate, so nothing was stored. Holds the original of each part, in
+    /// order.
     Duplicate(Vec<Position>),
 }
 
 impl Appended {
-    /// A body without duplicates.
+    /// The outcome for a body without duplicates.
     pub fn new(seq: Seq) -> Self {
         Self::New {
             seq,
@@ -276,9 +276,9 @@ mod tests {
             (now, false),
             (now + 1, true),
             (now + minute, true),
-            // Set back by a minute at most: it may well be the same.
+            // The clock was set back by a minute at most, so this may be a duplicate.
             (now + 2 * minute, true),
-            // By an hour: taking this for a duplicate would lose an event.
+            // The clock was set back by an hour: taking this for a duplicate would lose an event.
             (now + 60 * minute, false),
             (i64::MAX, false),
             (i64::MIN, false),
@@ -301,7 +301,7 @@ mod tests {
             .map(|_| Event::Unknown(crate::UnknownEvent::new(crate::UnknownReason::NoName)))
             .collect();
         let table = [
-            // parts, part, events known, events of the part
+            // parts, part, known events, events of the part
             (1, 1, 4, 4),
             (4, 1, 4, 1),
             (4, 4, 4, 1),

@@ -9,7 +9,7 @@ use super::position::Seq;
 use super::record::Record;
 
 /// The newest records, as many as [`MAX_RECORDS`] and [`MAX_BYTES`] allow, and the number of the
-/// newest one, which can be waited for.
+/// newest one, for which callers can wait.
 #[derive(Debug)]
 pub struct Tail {
     records: Mutex<Records>,
@@ -23,7 +23,7 @@ struct Records {
 }
 
 impl Tail {
-    /// Nothing in memory; the journal's newest record is `head`.
+    /// Makes an empty tail; the journal's newest record is `head`.
     pub fn new(head: Seq) -> Self {
         Self {
             records: Mutex::default(),
@@ -31,7 +31,7 @@ impl Tail {
         }
     }
 
-    /// Takes records that have become durable, in their order.
+    /// Adds records that have become durable, in order.
     pub fn publish(&self, records: impl IntoIterator<Item = Record>) {
         let mut tail = self.lock();
         let mut head = None;
@@ -52,17 +52,17 @@ impl Tail {
         }
     }
 
-    /// The number of the newest record.
+    /// Returns the number of the newest record.
     pub fn head(&self) -> Seq {
         *self.head.borrow()
     }
 
-    /// For waiting until there is a newer one.
+    /// Returns a receiver to wait for a newer record.
     pub fn watch(&self) -> watch::Receiver<Seq> {
         self.head.subscribe()
     }
 
-    /// The record, where it is still in memory.
+    /// Returns the record, if it is still in memory.
     pub fn get(&self, seq: Seq) -> Option<Arc<Record>> {
         let tail = self.lock();
         let first = tail.newest.front()?.seq;
@@ -70,7 +70,7 @@ impl Tail {
         tail.newest.get(index).cloned()
     }
 
-    /// The records after `after`, at most `most`, in their order; none where the first of them is no
+    /// Returns the records after `after`, at most `most`, in order; none if the first of them is no
     /// longer in memory. Costs one lock, however many there are.
     pub fn range(&self, after: Seq, most: usize) -> Vec<Arc<Record>> {
         let tail = self.lock();

@@ -1,8 +1,9 @@
-//! Attempts, and how some of them become one blob, about 8 bytes an attempt.
+//! Attempts, and the blobs that store them: about 8 bytes an attempt.
 //!
-//! Attempts are kept in buckets of consecutive events, so a timeline is found in the few
-//! blobs of one bucket, whenever the attempts were made. A blob has the consumers' names and the
-//! outcomes, then the attempts by event; numbers and times are differences to the attempt before.
+//! Attempts are stored in buckets of consecutive bodies, so the timeline of an event is in the few
+//! blobs of one bucket, whenever the attempts were made. A blob holds the consumers' names and the
+//! outcomes, then the attempts sorted by event. Numbers and times are stored as differences from
+//! the attempt before.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub(super) struct Attempt<T = Arc<str>> {
     pub(super) at: i64,
     pub(super) consumer: T,
     pub(super) attempt: u32,
-    /// `None` where it was done, as nearly all are.
+    /// `None` for an attempt that succeeded, as nearly all do.
     pub(super) outcome: Option<T>,
 }
 
@@ -29,7 +30,7 @@ impl<T: AsRef<str>> Attempt<T> {
 }
 
 impl Attempt {
-    /// The same with borrowed texts.
+    /// Returns the same attempt with borrowed texts.
     pub(super) fn as_str(&self) -> Attempt<&str> {
         Attempt {
             position: self.position,
@@ -41,12 +42,12 @@ impl Attempt {
     }
 }
 
-/// The bucket of a body, where so many share one.
+/// Returns the bucket of a body; a bucket covers `size` consecutive bodies.
 pub(super) fn bucket(seq: Seq, size: u64) -> u64 {
     seq / size
 }
 
-/// One blob of attempts, which are sorted by event.
+/// Encodes attempts, which must be sorted by event, as one blob.
 pub(super) fn encode<T: AsRef<str>>(attempts: &[Attempt<T>]) -> Vec<u8> {
     let mut texts = Texts::default();
     let places: Vec<(u64, u64)> = attempts
@@ -71,7 +72,7 @@ pub(super) fn encode<T: AsRef<str>>(attempts: &[Attempt<T>]) -> Vec<u8> {
         if part == 1 {
             put(&mut out, consumer);
         } else {
-            // A place beyond the texts says that the part follows.
+            // A place past the end of the texts means that the part follows.
             put(&mut out, consumer + texts.list.len() as u64);
             put(&mut out, part.into());
         }
@@ -90,7 +91,7 @@ struct Texts<'a> {
 
 impl<'a> Texts<'a> {
     fn place(&mut self, text: &'a str) -> u64 {
-        // One consumer's attempts often come in a row.
+        // Consecutive attempts are often of one consumer.
         if let Some(last) = self.list.last()
             && *last == text
         {
@@ -103,7 +104,7 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// Reads what [`encode`] wrote; `None` where the bytes are something else.
+/// Decodes what [`encode`] wrote. Returns `None` for any other bytes.
 pub(super) fn decode(blob: &[u8]) -> Option<Vec<Attempt<&str>>> {
     let mut bytes = Bytes(blob);
     let texts = (0..bytes.count(1)?).map(|_| bytes.text());
@@ -133,7 +134,7 @@ pub(super) fn decode(blob: &[u8]) -> Option<Vec<Attempt<&str>>> {
     bytes.is_empty().then_some(attempts)
 }
 
-/// Five numbers.
+/// The bytes of the shortest attempt: five numbers of one byte each.
 const MIN_ATTEMPT: usize = 5;
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Numbers and texts as few bytes, and back: what the index's blobs are made of.
+//! A compact encoding of numbers and texts, from which the index's blobs are built.
 //!
-//! Numbers are seven bits a byte, the lowest first, the eighth bit set where more follow; signed ones
-//! are folded first so that small ones stay small. A text is its length and its bytes.
+//! A number has seven bits a byte, lowest first; the eighth bit is set if more bytes follow. Signed
+//! numbers are zigzag-encoded first, so that small ones stay short. A text is its length and its
+//! bytes.
 
 /// Appends a number.
 pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
@@ -23,7 +24,8 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Reads what was put, in the same order; `None` where something else is there.
+/// Reads the values in the order in which they were written. A method returns `None` if the bytes
+/// do not fit.
 #[derive(Debug)]
 pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
@@ -64,20 +66,20 @@ impl<'a> Bytes<'a> {
         std::str::from_utf8(self.take(length)?).ok()
     }
 
-    /// How many things follow, each of at least `least` bytes: a count that the rest cannot hold is
-    /// refused before room is made for it.
+    /// Reads how many items follow, each of at least `least` bytes. A count that does not fit into
+    /// the remaining bytes is invalid, so that no memory is reserved for it.
     pub(super) fn count(&mut self, least: usize) -> Option<usize> {
         let count = usize::try_from(self.number()?).ok()?;
         (count <= self.0.len() / least).then_some(count)
     }
 
-    /// A number that is an index into `length` things.
+    /// Reads an index into a list of `length` items.
     pub(super) fn index(&mut self, length: usize) -> Option<u32> {
         let index = u32::try_from(self.number()?).ok()?;
         ((index as usize) < length).then_some(index)
     }
 
-    /// Whether everything was read.
+    /// Returns whether everything was read.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,7 +1,8 @@
-//! A sealed segment as one blob, about 25 bytes an event.
+//! A sealed segment, encoded as one blob of about 25 bytes an event.
 //!
-//! The texts, then the events by id. An id is how many of its leading bytes are those of the id
-//! before, and the others; numbers and times are differences to the event before.
+//! The blob holds the texts, then the events by id. An id is stored as the number of leading bytes
+//! that it shares with the id before, and its other bytes. Numbers and times are stored as
+//! differences from the event before.
 
 use uuid::Uuid;
 
@@ -11,24 +12,25 @@ use super::sessions::SessionFilter;
 use crate::EventKind;
 use crate::journal::{Part, Position, Seq};
 
-/// What is known of a segment without reading it.
+/// What the database knows of a segment without reading its blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) count: usize,
     pub(super) min_id: Uuid,
     pub(super) max_id: Uuid,
-    /// Of the events that are in the journal; 0 where there are none.
+    /// The first number of the events in the journal; 0 if the segment has only duplicates.
     pub(super) first_seq: Seq,
     pub(super) last_seq: Seq,
-    /// Of all events, and of those that duplicates are the same as.
+    /// The highest number of all events, including the originals of duplicates.
     pub(super) max_number: Seq,
     pub(super) first_at: i64,
     pub(super) last_at: i64,
-    /// A bit for each kind that occurs.
+    /// One bit for each kind in the segment.
     pub(super) kinds: u32,
 }
 
-/// A segment's head, its filter of sessions, and its blob; `None` where there is no event.
+/// Encodes a segment as its head, its filter of sessions and its blob. Returns `None` for a segment
+/// without events.
 pub(super) fn encode<T: AsRef<str>>(view: View<'_, T>) -> Option<(Head, SessionFilter, Vec<u8>)> {
     let mut rows = view.rows.to_vec();
     rows.sort_unstable_by_key(|row| (row.id, row.part, row.position));
@@ -84,7 +86,7 @@ fn head(rows: &[Row]) -> Option<Head> {
     })
 }
 
-/// The bit of a kind in [`Head::kinds`].
+/// Returns the bit of a kind in [`Head::kinds`].
 pub(super) fn kind_bit(kind: EventKind) -> u32 {
     1 << kind as u32
 }
@@ -103,7 +105,7 @@ fn filter<T: AsRef<str>>(rows: &[Row], texts: &[T]) -> SessionFilter {
     filter
 }
 
-/// A sealed segment, its texts where the blob has them.
+/// A sealed segment whose texts borrow from the blob.
 #[derive(Debug)]
 pub(super) struct Decoded<'a> {
     rows: Vec<Row>,
@@ -111,7 +113,7 @@ pub(super) struct Decoded<'a> {
 }
 
 impl<'a> Decoded<'a> {
-    /// Reads what [`encode`] wrote; `None` where the bytes are something else.
+    /// Decodes what [`encode`] wrote. Returns `None` for any other bytes.
     pub(super) fn read(blob: &'a [u8]) -> Option<Self> {
         let mut bytes = Bytes(blob);
         let texts = (0..bytes.count(1)?).map(|_| bytes.text());
@@ -163,13 +165,13 @@ fn part(bytes: &mut Bytes<'_>) -> Option<Part> {
     (part > 0).then_some(part)
 }
 
-/// Set for a duplicate.
+/// This bit marks a duplicate.
 const DUPLICATE: u8 = 0x80;
 
-/// Set where the event, or the one that it is the same as, is not the first of its body.
+/// This bit marks an event that is not the first of its body, or that repeats such an event.
 const DIVIDED: u8 = 0x40;
 
-/// The bytes of the shortest row: an id like the one before, and seven small numbers.
+/// The bytes of the shortest row: an id equal to the one before, and seven small numbers.
 const MIN_ROW: usize = 8;
 
 #[cfg(test)]
@@ -271,7 +273,7 @@ mod tests {
                 };
                 prop_assert!(item.session.is_none_or(contains));
             }
-            // Rows that share id and number may have changed places.
+            // The order of rows with the same id and number may change.
             let key = |item: &Item<'_>| format!("{item:?}");
             items.sort_by_key(key);
             read.sort_by_key(key);

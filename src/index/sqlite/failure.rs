@@ -8,7 +8,7 @@ pub(super) enum Failure {
     #[error("index.db: {0}")]
     Database(#[from] rusqlite::Error),
     #[error(
-        "index.db: what it holds cannot be read; stop offhook and delete the file: it is made anew"
+        "index.db: its contents cannot be read; stop offhook and delete the file: it is built again"
     )]
     Damaged,
     #[error("reading the journal: {0}")]

@@ -1,4 +1,4 @@
-//! [`Index`]: the handle that is asked.
+//! [`Index`]: the handle that answers searches.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,8 +27,8 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Opens the index in the journal's folder; one that cannot be used is made anew. The second is
-    /// the writing side, to be run as a task.
+    /// Opens the index in the journal's folder. An index that cannot be used is built again from
+    /// the journal. Returns the indexer too, which must run as a task.
     pub(crate) fn open(folder: &Path) -> rusqlite::Result<(Self, Indexer)> {
         Self::tuned(folder, IndexTuning::default())
     }
@@ -46,7 +46,7 @@ impl Index {
         Ok((index, Indexer::new(writer, inbox, tuning)))
     }
 
-    /// Where to tell of attempts, duplicates and trims.
+    /// Returns the receiver of attempts, duplicates and trims.
     pub(crate) fn notes(&self) -> Arc<dyn Notes> {
         Arc::new(IndexNotes(Arc::clone(&self.inbox)))
     }
@@ -59,7 +59,7 @@ impl Index {
             .await
     }
 
-    /// Asks the database, away from the asynchronous threads.
+    /// Runs a query on a blocking thread.
     async fn ask<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection, &Mutex<Open>) -> Result<T, Failure> + Send + 'static,

@@ -1,8 +1,8 @@
-//! [`Inbox`]: what happened to events and is not indexed yet, and who waits for it.
+//! [`Inbox`]: the notes that are not indexed yet, and the searches that wait for them.
 //!
-//! Consumers tell of each attempt, so a note costs a lock and a push; the indexer takes all of them at
-//! once. It is woken by the first note and not by the next. When it cannot keep up, or has ended,
-//! notes are left out.
+//! Consumers report each attempt, so a note costs only a lock and a push; the indexer takes all
+//! notes together. Only the first note wakes the indexer. Notes are discarded if the indexer cannot
+//! keep up or has ended.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::{Event, EventId, EventKind, Received, Timestamp, escape_controls};
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
-    /// There is something.
+    /// Wakes the indexer when there is something to take.
     pub(super) something: Notify,
-    /// It should not wait for more.
+    /// Tells the indexer not to gather more.
     pub(super) hurry: Notify,
 }
 
@@ -32,11 +32,11 @@ struct Waiting {
     asked: Vec<oneshot::Sender<()>>,
     /// How many consumers may still make attempts.
     consumers: usize,
-    /// The indexer does not come for now: nobody should wait for it.
+    /// The indexer has stopped for now, so searches do not wait for it.
     away: bool,
 }
 
-/// What happened.
+/// Notes that the indexer has not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Noted {
     pub(super) attempts: Vec<Attempt>,
@@ -77,12 +77,12 @@ impl Duplicate {
 }
 
 impl Inbox {
-    /// Takes what happened.
+    /// Takes all notes.
     pub(super) fn take(&self) -> Noted {
         let mut waiting = self.lock();
         let trimmed = waiting.notes.trimmed;
         let empty = Noted {
-            // As much room as the last ones took.
+            // Reserves as much room as the last notes took.
             attempts: Vec::with_capacity(waiting.notes.attempts.len()),
             trimmed,
             ..Noted::default()
@@ -90,17 +90,18 @@ impl Inbox {
         std::mem::replace(&mut waiting.notes, empty)
     }
 
-    /// Takes those who wait until what happened before they asked is indexed.
+    /// Takes the searches that wait until everything before them is indexed.
     pub(super) fn take_asked(&self) -> Vec<oneshot::Sender<()>> {
         std::mem::take(&mut self.lock().asked)
     }
 
-    /// Whether some consumer may still make attempts.
+    /// Returns whether any consumer may still make attempts.
     pub(super) fn has_consumers(&self) -> bool {
         self.lock().consumers > 0
     }
 
-    /// Whether nobody should wait for the indexer. Who waits already waits no longer.
+    /// Sets whether searches skip the wait for the indexer. Searches that already wait are
+    /// released.
     pub(super) fn set_away(&self, away: bool) {
         let mut waiting = self.lock();
         waiting.away = away;
@@ -109,7 +110,7 @@ impl Inbox {
         }
     }
 
-    /// Waits until all that happened before is indexed, or for a second.
+    /// Waits until everything that happened before is indexed, for one second at most.
     pub(super) async fn caught_up(&self) {
         let asked = {
             let mut waiting = self.lock();
@@ -122,7 +123,7 @@ impl Inbox {
         };
         self.something.notify_one();
         self.hurry.notify_one();
-        // Late is no failure: the search shows what there is.
+        // A timeout is not an error: the search shows what is indexed.
         let _ = tokio::time::timeout(MAX_WAIT, asked).await;
     }
 
@@ -150,7 +151,7 @@ impl Inbox {
     }
 }
 
-/// Tells the index of what happens.
+/// Passes notes to the inbox.
 #[derive(Debug, Clone)]
 pub(super) struct IndexNotes(pub(super) Arc<Inbox>);
 
@@ -200,7 +201,7 @@ impl Notes for IndexNotes {
     }
 }
 
-/// Tells the index of one consumer's attempts.
+/// Passes the attempts of one consumer to the inbox.
 #[derive(Debug)]
 struct ConsumerLog {
     inbox: Arc<Inbox>,
@@ -231,7 +232,7 @@ impl AttemptObserver for ConsumerLog {
 impl Drop for ConsumerLog {
     fn drop(&mut self) {
         self.inbox.lock().consumers -= 1;
-        // It may be what a stop waits for.
+        // The indexer may wait for this consumer in order to stop.
         self.inbox.something.notify_one();
         self.inbox.hurry.notify_one();
     }
@@ -241,16 +242,16 @@ fn shortened(outcome: &str) -> String {
     escape_controls(outcome).chars().take(MAX_OUTCOME).collect()
 }
 
-/// So many attempts wait at most.
+/// The most attempts that wait; further ones are discarded.
 const MAX_ATTEMPTS: usize = 65_536;
 
-/// With so many the indexer does not wait for more.
+/// With so many attempts the indexer stops gathering.
 const MANY: usize = 8192;
 
-/// So many duplicates wait at most.
+/// The most duplicates that wait; further ones are discarded.
 const MAX_DUPLICATES: usize = 4096;
 
-/// So many bytes of their texts.
+/// The most bytes of the waiting duplicates' texts.
 const MAX_TEXT: usize = 4 * 1024 * 1024;
 
 const MAX_ASKED: usize = 1024;

@@ -1,8 +1,8 @@
-//! [`Indexer`]: following the journal, at leisure.
+//! [`Indexer`]: the task that follows the journal and fills the index.
 //!
-//! Waking a thread for each commit would cost more than the indexing. So the first news wakes it, it
-//! waits for more of them for [`GATHER`], and takes all there are; who asks cuts that short. With
-//! nothing new there is no timer.
+//! Waking a thread for each commit would cost more than the indexing. So the first news wakes the
+//! indexer, which then gathers more for [`GATHER`] and takes everything. A search ends the wait
+//! early. Without news there is no timer.
 
 use std::borrow::Borrow;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use crate::journal::{Journal, Record, Seq};
 pub(crate) struct Indexer {
     writer: Writer,
     inbox: Arc<Inbox>,
-    /// When what waits in memory is written; `None` while nothing does.
+    /// When the data in memory is written; `None` if there is none.
     due: Option<Pin<Box<Sleep>>>,
     tuning: IndexTuning,
 }
@@ -38,7 +38,7 @@ impl Indexer {
         }
     }
 
-    /// Follows the journal until told to stop, and until the last consumer has ended.
+    /// Follows the journal until `stop` says so and the last consumer has ended.
     pub(crate) async fn run(
         mut self,
         journal: Arc<dyn Journal>,
@@ -53,7 +53,7 @@ impl Indexer {
                 return;
             }
             match error {
-                Failure::Damaged => log::warn!("index.db is damaged; the index is made anew"),
+                Failure::Damaged => log::warn!("index.db is damaged; the index is built again"),
                 _ => log::warn!("{error}; until indexing works again searches show nothing newer"),
             }
             tokio::select! {
@@ -82,11 +82,11 @@ impl Indexer {
             let newest = *head.borrow_and_update();
             let abandoned = stop.has_changed().is_err();
             let stopping = *stop.borrow_and_update() || abandoned;
-            // Looked at first: what the last one notes before it ends is taken below.
+            // Checked first: the last consumer's final notes are taken below.
             let last = !self.inbox.has_consumers();
             self.take_notes()?;
             self.catch_up(journal, decoder, newest, stopping).await?;
-            // Dropped: whoever asked is told.
+            // Dropping these releases the searches that waited.
             drop(asked);
             let overdue = self.due.as_ref().is_some_and(|due| due.is_elapsed());
             if stopping || overdue {
@@ -102,7 +102,7 @@ impl Indexer {
         }
     }
 
-    /// Waits for news, then a little for more of them, or until it is time to write.
+    /// Waits for news and gathers more for a moment, or waits until it is time to write.
     async fn wait(&mut self, head: &mut watch::Receiver<Seq>, stop: &mut watch::Receiver<bool>) {
         let due = async {
             match &mut self.due {
@@ -110,7 +110,7 @@ impl Indexer {
                 None => std::future::pending().await,
             }
         };
-        // Only a journal that has ended has no news for ever; this one is held by whoever runs this.
+        // `head` never fails: the caller of `run` holds the journal.
         tokio::select! {
             () = due => return,
             _ = head.changed() => {}
@@ -124,10 +124,10 @@ impl Indexer {
         }
     }
 
-    /// Learns what has happened to the journal meanwhile.
+    /// Catches up with what happened to the journal while the index was not running.
     async fn compare(&mut self, journal: &dyn Journal) -> Result<(), Failure> {
         if journal.tail().head() < self.writer.cursor() {
-            log::warn!("index.db is of another journal; the index is made anew");
+            log::warn!("index.db is of another journal; the index is built again");
             self.writer.clear()?;
         }
         let oldest = journal.read(0, 1).await?;
@@ -164,7 +164,8 @@ impl Indexer {
         while self.writer.cursor() < newest {
             let cursor = self.writer.cursor();
             if newest - cursor > self.tuning.far {
-                // A whole journal may be ahead: who asks gets what there is, and a stop is a stop.
+                // The index may lag by a whole journal: searches get what there is, and a stop is
+                // immediate.
                 drop(self.inbox.take_asked());
                 if stopping {
                     return Ok(());
@@ -177,7 +178,7 @@ impl Indexer {
                     let gone = format!("event {} is not there", cursor + 1);
                     return Err(crate::journal::Unavailable::Away(gone).into());
                 }
-                // Their bodies are read again, which takes a while.
+                // Their bodies are decoded again, which takes a while.
                 tokio::task::block_in_place(|| self.add(&records, decoder))?;
                 self.take_notes()?;
             } else {
@@ -196,7 +197,7 @@ impl Indexer {
         Ok(())
     }
 
-    /// Writes what should not wait any longer.
+    /// Writes what has reached the size of a segment or a batch.
     fn seal_full(&mut self) -> Result<(), Failure> {
         match self.writer.is_full() {
             true => tokio::task::block_in_place(|| self.writer.seal(Which::Full)),
@@ -204,7 +205,7 @@ impl Indexer {
         }
     }
 
-    /// Writes what waits. The disk may take its time.
+    /// Writes everything in memory. The disk may be slow.
     fn seal_all(&mut self) -> Result<(), Failure> {
         self.due = None;
         match self.writer.is_empty() {
@@ -220,12 +221,12 @@ impl Drop for Indexer {
     }
 }
 
-/// How long news are gathered. At 50,000 events a second these are 2,500, a sixth of what the
-/// journal's tail has room for.
+/// How long news is gathered. At 50,000 events a second these are 2,500 events, a sixth of what the
+/// journal's tail can hold.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// What waits in memory is written so long after the first of it at the latest. After a crash events
-/// that were not are read from the journal once more; attempts and duplicates are lost.
+/// The longest time that data waits in memory. After a crash the events that were not written are
+/// read from the journal again; attempts and duplicates are lost.
 const SEAL_AFTER: Duration = Duration::from_secs(2);
 
 const STUMBLE_PAUSE: Duration = Duration::from_secs(10);
@@ -400,7 +401,7 @@ mod tests {
         }
         world.stop().await;
 
-        // Of an older version.
+        // An index of an older version.
         let path = folder.path().join("index.db");
         let database = rusqlite::Connection::open(&path).unwrap();
         database.pragma_update(None, "user_version", 1).unwrap();
@@ -409,13 +410,13 @@ mod tests {
         assert_eq!(world.ids().await.len(), 50);
         world.stop().await;
 
-        // No database at all.
+        // A file that is not a database.
         std::fs::write(&path, "no database").unwrap();
         let world = World::start(&folder, &old);
         assert_eq!(world.ids().await.len(), 50);
         world.stop().await;
 
-        // Of another journal.
+        // An index of another journal.
         let world = World::start(&folder, &journal());
         assert!(world.ids().await.is_empty());
         world.append(77).await;
@@ -427,7 +428,7 @@ mod tests {
     async fn a_rebuilding_holds_up_no_stop_and_goes_on_after_it() {
         let folder = TestFolder::new();
         let journal = journal();
-        // More than the tail has.
+        // More events than the tail holds.
         for number in 1..=20_000 {
             journal.append(entry(number)).await.unwrap();
         }

@@ -1,19 +1,20 @@
 //! The index in a SQLite database.
 //!
-//! The database can be deleted: the events are found again in the journal; only duplicates and the
-//! timelines of old attempts are lost with it.
+//! The database may be deleted: the events are indexed again from the journal. Only duplicates and
+//! the timelines of old attempts are lost with it.
 //!
-//! An event has no row. The newest events are in memory, in the open [`Segment`](segment); when there
-//! are enough of them, or two seconds after the first, they become one row: what is known of them
-//! all (ids, positions, times, kinds, a filter of their sessions), and one blob. A search reads what is
-//! known of each segment, newest first, and opens those that may have what it looks for. Attempts
-//! are written in the same way, in buckets of consecutive bodies.
+//! An event has no row of its own. The newest events are in memory, in the open
+//! [`Segment`](segment). When the segment is full, or two seconds after its first event, it becomes
+//! one row: a summary (ids, positions, times, kinds, a filter of the sessions) and one blob. A
+//! search reads the summaries, newest first, and decodes only the blobs that may hold what it looks
+//! for. Attempts are written in the same way, in buckets of consecutive bodies.
 //!
 //! Where to look:
 //!
-//! - [`inbox`]: what happened and is not indexed yet; [`indexer`]: when to take it, and how much.
-//! - [`segment`] and [`attempts`]: what there is in memory; [`codec`] and [`sessions`]: as blobs.
-//! - [`writer`]: into the database; [`query`]: out of it; [`schema`]: its tables; [`handle`]: who asks.
+//! - [`inbox`]: what is not indexed yet; [`indexer`]: when to take it, and how much.
+//! - [`segment`] and [`attempts`]: the data in memory; [`codec`] and [`sessions`]: their encodings.
+//! - [`writer`]: writes the database; [`query`]: reads it; [`schema`]: its tables; [`handle`]: the
+//!   search interface.
 
 mod attempts;
 mod bytes;

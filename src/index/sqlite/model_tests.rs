@@ -1,5 +1,5 @@
-//! The index against a list: whatever comes in whatever order, and whenever it is closed or killed,
-//! every question has the same answer.
+//! Compares the index with a plain list: whatever happens in any order, and whenever the index is
+//! closed or killed, both answer every question alike.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::{EventId, EventKind, Received, Timestamp};
 enum Step {
     Events(Vec<New>),
     Duplicate(Pick, New),
-    /// Of these events, with these numbers and outcomes.
+    /// Attempts at these events, with these numbers and outcomes.
     Attempts(Vec<(Pick, u32, Option<&'static str>)>),
     Seal,
     Trim(Pick),
@@ -34,15 +34,15 @@ enum Step {
     Kill,
 }
 
-/// An event to come.
+/// An event to be received.
 #[derive(Debug, Clone)]
 struct New {
-    /// How far the clock has moved; backwards too.
+    /// How far the clock moves; it may move backwards.
     millis: i64,
     session: Option<u8>,
     name: &'static str,
     bytes: usize,
-    /// The sessions of further events of the body; none of them may be a duplicate.
+    /// The sessions of further events of the body, and whether each is a duplicate.
     further: Vec<(Option<u8>, bool)>,
 }
 
@@ -75,7 +75,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Something in the model, and whether it must be there after a crash.
+/// An item of the model, and whether it must survive a crash.
 type Sealed<T> = (T, bool);
 
 fn sealed<T>((_, sealed): &mut Sealed<T>) {
@@ -153,7 +153,7 @@ impl World {
             Step::Attempts(attempts) => self.add_attempts(attempts),
             Step::Seal => self.seal(),
             Step::Trim(up_to) => {
-                // The newest stays.
+                // The newest body stays.
                 if self.journal.len() > 1 {
                     let up_to = up_to.index(self.journal.len()) as Seq;
                     self.writer().trim(up_to).unwrap();
@@ -276,7 +276,7 @@ impl World {
         self.catch_up();
     }
 
-    /// Every event that is to be found, newest first.
+    /// Returns every event that a search must find, newest first.
     fn entries(&self) -> Vec<EventEntry> {
         let kept = self
             .journal
@@ -404,7 +404,7 @@ fn entry(
     }
 }
 
-/// What is asked for, where it depends on what there is.
+/// A question whose arguments depend on what is indexed.
 #[derive(Debug, Clone)]
 struct Asked {
     session: Option<u8>,
@@ -461,7 +461,7 @@ fn passes(filter: &EventFilter, entry: &EventEntry) -> bool {
 }
 
 proptest! {
-    // A case asks hundreds of questions.
+    // One case asks hundreds of questions.
     #![proptest_config(ProptestConfig {
         cases: ProptestConfig::default().cases / 4,
         failure_persistence: None,
@@ -511,7 +511,7 @@ fn slow_traffic_leaves_few_segments_and_blobs() {
     let segments: usize = count("SELECT count(*) FROM segments");
     let contents: usize = count("SELECT count(*) FROM contents");
     assert_eq!(segments, contents);
-    // Two thirds of 2 × full or more each, and the few that grow.
+    // At least two thirds of 2 × full events each, and the few that still grow.
     assert!(segments <= 15 + 6, "{segments} for {events} events");
     let blobs: usize = count("SELECT count(*) FROM attempts");
     assert!(blobs <= events / 8 + 1 + 4, "{blobs} for {events} attempts");

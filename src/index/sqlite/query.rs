@@ -1,4 +1,4 @@
-//! What can be asked.
+//! The queries.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -18,19 +18,19 @@ use crate::index::{EventEntry, EventFilter, TimelineEntry};
 use crate::journal::{Position, Seq};
 use crate::{EventId, Timestamp};
 
-/// All that is indexed at one moment: the database, and the open segment.
+/// Everything that is indexed at one moment: the database and the open segment.
 pub(super) struct Snapshot<'a> {
     database: Transaction<'a>,
     events: Arc<Segment>,
     trimmed: Seq,
 }
 
-/// An event that was found; of a duplicate also the position of the event that it is the same as.
+/// An event that was found, and for a duplicate the position of its original.
 type Found = (EventEntry, Option<Position>);
 
 impl<'a> Snapshot<'a> {
     pub(super) fn take(database: &'a Connection, open: &Mutex<Open>) -> Result<Self, Failure> {
-        // With the lock, so that nothing moves from one to the other in between.
+        // The lock is held so that nothing moves from one to the other in between.
         let open = lock(open);
         Ok(Self {
             database: begin(database)?,
@@ -39,7 +39,7 @@ impl<'a> Snapshot<'a> {
         })
     }
 
-    /// The newest events that pass, at most `limit`.
+    /// Returns the newest events that match, at most `limit`.
     pub(super) fn newest(
         &self,
         filter: &EventFilter,
@@ -52,8 +52,8 @@ impl<'a> Snapshot<'a> {
         let hash = filter.session.as_deref().map(sessions::hash);
         while let Some(row) = rows.next()? {
             let max_id = Uuid::from_bytes(row.get(1)?);
-            // Segments overlap by a little, where events became durable in another order than they
-            // were received in, and by more where the clock was set back.
+            // Segments overlap a little if events became durable in another order than they were
+            // received in, and more if the clock was set back.
             if found.len() >= limit && found.last().is_none_or(|(last, _)| last.id.body() > max_id)
             {
                 break;
@@ -101,7 +101,8 @@ impl<'a> Snapshot<'a> {
         .collect()
     }
 
-    /// The positions of all kept events that pass, oldest first, at most `limit`.
+    /// Returns the positions of all events in the journal that match, oldest first, at most
+    /// `limit`.
     pub(super) fn positions(
         &self,
         filter: &EventFilter,
@@ -139,7 +140,7 @@ impl<'a> Snapshot<'a> {
         numbers[start..].sort_unstable();
     }
 
-    /// The event with this id.
+    /// Returns the event with this id.
     pub(super) fn by_id(&self, id: EventId) -> Result<Option<EventEntry>, Failure> {
         let mut found: Vec<Found> = self.with_id(self.events.view(), id).into_iter().collect();
         let sql = "SELECT id FROM segments WHERE min_id <= ?1 AND max_id >= ?1";
@@ -160,7 +161,7 @@ impl<'a> Snapshot<'a> {
         Some(view.entry(row))
     }
 
-    /// The events at these positions, oldest first.
+    /// Returns the events at these positions, oldest first.
     pub(super) fn by_positions(&self, positions: &[Position]) -> Result<Vec<EventEntry>, Failure> {
         let mut entries = Vec::new();
         self.each_at(positions, |entry| entries.push(entry))?;
@@ -168,7 +169,7 @@ impl<'a> Snapshot<'a> {
         Ok(entries)
     }
 
-    /// Gives the ids of the events that duplicates are the same as.
+    /// Looks up the ids of the originals of duplicates.
     fn resolved(&self, found: Vec<Found>) -> Result<Vec<EventEntry>, Failure> {
         let originals: Vec<Position> = found.iter().filter_map(|(_, original)| *original).collect();
         let mut ids = HashMap::new();
@@ -182,7 +183,7 @@ impl<'a> Snapshot<'a> {
         Ok(resolved.collect())
     }
 
-    /// Reads each segment once.
+    /// Calls `each` with the events at these positions, and reads each segment once.
     fn each_at(
         &self,
         positions: &[Position],
@@ -238,7 +239,7 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// The events at these positions, which are sorted.
+/// Calls `each` with the events at these positions, which must be sorted.
 fn at<T: AsRef<str>>(view: View<'_, T>, positions: &[Position], each: &mut impl FnMut(EventEntry)) {
     let rows = view.rows.iter().filter(|row| !row.duplicate);
     for row in rows.filter(|row| positions.binary_search(&row.position).is_ok()) {
@@ -247,7 +248,7 @@ fn at<T: AsRef<str>>(view: View<'_, T>, positions: &[Position], each: &mut impl 
 }
 
 impl EventFilter {
-    /// What [`CANDIDATES`] needs.
+    /// The parameters of [`CANDIDATES`].
     fn candidates(&self) -> impl rusqlite::Params {
         (
             self.before.map(|before| before.body().into_bytes()),
@@ -258,12 +259,12 @@ impl EventFilter {
     }
 }
 
-/// The segments that may have events that pass, but for the session.
+/// Selects the segments that may hold matching events; the session is checked later.
 const CANDIDATES: &str = "SELECT id, max_id FROM segments \
     WHERE (?1 IS NULL OR min_id <= ?1) AND kinds & ?2 != 0 AND last_at >= ?3 \
     AND (?4 IS NULL OR first_at < ?4)";
 
-/// All attempts at an event, in their order.
+/// Returns all attempts at an event, in their order.
 pub(super) fn attempts(
     database: &Connection,
     open: &Mutex<Open>,
@@ -308,15 +309,15 @@ fn shown<T: AsRef<str>>(attempt: &Attempt<T>) -> TimelineEntry {
     }
 }
 
-/// What the database has now, whatever is written afterwards.
+/// Starts a read transaction: later writes do not change what it sees.
 fn begin(database: &Connection) -> rusqlite::Result<Transaction<'_>> {
     let transaction = database.unchecked_transaction()?;
-    // A transaction begins with the first thing that is read in it.
+    // A transaction begins with its first read.
     transaction
         .prepare_cached("SELECT indexed FROM state")?
         .query_row([], |_| Ok(()))?;
     Ok(transaction)
 }
 
-/// The most attempts of one event that are shown.
+/// The most attempts at one event that are shown.
 const MAX_ATTEMPTS: usize = 1000;

@@ -1,4 +1,4 @@
-//! The index's tables. There is no migration: an index that is not of this version is made anew.
+//! The index's tables. There is no migration: an index of another version is built again.
 
 use std::path::Path;
 
@@ -44,13 +44,13 @@ pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
     match open_known(path) {
         Ok(Some(database)) => return Ok(database),
         Ok(None) => log::info!(
-            "{}: the index is of another version and is made anew",
+            "{}: the index is of another version and is built again",
             path.display()
         ),
-        Err(error) => log::warn!("{}: {error}; the index is made anew", path.display()),
+        Err(error) => log::warn!("{}: {error}; the index is built again", path.display()),
     }
     for suffix in ["", "-wal", "-shm"] {
-        // Where there is none, none needs to go.
+        // The file may not exist.
         let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
     }
     open_known(path)?.ok_or(rusqlite::Error::InvalidQuery)
@@ -61,7 +61,7 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
-/// Forgets everything: it was another journal's.
+/// Removes everything.
 pub(super) fn clear(database: &mut Connection) -> rusqlite::Result<()> {
     let transaction = database.transaction()?;
     transaction.execute_batch(
@@ -71,7 +71,7 @@ pub(super) fn clear(database: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// `None` for one of another version.
+/// Opens an index of this version. Returns `None` for another version.
 fn open_known(path: &Path) -> rusqlite::Result<Option<Connection>> {
     let database = Connection::open(path)?;
     database.pragma_update(None, "journal_mode", "WAL")?;

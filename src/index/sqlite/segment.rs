@@ -1,4 +1,4 @@
-//! [`Segment`]: some thousand consecutive events as rows of numbers, their texts apart.
+//! [`Segment`]: some thousand consecutive events as rows of numbers, with their texts in a list.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use crate::index::EventEntry;
 use crate::journal::{Part, PartView, Position};
 use crate::{Event, EventId, EventKind, Received, Timestamp};
 
-/// An event as it is put into a segment.
+/// An event to add to a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Item<'a> {
     pub(super) id: EventId,
-    /// Its own position, or of a duplicate the position of the event that it is the same as.
+    /// Its position; for a duplicate, the position of its original.
     pub(super) position: Position,
-    /// It is not in the journal.
+    /// Whether it is a duplicate, which is not in the journal.
     pub(super) duplicate: bool,
     /// Nanoseconds since 1970.
     pub(super) at: i64,
@@ -27,7 +27,7 @@ pub(super) struct Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    /// An event of a body, or a duplicate of the event at `position`.
+    /// Makes the item of an event, or of a duplicate of the event at `position`.
     pub(super) fn new(
         received: &'a Received,
         view: PartView<'a>,
@@ -50,10 +50,10 @@ impl<'a> Item<'a> {
     }
 }
 
-/// An [`Item`] with its texts as places in a segment's list.
+/// An [`Item`] whose texts are places in the segment's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {
-    /// The body's id, in a form that sorts like the number it is.
+    /// The body's id as a number, which sorts like the id.
     pub(super) id: u128,
     /// Which event of the body.
     pub(super) part: Part,
@@ -61,9 +61,9 @@ pub(super) struct Row {
     pub(super) at: i64,
     pub(super) bytes: u64,
     pub(super) source: u32,
-    /// 0 for none, else the place and 1.
+    /// 0 for none, otherwise the place plus 1.
     pub(super) session: u32,
-    /// 0 for none, [`NAME_IS_KIND`], else the place and 2.
+    /// 0 for none, [`NAME_IS_KIND`], or the place plus 2.
     pub(super) name: u32,
     pub(super) kind: EventKind,
     pub(super) duplicate: bool,
@@ -75,10 +75,10 @@ impl Row {
     }
 }
 
-/// The usual name.
+/// The event's name is its kind, as is usual.
 pub(super) const NAME_IS_KIND: u32 = 1;
 
-/// A segment that is growing. Events are in the order they came.
+/// A segment that still grows. Events are in the order of their arrival.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Segment {
     rows: Vec<Row>,
@@ -119,7 +119,7 @@ impl Segment {
             return *place;
         }
         let text: Arc<str> = text.into();
-        // A segment is full long before.
+        // Never reached: a segment is full long before.
         let place = u32::try_from(self.texts.len()).unwrap_or(u32::MAX - 2);
         self.text_bytes += text.len();
         self.texts.push(Arc::clone(&text));
@@ -127,7 +127,7 @@ impl Segment {
         place
     }
 
-    /// How many events there are.
+    /// Returns how many events it holds.
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -136,12 +136,12 @@ impl Segment {
         self.rows.is_empty()
     }
 
-    /// Whether it has as many events as it should, or texts.
+    /// Returns whether it holds `events` events, or as many texts as a segment may.
     pub(super) fn is_full(&self, events: usize) -> bool {
         self.rows.len() >= events || self.text_bytes >= FULL_TEXT
     }
 
-    /// What can be searched.
+    /// Returns the view for searches.
     pub(super) fn view(&self) -> View<'_, Arc<str>> {
         View {
             rows: &self.rows,
@@ -150,7 +150,7 @@ impl Segment {
     }
 }
 
-/// The events of a segment, wherever they are.
+/// The events of an open or a sealed segment.
 #[derive(Debug)]
 pub(super) struct View<'a, T> {
     pub(super) rows: &'a [Row],
@@ -184,7 +184,7 @@ impl<'a, T: AsRef<str>> View<'a, T> {
         }
     }
 
-    /// The event as it is shown, and of a duplicate the position of the event it is the same as.
+    /// Returns the event as searches show it, and for a duplicate the position of its original.
     pub(super) fn entry(self, row: &Row) -> (EventEntry, Option<Position>) {
         let item = self.item(row);
         let entry = EventEntry {
@@ -201,7 +201,7 @@ impl<'a, T: AsRef<str>> View<'a, T> {
         (entry, item.duplicate.then_some(item.position))
     }
 
-    /// The place of a session's text in [`Row::session`], where it is there at all.
+    /// Returns the number of a session in [`Row::session`], or `None` if no event has it.
     pub(super) fn session(self, session: &str) -> Option<u32> {
         let place = self
             .texts
@@ -216,5 +216,5 @@ pub(super) fn nanos(at: Timestamp) -> i64 {
     i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
 }
 
-/// A segment is sealed with so many bytes of texts.
+/// A segment with so many bytes of texts is full.
 pub(super) const FULL_TEXT: usize = 4 * 1024 * 1024;

@@ -1,15 +1,15 @@
-//! [`SessionFilter`]: whether a segment may hold events of a session, without reading the segment.
+//! [`SessionFilter`]: tells whether a segment may hold events of a session, without reading it.
 //!
-//! A Bloom filter of 10 bits and 7 probes a session: of the segments without a session one in a
-//! hundred is read in vain. It is kept as its bytes, so a search probes what the database has in its
-//! page without a copy.
+//! A Bloom filter with 10 bits and 7 probes a session: of the segments without the session, one in
+//! a hundred is read for nothing. The filter is stored as plain bytes, so a search probes them in
+//! SQLite's page without a copy.
 
-/// A filter that is being filled.
+/// A filter under construction.
 #[derive(Debug)]
 pub(super) struct SessionFilter(Vec<u8>);
 
 impl SessionFilter {
-    /// Room for so many sessions.
+    /// Makes a filter with room for `count` sessions.
     pub(super) fn for_sessions(count: usize) -> Self {
         Self(vec![0; (count * 10).div_ceil(8)])
     }
@@ -26,14 +26,14 @@ impl SessionFilter {
     }
 }
 
-/// Whether a filter of these bytes may hold the session of this [`hash`].
+/// Returns whether a filter of these bytes may hold the session with this [`hash`].
 pub(super) fn may_contain(filter: &[u8], hash: u64) -> bool {
     let bits = filter.len() as u64 * 8;
     let set = |bit: u64| filter[(bit / 8) as usize] & (1 << (bit % 8)) != 0;
     bits > 0 && probes(hash, bits).all(set)
 }
 
-/// FNV-1a with the last step of MurmurHash3: it is kept, so it must be the same for ever.
+/// FNV-1a with the last step of MurmurHash3. It is stored, so it must never change.
 pub(super) fn hash(session: &str) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325;
     for byte in session.bytes() {
@@ -42,7 +42,7 @@ pub(super) fn hash(session: &str) -> u64 {
     mix(hash)
 }
 
-/// Two hashes give all probes (Kirsch and Mitzenmacher, 2006).
+/// Derives all probes from two hashes (Kirsch and Mitzenmacher, 2006).
 fn probes(hash: u64, bits: u64) -> impl Iterator<Item = u64> {
     let step = mix(hash) | 1;
     (0..7u64).map(move |probe| hash.wrapping_add(probe.wrapping_mul(step)) % bits.max(1))
@@ -71,7 +71,7 @@ mod tests {
             let false_hits = (count..count + 10_000)
                 .filter(|number| contains(*number))
                 .count();
-            // Expected are 100; small filters round to whole bytes.
+            // About 100 are expected; small filters are rounded to whole bytes.
             assert!(false_hits < 250, "{false_hits} of 10,000 with {count}");
         }
     }

@@ -1,15 +1,16 @@
-//! [`IndexTuning`]: how much is put together.
+//! [`IndexTuning`]: the sizes of segments, batches and buckets.
 
-/// How much is put together.
+/// The sizes of segments, batches and buckets.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IndexTuning {
-    /// A segment is sealed with so many events, a batch of attempts with so many.
+    /// A segment with so many events is sealed, and so is a batch with so many attempts.
     pub(super) full: usize,
-    /// How many consecutive bodies share their blobs of attempts. Part of the format.
+    /// How many consecutive bodies share a bucket of attempts. Part of the format.
     pub(super) bucket: u64,
-    /// How many records are read in one go.
+    /// How many records are read together.
     pub(super) read_in_a_turn: usize,
-    /// An index that is so many bodies behind is being rebuilt, and no search waits for it.
+    /// An index that lags by more bodies than this is being rebuilt, and searches do not wait for
+    /// it.
     pub(super) far: u64,
 }
 
@@ -24,7 +25,7 @@ impl Default for IndexTuning {
     }
 }
 
-/// So little that small tests cross every border.
+/// Small sizes, so that short tests reach every limit.
 #[cfg(test)]
 pub(super) const SMALL: IndexTuning = IndexTuning {
     full: 32,

@@ -1,9 +1,9 @@
-//! [`Writer`]: what is not in the database yet, and how it gets there.
+//! [`Writer`]: what is not in the database yet, and how it is written.
 //!
 //! Events and attempts gather in memory, where searches see them too, and are written together: a
-//! segment of events is one row. At low rates segments are small, so whatever is sealed takes in the
+//! segment of events is one row. At low rates segments are small. So a new segment absorbs the
 //! segments before it that are not much larger: their number grows with the logarithm of what was
-//! written, and each event is rewritten as rarely.
+//! written, and each event is rewritten only a few times.
 
 use std::borrow::Borrow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,23 +19,23 @@ use super::tuning::IndexTuning;
 use crate::dialect::Decoder;
 use crate::journal::{Position, Record, Seq};
 
-/// What is not in the database yet, for the searches. Whoever has the lock sees the database and
-/// this at one moment: it is held while one changes to the other.
+/// What is not in the database yet. The lock is held while data moves into the database, so its
+/// holder sees both at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Open {
-    /// Shared with searches; copied when something is added while one of them has it.
+    /// Shared with searches. Adding to it copies it if a search holds it.
     pub(super) events: Arc<Segment>,
     pub(super) attempts: Vec<Attempt>,
     /// Events up to this one have left the journal.
     pub(super) trimmed: Seq,
 }
 
-/// The one that writes.
+/// Writes the database.
 #[derive(Debug)]
 pub(super) struct Writer {
     database: Connection,
     open: Arc<Mutex<Open>>,
-    /// Events up to this one are in segments or in the open one.
+    /// Events up to this one are in a sealed segment or in the open one.
     cursor: Seq,
     tuning: IndexTuning,
 }
@@ -62,12 +62,12 @@ impl Writer {
         &self.open
     }
 
-    /// Events up to this one are indexed.
+    /// Returns the newest event that is indexed.
     pub(super) fn cursor(&self) -> Seq {
         self.cursor
     }
 
-    /// Takes events of the journal, in its order, until the open segment is full; returns how many.
+    /// Takes events of the journal, in order, until the open segment is full. Returns how many.
     pub(super) fn add_records<R: Borrow<Record>>(
         &mut self,
         records: &[R],
@@ -90,7 +90,7 @@ impl Writer {
         count
     }
 
-    /// Takes duplicates until the open segment is full; returns how many.
+    /// Takes duplicates until the open segment is full. Returns how many.
     pub(super) fn add_duplicates<'a>(&self, items: impl Iterator<Item = Item<'a>>) -> usize {
         let mut open = lock(&self.open);
         let segment = Arc::make_mut(&mut open.events);
@@ -105,7 +105,7 @@ impl Writer {
         count
     }
 
-    /// Takes attempts. Where too many cannot be written they are left out.
+    /// Takes attempts. Discards them if too many wait because they cannot be written.
     pub(super) fn add_attempts(&self, attempts: Vec<Attempt>) {
         let mut open = lock(&self.open);
         match open.attempts.is_empty() {
@@ -115,20 +115,20 @@ impl Writer {
         }
     }
 
-    /// Whether nothing waits to be written.
+    /// Returns whether nothing waits to be written.
     pub(super) fn is_empty(&self) -> bool {
         let open = lock(&self.open);
         open.events.is_empty() && open.attempts.is_empty()
     }
 
-    /// Whether what waits should be written now.
+    /// Returns whether a segment or a batch is large enough to be written.
     pub(super) fn is_full(&self) -> bool {
         let open = lock(&self.open);
         open.events.is_full(self.tuning.full) || open.attempts.len() >= self.tuning.full
     }
 
-    /// Writes what waits, or only what should not wait any longer, in one transaction. When that
-    /// fails all of it waits on.
+    /// Writes everything, or only what is full, in one transaction. After a failure everything
+    /// stays in memory.
     pub(super) fn seal(&mut self, which: Which) -> Result<(), Failure> {
         let mut open = lock(&self.open);
         let all = which == Which::All;
@@ -159,8 +159,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Events up to `up_to` have left the journal: they are hidden from now on, and removed with the
-    /// last of their segment.
+    /// Hides events up to `up_to`, which have left the journal. A segment is removed with its last
+    /// event.
     pub(super) fn trim(&mut self, up_to: Seq) -> Result<(), Failure> {
         {
             let mut open = lock(&self.open);
@@ -177,7 +177,7 @@ impl Writer {
             (SELECT id FROM attempts WHERE id < ? ORDER BY id LIMIT 1000)";
         let end = (bucket(up_to + 1, self.tuning.bucket) * PARTS,);
         while self.database.execute(attempts, end)? > 0 {}
-        // A few at a time, so that a search never waits long.
+        // A few segments at a time, so that no search waits long.
         loop {
             let _open = lock(&self.open);
             let transaction = self.database.transaction()?;
@@ -193,7 +193,7 @@ impl Writer {
         }
     }
 
-    /// Forgets everything, because it was another journal's.
+    /// Removes everything, for an index that is damaged or of another journal.
     pub(super) fn clear(&mut self) -> Result<(), Failure> {
         let mut open = lock(&self.open);
         schema::clear(&mut self.database)?;
@@ -203,10 +203,10 @@ impl Writer {
     }
 }
 
-/// What is to be written.
+/// Selects what is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
-    /// The events when they are as many as a segment should have, the attempts likewise.
+    /// The events if they fill a segment, the attempts if they fill a batch.
     Full,
     All,
 }
@@ -215,8 +215,7 @@ pub(super) fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Adds each event of a body that is no duplicate: duplicates are told with the event they are the same
-/// as.
+/// Adds each event of a body except duplicates, which come as notes with their originals.
 fn add_record(segment: &mut Segment, record: &Record, events: &[crate::Event]) {
     let count = record.parts.count();
     for view in record.parts.views(&record.received) {
@@ -228,7 +227,7 @@ fn add_record(segment: &mut Segment, record: &Record, events: &[crate::Event]) {
     }
 }
 
-/// Writes a segment; those before it that are not much larger become part of it.
+/// Writes a segment. It absorbs the segments before it that are not much larger.
 fn write_segment(
     transaction: &Transaction<'_>,
     segment: &Arc<Segment>,
@@ -292,8 +291,8 @@ fn insert(transaction: &Transaction<'_>, segment: &Segment) -> Result<(), Failur
     Ok(())
 }
 
-/// Writes attempts of one bucket, sorted; the parts before them that are not much larger become one
-/// with them. What is more than [`PARTS`] is left out.
+/// Writes the sorted attempts of one bucket. They absorb the blobs before them that are not much
+/// larger. Attempts beyond [`PARTS`] blobs are discarded.
 fn write_attempts(
     transaction: &Transaction<'_>,
     attempts: &[Attempt],
@@ -340,8 +339,8 @@ fn write_attempts(
     Ok(())
 }
 
-/// How many blobs of attempts a bucket has at most.
+/// The most blobs of attempts in one bucket.
 pub(super) const PARTS: u64 = 4096;
 
-/// With so many attempts that cannot be written no more are taken.
+/// Once so many attempts could not be written, no more are taken.
 const MAX_ATTEMPTS: usize = 65_536;

@@ -1,4 +1,4 @@
-//! All cases by their names, for [`journal_contract!`](crate::journal_contract).
+//! The names of all cases, for [`journal_contract!`](crate::journal_contract).
 
 pub use super::dead_letters::{
     dead_letters_are_found_newest_first, dead_letters_are_kept_by_consumer,
@@ -74,7 +74,7 @@ macro_rules! journal_contract {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $case() {
-                // Lives as long as the case: it may hold the journal's folder.
+                // Lives as long as the case, because it may own the journal's folder.
                 let provider = $provider;
                 let (instances, clock) = $crate::journal::contract::cases::open(&provider).await;
                 $crate::journal::contract::cases::$case(instances, clock).await;

@@ -7,7 +7,7 @@ use super::samples::{HOSTILE, change, letter, letters, new, numbered, save};
 use crate::clock::FakeClock;
 use crate::journal::{Journal, NamedLetter, Position, ProgressChange, Seq};
 
-/// Each consumer's dead letters are its own, in the order of the events.
+/// Each consumer has its own dead letters, in the order of the events.
 pub async fn dead_letters_are_kept_by_consumer(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first().as_ref();
     let desk = journal.desk(0).await.unwrap();
@@ -19,7 +19,7 @@ pub async fn dead_letters_are_kept_by_consumer(instances: Instances, _: Arc<Fake
     let expected = [letter(3, HOSTILE), letter(5, ""), letter(9, "late")];
     assert_eq!(letters(journal, "a").await, expected);
     assert_eq!(letters(journal, "b").await, [letter(3, "other consumer")]);
-    // An event that died again after a replay is one dead letter, the newer one.
+    // An event that fails again after a replay is one dead letter, the newer one.
     save(desk, "b", b"", vec![letter(3, "again")]).await;
     assert_eq!(letters(journal, "b").await, [letter(3, "again")]);
 }
@@ -30,7 +30,7 @@ pub async fn dead_letters_are_found_newest_first(instances: Instances, _: Arc<Fa
     letters_of_two(journal).await;
     let of = |consumer: &str, seq| (consumer.to_owned(), letter(seq, consumer));
     let (a, b) = (|seq| of("a", seq), |seq| of("b", seq));
-    // The consumer, the letter before the page, the page's size, what is found.
+    // The consumer, the letter before the page, the page's size, the letters found.
     type Row<'a> = (
         Option<&'a str>,
         Option<(Seq, &'a str)>,
@@ -56,7 +56,7 @@ pub async fn dead_letters_are_found_newest_first(instances: Instances, _: Arc<Fa
         assert_eq!(found, Ok(expected), "{consumer:?} {before:?} {most}");
     }
     let all = [a(5), b(4), b(3), a(3), a(1)];
-    // Whatever the size of a page, none is skipped and none comes twice.
+    // Pages of any size skip no letter and repeat none.
     for most in 1..=6 {
         let mut found: Vec<NamedLetter> = Vec::new();
         loop {
@@ -82,7 +82,7 @@ pub async fn dead_letters_are_found_newest_first(instances: Instances, _: Arc<Fa
     assert_eq!(among(&[2, 1 << 40]).await, []);
 }
 
-/// Forgotten dead letters are gone, and no others.
+/// Forgetting removes these dead letters and no others.
 pub async fn forgotten_dead_letters_are_gone(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first().as_ref();
     letters_of_two(journal).await;
@@ -103,7 +103,7 @@ pub async fn forgotten_dead_letters_are_gone(instances: Instances, _: Arc<FakeCl
     assert_eq!(letters(journal, "b").await, others);
 }
 
-/// A dead letter that is revived is gone, unless it dies again.
+/// A replay removes a dead letter, unless the event fails again.
 pub async fn revived_dead_letters_are_gone(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first().as_ref();
     for number in 1..=3 {
@@ -117,7 +117,7 @@ pub async fn revived_dead_letters_are_gone(instances: Instances, _: Arc<FakeCloc
         revived: vec![Position::first(1), Position::first(2)],
         ..change("a", b"", vec![letter(2, "again")])
     };
-    // A change may be saved twice, where its answer was lost.
+    // A consumer saves a change again if the answer was lost.
     for _ in 0..2 {
         desk.save(change.clone()).await.unwrap();
         let left = [letter(2, "again"), letter(3, "first")];

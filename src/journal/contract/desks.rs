@@ -8,7 +8,7 @@ use super::provider::Instances;
 use super::samples::{HOSTILE, letter, letters, new, numbered, save};
 use crate::clock::FakeClock;
 
-/// Progress comes back as it was saved last, each consumer's own.
+/// Each consumer's progress is read as it was last saved.
 pub async fn progress_comes_back(instances: Instances, _: Arc<FakeClock>) {
     let desk = instances.first().desk(0).await.unwrap();
     let desk = desk.as_ref();
@@ -23,7 +23,7 @@ pub async fn progress_comes_back(instances: Instances, _: Arc<FakeClock>) {
     assert_eq!(desk.saved(HOSTILE).await, Ok(Some(b"other".to_vec())));
 }
 
-/// To introduce a consumer changes nothing of one that is known.
+/// Introducing a known consumer changes nothing.
 pub async fn introducing_keeps_what_is_known(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first();
     let desk = journal.desk(0).await.unwrap();
@@ -48,12 +48,12 @@ pub async fn a_forgotten_consumer_is_new_again(instances: Instances, _: Arc<Fake
     }
     assert_eq!(desk.saved("b").await, Ok(Some(b"first".to_vec())));
     assert_eq!(letters(journal.as_ref(), "a").await, [letter(1, "a")]);
-    // There may be another one of the same name.
+    // Another consumer may get the same name.
     save(desk, "a", b"second", vec![]).await;
     assert_eq!(desk.saved("a").await, Ok(Some(b"second".to_vec())));
 }
 
-/// Saves and appends at the same time all count.
+/// Concurrent saves and appends all take effect.
 pub async fn saves_and_appends_all_count(instances: Instances, _: Arc<FakeClock>) {
     let desk = instances.first().desk(0).await.unwrap();
     let tasks = (0..32).map(|task: u64| {

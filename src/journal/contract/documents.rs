@@ -7,7 +7,7 @@ use super::samples::{HOSTILE, put};
 use crate::clock::FakeClock;
 use crate::journal::{Documents, Expected, PutError};
 
-/// Documents are found by the beginning of their keys, byte by byte, in order.
+/// Documents are found by the first bytes of their keys, in order.
 pub async fn documents_are_found_by_prefix(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first().as_ref();
     assert_eq!(journal.documents("").await, Ok(vec![]));
@@ -42,7 +42,7 @@ pub async fn documents_are_found_by_prefix(instances: Instances, _: Arc<FakeCloc
         assert_eq!(found(journal, prefix).await, of(keys), "{prefix:?}");
     }
     assert_eq!(found(journal, "").await.len(), kept.len());
-    // The last one counts, and what is removed is gone.
+    // The last change counts, and a removed document is gone.
     put(journal, "a/1", Some(b"newer")).await;
     put(journal, "b/1", None).await;
     put(journal, "nothing", None).await;
@@ -51,7 +51,7 @@ pub async fn documents_are_found_by_prefix(instances: Instances, _: Arc<FakeCloc
     assert_eq!(found(journal, "b").await, []);
 }
 
-/// Each change has a higher number than the one before, on every instance, and is told.
+/// Each change has a higher number than the one before, and every instance learns of it.
 pub async fn changes_of_documents_are_numbered(instances: Instances, _: Arc<FakeClock>) {
     let mut told = instances.first().watch_documents();
     let mut newest = *told.borrow_and_update();
@@ -73,12 +73,12 @@ pub async fn changes_of_documents_are_numbered(instances: Instances, _: Arc<Fake
                 vec![]
             }
         );
-        // It may be told with another one, and never before it counts.
+        // The news may come with a later change, but never before the change is durable.
         told.wait_for(|told| *told >= version).await.unwrap();
     }
 }
 
-/// A change that expects another document is refused, and changes nothing.
+/// A change that expects another version of the document is refused and changes nothing.
 pub async fn a_changed_document_is_not_overwritten(instances: Instances, _: Arc<FakeClock>) {
     let (first, second) = (instances.first(), instances.second());
     let put = async |journal: &dyn Documents, value: Option<&str>, expected| {

@@ -25,7 +25,7 @@ pub async fn a_key_holds_for_its_window(instances: Instances, clock: Arc<FakeClo
     assert_eq!(journal.append(short()).await, Ok(duplicate(2)));
     clock.advance(Duration::from_millis(1));
     assert_eq!(journal.append(short()).await, Ok(Appended::new(3)));
-    // A duplicate does not prolong the window; a new event has one of its own.
+    // A duplicate does not extend the window; a new event starts its own.
     clock.advance(Duration::from_millis(59_999));
     assert_eq!(journal.append(short()).await, Ok(duplicate(3)));
     assert_eq!(journal.append(long()).await, Ok(duplicate(1)));
@@ -35,23 +35,23 @@ pub async fn a_key_holds_for_its_window(instances: Instances, clock: Arc<FakeClo
     assert_eq!(seqs(journal.as_ref(), 0, 10).await, [1, 2, 3, 4]);
 }
 
-/// A window of nothing makes no event a duplicate.
+/// A window of length zero makes no event a duplicate.
 pub async fn an_empty_window_holds_nothing(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first();
     for seq in 1..=3 {
         let entry = entry(body("same"), 1, Duration::ZERO);
         assert_eq!(journal.append(entry).await, Ok(Appended::new(seq)));
     }
-    // The longest window there can be is no overflow.
+    // The longest possible window does not overflow.
     let endless = || entry(body("same"), 2, Duration::MAX);
     assert_eq!(journal.append(endless()).await, Ok(Appended::new(4)));
     assert_eq!(journal.append(endless()).await, Ok(duplicate(4)));
 }
 
-/// After the clock was set back, no event is taken for another one by its bytes.
+/// After the clock was set back, an equal body without an id is not taken for a duplicate.
 pub async fn a_clock_set_back_makes_no_duplicates(instances: Instances, clock: Arc<FakeClock>) {
     let journal = instances.first();
-    // Two real events may look the same, so the window is short.
+    // Two different events may have equal bytes, so the window is short.
     let same = || entry(body("same"), 1, Duration::from_secs(60));
     let right = Clock::now(clock.as_ref());
     clock.set(right + Duration::from_secs(3600));
@@ -59,12 +59,12 @@ pub async fn a_clock_set_back_makes_no_duplicates(instances: Instances, clock: A
     clock.set(right);
     assert_eq!(journal.append(same()).await, Ok(Appended::new(2)));
     assert_eq!(journal.append(same()).await, Ok(duplicate(2)));
-    // A step back of a moment is none.
+    // A step of half a second does not count as set back.
     clock.set(right - Duration::from_millis(500));
     assert_eq!(journal.append(same()).await, Ok(duplicate(2)));
 }
 
-/// Of events that come at the same time, through any instance, each key is new once.
+/// Of concurrent events with the same key, through any instance, exactly one is new.
 pub async fn each_key_is_new_once(instances: Instances, _: Arc<FakeClock>) {
     const KEYS: u128 = 8;
     let tasks = (0..64).map(|task: u64| {

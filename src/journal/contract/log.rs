@@ -1,4 +1,4 @@
-//! Cases about the log: numbers, order, what comes back, what leaves.
+//! Cases about the log: numbers, order, what can be read, what is trimmed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub async fn numbers_follow_each_other(instances: Instances, _: Arc<FakeClock>) 
     assert!(journal.is_ready());
 }
 
-/// What is read is in order, without gaps, and no more than was asked for.
+/// Records are read in order, without gaps, and at most as many as requested.
 pub async fn reading_is_in_order(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first().as_ref();
     assert_eq!(seqs(journal, 0, 10).await, [0; 0]);
@@ -51,13 +51,13 @@ pub async fn reading_is_in_order(instances: Instances, _: Arc<FakeClock>) {
     }
 }
 
-/// Ids, sources, sessions, times, headers and bodies come back, to the byte.
+/// Ids, sources, sessions, times, headers and bodies are read as they were written, to the byte.
 pub async fn everything_received_comes_back(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first().as_ref();
     let all = remarkable();
     for (number, received) in all.iter().enumerate() {
         let seq = new(journal, entry(received.clone(), number as u128, WINDOW)).await;
-        // From memory and from where it is kept.
+        // Both from memory and from storage.
         if let Some(tail) = journal.tail().get(seq) {
             same(&tail, seq, received);
         }
@@ -67,7 +67,7 @@ pub async fn everything_received_comes_back(instances: Instances, _: Arc<FakeClo
     all_there(journal, &all).await;
 }
 
-/// A body is never kept before the one ahead of it, whatever the clock shows.
+/// The time at which a body was stored never goes back, whatever the clock shows.
 pub async fn kept_times_never_go_back(instances: Instances, clock: Arc<FakeClock>) {
     let journal = instances.first().as_ref();
     let start = Clock::now(clock.as_ref());
@@ -111,7 +111,7 @@ pub async fn the_tail_shows_what_is_durable(instances: Instances, _: Arc<FakeClo
                 let entry = numbered(u128::from(task * EVENTS + number));
                 let id = entry.received.id;
                 let seq = new(journal.as_ref(), entry).await;
-                // It is in the tail when the append is answered.
+                // The tail has the body by the time the append is answered.
                 assert!(journal.tail().head() >= seq);
                 assert_eq!(journal.tail().get(seq).unwrap().received.id, id);
             }
@@ -149,7 +149,7 @@ pub async fn trimmed_bodies_are_gone(instances: Instances, _: Arc<FakeClock>) {
     assert_eq!(new(journal, numbered(11)).await, 11);
 }
 
-/// The newest body is never trimmed: the next number is one more than its.
+/// The newest body is never trimmed, because the next number is derived from it.
 pub async fn the_newest_body_is_never_trimmed(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first().as_ref();
     assert_eq!(trim_all(journal, Seq::MAX).await, 0);

@@ -1,7 +1,7 @@
-//! What every [`Journal`] must do, as one suite that any engine can run.
+//! The rules of every [`Journal`], as one suite that any engine can run.
 //!
-//! An engine implements [`Provider`] in its tests and names it to the macro, which makes a test of each
-//! case (`tokio` with `macros` and `rt-multi-thread` must be a dependency):
+//! An engine implements [`Provider`] in its tests and passes it to the macro, which makes a test of
+//! each case (`tokio` with `macros` and `rt-multi-thread` must be a dependency):
 //!
 //! ```
 //! use std::sync::Arc;
@@ -24,10 +24,10 @@
 //! # fn main() {}
 //! ```
 //!
-//! Each case gets a journal with nothing in it, as two instances: on an engine that several machines share
-//! these are two handles with connections of their own, on any other engine the same handle twice.
+//! Each case gets an empty journal as two instances: on an engine that several machines share these
+//! are two handles with their own connections, on any other engine the same handle twice.
 
-// These are tests, wherever they are compiled.
+// These are tests, even where a library compiles them.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod cases;

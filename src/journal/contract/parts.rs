@@ -8,7 +8,7 @@ use super::samples::{WINDOW, body, change, divided, duplicate, entry, part, spre
 use crate::clock::FakeClock;
 use crate::journal::{Appended, DeadLetter, KeptPart, Position, ProgressChange};
 
-/// Each event of a body makes later events duplicates by a key of its own.
+/// Each event of a body has its own dedup key.
 pub async fn each_part_has_its_own_key(instances: Instances, clock: Arc<FakeClock>) {
     let journal = instances.first();
     let short = Duration::from_secs(60);
@@ -25,7 +25,7 @@ pub async fn each_part_has_its_own_key(instances: Instances, clock: Arc<FakeCloc
     assert_eq!(journal.append(second()).await, Ok(duplicate(2)));
 }
 
-/// A body of which nothing is known is kept as one event, and is no duplicate.
+/// A body without parts is stored as one event and is never a duplicate.
 pub async fn a_body_without_parts_is_kept(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first();
     for number in 1..=2 {
@@ -36,7 +36,7 @@ pub async fn a_body_without_parts_is_kept(instances: Instances, _: Arc<FakeClock
     assert!(read.iter().all(|record| record.parts.count() == 1) && read.len() == 2);
 }
 
-/// A body that is partly a duplicate is kept; its duplicate parts are marked, and what they are.
+/// A body with some duplicates is stored; its duplicate parts are marked, with their originals.
 pub async fn a_partly_duplicate_body_is_kept(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first();
     let of = |keys: &[(u128, Option<&str>)]| {
@@ -83,7 +83,7 @@ pub async fn a_partly_duplicate_body_is_kept(instances: Instances, _: Arc<FakeCl
     }
 }
 
-/// Each event of a body may be a dead letter of its own.
+/// Each event of a body can be a dead letter of its own.
 pub async fn dead_letters_are_kept_by_part(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first();
     let desk = journal.desk(0).await.unwrap();

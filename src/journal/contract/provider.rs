@@ -1,4 +1,4 @@
-//! [`Provider`]: what makes the journals that the suite tries.
+//! [`Provider`]: makes the journals that the suite tests.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::clock::Clock;
 use crate::clock::FakeClock;
 use crate::journal::Journal;
 
-/// Makes the journals that the suite tries.
+/// Makes the journals that the suite tests.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Opens a journal with nothing in it, whose windows and times go by `clock`.
+    /// Opens an empty journal that takes all times from `clock`.
     async fn open(&self, clock: Arc<dyn Clock>) -> Instances;
 }
 
@@ -24,22 +24,22 @@ pub struct Instances {
 }
 
 impl Instances {
-    /// Two handles on one journal; the same one twice where an engine has one instance only.
+    /// Takes two handles on one journal; the same one twice if the engine has one instance only.
     pub fn new(first: Arc<dyn Journal>, second: Arc<dyn Journal>) -> Self {
         Self { first, second }
     }
 
-    /// The first handle.
+    /// Returns the first handle.
     pub fn first(&self) -> &Arc<dyn Journal> {
         &self.first
     }
 
-    /// The second handle.
+    /// Returns the second handle.
     pub fn second(&self) -> &Arc<dyn Journal> {
         &self.second
     }
 
-    /// Both in turn: the `number`th user of a journal.
+    /// Returns the handles in turn, for the `number`th user of a journal.
     pub(super) fn of(&self, number: u64) -> Arc<dyn Journal> {
         let instance = if number.is_multiple_of(2) {
             &self.first

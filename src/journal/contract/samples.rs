@@ -1,4 +1,4 @@
-//! What the cases append, and how they look at what comes back.
+//! The bodies that the cases append, and helpers that check what is read.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -40,14 +40,14 @@ pub(crate) fn part(session: Option<&str>, hash: u128, window: Duration) -> Entry
     }
 }
 
-/// An event that is like no other but those of this number.
+/// An event that equals only events with the same number.
 pub(crate) fn numbered(number: u128) -> Entry {
     let mut received = body(&number.to_string());
     received.id = Uuid::from_u128(number);
     entry(received, spread(number), WINDOW)
 }
 
-/// Spread, as hashes are.
+/// Spreads numbers like a hash.
 pub(crate) fn spread(number: u128) -> u128 {
     number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
 }
@@ -56,7 +56,7 @@ pub(crate) fn body(text: &str) -> Received {
     Received::new("gateway", text.to_owned())
 }
 
-/// Appends what is no duplicate in any part; returns its number.
+/// Appends a body without duplicate parts. Returns its number.
 pub(crate) async fn new(journal: &dyn Journal, entry: Entry) -> Seq {
     match journal.append(entry).await {
         Ok(Appended::New { seq, duplicates }) if duplicates.is_empty() => seq,
@@ -64,7 +64,7 @@ pub(crate) async fn new(journal: &dyn Journal, entry: Entry) -> Seq {
     }
 }
 
-/// What the append of a duplicate of the body `seq` says.
+/// The answer to the append of a duplicate of the body `seq`.
 pub(crate) fn duplicate(seq: Seq) -> Appended {
     Appended::Duplicate(vec![Position::first(seq)])
 }
@@ -106,7 +106,7 @@ pub(crate) async fn put(journal: &dyn Journal, key: &str, value: Option<&[u8]>) 
         .unwrap();
 }
 
-/// The only event of the body `seq`, given up.
+/// The dead letter of the only event of the body `seq`.
 pub(crate) fn letter(seq: Seq, reason: &str) -> DeadLetter {
     DeadLetter {
         position: Position::first(seq),
@@ -116,14 +116,14 @@ pub(crate) fn letter(seq: Seq, reason: &str) -> DeadLetter {
     }
 }
 
-/// All dead letters of a consumer, oldest first.
+/// Returns all dead letters of a consumer, oldest first.
 pub(crate) async fn letters(journal: &dyn Journal, consumer: &str) -> Vec<DeadLetter> {
     let letters = journal.dead_letters(Some(consumer), None, usize::MAX).await;
     let oldest_first = letters.unwrap().into_iter().rev();
     oldest_first.map(|(_, letter)| letter).collect()
 }
 
-/// Bodies with everything that could get lost on the way.
+/// Bodies with unusual content, which an engine could change or lose.
 pub(crate) fn remarkable() -> Vec<Received> {
     let every_byte: Vec<u8> = (0..=255).collect();
     let mut all = vec![
@@ -183,7 +183,7 @@ pub(crate) async fn all_there(journal: &dyn Journal, all: &[Received]) {
     assert_eq!(ids.len(), all.len());
 }
 
-/// Large bodies are not printed when they differ.
+/// Compares a record with what was received. Large bodies are not printed.
 pub(crate) fn same(record: &Record, seq: Seq, received: &Received) {
     let kept = &record.received;
     assert_eq!(record.seq, seq);
@@ -197,5 +197,5 @@ pub(crate) fn same(record: &Record, seq: Seq, received: &Received) {
 
 pub(crate) const WINDOW: Duration = Duration::from_secs(3600);
 
-/// A hostile name.
+/// A name that breaks careless SQL and output.
 pub(crate) const HOSTILE: &str = "'; DROP TABLE events; --\0\n%_\"\u{202e}\u{fffd}";

@@ -1,4 +1,4 @@
-//! Cases about shares, and the instances that hold them.
+//! Cases about shares and the instances that hold them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::samples::{
 use crate::clock::FakeClock;
 use crate::journal::{Share, Unavailable, share_of};
 
-/// Each event is in the share of its session, and all shares of a journal can be asked for.
+/// Each event is in the share of its session, and each share of a journal has a desk.
 pub async fn parts_are_divided_into_shares(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first().as_ref();
     let shares = journal.shares();
@@ -36,7 +36,7 @@ pub async fn parts_are_divided_into_shares(instances: Instances, _: Arc<FakeCloc
     );
 }
 
-/// A consumer has progress of its own in each share; to introduce or forget it reaches all.
+/// A consumer has its own progress in each share; introducing and forgetting apply to all shares.
 pub async fn a_share_has_progress_of_its_own(instances: Instances, _: Arc<FakeClock>) {
     let journal = instances.first();
     journal.introduce("a", b"start").await.unwrap();
@@ -59,7 +59,8 @@ pub async fn a_share_has_progress_of_its_own(instances: Instances, _: Arc<FakeCl
     }
 }
 
-/// What was saved by the owner before is there for the next owner; the earlier owner saves nothing more.
+/// The next owner of a share finds what the earlier one saved; the earlier one can save nothing
+/// more.
 pub async fn a_later_desk_fences_an_earlier_one(instances: Instances, _: Arc<FakeClock>) {
     let (first, second) = (instances.first(), instances.second());
     for share in 0..first.shares() {
@@ -74,7 +75,7 @@ pub async fn a_later_desk_fences_an_earlier_one(instances: Instances, _: Arc<Fak
         assert_eq!(later.saved("a").await, Ok(Some(b"earlier".to_vec())));
         assert_eq!(letters(first.as_ref(), "a").await, [letter(1, "kept")]);
         save(later.as_ref(), "a", b"later", vec![]).await;
-        // The share may come back.
+        // The earlier owner may take the share back.
         let again = first.desk(share).await.unwrap();
         assert_eq!(again.saved("a").await, Ok(Some(b"later".to_vec())));
         let fenced = later.save(change("a", b"late", vec![])).await;
@@ -82,7 +83,7 @@ pub async fn a_later_desk_fences_an_earlier_one(instances: Instances, _: Arc<Fak
     }
 }
 
-/// Whichever instance takes a body, all see one log.
+/// All instances see one log, whichever of them appends.
 pub async fn two_owners_share_one_log(instances: Instances, _: Arc<FakeClock>) {
     for number in 1..=10u64 {
         let journal = instances.of(number);

@@ -7,12 +7,12 @@ use crate::journal::{DedupKey, KeyHash, Position};
 pub(crate) struct DedupEntry {
     pub(crate) hash: KeyHash,
     pub(crate) position: Position,
-    /// Until when it makes others duplicates, in milliseconds since 1970.
+    /// The end of its dedup window, in milliseconds since 1970.
     pub(crate) until: i64,
 }
 
 impl DedupEntry {
-    /// The entry of the event at `position`, received at `at` (milliseconds since 1970).
+    /// Makes the entry of the event at `position`, received at `at` (milliseconds since 1970).
     pub(crate) fn new(key: DedupKey, position: Position, at: i64) -> Self {
         Self {
             hash: key.hash,

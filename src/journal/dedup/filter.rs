@@ -1,11 +1,12 @@
-//! [`Filter`]: says of nearly every key that is not in a set that it is not.
+//! [`Filter`]: rules out nearly every key that is not in a set.
 
 use crate::journal::KeyHash;
 
-/// A blocked Bloom filter: a key has seven bits, all in one line of the processor's cache, so that to
-/// ask costs one look at memory (Putze, Sanders and Singler, "Cache-, Hash- and Space-Efficient Bloom
-/// Filters", 2007). With ten bits a key 1.2 % of the answers are false hits, half as many again as with
-/// bits anywhere. Keys are hashes already: their upper half is the line, and the lower has the bits.
+/// A blocked Bloom filter: the seven bits of a key are all in one cache line, so a lookup costs one
+/// memory access (Putze, Sanders and Singler, "Cache-, Hash- and Space-Efficient Bloom Filters",
+/// 2007). With ten bits a key 1.2 % of the answers are false hits, half as many again as in a
+/// filter that is not blocked. Keys are hashes already: the upper half selects the line, the lower
+/// half the bits.
 #[derive(Debug)]
 pub(super) struct Filter {
     lines: Vec<Line>,
@@ -16,7 +17,7 @@ pub(super) struct Filter {
 struct Line([u64; 8]);
 
 impl Filter {
-    /// An empty one for so many keys.
+    /// Makes an empty filter for `keys` keys.
     pub(super) fn for_keys(keys: u64) -> Self {
         let lines = usize::try_from(keys * 10 / LINE + 1).unwrap_or(usize::MAX);
         Self {
@@ -33,18 +34,18 @@ impl Filter {
 
     pub(super) fn may_contain(&self, key: KeyHash) -> bool {
         let line = &self.lines[self.line(key)].0;
-        // All are looked at: that costs less than a branch for each that nobody can foresee.
+        // Checks all seven bits: that costs less than one mispredicted branch for each.
         bits(key).fold(true, |all, (word, bit)| all & (line[word] & bit != 0))
     }
 
-    /// Keys in their order are in lines in their order, so a segment's filter is built from front to back.
+    /// Sorted keys are in sorted lines, so a segment fills its filter from front to back.
     fn line(&self, key: KeyHash) -> usize {
         let upper = key >> 64;
         ((upper * self.lines.len() as u128) >> 64) as usize
     }
 }
 
-/// Nine bits of the key for each of them.
+/// Takes nine bits of the key for each of the seven bits.
 fn bits(key: KeyHash) -> impl Iterator<Item = (usize, u64)> {
     (0..7).map(move |number| {
         let bit = (key as u64 >> (9 * number)) % LINE;
@@ -52,7 +53,7 @@ fn bits(key: KeyHash) -> impl Iterator<Item = (usize, u64)> {
     })
 }
 
-/// How many bits a line has.
+/// The bits of one line.
 const LINE: u64 = 512;
 
 #[cfg(test)]
@@ -63,7 +64,7 @@ mod tests {
 
     #[test]
     fn what_is_in_it_is_found_and_little_else() {
-        // Spread, as hashes are.
+        // Spreads numbers like a hash.
         let key = |number: u64| {
             let half = |salt| foldhash::quality::FixedState::with_seed(salt).hash_one(number);
             KeyHash::from(half(1)) << 64 | KeyHash::from(half(2))

@@ -1,8 +1,8 @@
-//! What makes a newly received event a duplicate of one that was kept.
+//! Decides whether a newly received event is a duplicate of one in the journal.
 //!
-//! The newest entries are in memory, up to a limit ([`recent`]). Older ones of the window are in segments
-//! on the disk ([`sealed`]): sorted, written once, with a filter in memory that makes a look at the disk
-//! rare. Inside the window the answer is always right.
+//! The newest entries are in memory, up to a limit ([`recent`]). Older entries of the window are on
+//! disk, in segments ([`sealed`]): sorted and written once, with a filter in memory that makes disk
+//! reads rare. Inside the window the answer is always right.
 
 mod entry;
 mod filter;

@@ -7,28 +7,29 @@ use hashbrown::HashTable;
 use super::entry::DedupEntry;
 use crate::journal::{KeyHash, Seq};
 
-/// The newest entries: 32 bytes each, and 5 or more for the way from the key to it.
+/// The newest entries: 32 bytes each, and 5 or more for the map from the key to the entry.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     order: VecDeque<DedupEntry>,
-    /// How many were before those in `order`. An entry's place is its index in `order` and this.
+    /// How many entries came before those in `order`. An entry's place is its index in `order` plus
+    /// this.
     before: u32,
     /// The place of the newest entry of each key. Keys are hashes already.
     places: HashTable<u32>,
 }
 
 impl Recent {
-    /// How many there are.
+    /// Returns how many entries there are.
     pub(super) fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// All of them, oldest first.
+    /// Returns all entries, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &DedupEntry> {
         self.order.iter()
     }
 
-    /// The newest entry of this key.
+    /// Returns the newest entry of this key.
     pub(super) fn newest(&self, key: KeyHash) -> Option<DedupEntry> {
         let (order, before) = (&self.order, self.before);
         let place = self
@@ -37,7 +38,7 @@ impl Recent {
         Some(*at(order, before, *place))
     }
 
-    /// Adds an entry, which is the newest of its key from now on.
+    /// Adds an entry, which becomes the newest of its key.
     pub(super) fn push(&mut self, entry: DedupEntry) {
         let place = self.before.wrapping_add(self.order.len() as u32);
         self.order.push_back(entry);
@@ -50,8 +51,8 @@ impl Recent {
         *found.or_insert(place).get_mut() = place;
     }
 
-    /// Takes back the entries of events after `seq`. An older entry of the same key is gone: it
-    /// had ended, or there would be no newer one.
+    /// Removes the entries of bodies after `seq`. An older entry of the same key does not return:
+    /// its window had ended, or there would be no newer one.
     pub(super) fn take_back_after(&mut self, seq: Seq) {
         while self
             .order
@@ -64,7 +65,7 @@ impl Recent {
         }
     }
 
-    /// Forgets the `count` oldest.
+    /// Removes the `count` oldest entries.
     pub(super) fn forget_oldest(&mut self, count: usize) {
         for index in 0..count {
             self.forget(index);
@@ -73,7 +74,7 @@ impl Recent {
         self.before = self.before.wrapping_add(count as u32);
     }
 
-    /// No key leads to this entry any more. A newer one of the same key stays.
+    /// Removes the key of this entry from the map, unless a newer entry has the same key.
     fn forget(&mut self, index: usize) {
         let place = self.before.wrapping_add(index as u32);
         let key = self.order[index].hash;

@@ -9,28 +9,28 @@ use super::segment::Segment;
 use super::tuning::DedupTuning;
 use crate::journal::{KeyHash, Seq};
 
-/// All segments of a folder. A [`Filter`] is shared by several of them, so that a new event, which is in
-/// none, asks few.
+/// All segments of a folder. Several segments share a [`Filter`], so that a new event, which is in
+/// none of them, needs few lookups.
 #[derive(Debug)]
 pub(super) struct Sealed {
     folder: PathBuf,
     /// Oldest first.
     groups: Vec<Group>,
-    /// For how many keys each filter is made.
+    /// How many keys each filter has room for.
     group_length: u64,
 }
 
 #[derive(Debug)]
 struct Group {
     filter: Filter,
-    /// How many keys have come into the filter. They stay in it when their segment goes.
+    /// How many keys the filter holds. They stay in it when their segment is deleted.
     keys: u64,
     /// Oldest first.
     segments: Vec<Segment>,
 }
 
 impl Sealed {
-    /// Opens the segments in `folder` and deletes those of another log: `head` is the log's newest body.
+    /// Opens the segments in `folder` and deletes those past `head`, the log's newest body.
     pub(super) fn open(folder: &Path, head: Seq, tuning: DedupTuning) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let mut sealed = Self {
@@ -53,20 +53,21 @@ impl Sealed {
             if last_seq <= head {
                 sealed.add(path)?;
             } else {
-                // The log was restored from a backup: what it does not have makes nothing a duplicate.
+                // The log was restored from a backup: events that it does not hold make no
+                // duplicates.
                 std::fs::remove_file(path)?;
             }
         }
         Ok(sealed)
     }
 
-    /// The newest body of the newest segment.
+    /// Returns the newest body of the newest segment.
     pub(super) fn last_seq(&self) -> Option<Seq> {
         let mut segments = self.groups.iter().flat_map(|group| &group.segments);
         segments.next_back().map(Segment::last_seq)
     }
 
-    /// The newest entry of this key.
+    /// Returns the newest entry of this key.
     pub(super) fn newest(&self, key: KeyHash) -> io::Result<Option<DedupEntry>> {
         for group in self.groups.iter().rev() {
             if !group.filter.may_contain(key) {
@@ -81,7 +82,7 @@ impl Sealed {
         Ok(None)
     }
 
-    /// Brings entries, which are newer than all that are here, into a segment.
+    /// Writes entries, which must be newer than all sealed ones, into a segment.
     pub(super) fn seal(&mut self, entries: Vec<DedupEntry>) -> io::Result<()> {
         self.add(Segment::write(&self.folder, entries)?)
     }
@@ -102,8 +103,8 @@ impl Sealed {
         Ok(())
     }
 
-    /// Deletes the segments whose time is over. One that cannot be deleted is tried again next time, and the
-    /// others stay what they are.
+    /// Deletes the segments whose windows have all ended. A file that cannot be deleted is tried
+    /// again next time; the other segments are not affected.
     pub(super) fn expire(&mut self, now: i64) -> io::Result<()> {
         let mut failed = Ok(());
         for group in &mut self.groups {

@@ -1,9 +1,9 @@
 //! [`Segment`]: entries sorted by key in a file that is written once.
 //!
-//! The file is named after its newest body, `{seq}.keys`, and holds 32 bytes an entry: the key's hash
-//! (16), the position (8, see [`Position::to_bits`]), the end of the window (8); all little-endian. Files
-//! of version 2, `{seq}.run`, have the body's number in place of the position. The first key of each page
-//! is in memory, so that an entry is found with one read.
+//! The file is named after its newest body, `{seq}.keys`, and holds 32 bytes an entry: the key's
+//! hash (16), the position (8, see [`Position::to_bits`]), the end of the window (8); all
+//! little-endian. Files of version 2, `{seq}.run`, have the body's number in place of the position.
+//! The first key of each page is in memory, so finding an entry takes one read.
 
 use std::cmp::Reverse;
 use std::ffi::OsStr;
@@ -16,7 +16,7 @@ use super::entry::DedupEntry;
 use super::filter::Filter;
 use crate::journal::{KeyHash, Position, Seq};
 
-/// Sealed entries.
+/// A file of sealed entries.
 #[derive(Debug)]
 pub(super) struct Segment {
     path: PathBuf,
@@ -28,21 +28,21 @@ pub(super) struct Segment {
     last_until: i64,
 }
 
-/// How a file is written.
+/// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
-    /// With the numbers of bodies.
+    /// Version 2, with the numbers of bodies.
     Seqs,
-    /// With positions.
+    /// Version 3, with positions.
     Positions,
 }
 
 impl Segment {
-    /// Writes entries, in whatever order they are. Returns the file's path.
+    /// Writes entries in any order. Returns the file's path.
     pub(super) fn write(folder: &Path, mut entries: Vec<DedupEntry>) -> io::Result<PathBuf> {
         let seqs = entries.iter().map(|entry| entry.position.seq());
         let last_seq = seqs.max().unwrap_or_default();
-        // Of one key the newest counts.
+        // Only the newest entry of each key is written.
         entries.sort_unstable_by_key(|entry| (entry.hash, Reverse(entry.position)));
         entries.dedup_by_key(|entry| entry.hash);
         let unfinished = folder.join(format!("{last_seq}.unfinished"));
@@ -59,12 +59,12 @@ impl Segment {
         Ok(path)
     }
 
-    /// Whether a file is a segment, by its name.
+    /// Returns whether a file is a segment, by its name.
     pub(super) fn is_segment(path: &Path) -> bool {
         Format::of(path).is_some()
     }
 
-    /// The number of the newest body of the segment with this name.
+    /// Returns the number of the newest body in the segment with this name.
     pub(super) fn last_seq_of(path: &Path) -> io::Result<Seq> {
         let name = path
             .file_stem()
@@ -72,7 +72,7 @@ impl Segment {
         name.ok_or_else(|| damaged(path, "its name is no event's number"))
     }
 
-    /// How many entries are in this file.
+    /// Returns how many entries are in this file.
     pub(super) fn length_of(path: &Path) -> io::Result<u64> {
         let bytes = path.metadata()?.len();
         if bytes % ENTRY as u64 != 0 {
@@ -81,7 +81,7 @@ impl Segment {
         Ok(bytes / ENTRY as u64)
     }
 
-    /// Opens a segment and brings its keys into a filter.
+    /// Opens a segment and adds its keys to a filter.
     pub(super) fn open(path: PathBuf, filter: &mut Filter) -> io::Result<Self> {
         let last_seq = Self::last_seq_of(&path)?;
         let format = Format::of(&path).unwrap_or(Format::Positions);
@@ -113,17 +113,17 @@ impl Segment {
         })
     }
 
-    /// The number of its newest body.
+    /// Returns the number of its newest body.
     pub(super) fn last_seq(&self) -> Seq {
         self.last_seq
     }
 
-    /// When the last of its entries ends.
+    /// Returns when the last of its windows ends.
     pub(super) fn last_until(&self) -> i64 {
         self.last_until
     }
 
-    /// The entry of this key.
+    /// Returns the entry of this key.
     pub(super) fn find(&self, key: KeyHash) -> io::Result<Option<DedupEntry>> {
         let pages = self.pages.partition_point(|first| *first <= key);
         let Some(number) = pages.checked_sub(1) else {
@@ -136,7 +136,7 @@ impl Segment {
         Ok(found.ok().map(|at| self.format.decode(&entries[at])))
     }
 
-    /// How much of a page there is; only the last one can be short.
+    /// Reads a page and returns its length; only the last page can be short.
     fn read_page(&self, number: usize, page: &mut [u8; PAGE]) -> io::Result<usize> {
         let start = (number * PAGE) as u64;
         let mut length = 0;
@@ -154,7 +154,7 @@ impl Segment {
         Ok(length)
     }
 
-    /// Deletes its file, if it is still there.
+    /// Deletes its file, if it still exists.
     pub(super) fn remove(&self) -> io::Result<()> {
         match std::fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -199,14 +199,14 @@ fn encode(entry: &DedupEntry) -> [u8; ENTRY] {
     bytes
 }
 
-/// One of the segments in a folder, where there are any.
+/// Returns the path of any segment in a folder.
 pub(crate) fn any_segment(folder: &Path) -> Option<PathBuf> {
     let files = std::fs::read_dir(folder).ok()?;
     let mut paths = files.filter_map(|file| Some(file.ok()?.path()));
     paths.find(|path| Segment::is_segment(path))
 }
 
-/// Writes a segment of its own into the folder.
+/// Writes a segment with one entry into the folder.
 #[cfg(test)]
 pub(crate) fn write_segment(folder: &Path, entries: &[DedupEntry]) -> io::Result<()> {
     Segment::write(folder, entries.to_vec()).map(drop)
@@ -214,7 +214,7 @@ pub(crate) fn write_segment(folder: &Path, entries: &[DedupEntry]) -> io::Result
 
 const ENTRY: usize = 32;
 
-/// What is read at once.
+/// The bytes of one read.
 const PAGE: usize = 256 * ENTRY;
 
 #[cfg(test)]
@@ -236,7 +236,7 @@ mod tests {
         let folder = TestFolder::new();
         let mut entries = entries(2 * PAGE as u128 / ENTRY as u128 + 9);
         entries.sort_by_key(|entry| entry.hash);
-        // The first and the last key are among those that are not there.
+        // The first and the last key are among the missing ones.
         let (odd, even): (Vec<_>, Vec<_>) =
             { entries.into_iter().enumerate() }.partition(|(number, _)| number % 2 == 1);
         let odd: Vec<DedupEntry> = odd.into_iter().map(|(_, entry)| entry).collect();

@@ -1,19 +1,20 @@
-//! [`DedupTuning`]: how large the parts of a window are.
+//! [`DedupTuning`]: the sizes of segments and filters.
 
-/// How large the parts of a window are.
+/// The sizes of segments and filters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DedupTuning {
-    /// How many entries a segment has. In memory there are an eighth more, so that an event that comes
-    /// again soon is found there.
+    /// How many entries a segment holds. Memory holds an eighth more, so that an event that is soon
+    /// repeated is found there.
     pub(crate) segment_length: usize,
-    /// For how many full segments a filter is.
+    /// How many full segments share a filter.
     pub(crate) segments_per_filter: usize,
 }
 
 impl Default for DedupTuning {
     fn default() -> Self {
         Self {
-            // With an eighth and a batch not quite 2¹⁹ entries, beyond which the table's 22 MB double.
+            // Plus an eighth and a batch this is just under 2¹⁹ entries, where the table's 22 MB
+            // would double.
             segment_length: 460_000,
             segments_per_filter: 8,
         }
@@ -21,12 +22,12 @@ impl Default for DedupTuning {
 }
 
 impl DedupTuning {
-    /// With so many entries in memory the oldest are sealed.
+    /// Once so many entries are in memory, the oldest are sealed.
     pub(super) fn seal_at(self) -> usize {
         self.segment_length + self.eighth()
     }
 
-    /// After a failure it is tried again when there are so many entries more.
+    /// After a failure sealing is tried again when there are so many more entries.
     pub(super) fn eighth(self) -> usize {
         self.segment_length.div_ceil(8)
     }

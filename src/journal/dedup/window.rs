@@ -15,13 +15,13 @@ pub(crate) struct DedupWindow {
     recent: Recent,
     sealed: Sealed,
     tuning: DedupTuning,
-    /// With so many entries in memory the oldest are sealed.
+    /// Once so many entries are in memory, the oldest are sealed.
     seal_at: usize,
 }
 
 impl DedupWindow {
-    /// Opens the segments in `folder`, and forgets those whose time is over and those of another log:
-    /// `head` is the log's newest body.
+    /// Opens the segments in `folder`. Deletes those whose windows have all ended and those past
+    /// `head`, the log's newest body.
     pub(crate) fn open(
         folder: &Path,
         head: Seq,
@@ -38,16 +38,17 @@ impl DedupWindow {
         })
     }
 
-    /// Entries up to this body are in segments; later ones are to be added again from the log.
+    /// Returns the newest body whose entries are in segments. The caller adds later entries from
+    /// the log.
     pub(crate) fn sealed_up_to(&self) -> Seq {
         self.sealed.last_seq().unwrap_or(0)
     }
 
-    /// The event that makes an event with this key a duplicate at `now`.
+    /// Returns the event that makes an event with this key a duplicate at `now`.
     ///
     /// # Errors
     ///
-    /// When a segment cannot be read.
+    /// If a segment cannot be read.
     pub(crate) fn original(&self, key: DedupKey, now: i64) -> io::Result<Option<Position>> {
         let newest = match self.recent.newest(key.hash) {
             None => self.sealed.newest(key.hash)?,
@@ -57,21 +58,21 @@ impl DedupWindow {
         Ok(original.map(|entry| entry.position))
     }
 
-    /// Adds the newest entry.
+    /// Adds an entry, which becomes the newest.
     pub(crate) fn add(&mut self, entry: DedupEntry) {
         self.recent.push(entry);
     }
 
-    /// Takes back every entry of bodies after `seq`: their append has failed.
+    /// Removes the entries of bodies after `seq`, because their append failed.
     pub(crate) fn take_back_after(&mut self, seq: Seq) {
         self.recent.take_back_after(seq);
     }
 
-    /// Seals the oldest entries into a segment when there are too many in memory: one sequential write.
+    /// Seals the oldest entries into a segment if too many are in memory: one sequential write.
     ///
     /// # Errors
     ///
-    /// When the segment cannot be written. The entries stay in memory then, and it is tried again when
+    /// If the segment cannot be written. The entries stay in memory, and the next try is made when
     /// there are an eighth of a segment more.
     pub(crate) fn tidy(&mut self, now: i64) -> io::Result<()> {
         if self.recent.len() < self.seal_at {
@@ -85,12 +86,12 @@ impl DedupWindow {
         Ok(())
     }
 
-    /// Seals the entries of bodies up to `seq`, which leave the log: entries in memory are made from the
-    /// log after a restart.
+    /// Seals the entries of bodies up to `seq`, which leave the log: after a restart the entries in
+    /// memory can only be read from the log.
     ///
     /// # Errors
     ///
-    /// When a segment cannot be written; nothing may leave the log then.
+    /// If a segment cannot be written; the bodies must then stay in the log.
     pub(crate) fn outlive(&mut self, seq: Seq, now: i64) -> io::Result<()> {
         let leaving = |entry: &&DedupEntry| entry.position.seq() <= seq;
         while { self.recent.iter() }
@@ -102,8 +103,8 @@ impl DedupWindow {
         Ok(())
     }
 
-    /// The entries of the next segment. Which ones are in segments is known by the number of a body, so no
-    /// body is divided.
+    /// Returns the entries of the next segment. The number of a body tells which entries are
+    /// sealed, so the entries of one body stay together.
     fn oldest(&self) -> Vec<DedupEntry> {
         let mut entries = self.recent.iter();
         let first = entries.by_ref().take(self.tuning.segment_length);
@@ -141,7 +142,7 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        /// A batch of appends: a key, and how long it is claimed. One that fails is taken back.
+        /// A batch of appends: keys and the lengths of their windows. A batch that fails is undone.
         Batch {
             events: Vec<(u8, i64)>,
             fails: bool,
@@ -150,7 +151,7 @@ mod tests {
         Reopen,
         /// Retention removes the oldest events.
         Trim(prop::sample::Index),
-        /// A process that was killed while it wrote a segment.
+        /// The process is killed while it writes a segment.
         Kill,
     }
 
@@ -167,12 +168,12 @@ mod tests {
         ]
     }
 
-    /// DedupWindow as the journal's thread uses them, and what is known of every event.
+    /// The window as the journal's thread uses it, and a list of every event.
     struct World {
         folder: TestFolder,
         entries: DedupWindow,
         log: Vec<DedupEntry>,
-        /// Events up to here are no longer in the log.
+        /// Events up to this one are no longer in the log.
         trimmed: Seq,
         now: i64,
     }
@@ -193,14 +194,14 @@ mod tests {
             self.log.last().map_or(0, |entry| entry.position.seq())
         }
 
-        /// What is right, by the log alone.
+        /// Returns the right answer, from the list alone.
         fn expected(&self, hash: KeyHash) -> Option<Position> {
             let newest = self.log.iter().rfind(|entry| entry.hash == hash)?;
             (newest.until > self.now).then_some(newest.position)
         }
 
         fn original(&self, hash: KeyHash) -> Option<Position> {
-            // Longer than any of these: what such a one is held by is what any of them is held by.
+            // At least half of the longest window here, so that every open window counts.
             let window = Duration::from_secs(1);
             self.entries
                 .original(
@@ -277,7 +278,7 @@ mod tests {
         }
     }
 
-    /// Spread, as hashes are.
+    /// Spreads numbers like a hash.
     fn key(number: u8) -> KeyHash {
         (KeyHash::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
     }
@@ -313,7 +314,7 @@ mod tests {
     #[test]
     fn a_run_is_deleted_when_the_last_of_its_claims_is_over() {
         let mut world = World::new();
-        // 1 to 4 are sealed once there are more; one of them is claimed for longer.
+        // 1 to 4 are sealed once there are more; one of them has a longer window.
         world.batch(&[(0, 10), (1, 10), (2, 50), (3, 10)], false);
         world.batch(&[(4, 99), (5, 99), (6, 99), (7, 99)], false);
         assert_eq!(world.files(), ["2.keys".to_owned()].into());
@@ -325,7 +326,7 @@ mod tests {
         world.reopen();
         world.check();
         assert_eq!(world.files(), BTreeSet::new());
-        // And without an end of the process, when the next segment is written.
+        // And without a restart, when the next segment is written.
         world.batch(&[(0, 10), (1, 10), (2, 10), (3, 10)], false);
         assert_eq!(world.files(), ["4.keys".to_owned()].into());
         world.now = 99;
@@ -348,7 +349,7 @@ mod tests {
         world.now = 10;
         assert!(world.entries.sealed.expire(world.now).is_err());
         world.check();
-        // Gone is gone, whoever did it.
+        // The file may be gone for any reason.
         std::fs::remove_dir(&first).unwrap();
         world.entries.sealed.expire(world.now).unwrap();
         assert_eq!(world.files().len(), 1);
@@ -362,7 +363,7 @@ mod tests {
         world.now = 5;
         world.batch(&[(0, 100)], false);
         world.check();
-        // The older one is sealed, the newer one is in memory; then both are sealed.
+        // The older entry is sealed and the newer one is in memory; then both are sealed.
         for number in 4..8 {
             world.batch(&[(number, 100)], false);
             world.check();
@@ -408,12 +409,12 @@ mod tests {
             };
             world.entries.add(entry);
             world.log.push(entry);
-            // With a segment of 64 it would be each eighth; this one is of 4.
+            // The retry distance of a segment of 64 entries; the segments themselves have 4.
             world.entries.tuning.segment_length = 64;
             tried += usize::from(world.entries.tidy(0).is_err());
             world.entries.tuning = TUNING;
         }
-        // With the 5th and the 13th.
+        // At the 5th and the 13th entry.
         assert_eq!(tried, 2);
         for number in 0..13 {
             let position = Position::first(Seq::from(number) + 1);
@@ -439,9 +440,9 @@ mod tests {
             (now, false),
             (now + 1, true),
             (now + minute, true),
-            // Set back by a minute at most: it may well be the same.
+            // The clock was set back by a minute at most, so this may be a duplicate.
             (now + 2 * minute, true),
-            // By an hour: whoever takes this for the same loses an event.
+            // The clock was set back by an hour: taking this for a duplicate would lose an event.
             (now + 60 * minute, false),
             (i64::MAX, false),
             (i64::MIN, false),

@@ -1,10 +1,11 @@
-//! The way back to who waits for an append.
+//! Answers the appends of a commit.
 //!
-//! Many wait for one commit, and those of one server thread are best woken together: waking the first
-//! would otherwise run its thread, which finds nothing more to do and sleeps, until the next is woken.
-//! So all outcomes of a commit are set first, and then one waiter of each thread is woken, which wakes
-//! the others of its thread from there, without a system call each. So whoever waits must be polled when
-//! it is woken, or dropped, as every task is: held without being polled it would hold up the others.
+//! Many appends wait for one commit, and those of one server thread should be woken together. If
+//! they were woken one by one, the thread would run after the first, find nothing more to do and
+//! sleep until the next. So all outcomes of a commit are set first. Then one waiter of each thread
+//! is woken; it wakes the other waiters of its thread from there, without a system call for each. A
+//! waiter must therefore be polled when it is woken, or dropped, as every task is: one that is kept
+//! without being polled would delay the others.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,7 @@ use crate::journal::{Appended, Unavailable};
 
 type Outcome = Result<Appended, Unavailable>;
 
-/// The two ends of the way.
+/// Makes the sending and the receiving end of one answer.
 pub(super) fn answer() -> (Answer, Answered) {
     let ticket = Arc::new(Ticket {
         thread: std::thread::current().id(),
@@ -24,7 +25,7 @@ pub(super) fn answer() -> (Answer, Answered) {
     (Answer(Arc::clone(&ticket)), Answered(ticket))
 }
 
-/// Where the outcome is told. Dropped without it, who waits is told that nobody can answer.
+/// Sends the outcome. If it is dropped without one, the waiter gets [`Unavailable::Ended`].
 #[derive(Debug)]
 pub(super) struct Answer(Arc<Ticket>);
 
@@ -42,16 +43,16 @@ struct Ticket {
 #[derive(Debug, Default)]
 struct State {
     outcome: Option<Outcome>,
-    /// It was set, whether or not it was taken since.
+    /// Whether the outcome was set, even if it has been taken since.
     is_set: bool,
     waker: Option<Waker>,
-    /// Those to be woken by this one.
+    /// The waiters that this one wakes.
     behind: Vec<Arc<Ticket>>,
-    /// It has taken its outcome, or waits no longer.
+    /// Whether it has taken its outcome or no longer waits.
     gone: bool,
 }
 
-/// Tells all outcomes of one commit.
+/// Sends all outcomes of one commit.
 pub(super) fn answer_all(outcomes: impl IntoIterator<Item = (Answer, Outcome)>) {
     // One for each thread of the server.
     let mut groups: Vec<Vec<Arc<Ticket>>> = Vec::new();
@@ -82,7 +83,7 @@ impl Ticket {
         state.outcome = Some(outcome);
     }
 
-    /// Wakes this one, which wakes the others.
+    /// Wakes this waiter, which wakes the others.
     fn lead(&self, others: Vec<Arc<Self>>) {
         let mut state = self.lock();
         if state.gone {
@@ -104,7 +105,7 @@ impl Ticket {
         }
     }
 
-    /// Nobody waits here any longer: those behind must not wait for it.
+    /// Stops waiting, and wakes the waiters behind this one.
     fn leave(&self, mut state: MutexGuard<'_, State>) {
         state.gone = true;
         let behind = std::mem::take(&mut state.behind);
@@ -168,7 +169,7 @@ mod tests {
         }
     }
 
-    /// One who waits, and how often he was woken.
+    /// A waiter that counts how often it was woken.
     struct Waiter {
         answered: Pin<Box<Answered>>,
         woken: Arc<Counter>,
@@ -240,17 +241,17 @@ mod tests {
 
     #[test]
     fn who_waits_no_longer_leaves_nobody_behind() {
-        // Before the outcome is there.
+        // It leaves before the outcome is set.
         let (answers, mut waiters_left) = waiters(3);
         drop(waiters_left.pop());
         answer_in_order(answers);
         assert_eq!(woken(&waiters_left), [1, 1]);
-        // When it was woken, and did not run.
+        // It leaves after it was woken, before it ran.
         let (answers, mut waiters_left) = waiters(3);
         answer_in_order(answers);
         drop(waiters_left.pop());
         assert_eq!(woken(&waiters_left), [1, 1]);
-        // When it has looked by itself in between.
+        // It polls by itself before it is woken.
         let (answers, mut waiters) = waiters(3);
         for (answer, seq) in answers.iter().zip(1..) {
             answer.0.set(outcome(seq));

@@ -1,4 +1,4 @@
-//! One transaction: what waits is written, and becomes durable together.
+//! One transaction: everything that waits is written and becomes durable together.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Open {
         clock: &dyn Clock,
     ) -> Result<Committed, Error> {
         let before = (self.head, self.kept_at, self.documents);
-        // Where the clock was set back, what came later is not older: retention goes by this.
+        // Times never go back, even if the clock is set back, because retention depends on them.
         self.kept_at = self.kept_at.max(now);
         let committed = self.try_commit(batch, now, epoch, clock);
         self.block.clear();
@@ -45,7 +45,7 @@ impl Open {
     ) -> Result<Committed, Error> {
         self.block.kept_at = self.kept_at;
         let mut step = Step {
-            // Dropped without a commit it is rolled back.
+            // Rolled back if it is dropped without a commit.
             transaction: self.database.transaction()?,
             dedup: &mut self.dedup,
             block: &mut self.block,
@@ -109,7 +109,7 @@ impl Step<'_> {
             }
             Operation::Trim(up_to, _) => match self.dedup.outlive(*up_to, self.now) {
                 Ok(()) => Ok(Outcome::Removed(store::trim(database, *up_to)?)),
-                // That is no reason to refuse the other operations.
+                // This must not make the other operations fail.
                 Err(error) => {
                     log::warn!(
                         "journal: dedup entries cannot be sealed, nothing is removed: {error}"
@@ -164,7 +164,7 @@ impl Step<'_> {
         Ok(Outcome::Put(*self.documents))
     }
 
-    /// Writes the block that was put together.
+    /// Writes the block of this commit.
     fn flush(&mut self) -> Result<(), Error> {
         if self.block.is_empty() {
             return Ok(());
@@ -176,7 +176,7 @@ impl Step<'_> {
     }
 }
 
-/// The events that a body is divided into, once it is known which are duplicates.
+/// Returns the parts of a body, with the duplicates marked.
 pub(super) fn parts(entry: &Entry, duplicates: &[(Part, Position)]) -> Parts {
     if let [only] = &entry.parts[..]
         && only.session.is_none()
@@ -190,8 +190,8 @@ pub(super) fn parts(entry: &Entry, duplicates: &[(Part, Position)]) -> Parts {
     Parts::several(kept.collect(), &entry.received, store::SHARES)
 }
 
-/// About how many bytes a block adds to the WAL, which gets whole pages: the one that ends the table, and
-/// some of its own where the block does not fit in there.
+/// Estimates how many bytes a block adds to the WAL, which takes whole pages: the table's last
+/// page, and pages of the block's own if it does not fit there.
 fn in_wal(block: &Block) -> usize {
     let own = match block.bytes() {
         bytes if bytes < store::PAGE => 0,

@@ -1,4 +1,5 @@
-//! The folder of a journal: its files, their rights, and the lock that keeps a second process out.
+//! The folder of a journal: its files, their permissions, and the lock that excludes a second
+//! process.
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
@@ -7,8 +8,8 @@ use std::path::Path;
 use super::open_error::OpenError;
 use crate::journal::dedup::any_segment;
 
-/// Creates the folder where there is none, so that a power cut does not take it away again with all
-/// that was acknowledged in it.
+/// Creates the folder if it does not exist, and syncs its parents: otherwise a power cut could
+/// remove the folder with everything in it that was acknowledged.
 pub(super) fn create(folder: &Path) -> std::io::Result<()> {
     let named = |path: &&Path| !path.as_os_str().is_empty();
     let new = folder.ancestors().filter(named);
@@ -18,15 +19,15 @@ pub(super) fn create(folder: &Path) -> std::io::Result<()> {
     { above }.try_for_each(|above| {
         let above = if named(&above) { above } else { Path::new(".") };
         match File::open(above).and_then(|above| above.sync_all()) {
-            // It may be written to and not read, or be on a file system that does this by itself.
+            // The parent may be unreadable, or its file system may not support this sync.
             Err(error) if UNSYNCED.contains(&error.kind()) => Ok(()),
             synced => synced,
         }
     })
 }
 
-/// Sees to it that a journal is not begun anew beside what another one has left: then its file is
-/// gone, and everything in it.
+/// Refuses to create a journal next to the files of another one: that journal's file is missing,
+/// with all its events.
 pub(super) fn missing(folder: &Path, database: &Path) -> Result<(), OpenError> {
     let has_bytes = |path: &Path| std::fs::metadata(path).is_ok_and(|file| file.len() > 0);
     if has_bytes(database) {
@@ -43,8 +44,8 @@ pub(super) fn missing(folder: &Path, database: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Creates the database for its owner alone, where there is none: it keeps everybody's messages and the
-/// subscribers' secrets. SQLite gives its other files the same rights.
+/// Creates the database, readable by its owner only, if it does not exist: it holds all messages
+/// and the subscribers' secrets. SQLite gives its other files the same permissions.
 pub(super) fn create_private(database: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.append(true).create(true);
@@ -53,7 +54,7 @@ pub(super) fn create_private(database: &Path) -> std::io::Result<()> {
     options.open(database).map(drop)
 }
 
-/// Sees to it that one process has the journal.
+/// Ensures that only one process has the journal open.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     let path = folder.join("lock");
     let file = File::create(&path).map_err(|error| OpenError::io(&path, error))?;
@@ -68,7 +69,7 @@ pub(super) const FILE: &str = "journal.db";
 /// The folder of the dedup segments.
 pub(super) const KEYS: &str = "claims";
 
-/// What is said of a folder that cannot be synchronised.
+/// The errors of a folder that cannot be synced.
 const UNSYNCED: [ErrorKind; 3] = [
     ErrorKind::PermissionDenied,
     ErrorKind::InvalidInput,

@@ -41,11 +41,11 @@ struct SqliteDesk {
 }
 
 impl Sqlite {
-    /// Opens the journal in `folder`, creating it where there is none.
+    /// Opens the journal in `folder`, and creates it if there is none.
     ///
     /// # Errors
     ///
-    /// When another process has it open, when it is damaged, no journal, or from a newer version.
+    /// If another process has it open, or if it is damaged, not a journal, or of a newer version.
     pub(crate) fn open(
         folder: &Path,
         metrics: JournalMetrics,
@@ -85,7 +85,7 @@ impl Sqlite {
         })
     }
 
-    /// Lets the thread write what waits, and end; returns its handle the first time.
+    /// Lets the thread write what waits and end. The first call returns the thread's handle.
     fn end(&self) -> Option<JoinHandle<()>> {
         self.queue.close();
         let thread = self.thread.lock();
@@ -102,7 +102,7 @@ async fn ask<T, E: From<Unavailable>>(
     asked.await.map_err(|_| Unavailable::Ended)?
 }
 
-/// Asks the database for reading, away from the asynchronous threads.
+/// Runs a read query on a blocking thread.
 async fn look<T: Send + 'static>(
     reader: &Arc<Mutex<Connection>>,
     query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -151,7 +151,7 @@ impl Log for Sqlite {
 
     async fn close(&self) {
         if let Some(thread) = self.end() {
-            // A thread that has panicked has ended too.
+            // The thread has ended even if it panicked.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
@@ -272,10 +272,10 @@ impl DeadLetters for Sqlite {
     }
 }
 
-/// Waits for what was asked for before.
+/// Waits until everything requested before is written.
 impl Drop for Sqlite {
     fn drop(&mut self) {
-        // The next one to open the journal must not meet it still open.
+        // The next process that opens the journal must find it closed.
         if let Some(thread) = self.end() {
             let _ = thread.join();
         }

@@ -1,17 +1,17 @@
 //! The engine `sqlite`: the journal in one database file, written by one thread.
 //!
-//! An append is answered when the transaction it is in is on the disk (`synchronous=FULL` in WAL
-//! mode: the commit ends with fdatasync, or with fsync where SQLite was not built for that). The
-//! thread takes everything that waits into one transaction, so the more there is to do the less each
-//! event costs. Nothing but rowid tables is written on the way to an answer.
+//! An append is answered when its transaction is on the disk (`synchronous=FULL` in WAL mode: the
+//! commit ends with fdatasync, or with fsync if SQLite was built without that). The thread puts
+//! everything that waits into one transaction, so an event costs less as the load grows. Before an
+//! answer only rowid tables are written.
 //!
-//! After a failed write or synchronisation nothing is acknowledged until the database was closed,
-//! opened again and brought into one whole file (a checkpoint that empties the WAL): what the system
-//! may have dropped of the WAL's end can then no longer stand between two commits.
+//! After a failed write or sync nothing is acknowledged until the database was closed, opened again
+//! and checkpointed into one file with an empty WAL. The system may have lost the WAL's end; after
+//! the checkpoint no such gap can be between two commits.
 //!
-//! `journal.rs` is the handle, `queue.rs` the way to the thread and `answer.rs` the way back; `writer.rs`
-//! is the thread, `state.rs` the open database and `commit.rs` one transaction of it; `store.rs` and
-//! `dead.rs` have the statements, `schema.rs` the tables.
+//! `journal.rs` is the handle, `queue.rs` passes operations to the thread and `answer.rs` returns
+//! the outcomes; `writer.rs` is the thread, `state.rs` the open database and `commit.rs` one
+//! transaction of it; `store.rs` and `dead.rs` have the statements, `schema.rs` the tables.
 
 mod answer;
 mod commit;

@@ -12,7 +12,7 @@ pub(crate) enum OpenError {
     )]
     InUse(PathBuf),
     #[error(
-        "{file}: there is no journal in it, and {beside} is of one: the journal is gone, and it is not begun anew without a word; restore {file} from a backup, or remove everything beside it to begin anew"
+        "{file}: the journal is missing, but {beside} belongs to one; offhook does not start an empty journal in its place; restore {file} from a backup, or remove everything beside it to start an empty one"
     )]
     Missing { file: PathBuf, beside: PathBuf },
     #[error(

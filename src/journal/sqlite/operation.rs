@@ -1,4 +1,4 @@
-//! [`Operation`]: something to write, and what waits for it.
+//! [`Operation`]: something to write, and the caller that waits for it.
 
 use tokio::sync::oneshot;
 
@@ -7,14 +7,14 @@ use crate::journal::{
     Appended, Entry, Expected, Position, ProgressChange, PutError, Seq, Unavailable, Version,
 };
 
-/// Where an outcome is told.
+/// Sends the outcome to the caller.
 pub(super) type Asked<T, E = Unavailable> = oneshot::Sender<Result<T, E>>;
 
-/// Something to write, and what waits for it.
+/// Something to write, and the caller that waits for it.
 #[derive(Debug)]
 pub(super) enum Operation {
     Append(Entry, Answer),
-    /// Progress, by the desk that was opened as the `epoch`th.
+    /// Progress, saved by the desk with this epoch.
     Save {
         change: ProgressChange,
         epoch: u64,
@@ -32,7 +32,7 @@ pub(super) enum Operation {
     Trim(Seq, Asked<usize>),
 }
 
-/// What became of an operation whose transaction is durable.
+/// The outcome of an operation whose transaction is durable.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Appended(Appended),
@@ -43,12 +43,12 @@ pub(super) enum Outcome {
     Conflict,
     /// Another desk of the share was opened since.
     Fenced,
-    /// Nothing was removed: the dedup entries of what was to go could not be sealed.
+    /// Nothing was removed, because the dedup entries of the bodies could not be sealed.
     Unsealed,
 }
 
 impl Operation {
-    /// About how many bytes are written for it.
+    /// Estimates how many bytes the operation writes.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Append(entry, _) => entry.received.body.len(),
@@ -63,7 +63,7 @@ impl Operation {
     }
 }
 
-/// Tells what became of each operation of a batch. A caller that no longer waits needs no answer.
+/// Sends the outcome of each operation of a batch. A caller that no longer waits needs no answer.
 pub(super) fn answer(batch: &mut Vec<Operation>, outcomes: Vec<Outcome>) {
     let mut appended = Vec::with_capacity(batch.len());
     for (operation, outcome) in batch.drain(..).zip(outcomes) {
@@ -94,7 +94,7 @@ pub(super) fn answer(batch: &mut Vec<Operation>, outcomes: Vec<Outcome>) {
                 let why = "dedup entries cannot be sealed, so no event is removed".to_owned();
                 drop(asked.send(Err(Unavailable::Away(why))));
             }
-            // An operation has an outcome of its own kind.
+            // Each operation has its own kind of outcome.
             (
                 Operation::Append(..)
                 | Operation::PutDocument { .. }
@@ -107,7 +107,7 @@ pub(super) fn answer(batch: &mut Vec<Operation>, outcomes: Vec<Outcome>) {
     answer_all(appended);
 }
 
-/// Tells each operation of a batch that it was not done.
+/// Fails each operation of a batch.
 pub(super) fn refuse(batch: &mut Vec<Operation>, why: &Unavailable) {
     let mut appends = Vec::new();
     for operation in batch.drain(..) {

@@ -1,4 +1,4 @@
-//! [`Queue`]: what waits for the journal's thread, taken as much at a time as one commit may hold.
+//! [`Queue`]: the operations that wait for the journal's thread, taken one commit at a time.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,24 +8,24 @@ use std::thread::Thread;
 use super::operation::{MAX_BATCH_BYTES, Operation};
 use crate::journal::Unavailable;
 
-/// Operations in the order they were asked for.
+/// Operations in the order they were requested.
 #[derive(Debug, Default)]
 pub(super) struct Queue(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Operation>,
-    /// Of the thread, when it has nothing to do.
+    /// Wakes the thread when it has nothing to do.
     waker: Option<Waker>,
     closed: bool,
 }
 
 impl Queue {
-    /// Asks for something.
+    /// Adds an operation.
     ///
     /// # Errors
     ///
-    /// When the queue is full or closed; nothing was asked for then.
+    /// If the queue is full or closed; the operation was not added.
     pub(super) fn push(&self, operation: Operation) -> Result<(), Unavailable> {
         let mut state = self.lock();
         if state.closed {
@@ -43,7 +43,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes nothing more; what waits can still be taken.
+    /// Refuses further operations; those that wait can still be taken.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -52,13 +52,14 @@ impl Queue {
         }
     }
 
-    /// Closes the queue when dropped, also by a panic: nobody is to wait for a thread that has ended.
+    /// Closes the queue when dropped, also by a panic, so that no caller waits for a thread that
+    /// has ended.
     pub(super) fn closed_at_end(&self) -> impl Drop + use<'_> {
         AtEnd(self)
     }
 
-    /// Moves what waits into `batch`, as much as one commit may hold. Ready with nothing when the
-    /// queue is closed and empty.
+    /// Moves operations into `batch`, as many as one commit may hold. Ready with none if the queue
+    /// is closed and empty.
     pub(super) fn poll_take(
         &self,
         batch: &mut Vec<Operation>,
@@ -80,7 +81,7 @@ impl Queue {
         Poll::Ready(())
     }
 
-    /// As [`Queue::poll_take`], waiting on this thread.
+    /// Like [`Queue::poll_take`], but blocks this thread.
     pub(super) fn take(&self, batch: &mut Vec<Operation>, unpark: &Waker) {
         let mut context = Context::from_waker(unpark);
         while self.poll_take(batch, &mut context).is_pending() {
@@ -98,12 +99,12 @@ struct AtEnd<'a>(&'a Queue);
 impl Drop for AtEnd<'_> {
     fn drop(&mut self) {
         self.0.close();
-        // Who waits for these is told so as they are dropped.
+        // Dropping an operation tells its caller.
         drop(std::mem::take(&mut self.0.lock().waiting));
     }
 }
 
-/// Lets a thread sleep until it is woken.
+/// Returns a waker that unparks the thread.
 pub(super) fn unpark(thread: Thread) -> Waker {
     Waker::from(Arc::new(Unpark(thread)))
 }
@@ -116,7 +117,7 @@ impl Wake for Unpark {
     }
 }
 
-/// More than the server has events with the journal, and commands of administrators and consumers.
+/// More than the server can have in progress: events, and commands of administrators and consumers.
 const MAX_WAITING: usize = 131_072;
 
 const MAX_BATCH: usize = 1024;

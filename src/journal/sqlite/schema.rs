@@ -1,4 +1,4 @@
-//! The database's tables, their version, and the way from an older one.
+//! The database's tables, their version, and the migrations from older ones.
 
 mod blocks;
 
@@ -9,10 +9,10 @@ use super::open_error::OpenError;
 /// The version that this program writes.
 const VERSION: i64 = 3;
 
-/// "offh": tells the file from any other SQLite database.
+/// "offh": distinguishes the file from other SQLite databases.
 const APPLICATION_ID: i64 = 0x6f66_6668;
 
-/// The steps from each version to the next; the first makes an empty database one of ours.
+/// The steps from each version to the next; the first sets up an empty database.
 const STEPS: [Step; VERSION as usize] = [
     Step::Sql(EVENTS),
     Step::Code(blocks::migrate),
@@ -76,11 +76,11 @@ const PARTS: &str = "
     CREATE INDEX dead_letters_by_position ON dead_letters (seq, part);
 ";
 
-/// The version of a database that this program may write to; 0 where it is new.
+/// Returns the version of a database that this program may write to; 0 for a new one.
 ///
 /// # Errors
 ///
-/// When it is damaged, another program's, or from a newer version.
+/// If it is damaged, of another program, or of a newer version.
 pub(super) fn check(database: &Connection) -> Result<usize, OpenError> {
     let pragma = |database: &Connection, name: &str| {
         database.pragma_query_value(None, name, |row| row.get::<_, i64>(0))
@@ -105,10 +105,10 @@ pub(super) fn check(database: &Connection) -> Result<usize, OpenError> {
     usize::try_from(version).map_err(|_| OpenError::NotOurs)
 }
 
-/// Brings the database from `version` to [`VERSION`].
+/// Migrates the database from `version` to [`VERSION`].
 pub(super) fn migrate(database: &mut Connection, version: usize) -> Result<(), OpenError> {
     if version == STEPS.len() {
-        // Nothing is written: the database may turn out to be damaged.
+        // Writes nothing, because the database may turn out to be damaged.
         return Ok(());
     }
     let transaction = database.transaction()?;
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(documents, [kept]);
         let dead = dead::of(&database, &[Position::first(7)]).unwrap();
         assert_eq!(dead[0].1.reason, "kept");
-        // A second time there is nothing to do.
+        // A second migration has nothing to do.
         migrate(&mut database, VERSION as usize).unwrap();
     }
 }

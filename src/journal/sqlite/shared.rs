@@ -1,4 +1,4 @@
-//! [`Shared`]: what the handle and the thread both know.
+//! [`Shared`]: the state that the handle and the thread share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -6,12 +6,12 @@ use tokio::sync::watch;
 
 use crate::journal::Version;
 
-/// What the handle and the thread both know.
+/// The state that the handle and the thread share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Whether the journal stores what it is given.
+    /// Whether the journal can store what it is given.
     pub(super) ready: AtomicBool,
-    /// How often the desk was opened: progress is saved by the newest desk only.
+    /// How often the desk was opened: only the newest desk may save progress.
     pub(super) epoch: AtomicU64,
     /// The newest change of a document.
     pub(super) documents: watch::Sender<Version>,

@@ -20,15 +20,15 @@ pub(super) struct Open {
     pub(super) kept_at: i64,
     /// The newest change of a document.
     pub(super) documents: Version,
-    /// Where the bodies of a commit are put together.
+    /// Collects the bodies of a commit.
     pub(super) block: Block,
-    /// About how many bytes the WAL has got since it was brought into the database.
+    /// Estimates the bytes written to the WAL since its last checkpoint.
     pub(super) wal: usize,
 }
 
 impl Open {
-    /// Opens the journal whose newest event was `known`. None is created: what was acknowledged would
-    /// be behind its end.
+    /// Opens the journal again after a failure. `known` is its newest body. A missing file is not
+    /// created and an older one is refused: both would lack what was acknowledged.
     pub(super) fn again(path: &Path, keys: &Path, now: i64, known: Seq) -> Result<Self, OpenError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let database = store::open_writer(path, flags)?;
@@ -48,14 +48,15 @@ impl Open {
         now: i64,
         tuning: DedupTuning,
     ) -> Result<Self, OpenError> {
-        // Nothing is written to a database that is not ours.
+        // Writes nothing to a database of another program.
         let version = schema::check(&database)?;
         store::set_up_writer(&database)?;
         schema::migrate(&mut database, version)?;
-        // Before the checkpoint writes: a database that is seen to be damaged is left as it is.
+        // Read before the checkpoint writes, so that a database with visible damage is left
+        // unchanged.
         let head = store::head(&database)?;
         let kept_at = store::last_kept_at(&database)?;
-        // After a failed fsync nobody knows which part of the WAL is on the disk.
+        // After a failed fsync it is unknown which part of the WAL is on the disk.
         store::checkpoint(&database)?;
         store::set_up_closing(&database)?;
         let io = |error| OpenError::io(keys_folder, error);
@@ -64,7 +65,7 @@ impl Open {
         store::entries_after(&database, sealed, |entry| {
             if entry.until > now {
                 dedup.add(entry);
-                // However many there are, few of them are in memory at the same time.
+                // Seals as it goes, so that few entries are in memory at the same time.
                 dedup.tidy(now).map_err(unreadable)?;
             }
             Ok(())
@@ -81,7 +82,7 @@ impl Open {
         })
     }
 
-    /// Does what no caller waits for, after all are answered.
+    /// Does the work that no caller waits for, after all are answered.
     pub(super) fn tidy(&mut self, now: i64) {
         if let Err(error) = self.dedup.tidy(now) {
             log::warn!("journal: dedup entries cannot be sealed, they stay in memory: {error}");
@@ -91,8 +92,8 @@ impl Open {
         }
     }
 
-    /// Brings the WAL into the database. Where that fails nothing is lost:
-    /// the WAL is kept, and grows until it succeeds or the disk is full, when commits fail.
+    /// Copies the WAL into the database. A failure loses nothing: the WAL grows until a checkpoint
+    /// succeeds or the disk is full, when commits fail.
     fn bring_in(&mut self) {
         self.wal = 0;
         match store::bring_in(&self.database) {
@@ -107,11 +108,12 @@ impl Open {
     }
 }
 
-/// An error of the dedup segments as one of the database, to end a transaction with.
+/// Converts an error of the dedup segments, so that it ends a transaction.
 pub(super) fn unreadable(error: std::io::Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }
 
-/// The WAL is brought into the database when it has got so much. Senders wait meanwhile: with less, or
-/// with pages counted that are not there, it would be one request in a hundred at 4,000 a second.
+/// The WAL is copied into the database at this size. Senders wait during that time: at a smaller
+/// size, or if pages were counted that are not there, one request in a hundred would wait at 4,000
+/// a second.
 const CHECKPOINT_BYTES: usize = 16 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! The statements.
+//! The statements of the log, the desks and the documents.
 
 use std::path::Path;
 
@@ -12,29 +12,29 @@ use crate::journal::block::{Block, Format};
 use crate::journal::dedup::DedupEntry;
 use crate::journal::{Document, ProgressChange, Record, Seq, Share, Version};
 
-/// Opens the database for writing. Closed before [`set_up_closing`] it leaves the WAL as it is: SQLite
-/// deletes a WAL that it could not read, where the file beside it that shares the index of it (`-shm`)
-/// can first not be grown and then only be read.
+/// Opens the database for writing. Until [`set_up_closing`], closing it leaves the WAL as it is:
+/// SQLite would delete a WAL that it could not read, if the file with the WAL's index (`-shm`)
+/// first cannot grow and then can only be read.
 pub(super) fn open_writer(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let database = Connection::open_with_flags(path, flags)?;
     database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(database)
 }
 
-/// From now on the WAL is brought into the database when it is closed: it has been read.
+/// Makes closing the database checkpoint the WAL, which by now has been read.
 pub(super) fn set_up_closing(database: &Connection) -> rusqlite::Result<()> {
     database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(())
 }
 
-/// Makes what is written from now on durable.
+/// Makes all later writes durable.
 ///
 /// # Errors
 ///
-/// Also when there can be no WAL: in the other modes the last commit ends with the removal of a file,
-/// which is not synchronised.
+/// Also if there can be no WAL: in the other modes the last commit ends with the removal of a file,
+/// which is not synced.
 pub(super) fn set_up_writer(database: &Connection) -> Result<(), OpenError> {
-    // Of a new database; one that is there keeps what it has.
+    // Applies to a new database; an existing one keeps its page size.
     database.pragma_update(None, "page_size", PAGE)?;
     let mode: String =
         database.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
@@ -42,7 +42,7 @@ pub(super) fn set_up_writer(database: &Connection) -> Result<(), OpenError> {
         return Err(OpenError::NoWal(mode));
     }
     database.pragma_update(None, "synchronous", "FULL")?;
-    // The writer does that itself, when nobody waits for it.
+    // The writer makes checkpoints itself, when no caller waits.
     database.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(())
 }
@@ -52,11 +52,11 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
-/// Brings everything into the database file and empties the WAL.
+/// Copies everything into the database file and empties the WAL.
 ///
 /// # Errors
 ///
-/// Also when a reader was in the way: then the WAL is not empty.
+/// Also if a reader was in the way, because the WAL is then not empty.
 pub(super) fn checkpoint(database: &Connection) -> rusqlite::Result<()> {
     let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
     let hindered: bool = database.query_row(sql, [], |row| row.get(0))?;
@@ -68,8 +68,9 @@ pub(super) fn checkpoint(database: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Brings as much of the WAL into the database file as readers allow, which is all of it unless somebody
-/// reads; the next commit begins the WAL anew then. How many pages are left.
+/// Copies as much of the WAL into the database file as readers allow. Without readers that is
+/// everything, and the next commit starts the WAL from its beginning. Returns how many pages are
+/// left.
 pub(super) fn bring_in(database: &Connection) -> rusqlite::Result<i64> {
     database.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
         let (all, brought_in): (i64, i64) = (row.get(1)?, row.get(2)?);
@@ -83,14 +84,16 @@ pub(super) fn head(database: &Connection) -> rusqlite::Result<Seq> {
     })
 }
 
-/// When the newest event was made durable, in milliseconds since 1970; the earliest time for none.
+/// Returns when the newest event became durable, in milliseconds since 1970; the earliest time if
+/// there is none.
 pub(super) fn last_kept_at(database: &Connection) -> rusqlite::Result<i64> {
     let sql = "SELECT kept_at FROM blocks ORDER BY last DESC LIMIT 1";
     let newest = database.query_row(sql, [], |row| row.get(0)).optional()?;
     Ok(newest.unwrap_or(i64::MIN))
 }
 
-/// The dedup entries of the bodies after `after`, in their order. Bodies are not read.
+/// Calls `each` with the dedup entries of the bodies after `after`, in order, without reading the
+/// bodies.
 pub(super) fn entries_after(
     database: &Connection,
     after: Seq,
@@ -124,7 +127,7 @@ pub(super) fn insert(database: &Connection, block: &Block) -> rusqlite::Result<(
     Ok(())
 }
 
-/// The next records: at most `most`, and no further one when they hold [`READ_BYTES`].
+/// Returns the next records: at most `most`, and no more once they hold [`READ_BYTES`].
 pub(super) fn read(
     database: &Connection,
     after: Seq,
@@ -188,7 +191,7 @@ pub(super) fn save(database: &Connection, change: &ProgressChange) -> rusqlite::
     Ok(())
 }
 
-/// Keeps the progress of a consumer that has none.
+/// Stores the progress of a consumer that has none.
 pub(super) fn introduce(
     database: &Connection,
     name: &str,
@@ -207,13 +210,13 @@ pub(super) fn forget_consumer(database: &Connection, name: &str) -> rusqlite::Re
     Ok(())
 }
 
-/// The newest change of a document.
+/// Returns the newest change of a document.
 pub(super) fn newest_document(database: &Connection) -> rusqlite::Result<Version> {
     let sql = "SELECT value FROM counters WHERE name = 'documents'";
     database.query_row(sql, [], |row| row.get(0))
 }
 
-/// When a document was changed last; `None` where there is none.
+/// Returns a document's last change; `None` if the document does not exist.
 pub(super) fn version_of(database: &Connection, key: &str) -> rusqlite::Result<Option<Version>> {
     let sql = "SELECT version FROM documents WHERE key = ?";
     let mut statement = database.prepare_cached(sql)?;
@@ -240,7 +243,7 @@ pub(super) fn put_document(
     Ok(())
 }
 
-/// Keys are compared byte by byte, so those with the prefix stand beside each other.
+/// Keys are compared byte by byte, so those with the prefix are adjacent.
 pub(super) fn documents(database: &Connection, prefix: &str) -> rusqlite::Result<Vec<Document>> {
     let sql = "SELECT key, value, version FROM documents WHERE key >= ? ORDER BY key";
     let mut statement = database.prepare_cached(sql)?;
@@ -260,8 +263,8 @@ pub(super) fn documents(database: &Connection, prefix: &str) -> rusqlite::Result
     Ok(found)
 }
 
-/// Removes the oldest events up to `up_to`, at most [`TRIM_AT_ONCE`] and blocks of about
-/// [`TRIM_BYTES`], but never the newest: the next number is one more than its.
+/// Removes the oldest events up to `up_to`: at most [`TRIM_AT_ONCE`] events, in blocks of about
+/// [`TRIM_BYTES`]. Never the newest, because the next number is derived from it.
 pub(super) fn trim(database: &Connection, up_to: Seq) -> rusqlite::Result<usize> {
     let oldest = "SELECT first FROM blocks ORDER BY last LIMIT 1";
     let oldest: Option<Seq> = database
@@ -281,8 +284,8 @@ pub(super) fn trim(database: &Connection, up_to: Seq) -> rusqlite::Result<usize>
     Ok(usize::try_from(end + 1 - oldest).expect("TRIM_AT_ONCE at most"))
 }
 
-/// The last event of the oldest blocks, as many as have [`TRIM_BYTES`]; one at least. Their bodies are
-/// not read for it.
+/// Returns the last event of the oldest blocks that together reach [`TRIM_BYTES`]; at least one
+/// block. Does not read the bodies.
 fn end_of_bytes(database: &Connection) -> rusqlite::Result<Seq> {
     let sql = "SELECT last, length(events) FROM blocks ORDER BY last";
     let mut statement = database.prepare_cached(sql)?;
@@ -297,7 +300,7 @@ fn end_of_bytes(database: &Connection) -> rusqlite::Result<Seq> {
     Ok(end)
 }
 
-/// Takes the events up to `end` out of the block that they share with later ones.
+/// Removes the events up to `end` from a block that also holds later ones.
 fn cut(database: &Connection, end: Seq) -> rusqlite::Result<()> {
     let sql = "SELECT last, first, kept_at, format, claims, events FROM blocks \
                WHERE last > ?1 AND first <= ?1 ORDER BY last LIMIT 1";
@@ -313,7 +316,7 @@ fn cut(database: &Connection, end: Seq) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// What the pages in use take.
+/// Returns the bytes of all pages in use.
 pub(super) fn bytes(database: &Connection) -> rusqlite::Result<u64> {
     let pragma = |name: &str| database.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
     let used = pragma("page_count")?.saturating_sub(pragma("freelist_count")?);
@@ -323,17 +326,18 @@ pub(super) fn bytes(database: &Connection) -> rusqlite::Result<u64> {
 const INSERT_BLOCK: &str = "INSERT INTO blocks (last, first, kept_at, claims, events, format) \
     VALUES (?, ?, ?, ?, ?, ?)";
 
-/// A database file belongs to one process, which dispatches everything.
+/// One process has the database file open and dispatches everything.
 pub(super) const SHARES: Share = 1;
 
-/// Each page is written to the WAL and to the database with calls of its own, and blocks are long.
+/// Large pages, because blocks are long and each page is written with its own system calls, first
+/// to the WAL and then to the database.
 pub(super) const PAGE: usize = 16 * 1024;
 
-/// A consumer that is far behind reads parts of about this size, however long the bodies are.
+/// A consumer that is far behind reads about this much at a time, however long the bodies are.
 const READ_BYTES: usize = 8 * 1024 * 1024;
 
-/// How many events are removed in one transaction, so that none takes long.
+/// How many events one transaction removes, so that none takes long.
 const TRIM_AT_ONCE: u64 = 2000;
 
-/// The same in bytes: each page of a long body is read and written to be removed.
+/// The same limit in bytes, because removing a long body reads and writes each of its pages.
 const TRIM_BYTES: u64 = 32 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! What an engine that outlives its process must do besides the contract, and what must not be touched.
+//! What a durable engine must do besides the contract, and which files it must not change.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::journal::dedup::{DedupEntry, write_segment};
 use crate::journal::{Appended, Document, Journal, Log as _, Position, Seq, TestFolder};
 use crate::telemetry::JournalMetrics;
 
-/// Journals in folders of their own, which end with the test.
+/// Journals in their own folders, which are removed after the test.
 #[derive(Default)]
 struct InFolders(std::sync::Mutex<Vec<TestFolder>>);
 
@@ -93,7 +93,7 @@ async fn everything_is_there() {
             version: 1,
         };
         assert_eq!(journal.documents("").await, Ok(vec![kept]));
-        // The numbers of changes go on where they were.
+        // The numbers of changes continue.
         assert_eq!(*journal.watch_documents().borrow(), 3);
     }
     let journal = open(&folder, &clock);
@@ -129,7 +129,7 @@ async fn claims_of_another_database_make_nothing_a_duplicate() {
     let (folder, clock) = (TestFolder::new(), clock());
     let claims = folder.path().join("claims");
     drop(open(&folder, &clock));
-    // As it is after a restored backup: the runs know events that the database does not have.
+    // As after a restored backup: the segments know events that the database does not hold.
     let now = Clock::now(clock.as_ref()).as_millisecond();
     write_segment(&claims, &[entry_of(7, 5, now)]).unwrap();
     let journal = open(&folder, &clock);
@@ -149,7 +149,7 @@ async fn after_a_trim_numbers_go_on_where_they_were() {
     assert_eq!(journal.tail().head(), 3);
     assert_eq!(seqs(&*journal, 0, 100).await, [3]);
     assert_eq!(new(&*journal, numbered(4)).await, 4);
-    // Claims outlive their events.
+    // Dedup entries outlive their events.
     for number in 1..=3 {
         let again = journal.append(numbered(number.into())).await;
         assert_eq!(again, Ok(duplicate(number)));
@@ -189,9 +189,9 @@ async fn what_was_asked_for_before_the_end_is_done_before_another_opens() {
     for _ in 0..20 {
         let folder = TestFolder::new();
         let journal = open(&folder, &clock);
-        // One turn of a task sends so much and no more; this begins another.
+        // One turn of a task can send only so many messages; this starts another turn.
         tokio::task::yield_now().await;
-        // Sent and not waited for, as by a sender that hangs up.
+        // Sent without waiting, like a sender that hangs up.
         let asked: Vec<_> = (0..50)
             .map(|number| {
                 let journal = Arc::clone(&journal);
@@ -297,13 +297,13 @@ async fn a_journal_that_is_gone_is_not_begun_anew_without_a_word() {
             let text = error.to_string();
             assert!(matches!(error, OpenError::Missing { .. }), "{text}");
             assert!(text.contains(left) && text.contains("backup"), "{text}");
-            // Nothing was made that would let it pass the next time, and nothing removed.
+            // No file was created that would make the next try succeed, and none was removed.
             assert!(std::fs::metadata(&path).map_or(0, |file| file.len()) == 0);
             assert!(folder.path().join(left).exists());
             try_open(&folder, &clock).unwrap_err();
         }
     }
-    // A process that died before it had written anything has left nothing to lose.
+    // A process that ended before it wrote anything left nothing to lose.
     let (folder, clock) = (TestFolder::new(), clock());
     std::fs::create_dir(folder.path().join("claims")).unwrap();
     std::fs::write(folder.path().join("journal.db"), "").unwrap();
@@ -333,7 +333,7 @@ async fn a_journal_that_goes_while_it_is_open_is_not_begun_anew() {
         assert!(journal.append(numbered(4)).await.is_err());
         for suffix in ["", "-wal", "-shm"] {
             let file = folder.path().join(format!("journal.db{suffix}"));
-            // A WAL is there only while somebody has it open.
+            // A WAL exists only while the database is open.
             let _ = std::fs::rename(&file, folder.path().join(format!("away{suffix}")));
         }
         if replaced {
@@ -405,13 +405,13 @@ async fn after_a_failed_write_nothing_is_acknowledged_until_one_succeeds() {
     assert!(!journal.is_ready());
     assert_eq!(journal.tail().head(), 1);
 
-    // Repaired, and not tried yet.
+    // Repaired, but not tried yet.
     rename(folder.path(), "hidden", "blocks");
     assert!(journal.append(numbered(2)).await.is_err());
     assert!(!journal.is_ready());
 
     clock.advance(Duration::from_secs(1));
-    // What was refused has claimed nothing.
+    // The refused append left no dedup entry.
     assert_eq!(journal.append(numbered(2)).await, Ok(Appended::new(2)));
     assert!(journal.is_ready());
     assert_eq!(journal.append(numbered(1)).await, Ok(duplicate(1)));
@@ -429,7 +429,7 @@ async fn while_the_damage_lasts_it_keeps_trying() {
         clock.advance(Duration::from_secs(1));
     }
     rename(folder.path(), "hidden", "blocks");
-    // It may have tried by itself just before the repair, and wait for the next second.
+    // The journal may have tried just before the repair, and now waits for the next second.
     let mut appended = journal.append(numbered(1)).await;
     for _ in 0..2 {
         if appended.is_err() {
@@ -450,13 +450,13 @@ fn rename(folder: &Path, from: &str, to: &str) {
     database(folder).execute_batch(&rename).unwrap();
 }
 
-/// Why it does not open; the file must be what it was, to the byte.
+/// Returns why it does not open, and checks that the file is unchanged to the byte.
 fn refused(folder: &TestFolder, clock: &Arc<FakeClock>) -> OpenError {
     let path = folder.path().join("journal.db");
     let before = std::fs::read(&path).unwrap();
     let error = try_open(folder, clock).unwrap_err();
     assert!(std::fs::read(&path).unwrap() == before, "the file changed");
-    // And again: nothing that the first try left behind makes it pass.
+    // A second try fails too: the first left nothing that would make it succeed.
     try_open(folder, clock).unwrap_err();
     assert!(std::fs::read(&path).unwrap() == before, "the file changed");
     error
@@ -482,7 +482,7 @@ fn try_open(folder: &TestFolder, clock: &Arc<FakeClock>) -> Result<Sqlite, OpenE
     Sqlite::open(folder.path(), JournalMetrics::unrecorded(), clock.clone())
 }
 
-/// The dedup entry that the event of this number has as the body `seq`.
+/// The dedup entry of the event with this number, as the body `seq`.
 fn entry_of(number: u128, seq: Seq, at: i64) -> DedupEntry {
     DedupEntry::new(numbered(number).parts[0].key, Position::first(seq), at)
 }

@@ -1,4 +1,4 @@
-//! [`Writer`]: the one thread that writes.
+//! [`Writer`]: the thread that writes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -87,8 +87,8 @@ impl Writer {
         }
     }
 
-    /// Opens a journal that has failed again, when it is time to try and nothing is asked meanwhile: a
-    /// sender that waits until the journal is ready would wait forever otherwise.
+    /// Opens a failed journal again when it is time to try and no operation arrives: a sender that
+    /// waits until the journal is ready would otherwise wait forever.
     fn recover(&mut self, queue: &Queue, batch: &mut Vec<Operation>) {
         while let State::Failed { retry_at, .. } = &self.state {
             let pause = retry_at.saturating_duration_since(self.clock.monotonic());
@@ -102,7 +102,7 @@ impl Writer {
             if asked {
                 return;
             }
-            // Where it fails again there is another try.
+            // After another failure there is another try.
             drop(self.reopened());
         }
     }
@@ -138,7 +138,7 @@ impl Writer {
                 log::error!(
                     "journal: a write failed, nothing is acknowledged until one succeeds: {why}"
                 );
-                // A caller that is refused finds the journal not ready.
+                // Set before the answers, so that a refused caller finds the journal not ready.
                 self.fail(why.clone());
                 refuse(batch, &why);
             }
@@ -157,7 +157,7 @@ impl Writer {
         let head = self.tail.head();
         match Open::again(&self.path, &self.keys_folder, now, head) {
             Ok(open) => {
-                // What the failed commit has left behind, if anything, is part of the log now.
+                // If the failed commit left anything behind, it is part of the log now.
                 while self.tail.head() < open.head {
                     match store::read(&open.database, self.tail.head(), READ_AT_ONCE) {
                         Ok(records) if records.is_empty() => break,
@@ -192,7 +192,7 @@ impl Writer {
     }
 }
 
-/// What is durable now, for consumers that keep up.
+/// Returns a record that is now durable, for consumers that keep up.
 fn record(operation: &Operation, outcome: &Outcome, kept_at: Timestamp) -> Option<Record> {
     let Operation::Append(entry, _) = operation else {
         return None;
@@ -218,7 +218,7 @@ fn unavailable(error: &rusqlite::Error) -> Unavailable {
     }
 }
 
-/// Says that nothing is stored any more when the thread ends, also by a panic.
+/// Marks the journal as not ready when the thread ends, also by a panic.
 struct NotReady(Arc<Shared>);
 
 impl Drop for NotReady {
@@ -227,8 +227,8 @@ impl Drop for NotReady {
     }
 }
 
-/// How many records are read in one go.
+/// How many records are read together.
 const READ_AT_ONCE: usize = 1024;
 
-/// How long nothing is tried after a failure.
+/// The pause between a failure and the next try.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Version 2: events that were made durable together share a row; documents.
+//! Version 2: events that became durable together share a row; documents.
 
 use std::borrow::Cow;
 
@@ -27,7 +27,7 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Brings the events of a database of version 1 into blocks.
+/// Moves the events of a version 1 database into blocks.
 pub(super) fn migrate(database: &Connection) -> rusqlite::Result<()> {
     database.execute_batch(TABLES)?;
     let sql = "SELECT seq, claim, claim_until, kept_at, id, received_at, source, session, headers, \
@@ -46,7 +46,7 @@ pub(super) fn migrate(database: &Connection) -> rusqlite::Result<()> {
             until: row.get(2)?,
         };
         let kept_at = row.get(3)?;
-        // Of a block's events all were kept at once, and none is missing between them.
+        // The events of a block became durable together, without gaps.
         let follows = block.kept_at == kept_at && block.last + 1 == seq;
         if !block.is_empty() && (!follows || block.is_full()) {
             insert(database, &block)?;
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::journal::sqlite::store;
 
-    /// A database of version 1 with events as that version wrote them.
+    /// A version 1 database with events in the form which that version wrote.
     fn version_1(events: impl Iterator<Item = (u64, i64)>) -> Connection {
         let database = Connection::open_in_memory().unwrap();
         database.execute_batch(super::super::EVENTS).unwrap();
@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn all_events_and_claims_of_version_1_come_over() {
-        // Kept in groups of 100, more than a block's events in one go, and one of them is missing.
+        // Groups of 100 that became durable together, then more than one block holds; one is
+        // missing.
         let seqs = || (3..1000u64).filter(|seq| *seq != 700);
         let kept_at = |seq: u64| match seq {
             0..500 => (seq / 100).cast_signed(),
