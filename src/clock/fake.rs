@@ -9,13 +9,13 @@ use tokio::sync::watch;
 
 use super::{Clock, SystemClock};
 
-/// A clock that stands still until it is told to move. Who sleeps on it wakes when it has moved far
+/// A clock that moves only when a test moves it. A task that sleeps on it wakes when it has moved far
 /// enough.
 #[derive(Debug)]
 pub struct FakeClock {
     started: Instant,
     passed: watch::Sender<Duration>,
-    /// The time of day when nothing had passed.
+    /// The time of day at the start, before any time has passed.
     start: Mutex<Timestamp>,
 }
 
@@ -29,13 +29,12 @@ impl FakeClock {
         }
     }
 
-    /// Moves on.
+    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.passed.send_modify(|passed| *passed += by);
     }
 
-    /// Sets the time of day, forward or back, as an administrator may do. No time passes by that:
-    /// nobody wakes.
+    /// Sets the time of day, forward or back, as an administrator can. No time passes, so no task wakes.
     pub fn set(&self, now: Timestamp) {
         let start = now.saturating_sub(self.passed());
         *self.start() = start.unwrap_or(Timestamp::MIN);
@@ -66,7 +65,7 @@ impl Clock for FakeClock {
         let mut passed = self.passed.subscribe();
         Box::pin(async move {
             if passed.wait_for(|passed| *passed >= end).await.is_err() {
-                // Nobody can move the clock any more.
+                // The clock is gone, so it cannot move any more.
                 std::future::pending::<()>().await;
             }
         })

@@ -1,6 +1,6 @@
-//! [`Clock`]: the only place that asks the system for the time.
+//! [`Clock`]: the only place that reads the system's time.
 //!
-//! Everything that needs to know when it is takes a clock, so a test decides what time it is.
+//! All code that needs the time takes a clock, so that a test can set the time.
 
 mod fake;
 
@@ -20,7 +20,7 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// A time that never goes back, for durations.
     fn monotonic(&self) -> Instant;
 
-    /// Is ready when `pause` has passed on this clock.
+    /// Completes when `pause` has passed on this clock.
     fn sleep(&self, pause: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(pause))
     }

@@ -1,4 +1,5 @@
-//! [`Codeskytz`]: the gateway's documented shape, and the one its public implementation posts.
+//! [`Codeskytz`]: the format in the gateway's documentation, and the format its public implementation
+//! posts.
 
 use std::borrow::Cow;
 
@@ -11,9 +12,8 @@ use crate::{
     MessageType, StatusEvent, Timestamp, UnknownEvent, UnknownReason,
 };
 
-/// The dialect of the gateway, as its
-/// [documentation](https://github.com/sBRK255/docs-whatsapp-http-api/blob/main/docs/webhooks.md)
-/// has it:
+/// The gateway's dialect, according to its
+/// [documentation](https://github.com/sBRK255/docs-whatsapp-http-api/blob/main/docs/webhooks.md):
 ///
 /// ```json
 /// {"event":"message", "sessionId", "messageId", "from", "message", "type", "timestamp", …}
@@ -21,10 +21,10 @@ use crate::{
 /// {"event":"connection", "sessionId", "status", "timestamp"}
 /// ```
 ///
-/// Where `event` is absent the kind is inferred: `from` with a `messageId` or a text is a message,
-/// `messageId` with `status` a status, `status` alone a connection. The shape that the gateway's
-/// public implementation posts (`{id, fromJid, from, isGroup, timestamp, text, …}`) is a message
-/// too: `id` is its message id and `text` its text.
+/// If `event` is absent the kind is inferred: `from` with a `messageId` or a text is a message,
+/// `messageId` with `status` a status, `status` alone a connection. The format that the gateway's public
+/// implementation posts (`{id, fromJid, from, isGroup, timestamp, text, …}`) is a message too: `id` is
+/// its message id and `text` its text.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Codeskytz;
 
@@ -53,7 +53,7 @@ impl Dialect for Codeskytz {
     }
 }
 
-/// A body's fields as JSON text; of a repeated key the last.
+/// A body's fields as JSON text; the last value wins for a repeated key.
 #[derive(Default)]
 struct Fields<'a> {
     event: Option<&'a str>,
@@ -106,7 +106,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// The kind by the event's name, or by the fields where there is no name.
+    /// The kind from the event's name, or from the fields if there is no name.
     fn kind(&self) -> Result<EventKind, UnknownReason> {
         if let Some(event) = self.event.filter(|json| *json != "null") {
             let name = self
@@ -114,7 +114,7 @@ impl<'a> Fields<'a> {
                 .string(event)
                 .ok_or(UnknownReason::NameNotText)?;
             return match name.parse::<EventKind>() {
-                // Those that offhook makes itself are no sender's to send.
+                // Senders cannot send the kinds that offhook itself creates.
                 Ok(kind) if kind != EventKind::Unknown && !kind.is_own() => Ok(kind),
                 Ok(_) | Err(_) => Err(UnknownReason::UnknownName),
             };
@@ -231,7 +231,7 @@ impl<'a> Fields<'a> {
         Event::Unknown(event)
     }
 
-    /// What is left: known names that have no place in this kind, then the others.
+    /// The remaining fields: known names that this kind does not use, then all others.
     fn into_extra(self, mut typed: Typed<'_>) -> Extra {
         let known = [
             ("messageId", self.message_id),
@@ -258,7 +258,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads values; what has another type than expected is kept as extra.
+/// Reads values; a value of an unexpected type is kept as extra.
 struct Typed<'b> {
     body: &'b ByteString,
     escapes: Escapes,
@@ -306,7 +306,7 @@ impl Typed<'_> {
     }
 }
 
-/// How many fields without a place of their own are kept in the typed event. The bytes have all.
+/// How many unassigned fields the typed event holds at most. The bytes contain all of them.
 const MAX_EXTRA: usize = 4096;
 
 #[cfg(test)]

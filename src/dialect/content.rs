@@ -1,14 +1,14 @@
-//! Undoing a `Content-Encoding`, for the typed event only: what is stored, verified and relayed is
-//! the body as it came.
+//! Decodes a `Content-Encoding`, only for the typed event: the body is stored, verified and relayed as
+//! received.
 
 use std::io::Read;
 
 use bytes::Bytes;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-/// The body without its encodings, of which the last one named was applied last.
+/// Removes the encodings of a body; the last one named was applied last.
 ///
-/// Knows `gzip`, `x-gzip`, `deflate` and `identity`. Never returns more than `limit` bytes.
+/// Supports `gzip`, `x-gzip`, `deflate` and `identity`. Never returns more than `limit` bytes.
 pub(super) fn decode(
     body: &Bytes,
     encodings: Option<&[u8]>,
@@ -27,7 +27,7 @@ pub(super) fn decode(
         content = match encoding.to_ascii_lowercase().as_str() {
             "" | "identity" => content,
             "gzip" | "x-gzip" => unpack("gzip", MultiGzDecoder::new(&content[..]), limit)?,
-            // "deflate" is the zlib format (RFC 9110, 8.4.1.2); some senders leave its frame out.
+            // "deflate" is the zlib format (RFC 9110, 8.4.1.2); some senders omit the zlib header.
             "deflate" => unpack("deflate", ZlibDecoder::new(&content[..]), limit)
                 .or_else(|_| unpack("deflate", DeflateDecoder::new(&content[..]), limit))?,
             other => return Err(format!("unknown encoding {other:.20}")),

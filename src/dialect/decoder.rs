@@ -1,4 +1,4 @@
-//! [`Decoder`]: from what a journal keeps to typed events.
+//! [`Decoder`]: turns stored events into typed events.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{Dialect, Raw, own, read};
 use crate::{Event, Received, UnknownEvent, UnknownReason};
 
-/// Knows the dialect of each source. A source that is no longer configured is read as [`Raw`]; what
-/// offhook said itself is in no dialect.
+/// Knows the dialect of each source. The events of a source that is no longer configured are read as
+/// [`Raw`]; the events that offhook itself created need no dialect.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     by_source: HashMap<String, Arc<dyn Dialect>>,
@@ -15,7 +15,7 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// `dialects` has the name and the dialect of each source. Nothing is decoded to more than
+    /// `dialects` holds the name and the dialect of each source. Nothing is decoded to more than
     /// `max_body` bytes.
     pub(crate) fn new(
         dialects: impl IntoIterator<Item = (String, Arc<dyn Dialect>)>,
@@ -27,12 +27,13 @@ impl Decoder {
         }
     }
 
-    /// What was received with its content decoded, and its events as the body names their sessions.
+    /// Returns what was received with its content decoded, and its events with the sessions that the
+    /// body names.
     pub(crate) fn decode(&self, received: &Arc<Received>) -> (Arc<Received>, Vec<Event>) {
         if let Some(own) = own::read(received) {
             let event = match own {
                 Ok(event) => Event::Source(event),
-                // Another version has written it.
+                // Another version of offhook has written it.
                 Err(error) => {
                     let reason = UnknownReason::NotJson(error.to_string());
                     Event::Unknown(UnknownEvent::new(reason))

@@ -1,10 +1,11 @@
-//! From an authenticated body to typed events.
+//! Turns an authenticated body into typed events.
 //!
-//! A [`Dialect`] knows how one family of gateways writes its events. It is a pure function of the
-//! body and can neither fail nor refuse: what has no kind becomes an
-//! [`UnknownEvent`] that says why.
+//! A [`Dialect`] describes how one family of gateways writes its events. It is a pure function of the
+//! body and can neither fail nor refuse: an event without a known kind becomes an [`UnknownEvent`] with
+//! the reason.
 //!
-//! `read` is the way in: it undoes the `Content-Encoding`, looks for UTF-8, and asks the dialect.
+//! The entry point is `read`: it decodes the `Content-Encoding`, checks for UTF-8, and calls the
+//! dialect.
 
 mod codeskytz;
 mod content;
@@ -43,16 +44,16 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// The dialect's name in the settings.
     fn name(&self) -> &'static str;
 
-    /// What distinguishes it from another dialect of the same name: its settings and their values.
-    /// They are compared, and shown to people, so they hold no secret. By default there are none.
+    /// What distinguishes it from another dialect of the same name: its settings and their values. They
+    /// are compared and displayed, so they hold no secret. Default: none.
     fn parameters(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 
-    /// The events in a body, in order, and at least one.
+    /// The events in a body, in order; at least one.
     fn events(&self, body: &ByteString) -> Vec<Event>;
 
-    /// The session that a body names: the same as its events say, found without building them.
+    /// The session that a body names: the same as in its events, found without building them.
     fn session(&self, body: &ByteString) -> Option<String> {
         let events = self.events(body);
         events
@@ -75,16 +76,16 @@ impl Serialize for dyn Dialect {
     }
 }
 
-/// What a body says.
+/// The content of a body.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    /// The body without its `Content-Encoding`; the body itself where that cannot be undone.
+    /// The body without its `Content-Encoding`, or unchanged if that cannot be decoded.
     pub(crate) content: Bytes,
     /// Its events, in order; at least one.
     pub(crate) events: Vec<Event>,
 }
 
-/// Reads a body that came with this `Content-Encoding`. Never decodes to more than `max_body` bytes.
+/// Reads a body with this `Content-Encoding`. Never decodes to more than `max_body` bytes.
 pub(crate) fn read(
     dialect: &dyn Dialect,
     body: &Bytes,
@@ -108,8 +109,8 @@ pub(crate) fn read(
     }
 }
 
-/// The session that a body names, for a look at a body that may not be authentic. No more is decoded
-/// than [`MAX_PEEK`] times what was sent: a body that unpacks to more names none.
+/// The session that a body names, before the body is known to be authentic. Decodes at most [`MAX_PEEK`]
+/// times the received bytes: a body that expands further names no session.
 pub(crate) fn session(
     dialect: &dyn Dialect,
     body: &Bytes,
@@ -121,11 +122,11 @@ pub(crate) fn session(
     dialect.session(&text(&content).ok()?)
 }
 
-/// JSON packs to a tenth or so.
+/// JSON compresses to about a tenth.
 const MAX_PEEK: usize = 32;
 const MIN_PEEK: usize = 64 * 1024;
 
-/// The content as text, without the byte order mark that [RFC 8259] lets a reader ignore.
+/// The content as text, without the byte order mark, which [RFC 8259] allows a reader to ignore.
 ///
 /// [RFC 8259]: https://www.rfc-editor.org/rfc/rfc8259#section-8.1
 fn text(content: &Bytes) -> Result<ByteString, UnknownReason> {

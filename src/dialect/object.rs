@@ -1,7 +1,7 @@
-//! Reading a JSON object one level deep: its fields by name, their values as JSON text.
+//! Reads a JSON object one level deep: its fields by name, their values as JSON text.
 //!
-//! Values are not parsed, so neither their depth nor their size nor a number beyond 64 bits hides
-//! the fields beside them.
+//! Values are not parsed, so a deep or large value, or a number beyond 64 bits, does not hide the other
+//! fields.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::plain;
 use crate::UnknownReason;
 
-/// Whether the strings of an object can hold escapes.
+/// Whether the strings of an object can contain escapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Escapes {
     #[default]
@@ -20,11 +20,11 @@ pub(super) enum Escapes {
     None,
 }
 
-/// Calls `field` for each field of the object in `text`, in order, repeated keys each time.
+/// Calls `field` for each field of the object in `text`, in order, and each time for repeated keys.
 ///
 /// # Errors
 ///
-/// When the text is not JSON, or not an object; fields may have been reported before.
+/// When the text is not JSON, or not an object; some fields may have been reported by then.
 pub(super) fn for_each_field<'a>(
     text: &'a str,
     mut field: impl FnMut(Cow<'a, str>, &'a str),
@@ -40,7 +40,7 @@ pub(super) fn for_each_field<'a>(
     }
 }
 
-/// The same for an object of any kind.
+/// The same for any object.
 pub(super) fn parsed_fields<'a>(
     text: &'a str,
     field: impl FnMut(Cow<'a, str>, &'a str),
@@ -58,7 +58,7 @@ pub(super) fn parsed_fields<'a>(
         .map_err(|error| UnknownReason::NotJson(error.to_string()))
 }
 
-/// The text of a JSON string; `None` where `json` is something else.
+/// The text of a JSON string; `None` if `json` is anything else.
 ///
 /// A lone surrogate (`"\ud83d"` without its partner) becomes U+FFFD.
 pub(super) fn string(json: &str) -> Option<Cow<'_, str>> {
@@ -66,7 +66,7 @@ pub(super) fn string(json: &str) -> Option<Cow<'_, str>> {
 }
 
 impl Escapes {
-    /// As [`string`], of a value of such an object.
+    /// As [`string`], for a value of an object with these escapes.
     pub(super) fn string(self, json: &str) -> Option<Cow<'_, str>> {
         let inner = json.strip_prefix('"')?.strip_suffix('"')?;
         if self == Self::None || !inner.contains('\\') {
@@ -99,7 +99,8 @@ impl<'de, F: FnMut(Cow<'de, str>, &'de str)> Visitor<'de> for Fields<'de, F> {
     }
 }
 
-/// Reads a JSON string within a text, as bytes, since only then serde_json lets lone surrogates through.
+/// Reads a JSON string within a text, as bytes, because only then does serde_json accept lone
+/// surrogates.
 struct Text<'de>(&'de str);
 
 impl<'de> DeserializeSeed<'de> for Text<'de> {
@@ -121,7 +122,7 @@ impl<'de> Visitor<'de> for Text<'de> {
     }
 
     fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-        // What is borrowed stands in the text itself, so it need not be proved to be text again.
+        // Borrowed bytes are part of the text itself, so they need no second UTF-8 check.
         let start = (bytes.as_ptr().addr()).wrapping_sub(self.0.as_ptr().addr());
         match self.0.get(start..start.wrapping_add(bytes.len())) {
             Some(text) => Ok(Cow::Borrowed(text)),
@@ -134,7 +135,7 @@ impl<'de> Visitor<'de> for Text<'de> {
     }
 }
 
-/// Text in which a surrogate may stand alone, encoded as three bytes that UTF-8 does not allow.
+/// Decodes text with lone surrogates, each encoded as three bytes that UTF-8 does not allow.
 fn lossy_wtf8(mut bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     loop {

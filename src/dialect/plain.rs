@@ -1,12 +1,12 @@
-//! [`fields`]: the fields of an object that holds nothing but plain strings, found by its quotes.
+//! [`fields`]: finds the fields of an object of plain strings by its quotes alone.
 //!
-//! Nearly all bodies are such objects, so they are read without a parser, in a quarter of its time. It
-//! is a shortcut and no judge: whatever is not plain at first sight (an escape, a line break, another
-//! value than a string, a fault) is `None`, and left to serde_json.
+//! Nearly all bodies are such objects, so they are read without a parser, in a quarter of its time. This
+//! is only a shortcut: for everything that is not obviously plain (an escape, a line break, a value that
+//! is not a string, an error) it returns `None`, and serde_json reads the text.
 
 use memchr::memchr;
 
-/// An object's fields in their order: the name, and the value as JSON text, with its quotes.
+/// An object's fields in order: the name, and the value as JSON text, with its quotes.
 pub(super) struct Plain<'a> {
     fields: [(&'a str, &'a str); MOST],
     count: usize,
@@ -18,10 +18,10 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// The fields of the object in `text`, if all is as plain as can be.
+/// The fields of the object in `text`, if it is plain.
 pub(super) fn fields(text: &str) -> Option<Plain<'_>> {
-    // Where there are none of these a quote is never part of a string, and no string is faulty. All of
-    // the text is looked at in one go, since that takes less time than to stop at the first.
+    // Without these characters a quote is never part of a string, and no string is invalid. Checking the
+    // whole text takes less time than stopping at the first match.
     let odd = |byte: &u8| u8::from(*byte == b'\\') | u8::from(*byte < b' ');
     if text.as_bytes().iter().fold(0, |any, byte| any | odd(byte)) != 0 {
         return None;
@@ -46,14 +46,14 @@ pub(super) fn fields(text: &str) -> Option<Plain<'_>> {
     rest.is_empty().then_some(plain)
 }
 
-/// What is still to be read.
+/// The text that is not read yet.
 struct Rest<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Rest<'a> {
-    /// Goes past this byte, with the spaces before it; `None` if another stands there.
+    /// Skips this byte and the spaces before it; `None` if another byte is there.
     fn skip(&mut self, byte: u8) -> Option<()> {
         let bytes = self.text.as_bytes();
         while bytes.get(self.at) == Some(&b' ') {
@@ -62,7 +62,7 @@ impl<'a> Rest<'a> {
         (bytes.get(self.at) == Some(&byte)).then(|| self.at += 1)
     }
 
-    /// Goes past a string; that, with its quotes.
+    /// Reads a string and returns it with its quotes.
     fn string(&mut self) -> Option<&'a str> {
         self.skip(b'"')?;
         let (start, text) = (self.at - 1, self.text);
@@ -70,13 +70,13 @@ impl<'a> Rest<'a> {
         Some(&text[start..self.at])
     }
 
-    /// Whether there are only spaces.
+    /// Whether only spaces are left.
     fn is_empty(&self) -> bool {
         self.text[self.at..].bytes().all(|byte| byte == b' ')
     }
 }
 
-/// More fields than events have.
+/// More fields than any event has.
 const MOST: usize = 16;
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is found here serde_json finds too, and nothing else.
+        /// The shortcut finds exactly what serde_json finds.
         #[test]
         fn what_is_plain_is_what_a_parser_finds(
             text in prop_oneof![
@@ -129,7 +129,7 @@ mod tests {
             }
         }
 
-        /// The shortcut is taken where it is meant for.
+        /// The shortcut applies to the objects that it is meant for.
         #[test]
         fn objects_of_strings_are_plain(
             strings in proptest::collection::vec(("[^\\\\\"\u{0}-\u{1f}]{0,9}", "[^\\\\\"\u{0}-\u{1f}]{0,40}"), 1..=MOST),

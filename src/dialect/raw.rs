@@ -1,4 +1,4 @@
-//! [`Raw`]: no typing at all; name and session by JSON pointer.
+//! [`Raw`]: no typed events; name and session by JSON pointer.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,12 +11,11 @@ use serde_json::value::RawValue;
 use super::{Dialect, object};
 use crate::{Event, Extra, UnknownEvent, UnknownReason};
 
-/// The dialect for senders that are no messaging gateway: everything is an
-/// [`UnknownEvent`].
+/// The dialect for senders that are not messaging gateways: every event is an [`UnknownEvent`].
 ///
-/// The event's name and the session can be taken from the body by JSON pointer
-/// ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)); where the pointer leads to nothing, or to
-/// something that is no string, there is none.
+/// The event's name and the session can be read from the body by JSON pointer ([RFC
+/// 6901](https://www.rfc-editor.org/rfc/rfc6901)); if the pointer finds nothing, or no string, there is
+/// none.
 ///
 /// ```
 /// use offhook::dialect::{Dialect, Raw};
@@ -33,13 +32,13 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Takes the event's name from where `pointer` leads.
+    /// Reads the event's name at `pointer`.
     pub fn event(mut self, pointer: impl Into<String>) -> Self {
         self.event_pointer = Some(pointer.into());
         self
     }
 
-    /// Takes the session from where `pointer` leads.
+    /// Reads the session at `pointer`.
     pub fn session(mut self, pointer: impl Into<String>) -> Self {
         self.session_pointer = Some(pointer.into());
         self
@@ -72,7 +71,8 @@ impl Dialect for Raw {
             Ok(_) => UnknownReason::UnknownName,
             Err(reason) => reason.clone(),
         });
-        // An array may lead to a name as well as an object; what is not JSON leads nowhere.
+        // The pointer may find a name in an array as well as in an object; in text that is not JSON it
+        // finds nothing.
         if !matches!(event.reason, UnknownReason::NotJson(_)) {
             event.name = lookup(body, self.event_pointer.as_deref());
             event.session_id = lookup(body, self.session_pointer.as_deref());
@@ -88,7 +88,7 @@ impl Dialect for Raw {
 
     fn session(&self, body: &ByteString) -> Option<String> {
         let pointer = self.session_pointer.as_deref()?;
-        // What is not JSON names none, wherever the pointer leads.
+        // Text that is not JSON names no session, whatever the pointer.
         serde_json::from_str::<IgnoredAny>(body).ok()?;
         lookup(body, Some(pointer))
     }
@@ -106,7 +106,7 @@ fn lookup(body: &str, pointer: Option<&str>) -> Option<String> {
     object::string(json).map(Cow::into_owned)
 }
 
-/// The value under a key, or at an array's index.
+/// The value at a key of an object, or at an index of an array.
 fn step<'a>(json: &'a str, token: &str) -> Option<&'a str> {
     if json.starts_with('[') {
         let index = token.parse().ok()?;
@@ -124,7 +124,7 @@ fn step<'a>(json: &'a str, token: &str) -> Option<&'a str> {
     found
 }
 
-/// Picks one item of an array without keeping the others.
+/// Selects one item of an array without storing the others.
 struct Item(usize);
 
 impl<'de> Visitor<'de> for Item {
@@ -147,7 +147,7 @@ impl<'de> Visitor<'de> for Item {
     }
 }
 
-/// How many fields are kept in the typed event. The bytes have all.
+/// How many fields the typed event holds at most. The bytes contain all of them.
 const MAX_EXTRA: usize = 4096;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Reading one value from its JSON text: what cannot be read is `None`, never an error.
+//! Reads one value from its JSON text: an unreadable value is `None`, never an error.
 
 use jiff::Timestamp;
 
 use super::object;
 
-/// A time: RFC 3339, or a number (also as a string) of seconds, milliseconds or microseconds since
-/// 1970, told apart by magnitude.
+/// A time: RFC 3339, or a number (also as a string) of seconds, milliseconds or microseconds since 1970,
+/// distinguished by magnitude.
 pub(super) fn timestamp(json: &str) -> Option<Timestamp> {
     match object::string(json) {
         Some(text) => rfc3339(&text).or_else(|| unix(&text)),
@@ -13,8 +13,8 @@ pub(super) fn timestamp(json: &str) -> Option<Timestamp> {
     }
 }
 
-/// [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339#section-5.6), with its offset: a local time
-/// names no instant.
+/// [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339#section-5.6), with its offset: a local time does
+/// not identify an instant.
 fn rfc3339(text: &str) -> Option<Timestamp> {
     let digits = text.as_bytes();
     let shaped = digits.len() >= 20 && digits[4] == b'-' && digits[7] == b'-';
@@ -22,7 +22,7 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
 }
 
 fn unix(text: &str) -> Option<Timestamp> {
-    // Only what JSON calls a number: not "inf", "nan" or "+1".
+    // Only numbers as JSON defines them: not "inf", "nan" or "+1".
     text.starts_with(|first: char| first.is_ascii_digit() || first == '-')
         .then_some(())?;
     if let Ok(whole) = text.parse::<i64>() {

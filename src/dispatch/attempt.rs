@@ -1,4 +1,4 @@
-//! One handing-over: whatever a handler does becomes an [`Outcome`].
+//! One attempt: turns whatever a handler does into an [`Outcome`].
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,21 +10,21 @@ use futures_util::{FutureExt as _, poll};
 
 use crate::{Delivery, Event, EventHandler, HandlerError};
 
-/// What became of one attempt.
+/// How an attempt ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The handler did its work.
+    /// The handler succeeded.
     Done,
-    /// It failed; the error says whether to try again.
+    /// The handler failed; the error says whether to try again.
     Failed(HandlerError),
-    /// It was not done in time.
+    /// The handler did not finish in time.
     TimedOut(Duration),
-    /// It panicked.
+    /// The handler panicked.
     Panicked(String),
 }
 
 impl Outcome {
-    /// Where the outcome stands in [`Outcome::NAMES`].
+    /// The outcome's index in [`Outcome::NAMES`].
     pub(crate) fn index(&self) -> usize {
         match self {
             Self::Done => 0,
@@ -40,7 +40,7 @@ impl Outcome {
         matches!(self, Self::Failed(error) if error.is_reject())
     }
 
-    /// The pause the handler has asked for.
+    /// The pause that the handler asked for.
     pub(crate) fn asked_pause(&self) -> Option<Duration> {
         match self {
             Self::Failed(error) => error.pause(),
@@ -65,7 +65,7 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-/// Hands the events of one delivery over, in their order, within `timeout` for all of them. The
+/// Hands the events of one delivery to the handler, in order, within `timeout` for all of them. The
 /// first failure ends the attempt.
 pub(super) async fn attempt(
     handler: &dyn EventHandler,
@@ -73,13 +73,13 @@ pub(super) async fn attempt(
     delivery: &Delivery,
     timeout: Duration,
 ) -> Outcome {
-    // An async block, since what a handler does before it returns its future can panic too.
+    // An async block, because a handler can also panic before it returns its future.
     let work = async { handler.deliver(events, delivery).await };
-    // The handler is not touched after a panic by anything that could see it half-changed except
-    // itself; a handler that panics while it holds a lock meets its own poisoned lock.
+    // After a panic only the handler itself can see its half-changed state; a handler that panics while
+    // it holds a lock finds that lock poisoned.
     let mut caught = pin!(Some(AssertUnwindSafe(work).catch_unwind()));
     let at_work = "it is there until it is dropped";
-    // Many handlers are done at once; those need no timer.
+    // Many handlers finish immediately; those need no timer.
     let ended = match poll!(caught.as_mut().as_pin_mut().expect(at_work)) {
         Poll::Ready(ended) => Ok(ended),
         Poll::Pending => {
@@ -87,10 +87,10 @@ pub(super) async fn attempt(
             tokio::time::timeout(timeout, caught).await
         }
     };
-    // What was not done in time is dropped in the middle of its work, and that can panic as well.
+    // A handler that timed out is dropped in the middle of its work, and that drop can panic too.
     if ended.is_err() {
         let dropped = catch_unwind(AssertUnwindSafe(|| caught.set(None)));
-        // The time was over before: that is what became of the attempt.
+        // The timeout came first, so the outcome stays `TimedOut`.
         drop(dropped);
     }
     match ended {

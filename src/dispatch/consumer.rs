@@ -49,12 +49,12 @@ impl Consumer {
         }
     }
 
-    /// The consumer's name: `handler:` and the handler's.
+    /// The consumer's name: `handler:` and the name of the handler.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// What stands in one line.
+    /// Which events share a lane.
     pub(crate) fn order(&self) -> Order {
         self.order
     }
@@ -69,38 +69,38 @@ impl Consumer {
         self.options.retry.unwrap_or_default()
     }
 
-    /// For how long nothing may succeed while attempts fail, before it is suspended.
+    /// How long attempts may fail without any success before the consumer is suspended.
     pub(crate) fn suspend_after(&self) -> Option<Duration> {
         self.options.suspend_after
     }
 
-    /// How many attempts run at once.
+    /// How many attempts run at the same time.
     pub(crate) fn concurrency(&self) -> usize {
         self.options.concurrency.unwrap_or(DEFAULT_CONCURRENCY)
     }
 
-    /// Where its retries and dead letters are counted.
+    /// The metrics that count its retries and dead letters.
     pub(crate) fn metrics(&self) -> &ConsumerMetrics {
         &self.metrics
     }
 
-    /// Whether any of these events is for this consumer.
+    /// Whether the consumer wants any of these events.
     pub(crate) fn wants(&self, session: Option<&str>, events: &[Event]) -> bool {
         self.wants_session(session) && self.wants_any(events)
     }
 
-    /// Whether any of these events is of a kind for this consumer.
+    /// Whether any of these events is of a kind that the consumer wants.
     pub(crate) fn wants_any(&self, events: &[Event]) -> bool {
         events.iter().any(|event| self.wants_kind(event))
     }
 
-    /// Whether it gets a body once, with all events that it wants.
+    /// Whether the consumer gets a body once, with all events that it wants.
     pub(crate) fn takes_bodies(&self) -> bool {
         self.handler.takes_bodies()
     }
 
-    /// Hands the events of one delivery over: waits for the lane, then for a free slot, then makes
-    /// one attempt. The place in the lane is taken when this is first polled.
+    /// Delivers the events of one delivery: waits for the lane, then for a free slot, then makes one
+    /// attempt. The first poll takes the place in the lane.
     pub(crate) async fn deliver(&self, delivery: &Delivery, events: &[Event]) -> Outcome {
         let lane = self
             .order
@@ -109,7 +109,7 @@ impl Consumer {
             Some(lane) => Some(self.lanes.enter(lane).await),
             None => None,
         };
-        // Free slots are never kept from those that wait, so looking first jumps no queue.
+        // A waiting task gets a free slot first, so `try_acquire` cannot overtake it.
         let _slot = match self.slots.try_acquire() {
             Ok(slot) => Ok(slot),
             Err(_) => self.slots.acquire().await,
@@ -117,7 +117,7 @@ impl Consumer {
         self.attempt(delivery, events.iter()).await
     }
 
-    /// Makes one attempt, now, at those of the events that the consumer wants.
+    /// Makes one attempt, immediately, with those of the events that the consumer wants.
     pub(crate) async fn attempt<'a>(
         &self,
         delivery: &Delivery,
@@ -125,7 +125,7 @@ impl Consumer {
     ) -> Outcome {
         let started = self.clock.monotonic();
         let mut wanted = events.filter(|event| self.wants_kind(event));
-        // Nearly every delivery has one event: no list is made for it.
+        // Nearly every delivery has one event, so the common case needs no list.
         let (one, several);
         let wanted: &[&Event] = match (wanted.next(), wanted.next()) {
             (None, _) => &[],
@@ -145,7 +145,7 @@ impl Consumer {
         outcome
     }
 
-    /// Whether anything of this session is for this consumer.
+    /// Whether the consumer wants events of this session.
     pub(crate) fn wants_session(&self, session: Option<&str>) -> bool {
         match &self.options.sessions {
             None => true,

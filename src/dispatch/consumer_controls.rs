@@ -1,4 +1,4 @@
-//! [`ConsumerControls`]: what an administrator may ask of a consumer that runs, in all its shares.
+//! [`ConsumerControls`]: what an administrator can ask of a running consumer, in all its shares.
 
 use std::time::Duration;
 
@@ -10,31 +10,32 @@ use super::saved::Suspended;
 use crate::Timestamp;
 use crate::journal::{Journal, Position, Seq, Share, Unavailable};
 
-/// The ways to the runners of one consumer, one for each share.
+/// The controls of one consumer's runners, one for each share.
 #[derive(Debug, Clone)]
 pub(crate) struct ConsumerControls {
     name: String,
     runners: Vec<Controls>,
 }
 
-/// How a consumer is doing, in all shares together.
+/// The state of a consumer, in all shares together.
 #[derive(Debug, Clone)]
 pub(crate) struct ConsumerStatus {
     pub(crate) paused: bool,
-    /// Events that are not settled, and those that are replayed.
+    /// Events that are not settled, and events to be replayed.
     pub(crate) lag: u64,
-    /// Everything up to here is settled.
+    /// Every event up to here is settled.
     pub(crate) floor: Seq,
-    /// Attempts that run.
+    /// Attempts that run now.
     pub(crate) in_flight: usize,
-    /// When the first of the failures came that no success has followed.
+    /// When the first failure since the last success happened.
     pub(crate) failing_since: Option<Timestamp>,
-    /// Nothing starts until it is resumed, because nothing has succeeded for long.
+    /// Set while the consumer is suspended because nothing succeeded for too long. It starts nothing until
+    /// it is resumed.
     pub(crate) suspended: Option<Suspended>,
 }
 
 impl ConsumerControls {
-    /// The consumers of these runners, in their order.
+    /// Groups the controls of these runners by consumer, in their order.
     pub(crate) fn of(runners: Vec<Controls>) -> Vec<Self> {
         let mut consumers: Vec<Self> = Vec::new();
         for runner in runners {
@@ -54,35 +55,36 @@ impl ConsumerControls {
         &self.name
     }
 
-    /// How it is doing in each share where it runs.
+    /// The consumer's state in each share where it runs.
     pub(crate) async fn shares(&self) -> Vec<Status> {
         let statuses = join_all(self.runners.iter().map(Controls::status)).await;
         statuses.into_iter().flatten().collect()
     }
 
-    /// How it is doing; `None` when it has ended.
+    /// The consumer's state; `None` when it has ended.
     pub(crate) async fn status(&self) -> Option<ConsumerStatus> {
         let shares = self.shares().await.into_iter();
         shares.map(ConsumerStatus::from).reduce(ConsumerStatus::and)
     }
 
-    /// Starts nothing more, or goes on, also where it was suspended. `None` when it has ended.
+    /// Pauses the consumer, or resumes it, also when it was suspended. `None` when it has ended.
     ///
     /// # Errors
     ///
-    /// When that cannot be made durable now: it holds, unless the process ends before it can.
+    /// When this cannot be made durable now. It still takes effect, but is lost if the process ends
+    /// before it is saved.
     pub(crate) async fn pause(&self, paused: bool) -> Option<Result<(), Unavailable>> {
         let told = self.runners.iter().map(|runner| runner.pause(paused));
         let told = join_all(told).await;
         told.into_iter().flatten().reduce(Result::and)
     }
 
-    /// Hands these events over once more, with a pause between two of them. Returns when that will
-    /// happen even if the process ends; `None` when the consumer has ended.
+    /// Replays these events, with a pause between two of them. Returns when the replay will happen even
+    /// if the process ends; `None` when the consumer has ended.
     ///
     /// # Errors
     ///
-    /// As [`ConsumerControls::pause`], and when the journal cannot say of which share an event is.
+    /// As [`ConsumerControls::pause`], and when the journal cannot say to which share an event belongs.
     pub(crate) async fn replay(
         &self,
         journal: &dyn Journal,
@@ -92,7 +94,8 @@ impl ConsumerControls {
         if let [only] = &self.runners[..] {
             return only.replay(events, pause).await;
         }
-        // A runner settles what is of other shares unseen, so it is asked for its own only.
+        // A runner settles events of other shares without reading them, so each is asked only for its
+        // own.
         let mut done = None;
         let mut by_share = vec![Vec::new(); self.runners.len()];
         for event in events {
@@ -118,7 +121,7 @@ impl ConsumerControls {
     }
 }
 
-/// The share of an event, where it is still there.
+/// The share of an event; `None` when the event is no longer in the journal.
 async fn share(journal: &dyn Journal, event: Position) -> Result<Option<Share>, Unavailable> {
     let record = find(journal, event.seq()).await?;
     Ok(record.map(|record| record.parts.view(event.part(), &record.received).share))
@@ -138,7 +141,7 @@ impl From<Status> for ConsumerStatus {
 }
 
 impl ConsumerStatus {
-    /// Of two shares.
+    /// Combines the states of two shares.
     fn and(self, other: Self) -> Self {
         let failing = [self.failing_since, other.failing_since];
         Self {

@@ -1,4 +1,4 @@
-//! [`Controls`]: what an administrator may ask of a consumer that runs.
+//! [`Controls`]: what an administrator can ask of a running consumer.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::saved::Suspended;
 use crate::Timestamp;
 use crate::journal::{Position, Seq, Share, Unavailable};
 
-/// The way to one consumer that runs.
+/// A handle to one running consumer.
 #[derive(Debug, Clone)]
 pub(crate) struct Controls {
     name: String,
@@ -18,32 +18,33 @@ pub(crate) struct Controls {
     commands: mpsc::Sender<Command>,
 }
 
-/// Something to do, and who waits for it.
+/// A command, and where its answer goes.
 #[derive(Debug)]
 pub(super) enum Command {
     Status(oneshot::Sender<Status>),
     Pause(bool, oneshot::Sender<Result<(), Unavailable>>),
     Replay {
         events: Vec<Position>,
-        /// Between two of them.
+        /// The pause between two events.
         pause: Duration,
         answer: oneshot::Sender<Result<(), Unavailable>>,
     },
 }
 
-/// How a consumer is doing.
+/// The state of a consumer.
 #[derive(Debug, Clone)]
 pub(crate) struct Status {
     pub(crate) paused: bool,
-    /// Events that are not settled, and those that are replayed.
+    /// Events that are not settled, and events to be replayed.
     pub(crate) lag: u64,
-    /// Everything up to here is settled.
+    /// Every event up to here is settled.
     pub(crate) floor: Seq,
-    /// Attempts that run.
+    /// Attempts that run now.
     pub(crate) in_flight: usize,
-    /// When the first of the failures came that no success has followed.
+    /// When the first failure since the last success happened.
     pub(crate) failing_since: Option<Timestamp>,
-    /// Nothing starts until it is resumed, because nothing has succeeded for long.
+    /// Set while the consumer is suspended because nothing succeeded for too long. It starts nothing
+    /// until it is resumed.
     pub(crate) suspended: Option<Suspended>,
     pub(crate) progress: Progress,
     pub(crate) replaying: Positions,
@@ -66,32 +67,33 @@ impl Controls {
         &self.name
     }
 
-    /// The share that it is the way to.
+    /// The share in which this consumer runs.
     pub(super) fn share(&self) -> Share {
         self.share
     }
 
-    /// Whether both are the way to a consumer of one name in one share.
+    /// Whether both handles have the same consumer name and the same share.
     pub(super) fn is_of(&self, other: &Self) -> bool {
         self.name == other.name && self.share == other.share
     }
 
-    /// How it is doing; `None` when it has ended.
+    /// The consumer's state; `None` when it has ended.
     pub(crate) async fn status(&self) -> Option<Status> {
         self.ask(Command::Status).await
     }
 
-    /// Starts nothing more, or goes on, also where it was suspended. `None` when it has ended.
+    /// Pauses the consumer, or resumes it, also when it was suspended. `None` when it has ended.
     ///
     /// # Errors
     ///
-    /// When that cannot be made durable now: it holds, unless the process ends before it can.
+    /// When this cannot be made durable now. It still takes effect, but is lost if the process ends
+    /// before it is saved.
     pub(crate) async fn pause(&self, paused: bool) -> Option<Result<(), Unavailable>> {
         self.ask(|answer| Command::Pause(paused, answer)).await
     }
 
-    /// Hands these events over once more, with a pause between two of them. Returns when that will
-    /// happen even if the process ends; `None` when the consumer has ended.
+    /// Replays these events, with a pause between two of them. Returns when the replay will happen even
+    /// if the process ends; `None` when the consumer has ended.
     ///
     /// # Errors
     ///
@@ -109,17 +111,17 @@ impl Controls {
         .await
     }
 
-    /// Returns when it has ended: nothing runs any more, and nothing is saved.
+    /// Returns when the consumer has ended: no attempt runs, and nothing more is saved.
     pub(super) async fn ended(&self) {
         self.commands.closed().await;
     }
 
-    /// Whether it has: one of its name may begin.
+    /// Whether the consumer has ended, so that another with its name may start.
     pub(super) fn has_ended(&self) -> bool {
         self.commands.is_closed()
     }
 
-    /// Whether both are the way to the same one, and not only to one of the same name.
+    /// Whether both handles are for the same run of the consumer, not only for the same name.
     pub(super) fn is(&self, other: &Self) -> bool {
         self.commands.same_channel(&other.commands)
     }

@@ -1,4 +1,4 @@
-//! [`Order`]: which events stand in one line.
+//! [`Order`]: which events must stay in order.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,30 +10,29 @@ use serde::Serialize;
 
 use crate::Event;
 
-/// Which events of a handler come one at a time, in the order they were received.
+/// Which events a handler gets one at a time, in the order in which they were received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
-    /// One line for each conversation: messages by (session, sender), statuses by (session,
-    /// message), everything else by session.
+    /// One lane for each conversation: messages by (session, sender), statuses by (session, message),
+    /// everything else by session.
     #[default]
     Conversation,
-    /// One line for each session.
+    /// One lane for each session.
     Session,
-    /// No line: everything at once.
+    /// No lanes: all events at the same time.
     None,
 }
 
 impl Order {
-    /// All of them, by their names in the settings.
+    /// All orders, with their names in the settings.
     pub const ALL: [(&'static str, Self); 3] = [
         ("conversation", Self::Conversation),
         ("session", Self::Session),
         ("none", Self::None),
     ];
 
-    /// The line that the events of one body stand in. Several events are one unit in their
-    /// session's line.
+    /// The lane for the events of one body. Several events are one unit in their session's lane.
     pub(crate) fn lane(
         self,
         source: &str,
@@ -50,7 +49,7 @@ impl Order {
     }
 }
 
-/// What tells a conversation from the others of its session.
+/// What distinguishes a conversation from the others of its session.
 fn conversation(event: &Event) -> Option<(&'static str, &str)> {
     match event {
         Event::Message(message) => message.from.as_deref().map(|from| ("from", from)),
@@ -59,12 +58,12 @@ fn conversation(event: &Event) -> Option<(&'static str, &str)> {
     }
 }
 
-/// One line, by a hash of what names it. That two lines share a hash is possible and harmless: they
-/// wait for each other.
+/// A lane, as a hash of what identifies it. A collision of two lanes is possible and harmless: they wait
+/// for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Lane(u64);
 
-/// Hashes a [`Lane`], which is a hash already.
+/// Hashes a [`Lane`], which is already a hash.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct LaneHasher(u64);
 
@@ -74,7 +73,7 @@ impl Hasher for LaneHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // Never asked for by a lane; any hash that is one is right.
+        // A lane never calls this; any valid hash will do.
         for byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
         }

@@ -1,4 +1,4 @@
-//! [`Lanes`]: one at a time within a lane, first come first served; lanes beside each other.
+//! [`Lanes`]: one task at a time within a lane, in order of arrival; different lanes run in parallel.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
@@ -8,16 +8,16 @@ use tokio::sync::oneshot;
 
 use super::lane::{Lane, LaneMap};
 
-/// The lanes somebody is in, each with those who wait behind. A lane costs memory only while it is
-/// not empty.
+/// The occupied lanes, each with the tasks that wait for it. A lane uses memory only while it is
+/// occupied.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lanes(Arc<Mutex<LaneMap<Waiting>>>);
 
 type Waiting = VecDeque<oneshot::Sender<InLane>>;
 
 impl Lanes {
-    /// Takes a place at the end of the lane, and waits for its turn. The place is taken when this
-    /// is first polled, and the turn is over when what it returns is dropped.
+    /// Takes a place at the end of the lane and waits for the turn. The first poll takes the place;
+    /// dropping the returned value ends the turn.
     pub(crate) async fn enter(&self, lane: Lane) -> InLane {
         let turn = match self.lock().entry(lane) {
             Entry::Vacant(empty) => {
@@ -32,7 +32,7 @@ impl Lanes {
         };
         match turn {
             None => self.in_lane(lane),
-            Some(turn) => turn.await.expect("who is in the lane passes it on"),
+            Some(turn) => turn.await.expect("the task in the lane passes it on"),
         }
     }
 
@@ -44,7 +44,7 @@ impl Lanes {
         }
     }
 
-    /// The next who waits in the lane; the lane itself is gone with the last.
+    /// Removes the next waiting task of the lane; removes the lane itself when none waits.
     fn next(&self, lane: Lane) -> Option<oneshot::Sender<InLane>> {
         let mut lanes = self.lock();
         let next = lanes.get_mut(&lane).and_then(VecDeque::pop_front);
@@ -55,7 +55,7 @@ impl Lanes {
     }
 
     fn lock(&self) -> MutexGuard<'_, LaneMap<Waiting>> {
-        // Nothing here can leave the map half-changed.
+        // No panic can leave the map half-changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -65,7 +65,7 @@ impl Lanes {
 pub(crate) struct InLane {
     lanes: Lanes,
     lane: Lane,
-    /// It was given back by somebody who had stopped waiting for it.
+    /// The turn was passed to a task that had already stopped waiting.
     over: bool,
 }
 
@@ -110,7 +110,7 @@ mod tests {
                 })
             })
             .collect();
-        // Another lane does not wait.
+        // The other lane is free.
         drop(lanes.enter(lane("b")).await);
         assert!(order.lock().unwrap().is_empty());
         drop(first);

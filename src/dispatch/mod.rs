@@ -1,11 +1,10 @@
-//! Handing events to handlers.
+//! Delivers events to handlers.
 //!
-//! A [`Consumer`] is a handler with its name, its filter and its limits. Events reach it through
-//! lanes: within one conversation one at a time and in order, conversations beside each other. One
-//! handing-over is an [`Attempt`](attempt), which turns whatever the handler does (answer, fail,
-//! panic, hang) into an [`Outcome`].
+//! A [`Consumer`] is a handler with its name, its filter and its limits. Events reach it through lanes:
+//! one at a time and in order within a conversation, in parallel across conversations. One try is an
+//! [`attempt`], which turns whatever the handler does (answer, fail, panic, hang) into an [`Outcome`].
 //!
-//! Nothing here knows HTTP, or which engine asks.
+//! This module does not depend on HTTP or on which engine calls it.
 
 mod attempt;
 mod consumer;

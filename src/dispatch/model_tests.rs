@@ -1,9 +1,9 @@
-//! One consumer over a journal, against a plain model: whatever is appended, however the handler
-//! ends, whenever the process dies, everything that was acknowledged is handed over until it is done
-//! or given up, and each lane in its order.
+//! One consumer over a journal, compared with a plain model: for every sequence of appends, handler
+//! outcomes and crashes, each acknowledged event is delivered until it is done or given up, in the order
+//! of its lane.
 //!
-//! `OFFHOOK_MODEL_CASES` sets how many cases are tried, `OFFHOOK_MODEL_SEED` which ones; a failure
-//! names the seed.
+//! `OFFHOOK_MODEL_CASES` sets the number of cases and `OFFHOOK_MODEL_SEED` the seed; a failure names the
+//! seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -39,7 +39,7 @@ fn nothing_is_lost_and_lanes_hold_over_a_journal_on_disk() {
     explore(Engine::Sqlite, 250);
 }
 
-/// The loop itself, on a clock that stands still until it is told to move.
+/// Tests the loop itself, on a clock that moves only when the test moves it.
 #[tokio::test]
 async fn it_wakes_for_new_events_and_due_retries_and_for_nothing_else() {
     let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
@@ -64,7 +64,7 @@ async fn it_wakes_for_new_events_and_due_retries_and_for_nothing_else() {
             .collect()
     };
     let attempts = async || -> Vec<u32> {
-        // All is on this thread: after so many turns nothing is left to do.
+        // Everything runs on this thread, so nothing is left to do after this many turns.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -79,24 +79,24 @@ async fn it_wakes_for_new_events_and_due_retries_and_for_nothing_else() {
     assert_eq!(attempts().await, [1]);
     clock.advance(Duration::from_millis(1));
     assert_eq!(attempts().await, [1, 2]);
-    // The lane waits for two seconds now; the next event is in another one.
+    // The lane now waits for two seconds; the next event is in another lane.
     journal.append(entry(1, 1, true)).await.unwrap();
     assert_eq!(attempts().await, [1, 2, 1]);
     journal.append(entry(2, 0, true)).await.unwrap();
     assert_eq!(attempts().await, [1, 2, 1]);
-    // A pause outlasts the time of a retry.
+    // The pause lasts beyond the time of a retry.
     controls.pause(true).await.unwrap().unwrap();
     clock.advance(Duration::from_secs(2));
     assert_eq!(attempts().await, [1, 2, 1]);
     controls.pause(false).await.unwrap().unwrap();
     assert_eq!(attempts().await, [1, 2, 1, 3, 1]);
 
-    // Progress is saved without anything else happening.
+    // Progress is saved even when nothing else happens.
     clock.advance(Duration::from_millis(100));
     assert_eq!(attempts().await.len(), 5);
     let saved = read_saved(desk.as_ref()).await;
     assert_eq!(saved.progress.floor(), 3);
-    // And at the end.
+    // Progress is also saved at the end.
     journal.append(entry(3, 0, true)).await.unwrap();
     assert_eq!(attempts().await.len(), 6);
     ending.send_replace(Ending::Finish);
@@ -121,24 +121,24 @@ struct Case {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A new event in a lane, and how the handler ends with it, time by time; then it is done.
+    /// A new event in a lane, and the outcome of each of its attempts; after those it succeeds.
     Append {
         lane: u8,
         wanted: bool,
         script: Vec<End>,
     },
-    /// The same event again.
+    /// Appends the same event again.
     AppendAgain(prop::sample::Index),
     Wait(Duration),
-    /// Some of the attempts that run end.
+    /// Some of the running attempts end.
     End(Vec<prop::sample::Index>),
-    /// The process dies; on disk the journal is opened again too.
+    /// The process crashes; a journal on disk is opened again too.
     Crash,
-    /// It is stopped in good order, and started again.
+    /// A clean stop and a new start.
     Stop,
     Pause(bool),
     Replay(Vec<prop::sample::Index>),
-    /// Somebody sets the clock back, or forward again.
+    /// The clock is set back or forward.
     SetClock(i64),
 }
 
@@ -219,7 +219,7 @@ async fn play(engine: Engine, case: &Case) {
             Step::AppendAgain(index) => world.append_again(index).await,
             Step::Wait(time) => world.clock.advance(*time),
             Step::End(which) => which.iter().for_each(|index| world.end(index)),
-            // What comes next may come before the new process has done anything.
+            // The next step may come before the new process has done anything.
             Step::Crash => {
                 world.crash().await;
                 continue;
@@ -256,7 +256,7 @@ async fn read_saved(desk: &dyn Desk) -> Saved {
     Saved::decode(&saved.unwrap()).unwrap()
 }
 
-/// Everything: the journal, the consumer, and what is known of both.
+/// The journal, the consumer, and what the test knows of both.
 struct World {
     engine: Engine,
     folder: Option<TestFolder>,
@@ -326,7 +326,7 @@ impl World {
         )
     }
 
-    /// A process begins: what it knows is what was saved.
+    /// Starts a process, which knows only what was saved.
     async fn begin(&mut self, journal: Arc<dyn Journal>) {
         let context = context(&journal, &self.decoder, self.clock.clone()).await;
         let desk = Arc::clone(&context.desk);
@@ -391,7 +391,7 @@ impl World {
         );
     }
 
-    /// One of the attempts that run ends as its script says.
+    /// Ends one of the running attempts as its script says.
     fn end(&mut self, index: &prop::sample::Index) {
         let held = self.model.lock().held.len();
         if held > 0 {
@@ -407,7 +407,7 @@ impl World {
     }
 
     async fn crash(&mut self) {
-        // Everything that runs is dropped where it is, and the journal with the last who uses it.
+        // Drops everything that runs, and the journal with its last user.
         let life = self.life.take().unwrap();
         let journal = match self.engine {
             Engine::Memory => life.journal,
@@ -456,7 +456,8 @@ impl World {
         }
     }
 
-    /// Set back, nobody waits longer because of it; set forward, everything is due earlier.
+    /// Setting the clock back makes nothing wait longer; setting it forward makes everything due
+    /// earlier.
     fn set_clock(&mut self, by: i64) {
         let by = jiff::SignedDuration::from_secs(by);
         self.clock.set(self.clock.now() + by);
@@ -489,7 +490,7 @@ impl World {
         self.model.lock().replay(&seqs, now);
     }
 
-    /// With enough time everything comes to its end, and the journal says the same as the model.
+    /// Given enough time every event is settled, and the journal agrees with the model.
     async fn finish(mut self) {
         let mut rounds = 0;
         loop {
@@ -531,7 +532,7 @@ impl World {
     }
 }
 
-/// The handler, which knows what must hold and writes down what does not.
+/// The handler. It knows the rules and records each violation.
 #[derive(Debug)]
 struct Model {
     engine: Engine,
@@ -544,21 +545,21 @@ struct Model {
 #[derive(Debug, Default)]
 struct All {
     events: Vec<Known>,
-    /// Attempts that run and wait to be told to end.
+    /// Running attempts that wait for the test to end them.
     held: Vec<oneshot::Sender<()>>,
-    /// Settled for good, as far as this process knows: not to be handed over.
+    /// Settled, as far as this process knows: must not be delivered.
     settled: BTreeSet<Seq>,
-    /// Were settled once, as far as this process knows, whether or not they are replayed.
+    /// Were settled at least once, as far as this process knows, replayed or not.
     passed: BTreeSet<Seq>,
     running: BTreeSet<Seq>,
-    /// Of those that were tried: how often, and until when they wait.
+    /// For each event that was tried: the number of attempts, and until when it waits.
     tried: BTreeMap<Seq, (u32, Timestamp)>,
-    /// Are to be handed over once more.
+    /// To be replayed.
     owed: BTreeSet<Seq>,
     paused: bool,
     failing_since: Option<Timestamp>,
     suspended: Option<Timestamp>,
-    /// The last end of each, over all lives: the attempts where it was given up.
+    /// How each event ended last, over all lives: the number of attempts if it was given up.
     last: BTreeMap<Seq, Option<u32>>,
     /// In the order in which they were first settled, over all lives.
     first_settled: Vec<Seq>,
@@ -578,7 +579,7 @@ impl Model {
         self.known.lock().unwrap()
     }
 
-    /// Two events of the same line share this.
+    /// Two events of the same lane have the same value.
     fn line(&self, lane: u8) -> Option<u8> {
         match self.order {
             Order::Conversation => Some(lane),
@@ -599,7 +600,7 @@ impl Model {
         if all.paused {
             wrong("it starts in a pause");
         }
-        // At the moment it was suspended another one may have been on its way from the disk.
+        // Another attempt may have been on its way from the disk at the moment of suspension.
         let on_its_way = self.engine == Engine::Sqlite && all.suspended == Some(self.clock.now());
         if all.suspended.is_some() && !on_its_way {
             wrong("it starts while it is suspended");
@@ -673,7 +674,7 @@ impl Model {
 }
 
 impl All {
-    /// A process begins with what was saved, and that has happened.
+    /// Starts a process with what was saved.
     fn begin(&mut self, saved: &Saved, now: Timestamp) {
         let all = 1..=self.events.len() as Seq;
         let passed = all.filter(|seq| saved.progress.is_body_settled(*seq));
@@ -695,7 +696,7 @@ impl All {
         }
         let tried = saved.waiting.iter().map(|waiting| {
             let due = Timestamp::from_millisecond(waiting.due).unwrap();
-            // No longer than it had to wait when that was saved.
+            // No longer than the wait was when it was saved.
             let left = due.duration_since(saved.saved_at.unwrap());
             let due = due.min(now + left.max(jiff::SignedDuration::ZERO));
             (waiting.position.seq(), (waiting.attempts, due))
@@ -749,7 +750,7 @@ impl All {
         }
     }
 
-    /// After a stop in good order nothing is forgotten.
+    /// A clean stop forgets nothing.
     fn assert_all_saved(&self, saved: &Saved) {
         for seq in &self.settled {
             let settled = saved.progress.is_body_settled(*seq)

@@ -1,8 +1,8 @@
 //! [`Monotonic`]: statuses of a message only go forward.
 //!
-//! A `sent` or `delivered` that arrives after a `read` of the same message is left out, and of several
-//! statuses that wait only the furthest is handed over. What was handed over before is remembered for
-//! the newest [`REMEMBERED`] messages, and not beyond the process.
+//! A `sent` or `delivered` that arrives after a `read` of the same message is skipped, and of several
+//! waiting statuses only the furthest is delivered. Past deliveries are remembered for the newest
+//! [`REMEMBERED`] messages, and only within the process.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,7 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::journal::Position;
 use crate::{Event, MessageStatus};
 
-/// How far each message has come.
+/// The furthest status of each message.
 #[derive(Debug, Default)]
 pub(crate) struct Monotonic {
     furthest: HashMap<u64, (Rank, Position)>,
@@ -18,12 +18,12 @@ pub(crate) struct Monotonic {
     overtaken: HashSet<Position>,
 }
 
-/// How far a status is.
+/// The rank of a status.
 type Rank = u8;
 
 impl Monotonic {
-    /// Takes note of an event that comes in; whether it is still worth handing over. `waits` says of an
-    /// event before it whether it is not settled: what is settled cannot be overtaken.
+    /// Records a new event. Returns whether it is still worth delivering. `waits` says whether an
+    /// earlier event is unsettled, because a settled event cannot be overtaken.
     pub(crate) fn comes(
         &mut self,
         position: Position,
@@ -55,19 +55,19 @@ impl Monotonic {
         true
     }
 
-    /// Whether an event that waited has been overtaken by a later one; asked once, when it would start
-    /// for the first time.
+    /// Whether a later event has overtaken this waiting one. Asked once, immediately before its first
+    /// attempt.
     pub(crate) fn is_overtaken(&mut self, position: Position) -> bool {
         self.overtaken.remove(&position)
     }
 
-    /// The event is settled, and cannot be overtaken any more.
+    /// Forgets a settled event, which cannot be overtaken any more.
     pub(crate) fn settled(&mut self, position: Position) {
         self.overtaken.remove(&position);
     }
 }
 
-/// The message, and how far its status is; `None` for everything else.
+/// The message and the rank of its status; `None` for every other event.
 fn status(source: &str, events: &[Event]) -> Option<(u64, Rank)> {
     let [Event::Status(event)] = events else {
         return None;
@@ -76,7 +76,7 @@ fn status(source: &str, events: &[Event]) -> Option<(u64, Rank)> {
         MessageStatus::Sent => 1,
         MessageStatus::Delivered => 2,
         MessageStatus::Read => 3,
-        // A failure is no step on the way, and what an unknown status is nobody knows.
+        // A failure is not a step forward, and the rank of an unknown status is not known.
         _ => return None,
     };
     let mut hasher = DefaultHasher::new();
@@ -84,7 +84,7 @@ fn status(source: &str, events: &[Event]) -> Option<(u64, Rank)> {
     Some((hasher.finish(), rank))
 }
 
-/// Of how many messages the furthest status is remembered.
+/// For how many messages the furthest status is remembered.
 const REMEMBERED: usize = 100_000;
 
 #[cfg(test)]

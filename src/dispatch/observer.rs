@@ -1,4 +1,4 @@
-//! [`AttemptObserver`]: whoever wants to know what consumers do, such as the index.
+//! [`AttemptObserver`]: a part of the program that follows what consumers do, such as the index.
 
 use std::fmt::Debug;
 
@@ -6,9 +6,9 @@ use super::attempt::Outcome;
 use crate::Timestamp;
 use crate::journal::Position;
 
-/// Is told of each attempt of one consumer, and dropped when the consumer has ended.
+/// Receives each attempt of one consumer; dropped when the consumer has ended.
 pub(crate) trait AttemptObserver: Debug + Send + Sync {
-    /// The consumer's attempt number `attempt` at an event has ended.
+    /// Called when the consumer's attempt number `attempt` at an event has ended.
     fn attempted(&self, position: Position, attempt: u32, outcome: &Outcome, at: Timestamp);
 }
 

@@ -1,4 +1,4 @@
-//! [`Positions`]: a set of events, small where they are many and close together.
+//! [`Positions`]: a set of events, compact when they are many and close together.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,8 @@ use roaring::RoaringTreemap;
 
 use crate::journal::{Part, Position};
 
-/// A set of events: a compressed bitmap of bodies for their first events, and a list of the others. Nearly
-/// every body holds one event.
+/// A set of events: a compressed bitmap of bodies for their first events, and a list for all other
+/// events. Nearly every body holds one event.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Positions {
     first: RoaringTreemap,
@@ -41,12 +41,12 @@ impl Positions {
         }
     }
 
-    /// How many there are.
+    /// The number of events in the set.
     pub(super) fn len(&self) -> u64 {
         self.first.len() + self.further.len() as u64
     }
 
-    /// All of them, in their order.
+    /// All events, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Position> {
         let mut further = self.further.iter().copied().peekable();
         let mut first = self.first.iter().map(Position::first).peekable();
@@ -57,14 +57,14 @@ impl Positions {
         })
     }
 
-    /// The set as it is saved: the bitmap, then body and part of each of the others.
+    /// The set as it is saved: the bitmap, then body and part of each other event.
     pub(super) fn to_parts(&self) -> (&RoaringTreemap, Vec<(u64, Part)>) {
         let further = self.further.iter();
         let further = further.map(|position| (position.seq(), position.part()));
         (&self.first, further.collect())
     }
 
-    /// The set that [`Positions::to_parts`] was called on.
+    /// Restores the set from what [`Positions::to_parts`] returned.
     pub(super) fn from_parts(first: RoaringTreemap, further: &[(u64, Part)]) -> Self {
         let mut positions = Self {
             first,

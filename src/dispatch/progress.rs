@@ -1,7 +1,7 @@
 //! [`Progress`]: how far a consumer has come in a journal.
 //!
-//! A floor (every body up to it is settled), the settled bodies above it, and the settled events of bodies
-//! that are settled in part. Small whatever the journal's size.
+//! A floor (every body up to it is settled), the settled bodies above it, and the settled events of
+//! partly settled bodies. Its size does not depend on the size of the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ pub(crate) struct Progress {
     pub(super) floor: Seq,
     /// The settled bodies above the floor.
     pub(super) above: RoaringTreemap,
-    /// The bodies with several events of which some are not settled.
+    /// The bodies of which only some events are settled.
     pub(super) partly: BTreeMap<Seq, Partly>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Partly {
 }
 
 impl Progress {
-    /// A consumer that starts after `floor`.
+    /// The progress of a consumer that starts after `floor`.
     pub(crate) fn starting_after(floor: Seq) -> Self {
         Self {
             floor,
@@ -41,19 +41,19 @@ impl Progress {
         self.floor
     }
 
-    /// Whether no event of the body needs anything more.
+    /// Whether all events of the body are settled.
     pub(crate) fn is_body_settled(&self, seq: Seq) -> bool {
         seq <= self.floor || self.above.contains(seq)
     }
 
-    /// Whether the event needs nothing more.
+    /// Whether the event is settled.
     pub(crate) fn is_settled(&self, position: Position) -> bool {
         let partly = || self.partly.get(&position.seq());
         self.is_body_settled(position.seq())
             || partly().is_some_and(|body| body.settled.contains(&position.part()))
     }
 
-    /// The body has so many events: it is settled when each of them is.
+    /// Records that the body has `of` events: it is settled when all of them are.
     pub(crate) fn open(&mut self, seq: Seq, of: Part) {
         if of > 1 && !self.is_body_settled(seq) {
             self.partly.entry(seq).or_insert_with(|| Partly {
@@ -63,7 +63,7 @@ impl Progress {
         }
     }
 
-    /// The event needs nothing more.
+    /// Settles one event.
     pub(crate) fn settle(&mut self, position: Position) {
         let seq = position.seq();
         if let Some(body) = self.partly.get_mut(&seq) {
@@ -75,7 +75,7 @@ impl Progress {
         self.settle_body(seq);
     }
 
-    /// No event of the body needs anything more.
+    /// Settles all events of the body.
     pub(crate) fn settle_body(&mut self, seq: Seq) {
         if seq <= self.floor {
             return;
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     fn seq() -> impl Strategy<Value = Seq> {
-        // Mostly near the floor, where it moves; some across the bitmap's containers and beyond.
+        // Mostly near the floor, where it moves; some span several of the bitmap's containers.
         prop_oneof![
             8 => 0..40u64,
             1 => 65_530..65_545u64,

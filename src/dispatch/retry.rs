@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// Pauses that grow by a factor up to a maximum, each a little off, so that what failed together is
-/// not tried together.
+/// Pauses that grow by a factor up to a maximum. Each varies at random, so that events that failed
+/// together are not retried together.
 ///
 /// ```
 /// use std::time::Duration;
@@ -18,15 +18,15 @@ use serde::Serialize;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Retry {
-    /// The pause after the first failure; 1 s unless told.
+    /// The pause after the first failure. Default: 1 s.
     pub first: Duration,
-    /// How much longer each pause is than the one before; 2 unless told.
+    /// How much longer each pause is than the one before. Default: 2.
     pub factor: f64,
-    /// The longest pause; 5 min unless told.
+    /// The longest pause. Default: 5 min.
     pub max: Duration,
-    /// How many attempts there are in all; 12 unless told.
+    /// The total number of attempts. Default: 12.
     pub attempts: u32,
-    /// How far a pause may be off, as a part of it; 0.2 unless told.
+    /// How far a pause may vary, as a fraction of it. Default: 0.2.
     pub jitter: f64,
 }
 
@@ -43,7 +43,7 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// The pause after `attempts` failures; `chance` (from 0 to 1) says how far it is off.
+    /// The pause after `attempts` failures; `chance` (from 0 to 1) selects the variation.
     pub fn pause(&self, attempts: u32, chance: f64) -> Duration {
         let exponent = i32::try_from(attempts.saturating_sub(1)).unwrap_or(i32::MAX);
         let plain = self.first.as_secs_f64() * self.factor.powi(exponent);

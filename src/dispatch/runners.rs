@@ -1,4 +1,4 @@
-//! [`Runners`]: all consumers of a journal, on threads of their own. They may come and go.
+//! [`Runners`]: all consumers of a journal, on their own threads. Consumers can be added and removed.
 
 use std::fmt;
 use std::io;
@@ -14,23 +14,23 @@ use tokio::task::JoinHandle;
 use super::controls::Controls;
 use super::runner::{Ending, Runner};
 
-/// All consumers of a journal, running.
+/// All running consumers of a journal.
 pub(crate) struct Runners {
     runtime: Option<Runtime>,
     living: Living,
-    /// What is told to stop when all consumers have.
+    /// Tasks that stop after all consumers have stopped.
     others: Mutex<Vec<JoinHandle<()>>>,
     stop: watch::Sender<bool>,
 }
 
-/// The consumers that run now, for who wants to see them without holding them up.
+/// The consumers that run now, for readers that must not hold them up.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Living(Arc<Mutex<Consumers>>);
 
 #[derive(Debug, Default)]
 struct Consumers {
     running: Vec<Running>,
-    /// Nobody may come any more.
+    /// No consumer can be added any more.
     stopped: bool,
 }
 
@@ -41,7 +41,7 @@ struct Running {
 }
 
 impl Runners {
-    /// The threads; nothing runs yet.
+    /// Creates the threads; nothing runs yet.
     pub(crate) fn new(threads: usize) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
@@ -56,27 +56,28 @@ impl Runners {
         })
     }
 
-    /// Waits for `work` on these threads. Not to be called from an asynchronous context.
+    /// Waits for `work` on these threads. Must not be called from an asynchronous context.
     pub(crate) fn wait_for<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         let (answer, answered) = std::sync::mpsc::channel();
         self.runtime.as_ref()?.spawn(async move {
-            // Who no longer waits needs no answer.
+            // If the caller has stopped waiting, the answer is discarded.
             let _ = answer.send(work.await);
         });
         answered.recv().ok()
     }
 
-    /// Starts a consumer in its share; `false` when all have been stopped, or it runs there already.
+    /// Starts a consumer in its share; `false` when all have been stopped, or when it already runs
+    /// there.
     pub(crate) fn start(&self, runner: Runner, controls: Controls) -> bool {
         let Some(runtime) = &self.runtime else {
             return false;
         };
         let mut consumers = self.living.lock();
         let same = |running: &Running| running.controls.is_of(&controls);
-        // Whoever waited for its end may have gone before it came.
+        // The task that waited for its end may have been dropped before that end.
         let over = |running: &Running| same(running) && running.controls.has_ended();
         consumers.running.retain(|running| !over(running));
         if consumers.stopped || consumers.running.iter().any(same) {
@@ -86,38 +87,38 @@ impl Runners {
         let name = controls.name().to_owned();
         consumers.running.push(Running { controls, ending });
         runtime.spawn(async move {
-            // A handler's panic ends an attempt and no runner; whatever this was, it is not silent.
+            // A handler's panic ends its attempt and not the runner; any other panic is logged here.
             if AssertUnwindSafe(runner.run(told))
                 .catch_unwind()
                 .await
                 .is_err()
             {
                 log::error!(
-                    "{name} has ended by a panic: its events are kept, and nothing is handed to it \
-                     until offhook is started again"
+                    "{name} stopped because of a panic: its events stay in the journal, and it gets \
+                     none until offhook is restarted"
                 );
             }
         });
         true
     }
 
-    /// Ends the consumer of this name in all shares, where it runs: what it does is broken off, its
-    /// progress saved. When this returns it does nothing more.
+    /// Ends the consumer of this name in all shares: breaks off its attempts and saves its progress.
+    /// When this returns the consumer does nothing more.
     pub(crate) async fn end(&self, name: &str) {
         let ended = self.living.tell(name, Ending::BreakOff);
         join_all(ended.iter().map(Controls::ended)).await;
-        // It stays in the list until then, so that none of its name starts beside it.
+        // It stays in the list until then, so that no other consumer of its name starts beside it.
         let is_ended = |running: &Running| ended.iter().any(|ended| running.controls.is(ended));
         let mut consumers = self.living.lock();
         consumers.running.retain(|running| !is_ended(running));
     }
 
-    /// The consumers that run.
+    /// The running consumers.
     pub(crate) fn living(&self) -> &Living {
         &self.living
     }
 
-    /// Starts something that is told to stop when all consumers have.
+    /// Starts a task that is told to stop after all consumers have stopped.
     pub(crate) fn spawn<F>(&self, task: impl FnOnce(watch::Receiver<bool>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -129,7 +130,7 @@ impl Runners {
         }
     }
 
-    /// Finishes what runs and saves all progress; nobody may come after that.
+    /// Finishes the running attempts and saves all progress; no consumer can be added after that.
     pub(crate) async fn stop(&self) {
         let consumers = self.living.tell_all(Ending::Finish);
         join_all(consumers.iter().map(Controls::ended)).await;
@@ -141,7 +142,7 @@ impl Runners {
 }
 
 impl Living {
-    /// The ways to all of them.
+    /// The controls of all consumers.
     pub(crate) fn controls(&self) -> Vec<Controls> {
         let consumers = self.lock();
         let running = consumers.running.iter();
@@ -159,7 +160,7 @@ impl Living {
         told.collect()
     }
 
-    /// Tells all of them, but for those that have been told more.
+    /// Tells all consumers how to end, except those that already end.
     fn tell_all(&self, what: Ending) -> Vec<Controls> {
         let mut consumers = self.lock();
         consumers.stopped = true;
@@ -178,14 +179,14 @@ impl Living {
     }
 
     fn lock(&self) -> MutexGuard<'_, Consumers> {
-        // Nothing here can leave the list half-changed.
+        // No panic can leave the list half-changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Runners {
     fn drop(&mut self) {
-        // Dropping a runtime waits for it, which an asynchronous context must not.
+        // Dropping a runtime blocks until it ends, which is not allowed in an asynchronous context.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

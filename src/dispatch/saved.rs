@@ -1,4 +1,4 @@
-//! [`Saved`]: what a journal keeps of a consumer.
+//! [`Saved`]: what a journal stores about a consumer.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +10,26 @@ use super::progress::{Partly, Progress};
 use crate::Timestamp;
 use crate::journal::{Part, Position, Seq};
 
-/// What a journal keeps of a consumer.
+/// What a journal stores about a consumer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Saved {
     pub(crate) progress: Progress,
     pub(crate) waiting: Vec<Waiting>,
-    /// Events to be handed over again, settled or not.
+    /// Events to be replayed, settled or not.
     pub(crate) replaying: Positions,
-    /// Nothing starts until an administrator says so.
+    /// Nothing starts until an administrator resumes the consumer.
     pub(crate) paused: bool,
-    /// When the first of the failures came that no success has followed.
+    /// When the first failure since the last success happened.
     pub(crate) failing_since: Option<Timestamp>,
-    /// Nothing starts until an administrator says so, because nothing has succeeded for long.
+    /// Set while the consumer is suspended because nothing succeeded for too long, until an
+    /// administrator resumes it.
     pub(crate) suspended: Option<Suspended>,
-    /// When this was saved: what waits until a later time waits no longer than it did then, also
-    /// where the clock was set back since.
+    /// When this was saved: an event waits no longer than it had to at that time, even if the clock was
+    /// set back since.
     pub(crate) saved_at: Option<Timestamp>,
 }
 
-/// An event that was tried and waits.
+/// An event that was tried and waits for a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Waiting {
     pub(crate) position: Position,
@@ -37,17 +38,17 @@ pub(crate) struct Waiting {
     pub(crate) due: i64,
 }
 
-/// Why nothing is handed to a consumer until an administrator says so.
+/// Why nothing is delivered to a consumer until an administrator resumes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Suspended {
-    /// When that began.
+    /// When the suspension began.
     pub(crate) since: Timestamp,
     /// How the last attempt before it ended.
     pub(crate) reason: String,
 }
 
-/// The part of [`Saved`] that is no bitmap. Older programs did not write what is optional here. Times are
-/// milliseconds since 1970.
+/// The part of [`Saved`] that is not a bitmap. The optional fields are those that older versions did not
+/// write. Times are milliseconds since 1970.
 #[derive(Serialize, Deserialize)]
 struct Head {
     floor: Seq,
@@ -59,10 +60,10 @@ struct Head {
     suspended: Option<(i64, String)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     saved_at: Option<i64>,
-    /// Body, number of its events, and those that are settled.
+    /// Body, number of its events, and the settled ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     partly: Vec<(Seq, Part, Vec<Part>)>,
-    /// Events to be handed over again that are not the first of their bodies.
+    /// Events to be replayed that are not the first of their bodies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     replaying: Vec<(Seq, Part)>,
 }
@@ -77,7 +78,7 @@ struct WaitingRow {
 }
 
 impl Saved {
-    /// The bytes to keep: the head as JSON with its length before it, then the two bitmaps.
+    /// The bytes to store: the head as JSON, preceded by its length, then the two bitmaps.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let (replaying, further) = self.replaying.to_parts();
         let suspended = self.suspended.as_ref();
@@ -106,7 +107,7 @@ impl Saved {
         bytes
     }
 
-    /// Reads what [`Saved::encode`] wrote; `None` where the bytes are something else.
+    /// Reads what [`Saved::encode`] wrote; `None` for any other bytes.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (length, rest) = bytes.split_first_chunk::<8>()?;
         let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
@@ -204,7 +205,7 @@ mod tests {
     }
 
     fn time() -> impl Strategy<Value = Timestamp> {
-        // Whatever can be stored, to the millisecond.
+        // The full range that can be stored, in milliseconds.
         (-300_000_000_000_000..250_000_000_000_000i64)
             .prop_map(|time| Timestamp::from_millisecond(time).unwrap())
     }
@@ -277,7 +278,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..200)) {
-            // Whatever is read can be used.
+            // Everything that decodes can be used.
             if let Some(mut saved) = Saved::decode(&bytes) {
                 saved.progress.settle_body(saved.progress.floor().saturating_add(1));
             }

@@ -1,14 +1,14 @@
-//! [`Schedule`]: which event of a consumer is due next.
+//! [`Schedule`]: decides which event of a consumer starts next.
 //!
-//! A plain state machine, without a clock and without I/O: it is told what is known and what has
-//! ended, and says what may start. What must hold:
+//! A plain state machine, without a clock and without I/O: it takes new events and ended attempts, and
+//! says what may start. Its rules:
 //!
-//! - within a lane an event does not start before the one ahead of it is settled;
-//! - a lane whose front waits for a retry holds up no other lane;
-//! - fresh events start before retries that are due at the same time, but for every
+//! - within a lane an event starts only after the event ahead of it is settled;
+//! - a lane whose first event waits for a retry does not hold up other lanes;
+//! - fresh events start before retries that are due at the same time, except for every
 //!   [`FRESH_IN_A_ROW`]th start, so that neither starves the other;
-//! - retries never take all the slots: some are kept for first attempts, so that events whose retries
-//!   hang do not hold up fresh ones. With a single slot there is nothing to keep.
+//! - retries never take all slots: some are reserved for first attempts, so that retries that hang do
+//!   not hold up fresh events. With a single slot nothing can be reserved.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, VecDeque};
@@ -18,27 +18,28 @@ use super::lane::{Lane, LaneMap};
 use crate::Timestamp;
 use crate::journal::{Position, PositionHashSet, PositionMap};
 
-/// Events that wait, and those that run.
+/// The events that wait and the events that run.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    /// How many run at the same time.
+    /// How many events run at the same time.
     slots: usize,
-    /// So many first attempts that wait are enough even for few slots.
+    /// This many waiting first attempts are enough, even when there are few slots.
     enough: usize,
     lanes: LaneMap<Line>,
     events: PositionMap<State>,
     fresh: VecDeque<Position>,
     retries: BTreeSet<(Timestamp, Position)>,
-    /// Tried before, and behind another in their lane: a replay came first after a restart.
+    /// Events that were tried before but are behind another in their lane, because a replay came first
+    /// after a restart.
     behind: PositionHashSet,
     running: PositionHashSet,
-    /// How many of those that run are retries.
+    /// How many of the running events are retries.
     retries_running: usize,
     fresh_in_a_row: usize,
 }
 
-/// The events of one lane but the first, which waits by itself or runs. Most lanes have one event, and
-/// then this takes no memory of its own.
+/// The events of one lane except the first, which waits or runs elsewhere. Most lanes have one event,
+/// and then this allocates no memory.
 type Line = VecDeque<Position>;
 
 #[derive(Debug)]
@@ -46,7 +47,7 @@ struct State {
     lane: Option<Lane>,
     /// Attempts made so far.
     attempts: u32,
-    /// The earliest time of the next attempt, where one was made.
+    /// The earliest time of the next attempt, if there was one before.
     due: Option<Timestamp>,
 }
 
@@ -54,12 +55,13 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Start {
     pub(crate) position: Position,
-    /// Which attempt this is, from 1.
+    /// The number of this attempt, from 1.
     pub(crate) attempt: u32,
 }
 
 impl Schedule {
-    /// Nothing yet; `slots` may run at the same time, and so many first attempts that wait are `enough`.
+    /// An empty schedule. `slots` events run at the same time; `enough` waiting first attempts are
+    /// enough.
     pub(crate) fn new(slots: usize, enough: usize) -> Self {
         Self {
             slots,
@@ -80,20 +82,20 @@ impl Schedule {
         self.events.len()
     }
 
-    /// Gives back the memory that many events have taken, when none is left. A thousand consumers would
-    /// hold on to tens of megabytes else.
+    /// Frees the memory of past events when none is left. Otherwise a thousand consumers would keep tens
+    /// of megabytes.
     pub(crate) fn shrink(&mut self) {
         if self.events.is_empty() {
             *self = Self::new(self.slots, self.enough);
         }
     }
 
-    /// Whether so many first attempts wait for a slot that there is no need to know more events now.
+    /// Whether so many first attempts wait for a slot that more events are not needed now.
     pub(crate) fn has_enough(&self) -> bool {
         self.fresh.len() >= self.slots.max(self.enough)
     }
 
-    /// How many run.
+    /// How many events run.
     pub(crate) fn running(&self) -> usize {
         self.running.len()
     }
@@ -103,7 +105,7 @@ impl Schedule {
         self.events.contains_key(&position)
     }
 
-    /// Forgets the attempts of an event that waits for a retry: it is due now, for the first time.
+    /// Forgets the attempts of an event that waits for a retry: its first attempt is due now.
     pub(crate) fn afresh(&mut self, position: Position, now: Timestamp) {
         let Some(state) = self.events.get_mut(&position) else {
             return;
@@ -119,7 +121,7 @@ impl Schedule {
         }
     }
 
-    /// The clock was set back by so much: whoever waits until a time of day would wait longer by it.
+    /// The clock was set back by `by`: moves due times back too, or events would wait longer.
     pub(crate) fn set_back(&mut self, by: Duration) {
         let earlier = |due: Timestamp| due.saturating_sub(by).unwrap_or(Timestamp::MIN);
         for state in self.events.values_mut() {
@@ -131,8 +133,8 @@ impl Schedule {
             .collect();
     }
 
-    /// Takes an event to the end of its lane. `attempts` were made before, the next one is not to be
-    /// before `due`. Returns whether none is ahead of it.
+    /// Adds an event at the end of its lane. It had `attempts` attempts before, and the next one must
+    /// not start before `due`. Returns whether no event is ahead of it.
     pub(crate) fn add(
         &mut self,
         position: Position,
@@ -167,7 +169,7 @@ impl Schedule {
         first
     }
 
-    /// The event that may start at `now`, which then runs.
+    /// Starts the next event that may start at `now`.
     pub(crate) fn start(&mut self, now: Timestamp) -> Option<Start> {
         if self.running.len() >= self.slots {
             return None;
@@ -197,7 +199,7 @@ impl Schedule {
         })
     }
 
-    /// A running event is settled: done, or given up. Its lane goes on.
+    /// A running event is settled: done or given up. Its lane continues.
     pub(crate) fn settled(&mut self, position: Position) {
         self.runs_no_more(position);
         let state = self.events.remove(&position).expect("what runs is known");
@@ -218,22 +220,22 @@ impl Schedule {
         self.wait(position);
     }
 
-    /// A running event was not handed over: that was no attempt.
+    /// A running event was not delivered, which does not count as an attempt.
     pub(crate) fn not_started(&mut self, position: Position) {
         let state = self.runs_no_more(position);
         state.attempts -= 1;
         self.wait(position);
     }
 
-    /// When the next retry may start, if nothing else happens; `None` while it has to wait for a slot.
+    /// When the next retry may start if nothing else happens; `None` while it must wait for a slot.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let room =
             self.running.len() < self.slots && self.retries_running < slots_for_retries(self.slots);
         self.retries.first().filter(|_| room).map(|(due, _)| *due)
     }
 
-    /// Those that were tried and are not settled: how often, and until when they wait. An attempt
-    /// that runs does not count: nobody knows how it ends.
+    /// The events that were tried and are not settled: the number of attempts, and until when they wait.
+    /// A running attempt does not count, because its outcome is not known yet.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (Position, u32, Timestamp)> {
         let waiting = self.retries.iter().map(|(_, position)| position);
         let waiting = waiting.chain(&self.behind).filter_map(|position| {
@@ -267,7 +269,7 @@ impl Schedule {
     }
 }
 
-/// How many of the slots retries may take.
+/// How many of the slots retries may use.
 fn slots_for_retries(slots: usize) -> usize {
     match slots {
         1 => 1,
@@ -275,7 +277,7 @@ fn slots_for_retries(slots: usize) -> usize {
     }
 }
 
-/// After so many fresh events in a row a retry that is due has its turn.
+/// After this many fresh events in a row, a due retry gets its turn.
 const FRESH_IN_A_ROW: usize = 7;
 
 #[cfg(test)]
@@ -302,16 +304,16 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        /// An event at the end of a lane, or without one; perhaps one that was tried before.
+        /// Adds an event at the end of a lane, or without a lane; it may have been tried before.
         Add {
             lane: Option<u8>,
             tried: Option<(u32, i64)>,
         },
         Start,
         Wait(i64),
-        /// One of those that run: which one, and how it ends.
+        /// Ends one of the running events.
         End(prop::sample::Index, End),
-        /// One that is known: it is to begin anew.
+        /// Resets one of the known events.
         Afresh(prop::sample::Index),
         SetBack(i64),
         Shrink,
@@ -352,7 +354,7 @@ mod tests {
         runs: bool,
     }
 
-    /// The plain way to do it: a list in the order of arrival.
+    /// The simple implementation: a list in the order of arrival.
     #[derive(Debug)]
     struct Model {
         slots: usize,
@@ -361,7 +363,7 @@ mod tests {
     }
 
     impl Model {
-        /// Those that nothing but time and the lack of a slot holds up, as far as they do not run.
+        /// Events that are not running and wait only for time or a slot.
         fn fronts(&self) -> Vec<Position> {
             let front = |(seq, known): &(&Position, &Known)| {
                 let ahead = self.events.range(..*seq);
@@ -373,7 +375,7 @@ mod tests {
             fronts.map(|(seq, _)| *seq).collect()
         }
 
-        /// Those that may start now.
+        /// Events that may start now.
         fn ready(&self) -> Vec<Position> {
             let mut ready = self.fronts();
             ready.retain(|seq| match self.events[seq].due {
@@ -481,7 +483,7 @@ mod tests {
             Ok(())
         }
 
-        /// Ends one of those that run, if there is one.
+        /// Ends one of the running events, if there is one.
         fn end(&mut self, index: prop::sample::Index, end: &End) {
             let running = self.model.running();
             if running.is_empty() {
@@ -531,7 +533,7 @@ mod tests {
             }
         }
 
-        /// An empty schedule keeps no memory afterwards.
+        /// An empty schedule frees its memory.
         fn shrink(&mut self) -> Result<(), TestCaseError> {
             self.schedule.shrink();
             if self.model.events.is_empty() {
@@ -542,7 +544,7 @@ mod tests {
             Ok(())
         }
 
-        /// Whatever happened before: every event is settled, each lane in its order.
+        /// After any history every event gets settled, in the order of its lane.
         fn finish(&mut self) -> Result<(), TestCaseError> {
             let dues = self.model.events.values().filter_map(|known| known.due);
             let last = dues.max().unwrap_or_default();
@@ -560,7 +562,7 @@ mod tests {
             Ok(())
         }
 
-        /// Both know the same.
+        /// The schedule and the model agree.
         fn check(&self) -> Result<(), TestCaseError> {
             let Self {
                 schedule, model, ..
@@ -592,7 +594,7 @@ mod tests {
         for seq in 1..=1000 {
             schedule.add(event(seq), lane((seq % 2) as u8), 0, None);
         }
-        // The odd lane fails for ever; the even one never waits for it.
+        // The odd lane always fails; the even lane never waits for it.
         let mut settled = Vec::new();
         for _ in 0..501 {
             let start = schedule.start(at(0)).unwrap();
@@ -618,13 +620,13 @@ mod tests {
             schedule.add(event(seq), None, 0, None);
             schedule.add(event(1000 + seq), None, 1, Some(at(0)));
         }
-        // With both there, one start in eight is a retry.
+        // When both kinds wait, one start in eight is a retry.
         for turn in 1..=500 {
             let start = schedule.start(at(0)).unwrap();
             assert_eq!(start.position.seq() > 1000, turn % 8 == 0, "turn {turn}");
             schedule.settled(start.position);
         }
-        // With one kind alone nothing waits.
+        // When only one kind waits, it uses every start.
         let (mut fresh, mut retries) = (0, 0);
         while let Some(start) = schedule.start(at(0)) {
             schedule.settled(start.position);
@@ -654,7 +656,7 @@ mod tests {
             let fresh: Vec<_> = std::iter::from_fn(|| schedule.start(at(0))).collect();
             assert_eq!(fresh.len(), slots - for_retries);
             assert!(fresh.iter().all(|start| start.position.seq() > 10_000));
-            // Every fresh one has its turn, one behind the other.
+            // Each fresh event gets its turn, one after another.
             for start in fresh.iter().rev() {
                 schedule.settled(start.position);
                 let next = schedule.start(at(0)).unwrap();

@@ -1,15 +1,15 @@
-//! [`DispatchTuning`]: how much a runner takes on.
+//! [`DispatchTuning`]: limits on the work of a runner.
 
-/// How much a runner takes on.
+/// Limits on the work of a runner.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DispatchTuning {
-    /// How many events of a consumer are known; the bodies of most are read when they are due.
+    /// How many events of a consumer are known; most bodies are read only when they are due.
     pub(crate) read_ahead: usize,
-    /// How many records are read in one go.
+    /// How many records are read at a time.
     pub(crate) read_in_a_turn: usize,
-    /// So many first attempts that wait are enough even for few slots.
+    /// This many waiting first attempts are enough, even when there are few slots.
     pub(crate) enough: usize,
-    /// After so many attempts that were done immediately others have their turn.
+    /// After this many attempts that finished immediately, other work gets its turn.
     pub(crate) done_in_a_turn: usize,
 }
 
@@ -24,7 +24,7 @@ impl Default for DispatchTuning {
     }
 }
 
-/// So little that small tests reach every limit.
+/// Limits so low that small tests reach all of them.
 #[cfg(test)]
 pub(super) const SMALL: DispatchTuning = DispatchTuning {
     read_ahead: 16,

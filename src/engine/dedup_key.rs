@@ -1,8 +1,8 @@
-//! What makes another event a duplicate of this one.
+//! Computes what makes another event a duplicate of this one.
 //!
-//! A message by its id, a status by the message's id and the status, a connection by status and timestamp,
-//! each within its source and session; everything else by the bytes of its body. What offhook itself says
-//! is never the same as anything.
+//! A message is identified by its id, a status by the message's id and the status, a connection by
+//! status and timestamp, each within its source and session; everything else by the bytes of its body.
+//! Events that offhook itself creates are never duplicates.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use sha2::{Digest as _, Sha256};
 use crate::journal::{DedupKey, EntryPart, MAX_PARTS, Part};
 use crate::{Event, Received};
 
-/// How long a later event with the same key is a duplicate.
+/// The dedup windows: how long a later event with the same key is a duplicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Windows {
-    /// For events that say themselves which one they are.
+    /// For events that carry their own identity.
     pub(crate) keyed: Duration,
-    /// For those that can only be compared by their bytes: two real ones may look the same.
+    /// For events that can only be compared by their bytes, where two different ones may look the same.
     pub(crate) unkeyed: Duration,
 }
 
-/// The events that a body is divided into, each with its key.
+/// Divides a body into events, each with its dedup key.
 pub(super) fn parts(received: &Received, events: &[Event], windows: Windows) -> Vec<EntryPart> {
     let body = received.session.as_deref();
     let parts = (1..)
         .zip(events.iter().take(MAX_PARTS))
         .map(|(part, event)| {
             let session = event.session_id().or(body);
-            // The last part has all events that are left, so no one of them says which it is.
+            // The last part has all remaining events, so none of them identifies it.
             let is_rest = usize::from(part) == MAX_PARTS && events.len() > MAX_PARTS;
             EntryPart {
                 session: session.filter(|_| session != body).map(str::to_owned),
@@ -81,7 +81,7 @@ fn by_bytes(received: &Received, session: &str, part: Part, windows: Windows) ->
     let (source, session) = (received.source.as_bytes(), session.as_bytes());
     let part = part.to_le_bytes();
     let parts: [&[u8]; 5] = [source, session, b"body", &received.body, &part];
-    // The first event has the key that a body had before bodies had parts.
+    // The first event has the key that a whole body had before bodies had parts.
     let parts = if part == [1, 0] { &parts[..4] } else { &parts };
     DedupKey {
         hash: hash(parts),
@@ -90,7 +90,7 @@ fn by_bytes(received: &Received, session: &str, part: Part, windows: Windows) ->
     }
 }
 
-/// The first half of the SHA-256 of the parts, each with its length before it.
+/// The first half of the SHA-256 of the parts, each preceded by its length.
 fn hash(parts: &[&[u8]]) -> u128 {
     let mut hasher = Sha256::new();
     for part in parts {

@@ -1,4 +1,4 @@
-//! [`Envelope`]: what is known of one received event; what a journal stores.
+//! [`Envelope`]: one received event with what is known about it; a journal stores it.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,10 +11,10 @@ use crate::{Event, Received, SourceEvent, Timestamp, UnknownReason};
 
 /// One received event: its id, where it came from, and its bytes.
 ///
-/// The bytes are the truth; events and session are what the source's dialect makes of them.
+/// The bytes are authoritative; events and session are what the source's dialect reads from them.
 ///
-/// Only a [`Verified`] body becomes one, so no unverified byte reaches a handler or a journal. This
-/// does not compile:
+/// Only a [`Verified`] body becomes an envelope, so no unverified byte reaches a handler or a journal.
+/// This does not compile:
 ///
 /// ```compile_fail,E0308
 /// use offhook::dialect::Codeskytz;
@@ -24,34 +24,34 @@ use crate::{Event, Received, SourceEvent, Timestamp, UnknownReason};
 /// let (envelope, events) = Envelope::open(bytes, &Codeskytz, 1024);
 /// ```
 ///
-/// What offhook itself says of a source goes the same way, and is told from what was received by a
-/// header that no request can have.
+/// Events that offhook itself creates about a source are envelopes too, marked by a header that no
+/// request can have.
 #[derive(Debug)]
 pub struct Envelope {
     received: Arc<Received>,
     odd: Option<Odd>,
-    /// The body's place in the in-flight budget, given back with the envelope.
+    /// The body's share of the in-flight budget, released with the envelope.
     _held: Option<Held>,
 }
 
-/// What is strange about an event that was kept all the same.
+/// Why an accepted event is unusual.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Odd {
-    /// The path names a session, the body another; it is kept under the path's.
+    /// The path names one session and the body another; the event belongs to the path's session.
     #[error("the body names another session than the path")]
     OtherSession,
-    /// It has no kind.
+    /// The event has no known kind.
     #[error("{0}")]
     NoKind(UnknownReason),
 }
 
 impl Envelope {
-    /// Opens a verified body: gives it an id and reads its events, of which there is at least one.
+    /// Opens a verified body: assigns an id and reads its events, of which there is at least one.
     ///
-    /// A session that was decided before (by the path, or by whose secret was right) is the session
-    /// of every event in it, whatever the body says. A `Content-Encoding` is undone up to `max_body`
-    /// bytes.
+    /// A session that was determined earlier (by the path, or by the session whose secret matched) is
+    /// the session of every event in the body, whatever the body says. A `Content-Encoding` is decoded,
+    /// up to `max_body` bytes.
     pub fn open(verified: Verified, dialect: &dyn Dialect, max_body: usize) -> (Self, Vec<Event>) {
         let mut parts = verified.into_parts();
         let mut headers = parts.headers.iter();
@@ -59,7 +59,7 @@ impl Envelope {
         let encoding = encoding.map(|(_, value)| value.as_ref());
         let reading = dialect::read(dialect, &parts.body, encoding, max_body);
         let mut events = reading.events;
-        // What was decoded is held beside the body.
+        // The decoded bytes are held in addition to the body.
         if encoding.is_some()
             && let Some(held) = &mut parts.held
         {
@@ -86,7 +86,7 @@ impl Envelope {
         received.session = events
             .first()
             .and_then(|event| event.session_id().map(str::to_owned));
-        // An event without a session is one of the body's.
+        // An event without a session belongs to the session of the body.
         if let Some(session) = &received.session {
             for event in events
                 .iter_mut()
@@ -106,7 +106,7 @@ impl Envelope {
         (envelope, events)
     }
 
-    /// Encloses what offhook itself says of a source. Nothing that was received gets here: a
+    /// Encloses an event that offhook itself creates about a source. No received bytes can get here: a
     /// [`SourceEvent`] is made of settings and times.
     pub(crate) fn of_source(event: SourceEvent) -> (Self, Vec<Event>) {
         let mut received = own::enclose(&event);
@@ -124,12 +124,12 @@ impl Envelope {
         self.received.id
     }
 
-    /// What was received.
+    /// The received request.
     pub fn received(&self) -> &Arc<Received> {
         &self.received
     }
 
-    /// What is strange about it.
+    /// Why the event is unusual, if it is.
     pub fn odd(&self) -> Option<&Odd> {
         self.odd.as_ref()
     }
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(&*received.source, "s");
     }
 
-    /// The same body, sent and signed: with the name alone, and with the very header too.
+    /// The same body, sent and signed: first with only the name, then with the header too.
     #[test]
     fn nobody_can_send_what_offhook_says() {
         let body = quiet().to_json();

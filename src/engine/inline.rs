@@ -1,4 +1,4 @@
-//! [`InlineEngine`]: the engine `none`. Nothing is kept; the handlers run before the answer.
+//! [`InlineEngine`]: the engine `none`. It stores nothing; the handlers run before the answer.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use crate::dispatch::{Consumer, Outcome};
 use crate::journal::Part;
 use crate::{Delivery, Event, Received, escape_controls};
 
-/// Hands each event to all handlers beside each other and acknowledges the body when all of them have
-/// done their work. The only retries are the sender's: when one handler fails the sender is told so, and
-/// all of them see the event again if the sender sends it again.
+/// Hands each event to all handlers in parallel and acknowledges the body when all of them have
+/// succeeded. Only the sender retries: when one handler fails, the sender gets an error, and if it sends
+/// the event again, all handlers see it again.
 #[derive(Debug)]
 pub(crate) struct InlineEngine {
     consumers: Vec<Consumer>,
@@ -37,7 +37,7 @@ impl Engine for InlineEngine {
 }
 
 impl InlineEngine {
-    /// Whether every handler that wants events of the body has done its work.
+    /// Whether every handler that wants events of the body has succeeded.
     async fn deliver(&self, received: &Arc<Received>, events: &[Event]) -> bool {
         let delivery = Delivery::new(Arc::clone(received), 1, false);
         if let ([only], [_]) = (&self.consumers[..], events) {
@@ -55,7 +55,7 @@ impl InlineEngine {
             own.into_iter()
                 .map(move |(part, own)| (consumer, part, own))
         });
-        // All are polled once before any is waited for: the order of arrival is the lanes' order.
+        // Polls all deliveries once before it waits for any, so that lanes follow the order of arrival.
         let done = join_all(deliveries.map(async |(consumer, part, own)| {
             let session = own.first().and_then(Event::session_id);
             let delivery = delivery.clone().of_part(part, session);
@@ -65,7 +65,7 @@ impl InlineEngine {
     }
 }
 
-/// The events of a body that are of sessions for this consumer, and which part the first one is.
+/// The events of a body whose sessions this consumer wants, and the part number of the first one.
 fn together<'a>(consumer: &Consumer, events: &'a [Event]) -> Option<(Part, Cow<'a, [Event]>)> {
     let is_wanted = |event: &&Event| consumer.wants_session(event.session_id());
     let first = events.iter().position(|event| is_wanted(&event))?;
@@ -91,7 +91,7 @@ fn done(consumer: &Consumer, delivery: &Delivery, outcome: &Outcome) -> bool {
         let (id, name) = (delivery.id(), consumer.name());
         let outcome = outcome.to_string();
         let outcome = escape_controls(&outcome);
-        log::error!("event {id}: {name}: {outcome} (engine none: the sender is told 500)");
+        log::error!("event {id}: {name}: {outcome} (engine none: the sender gets 500)");
     }
     done
 }

@@ -1,4 +1,4 @@
-//! [`JournalEngine`]: the engine over a [`Journal`]. An event is acknowledged when it is durable.
+//! [`JournalEngine`]: the engine over a [`Journal`]. It acknowledges an event when the event is durable.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::Event;
 use crate::index::Notes;
 use crate::journal::{Appended, Entry, Journal};
 
-/// Appends each event; consumers follow the journal.
+/// Appends each event; consumers read the journal.
 #[derive(Debug)]
 pub(crate) struct JournalEngine {
     journal: Arc<dyn Journal>,
@@ -37,7 +37,7 @@ impl Engine for JournalEngine {
             parts,
         };
         Box::pin(async move {
-            // The body's place in the in-flight budget is held until the journal has it.
+            // Holds the body's share of the in-flight budget until the journal has it.
             let _envelope = envelope;
             match self.journal.append(entry).await {
                 Ok(Appended::New { duplicates, .. }) => {

@@ -1,10 +1,10 @@
-//! Where an event goes once it is verified.
+//! Takes each verified event.
 //!
 //! An [`Engine`] takes an envelope and says when it may be acknowledged. There are two:
 //!
-//! - [`InlineEngine`] (`engine = "none"`) keeps nothing, so the handlers run before the answer.
-//! - [`JournalEngine`] appends to a journal and says yes as soon as the event is durable. Consumers then
-//!   follow the journal, each with a progress of its own: the [`Pipeline`].
+//! - [`InlineEngine`] (`engine = "none"`) stores nothing, so the handlers run before the answer.
+//! - [`JournalEngine`] appends to a journal and acknowledges as soon as the event is durable. Consumers
+//!   then follow the journal, each with its own progress: the [`Pipeline`].
 
 mod dedup_key;
 mod envelope;
@@ -30,9 +30,9 @@ pub(crate) use retention::Retention;
 
 /// Takes verified events.
 pub(crate) trait Engine: Debug + Send + Sync + 'static {
-    /// Takes the event whose envelope was opened to `events`.
+    /// Takes the event in `envelope`, which was opened to `events`.
     ///
-    /// `Ok` is the promise that lets the sender forget the event.
+    /// `Ok` is the promise that the sender may forget the event.
     fn accept(self: Arc<Self>, envelope: Envelope, events: Vec<Event>) -> Work;
 
     /// Why new events cannot be taken now.
@@ -41,25 +41,25 @@ pub(crate) trait Engine: Debug + Send + Sync + 'static {
     }
 }
 
-/// An engine's work on one event, seen through whatever becomes of the sender.
+/// An engine's work on one event. It runs to its end even if the sender hangs up.
 pub(crate) type Work = Pin<Box<dyn Future<Output = Result<Accepted, NotAccepted>> + Send>>;
 
 /// How an event was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accepted {
-    /// It is taken care of.
+    /// The event is accepted for the first time.
     New,
-    /// It is the same as one that is taken care of.
+    /// The event is the same as one that was accepted before.
     Duplicate,
 }
 
 /// Why an event may not be acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotAccepted {
-    /// A handler failed, and nothing but the sender can try again.
+    /// A handler failed, and only the sender can try again.
     #[error("a handler failed")]
     HandlerFailed,
-    /// It cannot be stored now, or there is no room for it.
+    /// The event cannot be stored now, or there is no room for it.
     #[error("it cannot be stored now")]
     Unavailable,
 }

@@ -1,4 +1,4 @@
-//! [`Opened`]: a journal that is open, with the index that follows it.
+//! [`Opened`]: an open journal, with the index that follows it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::dialect::Decoder;
 use crate::index::{Notes, Search};
 use crate::journal::Journal;
 
-/// A journal that is open, and the index that follows it where there is one.
+/// An open journal, with the index that follows it, if there is one.
 pub(crate) struct Opened {
     pub(super) journal: Arc<dyn Journal>,
-    /// Where the journal has a folder of its own, that folder.
+    /// The journal's own folder, if it has one.
     pub(super) folder: Option<PathBuf>,
     pub(super) notes: Arc<dyn Notes>,
     pub(super) search: Option<Arc<dyn Search>>,
@@ -51,11 +51,11 @@ mod sqlite {
     use crate::telemetry::Metrics;
 
     impl Opened {
-        /// The journal and the index in `folder`.
+        /// Opens the journal and the index in `folder`.
         ///
         /// # Errors
         ///
-        /// When the journal cannot be opened, or no index can be made beside it.
+        /// When the journal cannot be opened, or the index cannot be created beside it.
         pub(crate) fn sqlite(
             folder: &Path,
             metrics: &Metrics,

@@ -1,4 +1,5 @@
-//! [`Pipeline`]: the journal with all that follows it, as the server and the administrator see it.
+//! [`Pipeline`]: the journal with everything that follows it, as the server and the administrator see
+//! it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,11 +19,11 @@ use crate::journal::{Desk, Journal, Seq, Unavailable};
 use crate::telemetry::{Metrics, PipelineMetrics};
 use crate::{Error, Timestamp};
 
-/// A journal, the consumers on their way along it, and its index.
+/// A journal, its consumers, and its index.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     journal: Arc<dyn Journal>,
-    /// One desk for each share; all of them on a single machine.
+    /// One desk for each share; a single machine holds all of them.
     desks: Vec<Arc<dyn Desk>>,
     runners: Runners,
     notes: Arc<dyn Notes>,
@@ -31,7 +32,7 @@ pub(crate) struct Pipeline {
     folder: Option<PathBuf>,
     metrics: PipelineMetrics,
     clock: Arc<dyn Clock>,
-    /// Consumers come and go one after the other.
+    /// Held while a consumer is added or removed, so that changes happen one after the other.
     changes: tokio::sync::Mutex<()>,
 }
 
@@ -40,7 +41,7 @@ impl Pipeline {
     ///
     /// # Errors
     ///
-    /// When there are no threads for it, or the journal cannot say how far the consumers had come.
+    /// When threads cannot be started, or the journal cannot say how far the consumers had come.
     pub(crate) fn start(
         opened: Opened,
         consumers: Vec<Consumer>,
@@ -90,7 +91,7 @@ impl Pipeline {
         Ok(pipeline)
     }
 
-    /// Waits for `work` on the threads that run consumers. Not to be called from them.
+    /// Waits for `work` on the threads that run consumers. Must not be called from those threads.
     pub(crate) fn wait_for<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -98,19 +99,19 @@ impl Pipeline {
         self.runners.wait_for(work)
     }
 
-    /// Starts one more consumer: a new one from now, one that is known where it was.
+    /// Adds a consumer: a new one starts from now, a known one continues where it was.
     ///
     /// # Errors
     ///
-    /// When one of its name runs, when all have been stopped, or when the journal cannot say how far
-    /// it had come.
+    /// When a consumer of its name runs, when all have been stopped, or when the journal cannot say how
+    /// far it had come.
     pub(crate) async fn add(&self, consumer: Consumer) -> Result<(), Error> {
         let _one = self.changes.lock().await;
         self.begin(consumer).await
     }
 
-    /// Starts a consumer in the place of the one of its name, which is stopped as
-    /// [`Pipeline::stop_consumer`] does. There need be none.
+    /// Starts a consumer in place of the one with its name, which is stopped as
+    /// [`Pipeline::stop_consumer`] does. It is not an error if there is none.
     ///
     /// # Errors
     ///
@@ -121,20 +122,21 @@ impl Pipeline {
         self.begin(consumer).await
     }
 
-    /// Stops a consumer: what it does is broken off, and will be done again when it is added again;
-    /// its progress is kept. When this returns it does nothing more. There need be none.
+    /// Stops a consumer: its attempts are broken off, and happen again when it is added again; its
+    /// progress is kept. When this returns the consumer does nothing more. Stopping an unknown consumer
+    /// is not an error.
     pub(crate) async fn stop_consumer(&self, name: &str) {
         let _one = self.changes.lock().await;
         self.end(name).await;
     }
 
-    /// Stops a consumer for good: its progress and metrics are forgotten, its dead letters stay. When this returns
-    /// it does nothing more. There need be none that runs.
+    /// Removes a consumer: its progress and metrics are deleted, its dead letters stay. When this
+    /// returns the consumer does nothing more. It need not run.
     ///
     /// # Errors
     ///
-    /// When the journal cannot forget its progress now: it is stopped, but one of its name would go on
-    /// there.
+    /// When the journal cannot delete its progress now: the consumer is stopped, but a new one of its
+    /// name would continue there.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), Error> {
         let _one = self.changes.lock().await;
         self.end(name).await;
@@ -153,7 +155,7 @@ impl Pipeline {
         self.metrics.stopped(name);
     }
 
-    /// Makes the runners of a consumer, one for each share.
+    /// Creates the runners of a consumer, one for each share.
     fn make_runners(
         &self,
         consumer: Consumer,
@@ -189,12 +191,12 @@ impl Pipeline {
         &self.journal
     }
 
-    /// What is told of events that are not in the journal.
+    /// Receives what happens to events outside the journal.
     pub(crate) fn notes(&self) -> &Arc<dyn Notes> {
         &self.notes
     }
 
-    /// The search over all events, where there is an index.
+    /// The search over all events, if there is an index.
     pub(crate) fn search(&self) -> Option<&dyn Search> {
         self.search.as_deref()
     }
@@ -203,12 +205,13 @@ impl Pipeline {
         &self.decoder
     }
 
-    /// The ways to all consumers.
+    /// The controls of all consumers.
     pub(crate) fn consumers(&self) -> Vec<ConsumerControls> {
         ConsumerControls::of(self.runners.living().controls())
     }
 
-    /// When the oldest event was received after `floor`, up to which a consumer has settled all.
+    /// When the oldest event after `floor` was received. A consumer has settled everything up to
+    /// `floor`.
     pub(crate) async fn oldest_waiting(
         &self,
         floor: Seq,
@@ -225,14 +228,14 @@ impl Pipeline {
         Ok(oldest.map(|record| record.received.received_at))
     }
 
-    /// Brings the metrics up to date that nobody needs until somebody asks. What cannot be told in
-    /// time stays as it was told last: a disk that hangs does not hide all other metrics.
+    /// Updates the metrics that are computed only on request. A value that cannot be read in time stays
+    /// as it was: a disk that hangs must not hide all other metrics.
     pub(crate) async fn measure(&self) {
         self.metrics.newest(self.journal.tail().head());
         let consumers = self.consumers();
         let consumers = join_all(consumers.iter().map(|consumer| self.measure_one(consumer)));
         let all = futures_util::future::join(self.measure_files(), consumers);
-        // Late is no failure.
+        // A timeout is not an error.
         let _ = tokio::time::timeout(MEASURE_TIMEOUT, all).await;
     }
 
@@ -246,7 +249,7 @@ impl Pipeline {
             .consumer(name, lag, status.in_flight, suspended);
         if let Ok(oldest) = self.oldest_waiting(status.floor).await {
             let age = oldest.map(|at| self.clock.now().duration_since(at));
-            // Where the clock was set back, an event from the future has not waited.
+            // After the clock was set back, an event may lie in the future; then it has not waited.
             let age = age.and_then(|age| Duration::try_from(age).ok());
             self.metrics
                 .oldest_waiting(consumer.name(), age.unwrap_or_default());
@@ -266,7 +269,7 @@ impl Pipeline {
         }
     }
 
-    /// Finishes what the consumers are doing, and saves how far they have come.
+    /// Finishes the consumers' running attempts, and saves their progress.
     pub(crate) async fn stop(&self) {
         self.runners.stop().await;
         self.journal.close().await;
@@ -290,7 +293,7 @@ fn wait_for<T: Send + 'static>(
     runners.wait_for(work).ok_or_else(ended)
 }
 
-/// The bytes of all files in a folder and the folders in it.
+/// The total size in bytes of the files in a folder and its subfolders.
 fn size_of(folder: &Path) -> std::io::Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(folder)? {
@@ -298,14 +301,14 @@ fn size_of(folder: &Path) -> std::io::Result<u64> {
         bytes += match entry.metadata() {
             Ok(metadata) if metadata.is_dir() => size_of(&entry.path())?,
             Ok(metadata) => metadata.len(),
-            // It was deleted in between, as expired claims are.
+            // The file was deleted in between, as expired dedup segments are.
             Err(_) => 0,
         };
     }
     Ok(bytes)
 }
 
-/// How long the metrics wait for what they ask of the journal and its consumers.
+/// How long the metrics wait for the journal and its consumers.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! [`Retention`]: how long and how much the journal keeps, and the task that sees to it.
+//! [`Retention`]: how long and how much the journal stores, and the task that enforces it.
 //!
-//! Events leave oldest first, a few at a time, when they are older than the age or when the journal is
-//! larger than the size. An event that a consumer has not settled by then leaves all the same, and
-//! that is counted and logged: the space is finite, and silence would be worse.
+//! Events are removed oldest first, a few at a time, when they are older than the age limit or when the
+//! journal is larger than the size limit. This also removes events that a consumer has not settled, and
+//! counts and logs them: space is finite, and a silent loss would be worse.
 //!
-//! The task sleeps until the oldest event's time has come. Only where there is a size it also wakes
-//! when events are added, and then at most every [`SIZE_PAUSE`].
+//! The task sleeps until the oldest event reaches the age limit. If there is a size limit it also wakes
+//! when events are added, at most once every [`SIZE_PAUSE`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,14 +20,14 @@ use crate::index::Notes;
 use crate::journal::{Journal, Seq, Unavailable};
 use crate::telemetry::Metrics;
 
-/// How long and how much the journal keeps.
+/// How long and how much the journal stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Retention {
     pub(crate) age: Duration,
     pub(crate) bytes: Option<u64>,
 }
 
-/// Sees to the retention of one journal.
+/// Enforces the retention of one journal.
 pub(crate) struct Keeper {
     pub(crate) retention: Retention,
     pub(crate) journal: Arc<dyn Journal>,
@@ -60,7 +60,7 @@ impl Keeper {
                 match sized {
                     true => {
                         self.clock.sleep(SIZE_PAUSE).await;
-                        // Only an ended journal has no news for ever.
+                        // Only a closed journal never reports a new head.
                         let _ = head.changed().await;
                     }
                     false => std::future::pending().await,
@@ -74,7 +74,7 @@ impl Keeper {
         }
     }
 
-    /// Removes what is too old or too much; returns when to look again.
+    /// Removes events beyond the limits; returns how long to wait until the next check.
     async fn trim(&self) -> Result<Duration, Unavailable> {
         let now = self.clock.now();
         let cutoff = now
@@ -88,9 +88,9 @@ impl Keeper {
             && kept_at.duration_since(now) > MAX_AHEAD
         {
             log::warn!(
-                "retention: the oldest event was kept at {kept_at}, and it is {now} only: the clock \
-                 was set back, and nothing leaves by its age before that time and {:?} more; \
-                 journal.retention_size limits the journal meanwhile",
+                "retention: the oldest event was stored at {kept_at}, but it is only {now}: the clock \
+                 was set back, and no event is removed by age until {:?} after that time; \
+                 until then only journal.retention_size limits the journal",
                 self.retention.age
             );
         }
@@ -101,14 +101,14 @@ impl Keeper {
             .clamp(Duration::from_secs(1), MAX_PAUSE))
     }
 
-    /// Removes what is too much.
+    /// Removes events beyond the size limit.
     async fn trim_to_size(&self) -> Result<(), Unavailable> {
         if let Some(limit) = self.retention.bytes {
             let bytes = self.journal.bytes().await?;
             if bytes > limit {
                 let first = self.first().await?.map_or(0, |(seq, _)| seq);
                 let kept = self.journal.tail().head().saturating_sub(first) + 1;
-                // Down to nine tenths, so that it is not done again for each event.
+                // Down to nine tenths, so that not every new event causes a trim.
                 let target = limit / 10 * 9;
                 let share = (bytes - target) as f64 / bytes as f64;
                 self.remove_up_to(first + (kept as f64 * share) as u64)
@@ -122,7 +122,7 @@ impl Keeper {
         let Some((first, _)) = self.first().await? else {
             return Ok(());
         };
-        // The newest stays.
+        // The newest event stays.
         let up_to = up_to.min(self.journal.tail().head().saturating_sub(1));
         if up_to < first {
             return Ok(());
@@ -143,19 +143,19 @@ impl Keeper {
             if unsettled > 0 {
                 let name = consumer.name();
                 self.metrics.expired(name, unsettled);
-                log::error!("retention: {unsettled} events left before {name} has settled them");
+                log::error!("retention: removed {unsettled} events that {name} had not settled");
             }
         }
     }
 
-    /// The oldest event, and when it was kept.
+    /// The oldest event, and when it was stored.
     async fn first(&self) -> Result<Option<(Seq, Timestamp)>, Unavailable> {
         let first = self.journal.read(0, 1).await?;
         Ok(first.first().map(|record| (record.seq, record.kept_at)))
     }
 
-    /// The newest event that was kept before `cutoff`; 0 for none. Events are kept in their order, so
-    /// halving finds it.
+    /// The newest event that was stored before `cutoff`; 0 for none. Events are stored in order of time,
+    /// so a binary search finds it.
     async fn last_before(&self, cutoff: Timestamp) -> Result<Seq, Unavailable> {
         let Some((mut low, first)) = self.first().await? else {
             return Ok(0);
@@ -176,11 +176,11 @@ impl Keeper {
     }
 }
 
-/// Whether the time of day is to be trusted. Set far ahead by mistake, it makes everything too old, and
-/// what has left the journal does not come back when the mistake is seen.
+/// Whether the time of day can be trusted. A clock set far ahead by mistake makes every event too old,
+/// and removed events do not come back when the clock is corrected.
 struct Trusted {
     seen: (Timestamp, Instant),
-    /// Since when it is in doubt.
+    /// Since when the time is in doubt.
     doubted_at: Option<Instant>,
 }
 
@@ -192,7 +192,7 @@ impl Trusted {
         }
     }
 
-    /// For how long nothing should leave by its age.
+    /// For how long no event should be removed because of its age.
     fn look(&mut self, clock: &dyn Clock) -> Option<Duration> {
         let seen = (clock.now(), clock.monotonic());
         let before = std::mem::replace(&mut self.seen, seen);
@@ -201,8 +201,8 @@ impl Trusted {
         if shown.saturating_sub(passed) > MAX_JUMP {
             let jump = shown.saturating_sub(passed);
             log::warn!(
-                "retention: the clock has gone forward by {jump:.0?} at once; nothing leaves by its \
-                 age for {DOUBT:?}, in case that is put right"
+                "retention: the clock jumped forward by {jump:.0?}; no event is removed by age for \
+                 {DOUBT:?}, in case the clock is corrected"
             );
             self.doubted_at = Some(seen.1);
         }
@@ -216,19 +216,19 @@ impl Trusted {
     }
 }
 
-/// A machine that slept has jumped too, which the pause does no harm.
+/// A machine that slept has jumped too; the pause does no harm then.
 const MAX_JUMP: Duration = Duration::from_secs(3600);
 
-/// How long a jump is in doubt.
+/// How long the time is in doubt after a jump.
 const DOUBT: Duration = Duration::from_secs(3600);
 
-/// How long growth is not looked at after it was.
+/// How long to wait between two checks of the size.
 const SIZE_PAUSE: Duration = Duration::from_secs(10);
 
-/// A clock that was set back by more is worth a word.
+/// A clock that was set back by more than this is logged.
 const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
-/// Timers far ahead are set again on the way.
+/// A longer timer is interrupted once per day and set again.
 const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]
@@ -277,14 +277,14 @@ mod tests {
         let (_stop, stopped) = watch::channel(false);
         let _task = tokio::spawn(keeper.run(stopped));
         let kept = async || {
-            // All is on this thread: after so many turns nothing is left to do.
+            // Everything runs on this thread, so nothing is left to do after this many turns.
             for _ in 0..100 {
                 tokio::task::yield_now().await;
             }
             journal.read(0, 10).await.unwrap().len()
         };
         assert_eq!(kept().await, 3);
-        // By mistake, and put right within the hour.
+        // By mistake, and corrected within the hour.
         let right = clock.now();
         clock.set(right + 300 * DAY);
         clock.advance(DAY);

@@ -1,4 +1,4 @@
-//! The answers: short, fixed, and free of secrets.
+//! The answers to requests: short, fixed, and free of secrets.
 
 use actix_http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder};

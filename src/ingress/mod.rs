@@ -1,12 +1,12 @@
-//! From a request to its answer.
+//! Turns each request into its answer.
 //!
 //! ```text
 //! head → route → checks → body → Verified → Envelope → Engine → answer
 //! ```
 //!
 //! [`Ingress`] answers the requests to the paths of all sources. The server's own listener and an `App`
-//! that mounts the receiver both call [`Ingress::answer`], and a request that asks before it sends its
-//! body (`Expect: 100-continue`) passes the same checks in [`Ingress::before_continue`].
+//! that mounts the receiver both call [`Ingress::answer`]. A request with `Expect: 100-continue`, which
+//! asks before it sends its body, passes the same checks in [`Ingress::before_continue`].
 
 mod answers;
 mod receive;

@@ -31,14 +31,14 @@ pub(crate) struct Ingress {
     clock: Arc<dyn Clock>,
     running: Arc<Running>,
     silence: Arc<Silence>,
-    /// Watches from when the sources are served until this is dropped or stops.
+    /// Runs from the time the sources are served until this is dropped or stops.
     watchdog: Mutex<Option<Watchdog>>,
 }
 
 impl Ingress {
     /// # Errors
     ///
-    /// When two sources have one path.
+    /// When two sources have the same path.
     pub(crate) fn new(
         sources: Vec<Source>,
         engine: Arc<dyn Engine>,
@@ -65,13 +65,13 @@ impl Ingress {
         })
     }
 
-    /// Whether the path of the address ends with one that leads to a source.
+    /// Whether the path of the address ends with the path of a source.
     pub(crate) fn may_lead(&self, uri: &Uri) -> bool {
         self.sources.may_lead(&decoded(uri))
     }
 
-    /// Answers a request: 404 where its address leads to no source. `deadline` is the connection's, where
-    /// the connection keeps the time.
+    /// Answers a request; the answer is 404 if no source has its path. `deadline` is set when the
+    /// connection enforces the time limit.
     pub(crate) async fn answer(
         &self,
         head: &RequestHead,
@@ -82,7 +82,7 @@ impl Ingress {
             .await
     }
 
-    /// As [`Ingress::answer`], for a request whose path below the mount is this one.
+    /// As [`Ingress::answer`], for a request with this path below the mount point.
     pub(crate) async fn answer_at(
         &self,
         path: &str,
@@ -90,7 +90,7 @@ impl Ingress {
         payload: Payload,
         deadline: Option<&dyn Deadline>,
     ) -> HttpResponse {
-        // By the same clock as the head's beginning, which is the connection's.
+        // Uses the connection's clock, which also timed the start of the head.
         let begun = deadline.and_then(|deadline| deadline.begun());
         let started = begun.unwrap_or_else(|| SystemClock.monotonic());
         let table = self.sources.table();
@@ -127,8 +127,8 @@ impl Ingress {
         response
     }
 
-    /// What a head is told before its body is asked for (`Expect: 100-continue`). A refusal closes the
-    /// connection: the body may follow all the same.
+    /// The checks before the body is asked for (`Expect: 100-continue`). A refused request closes the
+    /// connection, because the body may still arrive.
     pub(crate) fn before_continue(&self, head: &RequestHead) -> Result<(), Box<HttpResponse>> {
         let (table, now) = (self.sources.table(), SystemClock.monotonic());
         let admitted = admit(&table, &decoded(&head.uri), head, now).map(drop);
@@ -138,7 +138,7 @@ impl Ingress {
         })
     }
 
-    /// Opens the envelope, hands it to the engine, and turns the engine's word into the answer.
+    /// Opens the envelope, hands it to the engine, and turns the engine's result into the answer.
     async fn accept(&self, served: &Served, verified: Verified) -> (RequestOutcome, HttpResponse) {
         let received_at = verified.received_at();
         served.metrics.body(verified.body().len());
@@ -148,7 +148,7 @@ impl Ingress {
         let mut heard = None;
         for event in &events {
             let session = event.session_id();
-            // The events of a body nearly always are of one session.
+            // The events of a body nearly always belong to one session.
             if heard != Some(session) {
                 served.heard.hear(at, received_at, session);
                 heard = Some(session);
@@ -181,7 +181,7 @@ impl Ingress {
         Finish::new(&self.running, Arc::clone(&self.engine), envelope, events)
     }
 
-    /// From now on says which sources fall silent, on the runtime of `home`.
+    /// Starts to watch, on the runtime `home`, for sources that fall silent.
     pub(crate) fn watch(self: &Arc<Self>, home: &Handle) {
         let weak = Arc::downgrade(self);
         let tell: Tell = Box::new(move |event| {
@@ -199,7 +199,7 @@ impl Ingress {
         *self.watchdog() = Watchdog::start(&self.silence, tell, home);
     }
 
-    /// Ends the watch; an event that it has begun to hand over is seen through like a sender's.
+    /// Ends the watch. An event that is already with the engine is still completed.
     pub(crate) fn unwatch(&self) {
         *self.watchdog() = None;
     }
@@ -209,7 +209,7 @@ impl Ingress {
         watchdog.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was heard of all sources.
+    /// When each source was last seen.
     pub(crate) fn silence(&self) -> &Silence {
         &self.silence
     }
@@ -237,8 +237,8 @@ impl Ingress {
     }
 }
 
-/// The checks that need only the head, in their order: the path, the method, the declared length, what
-/// the signature's headers claim. What fails is counted, and is its own answer.
+/// The checks that need only the head, in this order: the path, the method, the declared length, and the
+/// claims of the signature's headers. A request that fails is counted and answered.
 fn admit<'a>(
     table: &'a Table,
     path: &str,

@@ -1,5 +1,5 @@
-//! [`Running`]: the events that are with the engine. Each is seen through, whatever becomes of its
-//! sender, and a graceful stop waits for all of them.
+//! [`Running`]: the events that are with the engine. Each one is completed even if its sender hangs up,
+//! and a graceful stop waits for all of them.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,20 +12,20 @@ use tokio::sync::Notify;
 use crate::Event;
 use crate::engine::{Accepted, Engine, Envelope, NotAccepted, Work};
 
-/// What a receiver is doing, for a graceful stop.
+/// The work of a receiver, for a graceful stop.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
     accepting: AtomicUsize,
     draining: AtomicBool,
     idle: Notify,
-    /// Where events go on whose senders have hung up.
+    /// The runtime for events whose senders have hung up.
     home: OnceLock<Handle>,
 }
 
 impl Running {
-    /// Events whose senders hang up go on here, which outlives the workers.
+    /// Sets the runtime that continues events whose senders hang up; it outlives the workers.
     pub(crate) fn settle(&self, home: Handle) {
-        // The first server that runs the receiver is its home.
+        // The first server that runs the receiver provides its runtime.
         let _ = self.home.set(home);
     }
 
@@ -33,7 +33,7 @@ impl Running {
         self.accepting.load(Ordering::Relaxed) < MAX_ACCEPTING
     }
 
-    /// From now on connections are closed after their next answer.
+    /// From now on each connection is closed after its next answer.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
@@ -54,8 +54,8 @@ impl Running {
     }
 }
 
-/// An engine's work on one event. A verified event is seen through even if its sender hangs up: what
-/// is left when this is dropped goes on as a task of its own.
+/// An engine's work on one event. A verified event is completed even if its sender hangs up: when this
+/// is dropped, the rest of the work continues as a separate task.
 pub(super) struct Finish {
     work: Option<Work>,
     counted: Option<Counted>,
@@ -91,15 +91,15 @@ impl Drop for Finish {
         let (Some(work), Some(counted)) = (self.work.take(), self.counted.take()) else {
             return;
         };
-        // What runs the server outlives its workers; a receiver in somebody's own `App` has only the
-        // worker it is on.
+        // The server's own runtime outlives its workers; a receiver in an application's own `App` has
+        // only the current worker's.
         let home = counted.0.home.get().cloned();
         let Some(home) = home.or_else(|| Handle::try_current().ok()) else {
             return;
         };
         home.spawn(async move {
             let _counted = counted;
-            // Its outcome is logged where it arises, and nobody waits for it.
+            // The engine has logged the outcome, and no task waits for it.
             let _ = work.await;
         });
     }
@@ -123,6 +123,6 @@ impl Drop for Counted {
     }
 }
 
-/// How many events are with the engine at most, those included whose senders have hung up. More are
-/// answered 503.
+/// The maximum number of events with the engine, including those whose senders have hung up. Further
+/// requests are answered 503.
 const MAX_ACCEPTING: usize = 65_536;

@@ -1,12 +1,12 @@
-//! [`Silence`]: when each source was heard last, and which of them are quiet.
+//! [`Silence`]: when each source was last seen, and which sources are quiet.
 //!
-//! A request that is verified marks its source, and its session where that is watched, with the time;
-//! where that was done within the last millisecond it only looks, so that busy workers do not pull the
-//! mark from each other. Each watch ([`watchdog`]) sleeps until its `quiet_after` would be over and then
-//! looks again; it wakes by itself at no other time, and while it is quiet not at all.
+//! A verified request stores the time for its source, and for its session if that is watched. If the
+//! stored time is less than a millisecond old it is only read, so that busy workers do not compete for
+//! its cache line. Each watch ([`watchdog`]) sleeps until its `quiet_after` would be over and then
+//! checks again; it does not wake at any other time, and not at all while the source is quiet.
 //!
-//! Waiting goes by the monotonic clock, so a clock that is set neither raises nor hides an alarm. The
-//! time of day is only told, and bridges a restart ([`recall`]).
+//! Waiting uses the monotonic clock, so setting the clock neither raises nor hides an alarm. The time of
+//! day is only shown, and bridges a restart ([`recall`]).
 
 mod recall;
 #[cfg(test)]
@@ -26,16 +26,16 @@ use crate::{Source, Timestamp};
 
 pub(crate) use watchdog::{Tell, Watchdog};
 
-/// All sources and what was heard of them.
+/// All sources and when they were last seen.
 #[derive(Debug)]
 pub(crate) struct Silence {
     sources: Vec<Arc<SourceHeard>>,
     clock: Arc<dyn Clock>,
-    /// The moment that monotonic times are counted from.
+    /// The origin of monotonic times.
     origin: Instant,
 }
 
-/// What was heard of a source: as a whole, and of each session that is watched.
+/// When a source was last seen: as a whole, and for each watched session.
 #[derive(Debug)]
 pub(crate) struct SourceHeard {
     whole: Arc<Heard>,
@@ -43,23 +43,22 @@ pub(crate) struct SourceHeard {
     origin: Instant,
 }
 
-/// When one source, or one session of it, was heard last.
+/// When one source, or one session of it, was last seen.
 #[derive(Debug)]
 struct Heard {
     source: String,
     session: Option<String>,
-    /// `None` where nobody watches.
+    /// `None` when it is not watched.
     quiet_after: Option<Duration>,
-    /// Nanoseconds from the origin; [`NEVER`] for never. Before the origin it was another process.
+    /// Nanoseconds from the origin; [`NEVER`] for never. Negative when a previous process saw it.
     last: AtomicI64,
-    /// The same moment by the time of day: microseconds since 1970, or [`NEVER`].
+    /// The same time as a time of day: microseconds since 1970, or [`NEVER`].
     last_at: AtomicI64,
     /// Since when it is quiet: microseconds since 1970, or [`NEVER`] while it is not.
     quiet_since: AtomicI64,
-    /// Where it was quiet when the process before this one ended: it is heard again when `last` is
-    /// past this.
+    /// If it was quiet when the previous process ended: it is seen again when `last` is later than this.
     recalled_mark: AtomicI64,
-    /// Told when it is heard while it is quiet.
+    /// Notified when it is seen while it is quiet.
     again: Notify,
     metrics: QuietMetrics,
 }
@@ -96,18 +95,18 @@ impl Silence {
         }
     }
 
-    /// Where to mark what is heard of the source at this place among the sources.
+    /// The entry for the source with this index.
     pub(crate) fn source(&self, index: usize) -> Arc<SourceHeard> {
         Arc::clone(&self.sources[index])
     }
 
-    /// What is known of all sources and of the sessions that are watched.
+    /// What is known of all sources and of the watched sessions.
     pub(crate) fn report(&self) -> Vec<HeardOf<'_>> {
         let now = self.now();
         self.all().map(|heard| heard.report(now)).collect()
     }
 
-    /// Brings the metrics up to date that nobody needs until somebody asks.
+    /// Updates the metrics that are computed only on request.
     pub(crate) fn measure(&self) {
         let now = self.now();
         for heard in self.all() {
@@ -136,7 +135,7 @@ impl Silence {
 }
 
 impl SourceHeard {
-    /// A verified request came in: `at` by the monotonic clock, `received_at` by the time of day.
+    /// Records a verified request: `at` by the monotonic clock, `received_at` by the time of day.
     pub(crate) fn hear(&self, at: Instant, received_at: Timestamp, session: Option<&str>) {
         let at = nanos(self.origin, at);
         self.whole.hear(at, received_at);
@@ -179,8 +178,8 @@ impl Heard {
         }
         self.last_at
             .store(received_at.as_microsecond(), Ordering::Relaxed);
-        // One order over all threads, here and in `fall_quiet`: either this sees that it is quiet, or
-        // the watchdog sees that it was heard.
+        // All threads agree on one order of this and the operations in `fall_quiet`: either this sees
+        // that it is quiet, or the watchdog sees that it was seen.
         self.last.fetch_max(at, Ordering::SeqCst);
         if self.quiet_since.load(Ordering::SeqCst) != NEVER {
             self.again.notify_one();
@@ -227,5 +226,5 @@ fn time(micros: i64) -> Option<Timestamp> {
 
 const NEVER: i64 = i64::MIN;
 
-/// How long a mark is good enough, in nanoseconds: as long as the shortest `quiet_after`.
+/// How long a stored time is precise enough, in nanoseconds: as long as the shortest `quiet_after`.
 const MARK_EVERY: i64 = 1_000_000;

@@ -1,4 +1,4 @@
-//! [`Source`]: who may send, where, and how they prove it.
+//! [`Source`]: who may send, where, and how it proves that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +21,9 @@ use crate::signature::{Scheme, Secret, Secrets, Verifier, XWebhookSignature};
 pub struct Source {
     /// Its name in logs and metrics.
     pub name: String,
-    /// The path it posts to, and with `/{session}` behind it.
+    /// The path it posts to; `/{session}` may follow.
     pub path: String,
-    /// How it signs.
+    /// How it signs its requests.
     #[serde(serialize_with = "as_ref")]
     pub scheme: Arc<dyn Scheme>,
     /// How its bodies are read.
@@ -31,17 +31,17 @@ pub struct Source {
     pub dialect: Arc<dyn Dialect>,
     /// The secrets it may sign with.
     pub secrets: Vec<Secret>,
-    /// The sessions with secrets of their own, which alone are good for them.
+    /// Sessions with their own secrets; only those are valid for such a session.
     pub sessions: Vec<(String, Secrets)>,
-    /// The token that its path ends with when it does not sign.
+    /// The token at the end of its path, if it does not sign.
     pub path_token: Option<Secret>,
-    /// How long it may send nothing before it is quiet.
+    /// How long it may send nothing before it counts as quiet.
     pub quiet_after: Option<Duration>,
     /// The same for single sessions.
     pub quiet_sessions: Vec<(String, Duration)>,
 }
 
-/// Takes itself apart, so that no new field is forgotten.
+/// Destructures `self`, so that no new field is forgotten.
 impl PartialEq for Source {
     fn eq(&self, other: &Self) -> bool {
         let Self {
@@ -90,57 +90,59 @@ impl Source {
         }
     }
 
-    /// Posts to `path`, and to `path/{session}`.
+    /// Sets the path it posts to; `path/{session}` is served too.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// Signs in another way.
+    /// Sets how it signs.
     pub fn scheme(mut self, scheme: impl Scheme) -> Self {
         self.scheme = Arc::new(scheme);
         self
     }
 
-    /// Writes its bodies in another way.
+    /// Sets how its bodies are read.
     pub fn dialect(mut self, dialect: impl Dialect) -> Self {
         self.dialect = Arc::new(dialect);
         self
     }
 
-    /// Accepts this secret too.
+    /// Adds a secret.
     pub fn secret(mut self, secret: Secret) -> Self {
         self.secrets.push(secret);
         self
     }
 
-    /// Gives one session secrets of its own, which alone are good for it.
+    /// Gives one session its own secrets; only those are valid for it.
     pub fn session(mut self, session: impl Into<String>, secrets: Secrets) -> Self {
         self.sessions.push((session.into(), secrets));
         self
     }
 
-    /// Does not sign; whoever knows the token in the path (at least 16 bytes) is let in. The paths
-    /// are then `path/{token}` and `path/{token}/{session}`.
+    /// Accepts unsigned requests: every sender that knows the token in the path (at least 16 bytes) is
+    /// accepted. The paths are then `path/{token}` and `path/{token}/{session}`.
     pub fn dangerous_unsigned(mut self, path_token: Secret) -> Self {
         self.path_token = Some(path_token);
         self
     }
 
-    /// Is quiet when it has sent nothing for this long: that is logged, counted, shown in `/health`,
-    /// and a [`SourceEvent`](crate::SourceEvent) for the handlers that name it.
+    /// Sets how long it may send nothing before it counts as quiet. That is logged, counted, shown in
+    /// `/health`, and creates a [`SourceEvent`](crate::SourceEvent) for the handlers that name this
+    /// kind.
     pub fn quiet_after(mut self, silence: Duration) -> Self {
         self.quiet_after = Some(silence);
         self
     }
 
-    /// The same for one session, whatever the others send.
+    /// The same for one session, independent of what the others send.
     pub fn session_quiet_after(mut self, session: impl Into<String>, silence: Duration) -> Self {
         self.quiet_sessions.push((session.into(), silence));
         self
     }
 
-    /// The two patterns of its path, without and with a session; `{token}` stands for its token.
+    /// The two patterns of its path, without and with a session; they contain `{token}` instead of the
+    /// token.
     pub fn patterns(&self) -> [String; 2] {
         let path = &self.path;
         match self.path_token {

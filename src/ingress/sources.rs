@@ -1,9 +1,9 @@
 //! [`Sources`]: the route table, which can be replaced while requests are served.
 //!
-//! A source is served at its path and at `path/{session}`; where it has a path token, at `path/{token}`
-//! and `path/{token}/{session}`. Exact paths win over the patterns of other sources. Every way in goes
-//! through this table: the server's own listener, an `App` that mounts the receiver, and the check before
-//! `100 Continue`.
+//! A source is served at its path and at `path/{session}`; if it has a path token, at `path/{token}` and
+//! `path/{token}/{session}`. Exact paths take precedence over the patterns of other sources. Every
+//! request goes through this table: from the server's own listener, from an `App` that mounts the
+//! receiver, and in the check before `100 Continue`.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -27,13 +27,13 @@ use crate::telemetry::{Metrics, RequestOutcome, SourceMetrics, Throttle};
 #[derive(Debug)]
 pub(crate) struct Sources(ArcSwap<Table>);
 
-/// The sources of one moment. A request keeps the table that it was routed by.
+/// The sources at one moment. A request keeps the table that routed it.
 pub(crate) struct Table {
     router: matchit::Router<usize>,
     sources: Vec<Served>,
 }
 
-/// One source as it is served.
+/// A source that is served.
 pub(crate) struct Served {
     pub(super) source: Source,
     pub(super) verify: VerifySignature,
@@ -44,7 +44,7 @@ pub(crate) struct Served {
     refusals: [Throttle; RequestOutcome::ALL.len()],
 }
 
-/// Where an address leads, and what its segments name.
+/// The source that an address leads to, and the values of its segments.
 pub(super) struct Route<'a> {
     pub(super) served: &'a Served,
     pub(super) token: Option<String>,
@@ -56,20 +56,20 @@ impl Sources {
         Self(ArcSwap::from_pointee(table))
     }
 
-    /// The table of this moment.
+    /// The current table.
     pub(super) fn table(&self) -> Arc<Table> {
         self.0.load_full()
     }
 
-    /// Whether a path ends with one that leads to a source now. Where the table is mounted in a scope, the
-    /// path begins with the scope's.
+    /// Whether the path ends with the path of a current source. If the table is mounted in a scope, the
+    /// path begins with the scope's path.
     pub(super) fn may_lead(&self, path: &str) -> bool {
         let table = self.0.load();
         let mut ends = path.match_indices('/').map(|(at, _)| &path[at..]);
         ends.any(|end| table.route(end).is_some())
     }
 
-    /// Serves other sources from the next request on.
+    /// Serves these sources from the next request on.
     #[cfg(test)]
     pub(super) fn replace(&self, table: Table) {
         self.0.store(Arc::new(table));
@@ -79,7 +79,7 @@ impl Sources {
 impl Table {
     /// # Errors
     ///
-    /// When two sources have one path; the settings' checks refuse that with a better message.
+    /// When two sources have the same path; the settings' checks reject that with a better message.
     pub(super) fn build(
         sources: Vec<Source>,
         limits: &Limits,
@@ -112,7 +112,7 @@ impl Table {
         })
     }
 
-    /// Where a path leads that was [decoded](decoded).
+    /// Finds the source for a [decoded](decoded) path.
     pub(super) fn route(&self, path: &str) -> Option<Route<'_>> {
         let found = self.router.at(path).ok()?;
         let segment = |name| found.params.get(name);
@@ -128,7 +128,7 @@ impl Table {
     }
 }
 
-/// The path of an address as actix-web compares paths: percent-decoded, but for `%25`, `%2B` and `%2F`.
+/// The path of an address as actix-web compares paths: percent-decoded, except `%25`, `%2B` and `%2F`.
 pub(super) fn decoded(uri: &Uri) -> Cow<'_, str> {
     if uri.path().contains('%') {
         Url::new(uri.clone()).path().to_owned().into()
@@ -138,7 +138,7 @@ pub(super) fn decoded(uri: &Uri) -> Cow<'_, str> {
 }
 
 impl Served {
-    /// Counts and logs a request that was not let through; a flood of them is logged once a second.
+    /// Counts and logs a refused request; a flood of them is logged once per second.
     pub(super) fn refused(&self, error: &RequestError, peer: Option<SocketAddr>, took: Duration) {
         let outcome = match error {
             RequestError::Refused(_) => RequestOutcome::InvalidSignature,

@@ -1,4 +1,4 @@
-//! The route table, through an `App` that mounts the receiver.
+//! Tests the route table, through an `App` that mounts the receiver.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use crate::signature::{Limits, Scheme as _, Secret, XWebhookSignature};
 use crate::telemetry::Metrics;
 use crate::{Delivery, Event, EventHandler, HandlerError, Offhook, Receiver};
 
-/// Remembers from which source and session events came.
+/// Records the source and session of each event.
 #[derive(Default)]
 struct Seen(Mutex<Vec<String>>);
 
@@ -50,7 +50,7 @@ fn receiver(seen: &'static Seen) -> Receiver {
     builder.handler("seen", seen).receiver().unwrap()
 }
 
-/// What becomes of a request with a valid signature: its status, and where its event was from.
+/// The result of a request with a valid signature: its status, and the source of its event.
 async fn outcome(
     app: &impl Service<actix_http::Request, Response = ServiceResponse, Error = actix_web::Error>,
     seen: &Seen,
@@ -106,7 +106,7 @@ async fn each_address_leads_to_its_source() {
         ("/webhook/x", 200, Some("below")),
         ("/webhook/x/one", 200, Some("below one")),
         ("/webhook/x/one/two", 404, None),
-        // The path of a source with a token is a session's path of the source above it.
+        // The path of a source with a token is also a session path of the source above it.
         ("/webhook/t", 200, Some("plain t")),
         ("/webhook/t/wrong", 401, None),
         ("/webhook/t/wrong/one", 401, None),
@@ -154,8 +154,8 @@ async fn a_replaced_table_counts_from_the_next_request() {
     assert_eq!(post("/new/s").await, (200, Some("new s".to_owned())));
 }
 
-/// Whoever asks before sending a body is told what the request itself would be told, and the connection
-/// is closed: the body may follow all the same.
+/// A request that asks before it sends its body gets the same answer as the request itself would, and
+/// the connection is closed, because the body may still arrive.
 #[actix_web::test]
 async fn expect_passes_the_checks_of_the_request() {
     let seen: &'static Seen = Box::leak(Box::default());

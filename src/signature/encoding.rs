@@ -1,4 +1,4 @@
-//! The two choices behind most schemes: which HMAC, and how its bytes are written.
+//! The two choices behind most schemes: the HMAC, and the encoding of its bytes.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -8,10 +8,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 use sha2::{Sha256, Sha384, Sha512};
 
-/// The hash under an HMAC ([RFC 2104](https://www.rfc-editor.org/rfc/rfc2104)).
+/// The hash of an HMAC ([RFC 2104](https://www.rfc-editor.org/rfc/rfc2104)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
-    /// `sha1`: only where a sender knows nothing better.
+    /// `sha1`: only for senders that support nothing better.
     Sha1,
     /// `sha256`
     Sha256,
@@ -22,7 +22,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All of them, by their names in the settings.
+    /// All algorithms, with their names in the settings.
     pub const ALL: [(&'static str, Self); 4] = [
         ("sha1", Self::Sha1),
         ("sha256", Self::Sha256),
@@ -30,7 +30,7 @@ impl Algorithm {
         ("sha512", Self::Sha512),
     ];
 
-    /// How many bytes a signature has.
+    /// The length of a signature, in bytes.
     pub fn size(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -41,20 +41,20 @@ impl Algorithm {
     }
 }
 
-/// How a signature's bytes are written in a header.
+/// How the bytes of a signature are encoded in a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// `hex`: written in lower case, read in any.
+    /// `hex`: written in lower case, read in either case.
     Hex,
     /// `base64`: written in the standard alphabet with padding, read with or without.
     Base64,
 }
 
 impl Encoding {
-    /// All of them, by their names in the settings.
+    /// All encodings, with their names in the settings.
     pub const ALL: [(&'static str, Self); 2] = [("hex", Self::Hex), ("base64", Self::Base64)];
 
-    /// Writes `bytes`.
+    /// Encodes `bytes`.
     pub fn encode(self, bytes: &[u8]) -> String {
         match self {
             Self::Hex => hex(bytes),
@@ -62,10 +62,10 @@ impl Encoding {
         }
     }
 
-    /// Reads a text; `None` where it is not in this encoding.
+    /// Decodes a text; `None` if it is not in this encoding.
     pub fn decode(self, text: &[u8]) -> Option<Vec<u8>> {
         match self {
-            // The library would let the prefix 0x pass.
+            // The library would accept the prefix 0x.
             Self::Hex if text.get(1).is_some_and(|x| matches!(x, b'x' | b'X')) => None,
             Self::Hex => const_hex::decode(text).ok(),
             Self::Base64 => LENIENT_BASE64.decode(text).ok(),
@@ -83,7 +83,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     const_hex::encode(bytes)
 }
 
-/// An HMAC under way, with the key mixed in.
+/// An HMAC in progress, already initialized with the key.
 #[derive(Clone)]
 pub(crate) enum Mac {
     Sha1(Hmac<Sha1>),
@@ -149,8 +149,8 @@ mod tests {
         }
     }
 
-    /// Test case 2 of [RFC 4231](https://www.rfc-editor.org/rfc/rfc4231#section-4.3), and for SHA-1
-    /// of [RFC 2202](https://www.rfc-editor.org/rfc/rfc2202#section-3).
+    /// Test case 2 of [RFC 4231](https://www.rfc-editor.org/rfc/rfc4231#section-4.3), and for SHA-1 of
+    /// [RFC 2202](https://www.rfc-editor.org/rfc/rfc2202#section-3).
     #[test]
     fn the_vectors_of_the_specifications() {
         let table = [

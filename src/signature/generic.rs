@@ -1,4 +1,4 @@
-//! [`Generic`]: an HMAC described by settings, for every sender without a scheme of its own.
+//! [`Generic`]: an HMAC described by settings, for senders that have no scheme of their own.
 
 use humantime::format_duration;
 use jiff::{SignedDuration, Timestamp};
@@ -10,12 +10,12 @@ use super::scheme::{Claim, Refusal, Scheme, SignedHeader};
 use super::template::{GenericError, Part, Template};
 use super::{HeaderValue, Headers, Secret};
 
-/// `scheme = "hmac"`: which header, which hash, which encoding, and over what.
+/// `scheme = "hmac"`: the settings choose the header, the hash, the encoding, and what is signed.
 ///
-/// The template says what is signed. `{body}` stands for the raw body and must be there once;
-/// `{header:NAME}` for another header's value; `{timestamp:NAME}` for a header with the time in
-/// Unix seconds or milliseconds, which must be within [`Generic::tolerance`] of now. Everything
-/// else stands for itself; `{{` and `}}` are braces.
+/// The template says what is signed. `{body}` is the raw body and must appear exactly once;
+/// `{header:NAME}` is the value of another header; `{timestamp:NAME}` is a header with the time in Unix
+/// seconds or milliseconds, which must be within [`Generic::tolerance`] of now. All other text is
+/// literal; `{{` and `}}` are braces.
 ///
 /// ```
 /// use offhook::signature::Generic;
@@ -61,23 +61,23 @@ impl Generic {
         self
     }
 
-    /// A text that stands before the signature in its header.
+    /// The text before the signature in its header.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// How far a `{timestamp:…}` may be from now; 300 s unless told.
+    /// How far a `{timestamp:…}` may be from now. Default: 300 s.
     pub fn tolerance(mut self, tolerance: Duration) -> Self {
         self.tolerance = tolerance;
         self
     }
 
-    /// What is signed; `{body}` unless told.
+    /// What is signed. Default: `{body}`.
     ///
     /// # Errors
     ///
-    /// When the template has no `{body}`, several, an unknown placeholder or a brace that is not
+    /// When the template has no `{body}` or several, an unknown placeholder, or a brace that is not
     /// closed.
     pub fn template(mut self, template: &str) -> Result<Self, GenericError> {
         self.template = template.parse()?;
@@ -145,8 +145,7 @@ impl Scheme for Generic {
         matches(self.algorithm, claim, body, secret)
     }
 
-    /// A `{header:…}` of the template is signed as empty: a sender with such a header signs for
-    /// itself.
+    /// Signs a `{header:…}` of the template as empty; a sender with such a header must sign for itself.
     fn sign(&self, body: &[u8], secret: &Secret, now: Timestamp) -> Vec<SignedHeader> {
         let mut added = Vec::new();
         let mut mac = secret.mac(self.algorithm);
@@ -182,12 +181,12 @@ fn name_of<T: PartialEq + Copy>(names: &[(&'static str, T)], value: T) -> String
     named.map_or("", |(name, _)| name).to_owned()
 }
 
-/// Compares an HMAC over the claim's bytes and the body with every signature claimed.
+/// Compares an HMAC over the claim's bytes and the body with each claimed signature.
 pub(super) fn matches(algorithm: Algorithm, claim: &Claim, body: &[u8], secret: &Secret) -> bool {
     equals_any(secret.mac(algorithm), claim, body)
 }
 
-/// The same with an HMAC that has its key.
+/// The same, with an HMAC that is initialized with its key.
 pub(super) fn equals_any(mut mac: Mac, claim: &Claim, body: &[u8]) -> bool {
     mac.update(&claim.before);
     mac.update(body);
@@ -200,7 +199,7 @@ pub(super) fn equals_any(mut mac: Mac, claim: &Claim, body: &[u8]) -> bool {
     matches.into()
 }
 
-/// That `sent` is no further than `tolerance` from now.
+/// Checks that `sent` is within `tolerance` of now.
 pub(super) fn check_time(
     sent: Timestamp,
     now: Timestamp,
@@ -213,7 +212,7 @@ pub(super) fn check_time(
     }
 }
 
-/// The value of a header that must stand once.
+/// The value of a header that must appear exactly once.
 pub(super) fn one<'a>(headers: &'a dyn Headers, name: &str) -> Result<&'a [u8], Refusal> {
     match headers.value(&name.to_ascii_lowercase()) {
         HeaderValue::Absent => Err(Refusal::Missing),
@@ -222,7 +221,7 @@ pub(super) fn one<'a>(headers: &'a dyn Headers, name: &str) -> Result<&'a [u8], 
     }
 }
 
-/// Unix seconds, or milliseconds where the number is too large to be seconds.
+/// Reads Unix seconds, or milliseconds if the number is too large for seconds.
 fn unix_time(text: &str) -> Option<Timestamp> {
     let number: i64 = text.parse().ok()?;
     match number.unsigned_abs() < 100_000_000_000 {

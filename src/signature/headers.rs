@@ -1,4 +1,4 @@
-//! [`Headers`]: what a scheme sees of a request's head, whatever HTTP library holds it.
+//! [`Headers`]: a scheme's view of a request's head, independent of the HTTP library.
 
 use actix_http::header::{HeaderMap, HeaderName};
 
@@ -8,19 +8,19 @@ pub trait Headers {
     fn value<'a>(&'a self, name: &str) -> HeaderValue<'a>;
 }
 
-/// The value of a header that must stand exactly once.
+/// The value of a header that must appear exactly once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderValue<'a> {
-    /// The header is not there.
+    /// The header is missing.
     Absent,
-    /// It stands once.
+    /// The header appears once.
     One(&'a [u8]),
-    /// It stands several times, and nobody can say which one counts.
+    /// The header appears several times, so its value is ambiguous.
     Repeated,
 }
 
 impl<'a> HeaderValue<'a> {
-    /// Sorts an iterator over all values of one header.
+    /// Builds this from an iterator over all values of one header.
     pub fn of(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
         match (values.next(), values.next()) {
             (None, _) => Self::Absent,
@@ -42,7 +42,7 @@ impl Headers for &[(&str, &str)] {
 
 impl Headers for HeaderMap {
     fn value<'a>(&'a self, name: &str) -> HeaderValue<'a> {
-        // To look up a text takes making a name of it; that of the gateway's own scheme is made.
+        // A lookup by text needs a parsed name; the name of the gateway's own scheme is a constant.
         let values = match name == X_WEBHOOK_SIGNATURE.as_str() {
             true => self.get_all(&X_WEBHOOK_SIGNATURE),
             false => self.get_all(name),

@@ -1,15 +1,15 @@
-//! Who sent it: from bytes that anybody could have sent to [`Verified`] ones.
+//! Authentication: turns bytes from an unknown sender into [`Verified`] ones.
 //!
-//! A [`Scheme`] knows how one family of senders signs. A [`Verifier`] holds a source's scheme and
-//! [`Secrets`] and judges a request in two steps: [`Verifier::claim`] looks at the headers before
-//! the body is read, [`Verifier::verify`] at the bytes of the body. What must hold:
+//! A [`Scheme`] describes how one family of senders signs. A [`Verifier`] holds a source's scheme and
+//! [`Secrets`] and checks a request in two steps: [`Verifier::claim`] checks the headers before the body
+//! is read, [`Verifier::verify`] checks the bytes of the body. The rules:
 //!
-//! - [`Verified`] can only be made here, by a signature (or a path token) that was right. Nothing
-//!   else can become an [`Envelope`](crate::Envelope), so skipping the check does not compile.
-//! - Comparisons take the same time wherever the difference is, and every secret is tried.
+//! - A [`Verified`] can only be created here, after a correct signature (or path token). Nothing else
+//!   can become an [`Envelope`](crate::Envelope), so code that skips the check does not compile.
+//! - Comparisons take constant time, and every secret is tried.
 //! - No secret, no signature and no body appears in `Debug`, errors or logs.
 //!
-//! All but the middleware works on header values and byte slices, without HTTP.
+//! Everything except the middleware works on header values and byte slices, without HTTP.
 
 mod encoding;
 mod generic;

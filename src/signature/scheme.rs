@@ -10,8 +10,8 @@ use super::{Headers, Secret};
 
 /// How one family of senders signs a request.
 ///
-/// Pure: no HTTP, no clock of its own, no state. Verifying and signing are two sides of one scheme,
-/// and the same test vectors hold for both.
+/// A pure function: no HTTP, no clock, no state. Verifying and signing belong to the same scheme, and
+/// the same test vectors apply to both.
 ///
 /// ```
 /// use offhook::signature::{Headers, Scheme, Secret, XWebhookSignature};
@@ -34,12 +34,12 @@ pub trait Scheme: Debug + Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// What distinguishes it from another scheme of the same name: its settings and their values. They
-    /// are compared, and shown to people, so they hold no secret. By default there are none.
+    /// are compared and displayed, so they hold no secret. Default: none.
     fn parameters(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 
-    /// Reads what the headers claim, before the body is read.
+    /// Reads the claims of the headers, before the body is read.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ pub trait Scheme: Debug + Send + Sync + 'static {
     /// is too far from `now`.
     fn claim(&self, headers: &dyn Headers, now: Timestamp) -> Result<Claim, Refusal>;
 
-    /// Whether the claim was made over `body` with `secret`; in constant time.
+    /// Whether the claim is a signature over `body` with `secret`; in constant time.
     fn matches(&self, claim: &Claim, body: &[u8], secret: &Secret) -> bool;
 
     /// The headers that a sender with `secret` adds to `body`.
@@ -68,10 +68,10 @@ impl Serialize for dyn Scheme {
     }
 }
 
-/// What a request's headers claim: signatures, and the bytes that are signed besides the body.
+/// The claims of a request's headers: signatures, and the bytes that are signed in addition to the body.
 #[derive(Clone)]
 pub struct Claim {
-    /// The signature's raw bytes; some schemes send several.
+    /// The raw bytes of the signatures; some schemes send several.
     pub signatures: Vec<Vec<u8>>,
     /// What is signed before the body.
     pub before: Vec<u8>,
@@ -79,7 +79,7 @@ pub struct Claim {
     pub after: Vec<u8>,
 }
 
-/// Signatures are not for logs.
+/// Signatures must not appear in logs.
 impl Debug for Claim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Claim")
@@ -88,33 +88,33 @@ impl Debug for Claim {
     }
 }
 
-/// A header that a sender adds.
+/// A header that a sender adds to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedHeader {
-    /// The header's name as documentation writes it.
+    /// The header's name, in the case that documentation uses.
     pub name: Cow<'static, str>,
     /// Its value.
     pub value: String,
 }
 
-/// Why a request is not from whom it says; for logs and metrics. The sender is told the same,
-/// whatever the reason.
+/// Why a request does not prove its sender, for logs and metrics. The sender gets the same answer for
+/// every reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// A header that the scheme needs is not there.
+    /// A header that the scheme needs is missing.
     #[error("the signature header is missing")]
     Missing,
-    /// A header that must stand once stands several times.
+    /// A header that must appear once appears several times.
     #[error("the signature header is repeated")]
     Repeated,
-    /// The header's value is no signature: other characters, other length, other prefix.
+    /// The header's value is not a signature: wrong characters, length or prefix.
     #[error("the signature header is malformed")]
     Malformed,
     /// The timestamp is outside the tolerance.
     #[error("the signature's timestamp is too far from now")]
     Expired,
-    /// No secret gives this signature over these bytes.
+    /// No secret produces this signature over these bytes.
     #[error("the signature does not match: another secret, or another body")]
     Mismatch,
     /// The token in the path is wrong.

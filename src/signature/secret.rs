@@ -1,4 +1,4 @@
-//! [`Secret`]: key material that does not show itself.
+//! [`Secret`]: key material that is never displayed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use super::encoding::{Algorithm, Mac};
 
 /// A shared secret.
 ///
-/// Its text appears nowhere: not in `Debug`, not in errors, not where it is serialized. Cloning is
-/// cheap, and secrets are compared in constant time.
+/// Its text appears nowhere: not in `Debug`, errors or serialized output. Cloning is cheap, and secrets
+/// are compared in constant time.
 ///
 /// ```
 /// let secret = offhook::signature::Secret::new("your-secret-key").unwrap();
@@ -22,8 +22,8 @@ pub struct Secret(Arc<Inner>);
 
 struct Inner {
     key: Vec<u8>,
-    // The usual algorithm's state after the key is mixed in, so that it is not mixed in again for
-    // every request.
+    // The state of the usual algorithm after the key is mixed in, so that a request does not repeat that
+    // work.
     sha256: Mac,
 }
 
@@ -44,12 +44,12 @@ impl Secret {
         }
     }
 
-    /// Resolves a secret as settings and the command line give it: `env:NAME`, `file:PATH` (one
-    /// final line break is left out), or the text itself.
+    /// Resolves a secret from its form in settings and on the command line: `env:NAME`, `file:PATH` (one
+    /// final line break is removed), or the text itself.
     ///
     /// # Errors
     ///
-    /// When the variable or the file cannot be read, or what it holds is empty.
+    /// When the variable or the file cannot be read, or is empty.
     pub fn resolve(reference: &str) -> Result<Self, SecretError> {
         if let Some(name) = reference.strip_prefix("env:") {
             let value = std::env::var_os(name).ok_or_else(|| SecretError::NoVariable {
@@ -72,7 +72,7 @@ impl Secret {
         self.0.key.ct_eq(other).into()
     }
 
-    /// The secret itself. Whoever calls this sees to it that it is not shown.
+    /// The secret itself. The caller must not display it.
     pub fn expose(&self) -> &[u8] {
         &self.0.key
     }
@@ -96,7 +96,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Writes `…`, so that a type that holds a secret may derive `Serialize`.
+/// Writes `…`, so that a type that holds a secret can derive `Serialize`.
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str("…")
@@ -111,32 +111,32 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
-/// The secrets of one sender: several while they are being rotated.
+/// The secrets of one sender: several during a rotation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Secrets(Vec<Secret>);
 
 impl Secrets {
-    /// These secrets, each of which is good.
+    /// These secrets, each of which is valid.
     pub fn new(secrets: Vec<Secret>) -> Self {
         Self(secrets)
     }
 
-    /// Whether there is none, so that nothing can be verified.
+    /// Whether there is no secret, so that nothing can be verified.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of them.
+    /// All secrets.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Secret> {
         self.0.iter()
     }
 }
 
-/// Why there is no secret where there should be one.
+/// Why a secret cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
-    /// A secret of no bytes protects nothing.
+    /// An empty secret protects nothing.
     #[error("the secret is empty")]
     Empty,
     /// `env:NAME` names a variable that is not set.
@@ -150,7 +150,7 @@ pub enum SecretError {
     NoFile {
         /// The file.
         path: String,
-        /// What the system says.
+        /// The error of the operating system.
         error: std::io::Error,
     },
 }

@@ -1,25 +1,25 @@
-//! Which session a request belongs to. It is decided here and nowhere else, once, when the request is
-//! verified; [`Verified`](super::Verified) carries it.
+//! Decides which session a request belongs to: only here, once, when the request is verified.
+//! [`Verified`](super::Verified) carries the result.
 //!
-//! 1. A path that names a session decides, whatever the body says.
-//! 2. Otherwise, where any session of the source has secrets of its own, the body's session decides: it
-//!    picks the secrets that the signature is then checked with.
-//! 3. Otherwise nothing decides here, and each event of the body has the session that it names.
+//! 1. If the path names a session, that is the session, whatever the body says.
+//! 2. Otherwise, if any session of the source has its own secrets, the body's session counts: it selects
+//!    the secrets that the signature is checked with.
+//! 3. Otherwise nothing is decided here, and each event of the body has the session that it names.
 
 use std::collections::HashMap;
 
 use super::Secrets;
 
-/// The session of a request, and the secrets that are good for it alone.
+/// The session of a request, and the secrets that are valid only for it.
 #[derive(Debug)]
 pub(super) struct Decision<'a> {
     pub(super) session: Option<String>,
-    /// `None` where the source's own secrets count.
+    /// `None` when the source's own secrets apply.
     pub(super) own: Option<&'a Secrets>,
 }
 
-/// Decides. `own` has the sessions with secrets of their own; `in_body` looks for the session that the
-/// body names, which costs a look into the body.
+/// Decides the session. `own` holds the sessions with their own secrets; `in_body` finds the session
+/// that the body names, which has to read the body.
 pub(super) fn decide(
     path: Option<String>,
     own: &HashMap<String, Secrets>,
@@ -52,7 +52,7 @@ mod tests {
             (None, Some("A"), &own, Some("A"), true),
             (None, Some("B"), &own, Some("B"), false),
             (None, None, &own, None, false),
-            // Without such sessions nobody looks into the body.
+            // Without such sessions the body is not read.
             (None, Some("A"), &none, None, false),
             (Some("A"), Some("A"), &none, Some("A"), false),
         ];

@@ -1,4 +1,4 @@
-//! [`StandardWebhooks`]: the scheme that several gateways and their libraries agree on.
+//! [`StandardWebhooks`]: a scheme shared by several gateways and their libraries.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use super::{Headers, Secret};
 /// [Standard Webhooks](https://www.standardwebhooks.com): the HMAC-SHA256 of
 /// `{webhook-id}.{webhook-timestamp}.{body}` in base64, in the header `webhook-signature`.
 ///
-/// That header may hold several signatures, separated by spaces; those of another version than `v1`
-/// are passed over. The timestamp is in Unix seconds. A secret `whsec_…` is decoded from base64 to
-/// the key; the text of any other is the key itself, which the official libraries take as `whsec_`
-/// and the base64 of that text.
+/// That header may hold several signatures, separated by spaces; those of a version other than `v1` are
+/// ignored. The timestamp is in Unix seconds. A secret `whsec_…` is decoded from base64 to the key; the
+/// text of any other secret is the key itself, which the official libraries accept as `whsec_` plus the
+/// base64 of that text.
 ///
 /// ```
 /// use offhook::Timestamp;
@@ -45,13 +45,13 @@ impl Default for StandardWebhooks {
 }
 
 impl StandardWebhooks {
-    /// How far a timestamp may be from now; 300 s unless told.
+    /// How far a timestamp may be from now. Default: 300 s.
     pub fn tolerance(self, tolerance: Duration) -> Self {
         Self { tolerance }
     }
 
-    /// The headers for a body whose event has an id of its own. The id must stay the same when the
-    /// event is sent again, and should hold no full stop.
+    /// The headers for a body whose event has its own id. The id must stay the same when the event is
+    /// sent again, and should not contain a full stop.
     pub fn sign_as(
         &self,
         id: &str,
@@ -108,7 +108,7 @@ impl Scheme for StandardWebhooks {
         equals_any(keyed(secret), claim, body)
     }
 
-    /// The id is made of the time and the body; see [`StandardWebhooks::sign_as`].
+    /// The id is derived from the time and the body; see [`StandardWebhooks::sign_as`].
     fn sign(&self, body: &[u8], secret: &Secret, now: Timestamp) -> Vec<SignedHeader> {
         let time = now.as_nanosecond().to_be_bytes();
         let digest = Sha256::new().chain_update(time).chain_update(body);
@@ -117,12 +117,13 @@ impl Scheme for StandardWebhooks {
     }
 }
 
-/// Whether the secret begins as one that is to be decoded, but cannot be: a slip of the pen.
+/// Whether the secret has the prefix of a base64 secret but cannot be decoded, probably because of a
+/// typing error.
 pub(crate) fn is_undecodable(secret: &Secret) -> bool {
     secret.expose().starts_with(PREFIX) && decoded(secret).is_none()
 }
 
-/// The HMAC with the secret's key mixed in. A sender with one secret for many bodies clones it.
+/// The HMAC initialized with the secret's key. A sender with one secret for many bodies clones it.
 pub(crate) fn keyed(secret: &Secret) -> Mac {
     match decoded(secret) {
         Some(key) => Mac::new(Algorithm::Sha256, &key),
@@ -132,7 +133,7 @@ pub(crate) fn keyed(secret: &Secret) -> Mac {
 
 fn decoded(secret: &Secret) -> Option<Vec<u8>> {
     let encoded = secret.expose().strip_prefix(PREFIX)?;
-    // An empty key would be one that everybody knows.
+    // An empty key would be known to everyone.
     let key = Encoding::Base64.decode(encoded);
     key.filter(|key| !key.is_empty())
 }
@@ -145,7 +146,7 @@ pub(crate) fn signature(mut mac: Mac, id: &str, seconds: &str, body: &[u8]) -> S
     ["v1,", &Encoding::Base64.encode(&mac.finish())].concat()
 }
 
-/// A signature that can be one; those of other versions are for other readers.
+/// A signature of version `v1`; signatures of other versions are ignored.
 fn read_signature(part: &[u8]) -> Option<Vec<u8>> {
     let encoded = part.strip_prefix(b"v1,")?;
     let signature = Encoding::Base64.decode(encoded)?;
@@ -211,7 +212,7 @@ mod tests {
         for (body, key) in [
             (&b"{}"[..], VECTOR_SECRET),
             (VECTOR_BODY, "whsec_AAAA"),
-            // Not decoded, it is another key.
+            // Not decoded, so it is a different key.
             (VECTOR_BODY, "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
         ] {
             assert_eq!(verify(&headers, body, key, VECTOR_AT), Ok(false));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What is signed: the body, and what stands before and after it.
+/// What is signed: the body, and the parts before and after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template {
     text: String,
@@ -20,12 +20,12 @@ pub(super) enum Part {
 }
 
 impl Template {
-    /// All of it, in order.
+    /// All parts, in order.
     pub(super) fn parts(&self) -> impl Iterator<Item = &Part> {
         self.before.iter().chain([&Part::Body]).chain(&self.after)
     }
 
-    /// The headers that it names.
+    /// The headers that the template names.
     pub(crate) fn headers(&self) -> impl Iterator<Item = &str> {
         self.parts().filter_map(|part| match part {
             Part::Header(name) | Part::Timestamp(name) => Some(name.as_str()),
@@ -45,7 +45,7 @@ impl Default for Template {
     }
 }
 
-/// As it was written.
+/// The template as it was written.
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -110,17 +110,17 @@ fn placeholder_part(name: &str) -> Result<Part, GenericError> {
     }
 }
 
-/// Why a template is not one.
+/// Why a template is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GenericError {
-    /// `{body}` must stand exactly once.
+    /// `{body}` must appear exactly once.
     #[error("the template must hold {{body}} exactly once")]
     Body,
-    /// A placeholder that does not exist.
+    /// An unknown placeholder.
     #[error("unknown placeholder {{{0}}}; there are {{body}}, {{header:NAME}}, {{timestamp:NAME}}")]
     Placeholder(String),
-    /// A brace without its partner.
+    /// A brace without its counterpart.
     #[error("a single brace; write {{{{ or }}}} for the character itself")]
     Brace,
 }

@@ -9,20 +9,20 @@ use jiff::Timestamp;
 
 use super::Held;
 
-/// Who sent a request, as far as the request itself was allowed to say.
+/// The sender of a request, as far as the request could prove it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sender {
     /// The source's name.
     pub source: Arc<str>,
-    /// The session whose secrets were asked: the path's where the path names one; else, where the
-    /// source has sessions with secrets of their own, the body's.
+    /// The session whose secrets were used: the path's session if the path names one; otherwise, if the
+    /// source has sessions with their own secrets, the body's session.
     pub session: Option<String>,
 }
 
-/// A body that a known sender has sent.
+/// A body from a known sender.
 ///
-/// Only a [`Verifier`](super::Verifier) makes one, after the signature was right. What takes a
-/// `Verified` can therefore not be reached by unverified bytes; this does not compile:
+/// Only a [`Verifier`](super::Verifier) creates one, after the signature was correct. Unverified bytes
+/// therefore cannot reach code that takes a `Verified`; this does not compile:
 ///
 /// ```compile_fail,E0451
 /// use offhook::signature::{Sender, Verified};
@@ -32,7 +32,7 @@ pub struct Sender {
 /// }
 /// ```
 ///
-/// In a handler of any actix `App` behind [`VerifySignature`](super::VerifySignature) it is an
+/// In any actix `App`, handlers behind [`VerifySignature`](super::VerifySignature) can use it as an
 /// extractor:
 ///
 /// ```
@@ -49,12 +49,12 @@ pub struct Verified {
     pub(super) received_at: Timestamp,
     pub(super) headers: Vec<(Cow<'static, str>, Bytes)>,
     pub(super) body: Bytes,
-    /// The body's place in the in-flight budget; given back when the last owner is done with it.
+    /// The body's share of the in-flight budget; released when the last owner drops it.
     pub(super) held: Option<Held>,
 }
 
 impl Verified {
-    /// Who sent it.
+    /// The sender of the request.
     pub fn sender(&self) -> &Sender {
         &self.sender
     }
@@ -64,12 +64,12 @@ impl Verified {
         self.received_at
     }
 
-    /// The body, byte for byte as it came and was signed.
+    /// The body, byte for byte as it was received and signed.
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// The headers that were kept, names in lower case.
+    /// The stored headers, names in lower case.
     pub fn headers(&self) -> &[(Cow<'static, str>, Bytes)] {
         &self.headers
     }
@@ -93,7 +93,7 @@ pub(crate) struct Parts {
     pub(crate) held: Option<Held>,
 }
 
-/// Shows the sender and the size; never the body or the headers.
+/// Shows the sender and the size, but never the body or the headers.
 impl fmt::Debug for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verified")

@@ -14,7 +14,7 @@ use super::{
     Claim, Headers, Refusal, Scheme, Secret, Secrets, Sender, Verified, XWebhookSignature,
 };
 
-/// Judges the requests of one source.
+/// Verifies the requests of one source.
 ///
 /// ```
 /// use offhook::signature::{Secret, Verifier};
@@ -23,8 +23,8 @@ use super::{
 /// let verifier = Verifier::new("codeskytz").secret(secret);
 /// ```
 ///
-/// A session with secrets of its own is checked with those alone; every other with the source's.
-/// Without any secret every request is refused.
+/// A session with its own secrets is checked only with those; every other session with the source's
+/// secrets. Without any secret every request is refused.
 #[derive(Clone)]
 pub struct Verifier {
     source: Arc<str>,
@@ -42,8 +42,8 @@ enum Proof {
     PathToken(Secret),
 }
 
-/// Finds the session that a body names, given its `Content-Encoding`. Asked only where sessions
-/// have secrets of their own and the path names none; its answer picks the secrets, nothing else.
+/// Finds the session that a body names, given its `Content-Encoding`. Called only when sessions have
+/// their own secrets and the path names no session; the result only selects the secrets.
 pub type SessionOf = Arc<dyn Fn(&Bytes, Option<&[u8]>) -> Option<String> + Send + Sync>;
 
 impl Verifier {
@@ -60,9 +60,9 @@ impl Verifier {
         }
     }
 
-    /// A source that does not sign: whoever knows the path's token is let in. Dangerous, since the
-    /// token is in the request's address and nothing protects the body; use it only for senders
-    /// that cannot sign, over TLS.
+    /// A source that does not sign: every sender that knows the token in the path is accepted.
+    /// Dangerous, because the token is in the address and nothing protects the body; use it only over
+    /// TLS, for senders that cannot sign.
     pub fn dangerous_unsigned(source: impl Into<Arc<str>>, path_token: Secret) -> Self {
         Self {
             source: source.into(),
@@ -71,7 +71,7 @@ impl Verifier {
         }
     }
 
-    /// Signs with another scheme.
+    /// Sets another scheme.
     pub fn scheme(mut self, other: Arc<dyn Scheme>) -> Self {
         if let Proof::Signature { scheme, .. } = &mut self.proof {
             *scheme = other;
@@ -79,7 +79,7 @@ impl Verifier {
         self
     }
 
-    /// Accepts this secret too.
+    /// Adds a secret.
     pub fn secret(mut self, secret: Secret) -> Self {
         if let Proof::Signature { secrets, .. } = &mut self.proof {
             secrets.push(secret);
@@ -87,7 +87,7 @@ impl Verifier {
         self
     }
 
-    /// Gives a session secrets of its own, which alone are good for it.
+    /// Gives a session its own secrets; only those are valid for it.
     pub fn session(mut self, session: impl Into<String>, secrets: Secrets) -> Self {
         if let Proof::Signature { sessions, .. } = &mut self.proof {
             sessions.insert(session.into(), secrets);
@@ -95,7 +95,7 @@ impl Verifier {
         self
     }
 
-    /// How the session is found in a body whose path names none.
+    /// Sets how to find the session in a body whose path names none.
     pub fn session_of(mut self, session_of: SessionOf) -> Self {
         self.session_of = Some(session_of);
         self
@@ -106,7 +106,7 @@ impl Verifier {
         &self.source
     }
 
-    /// Looks at the request's head, before the body is read.
+    /// Checks the request's head, before the body is read.
     ///
     /// # Errors
     ///
@@ -128,11 +128,11 @@ impl Verifier {
         }
     }
 
-    /// Judges the body.
+    /// Verifies the body.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Mismatch`] when no secret that is good for the session gives the signature.
+    /// [`Refusal::Mismatch`] when no secret that is valid for the session produces the signature.
     pub fn verify(&self, claimed: &Claimed, mut request: Unverified) -> Result<Verified, Refusal> {
         let session = match (&self.proof, &claimed.0) {
             (Proof::PathToken(_), None) => request.session,
@@ -153,7 +153,7 @@ impl Verifier {
                 };
                 right.then_some(session).ok_or(Refusal::Mismatch)?
             }
-            // The claim was made with another verifier.
+            // The claim comes from another verifier.
             _ => return Err(Refusal::Mismatch),
         };
         Ok(Verified {
@@ -178,7 +178,7 @@ impl Verifier {
     }
 }
 
-/// Tries every secret, so that the time tells nothing about which one was right.
+/// Tries every secret, so that the time does not reveal which one was correct.
 fn any_matches<'a>(
     scheme: &dyn Scheme,
     claim: &Claim,
@@ -190,19 +190,19 @@ fn any_matches<'a>(
     })
 }
 
-/// What a request's head claims; [`Verifier::verify`] asks for it.
+/// The claims of a request's head; [`Verifier::verify`] needs them.
 #[derive(Debug, Clone)]
 pub struct Claimed(Option<Claim>);
 
-/// A request that anybody could have sent.
+/// A request whose sender is not proven.
 pub struct Unverified {
     /// The session that the path names.
     pub session: Option<String>,
     /// When the request was received.
     pub received_at: Timestamp,
-    /// The headers to keep, names in lower case.
+    /// The headers to store, names in lower case.
     pub headers: Vec<(Cow<'static, str>, Bytes)>,
-    /// The body as it came.
+    /// The body as received.
     pub body: Bytes,
     pub(super) held: Option<Held>,
 }
@@ -220,7 +220,7 @@ impl Unverified {
     }
 }
 
-/// Shows the size only: nothing of it can be believed.
+/// Shows only the size, because the content is not verified.
 impl fmt::Debug for Unverified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unverified")
@@ -229,7 +229,7 @@ impl fmt::Debug for Unverified {
     }
 }
 
-/// Shows names; secrets hide themselves.
+/// Shows only names; secrets hide themselves.
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Verifier");
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_session_with_its_own_secrets_is_checked_with_those_alone() {
-        // The body is the session's name.
+        // The session's name is the whole body.
         let session_of: SessionOf =
             Arc::new(|body, _| Some(String::from_utf8_lossy(body).into_owned()));
         let verifier = Verifier::new("s")
@@ -295,7 +295,7 @@ mod tests {
             ("shared", None, "A", false),
             ("key of A", None, "B", false),
             ("shared", None, "B", true),
-            // The path's word counts, whatever the body names.
+            // The path's session applies, whatever the body names.
             ("key of A", Some("A"), "B", true),
             ("key of A", Some("B"), "A", false),
             ("shared", Some("B"), "A", true),

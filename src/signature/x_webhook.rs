@@ -8,9 +8,9 @@ use super::{HeaderValue, Headers, Secret, generic};
 
 /// `X-Webhook-Signature`: the HMAC-SHA256 of the raw body in hexadecimal.
 ///
-/// Read in any case, with or without the prefix `sha256=`; written in lower case without it, as the
-/// [gateway's documentation](https://github.com/sBRK255/docs-whatsapp-http-api/blob/main/docs/webhooks.md)
-/// has it.
+/// Read in either case, with or without the prefix `sha256=`; written in lower case without it, as in
+/// the [gateway's
+/// documentation](https://github.com/sBRK255/docs-whatsapp-http-api/blob/main/docs/webhooks.md).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct XWebhookSignature;
 

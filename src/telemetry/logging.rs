@@ -1,11 +1,10 @@
-//! What the program says besides its handlers' lines: to standard error, with `env_logger`.
+//! Sets up the program's log: to standard error, with `env_logger`.
 
 use std::io::Write as _;
 
 use crate::clock::{Clock as _, SystemClock};
 
-/// Logs to standard error, unless a logger is set already. `RUST_LOG` says how much; `info` unless
-/// told.
+/// Logs to standard error, unless a logger is already set. `RUST_LOG` sets the level. Default: `info`.
 ///
 /// At the default level no line holds a secret or a body. A line about one event names its id.
 pub fn init() {
@@ -17,9 +16,9 @@ pub fn init() {
         let style = out.default_level_style(level);
         writeln!(out, "{now} {style}{level:<5}{style:#} {}", record.args())
     });
-    // A logger that is set already stays.
+    // Keeps a logger that is already set.
     let _ = builder.try_init();
 }
 
-// What actix says of malformed requests is the clients' doing and would fill the log.
+// Messages of actix about malformed requests are caused by clients and would fill the log.
 const DEFAULT: &str = "info,actix_http=off,actix_server=warn";

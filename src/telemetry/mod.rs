@@ -1,4 +1,4 @@
-//! What an operator sees from outside: log lines and metrics.
+//! Logging and metrics for the operator.
 
 pub mod logging;
 mod metrics;

@@ -1,4 +1,4 @@
-//! [`Throttle`]: at most one log line a second, and how many were left out.
+//! [`Throttle`]: allows at most one log line per second, and counts those that were left out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, SystemClock};
 
-/// Lets one call a second through.
+/// Allows one call per second.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     last: Mutex<Option<Instant>>,
@@ -14,12 +14,12 @@ pub(crate) struct Throttle {
 }
 
 impl Throttle {
-    /// Whether to speak now, and how often that was refused since the last time.
+    /// `Some` if a line may be logged now, with the number of lines left out since the last one.
     pub(crate) fn pass(&self) -> Option<u64> {
         self.pass_at(SystemClock.monotonic())
     }
 
-    /// How many lines were left out, in words.
+    /// The number of lines left out, in words.
     pub(crate) fn more(unsaid: u64) -> String {
         match unsaid {
             0 => String::new(),

@@ -6,13 +6,13 @@ use futures_util::future::BoxFuture;
 
 use crate::clock::Clock;
 
-/// Wakes the runner. It is set anew only for an earlier time and rings too soon otherwise: that costs
+/// Wakes the runner. The timer is set again only for an earlier time and may ring too early: that costs
 /// less than a timer for each event.
 #[derive(Default)]
 pub(super) struct Alarm(Option<(Instant, BoxFuture<'static, ()>)>);
 
 impl Alarm {
-    /// Lets it ring after `pause`, if it does not ring sooner.
+    /// Makes it ring after `pause`, or earlier.
     pub(super) fn set(&mut self, pause: Option<Duration>, clock: &dyn Clock) {
         let Some(pause) = pause else { return };
         let at = clock.monotonic() + pause.min(MAX_PAUSE);
@@ -31,5 +31,5 @@ impl Alarm {
     }
 }
 
-/// Who waits longer looks at the time on the way.
+/// A longer wait is interrupted once per day to read the time again.
 const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);

@@ -1,4 +1,4 @@
-//! Attempts: what starts, and what becomes of it.
+//! Starts attempts and handles their outcomes.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -16,9 +16,9 @@ use crate::journal::{DeadLetter, Part, Position, Record};
 use crate::{Delivery, Timestamp, escape_controls};
 
 impl Runner {
-    /// Starts what may start. Many handlers are done immediately: those attempts are ended here, without
-    /// a detour over the others that run. Returns whether there may be more to start: after so many that
-    /// were done immediately others have their turn.
+    /// Starts what may start. Many handlers finish immediately; those attempts end here and never join
+    /// the set of running ones. Returns whether more may be ready to start: after a limited number of
+    /// immediate successes other work gets its turn.
     pub(super) fn start(&mut self) -> bool {
         let now = self.context.clock.now();
         let mut done_immediately = 0;
@@ -38,7 +38,8 @@ impl Runner {
                 continue;
             }
             let mut attempt = self.attempt(start);
-            // An attempt that is not done is polled again with those that run, and wakes them then.
+            // An unfinished attempt joins the running ones, is polled again there, and then registers
+            // its waker.
             match attempt.poll_unpin(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(ended) => {
                     self.ended(ended);
@@ -82,7 +83,7 @@ impl Runner {
                         }
                     }
                 }
-                // Retention has removed it since.
+                // Retention has removed it in the meantime.
                 Ok(None) => Ok(Outcome::Done),
                 Err(error) => Err(error),
             };
@@ -108,7 +109,8 @@ impl Runner {
             self.health.failing_since = None;
             return self.settle(position);
         }
-        // So that a pause from now is not taken for one from before the clock was set back.
+        // Checks the clock first, so that a pause from now is not mistaken for one from before the clock
+        // was set back.
         self.look_at_the_clock(self.context.clock.monotonic());
         let reason = outcome.to_string();
         let reason = escape_controls(&reason).into_owned();
@@ -141,7 +143,7 @@ impl Runner {
         self.schedule.again(position, due);
     }
 
-    /// Nothing succeeds: when that has lasted too long, nothing more starts.
+    /// Records a failure. Suspends the consumer when failures have lasted too long without a success.
     fn failed(&mut self, reason: &str, now: Timestamp) {
         let since = *self.health.failing_since.get_or_insert(now);
         let lasted = Duration::try_from(now.duration_since(since)).unwrap_or_default();
@@ -151,8 +153,8 @@ impl Runner {
         }
         let name = self.consumer.name();
         log::warn!(
-            "{name}: suspended, nothing has succeeded since {since}: {reason}; its events are kept, \
-             and `offhook consumers resume '{name}'` lets it go on"
+            "{name}: suspended, nothing has succeeded since {since}: {reason}; its events stay in \
+             the journal, and `offhook consumers resume '{name}'` resumes it"
         );
         self.health.suspended = Some(Suspended {
             since: now,
@@ -174,5 +176,5 @@ impl Runner {
     }
 }
 
-/// How much of the last outcome is kept as the reason of a suspension, in characters.
+/// How much of the last outcome becomes the reason for a suspension, in characters.
 const MAX_REASON: usize = 500;

@@ -1,4 +1,4 @@
-//! Clocks that are set back.
+//! Handles a clock that is set back.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,8 @@ use super::state::Runner;
 use crate::Timestamp;
 
 impl Runner {
-    /// Retries wait until a time of day, which may be set back: they wait no longer because of that.
+    /// Retries wait until a time of day, and the clock may be set back: that must not make them wait
+    /// longer.
     pub(super) fn look_at_the_clock(&mut self, monotonic: Instant) {
         let now = self.context.clock.now();
         let (seen, at) = std::mem::replace(&mut self.seen, (now, monotonic));
@@ -17,7 +18,7 @@ impl Runner {
             return;
         }
         log::info!(
-            "{}: the clock was set back by {back:.1?}; what waits for a retry does not wait longer",
+            "{}: the clock was set back by {back:.1?}; retries do not wait longer because of it",
             self.consumer.name()
         );
         let earlier = |at: Timestamp| at.saturating_sub(back).unwrap_or(Timestamp::MIN);
@@ -35,5 +36,5 @@ impl Runner {
     }
 }
 
-/// The clock was set back when it shows so much less than it should.
+/// The clock counts as set back when it is this far behind what it should show.
 const SET_BACK: Duration = Duration::from_secs(1);

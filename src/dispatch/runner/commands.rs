@@ -1,4 +1,4 @@
-//! What an administrator asks for.
+//! Commands of an administrator.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::dispatch::controls::{Command, Status};
 use crate::journal::Position;
 
 impl Runner {
-    /// Does what the administrator asks for.
+    /// Carries out a command.
     pub(super) async fn obey(&mut self, command: Command) {
         match command {
             Command::Status(answer) => drop(answer.send(self.status())),
@@ -16,11 +16,12 @@ impl Runner {
                 self.health.paused = paused;
                 self.unsaved();
                 if !paused && self.health.suspended.take().is_some() {
-                    // It has all the time again that it had at first.
+                    // The consumer gets the full time until suspension again.
                     self.health.failing_since = None;
                 }
                 self.unsaved();
-                // Promised only when it outlives the process; who no longer waits needs no answer.
+                // Answers only when the change is durable. If the caller has stopped waiting, the answer
+                // is discarded.
                 let _ = answer.send(self.save().await);
             }
             Command::Replay {
@@ -58,7 +59,7 @@ impl Runner {
         }
     }
 
-    /// The events that are handed over together with this one, and it.
+    /// The events that are delivered together with this one, including it.
     pub(super) fn parts(&self, position: Position) -> Vec<Position> {
         match self.reading.together.get(&position) {
             None => vec![position],
@@ -75,7 +76,7 @@ impl Runner {
         self.look_at_the_clock(self.context.clock.monotonic());
         let now = self.context.clock.now();
         let mut at = now;
-        // Whatever becomes of them now, they are dead letters no more.
+        // Replayed events are no longer dead letters.
         let dead = &mut self.unsaved.dead;
         dead.retain(|letter| !events.contains(&letter.position));
         self.unsaved.revived.extend(events);

@@ -1,10 +1,10 @@
-//! Looking for one record.
+//! Finds one record.
 
 use std::sync::Arc;
 
 use crate::journal::{Journal, Record, Seq, Unavailable};
 
-/// The record, where it is still there.
+/// Returns the record, or `None` when it is no longer in the journal.
 pub(in crate::dispatch) async fn find(
     journal: &dyn Journal,
     seq: Seq,

@@ -1,12 +1,12 @@
-//! [`Runner`]: one consumer on its way along a journal, in one share.
+//! [`Runner`]: drives one consumer along a journal, in one share.
 //!
-//! It reads ahead until enough may start, within a limit; starts what the
-//! [`Schedule`](super::schedule::Schedule) says; turns outcomes into progress, retries and dead letters; and
-//! saves all of that a little later: what was not saved when the process is killed is handed over again. It
-//! waits for something to happen and never polls.
+//! It reads ahead until enough events may start, within a limit; starts what the
+//! [`Schedule`](super::schedule::Schedule) says; turns outcomes into progress, retries and dead letters;
+//! and saves all of that a little later. After a kill, events whose progress was not saved are delivered
+//! again. It waits for something to happen and never polls.
 //!
-//! `state.rs` is what it knows, `run.rs` the loop; `reading.rs`, `attempts.rs`, `commands.rs`, `saving.rs`
-//! and `clock_steps.rs` are what a turn of the loop does.
+//! `state.rs` is its state, `run.rs` the loop; `reading.rs`, `attempts.rs`, `commands.rs`, `saving.rs`
+//! and `clock_steps.rs` are the steps of one turn of the loop.
 
 mod alarm;
 mod attempts;

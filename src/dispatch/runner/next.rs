@@ -1,12 +1,12 @@
-//! [`Next`]: the records of events that are to start soon.
+//! [`Next`]: the records of events that will start soon.
 
 use std::sync::Arc;
 
 use crate::dispatch::tuning::DispatchTuning;
 use crate::journal::{Position, PositionMap, Record};
 
-/// The records of events that are to start next, so that they need not be looked for again. Only as
-/// many as start soon: a thousand consumers that hang must not fill the memory.
+/// Caches the records of the events that start next, so that they need not be read again. It holds only
+/// those that start soon: a thousand consumers that hang must not fill the memory.
 #[derive(Debug)]
 pub(super) struct Next {
     records: PositionMap<Arc<Record>>,
@@ -38,7 +38,7 @@ impl Next {
         Some(record)
     }
 
-    /// Gives back the memory for more than there are.
+    /// Frees memory that is no longer needed.
     pub(super) fn shrink(&mut self) {
         self.records.shrink_to_fit();
     }

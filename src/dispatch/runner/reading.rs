@@ -1,4 +1,4 @@
-//! Reading ahead along the journal, and replays: what comes into the schedule.
+//! Reads ahead along the journal, and schedules replays.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use crate::journal::{PartView, Position, Record, Seq, Unavailable};
 use crate::{Event, Timestamp};
 
 impl Runner {
-    /// Whether one more event may be known.
+    /// Whether one more event fits within the read-ahead limit.
     pub(super) fn has_room(&self) -> bool {
         self.schedule.len() < self.context.tuning.read_ahead
     }
 
-    /// Whether reading ahead would bring more that could start now, or that overtakes what waits.
+    /// Whether reading ahead would find events that could start now, or that overtake waiting ones.
     pub(super) fn reads_on(&self) -> bool {
         self.has_room() && (self.monotonic.is_some() || !self.schedule.has_enough())
     }
@@ -47,7 +47,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Takes the next body: each event of it is scheduled or passed by.
+    /// Takes the next body: each of its events is scheduled or skipped.
     fn take(&mut self, record: &Arc<Record>) {
         let seq = record.seq;
         self.pass_gap(seq);
@@ -65,7 +65,7 @@ impl Runner {
                 continue;
             }
             let view = record.parts.view(part, &record.received);
-            // An event of another session is not even decoded.
+            // An event of another session is not decoded.
             if !self.may_want(&view) {
                 self.pass(position);
                 continue;
@@ -90,7 +90,7 @@ impl Runner {
         }
     }
 
-    /// Bodies that retention has removed need nothing more.
+    /// Settles bodies that retention has removed.
     fn pass_gap(&mut self, seq: Seq) {
         let first = self.reading.cursor + 1;
         if first == seq {
@@ -110,14 +110,14 @@ impl Runner {
             && self.consumer.wants_session(view.session)
     }
 
-    /// An event is not for this consumer.
+    /// Skips an event that this consumer does not want.
     fn pass(&mut self, position: Position) {
         self.reading.remembered.remove(&position);
         self.progress.settle(position);
         self.passed_by();
     }
 
-    /// An event, or a body with several events (none in `events`), waits for its turn.
+    /// Schedules an event, or a body with several events (none in `events`).
     fn wait(&mut self, position: Position, record: Arc<Record>, events: &[Event]) {
         let waits = |position| self.schedule.contains(position);
         if let Some(monotonic) = &mut self.monotonic
@@ -162,7 +162,7 @@ impl Runner {
             self.may_want(&view) && self.consumer.wants_any(own)
         });
         let Some((record, events)) = wanted else {
-            // Retention has removed it since, or it was never for this consumer.
+            // Retention has removed it in the meantime, or this consumer never wanted it.
             self.reading.replaying.remove(position);
             return self.unsaved();
         };
@@ -184,8 +184,8 @@ impl Runner {
         }
     }
 
-    /// The event under which this one is in the schedule, where it is handed over together with another
-    /// one of its body; else itself.
+    /// The event that stands for this one in the schedule, when it is delivered together with another
+    /// event of its body; otherwise the event itself.
     pub(super) fn group_of(&self, position: Position) -> Position {
         let mut others = (1..position.part()).map(|part| Position::new(position.seq(), part));
         let first = others.find(|other| {

@@ -11,7 +11,7 @@ use super::state::{Ending, Runner};
 use crate::Timestamp;
 
 impl Runner {
-    /// Runs until told to end; everything is saved then.
+    /// Runs until told to end, then saves everything.
     pub(in crate::dispatch) async fn run(mut self, mut ending: watch::Receiver<Ending>) {
         let mut head = self.context.journal.tail().watch();
         let mut alarm = Alarm::default();
@@ -48,16 +48,16 @@ impl Runner {
             self.finish(ending).await;
         }
         if self.fenced {
-            // What runs is dropped where it is: the new holder hands it over again.
+            // Running attempts are dropped: the new holder delivers their events again.
             let name = self.consumer.name();
-            log::warn!("{name}: another instance has taken over; this one hands it nothing more");
+            log::warn!("{name}: another instance has taken over; this one stops delivering");
             return;
         }
-        // What cannot be saved now is handed over once more after the next start.
+        // Events whose progress cannot be saved now are delivered again after the next start.
         drop(self.save().await);
     }
 
-    /// Takes the other attempts that have ended, so that one step serves all of them.
+    /// Takes the other attempts that have ended, so that one step handles all of them.
     fn end_others(&mut self) {
         for _ in 0..ENDED_IN_A_TURN {
             match self.running.next().now_or_never() {
@@ -67,10 +67,10 @@ impl Runner {
         }
     }
 
-    /// Waits for what runs, unless told to break it off.
+    /// Waits for the running attempts, or drops them when told to break off.
     async fn finish(&mut self, mut ending: watch::Receiver<Ending>) {
         let broken_off = async {
-            // A runner that can no longer be told waits.
+            // When the sender of `ending` is gone, no order can arrive: it waits for the attempts.
             if ending
                 .wait_for(|ending| *ending == Ending::BreakOff)
                 .await
@@ -81,7 +81,7 @@ impl Runner {
         };
         let mut broken_off = std::pin::pin!(broken_off);
         while !self.running.is_empty() && !self.fenced {
-            // The stop may not wait for the last attempt.
+            // Progress is saved on time even if the last attempt takes long.
             let save_at = self
                 .save_at()
                 .map(|at| self.resume_at.unwrap_or(at).max(at));
@@ -109,7 +109,7 @@ impl Runner {
         }
     }
 
-    /// Does what can be done now, without waiting for anything but the journal; whether there is more.
+    /// Does what can be done now and waits only for the journal. Returns whether there is more to do.
     pub(super) async fn step(&mut self) -> bool {
         let now = self.context.clock.monotonic();
         self.look_at_the_clock(now);
@@ -127,18 +127,18 @@ impl Runner {
         }
         let more = self.start() || self.is_behind();
         if self.save_at().is_some_and(|at| at <= now) {
-            // Tried again in a while.
+            // A failed save is tried again later.
             drop(self.save().await);
         }
         more
     }
 
-    /// Whether nothing may start.
+    /// Whether no attempt may start.
     pub(super) fn rests(&self) -> bool {
         self.fenced || self.health.paused || self.health.suspended.is_some()
     }
 
-    /// How long to wait when nothing happens: until a retry is due, until it is time to save, until
+    /// How long to wait when nothing happens: until a retry is due, until it is time to save, or until
     /// the journal is asked again.
     fn pause(&self) -> Option<Duration> {
         let now = self.context.clock.monotonic();
@@ -165,5 +165,5 @@ impl Runner {
     }
 }
 
-/// After so many attempts that have ended others are started in their place.
+/// After this many ended attempts, others are started in their place.
 const ENDED_IN_A_TURN: usize = 64;

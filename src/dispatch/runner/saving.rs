@@ -1,4 +1,4 @@
-//! Saving progress, and what happens when the journal cannot do what it is asked for.
+//! Saves progress, and handles a journal that is unavailable.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,14 @@ use crate::dispatch::saved::{Saved, Waiting};
 use crate::journal::{ProgressChange, Unavailable};
 
 impl Runner {
-    /// Something was done that is not saved.
+    /// Notes that there is progress to save.
     pub(super) fn unsaved(&mut self) {
         let now = || self.context.clock.monotonic();
         self.unsaved.since.get_or_insert_with(now);
     }
 
-    /// An event was passed by that is not for this consumer. If that is forgotten it is passed by
-    /// again, so a thousand consumers that wait for other events write nearly nothing.
+    /// Notes that an unwanted event was skipped. If that is forgotten the event is skipped again, so a
+    /// thousand consumers that wait for other events write almost nothing.
     pub(super) fn passed_by(&mut self) {
         let now = || self.context.clock.monotonic();
         self.unsaved.passed_by_since.get_or_insert_with(now);
@@ -30,7 +30,7 @@ impl Runner {
         soon.into_iter().chain(late).min()
     }
 
-    /// Saves all there is, durably. What cannot be saved now is tried again.
+    /// Saves all progress, durably. A failed save is tried again later.
     pub(super) async fn save(&mut self) -> Result<(), Unavailable> {
         let change = ProgressChange {
             consumer: self.consumer.name().to_owned(),
@@ -84,10 +84,10 @@ impl Runner {
     }
 }
 
-/// How long progress may be unsaved. What is lost with it is handed over once more.
+/// How long progress may stay unsaved. Events whose progress is lost are delivered again.
 const SAVE_PAUSE: Duration = Duration::from_millis(100);
 
-/// The same where nothing but events of others was passed by.
+/// The same when the only progress is skipped events.
 const PASSED_BY_PAUSE: Duration = Duration::from_secs(5);
 
 const STUMBLE_PAUSE: Duration = Duration::from_secs(1);

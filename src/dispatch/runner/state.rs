@@ -1,4 +1,4 @@
-//! [`Runner`]: what it knows, and how it begins.
+//! [`Runner`]: its state, and how it begins.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::dispatch::schedule::{Schedule, Start};
 use crate::dispatch::tuning::DispatchTuning;
 use crate::journal::{DeadLetter, Desk, Journal, Part, Position, PositionMap, Seq, Unavailable};
 
-/// One consumer on its way along a journal, in one share.
+/// Drives one consumer along a journal, in one share.
 pub(crate) struct Runner {
     pub(super) consumer: Arc<Consumer>,
     pub(super) context: RunnerContext,
@@ -36,13 +36,13 @@ pub(crate) struct Runner {
     pub(super) running: FuturesUnordered<BoxFuture<'static, Ended>>,
     pub(super) unsaved: Unsaved,
     pub(super) health: Health,
-    /// Where statuses only go forward.
+    /// Set when statuses only go forward.
     pub(super) monotonic: Option<Monotonic>,
-    /// After a failure of the journal nothing is asked of it before this.
+    /// After a failure of the journal, the time before which the runner does not use it.
     pub(super) resume_at: Option<Instant>,
     /// Another instance has taken the share: nothing more is started or saved.
     pub(super) fenced: bool,
-    /// What both clocks showed at the last step.
+    /// The time of both clocks at the last step.
     pub(super) seen: (Timestamp, Instant),
 }
 
@@ -50,25 +50,26 @@ pub(crate) struct Runner {
 #[derive(Debug, Clone)]
 pub(crate) struct RunnerContext {
     pub(crate) journal: Arc<dyn Journal>,
-    /// Where progress in the share is kept.
+    /// Stores the progress in this share.
     pub(crate) desk: Arc<dyn Desk>,
     pub(crate) decoder: Arc<Decoder>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tuning: DispatchTuning,
 }
 
-/// How far a runner has read, and what is to be read again.
+/// How far a runner has read, and what it has to read again.
 pub(super) struct Reading {
     /// Every event up to this body is settled or in the schedule.
     pub(super) cursor: Seq,
     pub(super) next: Next,
-    /// Retries that were saved and are not in the schedule yet.
+    /// Saved retries that are not in the schedule yet.
     pub(super) remembered: PositionMap<Waiting>,
-    /// For a consumer that takes bodies, the other events of a body whose first one is in the schedule.
+    /// For a consumer that takes bodies: the other events of each body whose first event is in the
+    /// schedule.
     pub(super) together: PositionMap<Vec<Part>>,
-    /// Every event that is to be handed over again.
+    /// Every event that is to be replayed.
     pub(super) replaying: Positions,
-    /// Those of them that are not in the schedule yet, and when each may be.
+    /// Those replays that are not in the schedule yet, and the earliest time of each.
     pub(super) replays: VecDeque<(Position, Timestamp)>,
 }
 
@@ -76,15 +77,15 @@ pub(super) struct Reading {
 #[derive(Default)]
 pub(super) struct Unsaved {
     pub(super) dead: Vec<DeadLetter>,
-    /// Replayed: dead letters no more.
+    /// Replayed events, which are no longer dead letters.
     pub(super) revived: Vec<Position>,
-    /// Since when something was done.
+    /// Since when there is unsaved progress.
     pub(super) since: Option<Instant>,
-    /// Since when nothing but events of other consumers was passed by.
+    /// Since when there are skipped events that are not saved.
     pub(super) passed_by_since: Option<Instant>,
 }
 
-/// Whether a consumer may be handed events.
+/// Whether events may be delivered to the consumer.
 pub(super) struct Health {
     pub(super) paused: bool,
     pub(super) failing_since: Option<Timestamp>,
@@ -98,22 +99,22 @@ pub(super) struct Ended {
     pub(super) outcome: Result<Outcome, Unavailable>,
 }
 
-/// Whether a runner goes on, and how it is to end.
+/// Whether a runner continues, and how it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::dispatch) enum Ending {
     GoOn,
-    /// What runs is finished first.
+    /// Running attempts finish first.
     Finish,
-    /// What runs is dropped where it is, as if it had not been started.
+    /// Running attempts are dropped, as if they had not started.
     BreakOff,
 }
 
 impl Runner {
-    /// Goes on where the consumer was saved last; a new one starts from now.
+    /// Continues where the consumer was saved last; a new consumer starts from now.
     ///
     /// # Errors
     ///
-    /// When the journal cannot say how far it had come.
+    /// When the journal cannot say how far the consumer had come.
     pub(crate) async fn new(
         consumer: Arc<Consumer>,
         context: RunnerContext,
@@ -163,7 +164,7 @@ impl Runner {
     }
 }
 
-/// What was saved of the consumer in this share. A new consumer begins at the head of this moment, in all
+/// What was saved of the consumer in this share. A new consumer begins at the current head, in all
 /// shares.
 async fn saved(context: &RunnerContext, name: &str) -> Result<Saved, Unavailable> {
     let bytes = match context.desk.saved(name).await? {
@@ -174,19 +175,19 @@ async fn saved(context: &RunnerContext, name: &str) -> Result<Saved, Unavailable
                 ..Saved::default()
             };
             context.journal.introduce(name, &now.encode()).await?;
-            // Another instance may have been faster, and then its head counts.
+            // Another instance may have saved first, and then its head counts.
             let saved = context.desk.saved(name).await?;
             let gone = || Unavailable::Away(format!("{name} was forgotten in this moment"));
             saved.ok_or_else(gone)?
         }
     };
-    // Never "nothing saved": the consumer would start from now, and skip what it has not done.
+    // An error, never "nothing saved": the consumer would start from now and skip its unfinished events.
     let unreadable = || Unavailable::Away(format!("the saved progress of {name} cannot be read"));
     Saved::decode(&bytes).ok_or_else(unreadable)
 }
 
-/// When a retry is due that was to be due at `due` when it was saved (milliseconds since 1970). It waits
-/// no longer than it had to then, so a time that was saved under a later clock blocks no lane.
+/// When a retry is due that was due at `due` when it was saved (milliseconds since 1970). It waits no
+/// longer than it had to then, so a time that was saved under a later clock blocks no lane.
 fn still_due(due: i64, saved_at: Option<Timestamp>, now: Timestamp) -> i64 {
     let Some(saved_at) = saved_at else { return due };
     let left = due.saturating_sub(saved_at.as_millisecond()).max(0);

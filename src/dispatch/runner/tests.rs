@@ -1,5 +1,5 @@
-//! The runner's loop, with a handler that does what a test wants, on a clock that stands still until
-//! it is told to move.
+//! Tests the runner's loop, with a handler that does what each test wants, on a clock that moves only
+//! when the test moves it.
 
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -44,7 +44,7 @@ async fn fresh_events_are_delivered_while_ten_thousand_retries_wait() {
         assert_eq!(world.begun().await, (seq, 1));
     }
     world.clock.advance(Duration::from_secs(2));
-    // Six of eight, and they never end.
+    // Six of eight slots, and these attempts never end.
     for _ in 0..6 {
         assert_eq!(world.begun().await.1, 2);
     }
@@ -73,7 +73,7 @@ async fn passing_by_the_events_of_others_is_saved_much_later_or_with_the_next_th
     world.nothing_begins().await;
     assert_eq!(world.saved_floor().await, 1_000);
 
-    // With one that is for it, both are saved soon.
+    // Together with a wanted event, both are saved soon.
     world.append(EventKind::Connection).await;
     world.append(EventKind::Message).await;
     assert_eq!(world.begun().await, (1_002, 1));
@@ -82,7 +82,7 @@ async fn passing_by_the_events_of_others_is_saved_much_later_or_with_the_next_th
     world.nothing_begins().await;
     assert_eq!(world.saved_floor().await, 1_002);
 
-    // What is killed passes them by again; what is stopped has saved it.
+    // After a kill the runner skips them again; a stop saves that it has skipped them.
     world.append(EventKind::Connection).await;
     world.nothing_begins().await;
     life.kill().await;
@@ -123,7 +123,7 @@ async fn a_handler_that_is_always_done_at_once_leaves_others_their_turn() {
         world.append(EventKind::Message).await;
     }
     let _life = Life::of(runner);
-    // Asked in the middle of it, it answers.
+    // The runner answers a question while it is busy.
     let status = controls.status().await.unwrap();
     assert!(status.floor < 500, "{}", status.floor);
     for seq in 1..=1_000 {
@@ -160,7 +160,7 @@ async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is
     world.clock.advance(Duration::from_secs(3600));
     world.nothing_begins().await;
 
-    // That outlives the process.
+    // The suspension outlives the process.
     life.kill().await;
     let (runner, controls) = world.runner().await;
     let life = Life::of(runner);
@@ -173,7 +173,7 @@ async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is
     begun.sort_unstable();
     assert_eq!(begun, [(1, 5), (2, 1)]);
     world.nothing_begins().await;
-    // Having been resumed it has all the time again that it had at first.
+    // After a resume the consumer gets the full time until suspension again.
     let status = controls.status().await.unwrap();
     assert_eq!(status.suspended, None);
     assert_eq!(status.failing_since, Some(world.clock.now()));
@@ -205,7 +205,7 @@ async fn a_clock_that_is_set_back_holds_up_no_retry() {
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(world.begun().await, (1, 2));
 
-    // Neither where the process does not see it: in the journal are the times of another clock.
+    // The same when the process does not see the step: the journal holds times of another clock.
     world.clock.set(second(wrong));
     world.clock.advance(Duration::from_secs(2));
     assert_eq!(world.begun().await, (1, 3));
@@ -300,8 +300,7 @@ async fn what_cannot_be_saved_is_not_promised() {
     assert!(replayed.unwrap().is_err());
 }
 
-/// The events of a body are handed over each by itself: in a lane, with attempts and a dead letter of its
-/// own.
+/// Each event of a body is delivered separately: in its lane, with its own attempts and dead letter.
 #[tokio::test]
 async fn each_part_is_handed_over_by_itself() {
     let options = HandlerOptions::default().retry(Retry {
@@ -338,8 +337,8 @@ async fn each_part_is_handed_over_by_itself() {
     assert_eq!(dead, [Position::new(1, 2)]);
 }
 
-/// A part of a session that a consumer does not want, or a duplicate, is not handed over; the others are,
-/// also after a restart in between.
+/// A part of an unwanted session, or a duplicate, is not delivered; the other parts are, also after a
+/// restart in between.
 #[tokio::test]
 async fn unwanted_and_duplicate_parts_are_left_out() {
     let options = HandlerOptions::default().sessions(["a", "c"]);
@@ -352,7 +351,7 @@ async fn unwanted_and_duplicate_parts_are_left_out() {
     assert_eq!(begun, [(1, 1), (3, 1)]);
     life.stop().await;
     assert_eq!(world.saved().await.progress.floor(), 1);
-    // The first and the third are known already.
+    // The first and the third part are known already.
     let (runner, _controls) = world.runner().await;
     let _life = Life::of(runner);
     world.append_parts(&[("a", 1), ("a", 4), ("c", 3)]).await;
@@ -360,7 +359,7 @@ async fn unwanted_and_duplicate_parts_are_left_out() {
     world.nothing_begins().await;
 }
 
-/// A later holder of the share goes on; the earlier one ends without another word to the journal.
+/// A later holder of the share continues; the earlier one ends and writes nothing more to the journal.
 #[tokio::test]
 async fn a_fenced_runner_ends_and_saves_nothing() {
     let options = HandlerOptions::default().order(Order::None);
@@ -372,7 +371,7 @@ async fn a_fenced_runner_ends_and_saves_nothing() {
     let (runner, _controls) = world.runner().await;
     let _later = Life::of(runner);
     assert_eq!(world.begun().await, (1, 1));
-    // The earlier one learns of it with its next save.
+    // The earlier one learns of it when it saves next.
     world.append(EventKind::Connection).await;
     world.nothing_begins().await;
     world.clock.advance(Duration::from_secs(5));
@@ -398,10 +397,10 @@ async fn unreadable_progress_is_no_new_consumer() {
     assert!(error.to_string().contains(NAME), "{error}");
 }
 
-/// What a test needs to go from one moment to the next.
+/// Steps that let a test go from one moment to the next.
 impl Runner {
-    /// Goes on until nothing more happens by itself: all that may start has started, and what runs
-    /// is in the test's hands, as many as `held` says.
+    /// Runs until nothing more happens without the test: everything that may start has started, and as
+    /// many attempts as `held` says wait for the test.
     pub(crate) async fn settle_down(&mut self, held: impl Fn() -> usize) {
         loop {
             if self.step().await {
@@ -423,7 +422,7 @@ impl Runner {
         }
     }
 
-    /// Does what was asked for.
+    /// Carries out all commands.
     pub(crate) async fn obey_all(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             self.obey(command).await;
@@ -434,7 +433,7 @@ impl Runner {
 struct World {
     clock: Arc<FakeClock>,
     journal: Arc<dyn Journal>,
-    /// The newest runner's.
+    /// The desk of the newest runner.
     desk: Mutex<Option<Arc<dyn Desk>>>,
     consumer: Arc<Consumer>,
     tuning: DispatchTuning,
@@ -502,12 +501,12 @@ impl World {
         }
     }
 
-    /// The messages of these numbers fail, whatever the test's handler says.
+    /// Makes the messages with these numbers fail, whatever the test's handler says.
     fn fail_numbers(&self, numbers: &[Seq]) {
         self.failing.lock().unwrap().extend(numbers);
     }
 
-    /// A body that holds messages of these sessions with these numbers.
+    /// Appends a body that holds messages of these sessions with these numbers.
     async fn append_parts(&mut self, parts: &[(&str, Seq)]) {
         self.appended += 1;
         let mut received = Received::new("gateway", "a batch");
@@ -573,7 +572,7 @@ impl World {
         self.journal.append(entry).await.unwrap();
     }
 
-    /// The next attempt that begins: the event, and which attempt it is.
+    /// Waits for the next attempt: returns its event and its number.
     async fn begun(&mut self) -> (Seq, u32) {
         let next = tokio::time::timeout(Duration::from_secs(20), self.begun.recv());
         next.await.expect("in time").expect("the handler lives")
@@ -583,7 +582,7 @@ impl World {
         self.saved().await.progress.floor()
     }
 
-    /// All is on this thread: after so many turns nothing is left to do.
+    /// Everything runs on this thread, so nothing is left to do after this many turns.
     async fn nothing_begins(&mut self) {
         for _ in 0..100 {
             tokio::task::yield_now().await;
@@ -592,7 +591,7 @@ impl World {
     }
 }
 
-/// A runner that runs.
+/// A running runner.
 struct Life {
     ending: watch::Sender<Ending>,
     task: JoinHandle<()>,

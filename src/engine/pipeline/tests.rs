@@ -1,4 +1,4 @@
-//! Consumers that come and go while everything runs.
+//! Adds and removes consumers while everything runs.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -44,7 +44,7 @@ async fn a_removed_one_is_broken_off_and_nothing_more_comes() {
     for number in 1..=3 {
         world.append(number).await;
     }
-    // All of them run, and none comes to its end.
+    // All attempts run, and none ends.
     for number in 1..=3 {
         assert_eq!(removed.next().await, (number, 1));
     }
@@ -64,11 +64,11 @@ async fn a_removed_one_is_broken_off_and_nothing_more_comes() {
         assert_eq!(other.next().await, (number, 1));
     }
 
-    // Under its name another one begins, from now.
+    // A new consumer of the same name starts from now.
     let mut new = world.add("subscription:removed").await;
     world.append(5).await;
     assert_eq!(new.next().await, (5, 1));
-    // Nobody is no error.
+    // Removing an unknown consumer is not an error.
     world.pipeline.remove("subscription:nobody").await.unwrap();
     world.pipeline.stop().await;
     assert_eq!(removed.all_left(), []);
@@ -89,7 +89,7 @@ async fn a_replaced_one_leaves_what_it_has_not_done_to_the_next() {
     world.pipeline.replace(consumer).await.unwrap();
     let mut new = new;
     assert_eq!(old.broken_off.load(Ordering::SeqCst), 1);
-    // It was broken off: that was no attempt.
+    // The attempt was broken off, so it did not count.
     assert_eq!(new.next().await, (2, 1));
     world.append(3).await;
     assert_eq!(new.next().await, (3, 1));
@@ -118,9 +118,9 @@ async fn who_no_longer_waits_for_an_end_blocks_no_name() {
     old.hold(true);
     world.append(1).await;
     assert_eq!(old.next().await, (1, 1));
-    // Told to end, and dropped where it waits for that.
+    // The stop begins, and is dropped while it waits for the end.
     let mut stop = Box::pin(world.pipeline.stop_consumer("subscription:one"));
-    // It may have ended in the same moment, and left the list.
+    // The consumer may have ended at the same moment and left the list.
     let _ = futures_util::FutureExt::now_or_never(stop.as_mut());
     drop(stop);
     let one = || world.pipeline.consumers().into_iter().next();
@@ -222,7 +222,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// The next attempt: the event's number, and which attempt it is.
+    /// Waits for the next attempt: returns the event's number and the attempt's number.
     async fn next(&mut self) -> (Seq, u32) {
         let next = tokio::time::timeout(Duration::from_secs(20), self.seen.recv());
         next.await.expect("in time").expect("it lives")
@@ -232,7 +232,7 @@ impl Watched {
         std::iter::from_fn(|| self.seen.try_recv().ok()).collect()
     }
 
-    /// Whether what begins from now on comes to its end.
+    /// Holds attempts that begin from now on, or lets them end.
     fn hold(&self, held: bool) {
         self.held.store(held, Ordering::SeqCst);
     }

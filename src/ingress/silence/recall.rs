@@ -1,7 +1,7 @@
-//! What the journal tells of a source's silence when the server starts.
+//! Restores the silence of each source from the journal when the server starts.
 //!
-//! The newest [`MAX_RECORDS`] events are looked through, within [`MAX_BYTES`] of bodies. A source that
-//! is not among them is counted from the start, as without a journal.
+//! Reads the newest [`MAX_RECORDS`] events, within [`MAX_BYTES`] of bodies. The silence of a source
+//! without an event among them is counted from the start, as without a journal.
 
 use std::sync::atomic::Ordering;
 
@@ -11,7 +11,7 @@ use crate::journal::{Journal, Record, Seq, Unavailable};
 use crate::{SourceChange, Timestamp};
 
 impl Silence {
-    /// Takes the time of each source's last event, and whether it was quiet, from the journal.
+    /// Restores from the journal the time of each source's last event, and whether the source was quiet.
     pub(crate) async fn recall(&self, journal: &dyn Journal) -> Result<(), Unavailable> {
         let mut recalled: Vec<_> = self
             .all()
@@ -38,7 +38,7 @@ impl Silence {
 
     fn set(&self, heard: &Heard, recalled: &Recalled) {
         if let Some(last_at) = recalled.last_at {
-            // A clock that was set back makes it no older than now.
+            // If the clock was set back, the event's age is 0.
             let age = self.clock.now().duration_since(last_at).as_nanos().max(0);
             let age = i64::try_from(age).unwrap_or(i64::MAX / 2);
             heard.last.store(self.now() - age, Ordering::SeqCst);
@@ -55,7 +55,7 @@ impl Silence {
     }
 }
 
-/// The records of the block that ends at `end`; `None` when that is too much to read.
+/// The records of the block that ends at `end`; `None` when the block is too large to read.
 async fn block(
     journal: &dyn Journal,
     end: Seq,
@@ -80,14 +80,14 @@ async fn block(
     Ok((!block.is_empty()).then_some(block))
 }
 
-/// What the journal says of one source or session; looked at from the newest event on.
+/// What the journal says about one source or session; the search begins at the newest event.
 #[derive(Debug, Default)]
 struct Recalled {
     last_at: Option<Timestamp>,
     quiet_since: Option<Timestamp>,
-    /// It was heard after it was said to be quiet.
+    /// It was seen after it was reported quiet.
     heard_since: bool,
-    /// What was said last is found.
+    /// The last report was found.
     said: bool,
 }
 
@@ -121,8 +121,8 @@ impl Recalled {
 
 const BLOCK: u64 = 256;
 
-/// How many events are looked through at the start.
+/// How many events are read at the start.
 const MAX_RECORDS: u64 = 4096;
 
-/// How many bytes of bodies are read for that; the block that goes past it is left out.
+/// How many bytes of bodies are read at the start; the block that exceeds this is skipped.
 const MAX_BYTES: usize = 64 * 1024 * 1024;

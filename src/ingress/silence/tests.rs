@@ -1,4 +1,4 @@
-//! The watch, by a clock that stands still until it is told to move.
+//! Tests the watch, on a clock that moves only when the test moves it.
 
 use std::sync::atomic::AtomicI64;
 use std::sync::{Barrier, Mutex};
@@ -14,7 +14,7 @@ use crate::journal::{DedupKey, Entry, Log as _, Memory};
 use crate::testing::FakeClock;
 use crate::{Envelope, Received, SourceChange, SourceEvent};
 
-/// A clock whose time of day can be set, as an administrator may.
+/// A clock whose time of day can be set, as an administrator can.
 #[derive(Debug)]
 struct TestClock {
     fake: FakeClock,
@@ -49,7 +49,7 @@ impl Clock for TestClock {
     }
 }
 
-/// A watch at work, and what it has said.
+/// A running watch, and what it has reported.
 struct Watched {
     clock: Arc<TestClock>,
     silence: Arc<Silence>,
@@ -99,7 +99,7 @@ impl Watched {
         self
     }
 
-    /// Lets the watches do what they can; there is one thread, so they are done then.
+    /// Lets the watches run; there is one thread, so afterwards they have nothing left to do.
     async fn settle(&self) {
         for _ in 0..30 {
             tokio::task::yield_now().await;
@@ -117,7 +117,7 @@ impl Watched {
         self.settle().await;
     }
 
-    /// What was said since the last look: the change, and the session.
+    /// The reports since the last call: the change, and the session.
     fn told(&self) -> Vec<(SourceChange, Option<String>)> {
         let told = std::mem::take(&mut *self.told.lock().unwrap());
         let told = told.into_iter();
@@ -243,7 +243,7 @@ async fn nobody_watches_what_has_no_limit() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Against a model of three lines.
+    /// Compared with a model of three lines.
     #[test]
     fn every_silence_is_told_once(steps in proptest::collection::vec(
         prop_oneof![3 => (1..70u64).prop_map(Some), 2 => Just(None)], 1..40,
@@ -278,7 +278,8 @@ proptest! {
     }
 }
 
-/// Who is heard in the moment it falls quiet is either not quiet, or the watchdog is told.
+/// A source that is seen at the moment when it falls quiet is either not quiet, or the watchdog is
+/// notified.
 #[test]
 fn a_word_in_the_very_moment_is_not_lost() {
     let clock = TestClock::new();
@@ -303,8 +304,8 @@ fn a_word_in_the_very_moment_is_not_lost() {
     }
 }
 
-/// A journal with these: `None` for what a sender of the session sent, else what was said, each ten
-/// seconds after the one before it, the last one ten seconds ago.
+/// A journal with these events: `None` for an event from the session's sender, otherwise a report. Each
+/// is ten seconds after the one before it, the last one ten seconds ago.
 async fn journal(
     clock: &Arc<TestClock>,
     records: &[(Option<SourceChange>, Option<&str>)],
@@ -345,7 +346,7 @@ async fn journal(
 async fn a_restart_goes_on_with_the_silence() {
     use SourceChange::{Quiet, Resumed};
     type Told<'a> = &'a [(Option<SourceChange>, Option<&'a str>)];
-    // What the journal holds; what is said at once; seconds until it is said to be quiet.
+    // What the journal holds; what is reported immediately; seconds until it is reported quiet.
     let table: [(Told<'_>, &[_], Option<u64>); 8] = [
         (&[], &[], Some(60)),
         (&[(None, None)], &[], Some(50)),

@@ -1,13 +1,14 @@
-//! [`Watchdog`]: says when a source falls silent, and when it is heard again.
+//! [`Watchdog`]: reports when a source falls silent, and when it is seen again.
 //!
 //! ```text
-//! heard ── nothing for quiet_after ──▶ quiet: source.quiet
-//!   ▲                                    │
-//!   └──────── source.resumed ── heard ───┘
+//! seen ── nothing for quiet_after ──▶ quiet: source.quiet
+//!   ▲                                   │
+//!   └──────── source.resumed ── seen ───┘
 //! ```
 //!
-//! Each change is one line in the log, one step of the gauge, and one event for those who ask. An
-//! event that the journal cannot take now is offered again until it does, before the next one.
+//! Each change writes one line to the log, changes the gauge once, and creates one event for the
+//! handlers that want it. An event that the journal cannot take now is offered again until the journal
+//! takes it, before the next event.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,16 +23,16 @@ use crate::clock::Clock;
 use crate::engine::NotAccepted;
 use crate::{SourceChange, SourceEvent, escape_controls};
 
-/// Hands an event over to the engine.
+/// Hands an event to the engine.
 pub(crate) type Tell =
     Box<dyn Fn(SourceEvent) -> BoxFuture<'static, Result<(), NotAccepted>> + Send + Sync>;
 
-/// All watches, as a task that ends with this.
+/// The task that runs all watches; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Watchdog(JoinHandle<()>);
 
 impl Watchdog {
-    /// Watches on `home` from now on; `None` where there is nothing to watch.
+    /// Starts to watch on `home`; `None` when there is nothing to watch.
     pub(crate) fn start(silence: &Arc<Silence>, tell: Tell, home: &Handle) -> Option<Self> {
         if !silence.is_watched() {
             return None;
@@ -56,7 +57,7 @@ impl Drop for Watchdog {
 /// One watch; it never ends.
 async fn watch(silence: &Silence, heard: &Heard, tell: &Tell) {
     let clock = silence.clock.as_ref();
-    // It may have been quiet already when the process before this one ended.
+    // It may have been quiet already when the previous process ended.
     let mut mark = heard.mark_when_recalled();
     loop {
         let quiet_mark = match mark.take() {
@@ -69,7 +70,7 @@ async fn watch(silence: &Silence, heard: &Heard, tell: &Tell) {
                 mark
             }
         };
-        // The word may be an old one, of before it fell quiet.
+        // The notification may be from before it fell quiet.
         while heard.last() <= quiet_mark {
             heard.again.notified().await;
         }
@@ -80,7 +81,7 @@ async fn watch(silence: &Silence, heard: &Heard, tell: &Tell) {
     }
 }
 
-/// Waits until nothing was heard for too long, and marks it quiet; returns what was heard last.
+/// Waits until nothing was seen for too long, and marks it quiet; returns when it was last seen.
 async fn until_quiet(silence: &Silence, heard: &Heard) -> i64 {
     loop {
         match heard.left(silence.now()) {
@@ -94,8 +95,8 @@ async fn until_quiet(silence: &Silence, heard: &Heard) -> i64 {
     }
 }
 
-/// Offers the event until it is taken. A handler that fails without a journal is not asked again: its
-/// failure is in the log.
+/// Offers the event until the engine takes it. Without a journal, a handler that fails is not called
+/// again: its failure is in the log.
 async fn announce(heard: &Heard, change: SourceChange, clock: &dyn Clock, tell: &Tell) {
     let mut pause = FIRST_PAUSE;
     let event = heard.event(change, clock);
@@ -106,11 +107,11 @@ async fn announce(heard: &Heard, change: SourceChange, clock: &dyn Clock, tell: 
 }
 
 impl Heard {
-    /// How long it may still be silent; `None` when that is over.
+    /// How long it may still be silent; `None` when the time is over.
     fn left(&self, now: i64) -> Option<Duration> {
         let after = self.quiet_after.unwrap_or(Duration::MAX).as_nanos();
         let after = i64::try_from(after).unwrap_or(i64::MAX);
-        // Who was never heard is counted from the start.
+        // If it was never seen, the time is counted from the start.
         let last = match self.last() {
             NEVER => 0,
             last => last,
@@ -120,7 +121,7 @@ impl Heard {
         left.map(Duration::from_nanos)
     }
 
-    /// Marks it quiet, unless it was heard in this moment.
+    /// Marks it quiet, unless it was seen at this moment.
     pub(super) fn fall_quiet(&self, silence: &Silence) -> Option<i64> {
         let now = silence.clock.now().as_microsecond();
         self.quiet_since.store(now, Ordering::SeqCst);
@@ -132,7 +133,7 @@ impl Heard {
         Some(mark)
     }
 
-    /// Where it is quiet from the start: what it must be heard after.
+    /// If it was quiet from the start: the mark that the next event must be later than.
     fn mark_when_recalled(&self) -> Option<i64> {
         self.quiet_since()?;
         log::warn!("{}", self.quiet_line());
@@ -167,6 +168,7 @@ impl Heard {
     }
 }
 
-/// How long an event that cannot be stored waits; twice as long each time, up to the second.
+/// How long to wait before an event that cannot be stored is offered again. The pause doubles each time,
+/// up to the maximum below.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Reading a body: no more of it than the limits allow, no more copies than it takes.
+//! Reads a body within the limits, with as few copies as possible.
 
 use actix_http::header::{self, HeaderMap};
 use actix_web::dev::Payload;
@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use super::error::RequestError;
 use super::limits::{Held, Limits};
 
-/// Refuses a body that says itself that it is too long.
+/// Refuses a body whose declared length is too long.
 pub(super) fn check_declared_length(
     headers: &HeaderMap,
     max_body: usize,
@@ -24,7 +24,7 @@ pub(super) fn check_declared_length(
     }
 }
 
-/// Reads the body, however many pieces it comes in.
+/// Reads the body, in any number of chunks.
 pub(super) async fn read_body(
     mut payload: Payload,
     headers: &HeaderMap,
@@ -49,7 +49,7 @@ pub(super) async fn read_body(
     Ok((body.freeze(), held))
 }
 
-/// A body being read: one chunk stays as it is, several are put together.
+/// A body that is being read: a single chunk stays as it is, several are joined.
 enum Body {
     Empty,
     One(Bytes),
@@ -69,7 +69,8 @@ impl Body {
         match self {
             Self::Empty => *self = Self::One(chunk),
             Self::One(first) => {
-                // Never more than was received twice over: the declared length is only a claim.
+                // The capacity is at most twice what was received, because the declared length is only a
+                // claim.
                 let declared = headers.get(header::CONTENT_LENGTH);
                 let declared = declared.and_then(|value| value.to_str().ok()?.parse().ok());
                 let so_far = first.len() + chunk.len();

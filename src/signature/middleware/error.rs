@@ -1,4 +1,4 @@
-//! [`RequestError`]: why a request was not let through, and the answer to it.
+//! [`RequestError`]: why a request was refused, and the answer to it.
 
 use actix_http::header;
 use actix_web::body::BoxBody;
@@ -7,20 +7,20 @@ use actix_web::{HttpResponse, ResponseError};
 
 use super::super::Refusal;
 
-/// Why a request was not let through, and what its sender is told.
+/// Why a request was refused, and what its sender is told.
 ///
-/// The answer is short, fixed and free of details; the details are for the log. Connections are
-/// closed after it, whatever the reason, so that its headers tell nothing either.
+/// The answer is short, fixed and free of details; the details go to the log. The connection is always
+/// closed afterwards, so that its headers do not reveal the reason either.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// 401: not from whom it says.
+    /// 401: the request does not prove its sender.
     #[error("{0}")]
     Refused(#[from] Refusal),
     /// 413: longer than [`Limits::max_body`](super::Limits::max_body).
     #[error("a body of at least {bytes} bytes, over the limit of {limit}")]
     TooLarge {
-        /// The length declared, or what had arrived when it became too much.
+        /// The declared length, or the length received when the limit was exceeded.
         bytes: u64,
         /// The limit.
         limit: usize,
@@ -31,7 +31,7 @@ pub enum RequestError {
     /// 503: [`Limits::in_flight`](super::Limits::in_flight) is full.
     #[error("the in-flight byte budget is full")]
     Busy,
-    /// 400: the body broke off, or its chunks are malformed.
+    /// 400: the body ended early, or its chunks are malformed.
     #[error("the body broke off or is malformed")]
     Broken,
 }

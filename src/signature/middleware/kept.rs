@@ -1,12 +1,12 @@
-//! Which headers of a request are kept with its event.
+//! Selects which headers of a request are stored with its event.
 
 use std::borrow::Cow;
 
 use actix_http::header::HeaderMap;
 use bytes::Bytes;
 
-/// The headers worth keeping: what describes the body, and the sender's own. Nothing that looks
-/// like a credential, and no more than [`MAX_KEPT_HEADERS`] bytes.
+/// The headers to store: those that describe the body, and the sender's own. Excludes everything that
+/// looks like a credential; at most [`MAX_KEPT_HEADERS`] bytes.
 pub(super) fn kept_headers(headers: &HeaderMap) -> Vec<(Cow<'static, str>, Bytes)> {
     let mut kept = Vec::with_capacity(4);
     let mut bytes = 0;
@@ -22,7 +22,7 @@ pub(super) fn kept_headers(headers: &HeaderMap) -> Vec<(Cow<'static, str>, Bytes
     kept
 }
 
-/// A copy, since the value itself would hold on to all of the connection's buffer.
+/// A copy, because the value itself would keep the connection's whole buffer alive.
 fn kept_value(value: &[u8]) -> Bytes {
     const JSON: &[u8] = b"application/json";
     match value == JSON {
@@ -48,5 +48,5 @@ fn kept_name(name: &str) -> Option<Cow<'static, str>> {
     }
 }
 
-/// How many bytes of headers are kept with an event.
+/// How many bytes of headers are stored with an event.
 const MAX_KEPT_HEADERS: usize = 8 * 1024;

@@ -1,18 +1,18 @@
-//! [`Limits`]: what a request may take, and the budget that all of them share.
+//! [`Limits`]: limits for one request, and the budget that all requests share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// What a request may take.
+/// Limits for one request.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// The longest body, in bytes; 32 MiB unless told.
+    /// The longest body, in bytes. Default: 32 MiB.
     pub max_body: usize,
-    /// How long head and body of one request may take; 10 s unless told. Alone in somebody's `App`
-    /// the middleware sees only the body, and measures from the head's end.
+    /// How long head and body of one request may take. Default: 10 s. In an application's own `App` the
+    /// middleware sees only the body, and measures from the end of the head.
     pub request_timeout: Duration,
-    /// The bytes of bodies held at once, over all requests that share this value.
+    /// The budget for bytes of bodies in memory, over all requests that share this value.
     pub in_flight: InFlight,
 }
 
@@ -28,8 +28,8 @@ impl Default for Limits {
 
 /// A budget of bytes, shared by its clones.
 ///
-/// Only bytes that have arrived count, so a sender that declares much and sends nothing takes
-/// nothing from the others.
+/// Only bytes that have arrived count, so a sender that declares a long body and sends nothing uses none
+/// of the budget.
 #[derive(Debug, Clone)]
 pub struct InFlight(Arc<Budget>);
 
@@ -40,7 +40,7 @@ struct Budget {
 }
 
 impl InFlight {
-    /// At most `limit` bytes at once.
+    /// At most `limit` bytes at the same time.
     pub fn new(limit: usize) -> Self {
         Self(Arc::new(Budget {
             limit,
@@ -61,7 +61,7 @@ impl InFlight {
     }
 }
 
-/// A share of the budget, given back on drop.
+/// A part of the budget, released on drop.
 #[derive(Debug)]
 pub(crate) struct Held {
     budget: Arc<Budget>,
@@ -69,7 +69,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Whether so many bytes more still fit.
+    /// Adds bytes. Returns whether they fit.
     pub(super) fn add(&mut self, bytes: usize) -> bool {
         let before = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
@@ -78,7 +78,7 @@ impl Held {
 }
 
 impl Held {
-    /// Counts bytes that are held whether they fit or not.
+    /// Counts bytes that are already in memory, even over the limit.
     pub(crate) fn charge(&mut self, bytes: usize) {
         self.add(bytes);
     }

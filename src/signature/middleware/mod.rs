@@ -1,9 +1,9 @@
-//! [`VerifySignature`]: the actix middleware between the socket and everything else.
+//! [`VerifySignature`]: the actix middleware that verifies each request before any other code sees it.
 //!
-//! It reads the body within [`Limits`], has the [`Verifier`] judge it, and puts a [`Verified`] into
-//! the request. The order of its checks is a promise: declared length, then the signature's header,
-//! then (only now is the body read) the body's length and the time it takes, then the signature
-//! over the bytes as they came.
+//! It reads the body within [`Limits`], lets the [`Verifier`] check it, and puts a [`Verified`] into the
+//! request. The order of its checks is guaranteed: the declared length, then the signature's header,
+//! then (the body is read only now) the body's length and time, then the signature over the bytes as
+//! received.
 
 mod body;
 mod deadline;
@@ -38,8 +38,8 @@ use kept::kept_headers;
 
 /// The actix middleware that lets only verified bodies through.
 ///
-/// Usable alone, in any actix `App`, on a route or a resource. A path's `{session}` segment names
-/// the session, a `{token}` segment is an unsigned source's token.
+/// Works alone, in any actix `App`, on a route or a resource. The path segment `{session}` is the
+/// session, the segment `{token}` is the token of an unsigned source.
 ///
 /// ```
 /// use actix_web::{App, HttpResponse, web};
@@ -57,8 +57,8 @@ use kept::kept_headers;
 /// );
 /// ```
 ///
-/// Handlers behind it can also take the body with actix's own extractors (`web::Bytes`,
-/// `web::Json`): it is put back after it was verified.
+/// Handlers behind it can also read the body with actix's own extractors (`web::Bytes`, `web::Json`):
+/// the middleware puts the body back after it is verified.
 #[derive(Clone)]
 pub struct VerifySignature {
     verifier: Arc<Verifier>,
@@ -66,7 +66,7 @@ pub struct VerifySignature {
     clock: Arc<dyn Clock>,
 }
 
-/// A request as it is judged, whoever has read its head.
+/// A request to verify, independent of what read its head.
 pub(crate) struct Incoming<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) payload: Payload,
@@ -76,12 +76,12 @@ pub(crate) struct Incoming<'a> {
     pub(crate) token: Option<&'a str>,
     /// When the request began.
     pub(crate) started: Instant,
-    /// Where the connection keeps the time, its deadline.
+    /// The connection's deadline, if the connection enforces the time limits.
     pub(crate) deadline: Option<&'a dyn Deadline>,
 }
 
 impl VerifySignature {
-    /// Judges with `verifier`, within the default [`Limits`].
+    /// Verifies with `verifier`, within the default [`Limits`].
     pub fn new(verifier: impl Into<Arc<Verifier>>) -> Self {
         Self {
             verifier: verifier.into(),
@@ -102,8 +102,8 @@ impl VerifySignature {
         self
     }
 
-    /// The checks that need only the head, in their order: the declared length, then what the
-    /// signature's headers claim. `Expect: 100-continue` is answered after these.
+    /// The checks that need only the head, in this order: the declared length, then the claims of the
+    /// signature's headers. `Expect: 100-continue` is answered after these checks.
     pub(crate) fn check_head(
         &self,
         head: &RequestHead,
@@ -118,13 +118,13 @@ impl VerifySignature {
         })
     }
 
-    /// Judges a whole request: the head, then the body within the limits, then the signature.
+    /// Verifies a whole request: the head, then the body within the limits, then the signature.
     pub(crate) async fn judge(&self, request: Incoming<'_>) -> Result<Verified, RequestError> {
         let admitted = self.check_head(request.head, request.token)?;
         self.judge_body(admitted, request).await
     }
 
-    /// Judges the body of a request whose head has passed [`check_head`](Self::check_head).
+    /// Verifies the body of a request whose head has passed [`check_head`](Self::check_head).
     pub(crate) async fn judge_body(
         &self,
         admitted: Admitted,
@@ -148,13 +148,13 @@ impl VerifySignature {
     }
 }
 
-/// A request whose head has passed; its body is still to be judged.
+/// A request whose head has passed the checks, but not yet its body.
 pub(crate) struct Admitted {
     claimed: Claimed,
     received_at: Timestamp,
 }
 
-/// Reads a body whose connection breaks it off when its time is over.
+/// Reads a body; the connection aborts it when its time is over.
 async fn in_time<T>(
     read: impl Future<Output = Result<T, RequestError>>,
     deadline: &dyn Deadline,
@@ -169,7 +169,7 @@ async fn in_time<T>(
     }
 }
 
-/// The session that a path segment names, once actix has decoded all of it but `%25`, `%2B` and `%2F`.
+/// The session in a path segment, of which actix has decoded everything except `%25`, `%2B` and `%2F`.
 pub(crate) fn path_session(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
@@ -202,7 +202,7 @@ impl fmt::Debug for VerifySignature {
     }
 }
 
-/// [`VerifySignature`] around a service; actix makes it.
+/// [`VerifySignature`] around a service; created by actix.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct VerifySignatureService<S> {

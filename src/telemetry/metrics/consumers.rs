@@ -1,4 +1,4 @@
-//! Attempts of consumers, and how they end: [`ConsumerMetrics`].
+//! Attempts of consumers, and their outcomes: [`ConsumerMetrics`].
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl ConsumerFamilies {
         }
     }
 
-    /// Drops the series of a consumer.
+    /// Removes the series of a consumer.
     pub(super) fn remove(&self, consumer: &str, outcomes: &[&'static str]) {
         for outcome in outcomes {
             self.attempts.remove(&attempt_labels(consumer, outcome));
@@ -69,7 +69,7 @@ fn attempt_labels(consumer: &str, outcome: &str) -> Labels {
 
 /// The handles of one consumer.
 pub(crate) struct ConsumerMetrics {
-    /// One for each outcome that an attempt can have.
+    /// One for each possible outcome of an attempt.
     attempts: Vec<Counter>,
     seconds: Histogram,
     retries: Counter,
@@ -91,7 +91,7 @@ impl ConsumerMetrics {
         }
     }
 
-    /// Counts an attempt that ended after `took`; `outcome` is an index in the list of outcomes.
+    /// Counts an attempt that ended after `took`; `outcome` is its index in the list of outcomes.
     pub(crate) fn attempt(&self, outcome: usize, took: Duration) {
         self.attempts[outcome].inc();
         self.seconds.observe(took.as_secs_f64());

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 /// The series of one metric.
 pub(super) type Family<M> = LabelledFamily<Labels, M>;
 
-/// The labels of one series. A metric with one series has none.
+/// The labels of one series; empty for a metric with only one series.
 pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// A whole number, or 1 for yes and 0 for no.
@@ -22,7 +22,7 @@ pub(super) type Gauge = gauge::Gauge<u64, AtomicU64>;
 /// Seconds.
 pub(super) type SecondsGauge = gauge::Gauge<f64, AtomicU64>;
 
-/// Registers a metric under the name and the help text that a scraper sees. The text leaves it out while it
+/// Registers a metric with the name and the help text that a scraper sees. The output omits it while it
 /// has no series.
 pub(super) fn family<M>(
     registry: &mut Registry,
@@ -35,7 +35,7 @@ where
 {
     let family = Family::new_with_constructor(new);
     registry.register_collector(Box::new(Described {
-        // The encoder adds the ending to the name of every counter.
+        // The encoder appends this suffix to the name of every counter.
         name: name.strip_suffix("_total").unwrap_or(name),
         help,
         family: family.clone(),
@@ -43,7 +43,7 @@ where
     family
 }
 
-/// Labels in the order in which they are shown.
+/// Labels in the order in which they are displayed.
 pub(super) fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
     pairs.map(|(name, value)| (name, value.to_owned())).into()
 }
@@ -55,7 +55,7 @@ pub(super) fn seconds() -> Histogram {
     ])
 }
 
-/// What [`Registry::register`] would make, but for the full stop that it adds to each help text.
+/// The same as [`Registry::register`], without the full stop that it appends to each help text.
 #[derive(Debug)]
 struct Described<M> {
     name: &'static str,
@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    /// The whole text, in which label values are escaped, and the series that are removed are missing.
+    /// The whole output: label values are escaped, and removed series do not appear.
     #[test]
     fn a_family_begins_once_with_its_help() {
         let mut registry = Registry::default();

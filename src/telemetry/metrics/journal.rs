@@ -51,7 +51,7 @@ fn events() -> Histogram {
     Histogram::new([1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1024.0])
 }
 
-/// The handles of the journal's writer.
+/// The handles of the task that writes the journal.
 pub(crate) struct JournalMetrics {
     batch_events: Histogram,
     batch_seconds: Histogram,
@@ -70,16 +70,17 @@ impl JournalMetrics {
         }
     }
 
-    /// Handles that no registry shows.
+    /// Handles that no registry contains.
     #[cfg(test)]
     pub(crate) fn unrecorded() -> Self {
         Self::new(&JournalFamilies::new(&mut Registry::default()))
     }
 
-    /// Counts a transaction with so many new events that is durable after `took`; the commit took
-    /// `commit` of it.
+    /// Counts a transaction with `events` new events that is durable after `took`; the commit took
+    /// `commit` of that time.
     pub(crate) fn batch(&self, events: u64, took: Duration, commit: Duration) {
-        // Other transactions save progress. Counted, they would hide the size of batches of events.
+        // Other transactions save progress. If they were counted, they would hide the size of batches of
+        // events.
         if events > 0 {
             self.batch_events.observe(events as f64);
         }
@@ -87,7 +88,7 @@ impl JournalMetrics {
         self.commit_seconds.observe(commit.as_secs_f64());
     }
 
-    /// Counts a failed write, or a failed try to open the journal again.
+    /// Counts a failed write, or a failed attempt to open the journal again.
     pub(crate) fn failure(&self) {
         self.failures.inc();
     }

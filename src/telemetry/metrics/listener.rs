@@ -68,7 +68,7 @@ impl ListenerMetrics {
         self.slow_heads.inc();
     }
 
-    /// Shows how many bytes of bodies are held now.
+    /// Sets how many bytes of bodies are in memory now.
     pub(crate) fn in_flight(&self, bytes: usize) {
         self.in_flight_bytes.set(bytes as u64);
     }

@@ -1,10 +1,11 @@
 //! Everything that offhook counts, for Prometheus.
 //!
-//! One file for each subject names its metrics, with the help texts, and has the handles that count:
-//! [`requests`], [`quiet`], [`consumers`], [`journal`], [`pipeline`], [`listener`]. A handle is made when
-//! the server is built or the consumer starts. After that, counting an event takes an atomic addition, and
-//! a histogram a short lock of its own: 24 ns for one thread, where buckets of atomics took 20 ns, and
-//! 98 ns against 180 ns for two threads that both do nothing else. A request of 16 µs observes three values.
+//! Each subject has a file with its metrics, their help texts, and the handles that count: [`requests`],
+//! [`quiet`], [`consumers`], [`journal`], [`pipeline`], [`listener`]. Handles are created when the
+//! server is built or the consumer starts. After that, counting an event costs an atomic addition, and a
+//! histogram costs a short lock of its own: 24 ns for one thread, compared with 20 ns for buckets of
+//! atomics, and 98 ns compared with 180 ns for two threads that do nothing else. A request of 16 µs
+//! observes three values.
 //!
 //! Each server has its own registry, so that two servers in one process do not mix.
 
@@ -85,8 +86,8 @@ impl Metrics {
         text
     }
 
-    /// Counts `events` that retention removed before `consumer` settled them. Does nothing for a
-    /// consumer that is removed.
+    /// Counts `events` that retention removed before `consumer` settled them. Does nothing if the
+    /// consumer was removed.
     pub(crate) fn expired(&self, consumer: &str, events: u64) {
         self.pipeline.expired(consumer, events);
     }
@@ -96,13 +97,13 @@ impl Metrics {
         SourceMetrics::new(&self.requests, name)
     }
 
-    /// The handles of a source, or of one `session` of it, that tell when it was last heard; whether it
-    /// is quiet only where that is `watched`.
+    /// The handles that show when a source, or one `session` of it, was last seen, and, if it is
+    /// `watched`, whether it is quiet.
     pub(crate) fn quiet(&self, source: &str, session: Option<&str>, watched: bool) -> QuietMetrics {
         QuietMetrics::new(&self.quiet, source, session, watched)
     }
 
-    /// The handles of a consumer; `outcomes` are the names of all outcomes that an attempt can have.
+    /// The handles of a consumer; `outcomes` are the names of all possible outcomes of an attempt.
     pub(crate) fn consumer(&self, name: &str, outcomes: &[&'static str]) -> ConsumerMetrics {
         ConsumerMetrics::new(&self.consumers, name, outcomes)
     }
@@ -149,7 +150,7 @@ mod tests {
         assert!(has("offhook_expired_total{consumer=\"one\"} 4"));
 
         pipeline.stopped("one");
-        // Asked before it stopped, and answered late.
+        // Requested before the consumer stopped, and answered late.
         pipeline.consumer("one", 3, 2, true);
         pipeline.oldest_waiting("one", Duration::from_secs(1));
         assert!(has("offhook_consumer_lag{consumer=\"one\"} 0"));

@@ -85,8 +85,8 @@ impl PipelineFamilies {
     }
 }
 
-/// The handles of the pipeline, which are set when the metrics are asked for. The gauges of a consumer that
-/// is stopped are 0; one that is removed has no series.
+/// The handles of the pipeline, which are updated when the metrics are requested. The gauges of a
+/// stopped consumer are 0; a removed consumer has no series.
 #[derive(Debug)]
 pub(crate) struct PipelineMetrics {
     bytes: Gauge,
@@ -115,7 +115,7 @@ impl PipelineMetrics {
         }
     }
 
-    /// Shows a consumer that has started.
+    /// Adds the series of a consumer that has started.
     pub(crate) fn started(&self, name: &str) {
         let consumer = consumer_label(name);
         let gauges = ConsumerGauges {
@@ -138,24 +138,24 @@ impl PipelineMetrics {
         }
     }
 
-    /// Drops all series of a stopped consumer that was removed, so that consumers that come and go do
-    /// not fill the memory; `outcomes` are those it was made with.
+    /// Removes all series of a removed consumer, so that short-lived consumers do not fill the memory;
+    /// `outcomes` are the names with which it was created.
     pub(crate) fn removed(&self, name: &str, outcomes: &[&'static str]) {
         self.consumers.remove(name, outcomes);
         self.families.remove(name);
     }
 
-    /// Shows how many bytes the journal's files take.
+    /// Sets the size of the journal's files, in bytes.
     pub(crate) fn bytes(&self, bytes: u64) {
         self.bytes.set(bytes);
     }
 
-    /// Shows the number of the journal's newest event.
+    /// Sets the number of the journal's newest event.
     pub(crate) fn newest(&self, seq: u64) {
         self.events.set(seq);
     }
 
-    /// Shows how a running consumer is doing.
+    /// Sets the state of a running consumer.
     pub(crate) fn consumer(&self, name: &str, lag: u64, in_flight: usize, suspended: bool) {
         if let Some(gauges) = self.running().get(name) {
             gauges.lag.set(lag);
@@ -164,7 +164,7 @@ impl PipelineMetrics {
         }
     }
 
-    /// Shows how long the oldest event of a running consumer has waited.
+    /// Sets how long the oldest event of a running consumer has waited.
     pub(crate) fn oldest_waiting(&self, consumer: &str, age: Duration) {
         if let Some(gauges) = self.running().get(consumer) {
             gauges.oldest_waiting.set(age.as_secs_f64());
@@ -172,7 +172,7 @@ impl PipelineMetrics {
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<String, ConsumerGauges>> {
-        // Nothing here can leave the map half-changed.
+        // No panic can leave the map half-changed.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

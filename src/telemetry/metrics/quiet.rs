@@ -1,4 +1,4 @@
-//! When sources and their sessions were last heard: [`QuietMetrics`].
+//! When sources and their sessions were last seen: [`QuietMetrics`].
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl QuietFamilies {
 /// The handles of one source, or of one session of it.
 #[derive(Debug)]
 pub(crate) struct QuietMetrics {
-    /// `None` where no `quiet_after` is set.
+    /// `None` when no `quiet_after` is set.
     quiet: Option<Gauge>,
     since_last: SecondsGauge,
 }
@@ -58,14 +58,14 @@ impl QuietMetrics {
         }
     }
 
-    /// Shows whether it is quiet, where that is watched.
+    /// Sets whether it is quiet, if that is watched.
     pub(crate) fn quiet(&self, quiet: bool) {
         if let Some(gauge) = &self.quiet {
             gauge.set(quiet.into());
         }
     }
 
-    /// Shows how long ago it was last heard.
+    /// Sets how long ago it was last seen.
     pub(crate) fn since_last(&self, age: Duration) {
         self.since_last.set(age.as_secs_f64());
     }
