@@ -1,27 +1,27 @@
-//! [`Error`]: why a server did not start, or stopped.
+//! [`Error`]: why a server did not start, or why it stopped.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-/// Why a server did not start, or stopped.
+/// Why a server did not start, or why it stopped.
 ///
-/// `Debug` reads like `Display`, so that a `main` that returns it tells its user what to do.
+/// `Debug` prints the same text as `Display`, so that returning it from `main` shows a readable message.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The settings have problems; every one is listed.
+    /// The settings are invalid; every problem is listed.
     #[error("{0}")]
     Settings(#[from] Problems),
-    /// An address cannot be listened on.
+    /// The server cannot listen on an address.
     #[error("{key} {address}: {error}{hint}")]
     Bind {
         /// The key that holds the address.
         key: &'static str,
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         error: std::io::Error,
-        /// What to do about it.
+        /// What to do.
         hint: &'static str,
     },
     /// A ready-made handler cannot start.
@@ -29,21 +29,21 @@ pub enum Error {
     Handler {
         /// The handler's name.
         name: String,
-        /// Why.
+        /// The cause.
         error: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Nothing can be relayed to subscribers as it is set.
+    /// The relay cannot start with these settings.
     #[error("relay: {0}")]
     Relay(Box<dyn std::error::Error + Send + Sync>),
     /// The journal cannot be opened.
     #[error("journal.path: {0}")]
     Journal(Box<dyn std::error::Error + Send + Sync>),
-    /// The system refused something the server needs.
+    /// A system call failed.
     #[error("{what}: {error}")]
     Io {
-        /// What was tried.
+        /// What the server tried to do.
         what: &'static str,
-        /// What the system says.
+        /// The system's error.
         error: std::io::Error,
     },
 }
@@ -82,12 +82,12 @@ impl fmt::Debug for Error {
     }
 }
 
-/// One thing that is wrong.
+/// One problem of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where: the file and the key, or the environment's variable.
+    /// Where it is: the file and the key, or the environment variable.
     pub place: String,
-    /// What was found there, and what is allowed.
+    /// What was found, and what is allowed.
     pub text: String,
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong, one line each; at least one.
+/// All problems of the settings, one per line; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
@@ -106,12 +106,12 @@ impl Problems {
         Self(vec![problem])
     }
 
-    /// At least one.
+    /// Makes the list from at least one problem.
     pub(crate) fn of(problems: Vec<Problem>) -> Self {
         Self(problems)
     }
 
-    /// All of them, in the order they were found.
+    /// All problems in the order they were found.
     pub fn list(&self) -> &[Problem] {
         &self.0
     }

@@ -1,8 +1,8 @@
 //! **offhook picks up every webhook**: a signed-webhook receiver and relay on actix-web.
 //!
-//! A messaging gateway POSTs signed events. offhook proves who sent each one, turns it into typed
-//! events, keeps them, answers, and hands them to the [`EventHandler`]s you register and to the
-//! subscribers you relay to, in order within each conversation, until each has done its work.
+//! A messaging gateway POSTs signed events. offhook verifies the signature, parses the body into typed
+//! events, stores them, answers, and hands them to your [`EventHandler`]s and to your subscribers.
+//! Events of one conversation stay in order, and each is retried until it is settled.
 //!
 //! ```no_run
 //! use offhook::{async_trait, Delivery, EventHandler, HandlerError, MessageEvent, Offhook};
@@ -30,39 +30,38 @@
 //!                                                                        └→ relay → subscriber
 //! ```
 //!
-//! 1. A connection is guarded: heads and bodies arrive in time, or the sender is told 408.
+//! 1. A connection is guarded: a head or body that does not arrive in time is answered with 408.
 //! 2. [`signature`]: the middleware [`VerifySignature`](signature::VerifySignature) reads the body
-//!    within [`Limits`](signature::Limits) and makes it [`Verified`](signature::Verified), or
-//!    answers.
-//! 3. [`dialect`]: the body becomes typed [`Event`]s; whatever has no kind becomes an
-//!    [`UnknownEvent`], and nothing is refused for its shape.
-//! 4. [`Envelope`]: the event with its id and session; only a verified body becomes one.
-//! 5. The engine says when the event may be acknowledged: with the journal (`sqlite`), when it is on
-//!    disk; with `none`, when the handlers have run.
-//! 6. Each handler is a consumer with its own progress along the journal, its own filter, [`Order`],
+//!    within [`Limits`](signature::Limits) and turns it into a [`Verified`](signature::Verified), or
+//!    refuses it.
+//! 3. [`dialect`]: the body becomes typed [`Event`]s. What has no known kind becomes an
+//!    [`UnknownEvent`]; no event is refused for its shape.
+//! 4. [`Envelope`]: the event with its id and session. Only a verified body can become one.
+//! 5. The engine decides when the event is acknowledged: with the journal (`sqlite`) when it is on disk,
+//!    with `none` when the handlers have run.
+//! 6. Each handler is a consumer with its own progress in the journal, and its own filter, [`Order`],
 //!    [`Retry`], timeout and concurrency.
-//! 7. Each subscription is one too; its handler is a `relay::Relay`, which POSTs the stored bytes on,
-//!    signed with the subscriber's secret, to no address that its guard does not let pass.
+//! 7. Each subscription is a consumer too. Its handler is a `relay::Relay`, which POSTs the stored
+//!    bytes, signed with the subscriber's secret, to addresses that its guard allows.
 //!
 //! # Subscriptions, gateways, silence
 //!
-//! - Programs in any language subscribe at the admin listener, with the requests that the gateway takes
-//!   (`/sessions/{id}/webhook`), or stand in the settings
-//!   (`settings::SubscriptionSettings`). What they subscribe to comes and goes while the server runs.
-//! - `gateway::GatewayClient` tells a gateway where to send; `[[gateways]]` in the settings does it at
+//! - Programs in any language subscribe at the admin listener, with the same requests that the gateway
+//!   takes (`/sessions/{id}/webhook`), or in the settings (`settings::SubscriptionSettings`).
+//!   Subscriptions can be added and removed while the server runs.
+//! - `gateway::GatewayClient` registers our URL at a gateway; `[[gateways]]` in the settings does so at
 //!   each start.
-//! - A source with `quiet_after` ([`Source::quiet_after`]) that sends nothing for so long makes an event
-//!   of offhook's own, [`EventKind::SourceQuiet`], and a [`SourceEvent`] for the handlers that name it.
-//!
-//! # Pieces alone
+//! - When a source with `quiet_after` ([`Source::quiet_after`]) sends nothing for that long, offhook
+//!   makes an event of its own, [`EventKind::SourceQuiet`], and hands a [`SourceEvent`] to the handlers
+//!   that name it.
+//! # Parts on their own
 //!
 //! - The signature middleware in any actix `App`: [`signature::VerifySignature`].
 //! - The schemes without HTTP: [`signature::Scheme`], [`signature::Verifier`].
-//! - The whole receiver in your own `App`: [`Receiver`].
-//! - Events sent on to subscribers in any language: [`relay::Relay`].
-//! - Events and ready-made handlers without any of this: the crate `offhook-handlers`, all of which
-//!   is re-exported here.
-//! - What tests need: [`testing`].
+//! - The whole receiver in your own actix `App`: [`Receiver`].
+//! - Relaying events to subscribers in any language: [`relay::Relay`].
+//! - Events and ready-made handlers without a server: the crate `offhook-handlers`, re-exported here.
+//! - Helpers for tests: [`testing`].
 
 mod admin;
 pub mod clock;

@@ -1,4 +1,4 @@
-//! [`Offhook`]: sources and handlers put together, ready to run.
+//! [`Offhook`]: the builder that puts sources and handlers together and runs them.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::signature::{InFlight, Limits, Secret};
 use crate::telemetry::Metrics;
 use crate::{Error, EventHandler, ExecHandler, JsonlHandler, LogHandler, Source};
 
-/// A webhook receiver being put together.
+/// Builds a webhook receiver.
 ///
 /// With a settings file:
 ///
@@ -43,28 +43,28 @@ use crate::{Error, EventHandler, ExecHandler, JsonlHandler, LogHandler, Source};
 /// }
 /// ```
 ///
-/// or all in code, with [`Offhook::builder`].
+/// Or in code only, with [`Offhook::builder`].
 pub struct Offhook {
     settings: Settings,
     handlers: Vec<(String, Arc<dyn EventHandler>, HandlerOptions)>,
-    /// A journal of the program's own.
+    /// A journal that the program provides.
     journal: Option<Arc<dyn Journal>>,
     clock: Arc<dyn Clock>,
 }
 
 impl Offhook {
-    /// Reads sources, listeners and ready-made handlers from a settings file, and the environment's
-    /// `OFFHOOK__…` overrides.
+    /// Reads sources, listeners and ready-made handlers from a settings file, and applies the
+    /// `OFFHOOK__…` environment variables.
     ///
     /// # Errors
     ///
-    /// Every problem of the settings, not only the first.
+    /// When the settings are invalid. The error lists every problem, not only the first.
     pub fn from_settings(path: impl AsRef<Path>) -> Result<Self, Error> {
         Ok(Self::new(Settings::load(path)?))
     }
 
-    /// Starts from the default settings, without a file: no source, no handler, listeners on
-    /// 127.0.0.1:5000 and :5001.
+    /// Starts from the default settings, without a file: no sources, no handlers, listeners on
+    /// 127.0.0.1:5000 and 127.0.0.1:5001.
     pub fn builder() -> Self {
         Self::new(Settings {
             admin: Some(AdminSettings::default()),
@@ -72,7 +72,7 @@ impl Offhook {
         })
     }
 
-    /// Starts from settings that are read or made already.
+    /// Starts from existing settings.
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
@@ -88,12 +88,12 @@ impl Offhook {
         self
     }
 
-    /// Adds a handler for every event, under a name for logs and metrics.
+    /// Adds a handler for every received event. Its name appears in logs and metrics.
     pub fn handler(self, name: impl Into<String>, handler: impl EventHandler) -> Self {
         self.handler_with(name, handler, HandlerOptions::default())
     }
 
-    /// Adds a handler with options of its own.
+    /// Adds a handler with its own options.
     pub fn handler_with(
         mut self,
         name: impl Into<String>,
@@ -105,39 +105,40 @@ impl Offhook {
         self
     }
 
-    /// Listens for webhooks on another address; port 0 for any free one.
+    /// Sets the address to listen on for webhooks; port 0 picks a free port. Default: 127.0.0.1:5000.
     pub fn bind(mut self, address: impl Into<SocketAddr>) -> Self {
         self.settings.server.bind = address.into();
         self
     }
 
-    /// Listens for the administrator on another address; port 0 for any free one.
+    /// Sets the address of the admin listener; port 0 picks a free port. Default: 127.0.0.1:5001.
     pub fn admin_bind(mut self, address: impl Into<SocketAddr>) -> Self {
         self.settings.admin.get_or_insert_default().bind = address.into();
         self
     }
 
-    /// Asks for this token on the admin listener.
+    /// Requires this token on the admin listener.
     pub fn admin_token(mut self, token: Secret) -> Self {
         self.settings.admin.get_or_insert_default().token = Some(token);
         self
     }
 
-    /// Has no admin listener.
+    /// Turns the admin listener off.
     pub fn without_admin(mut self) -> Self {
         self.settings.admin = None;
         self
     }
 
-    /// Keeps events in another place, or not at all; in the folder `data` unless told.
+    /// Sets where events are stored, or that they are not. Default: the folder `data`.
     pub fn journal(mut self, journal: JournalSettings) -> Self {
         self.settings.journal = journal;
         self
     }
 
-    /// Keeps events in a journal of the program's own, in place of the folder that the settings name: see
-    /// [`journal`](crate::journal). Windows and retention are the settings'. There is no search then, so
-    /// the admin API cannot list events. Where the settings have `journal.engine = "none"` it is not used.
+    /// Stores events in a journal that the program provides, instead of the folder in the settings: see
+    /// [`journal`](crate::journal). The dedup windows and the retention of the settings apply. Such a
+    /// journal has no search, so the admin API cannot list events. With `journal.engine = "none"` it is
+    /// not used.
     pub fn custom_journal(mut self, journal: Arc<dyn Journal>) -> Self {
         self.journal = Some(journal);
         self
@@ -149,36 +150,36 @@ impl Offhook {
         self
     }
 
-    /// Applies the environment's `OFFHOOK__…` overrides to settings made in code;
-    /// [`Offhook::from_settings`] has done so already.
+    /// Applies the `OFFHOOK__…` environment variables to settings made in code.
+    /// [`Offhook::from_settings`] has already done so.
     ///
     /// # Errors
     ///
-    /// Every problem of the settings, not only the first.
+    /// When the settings are invalid. The error lists every problem, not only the first.
     pub fn environment(mut self) -> Result<Self, Error> {
         self.settings = self.settings.with_environment()?;
         Ok(self)
     }
 
-    /// Takes the time from another clock.
+    /// Uses another clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The settings as they are now.
+    /// The current settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Only the routes, to be mounted into an actix `App` of your own: no listener, no signals.
+    /// Builds only the routes, to mount in your own actix `App`: no listener, no signal handling.
     ///
-    /// Sources are watched for silence ([`Source::quiet_after`]) where this is called inside a tokio
-    /// or actix runtime, for as long as that runs.
+    /// If called inside a tokio or actix runtime, sources are watched for silence
+    /// ([`Source::quiet_after`]) as long as that runtime runs.
     ///
     /// # Errors
     ///
-    /// When the settings have a problem, or a ready-made handler cannot start.
+    /// When the settings are invalid, or a ready-made handler cannot start.
     pub fn receiver(self) -> Result<Receiver, Error> {
         let receiver = self.build()?;
         let ingress = &receiver.parts().ingress;
@@ -192,20 +193,19 @@ impl Offhook {
         Ok(receiver)
     }
 
-    /// Binds the listeners and serves in the background, until [`Server::stop`].
+    /// Binds the listeners and serves in the background until [`Server::stop`].
     ///
     /// # Errors
     ///
-    /// As [`Offhook::receiver`], and when an address cannot be listened on.
+    /// As [`Offhook::receiver`], and when the server cannot listen on an address.
     pub async fn start(self) -> Result<Server, Error> {
         let settings = self.settings.clone();
         server::start(&settings, self.build()?)
     }
 
-    /// Serves until SIGINT or SIGTERM, then finishes what runs and returns.
+    /// Serves until SIGINT or SIGTERM, then finishes running work and returns.
     ///
-    /// Logs to standard error with `env_logger` unless a logger is set already; `RUST_LOG` says how
-    /// much.
+    /// Logs to standard error with `env_logger` if no logger is set yet; `RUST_LOG` sets the level.
     ///
     /// # Errors
     ///
@@ -216,7 +216,7 @@ impl Offhook {
         server.run(Server::log_start).await
     }
 
-    /// Puts everything together, in the order in which one part needs another.
+    /// Builds all parts, each after the parts that it needs.
     fn build(self) -> Result<Receiver, Error> {
         self.settings.check("the settings")?;
         let metrics = Metrics::new();
@@ -257,7 +257,7 @@ impl Offhook {
         }))
     }
 
-    /// The handlers of the settings, then those of the program.
+    /// The handlers of the settings, then those added in code.
     fn consumers(&self, metrics: &Arc<Metrics>) -> Result<Vec<Consumer>, Error> {
         let mut consumers: Vec<Consumer> = Vec::new();
         let mut add = |name: &str, handler, options: HandlerOptions| {
@@ -279,12 +279,12 @@ impl Offhook {
         Ok(consumers)
     }
 
-    /// Whether events are kept in a journal of the program's own.
+    /// Whether the program provides the journal.
     pub(crate) fn has_custom_journal(&self) -> bool {
         self.journal.is_some()
     }
 
-    /// The engine's name, and what the answer 200 means.
+    /// The engine's name, and what an answer of 200 means.
     fn promise(&self) -> (&'static str, String) {
         match &self.settings.journal {
             JournalSettings::Sqlite(_) if self.has_custom_journal() => {
@@ -294,7 +294,7 @@ impl Offhook {
         }
     }
 
-    /// The journal: the program's own, or the one in this folder.
+    /// Opens the journal: the program's own, or the one in this folder.
     fn open(&self, folder: &Path, metrics: &Metrics) -> Result<Opened, Error> {
         if let Some(journal) = &self.journal {
             return Ok(Opened::without_search(Arc::clone(journal)));
@@ -308,7 +308,7 @@ impl Offhook {
         }
     }
 
-    /// The engine that the settings ask for, and what follows its journal where there is one.
+    /// Builds the engine that the settings ask for, and, with a journal, its pipeline.
     fn engine(&self, consumers: Vec<Consumer>, metrics: &Arc<Metrics>) -> Result<Engines, Error> {
         let JournalSettings::Sqlite(sqlite) = &self.settings.journal else {
             return Ok((Arc::new(InlineEngine::new(consumers)), None));
@@ -338,10 +338,10 @@ const NO_SQLITE: &str = "the engine sqlite is not part of this build (feature `s
 
 const CUSTOM: &str = "custom: an event is in the program's own journal before it is answered 200";
 
-/// What takes verified events, and what is behind it where there is a journal.
+/// The engine, which takes verified events, and its pipeline if there is a journal.
 type Engines = (Arc<dyn Engine>, Option<Arc<Pipeline>>);
 
-/// Takes from the journal when each source was heard last.
+/// Loads from the journal when each source last sent an event.
 fn recall(pipeline: &Pipeline, silence: &Arc<Silence>) {
     let (journal, silence) = (Arc::clone(pipeline.journal()), Arc::clone(silence));
     let recalled = async move { silence.recall(journal.as_ref()).await };
@@ -367,7 +367,7 @@ fn ready_made(handler: &HandlerSettings) -> Result<Arc<dyn EventHandler>, Error>
     })
 }
 
-/// Shows the settings, secrets left out, and the handlers' names.
+/// Shows the settings without secrets, and the handlers' names.
 impl fmt::Debug for Offhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let handlers = self.handlers.iter().map(|(name, ..)| name);

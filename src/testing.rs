@@ -1,5 +1,5 @@
-//! What tests of handlers and receivers need: signed events, a clock to set, a handler that
-//! remembers, and the real server on a free port.
+//! Helpers for tests of handlers and receivers: signed events, a clock to set, a handler that records
+//! its events, and the real server on a free port.
 //!
 //! ```
 //! use offhook::signature::Secret;
@@ -42,12 +42,12 @@ use crate::settings::JournalSettings;
 use crate::signature::{Scheme, Secret, XWebhookSignature};
 use crate::{Delivery, Event, EventHandler, HandlerError, Offhook, Timestamp};
 
-/// Starts the real server, both listeners on free ports of 127.0.0.1. Unless the test sets a folder for
-/// the journal, or a journal of its own, nothing is kept and handlers run before the answer.
+/// Starts the real server with both listeners on free ports of 127.0.0.1. By default there is no
+/// journal: handlers run before the answer. A test can set a journal folder or its own journal.
 ///
 /// # Panics
 ///
-/// When it does not start; the message says why.
+/// When the server does not start. The message says why.
 #[allow(clippy::panic)] // a test wants to fail here
 pub async fn start(offhook: Offhook) -> Server {
     let keeps_nothing = !offhook.has_custom_journal();
@@ -73,7 +73,7 @@ pub struct TestEvent {
 }
 
 impl TestEvent {
-    /// A text message.
+    /// Makes a text message.
     pub fn message(from: &str, text: &str) -> Self {
         Self::named("message")
             .field("from", from)
@@ -81,19 +81,19 @@ impl TestEvent {
             .field("type", "text")
     }
 
-    /// The status of a message that was sent.
+    /// Makes a status change of a sent message.
     pub fn status(message_id: &str, status: &str) -> Self {
         Self::named("status")
             .field("messageId", message_id)
             .field("status", status)
     }
 
-    /// A session's connection.
+    /// Makes a connection change of a session.
     pub fn connection(status: &str) -> Self {
         Self::named("connection").field("status", status)
     }
 
-    /// Any event by its name.
+    /// Makes an event with any name.
     pub fn named(event: &str) -> Self {
         let fields = Map::new();
         Self { fields }.field("event", event)
@@ -115,12 +115,12 @@ impl TestEvent {
         self
     }
 
-    /// The body's JSON.
+    /// The body as JSON.
     pub fn body(&self) -> String {
         Value::Object(self.fields.clone()).to_string()
     }
 
-    /// A request with this event, signed as [`XWebhookSignature`] has it.
+    /// Makes a request with this event, signed as [`XWebhookSignature`] expects.
     pub fn sign(&self, secret: &Secret) -> TestRequest {
         TestRequest::signed(self.body(), secret)
     }
@@ -130,9 +130,9 @@ impl TestEvent {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TestRequest {
-    /// The method; `POST` unless changed.
+    /// The method. Default: `POST`.
     pub method: String,
-    /// The path; `/webhook` unless changed.
+    /// The path. Default: `/webhook`.
     pub path: String,
     /// Headers besides `Host`, `Connection` and `Content-Length`.
     pub headers: Vec<(String, String)>,
@@ -141,7 +141,7 @@ pub struct TestRequest {
 }
 
 impl TestRequest {
-    /// A POST without signature.
+    /// Makes a POST without a signature.
     pub fn post(body: impl Into<Vec<u8>>) -> Self {
         Self {
             method: "POST".to_owned(),
@@ -151,7 +151,7 @@ impl TestRequest {
         }
     }
 
-    /// A GET of `path`.
+    /// Makes a GET of `path`.
     pub fn get(path: &str) -> Self {
         Self {
             method: "GET".to_owned(),
@@ -161,7 +161,7 @@ impl TestRequest {
         }
     }
 
-    /// A POST signed as [`XWebhookSignature`] has it.
+    /// Makes a POST signed as [`XWebhookSignature`] expects.
     pub fn signed(body: impl Into<Vec<u8>>, secret: &Secret) -> Self {
         let request = Self::post(body);
         let signed = XWebhookSignature.sign(&request.body, secret, Timestamp::UNIX_EPOCH);
@@ -170,7 +170,7 @@ impl TestRequest {
         })
     }
 
-    /// Sends it to another path.
+    /// Sets the path.
     pub fn path(mut self, path: &str) -> Self {
         path.clone_into(&mut self.path);
         self
@@ -195,11 +195,11 @@ impl TestRequest {
         [head.as_bytes(), &self.body].concat()
     }
 
-    /// Sends it over a connection of its own and reads the answer.
+    /// Sends the request over a new connection and reads the answer.
     ///
     /// # Panics
     ///
-    /// When there is no answer within 30 s, or the request cannot be sent over HTTP.
+    /// When no answer arrives within 30 s, or the request is not valid HTTP.
     pub async fn send(&self, to: SocketAddr) -> TestResponse {
         let url = Url::parse(&format!("http://{to}")).expect("an address is a host");
         let http = HttpClient::new(&url, 0).expect("no certificate is needed");
@@ -223,7 +223,7 @@ impl TestRequest {
 pub struct TestResponse {
     /// The status code.
     pub status: u16,
-    /// Names in lower case, and values.
+    /// Names (in lower case) and values.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
@@ -258,7 +258,7 @@ impl From<http::Response<Vec<u8>>> for TestResponse {
     }
 }
 
-/// A handler that remembers what it was given; its clones share their memory.
+/// A handler that records its events. Clones share the recording.
 #[derive(Debug, Clone, Default)]
 pub struct Recorder(Arc<Mutex<Recorded>>);
 
@@ -269,12 +269,12 @@ struct Recorded {
 }
 
 impl Recorder {
-    /// The next `attempts` attempts fail, after they were remembered.
+    /// Makes the next `attempts` attempts fail after they are recorded.
     pub fn fail_next(&self, attempts: usize) {
         self.lock().fail = attempts;
     }
 
-    /// All events, in the order they came.
+    /// All events in the order they arrived.
     pub fn events(&self) -> Vec<Event> {
         let recorded = self.lock();
         recorded
@@ -284,7 +284,7 @@ impl Recorder {
             .collect()
     }
 
-    /// All deliveries, in the order they came.
+    /// All deliveries in the order they arrived.
     pub fn deliveries(&self) -> Vec<Delivery> {
         let recorded = self.lock();
         recorded

@@ -15,11 +15,11 @@ pub struct ConnectionEvent {
     pub name: Option<String>,
     /// The gateway session (`sessionId`).
     pub session_id: Option<String>,
-    /// What its connection is now (`status`).
+    /// The new status (`status`).
     pub status: Option<ConnectionStatus>,
-    /// Since when (`timestamp`).
+    /// When it changed (`timestamp`).
     pub timestamp: Option<Timestamp>,
-    /// Everything else the body holds.
+    /// All other fields of the body.
     pub extra: Extra,
 }
 
@@ -36,7 +36,7 @@ impl ConnectionEvent {
 }
 
 open_enum! {
-    /// What a session's connection is (`status`).
+    /// The status of a session's connection (`status`).
     ConnectionStatus {
         /// `connected`
         Connected = "connected",

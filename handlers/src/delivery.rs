@@ -1,4 +1,4 @@
-//! [`Delivery`]: one handing-over of an event to a handler.
+//! [`Delivery`]: one attempt to hand an event to a handler.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,22 +10,22 @@ use uuid::Uuid;
 
 use crate::EventId;
 
-/// One handing-over of an event to one handler.
+/// One attempt to hand an event to one handler.
 ///
-/// Delivery is at-least-once. [`Delivery::id`] is the same over all attempts and replays of an
-/// event, so it is the key to make a handler idempotent with.
+/// Delivery is at-least-once. [`Delivery::id`] is the same for all attempts and replays of an event, so
+/// a handler can use it as its idempotency key.
 #[derive(Clone)]
 pub struct Delivery {
     received: Arc<Received>,
     part: u16,
-    /// The event's own session, where it is not the body's.
+    /// The event's session, if it differs from the body's.
     session: Option<Arc<str>>,
     attempt: u32,
     replay: bool,
 }
 
 impl Delivery {
-    /// The handing-over number `attempt` (from 1) of what was received.
+    /// Attempt number `attempt` (from 1) for a received body.
     pub fn new(received: Arc<Received>, attempt: u32, replay: bool) -> Self {
         Self {
             received,
@@ -36,7 +36,7 @@ impl Delivery {
         }
     }
 
-    /// The same for the event `part` (from 1) of the body, which belongs to this session.
+    /// Sets which event of the body this is (`part`, from 1), and its session.
     pub fn of_part(mut self, part: u16, session: Option<&str>) -> Self {
         self.part = part;
         self.session = session
@@ -45,27 +45,27 @@ impl Delivery {
         self
     }
 
-    /// The event's id: time-ordered, stable over attempts and replays.
+    /// The event's id: ordered by time, the same for all attempts and replays.
     pub fn id(&self) -> EventId {
         EventId::new(self.received.id, self.part)
     }
 
-    /// Which attempt this is, from 1.
+    /// The number of this attempt, from 1.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// Whether somebody asked for the event to be handed over again.
+    /// Whether this delivery was requested as a replay.
     pub fn is_replay(&self) -> bool {
         self.replay
     }
 
-    /// The name of the source that sent it, as in the settings.
+    /// The name of the event's source, as in the settings.
     pub fn source(&self) -> &str {
         &self.received.source
     }
 
-    /// The session that the event belongs to: the path's where the path names one, else the event's own.
+    /// The event's session: that of the path if the path names one, otherwise that of the event.
     pub fn session(&self) -> Option<&str> {
         self.session.as_deref().or(self.received.session.as_deref())
     }
@@ -75,7 +75,7 @@ impl Delivery {
         self.received.received_at
     }
 
-    /// The value of the request's header `name` (any case), where it was kept.
+    /// The value of the request's header `name` (in any case), if it was kept.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         let mut headers = self.received.headers.iter();
         headers
@@ -83,19 +83,19 @@ impl Delivery {
             .map(|(_, value)| value.as_ref())
     }
 
-    /// The request's headers that were kept: what describes the body, and the sender's own.
+    /// The request's headers that were kept: those that describe the body, and the sender's own.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let headers = self.received.headers.iter();
         headers.map(|(name, value)| (name.as_ref(), value.as_ref()))
     }
 
-    /// The body, byte for byte as it came on the wire and was signed.
+    /// The body, byte for byte as it was received and signed.
     pub fn body(&self) -> &Bytes {
         &self.received.body
     }
 
-    /// The body after its `Content-Encoding` is undone; the same as [`Delivery::body`] where there
-    /// is none or where it cannot be undone.
+    /// The decoded body. The same as [`Delivery::body`] if there is no `Content-Encoding` or it cannot
+    /// be decoded.
     pub fn content(&self) -> &Bytes {
         &self.received.content
     }
@@ -106,7 +106,7 @@ impl Delivery {
     }
 }
 
-/// Shows what identifies the delivery; never the body or the headers.
+/// Shows what identifies the delivery, and never the body or the headers.
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
@@ -118,25 +118,25 @@ impl fmt::Debug for Delivery {
     }
 }
 
-/// What was received in one request: a body, which nearly always holds one event.
+/// What one request contained: a body, which nearly always holds one event.
 ///
-/// A test makes one with [`Received::new`] and changes what it needs.
+/// A test makes one with [`Received::new`] and changes the fields it needs.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Received {
-    /// The body's id; [`EventId`] is made of it.
+    /// The body's id. [`EventId`] is based on it.
     pub id: Uuid,
     /// The source's name.
     pub source: Arc<str>,
-    /// The session of its first event.
+    /// The session of the body's first event.
     pub session: Option<String>,
     /// When the request was received.
     pub received_at: Timestamp,
     /// The headers that were kept, names in lower case.
     pub headers: Vec<(Cow<'static, str>, Bytes)>,
-    /// The body as it came on the wire.
+    /// The body as it was received.
     pub body: Bytes,
-    /// The body after its `Content-Encoding` is undone.
+    /// The body with its `Content-Encoding` decoded.
     pub content: Bytes,
 }
 
@@ -156,7 +156,7 @@ impl Received {
     }
 }
 
-/// Shows what identifies it; never the body or the headers.
+/// Shows what identifies the body, and never the body or the headers.
 impl fmt::Debug for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Received")

@@ -1,4 +1,4 @@
-//! [`HandlerError`]: what a handler answers when it could not do its work.
+//! [`HandlerError`]: why a handler did not do its work.
 
 use std::error::Error;
 use std::fmt;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// Why a handler did not do its work, and what should happen next.
 ///
-/// Any error turns into "try again" with `?`. To say something else, build one with
-/// [`HandlerError::retry_after`], [`HandlerError::after`] or [`HandlerError::reject`].
+/// With `?` any error becomes a retry. For another outcome, use [`HandlerError::retry_after`],
+/// [`HandlerError::after`] or [`HandlerError::reject`].
 ///
 /// ```
 /// use offhook_handlers::HandlerError;
@@ -20,8 +20,8 @@ use std::time::Duration;
 /// assert!(HandlerError::reject("no such customer").is_reject());
 /// ```
 ///
-/// Like `anyhow::Error` it does not implement [`Error`] itself; that is what makes `?` work on
-/// every other error.
+/// Like `anyhow::Error`, it does not implement [`Error`] itself. This lets `?` convert every other
+/// error.
 #[derive(Debug)]
 pub struct HandlerError {
     what_next: WhatNext,
@@ -36,7 +36,7 @@ enum WhatNext {
 }
 
 impl HandlerError {
-    /// Try again, after the pause that the settings say.
+    /// Try again after the pause in the settings.
     pub fn retry(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             what_next: WhatNext::Retry,
@@ -44,12 +44,12 @@ impl HandlerError {
         }
     }
 
-    /// Try again, but not before `pause` is over.
+    /// Try again after at least this pause.
     pub fn retry_after(pause: Duration) -> Self {
         Self::retry("the handler asked to be called later").after(pause)
     }
 
-    /// Try again, but not before `pause` is over. What is not to be tried again stays so.
+    /// Sets the minimum pause before the next attempt. A rejection stays a rejection.
     ///
     /// ```
     /// use std::time::Duration;
@@ -65,7 +65,7 @@ impl HandlerError {
         self
     }
 
-    /// Do not try again: the event goes to the dead letters, with this reason.
+    /// Do not try again: the event becomes a dead letter with this reason.
     pub fn reject(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             what_next: WhatNext::Reject,
@@ -73,12 +73,12 @@ impl HandlerError {
         }
     }
 
-    /// Whether the event is not to be tried again.
+    /// Whether the event must not be tried again.
     pub fn is_reject(&self) -> bool {
         self.what_next == WhatNext::Reject
     }
 
-    /// The pause the handler asked for.
+    /// The pause that the handler asked for.
     pub fn pause(&self) -> Option<Duration> {
         match self.what_next {
             WhatNext::RetryAfter(pause) => Some(pause),
@@ -93,7 +93,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
     }
 }
 
-/// The cause with the causes behind it, on one line.
+/// The error and its causes on one line.
 impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.cause)?;

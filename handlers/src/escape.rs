@@ -1,15 +1,15 @@
-//! Making a sender's text safe to print, to put into a header, or to put into an environment.
+//! Makes a sender's text safe to print, or to use in a header or an environment variable.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-/// The text with control characters written out, so that it stays on one line and in its place.
+/// Escapes control characters, so that the text stays on one line and in its place.
 ///
-/// Escaped are the control characters (line breaks, escape sequences), Unicode's line and paragraph
-/// separators, and the bidirectional controls that can make a line read as another one. Letters of
-/// every script, emoji and their joiners stay as they are.
+/// It escapes control characters (line breaks, escape sequences), Unicode's line and paragraph
+/// separators, and the bidirectional controls that can make a line read differently. Letters of every
+/// script, emoji and their joiners stay unchanged.
 ///
 /// ```
 /// use offhook_handlers::escape_controls;
@@ -44,10 +44,10 @@ fn must_escape(character: char) -> bool {
             | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// The text with everything outside visible ASCII, and `%` itself, percent-encoded as UTF-8.
+/// Percent-encodes (as UTF-8) everything outside visible ASCII, and `%` itself.
 ///
-/// What comes out can go into a header's value or an environment variable, and decodes to exactly
-/// the text that went in.
+/// The result can be used in a header's value or an environment variable, and decodes to exactly the
+/// original text.
 ///
 /// ```
 /// use offhook_handlers::percent_encode;

@@ -1,4 +1,4 @@
-//! [`Event`]: what a gateway said, typed; and what offhook says of a gateway.
+//! [`Event`]: an event of a gateway, typed; or one that offhook makes about a source.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,26 +9,25 @@ use crate::{ConnectionEvent, Extra, MessageEvent, SourceEvent, StatusEvent, Unkn
 
 /// One event of a gateway, or about it.
 ///
-/// The kind is decided by the event's name alone (or inferred where a body has none). A field of
-/// the wrong type never changes it: that field is `None`, and its JSON text stays in
-/// [`Event::extra`].
+/// Only the event's name decides its kind, or its fields if the body has no name. A field of the wrong
+/// type never changes the kind: that field is `None`, and its JSON text stays in [`Event::extra`].
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A message came in.
+    /// A message was received.
     Message(MessageEvent),
-    /// A message that was sent changed its status.
+    /// The status of a sent message changed.
     Status(StatusEvent),
     /// A session connected, disconnected, or is about to.
     Connection(ConnectionEvent),
-    /// What has no kind that offhook knows; the bytes are in [`Delivery::body`](crate::Delivery::body).
+    /// A body of no known kind. Its bytes are in [`Delivery::body`](crate::Delivery::body).
     Unknown(UnknownEvent),
-    /// A source has fallen silent, or is heard again. offhook says so itself; no sender can.
+    /// A source is quiet, or has resumed. offhook makes this event itself; senders cannot.
     Source(SourceEvent),
 }
 
 impl Event {
-    /// Which of the kinds this is.
+    /// The event's kind.
     pub fn kind(&self) -> EventKind {
         match self {
             Self::Message(_) => EventKind::Message,
@@ -39,7 +38,7 @@ impl Event {
         }
     }
 
-    /// The event's name as the body gives it; `None` where it gives none.
+    /// The event's name in the body; `None` if there is none.
     pub fn name(&self) -> Option<&str> {
         match self {
             Self::Message(event) => event.name.as_deref(),
@@ -61,7 +60,7 @@ impl Event {
         }
     }
 
-    /// Places the event under `session`, whatever the body said.
+    /// Sets the event's session, whatever the body says.
     pub fn set_session_id(&mut self, session: &str) {
         let field = match self {
             Self::Message(event) => &mut event.session_id,
@@ -73,7 +72,7 @@ impl Event {
         *field = Some(session.to_owned());
     }
 
-    /// The fields that have no place of their own, and those whose value could not be read.
+    /// The fields that have no typed field, and those whose value could not be read.
     pub fn extra(&self) -> &Extra {
         match self {
             Self::Message(event) => &event.extra,
@@ -87,7 +86,7 @@ impl Event {
 
 static NO_EXTRA: Extra = Extra::new();
 
-/// The kinds of [`Event`], as settings and interfaces name them.
+/// The kinds of [`Event`], as named in settings and interfaces.
 ///
 /// ```
 /// use offhook_handlers::EventKind;
@@ -112,7 +111,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// Every kind, in the order they are listed to users.
+    /// Every kind, in the order shown to users.
     pub const ALL: [Self; 6] = [
         Self::Message,
         Self::Status,
@@ -122,15 +121,15 @@ impl EventKind {
         Self::SourceResumed,
     ];
 
-    /// The kinds that senders send: what a handler is given that names none.
+    /// The kinds that senders send. A handler without a list of kinds receives these.
     pub const RECEIVED: [Self; 4] = [Self::Message, Self::Status, Self::Connection, Self::Unknown];
 
-    /// Whether offhook makes such events itself. They are given to handlers that name them alone.
+    /// Whether offhook makes events of this kind itself. Only handlers that name the kind receive them.
     pub fn is_own(self) -> bool {
         matches!(self, Self::SourceQuiet | Self::SourceResumed)
     }
 
-    /// The name used in settings, metrics and interfaces.
+    /// The name in settings, metrics and interfaces.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Message => "message",
@@ -167,7 +166,7 @@ impl FromStr for EventKind {
     }
 }
 
-/// The text is no event kind.
+/// The text is not an event kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseEventKindError;
 

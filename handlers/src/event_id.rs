@@ -1,4 +1,4 @@
-//! [`EventId`]: what an event is called, over all attempts and replays.
+//! [`EventId`]: an event's id, the same for all attempts and replays.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,11 +6,11 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-/// The id of an event: that of the body it came in, and, for the second and later events of a body, which
-/// one it is: `01890a5d-…`, `01890a5d-….2`, `01890a5d-….3`.
+/// The id of an event: the id of its body and, from the second event of a body on, its number in the
+/// body: `01890a5d-…`, `01890a5d-….2`, `01890a5d-….3`.
 ///
-/// Ids are ordered by the time of receipt within one process. An id does not change over attempts and
-/// replays, so it is the key to make a handler idempotent with.
+/// Ids made by one process are ordered by the time of receipt. An id is the same for all attempts and
+/// replays, so a handler can use it as its idempotency key.
 ///
 /// ```
 /// use offhook_handlers::EventId;
@@ -40,7 +40,7 @@ impl EventId {
         self.body
     }
 
-    /// Which event of the body, from 1. Nearly every body holds one event.
+    /// The event's number in the body, from 1. Nearly every body holds one event.
     pub fn part(self) -> u16 {
         self.part
     }
@@ -68,7 +68,7 @@ impl fmt::Debug for EventId {
     }
 }
 
-/// A text that is no event's id.
+/// The text is not an event's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParseEventIdError;
@@ -94,7 +94,7 @@ impl FromStr for EventId {
             None => 1,
             Some(part) => part.parse().map_err(|_| ParseEventIdError)?,
         };
-        // The first one is written without its number.
+        // The first event is written without a number.
         if text.contains('.') && part < 2 {
             return Err(ParseEventIdError);
         }

@@ -1,4 +1,4 @@
-//! [`ExecHandler`]: a program run for each event.
+//! [`ExecHandler`]: runs a program for each event.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,12 +13,12 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::{Delivery, Event, EventHandler, HandlerError, percent_encode};
 
-/// What to run.
+/// The program to run.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Exec {
-    /// The program and its arguments; never given to a shell.
+    /// The program and its arguments. They are never given to a shell.
     pub command: Vec<String>,
-    /// Variables added to the program's otherwise almost empty environment.
+    /// Variables that are added to the program's environment, which is otherwise almost empty.
     #[serde(serialize_with = "names")]
     pub env: BTreeMap<String, String>,
     /// Exit codes that mean "do not try again".
@@ -43,15 +43,14 @@ impl fmt::Debug for Exec {
 
 /// Runs a program for each event (`use = "exec"`).
 ///
-/// The body (its `Content-Encoding` undone) is the program's standard input. Its environment holds
-/// `PATH`, `HOME`, `LANG` and `TZ` as offhook has them, the variables of the settings, and
-/// `OFFHOOK_EVENT` (the kind), `OFFHOOK_EVENT_NAME`, `OFFHOOK_SESSION`, `OFFHOOK_ID` and
-/// `OFFHOOK_ATTEMPT`, those from senders percent-encoded. What it prints goes where offhook's own
-/// output goes.
+/// The body, decoded, is the program's standard input. Its environment holds `PATH`, `HOME`, `LANG` and
+/// `TZ` with offhook's values, the variables of the settings, and `OFFHOOK_EVENT` (the kind),
+/// `OFFHOOK_EVENT_NAME`, `OFFHOOK_SESSION`, `OFFHOOK_ID` and `OFFHOOK_ATTEMPT`. Values from senders are
+/// percent-encoded. The program shares offhook's standard output and error.
 ///
-/// Exit status 0 is done; 75 (`EX_TEMPFAIL` of sysexits.h) and every other is a retry, unless
-/// [`Exec::reject_codes`] has it. When the handler's timeout is over, the program's whole process
-/// group is killed.
+/// Exit status 0 means done. Every other status, such as 75 (`EX_TEMPFAIL` of sysexits.h), means try
+/// again, except those in [`Exec::reject_codes`]. When the handler's timeout is over, the program's
+/// whole process group is killed.
 #[derive(Debug)]
 pub struct ExecHandler {
     exec: Exec,
@@ -126,10 +125,9 @@ impl EventHandler for ExecHandler {
     }
 }
 
-/// Writes the body and closes the pipe, then leaves the word to the program.
+/// Writes the body and closes the pipe. Only the program's exit status decides the outcome.
 ///
-/// A program may end without reading its input; that is its own affair, so a broken pipe is none
-/// of ours.
+/// A program may end without reading its input, so a broken pipe is not an error.
 async fn feed(stdin: Option<ChildStdin>, body: Bytes) -> std::convert::Infallible {
     if let Some(mut stdin) = stdin {
         let _ = stdin.write_all(&body).await;
@@ -137,8 +135,8 @@ async fn feed(stdin: Option<ChildStdin>, body: Bytes) -> std::convert::Infallibl
     std::future::pending().await
 }
 
-/// Kills the program's process group unless the program has ended by itself: the handler's future
-/// is dropped when its timeout is over.
+/// Kills the program's process group, unless the program has ended. The handler's future is dropped when
+/// its timeout is over.
 struct GroupGuard(Option<Pid>);
 
 impl GroupGuard {
@@ -155,13 +153,13 @@ impl GroupGuard {
 impl Drop for GroupGuard {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // It can only fail when the group is gone already.
+            // It can only fail if the group is already gone.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }
 
-/// There is nothing to run.
+/// The command is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EmptyCommand;
 
@@ -173,7 +171,7 @@ impl fmt::Display for EmptyCommand {
 
 impl std::error::Error for EmptyCommand {}
 
-/// What a program gets of offhook's own environment.
+/// The variables of offhook's environment that a program gets.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 
 #[cfg(test)]

@@ -1,14 +1,12 @@
-//! [`Extra`]: the fields of a body that have no place of their own.
+//! [`Extra`]: the fields of a body that have no typed field.
 
 use bytestring::ByteString;
 use serde::de::DeserializeOwned;
 
 /// Fields kept as raw JSON text, in the order the body has them.
-///
-/// Two sorts end up here: fields offhook has no name for, and fields whose value was of another
-/// type than expected (the typed field is then `None`). Values share the body's memory; nothing is
-/// copied, however large they are. Where a body repeats a key, the last one counts, as in the
-/// parsers of JavaScript and Python.
+/// It holds fields that offhook has no name for, and fields whose value has another type than expected
+/// (the typed field is then `None`). Values share the body's memory, so nothing is copied, however large
+/// they are. If a body repeats a key, the last one counts, as in the parsers of JavaScript and Python.
 ///
 /// ```
 /// use offhook_handlers::Extra;
@@ -38,7 +36,7 @@ impl Extra {
         last.map(|(_, value)| value.as_ref())
     }
 
-    /// The field `name`, read as a `T`; `None` where the body has no such field.
+    /// The field `name`, parsed as a `T`; `None` if the body has no such field.
     ///
     /// # Errors
     ///
@@ -54,12 +52,12 @@ impl Extra {
             .map(|(key, value)| (key.as_str(), value.as_ref()))
     }
 
-    /// How many fields there are, repeated keys counted each time.
+    /// The number of fields. Repeated keys are counted each time.
     pub fn len(&self) -> usize {
         self.fields.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no fields.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }

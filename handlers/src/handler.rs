@@ -9,31 +9,31 @@ use crate::{
     UnknownEvent,
 };
 
-/// Does something with events.
+/// Handles events.
 ///
-/// Implement the methods for the kinds you care about; the others do nothing. Implement
-/// [`handle`](EventHandler::handle) instead to receive every event in one place.
+/// Implement the methods for the kinds you need; the others do nothing. Or implement
+/// [`handle`](EventHandler::handle) to receive every event in one place.
 ///
-/// # What a handler may rely on
+/// # What a handler can rely on
 ///
-/// - Delivery is at-least-once. An error, a panic or a timeout means the same event comes again;
-///   [`Delivery::id`] does not change, [`Delivery::attempt`] does.
-/// - Within one conversation (or session, or not at all: the handler's `order`) events come one at
-///   a time, in the order they were received. Events of different conversations come side by side,
-///   so `&self` is shared.
-/// - Everything is handed over, however odd its shape: see [`UnknownEvent`].
+/// - Delivery is at-least-once. After an error, a panic or a timeout the same event comes again, with
+///   the same [`Delivery::id`] and a higher [`Delivery::attempt`].
+/// - Within one conversation (or one session, or not at all: see the handler's `order`) events come one
+///   at a time, in the order they were received. Events of different conversations come at the same
+///   time, so `&self` is shared.
+/// - Every event is handed over, whatever its shape: see [`UnknownEvent`].
 ///
-/// A handler runs on the server's worker threads and must not block them: use the async version of
-/// what it does, or `tokio::task::spawn_blocking`.
+/// A handler runs on the server's worker threads and must not block them. Use async versions of blocking
+/// calls, or `tokio::task::spawn_blocking`.
 #[async_trait]
 pub trait EventHandler: Send + Sync + 'static {
-    /// A message came in.
+    /// A message was received.
     async fn message(&self, event: &MessageEvent, delivery: &Delivery) -> Result<(), HandlerError> {
         let _ = (event, delivery);
         Ok(())
     }
 
-    /// A message that was sent changed its status.
+    /// The status of a sent message changed.
     async fn status(&self, event: &StatusEvent, delivery: &Delivery) -> Result<(), HandlerError> {
         let _ = (event, delivery);
         Ok(())
@@ -49,14 +49,14 @@ pub trait EventHandler: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Something that has no kind came in.
+    /// A body of no known kind was received.
     async fn unknown(&self, event: &UnknownEvent, delivery: &Delivery) -> Result<(), HandlerError> {
         let _ = (event, delivery);
         Ok(())
     }
 
-    /// A source has fallen silent, or is heard again. Only a handler that names `source.quiet` or
-    /// `source.resumed` among its events is given it.
+    /// A source is quiet, or has resumed. Only a handler that names `source.quiet` or `source.resumed`
+    /// among its events receives this.
     async fn source(&self, event: &SourceEvent, delivery: &Delivery) -> Result<(), HandlerError> {
         let _ = (event, delivery);
         Ok(())
@@ -73,8 +73,8 @@ pub trait EventHandler: Send + Sync + 'static {
         }
     }
 
-    /// Receives the events of one delivery and calls [`handle`](EventHandler::handle) for each in its
-    /// order; the first failure ends the attempt, and all come again.
+    /// Receives the events of one delivery and calls [`handle`](EventHandler::handle) for each, in
+    /// order. The first failure ends the attempt, and all of them come again.
     ///
     /// There is one event, except for a handler that [takes bodies](EventHandler::takes_bodies).
     async fn deliver(&self, events: &[&Event], delivery: &Delivery) -> Result<(), HandlerError> {
@@ -84,15 +84,16 @@ pub trait EventHandler: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Whether the body counts for this handler and not the events in it, as for one that sends it on.
-    /// Such a handler gets a body once, with all events of it that it wants; any other handler gets each
-    /// event of a body by itself. Default: `false`. Nearly every body holds one event.
+    /// Whether this handler works on whole bodies instead of single events, such as one that sends them
+    /// on. Such a handler gets a body once, with all its events that the handler wants. Any other
+    /// handler gets each event of a body separately. Default: `false`. Nearly every body holds one
+    /// event.
     fn takes_bodies(&self) -> bool {
         false
     }
 }
 
-/// A handler may be shared: keep one `Arc` to look at its state, register the other.
+/// A handler may be shared: keep one `Arc` to read its state, and register the other.
 #[async_trait]
 impl<H: EventHandler + ?Sized> EventHandler for Arc<H> {
     async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
     use crate::{Received, UnknownReason};
 
-    /// Fails at the event with this place.
+    /// Fails at the event with this number.
     struct Counting {
         handled: AtomicUsize,
         fails_at: usize,
@@ -131,7 +132,7 @@ mod tests {
         }
     }
 
-    /// Takes what was delivered as one.
+    /// Receives each body as one delivery.
     struct Whole(AtomicUsize);
 
     #[async_trait]

@@ -1,4 +1,4 @@
-//! [`JsonlHandler`]: one JSON line an event, appended to a file.
+//! [`JsonlHandler`]: appends one JSON line per event to a file.
 
 use std::io;
 use std::path::Path;
@@ -19,9 +19,9 @@ use crate::{Delivery, Event, EventHandler, HandlerError};
 ///  "received_at":"2026-01-08T12:00:00Z","attempt":1,"replay":false,"body":{…}}
 /// ```
 ///
-/// (on one line). `event` is the kind, `name` the body's own event name. `body` is the body's JSON
-/// text to the letter, but for line breaks between tokens, which become spaces; where the body is
-/// not JSON there is `body_base64` instead. A body with a `Content-Encoding` is decoded first.
+/// (on one line). `event` is the kind, `name` the event's name in the body. `body` is the exact JSON
+/// text of the body, except that line breaks between tokens become spaces. If the body is not JSON,
+/// there is `body_base64` instead. A body with a `Content-Encoding` is decoded first.
 ///
 /// The line is on disk before the handler reports success.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct JsonlHandler {
 }
 
 impl JsonlHandler {
-    /// Opens the file at `path` for appending, creating it where it is missing.
+    /// Opens the file at `path` for appending, and creates it if it is missing.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ fn line(event: &Event, delivery: &Delivery) -> Result<Vec<u8>, serde_json::Error
         body,
         body_base64: body.is_none().then(|| STANDARD.encode(content)),
     })?;
-    // JSON allows a raw line break between tokens only; within a string it would be escaped.
+    // JSON allows raw line breaks only between tokens; in a string they are escaped.
     for byte in &mut line {
         if matches!(byte, b'\n' | b'\r') {
             *byte = b' ';
@@ -158,7 +158,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_disk_is_an_error_and_not_a_lost_line() {
-        // Linux' own device that is always full.
+        // Linux' device that is always full.
         let Ok(handler) = JsonlHandler::append("/dev/full") else {
             return;
         };

@@ -1,18 +1,18 @@
-//! What a handler author writes against, and the handlers that come ready-made.
+//! The types for writing handlers, and the ready-made handlers.
 //!
-//! This is offhook's lower layer: no HTTP, no storage, no settings file. The `offhook` crate
-//! re-exports all of it, so a binary needs only `offhook`; a crate that holds nothing but handlers
-//! can depend on this one and compile in seconds.
+//! This is offhook's lower layer: no HTTP, no storage, no settings file. The `offhook` crate re-exports
+//! all of it, so a program needs only `offhook`. A crate that only holds handlers can depend on this
+//! one, which compiles in seconds.
 //!
 //! Read in this order:
 //!
-//! 1. [`Event`]: what a gateway said, typed: [`MessageEvent`], [`StatusEvent`],
-//!    [`ConnectionEvent`], and [`UnknownEvent`] for what has no kind; and [`SourceEvent`], which
-//!    offhook makes itself when a gateway falls silent.
-//! 2. [`Delivery`]: one handing-over of an event: its id, its attempt, the bytes as they came.
-//! 3. [`EventHandler`]: the trait you implement, and [`HandlerError`], what it answers when it
-//!    could not do its work.
-//! 4. [`LogHandler`], [`JsonlHandler`], [`ExecHandler`]: the ready-made ones.
+//! 1. [`Event`]: a typed event of a gateway: [`MessageEvent`], [`StatusEvent`], [`ConnectionEvent`],
+//!    [`UnknownEvent`] for a body of no known kind, and [`SourceEvent`], which offhook makes itself when
+//!    a source becomes quiet.
+//! 2. [`Delivery`]: one attempt to hand over an event: its id, the attempt's number, the received bytes.
+//! 3. [`EventHandler`]: the trait you implement, and [`HandlerError`], which says why a handler did not
+//!    do its work.
+//! 4. [`LogHandler`], [`JsonlHandler`], [`ExecHandler`]: the ready-made handlers.
 //!
 //! ```
 //! use offhook_handlers::{Delivery, EventHandler, HandlerError, MessageEvent, async_trait};

@@ -1,9 +1,8 @@
-//! [`LineWriter`]: whole lines to standard output or a file, from many tasks, without blocking any.
+//! [`LineWriter`]: writes whole lines from many tasks to standard output or a file, without blocking.
 //!
-//! One thread writes. It takes every line that waits, writes them with one call, makes them durable
-//! where they go to a file, and only then reports to each caller. What must hold: a caller that was
-//! told `Ok` finds its line whole in the file; a line that could not be written leaves no half of
-//! itself behind.
+//! One thread writes. It takes all waiting lines, writes them with one call, makes them durable if they
+//! go to a file, and only then reports to each caller. What must hold: after `Ok` the caller's line is
+//! complete in the file; a line that could not be written leaves no partial line behind.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -13,7 +12,7 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Hands lines to its thread; the thread ends with the writer.
+/// Passes lines to its thread, which ends when the writer is dropped.
 #[derive(Debug)]
 pub(crate) struct LineWriter {
     lines: mpsc::Sender<Line>,
@@ -34,7 +33,7 @@ impl LineWriter {
         })
     }
 
-    /// Appends to the file at `path`, which is created where it is missing.
+    /// Appends to the file at `path`, and creates it if it is missing.
     pub(crate) fn append(path: &Path) -> io::Result<Self> {
         let mut file = AppendFile::open(path)?;
         Self::start("offhook-lines", move |batch| file.append(batch))
@@ -55,7 +54,7 @@ impl LineWriter {
         Ok(Self { lines })
     }
 
-    /// Writes `text` and a line feed; returns when that is done.
+    /// Writes `text` and a line feed. Returns when they are written.
     pub(crate) async fn write(&self, mut text: Vec<u8>) -> Result<(), Arc<io::Error>> {
         text.push(b'\n');
         let (done, outcome) = oneshot::channel();
@@ -80,14 +79,14 @@ fn write_batch(
     }
     let outcome = write(&batch).map_err(Arc::new);
     for caller in callers {
-        // A caller that stopped waiting needs no answer.
+        // A caller that has stopped waiting needs no answer.
         let _ = caller.send(outcome.clone());
     }
 }
 
 struct AppendFile {
     file: File,
-    /// The end of the last whole batch is unknown: begin the next one on a line of its own.
+    /// Whether the file may end within a line, so that the next batch must begin on a new line.
     torn: bool,
 }
 
@@ -102,7 +101,7 @@ impl AppendFile {
         let mut torn = false;
         if file.metadata()?.is_file() {
             if is_new && let Some(folder) = path.parent() {
-                // The file's name is durable when its folder is.
+                // A new file is durable only when its folder is synchronised.
                 let folder = if folder.as_os_str().is_empty() {
                     Path::new(".")
                 } else {
@@ -110,7 +109,7 @@ impl AppendFile {
                 };
                 File::open(folder)?.sync_all()?;
             }
-            // A crash may have left half a line at the end.
+            // A crash may have left part of a line at the end.
             if file.seek(SeekFrom::End(0))? > 0 {
                 file.seek(SeekFrom::End(-1))?;
                 let mut last = [0];
@@ -126,7 +125,7 @@ impl AppendFile {
         let outcome = self.write_durably(batch);
         match &outcome {
             Ok(()) => self.torn = false,
-            // Cut the half-written batch off; where even that fails, the next one starts a line.
+            // Removes the partly written batch. If that fails too, the next batch begins on a new line.
             Err(_) => self.torn |= self.file.set_len(before).is_err(),
         }
         outcome
@@ -137,7 +136,7 @@ impl AppendFile {
             self.file.write_all(b"\n")?;
         }
         self.file.write_all(batch)?;
-        // Pipes and terminals cannot be synchronised; what is written to them has arrived.
+        // Pipes and terminals cannot be synchronised and need not be.
         if self.file.metadata()?.is_file() {
             self.file.sync_data()?;
         }
@@ -145,8 +144,8 @@ impl AppendFile {
     }
 }
 
-/// Lines that wait for the thread; past it callers wait to hand theirs over.
+/// How many lines may wait for the thread. Above that, callers wait.
 const MAX_WAITING: usize = 1024;
 
-/// A batch is closed when it holds this many bytes.
+/// A batch ends at this many bytes.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;

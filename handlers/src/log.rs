@@ -1,4 +1,4 @@
-//! [`LogHandler`]: one line an event, on standard output.
+//! [`LogHandler`]: prints one line per event to standard output.
 
 use std::io;
 
@@ -22,8 +22,8 @@ use crate::{
 /// Source codeskytz session 408f7372 is heard again
 /// ```
 ///
-/// A field that is absent shows as `-`, one of the wrong type as its JSON. Control characters are
-/// escaped, so no sender can forge a line.
+/// An absent field is shown as `-`, and one of the wrong type as its JSON. Control characters are
+/// escaped, so that no sender can forge a line.
 #[derive(Debug)]
 pub struct LogHandler {
     stdout: LineWriter,
@@ -34,7 +34,7 @@ impl LogHandler {
     ///
     /// # Errors
     ///
-    /// When the system gives no further thread.
+    /// When the system cannot start another thread.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             stdout: LineWriter::stdout()?,
@@ -114,7 +114,7 @@ fn source_line(event: &SourceEvent) -> String {
     }
 }
 
-/// The field's text; else its JSON where it was of another type; else [`ABSENT`].
+/// The field's text; or its JSON if it has another type; or [`ABSENT`].
 fn shown<'a>(value: Option<&'a str>, extra: &'a Extra, field: &str) -> &'a str {
     value
         .or_else(|| extra.get(field).filter(|json| json.len() <= 80))

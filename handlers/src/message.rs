@@ -1,14 +1,14 @@
-//! [`MessageEvent`]: a message came in.
+//! [`MessageEvent`]: a message was received.
 
 use jiff::Timestamp;
 
 use crate::Extra;
 use crate::open_enum::open_enum;
 
-/// A message came in.
+/// A message was received.
 ///
-/// Every field is optional on the wire. The methods of the same name as a text field give the text
-/// or, where there is none, `""`.
+/// Every field is optional on the wire. A method with the name of a text field returns the text, or `""`
+/// if there is none.
 ///
 /// ```
 /// use offhook_handlers::{MessageEvent, MessageType};
@@ -29,21 +29,21 @@ pub struct MessageEvent {
     pub session_id: Option<String>,
     /// The message's id (`messageId`).
     pub message_id: Option<String>,
-    /// Who sent it: a phone number or a chat id, as the gateway writes it (`from`).
+    /// The sender: a phone number or a chat id, as the gateway writes it (`from`).
     pub from: Option<String>,
-    /// The text (`message`); absent on most media.
+    /// The text (`message`); usually absent for media.
     pub message: Option<String>,
-    /// What the message is (`type`).
+    /// The type of the message (`type`).
     pub kind: Option<MessageType>,
-    /// Where the media can be fetched (`mediaUrl`).
+    /// The URL of the media (`mediaUrl`).
     pub media_url: Option<String>,
-    /// The text that goes with the media (`caption`).
+    /// The text that belongs to the media (`caption`).
     pub caption: Option<String>,
     /// The file's name (`filename`).
     pub filename: Option<String>,
     /// When the message was sent (`timestamp`).
     pub timestamp: Option<Timestamp>,
-    /// Everything else the body holds.
+    /// All other fields of the body.
     pub extra: Extra,
 }
 
@@ -68,7 +68,7 @@ impl MessageEvent {
         self.message.as_deref().unwrap_or_default()
     }
 
-    /// The media's address, or `""`.
+    /// The URL of the media, or `""`.
     pub fn media_url(&self) -> &str {
         self.media_url.as_deref().unwrap_or_default()
     }
@@ -85,7 +85,7 @@ impl MessageEvent {
 }
 
 open_enum! {
-    /// What a message is (`type`).
+    /// The type of a message (`type`).
     MessageType {
         /// `text`
         Text = "text",

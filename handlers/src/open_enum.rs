@@ -1,5 +1,5 @@
-//! Enums over names that the other side may extend at any time: the known ones are variants, any
-//! other is kept as it came.
+//! Enums for names that the sender may extend at any time. Known names are variants; any other name is
+//! kept as it was received.
 
 /// Declares such an enum with `as_str`, `Display` and `From<&str>`.
 macro_rules! open_enum {
@@ -9,7 +9,7 @@ macro_rules! open_enum {
         #[non_exhaustive]
         pub enum $name {
             $($(#[$vmeta])* $variant,)+
-            /// A name that offhook does not know, as it came.
+            /// A name that offhook does not know, as it was received.
             Other(String),
         }
 

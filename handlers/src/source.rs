@@ -1,4 +1,4 @@
-//! [`SourceEvent`]: a source has fallen silent, or is heard again.
+//! [`SourceEvent`]: a source is quiet, or has resumed.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::EventKind;
 
-/// A source, or one session of it, has sent nothing for as long as the settings allow
-/// (`quiet_after`), or is heard again.
+/// A source, or one of its sessions, has sent nothing for as long as the settings allow (`quiet_after`),
+/// or has sent something again.
 ///
-/// offhook makes this event itself: no sender can. Its body is the JSON of [`SourceEvent::to_json`].
-/// Only handlers that name `source.quiet` or `source.resumed` among their events are given it.
+/// offhook makes this event itself; senders cannot. Its body is the JSON of [`SourceEvent::to_json`].
+/// Only handlers that name `source.quiet` or `source.resumed` among their events receive it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,14 +36,14 @@ pub struct SourceEvent {
     pub change: SourceChange,
     /// The source's name, as in the settings (`source`).
     pub source: String,
-    /// The session, where it is about one (`sessionId`); else about the whole source.
+    /// The session, if the event is about one (`sessionId`); otherwise it is about the whole source.
     pub session_id: Option<String>,
-    /// When the last event before the silence was received, or the one that ended it
-    /// (`lastEventAt`); `None` where none is known.
+    /// When the last event before the silence was received, or the event that ended it (`lastEventAt`);
+    /// `None` if not known.
     pub last_event_at: Option<Timestamp>,
-    /// How long the silence may be (`quietAfter`, in seconds).
+    /// How long the source may send nothing (`quietAfter`, in seconds).
     pub quiet_after: Duration,
-    /// When it was noticed (`timestamp`).
+    /// When offhook noticed it (`timestamp`).
     pub timestamp: Timestamp,
 }
 
@@ -74,7 +74,7 @@ impl SourceChange {
 }
 
 impl SourceEvent {
-    /// An event about a whole source of which no event is known, noticed at the epoch.
+    /// An event about a whole source, noticed at the epoch, without a time of the last event.
     pub fn new(change: SourceChange, source: impl Into<String>, quiet_after: Duration) -> Self {
         Self {
             change,
@@ -104,11 +104,11 @@ impl SourceEvent {
         serde_json::to_string(&body).unwrap_or_default()
     }
 
-    /// The event of a body that [`SourceEvent::to_json`] made.
+    /// Parses a body made by [`SourceEvent::to_json`].
     ///
     /// # Errors
     ///
-    /// When it is no such body.
+    /// When it is not such a body.
     pub fn from_json(body: &[u8]) -> Result<Self, serde_json::Error> {
         use serde::de::Error as _;
         let body: Body = serde_json::from_slice(body)?;

@@ -1,11 +1,11 @@
-//! [`StatusEvent`]: a message that was sent changed its status.
+//! [`StatusEvent`]: the status of a sent message changed.
 
 use jiff::Timestamp;
 
 use crate::Extra;
 use crate::open_enum::open_enum;
 
-/// A message that was sent changed its status.
+/// The status of a sent message changed.
 ///
 /// Every field is optional on the wire; see [`MessageEvent`](crate::MessageEvent) for the methods.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,11 +17,11 @@ pub struct StatusEvent {
     pub session_id: Option<String>,
     /// The message's id (`messageId`).
     pub message_id: Option<String>,
-    /// What became of it (`status`).
+    /// The new status (`status`).
     pub status: Option<MessageStatus>,
-    /// When (`timestamp`).
+    /// When it changed (`timestamp`).
     pub timestamp: Option<Timestamp>,
-    /// Everything else the body holds.
+    /// All other fields of the body.
     pub extra: Extra,
 }
 
@@ -43,13 +43,13 @@ impl StatusEvent {
 }
 
 open_enum! {
-    /// What became of a message that was sent (`status`).
+    /// The status of a sent message (`status`).
     MessageStatus {
-        /// `sent`: the gateway handed it on.
+        /// `sent`: the gateway has sent it.
         Sent = "sent",
         /// `delivered`: it reached the device.
         Delivered = "delivered",
-        /// `read`: it was opened.
+        /// `read`: the recipient has opened it.
         Read = "read",
         /// `failed`: it will not arrive.
         Failed = "failed",

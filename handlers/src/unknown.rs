@@ -1,28 +1,28 @@
-//! [`UnknownEvent`]: what has no kind.
+//! [`UnknownEvent`]: a body of no known kind.
 
 use std::fmt;
 
 use crate::Extra;
 
-/// An authenticated body that is none of the known kinds.
+/// A verified body of no known kind.
 ///
-/// It is kept and handed over like any other event; its bytes are in
+/// It is stored and handed over like any other event. Its bytes are in
 /// [`Delivery::body`](crate::Delivery::body).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct UnknownEvent {
-    /// The event's name, where the body gives one.
+    /// The event's name, if the body has one.
     pub name: Option<String>,
-    /// The session, where the path or the body names one.
+    /// The session, if the path or the body names one.
     pub session_id: Option<String>,
     /// Why it has no kind.
     pub reason: UnknownReason,
-    /// All fields of the body, where it is a JSON object.
+    /// All fields of the body, if it is a JSON object.
     pub extra: Extra,
 }
 
 impl UnknownEvent {
-    /// An event without name, session or fields.
+    /// An event without a name, a session or fields.
     pub fn new(reason: UnknownReason) -> Self {
         Self {
             name: None,
@@ -37,17 +37,17 @@ impl UnknownEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownReason {
-    /// The `Content-Encoding` could not be undone: unknown, damaged, or larger than `max_body`.
+    /// The `Content-Encoding` is unknown, damaged, or decodes to more than `max_body`.
     ContentEncoding(String),
-    /// The body is not JSON; the text says where it stops being so.
+    /// The body is not JSON. The text says where the error is.
     NotJson(String),
     /// The body is JSON, but not an object.
     NotAnObject,
-    /// The event's name is no text.
+    /// The event's name is not a text.
     NameNotText,
     /// The event has a name that this dialect does not know.
     UnknownName,
-    /// The event has no name, and its fields do not tell what it is.
+    /// The event has no name, and its fields do not show its kind.
     NoName,
     /// The dialect found no event in the body.
     NoEvents,

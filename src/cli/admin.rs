@@ -1,5 +1,5 @@
-//! What the commands that ask a running server share: [`Server`] says where it is and asks it, and
-//! every failure is told with what to do about it.
+//! Shared code of the commands that call a running server: [`Server`] holds its address and sends the
+//! requests, and every failure says what to do.
 
 use std::fmt::Debug;
 
@@ -17,7 +17,7 @@ use super::answer::Answer;
 use super::output::Failure;
 use super::{client, invocation};
 
-/// The running server, as the options name it.
+/// The running server, from the command's options.
 #[derive(Args)]
 pub(super) struct Server {
     /// The admin listener of the running server
@@ -30,7 +30,7 @@ pub(super) struct Server {
     )]
     admin: Url,
 
-    /// Its admin token, where it has one: env:NAME, file:PATH, or the text itself
+    /// Its admin token, if it has one: env:NAME, file:PATH, or the text itself
     #[arg(
         long,
         env = "OFFHOOK_ADMIN_TOKEN",
@@ -63,8 +63,8 @@ fn admin_url(text: &str) -> Result<Url, String> {
 }
 
 impl Server {
-    /// Asks for what is at `path`, whose parts may hold anything; values that are `None` are left
-    /// out.
+    /// Sends a GET to `path`, whose segments may contain any characters. Query values that are `None`
+    /// are left out.
     pub(super) fn get(
         &self,
         path: &[&str],
@@ -87,7 +87,7 @@ impl Server {
     }
 
     fn url(&self, path: &[&str], query: &[(&str, Option<&str>)]) -> Result<Url, Failure> {
-        // These would be taken for steps through the path, whatever is done to escape them.
+        // These are path steps even when they are escaped.
         if let Some(odd) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
             return Err(Failure::usage(format!("{odd:?} is no id and no name")));
         }
@@ -131,7 +131,7 @@ impl Server {
         }
     }
 
-    /// The header that holds the token, where there is one.
+    /// The header that holds the token, if there is one.
     fn authorization(&self) -> Result<Option<HeaderValue>, Failure> {
         let Some(reference) = &self.token else {
             return Ok(None);
@@ -182,7 +182,7 @@ impl Server {
     }
 }
 
-/// Sends it and reads all of the answer, or says in a few words why there is none.
+/// Sends the request and reads the whole answer, or says in a few words why there is none.
 async fn exchange(http: &HttpClient, request: Request<Bytes>) -> Result<(u16, Vec<u8>), String> {
     let answered = http.send(request, client::TIMEOUT, LONGEST_ANSWER).await;
     let answered = answered.map_err(|unanswered| client::in_words(&unanswered))?;
@@ -203,7 +203,7 @@ fn cut(text: &str) -> String {
     escape_controls(&cut).into_owned()
 }
 
-/// The kinds of events, as options name them; the last two are offhook's own.
+/// The kinds of events as options name them. offhook makes the last two itself.
 pub(super) const KINDS: [&str; 6] = [
     "message",
     "status",
@@ -213,12 +213,12 @@ pub(super) const KINDS: [&str; 6] = [
     "source.resumed",
 ];
 
-/// The kinds that can be subscribed to.
+/// The kinds that a subscription can name.
 pub(super) const RECEIVED: [&str; 4] = ["message", "status", "connection", "unknown"];
 
 const ELSEWHERE: &str = "Is that offhook's admin listener, and of the same version as this program? \
                          Give its URL with --admin or in OFFHOOK_ADMIN.";
-/// A body of 256 MiB in base64, and what is known of it.
+/// Enough for a body of 256 MiB in base64, and its metadata.
 const LONGEST_ANSWER: usize = 384 * 1024 * 1024;
 const LONGEST_ERROR: usize = 1000;
 

@@ -1,4 +1,4 @@
-//! [`Answer`]: what a running server says.
+//! [`Answer`]: the JSON that a running server answers.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -8,14 +8,14 @@ use super::output::{self, Failure};
 pub(super) struct Answer(String);
 
 impl Answer {
-    /// `None` where it is no JSON.
+    /// Returns `None` if the body is not JSON.
     pub(super) fn new(body: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(body).ok()?;
         serde_json::from_str::<IgnoredAny>(text).ok()?;
         Some(Self(text.trim_end().to_owned()))
     }
 
-    /// Prints the same JSON; what a terminal might obey is written as `\u….`.
+    /// Prints the JSON, with characters that could control a terminal written as `\u…`.
     pub(super) fn print_json(&self) -> Result<(), Failure> {
         output::print(&output::visible(&self.0))
     }

@@ -1,4 +1,4 @@
-//! `offhook check`: every problem of the settings, or what would run.
+//! `offhook check`: lists every problem of the settings, or shows what would run.
 
 mod json;
 mod text;
@@ -13,7 +13,7 @@ use super::output::{self, Outcome, Verdict};
 
 /// Say what is wrong with a settings file, or what would run
 ///
-/// Secrets are read, so that a missing one is found, and never shown.
+/// Secrets are read to find missing ones, and are never shown.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Check {
@@ -74,7 +74,7 @@ impl Report {
     }
 }
 
-/// Whether one of the source's secrets is the one that the gateway's documentation prints.
+/// Whether one of the source's secrets is the key printed in the gateway's documentation.
 pub(super) fn has_documented_key(source: &Source) -> bool {
     let mut secrets = source.secrets.iter();
     secrets.any(|secret| secret.is(DOCUMENTED_KEY))

@@ -14,34 +14,34 @@ use url::Url;
 use super::invocation;
 use super::output::Failure;
 
-/// Follows no redirect and asks no proxy: what is tested is the receiver that was named.
+/// Follows no redirects and uses no proxy, so that only the named receiver is tested.
 #[derive(Debug)]
 pub(super) struct Client {
     http: HttpClient,
     url: Url,
 }
 
-/// A body with the headers that sign it.
+/// A body with its signature headers.
 #[derive(Debug, Clone)]
 pub(super) struct Signed {
     pub(super) body: Bytes,
     pub(super) headers: Vec<SignedHeader>,
 }
 
-/// What a receiver answered.
+/// A receiver's answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// Whether the receiver says that it has the event already.
+    /// Whether the receiver says that the event is a duplicate.
     pub(super) duplicate: bool,
-    /// Its beginning, where it is long.
+    /// The body, or its beginning if it is long.
     pub(super) body: String,
-    /// When all of it was there.
+    /// When the whole answer had arrived.
     pub(super) at: Instant,
 }
 
 impl Client {
-    /// A client that keeps up to `connections` open.
+    /// A client that keeps up to `connections` connections open.
     pub(super) fn new(url: Url, connections: usize) -> Result<Self, Failure> {
         let http = HttpClient::new(&url, connections).map_err(Failure::failed)?;
         Ok(Self { http, url })
@@ -51,7 +51,7 @@ impl Client {
         &self.url
     }
 
-    /// Sends it, and reads the answer; or says why there is none, in a few fixed words.
+    /// Sends a body and reads the answer, or says in one of a few fixed texts why there is none.
     pub(super) async fn post(&self, signed: Signed) -> Result<Answer, String> {
         let mut request =
             HttpClient::request(Method::POST, &self.url).header(CONTENT_TYPE, "application/json");
@@ -72,7 +72,7 @@ impl Client {
     }
 }
 
-/// Why there is no answer, in a few fixed words.
+/// Why there is no answer, as one of a few fixed texts.
 pub(super) fn in_words(unanswered: &Unanswered) -> String {
     match unanswered {
         Unanswered::TimedOut(limit) => format!("no answer within {} s", limit.as_secs()),
@@ -80,7 +80,7 @@ pub(super) fn in_words(unanswered: &Unanswered) -> String {
     }
 }
 
-/// What to do about an answer that is no success.
+/// What to do after an answer that is not a success.
 pub(super) fn advice(status: u16) -> String {
     let text = match status {
         300..=399 => "The receiver is elsewhere; redirects are not followed, so give its own URL.",
@@ -114,7 +114,7 @@ pub(super) fn advice_unreached(error: &str) -> String {
     }
 }
 
-/// How long a request with its answer may take.
+/// How long a request may take, with its answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
 const LONGEST_ANSWER: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! `offhook completions`: completions for a shell.
+//! `offhook completions`: prints completions for a shell.
 
 use clap::Args;
 use clap_complete::Shell;
@@ -15,7 +15,7 @@ pub(super) struct Completions {
 
 impl Completions {
     pub(super) fn run(&self, command: &mut clap::Command) -> Outcome {
-        // `generate` panics where it cannot write; memory can always be written.
+        // `generate` panics when it cannot write, and writing to memory cannot fail.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, command, "offhook", &mut script);
         output::write(&script)?;

@@ -1,4 +1,4 @@
-//! `offhook consumers`: who takes events from a running server, and how far each has come.
+//! `offhook consumers`: the consumers of a running server, and their progress.
 
 use clap::{Args, Subcommand};
 use offhook::clock::{Clock as _, SystemClock};
@@ -10,11 +10,11 @@ use super::output::{self, Outcome, Verdict};
 use super::table::{Table, terminal_width};
 use super::times;
 
-/// List who takes events and how far each has come; pause one, or let it go on
+/// List consumers and their progress; pause one, or resume it
 ///
-/// LAG is how many events wait, OLDEST how long the first of them does, and FAILING since when no
-/// attempt has succeeded. One that is suspended is handed nothing because nothing has succeeded for
-/// long; its events are kept, and resuming it lets it go on.
+/// LAG is how many events wait, OLDEST how long the first of them has waited, and FAILING since when no
+/// attempt has succeeded. A suspended consumer gets no events, because nothing has succeeded for long;
+/// its events are kept, and it goes on where it was when it is resumed.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Consumers {
@@ -27,15 +27,15 @@ pub(super) struct Consumers {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Hand it nothing until it is resumed; its events are kept
+    /// Stop handing it events until it is resumed; its events are kept
     Pause(One),
-    /// Let it go on where it was
+    /// Let it continue where it was
     Resume(One),
 }
 
 #[derive(Debug, Args)]
 struct One {
-    /// Which one, such as handler:console
+    /// The consumer, such as handler:console
     name: String,
 
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `offhook dead`: what handlers and subscriptions have given up on.
+//! `offhook dead`: the events that handlers and subscriptions have given up on.
 
 use clap::{Args, Subcommand};
 use offhook::clock::{Clock as _, SystemClock};
@@ -12,8 +12,8 @@ use super::times;
 
 /// List what handlers and subscriptions have given up on, newest first; hand it over again, or delete it
 ///
-/// A handler or a subscription gives up on an event when it rejects it or has failed at it too often.
-/// The event itself is kept, and nothing waits for it any more.
+/// A handler or a subscription gives up on an event when it rejects it or has failed too often. The
+/// event itself is kept, and no other event waits for it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Dead {
@@ -141,7 +141,7 @@ fn table(dead: &[Letter]) -> Table<4> {
             1 => "after 1 attempt".to_owned(),
             attempts => format!("after {attempts} attempts"),
         };
-        // A consumer's name is what other commands are given, so it is never shortened.
+        // Other commands take the consumer's name, so it is never shortened.
         let below = format!("{}, {tries}: {}", letter.consumer, letter.reason);
         let at = times::age(&letter.at, now);
         let session = letter.session.as_deref().unwrap_or_default();

@@ -1,9 +1,9 @@
-//! Why a signature is wrong. A pure function of the signature, the body and the secret.
+//! Finds out why a signature is wrong. A pure function of the signature, the body and the secret.
 //!
-//! The signature's text is read first, leniently: what is odd about its form is one finding. Then
-//! the usual mistakes are tried, one of each kind at once, until one gives these very bytes:
-//! another hash, another key made from the same secret, another body made from the same bytes. No
-//! finding holds the secret or the signature that would have been right.
+//! First the text of the signature is read leniently; anything unusual about its form is a finding. Then
+//! the usual mistakes are tried, at most one of each kind together, until one produces exactly these
+//! bytes: another hash, another key made from the same secret, another body made from the same bytes. No
+//! finding contains the secret or the correct signature.
 
 mod bodies;
 mod form;
@@ -17,7 +17,7 @@ use offhook::signature::{Algorithm, Claim, Generic, Scheme as _, Secret};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-/// One reason, in words.
+/// One reason, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     /// A fixed name, for programs.
@@ -38,7 +38,7 @@ impl Finding {
     }
 }
 
-/// What is wrong with `signature`; nothing where it is right.
+/// What is wrong with `signature`; empty if it is right.
 pub(super) fn diagnose(signature: &str, body: &[u8], secret: &[u8]) -> Vec<Finding> {
     let (bytes, mut findings) = match form::read(signature) {
         Ok(read) => read,
@@ -62,13 +62,13 @@ pub(super) fn diagnose(signature: &str, body: &[u8], secret: &[u8]) -> Vec<Findi
     findings
 }
 
-/// What explains the bytes: nothing more, another key, another body, or both.
+/// What explains the bytes: the form alone, another key, another body, or both.
 fn cause(bytes: &[u8], algorithm: Algorithm, body: &[u8], secret: &[u8]) -> Option<Vec<Finding>> {
     let given = Given { bytes, algorithm };
     let keys = keys::variants(secret);
     let same_body = || std::iter::once((Cow::Borrowed(body), None));
     let other_bodies = || bodies::variants(body).map(|(body, finding)| (body, Some(finding)));
-    // Trying everything with everything takes too long for bodies that are long.
+    // Trying every key with every body takes too long for long bodies.
     let both = body.len() <= BOTH_UP_TO;
     let mut others: Box<dyn Iterator<Item = _>> = Box::new(same_body().chain(other_bodies()));
     others.find_map(|(body, altered)| {
@@ -87,14 +87,14 @@ fn cause(bytes: &[u8], algorithm: Algorithm, body: &[u8], secret: &[u8]) -> Opti
     })
 }
 
-/// The signature's bytes, and the hash that has so many.
+/// The signature's bytes, and the hash that has this length.
 struct Given<'a> {
     bytes: &'a [u8],
     algorithm: Algorithm,
 }
 
 impl Given<'_> {
-    /// Whether it is the HMAC of `body` with `key`.
+    /// Whether these bytes are the HMAC of `body` with `key`.
     fn is(&self, key: &[u8], body: &[u8]) -> bool {
         let claim = Claim {
             signatures: vec![self.bytes.to_vec()],
@@ -106,7 +106,7 @@ impl Given<'_> {
     }
 }
 
-/// Hashes that are no HMAC of the body.
+/// Finds hashes of the body that are not an HMAC.
 fn not_keyed(given: &Given<'_>, secret: &[u8], body: &[u8]) -> Option<Finding> {
     if given.is(body, secret) {
         let why = "it is the HMAC with key and body exchanged";

@@ -1,4 +1,4 @@
-//! [`Event`]: one received event as the server tells of it, and as it is shown.
+//! [`Event`]: one event as the server describes it, and how it is shown.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::output::title;
 use super::times;
 
-/// What the server knows of an event; timeline and body only where it was asked for alone.
+/// What the server knows of an event. Only a request for a single event returns timeline and body.
 #[derive(Deserialize)]
 pub(super) struct Event {
     pub(super) id: String,
@@ -17,7 +17,7 @@ pub(super) struct Event {
     pub(super) session: Option<String>,
     /// Its kind.
     event: String,
-    /// The body's own name for it.
+    /// The event's name in the body.
     name: Option<String>,
     pub(super) received_at: String,
     bytes: u64,
@@ -39,7 +39,7 @@ struct Step {
 }
 
 impl Event {
-    /// What became of it; of one that came again, that it did.
+    /// Its state, or that it is a duplicate.
     pub(super) fn state(&self) -> &str {
         match &self.duplicate_of {
             Some(_) => "duplicate",
@@ -47,7 +47,7 @@ impl Event {
         }
     }
 
-    /// Its kind; the body's own name where that says more.
+    /// Its kind, or its name in the body if that says more.
     pub(super) fn label(&self) -> &str {
         match &self.name {
             Some(name) if self.event == "unknown" && !name.is_empty() => name,
@@ -108,7 +108,7 @@ fn field(name: &str, value: &str) -> String {
     format!("{name}  {}", escape_controls(value))
 }
 
-/// Each line is set in, so that none can be taken for one of ours.
+/// Indents each line, so that no line looks like one of ours.
 fn block(heading: &str, text: &str) -> Vec<String> {
     let mut lines = vec![String::new(), title(heading)];
     lines.extend(

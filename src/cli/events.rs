@@ -1,4 +1,4 @@
-//! `offhook events`: what a running server has received, and what became of it.
+//! `offhook events`: the events of a running server, and their states.
 
 use clap::Args;
 use offhook::clock::{Clock as _, SystemClock};
@@ -12,7 +12,7 @@ use super::{output, times};
 
 /// List what was received, newest first, or show one event and what became of it
 ///
-/// An event is pending until every handler and subscription has taken it, retrying while one of them
+/// An event is pending until every handler and subscription has settled it, retrying while one of them
 /// fails, dead when one has given up on it (see `dead`), and done otherwise.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

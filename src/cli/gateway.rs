@@ -1,4 +1,4 @@
-//! `offhook gateway`: tell a gateway where to send a session's events, or ask it.
+//! `offhook gateway`: tells a gateway where to send a session's events, or asks it.
 
 mod report;
 
@@ -11,10 +11,10 @@ use super::input;
 use super::output::{Failure, Outcome, Verdict, note};
 use report::Report;
 
-/// Tell a gateway where to send a session's events, take that away, or show it
+/// Tell a gateway where to send a session's events, remove that, or show it
 ///
-/// What is sent and what is answered are printed, secrets left out. No redirect is followed and no
-/// proxy asked. To do it whenever the server starts, see [[gateways]] in settings.toml.
+/// Prints what is sent and what is answered, without secrets. Follows no redirects and uses no proxy. To
+/// register at each start of the server, see [[gateways]] in settings.toml.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Gateway {
@@ -24,9 +24,9 @@ pub(super) struct Gateway {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Have a session's events sent to --webhook-url
+    /// Have the gateway send a session's events to --webhook-url
     Register(Register),
-    /// Have them sent nowhere any more
+    /// Have the gateway stop sending a session's events
     Remove(Session),
     /// Show where they are sent
     Show(Session),
@@ -37,12 +37,12 @@ struct Register {
     #[command(flatten)]
     session: Session,
 
-    /// Where to send them: our own URL as the gateway reaches it; {session} in it stands for the id.
-    /// env:NAME or file:PATH where it holds a token
+    /// Where to send them: our own URL as the gateway reaches it; {session} in it stands for the id. Use
+    /// env:NAME or file:PATH if it holds a token
     #[arg(long, value_name = "URL")]
     webhook_url: String,
 
-    /// Which events, separated by commas; message,status,connection unless told
+    /// Which events, separated by commas; default: message,status,connection
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     events: Option<Vec<String>>,
 
@@ -58,7 +58,7 @@ struct Register {
 
 #[derive(Args)]
 struct Session {
-    /// The gateway's API; the paths of its sessions begin below
+    /// The base URL of the gateway's API
     #[arg(long, value_name = "URL", env = "OFFHOOK_GATEWAY")]
     gateway: String,
 
@@ -66,11 +66,11 @@ struct Session {
     #[arg(long, value_name = "ID")]
     session: String,
 
-    /// What its requests look like: docs, implementation or next
+    /// The form of its requests: docs, implementation or next
     #[arg(long, value_name = "NAME", default_value = "docs")]
     shape: Shape,
 
-    /// A header that lets us in, may be repeated: 'Authorization: Bearer env:TOKEN'
+    /// A header that authorizes us, may be repeated: 'Authorization: Bearer env:TOKEN'
     #[arg(long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
 
@@ -149,7 +149,7 @@ impl Session {
         let wrong = |error: GatewayError| Failure::usage(format!("--gateway: {error}"));
         let mut target = Target::new(&self.gateway).map_err(wrong)?.shape(self.shape);
         for header in &self.headers {
-            // What was found may be a secret.
+            // The error does not show the text, which may be a secret.
             let expected = || Failure::usage("--header: expected 'Name: value'");
             let (name, value) = header.split_once(':').ok_or_else(expected)?;
             target = usable(target.header(name.trim(), value.trim()))?;

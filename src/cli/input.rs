@@ -1,4 +1,4 @@
-//! What commands read: bodies from a file or standard input, and secrets.
+//! What commands read: secrets, and bodies from a file or standard input.
 
 use std::fs::File;
 use std::io::{IsTerminal as _, Read, stdin};
@@ -7,7 +7,7 @@ use offhook::signature::Secret;
 
 use super::output::{Failure, note};
 
-/// The bytes of a file, or of standard input for `-`; exactly as they are.
+/// The exact bytes of a file, or of standard input for `-`.
 pub(super) fn body(file: &str) -> Result<Vec<u8>, Failure> {
     let unreadable = |error| Failure::usage(format!("{file}: {error}"));
     match file {

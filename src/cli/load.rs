@@ -1,8 +1,8 @@
-//! Sends many events over several connections, as fast as they are answered or at a given rate.
+//! Sends many events over several connections, as fast as they are answered or at a fixed rate.
 //!
-//! With a rate the events have a timetable, and one that leaves late because every connection waits
-//! for an answer is measured from when it should have left. Otherwise a receiver that stands still
-//! would slow its own measurement down and look fast ("coordinated omission").
+//! With a rate, each event has a time to leave. If it leaves late because every connection waits for an
+//! answer, its latency still counts from that time. Otherwise a receiver that stalls would also slow
+//! down the measurement and look fast ("coordinated omission").
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -14,16 +14,16 @@ use offhook::clock::{Clock as _, SystemClock};
 use super::client::{Client, Signed};
 use super::tally::{Summary, Tally};
 
-/// How many, how wide, how fast.
+/// How many events, over how many connections, how fast.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
     pub(super) count: u64,
     pub(super) connections: usize,
-    /// Events per second; `None` for as fast as they are answered.
+    /// Events per second; `None` sends as fast as events are answered.
     pub(super) rate: Option<f64>,
 }
 
-/// Sends them all, or those before Ctrl-C.
+/// Sends all events, or fewer if Ctrl-C ends the run.
 pub(super) async fn run(plan: Plan, client: &Client, event: impl Fn(u64) -> Signed) -> Summary {
     let start = SystemClock.monotonic();
     let load = Load {
@@ -38,7 +38,7 @@ pub(super) async fn run(plan: Plan, client: &Client, event: impl Fn(u64) -> Sign
     let senders = join_all((0..plan.connections).map(|_| load.send()));
     let interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     if let Either::Right((Err(_), senders)) = select(senders, interrupt).await {
-        // The system does not tell of Ctrl-C, so it ends the process as ever.
+        // Ctrl-C cannot be listened to here, so it ends the process as usual.
         senders.await;
     }
     load.bar.finish_and_clear();
@@ -48,7 +48,7 @@ pub(super) async fn run(plan: Plan, client: &Client, event: impl Fn(u64) -> Sign
         .summary(client.url().as_str(), plan.count, took)
 }
 
-/// All senders run on one thread, so they share by `Cell`.
+/// The state of a run. All senders run on one thread, so they share it with `Cell`.
 struct Load<'a, E> {
     plan: Plan,
     client: &'a Client,
@@ -60,7 +60,7 @@ struct Load<'a, E> {
 }
 
 impl<E: Fn(u64) -> Signed> Load<'_, E> {
-    /// One connection: takes the next event, waits for its answer, and so on.
+    /// One connection: repeatedly sends the next event and waits for its answer.
     async fn send(&self) {
         while let Some(number) = self.take() {
             let from = self.leave(number).await;
@@ -80,7 +80,7 @@ impl<E: Fn(u64) -> Signed> Load<'_, E> {
         (number < self.plan.count).then_some(number)
     }
 
-    /// Waits until the event should leave. Says from when its latency counts.
+    /// Waits until the event should leave. Returns the time from which its latency counts.
     async fn leave(&self, number: u64) -> Instant {
         let now = SystemClock.monotonic();
         let Some(rate) = self.plan.rate else {
@@ -91,12 +91,12 @@ impl<E: Fn(u64) -> Signed> Load<'_, E> {
             return scheduled;
         }
         tokio::time::sleep_until(scheduled.into()).await;
-        // A connection was free in time. The timer's own delay is not the receiver's.
+        // A connection was free in time, so only the timer was late. Its delay is not the receiver's.
         SystemClock.monotonic()
     }
 }
 
-/// On standard error, where that is a terminal.
+/// A progress bar on standard error, if that is a terminal.
 fn progress_bar(count: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(count), ProgressDrawTarget::stderr());
     let template = "{bar:40} {pos}/{len}  {per_sec}  {eta} left";

@@ -1,8 +1,8 @@
-//! The command line: parse, call, print. One file a command.
+//! The command line: parses, calls, prints. One file per command.
 //!
-//! What a program reads goes to standard output, everything else to standard error. The exit status
-//! is 0 for yes, 1 for no (an invalid signature, a failed delivery, bad settings), and 2 where the
-//! question could not be asked (a wrong option, an unreadable file).
+//! Output for programs goes to standard output, everything else to standard error. The exit status is 0
+//! for yes, 1 for no (an invalid signature, a failed delivery, invalid settings), and 2 if the command
+//! could not run (a wrong option, an unreadable file).
 
 mod admin;
 mod answer;
@@ -68,7 +68,7 @@ enum Command {
     Completions(completions::Completions),
 }
 
-/// Where the settings are; the same for every command that reads them.
+/// The path of the settings, for every command that reads them.
 #[derive(Debug, Args)]
 struct SettingsFile {
     /// The settings file; OFFHOOK__SECTION__KEY in the environment overrides its keys
@@ -80,7 +80,7 @@ pub(crate) fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => output::exit(run(cli)),
         Err(error) => {
-            // Help and the version come this way too. A reader that has gone is no error.
+            // Help and version arrive here too. A closed output is not an error.
             let _ = error.print();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }
@@ -106,7 +106,7 @@ fn run(cli: Cli) -> Outcome {
     }
 }
 
-/// How the user would start this program again: `cargo run --` where cargo has started it.
+/// How the user starts this program: `cargo run --` if cargo has started it.
 fn invocation() -> String {
     if std::env::var_os("CARGO_MANIFEST_DIR").is_some() {
         return "cargo run --".to_owned();

@@ -1,6 +1,6 @@
-//! What is printed, where, and with which exit status the program ends.
+//! What is printed, where it goes, and the program's exit status.
 //!
-//! A reader that goes away (`offhook check | head -1`) is no error: what it does not want is not
+//! If the reader closes the pipe (`offhook check | head -1`), that is not an error, and the rest is not
 //! written.
 
 use std::io::{ErrorKind, Write as _};
@@ -10,7 +10,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use offhook::escape_controls;
 use serde::Serialize;
 
-/// The answer to what was asked.
+/// The answer to the command's question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Exit status 0.
@@ -25,7 +25,7 @@ impl From<bool> for Verdict {
     }
 }
 
-/// Why there is no answer, said on standard error.
+/// Why there is no answer. It is printed to standard error.
 #[derive(Debug)]
 pub(super) struct Failure {
     status: u8,
@@ -33,13 +33,13 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// It was tried, and failed: exit status 1.
+    /// It was tried and failed: exit status 1.
     pub(super) fn failed(message: impl Into<String>) -> Self {
         let message = message.into();
         Self { status: 1, message }
     }
 
-    /// It cannot be tried as it was asked for: exit status 2.
+    /// It cannot be tried with these options: exit status 2.
     pub(super) fn usage(message: impl Into<String>) -> Self {
         let message = message.into();
         Self { status: 2, message }
@@ -70,7 +70,7 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&text.map_err(|error| Failure::failed(error.to_string()))?)
 }
 
-/// The same; what a terminal might obey is written as `\u….`.
+/// The same, with characters that could control a terminal written as `\u…`.
 pub(super) fn print_visible_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value);
     print(&visible(
@@ -78,7 +78,7 @@ pub(super) fn print_visible_json(value: &impl Serialize) -> Result<(), Failure> 
     ))
 }
 
-/// Prints bytes as they are to standard output, colours left out where it is no terminal.
+/// Prints bytes unchanged to standard output, without colours if it is not a terminal.
 pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = anstream::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -89,12 +89,14 @@ pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Prints `text` and a line break to standard error. `eprintln!` would panic where nobody reads it.
+/// Prints `text` and a line break to standard error. `eprintln!` would panic if standard error is
+/// closed.
 pub(super) fn note(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
-/// In JSON such characters stand in strings only, where an escape means the same.
+/// Escapes control characters of a JSON text. They occur only in strings, where an escape means the
+/// same.
 pub(super) fn visible(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
@@ -108,7 +110,7 @@ pub(super) fn visible(json: &str) -> String {
     text
 }
 
-/// How to see what did not fit on the page that was printed.
+/// Prints how to see the entries that did not fit on the page.
 pub(super) fn note_older(next: Option<&str>) {
     if let Some(next) = next {
         note(&format!(
@@ -118,17 +120,17 @@ pub(super) fn note_older(next: Option<&str>) {
     }
 }
 
-/// Text for good news; coloured on a terminal.
+/// Formats good news; coloured on a terminal.
 pub(super) fn good(text: &str) -> String {
     styled(text, AnsiColor::Green.on_default().bold())
 }
 
-/// Text for bad news; coloured on a terminal.
+/// Formats bad news; coloured on a terminal.
 pub(super) fn bad(text: &str) -> String {
     styled(text, AnsiColor::Red.on_default().bold())
 }
 
-/// A title; bold on a terminal.
+/// Formats a title; bold on a terminal.
 pub(super) fn title(text: &str) -> String {
     styled(text, Style::new().bold())
 }

@@ -1,4 +1,4 @@
-//! `offhook replay`: events that were received before are handed over again.
+//! `offhook replay`: hands over events again.
 
 use clap::Args;
 use offhook::Timestamp;
@@ -12,12 +12,12 @@ use super::times;
 
 /// Hand events that were received before over again
 ///
-/// They keep their ids, so a handler that remembers ids can tell them, and their attempts start
+/// They keep their ids, so a handler that remembers ids can recognize them, and their attempts start
 /// again at 1.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Replay {
-    /// The event; without it, all that fit the options
+    /// The event; without it, all that match the options
     #[arg(conflicts_with_all = ["session", "event", "from", "to", "rate", "all"])]
     id: Option<String>,
 
@@ -33,15 +33,15 @@ pub(super) struct Replay {
     #[arg(long, value_name = "KIND", value_parser = KINDS)]
     event: Option<String>,
 
-    /// Only those received from then on: 2025-01-08T12:00:00Z, or how long ago, such as 2h
+    /// Only those received since: 2025-01-08T12:00:00Z, or how long ago, such as 2h
     #[arg(long, value_name = "T", value_parser = moment)]
     from: Option<Timestamp>,
 
-    /// Only those received before then
+    /// Only those received before; written like --from
     #[arg(long, value_name = "T", value_parser = moment)]
     to: Option<Timestamp>,
 
-    /// Events per second, up to 1000000; without it, as fast as they are taken
+    /// Events per second, up to 1000000; without it, as fast as they are handled
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: Option<u32>,
 
@@ -61,7 +61,7 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     times::moment(text, SystemClock.now())
 }
 
-/// What is asked for; what is not given is left out.
+/// What the request asks for. Options that are not given are left out.
 #[derive(Serialize)]
 struct Wanted<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,7 +120,7 @@ impl Replay {
     }
 }
 
-/// What the server says of a replay.
+/// The server's answer to a replay.
 #[derive(Deserialize)]
 pub(super) struct Replayed {
     matched: u64,
@@ -128,7 +128,7 @@ pub(super) struct Replayed {
 }
 
 impl Replayed {
-    /// Tells it. Where one event was `named`, it is a no that there is none.
+    /// Prints the answer. If one event was `named` and does not exist, the verdict is no.
     pub(super) fn told(answer: &Answer, server: &Server, named: bool) -> Outcome {
         let replayed: Self = answer.read()?;
         match server.json {

@@ -1,4 +1,4 @@
-//! [`Report`]: what became of one event, and how it is told.
+//! [`Report`]: what happened to one event, and how that is shown.
 
 use offhook::escape_controls;
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::client::{self, Answer};
 use super::output::{self, Failure};
 
-/// What became of one event.
+/// What happened to one event.
 pub(super) struct Report<'a> {
     pub(super) url: &'a str,
     pub(super) event: &'static str,

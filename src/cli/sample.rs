@@ -15,7 +15,7 @@ pub(super) enum Kind {
     Connection,
 }
 
-/// The body's fields in the documented order; those that the kind does not have are left out.
+/// The body's fields in the documented order. Fields that the kind does not have are left out.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
@@ -34,11 +34,11 @@ struct Body<'a> {
     timestamp: String,
 }
 
-/// Events of one kind, each with a message id of its own.
+/// Events of one kind, each with its own message id.
 #[derive(Debug)]
 pub(super) struct Samples {
     kind: Kind,
-    // Ids of two runs are different too.
+    // A random number, so that the ids of two runs differ.
     run: u32,
 }
 
@@ -87,7 +87,7 @@ impl Samples {
         serde_json::to_string(&body).expect("texts can be written as JSON")
     }
 
-    /// What the event says, in the words of the `log` handler.
+    /// A description of the event, in the words of the `log` handler.
     pub(super) fn description(&self) -> &'static str {
         match self.kind {
             Kind::Message => "message from +1234567890: Hello!",

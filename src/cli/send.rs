@@ -46,8 +46,8 @@ pub(super) struct Send {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     count: u64,
 
-    /// Events per second, whether or not those before are answered; without it, as fast as the
-    /// receiver answers
+    /// Events per second, even if earlier ones are not yet answered; without it, as fast as the receiver
+    /// answers
     #[arg(long, value_parser = rate)]
     rate: Option<f64>,
 
@@ -140,7 +140,7 @@ impl Send {
     }
 }
 
-/// The events to send: samples, or the same bytes again and again.
+/// The events to send: samples, or the same bytes each time.
 struct Events {
     source: Source,
     secret: Secret,

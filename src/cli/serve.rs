@@ -1,4 +1,4 @@
-//! `offhook serve`: the server, until it is stopped.
+//! `offhook serve`: runs the server until it is stopped.
 
 use clap::Args;
 use futures_util::future::join;
@@ -11,8 +11,8 @@ use super::{SettingsFile, invocation, output};
 
 /// Receive webhooks as a settings file says (the default)
 ///
-/// Serves until SIGINT (Ctrl-C) or SIGTERM, then finishes what runs and ends. RUST_LOG says how
-/// much is logged to standard error: error, warn, info (the default), debug.
+/// Serves until SIGINT (Ctrl-C) or SIGTERM, then finishes running work and exits. RUST_LOG sets how much
+/// is logged to standard error: error, warn, info (the default), debug.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Serve {
@@ -21,7 +21,7 @@ pub(super) struct Serve {
 }
 
 impl Serve {
-    /// What `offhook` without a command does.
+    /// What `offhook` runs without a command.
     pub(super) fn new(file: SettingsFile) -> Self {
         Self { file }
     }
@@ -45,7 +45,8 @@ async fn serve(settings: Settings) -> Outcome {
         admin: server.admin_address(),
         program: &invocation(),
     };
-    // Signals are listened to first: who reads where it listens may stop it at once.
+    // Signals are handled before the address is printed, because a reader of it may stop the server
+    // immediately.
     let told = async { output::note(&welcome.text()) };
     let (stopped, ()) = join(server.run_until_stopped(), told).await;
     stopped.map_err(failed)?;
@@ -53,7 +54,8 @@ async fn serve(settings: Settings) -> Outcome {
 }
 
 impl SettingsFile {
-    /// The settings; or every problem on standard error, and `consequence`.
+    /// Loads the settings. If they are invalid, prints every problem and `consequence` to standard
+    /// error.
     pub(super) fn load(&self, consequence: &str) -> Result<Settings, Failure> {
         Settings::load(&self.settings).map_err(|problems| {
             let problems = problems.list();

@@ -1,4 +1,4 @@
-//! `offhook sign`: the header lines that a sender adds to a body.
+//! `offhook sign`: prints the header lines that sign a body.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub(super) struct Sign {
     #[arg(long, value_name = "NAME", value_enum, default_value_t = Name::XWebhookSignature)]
     scheme: Name,
 
-    /// The event's id in the header webhook-id; made from the time and the body unless told
+    /// The event's id in the header webhook-id; by default made from the time and the body
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     id: Option<String>,
 
@@ -65,11 +65,11 @@ struct Hmac {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     header: Option<String>,
 
-    /// The hash under the HMAC; sha256 unless told
+    /// The hash under the HMAC; default: sha256
     #[arg(long, value_name = "NAME", value_parser = one_of(&Algorithm::ALL))]
     algorithm: Option<Algorithm>,
 
-    /// How the signature is written; hex unless told
+    /// How the signature is written; default: hex
     #[arg(long, value_name = "NAME", value_parser = one_of(&Encoding::ALL))]
     encoding: Option<Encoding>,
 
@@ -77,12 +77,12 @@ struct Hmac {
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
 
-    /// What is signed; {body} unless told. {timestamp:NAME} is the time, sent in the header NAME
+    /// What is signed; default: {body}. {timestamp:NAME} is the time, sent in the header NAME
     #[arg(long, value_name = "TEXT")]
     template: Option<String>,
 }
 
-/// Parses one of the names that the library gives to its values.
+/// Parses one of the names that the library defines for its values.
 fn one_of<T: Copy + Send + Sync + 'static>(
     all: &'static [(&'static str, T)],
 ) -> impl clap::builder::TypedValueParser<Value = T> {
@@ -138,7 +138,7 @@ impl Hmac {
             .encoding(self.encoding.unwrap_or(Encoding::Hex))
             .prefix(self.prefix.unwrap_or_default());
         if let Some(template) = &self.template {
-            // What the other header will hold is not known here.
+            // The value of the other header is not known here.
             if template.replace("{{", "").contains("{header:") {
                 let text =
                     "--template: a {header:NAME} cannot be signed here; write its value instead";

@@ -1,4 +1,4 @@
-//! `offhook subscriptions`: who events of a running server are relayed to.
+//! `offhook subscriptions`: the subscribers that events of a running server are relayed to.
 
 use clap::{Args, Subcommand};
 use offhook::signature::Secret;
@@ -9,10 +9,10 @@ use super::answer::Answer;
 use super::output::{self, Failure, Outcome, Verdict};
 use super::table::{Table, terminal_width};
 
-/// List who events are relayed to; add a subscriber, or remove one
+/// List the subscribers that events are relayed to; add one, or remove one
 ///
-/// What is added here is kept by the server and starts with the next event. Those that BY says are of
-/// the settings can only be changed there.
+/// The server keeps what is added here, and it starts with the next event. Subscriptions whose BY is the
+/// settings can only be changed there.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Subscriptions {
@@ -27,9 +27,9 @@ pub(super) struct Subscriptions {
 enum Action {
     /// List them (the default)
     List(List),
-    /// Relay a session's events to a URL; one of the same name is replaced, and goes on where it was
+    /// Relay a session's events to a URL; replaces one of the same name, which goes on where it was
     Add(Add),
-    /// Relay no more, from this moment on
+    /// Stop relaying, from this moment on
     Remove(Remove),
 }
 
@@ -53,15 +53,15 @@ struct Add {
     #[arg(long, value_name = "URL")]
     url: String,
 
-    /// Which events, separated by commas; all unless told
+    /// Which events, separated by commas; default: all
     #[arg(long, value_name = "EVENTS", value_delimiter = ',', value_parser = RECEIVED)]
     events: Option<Vec<String>>,
 
-    /// What they are signed with: env:NAME, file:PATH, or the text itself
+    /// The secret that signs them: env:NAME, file:PATH, or the text itself
     #[arg(long, allow_hyphen_values = true)]
     secret: Option<String>,
 
-    /// Its name, where the session has several
+    /// Its name, if the session has several
     #[arg(long, default_value = "default")]
     name: String,
 
@@ -81,11 +81,11 @@ struct Remove {
     #[arg(long, value_name = "ID")]
     session: String,
 
-    /// Which one
+    /// The name of the subscription
     #[arg(long, default_value = "default")]
     name: String,
 
-    /// All of the session
+    /// All subscriptions of the session
     #[arg(long, conflicts_with = "name")]
     all: bool,
 
@@ -272,7 +272,7 @@ impl Rows {
             false => "API",
         };
         let signed = if webhook.has_secret { "yes" } else { "no" };
-        // Other commands are given the URL, so it is never shortened.
+        // Other commands take the URL, so it is never shortened.
         let mut below = webhook.webhook_url.clone();
         if let Some(reason) = &webhook.ended_reason {
             below += &format!(" has ended it: {reason}");

@@ -1,10 +1,10 @@
-//! [`Table`]: rows below headings, as wide as the terminal at most.
+//! [`Table`]: rows below headings, at most as wide as the terminal.
 
 use offhook::escape_controls;
 
 use super::output::title;
 
-/// Rows of `N` cells. The first column is what commands are given, so it is never shortened.
+/// Rows of `N` cells. Other commands take the first column, so it is never shortened.
 pub(super) struct Table<const N: usize> {
     headings: [&'static str; N],
     rows: Vec<Row<N>>,
@@ -12,7 +12,7 @@ pub(super) struct Table<const N: usize> {
 
 struct Row<const N: usize> {
     cells: [String; N],
-    /// A line of its own.
+    /// An extra line below the row.
     below: Option<String>,
 }
 
@@ -28,7 +28,7 @@ impl<const N: usize> Table<N> {
         self.rows.push(Row { cells, below });
     }
 
-    /// A row with a line below it.
+    /// Adds a row with an extra line below it.
     pub(super) fn row_with(&mut self, cells: [&str; N], below: &str) {
         self.row(cells);
         if let Some(row) = self.rows.last_mut() {
@@ -36,7 +36,7 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// All of it, for a terminal of `width` columns or for what has no width.
+    /// The whole table, for a terminal of `width` columns or for an output without a width.
     pub(super) fn text(&self, width: Option<usize>) -> String {
         let widths = self.widths(width.unwrap_or(usize::MAX));
         let mut lines = vec![title(&line(&self.headings, &widths))];
@@ -79,7 +79,7 @@ fn line<const N: usize>(cells: &[impl AsRef<str>; N], widths: &[usize; N]) -> St
     line.trim_end().to_owned()
 }
 
-/// The columns of the terminal that standard output is, where it is one.
+/// The width of the terminal on standard output, if it is a terminal.
 pub(super) fn terminal_width() -> Option<usize> {
     let size = terminal_size::terminal_size_of(std::io::stdout());
     size.map(|(terminal_size::Width(width), _)| width.into())

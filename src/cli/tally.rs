@@ -1,4 +1,4 @@
-//! [`Tally`]: what became of many events, and how it is told.
+//! [`Tally`]: counts what happened to many events, and how that is shown.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// What became of the events so far.
+/// What has happened to the events so far.
 #[derive(Debug)]
 pub(super) struct Tally {
     statuses: BTreeMap<u16, u64>,
     errors: BTreeMap<String, u64>,
-    /// Of the answers, in microseconds.
+    /// The latencies of the answers, in microseconds.
     latency: Histogram<u64>,
 }
 
@@ -33,13 +33,13 @@ impl Tally {
     }
 
     pub(super) fn failed(&mut self, error: String) {
-        // Errors are a few fixed texts; should they not be, they do not fill the memory.
+        // Errors are a few fixed texts. The limit protects the memory if they ever are not.
         let known = self.errors.contains_key(&error) || self.errors.len() < MAX_ERRORS;
         let error = if known { error } else { "other".to_owned() };
         *self.errors.entry(error).or_default() += 1;
     }
 
-    /// The whole of it, after `took`.
+    /// The final figures, after a run of the length `took`.
     pub(super) fn summary(&self, url: &str, asked: u64, took: Duration) -> Summary {
         let with = |good: bool| {
             let statuses = self.statuses.iter();
@@ -75,23 +75,23 @@ impl Tally {
     }
 }
 
-/// What became of all events.
+/// What happened to all events.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Summary {
     pub(super) url: String,
-    /// How many were to be sent.
+    /// How many events were to be sent.
     pub(super) asked: u64,
-    /// How many were sent, and answered or failed.
+    /// How many were sent, and then answered or failed.
     pub(super) sent: u64,
     /// How many were answered 2xx.
     pub(super) ok: u64,
-    /// The other answers by status.
+    /// The number of other answers, by status.
     pub(super) other_statuses: BTreeMap<u16, u64>,
-    /// The events without an answer by reason.
+    /// The number of events without an answer, by reason.
     pub(super) errors: BTreeMap<String, u64>,
     pub(super) seconds: f64,
     pub(super) events_per_second: f64,
-    /// Of the answers; `None` where there was none.
+    /// The latencies of the answers; `None` without answers.
     pub(super) latency_ms: Option<Latency>,
 }
 

@@ -1,9 +1,9 @@
-//! Times as people give and read them.
+//! Times as users write and read them.
 
 use offhook::Timestamp;
 use offhook::escape_controls;
 
-/// What `--from` and `--to` name: a time in RFC 3339, or how long before `now`.
+/// Parses `--from` and `--to`: a time in RFC 3339, or how long before `now`.
 pub(super) fn moment(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse() {
         return Ok(time);
@@ -16,7 +16,7 @@ pub(super) fn moment(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     })
 }
 
-/// A server's time to the second, in UTC, and its age; a text that is no time stays as it is.
+/// A server's time in UTC, to the second, with its age. A text that is not a time stays unchanged.
 pub(super) fn time_and_age(text: &str, now: Timestamp) -> String {
     match text.parse::<Timestamp>() {
         Ok(time) => format!("{time:.0} ({})", since(time, now)),
@@ -24,7 +24,7 @@ pub(super) fn time_and_age(text: &str, now: Timestamp) -> String {
     }
 }
 
-/// How long ago a server's time is.
+/// How long ago a time of the server is.
 pub(super) fn age(text: &str, now: Timestamp) -> String {
     match text.parse() {
         Ok(time) => since(time, now),
@@ -35,7 +35,7 @@ pub(super) fn age(text: &str, now: Timestamp) -> String {
 fn since(time: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(time).as_secs();
     match seconds {
-        // The server's clock may be a little ahead.
+        // The server's clock may be slightly ahead.
         ..=0 => "just now".to_owned(),
         1..60 => format!("{seconds} s ago"),
         60..3_600 => format!("{} min ago", seconds / 60),
@@ -44,7 +44,7 @@ fn since(time: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// A time after another one: `+12 ms`.
+/// The difference to an earlier time: `+12 ms`.
 pub(super) fn later(time: Timestamp, than: Timestamp) -> String {
     let millis = time.duration_since(than).as_millis();
     match millis {

@@ -1,4 +1,4 @@
-//! `offhook verify`: whether a signature is right, and if not, why.
+//! `offhook verify`: says whether a signature is right, and if not, why.
 
 use clap::Args;
 use serde::Serialize;
@@ -9,8 +9,8 @@ use super::{input, output};
 
 /// Say whether a body's signature is right, and if not, why
 ///
-/// The body is judged as a source with scheme = "x-webhook-signature" judges it. Where the
-/// signature is wrong, the usual mistakes are tried one after another until one explains it.
+/// The body is checked as a source with scheme = "x-webhook-signature" checks it. If the signature is
+/// wrong, the usual mistakes are tried one after another until one explains it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Verify {
@@ -27,7 +27,7 @@ pub(super) struct Verify {
     )]
     secret: String,
 
-    /// What the header X-Webhook-Signature held
+    /// The value of the header X-Webhook-Signature
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     signature: String,
 

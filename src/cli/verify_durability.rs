@@ -1,8 +1,8 @@
-//! `offhook verify-durability`: is what was acknowledged still there after `kill -9`?
+//! `offhook verify-durability`: is everything that was acknowledged still there after `kill -9`?
 //!
-//! One run: a server of its own in a folder of its own is loaded, killed at a random moment, and
-//! started again on the same folder, over and over. At the end it is let to catch up, is stopped, and
-//! what it acknowledged ([`ledger`]) is compared with what its handler got ([`handled`]).
+//! One run starts its own server in a new folder, loads it, kills it at a random moment, and starts it
+//! again on the same folder, many times. At the end the server may catch up and is stopped. Then what it
+//! acknowledged ([`ledger`]) is compared with what its handler received ([`handled`]).
 
 mod folder;
 mod handled;
@@ -32,14 +32,14 @@ use super::output::{self, Failure, Outcome, Verdict};
 
 /// Kill a server under load again and again, and check that it loses nothing
 ///
-/// Starts this program's own server in a temporary folder (TMPDIR says where), sends it signed
-/// messages of many conversations, kills it with SIGKILL at random moments, and starts it again on
-/// the same folder. Then compares: every message that was acknowledged must have reached the handler,
-/// and each conversation in the order it was sent. Other servers on this machine are left alone.
+/// Starts this program's own server in a temporary folder (set by TMPDIR), sends it signed messages of
+/// many conversations, kills it with SIGKILL at random moments, and starts it again on the same folder.
+/// Then compares: every acknowledged message must have reached the handler, and those of one
+/// conversation in the order they were sent. Other servers on this machine are left alone.
 ///
-/// SIGKILL shows that nothing acknowledged lives in the process alone. What the disk makes of a power
-/// cut is between the system and the disk; offhook has its file synchronised
-/// before it answers.
+/// SIGKILL shows that nothing acknowledged is only in the process's memory. It does not show what a
+/// power cut does, which depends on the system and the disk; offhook synchronises its file before it
+/// answers.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct VerifyDurability {
@@ -47,11 +47,11 @@ pub(super) struct VerifyDurability {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     kills: u32,
 
-    /// How long the server is loaded, at the longest, before each kill
+    /// The longest time that the server is loaded before each kill
     #[arg(long, value_name = "S", default_value = "1", value_parser = seconds)]
     seconds: f64,
 
-    /// Make the random choices of an earlier run again
+    /// Repeat the random choices of an earlier run
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
@@ -72,7 +72,7 @@ impl VerifyDurability {
             let refused = |error| Failure::failed(format!("listening to signals: {error}"));
             let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
             let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
-            // Whatever is dropped half-way takes its server and its folder with it.
+            // Dropping the run halfway also stops its server and removes its folder.
             tokio::select! {
                 figures = self.verify() => figures,
                 _ = interrupt.recv() => Err(interrupted()),
@@ -108,14 +108,14 @@ impl VerifyDurability {
         figures.place = place;
         figures.seconds = (SystemClock.monotonic() - started).as_secs_f64();
         if !figures.durable {
-            // Somebody will want to look at it.
+            // The folder is kept for inspection.
             figures.folder = Some(run.folder.keep());
         }
         Ok(figures)
     }
 }
 
-/// A run on its way.
+/// A run in progress.
 struct Run {
     folder: Folder,
     rng: RefCell<Rng>,
@@ -125,7 +125,7 @@ struct Run {
 }
 
 impl Run {
-    /// Loads and kills the server so often; says how often it was killed before it had started.
+    /// Loads and kills the server `kills` times. Returns how often it was killed before it had started.
     async fn kill(&self, kills: u32) -> Result<u32, Failure> {
         let mut while_starting = 0;
         for kill in 0..kills {
@@ -144,7 +144,7 @@ impl Run {
                 let load = Load::new(&client, &self.ledger, &self.rng, self.folder.secret());
                 let load = load.run().shared();
                 let moment = Duration::from_secs_f64(self.seconds * moment);
-                // Ends early only where no connection works any more.
+                // The load only ends earlier if no connection works any more.
                 let _ = tokio::time::timeout(moment, load.clone()).await;
                 server.kill()?;
                 load.await;
@@ -156,7 +156,7 @@ impl Run {
         Ok(while_starting)
     }
 
-    /// Lets the server run until its handler has everything, and stops it.
+    /// Lets the server run until its handler has every acknowledged message, then stops it.
     async fn catch_up(&self) -> Result<Handled, Failure> {
         let mut server = Server::start(&self.folder)?;
         server.listening().await?;
@@ -185,7 +185,7 @@ fn interrupted() -> Failure {
     Failure::failed("interrupted; the server was ended and its folder removed")
 }
 
-/// On standard error, where that is a terminal.
+/// A progress bar on standard error, if that is a terminal.
 fn progress_bar(kills: u32) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(kills.into()), ProgressDrawTarget::stderr());
     let template = "{bar:40} {pos}/{len} kills  {msg} acknowledged";
@@ -195,16 +195,16 @@ fn progress_bar(kills: u32) -> ProgressBar {
     }
 }
 
-/// One kill in so many comes while the server starts.
+/// One in this many kills happens while the server starts.
 const KILLED_STARTING: u32 = 6;
 
-/// About as long as a start takes.
+/// The approximate time that a start takes.
 const START: Duration = Duration::from_millis(80);
 
-/// How long the handler's file must not have grown when everything is there.
+/// When everything is there, the run ends after the handler's file has not grown for this long.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// How long nothing happens before what is missing counts as lost.
+/// If nothing happens for this long, what is missing counts as lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const LOOK: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! What `offhook serve` says when it has started: where it listens, and what to try next.
+//! What `offhook serve` prints after its start: where it listens, and what to try next.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,7 +14,7 @@ pub(super) struct Welcome<'a> {
     pub(super) settings: &'a Settings,
     pub(super) public: SocketAddr,
     pub(super) admin: Option<SocketAddr>,
-    /// How the user would start this program again.
+    /// How the user starts this program.
     pub(super) program: &'a str,
 }
 
@@ -64,7 +64,7 @@ impl Welcome<'_> {
             let _ = write!(send, " {url}");
         }
         if source.path_token.is_some() {
-            // `send` signs in one way only, which a source that looks at the token ignores.
+            // `send` can sign in one way only. A source with a path token ignores the signature.
             return send;
         }
         match source.scheme.name() {
@@ -85,7 +85,7 @@ impl Welcome<'_> {
     }
 }
 
-/// An address to send to: one that listens everywhere is on this machine too.
+/// An address to send to: a server that listens everywhere can be reached on this machine.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -95,14 +95,14 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// The message that the gateway's documentation shows.
+/// The message in the gateway's documentation.
 const KNOWN_BODY: &str = concat!(
     r#"{"event":"message","sessionId":"408f7372-f7c9-4299-a8db-326bc5548a73","#,
     r#""messageId":"3EB0C767D0F2B64C7C5B","from":"+1234567890","message":"Hello!","#,
     r#""type":"text","timestamp":"2025-01-08T12:00:00.000Z"}"#
 );
 
-/// Its signature with the documentation's key.
+/// Its signature with the key of the documentation.
 const KNOWN_SIGNATURE: &str = "75b621fabb36627311b1338288b97f0a826548e361d39e1d1c51a60fe5f18cad";
 
 #[cfg(test)]

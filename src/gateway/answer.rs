@@ -1,4 +1,4 @@
-//! [`Answer`]: what a gateway answered, and whether that is a yes.
+//! [`Answer`]: what a gateway answered, and whether it accepted the request.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::mask::Mask;
 use crate::escape_controls;
 
-/// A gateway's answer, secrets taken out of it.
+/// A gateway's answer, with secrets masked.
 #[derive(Debug, Clone)]
 pub struct Answer {
     status: u16,
@@ -20,23 +20,23 @@ pub struct Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// 2xx with JSON, or with nothing: it is done.
+    /// 2xx with JSON or with an empty body: done.
     Accepted,
     /// 2xx, but the JSON says `"success": false`.
     SaysNo,
-    /// 2xx, but with something else than JSON: no gateway answers like that.
+    /// 2xx, but not JSON. No gateway answers like that.
     NotJson,
-    /// 2xx, but with more than 64 KiB: it was not read to its end.
+    /// 2xx, but more than 64 KiB, so it was not read to its end.
     TooLong,
-    /// 3xx: it is elsewhere, and redirects are not followed.
+    /// 3xx: the API is elsewhere. Redirects are not followed.
     Redirect,
-    /// 401 or 403: it does not let us in.
+    /// 401 or 403: the gateway rejects our credentials.
     Unauthorized,
-    /// 404 or 405: no such session, or none of its paths.
+    /// 404 or 405: the gateway does not know the session or the path.
     NotFound,
-    /// 400 or 422: it does not understand what it is told.
+    /// 400 or 422: the gateway does not understand the request.
     NotUnderstood,
-    /// 408, 425, 429 or 503: not now.
+    /// 408, 425, 429 or 503: try again later.
     Busy,
     /// Another 4xx.
     Refused,
@@ -45,7 +45,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Whether the same request may be answered otherwise later.
+    /// Whether the gateway may answer the same request differently later.
     pub const fn may_change(self) -> bool {
         matches!(
             self,
@@ -72,7 +72,7 @@ impl Answer {
         });
         let verdict = verdict(status, &text, original.as_ref(), cut);
         let text = match &json {
-            // As it came, the order of its fields too.
+            // Keeps the text as it came, with the order of its fields.
             Some(_) if json == original => text.trim().to_owned(),
             Some(json) => json.to_string(),
             None => mask.text(text.trim()),
@@ -95,17 +95,17 @@ impl Answer {
         &self.text
     }
 
-    /// The body, where it is JSON.
+    /// The body as JSON, if it is JSON.
     pub const fn json(&self) -> Option<&Value> {
         self.json.as_ref()
     }
 
-    /// What it means.
+    /// What the answer means.
     pub const fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// Whether it is a yes.
+    /// Whether the gateway accepted the request.
     pub fn accepted(&self) -> bool {
         self.verdict == Verdict::Accepted
     }

@@ -1,4 +1,4 @@
-//! [`GatewayClient`] makes a [`Call`]; the call is shown, sent and answered.
+//! [`GatewayClient`] makes a [`Call`]; the call can be shown and sent, and returns an answer.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::mask::{MASKED, Mask};
 use super::{Answer, Gateway, GatewayError, Registration};
 use crate::relay::http_client::{HttpClient, Unanswered};
 
-/// Asks one gateway. Cloning is cheap; clones share their connections.
+/// Makes calls to one gateway. Cloning is cheap; clones share their connections.
 #[derive(Debug, Clone)]
 pub struct GatewayClient {
     gateway: Gateway,
@@ -21,11 +21,12 @@ pub struct GatewayClient {
 }
 
 impl GatewayClient {
-    /// A client for `gateway`. It follows no redirect and asks no proxy, whatever the environment says.
+    /// Makes a client for `gateway`. It follows no redirects and uses no proxy, whatever the environment
+    /// says.
     ///
     /// # Errors
     ///
-    /// [`GatewayError::Client`] where the system has no certificates to trust.
+    /// [`GatewayError::Client`] if the system has no trusted certificates.
     pub fn new(gateway: Gateway) -> Result<Self, GatewayError> {
         let http = HttpClient::new(&gateway.base, MOST_IDLE).map_err(GatewayError::Client)?;
         Ok(Self {
@@ -35,23 +36,23 @@ impl GatewayClient {
         })
     }
 
-    /// Waits for an answer for as long as this, instead of [`TIMEOUT`].
+    /// Sets how long to wait for an answer. Default: [`TIMEOUT`].
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The gateway it asks.
+    /// The gateway that it calls.
     pub const fn gateway(&self) -> &Gateway {
         &self.gateway
     }
 
-    /// The call that tells the gateway where to send a session's events.
+    /// Makes the call that tells the gateway where to send a session's events.
     ///
     /// # Errors
     ///
-    /// Where the session, an event or the secret cannot be told to such a gateway.
+    /// When a gateway of this shape cannot take the session, an event or the secret.
     pub fn register(
         &self,
         session: &str,
@@ -77,20 +78,20 @@ impl GatewayClient {
         Ok(call)
     }
 
-    /// The call that takes a session's registration away.
+    /// Makes the call that removes a session's registration.
     ///
     /// # Errors
     ///
-    /// Where the session cannot stand in a path.
+    /// When the session cannot be part of a path.
     pub fn remove(&self, session: &str) -> Result<Call, GatewayError> {
         self.call(Method::DELETE, session)
     }
 
-    /// The call that asks how a session is registered.
+    /// Makes the call that asks how a session is registered.
     ///
     /// # Errors
     ///
-    /// Where the session cannot stand in a path.
+    /// When the session cannot be part of a path.
     pub fn show(&self, session: &str) -> Result<Call, GatewayError> {
         self.call(Method::GET, session)
     }
@@ -121,7 +122,7 @@ pub struct Call {
     method: Method,
     url: Url,
     body: Option<String>,
-    /// The body with its secrets taken out.
+    /// The body with secrets masked.
     shown: Option<String>,
     mask: Mask,
 }
@@ -132,26 +133,26 @@ impl Call {
         self.method.as_str()
     }
 
-    /// Where it goes.
+    /// The URL of the request.
     pub fn url(&self) -> &str {
         self.url.as_str()
     }
 
-    /// The gateway it goes to.
+    /// The gateway that it is sent to.
     pub const fn gateway(&self) -> &Gateway {
         &self.client.gateway
     }
 
-    /// The JSON that is sent, with `***` for secrets; `None` for none.
+    /// The JSON body with `***` for secrets; `None` if there is no body.
     pub fn body(&self) -> Option<&str> {
         self.shown.as_deref()
     }
 
-    /// Sends it, and reads 64 KiB of the answer at most.
+    /// Sends the request, and reads at most 64 KiB of the answer.
     ///
     /// # Errors
     ///
-    /// Where there is no whole answer in time.
+    /// When no complete answer arrives in time.
     pub async fn send(self) -> Result<Answer, Unanswered> {
         let GatewayClient {
             gateway,
@@ -184,11 +185,11 @@ impl fmt::Debug for Call {
     }
 }
 
-/// How long one call with its answer may take by default.
+/// How long one call may take, with its answer. Default: 10 s.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much is read of an answer, in bytes.
+/// How much of an answer is read, in bytes.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
-/// How many connections are kept without work.
+/// How many idle connections are kept.
 const MOST_IDLE: usize = 8;

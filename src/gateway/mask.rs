@@ -1,13 +1,13 @@
-//! [`Mask`]: takes secrets out of what a gateway answers, which may repeat what it was told.
+//! [`Mask`]: removes secrets from a gateway's answer, which may repeat what we sent.
 
 use serde_json::Value;
 
 use crate::signature::Secret;
 
-/// What stands where a secret stood.
+/// The text that replaces a secret.
 pub(super) const MASKED: &str = "***";
 
-/// The secrets that must not be shown. It has no `Debug`.
+/// The secrets to hide. It has no `Debug`.
 #[derive(Default)]
 pub(super) struct Mask(Vec<String>);
 
@@ -18,8 +18,8 @@ impl Mask {
         }
     }
 
-    /// A URL that is hidden: whole, and each part of it that is as long as a token, since a gateway may
-    /// repeat it in parts. The session is no secret.
+    /// Hides a URL: as a whole, and each of its parts that is as long as a token, because a gateway may
+    /// repeat parts of it. The session is not a secret.
     pub(super) fn add_url(&mut self, url: &str, session: &str) {
         self.add(url);
         let (_, rest) = url.split_once("://").unwrap_or_default();
@@ -33,7 +33,7 @@ impl Mask {
         self.add(&String::from_utf8_lossy(secret.expose()));
     }
 
-    /// The text without them.
+    /// Removes the secrets from a text.
     pub(super) fn text(&self, text: &str) -> String {
         let secrets = self.0.iter();
         secrets.fold(text.to_owned(), |text, secret| {
@@ -41,7 +41,7 @@ impl Mask {
         })
     }
 
-    /// Takes them out of every string, and whatever stands under a name for secrets.
+    /// Removes the secrets from every string, and every value whose name is one for secrets.
     pub(super) fn json(&self, value: &mut Value) {
         match value {
             Value::String(text) => *text = self.text(text),
@@ -66,7 +66,7 @@ fn is_for_secrets(name: &str) -> bool {
     NAMES.iter().any(|secret| name.ends_with(secret))
 }
 
-/// How long a source's `path_token` is at least.
+/// The minimum length of a source's `path_token`.
 const TOKEN: usize = 16;
 
 const NAMES: [&str; 6] = [

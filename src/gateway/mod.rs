@@ -1,12 +1,13 @@
-//! The gateway's client: tells a gateway where to send a session's events, or asks it.
+//! The gateway's client: tells a gateway where to send a session's events, or asks where it sends them.
 //!
-//! A [`Gateway`] says where a gateway is, how it wants to be asked (its [`Shape`]) and with which
-//! headers; a [`Registration`] says what it is told. [`GatewayClient`] makes a [`Call`] of them, which
-//! shows what it will send, secrets left out, and is sent; the [`Answer`] says whether that was a yes.
+//! A [`Gateway`] holds the gateway's address, the form of its requests (its [`Shape`]) and extra
+//! headers. A [`Registration`] holds what the gateway is told. [`GatewayClient`] makes a [`Call`] from
+//! them. The call can show what it sends, without secrets; sending it returns an [`Answer`], which says
+//! whether the gateway accepted it.
 //!
-//! The gateway is picked by whoever runs this, and is often on a private network: any http or https
-//! address is good. No redirect is followed and no proxy asked, so that secrets go to the host that
-//! was named and to no other.
+//! The operator chooses the gateway, which is often on a private network, so any http or https address
+//! is allowed. The client follows no redirects and uses no proxy, so that secrets go only to the named
+//! host.
 //!
 //! ```no_run
 //! use offhook::gateway::{Gateway, GatewayClient, Registration, Shape};
@@ -40,39 +41,39 @@ pub use target::Gateway;
 
 pub(crate) use startup::Registrar;
 
-/// Why a gateway cannot be asked as it was meant to be. No text holds a secret.
+/// Why a gateway cannot be called. The text holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GatewayError {
-    /// What was given for a URL is none that can be used.
+    /// The URL is not usable.
     #[error("{0}")]
     Url(String),
     /// A header's name or value cannot be sent.
     #[error("header {name:?}: {problem}")]
     Header {
-        /// The header's name as it was given.
+        /// The header's name.
         name: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// The session's id cannot stand in a path.
+    /// The session's id cannot be part of a path.
     #[error("{0:?} is no session id: expected 1 to 256 characters, without control characters")]
     Session(String),
-    /// An event's name is unknown to gateways of this shape.
+    /// Gateways of this shape do not know the event's name.
     #[error("found {name:?}; allowed: {allowed}")]
     Event {
-        /// The name that was given.
+        /// The name.
         name: String,
-        /// The names that may be given.
+        /// The allowed names.
         allowed: String,
     },
-    /// The events that are wanted cannot be asked for in this shape.
+    /// A gateway of this shape cannot be asked for these events.
     #[error("{0}")]
     Events(String),
     /// The secret cannot be written as JSON.
     #[error("the secret is not UTF-8 text, and can be told to no gateway")]
     Secret,
-    /// The HTTP client could not be made.
+    /// The HTTP client cannot start.
     #[error("the HTTP client cannot start: {0}")]
     Client(String),
 }

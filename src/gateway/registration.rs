@@ -1,4 +1,4 @@
-//! [`Registration`]: what a gateway is told, and what may be wrong with it.
+//! [`Registration`]: what a gateway is told, and checks for likely mistakes.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,12 +10,12 @@ use super::target::parse;
 use super::{Gateway, GatewayError};
 use crate::signature::Secret;
 
-/// Where a gateway is to send a session's events, which ones, and the secret to sign them with.
+/// Where a gateway sends a session's events, which events, and the secret that it signs them with.
 ///
 /// `Debug` shows no secret.
 #[derive(Clone, PartialEq)]
 pub struct Registration {
-    /// As it was given, `{session}` in it.
+    /// The URL as given, with `{session}` in it.
     webhook_url: String,
     hidden: bool,
     events: Option<Vec<String>>,
@@ -23,12 +23,12 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Asks for the shape's usual events to be sent to `webhook_url`, in which `{session}` stands for
-    /// the session's id.
+    /// Asks for the default events of the gateway's shape, sent to `webhook_url`. `{session}` in the URL
+    /// stands for the session's id.
     ///
     /// # Errors
     ///
-    /// [`GatewayError::Url`] where it is no http or https URL, or has a password in it.
+    /// [`GatewayError::Url`] if it is not an http or https URL, or has a password in it.
     pub fn new(webhook_url: &str) -> Result<Self, GatewayError> {
         parse(
             &webhook_url.replace(SESSION, "session"),
@@ -42,28 +42,28 @@ impl Registration {
         })
     }
 
-    /// Shows no more of the URL than its host: for one that holds a token.
+    /// Shows only the host of the URL. For a URL that holds a token.
     #[must_use]
     pub const fn hide_url(mut self) -> Self {
         self.hidden = true;
         self
     }
 
-    /// Asks for these events instead.
+    /// Sets the events to ask for. Default: [`Shape::default_events`](super::Shape::default_events).
     #[must_use]
     pub fn events(mut self, events: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.events = Some(events.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Gives the gateway this secret to sign with.
+    /// Sets the secret that the gateway signs with. Default: none.
     #[must_use]
     pub fn secret(mut self, secret: Secret) -> Self {
         self.secret = Some(secret);
         self
     }
 
-    /// The URL as it may be shown, `{session}` in it.
+    /// The URL as it may be shown, with `{session}` in it.
     pub fn shown_url(&self) -> String {
         match self.hidden {
             true => hidden(&self.webhook_url),
@@ -71,12 +71,12 @@ impl Registration {
         }
     }
 
-    /// The events it asks a gateway for.
+    /// The events that it asks this gateway for.
     ///
     /// # Errors
     ///
-    /// [`GatewayError::Event`] and [`GatewayError::Events`] where such a gateway does not know one,
-    /// or there is none.
+    /// [`GatewayError::Event`] if such a gateway does not know one of them; [`GatewayError::Events`] if
+    /// there are none.
     pub fn events_for(&self, gateway: &Gateway) -> Result<Vec<&str>, GatewayError> {
         let shape = gateway.shape;
         let Some(events) = &self.events else {
@@ -92,7 +92,7 @@ impl Registration {
         Ok(events.iter().map(String::as_str).collect())
     }
 
-    /// What is probably not meant, a sentence each.
+    /// Likely mistakes, one sentence each.
     pub fn warnings(&self, gateway: &Gateway) -> Vec<String> {
         let mut warnings = Vec::new();
         let host = |url: &Url| url.host_str().map(str::to_owned).unwrap_or_default();
@@ -125,13 +125,13 @@ impl Registration {
         self.secret.as_ref()
     }
 
-    /// Whether the URL holds this text.
+    /// Whether the URL contains this text.
     pub(crate) fn url_holds(&self, text: &[u8]) -> bool {
         let mut parts = self.webhook_url.as_bytes().windows(text.len().max(1));
         parts.any(|part| part == text)
     }
 
-    /// The URL for a session: the one to send, and the one to show.
+    /// The URL for a session: the one to send and the one to show.
     pub(super) fn url_for(&self, session: &str) -> Result<(String, String), GatewayError> {
         let session = utf8_percent_encode(session, ODD).to_string();
         let url = self.webhook_url.replace(SESSION, &session);
@@ -161,7 +161,7 @@ fn hidden(url: &str) -> String {
     format!("{scheme}://{host}/***")
 }
 
-/// Whether a URL's host is this machine, whichever machine that is.
+/// Whether the host is a loopback address or name.
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     match bare.parse::<IpAddr>() {
@@ -174,7 +174,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 const SESSION: &str = "{session}";
-/// All but what RFC 3986 leaves as it is.
+/// Everything except the unreserved characters of RFC 3986.
 const ODD: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')

@@ -1,4 +1,4 @@
-//! [`Shape`]: the three ways in which gateways of this family want to be told.
+//! [`Shape`]: the three forms of requests that gateways of this family take.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,17 +7,17 @@ use serde::Serialize;
 
 use super::GatewayError;
 
-/// What a gateway's registration requests look like. Register is `POST`, remove `DELETE`, show `GET`,
-/// on the same path in each of them.
+/// The form of a gateway's registration requests. In each, `POST` registers, `DELETE` removes and `GET`
+/// shows, on the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Shape {
-    /// As the documentation has it, and as offhook's own sessions API takes it:
-    /// `{webhookUrl, events, secret}` at `/sessions/{id}/webhook`.
+    /// As the documentation says, and as offhook's own sessions API takes it: `{webhookUrl, events,
+    /// secret}` at `/sessions/{id}/webhook`.
     #[default]
     Docs,
-    /// As the public implementation has it: `{incoming, group, status}`, each a URL, at
-    /// `/sessions/{id}/webhooks`. It has no secret, so the gateway signs nothing, and it has no
-    /// connection events.
+    /// As the public implementation does it: `{incoming, group, status}`, each a URL, at
+    /// `/sessions/{id}/webhooks`. It has no secret, so the gateway signs nothing, and no connection
+    /// events.
     Implementation,
     /// `{url, events}` at `/api/sessions/{id}/webhooks`. It has no secret.
     Next,
@@ -40,12 +40,12 @@ impl Shape {
         }
     }
 
-    /// Whether a gateway of this shape can be given a secret.
+    /// Whether a gateway of this shape takes a secret.
     pub const fn has_secret(self) -> bool {
         matches!(self, Self::Docs)
     }
 
-    /// The events that are asked for unless told.
+    /// The events to ask for by default.
     pub const fn default_events(self) -> &'static [&'static str] {
         match self {
             Self::Docs | Self::Next => &["message", "status", "connection"],
@@ -53,8 +53,8 @@ impl Shape {
         }
     }
 
-    /// The events that may be asked for. Those of [`Shape::Next`] are the gateway's own, so any name
-    /// is good there.
+    /// The events that can be asked for. [`Shape::Next`] uses the gateway's own names, so any name is
+    /// allowed there.
     const fn events(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Docs => Some(&["message", "status", "connection", "unknown", "*"]),
@@ -63,11 +63,11 @@ impl Shape {
         }
     }
 
-    /// Refuses an event that a gateway of this shape does not know.
+    /// Checks that a gateway of this shape knows the event.
     ///
     /// # Errors
     ///
-    /// [`GatewayError::Event`], with the names that are allowed.
+    /// [`GatewayError::Event`], with the allowed names.
     pub fn check_event(self, name: &str) -> Result<(), GatewayError> {
         let allowed = match self.events() {
             Some(known) if known.contains(&name) => return Ok(()),
@@ -79,7 +79,7 @@ impl Shape {
         Err(GatewayError::Event { name, allowed })
     }
 
-    /// The path of a session, in its parts.
+    /// The segments of a session's path.
     pub(super) fn path(self, session: &str) -> Vec<&str> {
         match self {
             Self::Docs => vec!["sessions", session, "webhook"],
@@ -88,7 +88,7 @@ impl Shape {
         }
     }
 
-    /// The body that registers `url`; its fields are in the order of the documentation.
+    /// The body that registers `url`, with its fields in the order of the documentation.
     pub(super) fn body(self, url: &str, events: &[&str], secret: Option<&str>) -> String {
         let wants = |event: &str| events.iter().any(|name| *name == event || *name == "*");
         let body = match self {

@@ -1,8 +1,8 @@
-//! [`Registrar`]: registers our public URL for the sessions of `[[gateways]]` when a server starts.
+//! [`Registrar`]: registers our public URL for the sessions of `[[gateways]]` when the server starts.
 //!
-//! It works beside the server, which receives meanwhile: a gateway that is down delays nobody. Each
-//! session is tried until the gateway says yes, says a no that will not change, or the attempts are
-//! used up; each end is one line in the log. A registration is not taken away when the server stops.
+//! It works in the background while the server receives, so a gateway that is down delays nothing. Each
+//! session is tried until the gateway accepts, rejects for good, or the attempts are used up; each
+//! outcome is one line in the log. The registration stays when the server stops.
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -12,7 +12,7 @@ use super::{Gateway, GatewayClient, GatewayError, Registration};
 use crate::Retry;
 use crate::escape_controls;
 
-/// What one gateway is told, for which sessions.
+/// What one gateway is told, and for which sessions.
 #[derive(Debug, Clone)]
 pub(crate) struct Registrar {
     pub(crate) name: String,
@@ -24,12 +24,12 @@ pub(crate) struct Registrar {
 /// How one attempt ended.
 enum Attempt {
     Accepted(u16),
-    /// Why, and whether that may change.
+    /// The reason, and whether trying again may help.
     Failed(String, bool),
 }
 
 impl Registrar {
-    /// Begins with each of them. Dropping the set ends them.
+    /// Starts one task for each registrar. Dropping the set stops them.
     pub(crate) fn start(registrars: Vec<Self>, retry: Retry) -> JoinSet<()> {
         let mut running = JoinSet::new();
         for registrar in registrars {
@@ -53,7 +53,8 @@ impl Registrar {
         for attempt in 1..=retry.attempts {
             let last = attempt == retry.attempts;
             let pause = retry.pause(attempt, fastrand::f64());
-            // A few at once: a gateway that answers slowly must not take a timeout for each session.
+            // Several sessions at the same time, because a slow gateway would otherwise cost one timeout
+            // per session.
             let (registrar, client) = (&self, &client);
             let round = stream::iter(waiting).map(|session| async move {
                 let outcome = registrar.attempt(client, &session).await;
@@ -87,7 +88,7 @@ impl Registrar {
         })
     }
 
-    /// One line when it begins to fail, and one when it ends.
+    /// Logs one line when the attempts begin to fail, and one when they end.
     fn tell(
         &self,
         session: &str,
@@ -144,8 +145,8 @@ mod tests {
         jitter: 0.0,
     };
 
-    /// How often each session is asked for until the registrar ends, where `answer` says what a
-    /// gateway answers to the n-th request for a session.
+    /// Runs a registrar for the sessions `a` and `b` to its end, and returns the session of each request.
+    /// `answer` returns the status of the answer to the n-th request for a session.
     async fn asked(answer: fn(&str, usize) -> u16) -> Vec<String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! [`Gateway`]: where a gateway is, and how it is asked.
+//! [`Gateway`]: the address of a gateway and the form of its requests.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
@@ -6,9 +6,9 @@ use url::Url;
 use super::{GatewayError, Shape};
 use crate::signature::Secret;
 
-/// Where a gateway is, the shape of its requests, and the headers that let us in.
+/// The address of a gateway, the form of its requests, and the headers that authorize us.
 ///
-/// `Debug` shows the headers' names only.
+/// `Debug` shows only the names of the headers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gateway {
     pub(super) base: Url,
@@ -18,13 +18,12 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway at `url`, below which the paths of its API begin; asked in the shape of the
-    /// documentation unless told.
+    /// A gateway whose API begins at `url`. Default shape: that of the documentation.
     ///
     /// # Errors
     ///
-    /// [`GatewayError::Url`] where it is no http or https URL, or has a password, a query or a
-    /// fragment in it.
+    /// [`GatewayError::Url`] if it is not an http or https URL, or has a password, a query or a
+    /// fragment.
     pub fn new(url: &str) -> Result<Self, GatewayError> {
         let base = parse(url, "https://gateway.example")?;
         if base.query().is_some() || base.fragment().is_some() {
@@ -38,20 +37,20 @@ impl Gateway {
         })
     }
 
-    /// Asks in another shape.
+    /// Sets the shape of its requests.
     #[must_use]
     pub const fn shape(mut self, shape: Shape) -> Self {
         self.shape = shape;
         self
     }
 
-    /// Sends a header with every request, such as `Authorization`. Of `value`, the last word may be
-    /// `env:NAME` or `file:PATH`, as in `Bearer env:TOKEN`. It is never shown.
+    /// Sends a header with every request, such as `Authorization`. The last word of `value` may be
+    /// `env:NAME` or `file:PATH`, as in `Bearer env:TOKEN`. The value is never shown.
     ///
     /// # Errors
     ///
-    /// [`GatewayError::Header`] where the name or the value cannot be sent, belongs to HTTP itself, is
-    /// there already, or cannot be read.
+    /// [`GatewayError::Header`] if the name or the value cannot be sent, the header belongs to HTTP
+    /// itself or is already set, or the value cannot be read.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, GatewayError> {
         let wrong = |problem: &str| GatewayError::Header {
             name: name.to_owned(),
@@ -85,12 +84,12 @@ impl Gateway {
         self.shape
     }
 
-    /// The names of the headers that are sent, without their values.
+    /// The names of the headers that are sent.
     pub fn header_names(&self) -> impl Iterator<Item = &str> {
         self.headers.keys().map(HeaderName::as_str)
     }
 
-    /// Its host and port, to call it by where it has no name.
+    /// Its host and port, the default for its name.
     pub(crate) fn host(&self) -> String {
         let host = self.base.host_str().unwrap_or_default();
         match self.base.port() {
@@ -102,7 +101,7 @@ impl Gateway {
     /// The URL of a session's registration.
     pub(crate) fn session_url(&self, session: &str) -> Result<Url, GatewayError> {
         let length = session.chars().count();
-        // These would be steps through the path, whatever is done to escape them.
+        // These are path steps even when they are escaped.
         let step = matches!(session, "." | "..");
         if step || !(1..=256).contains(&length) || session.chars().any(char::is_control) {
             return Err(GatewayError::Session(session.chars().take(256).collect()));
@@ -115,7 +114,7 @@ impl Gateway {
     }
 }
 
-/// An http or https URL without a password; what was found is not shown where it may hold one.
+/// Parses an http or https URL without a password. The error does not show a URL that may hold one.
 pub(super) fn parse(text: &str, example: &str) -> Result<Url, GatewayError> {
     let expected = |found: &str| GatewayError::Url(format!("{found}; expected {example}"));
     let odd = |c: char| c.is_control() || c.is_whitespace();
@@ -133,7 +132,7 @@ pub(super) fn parse(text: &str, example: &str) -> Result<Url, GatewayError> {
     Ok(url)
 }
 
-/// The value with its last word read from where it says.
+/// The value, with its last word read from the environment or file that it names.
 fn resolve(value: &str) -> Result<Vec<u8>, String> {
     let (before, last) = match value.rfind(' ') {
         Some(space) => value.split_at(space + 1),
@@ -145,7 +144,7 @@ fn resolve(value: &str) -> Result<Vec<u8>, String> {
     Ok([before.as_bytes(), secret.expose()].concat())
 }
 
-/// What the client says itself.
+/// The headers that the client sets itself.
 const OWN: [&str; 6] = [
     "connection",
     "content-length",

@@ -1,7 +1,7 @@
 //! [`RelayClient`]: one HTTP client for all subscribers.
 //!
-//! For every request: the guard has judged the address, there is no proxy in between, no redirect is
-//! followed, nothing of the answer is kept, and the attempt ends within the timeout.
+//! For every request: the guard has judged the address, no proxy is used, no redirect is followed,
+//! nothing of the answer is kept, and the attempt ends within the timeout.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -116,7 +116,7 @@ impl RelayClient {
         Ok((status, judgement))
     }
 
-    /// Sends the request, and sends it again where the subscriber says that it has not processed it.
+    /// Sends the request, and repeats it if the subscriber says that it has not processed it.
     async fn request(
         &self,
         target: &Target,

@@ -1,7 +1,6 @@
 //! [`Connector`]: makes connections to subscribers, to addresses that the guard has judged.
 //!
-//! There is no proxy in between. TLS trusts what the system trusts, and HTTP/2 is used where the
-//! subscriber offers it.
+//! No proxy is used. TLS trusts what the system trusts, and HTTP/2 is used if the subscriber offers it.
 
 use std::io;
 use std::sync::Arc;
@@ -81,7 +80,7 @@ pub(super) fn tcp<R>(resolver: R, limit: Option<Duration>) -> HttpConnector<R> {
     tcp
 }
 
-/// TLS of the relay, which trusts nothing where the system has no certificates to trust.
+/// TLS of the relay. If the system has no trusted certificates, it trusts none.
 fn relay_tls(roots: Option<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
     const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
     tls(roots, ALPN).or_else(|error| {

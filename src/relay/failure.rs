@@ -19,13 +19,13 @@ pub(super) fn describe(error: &legacy::Error, limits: TimeLimits) -> String {
     }
 }
 
-/// The attempt's time is over.
+/// The time of the attempt is over.
 pub(super) fn no_answer(limits: TimeLimits) -> String {
     format!("no answer within {:?}", limits.attempt)
 }
 
-/// The first cause that tells a user something, or the innermost one. The others only name the library
-/// that noticed.
+/// The first cause that helps a user, or the innermost one. The others only name the library that
+/// noticed the error.
 pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut words = None;
     for cause in causes(error) {
@@ -38,7 +38,7 @@ pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
 }
 
 /// Whether the subscriber says that it has not processed the request, so that it may be sent again
-/// immediately. HTTP/2 says so where a connection ends or has too many requests.
+/// immediately. HTTP/2 can say so when a connection ends or has too many requests.
 pub(super) fn is_unprocessed(error: &legacy::Error) -> bool {
     causes(error)
         .filter_map(|cause| cause.downcast_ref::<h2::Error>())

@@ -181,7 +181,8 @@ impl Guard {
         if !is_local || self.allows_host(host) {
             return Ok(());
         }
-        // It passes where one of the two loopback addresses does. The resolver knows which it has.
+        // It passes if one of the two loopback addresses is allowed. The resolver knows which one it
+        // has.
         self.check_address(host, Ipv6Addr::LOCALHOST.into())
             .or_else(|_| self.check_address(host, Ipv4Addr::LOCALHOST.into()))
     }

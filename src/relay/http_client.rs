@@ -1,7 +1,7 @@
 //! [`HttpClient`]: the HTTP client of the gateway's client, the command line and [`crate::testing`].
 //!
-//! It makes its connections as the relay does, but to hosts that the person who runs offhook has named: it
-//! judges no address. It speaks HTTP/1, follows no redirect and asks no proxy.
+//! It makes its connections as the relay does, but only to hosts that the operator has named, so it
+//! judges no address. It speaks HTTP/1, follows no redirects and uses no proxy.
 //!
 //! The module is public for the `offhook` command. It is not part of the interface.
 
@@ -33,7 +33,7 @@ pub struct HttpClient {
     http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
-/// An answer, or its beginning.
+/// An answer, or the beginning of a long one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Answered {
@@ -48,9 +48,10 @@ impl HttpClient {
     ///
     /// # Errors
     ///
-    /// In a few words, where the URL begins with `https` and the system has no certificates to trust.
+    /// When the URL begins with `https` and the system has no trusted certificates. The error is a short
+    /// text.
     pub fn new(url: &Url, idle: usize) -> Result<Self, String> {
-        // The system's certificates may be missing where nobody needs them.
+        // Without `https`, no certificates are needed, and the system may have none.
         let roots = (url.scheme() == "http").then(RootCertStore::empty);
         let tls = tls(roots, &[b"http/1.1"]).map_err(|error| innermost(&error))?;
         let http = Client::builder(TokioExecutor::new())
@@ -123,10 +124,11 @@ pub enum Unanswered {
     /// There was no answer, or not all of it, in this time.
     #[error("no answer within {}", humantime::format_duration(*_0))]
     TimedOut(Duration),
-    /// There is no connection for another reason: a name that does not resolve, a certificate.
+    /// There is no connection for another reason, such as a name that does not resolve, or a
+    /// certificate.
     #[error("{0}")]
     Unreachable(String),
-    /// What came was not a whole answer.
+    /// The answer was not complete.
     #[error("{0}")]
     Broken(String),
 }

@@ -24,7 +24,7 @@ use crate::{Delivery, percent_encode};
 /// One subscriber's URL and keys, prepared for its requests.
 pub(super) struct Target {
     url: Url,
-    /// The URL in the client's form; `None` where the client accepts less than the URL standard.
+    /// The URL in the client's form; `None` if it is valid by the URL standard but not for the client.
     uri: Option<Uri>,
     /// The `Host` header, for `http` URLs. HTTP/2, which needs TLS here, has no such header.
     host: Option<HeaderValue>,
@@ -68,7 +68,7 @@ impl Target {
         &self.url
     }
 
-    /// The URL in the client's form; `None` where the client accepts less than the URL standard.
+    /// The URL in the client's form; `None` if it is valid by the URL standard but not for the client.
     pub(super) fn uri(&self) -> Option<&Uri> {
         self.uri.as_ref()
     }
@@ -140,7 +140,7 @@ fn add_event_headers(headers: &mut HeaderMap, delivery: &Delivery) {
         }
     }
     headers.insert(OFFHOOK_ATTEMPT, HeaderValue::from(delivery.attempt()));
-    // A body may name a session of any length, and a subscriber would refuse a head that is too long at
+    // A body may name a session of any length, and a subscriber would refuse a head that is too long in
     // every attempt.
     let session = delivery.session().map(percent_encode);
     if let Some(session) = session.filter(|session| session.len() <= LONGEST_SESSION) {

@@ -1,4 +1,4 @@
-//! What only the whole of the settings can tell.
+//! Checks that need all settings together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,20 +9,20 @@ use super::root::Settings;
 use crate::Source;
 use crate::error::{Problem, Problems};
 
-/// The key that the gateway's documentation prints, which is no secret.
+/// The key printed in the gateway's documentation. It is not a secret.
 pub const DOCUMENTED_KEY: &[u8] = b"your-secret-key";
 
 const MIN_PATH_TOKEN: usize = 16;
 
 impl Settings {
-    /// Refuses what must not start. `shown` is where the settings are from.
+    /// Checks settings that were read or made. `shown` names where they come from.
     pub(crate) fn check(&self, shown: &str) -> Result<(), Problems> {
         let notes = Notes::new(shown);
         self.judge(&notes);
         notes.into_result()
     }
 
-    /// Notes what must not start.
+    /// Notes every reason why these settings must not be used.
     pub(super) fn judge(&self, notes: &Notes) {
         self.judge_listeners(notes);
         self.judge_sources(notes);
@@ -65,7 +65,7 @@ impl Settings {
         }
         let mut told = BTreeSet::new();
         for (path, names) in self.paths() {
-            // Two sources on one path share the pattern for sessions too.
+            // Two sources on one path also share the path pattern for sessions. Report them once.
             if names.len() > 1 && told.insert(names.clone()) {
                 let names = names.join(" and ");
                 notes.add("sources", format!("{names} have the same path {path}"));
@@ -161,7 +161,7 @@ impl Settings {
         texts
     }
 
-    /// The sources by the patterns of their paths, names of parameters left out.
+    /// The sources by the patterns of their paths, without the names of path parameters.
     fn paths(&self) -> BTreeMap<String, Vec<&str>> {
         let mut paths: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for source in &self.sources {
@@ -189,7 +189,7 @@ fn path_problem(path: &str) -> Option<String> {
     })
 }
 
-/// Reports each name that is there more than once.
+/// Reports each name that occurs more than once.
 fn repeated<N: Ord>(names: impl Iterator<Item = N>, mut report: impl FnMut(&N)) {
     let mut counts: BTreeMap<N, usize> = BTreeMap::new();
     for name in names {
@@ -202,7 +202,7 @@ fn repeated<N: Ord>(names: impl Iterator<Item = N>, mut report: impl FnMut(&N)) 
     }
 }
 
-/// The problem of a handler registered twice, found when code and file meet.
+/// A handler is registered both in code and in the settings file.
 pub(crate) fn same_handler(name: &str) -> Problems {
     Problems::one(Problem {
         place: "handlers".to_owned(),

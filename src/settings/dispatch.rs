@@ -1,4 +1,4 @@
-//! `[dispatch]`, and the keys that each handler and subscription has of it.
+//! `[dispatch]`, and the keys of it that each handler and subscription can set.
 
 use std::collections::BTreeSet;
 
@@ -29,18 +29,17 @@ fn retry(spot: &Spot<'_>) -> Option<Retry> {
     Some(retry)
 }
 
-/// Reads these keys among the others of a table; those that are not there leave `options` as they
-/// are.
+/// Reads these keys of a table. Keys that are absent leave `options` unchanged.
 pub(super) fn fill(options: &mut HandlerOptions, table: &Spot<'_>) {
     options.fill(table);
-    // There is one thing to do with an event after its last attempt, and it may be said.
+    // `dead-letter` is the only action after the last attempt. The key may name it.
     table.read("on_exhausted", one_of(&[("dead-letter", ())]));
     let monotonic = table.read("status", one_of(&[("all", false), ("monotonic", true)]));
     options.monotonic = monotonic.or(options.monotonic);
 }
 
-/// Kinds of events, of those that are allowed; `None` for all that are received. Those that offhook
-/// makes itself must be named, beside `*` too.
+/// Reads kinds of events out of those that are allowed; `None` means all received kinds. The kinds that
+/// offhook makes itself must be named, even beside `*`.
 pub(super) fn events(
     allowed: &[EventKind],
 ) -> impl Fn(&Spot<'_>) -> Option<Option<BTreeSet<EventKind>>> {

@@ -1,11 +1,11 @@
-//! Overrides from the environment: `OFFHOOK__SERVER__BIND` is `bind` in `[server]`.
+//! Overrides from the environment: `OFFHOOK__SERVER__BIND` sets `bind` in `[server]`.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 
 use super::problem::Notes;
 
-/// The overrides as a source for `config`. Variables that can be no override are noted.
+/// The overrides as a source for `config`. Notes variables that cannot be overrides.
 pub(super) fn overrides(
     variables: impl Iterator<Item = (OsString, OsString)>,
     notes: &Notes,
@@ -28,8 +28,8 @@ pub(super) fn overrides(
         .source(Some(overrides.into_iter().collect()))
 }
 
-/// Why a variable can be no override. Names that begin with `OFFHOOK_` may also be anything else, such
-/// as those of secrets.
+/// Why a variable cannot be an override. Names that start with `OFFHOOK_` may also have other uses, such
+/// as secrets.
 fn problem(name: &str) -> Option<String> {
     let rest = name.strip_prefix("OFFHOOK_")?;
     let path = rest.strip_prefix('_');

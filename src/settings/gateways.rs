@@ -1,4 +1,4 @@
-//! `[[gateways]]`: who is told our public URL when a server starts.
+//! `[[gateways]]`: the gateways that are told our public URL when the server starts.
 
 use std::collections::BTreeSet;
 
@@ -17,16 +17,16 @@ use crate::signature::Secret;
 pub struct GatewaySettings {
     /// Its name in logs. Default: its host.
     pub name: String,
-    /// Where it is, and how it is asked.
+    /// Its address and the form of its requests.
     pub gateway: Gateway,
     /// The sessions to register, at least one.
     pub sessions: Vec<String>,
-    /// What it is told.
+    /// What the gateway is told.
     pub registration: Registration,
 }
 
 impl GatewaySettings {
-    /// Registers `sessions` at `gateway`, under the name of its host.
+    /// Registers `sessions` at `gateway`. Its name is the gateway's host.
     pub fn new(
         gateway: Gateway,
         sessions: impl IntoIterator<Item = impl Into<String>>,
@@ -40,8 +40,8 @@ impl GatewaySettings {
         }
     }
 
-    /// Whether one of `sources` has the secret that the gateway is given; `None` when it is given none.
-    /// What it sends is refused where there is no such source.
+    /// Whether one of `sources` has the secret that the gateway is given; `None` if it is given none.
+    /// Without such a source, what the gateway sends is refused.
     pub fn has_secret_of(&self, sources: &[Source]) -> Option<bool> {
         let secret = self.registration.signing_secret()?;
         let mut secrets = sources.iter().flat_map(|source| {
@@ -61,7 +61,7 @@ impl GatewaySettings {
     }
 }
 
-/// Writes no secret: of the headers only the names, of the URL what may be shown.
+/// Writes no secrets: only the names of headers, and the URL in the form that may be shown.
 impl Serialize for GatewaySettings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self {
@@ -141,7 +141,7 @@ fn read_registration(table: &Spot<'_>) -> Option<Registration> {
     Some(registration)
 }
 
-/// The URL that a gateway is told. It may hold a `path_token`, and so be written as a secret is.
+/// The URL that a gateway is told. It may hold a `path_token`, so it can be written like a secret.
 fn webhook_url(spot: &Spot<'_>) -> Option<Registration> {
     let text = text(spot)?;
     let registration = if text.starts_with("env:") || text.starts_with("file:") {
@@ -154,7 +154,7 @@ fn webhook_url(spot: &Spot<'_>) -> Option<Registration> {
     noted(spot, registration)
 }
 
-/// A secret that can be told in JSON.
+/// A secret that can be sent in JSON.
 fn utf8_secret(spot: &Spot<'_>) -> Option<Secret> {
     let secret = secret(spot)?;
     if std::str::from_utf8(secret.expose()).is_err() {
@@ -177,7 +177,7 @@ fn sessions(spot: &Spot<'_>) -> Option<Vec<String>> {
     Some(sessions)
 }
 
-/// What the gateway does not take.
+/// Notes what the gateway's shape does not support.
 fn check(table: &Spot<'_>, settings: &GatewaySettings) {
     let GatewaySettings {
         gateway,
@@ -196,7 +196,7 @@ fn check(table: &Spot<'_>, settings: &GatewaySettings) {
     }
 }
 
-/// A `path_token` is a secret, in a `webhook_url` too.
+/// Hides the URLs that hold a source's `path_token`, because it is a secret.
 pub(super) fn hide_path_tokens(gateways: &mut [GatewaySettings], sources: &[Source]) {
     let tokens = sources.iter().filter_map(|one| one.path_token.as_ref());
     let tokens: Vec<&Secret> = tokens.collect();

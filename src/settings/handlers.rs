@@ -1,4 +1,4 @@
-//! `[[handlers]]`: the ready-made handlers to run.
+//! `[[handlers]]`: the ready-made handlers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::spot::{Keys as _, Spot, keys};
 use crate::dispatch::HandlerOptions;
 use crate::{EventKind, Exec};
 
-/// A ready-made handler to run.
+/// A ready-made handler.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct HandlerSettings {
@@ -19,7 +19,7 @@ pub struct HandlerSettings {
     pub name: String,
     /// Which handler it is.
     pub used: Use,
-    /// Which events it wants, and how.
+    /// Its filter, order, retries, timeout and concurrency.
     pub options: HandlerOptions,
 }
 
@@ -41,7 +41,7 @@ pub enum Use {
 }
 
 impl HandlerSettings {
-    /// A handler of this name that is given every event, as `[dispatch]` says.
+    /// A handler for all received events, with the options of `[dispatch]`.
     pub fn new(name: impl Into<String>, used: Use) -> Self {
         Self {
             name: name.into(),
@@ -134,7 +134,7 @@ fn reject_codes(spot: &Spot<'_>) -> Option<Vec<u8>> {
     Some(codes)
 }
 
-/// Ids; `None` for all of them.
+/// Session ids; `None` for all sessions.
 fn sessions(spot: &Spot<'_>) -> Option<Option<BTreeSet<String>>> {
     let sessions = texts(spot)?;
     if sessions.is_empty() {

@@ -1,4 +1,4 @@
-//! `[journal]`: whether events are kept, where, and what makes two of them the same.
+//! `[journal]`: whether and where events are stored, and when an event is a duplicate.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use serde::Serialize;
 use super::kinds::{duration, file_path, one_of, size, some, write_path};
 use super::spot::{Keys as _, Spot, keys};
 
-/// `[journal]`: what becomes of an event before its sender is answered.
+/// `[journal]`: what happens to an event before its sender is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "engine", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum JournalSettings {
-    /// `engine = "none"`: nothing is kept; handlers run before the answer.
+    /// `engine = "none"`: nothing is stored; handlers run before the answer.
     None,
     /// `engine = "sqlite"`: events are durable before the answer.
     Sqlite(SqliteSettings),
 }
 
-/// What the engine `sqlite` keeps, where, and for how long.
+/// Settings of the engine `sqlite`.
 ///
 /// ```
 /// use offhook::settings::{JournalSettings, SqliteSettings};
@@ -34,13 +34,13 @@ pub struct SqliteSettings {
     /// The folder of the journal. Default: `data`.
     #[serde(serialize_with = "write_path")]
     pub path: PathBuf,
-    /// How long events are kept. Default: 7 days.
+    /// How long events are retained. Default: 7 days.
     pub retention: Duration,
-    /// How many bytes of events are kept at most; no limit by default.
+    /// The limit for the size of all events, in bytes. Default: no limit.
     pub retention_size: Option<u64>,
-    /// How long an event with the same id is a duplicate. Default: 7 days.
+    /// The dedup window: how long another event with the same id is a duplicate. Default: 7 days.
     pub dedup_window: Duration,
-    /// How long an event without an id is one, compared by its bytes. Default: 60 s.
+    /// The same for events without an id, which are compared by their bytes. Default: 60 s.
     pub dedup_window_unkeyed: Duration,
 }
 
@@ -52,12 +52,13 @@ keys!(SqliteSettings {
     dedup_window_unkeyed: duration,
 });
 
-/// The longest body that the engine `sqlite` keeps: 512 MiB. SQLite's longest value is 1,000,000,000
-/// bytes, and holds what comes before the body too. A longer one would fail its whole commit.
+/// The longest body that the engine `sqlite` stores: 512 MiB. A value in SQLite has at most
+/// 1,000,000,000 bytes, and also holds what precedes the body. A longer body would fail its whole
+/// commit.
 pub(crate) const MAX_KEPT_BODY: usize = 512 * 1024 * 1024;
 
 impl SqliteSettings {
-    /// Keeps events in the folder `path`, and the rest as by default.
+    /// Stores events in the folder `path`, with defaults for the rest.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let week = Duration::from_secs(7 * 24 * 3600);
         Self {
@@ -91,7 +92,7 @@ impl JournalSettings {
         }
     }
 
-    /// What the answer 200 means, for people.
+    /// What an answer of 200 means, as text for users.
     pub fn promise(&self) -> String {
         match self {
             Self::None => {

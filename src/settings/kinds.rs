@@ -1,7 +1,7 @@
-//! The kinds of values: how each is written, and what is allowed.
+//! The kinds of values: how each is written, and which values are allowed.
 //!
-//! A kind is a function from a [`Spot`] to its value, or to `None` when something is wrong with it,
-//! which it has noted.
+//! A kind is a function from a [`Spot`] to its value. If the value is wrong, it notes the problem and
+//! returns `None`.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -18,7 +18,7 @@ use serde::Serializer;
 use super::spot::Spot;
 use crate::signature::Secret;
 
-/// For a field that may be empty: what is read fills it.
+/// For an optional field: wraps what is read in `Some`.
 pub(super) fn some<T>(
     kind: impl FnOnce(&Spot<'_>) -> Option<T>,
 ) -> impl FnOnce(&Spot<'_>) -> Option<Option<T>> {
@@ -28,7 +28,7 @@ pub(super) fn some<T>(
 pub(super) fn text(spot: &Spot<'_>) -> Option<String> {
     match spot.value {
         ValueKind::String(text) => Some(text.clone()),
-        // What was found is not shown: it may be a secret without its quotes.
+        // The error does not show the value, which may be a secret without quotes.
         _ => spot.wrong_kind("a text in quotes"),
     }
 }
@@ -41,7 +41,7 @@ pub(super) fn file_path(spot: &Spot<'_>) -> Option<PathBuf> {
     text(spot).map(PathBuf::from)
 }
 
-/// A secret, from where the text says; never shown.
+/// A secret, or a reference to one. It is never shown.
 pub(super) fn secret(spot: &Spot<'_>) -> Option<Secret> {
     match spot.value {
         ValueKind::String(reference) => noted(spot, Secret::resolve(reference)),
@@ -54,12 +54,12 @@ pub(super) fn secret_list(spot: &Spot<'_>) -> Option<Vec<Secret>> {
     spot.each(example, secret)
 }
 
-/// A text that `T` is parsed from; its error says what was found, and what is allowed.
+/// A text that is parsed into a `T`. The error of `T` says what was found and what is allowed.
 pub(super) fn parsed<T: FromStr<Err: Display>>(spot: &Spot<'_>) -> Option<T> {
     noted(spot, text(spot)?.parse())
 }
 
-/// The value of a result; its error is noted.
+/// The value of a result. Notes its error.
 pub(super) fn noted<T>(spot: &Spot<'_>, result: Result<T, impl Display>) -> Option<T> {
     result.map_err(|error| spot.note(error.to_string())).ok()
 }
@@ -95,7 +95,7 @@ pub(super) fn size<T: TryFrom<u64>>(spot: &Spot<'_>) -> Option<T> {
         .or_else(|| spot.wrong(expected))
 }
 
-/// From a millisecond to a year.
+/// A duration from 1 ms to 1 year.
 pub(super) fn duration(spot: &Spot<'_>) -> Option<Duration> {
     let allowed = Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 3600);
     let expected = "a duration from 1ms to 365days, such as \"10s\" or \"5m\"";
@@ -114,7 +114,7 @@ pub(super) fn address(spot: &Spot<'_>) -> Option<SocketAddr> {
     address.parse().ok().or_else(|| spot.wrong(expected))
 }
 
-/// A value that may stand in quotes or, as a number, without; the environment has texts only.
+/// A value that may be in quotes, or a bare number. Environment variables hold only texts.
 fn plain<T: FromStr>(
     spot: &Spot<'_>,
     expected: &str,
@@ -124,7 +124,7 @@ fn plain<T: FromStr>(
     value.or_else(|| spot.wrong(expected))
 }
 
-/// One of some names.
+/// One of a list of names.
 pub(super) fn one_of<T: Copy>(names: &[(&str, T)]) -> impl Fn(&Spot<'_>) -> Option<T> {
     move |spot| {
         let text = text(spot)?;
@@ -142,7 +142,7 @@ pub(super) fn one_of<T: Copy>(names: &[(&str, T)]) -> impl Fn(&Spot<'_>) -> Opti
     }
 }
 
-/// A table whose keys are names that the user picks.
+/// A table whose keys are names chosen by the user.
 pub(super) fn by_name<T>(
     kind: impl Fn(&Spot<'_>) -> Option<T>,
 ) -> impl Fn(&Spot<'_>) -> Option<BTreeMap<String, T>> {
@@ -159,12 +159,12 @@ pub(super) fn by_name<T>(
     }
 }
 
-/// Writes a path as text, whatever bytes it has.
+/// Writes a path as text, even if it is not UTF-8.
 pub(super) fn write_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 
-/// Names of engines, schemes and dialects that a later version will know.
+/// Names of engines, schemes and dialects that are planned for later versions.
 const LATER: [&str; 8] = [
     "postgres",
     "github",

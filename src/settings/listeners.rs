@@ -13,20 +13,20 @@ use crate::signature::Secret;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ServerSettings {
-    /// Where to listen; port 0 for any free one. Default: `127.0.0.1:5000`.
+    /// Where to listen; port 0 picks a free port. Default: `127.0.0.1:5000`.
     pub bind: SocketAddr,
-    /// Worker threads; 0, the default, for one per core.
+    /// Worker threads; 0 means one per core. Default: 0.
     pub workers: usize,
-    /// The longest body, in bytes, and at most 512 MiB where a journal keeps it. Default: 32 MiB.
+    /// The longest body, in bytes; with a journal at most 512 MiB. Default: 32 MiB.
     pub max_body: usize,
-    /// The bytes of bodies held at the same time, over all connections. Default: 128 MiB.
+    /// The limit for bodies in memory over all connections, in bytes. Default: 128 MiB.
     pub max_in_flight: usize,
-    /// How many connections are open at the same time; those beyond wait to be accepted. Default:
+    /// How many connections may be open at the same time; further ones wait to be accepted. Default:
     /// 8192.
     pub max_connections: usize,
-    /// How long head and body of one request may take. Default: 10 s.
+    /// How long a request's head and body may take to arrive. Default: 10 s.
     pub request_timeout: Duration,
-    /// How long an idle connection is kept. Default: 75 s.
+    /// How long an idle connection stays open. Default: 75 s.
     pub keep_alive: Duration,
 }
 
@@ -58,9 +58,10 @@ impl Default for ServerSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AdminSettings {
-    /// Where to listen; port 0 for any free one. Default: `127.0.0.1:5001`.
+    /// Where to listen; port 0 picks a free port. Default: `127.0.0.1:5001`.
     pub bind: SocketAddr,
-    /// What a client must show as `Authorization: Bearer …`; needed where `bind` is not loopback.
+    /// The token that clients send as `Authorization: Bearer …`. Required if `bind` is not loopback.
+    /// Default: none.
     pub token: Option<Secret>,
 }
 
@@ -78,7 +79,7 @@ impl Default for AdminSettings {
     }
 }
 
-/// A secret that can stand in a header.
+/// A secret that can be sent in a header.
 fn bearer(spot: &Spot<'_>) -> Option<Secret> {
     let token = secret(spot)?;
     if !token.expose().iter().all(u8::is_ascii_graphic) {

@@ -1,4 +1,4 @@
-//! From the settings file and the environment to [`Settings`].
+//! Loads [`Settings`] from the settings file and the environment.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use super::spot::Spot;
 use crate::error::{Problem, Problems};
 
 impl Settings {
-    /// Reads a settings file and the environment's `OFFHOOK__…` overrides.
+    /// Loads a settings file and applies the `OFFHOOK__…` environment variables.
     ///
     /// # Errors
     ///
-    /// Every problem there is, not only the first.
+    /// When the settings are invalid. The error lists every problem, not only the first.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Problems> {
         let path = path.as_ref();
         let shown = path.display().to_string();
@@ -29,11 +29,11 @@ impl Settings {
         Self::from_source(Some(file), &shown, with_admin(), std::env::vars_os())
     }
 
-    /// Applies the environment's `OFFHOOK__…` overrides to settings made in code.
+    /// Applies the `OFFHOOK__…` environment variables to settings made in code.
     ///
     /// # Errors
     ///
-    /// Every problem there is, not only the first.
+    /// When the settings are invalid. The error lists every problem, not only the first.
     pub fn with_environment(self) -> Result<Self, Problems> {
         let no_file: Option<config::File<config::FileSourceString, config::FileFormat>> = None;
         Self::from_source(no_file, "the settings", self, std::env::vars_os())
@@ -70,7 +70,7 @@ impl Settings {
     }
 }
 
-/// Why a path is no settings file, and what one is.
+/// Why the path is not a settings file, and what a settings file is.
 fn no_file(path: &Path) -> String {
     if path.exists() {
         return "this is no file; the settings are a TOML file".to_owned();
@@ -82,7 +82,7 @@ fn no_file(path: &Path) -> String {
     )
 }
 
-/// What a file changes: the defaults, with an admin listener.
+/// The settings that a file changes: the defaults, with an admin listener.
 pub(super) fn with_admin() -> Settings {
     Settings {
         admin: Some(AdminSettings::default()),
@@ -90,7 +90,7 @@ pub(super) fn with_admin() -> Settings {
     }
 }
 
-/// The parser's words on one line. The line of the file it shows is left out: it may hold a secret.
+/// The parser's error on one line, without the quoted line of the file, which may hold a secret.
 fn parse_error(error: &config::ConfigError) -> String {
     let words = match error {
         config::ConfigError::FileParse { cause, .. } => format!("not TOML: {cause}"),

@@ -1,14 +1,14 @@
-//! From settings.toml and the environment to validated [`Settings`].
+//! Reads settings.toml and the environment into validated [`Settings`].
 //!
 //! 1. `load.rs`: the `config` crate merges the file and the `OFFHOOK__…` variables (`environment.rs`)
 //!    into one tree.
-//! 2. `root.rs`, and a file for each section (`listeners.rs`, `sources.rs`, …): the settings as plain
-//!    data, and which key fills which field. `spot.rs` derives the reading from these lists, and
-//!    `kinds.rs` says how each kind of value is written and what is allowed.
-//! 3. `check.rs` judges what only the whole can tell: two sources on one path, an admin address that
-//!    is open to the world.
+//! 2. `root.rs`, and one file for each section (`listeners.rs`, `sources.rs`, …): the settings as plain
+//!    data, and which key sets which field. `spot.rs` derives the reading from these lists. `kinds.rs`
+//!    says how each kind of value is written and which values are allowed.
+//! 3. `check.rs`: checks that need all settings together, such as two sources on one path, or an admin
+//!    listener without a token on a public address.
 //!
-//! What must hold: every problem is told, not only the first (`problem.rs`), with its place
+//! What must hold: every problem is reported, not only the first (`problem.rs`), with its place
 //! (`spot.rs`), what was found and what is allowed; no message shows what may be a secret; nothing
 //! starts while there is a problem.
 

@@ -1,20 +1,20 @@
-//! [`Notes`]: everything that is wrong with the settings, and where.
+//! [`Notes`]: collects everything that is wrong with the settings, and where.
 
 use std::cell::RefCell;
 
 use crate::error::{Problem, Problems};
 
-/// Where problems are noted while the settings are read and judged.
+/// Collects the problems while settings are read and checked.
 #[derive(Debug)]
 pub(super) struct Notes {
-    /// What the settings are read from, as people know it.
+    /// The name of the settings file, as messages show it.
     file: String,
     notes: RefCell<Vec<Note>>,
 }
 
 #[derive(Debug)]
 struct Note {
-    /// The first of its keys.
+    /// The first key of its place.
     section: String,
     problem: Problem,
 }
@@ -27,7 +27,7 @@ impl Notes {
         }
     }
 
-    /// Notes what is wrong at keys such as `sources[0].name`; at the file itself where they are empty.
+    /// Notes a problem at a key such as `sources[0].name`, or at the file if `keys` is empty.
     pub(super) fn add(&self, keys: &str, text: impl Into<String>) {
         let place = match keys {
             "" => self.file.clone(),
@@ -36,16 +36,16 @@ impl Notes {
         self.push(keys, place, text.into());
     }
 
-    /// Notes what is wrong with a value that the environment has set.
+    /// Notes a problem with a value that the environment has set.
     pub(super) fn add_override(&self, keys: &str, text: impl Into<String>) {
-        // An item of a list has the variable of its list.
+        // An item of a list was set by the variable of the whole list.
         let list = keys.split('[').next().unwrap_or_default();
         let variable = list.to_ascii_uppercase().replace('.', "__");
         let place = format!("environment variable OFFHOOK__{variable}");
         self.push(keys, place, text.into());
     }
 
-    /// Notes what is wrong with a variable of the environment that is no override.
+    /// Notes a problem with an environment variable that cannot be an override.
     pub(super) fn add_variable(&self, name: &str, text: impl Into<String>) {
         self.push("", format!("environment variable {name}"), text.into());
     }
@@ -57,8 +57,8 @@ impl Notes {
         self.notes.borrow_mut().push(Note { section, problem });
     }
 
-    /// These notes and those on the whole of the settings, but for sections in which something is
-    /// wrong already: what could not be read there would only be missed again.
+    /// Adds the notes of the checks on all settings, except for sections that already have a problem: a
+    /// value that could not be read there would only be reported again as missing.
     pub(super) fn and(self, whole: Self) -> Self {
         let mut notes = self.notes.into_inner();
         let sections: Vec<_> = notes.iter().map(|note| note.section.clone()).collect();
@@ -71,7 +71,7 @@ impl Notes {
         }
     }
 
-    /// Ok when nothing was noted.
+    /// Returns `Ok` if nothing was noted.
     pub(super) fn into_result(self) -> Result<(), Problems> {
         let notes = self.notes.into_inner().into_iter();
         let problems: Vec<Problem> = notes.map(|note| note.problem).collect();
@@ -83,7 +83,7 @@ impl Notes {
     }
 }
 
-/// The one of `known` that `found` was probably meant to be: at most one letter of three is wrong.
+/// The name of `known` that `found` was probably meant to be: at most one letter in three differs.
 pub(super) fn meant<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
     let wrong = |name: &str| strsim::damerau_levenshtein(found, name);
     let nearest = known.iter().min_by_key(|name| wrong(name))?;

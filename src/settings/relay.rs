@@ -1,4 +1,4 @@
-//! `[relay]`: what holds for every subscriber.
+//! `[relay]`: the settings for every subscriber.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! [`Settings`]: everything a server needs to know.
+//! [`Settings`]: all settings of a server.
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -16,46 +16,47 @@ use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
 use crate::relay::{RelaySettings, SubscriptionSettings};
 use crate::signature::encode_hex;
 
-/// Everything a server needs to know, validated.
+/// All settings of a server, validated.
 ///
-/// Two settings are equal when all of them are, secrets too. Serialized, they hold no secret.
+/// Two settings are equal if all values are equal, secrets included. Serialized settings hold no
+/// secrets.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Settings {
     /// `[server]`: the public listener.
     pub server: ServerSettings,
-    /// `[admin]`: the admin listener; `None` for none.
+    /// `[admin]`: the admin listener; `None` turns it off.
     pub admin: Option<AdminSettings>,
-    /// `[[sources]]`: who may send.
+    /// `[[sources]]`: who may send. Default: none.
     pub sources: Vec<Source>,
-    /// `[journal]`: whether events are kept.
+    /// `[journal]`: whether and where events are stored.
     pub journal: JournalSettings,
-    /// `[dispatch]`: what handlers want where they do not say it themselves.
+    /// `[dispatch]`: the defaults of handlers and subscriptions.
     pub dispatch: HandlerOptions,
-    /// `[[handlers]]`: the ready-made handlers to run.
+    /// `[[handlers]]`: the ready-made handlers. Default: none.
     pub handlers: Vec<HandlerSettings>,
-    /// `[relay]`: what holds for every subscriber.
+    /// `[relay]`: the settings for every subscriber.
     pub relay: RelaySettings,
-    /// `[[subscriptions]]`: the subscribers that cannot be changed over the API.
+    /// `[[subscriptions]]`: the subscriptions that the API cannot change. Default: none.
     pub subscriptions: Vec<SubscriptionSettings>,
-    /// `[[gateways]]`: who is told our public URL when a server starts.
+    /// `[[gateways]]`: the gateways that are told our public URL at the start. Default: none.
     pub gateways: Vec<GatewaySettings>,
 }
 
 impl Settings {
-    /// Tells whether two servers run on the same settings: 16 hexadecimal digits, a hash of all of them
-    /// but the secrets, which could be guessed from it.
+    /// A hash of all settings, in 16 hexadecimal digits, to see whether two servers run with the same
+    /// settings. Secrets are left out, because they could be guessed from the hash.
     pub fn fingerprint(&self) -> String {
         let written = serde_json::to_vec(self).expect("texts, numbers and lists can be written");
         let hasher = Sha256::new().chain_update(written);
-        // A query may be a token and is not written, but another one is another place.
+        // A query may be a token and is not written, but a different query is a different place.
         let urls = self.subscriptions.iter().map(|one| &one.webhook_url);
         let hasher = urls.fold(hasher, |hasher, url| hasher.chain_update(url));
         encode_hex(&hasher.finalize()[..8])
     }
 
-    /// The same settings with what handlers and subscriptions leave to `[dispatch]`, `[relay]` and the
-    /// defaults filled in.
+    /// These settings with every option of handlers and subscriptions filled in from `[dispatch]`,
+    /// `[relay]` and the defaults.
     pub fn effective(&self) -> Self {
         let mut settings = self.clone();
         let filled = |options: &HandlerOptions, timeout| {
@@ -80,7 +81,7 @@ impl Settings {
         settings
     }
 
-    /// Reads what is there over these settings.
+    /// Reads the keys of a table. Keys that are absent leave these settings unchanged.
     pub(super) fn fill(&mut self, table: &Spot<'_>) {
         table.inside("server", |server| self.server.fill(server));
         table.inside("admin", |admin| {

@@ -39,7 +39,7 @@ pub(super) fn source(spot: &Spot<'_>) -> Option<Source> {
     })
 }
 
-/// `sessions."id"`: secrets of its own, a time to be quiet, or both.
+/// `sessions."id"`: the session's own secrets, its own `quiet_after`, or both.
 fn session(spot: &Spot<'_>) -> Option<(Option<Vec<Secret>>, Option<Duration>)> {
     spot.table(|table| {
         let secrets = table.read("secrets", secret_list);
@@ -146,7 +146,7 @@ fn pointer(spot: &Spot<'_>) -> Option<String> {
     spot.wrong("a JSON pointer such as \"/data/type\"")
 }
 
-/// A `whsec_` that cannot be decoded would verify nothing, and no message would say why.
+/// A `whsec_` secret that cannot be decoded would verify nothing, without any message that says why.
 fn check_secrets(table: &Spot<'_>, source: &Source) {
     if source.scheme.name() != StandardWebhooks::default().name() {
         return;
@@ -161,7 +161,7 @@ fn check_secrets(table: &Spot<'_>, source: &Source) {
     }
 }
 
-/// A source either signs or has a token in its path.
+/// A source either verifies signatures or has a token in its path.
 fn check_unsigned(table: &Spot<'_>, source: &Source) {
     let own = !source.sessions.is_empty();
     match table.read_or("unsigned", boolean, false) {

@@ -1,7 +1,7 @@
-//! [`Spot`]: one value of the settings, where it stands, and how a table is taken apart.
+//! [`Spot`]: one value of the settings with its place, and how a table is read.
 //!
-//! [`keys!`] derives the reading of a struct from a list of its keys. Which keys a table may have
-//! follows from what is read of it, so that the two cannot differ.
+//! [`keys!`] derives the reading of a struct from a list of its keys. The allowed keys of a table are
+//! the keys that are read, so the two cannot differ.
 
 use std::cell::RefCell;
 
@@ -9,20 +9,20 @@ use config::{Map, Value, ValueKind};
 
 use super::problem::{Notes, meant};
 
-/// One value, its keys, and where to note what is wrong with it.
+/// One value, its place, and where its problems are noted.
 pub(super) struct Spot<'a> {
-    /// The value; [`ValueKind::Nil`] where there is none.
+    /// The value; [`ValueKind::Nil`] if there is none.
     pub(super) value: &'a ValueKind,
     from_environment: bool,
-    /// Such as `sources[0].name`.
+    /// The place, such as `sources[0].name`.
     keys: String,
     notes: &'a Notes,
-    /// The keys of this table that were read, and whether it may have them.
+    /// The keys of this table that were read, and whether each is allowed.
     read: RefCell<Vec<(&'static str, bool)>>,
 }
 
 impl<'a> Spot<'a> {
-    /// The whole tree.
+    /// The root of the tree.
     pub(super) fn root(value: &'a ValueKind, notes: &'a Notes) -> Self {
         Self {
             value,
@@ -33,7 +33,7 @@ impl<'a> Spot<'a> {
         }
     }
 
-    /// Lets `take` read this table, then notes the keys that it did not read.
+    /// Reads this table with `take`, then notes the keys that `take` has not read.
     pub(super) fn table<T>(&self, take: impl FnOnce(&Self) -> T) -> Option<T> {
         let ValueKind::Table(map) = self.value else {
             return self.wrong_kind("a table");
@@ -43,7 +43,7 @@ impl<'a> Spot<'a> {
         Some(taken)
     }
 
-    /// Reads a key of this table; `None` where there is no value, or something is wrong with it.
+    /// Reads a key of this table; `None` if it is absent or its value is wrong.
     pub(super) fn read<T>(
         &self,
         key: &'static str,
@@ -53,7 +53,7 @@ impl<'a> Spot<'a> {
         self.has(key).then(|| kind(&self.at(key)))?
     }
 
-    /// Reads a key that has a default; `None` where something is wrong with its value.
+    /// Reads a key that has a default; `None` if its value is wrong.
     pub(super) fn read_or<T>(
         &self,
         key: &'static str,
@@ -64,12 +64,12 @@ impl<'a> Spot<'a> {
         if self.has(key) { value } else { Some(default) }
     }
 
-    /// Reads the table at a key, where there is one.
+    /// Reads the table at a key, if there is one.
     pub(super) fn inside(&self, key: &'static str, take: impl FnOnce(&Spot<'_>)) {
         self.read(key, |spot| spot.table(take));
     }
 
-    /// Reads a key that must be there, and not be an empty text; `what` says what it is.
+    /// Reads a key that is required and must not be an empty text. `what` describes it in the error.
     pub(super) fn required<T>(
         &self,
         key: &'static str,
@@ -85,8 +85,8 @@ impl<'a> Spot<'a> {
         self.read(key, |_| None)
     }
 
-    /// Passes over the keys that `take` would read, which belong to another kind of table, and notes
-    /// what is wrong at those that are there.
+    /// Skips the keys that `take` would read, because they belong to another kind of table. Notes
+    /// `wrong` at those that are present.
     pub(super) fn pass<T>(&self, wrong: Option<&str>, take: impl FnOnce(&Spot<'_>) -> T) {
         let (empty, notes) = (ValueKind::Table(Map::new()), Notes::new(""));
         let other = Spot::root(&empty, &notes);
@@ -102,8 +102,8 @@ impl<'a> Spot<'a> {
         }
     }
 
-    /// Reads each item of a list such as `example`, so that the problems of all are noted; `None` when
-    /// there is one. The environment has texts only: there commas are between the items.
+    /// Reads each item of a list such as `example`, and notes the problems of all items; `None` if there
+    /// is a problem. Environment variables hold only texts, so there commas separate the items.
     pub(super) fn each<T>(
         &self,
         example: &str,
@@ -135,7 +135,7 @@ impl<'a> Spot<'a> {
         matches!(self.value, ValueKind::Table(map) if map.contains_key(key))
     }
 
-    /// A key of this table.
+    /// The value at a key of this table.
     pub(super) fn at(&self, key: &str) -> Self {
         let value: Option<&'a Value> = match self.value {
             ValueKind::Table(map) => map.get(key),
@@ -154,12 +154,12 @@ impl<'a> Spot<'a> {
         }
     }
 
-    /// Notes what is wrong at a key of this table.
+    /// Notes a problem at a key of this table.
     pub(super) fn note_at(&self, key: &str, text: impl Into<String>) {
         self.at(key).note(text);
     }
 
-    /// Notes what is wrong here.
+    /// Notes a problem at this place.
     pub(super) fn note(&self, text: impl Into<String>) {
         if self.from_environment {
             self.notes.add_override(&self.keys, text);
@@ -168,7 +168,7 @@ impl<'a> Spot<'a> {
         }
     }
 
-    /// Notes that something else was expected, and shows what was found: not for secrets.
+    /// Notes that another value was expected, and shows the one found. Not for secrets.
     pub(super) fn wrong<T>(&self, expected: &str) -> Option<T> {
         let found = match self.value {
             ValueKind::String(text) => format!("{text:?}"),
@@ -181,7 +181,7 @@ impl<'a> Spot<'a> {
         None
     }
 
-    /// Notes that something else was expected, and shows only what kind of value was found.
+    /// Notes that another value was expected, and shows only the kind of the one found.
     pub(super) fn wrong_kind<T>(&self, expected: &str) -> Option<T> {
         let found = match self.value {
             ValueKind::Nil => "nothing",
@@ -219,13 +219,13 @@ impl<'a> Spot<'a> {
 
 /// A struct whose fields are keys of a table; see [`keys!`].
 pub(super) trait Keys {
-    /// Sets the fields whose keys are there; the others stay as they are.
+    /// Sets the fields whose keys are present. The other fields stay unchanged.
     fn fill(&mut self, table: &Spot<'_>);
 }
 
 /// Derives [`Keys`]: `keys!(Type { key: kind, key: kind => "what it is", … })`. Each key sets the field
-/// of its name, and its kind (see `kinds.rs`) says how the value is written and limited. A key that
-/// must be there says what it is.
+/// of its name. Its kind (see `kinds.rs`) says how the value is written and limited. A required key has
+/// a description.
 macro_rules! keys {
     ($type:ty { $($key:ident: $kind:expr $(=> $what:literal)?),* $(,)? }) => {
         impl $crate::settings::spot::Keys for $type {

@@ -1,4 +1,4 @@
-//! `[[subscriptions]]`: which events are relayed, and where to.
+//! `[[subscriptions]]`: which events are relayed, and to which URLs.
 
 use super::dispatch::{self, events};
 use super::kinds::{secret, some, text};

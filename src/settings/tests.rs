@@ -1,4 +1,4 @@
-//! What is read, and what every problem says.
+//! What is read, and what each problem's message says.
 
 mod environment;
 mod gateways;
@@ -34,12 +34,12 @@ fn problems(text: &str) -> Vec<String> {
     problems.list().iter().map(Problem::to_string).collect()
 }
 
-/// A source that is right, and `more`.
+/// A valid source, followed by `more`.
 fn with_source(more: &str) -> String {
     format!("[[sources]]\nname = \"s\"\nsecrets = [\"a secret\"]\n{more}")
 }
 
-/// Each text has one problem, which says this and shows nothing that is hidden.
+/// Checks that each text has one problem with this message, which shows no hidden value.
 fn each_has_one_problem(texts: impl IntoIterator<Item = (String, &'static str)>) {
     for (text, expected) in texts {
         let found = problems(&text);
@@ -49,7 +49,7 @@ fn each_has_one_problem(texts: impl IntoIterator<Item = (String, &'static str)>)
     }
 }
 
-/// The same of a source that is right and these texts behind it.
+/// The same for a valid source followed by each text.
 fn with_source_each_has_one_problem(table: &[(&str, &'static str)]) {
     each_has_one_problem(
         table

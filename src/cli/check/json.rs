@@ -63,7 +63,7 @@ fn subscription(subscription: &SubscriptionSettings) -> Value {
     merged([own, wanted(&subscription.options)])
 }
 
-/// Options that are filled in.
+/// The options of one consumer, all filled in.
 fn wanted(options: &HandlerOptions) -> Value {
     json!({
         "events": options.events,
@@ -94,7 +94,7 @@ fn limits(server: &ServerSettings) -> Value {
     })
 }
 
-/// One object with the keys of all; of a key that several have, the last value.
+/// One object with the keys of all objects. If several have the same key, the last one counts.
 fn merged(objects: impl IntoIterator<Item = Value>) -> Value {
     let maps = objects.into_iter().filter_map(|object| match object {
         Value::Object(map) => Some(map),
@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    /// Programs read these keys.
+    /// Other programs read these keys.
     #[test]
     fn every_part_keeps_its_keys() {
         let file = std::env::temp_dir().join(format!("offhook-check-{}.toml", std::process::id()));

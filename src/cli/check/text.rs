@@ -1,4 +1,4 @@
-//! What would run, in words. No secret is shown.
+//! What would run, as text. No secret is shown.
 
 use bytesize::ByteSize;
 use humantime::format_duration;
@@ -52,7 +52,7 @@ fn line(name: &str, text: &str) -> String {
     format!("{}  {text}", title(&format!("{name:<11}")))
 }
 
-/// A line below the one before it.
+/// An indented line below an entry.
 fn below(text: &str) -> String {
     format!("{:13}{text}", "")
 }
@@ -137,7 +137,7 @@ fn subscription_lines(subscription: &SubscriptionSettings) -> [String; 4] {
     ]
 }
 
-/// The events, and how they are handed over; of options that are filled in.
+/// The events and the delivery options; all options are filled in.
 fn option_lines(options: &HandlerOptions) -> [String; 2] {
     let events = options.events.as_ref();
     let events = events.map(|kinds| kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>());

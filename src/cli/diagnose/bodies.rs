@@ -1,4 +1,4 @@
-//! What may have happened to a body between the signing and here.
+//! How a body may have changed after it was signed.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use super::parsed;
 
 type Variant<'a> = (Cow<'a, [u8]>, Finding);
 
-/// Other bodies, and what it means when one of them is the one signed.
+/// Other forms of the body, with the finding for each if it is the one that was signed.
 pub(super) fn variants(body: &[u8]) -> impl Iterator<Item = Variant<'_>> {
     let plain = [
         body.strip_suffix(b"\n")

@@ -1,10 +1,10 @@
-//! How a signature is written: 64 hexadecimal digits, after `sha256=` or nothing.
+//! The form of a signature: 64 hexadecimal digits, with or without `sha256=` before them.
 
 use offhook::signature::Encoding;
 
 use super::Finding;
 
-/// The signature's bytes, and what is odd about how they are written; or why there are none.
+/// The signature's bytes with what is unusual about their form, or why there are none.
 pub(super) fn read(signature: &str) -> Result<(Vec<u8>, Vec<Finding>), Finding> {
     let mut findings = Vec::new();
     let text = without_header_name(signature.trim());
@@ -39,15 +39,15 @@ pub(super) fn read(signature: &str) -> Result<(Vec<u8>, Vec<Finding>), Finding> 
     }
 }
 
-/// Whether a text that decodes as base64 is meant to be that. Hexadecimal with a wrong letter in it
-/// decodes too, but has one case only; other texts have another length.
+/// Whether a text that decodes as base64 is meant as base64. Hexadecimal with a wrong letter decodes
+/// too, but its letters have only one case; other texts have another length.
 fn is_base64(text: &str, bytes: usize) -> bool {
     text.bytes().any(|byte| byte.is_ascii_uppercase())
         && text.bytes().any(|byte| byte.is_ascii_lowercase())
         && HASHES.iter().any(|(length, _)| *length == bytes)
 }
 
-/// People paste the whole line.
+/// Users may paste the whole header line.
 fn without_header_name(line: &str) -> &str {
     match line.split_once(':') {
         Some((name, value)) if name.trim().eq_ignore_ascii_case("x-webhook-signature") => {
@@ -57,18 +57,18 @@ fn without_header_name(line: &str) -> &str {
     }
 }
 
-/// `sha512=…`, `SHA256=…`, `v1,…`, `sha256:…`, `0x…`: what stands before the signature itself.
+/// Splits off what precedes the signature: `sha512=…`, `SHA256=…`, `v1,…`, `sha256:…`, `0x…`.
 fn split_prefix(text: &str) -> (Option<&str>, &str) {
     let separator = text.find(['=', ',', ':', ' ']).map(|index| index + 1);
     let hexadecimal = text.starts_with("0x").then_some(2);
     match separator.or(hexadecimal) {
-        // The `=` at the end of base64 separates nothing.
+        // A `=` at the end belongs to base64.
         Some(end) if text.len() - end >= SHORTEST => (Some(&text[..end]), &text[end..]),
         _ => (None, text),
     }
 }
 
-/// So many bytes that are no HMAC-SHA256.
+/// The finding for a length that no HMAC-SHA256 has.
 pub(super) fn length(bytes: usize) -> Finding {
     let looks = match HASHES.iter().find(|(length, _)| *length == bytes) {
         Some((_, name)) => format!(", as many as {name} gives"),
@@ -119,7 +119,7 @@ fn not_hex() -> Finding {
     Finding::new("not-hex", why, advice)
 }
 
-/// Lengths in bytes of what a signature may be by mistake.
+/// Lengths in bytes of what is sent by mistake instead of a signature.
 const HASHES: [(usize, &str); 5] = [
     (16, "MD5"),
     (20, "SHA-1"),
@@ -128,5 +128,5 @@ const HASHES: [(usize, &str); 5] = [
     (64, "SHA-512"),
 ];
 
-/// The shortest signature behind a prefix: MD5 in base64 without padding.
+/// The shortest signature after a prefix: MD5 in base64 without padding.
 const SHORTEST: usize = 22;

@@ -1,4 +1,4 @@
-//! JSON written again as other programs write it, keys in their order.
+//! Writes JSON as other programs write it, with its keys in their order.
 
 use serde_json::Number;
 
@@ -21,7 +21,7 @@ pub(super) struct Style {
 }
 
 impl Style {
-    /// All of them, by how they are called in a sentence: "the JSON is written …".
+    /// All styles, with their names in the sentence "the JSON is written …".
     pub(super) const ALL: [(&'static str, Self); 10] = [
         ("compactly (JSON.stringify)", JAVASCRIPT),
         ("with spaces after , and : (Python's json.dumps)", PYTHON),
@@ -111,7 +111,7 @@ const PYTHON: Style = Style {
 };
 
 impl Json {
-    /// Writes it; its keys in alphabetical order where they are `sorted`.
+    /// Writes the JSON; with `sorted`, its keys are in alphabetical order.
     pub(super) fn write(&self, style: Style, sorted: bool) -> String {
         let mut writer = Writer {
             style,

@@ -1,15 +1,15 @@
-//! What a sender may have made of the same secret.
+//! Other keys that a sender may have made from the same secret.
 
 use offhook::settings::DOCUMENTED_KEY;
 use offhook::signature::Encoding;
 
 use super::Finding;
 
-/// Other keys, and what it means when one of them is right.
+/// Other keys, with the finding for each if it is the right one.
 pub(super) fn variants(secret: &[u8]) -> Vec<(Vec<u8>, Finding)> {
     let mut variants = vec![
         (DOCUMENTED_KEY.to_vec(), documented()),
-        // HMAC fills a key up with zeros, so one zero is the same as no byte at all.
+        // HMAC pads a key with zeros, so a zero byte is the same as an empty key.
         (vec![0], empty()),
     ];
     let trimmed = secret.trim_ascii();

@@ -1,4 +1,4 @@
-//! [`Json`]: a parsed JSON text that keeps the order of its keys, which `serde_json::Value` does not.
+//! [`Json`]: a parsed JSON text that keeps the order of its keys, unlike `serde_json::Value`.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub(super) enum Json {
     Object(Vec<(String, Json)>),
 }
 
-/// The body as JSON, where it is that.
+/// The body as JSON, if it is JSON.
 pub(super) fn parse(body: &[u8]) -> Option<Json> {
     serde_json::from_slice(body).ok()
 }

@@ -23,7 +23,7 @@ fn sign(key: &[u8], body: &[u8]) -> String {
     hex(&mac(Algorithm::Sha256, key, body))
 }
 
-/// The findings' names. No finding may show the secret or what would have been right.
+/// The names of the findings. Checks that no finding shows the secret or the correct signature.
 #[track_caller]
 fn reasons(signature: &str, body: &[u8], secret: &[u8]) -> Vec<&'static str> {
     let findings = diagnose(signature, body, secret);

@@ -1,4 +1,4 @@
-//! [`Report`]: what was sent to a gateway, what it answered, and what to do when that is no yes.
+//! [`Report`]: what was sent to a gateway, what it answered, and what to do if it did not accept.
 
 use offhook::escape_controls;
 use offhook::gateway::{Answer, Call, Shape, Unanswered, Verdict};
@@ -28,7 +28,7 @@ pub(super) struct Report {
 struct Sent {
     method: String,
     url: String,
-    /// Their names; the values are secrets.
+    /// The names of the headers; the values are secrets.
     headers: Vec<String>,
     body: Option<Box<RawValue>>,
 }
@@ -36,14 +36,14 @@ struct Sent {
 #[derive(Serialize)]
 struct Answered {
     status: u16,
-    /// JSON where it is JSON, and the text otherwise.
+    /// The body as JSON, or as text if it is not JSON.
     body: Value,
     #[serde(skip)]
     text: String,
 }
 
 impl Report {
-    /// `done` is the word for a yes.
+    /// `done` is the word for an accepted request.
     pub(super) fn new(done: &'static str, call: &Call, warnings: Vec<String>) -> Self {
         let body = call.body().map(str::to_owned);
         let sent = Sent {
@@ -127,7 +127,7 @@ impl Report {
     }
 }
 
-/// What to do about an answer that is no yes.
+/// What to do after an answer that does not accept the request.
 fn hint(answer: &Answer, shape: Shape, with_headers: bool) -> Option<String> {
     let others = Shape::ALL.iter().filter(|(_, other)| *other != shape);
     let others: Vec<_> = others.map(|(name, _)| format!("--shape {name}")).collect();
@@ -178,5 +178,5 @@ const fn hint_unanswered(unanswered: &Unanswered) -> &'static str {
     }
 }
 
-/// So much of a page tells what it is.
+/// The length at which a page is cut, enough to recognize it.
 const LONGEST_TEXT: usize = 4000;

@@ -1,4 +1,4 @@
-//! [`Folder`]: where one run has its settings, its journal, and what its handler got.
+//! [`Folder`]: holds the settings, the journal, and what the handler received in one run.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use offhook::signature::Secret;
 
 use super::super::output::Failure;
 
-/// A temporary folder, removed with its owner unless it is to be kept.
+/// A temporary folder. Dropping it removes it, unless it is to be kept.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
@@ -15,7 +15,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes it, with a settings file that names everything relative to it.
+    /// Creates it, with a settings file that uses relative paths.
     pub(super) fn new() -> Result<Self, Failure> {
         let id = uuid::Uuid::now_v7();
         let path = std::env::temp_dir().join(format!("offhook-durability-{id}"));
@@ -36,17 +36,17 @@ impl Folder {
         &self.secret
     }
 
-    /// What the handler got.
+    /// The file of what the handler received.
     pub(super) fn handled(&self) -> PathBuf {
         self.path.join("handled.jsonl")
     }
 
-    /// What the server has said.
+    /// The server's log.
     pub(super) fn log(&self) -> PathBuf {
         self.path.join("server.log")
     }
 
-    /// Leaves it where it is.
+    /// Keeps the folder, and returns its path.
     pub(super) fn keep(mut self) -> PathBuf {
         self.kept = true;
         self.path.clone()
@@ -56,7 +56,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         if !self.kept {
-            // It is in the folder for temporary files: the system removes it where this cannot.
+            // If this fails, the system cleans its temporary folder later.
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! [`Handled`]: what the handler got, as its file tells.
+//! [`Handled`]: what the handler received, read from its file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,14 +12,14 @@ use super::super::output::Failure;
 use super::ledger::Ledger;
 use super::load::CONVERSATIONS;
 
-/// What the handler got so far.
+/// What the handler has received so far.
 #[derive(Debug)]
 pub(super) struct Handled {
     path: PathBuf,
-    /// How much of the file was read; always the beginning of a line.
+    /// How much of the file has been read; always up to the beginning of a line.
     read: u64,
     conversations: Vec<Conversation>,
-    /// Lines that a kill has cut short.
+    /// Lines that a kill cut short.
     torn: u64,
 }
 
@@ -29,12 +29,12 @@ struct Conversation {
     out_of_order: u64,
 }
 
-/// How often a message was handed over, and as which event.
+/// How often a message was handed over, and with which event id.
 #[derive(Debug, Clone)]
 struct Seen {
     event: Uuid,
     times: u64,
-    /// It came as another event too: it was kept twice.
+    /// It also came with another event id, so it was stored twice.
     twice: bool,
 }
 
@@ -51,7 +51,7 @@ struct Body {
 }
 
 impl Handled {
-    /// Of the file at `path`; nothing is read yet.
+    /// For the file at `path`; nothing is read yet.
     pub(super) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -61,7 +61,7 @@ impl Handled {
         }
     }
 
-    /// Reads what the file has more. Whether it had more.
+    /// Reads what was added to the file. Returns whether there was anything.
     pub(super) fn read_on(&mut self) -> Result<bool, Failure> {
         let path = self.path.clone();
         let failed = |error| Failure::failed(format!("{}: {error}", path.display()));
@@ -106,7 +106,7 @@ impl Handled {
         self.missing(ledger) == 0
     }
 
-    /// How many of those that were acknowledged are not there.
+    /// How many acknowledged messages are missing.
     pub(super) fn missing(&self, ledger: &Ledger) -> u64 {
         let promised = ledger.promised();
         let missing = promised.filter(|(conversation, place)| {
@@ -117,28 +117,28 @@ impl Handled {
         missing.count() as u64
     }
 
-    /// How many messages are there.
+    /// How many messages have arrived.
     pub(super) fn messages(&self) -> u64 {
         self.seen().count() as u64
     }
 
-    /// How many were handed over more than once.
+    /// How many messages were handed over more than once.
     pub(super) fn repeated(&self) -> u64 {
         self.seen().filter(|seen| seen.times > 1).count() as u64
     }
 
-    /// How many came as two events.
+    /// How many messages were stored as two events.
     pub(super) fn kept_twice(&self) -> u64 {
         self.seen().filter(|seen| seen.twice).count() as u64
     }
 
-    /// How many came, for the first time, after a later one of their conversation.
+    /// How many messages first came after a later message of their conversation.
     pub(super) fn out_of_order(&self) -> u64 {
         let talks = self.conversations.iter();
         talks.map(|talk| talk.out_of_order).sum()
     }
 
-    /// How many lines a kill has cut short.
+    /// How many lines a kill cut short.
     pub(super) fn torn(&self) -> u64 {
         self.torn
     }
@@ -149,7 +149,7 @@ impl Handled {
     }
 }
 
-/// Conversation, place, and the event's id.
+/// The conversation, the place in it, and the event's id.
 fn parse(line: &[u8]) -> Option<(usize, usize, Uuid)> {
     let line: Line = serde_json::from_slice(line).ok()?;
     let (conversation, place) = line.body.message_id.split_once('-')?;

@@ -1,26 +1,26 @@
-//! [`Ledger`]: what was sent, and what was answered.
+//! [`Ledger`]: what was sent, and how it was answered.
 
 use super::load::CONVERSATIONS;
 
-/// What was sent, and what was answered. Per conversation one message at a time is under way.
+/// What was sent, and how it was answered. Each conversation has one message in flight at a time.
 #[derive(Debug)]
 pub(super) struct Ledger {
     conversations: Vec<Conversation>,
     acknowledged: u64,
     refused: u64,
-    /// "I have it already", said of a message that was never sent before.
+    /// How often a message that was never sent before was answered as a duplicate.
     false_acknowledgements: u64,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Conversation {
-    /// Of each message, by its place: whether it was acknowledged.
+    /// For each message, by its place: whether it was acknowledged.
     messages: Vec<bool>,
-    /// The last one was not answered, and nobody has given it up yet.
+    /// The last message was not answered, and has not been given up.
     unanswered: bool,
 }
 
-/// A message that is sent.
+/// A message to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Message {
     pub(super) conversation: usize,
@@ -30,14 +30,14 @@ pub(super) struct Message {
     resent: bool,
 }
 
-/// What became of one sending.
+/// The outcome of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answered {
     /// 200.
     Acknowledged { duplicate: bool },
     /// Anything else.
     Refused,
-    /// The connection broke; the server may have it or not.
+    /// The connection broke, so the server may or may not have the message.
     Not,
 }
 
@@ -58,8 +58,8 @@ impl Ledger {
         }
     }
 
-    /// The next message of a conversation. One that was not answered is sent again under the same id
-    /// where `insist` says so, and given up where not.
+    /// Returns the next message of a conversation. A message without an answer is sent again with the
+    /// same id if `insist` is set, and given up otherwise.
     pub(super) fn take(&mut self, conversation: usize, insist: bool) -> Message {
         let talk = &mut self.conversations[conversation];
         let resent = std::mem::take(&mut talk.unanswered) && insist;
@@ -73,7 +73,7 @@ impl Ledger {
         }
     }
 
-    /// The message was answered like this.
+    /// Records how the message was answered.
     pub(super) fn answered(&mut self, message: Message, answered: Answered) {
         let talk = &mut self.conversations[message.conversation];
         match answered {
@@ -109,7 +109,7 @@ impl Ledger {
         self.false_acknowledgements
     }
 
-    /// Every message that was acknowledged, by conversation and place.
+    /// Every acknowledged message, by conversation and place.
     pub(super) fn promised(&self) -> impl Iterator<Item = (usize, usize)> {
         let talks = self.conversations.iter().enumerate();
         talks.flat_map(|(conversation, talk)| {

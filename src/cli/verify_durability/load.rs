@@ -1,4 +1,4 @@
-//! [`Load`]: messages of many conversations over many connections, until the server is gone.
+//! [`Load`]: sends messages of many conversations over many connections, until the server is gone.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use offhook::signature::{Scheme as _, Secret, XWebhookSignature};
 use super::super::client::{Client, Signed};
 use super::ledger::{Answered, Ledger, Message};
 
-/// All senders run on one thread, so they share by `RefCell`.
+/// The state of the load. All senders run on one thread, so they share it with `RefCell`.
 pub(super) struct Load<'a> {
     client: &'a Client,
     ledger: &'a RefCell<Ledger>,
@@ -39,7 +39,7 @@ impl<'a> Load<'a> {
         join_all((0..CONNECTIONS).map(|number| self.send(number))).await;
     }
 
-    /// One connection: a message of one of its conversations, its answer, and so on.
+    /// One connection: repeatedly sends a message of one of its conversations and waits for its answer.
     async fn send(&self, number: usize) {
         loop {
             let signed;
@@ -67,7 +67,7 @@ impl<'a> Load<'a> {
     }
 }
 
-/// The message in the gateway's documented shape.
+/// Signs the message in the gateway's documented form.
 fn sign(message: &Message, length: usize, secret: &Secret) -> Signed {
     let body = serde_json::json!({
         "event": "message",
@@ -83,7 +83,7 @@ fn sign(message: &Message, length: usize, secret: &Secret) -> Signed {
     Signed { body, headers }
 }
 
-/// How many requests are under way at once.
+/// How many requests are in flight at the same time.
 pub(super) const CONNECTIONS: usize = 32;
 
 /// How many conversations each connection has.
@@ -91,7 +91,7 @@ const EACH: usize = 8;
 
 pub(super) const CONVERSATIONS: usize = CONNECTIONS * EACH;
 
-/// Texts are so long: most share a page of the database, some need several.
+/// The lengths of the texts: most messages share a page of the database, some need several pages.
 const LENGTHS: [usize; 8] = [0, 5, 50, 100, 300, 500, 2_000, 10_000];
 
 const AFTER_REFUSAL: Duration = Duration::from_millis(100);

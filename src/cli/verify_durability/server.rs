@@ -1,4 +1,4 @@
-//! [`Server`]: this program's own server as a process to be killed.
+//! [`Server`]: runs this program's own server as a process that can be killed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -13,17 +13,17 @@ use url::Url;
 use super::super::output::Failure;
 use super::folder::{Folder, SETTINGS};
 
-/// A server; killed with its owner.
+/// A server process. Dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Server {
     process: Child,
-    /// What all servers of the run have said, read from where this one begins.
+    /// The log of all servers of the run, read from where this one begins.
     log: File,
     said: String,
 }
 
 impl Server {
-    /// Starts it on what the folder holds.
+    /// Starts a server on the folder.
     pub(super) fn start(folder: &Folder) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::failed(format!("starting offhook: {error}"));
         let said = OpenOptions::new()
@@ -37,7 +37,7 @@ impl Server {
         command.args(["serve", "--settings", SETTINGS]);
         command.current_dir(folder.path()).env("RUST_LOG", "warn");
         for (name, _) in std::env::vars_os() {
-            // The folder's settings are the only ones.
+            // Only the folder's settings must count.
             if name.to_string_lossy().starts_with("OFFHOOK_") {
                 command.env_remove(name);
             }
@@ -51,7 +51,7 @@ impl Server {
         })
     }
 
-    /// Where it receives webhooks, as soon as it says so.
+    /// Waits until the server logs where it receives webhooks, and returns that URL.
     pub(super) async fn listening(&mut self) -> Result<Url, Failure> {
         let started = SystemClock.monotonic();
         while SystemClock.monotonic() - started < START_TIMEOUT {
@@ -67,7 +67,7 @@ impl Server {
         Err(self.failure("did not start in time"))
     }
 
-    /// Kills it with SIGKILL, without notice.
+    /// Kills it with SIGKILL.
     pub(super) fn kill(mut self) -> Result<(), Failure> {
         if let Some(status) = self.ended()? {
             return Err(self.failure(&format!("ended by itself ({status})")));
@@ -77,7 +77,7 @@ impl Server {
         Ok(())
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Asks it to stop, and waits until it has stopped.
     pub(super) async fn stop(mut self) -> Result<(), Failure> {
         let id = i32::try_from(self.process.id())
             .ok()
@@ -100,11 +100,11 @@ impl Server {
         ended.map_err(|error| Failure::failed(format!("the server's process: {error}")))
     }
 
-    /// The URL in the first line it says about webhooks.
+    /// The URL in its first log line about webhooks.
     fn url(&mut self) -> Result<Option<Url>, Failure> {
         let read = (&self.log).take(LONGEST_LOG).read_to_string(&mut self.said);
         read.map_err(|error| Failure::failed(format!("the server's log: {error}")))?;
-        // The last line may not be whole yet.
+        // The last line may be incomplete.
         let whole = self.said.rfind('\n').map_or("", |end| &self.said[..end]);
         let words = whole.split_whitespace();
         let mut urls = words.filter_map(|word| Url::parse(word).ok());
@@ -113,7 +113,7 @@ impl Server {
 
     fn failure(&self, what: &str) -> Failure {
         let mut said = String::new();
-        // What it said before is enough where no more can be read.
+        // If nothing more can be read, the log so far is enough.
         let _ = (&self.log).take(LONGEST_LOG).read_to_string(&mut said);
         let said = [self.said.as_str(), &said].concat();
         Failure::failed(format!("the server {what}; it said:\n{}", said.trim_end()))
@@ -122,7 +122,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Fails only where it has ended already.
+        // It only fails if the process has already ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,4 +1,4 @@
-//! [`Figures`]: how acknowledged and handled compare, and how it is told.
+//! [`Figures`]: compares what was acknowledged with what was handled, and shows the result.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use super::super::output::{bad, good, title};
 use super::handled::Handled;
 use super::ledger::Ledger;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Figures {
-    /// The verdict.
+    /// Whether messages were acknowledged, and none of the errors counted below happened.
     pub(super) durable: bool,
     pub(super) version: &'static str,
     pub(super) engine: &'static str,
@@ -22,7 +22,7 @@ pub(super) struct Figures {
     pub(super) kills: u32,
     pub(super) killed_while_starting: u32,
     pub(super) seconds: f64,
-    /// Messages sent, however often.
+    /// Messages sent, each counted once.
     pub(super) sent: u64,
     /// Messages answered 200.
     pub(super) acknowledged: u64,
@@ -30,24 +30,24 @@ pub(super) struct Figures {
     pub(super) refused: u64,
     /// Messages that reached the handler, acknowledged or not.
     pub(super) handled: u64,
-    /// Allowed: at least once.
+    /// Messages handed over more than once. This is allowed: delivery is at-least-once.
     pub(super) handed_over_more_than_once: u64,
-    /// Lines of the handler's file that a kill cut short; written again afterwards.
+    /// Lines of the handler's file that a kill cut short; they were written again later.
     pub(super) torn_lines: u64,
-    /// Acknowledged, and never handled.
+    /// Acknowledged, but never handled.
     pub(super) lost: u64,
     /// First handled after a later message of the same conversation.
     pub(super) out_of_order: u64,
-    /// Sent again, and kept as a second event.
+    /// Sent again, and stored as a second event.
     pub(super) kept_twice: u64,
     /// Answered as a duplicate although never sent before.
     pub(super) false_acknowledgements: u64,
-    /// Where everything is, when something is wrong.
+    /// The folder, if something is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) folder: Option<PathBuf>,
 }
 
-/// Where a run took place.
+/// The place of a run.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Place {
     kernel: String,
@@ -56,7 +56,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Of a folder.
+    /// The place of a folder.
     pub(super) fn of(folder: &Path) -> Self {
         let system = rustix::system::uname();
         let (name, release) = (system.sysname(), system.release());
@@ -71,7 +71,8 @@ impl Place {
     }
 }
 
-/// The type of the innermost mount that holds `path`; of two at one place the later one.
+/// The type of the innermost mount that contains `path`. Of two mounts at one place, the later one
+/// counts.
 fn file_system<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
     let mounts = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
@@ -101,7 +102,7 @@ impl Figures {
             false_acknowledgements: ledger.false_acknowledgements(),
             ..Self::default()
         };
-        // Where nothing was promised nothing was shown.
+        // Without acknowledgements a run shows nothing.
         let durable = figures.acknowledged > 0 && figures.wrong() == 0;
         Self { durable, ..figures }
     }

@@ -39,7 +39,7 @@ pub enum RejectedAddress {
         host: String,
         /// Its address.
         address: IpAddr,
-        /// The IPv4 address inside it, where that one is the reason.
+        /// The IPv4 address inside it, if that one is the reason.
         inside: Option<Ipv4Addr>,
         /// The range that the address is in.
         range: Range,

@@ -169,7 +169,7 @@ const HOSTS: &[(&str, &str, bool)] = &[
     ("[4000::1]", "reserved", false),
     ("[5f00::1]", "reserved", false),
     ("[64:ff9b:2::1]", "reserved", false),
-    // The neighbours of what is refused.
+    // The neighbours of rejected ranges.
     ("9.255.255.255", "ok", true),
     ("11.0.0.0", "ok", true),
     ("100.63.255.255", "ok", true),

@@ -1,4 +1,4 @@
-//! Makes a subscription be as it should: its document first, then its consumer.
+//! Brings a subscription into the wanted state: first its document, then its consumer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,11 +13,11 @@ use crate::journal::{Expected, PutError, Unavailable};
 /// What has to happen to a subscription's consumer when the subscription changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConsumerAction {
-    /// It runs and delivers as it should; attempts that run are not interrupted.
+    /// It runs and is right; running attempts are not interrupted.
     Keep,
     /// None runs, and one should.
     Start,
-    /// One runs that delivers elsewhere, other events, or with another secret, or that is about to end.
+    /// The one that runs has another URL, other events or another secret, or is about to end.
     Replace,
     /// None should run.
     Stop,
@@ -116,8 +116,8 @@ impl Registry {
         self.put(&name, Some(document)).await
     }
 
-    /// Writes a document, or removes it with `None`. Changes come one after the other, so the document
-    /// is as it was when it was read.
+    /// Writes a document, or removes it if the document is `None`. Changes run one after the other, so
+    /// the document has not changed since it was read.
     pub(super) async fn put(
         &self,
         name: &str,

@@ -91,7 +91,8 @@ impl Registry {
         if self.lock().len() >= MAX_SUBSCRIPTIONS {
             return Err(ChangeError::TooMany);
         }
-        // A removal that failed halfway may have left the progress of an old one with this name.
+        // A removal that failed halfway may have left the progress of an old subscription with this
+        // name.
         let journal = self.pipeline.journal();
         journal.forget_consumer(&key.consumer()).await?;
         Ok(())
@@ -128,10 +129,10 @@ impl Registry {
         Ok(entry)
     }
 
-    /// Activates the subscription with this consumer's name. An active one is started where it does
-    /// not run, because the journal could not be read when it should have started.
+    /// Activates the subscription with this consumer's name. If it is active but its consumer does not
+    /// run, because the journal could not be read at the start, the consumer is started.
     ///
-    /// It does nothing where there is no such subscription.
+    /// If there is no such subscription, it does nothing.
     ///
     /// # Errors
     ///
@@ -195,7 +196,7 @@ impl Registry {
         self.put(&key.document(REGISTERED), None).await?;
         self.lock().remove(key);
         if let Err(error) = self.pipeline.remove(&key.consumer()).await {
-            // Its consumer is stopped, and a new one of its name forgets the progress first.
+            // Its consumer is stopped. A new subscription with its name first removes the old progress.
             log::warn!("subscription {key}: its progress stays for now: {error}");
         }
         log::info!("subscription {key}: removed");

@@ -78,8 +78,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Adds a subscription of the settings, with what its document tells of earlier runs. Returns its
-    /// key if the settings have changed its URL or its events since.
+    /// Adds a subscription of the settings, with what its document holds from earlier runs. Returns its
+    /// key if the settings have changed its URL or its events since then.
     async fn define(
         &self,
         settings: SubscriptionSettings,

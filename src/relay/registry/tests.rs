@@ -1,4 +1,4 @@
-//! Changes that meet: a 410 during a registration, and a resume after a failed start.
+//! Changes at the same time: a 410 during a registration, and a resume after a failed start.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;

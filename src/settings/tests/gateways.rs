@@ -7,7 +7,7 @@ fn gateway(more: &str) -> String {
     with_source(&format!("[[gateways]]\n{more}"))
 }
 
-/// What is right, and `more`.
+/// A valid gateway, followed by `more`.
 fn right(more: &str) -> String {
     gateway(&format!(
         "url = \"https://gw\"\nsessions = [\"s\"]\nwebhook_url = \"https://me/webhook\"\n{more}"
@@ -83,7 +83,7 @@ fn one_problem_each() {
     }
 }
 
-/// The text has one problem, which begins with this and shows nothing that is hidden.
+/// Checks that the text has one problem that begins like this and shows no hidden value.
 fn has_one_problem(text: &str, expected: &str) {
     let found = problems(text);
     assert_eq!(found.len(), 1, "{expected}: {found:#?}");
@@ -94,7 +94,7 @@ fn has_one_problem(text: &str, expected: &str) {
     assert!(!found[0].contains("hidden"), "{found:#?}");
 }
 
-/// The key that is taken out of a gateway, and the problem.
+/// The key to remove from a gateway, and the problem.
 const MISSING: &[(&str, &str)] = &[
     ("url", "[0].url: is missing"),
     ("sessions", "[0].sessions: is missing"),
@@ -104,7 +104,7 @@ const MISSING: &[(&str, &str)] = &[
     ),
 ];
 
-/// What is replaced in a gateway, by what, and the problem.
+/// The text to replace in a gateway, its replacement, and the problem.
 const CHANGED: &[(&str, &str, &str)] = &[
     ("https://gw", "gw:80", "[0].url: found the scheme \"gw\""),
     (
@@ -139,7 +139,7 @@ const CHANGED: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// What follows the keys of a gateway, and the problem.
+/// What is added after a gateway's keys, and the problem.
 const ADDED: &[(&str, &str)] = &[
     (
         "events = [\"mesage\"]",

@@ -68,7 +68,7 @@ fn events_that_offhook_makes_must_be_named() {
     }
 }
 
-/// What `[dispatch]` and the defaults say is filled in.
+/// The options of `[dispatch]` and the defaults are filled in.
 #[test]
 fn effective_options_are_complete() {
     let text =
@@ -91,7 +91,7 @@ fn one_problem_each() {
     each_has_one_problem(tables);
 }
 
-/// Behind a name.
+/// What follows a handler's name, and the problem.
 const PROBLEMS: [(&str, &str); 10] = [
     (
         "use = \"exec\"\ncommand = [\"p\"]\nenv = { \"a=b\" = \"x\" }",

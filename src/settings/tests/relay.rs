@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A subscription that is right but for `more`, which may say its keys once more.
+/// A valid subscription, except for `more`, which may repeat its keys.
 fn subscription(more: &str) -> String {
     with_source(&format!(
         "[[subscriptions]]\nname = \"crm\"\nwebhook_url = \"https://crm.example/hook?t=hidden\"\n{more}"

@@ -82,7 +82,7 @@ fn silence_is_watched_by_source_and_session() {
     assert_eq!(source.quiet_sessions.len(), 1);
 }
 
-/// Two sources differ when one of their settings does, secrets too.
+/// Two sources differ if any of their settings differs, secrets included.
 #[test]
 fn a_change_of_a_source_is_found() {
     let load = |more: &str| load(&with_source(more)).unwrap();
@@ -223,7 +223,7 @@ const PROBLEMS: [(&str, &str); 23] = [
     ),
 ];
 
-/// Behind a name.
+/// What follows a source's name, and the problem.
 const WHOLE: [(&str, &str); 12] = [
     (
         "",

@@ -1,4 +1,4 @@
-//! The whole file, and all of its problems.
+//! The whole file, and all its problems.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn the_settings_file_holds_the_defaults() {
     assert_eq!(file.handlers[0].used, Use::Log);
 }
 
-/// Every example that is commented out in the repository's file is valid as it stands.
+/// Every example in a comment of the repository's file is valid as it is.
 #[test]
 fn the_examples_in_the_settings_file_are_valid() {
     let text = include_str!("../../../settings.toml");
@@ -98,7 +98,7 @@ fn problems_of_parts_and_whole_come_together() {
     );
 }
 
-/// One table, or one list of them, is in the place of the other; or this is no TOML.
+/// A table in the place of a list, a list in the place of a table, or a text that is not TOML.
 #[test]
 fn a_file_of_another_shape() {
     let server = format!("server = 5\n{}", with_source(""));
@@ -112,7 +112,7 @@ fn a_file_of_another_shape() {
     ]);
 }
 
-/// Not where settings are shown, written or compared.
+/// Settings show no secret when they are displayed, written or compared.
 #[test]
 fn settings_show_no_secret() {
     let text = r#"
@@ -160,7 +160,7 @@ fn problems_show_no_secret() {
         "[[gateways]]\nheaders = \"hidden\"",
         "[[gateways]]\nheaders = { a = [\"hidden\"] }",
         "[[handlers]]\nenv = { a = [\"hidden\"] }",
-        // A secret without its quotes, and one that is a number.
+        // A secret without quotes, and one that is a number.
         "[[sources]]\nname = \"s\"\nsecrets = [hidden]",
         "[[sources]]\nname = \"s\"\nsecrets = [\"hidden]",
         "[[sources]]\nname = \"s\"\nsecrets = [\"hidden\", \"\\q\"]",
