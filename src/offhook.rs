@@ -186,7 +186,7 @@ impl Offhook {
         match Handle::try_current() {
             Ok(home) => ingress.watch(&home),
             Err(_) if ingress.silence().is_watched() => {
-                log::warn!("quiet_after: nobody watches, because there is no runtime yet");
+                log::warn!("quiet_after: sources are not watched: there is no runtime yet");
             }
             Err(_) => {}
         }
@@ -346,7 +346,7 @@ fn recall(pipeline: &Pipeline, silence: &Arc<Silence>) {
     let (journal, silence) = (Arc::clone(pipeline.journal()), Arc::clone(silence));
     let recalled = async move { silence.recall(journal.as_ref()).await };
     if let Some(Err(error)) = pipeline.wait_for(recalled) {
-        log::warn!("the time of the sources' last events: {error}; counted from now on");
+        log::warn!("quiet_after is counted from now: the last events cannot be read: {error}");
     }
 }
 

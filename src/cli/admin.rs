@@ -89,7 +89,7 @@ impl Server {
     fn url(&self, path: &[&str], query: &[(&str, Option<&str>)]) -> Result<Url, Failure> {
         // These are path steps even when they are escaped.
         if let Some(odd) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
-            return Err(Failure::usage(format!("{odd:?} is no id and no name")));
+            return Err(Failure::usage(format!("{odd:?} is not an id or a name")));
         }
         let mut url = self.admin.clone();
         url.set_fragment(None);

@@ -91,7 +91,7 @@ pub(super) fn advice(status: u16) -> String {
                 invocation()
             );
         }
-        404 | 405 => "Nobody receives webhooks at this path: is it the `path` of a source?",
+        404 | 405 => "No source has this path: is it the `path` of one in the settings?",
         408 => "The body did not arrive in time.",
         413 => "The body is longer than the receiver's max_body.",
         429 | 503 => "The receiver is busy; try again, with fewer events at a time.",

@@ -83,7 +83,7 @@ fn list(server: &Server) -> Outcome {
     }
     let all: All = answer.read()?;
     match all.consumers.is_empty() {
-        true => output::note("No consumer: events are received, and nobody takes them."),
+        true => output::note("No consumer: no handler or subscription gets events."),
         false => output::print(&table(&all.consumers).text(terminal_width()))?,
     }
     Ok(Verdict::Yes)

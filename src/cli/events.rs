@@ -110,7 +110,7 @@ fn table(events: &[Event]) -> Table<5> {
 const EXAMPLES: &str = "\
 Examples:
   offhook events                                   The newest 50
-  offhook events --state dead --limit 10           What somebody has given up on
+  offhook events --state dead --limit 10           What a consumer has given up on
   offhook events --session 408f7372-f7c9-4299-a8db-326bc5548a73 --event message
   offhook events 0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17
                                                    One of them, its timeline and its body

@@ -30,7 +30,7 @@ impl Welcome<'_> {
             let name = &source.name;
             let how = match source.path_token {
                 None => source.scheme.name(),
-                Some(_) => "unsigned, the path's token lets in",
+                Some(_) => "unsigned, the path holds a token",
             };
             let url = self.url(&source.patterns()[0]);
             let _ = write!(text, "\n  webhooks  {url}  from {name} ({how})");
@@ -45,8 +45,8 @@ impl Welcome<'_> {
         let _ = write!(text, "\n  engine    {}", settings.journal.promise());
         if settings.handlers.is_empty() && settings.subscriptions.is_empty() {
             let events = match settings.journal {
-                JournalSettings::None => "events are verified, answered and let go",
-                _ => "events are kept, and go to nobody who has not subscribed",
+                JournalSettings::None => "events are verified, answered and discarded",
+                _ => "events are kept for later subscriptions",
             };
             let _ = write!(text, "\n  handlers  none: {events}");
         }

@@ -25,7 +25,7 @@ pub(super) fn summary(settings: &Settings) -> String {
     lines.push(line("admin", &admin));
     lines.push(line("engine", &settings.journal.promise()));
     let handlers = if settings.handlers.is_empty() {
-        "none: events are verified, answered and let go".to_owned()
+        "none: events are verified, answered and discarded".to_owned()
     } else {
         settings.handlers.len().to_string()
     };
@@ -61,7 +61,7 @@ fn source_lines(source: &Source) -> Vec<String> {
     let paths = source.patterns().join(", ");
     let mut lines = vec![line(&format!("  {}", source.name), &paths)];
     if source.path_token.is_some() {
-        lines.push(below("unsigned: the token in the path lets in"));
+        lines.push(below("unsigned: the path holds a token"));
     } else {
         let secrets = plural(source.secrets.len(), "secret");
         lines.push(below(&format!(
@@ -71,7 +71,7 @@ fn source_lines(source: &Source) -> Vec<String> {
     }
     if has_documented_key(source) {
         lines.push(below(
-            "its secret is printed in the gateway's documentation: everybody knows it",
+            "its secret is printed in the gateway's documentation, so it is public",
         ));
     }
     if !source.sessions.is_empty() {

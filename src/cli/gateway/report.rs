@@ -144,11 +144,11 @@ fn hint(answer: &Answer, shape: Shape, with_headers: bool) -> Option<String> {
             "The answer is longer than 64 KiB: is that the gateway's API?".to_owned()
         }
         Verdict::Redirect => {
-            "It is elsewhere; redirects are not followed, so give its own URL with --gateway."
+            "The API is elsewhere, and redirects are not followed: give its own URL with --gateway."
                 .to_owned()
         }
         Verdict::Unauthorized if with_headers => {
-            "The gateway does not take what --header or --api-key says for this session.".to_owned()
+            "The gateway rejects the value of --header or --api-key for this session.".to_owned()
         }
         Verdict::Unauthorized => "The gateway asks who we are: say it with --api-key, or with \
                                   --header 'Authorization: Bearer …'."
@@ -171,7 +171,7 @@ const fn hint_unanswered(unanswered: &Unanswered) -> &'static str {
     match unanswered {
         Unanswered::Refused => "Is the gateway running, and is that its port?",
         Unanswered::TimedOut(_) => {
-            "The gateway is too busy, or something on the way drops what is sent to it."
+            "The gateway is too busy, or a firewall on the way drops the packets."
         }
         Unanswered::Unreachable(_) => "Are the gateway's name and port right, and http or https?",
         _ => "What answered there speaks no HTTP as a gateway does: is it https instead of http?",

@@ -166,7 +166,7 @@ impl Figures {
             );
         }
         let what = match self.acknowledged {
-            0 => "nothing was acknowledged, so nothing was shown; try more --seconds".to_owned(),
+            0 => "nothing was acknowledged, so nothing is proven; try more --seconds".to_owned(),
             _ => format!(
                 "{} lost, {} out of order, {} kept twice, {} false answers",
                 self.lost, self.out_of_order, self.kept_twice, self.false_acknowledgements

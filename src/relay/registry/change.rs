@@ -197,7 +197,7 @@ impl Registry {
         self.lock().remove(key);
         if let Err(error) = self.pipeline.remove(&key.consumer()).await {
             // Its consumer is stopped. A new subscription with its name first removes the old progress.
-            log::warn!("subscription {key}: its progress stays for now: {error}");
+            log::warn!("subscription {key}: its progress is not removed yet: {error}");
         }
         log::info!("subscription {key}: removed");
         Ok(())

@@ -84,7 +84,7 @@ impl Registry {
         // document is lost, the subscriber answers 410 again.
         self.pipeline.stop_consumer(&key.consumer()).await;
         if let Err(error) = self.save(&entry).await {
-            log::warn!("subscription {key}: that it has ended may be forgotten: {error}");
+            log::warn!("subscription {key}: its end is not stored, so it may start again: {error}");
         }
     }
 }

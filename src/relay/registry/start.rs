@@ -148,7 +148,7 @@ impl Registry {
             };
             let key = subscription.key.clone();
             if self.get(&key).is_some() {
-                log::warn!("subscription {key}: settings.toml defines it too, and that counts");
+                log::warn!("subscription {key}: settings.toml defines it too; its values are used");
                 continue;
             }
             self.lock()
