@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::position::Seq;
 use super::record::Record;
 
-/// The newest records, as many as [`MAX_RECORDS`] and [`MAX_BYTES`] allow, and the number of the
+/// The newest records, as many as `MAX_RECORDS` and `MAX_BYTES` allow, and the number of the
 /// newest one, for which callers can wait.
 #[derive(Debug)]
 pub struct Tail {

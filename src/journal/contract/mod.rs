@@ -1,4 +1,4 @@
-//! The rules of every [`Journal`], as one suite that any engine can run.
+//! The rules of every [`Journal`](crate::journal::Journal), as one suite that any engine can run.
 //!
 //! An engine implements [`Provider`] in its tests and passes it to the macro, which makes a test of
 //! each case (`tokio` with `macros` and `rt-multi-thread` must be a dependency):
