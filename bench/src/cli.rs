@@ -113,10 +113,10 @@ struct Common {
     /// The length of a body in bytes, 200 at least.
     #[arg(long, default_value_t = 300)]
     body: usize,
-    /// Where results and report go; docs/benchmarks unless told.
+    /// Where results and report go; default: docs/benchmarks.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Where servers keep their data meanwhile; target unless told. It decides which disk is measured.
+    /// Where servers keep their data meanwhile; default: target. It decides which disk is measured.
     #[arg(long)]
     data: Option<PathBuf>,
     /// The core that servers run on.

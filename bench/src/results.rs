@@ -154,7 +154,7 @@ impl<R: Serialize + DeserializeOwned> Kept<R> {
         let text = std::fs::read_to_string(&path)?;
         let read = serde_json::from_str(&text);
         read.map(Some)
-            .with_context(|| format!("{}: write it anew with a run", path.display()))
+            .with_context(|| format!("{}: write it again with a run", path.display()))
     }
 }
 

@@ -320,7 +320,7 @@ async fn the_byte_budget_refuses_with_503_and_gives_back() {
     let whole = signed(body.as_str()).bytes();
     let held = whole.len() - 100;
 
-    // Two bodies of 900 received bytes each do not fit; whoever comes second is refused.
+    // Two bodies of 900 received bytes each do not fit; the second one is refused.
     let mut first = Raw::connect(to).await;
     first.send(&whole[..held]).await;
     bounded(async {

@@ -423,7 +423,7 @@ async fn without_a_journal_there_is_nothing_to_ask() {
     server.stop().await;
 }
 
-/// Fails for ever for some senders; counts the others.
+/// Always fails for some senders; counts the others.
 struct Picky {
     handled: Mutex<HashMap<String, usize>>,
 }
@@ -435,7 +435,7 @@ impl EventHandler for Picky {
             return Ok(());
         };
         if event.from().starts_with("bad") {
-            return Err("for ever".into());
+            return Err("always".into());
         }
         *self
             .handled

@@ -118,7 +118,7 @@ fn check_each_once_and_in_order(asked: &[Asked]) {
 async fn fresh_events_are_delivered_while_10_000_retries_wait_and_while_retries_hang() {
     const RETRIES: usize = 10_000;
     const FRESH: usize = 100;
-    /// Of the 64 slots that there are unless told, without the quarter kept for first attempts.
+    /// Of the 64 slots that there are by default, without the quarter kept for first attempts.
     const SLOTS_FOR_RETRIES: usize = 48;
     let folder = Folder::new("relay-10000");
     let (release, released) = watch::channel(false);

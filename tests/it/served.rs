@@ -156,7 +156,7 @@ fn number(from: &mut &[u8]) -> u32 {
     u32::from_le_bytes(*number)
 }
 
-/// Waits until it is so, but not for ever.
+/// Waits until it is so, for a limited time.
 pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     let started = SystemClock.monotonic();
     while !so().await {

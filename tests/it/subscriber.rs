@@ -70,7 +70,7 @@ pub enum Answer {
     Status(u16, Option<(&'static str, String)>),
     /// `Retry-After` with the date so many seconds from then.
     RetryAfterDate(u16, i64),
-    /// Nothing, for ever.
+    /// Nothing, forever.
     Hang,
     /// 200, but not before it is told so.
     Held(watch::Receiver<bool>),

@@ -370,7 +370,7 @@ async fn who_may_subscribe() {
     }
     let with = TestRequest::get("/sessions/a/webhook").header("Authorization", "Bearer t0");
     assert_eq!(with.send(server.admin).await.status, 200);
-    // Private addresses are refused unless told.
+    // Private addresses are refused by default.
     let body = json!({ "webhookUrl": "http://10.0.0.1/" }).to_string();
     let post = TestRequest::post(body).path("/sessions/a/webhook");
     let answer = post
@@ -604,7 +604,7 @@ async fn all_of_it_survives_a_kill() {
             .all(|got| !got.header("x-webhook-signature").is_empty())
     );
 
-    // Removed and made anew, it starts from now.
+    // Removed and made again, it starts from now.
     server
         .expect(200, "DELETE", "/sessions/a/webhook?all=true", &Value::Null)
         .await;

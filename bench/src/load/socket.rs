@@ -38,7 +38,7 @@ impl Socket {
         })
     }
 
-    /// Connects anew after the receiver has closed, as most do now and then. Says whether that was
+    /// Connects again after the receiver has closed, as most do now and then. Says whether that was
     /// needed: the new socket must be registered then.
     pub(super) fn renew(&mut self) -> anyhow::Result<bool> {
         if !self.ended {

@@ -132,7 +132,7 @@ fn same_servers(
     Ok(curves)
 }
 
-/// Where the journal changes: each point is a server with so much in it. Few events are kept anew for
+/// Where the journal changes: each point is a server with so much in it. Few events are kept again for
 /// each round, or the rounds' own would be the most of them.
 fn kept(
     lab: &Lab,

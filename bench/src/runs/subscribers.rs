@@ -55,7 +55,7 @@ impl Subscribers {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// Begins to count anew.
+    /// Restarts the count.
     pub(super) fn forget(&self) {
         self.received.store(0, Ordering::Relaxed);
     }
