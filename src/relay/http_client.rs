@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, request};
 use http_body_util::{BodyExt as _, Full};
 use hyper_rustls::HttpsConnector;
@@ -85,10 +85,16 @@ impl HttpClient {
     /// When there is no answer, or not all of it, within `timeout`.
     pub async fn send(
         &self,
-        request: Request<Bytes>,
+        mut request: Request<Bytes>,
         timeout: Duration,
         longest: usize,
     ) -> Result<Answered, Unanswered> {
+        let takes_body = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
+        if takes_body && request.body().is_empty() {
+            // hyper leaves it out then, and some servers need it.
+            let headers = request.headers_mut();
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+        }
         let exchange = async {
             let response = self.http.request(request.map(Full::new)).await;
             let response =

@@ -7,7 +7,8 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+    ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
+    HeaderValue, USER_AGENT,
 };
 use http::{Method, Request, Uri};
 use http_body_util::Full;
@@ -99,6 +100,10 @@ impl Target {
             let mac = keys.standard.clone();
             let standard = standard_webhooks_signature(mac, id, &seconds.to_string(), body);
             set(&mut headers, WEBHOOK_SIGNATURE, standard);
+        }
+        if body.is_empty() {
+            // hyper leaves it out then, and some subscribers need it.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
         }
         headers.insert(ACCEPT, ANYTHING);
         headers.insert(USER_AGENT, OFFHOOK);

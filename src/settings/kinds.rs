@@ -38,7 +38,11 @@ pub(super) fn texts(spot: &Spot<'_>) -> Option<Vec<String>> {
 }
 
 pub(super) fn file_path(spot: &Spot<'_>) -> Option<PathBuf> {
-    text(spot).map(PathBuf::from)
+    let path = text(spot)?;
+    if path.is_empty() {
+        return spot.wrong_kind("a path that is not empty");
+    }
+    Some(path.into())
 }
 
 /// A secret, or a reference to one. It is never shown.

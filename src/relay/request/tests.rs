@@ -52,6 +52,19 @@ fn without_secret_nothing_is_signed() {
 }
 
 #[test]
+fn an_empty_body_has_a_length() {
+    let empty = delivery(|received| received.body = Bytes::new());
+    let length = |delivery| {
+        request(None, delivery)
+            .headers()
+            .get(CONTENT_LENGTH)
+            .cloned()
+    };
+    assert_eq!(length(&empty), Some(HeaderValue::from(0)));
+    assert_eq!(length(&delivery(|_| ())), None);
+}
+
+#[test]
 fn only_type_and_encoding_of_the_senders_headers_pass() {
     let delivery = delivery(|received| {
         let header = |(name, value): (&'static str, &'static str)| (name.into(), value.into());
