@@ -333,8 +333,8 @@ impl Offhook {
 }
 
 #[cfg(not(feature = "sqlite"))]
-const NO_SQLITE: &str = "the engine sqlite is not part of this build (feature `sqlite`); set \
-    journal.engine = \"none\", or give a journal of your own";
+const NO_SQLITE: &str = "the engine sqlite is not part of this build: build with the feature `sqlite`, \
+    set journal.engine = \"none\", or give a journal of your own";
 
 const CUSTOM: &str = "custom: an event is in the program's own journal before it is answered 200";
 

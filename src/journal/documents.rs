@@ -74,9 +74,8 @@ pub trait Documents: Debug + Send + Sync + 'static {
 }
 
 impl Expected {
-    #[cfg(any(feature = "sqlite", feature = "test-support", test))]
     /// Returns whether a document whose last change is `found` may be changed.
-    pub(crate) fn allows(self, found: Option<Version>) -> bool {
+    pub fn allows(self, found: Option<Version>) -> bool {
         match self {
             Self::Anything => true,
             Self::Absent => found.is_none(),

@@ -12,6 +12,9 @@ use crate::telemetry::Metrics;
 
 /// Receives the webhooks of all sources; mount it with [`Receiver::configure`].
 ///
+/// The admin API and the metrics are not part of it: they need the listeners of [`Offhook::start`](crate::Offhook::start).
+/// With the default settings events are stored in the folder `data`.
+///
 /// ```no_run
 /// use actix_web::{App, HttpServer, web};
 /// use offhook::signature::Secret;
