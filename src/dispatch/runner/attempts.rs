@@ -102,7 +102,7 @@ impl Runner {
             }
         };
         self.unsaved();
-        for part in self.parts(position) {
+        for part in self.reading.parts(position) {
             self.observer.attempted(part, attempt, &outcome, now);
         }
         if matches!(outcome, Outcome::Done) {
@@ -120,7 +120,7 @@ impl Runner {
             log::warn!(
                 "event {position}: {name}: {reason}; attempt {attempt} was the last: dead letter"
             );
-            for position in self.parts(position) {
+            for position in self.reading.parts(position) {
                 self.consumer.metrics().dead_letter();
                 self.unsaved.dead.push(DeadLetter {
                     position,
@@ -164,15 +164,22 @@ impl Runner {
 
     fn settle(&mut self, position: Position) {
         self.schedule.settled(position);
-        let together = self.reading.together.remove(&position);
-        for part in together.unwrap_or_else(|| vec![position.part()]) {
-            let position = Position::new(position.seq(), part);
-            self.progress.settle(position);
-            self.reading.replaying.remove(position);
+        match self.reading.together.remove(&position) {
+            None => self.settle_one(position),
+            Some(parts) => {
+                for part in parts {
+                    self.settle_one(Position::new(position.seq(), part));
+                }
+            }
         }
         if let Some(monotonic) = &mut self.monotonic {
             monotonic.settled(position);
         }
+    }
+
+    fn settle_one(&mut self, position: Position) {
+        self.progress.settle(position);
+        self.reading.replaying.remove(position);
     }
 }
 

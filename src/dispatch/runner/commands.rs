@@ -54,21 +54,8 @@ impl Runner {
             progress: progress.clone(),
             replaying: replaying.clone(),
             retrying: tried
-                .flat_map(|(position, _)| self.parts(position))
+                .flat_map(|(position, _)| self.reading.parts(position))
                 .collect(),
-        }
-    }
-
-    /// The events that are delivered together with this one, including it.
-    pub(super) fn parts(&self, position: Position) -> Vec<Position> {
-        match self.reading.together.get(&position) {
-            None => vec![position],
-            Some(parts) => {
-                let parts = parts.iter();
-                parts
-                    .map(|part| Position::new(position.seq(), *part))
-                    .collect()
-            }
         }
     }
 

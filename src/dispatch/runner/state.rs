@@ -73,6 +73,17 @@ pub(super) struct Reading {
     pub(super) replays: VecDeque<(Position, Timestamp)>,
 }
 
+impl Reading {
+    /// The events that are handed over together under this position; usually that one alone.
+    pub(super) fn parts(&self, position: Position) -> impl Iterator<Item = Position> + use<'_> {
+        let together = self.together.get(&position);
+        let alone = together.is_none().then_some(position);
+        let parts = together.into_iter().flatten();
+        let parts = parts.map(move |part| Position::new(position.seq(), *part));
+        alone.into_iter().chain(parts)
+    }
+}
+
 /// What was done since the last save.
 #[derive(Default)]
 pub(super) struct Unsaved {
