@@ -254,7 +254,7 @@ fn bodies() -> Vec<Case> {
         )
         .express(
             page(413),
-            "express.json() takes 100 kB unless told; we take 32 MiB",
+            "express.json() takes 100 kB by default; we take 32 MiB",
         ),
     ]
 }

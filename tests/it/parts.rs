@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use offhook::testing::Recorder;
 use offhook::{
-    Delivery, Event, EventHandler, EventKind, HandlerError, HandlerOptions, Offhook, Server,
-    async_trait,
+    Delivery, Event, EventHandler, EventKind, HandlerError, HandlerOptions, Server, async_trait,
 };
 use serde_json::{Value, json};
 
@@ -13,6 +12,15 @@ use crate::records::{get, keeping, post, settled, until};
 use crate::relay::{source_of_lines, subscribed};
 use crate::subscriber::{Answer, Subscriber};
 use crate::support::{Folder, recording, signed};
+
+/// A server with a source whose bodies are lines, and this handler.
+async fn recording_lines(folder: &Folder, recorder: &Recorder) -> Server {
+    keeping(folder, |offhook| {
+        let offhook = offhook.source(source_of_lines());
+        offhook.handler("recorder", recorder.clone())
+    })
+    .await
+}
 
 /// Sends these lines as one body; whether it was a duplicate.
 async fn send(server: &Server, lines: &[String]) -> bool {
@@ -35,14 +43,12 @@ fn of_two_sessions() -> [String; 3] {
 async fn sessions_are_the_same_when_read_from_the_disk() {
     let folder = Folder::new("parts-sessions");
     let recorder = Recorder::default();
-    let lines = |offhook: Offhook| offhook.source(source_of_lines());
-    let handling = |offhook| lines(offhook).handler("recorder", recorder.clone());
-    let server = keeping(&folder, handling).await;
+    let server = recording_lines(&folder, &recorder).await;
     post(&server, "/api/consumers/handler:recorder/pause", json!({})).await;
     send(&server, &of_two_sessions()).await;
     server.stop().await;
 
-    let server = keeping(&folder, handling).await;
+    let server = recording_lines(&folder, &recorder).await;
     post(&server, "/api/consumers/handler:recorder/resume", json!({})).await;
     settled(&server).await;
     let mut handled: Vec<_> = recorder
@@ -108,12 +114,7 @@ async fn a_refused_body_is_a_dead_letter_for_each_event() {
 async fn a_body_without_events_is_one_unknown_event() {
     let folder = Folder::new("parts-none");
     let recorder = Recorder::default();
-    let server = keeping(&folder, |offhook| {
-        offhook
-            .source(source_of_lines())
-            .handler("recorder", recorder.clone())
-    })
-    .await;
+    let server = recording_lines(&folder, &recorder).await;
     assert!(!send(&server, &[]).await);
     settled(&server).await;
     assert_eq!(recorder.events().len(), 1);
@@ -126,12 +127,7 @@ async fn a_body_without_events_is_one_unknown_event() {
 async fn one_more_event_than_parts_makes_no_duplicate() {
     let folder = Folder::new("parts-many");
     let recorder = Recorder::default();
-    let server = keeping(&folder, |offhook| {
-        offhook
-            .source(source_of_lines())
-            .handler("recorder", recorder.clone())
-    })
-    .await;
+    let server = recording_lines(&folder, &recorder).await;
     let mut lines: Vec<String> = (1..=1024).map(|number| status(number, "a")).collect();
     assert!(!send(&server, &lines).await);
     assert!(send(&server, &lines).await);

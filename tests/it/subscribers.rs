@@ -154,7 +154,7 @@ fn flask_fails(body: &[u8]) -> Option<&'static str> {
     lacks.then_some("500 Internal Server Error")
 }
 
-/// `express.json()` takes 100 kB unless told.
+/// `express.json()` takes 100 kB by default.
 fn express_fails(body: &[u8]) -> Option<&'static str> {
     (body.len() > 100 * 1024).then_some("413 Payload Too Large")
 }

@@ -428,38 +428,6 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_from_a_clock_that_was_set_back_makes_nothing_a_duplicate_for_long() {
-        let (now, minute) = (1_000_000, 60_000);
-        let key = DedupKey {
-            hash: 1,
-            window: Duration::from_millis(60_000),
-            named: false,
-        };
-        let table = [
-            (now - minute, false),
-            (now, false),
-            (now + 1, true),
-            (now + minute, true),
-            // The clock was set back by a minute at most, so this may be a duplicate.
-            (now + 2 * minute, true),
-            // The clock was set back by an hour: taking this for a duplicate would lose an event.
-            (now + 60 * minute, false),
-            (i64::MAX, false),
-            (i64::MIN, false),
-        ];
-        for (until, held) in table {
-            assert_eq!(key.holds_until(until, now), held, "{}", until - now);
-        }
-        let named = DedupKey { named: true, ..key };
-        assert!(named.holds_until(now + 60 * minute, now) && !named.holds_until(now, now));
-        let window = Duration::ZERO;
-        assert!(!DedupKey { window, ..key }.holds_until(now + 1, now));
-        let window = Duration::MAX;
-        let endless = DedupKey { window, ..key };
-        assert!(endless.holds_until(endless.ends_at(now), now));
-    }
-
-    #[test]
     fn a_file_of_somebody_else_is_left_alone() {
         let mut world = World::new();
         std::fs::write(world.folder.path().join("notes.txt"), "mine").unwrap();
