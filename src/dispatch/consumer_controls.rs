@@ -4,34 +4,15 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::controls::{Controls, Status};
+use super::controls::{ConsumerStatus, Controls, Status};
 use super::runner::find::find;
-use super::saved::Suspended;
-use crate::Timestamp;
-use crate::journal::{Journal, Position, Seq, Share, Unavailable};
+use crate::journal::{Journal, Position, Share, Unavailable};
 
 /// The controls of one consumer's runners, one for each share.
 #[derive(Debug, Clone)]
 pub(crate) struct ConsumerControls {
     name: String,
     runners: Vec<Controls>,
-}
-
-/// The state of a consumer, in all shares together.
-#[derive(Debug, Clone)]
-pub(crate) struct ConsumerStatus {
-    pub(crate) paused: bool,
-    /// Events that are not settled, and events to be replayed.
-    pub(crate) lag: u64,
-    /// Every event up to here is settled.
-    pub(crate) floor: Seq,
-    /// Attempts that run now.
-    pub(crate) in_flight: usize,
-    /// When the first failure since the last success happened.
-    pub(crate) failing_since: Option<Timestamp>,
-    /// Set while the consumer is suspended because nothing succeeded for too long. It starts nothing until
-    /// it is resumed.
-    pub(crate) suspended: Option<Suspended>,
 }
 
 impl ConsumerControls {
@@ -64,7 +45,9 @@ impl ConsumerControls {
     /// The consumer's state; `None` when it has ended.
     pub(crate) async fn status(&self) -> Option<ConsumerStatus> {
         let shares = self.shares().await.into_iter();
-        shares.map(ConsumerStatus::from).reduce(ConsumerStatus::and)
+        shares
+            .map(|share| share.consumer)
+            .reduce(ConsumerStatus::and)
     }
 
     /// Pauses the consumer, or resumes it, also when it was suspended. `None` when it has ended.
@@ -125,32 +108,4 @@ impl ConsumerControls {
 async fn share(journal: &dyn Journal, event: Position) -> Result<Option<Share>, Unavailable> {
     let record = find(journal, event.seq()).await?;
     Ok(record.map(|record| record.parts.view(event.part(), &record.received).share))
-}
-
-impl From<Status> for ConsumerStatus {
-    fn from(status: Status) -> Self {
-        Self {
-            paused: status.paused,
-            lag: status.lag,
-            floor: status.floor,
-            in_flight: status.in_flight,
-            failing_since: status.failing_since,
-            suspended: status.suspended,
-        }
-    }
-}
-
-impl ConsumerStatus {
-    /// Combines the states of two shares.
-    fn and(self, other: Self) -> Self {
-        let failing = [self.failing_since, other.failing_since];
-        Self {
-            paused: self.paused || other.paused,
-            lag: self.lag + other.lag,
-            floor: self.floor.min(other.floor),
-            in_flight: self.in_flight + other.in_flight,
-            failing_since: failing.into_iter().flatten().min(),
-            suspended: self.suspended.or(other.suspended),
-        }
-    }
 }

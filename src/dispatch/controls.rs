@@ -31,9 +31,18 @@ pub(super) enum Command {
     },
 }
 
-/// The state of a consumer.
+/// The state of a consumer in one share.
 #[derive(Debug, Clone)]
 pub(crate) struct Status {
+    pub(crate) consumer: ConsumerStatus,
+    pub(crate) progress: Progress,
+    pub(crate) replaying: Positions,
+    pub(crate) retrying: Positions,
+}
+
+/// The state of a consumer, in all shares together.
+#[derive(Debug, Clone)]
+pub(crate) struct ConsumerStatus {
     pub(crate) paused: bool,
     /// Events that are not settled, and events to be replayed.
     pub(crate) lag: u64,
@@ -43,12 +52,24 @@ pub(crate) struct Status {
     pub(crate) in_flight: usize,
     /// When the first failure since the last success happened.
     pub(crate) failing_since: Option<Timestamp>,
-    /// Set while the consumer is suspended because nothing succeeded for too long. It starts nothing
-    /// until it is resumed.
+    /// Set while the consumer is suspended because nothing succeeded for too long. It starts nothing until
+    /// it is resumed.
     pub(crate) suspended: Option<Suspended>,
-    pub(crate) progress: Progress,
-    pub(crate) replaying: Positions,
-    pub(crate) retrying: Positions,
+}
+
+impl ConsumerStatus {
+    /// Combines the states of two shares.
+    pub(super) fn and(self, other: Self) -> Self {
+        let failing = [self.failing_since, other.failing_since];
+        Self {
+            paused: self.paused || other.paused,
+            lag: self.lag + other.lag,
+            floor: self.floor.min(other.floor),
+            in_flight: self.in_flight + other.in_flight,
+            failing_since: failing.into_iter().flatten().min(),
+            suspended: self.suspended.or(other.suspended),
+        }
+    }
 }
 
 impl Controls {

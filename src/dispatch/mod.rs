@@ -33,8 +33,8 @@ pub use retry::Retry;
 
 pub(crate) use attempt::Outcome;
 pub(crate) use consumer::Consumer;
-pub(crate) use consumer_controls::{ConsumerControls, ConsumerStatus};
-pub(crate) use controls::{Controls, Status};
+pub(crate) use consumer_controls::ConsumerControls;
+pub(crate) use controls::{ConsumerStatus, Controls, Status};
 pub(crate) use observer::AttemptObserver;
 pub(crate) use runner::{Runner, RunnerContext};
 pub(crate) use runners::{Living, Runners};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::state::Runner;
 use crate::Timestamp;
-use crate::dispatch::controls::{Command, Status};
+use crate::dispatch::controls::{Command, ConsumerStatus, Status};
 use crate::journal::Position;
 
 impl Runner {
@@ -45,12 +45,14 @@ impl Runner {
             .filter(|(_, attempts)| *attempts > 0);
         let (progress, replaying) = (&self.progress, &self.reading.replaying);
         Status {
-            paused: self.health.paused,
-            lag: progress.lag(self.context.journal.tail().head()) + replaying.len(),
-            floor: progress.floor(),
-            in_flight: self.schedule.running(),
-            failing_since: self.health.failing_since,
-            suspended: self.health.suspended.clone(),
+            consumer: ConsumerStatus {
+                paused: self.health.paused,
+                lag: progress.lag(self.context.journal.tail().head()) + replaying.len(),
+                floor: progress.floor(),
+                in_flight: self.schedule.running(),
+                failing_since: self.health.failing_since,
+                suspended: self.health.suspended.clone(),
+            },
             progress: progress.clone(),
             replaying: replaying.clone(),
             retrying: tried

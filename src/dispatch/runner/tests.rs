@@ -125,7 +125,7 @@ async fn a_handler_that_is_always_done_at_once_leaves_others_their_turn() {
     let _life = Life::of(runner);
     // The runner answers a question while it is busy.
     let status = controls.status().await.unwrap();
-    assert!(status.floor < 500, "{}", status.floor);
+    assert!(status.consumer.floor < 500, "{}", status.consumer.floor);
     for seq in 1..=1_000 {
         assert_eq!(world.begun().await, (seq, 1));
     }
@@ -148,12 +148,12 @@ async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is
     world.append(EventKind::Message).await;
     // It fails at 0 s, 1 s, 3 s and 7 s.
     for (attempt, wait) in [(1, 0), (2, 1), (3, 2), (4, 4)] {
-        assert_eq!(controls.status().await.unwrap().suspended, None);
+        assert_eq!(controls.status().await.unwrap().consumer.suspended, None);
         world.clock.advance(Duration::from_secs(wait));
         assert_eq!(world.begun().await, (1, attempt));
     }
     world.nothing_begins().await;
-    let suspended = controls.status().await.unwrap().suspended.unwrap();
+    let suspended = controls.status().await.unwrap().consumer.suspended.unwrap();
     assert_eq!(suspended.since, Timestamp::from_second(7).unwrap());
     assert_eq!(suspended.reason, "failed");
     world.append(EventKind::Message).await;
@@ -166,8 +166,8 @@ async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is
     let life = Life::of(runner);
     world.nothing_begins().await;
     let status = controls.status().await.unwrap();
-    assert_eq!(status.suspended, Some(suspended));
-    assert_eq!(status.lag, 2);
+    assert_eq!(status.consumer.suspended, Some(suspended));
+    assert_eq!(status.consumer.lag, 2);
     controls.pause(false).await.unwrap().unwrap();
     let mut begun = [world.begun().await, world.begun().await];
     begun.sort_unstable();
@@ -175,8 +175,8 @@ async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is
     world.nothing_begins().await;
     // After a resume the consumer gets the full time until suspension again.
     let status = controls.status().await.unwrap();
-    assert_eq!(status.suspended, None);
-    assert_eq!(status.failing_since, Some(world.clock.now()));
+    assert_eq!(status.consumer.suspended, None);
+    assert_eq!(status.consumer.failing_since, Some(world.clock.now()));
     life.stop().await;
     let saved = world.saved().await;
     assert_eq!(saved.suspended, None);
