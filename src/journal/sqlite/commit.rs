@@ -1,29 +1,104 @@
-//! One transaction: everything that waits is written and becomes durable together.
+//! [`Open`]: the open database and what the thread knows of it; [`Step`]: one transaction.
+//!
+//! Everything that waits is written in one transaction and becomes durable together.
 
+use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Error, Transaction};
+use rusqlite::{Connection, Error, OpenFlags, Transaction};
 
-use super::operation::{Operation, Outcome};
-use super::state::{Open, unreadable};
-use super::{dead, store};
+use super::folder::OpenError;
+use super::operation::Operation;
+use super::{dead, schema, store};
 use crate::clock::Clock;
 use crate::journal::block::Block;
-use crate::journal::dedup::{DedupEntry, DedupWindow};
-use crate::journal::{Appended, Entry, Expected, KeptPart, Part, Parts, Position, Seq, Version};
+use crate::journal::dedup::{DedupEntry, DedupTuning, DedupWindow};
+use crate::journal::{
+    Appended, Entry, Expected, KeptPart, Part, Parts, Position, ProgressChange, PutError, Seq,
+    Unavailable, Version,
+};
 
-/// The outcome of each operation, and how long the commit itself took.
-type Committed = (Vec<Outcome>, Duration);
+/// The open database.
+pub(super) struct Open {
+    pub(super) database: Connection,
+    dedup: DedupWindow,
+    /// The number of the newest body.
+    pub(super) head: Seq,
+    /// When it became durable, in milliseconds since 1970.
+    pub(super) kept_at: i64,
+    /// The newest change of a document.
+    pub(super) documents: Version,
+    /// Collects the bodies of a commit.
+    block: Block,
+    /// Estimates the bytes written to the WAL since its last checkpoint.
+    wal: usize,
+}
 
 impl Open {
-    /// Writes a batch in one transaction. `epoch` is the newest desk's.
+    /// Opens the journal again after a failure. `known` is its newest body. A missing file is not
+    /// created and an older one is refused: both would lack what was acknowledged.
+    pub(super) fn again(path: &Path, keys: &Path, now: i64, known: Seq) -> Result<Self, OpenError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let database = store::open_writer(path, flags)?;
+        let found = match schema::check(&database)? {
+            0 => 0,
+            _ => store::head(&database)?,
+        };
+        if found < known {
+            return Err(OpenError::Replaced { found, known });
+        }
+        Self::start(database, keys, now)
+    }
+
+    pub(super) fn start(
+        mut database: Connection,
+        keys_folder: &Path,
+        now: i64,
+    ) -> Result<Self, OpenError> {
+        // Writes nothing to a database of another program.
+        let version = schema::check(&database)?;
+        store::set_up_writer(&database)?;
+        schema::migrate(&mut database, version)?;
+        // Read before the checkpoint writes, so that a database with visible damage is left
+        // unchanged.
+        let head = store::head(&database)?;
+        let kept_at = store::last_kept_at(&database)?;
+        // After a failed fsync it is unknown which part of the WAL is on the disk.
+        store::checkpoint(&database)?;
+        store::set_up_closing(&database)?;
+        let io = |error| OpenError::io(keys_folder, error);
+        let mut dedup =
+            DedupWindow::open(keys_folder, head, now, DedupTuning::default()).map_err(io)?;
+        let sealed = dedup.sealed_up_to();
+        store::entries_after(&database, sealed, |entry| {
+            if entry.until > now {
+                dedup.add(entry);
+                // Seals as it goes, so that few entries are in memory at the same time.
+                dedup.tidy(now).map_err(unreadable)?;
+            }
+            Ok(())
+        })?;
+        let documents = store::newest_document(&database)?;
+        Ok(Self {
+            database,
+            dedup,
+            head,
+            kept_at,
+            documents,
+            block: Block::default(),
+            wal: 0,
+        })
+    }
+
+    /// Writes a batch in one transaction; each operation keeps its outcome. Returns how long the
+    /// commit itself took. `epoch` is the newest desk's.
     pub(super) fn commit(
         &mut self,
-        batch: &[Operation],
+        batch: &mut [Operation],
         now: i64,
         epoch: u64,
         clock: &dyn Clock,
-    ) -> Result<Committed, Error> {
+    ) -> Result<Duration, Error> {
         let before = (self.head, self.kept_at, self.documents);
         // Times never go back, even if the clock is set back, because retention depends on them.
         self.kept_at = self.kept_at.max(now);
@@ -38,11 +113,11 @@ impl Open {
 
     fn try_commit(
         &mut self,
-        batch: &[Operation],
+        batch: &mut [Operation],
         now: i64,
         epoch: u64,
         clock: &dyn Clock,
-    ) -> Result<Committed, Error> {
+    ) -> Result<Duration, Error> {
         self.block.kept_at = self.kept_at;
         let mut step = Step {
             // Rolled back if it is dropped without a commit.
@@ -55,18 +130,49 @@ impl Open {
             now,
             epoch,
         };
-        let outcomes = batch.iter().map(|operation| step.write(operation));
-        let outcomes = outcomes.collect::<Result<Vec<_>, Error>>()?;
+        for operation in batch {
+            match operation {
+                Operation::Append(append) => append.appended = Some(step.append(&append.entry)?),
+                Operation::Change(change) => {
+                    *step.wal += store::PAGE + change.bytes();
+                    change.make(&mut step)?;
+                }
+            }
+        }
         step.flush()?;
         let started = clock.monotonic();
         step.transaction.commit()?;
-        let took = clock.monotonic().saturating_duration_since(started);
-        Ok((outcomes, took))
+        Ok(clock.monotonic().saturating_duration_since(started))
+    }
+
+    /// Does the work that no caller waits for, after all are answered.
+    pub(super) fn tidy(&mut self, now: i64) {
+        if let Err(error) = self.dedup.tidy(now) {
+            log::warn!("journal: dedup entries cannot be sealed, they stay in memory: {error}");
+        }
+        if self.wal >= CHECKPOINT_BYTES {
+            self.bring_in();
+        }
+    }
+
+    /// Copies the WAL into the database. A failure loses nothing: the WAL grows until a checkpoint
+    /// succeeds or the disk is full, when commits fail.
+    fn bring_in(&mut self) {
+        self.wal = 0;
+        match store::bring_in(&self.database) {
+            Ok(0) => {}
+            Ok(left) => {
+                log::debug!("journal: {left} pages of the WAL are being read and stay in it");
+            }
+            Err(error) => log::error!(
+                "journal: the WAL cannot be brought into the database, and grows until it can: {error}"
+            ),
+        }
     }
 }
 
 /// A transaction that is being written.
-struct Step<'a> {
+pub(super) struct Step<'a> {
     transaction: Transaction<'a>,
     dedup: &'a mut DedupWindow,
     block: &'a mut Block,
@@ -78,49 +184,6 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn write(&mut self, operation: &Operation) -> Result<Outcome, Error> {
-        if let Operation::Append(entry, _) = operation {
-            return Ok(Outcome::Appended(self.append(entry)?));
-        }
-        *self.wal += store::PAGE + operation.bytes();
-        let database = &self.transaction;
-        match operation {
-            Operation::Save { epoch, .. } if *epoch != self.epoch => Ok(Outcome::Fenced),
-            Operation::Save { change, .. } => {
-                store::save(database, change)?;
-                Ok(Outcome::Done)
-            }
-            Operation::Introduce(name, progress, _) => {
-                store::introduce(database, name, progress)?;
-                Ok(Outcome::Done)
-            }
-            Operation::ForgetConsumer(name, _) => {
-                store::forget_consumer(database, name)?;
-                Ok(Outcome::Done)
-            }
-            Operation::PutDocument {
-                key,
-                value,
-                expected,
-                ..
-            } => self.put(key, value.as_deref(), *expected),
-            Operation::ForgetDeadLetters(consumer, events, _) => {
-                Ok(Outcome::Removed(dead::forget(database, consumer, events)?))
-            }
-            Operation::Trim(up_to, _) => match self.dedup.outlive(*up_to, self.now) {
-                Ok(()) => Ok(Outcome::Removed(store::trim(database, *up_to)?)),
-                // This must not make the other operations fail.
-                Err(error) => {
-                    log::warn!(
-                        "journal: dedup entries cannot be sealed, nothing is removed: {error}"
-                    );
-                    Ok(Outcome::Unsealed)
-                }
-            },
-            Operation::Append(..) => unreachable!("it is written above"),
-        }
-    }
-
     fn append(&mut self, entry: &Entry) -> Result<Appended, Error> {
         let mut duplicates = Vec::new();
         for (part, own) in (1..).zip(&entry.parts) {
@@ -149,21 +212,6 @@ impl Step<'_> {
         Ok(Appended::New { seq, duplicates })
     }
 
-    fn put(
-        &mut self,
-        key: &str,
-        value: Option<&[u8]>,
-        expected: Expected,
-    ) -> Result<Outcome, Error> {
-        let database = &self.transaction;
-        if !expected.allows(store::version_of(database, key)?) {
-            return Ok(Outcome::Conflict);
-        }
-        *self.documents += 1;
-        store::put_document(database, key, value, *self.documents)?;
-        Ok(Outcome::Put(*self.documents))
-    }
-
     /// Writes the block of this commit.
     fn flush(&mut self) -> Result<(), Error> {
         if self.block.is_empty() {
@@ -173,6 +221,59 @@ impl Step<'_> {
         store::insert(&self.transaction, self.block)?;
         self.block.clear();
         Ok(())
+    }
+
+    /// Saves progress for the desk with this epoch.
+    pub(super) fn save(
+        &mut self,
+        change: &ProgressChange,
+        epoch: u64,
+    ) -> Result<Result<(), Unavailable>, Error> {
+        if epoch != self.epoch {
+            return Ok(Err(Unavailable::Fenced(0)));
+        }
+        store::save(&self.transaction, change).map(Ok)
+    }
+
+    pub(super) fn introduce(&mut self, consumer: &str, progress: &[u8]) -> Result<(), Error> {
+        store::introduce(&self.transaction, consumer, progress)
+    }
+
+    pub(super) fn forget_consumer(&mut self, consumer: &str) -> Result<(), Error> {
+        store::forget_consumer(&self.transaction, consumer)
+    }
+
+    pub(super) fn put_document(
+        &mut self,
+        key: &str,
+        value: Option<&[u8]>,
+        expected: Expected,
+    ) -> Result<Result<Version, PutError>, Error> {
+        if !expected.allows(store::version_of(&self.transaction, key)?) {
+            return Ok(Err(PutError::Conflict));
+        }
+        *self.documents += 1;
+        store::put_document(&self.transaction, key, value, *self.documents)?;
+        Ok(Ok(*self.documents))
+    }
+
+    pub(super) fn forget_dead_letters(
+        &mut self,
+        consumer: &str,
+        events: &[Position],
+    ) -> Result<usize, Error> {
+        dead::forget(&self.transaction, consumer, events)
+    }
+
+    pub(super) fn trim(&mut self, up_to: Seq) -> Result<Result<usize, Unavailable>, Error> {
+        match self.dedup.outlive(up_to, self.now) {
+            Ok(()) => store::trim(&self.transaction, up_to).map(Ok),
+            // This must not make the other operations fail.
+            Err(error) => {
+                let why = format!("dedup entries cannot be sealed, no event is removed: {error}");
+                Ok(Err(Unavailable::Away(why)))
+            }
+        }
     }
 }
 
@@ -199,3 +300,13 @@ fn in_wal(block: &Block) -> usize {
     };
     (1 + own) * store::PAGE
 }
+
+/// Converts an error of the dedup segments, so that it ends a transaction.
+fn unreadable(error: std::io::Error) -> Error {
+    Error::ToSqlConversionFailure(Box::new(error))
+}
+
+/// The WAL is copied into the database at this size. Senders wait during that time: at a smaller
+/// size, or if pages were counted that are not there, one request in a hundred would wait at 4,000
+/// a second.
+const CHECKPOINT_BYTES: usize = 16 * 1024 * 1024;

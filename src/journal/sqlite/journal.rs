@@ -2,19 +2,20 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use tokio::sync::{oneshot, watch};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::watch;
 
-use super::open_error::OpenError;
-use super::operation::{Asked, Operation};
-use super::queue::Queue;
-use super::shared::Shared;
-use super::writer::Writer;
-use super::{answer, dead, folder, store};
+use super::commit::Step;
+use super::folder::{self, OpenError};
+use super::operation::Operation;
+use super::writer::{MAX_BATCH_BYTES, Shared, Writer};
+use super::{dead, store};
 use crate::clock::Clock;
 use crate::journal::{
     Appended, DeadLetters, Desk, Desks, Document, Documents, Entry, Expected, Log, NamedLetter,
@@ -25,17 +26,21 @@ use crate::telemetry::JournalMetrics;
 /// The journal in one database file.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
-    queue: Arc<Queue>,
+    queue: Queue,
     thread: Mutex<Option<JoinHandle<()>>>,
     reader: Arc<Mutex<Connection>>,
     tail: Arc<Tail>,
     shared: Arc<Shared>,
 }
 
+/// The way to the thread that writes.
+#[derive(Debug, Clone)]
+struct Queue(Arc<Mutex<Option<mpsc::Sender<Operation>>>>);
+
 /// The desk of the only share.
 #[derive(Debug)]
 struct SqliteDesk {
-    queue: Arc<Queue>,
+    queue: Queue,
     reader: Arc<Mutex<Connection>>,
     epoch: u64,
 }
@@ -66,18 +71,19 @@ impl Sqlite {
         let writer = Writer::open(&database, keys, Arc::clone(&shared), metrics, clock)?;
         let tail = Arc::clone(writer.tail());
         let reader = store::open_reader(&database)?;
-        let queue = Arc::new(Queue::default());
-        let asked = Arc::clone(&queue);
+        let (queue, asked) = mpsc::channel(MAX_WAITING);
+        let runtime = Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(io)?;
         let thread = std::thread::Builder::new()
             .name("offhook-journal".to_owned())
             .spawn(move || {
                 // No other process opens the journal until the last write is done.
                 let _lock = lock;
-                writer.run(&asked);
+                runtime.block_on(writer.run(asked));
             })
             .map_err(io)?;
         Ok(Self {
-            queue,
+            queue: Queue(Arc::new(Mutex::new(Some(queue)))),
             thread: Mutex::new(Some(thread)),
             reader: Arc::new(Mutex::new(reader)),
             tail,
@@ -87,19 +93,49 @@ impl Sqlite {
 
     /// Lets the thread write what waits and end. The first call returns the thread's handle.
     fn end(&self) -> Option<JoinHandle<()>> {
-        self.queue.close();
+        drop(self.queue.lock().take());
         let thread = self.thread.lock();
         thread.unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-async fn ask<T, E: From<Unavailable>>(
-    queue: &Queue,
-    operation: impl FnOnce(Asked<T, E>) -> Operation,
-) -> Result<T, E> {
-    let (answer, asked) = oneshot::channel();
-    queue.push(operation(answer))?;
-    asked.await.map_err(|_| Unavailable::Ended)?
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Option<mpsc::Sender<Operation>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, operation: Operation) -> Result<(), Unavailable> {
+        let queue = self.lock();
+        let queue = queue.as_ref().ok_or(Unavailable::Ended)?;
+        queue.try_send(operation).map_err(|error| match error {
+            TrySendError::Full(_) => Unavailable::Full("too much waits to be written".to_owned()),
+            TrySendError::Closed(_) => Unavailable::Ended,
+        })
+    }
+
+    /// Has the thread make a change that writes about `bytes` bytes. Returns when it is durable.
+    async fn change<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        mut make: impl FnMut(&mut Step<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        self.try_change(bytes, move |step| make(step).map(Ok)).await
+    }
+
+    /// The same for a change that may be refused.
+    async fn try_change<T, E>(
+        &self,
+        bytes: usize,
+        make: impl FnMut(&mut Step<'_>) -> rusqlite::Result<Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Unavailable> + Send + 'static,
+    {
+        let (operation, answered) = Operation::change(bytes, make);
+        self.push(operation)?;
+        answered.await.map_err(|_| Unavailable::Ended)?
+    }
 }
 
 /// Runs a read query on a blocking thread.
@@ -121,9 +157,9 @@ async fn look<T: Send + 'static>(
 #[async_trait]
 impl Log for Sqlite {
     async fn append(&self, entry: Entry) -> Result<Appended, Unavailable> {
-        let (answer, answered) = answer::answer();
-        self.queue.push(Operation::Append(entry, answer))?;
-        answered.await
+        let (operation, answered) = Operation::append(entry);
+        self.queue.push(operation)?;
+        answered.await.map_err(|_| Unavailable::Ended)?
     }
 
     async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable> {
@@ -134,7 +170,10 @@ impl Log for Sqlite {
     }
 
     async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable> {
-        ask(&self.queue, |asked| Operation::Trim(up_to, asked)).await
+        // A trim fills a quarter of a batch, so that few other operations wait behind it.
+        let bytes = MAX_BATCH_BYTES / 4;
+        let trim = move |step: &mut Step<'_>| step.trim(up_to);
+        self.queue.try_change(bytes, trim).await
     }
 
     async fn bytes(&self) -> Result<u64, Unavailable> {
@@ -165,7 +204,7 @@ impl Desks for Sqlite {
 
     async fn desk(&self, _: Share) -> Result<Arc<dyn Desk>, Unavailable> {
         Ok(Arc::new(SqliteDesk {
-            queue: Arc::clone(&self.queue),
+            queue: self.queue.clone(),
             reader: Arc::clone(&self.reader),
             epoch: self.shared.epoch.fetch_add(1, Ordering::SeqCst) + 1,
         }))
@@ -173,14 +212,15 @@ impl Desks for Sqlite {
 
     async fn introduce(&self, consumer: &str, progress: &[u8]) -> Result<(), Unavailable> {
         let (consumer, progress) = (consumer.to_owned(), progress.to_vec());
-        let introduce = |asked| Operation::Introduce(consumer, progress, asked);
-        ask(&self.queue, introduce).await
+        let bytes = progress.len();
+        let introduce = move |step: &mut Step<'_>| step.introduce(&consumer, &progress);
+        self.queue.change(bytes, introduce).await
     }
 
     async fn forget_consumer(&self, consumer: &str) -> Result<(), Unavailable> {
         let consumer = consumer.to_owned();
-        let forget = |asked| Operation::ForgetConsumer(consumer, asked);
-        ask(&self.queue, forget).await
+        let forget = move |step: &mut Step<'_>| step.forget_consumer(&consumer);
+        self.queue.change(0, forget).await
     }
 }
 
@@ -200,12 +240,9 @@ impl Desk for SqliteDesk {
 
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
         let epoch = self.epoch;
-        ask(&self.queue, |asked| Operation::Save {
-            change,
-            epoch,
-            asked,
-        })
-        .await
+        let bytes = change.progress.len() + change.dead.len() * LETTER_BYTES;
+        let save = move |step: &mut Step<'_>| step.save(&change, epoch);
+        self.queue.try_change(bytes, save).await
     }
 }
 
@@ -218,13 +255,9 @@ impl Documents for Sqlite {
         expected: Expected,
     ) -> Result<Version, PutError> {
         let key = key.to_owned();
-        ask(&self.queue, |asked| Operation::PutDocument {
-            key,
-            value,
-            expected,
-            asked,
-        })
-        .await
+        let bytes = value.as_ref().map_or(0, Vec::len);
+        let put = move |step: &mut Step<'_>| step.put_document(&key, value.as_deref(), expected);
+        self.queue.try_change(bytes, put).await
     }
 
     async fn documents(&self, prefix: &str) -> Result<Vec<Document>, Unavailable> {
@@ -267,8 +300,9 @@ impl DeadLetters for Sqlite {
         events: &[Position],
     ) -> Result<usize, Unavailable> {
         let (consumer, events) = (consumer.to_owned(), events.to_vec());
-        let forget = |asked| Operation::ForgetDeadLetters(consumer, events, asked);
-        ask(&self.queue, forget).await
+        let bytes = events.len() * LETTER_BYTES;
+        let forget = move |step: &mut Step<'_>| step.forget_dead_letters(&consumer, &events);
+        self.queue.change(bytes, forget).await
     }
 }
 
@@ -281,3 +315,9 @@ impl Drop for Sqlite {
         }
     }
 }
+
+/// More than the server can have in progress: events, and commands of administrators and consumers.
+const MAX_WAITING: usize = 131_072;
+
+/// About how many bytes the row of a dead letter takes.
+const LETTER_BYTES: usize = 64;

@@ -9,21 +9,16 @@
 //! and checkpointed into one file with an empty WAL. The system may have lost the WAL's end; after
 //! the checkpoint no such gap can be between two commits.
 //!
-//! `journal.rs` is the handle, `queue.rs` passes operations to the thread and `answer.rs` returns
-//! the outcomes; `writer.rs` is the thread, `state.rs` the open database and `commit.rs` one
-//! transaction of it; `store.rs` and `dead.rs` have the statements, `schema.rs` the tables.
+//! `journal.rs` is the handle, `operation.rs` what it sends to the thread, `writer.rs` the thread, and
+//! `commit.rs` the open database with one transaction of it; `store.rs` and `dead.rs` have the
+//! statements, `schema.rs` the tables.
 
-mod answer;
 mod commit;
 mod dead;
 mod folder;
 mod journal;
-mod open_error;
 mod operation;
-mod queue;
 mod schema;
-mod shared;
-mod state;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -1,129 +1,127 @@
-//! [`Operation`]: something to write, and the caller that waits for it.
+//! [`Operation`]: something to write, and the caller that waits until it is durable.
 
 use tokio::sync::oneshot;
 
-use super::answer::{Answer, answer_all};
-use crate::journal::{
-    Appended, Entry, Expected, Position, ProgressChange, PutError, Seq, Unavailable, Version,
-};
+use super::commit::Step;
+use crate::journal::{Appended, Entry, Unavailable};
 
-/// Sends the outcome to the caller.
-pub(super) type Asked<T, E = Unavailable> = oneshot::Sender<Result<T, E>>;
-
-/// Something to write, and the caller that waits for it.
-#[derive(Debug)]
+/// Something to write, and the caller that waits until it is durable.
 pub(super) enum Operation {
-    Append(Entry, Answer),
-    /// Progress, saved by the desk with this epoch.
-    Save {
-        change: ProgressChange,
-        epoch: u64,
-        asked: Asked<()>,
-    },
-    Introduce(String, Vec<u8>, Asked<()>),
-    ForgetConsumer(String, Asked<()>),
-    PutDocument {
-        key: String,
-        value: Option<Vec<u8>>,
-        expected: Expected,
-        asked: Asked<Version, PutError>,
-    },
-    ForgetDeadLetters(String, Vec<Position>, Asked<usize>),
-    Trim(Seq, Asked<usize>),
+    Append(Append),
+    Change(Box<dyn Change>),
 }
 
-/// The outcome of an operation whose transaction is durable.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    Appended(Appended),
-    Done,
-    Removed(usize),
-    Put(Version),
-    /// The document was not as expected.
-    Conflict,
-    /// Another desk of the share was opened since.
-    Fenced,
-    /// Nothing was removed, because the dedup entries of the bodies could not be sealed.
-    Unsealed,
+/// A body to append.
+pub(super) struct Append {
+    pub(super) entry: Entry,
+    /// What the transaction did with it.
+    pub(super) appended: Option<Appended>,
+    pub(super) caller: oneshot::Sender<Result<Appended, Unavailable>>,
+}
+
+/// A change of anything but the log's end.
+pub(super) trait Change: Send {
+    /// Estimates how many bytes it writes.
+    fn bytes(&self) -> usize;
+
+    /// Makes the change in the transaction.
+    ///
+    /// # Errors
+    ///
+    /// If the whole transaction must fail.
+    fn make(&mut self, step: &mut Step<'_>) -> rusqlite::Result<()>;
+
+    /// Tells the caller, after the transaction has become durable or has failed.
+    fn answer(self: Box<Self>, failure: Option<&Unavailable>);
+}
+
+/// A [`Change`] by a function that returns the caller's outcome; an error in the outcome does not
+/// fail the transaction.
+struct Asked<F, T, E> {
+    bytes: usize,
+    make: F,
+    outcome: Option<Result<T, E>>,
+    caller: oneshot::Sender<Result<T, E>>,
+}
+
+impl<F, T, E> Change for Asked<F, T, E>
+where
+    F: FnMut(&mut Step<'_>) -> rusqlite::Result<Result<T, E>> + Send,
+    T: Send,
+    E: From<Unavailable> + Send,
+{
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn make(&mut self, step: &mut Step<'_>) -> rusqlite::Result<()> {
+        self.outcome = Some((self.make)(step)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, failure: Option<&Unavailable>) {
+        let outcome = match failure {
+            Some(why) => Some(Err(why.clone().into())),
+            None => self.outcome,
+        };
+        if let Some(outcome) = outcome {
+            // A caller that no longer waits needs no answer.
+            drop(self.caller.send(outcome));
+        }
+    }
 }
 
 impl Operation {
-    /// Estimates how many bytes the operation writes.
+    pub(super) fn append(entry: Entry) -> (Self, oneshot::Receiver<Result<Appended, Unavailable>>) {
+        let (caller, answered) = oneshot::channel();
+        let append = Append {
+            entry,
+            appended: None,
+            caller,
+        };
+        (Self::Append(append), answered)
+    }
+
+    /// A change that writes about `bytes` bytes.
+    pub(super) fn change<T, E>(
+        bytes: usize,
+        make: impl FnMut(&mut Step<'_>) -> rusqlite::Result<Result<T, E>> + Send + 'static,
+    ) -> (Self, oneshot::Receiver<Result<T, E>>)
+    where
+        T: Send + 'static,
+        E: From<Unavailable> + Send + 'static,
+    {
+        let (caller, answered) = oneshot::channel();
+        let asked = Asked {
+            bytes,
+            make,
+            outcome: None,
+            caller,
+        };
+        (Self::Change(Box::new(asked)), answered)
+    }
+
+    /// Estimates how many bytes it writes.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Append(entry, _) => entry.received.body.len(),
-            Self::Save { change, .. } => change.progress.len() + change.dead.len() * 64,
-            Self::Introduce(_, progress, _) => progress.len(),
-            Self::ForgetDeadLetters(_, events, _) => events.len() * 64,
-            Self::ForgetConsumer(name, _) => name.len(),
-            Self::PutDocument { value, .. } => value.as_ref().map_or(0, Vec::len),
-            // A trim fills a quarter of a batch, so that few other operations wait behind it.
-            Self::Trim(..) => MAX_BATCH_BYTES / 4,
+            Self::Append(append) => append.entry.received.body.len(),
+            Self::Change(change) => change.bytes(),
+        }
+    }
+
+    /// Tells the caller, after the transaction has become durable or has failed.
+    pub(super) fn answer(self, failure: Option<&Unavailable>) {
+        match self {
+            Self::Append(append) => {
+                let outcome = match failure {
+                    Some(why) => Some(Err(why.clone())),
+                    None => append.appended.map(Ok),
+                };
+                if let Some(outcome) = outcome {
+                    drop(append.caller.send(outcome));
+                }
+            }
+            Self::Change(change) => change.answer(failure),
         }
     }
 }
-
-/// Sends the outcome of each operation of a batch. A caller that no longer waits needs no answer.
-pub(super) fn answer(batch: &mut Vec<Operation>, outcomes: Vec<Outcome>) {
-    let mut appended = Vec::with_capacity(batch.len());
-    for (operation, outcome) in batch.drain(..).zip(outcomes) {
-        match (operation, outcome) {
-            (Operation::Append(_, asked), Outcome::Appended(outcome)) => {
-                appended.push((asked, Ok(outcome)));
-            }
-            (Operation::Save { asked, .. }, Outcome::Fenced) => {
-                drop(asked.send(Err(Unavailable::Fenced(0))));
-            }
-            (
-                Operation::Save { asked, .. }
-                | Operation::Introduce(_, _, asked)
-                | Operation::ForgetConsumer(_, asked),
-                _,
-            ) => drop(asked.send(Ok(()))),
-            (Operation::PutDocument { asked, .. }, Outcome::Put(version)) => {
-                drop(asked.send(Ok(version)));
-            }
-            (Operation::PutDocument { asked, .. }, Outcome::Conflict) => {
-                drop(asked.send(Err(PutError::Conflict)));
-            }
-            (
-                Operation::ForgetDeadLetters(_, _, asked) | Operation::Trim(_, asked),
-                Outcome::Removed(count),
-            ) => drop(asked.send(Ok(count))),
-            (Operation::Trim(_, asked), Outcome::Unsealed) => {
-                let why = "dedup entries cannot be sealed, so no event is removed".to_owned();
-                drop(asked.send(Err(Unavailable::Away(why))));
-            }
-            // Each operation has its own kind of outcome.
-            (
-                Operation::Append(..)
-                | Operation::PutDocument { .. }
-                | Operation::ForgetDeadLetters(..)
-                | Operation::Trim(..),
-                _,
-            ) => {}
-        }
-    }
-    answer_all(appended);
-}
-
-/// Fails each operation of a batch.
-pub(super) fn refuse(batch: &mut Vec<Operation>, why: &Unavailable) {
-    let mut appends = Vec::new();
-    for operation in batch.drain(..) {
-        let why = why.clone();
-        match operation {
-            Operation::Append(_, asked) => appends.push((asked, Err(why))),
-            Operation::Save { asked, .. }
-            | Operation::Introduce(_, _, asked)
-            | Operation::ForgetConsumer(_, asked) => drop(asked.send(Err(why))),
-            Operation::PutDocument { asked, .. } => drop(asked.send(Err(why.into()))),
-            Operation::ForgetDeadLetters(_, _, asked) | Operation::Trim(_, asked) => {
-                drop(asked.send(Err(why)));
-            }
-        }
-    }
-    answer_all(appends);
-}
-
-pub(super) const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;

@@ -4,7 +4,7 @@ mod blocks;
 
 use rusqlite::Connection;
 
-use super::open_error::OpenError;
+use super::folder::OpenError;
 
 /// The version that this program writes.
 const VERSION: i64 = 3;

@@ -7,7 +7,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
 use super::dead::{self, signed};
-use super::open_error::OpenError;
+use super::folder::OpenError;
 use crate::journal::block::{Block, Format};
 use crate::journal::dedup::DedupEntry;
 use crate::journal::{Document, ProgressChange, Record, Seq, Share, Version};

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::Sqlite;
-use super::open_error::OpenError;
+use super::folder::OpenError;
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::clock::FakeClock;

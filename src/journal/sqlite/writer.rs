@@ -2,25 +2,33 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::OpenFlags;
-use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, watch};
 
-use super::commit::parts;
-use super::open_error::OpenError;
-use super::operation::{Operation, Outcome, answer, refuse};
-use super::queue::{self, Queue};
-use super::shared::Shared;
-use super::state::Open;
+use super::commit::{Open, parts};
+use super::folder::OpenError;
+use super::operation::Operation;
 use super::store;
 use crate::Timestamp;
 use crate::clock::Clock;
-use crate::journal::dedup::DedupTuning;
-use crate::journal::{Appended, Record, Tail, Unavailable};
+use crate::journal::{Appended, Record, Tail, Unavailable, Version};
 use crate::telemetry::JournalMetrics;
 
+/// The state that the handle and the thread share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Whether the journal can store what it is given.
+    pub(super) ready: AtomicBool,
+    /// How often the desk was opened: only the newest desk may save progress.
+    pub(super) epoch: AtomicU64,
+    /// The newest change of a document.
+    pub(super) documents: watch::Sender<Version>,
+}
+
+/// The thread that writes.
 pub(super) struct Writer {
     path: PathBuf,
     keys_folder: PathBuf,
@@ -29,8 +37,6 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     metrics: JournalMetrics,
     state: State,
-    /// Lets the thread wait for a time.
-    timer: Runtime,
 }
 
 enum State {
@@ -51,10 +57,8 @@ impl Writer {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         let database = store::open_writer(path, OpenFlags::default())?;
-        let now = clock.now().as_millisecond();
-        let open = Open::start(database, &keys_folder, now, DedupTuning::default())?;
+        let open = Open::start(database, &keys_folder, clock.now().as_millisecond())?;
         shared.documents.send_replace(open.documents);
-        let timer = Builder::new_current_thread().enable_time().build();
         Ok(Self {
             path: path.to_owned(),
             keys_folder,
@@ -63,7 +67,6 @@ impl Writer {
             metrics,
             clock,
             state: State::Open(Box::new(open)),
-            timer: timer.map_err(|error| OpenError::io(path, error))?,
         })
     }
 
@@ -71,67 +74,75 @@ impl Writer {
         &self.tail
     }
 
-    /// Writes until the queue is closed and empty.
-    pub(super) fn run(mut self, queue: &Queue) {
-        let _closed = queue.closed_at_end();
-        let unpark = queue::unpark(std::thread::current());
-        let mut batch = Vec::new();
+    /// Writes until the queue is closed and empty. It has a thread of its own, because it blocks.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Operation>) {
         let _ended = NotReady(Arc::clone(&self.shared));
+        let mut batch = Vec::new();
         loop {
-            self.recover(queue, &mut batch);
-            queue.take(&mut batch, &unpark);
+            self.next_batch(&mut queue, &mut batch).await;
             if batch.is_empty() {
                 return;
             }
-            self.write(&mut batch);
+            while !batch.is_empty() {
+                let rest = batch.split_off(one_commit(&batch));
+                self.write(&mut batch);
+                batch.extend(rest);
+            }
         }
     }
 
-    /// Opens a failed journal again when it is time to try and no operation arrives: a sender that
-    /// waits until the journal is ready would otherwise wait forever.
-    fn recover(&mut self, queue: &Queue, batch: &mut Vec<Operation>) {
+    /// Waits for operations. A failed journal is opened again when it is time to try, also while no
+    /// operation arrives: a sender that waits until the journal is ready would otherwise wait forever.
+    async fn next_batch(
+        &mut self,
+        queue: &mut mpsc::Receiver<Operation>,
+        batch: &mut Vec<Operation>,
+    ) {
         while let State::Failed { retry_at, .. } = &self.state {
             let pause = retry_at.saturating_duration_since(self.clock.monotonic());
-            let asked = self.timer.block_on(async {
-                tokio::select! {
-                    biased;
-                    () = std::future::poll_fn(|context| queue.poll_take(batch, context)) => true,
-                    () = self.clock.sleep(pause) => false,
-                }
-            });
-            if asked {
-                return;
+            tokio::select! {
+                biased;
+                _ = queue.recv_many(batch, MAX_BATCH) => return,
+                () = self.clock.sleep(pause) => {}
             }
             // After another failure there is another try.
             drop(self.reopened());
         }
+        queue.recv_many(batch, MAX_BATCH).await;
     }
 
     /// Writes a batch in one transaction, and answers each operation in it.
     fn write(&mut self, batch: &mut Vec<Operation>) {
-        if let Err(why) = self.reopened() {
-            return refuse(batch, &why);
+        let written = self.reopened().and_then(|()| self.try_write(batch));
+        let failure = written.err();
+        for operation in batch.drain(..) {
+            operation.answer(failure.as_ref());
         }
+        if let State::Open(open) = &mut self.state {
+            open.tidy(self.clock.now().as_millisecond());
+        }
+    }
+
+    fn try_write(&mut self, batch: &mut [Operation]) -> Result<(), Unavailable> {
         let State::Open(open) = &mut self.state else {
-            return;
+            return Err(Unavailable::Ended);
         };
         let now = self.clock.now().as_millisecond();
         let (started, before) = (self.clock.monotonic(), open.head);
         let epoch = self.shared.epoch.load(Ordering::SeqCst);
         match open.commit(batch, now, epoch, self.clock.as_ref()) {
-            Ok((outcomes, commit)) => {
+            Ok(commit) => {
                 let took = self.clock.monotonic().saturating_duration_since(started);
                 self.metrics.batch(open.head - before, took, commit);
                 let kept_at = Timestamp::from_millisecond(open.kept_at).unwrap_or_default();
-                let durable = batch.iter().zip(&outcomes);
-                let records =
-                    durable.filter_map(|(operation, outcome)| record(operation, outcome, kept_at));
+                let records = batch
+                    .iter()
+                    .filter_map(|operation| record(operation, kept_at));
                 self.tail.publish(records);
                 self.shared.documents.send_if_modified(|newest| {
                     std::mem::replace(newest, open.documents) != open.documents
                 });
-                answer(batch, outcomes);
-                open.tidy(now);
+                Ok(())
             }
             Err(error) => {
                 let why = unavailable(&error);
@@ -140,7 +151,7 @@ impl Writer {
                 );
                 // Set before the answers, so that a refused caller finds the journal not ready.
                 self.fail(why.clone());
-                refuse(batch, &why);
+                Err(why)
             }
         }
     }
@@ -192,14 +203,26 @@ impl Writer {
     }
 }
 
+/// Returns how many operations fit into one commit; at least one.
+fn one_commit(batch: &[Operation]) -> usize {
+    let mut bytes = 0;
+    let fits = |operation: &&Operation| {
+        let fits = bytes < MAX_BATCH_BYTES;
+        bytes += operation.bytes();
+        fits
+    };
+    batch.iter().take_while(fits).count()
+}
+
 /// Returns a record that is now durable, for consumers that keep up.
-fn record(operation: &Operation, outcome: &Outcome, kept_at: Timestamp) -> Option<Record> {
-    let Operation::Append(entry, _) = operation else {
+fn record(operation: &Operation, kept_at: Timestamp) -> Option<Record> {
+    let Operation::Append(append) = operation else {
         return None;
     };
-    let Outcome::Appended(Appended::New { seq, duplicates }) = outcome else {
+    let Some(Appended::New { seq, duplicates }) = &append.appended else {
         return None;
     };
+    let entry = &append.entry;
     Some(Record {
         seq: *seq,
         kept_at,
@@ -226,6 +249,9 @@ impl Drop for NotReady {
         self.0.ready.store(false, Ordering::Relaxed);
     }
 }
+
+const MAX_BATCH: usize = 1024;
+pub(super) const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many records are read together.
 const READ_AT_ONCE: usize = 1024;
