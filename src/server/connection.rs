@@ -22,8 +22,7 @@ use std::time::{Duration, Instant};
 use actix_rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::deadline::RequestDeadline;
-use super::timer::LazyTimer;
+use super::deadline::{LazyTimer, RequestDeadline};
 use crate::clock::{Clock as _, SystemClock};
 use crate::signature::Deadline as _;
 use crate::telemetry::{ListenerMetrics, Throttle};

@@ -1,24 +1,29 @@
-//! The two listeners: binding their sockets, and serving each as an actix server.
+//! The two listeners: binding their sockets, and serving each as an actix server, down to the
+//! answers of the receiver.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
+use actix_http::{ConnectionType, HttpService, KeepAlive, Payload, Request};
 use actix_rt::net::TcpStream;
-use actix_server::{ServerBuilder, ServerHandle};
-use actix_service::{ServiceFactoryExt as _, fn_service};
-use actix_web::web;
+use actix_server::{GracefulShutdownSignal, ServerBuilder, ServerHandle};
+use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service};
+use actix_web::{HttpResponse, web};
 use socket2::{Domain, Socket, Type};
 use tokio::task::JoinHandle;
 
 use super::connection::{Connection, ConnectionContext};
-use super::http::http;
-use super::on_demand::on_demand;
+use super::deadline::{LINGER, RequestDeadline};
 use super::receiver::Parts;
 use super::shutdown::STOP_TIMEOUT;
 use crate::Error;
 use crate::admin::{self, AdminState};
+use crate::ingress::Ingress;
 use crate::settings::ServerSettings;
+use crate::signature::Deadline;
 use crate::telemetry::Throttle;
 
 /// A socket that listens and is not served yet.
@@ -76,7 +81,6 @@ impl BoundSocket {
             slow_heads: Throttle::default(),
         });
         let builder = builder.listen("public", self.socket, move || {
-            let (ingress, stopping) = (Arc::clone(&ingress), stopping.clone());
             let context = Arc::clone(&context);
             fn_service(move |stream: TcpStream| {
                 let peer = stream.peer_addr().ok();
@@ -85,7 +89,7 @@ impl BoundSocket {
                 let connection = Connection::new(stream, Arc::clone(&context));
                 async move { Ok::<_, ()>((connection, peer)) }
             })
-            .and_then(on_demand(move || http(&ingress, &stopping)))
+            .and_then(http(&ingress, &stopping))
         });
         Listener::spawn(self.key, self.address, builder)
     }
@@ -98,10 +102,7 @@ impl BoundSocket {
             .max_concurrent_connections(MAX_ADMIN_CONNECTIONS)
             .shutdown_timeout(1)
             .disable_signals()
-            .listen("admin", self.socket, move || {
-                let state = state.clone();
-                on_demand(move || admin::http(state.clone()))
-            });
+            .listen("admin", self.socket, move || admin::http(state.clone()));
         Listener::spawn(self.key, self.address, builder)
     }
 }
@@ -146,6 +147,68 @@ impl Listener {
             Err(error) => io::Error::other(error),
         }
     }
+}
+
+/// Serves connections to the public listener.
+pub(super) fn http(
+    ingress: &Arc<Ingress>,
+    stopping: &GracefulShutdownSignal,
+) -> impl ServiceFactory<
+    (Connection, Option<SocketAddr>),
+    Config = (),
+    Response = (),
+    Error = (),
+    InitError = (),
+> + use<> {
+    let (answering, expecting) = (Arc::clone(ingress), Arc::clone(ingress));
+    let stopping = stopping.clone();
+    HttpService::build()
+        // The connection has deadlines of its own, for every request.
+        .keep_alive(KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
+        .client_disconnect_timeout(LINGER)
+        .graceful_shutdown_signal(move || {
+            let stopping = stopping.clone();
+            async move { stopping.notified().await }
+        })
+        .on_connect_ext(|connection: &Connection, data| {
+            data.insert(connection.deadline().clone());
+        })
+        .expect(fn_service(move |request: Request| {
+            let verdict = expecting.before_continue(request.head());
+            async move {
+                match verdict {
+                    Ok(()) => Ok(request),
+                    Err(answer) => Err(actix_http::Response::from(*answer)),
+                }
+            }
+        }))
+        .h1(fn_service(move |request: Request| {
+            let answering = Arc::clone(&answering);
+            async move { Ok::<_, Infallible>(answer(&answering, request).await) }
+        }))
+        // actix-http has answered it, and the senders of broken requests are not logged.
+        .map_err(drop)
+}
+
+/// Answers a request, and keeps its connection's deadline up to date.
+async fn answer(ingress: &Ingress, mut request: Request) -> HttpResponse {
+    let deadline = request.conn_data::<RequestDeadline>().cloned();
+    let payload = request.take_payload();
+    if let Some(deadline) = &deadline {
+        deadline.request_begun(!matches!(payload, Payload::None));
+    }
+    let kept = deadline.as_ref().map(|deadline| deadline as &dyn Deadline);
+    let mut answer = ingress.answer(request.head(), payload, kept).await;
+    if let Some(deadline) = &deadline {
+        if !deadline.is_complete() {
+            // The rest of the body must not be read as the next request.
+            let head = answer.head_mut();
+            head.set_connection_type(ConnectionType::Close);
+        }
+        deadline.answered();
+    }
+    answer
 }
 
 /// How many connections the admin listener has at most.

@@ -5,22 +5,17 @@
 //!
 //! - `server.rs`: [`Server`], which is started, runs and is stopped.
 //! - `listeners.rs`: binds and serves the public and the admin listener.
-//! - `http.rs`: what happens to a request of the public listener, down to the [`Receiver`].
-//! - `connection.rs`: a connection whose other side must keep going, with its deadline (`deadline.rs`)
-//!   and its timers (`timer.rs`).
-//! - `shutdown.rs`: the signals that ask for a stop, and the steps of a stop.
+//! - `connection.rs`: a connection whose other side must keep going, with its deadline
+//!   (`deadline.rs`).
+//! - `shutdown.rs`: the signals of the process, and the steps of a stop.
 
 mod connection;
 mod deadline;
-mod file_limit;
-mod http;
 mod listeners;
-mod on_demand;
 mod receiver;
 #[expect(clippy::module_inception, reason = "it holds the type Server")]
 mod server;
 mod shutdown;
-mod timer;
 
 pub(crate) use receiver::Parts;
 pub use receiver::Receiver;

@@ -8,7 +8,6 @@ use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::file_limit;
 use super::listeners::{BoundSocket, Listener};
 use super::receiver::{Parts, Receiver};
 use super::shutdown::{self, StopSignals};
@@ -49,7 +48,7 @@ pub struct Server {
 
 /// Binds the listeners and serves in the background.
 pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, Error> {
-    file_limit::fail_writes_past_it()?;
+    shutdown::fail_writes_past_file_limit()?;
     // Both are bound before one is served, so that a start that fails has served nothing.
     let public = BoundSocket::bind("server.bind", settings.server.bind)?;
     let admin = match &settings.admin {

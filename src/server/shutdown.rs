@@ -1,4 +1,4 @@
-//! The graceful stop: the signals that ask for it, and its steps.
+//! The signals of the process, and the steps of a graceful stop.
 
 use std::time::Duration;
 
@@ -19,12 +19,6 @@ pub(super) struct StopSignals {
 impl StopSignals {
     /// From now on the signals do not kill the process.
     pub(super) fn listen() -> Result<Self, Error> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Error::Io {
-                what: "listening to signals",
-                error,
-            })
-        };
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
@@ -38,6 +32,26 @@ impl StopSignals {
             _ = self.terminate.recv() => "SIGTERM",
         }
     }
+}
+
+/// Makes a write past the limit on file sizes (RLIMIT_FSIZE) fail as one to a full disk does, for the rest of the process's life.
+///
+/// The system also sends SIGXFSZ, which kills a process without a handler for it, so a handler is
+/// installed. Programs that `exec` starts have the system's default again.
+///
+/// # Errors
+///
+/// When the system does not let the process listen to signals.
+pub(super) fn fail_writes_past_file_limit() -> Result<(), Error> {
+    // The handler stays installed when the stream of signals is dropped.
+    listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Error> {
+    signal(kind).map_err(|error| Error::Io {
+        what: "listening to signals",
+        error,
+    })
 }
 
 /// Stops all parts of a server, within [`STOP_TIMEOUT`] and what closing the listeners takes.
