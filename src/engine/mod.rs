@@ -6,7 +6,6 @@
 //! - [`JournalEngine`] appends to a journal and acknowledges as soon as the event is durable. Consumers
 //!   then follow the journal, each with its own progress: the [`Pipeline`].
 
-mod dedup_key;
 mod envelope;
 mod inline;
 mod journaled;
@@ -20,10 +19,9 @@ use std::sync::Arc;
 
 use crate::Event;
 
-pub(crate) use dedup_key::Windows;
 pub use envelope::{Envelope, Odd};
 pub(crate) use inline::InlineEngine;
-pub(crate) use journaled::JournalEngine;
+pub(crate) use journaled::{JournalEngine, Windows};
 pub(crate) use opened::Opened;
 pub(crate) use pipeline::Pipeline;
 pub(crate) use retention::Retention;

@@ -8,7 +8,6 @@
 //! that mounts the receiver both call [`Ingress::answer`]. A request with `Expect: 100-continue`, which
 //! asks before it sends its body, passes the same checks in [`Ingress::before_continue`].
 
-mod answers;
 mod receive;
 mod running;
 mod silence;

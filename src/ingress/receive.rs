@@ -3,14 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use actix_http::header::HeaderValue;
+use actix_http::header::{self, HeaderName, HeaderValue};
 use actix_http::{ConnectionType, Method, Payload, RequestHead, Uri};
-use actix_web::{HttpResponse, ResponseError as _};
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError as _};
+use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::answers::{
-    DUPLICATE, handler_failed, method_not_allowed, not_found, received, unavailable,
-};
 use super::running::{Finish, Running};
 use super::silence::{Silence, Tell, Watchdog};
 use super::source::Source;
@@ -269,4 +267,37 @@ fn since(started: Instant) -> std::time::Duration {
 fn close_after(response: &mut HttpResponse) {
     let head = response.head_mut();
     head.set_connection_type(ConnectionType::Close);
+}
+
+fn unavailable() -> HttpResponse {
+    let mut response = HttpResponse::ServiceUnavailable();
+    response.insert_header((header::RETRY_AFTER, "1"));
+    error(response, "Temporarily unavailable")
+}
+
+fn received() -> HttpResponse {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, JSON))
+        .body(Bytes::from_static(b"{\"status\":\"received\"}"))
+}
+
+const DUPLICATE: HeaderName = HeaderName::from_static("offhook-duplicate");
+
+fn handler_failed() -> HttpResponse {
+    error(HttpResponse::InternalServerError(), "Handler failed")
+}
+
+fn not_found() -> HttpResponse {
+    error(HttpResponse::NotFound(), "Not found")
+}
+
+fn method_not_allowed() -> HttpResponse {
+    let mut response = HttpResponse::MethodNotAllowed();
+    response.insert_header((header::ALLOW, "POST"));
+    error(response, "Method not allowed")
+}
+
+fn error(mut response: HttpResponseBuilder, text: &str) -> HttpResponse {
+    response.json(serde_json::json!({ "error": text }))
 }

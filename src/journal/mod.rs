@@ -11,38 +11,26 @@
 //! number of its body, and which part of it. The suite `contract` (feature `test-support`) tests
 //! the rules of every journal; `Offhook::custom_journal` takes your own.
 //!
-//! Inside: `sqlite/` is the default engine, `dedup/` finds duplicates, `tail.rs` holds the newest
+//! Inside: `traits.rs` has the traits, `sqlite/` is the default engine, `dedup/` finds duplicates, `tail.rs` holds the newest
 //! records in memory.
 
 #[cfg(feature = "sqlite")]
 mod block;
 #[cfg(any(test, feature = "test-support"))]
 pub mod contract;
-mod dead_letters;
 #[cfg(feature = "sqlite")]
 mod dedup;
-mod desk;
-mod documents;
-#[cfg(test)]
-mod folder;
-mod log;
-#[cfg(any(test, feature = "test-support"))]
-mod memory;
 mod position;
 mod record;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod tail;
-mod unavailable;
+mod traits;
 
-pub use dead_letters::{DeadLetter, DeadLetters, NamedLetter};
-pub use desk::{Desk, Desks, ProgressChange};
-pub use documents::{Document, Documents, Expected, PutError, Version};
-#[cfg(test)]
-pub(crate) use folder::TestFolder;
-pub use log::Log;
 #[cfg(any(test, feature = "test-support"))]
-pub use memory::Memory;
+pub use contract::Memory;
+#[cfg(test)]
+pub(crate) use contract::TestFolder;
 pub use position::{MAX_PARTS, Part, Position, Seq, Share, share_of};
 pub(crate) use position::{PositionHashSet, PositionMap};
 pub use record::{
@@ -51,7 +39,10 @@ pub use record::{
 #[cfg(feature = "sqlite")]
 pub(crate) use sqlite::Sqlite;
 pub use tail::Tail;
-pub use unavailable::Unavailable;
+pub use traits::{
+    DeadLetter, DeadLetters, Desk, Desks, Document, Documents, Expected, Log, NamedLetter,
+    ProgressChange, PutError, Unavailable, Version,
+};
 
 /// A whole journal. Every type with all four traits is one.
 pub trait Journal: Log + Desks + Documents + DeadLetters {}

@@ -35,12 +35,18 @@ mod dead_letters;
 mod desks;
 mod documents;
 mod duplicates;
+#[cfg(test)]
+mod folder;
 mod log;
+mod memory;
 mod parts;
 mod provider;
 mod samples;
 mod shares;
 
+#[cfg(test)]
+pub(crate) use folder::TestFolder;
+pub use memory::Memory;
 pub use provider::{Instances, Provider};
 #[cfg(test)]
 pub(crate) use samples::{

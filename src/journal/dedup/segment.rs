@@ -1,4 +1,4 @@
-//! [`Segment`]: entries sorted by key in a file that is written once.
+//! [`DedupEntry`], and [`Segment`]: entries sorted by key in a file that is written once.
 //!
 //! The file is named after its newest body, `{seq}.keys`, and holds 32 bytes an entry: the key's
 //! hash (16), the position (8, see [`Position::to_bits`]), the end of the window (8); all
@@ -12,9 +12,28 @@ use std::io::{self, BufWriter, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::entry::DedupEntry;
 use super::filter::Filter;
-use crate::journal::{KeyHash, Position, Seq};
+use crate::journal::{DedupKey, KeyHash, Position, Seq};
+
+/// One event that makes later ones with the same key duplicates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DedupEntry {
+    pub(crate) hash: KeyHash,
+    pub(crate) position: Position,
+    /// The end of its dedup window, in milliseconds since 1970.
+    pub(crate) until: i64,
+}
+
+impl DedupEntry {
+    /// Makes the entry of the event at `position`, received at `at` (milliseconds since 1970).
+    pub(crate) fn new(key: DedupKey, position: Position, at: i64) -> Self {
+        Self {
+            hash: key.hash,
+            position,
+            until: key.ends_at(at),
+        }
+    }
+}
 
 /// A file of sealed entries.
 #[derive(Debug)]

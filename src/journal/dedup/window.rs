@@ -1,13 +1,15 @@
-//! [`DedupWindow`]: the entries of all windows, in memory and in segments.
+//! [`DedupWindow`]: the entries of all windows. The newest are in memory ([`Recent`]), the others in
+//! segments.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
-use super::entry::DedupEntry;
-use super::recent::Recent;
-use super::sealed::Sealed;
-use super::tuning::DedupTuning;
-use crate::journal::{DedupKey, Position, Seq};
+use hashbrown::HashTable;
+
+use super::sealed::{DedupTuning, Sealed};
+use super::segment::DedupEntry;
+use crate::journal::{DedupKey, KeyHash, Position, Seq};
 
 /// The entries of all windows.
 #[derive(Debug)]
@@ -124,6 +126,92 @@ impl DedupWindow {
     }
 }
 
+/// The newest entries: 32 bytes each, and 5 or more for the map from the key to the entry.
+#[derive(Debug, Default)]
+struct Recent {
+    order: VecDeque<DedupEntry>,
+    /// How many entries came before those in `order`. An entry's place is its index in `order` plus
+    /// this.
+    before: u32,
+    /// The place of the newest entry of each key. Keys are hashes already.
+    places: HashTable<u32>,
+}
+
+impl Recent {
+    /// Returns how many entries there are.
+    fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Returns all entries, oldest first.
+    fn iter(&self) -> impl Iterator<Item = &DedupEntry> {
+        self.order.iter()
+    }
+
+    /// Returns the newest entry of this key.
+    fn newest(&self, key: KeyHash) -> Option<DedupEntry> {
+        let (order, before) = (&self.order, self.before);
+        let place = self
+            .places
+            .find(hash(key), |place| at(order, before, *place).hash == key)?;
+        Some(*at(order, before, *place))
+    }
+
+    /// Adds an entry, which becomes the newest of its key.
+    fn push(&mut self, entry: DedupEntry) {
+        let place = self.before.wrapping_add(self.order.len() as u32);
+        self.order.push_back(entry);
+        let (order, before) = (&self.order, self.before);
+        let found = self.places.entry(
+            hash(entry.hash),
+            |place| at(order, before, *place).hash == entry.hash,
+            |place| hash(at(order, before, *place).hash),
+        );
+        *found.or_insert(place).get_mut() = place;
+    }
+
+    /// Removes the entries of bodies after `seq`. An older entry of the same key does not return:
+    /// its window had ended, or there would be no newer one.
+    fn take_back_after(&mut self, seq: Seq) {
+        while self
+            .order
+            .back()
+            .is_some_and(|entry| entry.position.seq() > seq)
+        {
+            let last = self.order.len() - 1;
+            self.forget(last);
+            self.order.pop_back();
+        }
+    }
+
+    /// Removes the `count` oldest entries.
+    fn forget_oldest(&mut self, count: usize) {
+        for index in 0..count {
+            self.forget(index);
+        }
+        self.order.drain(..count);
+        self.before = self.before.wrapping_add(count as u32);
+    }
+
+    /// Removes the key of this entry from the map, unless a newer entry has the same key.
+    fn forget(&mut self, index: usize) {
+        let place = self.before.wrapping_add(index as u32);
+        let key = self.order[index].hash;
+        let found = self.places.find_entry(hash(key), |other| *other == place);
+        if let Ok(found) = found {
+            found.remove();
+        }
+    }
+}
+
+fn at(order: &VecDeque<DedupEntry>, before: u32, place: u32) -> &DedupEntry {
+    &order[place.wrapping_sub(before) as usize]
+}
+
+fn hash(key: KeyHash) -> u64 {
+    key as u64
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -132,7 +220,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::journal::{KeyHash, Part, TestFolder};
+    use crate::journal::{Part, TestFolder};
     use std::time::Duration;
 
     const TUNING: DedupTuning = DedupTuning {

@@ -1,22 +1,17 @@
-//! [`Open`]: the open database and what the thread knows of it; [`Step`]: one transaction.
-//!
-//! Everything that waits is written in one transaction and becomes durable together.
+//! [`Open`]: the open database, and what the thread knows of it.
 
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, Error, OpenFlags, Transaction};
+use rusqlite::{Connection, Error, OpenFlags};
 
 use super::folder::OpenError;
-use super::operation::Operation;
-use super::{dead, schema, store};
+use super::operation::{Operation, Step, unreadable};
+use super::{schema, store};
 use crate::clock::Clock;
 use crate::journal::block::Block;
-use crate::journal::dedup::{DedupEntry, DedupTuning, DedupWindow};
-use crate::journal::{
-    Appended, Entry, Expected, KeptPart, Part, Parts, Position, ProgressChange, PutError, Seq,
-    Unavailable, Version,
-};
+use crate::journal::dedup::{DedupTuning, DedupWindow};
+use crate::journal::{Seq, Version};
 
 /// The open database.
 pub(super) struct Open {
@@ -169,141 +164,6 @@ impl Open {
             ),
         }
     }
-}
-
-/// A transaction that is being written.
-pub(super) struct Step<'a> {
-    transaction: Transaction<'a>,
-    dedup: &'a mut DedupWindow,
-    block: &'a mut Block,
-    head: &'a mut Seq,
-    documents: &'a mut Version,
-    wal: &'a mut usize,
-    now: i64,
-    epoch: u64,
-}
-
-impl Step<'_> {
-    fn append(&mut self, entry: &Entry) -> Result<Appended, Error> {
-        let mut duplicates = Vec::new();
-        for (part, own) in (1..).zip(&entry.parts) {
-            let original = self.dedup.original(own.key, self.now).map_err(unreadable)?;
-            duplicates.extend(original.map(|original| (part, original)));
-        }
-        if !entry.parts.is_empty() && duplicates.len() == entry.parts.len() {
-            let originals = duplicates.into_iter().map(|(_, original)| original);
-            return Ok(Appended::Duplicate(originals.collect()));
-        }
-        if self.block.is_full() {
-            self.flush()?;
-        }
-        *self.head += 1;
-        let seq = *self.head;
-        let is_duplicate = |part| duplicates.iter().any(|(other, _)| *other == part);
-        let new = (1..)
-            .zip(&entry.parts)
-            .filter(|(part, _)| !is_duplicate(*part));
-        let entries =
-            new.map(|(part, own)| DedupEntry::new(own.key, Position::new(seq, part), self.now));
-        let entries: Vec<DedupEntry> = entries.collect();
-        entries.iter().for_each(|entry| self.dedup.add(*entry));
-        let parts = parts(entry, &duplicates);
-        self.block.push(seq, &entries, &entry.received, &parts);
-        Ok(Appended::New { seq, duplicates })
-    }
-
-    /// Writes the block of this commit.
-    fn flush(&mut self) -> Result<(), Error> {
-        if self.block.is_empty() {
-            return Ok(());
-        }
-        *self.wal += in_wal(self.block);
-        store::insert(&self.transaction, self.block)?;
-        self.block.clear();
-        Ok(())
-    }
-
-    /// Saves progress for the desk with this epoch.
-    pub(super) fn save(
-        &mut self,
-        change: &ProgressChange,
-        epoch: u64,
-    ) -> Result<Result<(), Unavailable>, Error> {
-        if epoch != self.epoch {
-            return Ok(Err(Unavailable::Fenced(0)));
-        }
-        store::save(&self.transaction, change).map(Ok)
-    }
-
-    pub(super) fn introduce(&mut self, consumer: &str, progress: &[u8]) -> Result<(), Error> {
-        store::introduce(&self.transaction, consumer, progress)
-    }
-
-    pub(super) fn forget_consumer(&mut self, consumer: &str) -> Result<(), Error> {
-        store::forget_consumer(&self.transaction, consumer)
-    }
-
-    pub(super) fn put_document(
-        &mut self,
-        key: &str,
-        value: Option<&[u8]>,
-        expected: Expected,
-    ) -> Result<Result<Version, PutError>, Error> {
-        if !expected.allows(store::version_of(&self.transaction, key)?) {
-            return Ok(Err(PutError::Conflict));
-        }
-        *self.documents += 1;
-        store::put_document(&self.transaction, key, value, *self.documents)?;
-        Ok(Ok(*self.documents))
-    }
-
-    pub(super) fn forget_dead_letters(
-        &mut self,
-        consumer: &str,
-        events: &[Position],
-    ) -> Result<usize, Error> {
-        dead::forget(&self.transaction, consumer, events)
-    }
-
-    pub(super) fn trim(&mut self, up_to: Seq) -> Result<Result<usize, Unavailable>, Error> {
-        match self.dedup.outlive(up_to, self.now) {
-            Ok(()) => store::trim(&self.transaction, up_to).map(Ok),
-            // This must not make the other operations fail.
-            Err(error) => {
-                let why = format!("dedup entries cannot be sealed, no event is removed: {error}");
-                Ok(Err(Unavailable::Away(why)))
-            }
-        }
-    }
-}
-
-/// Returns the parts of a body, with the duplicates marked.
-pub(super) fn parts(entry: &Entry, duplicates: &[(Part, Position)]) -> Parts {
-    if let [only] = &entry.parts[..]
-        && only.session.is_none()
-    {
-        return Parts::one(&entry.received, store::SHARES);
-    }
-    let kept = (1..).zip(&entry.parts).map(|(part, own)| KeptPart {
-        session: own.session.clone(),
-        duplicate: duplicates.iter().any(|(other, _)| *other == part),
-    });
-    Parts::several(kept.collect(), &entry.received, store::SHARES)
-}
-
-/// Estimates how many bytes a block adds to the WAL, which takes whole pages: the table's last
-/// page, and pages of the block's own if it does not fit there.
-fn in_wal(block: &Block) -> usize {
-    let own = match block.bytes() {
-        bytes if bytes < store::PAGE => 0,
-        bytes => bytes.div_ceil(store::PAGE),
-    };
-    (1 + own) * store::PAGE
-}
-
-/// Converts an error of the dedup segments, so that it ends a transaction.
-fn unreadable(error: std::io::Error) -> Error {
-    Error::ToSqlConversionFailure(Box::new(error))
 }
 
 /// The WAL is copied into the database at this size. Senders wait during that time: at a smaller

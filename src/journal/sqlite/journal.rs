@@ -11,9 +11,8 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::watch;
 
-use super::commit::Step;
 use super::folder::{self, OpenError};
-use super::operation::Operation;
+use super::operation::{Operation, Step};
 use super::writer::{MAX_BATCH_BYTES, Shared, Writer};
 use super::{dead, store};
 use crate::clock::Clock;

@@ -9,9 +9,9 @@
 //! and checkpointed into one file with an empty WAL. The system may have lost the WAL's end; after
 //! the checkpoint no such gap can be between two commits.
 //!
-//! `journal.rs` is the handle, `operation.rs` what it sends to the thread, `writer.rs` the thread, and
-//! `commit.rs` the open database with one transaction of it; `store.rs` and `dead.rs` have the
-//! statements, `schema.rs` the tables.
+//! `journal.rs` is the handle, `writer.rs` the thread, `commit.rs` the open database and
+//! `operation.rs` what is written in a transaction; `store.rs` and `dead.rs` have the statements,
+//! `schema.rs` the tables.
 
 mod commit;
 mod dead;

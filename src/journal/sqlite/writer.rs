@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use rusqlite::OpenFlags;
 use tokio::sync::{mpsc, watch};
 
-use super::commit::{Open, parts};
+use super::commit::Open;
 use super::folder::OpenError;
-use super::operation::Operation;
+use super::operation::{Operation, parts};
 use super::store;
 use crate::Timestamp;
 use crate::clock::Clock;

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::{
+use crate::Timestamp;
+use crate::clock::Clock;
+use crate::journal::{
     Appended, DeadLetter, DeadLetters, Desk, Desks, Document, Documents, Entry, Expected, KeptPart,
     KeyHash, Log, NamedLetter, Parts, Position, ProgressChange, PutError, Record, Seq, Share, Tail,
     Unavailable, Version,
 };
-use crate::Timestamp;
-use crate::clock::Clock;
 
 /// A journal in memory. Several instances may share one.
 #[derive(Debug, Clone)]

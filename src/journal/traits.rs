@@ -1,0 +1,278 @@
+//! The four traits of a journal, [`Log`], [`Desks`] with [`Desk`], [`Documents`] and [`DeadLetters`],
+//! and [`Unavailable`], why one cannot serve a request now.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::position::{Position, Seq, Share};
+use super::record::{Appended, Entry, Record};
+use super::tail::Tail;
+use crate::Timestamp;
+
+/// An append-only log of bodies, with one dense sequence of numbers.
+#[async_trait]
+pub trait Log: Debug + Send + Sync + 'static {
+    /// Appends a body unless all its events are duplicates. Returns when the outcome is durable.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be stored now. Nothing was stored then, and its dedup keys have no effect,
+    /// except after [`Unavailable::Unknown`].
+    async fn append(&self, entry: Entry) -> Result<Appended, Unavailable>;
+
+    /// Returns the records after `after`, at most `most`, in order and without gaps. If bodies are
+    /// long it may return fewer, but at least one if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read now.
+    async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable>;
+
+    /// Removes bodies up to `up_to` with their dead letters: oldest first, a few at a time, and
+    /// never the newest. Returns how many were removed. Their dedup keys stay until their windows
+    /// end.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be removed now; none was.
+    async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable>;
+
+    /// Returns how many bytes the stored bodies take.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be read now.
+    async fn bytes(&self) -> Result<u64, Unavailable>;
+
+    /// Returns the newest records, and the number of the newest.
+    fn tail(&self) -> &Arc<Tail>;
+
+    /// Returns whether the journal can store what it is given.
+    fn is_ready(&self) -> bool;
+
+    /// Writes what waits and takes nothing more. Another process may open the journal afterwards.
+    async fn close(&self);
+}
+
+/// The desks of a journal, one for each share.
+#[async_trait]
+pub trait Desks: Debug + Send + Sync + 'static {
+    /// Returns the number of shares of dispatch: at least one, and always the same for one journal.
+    fn shares(&self) -> Share;
+
+    /// Takes a share: opens its desk. This fences every desk of the share that was opened before,
+    /// also by another instance.
+    ///
+    /// # Errors
+    ///
+    /// If the share cannot be taken now.
+    async fn desk(&self, share: Share) -> Result<Arc<dyn Desk>, Unavailable>;
+
+    /// Introduces a consumer: stores `progress` in each share that has none of it. So all shares
+    /// begin at one point, whichever instance holds them. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// If the change cannot be stored now.
+    async fn introduce(&self, consumer: &str, progress: &[u8]) -> Result<(), Unavailable>;
+
+    /// Removes a consumer's progress from all shares; its dead letters stay. Durable when it
+    /// returns.
+    ///
+    /// # Errors
+    ///
+    /// If the change cannot be stored now.
+    async fn forget_consumer(&self, consumer: &str) -> Result<(), Unavailable>;
+}
+
+/// Stores the progress of consumers in one share, for the one instance that holds the share.
+#[async_trait]
+pub trait Desk: Debug + Send + Sync + 'static {
+    /// Returns the share of this desk.
+    fn share(&self) -> Share;
+
+    /// Returns the progress that was last saved; `None` for an unknown consumer.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read. This must not return `None`: the consumer would start from now.
+    async fn saved(&self, consumer: &str) -> Result<Option<Vec<u8>>, Unavailable>;
+
+    /// Saves a consumer's change and returns when it is durable. The same change may be saved
+    /// twice.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable::Fenced`] if another desk of the share was opened since: this desk may save
+    /// nothing more. Any other error if the change cannot be stored now.
+    async fn save(&self, change: ProgressChange) -> Result<(), Unavailable>;
+}
+
+/// What a consumer has done since its last save.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProgressChange {
+    /// The consumer's name.
+    pub consumer: String,
+    /// The consumer's progress, opaque to the journal.
+    pub progress: Vec<u8>,
+    /// Events that are no longer dead letters, because they are replayed.
+    pub revived: Vec<Position>,
+    /// Events that the consumer has given up on since; those that are in `revived` too failed
+    /// again.
+    pub dead: Vec<DeadLetter>,
+}
+
+/// The number of a change to the documents of a journal: each change has the next higher one.
+pub type Version = u64;
+
+/// A document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Its key; documents are found by the beginning of their keys.
+    pub key: String,
+    /// Its content.
+    pub value: Vec<u8>,
+    /// The number of its last change.
+    pub version: Version,
+}
+
+/// The condition for changing a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// No condition.
+    Anything,
+    /// There is no document with that key.
+    Absent,
+    /// The document's last change is this one.
+    Version(Version),
+}
+
+/// Why a document was not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PutError {
+    /// The document is not as expected: another change came first.
+    #[error("the document was changed by another request; read it and ask again")]
+    Conflict,
+    /// The journal cannot store it now.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// The documents of a journal.
+#[async_trait]
+pub trait Documents: Debug + Send + Sync + 'static {
+    /// Writes a document, or removes it with `None`, if it is as `expected`. Returns the number of
+    /// the change when it is durable. Removing a document that does not exist is a change too.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Conflict`] if it is not as expected; [`PutError::Unavailable`] if it cannot be
+    /// stored now.
+    async fn put_document(
+        &self,
+        key: &str,
+        value: Option<Vec<u8>>,
+        expected: Expected,
+    ) -> Result<Version, PutError>;
+
+    /// Returns the documents whose keys begin with `prefix`, sorted by key.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read now.
+    async fn documents(&self, prefix: &str) -> Result<Vec<Document>, Unavailable>;
+
+    /// Returns a receiver of the newest known change, by this instance or another, to wait for the
+    /// next one.
+    fn watch_documents(&self) -> watch::Receiver<Version>;
+}
+
+impl Expected {
+    /// Returns whether a document whose last change is `found` may be changed.
+    pub fn allows(self, found: Option<Version>) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Absent => found.is_none(),
+            Self::Version(version) => found == Some(version),
+        }
+    }
+}
+
+/// An event that a consumer has given up on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Where the event is in the journal.
+    pub position: Position,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// The outcome of the last attempt.
+    pub reason: String,
+    /// When the last attempt ended, to the millisecond.
+    pub at: Timestamp,
+}
+
+/// A consumer's name and one of its dead letters.
+pub type NamedLetter = (String, DeadLetter);
+
+/// The dead letters of a journal. Consumers add to them by [`Desk::save`].
+#[async_trait]
+pub trait DeadLetters: Debug + Send + Sync + 'static {
+    /// Returns dead letters of one consumer or of all, newest first; letters of the same event are
+    /// sorted by consumer name, last name first. Only letters after `before` in that order, at most
+    /// `most`. An empty name in `before` skips all letters of that event.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read now.
+    async fn dead_letters(
+        &self,
+        consumer: Option<&str>,
+        before: Option<(Position, &str)>,
+        most: usize,
+    ) -> Result<Vec<NamedLetter>, Unavailable>;
+
+    /// Returns which consumers have given up on which of these events.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read now.
+    async fn dead_letters_of(&self, events: &[Position]) -> Result<Vec<NamedLetter>, Unavailable>;
+
+    /// Removes dead letters of a consumer. Returns how many there were, once that is durable.
+    ///
+    /// # Errors
+    ///
+    /// If the change cannot be stored now.
+    async fn forget_dead_letters(
+        &self,
+        consumer: &str,
+        events: &[Position],
+    ) -> Result<usize, Unavailable>;
+}
+
+/// Why a journal cannot serve a request now. The texts are for the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// There is no room: the disk is full, or too much waits to be written. Nothing was stored; the
+    /// caller may try again later.
+    #[error("{0}")]
+    Full(String),
+    /// The storage cannot be reached, or fails. Nothing was stored; the caller may try again later.
+    #[error("{0}")]
+    Away(String),
+    /// Another instance has taken the share. Nothing was stored, and this one may write nothing
+    /// more for it.
+    #[error("another instance holds share {0} now")]
+    Fenced(Share),
+    /// The outcome is unknown: the data may or may not be stored.
+    #[error("whether it was stored is unknown: {0}")]
+    Unknown(String),
+    /// The journal is closed.
+    #[error("the journal is closed")]
+    Ended,
+}
