@@ -27,7 +27,7 @@ pub(crate) struct Ingress {
     engine: Arc<dyn Engine>,
     limits: Limits,
     clock: Arc<dyn Clock>,
-    running: Arc<Running>,
+    running: Running,
     silence: Arc<Silence>,
     /// Runs from the time the sources are served until this is dropped or stops.
     watchdog: Mutex<Option<Watchdog>>,
@@ -57,7 +57,7 @@ impl Ingress {
             engine,
             limits,
             clock,
-            running: Arc::default(),
+            running: Running::default(),
             silence,
             watchdog: Mutex::default(),
         })
@@ -176,7 +176,8 @@ impl Ingress {
     }
 
     fn finish(&self, envelope: Envelope, events: Vec<Event>) -> Finish {
-        Finish::new(&self.running, Arc::clone(&self.engine), envelope, events)
+        let work = Arc::clone(&self.engine).accept(envelope, events);
+        self.running.finish(work)
     }
 
     /// Starts to watch, on the runtime `home`, for sources that fall silent.
@@ -226,7 +227,7 @@ impl Ingress {
         &self.sources
     }
 
-    pub(crate) fn running(&self) -> &Arc<Running> {
+    pub(crate) fn running(&self) -> &Running {
         &self.running
     }
 

@@ -2,22 +2,21 @@
 //! and a graceful stop waits for all of them.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TrackedFuture;
 
-use crate::Event;
-use crate::engine::{Accepted, Engine, Envelope, NotAccepted, Work};
+use crate::engine::{Accepted, NotAccepted, Work};
 
 /// The work of a receiver, for a graceful stop.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
-    accepting: AtomicUsize,
+    accepting: TaskTracker,
     draining: AtomicBool,
-    idle: Notify,
     /// The runtime for events whose senders have hung up.
     home: OnceLock<Handle>,
 }
@@ -30,7 +29,7 @@ impl Running {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.accepting.load(Ordering::Relaxed) < MAX_ACCEPTING
+        self.accepting.len() < MAX_ACCEPTING
     }
 
     /// From now on each connection is closed after its next answer.
@@ -44,12 +43,15 @@ impl Running {
 
     /// Waits until no event is with the engine.
     pub(crate) async fn idle(&self) {
-        loop {
-            let idle = self.idle.notified();
-            if self.accepting.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            idle.await;
+        self.accepting.close();
+        self.accepting.wait().await;
+    }
+
+    /// Counts an engine's work on one event, and completes it even if the result is dropped.
+    pub(super) fn finish(&self, work: Work) -> Finish {
+        Finish {
+            work: Some(self.accepting.track_future(work)),
+            home: self.home.get().cloned(),
         }
     }
 }
@@ -57,22 +59,8 @@ impl Running {
 /// An engine's work on one event. A verified event is completed even if its sender hangs up: when this
 /// is dropped, the rest of the work continues as a separate task.
 pub(super) struct Finish {
-    work: Option<Work>,
-    counted: Option<Counted>,
-}
-
-impl Finish {
-    pub(super) fn new(
-        running: &Arc<Running>,
-        engine: Arc<dyn Engine>,
-        envelope: Envelope,
-        events: Vec<Event>,
-    ) -> Self {
-        Self {
-            counted: Some(Counted::new(running)),
-            work: Some(engine.accept(envelope, events)),
-        }
-    }
+    work: Option<TrackedFuture<Work>>,
+    home: Option<Handle>,
 }
 
 impl Future for Finish {
@@ -80,7 +68,7 @@ impl Future for Finish {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let work = self.work.as_mut().expect("not polled after it was ready");
-        let outcome = std::task::ready!(work.as_mut().poll(cx));
+        let outcome = ready!(Pin::new(work).poll(cx));
         self.work = None;
         Poll::Ready(outcome)
     }
@@ -88,37 +76,15 @@ impl Future for Finish {
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        let (Some(work), Some(counted)) = (self.work.take(), self.counted.take()) else {
+        let Some(work) = self.work.take() else {
             return;
         };
         // The server's own runtime outlives its workers; a receiver in an application's own `App` has
         // only the current worker's.
-        let home = counted.0.home.get().cloned();
-        let Some(home) = home.or_else(|| Handle::try_current().ok()) else {
-            return;
-        };
-        home.spawn(async move {
-            let _counted = counted;
+        let home = self.home.take().or_else(|| Handle::try_current().ok());
+        if let Some(home) = home {
             // The engine has logged the outcome, and no task waits for it.
-            let _ = work.await;
-        });
-    }
-}
-
-/// One event that is with the engine.
-struct Counted(Arc<Running>);
-
-impl Counted {
-    fn new(running: &Arc<Running>) -> Self {
-        running.accepting.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(running))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        if self.0.accepting.fetch_sub(1, Ordering::Release) == 1 {
-            self.0.idle.notify_waiters();
+            home.spawn(work);
         }
     }
 }
