@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::access::is_administrator;
 use super::state::AdminState;
 use crate::Timestamp;
-use crate::ingress::HeardOf;
+use crate::ingress::SeenReport;
 use crate::telemetry::Metrics;
 
 /// `GET /health`: the process lives, and which settings it runs with.
@@ -28,7 +28,7 @@ pub(super) async fn health(state: web::Data<AdminState>, request: HttpRequest) -
 }
 
 /// When a source, or a session that is watched, sent its last event, and since when it is quiet.
-fn source_health(heard: &HeardOf<'_>) -> Value {
+fn source_health(heard: &SeenReport<'_>) -> Value {
     let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
     let mut source = json!({
         "name": heard.source,

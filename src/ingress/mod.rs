@@ -17,5 +17,5 @@ mod sources;
 mod tests;
 
 pub(crate) use receive::Ingress;
-pub(crate) use silence::{HeardOf, Silence};
+pub(crate) use silence::{SeenReport, Silence};
 pub use source::Source;

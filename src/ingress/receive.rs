@@ -143,13 +143,13 @@ impl Ingress {
         let max_body = self.limits.max_body;
         let (envelope, events) = Envelope::open(verified, served.dialect.as_ref(), max_body);
         let at = self.clock.monotonic();
-        let mut heard = None;
+        let mut marked = None;
         for event in &events {
             let session = event.session_id();
             // The events of a body nearly always belong to one session.
-            if heard != Some(session) {
-                served.heard.hear(at, received_at, session);
-                heard = Some(session);
+            if marked != Some(session) {
+                served.seen.mark(at, received_at, session);
+                marked = Some(session);
             }
         }
         let (id, bytes) = (envelope.id(), envelope.received().body.len());

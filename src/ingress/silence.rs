@@ -29,7 +29,7 @@ pub(crate) use watchdog::{Tell, Watchdog};
 /// All sources and when they were last seen.
 #[derive(Debug)]
 pub(crate) struct Silence {
-    sources: Vec<Arc<SourceHeard>>,
+    sources: Vec<Arc<SourceSeen>>,
     clock: Arc<dyn Clock>,
     /// The origin of monotonic times.
     origin: Instant,
@@ -37,15 +37,15 @@ pub(crate) struct Silence {
 
 /// When a source was last seen: as a whole, and for each watched session.
 #[derive(Debug)]
-pub(crate) struct SourceHeard {
-    whole: Arc<Heard>,
-    sessions: HashMap<String, Arc<Heard>>,
+pub(crate) struct SourceSeen {
+    whole: Arc<LastSeen>,
+    sessions: HashMap<String, Arc<LastSeen>>,
     origin: Instant,
 }
 
 /// When one source, or one session of it, was last seen.
 #[derive(Debug)]
-struct Heard {
+struct LastSeen {
     source: String,
     session: Option<String>,
     /// `None` when it is not watched.
@@ -65,7 +65,7 @@ struct Heard {
 
 /// What is known of one source or session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HeardOf<'a> {
+pub(crate) struct SeenReport<'a> {
     pub(crate) source: &'a str,
     pub(crate) session: Option<&'a str>,
     pub(crate) last_event_at: Option<Timestamp>,
@@ -77,13 +77,13 @@ impl Silence {
     pub(crate) fn of(sources: &[Source], metrics: &Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
         let origin = clock.monotonic();
         let sources = sources.iter().map(|source| {
-            let heard = |session: Option<&String>, quiet_after| {
-                Arc::new(Heard::new(&source.name, session, quiet_after, metrics))
+            let seen = |session: Option<&String>, quiet_after| {
+                Arc::new(LastSeen::new(&source.name, session, quiet_after, metrics))
             };
             let sessions = source.quiet_sessions.iter();
-            let sessions = sessions.map(|(id, after)| (id.clone(), heard(Some(id), Some(*after))));
-            Arc::new(SourceHeard {
-                whole: heard(None, source.quiet_after),
+            let sessions = sessions.map(|(id, after)| (id.clone(), seen(Some(id), Some(*after))));
+            Arc::new(SourceSeen {
+                whole: seen(None, source.quiet_after),
                 sessions: sessions.collect(),
                 origin,
             })
@@ -96,35 +96,35 @@ impl Silence {
     }
 
     /// The entry for the source with this index.
-    pub(crate) fn source(&self, index: usize) -> Arc<SourceHeard> {
+    pub(crate) fn source(&self, index: usize) -> Arc<SourceSeen> {
         Arc::clone(&self.sources[index])
     }
 
     /// What is known of all sources and of the watched sessions.
-    pub(crate) fn report(&self) -> Vec<HeardOf<'_>> {
+    pub(crate) fn report(&self) -> Vec<SeenReport<'_>> {
         let now = self.now();
-        self.all().map(|heard| heard.report(now)).collect()
+        self.all().map(|seen| seen.report(now)).collect()
     }
 
     /// Updates the metrics that are computed only on request.
     pub(crate) fn measure(&self) {
         let now = self.now();
-        for heard in self.all() {
-            if let Some(age) = heard.report(now).since_last {
-                heard.metrics.since_last(age);
+        for seen in self.all() {
+            if let Some(age) = seen.report(now).since_last {
+                seen.metrics.since_last(age);
             }
         }
     }
 
     /// Whether there is anything to watch.
     pub(crate) fn is_watched(&self) -> bool {
-        self.all().any(|heard| heard.quiet_after.is_some())
+        self.all().any(|seen| seen.quiet_after.is_some())
     }
 
-    fn all(&self) -> impl Iterator<Item = &Arc<Heard>> {
+    fn all(&self) -> impl Iterator<Item = &Arc<LastSeen>> {
         self.sources.iter().flat_map(|source| {
             let mut sessions: Vec<_> = source.sessions.values().collect();
-            sessions.sort_by_key(|heard| &heard.session);
+            sessions.sort_by_key(|seen| &seen.session);
             [&source.whole].into_iter().chain(sessions)
         })
     }
@@ -134,21 +134,21 @@ impl Silence {
     }
 }
 
-impl SourceHeard {
+impl SourceSeen {
     /// Records a verified request: `at` by the monotonic clock, `received_at` by the time of day.
-    pub(crate) fn hear(&self, at: Instant, received_at: Timestamp, session: Option<&str>) {
+    pub(crate) fn mark(&self, at: Instant, received_at: Timestamp, session: Option<&str>) {
         let at = nanos(self.origin, at);
-        self.whole.hear(at, received_at);
+        self.whole.mark(at, received_at);
         if self.sessions.is_empty() {
             return;
         }
         if let Some(session) = session.and_then(|session| self.sessions.get(session)) {
-            session.hear(at, received_at);
+            session.mark(at, received_at);
         }
     }
 }
 
-impl Heard {
+impl LastSeen {
     fn new(
         source: &str,
         session: Option<&String>,
@@ -170,7 +170,7 @@ impl Heard {
         }
     }
 
-    fn hear(&self, at: i64, received_at: Timestamp) {
+    fn mark(&self, at: i64, received_at: Timestamp) {
         let last = self.last.load(Ordering::Relaxed);
         let marked = last != NEVER && at < last.saturating_add(MARK_EVERY);
         if marked && self.quiet_since.load(Ordering::Relaxed) == NEVER {
@@ -198,10 +198,10 @@ impl Heard {
         time(self.quiet_since.load(Ordering::SeqCst))
     }
 
-    fn report(&self, now: i64) -> HeardOf<'_> {
+    fn report(&self, now: i64) -> SeenReport<'_> {
         let last = self.last();
         let since = now.saturating_sub(last).max(0).unsigned_abs();
-        HeardOf {
+        SeenReport {
             source: &self.source,
             session: self.session.as_deref(),
             last_event_at: self.last_at(),

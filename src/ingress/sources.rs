@@ -16,7 +16,7 @@ use actix_web::dev::Url;
 use arc_swap::ArcSwap;
 use uuid::Uuid;
 
-use super::silence::{Silence, SourceHeard};
+use super::silence::{Silence, SourceSeen};
 use super::source::Source;
 use crate::clock::Clock;
 use crate::dialect::Dialect;
@@ -39,7 +39,7 @@ pub(crate) struct Served {
     pub(super) verify: VerifySignature,
     pub(super) dialect: Arc<dyn Dialect>,
     pub(super) metrics: SourceMetrics,
-    pub(super) heard: Arc<SourceHeard>,
+    pub(super) seen: Arc<SourceSeen>,
     /// One for each outcome: a flood of one kind does not hide another.
     refusals: [Throttle; RequestOutcome::ALL.len()],
 }
@@ -102,7 +102,7 @@ impl Table {
                     .clock(Arc::clone(clock)),
                 dialect: Arc::clone(&source.dialect),
                 metrics: metrics.source(&source.name),
-                heard: silence.source(index),
+                seen: silence.source(index),
                 refusals: Default::default(),
                 source,
             });

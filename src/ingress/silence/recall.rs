@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Heard, NEVER, Silence};
+use super::{LastSeen, NEVER, Silence};
 use crate::dialect::own;
 use crate::journal::{Journal, Record, Seq, Unavailable};
 use crate::{SourceChange, Timestamp};
@@ -13,10 +13,7 @@ use crate::{SourceChange, Timestamp};
 impl Silence {
     /// Restores from the journal the time of each source's last event, and whether the source was quiet.
     pub(crate) async fn recall(&self, journal: &dyn Journal) -> Result<(), Unavailable> {
-        let mut recalled: Vec<_> = self
-            .all()
-            .map(|heard| (heard, Recalled::default()))
-            .collect();
+        let mut recalled: Vec<_> = self.all().map(|seen| (seen, Recalled::default())).collect();
         let head = journal.tail().head();
         let oldest = head.saturating_sub(MAX_RECORDS);
         let (mut end, mut bytes) = (head, 0);
@@ -24,33 +21,33 @@ impl Silence {
             && let Some(block) = block(journal, end, &mut bytes).await?
         {
             for record in block.iter().rev() {
-                for (heard, recalled) in &mut recalled {
-                    recalled.look(heard, record);
+                for (seen, recalled) in &mut recalled {
+                    recalled.look(seen, record);
                 }
             }
             end = end.saturating_sub(BLOCK);
         }
-        for (heard, recalled) in recalled {
-            self.set(heard, &recalled);
+        for (seen, recalled) in recalled {
+            self.set(seen, &recalled);
         }
         Ok(())
     }
 
-    fn set(&self, heard: &Heard, recalled: &Recalled) {
+    fn set(&self, seen: &LastSeen, recalled: &Recalled) {
         if let Some(last_at) = recalled.last_at {
             // If the clock was set back, the event's age is 0.
             let age = self.clock.now().duration_since(last_at).as_nanos().max(0);
             let age = i64::try_from(age).unwrap_or(i64::MAX / 2);
-            heard.last.store(self.now() - age, Ordering::SeqCst);
+            seen.last.store(self.now() - age, Ordering::SeqCst);
             let last_at = last_at.as_microsecond();
-            heard.last_at.store(last_at, Ordering::Relaxed);
+            seen.last_at.store(last_at, Ordering::Relaxed);
         }
-        if let (Some(since), Some(_)) = (recalled.quiet_since, heard.quiet_after) {
-            let heard_since = recalled.heard_since;
-            let mark = if heard_since { NEVER } else { heard.last() };
-            heard.recalled_mark.store(mark, Ordering::Relaxed);
+        if let (Some(since), Some(_)) = (recalled.quiet_since, seen.quiet_after) {
+            let seen_since = recalled.seen_since;
+            let mark = if seen_since { NEVER } else { seen.last() };
+            seen.recalled_mark.store(mark, Ordering::Relaxed);
             let since = since.as_microsecond();
-            heard.quiet_since.store(since, Ordering::SeqCst);
+            seen.quiet_since.store(since, Ordering::SeqCst);
         }
     }
 }
@@ -86,31 +83,31 @@ struct Recalled {
     last_at: Option<Timestamp>,
     quiet_since: Option<Timestamp>,
     /// It was seen after it was reported quiet.
-    heard_since: bool,
+    seen_since: bool,
     /// The last report was found.
     said: bool,
 }
 
 impl Recalled {
-    fn look(&mut self, heard: &Heard, record: &Record) {
+    fn look(&mut self, seen: &LastSeen, record: &Record) {
         let received = &record.received;
-        if *received.source != *heard.source {
+        if *received.source != *seen.source {
             return;
         }
         match own::read(received) {
             None => {
-                let session = heard.session.as_deref();
+                let session = seen.session.as_deref();
                 let mut parts = record.parts.views(received);
                 let is_its = session.is_none() || parts.any(|part| part.session == session);
                 if is_its && self.last_at.is_none() {
                     self.last_at = Some(received.received_at);
                 }
             }
-            Some(Ok(event)) if event.session_id == heard.session && !self.said => {
+            Some(Ok(event)) if event.session_id == seen.session && !self.said => {
                 self.said = true;
                 if event.change == SourceChange::Quiet {
                     self.quiet_since = Some(event.timestamp);
-                    self.heard_since = self.last_at.is_some();
+                    self.seen_since = self.last_at.is_some();
                 }
                 self.last_at = self.last_at.or(event.last_event_at);
             }

@@ -111,9 +111,9 @@ impl Watched {
         self.settle().await;
     }
 
-    async fn hear(&self, session: Option<&str>) {
+    async fn mark(&self, session: Option<&str>) {
         let (at, now) = (self.clock.monotonic(), self.clock.now());
-        self.silence.source(0).hear(at, now, session);
+        self.silence.source(0).mark(at, now, session);
         self.settle().await;
     }
 
@@ -141,11 +141,11 @@ async fn silence_is_told_once_and_so_is_its_end() {
     assert_eq!(watched.told(), [QUIET]);
     watched.pass(3600).await;
     assert_eq!(watched.told(), []);
-    watched.hear(None).await;
+    watched.mark(None).await;
     assert_eq!(watched.told(), [RESUMED]);
-    watched.hear(None).await;
+    watched.mark(None).await;
     watched.pass(30).await;
-    watched.hear(Some("any")).await;
+    watched.mark(Some("any")).await;
     watched.pass(59).await;
     assert_eq!(watched.told(), []);
     watched.pass(1).await;
@@ -161,14 +161,14 @@ async fn what_is_told_says_when() {
     assert_eq!(never.quiet_after, Duration::from_secs(60));
     assert_eq!(never.timestamp.to_string(), "2026-01-08T12:01:00Z");
     watched.pass(10).await;
-    watched.hear(None).await;
+    watched.mark(None).await;
     let resumed = watched.told.lock().unwrap().pop().unwrap();
     assert_eq!(resumed.last_event_at, Some(resumed.timestamp));
     watched.pass(90).await;
     let quiet = watched.told.lock().unwrap().pop().unwrap();
     assert_eq!(quiet.last_event_at, Some(resumed.timestamp));
     let report = watched.silence.report();
-    let expected = HeardOf {
+    let expected = SeenReport {
         source: "s",
         session: None,
         last_event_at: Some(resumed.timestamp),
@@ -182,7 +182,7 @@ async fn what_is_told_says_when() {
 async fn a_clock_that_is_set_neither_raises_nor_hides_an_alarm() {
     for hours in [-24, 24] {
         let watched = Watched::of(minute()).start().await;
-        watched.hear(None).await;
+        watched.mark(None).await;
         watched.clock.set(hours);
         watched.pass(59).await;
         assert_eq!(watched.told(), [], "{hours}");
@@ -195,15 +195,15 @@ async fn a_clock_that_is_set_neither_raises_nor_hides_an_alarm() {
 async fn a_session_is_quiet_by_itself() {
     let source = minute().session_quiet_after("a", Duration::from_secs(10));
     let watched = Watched::of(source).start().await;
-    watched.hear(Some("a")).await;
+    watched.mark(Some("a")).await;
     watched.pass(9).await;
-    watched.hear(Some("b")).await;
+    watched.mark(Some("b")).await;
     watched.pass(1).await;
     let session = |change| (change, Some("a".to_owned()));
     assert_eq!(watched.told(), [session(SourceChange::Quiet)]);
     watched.pass(59).await;
     assert_eq!(watched.told(), [QUIET]);
-    watched.hear(Some("a")).await;
+    watched.mark(Some("a")).await;
     let told = watched.told();
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told.contains(&RESUMED) && told.contains(&session(SourceChange::Resumed)));
@@ -221,7 +221,7 @@ async fn what_cannot_be_stored_is_told_later_and_in_order() {
     let watched = Watched::of(minute()).start().await;
     watched.refuse.store(2, Ordering::SeqCst);
     watched.pass(60).await;
-    watched.hear(None).await;
+    watched.mark(None).await;
     assert_eq!(watched.told(), []);
     watched.pass(1).await;
     assert_eq!(watched.told(), []);
@@ -233,7 +233,7 @@ async fn what_cannot_be_stored_is_told_later_and_in_order() {
 async fn nobody_watches_what_has_no_limit() {
     let watched = Watched::of(Source::new("s")).start().await;
     assert!(watched.watchdog.is_none());
-    watched.hear(None).await;
+    watched.mark(None).await;
     watched.pass(7).await;
     assert_eq!(
         watched.silence.report()[0].since_last,
@@ -263,7 +263,7 @@ proptest! {
                         }
                     }
                     None => {
-                        watched.hear(None).await;
+                        watched.mark(None).await;
                         silent = 0;
                         if quiet {
                             expected.push(RESUMED);
@@ -286,20 +286,20 @@ fn a_word_in_the_very_moment_is_not_lost() {
     for _ in 0..2000 {
         let watched = Watched::by(minute(), Arc::clone(&clock));
         clock.fake.advance(Duration::from_secs(60));
-        let heard = &watched.silence.sources[0].whole;
+        let seen = &watched.silence.sources[0].whole;
         let barrier = Barrier::new(2);
         let mark = std::thread::scope(|scope| {
             scope.spawn(|| {
                 barrier.wait();
                 let (at, now) = (clock.monotonic(), clock.now());
-                watched.silence.source(0).hear(at, now, None);
+                watched.silence.source(0).mark(at, now, None);
             });
             barrier.wait();
-            heard.fall_quiet(&watched.silence)
+            seen.fall_quiet(&watched.silence)
         });
         if let Some(mark) = mark {
-            assert!(heard.last() > mark);
-            assert_eq!(heard.again.notified().now_or_never(), Some(()));
+            assert!(seen.last() > mark);
+            assert_eq!(seen.again.notified().now_or_never(), Some(()));
         }
     }
 }
@@ -378,7 +378,7 @@ async fn a_restart_goes_on_with_the_silence() {
                 assert!(watched.silence.report()[0].quiet_since.is_some());
                 watched.pass(3600).await;
                 assert_eq!(watched.told(), [], "{records:?}");
-                watched.hear(None).await;
+                watched.mark(None).await;
                 assert_eq!(watched.told(), [RESUMED], "{records:?}");
             }
         }

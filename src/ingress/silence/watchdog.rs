@@ -18,7 +18,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::{Heard, NEVER, Silence};
+use super::{LastSeen, NEVER, Silence};
 use crate::clock::Clock;
 use crate::engine::NotAccepted;
 use crate::{SourceChange, SourceEvent, escape_controls};
@@ -39,9 +39,9 @@ impl Watchdog {
         }
         let silence = Arc::clone(silence);
         Some(Self(home.spawn(async move {
-            let watches = silence.all().filter_map(|heard| {
-                heard.quiet_after?;
-                Some(watch(&silence, heard, &tell))
+            let watches = silence.all().filter_map(|seen| {
+                seen.quiet_after?;
+                Some(watch(&silence, seen, &tell))
             });
             join_all(watches).await;
         })))
@@ -55,39 +55,39 @@ impl Drop for Watchdog {
 }
 
 /// One watch; it never ends.
-async fn watch(silence: &Silence, heard: &Heard, tell: &Tell) {
+async fn watch(silence: &Silence, seen: &LastSeen, tell: &Tell) {
     let clock = silence.clock.as_ref();
     // It may have been quiet already when the previous process ended.
-    let mut mark = heard.mark_when_recalled();
+    let mut mark = seen.mark_when_recalled();
     loop {
         let quiet_mark = match mark.take() {
             Some(mark) => mark,
             None => {
-                let mark = until_quiet(silence, heard).await;
-                log::warn!("{}", heard.quiet_line());
-                heard.metrics.quiet(true);
-                announce(heard, SourceChange::Quiet, clock, tell).await;
+                let mark = until_quiet(silence, seen).await;
+                log::warn!("{}", seen.quiet_line());
+                seen.metrics.quiet(true);
+                announce(seen, SourceChange::Quiet, clock, tell).await;
                 mark
             }
         };
         // The notification may be from before it fell quiet.
-        while heard.last() <= quiet_mark {
-            heard.again.notified().await;
+        while seen.last() <= quiet_mark {
+            seen.again.notified().await;
         }
-        heard.quiet_since.store(NEVER, Ordering::SeqCst);
-        heard.metrics.quiet(false);
-        log::info!("{} is heard again", heard.subject());
-        announce(heard, SourceChange::Resumed, clock, tell).await;
+        seen.quiet_since.store(NEVER, Ordering::SeqCst);
+        seen.metrics.quiet(false);
+        log::info!("{} is heard again", seen.subject());
+        announce(seen, SourceChange::Resumed, clock, tell).await;
     }
 }
 
 /// Waits until nothing was seen for too long, and marks it quiet; returns when it was last seen.
-async fn until_quiet(silence: &Silence, heard: &Heard) -> i64 {
+async fn until_quiet(silence: &Silence, seen: &LastSeen) -> i64 {
     loop {
-        match heard.left(silence.now()) {
+        match seen.left(silence.now()) {
             Some(left) => silence.clock.sleep(left).await,
             None => {
-                if let Some(mark) = heard.fall_quiet(silence) {
+                if let Some(mark) = seen.fall_quiet(silence) {
                     return mark;
                 }
             }
@@ -97,16 +97,16 @@ async fn until_quiet(silence: &Silence, heard: &Heard) -> i64 {
 
 /// Offers the event until the engine takes it. Without a journal, a handler that fails is not called
 /// again: its failure is in the log.
-async fn announce(heard: &Heard, change: SourceChange, clock: &dyn Clock, tell: &Tell) {
+async fn announce(seen: &LastSeen, change: SourceChange, clock: &dyn Clock, tell: &Tell) {
     let mut pause = FIRST_PAUSE;
-    let event = heard.event(change, clock);
+    let event = seen.event(change, clock);
     while let Err(NotAccepted::Unavailable) = tell(event.clone()).await {
         clock.sleep(pause).await;
         pause = (pause * 2).min(MAX_PAUSE);
     }
 }
 
-impl Heard {
+impl LastSeen {
     /// How long it may still be silent; `None` when the time is over.
     fn left(&self, now: i64) -> Option<Duration> {
         let after = self.quiet_after.unwrap_or(Duration::MAX).as_nanos();
