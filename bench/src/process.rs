@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_ends_at_once_is_not_waited_for() {
+    fn a_server_that_ends_is_not_awaited() {
         let folder = std::env::temp_dir();
         let mut command = Command::new("sh");
         command.args(["-c", "echo the reason >&2"]);

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_process_is_found_with_what_it_uses() {
+    fn this_process_is_found_with_its_use() {
         let us = std::process::id();
         assert!(family(&[us]).contains(&us));
         assert!(usage(&[us]).resident > 100_000);

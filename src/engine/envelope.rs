@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_offhook_says_is_read_again_as_its_own() {
+    fn own_events_are_read_back_as_own() {
         let (envelope, events) = Envelope::of_source(quiet());
         let received = envelope.received();
         assert_eq!(events, [Event::Source(quiet())]);
@@ -222,7 +222,7 @@ mod tests {
 
     /// The same body, sent and signed: first with only the name, then with the header too.
     #[test]
-    fn nobody_can_send_what_offhook_says() {
+    fn own_events_cannot_be_sent() {
         let body = quiet().to_json();
         for headers in [
             vec![],

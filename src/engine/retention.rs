@@ -243,7 +243,7 @@ mod tests {
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
     #[tokio::test]
-    async fn a_clock_that_jumps_removes_nothing_until_that_has_lasted() {
+    async fn a_jumping_clock_removes_nothing_for_an_hour() {
         let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
         let journal = Arc::new(Memory::new(clock.clone(), 1));
         for number in 1..=3 {

@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_part_has_the_events_that_are_left() {
+    fn the_last_part_takes_the_rest() {
         let events: Vec<Event> = (0..4)
             .map(|_| Event::Unknown(crate::UnknownEvent::new(crate::UnknownReason::NoName)))
             .collect();
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_has_the_bodys_session_or_its_own() {
+    fn a_part_has_own_or_body_session() {
         let mut received = Received::new("source", "{}");
         received.session = Some("body".to_owned());
         let kept = |session: Option<&str>, duplicate| KeptPart {

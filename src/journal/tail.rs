@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_what_is_in_memory_after_a_number() {
+    fn a_range_is_what_memory_still_holds() {
         let tail = Tail::new(4);
         let numbers = |after, most| -> Vec<Seq> {
             let records = tail.range(after, most);

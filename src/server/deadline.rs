@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn it_is_set_again_only_for_an_earlier_deadline() {
+    async fn the_timer_resets_only_for_earlier_deadlines() {
         let now = SystemClock.monotonic();
         let in_seconds = |seconds| now + Duration::from_secs(seconds);
         let mut timer = LazyTimer::default();
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn it_waits_on_when_it_has_run_out_for_an_earlier_deadline() {
+    async fn the_timer_continues_to_a_later_deadline() {
         let now = SystemClock.monotonic();
         let mut timer = LazyTimer::default();
         let mut cx = Context::from_waker(std::task::Waker::noop());

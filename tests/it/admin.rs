@@ -83,7 +83,7 @@ async fn metrics_count_requests_and_attempts() {
 }
 
 #[actix_web::test]
-async fn with_a_token_everything_but_health_and_readiness_asks_for_it() {
+async fn a_token_guards_all_but_health_and_readiness() {
     let server = server(|offhook| offhook.admin_token(secret("the admin's token"))).await;
     let to = server.admin_address().unwrap();
     for path in ["/health", "/ready"] {

@@ -151,7 +151,7 @@ fn what_serve_says_to_try_works() {
 }
 
 #[test]
-fn a_body_is_signed_as_the_documentation_has_it() {
+fn a_body_is_signed_as_documented() {
     let printed = format!("X-Webhook-Signature: {SIGNATURE}\n");
     let ran = run_with(DOCUMENTED[0], &["sign", "--secret", KEY]);
     assert_eq!((ran.status, ran.printed), (0, printed));
@@ -176,7 +176,7 @@ fn a_body_is_signed_as_the_documentation_has_it() {
 }
 
 #[test]
-fn a_signature_is_valid_or_the_reason_is_told() {
+fn an_invalid_signature_is_explained() {
     let base64 = "dbYh+rs2YnMRsTOCiLl/CoJlSONh054dHFGmD+XxjK0=";
     let line_break = format!("{}\n", DOCUMENTED[0]);
     let spaced = DOCUMENTED[0]
@@ -230,7 +230,7 @@ fn a_signature_is_valid_or_the_reason_is_told() {
 }
 
 #[test]
-fn a_question_that_cannot_be_asked_is_another_status() {
+fn a_usage_error_has_its_own_status() {
     let table: [&[&str]; 13] = [
         &["serv"],
         &["serve", "--port", "1"],
@@ -294,7 +294,7 @@ async fn a_file_is_sent_byte_for_byte() {
 }
 
 #[actix_web::test]
-async fn many_events_are_each_sent_once_and_summed_up() {
+async fn many_events_are_sent_once_and_counted() {
     let (server, recorder) = recording(|offhook| offhook).await;
     for more in [&[][..], &["--rate", "2000", "--conns", "3"]] {
         let before = recorder.events().len();
@@ -324,7 +324,7 @@ async fn many_events_are_each_sent_once_and_summed_up() {
 }
 
 #[actix_web::test]
-async fn what_is_not_received_is_told_with_what_to_do() {
+async fn a_failed_send_says_what_to_do() {
     let (server, recorder) = recording(|offhook| offhook).await;
     let address = server.public_address();
     let refused = send(address, &["--secret", "wrong"]).await;

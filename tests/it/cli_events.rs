@@ -67,7 +67,7 @@ fn events_are_listed() {
 }
 
 #[test]
-fn one_event_is_shown_with_its_timeline_and_body() {
+fn one_event_has_a_timeline_and_body() {
     let more = json!({
         "timeline": [
             { "at": "2025-01-08T12:00:00.100Z", "what": "received" },

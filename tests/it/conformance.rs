@@ -375,7 +375,7 @@ impl Receiver {
 }
 
 #[actix_web::test]
-async fn flask_express_and_offhook_answer_and_print_the_same() {
+async fn flask_express_and_offhook_answer_the_same() {
     let Some(peers) = peers() else { return };
     let apps = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers");
     let mut flask = Receiver::peer(

@@ -53,7 +53,7 @@ fn message(from: usize, id: usize) -> offhook::testing::TestRequest {
 }
 
 #[actix_web::test]
-async fn a_stop_in_the_middle_of_work_hands_nothing_over_twice() {
+async fn a_stop_during_work_repeats_nothing() {
     let folder = Folder::new("crash-stop");
     let slow = r#"
 [[handlers]]
@@ -115,7 +115,7 @@ concurrency = 4
 }
 
 #[actix_web::test]
-async fn the_documented_events_outlive_a_kill_and_are_known_again() {
+async fn documented_events_survive_a_kill_and_stay_known() {
     let folder = Folder::new("crash-documented");
     settings(&folder, JSONL);
     let served = Served::start(&folder);
@@ -174,7 +174,7 @@ async fn one_server_has_the_journal() {
 const PAGE: usize = 16 * 1024;
 
 #[actix_web::test]
-async fn a_damaged_journal_is_refused_and_left_as_it_is() {
+async fn a_damaged_journal_is_refused_and_unchanged() {
     let folder = Folder::new("crash-damaged");
     settings(&folder, JSONL);
     let served = Served::start(&folder);

@@ -13,7 +13,7 @@ use crate::records::{api, get, post, settled};
 use crate::support::{KEY, bounded, secret, source};
 
 #[actix_web::test]
-async fn a_journal_of_ones_own_is_used_without_search() {
+async fn a_custom_journal_works_without_search() {
     let recorder = Recorder::default();
     let journal = Memory::new(Arc::new(SystemClock), 3);
     let once = HandlerOptions::default().retry(Retry {

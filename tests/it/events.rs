@@ -23,7 +23,7 @@ fn every_known_body_has_its_known_signature() {
 }
 
 #[actix_web::test]
-async fn every_known_body_is_received_handled_and_written_unchanged() {
+async fn every_known_body_arrives_unchanged() {
     let folder = Folder::new("events");
     let path = folder.0.join("events.jsonl");
     let recorder = Recorder::default();

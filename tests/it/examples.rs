@@ -83,7 +83,7 @@ async fn custom_handler_counts_and_fails() {
 }
 
 #[actix_web::test]
-async fn custom_handler_says_what_is_wrong_with_its_settings() {
+async fn custom_handler_explains_wrong_settings() {
     let program = Program::start(example("custom_handler").arg("/no/such/file"));
     let line = program.logged("");
     let expected = "Error: /no/such/file: there is no such file (looked from ";

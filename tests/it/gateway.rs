@@ -32,7 +32,7 @@ fn register(url: &str, more: &[&str]) -> Ran {
 }
 
 #[test]
-fn what_is_sent_and_answered_is_printed_in_every_shape() {
+fn request_and_answer_are_printed_in_every_shape() {
     let table = [
         (
             "docs",
@@ -152,7 +152,7 @@ fn every_failure_is_told_with_what_to_do() {
 }
 
 #[test]
-fn a_gateway_out_of_reach_is_told_with_what_to_do() {
+fn an_unreachable_gateway_is_explained() {
     // A port that is taken and that nobody listens on.
     let socket = taken();
     let ran = register(&format!("http://{}", socket.1), &[]);
@@ -227,7 +227,7 @@ fn a_program_reads_the_same_as_json() {
 }
 
 #[test]
-fn what_cannot_be_asked_is_refused_before_anything_is_sent() {
+fn a_wrong_request_is_refused_before_sending() {
     let server = Scripted::start(vec![answer(200, YES)]);
     let url = server.url();
     let table: [(&[&str], &str); 8] = [
@@ -274,7 +274,7 @@ fn what_cannot_be_asked_is_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn no_proxy_is_asked_and_a_url_from_the_environment_is_not_shown() {
+fn no_proxy_is_used_and_no_secret_shown() {
     let server = Scripted::start(vec![answer(200, r#"{"webhookUrl":"http://h/hidden"}"#)]);
     let url = server.url();
     let mut command = command(&[
@@ -302,7 +302,7 @@ fn no_proxy_is_asked_and_a_url_from_the_environment_is_not_shown() {
 }
 
 #[test]
-fn a_loopback_url_for_a_gateway_elsewhere_is_warned_of() {
+fn a_loopback_url_for_a_remote_gateway_warns() {
     let ran = register("http://gateway.invalid", &["--secret", "s"]);
     assert!(
         ran.said
@@ -356,7 +356,7 @@ fn gateways(url: &str, more: &str) -> String {
 }
 
 #[actix_web::test]
-async fn a_server_registers_its_sessions_once_the_gateway_is_up() {
+async fn a_server_registers_when_the_gateway_is_up() {
     let folder = Folder::new("gateway-later");
     let (socket, address) = taken();
     let more = format!("secret = \"{KEY}\"\nheaders = {{ Authorization = \"Bearer hidden\" }}");
@@ -402,7 +402,7 @@ async fn a_server_registers_its_sessions_once_the_gateway_is_up() {
 }
 
 #[actix_web::test]
-async fn a_no_that_will_not_change_is_an_error_at_once() {
+async fn a_permanent_refusal_is_an_immediate_error() {
     let folder = Folder::new("gateway-no");
     let server = Scripted::start(vec![answer(401, "{\"error\":\"hidden\"}")]);
     let more = "secret = \"of nobody\"\nheaders = { X-Key = \"hidden\" }";
@@ -421,7 +421,7 @@ async fn a_no_that_will_not_change_is_an_error_at_once() {
 }
 
 #[actix_web::test]
-async fn a_server_in_code_registers_too_and_stops_with_the_gateway_hanging() {
+async fn a_server_in_code_registers_and_stops() {
     let server = Scripted::start(vec![Reply::Hang]);
     let registration = Registration::new("http://127.0.0.1/webhook").unwrap();
     let target = Gateway::new(&server.url()).unwrap();

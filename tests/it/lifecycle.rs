@@ -148,7 +148,7 @@ async fn timeouts_and_panics_are_failures_and_nothing_worse() {
 }
 
 #[actix_web::test]
-async fn an_event_whose_sender_hangs_up_is_seen_through() {
+async fn an_event_is_finished_without_its_sender() {
     let gate = Gate::closed();
     let (server, _) = recording(|offhook| offhook.handler("gate", Arc::clone(&gate))).await;
     let mut raw = Raw::connect(server.public_address()).await;
@@ -164,7 +164,7 @@ async fn an_event_whose_sender_hangs_up_is_seen_through() {
 }
 
 #[actix_web::test]
-async fn a_stop_finishes_what_runs_and_takes_nothing_new() {
+async fn a_stop_finishes_what_runs() {
     let gate = Gate::closed();
     let (server, _) = recording(|offhook| offhook.handler("gate", Arc::clone(&gate))).await;
     let to = server.public_address();

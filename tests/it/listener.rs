@@ -106,7 +106,7 @@ async fn every_wrong_signature_gets_the_same_answer() {
 }
 
 #[actix_web::test]
-async fn the_declared_length_comes_first_then_the_signature_then_the_body() {
+async fn checks_go_from_length_to_signature_to_body() {
     let (server, recorder) =
         recording(|offhook| offhook.configure(|settings| settings.server.max_body = 1000)).await;
     let to = server.public_address();
@@ -165,7 +165,7 @@ async fn the_declared_length_comes_first_then_the_signature_then_the_body() {
 }
 
 #[actix_web::test]
-async fn who_expects_100_is_told_no_before_it_sends_the_body() {
+async fn expect_100_is_refused_before_the_body() {
     let (server, recorder) = recording(|offhook| offhook).await;
     let to = server.public_address();
     let head = |line: &str, more: &str| {
@@ -264,7 +264,7 @@ async fn a_failing_handler_is_told_to_the_sender() {
 }
 
 #[actix_web::test]
-async fn two_requests_at_once_on_one_connection_are_answered_in_order() {
+async fn pipelined_requests_are_answered_in_order() {
     let (server, recorder) = recording(|offhook| offhook).await;
     let mut raw = Raw::connect(server.public_address()).await;
     let two = [signed(DOCUMENTED[0]).bytes(), signed(DOCUMENTED[1]).bytes()].concat();
@@ -283,7 +283,7 @@ async fn two_requests_at_once_on_one_connection_are_answered_in_order() {
 }
 
 #[actix_web::test]
-async fn requests_that_could_be_read_in_two_ways_are_refused() {
+async fn ambiguous_requests_are_refused() {
     let (server, recorder) = recording(|offhook| offhook).await;
     let right = signature(b"{}");
     let odd = [
@@ -305,7 +305,7 @@ async fn requests_that_could_be_read_in_two_ways_are_refused() {
 }
 
 #[actix_web::test]
-async fn the_byte_budget_refuses_with_503_and_gives_back() {
+async fn a_full_byte_budget_answers_503() {
     let (server, recorder) = recording(|offhook| {
         offhook
             .admin_bind(([127, 0, 0, 1], 0))
@@ -346,7 +346,7 @@ async fn the_byte_budget_refuses_with_503_and_gives_back() {
 }
 
 #[actix_web::test]
-async fn connections_over_the_cap_wait_until_one_is_free() {
+async fn connections_over_the_limit_wait() {
     let (server, _) = recording(|offhook| {
         offhook.configure(|settings| {
             settings.server.workers = 1;
@@ -371,7 +371,7 @@ async fn connections_over_the_cap_wait_until_one_is_free() {
 }
 
 #[actix_web::test]
-async fn a_content_encoding_is_kept_and_undone_for_the_typed_event_only() {
+async fn a_content_encoding_is_decoded_only_for_events() {
     use std::io::Write as _;
     let pack = |text: &str| {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -414,7 +414,7 @@ async fn a_content_encoding_is_kept_and_undone_for_the_typed_event_only() {
 }
 
 #[actix_web::test]
-async fn a_handler_sees_the_kinds_and_sessions_it_asked_for() {
+async fn a_handler_sees_only_what_it_wants() {
     let all = offhook::testing::Recorder::default();
     let (server, some) = {
         let all = all.clone();

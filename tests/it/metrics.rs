@@ -73,7 +73,7 @@ impl EventHandler for Held {
 }
 
 #[actix_web::test]
-async fn what_was_kept_retried_and_given_up_is_counted() {
+async fn stored_retried_and_dead_events_are_counted() {
     let folder = Folder::new("metrics-counted");
     let twice = Retry {
         first: Duration::from_millis(1),
@@ -162,7 +162,7 @@ const COUNTED: [(&str, f64); 14] = [
 ];
 
 #[actix_web::test]
-async fn lag_and_the_oldest_event_are_shown_until_they_are_settled() {
+async fn lag_and_oldest_event_are_shown() {
     let folder = Folder::new("metrics-lag");
     let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
     let permits = Arc::new(Semaphore::new(0));

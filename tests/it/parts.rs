@@ -40,7 +40,7 @@ fn of_two_sessions() -> [String; 3] {
 }
 
 #[actix_web::test]
-async fn sessions_are_the_same_when_read_from_the_disk() {
+async fn sessions_are_the_same_from_the_disk() {
     let folder = Folder::new("parts-sessions");
     let recorder = Recorder::default();
     let server = recording_lines(&folder, &recorder).await;
@@ -68,7 +68,7 @@ async fn sessions_are_the_same_when_read_from_the_disk() {
 }
 
 #[actix_web::test]
-async fn a_refused_body_is_a_dead_letter_for_each_event() {
+async fn a_rejected_body_is_one_letter_per_event() {
     let folder = Folder::new("parts-dead");
     let subscriber = Subscriber::start([500, 500, 500].map(Answer::from)).await;
     let server = keeping(&folder, |offhook| {
@@ -163,7 +163,7 @@ impl EventHandler for Bodies {
 }
 
 #[actix_web::test]
-async fn without_a_journal_a_body_has_the_wanted_sessions_only() {
+async fn without_a_journal_only_wanted_sessions_are_handled() {
     let bodies = Bodies::default();
     let only = |session: &str| HandlerOptions::default().sessions([session]);
     let (server, recorder) = recording(|offhook| {

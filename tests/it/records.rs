@@ -67,7 +67,7 @@ pub async fn settled(server: &Server) {
 }
 
 #[actix_web::test]
-async fn an_event_has_a_timeline_and_its_duplicate_is_shown() {
+async fn an_event_has_a_timeline_with_duplicates() {
     let folder = Folder::new("timeline");
     let recorder = Recorder::default();
     let server = keeping(&folder, |offhook| {
@@ -200,7 +200,7 @@ fn impatient() -> HandlerOptions {
 }
 
 #[actix_web::test]
-async fn what_fails_for_good_is_a_dead_letter_until_it_is_replayed() {
+async fn a_replay_removes_a_dead_letter() {
     let folder = Folder::new("dead");
     let moody = Arc::new(Moody::default());
     moody.bad.lock().unwrap().push("+bad".to_owned());
@@ -252,7 +252,7 @@ async fn what_fails_for_good_is_a_dead_letter_until_it_is_replayed() {
 }
 
 #[actix_web::test]
-async fn dead_letters_come_page_by_page_though_two_have_given_up_on_one_event() {
+async fn dead_letters_of_one_event_cross_pages() {
     struct Rejects;
 
     #[async_trait]
@@ -317,7 +317,7 @@ fn rand() -> u64 {
 }
 
 #[actix_web::test]
-async fn a_pause_holds_and_outlives_the_process_and_a_resume_goes_on() {
+async fn a_pause_survives_a_restart() {
     let folder = Folder::new("pause");
     let recorder = Recorder::default();
     let start = || {
@@ -357,7 +357,7 @@ async fn a_pause_holds_and_outlives_the_process_and_a_resume_goes_on() {
 }
 
 #[actix_web::test]
-async fn a_replay_hands_over_once_more_what_was_asked_for() {
+async fn a_replay_repeats_what_was_asked_for() {
     let folder = Folder::new("replay");
     let (one, two) = (Recorder::default(), Recorder::default());
     let server = keeping(&folder, |offhook| {
@@ -448,7 +448,7 @@ impl EventHandler for Picky {
 }
 
 #[actix_web::test]
-async fn of_10_000_lanes_100_fail_for_ever_and_hold_up_nobody_else() {
+async fn failing_lanes_hold_up_no_other() {
     const LANES: usize = 10_000;
     const BAD: usize = 100;
     let folder = Folder::new("lanes");
@@ -529,7 +529,7 @@ async fn statuses_that_are_overtaken_are_left_out() {
 }
 
 #[actix_web::test]
-async fn retention_removes_the_oldest_and_says_what_was_not_settled() {
+async fn retention_removes_the_oldest_and_reports_unsettled() {
     let folder = Folder::new("retention");
     let recorder = Recorder::default();
     let mut short = journal(&folder);

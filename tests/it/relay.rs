@@ -269,7 +269,7 @@ async fn each_answer_has_its_end() {
 }
 
 #[actix_web::test]
-async fn one_that_never_answers_is_asked_again_and_holds_nobody_up() {
+async fn a_silent_subscriber_holds_up_no_other() {
     let folder = Folder::new("relay-hang");
     let hanging = Subscriber::start(vec![Answer::Hang; 2]).await;
     let other = Subscriber::start([]).await;
@@ -401,7 +401,7 @@ async fn every_known_body_arrives_as_it_was_sent() {
 }
 
 #[actix_web::test]
-async fn a_body_is_sent_on_with_its_type_and_encoding_and_no_other_header() {
+async fn only_type_and_encoding_are_relayed() {
     use std::io::Write as _;
     let folder = Folder::new("relay-gzip");
     let subscriber = Subscriber::start([]).await;
@@ -457,7 +457,7 @@ async fn a_body_is_sent_on_with_its_type_and_encoding_and_no_other_header() {
 }
 
 #[actix_web::test]
-async fn a_replay_says_so_and_has_the_same_id() {
+async fn a_replay_is_marked_and_keeps_its_id() {
     let folder = Folder::new("relay-replay");
     let subscriber = Subscriber::start([]).await;
     let server = serving(&folder, &subscriber).await;
@@ -529,7 +529,7 @@ impl Dialect for Lines {
 }
 
 #[actix_web::test]
-async fn a_body_with_several_events_is_sent_once_and_handled_each() {
+async fn several_events_are_sent_once_handled_each() {
     let folder = Folder::new("relay-batch");
     let subscriber = Subscriber::start([Answer::from(500)]).await;
     let recorder = Recorder::default();
@@ -594,7 +594,7 @@ async fn connections_are_used_again() {
 const MANY: usize = 40;
 
 #[actix_web::test]
-async fn nobody_there_is_a_failed_attempt_that_says_so() {
+async fn an_absent_subscriber_is_a_failed_attempt() {
     let folder = Folder::new("relay-nobody");
     let port = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -627,7 +627,7 @@ async fn nobody_there_is_a_failed_attempt_that_says_so() {
 }
 
 #[test]
-fn a_relay_into_our_own_network_is_refused_at_once() {
+fn a_relay_into_a_private_network_is_refused() {
     for url in [
         "http://127.0.0.1/",
         "http://localhost/",

@@ -43,7 +43,7 @@ const SETTINGS: &str = "[relay]\nallow_private = true\ntimeout = \"1h\"\nsuspend
                         [dispatch]\nretry = { first = \"20ms\", factor = 1.0, attempts = 100000 }\n";
 
 #[actix_web::test]
-async fn every_subscriber_gets_every_acknowledged_event_over_sixteen_kills() {
+async fn sixteen_kills_lose_no_acknowledged_event() {
     let folder = Folder::new("relay-crash");
     settings(&folder, SETTINGS);
     let hangs = Arc::new(AtomicBool::new(true));
@@ -157,7 +157,7 @@ async fn kill_again_and_again(
         in_flight += usize::from(open());
         load.to.set(None);
         program.kill();
-        // Whom it had asked notices, so that nothing of this round counts for the next.
+        // The subscriber notices, so that nothing of this round counts for the next.
         until("broken off", async || !open()).await;
     }
     in_flight

@@ -85,7 +85,7 @@ async fn exact_paths_of_other_sources_win_over_sessions() {
 }
 
 #[actix_web::test]
-async fn a_source_that_cannot_sign_shows_its_token_in_the_path() {
+async fn an_unsigned_source_needs_its_path_token() {
     let recorder = Recorder::default();
     let token = "0123456789abcdef-._~";
     let offhook = Offhook::builder()

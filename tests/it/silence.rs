@@ -215,7 +215,7 @@ fn said(folder: &Folder) -> Vec<String> {
 }
 
 #[actix_web::test]
-async fn a_header_that_only_offhook_may_write_is_refused() {
+async fn a_header_reserved_for_offhook_is_refused() {
     let folder = Folder::new("silence-forged");
     let watching = Watching::start(&clock(), sqlite(&folder), &folder).await;
     let request = signed(r#"{"event":"source.quiet"}"#).header(":offhook", "source");

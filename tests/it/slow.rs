@@ -44,7 +44,7 @@ async fn a_head_that_does_not_end_gets_408() {
 }
 
 #[actix_web::test]
-async fn a_head_that_trickles_gets_408_all_the_same() {
+async fn a_trickling_head_gets_408() {
     let (server, recorder) = impatient(500, 60_000).await;
     let mut raw = Raw::connect(server.public_address()).await;
     let whole = signed("{}").bytes();
@@ -85,7 +85,7 @@ async fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[actix_web::test]
-async fn while_200_slow_senders_hang_an_honest_one_is_answered() {
+async fn slow_senders_do_not_block_an_honest_one() {
     let (server, recorder) = impatient(20_000, 60_000).await;
     let to = server.public_address();
     let large = signed(vec![b'x'; 1024 * 1024]).bytes();
@@ -137,7 +137,7 @@ async fn a_slow_handler_is_not_a_slow_sender() {
 }
 
 #[actix_web::test]
-async fn a_refused_body_that_never_ends_does_not_keep_its_connection() {
+async fn a_refused_endless_body_loses_its_connection() {
     let (server, _) = impatient(60_000, 60_000).await;
     let to = server.public_address();
     let chunked =
@@ -166,7 +166,7 @@ async fn a_refused_body_that_never_ends_does_not_keep_its_connection() {
 }
 
 #[actix_web::test]
-async fn a_slow_body_behind_a_pipelined_request_gets_408() {
+async fn a_slow_pipelined_body_gets_408() {
     let (server, recorder) = impatient(300, 60_000).await;
     let mut raw = Raw::connect(server.public_address()).await;
     let whole = signed("{ \"event\": \"message\" }").bytes();
@@ -179,7 +179,7 @@ async fn a_slow_body_behind_a_pipelined_request_gets_408() {
 }
 
 #[actix_web::test]
-async fn a_refusal_is_the_last_word_even_if_the_rest_comes_slowly() {
+async fn a_refusal_ends_a_slow_request() {
     let (server, _) = impatient(200, 200).await;
     let mut raw = Raw::connect(server.public_address()).await;
     raw.send("POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
@@ -194,7 +194,7 @@ async fn a_refusal_is_the_last_word_even_if_the_rest_comes_slowly() {
 }
 
 #[actix_web::test]
-async fn who_never_reads_its_answers_does_not_keep_its_connection() {
+async fn an_unread_answer_ends_the_connection() {
     let (server, _) = impatient(300, 60_000).await;
     let mut raw = Raw::connect(server.public_address()).await;
     let many = b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);

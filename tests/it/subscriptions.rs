@@ -386,7 +386,7 @@ async fn who_may_subscribe() {
 }
 
 #[actix_web::test]
-async fn a_web_page_and_an_engine_without_a_journal_get_nothing() {
+async fn web_pages_and_engine_none_get_nothing() {
     let folder = Folder::new("subs-none");
     settings(&folder, "");
     let file = folder.0.join("settings.toml");
@@ -407,7 +407,7 @@ async fn a_web_page_and_an_engine_without_a_journal_get_nothing() {
 }
 
 #[actix_web::test]
-async fn it_is_effective_at_once_and_starts_from_now() {
+async fn a_new_subscription_starts_from_now() {
     let (folder, subscriber) = (folder("subs-now", ""), Subscriber::start([]).await);
     let server = Served::start(&folder);
     server.message("a", "before").await;
@@ -444,7 +444,7 @@ async fn it_is_effective_at_once_and_starts_from_now() {
 }
 
 #[actix_web::test]
-async fn sessions_may_hold_anything_and_a_star_is_all() {
+async fn any_session_name_works_and_star_is_all() {
     let (folder, all, one) = (
         folder("subs-odd", ""),
         Subscriber::start([]).await,
@@ -536,7 +536,7 @@ async fn dead_letters_of_a_subscriber() {
 }
 
 #[actix_web::test]
-async fn a_replaced_one_keeps_its_progress_and_an_inactive_one_goes_on_where_it_was() {
+async fn replaced_and_inactive_subscriptions_keep_progress() {
     let folder = folder("subs-progress", "");
     let (old, new) = (Subscriber::start([]).await, Subscriber::start([]).await);
     let server = Served::start(&folder);
@@ -618,7 +618,7 @@ async fn all_of_it_survives_a_kill() {
 }
 
 #[actix_web::test]
-async fn nothing_is_sent_after_the_answer_to_a_removal() {
+async fn nothing_is_sent_after_a_removal() {
     let (folder, subscriber) = (folder("subs-remove", ""), Subscriber::start([]).await);
     let server = Served::start(&folder);
     server.subscribe("a", &hook(&subscriber)).await;
@@ -716,7 +716,7 @@ async fn a_subscriber_that_is_gone_ends_its_subscription() {
 }
 
 #[actix_web::test]
-async fn one_that_fails_for_long_is_suspended_and_goes_on_with_nothing_lost() {
+async fn a_failing_subscription_is_suspended_without_loss() {
     let (folder, subscriber) = (folder("subs-suspended", ""), Subscriber::start([]).await);
     let file = folder.0.join("settings.toml");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -764,7 +764,7 @@ async fn one_that_fails_for_long_is_suspended_and_goes_on_with_nothing_lost() {
 }
 
 #[actix_web::test]
-async fn one_of_the_settings_that_is_suspended_goes_on_when_they_give_another_url() {
+async fn another_url_resumes_a_suspended_subscription() {
     let subscriber = Subscriber::start([]).await;
     subscriber.answer(500);
     let url = hook(&subscriber);
@@ -802,7 +802,7 @@ async fn one_of_the_settings_that_is_suspended_goes_on_when_they_give_another_ur
 
 #[cfg(unix)]
 #[actix_web::test]
-async fn secrets_are_kept_where_nobody_else_can_read_them() {
+async fn only_the_owner_can_read_secrets() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = folder("subs-private", "");
     let server = Served::start(&folder);
@@ -827,7 +827,7 @@ async fn secrets_are_kept_where_nobody_else_can_read_them() {
 }
 
 #[actix_web::test]
-async fn those_of_the_settings_get_theirs_and_cannot_be_changed() {
+async fn subscriptions_of_the_settings_cannot_be_changed() {
     let subscriber = Subscriber::start([]).await;
     let more = format!(
         "[[subscriptions]]\nname = \"crm\"\nwebhook_url = \"{}\"\nevents = [\"message\"]\nsecret = \"s\"\n",

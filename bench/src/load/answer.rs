@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_whole_at_its_last_byte_and_not_before() {
+    fn an_answer_is_whole_at_its_last_byte() {
         let kept = Answer { close: false };
         let closed = Answer { close: true };
         for (answer, meant) in [

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn every_request_is_signed_of_the_wanted_length_and_unlike_the_others() {
+    fn requests_are_signed_sized_and_different() {
         let mut requests = Requests::new().unwrap();
         let mut seen = std::collections::HashSet::new();
         for (size, lanes) in [(200, 1), (300, 10), (4096, 100_000)] {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_a_message_as_offhook_reads_it() {
+    fn a_body_is_a_message_to_offhook() {
         let shape = Shape {
             lanes: 3,
             ..Shape::default()

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_be_reached_is_judged_from_the_rounds() {
+    fn goals_are_judged_from_the_rounds() {
         let table = goals::table(&example());
         let judged = |what: &str| {
             let row = table.lines().find(|line| line.contains(what)).unwrap();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_shows_what_there_is_and_says_when_there_is_nothing() {
+    fn an_empty_page_says_so() {
         let page = Results::default().page(&[]);
         assert!(page.contains("No run is kept here yet"));
         assert!(!page.contains("## What it must reach"));

@@ -48,7 +48,7 @@ fn write_groups(mut file: File, mut waiting: mpsc::Receiver<Waiting>) -> std::io
         file.sync_data()?;
         bytes.clear();
         for answer in answers.drain(..) {
-            // Whoever has gone needs no answer.
+            // A sender that has gone needs no answer.
             let _ = answer.send(());
         }
     }

@@ -14,7 +14,7 @@ use crate::journal::{Appended, DedupKey, Entry, EntryPart, Seq, TestFolder};
 use crate::{Delivery, Event, EventHandler, HandlerError, Received, Source};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_one_starts_from_now_and_a_known_one_where_it_was() {
+async fn a_new_consumer_starts_from_now() {
     let world = World::open();
     world.append(1).await;
     let mut one = world.add("subscription:one").await;
@@ -36,7 +36,7 @@ async fn a_new_one_starts_from_now_and_a_known_one_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_removed_one_is_broken_off_and_nothing_more_comes() {
+async fn a_removed_consumer_is_broken_off() {
     let world = World::open();
     let mut removed = world.add("subscription:removed").await;
     let mut other = world.add("subscription:other").await;
@@ -75,7 +75,7 @@ async fn a_removed_one_is_broken_off_and_nothing_more_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replaced_one_leaves_what_it_has_not_done_to_the_next() {
+async fn a_replacement_continues_the_work() {
     let world = World::open();
     let mut old = world.add("subscription:one").await;
     world.append(1).await;
@@ -98,7 +98,7 @@ async fn a_replaced_one_leaves_what_it_has_not_done_to_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_of_a_name_runs_at_a_time_and_none_after_the_stop() {
+async fn one_consumer_runs_per_name() {
     let world = World::open();
     let _one = world.add("subscription:one").await;
     let (_, second) = world.consumer("subscription:one");
@@ -112,7 +112,7 @@ async fn one_of_a_name_runs_at_a_time_and_none_after_the_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_no_longer_waits_for_an_end_blocks_no_name() {
+async fn a_cancelled_wait_blocks_no_name() {
     let world = World::open();
     let mut old = world.add("subscription:one").await;
     old.hold(true);

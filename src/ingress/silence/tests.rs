@@ -133,7 +133,7 @@ fn minute() -> Source {
 }
 
 #[tokio::test]
-async fn silence_is_told_once_and_so_is_its_end() {
+async fn silence_and_its_end_are_reported_once() {
     let watched = Watched::of(minute()).start().await;
     watched.pass(59).await;
     assert_eq!(watched.told(), []);
@@ -179,7 +179,7 @@ async fn what_is_told_says_when() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_neither_raises_nor_hides_an_alarm() {
+async fn setting_the_clock_changes_no_alarm() {
     for hours in [-24, 24] {
         let watched = Watched::of(minute()).start().await;
         watched.mark(None).await;
@@ -217,7 +217,7 @@ async fn a_session_is_quiet_by_itself() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_is_told_later_and_in_order() {
+async fn unstored_reports_come_later_in_order() {
     let watched = Watched::of(minute()).start().await;
     watched.refuse.store(2, Ordering::SeqCst);
     watched.pass(60).await;
@@ -281,7 +281,7 @@ proptest! {
 /// A source that is seen at the moment when it falls quiet is either not quiet, or the watchdog is
 /// notified.
 #[test]
-fn a_word_in_the_very_moment_is_not_lost() {
+fn an_event_at_the_same_moment_counts() {
     let clock = TestClock::new();
     for _ in 0..2000 {
         let watched = Watched::by(minute(), Arc::clone(&clock));
@@ -402,7 +402,7 @@ async fn a_restart_tells_sessions_from_each_other() {
 }
 
 #[tokio::test]
-async fn what_is_far_back_in_the_journal_is_not_looked_for() {
+async fn old_records_are_not_searched() {
     let watched = Watched::of(minute());
     let mut records = vec![(None, None)];
     records.resize(5000, (Some(SourceChange::Quiet), Some("other")));
@@ -412,7 +412,7 @@ async fn what_is_far_back_in_the_journal_is_not_looked_for() {
 }
 
 #[tokio::test]
-async fn a_clock_that_was_set_back_over_a_restart_makes_the_last_event_no_older_than_now() {
+async fn a_clock_set_back_makes_no_negative_age() {
     let watched = Watched::of(minute());
     let journal = journal(&watched.clock, &[(None, None)]).await;
     watched.clock.set(-24);

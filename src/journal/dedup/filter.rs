@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_it_is_found_and_little_else() {
+    fn members_are_found_and_few_others() {
         // Spreads numbers like a hash.
         let key = |number: u64| {
             let half = |salt| foldhash::quality::FixedState::with_seed(salt).hash_one(number);

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_run_is_refused_by_its_name() {
+    fn a_damaged_file_is_named_in_the_error() {
         let folder = TestFolder::new();
         let path = folder.path().join("4.run");
         std::fs::write(&path, [0; ENTRY + 1]).unwrap();

@@ -375,7 +375,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn inside_the_window_the_answer_is_right_whatever_happened(steps in vec(step(), 1..60)) {
+        fn answers_inside_the_window_are_right(steps in vec(step(), 1..60)) {
             let mut world = World::new();
             for step in steps {
                 match step {
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_deleted_when_the_last_of_its_claims_is_over() {
+    fn a_segment_is_deleted_after_its_last_window() {
         let mut world = World::new();
         // 1 to 4 are sealed once there are more; one of them has a longer window.
         world.batch(&[(0, 10), (1, 10), (2, 50), (3, 10)], false);
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_cannot_be_deleted_makes_no_other_one_forgotten() {
+    fn an_undeletable_segment_affects_no_other() {
         let mut world = World::new();
         world.batch(&[(0, 10), (1, 10), (2, 10), (3, 10)], false);
         world.batch(&[(4, 99), (5, 99), (6, 99), (7, 99)], false);
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_claimed_again_after_its_window_outlives_the_older_claim() {
+    fn a_new_entry_outlives_an_expired_one() {
         let mut world = World::new();
         world.batch(&[(0, 5), (1, 100), (2, 100), (3, 100)], false);
         world.now = 5;
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_is_taken_back_was_never_made() {
+    fn an_undone_entry_makes_no_duplicate() {
         let mut world = World::new();
         world.batch(&[(0, 100), (1, 100)], false);
         world.batch(&[(2, 100), (0, 100), (3, 100)], true);
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_events_that_the_log_does_not_have_are_deleted() {
+    fn segments_past_the_log_are_deleted() {
         let mut world = World::new();
         world.batch(&[(0, 99), (1, 99), (2, 99), (3, 99)], false);
         world.batch(&[(4, 99), (5, 99), (6, 99), (7, 99)], false);
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sealed_stays_and_is_not_tried_again_for_each_batch() {
+    fn a_failed_seal_keeps_the_entries() {
         let mut world = World::new();
         let folder = world.folder.path().to_owned();
         std::fs::remove_dir(&folder).unwrap();

@@ -131,7 +131,7 @@ mod tests {
     use crate::journal::{Document, Position};
 
     #[test]
-    fn a_database_of_version_1_gets_what_it_lacks_and_keeps_what_it_has() {
+    fn a_database_of_version_1_is_migrated() {
         let mut database = Connection::open_in_memory().unwrap();
         database.execute_batch(EVENTS).unwrap();
         let ours = format!(

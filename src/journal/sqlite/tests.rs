@@ -43,7 +43,7 @@ mod contract {
 }
 
 #[tokio::test]
-async fn long_bodies_are_read_a_few_at_a_time() {
+async fn long_bodies_are_read_in_small_batches() {
     let (folder, clock) = (TestFolder::new(), clock());
     let journal = open(&folder, &clock);
     for number in 0..5 {
@@ -103,7 +103,7 @@ async fn everything_is_there() {
 }
 
 #[tokio::test]
-async fn claims_hold_for_the_rest_of_their_windows() {
+async fn keys_hold_for_their_windows() {
     let (folder, clock) = (TestFolder::new(), clock());
     let short = || entry(body("short"), 1, Duration::from_secs(60));
     let long = || entry(body("long"), 2, Duration::from_secs(3600));
@@ -125,7 +125,7 @@ async fn claims_hold_for_the_rest_of_their_windows() {
 }
 
 #[tokio::test]
-async fn claims_of_another_database_make_nothing_a_duplicate() {
+async fn keys_of_another_database_have_no_effect() {
     let (folder, clock) = (TestFolder::new(), clock());
     let claims = folder.path().join("claims");
     drop(open(&folder, &clock));
@@ -137,7 +137,7 @@ async fn claims_of_another_database_make_nothing_a_duplicate() {
 }
 
 #[tokio::test]
-async fn after_a_trim_numbers_go_on_where_they_were() {
+async fn numbers_continue_after_a_trim() {
     let (folder, clock) = (TestFolder::new(), clock());
     let journal = open(&folder, &clock);
     for number in 1..=3 {
@@ -157,7 +157,7 @@ async fn after_a_trim_numbers_go_on_where_they_were() {
 }
 
 #[tokio::test]
-async fn a_closed_one_takes_nothing_and_another_may_open_it() {
+async fn another_may_open_a_closed_journal() {
     let (folder, clock) = (TestFolder::new(), clock());
     let first = open(&folder, &clock);
     new(&*first, numbered(1)).await;
@@ -171,7 +171,7 @@ async fn a_closed_one_takes_nothing_and_another_may_open_it() {
 }
 
 #[tokio::test]
-async fn a_second_one_is_refused_while_the_first_is_open() {
+async fn an_open_journal_cannot_be_opened_again() {
     let (folder, clock) = (TestFolder::new(), clock());
     let first = open(&folder, &clock);
     for _ in 0..2 {
@@ -184,7 +184,7 @@ async fn a_second_one_is_refused_while_the_first_is_open() {
 }
 
 #[tokio::test]
-async fn what_was_asked_for_before_the_end_is_done_before_another_opens() {
+async fn pending_operations_finish_before_another_opens() {
     let clock = clock();
     for _ in 0..20 {
         let folder = TestFolder::new();
@@ -267,7 +267,7 @@ async fn a_damaged_file_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_journal_that_is_gone_is_not_begun_anew_without_a_word() {
+async fn a_missing_journal_is_an_error() {
     type Left = fn(&Path);
     let table: [(&str, Left); 3] = [
         ("index.db", |folder| {
@@ -322,7 +322,7 @@ async fn folders_are_made_where_there_are_none() {
 }
 
 #[tokio::test]
-async fn a_journal_that_goes_while_it_is_open_is_not_begun_anew() {
+async fn a_journal_removed_while_open_is_not_replaced() {
     for replaced in [false, true] {
         let (folder, clock) = (TestFolder::new(), clock());
         let journal = open(&folder, &clock);
@@ -353,7 +353,7 @@ async fn a_journal_that_goes_while_it_is_open_is_not_begun_anew() {
 }
 
 #[tokio::test]
-async fn a_trim_that_is_not_possible_refuses_nothing_else() {
+async fn an_impossible_trim_refuses_nothing_else() {
     let (folder, clock) = (TestFolder::new(), clock());
     let journal = open(&folder, &clock);
     for number in 1..=3 {
@@ -372,7 +372,7 @@ async fn a_trim_that_is_not_possible_refuses_nothing_else() {
 }
 
 #[tokio::test]
-async fn long_bodies_are_trimmed_a_few_at_a_time() {
+async fn long_bodies_are_trimmed_in_small_batches() {
     let (folder, clock) = (TestFolder::new(), clock());
     let journal = open(&folder, &clock);
     for number in 0..6 {
@@ -386,7 +386,7 @@ async fn long_bodies_are_trimmed_a_few_at_a_time() {
 }
 
 #[tokio::test]
-async fn who_has_closed_is_not_ready() {
+async fn a_closed_journal_is_not_ready() {
     let (folder, clock) = (TestFolder::new(), clock());
     let journal = open(&folder, &clock);
     journal.close().await;
@@ -394,7 +394,7 @@ async fn who_has_closed_is_not_ready() {
 }
 
 #[tokio::test]
-async fn after_a_failed_write_nothing_is_acknowledged_until_one_succeeds() {
+async fn a_failed_write_stops_acknowledging() {
     let (folder, clock) = (TestFolder::new(), clock());
     let journal = open(&folder, &clock);
     new(&*journal, numbered(1)).await;

@@ -21,7 +21,7 @@ fn json_is_printed_as_it_came() {
 }
 
 #[test]
-fn the_token_is_shown_to_the_server_and_to_nobody_else() {
+fn only_the_server_sees_the_token() {
     let none = r#"{"consumers":[]}"#;
     let folder = Folder::new("cli-token");
     let file = folder.0.join("token");

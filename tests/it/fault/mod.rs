@@ -25,7 +25,7 @@ fn every_write_may_fail() {
 }
 
 #[test]
-fn every_write_may_fail_when_a_killed_server_starts_again() {
+fn any_write_may_fail_at_a_restart() {
     fail_each("fault-again", Life::Second);
 }
 

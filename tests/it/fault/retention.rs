@@ -202,7 +202,7 @@ async fn run(disk: &Disk, seed: &Seed, part: Part, fault: Fault) -> bool {
     };
     assert!(!said.contains("panicked"), "{}", context(&said));
     assert!(met(&folder) || life.refused == 0, "{}", context(&said));
-    // Whoever looks recovers the database: that is left to the server.
+    // Opening the database would recover it, and that is left to the server.
     let found = Folder::new(&format!(
         "{}-{}-{}-{}-found",
         part.name, fault.at, fault.kind, fault.calls

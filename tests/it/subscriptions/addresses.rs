@@ -108,7 +108,7 @@ fn allow(folder: &Folder, private: bool) {
 }
 
 #[actix_web::test]
-async fn no_address_of_ours_is_taken_when_a_subscription_is_made_or_changed() {
+async fn private_addresses_are_refused_by_the_api() {
     let made = "/sessions/a/webhook";
     let kept = "/sessions/kept/webhook";
     for allow_private in [false, true] {
@@ -143,7 +143,7 @@ async fn no_address_of_ours_is_taken_when_a_subscription_is_made_or_changed() {
 }
 
 #[test]
-fn no_address_of_ours_is_taken_from_the_settings() {
+fn private_addresses_are_refused_in_settings() {
     for allow_private in [false, true] {
         let wrong: Vec<_> = refused()
             .into_iter()
@@ -183,7 +183,7 @@ fn no_address_of_ours_is_taken_from_the_settings() {
 
 /// What the settings allowed when a subscription was made may be forbidden when something is sent.
 #[actix_web::test]
-async fn the_address_is_judged_again_at_every_attempt_and_nothing_is_lost() {
+async fn an_address_is_judged_at_every_attempt() {
     let folder = relaying("subs-ssrf-connect", true, "");
     let subscriber = Subscriber::start([]).await;
     let port = subscriber.address.port();

@@ -11,7 +11,7 @@ use crate::support::{Folder, run};
 const NAME: &str = "subscription:a:default";
 
 #[actix_web::test]
-async fn a_suspension_outlives_the_process_and_a_resume_hands_over_all_that_waited() {
+async fn a_suspension_survives_a_restart() {
     let folder = folder("subs-resumed", "");
     suspend_soon(&folder);
     let (failing, other) = (Subscriber::start([]).await, Subscriber::start([]).await);

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn all_events_and_claims_of_version_1_come_over() {
+    fn events_and_keys_of_version_1_are_kept() {
         // Groups of 100 that became durable together, then more than one block holds; one is
         // missing.
         let seqs = || (3..1000u64).filter(|seq| *seq != 700);
