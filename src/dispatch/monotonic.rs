@@ -4,10 +4,10 @@
 //! waiting statuses only the furthest is delivered. Past deliveries are remembered for the newest
 //! [`REMEMBERED`] messages, and only within the process.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::journal::Position;
+use crate::journal::{Position, PositionHashSet};
 use crate::{Event, MessageStatus};
 
 /// The furthest status of each message.
@@ -15,7 +15,7 @@ use crate::{Event, MessageStatus};
 pub(crate) struct Monotonic {
     furthest: HashMap<u64, (Rank, Position)>,
     order: VecDeque<u64>,
-    overtaken: HashSet<Position>,
+    overtaken: PositionHashSet,
 }
 
 /// The rank of a status.

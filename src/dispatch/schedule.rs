@@ -16,23 +16,21 @@ use std::time::Duration;
 
 use super::lane::{Lane, LaneMap};
 use crate::Timestamp;
-use crate::journal::{Position, PositionHashSet, PositionMap};
+use crate::journal::{Position, PositionMap};
 
 /// The events that wait and the events that run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Schedule {
     /// How many events run at the same time.
     slots: usize,
     /// This many waiting first attempts are enough, even when there are few slots.
     enough: usize,
-    lanes: LaneMap<Line>,
     events: PositionMap<State>,
+    lanes: LaneMap<Line>,
     fresh: VecDeque<Position>,
     retries: BTreeSet<(Timestamp, Position)>,
-    /// Events that were tried before but are behind another in their lane, because a replay came first
-    /// after a restart.
-    behind: PositionHashSet,
-    running: PositionHashSet,
+    /// How many events run.
+    running: usize,
     /// How many of the running events are retries.
     retries_running: usize,
     fresh_in_a_row: usize,
@@ -49,6 +47,7 @@ struct State {
     attempts: u32,
     /// The earliest time of the next attempt, if there was one before.
     due: Option<Timestamp>,
+    runs: bool,
 }
 
 /// An event that starts.
@@ -66,14 +65,7 @@ impl Schedule {
         Self {
             slots,
             enough,
-            lanes: LaneMap::default(),
-            events: PositionMap::default(),
-            fresh: VecDeque::new(),
-            retries: BTreeSet::new(),
-            behind: PositionHashSet::default(),
-            running: PositionHashSet::default(),
-            retries_running: 0,
-            fresh_in_a_row: 0,
+            ..Self::default()
         }
     }
 
@@ -97,7 +89,7 @@ impl Schedule {
 
     /// How many events run.
     pub(crate) fn running(&self) -> usize {
-        self.running.len()
+        self.running
     }
 
     /// Whether the event is known and not settled.
@@ -107,17 +99,15 @@ impl Schedule {
 
     /// Forgets the attempts of an event that waits for a retry: its first attempt is due now.
     pub(crate) fn afresh(&mut self, position: Position, now: Timestamp) {
-        let Some(state) = self.events.get_mut(&position) else {
-            return;
-        };
-        let Some(due) = state.due else { return };
-        if self.running.contains(&position) {
-            return;
-        }
-        state.attempts = 0;
-        state.due = Some(now);
-        if self.retries.remove(&(due, position)) {
-            self.retries.insert((now, position));
+        if let Some(state) = self.events.get_mut(&position)
+            && let Some(due) = state.due
+            && !state.runs
+        {
+            state.attempts = 0;
+            state.due = Some(now);
+            if self.retries.remove(&(due, position)) {
+                self.retries.insert((now, position));
+            }
         }
     }
 
@@ -146,53 +136,42 @@ impl Schedule {
             lane,
             attempts,
             due,
+            runs: false,
         };
         self.events.insert(position, state);
-        let first = match lane {
-            None => true,
-            Some(lane) => match self.lanes.entry(lane) {
-                Entry::Vacant(free) => {
-                    free.insert(Line::new());
-                    true
-                }
-                Entry::Occupied(mut line) => {
-                    line.get_mut().push_back(position);
-                    false
-                }
-            },
-        };
-        if first {
-            self.wait(position);
-        } else if due.is_some() {
-            self.behind.insert(position);
+        match lane.map(|lane| self.lanes.entry(lane)) {
+            Some(Entry::Occupied(mut line)) => {
+                line.get_mut().push_back(position);
+                return false;
+            }
+            Some(Entry::Vacant(free)) => {
+                free.insert(Line::new());
+            }
+            None => {}
         }
-        first
+        self.wait(position, due);
+        true
     }
 
     /// Starts the next event that may start at `now`.
     pub(crate) fn start(&mut self, now: Timestamp) -> Option<Start> {
-        if self.running.len() >= self.slots {
+        if self.running >= self.slots {
             return None;
         }
-        let due = self.next_due().filter(|due| *due <= now);
-        let due = due.and_then(|_| self.retries.first().copied());
         let retry_first = self.fresh.is_empty() || self.fresh_in_a_row >= FRESH_IN_A_ROW;
-        let position = match due {
-            Some(retry) if retry_first => {
-                self.retries.remove(&retry);
-                self.retries_running += 1;
-                self.fresh_in_a_row = 0;
-                retry.1
-            }
-            _ => {
-                let position = self.fresh.pop_front()?;
-                self.fresh_in_a_row += 1;
-                position
-            }
+        let position = if retry_first && self.next_due().is_some_and(|due| due <= now) {
+            self.fresh_in_a_row = 0;
+            self.retries_running += 1;
+            self.retries.pop_first()?.1
+        } else {
+            let fresh = self.fresh.pop_front()?;
+            self.fresh_in_a_row += 1;
+            fresh
         };
         let state = self.events.get_mut(&position).expect("what waits is known");
         state.attempts += 1;
-        self.running.insert(position);
+        state.runs = true;
+        self.running += 1;
         Some(Start {
             position,
             attempt: state.attempts,
@@ -201,66 +180,63 @@ impl Schedule {
 
     /// A running event is settled: done or given up. Its lane continues.
     pub(crate) fn settled(&mut self, position: Position) {
-        self.runs_no_more(position);
         let state = self.events.remove(&position).expect("what runs is known");
+        self.frees_its_slot(state.due);
         let Some(lane) = state.lane else { return };
-        let line = self.lanes.get_mut(&lane).expect("its first one ran");
-        match line.pop_front() {
-            None => {
-                self.lanes.remove(&lane);
+        if let Entry::Occupied(mut line) = self.lanes.entry(lane) {
+            match line.get_mut().pop_front() {
+                None => {
+                    line.remove();
+                }
+                Some(next) => self.wait(next, self.events[&next].due),
             }
-            Some(next) => self.wait(next),
         }
     }
 
     /// A running event is to be tried again, not before `due`. Its lane waits with it.
     pub(crate) fn again(&mut self, position: Position, due: Timestamp) {
-        let state = self.runs_no_more(position);
-        state.due = Some(due);
-        self.wait(position);
+        let state = self.events.get_mut(&position).expect("what runs is known");
+        state.runs = false;
+        let before = state.due.replace(due);
+        self.frees_its_slot(before);
+        self.wait(position, Some(due));
     }
 
     /// A running event was not delivered, which does not count as an attempt.
     pub(crate) fn not_started(&mut self, position: Position) {
-        let state = self.runs_no_more(position);
+        let state = self.events.get_mut(&position).expect("what runs is known");
+        state.runs = false;
         state.attempts -= 1;
-        self.wait(position);
+        let due = state.due;
+        self.frees_its_slot(due);
+        self.wait(position, due);
     }
 
     /// When the next retry may start if nothing else happens; `None` while it must wait for a slot.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let room =
-            self.running.len() < self.slots && self.retries_running < slots_for_retries(self.slots);
+            self.running < self.slots && self.retries_running < slots_for_retries(self.slots);
         self.retries.first().filter(|_| room).map(|(due, _)| *due)
     }
 
     /// The events that were tried and are not settled: the number of attempts, and until when they wait.
     /// A running attempt does not count, because its outcome is not known yet.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (Position, u32, Timestamp)> {
-        let waiting = self.retries.iter().map(|(_, position)| position);
-        let waiting = waiting.chain(&self.behind).filter_map(|position| {
-            let state = &self.events[position];
-            state.due.map(|due| (*position, state.attempts, due))
-        });
-        let running = self.running.iter().filter_map(|position| {
-            let state = &self.events[position];
-            state.due.map(|due| (*position, state.attempts - 1, due))
-        });
-        waiting.chain(running)
+        self.events.iter().filter_map(|(position, state)| {
+            let attempts = state.attempts - u32::from(state.runs);
+            state.due.map(|due| (*position, attempts, due))
+        })
     }
 
-    fn runs_no_more(&mut self, position: Position) -> &mut State {
-        self.running.remove(&position);
-        let state = self.events.get_mut(&position).expect("what runs is known");
-        if state.due.is_some() {
-            self.retries_running -= 1;
-        }
-        state
+    /// An event that had this due time runs no more.
+    fn frees_its_slot(&mut self, due: Option<Timestamp>) {
+        self.running -= 1;
+        self.retries_running -= usize::from(due.is_some());
     }
 
-    fn wait(&mut self, position: Position) {
-        self.behind.remove(&position);
-        match self.events[&position].due {
+    /// The first event of its lane waits for its turn.
+    fn wait(&mut self, position: Position, due: Option<Timestamp>) {
+        match due {
             None => self.fresh.push_back(position),
             Some(due) => {
                 self.retries.insert((due, position));
@@ -539,7 +515,6 @@ mod tests {
             if self.model.events.is_empty() {
                 prop_assert_eq!(self.schedule.events.capacity(), 0);
                 prop_assert_eq!(self.schedule.lanes.capacity(), 0);
-                prop_assert_eq!(self.schedule.running.capacity(), 0);
             }
             Ok(())
         }
@@ -589,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_waits_for_a_retry_holds_up_no_other() {
+    fn a_waiting_lane_holds_up_no_other() {
         let mut schedule = Schedule::new(1000, 4);
         for seq in 1..=1000 {
             schedule.add(event(seq), lane((seq % 2) as u8), 0, None);
