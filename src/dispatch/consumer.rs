@@ -4,10 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use super::attempt::{Outcome, attempt};
-use super::lanes::Lanes;
 use super::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order, Retry};
 use crate::clock::Clock;
 use crate::telemetry::{ConsumerMetrics, Metrics};
@@ -20,8 +17,6 @@ pub(crate) struct Consumer {
     options: HandlerOptions,
     order: Order,
     timeout: Duration,
-    lanes: Lanes,
-    slots: Semaphore,
     metrics: ConsumerMetrics,
     clock: Arc<dyn Clock>,
 }
@@ -35,14 +30,11 @@ impl Consumer {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let metrics = metrics.consumer(&name, &Outcome::NAMES);
-        let concurrency = options.concurrency.unwrap_or(DEFAULT_CONCURRENCY);
         Self {
             name,
             handler,
             order: options.order.unwrap_or_default(),
             timeout: options.timeout.unwrap_or(DEFAULT_TIMEOUT),
-            lanes: Lanes::default(),
-            slots: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
             options,
             metrics,
             clock,
@@ -84,9 +76,9 @@ impl Consumer {
         &self.metrics
     }
 
-    /// Whether the consumer wants any of these events.
-    pub(crate) fn wants(&self, session: Option<&str>, events: &[Event]) -> bool {
-        self.wants_session(session) && self.wants_any(events)
+    /// Whether the consumer wants this event of this session.
+    pub(crate) fn wants(&self, session: Option<&str>, event: &Event) -> bool {
+        self.wants_session(session) && self.wants_kind(event)
     }
 
     /// Whether any of these events is of a kind that the consumer wants.
@@ -97,24 +89,6 @@ impl Consumer {
     /// Whether the consumer gets a body once, with all events that it wants.
     pub(crate) fn takes_bodies(&self) -> bool {
         self.handler.takes_bodies()
-    }
-
-    /// Delivers the events of one delivery: waits for the lane, then for a free slot, then makes one
-    /// attempt. The first poll takes the place in the lane.
-    pub(crate) async fn deliver(&self, delivery: &Delivery, events: &[Event]) -> Outcome {
-        let lane = self
-            .order
-            .lane(delivery.source(), delivery.session(), events);
-        let _turn = match lane {
-            Some(lane) => Some(self.lanes.enter(lane).await),
-            None => None,
-        };
-        // A waiting task gets a free slot first, so `try_acquire` cannot overtake it.
-        let _slot = match self.slots.try_acquire() {
-            Ok(slot) => Ok(slot),
-            Err(_) => self.slots.acquire().await,
-        };
-        self.attempt(delivery, events.iter()).await
     }
 
     /// Makes one attempt, immediately, with those of the events that the consumer wants.

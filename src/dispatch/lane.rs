@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher};
+use std::hash::BuildHasher as _;
 use std::str::FromStr;
 
 use foldhash::quality::FixedState;
@@ -63,29 +63,8 @@ fn conversation(event: &Event) -> Option<(&'static str, &str)> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Lane(u64);
 
-/// Hashes a [`Lane`], which is already a hash.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct LaneHasher(u64);
-
-impl Hasher for LaneHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // A lane never calls this; any valid hash will do.
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
 /// Lanes as keys.
-pub(super) type LaneMap<T> = HashMap<Lane, T, BuildHasherDefault<LaneHasher>>;
+pub(crate) type LaneMap<T> = HashMap<Lane, T, foldhash::fast::FixedState>;
 
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stands_in_one_line() {
+    fn each_order_has_its_lanes() {
         let message = |session, from| {
             format!(r#"{{"event":"message","sessionId":"{session}","from":"{from}"}}"#)
         };

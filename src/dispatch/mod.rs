@@ -11,7 +11,6 @@ mod consumer;
 mod consumer_controls;
 mod controls;
 mod lane;
-mod lanes;
 #[cfg(test)]
 mod model_tests;
 mod monotonic;
@@ -35,6 +34,7 @@ pub(crate) use attempt::Outcome;
 pub(crate) use consumer::Consumer;
 pub(crate) use consumer_controls::ConsumerControls;
 pub(crate) use controls::{ConsumerStatus, Controls, Status};
+pub(crate) use lane::{Lane, LaneMap};
 pub(crate) use observer::AttemptObserver;
 pub(crate) use runner::{Runner, RunnerContext};
 pub(crate) use runners::{Living, Runners};

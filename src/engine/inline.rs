@@ -1,12 +1,12 @@
 //! [`InlineEngine`]: the engine `none`. It stores nothing; the handlers run before the answer.
 
-use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 
 use super::{Accepted, Engine, Envelope, NotAccepted, Work};
-use crate::dispatch::{Consumer, Outcome};
+use crate::dispatch::{Consumer, Lane, LaneMap, Outcome};
 use crate::journal::Part;
 use crate::{Delivery, Event, Received, escape_controls};
 
@@ -15,12 +15,44 @@ use crate::{Delivery, Event, Received, escape_controls};
 /// the event again, all handlers see it again.
 #[derive(Debug)]
 pub(crate) struct InlineEngine {
-    consumers: Vec<Consumer>,
+    handlers: Vec<Handler>,
+}
+
+/// A consumer, with what keeps its events in order and limits its attempts.
+#[derive(Debug)]
+struct Handler {
+    consumer: Consumer,
+    /// The occupied lanes. Each mutex gives its turns in the order in which they were asked for.
+    lanes: Mutex<LaneMap<Arc<tokio::sync::Mutex<()>>>>,
+    slots: Semaphore,
 }
 
 impl InlineEngine {
     pub(crate) fn new(consumers: Vec<Consumer>) -> Self {
-        Self { consumers }
+        let handlers = consumers.into_iter().map(|consumer| Handler {
+            slots: Semaphore::new(consumer.concurrency().min(Semaphore::MAX_PERMITS)),
+            lanes: Mutex::default(),
+            consumer,
+        });
+        Self {
+            handlers: handlers.collect(),
+        }
+    }
+
+    /// Whether every handler that wants events of the body has succeeded.
+    async fn deliver(&self, received: &Arc<Received>, events: &[Event]) -> bool {
+        if let ([only], [_]) = (&self.handlers[..], events) {
+            return only.deliver(received, 0, events).await;
+        }
+        let deliveries = self.handlers.iter().flat_map(|handler| {
+            let whole = handler.consumer.takes_bodies();
+            let size = if whole { events.len().max(1) } else { 1 };
+            let each = events.chunks(size).enumerate();
+            each.map(move |(index, own)| handler.deliver(received, index, own))
+        });
+        // Polls all deliveries once before it waits for any, so that lanes follow the order of arrival.
+        let done = join_all(deliveries).await;
+        done.into_iter().all(|done| done)
     }
 }
 
@@ -36,62 +68,155 @@ impl Engine for InlineEngine {
     }
 }
 
-impl InlineEngine {
-    /// Whether every handler that wants events of the body has succeeded.
-    async fn deliver(&self, received: &Arc<Received>, events: &[Event]) -> bool {
-        let delivery = Delivery::new(Arc::clone(received), 1, false);
-        if let ([only], [_]) = (&self.consumers[..], events) {
-            return hand_over(only, &delivery, events).await;
-        }
-        let consumers = self.consumers.iter();
-        let deliveries = consumers.flat_map(|consumer| {
-            let own: Vec<(Part, Cow<'_, [Event]>)> = if consumer.takes_bodies() && events.len() > 1
-            {
-                together(consumer, events).into_iter().collect()
-            } else {
-                let each = events.chunks(1).map(Cow::Borrowed);
-                (1..).zip(each).collect()
-            };
-            own.into_iter()
-                .map(move |(part, own)| (consumer, part, own))
+impl Handler {
+    /// Makes one attempt with those of the events that the consumer wants; the first of `events` has this
+    /// index in the body. Returns whether the attempt succeeded, or there is none to make.
+    async fn deliver(&self, received: &Arc<Received>, index: usize, events: &[Event]) -> bool {
+        let mut wanted = (index..).zip(events).filter(|(_, event)| {
+            let session = event.session_id().or(received.session.as_deref());
+            self.consumer.wants(session, event)
         });
-        // Polls all deliveries once before it waits for any, so that lanes follow the order of arrival.
-        let done = join_all(deliveries.map(async |(consumer, part, own)| {
-            let session = own.first().and_then(Event::session_id);
-            let delivery = delivery.clone().of_part(part, session);
-            hand_over(consumer, &delivery, &own).await
-        }));
-        done.await.into_iter().all(|done| done)
+        let Some((index, first)) = wanted.next() else {
+            return true;
+        };
+        let part = Part::try_from(index + 1).unwrap_or(Part::MAX);
+        let delivery = Delivery::new(Arc::clone(received), 1, false);
+        let delivery = delivery.of_part(part, first.session_id());
+        let order = self.consumer.order();
+        let lane = order.lane(&received.source, delivery.session(), events);
+        let wanted = wanted.map(|(_, event)| event);
+        let attempt = self
+            .consumer
+            .attempt(&delivery, std::iter::once(first).chain(wanted));
+        match self.in_turn(lane, attempt).await {
+            Outcome::Done => true,
+            outcome => {
+                let (id, name) = (delivery.id(), self.consumer.name());
+                let outcome = outcome.to_string();
+                let outcome = escape_controls(&outcome);
+                log::error!("event {id}: {name}: {outcome} (engine none: the sender gets 500)");
+                false
+            }
+        }
+    }
+
+    /// Waits for the lane, then for a free slot, and then for the attempt. The first poll takes the place
+    /// in the lane.
+    async fn in_turn<T>(&self, lane: Option<Lane>, attempt: impl Future<Output = T>) -> T {
+        let place = lane.map(|lane| Place {
+            handler: self,
+            turn: Arc::clone(self.lanes().entry(lane).or_default()),
+            lane,
+        });
+        let _turn = match &place {
+            Some(place) => Some(place.turn.lock().await),
+            None => None,
+        };
+        let _slot = self.slots.acquire().await;
+        attempt.await
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, LaneMap<Arc<tokio::sync::Mutex<()>>>> {
+        // No panic can leave the map half-changed.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The events of a body whose sessions this consumer wants, and the part number of the first one.
-fn together<'a>(consumer: &Consumer, events: &'a [Event]) -> Option<(Part, Cow<'a, [Event]>)> {
-    let is_wanted = |event: &&Event| consumer.wants_session(event.session_id());
-    let first = events.iter().position(|event| is_wanted(&event))?;
-    let own = events.iter().filter(is_wanted).cloned().collect();
-    Some((
-        Part::try_from(first + 1).unwrap_or(Part::MAX),
-        Cow::Owned(own),
-    ))
+/// A place in a lane, or in front of it. The last one to leave removes the lane.
+struct Place<'a> {
+    handler: &'a Handler,
+    lane: Lane,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
-async fn hand_over(consumer: &Consumer, delivery: &Delivery, events: &[Event]) -> bool {
-    !consumer.wants(delivery.session(), events)
-        || done(
-            consumer,
-            delivery,
-            &consumer.deliver(delivery, events).await,
-        )
-}
-
-fn done(consumer: &Consumer, delivery: &Delivery, outcome: &Outcome) -> bool {
-    let done = matches!(outcome, Outcome::Done);
-    if !done {
-        let (id, name) = (delivery.id(), consumer.name());
-        let outcome = outcome.to_string();
-        let outcome = escape_controls(&outcome);
-        log::error!("event {id}: {name}: {outcome} (engine none: the sender gets 500)");
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut lanes = self.handler.lanes();
+        // This one and that of the map.
+        if Arc::strong_count(&self.turn) == 2 {
+            lanes.remove(&self.lane);
+        }
     }
-    done
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use futures_util::{join, poll};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::Timestamp;
+    use crate::dispatch::{HandlerOptions, Order};
+    use crate::telemetry::Metrics;
+    use crate::testing::{FakeClock, Recorder};
+
+    fn handler(concurrency: usize) -> Handler {
+        let options = HandlerOptions::default().concurrency(concurrency);
+        let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
+        let (name, recorder) = ("handler:test".to_owned(), Arc::new(Recorder::default()));
+        let consumer = Consumer::new(name, recorder, options, &Metrics::new(), clock);
+        InlineEngine::new(vec![consumer]).handlers.remove(0)
+    }
+
+    fn lane(session: &str) -> Option<Lane> {
+        Order::Session.lane("s", Some(session), &[])
+    }
+
+    #[actix_web::test]
+    async fn a_lane_goes_in_order_of_arrival() {
+        let handler = handler(2);
+        let order = Mutex::new(Vec::new());
+        let arrives = |number| order.lock().unwrap().push(number);
+        let (release, released) = oneshot::channel();
+        let first = handler.in_turn(lane("a"), async {
+            released.await.unwrap();
+            arrives(0);
+        });
+        let others =
+            (1..6).map(|number| handler.in_turn(lane("a"), async move { arrives(number) }));
+        // The other lane is free.
+        let other_lane = handler.in_turn(lane("b"), async {
+            assert_eq!(*order.lock().unwrap(), [0; 0]);
+            release.send(()).unwrap();
+        });
+        join!(first, join_all(others), other_lane);
+        assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4, 5]);
+        assert!(handler.lanes().is_empty());
+    }
+
+    #[actix_web::test]
+    async fn a_delivery_that_is_dropped_leaves_its_lane() {
+        let handler = handler(2);
+        for first_leaves_first in [true, false] {
+            let mut first = Box::pin(handler.in_turn(lane("a"), pending::<()>()));
+            let mut second = Box::pin(handler.in_turn(lane("a"), ready(())));
+            assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+            if first_leaves_first {
+                drop(first);
+                drop(second);
+            } else {
+                drop(second);
+                drop(first);
+            }
+            assert!(handler.lanes().is_empty());
+        }
+    }
+
+    #[actix_web::test]
+    async fn no_more_attempts_run_than_there_are_slots() {
+        let handler = handler(2);
+        let mut running: Vec<_> = ["a", "b", "c"]
+            .map(|session| Box::pin(handler.in_turn(lane(session), pending::<()>())))
+            .into();
+        for attempt in &mut running {
+            assert!(poll!(attempt).is_pending());
+        }
+        assert_eq!(handler.slots.available_permits(), 0);
+        let mut next = Box::pin(handler.in_turn(None, ready(())));
+        assert!(poll!(&mut next).is_pending());
+        drop(running);
+        assert!(poll!(&mut next).is_ready());
+    }
 }
