@@ -1,22 +1,30 @@
 //! [`Consumer`]: a handler with its name, its filter and its limits.
+//!
+//! It makes attempts: each turns whatever the handler does (answer, fail, panic, hang) into an
+//! [`Outcome`].
 
+use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use super::attempt::{Outcome, attempt};
-use super::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order, Retry};
+use futures_util::{FutureExt as _, poll};
+
+use super::lane::Order;
+use super::options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
 use crate::clock::Clock;
+use crate::journal::Position;
 use crate::telemetry::{ConsumerMetrics, Metrics};
-use crate::{Delivery, Event, EventHandler};
+use crate::{Delivery, Event, EventHandler, HandlerError, Timestamp};
 
 /// A handler as a consumer of events.
 pub(crate) struct Consumer {
     name: String,
     handler: Arc<dyn EventHandler>,
     options: HandlerOptions,
-    order: Order,
-    timeout: Duration,
     metrics: ConsumerMetrics,
     clock: Arc<dyn Clock>,
 }
@@ -33,8 +41,6 @@ impl Consumer {
         Self {
             name,
             handler,
-            order: options.order.unwrap_or_default(),
-            timeout: options.timeout.unwrap_or(DEFAULT_TIMEOUT),
             options,
             metrics,
             clock,
@@ -46,24 +52,13 @@ impl Consumer {
         &self.name
     }
 
+    pub(super) fn options(&self) -> &HandlerOptions {
+        &self.options
+    }
+
     /// Which events share a lane.
     pub(crate) fn order(&self) -> Order {
-        self.order
-    }
-
-    /// Whether statuses of a message only go forward.
-    pub(crate) fn is_monotonic(&self) -> bool {
-        self.options.monotonic.unwrap_or(false)
-    }
-
-    /// When a failed event is tried again.
-    pub(crate) fn retry(&self) -> Retry {
-        self.options.retry.unwrap_or_default()
-    }
-
-    /// How long attempts may fail without any success before the consumer is suspended.
-    pub(crate) fn suspend_after(&self) -> Option<Duration> {
-        self.options.suspend_after
+        self.options.order.unwrap_or_default()
     }
 
     /// How many attempts run at the same time.
@@ -99,24 +94,53 @@ impl Consumer {
     ) -> Outcome {
         let started = self.clock.monotonic();
         let mut wanted = events.filter(|event| self.wants_kind(event));
-        // Nearly every delivery has one event, so the common case needs no list.
-        let (one, several);
-        let wanted: &[&Event] = match (wanted.next(), wanted.next()) {
-            (None, _) => &[],
-            (Some(only), None) => {
-                one = [only];
-                &one
-            }
-            (Some(first), Some(second)) => {
-                let first = [first, second].into_iter();
-                several = first.chain(wanted).collect::<Vec<_>>();
-                &several
-            }
+        // Nearly every delivery has one event, and an empty list takes no memory.
+        let first = wanted.next();
+        let mut all: Vec<&Event> = wanted.collect();
+        if !all.is_empty() {
+            all.splice(..0, first);
+        }
+        let wanted = if all.is_empty() {
+            first.as_slice()
+        } else {
+            &all
         };
-        let outcome = attempt(self.handler.as_ref(), wanted, delivery, self.timeout).await;
+        let outcome = self.hand_over(wanted, delivery).await;
         let seconds = self.clock.monotonic().saturating_duration_since(started);
         self.metrics.attempt(outcome.index(), seconds);
         outcome
+    }
+
+    /// Hands the events of one delivery to the handler, in order, within the timeout for all of them. The
+    /// first failure ends the attempt.
+    async fn hand_over(&self, events: &[&Event], delivery: &Delivery) -> Outcome {
+        let timeout = self.options.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        // An async block, because a handler can also panic before it returns its future.
+        let work = async { self.handler.deliver(events, delivery).await };
+        // After a panic only the handler itself can see its half-changed state; a handler that panics
+        // while it holds a lock finds that lock poisoned.
+        let mut caught = pin!(Some(AssertUnwindSafe(work).catch_unwind()));
+        let at_work = "it is there until it is dropped";
+        // Many handlers finish immediately; those need no timer.
+        let ended = match poll!(caught.as_mut().as_pin_mut().expect(at_work)) {
+            Poll::Ready(ended) => Ok(ended),
+            Poll::Pending => {
+                let caught = caught.as_mut().as_pin_mut().expect(at_work);
+                tokio::time::timeout(timeout, caught).await
+            }
+        };
+        match ended {
+            Ok(Ok(Ok(()))) => Outcome::Done,
+            Ok(Ok(Err(error))) => Outcome::Failed(error),
+            Ok(Err(panic)) => Outcome::Panicked(panic_message(panic.as_ref())),
+            Err(_) => {
+                // The handler is dropped in the middle of its work, and that can panic too. The timeout
+                // came first.
+                let dropped = catch_unwind(AssertUnwindSafe(|| caught.set(None)));
+                drop(dropped);
+                Outcome::TimedOut(timeout)
+            }
+        }
     }
 
     /// Whether the consumer wants events of this session.
@@ -143,4 +167,77 @@ impl fmt::Debug for Consumer {
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The handler succeeded.
+    Done,
+    /// The handler failed; the error says whether to try again.
+    Failed(HandlerError),
+    /// The handler did not finish in time.
+    TimedOut(Duration),
+    /// The handler panicked.
+    Panicked(String),
+}
+
+impl Outcome {
+    /// The outcome's index in [`Outcome::NAMES`].
+    pub(crate) fn index(&self) -> usize {
+        match self {
+            Self::Done => 0,
+            Self::Failed(error) if error.is_reject() => 1,
+            Self::Failed(_) => 2,
+            Self::TimedOut(_) => 3,
+            Self::Panicked(_) => 4,
+        }
+    }
+
+    /// Whether the handler does not want the event again.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Failed(error) if error.is_reject())
+    }
+
+    /// The pause that the handler asked for.
+    pub(crate) fn asked_pause(&self) -> Option<Duration> {
+        match self {
+            Self::Failed(error) => error.pause(),
+            _ => None,
+        }
+    }
+
+    /// The outcomes' names in metrics.
+    pub(crate) const NAMES: [&'static str; 5] =
+        ["done", "rejected", "failed", "timed_out", "panicked"];
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::Failed(error) if error.is_reject() => write!(f, "rejected: {error}"),
+            Self::Failed(error) => write!(f, "{error}"),
+            Self::TimedOut(after) => write!(f, "not done after {after:?}"),
+            Self::Panicked(message) => write!(f, "panicked: {message}"),
+        }
+    }
+}
+
+/// Receives each attempt of one consumer, for a part of the program such as the index. Dropped when the
+/// consumer has ended.
+pub(crate) trait AttemptObserver: fmt::Debug + Send + Sync {
+    /// Called when the consumer's attempt number `attempt` at an event has ended.
+    fn attempted(&self, position: Position, attempt: u32, outcome: &Outcome, at: Timestamp);
+}
+
+/// Observes nothing.
+impl AttemptObserver for () {
+    fn attempted(&self, _: Position, _: u32, _: &Outcome, _: Timestamp) {}
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a value that is no text").to_owned()
 }

@@ -1,21 +1,21 @@
-//! [`Controls`]: what an administrator can ask of a running consumer.
+//! [`ConsumerControls`]: what an administrator can ask of a running consumer.
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
-use super::positions::Positions;
-use super::progress::Progress;
+use super::progress::{Positions, Progress};
+use super::records::find;
 use super::saved::Suspended;
 use crate::Timestamp;
-use crate::journal::{Position, Seq, Share, Unavailable};
+use crate::journal::{Journal, Position, Seq, Share, Unavailable};
 
-/// A handle to one running consumer.
+/// A handle to a running consumer: to its runners, one for each share.
 #[derive(Debug, Clone)]
-pub(crate) struct Controls {
+pub(crate) struct ConsumerControls {
     name: String,
-    share: Share,
-    commands: mpsc::Sender<Command>,
+    runners: Vec<(Share, mpsc::Sender<Command>)>,
 }
 
 /// A command, and where its answer goes.
@@ -72,15 +72,27 @@ impl ConsumerStatus {
     }
 }
 
-impl Controls {
+impl ConsumerControls {
+    /// The controls of a consumer in one share, and where its runner receives the commands.
     pub(super) fn new(name: &str, share: Share) -> (Self, mpsc::Receiver<Command>) {
         let (commands, obeyed) = mpsc::channel(MAX_WAITING);
         let controls = Self {
             name: name.to_owned(),
-            share,
-            commands,
+            runners: vec![(share, commands)],
         };
         (controls, obeyed)
+    }
+
+    /// Groups the controls of single shares by consumer, in their order.
+    pub(crate) fn grouped(shares: Vec<Self>) -> Vec<Self> {
+        let mut consumers: Vec<Self> = Vec::new();
+        for share in shares {
+            match consumers.iter_mut().find(|one| one.name == share.name) {
+                Some(consumer) => consumer.runners.extend(share.runners),
+                None => consumers.push(share),
+            }
+        }
+        consumers
     }
 
     /// The consumer's name.
@@ -88,19 +100,17 @@ impl Controls {
         &self.name
     }
 
-    /// The share in which this consumer runs.
-    pub(super) fn share(&self) -> Share {
-        self.share
-    }
-
-    /// Whether both handles have the same consumer name and the same share.
-    pub(super) fn is_of(&self, other: &Self) -> bool {
-        self.name == other.name && self.share == other.share
+    /// The consumer's state in each share where it runs.
+    pub(crate) async fn shares(&self) -> Vec<Status> {
+        self.ask_all(Command::Status).await
     }
 
     /// The consumer's state; `None` when it has ended.
-    pub(crate) async fn status(&self) -> Option<Status> {
-        self.ask(Command::Status).await
+    pub(crate) async fn status(&self) -> Option<ConsumerStatus> {
+        let shares = self.shares().await.into_iter();
+        shares
+            .map(|share| share.consumer)
+            .reduce(ConsumerStatus::and)
     }
 
     /// Pauses the consumer, or resumes it, also when it was suspended. `None` when it has ended.
@@ -110,7 +120,8 @@ impl Controls {
     /// When this cannot be made durable now. It still takes effect, but is lost if the process ends
     /// before it is saved.
     pub(crate) async fn pause(&self, paused: bool) -> Option<Result<(), Unavailable>> {
-        self.ask(|answer| Command::Pause(paused, answer)).await
+        let told = self.ask_all(|answer| Command::Pause(paused, answer)).await;
+        told.into_iter().reduce(Result::and)
     }
 
     /// Replays these events, with a pause between two of them. Returns when the replay will happen even
@@ -118,40 +129,90 @@ impl Controls {
     ///
     /// # Errors
     ///
-    /// As [`Controls::pause`].
+    /// As [`ConsumerControls::pause`], and when the journal cannot say to which share an event belongs.
     pub(crate) async fn replay(
         &self,
+        journal: &dyn Journal,
         events: Vec<Position>,
         pause: Duration,
     ) -> Option<Result<(), Unavailable>> {
-        self.ask(|answer| Command::Replay {
-            events,
-            pause,
-            answer,
-        })
-        .await
+        let by_share = match self.by_share(journal, events).await {
+            Ok(by_share) => by_share,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut done = None;
+        for ((_, commands), events) in self.runners.iter().zip(by_share) {
+            let replay = |answer| Command::Replay {
+                events,
+                pause,
+                answer,
+            };
+            match ask(commands, replay).await {
+                Some(Err(error)) => return Some(Err(error)),
+                replayed => done = done.or(replayed),
+            }
+        }
+        done
+    }
+
+    /// The events of each runner. A runner settles events of other shares without reading them, so it is
+    /// asked only for its own.
+    async fn by_share(
+        &self,
+        journal: &dyn Journal,
+        events: Vec<Position>,
+    ) -> Result<Vec<Vec<Position>>, Unavailable> {
+        if self.runners.len() == 1 {
+            return Ok(vec![events]);
+        }
+        let mut by_share = vec![Vec::new(); self.runners.len()];
+        for event in events {
+            // Otherwise retention has removed it.
+            if let Some(record) = find(journal, event.seq()).await? {
+                let own = record.parts.view(event.part(), &record.received).share;
+                let mut shares = self.runners.iter().map(|(share, _)| *share);
+                if let Some(index) = shares.position(|share| share == own) {
+                    by_share[index].push(event);
+                }
+            }
+        }
+        Ok(by_share)
+    }
+
+    /// Whether both handles have the same consumer name and the same shares.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        let shares = self.runners.iter().map(|(share, _)| share);
+        self.name == other.name && shares.eq(other.runners.iter().map(|(share, _)| share))
     }
 
     /// Returns when the consumer has ended: no attempt runs, and nothing more is saved.
     pub(super) async fn ended(&self) {
-        self.commands.closed().await;
+        join_all(self.runners.iter().map(|(_, commands)| commands.closed())).await;
     }
 
     /// Whether the consumer has ended, so that another with its name may start.
     pub(super) fn has_ended(&self) -> bool {
-        self.commands.is_closed()
+        self.runners
+            .iter()
+            .all(|(_, commands)| commands.is_closed())
     }
 
-    /// Whether both handles are for the same run of the consumer, not only for the same name.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        self.commands.same_channel(&other.commands)
+    /// Asks all runners at the same time. Those that have ended do not answer.
+    async fn ask_all<T>(&self, command: impl Fn(oneshot::Sender<T>) -> Command) -> Vec<T> {
+        let runners = self.runners.iter();
+        let answers = join_all(runners.map(|(_, commands)| ask(commands, &command))).await;
+        answers.into_iter().flatten().collect()
     }
+}
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
-        let (answer, asked) = oneshot::channel();
-        self.commands.send(command(answer)).await.ok()?;
-        asked.await.ok()
-    }
+/// Asks one runner; `None` when it has ended.
+async fn ask<T>(
+    commands: &mpsc::Sender<Command>,
+    command: impl FnOnce(oneshot::Sender<T>) -> Command,
+) -> Option<T> {
+    let (answer, asked) = oneshot::channel();
+    commands.send(command(answer)).await.ok()?;
+    asked.await.ok()
 }
 
 const MAX_WAITING: usize = 16;

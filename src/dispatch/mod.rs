@@ -2,43 +2,32 @@
 //!
 //! A [`Consumer`] is a handler with its name, its filter and its limits. Events reach it through lanes:
 //! one at a time and in order within a conversation, in parallel across conversations. One try is an
-//! [`attempt`], which turns whatever the handler does (answer, fail, panic, hang) into an [`Outcome`].
+//! attempt, which turns whatever the handler does (answer, fail, panic, hang) into an [`Outcome`].
 //!
 //! This module does not depend on HTTP or on which engine calls it.
 
-mod attempt;
 mod consumer;
-mod consumer_controls;
 mod controls;
 mod lane;
 #[cfg(test)]
 mod model_tests;
 mod monotonic;
-mod observer;
 mod options;
-mod positions;
 mod progress;
-mod retry;
+mod records;
 mod runner;
 mod runners;
 mod saved;
 mod schedule;
-mod tuning;
 
 pub use lane::Order;
-pub use options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
+pub use options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Retry};
 
-pub use retry::Retry;
-
-pub(crate) use attempt::Outcome;
-pub(crate) use consumer::Consumer;
-pub(crate) use consumer_controls::ConsumerControls;
-pub(crate) use controls::{ConsumerStatus, Controls, Status};
+pub(crate) use consumer::{AttemptObserver, Consumer, Outcome};
+pub(crate) use controls::{ConsumerControls, ConsumerStatus, Status};
 pub(crate) use lane::{Lane, LaneMap};
-pub(crate) use observer::AttemptObserver;
-pub(crate) use runner::{Runner, RunnerContext};
+pub(crate) use runner::{DispatchTuning, Runner, RunnerContext};
 pub(crate) use runners::{Living, Runners};
 #[cfg(test)]
 pub(crate) use saved::Saved;
 pub(crate) use saved::Suspended;
-pub(crate) use tuning::DispatchTuning;

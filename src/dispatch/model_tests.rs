@@ -16,9 +16,9 @@ use proptest::test_runner::{RngSeed, TestRunner};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use super::controls::Controls;
+use super::controls::ConsumerControls;
 use super::runner::Ending;
-use super::tuning::SMALL;
+use super::runner::tests::SMALL;
 use super::{Consumer, HandlerOptions, Order, Retry, Runner, RunnerContext, Saved};
 use crate::clock::Clock as _;
 use crate::dialect::{Codeskytz, Decoder, Dialect as _};
@@ -30,18 +30,18 @@ use crate::testing::{FakeClock, Recorder};
 use crate::{Delivery, Event, EventHandler, EventKind, HandlerError, Received, Source, Timestamp};
 
 #[test]
-fn nothing_is_lost_and_lanes_hold_over_a_journal_in_memory() {
+fn no_event_is_lost_in_memory() {
     explore(Engine::Memory, 3000);
 }
 
 #[test]
-fn nothing_is_lost_and_lanes_hold_over_a_journal_on_disk() {
+fn no_event_is_lost_on_disk() {
     explore(Engine::Sqlite, 250);
 }
 
 /// Tests the loop itself, on a clock that moves only when the test moves it.
 #[tokio::test]
-async fn it_wakes_for_new_events_and_due_retries_and_for_nothing_else() {
+async fn it_wakes_only_when_something_is_due() {
     let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
     let recorder = Recorder::default();
     let options = HandlerOptions::default().retry(RETRY);
@@ -272,7 +272,7 @@ struct Life {
     journal: Arc<dyn Journal>,
     desk: Arc<dyn Desk>,
     runner: Runner,
-    controls: Controls,
+    controls: ConsumerControls,
 }
 
 impl World {
@@ -482,7 +482,7 @@ impl World {
             ..
         } = self.life();
         let events: Vec<_> = seqs.iter().map(|seq| Position::first(*seq)).collect();
-        let replay = controls.replay(events.clone(), Duration::ZERO);
+        let replay = controls.replay(journal.as_ref(), events.clone(), Duration::ZERO);
         let (answer, ()) = tokio::join!(replay, runner.obey_all());
         answer.expect("it runs").unwrap();
         journal.forget_dead_letters(NAME, &events).await.unwrap();
@@ -695,11 +695,11 @@ impl All {
             assert!(replaying, "the replay of {seq} is forgotten");
         }
         let tried = saved.waiting.iter().map(|waiting| {
-            let due = Timestamp::from_millisecond(waiting.due).unwrap();
+            let due = waiting.due;
             // No longer than the wait was when it was saved.
             let left = due.duration_since(saved.saved_at.unwrap());
             let due = due.min(now + left.max(jiff::SignedDuration::ZERO));
-            (waiting.position.seq(), (waiting.attempts, due))
+            (waiting.seq, (waiting.attempts, due))
         });
         self.tried = tried.collect();
         self.settled = &passed - &saved.replaying.iter().map(Position::seq).collect();
@@ -760,7 +760,7 @@ impl All {
         let tried = saved
             .waiting
             .iter()
-            .map(|waiting| (waiting.position.seq(), waiting.attempts));
+            .map(|waiting| (waiting.seq, waiting.attempts));
         let tried: BTreeMap<_, _> = tried.collect();
         for (seq, (attempts, _)) in &self.tried {
             assert_eq!(tried.get(seq), Some(attempts), "attempts of {seq}");

@@ -34,19 +34,16 @@ impl Monotonic {
         let Some((message, rank)) = status(source, events) else {
             return true;
         };
-        match self.furthest.get_mut(&message) {
+        match self.furthest.get(&message) {
             Some((furthest, _)) if *furthest > rank => return false,
             Some((furthest, newest)) => {
                 if *furthest < rank && waits(*newest) {
                     self.overtaken.insert(*newest);
                 }
-                (*furthest, *newest) = (rank, position);
             }
-            None => {
-                self.furthest.insert(message, (rank, position));
-                self.order.push_back(message);
-            }
+            None => self.order.push_back(message),
         }
+        self.furthest.insert(message, (rank, position));
         if self.order.len() > REMEMBERED
             && let Some(oldest) = self.order.pop_front()
         {
@@ -55,15 +52,10 @@ impl Monotonic {
         true
     }
 
-    /// Whether a later event has overtaken this waiting one. Asked once, immediately before its first
-    /// attempt.
-    pub(crate) fn is_overtaken(&mut self, position: Position) -> bool {
+    /// Forgets an event that starts for the first time or is settled: it cannot be overtaken any more.
+    /// Returns whether a later event has overtaken it.
+    pub(crate) fn forget(&mut self, position: Position) -> bool {
         self.overtaken.remove(&position)
-    }
-
-    /// Forgets a settled event, which cannot be overtaken any more.
-    pub(crate) fn settled(&mut self, position: Position) {
-        self.overtaken.remove(&position);
     }
 }
 
@@ -98,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_comes_too_late_is_left_out() {
+    fn a_late_status_is_left_out() {
         let mut monotonic = Monotonic::default();
         let mut comes = |seq, message, status| {
             monotonic.comes(Position::first(seq), "s", &events(message, status), |_| {
@@ -116,20 +108,21 @@ mod tests {
     }
 
     #[test]
-    fn one_that_waits_is_overtaken_by_a_further_one() {
+    fn a_further_status_overtakes_a_waiting_one() {
         let mut monotonic = Monotonic::default();
         for (seq, status) in [(1, "sent"), (2, "delivered"), (3, "read"), (4, "read")] {
             monotonic.comes(Position::first(seq), "s", &events("a", status), |_| true);
         }
         let overtaken: Vec<_> = (1..=4)
-            .map(|seq| monotonic.is_overtaken(Position::first(seq)))
+            .map(|seq| monotonic.forget(Position::first(seq)))
             .collect();
         assert_eq!(overtaken, [true, true, false, false]);
-        assert!(!monotonic.is_overtaken(Position::first(1)));
+        assert!(!monotonic.forget(Position::first(1)));
     }
 
+    /// They are not overtaken either.
     #[test]
-    fn what_is_settled_is_not_overtaken_and_takes_no_memory() {
+    fn settled_statuses_take_no_memory() {
         let mut monotonic = Monotonic::default();
         for seq in 0..300 {
             let (message, status) = (seq / 3, ["sent", "delivered", "read"][seq as usize % 3]);
@@ -139,8 +132,8 @@ mod tests {
                 &events(&message.to_string(), status),
                 |_| false,
             );
-            assert!(!monotonic.is_overtaken(Position::first(seq)));
-            monotonic.settled(Position::first(seq));
+            assert!(!monotonic.forget(Position::first(seq)));
+            monotonic.forget(Position::first(seq));
         }
         assert_eq!(monotonic.overtaken.len(), 0);
     }

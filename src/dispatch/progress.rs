@@ -1,30 +1,34 @@
-//! [`Progress`]: how far a consumer has come in a journal.
+//! [`Progress`]: how far a consumer has come in a journal; [`Positions`]: a set of events.
 //!
-//! A floor (every body up to it is settled), the settled bodies above it, and the settled events of
-//! partly settled bodies. Its size does not depend on the size of the journal.
+//! Progress is a floor (every body up to it is settled), the settled bodies above it, and the settled
+//! events of partly settled bodies. Its size does not depend on the size of the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use roaring::RoaringTreemap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::journal::{Part, Position, Seq};
 
 /// How far a consumer has come.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     pub(super) floor: Seq,
     /// The settled bodies above the floor.
+    #[serde(skip)]
     pub(super) above: RoaringTreemap,
     /// The bodies of which only some events are settled.
-    pub(super) partly: BTreeMap<Seq, Partly>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(serialize_with = "to_rows", deserialize_with = "from_rows")]
+    partly: BTreeMap<Seq, Partly>,
 }
 
 /// A body with several events.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Partly {
+struct Partly {
     /// How many events it has.
-    pub(super) of: Part,
-    pub(super) settled: BTreeSet<Part>,
+    of: Part,
+    settled: BTreeSet<Part>,
 }
 
 impl Progress {
@@ -110,6 +114,76 @@ impl Progress {
     }
 }
 
+/// Saves each body as a row: its number, the number of its events, and the settled ones.
+fn to_rows<S: Serializer>(partly: &BTreeMap<Seq, Partly>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(
+        partly
+            .iter()
+            .map(|(seq, body)| (seq, body.of, &body.settled)),
+    )
+}
+
+fn from_rows<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Seq, Partly>, D::Error> {
+    let rows = Vec::<(Seq, Part, BTreeSet<Part>)>::deserialize(from)?.into_iter();
+    let partly = rows.map(|(seq, of, settled)| (seq, Partly { of, settled }));
+    Ok(partly.collect())
+}
+
+/// A set of events, as a compressed bitmap. The first event of a body has the body's number there, which
+/// are close together; the part above it tells the other events of a body apart.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(from = "Vec<(Seq, Part)>")]
+pub(crate) struct Positions(pub(super) RoaringTreemap);
+
+impl Positions {
+    /// Adds an event. Returns whether it was not in the set.
+    pub(super) fn insert(&mut self, position: Position) -> bool {
+        self.0.insert(bit(position))
+    }
+
+    /// Removes an event. Returns whether it was in the set.
+    pub(super) fn remove(&mut self, position: Position) -> bool {
+        self.0.remove(bit(position))
+    }
+
+    pub(crate) fn contains(&self, position: Position) -> bool {
+        self.0.contains(bit(position))
+    }
+
+    /// The number of events in the set.
+    pub(super) fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// All events: the first ones of their bodies, then the second ones, and so on.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Position> {
+        let part = |bit: u64| (bit >> SEQ_BITS) as Part;
+        let bits = self.0.iter();
+        bits.map(move |bit| Position::new(bit & MAX_SEQ, part(bit).saturating_add(1)))
+    }
+}
+
+/// The event's place in the bitmap.
+fn bit(position: Position) -> u64 {
+    (u64::from(position.part() - 1) << SEQ_BITS) | position.seq()
+}
+
+impl FromIterator<Position> for Positions {
+    fn from_iter<I: IntoIterator<Item = Position>>(positions: I) -> Self {
+        Self(positions.into_iter().map(bit).collect())
+    }
+}
+
+impl From<Vec<(Seq, Part)>> for Positions {
+    fn from(pairs: Vec<(Seq, Part)>) -> Self {
+        let positions = pairs.iter().map(|(seq, part)| Position::new(*seq, *part));
+        positions.collect()
+    }
+}
+
+const SEQ_BITS: u32 = 48;
+const MAX_SEQ: Seq = (1 << SEQ_BITS) - 1;
+
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
@@ -180,6 +254,25 @@ mod tests {
                     prop_assert_eq!(progress.is_body_settled(seq), whole, "{}", seq);
                 }
             }
+        }
+
+        #[test]
+        fn positions_are_a_set(
+            changes in vec((0..9u64, 1..4u16, any::<bool>()), 0..60),
+        ) {
+            let (mut set, mut model) = (Positions::default(), BTreeSet::new());
+            for (seq, part, insert) in changes {
+                let position = Position::new(seq, part);
+                if insert {
+                    prop_assert_eq!(set.insert(position), model.insert(position));
+                } else {
+                    prop_assert_eq!(set.remove(position), model.remove(&position));
+                }
+                prop_assert_eq!(set.contains(position), insert);
+                prop_assert_eq!(set.len(), model.len() as u64);
+            }
+            prop_assert_eq!(set.iter().collect::<BTreeSet<_>>(), model.clone());
+            prop_assert_eq!(model.into_iter().collect::<Positions>(), set);
         }
     }
 }

@@ -1,6 +1,5 @@
 //! [`Runners`]: all consumers of a journal, on their own threads. Consumers can be added and removed.
 
-use std::fmt;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,17 +8,16 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
-use super::controls::Controls;
+use super::controls::ConsumerControls;
 use super::runner::{Ending, Runner};
 
 /// All running consumers of a journal.
+#[derive(Debug)]
 pub(crate) struct Runners {
     runtime: Option<Runtime>,
     living: Living,
-    /// Tasks that stop after all consumers have stopped.
-    others: Mutex<Vec<JoinHandle<()>>>,
+    /// Tells the tasks that stop after all consumers; each holds a receiver until it has ended.
     stop: watch::Sender<bool>,
 }
 
@@ -36,7 +34,7 @@ struct Consumers {
 
 #[derive(Debug)]
 struct Running {
-    controls: Controls,
+    controls: ConsumerControls,
     ending: watch::Sender<Ending>,
 }
 
@@ -51,7 +49,6 @@ impl Runners {
         Ok(Self {
             runtime: Some(runtime),
             living: Living::default(),
-            others: Mutex::default(),
             stop: watch::Sender::new(false),
         })
     }
@@ -71,7 +68,7 @@ impl Runners {
 
     /// Starts a consumer in its share; `false` when all have been stopped, or when it already runs
     /// there.
-    pub(crate) fn start(&self, runner: Runner, controls: Controls) -> bool {
+    pub(crate) fn start(&self, runner: Runner, controls: ConsumerControls) -> bool {
         let Some(runtime) = &self.runtime else {
             return false;
         };
@@ -88,11 +85,8 @@ impl Runners {
         consumers.running.push(Running { controls, ending });
         runtime.spawn(async move {
             // A handler's panic ends its attempt and not the runner; any other panic is logged here.
-            if AssertUnwindSafe(runner.run(told))
-                .catch_unwind()
-                .await
-                .is_err()
-            {
+            let run = AssertUnwindSafe(runner.run(told)).catch_unwind();
+            if run.await.is_err() {
                 log::error!(
                     "{name} stopped because of a panic: its events stay in the journal, and it gets \
                      none until offhook is restarted"
@@ -105,12 +99,12 @@ impl Runners {
     /// Ends the consumer of this name in all shares: breaks off its attempts and saves its progress.
     /// When this returns the consumer does nothing more.
     pub(crate) async fn end(&self, name: &str) {
-        let ended = self.living.tell(name, Ending::BreakOff);
-        join_all(ended.iter().map(Controls::ended)).await;
+        let ended = self.living.tell(Some(name), Ending::BreakOff);
+        join_all(ended.iter().map(ConsumerControls::ended)).await;
         // It stays in the list until then, so that no other consumer of its name starts beside it.
-        let is_ended = |running: &Running| ended.iter().any(|ended| running.controls.is(ended));
+        let over = |controls: &ConsumerControls| controls.name() == name && controls.has_ended();
         let mut consumers = self.living.lock();
-        consumers.running.retain(|running| !is_ended(running));
+        consumers.running.retain(|running| !over(&running.controls));
     }
 
     /// The running consumers.
@@ -124,58 +118,45 @@ impl Runners {
         F: Future<Output = ()> + Send + 'static,
     {
         if let Some(runtime) = &self.runtime {
-            let task = runtime.spawn(task(self.stop.subscribe()));
-            let others = self.others.lock();
-            others.unwrap_or_else(PoisonError::into_inner).push(task);
+            let (task, runs) = (task(self.stop.subscribe()), self.stop.subscribe());
+            runtime.spawn(async move {
+                task.await;
+                drop(runs);
+            });
         }
     }
 
     /// Finishes the running attempts and saves all progress; no consumer can be added after that.
     pub(crate) async fn stop(&self) {
-        let consumers = self.living.tell_all(Ending::Finish);
-        join_all(consumers.iter().map(Controls::ended)).await;
+        self.living.lock().stopped = true;
+        let consumers = self.living.tell(None, Ending::Finish);
+        join_all(consumers.iter().map(ConsumerControls::ended)).await;
         self.stop.send_replace(true);
-        let others = self.others.lock();
-        let others = std::mem::take(&mut *others.unwrap_or_else(PoisonError::into_inner));
-        join_all(others).await;
+        self.stop.closed().await;
     }
 }
 
 impl Living {
     /// The controls of all consumers.
-    pub(crate) fn controls(&self) -> Vec<Controls> {
+    pub(crate) fn controls(&self) -> Vec<ConsumerControls> {
         let consumers = self.lock();
         let running = consumers.running.iter();
         running.map(|running| running.controls.clone()).collect()
     }
 
-    fn tell(&self, name: &str, what: Ending) -> Vec<Controls> {
+    /// Tells the consumer of this name, or all, how to end; one that already breaks off continues to.
+    fn tell(&self, name: Option<&str>, what: Ending) -> Vec<ConsumerControls> {
         let consumers = self.lock();
         let running = consumers.running.iter();
-        let named = running.filter(|running| running.controls.name() == name);
-        let told = named.map(|running| {
-            running.ending.send_replace(what);
+        let told =
+            running.filter(|running| name.is_none_or(|name| running.controls.name() == name));
+        let told = told.map(|running| {
+            running
+                .ending
+                .send_modify(|ending| *ending = what.max(*ending));
             running.controls.clone()
         });
         told.collect()
-    }
-
-    /// Tells all consumers how to end, except those that already end.
-    fn tell_all(&self, what: Ending) -> Vec<Controls> {
-        let mut consumers = self.lock();
-        consumers.stopped = true;
-        for running in &consumers.running {
-            let told = |ending: &mut Ending| {
-                let goes_on = *ending == Ending::GoOn;
-                if goes_on {
-                    *ending = what;
-                }
-                goes_on
-            };
-            running.ending.send_if_modified(told);
-        }
-        drop(consumers);
-        self.controls()
     }
 
     fn lock(&self) -> MutexGuard<'_, Consumers> {
@@ -190,11 +171,5 @@ impl Drop for Runners {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
-    }
-}
-
-impl fmt::Debug for Runners {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runners").finish_non_exhaustive()
     }
 }

@@ -1,108 +1,72 @@
 //! [`Saved`]: what a journal stores about a consumer.
 
-use std::collections::BTreeMap;
-
+use jiff::fmt::serde::timestamp::millisecond;
 use roaring::RoaringTreemap;
 use serde::{Deserialize, Serialize};
 
-use super::positions::Positions;
-use super::progress::{Partly, Progress};
+use super::progress::{Positions, Progress};
 use crate::Timestamp;
 use crate::journal::{Part, Position, Seq};
 
-/// What a journal stores about a consumer.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What a journal stores about a consumer: a head in JSON and two bitmaps. Times are stored as
+/// milliseconds since 1970. Older versions did not write all of the fields.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Saved {
+    #[serde(flatten)]
     pub(crate) progress: Progress,
     pub(crate) waiting: Vec<Waiting>,
-    /// Events to be replayed, settled or not.
+    /// Events to be replayed, settled or not. In the head are only those that older versions wrote there.
+    #[serde(default, skip_serializing)]
     pub(crate) replaying: Positions,
     /// Nothing starts until an administrator resumes the consumer.
     pub(crate) paused: bool,
     /// When the first failure since the last success happened.
+    #[serde(with = "millisecond::optional")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failing_since: Option<Timestamp>,
     /// Set while the consumer is suspended because nothing succeeded for too long, until an
     /// administrator resumes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) suspended: Option<Suspended>,
     /// When this was saved: an event waits no longer than it had to at that time, even if the clock was
     /// set back since.
+    #[serde(with = "millisecond::optional")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) saved_at: Option<Timestamp>,
 }
 
 /// An event that was tried and waits for a retry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Waiting {
-    pub(crate) position: Position,
+    pub(crate) seq: Seq,
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub(crate) part: Part,
     pub(crate) attempts: u32,
-    /// The earliest time of the next attempt, in milliseconds since 1970.
-    pub(crate) due: i64,
+    /// The earliest time of the next attempt.
+    #[serde(with = "millisecond::required")]
+    pub(crate) due: Timestamp,
 }
 
 /// Why nothing is delivered to a consumer until an administrator resumes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "(i64, String)")]
 pub(crate) struct Suspended {
     /// When the suspension began.
+    #[serde(with = "millisecond::required")]
     pub(crate) since: Timestamp,
     /// How the last attempt before it ended.
     pub(crate) reason: String,
 }
 
-/// The part of [`Saved`] that is not a bitmap. The optional fields are those that older versions did not
-/// write. Times are milliseconds since 1970.
-#[derive(Serialize, Deserialize)]
-struct Head {
-    floor: Seq,
-    paused: bool,
-    waiting: Vec<WaitingRow>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    failing_since: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    suspended: Option<(i64, String)>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    saved_at: Option<i64>,
-    /// Body, number of its events, and the settled ones.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    partly: Vec<(Seq, Part, Vec<Part>)>,
-    /// Events to be replayed that are not the first of their bodies.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    replaying: Vec<(Seq, Part)>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WaitingRow {
-    seq: Seq,
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    part: Part,
-    attempts: u32,
-    due: i64,
-}
-
 impl Saved {
     /// The bytes to store: the head as JSON, preceded by its length, then the two bitmaps.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let (replaying, further) = self.replaying.to_parts();
-        let suspended = self.suspended.as_ref();
-        let partly = self.progress.partly.iter();
-        let head = Head {
-            floor: self.progress.floor,
-            paused: self.paused,
-            waiting: self.waiting.iter().map(WaitingRow::from).collect(),
-            failing_since: self.failing_since.map(Timestamp::as_millisecond),
-            suspended: suspended
-                .map(|suspended| (suspended.since.as_millisecond(), suspended.reason.clone())),
-            saved_at: self.saved_at.map(Timestamp::as_millisecond),
-            partly: partly
-                .map(|(seq, body)| (*seq, body.of, body.settled.iter().copied().collect()))
-                .collect(),
-            replaying: further,
-        };
-        let head = serde_json::to_vec(&head).expect("plain numbers");
+        let head = serde_json::to_vec(self).expect("numbers and text");
         let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
         bytes.extend(head);
-        for bitmap in [&self.progress.above, replaying] {
-            bitmap
-                .serialize_into(&mut bytes)
-                .expect("a vector takes everything");
+        for bitmap in [&self.progress.above, &self.replaying.0] {
+            let written = bitmap.serialize_into(&mut bytes);
+            written.expect("a vector takes everything");
         }
         bytes
     }
@@ -112,74 +76,43 @@ impl Saved {
         let (length, rest) = bytes.split_first_chunk::<8>()?;
         let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
         let (head, mut bitmaps) = rest.split_at_checked(length)?;
-        let head: Head = serde_json::from_slice(head).ok()?;
-        let suspended = match head.suspended {
-            None => None,
-            Some((since, reason)) => Some(Suspended {
-                since: time(since)?,
-                reason,
-            }),
-        };
-        let partly = head.partly.into_iter().map(|(seq, of, settled)| {
-            let settled = settled.into_iter().collect();
-            (seq, Partly { of, settled })
-        });
-        let partly: BTreeMap<Seq, Partly> = partly.collect();
-        let above = RoaringTreemap::deserialize_from(&mut bitmaps).ok()?;
-        let replaying = RoaringTreemap::deserialize_from(&mut bitmaps).ok()?;
-        Some(Self {
-            progress: Progress {
-                floor: head.floor,
-                above,
-                partly,
-            },
-            waiting: head.waiting.iter().map(Waiting::from).collect(),
-            replaying: Positions::from_parts(replaying, &head.replaying),
-            paused: head.paused,
-            failing_since: optional(head.failing_since)?,
-            saved_at: optional(head.saved_at)?,
-            suspended,
-        })
+        let mut saved: Self = serde_json::from_slice(head).ok()?;
+        saved.progress.above = RoaringTreemap::deserialize_from(&mut bitmaps).ok()?;
+        saved.replaying.0 |= RoaringTreemap::deserialize_from(&mut bitmaps).ok()?;
+        Some(saved)
     }
 }
 
-impl From<&Waiting> for WaitingRow {
-    fn from(waiting: &Waiting) -> Self {
+impl Waiting {
+    pub(super) fn new(position: Position, attempts: u32, due: Timestamp) -> Self {
         Self {
-            seq: waiting.position.seq(),
-            part: waiting.position.part(),
-            attempts: waiting.attempts,
-            due: waiting.due,
+            seq: position.seq(),
+            part: position.part(),
+            attempts,
+            due,
         }
     }
-}
 
-impl From<&WaitingRow> for Waiting {
-    fn from(row: &WaitingRow) -> Self {
-        Self {
-            position: Position::new(row.seq, row.part),
-            attempts: row.attempts,
-            due: row.due,
-        }
+    pub(super) fn position(&self) -> Position {
+        Position::new(self.seq, self.part)
     }
 }
 
-fn one() -> Part {
+fn first() -> Part {
     1
 }
 
 // serde passes a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
-fn is_one(part: &Part) -> bool {
+fn is_first(part: &Part) -> bool {
     *part == 1
 }
 
-fn optional(milliseconds: Option<i64>) -> Option<Option<Timestamp>> {
-    milliseconds.map_or(Some(None), |at| time(at).map(Some))
-}
-
-fn time(milliseconds: i64) -> Option<Timestamp> {
-    Timestamp::from_millisecond(milliseconds).ok()
+/// A suspension is stored as a pair.
+impl From<Suspended> for (i64, String) {
+    fn from(suspended: Suspended) -> Self {
+        (suspended.since.as_millisecond(), suspended.reason)
+    }
 }
 
 #[cfg(test)]
@@ -196,12 +129,8 @@ mod tests {
     }
 
     fn waiting() -> impl Strategy<Value = Waiting> {
-        let fields = (position(), any::<u32>(), any::<i64>());
-        fields.prop_map(|(position, attempts, due)| Waiting {
-            position,
-            attempts,
-            due,
-        })
+        let fields = (position(), any::<u32>(), time());
+        fields.prop_map(|(position, attempts, due)| Waiting::new(position, attempts, due))
     }
 
     fn time() -> impl Strategy<Value = Timestamp> {
@@ -243,6 +172,7 @@ mod tests {
 
     #[test]
     fn what_an_older_version_wrote_is_read() {
+        let millisecond = |at| Timestamp::from_millisecond(at).unwrap();
         let head = br#"{"floor":7,"paused":true,"waiting":[{"seq":9,"attempts":2,"due":5}]}"#;
         let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
         bytes.extend(head);
@@ -251,13 +181,47 @@ mod tests {
         }
         let expected = Saved {
             progress: Progress::starting_after(7),
-            waiting: vec![Waiting {
-                position: Position::first(9),
-                attempts: 2,
-                due: 5,
-            }],
+            waiting: vec![Waiting::new(Position::first(9), 2, millisecond(5))],
             paused: true,
             ..Saved::default()
+        };
+        assert_eq!(Saved::decode(&bytes), Some(expected));
+    }
+
+    /// The bytes of a version that wrote the further events of replayed bodies into the head.
+    #[test]
+    fn the_earlier_form_of_replays_is_read() {
+        let head =
+            br#"{"floor":7,"paused":false,"waiting":[{"seq":9,"part":2,"attempts":1,"due":-5}],
+            "failing_since":1700000000123,"suspended":[-1,"gone"],"saved_at":0,
+            "partly":[[9,3,[1,3]]],"replaying":[[3,2],[281474976710655,65535]]}"#;
+        let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(head);
+        let bitmaps = [
+            RoaringTreemap::from_iter([11]),
+            RoaringTreemap::from_iter([3, 5]),
+        ];
+        for bitmap in bitmaps {
+            bitmap.serialize_into(&mut bytes).unwrap();
+        }
+        let mut progress = Progress::starting_after(7);
+        progress.settle_body(11);
+        progress.open(9, 3);
+        progress.settle(Position::new(9, 1));
+        progress.settle(Position::new(9, 3));
+        let millisecond = |at| Timestamp::from_millisecond(at).unwrap();
+        let replaying = [(3, 1), (3, 2), (5, 1), (281_474_976_710_655, 65_535)];
+        let expected = Saved {
+            progress,
+            waiting: vec![Waiting::new(Position::new(9, 2), 1, millisecond(-5))],
+            replaying: Positions::from(replaying.to_vec()),
+            paused: false,
+            failing_since: Some(millisecond(1_700_000_000_123)),
+            suspended: Some(Suspended {
+                since: millisecond(-1),
+                reason: "gone".to_owned(),
+            }),
+            saved_at: Some(millisecond(0)),
         };
         assert_eq!(Saved::decode(&bytes), Some(expected));
     }

@@ -12,7 +12,7 @@ use super::retention::{Keeper, Retention};
 use crate::clock::Clock;
 use crate::dialect::Decoder;
 use crate::dispatch::{
-    Consumer, ConsumerControls, Controls, DispatchTuning, Outcome, Runner, RunnerContext, Runners,
+    Consumer, ConsumerControls, DispatchTuning, Outcome, Runner, RunnerContext, Runners,
 };
 use crate::index::{Notes, Search};
 use crate::journal::{Desk, Journal, Seq, Unavailable};
@@ -159,7 +159,8 @@ impl Pipeline {
     fn make_runners(
         &self,
         consumer: Consumer,
-    ) -> impl Future<Output = Result<Vec<(Runner, Controls)>, Unavailable>> + Send + use<> {
+    ) -> impl Future<Output = Result<Vec<(Runner, ConsumerControls)>, Unavailable>> + Send + use<>
+    {
         let consumer = Arc::new(consumer);
         let made = self.desks.iter().map(|desk| {
             let context = RunnerContext {
@@ -175,7 +176,7 @@ impl Pipeline {
         try_join_all(made.collect::<Vec<_>>())
     }
 
-    fn start_runners(&self, made: Vec<(Runner, Controls)>) -> Result<(), Error> {
+    fn start_runners(&self, made: Vec<(Runner, ConsumerControls)>) -> Result<(), Error> {
         for (runner, controls) in made {
             let name = controls.name().to_owned();
             if !self.runners.start(runner, controls) {
@@ -207,7 +208,7 @@ impl Pipeline {
 
     /// The controls of all consumers.
     pub(crate) fn consumers(&self) -> Vec<ConsumerControls> {
-        ConsumerControls::of(self.runners.living().controls())
+        ConsumerControls::grouped(self.runners.living().controls())
     }
 
     /// When the oldest event after `floor` was received. A consumer has settled everything up to

@@ -136,14 +136,15 @@ impl Keeper {
 
     async fn tell_unsettled(&self, first: Seq, up_to: Seq) {
         for consumer in self.consumers.controls() {
-            let Some(status) = consumer.status().await else {
-                continue;
-            };
-            let unsettled = status.progress.unsettled(first, up_to);
-            if unsettled > 0 {
-                let name = consumer.name();
-                self.metrics.expired(name, unsettled);
-                log::error!("retention: removed {unsettled} events that {name} had not settled");
+            for status in consumer.shares().await {
+                let unsettled = status.progress.unsettled(first, up_to);
+                if unsettled > 0 {
+                    let name = consumer.name();
+                    self.metrics.expired(name, unsettled);
+                    log::error!(
+                        "retention: removed {unsettled} events that {name} had not settled"
+                    );
+                }
             }
         }
     }

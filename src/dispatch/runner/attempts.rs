@@ -7,12 +7,12 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use super::find::find;
-use super::state::{Ended, Runner};
-use crate::dispatch::attempt::Outcome;
+use super::{Ended, Runner};
+use crate::dispatch::consumer::Outcome;
+use crate::dispatch::records::{decoded, events_of, find};
 use crate::dispatch::saved::Suspended;
 use crate::dispatch::schedule::Start;
-use crate::journal::{DeadLetter, Part, Position, Record};
+use crate::journal::{DeadLetter, Position};
 use crate::{Delivery, Timestamp, escape_controls};
 
 impl Runner {
@@ -20,7 +20,7 @@ impl Runner {
     /// the set of running ones. Returns whether more may be ready to start: after a limited number of
     /// immediate successes other work gets its turn.
     pub(super) fn start(&mut self) -> bool {
-        let now = self.context.clock.now();
+        let (now, _) = self.seen;
         let mut done_immediately = 0;
         while !self.rests() {
             if done_immediately == self.context.tuning.done_in_a_turn {
@@ -31,7 +31,7 @@ impl Runner {
             };
             if let Some(monotonic) = &mut self.monotonic
                 && start.attempt == 1
-                && monotonic.is_overtaken(start.position)
+                && monotonic.forget(start.position)
             {
                 self.settle(start.position);
                 self.unsaved();
@@ -52,36 +52,28 @@ impl Runner {
     }
 
     fn attempt(&mut self, start: Start) -> BoxFuture<'static, Ended> {
+        let position = start.position;
         let consumer = Arc::clone(&self.consumer);
         let journal = Arc::clone(&self.context.journal);
         let decoder = Arc::clone(&self.context.decoder);
-        let replay = self.reading.replaying.contains(start.position);
-        let next = self.reading.next.take(start.position);
-        let together = self.reading.together.get(&start.position).cloned();
+        let replay = self.state.replaying.contains(position);
+        let next = self.reading.next.take(position);
+        let together = self.reading.together.get(&position).cloned();
         Box::pin(async move {
             let found = match next {
                 Some(record) => Ok(Some(record)),
-                None => find(journal.as_ref(), start.position.seq()).await,
+                None => find(journal.as_ref(), position.seq()).await,
             };
             let outcome = match found {
                 Ok(Some(record)) => {
-                    let (record, events) = record.decoded(|received| decoder.decode(received));
-                    let (count, part) = (record.parts.count(), start.position.part());
-                    let view = record.parts.view(part, &record.received);
-                    let received = Arc::clone(&record.received);
-                    let delivery =
-                        Delivery::new(received, start.attempt, replay).of_part(part, view.session);
-                    match together {
-                        None => {
-                            let own = Record::events_of(count, part, &events);
-                            Ok(consumer.attempt(&delivery, own.iter()).await)
-                        }
-                        Some(parts) => {
-                            let own = |part: &Part| Record::events_of(count, *part, &events);
-                            let events = parts.iter().flat_map(own);
-                            Ok(consumer.attempt(&delivery, events).await)
-                        }
-                    }
+                    let record = decoded(record, &decoder);
+                    let (part, received) = (position.part(), &record.received);
+                    let session = record.parts.view(part, received).session;
+                    let delivery = Delivery::new(Arc::clone(received), start.attempt, replay);
+                    let delivery = delivery.of_part(part, session);
+                    let parts = together.as_deref().unwrap_or(std::slice::from_ref(&part));
+                    let events = parts.iter().flat_map(|part| events_of(&record, *part));
+                    Ok(consumer.attempt(&delivery, events).await)
                 }
                 // Retention has removed it in the meantime.
                 Ok(None) => Ok(Outcome::Done),
@@ -91,9 +83,9 @@ impl Runner {
         })
     }
 
+    /// Handles an attempt that has ended, at the time that was last seen.
     pub(super) fn ended(&mut self, ended: Ended) {
         let Start { position, attempt } = ended.start;
-        let now = self.context.clock.now();
         let outcome = match ended.outcome {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -103,19 +95,23 @@ impl Runner {
         };
         self.unsaved();
         for part in self.reading.parts(position) {
-            self.observer.attempted(part, attempt, &outcome, now);
+            self.observer
+                .attempted(part, attempt, &outcome, self.seen.0);
         }
         if matches!(outcome, Outcome::Done) {
-            self.health.failing_since = None;
+            self.state.failing_since = None;
             return self.settle(position);
         }
         // Checks the clock first, so that a pause from now is not mistaken for one from before the clock
         // was set back.
-        self.look_at_the_clock(self.context.clock.monotonic());
-        let reason = outcome.to_string();
-        let reason = escape_controls(&reason).into_owned();
+        self.look_at_the_clock();
+        let (now, _) = self.seen;
+        let reason = escape_controls(&outcome.to_string()).into_owned();
         self.failed(&reason, now);
-        let (name, retry) = (self.consumer.name(), self.consumer.retry());
+        let (name, retry) = (
+            self.consumer.name(),
+            self.consumer.options().retry.unwrap_or_default(),
+        );
         if outcome.is_final() || attempt >= retry.attempts {
             log::warn!(
                 "event {position}: {name}: {reason}; attempt {attempt} was the last: dead letter"
@@ -132,9 +128,7 @@ impl Runner {
             return self.settle(position);
         }
         let pause = retry.pause(attempt, fastrand::f64());
-        let pause = outcome
-            .asked_pause()
-            .map_or(pause, |asked| asked.max(pause));
+        let pause = pause.max(outcome.asked_pause().unwrap_or_default());
         log::info!(
             "event {position}: {name}: {reason}; attempt {attempt}, the next in {pause:.1?}"
         );
@@ -145,10 +139,10 @@ impl Runner {
 
     /// Records a failure. Suspends the consumer when failures have lasted too long without a success.
     fn failed(&mut self, reason: &str, now: Timestamp) {
-        let since = *self.health.failing_since.get_or_insert(now);
+        let since = *self.state.failing_since.get_or_insert(now);
         let lasted = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-        let after = self.consumer.suspend_after();
-        if self.health.suspended.is_some() || after.is_none_or(|after| lasted < after) {
+        let after = self.consumer.options().suspend_after;
+        if self.state.suspended.is_some() || after.is_none_or(|after| lasted < after) {
             return;
         }
         let name = self.consumer.name();
@@ -156,7 +150,7 @@ impl Runner {
             "{name}: suspended, nothing has succeeded since {since}: {reason}; its events stay in \
              the journal, and `offhook consumers resume '{name}'` resumes it"
         );
-        self.health.suspended = Some(Suspended {
+        self.state.suspended = Some(Suspended {
             since: now,
             reason: reason.chars().take(MAX_REASON).collect(),
         });
@@ -164,22 +158,15 @@ impl Runner {
 
     fn settle(&mut self, position: Position) {
         self.schedule.settled(position);
-        match self.reading.together.remove(&position) {
-            None => self.settle_one(position),
-            Some(parts) => {
-                for part in parts {
-                    self.settle_one(Position::new(position.seq(), part));
-                }
-            }
+        let (alone, together) = (position.part(), self.reading.together.remove(&position));
+        for part in together.as_deref().unwrap_or(std::slice::from_ref(&alone)) {
+            let position = Position::new(position.seq(), *part);
+            self.state.progress.settle(position);
+            self.state.replaying.remove(position);
         }
         if let Some(monotonic) = &mut self.monotonic {
-            monotonic.settled(position);
+            monotonic.forget(position);
         }
-    }
-
-    fn settle_one(&mut self, position: Position) {
-        self.progress.settle(position);
-        self.reading.replaying.remove(position);
     }
 }
 

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use super::find::find;
-use super::state::Runner;
-use crate::dispatch::saved::Waiting;
-use crate::journal::{PartView, Position, Record, Seq, Unavailable};
-use crate::{Event, Timestamp};
+use super::Runner;
+use crate::Event;
+use crate::dispatch::records::{decoded, events_of, find};
+use crate::journal::{Part, Position, Record, Seq, Unavailable};
 
 impl Runner {
     /// Whether one more event fits within the read-ahead limit.
-    pub(super) fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         self.schedule.len() < self.context.tuning.read_ahead
     }
 
@@ -38,7 +37,7 @@ impl Runner {
                 return Err(Unavailable::Away(format!("event {next} is not there")));
             }
             for record in records {
-                self.take(&record);
+                self.take(record);
                 if !self.has_room() {
                     break;
                 }
@@ -48,100 +47,83 @@ impl Runner {
     }
 
     /// Takes the next body: each of its events is scheduled or skipped.
-    fn take(&mut self, record: &Arc<Record>) {
-        let seq = record.seq;
+    fn take(&mut self, mut record: Arc<Record>) {
+        let (seq, count) = (record.seq, record.parts.count());
         self.pass_gap(seq);
         self.reading.cursor = seq;
-        if self.progress.is_body_settled(seq) {
+        if self.state.progress.is_body_settled(seq) {
             return;
         }
-        let count = record.parts.count();
-        self.progress.open(seq, count);
-        let mut decoded: Option<(Arc<Record>, Arc<[Event]>)> = None;
+        self.state.progress.open(seq, count);
         let mut together = Vec::new();
         for part in 1..=count {
             let position = Position::new(seq, part);
-            if self.progress.is_settled(position) {
+            if self.state.progress.is_settled(position) {
                 continue;
             }
-            let view = record.parts.view(part, &record.received);
             // An event of another session is not decoded.
-            if !self.may_want(&view) {
-                self.pass(position);
-                continue;
+            let mut wanted = self.may_want(&record, part);
+            if wanted {
+                record = decoded(record, &self.context.decoder);
+                wanted = self.consumer.wants_any(events_of(&record, part));
             }
-            let decoder = &self.context.decoder;
-            let (record, events) = decoded.get_or_insert_with(|| {
-                Arc::clone(record).decoded(|received| decoder.decode(received))
-            });
-            let events = Record::events_of(count, part, events);
-            if !self.consumer.wants_any(events) {
-                self.pass(position);
+            if !wanted {
+                self.reading.remembered.remove(&position);
+                self.state.progress.settle(position);
+                self.passed_by();
             } else if self.consumer.takes_bodies() && count > 1 {
                 together.push(part);
             } else {
-                self.wait(position, Arc::clone(record), events);
+                self.wait(position, Arc::clone(&record));
             }
         }
-        if let (Some(first), Some((record, _))) = (together.first(), decoded) {
+        if let Some(first) = together.first() {
             let position = Position::new(seq, *first);
             self.reading.together.insert(position, together);
-            self.wait(position, record, &[]);
+            self.wait(position, record);
         }
     }
 
     /// Settles bodies that retention has removed.
     fn pass_gap(&mut self, seq: Seq) {
-        let first = self.reading.cursor + 1;
-        if first == seq {
+        let gone = self.reading.cursor + 1..seq;
+        if gone.is_empty() {
             return;
         }
-        for gone in first..seq {
-            self.progress.settle_body(gone);
+        for seq in gone.clone() {
+            self.state.progress.settle_body(seq);
         }
-        let gone = first..seq;
         let remembered = &mut self.reading.remembered;
         remembered.retain(|position, _| !gone.contains(&position.seq()));
     }
 
-    fn may_want(&self, view: &PartView<'_>) -> bool {
+    /// Whether the consumer wants this event, as far as can be said without decoding it.
+    fn may_want(&self, record: &Record, part: Part) -> bool {
+        let view = record.parts.view(part, &record.received);
         !view.duplicate
             && view.share == self.context.desk.share()
             && self.consumer.wants_session(view.session)
     }
 
-    /// Skips an event that this consumer does not want.
-    fn pass(&mut self, position: Position) {
-        self.reading.remembered.remove(&position);
-        self.progress.settle(position);
-        self.passed_by();
-    }
-
-    /// Schedules an event, or a body with several events (none in `events`).
-    fn wait(&mut self, position: Position, record: Arc<Record>, events: &[Event]) {
+    /// Schedules an event, or a body with several events.
+    fn wait(&mut self, position: Position, record: Arc<Record>) {
+        let events = self.alone(position, &record);
         let waits = |position| self.schedule.contains(position);
         if let Some(monotonic) = &mut self.monotonic
             && !monotonic.comes(position, &record.received.source, events, waits)
         {
             self.reading.remembered.remove(&position);
-            self.progress.settle(position);
+            self.state.progress.settle(position);
             return self.unsaved();
         }
-        let waiting = if self.reading.remembered.is_empty() {
-            None
-        } else {
-            self.reading.remembered.remove(&position)
-        };
-        self.add(position, record, events, waiting);
+        self.add(position, record);
     }
 
     pub(super) async fn take_replays(&mut self) -> Result<(), Unavailable> {
-        let now = self.context.clock.now();
-        while self.reads_on() {
-            let due = self.reading.replays.front().filter(|(_, at)| *at <= now);
-            let Some((position, _)) = due.copied() else {
-                break;
-            };
+        while let Some((position, due)) = self.reading.replays.front().copied()
+            && self.reads_on()
+            && due <= self.context.clock.now()
+        {
             let record = find(self.context.journal.as_ref(), position.seq()).await?;
             self.take_replay(position, record);
             self.reading.replays.pop_front();
@@ -150,38 +132,29 @@ impl Runner {
     }
 
     fn take_replay(&mut self, position: Position, record: Option<Arc<Record>>) {
-        let waiting = self.reading.remembered.remove(&position);
-        if !self.reading.replaying.contains(position) || self.group_of(position) != position {
+        if !self.state.replaying.contains(position) || self.group_of(position) != position {
+            self.reading.remembered.remove(&position);
             return;
         }
-        let decoder = &self.context.decoder;
-        let decoded = record.map(|record| record.decoded(|received| decoder.decode(received)));
-        let wanted = decoded.filter(|(record, events)| {
-            let view = record.parts.view(position.part(), &record.received);
-            let own = Record::events_of(record.parts.count(), position.part(), events);
-            self.may_want(&view) && self.consumer.wants_any(own)
-        });
-        let Some((record, events)) = wanted else {
+        let record = record.map(|record| decoded(record, &self.context.decoder));
+        let wants = |record: &Record, part| {
+            self.may_want(record, part) && self.consumer.wants_any(events_of(record, part))
+        };
+        let Some(record) = record.filter(|record| wants(record, position.part())) else {
             // Retention has removed it in the meantime, or this consumer never wanted it.
-            self.reading.replaying.remove(position);
+            self.reading.remembered.remove(&position);
+            self.state.replaying.remove(position);
             return self.unsaved();
         };
         let (seq, count) = (position.seq(), record.parts.count());
         if self.consumer.takes_bodies() && count > 1 {
-            let replaying = (position.part()..=count).filter(|part| {
-                let view = record.parts.view(*part, &record.received);
-                let own = Record::events_of(count, *part, &events);
-                self.reading.replaying.contains(Position::new(seq, *part))
-                    && self.may_want(&view)
-                    && self.consumer.wants_any(own)
-            });
-            let together = replaying.collect();
+            let is_replayed = |part| self.state.replaying.contains(Position::new(seq, part));
+            let parts = position.part()..=count;
+            let together = parts.filter(|part| is_replayed(*part) && wants(&record, *part));
+            let together = together.collect();
             self.reading.together.insert(position, together);
-            self.add(position, record, &[], waiting);
-        } else {
-            let own = Record::events_of(count, position.part(), &events);
-            self.add(position, record, own, waiting);
         }
+        self.add(position, record);
     }
 
     /// The event that stands for this one in the schedule, when it is delivered together with another
@@ -195,18 +168,23 @@ impl Runner {
         first.unwrap_or(position)
     }
 
-    fn add(
-        &mut self,
-        position: Position,
-        record: Arc<Record>,
-        events: &[Event],
-        waiting: Option<Waiting>,
-    ) {
-        let due = waiting.and_then(|waiting| Timestamp::from_millisecond(waiting.due).ok());
-        let attempts = waiting.map_or(0, |waiting| waiting.attempts);
+    /// The event at a position; none when a body with several events is delivered together.
+    fn alone<'a>(&self, position: Position, record: &'a Record) -> &'a [Event] {
+        if self.reading.together.contains_key(&position) {
+            return &[];
+        }
+        events_of(record, position.part())
+    }
+
+    /// Adds to the schedule what [`Runner::wait`] takes.
+    fn add(&mut self, position: Position, record: Arc<Record>) {
         let view = record.parts.view(position.part(), &record.received);
+        let events = self.alone(position, &record);
         let order = self.consumer.order();
         let lane = order.lane(&record.received.source, view.session, events);
+        let waiting = self.reading.remembered.remove(&position);
+        let attempts = waiting.map_or(0, |waiting| waiting.attempts);
+        let due = waiting.map(|waiting| waiting.due);
         if self.schedule.add(position, lane, attempts, due) {
             self.reading.next.put(position, record);
         }

@@ -1,14 +1,14 @@
-//! The loop of a runner, and its end.
+//! The loop of a runner, its end, and what it knows of the time.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 
-use super::alarm::Alarm;
-use super::state::{Ending, Runner};
+use super::{Ended, Ending, Runner};
 use crate::Timestamp;
+use crate::clock::Clock;
 
 impl Runner {
     /// Runs until told to end, then saves everything.
@@ -23,17 +23,8 @@ impl Runner {
             let reads_on = self.reads_on() && self.resume_at.is_none();
             alarm.set(self.pause(), self.context.clock.as_ref());
             tokio::select! {
-                ended = self.running.next(), if !self.running.is_empty() => {
-                    if let Some(ended) = ended {
-                        self.ended(ended);
-                    }
-                    self.end_others();
-                }
-                changed = head.changed(), if reads_on => {
-                    if changed.is_err() {
-                        break;
-                    }
-                }
+                Some(ended) = self.running.next() => self.end(ended),
+                Ok(()) = head.changed(), if reads_on => {}
                 Some(command) = self.commands.recv() => self.obey(command).await,
                 () = tokio::task::yield_now(), if more => {}
                 () = alarm.rings() => {}
@@ -57,62 +48,44 @@ impl Runner {
         drop(self.save().await);
     }
 
-    /// Takes the other attempts that have ended, so that one step handles all of them.
-    fn end_others(&mut self) {
+    /// Takes an attempt that has ended, and others that have ended as well, so that one step handles all
+    /// of them.
+    fn end(&mut self, first: Ended) {
+        self.look_at_the_clock();
+        self.ended(first);
         for _ in 0..ENDED_IN_A_TURN {
-            match self.running.next().now_or_never() {
-                Some(Some(ended)) => self.ended(ended),
-                _ => return,
-            }
+            let Some(Some(ended)) = self.running.next().now_or_never() else {
+                return;
+            };
+            self.ended(ended);
         }
     }
 
     /// Waits for the running attempts, or drops them when told to break off.
     async fn finish(&mut self, mut ending: watch::Receiver<Ending>) {
-        let broken_off = async {
-            // When the sender of `ending` is gone, no order can arrive: it waits for the attempts.
-            if ending
-                .wait_for(|ending| *ending == Ending::BreakOff)
-                .await
-                .is_err()
-            {
-                std::future::pending::<()>().await;
-            }
-        };
-        let mut broken_off = std::pin::pin!(broken_off);
         while !self.running.is_empty() && !self.fenced {
             // Progress is saved on time even if the last attempt takes long.
-            let save_at = self
-                .save_at()
-                .map(|at| self.resume_at.unwrap_or(at).max(at));
-            let clock = Arc::clone(&self.context.clock);
-            let save = async {
-                match save_at {
-                    Some(at) => {
-                        clock
-                            .sleep(at.saturating_duration_since(clock.monotonic()))
-                            .await;
-                    }
-                    None => std::future::pending().await,
-                }
-            };
+            let save_at = self.unsaved.save_at;
+            let save_at = save_at.map(|at| at.max(self.resume_at.unwrap_or(at)));
+            let clock = &self.context.clock;
+            let pause = save_at.map(|at| at.saturating_duration_since(clock.monotonic()));
+            let is_over = |ending: &Ending| *ending == Ending::BreakOff;
             tokio::select! {
                 biased;
-                () = &mut broken_off => self.running.clear(),
-                () = save => drop(self.save().await),
-                ended = self.running.next() => {
-                    if let Some(ended) = ended {
-                        self.ended(ended);
-                    }
+                // Without its sender no order can arrive: this waits for the attempts.
+                Ok(()) = async { ending.wait_for(is_over).await.map(drop) } => self.running.clear(),
+                () = clock.sleep(pause.unwrap_or_default()), if pause.is_some() => {
+                    drop(self.save().await);
                 }
+                Some(ended) = self.running.next() => self.end(ended),
             }
         }
     }
 
     /// Does what can be done now and waits only for the journal. Returns whether there is more to do.
     pub(super) async fn step(&mut self) -> bool {
-        let now = self.context.clock.monotonic();
-        self.look_at_the_clock(now);
+        self.look_at_the_clock();
+        let (_, now) = self.seen;
         if self.resume_at.is_some_and(|at| now < at) {
             return false;
         }
@@ -126,7 +99,7 @@ impl Runner {
             return false;
         }
         let more = self.start() || self.is_behind();
-        if self.save_at().is_some_and(|at| at <= now) {
+        if self.unsaved.save_at.is_some_and(|at| at <= now) {
             // A failed save is tried again later.
             drop(self.save().await);
         }
@@ -135,35 +108,91 @@ impl Runner {
 
     /// Whether no attempt may start.
     pub(super) fn rests(&self) -> bool {
-        self.fenced || self.health.paused || self.health.suspended.is_some()
+        self.fenced || self.state.paused || self.state.suspended.is_some()
     }
 
-    /// How long to wait when nothing happens: until a retry is due, until it is time to save, or until
-    /// the journal is asked again.
+    /// How long to wait when nothing happens: until a retry or a replay is due, until it is time to save,
+    /// or until the journal is asked again.
     fn pause(&self) -> Option<Duration> {
-        let now = self.context.clock.monotonic();
-        if let Some(at) = self.resume_at {
-            return Some(at.saturating_duration_since(now));
-        }
-        let save = self.save_at().map(|at| at.saturating_duration_since(now));
+        let clock = &self.context.clock;
+        let after = |at: Instant| at.saturating_duration_since(clock.monotonic());
         let until = |at: Timestamp| {
-            Duration::try_from(at.duration_since(self.context.clock.now())).unwrap_or_default()
+            at.duration_since(clock.now())
+                .try_into()
+                .unwrap_or_default()
         };
-        let retry = self
-            .schedule
-            .next_due()
-            .filter(|_| !self.rests())
-            .map(until);
-        let reads_on = self.reads_on();
-        let replay = self
-            .reading
+        if self.resume_at.is_some() {
+            return self.resume_at.map(after);
+        }
+        let retry = self.schedule.next_due().filter(|_| !self.rests());
+        let replay = self.reading.replays.front().filter(|_| self.reads_on());
+        let due = retry.into_iter().chain(replay.map(|(_, at)| *at)).min();
+        let save = self.unsaved.save_at.map(after);
+        save.into_iter().chain(due.map(until)).min()
+    }
+
+    /// Retries wait until a time of day, and the clock may be set back: that must not make them wait
+    /// longer.
+    pub(super) fn look_at_the_clock(&mut self) {
+        let seen = (self.context.clock.now(), self.context.clock.monotonic());
+        let (before, at) = std::mem::replace(&mut self.seen, seen);
+        let (now, monotonic) = seen;
+        let passed = monotonic.saturating_duration_since(at);
+        let expected = before.saturating_add(passed).unwrap_or(Timestamp::MAX);
+        let back = Duration::try_from(expected.duration_since(now)).unwrap_or_default();
+        if back < SET_BACK {
+            return;
+        }
+        log::info!(
+            "{}: the clock was set back by {back:.1?}; retries do not wait longer because of it",
+            self.consumer.name()
+        );
+        let earlier = |at: &mut Timestamp| {
+            *at = at.saturating_sub(back).unwrap_or(Timestamp::MIN);
+        };
+        self.schedule.set_back(back);
+        let remembered = self.reading.remembered.values_mut();
+        remembered.for_each(|waiting| earlier(&mut waiting.due));
+        self.reading
             .replays
-            .front()
-            .filter(|_| reads_on)
-            .map(|(_, at)| until(*at));
-        save.into_iter().chain(retry).chain(replay).min()
+            .iter_mut()
+            .for_each(|(_, at)| earlier(at));
+        self.state.failing_since.iter_mut().for_each(earlier);
+        self.unsaved();
+    }
+}
+
+/// The one timer of a runner. It is set again only for an earlier time and may ring too early: that costs
+/// less than a timer for each event.
+#[derive(Default)]
+struct Alarm(Option<(Instant, BoxFuture<'static, ()>)>);
+
+impl Alarm {
+    /// Makes it ring after `pause`, or earlier.
+    fn set(&mut self, pause: Option<Duration>, clock: &dyn Clock) {
+        let Some(pause) = pause else { return };
+        let pause = pause.min(MAX_PAUSE);
+        let at = clock.monotonic() + pause;
+        if self.0.as_ref().is_none_or(|(set, _)| at < *set) {
+            self.0 = Some((at, clock.sleep(pause)));
+        }
+    }
+
+    /// Waits until it rings.
+    async fn rings(&mut self) {
+        match &mut self.0 {
+            Some((_, sleep)) => sleep.await,
+            None => std::future::pending().await,
+        }
+        self.0 = None;
     }
 }
 
 /// After this many ended attempts, others are started in their place.
 const ENDED_IN_A_TURN: usize = 64;
+
+/// A longer wait is interrupted once per day to read the time again.
+const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
+/// The clock counts as set back when it is this far behind what it should show.
+const SET_BACK: Duration = Duration::from_secs(1);

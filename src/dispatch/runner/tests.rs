@@ -11,14 +11,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::state::{Ending, Runner, RunnerContext};
+use super::{DispatchTuning, Ending, Runner, RunnerContext};
 use crate::Timestamp;
 use crate::clock::Clock as _;
 use crate::dialect::Decoder;
 use crate::dialect::{Codeskytz, Dialect as _};
 use crate::dispatch::saved::Saved;
-use crate::dispatch::tuning::{DispatchTuning, SMALL};
-use crate::dispatch::{Consumer, Controls, HandlerOptions, Order, Retry};
+use crate::dispatch::{Consumer, ConsumerControls, HandlerOptions, Order, Retry};
 use crate::journal::{
     DedupKey, Desk, Entry, EntryPart, Journal, Memory, Position, ProgressChange, Seq, Sqlite,
     TestFolder,
@@ -28,7 +27,7 @@ use crate::testing::FakeClock;
 use crate::{Delivery, Event, EventHandler, EventKind, HandlerError, Received, Source};
 
 #[tokio::test]
-async fn fresh_events_are_delivered_while_ten_thousand_retries_wait() {
+async fn fresh_events_pass_ten_thousand_retries() {
     let options = HandlerOptions::default().order(Order::None).concurrency(8);
     let mut world = World::new(options, |attempt| match attempt {
         1 => Then::Fail,
@@ -55,8 +54,9 @@ async fn fresh_events_are_delivered_while_ten_thousand_retries_wait() {
     world.nothing_begins().await;
 }
 
+/// Skipped events of others are saved after 5 s, or together with the next wanted event.
 #[tokio::test]
-async fn passing_by_the_events_of_others_is_saved_much_later_or_with_the_next_that_is_not() {
+async fn skipped_events_are_saved_late() {
     let options = HandlerOptions::default().events([EventKind::Message]);
     let mut world = World::new(options, |_| Then::Succeed);
     let (runner, _controls) = world.runner().await;
@@ -94,8 +94,9 @@ async fn passing_by_the_events_of_others_is_saved_much_later_or_with_the_next_th
     assert_eq!(world.saved_floor().await, 1_003);
 }
 
+/// All statuses of a backlog are known before the first is delivered.
 #[tokio::test]
-async fn all_statuses_of_a_backlog_are_known_before_the_first_is_handed_over() {
+async fn a_backlog_of_statuses_is_read_first() {
     let options = HandlerOptions::default().monotonic_status(true);
     let mut world = World::new(options, |_| Then::Succeed);
     world.tuning = DispatchTuning::default();
@@ -115,7 +116,7 @@ async fn all_statuses_of_a_backlog_are_known_before_the_first_is_handed_over() {
 }
 
 #[tokio::test]
-async fn a_handler_that_is_always_done_at_once_leaves_others_their_turn() {
+async fn immediate_handlers_leave_room_for_commands() {
     let mut world = World::new(HandlerOptions::default(), |_| Then::Succeed);
     world.tuning = DispatchTuning::default();
     let (runner, controls) = world.runner().await;
@@ -125,15 +126,16 @@ async fn a_handler_that_is_always_done_at_once_leaves_others_their_turn() {
     let _life = Life::of(runner);
     // The runner answers a question while it is busy.
     let status = controls.status().await.unwrap();
-    assert!(status.consumer.floor < 500, "{}", status.consumer.floor);
+    assert!(status.floor < 500, "{}", status.floor);
     for seq in 1..=1_000 {
         assert_eq!(world.begun().await, (seq, 1));
     }
     world.nothing_begins().await;
 }
 
+/// No event is lost meanwhile.
 #[tokio::test]
-async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is_lost() {
+async fn a_failing_consumer_is_suspended_until_resumed() {
     let mut options = HandlerOptions::default().order(Order::None).retry(Retry {
         jitter: 0.0,
         ..Retry::default()
@@ -148,12 +150,12 @@ async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is
     world.append(EventKind::Message).await;
     // It fails at 0 s, 1 s, 3 s and 7 s.
     for (attempt, wait) in [(1, 0), (2, 1), (3, 2), (4, 4)] {
-        assert_eq!(controls.status().await.unwrap().consumer.suspended, None);
+        assert_eq!(controls.status().await.unwrap().suspended, None);
         world.clock.advance(Duration::from_secs(wait));
         assert_eq!(world.begun().await, (1, attempt));
     }
     world.nothing_begins().await;
-    let suspended = controls.status().await.unwrap().consumer.suspended.unwrap();
+    let suspended = controls.status().await.unwrap().suspended.unwrap();
     assert_eq!(suspended.since, Timestamp::from_second(7).unwrap());
     assert_eq!(suspended.reason, "failed");
     world.append(EventKind::Message).await;
@@ -166,8 +168,8 @@ async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is
     let life = Life::of(runner);
     world.nothing_begins().await;
     let status = controls.status().await.unwrap();
-    assert_eq!(status.consumer.suspended, Some(suspended));
-    assert_eq!(status.consumer.lag, 2);
+    assert_eq!(status.suspended, Some(suspended));
+    assert_eq!(status.lag, 2);
     controls.pause(false).await.unwrap().unwrap();
     let mut begun = [world.begun().await, world.begun().await];
     begun.sort_unstable();
@@ -175,8 +177,8 @@ async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is
     world.nothing_begins().await;
     // After a resume the consumer gets the full time until suspension again.
     let status = controls.status().await.unwrap();
-    assert_eq!(status.consumer.suspended, None);
-    assert_eq!(status.consumer.failing_since, Some(world.clock.now()));
+    assert_eq!(status.suspended, None);
+    assert_eq!(status.failing_since, Some(world.clock.now()));
     life.stop().await;
     let saved = world.saved().await;
     assert_eq!(saved.suspended, None);
@@ -184,7 +186,7 @@ async fn one_that_fails_for_long_is_suspended_until_it_is_resumed_and_nothing_is
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_holds_up_no_retry() {
+async fn a_clock_set_back_delays_no_retry() {
     let options = HandlerOptions::default().retry(Retry {
         jitter: 0.0,
         ..Retry::default()
@@ -219,7 +221,7 @@ async fn a_clock_that_is_set_back_holds_up_no_retry() {
 }
 
 #[tokio::test]
-async fn a_status_is_replayed_though_a_further_one_was_handed_over_since() {
+async fn an_overtaken_status_can_be_replayed() {
     let options = HandlerOptions::default().monotonic_status(true);
     let mut world = World::new(options, |_| Then::Succeed);
     let (runner, controls) = world.runner().await;
@@ -230,15 +232,20 @@ async fn a_status_is_replayed_though_a_further_one_was_handed_over_since() {
         assert_eq!(world.begun().await, (1, 1), "{seq}");
     }
     let replayed = controls
-        .replay(vec![Position::first(1)], Duration::ZERO)
+        .replay(
+            world.journal.as_ref(),
+            vec![Position::first(1)],
+            Duration::ZERO,
+        )
         .await;
     replayed.unwrap().unwrap();
     assert_eq!(world.begun().await, (1, 1));
     world.nothing_begins().await;
 }
 
+/// The attempt was dropped because it took too long.
 #[tokio::test]
-async fn a_panic_while_a_late_attempt_is_dropped_ends_the_attempt_and_nothing_else() {
+async fn a_panic_on_drop_ends_only_the_attempt() {
     let options = HandlerOptions::default()
         .order(Order::None)
         .timeout(Duration::from_millis(10));
@@ -248,10 +255,7 @@ async fn a_panic_while_a_late_attempt_is_dropped_ends_the_attempt_and_nothing_el
     world.append(EventKind::Message).await;
     assert_eq!(world.begun().await, (1, 1));
     let waits = async {
-        while !controls
-            .status()
-            .await
-            .expect("it runs")
+        while !controls.shares().await[0]
             .retrying
             .contains(Position::first(1))
         {
@@ -263,7 +267,7 @@ async fn a_panic_while_a_late_attempt_is_dropped_ends_the_attempt_and_nothing_el
 }
 
 #[tokio::test]
-async fn what_ends_in_a_stop_is_saved_though_another_hangs() {
+async fn a_stop_saves_while_an_attempt_hangs() {
     let options = HandlerOptions::default().order(Order::None);
     let mut world = World::new(options, |_| Then::Hang);
     let (runner, _controls) = world.runner().await;
@@ -295,7 +299,11 @@ async fn what_cannot_be_saved_is_not_promised() {
     world.journal.close().await;
     assert!(controls.pause(false).await.unwrap().is_err());
     let replayed = controls
-        .replay(vec![Position::first(1)], Duration::ZERO)
+        .replay(
+            world.journal.as_ref(),
+            vec![Position::first(1)],
+            Duration::ZERO,
+        )
         .await;
     assert!(replayed.unwrap().is_err());
 }
@@ -483,7 +491,7 @@ impl World {
         }
     }
 
-    async fn runner(&self) -> (Runner, Controls) {
+    async fn runner(&self) -> (Runner, ConsumerControls) {
         let context = self.context().await;
         let runner = Runner::new(Arc::clone(&self.consumer), context, Box::new(()));
         runner.await.unwrap()
@@ -648,3 +656,11 @@ impl<F: Fn(u32) -> Then + Send + Sync + 'static> EventHandler for Scripted<F> {
 }
 
 const NAME: &str = "subscription:scripted";
+
+/// Limits so low that small tests reach all of them.
+pub(in crate::dispatch) const SMALL: DispatchTuning = DispatchTuning {
+    read_ahead: 16,
+    read_in_a_turn: 4,
+    enough: 4,
+    done_in_a_turn: 3,
+};
