@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Ended, Runner};
 use crate::dispatch::consumer::Outcome;
-use crate::dispatch::records::{decoded, events_of, find};
+use crate::dispatch::records::events_of;
 use crate::dispatch::saved::Suspended;
 use crate::dispatch::schedule::Start;
 use crate::journal::{DeadLetter, Position};
@@ -54,19 +54,18 @@ impl Runner {
     fn attempt(&mut self, start: Start) -> BoxFuture<'static, Ended> {
         let position = start.position;
         let consumer = Arc::clone(&self.consumer);
-        let journal = Arc::clone(&self.context.journal);
-        let decoder = Arc::clone(&self.context.decoder);
         let replay = self.state.replaying.contains(position);
-        let next = self.reading.next.take(position);
         let together = self.reading.together.get(&position).cloned();
+        let next = self.reading.next.take(position);
+        // All runners count their references to the journal, so an attempt takes one only when it reads.
+        let next = next.ok_or_else(|| self.context.clone());
         Box::pin(async move {
             let found = match next {
-                Some(record) => Ok(Some(record)),
-                None => find(journal.as_ref(), position.seq()).await,
+                Ok(record) => Ok(Some(record)),
+                Err(context) => context.record(position.seq()).await,
             };
             let outcome = match found {
                 Ok(Some(record)) => {
-                    let record = decoded(record, &decoder);
                     let (part, received) = (position.part(), &record.received);
                     let session = record.parts.view(part, received).session;
                     let delivery = Delivery::new(Arc::clone(received), start.attempt, replay);

@@ -27,13 +27,15 @@ use super::consumer::{AttemptObserver, Consumer, Outcome};
 use super::controls::{Command, ConsumerControls};
 use super::monotonic::Monotonic;
 use super::progress::Progress;
-use super::records::Next;
+use super::records::{Next, decoded, find};
 use super::saved::{Saved, Waiting};
 use super::schedule::{Schedule, Start};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::dialect::Decoder;
-use crate::journal::{DeadLetter, Desk, Journal, Part, Position, PositionMap, Seq, Unavailable};
+use crate::journal::{
+    DeadLetter, Desk, Journal, Part, Position, PositionMap, Record, Seq, Unavailable,
+};
 
 /// Drives one consumer along a journal, in one share.
 pub(crate) struct Runner {
@@ -66,6 +68,14 @@ pub(crate) struct RunnerContext {
     pub(crate) decoder: Arc<Decoder>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tuning: DispatchTuning,
+}
+
+impl RunnerContext {
+    /// The record with its events; `None` when it is no longer in the journal.
+    async fn record(&self, seq: Seq) -> Result<Option<Arc<Record>>, Unavailable> {
+        let record = find(self.journal.as_ref(), seq).await?;
+        Ok(record.map(|record| decoded(record, &self.decoder)))
+    }
 }
 
 /// Limits on the work of a runner.

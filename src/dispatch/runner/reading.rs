@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Runner;
 use crate::Event;
-use crate::dispatch::records::{decoded, events_of, find};
+use crate::dispatch::records::{decoded, events_of};
 use crate::journal::{Part, Position, Record, Seq, Unavailable};
 
 impl Runner {
@@ -124,7 +124,7 @@ impl Runner {
             && self.reads_on()
             && due <= self.context.clock.now()
         {
-            let record = find(self.context.journal.as_ref(), position.seq()).await?;
+            let record = self.context.record(position.seq()).await?;
             self.take_replay(position, record);
             self.reading.replays.pop_front();
         }
@@ -136,7 +136,6 @@ impl Runner {
             self.reading.remembered.remove(&position);
             return;
         }
-        let record = record.map(|record| decoded(record, &self.context.decoder));
         let wants = |record: &Record, part| {
             self.may_want(record, part) && self.consumer.wants_any(events_of(record, part))
         };
