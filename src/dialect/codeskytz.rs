@@ -5,11 +5,10 @@ use std::borrow::Cow;
 
 use bytestring::ByteString;
 
-use super::object::Escapes;
-use super::{Dialect, object, value};
+use super::{Dialect, object};
 use crate::{
     ConnectionEvent, ConnectionStatus, Event, EventKind, Extra, MessageEvent, MessageStatus,
-    MessageType, StatusEvent, Timestamp, UnknownEvent, UnknownReason,
+    MessageType, StatusEvent, UnknownEvent, UnknownReason,
 };
 
 /// The gateway's dialect, according to its
@@ -34,277 +33,182 @@ impl Dialect for Codeskytz {
     }
 
     fn events(&self, body: &ByteString) -> Vec<Event> {
-        let event = match Fields::of(body) {
-            Ok(fields) => fields.into_event(body),
+        vec![match Fields::of(body) {
+            Ok(fields) => fields.into_event(),
             Err(reason) => Event::Unknown(UnknownEvent::new(reason)),
-        };
-        vec![event]
+        }]
     }
 
     fn session(&self, body: &ByteString) -> Option<String> {
-        let mut session = None;
-        let read = object::for_each_field(body, |key, json| {
-            if key == "sessionId" {
-                session = Some(json);
-            }
-        });
-        let session = read.ok().and(session);
-        session.and_then(object::string).map(Cow::into_owned)
+        Fields::of(body).ok()?.string("sessionId")
     }
 }
 
 /// A body's fields as JSON text; the last value wins for a repeated key.
-#[derive(Default)]
 struct Fields<'a> {
-    event: Option<&'a str>,
-    session_id: Option<&'a str>,
-    message_id: Option<&'a str>,
-    id: Option<&'a str>,
-    from: Option<&'a str>,
-    message: Option<&'a str>,
-    text: Option<&'a str>,
-    kind: Option<&'a str>,
-    media_url: Option<&'a str>,
-    caption: Option<&'a str>,
-    filename: Option<&'a str>,
-    status: Option<&'a str>,
-    timestamp: Option<&'a str>,
+    body: &'a ByteString,
+    /// The values of the [`KNOWN`] fields that are not read yet.
+    known: [Option<&'a str>; KNOWN.len()],
     others: Vec<(Cow<'a, str>, &'a str)>,
-    escapes: Escapes,
+    /// Fields whose value has an unexpected type.
+    extra: Extra,
 }
 
 impl<'a> Fields<'a> {
-    fn of(body: &'a str) -> Result<Self, UnknownReason> {
-        let mut fields = Self::default();
-        let escapes = object::for_each_field(body, |key, json| {
+    fn of(body: &'a ByteString) -> Result<Self, UnknownReason> {
+        let mut fields = Self {
+            body,
+            known: [None; KNOWN.len()],
+            others: Vec::new(),
+            extra: Extra::default(),
+        };
+        object::for_each_field(body, |key, json| {
             if let Some(slot) = fields.slot(&key) {
                 *slot = Some(json);
             } else if fields.others.len() < MAX_EXTRA {
                 fields.others.push((key, json));
             }
         })?;
-        fields.escapes = escapes;
         Ok(fields)
     }
 
-    fn slot(&mut self, key: &str) -> Option<&mut Option<&'a str>> {
-        Some(match key {
-            "event" => &mut self.event,
-            "sessionId" => &mut self.session_id,
-            "messageId" => &mut self.message_id,
-            "id" => &mut self.id,
-            "from" => &mut self.from,
-            "message" => &mut self.message,
-            "text" => &mut self.text,
-            "type" => &mut self.kind,
-            "mediaUrl" => &mut self.media_url,
-            "caption" => &mut self.caption,
-            "filename" => &mut self.filename,
-            "status" => &mut self.status,
-            "timestamp" => &mut self.timestamp,
-            _ => return None,
-        })
+    fn slot(&mut self, name: &str) -> Option<&mut Option<&'a str>> {
+        let index = KNOWN.iter().position(|known| *known == name)?;
+        Some(&mut self.known[index])
+    }
+
+    fn into_event(mut self) -> Event {
+        match self.kind() {
+            Ok(EventKind::Message) => Event::Message(self.into_message()),
+            Ok(EventKind::Status) => Event::Status(self.into_status()),
+            Ok(EventKind::Connection) => Event::Connection(self.into_connection()),
+            // Senders cannot send the kinds that offhook itself creates.
+            Ok(EventKind::Unknown | EventKind::SourceQuiet | EventKind::SourceResumed) => {
+                self.into_unknown(UnknownReason::UnknownName)
+            }
+            Err(reason) => self.into_unknown(reason),
+        }
     }
 
     /// The kind from the event's name, or from the fields if there is no name.
-    fn kind(&self) -> Result<EventKind, UnknownReason> {
-        if let Some(event) = self.event.filter(|json| *json != "null") {
-            let name = self
-                .escapes
-                .string(event)
-                .ok_or(UnknownReason::NameNotText)?;
-            return match name.parse::<EventKind>() {
-                // Senders cannot send the kinds that offhook itself creates.
-                Ok(kind) if kind != EventKind::Unknown && !kind.is_own() => Ok(kind),
-                Ok(_) | Err(_) => Err(UnknownReason::UnknownName),
-            };
+    fn kind(&mut self) -> Result<EventKind, UnknownReason> {
+        let mut value = |name| self.slot(name).and_then(|json| json.filter(is_given));
+        if let Some(event) = value("event") {
+            let name = object::string(event).ok_or(UnknownReason::NameNotText)?;
+            return name.parse().map_err(|_| UnknownReason::UnknownName);
         }
-        let has = |field: Option<&str>| field.is_some_and(|json| json != "null");
-        let id = has(self.message_id);
-        let content = [self.id, self.message, self.text];
-        if has(self.from) && (id || content.into_iter().any(has)) {
+        let mut has = |name| value(name).is_some();
+        if has("from")
+            && ["messageId", "id", "message", "text"]
+                .into_iter()
+                .any(&mut has)
+        {
             Ok(EventKind::Message)
-        } else if id && has(self.status) {
+        } else if has("messageId") && has("status") {
             Ok(EventKind::Status)
-        } else if has(self.status) {
+        } else if has("status") {
             Ok(EventKind::Connection)
         } else {
             Err(UnknownReason::NoName)
         }
     }
 
-    fn into_event(mut self, body: &ByteString) -> Event {
-        let kind = self.kind();
-        let mut typed = Typed {
-            body,
-            escapes: self.escapes,
-            extra: Extra::default(),
-        };
-        let name = typed.string("event", self.event.take());
-        let session_id = typed.string("sessionId", self.session_id.take());
-        match kind {
-            Ok(EventKind::Message) => Event::Message(self.into_message(name, session_id, typed)),
-            Ok(EventKind::Status) => Event::Status(self.into_status(name, session_id, typed)),
-            Ok(EventKind::Connection) => {
-                Event::Connection(self.into_connection(name, session_id, typed))
-            }
-            Ok(EventKind::Unknown | EventKind::SourceQuiet | EventKind::SourceResumed) => {
-                self.into_unknown(name, session_id, typed, UnknownReason::UnknownName)
-            }
-            Err(reason) => self.into_unknown(name, session_id, typed, reason),
-        }
-    }
-
-    fn into_message(
-        mut self,
-        name: Option<String>,
-        session_id: Option<String>,
-        mut typed: Typed<'_>,
-    ) -> MessageEvent {
+    fn into_message(mut self) -> MessageEvent {
         let mut event = MessageEvent::default();
-        event.name = name;
-        event.session_id = session_id;
-        event.message_id = typed.string("messageId", self.message_id.take());
-        if event.message_id.is_none() {
-            event.message_id = typed.string("id", self.id.take());
-        }
-        event.message = typed.string("message", self.message.take());
-        if event.message.is_none() {
-            event.message = typed.string("text", self.text.take());
-        }
-        event.from = typed.string("from", self.from.take());
-        event.kind = typed.open("type", self.kind.take(), |name| MessageType::from(name));
-        event.media_url = typed.string("mediaUrl", self.media_url.take());
-        event.caption = typed.string("caption", self.caption.take());
-        event.filename = typed.string("filename", self.filename.take());
-        event.timestamp = typed.timestamp("timestamp", self.timestamp.take());
-        event.extra = self.into_extra(typed);
+        event.name = self.string("event");
+        event.session_id = self.string("sessionId");
+        event.message_id = self.string("messageId").or_else(|| self.string("id"));
+        event.message = self.string("message").or_else(|| self.string("text"));
+        event.from = self.string("from");
+        event.kind = self.read("type", named::<MessageType>);
+        event.media_url = self.string("mediaUrl");
+        event.caption = self.string("caption");
+        event.filename = self.string("filename");
+        event.timestamp = self.read("timestamp", object::timestamp);
+        event.extra = self.into_extra();
         event
     }
 
-    fn into_status(
-        mut self,
-        name: Option<String>,
-        session_id: Option<String>,
-        mut typed: Typed<'_>,
-    ) -> StatusEvent {
+    fn into_status(mut self) -> StatusEvent {
         let mut event = StatusEvent::default();
-        event.name = name;
-        event.session_id = session_id;
-        event.message_id = typed.string("messageId", self.message_id.take());
-        event.status = typed.open("status", self.status.take(), |name| {
-            MessageStatus::from(name)
-        });
-        event.timestamp = typed.timestamp("timestamp", self.timestamp.take());
-        event.extra = self.into_extra(typed);
+        event.name = self.string("event");
+        event.session_id = self.string("sessionId");
+        event.message_id = self.string("messageId");
+        event.status = self.read("status", named::<MessageStatus>);
+        event.timestamp = self.read("timestamp", object::timestamp);
+        event.extra = self.into_extra();
         event
     }
 
-    fn into_connection(
-        mut self,
-        name: Option<String>,
-        session_id: Option<String>,
-        mut typed: Typed<'_>,
-    ) -> ConnectionEvent {
+    fn into_connection(mut self) -> ConnectionEvent {
         let mut event = ConnectionEvent::default();
-        event.name = name;
-        event.session_id = session_id;
-        event.status = typed.open("status", self.status.take(), |name| {
-            ConnectionStatus::from(name)
-        });
-        event.timestamp = typed.timestamp("timestamp", self.timestamp.take());
-        event.extra = self.into_extra(typed);
+        event.name = self.string("event");
+        event.session_id = self.string("sessionId");
+        event.status = self.read("status", named::<ConnectionStatus>);
+        event.timestamp = self.read("timestamp", object::timestamp);
+        event.extra = self.into_extra();
         event
     }
 
-    fn into_unknown(
-        self,
-        name: Option<String>,
-        session_id: Option<String>,
-        typed: Typed<'_>,
-        reason: UnknownReason,
-    ) -> Event {
+    fn into_unknown(mut self, reason: UnknownReason) -> Event {
         let mut event = UnknownEvent::new(reason);
-        event.name = name;
-        event.session_id = session_id;
-        event.extra = self.into_extra(typed);
+        event.name = self.string("event");
+        event.session_id = self.string("sessionId");
+        event.extra = self.into_extra();
         Event::Unknown(event)
     }
 
-    /// The remaining fields: known names that this kind does not use, then all others.
-    fn into_extra(self, mut typed: Typed<'_>) -> Extra {
-        let known = [
-            ("messageId", self.message_id),
-            ("id", self.id),
-            ("from", self.from),
-            ("message", self.message),
-            ("text", self.text),
-            ("type", self.kind),
-            ("mediaUrl", self.media_url),
-            ("caption", self.caption),
-            ("filename", self.filename),
-            ("status", self.status),
-            ("timestamp", self.timestamp),
-        ];
-        for (key, json) in known {
-            if let Some(json) = json {
-                typed.keep(key, json);
-            }
-        }
-        for (key, json) in self.others {
-            typed.keep(key, json);
-        }
-        typed.extra
-    }
-}
-
-/// Reads values; a value of an unexpected type is kept as extra.
-struct Typed<'b> {
-    body: &'b ByteString,
-    escapes: Escapes,
-    extra: Extra,
-}
-
-impl Typed<'_> {
-    fn keep(&mut self, key: impl Into<String>, json: &str) {
-        self.extra.push(key, self.body.slice_ref(json));
+    fn string(&mut self, name: &str) -> Option<String> {
+        self.read(name, |json| object::string(json).map(Cow::into_owned))
     }
 
-    fn read<T>(
-        &mut self,
-        key: &str,
-        json: Option<&str>,
-        read: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
-        let json = json.filter(|json| *json != "null")?;
+    /// Reads a known field. A value of an unexpected type is kept as extra.
+    fn read<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        let json = self.slot(name)?.take().filter(is_given)?;
         let value = read(json);
         if value.is_none() {
-            self.keep(key, json);
+            self.extra.push(name, self.body.slice_ref(json));
         }
         value
     }
 
-    fn string(&mut self, key: &str, json: Option<&str>) -> Option<String> {
-        let escapes = self.escapes;
-        self.read(key, json, |json| escapes.string(json).map(Cow::into_owned))
-    }
-
-    fn open<T>(
-        &mut self,
-        key: &str,
-        json: Option<&str>,
-        from_name: impl FnOnce(&str) -> T,
-    ) -> Option<T> {
-        let escapes = self.escapes;
-        self.read(key, json, |json| {
-            escapes.string(json).map(|name| from_name(&name))
-        })
-    }
-
-    fn timestamp(&mut self, key: &str, json: Option<&str>) -> Option<Timestamp> {
-        self.read(key, json, value::timestamp)
+    /// The remaining fields: known ones that this kind does not use, then all others.
+    fn into_extra(self) -> Extra {
+        let mut extra = self.extra;
+        let unused = KNOWN.into_iter().zip(self.known);
+        let unused = unused.filter_map(|(name, json)| Some((Cow::Borrowed(name), json?)));
+        for (name, json) in unused.chain(self.others) {
+            extra.push(name, self.body.slice_ref(json));
+        }
+        extra
     }
 }
+
+/// A field that is `null` is as good as absent.
+fn is_given(json: &&str) -> bool {
+    *json != "null"
+}
+
+fn named<T: for<'n> From<&'n str>>(json: &str) -> Option<T> {
+    object::string(json).map(|name| T::from(&name))
+}
+
+/// The fields with a meaning, in the order in which unused ones are kept as extra.
+const KNOWN: [&str; 13] = [
+    "event",
+    "sessionId",
+    "messageId",
+    "id",
+    "from",
+    "message",
+    "text",
+    "type",
+    "mediaUrl",
+    "caption",
+    "filename",
+    "status",
+    "timestamp",
+];
 
 /// How many unassigned fields the typed event holds at most. The bytes contain all of them.
 const MAX_EXTRA: usize = 4096;

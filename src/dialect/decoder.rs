@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Dialect, Raw, own, read};
+use super::{Dialect, Raw, read, read_own};
 use crate::{Event, Received, UnknownEvent, UnknownReason};
 
 /// Knows the dialect of each source. The events of a source that is no longer configured are read as
@@ -30,7 +30,7 @@ impl Decoder {
     /// Returns what was received with its content decoded, and its events with the sessions that the
     /// body names.
     pub(crate) fn decode(&self, received: &Arc<Received>) -> (Arc<Received>, Vec<Event>) {
-        if let Some(own) = own::read(received) {
+        if let Some(own) = read_own(received) {
             let event = match own {
                 Ok(event) => Event::Source(event),
                 // Another version of offhook has written it.
@@ -59,13 +59,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::dialect::Codeskytz;
+    use crate::dialect::{Codeskytz, enclose_own, remove_own_mark};
     use crate::{SourceChange, SourceEvent};
 
     #[test]
     fn own_events_are_known_by_their_mark() {
         let said = SourceEvent::new(SourceChange::Quiet, "gone", Duration::from_secs(60));
-        let mut received = own::enclose(&said);
+        let mut received = enclose_own(&said);
         let known = || [("gone".to_owned(), Arc::new(Codeskytz) as Arc<dyn Dialect>)];
         let events =
             |decoder: &Decoder, received: &Received| decoder.decode(&Arc::new(received.clone())).1;
@@ -76,8 +76,8 @@ mod tests {
         received.body = "{}".into();
         let other = events(&decoder, &received);
         assert!(matches!(other[..], [Event::Unknown(_)]), "{other:?}");
-        let mut sent = own::enclose(&said);
-        own::unmark(&mut sent);
+        let mut sent = enclose_own(&said);
+        remove_own_mark(&mut sent);
         let sent = events(&decoder, &sent);
         assert!(matches!(sent[..], [Event::Unknown(_)]), "{sent:?}");
     }

@@ -5,24 +5,22 @@
 //! the reason.
 //!
 //! The entry point is `read`: it decodes the `Content-Encoding`, checks for UTF-8, and calls the
-//! dialect.
+//! dialect. Only the typed events need that: a body is stored, verified and relayed as received.
 
 mod codeskytz;
-mod content;
 mod decoder;
 mod object;
-pub(crate) mod own;
-mod plain;
 mod raw;
-mod value;
 
 use std::fmt::Debug;
+use std::io::Read;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use serde::{Serialize, Serializer};
 
-use crate::{Event, UnknownEvent, UnknownReason};
+use crate::{Event, Received, SourceEvent, UnknownEvent, UnknownReason};
 
 pub use codeskytz::Codeskytz;
 pub(crate) use decoder::Decoder;
@@ -55,10 +53,7 @@ pub trait Dialect: Debug + Send + Sync + 'static {
 
     /// The session that a body names: the same as in its events, found without building them.
     fn session(&self, body: &ByteString) -> Option<String> {
-        let events = self.events(body);
-        events
-            .first()
-            .and_then(|event| event.session_id().map(str::to_owned))
+        self.events(body).first()?.session_id().map(str::to_owned)
     }
 }
 
@@ -96,15 +91,13 @@ pub(crate) fn read(
         content: content.clone(),
         events: vec![Event::Unknown(UnknownEvent::new(reason))],
     };
-    let content = match content::decode(body, content_encoding, max_body) {
+    let content = match decode(body, content_encoding, max_body) {
         Ok(content) => content,
         Err(detail) => return unknown(body, UnknownReason::ContentEncoding(detail)),
     };
-    match text(&content) {
-        Ok(text) => match dialect.events(&text) {
-            none if none.is_empty() => unknown(&content, UnknownReason::NoEvents),
-            events => Reading { content, events },
-        },
+    match text(&content).map(|text| dialect.events(&text)) {
+        Ok(events) if events.is_empty() => unknown(&content, UnknownReason::NoEvents),
+        Ok(events) => Reading { content, events },
         Err(reason) => unknown(&content, reason),
     }
 }
@@ -118,13 +111,47 @@ pub(crate) fn session(
     max_body: usize,
 ) -> Option<String> {
     let limit = body.len().saturating_mul(MAX_PEEK).max(MIN_PEEK);
-    let content = content::decode(body, content_encoding, limit.min(max_body)).ok()?;
+    let content = decode(body, content_encoding, limit.min(max_body)).ok()?;
     dialect.session(&text(&content).ok()?)
 }
 
-/// JSON compresses to about a tenth.
-const MAX_PEEK: usize = 32;
-const MIN_PEEK: usize = 64 * 1024;
+/// Removes the encodings of a body; the last one named was applied last.
+///
+/// Supports `gzip`, `x-gzip`, `deflate` and `identity`. Never returns more than `limit` bytes.
+fn decode(body: &Bytes, encodings: Option<&[u8]>, limit: usize) -> Result<Bytes, String> {
+    let mut content = body.clone();
+    let Some(encodings) = encodings else {
+        return Ok(content);
+    };
+    let encodings = str::from_utf8(encodings).map_err(|_| "the header is no text".to_owned())?;
+    for (depth, encoding) in encodings.rsplit(',').map(str::trim).enumerate() {
+        if depth == MAX_ENCODINGS {
+            return Err(format!("more than {MAX_ENCODINGS} encodings"));
+        }
+        content = match encoding.to_ascii_lowercase().as_str() {
+            "" | "identity" => content,
+            "gzip" | "x-gzip" => unpack("gzip", MultiGzDecoder::new(&content[..]), limit)?,
+            // "deflate" is the zlib format (RFC 9110, 8.4.1.2); some senders omit the zlib header.
+            "deflate" => unpack("deflate", ZlibDecoder::new(&content[..]), limit)
+                .or_else(|_| unpack("deflate", DeflateDecoder::new(&content[..]), limit))?,
+            other => return Err(format!("unknown encoding {other:.20}")),
+        };
+    }
+    Ok(content)
+}
+
+fn unpack(name: &str, packed: impl Read, limit: usize) -> Result<Bytes, String> {
+    let mut content = Vec::new();
+    let one_too_many = (limit as u64).saturating_add(1);
+    packed
+        .take(one_too_many)
+        .read_to_end(&mut content)
+        .map_err(|error| format!("{name}: {error}"))?;
+    if content.len() > limit {
+        return Err(format!("{name}: more than {limit} bytes"));
+    }
+    Ok(content.into())
+}
 
 /// The content as text, without the byte order mark, which [RFC 8259] allows a reader to ignore.
 ///
@@ -136,8 +163,50 @@ fn text(content: &Bytes) -> Result<ByteString, UnknownReason> {
     })
 }
 
+/// Encodes an event that offhook itself creates as what a journal stores; the caller assigns its id.
+///
+/// Such an event goes through the journal like a received one. A header whose name HTTP does not allow
+/// marks it, so that no request can forge it.
+pub(crate) fn enclose_own(event: &SourceEvent) -> Received {
+    let mut received = Received::new(event.source.as_str(), event.to_json());
+    received.session.clone_from(&event.session_id);
+    received.received_at = event.timestamp;
+    let content_type = Bytes::from_static(b"application/json");
+    received.headers = vec![
+        (OWN_MARK.into(), Bytes::from_static(b"source")),
+        ("content-type".into(), content_type),
+    ];
+    received
+}
+
+/// Reads an event that offhook itself created; `None` if `received` came from a sender.
+///
+/// `Some(Err(_))` if another version of offhook wrote it in an unknown form.
+pub(crate) fn read_own(received: &Received) -> Option<Result<SourceEvent, serde_json::Error>> {
+    // The mark is always the first header, so the others need no check.
+    let (first, _) = received.headers.first()?;
+    (first == OWN_MARK).then(|| SourceEvent::from_json(&received.body))
+}
+
+/// Removes a mark that came from a sender: bodies that were verified without HTTP may have any header.
+pub(crate) fn remove_own_mark(received: &mut Received) {
+    received.headers.retain(|(name, _)| name != OWN_MARK);
+}
+
+/// A header name that HTTP does not allow.
+pub(crate) const OWN_MARK: &str = ":offhook";
+
+/// JSON compresses to about a tenth.
+const MAX_PEEK: usize = 32;
+const MIN_PEEK: usize = 64 * 1024;
+const MAX_ENCODINGS: usize = 4;
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
     use proptest::prelude::*;
 
     use super::*;
@@ -160,6 +229,55 @@ mod tests {
         };
         let reason = UnknownReason::NotJson("no UTF-8 at byte 16".into());
         assert_eq!(unknown.reason, reason);
+    }
+
+    macro_rules! packed {
+        ($encoder:ident, $bytes:expr) => {{
+            let mut encoder = $encoder::new(Vec::new(), Compression::best());
+            encoder.write_all($bytes).unwrap();
+            Bytes::from(encoder.finish().unwrap())
+        }};
+    }
+
+    #[test]
+    fn the_encodings_that_are_undone() {
+        let text = b"Hello!";
+        let gzip = packed!(GzEncoder, text);
+        let table = [
+            (Bytes::from_static(text), None),
+            (Bytes::from_static(text), Some("identity")),
+            (gzip.clone(), Some("gzip")),
+            (gzip.clone(), Some("X-GZIP")),
+            (packed!(ZlibEncoder, text), Some("deflate")),
+            (packed!(DeflateEncoder, text), Some("deflate")),
+            (packed!(ZlibEncoder, &gzip), Some("gzip, deflate")),
+        ];
+        for (body, encoding) in table {
+            let content = decode(&body, encoding.map(str::as_bytes), 100);
+            assert_eq!(content.as_deref(), Ok(&text[..]), "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_undone_says_why() {
+        let error = |body: Bytes, encoding: &str| decode(&body, Some(encoding.as_bytes()), 1000);
+        let bomb = packed!(GzEncoder, &[0; 100_000]);
+        assert_eq!(
+            error(bomb.clone(), "gzip").unwrap_err(),
+            "gzip: more than 1000 bytes"
+        );
+        assert_eq!(
+            error(Bytes::new(), "br").unwrap_err(),
+            "unknown encoding br"
+        );
+        assert!(error(bomb.slice(..20), "gzip").is_err());
+        assert!(error(Bytes::from_static(b"plain"), "gzip").is_err());
+        assert!(error(Bytes::from_static(b"plain"), "deflate").is_err());
+        let many = "identity,".repeat(9);
+        assert_eq!(
+            error(Bytes::new(), &many).unwrap_err(),
+            "more than 4 encodings"
+        );
     }
 
     proptest! {

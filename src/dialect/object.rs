@@ -1,24 +1,17 @@
 //! Reads a JSON object one level deep: its fields by name, their values as JSON text.
 //!
-//! Values are not parsed, so a deep or large value, or a number beyond 64 bits, does not hide the other
-//! fields.
+//! A value is parsed only when it is needed, so a deep or large value, or a number beyond 64 bits, does
+//! not hide the other fields. An unreadable value is `None`, never an error.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer as _, Error, IgnoredAny, MapAccess, Visitor};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::plain;
 use crate::UnknownReason;
-
-/// Whether the strings of an object can contain escapes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Escapes {
-    #[default]
-    Possible,
-    None,
-}
 
 /// Calls `field` for each field of the object in `text`, in order, and each time for repeated keys.
 ///
@@ -27,63 +20,23 @@ pub(super) enum Escapes {
 /// When the text is not JSON, or not an object; some fields may have been reported by then.
 pub(super) fn for_each_field<'a>(
     text: &'a str,
-    mut field: impl FnMut(Cow<'a, str>, &'a str),
-) -> Result<Escapes, UnknownReason> {
-    match plain::fields(text) {
-        Some(plain) => {
-            for (key, value) in plain.fields() {
-                field(Cow::Borrowed(key), value);
-            }
-            Ok(Escapes::None)
-        }
-        None => parsed_fields(text, field).map(|()| Escapes::Possible),
-    }
-}
-
-/// The same for any object.
-pub(super) fn parsed_fields<'a>(
-    text: &'a str,
     field: impl FnMut(Cow<'a, str>, &'a str),
 ) -> Result<(), UnknownReason> {
+    let not_json = |error: serde_json::Error| UnknownReason::NotJson(error.to_string());
     if !text.trim_start().starts_with('{') {
-        return Err(match serde_json::from_str::<IgnoredAny>(text) {
-            Ok(_) => UnknownReason::NotAnObject,
-            Err(error) => UnknownReason::NotJson(error.to_string()),
-        });
+        serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
+        return Err(UnknownReason::NotAnObject);
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer
-        .deserialize_map(Fields { text, field })
+        .deserialize_map(Fields(field))
         .and_then(|()| deserializer.end())
-        .map_err(|error| UnknownReason::NotJson(error.to_string()))
+        .map_err(not_json)
 }
 
-/// The text of a JSON string; `None` if `json` is anything else.
-///
-/// A lone surrogate (`"\ud83d"` without its partner) becomes U+FFFD.
-pub(super) fn string(json: &str) -> Option<Cow<'_, str>> {
-    Escapes::Possible.string(json)
-}
+struct Fields<F>(F);
 
-impl Escapes {
-    /// As [`string`], for a value of an object with these escapes.
-    pub(super) fn string(self, json: &str) -> Option<Cow<'_, str>> {
-        let inner = json.strip_prefix('"')?.strip_suffix('"')?;
-        if self == Self::None || !inner.contains('\\') {
-            return Some(Cow::Borrowed(inner));
-        }
-        Text(json)
-            .deserialize(&mut serde_json::Deserializer::from_str(json))
-            .ok()
-    }
-}
-
-struct Fields<'de, F> {
-    text: &'de str,
-    field: F,
-}
-
-impl<'de, F: FnMut(Cow<'de, str>, &'de str)> Visitor<'de> for Fields<'de, F> {
+impl<'de, F: FnMut(Cow<'de, str>, &'de str)> Visitor<'de> for Fields<F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,70 +44,92 @@ impl<'de, F: FnMut(Cow<'de, str>, &'de str)> Visitor<'de> for Fields<'de, F> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key_seed(Text(self.text))? {
-            let value: &RawValue = map.next_value()?;
-            (self.field)(key, value.get());
+        while let Some((key, value)) = map.next_entry::<Text<'de>, &RawValue>()? {
+            (self.0)(key.decoded(), value.get());
         }
         Ok(())
     }
 }
 
-/// Reads a JSON string within a text, as bytes, because only then does serde_json accept lone
-/// surrogates.
-struct Text<'de>(&'de str);
-
-impl<'de> DeserializeSeed<'de> for Text<'de> {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_bytes(self)
+/// The text of a JSON string; `None` if `json` is anything else.
+///
+/// A lone surrogate (`"\ud83d"` without its partner) becomes U+FFFD.
+pub(super) fn string(json: &str) -> Option<Cow<'_, str>> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if !inner.contains('\\') {
+        return Some(Cow::Borrowed(inner));
     }
+    serde_json::from_str(json).ok().map(Text::decoded)
 }
 
-impl<'de> Visitor<'de> for Text<'de> {
-    type Value = Cow<'de, str>;
+/// A JSON string as bytes, because only then does serde_json accept lone surrogates.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, [u8]>);
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-        // Borrowed bytes are part of the text itself, so they need no second UTF-8 check.
-        let start = (bytes.as_ptr().addr()).wrapping_sub(self.0.as_ptr().addr());
-        match self.0.get(start..start.wrapping_add(bytes.len())) {
-            Some(text) => Ok(Cow::Borrowed(text)),
-            None => self.visit_bytes(bytes),
+impl<'a> Text<'a> {
+    fn decoded(self) -> Cow<'a, str> {
+        if let Cow::Borrowed(bytes) = self.0
+            && let Ok(text) = str::from_utf8(bytes)
+        {
+            return Cow::Borrowed(text);
         }
-    }
-
-    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(lossy_wtf8(bytes)))
-    }
-}
-
-/// Decodes text with lone surrogates, each encoded as three bytes that UTF-8 does not allow.
-fn lossy_wtf8(mut bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    loop {
-        let (valid, rest) = match std::str::from_utf8(bytes) {
-            Ok(valid) => (valid, &bytes[bytes.len()..]),
-            Err(error) => {
-                let (valid, rest) = bytes.split_at(error.valid_up_to());
-                (std::str::from_utf8(valid).expect("valid up to here"), rest)
+        let mut text = String::with_capacity(self.0.len());
+        for chunk in self.0.utf8_chunks() {
+            text.push_str(chunk.valid());
+            // A lone surrogate is three bytes, of which only the first has this value.
+            if chunk.invalid().first() == Some(&0xed) {
+                text.push(char::REPLACEMENT_CHARACTER);
             }
-        };
-        text.push_str(valid);
-        if rest.is_empty() {
-            return text;
         }
-        text.push(char::REPLACEMENT_CHARACTER);
-        let surrogate = matches!(rest, [0xed, 0xa0..=0xbf, 0x80..=0xbf, ..]);
-        bytes = &rest[if surrogate { 3 } else { 1 }..];
+        Cow::Owned(text)
     }
 }
+
+/// A time: RFC 3339, or a number (also as a string) of seconds, milliseconds or microseconds since 1970,
+/// distinguished by magnitude.
+pub(super) fn timestamp(json: &str) -> Option<Timestamp> {
+    match string(json) {
+        Some(text) => rfc3339(&text).or_else(|| unix(&text)),
+        None => unix(json),
+    }
+}
+
+/// [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339#section-5.6), with its offset: a local time does
+/// not identify an instant.
+fn rfc3339(text: &str) -> Option<Timestamp> {
+    let digits = text.as_bytes();
+    let shaped = digits.len() >= 20 && digits[4] == b'-' && digits[7] == b'-';
+    shaped.then(|| text.parse().ok()).flatten()
+}
+
+fn unix(text: &str) -> Option<Timestamp> {
+    // Only numbers as JSON defines them: not "inf", "nan" or "+1".
+    if !text.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
+        return None;
+    }
+    if let Ok(whole) = text.parse::<i64>() {
+        return match whole.unsigned_abs() {
+            0..SECONDS_END => Timestamp::from_second(whole).ok(),
+            SECONDS_END..MILLIS_END => Timestamp::from_millisecond(whole).ok(),
+            MILLIS_END..MICROS_END => Timestamp::from_microsecond(whole).ok(),
+            MICROS_END.. => None,
+        };
+    }
+    let number: f64 = text.parse().ok()?;
+    let micros = match number.abs() {
+        magnitude if magnitude < SECONDS_END as f64 => number * 1e6,
+        magnitude if magnitude < MILLIS_END as f64 => number * 1e3,
+        magnitude if magnitude < MICROS_END as f64 => number,
+        _ => return None,
+    };
+    // In range: the magnitudes above are far below 2^63.
+    Timestamp::from_microsecond(micros.round() as i64).ok()
+}
+
+// Seconds reach the year 5138, milliseconds begin in 1973, microseconds likewise.
+const SECONDS_END: u64 = 100_000_000_000;
+const MILLIS_END: u64 = SECONDS_END * 1000;
+const MICROS_END: u64 = MILLIS_END * 1000;
 
 #[cfg(test)]
 mod tests {
@@ -226,5 +201,53 @@ mod tests {
             assert_eq!(string(json).as_deref(), text, "{json}");
         }
         assert_eq!(fields(r#"{"\ud83dk":1}"#).unwrap()[0].0, "\u{fffd}k");
+    }
+
+    #[test]
+    fn times_that_can_be_read() {
+        let table = [
+            (r#""2025-01-08T12:00:00.000Z""#, "2025-01-08T12:00:00Z"),
+            (r#""2025-01-08T12:00:00Z""#, "2025-01-08T12:00:00Z"),
+            (r#""2025-01-08T15:00:00.000+03:00""#, "2025-01-08T12:00:00Z"),
+            (r#""2025-01-08t12:00:00.25z""#, "2025-01-08T12:00:00.25Z"),
+            ("1736337600", "2025-01-08T12:00:00Z"),
+            (r#""1736337600""#, "2025-01-08T12:00:00Z"),
+            ("1736337600000", "2025-01-08T12:00:00Z"),
+            (r#""1736337600000""#, "2025-01-08T12:00:00Z"),
+            ("1736337600000000", "2025-01-08T12:00:00Z"),
+            ("1736337600.5", "2025-01-08T12:00:00.5Z"),
+            ("1.7363376e9", "2025-01-08T12:00:00Z"),
+            ("1736337600000.25", "2025-01-08T12:00:00.00025Z"),
+            ("0", "1970-01-01T00:00:00Z"),
+            ("-1", "1969-12-31T23:59:59Z"),
+        ];
+        for (json, expected) in table {
+            let read = timestamp(json).map(|time| time.to_string());
+            assert_eq!(read.as_deref(), Some(expected), "{json}");
+        }
+    }
+
+    #[test]
+    fn times_that_cannot() {
+        let table = [
+            r#""not-a-date""#,
+            r#""""#,
+            r#""2025-01-08""#,
+            r#""2025-01-08T12:00:00""#,
+            r#""2025-13-08T12:00:00Z""#,
+            r#""12:00:00""#,
+            r#""inf""#,
+            r#""+1""#,
+            "1e300",
+            "99999999999999999999",
+            "999999999999999999",
+            "null",
+            "true",
+            "[1736337600]",
+            "{}",
+        ];
+        for json in table {
+            assert_eq!(timestamp(json), None, "{json}");
+        }
     }
 }

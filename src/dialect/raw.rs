@@ -51,11 +51,10 @@ impl Dialect for Raw {
     }
 
     fn parameters(&self) -> Vec<(&'static str, String)> {
-        let event = self.event_pointer.clone();
-        let session = self.session_pointer.clone();
+        let text = |pointer: &Option<String>| pointer.clone().unwrap_or_default();
         vec![
-            ("event_pointer", event.unwrap_or_default()),
-            ("session_pointer", session.unwrap_or_default()),
+            ("event_pointer", text(&self.event_pointer)),
+            ("session_pointer", text(&self.session_pointer)),
         ]
     }
 
@@ -66,21 +65,20 @@ impl Dialect for Raw {
                 extra.push(key, body.slice_ref(json));
             }
         });
-        let mut event = UnknownEvent::new(match &read {
-            Ok(_) if self.event_pointer.is_none() => UnknownReason::NoName,
-            Ok(_) => UnknownReason::UnknownName,
-            Err(reason) => reason.clone(),
-        });
+        let mut event = UnknownEvent::new(UnknownReason::UnknownName);
         // The pointer may find a name in an array as well as in an object; in text that is not JSON it
         // finds nothing.
-        if !matches!(event.reason, UnknownReason::NotJson(_)) {
+        if !matches!(read, Err(UnknownReason::NotJson(_))) {
             event.name = lookup(body, self.event_pointer.as_deref());
             event.session_id = lookup(body, self.session_pointer.as_deref());
         }
-        if read.is_ok() {
-            event.extra = extra;
-            if event.name.is_none() {
-                event.reason = UnknownReason::NoName;
+        match read {
+            Err(reason) => event.reason = reason,
+            Ok(()) => {
+                if event.name.is_none() {
+                    event.reason = UnknownReason::NoName;
+                }
+                event.extra = extra;
             }
         }
         vec![Event::Unknown(event)]
@@ -110,9 +108,8 @@ fn lookup(body: &str, pointer: Option<&str>) -> Option<String> {
 fn step<'a>(json: &'a str, token: &str) -> Option<&'a str> {
     if json.starts_with('[') {
         let index = token.parse().ok()?;
-        return serde_json::Deserializer::from_str(json)
-            .deserialize_seq(Item(index))
-            .ok()?;
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        return deserializer.deserialize_seq(Item(index)).ok()?;
     }
     let mut found = None;
     object::for_each_field(json, |key, value| {

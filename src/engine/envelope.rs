@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use uuid::{ContextV7, Uuid};
 
-use crate::dialect::{self, Dialect, own};
+use crate::dialect::{self, Dialect};
 use crate::signature::{Held, Verified};
 use crate::{Event, Received, SourceEvent, Timestamp, UnknownReason};
 
@@ -97,7 +97,7 @@ impl Envelope {
         }
         received.received_at = parts.received_at;
         received.headers = parts.headers;
-        own::unmark(&mut received);
+        dialect::remove_own_mark(&mut received);
         let envelope = Self {
             received: Arc::new(received),
             odd,
@@ -109,7 +109,7 @@ impl Envelope {
     /// Encloses an event that offhook itself creates about a source. No received bytes can get here: a
     /// [`SourceEvent`] is made of settings and times.
     pub(crate) fn of_source(event: SourceEvent) -> (Self, Vec<Event>) {
-        let mut received = own::enclose(&event);
+        let mut received = dialect::enclose_own(&event);
         received.id = new_id(event.timestamp);
         let envelope = Self {
             received: Arc::new(received),
@@ -214,7 +214,7 @@ mod tests {
         let (envelope, events) = Envelope::of_source(quiet());
         let received = envelope.received();
         assert_eq!(events, [Event::Source(quiet())]);
-        assert_eq!(own::read(received).unwrap().unwrap(), quiet());
+        assert_eq!(dialect::read_own(received).unwrap().unwrap(), quiet());
         assert_eq!(received.session.as_deref(), Some("408f"));
         assert_eq!(received.received_at, quiet().timestamp);
         assert_eq!(&*received.source, "s");
@@ -226,17 +226,17 @@ mod tests {
         let body = quiet().to_json();
         for headers in [
             vec![],
-            vec![(own::MARK.into(), Bytes::from_static(b"source"))],
+            vec![(dialect::OWN_MARK.into(), Bytes::from_static(b"source"))],
         ] {
             let (envelope, events) = open_with(None, &body, headers);
-            assert!(!own::is_own(envelope.received()));
+            assert!(dialect::read_own(envelope.received()).is_none());
             let [Event::Unknown(unknown)] = &events[..] else {
                 panic!("{events:?}")
             };
             assert_eq!(unknown.reason, UnknownReason::UnknownName);
             assert_eq!(unknown.name.as_deref(), Some("source.quiet"));
         }
-        let name = actix_http::header::HeaderName::from_bytes(own::MARK.as_bytes());
+        let name = actix_http::header::HeaderName::from_bytes(dialect::OWN_MARK.as_bytes());
         assert!(name.is_err(), "a request could have this header");
     }
 }

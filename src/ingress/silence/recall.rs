@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{LastSeen, NEVER, Silence};
-use crate::dialect::own;
+use crate::dialect;
 use crate::journal::{Journal, Record, Seq, Unavailable};
 use crate::{SourceChange, Timestamp};
 
@@ -94,7 +94,7 @@ impl Recalled {
         if *received.source != *seen.source {
             return;
         }
-        match own::read(received) {
+        match dialect::read_own(received) {
             None => {
                 let session = seen.session.as_deref();
                 let mut parts = record.parts.views(received);
