@@ -53,15 +53,15 @@ impl Envelope {
     /// the session of every event in the body, whatever the body says. A `Content-Encoding` is decoded,
     /// up to `max_body` bytes.
     pub fn open(verified: Verified, dialect: &dyn Dialect, max_body: usize) -> (Self, Vec<Event>) {
-        let mut parts = verified.into_parts();
-        let mut headers = parts.headers.iter();
+        let (sender, mut request) = verified.into_parts();
+        let mut headers = request.headers.iter();
         let encoding = headers.find(|(name, _)| name == "content-encoding");
         let encoding = encoding.map(|(_, value)| value.as_ref());
-        let reading = dialect::read(dialect, &parts.body, encoding, max_body);
+        let reading = dialect::read(dialect, &request.body, encoding, max_body);
         let mut events = reading.events;
         // The decoded bytes are held in addition to the body.
         if encoding.is_some()
-            && let Some(held) = &mut parts.held
+            && let Some(held) = &mut request.held
         {
             held.charge(reading.content.len());
         }
@@ -70,7 +70,7 @@ impl Envelope {
             Event::Unknown(unknown) => Some(Odd::NoKind(unknown.reason.clone())),
             _ => None,
         });
-        if let Some(decided) = &parts.sender.session {
+        if let Some(decided) = &sender.session {
             for event in &mut events {
                 if event.session_id().is_some_and(|named| named != decided) {
                     odd = Some(Odd::OtherSession);
@@ -79,10 +79,10 @@ impl Envelope {
             }
         }
 
-        let mut received = Received::new(parts.sender.source, Bytes::new());
-        received.body = parts.body;
+        let mut received = Received::new(sender.source, Bytes::new());
+        received.body = request.body;
         received.content = reading.content;
-        received.id = new_id(parts.received_at);
+        received.id = new_id(request.received_at);
         received.session = events
             .first()
             .and_then(|event| event.session_id().map(str::to_owned));
@@ -95,13 +95,13 @@ impl Envelope {
                 event.set_session_id(session);
             }
         }
-        received.received_at = parts.received_at;
-        received.headers = parts.headers;
+        received.received_at = request.received_at;
+        received.headers = request.headers;
         dialect::remove_own_mark(&mut received);
         let envelope = Self {
             received: Arc::new(received),
             odd,
-            _held: parts.held,
+            _held: request.held,
         };
         (envelope, events)
     }

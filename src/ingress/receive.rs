@@ -101,7 +101,6 @@ impl Ingress {
             head,
             payload,
             session: route.session,
-            token: route.token.as_deref(),
             started,
             deadline,
         };

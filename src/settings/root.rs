@@ -14,7 +14,7 @@ use super::{dispatch, relay};
 use crate::Source;
 use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
 use crate::relay::{RelaySettings, SubscriptionSettings};
-use crate::signature::encode_hex;
+use crate::signature::Encoding;
 
 /// All settings of a server, validated.
 ///
@@ -52,7 +52,7 @@ impl Settings {
         // A query may be a token and is not written, but a different query is a different place.
         let urls = self.subscriptions.iter().map(|one| &one.webhook_url);
         let hasher = urls.fold(hasher, |hasher, url| hasher.chain_update(url));
-        encode_hex(&hasher.finalize()[..8])
+        Encoding::Hex.encode(&hasher.finalize()[..8])
     }
 
     /// These settings with every option of handlers and subscriptions filled in from `[dispatch]`,

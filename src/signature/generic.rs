@@ -1,14 +1,13 @@
 //! [`Generic`]: an HMAC described by settings, for senders that have no scheme of their own.
 
+use std::str::FromStr;
+use std::time::Duration;
+
 use humantime::format_duration;
 use jiff::{SignedDuration, Timestamp};
-use std::time::Duration;
-use subtle::{Choice, ConstantTimeEq as _};
 
-use super::encoding::{Algorithm, Encoding, Mac};
-use super::scheme::{Claim, Refusal, Scheme, SignedHeader};
-use super::template::{GenericError, Part, Template};
-use super::{HeaderValue, Headers, Secret};
+use super::scheme::{Claim, Headers, Refusal, Scheme, SignedHeader};
+use super::secret::{Algorithm, Encoding, Secret};
 
 /// `scheme = "hmac"`: the settings choose the header, the hash, the encoding, and what is signed.
 ///
@@ -44,7 +43,10 @@ impl Generic {
             algorithm: Algorithm::Sha256,
             encoding: Encoding::Hex,
             prefix: String::new(),
-            template: Template::default(),
+            template: Template {
+                text: "{body}".to_owned(),
+                parts: vec![Part::Body],
+            },
             tolerance: Duration::from_secs(300),
         }
     }
@@ -83,34 +85,6 @@ impl Generic {
         self.template = template.parse()?;
         Ok(self)
     }
-
-    fn signed_text(
-        &self,
-        parts: &[Part],
-        headers: &dyn Headers,
-        now: Timestamp,
-    ) -> Result<Vec<u8>, Refusal> {
-        let mut text = Vec::new();
-        for part in parts {
-            match part {
-                Part::Text(literal) => text.extend_from_slice(literal.as_bytes()),
-                Part::Body => {}
-                Part::Header(name) => text.extend_from_slice(one(headers, name)?),
-                Part::Timestamp(name) => {
-                    let value = one(headers, name)?;
-                    self.check_time(value, now)?;
-                    text.extend_from_slice(value);
-                }
-            }
-        }
-        Ok(text)
-    }
-
-    fn check_time(&self, value: &[u8], now: Timestamp) -> Result<(), Refusal> {
-        let text = std::str::from_utf8(value).map_err(|_| Refusal::Malformed)?;
-        let sent = unix_time(text).ok_or(Refusal::Malformed)?;
-        check_time(sent, now, self.tolerance)
-    }
 }
 
 impl Scheme for Generic {
@@ -124,7 +98,7 @@ impl Scheme for Generic {
             ("algorithm", name_of(&Algorithm::ALL, self.algorithm)),
             ("encoding", name_of(&Encoding::ALL, self.encoding)),
             ("prefix", self.prefix.clone()),
-            ("template", self.template.to_string()),
+            ("template", self.template.text.clone()),
             ("tolerance", format_duration(self.tolerance).to_string()),
         ]
     }
@@ -132,45 +106,57 @@ impl Scheme for Generic {
     fn claim(&self, headers: &dyn Headers, now: Timestamp) -> Result<Claim, Refusal> {
         let value = one(headers, &self.header)?;
         let digits = value.strip_prefix(self.prefix.as_bytes());
-        let signature = digits.and_then(|digits| self.encoding.decode(digits));
-        let signature = signature.filter(|bytes| bytes.len() == self.algorithm.size());
-        Ok(Claim {
+        let signature = digits.and_then(|text| self.encoding.decode_mac(text, self.algorithm));
+        let mut claim = Claim {
             signatures: vec![signature.ok_or(Refusal::Malformed)?],
-            before: self.signed_text(&self.template.before, headers, now)?,
-            after: self.signed_text(&self.template.after, headers, now)?,
-        })
+            ..Claim::default()
+        };
+        let mut signed = Vec::new();
+        for part in &self.template.parts {
+            match part {
+                Part::Text(literal) => signed.extend_from_slice(literal.as_bytes()),
+                Part::Body => claim.before = std::mem::take(&mut signed),
+                Part::Header(name) => signed.extend_from_slice(one(headers, name)?),
+                Part::Timestamp(name) => {
+                    let value = one(headers, name)?;
+                    let sent = unix_time(value).ok_or(Refusal::Malformed)?;
+                    check_time(sent, now, self.tolerance)?;
+                    signed.extend_from_slice(value);
+                }
+            }
+        }
+        claim.after = signed;
+        Ok(claim)
     }
 
     fn matches(&self, claim: &Claim, body: &[u8], secret: &Secret) -> bool {
-        matches(self.algorithm, claim, body, secret)
+        claim.is_signed_with(secret.mac(self.algorithm), body)
     }
 
     /// Signs a `{header:…}` of the template as empty; a sender with such a header must sign for itself.
     fn sign(&self, body: &[u8], secret: &Secret, now: Timestamp) -> Vec<SignedHeader> {
         let mut added = Vec::new();
+        let mut add = |name: &str, value| {
+            let name = name.to_owned().into();
+            added.push(SignedHeader { name, value });
+        };
         let mut mac = secret.mac(self.algorithm);
         let seconds = now.as_second().to_string();
-        for part in self.template.parts() {
+        for part in &self.template.parts {
             match part {
                 Part::Text(literal) => mac.update(literal.as_bytes()),
                 Part::Body => mac.update(body),
                 Part::Header(_) => {}
                 Part::Timestamp(name) => {
                     mac.update(seconds.as_bytes());
-                    added.push(SignedHeader {
-                        name: name.clone().into(),
-                        value: seconds.clone(),
-                    });
+                    add(name, seconds.clone());
                 }
             }
         }
-        added.insert(
-            0,
-            SignedHeader {
-                name: self.header.clone().into(),
-                value: format!("{}{}", self.prefix, self.encoding.encode(&mac.finish())),
-            },
-        );
+        let signature = self.encoding.encode(&mac.finish());
+        add(&self.header, format!("{}{signature}", self.prefix));
+        // The signature comes first.
+        added.rotate_right(1);
         added
     }
 }
@@ -181,24 +167,6 @@ fn name_of<T: PartialEq + Copy>(names: &[(&'static str, T)], value: T) -> String
     named.map_or("", |(name, _)| name).to_owned()
 }
 
-/// Compares an HMAC over the claim's bytes and the body with each claimed signature.
-pub(super) fn matches(algorithm: Algorithm, claim: &Claim, body: &[u8], secret: &Secret) -> bool {
-    equals_any(secret.mac(algorithm), claim, body)
-}
-
-/// The same, with an HMAC that is initialized with its key.
-pub(super) fn equals_any(mut mac: Mac, claim: &Claim, body: &[u8]) -> bool {
-    mac.update(&claim.before);
-    mac.update(body);
-    mac.update(&claim.after);
-    let expected = mac.finish();
-    let mut matches = Choice::from(0);
-    for signature in &claim.signatures {
-        matches |= expected.ct_eq(signature);
-    }
-    matches.into()
-}
-
 /// Checks that `sent` is within `tolerance` of now.
 pub(super) fn check_time(
     sent: Timestamp,
@@ -206,28 +174,109 @@ pub(super) fn check_time(
     tolerance: Duration,
 ) -> Result<(), Refusal> {
     let tolerance = SignedDuration::try_from(tolerance).unwrap_or(SignedDuration::MAX);
-    match sent.duration_since(now).abs() <= tolerance {
-        true => Ok(()),
-        false => Err(Refusal::Expired),
+    if sent.duration_since(now).abs() > tolerance {
+        return Err(Refusal::Expired);
     }
+    Ok(())
 }
 
 /// The value of a header that must appear exactly once.
-pub(super) fn one<'a>(headers: &'a dyn Headers, name: &str) -> Result<&'a [u8], Refusal> {
-    match headers.value(&name.to_ascii_lowercase()) {
-        HeaderValue::Absent => Err(Refusal::Missing),
-        HeaderValue::Repeated => Err(Refusal::Repeated),
-        HeaderValue::One(value) => Ok(value),
-    }
+fn one<'a>(headers: &'a dyn Headers, name: &str) -> Result<&'a [u8], Refusal> {
+    headers.value(&name.to_ascii_lowercase()).one()
 }
 
 /// Reads Unix seconds, or milliseconds if the number is too large for seconds.
-fn unix_time(text: &str) -> Option<Timestamp> {
-    let number: i64 = text.parse().ok()?;
-    match number.unsigned_abs() < 100_000_000_000 {
-        true => Timestamp::from_second(number).ok(),
-        false => Timestamp::from_millisecond(number).ok(),
+fn unix_time(text: &[u8]) -> Option<Timestamp> {
+    let number: i64 = str::from_utf8(text).ok()?.parse().ok()?;
+    if number.unsigned_abs() < 100_000_000_000 {
+        Timestamp::from_second(number).ok()
+    } else {
+        Timestamp::from_millisecond(number).ok()
     }
+}
+
+/// What is signed.
+#[derive(Debug, Clone)]
+pub(crate) struct Template {
+    /// As it was written.
+    text: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone)]
+enum Part {
+    Text(String),
+    Body,
+    Header(String),
+    Timestamp(String),
+}
+
+impl Template {
+    /// The headers that the template names.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Header(name) | Part::Timestamp(name) => Some(name.as_str()),
+            Part::Text(_) | Part::Body => None,
+        })
+    }
+}
+
+impl FromStr for Template {
+    type Err = GenericError;
+
+    fn from_str(template: &str) -> Result<Self, Self::Err> {
+        let mut parts = Vec::new();
+        let mut text = String::new();
+        let mut rest = template;
+        while let Some(brace) = rest.find(['{', '}']) {
+            text.push_str(&rest[..brace]);
+            rest = &rest[brace..];
+            if rest.starts_with("{{") || rest.starts_with("}}") {
+                text.push_str(&rest[..1]);
+                rest = &rest[2..];
+                continue;
+            }
+            let placeholder = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+            let (name, after) = placeholder.ok_or(GenericError::Brace)?;
+            parts.push(Part::Text(std::mem::take(&mut text)));
+            parts.push(Part::named(name)?);
+            rest = after;
+        }
+        text.push_str(rest);
+        parts.push(Part::Text(text));
+        let bodies = parts.iter().filter(|part| matches!(part, Part::Body));
+        if bodies.count() != 1 {
+            return Err(GenericError::Body);
+        }
+        let text = template.to_owned();
+        Ok(Self { text, parts })
+    }
+}
+
+impl Part {
+    fn named(placeholder: &str) -> Result<Self, GenericError> {
+        match placeholder.split_once(':') {
+            None if placeholder == "body" => Ok(Self::Body),
+            Some(("header", name)) if !name.is_empty() => Ok(Self::Header(name.to_owned())),
+            Some(("timestamp", name)) if !name.is_empty() => Ok(Self::Timestamp(name.to_owned())),
+            _ => Err(GenericError::Placeholder(placeholder.to_owned())),
+        }
+    }
+}
+
+/// Why a template is invalid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GenericError {
+    /// `{body}` must appear exactly once.
+    #[error("the template must hold {{body}} exactly once")]
+    Body,
+    /// An unknown placeholder.
+    #[error("unknown placeholder {{{0}}}; there are {{body}}, {{header:NAME}}, {{timestamp:NAME}}")]
+    Placeholder(String),
+    /// A brace without its counterpart.
+    #[error("a single brace; write {{{{ or }}}} for the character itself")]
+    Brace,
 }
 
 #[cfg(test)]

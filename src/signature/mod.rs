@@ -11,37 +11,27 @@
 //!
 //! Everything except the middleware works on header values and byte slices, without HTTP.
 
-mod encoding;
+mod body;
 mod generic;
-mod headers;
 mod middleware;
 mod scheme;
 mod secret;
-mod session;
 mod standard_webhooks;
-mod template;
-mod verified;
 mod verifier;
-mod x_webhook;
 
-pub(crate) use encoding::hex as encode_hex;
-pub use encoding::{Algorithm, Encoding};
-pub use generic::Generic;
-pub use headers::{HeaderValue, Headers};
-pub use middleware::{InFlight, Limits, RequestError, VerifySignature};
-pub use scheme::{Claim, Refusal, Scheme, SignedHeader};
-pub use secret::{Secret, SecretError, Secrets};
+pub use body::{InFlight, Limits, RequestError};
+pub use generic::{Generic, GenericError};
+pub use middleware::VerifySignature;
+pub use scheme::{Claim, HeaderValue, Headers, Refusal, Scheme, SignedHeader, XWebhookSignature};
+pub use secret::{Algorithm, Encoding, Secret, SecretError, Secrets};
 pub use standard_webhooks::StandardWebhooks;
-pub use template::GenericError;
-pub(crate) use template::Template;
-pub use verified::{Sender, Verified};
-pub use verifier::{Claimed, SessionOf, Unverified, Verifier};
-pub use x_webhook::XWebhookSignature;
+pub use verifier::{Claimed, Sender, SessionOf, Unverified, Verified, Verifier};
 
-pub(crate) use encoding::Mac;
-pub(crate) use middleware::{Admitted, Deadline, Held, Incoming, path_session};
-pub(crate) use standard_webhooks::is_undecodable;
+pub(crate) use body::Held;
+pub(crate) use generic::Template;
+pub(crate) use middleware::{Admitted, Deadline, Incoming, path_session};
+pub(crate) use scheme::x_webhook_signature;
+pub(crate) use secret::Mac;
 pub(crate) use standard_webhooks::{
-    keyed as standard_webhooks_key, signature as standard_webhooks_signature,
+    is_undecodable, keyed as standard_webhooks_key, signature as standard_webhooks_signature,
 };
-pub(crate) use x_webhook::signature as x_webhook_signature;

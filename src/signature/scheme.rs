@@ -1,12 +1,13 @@
-//! [`Scheme`]: how one family of senders signs.
+//! [`Scheme`]: how one family of senders signs. [`XWebhookSignature`] is the gateway's own scheme.
 
 use std::borrow::Cow;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
+use subtle::{Choice, ConstantTimeEq as _};
 
-use super::{Headers, Secret};
+use super::secret::{Algorithm, Encoding, Mac, Secret};
 
 /// How one family of senders signs a request.
 ///
@@ -68,8 +69,54 @@ impl Serialize for dyn Scheme {
     }
 }
 
+/// Looks up the headers of a request.
+pub trait Headers {
+    /// The value of the header `name` (lower case).
+    fn value<'a>(&'a self, name: &str) -> HeaderValue<'a>;
+}
+
+/// The value of a header that must appear exactly once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderValue<'a> {
+    /// The header is missing.
+    Absent,
+    /// The header appears once.
+    One(&'a [u8]),
+    /// The header appears several times, so its value is ambiguous.
+    Repeated,
+}
+
+impl<'a> HeaderValue<'a> {
+    /// Builds this from an iterator over all values of one header.
+    pub fn of(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
+        match (values.next(), values.next()) {
+            (None, _) => Self::Absent,
+            (Some(value), None) => Self::One(value),
+            (Some(_), Some(_)) => Self::Repeated,
+        }
+    }
+
+    pub(super) fn one(self) -> Result<&'a [u8], Refusal> {
+        match self {
+            Self::Absent => Err(Refusal::Missing),
+            Self::Repeated => Err(Refusal::Repeated),
+            Self::One(value) => Ok(value),
+        }
+    }
+}
+
+/// Names (any case) and values, for use without HTTP.
+impl Headers for &[(&str, &str)] {
+    fn value<'a>(&'a self, name: &str) -> HeaderValue<'a> {
+        let values = self
+            .iter()
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        HeaderValue::of(values.map(|(_, value)| value.as_bytes()))
+    }
+}
+
 /// The claims of a request's headers: signatures, and the bytes that are signed in addition to the body.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Claim {
     /// The raw bytes of the signatures; some schemes send several.
     pub signatures: Vec<Vec<u8>>,
@@ -79,9 +126,24 @@ pub struct Claim {
     pub after: Vec<u8>,
 }
 
+impl Claim {
+    /// Whether one of the signatures is this HMAC over the claim's bytes and the body; in constant time.
+    pub(super) fn is_signed_with(&self, mut mac: Mac, body: &[u8]) -> bool {
+        for signed in [&self.before, body, &self.after] {
+            mac.update(signed);
+        }
+        let expected = mac.finish();
+        let signatures = self.signatures.iter();
+        let right = signatures.fold(Choice::from(0), |right, signature| {
+            right | expected.ct_eq(signature)
+        });
+        right.into()
+    }
+}
+
 /// Signatures must not appear in logs.
 impl Debug for Claim {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Claim")
             .field("signatures", &self.signatures.len())
             .finish_non_exhaustive()
@@ -120,4 +182,106 @@ pub enum Refusal {
     /// The token in the path is wrong.
     #[error("the path token is wrong")]
     PathToken,
+}
+
+/// `X-Webhook-Signature`: the HMAC-SHA256 of the raw body in hexadecimal.
+///
+/// Read in either case, with or without the prefix `sha256=`; written in lower case without it, as in
+/// the [gateway's
+/// documentation](https://github.com/sBRK255/docs-whatsapp-http-api/blob/main/docs/webhooks.md).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct XWebhookSignature;
+
+impl Scheme for XWebhookSignature {
+    fn name(&self) -> &'static str {
+        "x-webhook-signature"
+    }
+
+    fn claim(&self, headers: &dyn Headers, _: Timestamp) -> Result<Claim, Refusal> {
+        let value = headers.value("x-webhook-signature").one()?;
+        let digits = match value.split_at_checked(PREFIX.len()) {
+            Some((prefix, digits)) if prefix.eq_ignore_ascii_case(PREFIX) => digits,
+            _ => value,
+        };
+        let signature = Encoding::Hex.decode_mac(digits, Algorithm::Sha256);
+        Ok(Claim {
+            signatures: vec![signature.ok_or(Refusal::Malformed)?],
+            ..Claim::default()
+        })
+    }
+
+    fn matches(&self, claim: &Claim, body: &[u8], secret: &Secret) -> bool {
+        claim.is_signed_with(secret.mac(Algorithm::Sha256), body)
+    }
+
+    fn sign(&self, body: &[u8], secret: &Secret, _: Timestamp) -> Vec<SignedHeader> {
+        vec![SignedHeader {
+            name: "X-Webhook-Signature".into(),
+            value: x_webhook_signature(secret, body),
+        }]
+    }
+}
+
+/// The value of `X-Webhook-Signature`.
+pub(crate) fn x_webhook_signature(secret: &Secret, body: &[u8]) -> String {
+    let mut mac = secret.mac(Algorithm::Sha256);
+    mac.update(body);
+    Encoding::Hex.encode(&mac.finish())
+}
+
+const PREFIX: &[u8] = b"sha256=";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: &str = "75b621fabb36627311b1338288b97f0a826548e361d39e1d1c51a60fe5f18cad";
+
+    fn claim(value: &str) -> Result<Claim, Refusal> {
+        let headers = [("X-Webhook-Signature", value)];
+        XWebhookSignature.claim(&&headers[..], Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn the_forms_that_are_read() {
+        let upper = KNOWN.to_ascii_uppercase();
+        for form in [
+            KNOWN,
+            &upper,
+            &format!("sha256={KNOWN}"),
+            &format!("SHA256={upper}"),
+        ] {
+            assert!(claim(form).is_ok(), "{form}");
+        }
+    }
+
+    #[test]
+    fn the_forms_that_are_not() {
+        let base64 = "dbYh+rs2YnMRsTOCiLl/CoJlSONh054dHFGmD+XxjK0=";
+        let table = [
+            "",
+            "sha256=",
+            &KNOWN[1..],
+            &KNOWN[2..],
+            &format!("{KNOWN}00"),
+            &format!("{}é", &KNOWN[2..]),
+            &format!(" {KNOWN}"),
+            &format!("sha256:{KNOWN}"),
+            &format!("sha512={KNOWN}"),
+            &format!("{KNOWN},{KNOWN}"),
+            base64,
+        ];
+        for form in table {
+            assert_eq!(claim(form).unwrap_err(), Refusal::Malformed, "{form}");
+        }
+        let twice = [
+            ("x-webhook-signature", KNOWN),
+            ("X-WEBHOOK-SIGNATURE", KNOWN),
+        ];
+        let refusal = XWebhookSignature.claim(&&twice[..], Timestamp::UNIX_EPOCH);
+        assert_eq!(refusal.unwrap_err(), Refusal::Repeated);
+        let none: [(&str, &str); 0] = [];
+        let refusal = XWebhookSignature.claim(&&none[..], Timestamp::UNIX_EPOCH);
+        assert_eq!(refusal.unwrap_err(), Refusal::Missing);
+    }
 }

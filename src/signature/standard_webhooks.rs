@@ -6,10 +6,9 @@ use humantime::format_duration;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::encoding::{Algorithm, Encoding, Mac, hex};
-use super::generic::{check_time, equals_any, one};
-use super::scheme::{Claim, Refusal, Scheme, SignedHeader};
-use super::{Headers, Secret};
+use super::generic::check_time;
+use super::scheme::{Claim, Headers, Refusal, Scheme, SignedHeader};
+use super::secret::{Algorithm, Encoding, Mac, Secret};
 
 /// [Standard Webhooks](https://www.standardwebhooks.com): the HMAC-SHA256 of
 /// `{webhook-id}.{webhook-timestamp}.{body}` in base64, in the header `webhook-signature`.
@@ -83,19 +82,20 @@ impl Scheme for StandardWebhooks {
     }
 
     fn claim(&self, headers: &dyn Headers, now: Timestamp) -> Result<Claim, Refusal> {
-        let value = one(headers, SIGNATURE)?;
+        let value = headers.value(SIGNATURE).one()?;
         let parts = value.split(|byte| *byte == b' ');
-        let signatures: Vec<Vec<u8>> = parts.filter_map(read_signature).collect();
+        // Signatures of other versions are ignored.
+        let signatures = parts.filter_map(|part| part.strip_prefix(b"v1,"));
+        let signatures: Vec<_> = signatures
+            .filter_map(|text| Encoding::Base64.decode_mac(text, Algorithm::Sha256))
+            .collect();
         if signatures.is_empty() {
             return Err(Refusal::Malformed);
         }
-        let id = one(headers, ID)?;
-        let timestamp = one(headers, TIMESTAMP)?;
-        let digits = timestamp.iter().all(u8::is_ascii_digit);
-        let seconds = str::from_utf8(timestamp).ok().filter(|_| digits);
-        let seconds = seconds.and_then(|text| text.parse().ok());
-        let sent = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
-        let sent = sent.filter(|_| !id.is_empty()).ok_or(Refusal::Malformed)?;
+        let id = headers.value(ID).one()?;
+        let timestamp = headers.value(TIMESTAMP).one()?;
+        let sent = unix_seconds(timestamp).filter(|_| !id.is_empty());
+        let sent = sent.ok_or(Refusal::Malformed)?;
         check_time(sent, now, self.tolerance)?;
         Ok(Claim {
             signatures,
@@ -105,14 +105,14 @@ impl Scheme for StandardWebhooks {
     }
 
     fn matches(&self, claim: &Claim, body: &[u8], secret: &Secret) -> bool {
-        equals_any(keyed(secret), claim, body)
+        claim.is_signed_with(keyed(secret), body)
     }
 
     /// The id is derived from the time and the body; see [`StandardWebhooks::sign_as`].
     fn sign(&self, body: &[u8], secret: &Secret, now: Timestamp) -> Vec<SignedHeader> {
         let time = now.as_nanosecond().to_be_bytes();
         let digest = Sha256::new().chain_update(time).chain_update(body);
-        let id = format!("msg_{}", hex(&digest.finalize()[..16]));
+        let id = format!("msg_{}", Encoding::Hex.encode(&digest.finalize()[..16]));
         self.sign_as(&id, body, secret, now)
     }
 }
@@ -125,10 +125,10 @@ pub(crate) fn is_undecodable(secret: &Secret) -> bool {
 
 /// The HMAC initialized with the secret's key. A sender with one secret for many bodies clones it.
 pub(crate) fn keyed(secret: &Secret) -> Mac {
-    match decoded(secret) {
-        Some(key) => Mac::new(Algorithm::Sha256, &key),
-        None => secret.mac(Algorithm::Sha256),
-    }
+    decoded(secret).map_or_else(
+        || secret.mac(Algorithm::Sha256),
+        |key| Mac::new(Algorithm::Sha256, &key),
+    )
 }
 
 fn decoded(secret: &Secret) -> Option<Vec<u8>> {
@@ -146,11 +146,13 @@ pub(crate) fn signature(mut mac: Mac, id: &str, seconds: &str, body: &[u8]) -> S
     ["v1,", &Encoding::Base64.encode(&mac.finish())].concat()
 }
 
-/// A signature of version `v1`; signatures of other versions are ignored.
-fn read_signature(part: &[u8]) -> Option<Vec<u8>> {
-    let encoded = part.strip_prefix(b"v1,")?;
-    let signature = Encoding::Base64.decode(encoded)?;
-    (signature.len() == Algorithm::Sha256.size()).then_some(signature)
+/// Reads digits; `parse` alone would accept a sign before them.
+fn unix_seconds(text: &[u8]) -> Option<Timestamp> {
+    if !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let seconds = str::from_utf8(text).ok()?.parse().ok()?;
+    Timestamp::from_second(seconds).ok()
 }
 
 const ID: &str = "webhook-id";

@@ -1,4 +1,5 @@
-//! [`Verifier`]: one source's scheme and secrets.
+//! [`Verifier`]: one source's scheme and secrets. [`Verified`] is its proof that a body came from a known
+//! sender.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,11 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::Held;
-use super::session::{Decision, decide};
-use super::{
-    Claim, Headers, Refusal, Scheme, Secret, Secrets, Sender, Verified, XWebhookSignature,
-};
+use super::body::Held;
+use super::scheme::{Claim, Headers, Refusal, Scheme, XWebhookSignature};
+use super::secret::{Secret, Secrets};
 
 /// Verifies the requests of one source.
 ///
@@ -28,18 +27,12 @@ use super::{
 #[derive(Clone)]
 pub struct Verifier {
     source: Arc<str>,
-    proof: Proof,
+    scheme: Arc<dyn Scheme>,
+    secrets: Secrets,
+    sessions: HashMap<String, Secrets>,
     session_of: Option<SessionOf>,
-}
-
-#[derive(Clone)]
-enum Proof {
-    Signature {
-        scheme: Arc<dyn Scheme>,
-        secrets: Vec<Secret>,
-        sessions: HashMap<String, Secrets>,
-    },
-    PathToken(Secret),
+    /// Takes the place of signatures.
+    path_token: Option<Secret>,
 }
 
 /// Finds the session that a body names, given its `Content-Encoding`. Called only when sessions have
@@ -51,12 +44,11 @@ impl Verifier {
     pub fn new(source: impl Into<Arc<str>>) -> Self {
         Self {
             source: source.into(),
-            proof: Proof::Signature {
-                scheme: Arc::new(XWebhookSignature),
-                secrets: Vec::new(),
-                sessions: HashMap::new(),
-            },
+            scheme: Arc::new(XWebhookSignature),
+            secrets: Secrets::default(),
+            sessions: HashMap::new(),
             session_of: None,
+            path_token: None,
         }
     }
 
@@ -65,33 +57,26 @@ impl Verifier {
     /// TLS, for senders that cannot sign.
     pub fn dangerous_unsigned(source: impl Into<Arc<str>>, path_token: Secret) -> Self {
         Self {
-            source: source.into(),
-            proof: Proof::PathToken(path_token),
-            session_of: None,
+            path_token: Some(path_token),
+            ..Self::new(source)
         }
     }
 
     /// Sets another scheme.
-    pub fn scheme(mut self, other: Arc<dyn Scheme>) -> Self {
-        if let Proof::Signature { scheme, .. } = &mut self.proof {
-            *scheme = other;
-        }
+    pub fn scheme(mut self, scheme: Arc<dyn Scheme>) -> Self {
+        self.scheme = scheme;
         self
     }
 
     /// Adds a secret.
     pub fn secret(mut self, secret: Secret) -> Self {
-        if let Proof::Signature { secrets, .. } = &mut self.proof {
-            secrets.push(secret);
-        }
+        self.secrets.0.push(secret);
         self
     }
 
     /// Gives a session its own secrets; only those are valid for it.
     pub fn session(mut self, session: impl Into<String>, secrets: Secrets) -> Self {
-        if let Proof::Signature { sessions, .. } = &mut self.proof {
-            sessions.insert(session.into(), secrets);
-        }
+        self.sessions.insert(session.into(), secrets);
         self
     }
 
@@ -117,14 +102,10 @@ impl Verifier {
         path_token: Option<&str>,
         now: Timestamp,
     ) -> Result<Claimed, Refusal> {
-        match &self.proof {
-            Proof::Signature { scheme, .. } => {
-                scheme.claim(headers, now).map(|claim| Claimed(Some(claim)))
-            }
-            Proof::PathToken(token) => match path_token {
-                Some(given) if token.is(given.as_bytes()) => Ok(Claimed(None)),
-                _ => Err(Refusal::PathToken),
-            },
+        match (&self.path_token, path_token) {
+            (None, _) => Ok(Claimed(Some(self.scheme.claim(headers, now)?))),
+            (Some(token), Some(given)) if token.is(given.as_bytes()) => Ok(Claimed(None)),
+            (Some(_), _) => Err(Refusal::PathToken),
         }
     }
 
@@ -134,60 +115,61 @@ impl Verifier {
     ///
     /// [`Refusal::Mismatch`] when no secret that is valid for the session produces the signature.
     pub fn verify(&self, claimed: &Claimed, mut request: Unverified) -> Result<Verified, Refusal> {
-        let session = match (&self.proof, &claimed.0) {
-            (Proof::PathToken(_), None) => request.session,
-            (
-                Proof::Signature {
-                    scheme,
-                    secrets,
-                    sessions,
-                },
-                Some(claim),
-            ) => {
-                let path = request.session.take();
-                let Decision { session, own } =
-                    decide(path, sessions, || self.session_in_body(&request));
-                let right = match own {
-                    Some(own) => any_matches(scheme.as_ref(), claim, &request.body, own.iter()),
-                    None => any_matches(scheme.as_ref(), claim, &request.body, secrets.iter()),
-                };
-                right.then_some(session).ok_or(Refusal::Mismatch)?
+        match (&self.path_token, &claimed.0) {
+            (Some(_), None) => {}
+            (None, Some(claim)) => {
+                request.session = self.decided_session(&mut request);
+                let own = request.session.as_ref();
+                let own = own.and_then(|session| self.sessions.get(session));
+                // Every secret is tried, so that the time does not reveal which one was correct.
+                let secrets = own.unwrap_or(&self.secrets).iter();
+                let right = secrets.fold(false, |right, secret| {
+                    self.scheme.matches(claim, &request.body, secret) | right
+                });
+                if !right {
+                    return Err(Refusal::Mismatch);
+                }
             }
             // The claim comes from another verifier.
             _ => return Err(Refusal::Mismatch),
+        }
+        let sender = Sender {
+            source: Arc::clone(&self.source),
+            session: request.session.take(),
         };
-        Ok(Verified {
-            sender: Sender {
-                source: Arc::clone(&self.source),
-                session,
-            },
-            received_at: request.received_at,
-            headers: request.headers,
-            body: request.body,
-            held: request.held,
-        })
+        Ok(Verified { sender, request })
     }
 
-    fn session_in_body(&self, request: &Unverified) -> Option<String> {
-        let encoding = request.headers.iter();
-        let mut encoding = encoding.filter(|(name, _)| name == "content-encoding");
-        let encoding = encoding.next().map(|(_, value)| value.as_ref());
-        self.session_of
-            .as_ref()
-            .and_then(|session_of| session_of(&request.body, encoding))
+    /// Decides the session of a request; nothing decides it again later.
+    ///
+    /// 1. If the path names a session, that is the session, whatever the body says.
+    /// 2. Otherwise, if any session of the source has its own secrets, the body's session counts: it
+    ///    selects the secrets that the signature is checked with.
+    /// 3. Otherwise nothing is decided here, and each event of the body has the session that it names.
+    fn decided_session(&self, request: &mut Unverified) -> Option<String> {
+        let in_path = request.session.take();
+        if in_path.is_some() || self.sessions.is_empty() {
+            return in_path;
+        }
+        let session_of = self.session_of.as_ref()?;
+        let mut headers = request.headers.iter();
+        let encoding = headers.find(|(name, _)| name == "content-encoding");
+        session_of(&request.body, encoding.map(|(_, value)| value.as_ref()))
     }
 }
 
-/// Tries every secret, so that the time does not reveal which one was correct.
-fn any_matches<'a>(
-    scheme: &dyn Scheme,
-    claim: &Claim,
-    body: &[u8],
-    secrets: impl Iterator<Item = &'a Secret>,
-) -> bool {
-    secrets.fold(false, |found, secret| {
-        scheme.matches(claim, body, secret) | found
-    })
+/// Shows only names; secrets hide themselves.
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Verifier");
+        shown.field("source", &self.source);
+        if self.path_token.is_some() {
+            shown.field("unsigned", &true);
+        } else {
+            shown.field("scheme", &self.scheme);
+        }
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// The claims of a request's head; [`Verifier::verify`] needs them.
@@ -204,7 +186,8 @@ pub struct Unverified {
     pub headers: Vec<(Cow<'static, str>, Bytes)>,
     /// The body as received.
     pub body: Bytes,
-    pub(super) held: Option<Held>,
+    /// The body's share of the in-flight budget; released when the last owner drops it.
+    pub(crate) held: Option<Held>,
 }
 
 impl Unverified {
@@ -229,16 +212,80 @@ impl fmt::Debug for Unverified {
     }
 }
 
-/// Shows only names; secrets hide themselves.
-impl fmt::Debug for Verifier {
+/// The sender of a request, as far as the request could prove it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    /// The source's name.
+    pub source: Arc<str>,
+    /// The session whose secrets were used: the path's session if the path names one; otherwise, if the
+    /// source has sessions with their own secrets, the body's session.
+    pub session: Option<String>,
+}
+
+/// A body from a known sender.
+///
+/// Only a [`Verifier`] creates one, after the signature was correct. Unverified bytes
+/// therefore cannot reach code that takes a `Verified`; this does not compile:
+///
+/// ```compile_fail,E0451
+/// use offhook::signature::{Sender, Verified};
+///
+/// fn forge(sender: Sender) -> Verified {
+///     Verified { sender, request: todo!() }
+/// }
+/// ```
+///
+/// In any actix `App`, handlers behind [`VerifySignature`](super::VerifySignature) can use it as an
+/// extractor:
+///
+/// ```
+/// use actix_web::HttpResponse;
+/// use offhook::signature::Verified;
+///
+/// async fn webhook(verified: Verified) -> HttpResponse {
+///     println!("{} bytes from {}", verified.body().len(), verified.sender().source);
+///     HttpResponse::Ok().finish()
+/// }
+/// ```
+pub struct Verified {
+    sender: Sender,
+    request: Unverified,
+}
+
+impl Verified {
+    /// The sender of the request.
+    pub fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
+    /// When the request was received.
+    pub fn received_at(&self) -> Timestamp {
+        self.request.received_at
+    }
+
+    /// The body, byte for byte as it was received and signed.
+    pub fn body(&self) -> &Bytes {
+        &self.request.body
+    }
+
+    /// The stored headers, names in lower case.
+    pub fn headers(&self) -> &[(Cow<'static, str>, Bytes)] {
+        &self.request.headers
+    }
+
+    /// The sender, and the request that it has sent. Its session is the sender's.
+    pub(crate) fn into_parts(self) -> (Sender, Unverified) {
+        (self.sender, self.request)
+    }
+}
+
+/// Shows the sender and the size, but never the body or the headers.
+impl fmt::Debug for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Verifier");
-        shown.field("source", &self.source);
-        match &self.proof {
-            Proof::Signature { scheme, .. } => shown.field("scheme", scheme),
-            Proof::PathToken(_) => shown.field("unsigned", &true),
-        };
-        shown.finish_non_exhaustive()
+        f.debug_struct("Verified")
+            .field("sender", &self.sender)
+            .field("bytes", &self.request.body.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -321,6 +368,31 @@ mod tests {
             (None, false),
         ] {
             assert_eq!(verifier.claim(&&none[..], token, now).is_ok(), good);
+        }
+    }
+
+    #[test]
+    fn the_path_decides_then_the_body() {
+        let plain = Verifier::new("s").session_of(Arc::new(|body, _| {
+            (!body.is_empty()).then(|| String::from_utf8_lossy(body).into_owned())
+        }));
+        let own = plain.clone().session("A", Secrets::default());
+        let table = [
+            // path, body, sessions with secrets, decided
+            (Some("A"), "B", &own, Some("A")),
+            (Some("B"), "A", &own, Some("B")),
+            (None, "A", &own, Some("A")),
+            (None, "B", &own, Some("B")),
+            (None, "", &own, None),
+            // Without such sessions the body is not read.
+            (None, "A", &plain, None),
+            (Some("A"), "A", &plain, Some("A")),
+        ];
+        for (path, body, verifier, session) in table {
+            let mut request = Unverified::new(body, Timestamp::UNIX_EPOCH);
+            request.session = path.map(str::to_owned);
+            let decided = verifier.decided_session(&mut request);
+            assert_eq!(decided.as_deref(), session, "{path:?} {body:?}");
         }
     }
 }

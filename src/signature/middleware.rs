@@ -5,12 +5,7 @@
 //! then (the body is read only now) the body's length and time, then the signature over the bytes as
 //! received.
 
-mod body;
-mod deadline;
-mod error;
-mod kept;
-mod limits;
-
+use std::borrow::Cow;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::rc::Rc;
@@ -18,23 +13,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_http::RequestHead;
+use actix_http::header::{HeaderMap, HeaderName};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
+use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
-use super::{Claimed, Unverified, Verified, Verifier};
+use super::body::{Limits, RequestError, check_declared_length, read_body};
+use super::scheme::{HeaderValue, Headers};
+use super::verifier::{Claimed, Unverified, Verified, Verifier};
 use crate::clock::{Clock, SystemClock};
-
-pub use error::RequestError;
-pub use limits::{InFlight, Limits};
-
-pub(crate) use deadline::Deadline;
-pub(crate) use limits::Held;
-
-use body::{check_declared_length, read_body};
-use kept::kept_headers;
 
 /// The actix middleware that lets only verified bodies through.
 ///
@@ -64,20 +54,6 @@ pub struct VerifySignature {
     verifier: Arc<Verifier>,
     limits: Limits,
     clock: Arc<dyn Clock>,
-}
-
-/// A request to verify, independent of what read its head.
-pub(crate) struct Incoming<'a> {
-    pub(crate) head: &'a RequestHead,
-    pub(crate) payload: Payload,
-    /// The session that the path names.
-    pub(crate) session: Option<String>,
-    /// The token that the path holds.
-    pub(crate) token: Option<&'a str>,
-    /// When the request began.
-    pub(crate) started: Instant,
-    /// The connection's deadline, if the connection enforces the time limits.
-    pub(crate) deadline: Option<&'a dyn Deadline>,
 }
 
 impl VerifySignature {
@@ -118,31 +94,31 @@ impl VerifySignature {
         })
     }
 
-    /// Verifies a whole request: the head, then the body within the limits, then the signature.
-    pub(crate) async fn judge(&self, request: Incoming<'_>) -> Result<Verified, RequestError> {
-        let admitted = self.check_head(request.head, request.token)?;
-        self.judge_body(admitted, request).await
-    }
-
     /// Verifies the body of a request whose head has passed [`check_head`](Self::check_head).
     pub(crate) async fn judge_body(
         &self,
         admitted: Admitted,
         request: Incoming<'_>,
     ) -> Result<Verified, RequestError> {
-        let Incoming { head, session, .. } = request;
-        let read = read_body(request.payload, head.headers(), &self.limits);
-        let (body, held) = match request.deadline {
-            Some(deadline) => in_time(read, deadline).await?,
-            None => {
-                let end = request.started + self.limits.request_timeout;
-                let read = tokio::time::timeout_at(end.into(), read).await;
-                read.map_err(|_| RequestError::TooSlow)??
+        let headers = request.head.headers();
+        let read = read_body(request.payload, headers, &self.limits);
+        let (body, held) = if let Some(deadline) = request.deadline {
+            let read = read.await;
+            // The connection aborts a body whose time is over.
+            if matches!(read, Err(RequestError::Broken)) && deadline.is_late() {
+                return Err(RequestError::TooSlow);
             }
+            let read = read?;
+            deadline.body_ended();
+            read
+        } else {
+            let end = request.started + self.limits.request_timeout;
+            let read = tokio::time::timeout_at(end.into(), read).await;
+            read.map_err(|_| RequestError::TooSlow)??
         };
         let mut unverified = Unverified::new(body, admitted.received_at);
-        unverified.session = session;
-        unverified.headers = kept_headers(head.headers());
+        unverified.session = request.session;
+        unverified.headers = kept_headers(headers);
         unverified.held = Some(held);
         Ok(self.verifier.verify(&admitted.claimed, unverified)?)
     }
@@ -154,24 +130,100 @@ pub(crate) struct Admitted {
     received_at: Timestamp,
 }
 
-/// Reads a body; the connection aborts it when its time is over.
-async fn in_time<T>(
-    read: impl Future<Output = Result<T, RequestError>>,
-    deadline: &dyn Deadline,
-) -> Result<T, RequestError> {
-    match read.await {
-        Err(RequestError::Broken) if deadline.is_late() => Err(RequestError::TooSlow),
-        Ok(read) => {
-            deadline.body_ended();
-            Ok(read)
+/// The body to read of a request, independent of what read its head.
+pub(crate) struct Incoming<'a> {
+    pub(crate) head: &'a RequestHead,
+    pub(crate) payload: Payload,
+    /// The session that the path names.
+    pub(crate) session: Option<String>,
+    /// When the request began.
+    pub(crate) started: Instant,
+    /// The connection's deadline, if the connection enforces the time limits.
+    pub(crate) deadline: Option<&'a dyn Deadline>,
+}
+
+/// The deadline of one request, enforced by its connection.
+///
+/// The server's own listener closes a connection when a head or a body is late. Without a `Deadline` (in
+/// an application's own `App`) the middleware measures the body's time itself.
+pub(crate) trait Deadline {
+    /// When the request's head began.
+    fn begun(&self) -> Option<Instant>;
+
+    /// The request's body has ended: the sender has nothing left to send.
+    fn body_ended(&self);
+
+    /// Whether the connection aborted the request because it was late.
+    fn is_late(&self) -> bool;
+
+    /// The request was answered at this time.
+    fn answered_at(&self, now: Instant);
+}
+
+/// The headers to store: those that describe the body, and the sender's own. Excludes everything that
+/// looks like a credential; at most [`MAX_KEPT_HEADERS`] bytes.
+fn kept_headers(headers: &HeaderMap) -> Vec<(Cow<'static, str>, Bytes)> {
+    let mut kept = Vec::with_capacity(4);
+    let mut bytes = 0;
+    for (name, value) in headers {
+        let Some(name) = kept_name(name.as_str()) else {
+            continue;
+        };
+        if bytes + value.len() <= MAX_KEPT_HEADERS && kept.len() < MAX_KEPT_HEADERS / 64 {
+            bytes += value.len();
+            kept.push((name, kept_value(value.as_bytes())));
         }
-        error => error,
+    }
+    kept
+}
+
+/// A copy, because the value itself would keep the connection's whole buffer alive.
+fn kept_value(value: &[u8]) -> Bytes {
+    const JSON: &[u8] = b"application/json";
+    if value == JSON {
+        Bytes::from_static(JSON)
+    } else {
+        Bytes::copy_from_slice(value)
     }
 }
+
+fn kept_name(name: &str) -> Option<Cow<'static, str>> {
+    const ALWAYS: [&str; 4] = [
+        "content-type",
+        "content-encoding",
+        "user-agent",
+        "x-webhook-signature",
+    ];
+    const CREDENTIALS: [&str; 7] = [
+        "auth", "token", "secret", "cookie", "password", "api-key", "apikey",
+    ];
+    if let Some(name) = ALWAYS.into_iter().find(|always| *always == name) {
+        return Some(Cow::Borrowed(name));
+    }
+    let own = name.starts_with("x-") || name.starts_with("webhook-");
+    let kept = own && !CREDENTIALS.iter().any(|word| name.contains(word));
+    kept.then(|| Cow::Owned(name.to_owned()))
+}
+
+/// How many bytes of headers are stored with an event.
+const MAX_KEPT_HEADERS: usize = 8 * 1024;
 
 /// The session in a path segment, of which actix has decoded everything except `%25`, `%2B` and `%2F`.
 pub(crate) fn path_session(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
+}
+
+impl Headers for HeaderMap {
+    fn value<'a>(&'a self, name: &str) -> HeaderValue<'a> {
+        // A lookup by text makes a name first, which allocates.
+        const USUAL: HeaderName = HeaderName::from_static("x-webhook-signature");
+        let values = if name == USUAL {
+            self.get_all(USUAL)
+        } else {
+            self.get_all(name)
+        };
+        HeaderValue::of(values.map(|value| value.as_bytes()))
+    }
 }
 
 impl<S, B> Transform<S, ServiceRequest> for VerifySignature
@@ -227,15 +279,15 @@ where
         Box::pin(async move {
             let payload = req.take_payload();
             let segments = req.match_info();
+            let admitted = verify.check_head(req.head(), segments.get("token"))?;
             let request = Incoming {
                 payload,
                 session: segments.get("session").map(path_session),
-                token: segments.get("token"),
                 head: req.head(),
                 started: SystemClock.monotonic(),
                 deadline: None,
             };
-            let verified = verify.judge(request).await?;
+            let verified = verify.judge_body(admitted, request).await?;
             req.set_payload(Payload::from(verified.body().clone()));
             req.extensions_mut().insert(verified);
             service.call(req).await
