@@ -103,31 +103,28 @@ impl Default for Limits {
 /// Only bytes that have arrived count, so a sender that declares a long body and sends nothing uses none
 /// of the budget.
 #[derive(Debug, Clone)]
-pub struct InFlight(Arc<Budget>);
-
-#[derive(Debug)]
-struct Budget {
+pub struct InFlight {
     limit: usize,
-    used: AtomicUsize,
+    used: Arc<AtomicUsize>,
 }
 
 impl InFlight {
     /// At most `limit` bytes at the same time.
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Budget {
+        Self {
             limit,
-            used: AtomicUsize::new(0),
-        }))
+            used: Arc::default(),
+        }
     }
 
     /// The bytes held now.
     pub fn used(&self) -> usize {
-        self.0.used.load(Ordering::Relaxed)
+        self.used.load(Ordering::Relaxed)
     }
 
     fn hold(&self) -> Held {
         Held {
-            budget: Arc::clone(&self.0),
+            budget: self.clone(),
             bytes: 0,
         }
     }
@@ -136,7 +133,7 @@ impl InFlight {
 /// A part of the budget, released on drop.
 #[derive(Debug)]
 pub(crate) struct Held {
-    budget: Arc<Budget>,
+    budget: InFlight,
     bytes: usize,
 }
 
@@ -214,11 +211,5 @@ impl ResponseError for RequestError {
         }
         response.force_close();
         response.json(serde_json::json!({ "error": text }))
-    }
-}
-
-impl From<RequestError> for actix_http::Response<BoxBody> {
-    fn from(error: RequestError) -> Self {
-        error.error_response().into()
     }
 }

@@ -182,7 +182,7 @@ pub(super) fn check_time(
 
 /// The value of a header that must appear exactly once.
 fn one<'a>(headers: &'a dyn Headers, name: &str) -> Result<&'a [u8], Refusal> {
-    headers.value(&name.to_ascii_lowercase()).one()
+    headers.value(&name.to_ascii_lowercase())
 }
 
 /// Reads Unix seconds, or milliseconds if the number is too large for seconds.

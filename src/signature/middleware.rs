@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
 use super::body::{Limits, RequestError, check_declared_length, read_body};
-use super::scheme::{HeaderValue, Headers};
+use super::scheme::{Headers, Refusal, only};
 use super::verifier::{Claimed, Unverified, Verified, Verifier};
 use crate::clock::{Clock, SystemClock};
 
@@ -214,7 +214,7 @@ pub(crate) fn path_session(segment: &str) -> String {
 }
 
 impl Headers for HeaderMap {
-    fn value<'a>(&'a self, name: &str) -> HeaderValue<'a> {
+    fn value(&self, name: &str) -> Result<&[u8], Refusal> {
         // A lookup by text makes a name first, which allocates.
         const USUAL: HeaderName = HeaderName::from_static("x-webhook-signature");
         let values = if name == USUAL {
@@ -222,7 +222,7 @@ impl Headers for HeaderMap {
         } else {
             self.get_all(name)
         };
-        HeaderValue::of(values.map(|value| value.as_bytes()))
+        only(values.map(|value| value.as_bytes()))
     }
 }
 

@@ -9,7 +9,7 @@
 //! - Comparisons take constant time, and every secret is tried.
 //! - No secret, no signature and no body appears in `Debug`, errors or logs.
 //!
-//! Everything except the middleware works on header values and byte slices, without HTTP.
+//! Everything except the middleware and its `body` works on header values and byte slices, without HTTP.
 
 mod body;
 mod generic;
@@ -22,7 +22,7 @@ mod verifier;
 pub use body::{InFlight, Limits, RequestError};
 pub use generic::{Generic, GenericError};
 pub use middleware::VerifySignature;
-pub use scheme::{Claim, HeaderValue, Headers, Refusal, Scheme, SignedHeader, XWebhookSignature};
+pub use scheme::{Claim, Headers, Refusal, Scheme, SignedHeader, XWebhookSignature};
 pub use secret::{Algorithm, Encoding, Secret, SecretError, Secrets};
 pub use standard_webhooks::StandardWebhooks;
 pub use verifier::{Claimed, Sender, SessionOf, Unverified, Verified, Verifier};

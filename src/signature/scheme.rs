@@ -72,46 +72,29 @@ impl Serialize for dyn Scheme {
 /// Looks up the headers of a request.
 pub trait Headers {
     /// The value of the header `name` (lower case).
-    fn value<'a>(&'a self, name: &str) -> HeaderValue<'a>;
-}
-
-/// The value of a header that must appear exactly once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeaderValue<'a> {
-    /// The header is missing.
-    Absent,
-    /// The header appears once.
-    One(&'a [u8]),
-    /// The header appears several times, so its value is ambiguous.
-    Repeated,
-}
-
-impl<'a> HeaderValue<'a> {
-    /// Builds this from an iterator over all values of one header.
-    pub fn of(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
-        match (values.next(), values.next()) {
-            (None, _) => Self::Absent,
-            (Some(value), None) => Self::One(value),
-            (Some(_), Some(_)) => Self::Repeated,
-        }
-    }
-
-    pub(super) fn one(self) -> Result<&'a [u8], Refusal> {
-        match self {
-            Self::Absent => Err(Refusal::Missing),
-            Self::Repeated => Err(Refusal::Repeated),
-            Self::One(value) => Ok(value),
-        }
-    }
+    ///
+    /// # Errors
+    ///
+    /// When the header is missing, or appears several times, so that its value is ambiguous.
+    fn value(&self, name: &str) -> Result<&[u8], Refusal>;
 }
 
 /// Names (any case) and values, for use without HTTP.
 impl Headers for &[(&str, &str)] {
-    fn value<'a>(&'a self, name: &str) -> HeaderValue<'a> {
+    fn value(&self, name: &str) -> Result<&[u8], Refusal> {
         let values = self
             .iter()
             .filter(|(key, _)| key.eq_ignore_ascii_case(name));
-        HeaderValue::of(values.map(|(_, value)| value.as_bytes()))
+        only(values.map(|(_, value)| value.as_bytes()))
+    }
+}
+
+/// The value of a header that has these values.
+pub(super) fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a [u8], Refusal> {
+    match (values.next(), values.next()) {
+        (None, _) => Err(Refusal::Missing),
+        (Some(value), None) => Ok(value),
+        (Some(_), Some(_)) => Err(Refusal::Repeated),
     }
 }
 
@@ -198,7 +181,7 @@ impl Scheme for XWebhookSignature {
     }
 
     fn claim(&self, headers: &dyn Headers, _: Timestamp) -> Result<Claim, Refusal> {
-        let value = headers.value("x-webhook-signature").one()?;
+        let value = headers.value("x-webhook-signature")?;
         let digits = match value.split_at_checked(PREFIX.len()) {
             Some((prefix, digits)) if prefix.eq_ignore_ascii_case(PREFIX) => digits,
             _ => value,

@@ -82,7 +82,7 @@ impl Scheme for StandardWebhooks {
     }
 
     fn claim(&self, headers: &dyn Headers, now: Timestamp) -> Result<Claim, Refusal> {
-        let value = headers.value(SIGNATURE).one()?;
+        let value = headers.value(SIGNATURE)?;
         let parts = value.split(|byte| *byte == b' ');
         // Signatures of other versions are ignored.
         let signatures = parts.filter_map(|part| part.strip_prefix(b"v1,"));
@@ -92,8 +92,8 @@ impl Scheme for StandardWebhooks {
         if signatures.is_empty() {
             return Err(Refusal::Malformed);
         }
-        let id = headers.value(ID).one()?;
-        let timestamp = headers.value(TIMESTAMP).one()?;
+        let id = headers.value(ID)?;
+        let timestamp = headers.value(TIMESTAMP)?;
         let sent = unix_seconds(timestamp).filter(|_| !id.is_empty());
         let sent = sent.ok_or(Refusal::Malformed)?;
         check_time(sent, now, self.tolerance)?;
