@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_is_inferred_where_there_is_no_name() {
+    fn the_kind_is_inferred_without_a_name() {
         let table = [
             (r#"{"messageId":"1","from":"2"}"#, EventKind::Message),
             (
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_the_wrong_type_is_none_and_kept() {
+    fn a_field_of_the_wrong_type_is_kept() {
         let body = r#"{"event":"message","sessionId":7,"messageId":["x"],"from":{"a":1},
             "message":1.50,"type":true,"timestamp":"soon","caption":null,"new":{"deep":[1]}}"#;
         let Event::Message(message) = event(body) else {

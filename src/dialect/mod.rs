@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_ignored_and_other_bytes_are_unknown() {
+    fn a_byte_order_mark_is_ignored() {
         let reading = |body: &'static [u8]| read(&Codeskytz, &Bytes::from_static(body), None, 100);
         let marked = reading(b"\xef\xbb\xbf{\"event\":\"status\"}");
         assert!(matches!(marked.events[..], [Event::Status(_)]));

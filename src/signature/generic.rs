@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_of_the_template_is_part_of_what_is_signed() {
+    fn headers_of_the_template_are_signed() {
         let scheme = Generic::new("S").template("{header:X-Id}.{body}").unwrap();
         let mut mac = Secret::new("key").unwrap().mac(Algorithm::Sha256);
         mac.update(b"42.body");
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_that_are_none() {
+    fn invalid_templates() {
         let error = |template| Generic::new("S").template(template).unwrap_err();
         assert_eq!(error(""), GenericError::Body);
         assert_eq!(error("{body}{body}"), GenericError::Body);

@@ -284,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_final_line_break_of_a_file_is_left_out() {
+    fn one_final_line_break_is_left_out() {
         let table: [(&[u8], &[u8]); 5] = [
             (b"s", b"s"),
             (b"s\n", b"s"),
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_resolved_says_where_but_not_what() {
+    fn errors_name_the_place_but_not_the_secret() {
         let error = Secret::resolve("env:OFFHOOK_TEST_NO_SUCH_VARIABLE").unwrap_err();
         assert!(error.to_string().contains("OFFHOOK_TEST_NO_SUCH_VARIABLE"));
         let error = Secret::resolve("file:/no/such/file").unwrap_err();
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn hex_is_read_in_any_case_and_nothing_else_is() {
+    fn hex_is_read_in_any_case() {
         assert_eq!(Encoding::Hex.decode(b"00fFaB"), Some(vec![0, 255, 0xab]));
         for odd in [
             &b"0"[..],

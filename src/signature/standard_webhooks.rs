@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_no_base64_is_the_text() {
+    fn a_key_without_base64_is_the_text() {
         for text in ["whsec_", "whsec_not base64", "plain", "whsec"] {
             let mac = keyed(&secret(text));
             let plain = Mac::new(Algorithm::Sha256, text.as_bytes());

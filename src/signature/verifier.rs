@@ -224,8 +224,8 @@ pub struct Sender {
 
 /// A body from a known sender.
 ///
-/// Only a [`Verifier`] creates one, after the signature was correct. Unverified bytes
-/// therefore cannot reach code that takes a `Verified`; this does not compile:
+/// Only a [`Verifier`] creates one, after the signature was correct. Unverified bytes therefore cannot
+/// reach code that takes a `Verified`; this does not compile:
 ///
 /// ```compile_fail,E0451
 /// use offhook::signature::{Sender, Verified};
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_with_its_own_secrets_is_checked_with_those_alone() {
+    fn own_secrets_of_a_session_replace_the_others() {
         // The session's name is the whole body.
         let session_of: SessionOf =
             Arc::new(|body, _| Some(String::from_utf8_lossy(body).into_owned()));
