@@ -5,14 +5,10 @@
 //! answers questions. The only index is a SQLite database of its own (`sqlite/`); a build without
 //! the feature `sqlite` has no search.
 
-mod entry;
-mod notes;
 mod search;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-pub(crate) use entry::{EventEntry, EventFilter, TimelineEntry};
-pub(crate) use notes::Notes;
-pub(crate) use search::Search;
+pub(crate) use search::{EventEntry, EventFilter, Notes, Search, TimelineEntry};
 #[cfg(feature = "sqlite")]
 pub(crate) use sqlite::Index;

@@ -1,12 +1,12 @@
-//! [`Search`]: the questions that an index answers.
+//! [`Search`]: what an index is asked; [`Notes`]: what it must be told.
 
 use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-use super::entry::{EventEntry, EventFilter, TimelineEntry};
-use crate::EventId;
-use crate::journal::{Position, Unavailable};
+use crate::dispatch::AttemptObserver;
+use crate::journal::{Part, Position, Seq, Unavailable};
+use crate::{Event, EventId, EventKind, Received, Timestamp};
 
 /// The questions that an index answers. Each waits for one second at most until everything that
 /// happened before it is indexed.
@@ -35,4 +35,69 @@ pub(crate) trait Search: Debug + Send + Sync + 'static {
 
     /// Returns all attempts at an event, oldest first, at most 1,000.
     async fn attempts(&self, position: Position) -> Result<Vec<TimelineEntry>, Unavailable>;
+}
+
+/// Selects events.
+#[derive(Debug, Clone, Default)]
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(dead_code, reason = "only an index reads them")
+)]
+pub(crate) struct EventFilter {
+    pub(crate) session: Option<String>,
+    pub(crate) kind: Option<EventKind>,
+    /// Only events that were received before this one.
+    pub(crate) before: Option<EventId>,
+    pub(crate) from: Option<Timestamp>,
+    pub(crate) to: Option<Timestamp>,
+}
+
+/// An event, as the index knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EventEntry {
+    pub(crate) id: EventId,
+    /// Its position in the journal; `None` for a duplicate.
+    pub(crate) position: Option<Position>,
+    /// For a duplicate, the event that it repeats.
+    pub(crate) duplicate_of: Option<EventId>,
+    pub(crate) at: Timestamp,
+    pub(crate) source: String,
+    pub(crate) session: Option<String>,
+    pub(crate) kind: EventKind,
+    pub(crate) name: Option<String>,
+    pub(crate) bytes: u64,
+}
+
+/// One attempt at an event. Attempts are ordered by time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TimelineEntry {
+    pub(crate) at: Timestamp,
+    pub(crate) attempt: u32,
+    pub(crate) consumer: String,
+    pub(crate) outcome: String,
+}
+
+/// Tells an index what the journal does not hold.
+pub(crate) trait Notes: Debug + Send + Sync + 'static {
+    /// Returns the observer of one consumer's attempts. The index ends after the last observer is
+    /// dropped.
+    fn consumer(&self, name: &str) -> Box<dyn AttemptObserver>;
+
+    /// Notes that the event `part` of a received body repeats the event at `of`. `events` holds all
+    /// events of the body.
+    fn duplicate(&self, received: &Received, events: &[Event], part: Part, of: Position);
+
+    /// Notes that bodies up to this one have left the journal.
+    fn trimmed(&self, up_to: Seq);
+}
+
+/// Discards all notes, for a server without an index.
+impl Notes for () {
+    fn consumer(&self, _: &str) -> Box<dyn AttemptObserver> {
+        Box::new(())
+    }
+
+    fn duplicate(&self, _: &Received, _: &[Event], _: Part, _: Position) {}
+
+    fn trimmed(&self, _: Seq) {}
 }

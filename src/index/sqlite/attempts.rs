@@ -2,13 +2,15 @@
 //!
 //! Attempts are stored in buckets of consecutive bodies, so the timeline of an event is in the few
 //! blobs of one bucket, whenever the attempts were made. A blob holds the consumers' names and the
-//! outcomes, then the attempts sorted by event. Numbers and times are stored as differences from
-//! the attempt before.
+//! outcomes, then the attempts sorted by event, in postcard's encoding. Numbers and times are stored
+//! as differences from the attempt before.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::bytes::{Bytes, put, put_signed, put_text};
+use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
+
 use crate::journal::{Part, Position, Seq};
 
 /// One attempt.
@@ -27,17 +29,15 @@ impl<T: AsRef<str>> Attempt<T> {
     pub(super) fn outcome(&self) -> &str {
         self.outcome.as_ref().map_or("done", AsRef::as_ref)
     }
-}
 
-impl Attempt {
     /// Returns the same attempt with borrowed texts.
     pub(super) fn as_str(&self) -> Attempt<&str> {
         Attempt {
             position: self.position,
             at: self.at,
-            consumer: &self.consumer,
+            consumer: self.consumer.as_ref(),
             attempt: self.attempt,
-            outcome: self.outcome.as_deref(),
+            outcome: self.outcome.as_ref().map(AsRef::as_ref),
         }
     }
 }
@@ -47,95 +47,76 @@ pub(super) fn bucket(seq: Seq, size: u64) -> u64 {
     seq / size
 }
 
+/// A blob, decoded.
+#[derive(Serialize, Deserialize)]
+struct Blob<'a> {
+    #[serde(borrow)]
+    texts: Vec<&'a str>,
+    attempts: Vec<StoredAttempt>,
+}
+
+/// An [`Attempt`] whose texts are places in the list, relative to the attempt before.
+#[derive(Serialize, Deserialize)]
+struct StoredAttempt {
+    seq: i64,
+    part: Part,
+    at: i64,
+    consumer: u32,
+    attempt: u32,
+    outcome: Option<u32>,
+}
+
 /// Encodes attempts, which must be sorted by event, as one blob.
 pub(super) fn encode<T: AsRef<str>>(attempts: &[Attempt<T>]) -> Vec<u8> {
-    let mut texts = Texts::default();
-    let places: Vec<(u64, u64)> = attempts
-        .iter()
-        .map(|attempt| {
-            let outcome = attempt.outcome.as_ref();
-            let outcome = outcome.map_or(0, |outcome| texts.place(outcome.as_ref()) + 1);
-            (texts.place(attempt.consumer.as_ref()), outcome)
-        })
-        .collect();
-    let mut out = Vec::with_capacity(attempts.len() * 10);
-    put(&mut out, texts.list.len() as u64);
-    for text in &texts.list {
-        put_text(&mut out, text);
-    }
-    put(&mut out, attempts.len() as u64);
-    let mut before = (0u64, 0i64);
-    for (attempt, (consumer, outcome)) in attempts.iter().zip(places) {
-        let (seq, part) = (attempt.position.seq(), attempt.position.part());
-        put_signed(&mut out, seq.wrapping_sub(before.0) as i64);
-        put_signed(&mut out, attempt.at.wrapping_sub(before.1));
-        if part == 1 {
-            put(&mut out, consumer);
-        } else {
-            // A place past the end of the texts means that the part follows.
-            put(&mut out, consumer + texts.list.len() as u64);
-            put(&mut out, part.into());
+    let mut texts = Vec::new();
+    let mut places: HashMap<&str, u32, RandomState> = HashMap::default();
+    let mut before = (0, 0);
+    let stored = attempts.iter().map(|attempt| {
+        let mut place = |text| {
+            *places.entry(text).or_insert_with(|| {
+                texts.push(text);
+                u32::try_from(texts.len() - 1).expect("a blob has few attempts")
+            })
+        };
+        let (seq, at) = (attempt.position.seq().cast_signed(), attempt.at);
+        let (seq_before, at_before) = std::mem::replace(&mut before, (seq, at));
+        StoredAttempt {
+            seq: seq.wrapping_sub(seq_before),
+            part: attempt.position.part(),
+            at: at.wrapping_sub(at_before),
+            consumer: place(attempt.consumer.as_ref()),
+            attempt: attempt.attempt,
+            outcome: attempt.outcome.as_ref().map(|text| place(text.as_ref())),
         }
-        put(&mut out, attempt.attempt.into());
-        put(&mut out, outcome);
-        before = (seq, attempt.at);
-    }
-    out
-}
-
-#[derive(Default)]
-struct Texts<'a> {
-    list: Vec<&'a str>,
-    places: HashMap<&'a str, u64>,
-}
-
-impl<'a> Texts<'a> {
-    fn place(&mut self, text: &'a str) -> u64 {
-        // Consecutive attempts are often of one consumer.
-        if let Some(last) = self.list.last()
-            && *last == text
-        {
-            return self.list.len() as u64 - 1;
-        }
-        *self.places.entry(text).or_insert_with(|| {
-            self.list.push(text);
-            self.list.len() as u64 - 1
-        })
-    }
+    });
+    let attempts = stored.collect();
+    postcard::to_allocvec(&Blob { texts, attempts }).expect("memory takes any length")
 }
 
 /// Decodes what [`encode`] wrote. Returns `None` for any other bytes.
 pub(super) fn decode(blob: &[u8]) -> Option<Vec<Attempt<&str>>> {
-    let mut bytes = Bytes(blob);
-    let texts = (0..bytes.count(1)?).map(|_| bytes.text());
-    let texts: Vec<&str> = texts.collect::<Option<_>>()?;
-    let count = bytes.count(MIN_ATTEMPT)?;
-    let mut attempts = Vec::with_capacity(count);
-    let mut before = (0u64, 0i64);
-    for _ in 0..count {
-        before.0 = before.0.wrapping_add(bytes.signed()? as u64);
-        before.1 = before.1.wrapping_add(bytes.signed()?);
-        let mut consumer = bytes.index(2 * texts.len())? as usize;
-        let mut part: Part = 1;
-        if consumer >= texts.len() {
-            consumer -= texts.len();
-            part = Part::try_from(bytes.number()?).ok()?;
-        }
-        let attempt = u32::try_from(bytes.number()?).ok()?;
-        let outcome = bytes.index(texts.len() + 1)?;
-        attempts.push(Attempt {
-            position: Position::new(before.0, part),
-            at: before.1,
-            consumer: texts[consumer],
-            attempt,
-            outcome: outcome.checked_sub(1).map(|place| texts[place as usize]),
-        });
+    let (Blob { texts, attempts }, rest) = postcard::take_from_bytes(blob).ok()?;
+    if !rest.is_empty() {
+        return None;
     }
-    bytes.is_empty().then_some(attempts)
+    let text = |place: u32| texts.get(place as usize).copied();
+    let (mut seq, mut at) = (0i64, 0i64);
+    let attempts = attempts.into_iter().map(|stored| {
+        seq = seq.wrapping_add(stored.seq);
+        at = at.wrapping_add(stored.at);
+        Some(Attempt {
+            position: Position::new(seq.cast_unsigned(), stored.part),
+            at,
+            consumer: text(stored.consumer)?,
+            attempt: stored.attempt,
+            outcome: match stored.outcome {
+                Some(place) => Some(text(place)?),
+                None => None,
+            },
+        })
+    });
+    attempts.collect()
 }
-
-/// The bytes of the shortest attempt: five numbers of one byte each.
-const MIN_ATTEMPT: usize = 5;
 
 #[cfg(test)]
 mod tests {

@@ -6,12 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use rusqlite::Connection;
 
-use super::failure::Failure;
 use super::inbox::{Inbox, IndexNotes};
 use super::indexer::Indexer;
-use super::query::{self, Snapshot};
-use super::schema;
-use super::tuning::IndexTuning;
+use super::query::Snapshot;
+use super::schema::{self, Failure, IndexTuning, TUNING};
 use super::writer::{Open, Writer};
 use crate::EventId;
 use crate::index::{EventEntry, EventFilter, Notes, Search, TimelineEntry};
@@ -30,7 +28,7 @@ impl Index {
     /// Opens the index in the journal's folder. An index that cannot be used is built again from
     /// the journal. Returns the indexer too, which must run as a task.
     pub(crate) fn open(folder: &Path) -> rusqlite::Result<(Self, Indexer)> {
-        Self::tuned(folder, IndexTuning::default())
+        Self::tuned(folder, TUNING)
     }
 
     pub(super) fn tuned(folder: &Path, tuning: IndexTuning) -> rusqlite::Result<(Self, Indexer)> {
@@ -51,30 +49,21 @@ impl Index {
         Arc::new(IndexNotes(Arc::clone(&self.inbox)))
     }
 
+    /// Runs a query on a blocking thread, after the wait that [`Search`] promises.
     async fn search<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Snapshot<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Unavailable> {
-        self.ask(move |database, open| query(&Snapshot::take(database, open)?))
-            .await
-    }
-
-    /// Runs a query on a blocking thread.
-    async fn ask<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection, &Mutex<Open>) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Unavailable> {
         self.inbox.caught_up().await;
         let (reader, open) = (Arc::clone(&self.reader), Arc::clone(&self.open));
-        let asked = tokio::task::spawn_blocking(move || {
-            query(
-                &reader.lock().unwrap_or_else(PoisonError::into_inner),
-                &open,
-            )
+        let searched = tokio::task::spawn_blocking(move || {
+            let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            query(&Snapshot::take(&reader, &open)?)
         });
-        let failed = |error: &dyn std::fmt::Display| Unavailable::Away(error.to_string());
-        let asked = asked.await.map_err(|error| failed(&error))?;
-        asked.map_err(|error| failed(&error))
+        match searched.await {
+            Ok(found) => found.map_err(|failure| Unavailable::Away(failure.to_string())),
+            Err(panicked) => Err(Unavailable::Away(panicked.to_string())),
+        }
     }
 }
 
@@ -105,8 +94,7 @@ impl Search for Index {
     }
 
     async fn attempts(&self, position: Position) -> Result<Vec<TimelineEntry>, Unavailable> {
-        let tuning = self.tuning;
-        self.ask(move |database, open| query::attempts(database, open, position, tuning))
-            .await
+        let bucket = self.tuning.bucket;
+        self.search(move |all| all.attempts(position, bucket)).await
     }
 }

@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::attempts::Attempt;
-use super::segment::{Item, nanos};
+use super::segment::{Item, OpenSegment, nanos};
 use crate::dispatch::{AttemptObserver, Outcome};
 use crate::index::Notes;
-use crate::journal::{Part, PartView, Position, Record, Seq};
-use crate::{Event, EventId, EventKind, Received, Timestamp, escape_controls};
+use crate::journal::{Part, Position, Record, Seq};
+use crate::{Event, Received, Timestamp, escape_controls};
 
 /// What waits for the indexer.
 #[derive(Debug, Default)]
@@ -40,39 +40,14 @@ struct Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Noted {
     pub(super) attempts: Vec<Attempt>,
-    pub(super) duplicates: Vec<Duplicate>,
-    /// The bytes of the duplicates' texts.
-    text_bytes: usize,
-    /// Events up to this one have left the journal.
+    pub(super) duplicates: OpenSegment,
+    /// Events up to this one have left the journal; 0 for no news.
     pub(super) trimmed: Seq,
 }
 
-/// A duplicate, without its body.
-#[derive(Debug)]
-pub(super) struct Duplicate {
-    id: EventId,
-    of: Position,
-    at: i64,
-    source: Arc<str>,
-    session: Option<String>,
-    kind: EventKind,
-    name: Option<String>,
-    bytes: u64,
-}
-
-impl Duplicate {
-    pub(super) fn item(&self) -> Item<'_> {
-        Item {
-            id: self.id,
-            position: self.of,
-            duplicate: true,
-            at: self.at,
-            source: &self.source,
-            session: self.session.as_deref(),
-            kind: self.kind,
-            name: self.name.as_deref(),
-            bytes: self.bytes,
-        }
+impl Noted {
+    fn is_empty(&self) -> bool {
+        self.attempts.is_empty() && self.duplicates.is_empty() && self.trimmed == 0
     }
 }
 
@@ -80,11 +55,9 @@ impl Inbox {
     /// Takes all notes.
     pub(super) fn take(&self) -> Noted {
         let mut waiting = self.lock();
-        let trimmed = waiting.notes.trimmed;
         let empty = Noted {
             // Reserves as much room as the last notes took.
             attempts: Vec::with_capacity(waiting.notes.attempts.len()),
-            trimmed,
             ..Noted::default()
         };
         std::mem::replace(&mut waiting.notes, empty)
@@ -130,13 +103,9 @@ impl Inbox {
     fn note(&self, note: impl FnOnce(&mut Noted)) {
         let mut waiting = self.lock();
         let notes = &mut waiting.notes;
-        let (attempts, duplicates, trimmed) =
-            (notes.attempts.len(), notes.duplicates.len(), notes.trimmed);
+        let first = notes.is_empty();
         note(notes);
-        let first = (attempts == 0 && !notes.attempts.is_empty())
-            || (duplicates == 0 && !notes.duplicates.is_empty())
-            || trimmed != notes.trimmed;
-        let many = notes.attempts.len() == MANY || notes.duplicates.len() == MAX_DUPLICATES;
+        let many = notes.attempts.len() == MANY || notes.duplicates.is_full(MAX_DUPLICATES);
         drop(waiting);
         if first || many {
             self.something.notify_one();
@@ -173,29 +142,11 @@ impl Notes for IndexNotes {
         let count = Part::try_from(events.len()).unwrap_or(Part::MAX);
         let own = Record::events_of(count, part, events);
         let session = own.first().and_then(Event::session_id);
-        let view = PartView {
-            part,
-            session: session.or(received.session.as_deref()),
-            share: 0,
-            duplicate: true,
-        };
-        let item = Item::new(received, view, own, of, true);
-        let duplicate = Duplicate {
-            id: item.id,
-            of,
-            at: item.at,
-            source: Arc::clone(&received.source),
-            session: item.session.map(str::to_owned),
-            kind: item.kind,
-            name: item.name.map(str::to_owned),
-            bytes: item.bytes,
-        };
+        let session = session.or(received.session.as_deref());
+        let item = Item::new(received, part, session, own, of, true);
         self.0.note(|notes| {
-            let bytes = duplicate.session.as_deref().map_or(0, str::len)
-                + duplicate.name.as_deref().map_or(0, str::len);
-            if notes.duplicates.len() < MAX_DUPLICATES && notes.text_bytes + bytes <= MAX_TEXT {
-                notes.text_bytes += bytes;
-                notes.duplicates.push(duplicate);
+            if !notes.duplicates.is_full(MAX_DUPLICATES) {
+                notes.duplicates.push(&item);
             }
         });
     }
@@ -248,11 +199,8 @@ const MAX_ATTEMPTS: usize = 65_536;
 /// With so many attempts the indexer stops gathering.
 const MANY: usize = 8192;
 
-/// The most duplicates that wait; further ones are discarded.
+/// The most duplicates that wait; further ones are discarded. Their texts have the limit of a segment.
 const MAX_DUPLICATES: usize = 4096;
-
-/// The most bytes of the waiting duplicates' texts.
-const MAX_TEXT: usize = 4 * 1024 * 1024;
 
 const MAX_ASKED: usize = 1024;
 const MAX_WAIT: Duration = Duration::from_secs(1);

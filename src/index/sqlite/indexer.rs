@@ -12,12 +12,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
-use super::failure::Failure;
-use super::inbox::{Duplicate, Inbox};
-use super::tuning::IndexTuning;
+use super::inbox::Inbox;
+use super::schema::{Failure, IndexTuning};
 use super::writer::{Which, Writer};
 use crate::dialect::Decoder;
-use crate::journal::{Journal, Record, Seq};
+use crate::journal::{Journal, Record, Seq, Unavailable};
 
 /// The writing side of an index.
 pub(crate) struct Indexer {
@@ -144,10 +143,9 @@ impl Indexer {
             self.seal_full()?;
         }
         self.writer.trim(notes.trimmed)?;
-        let mut left = &notes.duplicates[..];
-        while !left.is_empty() {
-            let items = left.iter().map(Duplicate::item);
-            left = &left[self.writer.add_duplicates(items)..];
+        let mut taken = 0;
+        while taken < notes.duplicates.len() {
+            taken += self.writer.add_duplicates(&notes.duplicates.segment, taken);
             self.seal_full()?;
         }
         Ok(())
@@ -176,7 +174,7 @@ impl Indexer {
                 let records = journal.read(cursor, self.tuning.read_in_a_turn).await?;
                 if records.is_empty() {
                     let gone = format!("event {} is not there", cursor + 1);
-                    return Err(crate::journal::Unavailable::Away(gone).into());
+                    return Err(Unavailable::Away(gone).into());
                 }
                 // Their bodies are decoded again, which takes a while.
                 tokio::task::block_in_place(|| self.add(&records, decoder))?;
@@ -199,19 +197,19 @@ impl Indexer {
 
     /// Writes what has reached the size of a segment or a batch.
     fn seal_full(&mut self) -> Result<(), Failure> {
-        match self.writer.is_full() {
-            true => tokio::task::block_in_place(|| self.writer.seal(Which::Full)),
-            false => Ok(()),
+        if self.writer.is_full() {
+            tokio::task::block_in_place(|| self.writer.seal(Which::Full))?;
         }
+        Ok(())
     }
 
     /// Writes everything in memory. The disk may be slow.
     fn seal_all(&mut self) -> Result<(), Failure> {
         self.due = None;
-        match self.writer.is_empty() {
-            true => Ok(()),
-            false => tokio::task::block_in_place(|| self.writer.seal(Which::All)),
+        if !self.writer.is_empty() {
+            tokio::task::block_in_place(|| self.writer.seal(Which::All))?;
         }
+        Ok(())
     }
 }
 
@@ -239,7 +237,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::super::handle::Index;
-    use super::super::tuning::SMALL;
+    use super::super::schema::SMALL;
+    use super::super::segment::OpenSegment;
     use super::*;
     use crate::EventId;
     use crate::clock::SystemClock;
@@ -320,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn whoever_asks_finds_all_that_happened_before() {
+    async fn a_search_finds_all_that_happened_before() {
         let folder = TestFolder::new();
         let world = World::start(&folder, &journal());
         let consumer = world.index.notes().consumer("handler:a");
@@ -359,7 +358,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_stop_waits_for_the_last_attempt_and_loses_nothing() {
+    async fn a_stop_waits_for_the_last_attempt() {
         let folder = TestFolder::new();
         let journal = journal();
         let world = World::start(&folder, &journal);
@@ -392,7 +391,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn an_index_that_does_not_fit_is_made_anew() {
+    async fn an_unusable_index_is_built_again() {
         let folder = TestFolder::new();
         let old = journal();
         let world = World::start(&folder, &old);
@@ -404,7 +403,7 @@ mod tests {
         // An index of an older version.
         let path = folder.path().join("index.db");
         let database = rusqlite::Connection::open(&path).unwrap();
-        database.pragma_update(None, "user_version", 1).unwrap();
+        database.pragma_update(None, "user_version", 2).unwrap();
         drop(database);
         let world = World::start(&folder, &old);
         assert_eq!(world.ids().await.len(), 50);
@@ -425,7 +424,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_rebuilding_holds_up_no_stop_and_goes_on_after_it() {
+    async fn a_stop_does_not_wait_for_a_rebuild() {
         let folder = TestFolder::new();
         let journal = journal();
         // More events than the tail holds.
@@ -458,7 +457,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_damaged_segment_is_mended_by_making_the_index_anew() {
+    async fn a_damaged_index_is_built_again() {
         let folder = TestFolder::new();
         let journal = journal();
         let world = World::start(&folder, &journal);
@@ -471,7 +470,9 @@ mod tests {
             .unwrap();
         drop(database);
         let (index, mut indexer) = Index::tuned(folder.path(), SMALL).unwrap();
-        indexer.writer.add_duplicates([].into_iter());
+        indexer
+            .writer
+            .add_duplicates(&OpenSegment::default().segment, 0);
         let error = index.by_id(id(1));
         indexer.inbox.set_away(true);
         assert!(

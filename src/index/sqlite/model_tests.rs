@@ -12,10 +12,9 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::attempts::Attempt;
-use super::query::{self, Snapshot};
-use super::schema;
-use super::segment::Item;
-use super::tuning::SMALL;
+use super::query::Snapshot;
+use super::schema::{self, SMALL};
+use super::segment::{Item, OpenSegment};
 use super::writer::{Which, Writer, lock};
 use crate::dialect::{Codeskytz, Decoder, Dialect as _};
 use crate::index::{EventEntry, EventFilter};
@@ -194,14 +193,10 @@ impl World {
 
     fn duplicate(&mut self, of: Seq, received: Received) {
         let events = Codeskytz.events(&text(&received));
-        let view = PartView {
-            part: 1,
-            session: received.session.as_deref(),
-            share: 0,
-            duplicate: true,
-        };
-        let item = Item::new(&received, view, &events, Position::first(of), true);
-        while self.writer().add_duplicates([item].into_iter()) == 0 {
+        let (session, of_event) = (received.session.as_deref(), Position::first(of));
+        let mut duplicates = OpenSegment::default();
+        duplicates.push(&Item::new(&received, 1, session, &events, of_event, true));
+        while self.writer().add_duplicates(&duplicates.segment, 0) == 0 {
             self.seal();
         }
         self.duplicates.push(((of, received), false));
@@ -342,13 +337,12 @@ impl World {
             assert_eq!(all.by_id(entry.id).unwrap().as_ref(), Some(entry));
         }
         assert_eq!(all.by_id(Uuid::nil().into()).unwrap(), None);
-        drop(all);
         let kept = self.journal.iter().skip(self.trimmed as usize);
         let positions = kept.flat_map(|record| {
             (1..=record.parts.count()).map(|part| Position::new(record.seq, part))
         });
         for position in positions {
-            let made = query::attempts(&self.reader, open, position, SMALL).unwrap();
+            let made = all.attempts(position, SMALL.bucket).unwrap();
             let made: Vec<_> = made
                 .iter()
                 .map(|made| {

@@ -1,10 +1,15 @@
-//! The index's tables. There is no migration: an index of another version is built again.
+//! The index's tables, how much is in a row, and why one cannot be read or written.
+//!
+//! There is no migration: an index of another version is built again from the journal.
 
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-const VERSION: i64 = 2;
+use crate::journal::Unavailable;
+
+/// Version 3 has blobs in postcard's encoding.
+const VERSION: i64 = 3;
 
 const TABLES: &str = "
     CREATE TABLE segments (            -- what is known of a segment without reading it
@@ -61,6 +66,19 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
+/// Returns what `read` makes of the blob that the query selects for this id. The blob is damaged if
+/// that is `None`.
+pub(super) fn read_blob<T>(
+    database: &Connection,
+    sql: &str,
+    id: i64,
+    read: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<T, Failure> {
+    let mut statement = database.prepare_cached(sql)?;
+    let read = statement.query_row([id], |row| Ok(read(row.get_ref(0)?.as_blob()?)))?;
+    read.ok_or(Failure::Damaged)
+}
+
 /// Removes everything.
 pub(super) fn clear(database: &mut Connection) -> rusqlite::Result<()> {
     let transaction = database.transaction()?;
@@ -87,4 +105,47 @@ fn open_known(path: &Path) -> rusqlite::Result<Option<Connection>> {
         }
         _ => Ok(None),
     }
+}
+
+/// The sizes of segments, batches and buckets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IndexTuning {
+    /// A segment with so many events is sealed, and so is a batch with so many attempts.
+    pub(super) full: usize,
+    /// How many consecutive bodies share a bucket of attempts. Part of the format.
+    pub(super) bucket: u64,
+    /// How many records are read together.
+    pub(super) read_in_a_turn: usize,
+    /// An index that lags by more bodies than this is being rebuilt, and searches do not wait for
+    /// it.
+    pub(super) far: u64,
+}
+
+pub(super) const TUNING: IndexTuning = IndexTuning {
+    full: 8192,
+    bucket: 1024,
+    read_in_a_turn: 512,
+    far: 50_000,
+};
+
+/// Small sizes, so that short tests reach every limit.
+#[cfg(test)]
+pub(super) const SMALL: IndexTuning = IndexTuning {
+    full: 32,
+    bucket: 8,
+    read_in_a_turn: 16,
+    far: 100,
+};
+
+/// Why the index cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("index.db: {0}")]
+    Database(#[from] rusqlite::Error),
+    #[error(
+        "index.db: its contents cannot be read; stop offhook and delete the file: it is built again"
+    )]
+    Damaged,
+    #[error("reading the journal: {0}")]
+    Journal(#[from] Unavailable),
 }

@@ -1,13 +1,52 @@
 //! [`Segment`]: some thousand consecutive events as rows of numbers, with their texts in a list.
+//!
+//! The newest events are in the [`OpenSegment`]. A full one is sealed: it becomes one blob of about
+//! 25 bytes an event, its [`Head`], and a filter of its sessions. The blob is postcard's encoding of
+//! the segment with the rows sorted by id. The id, the number and the time of a row are stored as
+//! differences from the row before, which postcard writes in few bytes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::index::EventEntry;
-use crate::journal::{Part, PartView, Position};
+use crate::journal::{Filter, KeyHash, Part, Position, Seq};
 use crate::{Event, EventId, EventKind, Received, Timestamp};
+
+/// Events with their texts. The texts of the open segment are `Arc<str>`; those of a sealed segment
+/// are `&str` and borrow from the blob.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Segment<T> {
+    texts: Vec<T>,
+    pub(super) rows: Vec<Row>,
+}
+
+/// An [`Item`] whose texts are places in the segment's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Row {
+    /// The body's id as a number, which sorts like the id.
+    pub(super) id: u128,
+    /// Which event of the body.
+    pub(super) part: Part,
+    /// The number of the body; for a duplicate, the number of the original's body.
+    seq: i64,
+    /// For a duplicate, which event of its body the original is.
+    duplicate_of: Option<Part>,
+    /// Nanoseconds since 1970.
+    pub(super) at: i64,
+    bytes: u64,
+    source: u32,
+    /// 0 for none, otherwise the place plus 1.
+    pub(super) session: u32,
+    /// 0 for none, [`NAME_IS_KIND`], or the place plus 2.
+    name: u32,
+    /// The place in [`EventKind::ALL`].
+    kind: u8,
+}
 
 /// An event to add to a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,19 +69,20 @@ impl<'a> Item<'a> {
     /// Makes the item of an event, or of a duplicate of the event at `position`.
     pub(super) fn new(
         received: &'a Received,
-        view: PartView<'a>,
+        part: Part,
+        session: Option<&'a str>,
         events: &'a [Event],
         position: Position,
         duplicate: bool,
     ) -> Self {
         let first = events.first();
         Self {
-            id: EventId::new(received.id, view.part),
+            id: EventId::new(received.id, part),
             position,
             duplicate,
             at: nanos(received.received_at),
             source: &received.source,
-            session: view.session,
+            session,
             kind: first.map_or(EventKind::Unknown, Event::kind),
             name: first.and_then(Event::name),
             bytes: received.body.len() as u64,
@@ -50,142 +90,32 @@ impl<'a> Item<'a> {
     }
 }
 
-/// An [`Item`] whose texts are places in the segment's list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Row {
-    /// The body's id as a number, which sorts like the id.
-    pub(super) id: u128,
-    /// Which event of the body.
-    pub(super) part: Part,
-    pub(super) position: Position,
-    pub(super) at: i64,
-    pub(super) bytes: u64,
-    pub(super) source: u32,
-    /// 0 for none, otherwise the place plus 1.
-    pub(super) session: u32,
-    /// 0 for none, [`NAME_IS_KIND`], or the place plus 2.
-    pub(super) name: u32,
-    pub(super) kind: EventKind,
-    pub(super) duplicate: bool,
-}
-
 impl Row {
     pub(super) fn id(&self) -> EventId {
         EventId::new(Uuid::from_u128(self.id), self.part)
     }
-}
 
-/// The event's name is its kind, as is usual.
-pub(super) const NAME_IS_KIND: u32 = 1;
-
-/// A segment that still grows. Events are in the order of their arrival.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Segment {
-    rows: Vec<Row>,
-    texts: Vec<Arc<str>>,
-    places: HashMap<Arc<str>, u32>,
-    text_bytes: usize,
-    last_source: u32,
-}
-
-impl Segment {
-    pub(super) fn push(&mut self, item: &Item<'_>) {
-        let source = match self.texts.get(self.last_source as usize) {
-            Some(last) if **last == *item.source => self.last_source,
-            _ => self.place(item.source),
-        };
-        self.last_source = source;
-        let row = Row {
-            id: item.id.body().as_u128(),
-            part: item.id.part(),
-            position: item.position,
-            at: item.at,
-            bytes: item.bytes,
-            source,
-            session: item.session.map_or(0, |session| self.place(session) + 1),
-            name: match item.name {
-                None => 0,
-                Some(name) if name == item.kind.as_str() => NAME_IS_KIND,
-                Some(name) => self.place(name) + 2,
-            },
-            kind: item.kind,
-            duplicate: item.duplicate,
-        };
-        self.rows.push(row);
+    /// Returns its position; for a duplicate, the position of its original.
+    pub(super) fn position(&self) -> Position {
+        Position::new(self.seq(), self.duplicate_of.unwrap_or(self.part))
     }
 
-    fn place(&mut self, text: &str) -> u32 {
-        if let Some(place) = self.places.get(text) {
-            return *place;
-        }
-        let text: Arc<str> = text.into();
-        // Never reached: a segment is full long before.
-        let place = u32::try_from(self.texts.len()).unwrap_or(u32::MAX - 2);
-        self.text_bytes += text.len();
-        self.texts.push(Arc::clone(&text));
-        self.places.insert(text, place);
-        place
+    pub(super) fn seq(&self) -> Seq {
+        self.seq.cast_unsigned()
     }
 
-    /// Returns how many events it holds.
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
+    pub(super) fn is_duplicate(&self) -> bool {
+        self.duplicate_of.is_some()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// Returns whether it holds `events` events, or as many texts as a segment may.
-    pub(super) fn is_full(&self, events: usize) -> bool {
-        self.rows.len() >= events || self.text_bytes >= FULL_TEXT
-    }
-
-    /// Returns the view for searches.
-    pub(super) fn view(&self) -> View<'_, Arc<str>> {
-        View {
-            rows: &self.rows,
-            texts: &self.texts,
-        }
+    pub(super) fn kind(&self) -> EventKind {
+        EventKind::ALL[usize::from(self.kind)]
     }
 }
 
-/// The events of an open or a sealed segment.
-#[derive(Debug)]
-pub(super) struct View<'a, T> {
-    pub(super) rows: &'a [Row],
-    pub(super) texts: &'a [T],
-}
-
-impl<T> Clone for View<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for View<'_, T> {}
-
-impl<'a, T: AsRef<str>> View<'a, T> {
-    pub(super) fn item(self, row: &Row) -> Item<'a> {
-        let text = |place: u32| self.texts[place as usize].as_ref();
-        Item {
-            id: row.id(),
-            position: row.position,
-            duplicate: row.duplicate,
-            at: row.at,
-            source: text(row.source),
-            session: row.session.checked_sub(1).map(text),
-            kind: row.kind,
-            name: match row.name {
-                NAME_IS_KIND => Some(row.kind.as_str()),
-                name => name.checked_sub(2).map(text),
-            },
-            bytes: row.bytes,
-        }
-    }
-
+impl<T: AsRef<str>> Segment<T> {
     /// Returns the event as searches show it, and for a duplicate the position of its original.
-    pub(super) fn entry(self, row: &Row) -> (EventEntry, Option<Position>) {
+    pub(super) fn entry(&self, row: &Row) -> (EventEntry, Option<Position>) {
         let item = self.item(row);
         let entry = EventEntry {
             id: item.id,
@@ -202,12 +132,211 @@ impl<'a, T: AsRef<str>> View<'a, T> {
     }
 
     /// Returns the number of a session in [`Row::session`], or `None` if no event has it.
-    pub(super) fn session(self, session: &str) -> Option<u32> {
-        let place = self
-            .texts
-            .iter()
-            .position(|text| text.as_ref() == session)?;
+    pub(super) fn session(&self, session: &str) -> Option<u32> {
+        let mut texts = self.texts.iter();
+        let place = texts.position(|text| text.as_ref() == session)?;
         u32::try_from(place + 1).ok()
+    }
+
+    pub(super) fn item(&self, row: &Row) -> Item<'_> {
+        let text = |place: u32| self.texts[place as usize].as_ref();
+        Item {
+            id: row.id(),
+            position: row.position(),
+            duplicate: row.is_duplicate(),
+            at: row.at,
+            source: text(row.source),
+            session: row.session.checked_sub(1).map(text),
+            kind: row.kind(),
+            name: match row.name {
+                NAME_IS_KIND => Some(row.kind().as_str()),
+                name => name.checked_sub(2).map(text),
+            },
+            bytes: row.bytes,
+        }
+    }
+}
+
+/// A segment that still grows. Events are in the order of their arrival.
+#[derive(Debug, Clone)]
+pub(super) struct OpenSegment {
+    pub(super) segment: Segment<Arc<str>>,
+    places: HashMap<Arc<str>, u32, RandomState>,
+    text_bytes: usize,
+}
+
+impl Default for OpenSegment {
+    fn default() -> Self {
+        let (texts, rows) = (Vec::new(), Vec::new());
+        Self {
+            segment: Segment { texts, rows },
+            places: HashMap::default(),
+            text_bytes: 0,
+        }
+    }
+}
+
+impl OpenSegment {
+    pub(super) fn push(&mut self, item: &Item<'_>) {
+        let row = Row {
+            id: item.id.body().as_u128(),
+            part: item.id.part(),
+            seq: item.position.seq().cast_signed(),
+            duplicate_of: item.duplicate.then_some(item.position.part()),
+            at: item.at,
+            bytes: item.bytes,
+            source: self.place(item.source),
+            session: item.session.map_or(0, |session| self.place(session) + 1),
+            name: match item.name {
+                None => 0,
+                Some(name) if name == item.kind.as_str() => NAME_IS_KIND,
+                Some(name) => self.place(name) + 2,
+            },
+            kind: item.kind as u8,
+        };
+        self.segment.rows.push(row);
+    }
+
+    fn place(&mut self, text: &str) -> u32 {
+        if let Some(place) = self.places.get(text) {
+            return *place;
+        }
+        let text: Arc<str> = text.into();
+        // Never reached: a segment is full long before.
+        let place = u32::try_from(self.places.len()).unwrap_or(u32::MAX - 2);
+        self.text_bytes += text.len();
+        self.segment.texts.push(Arc::clone(&text));
+        self.places.insert(text, place);
+        place
+    }
+
+    /// Returns how many events it holds.
+    pub(super) fn len(&self) -> usize {
+        self.segment.rows.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.segment.rows.is_empty()
+    }
+
+    /// Returns whether it holds `events` events, or as many texts as a segment may.
+    pub(super) fn is_full(&self, events: usize) -> bool {
+        self.len() >= events || self.text_bytes >= FULL_TEXT
+    }
+
+    /// Encodes the segment. Returns `None` for a segment without events.
+    pub(super) fn seal(&self) -> Option<Sealed> {
+        let Segment { texts, rows } = &self.segment;
+        let mut rows = rows.clone();
+        rows.sort_unstable_by_key(|row| (row.id, row.part, row.position()));
+        let head = Head::of(&rows)?;
+        let filter = session_filter(&rows, texts);
+        for at in (1..rows.len()).rev() {
+            let before = rows[at - 1];
+            let row = &mut rows[at];
+            row.id = row.id.wrapping_sub(before.id);
+            row.seq = row.seq.wrapping_sub(before.seq);
+            row.at = row.at.wrapping_sub(before.at);
+        }
+        let texts = texts.iter().map(AsRef::as_ref).collect();
+        let segment: Segment<&str> = Segment { texts, rows };
+        Some(Sealed {
+            head,
+            filter,
+            events: postcard::to_allocvec(&segment).expect("memory takes any length"),
+        })
+    }
+}
+
+/// A segment as the database stores it.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) head: Head,
+    /// A [`Filter`] of its sessions.
+    pub(super) filter: Vec<u8>,
+    pub(super) events: Vec<u8>,
+}
+
+/// What the database knows of a segment without reading its blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) count: usize,
+    pub(super) min_id: Uuid,
+    pub(super) max_id: Uuid,
+    /// The first number of the events in the journal; 0 if the segment has only duplicates.
+    pub(super) first_seq: Seq,
+    pub(super) last_seq: Seq,
+    /// The highest number of all events, including the originals of duplicates.
+    pub(super) max_number: Seq,
+    pub(super) first_at: i64,
+    pub(super) last_at: i64,
+    /// One bit for each kind in the segment.
+    pub(super) kinds: u32,
+}
+
+impl Head {
+    /// Returns the head of rows that are sorted by id, or `None` if there are none.
+    fn of(rows: &[Row]) -> Option<Self> {
+        let in_journal = || rows.iter().filter(|row| !row.is_duplicate());
+        Some(Self {
+            count: rows.len(),
+            min_id: Uuid::from_u128(rows.first()?.id),
+            max_id: Uuid::from_u128(rows.last()?.id),
+            first_seq: in_journal().map(Row::seq).min().unwrap_or(0),
+            last_seq: in_journal().map(Row::seq).max().unwrap_or(0),
+            max_number: rows.iter().map(Row::seq).max()?,
+            first_at: rows.iter().map(|row| row.at).min()?,
+            last_at: rows.iter().map(|row| row.at).max()?,
+            kinds: rows.iter().fold(0, |kinds, row| kinds | 1 << row.kind),
+        })
+    }
+}
+
+/// Returns the bit of a kind in [`Head::kinds`].
+pub(super) fn kind_bit(kind: EventKind) -> u32 {
+    1 << kind as u32
+}
+
+fn session_filter(rows: &[Row], texts: &[Arc<str>]) -> Vec<u8> {
+    let mut is_session = vec![false; texts.len() + 1];
+    for row in rows {
+        is_session[row.session as usize] = true;
+    }
+    let sessions = is_session[1..].iter().zip(texts);
+    let sessions = sessions.filter_map(|(is_session, text)| is_session.then_some(text));
+    let mut filter = Filter::for_keys(sessions.clone().count() as u64);
+    for session in sessions {
+        filter.insert(session_key(session));
+    }
+    filter.to_bytes()
+}
+
+/// Returns the key of a session in a segment's filter.
+pub(super) fn session_key(session: &str) -> KeyHash {
+    let digest = Sha256::digest(session);
+    let (first, _) = digest.split_first_chunk().expect("16 of 32");
+    KeyHash::from_be_bytes(*first)
+}
+
+impl<'a> Segment<&'a str> {
+    /// Decodes the events of a [`Sealed`] segment. Returns `None` for any other bytes.
+    pub(super) fn decode(events: &'a [u8]) -> Option<Self> {
+        let (mut segment, rest): (Self, _) = postcard::take_from_bytes(events).ok()?;
+        for at in 1..segment.rows.len() {
+            let before = segment.rows[at - 1];
+            let row = &mut segment.rows[at];
+            row.id = row.id.wrapping_add(before.id);
+            row.seq = row.seq.wrapping_add(before.seq);
+            row.at = row.at.wrapping_add(before.at);
+        }
+        let texts = segment.texts.len() as u64;
+        let fits = |row: &Row| {
+            u64::from(row.source) < texts
+                && u64::from(row.session) < texts + 1
+                && u64::from(row.name) < texts + 2
+                && usize::from(row.kind) < EventKind::ALL.len()
+        };
+        (rest.is_empty() && segment.rows.iter().all(fits)).then_some(segment)
     }
 }
 
@@ -216,5 +345,138 @@ pub(super) fn nanos(at: Timestamp) -> i64 {
     i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
 }
 
+/// The event's name is its kind, as is usual.
+const NAME_IS_KIND: u32 = 1;
+
 /// A segment with so many bytes of texts is full.
 pub(super) const FULL_TEXT: usize = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Fields = (
+        (u128, Part),
+        (u64, Part),
+        bool,
+        i64,
+        usize,
+        Option<usize>,
+        usize,
+        Option<usize>,
+        u64,
+    );
+
+    fn fields() -> impl Strategy<Value = Fields> {
+        (
+            (
+                prop_oneof![any::<u128>(), 0..1000u128, Just(u128::MAX)],
+                part(),
+            ),
+            (prop_oneof![any::<u64>(), 0..50u64], part()),
+            any::<bool>(),
+            any::<i64>(),
+            0..3usize,
+            proptest::option::of(0..TEXTS.len()),
+            0..4usize,
+            proptest::option::of(0..TEXTS.len()),
+            any::<u64>(),
+        )
+    }
+
+    fn part() -> impl Strategy<Value = Part> {
+        prop_oneof![8 => Just(1), 1 => 1..5u16, 1 => 1..=u16::MAX]
+    }
+
+    const TEXTS: [&str; 6] = ["", "a", "message", "status", "ünïcode \0", "408f7372"];
+
+    fn item(fields: &Fields) -> Item<'static> {
+        let (id, number, duplicate, at, source, session, kind, name, bytes) = *fields;
+        Item {
+            id: EventId::new(Uuid::from_u128(id.0), id.1),
+            position: Position::new(number.0, if duplicate { number.1 } else { id.1 }),
+            duplicate,
+            at,
+            source: TEXTS[source],
+            session: session.map(|place| TEXTS[place]),
+            kind: EventKind::ALL[kind],
+            name: name.map(|place| TEXTS[place]),
+            bytes,
+        }
+    }
+
+    fn read_or_refuse(blob: &[u8]) {
+        if let Some(segment) = Segment::decode(blob) {
+            for row in &segment.rows {
+                segment.item(row);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_was_encoded_is_read(fields in vec(fields(), 0..60)) {
+            let mut segment = OpenSegment::default();
+            let mut items: Vec<_> = fields.iter().map(item).collect();
+            for item in &items {
+                segment.push(item);
+            }
+            let Some(Sealed { head, filter, events }) = segment.seal() else {
+                prop_assert!(items.is_empty());
+                return Ok(());
+            };
+            items.sort_by_key(|item| (item.id, item.position));
+            let decoded = Segment::decode(&events).unwrap();
+            let mut read: Vec<_> = decoded.rows.iter().map(|row| decoded.item(row)).collect();
+            let filter = Filter::from_bytes(&filter).unwrap();
+            prop_assert_eq!((head.min_id, head.max_id), (items[0].id.body(), items[items.len() - 1].id.body()));
+            prop_assert_eq!(head.count, items.len());
+            for item in &items {
+                prop_assert!(item.duplicate || (head.first_seq..=head.last_seq).contains(&item.position.seq()));
+                prop_assert!(item.position.seq() <= head.max_number);
+                prop_assert!((head.first_at..=head.last_at).contains(&item.at));
+                prop_assert!(head.kinds & kind_bit(item.kind) != 0);
+                let contains = |session| filter.may_contain(session_key(session));
+                prop_assert!(item.session.is_none_or(contains));
+            }
+            // The order of rows with the same id and number may change.
+            let key = |item: &Item<'_>| format!("{item:?}");
+            items.sort_by_key(key);
+            read.sort_by_key(key);
+            prop_assert_eq!(read, items);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            noise in vec(any::<u8>(), 0..300),
+            fields in vec(fields(), 1..20),
+            at in any::<proptest::sample::Index>(),
+            byte: u8,
+        ) {
+            read_or_refuse(&noise);
+            let mut segment = OpenSegment::default();
+            for fields in &fields {
+                segment.push(&item(fields));
+            }
+            let mut blob = segment.seal().unwrap().events;
+            prop_assert!(Segment::decode(&blob[..blob.len() - 1]).is_none());
+            let at = at.index(blob.len());
+            blob[at] = byte;
+            read_or_refuse(&blob);
+        }
+    }
+
+    /// The filters are stored, so the keys must stay the same.
+    #[test]
+    fn a_session_has_a_fixed_key() {
+        assert_eq!(
+            session_key("408f7372"),
+            0x4cae9a4a_dbe1491a_82ab7fd8_ae667451
+        );
+    }
+}

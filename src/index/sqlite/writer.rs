@@ -11,11 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::attempts::{self, Attempt, bucket};
-use super::codec::{Decoded, encode};
-use super::failure::Failure;
-use super::schema;
-use super::segment::{FULL_TEXT, Item, Segment};
-use super::tuning::IndexTuning;
+use super::schema::{self, Failure, IndexTuning, read_blob};
+use super::segment::{FULL_TEXT, Item, OpenSegment, Sealed, Segment};
 use crate::dialect::Decoder;
 use crate::journal::{Position, Record, Seq};
 
@@ -23,9 +20,9 @@ use crate::journal::{Position, Record, Seq};
 /// holder sees both at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Open {
-    /// Shared with searches. Adding to it copies it if a search holds it.
-    pub(super) events: Arc<Segment>,
-    pub(super) attempts: Vec<Attempt>,
+    /// Shared with searches, as the attempts are. Adding to it copies it if a search holds it.
+    pub(super) events: Arc<OpenSegment>,
+    pub(super) attempts: Arc<Vec<Attempt>>,
     /// Events up to this one have left the journal.
     pub(super) trimmed: Seq,
 }
@@ -90,28 +87,28 @@ impl Writer {
         count
     }
 
-    /// Takes duplicates until the open segment is full. Returns how many.
-    pub(super) fn add_duplicates<'a>(&self, items: impl Iterator<Item = Item<'a>>) -> usize {
+    /// Takes duplicates, from the one at `start` on, until the open segment is full. Returns how
+    /// many.
+    pub(super) fn add_duplicates(&self, duplicates: &Segment<Arc<str>>, start: usize) -> usize {
         let mut open = lock(&self.open);
         let segment = Arc::make_mut(&mut open.events);
-        let mut count = 0;
-        for item in items {
+        let before = segment.len();
+        for row in &duplicates.rows[start..] {
             if segment.is_full(self.tuning.full) {
                 break;
             }
-            segment.push(&item);
-            count += 1;
+            segment.push(&duplicates.item(row));
         }
-        count
+        segment.len() - before
     }
 
     /// Takes attempts. Discards them if too many wait because they cannot be written.
     pub(super) fn add_attempts(&self, attempts: Vec<Attempt>) {
         let mut open = lock(&self.open);
-        match open.attempts.is_empty() {
-            true => open.attempts = attempts,
-            false if open.attempts.len() < MAX_ATTEMPTS => open.attempts.extend(attempts),
-            false => {}
+        if open.attempts.is_empty() {
+            open.attempts = Arc::new(attempts);
+        } else if open.attempts.len() < MAX_ATTEMPTS {
+            Arc::make_mut(&mut open.attempts).extend(attempts);
         }
     }
 
@@ -141,7 +138,7 @@ impl Writer {
             transaction.prepare_cached(sql)?.execute([self.cursor])?;
         }
         if attempts {
-            open.attempts
+            Arc::make_mut(&mut open.attempts)
                 .sort_unstable_by_key(|attempt| (attempt.position, attempt.at));
             let bucket = |attempt: &Attempt| bucket(attempt.position.seq(), self.tuning.bucket);
             let same = |one: &Attempt, next: &Attempt| bucket(one) == bucket(next);
@@ -154,7 +151,7 @@ impl Writer {
             open.events = Arc::default();
         }
         if attempts {
-            open.attempts.clear();
+            open.attempts = Arc::default();
         }
         Ok(())
     }
@@ -168,8 +165,7 @@ impl Writer {
                 return Ok(());
             }
             open.trimmed = up_to;
-            open.attempts
-                .retain(|attempt| attempt.position.seq() > up_to);
+            Arc::make_mut(&mut open.attempts).retain(|attempt| attempt.position.seq() > up_to);
         }
         let sql = "UPDATE state SET trimmed = ?";
         self.database.execute(sql, [up_to])?;
@@ -216,13 +212,15 @@ pub(super) fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
 }
 
 /// Adds each event of a body except duplicates, which come as notes with their originals.
-fn add_record(segment: &mut Segment, record: &Record, events: &[crate::Event]) {
+fn add_record(segment: &mut OpenSegment, record: &Record, events: &[crate::Event]) {
     let count = record.parts.count();
     for view in record.parts.views(&record.received) {
         if !view.duplicate {
             let own = Record::events_of(count, view.part, events);
             let position = Position::new(record.seq, view.part);
-            segment.push(&Item::new(&record.received, view, own, position, false));
+            let (part, session) = (view.part, view.session);
+            let item = Item::new(&record.received, part, session, own, position, false);
+            segment.push(&item);
         }
     }
 }
@@ -230,7 +228,7 @@ fn add_record(segment: &mut Segment, record: &Record, events: &[crate::Event]) {
 /// Writes a segment. It absorbs the segments before it that are not much larger.
 fn write_segment(
     transaction: &Transaction<'_>,
-    segment: &Arc<Segment>,
+    segment: &Arc<OpenSegment>,
     full: usize,
 ) -> Result<(), Failure> {
     let mut segment = Arc::clone(segment);
@@ -242,38 +240,33 @@ fn write_segment(
         let Some((id, count, size)): Option<(i64, usize, usize)> = last.optional()? else {
             break;
         };
-        let length = segment.len();
-        let enough = count >= full || size > FULL_TEXT;
-        if enough || count > 2 * length || count + length > 2 * full {
+        if size > FULL_TEXT || !is_absorbed(count, segment.len(), full) {
             break;
         }
         let sql = "SELECT events FROM contents WHERE id = ?";
-        let mut statement = transaction.prepare_cached(sql)?;
-        let absorbed = statement.query_row([id], |row| {
-            let decoded = Decoded::read(row.get_ref(0)?.as_blob()?);
-            Ok(decoded.map(|decoded| {
-                let view = decoded.view();
-                let segment = Arc::make_mut(&mut segment);
-                for row in view.rows {
-                    segment.push(&view.item(row));
-                }
-            }))
+        read_blob(transaction, sql, id, |events| {
+            let absorbed = Segment::decode(events)?;
+            let segment = Arc::make_mut(&mut segment);
+            for row in &absorbed.rows {
+                segment.push(&absorbed.item(row));
+            }
+            Some(())
         })?;
-        absorbed.ok_or(Failure::Damaged)?;
         transaction.execute("DELETE FROM segments WHERE id = ?", [id])?;
         transaction.execute("DELETE FROM contents WHERE id = ?", [id])?;
     }
-    insert(transaction, &segment)
-}
-
-fn insert(transaction: &Transaction<'_>, segment: &Segment) -> Result<(), Failure> {
-    let Some((head, filter, blob)) = encode(segment.view()) else {
+    let Some(Sealed {
+        head,
+        filter,
+        events,
+    }) = segment.seal()
+    else {
         return Ok(());
     };
     let sql = "INSERT INTO segments VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     transaction.prepare_cached(sql)?.execute(params![
         head.count,
-        blob.len(),
+        events.len(),
         head.min_id.as_bytes(),
         head.max_id.as_bytes(),
         head.first_seq,
@@ -287,8 +280,13 @@ fn insert(transaction: &Transaction<'_>, segment: &Segment) -> Result<(), Failur
     let sql = "INSERT INTO contents VALUES (?, ?, ?)";
     transaction
         .prepare_cached(sql)?
-        .execute(params![id, filter.as_bytes(), blob])?;
+        .execute(params![id, filter, events])?;
     Ok(())
+}
+
+/// Returns whether `more` events or attempts take in a row of `count`.
+fn is_absorbed(count: usize, more: usize, full: usize) -> bool {
+    count < full && count <= 2 * more && count + more <= 2 * full
 }
 
 /// Writes the sorted attempts of one bucket. They absorb the blobs before them that are not much
@@ -301,7 +299,6 @@ fn write_attempts(
     let Some(first) = attempts.first() else {
         return Ok(());
     };
-    let full = tuning.full;
     let base = bucket(first.position.seq(), tuning.bucket) * PARTS;
     let (mut id, mut absorbed) = (base, Vec::new());
     let mut count = attempts.len();
@@ -310,7 +307,7 @@ fn write_attempts(
     let mut rows = statement.query([base, base + PARTS - 1])?;
     while let Some(row) = rows.next()? {
         let (part, length): (u64, usize) = (row.get(0)?, row.get(1)?);
-        if length >= full || length > 2 * count || length + count > 2 * full {
+        if !is_absorbed(length, count, tuning.full) {
             id = part + 1;
             break;
         }
@@ -322,15 +319,12 @@ fn write_attempts(
         return Ok(());
     }
     let mut delete = transaction.prepare_cached("DELETE FROM attempts WHERE id = ?")?;
-    let mut all: Vec<Attempt<&str>> = Vec::with_capacity(count);
+    let mut all: Vec<Attempt<&str>> = attempts.iter().map(Attempt::as_str).collect();
     for (part, notes) in &absorbed {
         all.extend(attempts::decode(notes).ok_or(Failure::Damaged)?);
         delete.execute([part])?;
     }
-    all.extend(attempts.iter().map(Attempt::as_str));
-    if !absorbed.is_empty() {
-        all.sort_unstable_by_key(|attempt| (attempt.position, attempt.at));
-    }
+    all.sort_unstable_by_key(|attempt| (attempt.position, attempt.at));
     let notes = attempts::encode(&all);
     let sql = "INSERT INTO attempts VALUES (?, ?, ?)";
     transaction

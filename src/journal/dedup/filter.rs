@@ -8,7 +8,7 @@ use crate::journal::KeyHash;
 /// filter that is not blocked. Keys are hashes already: the upper half selects the line, the lower
 /// half the bits.
 #[derive(Debug)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     lines: Vec<Line>,
 }
 
@@ -18,24 +18,43 @@ struct Line([u64; 8]);
 
 impl Filter {
     /// Makes an empty filter for `keys` keys.
-    pub(super) fn for_keys(keys: u64) -> Self {
+    pub(crate) fn for_keys(keys: u64) -> Self {
         let lines = usize::try_from(keys * 10 / LINE + 1).unwrap_or(usize::MAX);
         Self {
             lines: vec![Line::default(); lines],
         }
     }
 
-    pub(super) fn insert(&mut self, key: KeyHash) {
+    pub(crate) fn insert(&mut self, key: KeyHash) {
         let line = self.line(key);
         for (word, bit) in bits(key) {
             self.lines[line].0[word] |= bit;
         }
     }
 
-    pub(super) fn may_contain(&self, key: KeyHash) -> bool {
+    pub(crate) fn may_contain(&self, key: KeyHash) -> bool {
         let line = &self.lines[self.line(key)].0;
         // Checks all seven bits: that costs less than one mispredicted branch for each.
         bits(key).fold(true, |all, (word, bit)| all & (line[word] & bit != 0))
+    }
+
+    /// Returns the filter as bytes, for storing it.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let words = self.lines.iter().flat_map(|line| line.0);
+        words.flat_map(u64::to_le_bytes).collect()
+    }
+
+    /// Reads what [`Filter::to_bytes`] returned. Returns `None` if no filter has this length.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (lines, rest) = bytes.as_chunks::<64>();
+        let line = |bytes: &[u8; 64]| {
+            let (words, _) = bytes.as_chunks();
+            Line(std::array::from_fn(|word| u64::from_le_bytes(words[word])))
+        };
+        let is_filter = !lines.is_empty() && rest.is_empty();
+        is_filter.then(|| Self {
+            lines: lines.iter().map(line).collect(),
+        })
     }
 
     /// Sorted keys are in sorted lines, so a segment fills its filter from front to back.
@@ -78,6 +97,12 @@ mod tests {
                 .filter(|number| filter.may_contain(key(*number)))
                 .count();
             assert!(false_hits < 750, "{false_hits} of 50000 beside {keys}");
+            let bytes = filter.to_bytes();
+            let read = Filter::from_bytes(&bytes).unwrap();
+            assert!((0..2 * keys).all(|number| {
+                read.may_contain(key(number)) == filter.may_contain(key(number))
+            }));
+            assert!(Filter::from_bytes(&bytes[1..]).is_none());
         }
     }
 }

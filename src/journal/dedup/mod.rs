@@ -9,6 +9,7 @@ mod sealed;
 mod segment;
 mod window;
 
+pub(crate) use filter::Filter;
 pub(super) use sealed::DedupTuning;
 #[cfg(test)]
 pub(super) use segment::write_segment;
