@@ -42,10 +42,16 @@ impl<T: AsRef<str>> Attempt<T> {
     }
 }
 
-/// Returns the bucket of a body; a bucket covers `size` consecutive bodies.
-pub(super) fn bucket(seq: Seq, size: u64) -> u64 {
-    seq / size
+/// Returns the id of the first blob in the bucket of a body. A bucket has at most [`PARTS`] blobs.
+pub(super) fn first_blob(seq: Seq) -> u64 {
+    seq / BUCKET * PARTS
 }
+
+/// How many consecutive bodies share a bucket. Part of the format.
+const BUCKET: u64 = if cfg!(test) { 8 } else { 1024 };
+
+/// The most blobs in one bucket. Part of the format.
+pub(super) const PARTS: u64 = 4096;
 
 /// A blob, decoded.
 #[derive(Serialize, Deserialize)]

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use uuid::Uuid;
 
-use super::attempts::{self, Attempt, bucket};
+use super::attempts::{self, Attempt, PARTS, first_blob};
 use super::schema::{Failure, read_blob};
 use super::segment::{OpenSegment, Row, Segment, kind_bit, nanos, session_key};
-use super::writer::{Open, PARTS, lock};
+use super::writer::{Open, lock};
 use crate::index::{EventEntry, EventFilter, TimelineEntry};
 use crate::journal::{Filter, KeyHash, Position, Seq};
 use crate::{EventId, Timestamp};
@@ -121,7 +121,7 @@ impl<'a> Snapshot<'a> {
             let id = row.get(0)?;
             if self.may_contain(id, session)? {
                 self.read(id, |events| {
-                    self.add_positions(events, filter, &mut positions)
+                    self.add_positions(events, filter, &mut positions);
                 })?;
             }
         }
@@ -219,16 +219,12 @@ impl<'a> Snapshot<'a> {
     }
 
     /// Returns all attempts at an event, in their order.
-    pub(super) fn attempts(
-        &self,
-        position: Position,
-        bucket_size: u64,
-    ) -> Result<Vec<TimelineEntry>, Failure> {
+    pub(super) fn attempts(&self, position: Position) -> Result<Vec<TimelineEntry>, Failure> {
         let mut entries = Vec::new();
         add_attempts(&self.attempts, position, &mut entries);
         let sql = "SELECT notes FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id";
         let mut statement = self.database.prepare_cached(sql)?;
-        let base = bucket(position.seq(), bucket_size) * PARTS;
+        let base = first_blob(position.seq());
         let mut rows = statement.query(params![base, base + PARTS - 1])?;
         while let Some(row) = rows.next()? {
             let notes = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
