@@ -29,10 +29,8 @@ pub(super) async fn check_access(
 
 fn access(state: &AdminState, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
     if state.token.is_none() {
-        return from_this_machine(headers);
-    }
-    let is_open = matches!(path, "/health" | "/ready");
-    if is_open || is_administrator(state, headers) {
+        from_this_machine(headers)
+    } else if matches!(path, "/health" | "/ready") || is_administrator(state, headers) {
         Ok(())
     } else {
         Err(ApiError::unauthorized())
@@ -55,7 +53,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// Refuses a request that a web page may have made.
 fn from_this_machine(headers: &HeaderMap) -> Result<(), ApiError> {
-    let host = only(headers, &HOST).filter(|host| is_loopback_name(host_name(host)));
+    let host = only(headers, &HOST).filter(|host| is_loopback(host));
     let Some(host) = host else {
         let text = "without a token the Host must be a loopback name, such as 127.0.0.1";
         return Err(ApiError::forbidden(text));
@@ -82,27 +80,16 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     }
 }
 
-/// An authority without its port.
-fn host_name(authority: &str) -> &str {
-    match authority
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'))
-    {
-        // Nothing but a port may follow.
-        Some((address, "")) => address,
-        Some((address, port)) if port.starts_with(':') => address,
-        Some(_) => "",
-        None => authority
-            .rsplit_once(':')
-            .map_or(authority, |(name, _)| name),
-    }
-}
-
-fn is_loopback_name(name: &str) -> bool {
-    name.eq_ignore_ascii_case("localhost")
-        || name
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+/// Whether an authority, with or without a port, names this machine.
+fn is_loopback(authority: &str) -> bool {
+    let name = match authority.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => name,
+        _ => authority,
+    };
+    let bracketed = name.strip_prefix('[');
+    let address = bracketed.and_then(|name| name.strip_suffix(']'));
+    let address = address.unwrap_or(name).parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -126,7 +113,10 @@ mod tests {
             (Some("localhost:5001"), None, true),
             (Some("LOCALHOST"), None, true),
             (Some("[::1]:5001"), None, true),
+            (Some("[::1]"), None, true),
             (Some("[::1]evil.example"), None, false),
+            (Some("[::1]:5001:evil.example"), None, false),
+            (Some("::1"), None, false),
             (Some("127.0.0.1:5001"), Some("http://127.0.0.1:5001"), true),
             (Some("localhost:5001"), Some("http://LOCALHOST:5001"), true),
             (Some("127.0.0.1:5001"), Some("http://localhost:5001"), false),

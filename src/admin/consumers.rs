@@ -5,16 +5,15 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::error::ApiError;
-use super::lookup;
+use super::error::{Answer, ApiError};
 use super::request::run_to_end;
-use super::state::AdminState;
+use super::state::{AdminState, State};
 use crate::dispatch::ConsumerStatus;
 use crate::engine::Pipeline;
 use crate::journal::Unavailable;
 
 /// `GET /api/consumers`
-pub(super) async fn list(state: web::Data<AdminState>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn list(state: State) -> Answer {
     let pipeline = state.pipeline()?;
     let mut shown = Vec::new();
     for consumer in pipeline.consumers() {
@@ -26,35 +25,24 @@ pub(super) async fn list(state: web::Data<AdminState>) -> Result<HttpResponse, A
 }
 
 /// `POST /api/consumers/{name}/pause`
-pub(super) async fn pause(
-    state: web::Data<AdminState>,
-    name: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    set_paused(state.pipeline()?, &name, true).await
+pub(super) async fn pause(state: State, name: web::Path<String>) -> Answer {
+    set_paused(&state, &name, true).await
 }
 
 /// `POST /api/consumers/{name}/resume`
-pub(super) async fn resume(
-    state: web::Data<AdminState>,
-    name: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    let pipeline = state.pipeline()?;
+pub(super) async fn resume(state: State, name: web::Path<String>) -> Answer {
     // A subscription that is not active has no consumer to resume yet.
     let (registry, subscription) = (Arc::clone(state.registry()?), name.clone());
     run_to_end(async move { registry.resume(&subscription).await }).await??;
-    set_paused(pipeline, &name, false).await
+    set_paused(&state, &name, false).await
 }
 
-async fn set_paused(
-    pipeline: &Pipeline,
-    name: &str,
-    paused: bool,
-) -> Result<HttpResponse, ApiError> {
+async fn set_paused(state: &AdminState, name: &str, paused: bool) -> Answer {
     let has_ended = || ApiError::has_ended(name);
-    let consumer = lookup::consumer(pipeline, name)?;
+    let consumer = state.consumer(name)?;
     consumer.pause(paused).await.ok_or_else(has_ended)??;
     let status = consumer.status().await.ok_or_else(has_ended)?;
-    Ok(HttpResponse::Ok().json(show(pipeline, name, &status).await?))
+    Ok(HttpResponse::Ok().json(show(state.pipeline()?, name, &status).await?))
 }
 
 async fn show(
@@ -62,25 +50,11 @@ async fn show(
     name: &str,
     status: &ConsumerStatus,
 ) -> Result<Value, Unavailable> {
-    let suspended = status.suspended.as_ref().map(
-        |suspended| json!({ "since": suspended.since.to_string(), "reason": suspended.reason }),
-    );
-    let oldest = pipeline.oldest_waiting(status.floor).await?;
-    let (kind, _) = name.split_once(':').unwrap_or(("handler", ""));
-    Ok(json!({
-        "name": name,
-        "kind": kind,
-        "state": state(status),
-        "lag": status.lag,
-        "oldest_waiting": oldest.map(|at| at.to_string()),
-        "failing_since": status.failing_since.map(|at| at.to_string()),
-        "suspended": suspended,
-        "in_flight": status.in_flight,
-    }))
-}
-
-fn state(status: &ConsumerStatus) -> &'static str {
-    if status.paused {
+    let suspended = status
+        .suspended
+        .as_ref()
+        .map(|suspended| json!({ "since": suspended.since, "reason": suspended.reason }));
+    let state = if status.paused {
         "paused"
     } else if status.suspended.is_some() {
         "suspended"
@@ -88,5 +62,17 @@ fn state(status: &ConsumerStatus) -> &'static str {
         "failing"
     } else {
         "running"
-    }
+    };
+    let oldest = pipeline.oldest_waiting(status.floor).await?;
+    let (kind, _) = name.split_once(':').unwrap_or(("handler", ""));
+    Ok(json!({
+        "name": name,
+        "kind": kind,
+        "state": state,
+        "lag": status.lag,
+        "oldest_waiting": oldest,
+        "failing_since": status.failing_since,
+        "suspended": suspended,
+        "in_flight": status.in_flight,
+    }))
 }

@@ -9,12 +9,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::error::ApiError;
-use super::lookup;
+use super::error::{Answer, ApiError};
 use super::replay::{MAX_REPLAY, replayed};
 use super::request::{json_body, page_size};
-use super::state::AdminState;
-use crate::engine::Pipeline;
+use super::state::{AdminState, State};
 use crate::journal::{DeadLetter, Position};
 
 #[derive(Debug, Deserialize)]
@@ -26,24 +24,16 @@ pub(super) struct DeadQuery {
 }
 
 /// `GET /api/dead`
-pub(super) async fn list(
-    state: web::Data<AdminState>,
-    query: web::Query<DeadQuery>,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn list(state: State, query: web::Query<DeadQuery>) -> Answer {
     let pipeline = state.pipeline()?;
     let limit = page_size(query.limit)?;
     let before = match &query.before {
-        Some(text) => page_start(pipeline, text).await?,
+        Some(text) => page_start(&state, text).await?,
         None => None,
     };
-    let before = before
-        .as_ref()
-        .map(|(position, name)| (*position, name.as_str()));
-    let consumer = query.consumer.as_deref();
-    let mut letters = pipeline
-        .journal()
-        .dead_letters(consumer, before, limit + 1)
-        .await?;
+    let before = before.as_ref().map(|(position, name)| (*position, &**name));
+    let (journal, consumer) = (pipeline.journal(), query.consumer.as_deref());
+    let mut letters = journal.dead_letters(consumer, before, limit + 1).await?;
     let more = letters.len() > limit;
     letters.truncate(limit);
     let mut positions: Vec<_> = letters.iter().map(|(_, letter)| letter.position).collect();
@@ -61,7 +51,7 @@ pub(super) async fn list(
                 "event": event.kind.as_str(),
                 "attempts": letter.attempts,
                 "reason": letter.reason,
-                "at": letter.at.to_string(),
+                "at": letter.at,
             }))
         })
         .collect();
@@ -77,7 +67,7 @@ fn page_token((consumer, letter): &(String, DeadLetter)) -> String {
 
 /// The letter after which a page starts: that of a token, or all letters of the event with this id.
 async fn page_start(
-    pipeline: &Pipeline,
+    state: &AdminState,
     text: &str,
 ) -> Result<Option<(Position, String)>, ApiError> {
     let token = URL_SAFE_NO_PAD
@@ -90,7 +80,7 @@ async fn page_start(
     {
         return Ok(Some((position, consumer.to_owned())));
     }
-    let position = lookup::event(pipeline, text).await?.position;
+    let position = state.event(text).await?.position;
     Ok(position.map(|position| (position, String::new())))
 }
 
@@ -110,32 +100,26 @@ struct DeadReplayRequest {
 }
 
 /// `POST /api/dead/replay`
-pub(super) async fn replay(
-    state: web::Data<AdminState>,
-    body: web::Bytes,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn replay(state: State, body: web::Bytes) -> Answer {
     let pipeline = state.pipeline()?;
     let request: DeadReplayRequest = json_body(&body)?;
-    let letters = select(pipeline, request.consumer.as_deref(), request.id.as_deref()).await?;
+    let letters = select(&state, request.consumer.as_deref(), request.id.as_deref()).await?;
     let matched = letters.len();
     let mut by_consumer: BTreeMap<String, Vec<Position>> = BTreeMap::new();
     for (consumer, letter) in letters {
-        by_consumer
-            .entry(consumer)
-            .or_default()
-            .push(letter.position);
+        let positions = by_consumer.entry(consumer).or_default();
+        positions.push(letter.position);
     }
     let mut count = 0;
     for (name, mut events) in by_consumer {
         // The dead letters of a consumer that no longer exists stay until they are deleted.
-        let Ok(consumer) = lookup::consumer(pipeline, &name) else {
+        let Ok(consumer) = state.consumer(&name) else {
             continue;
         };
         events.sort_unstable();
         count += events.len();
-        let taken = consumer
-            .replay(pipeline.journal().as_ref(), events, Duration::ZERO)
-            .await;
+        let journal = pipeline.journal().as_ref();
+        let taken = consumer.replay(journal, events, Duration::ZERO).await;
         taken.ok_or_else(|| ApiError::has_ended(&name))??;
     }
     Ok(replayed(matched, count))
@@ -149,36 +133,35 @@ pub(super) struct DeleteQuery {
 
 /// `DELETE /api/dead/{id}`
 pub(super) async fn delete(
-    state: web::Data<AdminState>,
+    state: State,
     id: web::Path<String>,
     query: web::Query<DeleteQuery>,
-) -> Result<HttpResponse, ApiError> {
+) -> Answer {
     let pipeline = state.pipeline()?;
-    let letters = select(pipeline, query.consumer.as_deref(), Some(&id)).await?;
+    let letters = select(&state, query.consumer.as_deref(), Some(&id)).await?;
     if letters.is_empty() {
         let text = format!("no consumer has given up on {id}");
         return Err(ApiError::not_found(text));
     }
+    let journal = pipeline.journal();
     for (name, letter) in &letters {
-        pipeline
-            .journal()
-            .forget_dead_letters(name, &[letter.position])
-            .await?;
+        let position = [letter.position];
+        journal.forget_dead_letters(name, &position).await?;
     }
     Ok(HttpResponse::Ok().json(json!({ "success": true, "deleted": letters.len() })))
 }
 
 /// The dead letters of one consumer or of all, for one event or for all; at most [`MAX_REPLAY`].
 async fn select(
-    pipeline: &Pipeline,
+    state: &AdminState,
     consumer: Option<&str>,
     event: Option<&str>,
 ) -> Result<Vec<(String, DeadLetter)>, ApiError> {
-    let journal = pipeline.journal();
+    let journal = state.pipeline()?.journal();
     let Some(id) = event else {
         return Ok(journal.dead_letters(consumer, None, MAX_REPLAY).await?);
     };
-    let position = lookup::event(pipeline, id).await?.position;
+    let position = state.event(id).await?.position;
     let mut letters = journal.dead_letters_of(position.as_slice()).await?;
     letters.retain(|(name, _)| consumer.is_none_or(|consumer| consumer == name));
     Ok(letters)

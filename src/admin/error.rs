@@ -8,6 +8,9 @@ use serde_json::json;
 use crate::journal::Unavailable;
 use crate::relay::ChangeError;
 
+/// What a handler returns.
+pub(super) type Answer = Result<HttpResponse, ApiError>;
+
 /// An answer that is not a success, in the form that every admin path has:
 /// `{"success":false,"error":…,"code":…}`.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +106,6 @@ impl ApiError {
         Self::conflict("no_search", "there is no search over this journal")
     }
 
-    /// The body is longer than `limit` bytes.
     pub(super) fn too_large(limit: usize) -> Self {
         let text = format!("the body is longer than {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)

@@ -1,16 +1,21 @@
-//! `GET /api/events`: what was received, newest first.
+//! `/api/events`: what was received, newest first; one event with its timeline and its body.
 
 use actix_web::{HttpResponse, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
-use super::error::ApiError;
-use super::event_state::{EventState, dead_letters};
-use super::lookup;
+use super::error::{Answer, ApiError};
 use super::request::{event_id, event_kind, page_size};
-use super::state::AdminState;
-use crate::EventId;
-use crate::index::{EventEntry, EventFilter};
+use super::state::{AdminState, State};
+use crate::dispatch::{ConsumerControls, Status};
+use crate::engine::Pipeline;
+use crate::index::{EventEntry, EventFilter, TimelineEntry};
+use crate::journal::{DeadLetter, Position, Unavailable};
+use crate::{EventId, Timestamp};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,26 +27,8 @@ pub(super) struct EventQuery {
     limit: Option<usize>,
 }
 
-/// One event as the list shows it.
-#[derive(Debug, Serialize)]
-pub(super) struct ListedEvent<'a> {
-    id: EventId,
-    source: &'a str,
-    session: Option<&'a str>,
-    event: &'a str,
-    name: Option<&'a str>,
-    received_at: String,
-    bytes: u64,
-    state: EventState,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duplicate_of: Option<EventId>,
-}
-
 /// `GET /api/events`
-pub(super) async fn list(
-    state: web::Data<AdminState>,
-    query: web::Query<EventQuery>,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn list(state: State, query: web::Query<EventQuery>) -> Answer {
     let query = query.into_inner();
     let limit = page_size(query.limit)?;
     let filter = EventFilter {
@@ -50,11 +37,7 @@ pub(super) async fn list(
         before: query.before.as_deref().map(event_id).transpose()?,
         ..EventFilter::default()
     };
-    let (found, next) = search(&state, filter, query.state, limit).await?;
-    let events: Vec<_> = found
-        .iter()
-        .map(|(event, state)| ListedEvent::new(event, *state))
-        .collect();
+    let (events, next) = search(&state, filter, query.state, limit).await?;
     Ok(HttpResponse::Ok().json(json!({ "events": events, "next": next })))
 }
 
@@ -65,9 +48,9 @@ async fn search(
     mut filter: EventFilter,
     wanted: Option<EventState>,
     limit: usize,
-) -> Result<(Vec<(EventEntry, EventState)>, Option<EventId>), ApiError> {
+) -> Result<(Vec<ShownEvent>, Option<EventId>), ApiError> {
     let pipeline = state.pipeline()?;
-    let consumers = lookup::statuses(pipeline).await;
+    let consumers = statuses(pipeline).await;
     let mut found = Vec::new();
     let mut searched = 0;
     while searched < MAX_SEARCHED {
@@ -77,9 +60,9 @@ async fn search(
         let dead = dead_letters(pipeline, &events).await?;
         for event in events {
             filter.before = Some(event.id);
-            let event_state = EventState::of(&event, &consumers, &dead);
-            if wanted.is_none_or(|wanted| wanted == event_state) {
-                found.push((event, event_state));
+            let state = EventState::of(&event, &consumers, &dead);
+            if wanted.is_none_or(|wanted| wanted == state) {
+                found.push(ShownEvent { event, state });
             }
             if found.len() == limit {
                 return Ok((found, filter.before));
@@ -92,20 +75,135 @@ async fn search(
     Ok((found, filter.before))
 }
 
-impl<'a> ListedEvent<'a> {
-    pub(super) fn new(event: &'a EventEntry, state: EventState) -> Self {
-        Self {
-            id: event.id,
-            source: &event.source,
-            session: event.session.as_deref(),
-            event: event.kind.as_str(),
-            name: event.name.as_deref(),
-            received_at: event.at.to_string(),
-            bytes: event.bytes,
-            state,
-            duplicate_of: event.duplicate_of,
+/// An event as the list shows it.
+#[derive(Debug, Serialize)]
+struct ShownEvent {
+    #[serde(flatten)]
+    event: EventEntry,
+    state: EventState,
+}
+
+#[derive(Serialize)]
+struct EventDetails<'a> {
+    #[serde(flatten)]
+    listed: ShownEvent,
+    timeline: Vec<Value>,
+    /// The body, where it is JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a RawValue>,
+    /// The body, where it is not JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+}
+
+/// `GET /api/events/{id}`
+pub(super) async fn show(state: State, id: web::Path<String>) -> Answer {
+    let pipeline = state.pipeline()?;
+    let event = state.event(&id).await?;
+    let consumers = statuses(pipeline).await;
+    let dead = dead_letters(pipeline, std::slice::from_ref(&event)).await?;
+    let mut timeline = vec![json!({ "at": event.at, "what": "received" })];
+    let mut content = None;
+    if let Some(position) = event.position {
+        let seq = position.seq();
+        let kept = pipeline.journal().read(seq - 1, 1).await?;
+        if let Some(record) = kept.into_iter().find(|record| record.seq == seq) {
+            timeline.push(json!({ "at": record.kept_at, "what": "durable" }));
+            let (received, _) = pipeline.decoder().decode(&record.received);
+            content = Some(received.content.clone());
+        }
+        let attempts = state.search()?.attempts(position).await?;
+        timeline.extend(attempts.iter().map(|made| {
+            let TimelineEntry {
+                at,
+                attempt,
+                consumer,
+                outcome,
+            } = made;
+            step("attempt", *at, consumer, *attempt, outcome)
+        }));
+        timeline.extend(dead.iter().map(|(consumer, letter)| {
+            let at = given_up_at(consumer, letter, &attempts);
+            step("dead", at, consumer, letter.attempts, &letter.reason)
+        }));
+    }
+    let state = EventState::of(&event, &consumers, &dead);
+    let content = content.as_deref();
+    let body = content.and_then(|content| serde_json::from_slice(content).ok());
+    Ok(HttpResponse::Ok().json(EventDetails {
+        listed: ShownEvent { event, state },
+        timeline,
+        body,
+        body_base64: content
+            .filter(|_| body.is_none())
+            .map(|content| STANDARD.encode(content)),
+    }))
+}
+
+fn step(what: &str, at: Timestamp, consumer: &str, attempt: u32, outcome: &str) -> Value {
+    json!({ "at": at, "what": what, "consumer": consumer, "attempt": attempt, "outcome": outcome })
+}
+
+/// When a consumer gave up. A letter's time is in whole milliseconds, and must not be before the
+/// attempt that made it.
+fn given_up_at(consumer: &str, letter: &DeadLetter, attempts: &[TimelineEntry]) -> Timestamp {
+    let own = attempts
+        .iter()
+        .filter(|made| made.consumer == consumer && made.attempt == letter.attempts);
+    own.map(|made| made.at).fold(letter.at, Timestamp::max)
+}
+
+/// What became of an event, over all consumers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum EventState {
+    /// A consumer has given up on it.
+    Dead,
+    /// A consumer has failed and will try again.
+    Retrying,
+    /// A consumer has not settled it yet.
+    Pending,
+    /// Nothing is left to do.
+    Done,
+}
+
+impl EventState {
+    /// The state of an event, from how all consumers are doing and the dead letters of the event.
+    fn of(event: &EventEntry, consumers: &[Status], dead: &[(String, DeadLetter)]) -> Self {
+        // A duplicate is never handed over.
+        let Some(position) = event.position else {
+            return Self::Done;
+        };
+        let is_retrying = |status: &Status| status.retrying.contains(position);
+        let is_pending = |status: &Status| {
+            !status.progress.is_settled(position) || status.replaying.contains(position)
+        };
+        if dead.iter().any(|(_, letter)| letter.position == position) {
+            Self::Dead
+        } else if consumers.iter().any(is_retrying) {
+            Self::Retrying
+        } else if consumers.iter().any(is_pending) {
+            Self::Pending
+        } else {
+            Self::Done
         }
     }
+}
+
+/// How all consumers are doing, in each share.
+async fn statuses(pipeline: &Pipeline) -> Vec<Status> {
+    let consumers = pipeline.consumers();
+    let statuses = join_all(consumers.iter().map(ConsumerControls::shares)).await;
+    statuses.into_iter().flatten().collect()
+}
+
+/// The dead letters of these events, each with its consumer's name.
+async fn dead_letters(
+    pipeline: &Pipeline,
+    events: &[EventEntry],
+) -> Result<Vec<(String, DeadLetter)>, Unavailable> {
+    let positions: Vec<Position> = events.iter().filter_map(|event| event.position).collect();
+    pipeline.journal().dead_letters_of(&positions).await
 }
 
 /// How many events are taken from the index in one step.

@@ -1,11 +1,10 @@
 //! `/health`, `/ready` and `/metrics`.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::access::is_administrator;
-use super::state::AdminState;
-use crate::Timestamp;
+use super::state::State;
 use crate::ingress::SeenReport;
 use crate::telemetry::Metrics;
 
@@ -13,7 +12,7 @@ use crate::telemetry::Metrics;
 ///
 /// The sources are only in the answer to a request with the admin token, where there is one: their
 /// names and sessions are not for everyone.
-pub(super) async fn health(state: web::Data<AdminState>, request: HttpRequest) -> HttpResponse {
+pub(super) async fn health(state: State, request: HttpRequest) -> HttpResponse {
     let mut health = json!({
         "status": "ok",
         "version": env!("CARGO_PKG_VERSION"),
@@ -29,11 +28,10 @@ pub(super) async fn health(state: web::Data<AdminState>, request: HttpRequest) -
 
 /// When a source, or a session that is watched, sent its last event, and since when it is quiet.
 fn source_health(heard: &SeenReport<'_>) -> Value {
-    let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
     let mut source = json!({
         "name": heard.source,
-        "last_event_at": time(heard.last_event_at),
-        "quiet_since": time(heard.quiet_since),
+        "last_event_at": heard.last_event_at,
+        "quiet_since": heard.quiet_since,
     });
     if let Some(session) = heard.session {
         source["session"] = session.into();
@@ -42,7 +40,7 @@ fn source_health(heard: &SeenReport<'_>) -> Value {
 }
 
 /// `GET /ready`: whether new events should be sent here.
-pub(super) async fn ready(state: web::Data<AdminState>) -> HttpResponse {
+pub(super) async fn ready(state: State) -> HttpResponse {
     match state.ingress.not_ready() {
         None => HttpResponse::Ok().json(json!({ "status": "ready" })),
         Some(why) => {
@@ -52,7 +50,7 @@ pub(super) async fn ready(state: web::Data<AdminState>) -> HttpResponse {
 }
 
 /// `GET /metrics`: all metrics in Prometheus' text format.
-pub(super) async fn metrics(state: web::Data<AdminState>) -> HttpResponse {
+pub(super) async fn metrics(state: State) -> HttpResponse {
     let used = state.ingress.limits().in_flight.used();
     state.listener.in_flight(used);
     state.ingress.silence().measure();

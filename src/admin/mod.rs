@@ -4,21 +4,19 @@
 //!
 //! 1. `routes.rs`: all paths and methods in one table.
 //! 2. `access.rs`: the admin token; without one, only requests of programs on this machine.
-//! 3. The handler: `health.rs`, `events.rs` and `event.rs`, `replay.rs`, `dead.rs`, `consumers.rs`,
+//! 3. The handler: `health.rs`, `events.rs`, `replay.rs`, `dead.rs`, `consumers.rs`,
 //!    `subscriptions.rs`. Each returns its answer or an `ApiError` (`error.rs`).
 //!
-//! `request.rs` reads what a request says, `lookup.rs` finds the event or the consumers it names, and
-//! `state.rs` holds what handlers need.
+//! `request.rs` reads what a request says. `state.rs` holds what handlers need, and finds the event or
+//! the consumers that a request names. `registration.rs` reads and checks a subscription.
 
 mod access;
 mod consumers;
 mod dead;
 mod error;
-mod event;
-mod event_state;
 mod events;
 mod health;
-mod lookup;
+mod registration;
 mod replay;
 mod request;
 mod routes;

@@ -6,10 +6,9 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::error::ApiError;
-use super::lookup;
+use super::error::{Answer, ApiError};
 use super::request::{event_kind, json_body, time};
-use super::state::AdminState;
+use super::state::State;
 use crate::dispatch::ConsumerControls;
 use crate::engine::Pipeline;
 use crate::index::EventFilter;
@@ -30,13 +29,10 @@ struct ReplayRequest {
 }
 
 /// `POST /api/replay`
-pub(super) async fn many(
-    state: web::Data<AdminState>,
-    body: web::Bytes,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn many(state: State, body: web::Bytes) -> Answer {
     let pipeline = state.pipeline()?;
     let request: ReplayRequest = json_body(&body)?;
-    let consumers = lookup::consumers(pipeline, request.consumer.as_deref())?;
+    let consumers = state.consumers(request.consumer.as_deref())?;
     let filter = EventFilter {
         session: request.session.filter(|session| session != "*"),
         kind: event_kind(request.event)?,
@@ -53,15 +49,11 @@ pub(super) async fn many(
 }
 
 /// `POST /api/events/{id}/replay`
-pub(super) async fn one(
-    state: web::Data<AdminState>,
-    id: web::Path<String>,
-    body: web::Bytes,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn one(state: State, id: web::Path<String>, body: web::Bytes) -> Answer {
     let pipeline = state.pipeline()?;
     let request: ReplayRequest = json_body(&body)?;
-    let consumers = lookup::consumers(pipeline, request.consumer.as_deref())?;
-    let Some(position) = lookup::event(pipeline, &id).await?.position else {
+    let consumers = state.consumers(request.consumer.as_deref())?;
+    let Some(position) = state.event(&id).await?.position else {
         return Err(ApiError::bad_request(
             "this is a duplicate; replay the event it is the same as",
         ));
@@ -82,7 +74,7 @@ async fn replay(
     events: &[Position],
     dry_run: bool,
     rate: Option<u32>,
-) -> Result<HttpResponse, ApiError> {
+) -> Answer {
     if rate == Some(0) {
         return Err(ApiError::bad_request(
             "rate: found 0, expected at least 1 event a second",

@@ -12,7 +12,7 @@ use actix_web::{App, FromRequest, Handler, Resource, Responder, ResponseError as
 use super::access::check_access;
 use super::error::ApiError;
 use super::state::AdminState;
-use super::{consumers, dead, event, events, health, replay, subscriptions};
+use super::{consumers, dead, events, health, replay, subscriptions};
 
 /// Serves connections to the admin listener.
 pub(crate) fn http(
@@ -39,20 +39,24 @@ pub(crate) fn http(
 
 /// Every path and its methods.
 fn routes(app: &mut web::ServiceConfig) {
-    app.service(get("/health", health::health))
-        .service(get("/ready", health::ready))
-        .service(get("/metrics", health::metrics))
-        .service(get("/api/events", events::list))
-        .service(get("/api/events/{id}", event::show))
-        .service(post("/api/events/{id}/replay", replay::one))
-        .service(post("/api/replay", replay::many))
-        .service(get("/api/dead", dead::list))
-        .service(post("/api/dead/replay", dead::replay))
-        .service(delete("/api/dead/{id}", dead::delete))
-        .service(get("/api/consumers", consumers::list))
-        .service(post("/api/consumers/{name}/pause", consumers::pause))
-        .service(post("/api/consumers/{name}/resume", consumers::resume))
-        .service(get("/api/subscriptions", subscriptions::list_all))
+    app.service(on("GET", "/health", health::health))
+        .service(on("GET", "/ready", health::ready))
+        .service(on("GET", "/metrics", health::metrics))
+        .service(on("GET", "/api/events", events::list))
+        .service(on("GET", "/api/events/{id}", events::show))
+        .service(on("POST", "/api/events/{id}/replay", replay::one))
+        .service(on("POST", "/api/replay", replay::many))
+        .service(on("GET", "/api/dead", dead::list))
+        .service(on("POST", "/api/dead/replay", dead::replay))
+        .service(on("DELETE", "/api/dead/{id}", dead::delete))
+        .service(on("GET", "/api/consumers", consumers::list))
+        .service(on("POST", "/api/consumers/{name}/pause", consumers::pause))
+        .service(on(
+            "POST",
+            "/api/consumers/{name}/resume",
+            consumers::resume,
+        ))
+        .service(on("GET", "/api/subscriptions", subscriptions::list_all))
         .service(
             only("/sessions/{id}/webhook", "GET, POST, PATCH, DELETE")
                 .route(web::get().to(subscriptions::list))
@@ -62,16 +66,13 @@ fn routes(app: &mut web::ServiceConfig) {
         );
 }
 
-fn get<A: FromRequest + 'static>(path: &str, handler: impl Answers<A>) -> Resource {
-    only(path, "GET").route(web::get().to(handler))
-}
-
-fn post<A: FromRequest + 'static>(path: &str, handler: impl Answers<A>) -> Resource {
-    only(path, "POST").route(web::post().to(handler))
-}
-
-fn delete<A: FromRequest + 'static>(path: &str, handler: impl Answers<A>) -> Resource {
-    only(path, "DELETE").route(web::delete().to(handler))
+fn on<A: FromRequest + 'static>(
+    method: &'static str,
+    path: &str,
+    handler: impl Handler<A, Output: Responder + 'static>,
+) -> Resource {
+    let route = web::method(method.parse().expect("the name of a method"));
+    only(path, method).route(route.to(handler))
 }
 
 /// A path that answers 405 to other methods than these.
@@ -80,11 +81,6 @@ fn only(path: &str, methods: &'static str) -> Resource {
         ApiError::method_not_allowed(methods).error_response()
     }))
 }
-
-/// A handler function with the arguments `A`.
-trait Answers<A>: Handler<A, Output: Responder + 'static> {}
-
-impl<A, H: Handler<A, Output: Responder + 'static>> Answers<A> for H {}
 
 /// How long a connection without a request is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);

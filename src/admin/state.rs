@@ -1,14 +1,21 @@
-//! [`AdminState`]: what the handlers of the admin API need.
+//! [`AdminState`]: what the handlers of the admin API need, and what a request names in it.
 
 use std::sync::Arc;
 
+use actix_web::web;
+
 use super::error::ApiError;
+use super::request::event_id;
+use crate::dispatch::ConsumerControls;
 use crate::engine::Pipeline;
-use crate::index::Search;
+use crate::index::{EventEntry, Search};
 use crate::ingress::Ingress;
 use crate::relay::Registry;
 use crate::signature::Secret;
 use crate::telemetry::{ListenerMetrics, Metrics};
+
+/// The state as handlers get it.
+pub(super) type State = web::Data<AdminState>;
 
 /// What the handlers of the admin API need.
 pub(crate) struct AdminState {
@@ -28,30 +35,44 @@ pub(crate) struct AdminState {
 }
 
 impl AdminState {
-    /// The journal, its consumers and its index.
-    ///
-    /// # Errors
-    ///
-    /// When the engine is `none`.
+    /// The journal, its consumers and its index. An error with the engine `none`.
     pub(super) fn pipeline(&self) -> Result<&Pipeline, ApiError> {
         self.pipeline.as_deref().ok_or_else(ApiError::nothing_kept)
     }
 
-    /// The search over all events.
-    ///
-    /// # Errors
-    ///
-    /// When the engine is `none`, or there is no index.
+    /// The search over all events. An error with the engine `none`, or without an index.
     pub(super) fn search(&self) -> Result<&dyn Search, ApiError> {
         self.pipeline()?.search().ok_or_else(ApiError::no_search)
     }
 
-    /// The subscriptions.
-    ///
-    /// # Errors
-    ///
-    /// When the engine is `none`.
+    /// The subscriptions. An error with the engine `none`.
     pub(super) fn registry(&self) -> Result<&Arc<Registry>, ApiError> {
         self.registry.as_ref().ok_or_else(ApiError::nothing_kept)
+    }
+
+    /// The event with this id.
+    pub(super) async fn event(&self, id: &str) -> Result<EventEntry, ApiError> {
+        let id = event_id(id)?;
+        let found = self.search()?.by_id(id).await?;
+        found.ok_or_else(|| ApiError::not_found(format!("there is no event {id}")))
+    }
+
+    /// The consumer with this name.
+    pub(super) fn consumer(&self, name: &str) -> Result<ConsumerControls, ApiError> {
+        let all = self.pipeline()?.consumers();
+        let found = all.iter().find(|consumer| consumer.name() == name);
+        found.cloned().ok_or_else(|| {
+            let names: Vec<&str> = all.iter().map(ConsumerControls::name).collect();
+            let names = names.join(", ");
+            ApiError::not_found(format!("there is no consumer {name:?}; there are: {names}"))
+        })
+    }
+
+    /// The consumer with this name, or all consumers.
+    pub(super) fn consumers(&self, name: Option<&str>) -> Result<Vec<ConsumerControls>, ApiError> {
+        match name {
+            Some(name) => Ok(vec![self.consumer(name)?]),
+            None => Ok(self.pipeline()?.consumers()),
+        }
     }
 }

@@ -2,44 +2,32 @@
 //!
 //! Applications subscribe here as they would at the gateway. A change is durable before it is
 //! answered, and is made also when the client hangs up before the answer. `GET /api/subscriptions`
-//! lists the subscriptions of all sessions.
-
-mod checks;
-mod registration;
-mod shown;
+//! lists the subscriptions of all sessions. Secrets are never shown.
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use self::checks::{check_url, key, limited_body, one_name, session, warning};
-use self::registration::Registration;
-use self::shown::{ListedSubscription, ShownSubscription, answer};
-use super::error::ApiError;
+use super::error::{Answer, ApiError};
+use super::registration::{Registration, key, session};
 use super::request::run_to_end;
-use super::state::AdminState;
-use crate::relay::{SubscriptionChange, WantedSubscription};
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NameQuery {
-    name: Option<String>,
-}
+use super::state::State;
+use crate::dispatch::Suspended;
+use crate::relay::{
+    RegisteredSubscription, Registry, Subscription, SubscriptionChange, WantedSubscription,
+};
+use crate::{EventKind, Timestamp};
 
 /// `GET /sessions/{id}/webhook`
-pub(super) async fn list(
-    state: web::Data<AdminState>,
-    request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
+pub(super) async fn list(state: State, request: HttpRequest) -> Answer {
     let session = session(&request)?;
     let registry = state.registry()?;
     let entries = registry.list(Some(&session));
     let suspended = registry.suspended(&entries).await;
-    let webhooks: Vec<_> = entries
-        .iter()
-        .zip(&suspended)
+    let all = entries.iter().zip(&suspended);
+    let webhooks: Vec<_> = all
         .map(|(entry, suspended)| ShownSubscription::new(entry, suspended.as_ref()))
         .collect();
     let answer = json!({ "success": true, "sessionId": session, "webhooks": webhooks });
@@ -47,36 +35,40 @@ pub(super) async fn list(
 }
 
 /// `GET /api/subscriptions`
-pub(super) async fn list_all(state: web::Data<AdminState>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn list_all(state: State) -> Answer {
     let registry = state.registry()?;
     let entries = registry.list(None);
     let suspended = registry.suspended(&entries).await;
-    let listed: Vec<_> = entries
-        .iter()
-        .zip(&suspended)
-        .map(|(entry, suspended)| ListedSubscription::new(entry, suspended.as_ref()))
+    let all = entries.iter().zip(&suspended);
+    let listed: Vec<_> = all
+        .map(|(entry, suspended)| ShownSubscription {
+            session_id: Some(entry.subscription.key.session()),
+            ..ShownSubscription::new(entry, suspended.as_ref())
+        })
         .collect();
     Ok(HttpResponse::Ok().json(json!({ "subscriptions": listed })))
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NameQuery {
+    name: Option<String>,
+}
+
 /// `POST /sessions/{id}/webhook`
 pub(super) async fn set(
-    state: web::Data<AdminState>,
+    state: State,
     request: HttpRequest,
     query: web::Query<NameQuery>,
     body: web::Payload,
-) -> Result<HttpResponse, ApiError> {
+) -> Answer {
     let registry = Arc::clone(state.registry()?);
-    let session = session(&request)?;
-    let registration = Registration::read(&limited_body(body).await?)?;
-    let name = one_name(query.name.as_deref(), registration.name.as_deref())?;
-    let key = key(session, name)?;
-    let url = registration.url.as_deref().ok_or_else(|| {
+    let (key, registration) = Registration::read(&request, query.name.as_deref(), body).await?;
+    let (url, warning) = registration.check(registry.guard()).await?;
+    let url = url.ok_or_else(|| {
         let text = "webhookUrl is missing; it is the URL that events are POSTed to";
         ApiError::bad_request(text)
     })?;
-    let (url, unresolved) = check_url(registry.guard(), url).await?;
-    let warning = warning(unresolved, registration.secret.as_ref());
     let wanted = WantedSubscription {
         key,
         url,
@@ -91,29 +83,19 @@ pub(super) async fn set(
     } else {
         HttpResponse::Ok()
     };
-    Ok(answer(response, &registry, &entry, warning.as_deref()).await)
+    Ok(changed(response, &registry, &entry, warning).await)
 }
 
 /// `PATCH /sessions/{id}/webhook`
 pub(super) async fn change(
-    state: web::Data<AdminState>,
+    state: State,
     request: HttpRequest,
     query: web::Query<NameQuery>,
     body: web::Payload,
-) -> Result<HttpResponse, ApiError> {
+) -> Answer {
     let registry = Arc::clone(state.registry()?);
-    let session = session(&request)?;
-    let registration = Registration::read(&limited_body(body).await?)?;
-    let name = one_name(query.name.as_deref(), registration.name.as_deref())?;
-    let key = key(session, name)?;
-    let (url, unresolved) = match &registration.url {
-        Some(url) => {
-            let (url, unresolved) = check_url(registry.guard(), url).await?;
-            (Some(url), unresolved)
-        }
-        None => (None, None),
-    };
-    let warning = warning(unresolved, registration.secret.as_ref());
+    let (key, registration) = Registration::read(&request, query.name.as_deref(), body).await?;
+    let (url, warning) = registration.check(registry.guard()).await?;
     let change = SubscriptionChange {
         url,
         events: registration.events,
@@ -122,7 +104,7 @@ pub(super) async fn change(
     };
     let changing = Arc::clone(&registry);
     let entry = run_to_end(async move { changing.change(&key, change).await }).await??;
-    Ok(answer(HttpResponse::Ok(), &registry, &entry, warning.as_deref()).await)
+    Ok(changed(HttpResponse::Ok(), &registry, &entry, warning).await)
 }
 
 #[derive(Debug, Deserialize)]
@@ -135,10 +117,10 @@ pub(super) struct RemoveQuery {
 
 /// `DELETE /sessions/{id}/webhook`
 pub(super) async fn remove(
-    state: web::Data<AdminState>,
+    state: State,
     request: HttpRequest,
     query: web::Query<RemoveQuery>,
-) -> Result<HttpResponse, ApiError> {
+) -> Answer {
     let registry = Arc::clone(state.registry()?);
     let session = session(&request)?;
     let RemoveQuery { name, all } = query.into_inner();
@@ -156,4 +138,90 @@ pub(super) async fn remove(
     };
     run_to_end(removal).await??;
     Ok(HttpResponse::Ok().json(json!({ "success": true, "sessionId": session })))
+}
+
+/// The answer to a change: the subscription as it is now.
+async fn changed(
+    mut response: HttpResponseBuilder,
+    registry: &Registry,
+    entry: &RegisteredSubscription,
+    warning: Option<String>,
+) -> HttpResponse {
+    let suspended = registry.suspended(std::slice::from_ref(entry)).await.pop();
+    response.json(ChangeAnswer {
+        success: true,
+        session_id: entry.subscription.key.session(),
+        webhook: ShownSubscription::new(entry, suspended.flatten().as_ref()),
+        warning,
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChangeAnswer<'a> {
+    success: bool,
+    session_id: &'a str,
+    webhook: ShownSubscription<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
+}
+
+/// A subscription as the API shows it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownSubscription<'a> {
+    /// Only in the list of all sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<&'a str>,
+    name: &'a str,
+    webhook_url: &'a str,
+    events: Vec<&'static str>,
+    has_secret: bool,
+    active: bool,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    // What follows is left out where it does not apply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspended_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspended_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    defined_in_settings: bool,
+}
+
+impl<'a> ShownSubscription<'a> {
+    fn new(entry: &'a RegisteredSubscription, suspended: Option<&'a Suspended>) -> Self {
+        let Subscription {
+            key,
+            url,
+            events,
+            secret,
+            active,
+            ended,
+            created_at,
+            updated_at,
+        } = &entry.subscription;
+        Self {
+            session_id: None,
+            name: key.name(),
+            webhook_url: url.as_str(),
+            events: match events {
+                None => vec!["*"],
+                Some(kinds) => kinds.iter().copied().map(EventKind::as_str).collect(),
+            },
+            has_secret: secret.is_some(),
+            active: *active,
+            created_at: *created_at,
+            updated_at: *updated_at,
+            ended_at: ended.as_ref().map(|ended| ended.at),
+            ended_reason: ended.as_ref().map(|ended| &*ended.reason),
+            suspended_at: suspended.map(|suspended| suspended.since),
+            suspended_reason: suspended.map(|suspended| &*suspended.reason),
+            defined_in_settings: entry.is_defined(),
+        }
+    }
 }

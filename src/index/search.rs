@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use serde::Serialize;
 
 use crate::dispatch::AttemptObserver;
 use crate::journal::{Part, Position, Seq, Unavailable};
@@ -52,20 +53,24 @@ pub(crate) struct EventFilter {
     pub(crate) to: Option<Timestamp>,
 }
 
-/// An event, as the index knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An event, as the index knows it and the admin API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct EventEntry {
     pub(crate) id: EventId,
     /// Its position in the journal; `None` for a duplicate.
+    #[serde(skip)]
     pub(crate) position: Option<Position>,
-    /// For a duplicate, the event that it repeats.
-    pub(crate) duplicate_of: Option<EventId>,
-    pub(crate) at: Timestamp,
     pub(crate) source: String,
     pub(crate) session: Option<String>,
+    #[serde(rename = "event")]
     pub(crate) kind: EventKind,
     pub(crate) name: Option<String>,
+    #[serde(rename = "received_at")]
+    pub(crate) at: Timestamp,
     pub(crate) bytes: u64,
+    /// For a duplicate, the event that it repeats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) duplicate_of: Option<EventId>,
 }
 
 /// One attempt at an event. Attempts are ordered by time.

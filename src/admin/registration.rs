@@ -1,15 +1,18 @@
-//! [`Registration`]: what the body of a registration asks for.
+//! [`Registration`]: what a request asks a subscription to be, and whether it may be so.
 //!
 //! The body is read field by field, so that an error names the field and never shows a value that
 //! may be a secret. Unknown fields are ignored, because clients of the gateway send more.
 
 use std::collections::BTreeSet;
 
+use actix_web::{HttpRequest, web};
 use serde_json::{Map, Value};
+use url::Url;
 
+use super::error::ApiError;
 use crate::EventKind;
-use crate::admin::error::ApiError;
-use crate::signature::Secret;
+use crate::relay::{Guard, RejectedAddress, SubscriptionKey, SubscriptionKeyError};
+use crate::signature::{Secret, is_undecodable};
 
 /// What is asked for. A field that the body leaves out is `None`.
 #[derive(Debug, Default)]
@@ -24,7 +27,31 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    pub(super) fn read(body: &[u8]) -> Result<Self, ApiError> {
+    /// Reads a request: which subscription it names, in the path, the query or the body, and what it
+    /// asks for.
+    pub(super) async fn read(
+        request: &HttpRequest,
+        name: Option<&str>,
+        body: web::Payload,
+    ) -> Result<(SubscriptionKey, Self), ApiError> {
+        let session = session(request)?;
+        let body = match body.to_bytes_limited(MAX_BODY).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(error)) => return Err(ApiError::bad_request(format!("the body: {error}"))),
+            Err(_) => return Err(ApiError::too_large(MAX_BODY)),
+        };
+        let registration = Self::parse(&body)?;
+        let name = match (name, registration.name.as_deref()) {
+            (Some(one), Some(other)) if one != other => {
+                let text = "the name in the path's query and the one in the body differ";
+                return Err(ApiError::bad_request(text));
+            }
+            (one, other) => one.or(other),
+        };
+        Ok((key(session, name)?, registration))
+    }
+
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let body: Value = serde_json::from_slice(body)
             .map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")))?;
         let Value::Object(fields) = body else {
@@ -42,6 +69,56 @@ impl Registration {
             },
         })
     }
+
+    /// Returns its URL, if that may be posted to, and a warning of what is probably a mistake: a
+    /// host that does not resolve now, or a secret that is no base64.
+    pub(super) async fn check(
+        &self,
+        guard: &Guard,
+    ) -> Result<(Option<Url>, Option<String>), ApiError> {
+        let mut warnings = Vec::new();
+        let mut checked = None;
+        if let Some(url) = &self.url {
+            let url = guard.url(url).map_err(|error| rejected(&error))?;
+            match guard.vet(&url).await {
+                Ok(_) => {}
+                Err(error) if error.is_unresolved() => {
+                    warnings.push(format!("{error}; events wait until it does"));
+                }
+                Err(error) => return Err(rejected(&error)),
+            }
+            checked = Some(url);
+        }
+        if let Some(Some(secret)) = &self.secret
+            && is_undecodable(secret)
+        {
+            let text =
+                "secret begins with whsec_, but what follows is no base64, so the text is the key";
+            warnings.push(text.to_owned());
+        }
+        let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
+        Ok((checked, warning))
+    }
+}
+
+/// The session in the path, percent-decoded as the ingress does it, so that both mean the same one.
+pub(super) fn session(request: &HttpRequest) -> Result<String, ApiError> {
+    let raw = request.match_info().get("id").unwrap_or_default();
+    let session = percent_encoding::percent_decode_str(raw).decode_utf8_lossy();
+    // A bad session is reported before the body is read, when the name is not known yet.
+    key(session.clone().into_owned(), None)?;
+    Ok(session.into_owned())
+}
+
+/// The key of the subscription with this name, or with the default name.
+pub(super) fn key(session: String, name: Option<&str>) -> Result<SubscriptionKey, ApiError> {
+    SubscriptionKey::new(session, name.unwrap_or(DEFAULT_NAME)).map_err(|error| {
+        let code = match error {
+            SubscriptionKeyError::Session => "bad_session",
+            SubscriptionKeyError::Name(_) => "bad_name",
+        };
+        ApiError::bad_request_as(code, error.to_string())
+    })
 }
 
 fn url(fields: &Map<String, Value>) -> Result<Option<String>, ApiError> {
@@ -108,6 +185,20 @@ fn wrong(field: &str, expected: &str) -> ApiError {
     ApiError::bad_request(format!("{field}: expected {expected}"))
 }
 
+fn rejected(error: &RejectedAddress) -> ApiError {
+    let code = match error {
+        RejectedAddress::Address { .. } => "refused_address",
+        _ => "bad_url",
+    };
+    ApiError::bad_request_as(code, format!("webhookUrl: {error}"))
+}
+
+/// The name of a subscription that is registered without one.
+const DEFAULT_NAME: &str = "default";
+
+/// The longest body of a registration, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
 /// The longest secret, in bytes.
 const MAX_SECRET: usize = 1024;
 
@@ -119,7 +210,7 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<Registration, String> {
-        Registration::read(body.as_bytes()).map_err(|error| error.to_string())
+        Registration::parse(body.as_bytes()).map_err(|error| error.to_string())
     }
 
     #[test]
