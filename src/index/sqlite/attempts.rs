@@ -53,7 +53,7 @@ const BUCKET: u64 = if cfg!(test) { 8 } else { 1024 };
 /// The most blobs in one bucket. Part of the format.
 pub(super) const PARTS: u64 = 4096;
 
-/// A blob, decoded.
+/// What postcard writes into a blob.
 #[derive(Serialize, Deserialize)]
 struct Blob<'a> {
     #[serde(borrow)]

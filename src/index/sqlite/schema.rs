@@ -27,13 +27,13 @@ const TABLES: &str = "
     ) STRICT;
     CREATE INDEX by_max_id ON segments (max_id);
     CREATE INDEX by_last_seq ON segments (last_seq);
-    CREATE TABLE contents (            -- apart, so that looking through the heads reads none of it
+    CREATE TABLE contents (            -- apart, so that looking through the segments reads none of it
         id     INTEGER PRIMARY KEY,
         filter BLOB NOT NULL,          -- of its sessions
         events BLOB NOT NULL
     ) STRICT;
     CREATE TABLE attempts (
-        id    INTEGER PRIMARY KEY,     -- of the bucket, times PARTS, and the part
+        id    INTEGER PRIMARY KEY,     -- the bucket's first id, and which blob of it
         count INTEGER NOT NULL,
         notes BLOB NOT NULL
     ) STRICT;

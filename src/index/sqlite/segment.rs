@@ -2,8 +2,8 @@
 //!
 //! The newest events are in the [`OpenSegment`]. A full one is sealed: it becomes one blob of about
 //! 25 bytes an event, a summary, and a filter of its sessions. The blob is postcard's encoding of
-//! the segment with the rows sorted by id. The id, the number and the time of a row are stored as
-//! differences from the row before, which postcard writes in few bytes.
+//! the segment, which is fixed since its version 1, with the rows sorted by id. The id, the number
+//! and the time of a row are stored as differences from the row before: small numbers take few bytes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -340,6 +340,7 @@ pub(super) const FULL_TEXT: usize = 4 * 1024 * 1024;
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use uuid::ContextV7;
 
     use super::*;
 
@@ -454,6 +455,31 @@ mod tests {
             blob[at] = byte;
             read_or_refuse(&blob);
         }
+    }
+
+    /// As at 1,000 events a second. An id alone has 16 bytes.
+    #[test]
+    fn an_event_takes_few_bytes() {
+        let (order, mut random) = (ContextV7::new(), fastrand::Rng::with_seed(7));
+        let mut segment = OpenSegment::default();
+        for seq in 1..=8192 {
+            let at = 1_700_000_000_000_000_000 + seq * 1_000_000 + random.u64(..500_000);
+            let (seconds, nanos) = (at / 1_000_000_000, at % 1_000_000_000);
+            let id = Uuid::new_v7(uuid::Timestamp::from_unix(&order, seconds, nanos as u32));
+            segment.push(&Item {
+                id: id.into(),
+                position: Position::first(seq),
+                duplicate: false,
+                at: at as i64,
+                source: "gateway",
+                session: Some(&format!("{:08x}", random.u32(..1000))),
+                kind: EventKind::Message,
+                name: Some("message"),
+                bytes: random.u64(300..1000),
+            });
+        }
+        let bytes = segment.seal().unwrap().events.len() as f64 / 8192.0;
+        assert!(bytes < 27.0, "{bytes}");
     }
 
     /// The filters are stored, so the keys must stay the same.

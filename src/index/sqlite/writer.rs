@@ -215,9 +215,9 @@ fn add_record(segment: &mut OpenSegment, record: &Record, events: &[crate::Event
     let count = record.parts.count();
     for view in record.parts.views(&record.received) {
         if !view.duplicate {
-            let own = Record::events_of(count, view.part, events);
-            let position = Position::new(record.seq, view.part);
             let (part, session) = (view.part, view.session);
+            let own = Record::events_of(count, part, events);
+            let position = Position::new(record.seq, part);
             let item = Item::new(&record.received, part, session, own, position, false);
             segment.push(&item);
         }
