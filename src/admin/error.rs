@@ -1,7 +1,7 @@
 //! [`ApiError`]: why a request to the admin listener does not get what it asks for.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, HeaderName, WWW_AUTHENTICATE};
+use actix_web::http::header::WWW_AUTHENTICATE;
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
@@ -19,8 +19,6 @@ pub(super) struct ApiError {
     status: StatusCode,
     code: &'static str,
     text: String,
-    /// A header that HTTP requires with this status.
-    header: Option<(HeaderName, &'static str)>,
 }
 
 impl ResponseError for ApiError {
@@ -34,8 +32,8 @@ impl ResponseError for ApiError {
             // The rest of the body must not be read as the next request.
             response.force_close();
         }
-        if let Some((name, value)) = &self.header {
-            response.insert_header((name.clone(), *value));
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
         response.json(json!({ "success": false, "error": self.text, "code": self.code }))
     }
@@ -43,12 +41,8 @@ impl ResponseError for ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, text: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            text: text.into(),
-            header: None,
-        }
+        let text = text.into();
+        Self { status, code, text }
     }
 
     pub(super) fn bad_request(text: impl Into<String>) -> Self {
@@ -62,10 +56,7 @@ impl ApiError {
 
     pub(super) fn unauthorized() -> Self {
         let text = "Authorization: Bearer with the admin token is needed";
-        Self {
-            header: Some((WWW_AUTHENTICATE, "Bearer")),
-            ..Self::new(StatusCode::UNAUTHORIZED, "unauthorized", text)
-        }
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", text)
     }
 
     pub(super) fn forbidden(text: &str) -> Self {
@@ -81,17 +72,14 @@ impl ApiError {
         Self::not_found(format!("{consumer} has ended"))
     }
 
-    /// The path has only these methods, written as in the header `Allow`.
-    pub(super) fn method_not_allowed(methods: &'static str) -> Self {
+    /// The path has only these methods. The answer must name them in the header `Allow` too.
+    pub(super) fn method_not_allowed(methods: &str) -> Self {
         let verb = if methods.contains(',') { "are" } else { "is" };
         let text = format!("only {methods} {verb} possible here");
-        Self {
-            header: Some((ALLOW, methods)),
-            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
-        }
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
     }
 
-    pub(super) fn conflict(code: &'static str, text: impl Into<String>) -> Self {
+    fn conflict(code: &'static str, text: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, text)
     }
 

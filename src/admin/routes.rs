@@ -6,6 +6,7 @@ use actix_http::{HttpService, KeepAlive};
 use actix_rt::net::TcpStream;
 use actix_service::{ServiceFactory, map_config};
 use actix_web::dev::AppConfig;
+use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::middleware::from_fn;
 use actix_web::{App, FromRequest, Handler, Resource, Responder, ResponseError as _, web};
 
@@ -75,10 +76,13 @@ fn on<A: FromRequest + 'static>(
     only(path, method).route(route.to(handler))
 }
 
-/// A path that answers 405 to other methods than these.
+/// A path that answers 405 to other methods than these, written as in the header `Allow`.
 fn only(path: &str, methods: &'static str) -> Resource {
     web::resource(path).default_service(web::to(move || async move {
-        ApiError::method_not_allowed(methods).error_response()
+        let mut response = ApiError::method_not_allowed(methods).error_response();
+        let allowed = HeaderValue::from_static(methods);
+        response.headers_mut().insert(ALLOW, allowed);
+        response
     }))
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::error::{Answer, ApiError};
 use super::registration::{Registration, key, session};
@@ -23,30 +23,30 @@ use crate::{EventKind, Timestamp};
 /// `GET /sessions/{id}/webhook`
 pub(super) async fn list(state: State, request: HttpRequest) -> Answer {
     let session = session(&request)?;
-    let registry = state.registry()?;
-    let entries = registry.list(Some(&session));
-    let suspended = registry.suspended(&entries).await;
-    let all = entries.iter().zip(&suspended);
-    let webhooks: Vec<_> = all
-        .map(|(entry, suspended)| ShownSubscription::new(entry, suspended.as_ref()))
-        .collect();
+    let webhooks = shown(state.registry()?, Some(&session)).await;
     let answer = json!({ "success": true, "sessionId": session, "webhooks": webhooks });
     Ok(HttpResponse::Ok().json(answer))
 }
 
 /// `GET /api/subscriptions`
 pub(super) async fn list_all(state: State) -> Answer {
-    let registry = state.registry()?;
-    let entries = registry.list(None);
+    let subscriptions = shown(state.registry()?, None).await;
+    Ok(HttpResponse::Ok().json(json!({ "subscriptions": subscriptions })))
+}
+
+/// The subscriptions of one session, or those of all sessions, each with its session.
+async fn shown(registry: &Registry, session: Option<&str>) -> Vec<Value> {
+    let entries = registry.list(session);
     let suspended = registry.suspended(&entries).await;
     let all = entries.iter().zip(&suspended);
-    let listed: Vec<_> = all
-        .map(|(entry, suspended)| ShownSubscription {
-            session_id: Some(entry.subscription.key.session()),
-            ..ShownSubscription::new(entry, suspended.as_ref())
-        })
-        .collect();
-    Ok(HttpResponse::Ok().json(json!({ "subscriptions": listed })))
+    all.map(|(entry, suspended)| {
+        let mut shown = json!(ShownSubscription::new(entry, suspended.as_ref()));
+        if session.is_none() {
+            shown["sessionId"] = entry.subscription.key.session().into();
+        }
+        shown
+    })
+    .collect()
 }
 
 #[derive(Debug, Deserialize)]
@@ -166,13 +166,10 @@ struct ChangeAnswer<'a> {
     warning: Option<String>,
 }
 
-/// A subscription as the API shows it.
+/// A subscription as the API shows it, without its session.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ShownSubscription<'a> {
-    /// Only in the list of all sessions.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session_id: Option<&'a str>,
     name: &'a str,
     webhook_url: &'a str,
     events: Vec<&'static str>,
@@ -206,7 +203,6 @@ impl<'a> ShownSubscription<'a> {
             updated_at,
         } = &entry.subscription;
         Self {
-            session_id: None,
             name: key.name(),
             webhook_url: url.as_str(),
             events: match events {
