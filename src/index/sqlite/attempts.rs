@@ -42,13 +42,11 @@ impl<T: AsRef<str>> Attempt<T> {
     }
 }
 
-/// Returns the id of the first blob in the bucket of a body. A bucket has at most [`PARTS`] blobs.
-pub(super) fn first_blob(seq: Seq) -> u64 {
-    seq / BUCKET * PARTS
+/// Returns the bucket of a body, if a bucket holds `size` consecutive bodies, as the id of the
+/// bucket's first blob. A bucket has at most [`PARTS`] blobs.
+pub(super) fn first_blob(seq: Seq, size: u64) -> u64 {
+    seq / size * PARTS
 }
-
-/// How many consecutive bodies share a bucket. Part of the format.
-const BUCKET: u64 = if cfg!(test) { 8 } else { 1024 };
 
 /// The most blobs in one bucket. Part of the format.
 pub(super) const PARTS: u64 = 4096;

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::inbox::{Inbox, IndexNotes};
 use super::indexer::Indexer;
 use super::query::Snapshot;
-use super::schema::{self, Failure};
+use super::schema::{self, Failure, IndexTuning, TUNING};
 use super::writer::{Open, Writer};
 use crate::EventId;
 use crate::index::{EventEntry, EventFilter, Notes, Search, TimelineEntry};
@@ -21,21 +21,27 @@ pub(crate) struct Index {
     reader: Arc<Mutex<Connection>>,
     open: Arc<Mutex<Open>>,
     inbox: Arc<Inbox>,
+    tuning: IndexTuning,
 }
 
 impl Index {
     /// Opens the index in the journal's folder. An index that cannot be used is built again from
     /// the journal. Returns the indexer too, which must run as a task.
     pub(crate) fn open(folder: &Path) -> rusqlite::Result<(Self, Indexer)> {
+        Self::tuned(folder, TUNING)
+    }
+
+    pub(super) fn tuned(folder: &Path, tuning: IndexTuning) -> rusqlite::Result<(Self, Indexer)> {
         let path = folder.join("index.db");
-        let writer = Writer::new(schema::open(&path)?)?;
+        let writer = Writer::new(schema::open(&path)?, tuning)?;
         let inbox = Arc::new(Inbox::default());
         let index = Self {
             reader: Arc::new(Mutex::new(schema::open_reader(&path)?)),
             open: Arc::clone(writer.open()),
             inbox: Arc::clone(&inbox),
+            tuning,
         };
-        Ok((index, Indexer::new(writer, inbox)))
+        Ok((index, Indexer::new(writer, inbox, tuning)))
     }
 
     /// Returns the receiver of attempts, duplicates and trims.
@@ -88,6 +94,7 @@ impl Search for Index {
     }
 
     async fn attempts(&self, position: Position) -> Result<Vec<TimelineEntry>, Unavailable> {
-        self.search(move |all| all.attempts(position)).await
+        let bucket = self.tuning.bucket;
+        self.search(move |all| all.attempts(position, bucket)).await
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
 use super::inbox::Inbox;
-use super::schema::Failure;
+use super::schema::{Failure, IndexTuning};
 use super::writer::{Which, Writer};
 use crate::dialect::Decoder;
 use crate::journal::{Journal, Record, Seq, Unavailable};
@@ -24,14 +24,16 @@ pub(crate) struct Indexer {
     inbox: Arc<Inbox>,
     /// When the data in memory is written; `None` if there is none.
     due: Option<Pin<Box<Sleep>>>,
+    tuning: IndexTuning,
 }
 
 impl Indexer {
-    pub(super) fn new(writer: Writer, inbox: Arc<Inbox>) -> Self {
+    pub(super) fn new(writer: Writer, inbox: Arc<Inbox>, tuning: IndexTuning) -> Self {
         Self {
             writer,
             inbox,
             due: None,
+            tuning,
         }
     }
 
@@ -159,7 +161,7 @@ impl Indexer {
     ) -> Result<(), Failure> {
         while self.writer.cursor() < newest {
             let cursor = self.writer.cursor();
-            if newest - cursor > FAR {
+            if newest - cursor > self.tuning.far {
                 // The index may lag by a whole journal: searches get what there is, and a stop is
                 // immediate.
                 drop(self.inbox.take_asked());
@@ -167,9 +169,9 @@ impl Indexer {
                     return Ok(());
                 }
             }
-            let records = journal.tail().range(cursor, READ_TOGETHER);
+            let records = journal.tail().range(cursor, self.tuning.read_in_a_turn);
             if records.is_empty() {
-                let records = journal.read(cursor, READ_TOGETHER).await?;
+                let records = journal.read(cursor, self.tuning.read_in_a_turn).await?;
                 if records.is_empty() {
                     let gone = format!("event {} is not there", cursor + 1);
                     return Err(Unavailable::Away(gone).into());
@@ -227,12 +229,6 @@ const SEAL_AFTER: Duration = Duration::from_secs(2);
 
 const STUMBLE_PAUSE: Duration = Duration::from_secs(10);
 
-/// How many records are read together.
-const READ_TOGETHER: usize = if cfg!(test) { 16 } else { 512 };
-
-/// An index that lags by more bodies than this is being rebuilt, and searches do not wait for it.
-const FAR: u64 = if cfg!(test) { 100 } else { 50_000 };
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -241,6 +237,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::super::handle::Index;
+    use super::super::schema::SMALL;
     use super::super::segment::OpenSegment;
     use super::*;
     use crate::EventId;
@@ -260,7 +257,7 @@ mod tests {
 
     impl World {
         fn start(folder: &TestFolder, journal: &Arc<Memory>) -> Self {
-            let (index, indexer) = Index::open(folder.path()).unwrap();
+            let (index, indexer) = Index::tuned(folder.path(), SMALL).unwrap();
             let (stop, stopped) = watch::channel(false);
             let followed = Arc::clone(journal) as Arc<dyn Journal>;
             let decoder = Arc::new(Decoder::new([], 1024));
@@ -434,7 +431,7 @@ mod tests {
         for number in 1..=20_000 {
             journal.append(entry(number)).await.unwrap();
         }
-        let (_, mut indexer) = Index::open(folder.path()).unwrap();
+        let (_, mut indexer) = Index::tuned(folder.path(), SMALL).unwrap();
         let (stop, mut stopped) = watch::channel(true);
         let decoder = Decoder::new([], 1024);
         let followed = indexer.follow(journal.as_ref(), &decoder, &mut stopped);
@@ -472,7 +469,7 @@ mod tests {
             .execute("UPDATE contents SET events = x'ff'", [])
             .unwrap();
         drop(database);
-        let (index, mut indexer) = Index::open(folder.path()).unwrap();
+        let (index, mut indexer) = Index::tuned(folder.path(), SMALL).unwrap();
         indexer
             .writer
             .add_duplicates(&OpenSegment::default().segment, 0);

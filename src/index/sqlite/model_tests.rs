@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::attempts::Attempt;
 use super::query::Snapshot;
-use super::schema::{self, FULL};
+use super::schema::{self, SMALL};
 use super::segment::{Item, OpenSegment};
 use super::writer::{Which, Writer, lock};
 use crate::dialect::{Codeskytz, Decoder, Dialect as _};
@@ -98,7 +98,7 @@ impl World {
     fn new() -> Self {
         let folder = TestFolder::new();
         let path = folder.path().join("index.db");
-        let writer = Writer::new(schema::open(&path).unwrap()).unwrap();
+        let writer = Writer::new(schema::open(&path).unwrap(), SMALL).unwrap();
         Self {
             reader: schema::open_reader(&path).unwrap(),
             folder,
@@ -266,7 +266,7 @@ impl World {
     fn reopen(&mut self) {
         self.writer = None;
         let path = self.folder.path().join("index.db");
-        self.writer = Some(Writer::new(schema::open(&path).unwrap()).unwrap());
+        self.writer = Some(Writer::new(schema::open(&path).unwrap(), SMALL).unwrap());
         assert!(self.writer().cursor() <= self.journal.len() as Seq);
         self.catch_up();
     }
@@ -342,7 +342,7 @@ impl World {
             (1..=record.parts.count()).map(|part| Position::new(record.seq, part))
         });
         for position in positions {
-            let made = all.attempts(position).unwrap();
+            let made = all.attempts(position, SMALL.bucket).unwrap();
             let made: Vec<_> = made
                 .iter()
                 .map(|made| {
@@ -481,7 +481,7 @@ proptest! {
 #[test]
 fn slow_traffic_leaves_few_segments_and_blobs() {
     let mut world = World::new();
-    let events = 20 * FULL;
+    let events = 20 * SMALL.full;
     for _ in 0..events {
         let new = New {
             millis: 3000,

@@ -121,7 +121,7 @@ impl<'a> Snapshot<'a> {
             let id = row.get(0)?;
             if self.may_contain(id, session)? {
                 self.read(id, |events| {
-                    self.add_positions(events, filter, &mut positions);
+                    self.add_positions(events, filter, &mut positions)
                 })?;
             }
         }
@@ -219,12 +219,16 @@ impl<'a> Snapshot<'a> {
     }
 
     /// Returns all attempts at an event, in their order.
-    pub(super) fn attempts(&self, position: Position) -> Result<Vec<TimelineEntry>, Failure> {
+    pub(super) fn attempts(
+        &self,
+        position: Position,
+        bucket_size: u64,
+    ) -> Result<Vec<TimelineEntry>, Failure> {
         let mut entries = Vec::new();
         add_attempts(&self.attempts, position, &mut entries);
         let sql = "SELECT notes FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id";
         let mut statement = self.database.prepare_cached(sql)?;
-        let base = first_blob(position.seq());
+        let base = first_blob(position.seq(), bucket_size);
         let mut rows = statement.query(params![base, base + PARTS - 1])?;
         while let Some(row) = rows.next()? {
             let notes = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;

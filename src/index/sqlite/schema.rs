@@ -1,4 +1,4 @@
-//! The index's tables, and why one cannot be read or written.
+//! The index's tables, how much is in a row, and why one cannot be read or written.
 //!
 //! There is no migration: an index of another version is built again from the journal.
 
@@ -107,9 +107,35 @@ fn open_known(path: &Path) -> rusqlite::Result<Option<Connection>> {
     }
 }
 
-/// A segment with so many events is written, and so is a batch with so many attempts. Small in tests,
-/// so that they reach the limit.
-pub(super) const FULL: usize = if cfg!(test) { 32 } else { 8192 };
+/// The sizes of segments, batches and buckets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IndexTuning {
+    /// A segment with so many events is sealed, and so is a batch with so many attempts.
+    pub(super) full: usize,
+    /// How many consecutive bodies share a bucket of attempts. Part of the format.
+    pub(super) bucket: u64,
+    /// How many records are read together.
+    pub(super) read_in_a_turn: usize,
+    /// An index that lags by more bodies than this is being rebuilt, and searches do not wait for
+    /// it.
+    pub(super) far: u64,
+}
+
+pub(super) const TUNING: IndexTuning = IndexTuning {
+    full: 8192,
+    bucket: 1024,
+    read_in_a_turn: 512,
+    far: 50_000,
+};
+
+/// Small sizes, so that short tests reach every limit.
+#[cfg(test)]
+pub(super) const SMALL: IndexTuning = IndexTuning {
+    full: 32,
+    bucket: 8,
+    read_in_a_turn: 16,
+    far: 100,
+};
 
 /// Why the index cannot be written or read.
 #[derive(Debug, thiserror::Error)]

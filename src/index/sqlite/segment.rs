@@ -229,20 +229,8 @@ impl OpenSegment {
         let Segment { texts, rows } = &self.segment;
         let mut rows = rows.clone();
         rows.sort_unstable_by_key(|row| (row.id, row.part, row.position()));
-        let in_journal = || rows.iter().filter(|row| !row.is_duplicate());
-        let mut sealed = Sealed {
-            count: rows.len(),
-            min_id: Uuid::from_u128(rows.first()?.id),
-            max_id: Uuid::from_u128(rows.last()?.id),
-            first_seq: in_journal().map(Row::seq).min().unwrap_or(0),
-            last_seq: in_journal().map(Row::seq).max().unwrap_or(0),
-            max_number: rows.iter().map(Row::seq).max()?,
-            first_at: rows.iter().map(|row| row.at).min()?,
-            last_at: rows.iter().map(|row| row.at).max()?,
-            kinds: rows.iter().fold(0, |kinds, row| kinds | 1 << row.kind),
-            filter: session_filter(&rows, texts),
-            events: Vec::new(),
-        };
+        let head = Head::of(&rows)?;
+        let filter = session_filter(&rows, texts);
         for at in (1..rows.len()).rev() {
             let before = rows[at - 1];
             let row = &mut rows[at];
@@ -252,14 +240,26 @@ impl OpenSegment {
         }
         let texts = texts.iter().map(AsRef::as_ref).collect();
         let segment: Segment<&str> = Segment { texts, rows };
-        sealed.events = postcard::to_allocvec(&segment).expect("memory takes any length");
-        Some(sealed)
+        Some(Sealed {
+            head,
+            filter,
+            events: postcard::to_allocvec(&segment).expect("memory takes any length"),
+        })
     }
 }
 
-/// A segment as the database stores it. All but the events is known without reading them.
+/// A segment as the database stores it.
 #[derive(Debug)]
 pub(super) struct Sealed {
+    pub(super) head: Head,
+    /// A [`Filter`] of its sessions.
+    pub(super) filter: Vec<u8>,
+    pub(super) events: Vec<u8>,
+}
+
+/// What the database knows of a segment without reading its blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Head {
     pub(super) count: usize,
     pub(super) min_id: Uuid,
     pub(super) max_id: Uuid,
@@ -270,14 +270,29 @@ pub(super) struct Sealed {
     pub(super) max_number: Seq,
     pub(super) first_at: i64,
     pub(super) last_at: i64,
-    /// One bit for each kind in the segment, see [`kind_bit`].
+    /// One bit for each kind in the segment.
     pub(super) kinds: u32,
-    /// A [`Filter`] of its sessions.
-    pub(super) filter: Vec<u8>,
-    pub(super) events: Vec<u8>,
 }
 
-/// Returns the bit of a kind in [`Sealed::kinds`].
+impl Head {
+    /// Returns the head of rows that are sorted by id, or `None` if there are none.
+    fn of(rows: &[Row]) -> Option<Self> {
+        let in_journal = || rows.iter().filter(|row| !row.is_duplicate());
+        Some(Self {
+            count: rows.len(),
+            min_id: Uuid::from_u128(rows.first()?.id),
+            max_id: Uuid::from_u128(rows.last()?.id),
+            first_seq: in_journal().map(Row::seq).min().unwrap_or(0),
+            last_seq: in_journal().map(Row::seq).max().unwrap_or(0),
+            max_number: rows.iter().map(Row::seq).max()?,
+            first_at: rows.iter().map(|row| row.at).min()?,
+            last_at: rows.iter().map(|row| row.at).max()?,
+            kinds: rows.iter().fold(0, |kinds, row| kinds | 1 << row.kind),
+        })
+    }
+}
+
+/// Returns the bit of a kind in [`Head::kinds`].
 pub(super) fn kind_bit(kind: EventKind) -> u32 {
     1 << kind as u32
 }
@@ -412,21 +427,21 @@ mod tests {
             for item in &items {
                 segment.push(item);
             }
-            let Some(sealed) = segment.seal() else {
+            let Some(Sealed { head, filter, events }) = segment.seal() else {
                 prop_assert!(items.is_empty());
                 return Ok(());
             };
             items.sort_by_key(|item| (item.id, item.position));
-            let decoded = Segment::decode(&sealed.events).unwrap();
+            let decoded = Segment::decode(&events).unwrap();
             let mut read: Vec<_> = decoded.rows.iter().map(|row| decoded.item(row)).collect();
-            let filter = Filter::from_bytes(&sealed.filter).unwrap();
-            prop_assert_eq!((sealed.min_id, sealed.max_id), (items[0].id.body(), items[items.len() - 1].id.body()));
-            prop_assert_eq!(sealed.count, items.len());
+            let filter = Filter::from_bytes(&filter).unwrap();
+            prop_assert_eq!((head.min_id, head.max_id), (items[0].id.body(), items[items.len() - 1].id.body()));
+            prop_assert_eq!(head.count, items.len());
             for item in &items {
-                prop_assert!(item.duplicate || (sealed.first_seq..=sealed.last_seq).contains(&item.position.seq()));
-                prop_assert!(item.position.seq() <= sealed.max_number);
-                prop_assert!((sealed.first_at..=sealed.last_at).contains(&item.at));
-                prop_assert!(sealed.kinds & kind_bit(item.kind) != 0);
+                prop_assert!(item.duplicate || (head.first_seq..=head.last_seq).contains(&item.position.seq()));
+                prop_assert!(item.position.seq() <= head.max_number);
+                prop_assert!((head.first_at..=head.last_at).contains(&item.at));
+                prop_assert!(head.kinds & kind_bit(item.kind) != 0);
                 let contains = |session| filter.may_contain(session_key(session));
                 prop_assert!(item.session.is_none_or(contains));
             }

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::attempts::{self, Attempt, PARTS, first_blob};
-use super::schema::{self, FULL, Failure, read_blob};
-use super::segment::{FULL_TEXT, Item, OpenSegment, Segment};
+use super::schema::{self, Failure, IndexTuning, read_blob};
+use super::segment::{FULL_TEXT, Item, OpenSegment, Sealed, Segment};
 use crate::dialect::Decoder;
 use crate::journal::{Position, Record, Seq};
 
@@ -34,10 +34,11 @@ pub(super) struct Writer {
     open: Arc<Mutex<Open>>,
     /// Events up to this one are in a sealed segment or in the open one.
     cursor: Seq,
+    tuning: IndexTuning,
 }
 
 impl Writer {
-    pub(super) fn new(database: Connection) -> rusqlite::Result<Self> {
+    pub(super) fn new(database: Connection, tuning: IndexTuning) -> rusqlite::Result<Self> {
         let (cursor, trimmed) =
             database.query_row("SELECT indexed, trimmed FROM state", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
@@ -50,6 +51,7 @@ impl Writer {
             database,
             open: Arc::new(Mutex::new(open)),
             cursor,
+            tuning,
         })
     }
 
@@ -72,7 +74,7 @@ impl Writer {
         let segment = Arc::make_mut(&mut open.events);
         let mut count = 0;
         for record in records.iter().map(Borrow::borrow) {
-            if segment.is_full(FULL) {
+            if segment.is_full(self.tuning.full) {
                 break;
             }
             match &record.events {
@@ -92,7 +94,7 @@ impl Writer {
         let segment = Arc::make_mut(&mut open.events);
         let before = segment.len();
         for row in &duplicates.rows[start..] {
-            if segment.is_full(FULL) {
+            if segment.is_full(self.tuning.full) {
                 break;
             }
             segment.push(&duplicates.item(row));
@@ -119,7 +121,7 @@ impl Writer {
     /// Returns whether a segment or a batch is large enough to be written.
     pub(super) fn is_full(&self) -> bool {
         let open = lock(&self.open);
-        open.events.is_full(FULL) || open.attempts.len() >= FULL
+        open.events.is_full(self.tuning.full) || open.attempts.len() >= self.tuning.full
     }
 
     /// Writes everything, or only what is full, in one transaction. After a failure everything
@@ -127,23 +129,21 @@ impl Writer {
     pub(super) fn seal(&mut self, which: Which) -> Result<(), Failure> {
         let mut open = lock(&self.open);
         let all = which == Which::All;
-        let events = (all || open.events.is_full(FULL)) && !open.events.is_empty();
-        let attempts = all || open.attempts.len() >= FULL;
+        let events = (all || open.events.is_full(self.tuning.full)) && !open.events.is_empty();
+        let attempts = all || open.attempts.len() >= self.tuning.full;
         let transaction = self.database.transaction()?;
         if events {
-            write_segment(&transaction, &open.events)?;
+            write_segment(&transaction, &open.events, self.tuning.full)?;
             let sql = "UPDATE state SET indexed = ?";
             transaction.prepare_cached(sql)?.execute([self.cursor])?;
         }
         if attempts {
             Arc::make_mut(&mut open.attempts)
                 .sort_unstable_by_key(|attempt| (attempt.position, attempt.at));
-            let bucket = |attempt: &Attempt| first_blob(attempt.position.seq());
-            for attempts in open
-                .attempts
-                .chunk_by(|one, next| bucket(one) == bucket(next))
-            {
-                write_attempts(&transaction, bucket(&attempts[0]), attempts)?;
+            let bucket = |attempt: &Attempt| first_blob(attempt.position.seq(), self.tuning.bucket);
+            let same = |one: &Attempt, next: &Attempt| bucket(one) == bucket(next);
+            for attempts in open.attempts.chunk_by(same) {
+                write_attempts(&transaction, attempts, self.tuning)?;
             }
         }
         transaction.commit()?;
@@ -171,7 +171,8 @@ impl Writer {
         self.database.execute(sql, [up_to])?;
         let attempts = "DELETE FROM attempts WHERE id IN \
             (SELECT id FROM attempts WHERE id < ? ORDER BY id LIMIT 1000)";
-        while self.database.execute(attempts, [first_blob(up_to + 1)])? > 0 {}
+        let end = (first_blob(up_to + 1, self.tuning.bucket),);
+        while self.database.execute(attempts, end)? > 0 {}
         // A few segments at a time, so that no search waits long.
         loop {
             let _open = lock(&self.open);
@@ -225,7 +226,11 @@ fn add_record(segment: &mut OpenSegment, record: &Record, events: &[crate::Event
 }
 
 /// Writes a segment. It absorbs the segments before it that are not much larger.
-fn write_segment(transaction: &Transaction<'_>, segment: &Arc<OpenSegment>) -> Result<(), Failure> {
+fn write_segment(
+    transaction: &Transaction<'_>,
+    segment: &Arc<OpenSegment>,
+    full: usize,
+) -> Result<(), Failure> {
     let mut segment = Arc::clone(segment);
     loop {
         let sql = "SELECT id, count, size FROM segments ORDER BY id DESC LIMIT 1";
@@ -235,7 +240,7 @@ fn write_segment(transaction: &Transaction<'_>, segment: &Arc<OpenSegment>) -> R
         let Some((id, count, size)): Option<(i64, usize, usize)> = last.optional()? else {
             break;
         };
-        if size > FULL_TEXT || !is_absorbed(count, segment.len()) {
+        if size > FULL_TEXT || !is_absorbed(count, segment.len(), full) {
             break;
         }
         let sql = "SELECT events FROM contents WHERE id = ?";
@@ -250,42 +255,51 @@ fn write_segment(transaction: &Transaction<'_>, segment: &Arc<OpenSegment>) -> R
         transaction.execute("DELETE FROM segments WHERE id = ?", [id])?;
         transaction.execute("DELETE FROM contents WHERE id = ?", [id])?;
     }
-    let Some(sealed) = segment.seal() else {
+    let Some(Sealed {
+        head,
+        filter,
+        events,
+    }) = segment.seal()
+    else {
         return Ok(());
     };
     let sql = "INSERT INTO segments VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     transaction.prepare_cached(sql)?.execute(params![
-        sealed.count,
-        sealed.events.len(),
-        sealed.min_id.as_bytes(),
-        sealed.max_id.as_bytes(),
-        sealed.first_seq,
-        sealed.last_seq,
-        sealed.max_number,
-        sealed.first_at,
-        sealed.last_at,
-        sealed.kinds,
+        head.count,
+        events.len(),
+        head.min_id.as_bytes(),
+        head.max_id.as_bytes(),
+        head.first_seq,
+        head.last_seq,
+        head.max_number,
+        head.first_at,
+        head.last_at,
+        head.kinds,
     ])?;
     let id = transaction.last_insert_rowid();
     let sql = "INSERT INTO contents VALUES (?, ?, ?)";
     transaction
         .prepare_cached(sql)?
-        .execute(params![id, sealed.filter, sealed.events])?;
+        .execute(params![id, filter, events])?;
     Ok(())
 }
 
 /// Returns whether `more` events or attempts take in a row of `count`.
-fn is_absorbed(count: usize, more: usize) -> bool {
-    count < FULL && count <= 2 * more && count + more <= 2 * FULL
+fn is_absorbed(count: usize, more: usize, full: usize) -> bool {
+    count < full && count <= 2 * more && count + more <= 2 * full
 }
 
-/// Writes the sorted attempts of the bucket whose first blob is `base`. They absorb the blobs before
-/// them that are not much larger. Attempts beyond [`PARTS`] blobs are discarded.
+/// Writes the sorted attempts of one bucket. They absorb the blobs before them that are not much
+/// larger. Attempts beyond [`PARTS`] blobs are discarded.
 fn write_attempts(
     transaction: &Transaction<'_>,
-    base: u64,
     attempts: &[Attempt],
+    tuning: IndexTuning,
 ) -> Result<(), Failure> {
+    let Some(first) = attempts.first() else {
+        return Ok(());
+    };
+    let base = first_blob(first.position.seq(), tuning.bucket);
     let (mut id, mut absorbed) = (base, Vec::new());
     let mut count = attempts.len();
     let sql = "SELECT id, count, notes FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id DESC";
@@ -293,7 +307,7 @@ fn write_attempts(
     let mut rows = statement.query([base, base + PARTS - 1])?;
     while let Some(row) = rows.next()? {
         let (part, length): (u64, usize) = (row.get(0)?, row.get(1)?);
-        if !is_absorbed(length, count) {
+        if !is_absorbed(length, count, tuning.full) {
             id = part + 1;
             break;
         }
