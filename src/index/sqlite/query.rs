@@ -121,7 +121,7 @@ impl<'a> Snapshot<'a> {
             let id = row.get(0)?;
             if self.may_contain(id, session)? {
                 self.read(id, |events| {
-                    self.add_positions(events, filter, &mut positions)
+                    self.add_positions(events, filter, &mut positions);
                 })?;
             }
         }
