@@ -1,89 +1,123 @@
-//! Shared code of the commands that call a running server: [`Server`] holds its address and sends the
-//! requests, and every failure says what to do.
+//! Shared code of the commands that ask a running server: [`Server`] holds its address, sends the
+//! requests and prints the answers, and every failure says what to do.
 
-use std::fmt::Debug;
-
-use bytes::Bytes;
 use clap::Args;
+use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request};
 use offhook::escape_controls;
 use offhook::http_client::HttpClient;
 use offhook::signature::Secret;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use url::Url;
 
-use super::answer::Answer;
-use super::output::Failure;
-use super::{client, invocation};
+use super::client::{TIMEOUT, http_url};
+use super::invocation;
+use super::output::{self, Failure, Outcome, Verdict};
+use super::table::{self, Row};
 
 /// The running server, from the command's options.
 #[derive(Args)]
 pub(super) struct Server {
     /// The admin listener of the running server
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "OFFHOOK_ADMIN",
-        default_value = "http://127.0.0.1:5001",
-        value_parser = admin_url
-    )]
+    #[arg(long, value_name = "URL", env = "OFFHOOK_ADMIN", value_parser = admin_url)]
+    #[arg(default_value = "http://127.0.0.1:5001")]
     admin: Url,
 
     /// Its admin token, if it has one: env:NAME, file:PATH, or the text itself
-    #[arg(
-        long,
-        env = "OFFHOOK_ADMIN_TOKEN",
-        hide_env_values = true,
-        allow_hyphen_values = true
-    )]
-    token: Option<String>,
+    #[arg(long, env = "OFFHOOK_ADMIN_TOKEN", hide_env_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = Secret::resolve)]
+    token: Option<Secret>,
 
     /// Print the server's JSON instead
     #[arg(long)]
-    pub(super) json: bool,
-}
-
-impl Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Server({})", self.admin)
-    }
+    json: bool,
 }
 
 fn admin_url(text: &str) -> Result<Url, String> {
-    let expected = "expected a URL such as http://127.0.0.1:5001";
-    let url = Url::parse(text).map_err(|error| format!("{error}; {expected}"))?;
+    let example = "http://127.0.0.1:5001";
+    let url = http_url(text, example)?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(format!("{expected}; a token is given with --token"));
+        return Err(format!(
+            "expected a URL such as {example}; a token is given with --token"
+        ));
     }
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        _ => Err(expected.to_owned()),
-    }
+    Ok(url)
 }
 
 impl Server {
-    /// Sends a GET to `path`, whose segments may contain any characters. Query values that are `None`
-    /// are left out.
-    pub(super) fn get(
+    /// Asks the server. The segments of `path` may contain any characters. Query values that are `None`
+    /// and fields of the body that are `null` are left out. Returns the JSON of the answer.
+    pub(super) fn ask(
         &self,
+        method: Method,
         path: &[&str],
         query: &[(&str, Option<&str>)],
-    ) -> Result<Answer, Failure> {
-        self.ask(Method::GET, &self.url(path, query)?, None)
+        body: Option<Value>,
+    ) -> Result<String, Failure> {
+        let url = self.url(path, query)?;
+        let asked = format!("{method} {url}");
+        let mut request = HttpClient::request(method, &url);
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, authorization(token)?);
+        }
+        let body = body.map(without_nulls).unwrap_or_default();
+        let request = request.body(body.into()).map_err(Failure::usage)?;
+        let http = HttpClient::new(&url, 1).map_err(Failure::failed)?;
+        let exchange = http.send(request, TIMEOUT, LONGEST_ANSWER);
+        let answered = actix_rt::System::new().block_on(exchange);
+        let answered = answered.map_err(|unanswered| self.unreached(&unanswered.to_string()))?;
+        if answered.is_cut {
+            return Err(self.unreached("the answer is longer than 384 MiB"));
+        }
+        let status = answered.response.status().as_u16();
+        let json = String::from_utf8(answered.response.into_body()).ok();
+        let json = json.filter(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+        match json {
+            Some(json) if (200..300).contains(&status) => Ok(json),
+            json => {
+                if let Some(json) = json.as_ref().filter(|_| self.json) {
+                    print_json(json)?;
+                }
+                Err(Failure::failed(self.refused(&asked, status, json)))
+            }
+        }
     }
 
-    pub(super) fn post(&self, path: &[&str], body: &impl Serialize) -> Result<Answer, Failure> {
-        let body = serde_json::to_vec(body).map_err(|error| Failure::failed(error.to_string()))?;
-        self.ask(Method::POST, &self.url(path, &[])?, Some(body))
-    }
-
-    pub(super) fn delete(
+    /// Shows an answer: with `--json` as it came, or else by `show`.
+    pub(super) fn show<T: DeserializeOwned>(
         &self,
-        path: &[&str],
-        query: &[(&str, Option<&str>)],
-    ) -> Result<Answer, Failure> {
-        self.ask(Method::DELETE, &self.url(path, query)?, None)
+        answer: &str,
+        show: impl FnOnce(T) -> Result<(), Failure>,
+    ) -> Outcome {
+        if self.json {
+            print_json(answer)?;
+        } else {
+            show(read(answer)?)?;
+        }
+        Ok(Verdict::Yes)
+    }
+
+    /// Shows an answer that is a list as a table. `none` is the text for an empty list.
+    pub(super) fn show_list<T: DeserializeOwned, const N: usize>(
+        &self,
+        answer: &str,
+        headings: [&str; N],
+        row: impl Fn(T) -> Row<N>,
+        none: &str,
+    ) -> Outcome {
+        self.show(answer, |page: Page<T>| {
+            table::print(headings, page.list.into_iter().map(row), none)?;
+            if let Some(next) = page.next {
+                let next = escape_controls(&next);
+                output::note(&format!("There are older ones: --before {next}"));
+            }
+            Ok(())
+        })
     }
 
     fn url(&self, path: &[&str], query: &[(&str, Option<&str>)]) -> Result<Url, Failure> {
@@ -105,47 +139,6 @@ impl Server {
         Ok(url)
     }
 
-    fn ask(&self, method: Method, url: &Url, body: Option<Vec<u8>>) -> Result<Answer, Failure> {
-        let http = HttpClient::new(url, 1).map_err(Failure::failed)?;
-        let asked = format!("{method} {url}");
-        let mut request = HttpClient::request(method, url);
-        if body.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        if let Some(token) = self.authorization()? {
-            request = request.header(AUTHORIZATION, token);
-        }
-        let request = request.body(body.unwrap_or_default().into());
-        let request = request.map_err(|error| Failure::usage(error.to_string()))?;
-        let exchange = actix_rt::System::new().block_on(exchange(&http, request));
-        let (status, body) = exchange.map_err(|error| self.unreached(&error))?;
-        let answer = Answer::new(&body);
-        match answer {
-            Some(answer) if (200..300).contains(&status) => Ok(answer),
-            answer => {
-                if let Some(answer) = answer.as_ref().filter(|_| self.json) {
-                    answer.print_json()?;
-                }
-                Err(Failure::failed(self.refused(&asked, status, answer)))
-            }
-        }
-    }
-
-    /// The header that holds the token, if there is one.
-    fn authorization(&self) -> Result<Option<HeaderValue>, Failure> {
-        let Some(reference) = &self.token else {
-            return Ok(None);
-        };
-        let token = Secret::resolve(reference)
-            .map_err(|error| Failure::usage(format!("--token: {error}")))?;
-        let value = HeaderValue::from_bytes(&[b"Bearer ", token.expose()].concat());
-        let mut value = value.map_err(|_| {
-            Failure::usage("--token: a token is one line without control characters")
-        })?;
-        value.set_sensitive(true);
-        Ok(Some(value))
-    }
-
     fn unreached(&self, error: &str) -> Failure {
         let (admin, serve) = (self.admin.as_str().trim_end_matches('/'), invocation());
         Failure::failed(format!(
@@ -154,10 +147,9 @@ impl Server {
         ))
     }
 
-    fn refused(&self, asked: &str, status: u16, answer: Option<Answer>) -> String {
+    fn refused(&self, asked: &str, status: u16, json: Option<String>) -> String {
         let answered = format!("{asked} answered {status}");
-        let text = answer.and_then(|answer| answer.read::<Refusal>().ok());
-        let text = text.map(|refusal| cut(&refusal.error));
+        let text = json.and_then(|json| serde_json::from_str::<Refused>(&json).ok());
         match (status, text) {
             (401, _) => {
                 let what = match self.token {
@@ -169,38 +161,66 @@ impl Server {
                      --token or in OFFHOOK_ADMIN_TOKEN."
                 )
             }
-            (_, Some(text)) if text.eq_ignore_ascii_case("not found") => {
-                format!("{answered}\n{ELSEWHERE}")
+            (_, Some(text)) if !text.error.eq_ignore_ascii_case("not found") => {
+                let cut: String = text.error.chars().take(LONGEST_ERROR).collect();
+                format!("{}\n({answered})", escape_controls(&cut))
             }
-            (_, Some(text)) => format!("{text}\n({answered})"),
             (300..=399, None) => format!(
                 "{answered}\nRedirects are not followed: give the admin listener's own URL with \
                  --admin."
             ),
-            (_, None) => format!("{answered}\n{ELSEWHERE}"),
+            _ => format!(
+                "{answered}\nIs that offhook's admin listener, and of the same version as this \
+                 program? Give its URL with --admin or in OFFHOOK_ADMIN."
+            ),
         }
     }
 }
 
-/// Sends the request and reads the whole answer, or says in a few words why there is none.
-async fn exchange(http: &HttpClient, request: Request<Bytes>) -> Result<(u16, Vec<u8>), String> {
-    let answered = http.send(request, client::TIMEOUT, LONGEST_ANSWER).await;
-    let answered = answered.map_err(|unanswered| client::in_words(&unanswered))?;
-    if answered.is_cut {
-        return Err("the answer is longer than 384 MiB".to_owned());
+/// The header that holds the token.
+fn authorization(token: &Secret) -> Result<HeaderValue, Failure> {
+    let value = HeaderValue::from_bytes(&[b"Bearer ", token.expose()].concat());
+    let mut value = value
+        .map_err(|_| Failure::usage("--token: a token is one line without control characters"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn without_nulls(mut body: Value) -> String {
+    if let Value::Object(fields) = &mut body {
+        fields.retain(|_, value| !value.is_null());
     }
-    let status = answered.response.status().as_u16();
-    Ok((status, answered.response.into_body()))
+    body.to_string()
 }
 
+fn print_json(answer: &str) -> Result<(), Failure> {
+    output::print(&output::visible(answer.trim_end()))
+}
+
+/// Reads an answer.
+pub(super) fn read<T: DeserializeOwned>(answer: &str) -> Result<T, Failure> {
+    serde_json::from_str(answer).map_err(|error| {
+        Failure::failed(format!(
+            "the server's answer is not understood: {error}\nIs it of the same version as this \
+             program ({})? --json prints it as it came.",
+            env!("CARGO_PKG_VERSION")
+        ))
+    })
+}
+
+/// A list, and where its next page begins.
 #[derive(Deserialize)]
-struct Refusal {
-    error: String,
+struct Page<T> {
+    #[serde(alias = "consumers", alias = "dead", alias = "events")]
+    #[serde(alias = "subscriptions", alias = "webhooks")]
+    list: Vec<T>,
+    next: Option<String>,
 }
 
-fn cut(text: &str) -> String {
-    let cut: String = text.chars().take(LONGEST_ERROR).collect();
-    escape_controls(&cut).into_owned()
+/// An answer that refuses what was asked.
+#[derive(Deserialize)]
+struct Refused {
+    error: String,
 }
 
 /// The kinds of events as options name them. offhook makes the last two itself.
@@ -213,13 +233,10 @@ pub(super) const KINDS: [&str; 6] = [
     "source.resumed",
 ];
 
-/// The kinds that a subscription can name.
-pub(super) const RECEIVED: [&str; 4] = ["message", "status", "connection", "unknown"];
-
-const ELSEWHERE: &str = "Is that offhook's admin listener, and of the same version as this program? \
-                         Give its URL with --admin or in OFFHOOK_ADMIN.";
 /// Enough for a body of 256 MiB in base64, and its metadata.
 const LONGEST_ANSWER: usize = 384 * 1024 * 1024;
+
+/// The length at which the server's reason is cut, in characters.
 const LONGEST_ERROR: usize = 1000;
 
 #[cfg(test)]

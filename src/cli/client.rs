@@ -72,8 +72,18 @@ impl Client {
     }
 }
 
+/// Parses the URL of an HTTP server. An error says that something like `example` is expected.
+pub(super) fn http_url(text: &str, example: &str) -> Result<Url, String> {
+    let url =
+        Url::parse(text).map_err(|error| format!("{error}; expected a URL such as {example}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("expected a URL such as {example}"));
+    }
+    Ok(url)
+}
+
 /// Why there is no answer, as one of a few fixed texts.
-pub(super) fn in_words(unanswered: &Unanswered) -> String {
+fn in_words(unanswered: &Unanswered) -> String {
     match unanswered {
         Unanswered::TimedOut(limit) => format!("no answer within {} s", limit.as_secs()),
         other => other.to_string(),

@@ -1,21 +1,22 @@
 //! `offhook consumers`: the consumers of a running server, and their progress.
 
 use clap::{Args, Subcommand};
+use http::Method;
+use offhook::Timestamp;
 use offhook::clock::{Clock as _, SystemClock};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::admin::Server;
-use super::output::{self, Outcome, Verdict};
-use super::table::{Table, terminal_width};
-use super::times;
+use super::output::Outcome;
+use super::table::{self, Row, age};
 
 /// List consumers and their progress; pause one, or resume it
 ///
 /// LAG is how many events wait, OLDEST how long the first of them has waited, and FAILING since when no
 /// attempt has succeeded. A suspended consumer gets no events, because nothing has succeeded for long;
 /// its events are kept, and it goes on where it was when it is resumed.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Consumers {
     #[command(subcommand)]
@@ -25,7 +26,7 @@ pub(super) struct Consumers {
     server: Server,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Action {
     /// Stop handing it events until it is resumed; its events are kept
     Pause(One),
@@ -33,7 +34,7 @@ enum Action {
     Resume(One),
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 struct One {
     /// The consumer, such as handler:console
     name: String,
@@ -43,18 +44,12 @@ struct One {
 }
 
 #[derive(Deserialize)]
-struct All {
-    consumers: Vec<Consumer>,
-}
-
-#[derive(Deserialize)]
 struct Consumer {
     name: String,
     state: String,
     lag: u64,
     oldest_waiting: Option<String>,
     failing_since: Option<String>,
-    #[serde(default)]
     suspended: Option<Suspended>,
     in_flight: u64,
 }
@@ -67,71 +62,51 @@ struct Suspended {
 
 impl Consumers {
     pub(super) fn run(self) -> Outcome {
-        match self.action {
-            None => list(&self.server),
-            Some(Action::Pause(one)) => one.run("pause"),
-            Some(Action::Resume(one)) => one.run("resume"),
-        }
-    }
-}
-
-fn list(server: &Server) -> Outcome {
-    let answer = server.get(&["api", "consumers"], &[])?;
-    if server.json {
-        answer.print_json()?;
-        return Ok(Verdict::Yes);
-    }
-    let all: All = answer.read()?;
-    match all.consumers.is_empty() {
-        true => output::note("No consumer: no handler or subscription gets events."),
-        false => output::print(&table(&all.consumers).text(terminal_width()))?,
-    }
-    Ok(Verdict::Yes)
-}
-
-fn table(consumers: &[Consumer]) -> Table<6> {
-    let now = SystemClock.now();
-    let age = |time: &Option<String>| match time {
-        Some(time) => times::age(time, now),
-        None => "-".to_owned(),
-    };
-    let mut table = Table::new(["NAME", "STATE", "LAG", "RUNNING", "OLDEST", "FAILING"]);
-    for consumer in consumers {
-        let cells = [
-            &consumer.name,
-            &consumer.state,
-            &*consumer.lag.to_string(),
-            &consumer.in_flight.to_string(),
-            &age(&consumer.oldest_waiting),
-            &age(&consumer.failing_since),
-        ];
-        match &consumer.suspended {
-            None => table.row(cells),
-            Some(suspended) => {
-                let since = times::age(&suspended.since, now);
-                let below = format!("suspended {since}: {}", suspended.reason);
-                table.row_with(cells, &below);
+        let now = SystemClock.now();
+        let row = |consumer: Consumer| consumer.row(now);
+        let (one, action) = match self.action {
+            None => {
+                let path = ["api", "consumers"];
+                let answer = self.server.ask(Method::GET, &path, &[], None)?;
+                return self.server.show_list(&answer, HEADINGS, row, NONE);
             }
-        }
+            Some(Action::Pause(one)) => (one, "pause"),
+            Some(Action::Resume(one)) => (one, "resume"),
+        };
+        let path = ["api", "consumers", &one.name, action];
+        let answer = one.server.ask(Method::POST, &path, &[], Some(json!({})))?;
+        let print = |consumer| table::print(HEADINGS, [row(consumer)], NONE);
+        one.server.show(&answer, print)
     }
-    table
 }
 
-impl One {
-    fn run(self, action: &str) -> Outcome {
-        let path = ["api", "consumers", &self.name, action];
-        let answer = self.server.post(&path, &json!({}))?;
-        match self.server.json {
-            true => answer.print_json()?,
-            false => output::print(&table(&[answer.read()?]).text(terminal_width()))?,
-        }
-        Ok(Verdict::Yes)
+impl Consumer {
+    fn row(self, now: Timestamp) -> Row<6> {
+        let age = |time: &str| age(time, now);
+        let age_or_dash = |time: Option<String>| time.map_or("-".to_owned(), |time| age(&time));
+        let below = self.suspended.map(|suspended| {
+            let (since, reason) = (age(&suspended.since), suspended.reason);
+            format!("suspended {since}: {reason}")
+        });
+        let cells = [
+            self.name,
+            self.state,
+            self.lag.to_string(),
+            self.in_flight.to_string(),
+            age_or_dash(self.oldest_waiting),
+            age_or_dash(self.failing_since),
+        ];
+        Row { cells, below }
     }
 }
+
+const HEADINGS: [&str; 6] = ["NAME", "STATE", "LAG", "RUNNING", "OLDEST", "FAILING"];
+
+const NONE: &str = "No consumer: no handler or subscription gets events.";
 
 const EXAMPLES: &str = "\
 Examples:
-  offhook consumers                                Everybody, and how far each has come
+  offhook consumers                                All of them, and how far each has come
   offhook consumers pause handler:console
   offhook consumers resume handler:console
   offhook consumers resume 'subscription:*:crm'    Quoted, as * means something to shells

@@ -1,20 +1,23 @@
 //! `offhook dead`: the events that handlers and subscriptions have given up on.
 
 use clap::{Args, Subcommand};
+use http::Method;
+use offhook::Timestamp;
 use offhook::clock::{Clock as _, SystemClock};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::json;
 
 use super::admin::Server;
-use super::output::{self, Failure, Outcome, Verdict};
-use super::replay::Replayed;
-use super::table::{Table, terminal_width};
-use super::times;
+use super::output::{self, Failure, Outcome, counted};
+use super::replay::show_replayed;
+use super::table::{Row, age};
 
 /// List what handlers and subscriptions have given up on, newest first; hand it over again, or delete it
 ///
 /// A handler or a subscription gives up on an event when it rejects it or has failed too often. The
 /// event itself is kept, and no other event waits for it.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Dead {
     #[command(subcommand)]
@@ -24,7 +27,7 @@ pub(super) struct Dead {
     list: List,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Action {
     /// List them (the default)
     List(List),
@@ -34,7 +37,7 @@ enum Action {
     Delete(Delete),
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 struct List {
     /// Only those of this consumer, such as handler:console
     #[arg(long, value_name = "NAME")]
@@ -52,7 +55,7 @@ struct List {
     server: Server,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 struct Again {
     /// The event; without it, all of a consumer's or --all
     id: Option<String>,
@@ -69,7 +72,7 @@ struct Again {
     server: Server,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 struct Delete {
     /// The event
     id: String,
@@ -84,28 +87,21 @@ struct Delete {
 
 impl Dead {
     pub(super) fn run(self) -> Outcome {
-        match self.action {
-            None => self.list.run(),
-            Some(Action::List(list)) => list.run(),
-            Some(Action::Replay(again)) => again.run(),
-            Some(Action::Delete(delete)) => delete.run(),
+        match self.action.unwrap_or(Action::List(self.list)) {
+            Action::List(list) => list.run(),
+            Action::Replay(again) => again.run(),
+            Action::Delete(delete) => delete.run(),
         }
     }
 }
 
 #[derive(Deserialize)]
-struct Page {
-    dead: Vec<Letter>,
-    next: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Letter {
+struct DeadLetter {
     id: String,
     consumer: String,
     session: Option<String>,
     event: String,
-    attempts: u32,
+    attempts: u64,
     reason: String,
     at: String,
 }
@@ -117,46 +113,26 @@ impl List {
             ("before", self.before.as_deref()),
             ("limit", Some(&*self.limit.to_string())),
         ];
-        let answer = self.server.get(&["api", "dead"], &query)?;
-        if self.server.json {
-            answer.print_json()?;
-            return Ok(Verdict::Yes);
-        }
-        let page: Page = answer.read()?;
-        if page.dead.is_empty() {
-            output::note("No dead letter.");
-            return Ok(Verdict::Yes);
-        }
-        output::print(&table(&page.dead).text(terminal_width()))?;
-        output::note_older(page.next.as_deref());
-        Ok(Verdict::Yes)
+        let path = ["api", "dead"];
+        let answer = self.server.ask(Method::GET, &path, &query, None)?;
+        let now = SystemClock.now();
+        let headings = ["ID", "GIVEN UP", "EVENT", "SESSION"];
+        let (row, none) = (|letter: DeadLetter| letter.row(now), "No dead letter.");
+        self.server.show_list(&answer, headings, row, none)
     }
 }
 
-fn table(dead: &[Letter]) -> Table<4> {
-    let now = SystemClock.now();
-    let mut table = Table::new(["ID", "GIVEN UP", "EVENT", "SESSION"]);
-    for letter in dead {
-        let tries = match letter.attempts {
-            1 => "after 1 attempt".to_owned(),
-            attempts => format!("after {attempts} attempts"),
-        };
+impl DeadLetter {
+    fn row(self, now: Timestamp) -> Row<4> {
+        let tries = counted(self.attempts, "attempt");
         // Other commands take the consumer's name, so it is never shortened.
-        let below = format!("{}, {tries}: {}", letter.consumer, letter.reason);
-        let at = times::age(&letter.at, now);
-        let session = letter.session.as_deref().unwrap_or_default();
-        let cells = [&*letter.id, &at, &letter.event, session];
-        table.row_with(cells, &below);
+        let below = format!("{}, after {tries}: {}", self.consumer, self.reason);
+        let session = self.session.unwrap_or_default();
+        Row {
+            cells: [self.id, age(&self.at, now), self.event, session],
+            below: Some(below),
+        }
     }
-    table
-}
-
-#[derive(Serialize)]
-struct Which<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    consumer: Option<&'a str>,
 }
 
 impl Again {
@@ -166,24 +142,20 @@ impl Again {
                 "which ones? Give an ID or --consumer NAME, or --all for all of them",
             ));
         }
-        let which = Which {
-            id: self.id.as_deref(),
-            consumer: self.consumer.as_deref(),
-        };
-        let answer = self.server.post(&["api", "dead", "replay"], &which)?;
-        Replayed::told(&answer, &self.server, self.id.is_some())
+        let which = json!({ "id": self.id, "consumer": self.consumer });
+        let path = ["api", "dead", "replay"];
+        let answer = self.server.ask(Method::POST, &path, &[], Some(which))?;
+        show_replayed(&answer, &self.server, self.id.is_some())
     }
 }
 
 impl Delete {
     fn run(self) -> Outcome {
+        let path = ["api", "dead", &self.id];
         let query = [("consumer", self.consumer.as_deref())];
-        let answer = self.server.delete(&["api", "dead", &self.id], &query)?;
-        match self.server.json {
-            true => answer.print_json()?,
-            false => output::print(&output::good("deleted"))?,
-        }
-        Ok(Verdict::Yes)
+        let answer = self.server.ask(Method::DELETE, &path, &query, None)?;
+        let deleted = |_: IgnoredAny| output::print(&output::good("deleted"));
+        self.server.show(&answer, deleted)
     }
 }
 

@@ -1,20 +1,26 @@
 //! `offhook events`: the events of a running server, and their states.
 
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use http::Method;
+use indicatif::HumanDuration;
 use offhook::clock::{Clock as _, SystemClock};
+use offhook::{Timestamp, escape_controls};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::admin::{KINDS, Server};
-use super::event::Event;
-use super::output::{Outcome, Verdict};
-use super::table::{Table, terminal_width};
-use super::{output, times};
+use super::output::{self, Outcome, counted, title};
+use super::table::{Row, age};
 
 /// List what was received, newest first, or show one event and what became of it
 ///
 /// An event is pending until every handler and subscription has settled it, retrying while one of them
 /// fails, dead when one has given up on it (see `dead`), and done otherwise.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Events {
     /// The event to show, with its timeline and its body; without it, a list
@@ -45,30 +51,15 @@ pub(super) struct Events {
     server: Server,
 }
 
-#[derive(Deserialize)]
-struct Page {
-    events: Vec<Event>,
-    next: Option<String>,
-}
-
 impl Events {
     pub(super) fn run(self) -> Outcome {
-        match &self.id {
-            Some(id) => self.one(id),
-            None => self.list(),
+        let now = SystemClock.now();
+        if let Some(id) = &self.id {
+            let path = ["api", "events", id];
+            let answer = self.server.ask(Method::GET, &path, &[], None)?;
+            let print = |event: Event| output::print(&event.text(now));
+            return self.server.show(&answer, print);
         }
-    }
-
-    fn one(&self, id: &str) -> Outcome {
-        let answer = self.server.get(&["api", "events", id], &[])?;
-        match self.server.json {
-            true => answer.print_json()?,
-            false => output::print(&answer.read::<Event>()?.text(SystemClock.now()))?,
-        }
-        Ok(Verdict::Yes)
-    }
-
-    fn list(&self) -> Outcome {
         let query = [
             ("session", self.session.as_deref()),
             ("event", self.event.as_deref()),
@@ -76,35 +67,137 @@ impl Events {
             ("before", self.before.as_deref()),
             ("limit", Some(&*self.limit.to_string())),
         ];
-        let answer = self.server.get(&["api", "events"], &query)?;
-        if self.server.json {
-            answer.print_json()?;
-            return Ok(Verdict::Yes);
-        }
-        let page: Page = answer.read()?;
-        if page.events.is_empty() {
-            output::note("No event.");
-            return Ok(Verdict::Yes);
-        }
-        output::print(&table(&page.events).text(terminal_width()))?;
-        output::note_older(page.next.as_deref());
-        Ok(Verdict::Yes)
+        let path = ["api", "events"];
+        let answer = self.server.ask(Method::GET, &path, &query, None)?;
+        let headings = ["ID", "RECEIVED", "STATE", "EVENT", "SESSION"];
+        let row = |event: Event| event.row(now);
+        self.server.show_list(&answer, headings, row, "No event.")
     }
 }
 
-fn table(events: &[Event]) -> Table<5> {
-    let now = SystemClock.now();
-    let mut table = Table::new(["ID", "RECEIVED", "STATE", "EVENT", "SESSION"]);
-    for event in events {
-        table.row([
-            &event.id,
-            &times::age(&event.received_at, now),
-            event.state(),
-            event.label(),
-            event.session.as_deref().unwrap_or_default(),
-        ]);
+/// What the server knows of an event. Only a request for a single event returns timeline and body.
+#[derive(Deserialize)]
+struct Event {
+    id: String,
+    source: String,
+    session: Option<String>,
+    /// Its kind.
+    event: String,
+    /// The event's name in the body.
+    name: Option<String>,
+    received_at: String,
+    bytes: u64,
+    state: String,
+    duplicate_of: Option<String>,
+    #[serde(default)]
+    timeline: Vec<Step>,
+    body: Option<Box<RawValue>>,
+    body_base64: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    at: String,
+    what: String,
+    consumer: Option<String>,
+    attempt: Option<u32>,
+    outcome: Option<String>,
+}
+
+impl Event {
+    fn row(self, now: Timestamp) -> Row<5> {
+        let received = age(&self.received_at, now);
+        // The name in the body says more than the kind `unknown`.
+        let label = match self.name {
+            Some(name) if self.event == "unknown" && !name.is_empty() => name,
+            _ => self.event,
+        };
+        let state = match self.duplicate_of {
+            Some(_) => "duplicate".to_owned(),
+            None => self.state,
+        };
+        let session = self.session.unwrap_or_default();
+        Row {
+            cells: [self.id, received, state, label, session],
+            below: None,
+        }
     }
-    table
+
+    fn text(&self, now: Timestamp) -> String {
+        let age = age(&self.received_at, now);
+        let at = self.received_at.parse::<Timestamp>().ok();
+        let received = at.map(|at| format!("{at:.0} ({age})")).unwrap_or(age);
+        let size = counted(self.bytes, "byte");
+        let fields = [
+            ("id", Some(&self.id)),
+            ("source", Some(&self.source)),
+            ("session", self.session.as_ref()),
+            ("event", Some(&self.event)),
+            ("name", self.name.as_ref()),
+            ("received", Some(&received)),
+            ("size", Some(&size)),
+            ("state", Some(&self.state)),
+            ("duplicate of", self.duplicate_of.as_ref()),
+        ];
+        let mut lines = Vec::new();
+        for (name, value) in fields {
+            let Some(value) = value else { continue };
+            let name = title(&format!("{name:<12}"));
+            lines.push(format!("{name}  {}", escape_controls(value)));
+        }
+        let timeline: Vec<_> = self.timeline.iter().map(|step| step.line(at)).collect();
+        if !timeline.is_empty() {
+            lines.push(block("timeline", timeline.iter().map(String::as_str)));
+        }
+        if let Some(json) = &self.body {
+            lines.push(block("body", json.get().lines()));
+        } else if let Some(base64) = &self.body_base64 {
+            let bytes = STANDARD.decode(base64).ok();
+            let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+            lines.push(match text {
+                Some(text) => block("body, no JSON", text.lines()),
+                None => block("body in base64, no text", base64.lines()),
+            });
+        }
+        lines.join("\n")
+    }
+}
+
+/// Indents each line, so that no line looks like one of ours.
+fn block<'a>(heading: &str, lines: impl Iterator<Item = &'a str>) -> String {
+    let mut block = format!("\n{}", title(heading));
+    for line in lines {
+        block += &format!("\n  {}", escape_controls(line));
+    }
+    block
+}
+
+impl Step {
+    /// `2025-01-08T12:00:00Z    +12ms  handler:console, attempt 1: done`
+    fn line(&self, received: Option<Timestamp>) -> String {
+        let time = self.at.parse::<Timestamp>().ok();
+        let at = time.map_or(self.at.clone(), |time| format!("{time:.0}"));
+        let times = time.zip(received);
+        let after = times.map_or(String::new(), |(time, received)| later(time, received));
+        let what = (self.what != "attempt").then(|| self.what.clone());
+        let attempt = self.attempt.map(|attempt| format!("attempt {attempt}"));
+        let parts = [what, self.consumer.clone(), attempt];
+        let text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        match &self.outcome {
+            Some(outcome) => format!("{at}  {after:>7}  {text}: {outcome}"),
+            None => format!("{at}  {after:>7}  {text}"),
+        }
+    }
+}
+
+/// The difference to an earlier time: `+12ms`, `+119s`, `+30m`.
+fn later(time: Timestamp, than: Timestamp) -> String {
+    match Duration::try_from(time.duration_since(than)) {
+        Ok(exact) if exact < Duration::from_secs(10) => format!("+{}ms", exact.as_millis()),
+        Ok(fair) if fair < Duration::from_secs(600) => format!("+{}s", fair.as_secs()),
+        Ok(long) => format!("+{:#}", HumanDuration(long)),
+        Err(_) => String::new(),
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -118,3 +211,97 @@ Examples:
   offhook events --admin https://hooks.example.com:5001 --token file:/run/secrets/admin
 
 Exit status: 0 shown, 1 when the server cannot be asked or refuses, 2 usage.";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn text(more: &Value) -> String {
+        let mut event = json!({
+            "id": "0198f9a2", "source": "codeskytz", "session": "408f", "event": "message",
+            "name": "message", "received_at": "2025-01-08T12:00:00.250Z", "bytes": 22,
+            "state": "done",
+        });
+        let fields = event.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        let event: Event = serde_json::from_str(&event.to_string()).unwrap();
+        let text = event.text("2025-01-08T12:03:00Z".parse().unwrap());
+        anstream::adapter::strip_str(&text).to_string()
+    }
+
+    #[test]
+    fn everything_that_is_known() {
+        let steps = json!([
+            { "at": "2025-01-08T12:00:00.250Z", "what": "received" },
+            { "at": "2025-01-08T12:00:00.262Z", "what": "attempt", "consumer": "handler:crm",
+              "attempt": 1, "outcome": "retry: no\u{1b}[2Jline\nforged" },
+            { "at": "2025-01-08T12:02:00Z", "what": "dead", "consumer": "handler:crm" },
+        ]);
+        let expected = "\
+id            0198f9a2
+source        codeskytz
+session       408f
+event         message
+name          message
+received      2025-01-08T12:00:00Z (3m ago)
+size          22 bytes
+state         done
+
+timeline
+  2025-01-08T12:00:00Z     +0ms  received
+  2025-01-08T12:00:00Z    +12ms  handler:crm, attempt 1: retry: no\\u{001b}[2Jline\\nforged
+  2025-01-08T12:02:00Z    +119s  dead, handler:crm
+
+body
+  {\"a\":\"\\u001b\"}";
+        let body = json!({ "a": "\u{1b}" });
+        assert_eq!(text(&json!({ "timeline": steps, "body": body })), expected);
+    }
+
+    #[test]
+    fn bodies_that_are_no_json() {
+        let body = |bytes: &[u8]| text(&json!({ "body_base64": STANDARD.encode(bytes) }));
+        let form = body(b"a=1\nstate  dead\x1b");
+        assert!(
+            form.ends_with("\n\nbody, no JSON\n  a=1\n  state  dead\\u{001b}"),
+            "{form}"
+        );
+        let odd = body(b"\xff\xfe");
+        assert!(
+            odd.ends_with("\n\nbody in base64, no text\n  //4="),
+            "{odd}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_kind_shows_the_bodys_own_name() {
+        let label = |event: &str| {
+            let event = json!({
+                "id": "1", "source": "s", "session": null, "event": event, "name": "groups.upsert",
+                "received_at": "", "bytes": 1, "state": "done",
+            });
+            let event: Event = serde_json::from_value(event).unwrap();
+            let [.., label, _] = event.row(Timestamp::UNIX_EPOCH).cells;
+            label
+        };
+        assert_eq!(label("unknown"), "groups.upsert");
+        assert_eq!(label("message"), "message");
+    }
+
+    #[test]
+    fn differences_to_an_earlier_time() {
+        let table = [
+            ("2025-01-08T11:59:59Z", ""),
+            ("2025-01-08T12:00:00.012Z", "+12ms"),
+            ("2025-01-08T12:01:00Z", "+60s"),
+            ("2025-01-08T12:30:00Z", "+30m"),
+            ("2025-01-09T12:00:00Z", "+24h"),
+        ];
+        for (time, expected) in table {
+            let than = "2025-01-08T12:00:00Z".parse().unwrap();
+            assert_eq!(later(time.parse().unwrap(), than), expected, "{time}");
+        }
+    }
+}

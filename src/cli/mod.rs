@@ -5,14 +5,12 @@
 //! could not run (a wrong option, an unreadable file).
 
 mod admin;
-mod answer;
 mod check;
 mod client;
 mod completions;
 mod consumers;
 mod dead;
 mod diagnose;
-mod event;
 mod events;
 mod gateway;
 mod input;
@@ -27,7 +25,6 @@ mod sign;
 mod subscriptions;
 mod table;
 mod tally;
-mod times;
 mod verify;
 mod verify_durability;
 mod welcome;
@@ -40,7 +37,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use output::Outcome;
 
 /// Picks up every webhook: receives signed webhooks, hands their events to handlers, and relays them.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "offhook", version, after_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -51,7 +48,7 @@ struct Cli {
     file: SettingsFile,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
     Check(check::Check),

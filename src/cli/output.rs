@@ -3,6 +3,7 @@
 //! If the reader closes the pipe (`offhook check | head -1`), that is not an error, and the rest is not
 //! written.
 
+use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
@@ -34,14 +35,14 @@ pub(super) struct Failure {
 
 impl Failure {
     /// It was tried and failed: exit status 1.
-    pub(super) fn failed(message: impl Into<String>) -> Self {
-        let message = message.into();
+    pub(super) fn failed(message: impl Display) -> Self {
+        let message = message.to_string();
         Self { status: 1, message }
     }
 
     /// It cannot be tried with these options: exit status 2.
-    pub(super) fn usage(message: impl Into<String>) -> Self {
-        let message = message.into();
+    pub(super) fn usage(message: impl Display) -> Self {
+        let message = message.to_string();
         Self { status: 2, message }
     }
 }
@@ -66,16 +67,8 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 
 /// Prints one line of JSON to standard output.
 pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(value);
-    print(&text.map_err(|error| Failure::failed(error.to_string()))?)
-}
-
-/// The same, with characters that could control a terminal written as `\u…`.
-pub(super) fn print_visible_json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(value);
-    print(&visible(
-        &text.map_err(|error| Failure::failed(error.to_string()))?,
-    ))
+    let json = serde_json::to_string(value).map_err(Failure::failed)?;
+    print(&visible(&json))
 }
 
 /// Prints bytes unchanged to standard output, without colours if it is not a terminal.
@@ -95,28 +88,28 @@ pub(super) fn note(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
-/// Escapes control characters of a JSON text. They occur only in strings, where an escape means the
-/// same.
+/// Writes the characters of a JSON text that could control a terminal as `\u…`. They occur only in
+/// strings, where an escape means the same.
 pub(super) fn visible(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
         let odd = !matches!(character, ' '..='~' | '\n' | '\t' | '\r')
             && escape_controls(character.encode_utf8(&mut [0; 4])) != character.to_string();
-        match odd {
-            true => text += &format!("\\u{:04x}", u32::from(character)),
-            false => text.push(character),
+        if odd {
+            text += &format!("\\u{:04x}", u32::from(character));
+        } else {
+            text.push(character);
         }
     }
     text
 }
 
-/// Prints how to see the entries that did not fit on the page.
-pub(super) fn note_older(next: Option<&str>) {
-    if let Some(next) = next {
-        note(&format!(
-            "There are older ones: --before {}",
-            escape_controls(next)
-        ));
+/// `1 event` or `3 events`.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    if count == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{count} {what}s")
     }
 }
 
@@ -144,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_stays_the_same_and_shows_everything() {
+    fn visible_json_means_the_same() {
         let json = "{\"a\": \"é\u{9b}\u{7f}\u{202e}\\n\"}";
         let shown = visible(json);
         assert_eq!(shown, r#"{"a": "é\u009b\u007f\u202e\n"}"#);

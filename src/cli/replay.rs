@@ -1,20 +1,20 @@
 //! `offhook replay`: hands over events again.
 
 use clap::Args;
+use http::Method;
 use offhook::Timestamp;
 use offhook::clock::{Clock as _, SystemClock};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::json;
 
-use super::admin::{KINDS, Server};
-use super::answer::Answer;
-use super::output::{self, Failure, Outcome, Verdict};
-use super::times;
+use super::admin::{self, KINDS, Server};
+use super::output::{self, Failure, Outcome, Verdict, counted};
 
 /// Hand events that were received before over again
 ///
 /// They keep their ids, so a handler that remembers ids can recognize them, and their attempts start
 /// again at 1.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Replay {
     /// The event; without it, all that match the options
@@ -58,47 +58,40 @@ pub(super) struct Replay {
 }
 
 fn moment(text: &str) -> Result<Timestamp, String> {
-    times::moment(text, SystemClock.now())
+    time_or_age(text, SystemClock.now())
 }
 
-/// What the request asks for. Options that are not given are left out.
-#[derive(Serialize)]
-struct Wanted<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    consumer: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    event: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    to: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rate: Option<u32>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    dry_run: bool,
+/// Parses a time in RFC 3339, or how long it was before `now`.
+fn time_or_age(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let age = humantime::parse_duration(text).ok();
+    let time = age.and_then(|age| now.checked_sub(age).ok());
+    time.ok_or_else(|| {
+        "expected a time such as 2025-01-08T12:00:00Z, or how long ago, such as 2h or 3days"
+            .to_owned()
+    })
 }
 
 impl Replay {
     pub(super) fn run(self) -> Outcome {
         self.check()?;
-        let wanted = Wanted {
-            consumer: self.consumer.as_deref(),
-            session: self.session.as_deref(),
-            event: self.event.as_deref(),
-            from: self.from.map(|time| time.to_string()),
-            to: self.to.map(|time| time.to_string()),
-            rate: self.rate,
-            dry_run: self.dry_run,
+        let wanted = json!({
+            "consumer": self.consumer,
+            "session": self.session,
+            "event": self.event,
+            "from": self.from.map(|time| time.to_string()),
+            "to": self.to.map(|time| time.to_string()),
+            "rate": self.rate,
+            "dry_run": self.dry_run.then_some(true),
+        });
+        let path = match &self.id {
+            Some(id) => &["api", "events", id, "replay"][..],
+            None => &["api", "replay"],
         };
-        let answer = match &self.id {
-            Some(id) => self
-                .server
-                .post(&["api", "events", id, "replay"], &wanted)?,
-            None => self.server.post(&["api", "replay"], &wanted)?,
-        };
-        Replayed::told(&answer, &self.server, self.id.is_some())
+        let answer = self.server.ask(Method::POST, path, &[], Some(wanted))?;
+        show_replayed(&answer, &self.server, self.id.is_some())
     }
 
     fn check(&self) -> Result<(), Failure> {
@@ -120,25 +113,23 @@ impl Replay {
     }
 }
 
-/// The server's answer to a replay.
+/// Shows what the server answers to a replay. If one event was `named` and does not exist, the verdict
+/// is no.
+pub(super) fn show_replayed(answer: &str, server: &Server, named: bool) -> Outcome {
+    let Replayed { matched, .. } = admin::read(answer)?;
+    server.show(answer, |replayed: Replayed| output::print(&replayed.text()))?;
+    Ok(Verdict::from(!named || matched > 0))
+}
+
 #[derive(Deserialize)]
-pub(super) struct Replayed {
+struct Replayed {
     matched: u64,
     replayed: u64,
 }
 
 impl Replayed {
-    /// Prints the answer. If one event was `named` and does not exist, the verdict is no.
-    pub(super) fn told(answer: &Answer, server: &Server, named: bool) -> Outcome {
-        let replayed: Self = answer.read()?;
-        match server.json {
-            true => answer.print_json()?,
-            false => output::print(&replayed.text())?,
-        }
-        Ok(Verdict::from(!named || replayed.matched > 0))
-    }
-
     fn text(&self) -> String {
+        let events = |count| counted(count, "event");
         match (self.matched, self.replayed) {
             (0, _) => "no event fits".to_owned(),
             (1, 0) => "1 event fits; it was not replayed".to_owned(),
@@ -149,17 +140,10 @@ impl Replayed {
     }
 }
 
-fn events(count: u64) -> String {
-    match count {
-        1 => "1 event".to_owned(),
-        count => format!("{count} events"),
-    }
-}
-
 const EXAMPLES: &str = "\
 Examples:
   offhook replay 0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17
-                                                   This event, to everybody who takes it
+                                                   This event, to each consumer that takes it
   offhook replay --consumer handler:console --from 2h
                                                    What came in the last two hours, to one handler
   offhook replay --event message --from 2025-01-08T12:00:00Z --to 2025-01-08T13:00:00Z --dry-run
@@ -183,6 +167,23 @@ mod tests {
         ];
         for (matched, replayed, text) in table {
             assert_eq!(Replayed { matched, replayed }.text(), text);
+        }
+    }
+
+    #[test]
+    fn times_and_ages() {
+        let now = "2025-01-08T12:00:00Z".parse().unwrap();
+        let table = [
+            ("2025-01-08T14:30:00+02:00", "2025-01-08T12:30:00Z"),
+            ("2025-01-01T00:00:00.5Z", "2025-01-01T00:00:00.5Z"),
+            ("2h", "2025-01-08T10:00:00Z"),
+            ("1day 30m", "2025-01-07T11:30:00Z"),
+        ];
+        for (text, time) in table {
+            assert_eq!(time_or_age(text, now), Ok(time.parse().unwrap()), "{text}");
+        }
+        for odd in ["", "2", "yesterday", "2025-01-08", "-2h", "99999999years"] {
+            assert!(time_or_age(odd, now).unwrap_err().contains("2h"), "{odd}");
         }
     }
 }

@@ -1,19 +1,22 @@
 //! `offhook subscriptions`: the subscribers that events of a running server are relayed to.
 
 use clap::{Args, Subcommand};
+use http::Method;
+use offhook::escape_controls;
 use offhook::signature::Secret;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::json;
 
-use super::admin::{RECEIVED, Server};
-use super::answer::Answer;
-use super::output::{self, Failure, Outcome, Verdict};
-use super::table::{Table, terminal_width};
+use super::admin::Server;
+use super::output::{self, Failure, Outcome};
+use super::table::{self, Row};
 
 /// List the subscribers that events are relayed to; add one, or remove one
 ///
 /// The server keeps what is added here, and it starts with the next event. Subscriptions whose BY is the
 /// settings can only be changed there.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Subscriptions {
     #[command(subcommand)]
@@ -23,7 +26,7 @@ pub(super) struct Subscriptions {
     list: List,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Action {
     /// List them (the default)
     List(List),
@@ -33,7 +36,7 @@ enum Action {
     Remove(Remove),
 }
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 struct List {
     /// Only those to this session; "*" is the one for all
     #[arg(long, value_name = "ID")]
@@ -54,12 +57,13 @@ struct Add {
     url: String,
 
     /// Which events, separated by commas; default: all
-    #[arg(long, value_name = "EVENTS", value_delimiter = ',', value_parser = RECEIVED)]
+    #[arg(long, value_name = "EVENTS", value_delimiter = ',')]
+    #[arg(value_parser = ["message", "status", "connection", "unknown"])]
     events: Option<Vec<String>>,
 
     /// The secret that signs them: env:NAME, file:PATH, or the text itself
-    #[arg(long, allow_hyphen_values = true)]
-    secret: Option<String>,
+    #[arg(long, allow_hyphen_values = true, value_parser = Secret::resolve)]
+    secret: Option<Secret>,
 
     /// Its name, if the session has several
     #[arg(long, default_value = "default")]
@@ -69,13 +73,7 @@ struct Add {
     server: Server,
 }
 
-impl std::fmt::Debug for Add {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Add({:?} to session {:?})", self.name, self.session)
-    }
-}
-
-#[derive(Debug, Args)]
+#[derive(Args)]
 struct Remove {
     /// The session
     #[arg(long, value_name = "ID")]
@@ -95,46 +93,19 @@ struct Remove {
 
 impl Subscriptions {
     pub(super) fn run(self) -> Outcome {
-        match self.action {
-            None => self.list.run(),
-            Some(Action::List(list)) => list.run(),
-            Some(Action::Add(add)) => add.run(),
-            Some(Action::Remove(remove)) => remove.run(),
+        match self.action.unwrap_or(Action::List(self.list)) {
+            Action::List(list) => list.run(),
+            Action::Add(add) => add.run(),
+            Action::Remove(remove) => remove.run(),
         }
     }
 }
 
 #[derive(Deserialize)]
-struct All {
-    subscriptions: Vec<Listed>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Listed {
-    session_id: String,
-    #[serde(flatten)]
-    webhook: Webhook,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OfSession {
-    session_id: String,
-    webhooks: Vec<Webhook>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Set {
-    session_id: String,
-    webhook: Webhook,
-    warning: Option<String>,
-}
-
-#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Webhook {
+    /// Missing where the session is known from the request.
+    session_id: Option<String>,
     name: String,
     webhook_url: String,
     events: Vec<String>,
@@ -146,160 +117,118 @@ struct Webhook {
     defined_in_settings: bool,
 }
 
-impl List {
-    fn run(self) -> Outcome {
-        let answer = match &self.session {
-            Some(session) => self.server.get(&["sessions", session, "webhook"], &[])?,
-            None => self.server.get(&["api", "subscriptions"], &[])?,
-        };
-        if self.server.json {
-            answer.print_json()?;
-            return Ok(Verdict::Yes);
-        }
-        let mut rows = Rows::new();
-        match self.session {
-            None => {
-                let all: All = answer.read()?;
-                for listed in &all.subscriptions {
-                    rows.add(&listed.session_id, &listed.webhook);
-                }
-            }
-            Some(_) => {
-                let all: OfSession = answer.read()?;
-                for webhook in &all.webhooks {
-                    rows.add(&all.session_id, webhook);
-                }
-            }
-        }
-        rows.print()
-    }
+#[derive(Deserialize)]
+struct Added {
+    webhook: Webhook,
+    warning: Option<String>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Registration<'a> {
-    webhook_url: &'a str,
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    events: Option<&'a [String]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<&'a str>,
+impl List {
+    fn run(self) -> Outcome {
+        let path = match &self.session {
+            Some(session) => &["sessions", session, "webhook"][..],
+            None => &["api", "subscriptions"],
+        };
+        let answer = self.server.ask(Method::GET, path, &[], None)?;
+        let session = self.session.as_deref().unwrap_or_default();
+        let row = |webhook: Webhook| webhook.row(session);
+        self.server
+            .show_list(&answer, HEADINGS, row, "No subscription.")
+    }
 }
 
 impl Add {
     fn run(self) -> Outcome {
-        let secret = self.secret.as_deref().map(Secret::resolve).transpose();
-        let secret = secret.map_err(|error| Failure::usage(format!("--secret: {error}")))?;
-        let secret = secret
+        let secret = self
+            .secret
             .as_ref()
-            .map(|secret| std::str::from_utf8(secret.expose()));
+            .map(|secret| str::from_utf8(secret.expose()));
         let secret = secret.transpose().map_err(|_| {
             Failure::usage("--secret: it is no UTF-8 text, which a registration cannot hold")
         })?;
-        let registration = Registration {
-            webhook_url: &self.url,
-            name: &self.name,
-            events: self.events.as_deref(),
-            secret,
-        };
-        let path = ["sessions", &*self.session, "webhook"];
-        let answer = self.server.post(&path, &registration)?;
-        told(&answer, &self.server)
+        let registration = json!({
+            "webhookUrl": self.url,
+            "name": self.name,
+            "events": self.events,
+            "secret": secret,
+        });
+        let path = ["sessions", &self.session, "webhook"];
+        let answer = self
+            .server
+            .ask(Method::POST, &path, &[], Some(registration))?;
+        self.server.show(&answer, |added: Added| {
+            table::print(HEADINGS, [added.webhook.row(&self.session)], "")?;
+            if let Some(warning) = &added.warning {
+                let warning = escape_controls(warning);
+                output::note(&format!("{} {warning}", output::bad("warning:")));
+            }
+            Ok(())
+        })
     }
-}
-
-fn told(answer: &Answer, server: &Server) -> Outcome {
-    if server.json {
-        answer.print_json()?;
-        return Ok(Verdict::Yes);
-    }
-    let set: Set = answer.read()?;
-    let mut rows = Rows::new();
-    rows.add(&set.session_id, &set.webhook);
-    let outcome = rows.print();
-    if let Some(warning) = &set.warning {
-        let warning = offhook::escape_controls(warning).into_owned();
-        output::note(&format!("{} {warning}", output::bad("warning:")));
-    }
-    outcome
 }
 
 impl Remove {
     fn run(self) -> Outcome {
-        let which = match self.all {
-            true => ("all", Some("true")),
-            false => ("name", Some(&*self.name)),
+        let which = if self.all {
+            ("all", Some("true"))
+        } else {
+            ("name", Some(&*self.name))
         };
-        let path = ["sessions", &*self.session, "webhook"];
-        let answer = self.server.delete(&path, &[which])?;
-        match self.server.json {
-            true => answer.print_json()?,
-            false => output::print(&output::good("removed"))?,
-        }
-        Ok(Verdict::Yes)
+        let path = ["sessions", &self.session, "webhook"];
+        let answer = self.server.ask(Method::DELETE, &path, &[which], None)?;
+        let removed = |_: IgnoredAny| output::print(&output::good("removed"));
+        self.server.show(&answer, removed)
     }
 }
 
-struct Rows {
-    table: Table<6>,
-    empty: bool,
-}
-
-impl Rows {
-    fn new() -> Self {
-        let headings = ["NAME", "STATE", "BY", "SIGNED", "EVENTS", "SESSION"];
-        Self {
-            table: Table::new(headings),
-            empty: true,
-        }
-    }
-
-    fn add(&mut self, session: &str, webhook: &Webhook) {
-        let state = match webhook {
-            Webhook {
-                ended_reason: Some(_),
-                ..
-            } => "ended",
-            Webhook { active: false, .. } => "inactive",
-            Webhook {
-                suspended_reason: Some(_),
-                ..
-            } => "suspended",
-            _ => "active",
+impl Webhook {
+    fn row(self, session: &str) -> Row<6> {
+        let session = self.session_id.unwrap_or_else(|| session.to_owned());
+        let state = if self.ended_reason.is_some() {
+            "ended"
+        } else if !self.active {
+            "inactive"
+        } else if self.suspended_reason.is_some() {
+            "suspended"
+        } else {
+            "active"
         };
-        let by = match webhook.defined_in_settings {
-            true => "settings",
-            false => "API",
+        let by = if self.defined_in_settings {
+            "settings"
+        } else {
+            "API"
         };
-        let signed = if webhook.has_secret { "yes" } else { "no" };
-        // Other commands take the URL, so it is never shortened.
-        let mut below = webhook.webhook_url.clone();
-        if let Some(reason) = &webhook.ended_reason {
-            below += &format!(" has ended it: {reason}");
-        } else if let Some(reason) = &webhook.suspended_reason {
-            below += &format!(" fails: {reason}");
-        }
-        let events = match webhook.events.as_slice() {
+        let signed = if self.has_secret { "yes" } else { "no" };
+        let events = match self.events.as_slice() {
             [all] if all == "*" => "all".to_owned(),
             some => some.join(", "),
         };
-        let cells = [&*webhook.name, state, by, signed, &events, session];
-        self.table.row_with(cells, &below);
-        self.empty = false;
-    }
-
-    fn print(&self) -> Outcome {
-        match self.empty {
-            true => output::note("No subscription."),
-            false => output::print(&self.table.text(terminal_width()))?,
+        // Other commands take the URL, so it is never shortened.
+        let mut below = self.webhook_url;
+        if let Some(reason) = &self.ended_reason {
+            below += &format!(" has ended it: {reason}");
+        } else if let Some(reason) = &self.suspended_reason {
+            below += &format!(" fails: {reason}");
         }
-        Ok(Verdict::Yes)
+        Row {
+            cells: [
+                self.name,
+                state.into(),
+                by.into(),
+                signed.into(),
+                events,
+                session,
+            ],
+            below: Some(below),
+        }
     }
 }
 
+const HEADINGS: [&str; 6] = ["NAME", "STATE", "BY", "SIGNED", "EVENTS", "SESSION"];
+
 const EXAMPLES: &str = "\
 Examples:
-  offhook subscriptions                            Everybody that events are relayed to
+  offhook subscriptions                            All that events are relayed to
   offhook subscriptions add --session '*' --url https://crm.example/webhook --secret env:CRM_SECRET
                                                    Everything to one more, signed
   offhook subscriptions add --session 408f --name bot --url https://bot.example/ --events message

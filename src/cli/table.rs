@@ -1,123 +1,149 @@
-//! [`Table`]: rows below headings, at most as wide as the terminal.
+//! Lists as tables, at most as wide as the terminal, and ages as users read them.
 
-use offhook::escape_controls;
+use comfy_table::presets::NOTHING;
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
+use indicatif::HumanDuration;
+use offhook::{Timestamp, escape_controls};
 
-use super::output::title;
+use super::output::{self, Failure, title};
 
-/// Rows of `N` cells. Other commands take the first column, so it is never shortened.
-pub(super) struct Table<const N: usize> {
-    headings: [&'static str; N],
-    rows: Vec<Row<N>>,
+/// The cells of one row. Other commands take the first, so it is never shortened.
+pub(super) struct Row<const N: usize> {
+    pub(super) cells: [String; N],
+    /// An extra line below the row; never shortened.
+    pub(super) below: Option<String>,
 }
 
-struct Row<const N: usize> {
-    cells: [String; N],
-    /// An extra line below the row.
-    below: Option<String>,
-}
-
-impl<const N: usize> Table<N> {
-    pub(super) fn new(headings: [&'static str; N]) -> Self {
-        let rows = Vec::new();
-        Self { headings, rows }
+/// Prints `rows`, or `none` to standard error if there is no row.
+pub(super) fn print<const N: usize>(
+    headings: [&str; N],
+    rows: impl IntoIterator<Item = Row<N>>,
+    none: &str,
+) -> Result<(), Failure> {
+    let rows: Vec<_> = rows.into_iter().collect();
+    if rows.is_empty() {
+        output::note(none);
+        return Ok(());
     }
-
-    pub(super) fn row(&mut self, cells: [&str; N]) {
-        let cells = cells.map(|cell| escape_controls(cell).into_owned());
-        let below = None;
-        self.rows.push(Row { cells, below });
-    }
-
-    /// Adds a row with an extra line below it.
-    pub(super) fn row_with(&mut self, cells: [&str; N], below: &str) {
-        self.row(cells);
-        if let Some(row) = self.rows.last_mut() {
-            row.below = Some(format!("  {}", escape_controls(below)));
-        }
-    }
-
-    /// The whole table, for a terminal of `width` columns or for an output without a width.
-    pub(super) fn text(&self, width: Option<usize>) -> String {
-        let widths = self.widths(width.unwrap_or(usize::MAX));
-        let mut lines = vec![title(&line(&self.headings, &widths))];
-        for row in &self.rows {
-            lines.push(line(&row.cells, &widths));
-            lines.extend(row.below.clone());
-        }
-        lines.join("\n")
-    }
-
-    fn widths(&self, most: usize) -> [usize; N] {
-        let mut widths = self.headings.map(str::len);
-        for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(&row.cells) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        let total = |widths: &[usize; N]| widths.iter().sum::<usize>() + GAP * (N - 1);
-        while total(&widths) > most {
-            let widest = widths[1..].iter_mut().max_by_key(|width| **width);
-            match widest.filter(|width| **width > NARROWEST) {
-                Some(width) => *width -= 1,
-                None => break,
-            }
-        }
-        widths
-    }
-}
-
-fn line<const N: usize>(cells: &[impl AsRef<str>; N], widths: &[usize; N]) -> String {
-    let mut line = String::new();
-    for (cell, width) in cells.iter().zip(*widths) {
-        let mut cell = cell.as_ref().to_owned();
-        if cell.chars().count() > width {
-            cell = cell.chars().take(width - 1).collect();
-            cell.push('…');
-        }
-        line += &format!("{cell:width$}{:GAP$}", "");
-    }
-    line.trim_end().to_owned()
-}
-
-/// The width of the terminal on standard output, if it is a terminal.
-pub(super) fn terminal_width() -> Option<usize> {
     let size = terminal_size::terminal_size_of(std::io::stdout());
-    size.map(|(terminal_size::Width(width), _)| width.into())
+    let width = size.map(|(terminal_size::Width(width), _)| width);
+    output::print(&text(headings, &rows, width))
 }
 
-const GAP: usize = 2;
-const NARROWEST: usize = 8;
+/// The whole table, for a terminal of `width` columns or for an output without a width.
+fn text<const N: usize>(headings: [&str; N], rows: &[Row<N>], width: Option<u16>) -> String {
+    let mut table = Table::new();
+    // Cells hold no control character, so none is cut between words: that would lose more of it.
+    table.load_style(NOTHING).set_delimiter('\0');
+    table.set_header(one_line(headings));
+    for row in rows {
+        let cells = row.cells.iter().map(|cell| escape_controls(cell));
+        table.add_row(one_line(cells));
+    }
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(width);
+    }
+    let widths = table.column_max_content_widths();
+    for (index, column) in table.column_iter_mut().enumerate() {
+        let gap = if index + 1 < N { GAP } else { 0 };
+        let least = Width::Fixed(widths[index].min(NARROWEST) + gap);
+        column.set_padding((0, gap));
+        column.set_constraint(match index {
+            0 => ColumnConstraint::ContentWidth,
+            _ => ColumnConstraint::LowerBoundary(least),
+        });
+    }
+    let mut lines = table.lines().map(|line| line.trim_end().to_owned());
+    let mut text = title(&lines.next().unwrap_or_default());
+    for (line, row) in lines.zip(rows) {
+        text += &format!("\n{line}");
+        if let Some(below) = &row.below {
+            text += &format!("\n  {}", escape_controls(below));
+        }
+    }
+    text
+}
+
+/// Cells that are shortened where they do not fit, instead of continuing below.
+fn one_line(cells: impl IntoIterator<Item = impl ToString>) -> comfy_table::Row {
+    let mut row = comfy_table::Row::from(cells);
+    row.max_height(1);
+    row
+}
+
+/// How long ago a time of the server is. A text that is not a time stays as it is.
+pub(super) fn age(text: &str, now: Timestamp) -> String {
+    let Ok(time) = text.parse::<Timestamp>() else {
+        return text.to_owned();
+    };
+    let age = now.duration_since(time);
+    match age.as_secs() {
+        // The server's clock may be slightly ahead.
+        ..=0 => "just now".to_owned(),
+        _ => format!("{:#} ago", HumanDuration(age.unsigned_abs())),
+    }
+}
+
+const GAP: u16 = 2;
+const NARROWEST: u16 = 8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn text(width: Option<usize>) -> String {
-        let mut table = Table::new(["ID", "STATE", "SESSION"]);
-        table.row(["0198f9a2-1", "done", "408f7372-f7c9"]);
-        table.row_with(["0198f9a2-2", "retrying", "é\n"], "the reason\u{1b}");
-        anstream::adapter::strip_str(&table.text(width)).to_string()
+    fn shown(width: Option<u16>) -> String {
+        let row = |cells: [&str; 3], below: Option<&str>| Row {
+            cells: cells.map(str::to_owned),
+            below: below.map(str::to_owned),
+        };
+        let rows = [
+            row(["0198f9a2-1", "done", "408f7372-f7c9"], None),
+            row(["0198f9a2-2", "retrying", "é\n"], Some("the reason\u{1b}")),
+            row(["家族のグループ", "👩‍👩‍👧 ok", "🎉 新年快乐 🎉 新年"], None),
+        ];
+        let text = text(["ID", "STATE", "SESSION"], &rows, width);
+        anstream::adapter::strip_str(&text).to_string()
     }
 
     #[test]
-    fn columns_line_up() {
+    fn columns_line_up_in_any_script() {
         let expected = "\
-ID          STATE     SESSION
-0198f9a2-1  done      408f7372-f7c9
-0198f9a2-2  retrying  é\\n
-  the reason\\u{001b}";
-        assert_eq!(text(None), expected);
-        assert_eq!(text(Some(80)), expected);
+ID              STATE     SESSION
+0198f9a2-1      done      408f7372-f7c9
+0198f9a2-2      retrying  é\\n
+  the reason\\u{001b}
+家族のグループ  👩‍👩‍👧 ok     🎉 新年快乐 🎉 新年";
+        assert_eq!(shown(None), expected);
+        assert_eq!(shown(Some(80)), expected);
     }
 
     #[test]
-    fn what_is_too_wide_is_shortened_except_the_first() {
-        let text = text(Some(32));
-        assert!(
-            text.contains("\n0198f9a2-1  done      408f7372-…\n"),
-            "{text}"
-        );
-        let narrow = super::tests::text(Some(1));
-        assert!(narrow.contains("0198f9a2-1  done"), "{narrow}");
+    fn wide_columns_after_the_first_are_shortened() {
+        let expected = "\
+ID              STATE     SESSION
+0198f9a2-1      done      408f737…
+0198f9a2-2      retrying  é\\n
+  the reason\\u{001b}
+家族のグループ  👩‍👩‍👧 ok     🎉 新年…";
+        assert_eq!(shown(Some(34)), expected);
+        assert_eq!(shown(Some(1)), expected);
+    }
+
+    #[test]
+    fn ages() {
+        let table = [
+            ("2025-01-08T12:00:05Z", "just now"),
+            ("2025-01-08T11:59:59.5Z", "just now"),
+            ("2025-01-08T11:59:01Z", "59s ago"),
+            ("2025-01-08T11:57:00Z", "3m ago"),
+            ("2025-01-07T12:00:00Z", "24h ago"),
+            ("2025-01-03T12:00:00Z", "5d ago"),
+            ("some time", "some time"),
+        ];
+        for (time, expected) in table {
+            let now = "2025-01-08T12:00:00Z".parse().unwrap();
+            assert_eq!(age(time, now), expected);
+        }
     }
 }

@@ -32,10 +32,7 @@ fn events_are_listed() {
     assert_eq!(lines.len(), 3, "{ran:?}");
     assert!(lines[0].starts_with("ID   "), "{ran:?}");
     assert!(lines[1].starts_with(&format!("{ID}  ")), "{ran:?}");
-    assert!(
-        lines[1].contains(" days ago  done      message "),
-        "{ran:?}"
-    );
+    assert!(lines[1].contains("  done      message "), "{ran:?}");
     assert!(lines[1].ends_with(SESSION), "{ran:?}");
     assert!(
         lines[2].contains(r"  retrying  up\u{001b}[2J\ndate  "),
@@ -83,8 +80,8 @@ fn one_event_has_a_timeline_and_body() {
     for text in [
         &format!("session       {SESSION}\n"),
         "received      2025-01-08T12:00:00Z (",
-        "\n  2025-01-08T12:00:00Z     +2 ms  durable\n",
-        "\n  2025-01-08T12:00:05Z  +4900 ms  handler:console, attempt 1: done\n",
+        "\n  2025-01-08T12:00:00Z     +2ms  durable\n",
+        "\n  2025-01-08T12:00:05Z  +4900ms  handler:console, attempt 1: done\n",
         "\nbody\n  {\"event\":\"message\",\"message\":\"Hello!\"}\n",
     ] {
         assert!(ran.printed.contains(text), "{text}: {}", ran.printed);
@@ -209,7 +206,7 @@ fn consumers_are_listed_paused_and_resumed() {
         lines[1].starts_with("handler:console  paused  12345  3        "),
         "{ran:?}"
     );
-    assert!(lines[1].ends_with(" days ago  -"), "{ran:?}");
+    assert!(lines[1].ends_with(" ago  -"), "{ran:?}");
     let mut suspended = consumer.clone();
     suspended["state"] = "suspended".into();
     suspended["suspended"] = json!({ "since": "2025-01-08T12:00:00Z", "reason": "no\u{1b}answer" });
@@ -217,7 +214,7 @@ fn consumers_are_listed_paused_and_resumed() {
     let (_, ran) = ask(&["consumers"], 200, &all);
     let below = ran.printed.lines().last().unwrap();
     assert!(below.starts_with("  suspended "), "{ran:?}");
-    assert!(below.ends_with(" days ago: no\\u{001b}answer"), "{ran:?}");
+    assert!(below.ends_with(" ago: no\\u{001b}answer"), "{ran:?}");
     for action in ["pause", "resume"] {
         let arguments = ["consumers", action, "subscription:*:a/b"];
         let (asked, ran) = ask(&arguments, 200, &consumer.to_string());

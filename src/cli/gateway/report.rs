@@ -123,7 +123,7 @@ impl Report {
     }
 
     pub(super) fn print_json(&self) -> Result<(), Failure> {
-        output::print_visible_json(self)
+        output::print_json(self)
     }
 }
 
