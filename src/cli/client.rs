@@ -6,19 +6,17 @@ use bytes::Bytes;
 use http::Method;
 use http::header::CONTENT_TYPE;
 use offhook::clock::{Clock as _, SystemClock};
-use offhook::gateway::Unanswered;
 use offhook::http_client::HttpClient;
 use offhook::signature::SignedHeader;
 use url::Url;
 
-use super::invocation;
 use super::output::Failure;
 
 /// Follows no redirects and uses no proxy, so that only the named receiver is tested.
 #[derive(Debug)]
 pub(super) struct Client {
     http: HttpClient,
-    url: Url,
+    pub(super) url: Url,
 }
 
 /// A body with its signature headers.
@@ -47,10 +45,6 @@ impl Client {
         Ok(Self { http, url })
     }
 
-    pub(super) fn url(&self) -> &Url {
-        &self.url
-    }
-
     /// Sends a body and reads the answer, or says in one of a few fixed texts why there is none.
     pub(super) async fn post(&self, signed: Signed) -> Result<Answer, String> {
         let mut request =
@@ -61,8 +55,7 @@ impl Client {
         let request = request.body(signed.body);
         let request = request.map_err(|error| error.to_string())?;
         let answered = self.http.send(request, TIMEOUT, LONGEST_ANSWER).await;
-        let answered = answered.map_err(|unanswered| in_words(&unanswered))?;
-        let response = answered.response;
+        let response = answered.map_err(|error| error.to_string())?.response;
         Ok(Answer {
             status: response.status().as_u16(),
             duplicate: response.headers().contains_key("offhook-duplicate"),
@@ -80,48 +73,6 @@ pub(super) fn http_url(text: &str, example: &str) -> Result<Url, String> {
         return Err(format!("expected a URL such as {example}"));
     }
     Ok(url)
-}
-
-/// Why there is no answer, as one of a few fixed texts.
-fn in_words(unanswered: &Unanswered) -> String {
-    match unanswered {
-        Unanswered::TimedOut(limit) => format!("no answer within {} s", limit.as_secs()),
-        other => other.to_string(),
-    }
-}
-
-/// What to do after an answer that is not a success.
-pub(super) fn advice(status: u16) -> String {
-    let text = match status {
-        300..=399 => "The receiver is elsewhere; redirects are not followed, so give its own URL.",
-        401 | 403 => {
-            return format!(
-                "The receiver has another secret: give it with --secret. `{} verify` says what is \
-                 wrong with a signature.",
-                invocation()
-            );
-        }
-        404 | 405 => "No source has this path: is it the `path` of one in the settings?",
-        408 => "The body did not arrive in time.",
-        413 => "The body is longer than the receiver's max_body.",
-        429 | 503 => "The receiver is busy; try again, with fewer events at a time.",
-        500..=599 => "A handler failed: the receiver's log says why.",
-        _ => "The receiver refuses it; its log may say why.",
-    };
-    text.to_owned()
-}
-
-/// What to do when there is no answer.
-pub(super) fn advice_unreached(error: &str) -> String {
-    match error {
-        "connection refused" => {
-            format!(
-                "Is the receiver running? `{} serve` starts one.",
-                invocation()
-            )
-        }
-        _ => "Is the URL right, and the receiver running?".to_owned(),
-    }
 }
 
 /// How long a request may take, with its answer.

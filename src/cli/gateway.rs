@@ -2,27 +2,25 @@
 
 mod report;
 
-use std::fmt;
-
 use clap::{Args, Subcommand};
 use offhook::gateway::{Call, Gateway as Target, GatewayClient, GatewayError, Registration, Shape};
+use offhook::signature::Secret;
 
-use super::input;
 use super::output::{Failure, Outcome, Verdict, note};
-use report::Report;
+use report::{Exchange, Sent};
 
 /// Tell a gateway where to send a session's events, remove that, or show it
 ///
 /// Prints what is sent and what is answered, without secrets. Follows no redirects and uses no proxy. To
 /// register at each start of the server, see [[gateways]] in settings.toml.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Gateway {
     #[command(subcommand)]
     action: Action,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Action {
     /// Have the gateway send a session's events to --webhook-url
     Register(Register),
@@ -47,13 +45,9 @@ struct Register {
     events: Option<Vec<String>>,
 
     /// The secret to sign them with: env:NAME, file:PATH, or the text itself
-    #[arg(
-        long,
-        env = "OFFHOOK_SECRET",
-        hide_env_values = true,
-        allow_hyphen_values = true
-    )]
-    secret: Option<String>,
+    #[arg(long, env = "OFFHOOK_SECRET", hide_env_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = Secret::resolve)]
+    secret: Option<Secret>,
 }
 
 #[derive(Args)]
@@ -75,13 +69,8 @@ struct Session {
     headers: Vec<String>,
 
     /// The same as --header 'X-API-Key: KEY'; env:NAME, file:PATH, or the text itself
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "OFFHOOK_GATEWAY_KEY",
-        hide_env_values = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(long, value_name = "KEY", env = "OFFHOOK_GATEWAY_KEY")]
+    #[arg(hide_env_values = true, allow_hyphen_values = true)]
     api_key: Option<String>,
 
     /// Print one JSON object instead
@@ -93,8 +82,12 @@ impl Gateway {
     pub(super) fn run(self) -> Outcome {
         match self.action {
             Action::Register(register) => register.run(),
-            Action::Remove(session) => session.ask("removed", |client, id| client.remove(id)),
-            Action::Show(session) => session.ask("shown", |client, id| client.show(id)),
+            Action::Remove(session) => {
+                session.send("removed", session.client()?.remove(&session.session), &[])
+            }
+            Action::Show(session) => {
+                session.send("shown", session.client()?.show(&session.session), &[])
+            }
         }
     }
 }
@@ -110,41 +103,31 @@ impl Register {
             }
         }
         let call = client.register(&self.session.session, &registration);
-        self.session.send("registered", usable(call)?, warnings)
+        self.session.send("registered", call, &warnings)
     }
 
     fn registration(&self) -> Result<Registration, Failure> {
-        let elsewhere = ["env:", "file:"];
         let wrong = |error: GatewayError| Failure::usage(format!("--webhook-url: {error}"));
-        let hidden = elsewhere.iter().any(|at| self.webhook_url.starts_with(at));
-        let mut registration = match hidden {
-            false => Registration::new(&self.webhook_url).map_err(wrong)?,
-            true => {
-                let text = input::named_secret("--webhook-url", &self.webhook_url)?;
-                let text = String::from_utf8_lossy(text.expose()).into_owned();
-                Registration::new(&text).map_err(wrong)?.hide_url()
-            }
+        let text = &self.webhook_url;
+        let mut registration = if text.starts_with("env:") || text.starts_with("file:") {
+            let text = Secret::resolve(text);
+            let text = text.map_err(|error| Failure::usage(format!("--webhook-url: {error}")))?;
+            let text = String::from_utf8_lossy(text.expose());
+            Registration::new(&text).map_err(wrong)?.hide_url()
+        } else {
+            Registration::new(text).map_err(wrong)?
         };
         if let Some(events) = &self.events {
             registration = registration.events(events.iter().map(|name| name.trim()));
         }
-        if let Some(reference) = &self.secret {
-            registration = registration.secret(input::secret(reference)?);
+        if let Some(secret) = &self.secret {
+            registration = registration.secret(secret.clone());
         }
         Ok(registration)
     }
 }
 
 impl Session {
-    fn ask(
-        &self,
-        done: &'static str,
-        call: impl FnOnce(&GatewayClient, &str) -> Result<Call, GatewayError>,
-    ) -> Outcome {
-        let client = self.client()?;
-        self.send(done, usable(call(&client, &self.session))?, Vec::new())
-    }
-
     fn client(&self) -> Result<GatewayClient, Failure> {
         let wrong = |error: GatewayError| Failure::usage(format!("--gateway: {error}"));
         let mut target = Target::new(&self.gateway).map_err(wrong)?.shape(self.shape);
@@ -152,42 +135,35 @@ impl Session {
             // The error does not show the text, which may be a secret.
             let expected = || Failure::usage("--header: expected 'Name: value'");
             let (name, value) = header.split_once(':').ok_or_else(expected)?;
-            target = usable(target.header(name.trim(), value.trim()))?;
+            let header = target.header(name.trim(), value.trim());
+            target = header.map_err(Failure::usage)?;
         }
         if let Some(reference) = &self.api_key {
-            target = usable(target.header("X-API-Key", reference))?;
+            let header = target.header("X-API-Key", reference);
+            target = header.map_err(Failure::usage)?;
         }
-        GatewayClient::new(target).map_err(|error| Failure::failed(error.to_string()))
+        GatewayClient::new(target).map_err(Failure::failed)
     }
 
-    fn send(&self, done: &'static str, call: Call, warnings: Vec<String>) -> Outcome {
-        let mut report = Report::new(done, &call, warnings);
+    fn send(
+        &self,
+        done: &'static str,
+        call: Result<Call, GatewayError>,
+        warnings: &[String],
+    ) -> Outcome {
+        let call = call.map_err(Failure::usage)?;
+        let sent = Sent::new(&call);
         if !self.json {
-            report.print_sent()?;
+            sent.print()?;
         }
         let answer = actix_rt::System::new().block_on(call.send());
-        report.answered(answer);
-        match self.json {
-            true => report.print_json()?,
-            false => report.print_answer()?,
+        let exchange = Exchange { sent, done, answer };
+        if self.json {
+            exchange.print_json(warnings)?;
+        } else {
+            exchange.print_answer()?;
         }
-        Ok(Verdict::from(report.ok))
-    }
-}
-
-fn usable<T>(result: Result<T, GatewayError>) -> Result<T, Failure> {
-    result.map_err(|error| Failure::usage(error.to_string()))
-}
-
-impl fmt::Debug for Register {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Register({:?})", self.session)
-    }
-}
-
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Session({:?})", self.session)
+        Ok(Verdict::from(exchange.is_accepted()))
     }
 }
 

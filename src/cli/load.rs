@@ -5,14 +5,17 @@
 //! down the measurement and look fast ("coordinated omission").
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, join_all, select};
+use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use offhook::clock::{Clock as _, SystemClock};
+use serde::Serialize;
 
 use super::client::{Client, Signed};
-use super::tally::{Summary, Tally};
 
 /// How many events, over how many connections, how fast.
 #[derive(Debug, Clone, Copy)]
@@ -43,9 +46,8 @@ pub(super) async fn run(plan: Plan, client: &Client, event: impl Fn(u64) -> Sign
     }
     load.bar.finish_and_clear();
     let took = SystemClock.monotonic() - start;
-    load.tally
-        .borrow()
-        .summary(client.url().as_str(), plan.count, took)
+    let tally = load.tally.into_inner();
+    tally.summary(client.url.as_str(), plan.count, took)
 }
 
 /// The state of a run. All senders run on one thread, so they share it with `Cell`.
@@ -103,5 +105,179 @@ fn progress_bar(count: u64) -> ProgressBar {
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
+    }
+}
+
+/// What has happened to the events so far.
+struct Tally {
+    ok: u64,
+    other_statuses: BTreeMap<u16, u64>,
+    errors: BTreeMap<String, u64>,
+    /// The latencies of the answers, in microseconds, up to an hour.
+    latency: Histogram<u64>,
+}
+
+impl Tally {
+    fn new() -> Self {
+        Self {
+            ok: 0,
+            other_statuses: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            latency: Histogram::new_with_bounds(1, 3_600_000_000, 3)
+                .expect("these bounds are good"),
+        }
+    }
+
+    fn answered(&mut self, status: u16, latency: Duration) {
+        match status {
+            200..300 => self.ok += 1,
+            other => *self.other_statuses.entry(other).or_default() += 1,
+        }
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.latency.saturating_record(micros);
+    }
+
+    fn failed(&mut self, error: String) {
+        // Errors are a few fixed texts. The limit protects the memory if they ever are not.
+        let known = self.errors.contains_key(&error) || self.errors.len() < MAX_ERRORS;
+        let error = if known { error } else { "other".to_owned() };
+        *self.errors.entry(error).or_default() += 1;
+    }
+
+    /// The final figures, after a run of the length `took`.
+    fn summary(self, url: &str, asked: u64, took: Duration) -> Summary {
+        let answered = self.latency.len();
+        let sent = answered + self.errors.values().sum::<u64>();
+        let millis = |quantile| self.latency.value_at_quantile(quantile) as f64 / 1000.0;
+        let seconds = took.as_secs_f64();
+        Summary {
+            url: url.to_owned(),
+            asked,
+            sent,
+            ok: self.ok,
+            other_statuses: self.other_statuses,
+            errors: self.errors,
+            seconds,
+            events_per_second: if took.is_zero() {
+                0.0
+            } else {
+                sent as f64 / seconds
+            },
+            latency_ms: (answered > 0).then(|| Latency {
+                p50: millis(0.5),
+                p90: millis(0.9),
+                p99: millis(0.99),
+                p99_9: millis(0.999),
+                max: millis(1.0),
+            }),
+        }
+    }
+}
+
+/// What happened to all events.
+#[derive(Serialize)]
+pub(super) struct Summary {
+    url: String,
+    /// How many events were to be sent.
+    asked: u64,
+    /// How many were sent, and then answered or failed.
+    sent: u64,
+    /// How many were answered 2xx.
+    ok: u64,
+    /// The number of other answers, by status.
+    pub(super) other_statuses: BTreeMap<u16, u64>,
+    /// The number of events without an answer, by reason.
+    pub(super) errors: BTreeMap<String, u64>,
+    seconds: f64,
+    events_per_second: f64,
+    /// The latencies of the answers; `None` without answers.
+    latency_ms: Option<Latency>,
+}
+
+/// Quantiles in milliseconds.
+#[derive(Serialize)]
+struct Latency {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    #[serde(rename = "p99.9")]
+    p99_9: f64,
+    max: f64,
+}
+
+impl Summary {
+    /// Whether every event was answered 2xx.
+    pub(super) fn is_good(&self) -> bool {
+        self.ok == self.asked
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("sent     {}", self.sent);
+        if self.sent < self.asked {
+            let _ = write!(text, " of {}: interrupted", self.asked);
+        }
+        let _ = write!(text, "\n2xx      {}", self.ok);
+        for (status, count) in &self.other_statuses {
+            let _ = write!(text, "\n{status}      {count}");
+        }
+        for (error, count) in &self.errors {
+            let _ = write!(text, "\nno answer: {error}: {count}");
+        }
+        let (seconds, per_second) = (self.seconds, self.events_per_second);
+        let _ = write!(text, "\ntook     {seconds:.3} s, {per_second:.0} events/s");
+        if let Some(latency) = &self.latency_ms {
+            let _ = write!(
+                text,
+                "\nlatency  p50 {:.2} ms, p90 {:.2}, p99 {:.2}, p99.9 {:.2}, max {:.2}",
+                latency.p50, latency.p90, latency.p99, latency.p99_9, latency.max
+            );
+        }
+        text
+    }
+}
+
+const MAX_ERRORS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_told() {
+        let mut tally = Tally::new();
+        for millis in 1..=1000 {
+            tally.answered(200, Duration::from_millis(millis));
+        }
+        tally.answered(202, Duration::from_millis(1));
+        tally.answered(401, Duration::from_millis(1));
+        tally.failed("connection refused".into());
+        let summary = tally.summary("http://x/", 2000, Duration::from_secs(2));
+        assert!(!summary.is_good());
+        assert_eq!(
+            summary.text(),
+            "sent     1003 of 2000: interrupted\n\
+             2xx      1001\n\
+             401      1\n\
+             no answer: connection refused: 1\n\
+             took     2.000 s, 502 events/s\n\
+             latency  p50 499.20 ms, p90 900.10, p99 990.21, p99.9 999.42, max 1000.45"
+        );
+        let json = serde_json::to_value(&summary).unwrap();
+        assert_eq!(json["other_statuses"]["401"], 1);
+        assert_eq!(json["errors"]["connection refused"], 1);
+        assert!(json["latency_ms"]["p99.9"].is_f64());
+    }
+
+    #[test]
+    fn nothing_was_answered() {
+        let mut tally = Tally::new();
+        for error in 0..100 {
+            tally.failed(error.to_string());
+        }
+        let summary = tally.summary("http://x/", 100, Duration::ZERO);
+        assert!(summary.latency_ms.is_none());
+        assert_eq!(summary.events_per_second, 0.0);
+        assert_eq!(summary.errors.len(), MAX_ERRORS + 1);
+        assert_eq!(summary.errors["other"], 68);
     }
 }

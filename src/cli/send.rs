@@ -1,27 +1,27 @@
 //! `offhook send`: signed test events, one or many.
 
 use bytes::Bytes;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use offhook::clock::{Clock as _, SystemClock};
 use offhook::settings::DOCUMENTED_KEY;
 use offhook::signature::{Scheme as _, Secret, XWebhookSignature};
+use offhook::{Timestamp, escape_controls};
+use serde::Serialize;
 use url::Url;
 
-use super::client::{self, Client, Signed};
+use super::client::{Client, Signed, http_url};
+use super::invocation;
 use super::load::{self, Plan};
-use super::output::{Failure, Outcome, Verdict};
-use super::report::Report;
-use super::sample::{Kind, Samples};
-use super::{input, output};
+use super::output::{self, Failure, Outcome, Verdict, read_body};
 
 /// Send signed test events to a receiver
 ///
 /// One event shows what was sent and answered. Many show how fast they are answered.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Send {
     /// Where to POST
-    #[arg(default_value = "http://127.0.0.1:5000/webhook", value_parser = http_url)]
+    #[arg(default_value = "http://127.0.0.1:5000/webhook", value_parser = receiver_url)]
     url: Url,
 
     /// Which event, in the shape that the gateway documents; each has a message id of its own
@@ -34,13 +34,9 @@ pub(super) struct Send {
 
     /// The shared secret: env:NAME, file:PATH, or the text itself; without it, the key that the
     /// gateway's documentation prints
-    #[arg(
-        long,
-        env = "OFFHOOK_SECRET",
-        hide_env_values = true,
-        allow_hyphen_values = true
-    )]
-    secret: Option<String>,
+    #[arg(long, env = "OFFHOOK_SECRET", hide_env_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = Secret::resolve)]
+    secret: Option<Secret>,
 
     /// How many events, up to 10000000
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
@@ -60,13 +56,8 @@ pub(super) struct Send {
     json: bool,
 }
 
-fn http_url(text: &str) -> Result<Url, String> {
-    let expected = "expected a URL such as http://127.0.0.1:5000/webhook";
-    let url = Url::parse(text).map_err(|error| format!("{error}; {expected}"))?;
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        _ => Err(expected.to_owned()),
-    }
+fn receiver_url(text: &str) -> Result<Url, String> {
+    http_url(text, "http://127.0.0.1:5000/webhook")
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -77,104 +68,75 @@ fn rate(text: &str) -> Result<f64, String> {
 
 impl Send {
     pub(super) fn run(self) -> Outcome {
-        let secret = match &self.secret {
-            Some(reference) => input::secret(reference)?,
-            None => Secret::new(DOCUMENTED_KEY).expect("the documented key is not empty"),
+        let documented = || Secret::new(DOCUMENTED_KEY).expect("the documented key is not empty");
+        let secret = self.secret.clone().unwrap_or_else(documented);
+        let samples = Samples::new(self.event);
+        let file = self.file.as_deref().map(read_body).transpose()?;
+        let file = file.map(|body| sign(body.into(), &secret));
+        let event = |number| match &file {
+            Some(signed) => signed.clone(),
+            None => sign(samples.body(number, SystemClock.now()).into(), &secret),
         };
-        let events = Events::new(self.event, self.file.as_deref(), secret)?;
-        let most = usize::try_from(self.count).unwrap_or(usize::MAX);
-        let connections = usize::from(self.conns).min(most);
-        let client = Client::new(self.url.clone(), connections)?;
+        let connections = usize::try_from(self.count).unwrap_or(usize::MAX);
+        let plan = Plan {
+            count: self.count,
+            connections: connections.min(self.conns.into()),
+            rate: self.rate,
+        };
+        let client = Client::new(self.url.clone(), plan.connections)?;
         actix_rt::System::new().block_on(async {
-            match self.count {
-                1 => self.one(&client, &events).await,
-                count => {
-                    let rate = self.rate;
-                    let plan = Plan {
-                        count,
-                        connections,
-                        rate,
-                    };
-                    self.many(plan, &client, &events).await
-                }
+            if self.count > 1 {
+                return self.many(plan, &client, event).await;
             }
+            let what = match file {
+                Some(_) => "the file's bytes",
+                None => samples.description(),
+            };
+            self.one(&client, event(0), what).await
         })
     }
 
-    async fn one(&self, client: &Client, events: &Events) -> Outcome {
-        let signed = events.signed(0);
+    async fn one(&self, client: &Client, signed: Signed, event: &'static str) -> Outcome {
         let bytes = signed.body.len();
         let from = SystemClock.monotonic();
         let answer = client.post(signed).await;
-        let report = Report {
-            url: client.url().as_str(),
-            event: events.description(),
+        let mut report = Report {
+            url: client.url.as_str(),
+            event,
             bytes,
-            millis: answer.as_ref().ok().map(|answer| {
-                let took = answer.at - from;
-                (took.as_secs_f64() * 1e6).round() / 1e3
-            }),
-            answer,
+            ..Report::default()
         };
-        match self.json {
-            true => report.print_json()?,
-            false => report.print()?,
+        match answer {
+            Ok(answer) => {
+                let took = answer.at - from;
+                report.status = Some(answer.status);
+                report.body = Some(answer.body);
+                report.latency_ms = Some((took.as_secs_f64() * 1e6).round() / 1e3);
+            }
+            Err(error) => report.error = Some(error),
         }
-        Ok(Verdict::from(report.good()))
+        if self.json {
+            output::print_json(&report)?;
+        } else {
+            report.print()?;
+        }
+        Ok(Verdict::from(report.is_good()))
     }
 
-    async fn many(&self, plan: Plan, client: &Client, events: &Events) -> Outcome {
-        let summary = load::run(plan, client, |number| events.signed(number)).await;
+    async fn many(&self, plan: Plan, client: &Client, event: impl Fn(u64) -> Signed) -> Outcome {
+        let summary = load::run(plan, client, event).await;
         if self.json {
             output::print_json(&summary)?;
-            return Ok(Verdict::from(summary.good()));
+            return Ok(Verdict::from(summary.is_good()));
         }
         output::print(&summary.text())?;
         if let Some(status) = summary.other_statuses.keys().next() {
-            output::note(&client::advice(*status));
+            output::note(&advice(*status));
         }
         if let Some(error) = summary.errors.keys().next() {
-            output::note(&client::advice_unreached(error));
+            output::note(&advice_unreached(error));
         }
-        Ok(Verdict::from(summary.good()))
-    }
-}
-
-/// The events to send: samples, or the same bytes each time.
-struct Events {
-    source: Source,
-    secret: Secret,
-}
-
-enum Source {
-    Samples(Samples),
-    File(Signed),
-}
-
-impl Events {
-    fn new(kind: Kind, file: Option<&str>, secret: Secret) -> Result<Self, Failure> {
-        let source = match file {
-            Some(file) => Source::File(sign(input::body(file)?.into(), &secret)),
-            None => Source::Samples(Samples::new(kind)),
-        };
-        Ok(Self { source, secret })
-    }
-
-    fn signed(&self, number: u64) -> Signed {
-        match &self.source {
-            Source::Samples(samples) => {
-                let body = samples.body(number, SystemClock.now());
-                sign(body.into(), &self.secret)
-            }
-            Source::File(signed) => signed.clone(),
-        }
-    }
-
-    fn description(&self) -> &'static str {
-        match &self.source {
-            Source::Samples(samples) => samples.description(),
-            Source::File(_) => "the file's bytes",
-        }
+        Ok(Verdict::from(summary.is_good()))
     }
 }
 
@@ -182,6 +144,133 @@ fn sign(body: Bytes, secret: &Secret) -> Signed {
     let headers = XWebhookSignature.sign(&body, secret, SystemClock.now());
     Signed { body, headers }
 }
+
+/// What happened to one event.
+#[derive(Default, Serialize)]
+struct Report<'a> {
+    url: &'a str,
+    event: &'static str,
+    bytes: usize,
+    status: Option<u16>,
+    body: Option<String>,
+    latency_ms: Option<f64>,
+    /// Why there is no answer.
+    error: Option<String>,
+}
+
+impl Report<'_> {
+    fn is_good(&self) -> bool {
+        matches!(self.status, Some(200..300))
+    }
+
+    fn print(&self) -> Result<(), Failure> {
+        output::print(&format!("sent      {} ({} bytes)", self.event, self.bytes))?;
+        output::print(&format!("to        {}", self.url))?;
+        if let Some(error) = &self.error {
+            let advice = advice_unreached(error);
+            output::note(&format!("{} {error}\n{advice}", output::bad("no answer:")));
+        }
+        if let Some(status) = self.status {
+            let styled = if self.is_good() {
+                output::good
+            } else {
+                output::bad
+            };
+            let body = escape_controls(self.body.as_deref().unwrap_or_default());
+            output::print(&format!("answered  {} {body}", styled(&status.to_string())))?;
+            let millis = self.latency_ms.unwrap_or_default();
+            output::print(&format!("in        {millis} ms"))?;
+            if !self.is_good() {
+                output::note(&advice(status));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What to do after an answer that is not a success.
+fn advice(status: u16) -> String {
+    let text = match status {
+        300..=399 => "The receiver is elsewhere; redirects are not followed, so give its own URL.",
+        401 | 403 => &format!(
+            "The receiver has another secret: give it with --secret. `{} verify` says what is \
+             wrong with a signature.",
+            invocation()
+        ),
+        404 | 405 => "No source has this path: is it the `path` of one in the settings?",
+        408 => "The body did not arrive in time.",
+        413 => "The body is longer than the receiver's max_body.",
+        429 | 503 => "The receiver is busy; try again, with fewer events at a time.",
+        500..=599 => "A handler failed: the receiver's log says why.",
+        _ => "The receiver refuses it; its log may say why.",
+    };
+    text.to_owned()
+}
+
+/// What to do when there is no answer.
+fn advice_unreached(error: &str) -> String {
+    if error == "connection refused" {
+        let program = invocation();
+        format!("Is the receiver running? `{program} serve` starts one.")
+    } else {
+        "Is the URL right, and the receiver running?".to_owned()
+    }
+}
+
+/// The kinds that can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// A text message
+    Message,
+    /// A message was read
+    Status,
+    /// A session connected
+    Connection,
+}
+
+/// Events of one kind, each with its own message id.
+#[derive(Debug)]
+struct Samples {
+    kind: Kind,
+    // A random number, so that the ids of two runs differ.
+    run: u32,
+}
+
+impl Samples {
+    fn new(kind: Kind) -> Self {
+        // The last bytes of a UUID are random.
+        let [.., a, b, c, d] = *uuid::Uuid::now_v7().as_bytes();
+        let run = u32::from_be_bytes([a, b, c, d]);
+        Self { kind, run }
+    }
+
+    /// The body of event `number`, sent at `now`, with the fields in the documented order.
+    fn body(&self, number: u64, now: Timestamp) -> String {
+        let id = format!("3EB0{:08X}{number:08X}", self.run);
+        let (event, fields) = match self.kind {
+            Kind::Message => (
+                "message",
+                format!(
+                    r#""messageId":"{id}","from":"+1234567890","message":"Hello!","type":"text""#
+                ),
+            ),
+            Kind::Status => ("status", format!(r#""messageId":"{id}","status":"read""#)),
+            Kind::Connection => ("connection", r#""status":"connected""#.to_owned()),
+        };
+        format!(r#"{{"event":"{event}","sessionId":"{SESSION}",{fields},"timestamp":"{now:.3}"}}"#)
+    }
+
+    /// A description of the event, in the words of the `log` handler.
+    fn description(&self) -> &'static str {
+        match self.kind {
+            Kind::Message => "message from +1234567890: Hello!",
+            Kind::Status => "status: read",
+            Kind::Connection => "connection status: connected",
+        }
+    }
+}
+
+const SESSION: &str = "408f7372-f7c9-4299-a8db-326bc5548a73";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -200,8 +289,8 @@ mod tests {
 
     #[test]
     fn urls_and_rates() {
-        assert!(http_url("http://localhost:5000/webhook").is_ok());
-        assert!(http_url("https://[::1]/webhook").is_ok());
+        assert!(receiver_url("http://localhost:5000/webhook").is_ok());
+        assert!(receiver_url("https://[::1]/webhook").is_ok());
         for odd in [
             "",
             "localhost:5000/webhook",
@@ -210,7 +299,9 @@ mod tests {
             "ftp://x/",
         ] {
             assert!(
-                http_url(odd).unwrap_err().contains("http://127.0.0.1:5000"),
+                receiver_url(odd)
+                    .unwrap_err()
+                    .contains("http://127.0.0.1:5000"),
                 "{odd}"
             );
         }
@@ -218,5 +309,31 @@ mod tests {
         for odd in ["", "0", "-1", "NaN", "inf", "1e9", "fast"] {
             assert!(rate(odd).is_err(), "{odd}");
         }
+    }
+
+    #[test]
+    fn the_documented_shape() {
+        let run = 0xABCD_0001;
+        let now = "2025-01-08T12:00:00Z".parse().unwrap();
+        let body = |kind| Samples { kind, run }.body(31, now);
+        let session = SESSION;
+        assert_eq!(
+            body(Kind::Message),
+            format!(
+                r#"{{"event":"message","sessionId":"{session}","messageId":"3EB0ABCD00010000001F","from":"+1234567890","message":"Hello!","type":"text","timestamp":"2025-01-08T12:00:00.000Z"}}"#
+            )
+        );
+        assert_eq!(
+            body(Kind::Status),
+            format!(
+                r#"{{"event":"status","sessionId":"{session}","messageId":"3EB0ABCD00010000001F","status":"read","timestamp":"2025-01-08T12:00:00.000Z"}}"#
+            )
+        );
+        assert_eq!(
+            body(Kind::Connection),
+            format!(
+                r#"{{"event":"connection","sessionId":"{session}","status":"connected","timestamp":"2025-01-08T12:00:00.000Z"}}"#
+            )
+        );
     }
 }

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser as _};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use offhook::clock::{Clock as _, SystemClock};
 use offhook::signature::{
-    Algorithm, Encoding, Generic, Scheme, StandardWebhooks, XWebhookSignature,
+    Algorithm, Encoding, Generic, Scheme, Secret, StandardWebhooks, XWebhookSignature,
 };
 
-use super::output::{Failure, Outcome, Verdict};
-use super::{input, output};
+use super::output::{self, Failure, Outcome, Verdict, read_body};
 
 /// Print the header lines that sign a body
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Sign {
     /// The body; - for standard input. Every byte counts, a final line break too
@@ -21,13 +20,9 @@ pub(super) struct Sign {
     file: String,
 
     /// The shared secret: env:NAME, file:PATH, or the text itself
-    #[arg(
-        long,
-        env = "OFFHOOK_SECRET",
-        hide_env_values = true,
-        allow_hyphen_values = true
-    )]
-    secret: String,
+    #[arg(long, env = "OFFHOOK_SECRET", hide_env_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = Secret::resolve)]
+    secret: Secret,
 
     /// How to sign
     #[arg(long, value_name = "NAME", value_enum, default_value_t = Name::XWebhookSignature)]
@@ -57,7 +52,7 @@ enum Name {
 }
 
 /// The keys of `scheme = "hmac"` in the settings.
-#[derive(Debug, Args)]
+#[derive(Default, PartialEq, Args)]
 #[command(next_help_heading = "Options of --scheme hmac")]
 struct Hmac {
     /// The header that carries the signature
@@ -85,7 +80,7 @@ struct Hmac {
 /// Parses one of the names that the library defines for its values.
 fn one_of<T: Copy + Send + Sync + 'static>(
     all: &'static [(&'static str, T)],
-) -> impl clap::builder::TypedValueParser<Value = T> {
+) -> impl TypedValueParser<Value = T> {
     let names = all.iter().map(|(name, _)| *name);
     PossibleValuesParser::new(names).try_map(move |found| {
         let named = all.iter().find(|(name, _)| *name == found);
@@ -100,22 +95,21 @@ impl Sign {
             let text = "--id belongs to --scheme standard-webhooks; add it";
             return Err(Failure::usage(text));
         }
-        let secret = input::secret(&self.secret)?;
-        let body = input::body(&self.file)?;
+        let body = read_body(&self.file)?;
         let now = SystemClock.now();
         let signed = match &self.id {
-            Some(id) => StandardWebhooks::default().sign_as(id, &body, &secret, now),
-            None => scheme.sign(&body, &secret, now),
+            Some(id) => StandardWebhooks::default().sign_as(id, &body, &self.secret, now),
+            None => scheme.sign(&body, &self.secret, now),
         };
+        let headers = signed
+            .iter()
+            .map(|header| (header.name.as_ref(), &header.value));
         if self.json {
-            let headers = signed
-                .iter()
-                .map(|header| (header.name.as_ref(), &header.value));
             output::print_json(&headers.collect::<BTreeMap<_, _>>())?;
             return Ok(Verdict::Yes);
         }
-        for header in signed {
-            output::print(&format!("{}: {}", header.name, header.value))?;
+        for (name, value) in headers {
+            output::print(&format!("{name}: {value}"))?;
         }
         Ok(Verdict::Yes)
     }
@@ -123,38 +117,33 @@ impl Sign {
 
 impl Hmac {
     fn scheme(self, name: Name) -> Result<Box<dyn Scheme>, Failure> {
-        let Some(header) = self.header.clone().filter(|_| name == Name::Hmac) else {
-            return match (self.is_empty(), name) {
-                (true, Name::StandardWebhooks) => Ok(Box::new(StandardWebhooks::default())),
-                (true, _) => Ok(Box::new(XWebhookSignature)),
-                (false, _) => Err(Failure::usage(
-                    "--header, --algorithm, --encoding, --prefix and --template belong to \
-                     --scheme hmac; add it",
-                )),
-            };
-        };
-        let mut scheme = Generic::new(header)
+        if name != Name::Hmac && self != Self::default() {
+            return Err(Failure::usage(
+                "--header, --algorithm, --encoding, --prefix and --template belong to --scheme \
+                 hmac; add it",
+            ));
+        }
+        match name {
+            Name::XWebhookSignature => return Ok(Box::new(XWebhookSignature)),
+            Name::StandardWebhooks => return Ok(Box::new(StandardWebhooks::default())),
+            Name::Hmac => {}
+        }
+        // clap requires the header with `--scheme hmac`.
+        let mut scheme = Generic::new(self.header.unwrap_or_default())
             .algorithm(self.algorithm.unwrap_or(Algorithm::Sha256))
             .encoding(self.encoding.unwrap_or(Encoding::Hex))
             .prefix(self.prefix.unwrap_or_default());
         if let Some(template) = &self.template {
             // The value of the other header is not known here.
             if template.replace("{{", "").contains("{header:") {
-                let text =
-                    "--template: a {header:NAME} cannot be signed here; write its value instead";
-                return Err(Failure::usage(text));
+                return Err(Failure::usage(
+                    "--template: a {header:NAME} cannot be signed here; write its value instead",
+                ));
             }
-            let parsed = scheme.template(template);
-            scheme = parsed.map_err(|error| Failure::usage(format!("--template: {error}")))?;
+            let wrong = |error| Failure::usage(format!("--template: {error}"));
+            scheme = scheme.template(template).map_err(wrong)?;
         }
         Ok(Box::new(scheme))
-    }
-
-    fn is_empty(&self) -> bool {
-        let texts = [&self.header, &self.prefix, &self.template];
-        texts.iter().all(|text| text.is_none())
-            && self.algorithm.is_none()
-            && self.encoding.is_none()
     }
 }
 
@@ -171,19 +160,8 @@ Examples:
 #[cfg(test)]
 mod tests {
     use offhook::Timestamp;
-    use offhook::signature::Secret;
 
     use super::*;
-
-    fn hmac() -> Hmac {
-        Hmac {
-            header: None,
-            algorithm: None,
-            encoding: None,
-            prefix: None,
-            template: None,
-        }
-    }
 
     fn signed(hmac: Hmac, name: Name) -> Vec<String> {
         let scheme = hmac.scheme(name).unwrap();
@@ -199,35 +177,35 @@ mod tests {
         let described = Hmac {
             header: Some("X-Hub-Signature-256".into()),
             prefix: Some("sha256=".into()),
-            ..hmac()
+            ..Hmac::default()
         };
-        let own = signed(hmac(), Name::XWebhookSignature);
+        let own = signed(Hmac::default(), Name::XWebhookSignature);
         let digits = own[0].strip_prefix("X-Webhook-Signature: ").unwrap();
         let expected = format!("X-Hub-Signature-256: sha256={digits}");
         assert_eq!(signed(described, Name::Hmac), [expected]);
         let timed = Hmac {
             header: Some("S".into()),
             template: Some("{timestamp:T}.{body}".into()),
-            ..hmac()
+            ..Hmac::default()
         };
         assert_eq!(signed(timed, Name::Hmac)[1], "T: 0");
-        let standard = signed(hmac(), Name::StandardWebhooks);
+        let standard = signed(Hmac::default(), Name::StandardWebhooks);
         assert!(standard[0].starts_with("webhook-id: msg_"));
         assert_eq!(standard[1], "webhook-timestamp: 0");
     }
 
     #[test]
-    fn options_that_do_not_fit_are_refused() {
+    fn options_of_another_scheme_are_rejected() {
         let lone = Hmac {
             encoding: Some(Encoding::Base64),
-            ..hmac()
+            ..Hmac::default()
         };
         assert!(lone.scheme(Name::XWebhookSignature).is_err());
         for template in ["no body", "{header:X-Id}.{body}"] {
             let odd = Hmac {
                 header: Some("S".into()),
                 template: Some(template.into()),
-                ..hmac()
+                ..Hmac::default()
             };
             assert!(odd.scheme(Name::Hmac).is_err(), "{template}");
         }

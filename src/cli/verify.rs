@@ -1,17 +1,17 @@
 //! `offhook verify`: says whether a signature is right, and if not, why.
 
 use clap::Args;
-use serde::Serialize;
+use offhook::signature::Secret;
+use serde_json::json;
 
-use super::diagnose::{Finding, diagnose};
-use super::output::{Outcome, Verdict};
-use super::{input, output};
+use super::diagnose::diagnose;
+use super::output::{self, Outcome, Verdict, read_body};
 
 /// Say whether a body's signature is right, and if not, why
 ///
 /// The body is checked as a source with scheme = "x-webhook-signature" checks it. If the signature is
 /// wrong, the usual mistakes are tried one after another until one explains it.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Verify {
     /// The body as it was received; - for standard input. Every byte counts
@@ -19,13 +19,9 @@ pub(super) struct Verify {
     file: String,
 
     /// The shared secret: env:NAME, file:PATH, or the text itself
-    #[arg(
-        long,
-        env = "OFFHOOK_SECRET",
-        hide_env_values = true,
-        allow_hyphen_values = true
-    )]
-    secret: String,
+    #[arg(long, env = "OFFHOOK_SECRET", hide_env_values = true)]
+    #[arg(allow_hyphen_values = true, value_parser = Secret::resolve)]
+    secret: Secret,
 
     /// The value of the header X-Webhook-Signature
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -36,21 +32,13 @@ pub(super) struct Verify {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Report<'a> {
-    valid: bool,
-    reasons: &'a [Finding],
-}
-
 impl Verify {
     pub(super) fn run(self) -> Outcome {
-        let secret = input::secret(&self.secret)?;
-        let body = input::body(&self.file)?;
-        let findings = diagnose(&self.signature, &body, secret.expose());
+        let body = read_body(&self.file)?;
+        let findings = diagnose(&self.signature, &body, self.secret.expose());
         let valid = findings.is_empty();
         if self.json {
-            let reasons = &findings;
-            output::print_json(&Report { valid, reasons })?;
+            output::print_json(&json!({ "valid": valid, "reasons": findings }))?;
             return Ok(Verdict::from(valid));
         }
         if valid {

@@ -236,7 +236,10 @@ fn a_wrong_request_is_refused_before_sending() {
             "allowed: message, status, connection",
         ),
         (&["--shape", "doc"], "allowed: docs, implementation, next"),
-        (&["--secret", ""], "--secret: the secret is empty"),
+        (
+            &["--secret", ""],
+            "'--secret <SECRET>': the secret is empty",
+        ),
         (
             &["--secret", "env:OFFHOOK_TEST_NONE"],
             "OFFHOOK_TEST_NONE is not set",

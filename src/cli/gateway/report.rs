@@ -1,129 +1,117 @@
-//! [`Report`]: what was sent to a gateway, what it answered, and what to do if it did not accept.
+//! What was sent to a gateway, what it answered, and what to do if it did not accept.
 
 use offhook::escape_controls;
 use offhook::gateway::{Answer, Call, Shape, Unanswered, Verdict};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::super::output::{self, Failure, bad, good, title};
 
-/// One exchange with a gateway. It holds no secret.
+/// What is sent to a gateway. It holds no secret.
 #[derive(Serialize)]
-pub(super) struct Report {
-    pub(super) ok: bool,
-    warnings: Vec<String>,
-    sent: Sent,
-    answer: Option<Answered>,
-    /// Why there is no answer.
-    error: Option<String>,
-    hint: Option<String>,
-    #[serde(skip)]
-    done: &'static str,
-    #[serde(skip)]
-    shape: Shape,
-}
-
-#[derive(Serialize)]
-struct Sent {
+pub(super) struct Sent {
     method: String,
     url: String,
     /// The names of the headers; the values are secrets.
     headers: Vec<String>,
     body: Option<Box<RawValue>>,
-}
-
-#[derive(Serialize)]
-struct Answered {
-    status: u16,
-    /// The body as JSON, or as text if it is not JSON.
-    body: Value,
     #[serde(skip)]
-    text: String,
+    shape: Shape,
 }
 
-impl Report {
-    /// `done` is the word for an accepted request.
-    pub(super) fn new(done: &'static str, call: &Call, warnings: Vec<String>) -> Self {
+impl Sent {
+    pub(super) fn new(call: &Call) -> Self {
+        let gateway = call.gateway();
         let body = call.body().map(str::to_owned);
-        let sent = Sent {
+        Self {
             method: call.method().to_owned(),
             url: call.url().to_owned(),
-            headers: call.gateway().header_names().map(str::to_owned).collect(),
+            headers: gateway.header_names().map(str::to_owned).collect(),
             body: body.and_then(|json| RawValue::from_string(json).ok()),
-        };
-        Self {
-            ok: false,
-            warnings,
-            sent,
-            answer: None,
-            error: None,
-            hint: None,
-            done,
-            shape: call.gateway().in_shape(),
+            shape: gateway.in_shape(),
         }
     }
 
-    pub(super) fn answered(&mut self, answer: Result<Answer, Unanswered>) {
-        match answer {
-            Ok(answer) => {
-                self.ok = answer.accepted();
-                self.hint = hint(&answer, self.shape, !self.sent.headers.is_empty());
-                let text = answer.text().to_owned();
-                let body = answer.json().cloned();
-                self.answer = Some(Answered {
-                    status: answer.status(),
-                    body: body.unwrap_or_else(|| text.clone().into()),
-                    text,
-                });
-            }
-            Err(unanswered) => {
-                self.hint = Some(hint_unanswered(&unanswered).to_owned());
-                self.error = Some(escape_controls(&unanswered.to_string()).into_owned());
-            }
-        }
-    }
-
-    pub(super) fn print_sent(&self) -> Result<(), Failure> {
-        let Sent {
-            method, url, body, ..
-        } = &self.sent;
-        output::print(&format!("{} {url}", title(method)))?;
-        for name in &self.sent.headers {
+    pub(super) fn print(&self) -> Result<(), Failure> {
+        output::print(&format!("{} {}", title(&self.method), self.url))?;
+        for name in &self.headers {
             output::print(&format!("  {name}: ***"))?;
         }
-        match body {
+        match &self.body {
             Some(body) => output::print(&format!("  {}", escape_controls(body.get()))),
             None => Ok(()),
         }
     }
+}
+
+/// One exchange with a gateway.
+pub(super) struct Exchange {
+    pub(super) sent: Sent,
+    /// The word for an accepted request.
+    pub(super) done: &'static str,
+    pub(super) answer: Result<Answer, Unanswered>,
+}
+
+impl Exchange {
+    pub(super) fn is_accepted(&self) -> bool {
+        self.answer.as_ref().is_ok_and(Answer::accepted)
+    }
 
     pub(super) fn print_answer(&self) -> Result<(), Failure> {
-        if let Some(Answered { status, text, .. }) = &self.answer {
-            output::print(&title(&format!("answered {status}")))?;
-            let begins: String = text.chars().take(LONGEST_TEXT).collect();
-            for line in begins.lines() {
+        if let Ok(answer) = &self.answer {
+            output::print(&title(&format!("answered {}", answer.status())))?;
+            let text = answer.text();
+            let beginning: String = text.chars().take(LONGEST_TEXT).collect();
+            for line in beginning.lines() {
                 output::print(&format!("  {}", escape_controls(line)))?;
             }
-            if begins.len() < text.len() {
+            if beginning.len() < text.len() {
                 output::print("  … (--json prints more)")?;
             }
         }
-        match (self.ok, &self.error) {
-            (true, _) => output::print(&good(self.done))?,
-            (false, None) => output::print(&bad(&format!("not {}", self.done)))?,
-            (false, Some(error)) => {
-                output::print(&bad(&format!("not {}: {error}", self.done)))?;
+        let done = self.done;
+        let verdict = match &self.answer {
+            Ok(answer) if answer.accepted() => good(done),
+            Ok(_) => bad(&format!("not {done}")),
+            Err(error) => {
+                let error = error.to_string();
+                bad(&format!("not {done}: {}", escape_controls(&error)))
             }
-        }
-        if let Some(hint) = &self.hint {
-            output::note(hint);
+        };
+        output::print(&verdict)?;
+        if let Some(hint) = self.hint() {
+            output::note(&hint);
         }
         Ok(())
     }
 
-    pub(super) fn print_json(&self) -> Result<(), Failure> {
-        output::print_json(self)
+    pub(super) fn print_json(&self, warnings: &[String]) -> Result<(), Failure> {
+        // A body that is not JSON is shown as text.
+        let answer = self.answer.as_ref().ok().map(|answer| {
+            let body = answer
+                .json()
+                .cloned()
+                .unwrap_or_else(|| answer.text().into());
+            json!({ "status": answer.status(), "body": body })
+        });
+        let error = self.answer.as_ref().err().map(ToString::to_string);
+        output::print_json(&json!({
+            "ok": self.is_accepted(),
+            "warnings": warnings,
+            "sent": self.sent,
+            "answer": answer,
+            "error": error.as_deref().map(escape_controls),
+            "hint": self.hint(),
+        }))
+    }
+
+    /// What to do if the gateway has not accepted the request.
+    fn hint(&self) -> Option<String> {
+        match &self.answer {
+            Ok(answer) => hint(answer, self.sent.shape, !self.sent.headers.is_empty()),
+            Err(unanswered) => Some(hint_unanswered(unanswered).to_owned()),
+        }
     }
 }
 
@@ -134,40 +122,38 @@ fn hint(answer: &Answer, shape: Shape, with_headers: bool) -> Option<String> {
     let others = others.join(" or ");
     let hint = match answer.verdict() {
         Verdict::Accepted => return None,
-        Verdict::SaysNo => "The gateway says that it was no success.".to_owned(),
+        Verdict::SaysNo => "The gateway says that it was no success.",
         Verdict::NotJson => {
-            "That is no answer of a gateway: is --gateway the base of its API, and \
-                             not that of its pages?"
-                .to_owned()
+            "That is no answer of a gateway: is --gateway the base of its API, and not that of its \
+             pages?"
         }
-        Verdict::TooLong => {
-            "The answer is longer than 64 KiB: is that the gateway's API?".to_owned()
-        }
+        Verdict::TooLong => "The answer is longer than 64 KiB: is that the gateway's API?",
         Verdict::Redirect => {
             "The API is elsewhere, and redirects are not followed: give its own URL with --gateway."
-                .to_owned()
         }
         Verdict::Unauthorized if with_headers => {
-            "The gateway rejects the value of --header or --api-key for this session.".to_owned()
+            "The gateway rejects the value of --header or --api-key for this session."
         }
-        Verdict::Unauthorized => "The gateway asks who we are: say it with --api-key, or with \
-                                  --header 'Authorization: Bearer …'."
-            .to_owned(),
-        Verdict::NotFound => format!(
+        Verdict::Unauthorized => {
+            "The gateway asks for authorization: give it with --api-key, or with --header \
+             'Authorization: Bearer …'."
+        }
+        Verdict::NotFound => &format!(
             "No such session, or a gateway of another shape (this was --shape {shape}): try {others}."
         ),
-        Verdict::NotUnderstood => format!(
+        Verdict::NotUnderstood => &format!(
             "The gateway understands something else (this was --shape {shape}): is the session's \
              id right? If it is, try {others}."
         ),
-        Verdict::Busy => "The gateway is busy; try again later.".to_owned(),
-        Verdict::Failed => "The gateway failed: its log may say why.".to_owned(),
-        _ => "The gateway refuses it; its log may say why.".to_owned(),
+        Verdict::Busy => "The gateway is busy; try again later.",
+        Verdict::Failed => "The gateway failed: its log may say why.",
+        _ => "The gateway refuses it; its log may say why.",
     };
-    Some(hint)
+    Some(hint.to_owned())
 }
 
-const fn hint_unanswered(unanswered: &Unanswered) -> &'static str {
+/// What to do when there is no answer.
+fn hint_unanswered(unanswered: &Unanswered) -> &'static str {
     match unanswered {
         Unanswered::Refused => "Is the gateway running, and is that its port?",
         Unanswered::TimedOut(_) => {
