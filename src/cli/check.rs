@@ -1,12 +1,17 @@
-//! `offhook check`: lists every problem of the settings, or shows what would run.
+//! `offhook check`: lists every problem of the settings, or shows what would run. No secret is shown.
 
-mod json;
 mod text;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use clap::Args;
-use offhook::Source;
-use offhook::settings::{DOCUMENTED_KEY, Problem, Problems, Settings};
-use serde::Serialize;
+use offhook::settings::{
+    DOCUMENTED_KEY, GatewaySettings, HandlerSettings, JournalSettings, Problem, Problems, Settings,
+    SubscriptionSettings,
+};
+use offhook::{HandlerOptions, Source};
+use serde_json::{Value, json};
 
 use super::SettingsFile;
 use super::output::{self, Outcome, Verdict};
@@ -14,7 +19,7 @@ use super::output::{self, Outcome, Verdict};
 /// Say what is wrong with a settings file, or what would run
 ///
 /// Secrets are read to find missing ones, and are never shown.
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -25,52 +30,24 @@ pub(super) struct Check {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Report {
-    ok: bool,
-    problems: Vec<Place>,
-    summary: Option<serde_json::Value>,
-}
-
-#[derive(Serialize)]
-struct Place {
-    place: String,
-    text: String,
-}
-
-impl From<&Problem> for Place {
-    fn from(Problem { place, text }: &Problem) -> Self {
-        let (place, text) = (place.clone(), text.clone());
-        Self { place, text }
-    }
-}
-
 impl Check {
     pub(super) fn run(self) -> Outcome {
-        if self.json {
-            let report = Report::new(Settings::load(&self.file.settings));
-            output::print_json(&report)?;
-            return Ok(Verdict::from(report.ok));
+        if !self.json {
+            let settings = self.file.load("nothing would start")?;
+            let file = self.file.settings.display();
+            output::print(&format!("{file}: {}\n", output::good("no problem")))?;
+            output::print(&text::summary(&settings))?;
+            return Ok(Verdict::Yes);
         }
-        let settings = self.file.load("nothing would start")?;
-        let file = self.file.settings.display();
-        output::print(&format!("{file}: {}\n", output::good("no problem")))?;
-        output::print(&text::summary(&settings))?;
-        Ok(Verdict::Yes)
-    }
-}
-
-impl Report {
-    fn new(loaded: Result<Settings, Problems>) -> Self {
-        let (problems, summary) = match loaded {
-            Ok(settings) => (Vec::new(), Some(json::summary(&settings))),
-            Err(problems) => (problems.list().iter().map(Place::from).collect(), None),
-        };
-        Self {
-            ok: summary.is_some(),
-            problems,
-            summary,
-        }
+        let loaded = Settings::load(&self.file.settings);
+        let problems = loaded.as_ref().map_or_else(Problems::list, |_| &[]);
+        let place = |problem: &Problem| json!({ "place": problem.place, "text": problem.text });
+        output::print_json(&json!({
+            "ok": loaded.is_ok(),
+            "problems": problems.iter().map(place).collect::<Value>(),
+            "summary": loaded.as_ref().ok().map(summary),
+        }))?;
+        Ok(Verdict::from(loaded.is_ok()))
     }
 }
 
@@ -80,6 +57,108 @@ pub(super) fn has_documented_key(source: &Source) -> bool {
     secrets.any(|secret| secret.is(DOCUMENTED_KEY))
 }
 
+/// How many handlers there are. Where nothing else gets the events, also what becomes of them.
+pub(super) fn handlers_in_words(settings: &Settings) -> String {
+    let others = !settings.subscriptions.is_empty();
+    match (settings.handlers.len(), &settings.journal) {
+        (0, _) if others => "none",
+        (0, JournalSettings::None) => "none: events are verified, answered and discarded",
+        (0, _) => "none: events are kept for later subscriptions",
+        (count, _) => return count.to_string(),
+    }
+    .to_owned()
+}
+
+fn summary(settings: &Settings) -> Value {
+    let effective = settings.effective();
+    let (server, sources) = (&settings.server, &settings.sources);
+    let gateways = settings.gateways.iter();
+    let admin = settings.admin.as_ref();
+    json!({
+        "bind": server.bind,
+        "admin": admin.map(|admin| json!({"bind": admin.bind, "token": admin.token.is_some()})),
+        "sources": sources.iter().map(source).collect::<Value>(),
+        "engine": settings.journal.name(),
+        "promise": settings.journal.promise(),
+        "handlers": effective.handlers.iter().map(handler).collect::<Value>(),
+        "subscriptions": effective.subscriptions.iter().map(subscription).collect::<Value>(),
+        "gateways": gateways.map(|one| gateway(one, sources)).collect::<Value>(),
+        "limits": {
+            "workers": server.workers,
+            "max_body": server.max_body,
+            "max_in_flight": server.max_in_flight,
+            "max_connections": server.max_connections,
+            "request_timeout_seconds": server.request_timeout.as_secs_f64(),
+            "keep_alive_seconds": server.keep_alive.as_secs_f64(),
+        },
+        "fingerprint": settings.fingerprint(),
+    })
+}
+
+fn source(source: &Source) -> Value {
+    let signed = source.path_token.is_none();
+    let sessions = source.sessions.iter().map(|(id, _)| id.as_str());
+    let quiet = source.quiet_sessions.iter();
+    let quiet = quiet.map(|(id, after)| (id, after.as_secs_f64()));
+    json!({
+        "name": source.name,
+        "paths": source.patterns(),
+        "scheme": signed.then(|| source.scheme.name()),
+        "dialect": source.dialect.name(),
+        "secrets": source.secrets.len(),
+        "sessions": sessions.collect::<Value>(),
+        "quiet_after_seconds": source.quiet_after.as_ref().map(Duration::as_secs_f64),
+        "quiet_sessions_seconds": quiet.collect::<BTreeMap<_, _>>(),
+        "documented_key": has_documented_key(source),
+    })
+}
+
+fn handler(handler: &HandlerSettings) -> Value {
+    let options = json!({"name": handler.name, "sessions": handler.options.sessions});
+    merged([json!(handler.used), options, wanted(&handler.options)])
+}
+
+fn subscription(subscription: &SubscriptionSettings) -> Value {
+    let own = json!({
+        "name": subscription.name,
+        "session": subscription.session,
+        "webhook_url": subscription.shown_url(),
+        "signed": subscription.secret.is_some(),
+    });
+    merged([own, wanted(&subscription.options)])
+}
+
+/// The options of one consumer, all filled in.
+fn wanted(options: &HandlerOptions) -> Value {
+    json!({
+        "events": options.events,
+        "order": options.order,
+        "timeout_seconds": options.timeout.as_ref().map(Duration::as_secs_f64),
+        "concurrency": options.concurrency,
+    })
+}
+
+fn gateway(settings: &GatewaySettings, sources: &[Source]) -> Value {
+    let known = settings.has_secret_of(sources);
+    let own = json!({
+        "secret": known.is_some(),
+        "secret_known": known == Some(true),
+        "warnings": settings.registration.warnings(&settings.gateway),
+    });
+    merged([json!(settings), own])
+}
+
+/// One object with the keys of all objects. If several have the same key, the last one counts.
+fn merged(objects: impl IntoIterator<Item = Value>) -> Value {
+    let mut merged = serde_json::Map::new();
+    for object in objects {
+        if let Value::Object(object) = object {
+            merged.extend(object);
+        }
+    }
+    merged.into()
+}
+
 const EXAMPLES: &str = "\
 Examples:
   offhook check
@@ -87,3 +166,102 @@ Examples:
   offhook check --json | jq .summary.fingerprint
 
 Exit status: 0 no problem, 1 problems, 2 usage.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Other programs read these keys.
+    #[test]
+    fn every_part_keeps_its_keys() {
+        let file = std::env::temp_dir().join(format!("offhook-check-{}.toml", std::process::id()));
+        std::fs::write(&file, SETTINGS).unwrap();
+        let settings = Settings::load(&file);
+        std::fs::remove_file(&file).unwrap();
+        let settings = settings.unwrap();
+        let mut found = summary(&settings);
+        assert_eq!(found["fingerprint"], settings.fingerprint());
+        found["fingerprint"] = Value::Null;
+        let expected: Value = serde_json::from_str(SUMMARY).unwrap();
+        assert_eq!(found, expected);
+    }
+
+    const SETTINGS: &str = r#"
+        [admin]
+        token = "hidden"
+        [[sources]]
+        name = "hub"
+        secrets = ["hidden-1", "your-secret-key"]
+        quiet_after = "30m"
+        sessions.a.secrets = ["hidden-2"]
+        sessions.q.quiet_after = "2h"
+        [[sources]]
+        name = "open"
+        path = "/open"
+        unsigned = true
+        path_token = "hidden-0123456789"
+        [dispatch]
+        concurrency = 5
+        [[handlers]]
+        name = "script"
+        use = "exec"
+        command = ["prog"]
+        env = { KEY = "hidden" }
+        reject_codes = [1]
+        events = ["message"]
+        sessions = ["x"]
+        timeout = "1500ms"
+        [[handlers]]
+        name = "file"
+        use = "jsonl"
+        path = "x.jsonl"
+        [[subscriptions]]
+        name = "crm"
+        webhook_url = "https://crm.example/hook?t=hidden"
+        secret = "hidden"
+        [[gateways]]
+        url = "https://gw.example"
+        sessions = ["a"]
+        webhook_url = "https://me.example/webhook"
+        secret = "hidden-1"
+        headers = { X-Key = "hidden" }
+    "#;
+
+    const SUMMARY: &str = r#"{
+        "bind": "127.0.0.1:5000",
+        "admin": {"bind": "127.0.0.1:5001", "token": true},
+        "sources": [
+            {"name": "hub", "paths": ["/webhook", "/webhook/{session}"],
+             "scheme": "x-webhook-signature", "dialect": "codeskytz", "secrets": 2,
+             "sessions": ["a"], "quiet_after_seconds": 1800.0,
+             "quiet_sessions_seconds": {"q": 7200.0}, "documented_key": true},
+            {"name": "open", "paths": ["/open/{token}", "/open/{token}/{session}"],
+             "scheme": null, "dialect": "codeskytz", "secrets": 0, "sessions": [],
+             "quiet_after_seconds": null, "quiet_sessions_seconds": {}, "documented_key": false}
+        ],
+        "engine": "sqlite",
+        "promise": "sqlite: an event is on disk in data before it is answered 200",
+        "handlers": [
+            {"name": "script", "use": "exec", "command": ["prog"], "env": ["KEY"],
+             "reject_codes": [1], "events": ["message"], "sessions": ["x"],
+             "order": "conversation", "timeout_seconds": 1.5, "concurrency": 5},
+            {"name": "file", "use": "jsonl", "path": "x.jsonl", "events": null, "sessions": null,
+             "order": "conversation", "timeout_seconds": 30.0, "concurrency": 5}
+        ],
+        "subscriptions": [
+            {"name": "crm", "session": "*", "webhook_url": "https://crm.example/hook?…",
+             "events": null, "signed": true, "order": "conversation", "timeout_seconds": 10.0,
+             "concurrency": 5}
+        ],
+        "gateways": [
+            {"name": "gw.example", "url": "https://gw.example", "shape": "docs",
+             "sessions": ["a"], "webhook_url": "https://me.example/webhook",
+             "events": ["message", "status", "connection"], "secret": true, "secret_known": true,
+             "headers": ["x-key"], "warnings": []}
+        ],
+        "limits": {"workers": 0, "max_body": 33554432, "max_in_flight": 134217728,
+                   "max_connections": 8192, "request_timeout_seconds": 10.0,
+                   "keep_alive_seconds": 75.0},
+        "fingerprint": null
+    }"#;
+}

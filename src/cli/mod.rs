@@ -1,4 +1,4 @@
-//! The command line: parses, calls, prints. One file per command.
+//! The command line: parses, calls, prints. One file per command; `completions` is here.
 //!
 //! Output for programs goes to standard output, everything else to standard error. The exit status is 0
 //! for yes, 1 for no (an invalid signature, a failed delivery, invalid settings), and 2 if the command
@@ -7,7 +7,6 @@
 mod admin;
 mod check;
 mod client;
-mod completions;
 mod consumers;
 mod dead;
 mod diagnose;
@@ -23,14 +22,14 @@ mod subscriptions;
 mod table;
 mod verify;
 mod verify_durability;
-mod welcome;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
-use output::Outcome;
+use output::{Outcome, Verdict};
 
 /// Picks up every webhook: receives signed webhooks, hands their events to handlers, and relays them.
 #[derive(Parser)]
@@ -58,11 +57,11 @@ enum Command {
     Subscriptions(subscriptions::Subscriptions),
     Gateway(gateway::Gateway),
     VerifyDurability(verify_durability::VerifyDurability),
-    Completions(completions::Completions),
+    Completions(Completions),
 }
 
 /// The path of the settings, for every command that reads them.
-#[derive(Debug, Args)]
+#[derive(Args)]
 struct SettingsFile {
     /// The settings file; OFFHOOK__SECTION__KEY in the environment overrides its keys
     #[arg(long, value_name = "FILE", default_value = "settings.toml")]
@@ -82,7 +81,7 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Outcome {
     match cli.command {
-        None => serve::Serve::new(cli.file).run(),
+        None => serve::Serve { file: cli.file }.run(),
         Some(Command::Serve(serve)) => serve.run(),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Send(send)) => send.run(),
@@ -95,7 +94,25 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Subscriptions(subscriptions)) => subscriptions.run(),
         Some(Command::Gateway(gateway)) => gateway.run(),
         Some(Command::VerifyDurability(verify)) => verify.run(),
-        Some(Command::Completions(completions)) => completions.run(&mut Cli::command()),
+        Some(Command::Completions(completions)) => completions.run(),
+    }
+}
+
+/// Print completions for a shell
+#[derive(Args)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
+struct Completions {
+    /// Which shell
+    shell: Shell,
+}
+
+impl Completions {
+    fn run(&self) -> Outcome {
+        // `generate` panics when it cannot write, and writing to memory cannot fail.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "offhook", &mut script);
+        output::write(&script)?;
+        Ok(Verdict::Yes)
     }
 }
 
@@ -123,6 +140,12 @@ Examples:
   offhook subscriptions         and who it relays events to
 
 Exit status: 0 yes, 1 no (invalid signature, failed delivery, bad settings), 2 usage.";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  offhook completions bash > ~/.local/share/bash-completion/completions/offhook
+  offhook completions zsh > \"${fpath[1]}/_offhook\"
+  offhook completions fish > ~/.config/fish/completions/offhook.fish";
 
 #[cfg(test)]
 mod tests {

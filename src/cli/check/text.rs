@@ -1,215 +1,201 @@
-//! What would run, as text. No secret is shown.
+//! What would run, as text.
+
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use humantime::format_duration;
-use offhook::settings::{
-    GatewaySettings, HandlerSettings, ServerSettings, Settings, SubscriptionSettings, Use,
-};
+use offhook::settings::{GatewaySettings, HandlerSettings, Settings, SubscriptionSettings, Use};
 use offhook::{HandlerOptions, Source, escape_controls};
 
-use super::super::output::title;
-use super::has_documented_key;
+use super::super::output::{counted, title};
+use super::{handlers_in_words, has_documented_key};
 
 pub(super) fn summary(settings: &Settings) -> String {
-    let effective = settings.effective();
-    let mut lines = vec![line(
-        "webhooks",
-        &format!("http://{}", settings.server.bind),
-    )];
-    lines.extend(settings.sources.iter().flat_map(source_lines));
-    let admin = match &settings.admin {
-        None => "none".to_owned(),
-        Some(admin) if admin.token.is_some() => format!("http://{}, asks for a token", admin.bind),
-        Some(admin) => format!("http://{}, without a token", admin.bind),
-    };
-    lines.push(line("admin", &admin));
-    lines.push(line("engine", &settings.journal.promise()));
-    let handlers = if settings.handlers.is_empty() {
-        "none: events are verified, answered and discarded".to_owned()
-    } else {
-        settings.handlers.len().to_string()
-    };
-    lines.push(line("handlers", &handlers));
-    lines.extend(effective.handlers.iter().flat_map(handler_lines));
-    if !settings.subscriptions.is_empty() {
-        let count = settings.subscriptions.len().to_string();
-        lines.push(line("subscribers", &count));
-    }
-    lines.extend(effective.subscriptions.iter().flat_map(subscription_lines));
-    if !settings.gateways.is_empty() {
-        let count = settings.gateways.len();
-        let text = format!("{count}, told at the start where to send");
-        lines.push(line("gateways", &text));
-    }
-    let gateways = settings.gateways.iter();
-    lines.extend(gateways.flat_map(|gateway| gateway_lines(gateway, &settings.sources)));
-    lines.extend(limits_lines(&settings.server));
-    lines.push(line("fingerprint", &settings.fingerprint()));
-    lines.join("\n")
-}
-
-fn line(name: &str, text: &str) -> String {
-    format!("{}  {text}", title(&format!("{name:<11}")))
-}
-
-/// An indented line below an entry.
-fn below(text: &str) -> String {
-    format!("{:13}{text}", "")
-}
-
-fn source_lines(source: &Source) -> Vec<String> {
-    let paths = source.patterns().join(", ");
-    let mut lines = vec![line(&format!("  {}", source.name), &paths)];
-    if source.path_token.is_some() {
-        lines.push(below("unsigned: the path holds a token"));
-    } else {
-        let secrets = plural(source.secrets.len(), "secret");
-        lines.push(below(&format!(
-            "scheme {}, {secrets}",
-            source.scheme.name()
-        )));
-    }
-    if has_documented_key(source) {
-        lines.push(below(
-            "its secret is printed in the gateway's documentation, so it is public",
-        ));
-    }
-    if !source.sessions.is_empty() {
-        let own: Vec<&str> = source.sessions.iter().map(|(id, _)| id.as_str()).collect();
-        let own = own.join(", ");
-        lines.push(below(&format!("sessions with secrets of their own: {own}")));
-    }
-    lines.push(below(&format!("dialect {}", source.dialect.name())));
-    if let Some(after) = source.quiet_after {
-        let after = format_duration(after);
-        lines.push(below(&format!("quiet after {after} without an event")));
-    }
-    for (session, after) in &source.quiet_sessions {
-        let after = format_duration(*after);
-        lines.push(below(&format!("session {session} quiet after {after}")));
-    }
-    lines
-}
-
-fn handler_lines(handler: &HandlerSettings) -> [String; 4] {
-    let used = match &handler.used {
-        Use::Log => "log".to_owned(),
-        Use::Jsonl { path } => format!("jsonl to {}", path.display()),
-        Use::Exec(exec) => {
-            let mut text = format!("exec {:?}", exec.command);
-            if !exec.env.is_empty() {
-                let names: Vec<&str> = exec.env.keys().map(String::as_str).collect();
-                text += &format!(", variables {}", names.join(", "));
-            }
-            if !exec.reject_codes.is_empty() {
-                text += &format!(", reject codes {:?}", exec.reject_codes);
-            }
-            text
-        }
-        _ => "another kind".to_owned(),
-    };
-    let sessions = handler.options.sessions.as_ref();
-    let sessions = sessions.map(|ids| ids.iter().map(String::as_str).collect::<Vec<_>>());
-    let sessions = sessions.map_or("all".to_owned(), |ids| ids.join(", "));
-    let [events, options] = option_lines(&handler.options);
-    [
-        line(&format!("  {}", handler.name), &used),
-        events,
-        below(&format!("sessions {sessions}")),
-        options,
-    ]
-}
-
-fn subscription_lines(subscription: &SubscriptionSettings) -> [String; 4] {
-    let SubscriptionSettings { name, session, .. } = subscription;
-    let session = if session == "*" { "all" } else { session };
-    let signed = match subscription.secret {
-        Some(_) => "signed",
-        None => "not signed",
-    };
-    let url = subscription.shown_url();
-    let [events, options] = option_lines(&subscription.options);
-    [
-        line(&format!("  {name}"), &format!("{url}, {signed}")),
-        events,
-        below(&format!("sessions {session}")),
-        options,
-    ]
-}
-
-/// The events and the delivery options; all options are filled in.
-fn option_lines(options: &HandlerOptions) -> [String; 2] {
-    let events = options.events.as_ref();
-    let events = events.map(|kinds| kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>());
-    let events = events.map_or("all".to_owned(), |kinds| kinds.join(", "));
-    let order = options.order.unwrap_or_default();
-    let timeout = format_duration(options.timeout.unwrap_or_default());
-    let concurrency = options.concurrency.unwrap_or_default();
-    [
-        below(&format!("events {events}")),
-        below(&format!(
-            "order {order}, timeout {timeout}, concurrency {concurrency}"
-        )),
-    ]
-}
-
-fn gateway_lines(settings: &GatewaySettings, sources: &[Source]) -> Vec<String> {
-    let GatewaySettings {
-        name,
-        gateway,
-        registration,
-        ..
+    let Settings {
+        server, gateways, ..
     } = settings;
-    let (url, shape) = (gateway.url(), gateway.in_shape());
-    let sessions = settings.sessions.join(", ");
-    let events = registration.events_for(gateway).unwrap_or_default();
-    let (webhook_url, events) = (registration.shown_url(), events.join(", "));
-    let mut lines = vec![
-        line(&format!("  {name}"), &format!("{url}, shape {shape}")),
-        below(&format!("sessions {}", escape_controls(&sessions))),
-        below(&format!("to {webhook_url}, events {events}")),
-    ];
-    let secret = match settings.has_secret_of(sources) {
-        None => "without a secret",
-        Some(true) => "with a secret that a source has",
-        Some(false) => "with a secret that no source has: what it sends would be refused",
-    };
-    let headers: Vec<&str> = gateway.header_names().collect();
-    let headers = match &headers[..] {
-        [] => String::new(),
-        names => format!(", headers {}", names.join(", ")),
-    };
-    lines.push(below(&format!("{secret}{headers}")));
-    let warnings = registration.warnings(gateway);
-    lines.extend(warnings.iter().map(|warning| below(warning)));
-    lines
-}
-
-fn limits_lines(server: &ServerSettings) -> [String; 3] {
+    let effective = settings.effective();
+    let mut text = Text(Vec::new());
+    text.entry("webhooks", &format!("http://{}", server.bind));
+    for source in &settings.sources {
+        text.source(source);
+    }
+    let admin = settings.admin.as_ref();
+    let admin = admin.map_or("none".to_owned(), |admin| match admin.token {
+        Some(_) => format!("http://{}, asks for a token", admin.bind),
+        None => format!("http://{}, without a token", admin.bind),
+    });
+    text.entry("admin", &admin);
+    text.entry("engine", &settings.journal.promise());
+    text.entry("handlers", &handlers_in_words(settings));
+    for handler in &effective.handlers {
+        text.handler(handler);
+    }
+    if !settings.subscriptions.is_empty() {
+        text.entry("subscribers", &settings.subscriptions.len().to_string());
+    }
+    for subscription in &effective.subscriptions {
+        text.subscription(subscription);
+    }
+    if !gateways.is_empty() {
+        let count = gateways.len();
+        text.entry(
+            "gateways",
+            &format!("{count}, told at the start where to send"),
+        );
+    }
+    for gateway in gateways {
+        text.gateway(gateway, &settings.sources);
+    }
     let bytes = |bytes: usize| ByteSize::b(bytes as u64).display().iec();
     let (body, in_flight) = (bytes(server.max_body), bytes(server.max_in_flight));
+    text.entry(
+        "limits",
+        &format!("a body {body}, all bodies at once {in_flight}"),
+    );
     let workers = match server.workers {
         0 => "one worker a core".to_owned(),
-        workers => plural(workers, "worker"),
+        workers => counted(workers as u64, "worker"),
     };
-    let connections = server.max_connections;
+    text.below(&format!(
+        "{} connections, {workers}",
+        server.max_connections
+    ));
     let request = format_duration(server.request_timeout);
     let idle = format_duration(server.keep_alive);
-    [
-        line(
-            "limits",
-            &format!("a body {body}, all bodies at once {in_flight}"),
-        ),
-        below(&format!("{connections} connections, {workers}")),
-        below(&format!("a request {request}, an idle connection {idle}")),
-    ]
+    text.below(&format!("a request {request}, an idle connection {idle}"));
+    text.entry("fingerprint", &settings.fingerprint());
+    text.0.join("\n")
 }
 
-fn plural(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
+/// The lines: entries, and indented lines below them.
+struct Text(Vec<String>);
+
+impl Text {
+    fn entry(&mut self, name: &str, text: &str) {
+        let name = title(&format!("{name:<11}"));
+        self.0.push(format!("{name}  {text}"));
     }
+
+    /// An entry that is one of several.
+    fn item(&mut self, name: &str, text: &str) {
+        self.entry(&format!("  {name}"), text);
+    }
+
+    fn below(&mut self, text: &str) {
+        self.0.push(format!("{:13}{text}", ""));
+    }
+
+    fn source(&mut self, source: &Source) {
+        self.item(&source.name, &source.patterns().join(", "));
+        if source.path_token.is_some() {
+            self.below("unsigned: the path holds a token");
+        } else {
+            let secrets = counted(source.secrets.len() as u64, "secret");
+            self.below(&format!("scheme {}, {secrets}", source.scheme.name()));
+        }
+        if has_documented_key(source) {
+            self.below("its secret is printed in the gateway's documentation, so it is public");
+        }
+        if !source.sessions.is_empty() {
+            let own = joined(source.sessions.iter().map(|(id, _)| id.as_str()));
+            self.below(&format!("sessions with secrets of their own: {own}"));
+        }
+        self.below(&format!("dialect {}", source.dialect.name()));
+        let time = |after: &Duration| format_duration(*after);
+        if let Some(after) = &source.quiet_after {
+            self.below(&format!("quiet after {} without an event", time(after)));
+        }
+        for (session, after) in &source.quiet_sessions {
+            self.below(&format!("session {session} quiet after {}", time(after)));
+        }
+    }
+
+    fn handler(&mut self, handler: &HandlerSettings) {
+        let used = match &handler.used {
+            Use::Log => "log".to_owned(),
+            Use::Jsonl { path } => format!("jsonl to {}", path.display()),
+            Use::Exec(exec) => {
+                let mut text = format!("exec {:?}", exec.command);
+                if !exec.env.is_empty() {
+                    text += &format!(", variables {}", joined(exec.env.keys()));
+                }
+                if !exec.reject_codes.is_empty() {
+                    text += &format!(", reject codes {:?}", exec.reject_codes);
+                }
+                text
+            }
+            _ => "another kind".to_owned(),
+        };
+        self.item(&handler.name, &used);
+        let sessions = handler.options.sessions.as_ref().map(joined);
+        self.options(&handler.options, sessions.as_deref());
+    }
+
+    fn subscription(&mut self, subscription: &SubscriptionSettings) {
+        let signed = match subscription.secret {
+            Some(_) => "signed",
+            None => "not signed",
+        };
+        let url = subscription.shown_url();
+        self.item(&subscription.name, &format!("{url}, {signed}"));
+        let session = Some(&*subscription.session).filter(|session| *session != "*");
+        self.options(&subscription.options, session);
+    }
+
+    /// The options of a consumer, all filled in. `None` are all sessions.
+    fn options(&mut self, options: &HandlerOptions, sessions: Option<&str>) {
+        let events = options.events.as_ref();
+        let events = events.map(|kinds| joined(kinds.iter().map(|kind| kind.as_str())));
+        self.below(&format!("events {}", events.as_deref().unwrap_or("all")));
+        self.below(&format!("sessions {}", sessions.unwrap_or("all")));
+        let order = options.order.unwrap_or_default();
+        let timeout = format_duration(options.timeout.unwrap_or_default());
+        let concurrency = options.concurrency.unwrap_or_default();
+        self.below(&format!(
+            "order {order}, timeout {timeout}, concurrency {concurrency}"
+        ));
+    }
+
+    fn gateway(&mut self, settings: &GatewaySettings, sources: &[Source]) {
+        let GatewaySettings {
+            gateway,
+            registration,
+            ..
+        } = settings;
+        let (url, shape) = (gateway.url(), gateway.in_shape());
+        self.item(&settings.name, &format!("{url}, shape {shape}"));
+        let sessions = settings.sessions.join(", ");
+        self.below(&format!("sessions {}", escape_controls(&sessions)));
+        let events = registration.events_for(gateway).unwrap_or_default();
+        let (webhook_url, events) = (registration.shown_url(), events.join(", "));
+        self.below(&format!("to {webhook_url}, events {events}"));
+        let mut secret = match settings.has_secret_of(sources) {
+            None => "without a secret",
+            Some(true) => "with a secret that a source has",
+            Some(false) => "with a secret that no source has: what it sends would be refused",
+        }
+        .to_owned();
+        let headers = joined(gateway.header_names());
+        if !headers.is_empty() {
+            secret += &format!(", headers {headers}");
+        }
+        self.below(&secret);
+        for warning in registration.warnings(gateway) {
+            self.below(&warning);
+        }
+    }
+}
+
+fn joined(texts: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let mut joined = String::new();
+    for text in texts {
+        if !joined.is_empty() {
+            joined += ", ";
+        }
+        joined += text.as_ref();
+    }
+    joined
 }
 
 #[cfg(test)]
