@@ -35,15 +35,11 @@ impl Serve {
 async fn serve(settings: Settings) -> Outcome {
     let server = Offhook::new(settings.clone()).start().await;
     let server = server.map_err(Failure::failed)?;
-    let welcome = Welcome {
-        settings: &settings,
-        public: server.public_address(),
-        admin: server.admin_address(),
-        program: &invocation(),
-    };
+    let (public, admin) = (server.public_address(), server.admin_address());
+    let welcome = welcome(&settings, public, admin, &invocation());
     // Signals are handled before the address is printed, because a reader of it may stop the server
     // immediately.
-    let print = async { output::note(&welcome.text()) };
+    let print = async { output::note(&welcome) };
     let (stopped, ()) = join(server.run_until_stopped(), print).await;
     stopped.map_err(Failure::failed)?;
     Ok(Verdict::Yes)
@@ -64,75 +60,58 @@ impl SettingsFile {
     }
 }
 
-/// A server that has started.
-struct Welcome<'a> {
-    settings: &'a Settings,
+/// Where a started server listens, and what to try next. `program` is how the user starts this program.
+fn welcome(
+    settings: &Settings,
     public: SocketAddr,
     admin: Option<SocketAddr>,
-    /// How the user starts this program.
-    program: &'a str,
+    program: &str,
+) -> String {
+    let version = concat!("offhook ", env!("CARGO_PKG_VERSION"), " is listening");
+    let mut text = title(version);
+    let url = |source: &Source| format!("http://{}{}", reachable(public), source.patterns()[0]);
+    for source in &settings.sources {
+        let how = match source.path_token {
+            None => source.scheme.name(),
+            Some(_) => "unsigned, the path holds a token",
+        };
+        let (url, name) = (url(source), &source.name);
+        let _ = write!(text, "\n  webhooks  {url}  from {name} ({how})");
+    }
+    if let Some(admin) = admin.map(reachable) {
+        let _ = write!(
+            text,
+            "\n  admin     http://{admin}/health, /ready, /metrics"
+        );
+    }
+    let _ = write!(text, "\n  engine    {}", settings.journal.promise());
+    if settings.handlers.is_empty() && settings.subscriptions.is_empty() {
+        let _ = write!(text, "\n  handlers  {}", handlers_in_words(settings));
+    }
+    if let Some(source) = settings.sources.first() {
+        let heading = title("Try it from another terminal:");
+        let try_it = try_it(source, &url(source), program);
+        let _ = write!(text, "\n\n{heading}\n{try_it}\n");
+    }
+    text
 }
 
-impl Welcome<'_> {
-    fn text(&self) -> String {
-        let mut text = title(concat!(
-            "offhook ",
-            env!("CARGO_PKG_VERSION"),
-            " is listening"
-        ));
-        let settings = self.settings;
-        for source in &settings.sources {
-            let name = &source.name;
-            let how = match source.path_token {
-                None => source.scheme.name(),
-                Some(_) => "unsigned, the path holds a token",
-            };
-            let url = self.url(&source.patterns()[0]);
-            let _ = write!(text, "\n  webhooks  {url}  from {name} ({how})");
-        }
-        if let Some(admin) = self.admin {
-            let admin = reachable(admin);
-            let _ = write!(
-                text,
-                "\n  admin     http://{admin}/health, /ready, /metrics"
-            );
-        }
-        let _ = write!(text, "\n  engine    {}", settings.journal.promise());
-        if settings.handlers.is_empty() && settings.subscriptions.is_empty() {
-            let _ = write!(text, "\n  handlers  {}", handlers_in_words(settings));
-        }
-        if let Some(source) = settings.sources.first() {
-            let try_it = title("Try it from another terminal:");
-            let _ = write!(text, "\n\n{try_it}\n{}\n", self.try_it(source));
-        }
-        text
+fn try_it(source: &Source, url: &str, program: &str) -> String {
+    let mut send = format!("  {program} send");
+    if url != "http://127.0.0.1:5000/webhook" {
+        let _ = write!(send, " {url}");
     }
-
-    fn try_it(&self, source: &Source) -> String {
-        let url = self.url(&source.patterns()[0]);
-        let mut send = format!("  {} send", self.program);
-        if url != "http://127.0.0.1:5000/webhook" {
-            let _ = write!(send, " {url}");
-        }
-        if source.path_token.is_some() {
-            // `send` can sign in one way only. A source with a path token ignores the signature.
-            return send;
-        }
-        match source.scheme.name() {
-            "x-webhook-signature" if has_documented_key(source) => {
-                let length = "Content-Type: application/json";
-                format!(
-                    "{send}\nor\n  curl {url} -H '{length}' \\\n    -H 'X-Webhook-Signature: \
-                     {KNOWN_SIGNATURE}' \\\n    -d '{KNOWN_BODY}'"
-                )
-            }
-            "x-webhook-signature" => format!("{send} --secret SECRET"),
-            _ => format!("  {} sign --help", self.program),
-        }
+    if source.path_token.is_some() {
+        // `send` can sign in one way only. A source with a path token ignores the signature.
+        return send;
     }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", reachable(self.public))
+    match source.scheme.name() {
+        "x-webhook-signature" if has_documented_key(source) => format!(
+            "{send}\nor\n  curl {url} -H 'Content-Type: application/json' \\\n    \
+             -H 'X-Webhook-Signature: {KNOWN_SIGNATURE}' \\\n    -d '{KNOWN_BODY}'"
+        ),
+        "x-webhook-signature" => format!("{send} --secret SECRET"),
+        _ => format!("  {program} sign --help"),
     }
 }
 
@@ -173,13 +152,8 @@ mod tests {
     fn text(source: Source, public: &str) -> String {
         let mut settings = Settings::default();
         settings.sources.push(source);
-        let welcome = Welcome {
-            settings: &settings,
-            public: public.parse().unwrap(),
-            admin: None,
-            program: "offhook",
-        };
-        anstream::adapter::strip_str(&welcome.text()).to_string()
+        let text = welcome(&settings, public.parse().unwrap(), None, "offhook");
+        anstream::adapter::strip_str(&text).to_string()
     }
 
     fn secret(text: impl AsRef<[u8]>) -> Secret {
