@@ -4,12 +4,13 @@
 //! answer, its latency still counts from that time. Otherwise a receiver that stalls would also slow
 //! down the measurement and look fast ("coordinated omission").
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::future::pending;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{Either, join_all, select};
+use futures_util::stream::{self, StreamExt as _};
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use offhook::clock::{Clock as _, SystemClock};
@@ -29,73 +30,45 @@ pub(super) struct Plan {
 /// Sends all events, or fewer if Ctrl-C ends the run.
 pub(super) async fn run(plan: Plan, client: &Client, event: impl Fn(u64) -> Signed) -> Summary {
     let start = SystemClock.monotonic();
-    let load = Load {
-        plan,
-        client,
-        event,
-        start,
-        next: Cell::new(0),
-        tally: RefCell::new(Tally::new()),
-        bar: progress_bar(plan.count),
+    let (event, bar) = (&event, progress_bar(plan.count));
+    let exchanges = stream::iter(0..plan.count).map(|number| async move {
+        let from = leave(plan, start, number).await;
+        (from, client.post(event(number)).await)
+    });
+    let interrupt = async {
+        // If Ctrl-C cannot be listened to here, it ends the process as usual.
+        if tokio::signal::ctrl_c().await.is_err() {
+            pending::<()>().await;
+        }
     };
-    let senders = join_all((0..plan.connections).map(|_| load.send()));
-    let interrupt = std::pin::pin!(tokio::signal::ctrl_c());
-    if let Either::Right((Err(_), senders)) = select(senders, interrupt).await {
-        // Ctrl-C cannot be listened to here, so it ends the process as usual.
-        senders.await;
+    let exchanges = exchanges.buffer_unordered(plan.connections);
+    let mut exchanges = pin!(exchanges.take_until(interrupt));
+    let mut tally = Tally::new();
+    while let Some((from, answer)) = exchanges.next().await {
+        match answer {
+            Ok(answer) => tally.answered(answer.status, answer.at - from),
+            Err(error) => tally.failed(error),
+        }
+        bar.inc(1);
     }
-    load.bar.finish_and_clear();
+    bar.finish_and_clear();
     let took = SystemClock.monotonic() - start;
-    let tally = load.tally.into_inner();
     tally.summary(client.url.as_str(), plan.count, took)
 }
 
-/// The state of a run. All senders run on one thread, so they share it with `Cell`.
-struct Load<'a, E> {
-    plan: Plan,
-    client: &'a Client,
-    event: E,
-    start: Instant,
-    next: Cell<u64>,
-    tally: RefCell<Tally>,
-    bar: ProgressBar,
-}
-
-impl<E: Fn(u64) -> Signed> Load<'_, E> {
-    /// One connection: repeatedly sends the next event and waits for its answer.
-    async fn send(&self) {
-        while let Some(number) = self.take() {
-            let from = self.leave(number).await;
-            let answer = self.client.post((self.event)(number)).await;
-            let mut tally = self.tally.borrow_mut();
-            match answer {
-                Ok(answer) => tally.answered(answer.status, answer.at - from),
-                Err(error) => tally.failed(error),
-            }
-            self.bar.inc(1);
-        }
+/// Waits until the event should leave. Returns the time from which its latency counts.
+async fn leave(plan: Plan, start: Instant, number: u64) -> Instant {
+    let now = SystemClock.monotonic();
+    let Some(rate) = plan.rate else {
+        return now;
+    };
+    let scheduled = start + Duration::from_secs_f64(number as f64 / rate);
+    if scheduled <= now {
+        return scheduled;
     }
-
-    fn take(&self) -> Option<u64> {
-        let number = self.next.get();
-        self.next.set(number + 1);
-        (number < self.plan.count).then_some(number)
-    }
-
-    /// Waits until the event should leave. Returns the time from which its latency counts.
-    async fn leave(&self, number: u64) -> Instant {
-        let now = SystemClock.monotonic();
-        let Some(rate) = self.plan.rate else {
-            return now;
-        };
-        let scheduled = self.start + Duration::from_secs_f64(number as f64 / rate);
-        if scheduled <= now {
-            return scheduled;
-        }
-        tokio::time::sleep_until(scheduled.into()).await;
-        // A connection was free in time, so only the timer was late. Its delay is not the receiver's.
-        SystemClock.monotonic()
-    }
+    tokio::time::sleep_until(scheduled.into()).await;
+    // A connection was free in time, so only the timer was late. Its delay is not the receiver's.
+    SystemClock.monotonic()
 }
 
 /// A progress bar on standard error, if that is a terminal.
