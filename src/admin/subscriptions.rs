@@ -15,9 +15,7 @@ use super::registration::{Registration, key, session};
 use super::request::run_to_end;
 use super::state::State;
 use crate::dispatch::Suspended;
-use crate::relay::{
-    RegisteredSubscription, Registry, Subscription, SubscriptionChange, WantedSubscription,
-};
+use crate::relay::{RegisteredSubscription, Registry, Subscription, SubscriptionChange};
 use crate::{EventKind, Timestamp};
 
 /// `GET /sessions/{id}/webhook`
@@ -69,12 +67,11 @@ pub(super) async fn set(
         let text = "webhookUrl is missing; it is the URL that events are POSTed to";
         ApiError::bad_request(text)
     })?;
-    let wanted = WantedSubscription {
-        key,
-        url,
+    let wanted = Subscription {
         events: registration.events.unwrap_or_default(),
         secret: registration.secret.unwrap_or_default(),
         active: registration.active.unwrap_or(true),
+        ..Subscription::new(key, url)
     };
     let changing = Arc::clone(&registry);
     let (entry, is_new) = run_to_end(async move { changing.set(wanted).await }).await??;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::HeaderValue;
+use http::header::{HeaderValue, RETRY_AFTER};
+use http::response::Parts;
 use jiff::Timestamp;
 
 /// What an answer means.
@@ -20,20 +21,20 @@ pub(super) enum Judgement {
     Retry(Option<Duration>),
 }
 
-/// Judges an answer. `Retry-After` counts with 429 and 503, as the standard says, and up to
-/// [`LONGEST_PAUSE`]. One that cannot be parsed is ignored.
+/// Judges the head of an answer. `Retry-After` counts with 429 and 503, as the standard says, and up to
+/// [`LONGEST_PAUSE`]. One that cannot be parsed is ignored. The time is asked for only when it matters.
 pub(super) fn judge(
-    status: StatusCode,
-    retry_after: Option<&HeaderValue>,
+    head: &Parts,
     give_up_on: &BTreeSet<u16>,
-    now: Timestamp,
+    now: impl FnOnce() -> Timestamp,
 ) -> Judgement {
-    match status {
+    match head.status {
         delivered if delivered.is_success() => Judgement::Delivered,
         StatusCode::GONE => Judgement::Gone,
         other if give_up_on.contains(&other.as_u16()) => Judgement::Final,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            let pause = retry_after.and_then(|value| pause(value, now));
+            let asked = head.headers.get(RETRY_AFTER);
+            let pause = asked.and_then(|value| pause(value, now()));
             Judgement::Retry(pause.map(|pause| pause.min(LONGEST_PAUSE)))
         }
         _ => Judgement::Retry(None),
@@ -60,11 +61,14 @@ mod tests {
     use super::*;
 
     fn judged(status: u16, retry_after: Option<&str>) -> Judgement {
-        let retry_after = retry_after.map(|text| HeaderValue::from_str(text).unwrap());
-        let status = StatusCode::from_u16(status).unwrap();
+        let mut answer = http::Response::builder().status(status);
+        if let Some(text) = retry_after {
+            answer = answer.header(RETRY_AFTER, text);
+        }
+        let (head, ()) = answer.body(()).unwrap().into_parts();
         // 1994-11-06T08:49:37Z
         let now = Timestamp::from_second(784_111_777).unwrap();
-        judge(status, retry_after.as_ref(), &[404, 204, 410].into(), now)
+        judge(&head, &[404, 204, 410].into(), || now)
     }
 
     #[test]

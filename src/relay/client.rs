@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
 use http::{Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
@@ -21,10 +20,9 @@ use tokio::time::timeout;
 use super::answer::{self, Judgement};
 use super::connector::Connector;
 use super::failure;
-use super::guard::Guard;
-use super::limits::TimeLimits;
-use super::options::{RelayError, RelayOptions};
+use super::guard::{Guard, RejectedAddress};
 use super::request::Target;
+use super::settings::RelayOptions;
 use crate::Delivery;
 use crate::clock::{Clock, SystemClock};
 
@@ -39,40 +37,34 @@ struct Shared {
     http: Client<Connector, Full<Bytes>>,
     guard: Guard,
     give_up_on: BTreeSet<u16>,
-    limits: TimeLimits,
+    timeout: Duration,
     clock: Arc<dyn Clock>,
 }
 
 impl RelayClient {
-    /// A client with the system's clock, without connections yet.
-    ///
-    /// # Errors
-    ///
-    /// When TLS cannot be set up.
-    pub(crate) fn new(options: &RelayOptions) -> Result<Self, RelayError> {
-        Self::with(options.guard(), options, Arc::new(SystemClock), None)
-    }
-
-    /// A client with a clock of its own. Tests give certificates to trust; without them the client
+    /// A client without connections yet. Tests give certificates to trust; without them the client
     /// trusts what the system trusts.
     ///
     /// # Errors
     ///
     /// When TLS cannot be set up.
-    pub(super) fn with(
+    pub(crate) fn new(
         guard: Guard,
         options: &RelayOptions,
         clock: Arc<dyn Clock>,
         roots: Option<RootCertStore>,
     ) -> Result<Self, RelayError> {
-        let limits = TimeLimits::within(options.timeout);
-        let http = http(Connector::new(&guard, limits.connection, roots)?);
+        let limit = failure::connection_limit(options.timeout);
+        let connector = Connector::new(&guard, limit, roots);
+        let connector = connector.map_err(|error| RelayError::Client {
+            problem: failure::innermost(&error),
+        })?;
         Ok(Self {
             shared: Arc::new(Shared {
-                http,
+                http: http(connector),
                 guard,
                 give_up_on: options.give_up_on.clone(),
-                limits,
+                timeout: options.timeout,
                 clock,
             }),
         })
@@ -89,31 +81,20 @@ impl RelayClient {
         target: &Target,
         delivery: &Delivery,
     ) -> Result<(StatusCode, Judgement), String> {
-        let Shared { guard, limits, .. } = self.shared.as_ref();
-        if target.is_literal() {
-            // The resolver, which asks the guard, is not called for it.
-            let judged = guard.check(target.url());
-            judged.map_err(|rejected| rejected.to_string())?;
-        }
-        let uri = target
-            .uri()
-            .ok_or("the URL cannot be written into a request")?;
+        let limit = self.shared.timeout;
+        let uri = target.uri()?;
         let begun = SystemClock.monotonic();
-        let response = timeout(limits.attempt, self.request(target, uri, delivery))
+        let response = timeout(limit, self.request(target, uri, delivery))
             .await
-            .map_err(|_| failure::no_answer(*limits))?
-            .map_err(|error| failure::describe(&error, *limits))?;
-        let status = response.status();
-        let retry_after = response.headers().get(RETRY_AFTER);
-        let give_up_on = &self.shared.give_up_on;
-        let judgement = answer::judge(status, retry_after, give_up_on, self.now());
-        let body = response.into_body();
+            .map_err(|_| failure::no_answer(limit))?
+            .map_err(|error| failure::describe(&error, limit))?;
+        let (head, body) = response.into_parts();
+        let judgement = answer::judge(&head, &self.shared.give_up_on, || self.now());
         if !body.is_end_stream() {
             let spent = SystemClock.monotonic().saturating_duration_since(begun);
-            let left = limits.attempt.saturating_sub(spent);
-            drain(body, left.min(SLOWEST_ANSWER)).await;
+            drain(body, limit.saturating_sub(spent).min(SLOWEST_ANSWER)).await;
         }
-        Ok((status, judgement))
+        Ok((head.status, judgement))
     }
 
     /// Sends the request, and repeats it if the subscriber says that it has not processed it.
@@ -150,11 +131,11 @@ async fn drain(mut body: Incoming, limit: Duration) {
     let reading = async {
         let mut left = LONGEST_ANSWER;
         while let Some(Ok(frame)) = body.frame().await {
-            let read = frame.data_ref().map_or(0, Bytes::len);
-            let Some(rest) = left.checked_sub(read as u64) else {
+            let read = frame.data_ref().map_or(0, Bytes::len) as u64;
+            if read > left {
                 break;
-            };
-            left = rest;
+            }
+            left -= read;
         }
     };
     let _ = timeout(limit, reading).await;
@@ -171,6 +152,21 @@ fn http(connector: Connector) -> Client<Connector, Full<Bytes>> {
         .http2_keep_alive_interval(HTTP2_PING)
         .http2_keep_alive_timeout(HTTP2_PING)
         .build(connector)
+}
+
+/// Why a relay cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// The URL may not be posted to.
+    #[error(transparent)]
+    Url(#[from] RejectedAddress),
+    /// The HTTP client cannot be set up.
+    #[error("the relay's HTTP client cannot be set up: {problem}")]
+    Client {
+        /// What is wrong.
+        problem: String,
+    },
 }
 
 /// How much of an answer is read, in bytes.

@@ -3,6 +3,7 @@
 //! No proxy is used. TLS trusts what the system trusts, and HTTP/2 is used if the subscriber offers it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,17 +12,15 @@ use futures_util::future::BoxFuture;
 use http::Uri;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioIo;
-use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::Verifier;
+use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::failure;
-use super::guard::Guard;
-use super::options::RelayError;
-use super::resolver::GuardedResolver;
+use super::guard::{Guard, RejectedAddress};
 
 type Https = HttpsConnector<HttpConnector<GuardedResolver>>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -39,12 +38,9 @@ impl Connector {
         guard: &Guard,
         limit: Duration,
         roots: Option<RootCertStore>,
-    ) -> Result<Self, RelayError> {
-        let tls = relay_tls(roots).map_err(|error| RelayError::Client {
-            problem: failure::innermost(&error),
-        })?;
-        let tcp = tcp(GuardedResolver::new(guard.clone()), Some(limit));
-        let https = Arc::new((tcp, tls).into());
+    ) -> Result<Self, rustls::Error> {
+        let tcp = tcp(GuardedResolver(guard.clone()), Some(limit));
+        let https = Arc::new((tcp, relay_tls(roots)?).into());
         Ok(Self { https, limit })
     }
 }
@@ -62,6 +58,33 @@ impl Service<Uri> for Connector {
         let connecting = Https::clone(&self.https).call(uri);
         let connected = tokio::time::timeout(self.limit, connecting);
         Box::pin(async move { connected.await.map_err(io::Error::from)? })
+    }
+}
+
+/// Resolves hosts to addresses that may be posted to, and fails when one of them may not.
+///
+/// The client connects to the addresses that come from here, so a name that changes its address after
+/// registration is judged again for each connection.
+#[derive(Debug, Clone)]
+struct GuardedResolver(Guard);
+
+impl Service<Name> for GuardedResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = RejectedAddress;
+    type Future = BoxFuture<'static, Result<Self::Response, RejectedAddress>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), RejectedAddress>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let guard = self.0.clone();
+        Box::pin(async move {
+            let addresses = guard.resolve(name.as_str()).await?;
+            // The client replaces port 0 by the URL's port.
+            let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, 0));
+            Ok(addresses.collect::<Vec<_>>().into_iter())
+        })
     }
 }
 
@@ -100,18 +123,10 @@ pub(super) fn tls(
 ) -> Result<ClientConfig, rustls::Error> {
     // It fails where another part of the process has installed a provider, and that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let provider = CryptoProvider::get_default().map_or_else(
-        || Arc::new(rustls::crypto::ring::default_provider()),
-        Arc::clone,
-    );
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider));
-    let config = config.with_protocol_versions(rustls::ALL_VERSIONS)?;
+    let config = ClientConfig::builder();
     let config = match roots {
         Some(roots) => config.with_root_certificates(roots),
-        None => {
-            let system = Arc::new(Verifier::new(provider)?);
-            config.dangerous().with_custom_certificate_verifier(system)
-        }
+        None => config.with_platform_verifier()?,
     };
     let mut config = config.with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();

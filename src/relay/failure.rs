@@ -1,40 +1,43 @@
 //! Says why there was no answer, in a few words that a user can act on.
 
 use std::error::Error;
+use std::time::Duration;
 use std::{io, iter};
 
 use hyper_util::client::legacy;
 
 use super::guard::RejectedAddress;
-use super::limits::TimeLimits;
 
-/// What happened, without the URL, which may hold a token.
-pub(super) fn describe(error: &legacy::Error, limits: TimeLimits) -> String {
+/// What happened to an attempt that may take `timeout`, without the URL, which may hold a token.
+pub(super) fn describe(error: &legacy::Error, timeout: Duration) -> String {
     if !is_timeout(error) {
         innermost(error)
     } else if error.is_connect() {
-        format!("no connection within {:?}", limits.connection)
+        format!("no connection within {:?}", connection_limit(timeout))
     } else {
-        no_answer(limits)
+        no_answer(timeout)
     }
 }
 
 /// The time of the attempt is over.
-pub(super) fn no_answer(limits: TimeLimits) -> String {
-    format!("no answer within {:?}", limits.attempt)
+pub(super) fn no_answer(timeout: Duration) -> String {
+    format!("no answer within {timeout:?}")
+}
+
+/// How long resolving the host, connecting and TLS may take: three quarters of an attempt, so that an
+/// error can say whether the connection or the answer was missing.
+pub(super) fn connection_limit(timeout: Duration) -> Duration {
+    timeout.mul_f64(0.75)
 }
 
 /// The first cause that helps a user, or the innermost one. The others only name the library that
 /// noticed the error.
 pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut words = None;
-    for cause in causes(error) {
-        if let Some(known) = known(cause) {
-            return known;
-        }
-        words = Some(cause.to_string());
-    }
-    words.unwrap_or_else(|| "the request failed".to_owned())
+    let innermost = || causes(error).last().map(ToString::to_string);
+    causes(error)
+        .find_map(known)
+        .or_else(innermost)
+        .unwrap_or_else(|| "the request failed".to_owned())
 }
 
 /// Whether the subscriber says that it has not processed the request, so that it may be sent again

@@ -11,6 +11,7 @@ use url::Url;
 use super::answer::Judgement;
 use super::request::Target;
 use super::{RelayClient, RelayError, RelayOptions};
+use crate::clock::SystemClock;
 use crate::signature::Secret;
 use crate::{Delivery, Event, EventHandler, HandlerError};
 
@@ -66,14 +67,12 @@ use crate::{Delivery, Event, EventHandler, HandlerError};
 pub struct Relay {
     target: Target,
     client: RelayClient,
-    on_gone: Option<OnGone>,
+    /// What to call when the subscriber answers 410.
+    on_gone: Option<Callback>,
+    was_gone: AtomicBool,
 }
 
-/// What to call when the subscriber answers 410.
-struct OnGone {
-    callback: Arc<dyn Fn(&str) + Send + Sync>,
-    was_called: AtomicBool,
-}
+type Callback = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl Relay {
     /// A relay to `url` with connections of its own.
@@ -89,7 +88,7 @@ impl Relay {
         secret: Option<Secret>,
         options: &RelayOptions,
     ) -> Result<Self, RelayError> {
-        let client = RelayClient::new(options)?;
+        let client = RelayClient::new(options.guard(), options, Arc::new(SystemClock), None)?;
         let url = client.guard().url(url)?;
         Ok(Self::with_client(url, secret, &client))
     }
@@ -97,28 +96,25 @@ impl Relay {
     /// A relay that shares its connections with others.
     pub(crate) fn with_client(url: Url, secret: Option<Secret>, client: &RelayClient) -> Self {
         Self {
-            target: Target::new(url, secret),
+            target: Target::new(url, secret, client.guard()),
             client: client.clone(),
             on_gone: None,
+            was_gone: AtomicBool::new(false),
         }
     }
 
     /// Calls `callback` with the reason when the subscriber answers 410, once only. The event of that
     /// attempt becomes a dead letter.
     pub fn on_gone(mut self, callback: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
-        self.on_gone = Some(OnGone {
-            callback,
-            was_called: AtomicBool::new(false),
-        });
+        self.on_gone = Some(callback);
         self
     }
 
     async fn send(&self, delivery: &Delivery) -> Result<(), HandlerError> {
         let target = &self.target;
-        let (status, judgement) = match self.client.send(target, delivery).await {
-            Ok(judged) => judged,
-            Err(why) => return Err(HandlerError::retry(format!("POST {target}: {why}"))),
-        };
+        let judged = self.client.send(target, delivery).await;
+        let (status, judgement) =
+            judged.map_err(|why| HandlerError::retry(format!("POST {target}: {why}")))?;
         let reason = || format!("POST {target}: {}", describe(status));
         match judgement {
             Judgement::Delivered => Ok(()),
@@ -130,10 +126,9 @@ impl Relay {
             }
             Judgement::Gone => {
                 let reason = reason();
-                if let Some(on_gone) = &self.on_gone
-                    && !on_gone.was_called.swap(true, Ordering::Relaxed)
-                {
-                    (on_gone.callback)(&reason);
+                let is_first = !self.was_gone.swap(true, Ordering::Relaxed);
+                if let Some(on_gone) = self.on_gone.as_ref().filter(|_| is_first) {
+                    on_gone(&reason);
                 }
                 Err(HandlerError::reject(reason))
             }

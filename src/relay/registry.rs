@@ -10,7 +10,6 @@
 //! seen, and whether its subscriber has ended it. The end holds until the settings give another URL or
 //! other events, and so does a suspension.
 
-mod apply;
 mod change;
 mod consumer;
 mod start;
@@ -25,23 +24,23 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::subscription::{Subscription, SubscriptionKey};
-use super::{Guard, RelayClient, RelayOptions};
+use super::{Guard, RelayClient, RelaySettings};
 use crate::clock::Clock;
 use crate::dispatch::{ConsumerControls, HandlerOptions, Suspended};
 use crate::engine::Pipeline;
+use crate::journal::{Expected, PutError, Unavailable};
 use crate::telemetry::Metrics;
 
-pub(crate) use change::{ChangeError, SubscriptionChange, WantedSubscription};
+pub(crate) use change::{ChangeError, SubscriptionChange};
 
 /// All subscriptions and their consumers.
 pub(crate) struct Registry {
     pipeline: Arc<Pipeline>,
+    settings: RelaySettings,
     /// The client of subscriptions without a timeout of their own.
     client: RelayClient,
     /// The clients of the others, by their timeout.
     clients: BTreeMap<Duration, RelayClient>,
-    options: RelayOptions,
-    suspend_after: Duration,
     dispatch: HandlerOptions,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -54,11 +53,26 @@ pub(crate) struct Registry {
 #[derive(Debug, Clone)]
 pub(crate) struct RegisteredSubscription {
     pub(crate) subscription: Subscription,
-    /// The options that the settings give it, if they define it. The API cannot change it then.
+    /// The options that the settings give it, if they define it.
     defined: Option<HandlerOptions>,
     /// Whether the subscriber has answered 410 to its consumer. Each consumer has a flag of its own, so
     /// that the end of an old one does not end the one that has replaced it.
     gone: Arc<AtomicBool>,
+}
+
+impl RegisteredSubscription {
+    fn new(subscription: Subscription, defined: Option<HandlerOptions>) -> Self {
+        Self {
+            subscription,
+            defined,
+            gone: Arc::default(),
+        }
+    }
+
+    /// Whether the settings define it. The API cannot change it then.
+    pub(crate) fn is_defined(&self) -> bool {
+        self.defined.is_some()
+    }
 }
 
 impl Registry {
@@ -81,10 +95,8 @@ impl Registry {
         &self,
         entries: &[RegisteredSubscription],
     ) -> Vec<Option<Suspended>> {
-        let consumers: HashMap<String, ConsumerControls> = self
-            .pipeline
-            .consumers()
-            .into_iter()
+        let consumers = self.pipeline.consumers().into_iter();
+        let consumers: HashMap<String, ConsumerControls> = consumers
             .map(|consumer| (consumer.name().to_owned(), consumer))
             .collect();
         let asked = entries.iter().map(async |entry| {
@@ -94,28 +106,48 @@ impl Registry {
         join_all(asked).await
     }
 
+    /// The controls of the consumer with this name, if it runs.
+    fn controls(&self, consumer: &str) -> Option<ConsumerControls> {
+        let mut consumers = self.pipeline.consumers().into_iter();
+        consumers.find(|one| one.name() == consumer)
+    }
+
     fn get(&self, key: &SubscriptionKey) -> Option<RegisteredSubscription> {
         self.lock().get(key).cloned()
+    }
+
+    fn insert(&self, entry: RegisteredSubscription) {
+        self.lock().insert(entry.subscription.key.clone(), entry);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SubscriptionKey, RegisteredSubscription>> {
         // No panic can leave the map half-changed.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl RegisteredSubscription {
-    fn new(subscription: Subscription, defined: Option<HandlerOptions>) -> Self {
-        Self {
-            subscription,
-            defined,
-            gone: Arc::default(),
+    /// Writes the subscription's document.
+    async fn save(&self, entry: &RegisteredSubscription) -> Result<(), Unavailable> {
+        let mut stored = entry.subscription.clone();
+        let mut prefix = REGISTERED;
+        if entry.is_defined() {
+            // Its secret stays in the settings.
+            stored.secret = None;
+            prefix = DEFINED;
         }
+        let name = stored.key.document(prefix);
+        self.put(&name, Some(stored.to_document())).await
     }
 
-    /// Whether the settings define it. The API cannot change it then.
-    pub(crate) fn is_defined(&self) -> bool {
-        self.defined.is_some()
+    /// Writes a document, or removes it if the document is `None`. Changes run one after the other, so
+    /// the document has not changed since it was read.
+    async fn put(&self, name: &str, document: Option<Vec<u8>>) -> Result<(), Unavailable> {
+        let journal = self.pipeline.journal();
+        let put = journal.put_document(name, document, Expected::Anything);
+        match put.await {
+            Ok(_) => Ok(()),
+            Err(PutError::Unavailable(error)) => Err(error),
+            Err(error) => Err(Unavailable::Away(error.to_string())),
+        }
     }
 }
 

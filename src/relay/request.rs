@@ -13,10 +13,11 @@ use http::header::{
 use http::{Method, Request, Uri};
 use http_body_util::Full;
 use jiff::Timestamp;
-use url::{Host, Url};
+use url::Url;
 use uuid::Uuid;
 
-use super::shown;
+use super::guard::Guard;
+use super::subscription::shown;
 use crate::signature::{
     Mac, Secret, standard_webhooks_key, standard_webhooks_signature, x_webhook_signature,
 };
@@ -24,9 +25,8 @@ use crate::{Delivery, percent_encode};
 
 /// One subscriber's URL and keys, prepared for its requests.
 pub(super) struct Target {
-    url: Url,
-    /// The URL in the client's form; `None` if it is valid by the URL standard but not for the client.
-    uri: Option<Uri>,
+    /// The URL in the client's form, or why no request can be sent to it.
+    uri: Result<Uri, String>,
     /// The `Host` header, for `http` URLs. HTTP/2, which needs TLS here, has no such header.
     host: Option<HeaderValue>,
     /// The URL as logs and errors show it.
@@ -43,40 +43,35 @@ struct Keys {
 }
 
 impl Target {
-    pub(super) fn new(mut url: Url, secret: Option<Secret>) -> Self {
+    /// Judges the URL by `guard`, which never changes. That is all for a URL whose host is an address;
+    /// names are judged by the resolver for each connection.
+    pub(super) fn new(mut url: Url, secret: Option<Secret>, guard: &Guard) -> Self {
         url.set_fragment(None);
-        let uri = uri(&url);
+        let uri = match guard.check(&url) {
+            Ok(()) => Uri::try_from(url.as_str())
+                .map_err(|_| "the URL cannot be written into a request".to_owned()),
+            Err(rejected) => Err(rejected.to_string()),
+        };
         let host = uri
             .as_ref()
+            .ok()
             .filter(|_| url.scheme() == "http")
             .and_then(Uri::authority)
             .and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-        let shown = shown(&url);
-        let keys = secret.map(|text| Keys {
-            standard: standard_webhooks_key(&text),
-            text,
-        });
         Self {
-            url,
             uri,
             host,
-            shown,
-            keys,
+            shown: shown(&url),
+            keys: secret.map(|text| Keys {
+                standard: standard_webhooks_key(&text),
+                text,
+            }),
         }
     }
 
-    pub(super) fn url(&self) -> &Url {
-        &self.url
-    }
-
-    /// The URL in the client's form; `None` if it is valid by the URL standard but not for the client.
-    pub(super) fn uri(&self) -> Option<&Uri> {
-        self.uri.as_ref()
-    }
-
-    /// Whether the URL's host is an address, which is not resolved.
-    pub(super) fn is_literal(&self) -> bool {
-        matches!(self.url.host(), Some(Host::Ipv4(_) | Host::Ipv6(_)))
+    /// The URL in the client's form, or why no request can be sent to it.
+    pub(super) fn uri(&self) -> Result<&Uri, String> {
+        self.uri.as_ref().map_err(String::clone)
     }
 
     /// A request with the stored bytes and all headers, signed at the time `now`.
@@ -91,16 +86,16 @@ impl Target {
         add_event_headers(&mut headers, delivery);
         let mut buffer = Uuid::encode_buffer();
         let id: &str = delivery.id().body().hyphenated().encode_lower(&mut buffer);
-        let seconds = now.as_second();
+        let seconds = now.as_second().to_string();
         set(&mut headers, WEBHOOK_ID, id.to_owned());
-        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
         if let Some(keys) = &self.keys {
             let own = x_webhook_signature(&keys.text, body);
             set(&mut headers, X_WEBHOOK_SIGNATURE, own);
             let mac = keys.standard.clone();
-            let standard = standard_webhooks_signature(mac, id, &seconds.to_string(), body);
+            let standard = standard_webhooks_signature(mac, id, &seconds, body);
             set(&mut headers, WEBHOOK_SIGNATURE, standard);
         }
+        set(&mut headers, WEBHOOK_TIMESTAMP, seconds);
         if body.is_empty() {
             // hyper leaves it out then, and some subscribers need it.
             headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
@@ -116,15 +111,6 @@ impl Target {
         *request.headers_mut() = headers;
         request
     }
-}
-
-/// The URL in the client's form, without user and password, which are not sent.
-fn uri(url: &Url) -> Option<Uri> {
-    let mut bare = url.clone();
-    // Both fail for a URL that cannot have a user, which is fine.
-    let _ = bare.set_username("");
-    let _ = bare.set_password(None);
-    Uri::try_from(String::from(bare)).ok()
 }
 
 /// Adds the headers that describe the body and the delivery. Of the sender's headers only the body's
@@ -144,7 +130,11 @@ fn add_event_headers(headers: &mut HeaderMap, delivery: &Delivery) {
             headers.append(name, value);
         }
     }
-    headers.insert(OFFHOOK_ATTEMPT, HeaderValue::from(delivery.attempt()));
+    let attempt = match delivery.attempt() {
+        1 => FIRST,
+        later => HeaderValue::from(later),
+    };
+    headers.insert(OFFHOOK_ATTEMPT, attempt);
     // A body may name a session of any length, and a subscriber would refuse a head that is too long in
     // every attempt.
     let session = delivery.session().map(percent_encode);
@@ -187,6 +177,7 @@ const EXPECTED_HEADERS: usize = 12;
 const OFFHOOK: HeaderValue =
     HeaderValue::from_static(concat!("offhook/", env!("CARGO_PKG_VERSION")));
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
+const FIRST: HeaderValue = HeaderValue::from_static("1");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 const X_WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("x-webhook-signature");

@@ -1,15 +1,14 @@
 //! The settings of the relay: `[relay]` and `[[subscriptions]]`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use url::Url;
 
-use super::guard::Guard;
-use super::options::RelayOptions;
-use super::shown::shown;
-use super::subscription::SubscriptionKey;
+use super::guard::{Exception, Guard};
+use super::subscription::{SubscriptionKey, shown};
 use crate::dispatch::HandlerOptions;
 use crate::signature::Secret;
 
@@ -29,6 +28,50 @@ impl Default for RelaySettings {
             options: RelayOptions::default(),
             suspend_after: Duration::from_secs(24 * 3600),
         }
+    }
+}
+
+/// The options for every subscriber (`[relay]` in the settings).
+///
+/// ```
+/// use std::time::Duration;
+/// use offhook::relay::RelayOptions;
+///
+/// let options = RelayOptions {
+///     timeout: Duration::from_secs(5),
+///     give_up_on: [404].into(),
+///     ..RelayOptions::default()
+/// };
+/// assert!(!options.allow_private);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RelayOptions {
+    /// How long one attempt may take, from the connection to the answer. Default: 10 s.
+    pub timeout: Duration,
+    /// Whether subscribers may be at private and loopback addresses. Link-local addresses, and those
+    /// where a cloud keeps its machines' credentials, stay closed. Default: false.
+    pub allow_private: bool,
+    /// Addresses and hosts that are always allowed. Default: none.
+    pub allow: Vec<Exception>,
+    /// Statuses that are final: the event becomes a dead letter immediately. Default: none.
+    pub give_up_on: BTreeSet<u16>,
+}
+
+impl Default for RelayOptions {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            allow_private: false,
+            allow: Vec::new(),
+            give_up_on: BTreeSet::new(),
+        }
+    }
+}
+
+impl RelayOptions {
+    /// Decides where requests may go.
+    pub(crate) fn guard(&self) -> Guard {
+        Guard::new(self.allow_private, self.allow.clone())
     }
 }
 
@@ -74,14 +117,11 @@ impl SubscriptionSettings {
 
     /// Everything that is wrong with it, without regard to other settings.
     pub(crate) fn problems(&self, guard: &Guard) -> Vec<String> {
-        let mut texts = Vec::new();
-        if let Err(error) = SubscriptionKey::new(&*self.session, &*self.name) {
-            texts.push(error.to_string());
-        }
-        if let Err(rejected) = guard.url(&self.webhook_url) {
-            texts.push(format!("webhook_url: {rejected}"));
-        }
-        texts
+        let key = SubscriptionKey::new(&*self.session, &*self.name);
+        let url = guard.url(&self.webhook_url);
+        let key = key.err().map(|error| error.to_string());
+        let url = url.err().map(|rejected| format!("webhook_url: {rejected}"));
+        key.into_iter().chain(url).collect()
     }
 
     /// The URL without parts that may be tokens.
@@ -91,10 +131,7 @@ impl SubscriptionSettings {
 }
 
 fn shown_url(url: &str) -> String {
-    match Url::parse(url) {
-        Ok(url) => shown(&url),
-        Err(_) => "no URL".to_owned(),
-    }
+    Url::parse(url).map_or_else(|_| "no URL".to_owned(), |url| shown(&url))
 }
 
 fn without_tokens<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {

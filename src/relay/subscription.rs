@@ -1,9 +1,7 @@
 //! [`Subscription`]: which events go to which URL, and the document that the journal stores of it.
 //!
 //! A subscription is identified by its [`SubscriptionKey`]. Its document is JSON, and fields of a later
-//! version are ignored.
-
-mod key;
+//! version are ignored. Logs and errors show its URL as [`shown`] writes it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,11 +9,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::shown;
 use crate::signature::Secret;
 use crate::{EventKind, Timestamp};
-
-pub(crate) use key::{SubscriptionKey, SubscriptionKeyError};
 
 /// Which events go to which URL.
 #[derive(Clone)]
@@ -34,13 +29,27 @@ pub(crate) struct Subscription {
 }
 
 /// The end of a subscription: the subscriber has answered 410.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ended {
     pub(crate) at: Timestamp,
     pub(crate) reason: String,
 }
 
 impl Subscription {
+    /// An active subscription to all events, without a secret, made at the epoch.
+    pub(crate) fn new(key: SubscriptionKey, url: Url) -> Self {
+        Self {
+            key,
+            url,
+            events: None,
+            secret: None,
+            active: true,
+            ended: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
     /// Reads what [`Subscription::to_document`], or that of a later version, has written.
     ///
     /// # Errors
@@ -49,13 +58,6 @@ impl Subscription {
     pub(crate) fn from_document(bytes: &[u8]) -> Result<Self, DocumentError> {
         let document: SubscriptionDocument = serde_json::from_slice(bytes)
             .map_err(|error| DocumentError::Json(error.line(), error.column()))?;
-        let time = |text: &str| text.parse().map_err(|_| DocumentError::Field("a time"));
-        let ended = document.ended.map(|ended| {
-            Ok(Ended {
-                at: time(&ended.at)?,
-                reason: ended.reason,
-            })
-        });
         let secret = document.secret.map(Secret::new).transpose();
         let events = document.events.map(|names| {
             // This version has no events of a kind that only a later version knows.
@@ -64,36 +66,30 @@ impl Subscription {
         Ok(Self {
             key: SubscriptionKey::new(document.session, document.name)
                 .map_err(|_| DocumentError::Field("the session or the name"))?,
-            url: Url::parse(&document.webhook_url).map_err(|_| DocumentError::Field("the URL"))?,
+            url: document.webhook_url,
             events,
             secret: secret.map_err(|_| DocumentError::Field("the secret"))?,
             active: document.active,
-            ended: ended.transpose()?,
-            created_at: time(&document.created_at)?,
-            updated_at: time(&document.updated_at)?,
+            ended: document.ended,
+            created_at: document.created_at,
+            updated_at: document.updated_at,
         })
     }
 
     /// The whole subscription as JSON, with its secret.
     pub(crate) fn to_document(&self) -> Vec<u8> {
-        let names = |kinds: &BTreeSet<EventKind>| {
-            let names = kinds.iter().map(|kind| kind.as_str().to_owned());
-            names.collect()
-        };
+        let names = |kinds: &BTreeSet<EventKind>| kinds.iter().map(EventKind::to_string).collect();
         let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
         let document = SubscriptionDocument {
-            session: self.key.session().to_owned(),
-            name: self.key.name().to_owned(),
-            webhook_url: self.url.as_str().to_owned(),
+            session: self.key.session.clone(),
+            name: self.key.name.clone(),
+            webhook_url: self.url.clone(),
             events: self.events.as_ref().map(names),
             secret: self.secret.as_ref().map(text),
             active: self.active,
-            ended: self.ended.as_ref().map(|ended| EndedDocument {
-                at: ended.at.to_string(),
-                reason: ended.reason.clone(),
-            }),
-            created_at: self.created_at.to_string(),
-            updated_at: self.updated_at.to_string(),
+            ended: self.ended.clone(),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
         };
         serde_json::to_vec(&document).expect("texts under texts are JSON")
     }
@@ -136,20 +132,121 @@ pub(crate) enum DocumentError {
 struct SubscriptionDocument {
     session: String,
     name: String,
-    webhook_url: String,
+    webhook_url: Url,
     events: Option<Vec<String>>,
     secret: Option<String>,
     active: bool,
-    ended: Option<EndedDocument>,
-    created_at: String,
-    updated_at: String,
+    ended: Option<Ended>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
 }
 
-#[derive(Serialize, Deserialize)]
-struct EndedDocument {
-    at: String,
-    reason: String,
+/// Identifies a subscription.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SubscriptionKey {
+    session: String,
+    name: String,
 }
+
+impl SubscriptionKey {
+    /// The key of the subscription `name` to `session`, which is `*` for all sessions.
+    ///
+    /// # Errors
+    ///
+    /// When the session is empty, longer than 1,024 bytes or has a control character, or the name is
+    /// not 1 to 64 letters, digits, `-`, `_` and `.`.
+    pub(crate) fn new(
+        session: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Result<Self, SubscriptionKeyError> {
+        let (session, name) = (session.into(), name.into());
+        if session.is_empty()
+            || session.len() > MAX_SESSION
+            || session.chars().any(char::is_control)
+        {
+            return Err(SubscriptionKeyError::Session);
+        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
+            return Err(SubscriptionKeyError::Name(
+                name.chars().take(MAX_NAME).collect(),
+            ));
+        }
+        Ok(Self { session, name })
+    }
+
+    /// The session's id, or `*` for all.
+    pub(crate) fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// The subscription's name, unique in the session.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of its consumer. It is unambiguous, because a name has no colon.
+    pub(crate) fn consumer(&self) -> String {
+        format!("subscription:{}:{}", self.session, self.name)
+    }
+
+    /// The name of its document. It is unambiguous, because a name has no slash.
+    pub(crate) fn document(&self, prefix: &str) -> String {
+        format!("{prefix}{}/{}", self.session, self.name)
+    }
+}
+
+/// As logs and errors show it.
+impl fmt::Display for SubscriptionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} to session {:?}", self.name, self.session)
+    }
+}
+
+/// Why a session and a name are not a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SubscriptionKeyError {
+    /// The session is not allowed.
+    #[error(
+        "a session's id here has 1 to {MAX_SESSION} bytes and no control character; * is all sessions"
+    )]
+    Session,
+    /// The name is not allowed.
+    #[error("found {0:?}, expected a name of 1 to {MAX_NAME} of A-Z a-z 0-9 - _ .")]
+    Name(String),
+}
+
+/// A URL without parts that may be tokens: its query, and each segment of its path that has
+/// [`SHORTEST_TOKEN`] characters or more. User and fragment are never sent, and not shown either.
+pub(crate) fn shown(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let mut shown = format!("{}://{host}", url.scheme());
+    if let Some(port) = url.port() {
+        shown += &format!(":{port}");
+    }
+    for part in url.path().trim_start_matches('/').split('/') {
+        shown.push('/');
+        shown += if part.len() < SHORTEST_TOKEN {
+            part
+        } else {
+            "…"
+        };
+    }
+    if url.query().is_some() {
+        shown += "?…";
+    }
+    shown
+}
+
+/// The longest name, in bytes.
+const MAX_NAME: usize = 64;
+
+/// The longest session id that can be subscribed to, in bytes.
+const MAX_SESSION: usize = 1024;
+
+/// A path segment may be a token from this length on, which is also the minimum of a source's
+/// `path_token`.
+const SHORTEST_TOKEN: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -220,5 +317,48 @@ mod tests {
     fn debug_shows_no_secret() {
         let shown = format!("{:?}", subscription());
         assert!(!shown.contains("hidden"), "{shown}");
+    }
+
+    #[test]
+    fn sessions_and_names_have_limits() {
+        let long = "n".repeat(MAX_NAME + 1);
+        for name in ["", "a b", "a:b", "a/b", "é", &long] {
+            let error = SubscriptionKey::new("s", name).unwrap_err();
+            assert!(matches!(error, SubscriptionKeyError::Name(_)), "{name}");
+        }
+        let long = "s".repeat(MAX_SESSION + 1);
+        for session in ["", "a\nb", "\u{7f}", &long] {
+            assert_eq!(
+                SubscriptionKey::new(session, "n"),
+                Err(SubscriptionKeyError::Session),
+                "{session}"
+            );
+        }
+        let key = SubscriptionKey::new("a:b/c*é", &long[..MAX_NAME]).unwrap();
+        assert!(key.consumer().starts_with("subscription:a:b/c*é:sss"));
+        assert_eq!(
+            SubscriptionKey::new("*", "A-z_0.9").unwrap().document("p/"),
+            "p/*/A-z_0.9"
+        );
+    }
+
+    #[test]
+    fn parts_that_may_be_tokens_are_left_out() {
+        let table = [
+            ("https://crm.example", "https://crm.example/"),
+            ("https://crm.example:443/hook/", "https://crm.example/hook/"),
+            ("http://[::1]:80/a//b", "http://[::1]/a//b"),
+            ("http://h:8080/p?t=hidden#hidden", "http://h:8080/p?…"),
+            ("http://hidden:hidden@h/p?", "http://h/p?…"),
+            (
+                "https://hooks.example/services/T0123/B0123/hiddenhiddenhiddenhidden",
+                "https://hooks.example/services/T0123/B0123/…",
+            ),
+            ("https://h/hidden-hidden-16/x", "https://h/…/x"),
+            ("https://h/fifteen-letters", "https://h/fifteen-letters"),
+        ];
+        for (url, expected) in table {
+            assert_eq!(shown(&url.parse().unwrap()), expected);
+        }
     }
 }

@@ -40,7 +40,7 @@ impl Lookup for Names {
 }
 
 fn client(guard: Guard, options: &RelayOptions, roots: Option<RootCertStore>) -> RelayClient {
-    RelayClient::with(guard, options, Arc::new(SystemClock), roots).unwrap()
+    RelayClient::new(guard, options, Arc::new(SystemClock), roots).unwrap()
 }
 
 fn relay(url: &str, client: &RelayClient) -> Relay {

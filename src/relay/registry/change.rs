@@ -1,25 +1,18 @@
 //! Changes of subscriptions by the API: registering, changing, resuming and removing.
+//!
+//! A change stores the subscription's document first, and then changes its consumer.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use url::Url;
 
-use super::super::subscription::{Subscription, SubscriptionKey};
+use super::super::subscription::{Subscription, SubscriptionKey, shown};
 use super::{MAX_SUBSCRIPTIONS, REGISTERED, RegisteredSubscription, Registry};
 use crate::journal::Unavailable;
 use crate::signature::Secret;
 use crate::{Error, EventKind};
-
-/// A subscription as a registration asks for it.
-pub(crate) struct WantedSubscription {
-    pub(crate) key: SubscriptionKey,
-    pub(crate) url: Url,
-    /// The kinds it wants; `None` for all.
-    pub(crate) events: Option<BTreeSet<EventKind>>,
-    pub(crate) secret: Option<Secret>,
-    pub(crate) active: bool,
-}
 
 /// The fields to change of a subscription. `None` leaves a field as it is.
 #[derive(Default)]
@@ -50,7 +43,8 @@ impl From<Error> for ChangeError {
 }
 
 impl Registry {
-    /// Replaces the subscription with this key, or adds it. Returns whether it is new.
+    /// Replaces the subscription with this key, or adds it; its times are set here. Returns whether it
+    /// is new.
     ///
     /// A new subscription starts from now. A replaced one goes on where it was.
     ///
@@ -59,43 +53,27 @@ impl Registry {
     /// When the settings define it, there are too many, or the journal cannot store it now.
     pub(crate) async fn set(
         self: &Arc<Self>,
-        wanted: WantedSubscription,
+        mut wanted: Subscription,
     ) -> Result<(RegisteredSubscription, bool), ChangeError> {
         let _one_at_a_time = self.changes.lock().await;
         let before = self.get(&wanted.key);
-        match &before {
-            Some(before) => before.check_changeable()?,
-            None => self.make_room(&wanted.key).await?,
+        wanted.updated_at = self.clock.now();
+        if let Some(before) = &before {
+            before.check_changeable()?;
+            wanted.created_at = before.subscription.created_at;
+        } else {
+            if self.lock().len() >= MAX_SUBSCRIPTIONS {
+                return Err(ChangeError::TooMany);
+            }
+            // A removal that failed halfway may have left the progress of an old subscription with this
+            // name.
+            let journal = self.pipeline.journal();
+            journal.forget_consumer(&wanted.key.consumer()).await?;
+            wanted.created_at = wanted.updated_at;
         }
-        let now = self.clock.now();
-        let created_at = before
-            .as_ref()
-            .map_or(now, |before| before.subscription.created_at);
-        let after = Subscription {
-            key: wanted.key,
-            url: wanted.url,
-            events: wanted.events,
-            secret: wanted.secret,
-            active: wanted.active,
-            ended: None,
-            created_at,
-            updated_at: now,
-        };
-        let entry = self.apply(before.as_ref(), after).await?;
-        self.end_suspension(&entry).await;
+        let entry = self.apply(before.as_ref(), wanted).await?;
+        self.end_suspension(&entry.subscription.key).await;
         Ok((entry, before.is_none()))
-    }
-
-    /// Prepares for a new subscription.
-    async fn make_room(&self, key: &SubscriptionKey) -> Result<(), ChangeError> {
-        if self.lock().len() >= MAX_SUBSCRIPTIONS {
-            return Err(ChangeError::TooMany);
-        }
-        // A removal that failed halfway may have left the progress of an old subscription with this
-        // name.
-        let journal = self.pipeline.journal();
-        journal.forget_consumer(&key.consumer()).await?;
-        Ok(())
     }
 
     /// Changes some fields of a subscription.
@@ -109,22 +87,13 @@ impl Registry {
         change: SubscriptionChange,
     ) -> Result<RegisteredSubscription, ChangeError> {
         let _one_at_a_time = self.changes.lock().await;
-        let before = self
-            .get(key)
-            .ok_or_else(|| ChangeError::Unknown(key.clone()))?;
+        let unknown = || ChangeError::Unknown(key.clone());
+        let before = self.get(key).ok_or_else(unknown)?;
         before.check_changeable()?;
-        let mut after = before.subscription.clone();
-        after.url = change.url.unwrap_or(after.url);
-        after.events = change.events.unwrap_or(after.events);
-        after.secret = change.secret.unwrap_or(after.secret);
-        after.active = change.active.unwrap_or(after.active);
-        if after.active {
-            after.ended = None;
-        }
-        after.updated_at = self.clock.now();
-        let entry = self.apply(Some(&before), after).await?;
-        if change.active == Some(true) {
-            self.end_suspension(&entry).await;
+        let activates = change.active == Some(true);
+        let entry = self.change_one(&before, change).await?;
+        if activates {
+            self.end_suspension(key).await;
         }
         Ok(entry)
     }
@@ -139,24 +108,66 @@ impl Registry {
     /// When the journal cannot store it now.
     pub(crate) async fn resume(self: &Arc<Self>, consumer: &str) -> Result<(), ChangeError> {
         let _one_at_a_time = self.changes.lock().await;
-        let all = self.list(None);
-        let named = all
-            .iter()
-            .find(|entry| entry.subscription.key.consumer() == consumer);
-        let Some(before) = named else {
-            return Ok(());
-        };
-        if before.subscription.active && self.runs(consumer) {
-            return Ok(());
+        let mut all = self.list(None).into_iter();
+        let named = all.find(|entry| entry.subscription.key.consumer() == consumer);
+        if let Some(before) = named
+            && !(before.subscription.active && self.controls(consumer).is_some())
+        {
+            let activate = SubscriptionChange {
+                active: Some(true),
+                ..SubscriptionChange::default()
+            };
+            self.change_one(&before, activate).await?;
         }
-        let after = Subscription {
-            active: true,
-            ended: None,
-            updated_at: self.clock.now(),
-            ..before.subscription.clone()
-        };
-        self.apply(Some(before), after).await?;
         Ok(())
+    }
+
+    async fn change_one(
+        self: &Arc<Self>,
+        before: &RegisteredSubscription,
+        change: SubscriptionChange,
+    ) -> Result<RegisteredSubscription, ChangeError> {
+        let mut after = before.subscription.clone();
+        after.url = change.url.unwrap_or(after.url);
+        after.events = change.events.unwrap_or(after.events);
+        after.secret = change.secret.unwrap_or(after.secret);
+        after.active = change.active.unwrap_or(after.active);
+        if after.active {
+            after.ended = None;
+        }
+        after.updated_at = self.clock.now();
+        self.apply(Some(before), after).await
+    }
+
+    /// Stores the subscription as it should be, then changes its consumer.
+    async fn apply(
+        self: &Arc<Self>,
+        before: Option<&RegisteredSubscription>,
+        after: Subscription,
+    ) -> Result<RegisteredSubscription, ChangeError> {
+        let consumer = after.key.consumer();
+        let running = before.filter(|_| self.controls(&consumer).is_some());
+        let action = ConsumerAction::needed(running, &after);
+        let defined = before.and_then(|before| before.defined.clone());
+        let mut entry = RegisteredSubscription::new(after, defined);
+        if let (ConsumerAction::Keep, Some(running)) = (action, running) {
+            entry.gone = Arc::clone(&running.gone);
+        }
+        self.save(&entry).await?;
+        self.insert(entry.clone());
+        let (key, url) = (&entry.subscription.key, shown(&entry.subscription.url));
+        match action {
+            ConsumerAction::Keep => {}
+            ConsumerAction::Replace => {
+                self.pipeline.replace(self.consumer(&entry)).await?;
+                log::info!("subscription {key}: events go to {url}");
+            }
+            ConsumerAction::Stop => {
+                self.pipeline.stop_consumer(&consumer).await;
+                log::info!("subscription {key}: not active; nothing is sent to {url}");
+            }
+        }
+        Ok(entry)
     }
 
     /// Removes a subscription, if there is one. When this returns, nothing more is sent for it, and a
@@ -167,11 +178,7 @@ impl Registry {
     /// When the settings define it, or the journal cannot remove it now.
     pub(crate) async fn remove(&self, key: &SubscriptionKey) -> Result<(), ChangeError> {
         let _one_at_a_time = self.changes.lock().await;
-        if let Some(entry) = self.get(key) {
-            entry.check_changeable()?;
-            self.remove_one(key).await?;
-        }
-        Ok(())
+        self.remove_these(Vec::from_iter(self.get(key))).await
     }
 
     /// Removes all subscriptions of a session, as [`Registry::remove`] does one.
@@ -182,24 +189,24 @@ impl Registry {
     /// remove one now.
     pub(crate) async fn remove_all(&self, session: &str) -> Result<(), ChangeError> {
         let _one_at_a_time = self.changes.lock().await;
-        let entries = self.list(Some(session));
+        self.remove_these(self.list(Some(session))).await
+    }
+
+    async fn remove_these(&self, entries: Vec<RegisteredSubscription>) -> Result<(), ChangeError> {
         for entry in &entries {
             entry.check_changeable()?;
         }
-        for entry in &entries {
-            self.remove_one(&entry.subscription.key).await?;
+        for entry in entries {
+            let key = entry.subscription.key;
+            self.put(&key.document(REGISTERED), None).await?;
+            self.lock().remove(&key);
+            if let Err(error) = self.pipeline.remove(&key.consumer()).await {
+                // Its consumer is stopped. A new subscription with its name first removes the old
+                // progress.
+                log::warn!("subscription {key}: its progress is not removed yet: {error}");
+            }
+            log::info!("subscription {key}: removed");
         }
-        Ok(())
-    }
-
-    async fn remove_one(&self, key: &SubscriptionKey) -> Result<(), ChangeError> {
-        self.put(&key.document(REGISTERED), None).await?;
-        self.lock().remove(key);
-        if let Err(error) = self.pipeline.remove(&key.consumer()).await {
-            // Its consumer is stopped. A new subscription with its name first removes the old progress.
-            log::warn!("subscription {key}: its progress is not removed yet: {error}");
-        }
-        log::info!("subscription {key}: removed");
         Ok(())
     }
 }
@@ -210,5 +217,67 @@ impl RegisteredSubscription {
             return Err(ChangeError::Defined(self.subscription.key.clone()));
         }
         Ok(())
+    }
+}
+
+/// What has to happen to a subscription's consumer when the subscription changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ConsumerAction {
+    /// It runs and is right; running attempts are not interrupted.
+    Keep,
+    /// None runs, or one with another URL, other events or another secret, or one that is about to end.
+    Replace,
+    /// None should run.
+    Stop,
+}
+
+impl ConsumerAction {
+    /// `running` is the subscription as it was, if its consumer runs.
+    fn needed(running: Option<&RegisteredSubscription>, after: &Subscription) -> Self {
+        let delivers_as_wanted = running.is_some_and(|before| {
+            // A consumer whose subscriber has answered 410 is about to end, but this change came later.
+            let is_ending = before.gone.load(Ordering::SeqCst);
+            !is_ending && before.subscription.active && before.subscription.is_like(after)
+        });
+        match (after.active, delivers_as_wanted) {
+            (false, _) => Self::Stop,
+            (true, true) => Self::Keep,
+            (true, false) => Self::Replace,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(url: &str, active: bool) -> Subscription {
+        let key = SubscriptionKey::new("*", "crm").unwrap();
+        Subscription {
+            active,
+            ..Subscription::new(key, url.parse().unwrap())
+        }
+    }
+
+    #[test]
+    fn only_what_must_change_is_done() {
+        use ConsumerAction::{Keep, Replace, Stop};
+        let active = RegisteredSubscription::new(to("http://a/", true), None);
+        let inactive = RegisteredSubscription::new(to("http://a/", false), None);
+        let ending = RegisteredSubscription::new(to("http://a/", true), None);
+        ending.gone.store(true, Ordering::SeqCst);
+        let table = [
+            (None, to("http://a/", true), Replace),
+            (None, to("http://a/", false), Stop),
+            (Some(&active), to("http://a/", true), Keep),
+            (Some(&active), to("http://b/", true), Replace),
+            (Some(&active), to("http://a/", false), Stop),
+            (Some(&ending), to("http://a/", true), Replace),
+            (Some(&inactive), to("http://a/", true), Replace),
+        ];
+        for (running, after, expected) in table {
+            let found = ConsumerAction::needed(running, &after);
+            assert_eq!(found, expected, "{running:?} {after:?}");
+        }
     }
 }

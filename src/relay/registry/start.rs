@@ -21,7 +21,7 @@ impl Registry {
     /// journal cannot be read.
     pub(crate) fn open(
         pipeline: &Arc<Pipeline>,
-        relay: &RelaySettings,
+        settings: &RelaySettings,
         defined: Vec<SubscriptionSettings>,
         dispatch: &HandlerOptions,
         metrics: &Arc<Metrics>,
@@ -30,20 +30,19 @@ impl Registry {
         let client = |timeout| {
             let options = RelayOptions {
                 timeout,
-                ..relay.options.clone()
+                ..settings.options.clone()
             };
-            RelayClient::with(options.guard(), &options, Arc::clone(clock), None)
+            RelayClient::new(options.guard(), &options, Arc::clone(clock), None)
                 .map_err(Error::relay)
         };
         let own_timeouts = defined.iter().filter_map(|one| one.options.timeout);
         let registry = Arc::new(Self {
-            client: client(relay.options.timeout)?,
+            client: client(settings.options.timeout)?,
             clients: own_timeouts
                 .map(|timeout| Ok((timeout, client(timeout)?)))
                 .collect::<Result<_, Error>>()?,
             pipeline: Arc::clone(pipeline),
-            options: relay.options.clone(),
-            suspend_after: relay.suspend_after,
+            settings: settings.clone(),
             dispatch: dispatch.clone(),
             metrics: Arc::clone(metrics),
             clock: Arc::clone(clock),
@@ -64,15 +63,19 @@ impl Registry {
         }
         self.load_registered().await?;
         for entry in self.list(None) {
-            let key = &entry.subscription.key;
-            if !entry.subscription.active {
-                let reason = end_reason(&entry.subscription);
-                log::warn!("subscription {key}: not active, nothing is sent{reason}");
-                continue;
-            }
-            self.pipeline.add(self.consumer(&entry)).await?;
-            if altered.contains(key) {
-                self.end_suspension(&entry).await;
+            let Subscription {
+                key, active, ended, ..
+            } = &entry.subscription;
+            if *active {
+                self.pipeline.add(self.consumer(&entry)).await?;
+                if altered.contains(key) {
+                    self.end_suspension(key).await;
+                }
+            } else {
+                let since = ended.as_ref().map_or_else(String::new, |ended| {
+                    format!(" since {}: {}", ended.at, escape_controls(&ended.reason))
+                });
+                log::warn!("subscription {key}: not active, nothing is sent{since}");
             }
         }
         Ok(())
@@ -86,84 +89,59 @@ impl Registry {
     ) -> Result<Option<SubscriptionKey>, Error> {
         let now = self.clock.now();
         let key = SubscriptionKey::new(settings.session, settings.name).map_err(Error::relay)?;
-        let url = self.client.guard().url(&settings.webhook_url);
+        let url = self.guard().url(&settings.webhook_url);
+        let url = url.map_err(|rejected| Error::relay(RelayError::Url(rejected)))?;
         let mut subscription = Subscription {
-            key,
-            url: url.map_err(|rejected| Error::relay(RelayError::Url(rejected)))?,
             events: settings.options.events.clone(),
             secret: settings.secret,
-            active: true,
-            ended: None,
             created_at: now,
             updated_at: now,
+            ..Subscription::new(key.clone(), url)
         };
-        let known = self.defined_before(&subscription.key).await?;
-        let mut altered = None;
-        if let Some(known) = &known {
+        let (mut is_new, mut is_altered) = (true, false);
+        if let Some(known) = self.defined_before(&key).await? {
+            is_new = false;
+            is_altered = known.url != subscription.url || known.events != subscription.events;
             subscription.created_at = known.created_at;
-            if known.url != subscription.url || known.events != subscription.events {
-                altered = Some(subscription.key.clone());
-            } else {
+            if !is_altered {
                 subscription.updated_at = known.updated_at;
                 subscription.active = known.active;
-                subscription.ended.clone_from(&known.ended);
+                subscription.ended = known.ended;
             }
         }
         let entry = RegisteredSubscription::new(subscription, Some(settings.options));
-        if known.is_none_or(|known| known.updated_at != entry.subscription.updated_at) {
+        if is_new || is_altered {
             self.save(&entry).await.map_err(Error::journal)?;
         }
-        self.lock().insert(entry.subscription.key.clone(), entry);
-        Ok(altered)
+        self.insert(entry);
+        Ok(is_altered.then_some(key))
     }
 
     /// The document of a subscription that the settings defined in an earlier run.
     async fn defined_before(&self, key: &SubscriptionKey) -> Result<Option<Subscription>, Error> {
-        let document = key.document(DEFINED);
-        let journal = self.pipeline.journal();
-        let found = journal.documents(&document).await.map_err(Error::journal)?;
-        Ok(found
-            .into_iter()
-            .find(|found| found.key == document)
-            .and_then(|found| Subscription::from_document(&found.value).ok()))
+        let name = key.document(DEFINED);
+        let found = self.pipeline.journal().documents(&name).await;
+        let mut found = found.map_err(Error::journal)?.into_iter();
+        let document = found.find(|found| found.key == name);
+        Ok(document.and_then(|found| Subscription::from_document(&found.value).ok()))
     }
 
     /// Loads the subscriptions that the API registered.
     async fn load_registered(&self) -> Result<(), Error> {
-        let journal = self.pipeline.journal();
-        let stored = journal
-            .documents(REGISTERED)
-            .await
-            .map_err(Error::journal)?;
-        for document in stored {
-            let subscription = match Subscription::from_document(&document.value) {
-                Ok(subscription) => subscription,
-                Err(error) => {
-                    let name = escape_controls(&document.key);
-                    log::error!(
-                        "the document {name} cannot be read, so its subscription gets no events: {error}"
-                    );
-                    continue;
-                }
-            };
-            let key = subscription.key.clone();
-            if self.get(&key).is_some() {
-                log::warn!("subscription {key}: settings.toml defines it too; its values are used");
-                continue;
+        let stored = self.pipeline.journal().documents(REGISTERED).await;
+        for document in stored.map_err(Error::journal)? {
+            match Subscription::from_document(&document.value) {
+                Ok(subscription) if self.get(&subscription.key).is_some() => log::warn!(
+                    "subscription {}: settings.toml defines it too; its values are used",
+                    subscription.key
+                ),
+                Ok(subscription) => self.insert(RegisteredSubscription::new(subscription, None)),
+                Err(error) => log::error!(
+                    "the document {} cannot be read, so its subscription gets no events: {error}",
+                    escape_controls(&document.key)
+                ),
             }
-            self.lock()
-                .insert(key, RegisteredSubscription::new(subscription, None));
         }
         Ok(())
     }
-}
-
-/// Why a subscription is not active, if its subscriber has ended it.
-fn end_reason(subscription: &Subscription) -> String {
-    subscription
-        .ended
-        .as_ref()
-        .map_or_else(String::new, |ended| {
-            format!(" since {}: {}", ended.at, escape_controls(&ended.reason))
-        })
 }

@@ -11,7 +11,6 @@ use crate::clock::SystemClock;
 use crate::dialect::Decoder;
 use crate::engine::{Opened, Retention};
 use crate::journal::TestFolder;
-use crate::relay::RelaySettings;
 
 /// A registry on a journal of its own, with one subscription.
 struct World {
@@ -48,14 +47,8 @@ impl World {
         world
     }
 
-    fn wanted(&self) -> WantedSubscription {
-        WantedSubscription {
-            key: self.key.clone(),
-            url: "http://127.0.0.1:9/".parse().unwrap(),
-            events: None,
-            secret: None,
-            active: true,
-        }
+    fn wanted(&self) -> Subscription {
+        Subscription::new(self.key.clone(), "http://127.0.0.1:9/".parse().unwrap())
     }
 
     fn entry(&self) -> RegisteredSubscription {
@@ -63,10 +56,7 @@ impl World {
     }
 
     fn runs(&self) -> bool {
-        let consumers = self.pipeline.consumers();
-        consumers
-            .iter()
-            .any(|one| one.name() == self.key.consumer())
+        self.registry.controls(&self.key.consumer()).is_some()
     }
 }
 

@@ -15,11 +15,14 @@ fn delivery(change: impl FnOnce(&mut Received)) -> Delivery {
     Delivery::new(Arc::new(received), 3, false)
 }
 
+fn target(url: &str, secret: Option<Secret>) -> Target {
+    Target::new(Url::parse(url).unwrap(), secret, &Guard::default())
+}
+
 fn request(secret: Option<&str>, delivery: &Delivery) -> Request<Full<Bytes>> {
-    let url = Url::parse("https://u:p@crm.example/hook?token=t#f").unwrap();
     let secret = secret.map(|text| Secret::new(text).unwrap());
     let now = Timestamp::from_second(1000).unwrap();
-    let target = Target::new(url, secret);
+    let target = target("https://crm.example/hook?token=t#f", secret);
     target.request(target.uri().unwrap().clone(), delivery, now)
 }
 
@@ -45,10 +48,22 @@ fn without_secret_nothing_is_signed() {
             "webhook-timestamp: 1000",
         ]
     );
-    // User and password are not sent.
     assert_eq!(*request.uri(), "https://crm.example/hook?token=t");
     let body = request.into_body().collect().now_or_never().unwrap();
     assert_eq!(body.unwrap().to_bytes(), "{}");
+}
+
+#[test]
+fn a_rejected_url_is_not_sent_to() {
+    let table = [
+        ("https://user:pass@crm.example/hook", "a user or a password"),
+        ("http://0x7f.1/hook", "127.0.0.1 is a loopback address"),
+        ("http://a.localhost/hook", "loopback address"),
+    ];
+    for (url, words) in table {
+        let why = target(url, None).uri().unwrap_err();
+        assert!(why.contains(words) && !why.contains("pass@"), "{why}");
+    }
 }
 
 #[test]
@@ -121,8 +136,8 @@ fn a_session_that_is_too_long_has_no_header() {
 
 #[test]
 fn debug_and_display_show_no_secrets() {
-    let url = Url::parse("https://user:pass@crm.example:8443/hook?token=t").unwrap();
-    let target = Target::new(url, Some(Secret::new("key").unwrap()));
+    let url = "https://user:pass@crm.example:8443/hook?token=t";
+    let target = target(url, Some(Secret::new("key").unwrap()));
     assert_eq!(target.to_string(), "https://crm.example:8443/hook?…");
     let debug = format!("{target:?}");
     for hidden in ["user", "pass", "token", "key"] {
