@@ -37,7 +37,6 @@
 mod exception;
 mod lookup;
 pub mod ranges;
-mod rejected;
 #[cfg(test)]
 mod tests;
 
@@ -52,7 +51,6 @@ use lookup::SharedLookups;
 pub use exception::{Exception, ParseExceptionError};
 pub use lookup::{LOOKUP_TIMEOUT, Lookup, SystemLookup};
 pub use ranges::Range;
-pub use rejected::{MAX_URL, RejectedAddress};
 
 /// Decides which URLs and addresses may be posted to. Cheap to clone.
 ///
@@ -100,19 +98,17 @@ impl Guard {
     /// `https`, no host, a user or a password, or port 0; or when its host is an address that may not
     /// be posted to.
     pub fn url(&self, text: &str) -> Result<Url, RejectedAddress> {
-        let odd = |c: char| c.is_whitespace() || c.is_control();
+        let not_a_url = |problem: String| RejectedAddress::NotAUrl { problem };
         if text.len() > MAX_URL {
             return Err(RejectedAddress::TooLong);
         }
         // The parser drops these silently, and the URL would differ from the text that is shown.
-        if text.contains(odd) {
-            return Err(RejectedAddress::NotAUrl {
-                problem: "it holds a space or a control character".to_owned(),
-            });
+        if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(not_a_url(
+                "it holds a space or a control character".to_owned(),
+            ));
         }
-        let url = Url::parse(text).map_err(|error| RejectedAddress::NotAUrl {
-            problem: error.to_string(),
-        })?;
+        let url = Url::parse(text).map_err(|error| not_a_url(error.to_string()))?;
         self.check(&url)?;
         Ok(url)
     }
@@ -134,14 +130,17 @@ impl Guard {
             Some(Host::Domain(name)) => self.resolve(name).await?,
         };
         let port = url.port_or_known_default().unwrap_or_default();
-        let with_port = |ip| SocketAddr::new(ip, port);
-        Ok(addresses.into_iter().map(with_port).collect())
+        Ok(addresses.into_iter().map(|ip| (ip, port).into()).collect())
     }
 
     /// Resolves a host and judges all its addresses.
     pub(super) async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, RejectedAddress> {
         self.check_name(host)?;
-        let addresses = self.lookups.within_time(host).await?;
+        let found = self.lookups.within_time(host).await;
+        let addresses = found.map_err(|problem| RejectedAddress::Unresolved {
+            host: host.to_owned(),
+            problem,
+        })?;
         if !self.allows_host(host) {
             for address in &addresses {
                 self.check_address(host, *address)?;
@@ -218,10 +217,8 @@ impl Guard {
 
     /// Whether `allow` names this host.
     fn allows_host(&self, host: &str) -> bool {
-        let bare = bare_name(host);
-        self.allow
-            .iter()
-            .any(|exception| matches!(exception, Exception::Host(name) if *name == bare))
+        let named = Exception::Host(bare_name(host));
+        self.allow.contains(&named)
     }
 
     /// Whether `allow` names a network that this address is in.
@@ -231,3 +228,96 @@ impl Guard {
             .any(|exception| matches!(exception, Exception::Network(net) if net.contains(&address)))
     }
 }
+
+/// Why a URL is not posted to, and what would change that.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RejectedAddress {
+    /// The text is not a URL.
+    #[error("it is no URL: {problem}; expected one such as https://crm.example/webhook")]
+    NotAUrl {
+        /// What is wrong.
+        problem: String,
+    },
+    /// The URL has more than [`MAX_URL`] bytes.
+    #[error("the URL is longer than {MAX_URL} bytes")]
+    TooLong,
+    /// The scheme is neither `http` nor `https`.
+    #[error("its scheme is {found}; only http and https are possible")]
+    Scheme {
+        /// The scheme.
+        found: String,
+    },
+    /// The URL has a user or a password.
+    #[error("it has a user or a password, which are not sent; leave out what is before the @")]
+    Userinfo,
+    /// The port is 0.
+    #[error("its port is 0, which no server can listen on")]
+    Port,
+    /// The URL has no host.
+    #[error("it has no host; expected a URL such as https://crm.example/webhook")]
+    NoHost,
+    /// The host is, or has, an address that is not posted to.
+    #[error("{}", address_text(host, *address, *inside, *range))]
+    Address {
+        /// The host as the URL has it.
+        host: String,
+        /// Its address.
+        address: IpAddr,
+        /// The IPv4 address inside it, if that one is the reason.
+        inside: Option<Ipv4Addr>,
+        /// The range that the address is in.
+        range: Range,
+    },
+    /// The host has no address now.
+    #[error("the host {host} does not resolve: {problem}")]
+    Unresolved {
+        /// The host as the URL has it.
+        host: String,
+        /// What the resolver said.
+        problem: String,
+    },
+}
+
+impl RejectedAddress {
+    /// Whether the host did not resolve, which may change without a change of the URL or the settings.
+    pub fn is_unresolved(&self) -> bool {
+        matches!(self, Self::Unresolved { .. })
+    }
+}
+
+/// What was found, why it is rejected, and what would open it.
+fn address_text(host: &str, address: IpAddr, inside: Option<Ipv4Addr>, range: Range) -> String {
+    let shown = address.to_string();
+    let (subject, named) = if host == shown {
+        (shown.clone(), format!("\"{shown}\""))
+    } else {
+        (
+            format!("{host} has the address {shown}, which"),
+            format!("\"{host}\" or \"{shown}\""),
+        )
+    };
+    let article = if range == Range::Unspecified {
+        "an"
+    } else {
+        "a"
+    };
+    let found = match inside {
+        None => format!("{subject} is {article} {range} address"),
+        Some(inside) => format!("{subject} holds {inside}, {article} {range} address"),
+    };
+    if range.is_private() {
+        format!(
+            "{found}, which is not posted to; \
+             to do so, set relay.allow_private, or add {named} to relay.allow"
+        )
+    } else {
+        format!(
+            "{found}, which is never posted to, even with relay.allow_private; \
+             if it must be, add {named} to relay.allow"
+        )
+    }
+}
+
+/// The longest URL that is accepted, in bytes.
+pub const MAX_URL: usize = 2048;

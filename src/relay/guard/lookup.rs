@@ -8,16 +8,15 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use futures_util::future::Shared;
-use tokio::sync::{Semaphore, oneshot};
+use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
-
-use super::rejected::RejectedAddress;
 
 /// Resolves host names.
 #[async_trait]
@@ -54,8 +53,15 @@ pub(super) struct SharedLookups {
     running: Arc<Mutex<HashMap<String, RunningLookup>>>,
 }
 
-/// A lookup that all attempts to one host wait for: its addresses, or what is wrong.
-type RunningLookup = Shared<oneshot::Receiver<Result<Vec<IpAddr>, String>>>;
+/// A lookup that all attempts to one host wait for.
+#[derive(Debug)]
+struct RunningLookup {
+    task: AbortHandle,
+    found: Shared<BoxFuture<'static, Found>>,
+}
+
+/// The addresses of a host, or what is wrong.
+type Found = Result<Vec<IpAddr>, String>;
 
 impl SharedLookups {
     pub(super) fn new(lookup: impl Lookup) -> Self {
@@ -65,67 +71,46 @@ impl SharedLookups {
         }
     }
 
-    /// At least one address, within [`LOOKUP_TIMEOUT`].
-    pub(super) async fn within_time(&self, host: &str) -> Result<Vec<IpAddr>, RejectedAddress> {
-        let problem = match timeout(LOOKUP_TIMEOUT, self.find_or_start(host)).await {
-            Ok(Ok(Ok(addresses))) if !addresses.is_empty() => return Ok(addresses),
-            Ok(Ok(Ok(_))) => "it has no address".to_owned(),
-            Ok(Ok(Err(problem))) => problem,
-            Ok(Err(_)) => "it was not looked up to the end".to_owned(),
-            Err(_) => format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs()),
-        };
-        Err(RejectedAddress::Unresolved {
-            host: host.to_owned(),
-            problem,
-        })
+    /// At least one address, within [`LOOKUP_TIMEOUT`]; or why there is none.
+    pub(super) async fn within_time(&self, host: &str) -> Found {
+        let late = |_| format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs());
+        let found = timeout(LOOKUP_TIMEOUT, self.find_or_start(host)).await;
+        let addresses = found.map_err(late)??;
+        if addresses.is_empty() {
+            return Err("it has no address".to_owned());
+        }
+        Ok(addresses)
     }
 
     /// The running lookup of this host, or a new one.
-    fn find_or_start(&self, host: &str) -> RunningLookup {
-        let mut running = lock(&self.running);
+    fn find_or_start(&self, host: &str) -> Shared<BoxFuture<'static, Found>> {
+        // No panic can leave the map half-changed.
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|_, lookup| !lookup.task.is_finished());
         if let Some(lookup) = running.get(host) {
-            return lookup.clone();
+            return lookup.found.clone();
         }
-        let (answer, answered) = oneshot::channel();
-        let answered = answered.shared();
-        running.insert(host.to_owned(), answered.clone());
-        drop(running);
-        let entry = RunningEntry {
-            host: host.to_owned(),
-            running: Arc::clone(&self.running),
-        };
-        let lookup = Arc::clone(&self.lookup);
+        let (lookup, name) = (Arc::clone(&self.lookup), host.to_owned());
         // A task of its own: the thread that it blocks goes on too when no attempt waits any more.
-        tokio::spawn(async move {
-            let found = timeout(LONGEST_LOOKUP, lookup.lookup(&entry.host)).await;
-            // Before the answer, so that an attempt after it starts a new lookup.
-            drop(entry);
+        let task = tokio::spawn(async move {
+            let found = timeout(LONGEST_LOOKUP, lookup.lookup(&name)).await;
             let found = found.unwrap_or_else(|late| Err(late.into()));
-            // It fails when no attempt waits any more.
-            let _ = answer.send(found.map_err(|error| error.to_string()));
+            found.map_err(|error| error.to_string())
         });
-        answered
+        let handle = task.abort_handle();
+        let found = async { task.await.unwrap_or_else(|_| Err(BROKEN_OFF.to_owned())) };
+        let found = found.boxed().shared();
+        let lookup = RunningLookup {
+            task: handle,
+            found: found.clone(),
+        };
+        running.insert(host.to_owned(), lookup);
+        found
     }
 }
 
-/// The entry of a running lookup, which is removed when this is dropped.
-struct RunningEntry {
-    host: String,
-    running: Arc<Mutex<HashMap<String, RunningLookup>>>,
-}
-
-impl Drop for RunningEntry {
-    fn drop(&mut self) {
-        lock(&self.running).remove(&self.host);
-    }
-}
-
-fn lock(
-    running: &Mutex<HashMap<String, RunningLookup>>,
-) -> MutexGuard<'_, HashMap<String, RunningLookup>> {
-    // No panic can leave the map half-changed.
-    running.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// The lookup panicked, or the runtime ends.
+const BROKEN_OFF: &str = "it was not looked up to the end";
 
 /// How many lookups of the system run at the same time: few of the 512 blocking threads of a runtime.
 const MAX_SYSTEM_LOOKUPS: usize = 128;

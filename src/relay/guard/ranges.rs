@@ -35,8 +35,9 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
 /// A range of addresses that are not the open internet; see the [table](self).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -78,23 +79,14 @@ impl Range {
     /// The range of an address; `None` for an address of the open internet, and for one that only leads
     /// to the IPv4 address [`inside`] it.
     pub(super) fn of(address: IpAddr) -> Option<Self> {
-        if let IpAddr::V6(address) = address {
-            if leads_to_ipv4(address) {
-                return None;
-            }
-            if GLOBAL_UNICAST.contains(&address) || Self::listed(address.into()).is_some() {
-                return Self::listed(address.into());
-            }
-            return Some(Self::Reserved);
+        let mut networks = NETWORKS.iter();
+        let listed = networks.find(|(network, _)| network.contains(&address));
+        let listed = listed.map(|(_, range)| *range);
+        match address {
+            IpAddr::V6(address) if leads_to_ipv4(address) => None,
+            IpAddr::V6(address) if !is_global_unicast(address) => listed.or(Some(Self::Reserved)),
+            _ => listed,
         }
-        Self::listed(address)
-    }
-
-    fn listed(address: IpAddr) -> Option<Self> {
-        let mut ranges = RANGES.iter();
-        ranges
-            .find(|(net, _)| net.contains(&address))
-            .map(|(_, range)| *range)
     }
 
     /// Whether `relay.allow_private` opens it.
@@ -131,118 +123,102 @@ pub(super) fn inside(address: IpAddr) -> Vec<Ipv4Addr> {
     let IpAddr::V6(address) = address else {
         return Vec::new();
     };
-    let bits = address.to_bits();
-    // The 32 bits that end `from_right` bits before the end of the address.
-    let v4 = |from_right: u32| {
-        let bits = (bits >> from_right) & u128::from(u32::MAX);
-        Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or_default())
-    };
-    // The masked bit says whether the address is globally unique.
-    let isatap = (bits >> 32) & 0xfdff_ffff == 0x0000_5efe;
-    if SIX_TO_FOUR.contains(&address) {
-        vec![v4(80)]
-    } else if TEREDO.contains(&address) {
-        // The server, and the client, which is inverted.
-        vec![v4(64), Ipv4Addr::from_bits(!v4(0).to_bits())]
-    } else if leads_to_ipv4(address) || isatap {
-        vec![v4(0)]
-    } else {
-        Vec::new()
+    let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+    match address.segments() {
+        // 6to4.
+        [0x2002, high, low, ..] => vec![v4(high, low)],
+        // Teredo: the server, and the client, which is inverted.
+        [0x2001, 0, high, low, .., client_high, client_low] => {
+            vec![v4(high, low), v4(!client_high, !client_low)]
+        }
+        // ISATAP. 0x200 is the bit that says whether the address is globally unique.
+        [.., 0 | 0x200, 0x5efe, high, low] => vec![v4(high, low)],
+        [.., high, low] if leads_to_ipv4(address) => vec![v4(high, low)],
+        _ => Vec::new(),
     }
 }
 
 /// Whether packets to this address are forwarded to the IPv4 address inside, and nowhere else.
 fn leads_to_ipv4(address: Ipv6Addr) -> bool {
     // :: and ::1 look like IPv4-compatible addresses, but have a meaning of their own.
-    let own = address.is_unspecified() || address.is_loopback();
-    let mut nets = AT_THE_END.iter().chain([&SIX_TO_FOUR, &TEREDO]);
-    !own && nets.any(|net| net.contains(&address))
+    if address.is_unspecified() || address.is_loopback() {
+        return false;
+    }
+    match address.segments() {
+        // IPv4-compatible, IPv4-mapped.
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..]
+        // IPv4-translated.
+        | [0, 0, 0, 0, 0xffff, 0, ..]
+        // NAT64.
+        | [0x64, 0xff9b, 0, 0, 0, 0, ..]
+        // 6to4.
+        | [0x2002, ..]
+        // Teredo.
+        | [0x2001, 0, ..] => true,
+        _ => false,
+    }
 }
 
-const GLOBAL_UNICAST: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
-const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16);
-const TEREDO: Ipv6Net = v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32);
+/// Whether the address is in 2000::/3, outside of which nothing of the open internet is assigned.
+fn is_global_unicast(address: Ipv6Addr) -> bool {
+    address.segments()[0] >> 13 == 1
+}
 
-/// Networks whose addresses have the IPv4 address in their last 32 bits.
-const AT_THE_END: [Ipv6Net; 4] = [
-    v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96),
-    v6([0, 0, 0, 0, 0, 0, 0, 0], 96),
-    v6([0, 0, 0, 0, 0xffff, 0, 0, 0], 96),
-    v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96),
-];
+/// [`CLOSED`] in its order, parsed.
+static NETWORKS: LazyLock<Vec<(IpNet, Range)>> = LazyLock::new(|| {
+    let parsed = |text: &str| text.parse().expect("the table holds networks");
+    let ranges = CLOSED.iter();
+    let networks =
+        ranges.flat_map(|(range, texts)| texts.iter().map(|text| (parsed(text), *range)));
+    networks.collect()
+});
 
-/// The first network that holds an address counts.
-const RANGES: [(IpNet, Range); 40] = [
-    (net4([169, 254, 169, 254], 32), Range::Metadata),
-    (net4([169, 254, 170, 2], 32), Range::Metadata), // AWS ECS
-    (net4([169, 254, 170, 23], 32), Range::Metadata), // AWS EKS
-    (net4([169, 254, 42, 42], 32), Range::Metadata), // Scaleway
-    (net4([100, 100, 100, 200], 32), Range::Metadata), // Alibaba
-    (net4([168, 63, 129, 16], 32), Range::Metadata), // Azure's wire server
-    (net4([192, 0, 0, 192], 32), Range::Metadata),   // Oracle
-    (net6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32), Range::Metadata), // AWS
+/// The networks of each range. The first network that holds an address counts, so a part of another
+/// range stands before that range.
+const CLOSED: &[(Range, &[&str])] = &[
     (
-        net6([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe], 128),
         Range::Metadata,
-    ), // Oracle
+        &[
+            "169.254.169.254/32",     // nearly all clouds
+            "169.254.170.2/32",       // AWS ECS
+            "169.254.170.23/32",      // AWS EKS
+            "fd00:ec2::/32",          // AWS
+            "169.254.42.42/32",       // Scaleway
+            "fd00:42::42/128",        // Scaleway
+            "100.100.100.200/32",     // Alibaba
+            "168.63.129.16/32",       // Azure's wire server
+            "192.0.0.192/32",         // Oracle
+            "fd00:c1::a9fe:a9fe/128", // Oracle
+            "fd20:ce::254/128",       // Google
+        ],
+    ),
+    (Range::Loopback, &["127.0.0.0/8", "::1/128"]),
     (
-        net6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128),
-        Range::Metadata,
-    ), // Scaleway
+        Range::Private,
+        &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"],
+    ),
+    (Range::Shared, &["100.64.0.0/10"]),
+    (Range::Unspecified, &["0.0.0.0/8", "::/128"]),
+    (Range::LinkLocal, &["169.254.0.0/16", "fe80::/10"]),
+    (Range::SiteLocal, &["fec0::/10"]),
+    (Range::Benchmarking, &["198.18.0.0/15", "2001:2::/48"]),
     (
-        net6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128),
-        Range::Metadata,
-    ), // Google
-    (net4([127, 0, 0, 0], 8), Range::Loopback),
-    (net6([0, 0, 0, 0, 0, 0, 0, 1], 128), Range::Loopback),
-    (net4([10, 0, 0, 0], 8), Range::Private),
-    (net4([172, 16, 0, 0], 12), Range::Private),
-    (net4([192, 168, 0, 0], 16), Range::Private),
-    (net6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7), Range::Private),
-    (net4([100, 64, 0, 0], 10), Range::Shared),
-    (net4([0, 0, 0, 0], 8), Range::Unspecified),
-    (net6([0, 0, 0, 0, 0, 0, 0, 0], 128), Range::Unspecified),
-    (net4([169, 254, 0, 0], 16), Range::LinkLocal),
-    (net6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), Range::LinkLocal),
-    (net6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), Range::SiteLocal),
-    (net4([192, 0, 0, 0], 24), Range::Protocol),
-    (net4([192, 88, 99, 0], 24), Range::Protocol),
-    (net6([0x2001, 2, 0, 0, 0, 0, 0, 0], 48), Range::Benchmarking),
-    (net6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), Range::Protocol),
-    (net4([192, 0, 2, 0], 24), Range::Documentation),
-    (net4([198, 51, 100, 0], 24), Range::Documentation),
-    (net4([203, 0, 113, 0], 24), Range::Documentation),
+        Range::Protocol,
+        &["192.0.0.0/24", "192.88.99.0/24", "2001::/23"],
+    ),
     (
-        net6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),
         Range::Documentation,
+        &[
+            "192.0.2.0/24",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "2001:db8::/32",
+            "3fff::/20",
+        ],
     ),
-    (
-        net6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
-        Range::Documentation,
-    ),
-    (net4([198, 18, 0, 0], 15), Range::Benchmarking),
-    (net4([224, 0, 0, 0], 4), Range::Multicast),
-    (net6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), Range::Multicast),
-    (net4([255, 255, 255, 255], 32), Range::Broadcast),
-    (net4([240, 0, 0, 0], 4), Range::Reserved),
-    (
-        net6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),
-        Range::LocalTranslation,
-    ),
-    (net6([0x100, 0, 0, 0, 0, 0, 0, 0], 64), Range::Discard),
-    (net6([0x100, 0, 0, 1, 0, 0, 0, 0], 64), Range::Discard),
+    (Range::Multicast, &["224.0.0.0/4", "ff00::/8"]),
+    (Range::Broadcast, &["255.255.255.255/32"]),
+    (Range::Reserved, &["240.0.0.0/4"]),
+    (Range::LocalTranslation, &["64:ff9b:1::/48"]),
+    (Range::Discard, &["100::/64", "100:0:0:1::/64"]),
 ];
-
-const fn v6(s: [u16; 8], length: u8) -> Ipv6Net {
-    let address = Ipv6Addr::new(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]);
-    Ipv6Net::new_assert(address, length)
-}
-
-const fn net6(segments: [u16; 8], length: u8) -> IpNet {
-    IpNet::V6(v6(segments, length))
-}
-
-const fn net4(octets: [u8; 4], length: u8) -> IpNet {
-    let address = Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]);
-    IpNet::V4(Ipv4Net::new_assert(address, length))
-}
