@@ -14,7 +14,7 @@ use crate::EventId;
 ///
 /// Delivery is at-least-once. [`Delivery::id`] is the same for all attempts and replays of an event, so
 /// a handler can use it as its idempotency key.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Delivery {
     received: Arc<Received>,
     part: u16,
@@ -77,10 +77,9 @@ impl Delivery {
 
     /// The value of the request's header `name` (in any case), if it was kept.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        let mut headers = self.received.headers.iter();
-        headers
-            .find(|(kept, _)| kept.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_ref())
+        let mut headers = self.headers();
+        let found = headers.find(|(kept, _)| kept.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value)
     }
 
     /// The request's headers that were kept: those that describe the body, and the sender's own.
@@ -103,18 +102,6 @@ impl Delivery {
     /// Everything that was received.
     pub fn received(&self) -> &Received {
         &self.received
-    }
-}
-
-/// Shows what identifies the delivery, and never the body or the headers.
-impl fmt::Debug for Delivery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Delivery")
-            .field("part", &self.part)
-            .field("attempt", &self.attempt)
-            .field("replay", &self.replay)
-            .field("received", &self.received)
-            .finish()
     }
 }
 

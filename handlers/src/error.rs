@@ -1,8 +1,8 @@
 //! [`HandlerError`]: why a handler did not do its work.
 
 use std::error::Error;
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, iter};
 
 /// Why a handler did not do its work, and what should happen next.
 ///
@@ -24,22 +24,17 @@ use std::time::Duration;
 /// error.
 #[derive(Debug)]
 pub struct HandlerError {
-    what_next: WhatNext,
+    is_reject: bool,
+    pause: Option<Duration>,
     cause: Box<dyn Error + Send + Sync>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WhatNext {
-    Retry,
-    RetryAfter(Duration),
-    Reject,
 }
 
 impl HandlerError {
     /// Try again after the pause in the settings.
     pub fn retry(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
-            what_next: WhatNext::Retry,
+            is_reject: false,
+            pause: None,
             cause: cause.into(),
         }
     }
@@ -59,8 +54,8 @@ impl HandlerError {
     /// assert_eq!(error.pause(), Some(Duration::from_secs(60)));
     /// ```
     pub fn after(mut self, pause: Duration) -> Self {
-        if !self.is_reject() {
-            self.what_next = WhatNext::RetryAfter(pause);
+        if !self.is_reject {
+            self.pause = Some(pause);
         }
         self
     }
@@ -68,22 +63,19 @@ impl HandlerError {
     /// Do not try again: the event becomes a dead letter with this reason.
     pub fn reject(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
-            what_next: WhatNext::Reject,
-            cause: reason.into(),
+            is_reject: true,
+            ..Self::retry(reason)
         }
     }
 
     /// Whether the event must not be tried again.
     pub fn is_reject(&self) -> bool {
-        self.what_next == WhatNext::Reject
+        self.is_reject
     }
 
     /// The pause that the handler asked for.
     pub fn pause(&self) -> Option<Duration> {
-        match self.what_next {
-            WhatNext::RetryAfter(pause) => Some(pause),
-            WhatNext::Retry | WhatNext::Reject => None,
-        }
+        self.pause
     }
 }
 
@@ -97,11 +89,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
 impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.cause)?;
-        let mut source = self.cause.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
+        let mut causes = iter::successors(self.cause.source(), |&cause| cause.source());
+        causes.try_for_each(|cause| write!(f, ": {cause}"))
     }
 }

@@ -40,24 +40,32 @@ impl Event {
 
     /// The event's name in the body; `None` if there is none.
     pub fn name(&self) -> Option<&str> {
-        match self {
-            Self::Message(event) => event.name.as_deref(),
-            Self::Status(event) => event.name.as_deref(),
-            Self::Connection(event) => event.name.as_deref(),
-            Self::Unknown(event) => event.name.as_deref(),
-            Self::Source(event) => Some(event.change.as_str()),
-        }
+        self.parts().0
     }
 
     /// The session the event belongs to.
     pub fn session_id(&self) -> Option<&str> {
-        match self {
-            Self::Message(event) => event.session_id.as_deref(),
-            Self::Status(event) => event.session_id.as_deref(),
-            Self::Connection(event) => event.session_id.as_deref(),
-            Self::Unknown(event) => event.session_id.as_deref(),
-            Self::Source(event) => event.session_id.as_deref(),
-        }
+        self.parts().1
+    }
+
+    /// The fields that have no typed field, and those whose value could not be read.
+    pub fn extra(&self) -> &Extra {
+        self.parts().2
+    }
+
+    /// What every event has: a name, a session, other fields.
+    fn parts(&self) -> (Option<&str>, Option<&str>, &Extra) {
+        let (name, session, extra) = match self {
+            Self::Message(event) => (&event.name, &event.session_id, &event.extra),
+            Self::Status(event) => (&event.name, &event.session_id, &event.extra),
+            Self::Connection(event) => (&event.name, &event.session_id, &event.extra),
+            Self::Unknown(event) => (&event.name, &event.session_id, &event.extra),
+            Self::Source(event) => {
+                let name = Some(event.change.as_str());
+                return (name, event.session_id.as_deref(), &NO_EXTRA);
+            }
+        };
+        (name.as_deref(), session.as_deref(), extra)
     }
 
     /// Sets the event's session, whatever the body says.
@@ -70,17 +78,6 @@ impl Event {
             Self::Source(event) => &mut event.session_id,
         };
         *field = Some(session.to_owned());
-    }
-
-    /// The fields that have no typed field, and those whose value could not be read.
-    pub fn extra(&self) -> &Extra {
-        match self {
-            Self::Message(event) => &event.extra,
-            Self::Status(event) => &event.extra,
-            Self::Connection(event) => &event.extra,
-            Self::Unknown(event) => &event.extra,
-            Self::Source(_) => &NO_EXTRA,
-        }
     }
 }
 
@@ -95,6 +92,7 @@ static NO_EXTRA: Extra = Extra::new();
 /// assert_eq!(EventKind::Message.to_string(), "message");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum EventKind {
     /// `message`
     Message,
@@ -159,22 +157,14 @@ impl FromStr for EventKind {
     type Err = ParseEventKindError;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
-            .ok_or(ParseEventKindError)
+        let mut kinds = Self::ALL.into_iter();
+        let named = kinds.find(|kind| kind.as_str() == name);
+        named.ok_or(ParseEventKindError)
     }
 }
 
 /// The text is not an event kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an event kind; there are {}", EventKind::ALL.map(EventKind::as_str).join(", "))]
+#[non_exhaustive]
 pub struct ParseEventKindError;
-
-impl fmt::Display for ParseEventKindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = EventKind::ALL.map(EventKind::as_str).join(", ");
-        write!(f, "not an event kind; there are {names}")
-    }
-}
-
-impl std::error::Error for ParseEventKindError {}

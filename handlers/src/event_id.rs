@@ -69,36 +69,24 @@ impl fmt::Debug for EventId {
 }
 
 /// The text is not an event's id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected an event's id such as 01890a5d-ac96-774b-bcce-b302099a8057")]
 #[non_exhaustive]
 pub struct ParseEventIdError;
-
-impl fmt::Display for ParseEventIdError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected an event's id such as 01890a5d-ac96-774b-bcce-b302099a8057")
-    }
-}
-
-impl std::error::Error for ParseEventIdError {}
 
 impl FromStr for EventId {
     type Err = ParseEventIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseEventIdError> {
-        let (body, part) = match text.split_once('.') {
-            Some((body, part)) => (body, Some(part)),
-            None => (text, None),
+        let parse = |body| Uuid::try_parse(body).map_err(|_| ParseEventIdError);
+        let Some((body, part)) = text.split_once('.') else {
+            return parse(text).map(Self::from);
         };
-        let body = Uuid::try_parse(body).map_err(|_| ParseEventIdError)?;
-        let part = match part {
-            None => 1,
-            Some(part) => part.parse().map_err(|_| ParseEventIdError)?,
-        };
-        // The first event is written without a number.
-        if text.contains('.') && part < 2 {
-            return Err(ParseEventIdError);
+        match part.parse() {
+            // The first event is written without a number.
+            Ok(part) if part > 1 => Ok(Self::new(parse(body)?, part)),
+            _ => Err(ParseEventIdError),
         }
-        Ok(Self::new(body, part))
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Serialize, Serializer};
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{ChildStdin, Command};
 
 use crate::{Delivery, Event, EventHandler, HandlerError, percent_encode};
 
@@ -63,30 +63,29 @@ impl ExecHandler {
     ///
     /// When `exec.command` is empty.
     pub fn new(exec: Exec) -> Result<Self, EmptyCommand> {
-        match exec.command.is_empty() {
-            true => Err(EmptyCommand),
-            false => Ok(Self { exec }),
+        if exec.command.is_empty() {
+            return Err(EmptyCommand);
         }
+        Ok(Self { exec })
     }
 
     fn command(&self, event: &Event, delivery: &Delivery) -> Command {
-        let mut command = Command::new(&self.exec.command[0]);
-        command.args(&self.exec.command[1..]);
-        command.env_clear();
-        for name in INHERITED {
-            if let Some(value) = std::env::var_os(name) {
-                command.env(name, value);
-            }
-        }
-        command.envs(&self.exec.env);
+        let inherited = INHERITED.map(|name| (name, std::env::var_os(name)));
+        let inherited = inherited
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
         let encoded = |text: Option<&str>| percent_encode(text.unwrap_or_default()).into_owned();
+        let mut command = Command::new(&self.exec.command[0]);
         command
+            .args(&self.exec.command[1..])
+            .env_clear()
+            .envs(inherited)
+            .envs(&self.exec.env)
             .env("OFFHOOK_EVENT", event.kind().as_str())
             .env("OFFHOOK_EVENT_NAME", encoded(event.name()))
             .env("OFFHOOK_SESSION", encoded(delivery.session()))
             .env("OFFHOOK_ID", delivery.id().to_string())
-            .env("OFFHOOK_ATTEMPT", delivery.attempt().to_string());
-        command
+            .env("OFFHOOK_ATTEMPT", delivery.attempt().to_string())
             .stdin(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
@@ -95,15 +94,14 @@ impl ExecHandler {
 
     fn judge(&self, status: ExitStatus) -> Result<(), HandlerError> {
         let program = &self.exec.command[0];
-        match status.code() {
-            Some(0) => Ok(()),
-            Some(code) if self.exec.reject_codes.iter().any(|c| i32::from(*c) == code) => Err(
-                HandlerError::reject(format!("{program}: exit status {code}")),
-            ),
-            Some(code) => Err(HandlerError::retry(format!(
-                "{program}: exit status {code}"
-            ))),
-            None => Err(HandlerError::retry(format!("{program}: {status}"))),
+        let Some(code) = status.code() else {
+            return Err(HandlerError::retry(format!("{program}: {status}")));
+        };
+        let reason = format!("{program}: exit status {code}");
+        match u8::try_from(code) {
+            Ok(0) => Ok(()),
+            Ok(code) if self.exec.reject_codes.contains(&code) => Err(HandlerError::reject(reason)),
+            _ => Err(HandlerError::retry(reason)),
         }
     }
 }
@@ -114,13 +112,14 @@ impl EventHandler for ExecHandler {
         let mut child = self.command(event, delivery).spawn().map_err(|error| {
             HandlerError::retry(format!("cannot run {}: {error}", self.exec.command[0]))
         })?;
-        let group = GroupGuard::of(&child);
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        let mut group = GroupGuard(id.and_then(Pid::from_raw));
         let stdin = child.stdin.take();
         let status = tokio::select! {
             status = child.wait() => status?,
             never = feed(stdin, delivery.content().clone()) => match never {},
         };
-        group.disarm();
+        group.0 = None;
         self.judge(status)
     }
 }
@@ -139,17 +138,6 @@ async fn feed(stdin: Option<ChildStdin>, body: Bytes) -> std::convert::Infallibl
 /// its timeout is over.
 struct GroupGuard(Option<Pid>);
 
-impl GroupGuard {
-    fn of(child: &Child) -> Self {
-        let id = child.id().and_then(|id| i32::try_from(id).ok());
-        Self(id.and_then(Pid::from_raw))
-    }
-
-    fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
 impl Drop for GroupGuard {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
@@ -160,16 +148,10 @@ impl Drop for GroupGuard {
 }
 
 /// The command is empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the command is empty; it needs at least the program's name")]
+#[non_exhaustive]
 pub struct EmptyCommand;
-
-impl fmt::Display for EmptyCommand {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the command is empty; it needs at least the program's name")
-    }
-}
-
-impl std::error::Error for EmptyCommand {}
 
 /// The variables of offhook's environment that a program gets.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];

@@ -125,10 +125,10 @@ mod tests {
     #[async_trait]
     impl EventHandler for Counting {
         async fn handle(&self, _: &Event, _: &Delivery) -> Result<(), HandlerError> {
-            match self.handled.fetch_add(1, Ordering::Relaxed) == self.fails_at {
-                true => Err("it is that one".into()),
-                false => Ok(()),
+            if self.handled.fetch_add(1, Ordering::Relaxed) == self.fails_at {
+                return Err("it is that one".into());
             }
+            Ok(())
         }
     }
 
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_delivery_is_handled_event_by_event_up_to_a_failure_unless_it_is_taken_whole() {
+    async fn a_delivery_is_handled_up_to_a_failure() {
         let event = Event::Unknown(UnknownEvent::new(UnknownReason::NoName));
         let events = [&event; 3];
         let delivery = Delivery::new(Arc::new(Received::new("s", "{}")), 1, false);

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::lines::LineWriter;
-use crate::{Delivery, Event, EventHandler, HandlerError};
+use crate::{Delivery, Event, EventHandler, EventId, EventKind, HandlerError, Timestamp};
 
 /// Appends one line for each event to a file (`use = "jsonl"`).
 ///
@@ -52,12 +52,12 @@ impl EventHandler for JsonlHandler {
 
 #[derive(Serialize)]
 struct Line<'a> {
-    id: String,
+    id: EventId,
     source: &'a str,
     session: Option<&'a str>,
-    event: &'a str,
+    event: EventKind,
     name: Option<&'a str>,
-    received_at: String,
+    received_at: Timestamp,
     attempt: u32,
     replay: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,12 +70,12 @@ fn line(event: &Event, delivery: &Delivery) -> Result<Vec<u8>, serde_json::Error
     let content = delivery.content();
     let body = serde_json::from_slice::<&RawValue>(content).ok();
     let mut line = serde_json::to_vec(&Line {
-        id: delivery.id().to_string(),
+        id: delivery.id(),
         source: delivery.source(),
         session: delivery.session(),
-        event: event.kind().as_str(),
+        event: event.kind(),
         name: event.name(),
-        received_at: delivery.received_at().to_string(),
+        received_at: delivery.received_at(),
         attempt: delivery.attempt(),
         replay: delivery.is_replay(),
         body,

@@ -28,7 +28,6 @@
 //! }
 //! ```
 
-mod connection;
 mod delivery;
 mod error;
 mod escape;
@@ -40,16 +39,13 @@ mod handler;
 mod jsonl;
 mod lines;
 mod log;
-mod message;
 mod open_enum;
 mod source;
-mod status;
-mod unknown;
+mod typed;
 
 pub use async_trait::async_trait;
 pub use jiff::Timestamp;
 
-pub use crate::connection::{ConnectionEvent, ConnectionStatus};
 pub use crate::delivery::{Delivery, Received};
 pub use crate::error::HandlerError;
 pub use crate::escape::{escape_controls, percent_encode};
@@ -60,7 +56,8 @@ pub use crate::extra::Extra;
 pub use crate::handler::EventHandler;
 pub use crate::jsonl::JsonlHandler;
 pub use crate::log::LogHandler;
-pub use crate::message::{MessageEvent, MessageType};
 pub use crate::source::{SourceChange, SourceEvent};
-pub use crate::status::{MessageStatus, StatusEvent};
-pub use crate::unknown::{UnknownEvent, UnknownReason};
+pub use crate::typed::{
+    ConnectionEvent, ConnectionStatus, MessageEvent, MessageStatus, MessageType, StatusEvent,
+    UnknownEvent, UnknownReason,
+};

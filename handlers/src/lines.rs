@@ -102,12 +102,7 @@ impl AppendFile {
         if file.metadata()?.is_file() {
             if is_new && let Some(folder) = path.parent() {
                 // A new file is durable only when its folder is synchronised.
-                let folder = if folder.as_os_str().is_empty() {
-                    Path::new(".")
-                } else {
-                    folder
-                };
-                File::open(folder)?.sync_all()?;
+                File::open(Path::new(".").join(folder))?.sync_all()?;
             }
             // A crash may have left part of a line at the end.
             if file.seek(SeekFrom::End(0))? > 0 {
@@ -123,10 +118,11 @@ impl AppendFile {
     fn append(&mut self, batch: &[u8]) -> io::Result<()> {
         let before = self.file.metadata()?.len();
         let outcome = self.write_durably(batch);
-        match &outcome {
-            Ok(()) => self.torn = false,
-            // Removes the partly written batch. If that fails too, the next batch begins on a new line.
-            Err(_) => self.torn |= self.file.set_len(before).is_err(),
+        if outcome.is_ok() {
+            self.torn = false;
+        } else if self.file.set_len(before).is_err() {
+            // The partly written batch could not be removed either.
+            self.torn = true;
         }
         outcome
     }

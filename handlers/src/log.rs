@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use crate::lines::LineWriter;
 use crate::{
-    ConnectionEvent, Delivery, Event, EventHandler, Extra, HandlerError, MessageEvent, MessageType,
-    SourceChange, SourceEvent, StatusEvent, UnknownEvent, escape_controls,
+    ConnectionStatus, Delivery, Event, EventHandler, Extra, HandlerError, MessageEvent,
+    MessageStatus, MessageType, SourceChange, SourceEvent, escape_controls,
 };
 
 /// Prints one line for each event (`use = "log"`).
@@ -46,9 +46,8 @@ impl LogHandler {
 impl EventHandler for LogHandler {
     async fn handle(&self, event: &Event, _: &Delivery) -> Result<(), HandlerError> {
         let line = line(event);
-        self.stdout
-            .write(escape_controls(&line).into_owned().into_bytes())
-            .await?;
+        let line = escape_controls(&line).into_owned();
+        self.stdout.write(line.into_bytes()).await?;
         Ok(())
     }
 }
@@ -56,9 +55,22 @@ impl EventHandler for LogHandler {
 fn line(event: &Event) -> String {
     match event {
         Event::Message(event) => message_line(event),
-        Event::Status(event) => status_line(event),
-        Event::Connection(event) => connection_line(event),
-        Event::Unknown(event) => unknown_line(event),
+        Event::Status(event) => {
+            let id = shown(event.message_id.as_deref(), &event.extra, "messageId");
+            let status = event.status.as_ref().map(MessageStatus::as_str);
+            let status = shown(status, &event.extra, "status");
+            format!("Message {id} status: {status}")
+        }
+        Event::Connection(event) => {
+            let status = event.status.as_ref().map(ConnectionStatus::as_str);
+            let status = shown(status, &event.extra, "status");
+            format!("Connection status: {status}")
+        }
+        Event::Unknown(event) => {
+            let name = event.name.as_deref().unwrap_or(ABSENT);
+            let session = event.session_id.as_deref().unwrap_or(ABSENT);
+            format!("Unknown event {name} (session {session})")
+        }
         Event::Source(event) => source_line(event),
     }
 }
@@ -66,40 +78,21 @@ fn line(event: &Event) -> String {
 fn message_line(event: &MessageEvent) -> String {
     let from = shown(event.from.as_deref(), &event.extra, "from");
     let message = shown(event.message.as_deref(), &event.extra, "message");
-    let caption = event
-        .caption
-        .as_deref()
-        .filter(|caption| !caption.is_empty());
-    let text = match &event.kind {
-        None | Some(MessageType::Text) => message,
-        Some(_) => caption.unwrap_or(message),
+    let Some(kind) = event
+        .kind
+        .as_ref()
+        .filter(|kind| **kind != MessageType::Text)
+    else {
+        return format!("New message from {from}: {message}");
     };
-    match &event.kind {
-        None | Some(MessageType::Text) => format!("New message from {from}: {text}"),
-        Some(kind) if text == ABSENT || text.is_empty() => {
-            format!("New message from {from}: [{kind}]")
-        }
-        Some(kind) => format!("New message from {from}: [{kind}] {text}"),
+    let text = match event.caption() {
+        "" => message,
+        caption => caption,
+    };
+    match text {
+        "" | ABSENT => format!("New message from {from}: [{kind}]"),
+        text => format!("New message from {from}: [{kind}] {text}"),
     }
-}
-
-fn status_line(event: &StatusEvent) -> String {
-    let id = shown(event.message_id.as_deref(), &event.extra, "messageId");
-    let status = event.status.as_ref().map(|status| status.as_str());
-    let status = shown(status, &event.extra, "status");
-    format!("Message {id} status: {status}")
-}
-
-fn connection_line(event: &ConnectionEvent) -> String {
-    let status = event.status.as_ref().map(|status| status.as_str());
-    let status = shown(status, &event.extra, "status");
-    format!("Connection status: {status}")
-}
-
-fn unknown_line(event: &UnknownEvent) -> String {
-    let name = event.name.as_deref().unwrap_or(ABSENT);
-    let session = event.session_id.as_deref().unwrap_or(ABSENT);
-    format!("Unknown event {name} (session {session})")
 }
 
 fn source_line(event: &SourceEvent) -> String {
@@ -126,7 +119,7 @@ const ABSENT: &str = "-";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MessageStatus, UnknownReason};
+    use crate::{StatusEvent, UnknownEvent, UnknownReason};
 
     fn message(kind: Option<&str>, text: Option<&str>, caption: Option<&str>) -> Event {
         Event::Message(MessageEvent {

@@ -29,19 +29,24 @@ use crate::EventKind;
 ///     )
 /// );
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct SourceEvent {
     /// What happened (`event`).
+    #[serde(rename = "event")]
     pub change: SourceChange,
     /// The source's name, as in the settings (`source`).
     pub source: String,
     /// The session, if the event is about one (`sessionId`); otherwise it is about the whole source.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
     /// When the last event before the silence was received, or the event that ended it (`lastEventAt`);
     /// `None` if not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_event_at: Option<Timestamp>,
     /// How long the source may send nothing (`quietAfter`, in seconds).
+    #[serde(with = "seconds")]
     pub quiet_after: Duration,
     /// When offhook noticed it (`timestamp`).
     pub timestamp: Timestamp,
@@ -49,6 +54,7 @@ pub struct SourceEvent {
 
 /// What happened to a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum SourceChange {
     /// `source.quiet`: it has sent nothing for too long.
     #[serde(rename = "source.quiet")]
@@ -93,15 +99,7 @@ impl SourceEvent {
 
     /// The event's body.
     pub fn to_json(&self) -> String {
-        let body = Body {
-            event: self.change,
-            source: self.source.clone(),
-            session_id: self.session_id.clone(),
-            last_event_at: self.last_event_at.map(|at| at.to_string()),
-            quiet_after: self.quiet_after.as_secs_f64(),
-            timestamp: self.timestamp.to_string(),
-        };
-        serde_json::to_string(&body).unwrap_or_default()
+        serde_json::to_string(self).unwrap_or_default()
     }
 
     /// Parses a body made by [`SourceEvent::to_json`].
@@ -110,32 +108,24 @@ impl SourceEvent {
     ///
     /// When it is not such a body.
     pub fn from_json(body: &[u8]) -> Result<Self, serde_json::Error> {
-        use serde::de::Error as _;
-        let body: Body = serde_json::from_slice(body)?;
-        let time = |text: String| text.parse().map_err(serde_json::Error::custom);
-        let quiet_after = Duration::try_from_secs_f64(body.quiet_after);
-        Ok(Self {
-            change: body.event,
-            source: body.source,
-            session_id: body.session_id,
-            last_event_at: body.last_event_at.map(time).transpose()?,
-            quiet_after: quiet_after.map_err(serde_json::Error::custom)?,
-            timestamp: time(body.timestamp)?,
-        })
+        serde_json::from_slice(body)
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Body {
-    event: SourceChange,
-    source: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_event_at: Option<String>,
-    quiet_after: f64,
-    timestamp: String,
+/// A duration as a number of seconds.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(time.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(from)?).map_err(D::Error::custom)
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_told() {
+    fn another_body_is_an_error() {
         let bodies = [
             "",
             "{}",

@@ -1,0 +1,257 @@
+//! The typed events of gateways: [`MessageEvent`], [`StatusEvent`], [`ConnectionEvent`], and
+//! [`UnknownEvent`] for the rest.
+
+use jiff::Timestamp;
+
+use crate::Extra;
+use crate::open_enum::open_enum;
+
+/// A message was received.
+///
+/// Every field is optional on the wire. A method with the name of a text field returns the text, or `""`
+/// if there is none.
+///
+/// ```
+/// use offhook_handlers::{MessageEvent, MessageType};
+///
+/// let mut event = MessageEvent::default();
+/// event.from = Some("+1234567890".into());
+/// event.kind = Some(MessageType::Sticker);
+///
+/// assert_eq!(event.from(), "+1234567890");
+/// assert_eq!(event.message(), "");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct MessageEvent {
+    /// The event's name as the body gives it (`event`).
+    pub name: Option<String>,
+    /// The gateway session that received the message (`sessionId`).
+    pub session_id: Option<String>,
+    /// The message's id (`messageId`).
+    pub message_id: Option<String>,
+    /// The sender: a phone number or a chat id, as the gateway writes it (`from`).
+    pub from: Option<String>,
+    /// The text (`message`); usually absent for media.
+    pub message: Option<String>,
+    /// The type of the message (`type`).
+    pub kind: Option<MessageType>,
+    /// The URL of the media (`mediaUrl`).
+    pub media_url: Option<String>,
+    /// The text that belongs to the media (`caption`).
+    pub caption: Option<String>,
+    /// The file's name (`filename`).
+    pub filename: Option<String>,
+    /// When the message was sent (`timestamp`).
+    pub timestamp: Option<Timestamp>,
+    /// All other fields of the body.
+    pub extra: Extra,
+}
+
+impl MessageEvent {
+    /// The session's id, or `""`.
+    pub fn session_id(&self) -> &str {
+        self.session_id.as_deref().unwrap_or_default()
+    }
+
+    /// The message's id, or `""`.
+    pub fn message_id(&self) -> &str {
+        self.message_id.as_deref().unwrap_or_default()
+    }
+
+    /// The sender, or `""`.
+    pub fn from(&self) -> &str {
+        self.from.as_deref().unwrap_or_default()
+    }
+
+    /// The text, or `""`.
+    pub fn message(&self) -> &str {
+        self.message.as_deref().unwrap_or_default()
+    }
+
+    /// The URL of the media, or `""`.
+    pub fn media_url(&self) -> &str {
+        self.media_url.as_deref().unwrap_or_default()
+    }
+
+    /// The caption, or `""`.
+    pub fn caption(&self) -> &str {
+        self.caption.as_deref().unwrap_or_default()
+    }
+
+    /// The file's name, or `""`.
+    pub fn filename(&self) -> &str {
+        self.filename.as_deref().unwrap_or_default()
+    }
+}
+
+open_enum! {
+    /// The type of a message (`type`).
+    MessageType {
+        /// `text`
+        Text = "text",
+        /// `image`
+        Image = "image",
+        /// `video`
+        Video = "video",
+        /// `audio`
+        Audio = "audio",
+        /// `document`
+        Document = "document",
+        /// `sticker`
+        Sticker = "sticker",
+        /// `location`
+        Location = "location",
+        /// `contact`
+        Contact = "contact",
+        /// `reaction`
+        Reaction = "reaction",
+    }
+}
+
+/// The status of a sent message changed.
+///
+/// Every field is optional on the wire; see [`MessageEvent`] for the methods.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct StatusEvent {
+    /// The event's name as the body gives it (`event`).
+    pub name: Option<String>,
+    /// The gateway session that sent the message (`sessionId`).
+    pub session_id: Option<String>,
+    /// The message's id (`messageId`).
+    pub message_id: Option<String>,
+    /// The new status (`status`).
+    pub status: Option<MessageStatus>,
+    /// When it changed (`timestamp`).
+    pub timestamp: Option<Timestamp>,
+    /// All other fields of the body.
+    pub extra: Extra,
+}
+
+impl StatusEvent {
+    /// The session's id, or `""`.
+    pub fn session_id(&self) -> &str {
+        self.session_id.as_deref().unwrap_or_default()
+    }
+
+    /// The message's id, or `""`.
+    pub fn message_id(&self) -> &str {
+        self.message_id.as_deref().unwrap_or_default()
+    }
+
+    /// The status as the gateway writes it, or `""`.
+    pub fn status(&self) -> &str {
+        self.status.as_ref().map_or("", MessageStatus::as_str)
+    }
+}
+
+open_enum! {
+    /// The status of a sent message (`status`).
+    MessageStatus {
+        /// `sent`: the gateway has sent it.
+        Sent = "sent",
+        /// `delivered`: it reached the device.
+        Delivered = "delivered",
+        /// `read`: the recipient has opened it.
+        Read = "read",
+        /// `failed`: it will not arrive.
+        Failed = "failed",
+    }
+}
+
+/// A session's connection changed.
+///
+/// Every field is optional on the wire; see [`MessageEvent`] for the methods.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ConnectionEvent {
+    /// The event's name as the body gives it (`event`).
+    pub name: Option<String>,
+    /// The gateway session (`sessionId`).
+    pub session_id: Option<String>,
+    /// The new status (`status`).
+    pub status: Option<ConnectionStatus>,
+    /// When it changed (`timestamp`).
+    pub timestamp: Option<Timestamp>,
+    /// All other fields of the body.
+    pub extra: Extra,
+}
+
+impl ConnectionEvent {
+    /// The session's id, or `""`.
+    pub fn session_id(&self) -> &str {
+        self.session_id.as_deref().unwrap_or_default()
+    }
+
+    /// The status as the gateway writes it, or `""`.
+    pub fn status(&self) -> &str {
+        self.status.as_ref().map_or("", ConnectionStatus::as_str)
+    }
+}
+
+open_enum! {
+    /// The status of a session's connection (`status`).
+    ConnectionStatus {
+        /// `connected`
+        Connected = "connected",
+        /// `disconnected`
+        Disconnected = "disconnected",
+    }
+}
+
+/// A verified body of no known kind.
+///
+/// It is stored and handed over like any other event. Its bytes are in
+/// [`Delivery::body`](crate::Delivery::body).
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct UnknownEvent {
+    /// The event's name, if the body has one.
+    pub name: Option<String>,
+    /// The session, if the path or the body names one.
+    pub session_id: Option<String>,
+    /// Why it has no kind.
+    pub reason: UnknownReason,
+    /// All fields of the body, if it is a JSON object.
+    pub extra: Extra,
+}
+
+impl UnknownEvent {
+    /// An event without a name, a session or fields.
+    pub fn new(reason: UnknownReason) -> Self {
+        Self {
+            name: None,
+            session_id: None,
+            reason,
+            extra: Extra::default(),
+        }
+    }
+}
+
+/// Why a body has no kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnknownReason {
+    /// The `Content-Encoding` is unknown, damaged, or decodes to more than `max_body`.
+    #[error("content encoding: {0}")]
+    ContentEncoding(String),
+    /// The body is not JSON. The text says where the error is.
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    /// The body is JSON, but not an object.
+    #[error("not a JSON object")]
+    NotAnObject,
+    /// The event's name is not a text.
+    #[error("the event's name is not a text")]
+    NameNotText,
+    /// The event has a name that this dialect does not know.
+    #[error("an event name that the dialect does not know")]
+    UnknownName,
+    /// The event has no name, and its fields do not show its kind.
+    #[error("no event name, and no fields that tell the kind")]
+    NoName,
+    /// The dialect found no event in the body.
+    #[error("the dialect found no event in it")]
+    NoEvents,
+}
