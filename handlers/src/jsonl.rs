@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_is_kept_to_the_letter_on_one_line() {
+    fn the_body_stays_exact_on_one_line() {
         let line = written(b"{\"a\" : 1e400,\r\n \"a\":\"\\ud800\\n\"}");
         assert!(
             line.ends_with("\"body\":{\"a\" : 1e400,   \"a\":\"\\ud800\\n\"}}"),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_is_in_the_file_when_success_is_reported() {
+    async fn a_line_is_written_before_success_is_reported() {
         let directory = std::env::temp_dir().join(format!("offhook-jsonl-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("events.jsonl");
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_disk_is_an_error_and_not_a_lost_line() {
+    async fn a_full_disk_is_an_error() {
         // Linux' device that is always full.
         let Ok(handler) = JsonlHandler::append("/dev/full") else {
             return;

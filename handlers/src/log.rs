@@ -78,12 +78,9 @@ fn line(event: &Event) -> String {
 fn message_line(event: &MessageEvent) -> String {
     let from = shown(event.from.as_deref(), &event.extra, "from");
     let message = shown(event.message.as_deref(), &event.extra, "message");
-    let Some(kind) = event
-        .kind
-        .as_ref()
-        .filter(|kind| **kind != MessageType::Text)
-    else {
-        return format!("New message from {from}: {message}");
+    let kind = match &event.kind {
+        None | Some(MessageType::Text) => return format!("New message from {from}: {message}"),
+        Some(kind) => kind,
     };
     let text = match event.caption() {
         "" => message,

@@ -83,9 +83,7 @@ impl<'a> Fields<'a> {
             Ok(EventKind::Status) => Event::Status(self.into_status()),
             Ok(EventKind::Connection) => Event::Connection(self.into_connection()),
             // Senders cannot send the kinds that offhook itself creates.
-            Ok(_) => {
-                self.into_unknown(UnknownReason::UnknownName)
-            }
+            Ok(_) => self.into_unknown(UnknownReason::UnknownName),
             Err(reason) => self.into_unknown(reason),
         }
     }

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_in_the_url_is_sent_as_basic_authentication() {
+    fn a_user_is_sent_as_basic_authentication() {
         let sent = |url: &str| {
             let request = HttpClient::request(Method::GET, &Url::parse(url).unwrap());
             let request = request.body(()).unwrap();

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use url::Url;
 
 use crate::signature::Secret;
@@ -78,20 +79,19 @@ impl Subscription {
 
     /// The whole subscription as JSON, with its secret.
     pub(crate) fn to_document(&self) -> Vec<u8> {
-        let names = |kinds: &BTreeSet<EventKind>| kinds.iter().map(EventKind::to_string).collect();
-        let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
-        let document = SubscriptionDocument {
-            session: self.key.session.clone(),
-            name: self.key.name.clone(),
-            webhook_url: self.url.clone(),
-            events: self.events.as_ref().map(names),
-            secret: self.secret.as_ref().map(text),
-            active: self.active,
-            ended: self.ended.clone(),
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-        };
-        serde_json::to_vec(&document).expect("texts under texts are JSON")
+        let secret = self.secret.as_ref().map(Secret::expose);
+        let document = json!({
+            "session": self.key.session,
+            "name": self.key.name,
+            "webhook_url": self.url,
+            "events": self.events,
+            "secret": secret.map(String::from_utf8_lossy),
+            "active": self.active,
+            "ended": self.ended,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+        });
+        document.to_string().into_bytes()
     }
 
     /// Whether both send the same events to the same URL with the same secret.
@@ -128,7 +128,8 @@ pub(crate) enum DocumentError {
     Field(&'static str),
 }
 
-#[derive(Serialize, Deserialize)]
+/// What [`Subscription::to_document`] writes.
+#[derive(Deserialize)]
 struct SubscriptionDocument {
     session: String,
     name: String,

@@ -128,7 +128,7 @@ async fn an_address_is_judged_again_for_each_connection() {
 }
 
 #[tokio::test]
-async fn an_address_in_the_url_is_judged_at_every_attempt() {
+async fn an_address_in_the_url_is_judged() {
     let (listener, port) = forbidden().await;
     let client = client(Guard::default(), &RelayOptions::default(), None);
     for host in ["127.0.0.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"] {
@@ -140,7 +140,7 @@ async fn an_address_in_the_url_is_judged_at_every_attempt() {
 }
 
 #[tokio::test]
-async fn the_address_that_was_judged_is_the_one_connected_to() {
+async fn the_judged_address_is_the_one_connected_to() {
     let (address, heads) = answering("HTTP/1.1 204 X\r\n\r\n").await;
     let options = RelayOptions::default();
     // The lookup answers once only, so there is no second one before the connection.

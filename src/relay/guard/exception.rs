@@ -19,6 +19,7 @@ use url::Host;
 /// assert_eq!(host, Exception::Host("crm.internal".to_owned()));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Exception {
     /// The addresses of a network. A single address is a network of one.
     Network(IpNet),
