@@ -2,49 +2,59 @@
 
 use offhook::signature::Encoding;
 
-use super::Finding;
+use super::variants::base64;
+use super::{Finding, Mistake};
 
 /// The signature's bytes with what is unusual about their form, or why there are none.
 pub(super) fn read(signature: &str) -> Result<(Vec<u8>, Vec<Finding>), Finding> {
     let mut findings = Vec::new();
     let text = without_header_name(signature.trim());
     if text.is_empty() || text == "sha256=" {
-        return Err(missing());
+        return Err(Finding::new(MISSING, "there is no signature"));
     }
     let unquoted = text.trim_matches(['"', '\'']);
     if unquoted != text {
-        findings.push(quoted());
+        findings.push(Finding::new(QUOTED, "it stands in quotes"));
     }
-    let digits = match unquoted.strip_prefix("sha256=") {
-        Some(digits) => digits,
-        None => {
-            let (prefix, digits) = split_prefix(unquoted);
-            findings.extend(prefix.map(other_prefix));
-            digits
-        }
-    };
+    let (prefix, digits) = split_prefix(unquoted);
+    if !matches!(prefix, "" | "sha256=") {
+        let why = format!("it begins with {prefix:?}; only sha256= or nothing may stand there");
+        findings.push(Finding::new(PREFIX, why));
+    }
     if let Some(bytes) = Encoding::Hex.decode(digits.as_bytes()) {
         return Ok((bytes, findings));
     }
     if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(odd_digits(digits.len()));
+        let why = format!(
+            "it has {} hexadecimal digits; HMAC-SHA256 has 64",
+            digits.len()
+        );
+        return Err(Finding::new(
+            ("length", "See that nothing cuts the signature."),
+            why,
+        ));
     }
-    let standard = digits.replace('-', "+").replace('_', "/");
-    match Encoding::Base64.decode(standard.as_bytes()) {
+    match base64(digits.as_bytes()) {
         Some(bytes) if is_base64(digits, bytes.len()) => {
-            findings.push(base64());
+            findings.push(Finding::new(BASE64, "it is base64, not hexadecimal"));
             Ok((bytes, findings))
         }
-        _ => Err(not_hex()),
+        _ => {
+            let why = "it is not hexadecimal: other characters than 0-9 and a-f are in it";
+            Err(Finding::new(NOT_HEX, why))
+        }
     }
 }
 
-/// Whether a text that decodes as base64 is meant as base64. Hexadecimal with a wrong letter decodes
-/// too, but its letters have only one case; other texts have another length.
-fn is_base64(text: &str, bytes: usize) -> bool {
-    text.bytes().any(|byte| byte.is_ascii_uppercase())
-        && text.bytes().any(|byte| byte.is_ascii_lowercase())
-        && HASHES.iter().any(|(length, _)| *length == bytes)
+/// The finding for a length that no HMAC-SHA256 has.
+pub(super) fn length(bytes: usize) -> Finding {
+    let hash = HASHES.iter().find(|(length, _)| *length == bytes);
+    let looks = hash
+        .map(|(_, name)| format!(", as many as {name} gives"))
+        .unwrap_or_default();
+    let digits = bytes * 2;
+    let why = format!("it has {digits} hexadecimal digits{looks}; HMAC-SHA256 has 64");
+    Finding::new(LENGTH, why)
 }
 
 /// Users may paste the whole header line.
@@ -58,66 +68,48 @@ fn without_header_name(line: &str) -> &str {
 }
 
 /// Splits off what precedes the signature: `sha512=…`, `SHA256=…`, `v1,…`, `sha256:…`, `0x…`.
-fn split_prefix(text: &str) -> (Option<&str>, &str) {
+fn split_prefix(text: &str) -> (&str, &str) {
     let separator = text.find(['=', ',', ':', ' ']).map(|index| index + 1);
     let hexadecimal = text.starts_with("0x").then_some(2);
     match separator.or(hexadecimal) {
         // A `=` at the end belongs to base64.
-        Some(end) if text.len() - end >= SHORTEST => (Some(&text[..end]), &text[end..]),
-        _ => (None, text),
+        Some(end) if text.starts_with("sha256=") || text.len() - end >= SHORTEST => {
+            text.split_at(end)
+        }
+        _ => ("", text),
     }
 }
 
-/// The finding for a length that no HMAC-SHA256 has.
-pub(super) fn length(bytes: usize) -> Finding {
-    let looks = match HASHES.iter().find(|(length, _)| *length == bytes) {
-        Some((_, name)) => format!(", as many as {name} gives"),
-        None => String::new(),
-    };
-    let digits = bytes * 2;
-    let why = format!("it has {digits} hexadecimal digits{looks}; HMAC-SHA256 has 64");
-    Finding::new(
-        "length",
-        why,
-        "Sign with HMAC-SHA256, and see that nothing cuts the signature.",
-    )
+/// Whether a text that decodes as base64 is meant as base64. Hexadecimal with a wrong letter decodes
+/// too, but its letters have only one case; other texts have another length.
+fn is_base64(text: &str, bytes: usize) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_uppercase())
+        && text.bytes().any(|byte| byte.is_ascii_lowercase())
+        && HASHES.iter().any(|(length, _)| *length == bytes)
 }
 
-fn missing() -> Finding {
-    let advice = "The sender must add the header X-Webhook-Signature. A gateway does so when the \
-                  webhook is registered with a secret.";
-    Finding::new("missing", "there is no signature", advice)
-}
-
-fn quoted() -> Finding {
-    Finding::new("quoted", "it stands in quotes", "Send it without them.")
-}
-
-fn other_prefix(prefix: &str) -> Finding {
-    let why = format!("it begins with {prefix:?}; only sha256= or nothing may stand there");
-    Finding::new(
-        "prefix",
-        why,
-        "Send the digits alone, or after sha256= in lower case.",
-    )
-}
-
-fn odd_digits(digits: usize) -> Finding {
-    let why = format!("it has {digits} hexadecimal digits; HMAC-SHA256 has 64");
-    Finding::new("length", why, "See that nothing cuts the signature.")
-}
-
-fn base64() -> Finding {
-    let advice = "Write it in hexadecimal: hexdigest() in Python, digest(\"hex\") in Node.js.";
-    Finding::new("base64", "it is base64, not hexadecimal", advice)
-}
-
-fn not_hex() -> Finding {
-    let why = "it is not hexadecimal: other characters than 0-9 and a-f are in it";
-    let advice =
-        "Write the HMAC-SHA256 in hexadecimal: hexdigest() in Python, digest(\"hex\") in Node.js.";
-    Finding::new("not-hex", why, advice)
-}
+const MISSING: Mistake = (
+    "missing",
+    "The sender must add the header X-Webhook-Signature. A gateway does so when the webhook is \
+     registered with a secret.",
+);
+const QUOTED: Mistake = ("quoted", "Send it without them.");
+const PREFIX: Mistake = (
+    "prefix",
+    "Send the digits alone, or after sha256= in lower case.",
+);
+const LENGTH: Mistake = (
+    "length",
+    "Sign with HMAC-SHA256, and see that nothing cuts the signature.",
+);
+const BASE64: Mistake = (
+    "base64",
+    "Write it in hexadecimal: hexdigest() in Python, digest(\"hex\") in Node.js.",
+);
+const NOT_HEX: Mistake = (
+    "not-hex",
+    "Write the HMAC-SHA256 in hexadecimal: hexdigest() in Python, digest(\"hex\") in Node.js.",
+);
 
 /// Lengths in bytes of what is sent by mistake instead of a signature.
 const HASHES: [(usize, &str); 5] = [

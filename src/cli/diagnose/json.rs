@@ -1,231 +1,167 @@
-//! Writes JSON as other programs write it, with its keys in their order.
+//! Writes a JSON text again as other programs write it.
 
-use serde_json::Number;
+use std::io::{self, Write};
 
-use super::parsed::Json;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Number, Value};
 
-/// How a program writes JSON.
+use Language::{Go, JavaScript, Php, Python, PythonUnicode};
+use Layout::{Compact, Indented, Spaced};
+
+/// The text as each program writes it, first with its keys in their order, then with sorted keys. Each
+/// comes with its words in the sentence "the JSON is written …". There are none if the text is not JSON.
+pub(super) fn rewritten(text: &[u8]) -> impl Iterator<Item = (String, String)> {
+    let json = serde_json::from_slice::<Json>(text).ok();
+    let orders = [(false, ""), (true, ", its keys sorted")].into_iter();
+    let styles = orders.flat_map(|order| STYLES.iter().map(move |style| (order, style)));
+    styles.filter_map(move |((sorted, keys), (name, layout, language))| {
+        let mut json = json.clone()?;
+        json.adapt(sorted, *language);
+        let text = escape(&json.write(*layout)?, *language);
+        Some((format!("{name}{keys}"), text))
+    })
+}
+
+/// A JSON text that keeps the order of its keys, unlike `serde_json::Value`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(untagged)]
+enum Json {
+    Object(IndexMap<String, Json>),
+    List(Vec<Json>),
+    Number(Number),
+    Other(Value),
+    #[serde(skip_deserializing)]
+    WholeNumber(Box<RawValue>),
+}
+
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Style {
-    comma: &'static str,
-    colon: &'static str,
-    indent: &'static str,
-    /// Everything outside ASCII is written `\u…`.
-    ascii: bool,
-    /// `/` is written `\/`.
-    slash: bool,
-    /// `<`, `>` and `&` are written `\u…`.
-    html: bool,
-    /// 1.0 is written 1.
-    short_numbers: bool,
+enum Layout {
+    Compact,
+    /// With spaces after `,` and `:`.
+    Spaced,
+    Indented(&'static [u8]),
 }
 
-impl Style {
-    /// All styles, with their names in the sentence "the JSON is written …".
-    pub(super) const ALL: [(&'static str, Self); 10] = [
-        ("compactly (JSON.stringify)", JAVASCRIPT),
-        ("with spaces after , and : (Python's json.dumps)", PYTHON),
-        (
-            "with spaces after , and :",
-            Style {
-                ascii: false,
-                ..PYTHON
-            },
-        ),
-        (
-            "compactly in ASCII (Python's separators=(\",\", \":\"))",
-            Style {
-                comma: ",",
-                colon: ":",
-                ..PYTHON
-            },
-        ),
-        (
-            "as PHP's json_encode does",
-            Style {
-                ascii: true,
-                slash: true,
-                ..JAVASCRIPT
-            },
-        ),
-        (
-            "as Go's json.Marshal does",
-            Style {
-                html: true,
-                ..JAVASCRIPT
-            },
-        ),
-        (
-            "with an indentation of 2",
-            Style {
-                indent: "  ",
-                colon: ": ",
-                ..JAVASCRIPT
-            },
-        ),
-        (
-            "with an indentation of 4",
-            Style {
-                indent: "    ",
-                colon: ": ",
-                ..JAVASCRIPT
-            },
-        ),
-        (
-            "with an indentation of 2 in ASCII",
-            Style {
-                indent: "  ",
-                comma: ",",
-                ..PYTHON
-            },
-        ),
-        (
-            "with an indentation of 4 in ASCII",
-            Style {
-                indent: "    ",
-                comma: ",",
-                ..PYTHON
-            },
-        ),
-    ];
+/// What decides which characters are escaped, and how numbers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Language {
+    JavaScript,
+    Python,
+    /// With `ensure_ascii=False`.
+    PythonUnicode,
+    Php,
+    Go,
 }
-
-const JAVASCRIPT: Style = Style {
-    comma: ",",
-    colon: ":",
-    indent: "",
-    ascii: false,
-    slash: false,
-    html: false,
-    short_numbers: true,
-};
-
-const PYTHON: Style = Style {
-    comma: ", ",
-    colon: ": ",
-    indent: "",
-    ascii: true,
-    slash: false,
-    html: false,
-    short_numbers: false,
-};
 
 impl Json {
-    /// Writes the JSON; with `sorted`, its keys are in alphabetical order.
-    pub(super) fn write(&self, style: Style, sorted: bool) -> String {
-        let mut writer = Writer {
-            style,
-            sorted,
-            out: String::new(),
-        };
-        writer.value(self, 0);
-        writer.out
-    }
-}
-
-struct Writer {
-    style: Style,
-    sorted: bool,
-    out: String,
-}
-
-impl Writer {
-    fn value(&mut self, value: &Json, depth: usize) {
-        match value {
-            Json::Null => self.out.push_str("null"),
-            Json::Bool(value) => self.out.push_str(&value.to_string()),
-            Json::Number(number) => self.number(number),
-            Json::Text(text) => self.text(text),
-            Json::List(items) => self.all('[', ']', depth, items, |writer, item| {
-                writer.value(item, depth + 1);
-            }),
-            Json::Object(entries) => {
-                let mut entries: Vec<_> = entries.iter().collect();
-                if self.sorted {
-                    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+    /// Sorts the keys if `sorted`. Where the language writes 1.0 as 1, shortens such numbers.
+    fn adapt(&mut self, sorted: bool, language: Language) {
+        match self {
+            Self::Object(fields) => {
+                if sorted {
+                    fields.sort_keys();
                 }
-                self.all('{', '}', depth, &entries, |writer, (key, value)| {
-                    writer.text(key);
-                    writer.out.push_str(writer.style.colon);
-                    writer.value(value, depth + 1);
-                });
+                fields
+                    .values_mut()
+                    .for_each(|value| value.adapt(sorted, language));
             }
-        }
-    }
-
-    fn all<T>(
-        &mut self,
-        open: char,
-        close: char,
-        depth: usize,
-        items: &[T],
-        each: impl Fn(&mut Self, &T),
-    ) {
-        self.out.push(open);
-        for (index, item) in items.iter().enumerate() {
-            if index > 0 {
-                self.out.push_str(self.style.comma);
+            Self::List(items) => items
+                .iter_mut()
+                .for_each(|item| item.adapt(sorted, language)),
+            Self::Number(number) if number.is_f64() => {
+                let short = !matches!(language, Python | PythonUnicode);
+                let whole = number
+                    .as_f64()
+                    .filter(|x| short && x.fract() == 0.0 && x.abs() < 1e21);
+                let digits = whole.and_then(|x| RawValue::from_string(format!("{x:.0}")).ok());
+                if let Some(digits) = digits {
+                    *self = Self::WholeNumber(digits);
+                }
             }
-            self.line_break(depth + 1);
-            each(self, item);
-        }
-        if !items.is_empty() {
-            self.line_break(depth);
-        }
-        self.out.push(close);
-    }
-
-    fn line_break(&mut self, depth: usize) {
-        if !self.style.indent.is_empty() {
-            self.out.push('\n');
-            self.out.push_str(&self.style.indent.repeat(depth));
+            _ => (),
         }
     }
 
-    fn number(&mut self, number: &Number) {
-        let whole = number.as_f64().filter(|float| {
-            number.is_f64()
-                && self.style.short_numbers
-                && float.fract() == 0.0
-                && float.abs() < 1e21
-        });
-        match whole {
-            Some(float) => self.out.push_str(&format!("{float:.0}")),
-            None => self.out.push_str(&number.to_string()),
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        self.out.push('"');
-        for character in text.chars() {
-            match character {
-                '"' => self.out.push_str("\\\""),
-                '\\' => self.out.push_str("\\\\"),
-                '\n' => self.out.push_str("\\n"),
-                '\r' => self.out.push_str("\\r"),
-                '\t' => self.out.push_str("\\t"),
-                '\u{8}' => self.out.push_str("\\b"),
-                '\u{c}' => self.out.push_str("\\f"),
-                '/' if self.style.slash => self.out.push_str("\\/"),
-                '<' | '>' | '&' if self.style.html => self.escape(character),
-                control if control < ' ' => self.escape(control),
-                other if self.style.ascii && !other.is_ascii() => self.escape(other),
-                plain => self.out.push(plain),
+    fn write(&self, layout: Layout) -> Option<String> {
+        let mut text = Vec::new();
+        let written = match layout {
+            Compact => self.serialize(&mut Serializer::new(&mut text)),
+            Spaced => self.serialize(&mut Serializer::with_formatter(&mut text, Spaces)),
+            Indented(indent) => {
+                let pretty = PrettyFormatter::with_indent(indent);
+                self.serialize(&mut Serializer::with_formatter(&mut text, pretty))
             }
-        }
-        self.out.push('"');
-    }
-
-    fn escape(&mut self, character: char) {
-        for unit in character.encode_utf16(&mut [0; 2]) {
-            self.out.push_str(&format!("\\u{unit:04x}"));
-        }
+        };
+        written.ok()?;
+        String::from_utf8(text).ok()
     }
 }
+
+/// Puts spaces after `,` and `:`.
+struct Spaces;
+
+impl Formatter for Spaces {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        out.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.begin_array_value(out, first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        out.write_all(b": ")
+    }
+}
+
+/// Escapes what the language escapes besides what JSON demands. In a JSON text, these characters stand
+/// only in strings.
+fn escape(json: &str, language: Language) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        match (language, character) {
+            (Php, '/') => text.push_str("\\/"),
+            (Python | Php, '\u{80}'..) | (Go, '<' | '>' | '&') => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    text.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+            _ => text.push(character),
+        }
+    }
+    text
+}
+
+const STYLES: [(&str, Layout, Language); 10] = [
+    ("compactly (JSON.stringify)", Compact, JavaScript),
+    (
+        "with spaces after , and : (Python's json.dumps)",
+        Spaced,
+        Python,
+    ),
+    ("with spaces after , and :", Spaced, PythonUnicode),
+    (
+        r#"compactly in ASCII (Python's separators=(",", ":"))"#,
+        Compact,
+        Python,
+    ),
+    ("as PHP's json_encode does", Compact, Php),
+    ("as Go's json.Marshal does", Compact, Go),
+    ("with an indentation of 2", Indented(b"  "), JavaScript),
+    ("with an indentation of 4", Indented(b"    "), JavaScript),
+    ("with an indentation of 2 in ASCII", Indented(b"  "), Python),
+    (
+        "with an indentation of 4 in ASCII",
+        Indented(b"    "),
+        Python,
+    ),
+];
 
 #[cfg(test)]
 mod tests {
-    use super::super::parsed::parse;
     use super::*;
 
     #[test]
@@ -239,15 +175,24 @@ mod tests {
             r#"{"b":[1,2,-3,{}],"a":"\u00e9\ud83d\udc4d\/<\u0001\n","c":null}"#,
             r#"{"b":[1,2,-3,{}],"a":"é👍/\u003c\u0001\n","c":null}"#,
         ];
-        let json = parse(text.as_bytes()).unwrap();
-        for ((name, style), expected) in Style::ALL.iter().zip(table) {
-            assert_eq!(json.write(*style, false), expected, "{name}");
+        for ((name, text), expected) in rewritten(text.as_bytes()).zip(table) {
+            assert_eq!(text, expected, "{name}");
         }
         let indented = "{\n  \"a\": \"x\",\n  \"b\": [\n    1\n  ],\n  \"c\": []\n}";
-        let json = parse(br#"{"b":[1],"a":"x","c":[]}"#).unwrap();
-        for index in [6, 8] {
-            assert_eq!(json.write(Style::ALL[index].1, true), indented);
+        let all: Vec<_> = rewritten(br#"{"b":[1],"a":"x","c":[]}"#).collect();
+        assert_eq!(all.len(), 20);
+        for (name, text) in [&all[16], &all[18]] {
+            assert_eq!(text, indented, "{name}");
         }
-        assert!(parse(b"no JSON").is_none());
+        assert_eq!(all[16].0, "with an indentation of 2, its keys sorted");
+        assert_eq!(rewritten(b"no JSON").count(), 0);
+    }
+
+    #[test]
+    fn large_whole_numbers_keep_their_digits() {
+        let written = |text: &str| rewritten(text.as_bytes()).next().map(|(_, text)| text);
+        assert_eq!(written("1e20"), Some("100000000000000000000".into()));
+        assert_eq!(written("-2.0"), Some("-2".into()));
+        assert_eq!(written("1e21"), Some("1e+21".into()));
     }
 }
