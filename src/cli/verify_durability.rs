@@ -2,30 +2,24 @@
 //!
 //! One run starts its own server in a new folder, loads it, kills it at a random moment, and starts it
 //! again on the same folder, many times. At the end the server may catch up and is stopped. Then what it
-//! acknowledged ([`ledger`]) is compared with what its handler received ([`handled`]).
+//! acknowledged ([`load`]) is compared with what its handler received ([`handled`]).
 
-mod folder;
 mod handled;
-mod ledger;
 mod load;
 mod server;
 mod verdict;
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use clap::Args;
-use fastrand::Rng;
 use futures_util::FutureExt as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use offhook::clock::{Clock as _, SystemClock};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::folder::Folder;
 use self::handled::Handled;
-use self::ledger::Ledger;
 use self::load::{CONNECTIONS, Load};
-use self::server::Server;
+use self::server::{Folder, Server};
 use self::verdict::{Figures, Place};
 use super::client::Client;
 use super::output::{self, Failure, Outcome, Verdict};
@@ -61,9 +55,10 @@ pub(super) struct VerifyDurability {
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok();
-    let number = number.filter(|number| (0.01..=3600.0).contains(number));
-    number.ok_or_else(|| "expected seconds, from 0.01 to 3600".to_owned())
+    match text.parse() {
+        Ok(number) if (0.01..=3600.0).contains(&number) => Ok(number),
+        _ => Err("expected seconds, from 0.01 to 3600".to_owned()),
+    }
 }
 
 impl VerifyDurability {
@@ -79,9 +74,10 @@ impl VerifyDurability {
                 _ = terminate.recv() => Err(interrupted()),
             }
         })?;
-        match self.json {
-            true => output::print_json(&figures)?,
-            false => output::print(&figures.text())?,
+        if self.json {
+            output::print_json(&figures)?;
+        } else {
+            output::print(&figures.text())?;
         }
         Ok(Verdict::from(figures.durable))
     }
@@ -90,95 +86,79 @@ impl VerifyDurability {
         let started = SystemClock.monotonic();
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
         let folder = Folder::new()?;
-        let place = Place::of(folder.path());
-        let run = Run {
-            rng: RefCell::new(Rng::with_seed(seed)),
-            ledger: RefCell::new(Ledger::new()),
-            seconds: self.seconds,
-            bar: progress_bar(self.kills),
-            folder,
+        let place = Place::of(&folder.path);
+        let load = Load::new(seed, &folder.secret);
+        let killed_while_starting = self.kill_repeatedly(&folder, &load).await?;
+        let handled = catch_up(&folder, &load).await?;
+        let mut figures = Figures {
+            place,
+            seed,
+            kills: self.kills,
+            killed_while_starting,
+            seconds: (SystemClock.monotonic() - started).as_secs_f64(),
+            ..Figures::compare(&load.ledger.borrow(), &handled)
         };
-        let killed_while_starting = run.kill(self.kills).await?;
-        let handled = run.catch_up().await?;
-        run.bar.finish_and_clear();
-        let mut figures = Figures::compare(&run.ledger.borrow(), &handled);
-        figures.seed = seed;
-        figures.kills = self.kills;
-        figures.killed_while_starting = killed_while_starting;
-        figures.place = place;
-        figures.seconds = (SystemClock.monotonic() - started).as_secs_f64();
         if !figures.durable {
             // The folder is kept for inspection.
-            figures.folder = Some(run.folder.keep());
+            figures.folder = Some(folder.keep());
         }
         Ok(figures)
     }
-}
 
-/// A run in progress.
-struct Run {
-    folder: Folder,
-    rng: RefCell<Rng>,
-    ledger: RefCell<Ledger>,
-    seconds: f64,
-    bar: ProgressBar,
-}
-
-impl Run {
-    /// Loads and kills the server `kills` times. Returns how often it was killed before it had started.
-    async fn kill(&self, kills: u32) -> Result<u32, Failure> {
+    /// Loads and kills the server. Returns how often it was killed before it had started.
+    async fn kill_repeatedly(&self, folder: &Folder, load: &Load) -> Result<u32, Failure> {
+        let bar = progress_bar(self.kills);
         let mut while_starting = 0;
-        for kill in 0..kills {
-            let mut server = Server::start(&self.folder)?;
+        for kill in 0..self.kills {
+            let mut server = Server::start(folder)?;
             let (starting, moment) = {
-                let mut rng = self.rng.borrow_mut();
+                let mut rng = load.rng.borrow_mut();
                 (kill > 0 && rng.u32(..KILLED_STARTING) == 0, rng.f64())
             };
             if starting {
                 tokio::time::sleep(START.mul_f64(moment)).await;
                 while_starting += 1;
-                server.kill()?;
+                server.kill().await?;
             } else {
-                let url = server.listening().await?;
-                let client = Client::new(url, CONNECTIONS)?;
-                let load = Load::new(&client, &self.ledger, &self.rng, self.folder.secret());
-                let load = load.run().shared();
+                let client = Client::new(server.listening().await?, CONNECTIONS)?;
+                let sending = load.send_all(&client).shared();
                 let moment = Duration::from_secs_f64(self.seconds * moment);
                 // The load only ends earlier if no connection works any more.
-                let _ = tokio::time::timeout(moment, load.clone()).await;
-                server.kill()?;
-                load.await;
+                let _ = tokio::time::timeout(moment, sending.clone()).await;
+                server.kill().await?;
+                sending.await;
             }
-            self.bar.inc(1);
-            let acknowledged = self.ledger.borrow().acknowledged();
-            self.bar.set_message(acknowledged.to_string());
+            bar.inc(1);
+            bar.set_message(load.ledger.borrow().acknowledged.len().to_string());
         }
+        bar.finish_and_clear();
         Ok(while_starting)
     }
+}
 
-    /// Lets the server run until its handler has every acknowledged message, then stops it.
-    async fn catch_up(&self) -> Result<Handled, Failure> {
-        let mut server = Server::start(&self.folder)?;
-        server.listening().await?;
-        let mut handled = Handled::new(&self.folder.handled());
-        let mut idle_since = SystemClock.monotonic();
-        loop {
-            let grown = handled.read_on()?;
-            let now = SystemClock.monotonic();
-            if grown {
-                idle_since = now;
-            }
-            let idle = now - idle_since;
-            let complete = !grown && handled.has_all_of(&self.ledger.borrow());
-            if complete && idle >= QUIET || idle >= PATIENCE {
-                break;
-            }
-            tokio::time::sleep(LOOK).await;
+/// Lets the server run until its handler has every acknowledged message, then stops it.
+async fn catch_up(folder: &Folder, load: &Load) -> Result<Handled, Failure> {
+    let failed = |error| Failure::failed(format!("{}: {error}", folder.handled.display()));
+    let mut server = Server::start(folder)?;
+    server.listening().await?;
+    let mut handled = Handled::open(&folder.handled).map_err(failed)?;
+    let mut idle_since = SystemClock.monotonic();
+    loop {
+        let grown = handled.read_on().map_err(failed)?;
+        let now = SystemClock.monotonic();
+        if grown {
+            idle_since = now;
         }
-        server.stop().await?;
-        handled.read_on()?;
-        Ok(handled)
+        let idle = now - idle_since;
+        let complete = !grown && handled.missing(&load.ledger.borrow()) == 0;
+        if complete && idle >= QUIET || idle >= PATIENCE {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
     }
+    server.stop().await?;
+    handled.read_on().map_err(failed)?;
+    Ok(handled)
 }
 
 fn interrupted() -> Failure {
@@ -189,10 +169,8 @@ fn interrupted() -> Failure {
 fn progress_bar(kills: u32) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(kills.into()), ProgressDrawTarget::stderr());
     let template = "{bar:40} {pos}/{len} kills  {msg} acknowledged";
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
+    let style = ProgressStyle::with_template(template);
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// One in this many kills happens while the server starts.

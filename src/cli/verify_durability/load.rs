@@ -1,6 +1,8 @@
-//! [`Load`]: sends messages of many conversations over many connections, until the server is gone.
+//! [`Load`]: sends messages of many conversations over many connections, and notes in its [`Ledger`]
+//! what was sent and how it was answered.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -9,48 +11,33 @@ use offhook::clock::{Clock as _, SystemClock};
 use offhook::signature::{Scheme as _, Secret, XWebhookSignature};
 
 use super::super::client::{Client, Signed};
-use super::ledger::{Answered, Ledger, Message};
 
-/// The state of the load. All senders run on one thread, so they share it with `RefCell`.
-pub(super) struct Load<'a> {
-    client: &'a Client,
-    ledger: &'a RefCell<Ledger>,
-    rng: &'a RefCell<Rng>,
-    secret: &'a Secret,
+/// The load of a whole run. All its senders run on one thread, so they share it with `RefCell`.
+pub(super) struct Load {
+    secret: Secret,
+    pub(super) rng: RefCell<Rng>,
+    pub(super) ledger: RefCell<Ledger>,
 }
 
-impl<'a> Load<'a> {
-    pub(super) fn new(
-        client: &'a Client,
-        ledger: &'a RefCell<Ledger>,
-        rng: &'a RefCell<Rng>,
-        secret: &'a Secret,
-    ) -> Self {
+impl Load {
+    pub(super) fn new(seed: u64, secret: &Secret) -> Self {
         Self {
-            client,
-            ledger,
-            rng,
-            secret,
+            secret: secret.clone(),
+            rng: Rng::with_seed(seed).into(),
+            ledger: RefCell::default(),
         }
     }
 
     /// Sends until the server is gone.
-    pub(super) async fn run(self) {
-        join_all((0..CONNECTIONS).map(|number| self.send(number))).await;
+    pub(super) async fn send_all(&self, client: &Client) {
+        join_all((0..CONNECTIONS).map(|number| self.send(client, number))).await;
     }
 
     /// One connection: repeatedly sends a message of one of its conversations and waits for its answer.
-    async fn send(&self, number: usize) {
+    async fn send(&self, client: &Client, number: usize) {
         loop {
-            let signed;
-            let message = {
-                let mut rng = self.rng.borrow_mut();
-                let conversation = number + CONNECTIONS * rng.usize(..EACH);
-                let message = self.ledger.borrow_mut().take(conversation, rng.bool());
-                signed = sign(&message, LENGTHS[rng.usize(..LENGTHS.len())], self.secret);
-                message
-            };
-            let answered = match self.client.post(signed).await {
+            let (message, signed) = self.next(number);
+            let answered = match client.post(signed).await {
                 Ok(answer) if answer.status == 200 => Answered::Acknowledged {
                     duplicate: answer.duplicate,
                 },
@@ -65,22 +52,105 @@ impl<'a> Load<'a> {
             }
         }
     }
+
+    /// Signs a message in the gateway's documented form.
+    fn next(&self, connection: usize) -> (Message, Signed) {
+        let mut rng = self.rng.borrow_mut();
+        let conversation = connection + CONNECTIONS * rng.usize(..EACH);
+        let message = self.ledger.borrow_mut().take(conversation, rng.bool());
+        let (conversation, place) = message.id;
+        let body = serde_json::json!({
+            "event": "message",
+            "sessionId": "verify-durability",
+            "messageId": format!("{conversation}-{place}"),
+            "from": conversation.to_string(),
+            "message": "x".repeat(LENGTHS[rng.usize(..LENGTHS.len())]),
+            "type": "text",
+            "timestamp": format!("{:.3}", SystemClock.now()),
+        });
+        let body = bytes::Bytes::from(body.to_string());
+        let headers = XWebhookSignature.sign(&body, &self.secret, SystemClock.now());
+        (message, Signed { body, headers })
+    }
 }
 
-/// Signs the message in the gateway's documented form.
-fn sign(message: &Message, length: usize, secret: &Secret) -> Signed {
-    let body = serde_json::json!({
-        "event": "message",
-        "sessionId": "verify-durability",
-        "messageId": message.id(),
-        "from": message.conversation.to_string(),
-        "message": "x".repeat(length),
-        "type": "text",
-        "timestamp": format!("{:.3}", SystemClock.now()),
-    });
-    let body = bytes::Bytes::from(body.to_string());
-    let headers = XWebhookSignature.sign(&body, secret, SystemClock.now());
-    Signed { body, headers }
+/// What was sent, and how it was answered. Each conversation has one message in flight at a time.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    conversations: Vec<Conversation>,
+    pub(super) acknowledged: HashSet<MessageId>,
+    /// How many answers were not 200.
+    pub(super) refused: usize,
+    /// How often a message that was never sent before was answered as a duplicate.
+    pub(super) false_acknowledgements: usize,
+}
+
+/// The number of the conversation, and the message's place in it, from 0.
+pub(super) type MessageId = (usize, usize);
+
+#[derive(Debug, Clone, Default)]
+struct Conversation {
+    /// How many messages were sent, each counted once.
+    sent: usize,
+    /// The last message was not answered, and has not been given up.
+    unanswered: bool,
+}
+
+/// A message to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Message {
+    id: MessageId,
+    /// Whether it was sent before.
+    resent: bool,
+}
+
+/// The outcome of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    /// 200.
+    Acknowledged { duplicate: bool },
+    /// Anything else.
+    Refused,
+    /// The connection broke, so the server may or may not have the message.
+    Not,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            conversations: vec![Conversation::default(); CONNECTIONS * EACH],
+            acknowledged: HashSet::new(),
+            refused: 0,
+            false_acknowledgements: 0,
+        }
+    }
+}
+
+impl Ledger {
+    /// Returns the next message of a conversation. A message without an answer is sent again with the
+    /// same id if `insist` is set, and given up otherwise.
+    fn take(&mut self, conversation: usize, insist: bool) -> Message {
+        let talk = &mut self.conversations[conversation];
+        let resent = std::mem::take(&mut talk.unanswered) && insist;
+        talk.sent += usize::from(!resent);
+        let id = (conversation, talk.sent - 1);
+        Message { id, resent }
+    }
+
+    fn answered(&mut self, message: Message, answered: Answered) {
+        if let Answered::Acknowledged { duplicate } = answered {
+            self.acknowledged.insert(message.id);
+            self.false_acknowledgements += usize::from(duplicate && !message.resent);
+        } else {
+            self.conversations[message.id.0].unanswered = true;
+            self.refused += usize::from(answered == Answered::Refused);
+        }
+    }
+
+    /// How many messages were sent, each counted once.
+    pub(super) fn sent(&self) -> usize {
+        self.conversations.iter().map(|talk| talk.sent).sum()
+    }
 }
 
 /// How many requests are in flight at the same time.
@@ -89,9 +159,42 @@ pub(super) const CONNECTIONS: usize = 32;
 /// How many conversations each connection has.
 const EACH: usize = 8;
 
-pub(super) const CONVERSATIONS: usize = CONNECTIONS * EACH;
-
 /// The lengths of the texts: most messages share a page of the database, some need several pages.
 const LENGTHS: [usize; 8] = [0, 5, 50, 100, 300, 500, 2_000, 10_000];
 
 const AFTER_REFUSAL: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unanswered_messages_are_sent_again_or_given_up() {
+        let mut ledger = Ledger::default();
+        let first = ledger.take(3, true);
+        assert_eq!((first.id, first.resent), ((3, 0), false));
+        ledger.answered(first, Answered::Not);
+        let again = ledger.take(3, true);
+        assert_eq!((again.id, again.resent), ((3, 0), true));
+        ledger.answered(again, Answered::Refused);
+        let next = ledger.take(3, false);
+        assert_eq!((next.id, next.resent), ((3, 1), false));
+        ledger.answered(next, Answered::Acknowledged { duplicate: false });
+        assert_eq!(ledger.acknowledged, HashSet::from([(3, 1)]));
+        assert_eq!((ledger.sent(), ledger.refused), (2, 1));
+    }
+
+    #[test]
+    fn a_duplicate_of_nothing_is_a_false_acknowledgement() {
+        let mut ledger = Ledger::default();
+        let duplicate = Answered::Acknowledged { duplicate: true };
+        let message = ledger.take(0, false);
+        ledger.answered(message, Answered::Not);
+        let again = ledger.take(0, true);
+        ledger.answered(again, duplicate);
+        assert_eq!(ledger.false_acknowledgements, 0);
+        let fresh = ledger.take(0, true);
+        ledger.answered(fresh, duplicate);
+        assert_eq!(ledger.false_acknowledgements, 1);
+    }
+}

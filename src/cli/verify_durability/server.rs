@@ -1,17 +1,66 @@
-//! [`Server`]: runs this program's own server as a process that can be killed.
+//! [`Server`]: runs this program's own server in a [`Folder`], as a process that can be killed.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use offhook::STOP_TIMEOUT;
 use offhook::clock::{Clock as _, SystemClock};
+use offhook::signature::Secret;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
 use url::Url;
 
 use super::super::output::Failure;
-use super::folder::{Folder, SETTINGS};
+
+/// The settings, the journal, and what the handler received in one run. Dropping it removes the
+/// temporary folder, unless it is to be kept.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+    pub(super) secret: Secret,
+    /// The file of what the handler received.
+    pub(super) handled: PathBuf,
+    kept: bool,
+}
+
+impl Folder {
+    /// Creates it, with a settings file that uses relative paths.
+    pub(super) fn new() -> Result<Self, Failure> {
+        let secret = uuid::Uuid::now_v7().to_string();
+        let path = std::env::temp_dir().join(format!("offhook-durability-{secret}"));
+        let handled = path.join("handled.jsonl");
+        let settings = SETTINGS.replace("SECRET", &secret);
+        fs::create_dir(&path)
+            .and_then(|()| fs::write(path.join("settings.toml"), settings))
+            .and_then(|()| fs::write(&handled, ""))
+            .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
+        let secret = Secret::new(secret).map_err(|error| Failure::failed(error.to_string()))?;
+        Ok(Self {
+            path,
+            secret,
+            handled,
+            kept: false,
+        })
+    }
+
+    /// Keeps the folder, and returns its path.
+    pub(super) fn keep(mut self) -> PathBuf {
+        self.kept = true;
+        self.path.clone()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.kept {
+            // If this fails, the system cleans its temporary folder later.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
 
 /// A server process. Dropping it kills it.
 #[derive(Debug)]
@@ -25,27 +74,33 @@ pub(super) struct Server {
 impl Server {
     /// Starts a server on the folder.
     pub(super) fn start(folder: &Folder) -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| Failure::failed(format!("starting offhook: {error}"));
-        let said = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(folder.log())
-            .map_err(failed)?;
-        let mut log = File::open(folder.log()).map_err(failed)?;
-        log.seek(SeekFrom::End(0)).map_err(failed)?;
-        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-        command.args(["serve", "--settings", SETTINGS]);
-        command.current_dir(folder.path()).env("RUST_LOG", "warn");
+        Self::spawn(&folder.path)
+            .map_err(|error| Failure::failed(format!("starting offhook: {error}")))
+    }
+
+    fn spawn(folder: &Path) -> io::Result<Self> {
+        let path = folder.join("server.log");
+        let output = OpenOptions::new().create(true).append(true).open(&path)?;
+        let mut log = File::open(path)?;
+        log.seek(SeekFrom::End(0))?;
+        let mut command = Command::new(std::env::current_exe()?);
         for (name, _) in std::env::vars_os() {
             // Only the folder's settings must count.
             if name.to_string_lossy().starts_with("OFFHOOK_") {
                 command.env_remove(name);
             }
         }
-        let stdout = said.try_clone().map_err(failed)?;
-        command.stdin(Stdio::null()).stdout(stdout).stderr(said);
+        let process = command
+            .args(["serve", "--settings", "settings.toml"])
+            .current_dir(folder)
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .kill_on_drop(true)
+            .spawn()?;
         Ok(Self {
-            process: command.spawn().map_err(failed)?,
+            process,
             log,
             said: String::new(),
         })
@@ -68,42 +123,38 @@ impl Server {
     }
 
     /// Kills it with SIGKILL.
-    pub(super) fn kill(mut self) -> Result<(), Failure> {
+    pub(super) async fn kill(mut self) -> Result<(), Failure> {
         if let Some(status) = self.ended()? {
             return Err(self.failure(&format!("ended by itself ({status})")));
         }
-        let killed = self.process.kill().and_then(|()| self.process.wait());
-        killed.map_err(|error| self.failure(&error.to_string()))?;
-        Ok(())
+        let killed = self.process.kill().await;
+        killed.map_err(|error| self.failure(&error.to_string()))
     }
 
     /// Asks it to stop, and waits until it has stopped.
     pub(super) async fn stop(mut self) -> Result<(), Failure> {
-        let id = i32::try_from(self.process.id())
-            .ok()
-            .and_then(Pid::from_raw);
+        let id = self.process.id().and_then(|id| i32::try_from(id).ok());
+        let id = id.and_then(Pid::from_raw);
         let id = id.ok_or_else(|| Failure::failed("the server has no process id"))?;
         kill_process(id, Signal::TERM).map_err(|error| self.failure(&error.to_string()))?;
-        let asked = SystemClock.monotonic();
-        while SystemClock.monotonic() - asked < 2 * STOP_TIMEOUT {
-            match self.ended()? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(self.failure(&format!("stopped badly ({status})"))),
-                None => tokio::time::sleep(LOOK).await,
-            }
+        match tokio::time::timeout(2 * STOP_TIMEOUT, self.process.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(self.failure(&format!("stopped badly ({status})"))),
+            Ok(Err(error)) => Err(process_failure(&error)),
+            Err(_) => Err(self.failure("did not stop in time")),
         }
-        Err(self.failure("did not stop in time"))
     }
 
     fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
-        let ended = self.process.try_wait();
-        ended.map_err(|error| Failure::failed(format!("the server's process: {error}")))
+        self.process
+            .try_wait()
+            .map_err(|error| process_failure(&error))
     }
 
     /// The URL in its first log line about webhooks.
     fn url(&mut self) -> Result<Option<Url>, Failure> {
-        let read = (&self.log).take(LONGEST_LOG).read_to_string(&mut self.said);
-        read.map_err(|error| Failure::failed(format!("the server's log: {error}")))?;
+        self.read_log()
+            .map_err(|error| Failure::failed(format!("the server's log: {error}")))?;
         // The last line may be incomplete.
         let whole = self.said.rfind('\n').map_or("", |end| &self.said[..end]);
         let words = whole.split_whitespace();
@@ -111,21 +162,22 @@ impl Server {
         Ok(urls.find(|url| url.path() == "/webhook"))
     }
 
-    fn failure(&self, what: &str) -> Failure {
-        let mut said = String::new();
+    fn read_log(&mut self) -> io::Result<usize> {
+        (&self.log).take(LONGEST_LOG).read_to_string(&mut self.said)
+    }
+
+    fn failure(&mut self, what: &str) -> Failure {
         // If nothing more can be read, the log so far is enough.
-        let _ = (&self.log).take(LONGEST_LOG).read_to_string(&mut said);
-        let said = [self.said.as_str(), &said].concat();
-        Failure::failed(format!("the server {what}; it said:\n{}", said.trim_end()))
+        let _ = self.read_log();
+        Failure::failed(format!(
+            "the server {what}; it said:\n{}",
+            self.said.trim_end()
+        ))
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It only fails if the process has already ended.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn process_failure(error: &io::Error) -> Failure {
+    Failure::failed(format!("the server's process: {error}"))
 }
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -133,3 +185,25 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(5);
 
 const LONGEST_LOG: u64 = 64 * 1024;
+
+const SETTINGS: &str = r#"
+[server]
+bind = "127.0.0.1:0"
+
+[admin]
+bind = "127.0.0.1:0"
+
+[[sources]]
+name = "verify"
+secrets = ["SECRET"]
+
+[journal]
+engine = "sqlite"
+path = "journal"
+
+[[handlers]]
+name = "verify"
+use = "jsonl"
+path = "handled.jsonl"
+order = "conversation"
+"#;

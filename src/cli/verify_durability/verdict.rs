@@ -1,13 +1,12 @@
 //! [`Figures`]: compares what was acknowledged with what was handled, and shows the result.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::super::output::{bad, good, title};
 use super::handled::Handled;
-use super::ledger::Ledger;
+use super::load::Ledger;
 
 /// The result of a run.
 #[derive(Debug, Default, Serialize)]
@@ -23,25 +22,25 @@ pub(super) struct Figures {
     pub(super) killed_while_starting: u32,
     pub(super) seconds: f64,
     /// Messages sent, each counted once.
-    pub(super) sent: u64,
+    pub(super) sent: usize,
     /// Messages answered 200.
-    pub(super) acknowledged: u64,
+    pub(super) acknowledged: usize,
     /// Answers other than 200.
-    pub(super) refused: u64,
+    pub(super) refused: usize,
     /// Messages that reached the handler, acknowledged or not.
-    pub(super) handled: u64,
+    pub(super) handled: usize,
     /// Messages handed over more than once. This is allowed: delivery is at-least-once.
-    pub(super) handed_over_more_than_once: u64,
+    pub(super) handed_over_more_than_once: usize,
     /// Lines of the handler's file that a kill cut short; they were written again later.
-    pub(super) torn_lines: u64,
+    pub(super) torn_lines: usize,
     /// Acknowledged, but never handled.
-    pub(super) lost: u64,
+    pub(super) lost: usize,
     /// First handled after a later message of the same conversation.
-    pub(super) out_of_order: u64,
+    pub(super) out_of_order: usize,
     /// Sent again, and stored as a second event.
-    pub(super) kept_twice: u64,
+    pub(super) kept_twice: usize,
     /// Answered as a duplicate although never sent before.
-    pub(super) false_acknowledgements: u64,
+    pub(super) false_acknowledgements: usize,
     /// The folder, if something is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) folder: Option<PathBuf>,
@@ -91,15 +90,15 @@ impl Figures {
             version: env!("CARGO_PKG_VERSION"),
             engine: "sqlite",
             sent: ledger.sent(),
-            acknowledged: ledger.acknowledged(),
-            refused: ledger.refused(),
+            acknowledged: ledger.acknowledged.len(),
+            refused: ledger.refused,
             handled: handled.messages(),
             handed_over_more_than_once: handled.repeated(),
-            torn_lines: handled.torn(),
+            torn_lines: handled.torn,
             lost: handled.missing(ledger),
-            out_of_order: handled.out_of_order(),
+            out_of_order: handled.out_of_order,
             kept_twice: handled.kept_twice(),
-            false_acknowledgements: ledger.false_acknowledgements(),
+            false_acknowledgements: ledger.false_acknowledgements,
             ..Self::default()
         };
         // Without acknowledgements a run shows nothing.
@@ -107,54 +106,55 @@ impl Figures {
         Self { durable, ..figures }
     }
 
-    fn wrong(&self) -> u64 {
+    fn wrong(&self) -> usize {
         self.lost + self.out_of_order + self.kept_twice + self.false_acknowledgements
     }
 
     pub(super) fn text(&self) -> String {
-        let Place {
-            kernel,
-            file_system,
-            path,
-        } = &self.place;
-        let mut text = title(&format!("offhook {} verify-durability", self.version));
+        let Self {
+            version,
+            engine,
+            place,
+            seed,
+            seconds,
+            kills,
+            sent,
+            acknowledged,
+            refused,
+            handled,
+            handed_over_more_than_once,
+            lost,
+            out_of_order,
+            kept_twice,
+            false_acknowledgements,
+            ..
+        } = self;
         let starting = match self.killed_while_starting {
             0 => String::new(),
             some => format!(", {some} while starting"),
         };
-        let lines = [
-            ("engine", self.engine.to_owned()),
-            (
-                "system",
-                format!("{kernel}, {file_system} at {}", path.display()),
-            ),
-            ("seed", self.seed.to_string()),
-            ("took", format!("{:.1} s", self.seconds)),
-            (
-                "killed",
-                format!("{} times with SIGKILL{starting}", self.kills),
-            ),
-            ("sent", format!("{} messages", self.sent)),
-            ("acknowledged", self.acknowledged.to_string()),
-            ("refused", self.refused.to_string()),
-            ("handled", self.handled.to_string()),
-            (
-                "more than once",
-                format!(
-                    "{} (allowed: at least once)",
-                    self.handed_over_more_than_once
-                ),
-            ),
-            ("lost", self.lost.to_string()),
-            ("out of order", self.out_of_order.to_string()),
-            ("kept twice", self.kept_twice.to_string()),
-            ("false answers", self.false_acknowledgements.to_string()),
-        ];
-        for (name, value) in lines {
-            let _ = write!(text, "\n{name:<15} {value}");
-        }
-        let _ = write!(text, "\n\n{}", self.verdict());
-        text
+        let title = title(&format!("offhook {version} verify-durability"));
+        let (kernel, file_system) = (&place.kernel, &place.file_system);
+        let (path, verdict) = (place.path.display(), self.verdict());
+        format!(
+            "{title}
+engine          {engine}
+system          {kernel}, {file_system} at {path}
+seed            {seed}
+took            {seconds:.1} s
+killed          {kills} times with SIGKILL{starting}
+sent            {sent} messages
+acknowledged    {acknowledged}
+refused         {refused}
+handled         {handled}
+more than once  {handed_over_more_than_once} (allowed: at least once)
+lost            {lost}
+out of order    {out_of_order}
+kept twice      {kept_twice}
+false answers   {false_acknowledgements}
+
+{verdict}"
+        )
     }
 
     fn verdict(&self) -> String {
