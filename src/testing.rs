@@ -60,10 +60,8 @@ pub async fn start(offhook: Offhook) -> Server {
             admin.bind.set_port(0);
         }
     });
-    match offhook.start().await {
-        Ok(server) => server,
-        Err(error) => panic!("the server did not start: {error}"),
-    }
+    let started = offhook.start().await;
+    started.unwrap_or_else(|error| panic!("the server did not start: {error}"))
 }
 
 /// An event in the gateway's documented shape.
@@ -155,9 +153,8 @@ impl TestRequest {
     pub fn get(path: &str) -> Self {
         Self {
             method: "GET".to_owned(),
-            path: path.to_owned(),
             headers: Vec::new(),
-            body: Vec::new(),
+            ..Self::post("").path(path)
         }
     }
 
@@ -276,22 +273,14 @@ impl Recorder {
 
     /// All events in the order they arrived.
     pub fn events(&self) -> Vec<Event> {
-        let recorded = self.lock();
-        recorded
-            .given
-            .iter()
-            .map(|(event, _)| event.clone())
-            .collect()
+        let given = &self.lock().given;
+        given.iter().map(|(event, _)| event.clone()).collect()
     }
 
     /// All deliveries in the order they arrived.
     pub fn deliveries(&self) -> Vec<Delivery> {
-        let recorded = self.lock();
-        recorded
-            .given
-            .iter()
-            .map(|(_, delivery)| delivery.clone())
-            .collect()
+        let given = &self.lock().given;
+        given.iter().map(|(_, delivery)| delivery.clone()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Recorded> {

@@ -1,19 +1,24 @@
-//! [`Answer`]: what a gateway answered, and whether it accepted the request.
+//! [`Answer`]: what a gateway answered, whether it accepted the request, and the [`Mask`] that removes
+//! secrets from it.
 
 use std::fmt;
 
 use serde_json::Value;
 
-use super::mask::Mask;
 use crate::escape_controls;
 
 /// A gateway's answer, with secrets masked.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Answer {
-    status: u16,
-    text: String,
-    json: Option<Value>,
-    verdict: Verdict,
+    /// The HTTP status.
+    pub status: u16,
+    /// The body's first 64 KiB, as text.
+    pub text: String,
+    /// The body as JSON, if it is JSON.
+    pub json: Option<Value>,
+    /// What the answer means.
+    pub verdict: Verdict,
 }
 
 /// What an answer means.
@@ -62,20 +67,18 @@ impl Verdict {
 impl Answer {
     pub(super) fn new(status: u16, body: &[u8], cut: bool, mask: &Mask) -> Self {
         let text = String::from_utf8_lossy(body);
-        let original = match cut {
-            true => None,
-            false => serde_json::from_str::<Value>(&text).ok(),
-        };
-        let json = original.clone().map(|mut json| {
-            mask.json(&mut json);
-            json
-        });
-        let verdict = verdict(status, &text, original.as_ref(), cut);
+        let text = text.trim();
+        let original: Option<Value> = serde_json::from_str(text).ok().filter(|_| !cut);
+        let verdict = verdict(status, text, original.as_ref(), cut);
+        let mut json = original.clone();
+        if let Some(json) = &mut json {
+            mask.json(json);
+        }
         let text = match &json {
             // Keeps the text as it came, with the order of its fields.
-            Some(_) if json == original => text.trim().to_owned(),
+            Some(_) if json == original => text.to_owned(),
             Some(json) => json.to_string(),
-            None => mask.text(text.trim()),
+            None => mask.text(text),
         };
         Self {
             status,
@@ -83,26 +86,6 @@ impl Answer {
             json,
             verdict,
         }
-    }
-
-    /// The HTTP status.
-    pub const fn status(&self) -> u16 {
-        self.status
-    }
-
-    /// The body's first 64 KiB, as text.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The body as JSON, if it is JSON.
-    pub const fn json(&self) -> Option<&Value> {
-        self.json.as_ref()
-    }
-
-    /// What the answer means.
-    pub const fn verdict(&self) -> Verdict {
-        self.verdict
     }
 
     /// Whether the gateway accepted the request.
@@ -130,7 +113,7 @@ fn verdict(status: u16, text: &str, json: Option<&Value>, cut: bool) -> Verdict 
     match status {
         200..=299 if cut => Verdict::TooLong,
         200..=299 => match json {
-            None if text.trim().is_empty() => Verdict::Accepted,
+            None if text.is_empty() => Verdict::Accepted,
             None => Verdict::NotJson,
             Some(json) if json.get("success") == Some(&Value::Bool(false)) => Verdict::SaysNo,
             Some(_) => Verdict::Accepted,
@@ -145,10 +128,83 @@ fn verdict(status: u16, text: &str, json: Option<&Value>, cut: bool) -> Verdict 
     }
 }
 
+/// The secrets to remove from a gateway's answer, which may repeat what we sent. It has no `Debug`.
+#[derive(Default)]
+pub(super) struct Mask(Vec<String>);
+
+impl Mask {
+    pub(super) fn add(&mut self, secret: &str) {
+        if !secret.is_empty() {
+            self.0.push(secret.to_owned());
+        }
+    }
+
+    /// Hides a URL: as a whole, and each of its parts that is as long as a token, because a gateway may
+    /// repeat parts of it. The session is not a secret.
+    pub(super) fn add_url(&mut self, url: &str, session: &str) {
+        self.add(url);
+        let (_, rest) = url.split_once("://").unwrap_or_default();
+        let parts = rest.split(['/', '?', '#', '&', '=']).skip(1);
+        for part in parts.filter(|part| part.len() >= TOKEN && *part != session) {
+            self.add(part);
+        }
+    }
+
+    /// Removes the secrets from a text.
+    fn text(&self, text: &str) -> String {
+        let secrets = self.0.iter();
+        secrets.fold(text.to_owned(), |text, secret| {
+            text.replace(secret.as_str(), MASKED)
+        })
+    }
+
+    /// Removes the secrets from every string, and every value whose name is one for secrets.
+    fn json(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.text(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.json(item)),
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    match value {
+                        Value::String(text) if is_for_secrets(name) && !text.is_empty() => {
+                            *text = MASKED.to_owned();
+                        }
+                        value => self.json(value),
+                    }
+                }
+            }
+            _ => (),
+        }
+    }
+}
+
+fn is_for_secrets(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace(['_', '-'], "");
+    NAMES.iter().any(|secret| name.ends_with(secret))
+}
+
+/// How much of the text `Display` shows, in characters.
 const SHOWN: usize = 300;
+
+/// The text that replaces a secret.
+pub(super) const MASKED: &str = "***";
+
+/// The minimum length of a source's `path_token`.
+const TOKEN: usize = 16;
+
+const NAMES: [&str; 6] = [
+    "secret",
+    "password",
+    "token",
+    "apikey",
+    "authorization",
+    "signingkey",
+];
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
@@ -175,7 +231,7 @@ mod tests {
             (999, "{}", Verdict::Failed, true),
         ];
         for (status, body, expected, may_change) in table {
-            let verdict = answer(status, body).verdict();
+            let verdict = answer(status, body).verdict;
             assert_eq!(
                 (verdict, verdict.may_change()),
                 (expected, may_change),
@@ -183,7 +239,7 @@ mod tests {
             );
         }
         let cut = Answer::new(200, b"[1", true, &Mask::default());
-        assert_eq!(cut.verdict(), Verdict::TooLong);
+        assert_eq!(cut.verdict, Verdict::TooLong);
     }
 
     #[test]
@@ -191,7 +247,7 @@ mod tests {
         let mut mask = Mask::default();
         mask.add("hidden");
         let told = Answer::new(200, b"{\"z\":\"hidden\",\"a\":1}\n", false, &mask);
-        assert_eq!(told.text(), r#"{"a":1,"z":"***"}"#);
+        assert_eq!(told.text, r#"{"a":1,"z":"***"}"#);
         let plain = Answer::new(200, b" {\"z\":0,\"a\":1}\n", false, &mask);
         assert_eq!(plain.to_string(), r#"200 {"z":0,"a":1}"#);
         let page = Answer::new(500, b"<p>\nhidden\x1b[2J</p>", false, &mask);
@@ -200,6 +256,41 @@ mod tests {
         assert!(
             long.ends_with("é…") && long.chars().count() == 305,
             "{long}"
+        );
+    }
+
+    #[test]
+    fn secrets_are_taken_out_wherever_they_stand() {
+        let mut mask = Mask::default();
+        mask.add("hid\"den");
+        mask.add("");
+        let mut value = json!({
+            "webhook": {"url": "http://me", "webhookSecret": "of another", "api_key": "x"},
+            "said": ["was hid\"den", 1, null, {"hasSecret": true, "token": ""}],
+        });
+        mask.json(&mut value);
+        let expected = json!({
+            "webhook": {"url": "http://me", "webhookSecret": "***", "api_key": "***"},
+            "said": ["was ***", 1, null, {"hasSecret": true, "token": ""}],
+        });
+        assert_eq!(value, expected);
+        assert_eq!(mask.text("hid\"den, hid\"den"), "***, ***");
+    }
+
+    #[test]
+    fn a_hidden_url_is_taken_out_in_parts_too() {
+        let mut mask = Mask::default();
+        let session = "408f7372-0000-0000-0000-000000000000";
+        let url =
+            format!("https://me.example/webhook/hidden-hidden-16/{session}?key=hidden-hidden-17");
+        mask.add_url(&url, session);
+        let said =
+            format!("<p>{url}</p> POST /webhook/hidden-hidden-16/{session}?key=hidden-hidden-17");
+        let shown = mask.text(&said);
+        assert!(!shown.contains("hidden"), "{shown}");
+        assert!(
+            shown.contains(&format!("POST /webhook/***/{session}?key=***")),
+            "{shown}"
         );
     }
 }

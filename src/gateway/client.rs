@@ -8,7 +8,7 @@ use http::Method;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use url::Url;
 
-use super::mask::{MASKED, Mask};
+use super::answer::{MASKED, Mask};
 use super::{Answer, Gateway, GatewayError, Registration};
 use crate::relay::http_client::{HttpClient, Unanswered};
 
@@ -61,14 +61,12 @@ impl GatewayClient {
         let events = registration.events_for(&self.gateway)?;
         let (url, shown) = registration.url_for(session)?;
         let mut call = self.call(Method::POST, session)?;
-        let secret = match registration.signing_secret() {
-            Some(secret) => {
-                call.mask.add_secret(secret);
-                let text = std::str::from_utf8(secret.expose());
-                Some(text.map_err(|_| GatewayError::Secret)?)
-            }
-            None => None,
-        };
+        let secret = registration.signing_secret();
+        let secret = secret.map(|secret| std::str::from_utf8(secret.expose()));
+        let secret = secret.transpose().map_err(|_| GatewayError::Secret)?;
+        if let Some(secret) = secret {
+            call.mask.add(secret);
+        }
         if url != shown {
             call.mask.add_url(&url, session);
         }

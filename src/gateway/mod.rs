@@ -26,7 +26,6 @@
 
 mod answer;
 mod client;
-mod mask;
 mod registration;
 mod shape;
 mod startup;

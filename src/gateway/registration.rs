@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use url::Url;
+use url::{Host, Url};
 
 use super::target::parse;
 use super::{Gateway, GatewayError};
@@ -65,10 +65,7 @@ impl Registration {
 
     /// The URL as it may be shown, with `{session}` in it.
     pub fn shown_url(&self) -> String {
-        match self.hidden {
-            true => hidden(&self.webhook_url),
-            false => self.webhook_url.clone(),
-        }
+        self.shown(&self.webhook_url)
     }
 
     /// The events that it asks this gateway for.
@@ -95,14 +92,12 @@ impl Registration {
     /// Likely mistakes, one sentence each.
     pub fn warnings(&self, gateway: &Gateway) -> Vec<String> {
         let mut warnings = Vec::new();
-        let host = |url: &Url| url.host_str().map(str::to_owned).unwrap_or_default();
-        let ours = parse(&self.webhook_url.replace(SESSION, "session"), "")
-            .map(|url| host(&url))
-            .unwrap_or_default();
-        if is_loopback(&ours) && !is_loopback(&host(&gateway.base)) {
+        let ours = parse(&self.webhook_url.replace(SESSION, "session"), "").ok();
+        if let Some(ours) = ours.filter(|url| is_loopback(url) && !is_loopback(&gateway.base)) {
             warnings.push(format!(
-                "The webhook URL is on {ours}, which to the gateway is the gateway's own machine: \
-                 give a URL that leads here from there."
+                "The webhook URL is on {}, which to the gateway is the gateway's own machine: \
+                 give a URL that leads here from there.",
+                ours.host_str().unwrap_or_default()
             ));
         }
         match (gateway.shape.has_secret(), &self.secret) {
@@ -136,11 +131,18 @@ impl Registration {
         let session = utf8_percent_encode(session, ODD).to_string();
         let url = self.webhook_url.replace(SESSION, &session);
         parse(&url, "https://me.example/webhook")?;
-        let shown = match self.hidden {
-            true => hidden(&url),
-            false => url.clone(),
-        };
+        let shown = self.shown(&url);
         Ok((url, shown))
+    }
+
+    /// `https://host/***`, if the URL is hidden.
+    fn shown(&self, url: &str) -> String {
+        if !self.hidden {
+            return url.to_owned();
+        }
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        format!("{scheme}://{host}/***")
     }
 }
 
@@ -154,23 +156,18 @@ impl fmt::Debug for Registration {
     }
 }
 
-/// `https://host/***`
-fn hidden(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", ""));
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    format!("{scheme}://{host}/***")
-}
-
 /// Whether the host is a loopback address or name.
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare.parse::<IpAddr>() {
-        Ok(ip) => ip.to_canonical().is_loopback() || ip.to_canonical().is_unspecified(),
-        Err(_) => {
-            let name = bare.trim_end_matches('.');
-            name == "localhost" || name.ends_with(".localhost")
+fn is_loopback(url: &Url) -> bool {
+    let ip: IpAddr = match url.host() {
+        Some(Host::Ipv4(ip)) => ip.into(),
+        Some(Host::Ipv6(ip)) => ip.to_canonical(),
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            return name == "localhost" || name.ends_with(".localhost");
         }
-    }
+        None => return false,
+    };
+    ip.is_loopback() || ip.is_unspecified()
 }
 
 const SESSION: &str = "{session}";

@@ -24,7 +24,7 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// Every shape by its name.
+    /// Every shape by its name, in the order of their declaration.
     pub const ALL: [(&'static str, Self); 3] = [
         ("docs", Self::Docs),
         ("implementation", Self::Implementation),
@@ -33,11 +33,7 @@ impl Shape {
 
     /// The name in settings and options.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Docs => "docs",
-            Self::Implementation => "implementation",
-            Self::Next => "next",
-        }
+        Self::ALL[self as usize].0
     }
 
     /// Whether a gateway of this shape takes a secret.

@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::task::JoinSet;
 
-use super::{Gateway, GatewayClient, GatewayError, Registration};
+use super::{Gateway, GatewayClient, Registration};
 use crate::Retry;
 use crate::escape_controls;
 
@@ -19,13 +19,6 @@ pub(crate) struct Registrar {
     pub(crate) gateway: Gateway,
     pub(crate) registration: Registration,
     pub(crate) sessions: Vec<String>,
-}
-
-/// How one attempt ended.
-enum Attempt {
-    Accepted(u16),
-    /// The reason, and whether trying again may help.
-    Failed(String, bool),
 }
 
 impl Registrar {
@@ -59,7 +52,7 @@ impl Registrar {
             let round = stream::iter(waiting).map(|session| async move {
                 let outcome = registrar.attempt(client, &session).await;
                 registrar.tell(&session, &outcome, attempt, last);
-                let again = matches!(outcome, Ok(Attempt::Failed(_, true)));
+                let again = outcome.is_err_and(|(_, may_change)| may_change);
                 again.then_some(session)
             });
             let left = round.buffer_unordered(AT_ONCE);
@@ -72,56 +65,44 @@ impl Registrar {
         }
     }
 
-    async fn attempt(
-        &self,
-        client: &GatewayClient,
-        session: &str,
-    ) -> Result<Attempt, GatewayError> {
-        let call = client.register(session, &self.registration)?;
-        Ok(match call.send().await {
-            Ok(answer) if answer.accepted() => Attempt::Accepted(answer.status()),
-            Ok(answer) => Attempt::Failed(
-                format!("it answered {answer}"),
-                answer.verdict().may_change(),
-            ),
-            Err(unanswered) => Attempt::Failed(unanswered.to_string(), true),
-        })
+    /// Returns the status of the answer that accepts the session; otherwise the reason, and whether
+    /// trying again may help.
+    async fn attempt(&self, client: &GatewayClient, session: &str) -> Result<u16, (String, bool)> {
+        let call = client.register(session, &self.registration);
+        match call
+            .map_err(|error| (error.to_string(), false))?
+            .send()
+            .await
+        {
+            Ok(answer) if answer.accepted() => Ok(answer.status),
+            Ok(answer) => Err((format!("it answered {answer}"), answer.verdict.may_change())),
+            Err(unanswered) => Err((unanswered.to_string(), true)),
+        }
     }
 
     /// Logs one line when the attempts begin to fail, and one when they end.
-    fn tell(
-        &self,
-        session: &str,
-        outcome: &Result<Attempt, GatewayError>,
-        attempt: u32,
-        last: bool,
-    ) {
-        let gateway = &self.name;
-        let url = self.registration.shown_url();
-        let session = escape_controls(session);
-        match outcome {
-            Ok(Attempt::Accepted(status)) => log::info!(
-                "gateway {gateway}: session {session} is registered for {url} ({status})"
-            ),
-            Ok(Attempt::Failed(why, true)) if !last => {
-                let level = match attempt {
-                    1 => log::Level::Warn,
-                    _ => log::Level::Debug,
-                };
-                log::log!(
-                    level,
-                    "gateway {gateway}: session {session} is not registered yet, trying again: {}",
-                    escape_controls(why)
-                );
+    fn tell(&self, session: &str, outcome: &Result<u16, (String, bool)>, attempt: u32, last: bool) {
+        let what = format!(
+            "gateway {}: session {} is",
+            self.name,
+            escape_controls(session)
+        );
+        let (why, may_change) = match outcome {
+            Ok(status) => {
+                let url = self.registration.shown_url();
+                return log::info!("{what} registered for {url} ({status})");
             }
-            Ok(Attempt::Failed(why, _)) => log::error!(
-                "gateway {gateway}: session {session} is not registered, given up after attempt \
-                 {attempt}: {}. `offhook gateway register` shows more",
-                escape_controls(why)
-            ),
-            Err(error) => {
-                log::error!("gateway {gateway}: session {session} is not registered: {error}");
-            }
+            Err((why, may_change)) => (escape_controls(why), *may_change),
+        };
+        if last || !may_change {
+            log::error!(
+                "{what} not registered, given up after attempt {attempt}: {why}. `offhook gateway \
+                 register` shows more"
+            );
+        } else if attempt == 1 {
+            log::warn!("{what} not registered yet, trying again: {why}");
+        } else {
+            log::debug!("{what} not registered yet, trying again: {why}");
         }
     }
 }

@@ -90,12 +90,8 @@ impl Gateway {
     }
 
     /// Its host and port, the default for its name.
-    pub(crate) fn host(&self) -> String {
-        let host = self.base.host_str().unwrap_or_default();
-        match self.base.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        }
+    pub(crate) fn host(&self) -> &str {
+        self.base.authority()
     }
 
     /// The URL of a session's registration.
@@ -134,12 +130,9 @@ pub(super) fn parse(text: &str, example: &str) -> Result<Url, GatewayError> {
 
 /// The value, with its last word read from the environment or file that it names.
 fn resolve(value: &str) -> Result<Vec<u8>, String> {
-    let (before, last) = match value.rfind(' ') {
-        Some(space) => value.split_at(space + 1),
-        None => ("", value),
-    };
     let whole = value.starts_with("env:") || value.starts_with("file:");
-    let (before, last) = if whole { ("", value) } else { (before, last) };
+    let word = value.rfind(' ').filter(|_| !whole);
+    let (before, last) = value.split_at(word.map_or(0, |space| space + 1));
     let secret = Secret::resolve(last).map_err(|error| error.to_string())?;
     Ok([before.as_bytes(), secret.expose()].concat())
 }

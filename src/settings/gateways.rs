@@ -33,7 +33,7 @@ impl GatewaySettings {
         registration: Registration,
     ) -> Self {
         Self {
-            name: gateway.host(),
+            name: gateway.host().to_owned(),
             gateway,
             sessions: sessions.into_iter().map(Into::into).collect(),
             registration,

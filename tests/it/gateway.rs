@@ -325,7 +325,7 @@ async fn the_library_asks_the_same() {
     assert!(!format!("{call:?}").contains("hidden"), "{call:?}");
     let answer = bounded(call.send()).await.unwrap();
     assert_eq!(
-        (answer.verdict(), answer.to_string().as_str()),
+        (answer.verdict, answer.to_string().as_str()),
         (Verdict::Accepted, "200 {\"success\":true}")
     );
     let asked = server.asked();

@@ -57,6 +57,8 @@ pub(super) fn bodies(body: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Findin
     let shorter = |end: &[u8]| body.strip_suffix(end).map(Cow::Borrowed);
     let joined = |before: &[u8], after: &[u8]| Some([before, body, after].concat().into());
     let unmarked = body.strip_prefix(MARK);
+    // An empty body has a finding of its own.
+    let trimmed = Some(body.trim_ascii()).filter(|trimmed| !trimmed.is_empty());
     let table = [
         (FINAL_LINE_BREAK, ADDED, shorter(b"\n")),
         (FINAL_LINE_BREAK, ADDED, shorter(b"\r\n")),
@@ -66,7 +68,7 @@ pub(super) fn bodies(body: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Findin
         (LINE_BREAKS, CRLF, with_lines_ending(body, b"\r\n")),
         (BYTE_ORDER_MARK, MARKED, unmarked.map(Cow::Borrowed)),
         (BYTE_ORDER_MARK, MARKED, joined(MARK, b"")),
-        (AROUND, UNTRIMMED, Some(body.trim_ascii().into())),
+        (AROUND, UNTRIMMED, trimmed.map(Cow::Borrowed)),
     ];
     let plain = table
         .into_iter()

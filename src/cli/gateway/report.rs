@@ -60,8 +60,8 @@ impl Exchange {
 
     pub(super) fn print_answer(&self) -> Result<(), Failure> {
         if let Ok(answer) = &self.answer {
-            output::print(&title(&format!("answered {}", answer.status())))?;
-            let text = answer.text();
+            output::print(&title(&format!("answered {}", answer.status)))?;
+            let text = answer.text;
             let beginning: String = text.chars().take(LONGEST_TEXT).collect();
             for line in beginning.lines() {
                 output::print(&format!("  {}", escape_controls(line)))?;
@@ -92,8 +92,8 @@ impl Exchange {
             let body = answer
                 .json()
                 .cloned()
-                .unwrap_or_else(|| answer.text().into());
-            json!({ "status": answer.status(), "body": body })
+                .unwrap_or_else(|| answer.text.into());
+            json!({ "status": answer.status, "body": body })
         });
         let error = self.answer.as_ref().err().map(ToString::to_string);
         output::print_json(&json!({
@@ -120,7 +120,7 @@ fn hint(answer: &Answer, shape: Shape, with_headers: bool) -> Option<String> {
     let others = Shape::ALL.iter().filter(|(_, other)| *other != shape);
     let others: Vec<_> = others.map(|(name, _)| format!("--shape {name}")).collect();
     let others = others.join(" or ");
-    let hint = match answer.verdict() {
+    let hint = match answer.verdict {
         Verdict::Accepted => return None,
         Verdict::SaysNo => "The gateway says that it was no success.",
         Verdict::NotJson => {

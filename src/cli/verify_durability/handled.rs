@@ -1,12 +1,11 @@
 //! [`Handled`]: what the handler received, read from its file.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
 
-use serde::Deserialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::load::{Ledger, MessageId};
@@ -17,34 +16,14 @@ pub(super) struct Handled {
     file: BufReader<File>,
     /// The beginning of a line whose end is not in the file yet.
     line: Vec<u8>,
-    messages: HashMap<MessageId, Seen>,
+    /// Each message with the event id of each time that it was handed over.
+    messages: HashMap<MessageId, Vec<Uuid>>,
     /// The newest place of each conversation.
     newest: HashMap<usize, usize>,
     /// How many messages first came after a later message of their conversation.
     pub(super) out_of_order: usize,
     /// How many lines a kill cut short.
     pub(super) torn: usize,
-}
-
-/// How often a message was handed over, and with which event id.
-#[derive(Debug)]
-struct Seen {
-    event: Uuid,
-    times: usize,
-    /// It also came with another event id, so it was stored twice.
-    twice: bool,
-}
-
-#[derive(Deserialize)]
-struct Line {
-    id: Uuid,
-    body: Body,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Body {
-    message_id: String,
 }
 
 impl Handled {
@@ -78,24 +57,14 @@ impl Handled {
     }
 
     fn saw(&mut self, id: MessageId, event: Uuid) {
-        match self.messages.entry(id) {
-            Entry::Occupied(mut seen) => {
-                let seen = seen.get_mut();
-                seen.times += 1;
-                seen.twice |= seen.event != event;
-            }
-            Entry::Vacant(new) => {
-                let (conversation, place) = id;
-                let newest = self.newest.entry(conversation).or_insert(place);
-                self.out_of_order += usize::from(place < *newest);
-                *newest = place.max(*newest);
-                new.insert(Seen {
-                    event,
-                    times: 1,
-                    twice: false,
-                });
-            }
+        let (conversation, place) = id;
+        let events = self.messages.entry(id).or_default();
+        if events.is_empty() {
+            let newest = self.newest.entry(conversation).or_insert(place);
+            self.out_of_order += usize::from(place < *newest);
+            *newest = place.max(*newest);
         }
+        events.push(event);
     }
 
     /// How many acknowledged messages are missing.
@@ -113,19 +82,24 @@ impl Handled {
 
     /// How many messages were handed over more than once.
     pub(super) fn repeated(&self) -> usize {
-        self.messages.values().filter(|seen| seen.times > 1).count()
+        let messages = self.messages.values();
+        messages.filter(|events| events.len() > 1).count()
     }
 
     /// How many messages were stored as two events.
     pub(super) fn kept_twice(&self) -> usize {
-        self.messages.values().filter(|seen| seen.twice).count()
+        let messages = self.messages.values();
+        messages
+            .filter(|events| events.iter().any(|event| *event != events[0]))
+            .count()
     }
 }
 
 fn parse(line: &[u8]) -> Option<(MessageId, Uuid)> {
-    let line: Line = serde_json::from_slice(line).ok()?;
-    let (conversation, place) = line.body.message_id.split_once('-')?;
-    Some(((conversation.parse().ok()?, place.parse().ok()?), line.id))
+    let line: Value = serde_json::from_slice(line).ok()?;
+    let (conversation, place) = line["body"]["messageId"].as_str()?.split_once('-')?;
+    let id = (conversation.parse().ok()?, place.parse().ok()?);
+    Some((id, line["id"].as_str()?.parse().ok()?))
 }
 
 #[cfg(test)]
