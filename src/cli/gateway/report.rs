@@ -61,7 +61,7 @@ impl Exchange {
     pub(super) fn print_answer(&self) -> Result<(), Failure> {
         if let Ok(answer) = &self.answer {
             output::print(&title(&format!("answered {}", answer.status)))?;
-            let text = answer.text;
+            let text = &answer.text;
             let beginning: String = text.chars().take(LONGEST_TEXT).collect();
             for line in beginning.lines() {
                 output::print(&format!("  {}", escape_controls(line)))?;
@@ -90,9 +90,9 @@ impl Exchange {
         // A body that is not JSON is shown as text.
         let answer = self.answer.as_ref().ok().map(|answer| {
             let body = answer
-                .json()
-                .cloned()
-                .unwrap_or_else(|| answer.text.into());
+                .json
+                .clone()
+                .unwrap_or_else(|| answer.text.clone().into());
             json!({ "status": answer.status, "body": body })
         });
         let error = self.answer.as_ref().err().map(ToString::to_string);
