@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sleeper_wakes_when_the_clock_has_moved_past_its_end_and_not_before() {
+    fn a_sleeper_wakes_at_its_end() {
         let clock = FakeClock::new(Timestamp::UNIX_EPOCH);
         let second = Duration::from_secs(1);
         let mut sleeper = clock.sleep(2 * second);

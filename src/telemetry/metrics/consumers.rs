@@ -1,71 +1,14 @@
-//! Attempts of consumers, and their outcomes: [`ConsumerMetrics`].
+//! Attempts of consumers, and how far consumers have come: [`ConsumerMetrics`], [`PipelineMetrics`].
 
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
 
-use super::family::{Family, Labels, family, labels, seconds};
-
-#[derive(Debug, Clone)]
-pub(super) struct ConsumerFamilies {
-    attempts: Family<Counter>,
-    seconds: Family<Histogram>,
-    retries: Family<Counter>,
-    dead_letters: Family<Counter>,
-}
-
-impl ConsumerFamilies {
-    pub(super) fn new(registry: &mut Registry) -> Self {
-        Self {
-            attempts: family(
-                registry,
-                "offhook_attempts_total",
-                "Attempts to hand an event to a consumer, by outcome",
-                Counter::default,
-            ),
-            seconds: family(
-                registry,
-                "offhook_attempt_seconds",
-                "Time an attempt took",
-                seconds,
-            ),
-            retries: family(
-                registry,
-                "offhook_retries_total",
-                "Failed attempts after which the event is tried again",
-                Counter::default,
-            ),
-            dead_letters: family(
-                registry,
-                "offhook_dead_letters_total",
-                "Events that a consumer has given up",
-                Counter::default,
-            ),
-        }
-    }
-
-    /// Removes the series of a consumer.
-    pub(super) fn remove(&self, consumer: &str, outcomes: &[&'static str]) {
-        for outcome in outcomes {
-            self.attempts.remove(&attempt_labels(consumer, outcome));
-        }
-        let consumer = consumer_label(consumer);
-        self.seconds.remove(&consumer);
-        self.retries.remove(&consumer);
-        self.dead_letters.remove(&consumer);
-    }
-}
-
-/// The label of a metric that has one series for each consumer.
-pub(super) fn consumer_label(consumer: &str) -> Labels {
-    labels([("consumer", consumer)])
-}
-
-fn attempt_labels(consumer: &str, outcome: &str) -> Labels {
-    labels([("consumer", consumer), ("outcome", outcome)])
-}
+use super::family::{Gauge, Labels, SecondsGauge, labels};
+use super::{Families, Metrics};
 
 /// The handles of one consumer.
 pub(crate) struct ConsumerMetrics {
@@ -76,21 +19,69 @@ pub(crate) struct ConsumerMetrics {
     dead_letters: Counter,
 }
 
-impl ConsumerMetrics {
-    pub(super) fn new(families: &ConsumerFamilies, name: &str, outcomes: &[&'static str]) -> Self {
+/// The handles of the pipeline, which are updated when the metrics are requested. The gauges of a
+/// stopped consumer are 0; a removed consumer has no series.
+#[derive(Debug)]
+pub(crate) struct PipelineMetrics {
+    bytes: Gauge,
+    events: Gauge,
+    running: Mutex<HashMap<String, ConsumerGauges>>,
+    families: Families,
+}
+
+#[derive(Debug)]
+struct ConsumerGauges {
+    lag: Gauge,
+    oldest_waiting: SecondsGauge,
+    in_flight: Gauge,
+    suspended: Gauge,
+}
+
+impl Metrics {
+    /// The handles of a consumer; `outcomes` are the names of all possible outcomes of an attempt.
+    pub(crate) fn consumer(&self, name: &str, outcomes: &[&'static str]) -> ConsumerMetrics {
+        let (families, consumer) = (&self.families, consumer_label(name));
         let attempts = outcomes.iter().map(|outcome| {
             let labels = attempt_labels(name, outcome);
             families.attempts.get_or_create_owned(&labels)
         });
-        let consumer = consumer_label(name);
-        Self {
+        ConsumerMetrics {
             attempts: attempts.collect(),
-            seconds: families.seconds.get_or_create_owned(&consumer),
+            seconds: families.attempt_seconds.get_or_create_owned(&consumer),
             retries: families.retries.get_or_create_owned(&consumer),
             dead_letters: families.dead_letters.get_or_create_owned(&consumer),
         }
     }
 
+    /// The handles of the pipeline.
+    pub(crate) fn pipeline(&self) -> PipelineMetrics {
+        let (families, none) = (self.families.clone(), Labels::new());
+        PipelineMetrics {
+            bytes: families.journal_bytes.get_or_create_owned(&none),
+            events: families.journal_events.get_or_create_owned(&none),
+            running: Mutex::default(),
+            families,
+        }
+    }
+
+    /// Counts `events` that retention removed before `consumer` settled them. Does nothing if the
+    /// consumer was removed.
+    pub(crate) fn expired(&self, consumer: &str, events: u64) {
+        if let Some(expired) = self.families.expired.get(&consumer_label(consumer)) {
+            expired.inc_by(events);
+        }
+    }
+}
+
+fn consumer_label(consumer: &str) -> Labels {
+    labels([("consumer", consumer)])
+}
+
+fn attempt_labels(consumer: &str, outcome: &str) -> Labels {
+    labels([("consumer", consumer), ("outcome", outcome)])
+}
+
+impl ConsumerMetrics {
     /// Counts an attempt that ended after `took`; `outcome` is its index in the list of outcomes.
     pub(crate) fn attempt(&self, outcome: usize, took: Duration) {
         self.attempts[outcome].inc();
@@ -105,5 +96,78 @@ impl ConsumerMetrics {
     /// Counts an event that was given up.
     pub(crate) fn dead_letter(&self) {
         self.dead_letters.inc();
+    }
+}
+
+impl PipelineMetrics {
+    /// Adds the series of a consumer that has started.
+    pub(crate) fn started(&self, name: &str) {
+        let (families, consumer) = (&self.families, consumer_label(name));
+        let gauges = ConsumerGauges {
+            lag: families.lag.get_or_create_owned(&consumer),
+            oldest_waiting: families.oldest_waiting.get_or_create_owned(&consumer),
+            in_flight: families.in_flight.get_or_create_owned(&consumer),
+            suspended: families.suspended.get_or_create_owned(&consumer),
+        };
+        families.expired.get_or_create_owned(&consumer);
+        self.running().insert(name.to_owned(), gauges);
+    }
+
+    /// Sets the gauges of a consumer that has stopped to 0.
+    pub(crate) fn stopped(&self, name: &str) {
+        if let Some(gauges) = self.running().remove(name) {
+            gauges.lag.set(0);
+            gauges.oldest_waiting.set(0.0);
+            gauges.in_flight.set(0);
+            gauges.suspended.set(0);
+        }
+    }
+
+    /// Removes all series of a removed consumer, so that short-lived consumers do not fill the memory;
+    /// `outcomes` are the names with which it was created.
+    pub(crate) fn removed(&self, name: &str, outcomes: &[&'static str]) {
+        let (families, consumer) = (&self.families, consumer_label(name));
+        for outcome in outcomes {
+            families.attempts.remove(&attempt_labels(name, outcome));
+        }
+        families.attempt_seconds.remove(&consumer);
+        families.retries.remove(&consumer);
+        families.dead_letters.remove(&consumer);
+        families.lag.remove(&consumer);
+        families.oldest_waiting.remove(&consumer);
+        families.in_flight.remove(&consumer);
+        families.suspended.remove(&consumer);
+        families.expired.remove(&consumer);
+    }
+
+    /// Sets the size of the journal's files, in bytes.
+    pub(crate) fn bytes(&self, bytes: u64) {
+        self.bytes.set(bytes);
+    }
+
+    /// Sets the number of the journal's newest event.
+    pub(crate) fn newest(&self, seq: u64) {
+        self.events.set(seq);
+    }
+
+    /// Sets the state of a running consumer.
+    pub(crate) fn consumer(&self, name: &str, lag: u64, in_flight: usize, suspended: bool) {
+        if let Some(gauges) = self.running().get(name) {
+            gauges.lag.set(lag);
+            gauges.in_flight.set(in_flight as u64);
+            gauges.suspended.set(suspended.into());
+        }
+    }
+
+    /// Sets how long the oldest event of a running consumer has waited.
+    pub(crate) fn oldest_waiting(&self, consumer: &str, age: Duration) {
+        if let Some(gauges) = self.running().get(consumer) {
+            gauges.oldest_waiting.set(age.as_secs_f64());
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<String, ConsumerGauges>> {
+        // No panic can leave the map half-changed.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,5 @@
-//! [`family`]: a metric's name, its help text, and a series for each set of labels.
+//! [`family`]: a metric's name, its help text, and a series for each set of labels; [`families!`]: a table
+//! of them.
 
 use std::fmt::{self, Debug};
 use std::sync::atomic::AtomicU64;
@@ -21,6 +22,27 @@ pub(super) type Gauge = gauge::Gauge<u64, AtomicU64>;
 
 /// Seconds.
 pub(super) type SecondsGauge = gauge::Gauge<f64, AtomicU64>;
+
+/// Declares the struct `Families`, with a field for each row `field: Metric = constructor, "name", "help";`.
+macro_rules! families {
+    ($($(#[$only:meta])* $field:ident: $metric:ty = $new:expr, $name:literal, $help:literal;)*) => {
+        /// The families of all metrics, in the order in which a scraper sees them.
+        #[derive(Debug, Clone)]
+        struct Families {
+            $($(#[$only])* $field: Family<$metric>,)*
+        }
+
+        impl Families {
+            fn new(registry: &mut Registry) -> Self {
+                Self {
+                    $($(#[$only])* $field: family(registry, $name, $help, $new),)*
+                }
+            }
+        }
+    };
+}
+
+pub(super) use families;
 
 /// Registers a metric with the name and the help text that a scraper sees. The output omits it while it
 /// has no series.
@@ -53,6 +75,12 @@ pub(super) fn seconds() -> Histogram {
     Histogram::new([
         0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
     ])
+}
+
+/// A histogram of numbers of events.
+#[cfg(feature = "sqlite")]
+pub(super) fn events() -> Histogram {
+    Histogram::new([1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1024.0])
 }
 
 /// The same as [`Registry::register`], without the full stop that it appends to each help text.

@@ -1,43 +1,12 @@
-//! Requests to the paths of sources: [`SourceMetrics`].
+//! What sources send, and since when they are quiet: [`SourceMetrics`], [`QuietMetrics`].
 
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
 
-use super::family::{Family, family, labels, seconds};
-
-pub(super) struct RequestFamilies {
-    requests: Family<Counter>,
-    body_bytes: Family<Counter>,
-    seconds: Family<Histogram>,
-}
-
-impl RequestFamilies {
-    pub(super) fn new(registry: &mut Registry) -> Self {
-        Self {
-            requests: family(
-                registry,
-                "offhook_requests_total",
-                "Requests to a source's path by how they were answered",
-                Counter::default,
-            ),
-            body_bytes: family(
-                registry,
-                "offhook_request_body_bytes_total",
-                "Bytes of verified bodies, as they came on the wire",
-                Counter::default,
-            ),
-            seconds: family(
-                registry,
-                "offhook_request_seconds",
-                "Time from a request's head to its answer",
-                seconds,
-            ),
-        }
-    }
-}
+use super::Metrics;
+use super::family::{Gauge, SecondsGauge, labels};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,20 +41,45 @@ pub(crate) struct SourceMetrics {
     seconds: Histogram,
 }
 
-impl SourceMetrics {
-    pub(super) fn new(families: &RequestFamilies, source: &str) -> Self {
+/// The handles that show when a source, or one session of it, was last seen.
+#[derive(Debug)]
+pub(crate) struct QuietMetrics {
+    /// `None` when no `quiet_after` is set.
+    quiet: Option<Gauge>,
+    since_last: SecondsGauge,
+}
+
+impl Metrics {
+    /// The handles of a source.
+    pub(crate) fn source(&self, name: &str) -> SourceMetrics {
+        let families = &self.families;
         let requests = RequestOutcome::ALL.map(|(_, outcome)| {
-            let labels = labels([("source", source), ("outcome", outcome)]);
+            let labels = labels([("source", name), ("outcome", outcome)]);
             families.requests.get_or_create_owned(&labels)
         });
-        let source = labels([("source", source)]);
-        Self {
+        let source = labels([("source", name)]);
+        SourceMetrics {
             requests,
             body_bytes: families.body_bytes.get_or_create_owned(&source),
-            seconds: families.seconds.get_or_create_owned(&source),
+            seconds: families.request_seconds.get_or_create_owned(&source),
         }
     }
 
+    /// The handles of a source, or of one `session` of it, and, if it is `watched`, whether it is quiet.
+    pub(crate) fn quiet(&self, source: &str, session: Option<&str>, watched: bool) -> QuietMetrics {
+        let mut labels = labels([("source", source)]);
+        labels.extend(session.map(|session| ("session", session.to_owned())));
+        let since_last = self.families.since_last.get_or_create_owned(&labels);
+        // The age is not known before the first event.
+        since_last.set(f64::NAN);
+        QuietMetrics {
+            quiet: watched.then(|| self.families.quiet.get_or_create_owned(&labels)),
+            since_last,
+        }
+    }
+}
+
+impl SourceMetrics {
     /// Counts a request that was answered after `took`.
     pub(crate) fn answered(&self, outcome: RequestOutcome, took: Duration) {
         self.requests[outcome as usize].inc();
@@ -95,5 +89,19 @@ impl SourceMetrics {
     /// Counts the bytes of a verified body.
     pub(crate) fn body(&self, bytes: usize) {
         self.body_bytes.inc_by(bytes as u64);
+    }
+}
+
+impl QuietMetrics {
+    /// Sets whether it is quiet, if that is watched.
+    pub(crate) fn quiet(&self, quiet: bool) {
+        if let Some(gauge) = &self.quiet {
+            gauge.set(quiet.into());
+        }
+    }
+
+    /// Sets how long ago it was last seen.
+    pub(crate) fn since_last(&self, age: Duration) {
+        self.since_last.set(age.as_secs_f64());
     }
 }
