@@ -15,7 +15,7 @@ use crate::ingress::{Ingress, Silence};
 use crate::journal::Journal;
 use crate::relay::Registry;
 use crate::server::{self, Parts, Receiver, Server};
-use crate::settings::{self, AdminSettings, HandlerSettings, JournalSettings, Settings, Use};
+use crate::settings::{HandlerSettings, JournalSettings, Settings, Use};
 use crate::signature::{InFlight, Limits, Secret};
 use crate::telemetry::Metrics;
 use crate::{Error, EventHandler, ExecHandler, JsonlHandler, LogHandler, Source};
@@ -66,10 +66,7 @@ impl Offhook {
     /// Starts from the default settings, without a file: no sources, no handlers, listeners on
     /// 127.0.0.1:5000 and 127.0.0.1:5001.
     pub fn builder() -> Self {
-        Self::new(Settings {
-            admin: Some(AdminSettings::default()),
-            ..Settings::default()
-        })
+        Self::new(Settings::with_admin())
     }
 
     /// Starts from existing settings.
@@ -183,12 +180,10 @@ impl Offhook {
     pub fn receiver(self) -> Result<Receiver, Error> {
         let receiver = self.build()?;
         let ingress = &receiver.parts().ingress;
-        match Handle::try_current() {
-            Ok(home) => ingress.watch(&home),
-            Err(_) if ingress.silence().is_watched() => {
-                log::warn!("quiet_after: sources are not watched: there is no runtime yet");
-            }
-            Err(_) => {}
+        if let Ok(home) = Handle::try_current() {
+            ingress.watch(&home);
+        } else if ingress.silence().is_watched() {
+            log::warn!("quiet_after: sources are not watched: there is no runtime yet");
         }
         Ok(receiver)
     }
@@ -218,10 +213,10 @@ impl Offhook {
 
     /// Builds all parts, each after the parts that it needs.
     fn build(self) -> Result<Receiver, Error> {
-        self.settings.check("the settings")?;
+        let in_code: Vec<&str> = self.handlers.iter().map(|(name, ..)| &**name).collect();
+        self.settings.check(&in_code)?;
         let metrics = Metrics::new();
-        let consumers = self.consumers(&metrics)?;
-        let (engine, pipeline) = self.engine(consumers, &metrics)?;
+        let (engine, pipeline) = self.engine(&metrics)?;
         let (engine_name, promise) = self.promise();
         let Self {
             settings, clock, ..
@@ -240,11 +235,10 @@ impl Offhook {
                 &clock,
             )?);
         }
-        let server = &settings.server;
         let limits = Limits {
-            max_body: server.max_body,
-            request_timeout: server.request_timeout,
-            in_flight: InFlight::new(server.max_in_flight),
+            max_body: settings.server.max_body,
+            request_timeout: settings.server.request_timeout,
+            in_flight: InFlight::new(settings.server.max_in_flight),
         };
         let ingress = Ingress::new(settings.sources, engine, limits, &metrics, clock, silence)?;
         Ok(Receiver::new(Parts {
@@ -257,59 +251,9 @@ impl Offhook {
         }))
     }
 
-    /// The handlers of the settings, then those added in code.
-    fn consumers(&self, metrics: &Arc<Metrics>) -> Result<Vec<Consumer>, Error> {
-        let mut consumers: Vec<Consumer> = Vec::new();
-        let mut add = |name: &str, handler, options: HandlerOptions| {
-            let name = format!("handler:{name}");
-            if consumers.iter().any(|consumer| consumer.name() == name) {
-                return Err(settings::same_handler(name.trim_start_matches("handler:")));
-            }
-            let options = options.or(&self.settings.dispatch);
-            let clock = Arc::clone(&self.clock);
-            consumers.push(Consumer::new(name, handler, options, metrics, clock));
-            Ok(())
-        };
-        for handler in &self.settings.handlers {
-            add(&handler.name, ready_made(handler)?, handler.options.clone())?;
-        }
-        for (name, handler, options) in &self.handlers {
-            add(name, Arc::clone(handler), options.clone())?;
-        }
-        Ok(consumers)
-    }
-
-    /// Whether the program provides the journal.
-    pub(crate) fn has_custom_journal(&self) -> bool {
-        self.journal.is_some()
-    }
-
-    /// The engine's name, and what an answer of 200 means.
-    fn promise(&self) -> (&'static str, String) {
-        match &self.settings.journal {
-            JournalSettings::Sqlite(_) if self.has_custom_journal() => {
-                ("custom", CUSTOM.to_owned())
-            }
-            journal => (journal.name(), journal.promise()),
-        }
-    }
-
-    /// Opens the journal: the program's own, or the one in this folder.
-    fn open(&self, folder: &Path, metrics: &Metrics) -> Result<Opened, Error> {
-        if let Some(journal) = &self.journal {
-            return Ok(Opened::without_search(Arc::clone(journal)));
-        }
-        #[cfg(feature = "sqlite")]
-        return Opened::sqlite(folder, metrics, &self.clock);
-        #[cfg(not(feature = "sqlite"))]
-        {
-            let _ = (folder, metrics);
-            Err(Error::journal(NO_SQLITE))
-        }
-    }
-
     /// Builds the engine that the settings ask for, and, with a journal, its pipeline.
-    fn engine(&self, consumers: Vec<Consumer>, metrics: &Arc<Metrics>) -> Result<Engines, Error> {
+    fn engine(&self, metrics: &Arc<Metrics>) -> Result<Engines, Error> {
+        let consumers = self.consumers(metrics)?;
         let JournalSettings::Sqlite(sqlite) = &self.settings.journal else {
             return Ok((Arc::new(InlineEngine::new(consumers)), None));
         };
@@ -329,6 +273,51 @@ impl Offhook {
         let (journal, notes) = (Arc::clone(pipeline.journal()), Arc::clone(pipeline.notes()));
         let engine = JournalEngine::new(journal, windows, notes);
         Ok((Arc::new(engine), Some(Arc::new(pipeline))))
+    }
+
+    /// The handlers of the settings, then those added in code.
+    fn consumers(&self, metrics: &Arc<Metrics>) -> Result<Vec<Consumer>, Error> {
+        let mut handlers = Vec::new();
+        for settings in &self.settings.handlers {
+            let handler = ready_made(settings)?;
+            handlers.push((settings.name.clone(), handler, settings.options.clone()));
+        }
+        handlers.extend(self.handlers.iter().cloned());
+        let consumers = handlers.into_iter().map(|(name, handler, options)| {
+            let name = format!("handler:{name}");
+            let options = options.or(&self.settings.dispatch);
+            Consumer::new(name, handler, options, metrics, Arc::clone(&self.clock))
+        });
+        Ok(consumers.collect())
+    }
+
+    /// Opens the journal: the program's own, or the one in this folder.
+    fn open(&self, folder: &Path, metrics: &Metrics) -> Result<Opened, Error> {
+        if let Some(journal) = &self.journal {
+            return Ok(Opened::without_search(Arc::clone(journal)));
+        }
+        #[cfg(feature = "sqlite")]
+        return Opened::sqlite(folder, metrics, &self.clock);
+        #[cfg(not(feature = "sqlite"))]
+        {
+            let _ = (folder, metrics);
+            Err(Error::journal(NO_SQLITE))
+        }
+    }
+
+    /// Whether the program provides the journal.
+    pub(crate) fn has_custom_journal(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// The engine's name, and what an answer of 200 means.
+    fn promise(&self) -> (&'static str, String) {
+        match &self.settings.journal {
+            JournalSettings::Sqlite(_) if self.has_custom_journal() => {
+                ("custom", CUSTOM.to_owned())
+            }
+            journal => (journal.name(), journal.promise()),
+        }
     }
 }
 
@@ -351,19 +340,19 @@ fn recall(pipeline: &Pipeline, silence: &Arc<Silence>) {
 }
 
 fn ready_made(handler: &HandlerSettings) -> Result<Arc<dyn EventHandler>, Error> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Handler {
+    let make = || -> Result<Arc<dyn EventHandler>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(match &handler.used {
+            Use::Log => Arc::new(LogHandler::new()?),
+            Use::Jsonl { path } => Arc::new(
+                JsonlHandler::append(path)
+                    .map_err(|error| format!("{}: {error}", path.display()))?,
+            ),
+            Use::Exec(exec) => Arc::new(ExecHandler::new(exec.clone())?),
+        })
+    };
+    make().map_err(|error| Error::Handler {
         name: handler.name.clone(),
         error,
-    };
-    Ok(match &handler.used {
-        Use::Log => Arc::new(LogHandler::new().map_err(|error| failed(error.into()))?),
-        Use::Jsonl { path } => {
-            let opened = JsonlHandler::append(path);
-            Arc::new(opened.map_err(|error| failed(format!("{}: {error}", path.display()).into()))?)
-        }
-        Use::Exec(exec) => {
-            Arc::new(ExecHandler::new(exec.clone()).map_err(|error| failed(error.into()))?)
-        }
     })
 }
 

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::handlers::Use;
-use super::journal::{JournalSettings, MAX_KEPT_BODY};
-use super::problem::Notes;
-use super::root::Settings;
+use super::sections::MAX_KEPT_BODY;
+use super::spot::Notes;
+use super::{JournalSettings, Settings, Use};
 use crate::Source;
-use crate::error::{Problem, Problems};
+use crate::error::Problems;
 
 /// The key printed in the gateway's documentation. It is not a secret.
 pub const DOCUMENTED_KEY: &[u8] = b"your-secret-key";
@@ -15,29 +14,29 @@ pub const DOCUMENTED_KEY: &[u8] = b"your-secret-key";
 const MIN_PATH_TOKEN: usize = 16;
 
 impl Settings {
-    /// Checks settings that were read or made. `shown` names where they come from.
-    pub(crate) fn check(&self, shown: &str) -> Result<(), Problems> {
-        let notes = Notes::new(shown);
-        self.judge(&notes);
+    /// Checks settings that were read or made, with the names of the handlers that are added in code.
+    pub(crate) fn check(&self, in_code: &[&str]) -> Result<(), Problems> {
+        let notes = Notes::new("the settings");
+        self.judge(in_code, &notes);
         notes.into_result()
     }
 
     /// Notes every reason why these settings must not be used.
-    pub(super) fn judge(&self, notes: &Notes) {
+    pub(super) fn judge(&self, in_code: &[&str], notes: &Notes) {
         self.judge_listeners(notes);
         self.judge_sources(notes);
-        self.judge_handlers(notes);
+        self.judge_handlers(in_code, notes);
         self.judge_subscriptions(notes);
         self.judge_gateways(notes);
     }
 
     fn judge_listeners(&self, notes: &Notes) {
-        if self.server.max_in_flight < self.server.max_body {
+        let server = &self.server;
+        if server.max_in_flight < server.max_body {
             let text = "must be at least server.max_body, or the longest body never fits";
             notes.add("server.max_in_flight", text);
         }
-        let kept = matches!(self.journal, JournalSettings::Sqlite(_));
-        if kept && self.server.max_body > MAX_KEPT_BODY {
+        if self.journal != JournalSettings::None && server.max_body > MAX_KEPT_BODY {
             let text = "is more than journal.engine = \"sqlite\" can keep; at most 512 MiB";
             notes.add("server.max_body", text);
         }
@@ -47,7 +46,7 @@ impl Settings {
             let text = "is not loopback, and there is no admin.token: set one, or bind 127.0.0.1";
             notes.add("admin.bind", format!("{bind} {text}"));
         }
-        if bind == self.server.bind && bind.port() != 0 {
+        if bind == server.bind && bind.port() != 0 {
             notes.add("admin.bind", format!("{bind} is server.bind too"));
         }
     }
@@ -63,31 +62,34 @@ impl Settings {
                 notes.add(&format!("sources[{index}]"), text);
             }
         }
-        let mut told = BTreeSet::new();
+        let mut reported = BTreeSet::new();
         for (path, names) in self.paths() {
             // Two sources on one path also share the path pattern for sessions. Report them once.
-            if names.len() > 1 && told.insert(names.clone()) {
+            if names.len() > 1 && reported.insert(names.clone()) {
                 let names = names.join(" and ");
                 notes.add("sources", format!("{names} have the same path {path}"));
             }
         }
-        repeated(self.sources.iter().map(|source| &source.name), |name| {
+        for name in repeated(self.sources.iter().map(|source| &source.name)) {
             notes.add("sources", format!("two sources have the name {name:?}"));
-        });
+        }
     }
 
-    fn judge_handlers(&self, notes: &Notes) {
-        let handlers = self.handlers.iter();
-        let files = handlers.filter_map(|handler| match &handler.used {
-            Use::Jsonl { path } => Some(path.display().to_string()),
-            _ => None,
-        });
-        repeated(files, |path| {
+    fn judge_handlers(&self, in_code: &[&str], notes: &Notes) {
+        let files = self
+            .handlers
+            .iter()
+            .filter_map(|handler| match &handler.used {
+                Use::Jsonl { path } => Some(path.display().to_string()),
+                _ => None,
+            });
+        for path in repeated(files) {
             notes.add("handlers", format!("two handlers write to {path}"));
-        });
-        repeated(self.handlers.iter().map(|handler| &handler.name), |name| {
-            notes.add("handlers", same_name(name));
-        });
+        }
+        let names = self.handlers.iter().map(|handler| handler.name.as_str());
+        for name in repeated(names.chain(in_code.iter().copied())) {
+            notes.add("handlers", format!("two handlers have the name {name:?}"));
+        }
     }
 
     fn judge_subscriptions(&self, notes: &Notes) {
@@ -98,13 +100,14 @@ impl Settings {
                 notes.add(&format!("subscriptions[{index}]"), text);
             }
         }
-        let names = self.subscriptions.iter().map(|subscription| {
-            let (name, session) = (&subscription.name, &subscription.session);
-            format!("{name:?} to session {session:?}")
-        });
-        repeated(names, |name| {
-            notes.add("subscriptions", format!("two are {name}"));
-        });
+        let names = self
+            .subscriptions
+            .iter()
+            .map(|one| (&one.name, &one.session));
+        for (name, session) in repeated(names) {
+            let text = format!("two are {name:?} to session {session:?}");
+            notes.add("subscriptions", text);
+        }
         if self.journal == JournalSettings::None && !self.subscriptions.is_empty() {
             let text = "journal.engine is none, which keeps nothing until a subscriber has it; \
                         take it out, or the subscriptions";
@@ -113,18 +116,17 @@ impl Settings {
     }
 
     fn judge_gateways(&self, notes: &Notes) {
-        repeated(self.gateways.iter().map(|gateway| &gateway.name), |name| {
+        for name in repeated(self.gateways.iter().map(|gateway| &gateway.name)) {
             notes.add("gateways", format!("two gateways have the name {name:?}"));
-        });
-        let told = self.gateways.iter().flat_map(|gateway| {
+        }
+        let sessions = self.gateways.iter().flat_map(|gateway| {
             let url = gateway.gateway.url();
-            let sessions = gateway.sessions.iter();
-            sessions.map(move |id| format!("{id:?} at {url}"))
+            gateway.sessions.iter().map(move |id| (id, url))
         });
-        repeated(told, |session| {
-            let text = format!("two of them register the session {session}");
+        for (session, url) in repeated(sessions) {
+            let text = format!("two of them register the session {session:?} at {url}");
             notes.add("gateways", text);
-        });
+        }
     }
 
     fn source_problems(&self, source: &Source) -> Vec<String> {
@@ -135,27 +137,24 @@ impl Settings {
             .flat_map(|(_, secrets)| secrets.iter());
         let mut secrets = source.secrets.iter().chain(own).peekable();
         if let Some(token) = &source.path_token {
-            if token.expose().len() < MIN_PATH_TOKEN {
-                texts.push(format!(
-                    "path_token is shorter than {MIN_PATH_TOKEN} characters"
-                ));
+            let token = token.expose();
+            if token.len() < MIN_PATH_TOKEN {
+                let text = format!("path_token is shorter than {MIN_PATH_TOKEN} characters");
+                texts.push(text);
             }
-            if !token
-                .expose()
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte))
-            {
+            let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
+            if !token.iter().all(plain) {
                 texts.push("path_token may hold letters, digits and - _ . ~ only".to_owned());
             }
         } else if secrets.peek().is_none() {
             let text = "no secret, so nothing it sends can be verified; set secrets, or unsigned with a path_token";
             texts.push(text.to_owned());
         }
-        if secrets.any(|secret| secret.is(DOCUMENTED_KEY)) && !self.server.bind.ip().is_loopback() {
+        let bind = self.server.bind;
+        if secrets.any(|secret| secret.is(DOCUMENTED_KEY)) && !bind.ip().is_loopback() {
             texts.push(format!(
                 "its secret is the one printed in the gateway's documentation, which everybody knows, \
-                 and server.bind {} is open to others: set a secret of your own",
-                self.server.bind
+                 and server.bind {bind} is open to others: set a secret of your own"
             ));
         }
         texts
@@ -169,8 +168,7 @@ impl Settings {
                 let pattern = pattern
                     .replace("{session}", "{…}")
                     .replace("{token}", "{…}");
-                let names = paths.entry(pattern).or_default();
-                names.push(&source.name);
+                paths.entry(pattern).or_default().push(&source.name);
             }
         }
         paths
@@ -189,27 +187,8 @@ fn path_problem(path: &str) -> Option<String> {
     })
 }
 
-/// Reports each name that occurs more than once.
-fn repeated<N: Ord>(names: impl Iterator<Item = N>, mut report: impl FnMut(&N)) {
-    let mut counts: BTreeMap<N, usize> = BTreeMap::new();
-    for name in names {
-        *counts.entry(name).or_default() += 1;
-    }
-    for (name, count) in counts {
-        if count > 1 {
-            report(&name);
-        }
-    }
-}
-
-/// A handler is registered both in code and in the settings file.
-pub(crate) fn same_handler(name: &str) -> Problems {
-    Problems::one(Problem {
-        place: "handlers".to_owned(),
-        text: same_name(name),
-    })
-}
-
-fn same_name(handler: &str) -> String {
-    format!("two handlers have the name {handler:?}")
+/// The names that occur more than once.
+fn repeated<N: Ord + Clone>(names: impl Iterator<Item = N>) -> BTreeSet<N> {
+    let mut seen = BTreeSet::new();
+    names.filter(|name| !seen.insert(name.clone())).collect()
 }

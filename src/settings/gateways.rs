@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use super::kinds::{by_name, noted, one_of, secret, text, texts};
+use super::kinds::{by_name, checked, noted, one_of, secret, text, texts};
 use super::spot::Spot;
 use crate::Source;
 use crate::gateway::{Gateway, GatewayError, Registrar, Registration, Shape};
@@ -84,21 +84,28 @@ impl Serialize for GatewaySettings {
     }
 }
 
-pub(super) fn gateway(spot: &Spot<'_>) -> Option<GatewaySettings> {
-    spot.table(|table| {
-        let gateway = read_gateway(table);
-        let registration = read_registration(table);
-        let what = "the list of sessions to register";
-        let sessions = table.required("sessions", sessions, what);
-        let name = table.read("name", text);
-        if name.as_ref().is_some_and(String::is_empty) {
-            table.note_at("name", "is empty; leave it out for the gateway's host");
-        }
-        let mut settings = GatewaySettings::new(gateway?, sessions?, registration?);
-        settings.name = name.unwrap_or(settings.name);
-        check(table, &settings);
-        Some(settings)
-    })?
+pub(super) fn gateway(table: &Spot<'_>) -> Option<GatewaySettings> {
+    let gateway = read_gateway(table);
+    let what = "our own URL as the gateway reaches it: \"https://me.example/webhook/{session}\"";
+    let registration = table.required("webhook_url", webhook_url, what);
+    let what = "the list of sessions to register";
+    let sessions = table.required("sessions", sessions, what);
+    let events = table.read("events", texts);
+    let (utf8, problem) = (is_utf8, "is not UTF-8 text, and can be told to no gateway");
+    let secret = table.read("secret", checked(secret, utf8, problem));
+    let problem = "is empty; leave it out for the gateway's host";
+    let name = table.read("name", checked(text, |name| !name.is_empty(), problem));
+
+    let mut settings = GatewaySettings::new(gateway?, sessions?, registration?);
+    settings.name = name.unwrap_or(settings.name);
+    if let Some(events) = events {
+        settings.registration = settings.registration.events(events);
+    }
+    if let Some(secret) = secret {
+        settings.registration = settings.registration.secret(secret);
+    }
+    check(table, &settings);
+    Some(settings)
 }
 
 fn read_gateway(table: &Spot<'_>) -> Option<Gateway> {
@@ -110,13 +117,10 @@ fn read_gateway(table: &Spot<'_>) -> Option<Gateway> {
     for (name, value) in headers {
         match gateway.clone().header(&name, &value) {
             Ok(with_header) => gateway = with_header,
-            Err(error) => {
-                let text = match error {
-                    GatewayError::Header { problem, .. } => problem,
-                    other => other.to_string(),
-                };
+            Err(GatewayError::Header { problem: text, .. }) => {
                 table.note_at(&format!("headers.{name}"), text);
             }
+            Err(error) => table.note_at(&format!("headers.{name}"), error.to_string()),
         }
     }
     Some(gateway)
@@ -124,21 +128,6 @@ fn read_gateway(table: &Spot<'_>) -> Option<Gateway> {
 
 fn url(spot: &Spot<'_>) -> Option<Gateway> {
     noted(spot, Gateway::new(&text(spot)?))
-}
-
-fn read_registration(table: &Spot<'_>) -> Option<Registration> {
-    let what = "our own URL as the gateway reaches it: \"https://me.example/webhook/{session}\"";
-    let registration = table.required("webhook_url", webhook_url, what);
-    let events = table.read("events", texts);
-    let secret = table.read("secret", utf8_secret);
-    let mut registration = registration?;
-    if let Some(events) = events {
-        registration = registration.events(events);
-    }
-    if let Some(secret) = secret {
-        registration = registration.secret(secret);
-    }
-    Some(registration)
 }
 
 /// The URL that a gateway is told. It may hold a `path_token`, so it can be written like a secret.
@@ -154,13 +143,9 @@ fn webhook_url(spot: &Spot<'_>) -> Option<Registration> {
     noted(spot, registration)
 }
 
-/// A secret that can be sent in JSON.
-fn utf8_secret(spot: &Spot<'_>) -> Option<Secret> {
-    let secret = secret(spot)?;
-    if std::str::from_utf8(secret.expose()).is_err() {
-        spot.note("is not UTF-8 text, and can be told to no gateway");
-    }
-    Some(secret)
+/// Whether a secret can be sent in JSON.
+fn is_utf8(secret: &Secret) -> bool {
+    std::str::from_utf8(secret.expose()).is_ok()
 }
 
 fn sessions(spot: &Spot<'_>) -> Option<Vec<String>> {
@@ -198,15 +183,10 @@ fn check(table: &Spot<'_>, settings: &GatewaySettings) {
 
 /// Hides the URLs that hold a source's `path_token`, because it is a secret.
 pub(super) fn hide_path_tokens(gateways: &mut [GatewaySettings], sources: &[Source]) {
-    let tokens = sources.iter().filter_map(|one| one.path_token.as_ref());
-    let tokens: Vec<&Secret> = tokens.collect();
-    for gateway in gateways {
-        let registration = &gateway.registration;
-        if tokens
-            .iter()
-            .any(|token| registration.url_holds(token.expose()))
-        {
-            gateway.registration = registration.clone().hide_url();
+    for GatewaySettings { registration, .. } in gateways {
+        let mut tokens = sources.iter().filter_map(|one| one.path_token.as_ref());
+        if tokens.any(|token| registration.url_holds(token.expose())) {
+            *registration = registration.clone().hide_url();
         }
     }
 }

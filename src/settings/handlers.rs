@@ -1,14 +1,16 @@
-//! `[[handlers]]`: the ready-made handlers.
+//! `[dispatch]` and `[[handlers]]`: the options of every consumer, and the ready-made handlers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::dispatch::{self, events};
-use super::kinds::{by_name, file_path, one_of, text, texts, whole, write_path};
-use super::spot::{Keys as _, Spot, keys};
-use crate::dispatch::HandlerOptions;
+use super::kinds::{
+    Variant, by_name, checked, duration, file_path, filled, number, one_of, text, texts, variant,
+    whole, write_path,
+};
+use super::spot::{Keys, Spot, keys};
+use crate::dispatch::{HandlerOptions, Order, Retry};
 use crate::{EventKind, Exec};
 
 /// A ready-made handler.
@@ -51,54 +53,38 @@ impl HandlerSettings {
     }
 }
 
-pub(super) fn handler(spot: &Spot<'_>) -> Option<HandlerSettings> {
-    spot.table(|table| {
-        let name = table.required("name", text, "the handler's name in logs and metrics");
-        let used = read_use(table);
-        let mut options = HandlerOptions {
-            events: table.read("events", events(&EventKind::ALL)).flatten(),
-            sessions: table.read("sessions", sessions).flatten(),
-            ..HandlerOptions::default()
-        };
-        dispatch::fill(&mut options, table);
-        let mut settings = HandlerSettings::new(name?, used?);
-        settings.options = options;
-        Some(settings)
-    })?
+pub(super) fn handler(table: &Spot<'_>) -> Option<HandlerSettings> {
+    let name = table.required("name", text, "the handler's name in logs and metrics");
+    let used = variant(table, "use", Some("one of log, jsonl, exec"), &USES);
+    let options = table.over(HandlerOptions {
+        events: table.read("events", events(&EventKind::ALL)).flatten(),
+        sessions: table.read("sessions", sessions).flatten(),
+        ..HandlerOptions::default()
+    });
+    Some(HandlerSettings {
+        name: name?,
+        used: used?,
+        options,
+    })
 }
 
-fn read_use(table: &Spot<'_>) -> Option<Use> {
-    let names = ["log", "jsonl", "exec"].map(|name| (name, name));
-    let used = table.required("use", one_of(&names), "one of log, jsonl, exec");
-    let wrong = used.map(|_| "does not belong to this kind of handler");
-    if used != Some("jsonl") {
-        table.pass(wrong, read_jsonl);
-    }
-    if used != Some("exec") {
-        table.pass(wrong, read_exec);
-    }
-    match used? {
-        "jsonl" => read_jsonl(table),
-        "exec" => read_exec(table),
-        _ => Some(Use::Log),
-    }
-}
-
-fn read_jsonl(table: &Spot<'_>) -> Option<Use> {
-    let path = table.required("path", file_path, "the file to append to")?;
-    Some(Use::Jsonl { path })
-}
-
-fn read_exec(table: &Spot<'_>) -> Option<Use> {
-    let mut exec = Exec::default();
-    exec.fill(table);
-    Some(Use::Exec(exec))
-}
+const USES: [Variant<Use>; 3] = [
+    ("log", |_| Some(Use::Log)),
+    ("jsonl", |table| {
+        let path = table.required("path", file_path, "the file to append to")?;
+        Some(Use::Jsonl { path })
+    }),
+    ("exec", |table| Some(Use::Exec(table.over(Exec::default())))),
+];
 
 keys!(Exec {
     command: command => "the program and its arguments: [\"prog\", \"arg\"]",
     env: env,
-    reject_codes: reject_codes,
+    reject_codes: checked(
+        |spot| spot.each("[64, 65]", whole(1..=255)),
+        |codes| !codes.contains(&75),
+        "has 75, which always means: try again",
+    ),
 });
 
 fn command(spot: &Spot<'_>) -> Option<Vec<String>> {
@@ -126,14 +112,6 @@ fn env(spot: &Spot<'_>) -> Option<BTreeMap<String, String>> {
     Some(env)
 }
 
-fn reject_codes(spot: &Spot<'_>) -> Option<Vec<u8>> {
-    let codes = spot.each("[64, 65]", whole(1..=255))?;
-    if codes.contains(&75) {
-        spot.note("has 75, which always means: try again");
-    }
-    Some(codes)
-}
-
 /// Session ids; `None` for all sessions.
 fn sessions(spot: &Spot<'_>) -> Option<Option<BTreeSet<String>>> {
     let sessions = texts(spot)?;
@@ -143,3 +121,50 @@ fn sessions(spot: &Spot<'_>) -> Option<Option<BTreeSet<String>>> {
     let all = sessions.iter().any(|session| session == "*");
     Some((!all).then(|| sessions.into_iter().collect()))
 }
+
+/// Reads kinds of events out of those that are allowed; `None` means all received kinds. The kinds that
+/// offhook makes itself must be named, even beside `*`.
+pub(super) fn events(
+    allowed: &[EventKind],
+) -> impl Fn(&Spot<'_>) -> Option<Option<BTreeSet<EventKind>>> {
+    let names = allowed.iter().map(|kind| (kind.as_str(), Some(*kind)));
+    let names: Vec<_> = names.chain([("*", None)]).collect();
+    move |spot| {
+        let named = spot.each("[\"message\", \"status\"]", one_of(&names))?;
+        if named.is_empty() {
+            spot.note("is empty; leave it out for all events");
+        }
+        let all = named.contains(&None);
+        let mut kinds: BTreeSet<EventKind> = named.into_iter().flatten().collect();
+        if all && kinds.iter().any(|kind| kind.is_own()) {
+            kinds.extend(EventKind::RECEIVED);
+        } else if all {
+            return Some(None);
+        }
+        Some(Some(kinds))
+    }
+}
+
+/// The keys that `[dispatch]`, each handler and each subscription can set.
+impl Keys for HandlerOptions {
+    fn fill(&mut self, table: &Spot<'_>) {
+        let monotonic = one_of(&[("all", false), ("monotonic", true)]);
+        self.order = table.read("order", one_of(&Order::ALL)).or(self.order);
+        self.timeout = table.read("timeout", duration).or(self.timeout);
+        self.monotonic = table.read("status", monotonic).or(self.monotonic);
+        // `retry = { first = "1s", factor = 2.0, max = "5m", attempts = 12, jitter = 0.2 }`
+        self.retry = table.read("retry", filled).or(self.retry);
+        let concurrency = table.read("concurrency", whole(1..=100_000));
+        self.concurrency = concurrency.or(self.concurrency);
+        // `dead-letter` is the only action after the last attempt. The key may name it.
+        table.read("on_exhausted", one_of(&[("dead-letter", ())]));
+    }
+}
+
+keys!(Retry {
+    first: duration,
+    factor: number(1.0..=100.0),
+    max: duration,
+    attempts: whole(1..=1_000_000),
+    jitter: number(0.0..=1.0),
+});

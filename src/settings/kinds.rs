@@ -15,7 +15,7 @@ use bytesize::ByteSize;
 use config::ValueKind;
 use serde::Serializer;
 
-use super::spot::Spot;
+use super::spot::{Keys, Spot};
 use crate::signature::Secret;
 
 /// For an optional field: wraps what is read in `Some`.
@@ -23,6 +23,53 @@ pub(super) fn some<T>(
     kind: impl FnOnce(&Spot<'_>) -> Option<T>,
 ) -> impl FnOnce(&Spot<'_>) -> Option<Option<T>> {
     move |spot| kind(spot).map(Some)
+}
+
+/// Notes `problem` at a value that is not `good`.
+pub(super) fn checked<T>(
+    kind: impl FnOnce(&Spot<'_>) -> Option<T>,
+    good: impl FnOnce(&T) -> bool,
+    problem: &'static str,
+) -> impl FnOnce(&Spot<'_>) -> Option<T> {
+    move |spot| {
+        let value = kind(spot)?;
+        if !good(&value) {
+            spot.note(problem);
+        }
+        Some(value)
+    }
+}
+
+/// A table that changes the defaults of its keys.
+pub(super) fn filled<T: Keys + Default>(spot: &Spot<'_>) -> Option<T> {
+    spot.table(|table| table.over(T::default()))
+}
+
+/// One way to read a table, and the name that chooses it.
+pub(super) type Variant<T> = (&'static str, fn(&Spot<'_>) -> Option<T>);
+
+/// Reads a table as the variant that `key` names. Notes keys that belong only to other variants. Without
+/// the key it is the first variant, or, if the key is `required`, a problem.
+pub(super) fn variant<T>(
+    table: &Spot<'_>,
+    key: &'static str,
+    required: Option<&str>,
+    variants: &[Variant<T>],
+) -> Option<T> {
+    let names: Vec<_> = variants
+        .iter()
+        .map(|variant| (variant.0, variant))
+        .collect();
+    let chosen = match required {
+        Some(what) => table.required(key, one_of(&names), what),
+        None => table.read_or(key, one_of(&names), &variants[0]),
+    };
+    let read = chosen.and_then(|(_, read)| read(table));
+    let wrong = chosen.map(|(name, _)| format!("does not belong to {key} = {name:?}"));
+    for (_, other) in variants {
+        table.pass(wrong.as_deref(), other);
+    }
+    read
 }
 
 pub(super) fn text(spot: &Spot<'_>) -> Option<String> {
@@ -58,11 +105,6 @@ pub(super) fn secret_list(spot: &Spot<'_>) -> Option<Vec<Secret>> {
     spot.each(example, secret)
 }
 
-/// A text that is parsed into a `T`. The error of `T` says what was found and what is allowed.
-pub(super) fn parsed<T: FromStr<Err: Display>>(spot: &Spot<'_>) -> Option<T> {
-    noted(spot, text(spot)?.parse())
-}
-
 /// The value of a result. Notes its error.
 pub(super) fn noted<T>(spot: &Spot<'_>, result: Result<T, impl Display>) -> Option<T> {
     result.map_err(|error| spot.note(error.to_string())).ok()
@@ -76,17 +118,19 @@ pub(super) fn boolean(spot: &Spot<'_>) -> Option<bool> {
 pub(super) fn whole<T: FromStr + PartialOrd + Display>(
     allowed: RangeInclusive<T>,
 ) -> impl Fn(&Spot<'_>) -> Option<T> {
-    let expected = format!(
-        "a whole number from {} to {}",
-        allowed.start(),
-        allowed.end()
-    );
-    move |spot| plain(spot, &expected, |number| allowed.contains(number))
+    within("a whole number", allowed)
 }
 
 /// A number within limits.
 pub(super) fn number(allowed: RangeInclusive<f64>) -> impl Fn(&Spot<'_>) -> Option<f64> {
-    let expected = format!("a number from {} to {}", allowed.start(), allowed.end());
+    within("a number", allowed)
+}
+
+fn within<T: FromStr + PartialOrd + Display>(
+    what: &str,
+    allowed: RangeInclusive<T>,
+) -> impl Fn(&Spot<'_>) -> Option<T> {
+    let expected = format!("{what} from {} to {}", allowed.start(), allowed.end());
     move |spot| plain(spot, &expected, |number| allowed.contains(number))
 }
 
@@ -136,7 +180,7 @@ pub(super) fn one_of<T: Copy>(names: &[(&str, T)]) -> impl Fn(&Spot<'_>) -> Opti
         if named.is_none() {
             let allowed: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
             let allowed = allowed.join(", ");
-            spot.note(if LATER.contains(&text.as_str()) {
+            spot.note(if LATER.split(' ').any(|name| name == text) {
                 format!("this version does not know {text:?} yet; allowed: {allowed}")
             } else {
                 format!("found {text:?}; allowed: {allowed}")
@@ -169,13 +213,4 @@ pub(super) fn write_path<S: Serializer>(path: &Path, serializer: S) -> Result<S:
 }
 
 /// Names of engines, schemes and dialects that are planned for later versions.
-const LATER: [&str; 8] = [
-    "postgres",
-    "github",
-    "stripe",
-    "slack",
-    "meta",
-    "waha",
-    "evolution",
-    "gowa",
-];
+const LATER: &str = "postgres github stripe slack meta waha evolution gowa";

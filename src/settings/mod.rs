@@ -1,41 +1,122 @@
 //! Reads settings.toml and the environment into validated [`Settings`].
 //!
-//! 1. `load.rs`: the `config` crate merges the file and the `OFFHOOK__…` variables (`environment.rs`)
-//!    into one tree.
-//! 2. `root.rs`, and one file for each section (`listeners.rs`, `sources.rs`, …): the settings as plain
+//! 1. `load.rs`: the `config` crate merges the file and the `OFFHOOK__…` variables into one tree.
+//! 2. One file for the sections of each subject (`sections.rs`, `sources.rs`, …): the settings as plain
 //!    data, and which key sets which field. `spot.rs` derives the reading from these lists. `kinds.rs`
 //!    says how each kind of value is written and which values are allowed.
 //! 3. `check.rs`: checks that need all settings together, such as two sources on one path, or an admin
 //!    listener without a token on a public address.
 //!
-//! What must hold: every problem is reported, not only the first (`problem.rs`), with its place
-//! (`spot.rs`), what was found and what is allowed; no message shows what may be a secret; nothing
-//! starts while there is a problem.
+//! What must hold: every problem is reported, not only the first, with its place, what was found and what
+//! is allowed (`spot.rs`); no message shows what may be a secret; nothing starts while there is a problem.
 
 mod check;
-mod dispatch;
-mod environment;
 mod gateways;
 mod handlers;
-mod journal;
 mod kinds;
-mod listeners;
 mod load;
-mod problem;
 mod relay;
-mod root;
+mod sections;
 mod sources;
 mod spot;
-mod subscriptions;
 #[cfg(test)]
 mod tests;
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::Source;
+use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
+use crate::signature::Encoding;
+use gateways::{gateway, hide_path_tokens};
+use handlers::handler;
+use relay::subscription;
+use sources::source;
+use spot::{Keys, Spot};
 
 pub use crate::error::{Problem, Problems};
 pub use crate::relay::{RelaySettings, SubscriptionSettings};
 pub use check::DOCUMENTED_KEY;
-pub(crate) use check::same_handler;
 pub use gateways::GatewaySettings;
 pub use handlers::{HandlerSettings, Use};
-pub use journal::{JournalSettings, SqliteSettings};
-pub use listeners::{AdminSettings, ServerSettings};
-pub use root::Settings;
+pub use sections::{AdminSettings, JournalSettings, ServerSettings, SqliteSettings};
+
+/// All settings of a server, validated.
+///
+/// Two settings are equal if all values are equal, secrets included. Serialized settings hold no
+/// secrets.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Settings {
+    /// `[server]`: the public listener.
+    pub server: ServerSettings,
+    /// `[admin]`: the admin listener; `None` turns it off.
+    pub admin: Option<AdminSettings>,
+    /// `[[sources]]`: who may send. Default: none.
+    pub sources: Vec<Source>,
+    /// `[journal]`: whether and where events are stored.
+    pub journal: JournalSettings,
+    /// `[dispatch]`: the defaults of handlers and subscriptions.
+    pub dispatch: HandlerOptions,
+    /// `[[handlers]]`: the ready-made handlers. Default: none.
+    pub handlers: Vec<HandlerSettings>,
+    /// `[relay]`: the settings for every subscriber.
+    pub relay: RelaySettings,
+    /// `[[subscriptions]]`: the subscriptions that the API cannot change. Default: none.
+    pub subscriptions: Vec<SubscriptionSettings>,
+    /// `[[gateways]]`: the gateways that are told our public URL at the start. Default: none.
+    pub gateways: Vec<GatewaySettings>,
+}
+
+impl Keys for Settings {
+    fn fill(&mut self, table: &Spot<'_>) {
+        table.section("server", &mut self.server);
+        table.section("admin", &mut self.admin);
+        table.section("journal", &mut self.journal);
+        table.section("dispatch", &mut self.dispatch);
+        table.section("relay", &mut self.relay);
+        table.list("sources", &mut self.sources, source);
+        table.list("handlers", &mut self.handlers, handler);
+        table.list("subscriptions", &mut self.subscriptions, subscription);
+        table.list("gateways", &mut self.gateways, gateway);
+        hide_path_tokens(&mut self.gateways, &self.sources);
+    }
+}
+
+impl Settings {
+    /// A hash of all settings, in 16 hexadecimal digits, to see whether two servers run with the same
+    /// settings. Secrets are left out, because they could be guessed from the hash.
+    pub fn fingerprint(&self) -> String {
+        let written = serde_json::to_vec(self).expect("texts, numbers and lists can be written");
+        let mut hasher = Sha256::new_with_prefix(written);
+        // A query may be a token and is not written, but a different query is a different place.
+        for subscription in &self.subscriptions {
+            hasher.update(&subscription.webhook_url);
+        }
+        Encoding::Hex.encode(&hasher.finalize()[..8])
+    }
+
+    /// These settings with every option of handlers and subscriptions filled in from `[dispatch]`,
+    /// `[relay]` and the defaults.
+    pub fn effective(&self) -> Self {
+        let filled = |options: &HandlerOptions, timeout| {
+            let mut options = options.clone().or(&self.dispatch);
+            options.order.get_or_insert_default();
+            options.timeout = Some(timeout);
+            options.concurrency.get_or_insert(DEFAULT_CONCURRENCY);
+            options.retry.get_or_insert_default();
+            options.monotonic.get_or_insert_default();
+            options
+        };
+        let mut settings = self.clone();
+        for HandlerSettings { options, .. } in &mut settings.handlers {
+            let timeout = options.timeout.or(self.dispatch.timeout);
+            *options = filled(options, timeout.unwrap_or(DEFAULT_TIMEOUT));
+        }
+        for SubscriptionSettings { options, .. } in &mut settings.subscriptions {
+            let timeout = options.timeout.unwrap_or(self.relay.options.timeout);
+            *options = filled(options, timeout);
+        }
+        settings
+    }
+}

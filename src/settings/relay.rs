@@ -1,31 +1,51 @@
-//! `[relay]`: the settings for every subscriber.
+//! `[relay]` and `[[subscriptions]]`: which events are relayed, to which URLs, and how.
 
-use std::collections::BTreeSet;
+use super::handlers::events;
+use super::kinds::{boolean, checked, duration, noted, secret, some, text, whole};
+use super::spot::{Keys, Spot, keys};
+use crate::EventKind;
+use crate::relay::{RelayOptions, RelaySettings, SubscriptionSettings};
+use crate::signature::is_undecodable;
 
-use super::kinds::{boolean, duration, parsed, whole};
-use super::spot::{Keys as _, Spot, keys};
-use crate::relay::{RelayOptions, RelaySettings};
+impl Keys for RelaySettings {
+    fn fill(&mut self, table: &Spot<'_>) {
+        self.options.fill(table);
+        let suspend_after = table.read("suspend_after", duration);
+        self.suspend_after = suspend_after.unwrap_or(self.suspend_after);
+    }
+}
 
 keys!(RelayOptions {
     timeout: duration,
     allow_private: boolean,
-    allow: |spot: &Spot<'_>| spot.each("[\"10.1.2.0/24\", \"localhost\"]", parsed),
-    give_up_on: statuses,
+    allow: |spot: &Spot<'_>| {
+        let example = "[\"10.1.2.0/24\", \"localhost\"]";
+        spot.each(example, |item| noted(item, text(item)?.parse()))
+    },
+    give_up_on: |spot: &Spot<'_>| {
+        let statuses = spot.each("[404, 422]", whole(300..=599))?;
+        if statuses.contains(&410) {
+            spot.note("has 410, which always ends the subscription");
+        }
+        Some(statuses.into_iter().collect())
+    },
 });
 
-keys!(RelaySettings {
-    suspend_after: duration,
-});
-
-pub(super) fn fill(settings: &mut RelaySettings, table: &Spot<'_>) {
+pub(super) fn subscription(table: &Spot<'_>) -> Option<SubscriptionSettings> {
+    let mut settings = table.over(SubscriptionSettings::new("", ""));
+    settings.options.events = table.read("events", events(&EventKind::RECEIVED)).flatten();
     settings.options.fill(table);
-    settings.fill(table);
+    Some(settings)
 }
 
-fn statuses(spot: &Spot<'_>) -> Option<BTreeSet<u16>> {
-    let statuses = spot.each("[404, 422]", whole(300..=599))?;
-    if statuses.contains(&410) {
-        spot.note("has 410, which always ends the subscription");
-    }
-    Some(statuses.into_iter().collect())
-}
+keys!(SubscriptionSettings {
+    name: text => "the subscription's name in the API and in logs",
+    session: text,
+    webhook_url: text => "the URL that events are POSTed to",
+    // Standard Webhooks must be able to sign with it.
+    secret: some(checked(
+        secret,
+        |secret| !is_undecodable(secret),
+        "begins with whsec_, but what follows is no base64",
+    )),
+});

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kinds::{boolean, by_name, duration, one_of, secret, secret_list, some, text};
-use super::spot::{Keys as _, Spot, keys};
+use super::kinds::{
+    Variant, boolean, by_name, checked, duration, noted, one_of, secret, secret_list, some, text,
+    variant,
+};
+use super::spot::{Spot, keys};
 use crate::Source;
 use crate::dialect::{Codeskytz, Dialect, Raw};
 use crate::signature::{
@@ -20,42 +23,51 @@ keys!(Source {
     path_token: some(secret),
 });
 
-pub(super) fn source(spot: &Spot<'_>) -> Option<Source> {
-    spot.table(|table| {
-        let mut source = Source::new("");
-        source.fill(table);
-        source.scheme = read_scheme(table).unwrap_or(source.scheme);
-        source.dialect = read_dialect(table).unwrap_or(source.dialect);
-        let sessions = table.read("sessions", by_name(session));
-        for (id, (secrets, quiet_after)) in sessions.unwrap_or_default() {
-            let secrets = secrets.map(|secrets| (id.clone(), Secrets::new(secrets)));
-            source.sessions.extend(secrets);
-            let quiet = quiet_after.map(|quiet_after| (id, quiet_after));
-            source.quiet_sessions.extend(quiet);
-        }
-        check_secrets(table, &source);
-        check_unsigned(table, &source);
-        source
-    })
+pub(super) fn source(table: &Spot<'_>) -> Option<Source> {
+    let mut source = table.over(Source::new(""));
+    let scheme = variant(table, "scheme", None, &SCHEMES);
+    source.scheme = scheme.unwrap_or(source.scheme);
+    let dialect = variant(table, "dialect", None, &DIALECTS);
+    source.dialect = dialect.unwrap_or(source.dialect);
+    let sessions = table.read("sessions", by_name(session));
+    for (id, (secrets, quiet_after)) in sessions.unwrap_or_default() {
+        let secrets = secrets.map(|secrets| (id.clone(), Secrets::new(secrets)));
+        source.sessions.extend(secrets);
+        let quiet = quiet_after.map(|quiet_after| (id, quiet_after));
+        source.quiet_sessions.extend(quiet);
+    }
+    check_secrets(table, &source);
+    check_unsigned(table, &source);
+    Some(source)
 }
 
 /// `sessions."id"`: the session's own secrets, its own `quiet_after`, or both.
 fn session(spot: &Spot<'_>) -> Option<(Option<Vec<Secret>>, Option<Duration>)> {
     spot.table(|table| {
-        let secrets = table.read("secrets", secret_list);
+        let problem = "is empty; take the session out, or give it a secret";
+        let own = checked(secret_list, |secrets| !secrets.is_empty(), problem);
+        let secrets = table.read("secrets", own);
         let quiet_after = table.read("quiet_after", duration);
         if !table.has("secrets") && !table.has("quiet_after") {
             let text =
                 "is missing; it is the list of this session's own secrets (or set quiet_after)";
             table.note_at("secrets", text);
         }
-        if secrets.as_ref().is_some_and(Vec::is_empty) {
-            let text = "is empty; take the session out, or give it a secret";
-            table.note_at("secrets", text);
-        }
         (secrets, quiet_after)
     })
 }
+
+const SCHEMES: [Variant<Arc<dyn Scheme>>; 3] = [
+    ("x-webhook-signature", |_| Some(Arc::new(XWebhookSignature))),
+    ("standard-webhooks", |table| {
+        Some(Arc::new(table.over(StandardWebhooks::default())))
+    }),
+    ("hmac", |table| Some(Arc::new(table.over(Generic::new(""))))),
+];
+
+keys!(StandardWebhooks {
+    tolerance: duration,
+});
 
 keys!(Generic {
     header: header_name => "the header that carries the signature",
@@ -66,48 +78,15 @@ keys!(Generic {
     tolerance: duration,
 });
 
-keys!(StandardWebhooks {
-    tolerance: duration,
-});
-
-fn read_scheme(table: &Spot<'_>) -> Option<Arc<dyn Scheme>> {
-    let names = ["x-webhook-signature", "standard-webhooks", "hmac"].map(|name| (name, name));
-    let name = table.read_or("scheme", one_of(&names), names[0].0);
-    let (mut hmac, mut standard) = (Generic::new(""), StandardWebhooks::default());
-    let scheme: Option<Arc<dyn Scheme>> = match name {
-        Some("hmac") => {
-            hmac.fill(table);
-            Some(Arc::new(hmac))
-        }
-        Some("standard-webhooks") => {
-            standard.fill(table);
-            Some(Arc::new(standard))
-        }
-        Some(_) => Some(Arc::new(XWebhookSignature)),
-        None => None,
-    };
-    let wrong = name.map(|name| format!("does not belong to scheme = {name:?}"));
-    table.pass(wrong.as_deref(), |table| Generic::new("").fill(table));
-    scheme
-}
+const DIALECTS: [Variant<Arc<dyn Dialect>>; 2] = [
+    ("codeskytz", |_| Some(Arc::new(Codeskytz))),
+    ("raw", |table| Some(Arc::new(table.over(Raw::default())))),
+];
 
 keys!(Raw {
     event_pointer: some(pointer),
     session_pointer: some(pointer),
 });
-
-fn read_dialect(table: &Spot<'_>) -> Option<Arc<dyn Dialect>> {
-    let names = ["codeskytz", "raw"].map(|name| (name, name));
-    let name = table.read_or("dialect", one_of(&names), names[0].0);
-    let mut raw = Raw::default();
-    if name == Some("raw") {
-        raw.fill(table);
-        return Some(Arc::new(raw));
-    }
-    let wrong = name.map(|name| format!("does not belong to dialect = {name:?}"));
-    table.pass(wrong.as_deref(), |table| raw.fill(table));
-    Some(Arc::new(Codeskytz))
-}
 
 fn header_name(spot: &Spot<'_>) -> Option<String> {
     let name = text(spot)?;
@@ -123,18 +102,13 @@ fn is_header_name(name: &str) -> bool {
 
 fn template(spot: &Spot<'_>) -> Option<Template> {
     let text = text(spot)?;
-    match text.parse::<Template>() {
-        Ok(template) => {
-            if let Some(name) = template.headers().find(|name| !is_header_name(name)) {
-                spot.note(format!("{name:?} in it cannot be a header's name"));
-            }
-            Some(template)
-        }
-        Err(error) => {
-            spot.note(format!("found {text:?}: {error}"));
-            None
-        }
+    let parsed = text.parse::<Template>();
+    let parsed = parsed.map_err(|error| format!("found {text:?}: {error}"));
+    let template = noted(spot, parsed)?;
+    if let Some(name) = template.headers().find(|name| !is_header_name(name)) {
+        spot.note(format!("{name:?} in it cannot be a header's name"));
     }
+    Some(template)
 }
 
 /// A JSON pointer.

@@ -1,4 +1,5 @@
-//! [`Spot`]: one value of the settings with its place, and how a table is read.
+//! [`Spot`]: one value of the settings with its place, and how a table is read. [`Notes`]: everything that
+//! is wrong, and where.
 //!
 //! [`keys!`] derives the reading of a struct from a list of its keys. The allowed keys of a table are
 //! the keys that are read, so the two cannot differ.
@@ -7,7 +8,68 @@ use std::cell::RefCell;
 
 use config::{Map, Value, ValueKind};
 
-use super::problem::{Notes, meant};
+use crate::error::{Problem, Problems};
+
+/// Collects the problems while settings are read and checked.
+#[derive(Debug)]
+pub(super) struct Notes {
+    /// The name of the settings file, as messages show it.
+    file: String,
+    /// The problems, each with the section that it is in.
+    noted: RefCell<Vec<(String, Problem)>>,
+    /// Sections of which nothing more is noted.
+    closed: RefCell<Vec<String>>,
+}
+
+impl Notes {
+    pub(super) fn new(file: &str) -> Self {
+        Self {
+            file: file.to_owned(),
+            noted: RefCell::default(),
+            closed: RefCell::default(),
+        }
+    }
+
+    /// Notes a problem at a key such as `sources[0].name`, or at the file if `keys` is empty.
+    pub(super) fn add(&self, keys: &str, text: impl Into<String>) {
+        let place = match keys {
+            "" => self.file.clone(),
+            keys => format!("{}: {keys}", self.file),
+        };
+        self.push(keys, place, text.into());
+    }
+
+    /// Notes a problem with an environment variable that cannot be an override.
+    pub(super) fn add_variable(&self, name: &str, text: impl Into<String>) {
+        self.push("", format!("environment variable {name}"), text.into());
+    }
+
+    fn push(&self, keys: &str, place: String, text: String) {
+        let section = keys.split(['.', '[']).next().unwrap_or_default().to_owned();
+        if !self.closed.borrow().contains(&section) {
+            let problem = Problem { place, text };
+            self.noted.borrow_mut().push((section, problem));
+        }
+    }
+
+    /// Notes nothing more of sections that have a problem. The checks on all settings would only report
+    /// a value that could not be read there again, as missing.
+    pub(super) fn close_sections(&self) {
+        let noted = self.noted.borrow();
+        let sections = noted.iter().map(|(section, _)| section.clone());
+        self.closed.borrow_mut().extend(sections);
+    }
+
+    /// Returns `Ok` if nothing was noted.
+    pub(super) fn into_result(self) -> Result<(), Problems> {
+        let noted = self.noted.into_inner();
+        if noted.is_empty() {
+            return Ok(());
+        }
+        let problems = noted.into_iter().map(|(_, problem)| problem);
+        Err(Problems::of(problems.collect()))
+    }
+}
 
 /// One value, its place, and where its problems are noted.
 pub(super) struct Spot<'a> {
@@ -43,6 +105,31 @@ impl<'a> Spot<'a> {
         Some(taken)
     }
 
+    /// The value of `defaults`, changed by the keys of this table.
+    pub(super) fn over<T: Keys>(&self, mut defaults: T) -> T {
+        defaults.fill(self);
+        defaults
+    }
+
+    /// Reads the table at a key into `section`, if there is one.
+    pub(super) fn section(&self, key: &'static str, section: &mut impl Keys) {
+        self.read(key, |spot| spot.table(|table| section.fill(table)));
+    }
+
+    /// Reads the tables of a `[[key]]` list, and adds them to `list`.
+    pub(super) fn list<T>(
+        &self,
+        key: &'static str,
+        list: &mut Vec<T>,
+        take: impl Fn(&Spot<'_>) -> Option<T>,
+    ) {
+        let example = format!("write [[{key}]]");
+        let tables = self.read(key, |spot| {
+            spot.each(&example, |item| item.table(&take).flatten())
+        });
+        list.extend(tables.unwrap_or_default());
+    }
+
     /// Reads a key of this table; `None` if it is absent or its value is wrong.
     pub(super) fn read<T>(
         &self,
@@ -64,11 +151,6 @@ impl<'a> Spot<'a> {
         if self.has(key) { value } else { Some(default) }
     }
 
-    /// Reads the table at a key, if there is one.
-    pub(super) fn inside(&self, key: &'static str, take: impl FnOnce(&Spot<'_>)) {
-        self.read(key, |spot| spot.table(take));
-    }
-
     /// Reads a key that is required and must not be an empty text. `what` describes it in the error.
     pub(super) fn required<T>(
         &self,
@@ -85,16 +167,17 @@ impl<'a> Spot<'a> {
         self.read(key, |_| None)
     }
 
-    /// Skips the keys that `take` would read, because they belong to another kind of table. Notes
-    /// `wrong` at those that are present.
+    /// Skips the keys that `take` would read and that were not read yet, because they belong to another
+    /// kind of table. Notes `wrong` at those that are present.
     pub(super) fn pass<T>(&self, wrong: Option<&str>, take: impl FnOnce(&Spot<'_>) -> T) {
         let (empty, notes) = (ValueKind::Table(Map::new()), Notes::new(""));
         let other = Spot::root(&empty, &notes);
         take(&other);
-        let mut others: Vec<_> = other.read.into_inner();
         let mut read = self.read.borrow_mut();
-        others.retain(|(key, _)| read.iter().all(|(known, _)| known != key));
-        for (key, _) in others {
+        for (key, _) in other.read.into_inner() {
+            if read.iter().any(|(known, _)| *known == key) {
+                continue;
+            }
             read.push((key, false));
             if let Some(wrong) = wrong.filter(|_| self.has(key)) {
                 self.note_at(key, wrong);
@@ -141,16 +224,17 @@ impl<'a> Spot<'a> {
             ValueKind::Table(map) => map.get(key),
             _ => None,
         };
-        let origin = value.and_then(Value::origin);
         let keys = match self.keys.as_str() {
             "" => key.to_owned(),
             before => format!("{before}.{key}"),
         };
-        let value = value.map_or(&ValueKind::Nil, |value| &value.kind);
         Self {
-            from_environment: origin == Some("the environment"),
+            from_environment: value.and_then(Value::origin) == Some("the environment"),
             keys,
-            ..Self::root(value, self.notes)
+            ..Self::root(
+                value.map_or(&ValueKind::Nil, |value| &value.kind),
+                self.notes,
+            )
         }
     }
 
@@ -161,11 +245,14 @@ impl<'a> Spot<'a> {
 
     /// Notes a problem at this place.
     pub(super) fn note(&self, text: impl Into<String>) {
-        if self.from_environment {
-            self.notes.add_override(&self.keys, text);
-        } else {
-            self.notes.add(&self.keys, text);
+        if !self.from_environment {
+            return self.notes.add(&self.keys, text);
         }
+        // An item of a list was set by the variable of the whole list.
+        let list = self.keys.split('[').next().unwrap_or_default();
+        let variable = list.to_ascii_uppercase().replace('.', "__");
+        let place = format!("environment variable OFFHOOK__{variable}");
+        self.notes.push(&self.keys, place, text.into());
     }
 
     /// Notes that another value was expected, and shows the one found. Not for secrets.
@@ -217,10 +304,24 @@ impl<'a> Spot<'a> {
     }
 }
 
+/// The name of `known` that `found` was probably meant to be: at most one letter in three differs.
+fn meant<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
+    let wrong = |name: &str| strsim::damerau_levenshtein(found, name);
+    let nearest = known.iter().min_by_key(|name| wrong(name))?;
+    (wrong(nearest) * 3 <= found.chars().count()).then_some(*nearest)
+}
+
 /// A struct whose fields are keys of a table; see [`keys!`].
 pub(super) trait Keys {
     /// Sets the fields whose keys are present. The other fields stay unchanged.
     fn fill(&mut self, table: &Spot<'_>);
+}
+
+/// A section that can be turned off is on if it is in the settings.
+impl<T: Keys + Default> Keys for Option<T> {
+    fn fill(&mut self, table: &Spot<'_>) {
+        self.get_or_insert_default().fill(table);
+    }
 }
 
 /// Derives [`Keys`]: `keys!(Type { key: kind, key: kind => "what it is", … })`. Each key sets the field

@@ -10,19 +10,16 @@ mod whole;
 
 use std::time::Duration;
 
-use super::load::with_admin;
 use super::*;
 use crate::dispatch::HandlerOptions;
 use crate::{EventKind, Order, Source};
 
-type Text = config::File<config::FileSourceString, config::FileFormat>;
-
 fn load_with(text: &str, environment: &[(&str, &str)]) -> Result<Settings, Problems> {
-    let file: Text = config::File::from_str(text, config::FileFormat::Toml);
+    let file = config::File::from_str(text, config::FileFormat::Toml);
     let environment = environment
         .iter()
         .map(|(name, value)| (name.into(), value.into()));
-    Settings::from_source(Some(file), "settings.toml", with_admin(), environment)
+    Settings::with_admin().read(file, "settings.toml", environment)
 }
 
 fn load(text: &str) -> Result<Settings, Problems> {
