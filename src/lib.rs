@@ -54,6 +54,7 @@
 //! - When a source with `quiet_after` ([`Source::quiet_after`]) sends nothing for that long, offhook
 //!   makes an event of its own, [`EventKind::SourceQuiet`], and hands a [`SourceEvent`] to the handlers
 //!   that name it.
+//!
 //! # Parts on their own
 //!
 //! - The signature middleware in any actix `App`: [`signature::VerifySignature`].

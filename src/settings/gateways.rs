@@ -64,21 +64,15 @@ impl GatewaySettings {
 /// Writes no secrets: only the names of headers, and the URL in the form that may be shown.
 impl Serialize for GatewaySettings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self {
-            name,
-            gateway,
-            sessions,
-            registration,
-        } = self;
         let written = json!({
-            "name": name,
-            "url": gateway.url(),
-            "shape": gateway.in_shape().as_str(),
-            "headers": gateway.header_names().collect::<Vec<_>>(),
-            "sessions": sessions,
-            "webhook_url": registration.shown_url(),
-            "events": registration.events_for(gateway).ok(),
-            "secret": registration.signing_secret(),
+            "name": self.name,
+            "url": self.gateway.url(),
+            "shape": self.gateway.in_shape().as_str(),
+            "headers": self.gateway.header_names().collect::<Vec<_>>(),
+            "sessions": self.sessions,
+            "webhook_url": self.registration.shown_url(),
+            "events": self.registration.events_for(&self.gateway).ok(),
+            "secret": self.registration.signing_secret(),
         });
         written.serialize(serializer)
     }
@@ -91,10 +85,10 @@ pub(super) fn gateway(table: &Spot<'_>) -> Option<GatewaySettings> {
     let what = "the list of sessions to register";
     let sessions = table.required("sessions", sessions, what);
     let events = table.read("events", texts);
-    let (utf8, problem) = (is_utf8, "is not UTF-8 text, and can be told to no gateway");
-    let secret = table.read("secret", checked(secret, utf8, problem));
-    let problem = "is empty; leave it out for the gateway's host";
-    let name = table.read("name", checked(text, |name| !name.is_empty(), problem));
+    let wrong = "is not UTF-8 text, and can be told to no gateway";
+    let secret = table.read("secret", checked(secret, is_utf8, wrong));
+    let wrong = "is empty; leave it out for the gateway's host";
+    let name = table.read("name", checked(text, |name| !name.is_empty(), wrong));
 
     let mut settings = GatewaySettings::new(gateway?, sessions?, registration?);
     settings.name = name.unwrap_or(settings.name);
@@ -164,19 +158,14 @@ fn sessions(spot: &Spot<'_>) -> Option<Vec<String>> {
 
 /// Notes what the gateway's shape does not support.
 fn check(table: &Spot<'_>, settings: &GatewaySettings) {
-    let GatewaySettings {
-        gateway,
-        registration,
-        sessions,
-        ..
-    } = settings;
+    let (gateway, registration) = (&settings.gateway, &settings.registration);
     let shape = gateway.in_shape();
     noted(&table.at("events"), registration.events_for(gateway));
     if registration.signing_secret().is_some() && !shape.has_secret() {
         let text = format!("the shape {shape} has no room for a secret; take one of them out");
         table.note_at("secret", text);
     }
-    for session in sessions {
+    for session in &settings.sessions {
         noted(&table.at("sessions"), gateway.session_url(session));
     }
 }

@@ -44,8 +44,8 @@ pub(super) fn source(table: &Spot<'_>) -> Option<Source> {
 /// `sessions."id"`: the session's own secrets, its own `quiet_after`, or both.
 fn session(spot: &Spot<'_>) -> Option<(Option<Vec<Secret>>, Option<Duration>)> {
     spot.table(|table| {
-        let problem = "is empty; take the session out, or give it a secret";
-        let own = checked(secret_list, |secrets| !secrets.is_empty(), problem);
+        let wrong = "is empty; take the session out, or give it a secret";
+        let own = checked(secret_list, |secrets| !secrets.is_empty(), wrong);
         let secrets = table.read("secrets", own);
         let quiet_after = table.read("quiet_after", duration);
         if !table.has("secrets") && !table.has("quiet_after") {

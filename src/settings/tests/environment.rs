@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_environment_overrides_what_is_not_in_a_list() {
+fn the_environment_overrides_keys_outside_lists() {
     let text = with_source("[server]\nworkers = 2\nbind = \"127.0.0.1:1\"");
     let settings = load_with(
         &text,
@@ -28,7 +28,7 @@ fn the_environment_overrides_what_is_not_in_a_list() {
 }
 
 #[test]
-fn lists_of_the_environment_have_commas_between_their_items() {
+fn commas_separate_items_in_the_environment() {
     let relay = |allow: &str, give_up_on: &str| {
         let environment = [
             ("OFFHOOK__RELAY__ALLOW", allow),

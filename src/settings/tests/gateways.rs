@@ -187,7 +187,7 @@ const ADDED: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn a_path_token_is_hidden_in_the_url_too() {
+fn a_path_token_is_hidden_in_urls() {
     let text = "[[sources]]\nname = \"s\"\nunsigned = true\npath_token = \"hidden-0123456789\"\n\
                 [[gateways]]\nurl = \"https://gw\"\nsessions = [\"s\"]\nshape = \"next\"\n\
                 webhook_url = \"https://me/webhook/hidden-0123456789/{session}\"";

@@ -82,6 +82,19 @@ fn effective_options_are_complete() {
     assert_eq!(options.timeout, Some(crate::DEFAULT_TIMEOUT));
 }
 
+/// A handler added in code may not have the name of one in the settings, or of another in code.
+#[test]
+fn names_in_code_must_differ_too() {
+    let settings = "[[handlers]]\nname = \"h\"\nuse = \"log\"";
+    let settings = load(&with_source(settings)).unwrap();
+    assert!(settings.check(&["other", "one more"]).is_ok());
+    for (in_code, name) in [(["other", "h"], "h"), (["other", "other"], "other")] {
+        let found = settings.check(&in_code).unwrap_err();
+        let expected = format!("the settings: handlers: two handlers have the name {name:?}");
+        assert_eq!(found.to_string(), expected);
+    }
+}
+
 #[test]
 fn one_problem_each() {
     let tables = PROBLEMS.iter().map(|(keys, expected)| {
