@@ -21,6 +21,7 @@ mod listener;
 mod logs;
 mod metrics;
 mod middleware;
+mod pages;
 mod parts;
 mod records;
 mod relay;
