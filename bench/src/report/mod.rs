@@ -134,12 +134,20 @@ offhook side by side with what people use otherwise, and with what the machine c
 and its charts are written by `offhook-bench`, and every figure comes from a `.json` file beside it,
 which holds each round.
 
+`setup` installs once what the others need, `--list` says which targets can run here, and `all` measures
+everything (`--most 100000` leaves the longest out):
+
 ```sh
-cargo run --release -p offhook-bench -- setup     # once: installs what the others need
-cargo run --release -p offhook-bench -- --list    # who can run here
-cargo run --release -p offhook-bench -- all       # everything; --most 100000 leaves the longest out
+cargo run --release -p offhook-bench -- setup
+cargo run --release -p offhook-bench -- --list
+cargo run --release -p offhook-bench -- all
+```
+
+Single measurements, and this page from the files:
+
+```sh
 cargo run --release -p offhook-bench -- receive --only none,bare,sqlite,file
-cargo run --release -p offhook-bench -- report    # this page, from the files
+cargo run --release -p offhook-bench -- report
 ```
 
 Every target does the same job: check the signature over the raw bytes, parse, hand the message to some
