@@ -70,10 +70,8 @@ impl ExecHandler {
     }
 
     fn command(&self, event: &Event, delivery: &Delivery) -> Command {
-        let inherited = INHERITED.map(|name| (name, std::env::var_os(name)));
-        let inherited = inherited
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)));
+        let inherited = INHERITED.iter();
+        let inherited = inherited.filter_map(|name| Some((name, std::env::var_os(name)?)));
         let encoded = |text: Option<&str>| percent_encode(text.unwrap_or_default()).into_owned();
         let mut command = Command::new(&self.exec.command[0]);
         command

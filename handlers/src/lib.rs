@@ -29,17 +29,15 @@
 //! ```
 
 mod delivery;
-mod error;
 mod escape;
 mod event;
 mod event_id;
 mod exec;
-mod extra;
 mod handler;
 mod jsonl;
 mod lines;
 mod log;
-mod open_enum;
+mod macros;
 mod source;
 mod typed;
 
@@ -47,13 +45,11 @@ pub use async_trait::async_trait;
 pub use jiff::Timestamp;
 
 pub use crate::delivery::{Delivery, Received};
-pub use crate::error::HandlerError;
 pub use crate::escape::{escape_controls, percent_encode};
-pub use crate::event::{Event, EventKind, ParseEventKindError};
+pub use crate::event::{Event, EventKind, Extra, ParseEventKindError};
 pub use crate::event_id::{EventId, ParseEventIdError};
 pub use crate::exec::{EmptyCommand, Exec, ExecHandler};
-pub use crate::extra::Extra;
-pub use crate::handler::EventHandler;
+pub use crate::handler::{EventHandler, HandlerError};
 pub use crate::jsonl::JsonlHandler;
 pub use crate::log::LogHandler;
 pub use crate::source::{SourceChange, SourceEvent};

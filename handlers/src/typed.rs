@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use crate::Extra;
-use crate::open_enum::open_enum;
+use crate::macros::{open_enum, texts};
 
 /// A message was received.
 ///
@@ -48,63 +48,19 @@ pub struct MessageEvent {
     pub extra: Extra,
 }
 
-impl MessageEvent {
-    /// The session's id, or `""`.
-    pub fn session_id(&self) -> &str {
-        self.session_id.as_deref().unwrap_or_default()
-    }
-
-    /// The message's id, or `""`.
-    pub fn message_id(&self) -> &str {
-        self.message_id.as_deref().unwrap_or_default()
-    }
-
-    /// The sender, or `""`.
-    pub fn from(&self) -> &str {
-        self.from.as_deref().unwrap_or_default()
-    }
-
-    /// The text, or `""`.
-    pub fn message(&self) -> &str {
-        self.message.as_deref().unwrap_or_default()
-    }
-
-    /// The URL of the media, or `""`.
-    pub fn media_url(&self) -> &str {
-        self.media_url.as_deref().unwrap_or_default()
-    }
-
-    /// The caption, or `""`.
-    pub fn caption(&self) -> &str {
-        self.caption.as_deref().unwrap_or_default()
-    }
-
-    /// The file's name, or `""`.
-    pub fn filename(&self) -> &str {
-        self.filename.as_deref().unwrap_or_default()
-    }
-}
+texts!(MessageEvent: session_id, message_id, from, message, media_url, caption, filename);
 
 open_enum! {
     /// The type of a message (`type`).
     MessageType {
-        /// `text`
         Text = "text",
-        /// `image`
         Image = "image",
-        /// `video`
         Video = "video",
-        /// `audio`
         Audio = "audio",
-        /// `document`
         Document = "document",
-        /// `sticker`
         Sticker = "sticker",
-        /// `location`
         Location = "location",
-        /// `contact`
         Contact = "contact",
-        /// `reaction`
         Reaction = "reaction",
     }
 }
@@ -129,17 +85,9 @@ pub struct StatusEvent {
     pub extra: Extra,
 }
 
+texts!(StatusEvent: session_id, message_id);
+
 impl StatusEvent {
-    /// The session's id, or `""`.
-    pub fn session_id(&self) -> &str {
-        self.session_id.as_deref().unwrap_or_default()
-    }
-
-    /// The message's id, or `""`.
-    pub fn message_id(&self) -> &str {
-        self.message_id.as_deref().unwrap_or_default()
-    }
-
     /// The status as the gateway writes it, or `""`.
     pub fn status(&self) -> &str {
         self.status.as_ref().map_or("", MessageStatus::as_str)
@@ -149,13 +97,13 @@ impl StatusEvent {
 open_enum! {
     /// The status of a sent message (`status`).
     MessageStatus {
-        /// `sent`: the gateway has sent it.
+        /// The gateway has sent it.
         Sent = "sent",
-        /// `delivered`: it reached the device.
+        /// It reached the device.
         Delivered = "delivered",
-        /// `read`: the recipient has opened it.
+        /// The recipient has opened it.
         Read = "read",
-        /// `failed`: it will not arrive.
+        /// It will not arrive.
         Failed = "failed",
     }
 }
@@ -178,12 +126,9 @@ pub struct ConnectionEvent {
     pub extra: Extra,
 }
 
-impl ConnectionEvent {
-    /// The session's id, or `""`.
-    pub fn session_id(&self) -> &str {
-        self.session_id.as_deref().unwrap_or_default()
-    }
+texts!(ConnectionEvent: session_id);
 
+impl ConnectionEvent {
     /// The status as the gateway writes it, or `""`.
     pub fn status(&self) -> &str {
         self.status.as_ref().map_or("", ConnectionStatus::as_str)
@@ -193,9 +138,7 @@ impl ConnectionEvent {
 open_enum! {
     /// The status of a session's connection (`status`).
     ConnectionStatus {
-        /// `connected`
         Connected = "connected",
-        /// `disconnected`
         Disconnected = "disconnected",
     }
 }

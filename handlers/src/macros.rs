@@ -1,14 +1,28 @@
-//! Enums for names that the sender may extend at any time. Known names are variants; any other name is
-//! kept as it was received.
+//! What the typed events repeat: methods for text fields, and enums that stay open.
 
-/// Declares such an enum with `as_str`, `Display` and `From<&str>`.
+/// Adds a method for each text field, with the name of the field.
+macro_rules! texts {
+    ($event:ident: $($field:ident),+) => {
+        impl $event {
+            $(
+                #[doc = concat!("The text of `", stringify!($field), "`, or `\"\"`.")]
+                pub fn $field(&self) -> &str {
+                    self.$field.as_deref().unwrap_or_default()
+                }
+            )+
+        }
+    };
+}
+
+/// Declares an enum for names that the sender may extend at any time. Known names are variants; any other
+/// name is kept as it was received.
 macro_rules! open_enum {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum $name {
-            $($(#[$vmeta])* $variant,)+
+            $(#[doc = concat!("`", $text, "`.")] $(#[$vmeta])* $variant,)+
             /// A name that offhook does not know, as it was received.
             Other(String),
         }
@@ -40,4 +54,4 @@ macro_rules! open_enum {
     };
 }
 
-pub(crate) use open_enum;
+pub(crate) use {open_enum, texts};
