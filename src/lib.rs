@@ -36,7 +36,7 @@
 //!    refuses it.
 //! 3. [`dialect`]: the body becomes typed [`Event`]s. What has no known kind becomes an
 //!    [`UnknownEvent`]; no event is refused for its shape.
-//! 4. [`Envelope`]: the event with its id and session. Only a verified body can become one.
+//! 4. The envelope: the event with its id and session. Only a verified body can become one.
 //! 5. The engine decides when the event is acknowledged: with the journal (`sqlite`) when it is on disk,
 //!    with `none` when the handlers have run.
 //! 6. Each handler is a consumer with its own progress in the journal, and its own filter, [`Order`],
@@ -82,10 +82,15 @@ pub mod signature;
 mod telemetry;
 pub mod testing;
 
-pub use offhook_handlers::*;
+pub use offhook_handlers::{
+    ConnectionEvent, ConnectionStatus, Delivery, EmptyCommand, Event, EventHandler, EventId,
+    EventKind, Exec, ExecHandler, Extra, HandlerError, JsonlHandler, LogHandler, MessageEvent,
+    MessageStatus, MessageType, ParseEventIdError, ParseEventKindError, Received, SourceChange,
+    SourceEvent, StatusEvent, Timestamp, UnknownEvent, UnknownReason, async_trait, escape_controls,
+    percent_encode,
+};
 
 pub use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order, Retry};
-pub use crate::engine::{Envelope, Odd};
 pub use crate::error::Error;
 pub use crate::ingress::Source;
 pub use crate::offhook::Offhook;
@@ -93,3 +98,11 @@ pub use crate::offhook::Offhook;
 pub use crate::relay::http_client;
 pub use crate::server::{Receiver, STOP_TIMEOUT, Server};
 pub use crate::telemetry::logging;
+
+/// What becomes of a verified body, for the fuzz target `request`.
+#[cfg(feature = "test-support")]
+#[doc(hidden)]
+pub fn open_verified(verified: signature::Verified) -> (std::sync::Arc<Received>, Vec<Event>) {
+    let (envelope, events) = engine::Envelope::open(verified, &dialect::Codeskytz, 100_000);
+    (envelope.received().clone(), events)
+}

@@ -14,20 +14,10 @@ use crate::{Event, Received, SourceEvent, Timestamp, UnknownReason};
 /// The bytes are authoritative; events and session are what the source's dialect reads from them.
 ///
 /// Only a [`Verified`] body becomes an envelope, so no unverified byte reaches a handler or a journal.
-/// This does not compile:
-///
-/// ```compile_fail,E0308
-/// use offhook::dialect::Codeskytz;
-/// use offhook::Envelope;
-///
-/// let bytes = bytes::Bytes::from_static(b"{}");
-/// let (envelope, events) = Envelope::open(bytes, &Codeskytz, 1024);
-/// ```
-///
 /// Events that offhook itself creates about a source are envelopes too, marked by a header that no
 /// request can have.
 #[derive(Debug)]
-pub struct Envelope {
+pub(crate) struct Envelope {
     received: Arc<Received>,
     odd: Option<Odd>,
     /// The body's share of the in-flight budget, released with the envelope.
@@ -36,8 +26,7 @@ pub struct Envelope {
 
 /// Why an accepted event is unusual.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Odd {
+pub(crate) enum Odd {
     /// The path names one session and the body another; the event belongs to the path's session.
     #[error("the body names another session than the path")]
     OtherSession,
@@ -52,7 +41,11 @@ impl Envelope {
     /// A session that was determined earlier (by the path, or by the session whose secret matched) is
     /// the session of every event in the body, whatever the body says. A `Content-Encoding` is decoded,
     /// up to `max_body` bytes.
-    pub fn open(verified: Verified, dialect: &dyn Dialect, max_body: usize) -> (Self, Vec<Event>) {
+    pub(crate) fn open(
+        verified: Verified,
+        dialect: &dyn Dialect,
+        max_body: usize,
+    ) -> (Self, Vec<Event>) {
         let (sender, mut request) = verified.into_parts();
         let mut headers = request.headers.iter();
         let encoding = headers.find(|(name, _)| name == "content-encoding");
@@ -120,17 +113,17 @@ impl Envelope {
     }
 
     /// The event's id: UUID version 7, in the order of receipt within one process.
-    pub fn id(&self) -> Uuid {
+    pub(crate) fn id(&self) -> Uuid {
         self.received.id
     }
 
     /// The received request.
-    pub fn received(&self) -> &Arc<Received> {
+    pub(crate) fn received(&self) -> &Arc<Received> {
         &self.received
     }
 
     /// Why the event is unusual, if it is.
-    pub fn odd(&self) -> Option<&Odd> {
+    pub(crate) fn odd(&self) -> Option<&Odd> {
         self.odd.as_ref()
     }
 }

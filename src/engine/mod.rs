@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crate::Event;
 
-pub use envelope::{Envelope, Odd};
+pub(crate) use envelope::Envelope;
 pub(crate) use inline::InlineEngine;
 pub(crate) use journaled::{JournalEngine, Windows};
 pub(crate) use opened::Opened;

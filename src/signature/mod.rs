@@ -5,7 +5,7 @@
 //! is read, [`Verifier::verify`] checks the bytes of the body. The rules:
 //!
 //! - A [`Verified`] can only be created here, after a correct signature (or path token). Nothing else
-//!   can become an [`Envelope`](crate::Envelope), so code that skips the check does not compile.
+//!   can become an event, so code that skips the check does not compile.
 //! - Comparisons take constant time, and every secret is tried.
 //! - No secret, no signature and no body appears in `Debug`, errors or logs.
 //!

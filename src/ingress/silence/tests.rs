@@ -9,10 +9,10 @@ use proptest::prelude::*;
 use tokio::runtime::Handle;
 
 use super::*;
-use crate::engine::NotAccepted;
+use crate::engine::{Envelope, NotAccepted};
 use crate::journal::{DedupKey, Entry, Log as _, Memory};
 use crate::testing::FakeClock;
-use crate::{Envelope, Received, SourceChange, SourceEvent};
+use crate::{Received, SourceChange, SourceEvent};
 
 /// A clock whose time of day can be set, as an administrator can.
 #[derive(Debug)]
