@@ -102,8 +102,12 @@ impl fmt::Display for Problem {
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    pub(crate) fn one(problem: Problem) -> Self {
-        Self(vec![problem])
+    /// One problem.
+    pub(crate) fn at(place: impl Into<String>, text: impl Into<String>) -> Self {
+        Self(vec![Problem {
+            place: place.into(),
+            text: text.into(),
+        }])
     }
 
     /// Makes the list from at least one problem.

@@ -15,7 +15,7 @@ use super::source::Source;
 use super::sources::{Route, Served, Sources, Table, decoded};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Accepted, Engine, Envelope, NotAccepted};
-use crate::error::{Error, Problem, Problems};
+use crate::error::{Error, Problems};
 use crate::signature::{Admitted, Deadline, Incoming, Limits, Verified};
 use crate::telemetry::{Metrics, RequestOutcome};
 use crate::{Event, escape_controls};
@@ -46,12 +46,7 @@ impl Ingress {
         silence: Arc<Silence>,
     ) -> Result<Self, Error> {
         let table = Table::build(sources, &limits, &clock, metrics, &silence);
-        let table = table.map_err(|error| {
-            Problems::one(Problem {
-                place: "sources".to_owned(),
-                text: error.to_string(),
-            })
-        })?;
+        let table = table.map_err(|error| Problems::at("sources", error.to_string()))?;
         Ok(Self {
             sources: Sources::new(table),
             engine,

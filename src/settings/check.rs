@@ -57,10 +57,7 @@ impl Settings {
             notes.add("sources", text);
         }
         for (index, source) in self.sources.iter().enumerate() {
-            for text in self.source_problems(source) {
-                let text = format!("{}: {text}", source.name);
-                notes.add(&format!("sources[{index}]"), text);
-            }
+            self.judge_source(source, &format!("sources[{index}]"), notes);
         }
         let mut reported = BTreeSet::new();
         for (path, names) in self.paths() {
@@ -76,15 +73,14 @@ impl Settings {
     }
 
     fn judge_handlers(&self, in_code: &[&str], notes: &Notes) {
-        let files = self
-            .handlers
-            .iter()
-            .filter_map(|handler| match &handler.used {
-                Use::Jsonl { path } => Some(path.display().to_string()),
-                _ => None,
-            });
+        let handlers = self.handlers.iter();
+        let files = handlers.filter_map(|handler| match &handler.used {
+            Use::Jsonl { path } => Some(path),
+            _ => None,
+        });
         for path in repeated(files) {
-            notes.add("handlers", format!("two handlers write to {path}"));
+            let text = format!("two handlers write to {}", path.display());
+            notes.add("handlers", text);
         }
         let names = self.handlers.iter().map(|handler| handler.name.as_str());
         for name in repeated(names.chain(in_code.iter().copied())) {
@@ -100,10 +96,8 @@ impl Settings {
                 notes.add(&format!("subscriptions[{index}]"), text);
             }
         }
-        let names = self
-            .subscriptions
-            .iter()
-            .map(|one| (&one.name, &one.session));
+        let names = self.subscriptions.iter();
+        let names = names.map(|one| (&one.name, &one.session));
         for (name, session) in repeated(names) {
             let text = format!("two are {name:?} to session {session:?}");
             notes.add("subscriptions", text);
@@ -129,35 +123,42 @@ impl Settings {
         }
     }
 
-    fn source_problems(&self, source: &Source) -> Vec<String> {
-        let mut texts = Vec::from_iter(path_problem(&source.path));
-        let own = source
-            .sessions
-            .iter()
-            .flat_map(|(_, secrets)| secrets.iter());
+    fn judge_source(&self, source: &Source, keys: &str, notes: &Notes) {
+        let Source { name, path, .. } = source;
+        if !is_path(path) {
+            let text = format!(
+                "found {path:?}, expected a path such as \"/webhook\": letters, digits, - _ . ~ \
+                 between slashes, none at the end"
+            );
+            notes.add(&format!("{keys}.path"), text);
+        }
+        let own = source.sessions.iter();
+        let own = own.flat_map(|(_, secrets)| secrets.iter());
         let mut secrets = source.secrets.iter().chain(own).peekable();
         if let Some(token) = &source.path_token {
-            let token = token.expose();
+            let (keys, token) = (format!("{keys}.path_token"), token.expose());
             if token.len() < MIN_PATH_TOKEN {
-                let text = format!("path_token is shorter than {MIN_PATH_TOKEN} characters");
-                texts.push(text);
+                let text = format!("is shorter than {MIN_PATH_TOKEN} characters");
+                notes.add(&keys, text);
             }
             let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
             if !token.iter().all(plain) {
-                texts.push("path_token may hold letters, digits and - _ . ~ only".to_owned());
+                notes.add(&keys, "may hold letters, digits and - _ . ~ only");
             }
         } else if secrets.peek().is_none() {
-            let text = "no secret, so nothing it sends can be verified; set secrets, or unsigned with a path_token";
-            texts.push(text.to_owned());
+            let text = format!(
+                "{name}: no secret, so nothing it sends can be verified; set secrets, or unsigned with a path_token"
+            );
+            notes.add(keys, text);
         }
         let bind = self.server.bind;
         if secrets.any(|secret| secret.is(DOCUMENTED_KEY)) && !bind.ip().is_loopback() {
-            texts.push(format!(
-                "its secret is the one printed in the gateway's documentation, which everybody knows, \
+            let text = format!(
+                "{name}: its secret is the one printed in the gateway's documentation, which everybody knows, \
                  and server.bind {bind} is open to others: set a secret of your own"
-            ));
+            );
+            notes.add(keys, text);
         }
-        texts
     }
 
     /// The sources by the patterns of their paths, without the names of path parameters.
@@ -175,15 +176,11 @@ impl Settings {
     }
 }
 
-fn path_problem(path: &str) -> Option<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+fn is_path(path: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.~".contains(c);
     let segments = path.strip_prefix('/').map(|rest| rest.split('/'));
-    let good = segments.is_some_and(|mut segments| segments.all(|segment| !segment.is_empty()));
-    (!good || !path.chars().all(plain)).then(|| {
-        format!(
-            "path: found {path:?}, expected a path such as \"/webhook\": letters, digits, - _ . ~ \
-             between slashes, none at the end"
-        )
+    segments.is_some_and(|mut segments| {
+        segments.all(|segment| !segment.is_empty() && segment.chars().all(plain))
     })
 }
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::kinds::{
-    Variant, by_name, checked, duration, file_path, filled, number, one_of, text, texts, variant,
-    whole, write_path,
+    Variant, by_name, checked, duration, file_path, number, one_of, text, texts, variant, whole,
+    write_path,
 };
 use super::spot::{Keys, Spot, keys};
 use crate::dispatch::{HandlerOptions, Order, Retry};
@@ -80,11 +80,10 @@ const USES: [Variant<Use>; 3] = [
 keys!(Exec {
     command: command => "the program and its arguments: [\"prog\", \"arg\"]",
     env: env,
-    reject_codes: checked(
-        |spot| spot.each("[64, 65]", whole(1..=255)),
-        |codes| !codes.contains(&75),
-        "has 75, which always means: try again",
-    ),
+    reject_codes: |spot: &Spot<'_>| {
+        let wrong = "is 75, which always means: try again";
+        spot.each("[64, 65]", |item| checked(whole(1..=255), |code| *code != 75, wrong)(item))
+    },
 });
 
 fn command(spot: &Spot<'_>) -> Option<Vec<String>> {
@@ -153,7 +152,8 @@ impl Keys for HandlerOptions {
         self.timeout = table.read("timeout", duration).or(self.timeout);
         self.monotonic = table.read("status", monotonic).or(self.monotonic);
         // `retry = { first = "1s", factor = 2.0, max = "5m", attempts = 12, jitter = 0.2 }`
-        self.retry = table.read("retry", filled).or(self.retry);
+        let retry = |spot: &Spot<'_>| spot.table(|table| table.over(Retry::default()));
+        self.retry = table.read("retry", retry).or(self.retry);
         let concurrency = table.read("concurrency", whole(1..=100_000));
         self.concurrency = concurrency.or(self.concurrency);
         // `dead-letter` is the only action after the last attempt. The key may name it.

@@ -15,7 +15,7 @@ use bytesize::ByteSize;
 use config::ValueKind;
 use serde::Serializer;
 
-use super::spot::{Keys, Spot};
+use super::spot::Spot;
 use crate::signature::Secret;
 
 /// For an optional field: wraps what is read in `Some`.
@@ -38,11 +38,6 @@ pub(super) fn checked<T>(
         }
         Some(value)
     }
-}
-
-/// A table that changes the defaults of its keys.
-pub(super) fn filled<T: Keys + Default>(spot: &Spot<'_>) -> Option<T> {
-    spot.table(|table| table.over(T::default()))
 }
 
 /// One way to read a table, and the name that chooses it.
@@ -85,10 +80,7 @@ pub(super) fn texts(spot: &Spot<'_>) -> Option<Vec<String>> {
 }
 
 pub(super) fn file_path(spot: &Spot<'_>) -> Option<PathBuf> {
-    let path = text(spot)?;
-    if path.is_empty() {
-        return spot.wrong_kind("a path that is not empty");
-    }
+    let path = checked(text, |path| !path.is_empty(), "is empty; it is a path")(spot)?;
     Some(path.into())
 }
 

@@ -1,14 +1,14 @@
 //! Loads [`Settings`] from the settings file and the environment.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind};
+use std::path::Path;
 
-use config::{Config, ConfigError, File, FileFormat};
+use config::{Config, ConfigError, File, FileFormat, Map};
 
 use super::spot::{Keys as _, Notes, Spot};
 use super::{AdminSettings, Settings};
-use crate::error::{Problem, Problems};
+use crate::error::Problems;
 
 impl Settings {
     /// Loads a settings file and applies the `OFFHOOK__…` environment variables.
@@ -19,14 +19,8 @@ impl Settings {
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Problems> {
         let path = path.as_ref();
         let shown = path.display().to_string();
-        if !path.is_file() {
-            return Err(Problems::one(Problem {
-                place: shown,
-                text: no_file(path),
-            }));
-        }
-        let file = File::from(PathBuf::from(path)).format(FileFormat::Toml);
-        Self::with_admin().read(file, &shown, std::env::vars_os())
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(&shown, &error))?;
+        Self::with_admin().read(&text, &shown, std::env::vars_os())
     }
 
     /// Applies the `OFFHOOK__…` environment variables to settings made in code.
@@ -35,8 +29,7 @@ impl Settings {
     ///
     /// When the settings are invalid. The error lists every problem, not only the first.
     pub fn with_environment(self) -> Result<Self, Problems> {
-        let no_file = File::from_str("", FileFormat::Toml);
-        self.read(no_file, "the settings", std::env::vars_os())
+        self.read("", "the settings", std::env::vars_os())
     }
 
     /// The settings that a file or a program changes: the defaults, with an admin listener.
@@ -47,40 +40,42 @@ impl Settings {
         }
     }
 
-    /// These settings, changed by a file and the environment. `shown` names the file.
+    /// These settings, changed by the text of a file and the environment. `shown` names the file.
     pub(super) fn read(
         mut self,
-        file: impl config::Source + Send + Sync + 'static,
+        text: &str,
         shown: &str,
         environment: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Self, Problems> {
-        let notes = Notes::new(shown);
-        let overrides = overrides(environment, &notes);
-        let merged = Config::builder().add_source(file).add_source(overrides);
-        let merged = merged.build().map_err(|error| {
-            Problems::one(Problem {
-                place: shown.to_owned(),
-                text: parse_error(&error),
-            })
-        })?;
-        Spot::root(&merged.cache.kind, &notes).table(|table| self.fill(table));
-        notes.close_sections();
+        let mut notes = Notes::new(shown);
+        let overrides = overrides(environment, &mut notes);
+        let merged = Config::builder()
+            .add_source(File::from_str(text, FileFormat::Toml))
+            .add_source(overrides)
+            .build()
+            .map_err(|error| Problems::at(shown, parse_error(&error)))?;
+        let root = Spot::new(&merged.cache.kind, String::new(), &notes);
+        root.table(|table| self.fill(table));
+        notes.end_reading();
         self.judge(&[], &notes);
         notes.into_result()?;
         Ok(self)
     }
 }
 
-/// Why the path is not a settings file, and what a settings file is.
-fn no_file(path: &Path) -> String {
-    if path.exists() {
-        return "this is no file; the settings are a TOML file".to_owned();
-    }
-    let folder = std::env::current_dir().map(|folder| folder.display().to_string());
-    format!(
-        "there is no such file (looked from {}); it holds at least [[sources]] with a name and secrets",
-        folder.unwrap_or_else(|_| "here".to_owned())
-    )
+/// Why the file cannot be read, and what a settings file is.
+fn unreadable(shown: &str, error: &io::Error) -> Problems {
+    let folder = || std::env::current_dir().map(|folder| folder.display().to_string());
+    let text = match error.kind() {
+        ErrorKind::NotFound => format!(
+            "there is no such file (looked from {}); it holds at least [[sources]] with a name and secrets",
+            folder().unwrap_or_else(|_| "here".to_owned())
+        ),
+        ErrorKind::IsADirectory => "this is no file; the settings are a TOML file".to_owned(),
+        ErrorKind::InvalidData => "this is no UTF-8 text; the settings are a TOML file".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    };
+    Problems::at(shown, text)
 }
 
 /// The parser's error on one line, without the quoted line of the file, which may hold a secret.
@@ -102,24 +97,28 @@ fn parse_error(error: &ConfigError) -> String {
 /// variables that cannot be overrides.
 fn overrides(
     variables: impl Iterator<Item = (OsString, OsString)>,
-    notes: &Notes,
+    notes: &mut Notes,
 ) -> config::Environment {
-    let mut overrides = HashMap::new();
+    let mut overrides = Map::new();
     for (name, value) in variables {
-        let Some(name) = name.to_str() else { continue };
-        if let Some(problem) = problem(name) {
-            notes.add_variable(name, problem);
-        } else if !name.starts_with(PREFIX) {
-        } else if let Some(value) = value.to_str() {
-            overrides.insert(name.to_owned(), value.to_owned());
-        } else {
-            notes.add_variable(name, "its value is no text");
+        let Ok(name) = name.into_string() else {
+            continue;
+        };
+        if let Some(problem) = problem(&name) {
+            notes.add_variable(&name, problem);
+        } else if let Some(keys) = name.strip_prefix(PREFIX) {
+            let keys = keys.to_ascii_lowercase().replace("__", ".");
+            notes.overridden.push(keys);
+            match value.into_string() {
+                Ok(value) => drop(overrides.insert(name, value)),
+                Err(_) => notes.add_variable(&name, "its value is no text"),
+            }
         }
     }
     config::Environment::with_prefix("OFFHOOK")
         .prefix_separator("__")
         .separator("__")
-        .source(Some(overrides.into_iter().collect()))
+        .source(Some(overrides))
 }
 
 /// Why a variable cannot be an override. Names that start with `OFFHOOK_` may also have other uses, such

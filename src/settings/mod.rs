@@ -71,7 +71,10 @@ pub struct Settings {
 impl Keys for Settings {
     fn fill(&mut self, table: &Spot<'_>) {
         table.section("server", &mut self.server);
-        table.section("admin", &mut self.admin);
+        // The section turns the admin listener on.
+        table.read("admin", |spot| {
+            spot.table(|admin| self.admin.get_or_insert_default().fill(admin))
+        });
         table.section("journal", &mut self.journal);
         table.section("dispatch", &mut self.dispatch);
         table.section("relay", &mut self.relay);

@@ -4,37 +4,52 @@
 //! [`keys!`] derives the reading of a struct from a list of its keys. The allowed keys of a table are
 //! the keys that are read, so the two cannot differ.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use config::{Map, Value, ValueKind};
 
 use crate::error::{Problem, Problems};
 
 /// Collects the problems while settings are read and checked.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Notes {
     /// The name of the settings file, as messages show it.
     file: String,
-    /// The problems, each with the section that it is in.
+    /// The keys that the environment sets, such as `server.bind`.
+    pub(super) overridden: Vec<String>,
+    /// The problems, each with its keys.
     noted: RefCell<Vec<(String, Problem)>>,
-    /// Sections of which nothing more is noted.
-    closed: RefCell<Vec<String>>,
+    /// How many of them were found while the settings were read.
+    of_reading: Cell<usize>,
 }
 
 impl Notes {
     pub(super) fn new(file: &str) -> Self {
         Self {
             file: file.to_owned(),
-            noted: RefCell::default(),
-            closed: RefCell::default(),
+            ..Self::default()
         }
     }
 
-    /// Notes a problem at a key such as `sources[0].name`, or at the file if `keys` is empty.
+    /// Notes a problem at a key such as `sources[0].name`.
     pub(super) fn add(&self, keys: &str, text: impl Into<String>) {
-        let place = match keys {
-            "" => self.file.clone(),
-            keys => format!("{}: {keys}", self.file),
+        // Keys of a section such as `[server]` depend on each other, items of a list do not.
+        let about = match keys.find('[') {
+            Some(_) => keys,
+            None => keys.split('.').next().unwrap_or_default(),
+        };
+        let related = |(noted, _): &(String, _)| holds(noted, about) || holds(about, noted);
+        let of_reading = self.of_reading.get();
+        if self.noted.borrow().iter().take(of_reading).any(related) {
+            return;
+        }
+        // An item of a list was set by the variable of the whole list.
+        let list = keys.split('[').next().unwrap_or_default();
+        let place = if self.is_overridden(list) {
+            let variable = list.to_ascii_uppercase().replace('.', "__");
+            format!("environment variable OFFHOOK__{variable}")
+        } else {
+            format!("{}: {keys}", self.file)
         };
         self.push(keys, place, text.into());
     }
@@ -45,19 +60,18 @@ impl Notes {
     }
 
     fn push(&self, keys: &str, place: String, text: String) {
-        let section = keys.split(['.', '[']).next().unwrap_or_default().to_owned();
-        if !self.closed.borrow().contains(&section) {
-            let problem = Problem { place, text };
-            self.noted.borrow_mut().push((section, problem));
-        }
+        let noted = (keys.to_owned(), Problem { place, text });
+        self.noted.borrow_mut().push(noted);
     }
 
-    /// Notes nothing more of sections that have a problem. The checks on all settings would only report
-    /// a value that could not be read there again, as missing.
-    pub(super) fn close_sections(&self) {
-        let noted = self.noted.borrow();
-        let sections = noted.iter().map(|(section, _)| section.clone());
-        self.closed.borrow_mut().extend(sections);
+    fn is_overridden(&self, keys: &str) -> bool {
+        self.overridden.iter().any(|overridden| overridden == keys)
+    }
+
+    /// The settings were read. The checks that follow note nothing where there is a problem: a value that
+    /// could not be read would only be reported again, as missing.
+    pub(super) fn end_reading(&self) {
+        self.of_reading.set(self.noted.borrow().len());
     }
 
     /// Returns `Ok` if nothing was noted.
@@ -71,11 +85,16 @@ impl Notes {
     }
 }
 
+/// Whether `keys` are those of `table`, or of something in it.
+fn holds(table: &str, keys: &str) -> bool {
+    let rest = keys.strip_prefix(table).filter(|_| !table.is_empty());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
 /// One value, its place, and where its problems are noted.
 pub(super) struct Spot<'a> {
     /// The value; [`ValueKind::Nil`] if there is none.
     pub(super) value: &'a ValueKind,
-    from_environment: bool,
     /// The place, such as `sources[0].name`.
     keys: String,
     notes: &'a Notes,
@@ -84,12 +103,11 @@ pub(super) struct Spot<'a> {
 }
 
 impl<'a> Spot<'a> {
-    /// The root of the tree.
-    pub(super) fn root(value: &'a ValueKind, notes: &'a Notes) -> Self {
+    /// The root of the tree, or, with `keys`, a value in it.
+    pub(super) fn new(value: &'a ValueKind, keys: String, notes: &'a Notes) -> Self {
         Self {
             value,
-            from_environment: false,
-            keys: String::new(),
+            keys,
             notes,
             read: RefCell::default(),
         }
@@ -170,8 +188,8 @@ impl<'a> Spot<'a> {
     /// Skips the keys that `take` would read and that were not read yet, because they belong to another
     /// kind of table. Notes `wrong` at those that are present.
     pub(super) fn pass<T>(&self, wrong: Option<&str>, take: impl FnOnce(&Spot<'_>) -> T) {
-        let (empty, notes) = (ValueKind::Table(Map::new()), Notes::new(""));
-        let other = Spot::root(&empty, &notes);
+        let (empty, notes) = (ValueKind::Table(Map::new()), Notes::default());
+        let other = Spot::new(&empty, String::new(), &notes);
         take(&other);
         let mut read = self.read.borrow_mut();
         for (key, _) in other.read.into_inner() {
@@ -195,7 +213,7 @@ impl<'a> Spot<'a> {
         let texts: Vec<ValueKind>;
         let items: Vec<&ValueKind> = match self.value {
             ValueKind::Array(items) => items.iter().map(|item| &item.kind).collect(),
-            ValueKind::String(text) if self.from_environment => {
+            ValueKind::String(text) if self.notes.is_overridden(&self.keys) => {
                 let parts = text.split(',').map(str::trim);
                 let parts = parts.filter(|part| !part.is_empty());
                 texts = parts.map(Into::into).collect();
@@ -204,11 +222,8 @@ impl<'a> Spot<'a> {
             _ => return self.wrong_kind(&format!("a list: {example}")),
         };
         let items = items.into_iter().enumerate().map(|(index, value)| {
-            kind(&Spot {
-                from_environment: self.from_environment,
-                keys: format!("{}[{index}]", self.keys),
-                ..Spot::root(value, self.notes)
-            })
+            let keys = format!("{}[{index}]", self.keys);
+            kind(&Spot::new(value, keys, self.notes))
         });
         let items: Vec<Option<T>> = items.collect();
         items.into_iter().collect()
@@ -220,22 +235,15 @@ impl<'a> Spot<'a> {
 
     /// The value at a key of this table.
     pub(super) fn at(&self, key: &str) -> Self {
-        let value: Option<&'a Value> = match self.value {
-            ValueKind::Table(map) => map.get(key),
+        let value = match self.value {
+            ValueKind::Table(map) => map.get(key).map(|value| &value.kind),
             _ => None,
         };
         let keys = match self.keys.as_str() {
             "" => key.to_owned(),
             before => format!("{before}.{key}"),
         };
-        Self {
-            from_environment: value.and_then(Value::origin) == Some("the environment"),
-            keys,
-            ..Self::root(
-                value.map_or(&ValueKind::Nil, |value| &value.kind),
-                self.notes,
-            )
-        }
+        Self::new(value.unwrap_or(&ValueKind::Nil), keys, self.notes)
     }
 
     /// Notes a problem at a key of this table.
@@ -245,14 +253,7 @@ impl<'a> Spot<'a> {
 
     /// Notes a problem at this place.
     pub(super) fn note(&self, text: impl Into<String>) {
-        if !self.from_environment {
-            return self.notes.add(&self.keys, text);
-        }
-        // An item of a list was set by the variable of the whole list.
-        let list = self.keys.split('[').next().unwrap_or_default();
-        let variable = list.to_ascii_uppercase().replace('.', "__");
-        let place = format!("environment variable OFFHOOK__{variable}");
-        self.notes.push(&self.keys, place, text.into());
+        self.notes.add(&self.keys, text);
     }
 
     /// Notes that another value was expected, and shows the one found. Not for secrets.
@@ -315,13 +316,6 @@ fn meant<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
 pub(super) trait Keys {
     /// Sets the fields whose keys are present. The other fields stay unchanged.
     fn fill(&mut self, table: &Spot<'_>);
-}
-
-/// A section that can be turned off is on if it is in the settings.
-impl<T: Keys + Default> Keys for Option<T> {
-    fn fill(&mut self, table: &Spot<'_>) {
-        self.get_or_insert_default().fill(table);
-    }
 }
 
 /// Derives [`Keys`]: `keys!(Type { key: kind, key: kind => "what it is", … })`. Each key sets the field

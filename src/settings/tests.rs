@@ -15,11 +15,10 @@ use crate::dispatch::HandlerOptions;
 use crate::{EventKind, Order, Source};
 
 fn load_with(text: &str, environment: &[(&str, &str)]) -> Result<Settings, Problems> {
-    let file = config::File::from_str(text, config::FileFormat::Toml);
     let environment = environment
         .iter()
         .map(|(name, value)| (name.into(), value.into()));
-    Settings::with_admin().read(file, "settings.toml", environment)
+    Settings::with_admin().read(text, "settings.toml", environment)
 }
 
 fn load(text: &str) -> Result<Settings, Problems> {

@@ -64,6 +64,11 @@ fn an_unknown_override_stops_the_start() {
             ("OFFHOOK__SERVER__BIND", "x"),
             "environment variable OFFHOOK__SERVER__BIND: found \"x\", expected an address",
         ),
+        // The value can be read, but contradicts another.
+        (
+            ("OFFHOOK__SERVER__MAX_IN_FLIGHT", "1 KiB"),
+            "environment variable OFFHOOK__SERVER__MAX_IN_FLIGHT: must be at least server.max_body",
+        ),
         (
             ("OFFHOOK__SERVR__BIND", "x"),
             "environment variable OFFHOOK__SERVR__BIND: unknown; it is OFFHOOK__SECTION__KEY",

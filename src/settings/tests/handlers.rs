@@ -112,7 +112,7 @@ const PROBLEMS: [(&str, &str); 10] = [
     ),
     (
         "use = \"exec\"\ncommand = [\"p\"]\nreject_codes = [75]",
-        "reject_codes: has 75, which always means: try again",
+        "reject_codes[0]: is 75, which always means: try again",
     ),
     (
         "use = \"jsonl\"\npath = \"x\"\n[[handlers]]\nname = \"i\"\nuse = \"jsonl\"\npath = \"x\"",

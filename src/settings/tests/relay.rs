@@ -110,8 +110,8 @@ const WRONG_SECTIONS: &[(&str, &str)] = &[
         "relay.give_up_on[0]: found 200, expected a whole number",
     ),
     (
-        "[relay]\ngive_up_on = [410]",
-        "relay.give_up_on: has 410, which always ends",
+        "[relay]\ngive_up_on = [404, 410]",
+        "relay.give_up_on[1]: is 410, which always ends",
     ),
     (
         "[[subscriptions]]\nname = \"x\"",

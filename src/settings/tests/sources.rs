@@ -147,7 +147,7 @@ const PROBLEMS: [(&str, &str); 23] = [
     ),
     (
         "path = \"webhook\"",
-        "sources[0]: s: path: found \"webhook\", expected a path such as",
+        "sources[0].path: found \"webhook\", expected a path such as",
     ),
     (
         "path = \"/a/{b}\"",
@@ -255,11 +255,11 @@ const WHOLE: [(&str, &str); 12] = [
     ),
     (
         "unsigned = true\npath_token = \"short\"",
-        "path_token is shorter than 16 characters",
+        "sources[0].path_token: is shorter than 16 characters",
     ),
     (
         "unsigned = true\npath_token = \"0123456789abcde/\"",
-        "path_token may hold letters, digits and - _ . ~ only",
+        "sources[0].path_token: may hold letters, digits and - _ . ~ only",
     ),
     (
         "unsigned = true\npath_token = \"0123456789abcdef\"\nsecrets = [\"x\"]",

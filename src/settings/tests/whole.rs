@@ -98,6 +98,77 @@ fn problems_of_parts_and_whole_come_together() {
     );
 }
 
+/// A problem hides only the checks that need its value.
+#[test]
+fn other_items_are_checked_too() {
+    let text = r#"
+        [[sources]]
+        name = "a"
+        path = "/a b"
+        secrets = "hidden"
+        [[sources]]
+        name = "b"
+        path = "/b"
+        [[sources]]
+        name = 5
+        unsigned = true
+        path_token = "short"
+        [[subscriptions]]
+        name = "c"
+        webhook_url = "ftp://c.example/"
+        [[subscriptions]]
+        name = "d"
+        webhook_url = "https://d.example/"
+        evnts = []
+    "#;
+    let found = problems(text);
+    let keys: Vec<_> = found
+        .iter()
+        .map(|problem| problem.split(": ").nth(1).unwrap())
+        .collect();
+    let expected = [
+        "sources[0].secrets",
+        "sources[2].name",
+        "subscriptions[1].evnts",
+        "sources[0].path",
+        "sources[1]",
+        "sources[2].path_token",
+        "subscriptions[0]",
+    ];
+    assert_eq!(keys, expected, "{found:#?}");
+}
+
+/// A file that cannot be read. A byte order mark at the begin is no problem.
+#[test]
+fn the_file_is_utf8_text() {
+    let folder = std::env::temp_dir().join(format!("offhook-settings-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("settings.toml");
+    let load = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        Settings::load(&file).map_err(|problems| problems.to_string())
+    };
+    let mut text = b"\xef\xbb\xbf[[sources]]\nname = \"s\"\nsecrets = [\"hidden".to_vec();
+    let found = load(&[&text[..], b"\xff\"]"].concat()).unwrap_err();
+    assert!(
+        found.ends_with("settings.toml: this is no UTF-8 text; the settings are a TOML file"),
+        "{found}"
+    );
+    text.extend(b"\"]");
+    assert!(load(&text).is_ok());
+    let found = Settings::load(&folder).unwrap_err().to_string();
+    assert!(
+        found.ends_with(": this is no file; the settings are a TOML file"),
+        "{found}"
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
+    let found = Settings::load(&file).unwrap_err().to_string();
+    assert!(
+        found.contains("settings.toml: there is no such file (looked from /"),
+        "{found}"
+    );
+}
+
 /// A table in the place of a list, a list in the place of a table, or a text that is not TOML.
 #[test]
 fn a_file_of_another_shape() {
