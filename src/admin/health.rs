@@ -52,7 +52,7 @@ pub(super) async fn ready(state: State) -> HttpResponse {
 /// `GET /metrics`: all metrics in Prometheus' text format.
 pub(super) async fn metrics(state: State) -> HttpResponse {
     let used = state.ingress.limits().in_flight.used();
-    state.listener.in_flight(used);
+    state.listener.in_flight_bytes.set(used as u64);
     state.ingress.silence().measure();
     if let Some(pipeline) = &state.pipeline {
         pipeline.measure().await;

@@ -232,7 +232,7 @@ impl Pipeline {
     /// Updates the metrics that are computed only on request. A value that cannot be read in time stays
     /// as it was: a disk that hangs must not hide all other metrics.
     pub(crate) async fn measure(&self) {
-        self.metrics.newest(self.journal.tail().head());
+        self.metrics.events.set(self.journal.tail().head());
         let consumers = self.consumers();
         let consumers = join_all(consumers.iter().map(|consumer| self.measure_one(consumer)));
         let all = futures_util::future::join(self.measure_files(), consumers);
@@ -266,7 +266,7 @@ impl Pipeline {
             None => self.journal.bytes().await.ok(),
         };
         if let Some(bytes) = bytes {
-            self.metrics.bytes(bytes);
+            self.metrics.bytes.set(bytes);
         }
     }
 

@@ -133,7 +133,8 @@ impl Ingress {
     /// Opens the envelope, hands it to the engine, and turns the engine's result into the answer.
     async fn accept(&self, served: &Served, verified: Verified) -> (RequestOutcome, HttpResponse) {
         let received_at = verified.received_at();
-        served.metrics.body(verified.body().len());
+        let bytes = verified.body().len() as u64;
+        served.metrics.body_bytes.inc_by(bytes);
         let max_body = self.limits.max_body;
         let (envelope, events) = Envelope::open(verified, served.dialect.as_ref(), max_body);
         let at = self.clock.monotonic();

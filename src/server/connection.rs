@@ -49,7 +49,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(stream: TcpStream, context: Arc<ConnectionContext>) -> Self {
-        context.metrics.opened();
+        context.metrics.connections.inc();
         Self {
             stream,
             deadline: RequestDeadline::new(context.request_timeout, context.keep_alive),
@@ -70,7 +70,7 @@ impl Connection {
         if !self.deadline.give_up() {
             return;
         }
-        self.context.metrics.slow_head();
+        self.context.metrics.slow_heads.inc();
         // It fails for a sender that has no room for it, which gets no answer then.
         let _ = self.stream.try_write(REQUEST_TIMEOUT);
         if let Some(unsaid) = self.context.slow_heads.pass() {
@@ -95,7 +95,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.context.metrics.closed();
+        self.context.metrics.connections.dec();
     }
 }
 

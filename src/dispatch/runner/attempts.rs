@@ -116,7 +116,7 @@ impl Runner {
                 "event {position}: {name}: {reason}; attempt {attempt} was the last: dead letter"
             );
             for position in self.reading.parts(position) {
-                self.consumer.metrics().dead_letter();
+                self.consumer.metrics().dead_letters.inc();
                 self.unsaved.dead.push(DeadLetter {
                     position,
                     attempts: attempt,
@@ -132,7 +132,7 @@ impl Runner {
             "event {position}: {name}: {reason}; attempt {attempt}, the next in {pause:.1?}"
         );
         let due = now.saturating_add(pause).unwrap_or(Timestamp::MAX);
-        self.consumer.metrics().retry();
+        self.consumer.metrics().retries.inc();
         self.schedule.again(position, due);
     }
 

@@ -194,7 +194,7 @@ impl Writer {
     }
 
     fn fail(&mut self, why: Unavailable) {
-        self.metrics.failure();
+        self.metrics.failures.inc();
         self.shared.ready.store(false, Ordering::Relaxed);
         self.state = State::Failed {
             retry_at: self.clock.monotonic() + REOPEN_PAUSE,

@@ -15,16 +15,20 @@ pub(crate) struct ConsumerMetrics {
     /// One for each possible outcome of an attempt.
     attempts: Vec<Counter>,
     seconds: Histogram,
-    retries: Counter,
-    dead_letters: Counter,
+    /// Failed attempts after which the event is tried again.
+    pub(crate) retries: Counter,
+    /// Events that were given up.
+    pub(crate) dead_letters: Counter,
 }
 
 /// The handles of the pipeline, which are updated when the metrics are requested. The gauges of a
 /// stopped consumer are 0; a removed consumer has no series.
 #[derive(Debug)]
 pub(crate) struct PipelineMetrics {
-    bytes: Gauge,
-    events: Gauge,
+    /// The size of the journal's files, in bytes.
+    pub(crate) bytes: Gauge,
+    /// The number of the journal's newest event.
+    pub(crate) events: Gauge,
     running: Mutex<HashMap<String, ConsumerGauges>>,
     families: Families,
 }
@@ -87,16 +91,6 @@ impl ConsumerMetrics {
         self.attempts[outcome].inc();
         self.seconds.observe(took.as_secs_f64());
     }
-
-    /// Counts a failed attempt after which the event is tried again.
-    pub(crate) fn retry(&self) {
-        self.retries.inc();
-    }
-
-    /// Counts an event that was given up.
-    pub(crate) fn dead_letter(&self) {
-        self.dead_letters.inc();
-    }
 }
 
 impl PipelineMetrics {
@@ -126,28 +120,11 @@ impl PipelineMetrics {
     /// Removes all series of a removed consumer, so that short-lived consumers do not fill the memory;
     /// `outcomes` are the names with which it was created.
     pub(crate) fn removed(&self, name: &str, outcomes: &[&'static str]) {
-        let (families, consumer) = (&self.families, consumer_label(name));
         for outcome in outcomes {
-            families.attempts.remove(&attempt_labels(name, outcome));
+            let labels = attempt_labels(name, outcome);
+            self.families.attempts.remove(&labels);
         }
-        families.attempt_seconds.remove(&consumer);
-        families.retries.remove(&consumer);
-        families.dead_letters.remove(&consumer);
-        families.lag.remove(&consumer);
-        families.oldest_waiting.remove(&consumer);
-        families.in_flight.remove(&consumer);
-        families.suspended.remove(&consumer);
-        families.expired.remove(&consumer);
-    }
-
-    /// Sets the size of the journal's files, in bytes.
-    pub(crate) fn bytes(&self, bytes: u64) {
-        self.bytes.set(bytes);
-    }
-
-    /// Sets the number of the journal's newest event.
-    pub(crate) fn newest(&self, seq: u64) {
-        self.events.set(seq);
+        self.families.remove(&consumer_label(name));
     }
 
     /// Sets the state of a running consumer.

@@ -1,11 +1,10 @@
 //! [`family`]: a metric's name, its help text, and a series for each set of labels; [`families!`]: a table
 //! of them.
 
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::EncodeMetric;
 use prometheus_client::metrics::family::Family as LabelledFamily;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::{TypedMetric, gauge};
@@ -38,6 +37,11 @@ macro_rules! families {
                     $($(#[$only])* $field: family(registry, $name, $help, $new),)*
                 }
             }
+
+            /// Removes the series with these labels from every family.
+            fn remove(&self, labels: &Labels) {
+                $($(#[$only])* self.$field.remove(labels);)*
+            }
         }
     };
 }
@@ -56,12 +60,9 @@ where
     M: EncodeMetric + TypedMetric + Debug + Send + Sync + 'static,
 {
     let family = Family::new_with_constructor(new);
-    registry.register_collector(Box::new(Described {
-        // The encoder appends this suffix to the name of every counter.
-        name: name.strip_suffix("_total").unwrap_or(name),
-        help,
-        family: family.clone(),
-    }));
+    // The encoder appends this suffix to the name of every counter.
+    let name = name.strip_suffix("_total").unwrap_or(name);
+    registry.register(name, help, family.clone());
     family
 }
 
@@ -81,28 +82,6 @@ pub(super) fn seconds() -> Histogram {
 #[cfg(feature = "sqlite")]
 pub(super) fn events() -> Histogram {
     Histogram::new([1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1024.0])
-}
-
-/// The same as [`Registry::register`], without the full stop that it appends to each help text.
-#[derive(Debug)]
-struct Described<M> {
-    name: &'static str,
-    help: &'static str,
-    family: Family<M>,
-}
-
-impl<M> Collector for Described<M>
-where
-    M: EncodeMetric + TypedMetric + Debug + Send + Sync + 'static,
-{
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        if self.family.is_empty() {
-            return Ok(());
-        }
-        let kind = self.family.metric_type();
-        self.family
-            .encode(encoder.encode_descriptor(self.name, self.help, None, kind)?)
-    }
 }
 
 #[cfg(test)]
@@ -134,7 +113,7 @@ mod tests {
         counters.get_or_create_owned(&hostile).inc_by(2);
         assert_eq!(
             text(),
-            "# HELP n_total How many\n# TYPE n_total counter\n\
+            "# HELP n_total How many.\n# TYPE n_total counter\n\
              n_total{consumer=\"b\\\\\\\"\\n# TYPE x counter\"} 2\n"
         );
         assert!(counters.remove(&hostile));

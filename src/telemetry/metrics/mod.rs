@@ -1,8 +1,8 @@
 //! Everything that offhook counts, for Prometheus.
 //!
-//! [`Families`] is the table of all metrics. [`Metrics`] gives out handles that count: of a source
-//! (`requests.rs`), of a consumer and of the pipeline (`consumers.rs`), of the journal and of the public
-//! listener (`server.rs`). Handles are created when the server is built or the consumer starts. After
+//! [`Families`] is the table of all metrics. [`Metrics`] gives out handles that count: of the public
+//! listener, a source and the journal (`requests.rs`), of a consumer and the pipeline
+//! (`consumers.rs`). Handles are created when the server is built or the consumer starts. After
 //! that, counting an event costs an atomic addition, and a histogram costs a short lock of its own:
 //! 24 ns for one thread, compared with 20 ns for buckets of atomics, and 98 ns compared with 180 ns for
 //! two threads that do nothing else. A request of 16 µs observes three values.
@@ -12,7 +12,6 @@
 mod consumers;
 mod family;
 mod requests;
-mod server;
 
 use std::sync::Arc;
 
@@ -23,13 +22,12 @@ use prometheus_client::registry::Registry;
 
 #[cfg(feature = "sqlite")]
 use family::events;
-use family::{Family, Gauge, SecondsGauge, families, family, labels, seconds};
+use family::{Family, Gauge, Labels, SecondsGauge, families, family, labels, seconds};
 
 pub(crate) use consumers::{ConsumerMetrics, PipelineMetrics};
-pub(crate) use requests::{QuietMetrics, RequestOutcome, SourceMetrics};
 #[cfg(feature = "sqlite")]
-pub(crate) use server::JournalMetrics;
-pub(crate) use server::ListenerMetrics;
+pub(crate) use requests::JournalMetrics;
+pub(crate) use requests::{ListenerMetrics, QuietMetrics, RequestOutcome, SourceMetrics};
 
 families! {
     build_info: Gauge = Gauge::default,

@@ -1,4 +1,5 @@
-//! What sources send, and since when they are quiet: [`SourceMetrics`], [`QuietMetrics`].
+//! Requests on their way into the journal, and since when sources are quiet: [`ListenerMetrics`],
+//! [`SourceMetrics`], [`QuietMetrics`], [`JournalMetrics`].
 
 use std::time::Duration;
 
@@ -6,7 +7,17 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::Metrics;
-use super::family::{Gauge, SecondsGauge, labels};
+use super::family::{Gauge, Labels, SecondsGauge, labels};
+
+/// The handles of the public listener.
+pub(crate) struct ListenerMetrics {
+    /// Open connections.
+    pub(crate) connections: Gauge,
+    /// Bytes of bodies in memory.
+    pub(crate) in_flight_bytes: Gauge,
+    /// Connections that were closed because a request's head took too long.
+    pub(crate) slow_heads: Counter,
+}
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +48,8 @@ impl RequestOutcome {
 /// The handles of one source.
 pub(crate) struct SourceMetrics {
     requests: [Counter; RequestOutcome::ALL.len()],
-    body_bytes: Counter,
+    /// Bytes of verified bodies.
+    pub(crate) body_bytes: Counter,
     seconds: Histogram,
 }
 
@@ -49,7 +61,27 @@ pub(crate) struct QuietMetrics {
     since_last: SecondsGauge,
 }
 
+/// The handles of the task that writes the journal.
+#[cfg(feature = "sqlite")]
+pub(crate) struct JournalMetrics {
+    batch_events: Histogram,
+    batch_seconds: Histogram,
+    commit_seconds: Histogram,
+    /// Failed writes, and failed attempts to open the journal again.
+    pub(crate) failures: Counter,
+}
+
 impl Metrics {
+    /// The handles of the public listener.
+    pub(crate) fn listener(&self) -> ListenerMetrics {
+        let (families, none) = (&self.families, Labels::new());
+        ListenerMetrics {
+            connections: families.connections.get_or_create_owned(&none),
+            in_flight_bytes: families.in_flight_bytes.get_or_create_owned(&none),
+            slow_heads: families.slow_heads.get_or_create_owned(&none),
+        }
+    }
+
     /// The handles of a source.
     pub(crate) fn source(&self, name: &str) -> SourceMetrics {
         let families = &self.families;
@@ -77,6 +109,18 @@ impl Metrics {
             since_last,
         }
     }
+
+    /// The handles of the journal.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn journal(&self) -> JournalMetrics {
+        let (families, none) = (&self.families, Labels::new());
+        JournalMetrics {
+            batch_events: families.batch_events.get_or_create_owned(&none),
+            batch_seconds: families.batch_seconds.get_or_create_owned(&none),
+            commit_seconds: families.commit_seconds.get_or_create_owned(&none),
+            failures: families.failures.get_or_create_owned(&none),
+        }
+    }
 }
 
 impl SourceMetrics {
@@ -84,11 +128,6 @@ impl SourceMetrics {
     pub(crate) fn answered(&self, outcome: RequestOutcome, took: Duration) {
         self.requests[outcome as usize].inc();
         self.seconds.observe(took.as_secs_f64());
-    }
-
-    /// Counts the bytes of a verified body.
-    pub(crate) fn body(&self, bytes: usize) {
-        self.body_bytes.inc_by(bytes as u64);
     }
 }
 
@@ -103,5 +142,26 @@ impl QuietMetrics {
     /// Sets how long ago it was last seen.
     pub(crate) fn since_last(&self, age: Duration) {
         self.since_last.set(age.as_secs_f64());
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl JournalMetrics {
+    /// Handles that no registry contains.
+    #[cfg(test)]
+    pub(crate) fn unrecorded() -> Self {
+        Metrics::new().journal()
+    }
+
+    /// Counts a transaction with `events` new events that is durable after `took`; the commit took
+    /// `commit` of that time.
+    pub(crate) fn batch(&self, events: u64, took: Duration, commit: Duration) {
+        // Other transactions save progress. If they were counted, they would hide the size of batches of
+        // events.
+        if events > 0 {
+            self.batch_events.observe(events as f64);
+        }
+        self.batch_seconds.observe(took.as_secs_f64());
+        self.commit_seconds.observe(commit.as_secs_f64());
     }
 }
