@@ -7,7 +7,7 @@ macro_rules! texts {
             $(
                 #[doc = concat!("The text of `", stringify!($field), "`, or `\"\"`.")]
                 pub fn $field(&self) -> &str {
-                    self.$field.as_deref().unwrap_or_default()
+                    self.$field.as_ref().map_or("", AsRef::as_ref)
                 }
             )+
         }
@@ -34,6 +34,12 @@ macro_rules! open_enum {
                     $(Self::$variant => $text,)+
                     Self::Other(name) => name,
                 }
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
             }
         }
 

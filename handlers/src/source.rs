@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::EventKind;
+use crate::macros::texts;
 
 /// A source, or one of its sessions, has sent nothing for as long as the settings allow (`quiet_after`),
 /// or has sent something again.
@@ -79,6 +80,8 @@ impl SourceChange {
     }
 }
 
+texts!(SourceEvent: session_id);
+
 impl SourceEvent {
     /// An event about a whole source, noticed at the epoch, without a time of the last event.
     pub fn new(change: SourceChange, source: impl Into<String>, quiet_after: Duration) -> Self {
@@ -90,11 +93,6 @@ impl SourceEvent {
             quiet_after,
             timestamp: Timestamp::UNIX_EPOCH,
         }
-    }
-
-    /// The session's id, or `""`.
-    pub fn session_id(&self) -> &str {
-        self.session_id.as_deref().unwrap_or_default()
     }
 
     /// The event's body.

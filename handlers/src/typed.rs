@@ -85,14 +85,7 @@ pub struct StatusEvent {
     pub extra: Extra,
 }
 
-texts!(StatusEvent: session_id, message_id);
-
-impl StatusEvent {
-    /// The status as the gateway writes it, or `""`.
-    pub fn status(&self) -> &str {
-        self.status.as_ref().map_or("", MessageStatus::as_str)
-    }
-}
+texts!(StatusEvent: session_id, message_id, status);
 
 open_enum! {
     /// The status of a sent message (`status`).
@@ -126,14 +119,7 @@ pub struct ConnectionEvent {
     pub extra: Extra,
 }
 
-texts!(ConnectionEvent: session_id);
-
-impl ConnectionEvent {
-    /// The status as the gateway writes it, or `""`.
-    pub fn status(&self) -> &str {
-        self.status.as_ref().map_or("", ConnectionStatus::as_str)
-    }
-}
+texts!(ConnectionEvent: session_id, status);
 
 open_enum! {
     /// The status of a session's connection (`status`).
