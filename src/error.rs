@@ -99,7 +99,7 @@ impl fmt::Display for Problem {
 
 /// All problems of the settings, one per line; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems(pub(crate) Vec<Problem>);
 
 impl Problems {
     /// One problem.
@@ -108,11 +108,6 @@ impl Problems {
             place: place.into(),
             text: text.into(),
         }])
-    }
-
-    /// Makes the list from at least one problem.
-    pub(crate) fn of(problems: Vec<Problem>) -> Self {
-        Self(problems)
     }
 
     /// All problems in the order they were found.

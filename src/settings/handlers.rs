@@ -82,7 +82,7 @@ keys!(Exec {
     env: env,
     reject_codes: |spot: &Spot<'_>| {
         let wrong = "is 75, which always means: try again";
-        spot.each("[64, 65]", |item| checked(whole(1..=255), |code| *code != 75, wrong)(item))
+        spot.each("[64, 65]", checked(whole(1..=255), |code| *code != 75, wrong))
     },
 });
 

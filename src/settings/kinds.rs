@@ -27,10 +27,10 @@ pub(super) fn some<T>(
 
 /// Notes `problem` at a value that is not `good`.
 pub(super) fn checked<T>(
-    kind: impl FnOnce(&Spot<'_>) -> Option<T>,
-    good: impl FnOnce(&T) -> bool,
+    kind: impl Fn(&Spot<'_>) -> Option<T>,
+    good: impl Fn(&T) -> bool,
     problem: &'static str,
-) -> impl FnOnce(&Spot<'_>) -> Option<T> {
+) -> impl Fn(&Spot<'_>) -> Option<T> {
     move |spot| {
         let value = kind(spot)?;
         if !good(&value) {

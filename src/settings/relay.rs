@@ -24,8 +24,7 @@ keys!(RelayOptions {
     },
     give_up_on: |spot: &Spot<'_>| {
         let wrong = "is 410, which always ends the subscription";
-        let status =
-            |item: &Spot<'_>| checked(whole(300..=599), |status| *status != 410, wrong)(item);
+        let status = checked(whole(300..=599), |status| *status != 410, wrong);
         Some(spot.each("[404, 422]", status)?.into_iter().collect())
     },
 });

@@ -76,12 +76,12 @@ impl Notes {
 
     /// Returns `Ok` if nothing was noted.
     pub(super) fn into_result(self) -> Result<(), Problems> {
-        let noted = self.noted.into_inner();
-        if noted.is_empty() {
+        let noted = self.noted.into_inner().into_iter();
+        let problems: Vec<Problem> = noted.map(|(_, problem)| problem).collect();
+        if problems.is_empty() {
             return Ok(());
         }
-        let problems = noted.into_iter().map(|(_, problem)| problem);
-        Err(Problems::of(problems.collect()))
+        Err(Problems(problems))
     }
 }
 
