@@ -9,6 +9,8 @@ mod search;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "sqlite")]
+use search::Answer;
 pub(crate) use search::{EventEntry, EventFilter, Notes, Search, TimelineEntry};
 #[cfg(feature = "sqlite")]
 pub(crate) use sqlite::Index;

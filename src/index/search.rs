@@ -14,29 +14,24 @@ use crate::{Event, EventId, EventKind, Received, Timestamp};
 #[async_trait]
 pub(crate) trait Search: Debug + Send + Sync + 'static {
     /// Returns the newest events that match, newest first, at most `limit`.
-    async fn newest(
-        &self,
-        filter: EventFilter,
-        limit: usize,
-    ) -> Result<Vec<EventEntry>, Unavailable>;
+    async fn newest(&self, filter: EventFilter, limit: usize) -> Answer<Vec<EventEntry>>;
 
     /// Returns the positions of all events in the journal that match, oldest first, at most
     /// `limit`.
-    async fn positions(
-        &self,
-        filter: EventFilter,
-        limit: usize,
-    ) -> Result<Vec<Position>, Unavailable>;
+    async fn positions(&self, filter: EventFilter, limit: usize) -> Answer<Vec<Position>>;
 
     /// Returns the event with this id.
-    async fn by_id(&self, id: EventId) -> Result<Option<EventEntry>, Unavailable>;
+    async fn by_id(&self, id: EventId) -> Answer<Option<EventEntry>>;
 
     /// Returns the events at these positions, oldest first.
-    async fn by_positions(&self, positions: Vec<Position>) -> Result<Vec<EventEntry>, Unavailable>;
+    async fn by_positions(&self, positions: Vec<Position>) -> Answer<Vec<EventEntry>>;
 
     /// Returns all attempts at an event, oldest first, at most 1,000.
-    async fn attempts(&self, position: Position) -> Result<Vec<TimelineEntry>, Unavailable>;
+    async fn attempts(&self, position: Position) -> Answer<Vec<TimelineEntry>>;
 }
+
+/// The answer to a question.
+pub(super) type Answer<T> = Result<T, Unavailable>;
 
 /// Selects events.
 #[derive(Debug, Clone, Default)]

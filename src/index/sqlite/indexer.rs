@@ -13,30 +13,20 @@ use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
 use super::inbox::Inbox;
-use super::schema::{Failure, IndexTuning};
+use super::schema::Failure;
 use super::writer::{Which, Writer};
 use crate::dialect::Decoder;
 use crate::journal::{Journal, Record, Seq, Unavailable};
 
 /// The writing side of an index.
 pub(crate) struct Indexer {
-    writer: Writer,
-    inbox: Arc<Inbox>,
+    pub(super) writer: Writer,
+    pub(super) inbox: Arc<Inbox>,
     /// When the data in memory is written; `None` if there is none.
-    due: Option<Pin<Box<Sleep>>>,
-    tuning: IndexTuning,
+    pub(super) due: Option<Pin<Box<Sleep>>>,
 }
 
 impl Indexer {
-    pub(super) fn new(writer: Writer, inbox: Arc<Inbox>, tuning: IndexTuning) -> Self {
-        Self {
-            writer,
-            inbox,
-            due: None,
-            tuning,
-        }
-    }
-
     /// Follows the journal until `stop` says so and the last consumer has ended.
     pub(crate) async fn run(
         mut self,
@@ -125,15 +115,13 @@ impl Indexer {
 
     /// Catches up with what happened to the journal while the index was not running.
     async fn compare(&mut self, journal: &dyn Journal) -> Result<(), Failure> {
-        if journal.tail().head() < self.writer.cursor() {
+        if journal.tail().head() < self.writer.cursor {
             log::warn!("index.db is of another journal; the index is built again");
             self.writer.clear()?;
         }
         let oldest = journal.read(0, 1).await?;
-        if let Some(oldest) = oldest.first() {
-            self.writer.trim(oldest.seq - 1)?;
-        }
-        Ok(())
+        self.writer
+            .trim(oldest.first().map_or(0, |oldest| oldest.seq - 1))
     }
 
     fn take_notes(&mut self) -> Result<(), Failure> {
@@ -159,9 +147,10 @@ impl Indexer {
         newest: Seq,
         stopping: bool,
     ) -> Result<(), Failure> {
-        while self.writer.cursor() < newest {
-            let cursor = self.writer.cursor();
-            if newest - cursor > self.tuning.far {
+        let tuning = self.writer.tuning;
+        while self.writer.cursor < newest {
+            let cursor = self.writer.cursor;
+            if newest - cursor > tuning.far {
                 // The index may lag by a whole journal: searches get what there is, and a stop is
                 // immediate.
                 drop(self.inbox.take_asked());
@@ -169,9 +158,9 @@ impl Indexer {
                     return Ok(());
                 }
             }
-            let records = journal.tail().range(cursor, self.tuning.read_in_a_turn);
+            let records = journal.tail().range(cursor, tuning.read_in_a_turn);
             if records.is_empty() {
-                let records = journal.read(cursor, self.tuning.read_in_a_turn).await?;
+                let records = journal.read(cursor, tuning.read_in_a_turn).await?;
                 if records.is_empty() {
                     let gone = format!("event {} is not there", cursor + 1);
                     return Err(Unavailable::Away(gone).into());
@@ -236,7 +225,7 @@ mod tests {
     use tokio::task::JoinHandle;
     use uuid::Uuid;
 
-    use super::super::handle::Index;
+    use super::super::Index;
     use super::super::schema::SMALL;
     use super::super::segment::OpenSegment;
     use super::*;
@@ -436,7 +425,7 @@ mod tests {
         let decoder = Decoder::new([], 1024);
         let followed = indexer.follow(journal.as_ref(), &decoder, &mut stopped);
         followed.await.unwrap();
-        assert_eq!(indexer.writer.cursor(), 0);
+        assert_eq!(indexer.writer.cursor, 0);
         drop((indexer, stop));
 
         let world = World::start(&folder, &journal);

@@ -1,4 +1,4 @@
-//! The index in a SQLite database.
+//! [`Index`]: the index in a SQLite database.
 //!
 //! The database may be deleted: the events are indexed again from the journal. Only duplicates and
 //! the timelines of old attempts are lost with it.
@@ -13,11 +13,9 @@
 //!
 //! - [`inbox`]: what is not indexed yet; [`indexer`]: when to take it, and how much.
 //! - [`segment`] and [`attempts`]: the data in memory and as blobs.
-//! - [`writer`]: writes the database; [`query`]: reads it; [`schema`]: its tables and sizes;
-//!   [`handle`]: the search interface.
+//! - [`writer`]: writes the database; [`query`]: reads it; [`schema`]: its tables and sizes.
 
 mod attempts;
-mod handle;
 mod inbox;
 mod indexer;
 #[cfg(test)]
@@ -27,4 +25,95 @@ mod schema;
 mod segment;
 mod writer;
 
-pub(crate) use handle::Index;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+
+use self::inbox::{Inbox, IndexNotes};
+use self::indexer::Indexer;
+use self::query::Snapshot;
+use self::schema::{Failure, IndexTuning, TUNING};
+use self::writer::{Open, Writer};
+use crate::EventId;
+use crate::index::{Answer, EventEntry, EventFilter, Notes, Search, TimelineEntry};
+use crate::journal::{Position, Unavailable};
+
+/// The index of one journal: the handle that answers searches.
+#[derive(Debug, Clone)]
+pub(crate) struct Index {
+    reader: Arc<Mutex<Connection>>,
+    open: Arc<Mutex<Open>>,
+    inbox: Arc<Inbox>,
+    /// [`IndexTuning::bucket`].
+    bucket: u64,
+}
+
+impl Index {
+    /// Opens the index in the journal's folder. An index that cannot be used is built again from
+    /// the journal. Returns the indexer too, which must run as a task.
+    pub(crate) fn open(folder: &Path) -> rusqlite::Result<(Self, Indexer)> {
+        Self::tuned(folder, TUNING)
+    }
+
+    fn tuned(folder: &Path, tuning: IndexTuning) -> rusqlite::Result<(Self, Indexer)> {
+        let path = folder.join("index.db");
+        let writer = Writer::new(schema::open(&path)?, tuning)?;
+        let inbox = Arc::new(Inbox::default());
+        let index = Self {
+            reader: Arc::new(Mutex::new(schema::open_reader(&path)?)),
+            open: Arc::clone(&writer.open),
+            inbox: Arc::clone(&inbox),
+            bucket: tuning.bucket,
+        };
+        let due = None;
+        Ok((index, Indexer { writer, inbox, due }))
+    }
+
+    /// Returns the receiver of attempts, duplicates and trims.
+    pub(crate) fn notes(&self) -> Arc<dyn Notes> {
+        Arc::new(IndexNotes(Arc::clone(&self.inbox)))
+    }
+
+    /// Runs a query on a blocking thread, after the wait that [`Search`] promises.
+    async fn search<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Snapshot<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Answer<T> {
+        self.inbox.caught_up().await;
+        let (reader, open) = (Arc::clone(&self.reader), Arc::clone(&self.open));
+        let searched = tokio::task::spawn_blocking(move || {
+            let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            query(&Snapshot::take(&reader, &open)?)
+        });
+        match searched.await {
+            Ok(found) => found.map_err(|failure| Unavailable::Away(failure.to_string())),
+            Err(panicked) => Err(Unavailable::Away(panicked.to_string())),
+        }
+    }
+}
+
+#[async_trait]
+impl Search for Index {
+    async fn newest(&self, filter: EventFilter, limit: usize) -> Answer<Vec<EventEntry>> {
+        self.search(move |all| all.newest(&filter, limit)).await
+    }
+
+    async fn positions(&self, filter: EventFilter, limit: usize) -> Answer<Vec<Position>> {
+        self.search(move |all| all.positions(&filter, limit)).await
+    }
+
+    async fn by_id(&self, id: EventId) -> Answer<Option<EventEntry>> {
+        self.search(move |all| all.by_id(id)).await
+    }
+
+    async fn by_positions(&self, positions: Vec<Position>) -> Answer<Vec<EventEntry>> {
+        self.search(move |all| all.by_positions(&positions)).await
+    }
+
+    async fn attempts(&self, position: Position) -> Answer<Vec<TimelineEntry>> {
+        let bucket = self.bucket;
+        self.search(move |all| all.attempts(position, bucket)).await
+    }
+}

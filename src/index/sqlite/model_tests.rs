@@ -229,14 +229,14 @@ impl World {
 
     fn catch_up(&mut self) {
         loop {
-            let after = self.writer().cursor().max(self.trimmed) as usize;
+            let after = self.writer().cursor.max(self.trimmed) as usize;
             let writer = self.writer.as_mut().unwrap();
             writer.add_records(
                 &self.journal[after.min(self.journal.len())..],
                 &self.decoder,
             );
             self.seal_if_full();
-            if self.writer().cursor() >= self.journal.len() as Seq {
+            if self.writer().cursor >= self.journal.len() as Seq {
                 return;
             }
         }
@@ -247,7 +247,7 @@ impl World {
             return;
         }
         self.writer().seal(Which::Full).unwrap();
-        let open = Arc::clone(self.writer().open());
+        let open = Arc::clone(&self.writer().open);
         let open = lock(&open);
         if open.events.is_empty() {
             self.duplicates.iter_mut().for_each(sealed);
@@ -267,7 +267,7 @@ impl World {
         self.writer = None;
         let path = self.folder.path().join("index.db");
         self.writer = Some(Writer::new(schema::open(&path).unwrap(), SMALL).unwrap());
-        assert!(self.writer().cursor() <= self.journal.len() as Seq);
+        assert!(self.writer().cursor <= self.journal.len() as Seq);
         self.catch_up();
     }
 
@@ -307,7 +307,7 @@ impl World {
 
     fn check(&self, filters: &[Asked]) {
         let entries = self.entries();
-        let open = self.writer.as_ref().unwrap().open();
+        let open = &self.writer.as_ref().unwrap().open;
         let all = Snapshot::take(&self.reader, open).unwrap();
         for asked in filters {
             let filter = asked.filter(&entries);

@@ -246,7 +246,7 @@ impl<'a> Snapshot<'a> {
         };
         let sql = "SELECT filter FROM contents WHERE id = ?";
         read_blob(&self.database, sql, id, |filter| {
-            Some(Filter::from_bytes(filter)?.may_contain(session))
+            Filter::stored_may_contain(filter, session)
         })
     }
 

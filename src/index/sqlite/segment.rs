@@ -19,7 +19,7 @@ use crate::{Event, EventId, EventKind, Received, Timestamp};
 
 /// Events with their texts. The texts of the open segment are `Arc<str>`; those of a sealed segment
 /// are `&str` and borrow from the blob.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Segment<T> {
     texts: Vec<T>,
     pub(super) rows: Vec<Row>,
@@ -158,22 +158,11 @@ impl<T: AsRef<str>> Segment<T> {
 }
 
 /// A segment that still grows. Events are in the order of their arrival.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct OpenSegment {
     pub(super) segment: Segment<Arc<str>>,
     places: HashMap<Arc<str>, u32, RandomState>,
     text_bytes: usize,
-}
-
-impl Default for OpenSegment {
-    fn default() -> Self {
-        let (texts, rows) = (Vec::new(), Vec::new());
-        Self {
-            segment: Segment { texts, rows },
-            places: HashMap::default(),
-            text_bytes: 0,
-        }
-    }
 }
 
 impl OpenSegment {
@@ -229,8 +218,7 @@ impl OpenSegment {
         let Segment { texts, rows } = &self.segment;
         let mut rows = rows.clone();
         rows.sort_unstable_by_key(|row| (row.id, row.part, row.position()));
-        let head = Head::of(&rows)?;
-        let filter = session_filter(&rows, texts);
+        let mut sealed = Sealed::of(&rows, texts)?;
         for at in (1..rows.len()).rev() {
             let before = rows[at - 1];
             let row = &mut rows[at];
@@ -240,26 +228,14 @@ impl OpenSegment {
         }
         let texts = texts.iter().map(AsRef::as_ref).collect();
         let segment: Segment<&str> = Segment { texts, rows };
-        Some(Sealed {
-            head,
-            filter,
-            events: postcard::to_allocvec(&segment).expect("memory takes any length"),
-        })
+        sealed.events = postcard::to_allocvec(&segment).expect("memory takes any length");
+        Some(sealed)
     }
 }
 
-/// A segment as the database stores it.
+/// A segment as the database stores it: the blob, and what is known without reading it.
 #[derive(Debug)]
 pub(super) struct Sealed {
-    pub(super) head: Head,
-    /// A [`Filter`] of its sessions.
-    pub(super) filter: Vec<u8>,
-    pub(super) events: Vec<u8>,
-}
-
-/// What the database knows of a segment without reading its blob.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Head {
     pub(super) count: usize,
     pub(super) min_id: Uuid,
     pub(super) max_id: Uuid,
@@ -272,11 +248,15 @@ pub(super) struct Head {
     pub(super) last_at: i64,
     /// One bit for each kind in the segment.
     pub(super) kinds: u32,
+    /// A [`Filter`] of its sessions.
+    pub(super) filter: Vec<u8>,
+    /// The blob.
+    pub(super) events: Vec<u8>,
 }
 
-impl Head {
-    /// Returns the head of rows that are sorted by id, or `None` if there are none.
-    fn of(rows: &[Row]) -> Option<Self> {
+impl Sealed {
+    /// Sums up rows that are sorted by id. Returns `None` if there are none.
+    fn of(rows: &[Row], texts: &[Arc<str>]) -> Option<Self> {
         let in_journal = || rows.iter().filter(|row| !row.is_duplicate());
         Some(Self {
             count: rows.len(),
@@ -288,6 +268,8 @@ impl Head {
             first_at: rows.iter().map(|row| row.at).min()?,
             last_at: rows.iter().map(|row| row.at).max()?,
             kinds: rows.iter().fold(0, |kinds, row| kinds | 1 << row.kind),
+            filter: session_filter(rows, texts),
+            events: Vec::new(),
         })
     }
 }
@@ -298,15 +280,12 @@ pub(super) fn kind_bit(kind: EventKind) -> u32 {
 }
 
 fn session_filter(rows: &[Row], texts: &[Arc<str>]) -> Vec<u8> {
-    let mut is_session = vec![false; texts.len() + 1];
-    for row in rows {
-        is_session[row.session as usize] = true;
-    }
-    let sessions = is_session[1..].iter().zip(texts);
-    let sessions = sessions.filter_map(|(is_session, text)| is_session.then_some(text));
-    let mut filter = Filter::for_keys(sessions.clone().count() as u64);
-    for session in sessions {
-        filter.insert(session_key(session));
+    let mut sessions: Vec<u32> = rows.iter().map(|row| row.session).collect();
+    sessions.sort_unstable();
+    sessions.dedup();
+    let mut filter = Filter::for_keys(sessions.len() as u64);
+    for place in sessions.iter().filter_map(|session| session.checked_sub(1)) {
+        filter.insert(session_key(&texts[place as usize]));
     }
     filter.to_bytes()
 }
@@ -427,22 +406,23 @@ mod tests {
             for item in &items {
                 segment.push(item);
             }
-            let Some(Sealed { head, filter, events }) = segment.seal() else {
+            let Some(sealed) = segment.seal() else {
                 prop_assert!(items.is_empty());
                 return Ok(());
             };
             items.sort_by_key(|item| (item.id, item.position));
-            let decoded = Segment::decode(&events).unwrap();
+            let decoded = Segment::decode(&sealed.events).unwrap();
             let mut read: Vec<_> = decoded.rows.iter().map(|row| decoded.item(row)).collect();
-            let filter = Filter::from_bytes(&filter).unwrap();
-            prop_assert_eq!((head.min_id, head.max_id), (items[0].id.body(), items[items.len() - 1].id.body()));
-            prop_assert_eq!(head.count, items.len());
+            prop_assert_eq!((sealed.min_id, sealed.max_id), (items[0].id.body(), items[items.len() - 1].id.body()));
+            prop_assert_eq!(sealed.count, items.len());
             for item in &items {
-                prop_assert!(item.duplicate || (head.first_seq..=head.last_seq).contains(&item.position.seq()));
-                prop_assert!(item.position.seq() <= head.max_number);
-                prop_assert!((head.first_at..=head.last_at).contains(&item.at));
-                prop_assert!(head.kinds & kind_bit(item.kind) != 0);
-                let contains = |session| filter.may_contain(session_key(session));
+                prop_assert!(item.duplicate || (sealed.first_seq..=sealed.last_seq).contains(&item.position.seq()));
+                prop_assert!(item.position.seq() <= sealed.max_number);
+                prop_assert!((sealed.first_at..=sealed.last_at).contains(&item.at));
+                prop_assert!(sealed.kinds & kind_bit(item.kind) != 0);
+                let contains = |session| {
+                    Filter::stored_may_contain(&sealed.filter, session_key(session)).unwrap()
+                };
                 prop_assert!(item.session.is_none_or(contains));
             }
             // The order of rows with the same id and number may change.
@@ -460,6 +440,7 @@ mod tests {
             byte: u8,
         ) {
             read_or_refuse(&noise);
+            Filter::stored_may_contain(&noise, session_key("any"));
             let mut segment = OpenSegment::default();
             for fields in &fields {
                 segment.push(&item(fields));

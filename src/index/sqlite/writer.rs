@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::attempts::{self, Attempt, PARTS, first_blob};
 use super::schema::{self, Failure, IndexTuning, read_blob};
-use super::segment::{FULL_TEXT, Item, OpenSegment, Sealed, Segment};
+use super::segment::{FULL_TEXT, Item, OpenSegment, Segment};
 use crate::dialect::Decoder;
 use crate::journal::{Position, Record, Seq};
 
@@ -31,10 +31,10 @@ pub(super) struct Open {
 #[derive(Debug)]
 pub(super) struct Writer {
     database: Connection,
-    open: Arc<Mutex<Open>>,
+    pub(super) open: Arc<Mutex<Open>>,
     /// Events up to this one are in a sealed segment or in the open one.
-    cursor: Seq,
-    tuning: IndexTuning,
+    pub(super) cursor: Seq,
+    pub(super) tuning: IndexTuning,
 }
 
 impl Writer {
@@ -53,15 +53,6 @@ impl Writer {
             cursor,
             tuning,
         })
-    }
-
-    pub(super) fn open(&self) -> &Arc<Mutex<Open>> {
-        &self.open
-    }
-
-    /// Returns the newest event that is indexed.
-    pub(super) fn cursor(&self) -> Seq {
-        self.cursor
     }
 
     /// Takes events of the journal, in order, until the open segment is full. Returns how many.
@@ -159,16 +150,16 @@ impl Writer {
     /// Hides events up to `up_to`, which have left the journal. A segment is removed with its last
     /// event.
     pub(super) fn trim(&mut self, up_to: Seq) -> Result<(), Failure> {
-        {
-            let mut open = lock(&self.open);
-            if up_to <= open.trimmed {
-                return Ok(());
-            }
-            open.trimmed = up_to;
-            Arc::make_mut(&mut open.attempts).retain(|attempt| attempt.position.seq() > up_to);
+        if up_to <= lock(&self.open).trimmed {
+            return Ok(());
         }
         let sql = "UPDATE state SET trimmed = ?";
         self.database.execute(sql, [up_to])?;
+        {
+            let mut open = lock(&self.open);
+            open.trimmed = up_to;
+            Arc::make_mut(&mut open.attempts).retain(|attempt| attempt.position.seq() > up_to);
+        }
         let attempts = "DELETE FROM attempts WHERE id IN \
             (SELECT id FROM attempts WHERE id < ? ORDER BY id LIMIT 1000)";
         let end = (first_blob(up_to + 1, self.tuning.bucket),);
@@ -255,32 +246,27 @@ fn write_segment(
         transaction.execute("DELETE FROM segments WHERE id = ?", [id])?;
         transaction.execute("DELETE FROM contents WHERE id = ?", [id])?;
     }
-    let Some(Sealed {
-        head,
-        filter,
-        events,
-    }) = segment.seal()
-    else {
+    let Some(sealed) = segment.seal() else {
         return Ok(());
     };
     let sql = "INSERT INTO segments VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     transaction.prepare_cached(sql)?.execute(params![
-        head.count,
-        events.len(),
-        head.min_id.as_bytes(),
-        head.max_id.as_bytes(),
-        head.first_seq,
-        head.last_seq,
-        head.max_number,
-        head.first_at,
-        head.last_at,
-        head.kinds,
+        sealed.count,
+        sealed.events.len(),
+        sealed.min_id.as_bytes(),
+        sealed.max_id.as_bytes(),
+        sealed.first_seq,
+        sealed.last_seq,
+        sealed.max_number,
+        sealed.first_at,
+        sealed.last_at,
+        sealed.kinds,
     ])?;
     let id = transaction.last_insert_rowid();
     let sql = "INSERT INTO contents VALUES (?, ?, ?)";
     transaction
         .prepare_cached(sql)?
-        .execute(params![id, filter, events])?;
+        .execute(params![id, sealed.filter, sealed.events])?;
     Ok(())
 }
 
