@@ -62,7 +62,8 @@ pub(super) async fn list(state: State, query: web::Query<DeadQuery>) -> Answer {
 /// Names the last letter of a page: the answer's `next`, and the next request's `before`. The event's
 /// id is not enough, because several consumers may have given up on one event.
 fn page_token((consumer, letter): &(String, DeadLetter)) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}:{consumer}", letter.position))
+    let (seq, part) = (letter.position.seq(), letter.position.part());
+    URL_SAFE_NO_PAD.encode(json!([seq, part, consumer]).to_string())
 }
 
 /// The letter after which a page starts: that of a token, or all letters of the event with this id.
@@ -70,26 +71,13 @@ async fn page_start(
     state: &AdminState,
     text: &str,
 ) -> Result<Option<(Position, String)>, ApiError> {
-    let token = URL_SAFE_NO_PAD
-        .decode(text)
-        .ok()
-        .and_then(|token| String::from_utf8(token).ok());
-    let letter = token.as_deref().and_then(|token| token.split_once(':'));
-    if let Some((place, consumer)) = letter
-        && let Some(position) = position(place)
-    {
-        return Ok(Some((position, consumer.to_owned())));
+    let token = URL_SAFE_NO_PAD.decode(text).ok();
+    let letter = token.and_then(|token| serde_json::from_slice(&token).ok());
+    if let Some((seq, part, consumer)) = letter {
+        return Ok(Some((Position::new(seq, part), consumer)));
     }
     let position = state.event(text).await?.position;
     Ok(position.map(|position| (position, String::new())))
-}
-
-/// A position as [`page_token`] writes it: `7`, or `7.2` for the second event of a body.
-fn position(text: &str) -> Option<Position> {
-    match text.split_once('.') {
-        None => Some(Position::first(text.parse().ok()?)),
-        Some((seq, part)) => Some(Position::new(seq.parse().ok()?, part.parse().ok()?)),
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]

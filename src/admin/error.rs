@@ -40,7 +40,7 @@ impl ResponseError for ApiError {
 }
 
 impl ApiError {
-    fn new(status: StatusCode, code: &'static str, text: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, code: &'static str, text: impl Into<String>) -> Self {
         let text = text.into();
         Self { status, code, text }
     }
@@ -70,13 +70,6 @@ impl ApiError {
     /// The consumer ended while it was asked.
     pub(super) fn has_ended(consumer: &str) -> Self {
         Self::not_found(format!("{consumer} has ended"))
-    }
-
-    /// The path has only these methods. The answer must name them in the header `Allow` too.
-    pub(super) fn method_not_allowed(methods: &str) -> Self {
-        let verb = if methods.contains(',') { "are" } else { "is" };
-        let text = format!("only {methods} {verb} possible here");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
     }
 
     fn conflict(code: &'static str, text: impl Into<String>) -> Self {

@@ -114,13 +114,8 @@ pub(super) async fn show(state: State, id: web::Path<String>) -> Answer {
         }
         let attempts = state.search()?.attempts(position).await?;
         timeline.extend(attempts.iter().map(|made| {
-            let TimelineEntry {
-                at,
-                attempt,
-                consumer,
-                outcome,
-            } = made;
-            step("attempt", *at, consumer, *attempt, outcome)
+            let (consumer, outcome) = (&made.consumer, &made.outcome);
+            step("attempt", made.at, consumer, made.attempt, outcome)
         }));
         timeline.extend(dead.iter().map(|(consumer, letter)| {
             let at = given_up_at(consumer, letter, &attempts);

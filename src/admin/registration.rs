@@ -7,23 +7,24 @@ use std::collections::BTreeSet;
 
 use actix_web::{HttpRequest, web};
 use serde_json::{Map, Value};
-use url::Url;
 
 use super::error::ApiError;
 use crate::EventKind;
-use crate::relay::{Guard, RejectedAddress, SubscriptionKey, SubscriptionKeyError};
+use crate::relay::{
+    Guard, RejectedAddress, SubscriptionChange, SubscriptionKey, SubscriptionKeyError,
+};
 use crate::signature::{Secret, is_undecodable};
 
 /// What is asked for. A field that the body leaves out is `None`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Registration {
-    pub(super) url: Option<String>,
+    url: Option<String>,
     /// The kinds; `Some(None)` for all.
-    pub(super) events: Option<Option<BTreeSet<EventKind>>>,
+    events: Option<Option<BTreeSet<EventKind>>>,
     /// The secret; `Some(None)` for none.
-    pub(super) secret: Option<Option<Secret>>,
-    pub(super) name: Option<String>,
-    pub(super) active: Option<bool>,
+    secret: Option<Option<Secret>>,
+    name: Option<String>,
+    active: Option<bool>,
 }
 
 impl Registration {
@@ -70,14 +71,19 @@ impl Registration {
         })
     }
 
-    /// Returns its URL, if that may be posted to, and a warning of what is probably a mistake: a
-    /// host that does not resolve now, or a secret that is no base64.
+    /// Returns what it changes, if its URL may be posted to, and a warning of what is probably a
+    /// mistake: a host that does not resolve now, or a secret that is no base64.
     pub(super) async fn check(
-        &self,
+        self,
         guard: &Guard,
-    ) -> Result<(Option<Url>, Option<String>), ApiError> {
+    ) -> Result<(SubscriptionChange, Option<String>), ApiError> {
         let mut warnings = Vec::new();
-        let mut checked = None;
+        let mut change = SubscriptionChange {
+            url: None,
+            events: self.events,
+            secret: self.secret,
+            active: self.active,
+        };
         if let Some(url) = &self.url {
             let url = guard.url(url).map_err(|error| rejected(&error))?;
             match guard.vet(&url).await {
@@ -87,9 +93,9 @@ impl Registration {
                 }
                 Err(error) => return Err(rejected(&error)),
             }
-            checked = Some(url);
+            change.url = Some(url);
         }
-        if let Some(Some(secret)) = &self.secret
+        if let Some(Some(secret)) = &change.secret
             && is_undecodable(secret)
         {
             let text =
@@ -97,7 +103,7 @@ impl Registration {
             warnings.push(text.to_owned());
         }
         let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
-        Ok((checked, warning))
+        Ok((change, warning))
     }
 }
 

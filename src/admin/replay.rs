@@ -58,14 +58,8 @@ pub(super) async fn one(state: State, id: web::Path<String>, body: web::Bytes) -
             "this is a duplicate; replay the event it is the same as",
         ));
     };
-    replay(
-        pipeline,
-        &consumers,
-        &[position],
-        request.dry_run,
-        request.rate,
-    )
-    .await
+    let (dry_run, rate) = (request.dry_run, request.rate);
+    replay(pipeline, &consumers, &[position], dry_run, rate).await
 }
 
 async fn replay(

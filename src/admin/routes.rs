@@ -6,6 +6,7 @@ use actix_http::{HttpService, KeepAlive};
 use actix_rt::net::TcpStream;
 use actix_service::{ServiceFactory, map_config};
 use actix_web::dev::AppConfig;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::middleware::from_fn;
 use actix_web::{App, FromRequest, Handler, Resource, Responder, ResponseError as _, web};
@@ -79,7 +80,10 @@ fn on<A: FromRequest + 'static>(
 /// A path that answers 405 to other methods than these, written as in the header `Allow`.
 fn only(path: &str, methods: &'static str) -> Resource {
     web::resource(path).default_service(web::to(move || async move {
-        let mut response = ApiError::method_not_allowed(methods).error_response();
+        let verb = if methods.contains(',') { "are" } else { "is" };
+        let text = format!("only {methods} {verb} possible here");
+        let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text);
+        let mut response = error.error_response();
         let allowed = HeaderValue::from_static(methods);
         response.headers_mut().insert(ALLOW, allowed);
         response

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::{Answer, ApiError};
@@ -15,8 +15,7 @@ use super::registration::{Registration, key, session};
 use super::request::run_to_end;
 use super::state::State;
 use crate::dispatch::Suspended;
-use crate::relay::{RegisteredSubscription, Registry, Subscription, SubscriptionChange};
-use crate::{EventKind, Timestamp};
+use crate::relay::{RegisteredSubscription, Registry, Subscription};
 
 /// `GET /sessions/{id}/webhook`
 pub(super) async fn list(state: State, request: HttpRequest) -> Answer {
@@ -38,7 +37,7 @@ async fn shown(registry: &Registry, session: Option<&str>) -> Vec<Value> {
     let suspended = registry.suspended(&entries).await;
     let all = entries.iter().zip(&suspended);
     all.map(|(entry, suspended)| {
-        let mut shown = json!(ShownSubscription::new(entry, suspended.as_ref()));
+        let mut shown = show(entry, suspended.as_ref());
         if session.is_none() {
             shown["sessionId"] = entry.subscription.key.session().into();
         }
@@ -62,15 +61,15 @@ pub(super) async fn set(
 ) -> Answer {
     let registry = Arc::clone(state.registry()?);
     let (key, registration) = Registration::read(&request, query.name.as_deref(), body).await?;
-    let (url, warning) = registration.check(registry.guard()).await?;
-    let url = url.ok_or_else(|| {
+    let (wanted, warning) = registration.check(registry.guard()).await?;
+    let url = wanted.url.ok_or_else(|| {
         let text = "webhookUrl is missing; it is the URL that events are POSTed to";
         ApiError::bad_request(text)
     })?;
     let wanted = Subscription {
-        events: registration.events.unwrap_or_default(),
-        secret: registration.secret.unwrap_or_default(),
-        active: registration.active.unwrap_or(true),
+        events: wanted.events.unwrap_or_default(),
+        secret: wanted.secret.unwrap_or_default(),
+        active: wanted.active.unwrap_or(true),
         ..Subscription::new(key, url)
     };
     let changing = Arc::clone(&registry);
@@ -92,13 +91,7 @@ pub(super) async fn change(
 ) -> Answer {
     let registry = Arc::clone(state.registry()?);
     let (key, registration) = Registration::read(&request, query.name.as_deref(), body).await?;
-    let (url, warning) = registration.check(registry.guard()).await?;
-    let change = SubscriptionChange {
-        url,
-        events: registration.events,
-        secret: registration.secret,
-        active: registration.active,
-    };
+    let (change, warning) = registration.check(registry.guard()).await?;
     let changing = Arc::clone(&registry);
     let entry = run_to_end(async move { changing.change(&key, change).await }).await??;
     Ok(changed(HttpResponse::Ok(), &registry, &entry, warning).await)
@@ -145,76 +138,40 @@ async fn changed(
     warning: Option<String>,
 ) -> HttpResponse {
     let suspended = registry.suspended(std::slice::from_ref(entry)).await.pop();
-    response.json(ChangeAnswer {
-        success: true,
-        session_id: entry.subscription.key.session(),
-        webhook: ShownSubscription::new(entry, suspended.flatten().as_ref()),
-        warning,
-    })
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ChangeAnswer<'a> {
-    success: bool,
-    session_id: &'a str,
-    webhook: ShownSubscription<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    warning: Option<String>,
-}
-
-/// A subscription as the API shows it, without its session.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ShownSubscription<'a> {
-    name: &'a str,
-    webhook_url: &'a str,
-    events: Vec<&'static str>,
-    has_secret: bool,
-    active: bool,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    // What follows is left out where it does not apply.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ended_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ended_reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    suspended_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    suspended_reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    defined_in_settings: bool,
-}
-
-impl<'a> ShownSubscription<'a> {
-    fn new(entry: &'a RegisteredSubscription, suspended: Option<&'a Suspended>) -> Self {
-        let Subscription {
-            key,
-            url,
-            events,
-            secret,
-            active,
-            ended,
-            created_at,
-            updated_at,
-        } = &entry.subscription;
-        Self {
-            name: key.name(),
-            webhook_url: url.as_str(),
-            events: match events {
-                None => vec!["*"],
-                Some(kinds) => kinds.iter().copied().map(EventKind::as_str).collect(),
-            },
-            has_secret: secret.is_some(),
-            active: *active,
-            created_at: *created_at,
-            updated_at: *updated_at,
-            ended_at: ended.as_ref().map(|ended| ended.at),
-            ended_reason: ended.as_ref().map(|ended| &*ended.reason),
-            suspended_at: suspended.map(|suspended| suspended.since),
-            suspended_reason: suspended.map(|suspended| &*suspended.reason),
-            defined_in_settings: entry.is_defined(),
-        }
+    let mut answer = json!({
+        "success": true,
+        "sessionId": entry.subscription.key.session(),
+        "webhook": show(entry, suspended.flatten().as_ref()),
+    });
+    if let Some(warning) = warning {
+        answer["warning"] = warning.into();
     }
+    response.json(answer)
+}
+
+/// A subscription as the API shows it, without its session. What does not apply is left out.
+fn show(entry: &RegisteredSubscription, suspended: Option<&Suspended>) -> Value {
+    let subscription = &entry.subscription;
+    let all = || json!(["*"]);
+    let mut shown = json!({
+        "name": subscription.key.name(),
+        "webhookUrl": subscription.url,
+        "events": subscription.events.as_ref().map_or_else(all, |kinds| json!(kinds)),
+        "hasSecret": subscription.secret.is_some(),
+        "active": subscription.active,
+        "createdAt": subscription.created_at,
+        "updatedAt": subscription.updated_at,
+    });
+    if let Some(ended) = &subscription.ended {
+        shown["endedAt"] = json!(ended.at);
+        shown["endedReason"] = json!(ended.reason);
+    }
+    if let Some(suspended) = suspended {
+        shown["suspendedAt"] = json!(suspended.since);
+        shown["suspendedReason"] = json!(suspended.reason);
+    }
+    if entry.is_defined() {
+        shown["definedInSettings"] = true.into();
+    }
+    shown
 }
