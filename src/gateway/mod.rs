@@ -28,7 +28,7 @@ mod answer;
 mod client;
 mod registration;
 mod shape;
-mod startup;
+pub(crate) mod startup;
 mod target;
 
 pub use crate::relay::http_client::Unanswered;
@@ -37,8 +37,6 @@ pub use client::{Call, GatewayClient, TIMEOUT};
 pub use registration::Registration;
 pub use shape::Shape;
 pub use target::Gateway;
-
-pub(crate) use startup::Registrar;
 
 /// Why a gateway cannot be called. The text holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! [`Registrar`]: registers our public URL for the sessions of `[[gateways]]` when the server starts.
+//! [`GatewaySettings`]: one of `[[gateways]]`, where our public URL is registered when the server starts.
 //!
 //! It works in the background while the server receives, so a gateway that is down delays nothing. Each
 //! session is tried until the gateway accepts, rejects for good, or the attempts are used up; each
@@ -6,32 +6,41 @@
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use tokio::task::JoinSet;
 
 use super::{Gateway, GatewayClient, Registration};
-use crate::Retry;
-use crate::escape_controls;
+use crate::{Retry, escape_controls};
 
-/// What one gateway is told, and for which sessions.
-#[derive(Debug, Clone)]
-pub(crate) struct Registrar {
-    pub(crate) name: String,
-    pub(crate) gateway: Gateway,
-    pub(crate) registration: Registration,
-    pub(crate) sessions: Vec<String>,
+/// A gateway to register at.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct GatewaySettings {
+    /// Its name in logs. Default: its host.
+    pub name: String,
+    /// Its address and the form of its requests.
+    pub gateway: Gateway,
+    /// The sessions to register, at least one.
+    pub sessions: Vec<String>,
+    /// What the gateway is told.
+    pub registration: Registration,
 }
 
-impl Registrar {
-    /// Starts one task for each registrar. Dropping the set stops them.
-    pub(crate) fn start(registrars: Vec<Self>, retry: Retry) -> JoinSet<()> {
-        let mut running = JoinSet::new();
-        for registrar in registrars {
-            running.spawn(async move { registrar.run(retry).await });
+impl GatewaySettings {
+    /// Registers `sessions` at `gateway`. Its name is the gateway's host.
+    pub fn new(
+        gateway: Gateway,
+        sessions: impl IntoIterator<Item = impl Into<String>>,
+        registration: Registration,
+    ) -> Self {
+        Self {
+            name: gateway.host().to_owned(),
+            gateway,
+            sessions: sessions.into_iter().map(Into::into).collect(),
+            registration,
         }
-        running
     }
 
-    async fn run(self, retry: Retry) {
+    /// Registers all sessions, and tries again at the pauses of `retry`.
+    pub(crate) async fn register(self, retry: Retry) {
         for warning in self.registration.warnings(&self.gateway) {
             log::warn!("gateway {}: {warning}", self.name);
         }
@@ -48,10 +57,10 @@ impl Registrar {
             let pause = retry.pause(attempt, fastrand::f64());
             // Several sessions at the same time, because a slow gateway would otherwise cost one timeout
             // per session.
-            let (registrar, client) = (&self, &client);
+            let (settings, client) = (&self, &client);
             let round = stream::iter(waiting).map(|session| async move {
-                let outcome = registrar.attempt(client, &session).await;
-                registrar.tell(&session, &outcome, attempt, last);
+                let outcome = settings.attempt(client, &session).await;
+                settings.tell(&session, &outcome, attempt, last);
                 let again = outcome.is_err_and(|(_, may_change)| may_change);
                 again.then_some(session)
             });
@@ -69,11 +78,8 @@ impl Registrar {
     /// trying again may help.
     async fn attempt(&self, client: &GatewayClient, session: &str) -> Result<u16, (String, bool)> {
         let call = client.register(session, &self.registration);
-        match call
-            .map_err(|error| (error.to_string(), false))?
-            .send()
-            .await
-        {
+        let call = call.map_err(|error| (error.to_string(), false))?;
+        match call.send().await {
             Ok(answer) if answer.accepted() => Ok(answer.status),
             Ok(answer) => Err((format!("it answered {answer}"), answer.verdict.may_change())),
             Err(unanswered) => Err((unanswered.to_string(), true)),
@@ -126,20 +132,16 @@ mod tests {
         jitter: 0.0,
     };
 
-    /// Runs a registrar for the sessions `a` and `b` to its end, and returns the session of each request.
+    /// Registers the sessions `a` and `b`, and returns the session of each request.
     /// `answer` returns the status of the answer to the n-th request for a session.
     async fn asked(answer: fn(&str, usize) -> u16) -> Vec<String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let gateway = thread::spawn(move || serve(&listener, answer));
-        let registrar = Registrar {
-            name: "g".into(),
-            gateway: Gateway::new(&format!("http://{address}")).unwrap(),
-            registration: Registration::new("http://127.0.0.1/webhook").unwrap(),
-            sessions: vec!["a".into(), "b".into()],
-        };
-        let mut running = Registrar::start(vec![registrar], QUICK);
-        assert!(running.join_next().await.is_some_and(|ended| ended.is_ok()));
+        let registration = Registration::new("http://127.0.0.1/webhook").unwrap();
+        let server = Gateway::new(&format!("http://{address}")).unwrap();
+        let settings = GatewaySettings::new(server, ["a", "b"], registration);
+        settings.register(QUICK).await;
         end(address);
         let mut sessions = gateway.join().unwrap();
         sessions.sort();

@@ -12,8 +12,7 @@ use super::listeners::{BoundSocket, Listener};
 use super::receiver::{Parts, Receiver};
 use super::shutdown::{self, StopSignals};
 use crate::admin::AdminState;
-use crate::gateway::Registrar;
-use crate::settings::{AdminSettings, GatewaySettings, Settings};
+use crate::settings::{AdminSettings, Settings};
 use crate::{Error, Retry};
 
 /// A server that runs in the background.
@@ -91,7 +90,9 @@ fn admin_state(settings: &Settings, admin: &AdminSettings, parts: &Parts) -> Adm
     }
 }
 
+/// Starts one task for each gateway. Dropping the set stops them.
 fn start_registrars(settings: &Settings) -> JoinSet<()> {
+    let mut registrars = JoinSet::new();
     for gateway in &settings.gateways {
         if gateway.has_secret_of(&settings.sources) == Some(false) {
             log::warn!(
@@ -99,10 +100,9 @@ fn start_registrars(settings: &Settings) -> JoinSet<()> {
                 gateway.name
             );
         }
+        registrars.spawn(gateway.clone().register(Retry::default()));
     }
-    let gateways = settings.gateways.iter();
-    let registrars = gateways.map(GatewaySettings::registrar).collect();
-    Registrar::start(registrars, Retry::default())
+    registrars
 }
 
 impl Server {

@@ -8,38 +8,11 @@ use serde_json::json;
 use super::kinds::{by_name, checked, noted, one_of, secret, text, texts};
 use super::spot::Spot;
 use crate::Source;
-use crate::gateway::{Gateway, GatewayError, Registrar, Registration, Shape};
+pub use crate::gateway::startup::GatewaySettings;
+use crate::gateway::{Gateway, GatewayError, Registration, Shape};
 use crate::signature::Secret;
 
-/// A gateway to register at.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct GatewaySettings {
-    /// Its name in logs. Default: its host.
-    pub name: String,
-    /// Its address and the form of its requests.
-    pub gateway: Gateway,
-    /// The sessions to register, at least one.
-    pub sessions: Vec<String>,
-    /// What the gateway is told.
-    pub registration: Registration,
-}
-
 impl GatewaySettings {
-    /// Registers `sessions` at `gateway`. Its name is the gateway's host.
-    pub fn new(
-        gateway: Gateway,
-        sessions: impl IntoIterator<Item = impl Into<String>>,
-        registration: Registration,
-    ) -> Self {
-        Self {
-            name: gateway.host().to_owned(),
-            gateway,
-            sessions: sessions.into_iter().map(Into::into).collect(),
-            registration,
-        }
-    }
-
     /// Whether one of `sources` has the secret that the gateway is given; `None` if it is given none.
     /// Without such a source, what the gateway sends is refused.
     pub fn has_secret_of(&self, sources: &[Source]) -> Option<bool> {
@@ -49,15 +22,6 @@ impl GatewaySettings {
             source.secrets.iter().chain(own)
         });
         Some(secrets.any(|one| one == secret))
-    }
-
-    pub(crate) fn registrar(&self) -> Registrar {
-        Registrar {
-            name: self.name.clone(),
-            gateway: self.gateway.clone(),
-            registration: self.registration.clone(),
-            sessions: self.sessions.clone(),
-        }
     }
 }
 
