@@ -42,8 +42,8 @@ pub(super) async fn list(state: State, query: web::Query<DeadQuery>) -> Answer {
     let shown: Vec<_> = letters
         .iter()
         .filter_map(|(consumer, letter)| {
-            let at = Some(letter.position);
-            let event = events.iter().find(|event| event.position == at)?;
+            let mut events = events.iter();
+            let event = events.find(|event| event.position == letter.position)?;
             Some(json!({
                 "id": event.id,
                 "consumer": consumer,
@@ -76,7 +76,7 @@ async fn page_start(
     if let Some((seq, part, consumer)) = letter {
         return Ok(Some((Position::new(seq, part), consumer)));
     }
-    let position = state.event(text).await?.position;
+    let position = state.event(text).await?.in_journal();
     Ok(position.map(|position| (position, String::new())))
 }
 
@@ -149,7 +149,7 @@ async fn select(
     let Some(id) = event else {
         return Ok(journal.dead_letters(consumer, None, MAX_REPLAY).await?);
     };
-    let position = state.event(id).await?.position;
+    let position = state.event(id).await?.in_journal();
     let mut letters = journal.dead_letters_of(position.as_slice()).await?;
     letters.retain(|(name, _)| consumer.is_none_or(|consumer| consumer == name));
     Ok(letters)

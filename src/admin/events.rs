@@ -104,7 +104,7 @@ pub(super) async fn show(state: State, id: web::Path<String>) -> Answer {
     let dead = dead_letters(pipeline, std::slice::from_ref(&event)).await?;
     let mut timeline = vec![json!({ "at": event.at, "what": "received" })];
     let mut content = None;
-    if let Some(position) = event.position {
+    if let Some(position) = event.in_journal() {
         let seq = position.seq();
         let kept = pipeline.journal().read(seq - 1, 1).await?;
         if let Some(record) = kept.into_iter().find(|record| record.seq == seq) {
@@ -166,7 +166,7 @@ impl EventState {
     /// The state of an event, from how all consumers are doing and the dead letters of the event.
     fn of(event: &EventEntry, consumers: &[Status], dead: &[(String, DeadLetter)]) -> Self {
         // A duplicate is never handed over.
-        let Some(position) = event.position else {
+        let Some(position) = event.in_journal() else {
             return Self::Done;
         };
         let is_retrying = |status: &Status| status.retrying.contains(position);
@@ -197,7 +197,7 @@ async fn dead_letters(
     pipeline: &Pipeline,
     events: &[EventEntry],
 ) -> Result<Vec<(String, DeadLetter)>, Unavailable> {
-    let positions: Vec<Position> = events.iter().filter_map(|event| event.position).collect();
+    let positions: Vec<Position> = events.iter().filter_map(EventEntry::in_journal).collect();
     pipeline.journal().dead_letters_of(&positions).await
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn one(state: State, id: web::Path<String>, body: web::Bytes) -
     let pipeline = state.pipeline()?;
     let request: ReplayRequest = json_body(&body)?;
     let consumers = state.consumers(request.consumer.as_deref())?;
-    let Some(position) = state.event(&id).await?.position else {
+    let Some(position) = state.event(&id).await?.in_journal() else {
         return Err(ApiError::bad_request(
             "this is a duplicate; replay the event it is the same as",
         ));

@@ -48,24 +48,33 @@ pub(crate) struct EventFilter {
     pub(crate) to: Option<Timestamp>,
 }
 
-/// An event, as the index knows it and the admin API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct EventEntry {
+/// An event, as the index knows it and the admin API shows it. The texts can be borrowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct EventEntry<T = String> {
     pub(crate) id: EventId,
-    /// Its position in the journal; `None` for a duplicate.
+    /// Its position; for a duplicate, the position of its original.
     #[serde(skip)]
-    pub(crate) position: Option<Position>,
-    pub(crate) source: String,
-    pub(crate) session: Option<String>,
+    pub(crate) position: Position,
+    #[serde(skip)]
+    pub(crate) is_duplicate: bool,
+    pub(crate) source: T,
+    pub(crate) session: Option<T>,
     #[serde(rename = "event")]
     pub(crate) kind: EventKind,
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<T>,
     #[serde(rename = "received_at")]
     pub(crate) at: Timestamp,
     pub(crate) bytes: u64,
     /// For a duplicate, the event that it repeats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) duplicate_of: Option<EventId>,
+}
+
+impl<T> EventEntry<T> {
+    /// Returns its position in the journal, which has no duplicates.
+    pub(crate) fn in_journal(&self) -> Option<Position> {
+        (!self.is_duplicate).then_some(self.position)
+    }
 }
 
 /// One attempt at an event. Attempts are ordered by time.

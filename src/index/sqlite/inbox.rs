@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::attempts::Attempt;
-use super::segment::{Item, OpenSegment, nanos};
+use super::segment::{OpenSegment, nanos};
 use crate::dispatch::{AttemptObserver, Outcome};
-use crate::index::Notes;
+use crate::index::{EventEntry, Notes};
 use crate::journal::{Part, Position, Record, Seq};
 use crate::{Event, Received, Timestamp, escape_controls};
 
@@ -143,10 +143,10 @@ impl Notes for IndexNotes {
         let own = Record::events_of(count, part, events);
         let session = own.first().and_then(Event::session_id);
         let session = session.or(received.session.as_deref());
-        let item = Item::new(received, part, session, own, of, true);
+        let entry = EventEntry::new(received, part, session, own, of, true);
         self.0.note(|notes| {
             if !notes.duplicates.is_full(MAX_DUPLICATES) {
-                notes.duplicates.push(&item);
+                notes.duplicates.push(&entry);
             }
         });
     }
@@ -163,7 +163,11 @@ impl AttemptObserver for ConsumerLog {
     fn attempted(&self, position: Position, attempt: u32, outcome: &Outcome, at: Timestamp) {
         let outcome = match outcome {
             Outcome::Done => None,
-            other => Some(shortened(&other.to_string()).into()),
+            other => {
+                let text = other.to_string();
+                let text: String = escape_controls(&text).chars().take(MAX_OUTCOME).collect();
+                Some(text.into())
+            }
         };
         let attempt = Attempt {
             position,
@@ -187,10 +191,6 @@ impl Drop for ConsumerLog {
         self.inbox.something.notify_one();
         self.inbox.hurry.notify_one();
     }
-}
-
-fn shortened(outcome: &str) -> String {
-    escape_controls(outcome).chars().take(MAX_OUTCOME).collect()
 }
 
 /// The most attempts that wait; further ones are discarded.

@@ -120,8 +120,8 @@ impl Indexer {
             self.writer.clear()?;
         }
         let oldest = journal.read(0, 1).await?;
-        self.writer
-            .trim(oldest.first().map_or(0, |oldest| oldest.seq - 1))
+        let gone = oldest.first().map_or(0, |oldest| oldest.seq - 1);
+        self.writer.trim(gone)
     }
 
     fn take_notes(&mut self) -> Result<(), Failure> {
@@ -335,7 +335,10 @@ mod tests {
             .await
             .unwrap()
             .unwrap();
-        assert_eq!((found.position, found.duplicate_of), (None, Some(id(7))));
+        assert_eq!(
+            (found.in_journal(), found.duplicate_of),
+            (None, Some(id(7)))
+        );
         world.index.notes().trimmed(7);
         assert_eq!(
             world.index.by_id(again.received.id.into()).await.unwrap(),

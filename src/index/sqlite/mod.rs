@@ -109,7 +109,7 @@ impl Search for Index {
     }
 
     async fn by_positions(&self, positions: Vec<Position>) -> Answer<Vec<EventEntry>> {
-        self.search(move |all| all.by_positions(&positions)).await
+        self.search(move |all| all.by_positions(positions)).await
     }
 
     async fn attempts(&self, position: Position) -> Answer<Vec<TimelineEntry>> {

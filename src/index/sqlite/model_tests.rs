@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::attempts::Attempt;
 use super::query::Snapshot;
 use super::schema::{self, SMALL};
-use super::segment::{Item, OpenSegment};
+use super::segment::OpenSegment;
 use super::writer::{Which, Writer, lock};
 use crate::dialect::{Codeskytz, Decoder, Dialect as _};
 use crate::index::{EventEntry, EventFilter};
@@ -195,7 +195,9 @@ impl World {
         let events = Codeskytz.events(&text(&received));
         let (session, of_event) = (received.session.as_deref(), Position::first(of));
         let mut duplicates = OpenSegment::default();
-        duplicates.push(&Item::new(&received, 1, session, &events, of_event, true));
+        duplicates.push(&EventEntry::new(
+            &received, 1, session, &events, of_event, true,
+        ));
         while self.writer().add_duplicates(&duplicates.segment, 0) == 0 {
             self.seal();
         }
@@ -283,7 +285,7 @@ impl World {
                 .views(&record.received)
                 .filter(|view| !view.duplicate);
             new.map(|view| {
-                let position = Some(Position::new(record.seq, view.part));
+                let position = Position::new(record.seq, view.part);
                 entry(&record.received, view, position, None)
             })
         });
@@ -297,8 +299,8 @@ impl World {
                     share: 0,
                     duplicate: true,
                 };
-                let of = self.journal[*of as usize - 1].received.id;
-                entry(received, view, None, Some(of.into()))
+                let original = self.journal[*of as usize - 1].received.id;
+                entry(received, view, Position::first(*of), Some(original.into()))
             });
         let mut entries: Vec<_> = kept.chain(duplicates).collect();
         entries.sort_by_key(|entry| Reverse(entry.id));
@@ -318,7 +320,7 @@ impl World {
                 newest,
                 "{filter:?}"
             );
-            let mut numbers: Vec<_> = passing().filter_map(|entry| entry.position).collect();
+            let mut numbers: Vec<_> = passing().filter_map(EventEntry::in_journal).collect();
             numbers.sort_unstable();
             numbers.truncate(asked.limit);
             assert_eq!(
@@ -329,8 +331,8 @@ impl World {
             let mut wanted = numbers.clone();
             let none = [0, self.trimmed, self.journal.len() as Seq + 1];
             wanted.extend(none.map(Position::first));
-            let found = all.by_positions(&wanted).unwrap();
-            let found: Vec<_> = found.iter().filter_map(|entry| entry.position).collect();
+            let found = all.by_positions(wanted.clone()).unwrap();
+            let found: Vec<_> = found.iter().filter_map(EventEntry::in_journal).collect();
             assert_eq!(found, numbers);
         }
         for entry in &entries {
@@ -381,13 +383,14 @@ fn text(received: &Received) -> bytestring::ByteString {
 fn entry(
     received: &Received,
     view: PartView<'_>,
-    position: Option<Position>,
+    position: Position,
     duplicate_of: Option<EventId>,
 ) -> EventEntry {
     let events = Codeskytz.events(&text(received));
     EventEntry {
         id: EventId::new(received.id, view.part),
         position,
+        is_duplicate: duplicate_of.is_some(),
         duplicate_of,
         at: received.received_at,
         source: received.source.to_string(),

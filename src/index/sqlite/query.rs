@@ -23,9 +23,6 @@ pub(super) struct Snapshot<'a> {
     trimmed: Seq,
 }
 
-/// An event that was found, and for a duplicate the position of its original.
-type Found = (EventEntry, Option<Position>);
-
 impl<'a> Snapshot<'a> {
     pub(super) fn take(database: &'a Connection, open: &Mutex<Open>) -> Result<Self, Failure> {
         // The lock is held so that nothing moves from one to the other in between.
@@ -58,14 +55,13 @@ impl<'a> Snapshot<'a> {
             let max_id = Uuid::from_bytes(row.get(1)?);
             // Segments overlap a little if events became durable in another order than they were
             // received in, and more if the clock was set back.
-            if found.len() >= limit && found.last().is_none_or(|(last, _)| last.id.body() > max_id)
-            {
+            if found.len() >= limit && found.last().is_none_or(|last| last.id.body() > max_id) {
                 break;
             }
             let id = row.get(0)?;
             if self.may_contain(id, session)? {
                 found.extend(self.read(id, |events| self.search(events, filter, limit))?);
-                found.sort_unstable_by_key(|(entry, _)| Reverse(entry.id));
+                found.sort_unstable_by_key(|entry| Reverse(entry.id));
                 found.truncate(limit);
             }
         }
@@ -77,11 +73,12 @@ impl<'a> Snapshot<'a> {
         segment: &Segment<T>,
         filter: &EventFilter,
         limit: usize,
-    ) -> Vec<Found> {
+    ) -> Vec<EventEntry> {
         let mut rows = self.passing(segment, filter);
         rows.sort_unstable_by_key(|row| Reverse((row.id, row.part)));
         rows.truncate(limit);
-        rows.into_iter().map(|row| segment.entry(row)).collect()
+        let entries = rows.into_iter().map(|row| segment.entry(row).owned());
+        entries.collect()
     }
 
     fn passing<'s, T: AsRef<str>>(
@@ -145,7 +142,7 @@ impl<'a> Snapshot<'a> {
 
     /// Returns the event with this id.
     pub(super) fn by_id(&self, id: EventId) -> Result<Option<EventEntry>, Failure> {
-        let mut found: Vec<Found> = self.with_id(&self.events.segment, id).into_iter().collect();
+        let mut found = Vec::from_iter(self.with_id(&self.events.segment, id));
         let sql = "SELECT id FROM segments WHERE min_id <= ?1 AND max_id >= ?1";
         let mut statement = self.database.prepare_cached(sql)?;
         let mut rows = statement.query([id.body().as_bytes()])?;
@@ -157,41 +154,43 @@ impl<'a> Snapshot<'a> {
         Ok(self.resolved(found)?.pop())
     }
 
-    fn with_id<T: AsRef<str>>(&self, segment: &Segment<T>, id: EventId) -> Option<Found> {
+    fn with_id<T: AsRef<str>>(&self, segment: &Segment<T>, id: EventId) -> Option<EventEntry> {
         let mut rows = segment.rows.iter();
         let row = rows.find(|row| row.id() == id && row.seq() > self.trimmed)?;
-        Some(segment.entry(row))
+        Some(segment.entry(row).owned())
     }
 
     /// Returns the events at these positions, oldest first.
-    pub(super) fn by_positions(&self, positions: &[Position]) -> Result<Vec<EventEntry>, Failure> {
+    pub(super) fn by_positions(
+        &self,
+        positions: Vec<Position>,
+    ) -> Result<Vec<EventEntry>, Failure> {
         let mut entries = Vec::new();
-        self.each_at(positions, |entry| entries.push(entry))?;
+        self.each_at(positions, |entry| entries.push(entry.owned()))?;
         entries.sort_unstable_by_key(|entry| entry.position);
         Ok(entries)
     }
 
     /// Looks up the ids of the originals of duplicates.
-    fn resolved(&self, found: Vec<Found>) -> Result<Vec<EventEntry>, Failure> {
-        let originals: Vec<Position> = found.iter().filter_map(|(_, original)| *original).collect();
+    fn resolved(&self, mut found: Vec<EventEntry>) -> Result<Vec<EventEntry>, Failure> {
+        let duplicates = found.iter().filter(|entry| entry.is_duplicate);
+        let originals = duplicates.map(|entry| entry.position).collect();
         let mut ids = HashMap::new();
-        self.each_at(&originals, |entry| {
+        self.each_at(originals, |entry| {
             ids.insert(entry.position, entry.id);
         })?;
-        let resolved = found.into_iter().map(|(mut entry, original)| {
-            entry.duplicate_of = original.and_then(|_| ids.get(&original).copied());
-            entry
-        });
-        Ok(resolved.collect())
+        for duplicate in found.iter_mut().filter(|entry| entry.is_duplicate) {
+            duplicate.duplicate_of = ids.get(&duplicate.position).copied();
+        }
+        Ok(found)
     }
 
     /// Calls `each` with the events at these positions, and reads each segment once.
     fn each_at(
         &self,
-        positions: &[Position],
-        mut each: impl FnMut(EventEntry),
+        mut positions: Vec<Position>,
+        mut each: impl FnMut(EventEntry<&str>),
     ) -> Result<(), Failure> {
-        let mut positions = positions.to_vec();
         positions.retain(|position| position.seq() > self.trimmed);
         positions.sort_unstable();
         positions.dedup();
@@ -262,11 +261,11 @@ impl<'a> Snapshot<'a> {
 fn at<T: AsRef<str>>(
     segment: &Segment<T>,
     positions: &[Position],
-    each: &mut impl FnMut(EventEntry),
+    each: &mut impl FnMut(EventEntry<&str>),
 ) {
     let rows = segment.rows.iter().filter(|row| !row.is_duplicate());
     for row in rows.filter(|row| positions.binary_search(&row.position()).is_ok()) {
-        each(segment.entry(row).0);
+        each(segment.entry(row));
     }
 }
 

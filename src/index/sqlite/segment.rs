@@ -25,7 +25,7 @@ pub(super) struct Segment<T> {
     pub(super) rows: Vec<Row>,
 }
 
-/// An [`Item`] whose texts are places in the segment's list.
+/// An [`EventEntry`] whose texts are places in the segment's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Row {
     /// The body's id as a number, which sorts like the id.
@@ -48,44 +48,43 @@ pub(super) struct Row {
     kind: u8,
 }
 
-/// An event to add to a segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Item<'a> {
-    pub(super) id: EventId,
-    /// Its position; for a duplicate, the position of its original.
-    pub(super) position: Position,
-    /// Whether it is a duplicate, which is not in the journal.
-    pub(super) duplicate: bool,
-    /// Nanoseconds since 1970.
-    pub(super) at: i64,
-    pub(super) source: &'a str,
-    pub(super) session: Option<&'a str>,
-    pub(super) kind: EventKind,
-    pub(super) name: Option<&'a str>,
-    pub(super) bytes: u64,
-}
-
-impl<'a> Item<'a> {
-    /// Makes the item of an event, or of a duplicate of the event at `position`.
+impl<'a> EventEntry<&'a str> {
+    /// Makes the entry of an event, or of a duplicate of the event at `position`.
     pub(super) fn new(
         received: &'a Received,
         part: Part,
         session: Option<&'a str>,
         events: &'a [Event],
         position: Position,
-        duplicate: bool,
+        is_duplicate: bool,
     ) -> Self {
         let first = events.first();
         Self {
             id: EventId::new(received.id, part),
             position,
-            duplicate,
-            at: nanos(received.received_at),
+            is_duplicate,
+            duplicate_of: None,
+            at: received.received_at,
             source: &received.source,
             session,
             kind: first.map_or(EventKind::Unknown, Event::kind),
             name: first.and_then(Event::name),
             bytes: received.body.len() as u64,
+        }
+    }
+
+    pub(super) fn owned(&self) -> EventEntry {
+        EventEntry {
+            id: self.id,
+            position: self.position,
+            is_duplicate: self.is_duplicate,
+            duplicate_of: self.duplicate_of,
+            at: self.at,
+            source: self.source.to_owned(),
+            session: self.session.map(str::to_owned),
+            kind: self.kind,
+            name: self.name.map(str::to_owned),
+            bytes: self.bytes,
         }
     }
 }
@@ -114,23 +113,6 @@ impl Row {
 }
 
 impl<T: AsRef<str>> Segment<T> {
-    /// Returns the event as searches show it, and for a duplicate the position of its original.
-    pub(super) fn entry(&self, row: &Row) -> (EventEntry, Option<Position>) {
-        let item = self.item(row);
-        let entry = EventEntry {
-            id: item.id,
-            position: (!item.duplicate).then_some(item.position),
-            duplicate_of: None,
-            at: Timestamp::from_nanosecond(item.at.into()).unwrap_or_default(),
-            source: item.source.to_owned(),
-            session: item.session.map(str::to_owned),
-            kind: item.kind,
-            name: item.name.map(str::to_owned),
-            bytes: item.bytes,
-        };
-        (entry, item.duplicate.then_some(item.position))
-    }
-
     /// Returns the number of a session in [`Row::session`], or `None` if no event has it.
     pub(super) fn session(&self, session: &str) -> Option<u32> {
         let mut texts = self.texts.iter();
@@ -138,13 +120,15 @@ impl<T: AsRef<str>> Segment<T> {
         u32::try_from(place + 1).ok()
     }
 
-    pub(super) fn item(&self, row: &Row) -> Item<'_> {
+    /// Returns the event of a row. Of a duplicate, it lacks the id of the original.
+    pub(super) fn entry(&self, row: &Row) -> EventEntry<&str> {
         let text = |place: u32| self.texts[place as usize].as_ref();
-        Item {
+        EventEntry {
             id: row.id(),
             position: row.position(),
-            duplicate: row.is_duplicate(),
-            at: row.at,
+            is_duplicate: row.is_duplicate(),
+            duplicate_of: None,
+            at: Timestamp::from_nanosecond(row.at.into()).unwrap_or_default(),
             source: text(row.source),
             session: row.session.checked_sub(1).map(text),
             kind: row.kind(),
@@ -166,22 +150,22 @@ pub(super) struct OpenSegment {
 }
 
 impl OpenSegment {
-    pub(super) fn push(&mut self, item: &Item<'_>) {
+    pub(super) fn push(&mut self, entry: &EventEntry<&str>) {
         let row = Row {
-            id: item.id.body().as_u128(),
-            part: item.id.part(),
-            seq: item.position.seq().cast_signed(),
-            duplicate_of: item.duplicate.then_some(item.position.part()),
-            at: item.at,
-            bytes: item.bytes,
-            source: self.place(item.source),
-            session: item.session.map_or(0, |session| self.place(session) + 1),
-            name: match item.name {
+            id: entry.id.body().as_u128(),
+            part: entry.id.part(),
+            seq: entry.position.seq().cast_signed(),
+            duplicate_of: entry.is_duplicate.then_some(entry.position.part()),
+            at: nanos(entry.at),
+            bytes: entry.bytes,
+            source: self.place(entry.source),
+            session: entry.session.map_or(0, |session| self.place(session) + 1),
+            name: match entry.name {
                 None => 0,
-                Some(name) if name == item.kind.as_str() => NAME_IS_KIND,
+                Some(name) if name == entry.kind.as_str() => NAME_IS_KIND,
                 Some(name) => self.place(name) + 2,
             },
-            kind: item.kind as u8,
+            kind: entry.kind as u8,
         };
         self.segment.rows.push(row);
     }
@@ -373,13 +357,14 @@ mod tests {
 
     const TEXTS: [&str; 6] = ["", "a", "message", "status", "ünïcode \0", "408f7372"];
 
-    fn item(fields: &Fields) -> Item<'static> {
+    fn entry(fields: &Fields) -> EventEntry<&'static str> {
         let (id, number, duplicate, at, source, session, kind, name, bytes) = *fields;
-        Item {
+        EventEntry {
             id: EventId::new(Uuid::from_u128(id.0), id.1),
             position: Position::new(number.0, if duplicate { number.1 } else { id.1 }),
-            duplicate,
-            at,
+            is_duplicate: duplicate,
+            duplicate_of: None,
+            at: Timestamp::from_nanosecond(at.into()).unwrap(),
             source: TEXTS[source],
             session: session.map(|place| TEXTS[place]),
             kind: EventKind::ALL[kind],
@@ -391,7 +376,7 @@ mod tests {
     fn read_or_refuse(blob: &[u8]) {
         if let Some(segment) = Segment::decode(blob) {
             for row in &segment.rows {
-                segment.item(row);
+                segment.entry(row);
             }
         }
     }
@@ -402,7 +387,7 @@ mod tests {
         #[test]
         fn what_was_encoded_is_read(fields in vec(fields(), 0..60)) {
             let mut segment = OpenSegment::default();
-            let mut items: Vec<_> = fields.iter().map(item).collect();
+            let mut items: Vec<_> = fields.iter().map(entry).collect();
             for item in &items {
                 segment.push(item);
             }
@@ -412,13 +397,13 @@ mod tests {
             };
             items.sort_by_key(|item| (item.id, item.position));
             let decoded = Segment::decode(&sealed.events).unwrap();
-            let mut read: Vec<_> = decoded.rows.iter().map(|row| decoded.item(row)).collect();
+            let mut read: Vec<_> = decoded.rows.iter().map(|row| decoded.entry(row)).collect();
             prop_assert_eq!((sealed.min_id, sealed.max_id), (items[0].id.body(), items[items.len() - 1].id.body()));
             prop_assert_eq!(sealed.count, items.len());
             for item in &items {
-                prop_assert!(item.duplicate || (sealed.first_seq..=sealed.last_seq).contains(&item.position.seq()));
+                prop_assert!(item.is_duplicate || (sealed.first_seq..=sealed.last_seq).contains(&item.position.seq()));
                 prop_assert!(item.position.seq() <= sealed.max_number);
-                prop_assert!((sealed.first_at..=sealed.last_at).contains(&item.at));
+                prop_assert!((sealed.first_at..=sealed.last_at).contains(&nanos(item.at)));
                 prop_assert!(sealed.kinds & kind_bit(item.kind) != 0);
                 let contains = |session| {
                     Filter::stored_may_contain(&sealed.filter, session_key(session)).unwrap()
@@ -426,7 +411,7 @@ mod tests {
                 prop_assert!(item.session.is_none_or(contains));
             }
             // The order of rows with the same id and number may change.
-            let key = |item: &Item<'_>| format!("{item:?}");
+            let key = |item: &EventEntry<&str>| format!("{item:?}");
             items.sort_by_key(key);
             read.sort_by_key(key);
             prop_assert_eq!(read, items);
@@ -443,7 +428,7 @@ mod tests {
             Filter::stored_may_contain(&noise, session_key("any"));
             let mut segment = OpenSegment::default();
             for fields in &fields {
-                segment.push(&item(fields));
+                segment.push(&entry(fields));
             }
             let mut blob = segment.seal().unwrap().events;
             prop_assert!(Segment::decode(&blob[..blob.len() - 1]).is_none());
@@ -462,11 +447,12 @@ mod tests {
             let at = 1_700_000_000_000_000_000 + seq * 1_000_000 + random.u64(..500_000);
             let (seconds, nanos) = (at / 1_000_000_000, at % 1_000_000_000);
             let id = Uuid::new_v7(uuid::Timestamp::from_unix(&order, seconds, nanos as u32));
-            segment.push(&Item {
+            segment.push(&EventEntry {
                 id: id.into(),
                 position: Position::first(seq),
-                duplicate: false,
-                at: at as i64,
+                is_duplicate: false,
+                duplicate_of: None,
+                at: Timestamp::from_nanosecond(at.into()).unwrap(),
                 source: "gateway",
                 session: Some(&format!("{:08x}", random.u32(..1000))),
                 kind: EventKind::Message,

@@ -12,8 +12,9 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::attempts::{self, Attempt, PARTS, first_blob};
 use super::schema::{self, Failure, IndexTuning, read_blob};
-use super::segment::{FULL_TEXT, Item, OpenSegment, Segment};
+use super::segment::{FULL_TEXT, OpenSegment, Segment};
 use crate::dialect::Decoder;
+use crate::index::EventEntry;
 use crate::journal::{Position, Record, Seq};
 
 /// What is not in the database yet. The lock is held while data moves into the database, so its
@@ -88,7 +89,7 @@ impl Writer {
             if segment.is_full(self.tuning.full) {
                 break;
             }
-            segment.push(&duplicates.item(row));
+            segment.push(&duplicates.entry(row));
         }
         segment.len() - before
     }
@@ -210,8 +211,8 @@ fn add_record(segment: &mut OpenSegment, record: &Record, events: &[crate::Event
             let (part, session) = (view.part, view.session);
             let own = Record::events_of(count, part, events);
             let position = Position::new(record.seq, part);
-            let item = Item::new(&record.received, part, session, own, position, false);
-            segment.push(&item);
+            let entry = EventEntry::new(&record.received, part, session, own, position, false);
+            segment.push(&entry);
         }
     }
 }
@@ -239,7 +240,7 @@ fn write_segment(
             let absorbed = Segment::decode(events)?;
             let segment = Arc::make_mut(&mut segment);
             for row in &absorbed.rows {
-                segment.push(&absorbed.item(row));
+                segment.push(&absorbed.entry(row));
             }
             Some(())
         })?;
