@@ -66,9 +66,7 @@ pub async fn start(offhook: Offhook) -> Server {
 
 /// An event in the gateway's documented shape.
 #[derive(Debug, Clone)]
-pub struct TestEvent {
-    fields: Map<String, Value>,
-}
+pub struct TestEvent(Map<String, Value>);
 
 impl TestEvent {
     /// Makes a text message.
@@ -93,8 +91,7 @@ impl TestEvent {
 
     /// Makes an event with any name.
     pub fn named(event: &str) -> Self {
-        let fields = Map::new();
-        Self { fields }.field("event", event)
+        Self(Map::new()).field("event", event)
     }
 
     /// Sets the session.
@@ -109,13 +106,13 @@ impl TestEvent {
 
     /// Sets any field.
     pub fn field(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.fields.insert(name.to_owned(), value.into());
+        self.0.insert(name.to_owned(), value.into());
         self
     }
 
     /// The body as JSON.
     pub fn body(&self) -> String {
-        Value::Object(self.fields.clone()).to_string()
+        Value::Object(self.0.clone()).to_string()
     }
 
     /// Makes a request with this event, signed as [`XWebhookSignature`] expects.
@@ -230,9 +227,8 @@ impl TestResponse {
     /// The header `name` (lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
-        headers
-            .find(|(header, _)| header == name)
-            .map(|(_, value)| value.as_str())
+        let found = headers.find(|(header, _)| header == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// The body as text.

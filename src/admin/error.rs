@@ -87,11 +87,6 @@ impl ApiError {
         Self::conflict("no_search", "there is no search over this journal")
     }
 
-    pub(super) fn too_large(limit: usize) -> Self {
-        let text = format!("the body is longer than {limit} bytes");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
-    }
-
     pub(super) fn unavailable(text: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, web};
 use serde_json::{Map, Value};
 
@@ -39,7 +40,14 @@ impl Registration {
         let body = match body.to_bytes_limited(MAX_BODY).await {
             Ok(Ok(body)) => body,
             Ok(Err(error)) => return Err(ApiError::bad_request(format!("the body: {error}"))),
-            Err(_) => return Err(ApiError::too_large(MAX_BODY)),
+            Err(_) => {
+                let text = format!("the body is longer than {MAX_BODY} bytes");
+                return Err(ApiError::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "too_large",
+                    text,
+                ));
+            }
         };
         let registration = Self::parse(&body)?;
         let name = match (name, registration.name.as_deref()) {

@@ -57,7 +57,8 @@ impl Filter {
 /// The line of a key. Sorted keys are in sorted lines, so a segment fills its filter from front to
 /// back.
 fn line(key: KeyHash, lines: usize) -> usize {
-    ((key >> 64) * lines as u128 >> 64) as usize
+    let upper = key >> 64;
+    ((upper * lines as u128) >> 64) as usize
 }
 
 /// Whether a line, given by its words, has all bits of a key. Checks all seven: that costs less than
