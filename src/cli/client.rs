@@ -7,7 +7,7 @@ use http::Method;
 use http::header::CONTENT_TYPE;
 use offhook::clock::{Clock as _, SystemClock};
 use offhook::http_client::HttpClient;
-use offhook::signature::SignedHeader;
+use offhook::signature::{Scheme as _, Secret, SignedHeader, XWebhookSignature};
 use url::Url;
 
 use super::output::Failure;
@@ -24,6 +24,15 @@ pub(super) struct Client {
 pub(super) struct Signed {
     pub(super) body: Bytes,
     pub(super) headers: Vec<SignedHeader>,
+}
+
+impl Signed {
+    /// Signs a body as the gateway does.
+    pub(super) fn new(body: impl Into<Bytes>, secret: &Secret) -> Self {
+        let body = body.into();
+        let headers = XWebhookSignature.sign(&body, secret, SystemClock.now());
+        Self { body, headers }
+    }
 }
 
 /// A receiver's answer.
@@ -52,8 +61,7 @@ impl Client {
         for header in signed.headers {
             request = request.header(header.name.as_ref(), header.value);
         }
-        let request = request.body(signed.body);
-        let request = request.map_err(|error| error.to_string())?;
+        let request = request.body(signed.body).map_err(|error| error.to_string())?;
         let answered = self.http.send(request, TIMEOUT, LONGEST_ANSWER).await;
         let response = answered.map_err(|error| error.to_string())?.response;
         Ok(Answer {

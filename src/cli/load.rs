@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _};
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use offhook::clock::{Clock as _, SystemClock};
 use serde::Serialize;
 
 use super::client::{Client, Signed};
+use super::output::progress_bar;
 
 /// How many events, over how many connections, how fast.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,8 @@ pub(super) struct Plan {
 /// Sends all events, or fewer if Ctrl-C ends the run.
 pub(super) async fn run(plan: Plan, client: &Client, event: impl Fn(u64) -> Signed) -> Summary {
     let start = SystemClock.monotonic();
-    let (event, bar) = (&event, progress_bar(plan.count));
+    let event = &event;
+    let bar = progress_bar(plan.count, "{bar:40} {pos}/{len}  {per_sec}  {eta} left");
     let exchanges = stream::iter(0..plan.count).map(|number| async move {
         let from = leave(plan, start, number).await;
         (from, client.post(event(number)).await)
@@ -43,17 +44,16 @@ pub(super) async fn run(plan: Plan, client: &Client, event: impl Fn(u64) -> Sign
     };
     let exchanges = exchanges.buffer_unordered(plan.connections);
     let mut exchanges = pin!(exchanges.take_until(interrupt));
-    let mut tally = Tally::new();
+    let mut summary = Summary::new(client.url.as_str(), plan.count);
     while let Some((from, answer)) = exchanges.next().await {
         match answer {
-            Ok(answer) => tally.answered(answer.status, answer.at - from),
-            Err(error) => tally.failed(error),
+            Ok(answer) => summary.answered(answer.status, answer.at - from),
+            Err(error) => summary.failed(error),
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let took = SystemClock.monotonic() - start;
-    tally.summary(client.url.as_str(), plan.count, took)
+    summary.finish(SystemClock.monotonic() - start)
 }
 
 /// Waits until the event should leave. Returns the time from which its latency counts.
@@ -69,82 +69,6 @@ async fn leave(plan: Plan, start: Instant, number: u64) -> Instant {
     tokio::time::sleep_until(scheduled.into()).await;
     // A connection was free in time, so only the timer was late. Its delay is not the receiver's.
     SystemClock.monotonic()
-}
-
-/// A progress bar on standard error, if that is a terminal.
-fn progress_bar(count: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(count), ProgressDrawTarget::stderr());
-    let template = "{bar:40} {pos}/{len}  {per_sec}  {eta} left";
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
-}
-
-/// What has happened to the events so far.
-struct Tally {
-    ok: u64,
-    other_statuses: BTreeMap<u16, u64>,
-    errors: BTreeMap<String, u64>,
-    /// The latencies of the answers, in microseconds, up to an hour.
-    latency: Histogram<u64>,
-}
-
-impl Tally {
-    fn new() -> Self {
-        Self {
-            ok: 0,
-            other_statuses: BTreeMap::new(),
-            errors: BTreeMap::new(),
-            latency: Histogram::new_with_bounds(1, 3_600_000_000, 3)
-                .expect("these bounds are good"),
-        }
-    }
-
-    fn answered(&mut self, status: u16, latency: Duration) {
-        match status {
-            200..300 => self.ok += 1,
-            other => *self.other_statuses.entry(other).or_default() += 1,
-        }
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.latency.saturating_record(micros);
-    }
-
-    fn failed(&mut self, error: String) {
-        // Errors are a few fixed texts. The limit protects the memory if they ever are not.
-        let known = self.errors.contains_key(&error) || self.errors.len() < MAX_ERRORS;
-        let error = if known { error } else { "other".to_owned() };
-        *self.errors.entry(error).or_default() += 1;
-    }
-
-    /// The final figures, after a run of the length `took`.
-    fn summary(self, url: &str, asked: u64, took: Duration) -> Summary {
-        let answered = self.latency.len();
-        let sent = answered + self.errors.values().sum::<u64>();
-        let millis = |quantile| self.latency.value_at_quantile(quantile) as f64 / 1000.0;
-        let seconds = took.as_secs_f64();
-        Summary {
-            url: url.to_owned(),
-            asked,
-            sent,
-            ok: self.ok,
-            other_statuses: self.other_statuses,
-            errors: self.errors,
-            seconds,
-            events_per_second: if took.is_zero() {
-                0.0
-            } else {
-                sent as f64 / seconds
-            },
-            latency_ms: (answered > 0).then(|| Latency {
-                p50: millis(0.5),
-                p90: millis(0.9),
-                p99: millis(0.99),
-                p99_9: millis(0.999),
-                max: millis(1.0),
-            }),
-        }
-    }
 }
 
 /// What happened to all events.
@@ -165,6 +89,9 @@ pub(super) struct Summary {
     events_per_second: f64,
     /// The latencies of the answers; `None` without answers.
     latency_ms: Option<Latency>,
+    /// The same in microseconds, up to an hour.
+    #[serde(skip)]
+    latencies: Histogram<u64>,
 }
 
 /// Quantiles in milliseconds.
@@ -179,6 +106,57 @@ struct Latency {
 }
 
 impl Summary {
+    fn new(url: &str, asked: u64) -> Self {
+        Self {
+            url: url.to_owned(),
+            asked,
+            sent: 0,
+            ok: 0,
+            other_statuses: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            seconds: 0.0,
+            events_per_second: 0.0,
+            latency_ms: None,
+            latencies: Histogram::new_with_bounds(1, 3_600_000_000, 3)
+                .expect("these bounds are good"),
+        }
+    }
+
+    fn answered(&mut self, status: u16, latency: Duration) {
+        self.sent += 1;
+        match status {
+            200..300 => self.ok += 1,
+            other => *self.other_statuses.entry(other).or_default() += 1,
+        }
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.latencies.saturating_record(micros);
+    }
+
+    fn failed(&mut self, error: String) {
+        self.sent += 1;
+        // Errors are a few fixed texts. The limit protects the memory if they ever are not.
+        let known = self.errors.contains_key(&error) || self.errors.len() < MAX_ERRORS;
+        let error = if known { error } else { "other".to_owned() };
+        *self.errors.entry(error).or_default() += 1;
+    }
+
+    /// Adds the final figures, after a run of the length `took`.
+    fn finish(mut self, took: Duration) -> Self {
+        self.seconds = took.as_secs_f64();
+        if !took.is_zero() {
+            self.events_per_second = self.sent as f64 / self.seconds;
+        }
+        let millis = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1000.0;
+        self.latency_ms = (!self.latencies.is_empty()).then(|| Latency {
+            p50: millis(0.5),
+            p90: millis(0.9),
+            p99: millis(0.99),
+            p99_9: millis(0.999),
+            max: millis(1.0),
+        });
+        self
+    }
+
     /// Whether every event was answered 2xx.
     pub(super) fn is_good(&self) -> bool {
         self.ok == self.asked
@@ -217,14 +195,14 @@ mod tests {
 
     #[test]
     fn everything_is_told() {
-        let mut tally = Tally::new();
+        let mut summary = Summary::new("http://x/", 2000);
         for millis in 1..=1000 {
-            tally.answered(200, Duration::from_millis(millis));
+            summary.answered(200, Duration::from_millis(millis));
         }
-        tally.answered(202, Duration::from_millis(1));
-        tally.answered(401, Duration::from_millis(1));
-        tally.failed("connection refused".into());
-        let summary = tally.summary("http://x/", 2000, Duration::from_secs(2));
+        summary.answered(202, Duration::from_millis(1));
+        summary.answered(401, Duration::from_millis(1));
+        summary.failed("connection refused".into());
+        let summary = summary.finish(Duration::from_secs(2));
         assert!(!summary.is_good());
         assert_eq!(
             summary.text(),
@@ -243,11 +221,11 @@ mod tests {
 
     #[test]
     fn nothing_was_answered() {
-        let mut tally = Tally::new();
+        let mut summary = Summary::new("http://x/", 100);
         for error in 0..100 {
-            tally.failed(error.to_string());
+            summary.failed(error.to_string());
         }
-        let summary = tally.summary("http://x/", 100, Duration::ZERO);
+        let summary = summary.finish(Duration::ZERO);
         assert!(summary.latency_ms.is_none());
         assert_eq!(summary.events_per_second, 0.0);
         assert_eq!(summary.errors.len(), MAX_ERRORS + 1);

@@ -9,6 +9,7 @@ use std::io::{ErrorKind, IsTerminal as _, Read, Write as _, stdin};
 use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use offhook::escape_controls;
 use serde::Serialize;
 
@@ -87,6 +88,13 @@ pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
 /// closed.
 pub(super) fn note(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// A progress bar on standard error, if that is a terminal.
+pub(super) fn progress_bar(count: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(count), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template(template);
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Writes the characters of a JSON text that could control a terminal as `\u…`. They occur only in

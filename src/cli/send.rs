@@ -1,18 +1,17 @@
 //! `offhook send`: signed test events, one or many.
 
-use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use offhook::clock::{Clock as _, SystemClock};
 use offhook::settings::DOCUMENTED_KEY;
-use offhook::signature::{Scheme as _, Secret, XWebhookSignature};
+use offhook::signature::Secret;
 use offhook::{Timestamp, escape_controls};
-use serde::Serialize;
+use serde_json::json;
 use url::Url;
 
-use super::client::{Client, Signed, http_url};
+use super::client::{Answer, Client, Signed, http_url};
 use super::invocation;
 use super::load::{self, Plan};
-use super::output::{self, Failure, Outcome, Verdict, read_body};
+use super::output::{self, Outcome, Verdict, read_body};
 
 /// Send signed test events to a receiver
 ///
@@ -72,10 +71,10 @@ impl Send {
         let secret = self.secret.clone().unwrap_or_else(documented);
         let samples = Samples::new(self.event);
         let file = self.file.as_deref().map(read_body).transpose()?;
-        let file = file.map(|body| sign(body.into(), &secret));
+        let file = file.map(|body| Signed::new(body, &secret));
         let event = |number| match &file {
             Some(signed) => signed.clone(),
-            None => sign(samples.body(number, SystemClock.now()).into(), &secret),
+            None => Signed::new(samples.body(number, SystemClock.now()), &secret),
         };
         let connections = usize::try_from(self.count).unwrap_or(usize::MAX);
         let plan = Plan {
@@ -96,31 +95,45 @@ impl Send {
         })
     }
 
-    async fn one(&self, client: &Client, signed: Signed, event: &'static str) -> Outcome {
-        let bytes = signed.body.len();
+    async fn one(&self, client: &Client, signed: Signed, event: &str) -> Outcome {
+        let (url, bytes) = (client.url.as_str(), signed.body.len());
         let from = SystemClock.monotonic();
         let answer = client.post(signed).await;
-        let mut report = Report {
-            url: client.url.as_str(),
-            event,
-            bytes,
-            ..Report::default()
-        };
-        match answer {
-            Ok(answer) => {
-                let took = answer.at - from;
-                report.status = Some(answer.status);
-                report.body = Some(answer.body);
-                report.latency_ms = Some((took.as_secs_f64() * 1e6).round() / 1e3);
-            }
-            Err(error) => report.error = Some(error),
-        }
+        let is_good = |answer: &Answer| matches!(answer.status, 200..300);
+        let good = answer.as_ref().is_ok_and(is_good);
+        let millis = |answer: &Answer| ((answer.at - from).as_secs_f64() * 1e6).round() / 1e3;
         if self.json {
-            output::print_json(&report)?;
-        } else {
-            report.print()?;
+            let answered = answer.as_ref().ok();
+            output::print_json(&json!({
+                "url": url,
+                "event": event,
+                "bytes": bytes,
+                "status": answered.map(|answer| answer.status),
+                "body": answered.map(|answer| &answer.body),
+                "latency_ms": answered.map(millis),
+                "error": answer.as_ref().err(),
+            }))?;
+            return Ok(Verdict::from(good));
         }
-        Ok(Verdict::from(report.is_good()))
+        output::print(&format!("sent      {event} ({bytes} bytes)"))?;
+        output::print(&format!("to        {url}"))?;
+        match &answer {
+            Ok(answer) => {
+                let styled = if good { output::good } else { output::bad };
+                let status = styled(&answer.status.to_string());
+                let body = escape_controls(&answer.body);
+                output::print(&format!("answered  {status} {body}"))?;
+                output::print(&format!("in        {} ms", millis(answer)))?;
+                if !good {
+                    output::note(&advice(answer.status));
+                }
+            }
+            Err(error) => {
+                let advice = advice_unreached(error);
+                output::note(&format!("{} {error}\n{advice}", output::bad("no answer:")));
+            }
+        }
+        Ok(Verdict::from(good))
     }
 
     async fn many(&self, plan: Plan, client: &Client, event: impl Fn(u64) -> Signed) -> Outcome {
@@ -137,54 +150,6 @@ impl Send {
             output::note(&advice_unreached(error));
         }
         Ok(Verdict::from(summary.is_good()))
-    }
-}
-
-fn sign(body: Bytes, secret: &Secret) -> Signed {
-    let headers = XWebhookSignature.sign(&body, secret, SystemClock.now());
-    Signed { body, headers }
-}
-
-/// What happened to one event.
-#[derive(Default, Serialize)]
-struct Report<'a> {
-    url: &'a str,
-    event: &'static str,
-    bytes: usize,
-    status: Option<u16>,
-    body: Option<String>,
-    latency_ms: Option<f64>,
-    /// Why there is no answer.
-    error: Option<String>,
-}
-
-impl Report<'_> {
-    fn is_good(&self) -> bool {
-        matches!(self.status, Some(200..300))
-    }
-
-    fn print(&self) -> Result<(), Failure> {
-        output::print(&format!("sent      {} ({} bytes)", self.event, self.bytes))?;
-        output::print(&format!("to        {}", self.url))?;
-        if let Some(error) = &self.error {
-            let advice = advice_unreached(error);
-            output::note(&format!("{} {error}\n{advice}", output::bad("no answer:")));
-        }
-        if let Some(status) = self.status {
-            let styled = if self.is_good() {
-                output::good
-            } else {
-                output::bad
-            };
-            let body = escape_controls(self.body.as_deref().unwrap_or_default());
-            output::print(&format!("answered  {} {body}", styled(&status.to_string())))?;
-            let millis = self.latency_ms.unwrap_or_default();
-            output::print(&format!("in        {millis} ms"))?;
-            if !self.is_good() {
-                output::note(&advice(status));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -246,18 +211,13 @@ impl Samples {
 
     /// The body of event `number`, sent at `now`, with the fields in the documented order.
     fn body(&self, number: u64, now: Timestamp) -> String {
-        let id = format!("3EB0{:08X}{number:08X}", self.run);
-        let (event, fields) = match self.kind {
-            Kind::Message => (
-                "message",
-                format!(
-                    r#""messageId":"{id}","from":"+1234567890","message":"Hello!","type":"text""#
-                ),
-            ),
-            Kind::Status => ("status", format!(r#""messageId":"{id}","status":"read""#)),
-            Kind::Connection => ("connection", r#""status":"connected""#.to_owned()),
+        let id = format!(r#""messageId":"3EB0{:08X}{number:08X}","#, self.run);
+        let (event, id, fields) = match self.kind {
+            Kind::Message => ("message", id, MESSAGE),
+            Kind::Status => ("status", id, r#""status":"read""#),
+            Kind::Connection => ("connection", String::new(), r#""status":"connected""#),
         };
-        format!(r#"{{"event":"{event}","sessionId":"{SESSION}",{fields},"timestamp":"{now:.3}"}}"#)
+        format!(r#"{{"event":"{event}","sessionId":"{SESSION}",{id}{fields},"timestamp":"{now:.3}"}}"#)
     }
 
     /// A description of the event, in the words of the `log` handler.
@@ -269,6 +229,8 @@ impl Samples {
         }
     }
 }
+
+const MESSAGE: &str = r#""from":"+1234567890","message":"Hello!","type":"text""#;
 
 const SESSION: &str = "408f7372-f7c9-4299-a8db-326bc5548a73";
 

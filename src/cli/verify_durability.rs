@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::FutureExt as _;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use offhook::clock::{Clock as _, SystemClock};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,7 +21,7 @@ use self::load::{CONNECTIONS, Load};
 use self::server::{Folder, Server};
 use self::verdict::{Figures, Place};
 use super::client::Client;
-use super::output::{self, Failure, Outcome, Verdict};
+use super::output::{self, Failure, Outcome, Verdict, progress_bar};
 
 /// Kill a server under load again and again, and check that it loses nothing
 ///
@@ -70,8 +69,8 @@ impl VerifyDurability {
             // Dropping the run halfway also stops its server and removes its folder.
             tokio::select! {
                 figures = self.verify() => figures,
-                _ = interrupt.recv() => Err(interrupted()),
-                _ = terminate.recv() => Err(interrupted()),
+                _ = interrupt.recv() => Err(Failure::failed(INTERRUPTED)),
+                _ = terminate.recv() => Err(Failure::failed(INTERRUPTED)),
             }
         })?;
         if self.json {
@@ -107,7 +106,10 @@ impl VerifyDurability {
 
     /// Loads and kills the server. Returns how often it was killed before it had started.
     async fn kill_repeatedly(&self, folder: &Folder, load: &Load) -> Result<u32, Failure> {
-        let bar = progress_bar(self.kills);
+        let bar = progress_bar(
+            self.kills.into(),
+            "{bar:40} {pos}/{len} kills  {msg} acknowledged",
+        );
         let mut while_starting = 0;
         for kill in 0..self.kills {
             let mut server = Server::start(folder)?;
@@ -118,14 +120,14 @@ impl VerifyDurability {
             if starting {
                 tokio::time::sleep(START.mul_f64(moment)).await;
                 while_starting += 1;
-                server.kill().await?;
+                server.kill()?;
             } else {
                 let client = Client::new(server.listening().await?, CONNECTIONS)?;
                 let sending = load.send_all(&client).shared();
                 let moment = Duration::from_secs_f64(self.seconds * moment);
                 // The load only ends earlier if no connection works any more.
                 let _ = tokio::time::timeout(moment, sending.clone()).await;
-                server.kill().await?;
+                server.kill()?;
                 sending.await;
             }
             bar.inc(1);
@@ -161,17 +163,7 @@ async fn catch_up(folder: &Folder, load: &Load) -> Result<Handled, Failure> {
     Ok(handled)
 }
 
-fn interrupted() -> Failure {
-    Failure::failed("interrupted; the server was ended and its folder removed")
-}
-
-/// A progress bar on standard error, if that is a terminal.
-fn progress_bar(kills: u32) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(kills.into()), ProgressDrawTarget::stderr());
-    let template = "{bar:40} {pos}/{len} kills  {msg} acknowledged";
-    let style = ProgressStyle::with_template(template);
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
+const INTERRUPTED: &str = "interrupted; the server was ended and its folder removed";
 
 /// One in this many kills happens while the server starts.
 const KILLED_STARTING: u32 = 6;

@@ -17,7 +17,7 @@ pub(super) struct Handled {
     /// The beginning of a line whose end is not in the file yet.
     line: Vec<u8>,
     /// Each message with the event id of each time that it was handed over.
-    messages: HashMap<MessageId, Vec<Uuid>>,
+    pub(super) messages: HashMap<MessageId, Vec<Uuid>>,
     /// The newest place of each conversation.
     newest: HashMap<usize, usize>,
     /// How many messages first came after a later message of their conversation.
@@ -69,29 +69,8 @@ impl Handled {
 
     /// How many acknowledged messages are missing.
     pub(super) fn missing(&self, ledger: &Ledger) -> usize {
-        let acknowledged = ledger.acknowledged.iter();
-        acknowledged
-            .filter(|id| !self.messages.contains_key(id))
-            .count()
-    }
-
-    /// How many messages have arrived.
-    pub(super) fn messages(&self) -> usize {
-        self.messages.len()
-    }
-
-    /// How many messages were handed over more than once.
-    pub(super) fn repeated(&self) -> usize {
-        let messages = self.messages.values();
-        messages.filter(|events| events.len() > 1).count()
-    }
-
-    /// How many messages were stored as two events.
-    pub(super) fn kept_twice(&self) -> usize {
-        let messages = self.messages.values();
-        messages
-            .filter(|events| events.iter().any(|event| *event != events[0]))
-            .count()
+        let is_missing = |id: &&MessageId| !self.messages.contains_key(*id);
+        ledger.acknowledged.iter().filter(is_missing).count()
     }
 }
 
@@ -107,6 +86,7 @@ mod tests {
     use std::fmt::Write as _;
     use std::io::Write as _;
 
+    use super::super::verdict::Figures;
     use super::*;
 
     #[test]
@@ -134,12 +114,13 @@ mod tests {
         assert!(handled.read_on().unwrap());
         std::fs::remove_file(&path).unwrap();
 
-        assert_eq!((handled.messages(), handled.repeated()), (5, 2));
-        assert_eq!((handled.kept_twice(), handled.out_of_order), (1, 1));
-        assert_eq!(handled.torn, 1);
         let mut ledger = Ledger::default();
         ledger.acknowledged.extend([(1, 0), (1, 1)]);
-        assert_eq!(handled.missing(&ledger), 0);
+        let figures = Figures::compare(&ledger, &handled);
+        assert_eq!((figures.handled, figures.torn_lines), (5, 1));
+        assert_eq!(figures.handed_over_more_than_once, 2);
+        assert_eq!((figures.kept_twice, figures.out_of_order), (1, 1));
+        assert_eq!(figures.lost, 0);
         ledger.acknowledged.insert((1, 2));
         assert_eq!(handled.missing(&ledger), 1);
     }

@@ -2,15 +2,15 @@
 //! what was sent and how it was answered.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::future::join_all;
 use offhook::clock::{Clock as _, SystemClock};
-use offhook::signature::{Scheme as _, Secret, XWebhookSignature};
+use offhook::signature::Secret;
 
-use super::super::client::{Client, Signed};
+use super::super::client::{Answer, Client, Signed};
 
 /// The load of a whole run. All its senders run on one thread, so they share it with `RefCell`.
 pub(super) struct Load {
@@ -37,18 +37,12 @@ impl Load {
     async fn send(&self, client: &Client, number: usize) {
         loop {
             let (message, signed) = self.next(number);
-            let answered = match client.post(signed).await {
-                Ok(answer) if answer.status == 200 => Answered::Acknowledged {
-                    duplicate: answer.duplicate,
-                },
-                Ok(_) => Answered::Refused,
-                Err(_) => Answered::Not,
-            };
-            self.ledger.borrow_mut().answered(message, answered);
-            match answered {
-                Answered::Acknowledged { .. } => {}
-                Answered::Refused => tokio::time::sleep(AFTER_REFUSAL).await,
-                Answered::Not => return,
+            let answer = client.post(signed).await.ok();
+            self.ledger.borrow_mut().answered(message, answer.as_ref());
+            match answer {
+                None => return,
+                Some(answer) if answer.status != 200 => tokio::time::sleep(AFTER_REFUSAL).await,
+                Some(_) => {}
             }
         }
     }
@@ -68,16 +62,14 @@ impl Load {
             "type": "text",
             "timestamp": format!("{:.3}", SystemClock.now()),
         });
-        let body = bytes::Bytes::from(body.to_string());
-        let headers = XWebhookSignature.sign(&body, &self.secret, SystemClock.now());
-        (message, Signed { body, headers })
+        (message, Signed::new(body.to_string(), &self.secret))
     }
 }
 
 /// What was sent, and how it was answered. Each conversation has one message in flight at a time.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Ledger {
-    conversations: Vec<Conversation>,
+    conversations: HashMap<usize, Conversation>,
     pub(super) acknowledged: HashSet<MessageId>,
     /// How many answers were not 200.
     pub(super) refused: usize,
@@ -88,7 +80,7 @@ pub(super) struct Ledger {
 /// The number of the conversation, and the message's place in it, from 0.
 pub(super) type MessageId = (usize, usize);
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct Conversation {
     /// How many messages were sent, each counted once.
     sent: usize,
@@ -97,59 +89,41 @@ struct Conversation {
 }
 
 /// A message to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 struct Message {
     id: MessageId,
     /// Whether it was sent before.
     resent: bool,
 }
 
-/// The outcome of one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answered {
-    /// 200.
-    Acknowledged { duplicate: bool },
-    /// Anything else.
-    Refused,
-    /// The connection broke, so the server may or may not have the message.
-    Not,
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        Self {
-            conversations: vec![Conversation::default(); CONNECTIONS * EACH],
-            acknowledged: HashSet::new(),
-            refused: 0,
-            false_acknowledgements: 0,
-        }
-    }
-}
-
 impl Ledger {
     /// Returns the next message of a conversation. A message without an answer is sent again with the
     /// same id if `insist` is set, and given up otherwise.
     fn take(&mut self, conversation: usize, insist: bool) -> Message {
-        let talk = &mut self.conversations[conversation];
+        let talk = self.conversations.entry(conversation).or_default();
         let resent = std::mem::take(&mut talk.unanswered) && insist;
         talk.sent += usize::from(!resent);
         let id = (conversation, talk.sent - 1);
         Message { id, resent }
     }
 
-    fn answered(&mut self, message: Message, answered: Answered) {
-        if let Answered::Acknowledged { duplicate } = answered {
-            self.acknowledged.insert(message.id);
-            self.false_acknowledgements += usize::from(duplicate && !message.resent);
-        } else {
-            self.conversations[message.id.0].unanswered = true;
-            self.refused += usize::from(answered == Answered::Refused);
+    /// Notes the answer. Without one, the server may or may not have the message.
+    fn answered(&mut self, message: Message, answer: Option<&Answer>) {
+        match answer {
+            Some(answer) if answer.status == 200 => {
+                self.acknowledged.insert(message.id);
+                self.false_acknowledgements += usize::from(answer.duplicate && !message.resent);
+            }
+            other => {
+                self.conversations.entry(message.id.0).or_default().unanswered = true;
+                self.refused += usize::from(other.is_some());
+            }
         }
     }
 
     /// How many messages were sent, each counted once.
     pub(super) fn sent(&self) -> usize {
-        self.conversations.iter().map(|talk| talk.sent).sum()
+        self.conversations.values().map(|talk| talk.sent).sum()
     }
 }
 
@@ -168,18 +142,27 @@ const AFTER_REFUSAL: Duration = Duration::from_millis(100);
 mod tests {
     use super::*;
 
+    fn answer(status: u16, duplicate: bool) -> Answer {
+        Answer {
+            status,
+            duplicate,
+            body: String::new(),
+            at: SystemClock.monotonic(),
+        }
+    }
+
     #[test]
     fn unanswered_messages_are_sent_again_or_given_up() {
         let mut ledger = Ledger::default();
         let first = ledger.take(3, true);
         assert_eq!((first.id, first.resent), ((3, 0), false));
-        ledger.answered(first, Answered::Not);
+        ledger.answered(first, None);
         let again = ledger.take(3, true);
         assert_eq!((again.id, again.resent), ((3, 0), true));
-        ledger.answered(again, Answered::Refused);
+        ledger.answered(again, Some(&answer(503, false)));
         let next = ledger.take(3, false);
         assert_eq!((next.id, next.resent), ((3, 1), false));
-        ledger.answered(next, Answered::Acknowledged { duplicate: false });
+        ledger.answered(next, Some(&answer(200, false)));
         assert_eq!(ledger.acknowledged, HashSet::from([(3, 1)]));
         assert_eq!((ledger.sent(), ledger.refused), (2, 1));
     }
@@ -187,9 +170,9 @@ mod tests {
     #[test]
     fn a_duplicate_of_nothing_is_a_false_acknowledgement() {
         let mut ledger = Ledger::default();
-        let duplicate = Answered::Acknowledged { duplicate: true };
+        let duplicate = Some(&answer(200, true));
         let message = ledger.take(0, false);
-        ledger.answered(message, Answered::Not);
+        ledger.answered(message, None);
         let again = ledger.take(0, true);
         ledger.answered(again, duplicate);
         assert_eq!(ledger.false_acknowledgements, 0);

@@ -3,14 +3,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use offhook::STOP_TIMEOUT;
 use offhook::clock::{Clock as _, SystemClock};
 use offhook::signature::Secret;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
 use url::Url;
 
 use super::super::output::Failure;
@@ -37,7 +36,7 @@ impl Folder {
             .and_then(|()| fs::write(path.join("settings.toml"), settings))
             .and_then(|()| fs::write(&handled, ""))
             .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
-        let secret = Secret::new(secret).map_err(|error| Failure::failed(error.to_string()))?;
+        let secret = Secret::new(secret).map_err(Failure::failed)?;
         Ok(Self {
             path,
             secret,
@@ -62,11 +61,11 @@ impl Drop for Folder {
     }
 }
 
-/// A server process. Dropping it kills it.
+/// A server process. Dropping it kills it, and waits until it has ended.
 #[derive(Debug)]
 pub(super) struct Server {
     process: Child,
-    /// The log of all servers of the run, read from where this one begins.
+    /// The log of all servers of the run, at the place where this one begins.
     log: File,
     said: String,
 }
@@ -97,13 +96,9 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
-            .kill_on_drop(true)
             .spawn()?;
-        Ok(Self {
-            process,
-            log,
-            said: String::new(),
-        })
+        let said = String::new();
+        Ok(Self { process, log, said })
     }
 
     /// Waits until the server logs where it receives webhooks, and returns that URL.
@@ -123,32 +118,32 @@ impl Server {
     }
 
     /// Kills it with SIGKILL.
-    pub(super) async fn kill(mut self) -> Result<(), Failure> {
+    pub(super) fn kill(mut self) -> Result<(), Failure> {
         if let Some(status) = self.ended()? {
             return Err(self.failure(&format!("ended by itself ({status})")));
         }
-        let killed = self.process.kill().await;
-        killed.map_err(|error| self.failure(&error.to_string()))
+        let killed = self.process.kill().and_then(|()| self.process.wait());
+        killed.map(drop).map_err(|error| process_failure(&error))
     }
 
     /// Asks it to stop, and waits until it has stopped.
     pub(super) async fn stop(mut self) -> Result<(), Failure> {
-        let id = self.process.id().and_then(|id| i32::try_from(id).ok());
-        let id = id.and_then(Pid::from_raw);
-        let id = id.ok_or_else(|| Failure::failed("the server has no process id"))?;
-        kill_process(id, Signal::TERM).map_err(|error| self.failure(&error.to_string()))?;
-        match tokio::time::timeout(2 * STOP_TIMEOUT, self.process.wait()).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(self.failure(&format!("stopped badly ({status})"))),
-            Ok(Err(error)) => Err(process_failure(&error)),
-            Err(_) => Err(self.failure("did not stop in time")),
+        kill_process(Pid::from_child(&self.process), Signal::TERM)
+            .map_err(|error| process_failure(&error.into()))?;
+        let asked = SystemClock.monotonic();
+        while SystemClock.monotonic() - asked < 2 * STOP_TIMEOUT {
+            match self.ended()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(self.failure(&format!("stopped badly ({status})"))),
+                None => tokio::time::sleep(LOOK).await,
+            }
         }
+        Err(self.failure("did not stop in time"))
     }
 
     fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
-        self.process
-            .try_wait()
-            .map_err(|error| process_failure(&error))
+        let ended = self.process.try_wait();
+        ended.map_err(|error| process_failure(&error))
     }
 
     /// The URL in its first log line about webhooks.
@@ -169,10 +164,16 @@ impl Server {
     fn failure(&mut self, what: &str) -> Failure {
         // If nothing more can be read, the log so far is enough.
         let _ = self.read_log();
-        Failure::failed(format!(
-            "the server {what}; it said:\n{}",
-            self.said.trim_end()
-        ))
+        let said = self.said.trim_end();
+        Failure::failed(format!("the server {what}; it said:\n{said}"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both only fail if the process has already ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

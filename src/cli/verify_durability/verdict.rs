@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::super::output::{bad, good, title};
 use super::handled::Handled;
@@ -86,18 +87,21 @@ fn file_system<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
 impl Figures {
     /// Compares what was acknowledged with what was handled.
     pub(super) fn compare(ledger: &Ledger, handled: &Handled) -> Self {
+        let more_than_once = |events: &&Vec<Uuid>| events.len() > 1;
+        let kept_twice = |events: &&Vec<Uuid>| events.iter().any(|event| *event != events[0]);
+        let messages = handled.messages.values();
         let figures = Self {
             version: env!("CARGO_PKG_VERSION"),
             engine: "sqlite",
             sent: ledger.sent(),
             acknowledged: ledger.acknowledged.len(),
             refused: ledger.refused,
-            handled: handled.messages(),
-            handed_over_more_than_once: handled.repeated(),
+            handled: messages.len(),
+            handed_over_more_than_once: messages.clone().filter(more_than_once).count(),
             torn_lines: handled.torn,
             lost: handled.missing(ledger),
             out_of_order: handled.out_of_order,
-            kept_twice: handled.kept_twice(),
+            kept_twice: messages.filter(kept_twice).count(),
             false_acknowledgements: ledger.false_acknowledgements,
             ..Self::default()
         };
