@@ -9,7 +9,6 @@ mod check;
 mod client;
 mod consumers;
 mod dead;
-mod diagnose;
 mod events;
 mod gateway;
 mod load;

@@ -1,10 +1,22 @@
 //! `offhook verify`: says whether a signature is right, and if not, why.
+//!
+//! First the text of the signature is read leniently; anything unusual about its form is a finding. Then
+//! the usual mistakes are tried, at most one of each kind together, until one produces exactly these
+//! bytes: another hash, another key made from the same secret, another body made from the same bytes. No
+//! finding contains the secret or the correct signature.
+
+mod form;
+mod json;
+mod variants;
+
+use std::borrow::Cow;
 
 use clap::Args;
-use offhook::signature::Secret;
+use offhook::signature::{Algorithm, Claim, Generic, Scheme as _, Secret};
+use serde::Serialize;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
-use super::diagnose::diagnose;
 use super::output::{self, Outcome, Verdict, read_body};
 
 /// Say whether a body's signature is right, and if not, why
@@ -52,9 +64,134 @@ impl Verify {
     }
 }
 
+/// One reason, as text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    /// A fixed name, for programs.
+    reason: &'static str,
+    /// What is wrong.
+    why: Cow<'static, str>,
+    /// What to do.
+    advice: &'static str,
+}
+
+impl Finding {
+    fn new((reason, advice): Mistake, why: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason,
+            why: why.into(),
+            advice,
+        }
+    }
+}
+
+/// A kind of mistake: its fixed name, and what to do.
+type Mistake = (&'static str, &'static str);
+
+/// What is wrong with `signature`; empty if it is right.
+fn diagnose(signature: &str, body: &[u8], secret: &[u8]) -> Vec<Finding> {
+    let (bytes, mut findings) = match form::read(signature) {
+        Ok(read) => read,
+        Err(finding) => return vec![finding],
+    };
+    let mut algorithms = Algorithm::ALL.into_iter();
+    let named = algorithms.find(|(_, algorithm)| algorithm.size() == bytes.len());
+    let cause = named.and_then(|(_, algorithm)| cause(&bytes, algorithm, body, secret));
+    match (named, cause) {
+        (Some((_, Algorithm::Sha256)), Some(cause)) => findings.extend(cause),
+        (Some((_, Algorithm::Sha256)), None) => {
+            findings.push(Finding::new(
+                UNEXPLAINED,
+                "another secret or an altered body",
+            ));
+        }
+        (Some((name, _)), Some(cause)) => {
+            findings.push(other_algorithm(name));
+            findings.extend(cause);
+        }
+        _ => findings.push(form::length(bytes.len())),
+    }
+    findings
+}
+
+/// What explains the bytes: the form alone, another key, another body, or both.
+fn cause(bytes: &[u8], algorithm: Algorithm, body: &[u8], secret: &[u8]) -> Option<Vec<Finding>> {
+    let claim = Claim {
+        signatures: vec![bytes.to_vec()],
+        before: Vec::new(),
+        after: Vec::new(),
+    };
+    let scheme = Generic::new("").algorithm(algorithm);
+    let is_hmac = |key: &[u8], body: &[u8]| {
+        Secret::new(key).is_ok_and(|key| scheme.matches(&claim, body, &key))
+    };
+    let keys = variants::keys(secret);
+    let same_body = std::iter::once((Cow::Borrowed(body), None));
+    let other_bodies = variants::bodies(body).map(|(body, finding)| (body, Some(finding)));
+    same_body.chain(other_bodies).find_map(|(tried, altered)| {
+        if is_hmac(secret, &tried) {
+            return Some(altered.into_iter().collect());
+        }
+        if altered.is_some() && body.len() > BOTH_UP_TO {
+            return None;
+        }
+        let other_key = keys.iter().find(|(key, _)| is_hmac(key, &tried));
+        let finding = other_key
+            .map(|(_, finding)| finding.clone())
+            .or_else(|| is_hmac(&tried, secret).then(|| Finding::new(EXCHANGED, OTHER_WAY)))
+            .or_else(|| plain_hash(bytes, secret, &tried))?;
+        Some([finding].into_iter().chain(altered).collect())
+    })
+}
+
+/// Finds hashes of the body that are not an HMAC.
+fn plain_hash(bytes: &[u8], secret: &[u8], body: &[u8]) -> Option<Finding> {
+    let table: [(_, [&[u8]; 2], _); 3] = [
+        ("plain-sha256", [body, b""], PLAIN),
+        ("secret-then-body", [secret, body], SECRET_FIRST),
+        ("body-then-secret", [body, secret], BODY_FIRST),
+    ];
+    let found = table.into_iter().find(|(_, [first, second], _)| {
+        let hash = Sha256::new_with_prefix(first).chain_update(second);
+        hash.finalize().as_slice() == bytes
+    });
+    found.map(|(reason, _, why)| Finding::new((reason, USE_HMAC), why))
+}
+
+fn other_algorithm(name: &str) -> Finding {
+    let name = name.to_ascii_uppercase().replace("SHA", "SHA-");
+    let advice =
+        "Let the sender use SHA-256; or give the source scheme = \"hmac\" with that algorithm.";
+    let why = format!("it is made with HMAC-{name}, not HMAC-SHA-256");
+    Finding::new(("algorithm", advice), why)
+}
+
+const UNEXPLAINED: Mistake = (
+    "unexplained",
+    "Compare the secrets on both sides. Sign and verify the raw bytes as they are on the wire, before \
+     any JSON parser has seen them.",
+);
+const EXCHANGED: Mistake = (
+    "exchanged",
+    "Give the secret as the key, the body as the data.",
+);
+const OTHER_WAY: &str = "it is the HMAC with key and body exchanged";
+const PLAIN: &str = "it is the plain SHA-256 of the body, without the secret";
+const SECRET_FIRST: &str = "it is the SHA-256 of secret and body joined, not an HMAC";
+const BODY_FIRST: &str = "it is the SHA-256 of body and secret joined, not an HMAC";
+const USE_HMAC: &str = "Use an HMAC-SHA256 function: hmac.new(key, body, sha256) in Python, \
+                        createHmac(\"sha256\", key) in Node.js.";
+
+/// The longest body for which another key and another body are tried together, in bytes. With a longer
+/// one it takes too long.
+const BOTH_UP_TO: usize = 64 * 1024;
+
 const EXAMPLES: &str = "\
 Examples:
   offhook verify body.json --secret env:SECRET --signature 75b621fa…
   printf '{}' | offhook verify --secret your-secret-key --signature sha256=…
 
 Exit status: 0 valid, 1 invalid, 2 when the body or the secret cannot be read.";
+
+#[cfg(test)]
+mod tests;

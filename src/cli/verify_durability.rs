@@ -2,9 +2,8 @@
 //!
 //! One run starts its own server in a new folder, loads it, kills it at a random moment, and starts it
 //! again on the same folder, many times. At the end the server may catch up and is stopped. Then what it
-//! acknowledged ([`load`]) is compared with what its handler received ([`handled`]).
+//! acknowledged ([`load`]) is compared with what its handler received ([`verdict`]).
 
-mod handled;
 mod load;
 mod server;
 mod verdict;
@@ -16,10 +15,9 @@ use futures_util::FutureExt as _;
 use offhook::clock::{Clock as _, SystemClock};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::handled::Handled;
 use self::load::{CONNECTIONS, Load};
 use self::server::{Folder, Server};
-use self::verdict::{Figures, Place};
+use self::verdict::{Figures, Handled, Place};
 use super::client::Client;
 use super::output::{self, Failure, Outcome, Verdict, progress_bar};
 

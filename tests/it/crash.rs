@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use futures_util::future::join_all;
 use offhook::testing::TestEvent;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::served::{JSONL, Served, command, handled, settings, until};
@@ -43,6 +44,30 @@ fn nothing_acknowledged_is_lost_over_thirty_kills() {
         figures["handled"].as_u64() >= figures["acknowledged"].as_u64(),
         "{figures}"
     );
+}
+
+/// The last server may still write when it is killed, so its folder goes after its end.
+#[actix_web::test]
+async fn an_interrupted_verification_leaves_nothing_behind() {
+    let temporary = Folder::new("crash-interrupt");
+    for _ in 0..5 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
+        command.args(["verify-durability", "--seconds", "30"]);
+        command.env("TMPDIR", &temporary.0).stderr(Stdio::piped());
+        let ran = command.spawn().unwrap();
+        let loaded = async || {
+            let runs = std::fs::read_dir(&temporary.0).unwrap();
+            let mut files = runs.map(|run| run.unwrap().path().join("handled.jsonl"));
+            files.any(|file| std::fs::metadata(file).is_ok_and(|file| file.len() > 0))
+        };
+        until("loaded", loaded).await;
+        kill_process(Pid::from_child(&ran), Signal::INT).unwrap();
+        let ran = ran.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(1), "{said}");
+        assert!(said.contains("its folder removed"), "{said}");
+        assert_eq!(std::fs::read_dir(&temporary.0).unwrap().count(), 0);
+    }
 }
 
 /// A message of conversation `from` that carries its id.

@@ -115,7 +115,10 @@ impl Ledger {
                 self.false_acknowledgements += usize::from(answer.duplicate && !message.resent);
             }
             other => {
-                self.conversations.entry(message.id.0).or_default().unanswered = true;
+                self.conversations
+                    .entry(message.id.0)
+                    .or_default()
+                    .unanswered = true;
                 self.refused += usize::from(other.is_some());
             }
         }

@@ -87,9 +87,16 @@ fn altered(mistake: Mistake, how: &str) -> Finding {
 }
 
 fn with_lines_ending<'a>(body: &[u8], end: &[u8]) -> Option<Cow<'a, [u8]>> {
-    let lines = body.split(|byte| *byte == b'\n');
-    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    Some(lines.collect::<Vec<_>>().join(end).into())
+    let mut changed = Vec::with_capacity(body.len());
+    for line in body.split_inclusive(|byte| *byte == b'\n') {
+        if let Some(text) = line.strip_suffix(b"\n") {
+            changed.extend_from_slice(text.strip_suffix(b"\r").unwrap_or(text));
+            changed.extend_from_slice(end);
+        } else {
+            changed.extend_from_slice(line);
+        }
+    }
+    Some(changed.into())
 }
 
 const DOCUMENTED: Mistake = ("documented-key", "Set your own secret at the sender.");

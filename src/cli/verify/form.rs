@@ -24,15 +24,10 @@ pub(super) fn read(signature: &str) -> Result<(Vec<u8>, Vec<Finding>), Finding> 
     if let Some(bytes) = Encoding::Hex.decode(digits.as_bytes()) {
         return Ok((bytes, findings));
     }
+    let count = digits.len();
     if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let why = format!(
-            "it has {} hexadecimal digits; HMAC-SHA256 has 64",
-            digits.len()
-        );
-        return Err(Finding::new(
-            ("length", "See that nothing cuts the signature."),
-            why,
-        ));
+        let why = format!("it has {count} hexadecimal digits; HMAC-SHA256 has 64");
+        return Err(Finding::new(CUT, why));
     }
     match base64(digits.as_bytes()) {
         Some(bytes) if is_base64(digits, bytes.len()) => {
@@ -102,6 +97,7 @@ const LENGTH: Mistake = (
     "length",
     "Sign with HMAC-SHA256, and see that nothing cuts the signature.",
 );
+const CUT: Mistake = ("length", "See that nothing cuts the signature.");
 const BASE64: Mistake = (
     "base64",
     "Write it in hexadecimal: hexdigest() in Python, digest(\"hex\") in Node.js.",
