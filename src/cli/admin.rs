@@ -2,11 +2,12 @@
 //! requests and prints the answers, and every failure says what to do.
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use offhook::escape_controls;
 use offhook::http_client::HttpClient;
 use offhook::signature::Secret;
+use offhook::{EventKind, escape_controls};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
@@ -102,15 +103,17 @@ impl Server {
         Ok(Verdict::Yes)
     }
 
-    /// Shows an answer that is a list as a table. `none` is the text for an empty list.
-    pub(super) fn show_list<T: DeserializeOwned, const N: usize>(
+    /// Asks for a list and shows it as a table. `none` is the text for an empty list.
+    pub(super) fn list<T: DeserializeOwned, const N: usize>(
         &self,
-        answer: &str,
+        path: &[&str],
+        query: &[(&str, Option<&str>)],
         headings: [&str; N],
         row: impl Fn(T) -> Row<N>,
         none: &str,
     ) -> Outcome {
-        self.show(answer, |page: Page<T>| {
+        let answer = self.ask(Method::GET, path, query, None)?;
+        self.show(&answer, |page: Page<T>| {
             table::print(headings, page.list.into_iter().map(row), none)?;
             if let Some(next) = page.next {
                 let next = escape_controls(&next);
@@ -223,15 +226,10 @@ struct Refused {
     error: String,
 }
 
-/// The kinds of events as options name them. offhook makes the last two itself.
-pub(super) const KINDS: [&str; 6] = [
-    "message",
-    "status",
-    "connection",
-    "unknown",
-    "source.quiet",
-    "source.resumed",
-];
+/// Parses the name of one of `kinds`.
+pub(super) fn kinds(kinds: impl IntoIterator<Item = EventKind>) -> PossibleValuesParser {
+    PossibleValuesParser::new(kinds.into_iter().map(EventKind::as_str))
+}
 
 /// Enough for a body of 256 MiB in base64, and its metadata.
 const LONGEST_ANSWER: usize = 384 * 1024 * 1024;

@@ -32,22 +32,22 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Outcome {
-        if !self.json {
-            let settings = self.file.load("nothing would start")?;
-            let file = self.file.settings.display();
-            output::print(&format!("{file}: {}\n", output::good("no problem")))?;
-            output::print(&text::summary(&settings))?;
-            return Ok(Verdict::Yes);
+        if self.json {
+            let loaded = Settings::load(&self.file.settings);
+            let problems = loaded.as_ref().map_or_else(Problems::list, |_| &[]);
+            let place = |one: &Problem| json!({ "place": one.place, "text": one.text });
+            output::print_json(&json!({
+                "ok": loaded.is_ok(),
+                "problems": problems.iter().map(place).collect::<Value>(),
+                "summary": loaded.as_ref().ok().map(summary),
+            }))?;
+            return Ok(Verdict::from(loaded.is_ok()));
         }
-        let loaded = Settings::load(&self.file.settings);
-        let problems = loaded.as_ref().map_or_else(Problems::list, |_| &[]);
-        let place = |problem: &Problem| json!({ "place": problem.place, "text": problem.text });
-        output::print_json(&json!({
-            "ok": loaded.is_ok(),
-            "problems": problems.iter().map(place).collect::<Value>(),
-            "summary": loaded.as_ref().ok().map(summary),
-        }))?;
-        Ok(Verdict::from(loaded.is_ok()))
+        let settings = self.file.load("nothing would start")?;
+        let file = self.file.settings.display();
+        output::print(&format!("{file}: {}\n", output::good("no problem")))?;
+        output::print(&text::summary(&settings))?;
+        Ok(Verdict::Yes)
     }
 }
 

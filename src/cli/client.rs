@@ -61,7 +61,9 @@ impl Client {
         for header in signed.headers {
             request = request.header(header.name.as_ref(), header.value);
         }
-        let request = request.body(signed.body).map_err(|error| error.to_string())?;
+        let request = request
+            .body(signed.body)
+            .map_err(|error| error.to_string())?;
         let answered = self.http.send(request, TIMEOUT, LONGEST_ANSWER).await;
         let response = answered.map_err(|error| error.to_string())?.response;
         Ok(Answer {

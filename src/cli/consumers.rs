@@ -67,8 +67,7 @@ impl Consumers {
         let (one, action) = match self.action {
             None => {
                 let path = ["api", "consumers"];
-                let answer = self.server.ask(Method::GET, &path, &[], None)?;
-                return self.server.show_list(&answer, HEADINGS, row, NONE);
+                return self.server.list(&path, &[], HEADINGS, row, NONE);
             }
             Some(Action::Pause(one)) => (one, "pause"),
             Some(Action::Resume(one)) => (one, "resume"),

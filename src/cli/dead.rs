@@ -34,7 +34,17 @@ enum Action {
     /// Hand them over again, from attempt 1
     Replay(Again),
     /// Delete one from the list; the event itself is kept
-    Delete(Delete),
+    Delete {
+        /// The event
+        id: String,
+
+        /// Only for this consumer, where several have given up on it
+        #[arg(long, value_name = "NAME")]
+        consumer: Option<String>,
+
+        #[command(flatten)]
+        server: Server,
+    },
 }
 
 #[derive(Args)]
@@ -72,25 +82,21 @@ struct Again {
     server: Server,
 }
 
-#[derive(Args)]
-struct Delete {
-    /// The event
-    id: String,
-
-    /// Only for this consumer, where several have given up on it
-    #[arg(long, value_name = "NAME")]
-    consumer: Option<String>,
-
-    #[command(flatten)]
-    server: Server,
-}
-
 impl Dead {
     pub(super) fn run(self) -> Outcome {
         match self.action.unwrap_or(Action::List(self.list)) {
             Action::List(list) => list.run(),
             Action::Replay(again) => again.run(),
-            Action::Delete(delete) => delete.run(),
+            Action::Delete {
+                id,
+                consumer,
+                server,
+            } => {
+                let (path, query) = (["api", "dead", &id], [("consumer", consumer.as_deref())]);
+                let answer = server.ask(Method::DELETE, &path, &query, None)?;
+                let deleted = |_: IgnoredAny| output::print(&output::good("deleted"));
+                server.show(&answer, deleted)
+            }
         }
     }
 }
@@ -113,12 +119,11 @@ impl List {
             ("before", self.before.as_deref()),
             ("limit", Some(&*self.limit.to_string())),
         ];
-        let path = ["api", "dead"];
-        let answer = self.server.ask(Method::GET, &path, &query, None)?;
         let now = SystemClock.now();
         let headings = ["ID", "GIVEN UP", "EVENT", "SESSION"];
-        let (row, none) = (|letter: DeadLetter| letter.row(now), "No dead letter.");
-        self.server.show_list(&answer, headings, row, none)
+        let row = |letter: DeadLetter| letter.row(now);
+        self.server
+            .list(&["api", "dead"], &query, headings, row, "No dead letter.")
     }
 }
 
@@ -146,16 +151,6 @@ impl Again {
         let path = ["api", "dead", "replay"];
         let answer = self.server.ask(Method::POST, &path, &[], Some(which))?;
         show_replayed(&answer, &self.server, self.id.is_some())
-    }
-}
-
-impl Delete {
-    fn run(self) -> Outcome {
-        let path = ["api", "dead", &self.id];
-        let query = [("consumer", self.consumer.as_deref())];
-        let answer = self.server.ask(Method::DELETE, &path, &query, None)?;
-        let deleted = |_: IgnoredAny| output::print(&output::good("deleted"));
-        self.server.show(&answer, deleted)
     }
 }
 

@@ -8,11 +8,11 @@ use clap::Args;
 use http::Method;
 use indicatif::HumanDuration;
 use offhook::clock::{Clock as _, SystemClock};
-use offhook::{Timestamp, escape_controls};
+use offhook::{EventKind, Timestamp, escape_controls};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::admin::{KINDS, Server};
+use super::admin::{Server, kinds};
 use super::output::{self, Outcome, counted, title};
 use super::table::{Row, age};
 
@@ -32,7 +32,7 @@ pub(super) struct Events {
     session: Option<String>,
 
     /// Only those of this kind
-    #[arg(long, value_name = "KIND", value_parser = KINDS)]
+    #[arg(long, value_name = "KIND", value_parser = kinds(EventKind::ALL))]
     event: Option<String>,
 
     /// Only those in this state
@@ -67,11 +67,10 @@ impl Events {
             ("before", self.before.as_deref()),
             ("limit", Some(&*self.limit.to_string())),
         ];
-        let path = ["api", "events"];
-        let answer = self.server.ask(Method::GET, &path, &query, None)?;
         let headings = ["ID", "RECEIVED", "STATE", "EVENT", "SESSION"];
         let row = |event: Event| event.row(now);
-        self.server.show_list(&answer, headings, row, "No event.")
+        self.server
+            .list(&["api", "events"], &query, headings, row, "No event.")
     }
 }
 

@@ -2,12 +2,14 @@
 
 mod report;
 
+use std::fmt::Display;
+
 use clap::{Args, Subcommand};
 use offhook::gateway::{Call, Gateway as Target, GatewayClient, GatewayError, Registration, Shape};
 use offhook::signature::Secret;
 
 use super::output::{Failure, Outcome, Verdict, note};
-use report::{Exchange, Sent};
+use report::Sent;
 
 /// Tell a gateway where to send a session's events, remove that, or show it
 ///
@@ -107,15 +109,14 @@ impl Register {
     }
 
     fn registration(&self) -> Result<Registration, Failure> {
-        let wrong = |error: GatewayError| Failure::usage(format!("--webhook-url: {error}"));
+        let wrong = |error: &dyn Display| Failure::usage(format!("--webhook-url: {error}"));
+        let new = |url: &str| Registration::new(url).map_err(|error| wrong(&error));
         let text = &self.webhook_url;
         let mut registration = if text.starts_with("env:") || text.starts_with("file:") {
-            let text = Secret::resolve(text);
-            let text = text.map_err(|error| Failure::usage(format!("--webhook-url: {error}")))?;
-            let text = String::from_utf8_lossy(text.expose());
-            Registration::new(&text).map_err(wrong)?.hide_url()
+            let text = Secret::resolve(text).map_err(|error| wrong(&error))?;
+            new(&String::from_utf8_lossy(text.expose()))?.hide_url()
         } else {
-            Registration::new(text).map_err(wrong)?
+            new(text)?
         };
         if let Some(events) = &self.events {
             registration = registration.events(events.iter().map(|name| name.trim()));
@@ -152,18 +153,17 @@ impl Session {
         warnings: &[String],
     ) -> Outcome {
         let call = call.map_err(Failure::usage)?;
-        let sent = Sent::new(&call);
+        let sent = Sent::new(&call, done);
         if !self.json {
             sent.print()?;
         }
         let answer = actix_rt::System::new().block_on(call.send());
-        let exchange = Exchange { sent, done, answer };
         if self.json {
-            exchange.print_json(warnings)?;
+            sent.print_json(&answer, warnings)?;
         } else {
-            exchange.print_answer()?;
+            sent.print_answer(&answer)?;
         }
-        Ok(Verdict::from(exchange.is_accepted()))
+        Ok(Verdict::from(answer.is_ok_and(|answer| answer.accepted())))
     }
 }
 

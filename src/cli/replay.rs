@@ -2,12 +2,12 @@
 
 use clap::Args;
 use http::Method;
-use offhook::Timestamp;
 use offhook::clock::{Clock as _, SystemClock};
+use offhook::{EventKind, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::admin::{self, KINDS, Server};
+use super::admin::{self, Server, kinds};
 use super::output::{self, Failure, Outcome, Verdict, counted};
 
 /// Hand events that were received before over again
@@ -30,7 +30,7 @@ pub(super) struct Replay {
     session: Option<String>,
 
     /// Only those of this kind
-    #[arg(long, value_name = "KIND", value_parser = KINDS)]
+    #[arg(long, value_name = "KIND", value_parser = kinds(EventKind::ALL))]
     event: Option<String>,
 
     /// Only those received since: 2025-01-08T12:00:00Z, or how long ago, such as 2h

@@ -217,7 +217,9 @@ impl Samples {
             Kind::Status => ("status", id, r#""status":"read""#),
             Kind::Connection => ("connection", String::new(), r#""status":"connected""#),
         };
-        format!(r#"{{"event":"{event}","sessionId":"{SESSION}",{id}{fields},"timestamp":"{now:.3}"}}"#)
+        format!(
+            r#"{{"event":"{event}","sessionId":"{SESSION}",{id}{fields},"timestamp":"{now:.3}"}}"#
+        )
     }
 
     /// A description of the event, in the words of the `log` handler.

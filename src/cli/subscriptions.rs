@@ -2,13 +2,13 @@
 
 use clap::{Args, Subcommand};
 use http::Method;
-use offhook::escape_controls;
 use offhook::signature::Secret;
+use offhook::{EventKind, escape_controls};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::admin::Server;
+use super::admin::{Server, kinds};
 use super::output::{self, Failure, Outcome};
 use super::table::{self, Row};
 
@@ -33,7 +33,22 @@ enum Action {
     /// Relay a session's events to a URL; replaces one of the same name, which goes on where it was
     Add(Add),
     /// Stop relaying, from this moment on
-    Remove(Remove),
+    Remove {
+        /// The session
+        #[arg(long, value_name = "ID")]
+        session: String,
+
+        /// The name of the subscription
+        #[arg(long, default_value = "default")]
+        name: String,
+
+        /// All subscriptions of the session
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+
+        #[command(flatten)]
+        server: Server,
+    },
 }
 
 #[derive(Args)]
@@ -58,7 +73,7 @@ struct Add {
 
     /// Which events, separated by commas; default: all
     #[arg(long, value_name = "EVENTS", value_delimiter = ',')]
-    #[arg(value_parser = ["message", "status", "connection", "unknown"])]
+    #[arg(value_parser = kinds(EventKind::RECEIVED))]
     events: Option<Vec<String>>,
 
     /// The secret that signs them: env:NAME, file:PATH, or the text itself
@@ -73,30 +88,27 @@ struct Add {
     server: Server,
 }
 
-#[derive(Args)]
-struct Remove {
-    /// The session
-    #[arg(long, value_name = "ID")]
-    session: String,
-
-    /// The name of the subscription
-    #[arg(long, default_value = "default")]
-    name: String,
-
-    /// All subscriptions of the session
-    #[arg(long, conflicts_with = "name")]
-    all: bool,
-
-    #[command(flatten)]
-    server: Server,
-}
-
 impl Subscriptions {
     pub(super) fn run(self) -> Outcome {
         match self.action.unwrap_or(Action::List(self.list)) {
             Action::List(list) => list.run(),
             Action::Add(add) => add.run(),
-            Action::Remove(remove) => remove.run(),
+            Action::Remove {
+                session,
+                name,
+                all,
+                server,
+            } => {
+                let which = if all {
+                    ("all", Some("true"))
+                } else {
+                    ("name", Some(&*name))
+                };
+                let path = ["sessions", &session, "webhook"];
+                let answer = server.ask(Method::DELETE, &path, &[which], None)?;
+                let removed = |_: IgnoredAny| output::print(&output::good("removed"));
+                server.show(&answer, removed)
+            }
         }
     }
 }
@@ -129,20 +141,16 @@ impl List {
             Some(session) => &["sessions", session, "webhook"][..],
             None => &["api", "subscriptions"],
         };
-        let answer = self.server.ask(Method::GET, path, &[], None)?;
         let session = self.session.as_deref().unwrap_or_default();
         let row = |webhook: Webhook| webhook.row(session);
         self.server
-            .show_list(&answer, HEADINGS, row, "No subscription.")
+            .list(path, &[], HEADINGS, row, "No subscription.")
     }
 }
 
 impl Add {
     fn run(self) -> Outcome {
-        let secret = self
-            .secret
-            .as_ref()
-            .map(|secret| str::from_utf8(secret.expose()));
+        let secret = self.secret.as_ref().map(Secret::expose).map(str::from_utf8);
         let secret = secret.transpose().map_err(|_| {
             Failure::usage("--secret: it is no UTF-8 text, which a registration cannot hold")
         })?;
@@ -153,10 +161,9 @@ impl Add {
             "secret": secret,
         });
         let path = ["sessions", &self.session, "webhook"];
-        let answer = self
-            .server
-            .ask(Method::POST, &path, &[], Some(registration))?;
-        self.server.show(&answer, |added: Added| {
+        let server = &self.server;
+        let answer = server.ask(Method::POST, &path, &[], Some(registration))?;
+        server.show(&answer, |added: Added| {
             table::print(HEADINGS, [added.webhook.row(&self.session)], "")?;
             if let Some(warning) = &added.warning {
                 let warning = escape_controls(warning);
@@ -164,20 +171,6 @@ impl Add {
             }
             Ok(())
         })
-    }
-}
-
-impl Remove {
-    fn run(self) -> Outcome {
-        let which = if self.all {
-            ("all", Some("true"))
-        } else {
-            ("name", Some(&*self.name))
-        };
-        let path = ["sessions", &self.session, "webhook"];
-        let answer = self.server.ask(Method::DELETE, &path, &[which], None)?;
-        let removed = |_: IgnoredAny| output::print(&output::good("removed"));
-        self.server.show(&answer, removed)
     }
 }
 

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use humantime::format_duration;
-use offhook::settings::{GatewaySettings, HandlerSettings, Settings, SubscriptionSettings, Use};
+use offhook::settings::{
+    GatewaySettings, HandlerSettings, ServerSettings, Settings, SubscriptionSettings, Use,
+};
 use offhook::{HandlerOptions, Source, escape_controls};
 
 use super::super::output::{counted, title};
 use super::{handlers_in_words, has_documented_key};
 
 pub(super) fn summary(settings: &Settings) -> String {
-    let Settings {
-        server, gateways, ..
-    } = settings;
+    let (server, gateways) = (&settings.server, &settings.gateways);
     let effective = settings.effective();
     let mut text = Text(Vec::new());
     text.entry("webhooks", &format!("http://{}", server.bind));
@@ -38,32 +38,13 @@ pub(super) fn summary(settings: &Settings) -> String {
         text.subscription(subscription);
     }
     if !gateways.is_empty() {
-        let count = gateways.len();
-        text.entry(
-            "gateways",
-            &format!("{count}, told at the start where to send"),
-        );
+        let told = format!("{}, told at the start where to send", gateways.len());
+        text.entry("gateways", &told);
     }
     for gateway in gateways {
         text.gateway(gateway, &settings.sources);
     }
-    let bytes = |bytes: usize| ByteSize::b(bytes as u64).display().iec();
-    let (body, in_flight) = (bytes(server.max_body), bytes(server.max_in_flight));
-    text.entry(
-        "limits",
-        &format!("a body {body}, all bodies at once {in_flight}"),
-    );
-    let workers = match server.workers {
-        0 => "one worker a core".to_owned(),
-        workers => counted(workers as u64, "worker"),
-    };
-    text.below(&format!(
-        "{} connections, {workers}",
-        server.max_connections
-    ));
-    let request = format_duration(server.request_timeout);
-    let idle = format_duration(server.keep_alive);
-    text.below(&format!("a request {request}, an idle connection {idle}"));
+    text.limits(server);
     text.entry("fingerprint", &settings.fingerprint());
     text.0.join("\n")
 }
@@ -118,7 +99,10 @@ impl Text {
             Use::Exec(exec) => {
                 let mut text = format!("exec {:?}", exec.command);
                 if !exec.env.is_empty() {
-                    text += &format!(", variables {}", joined(exec.env.keys()));
+                    text += &format!(
+                        ", variables {}",
+                        joined(exec.env.keys().map(String::as_str))
+                    );
                 }
                 if !exec.reject_codes.is_empty() {
                     text += &format!(", reject codes {:?}", exec.reject_codes);
@@ -128,7 +112,8 @@ impl Text {
             _ => "another kind".to_owned(),
         };
         self.item(&handler.name, &used);
-        let sessions = handler.options.sessions.as_ref().map(joined);
+        let sessions = handler.options.sessions.as_ref();
+        let sessions = sessions.map(|ids| joined(ids.iter().map(String::as_str)));
         self.options(&handler.options, sessions.as_deref());
     }
 
@@ -158,11 +143,7 @@ impl Text {
     }
 
     fn gateway(&mut self, settings: &GatewaySettings, sources: &[Source]) {
-        let GatewaySettings {
-            gateway,
-            registration,
-            ..
-        } = settings;
+        let (gateway, registration) = (&settings.gateway, &settings.registration);
         let (url, shape) = (gateway.url(), gateway.in_shape());
         self.item(&settings.name, &format!("{url}, shape {shape}"));
         let sessions = settings.sessions.join(", ");
@@ -170,32 +151,39 @@ impl Text {
         let events = registration.events_for(gateway).unwrap_or_default();
         let (webhook_url, events) = (registration.shown_url(), events.join(", "));
         self.below(&format!("to {webhook_url}, events {events}"));
-        let mut secret = match settings.has_secret_of(sources) {
+        let secret = match settings.has_secret_of(sources) {
             None => "without a secret",
             Some(true) => "with a secret that a source has",
             Some(false) => "with a secret that no source has: what it sends would be refused",
+        };
+        match &*joined(gateway.header_names()) {
+            "" => self.below(secret),
+            headers => self.below(&format!("{secret}, headers {headers}")),
         }
-        .to_owned();
-        let headers = joined(gateway.header_names());
-        if !headers.is_empty() {
-            secret += &format!(", headers {headers}");
-        }
-        self.below(&secret);
         for warning in registration.warnings(gateway) {
             self.below(&warning);
         }
     }
+
+    fn limits(&mut self, server: &ServerSettings) {
+        let bytes = |bytes: usize| ByteSize::b(bytes as u64).display().iec();
+        let (body, in_flight) = (bytes(server.max_body), bytes(server.max_in_flight));
+        let bodies = format!("a body {body}, all bodies at once {in_flight}");
+        self.entry("limits", &bodies);
+        let workers = match server.workers {
+            0 => "one worker a core".to_owned(),
+            workers => counted(workers as u64, "worker"),
+        };
+        let connections = server.max_connections;
+        self.below(&format!("{connections} connections, {workers}"));
+        let request = format_duration(server.request_timeout);
+        let idle = format_duration(server.keep_alive);
+        self.below(&format!("a request {request}, an idle connection {idle}"));
+    }
 }
 
-fn joined(texts: impl IntoIterator<Item = impl AsRef<str>>) -> String {
-    let mut joined = String::new();
-    for text in texts {
-        if !joined.is_empty() {
-            joined += ", ";
-        }
-        joined += text.as_ref();
-    }
-    joined
+fn joined<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    texts.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
