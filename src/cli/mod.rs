@@ -27,8 +27,9 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use offhook::settings::Settings;
 
-use output::{Outcome, Verdict};
+use output::{Failure, Outcome, Verdict, counted};
 
 /// Picks up every webhook: receives signed webhooks, hands their events to handlers, and relays them.
 #[derive(Parser)]
@@ -65,6 +66,21 @@ struct SettingsFile {
     /// The settings file; OFFHOOK__SECTION__KEY in the environment overrides its keys
     #[arg(long, value_name = "FILE", default_value = "settings.toml")]
     settings: PathBuf,
+}
+
+impl SettingsFile {
+    /// Loads the settings. If they are invalid, prints every problem and `consequence` to standard
+    /// error.
+    fn load(&self, consequence: &str) -> Result<Settings, Failure> {
+        Settings::load(&self.settings).map_err(|problems| {
+            let problems = problems.list();
+            for problem in problems {
+                output::note(problem.to_string().trim_end());
+            }
+            let counted = counted(problems.len() as u64, "problem");
+            Failure::failed(format!("{counted} in the settings; {consequence}"))
+        })
+    }
 }
 
 pub(crate) fn main() -> ExitCode {

@@ -10,7 +10,7 @@ use offhook::settings::Settings;
 use offhook::{Offhook, Source};
 
 use super::check::{handlers_in_words, has_documented_key};
-use super::output::{Failure, Outcome, Verdict, counted, title};
+use super::output::{Failure, Outcome, Verdict, title};
 use super::{SettingsFile, invocation, output};
 
 /// Receive webhooks as a settings file says (the default)
@@ -43,21 +43,6 @@ async fn serve(settings: Settings) -> Outcome {
     let (stopped, ()) = join(server.run_until_stopped(), print).await;
     stopped.map_err(Failure::failed)?;
     Ok(Verdict::Yes)
-}
-
-impl SettingsFile {
-    /// Loads the settings. If they are invalid, prints every problem and `consequence` to standard
-    /// error.
-    pub(super) fn load(&self, consequence: &str) -> Result<Settings, Failure> {
-        Settings::load(&self.settings).map_err(|problems| {
-            let problems = problems.list();
-            for problem in problems {
-                output::note(problem.to_string().trim_end());
-            }
-            let counted = counted(problems.len() as u64, "problem");
-            Failure::failed(format!("{counted} in the settings; {consequence}"))
-        })
-    }
 }
 
 /// Where a started server listens, and what to try next. `program` is how the user starts this program.

@@ -161,6 +161,7 @@ fn other_bodies() {
         ("{}\r\n", "{}", "body-final-line-break"),
         ("a\nb", "a\r\nb", "body-line-breaks"),
         ("a\r\nb", "a\nb", "body-line-breaks"),
+        ("a\r\nb\r", "a\nb\r", "body-line-breaks"),
         ("{}", "\u{feff}{}", "body-bom"),
         ("\u{feff}{}", "{}", "body-bom"),
         ("", "{}", "body-empty"),

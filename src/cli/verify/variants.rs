@@ -64,8 +64,8 @@ pub(super) fn bodies(body: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Findin
         (FINAL_LINE_BREAK, ADDED, shorter(b"\r\n")),
         (FINAL_LINE_BREAK, REMOVED, joined(b"", b"\n")),
         (FINAL_LINE_BREAK, REMOVED, joined(b"", b"\r\n")),
-        (LINE_BREAKS, LF, with_lines_ending(body, b"\n")),
-        (LINE_BREAKS, CRLF, with_lines_ending(body, b"\r\n")),
+        (LINE_BREAKS, LF, Some(with_lines_ending(body, b"\n"))),
+        (LINE_BREAKS, CRLF, Some(with_lines_ending(body, b"\r\n"))),
         (BYTE_ORDER_MARK, MARKED, unmarked.map(Cow::Borrowed)),
         (BYTE_ORDER_MARK, MARKED, joined(MARK, b"")),
         (AROUND, UNTRIMMED, trimmed.map(Cow::Borrowed)),
@@ -86,7 +86,7 @@ fn altered(mistake: Mistake, how: &str) -> Finding {
     Finding::new(mistake, format!("the body was altered: {how}"))
 }
 
-fn with_lines_ending<'a>(body: &[u8], end: &[u8]) -> Option<Cow<'a, [u8]>> {
+fn with_lines_ending<'a>(body: &[u8], end: &[u8]) -> Cow<'a, [u8]> {
     let mut changed = Vec::with_capacity(body.len());
     for line in body.split_inclusive(|byte| *byte == b'\n') {
         if let Some(text) = line.strip_suffix(b"\n") {
@@ -96,7 +96,7 @@ fn with_lines_ending<'a>(body: &[u8], end: &[u8]) -> Option<Cow<'a, [u8]>> {
             changed.extend_from_slice(line);
         }
     }
-    Some(changed.into())
+    changed.into()
 }
 
 const DOCUMENTED: Mistake = ("documented-key", "Set your own secret at the sender.");
