@@ -11,7 +11,7 @@ use offhook::settings::{
     SubscriptionSettings,
 };
 use offhook::{HandlerOptions, Source};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::SettingsFile;
 use super::output::{self, Outcome, Verdict};
@@ -150,13 +150,10 @@ fn gateway(settings: &GatewaySettings, sources: &[Source]) -> Value {
 
 /// One object with the keys of all objects. If several have the same key, the last one counts.
 fn merged(objects: impl IntoIterator<Item = Value>) -> Value {
-    let mut merged = serde_json::Map::new();
-    for object in objects {
-        if let Value::Object(object) = object {
-            merged.extend(object);
-        }
-    }
-    merged.into()
+    let objects = objects
+        .into_iter()
+        .filter_map(|object| object.as_object().cloned());
+    objects.flatten().collect::<Map<_, _>>().into()
 }
 
 const EXAMPLES: &str = "\

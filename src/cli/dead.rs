@@ -32,7 +32,21 @@ enum Action {
     /// List them (the default)
     List(List),
     /// Hand them over again, from attempt 1
-    Replay(Again),
+    Replay {
+        /// The event; without it, all of a consumer's or --all
+        id: Option<String>,
+
+        /// Only those of this consumer
+        #[arg(long, value_name = "NAME")]
+        consumer: Option<String>,
+
+        /// All of them
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+
+        #[command(flatten)]
+        server: Server,
+    },
     /// Delete one from the list; the event itself is kept
     Delete {
         /// The event
@@ -65,28 +79,26 @@ struct List {
     server: Server,
 }
 
-#[derive(Args)]
-struct Again {
-    /// The event; without it, all of a consumer's or --all
-    id: Option<String>,
-
-    /// Only those of this consumer
-    #[arg(long, value_name = "NAME")]
-    consumer: Option<String>,
-
-    /// All of them
-    #[arg(long, conflicts_with = "id")]
-    all: bool,
-
-    #[command(flatten)]
-    server: Server,
-}
-
 impl Dead {
     pub(super) fn run(self) -> Outcome {
         match self.action.unwrap_or(Action::List(self.list)) {
             Action::List(list) => list.run(),
-            Action::Replay(again) => again.run(),
+            Action::Replay {
+                id,
+                consumer,
+                all,
+                server,
+            } => {
+                if id.is_none() && consumer.is_none() && !all {
+                    return Err(Failure::usage(
+                        "which ones? Give an ID or --consumer NAME, or --all for all of them",
+                    ));
+                }
+                let path = ["api", "dead", "replay"];
+                let which = json!({ "id": id, "consumer": consumer });
+                let answer = server.ask(Method::POST, &path, &[], Some(which))?;
+                show_replayed(&answer, &server, id.is_some())
+            }
             Action::Delete {
                 id,
                 consumer,
@@ -137,20 +149,6 @@ impl DeadLetter {
             cells: [self.id, age(&self.at, now), self.event, session],
             below: Some(below),
         }
-    }
-}
-
-impl Again {
-    fn run(self) -> Outcome {
-        if self.id.is_none() && self.consumer.is_none() && !self.all {
-            return Err(Failure::usage(
-                "which ones? Give an ID or --consumer NAME, or --all for all of them",
-            ));
-        }
-        let which = json!({ "id": self.id, "consumer": self.consumer });
-        let path = ["api", "dead", "replay"];
-        let answer = self.server.ask(Method::POST, &path, &[], Some(which))?;
-        show_replayed(&answer, &self.server, self.id.is_some())
     }
 }
 
