@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::dialect::{self, Codeskytz, Dialect};
-use crate::signature::{Scheme, Secret, Secrets, Verifier, XWebhookSignature};
+use crate::signature::{Refusal, Scheme, Secret, Secrets, Verifier, XWebhookSignature};
 
 /// One sender: the path it posts to, how it signs, and how its bodies are read.
 ///
@@ -169,6 +169,7 @@ impl Source {
             .scheme(Arc::clone(&self.scheme))
             .session_of(Arc::new(move |body, encoding| {
                 dialect::session(dialect.as_ref(), body, encoding, max_body)
+                    .map_err(|_| Refusal::HiddenSession)
             }));
         for secret in &self.secrets {
             verifier = verifier.secret(secret.clone());

@@ -162,6 +162,10 @@ pub enum Refusal {
     /// No secret produces this signature over these bytes.
     #[error("the signature does not match: another secret, or another body")]
     Mismatch,
+    /// The body cannot be decoded to find its session, and the source has sessions with their own
+    /// secrets.
+    #[error("the body cannot be decoded to find its session, whose secrets would verify it")]
+    HiddenSession,
     /// The token in the path is wrong.
     #[error("the path token is wrong")]
     PathToken,

@@ -37,7 +37,11 @@ pub struct Verifier {
 
 /// Finds the session that a body names, given its `Content-Encoding`. Called only when sessions have
 /// their own secrets and the path names no session; the result only selects the secrets.
-pub type SessionOf = Arc<dyn Fn(&Bytes, Option<&[u8]>) -> Option<String> + Send + Sync>;
+///
+/// A body that cannot be decoded for this is refused: another key than that of its session would verify
+/// it otherwise.
+pub type SessionOf =
+    Arc<dyn Fn(&Bytes, Option<&[u8]>) -> Result<Option<String>, Refusal> + Send + Sync>;
 
 impl Verifier {
     /// A source that signs with [`XWebhookSignature`].
@@ -113,12 +117,13 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Mismatch`] when no secret that is valid for the session produces the signature.
+    /// [`Refusal::Mismatch`] when no secret that is valid for the session produces the signature;
+    /// [`Refusal::HiddenSession`] when it cannot be found out which session that is.
     pub fn verify(&self, claimed: &Claimed, mut request: Unverified) -> Result<Verified, Refusal> {
         match (&self.path_token, &claimed.0) {
             (Some(_), None) => {}
             (None, Some(claim)) => {
-                request.session = self.decided_session(&mut request);
+                request.session = self.decided_session(&mut request)?;
                 let own = request.session.as_ref();
                 let own = own.and_then(|session| self.sessions.get(session));
                 // Every secret is tried, so that the time does not reveal which one was correct.
@@ -146,12 +151,14 @@ impl Verifier {
     /// 2. Otherwise, if any session of the source has its own secrets, the body's session counts: it
     ///    selects the secrets that the signature is checked with.
     /// 3. Otherwise nothing is decided here, and each event of the body has the session that it names.
-    fn decided_session(&self, request: &mut Unverified) -> Option<String> {
+    fn decided_session(&self, request: &mut Unverified) -> Result<Option<String>, Refusal> {
         let in_path = request.session.take();
+        let Some(session_of) = &self.session_of else {
+            return Ok(in_path);
+        };
         if in_path.is_some() || self.sessions.is_empty() {
-            return in_path;
+            return Ok(in_path);
         }
-        let session_of = self.session_of.as_ref()?;
         let mut headers = request.headers.iter();
         let encoding = headers.find(|(name, _)| name == "content-encoding");
         session_of(&request.body, encoding.map(|(_, value)| value.as_ref()))
@@ -327,7 +334,7 @@ mod tests {
     fn own_secrets_of_a_session_replace_the_others() {
         // The session's name is the whole body.
         let session_of: SessionOf =
-            Arc::new(|body, _| Some(String::from_utf8_lossy(body).into_owned()));
+            Arc::new(|body, _| Ok(Some(String::from_utf8_lossy(body).into_owned())));
         let verifier = Verifier::new("s")
             .secret(secret("shared"))
             .session("A", Secrets::new(vec![secret("key of A")]))
@@ -374,7 +381,7 @@ mod tests {
     #[test]
     fn the_path_decides_then_the_body() {
         let plain = Verifier::new("s").session_of(Arc::new(|body, _| {
-            (!body.is_empty()).then(|| String::from_utf8_lossy(body).into_owned())
+            Ok((!body.is_empty()).then(|| String::from_utf8_lossy(body).into_owned()))
         }));
         let own = plain.clone().session("A", Secrets::default());
         let table = [
@@ -391,8 +398,20 @@ mod tests {
         for (path, body, verifier, session) in table {
             let mut request = Unverified::new(body, Timestamp::UNIX_EPOCH);
             request.session = path.map(str::to_owned);
-            let decided = verifier.decided_session(&mut request);
+            let decided = verifier.decided_session(&mut request).unwrap();
             assert_eq!(decided.as_deref(), session, "{path:?} {body:?}");
         }
+    }
+
+    #[test]
+    fn a_hidden_session_is_refused() {
+        let verifier = Verifier::new("s")
+            .secret(secret("shared"))
+            .session_of(Arc::new(|_, _| Err(Refusal::HiddenSession)));
+        let own = verifier.clone().session("A", Secrets::default());
+        // Only where sessions have their own secrets, and the path names none.
+        assert!(judge(&verifier, "shared", None, "{}").is_some());
+        assert!(judge(&own, "shared", Some("B"), "{}").is_some());
+        assert_eq!(judge(&own, "shared", None, "{}"), None);
     }
 }

@@ -1,5 +1,9 @@
 //! Whose secrets: sessions with their own, several sources, sources that cannot sign.
 
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use offhook::dialect::Raw;
 use offhook::signature::{Generic, Secrets};
 use offhook::testing::{Recorder, TestEvent, TestRequest};
@@ -49,6 +53,13 @@ async fn one_sessions_key_cannot_speak_for_another() {
             kept += 1;
         }
     }
+    // A body that expands far is decoded only once it is verified, and could name any session.
+    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+    let spaces = " ".repeat(500_000);
+    write!(packer, r#"{{"event":"status","sessionId":"A"{spaces}}}"#).unwrap();
+    let hidden = TestRequest::signed(packer.finish().unwrap(), &secret(KEY));
+    let hidden = hidden.header("Content-Encoding", "gzip");
+    assert_eq!(hidden.send(server.public_address()).await.status, 401);
     assert_eq!(recorder.events().len(), kept);
     server.stop().await;
 }
