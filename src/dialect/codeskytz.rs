@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use bytestring::ByteString;
 
-use super::{Dialect, object};
+use super::{Dialect, MAX_EXTRA, object};
 use crate::{
     ConnectionEvent, ConnectionStatus, Event, EventKind, Extra, MessageEvent, MessageStatus,
     MessageType, StatusEvent, UnknownEvent, UnknownReason,
@@ -207,9 +207,6 @@ const KNOWN: [&str; 13] = [
     "status",
     "timestamp",
 ];
-
-/// How many unassigned fields the typed event holds at most. The bytes contain all of them.
-const MAX_EXTRA: usize = 4096;
 
 #[cfg(test)]
 mod tests {

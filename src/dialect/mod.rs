@@ -8,12 +8,14 @@
 //! dialect. Only the typed events need that: a body is stored, verified and relayed as received.
 
 mod codeskytz;
-mod decoder;
 mod object;
 mod raw;
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::io::Read;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -23,7 +25,6 @@ use serde::{Serialize, Serializer};
 use crate::{Event, Received, SourceEvent, UnknownEvent, UnknownReason};
 
 pub use codeskytz::Codeskytz;
-pub(crate) use decoder::Decoder;
 pub use raw::Raw;
 
 /// How one family of gateways writes its events.
@@ -87,18 +88,69 @@ pub(crate) fn read(
     content_encoding: Option<&[u8]>,
     max_body: usize,
 ) -> Reading {
-    let unknown = |content: &Bytes, reason| Reading {
-        content: content.clone(),
-        events: vec![Event::Unknown(UnknownEvent::new(reason))],
+    let decoded = decode(body, content_encoding, max_body);
+    let events = match &decoded {
+        Ok(content) => text(content).map(|text| dialect.events(&text)),
+        Err(detail) => Err(UnknownReason::ContentEncoding(detail.clone())),
     };
-    let content = match decode(body, content_encoding, max_body) {
-        Ok(content) => content,
-        Err(detail) => return unknown(body, UnknownReason::ContentEncoding(detail)),
-    };
-    match text(&content).map(|text| dialect.events(&text)) {
-        Ok(events) if events.is_empty() => unknown(&content, UnknownReason::NoEvents),
-        Ok(events) => Reading { content, events },
-        Err(reason) => unknown(&content, reason),
+    let mut events = events.unwrap_or_else(|reason| vec![unknown(reason)]);
+    if events.is_empty() {
+        events.push(unknown(UnknownReason::NoEvents));
+    }
+    let content = decoded.unwrap_or_else(|_| body.clone());
+    Reading { content, events }
+}
+
+fn unknown(reason: UnknownReason) -> Event {
+    Event::Unknown(UnknownEvent::new(reason))
+}
+
+/// The `Content-Encoding` among stored headers.
+pub(crate) fn content_encoding<'a>(headers: &'a [(Cow<'_, str>, Bytes)]) -> Option<&'a [u8]> {
+    let mut headers = headers.iter();
+    let named = headers.find(|(name, _)| name == "content-encoding");
+    named.map(|(_, value)| value.as_ref())
+}
+
+/// Knows the dialect of each source. The events of a source that is no longer configured are read as
+/// [`Raw`]; the events that offhook itself created need no dialect.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    by_source: HashMap<String, Arc<dyn Dialect>>,
+    max_body: usize,
+}
+
+impl Decoder {
+    /// `dialects` holds the name and the dialect of each source. Nothing is decoded to more than
+    /// `max_body` bytes.
+    pub(crate) fn new(
+        dialects: impl IntoIterator<Item = (String, Arc<dyn Dialect>)>,
+        max_body: usize,
+    ) -> Self {
+        Self {
+            by_source: dialects.into_iter().collect(),
+            max_body,
+        }
+    }
+
+    /// Returns what was received with its content decoded, and its events with the sessions that the
+    /// body names.
+    pub(crate) fn decode(&self, received: &Arc<Received>) -> (Arc<Received>, Vec<Event>) {
+        if let Some(own) = read_own(received) {
+            let event = own.map_or_else(
+                |error| unknown(UnknownReason::NotJson(error.to_string())),
+                Event::Source,
+            );
+            return (Arc::clone(received), vec![event]);
+        }
+        let raw = Raw::default();
+        let dialect = self.by_source.get(&*received.source);
+        let dialect: &dyn Dialect = dialect.map_or(&raw, AsRef::as_ref);
+        let encoding = content_encoding(&received.headers);
+        let reading = read(dialect, &received.body, encoding, self.max_body);
+        let mut decoded = Received::clone(received);
+        decoded.content = reading.content;
+        (Arc::new(decoded), reading.events)
     }
 }
 
@@ -214,21 +266,46 @@ const MAX_PEEK: usize = 32;
 const MIN_PEEK: usize = 64 * 1024;
 const MAX_ENCODINGS: usize = 4;
 
+/// How many fields without a meaning a typed event holds at most. The bytes contain all of them.
+const MAX_EXTRA: usize = 4096;
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::time::Duration;
 
     use flate2::Compression;
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::SourceChange;
 
     fn dialects() -> [Box<dyn Dialect>; 2] {
         [
             Box::new(Codeskytz),
             Box::new(Raw::default().event("/event").session("/data/0/session")),
         ]
+    }
+
+    #[test]
+    fn own_events_are_known_by_their_mark() {
+        let said = SourceEvent::new(SourceChange::Quiet, "gone", Duration::from_secs(60));
+        let mut received = enclose_own(&said);
+        let known = || [("gone".to_owned(), Arc::new(Codeskytz) as Arc<dyn Dialect>)];
+        let events =
+            |decoder: &Decoder, received: &Received| decoder.decode(&Arc::new(received.clone())).1;
+        for decoder in [Decoder::new(known(), 1024), Decoder::new([], 1024)] {
+            assert_eq!(*events(&decoder, &received), [Event::Source(said.clone())]);
+        }
+        let decoder = Decoder::new(known(), 1024);
+        received.body = "{}".into();
+        let other = events(&decoder, &received);
+        assert!(matches!(other[..], [Event::Unknown(_)]), "{other:?}");
+        let mut sent = enclose_own(&said);
+        remove_own_mark(&mut sent);
+        let sent = events(&decoder, &sent);
+        assert!(matches!(sent[..], [Event::Unknown(_)]), "{sent:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::Deserializer as _;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Dialect, object};
+use super::{Dialect, MAX_EXTRA, object};
 use crate::{Event, Extra, UnknownEvent, UnknownReason};
 
 /// The dialect for senders that are not messaging gateways: every event is an [`UnknownEvent`].
@@ -143,9 +143,6 @@ impl<'de> Visitor<'de> for Item {
         Ok(found)
     }
 }
-
-/// How many fields the typed event holds at most. The bytes contain all of them.
-const MAX_EXTRA: usize = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -47,16 +47,15 @@ impl Envelope {
         max_body: usize,
     ) -> (Self, Vec<Event>) {
         let (sender, mut request) = verified.into_parts();
-        let mut headers = request.headers.iter();
-        let encoding = headers.find(|(name, _)| name == "content-encoding");
-        let encoding = encoding.map(|(_, value)| value.as_ref());
+        let encoding = dialect::content_encoding(&request.headers);
         let reading = dialect::read(dialect, &request.body, encoding, max_body);
         let mut events = reading.events;
-        // The decoded bytes are held in addition to the body.
+        // The decoded bytes are held in addition to the body. They are in memory already, so they count
+        // even where they do not fit.
         if encoding.is_some()
             && let Some(held) = &mut request.held
         {
-            held.charge(reading.content.len());
+            held.add(reading.content.len());
         }
 
         let mut odd = events.iter().find_map(|event| match event {

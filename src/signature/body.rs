@@ -35,7 +35,10 @@ pub(super) async fn read_body(
     headers: &HeaderMap,
     limits: &Limits,
 ) -> Result<(Bytes, Held), RequestError> {
-    let mut held = limits.in_flight.hold();
+    let mut held = Held {
+        budget: limits.in_flight.clone(),
+        bytes: 0,
+    };
     let mut single = Bytes::new();
     let mut joined = BytesMut::new();
     while let Some(chunk) = payload.next().await {
@@ -121,13 +124,6 @@ impl InFlight {
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
-
-    fn hold(&self) -> Held {
-        Held {
-            budget: self.clone(),
-            bytes: 0,
-        }
-    }
 }
 
 /// A part of the budget, released on drop.
@@ -138,16 +134,11 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Adds bytes. Returns whether they fit.
-    fn add(&mut self, bytes: usize) -> bool {
+    /// Adds bytes, also over the limit. Returns whether they fit.
+    pub(crate) fn add(&mut self, bytes: usize) -> bool {
         let before = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         before.saturating_add(bytes) <= self.budget.limit
-    }
-
-    /// Counts bytes that are already in memory, even over the limit.
-    pub(crate) fn charge(&mut self, bytes: usize) {
-        self.add(bytes);
     }
 }
 
