@@ -4,8 +4,8 @@
 //! A subscriber chooses the URL that this machine connects to. Three things must hold:
 //!
 //! 1. **Every address is judged**, not the name: all addresses of a host, in every spelling, with the
-//!    IPv4 address inside an IPv6 one. One rejected address rejects the host. The table is in
-//!    [`ranges`].
+//!    IPv4 address inside an IPv6 one. One rejected address rejects the host. [`Range`] lists
+//!    what is closed.
 //! 2. **The client connects to the addresses that were judged.** A name may have another address a
 //!    moment later, so the relay's client resolves through the guard for each connection.
 //! 3. **Nothing bypasses it.** A client does not resolve a host that is an address already, and a
@@ -98,17 +98,15 @@ impl Guard {
     /// `https`, no host, a user or a password, or port 0; or when its host is an address that may not
     /// be posted to.
     pub fn url(&self, text: &str) -> Result<Url, RejectedAddress> {
-        let not_a_url = |problem: String| RejectedAddress::NotAUrl { problem };
         if text.len() > MAX_URL {
             return Err(RejectedAddress::TooLong);
         }
         // The parser drops these silently, and the URL would differ from the text that is shown.
         if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(not_a_url(
-                "it holds a space or a control character".to_owned(),
-            ));
+            let problem = "it holds a space or a control character";
+            return Err(RejectedAddress::NotAUrl(problem.to_owned()));
         }
-        let url = Url::parse(text).map_err(|error| not_a_url(error.to_string()))?;
+        let url = Url::parse(text).map_err(|error| RejectedAddress::NotAUrl(error.to_string()))?;
         self.check(&url)?;
         Ok(url)
     }
@@ -153,8 +151,7 @@ impl Guard {
     /// address, that is everything.
     pub(super) fn check(&self, url: &Url) -> Result<(), RejectedAddress> {
         if !matches!(url.scheme(), "http" | "https") {
-            let found = url.scheme().to_owned();
-            return Err(RejectedAddress::Scheme { found });
+            return Err(RejectedAddress::Scheme(url.scheme().to_owned()));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(RejectedAddress::Userinfo);
@@ -234,20 +231,14 @@ impl Guard {
 #[non_exhaustive]
 pub enum RejectedAddress {
     /// The text is not a URL.
-    #[error("it is no URL: {problem}; expected one such as https://crm.example/webhook")]
-    NotAUrl {
-        /// What is wrong.
-        problem: String,
-    },
+    #[error("it is no URL: {0}; expected one such as https://crm.example/webhook")]
+    NotAUrl(String),
     /// The URL has more than [`MAX_URL`] bytes.
     #[error("the URL is longer than {MAX_URL} bytes")]
     TooLong,
     /// The scheme is neither `http` nor `https`.
-    #[error("its scheme is {found}; only http and https are possible")]
-    Scheme {
-        /// The scheme.
-        found: String,
-    },
+    #[error("its scheme is {0}; only http and https are possible")]
+    Scheme(String),
     /// The URL has a user or a password.
     #[error("it has a user or a password, which are not sent; leave out what is before the @")]
     Userinfo,
@@ -289,23 +280,19 @@ impl RejectedAddress {
 /// What was found, why it is rejected, and what would open it.
 fn address_text(host: &str, address: IpAddr, inside: Option<Ipv4Addr>, range: Range) -> String {
     let shown = address.to_string();
-    let (subject, named) = if host == shown {
-        (shown.clone(), format!("\"{shown}\""))
-    } else {
-        (
-            format!("{host} has the address {shown}, which"),
-            format!("\"{host}\" or \"{shown}\""),
-        )
-    };
+    let mut subject = host.to_owned();
+    let mut named = format!("\"{host}\"");
+    if host != shown {
+        subject += &format!(" has the address {shown}, which");
+        named += &format!(" or \"{shown}\"");
+    }
     let article = if range == Range::Unspecified {
         "an"
     } else {
         "a"
     };
-    let found = match inside {
-        None => format!("{subject} is {article} {range} address"),
-        Some(inside) => format!("{subject} holds {inside}, {article} {range} address"),
-    };
+    let verb = inside.map_or("is".to_owned(), |inside| format!("holds {inside},"));
+    let found = format!("{subject} {verb} {article} {range} address");
     if range.is_private() {
         format!(
             "{found}, which is not posted to; \

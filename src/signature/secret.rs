@@ -57,16 +57,13 @@ impl Secret {
     /// When the variable or the file cannot be read, or is empty.
     pub fn resolve(reference: &str) -> Result<Self, SecretError> {
         if let Some(name) = reference.strip_prefix("env:") {
-            let value = std::env::var_os(name).ok_or_else(|| SecretError::NoVariable {
-                name: name.to_owned(),
-            })?;
+            let value =
+                std::env::var_os(name).ok_or_else(|| SecretError::NoVariable(name.to_owned()))?;
             return Self::new(value.as_encoded_bytes());
         }
         if let Some(path) = reference.strip_prefix("file:") {
-            let bytes = std::fs::read(path).map_err(|error| SecretError::NoFile {
-                path: path.to_owned(),
-                error,
-            })?;
+            let bytes =
+                std::fs::read(path).map_err(|error| SecretError::NoFile(path.to_owned(), error))?;
             return Self::new(without_final_newline(&bytes));
         }
         Self::new(reference)
@@ -145,19 +142,11 @@ pub enum SecretError {
     #[error("the secret is empty")]
     Empty,
     /// `env:NAME` names a variable that is not set.
-    #[error("the environment variable {name} is not set")]
-    NoVariable {
-        /// The variable.
-        name: String,
-    },
+    #[error("the environment variable {0} is not set")]
+    NoVariable(String),
     /// `file:PATH` names a file that cannot be read.
-    #[error("the file {path} cannot be read: {error}")]
-    NoFile {
-        /// The file.
-        path: String,
-        /// The error of the operating system.
-        error: std::io::Error,
-    },
+    #[error("the file {0} cannot be read: {1}")]
+    NoFile(String, std::io::Error),
 }
 
 /// The hash of an HMAC ([RFC 2104](https://www.rfc-editor.org/rfc/rfc2104)).

@@ -1,7 +1,7 @@
 //! [`Exception`]: a network or a host of `relay.allow`.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -35,7 +35,7 @@ impl FromStr for Exception {
             found: text.to_owned(),
             problem,
         };
-        if let Some(address) = address(text) {
+        if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(Self::Network(address.into()));
         }
         if let Ok(network) = text.parse::<IpNet>() {
@@ -53,22 +53,15 @@ impl FromStr for Exception {
             Ok(Host::Domain(name)) => bare_name(&name),
             // Such as 0x7f.1 or 127.1.
             Ok(Host::Ipv4(address)) => return Err(error(format!("write it as {address}"))),
-            Ok(Host::Ipv6(_)) | Err(_) => return Err(error(example.to_owned())),
+            // In brackets, as in a URL.
+            Ok(Host::Ipv6(address)) => return Ok(Self::Network(IpAddr::V6(address).into())),
+            Err(_) => return Err(error(example.to_owned())),
         };
         if host.is_empty() {
             return Err(error(example.to_owned()));
         }
         Ok(Self::Host(host))
     }
-}
-
-/// An address. An IPv6 address may be in brackets.
-fn address(text: &str) -> Option<IpAddr> {
-    if let Ok(address) = text.parse() {
-        return Some(address);
-    }
-    let inner = text.strip_prefix('[')?.strip_suffix(']')?;
-    Some(inner.parse::<Ipv6Addr>().ok()?.into())
 }
 
 /// As `relay.allow` writes it.

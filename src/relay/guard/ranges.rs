@@ -1,26 +1,7 @@
 //! [`Range`]: the address ranges that are not the open internet.
 //!
-//! The table comes from IANA's special-purpose address registries (IPv4 and IPv6, RFC 6890 and its
-//! updates), the multicast registries, and the addresses where the large clouds give out credentials. The
-//! first line that holds an address counts.
-//!
-//! | range | IPv4 | IPv6 | from | `allow_private` opens it |
-//! |---|---|---|---|---|
-//! | metadata | 169.254.169.254, 169.254.170.2, 169.254.170.23, 169.254.42.42, 100.100.100.200, 168.63.129.16, 192.0.0.192 | fd00:ec2::/32, fd00:c1::a9fe:a9fe, fd00:42::42, fd20:ce::254 | AWS, Azure, Google, Oracle, Alibaba, Scaleway | no |
-//! | loopback | 127.0.0.0/8 | ::1 | RFC 1122, RFC 4291 | **yes** |
-//! | private | 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 | fc00::/7 | RFC 1918, RFC 4193 | **yes** |
-//! | shared (carrier-grade NAT) | 100.64.0.0/10 | | RFC 6598 | **yes** |
-//! | unspecified | 0.0.0.0/8 | :: | RFC 1122, RFC 4291 | no |
-//! | link-local | 169.254.0.0/16 | fe80::/10 | RFC 3927, RFC 4291 | no |
-//! | site-local | | fec0::/10 | RFC 3879 | no |
-//! | protocol assignments | 192.0.0.0/24, 192.88.99.0/24 | 2001::/23 | RFC 6890, RFC 7526, RFC 2928 | no |
-//! | documentation | 192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24 | 2001:db8::/32, 3fff::/20 | RFC 5737, RFC 3849, RFC 9637 | no |
-//! | benchmarking | 198.18.0.0/15 | (in 2001::/23) | RFC 2544, RFC 5180 | no |
-//! | multicast | 224.0.0.0/4 | ff00::/8 | RFC 5771, RFC 4291 | no |
-//! | broadcast | 255.255.255.255 | | RFC 919 | no |
-//! | local translation | | 64:ff9b:1::/48 | RFC 8215 | no |
-//! | discard | | 100::/64, 100:0:0:1::/64 | RFC 6666, RFC 9780 | no |
-//! | reserved | 240.0.0.0/4 | everything else outside 2000::/3 | RFC 1112, RFC 4291 | no |
+//! They come from IANA's special-purpose address registries (IPv4 and IPv6, RFC 6890 and its updates),
+//! the multicast registries, and the addresses where the large clouds give out credentials.
 //!
 //! An IPv6 address with an IPv4 address inside is judged by the IPv4 address, because packets end there.
 //! An ISATAP address is judged by both.
@@ -39,39 +20,43 @@ use std::sync::LazyLock;
 
 use ipnet::IpNet;
 
-/// A range of addresses that are not the open internet; see the [table](self).
+/// A range of addresses that are not the open internet. [`Range::is_private`] says which ones
+/// `relay.allow_private` opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Range {
-    /// Where a cloud gives a machine its credentials.
+    /// Where a cloud gives a machine its credentials: AWS, Azure, Google, Oracle, Alibaba, Scaleway.
     Metadata,
-    /// This machine.
+    /// This machine: 127.0.0.0/8, ::1 (RFC 1122, RFC 4291).
     Loopback,
-    /// A private network, or an IPv6 unique local address.
+    /// A private network, 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16 (RFC 1918), or an IPv6 unique
+    /// local address, fc00::/7 (RFC 4193).
     Private,
-    /// Between a carrier and its customers.
+    /// Between a carrier and its customers (carrier-grade NAT): 100.64.0.0/10 (RFC 6598).
     Shared,
-    /// The unspecified address, which many systems treat as this machine.
+    /// The unspecified address, which many systems treat as this machine: 0.0.0.0/8, :: (RFC 1122, RFC
+    /// 4291).
     Unspecified,
-    /// On the same link only.
+    /// On the same link only: 169.254.0.0/16, fe80::/10 (RFC 3927, RFC 4291).
     LinkLocal,
-    /// The predecessor of unique local addresses.
+    /// The predecessor of unique local addresses: fec0::/10 (RFC 3879).
     SiteLocal,
-    /// Set apart for protocols.
+    /// Set apart for protocols: 192.0.0.0/24, 192.88.99.0/24, 2001::/23 (RFC 6890, RFC 7526, RFC 2928).
     Protocol,
-    /// For examples in texts.
+    /// For examples in texts: 192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24, 2001:db8::/32, 3fff::/20
+    /// (RFC 5737, RFC 3849, RFC 9637).
     Documentation,
-    /// For measuring network devices.
+    /// For measuring network devices: 198.18.0.0/15, 2001:2::/48 (RFC 2544, RFC 5180).
     Benchmarking,
-    /// A group of machines.
+    /// A group of machines: 224.0.0.0/4, ff00::/8 (RFC 5771, RFC 4291).
     Multicast,
-    /// All machines of a network.
+    /// All machines of a network: 255.255.255.255 (RFC 919).
     Broadcast,
-    /// A network's own NAT64, which leads into it.
+    /// A network's own NAT64, which leads into it: 64:ff9b:1::/48 (RFC 8215).
     LocalTranslation,
-    /// Discarded by routers.
+    /// Discarded by routers: 100::/64, 100:0:0:1::/64 (RFC 6666, RFC 9780).
     Discard,
-    /// Not assigned.
+    /// Not assigned: 240.0.0.0/4, and everything else outside 2000::/3 (RFC 1112, RFC 4291).
     Reserved,
 }
 
@@ -84,7 +69,10 @@ impl Range {
         let listed = listed.map(|(_, range)| *range);
         match address {
             IpAddr::V6(address) if leads_to_ipv4(address) => None,
-            IpAddr::V6(address) if !is_global_unicast(address) => listed.or(Some(Self::Reserved)),
+            // Nothing of the open internet is assigned outside 2000::/3.
+            IpAddr::V6(address) if address.segments()[0] >> 13 != 1 => {
+                listed.or(Some(Self::Reserved))
+            }
             _ => listed,
         }
     }
@@ -144,24 +132,15 @@ fn leads_to_ipv4(address: Ipv6Addr) -> bool {
     if address.is_unspecified() || address.is_loopback() {
         return false;
     }
-    match address.segments() {
-        // IPv4-compatible, IPv4-mapped.
+    matches!(
+        address.segments(),
+        // IPv4-compatible and IPv4-mapped, IPv4-translated, NAT64, 6to4, Teredo.
         [0, 0, 0, 0, 0, 0 | 0xffff, ..]
-        // IPv4-translated.
-        | [0, 0, 0, 0, 0xffff, 0, ..]
-        // NAT64.
-        | [0x64, 0xff9b, 0, 0, 0, 0, ..]
-        // 6to4.
-        | [0x2002, ..]
-        // Teredo.
-        | [0x2001, 0, ..] => true,
-        _ => false,
-    }
-}
-
-/// Whether the address is in 2000::/3, outside of which nothing of the open internet is assigned.
-fn is_global_unicast(address: Ipv6Addr) -> bool {
-    address.segments()[0] >> 13 == 1
+            | [0, 0, 0, 0, 0xffff, 0, ..]
+            | [0x64, 0xff9b, 0, 0, 0, 0, ..]
+            | [0x2002, ..]
+            | [0x2001, 0, ..]
+    )
 }
 
 /// [`CLOSED`] in its order, parsed.

@@ -14,9 +14,9 @@ fn guard(allow_private: bool, allow: &[&str]) -> Guard {
 fn word(guard: &Guard, url: &str) -> String {
     match guard.url(url) {
         Ok(_) => "ok".to_owned(),
-        Err(RejectedAddress::NotAUrl { .. }) => "no url".to_owned(),
+        Err(RejectedAddress::NotAUrl(_)) => "no url".to_owned(),
         Err(RejectedAddress::TooLong) => "too long".to_owned(),
-        Err(RejectedAddress::Scheme { .. }) => "scheme".to_owned(),
+        Err(RejectedAddress::Scheme(_)) => "scheme".to_owned(),
         Err(RejectedAddress::Userinfo) => "userinfo".to_owned(),
         Err(RejectedAddress::Port) => "port".to_owned(),
         Err(RejectedAddress::NoHost) => "no host".to_owned(),
