@@ -1,6 +1,7 @@
-//! What a subscriber's answer means. A pure function: a status and a header in, a judgement out.
+//! What a subscriber's answer means for the event. A pure function of the answer's head.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -8,36 +9,48 @@ use http::header::{HeaderValue, RETRY_AFTER};
 use http::response::Parts;
 use jiff::Timestamp;
 
-/// What an answer means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Judgement {
-    /// 2xx: the subscriber has the event.
-    Delivered,
-    /// 410: the subscriber wants no more events.
-    Gone,
-    /// A status of `relay.give_up_on`.
-    Final,
-    /// Anything else: retry, after the pause that the subscriber asks for, if it asks for one.
-    Retry(Option<Duration>),
-}
+use crate::HandlerError;
 
-/// Judges the head of an answer. `Retry-After` counts with 429 and 503, as the standard says, and up to
-/// [`LONGEST_PAUSE`]. One that cannot be parsed is ignored. The time is asked for only when it matters.
+/// Judges the answer of `target`: 2xx is delivered, 410 and the statuses of `give_up_on` are final, and
+/// everything else is tried again.
+///
+/// `Retry-After` counts with 429 and 503, as the standard says, and up to [`LONGEST_PAUSE`]. One that
+/// cannot be parsed is ignored. The time is asked for only when it matters.
 pub(super) fn judge(
+    target: &dyn Display,
     head: &Parts,
     give_up_on: &BTreeSet<u16>,
     now: impl FnOnce() -> Timestamp,
-) -> Judgement {
-    match head.status {
-        delivered if delivered.is_success() => Judgement::Delivered,
-        StatusCode::GONE => Judgement::Gone,
-        other if give_up_on.contains(&other.as_u16()) => Judgement::Final,
+) -> Result<(), HandlerError> {
+    let status = head.status;
+    if status.is_success() {
+        return Ok(());
+    }
+    let reason = format!("POST {target}: {}", describe(status));
+    let pause = match status {
+        StatusCode::GONE => return Err(HandlerError::reject(reason)),
+        other if give_up_on.contains(&other.as_u16()) => return Err(HandlerError::reject(reason)),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             let asked = head.headers.get(RETRY_AFTER);
-            let pause = asked.and_then(|value| pause(value, now()));
-            Judgement::Retry(pause.map(|pause| pause.min(LONGEST_PAUSE)))
+            asked.and_then(|value| pause(value, now()))
         }
-        _ => Judgement::Retry(None),
+        _ => None,
+    };
+    let Some(pause) = pause.map(|pause| pause.min(LONGEST_PAUSE)) else {
+        return Err(HandlerError::retry(reason));
+    };
+    let reason = format!("{reason}, Retry-After {} s", pause.as_secs());
+    Err(HandlerError::retry(reason).after(pause))
+}
+
+/// The status with its standard name. The subscriber's own reason phrase could be anything.
+fn describe(status: StatusCode) -> String {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let words = format!("{} {reason}", status.as_str());
+    if status.is_redirection() {
+        format!("{words}: redirects are not followed")
+    } else {
+        words.trim_end().to_owned()
     }
 }
 
@@ -60,7 +73,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 mod tests {
     use super::*;
 
-    fn judged(status: u16, retry_after: Option<&str>) -> Judgement {
+    /// Whether the answer is final, and the pause that it asks for; `None` for a delivery.
+    type Judged = Option<(bool, Option<Duration>)>;
+
+    const FINAL: Judged = Some((true, None));
+
+    fn retry(pause: Option<Duration>) -> Judged {
+        Some((false, pause))
+    }
+
+    fn judged(status: u16, retry_after: Option<&str>) -> Judged {
         let mut answer = http::Response::builder().status(status);
         if let Some(text) = retry_after {
             answer = answer.header(RETRY_AFTER, text);
@@ -68,18 +90,19 @@ mod tests {
         let (head, ()) = answer.body(()).unwrap().into_parts();
         // 1994-11-06T08:49:37Z
         let now = Timestamp::from_second(784_111_777).unwrap();
-        judge(&head, &[404, 204, 410].into(), || now)
+        let judged = judge(&"it", &head, &[404, 204, 410].into(), || now);
+        judged.err().map(|error| (error.is_reject(), error.pause()))
     }
 
     #[test]
     fn each_status_has_its_judgement() {
-        let retry = Judgement::Retry(None);
+        let retry = retry(None);
         let table = [
-            (200, Judgement::Delivered),
-            (204, Judgement::Delivered),
-            (299, Judgement::Delivered),
-            (404, Judgement::Final),
-            (410, Judgement::Gone),
+            (200, None),
+            (204, None),
+            (299, None),
+            (404, FINAL),
+            (410, FINAL),
             (301, retry),
             (304, retry),
             (400, retry),
@@ -118,9 +141,9 @@ mod tests {
             ("", None),
         ];
         for (text, pause) in table {
-            assert_eq!(judged(429, Some(text)), Judgement::Retry(pause), "{text}");
-            assert_eq!(judged(503, Some(text)), Judgement::Retry(pause), "{text}");
-            assert_eq!(judged(500, Some(text)), Judgement::Retry(None), "{text}");
+            assert_eq!(judged(429, Some(text)), retry(pause), "{text}");
+            assert_eq!(judged(503, Some(text)), retry(pause), "{text}");
+            assert_eq!(judged(500, Some(text)), retry(None), "{text}");
         }
     }
 }

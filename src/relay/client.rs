@@ -8,32 +8,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, Uri};
+use http::response::Parts;
+use http::{Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use jiff::Timestamp;
 use rustls::RootCertStore;
 use tokio::time::timeout;
 
-use super::answer::{self, Judgement};
+use super::answer;
 use super::connector::Connector;
 use super::failure;
 use super::guard::{Guard, RejectedAddress};
 use super::request::Target;
 use super::settings::RelayOptions;
-use crate::Delivery;
 use crate::clock::{Clock, SystemClock};
+use crate::{Delivery, HandlerError};
 
-/// One HTTP client for all subscribers. Its clones share its connections.
-#[derive(Debug, Clone)]
-pub(crate) struct RelayClient {
-    shared: Arc<Shared>,
-}
-
+/// One HTTP client for all subscribers.
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct RelayClient {
     http: Client<Connector, Full<Bytes>>,
     guard: Guard,
     give_up_on: BTreeSet<u16>,
@@ -53,48 +48,45 @@ impl RelayClient {
         options: &RelayOptions,
         clock: Arc<dyn Clock>,
         roots: Option<RootCertStore>,
-    ) -> Result<Self, RelayError> {
+    ) -> Result<Arc<Self>, RelayError> {
         let limit = failure::connection_limit(options.timeout);
         let connector = Connector::new(&guard, limit, roots);
-        let connector = connector.map_err(|error| RelayError::Client {
-            problem: failure::innermost(&error),
-        })?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                http: http(connector),
-                guard,
-                give_up_on: options.give_up_on.clone(),
-                timeout: options.timeout,
-                clock,
-            }),
-        })
+        let connector =
+            connector.map_err(|error| RelayError::Client(failure::innermost(&error)))?;
+        Ok(Arc::new(Self {
+            http: http(connector),
+            guard,
+            give_up_on: options.give_up_on.clone(),
+            timeout: options.timeout,
+            clock,
+        }))
     }
 
     /// Decides where requests may go.
     pub(crate) fn guard(&self) -> &Guard {
-        &self.shared.guard
+        &self.guard
     }
 
-    /// Makes one attempt. Returns what the answer means, or why there is none.
-    pub(super) async fn send(
-        &self,
-        target: &Target,
-        delivery: &Delivery,
-    ) -> Result<(StatusCode, Judgement), String> {
-        let limit = self.shared.timeout;
-        let uri = target.uri()?;
+    /// Makes one attempt. Returns the head of the answer, or why there is none.
+    pub(super) async fn send(&self, target: &Target, delivery: &Delivery) -> Result<Parts, String> {
+        let limit = self.timeout;
+        let uri = target.uri.as_ref().map_err(String::clone)?;
         let begun = SystemClock.monotonic();
         let response = timeout(limit, self.request(target, uri, delivery))
             .await
             .map_err(|_| failure::no_answer(limit))?
             .map_err(|error| failure::describe(&error, limit))?;
         let (head, body) = response.into_parts();
-        let judgement = answer::judge(&head, &self.shared.give_up_on, || self.now());
         if !body.is_end_stream() {
             let spent = SystemClock.monotonic().saturating_duration_since(begun);
             drain(body, limit.saturating_sub(spent).min(SLOWEST_ANSWER)).await;
         }
-        Ok((head.status, judgement))
+        Ok(head)
+    }
+
+    /// What the answer of `target` means.
+    pub(super) fn judge(&self, target: &Target, head: &Parts) -> Result<(), HandlerError> {
+        answer::judge(target, head, &self.give_up_on, || self.clock.now())
     }
 
     /// Sends the request, and repeats it if the subscriber says that it has not processed it.
@@ -106,18 +98,14 @@ impl RelayClient {
     ) -> Result<Response<Incoming>, legacy::Error> {
         let mut repeats = 0;
         loop {
-            let request = target.request(uri.clone(), delivery, self.now());
-            match self.shared.http.request(request).await {
+            let request = target.request(uri.clone(), delivery, self.clock.now());
+            match self.http.request(request).await {
                 Err(error) if repeats < MOST_REPEATS && failure::is_unprocessed(&error) => {
                     repeats += 1;
                 }
                 answered => return answered,
             }
         }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.shared.clock.now()
     }
 }
 
@@ -162,11 +150,8 @@ pub enum RelayError {
     #[error(transparent)]
     Url(#[from] RejectedAddress),
     /// The HTTP client cannot be set up.
-    #[error("the relay's HTTP client cannot be set up: {problem}")]
-    Client {
-        /// What is wrong.
-        problem: String,
-    },
+    #[error("the relay's HTTP client cannot be set up: {0}")]
+    Client(String),
 }
 
 /// How much of an answer is read, in bytes.

@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use http::StatusCode;
 use url::Url;
 
-use super::answer::Judgement;
 use super::request::Target;
 use super::{RelayClient, RelayError, RelayOptions};
 use crate::clock::SystemClock;
@@ -66,7 +65,7 @@ use crate::{Delivery, Event, EventHandler, HandlerError};
 /// ```
 pub struct Relay {
     target: Target,
-    client: RelayClient,
+    client: Arc<RelayClient>,
     /// What to call when the subscriber answers 410.
     on_gone: Option<Callback>,
     was_gone: AtomicBool,
@@ -94,10 +93,10 @@ impl Relay {
     }
 
     /// A relay that shares its connections with others.
-    pub(crate) fn with_client(url: Url, secret: Option<Secret>, client: &RelayClient) -> Self {
+    pub(crate) fn with_client(url: Url, secret: Option<Secret>, client: &Arc<RelayClient>) -> Self {
         Self {
             target: Target::new(url, secret, client.guard()),
-            client: client.clone(),
+            client: Arc::clone(client),
             on_gone: None,
             was_gone: AtomicBool::new(false),
         }
@@ -111,39 +110,17 @@ impl Relay {
     }
 
     async fn send(&self, delivery: &Delivery) -> Result<(), HandlerError> {
-        let target = &self.target;
-        let judged = self.client.send(target, delivery).await;
-        let (status, judgement) =
-            judged.map_err(|why| HandlerError::retry(format!("POST {target}: {why}")))?;
-        let reason = || format!("POST {target}: {}", describe(status));
-        match judgement {
-            Judgement::Delivered => Ok(()),
-            Judgement::Final => Err(HandlerError::reject(reason())),
-            Judgement::Retry(None) => Err(HandlerError::retry(reason())),
-            Judgement::Retry(Some(pause)) => {
-                let reason = format!("{}, Retry-After {} s", reason(), pause.as_secs());
-                Err(HandlerError::retry(reason).after(pause))
-            }
-            Judgement::Gone => {
-                let reason = reason();
-                let is_first = !self.was_gone.swap(true, Ordering::Relaxed);
-                if let Some(on_gone) = self.on_gone.as_ref().filter(|_| is_first) {
-                    on_gone(&reason);
-                }
-                Err(HandlerError::reject(reason))
-            }
+        let (target, client) = (&self.target, &self.client);
+        let answered = client.send(target, delivery).await;
+        let head = answered.map_err(|why| HandlerError::retry(format!("POST {target}: {why}")))?;
+        let judged = client.judge(target, &head);
+        if let (StatusCode::GONE, Err(error)) = (head.status, &judged)
+            && let Some(on_gone) = &self.on_gone
+            && !self.was_gone.swap(true, Ordering::Relaxed)
+        {
+            on_gone(&error.to_string());
         }
-    }
-}
-
-/// The status with its standard name. The subscriber's own reason phrase could be anything.
-fn describe(status: StatusCode) -> String {
-    let reason = status.canonical_reason().unwrap_or_default();
-    let words = format!("{} {reason}", status.as_str());
-    if status.is_redirection() {
-        format!("{words}: redirects are not followed")
-    } else {
-        words.trim_end().to_owned()
+        judged
     }
 }
 
@@ -166,7 +143,8 @@ impl EventHandler for Relay {
 /// Shows the URL without parts that may be tokens, and never the secret.
 impl fmt::Debug for Relay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Relay");
-        shown.field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("Relay")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
     }
 }

@@ -26,7 +26,7 @@ use crate::{Delivery, percent_encode};
 /// One subscriber's URL and keys, prepared for its requests.
 pub(super) struct Target {
     /// The URL in the client's form, or why no request can be sent to it.
-    uri: Result<Uri, String>,
+    pub(super) uri: Result<Uri, String>,
     /// The `Host` header, for `http` URLs. HTTP/2, which needs TLS here, has no such header.
     host: Option<HeaderValue>,
     /// The URL as logs and errors show it.
@@ -67,11 +67,6 @@ impl Target {
                 text,
             }),
         }
-    }
-
-    /// The URL in the client's form, or why no request can be sent to it.
-    pub(super) fn uri(&self) -> Result<&Uri, String> {
-        self.uri.as_ref().map_err(String::clone)
     }
 
     /// A request with the stored bytes and all headers, signed at the time `now`.

@@ -56,20 +56,22 @@ impl Subscription {
     /// # Errors
     ///
     /// When it is not such a document. The error shows nothing of its contents.
-    pub(crate) fn from_document(bytes: &[u8]) -> Result<Self, DocumentError> {
-        let document: SubscriptionDocument = serde_json::from_slice(bytes)
-            .map_err(|error| DocumentError::Json(error.line(), error.column()))?;
+    pub(crate) fn from_document(bytes: &[u8]) -> Result<Self, String> {
+        let document: SubscriptionDocument = serde_json::from_slice(bytes).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            format!("it is no such JSON at line {line}, column {column}")
+        })?;
+        let key = SubscriptionKey::new(document.session, document.name);
         let secret = document.secret.map(Secret::new).transpose();
         let events = document.events.map(|names| {
             // This version has no events of a kind that only a later version knows.
             names.iter().filter_map(|name| name.parse().ok()).collect()
         });
         Ok(Self {
-            key: SubscriptionKey::new(document.session, document.name)
-                .map_err(|_| DocumentError::Field("the session or the name"))?,
+            key: key.map_err(|_| "the session or the name in it cannot be one")?,
             url: document.webhook_url,
             events,
-            secret: secret.map_err(|_| DocumentError::Field("the secret"))?,
+            secret: secret.map_err(|_| "the secret in it cannot be one")?,
             active: document.active,
             ended: document.ended,
             created_at: document.created_at,
@@ -96,12 +98,7 @@ impl Subscription {
 
     /// Whether both send the same events to the same URL with the same secret.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        let secret = match (&self.secret, &other.secret) {
-            (Some(secret), Some(other)) => secret.is(other.expose()),
-            (None, None) => true,
-            _ => false,
-        };
-        secret && self.url == other.url && self.events == other.events
+        (&self.url, &self.events, &self.secret) == (&other.url, &other.events, &other.secret)
     }
 }
 
@@ -115,17 +112,6 @@ impl fmt::Debug for Subscription {
             .field("active", &self.active)
             .finish_non_exhaustive()
     }
-}
-
-/// Why a document of a subscription cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum DocumentError {
-    /// It is not JSON, or a field is missing or has the wrong type.
-    #[error("it is no such JSON at line {0}, column {1}")]
-    Json(usize, usize),
-    /// A field has an impossible value.
-    #[error("{0} in it cannot be one")]
-    Field(&'static str),
 }
 
 /// What [`Subscription::to_document`] writes.

@@ -39,11 +39,11 @@ impl Lookup for Names {
     }
 }
 
-fn client(guard: Guard, options: &RelayOptions, roots: Option<RootCertStore>) -> RelayClient {
+fn client(guard: Guard, options: &RelayOptions, roots: Option<RootCertStore>) -> Arc<RelayClient> {
     RelayClient::new(guard, options, Arc::new(SystemClock), roots).unwrap()
 }
 
-fn relay(url: &str, client: &RelayClient) -> Relay {
+fn relay(url: &str, client: &Arc<RelayClient>) -> Relay {
     let secret = Secret::new("key").unwrap();
     Relay::with_client(url.parse().unwrap(), Some(secret), client)
 }
@@ -230,7 +230,7 @@ async fn http_2_is_used_where_it_is_offered() {
 }
 
 /// A client that trusts this certificate, and resolves `crm.example` to this machine.
-fn trusting(certificate: Vec<u8>, options: &RelayOptions) -> RelayClient {
+fn trusting(certificate: Vec<u8>, options: &RelayOptions) -> Arc<RelayClient> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.into()).unwrap();
     let names = Names::new([vec![HERE]]);

@@ -47,10 +47,6 @@ impl Registry {
     /// is new.
     ///
     /// A new subscription starts from now. A replaced one goes on where it was.
-    ///
-    /// # Errors
-    ///
-    /// When the settings define it, there are too many, or the journal cannot store it now.
     pub(crate) async fn set(
         self: &Arc<Self>,
         mut wanted: Subscription,
@@ -77,10 +73,6 @@ impl Registry {
     }
 
     /// Changes some fields of a subscription.
-    ///
-    /// # Errors
-    ///
-    /// When there is none, the settings define it, or the journal cannot store it now.
     pub(crate) async fn change(
         self: &Arc<Self>,
         key: &SubscriptionKey,
@@ -102,10 +94,6 @@ impl Registry {
     /// run, because the journal could not be read at the start, the consumer is started.
     ///
     /// If there is no such subscription, it does nothing.
-    ///
-    /// # Errors
-    ///
-    /// When the journal cannot store it now.
     pub(crate) async fn resume(self: &Arc<Self>, consumer: &str) -> Result<(), ChangeError> {
         let _one_at_a_time = self.changes.lock().await;
         let mut all = self.list(None).into_iter();
@@ -147,46 +135,34 @@ impl Registry {
     ) -> Result<RegisteredSubscription, ChangeError> {
         let consumer = after.key.consumer();
         let running = before.filter(|_| self.controls(&consumer).is_some());
-        let action = ConsumerAction::needed(running, &after);
+        let staying = running.filter(|before| before.can_stay(&after));
         let defined = before.and_then(|before| before.defined.clone());
         let mut entry = RegisteredSubscription::new(after, defined);
-        if let (ConsumerAction::Keep, Some(running)) = (action, running) {
-            entry.gone = Arc::clone(&running.gone);
+        if let Some(before) = staying {
+            entry.gone = Arc::clone(&before.gone);
         }
         self.save(&entry).await?;
         self.insert(entry.clone());
         let (key, url) = (&entry.subscription.key, shown(&entry.subscription.url));
-        match action {
-            ConsumerAction::Keep => {}
-            ConsumerAction::Replace => {
-                self.pipeline.replace(self.consumer(&entry)).await?;
-                log::info!("subscription {key}: events go to {url}");
-            }
-            ConsumerAction::Stop => {
-                self.pipeline.stop_consumer(&consumer).await;
-                log::info!("subscription {key}: not active; nothing is sent to {url}");
-            }
+        if !entry.subscription.active {
+            self.pipeline.stop_consumer(&consumer).await;
+            log::info!("subscription {key}: not active; nothing is sent to {url}");
+        } else if staying.is_none() {
+            self.pipeline.replace(self.consumer(&entry)).await?;
+            log::info!("subscription {key}: events go to {url}");
         }
         Ok(entry)
     }
 
     /// Removes a subscription, if there is one. When this returns, nothing more is sent for it, and a
     /// later subscription with its key is a new one.
-    ///
-    /// # Errors
-    ///
-    /// When the settings define it, or the journal cannot remove it now.
     pub(crate) async fn remove(&self, key: &SubscriptionKey) -> Result<(), ChangeError> {
         let _one_at_a_time = self.changes.lock().await;
         self.remove_these(Vec::from_iter(self.get(key))).await
     }
 
-    /// Removes all subscriptions of a session, as [`Registry::remove`] does one.
-    ///
-    /// # Errors
-    ///
-    /// When the settings define one of them, and then none is removed; or when the journal cannot
-    /// remove one now.
+    /// Removes all subscriptions of a session, as [`Registry::remove`] does one. If the settings define
+    /// one of them, none is removed.
     pub(crate) async fn remove_all(&self, session: &str) -> Result<(), ChangeError> {
         let _one_at_a_time = self.changes.lock().await;
         self.remove_these(self.list(Some(session))).await
@@ -218,32 +194,14 @@ impl RegisteredSubscription {
         }
         Ok(())
     }
-}
 
-/// What has to happen to a subscription's consumer when the subscription changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ConsumerAction {
-    /// It runs and is right; running attempts are not interrupted.
-    Keep,
-    /// None runs, or one with another URL, other events or another secret, or one that is about to end.
-    Replace,
-    /// None should run.
-    Stop,
-}
-
-impl ConsumerAction {
-    /// `running` is the subscription as it was, if its consumer runs.
-    fn needed(running: Option<&RegisteredSubscription>, after: &Subscription) -> Self {
-        let delivers_as_wanted = running.is_some_and(|before| {
-            // A consumer whose subscriber has answered 410 is about to end, but this change came later.
-            let is_ending = before.gone.load(Ordering::SeqCst);
-            !is_ending && before.subscription.active && before.subscription.is_like(after)
-        });
-        match (after.active, delivers_as_wanted) {
-            (false, _) => Self::Stop,
-            (true, true) => Self::Keep,
-            (true, false) => Self::Replace,
-        }
+    /// Whether its consumer, which runs, is right for the changed subscription too. Running attempts are
+    /// not interrupted then.
+    fn can_stay(&self, after: &Subscription) -> bool {
+        // A consumer whose subscriber has answered 410 is about to end, but this change came later.
+        let is_ending = self.gone.load(Ordering::SeqCst);
+        let both_active = self.subscription.active && after.active;
+        both_active && !is_ending && self.subscription.is_like(after)
     }
 }
 
@@ -261,23 +219,19 @@ mod tests {
 
     #[test]
     fn only_what_must_change_is_done() {
-        use ConsumerAction::{Keep, Replace, Stop};
         let active = RegisteredSubscription::new(to("http://a/", true), None);
         let inactive = RegisteredSubscription::new(to("http://a/", false), None);
         let ending = RegisteredSubscription::new(to("http://a/", true), None);
         ending.gone.store(true, Ordering::SeqCst);
         let table = [
-            (None, to("http://a/", true), Replace),
-            (None, to("http://a/", false), Stop),
-            (Some(&active), to("http://a/", true), Keep),
-            (Some(&active), to("http://b/", true), Replace),
-            (Some(&active), to("http://a/", false), Stop),
-            (Some(&ending), to("http://a/", true), Replace),
-            (Some(&inactive), to("http://a/", true), Replace),
+            (&active, to("http://a/", true), true),
+            (&active, to("http://b/", true), false),
+            (&active, to("http://a/", false), false),
+            (&ending, to("http://a/", true), false),
+            (&inactive, to("http://a/", true), false),
         ];
-        for (running, after, expected) in table {
-            let found = ConsumerAction::needed(running, &after);
-            assert_eq!(found, expected, "{running:?} {after:?}");
+        for (running, after, stays) in table {
+            assert_eq!(running.can_stay(&after), stays, "{running:?} {after:?}");
         }
     }
 }

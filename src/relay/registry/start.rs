@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use super::super::subscription::{Subscription, SubscriptionKey};
-use super::super::{RelayClient, RelayError, RelayOptions, RelaySettings, SubscriptionSettings};
+use super::super::{RelayClient, RelayOptions, RelaySettings, SubscriptionSettings};
 use super::{DEFINED, REGISTERED, RegisteredSubscription, Registry};
 use crate::clock::Clock;
 use crate::dispatch::HandlerOptions;
@@ -90,7 +90,7 @@ impl Registry {
         let now = self.clock.now();
         let key = SubscriptionKey::new(settings.session, settings.name).map_err(Error::relay)?;
         let url = self.guard().url(&settings.webhook_url);
-        let url = url.map_err(|rejected| Error::relay(RelayError::Url(rejected)))?;
+        let url = url.map_err(Error::relay)?;
         let mut subscription = Subscription {
             events: settings.options.events.clone(),
             secret: settings.secret,
