@@ -1,9 +1,10 @@
 //! [`InlineEngine`]: the engine `none`. It stores nothing; the handlers run before the answer.
 
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use super::{Accepted, Engine, Envelope, NotAccepted, Work};
 use crate::dispatch::{Consumer, Lane, LaneMap, Outcome};
@@ -22,9 +23,17 @@ pub(crate) struct InlineEngine {
 #[derive(Debug)]
 struct Handler {
     consumer: Consumer,
-    /// The occupied lanes. Each mutex gives its turns in the order in which they were asked for.
-    lanes: Mutex<LaneMap<Arc<tokio::sync::Mutex<()>>>>,
+    lanes: Mutex<LaneMap<Line>>,
     slots: Semaphore,
+}
+
+/// An occupied lane.
+#[derive(Debug, Default)]
+struct Line {
+    /// How many events are in the lane or wait for it.
+    places: usize,
+    /// Gives the turns in the order in which they were asked for.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl InlineEngine {
@@ -103,20 +112,30 @@ impl Handler {
     /// Waits for the lane, then for a free slot, and then for the attempt. The first poll takes the place
     /// in the lane.
     async fn in_turn<T>(&self, lane: Option<Lane>, attempt: impl Future<Output = T>) -> T {
-        let place = lane.map(|lane| Place {
-            handler: self,
-            turn: Arc::clone(self.lanes().entry(lane).or_default()),
-            lane,
-        });
-        let _turn = match &place {
-            Some(place) => Some(place.turn.lock().await),
+        let _turn = match lane {
+            Some(lane) => Some(self.enter(lane).await),
             None => None,
         };
         let _slot = self.slots.acquire().await;
         attempt.await
     }
 
-    fn lanes(&self) -> MutexGuard<'_, LaneMap<Arc<tokio::sync::Mutex<()>>>> {
+    /// Takes the place in the lane, and waits for the turn.
+    async fn enter(&self, lane: Lane) -> (OwnedMutexGuard<()>, Place<'_>) {
+        let turn = {
+            let mut lanes = self.lanes();
+            let line = lanes.entry(lane).or_default();
+            line.places += 1;
+            Arc::clone(&line.turn)
+        };
+        let place = Place {
+            handler: self,
+            lane,
+        };
+        (turn.lock_owned().await, place)
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, LaneMap<Line>> {
         // No panic can leave the map half-changed.
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,15 +145,15 @@ impl Handler {
 struct Place<'a> {
     handler: &'a Handler,
     lane: Lane,
-    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut lanes = self.handler.lanes();
-        // This one and that of the map.
-        if Arc::strong_count(&self.turn) == 2 {
-            lanes.remove(&self.lane);
+        if let Entry::Occupied(mut line) = self.handler.lanes().entry(self.lane) {
+            line.get_mut().places -= 1;
+            if line.get().places == 0 {
+                line.remove();
+            }
         }
     }
 }
@@ -183,6 +202,46 @@ mod tests {
         });
         join!(first, join_all(others), other_lane);
         assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4, 5]);
+        assert!(handler.lanes().is_empty());
+    }
+
+    /// Also the events that come after the task's budget of tokio is used up.
+    #[actix_web::test]
+    async fn a_large_body_keeps_its_lanes_in_order() {
+        let delivers_all = async {
+            let handler = handler(2);
+            let order = Mutex::new(Vec::new());
+            let attempts = (0..400_usize).map(|number| {
+                let order = &order;
+                handler.in_turn(lane(&(number % 100).to_string()), async move {
+                    order.lock().unwrap().push(number);
+                })
+            });
+            join_all(attempts).await;
+            order.into_inner().unwrap()
+        };
+        // Only a task has a budget.
+        let mut order = actix_web::rt::spawn(delivers_all).await.unwrap();
+        order.sort_by_key(|number| number % 100);
+        assert!(order.chunks(4).all(<[usize]>::is_sorted), "{order:?}");
+    }
+
+    /// Also when two of them, on two workers, leave at the same time.
+    #[test]
+    fn a_lane_goes_with_its_last_event() {
+        let handler = handler(2);
+        let enter_all = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            runtime.unwrap().block_on(async {
+                for number in 0..10_000 {
+                    handler.in_turn(lane(&number.to_string()), ready(())).await;
+                }
+            });
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(enter_all);
+            scope.spawn(enter_all);
+        });
         assert!(handler.lanes().is_empty());
     }
 
