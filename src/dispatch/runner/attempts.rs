@@ -82,8 +82,11 @@ impl Runner {
         })
     }
 
-    /// Handles an attempt that has ended, at the time that was last seen.
+    /// Handles an attempt that has ended.
     pub(super) fn ended(&mut self, ended: Ended) {
+        // First, so that a pause from now is not mistaken for one from before the clock was set back.
+        self.look_at_the_clock();
+        let (now, _) = self.seen;
         let Start { position, attempt } = ended.start;
         let outcome = match ended.outcome {
             Ok(outcome) => outcome,
@@ -94,23 +97,16 @@ impl Runner {
         };
         self.unsaved();
         for part in self.reading.parts(position) {
-            self.observer
-                .attempted(part, attempt, &outcome, self.seen.0);
+            self.observer.attempted(part, attempt, &outcome, now);
         }
         if matches!(outcome, Outcome::Done) {
             self.state.failing_since = None;
             return self.settle(position);
         }
-        // Checks the clock first, so that a pause from now is not mistaken for one from before the clock
-        // was set back.
-        self.look_at_the_clock();
-        let (now, _) = self.seen;
         let reason = escape_controls(&outcome.to_string()).into_owned();
         self.failed(&reason, now);
-        let (name, retry) = (
-            self.consumer.name(),
-            self.consumer.options().retry.unwrap_or_default(),
-        );
+        let (name, options) = (self.consumer.name(), self.consumer.options());
+        let retry = options.retry.unwrap_or_default();
         if outcome.is_final() || attempt >= retry.attempts {
             log::warn!(
                 "event {position}: {name}: {reason}; attempt {attempt} was the last: dead letter"

@@ -51,7 +51,6 @@ impl Runner {
     /// Takes an attempt that has ended, and others that have ended as well, so that one step handles all
     /// of them.
     fn end(&mut self, first: Ended) {
-        self.look_at_the_clock();
         self.ended(first);
         for _ in 0..ENDED_IN_A_TURN {
             let Some(Some(ended)) = self.running.next().now_or_never() else {
