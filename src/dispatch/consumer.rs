@@ -24,8 +24,8 @@ use crate::{Delivery, Event, EventHandler, HandlerError, Timestamp};
 pub(crate) struct Consumer {
     name: String,
     handler: Arc<dyn EventHandler>,
-    options: HandlerOptions,
-    metrics: ConsumerMetrics,
+    pub(super) options: HandlerOptions,
+    pub(super) metrics: ConsumerMetrics,
     clock: Arc<dyn Clock>,
 }
 
@@ -52,10 +52,6 @@ impl Consumer {
         &self.name
     }
 
-    pub(super) fn options(&self) -> &HandlerOptions {
-        &self.options
-    }
-
     /// Which events share a lane.
     pub(crate) fn order(&self) -> Order {
         self.options.order.unwrap_or_default()
@@ -63,12 +59,8 @@ impl Consumer {
 
     /// How many attempts run at the same time.
     pub(crate) fn concurrency(&self) -> usize {
-        self.options.concurrency.unwrap_or(DEFAULT_CONCURRENCY)
-    }
-
-    /// The metrics that count its retries and dead letters.
-    pub(crate) fn metrics(&self) -> &ConsumerMetrics {
-        &self.metrics
+        let concurrency = self.options.concurrency;
+        concurrency.unwrap_or(DEFAULT_CONCURRENCY).max(1)
     }
 
     /// Whether the consumer wants this event of this session.

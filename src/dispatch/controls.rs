@@ -108,9 +108,8 @@ impl ConsumerControls {
     /// The consumer's state; `None` when it has ended.
     pub(crate) async fn status(&self) -> Option<ConsumerStatus> {
         let shares = self.shares().await.into_iter();
-        shares
-            .map(|share| share.consumer)
-            .reduce(ConsumerStatus::and)
+        let shares = shares.map(|share| share.consumer);
+        shares.reduce(ConsumerStatus::and)
     }
 
     /// Pauses the consumer, or resumes it, also when it was suspended. `None` when it has ended.
@@ -136,23 +135,20 @@ impl ConsumerControls {
         events: Vec<Position>,
         pause: Duration,
     ) -> Option<Result<(), Unavailable>> {
-        let by_share = match self.by_share(journal, events).await {
-            Ok(by_share) => by_share,
-            Err(error) => return Some(Err(error)),
-        };
-        let mut done = None;
-        for ((_, commands), events) in self.runners.iter().zip(by_share) {
-            let replay = |answer| Command::Replay {
-                events,
-                pause,
-                answer,
-            };
-            match ask(commands, replay).await {
-                Some(Err(error)) => return Some(Err(error)),
-                replayed => done = done.or(replayed),
+        let replayed = async {
+            let mut done = None;
+            let by_share = self.by_share(journal, events).await?;
+            for ((_, commands), events) in self.runners.iter().zip(by_share) {
+                let replay = |answer| Command::Replay {
+                    events,
+                    pause,
+                    answer,
+                };
+                done = ask(commands, replay).await.transpose()?.or(done);
             }
-        }
-        done
+            Ok(done)
+        };
+        replayed.await.transpose()
     }
 
     /// The events of each runner. A runner settles events of other shares without reading them, so it is
@@ -168,12 +164,13 @@ impl ConsumerControls {
         let mut by_share = vec![Vec::new(); self.runners.len()];
         for event in events {
             // Otherwise retention has removed it.
-            if let Some(record) = find(journal, event.seq()).await? {
-                let own = record.parts.view(event.part(), &record.received).share;
-                let mut shares = self.runners.iter().map(|(share, _)| *share);
-                if let Some(index) = shares.position(|share| share == own) {
-                    by_share[index].push(event);
-                }
+            let Some(record) = find(journal, event.seq()).await? else {
+                continue;
+            };
+            let own = record.parts.view(event.part(), &record.received).share;
+            let mut runners = self.runners.iter();
+            if let Some(index) = runners.position(|(share, _)| *share == own) {
+                by_share[index].push(event);
             }
         }
         Ok(by_share)
@@ -192,9 +189,8 @@ impl ConsumerControls {
 
     /// Whether the consumer has ended, so that another with its name may start.
     pub(super) fn has_ended(&self) -> bool {
-        self.runners
-            .iter()
-            .all(|(_, commands)| commands.is_closed())
+        let mut runners = self.runners.iter();
+        runners.all(|(_, commands)| commands.is_closed())
     }
 
     /// Asks all runners at the same time. Those that have ended do not answer.

@@ -71,7 +71,7 @@ impl HandlerOptions {
     /// and with a journal, a quarter of the slots (at least one) is reserved for first attempts, so that
     /// retries that hang do not hold up fresh events.
     pub fn concurrency(mut self, concurrency: usize) -> Self {
-        self.concurrency = Some(concurrency.max(1));
+        self.concurrency = Some(concurrency);
         self
     }
 
@@ -92,13 +92,12 @@ impl HandlerOptions {
 
     /// These options, with `defaults` for those that are not set.
     pub(crate) fn or(self, defaults: &Self) -> Self {
-        let concurrency = self.concurrency.or(defaults.concurrency);
         Self {
             events: self.events.or_else(|| defaults.events.clone()),
             sessions: self.sessions.or_else(|| defaults.sessions.clone()),
             order: self.order.or(defaults.order),
             timeout: self.timeout.or(defaults.timeout),
-            concurrency: concurrency.map(|attempts| attempts.max(1)),
+            concurrency: self.concurrency.or(defaults.concurrency),
             retry: self.retry.or(defaults.retry),
             monotonic: self.monotonic.or(defaults.monotonic),
             suspend_after: self.suspend_after.or(defaults.suspend_after),

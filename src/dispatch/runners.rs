@@ -146,17 +146,14 @@ impl Living {
 
     /// Tells the consumer of this name, or all, how to end; one that already breaks off continues to.
     fn tell(&self, name: Option<&str>, what: Ending) -> Vec<ConsumerControls> {
-        let consumers = self.lock();
-        let running = consumers.running.iter();
-        let told =
-            running.filter(|running| name.is_none_or(|name| running.controls.name() == name));
-        let told = told.map(|running| {
-            running
-                .ending
-                .send_modify(|ending| *ending = what.max(*ending));
-            running.controls.clone()
-        });
-        told.collect()
+        let mut told = Vec::new();
+        for Running { controls, ending } in &self.lock().running {
+            if name.is_none_or(|name| controls.name() == name) {
+                ending.send_modify(|ending| *ending = what.max(*ending));
+                told.push(controls.clone());
+            }
+        }
+        told
     }
 
     fn lock(&self) -> MutexGuard<'_, Consumers> {

@@ -38,8 +38,8 @@ pub(crate) struct Silence {
 /// When a source was last seen: as a whole, and for each watched session.
 #[derive(Debug)]
 pub(crate) struct SourceSeen {
-    whole: Arc<LastSeen>,
-    sessions: HashMap<String, Arc<LastSeen>>,
+    whole: LastSeen,
+    sessions: HashMap<String, LastSeen>,
     origin: Instant,
 }
 
@@ -78,7 +78,7 @@ impl Silence {
         let origin = clock.monotonic();
         let sources = sources.iter().map(|source| {
             let seen = |session: Option<&String>, quiet_after| {
-                Arc::new(LastSeen::new(&source.name, session, quiet_after, metrics))
+                LastSeen::new(&source.name, session, quiet_after, metrics)
             };
             let sessions = source.quiet_sessions.iter();
             let sessions = sessions.map(|(id, after)| (id.clone(), seen(Some(id), Some(*after))));
@@ -121,7 +121,7 @@ impl Silence {
         self.all().any(|seen| seen.quiet_after.is_some())
     }
 
-    fn all(&self) -> impl Iterator<Item = &Arc<LastSeen>> {
+    fn all(&self) -> impl Iterator<Item = &LastSeen> {
         self.sources.iter().flat_map(|source| {
             let mut sessions: Vec<_> = source.sessions.values().collect();
             sessions.sort_by_key(|seen| &seen.session);
@@ -139,9 +139,6 @@ impl SourceSeen {
     pub(crate) fn mark(&self, at: Instant, received_at: Timestamp, session: Option<&str>) {
         let at = nanos(self.origin, at);
         self.whole.mark(at, received_at);
-        if self.sessions.is_empty() {
-            return;
-        }
         if let Some(session) = session.and_then(|session| self.sessions.get(session)) {
             session.mark(at, received_at);
         }

@@ -16,7 +16,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use actix_rt::net::TcpStream;
@@ -40,7 +40,8 @@ pub(super) struct ConnectionContext {
 pub(super) struct Connection {
     stream: TcpStream,
     context: Arc<ConnectionContext>,
-    deadline: RequestDeadline,
+    /// The deadline of its current request.
+    pub(super) deadline: RequestDeadline,
     read_timer: LazyTimer,
     write_timer: LazyTimer,
     /// Since when an answer finds no room in the sender's receive buffer.
@@ -58,11 +59,6 @@ impl Connection {
             write_timer: LazyTimer::default(),
             blocked_since: None,
         }
-    }
-
-    /// The deadline of its current request.
-    pub(super) fn deadline(&self) -> &RequestDeadline {
-        &self.deadline
     }
 
     /// Ends the reading, because the sender is late.
@@ -110,22 +106,15 @@ impl AsyncRead for Connection {
             return END_OF_STREAM;
         }
         let before = buf.filled().len();
-        match Pin::new(&mut this.stream).poll_read(cx, buf) {
-            Poll::Ready(Ok(())) => {
-                if buf.filled().len() > before {
-                    this.deadline.received();
-                }
-                Poll::Ready(Ok(()))
+        if Pin::new(&mut this.stream).poll_read(cx, buf)?.is_ready() {
+            if buf.filled().len() > before {
+                this.deadline.received();
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => match this.deadline.poll_late(&mut this.read_timer, cx) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(()) => {
-                    this.give_up();
-                    END_OF_STREAM
-                }
-            },
+            return Poll::Ready(Ok(()));
         }
+        ready!(this.deadline.poll_late(&mut this.read_timer, cx));
+        this.give_up();
+        END_OF_STREAM
     }
 }
 

@@ -18,7 +18,6 @@ use tokio::task::JoinHandle;
 use super::connection::{Connection, ConnectionContext};
 use super::deadline::{LINGER, RequestDeadline};
 use super::receiver::Parts;
-use super::shutdown::STOP_TIMEOUT;
 use crate::Error;
 use crate::admin::{self, AdminState};
 use crate::ingress::Ingress;
@@ -52,17 +51,13 @@ impl BoundSocket {
             socket.bind(&address.into())?;
             socket.listen(BACKLOG)?;
             let socket = TcpListener::from(socket);
-            let address = socket.local_addr()?;
-            Ok((socket, address))
-        };
-        match listen() {
-            Ok((socket, address)) => Ok(Self {
+            Ok(Self {
                 key,
+                address: socket.local_addr()?,
                 socket,
-                address,
-            }),
-            Err(error) => Err(Error::bind(key, address, error)),
-        }
+            })
+        };
+        listen().map_err(|error| Error::bind(key, address, error))
     }
 
     /// Serves the paths of all sources.
@@ -150,7 +145,7 @@ impl Listener {
 }
 
 /// Serves connections to the public listener.
-pub(super) fn http(
+fn http(
     ingress: &Arc<Ingress>,
     stopping: &GracefulShutdownSignal,
 ) -> impl ServiceFactory<
@@ -172,7 +167,7 @@ pub(super) fn http(
             async move { stopping.notified().await }
         })
         .on_connect_ext(|connection: &Connection, data| {
-            data.insert(connection.deadline().clone());
+            data.insert(connection.deadline.clone());
         })
         .expect(fn_service(move |request: Request| {
             let verdict = expecting.before_continue(request.head());
@@ -210,6 +205,9 @@ async fn answer(ingress: &Ingress, mut request: Request) -> HttpResponse {
     }
     answer
 }
+
+/// How long a graceful stop waits for work that runs.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How many connections the admin listener has at most.
 const MAX_ADMIN_CONNECTIONS: usize = 256;

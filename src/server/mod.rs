@@ -3,11 +3,10 @@
 //! The admin listener is an actix server of its own, so that neither a full public listener nor its
 //! end locks the administrator out.
 //!
-//! - `server.rs`: [`Server`], which is started, runs and is stopped.
+//! - `server.rs`: [`Server`], which is started, runs and is stopped, also by signals.
 //! - `listeners.rs`: binds and serves the public and the admin listener.
 //! - `connection.rs`: a connection whose other side must keep going, with its deadline
 //!   (`deadline.rs`).
-//! - `shutdown.rs`: the signals of the process, and the steps of a stop.
 
 mod connection;
 mod deadline;
@@ -15,10 +14,9 @@ mod listeners;
 mod receiver;
 #[expect(clippy::module_inception, reason = "it holds the type Server")]
 mod server;
-mod shutdown;
 
+pub use listeners::STOP_TIMEOUT;
 pub(crate) use receiver::Parts;
 pub use receiver::Receiver;
 pub use server::Server;
 pub(crate) use server::start;
-pub use shutdown::STOP_TIMEOUT;

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
+use actix_server::ServerHandle;
 use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use super::listeners::{BoundSocket, Listener};
+use super::listeners::{BoundSocket, Listener, STOP_TIMEOUT};
 use super::receiver::{Parts, Receiver};
-use super::shutdown::{self, StopSignals};
 use crate::admin::AdminState;
 use crate::settings::{AdminSettings, Settings};
 use crate::{Error, Retry};
@@ -47,7 +49,7 @@ pub struct Server {
 
 /// Binds the listeners and serves in the background.
 pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, Error> {
-    shutdown::fail_writes_past_file_limit()?;
+    fail_writes_past_file_limit()?;
     // Both are bound before one is served, so that a start that fails has served nothing.
     let public = BoundSocket::bind("server.bind", settings.server.bind)?;
     let admin = match &settings.admin {
@@ -139,10 +141,17 @@ impl Server {
 
     /// As [`Server::run_until_stopped`]. Calls `begun` as soon as signals stop it gracefully.
     pub(crate) async fn run(mut self, begun: impl FnOnce(&Self)) -> Result<(), Error> {
-        let mut signals = StopSignals::listen()?;
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut next_signal = async || {
+            tokio::select! {
+                _ = interrupt.recv() => "SIGINT",
+                _ = terminate.recv() => "SIGTERM",
+            }
+        };
         begun(&self);
         tokio::select! {
-            name = signals.next() => {
+            name = next_signal() => {
                 log::info!("{name}: finishing what runs (once more to end at once)");
             }
             error = self.public.failure() => {
@@ -151,7 +160,7 @@ impl Server {
         }
         let public = self.public.handle.clone();
         let stop = pin!(self.stop());
-        let again = pin!(signals.next());
+        let again = pin!(next_signal());
         match select(stop, again).await {
             Either::Left(_) => log::info!("stopped"),
             Either::Right((name, _unfinished)) => {
@@ -167,8 +176,64 @@ impl Server {
     /// were verified are finished, for at most [`STOP_TIMEOUT`](crate::STOP_TIMEOUT). Then the
     /// connections are closed, those to the admin listener last.
     pub async fn stop(self) {
-        let admin = self.admin.as_ref().map(|admin| &admin.handle);
+        // The gateways are not told any more to send here.
+        drop(self.registrars);
         let public = &self.public.handle;
-        shutdown::stop(self.registrars, self.receiver.parts(), public, admin).await;
+        let finished = finish(self.receiver.parts(), public);
+        if timeout(STOP_TIMEOUT, finished).await.is_err() {
+            log::warn!("handlers still run after {STOP_TIMEOUT:?}; they are cut off");
+            public.stop(false).await;
+        }
+        // Last, so that the administrator can watch the stop.
+        if let Some(admin) = &self.admin {
+            admin.handle.stop(false).await;
+        }
     }
+}
+
+/// Finishes everything that runs, from the sockets down to the journal.
+async fn finish(parts: &Parts, public: &ServerHandle) {
+    let running = parts.ingress.running();
+
+    // First, for load balancers: `/ready` answers 503. Connections are closed after their next answer.
+    running.drain();
+
+    // The silence that begins now is not that of the sources, so it is not reported.
+    parts.ingress.unwatch();
+
+    // No new connection is accepted, and each open one has at most one request left.
+    public.pause().await;
+
+    // The events that are with the engine are finished while their senders can still be answered.
+    running.idle().await;
+
+    // Open connections are answered and closed, and the workers end.
+    public.stop(true).await;
+
+    // Again: events whose senders hung up go on without a connection, and do not hold up the step before.
+    running.idle().await;
+
+    // After all events are durable: consumers finish their attempts and save their progress, then the
+    // journal is closed.
+    if let Some(pipeline) = &parts.pipeline {
+        pipeline.stop().await;
+    }
+}
+
+/// Makes a write past the limit on file sizes (RLIMIT_FSIZE) fail as one to a full disk does, for the rest
+/// of the process's life.
+///
+/// The system also sends SIGXFSZ, which kills a process without a handler for it, so a handler is
+/// installed. Programs that `exec` starts have the system's default again.
+fn fail_writes_past_file_limit() -> Result<(), Error> {
+    // The handler stays installed when the stream of signals is dropped.
+    listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
+/// From now on the signal does not kill the process.
+fn listen(kind: SignalKind) -> Result<Signal, Error> {
+    signal(kind).map_err(|error| Error::Io {
+        what: "listening to signals",
+        error,
+    })
 }

@@ -78,17 +78,17 @@ impl Runner {
                 Ok(None) => Ok(Outcome::Done),
                 Err(error) => Err(error),
             };
-            Ended { start, outcome }
+            (start, outcome)
         })
     }
 
     /// Handles an attempt that has ended.
-    pub(super) fn ended(&mut self, ended: Ended) {
+    pub(super) fn ended(&mut self, (start, outcome): Ended) {
         // First, so that a pause from now is not mistaken for one from before the clock was set back.
         self.look_at_the_clock();
         let (now, _) = self.seen;
-        let Start { position, attempt } = ended.start;
-        let outcome = match ended.outcome {
+        let Start { position, attempt } = start;
+        let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => {
                 self.schedule.not_started(position);
@@ -105,14 +105,14 @@ impl Runner {
         }
         let reason = escape_controls(&outcome.to_string()).into_owned();
         self.failed(&reason, now);
-        let (name, options) = (self.consumer.name(), self.consumer.options());
+        let (name, options) = (self.consumer.name(), &self.consumer.options);
         let retry = options.retry.unwrap_or_default();
         if outcome.is_final() || attempt >= retry.attempts {
             log::warn!(
                 "event {position}: {name}: {reason}; attempt {attempt} was the last: dead letter"
             );
             for position in self.reading.parts(position) {
-                self.consumer.metrics().dead_letters.inc();
+                self.consumer.metrics.dead_letters.inc();
                 self.unsaved.dead.push(DeadLetter {
                     position,
                     attempts: attempt,
@@ -128,7 +128,7 @@ impl Runner {
             "event {position}: {name}: {reason}; attempt {attempt}, the next in {pause:.1?}"
         );
         let due = now.saturating_add(pause).unwrap_or(Timestamp::MAX);
-        self.consumer.metrics().retries.inc();
+        self.consumer.metrics.retries.inc();
         self.schedule.again(position, due);
     }
 
@@ -136,7 +136,7 @@ impl Runner {
     fn failed(&mut self, reason: &str, now: Timestamp) {
         let since = *self.state.failing_since.get_or_insert(now);
         let lasted = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-        let after = self.consumer.options().suspend_after;
+        let after = self.consumer.options.suspend_after;
         if self.state.suspended.is_some() || after.is_none_or(|after| lasted < after) {
             return;
         }

@@ -136,12 +136,8 @@ struct Unsaved {
     save_at: Option<Instant>,
 }
 
-/// An attempt that has ended.
-struct Ended {
-    start: Start,
-    /// `Err` when the event could not be read.
-    outcome: Result<Outcome, Unavailable>,
-}
+/// An attempt that has ended; `Err` when the event could not be read.
+type Ended = (Start, Result<Outcome, Unavailable>);
 
 /// Whether a runner continues, and how it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -181,7 +177,7 @@ impl Runner {
             together: PositionMap::default(),
             replays: replays.into(),
         };
-        let monotonic = consumer.options().monotonic == Some(true);
+        let monotonic = consumer.options.monotonic == Some(true);
         let (controls, commands) = ConsumerControls::new(consumer.name(), context.desk.share());
         let runner = Self {
             schedule: Schedule::new(consumer.concurrency(), tuning.enough),
