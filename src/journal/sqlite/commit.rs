@@ -1,32 +1,50 @@
-//! [`Open`]: the open database, and what the thread knows of it.
+//! [`Open`]: the open database, and [`Step`]: the transaction that is being written.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, Error, OpenFlags};
+use rusqlite::{Connection, Error, OpenFlags, Transaction};
 
 use super::folder::OpenError;
-use super::operation::{Operation, Step, unreadable};
+use super::operation::Waiting;
 use super::{schema, store};
+use crate::Timestamp;
 use crate::clock::Clock;
 use crate::journal::block::Block;
-use crate::journal::dedup::{DedupTuning, DedupWindow};
-use crate::journal::{Seq, Version};
+use crate::journal::dedup::{DedupEntry, DedupTuning, DedupWindow};
+use crate::journal::{
+    Appended, Entry, Expected, KeptPart, Part, Parts, Position, ProgressChange, PutError, Record,
+    Seq, Unavailable, Version,
+};
 
 /// The open database.
 pub(super) struct Open {
     pub(super) database: Connection,
+    pub(super) known: Known,
+}
+
+/// What the thread knows of the database.
+pub(super) struct Known {
     dedup: DedupWindow,
     /// The number of the newest body.
     pub(super) head: Seq,
     /// When it became durable, in milliseconds since 1970.
-    pub(super) kept_at: i64,
+    kept_at: i64,
     /// The newest change of a document.
     pub(super) documents: Version,
     /// Collects the bodies of a commit.
     block: Block,
     /// Estimates the bytes written to the WAL since its last checkpoint.
-    wal: usize,
+    pub(super) wal: usize,
+}
+
+/// What a commit has made durable.
+pub(super) struct Committed {
+    /// The new bodies, for consumers that keep up.
+    pub(super) records: Vec<Record>,
+    /// How long the commit itself took.
+    pub(super) took: Duration,
 }
 
 impl Open {
@@ -73,79 +91,74 @@ impl Open {
             }
             Ok(())
         })?;
-        let documents = store::newest_document(&database)?;
-        Ok(Self {
-            database,
+        let known = Known {
             dedup,
             head,
             kept_at,
-            documents,
+            documents: store::newest_document(&database)?,
             block: Block::default(),
             wal: 0,
-        })
+        };
+        Ok(Self { database, known })
     }
 
-    /// Writes a batch in one transaction; each operation keeps its outcome. Returns how long the
-    /// commit itself took. `epoch` is the newest desk's.
+    /// Writes a batch in one transaction; each operation keeps its outcome. `epoch` is the newest
+    /// desk's.
     pub(super) fn commit(
         &mut self,
-        batch: &mut [Operation],
+        batch: &mut [Waiting],
         now: i64,
         epoch: u64,
         clock: &dyn Clock,
-    ) -> Result<Duration, Error> {
-        let before = (self.head, self.kept_at, self.documents);
-        // Times never go back, even if the clock is set back, because retention depends on them.
-        self.kept_at = self.kept_at.max(now);
+    ) -> Result<Committed, Error> {
+        let known = &self.known;
+        let before = (known.head, known.kept_at, known.documents);
         let committed = self.try_commit(batch, now, epoch, clock);
-        self.block.clear();
+        let known = &mut self.known;
+        known.block.clear();
         if committed.is_err() {
-            (self.head, self.kept_at, self.documents) = before;
-            self.dedup.take_back_after(self.head);
+            (known.head, known.kept_at, known.documents) = before;
+            known.dedup.take_back_after(known.head);
         }
         committed
     }
 
     fn try_commit(
         &mut self,
-        batch: &mut [Operation],
+        batch: &mut [Waiting],
         now: i64,
         epoch: u64,
         clock: &dyn Clock,
-    ) -> Result<Duration, Error> {
-        self.block.kept_at = self.kept_at;
+    ) -> Result<Committed, Error> {
+        let known = &mut self.known;
+        // Times never go back, even if the clock is set back, because retention depends on them.
+        known.kept_at = known.kept_at.max(now);
+        known.block.kept_at = known.kept_at;
         let mut step = Step {
             // Rolled back if it is dropped without a commit.
             transaction: self.database.transaction()?,
-            dedup: &mut self.dedup,
-            block: &mut self.block,
-            head: &mut self.head,
-            documents: &mut self.documents,
-            wal: &mut self.wal,
+            kept_at: Timestamp::from_millisecond(known.kept_at).unwrap_or_default(),
+            known,
+            records: Vec::new(),
             now,
             epoch,
         };
         for operation in batch {
-            match operation {
-                Operation::Append(append) => append.appended = Some(step.append(&append.entry)?),
-                Operation::Change(change) => {
-                    *step.wal += store::PAGE + change.bytes();
-                    change.make(&mut step)?;
-                }
-            }
+            operation.write(&mut step)?;
         }
         step.flush()?;
-        let started = clock.monotonic();
+        let (records, started) = (step.records, clock.monotonic());
         step.transaction.commit()?;
-        Ok(clock.monotonic().saturating_duration_since(started))
+        let took = clock.monotonic().saturating_duration_since(started);
+        Ok(Committed { records, took })
     }
 
     /// Does the work that no caller waits for, after all are answered.
     pub(super) fn tidy(&mut self, now: i64) {
-        if let Err(error) = self.dedup.tidy(now) {
+        if let Err(error) = self.known.dedup.tidy(now) {
             log::warn!("journal: dedup entries cannot be sealed, they stay in memory: {error}");
         }
-        if self.wal >= CHECKPOINT_BYTES {
+        if self.known.wal >= CHECKPOINT_BYTES {
             self.bring_in();
         }
     }
@@ -153,7 +166,7 @@ impl Open {
     /// Copies the WAL into the database. A failure loses nothing: the WAL grows until a checkpoint
     /// succeeds or the disk is full, when commits fail.
     fn bring_in(&mut self) {
-        self.wal = 0;
+        self.known.wal = 0;
         match store::bring_in(&self.database) {
             Ok(0) => {}
             Ok(left) => {
@@ -164,6 +177,131 @@ impl Open {
             ),
         }
     }
+}
+
+/// A transaction that is being written.
+pub(super) struct Step<'a> {
+    pub(super) transaction: Transaction<'a>,
+    pub(super) known: &'a mut Known,
+    records: Vec<Record>,
+    kept_at: Timestamp,
+    now: i64,
+    epoch: u64,
+}
+
+impl Step<'_> {
+    pub(super) fn append(&mut self, entry: &Entry) -> Result<Appended, Error> {
+        let (known, now) = (&mut *self.known, self.now);
+        let mut duplicates = Vec::new();
+        for (part, own) in (1..).zip(&entry.parts) {
+            let original = known.dedup.original(own.key, now).map_err(unreadable)?;
+            duplicates.extend(original.map(|original| (part, original)));
+        }
+        if !entry.parts.is_empty() && duplicates.len() == entry.parts.len() {
+            let originals = duplicates.into_iter().map(|(_, original)| original);
+            return Ok(Appended::Duplicate(originals.collect()));
+        }
+        if known.block.is_full() {
+            self.flush()?;
+        }
+        let known = &mut *self.known;
+        known.head += 1;
+        let seq = known.head;
+        let is_duplicate = |part| duplicates.iter().any(|(other, _)| *other == part);
+        let new = (1..).zip(&entry.parts);
+        let new = new.filter(|(part, _)| !is_duplicate(*part));
+        let entries =
+            new.map(|(part, own)| DedupEntry::new(own.key, Position::new(seq, part), now));
+        let entries: Vec<DedupEntry> = entries.collect();
+        entries.iter().for_each(|entry| known.dedup.add(*entry));
+        let parts = parts(entry, is_duplicate);
+        known.block.push(seq, &entries, &entry.received, &parts);
+        self.records.push(Record {
+            seq,
+            kept_at: self.kept_at,
+            parts,
+            received: Arc::clone(&entry.received),
+            events: Some(Arc::clone(&entry.events)),
+        });
+        Ok(Appended::New { seq, duplicates })
+    }
+
+    /// Writes the block of this commit.
+    fn flush(&mut self) -> Result<(), Error> {
+        let known = &mut *self.known;
+        if !known.block.is_empty() {
+            known.wal += in_wal(&known.block);
+            store::insert(&self.transaction, &known.block)?;
+            known.block.clear();
+        }
+        Ok(())
+    }
+
+    /// Saves progress for the desk with this epoch.
+    pub(super) fn save(
+        &mut self,
+        change: &ProgressChange,
+        epoch: u64,
+    ) -> Result<Result<(), Unavailable>, Error> {
+        if epoch != self.epoch {
+            return Ok(Err(Unavailable::Fenced(0)));
+        }
+        store::save(&self.transaction, change).map(Ok)
+    }
+
+    pub(super) fn put_document(
+        &mut self,
+        key: &str,
+        value: Option<&[u8]>,
+        expected: Expected,
+    ) -> Result<Result<Version, PutError>, Error> {
+        if !expected.allows(store::version_of(&self.transaction, key)?) {
+            return Ok(Err(PutError::Conflict));
+        }
+        self.known.documents += 1;
+        store::put_document(&self.transaction, key, value, self.known.documents)?;
+        Ok(Ok(self.known.documents))
+    }
+
+    pub(super) fn trim(&mut self, up_to: Seq) -> Result<Result<usize, Unavailable>, Error> {
+        match self.known.dedup.outlive(up_to, self.now) {
+            Ok(()) => store::trim(&self.transaction, up_to).map(Ok),
+            // This must not make the other operations fail.
+            Err(error) => {
+                let why = format!("dedup entries cannot be sealed, no event is removed: {error}");
+                Ok(Err(Unavailable::Away(why)))
+            }
+        }
+    }
+}
+
+/// Returns the parts of a body, with the duplicates marked.
+fn parts(entry: &Entry, is_duplicate: impl Fn(Part) -> bool) -> Parts {
+    if let [only] = &entry.parts[..]
+        && only.session.is_none()
+    {
+        return Parts::one(&entry.received, store::SHARES);
+    }
+    let kept = (1..).zip(&entry.parts).map(|(part, own)| KeptPart {
+        session: own.session.clone(),
+        duplicate: is_duplicate(part),
+    });
+    Parts::several(kept.collect(), &entry.received, store::SHARES)
+}
+
+/// Estimates how many bytes a block adds to the WAL, which takes whole pages: the table's last
+/// page, and pages of the block's own if it does not fit there.
+fn in_wal(block: &Block) -> usize {
+    let own = match block.bytes() {
+        bytes if bytes < store::PAGE => 0,
+        bytes => bytes.div_ceil(store::PAGE),
+    };
+    (1 + own) * store::PAGE
+}
+
+/// Converts an error of the dedup segments, so that it ends a transaction.
+fn unreadable(error: std::io::Error) -> Error {
+    Error::ToSqlConversionFailure(Box::new(error))
 }
 
 /// The WAL is copied into the database at this size. Senders wait during that time: at a smaller

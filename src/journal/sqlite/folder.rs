@@ -15,15 +15,15 @@ pub(super) fn create(folder: &Path) -> std::io::Result<()> {
     let new = folder.ancestors().filter(named);
     let new: Vec<&Path> = new.take_while(|path| !path.exists()).collect();
     std::fs::create_dir_all(folder)?;
-    let above = new.iter().filter_map(|path| path.parent());
-    { above }.try_for_each(|above| {
+    for above in new.iter().filter_map(|path| path.parent()) {
         let above = if named(&above) { above } else { Path::new(".") };
         match File::open(above).and_then(|above| above.sync_all()) {
             // The parent may be unreadable, or its file system may not support this sync.
-            Err(error) if UNSYNCED.contains(&error.kind()) => Ok(()),
-            synced => synced,
+            Err(error) if UNSYNCED.contains(&error.kind()) => {}
+            synced => synced?,
         }
-    })
+    }
+    Ok(())
 }
 
 /// Refuses to create a journal next to the files of another one: that journal's file is missing,

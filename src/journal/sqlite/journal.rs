@@ -1,18 +1,18 @@
 //! [`Sqlite`]: the handle on a journal in one database file.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use tokio::runtime::Builder;
-use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::watch;
 
+use super::commit::Step;
 use super::folder::{self, OpenError};
-use super::operation::{Operation, Step};
+use super::operation::Queue;
 use super::writer::{MAX_BATCH_BYTES, Shared, Writer};
 use super::{dead, store};
 use crate::clock::Clock;
@@ -25,16 +25,11 @@ use crate::telemetry::JournalMetrics;
 /// The journal in one database file.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
-    queue: Queue,
+    pub(super) queue: Queue,
     thread: Mutex<Option<JoinHandle<()>>>,
     reader: Arc<Mutex<Connection>>,
-    tail: Arc<Tail>,
     shared: Arc<Shared>,
 }
-
-/// The way to the thread that writes.
-#[derive(Debug, Clone)]
-struct Queue(Arc<Mutex<Option<mpsc::Sender<Operation>>>>);
 
 /// The desk of the only share.
 #[derive(Debug)]
@@ -61,16 +56,12 @@ impl Sqlite {
         let database = folder.join(folder::FILE);
         folder::missing(folder, &database)?;
         folder::create_private(&database).map_err(io)?;
-        let shared = Arc::new(Shared {
-            ready: AtomicBool::new(true),
-            epoch: AtomicU64::new(0),
-            documents: watch::Sender::new(0),
-        });
         let keys = folder.join(folder::KEYS);
-        let writer = Writer::open(&database, keys, Arc::clone(&shared), metrics, clock)?;
-        let tail = Arc::clone(writer.tail());
-        let reader = store::open_reader(&database)?;
-        let (queue, asked) = mpsc::channel(MAX_WAITING);
+        let writer = Writer::open(&database, keys, metrics, clock)?;
+        let shared = Arc::clone(&writer.shared);
+        let reader = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let reader = Connection::open_with_flags(&database, reader)?;
+        let (queue, waiting) = Queue::new();
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(io)?;
         let thread = std::thread::Builder::new()
@@ -78,62 +69,22 @@ impl Sqlite {
             .spawn(move || {
                 // No other process opens the journal until the last write is done.
                 let _lock = lock;
-                runtime.block_on(writer.run(asked));
+                runtime.block_on(writer.run(waiting));
             })
             .map_err(io)?;
         Ok(Self {
-            queue: Queue(Arc::new(Mutex::new(Some(queue)))),
+            queue,
             thread: Mutex::new(Some(thread)),
             reader: Arc::new(Mutex::new(reader)),
-            tail,
             shared,
         })
     }
 
     /// Lets the thread write what waits and end. The first call returns the thread's handle.
     fn end(&self) -> Option<JoinHandle<()>> {
-        drop(self.queue.lock().take());
+        self.queue.close();
         let thread = self.thread.lock();
         thread.unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Option<mpsc::Sender<Operation>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, operation: Operation) -> Result<(), Unavailable> {
-        let queue = self.lock();
-        let queue = queue.as_ref().ok_or(Unavailable::Ended)?;
-        queue.try_send(operation).map_err(|error| match error {
-            TrySendError::Full(_) => Unavailable::Full("too much waits to be written".to_owned()),
-            TrySendError::Closed(_) => Unavailable::Ended,
-        })
-    }
-
-    /// Has the thread make a change that writes about `bytes` bytes. Returns when it is durable.
-    async fn change<T: Send + 'static>(
-        &self,
-        bytes: usize,
-        mut make: impl FnMut(&mut Step<'_>) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, Unavailable> {
-        self.try_change(bytes, move |step| make(step).map(Ok)).await
-    }
-
-    /// The same for a change that may be refused.
-    async fn try_change<T, E>(
-        &self,
-        bytes: usize,
-        make: impl FnMut(&mut Step<'_>) -> rusqlite::Result<Result<T, E>> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<Unavailable> + Send + 'static,
-    {
-        let (operation, answered) = Operation::change(bytes, make);
-        self.push(operation)?;
-        answered.await.map_err(|_| Unavailable::Ended)?
     }
 }
 
@@ -146,33 +97,29 @@ async fn look<T: Send + 'static>(
     let looked = tokio::task::spawn_blocking(move || {
         query(&reader.lock().unwrap_or_else(PoisonError::into_inner))
     });
-    let failed = |error: &dyn std::fmt::Display| Unavailable::Away(error.to_string());
-    looked
-        .await
-        .map_err(|error| failed(&error))?
-        .map_err(|error| failed(&error))
+    let looked = looked.await.map_err(|error| error.to_string());
+    let looked = looked.and_then(|found| found.map_err(|error| error.to_string()));
+    looked.map_err(Unavailable::Away)
 }
 
 #[async_trait]
 impl Log for Sqlite {
     async fn append(&self, entry: Entry) -> Result<Appended, Unavailable> {
-        let (operation, answered) = Operation::append(entry);
-        self.queue.push(operation)?;
-        answered.await.map_err(|_| Unavailable::Ended)?
+        let bytes = entry.received.body.len();
+        let append = move |step: &mut Step<'_>| step.append(&entry).map(Ok);
+        self.queue.write(bytes, append).await
     }
 
     async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable> {
-        look(&self.reader, move |database| {
-            store::read(database, after, most)
-        })
-        .await
+        let read = move |database: &Connection| store::read(database, after, most);
+        look(&self.reader, read).await
     }
 
     async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable> {
         // A trim fills a quarter of a batch, so that few other operations wait behind it.
         let bytes = MAX_BATCH_BYTES / 4;
         let trim = move |step: &mut Step<'_>| step.trim(up_to);
-        self.queue.try_change(bytes, trim).await
+        self.queue.change(bytes, trim).await
     }
 
     async fn bytes(&self) -> Result<u64, Unavailable> {
@@ -180,7 +127,7 @@ impl Log for Sqlite {
     }
 
     fn tail(&self) -> &Arc<Tail> {
-        &self.tail
+        &self.shared.tail
     }
 
     fn is_ready(&self) -> bool {
@@ -212,13 +159,16 @@ impl Desks for Sqlite {
     async fn introduce(&self, consumer: &str, progress: &[u8]) -> Result<(), Unavailable> {
         let (consumer, progress) = (consumer.to_owned(), progress.to_vec());
         let bytes = progress.len();
-        let introduce = move |step: &mut Step<'_>| step.introduce(&consumer, &progress);
+        let introduce = move |step: &mut Step<'_>| {
+            store::introduce(&step.transaction, &consumer, &progress).map(Ok)
+        };
         self.queue.change(bytes, introduce).await
     }
 
     async fn forget_consumer(&self, consumer: &str) -> Result<(), Unavailable> {
         let consumer = consumer.to_owned();
-        let forget = move |step: &mut Step<'_>| step.forget_consumer(&consumer);
+        let forget =
+            move |step: &mut Step<'_>| store::forget_consumer(&step.transaction, &consumer).map(Ok);
         self.queue.change(0, forget).await
     }
 }
@@ -231,17 +181,15 @@ impl Desk for SqliteDesk {
 
     async fn saved(&self, consumer: &str) -> Result<Option<Vec<u8>>, Unavailable> {
         let consumer = consumer.to_owned();
-        look(&self.reader, move |database| {
-            store::saved(database, &consumer)
-        })
-        .await
+        let saved = move |database: &Connection| store::saved(database, &consumer);
+        look(&self.reader, saved).await
     }
 
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
         let epoch = self.epoch;
         let bytes = change.progress.len() + change.dead.len() * LETTER_BYTES;
         let save = move |step: &mut Step<'_>| step.save(&change, epoch);
-        self.queue.try_change(bytes, save).await
+        self.queue.change(bytes, save).await
     }
 }
 
@@ -256,15 +204,13 @@ impl Documents for Sqlite {
         let key = key.to_owned();
         let bytes = value.as_ref().map_or(0, Vec::len);
         let put = move |step: &mut Step<'_>| step.put_document(&key, value.as_deref(), expected);
-        self.queue.try_change(bytes, put).await
+        self.queue.change(bytes, put).await
     }
 
     async fn documents(&self, prefix: &str) -> Result<Vec<Document>, Unavailable> {
         let prefix = prefix.to_owned();
-        look(&self.reader, move |database| {
-            store::documents(database, &prefix)
-        })
-        .await
+        let documents = move |database: &Connection| store::documents(database, &prefix);
+        look(&self.reader, documents).await
     }
 
     fn watch_documents(&self) -> watch::Receiver<Version> {
@@ -300,7 +246,8 @@ impl DeadLetters for Sqlite {
     ) -> Result<usize, Unavailable> {
         let (consumer, events) = (consumer.to_owned(), events.to_vec());
         let bytes = events.len() * LETTER_BYTES;
-        let forget = move |step: &mut Step<'_>| step.forget_dead_letters(&consumer, &events);
+        let forget =
+            move |step: &mut Step<'_>| dead::forget(&step.transaction, &consumer, &events).map(Ok);
         self.queue.change(bytes, forget).await
     }
 }
@@ -314,9 +261,6 @@ impl Drop for Sqlite {
         }
     }
 }
-
-/// More than the server can have in progress: events, and commands of administrators and consumers.
-const MAX_WAITING: usize = 131_072;
 
 /// About how many bytes the row of a dead letter takes.
 const LETTER_BYTES: usize = 64;

@@ -9,8 +9,8 @@
 //! and checkpointed into one file with an empty WAL. The system may have lost the WAL's end; after
 //! the checkpoint no such gap can be between two commits.
 //!
-//! `journal.rs` is the handle, `writer.rs` the thread, `commit.rs` the open database and
-//! `operation.rs` what is written in a transaction; `store.rs` and `dead.rs` have the statements,
+//! `journal.rs` is the handle, `operation.rs` the queue to the thread, `writer.rs` the thread, and
+//! `commit.rs` the open database with the transaction that is being written; `store.rs` and `dead.rs` have the statements,
 //! `schema.rs` the tables.
 
 mod commit;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::Type;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Params, Row, params};
 
 use super::dead::{self, signed};
 use super::folder::OpenError;
@@ -23,8 +23,8 @@ pub(super) fn open_writer(path: &Path, flags: OpenFlags) -> rusqlite::Result<Con
 
 /// Makes closing the database checkpoint the WAL, which by now has been read.
 pub(super) fn set_up_closing(database: &Connection) -> rusqlite::Result<()> {
-    database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-    Ok(())
+    let leave = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    database.set_db_config(leave, false).map(drop)
 }
 
 /// Makes all later writes durable.
@@ -36,8 +36,8 @@ pub(super) fn set_up_closing(database: &Connection) -> rusqlite::Result<()> {
 pub(super) fn set_up_writer(database: &Connection) -> Result<(), OpenError> {
     // Applies to a new database; an existing one keeps its page size.
     database.pragma_update(None, "page_size", PAGE)?;
-    let mode: String =
-        database.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    let mode = |row: &Row<'_>| row.get(0);
+    let mode: String = database.pragma_update_and_check(None, "journal_mode", "WAL", mode)?;
     if mode != "wal" {
         return Err(OpenError::NoWal(mode));
     }
@@ -45,11 +45,6 @@ pub(super) fn set_up_writer(database: &Connection) -> Result<(), OpenError> {
     // The writer makes checkpoints itself, when no caller waits.
     database.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(())
-}
-
-/// Opens the database for reading.
-pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
 /// Copies everything into the database file and empties the WAL.
@@ -115,16 +110,27 @@ pub(super) fn entries_after(
 }
 
 pub(super) fn insert(database: &Connection, block: &Block) -> rusqlite::Result<()> {
-    let mut statement = database.prepare_cached(INSERT_BLOCK)?;
-    statement.execute(params![
-        block.last,
-        block.first,
-        block.kept_at,
-        block.keys,
-        block.bodies,
-        block.format.number()
-    ])?;
-    Ok(())
+    let sql = "INSERT INTO blocks (last, first, kept_at, claims, events, format) \
+               VALUES (?, ?, ?, ?, ?, ?)";
+    let Block {
+        first,
+        last,
+        kept_at,
+        format,
+        keys,
+        bodies,
+    } = block;
+    let number = format.number();
+    execute(
+        database,
+        sql,
+        params![last, first, kept_at, keys, bodies, number],
+    )
+}
+
+/// Runs a statement, which is prepared once.
+fn execute(database: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<()> {
+    database.prepare_cached(sql)?.execute(values).map(drop)
 }
 
 /// Returns the next records: at most `most`, and no more once they hold [`READ_BYTES`].
@@ -178,17 +184,15 @@ fn unreadable<Bytes>(block: &Block<Bytes>) -> rusqlite::Error {
 
 pub(super) fn saved(database: &Connection, consumer: &str) -> rusqlite::Result<Option<Vec<u8>>> {
     let sql = "SELECT saved FROM consumers WHERE name = ?";
-    database
-        .query_row(sql, [consumer], |row| row.get(0))
-        .optional()
+    let saved = database.query_row(sql, [consumer], |row| row.get(0));
+    saved.optional()
 }
 
 pub(super) fn save(database: &Connection, change: &ProgressChange) -> rusqlite::Result<()> {
     dead::forget(database, &change.consumer, &change.revived)?;
     dead::add(database, &change.consumer, &change.dead)?;
-    let mut saved = database.prepare_cached("INSERT OR REPLACE INTO consumers VALUES (?, ?)")?;
-    saved.execute(params![change.consumer, change.progress])?;
-    Ok(())
+    let sql = "INSERT OR REPLACE INTO consumers VALUES (?, ?)";
+    execute(database, sql, params![change.consumer, change.progress])
 }
 
 /// Stores the progress of a consumer that has none.
@@ -197,17 +201,12 @@ pub(super) fn introduce(
     name: &str,
     progress: &[u8],
 ) -> rusqlite::Result<()> {
-    database
-        .prepare_cached("INSERT OR IGNORE INTO consumers VALUES (?, ?)")?
-        .execute(params![name, progress])?;
-    Ok(())
+    let sql = "INSERT OR IGNORE INTO consumers VALUES (?, ?)";
+    execute(database, sql, params![name, progress])
 }
 
 pub(super) fn forget_consumer(database: &Connection, name: &str) -> rusqlite::Result<()> {
-    database
-        .prepare_cached("DELETE FROM consumers WHERE name = ?")?
-        .execute([name])?;
-    Ok(())
+    execute(database, "DELETE FROM consumers WHERE name = ?", [name])
 }
 
 /// Returns the newest change of a document.
@@ -229,18 +228,14 @@ pub(super) fn put_document(
     value: Option<&[u8]>,
     version: Version,
 ) -> rusqlite::Result<()> {
-    match value {
-        Some(value) => database
-            .prepare_cached("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)")?
-            .execute(params![key, value, version])?,
-        None => database
-            .prepare_cached("DELETE FROM documents WHERE key = ?")?
-            .execute([key])?,
-    };
-    database
-        .prepare_cached("UPDATE counters SET value = ? WHERE name = 'documents'")?
-        .execute([version])?;
-    Ok(())
+    if let Some(value) = value {
+        let sql = "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)";
+        execute(database, sql, params![key, value, version])?;
+    } else {
+        execute(database, "DELETE FROM documents WHERE key = ?", [key])?;
+    }
+    let sql = "UPDATE counters SET value = ? WHERE name = 'documents'";
+    execute(database, sql, [version])
 }
 
 /// Keys are compared byte by byte, so those with the prefix are adjacent.
@@ -267,10 +262,10 @@ pub(super) fn documents(database: &Connection, prefix: &str) -> rusqlite::Result
 /// [`TRIM_BYTES`]. Never the newest, because the next number is derived from it.
 pub(super) fn trim(database: &Connection, up_to: Seq) -> rusqlite::Result<usize> {
     let oldest = "SELECT first FROM blocks ORDER BY last LIMIT 1";
-    let oldest: Option<Seq> = database
-        .query_row(oldest, [], |row| row.get(0))
-        .optional()?;
-    let Some(oldest) = oldest else { return Ok(0) };
+    let oldest = database.query_row(oldest, [], |row| row.get::<_, Seq>(0));
+    let Some(oldest) = oldest.optional()? else {
+        return Ok(0);
+    };
     let end = up_to
         .min(head(database)?.saturating_sub(1))
         .min(oldest + TRIM_AT_ONCE - 1);
@@ -308,11 +303,10 @@ fn cut(database: &Connection, end: Seq) -> rusqlite::Result<()> {
         let shared = block(row)?;
         shared.without(end).ok_or_else(|| unreadable(&shared))
     });
-    let Some(rest) = rest.optional()? else {
-        return Ok(());
-    };
-    let sql = "UPDATE blocks SET first = ?, claims = ?, events = ? WHERE last = ?";
-    database.execute(sql, params![rest.first, rest.keys, rest.bodies, rest.last])?;
+    if let Some(rest) = rest.optional()? {
+        let sql = "UPDATE blocks SET first = ?, claims = ?, events = ? WHERE last = ?";
+        database.execute(sql, params![rest.first, rest.keys, rest.bodies, rest.last])?;
+    }
     Ok(())
 }
 
@@ -322,9 +316,6 @@ pub(super) fn bytes(database: &Connection) -> rusqlite::Result<u64> {
     let used = pragma("page_count")?.saturating_sub(pragma("freelist_count")?);
     Ok(used * pragma("page_size")?)
 }
-
-const INSERT_BLOCK: &str = "INSERT INTO blocks (last, first, kept_at, claims, events, format) \
-    VALUES (?, ?, ?, ?, ?, ?)";
 
 /// One process has the database file open and dispatches everything.
 pub(super) const SHARES: Share = 1;

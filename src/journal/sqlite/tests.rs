@@ -1,7 +1,8 @@
 //! What a durable engine must do besides the contract, and which files it must not change.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,7 +19,9 @@ use crate::journal::contract::{
     put, remarkable, save, seqs, trim_all,
 };
 use crate::journal::dedup::{DedupEntry, write_segment};
-use crate::journal::{Appended, Document, Journal, Log as _, Position, Seq, TestFolder};
+use crate::journal::{
+    Appended, Document, Journal, Log as _, Position, Seq, TestFolder, Unavailable,
+};
 use crate::telemetry::JournalMetrics;
 
 /// Journals in their own folders, which are removed after the test.
@@ -392,6 +395,41 @@ async fn a_closed_journal_is_not_ready() {
     journal.close().await;
     assert!(!journal.is_ready());
 }
+
+/// A caller that a panic leaves without an answer must find the journal not ready.
+#[tokio::test]
+async fn a_panic_is_told_before_its_callers() {
+    struct Caller {
+        journal: Arc<Sqlite>,
+        found_ready: OnceLock<bool>,
+    }
+    impl Wake for Caller {
+        fn wake(self: Arc<Self>) {
+            let _ = self.found_ready.set(self.journal.is_ready());
+        }
+    }
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = Arc::new(try_open(&folder, &clock).unwrap());
+    let (panic, told) = std::sync::mpsc::channel();
+    let mut asked = std::pin::pin!(journal.queue.change(0, move |_| -> Made {
+        told.recv().unwrap();
+        panic!("on purpose");
+    }));
+    let caller = Arc::new(Caller {
+        journal: Arc::clone(&journal),
+        found_ready: OnceLock::new(),
+    });
+    let waker = Waker::from(Arc::clone(&caller));
+    let mut context = Context::from_waker(&waker);
+    assert!(asked.as_mut().poll(&mut context).is_pending());
+    panic.send(()).unwrap();
+    journal.close().await;
+    assert_eq!(caller.found_ready.get(), Some(&false));
+    assert_eq!(asked.await, Err(Unavailable::Ended));
+    assert_eq!(journal.append(numbered(1)).await, Err(Unavailable::Ended));
+}
+
+type Made = rusqlite::Result<Result<(), Unavailable>>;
 
 #[tokio::test]
 async fn a_failed_write_stops_acknowledging() {

@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 use rusqlite::OpenFlags;
 use tokio::sync::{mpsc, watch};
 
-use super::commit::Open;
+use super::commit::{Committed, Open};
 use super::folder::OpenError;
-use super::operation::{Operation, parts};
+use super::operation::Waiting;
 use super::store;
-use crate::Timestamp;
 use crate::clock::Clock;
-use crate::journal::{Appended, Record, Tail, Unavailable, Version};
+use crate::journal::{Tail, Unavailable, Version};
 use crate::telemetry::JournalMetrics;
 
 /// The state that the handle and the thread share.
@@ -26,6 +25,7 @@ pub(super) struct Shared {
     pub(super) epoch: AtomicU64,
     /// The newest change of a document.
     pub(super) documents: watch::Sender<Version>,
+    pub(super) tail: Arc<Tail>,
 }
 
 /// The thread that writes.
@@ -33,8 +33,7 @@ pub(super) struct Writer {
     path: PathBuf,
     keys_folder: PathBuf,
     clock: Arc<dyn Clock>,
-    tail: Arc<Tail>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     metrics: JournalMetrics,
     state: State,
 }
@@ -52,70 +51,67 @@ impl Writer {
     pub(super) fn open(
         path: &Path,
         keys_folder: PathBuf,
-        shared: Arc<Shared>,
         metrics: JournalMetrics,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         let database = store::open_writer(path, OpenFlags::default())?;
         let open = Open::start(database, &keys_folder, clock.now().as_millisecond())?;
-        shared.documents.send_replace(open.documents);
+        let shared = Shared {
+            ready: AtomicBool::new(true),
+            epoch: AtomicU64::new(0),
+            documents: watch::Sender::new(open.known.documents),
+            tail: Arc::new(Tail::new(open.known.head)),
+        };
         Ok(Self {
             path: path.to_owned(),
             keys_folder,
-            tail: Arc::new(Tail::new(open.head)),
-            shared,
+            shared: Arc::new(shared),
             metrics,
             clock,
             state: State::Open(Box::new(open)),
         })
     }
 
-    pub(super) fn tail(&self) -> &Arc<Tail> {
-        &self.tail
-    }
-
     /// Writes until the queue is closed and empty. It has a thread of its own, because it blocks.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Operation>) {
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
+        let mut waiting = Vec::new();
+        // Dropped first: a caller that a panic leaves without an answer finds the journal not ready.
         let _ended = NotReady(Arc::clone(&self.shared));
-        let mut batch = Vec::new();
         loop {
-            self.next_batch(&mut queue, &mut batch).await;
-            if batch.is_empty() {
+            self.receive(&mut queue, &mut waiting).await;
+            if waiting.is_empty() {
                 return;
             }
-            while !batch.is_empty() {
-                let rest = batch.split_off(one_commit(&batch));
-                self.write(&mut batch);
-                batch.extend(rest);
+            while !waiting.is_empty() {
+                self.write(&mut waiting);
             }
         }
     }
 
     /// Waits for operations. A failed journal is opened again when it is time to try, also while no
     /// operation arrives: a sender that waits until the journal is ready would otherwise wait forever.
-    async fn next_batch(
-        &mut self,
-        queue: &mut mpsc::Receiver<Operation>,
-        batch: &mut Vec<Operation>,
-    ) {
+    async fn receive(&mut self, queue: &mut mpsc::Receiver<Waiting>, waiting: &mut Vec<Waiting>) {
         while let State::Failed { retry_at, .. } = &self.state {
             let pause = retry_at.saturating_duration_since(self.clock.monotonic());
             tokio::select! {
                 biased;
-                _ = queue.recv_many(batch, MAX_BATCH) => return,
+                _ = queue.recv_many(waiting, MAX_BATCH) => return,
                 () = self.clock.sleep(pause) => {}
             }
             // After another failure there is another try.
             drop(self.reopened());
         }
-        queue.recv_many(batch, MAX_BATCH).await;
+        queue.recv_many(waiting, MAX_BATCH).await;
     }
 
-    /// Writes a batch in one transaction, and answers each operation in it.
-    fn write(&mut self, batch: &mut Vec<Operation>) {
-        let written = self.reopened().and_then(|()| self.try_write(batch));
+    /// Writes as many operations as fit into one transaction, and answers them.
+    fn write(&mut self, waiting: &mut Vec<Waiting>) {
+        let count = one_commit(waiting);
+        let written = self
+            .reopened()
+            .and_then(|()| self.try_write(&mut waiting[..count]));
         let failure = written.err();
-        for operation in batch.drain(..) {
+        for operation in waiting.drain(..count) {
             operation.answer(failure.as_ref());
         }
         if let State::Open(open) = &mut self.state {
@@ -123,25 +119,22 @@ impl Writer {
         }
     }
 
-    fn try_write(&mut self, batch: &mut [Operation]) -> Result<(), Unavailable> {
+    fn try_write(&mut self, batch: &mut [Waiting]) -> Result<(), Unavailable> {
         let State::Open(open) = &mut self.state else {
             return Err(Unavailable::Ended);
         };
         let now = self.clock.now().as_millisecond();
-        let (started, before) = (self.clock.monotonic(), open.head);
+        let started = self.clock.monotonic();
         let epoch = self.shared.epoch.load(Ordering::SeqCst);
         match open.commit(batch, now, epoch, self.clock.as_ref()) {
-            Ok(commit) => {
-                let took = self.clock.monotonic().saturating_duration_since(started);
-                self.metrics.batch(open.head - before, took, commit);
-                let kept_at = Timestamp::from_millisecond(open.kept_at).unwrap_or_default();
-                let records = batch
-                    .iter()
-                    .filter_map(|operation| record(operation, kept_at));
-                self.tail.publish(records);
-                self.shared.documents.send_if_modified(|newest| {
-                    std::mem::replace(newest, open.documents) != open.documents
-                });
+            Ok(Committed { records, took }) => {
+                let whole = self.clock.monotonic().saturating_duration_since(started);
+                self.metrics.batch(records.len() as u64, whole, took);
+                self.shared.tail.publish(records);
+                let documents = open.known.documents;
+                self.shared
+                    .documents
+                    .send_if_modified(|newest| std::mem::replace(newest, documents) != documents);
                 Ok(())
             }
             Err(error) => {
@@ -150,8 +143,7 @@ impl Writer {
                     "journal: a write failed, nothing is acknowledged until one succeeds: {why}"
                 );
                 // Set before the answers, so that a refused caller finds the journal not ready.
-                self.fail(why.clone());
-                Err(why)
+                Err(self.fail(why))
             }
         }
     }
@@ -164,72 +156,54 @@ impl Writer {
         if self.clock.monotonic() < *retry_at {
             return Err(why.clone());
         }
-        let now = self.clock.now().as_millisecond();
-        let head = self.tail.head();
-        match Open::again(&self.path, &self.keys_folder, now, head) {
+        match self.open_again() {
             Ok(open) => {
-                // If the failed commit left anything behind, it is part of the log now.
-                while self.tail.head() < open.head {
-                    match store::read(&open.database, self.tail.head(), READ_AT_ONCE) {
-                        Ok(records) if records.is_empty() => break,
-                        Ok(records) => self.tail.publish(records),
-                        Err(error) => {
-                            let why = unavailable(&error);
-                            self.fail(why.clone());
-                            return Err(why);
-                        }
-                    }
-                }
                 self.state = State::Open(Box::new(open));
                 self.shared.ready.store(true, Ordering::Relaxed);
                 log::info!("journal: writing again");
                 Ok(())
             }
-            Err(error) => {
-                let why = Unavailable::Away(error.to_string());
-                self.fail(why.clone());
-                Err(why)
-            }
+            Err(why) => Err(self.fail(why)),
         }
     }
 
-    fn fail(&mut self, why: Unavailable) {
+    fn open_again(&self) -> Result<Open, Unavailable> {
+        let now = self.clock.now().as_millisecond();
+        let tail = &self.shared.tail;
+        let open = Open::again(&self.path, &self.keys_folder, now, tail.head())
+            .map_err(|error| Unavailable::Away(error.to_string()))?;
+        // If the failed commit left anything behind, it is part of the log now.
+        while tail.head() < open.known.head {
+            let records = store::read(&open.database, tail.head(), READ_AT_ONCE);
+            let records = records.map_err(|error| unavailable(&error))?;
+            if records.is_empty() {
+                break;
+            }
+            tail.publish(records);
+        }
+        Ok(open)
+    }
+
+    fn fail(&mut self, why: Unavailable) -> Unavailable {
         self.metrics.failures.inc();
         self.shared.ready.store(false, Ordering::Relaxed);
         self.state = State::Failed {
             retry_at: self.clock.monotonic() + REOPEN_PAUSE,
-            why,
+            why: why.clone(),
         };
+        why
     }
 }
 
 /// Returns how many operations fit into one commit; at least one.
-fn one_commit(batch: &[Operation]) -> usize {
+fn one_commit(waiting: &[Waiting]) -> usize {
     let mut bytes = 0;
-    let fits = |operation: &&Operation| {
+    let fits = |operation: &&Waiting| {
         let fits = bytes < MAX_BATCH_BYTES;
         bytes += operation.bytes();
         fits
     };
-    batch.iter().take_while(fits).count()
-}
-
-/// Returns a record that is now durable, for consumers that keep up.
-fn record(operation: &Operation, kept_at: Timestamp) -> Option<Record> {
-    let Operation::Append(append) = operation else {
-        return None;
-    };
-    let Some(Appended::New { seq, duplicates }) = &append.appended else {
-        return None;
-    };
-    let entry = &append.entry;
-    Some(Record {
-        seq: *seq,
-        kept_at,
-        parts: parts(entry, duplicates),
-        received: Arc::clone(&entry.received),
-        events: Some(Arc::clone(&entry.events)),
-    })
+    waiting.iter().take_while(fits).count()
 }
 
 fn unavailable(error: &rusqlite::Error) -> Unavailable {
