@@ -94,20 +94,22 @@ impl Block {
             self.first = seq;
         }
         self.last = seq;
-        let body = (seq - self.first) as u16;
-        for entry in entries {
-            self.keys.extend(entry.hash.to_le_bytes());
-            self.keys.extend(entry.until.to_le_bytes());
-            if self.format == Format::Parts {
-                self.keys.extend(body.to_le_bytes());
-                self.keys.extend(entry.position.part().to_le_bytes());
-            }
-        }
+        entries.iter().for_each(|entry| self.push_key(entry));
         let start = self.bodies.len();
         self.bodies.extend([0; 4]);
         write(&mut self.bodies, received, parts, self.format);
         let length = length(self.bodies.len() - start - 4).to_le_bytes();
         self.bodies[start..start + 4].copy_from_slice(&length);
+    }
+
+    fn push_key(&mut self, entry: &DedupEntry) {
+        self.keys.extend(entry.hash.to_le_bytes());
+        self.keys.extend(entry.until.to_le_bytes());
+        if self.format == Format::Parts {
+            let body = (entry.position.seq() - self.first) as u16;
+            self.keys.extend(body.to_le_bytes());
+            self.keys.extend(entry.position.part().to_le_bytes());
+        }
     }
 
     /// Empties the block for the next bodies.
@@ -122,63 +124,51 @@ impl Block {
 impl<Bytes: AsRef<[u8]>> Block<Bytes> {
     /// Returns the block without its bodies up to `up_to`; `None` if it cannot be read.
     pub(super) fn without(&self, up_to: Seq) -> Option<Block> {
-        let gone = up_to.saturating_add(1).saturating_sub(self.first);
-        let mut bodies = self.bodies.as_ref();
-        for _ in 0..gone {
-            take(&mut bodies)?;
-        }
-        Some(Block {
+        let mut left = Block {
             first: self.first.max(up_to.saturating_add(1)),
             last: self.last,
             kept_at: self.kept_at,
             format: self.format,
-            keys: self.keys_without(gone)?,
-            bodies: bodies.to_vec(),
-        })
-    }
-
-    fn keys_without(&self, gone: u64) -> Option<Vec<u8>> {
-        let keys = self.keys.as_ref();
-        if self.format == Format::Whole {
-            let start = usize::try_from(gone).ok()?.checked_mul(WHOLE_KEY)?;
-            return Some(keys.get(start..)?.to_vec());
+            ..Block::default()
+        };
+        let mut bodies = self.bodies.as_ref();
+        for _ in self.first..left.first {
+            take(&mut bodies)?;
         }
-        let (keys, rest) = keys.as_chunks::<KEY>();
-        let mut left = Vec::new();
-        for key in keys {
-            let (start, body, part) = (&key[..24], &key[24..26], &key[26..]);
-            let body = u64::from(u16::from_le_bytes(body.try_into().ok()?));
-            if let Some(body) = body.checked_sub(gone) {
-                left.extend_from_slice(start);
-                left.extend_from_slice(&(body as u16).to_le_bytes());
-                left.extend_from_slice(part);
-            }
-        }
-        rest.is_empty().then_some(left)
+        left.bodies = bodies.to_vec();
+        let entries = self.entries()?;
+        let later = entries.iter().filter(|entry| entry.position.seq() > up_to);
+        later.for_each(|entry| left.push_key(entry));
+        Some(left)
     }
 
     /// Returns the dedup entries of its events; `None` if the block cannot be read.
     pub(super) fn entries(&self) -> Option<Vec<DedupEntry>> {
-        let keys = self.keys.as_ref();
-        if self.format == Format::Whole {
-            let (keys, rest) = keys.as_chunks::<WHOLE_KEY>();
-            let whole = rest.is_empty() && keys.len() as u64 == self.length();
-            let entries = (self.first..).zip(keys);
-            return whole.then(|| entries.map(|(seq, key)| entry(key, seq, 1)).collect());
+        let mut keys = self.keys.as_ref();
+        let mut entries = Vec::new();
+        while !keys.is_empty() {
+            let hash = u128::from_le_bytes(array(&mut keys)?);
+            let until = i64::from_le_bytes(array(&mut keys)?);
+            let (body, part) = match self.format {
+                Format::Whole => (entries.len() as u64, 1),
+                Format::Parts => (
+                    u16::from_le_bytes(array(&mut keys)?).into(),
+                    u16::from_le_bytes(array(&mut keys)?),
+                ),
+            };
+            let seq = self.first + body;
+            if seq > self.last || part == 0 {
+                return None;
+            }
+            let position = Position::new(seq, part);
+            entries.push(DedupEntry {
+                hash,
+                position,
+                until,
+            });
         }
-        let (keys, rest) = keys.as_chunks::<KEY>();
-        let entries = keys.iter().map(|key| {
-            let (start, places) = key.split_first_chunk().expect("24 of 28");
-            let (body, part) = places.split_first_chunk().expect("2 of 4");
-            let seq = self.first + u64::from(u16::from_le_bytes(*body));
-            let part = u16::from_le_bytes(part.try_into().expect("2 of 2"));
-            (seq <= self.last && part > 0).then(|| entry(start, seq, part))
-        });
-        if rest.is_empty() {
-            entries.collect()
-        } else {
-            None
-        }
+        let is_whole = self.format == Format::Parts || entries.len() as u64 == self.length();
+        is_whole.then_some(entries)
     }
 
     /// Returns its bodies after `after`, in order, for a journal with `shares` shares; `None` if
@@ -208,15 +198,6 @@ impl<Bytes: AsRef<[u8]>> Block<Bytes> {
     }
 }
 
-fn entry(key: &[u8; WHOLE_KEY], seq: Seq, part: u16) -> DedupEntry {
-    let (hash, until) = key.split_first_chunk().expect("16 of 24");
-    DedupEntry {
-        hash: u128::from_le_bytes(*hash),
-        position: Position::new(seq, part),
-        until: i64::from_le_bytes(until.try_into().expect("8 of 8")),
-    }
-}
-
 fn write(to: &mut Vec<u8>, received: &Received, parts: &Parts, format: Format) {
     let at = i64::try_from(received.received_at.as_nanosecond()).unwrap_or(i64::MAX);
     to.extend(received.id.as_bytes());
@@ -241,18 +222,18 @@ fn write(to: &mut Vec<u8>, received: &Received, parts: &Parts, format: Format) {
 
 fn read(mut body: &[u8], format: Format) -> Option<(Received, Vec<KeptPart>)> {
     let from = &mut body;
-    let id = from.split_off(..16)?.try_into().ok()?;
-    let at = i64::from_le_bytes(from.split_off(..8)?.try_into().ok()?);
+    let id = Uuid::from_bytes(array(from)?);
+    let at = i64::from_le_bytes(array(from)?);
     let source = text(take(from)?)?;
     let session = take_session(from)?;
     let mut headers = Vec::new();
-    for _ in 0..number(from)? {
+    for _ in 0..u32::from_le_bytes(array(from)?) {
         let name = Cow::Owned(text(take(from)?)?.to_owned());
         headers.push((name, Bytes::copy_from_slice(take(from)?)));
     }
     let mut parts = Vec::new();
     if format == Format::Parts {
-        let count = u16::from_le_bytes(from.split_off(..2)?.try_into().ok()?);
+        let count = u16::from_le_bytes(array(from)?);
         for _ in 0..count {
             let duplicate = *from.split_off_first()? != 0;
             let session = take_session(from)?;
@@ -260,7 +241,7 @@ fn read(mut body: &[u8], format: Format) -> Option<(Received, Vec<KeptPart>)> {
         }
     }
     let mut received = Received::new(source, Bytes::copy_from_slice(take(from)?));
-    received.id = Uuid::from_bytes(id);
+    received.id = id;
     received.session = session;
     received.received_at = Timestamp::from_nanosecond(at.into()).ok()?;
     received.headers = headers;
@@ -280,8 +261,12 @@ fn put_session(to: &mut Vec<u8>, session: Option<&str>) {
 }
 
 fn take<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(number(from)?).ok()?;
-    from.split_off(..length)
+    let length = u32::from_le_bytes(array(from)?);
+    from.split_off(..usize::try_from(length).ok()?)
+}
+
+fn array<const LENGTH: usize>(from: &mut &[u8]) -> Option<[u8; LENGTH]> {
+    from.split_off(..LENGTH)?.try_into().ok()
 }
 
 /// Returns `None` if the bytes cannot be read, and `Some(None)` if there is no session.
@@ -290,10 +275,6 @@ fn take_session(from: &mut &[u8]) -> Option<Option<String>> {
         return from.split_off(..4).map(|_| None);
     }
     Some(Some(text(take(from)?)?.to_owned()))
-}
-
-fn number(from: &mut &[u8]) -> Option<u32> {
-    from.split_off(..4)?.try_into().ok().map(u32::from_le_bytes)
 }
 
 fn text(bytes: &[u8]) -> Option<&str> {
@@ -306,9 +287,6 @@ fn length(bytes: usize) -> u32 {
 }
 
 const ABSENT: u32 = u32::MAX;
-
-const KEY: usize = 28;
-const WHOLE_KEY: usize = 24;
 
 pub(super) const MAX_BODIES: usize = 256;
 const MAX_BYTES: usize = 256 * 1024;

@@ -44,11 +44,11 @@ pub type KeyHash = u128;
 impl Entry {
     /// Makes the entry of a body that is one event.
     pub fn one(received: Arc<Received>, events: Arc<[Event]>, key: DedupKey) -> Self {
-        let session = None;
+        let parts = vec![EntryPart { session: None, key }];
         Self {
             received,
             events,
-            parts: vec![EntryPart { session, key }],
+            parts,
         }
     }
 }
@@ -162,23 +162,22 @@ impl Parts {
     /// Returns the event `part` of the body `received`.
     pub fn view<'a>(&'a self, part: Part, received: &'a Received) -> PartView<'a> {
         let body = received.session.as_deref();
-        let kept = match &self.0 {
-            Kind::One(share) => Err(*share),
-            Kind::Several(parts) => Ok(&parts[usize::from(part - 1).min(parts.len() - 1)]),
-        };
-        match kept {
-            Err(share) => PartView {
+        match &self.0 {
+            Kind::One(share) => PartView {
                 part: 1,
                 session: body,
-                share,
+                share: *share,
                 duplicate: false,
             },
-            Ok((kept, share)) => PartView {
-                part,
-                session: kept.session.as_deref().or(body),
-                share: *share,
-                duplicate: kept.duplicate,
-            },
+            Kind::Several(parts) => {
+                let (kept, share) = &parts[usize::from(part - 1).min(parts.len() - 1)];
+                PartView {
+                    part,
+                    session: kept.session.as_deref().or(body),
+                    share: *share,
+                    duplicate: kept.duplicate,
+                }
+            }
         }
     }
 

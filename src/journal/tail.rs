@@ -22,6 +22,14 @@ struct Records {
     bytes: usize,
 }
 
+impl Records {
+    /// Returns where the record is, or would be if it is newer than all; `None` if it is older.
+    fn index(&self, seq: Seq) -> Option<usize> {
+        let first = self.newest.front()?.seq;
+        usize::try_from(seq.checked_sub(first)?).ok()
+    }
+}
+
 impl Tail {
     /// Makes an empty tail; the journal's newest record is `head`.
     pub fn new(head: Seq) -> Self {
@@ -65,27 +73,17 @@ impl Tail {
     /// Returns the record, if it is still in memory.
     pub fn get(&self, seq: Seq) -> Option<Arc<Record>> {
         let tail = self.lock();
-        let first = tail.newest.front()?.seq;
-        let index = usize::try_from(seq.checked_sub(first)?).ok()?;
-        tail.newest.get(index).cloned()
+        tail.newest.get(tail.index(seq)?).cloned()
     }
 
     /// Returns the records after `after`, at most `most`, in order; none if the first of them is no
     /// longer in memory. Costs one lock, however many there are.
     pub fn range(&self, after: Seq, most: usize) -> Vec<Arc<Record>> {
         let tail = self.lock();
-        let Some(first) = tail.newest.front().map(|record| record.seq) else {
+        let Some(start) = tail.index(after.saturating_add(1)) else {
             return Vec::new();
         };
-        let start = (after + 1).checked_sub(first);
-        let Some(start) = start.and_then(|start| usize::try_from(start).ok()) else {
-            return Vec::new();
-        };
-        let end = tail.newest.len().min(start.saturating_add(most));
-        match start < end {
-            true => tail.newest.range(start..end).cloned().collect(),
-            false => Vec::new(),
-        }
+        tail.newest.iter().skip(start).take(most).cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Records> {

@@ -95,7 +95,7 @@ impl Sealed {
     /// Returns the newest body of the newest segment.
     pub(super) fn last_seq(&self) -> Option<Seq> {
         let mut segments = self.groups.iter().flat_map(|group| &group.segments);
-        segments.next_back().map(Segment::last_seq)
+        segments.next_back().map(|segment| segment.last_seq)
     }
 
     /// Returns the newest entry of this key.
@@ -140,7 +140,7 @@ impl Sealed {
         let mut failed = Ok(());
         for group in &mut self.groups {
             group.segments.retain(|segment| {
-                if segment.last_until() > now {
+                if segment.last_until > now {
                     return true;
                 }
                 let removed = segment.remove();

@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufWriter, Read as _, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -41,10 +41,14 @@ pub(super) struct Segment {
     path: PathBuf,
     file: File,
     format: Format,
+    /// The length of the file in bytes.
+    length: u64,
     /// The first key of each page.
     pages: Vec<KeyHash>,
-    last_seq: Seq,
-    last_until: i64,
+    /// The number of its newest body.
+    pub(super) last_seq: Seq,
+    /// When the last of its windows ends, in milliseconds since 1970.
+    pub(super) last_until: i64,
 }
 
 /// The format of a file.
@@ -102,44 +106,27 @@ impl Segment {
 
     /// Opens a segment and adds its keys to a filter.
     pub(super) fn open(path: PathBuf, filter: &mut Filter) -> io::Result<Self> {
-        let last_seq = Self::last_seq_of(&path)?;
-        let format = Format::of(&path).unwrap_or(Format::Positions);
-        let mut left = Self::length_of(&path)? * ENTRY as u64;
-        let mut file = File::open(&path)?;
-        let mut pages = Vec::new();
-        let mut last_until = i64::MIN;
+        let mut segment = Self {
+            last_seq: Self::last_seq_of(&path)?,
+            format: Format::of(&path).unwrap_or(Format::Positions),
+            length: Self::length_of(&path)? * ENTRY as u64,
+            file: File::open(&path)?,
+            path,
+            pages: Vec::new(),
+            last_until: i64::MIN,
+        };
         let mut page = [0; PAGE];
-        while left > 0 {
-            let part = &mut page[..left.min(PAGE as u64) as usize];
-            file.read_exact(part)?;
-            left -= part.len() as u64;
-            for (number, bytes) in part.as_chunks::<ENTRY>().0.iter().enumerate() {
-                let entry = format.decode(bytes);
-                if number == 0 {
-                    pages.push(entry.hash);
+        for number in 0..segment.length.div_ceil(PAGE as u64) {
+            for (index, bytes) in segment.read_page(number, &mut page)?.iter().enumerate() {
+                let entry = segment.format.decode(bytes);
+                if index == 0 {
+                    segment.pages.push(entry.hash);
                 }
                 filter.insert(entry.hash);
-                last_until = last_until.max(entry.until);
+                segment.last_until = segment.last_until.max(entry.until);
             }
         }
-        Ok(Self {
-            path,
-            file,
-            format,
-            pages,
-            last_seq,
-            last_until,
-        })
-    }
-
-    /// Returns the number of its newest body.
-    pub(super) fn last_seq(&self) -> Seq {
-        self.last_seq
-    }
-
-    /// Returns when the last of its windows ends.
-    pub(super) fn last_until(&self) -> i64 {
-        self.last_until
+        Ok(segment)
     }
 
     /// Returns the entry of this key.
@@ -149,28 +136,22 @@ impl Segment {
             return Ok(None);
         };
         let mut page = [0; PAGE];
-        let length = self.read_page(number, &mut page)?;
-        let entries = page[..length].as_chunks::<ENTRY>().0;
+        let entries = self.read_page(number as u64, &mut page)?;
         let found = entries.binary_search_by_key(&key, |bytes| self.format.decode(bytes).hash);
         Ok(found.ok().map(|at| self.format.decode(&entries[at])))
     }
 
-    /// Reads a page and returns its length; only the last page can be short.
-    fn read_page(&self, number: usize, page: &mut [u8; PAGE]) -> io::Result<usize> {
-        let start = (number * PAGE) as u64;
-        let mut length = 0;
-        while length < PAGE {
-            match self
-                .file
-                .read_at(&mut page[length..], start + length as u64)
-            {
-                Ok(0) => break,
-                Ok(more) => length += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(length)
+    /// Reads the entries of a page. Only the last page can be short.
+    fn read_page<'a>(
+        &self,
+        number: u64,
+        page: &'a mut [u8; PAGE],
+    ) -> io::Result<&'a [[u8; ENTRY]]> {
+        let start = number * PAGE as u64;
+        let length = self.length.saturating_sub(start).min(PAGE as u64);
+        let page = &mut page[..length as usize];
+        self.file.read_exact_at(page, start)?;
+        Ok(page.as_chunks().0)
     }
 
     /// Deletes its file, if it still exists.
@@ -267,7 +248,7 @@ mod tests {
             let mut filter = Filter::for_keys(count as u64);
             let segment = Segment::open(path, &mut filter).unwrap();
             let last = odd[..count].iter().map(|entry| entry.until).max();
-            assert_eq!(segment.last_until(), last.unwrap_or(i64::MIN));
+            assert_eq!(segment.last_until, last.unwrap_or(i64::MIN));
             for entry in &odd[..count] {
                 assert_eq!(segment.find(entry.hash).unwrap(), Some(*entry));
                 assert!(filter.may_contain(entry.hash));

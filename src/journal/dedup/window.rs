@@ -77,11 +77,11 @@ impl DedupWindow {
     /// If the segment cannot be written. The entries stay in memory, and the next try is made when
     /// there are an eighth of a segment more.
     pub(crate) fn tidy(&mut self, now: i64) -> io::Result<()> {
-        if self.recent.len() < self.seal_at {
+        if self.recent.order.len() < self.seal_at {
             return Ok(());
         }
         // A try costs as much as a segment, so it is not made for each batch.
-        self.seal_at = self.recent.len() + self.tuning.eighth();
+        self.seal_at = self.recent.order.len() + self.tuning.eighth();
         self.sealed.expire(now)?;
         self.seal_oldest()?;
         self.seal_at = self.tuning.seal_at();
@@ -96,29 +96,24 @@ impl DedupWindow {
     /// If a segment cannot be written; the bodies must then stay in the log.
     pub(crate) fn outlive(&mut self, seq: Seq, now: i64) -> io::Result<()> {
         let leaving = |entry: &&DedupEntry| entry.position.seq() <= seq;
-        while { self.recent.iter() }
+        let is_open = |entry: &DedupEntry| entry.until > now;
+        while { self.recent.order.iter() }
             .take_while(leaving)
-            .any(|entry| entry.until > now)
+            .any(is_open)
         {
             self.seal_oldest()?;
         }
         Ok(())
     }
 
-    /// Returns the entries of the next segment. The number of a body tells which entries are
-    /// sealed, so the entries of one body stay together.
-    fn oldest(&self) -> Vec<DedupEntry> {
-        let mut entries = self.recent.iter();
+    /// The number of a body tells which entries are sealed, so the entries of one body stay together.
+    fn seal_oldest(&mut self) -> io::Result<()> {
+        let mut entries = self.recent.order.iter();
         let first = entries.by_ref().take(self.tuning.segment_length);
         let mut oldest: Vec<DedupEntry> = first.copied().collect();
         if let Some(last) = oldest.last().map(|entry| entry.position.seq()) {
             oldest.extend(entries.take_while(|entry| entry.position.seq() == last));
         }
-        oldest
-    }
-
-    fn seal_oldest(&mut self) -> io::Result<()> {
-        let oldest = self.oldest();
         let count = oldest.len();
         self.sealed.seal(oldest)?;
         self.recent.forget_oldest(count);
@@ -129,6 +124,7 @@ impl DedupWindow {
 /// The newest entries: 32 bytes each, and 5 or more for the map from the key to the entry.
 #[derive(Debug, Default)]
 struct Recent {
+    /// Oldest first.
     order: VecDeque<DedupEntry>,
     /// How many entries came before those in `order`. An entry's place is its index in `order` plus
     /// this.
@@ -138,22 +134,11 @@ struct Recent {
 }
 
 impl Recent {
-    /// Returns how many entries there are.
-    fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    /// Returns all entries, oldest first.
-    fn iter(&self) -> impl Iterator<Item = &DedupEntry> {
-        self.order.iter()
-    }
-
     /// Returns the newest entry of this key.
     fn newest(&self, key: KeyHash) -> Option<DedupEntry> {
         let (order, before) = (&self.order, self.before);
-        let place = self
-            .places
-            .find(hash(key), |place| at(order, before, *place).hash == key)?;
+        let is_key = |place: &u32| at(order, before, *place).hash == key;
+        let place = self.places.find(hash(key), is_key)?;
         Some(*at(order, before, *place))
     }
 
@@ -173,22 +158,17 @@ impl Recent {
     /// Removes the entries of bodies after `seq`. An older entry of the same key does not return:
     /// its window had ended, or there would be no newer one.
     fn take_back_after(&mut self, seq: Seq) {
-        while self
-            .order
-            .back()
-            .is_some_and(|entry| entry.position.seq() > seq)
+        while let Some(newest) = self.order.back()
+            && newest.position.seq() > seq
         {
-            let last = self.order.len() - 1;
-            self.forget(last);
+            self.forget(self.order.len() - 1);
             self.order.pop_back();
         }
     }
 
     /// Removes the `count` oldest entries.
     fn forget_oldest(&mut self, count: usize) {
-        for index in 0..count {
-            self.forget(index);
-        }
+        (0..count).for_each(|index| self.forget(index));
         self.order.drain(..count);
         self.before = self.before.wrapping_add(count as u32);
     }
@@ -197,8 +177,7 @@ impl Recent {
     fn forget(&mut self, index: usize) {
         let place = self.before.wrapping_add(index as u32);
         let key = self.order[index].hash;
-        let found = self.places.find_entry(hash(key), |other| *other == place);
-        if let Ok(found) = found {
+        if let Ok(found) = self.places.find_entry(hash(key), |other| *other == place) {
             found.remove();
         }
     }
@@ -308,7 +287,7 @@ mod tests {
                 let original = self.original(key(number));
                 assert_eq!(original, self.expected(key(number)), "key {number}");
             }
-            let recent = self.entries.recent.len();
+            let recent = self.entries.recent.order.len();
             assert!(recent < 2 * TUNING.segment_length + 6, "{recent}");
         }
 
@@ -338,7 +317,7 @@ mod tests {
                 self.entries.take_back_after(self.head());
             } else {
                 self.entries.tidy(self.now).unwrap();
-                assert!(self.entries.recent.len() < 2 * TUNING.segment_length + events.len());
+                assert!(self.entries.recent.order.len() < 2 * TUNING.segment_length + events.len());
             }
         }
 
