@@ -271,7 +271,11 @@ impl Offhook {
             unkeyed: sqlite.dedup_window_unkeyed,
         };
         let (journal, notes) = (Arc::clone(pipeline.journal()), Arc::clone(pipeline.notes()));
-        let engine = JournalEngine::new(journal, windows, notes);
+        let engine = JournalEngine {
+            journal,
+            windows,
+            notes,
+        };
         Ok((Arc::new(engine), Some(Arc::new(pipeline))))
     }
 

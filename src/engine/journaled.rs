@@ -17,19 +17,9 @@ use crate::{Event, Received};
 /// Appends each event; consumers read the journal.
 #[derive(Debug)]
 pub(crate) struct JournalEngine {
-    journal: Arc<dyn Journal>,
-    windows: Windows,
-    notes: Arc<dyn Notes>,
-}
-
-impl JournalEngine {
-    pub(crate) fn new(journal: Arc<dyn Journal>, windows: Windows, notes: Arc<dyn Notes>) -> Self {
-        Self {
-            journal,
-            windows,
-            notes,
-        }
-    }
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) windows: Windows,
+    pub(crate) notes: Arc<dyn Notes>,
 }
 
 impl Engine for JournalEngine {
@@ -45,21 +35,17 @@ impl Engine for JournalEngine {
         Box::pin(async move {
             // Holds the body's share of the in-flight budget until the journal has it.
             let _envelope = envelope;
-            match self.journal.append(entry).await {
-                Ok(Appended::New { duplicates, .. }) => {
-                    for (part, original) in duplicates {
-                        self.notes.duplicate(&received, &events, part, original);
-                    }
-                    Ok(Accepted::New)
+            let appended = self.journal.append(entry).await;
+            let (accepted, duplicates) = match appended.map_err(|_| NotAccepted::Unavailable)? {
+                Appended::New { duplicates, .. } => (Accepted::New, duplicates),
+                Appended::Duplicate(originals) => {
+                    (Accepted::Duplicate, (1..).zip(originals).collect())
                 }
-                Ok(Appended::Duplicate(originals)) => {
-                    for (part, original) in (1..).zip(originals) {
-                        self.notes.duplicate(&received, &events, part, original);
-                    }
-                    Ok(Accepted::Duplicate)
-                }
-                Err(_) => Err(NotAccepted::Unavailable),
+            };
+            for (part, original) in duplicates {
+                self.notes.duplicate(&received, &events, part, original);
             }
+            Ok(accepted)
         })
     }
 
@@ -91,7 +77,7 @@ fn parts(received: &Received, events: &[Event], windows: Windows) -> Vec<EntryPa
                 key: if is_rest {
                     by_bytes(received, session.unwrap_or_default(), part, windows)
                 } else {
-                    key(received, session, event, part, windows)
+                    key(received, session.unwrap_or_default(), event, part, windows)
                 },
             }
         });
@@ -100,37 +86,41 @@ fn parts(received: &Received, events: &[Event], windows: Windows) -> Vec<EntryPa
 
 fn key(
     received: &Received,
-    session: Option<&str>,
+    session: &str,
     event: &Event,
     part: Part,
     windows: Windows,
 ) -> DedupKey {
-    let session = session.unwrap_or_default();
-    let named = |kind: &str, id: &str, more: &str| DedupKey {
-        hash: hash(&[&received.source, session, kind, id, more].map(str::as_bytes)),
-        window: windows.keyed,
-        named: true,
+    let hash_of = |kind: &str, id: &str, more: &str| {
+        hash(&[&received.source, session, kind, id, more].map(str::as_bytes))
     };
-    match event {
-        Event::Source(_) => DedupKey {
-            hash: hash(&[b"own", received.id.as_bytes()]),
-            window: Duration::ZERO,
+    let named = match event {
+        Event::Source(_) => {
+            return DedupKey {
+                hash: hash(&[b"own", received.id.as_bytes()]),
+                window: Duration::ZERO,
+                named: true,
+            };
+        }
+        Event::Message(event) => event
+            .message_id
+            .as_deref()
+            .map(|id| hash_of("message", id, "")),
+        Event::Status(event) => { event.message_id.as_deref() }
+            .zip(event.status.as_ref())
+            .map(|(id, status)| hash_of("status", id, status.as_str())),
+        Event::Connection(event) => {
+            { event.timestamp }.map(|time| hash_of("connection", event.status(), &time.to_string()))
+        }
+        _ => None,
+    };
+    match named {
+        Some(hash) => DedupKey {
+            hash,
+            window: windows.keyed,
             named: true,
         },
-        Event::Message(event) if event.message_id.is_some() => named(
-            "message",
-            event.message_id.as_deref().unwrap_or_default(),
-            "",
-        ),
-        Event::Status(event) => match (event.message_id.as_deref(), &event.status) {
-            (Some(id), Some(status)) => named("status", id, status.as_str()),
-            _ => by_bytes(received, session, part, windows),
-        },
-        Event::Connection(event) => match event.timestamp {
-            Some(time) => named("connection", event.status(), &time.to_string()),
-            None => by_bytes(received, session, part, windows),
-        },
-        _ => by_bytes(received, session, part, windows),
+        None => by_bytes(received, session, part, windows),
     }
 }
 

@@ -37,43 +37,30 @@ impl Opened {
             follower: None,
         }
     }
-}
 
-#[cfg(feature = "sqlite")]
-mod sqlite {
-    use std::path::Path;
-
-    use super::{Arc, Follower, Opened};
-    use crate::Error;
-    use crate::clock::Clock;
-    use crate::index::Index;
-    use crate::journal::Sqlite;
-    use crate::telemetry::Metrics;
-
-    impl Opened {
-        /// Opens the journal and the index in `folder`.
-        ///
-        /// # Errors
-        ///
-        /// When the journal cannot be opened, or the index cannot be created beside it.
-        pub(crate) fn sqlite(
-            folder: &Path,
-            metrics: &Metrics,
-            clock: &Arc<dyn Clock>,
-        ) -> Result<Self, Error> {
-            let journal = Sqlite::open(folder, metrics.journal(), Arc::clone(clock));
-            let journal = journal.map_err(Error::journal)?;
-            let (index, indexer) = Index::open(folder).map_err(Error::journal)?;
-            let follower: Follower = Box::new(|journal, decoder, stop| {
-                Box::pin(async move { indexer.run(journal, decoder, stop).await })
-            });
-            Ok(Self {
-                journal: Arc::new(journal),
-                folder: Some(folder.to_owned()),
-                notes: index.notes(),
-                search: Some(Arc::new(index)),
-                follower: Some(follower),
-            })
-        }
+    /// Opens the journal and the index in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be opened, or the index cannot be created beside it.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn sqlite(
+        folder: &std::path::Path,
+        metrics: &crate::telemetry::Metrics,
+        clock: &Arc<dyn crate::clock::Clock>,
+    ) -> Result<Self, crate::Error> {
+        use crate::{Error, index::Index, journal::Sqlite};
+        let journal = Sqlite::open(folder, metrics.journal(), Arc::clone(clock));
+        let journal = Arc::new(journal.map_err(Error::journal)?);
+        let (index, indexer) = Index::open(folder).map_err(Error::journal)?;
+        Ok(Self {
+            folder: Some(folder.to_owned()),
+            notes: index.notes(),
+            search: Some(Arc::new(index)),
+            follower: Some(Box::new(|journal, decoder, stop| {
+                Box::pin(indexer.run(journal, decoder, stop))
+            })),
+            ..Self::without_search(journal)
+        })
     }
 }

@@ -61,8 +61,11 @@ impl Pipeline {
             let (journal, decoder) = (Arc::clone(&journal), Arc::clone(&decoder));
             runners.spawn(|stop| follower(journal, decoder, stop));
         }
-        let taken = take_shares(Arc::clone(&journal));
-        let desks = wait_for(&runners, taken)?.map_err(Error::journal)?;
+        // One machine dispatches everything.
+        let all = Arc::clone(&journal);
+        let desks =
+            async move { try_join_all((0..all.shares()).map(|share| all.desk(share))).await };
+        let desks = wait_for(&runners, desks)?.map_err(Error::journal)?;
         let pipeline = Self {
             journal,
             desks,
@@ -224,9 +227,8 @@ impl Pipeline {
         if let Some(record) = tail.get(floor + 1) {
             return Ok(Some(record.received.received_at));
         }
-        let records = self.journal.read(floor, 1).await?;
-        let oldest = records.first();
-        Ok(oldest.map(|record| record.received.received_at))
+        let oldest = self.journal.read(floor, 1).await?;
+        Ok(oldest.first().map(|record| record.received.received_at))
     }
 
     /// Updates the metrics that are computed only on request. A value that cannot be read in time stays
@@ -275,15 +277,6 @@ impl Pipeline {
         self.runners.stop().await;
         self.journal.close().await;
     }
-}
-
-/// Takes every share: one machine dispatches everything.
-async fn take_shares(journal: Arc<dyn Journal>) -> Result<Vec<Arc<dyn Desk>>, Unavailable> {
-    let mut desks = Vec::new();
-    for share in 0..journal.shares() {
-        desks.push(journal.desk(share).await?);
-    }
-    Ok(desks)
 }
 
 fn wait_for<T: Send + 'static>(

@@ -55,20 +55,14 @@ impl Keeper {
                     Duration::from_secs(60)
                 }
             };
-            let sized = self.retention.bytes.is_some();
             let grown = async {
-                match sized {
-                    true => {
-                        self.clock.sleep(SIZE_PAUSE).await;
-                        // Only a closed journal never reports a new head.
-                        let _ = head.changed().await;
-                    }
-                    false => std::future::pending().await,
-                }
+                self.clock.sleep(SIZE_PAUSE).await;
+                // Only a closed journal never reports a new head.
+                let _ = head.changed().await;
             };
             tokio::select! {
                 () = self.clock.sleep(pause) => {}
-                () = grown => {}
+                () = grown, if self.retention.bytes.is_some() => {}
                 _ = stop.changed() => {}
             }
         }
