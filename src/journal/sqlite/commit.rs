@@ -7,7 +7,6 @@ use std::time::Duration;
 use rusqlite::{Connection, Error, OpenFlags, Transaction};
 
 use super::folder::OpenError;
-use super::operation::Waiting;
 use super::{schema, store};
 use crate::Timestamp;
 use crate::clock::Clock;
@@ -102,18 +101,17 @@ impl Open {
         Ok(Self { database, known })
     }
 
-    /// Writes a batch in one transaction; each operation keeps its outcome. `epoch` is the newest
-    /// desk's.
+    /// Makes durable what `write` writes, in one transaction. `epoch` is the newest desk's.
     pub(super) fn commit(
         &mut self,
-        batch: &mut [Waiting],
+        write: impl FnOnce(&mut Step<'_>) -> Result<(), Error>,
         now: i64,
         epoch: u64,
         clock: &dyn Clock,
     ) -> Result<Committed, Error> {
         let known = &self.known;
         let before = (known.head, known.kept_at, known.documents);
-        let committed = self.try_commit(batch, now, epoch, clock);
+        let committed = self.try_commit(write, now, epoch, clock);
         let known = &mut self.known;
         known.block.clear();
         if committed.is_err() {
@@ -125,7 +123,7 @@ impl Open {
 
     fn try_commit(
         &mut self,
-        batch: &mut [Waiting],
+        write: impl FnOnce(&mut Step<'_>) -> Result<(), Error>,
         now: i64,
         epoch: u64,
         clock: &dyn Clock,
@@ -143,9 +141,7 @@ impl Open {
             now,
             epoch,
         };
-        for operation in batch {
-            operation.write(&mut step)?;
-        }
+        write(&mut step)?;
         step.flush()?;
         let (records, started) = (step.records, clock.monotonic());
         step.transaction.commit()?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::OpenFlags;
 use tokio::sync::{mpsc, watch};
 
-use super::commit::{Committed, Open};
+use super::commit::{Committed, Open, Step};
 use super::folder::OpenError;
 use super::operation::Waiting;
 use super::store;
@@ -126,7 +126,9 @@ impl Writer {
         let now = self.clock.now().as_millisecond();
         let started = self.clock.monotonic();
         let epoch = self.shared.epoch.load(Ordering::SeqCst);
-        match open.commit(batch, now, epoch, self.clock.as_ref()) {
+        // Each operation keeps its outcome.
+        let write = |step: &mut Step<'_>| batch.iter_mut().try_for_each(|one| one.write(step));
+        match open.commit(write, now, epoch, self.clock.as_ref()) {
             Ok(Committed { records, took }) => {
                 let whole = self.clock.monotonic().saturating_duration_since(started);
                 self.metrics.batch(records.len() as u64, whole, took);
