@@ -84,6 +84,7 @@ impl fmt::Debug for Error {
 
 /// One problem of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Problem {
     /// Where it is: the file and the key, or the environment variable.
     pub place: String,

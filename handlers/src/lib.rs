@@ -38,13 +38,14 @@ mod jsonl;
 mod lines;
 mod log;
 mod macros;
+mod received;
 mod source;
 mod typed;
 
 pub use async_trait::async_trait;
 pub use jiff::Timestamp;
 
-pub use crate::delivery::{Delivery, Received};
+pub use crate::delivery::Delivery;
 pub use crate::escape::{escape_controls, percent_encode};
 pub use crate::event::{Event, EventKind, Extra, ParseEventKindError};
 pub use crate::event_id::{EventId, ParseEventIdError};
@@ -52,6 +53,7 @@ pub use crate::exec::{EmptyCommand, Exec, ExecHandler};
 pub use crate::handler::{EventHandler, HandlerError};
 pub use crate::jsonl::JsonlHandler;
 pub use crate::log::LogHandler;
+pub use crate::received::Received;
 pub use crate::source::{SourceChange, SourceEvent};
 pub use crate::typed::{
     ConnectionEvent, ConnectionStatus, MessageEvent, MessageStatus, MessageType, StatusEvent,

@@ -11,6 +11,7 @@ mod consumers;
 mod dead;
 mod events;
 mod gateway;
+mod input;
 mod load;
 mod output;
 mod replay;

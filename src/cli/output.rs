@@ -1,11 +1,10 @@
-//! What commands print and read, and the program's exit status.
+//! What commands print, and the program's exit status.
 //!
 //! If the reader closes the pipe (`offhook check | head -1`), that is not an error, and the rest is not
 //! written.
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{ErrorKind, IsTerminal as _, Read, Write as _, stdin};
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Style};
@@ -140,30 +139,6 @@ pub(super) fn title(text: &str) -> String {
 fn styled(text: &str, style: Style) -> String {
     format!("{style}{text}{style:#}")
 }
-
-/// Reads a body: the exact bytes of a file, or of standard input for `-`.
-pub(super) fn read_body(file: &str) -> Result<Vec<u8>, Failure> {
-    let unreadable = |error| Failure::usage(format!("{file}: {error}"));
-    let input: Box<dyn Read> = if file == "-" {
-        if stdin().is_terminal() {
-            note("Reading the body from standard input; Ctrl-D ends it.");
-        }
-        Box::new(stdin().lock())
-    } else {
-        Box::new(File::open(file).map_err(unreadable)?)
-    };
-    let mut bytes = Vec::new();
-    input
-        .take(MAX_BODY + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_BODY {
-        return Err(Failure::usage(format!("{file}: longer than 256 MiB")));
-    }
-    Ok(bytes)
-}
-
-const MAX_BODY: u64 = 256 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

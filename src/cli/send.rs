@@ -9,9 +9,10 @@ use serde_json::json;
 use url::Url;
 
 use super::client::{Answer, Client, Signed, http_url};
+use super::input::read_body;
 use super::invocation;
 use super::load::{self, Plan};
-use super::output::{self, Outcome, Verdict, read_body};
+use super::output::{self, Outcome, Verdict};
 
 /// Send signed test events to a receiver
 ///

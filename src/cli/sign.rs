@@ -9,7 +9,8 @@ use offhook::signature::{
     Algorithm, Encoding, Generic, Scheme, Secret, StandardWebhooks, XWebhookSignature,
 };
 
-use super::output::{self, Failure, Outcome, Verdict, read_body};
+use super::input::read_body;
+use super::output::{self, Failure, Outcome, Verdict};
 
 /// Print the header lines that sign a body
 #[derive(Args)]

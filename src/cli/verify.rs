@@ -17,7 +17,8 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::output::{self, Outcome, Verdict, read_body};
+use super::input::read_body;
+use super::output::{self, Outcome, Verdict};
 
 /// Say whether a body's signature is right, and if not, why
 ///
@@ -116,11 +117,8 @@ fn diagnose(signature: &str, body: &[u8], secret: &[u8]) -> Vec<Finding> {
 
 /// What explains the bytes: the form alone, another key, another body, or both.
 fn cause(bytes: &[u8], algorithm: Algorithm, body: &[u8], secret: &[u8]) -> Option<Vec<Finding>> {
-    let claim = Claim {
-        signatures: vec![bytes.to_vec()],
-        before: Vec::new(),
-        after: Vec::new(),
-    };
+    let mut claim = Claim::default();
+    claim.signatures.push(bytes.to_vec());
     let scheme = Generic::new("").algorithm(algorithm);
     let is_hmac = |key: &[u8], body: &[u8]| {
         Secret::new(key).is_ok_and(|key| scheme.matches(&claim, body, &key))

@@ -13,6 +13,7 @@ use crate::Event;
 /// Which events a handler gets one at a time, in the order in which they were received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Order {
     /// One lane for each conversation: messages by (session, sender), statuses by (session, message),
     /// everything else by session.

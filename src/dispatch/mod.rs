@@ -15,13 +15,15 @@ mod monotonic;
 mod options;
 mod progress;
 mod records;
+mod retry;
 mod runner;
 mod runners;
 mod saved;
 mod schedule;
 
 pub use lane::Order;
-pub use options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Retry};
+pub use options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
+pub use retry::Retry;
 
 pub(crate) use consumer::{AttemptObserver, Consumer, Outcome};
 pub(crate) use controls::{ConsumerControls, ConsumerStatus, Status};

@@ -102,10 +102,9 @@ fn key(
                 named: true,
             };
         }
-        Event::Message(event) => event
-            .message_id
-            .as_deref()
-            .map(|id| hash_of("message", id, "")),
+        Event::Message(event) => {
+            { event.message_id.as_deref() }.map(|id| hash_of("message", id, ""))
+        }
         Event::Status(event) => { event.message_id.as_deref() }
             .zip(event.status.as_ref())
             .map(|(id, status)| hash_of("status", id, status.as_str())),

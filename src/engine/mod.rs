@@ -12,6 +12,7 @@ mod journaled;
 mod opened;
 mod pipeline;
 mod retention;
+mod turns;
 
 use std::fmt::Debug;
 use std::pin::Pin;

@@ -10,6 +10,7 @@ use super::GatewayError;
 /// The form of a gateway's registration requests. In each, `POST` registers, `DELETE` removes and `GET`
 /// shows, on the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Shape {
     /// As the documentation says, and as offhook's own sessions API takes it: `{webhookUrl, events,
     /// secret}` at `/sessions/{id}/webhook`.

@@ -21,9 +21,8 @@ use crate::{Delivery, Event, EventHandler, HandlerError};
 /// `X-Webhook-Signature`, as the gateway does, and with the headers of
 /// [Standard Webhooks](https://www.standardwebhooks.com), where `webhook-id` is the id of the body,
 /// the same for all attempts. It has the headers `offhook-attempt`, `offhook-session` and, on a replay,
-/// `offhook-replay: true`. Without a secret it is not signed.
-///
-/// A body that holds several events is sent once.
+/// `offhook-replay: true`. Without a secret it is not signed. A
+/// body that holds several events is sent once.
 ///
 /// 2xx means delivered. 410 and the statuses of [`RelayOptions::give_up_on`] are final. Everything
 /// else is retried: other statuses, redirects, which are not followed, and no answer in time. With 429

@@ -37,14 +37,13 @@ impl Default for RelaySettings {
 /// use std::time::Duration;
 /// use offhook::relay::RelayOptions;
 ///
-/// let options = RelayOptions {
-///     timeout: Duration::from_secs(5),
-///     give_up_on: [404].into(),
-///     ..RelayOptions::default()
-/// };
+/// let mut options = RelayOptions::default();
+/// options.timeout = Duration::from_secs(5);
+/// options.give_up_on.insert(404);
 /// assert!(!options.allow_private);
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct RelayOptions {
     /// How long one attempt may take, from the connection to the answer. Default: 10 s.
     pub timeout: Duration,

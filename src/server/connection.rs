@@ -70,10 +70,8 @@ impl Connection {
         // It fails for a sender that has no room for it, which gets no answer then.
         let _ = self.stream.try_write(REQUEST_TIMEOUT);
         if let Some(unsaid) = self.context.slow_heads.pass() {
-            log::info!(
-                "a request's head took too long, answered 408{}",
-                Throttle::more(unsaid)
-            );
+            let more = Throttle::more(unsaid);
+            log::info!("a request's head took too long, answered 408{more}");
         }
     }
 

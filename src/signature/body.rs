@@ -80,7 +80,13 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Limits for one request.
+///
+/// ```
+/// let mut limits = offhook::signature::Limits::default();
+/// limits.max_body = 1024 * 1024;
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Limits {
     /// The longest body, in bytes. Default: 32 MiB.
     pub max_body: usize,

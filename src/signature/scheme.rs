@@ -100,6 +100,7 @@ pub(super) fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a
 
 /// The claims of a request's headers: signatures, and the bytes that are signed in addition to the body.
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct Claim {
     /// The raw bytes of the signatures; some schemes send several.
     pub signatures: Vec<Vec<u8>>,
@@ -135,11 +136,20 @@ impl Debug for Claim {
 
 /// A header that a sender adds to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SignedHeader {
     /// The header's name, in the case that documentation uses.
     pub name: Cow<'static, str>,
     /// Its value.
     pub value: String,
+}
+
+impl SignedHeader {
+    /// The header `name` with this value.
+    pub fn new(name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        let (name, value) = (name.into(), value.into());
+        Self { name, value }
+    }
 }
 
 /// Why a request does not prove its sender, for logs and metrics. The sender gets the same answer for

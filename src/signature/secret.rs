@@ -151,6 +151,7 @@ pub enum SecretError {
 
 /// The hash of an HMAC ([RFC 2104](https://www.rfc-editor.org/rfc/rfc2104)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Algorithm {
     /// `sha1`: only for senders that support nothing better.
     Sha1,
@@ -184,6 +185,7 @@ impl Algorithm {
 
 /// How the bytes of a signature are encoded in a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Encoding {
     /// `hex`: written in lower case, read in either case.
     Hex,

@@ -184,6 +184,7 @@ impl fmt::Debug for Verifier {
 pub struct Claimed(Option<Claim>);
 
 /// A request whose sender is not proven.
+#[non_exhaustive]
 pub struct Unverified {
     /// The session that the path names.
     pub session: Option<String>,
@@ -221,6 +222,7 @@ impl fmt::Debug for Unverified {
 
 /// The sender of a request, as far as the request could prove it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Sender {
     /// The source's name.
     pub source: Arc<str>,

@@ -51,11 +51,9 @@ async fn the_middleware_gives_the_body_to_any_extractor() {
 
 #[actix_web::test]
 async fn the_middleware_has_limits_of_its_own() {
-    let limits = Limits {
-        max_body: 10,
-        in_flight: InFlight::new(10),
-        ..Limits::default()
-    };
+    let mut limits = Limits::default();
+    limits.max_body = 10;
+    limits.in_flight = InFlight::new(10);
     let handler =
         |verified: Verified| async move { HttpResponse::Ok().body(verified.body().clone()) };
     let resource = web::resource("/").route(web::post().to(handler).wrap(verify().limits(limits)));

@@ -20,12 +20,11 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// Loopback is where tests are.
 fn options() -> RelayOptions {
-    RelayOptions {
-        timeout: Duration::from_secs(30),
-        allow_private: true,
-        give_up_on: [404].into(),
-        ..RelayOptions::default()
-    }
+    let mut options = RelayOptions::default();
+    options.timeout = Duration::from_secs(30);
+    options.allow_private = true;
+    options.give_up_on = [404].into();
+    options
 }
 
 fn relay(url: &str) -> Relay {
@@ -273,10 +272,8 @@ async fn a_silent_subscriber_holds_up_no_other() {
     let folder = Folder::new("relay-hang");
     let hanging = Subscriber::start(vec![Answer::Hang; 2]).await;
     let other = Subscriber::start([]).await;
-    let impatient = RelayOptions {
-        timeout: Duration::from_secs(2),
-        ..options()
-    };
+    let mut impatient = options();
+    impatient.timeout = Duration::from_secs(2);
     let relay = Relay::new(&hanging.url(), None, &impatient).unwrap();
     let often = retries().retry(Retry {
         first: Duration::from_millis(5),

@@ -15,23 +15,21 @@ use crate::records::{keeping, post, settled, until};
 use crate::subscriber::{Answer, Asked, Subscriber};
 use crate::support::{Folder, KEY, Raw, bounded, secret};
 
-/// Longer than any test: who waits for it has failed.
-const FOR_EVER: Duration = Duration::from_secs(3600);
+/// Longer than any test: a test that waits for it has failed.
+const FOREVER: Duration = Duration::from_secs(3600);
 
 fn relay(subscriber: &Subscriber) -> Relay {
-    let options = RelayOptions {
-        timeout: FOR_EVER,
-        allow_private: true,
-        ..RelayOptions::default()
-    };
+    let mut options = RelayOptions::default();
+    options.timeout = FOREVER;
+    options.allow_private = true;
     Relay::new(&subscriber.url(), None, &options).unwrap()
 }
 
 /// No attempt ends by itself, and none is made again.
 fn patient() -> HandlerOptions {
-    HandlerOptions::default().timeout(FOR_EVER).retry(Retry {
-        first: FOR_EVER,
-        max: FOR_EVER,
+    HandlerOptions::default().timeout(FOREVER).retry(Retry {
+        first: FOREVER,
+        max: FOREVER,
         ..Retry::default()
     })
 }

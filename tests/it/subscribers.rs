@@ -63,11 +63,9 @@ fn everything() -> Vec<TestRequest> {
 
 /// Receives `requests` and relays them to `url`, signed with `key`.
 async fn relay(url: &str, key: &str, requests: &[TestRequest]) -> Vec<Delivered> {
-    let options = RelayOptions {
-        allow_private: true,
-        timeout: Duration::from_secs(30),
-        ..RelayOptions::default()
-    };
+    let mut options = RelayOptions::default();
+    options.allow_private = true;
+    options.timeout = Duration::from_secs(30);
     let relay = Relay::new(url, Some(secret(key)), &options).unwrap();
     let (tell, mut told): (_, UnboundedReceiver<Delivered>) = unbounded_channel();
     // One after the other, as they came: what is printed has an order then.

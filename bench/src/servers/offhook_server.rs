@@ -89,10 +89,8 @@ struct Gated {
 
 impl Gated {
     fn new(subscriber: SocketAddr, gate: &Handled) -> anyhow::Result<Self> {
-        let options = RelayOptions {
-            allow_private: true,
-            ..RelayOptions::default()
-        };
+        let mut options = RelayOptions::default();
+        options.allow_private = true;
         let url = format!("http://{subscriber}/webhook");
         Ok(Self {
             relay: Relay::new(&url, Some(Secret::new(KEY)?), &options)?,

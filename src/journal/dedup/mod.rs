@@ -7,11 +7,12 @@
 mod filter;
 mod sealed;
 mod segment;
+mod tuning;
 mod window;
 
 pub(crate) use filter::Filter;
-pub(super) use sealed::DedupTuning;
 #[cfg(test)]
 pub(super) use segment::write_segment;
 pub(super) use segment::{DedupEntry, any_segment};
+pub(super) use tuning::DedupTuning;
 pub(super) use window::DedupWindow;

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use hashbrown::HashTable;
 
-use super::sealed::{DedupTuning, Sealed};
+use super::sealed::Sealed;
 use super::segment::DedupEntry;
+use super::tuning::DedupTuning;
 use crate::journal::{DedupKey, KeyHash, Position, Seq};
 
 /// The entries of all windows.

@@ -46,8 +46,7 @@ impl Metrics {
     pub(crate) fn consumer(&self, name: &str, outcomes: &[&'static str]) -> ConsumerMetrics {
         let (families, consumer) = (&self.families, consumer_label(name));
         let attempts = outcomes.iter().map(|outcome| {
-            let labels = attempt_labels(name, outcome);
-            families.attempts.get_or_create_owned(&labels)
+            { &families.attempts }.get_or_create_owned(&attempt_labels(name, outcome))
         });
         ConsumerMetrics {
             attempts: attempts.collect(),
