@@ -41,15 +41,15 @@
 //!    with `none` when the handlers have run.
 //! 6. Each handler is a consumer with its own progress in the journal, and its own filter, [`Order`],
 //!    [`Retry`], timeout and concurrency.
-//! 7. Each subscription is a consumer too. Its handler is a `relay::Relay`, which POSTs the stored
+//! 7. Each subscription is a consumer too. Its handler is a [`relay::Relay`], which POSTs the stored
 //!    bytes, signed with the subscriber's secret, to addresses that its guard allows.
 //!
 //! # Subscriptions, gateways, silence
 //!
 //! - Programs in any language subscribe at the admin listener, with the same requests that the gateway
-//!   takes (`/sessions/{id}/webhook`), or in the settings (`settings::SubscriptionSettings`).
+//!   takes (`/sessions/{id}/webhook`), or in the settings ([`settings::SubscriptionSettings`]).
 //!   Subscriptions can be added and removed while the server runs.
-//! - `gateway::GatewayClient` registers our URL at a gateway; `[[gateways]]` in the settings does so at
+//! - [`gateway::GatewayClient`] registers our URL at a gateway; `[[gateways]]` in the settings does so at
 //!   each start.
 //! - When a source with `quiet_after` ([`Source::quiet_after`]) sends nothing for that long, offhook
 //!   makes an event of its own, [`EventKind::SourceQuiet`], and hands a [`SourceEvent`] to the handlers

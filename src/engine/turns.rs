@@ -1,26 +1,19 @@
 //! [`Turns`]: keeps the events of a handler in order by lane, and limits its attempts.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::dispatch::{Lane, LaneMap};
 
 /// The turns of one handler's attempts.
 #[derive(Debug)]
 pub(super) struct Turns {
-    lanes: Mutex<LaneMap<Line>>,
+    /// The occupied lanes, each with the attempts that wait behind the one whose turn it is.
+    lanes: Mutex<LaneMap<VecDeque<oneshot::Sender<()>>>>,
     slots: Semaphore,
-}
-
-/// An occupied lane.
-#[derive(Debug, Default)]
-struct Line {
-    /// How many events are in the lane or wait for it.
-    places: usize,
-    /// Gives the turns in the order in which they were asked for.
-    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Turns {
@@ -39,46 +32,79 @@ impl Turns {
         lane: Option<Lane>,
         attempt: impl Future<Output = T>,
     ) -> T {
-        let _turn = match lane {
-            Some(lane) => Some(self.enter(lane).await),
-            None => None,
-        };
+        let mut place = lane.map(|lane| self.enter(lane));
+        if let Some(place) = &mut place {
+            place.turn_comes().await;
+        }
         let _slot = self.slots.acquire().await;
         attempt.await
     }
 
-    /// Takes the place in the lane, and waits for the turn.
-    async fn enter(&self, lane: Lane) -> (OwnedMutexGuard<()>, Place<'_>) {
-        let turn = {
-            let mut lanes = self.lanes();
-            let line = lanes.entry(lane).or_default();
-            line.places += 1;
-            Arc::clone(&line.turn)
+    /// Takes a place in the lane.
+    fn enter(&self, lane: Lane) -> Place<'_> {
+        let turn = match self.lanes().entry(lane) {
+            Entry::Vacant(free) => {
+                // Allocates nothing: most lanes have one event at a time.
+                free.insert(VecDeque::new());
+                None
+            }
+            Entry::Occupied(mut waiting) => {
+                let (pass_on, turn) = oneshot::channel();
+                waiting.get_mut().push_back(pass_on);
+                Some(turn)
+            }
         };
-        let place = Place { turns: self, lane };
-        (turn.lock_owned().await, place)
+        Place {
+            turns: self,
+            lane,
+            turn,
+        }
     }
 
-    fn lanes(&self) -> MutexGuard<'_, LaneMap<Line>> {
+    fn lanes(&self) -> MutexGuard<'_, LaneMap<VecDeque<oneshot::Sender<()>>>> {
         // No panic can leave the map half-changed.
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A place in a lane, or in front of it. The last one to leave removes the lane.
+/// A place in a lane. Dropped in its turn it passes the turn on; dropped before, it leaves the line.
 struct Place<'a> {
     turns: &'a Turns,
     lane: Lane,
+    /// Tells that the turn comes; `None` from then on.
+    turn: Option<oneshot::Receiver<()>>,
+}
+
+impl Place<'_> {
+    async fn turn_comes(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            // The sender is not dropped before it passes the turn on.
+            let _ = turn.await;
+            self.turn = None;
+        }
+    }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut line) = self.turns.lanes().entry(self.lane) {
-            line.get_mut().places -= 1;
-            if line.get().places == 0 {
-                line.remove();
+        // Under the lock, so that the turn does not come while this leaves.
+        let mut lanes = self.turns.lanes();
+        if let Some(turn) = &mut self.turn
+            && turn.try_recv().is_err()
+        {
+            // Its turn has not come, and its sender will be skipped.
+            turn.close();
+            return;
+        }
+        let Entry::Occupied(mut waiting) = lanes.entry(self.lane) else {
+            return;
+        };
+        while let Some(next) = waiting.get_mut().pop_front() {
+            if next.send(()).is_ok() {
+                return;
             }
         }
+        waiting.remove();
     }
 }
 

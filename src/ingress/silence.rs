@@ -95,7 +95,7 @@ impl Silence {
         }
     }
 
-    /// The entry for the source with this index.
+    /// The entry for the source with this index, in the order of the sources that this was made of.
     pub(crate) fn source(&self, index: usize) -> Arc<SourceSeen> {
         Arc::clone(&self.sources[index])
     }

@@ -152,7 +152,7 @@ impl Server {
         begun(&self);
         tokio::select! {
             name = next_signal() => {
-                log::info!("{name}: finishing what runs (once more to end at once)");
+                log::info!("{name}: finishing what runs (send it again to end immediately)");
             }
             error = self.public.failure() => {
                 return Err(Error::Io { what: "the public listener", error });

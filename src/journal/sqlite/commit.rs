@@ -38,6 +38,17 @@ pub(super) struct Known {
     pub(super) wal: usize,
 }
 
+/// Why a transaction failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CommitError {
+    /// Nothing was stored.
+    #[error(transparent)]
+    Write(#[from] Error),
+    /// The commit failed, for example in its fsync: what was written may be found after a restart.
+    #[error("{0}")]
+    Commit(Error),
+}
+
 /// What a commit has made durable.
 pub(super) struct Committed {
     /// The new bodies, for consumers that keep up.
@@ -108,7 +119,7 @@ impl Open {
         now: i64,
         epoch: u64,
         clock: &dyn Clock,
-    ) -> Result<Committed, Error> {
+    ) -> Result<Committed, CommitError> {
         let known = &self.known;
         let before = (known.head, known.kept_at, known.documents);
         let committed = self.try_commit(write, now, epoch, clock);
@@ -127,7 +138,7 @@ impl Open {
         now: i64,
         epoch: u64,
         clock: &dyn Clock,
-    ) -> Result<Committed, Error> {
+    ) -> Result<Committed, CommitError> {
         let known = &mut self.known;
         // Times never go back, even if the clock is set back, because retention depends on them.
         known.kept_at = known.kept_at.max(now);
@@ -144,7 +155,7 @@ impl Open {
         write(&mut step)?;
         step.flush()?;
         let (records, started) = (step.records, clock.monotonic());
-        step.transaction.commit()?;
+        step.transaction.commit().map_err(CommitError::Commit)?;
         let took = clock.monotonic().saturating_duration_since(started);
         Ok(Committed { records, took })
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::OpenFlags;
 use tokio::sync::{mpsc, watch};
 
-use super::commit::{Committed, Open, Step};
+use super::commit::{CommitError, Committed, Open, Step};
 use super::folder::OpenError;
 use super::operation::Waiting;
 use super::store;
@@ -140,12 +140,19 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                let why = unavailable(&error);
+                let (CommitError::Write(cause) | CommitError::Commit(cause)) = &error;
+                let why = unavailable(cause);
                 log::error!(
                     "journal: a write failed, nothing is acknowledged until one succeeds: {why}"
                 );
                 // Set before the answers, so that a refused caller finds the journal not ready.
-                Err(self.fail(why))
+                let why = self.fail(why);
+                Err(match (error, why) {
+                    (CommitError::Commit(cause), Unavailable::Away(_)) => {
+                        Unavailable::Unknown(cause.to_string())
+                    }
+                    (_, why) => why,
+                })
             }
         }
     }
