@@ -63,17 +63,17 @@ impl<'a> Fields<'a> {
             extra: Extra::default(),
         };
         object::for_each_field(body, |key, json| {
-            if let Some(slot) = fields.slot(&key) {
+            if let Some(slot) = fields.slot(key.bytes()) {
                 *slot = Some(json);
             } else if fields.others.len() < MAX_EXTRA {
-                fields.others.push((key, json));
+                fields.others.push((key.decoded(), json));
             }
         })?;
         Ok(fields)
     }
 
-    fn slot(&mut self, name: &str) -> Option<&mut Option<&'a str>> {
-        let index = KNOWN.iter().position(|known| *known == name)?;
+    fn slot(&mut self, name: &[u8]) -> Option<&mut Option<&'a str>> {
+        let index = KNOWN.iter().position(|known| known.as_bytes() == name)?;
         Some(&mut self.known[index])
     }
 
@@ -90,12 +90,15 @@ impl<'a> Fields<'a> {
 
     /// The kind from the event's name, or from the fields if there is no name.
     fn kind(&mut self) -> Result<EventKind, UnknownReason> {
-        let mut value = |name| self.slot(name).and_then(|json| json.filter(is_given));
+        let mut value = |name: &str| {
+            self.slot(name.as_bytes())
+                .and_then(|json| json.filter(is_given))
+        };
         if let Some(event) = value("event") {
             let name = object::string(event).ok_or(UnknownReason::NameNotText)?;
             return name.parse().map_err(|_| UnknownReason::UnknownName);
         }
-        let mut has = |name| value(name).is_some();
+        let mut has = |name: &str| value(name).is_some();
         if has("from")
             && ["messageId", "id", "message", "text"]
                 .into_iter()
@@ -162,7 +165,7 @@ impl<'a> Fields<'a> {
 
     /// Reads a known field. A value of an unexpected type is kept as extra.
     fn read<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        let json = self.slot(name)?.take().filter(is_given)?;
+        let json = self.slot(name.as_bytes())?.take().filter(is_given)?;
         let value = read(json);
         if value.is_none() {
             self.extra.push(name, self.body.slice_ref(json));

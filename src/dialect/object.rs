@@ -20,7 +20,7 @@ use crate::UnknownReason;
 /// When the text is not JSON, or not an object; some fields may have been reported by then.
 pub(super) fn for_each_field<'a>(
     text: &'a str,
-    field: impl FnMut(Cow<'a, str>, &'a str),
+    field: impl FnMut(Text<'a>, &'a str),
 ) -> Result<(), UnknownReason> {
     let not_json = |error: serde_json::Error| UnknownReason::NotJson(error.to_string());
     if !text.trim_start().starts_with('{') {
@@ -36,7 +36,7 @@ pub(super) fn for_each_field<'a>(
 
 struct Fields<F>(F);
 
-impl<'de, F: FnMut(Cow<'de, str>, &'de str)> Visitor<'de> for Fields<F> {
+impl<'de, F: FnMut(Text<'de>, &'de str)> Visitor<'de> for Fields<F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,7 +45,7 @@ impl<'de, F: FnMut(Cow<'de, str>, &'de str)> Visitor<'de> for Fields<F> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         while let Some((key, value)) = map.next_entry::<Text<'de>, &RawValue>()? {
-            (self.0)(key.decoded(), value.get());
+            (self.0)(key, value.get());
         }
         Ok(())
     }
@@ -64,10 +64,15 @@ pub(super) fn string(json: &str) -> Option<Cow<'_, str>> {
 
 /// A JSON string as bytes, because only then does serde_json accept lone surrogates.
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, [u8]>);
+pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, [u8]>);
 
 impl<'a> Text<'a> {
-    fn decoded(self) -> Cow<'a, str> {
+    /// The bytes, to compare them: a known name needs no decoding.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn decoded(self) -> Cow<'a, str> {
         if let Cow::Borrowed(bytes) = self.0
             && let Ok(text) = str::from_utf8(bytes)
         {
@@ -138,7 +143,7 @@ mod tests {
     fn fields(text: &str) -> Result<Vec<(String, String)>, UnknownReason> {
         let mut fields = Vec::new();
         for_each_field(text, |key, value| {
-            fields.push((key.into_owned(), value.to_owned()));
+            fields.push((key.decoded().into_owned(), value.to_owned()));
         })?;
         Ok(fields)
     }

@@ -62,7 +62,7 @@ impl Dialect for Raw {
         let mut extra = Extra::default();
         let read = object::for_each_field(body, |key, json| {
             if extra.len() < MAX_EXTRA {
-                extra.push(key, body.slice_ref(json));
+                extra.push(key.decoded(), body.slice_ref(json));
             }
         });
         let mut event = UnknownEvent::new(UnknownReason::UnknownName);
@@ -113,7 +113,7 @@ fn step<'a>(json: &'a str, token: &str) -> Option<&'a str> {
     }
     let mut found = None;
     object::for_each_field(json, |key, value| {
-        if key == token {
+        if key.decoded() == token {
             found = Some(value);
         }
     })

@@ -170,7 +170,7 @@ impl Ingress {
         }
     }
 
-    fn finish(&self, envelope: Envelope, events: Vec<Event>) -> Finish {
+    fn finish(&self, envelope: Envelope, events: Vec<Event>) -> Finish<'_> {
         let work = Arc::clone(&self.engine).accept(envelope, events);
         self.running.finish(work)
     }
@@ -179,15 +179,11 @@ impl Ingress {
     pub(crate) fn watch(self: &Arc<Self>, home: &Handle) {
         let weak = Arc::downgrade(self);
         let tell: Tell = Box::new(move |event| {
-            let (envelope, events) = Envelope::of_source(event);
-            let work = weak
-                .upgrade()
-                .map(|ingress| ingress.finish(envelope, events));
+            let ingress = weak.upgrade();
             Box::pin(async move {
-                match work {
-                    Some(work) => work.await.map(|_| ()),
-                    None => Err(NotAccepted::Unavailable),
-                }
+                let ingress = ingress.ok_or(NotAccepted::Unavailable)?;
+                let (envelope, events) = Envelope::of_source(event);
+                ingress.finish(envelope, events).await.map(|_| ())
             })
         });
         *self.watchdog() = Watchdog::start(&self.silence, tell, home);

@@ -48,22 +48,22 @@ impl Running {
     }
 
     /// Counts an engine's work on one event, and completes it even if the result is dropped.
-    pub(super) fn finish(&self, work: Work) -> Finish {
+    pub(super) fn finish(&self, work: Work) -> Finish<'_> {
         Finish {
             work: Some(self.accepting.track_future(work)),
-            home: self.home.get().cloned(),
+            home: &self.home,
         }
     }
 }
 
 /// An engine's work on one event. A verified event is completed even if its sender hangs up: when this
 /// is dropped, the rest of the work continues as a separate task.
-pub(super) struct Finish {
+pub(super) struct Finish<'a> {
     work: Option<TrackedFuture<Work>>,
-    home: Option<Handle>,
+    home: &'a OnceLock<Handle>,
 }
 
-impl Future for Finish {
+impl Future for Finish<'_> {
     type Output = Result<Accepted, NotAccepted>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -74,14 +74,15 @@ impl Future for Finish {
     }
 }
 
-impl Drop for Finish {
+impl Drop for Finish<'_> {
     fn drop(&mut self) {
         let Some(work) = self.work.take() else {
             return;
         };
         // The server's own runtime outlives its workers; a receiver in an application's own `App` has
         // only the current worker's.
-        let home = self.home.take().or_else(|| Handle::try_current().ok());
+        let home = self.home.get().cloned();
+        let home = home.or_else(|| Handle::try_current().ok());
         if let Some(home) = home {
             // The engine has logged the outcome, and no task waits for it.
             home.spawn(work);
