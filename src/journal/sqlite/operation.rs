@@ -23,7 +23,7 @@ pub(super) trait Operation: Send {
     fn write(&mut self, step: &mut Step<'_>) -> rusqlite::Result<()>;
 
     /// Tells the caller, after the transaction has become durable or has failed.
-    fn answer(self: Box<Self>, failure: Option<&Unavailable>);
+    fn answer(&mut self, failure: Option<&Unavailable>);
 }
 
 /// An operation on its way through the queue and a commit.
@@ -60,7 +60,7 @@ impl Queue {
             bytes,
             write,
             outcome: None,
-            caller,
+            caller: Some(caller),
         }))?;
         answered.await.map_err(|_| Unavailable::Ended)?
     }
@@ -101,7 +101,8 @@ struct Asked<F, T, E> {
     bytes: usize,
     write: F,
     outcome: Option<Result<T, E>>,
-    caller: oneshot::Sender<Result<T, E>>,
+    /// `None` after the answer.
+    caller: Option<oneshot::Sender<Result<T, E>>>,
 }
 
 impl<F, T, E> Operation for Asked<F, T, E>
@@ -119,11 +120,12 @@ where
         Ok(())
     }
 
-    fn answer(self: Box<Self>, failure: Option<&Unavailable>) {
+    fn answer(&mut self, failure: Option<&Unavailable>) {
         let failed = failure.map(|why| Err(why.clone().into()));
-        if let Some(outcome) = failed.or(self.outcome) {
+        let outcome = failed.or_else(|| self.outcome.take());
+        if let (Some(outcome), Some(caller)) = (outcome, self.caller.take()) {
             // A caller that no longer waits needs no answer.
-            drop(self.caller.send(outcome));
+            drop(caller.send(outcome));
         }
     }
 }

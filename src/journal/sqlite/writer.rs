@@ -111,9 +111,11 @@ impl Writer {
             .reopened()
             .and_then(|()| self.try_write(&mut waiting[..count]));
         let failure = written.err();
-        for operation in waiting.drain(..count) {
+        // All answers first: one core may serve this thread and the callers.
+        for operation in &mut waiting[..count] {
             operation.answer(failure.as_ref());
         }
+        waiting.drain(..count);
         if let State::Open(open) = &mut self.state {
             open.tidy(self.clock.now().as_millisecond());
         }
