@@ -61,7 +61,8 @@ impl Sqlite {
         let shared = Arc::clone(&writer.shared);
         let reader = OpenFlags::SQLITE_OPEN_READ_ONLY;
         let reader = Connection::open_with_flags(&database, reader)?;
-        let (queue, waiting) = Queue::new();
+        let (queue, asked) = Queue::new();
+        let closed_at_end = queue.clone();
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(io)?;
         let thread = std::thread::Builder::new()
@@ -69,7 +70,7 @@ impl Sqlite {
             .spawn(move || {
                 // No other process opens the journal until the last write is done.
                 let _lock = lock;
-                runtime.block_on(writer.run(waiting));
+                runtime.block_on(writer.run(closed_at_end, asked));
             })
             .map_err(io)?;
         Ok(Self {

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::commit::{CommitError, Committed, Open, Step};
 use super::folder::OpenError;
-use super::operation::Waiting;
+use super::operation::{Queue, Waiting};
 use super::store;
 use crate::clock::Clock;
 use crate::journal::{Tail, Unavailable, Version};
@@ -72,13 +72,13 @@ impl Writer {
         })
     }
 
-    /// Writes until the queue is closed and empty. It has a thread of its own, because it blocks.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
+    /// Writes until `queue` is closed and empty. It has a thread of its own, because it blocks.
+    pub(super) async fn run(mut self, queue: Queue, mut asked: mpsc::Receiver<Waiting>) {
         let mut waiting = Vec::new();
         // Dropped first: a caller that a panic leaves without an answer finds the journal not ready.
-        let _ended = NotReady(Arc::clone(&self.shared));
+        let _end = End(Arc::clone(&self.shared), queue);
         loop {
-            self.receive(&mut queue, &mut waiting).await;
+            self.receive(&mut asked, &mut waiting).await;
             if waiting.is_empty() {
                 return;
             }
@@ -226,12 +226,14 @@ fn unavailable(error: &rusqlite::Error) -> Unavailable {
     }
 }
 
-/// Marks the journal as not ready when the thread ends, also by a panic.
-struct NotReady(Arc<Shared>);
+/// Marks the journal as not ready and closes its queue when the thread ends, also by a panic: an
+/// operation that came later would wait forever.
+struct End(Arc<Shared>, Queue);
 
-impl Drop for NotReady {
+impl Drop for End {
     fn drop(&mut self) {
         self.0.ready.store(false, Ordering::Relaxed);
+        self.1.close();
     }
 }
 
