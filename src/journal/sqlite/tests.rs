@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::Sqlite;
+use super::commit::Step;
 use super::folder::OpenError;
 use crate::Timestamp;
 use crate::clock::Clock;
@@ -430,6 +431,36 @@ async fn a_panic_is_told_before_its_callers() {
 }
 
 type Made = rusqlite::Result<Result<(), Unavailable>>;
+
+/// What a failed commit has written may be found after a restart; what failed before was not stored.
+#[tokio::test]
+async fn only_a_failed_commit_is_unknown() {
+    let violated = |deferred: &str| {
+        format!(
+            "CREATE TABLE parent (id INTEGER PRIMARY KEY);
+             CREATE TABLE child (parent REFERENCES parent (id) {deferred});
+             INSERT INTO child VALUES (1);"
+        )
+    };
+    for (deferred, is_unknown) in [("", false), ("DEFERRABLE INITIALLY DEFERRED", true)] {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let journal = try_open(&folder, &clock).unwrap();
+        let sql = violated(deferred);
+        let write =
+            move |step: &mut Step<'_>| -> Made { step.transaction.execute_batch(&sql).map(Ok) };
+        let failed = journal.queue.change(0, write).await.unwrap_err();
+        assert_eq!(
+            matches!(failed, Unavailable::Unknown(_)),
+            is_unknown,
+            "{failed:?}"
+        );
+        // Later operations were not tried, so nothing of them is stored.
+        let later = journal.append(numbered(1)).await;
+        assert!(matches!(later, Err(Unavailable::Away(_))), "{later:?}");
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(journal.append(numbered(1)).await, Ok(Appended::new(1)));
+    }
+}
 
 #[tokio::test]
 async fn a_failed_write_stops_acknowledging() {
