@@ -78,7 +78,9 @@ impl Verifier {
         self
     }
 
-    /// Gives a session its own secrets; only those are valid for it.
+    /// Gives a session its own secrets; only those are valid for it. The path names the session, or the
+    /// body where [`session_of`](Self::session_of) is set: without that, a request whose path names none
+    /// is checked with the source's secrets.
     pub fn session(mut self, session: impl Into<String>, secrets: Secrets) -> Self {
         self.sessions.insert(session.into(), secrets);
         self
@@ -237,10 +239,10 @@ pub struct Sender {
 /// reach code that takes a `Verified`; this does not compile:
 ///
 /// ```compile_fail,E0451
-/// use offhook::signature::{Sender, Verified};
+/// use offhook::signature::{Sender, Unverified, Verified};
 ///
-/// fn forge(sender: Sender) -> Verified {
-///     Verified { sender, request: todo!() }
+/// fn forge(sender: Sender, request: Unverified) -> Verified {
+///     Verified { sender, request }
 /// }
 /// ```
 ///
