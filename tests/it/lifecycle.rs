@@ -10,7 +10,9 @@ use offhook::{
 };
 use tokio::sync::{Notify, Semaphore};
 
-use crate::support::{Folder, KEY, Program, Raw, address_in, bounded, recording, secret, signed};
+use crate::support::{
+    Folder, KEY, Program, Raw, address_in, bounded, recording, secret, signed, until_metric,
+};
 
 /// Waits for a permit before it is done, and counts.
 #[derive(Default)]
@@ -150,14 +152,19 @@ async fn timeouts_and_panics_are_failures_and_nothing_worse() {
 #[actix_web::test]
 async fn an_event_is_finished_without_its_sender() {
     let gate = Gate::closed();
-    let (server, _) = recording(|offhook| offhook.handler("gate", Arc::clone(&gate))).await;
+    let handler = Arc::clone(&gate);
+    let (server, _) = recording(|offhook| {
+        let offhook = offhook.admin_bind(([127, 0, 0, 1], 0));
+        offhook.handler("gate", handler)
+    })
+    .await;
     let mut raw = Raw::connect(server.public_address()).await;
     raw.send(message("a", "s")).await;
     gate.wait_for(&gate.entered, 1).await;
     raw.reset();
-    // The server has noticed when the connection no longer counts; whether it has or not, the
-    // handler goes on.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The server has noticed, and the handler still runs.
+    until_metric(&server, "offhook_connections 0").await;
+    assert_eq!(gate.done.load(Ordering::SeqCst), 0);
     gate.let_through(1);
     gate.wait_for(&gate.done, 1).await;
     server.stop().await;

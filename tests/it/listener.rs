@@ -6,7 +6,7 @@ use offhook::signature::Encoding;
 use offhook::testing::TestRequest;
 use offhook::{EventKind, HandlerOptions};
 
-use crate::support::{DOCUMENTED, Raw, bounded, recording, secret, signed};
+use crate::support::{DOCUMENTED, Raw, recording, secret, signed, until_metric};
 
 const RECEIVED: &str = r#"{"status":"received"}"#;
 const INVALID: &str = r#"{"error":"Invalid signature"}"#;
@@ -323,12 +323,7 @@ async fn a_full_byte_budget_answers_503() {
     // Two bodies of 900 received bytes each do not fit; the second one is refused.
     let mut first = Raw::connect(to).await;
     first.send(&whole[..held]).await;
-    bounded(async {
-        let metrics = TestRequest::get("/metrics");
-        let held = |text: String| text.contains("offhook_in_flight_bytes 900\n");
-        while !held(metrics.send(server.admin_address().unwrap()).await.text()) {}
-    })
-    .await;
+    until_metric(&server, "offhook_in_flight_bytes 900").await;
     let mut second = Raw::connect(to).await;
     second.send(&whole).await;
     let answer = second

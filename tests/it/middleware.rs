@@ -1,6 +1,7 @@
 //! The pieces alone, in actix `App`s that are not ours.
 
 use actix_web::{App, HttpResponse, test, web};
+use offhook::settings::JournalSettings;
 use offhook::signature::{InFlight, Limits, Verified, Verifier, VerifySignature};
 use offhook::testing::Recorder;
 use offhook::{Offhook, Timestamp};
@@ -78,9 +79,10 @@ async fn an_extractor_without_the_middleware_fails_closed() {
 }
 
 #[actix_web::test]
-async fn the_receiver_in_somebodys_app_under_a_scope() {
+async fn a_mounted_receiver_works_in_a_scope() {
     let recorder = Recorder::default();
     let receiver = Offhook::builder()
+        .journal(JournalSettings::None)
         .source(source())
         .handler("recorder", recorder.clone())
         .receiver()

@@ -132,6 +132,13 @@ pub async fn bounded<T>(work: impl Future<Output = T>) -> T {
         .expect("done within a minute")
 }
 
+/// Waits until `/metrics` has this line.
+pub async fn until_metric(server: &Server, line: &str) {
+    let admin = server.admin_address().unwrap();
+    let shown = async || TestRequest::get("/metrics").send(admin).await.text();
+    bounded(async { while !shown().await.lines().any(|found| found == line) {} }).await;
+}
+
 /// A program under test: what it prints and what it logs, line by line; ended with its owner.
 pub struct Program {
     child: Child,
