@@ -7,7 +7,7 @@ use crate::journal::KeyHash;
 /// 2007). With ten bits a key 1.2 % of the answers are false hits, half as many again as in a
 /// filter that is not blocked. Keys are hashes already: the upper half selects the line, the lower
 /// half the bits.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Filter {
     lines: Vec<Line>,
 }

@@ -2,15 +2,19 @@
 //!
 //! The newest entries are in memory, up to a limit ([`window`]). Older entries of the window are on
 //! disk, in segments ([`sealed`]): sorted and written once, with a filter in memory that makes disk
-//! reads rare. Inside the window the answer is always right.
+//! reads rare. They are written by a thread of their own ([`seal`]). Inside the window the answer is
+//! always right.
 
 mod filter;
+mod recent;
+mod seal;
 mod sealed;
 mod segment;
 mod tuning;
 mod window;
 
 pub(crate) use filter::Filter;
+pub(super) use seal::SealingEnded;
 #[cfg(test)]
 pub(super) use segment::write_segment;
 pub(super) use segment::{DedupEntry, any_segment};

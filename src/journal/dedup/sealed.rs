@@ -2,8 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::filter::Filter;
+use super::seal::{Plan, SealOutcome};
 use super::segment::{DedupEntry, Segment};
 use super::tuning::DedupTuning;
 use crate::journal::{KeyHash, Seq};
@@ -17,11 +19,14 @@ pub(super) struct Sealed {
     groups: Vec<Group>,
     /// How many keys each filter has room for.
     group_length: u64,
+    /// Expired segments that could not be deleted.
+    undeleted: Vec<Segment>,
 }
 
 #[derive(Debug)]
 struct Group {
-    filter: Filter,
+    /// Shared with the job that makes the filter of the next segment.
+    filter: Arc<Filter>,
     /// How many keys the filter holds. They stay in it when their segment is deleted.
     keys: u64,
     /// Oldest first.
@@ -36,6 +41,7 @@ impl Sealed {
             folder: folder.to_owned(),
             groups: Vec::new(),
             group_length: (tuning.segments_per_filter * tuning.segment_length) as u64,
+            undeleted: Vec::new(),
         };
         let mut found = Vec::new();
         for entry in std::fs::read_dir(folder)? {
@@ -81,43 +87,79 @@ impl Sealed {
         Ok(None)
     }
 
-    /// Writes entries, which must be newer than all sealed ones, into a segment.
-    pub(super) fn seal(&mut self, entries: Vec<DedupEntry>) -> io::Result<()> {
-        self.add(Segment::write(&self.folder, entries)?)
+    /// Plans the next segment. Segments whose windows have all ended at `now` are answered from no
+    /// more; the job deletes their files.
+    pub(super) fn plan(&mut self, now: i64) -> Plan {
+        let mut expired = std::mem::take(&mut self.undeleted);
+        expired.extend(self.take_expired(now));
+        let newest = self.groups.last();
+        Plan {
+            folder: self.folder.clone(),
+            newest: newest.map(|group| (Arc::clone(&group.filter), group.keys)),
+            group_length: self.group_length,
+            expired,
+        }
     }
 
+    /// Takes in the segment of a job, whose entries must be newer than all sealed ones.
+    pub(super) fn adopt(&mut self, outcome: SealOutcome) -> io::Result<()> {
+        self.undeleted.extend(outcome.undeleted);
+        let made = outcome.made?;
+        let (keys, filter) = (made.keys, Arc::new(made.filter));
+        match self.groups.last_mut().filter(|_| !made.is_first) {
+            Some(group) => {
+                group.filter = filter;
+                group.keys += keys;
+                group.segments.push(made.segment);
+            }
+            None => self.groups.push(Group {
+                filter,
+                keys,
+                segments: vec![made.segment],
+            }),
+        }
+        Ok(())
+    }
+
+    /// Adds the segment at `path`, at the start.
     fn add(&mut self, path: PathBuf) -> io::Result<()> {
-        let length = Segment::length_of(&path)?;
-        let full = |group: &Group| group.keys + length > self.group_length;
+        let keys = Segment::length_of(&path)?;
+        let full = |group: &Group| group.keys + keys > self.group_length;
         if self.groups.last().is_none_or(full) {
             self.groups.push(Group {
-                filter: Filter::for_keys(self.group_length.max(length)),
+                filter: Arc::new(Filter::for_keys(self.group_length.max(keys))),
                 keys: 0,
                 segments: Vec::new(),
             });
         }
         let group = self.groups.last_mut().expect("there is one with room");
-        group.keys += length;
-        group.segments.push(Segment::open(path, &mut group.filter)?);
+        let filter = Arc::get_mut(&mut group.filter).expect("no job runs yet");
+        group.segments.push(Segment::open(path, filter)?);
+        group.keys += keys;
         Ok(())
     }
 
     /// Deletes the segments whose windows have all ended. A file that cannot be deleted is tried
-    /// again next time; the other segments are not affected.
+    /// again with the next segment; the other segments are not affected.
     pub(super) fn expire(&mut self, now: i64) -> io::Result<()> {
         let mut failed = Ok(());
+        for segment in self.take_expired(now) {
+            let removed = segment.remove();
+            if removed.is_err() {
+                self.undeleted.push(segment);
+            }
+            failed = failed.and(removed);
+        }
+        failed
+    }
+
+    fn take_expired(&mut self, now: i64) -> Vec<Segment> {
+        let mut expired = Vec::new();
         for group in &mut self.groups {
-            group.segments.retain(|segment| {
-                if segment.last_until > now {
-                    return true;
-                }
-                let removed = segment.remove();
-                let kept = removed.is_err();
-                failed = std::mem::replace(&mut failed, Ok(())).and(removed);
-                kept
-            });
+            let ended = |segment: &mut Segment| segment.last_until <= now;
+            expired.extend(group.segments.extract_if(.., ended));
         }
         self.groups.retain(|group| !group.segments.is_empty());
-        failed
+        expired
     }
 }

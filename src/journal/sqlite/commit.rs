@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Error, OpenFlags, Transaction};
 
+use super::checkpoint::Checkpointer;
 use super::folder::OpenError;
+use super::known::{Known, unreadable};
+use super::readers::Readers;
 use super::{schema, store};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::journal::block::Block;
-use crate::journal::dedup::{DedupEntry, DedupTuning, DedupWindow};
+use crate::journal::dedup::{DedupEntry, SealingEnded};
 use crate::journal::{
     Appended, Entry, Expected, KeptPart, Part, Parts, Position, ProgressChange, PutError, Record,
     Seq, Unavailable, Version,
@@ -20,22 +23,7 @@ use crate::journal::{
 /// The open database.
 pub(super) struct Open {
     pub(super) database: Connection,
-    pub(super) known: Known,
-}
-
-/// What the thread knows of the database.
-pub(super) struct Known {
-    dedup: DedupWindow,
-    /// The number of the newest body.
-    pub(super) head: Seq,
-    /// When it became durable, in milliseconds since 1970.
-    kept_at: i64,
-    /// The newest change of a document.
-    pub(super) documents: Version,
-    /// Collects the bodies of a commit.
-    block: Block,
-    /// Estimates the bytes written to the WAL since its last checkpoint.
-    pub(super) wal: usize,
+    checkpointer: Checkpointer,
 }
 
 /// Why a transaction failed.
@@ -57,26 +45,35 @@ pub(super) struct Committed {
     pub(super) took: Duration,
 }
 
+/// Opens the file of a journal whose newest body is `known`. A missing file is not created and an
+/// older one is refused: both would lack what was acknowledged.
+fn open_known(path: &Path, known: Seq) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let database = store::open_writer(path, flags)?;
+    let found = match schema::check(&database)? {
+        0 => 0,
+        _ => store::head(&database)?,
+    };
+    if found < known {
+        return Err(OpenError::Replaced { found, known });
+    }
+    Ok(database)
+}
+
 impl Open {
-    /// Opens the journal again after a failure. `known` is its newest body. A missing file is not
-    /// created and an older one is refused: both would lack what was acknowledged.
-    pub(super) fn again(path: &Path, keys: &Path, now: i64, known: Seq) -> Result<Self, OpenError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let database = store::open_writer(path, flags)?;
-        let found = match schema::check(&database)? {
-            0 => 0,
-            _ => store::head(&database)?,
-        };
-        if found < known {
-            return Err(OpenError::Replaced { found, known });
-        }
-        Self::start(database, keys, now)
+    /// Opens the journal again after a failure. `known` is its newest body.
+    pub(super) fn again(
+        path: &Path,
+        readers: &Arc<Readers>,
+        known: Seq,
+    ) -> Result<Self, OpenError> {
+        Self::start(open_known(path, known)?, path, readers)
     }
 
     pub(super) fn start(
         mut database: Connection,
-        keys_folder: &Path,
-        now: i64,
+        path: &Path,
+        readers: &Arc<Readers>,
     ) -> Result<Self, OpenError> {
         // Writes nothing to a database of another program.
         let version = schema::check(&database)?;
@@ -84,46 +81,53 @@ impl Open {
         schema::migrate(&mut database, version)?;
         // Read before the checkpoint writes, so that a database with visible damage is left
         // unchanged.
-        let head = store::head(&database)?;
-        let kept_at = store::last_kept_at(&database)?;
+        store::head(&database)?;
+        store::last_kept_at(&database)?;
         // After a failed fsync it is unknown which part of the WAL is on the disk.
         store::checkpoint(&database)?;
-        store::set_up_closing(&database)?;
-        let io = |error| OpenError::io(keys_folder, error);
-        let mut dedup =
-            DedupWindow::open(keys_folder, head, now, DedupTuning::default()).map_err(io)?;
-        let sealed = dedup.sealed_up_to();
-        store::entries_after(&database, sealed, |entry| {
-            if entry.until > now {
-                dedup.add(entry);
-                // Seals as it goes, so that few entries are in memory at the same time.
-                dedup.tidy(now).map_err(unreadable)?;
-            }
-            Ok(())
-        })?;
-        let known = Known {
-            dedup,
-            head,
-            kept_at,
-            documents: store::newest_document(&database)?,
-            block: Block::default(),
-            wal: 0,
-        };
-        Ok(Self { database, known })
+        readers.hold_open()?;
+        let checkpointer = Checkpointer::start(path, readers)?;
+        Ok(Self {
+            database,
+            checkpointer,
+        })
+    }
+
+    /// Closes the database after the last write. If no other connection is open, this copies the
+    /// WAL into it.
+    pub(super) fn close(self) {
+        drop(self.checkpointer);
+        if let Err(error) = store::set_up_closing(&self.database) {
+            log::warn!("journal: the WAL stays, and is brought in at the next start: {error}");
+        }
+    }
+
+    /// Closes the database after a failure. Returns whether a sync beside the commits has failed too.
+    pub(super) fn abandon(self) -> bool {
+        let Self {
+            database,
+            checkpointer,
+        } = self;
+        drop(database);
+        checkpointer.end().is_some()
+    }
+
+    /// Returns why the database must be opened again, if a sync beside the commits has failed.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.checkpointer.failure()
     }
 
     /// Makes durable what `write` writes, in one transaction. `epoch` is the newest desk's.
     pub(super) fn commit(
         &mut self,
+        known: &mut Known,
         write: impl FnOnce(&mut Step<'_>) -> Result<(), Error>,
         now: i64,
         epoch: u64,
         clock: &dyn Clock,
     ) -> Result<Committed, CommitError> {
-        let known = &self.known;
         let before = (known.head, known.kept_at, known.documents);
-        let committed = self.try_commit(write, now, epoch, clock);
-        let known = &mut self.known;
+        let committed = self.try_commit(known, write, now, epoch, clock);
         known.block.clear();
         if committed.is_err() {
             (known.head, known.kept_at, known.documents) = before;
@@ -134,15 +138,16 @@ impl Open {
 
     fn try_commit(
         &mut self,
+        known: &mut Known,
         write: impl FnOnce(&mut Step<'_>) -> Result<(), Error>,
         now: i64,
         epoch: u64,
         clock: &dyn Clock,
     ) -> Result<Committed, CommitError> {
-        let known = &mut self.known;
         // Times never go back, even if the clock is set back, because retention depends on them.
         known.kept_at = known.kept_at.max(now);
         known.block.kept_at = known.kept_at;
+        let _turn = self.checkpointer.commit();
         let mut step = Step {
             // Rolled back if it is dropped without a commit.
             transaction: self.database.transaction()?,
@@ -160,30 +165,24 @@ impl Open {
         Ok(Committed { records, took })
     }
 
-    /// Does the work that no caller waits for, after all are answered.
-    pub(super) fn tidy(&mut self, now: i64) {
-        if let Err(error) = self.known.dedup.tidy(now) {
+    /// Does the work that no caller waits for, after all are answered. It takes no time: what takes
+    /// long is done by other threads.
+    pub(super) fn tidy(&mut self, known: &mut Known, now: i64) {
+        if let Err(error) = known.dedup.tidy(now) {
             log::warn!("journal: dedup entries cannot be sealed, they stay in memory: {error}");
         }
-        if self.known.wal >= CHECKPOINT_BYTES {
-            self.bring_in();
-        }
+        self.checkpointer.grown(std::mem::take(&mut known.wal));
     }
+}
 
-    /// Copies the WAL into the database. A failure loses nothing: the WAL grows until a checkpoint
-    /// succeeds or the disk is full, when commits fail.
-    fn bring_in(&mut self) {
-        self.known.wal = 0;
-        match store::bring_in(&self.database) {
-            Ok(0) => {}
-            Ok(left) => {
-                log::debug!("journal: {left} pages of the WAL are being read and stay in it");
-            }
-            Err(error) => log::error!(
-                "journal: the WAL cannot be brought into the database, and grows until it can: {error}"
-            ),
-        }
-    }
+/// What a trim has done.
+pub(super) enum Trimmed {
+    /// So many events were removed.
+    Removed(usize),
+    /// Some of their dead letters were removed; the next trim goes on.
+    Begun,
+    /// Nothing: their dedup entries are being sealed. The receiver gets a value when that has ended.
+    NotSealed(SealingEnded),
 }
 
 /// A transaction that is being written.
@@ -270,15 +269,15 @@ impl Step<'_> {
         Ok(Ok(self.known.documents))
     }
 
-    pub(super) fn trim(&mut self, up_to: Seq) -> Result<Result<usize, Unavailable>, Error> {
-        match self.known.dedup.outlive(up_to, self.now) {
-            Ok(()) => store::trim(&self.transaction, up_to).map(Ok),
-            // This must not make the other operations fail.
-            Err(error) => {
-                let why = format!("dedup entries cannot be sealed, no event is removed: {error}");
-                Ok(Err(Unavailable::Away(why)))
-            }
+    pub(super) fn trim(&mut self, up_to: Seq) -> Result<Trimmed, Error> {
+        let Some(oldest) = store::oldest(&self.transaction, up_to)? else {
+            return Ok(Trimmed::Removed(0));
+        };
+        if let Some(ended) = self.known.dedup.outlive(oldest.last, self.now) {
+            return Ok(Trimmed::NotSealed(ended));
         }
+        let removed = store::trim(&self.transaction, oldest)?;
+        Ok(removed.map_or(Trimmed::Begun, Trimmed::Removed))
     }
 }
 
@@ -305,13 +304,3 @@ fn in_wal(block: &Block) -> usize {
     };
     (1 + own) * store::PAGE
 }
-
-/// Converts an error of the dedup segments, so that it ends a transaction.
-fn unreadable(error: std::io::Error) -> Error {
-    Error::ToSqlConversionFailure(Box::new(error))
-}
-
-/// The WAL is copied into the database at this size. Senders wait during that time: at a smaller
-/// size, or if pages were counted that are not there, one request in a hundred would wait at 4,000
-/// a second.
-const CHECKPOINT_BYTES: usize = 16 * 1024 * 1024;

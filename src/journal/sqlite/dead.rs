@@ -71,6 +71,14 @@ pub(super) fn forget(
     gone.sum()
 }
 
+/// Removes letters of events up to `up_to`, at most `most`. Returns how many.
+pub(super) fn trim(database: &Connection, up_to: u64, most: usize) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM dead_letters WHERE (consumer, seq, part) IN \
+               (SELECT consumer, seq, part FROM dead_letters WHERE seq <= ? LIMIT ?)";
+    let mut statement = database.prepare_cached(sql)?;
+    statement.execute([signed(up_to), signed(most as u64)])
+}
+
 fn named_letter(row: &Row<'_>) -> rusqlite::Result<NamedLetter> {
     let letter = DeadLetter {
         position: Position::new(row.get(1)?, row.get(2)?),

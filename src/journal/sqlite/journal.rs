@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
-use super::commit::Step;
+use super::commit::{Step, Trimmed};
 use super::folder::{self, OpenError};
 use super::operation::Queue;
-use super::writer::{MAX_BATCH_BYTES, Shared, Writer};
+use super::readers::Readers;
+use super::writer::{Shared, Writer};
 use super::{dead, store};
 use crate::clock::Clock;
 use crate::journal::{
@@ -27,7 +28,7 @@ use crate::telemetry::JournalMetrics;
 pub(crate) struct Sqlite {
     pub(super) queue: Queue,
     thread: Mutex<Option<JoinHandle<()>>>,
-    reader: Arc<Mutex<Connection>>,
+    pub(super) readers: Arc<Readers>,
     shared: Arc<Shared>,
 }
 
@@ -35,7 +36,7 @@ pub(crate) struct Sqlite {
 #[derive(Debug)]
 struct SqliteDesk {
     queue: Queue,
-    reader: Arc<Mutex<Connection>>,
+    readers: Arc<Readers>,
     epoch: u64,
 }
 
@@ -57,10 +58,9 @@ impl Sqlite {
         folder::missing(folder, &database)?;
         folder::create_private(&database).map_err(io)?;
         let keys = folder.join(folder::KEYS);
-        let writer = Writer::open(&database, keys, metrics, clock)?;
+        let readers = Readers::new(&database).map_err(io)?;
+        let writer = Writer::open(&database, &keys, &readers, metrics, clock)?;
         let shared = Arc::clone(&writer.shared);
-        let reader = OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let reader = Connection::open_with_flags(&database, reader)?;
         let (queue, asked) = Queue::new();
         let closed_at_end = queue.clone();
         let runtime = Builder::new_current_thread().enable_time().build();
@@ -76,7 +76,7 @@ impl Sqlite {
         Ok(Self {
             queue,
             thread: Mutex::new(Some(thread)),
-            reader: Arc::new(Mutex::new(reader)),
+            readers,
             shared,
         })
     }
@@ -89,20 +89,6 @@ impl Sqlite {
     }
 }
 
-/// Runs a read query on a blocking thread.
-async fn look<T: Send + 'static>(
-    reader: &Arc<Mutex<Connection>>,
-    query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-) -> Result<T, Unavailable> {
-    let reader = Arc::clone(reader);
-    let looked = tokio::task::spawn_blocking(move || {
-        query(&reader.lock().unwrap_or_else(PoisonError::into_inner))
-    });
-    let looked = looked.await.map_err(|error| error.to_string());
-    let looked = looked.and_then(|found| found.map_err(|error| error.to_string()));
-    looked.map_err(Unavailable::Away)
-}
-
 #[async_trait]
 impl Log for Sqlite {
     async fn append(&self, entry: Entry) -> Result<Appended, Unavailable> {
@@ -113,18 +99,28 @@ impl Log for Sqlite {
 
     async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable> {
         let read = move |database: &Connection| store::read(database, after, most);
-        look(&self.reader, read).await
+        self.readers.look_long(read).await
     }
 
     async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable> {
-        // A trim fills a quarter of a batch, so that few other operations wait behind it.
-        let bytes = MAX_BATCH_BYTES / 4;
-        let trim = move |step: &mut Step<'_>| step.trim(up_to);
-        self.queue.change(bytes, trim).await
+        loop {
+            let trim = move |step: &mut Step<'_>| step.trim(up_to).map(Ok::<_, Unavailable>);
+            let mut sealing = match self.queue.change_later(TRIM_BYTES, trim).await? {
+                Trimmed::Removed(count) => return Ok(count),
+                Trimmed::Begun => continue,
+                Trimmed::NotSealed(sealing) => sealing,
+            };
+            // Only a window that is dropped seals nothing more, with the thread that writes.
+            sealing.changed().await.map_err(|_| Unavailable::Ended)?;
+            if let Some(error) = &*sealing.borrow() {
+                let why = format!("dedup entries cannot be sealed, no event is removed: {error}");
+                return Err(Unavailable::Away(why));
+            }
+        }
     }
 
     async fn bytes(&self) -> Result<u64, Unavailable> {
-        look(&self.reader, store::bytes).await
+        self.readers.look(store::bytes).await
     }
 
     fn tail(&self) -> &Arc<Tail> {
@@ -152,7 +148,7 @@ impl Desks for Sqlite {
     async fn desk(&self, _: Share) -> Result<Arc<dyn Desk>, Unavailable> {
         Ok(Arc::new(SqliteDesk {
             queue: self.queue.clone(),
-            reader: Arc::clone(&self.reader),
+            readers: Arc::clone(&self.readers),
             epoch: self.shared.epoch.fetch_add(1, Ordering::SeqCst) + 1,
         }))
     }
@@ -183,7 +179,7 @@ impl Desk for SqliteDesk {
     async fn saved(&self, consumer: &str) -> Result<Option<Vec<u8>>, Unavailable> {
         let consumer = consumer.to_owned();
         let saved = move |database: &Connection| store::saved(database, &consumer);
-        look(&self.reader, saved).await
+        self.readers.look(saved).await
     }
 
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
@@ -211,7 +207,7 @@ impl Documents for Sqlite {
     async fn documents(&self, prefix: &str) -> Result<Vec<Document>, Unavailable> {
         let prefix = prefix.to_owned();
         let documents = move |database: &Connection| store::documents(database, &prefix);
-        look(&self.reader, documents).await
+        self.readers.look(documents).await
     }
 
     fn watch_documents(&self) -> watch::Receiver<Version> {
@@ -229,15 +225,15 @@ impl DeadLetters for Sqlite {
     ) -> Result<Vec<NamedLetter>, Unavailable> {
         let consumer = consumer.map(str::to_owned);
         let before = before.map(|(position, name)| (position, name.to_owned()));
-        look(&self.reader, move |database| {
-            dead::list(database, consumer.as_deref(), before, most)
-        })
-        .await
+        let list =
+            move |database: &Connection| dead::list(database, consumer.as_deref(), before, most);
+        self.readers.look_long(list).await
     }
 
     async fn dead_letters_of(&self, events: &[Position]) -> Result<Vec<NamedLetter>, Unavailable> {
         let events = events.to_vec();
-        look(&self.reader, move |database| dead::of(database, &events)).await
+        let of = move |database: &Connection| dead::of(database, &events);
+        self.readers.look_long(of).await
     }
 
     async fn forget_dead_letters(
@@ -262,6 +258,9 @@ impl Drop for Sqlite {
         }
     }
 }
+
+/// About how many bytes a trim adds to the WAL.
+const TRIM_BYTES: usize = 4 * store::PAGE;
 
 /// About how many bytes the row of a dead letter takes.
 const LETTER_BYTES: usize = 64;

@@ -9,15 +9,21 @@
 //! and checkpointed into one file with an empty WAL. The system may have lost the WAL's end; after
 //! the checkpoint no such gap can be between two commits.
 //!
+//! Nothing that takes long happens on that thread: `checkpoint.rs` copies the WAL into the database
+//! beside it, and dedup entries are sealed by a thread of their own.
+//!
 //! `journal.rs` is the handle, `operation.rs` the queue to the thread, `writer.rs` the thread, and
-//! `commit.rs` the open database with the transaction that is being written; `store.rs` and `dead.rs` have the statements,
-//! `schema.rs` the tables.
+//! `commit.rs` the open database with the transaction that is being written; `known.rs` is what the
+//! thread remembers of it; `readers.rs` has the connections that read; `store.rs` and `dead.rs` have the statements, `schema.rs` the tables.
 
+mod checkpoint;
 mod commit;
 mod dead;
 mod folder;
 mod journal;
+mod known;
 mod operation;
+mod readers;
 mod schema;
 mod store;
 #[cfg(test)]

@@ -31,12 +31,50 @@ pub(super) type Waiting = Box<dyn Operation>;
 
 /// The way to the thread that writes.
 #[derive(Debug, Clone)]
-pub(super) struct Queue(Arc<Mutex<Option<mpsc::Sender<Waiting>>>>);
+pub(super) struct Queue(Arc<Mutex<Option<Senders>>>);
+
+#[derive(Debug)]
+struct Senders {
+    first: mpsc::Sender<Waiting>,
+    later: mpsc::Sender<Waiting>,
+}
+
+/// The other end of the [`Queue`], at the thread that writes.
+pub(super) struct Asked {
+    first: mpsc::Receiver<Waiting>,
+    /// Operations that let those in `first` go ahead.
+    later: mpsc::Receiver<Waiting>,
+}
+
+impl Asked {
+    /// Waits for operations, and adds them to `waiting`: at most `most`, or one that let all others
+    /// go ahead. None once the queue is closed and empty.
+    pub(super) async fn receive(&mut self, waiting: &mut Vec<Waiting>, most: usize) {
+        tokio::select! {
+            biased;
+            _ = self.first.recv_many(waiting, most) => {}
+            Some(later) = self.later.recv() => waiting.push(later),
+        }
+    }
+
+    /// Returns an operation that has let others go ahead, if one waits.
+    pub(super) fn later(&mut self) -> Option<Waiting> {
+        self.later.try_recv().ok()
+    }
+}
 
 impl Queue {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Waiting>) {
-        let (queue, waiting) = mpsc::channel(MAX_WAITING);
-        (Self(Arc::new(Mutex::new(Some(queue)))), waiting)
+    pub(super) fn new() -> (Self, Asked) {
+        let (first, asked_first) = mpsc::channel(MAX_WAITING);
+        let (later, asked_later) = mpsc::channel(MAX_LATER);
+        let asked = Asked {
+            first: asked_first,
+            later: asked_later,
+        };
+        (
+            Self(Arc::new(Mutex::new(Some(Senders { first, later })))),
+            asked,
+        )
     }
 
     /// Refuses further operations; those that wait can still be received.
@@ -55,13 +93,8 @@ impl Queue {
         T: Send + 'static,
         E: From<Unavailable> + Send + 'static,
     {
-        let (caller, answered) = oneshot::channel();
-        self.push(Box::new(Asked {
-            bytes,
-            write,
-            outcome: None,
-            caller: Some(caller),
-        }))?;
+        let (operation, answered) = By::boxed(bytes, write);
+        self.push(operation, |senders| &senders.first)?;
         answered.await.map_err(|_| Unavailable::Ended)?
     }
 
@@ -82,22 +115,49 @@ impl Queue {
         self.write(bytes, counted).await
     }
 
-    fn push(&self, operation: Waiting) -> Result<(), Unavailable> {
-        let queue = self.lock();
-        let queue = queue.as_ref().ok_or(Unavailable::Ended)?;
-        queue.try_send(operation).map_err(|error| match error {
-            TrySendError::Full(_) => Unavailable::Full("too much waits to be written".to_owned()),
-            TrySendError::Closed(_) => Unavailable::Ended,
-        })
+    /// The same for a change that lets other operations go ahead. It has a transaction of its own.
+    pub(super) async fn change_later<T, E>(
+        &self,
+        bytes: usize,
+        mut make: impl FnMut(&mut Step<'_>) -> rusqlite::Result<Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Unavailable> + Send + 'static,
+    {
+        let counted = move |step: &mut Step<'_>| {
+            step.known.wal += store::PAGE + bytes;
+            make(step)
+        };
+        let (operation, answered) = By::boxed(bytes, counted);
+        self.push(operation, |senders| &senders.later)?;
+        answered.await.map_err(|_| Unavailable::Ended)?
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<mpsc::Sender<Waiting>>> {
+    fn push(
+        &self,
+        operation: Waiting,
+        choose: impl Fn(&Senders) -> &mpsc::Sender<Waiting>,
+    ) -> Result<(), Unavailable> {
+        let senders = self.lock();
+        let senders = senders.as_ref().ok_or(Unavailable::Ended)?;
+        choose(senders)
+            .try_send(operation)
+            .map_err(|error| match error {
+                TrySendError::Full(_) => {
+                    Unavailable::Full("too much waits to be written".to_owned())
+                }
+                TrySendError::Closed(_) => Unavailable::Ended,
+            })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Senders>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// An [`Operation`] by a function that returns the caller's outcome.
-struct Asked<F, T, E> {
+struct By<F, T, E> {
     bytes: usize,
     write: F,
     outcome: Option<Result<T, E>>,
@@ -105,7 +165,26 @@ struct Asked<F, T, E> {
     caller: Option<oneshot::Sender<Result<T, E>>>,
 }
 
-impl<F, T, E> Operation for Asked<F, T, E>
+impl<F, T, E> By<F, T, E>
+where
+    F: FnMut(&mut Step<'_>) -> rusqlite::Result<Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: From<Unavailable> + Send + 'static,
+{
+    /// Returns the operation, and where its caller gets the outcome.
+    fn boxed(bytes: usize, write: F) -> (Waiting, oneshot::Receiver<Result<T, E>>) {
+        let (caller, answered) = oneshot::channel();
+        let operation = Self {
+            bytes,
+            write,
+            outcome: None,
+            caller: Some(caller),
+        };
+        (Box::new(operation), answered)
+    }
+}
+
+impl<F, T, E> Operation for By<F, T, E>
 where
     F: FnMut(&mut Step<'_>) -> rusqlite::Result<Result<T, E>> + Send,
     T: Send,
@@ -132,3 +211,6 @@ where
 
 /// More than the server can have in progress: events, and commands of administrators and consumers.
 const MAX_WAITING: usize = 131_072;
+
+/// More than the tasks that send such operations.
+const MAX_LATER: usize = 64;

@@ -64,13 +64,21 @@ pub(super) fn checkpoint(database: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Copies as much of the WAL into the database file as readers allow. Without readers that is
-/// everything, and the next commit starts the WAL from its beginning. Returns how many pages are
-/// left.
-pub(super) fn bring_in(database: &Connection) -> rusqlite::Result<i64> {
+/// everything, and the next commit starts the WAL from its beginning. Returns how many pages the WAL
+/// has, and how many of them are left.
+pub(super) fn bring_in(database: &Connection) -> rusqlite::Result<(usize, usize)> {
     database.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        // -1 if another process makes a checkpoint.
         let (all, brought_in): (i64, i64) = (row.get(1)?, row.get(2)?);
-        Ok(all - brought_in)
+        let pages = |count: i64| usize::try_from(count).unwrap_or(0);
+        Ok((pages(all), pages(all - brought_in)))
     })
+}
+
+/// Returns whether a sync has failed.
+pub(super) fn is_sync(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_IOERR_FSYNC)
 }
 
 pub(super) fn head(database: &Connection) -> rusqlite::Result<Seq> {
@@ -258,25 +266,43 @@ pub(super) fn documents(database: &Connection, prefix: &str) -> rusqlite::Result
     Ok(found)
 }
 
-/// Removes the oldest events up to `up_to`: at most [`TRIM_AT_ONCE`] events, in blocks of about
-/// [`TRIM_BYTES`]. Never the newest, because the next number is derived from it.
-pub(super) fn trim(database: &Connection, up_to: Seq) -> rusqlite::Result<usize> {
-    let oldest = "SELECT first FROM blocks ORDER BY last LIMIT 1";
-    let oldest = database.query_row(oldest, [], |row| row.get::<_, Seq>(0));
-    let Some(oldest) = oldest.optional()? else {
-        return Ok(0);
+/// The events that one transaction removes, from the oldest one on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Oldest {
+    pub(super) first: Seq,
+    pub(super) last: Seq,
+}
+
+/// Returns the oldest events up to `up_to` that one transaction removes: at most [`TRIM_AT_ONCE`]
+/// events, in blocks of about [`TRIM_BYTES`]. Never the newest, because the next number is derived
+/// from it.
+pub(super) fn oldest(database: &Connection, up_to: Seq) -> rusqlite::Result<Option<Oldest>> {
+    let sql = "SELECT first FROM blocks ORDER BY last LIMIT 1";
+    let first = database.query_row(sql, [], |row| row.get::<_, Seq>(0));
+    let Some(first) = first.optional()? else {
+        return Ok(None);
     };
-    let end = up_to
+    let last = up_to
         .min(head(database)?.saturating_sub(1))
-        .min(oldest + TRIM_AT_ONCE - 1);
-    if end < oldest {
-        return Ok(0);
+        .min(first + TRIM_AT_ONCE - 1);
+    if last < first {
+        return Ok(None);
     }
-    let end = end.min(end_of_bytes(database)?);
-    database.execute("DELETE FROM dead_letters WHERE seq <= ?", [signed(end)])?;
-    database.execute("DELETE FROM blocks WHERE last <= ?", [signed(end)])?;
-    cut(database, end)?;
-    Ok(usize::try_from(end + 1 - oldest).expect("TRIM_AT_ONCE at most"))
+    let last = last.min(end_of_bytes(database)?);
+    Ok(Some(Oldest { first, last }))
+}
+
+/// Removes the oldest events. Returns how many, or `None` if their dead letters are not all removed
+/// yet.
+pub(super) fn trim(database: &Connection, oldest: Oldest) -> rusqlite::Result<Option<usize>> {
+    let Oldest { first, last } = oldest;
+    if dead::trim(database, last, TRIM_LETTERS)? == TRIM_LETTERS {
+        return Ok(None);
+    }
+    database.execute("DELETE FROM blocks WHERE last <= ?", [signed(last)])?;
+    cut(database, last)?;
+    let count = usize::try_from(last + 1 - first).expect("TRIM_AT_ONCE at most");
+    Ok(Some(count))
 }
 
 /// Returns the last event of the oldest blocks that together reach [`TRIM_BYTES`]; at least one
@@ -327,8 +353,11 @@ pub(super) const PAGE: usize = 16 * 1024;
 /// A consumer that is far behind reads about this much at a time, however long the bodies are.
 const READ_BYTES: usize = 8 * 1024 * 1024;
 
-/// How many events one transaction removes, so that none takes long.
-const TRIM_AT_ONCE: u64 = 2000;
+/// How many events one transaction removes. Senders wait for it, a few milliseconds at most.
+const TRIM_AT_ONCE: u64 = 1000;
 
-/// The same limit in bytes, because removing a long body reads and writes each of its pages.
-const TRIM_BYTES: u64 = 32 * 1024 * 1024;
+/// The same limit in bytes, because removing a long body reads each of its pages.
+const TRIM_BYTES: u64 = 1024 * 1024;
+
+/// The same limit in dead letters.
+const TRIM_LETTERS: usize = 2000;

@@ -40,6 +40,8 @@ impl Provider for InFolders {
     }
 }
 
+mod isolation;
+
 mod contract {
     use super::InFolders;
 
@@ -383,9 +385,9 @@ async fn long_bodies_are_trimmed_in_small_batches() {
         let received = body(&"x".repeat(12 * 1024 * 1024));
         new(&*journal, entry(received, number, Duration::ZERO)).await;
     }
-    assert_eq!(journal.trim(Seq::MAX).await, Ok(3));
-    assert_eq!(journal.trim(Seq::MAX).await, Ok(2));
-    assert_eq!(journal.trim(Seq::MAX).await, Ok(0));
+    for removed in [1, 1, 1, 1, 1, 0] {
+        assert_eq!(journal.trim(Seq::MAX).await, Ok(removed));
+    }
     assert_eq!(seqs(&*journal, 0, 10).await, [6]);
 }
 

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::OpenFlags;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::commit::{CommitError, Committed, Open, Step};
 use super::folder::OpenError;
-use super::operation::{Queue, Waiting};
+use super::known::Known;
+use super::operation::{Asked, Queue, Waiting};
+use super::readers::Readers;
 use super::store;
 use crate::clock::Clock;
 use crate::journal::{Tail, Unavailable, Version};
@@ -31,11 +33,14 @@ pub(super) struct Shared {
 /// The thread that writes.
 pub(super) struct Writer {
     path: PathBuf,
-    keys_folder: PathBuf,
     clock: Arc<dyn Clock>,
     pub(super) shared: Arc<Shared>,
     metrics: JournalMetrics,
+    known: Known,
     state: State,
+    /// A sync has failed that was not a commit's, so what was copied from the WAL cannot be trusted.
+    copies_doubtful: bool,
+    readers: Arc<Readers>,
 }
 
 enum State {
@@ -50,58 +55,74 @@ enum State {
 impl Writer {
     pub(super) fn open(
         path: &Path,
-        keys_folder: PathBuf,
+        keys_folder: &Path,
+        readers: &Arc<Readers>,
         metrics: JournalMetrics,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         let database = store::open_writer(path, OpenFlags::default())?;
-        let open = Open::start(database, &keys_folder, clock.now().as_millisecond())?;
+        let open = Open::start(database, path, readers)?;
+        let now = clock.now().as_millisecond();
+        let known = Known::read(&open.database, keys_folder, now)?;
         let shared = Shared {
             ready: AtomicBool::new(true),
             epoch: AtomicU64::new(0),
-            documents: watch::Sender::new(open.known.documents),
-            tail: Arc::new(Tail::new(open.known.head)),
+            documents: watch::Sender::new(known.documents),
+            tail: Arc::new(Tail::new(known.head)),
         };
         Ok(Self {
             path: path.to_owned(),
-            keys_folder,
             shared: Arc::new(shared),
             metrics,
             clock,
+            known,
             state: State::Open(Box::new(open)),
+            copies_doubtful: false,
+            readers: Arc::clone(readers),
         })
     }
 
     /// Writes until `queue` is closed and empty. It has a thread of its own, because it blocks.
-    pub(super) async fn run(mut self, queue: Queue, mut asked: mpsc::Receiver<Waiting>) {
+    pub(super) async fn run(mut self, queue: Queue, mut asked: Asked) {
         let mut waiting = Vec::new();
         // Dropped first: a caller that a panic leaves without an answer finds the journal not ready.
         let _end = End(Arc::clone(&self.shared), queue);
         loop {
             self.receive(&mut asked, &mut waiting).await;
             if waiting.is_empty() {
-                return;
+                return self.close();
             }
             while !waiting.is_empty() {
+                self.write(&mut waiting);
+            }
+            // One at a time, between the commits that are answered first.
+            waiting.extend(asked.later());
+            if !waiting.is_empty() {
                 self.write(&mut waiting);
             }
         }
     }
 
+    fn close(self) {
+        if let State::Open(open) = self.state {
+            self.readers.while_closed(|| open.close());
+        }
+    }
+
     /// Waits for operations. A failed journal is opened again when it is time to try, also while no
     /// operation arrives: a sender that waits until the journal is ready would otherwise wait forever.
-    async fn receive(&mut self, queue: &mut mpsc::Receiver<Waiting>, waiting: &mut Vec<Waiting>) {
+    async fn receive(&mut self, asked: &mut Asked, waiting: &mut Vec<Waiting>) {
         while let State::Failed { retry_at, .. } = &self.state {
             let pause = retry_at.saturating_duration_since(self.clock.monotonic());
             tokio::select! {
                 biased;
-                _ = queue.recv_many(waiting, MAX_BATCH) => return,
+                () = asked.receive(waiting, MAX_BATCH) => return,
                 () = self.clock.sleep(pause) => {}
             }
             // After another failure there is another try.
             drop(self.reopened());
         }
-        queue.recv_many(waiting, MAX_BATCH).await;
+        asked.receive(waiting, MAX_BATCH).await;
     }
 
     /// Writes as many operations as fit into one transaction, and answers them.
@@ -117,7 +138,7 @@ impl Writer {
         }
         waiting.drain(..count);
         if let State::Open(open) = &mut self.state {
-            open.tidy(self.clock.now().as_millisecond());
+            open.tidy(&mut self.known, self.clock.now().as_millisecond());
         }
     }
 
@@ -130,12 +151,13 @@ impl Writer {
         let epoch = self.shared.epoch.load(Ordering::SeqCst);
         // Each operation keeps its outcome.
         let write = |step: &mut Step<'_>| batch.iter_mut().try_for_each(|one| one.write(step));
-        match open.commit(write, now, epoch, self.clock.as_ref()) {
+        let known = &mut self.known;
+        match open.commit(known, write, now, epoch, self.clock.as_ref()) {
             Ok(Committed { records, took }) => {
                 let whole = self.clock.monotonic().saturating_duration_since(started);
                 self.metrics.batch(records.len() as u64, whole, took);
                 self.shared.tail.publish(records);
-                let documents = open.known.documents;
+                let documents = known.documents;
                 self.shared
                     .documents
                     .send_if_modified(|newest| std::mem::replace(newest, documents) != documents);
@@ -161,6 +183,14 @@ impl Writer {
 
     /// Opens the database again after a failure, when it is time to try.
     fn reopened(&mut self) -> Result<(), Unavailable> {
+        if let State::Open(open) = &self.state
+            && let Some(why) = open.failure()
+        {
+            log::error!("journal: a checkpoint failed, the database is opened again: {why}");
+            self.metrics.failures.inc();
+            let (why, retry_at) = (Unavailable::Away(why.to_owned()), self.clock.monotonic());
+            self.abandon(State::Failed { retry_at, why });
+        }
         let State::Failed { retry_at, why } = &self.state else {
             return Ok(());
         };
@@ -178,13 +208,30 @@ impl Writer {
         }
     }
 
-    fn open_again(&self) -> Result<Open, Unavailable> {
+    fn open_again(&mut self) -> Result<Open, Unavailable> {
+        let away = |error: OpenError| Unavailable::Away(error.to_string());
+        if self.copies_doubtful {
+            // Without an open connection SQLite forgets what was copied: the next one reads the whole
+            // WAL again. It may find a commit that has failed, whose outcome is unknown.
+            self.readers.while_closed(|| {});
+        }
+        let opened = {
+            // A running read would hinder the checkpoint.
+            let _no_reads = self.readers.pause();
+            Open::again(&self.path, &self.readers, self.known.head)
+        };
+        self.copies_doubtful = match &opened {
+            Err(OpenError::Database(error)) => self.copies_doubtful || store::is_sync(error),
+            Err(_) => self.copies_doubtful,
+            Ok(_) => false,
+        };
+        let open = opened.map_err(away)?;
         let now = self.clock.now().as_millisecond();
+        let caught_up = self.known.catch_up(&open.database, now);
+        caught_up.map_err(away)?;
         let tail = &self.shared.tail;
-        let open = Open::again(&self.path, &self.keys_folder, now, tail.head())
-            .map_err(|error| Unavailable::Away(error.to_string()))?;
         // If the failed commit left anything behind, it is part of the log now.
-        while tail.head() < open.known.head {
+        while tail.head() < self.known.head {
             let records = store::read(&open.database, tail.head(), READ_AT_ONCE);
             let records = records.map_err(|error| unavailable(&error))?;
             if records.is_empty() {
@@ -198,11 +245,18 @@ impl Writer {
     fn fail(&mut self, why: Unavailable) -> Unavailable {
         self.metrics.failures.inc();
         self.shared.ready.store(false, Ordering::Relaxed);
-        self.state = State::Failed {
+        self.abandon(State::Failed {
             retry_at: self.clock.monotonic() + REOPEN_PAUSE,
             why: why.clone(),
-        };
+        });
         why
+    }
+
+    /// Closes the database, if it is open.
+    fn abandon(&mut self, failed: State) {
+        if let State::Open(open) = std::mem::replace(&mut self.state, failed) {
+            self.copies_doubtful |= open.abandon();
+        }
     }
 }
 
@@ -238,7 +292,7 @@ impl Drop for End {
 }
 
 const MAX_BATCH: usize = 1024;
-pub(super) const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many records are read together.
 const READ_AT_ONCE: usize = 1024;

@@ -89,10 +89,10 @@ const CHECKPOINT: Part = Part {
     long: LONG_EVENTS,
     every: false,
     full: FOR_EVER,
-    // The first page, some between, the last one; then the file is cut and synced.
+    // The first page, some between, the last calls; and syncs of passes that are beside commits and not.
     some: |calls| {
         let last = calls.len() - 1;
-        vec![
+        let mut some = vec![
             1,
             last / 4,
             last / 2,
@@ -100,7 +100,13 @@ const CHECKPOINT: Part = Part {
             last - 2,
             last - 1,
             last,
-        ]
+        ];
+        let is_sync = |index: &usize| calls[*index].contains("sync ");
+        let syncs: Vec<usize> = (0..last).filter(is_sync).collect();
+        some.extend([0, syncs.len() / 2, syncs.len() - 1].map(|which| syncs[which]));
+        some.sort_unstable();
+        some.dedup();
+        some
     },
     met: 100,
 };

@@ -1,0 +1,154 @@
+//! [`Readers`]: a few connections that read, so that queries do not wait for each other.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
+
+use crate::journal::Unavailable;
+
+/// The connections that read one database, at most [`MOST`]. They are opened when they are needed.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    /// A connection that is never closed alone, see [`Readers::hold_open`].
+    held: Mutex<Option<Connection>>,
+    /// Each query holds it shared.
+    gate: RwLock<()>,
+    /// The permits of all queries.
+    all: Arc<Semaphore>,
+    /// The permits of queries that may take long. They leave a connection to the others.
+    long: Arc<Semaphore>,
+    /// Last, because closing a file ends all locks that this process holds on it, those of SQLite's
+    /// connections too.
+    file: File,
+}
+
+impl Readers {
+    /// Prepares to read the database at `path`. Opens no connection.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such file.
+    pub(crate) fn new(path: &Path) -> std::io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            idle: Mutex::default(),
+            held: Mutex::default(),
+            gate: RwLock::default(),
+            all: Arc::new(Semaphore::new(MOST)),
+            long: Arc::new(Semaphore::new(MOST - 1)),
+            file: File::open(path)?,
+        }))
+    }
+
+    /// Runs a short query on a blocking thread.
+    ///
+    /// # Errors
+    ///
+    /// If the query fails.
+    pub(crate) async fn look<T, E>(
+        self: &Arc<Self>,
+        query: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        E: From<rusqlite::Error> + Display + Send + 'static,
+    {
+        let permit = Arc::clone(&self.all).acquire_owned().await;
+        let readers = Arc::clone(self);
+        let looked = tokio::task::spawn_blocking(move || {
+            // Held until the query ends, also if its caller no longer waits.
+            let _permit = permit;
+            readers.query(query)
+        });
+        match looked.await {
+            Ok(found) => found.map_err(|error| Unavailable::Away(error.to_string())),
+            Err(panicked) => Err(Unavailable::Away(panicked.to_string())),
+        }
+    }
+
+    /// As [`Readers::look`], for a query that may take long. At most [`MOST`] - 1 run at the same
+    /// time.
+    ///
+    /// # Errors
+    ///
+    /// If the query fails.
+    pub(crate) async fn look_long<T, E>(
+        self: &Arc<Self>,
+        query: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        E: From<rusqlite::Error> + Display + Send + 'static,
+    {
+        let permit = Arc::clone(&self.long).acquire_owned().await;
+        let long = move |database: &Connection| {
+            let _permit = permit;
+            query(database)
+        };
+        self.look(long).await
+    }
+
+    fn query<T, E: From<rusqlite::Error>>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _shared = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let idle = self.idle().pop();
+        let database = match idle {
+            Some(database) => database,
+            None => self.open()?,
+        };
+        let found = query(&database)?;
+        // After an error it is closed: the next query opens the database again.
+        self.idle().push(database);
+        Ok(found)
+    }
+
+    /// Waits until no query runs, and lets none begin while the guard lives.
+    pub(super) fn pause(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a connection that stays open until [`Readers::while_closed`]. While a connection is open,
+    /// SQLite keeps its index of the WAL, which does not know of a commit that failed.
+    pub(super) fn hold_open(&self) -> rusqlite::Result<()> {
+        let database = self.open()?;
+        // The first read opens the WAL.
+        database.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(database);
+        Ok(())
+    }
+
+    fn open(&self) -> rusqlite::Result<Connection> {
+        Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    }
+
+    /// Does `work` while no connection of the pool is open.
+    pub(super) fn while_closed<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _alone = self.pause();
+        self.idle().clear();
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        work()
+    }
+
+    /// Writes the database file's pages from the system's memory to the disk.
+    pub(super) fn sync_file(&self) -> std::io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many connections read at the same time.
+const MOST: usize = 4;
