@@ -39,7 +39,7 @@ pub use record::{
     Appended, DedupKey, Entry, EntryPart, KeptPart, KeyHash, PartView, Parts, Record,
 };
 #[cfg(feature = "sqlite")]
-pub(crate) use sqlite::Sqlite;
+pub(crate) use sqlite::{Readers, Sqlite};
 pub use tail::Tail;
 pub use traits::{
     DeadLetter, DeadLetters, Desk, Desks, Document, Documents, Expected, Log, NamedLetter,

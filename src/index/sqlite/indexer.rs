@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::block_in_place;
 use tokio::time::{Sleep, sleep};
 
 use super::inbox::Inbox;
@@ -50,7 +51,7 @@ impl Indexer {
                 _ = stop.changed() => {}
             }
             if let Failure::Damaged = error
-                && let Err(error) = self.writer.clear()
+                && let Err(error) = block_in_place(|| self.writer.clear())
             {
                 log::warn!("{error}");
             }
@@ -117,11 +118,11 @@ impl Indexer {
     async fn compare(&mut self, journal: &dyn Journal) -> Result<(), Failure> {
         if journal.tail().head() < self.writer.cursor {
             log::warn!("index.db is of another journal; the index is built again");
-            self.writer.clear()?;
+            block_in_place(|| self.writer.clear())?;
         }
         let oldest = journal.read(0, 1).await?;
         let gone = oldest.first().map_or(0, |oldest| oldest.seq - 1);
-        self.writer.trim(gone)
+        block_in_place(|| self.writer.trim(gone))
     }
 
     fn take_notes(&mut self) -> Result<(), Failure> {
@@ -130,7 +131,9 @@ impl Indexer {
             self.writer.add_attempts(notes.attempts);
             self.seal_full()?;
         }
-        self.writer.trim(notes.trimmed)?;
+        if notes.trimmed > 0 {
+            block_in_place(|| self.writer.trim(notes.trimmed))?;
+        }
         let mut taken = 0;
         while taken < notes.duplicates.len() {
             taken += self.writer.add_duplicates(&notes.duplicates.segment, taken);
@@ -166,7 +169,7 @@ impl Indexer {
                     return Err(Unavailable::Away(gone).into());
                 }
                 // Their bodies are decoded again, which takes a while.
-                tokio::task::block_in_place(|| self.add(&records, decoder))?;
+                block_in_place(|| self.add(&records, decoder))?;
                 self.take_notes()?;
             } else {
                 self.add(&records, decoder)?;
@@ -187,7 +190,7 @@ impl Indexer {
     /// Writes what has reached the size of a segment or a batch.
     fn seal_full(&mut self) -> Result<(), Failure> {
         if self.writer.is_full() {
-            tokio::task::block_in_place(|| self.writer.seal(Which::Full))?;
+            block_in_place(|| self.writer.seal(Which::Full))?;
         }
         Ok(())
     }
@@ -196,7 +199,7 @@ impl Indexer {
     fn seal_all(&mut self) -> Result<(), Failure> {
         self.due = None;
         if !self.writer.is_empty() {
-            tokio::task::block_in_place(|| self.writer.seal(Which::All))?;
+            block_in_place(|| self.writer.seal(Which::All))?;
         }
         Ok(())
     }
@@ -379,6 +382,42 @@ mod tests {
             (made[0].attempt, &*made[0].outcome),
             (3, "not done after 1s")
         );
+        world.stop().await;
+    }
+
+    /// The database is locked by another connection while the indexer writes a segment and removes
+    /// one.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_slow_disk_stops_neither_searches_nor_tasks() {
+        let folder = TestFolder::new();
+        let world = World::start(&folder, &journal());
+        for number in 1..=40 {
+            world.append(number).await;
+        }
+        assert_eq!(world.ids().await.len(), 40);
+        let other = rusqlite::Connection::open(folder.path().join("index.db")).unwrap();
+        for change in [0, 20] {
+            other.execute_batch("BEGIN IMMEDIATE").unwrap();
+            if change > 0 {
+                world.index.notes().trimmed(change);
+            } else {
+                for number in 41..=80 {
+                    world.append(number).await;
+                }
+            }
+            // Time for the indexer to meet the lock.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let task = tokio::spawn(async {});
+            tokio::time::timeout(Duration::from_secs(2), task)
+                .await
+                .unwrap()
+                .unwrap();
+            let search = tokio::time::timeout(Duration::from_secs(3), world.ids());
+            assert!(search.await.unwrap().len() >= 40);
+            other.execute_batch("COMMIT").unwrap();
+            // The indexer goes on, and is done before the lock is taken again.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
         world.stop().await;
     }
 

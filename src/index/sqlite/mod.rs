@@ -26,7 +26,7 @@ mod segment;
 mod writer;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -38,12 +38,12 @@ use self::schema::{Failure, IndexTuning, TUNING};
 use self::writer::{Open, Writer};
 use crate::EventId;
 use crate::index::{Answer, EventEntry, EventFilter, Notes, Search, TimelineEntry};
-use crate::journal::{Position, Unavailable};
+use crate::journal::{Position, Readers};
 
 /// The index of one journal: the handle that answers searches.
 #[derive(Debug, Clone)]
 pub(crate) struct Index {
-    reader: Arc<Mutex<Connection>>,
+    readers: Arc<Readers>,
     open: Arc<Mutex<Open>>,
     inbox: Arc<Inbox>,
     /// [`IndexTuning::bucket`].
@@ -53,16 +53,20 @@ pub(crate) struct Index {
 impl Index {
     /// Opens the index in the journal's folder. An index that cannot be used is built again from
     /// the journal. Returns the indexer too, which must run as a task.
-    pub(crate) fn open(folder: &Path) -> rusqlite::Result<(Self, Indexer)> {
+    ///
+    /// # Errors
+    ///
+    /// If the index cannot be created.
+    pub(crate) fn open(folder: &Path) -> Result<(Self, Indexer), OpenFailure> {
         Self::tuned(folder, TUNING)
     }
 
-    fn tuned(folder: &Path, tuning: IndexTuning) -> rusqlite::Result<(Self, Indexer)> {
+    fn tuned(folder: &Path, tuning: IndexTuning) -> Result<(Self, Indexer), OpenFailure> {
         let path = folder.join("index.db");
         let writer = Writer::new(schema::open(&path)?, tuning)?;
         let inbox = Arc::new(Inbox::default());
         let index = Self {
-            reader: Arc::new(Mutex::new(schema::open_reader(&path)?)),
+            readers: Readers::new(&path)?,
             open: Arc::clone(&writer.open),
             inbox: Arc::clone(&inbox),
             bucket: tuning.bucket,
@@ -82,16 +86,21 @@ impl Index {
         query: impl FnOnce(&Snapshot<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Answer<T> {
         self.inbox.caught_up().await;
-        let (reader, open) = (Arc::clone(&self.reader), Arc::clone(&self.open));
-        let searched = tokio::task::spawn_blocking(move || {
-            let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            query(&Snapshot::take(&reader, &open)?)
-        });
-        match searched.await {
-            Ok(found) => found.map_err(|failure| Unavailable::Away(failure.to_string())),
-            Err(panicked) => Err(Unavailable::Away(panicked.to_string())),
-        }
+        let open = Arc::clone(&self.open);
+        let search = move |database: &Connection| -> Result<T, Failure> {
+            query(&Snapshot::take(database, &open)?)
+        };
+        self.readers.look(search).await
     }
+}
+
+/// Why an index cannot be created.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenFailure {
+    #[error("index.db: {0}")]
+    Database(#[from] rusqlite::Error),
+    #[error("index.db: {0}")]
+    Io(#[from] std::io::Error),
 }
 
 #[async_trait]

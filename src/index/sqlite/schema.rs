@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use crate::journal::Unavailable;
 
@@ -62,8 +62,9 @@ pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Opens the index for reading.
+#[cfg(test)]
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
 /// Returns what `read` makes of the blob that the query selects for this id. The blob is damaged if
@@ -94,6 +95,8 @@ fn open_known(path: &Path) -> rusqlite::Result<Option<Connection>> {
     let database = Connection::open(path)?;
     database.pragma_update(None, "journal_mode", "WAL")?;
     database.pragma_update(None, "synchronous", "NORMAL")?;
+    // The writer makes checkpoints itself, when no search waits for it.
+    database.pragma_update(None, "wal_autocheckpoint", 0)?;
     let version: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {
         VERSION => Ok(Some(database)),

@@ -17,8 +17,8 @@ use crate::dialect::Decoder;
 use crate::index::EventEntry;
 use crate::journal::{Position, Record, Seq};
 
-/// What is not in the database yet. The lock is held while data moves into the database, so its
-/// holder sees both at one moment.
+/// What is not in the database yet. The lock is held while a commit moves data into the database, so
+/// its holder sees both at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Open {
     /// Shared with searches, as the attempts are. Adding to it copies it if a search holds it.
@@ -36,6 +36,8 @@ pub(super) struct Writer {
     /// Events up to this one are in a sealed segment or in the open one.
     pub(super) cursor: Seq,
     pub(super) tuning: IndexTuning,
+    /// Estimates the bytes in the WAL.
+    wal: usize,
 }
 
 impl Writer {
@@ -53,6 +55,7 @@ impl Writer {
             open: Arc::new(Mutex::new(open)),
             cursor,
             tuning,
+            wal: 0,
         })
     }
 
@@ -119,55 +122,71 @@ impl Writer {
     /// Writes everything, or only what is full, in one transaction. After a failure everything
     /// stays in memory.
     pub(super) fn seal(&mut self, which: Which) -> Result<(), Failure> {
-        let mut open = lock(&self.open);
-        let all = which == Which::All;
-        let events = (all || open.events.is_full(self.tuning.full)) && !open.events.is_empty();
-        let attempts = all || open.attempts.len() >= self.tuning.full;
+        // Only this writer changes them, so they stay as they are until they are written.
+        let (events, attempts) = {
+            let open = lock(&self.open);
+            (Arc::clone(&open.events), Arc::clone(&open.attempts))
+        };
+        let (all, full) = (which == Which::All, self.tuning.full);
+        let seals_events = (all || events.is_full(full)) && !events.is_empty();
+        let seals_attempts = all || attempts.len() >= full;
         let transaction = self.database.transaction()?;
-        if events {
-            write_segment(&transaction, &open.events, self.tuning.full)?;
+        let mut bytes = 0;
+        if seals_events {
+            bytes += write_segment(&transaction, &events, full)?;
             let sql = "UPDATE state SET indexed = ?";
             transaction.prepare_cached(sql)?.execute([self.cursor])?;
         }
-        if attempts {
-            Arc::make_mut(&mut open.attempts)
-                .sort_unstable_by_key(|attempt| (attempt.position, attempt.at));
+        if seals_attempts {
+            let mut attempts = attempts.to_vec();
+            attempts.sort_unstable_by_key(|attempt| (attempt.position, attempt.at));
             let bucket = |attempt: &Attempt| first_blob(attempt.position.seq(), self.tuning.bucket);
             let same = |one: &Attempt, next: &Attempt| bucket(one) == bucket(next);
-            for attempts in open.attempts.chunk_by(same) {
-                write_attempts(&transaction, attempts, self.tuning)?;
+            for attempts in attempts.chunk_by(same) {
+                bytes += write_attempts(&transaction, attempts, self.tuning)?;
             }
         }
-        transaction.commit()?;
-        if events {
-            open.events = Arc::default();
+        {
+            // A search sees the data either in memory or in the database.
+            let mut open = lock(&self.open);
+            transaction.commit()?;
+            if seals_events {
+                open.events = Arc::default();
+            }
+            if seals_attempts {
+                open.attempts = Arc::default();
+            }
         }
-        if attempts {
-            open.attempts = Arc::default();
-        }
-        Ok(())
+        self.written(bytes)
     }
 
     /// Hides events up to `up_to`, which have left the journal. A segment is removed with its last
     /// event.
     pub(super) fn trim(&mut self, up_to: Seq) -> Result<(), Failure> {
-        if up_to <= lock(&self.open).trimmed {
-            return Ok(());
-        }
+        let attempts = {
+            let open = lock(&self.open);
+            if up_to <= open.trimmed {
+                return Ok(());
+            }
+            Arc::clone(&open.attempts)
+        };
         let sql = "UPDATE state SET trimmed = ?";
         self.database.execute(sql, [up_to])?;
+        let mut attempts = attempts.to_vec();
+        attempts.retain(|attempt| attempt.position.seq() > up_to);
         {
             let mut open = lock(&self.open);
             open.trimmed = up_to;
-            Arc::make_mut(&mut open.attempts).retain(|attempt| attempt.position.seq() > up_to);
+            open.attempts = Arc::new(attempts);
         }
+        // No search shows any of these rows, so none needs to wait until they are gone.
         let attempts = "DELETE FROM attempts WHERE id IN \
-            (SELECT id FROM attempts WHERE id < ? ORDER BY id LIMIT 1000)";
+            (SELECT id FROM attempts WHERE id < ? ORDER BY id LIMIT 100)";
         let end = (first_blob(up_to + 1, self.tuning.bucket),);
-        while self.database.execute(attempts, end)? > 0 {}
-        // A few segments at a time, so that no search waits long.
+        while self.database.execute(attempts, end)? > 0 {
+            self.written(0)?;
+        }
         loop {
-            let _open = lock(&self.open);
             let transaction = self.database.transaction()?;
             let gone = "SELECT id FROM segments WHERE max_number <= ? LIMIT 32";
             let contents = format!("DELETE FROM contents WHERE id IN ({gone})");
@@ -175,10 +194,22 @@ impl Writer {
             let heads = format!("DELETE FROM segments WHERE id IN ({gone})");
             let count = transaction.execute(&heads, [up_to])?;
             transaction.commit()?;
+            self.written(0)?;
             if count == 0 {
                 return Ok(());
             }
         }
+    }
+
+    /// Counts a commit with so many bytes in blobs. Copies the WAL into the database if it is time.
+    fn written(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.wal += bytes + COMMIT_BYTES;
+        if self.wal >= CHECKPOINT_BYTES {
+            self.wal = 0;
+            let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+            self.database.query_row(sql, [], |_| Ok(()))?;
+        }
+        Ok(())
     }
 
     /// Removes everything, for an index that is damaged or of another journal.
@@ -217,12 +248,13 @@ fn add_record(segment: &mut OpenSegment, record: &Record, events: &[crate::Event
     }
 }
 
-/// Writes a segment. It absorbs the segments before it that are not much larger.
+/// Writes a segment. It absorbs the segments before it that are not much larger. Returns its length
+/// in bytes.
 fn write_segment(
     transaction: &Transaction<'_>,
     segment: &Arc<OpenSegment>,
     full: usize,
-) -> Result<(), Failure> {
+) -> Result<usize, Failure> {
     let mut segment = Arc::clone(segment);
     loop {
         let sql = "SELECT id, count, size FROM segments ORDER BY id DESC LIMIT 1";
@@ -248,7 +280,7 @@ fn write_segment(
         transaction.execute("DELETE FROM contents WHERE id = ?", [id])?;
     }
     let Some(sealed) = segment.seal() else {
-        return Ok(());
+        return Ok(0);
     };
     let sql = "INSERT INTO segments VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     transaction.prepare_cached(sql)?.execute(params![
@@ -268,7 +300,7 @@ fn write_segment(
     transaction
         .prepare_cached(sql)?
         .execute(params![id, sealed.filter, sealed.events])?;
-    Ok(())
+    Ok(sealed.events.len())
 }
 
 /// Returns whether `more` events or attempts take in a row of `count`.
@@ -277,14 +309,14 @@ fn is_absorbed(count: usize, more: usize, full: usize) -> bool {
 }
 
 /// Writes the sorted attempts of one bucket. They absorb the blobs before them that are not much
-/// larger. Attempts beyond [`PARTS`] blobs are discarded.
+/// larger. Attempts beyond [`PARTS`] blobs are discarded. Returns how many bytes were written.
 fn write_attempts(
     transaction: &Transaction<'_>,
     attempts: &[Attempt],
     tuning: IndexTuning,
-) -> Result<(), Failure> {
+) -> Result<usize, Failure> {
     let Some(first) = attempts.first() else {
-        return Ok(());
+        return Ok(0);
     };
     let base = first_blob(first.position.seq(), tuning.bucket);
     let (mut id, mut absorbed) = (base, Vec::new());
@@ -303,7 +335,7 @@ fn write_attempts(
     }
     drop(rows);
     if id >= base + PARTS {
-        return Ok(());
+        return Ok(0);
     }
     let mut delete = transaction.prepare_cached("DELETE FROM attempts WHERE id = ?")?;
     let mut all: Vec<Attempt<&str>> = attempts.iter().map(Attempt::as_str).collect();
@@ -317,8 +349,14 @@ fn write_attempts(
     transaction
         .prepare_cached(sql)?
         .execute(params![id, all.len(), notes])?;
-    Ok(())
+    Ok(notes.len())
 }
 
 /// Once so many attempts could not be written, no more are taken.
 const MAX_ATTEMPTS: usize = 65_536;
+
+/// The WAL is copied into the database about every so many bytes.
+const CHECKPOINT_BYTES: usize = 4 * 1024 * 1024;
+
+/// About how many bytes a commit adds to the WAL beside its blobs.
+const COMMIT_BYTES: usize = 32 * 1024;

@@ -31,3 +31,4 @@ mod tests;
 mod writer;
 
 pub(crate) use journal::Sqlite;
+pub(crate) use readers::Readers;
