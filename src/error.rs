@@ -38,6 +38,12 @@ pub enum Error {
     /// The journal cannot be opened.
     #[error("journal.path: {0}")]
     Journal(Box<dyn std::error::Error + Send + Sync>),
+    /// The journal can store nothing more, because its thread has panicked. What was acknowledged is
+    /// stored.
+    #[error(
+        "the journal's thread has panicked, and nothing can be stored any more; what was acknowledged is stored: start offhook again, and report the panic that stands above in the log"
+    )]
+    JournalBroken,
     /// A system call failed.
     #[error("{what}: {error}")]
     Io {

@@ -370,3 +370,32 @@ impl fmt::Debug for Offhook {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::journal::{Sqlite, TestFolder};
+
+    #[actix_web::test]
+    async fn a_panicked_journal_ends_the_server() {
+        let folder = TestFolder::new();
+        let (metrics, clock) = (Metrics::new(), Arc::new(SystemClock));
+        let journal = Sqlite::open(folder.path(), metrics.journal(), clock).unwrap();
+        let journal = Arc::new(journal);
+        let source = Source::new("gateway").secret(Secret::new("a-long-secret").unwrap());
+        let offhook = Offhook::builder()
+            .source(source)
+            .custom_journal(journal.clone())
+            .bind(([127, 0, 0, 1], 0))
+            .without_admin();
+        let server = offhook.start().await.unwrap();
+        let ended = async {
+            let ended = tokio::time::timeout(STOP_TIMEOUT, server.run_until_stopped());
+            ended.await.expect("it ends")
+        };
+        let (ended, ()) = futures_util::future::join(ended, journal.panic_on_purpose()).await;
+        assert!(matches!(ended, Err(Error::JournalBroken)), "{ended:?}");
+    }
+
+    const STOP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+}

@@ -41,6 +41,15 @@ impl Failure {
         Self { status: 1, message }
     }
 
+    /// The program has a fault: exit status 70, as `EX_SOFTWARE` of sysexits.
+    pub(super) fn fault(message: impl Display) -> Self {
+        let message = message.to_string();
+        Self {
+            status: 70,
+            message,
+        }
+    }
+
     /// It cannot be tried with these options: exit status 2.
     pub(super) fn usage(message: impl Display) -> Self {
         let message = message.to_string();

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use clap::Args;
 use futures_util::future::join;
 use offhook::settings::Settings;
-use offhook::{Offhook, Source};
+use offhook::{Error, Offhook, Source};
 
 use super::check::{handlers_in_words, has_documented_key};
 use super::output::{Failure, Outcome, Verdict, title};
@@ -41,8 +41,16 @@ async fn serve(settings: Settings) -> Outcome {
     // immediately.
     let print = async { output::note(&welcome) };
     let (stopped, ()) = join(server.run_until_stopped(), print).await;
-    stopped.map_err(Failure::failed)?;
+    stopped.map_err(failure)?;
     Ok(Verdict::Yes)
+}
+
+/// Why the server ended by itself. A supervisor should start it again after exit status 70.
+fn failure(error: Error) -> Failure {
+    match error {
+        Error::JournalBroken => Failure::fault(error),
+        _ => Failure::failed(error),
+    }
 }
 
 /// Where a started server listens, and what to try next. `program` is how the user starts this program.
@@ -124,10 +132,14 @@ const EXAMPLES: &str = "\
 Examples:
   offhook serve
   offhook serve --settings /etc/offhook.toml
-  OFFHOOK__SERVER__BIND=127.0.0.1:8080 RUST_LOG=debug offhook serve";
+  OFFHOOK__SERVER__BIND=127.0.0.1:8080 RUST_LOG=debug offhook serve
+
+Exit status: 0 stopped, 1 cannot start or listen, 2 usage, 70 the journal's thread has panicked.";
 
 #[cfg(test)]
 mod tests {
+    use std::process::ExitCode;
+
     use offhook::Timestamp;
     use offhook::settings::{DOCUMENTED_KEY, Settings};
     use offhook::signature::{Scheme as _, Secret, XWebhookSignature};
@@ -143,6 +155,18 @@ mod tests {
 
     fn secret(text: impl AsRef<[u8]>) -> Secret {
         Secret::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_broken_journal_is_exit_status_70() {
+        let ended = super::super::output::exit(Err(failure(Error::JournalBroken)));
+        assert_eq!(ended, ExitCode::from(70));
+        let other = Error::Io {
+            what: "the public listener",
+            error: std::io::ErrorKind::Other.into(),
+        };
+        let ended = super::super::output::exit(Err(failure(other)));
+        assert_eq!(ended, ExitCode::from(1));
     }
 
     #[test]

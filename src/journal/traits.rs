@@ -53,6 +53,13 @@ pub trait Log: Debug + Send + Sync + 'static {
     /// Returns whether the journal can store what it is given.
     fn is_ready(&self) -> bool;
 
+    /// Returns when the journal can store nothing more until the process is started again, for
+    /// example because its thread has panicked. The server then ends with an error. By default this
+    /// never returns.
+    async fn broken(&self) {
+        std::future::pending::<()>().await;
+    }
+
     /// Writes what waits and takes nothing more. Another process may open the journal afterwards.
     async fn close(&self);
 }

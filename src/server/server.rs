@@ -134,7 +134,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the system does not let the process listen to signals, or the public listener fails.
+    /// When the system does not let the process listen to signals, when the public listener fails, or
+    /// [`Error::JournalBroken`].
     pub async fn run_until_stopped(self) -> Result<(), Error> {
         self.run(|_| {}).await
     }
@@ -156,6 +157,14 @@ impl Server {
             }
             error = self.public.failure() => {
                 return Err(Error::Io { what: "the public listener", error });
+            }
+            () = broken(self.receiver.parts()) => {
+                // There is nothing to finish: no event and no progress can be stored.
+                self.public.handle.stop(false).await;
+                if let Some(admin) = &self.admin {
+                    admin.handle.stop(false).await;
+                }
+                return Err(Error::JournalBroken);
             }
         }
         let public = self.public.handle.clone();
@@ -188,6 +197,14 @@ impl Server {
         if let Some(admin) = &self.admin {
             admin.handle.stop(false).await;
         }
+    }
+}
+
+/// Returns when the journal can store nothing more.
+async fn broken(parts: &Parts) {
+    match &parts.pipeline {
+        Some(pipeline) => pipeline.journal().broken().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -81,6 +81,15 @@ impl Sqlite {
         })
     }
 
+    /// Makes the thread panic, and waits until its callers are told.
+    #[cfg(test)]
+    pub(crate) async fn panic_on_purpose(&self) {
+        let panic = |_: &mut Step<'_>| -> rusqlite::Result<Result<(), Unavailable>> {
+            panic!("on purpose")
+        };
+        let _ = self.queue.change(0, panic).await;
+    }
+
     /// Lets the thread write what waits and end. The first call returns the thread's handle.
     fn end(&self) -> Option<JoinHandle<()>> {
         self.queue.close();
@@ -129,6 +138,12 @@ impl Log for Sqlite {
 
     fn is_ready(&self) -> bool {
         self.shared.ready.load(Ordering::Relaxed)
+    }
+
+    async fn broken(&self) {
+        let mut panicked = self.shared.panicked.subscribe();
+        // The sender is in `self`.
+        let _ = panicked.wait_for(|panicked| *panicked).await;
     }
 
     async fn close(&self) {

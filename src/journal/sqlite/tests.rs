@@ -429,6 +429,7 @@ async fn a_panic_is_told_before_its_callers() {
     journal.close().await;
     assert_eq!(caller.found_ready.get(), Some(&false));
     assert_eq!(asked.await, Err(Unavailable::Ended));
+    journal.broken().await;
     assert_eq!(journal.append(numbered(1)).await, Err(Unavailable::Ended));
 }
 

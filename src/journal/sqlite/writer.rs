@@ -28,6 +28,8 @@ pub(super) struct Shared {
     /// The newest change of a document.
     pub(super) documents: watch::Sender<Version>,
     pub(super) tail: Arc<Tail>,
+    /// Whether the thread has ended by a panic.
+    pub(super) panicked: watch::Sender<bool>,
 }
 
 /// The thread that writes.
@@ -69,6 +71,7 @@ impl Writer {
             epoch: AtomicU64::new(0),
             documents: watch::Sender::new(known.documents),
             tail: Arc::new(Tail::new(known.head)),
+            panicked: watch::Sender::new(false),
         };
         Ok(Self {
             path: path.to_owned(),
@@ -288,6 +291,7 @@ impl Drop for End {
     fn drop(&mut self) {
         self.0.ready.store(false, Ordering::Relaxed);
         self.1.close();
+        self.0.panicked.send_replace(std::thread::panicking());
     }
 }
 
