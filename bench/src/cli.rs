@@ -160,6 +160,7 @@ fn measure(command: Command) -> anyhow::Result<()> {
             let session = Session::new(common)?;
             session.receive()?;
             session.open(RATE)?;
+            session.open_under_load()?;
             session.relay()?;
             session.idle(1_000, most.min(10_000), 10_000)?;
             for over in Over::ALL {
@@ -228,7 +229,34 @@ impl Session {
     }
 
     fn open(&self, rate: f64) -> anyhow::Result<()> {
-        self.keep("open", runs::open(&self.lab, &self.plan, rate)?)
+        self.open_with(&self.plan, rate)
+    }
+
+    fn open_with(&self, plan: &Plan, rate: f64) -> anyhow::Result<()> {
+        // As in `report::OPENS`.
+        let name = match (rate as u64, plan.body) {
+            (4_000, 300) => "open".to_owned(),
+            (rate, body) => format!("open-{rate}-{body}"),
+        };
+        self.keep(&name, runs::open(&self.lab, plan, rate)?)
+    }
+
+    /// The latencies that the goals name beside the usual one: long enough for checkpoints and sealing
+    /// to happen in it.
+    fn open_under_load(&self) -> anyhow::Result<()> {
+        let only = ["sqlite", "file"].map(str::to_owned).to_vec();
+        let long = Plan {
+            rounds: self.plan.rounds.max(10),
+            time: self.plan.time.max(Duration::from_secs(6)),
+            only: Some(self.plan.only.clone().unwrap_or(only)),
+            ..self.plan.clone()
+        };
+        self.open_with(&long, 20_000.0)?;
+        let bodies = Plan {
+            body: 4 << 10,
+            ..long
+        };
+        self.open_with(&bodies, RATE)
     }
 
     fn curve(&self, over: Over, most: u64) -> anyhow::Result<()> {

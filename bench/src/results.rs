@@ -71,6 +71,8 @@ pub(crate) struct Latency {
     /// Of each round.
     pub(crate) p50: Vec<f64>,
     pub(crate) p99: Vec<f64>,
+    #[serde(default)]
+    pub(crate) p999: Vec<f64>,
     /// Of all rounds together: percentile and µs.
     pub(crate) percentiles: Vec<(f64, f64)>,
 }

@@ -20,7 +20,7 @@ pub(super) fn write(results: &Results, folder: &Path) -> anyhow::Result<Vec<Imag
         charts.push(("receive-rate".to_owned(), rates(&kept.results)));
         charts.push(("receive-cpu".to_owned(), cpu(&kept.results)));
     }
-    if let Some(kept) = &results.open {
+    if let Some(kept) = results.opens.first() {
         charts.push(("open".to_owned(), latencies(&kept.results)));
     }
     for kept in &results.curves {

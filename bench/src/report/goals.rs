@@ -3,7 +3,7 @@
 use Limit::{AtLeast, AtMost, MostMegabytes, MostPercent};
 
 use super::Results;
-use crate::results::{Curve, Idle, Spread};
+use crate::results::{Curve, Idle, Latency, Spread};
 
 /// The table of goals, with what was measured.
 pub(super) fn table(results: &Results) -> String {
@@ -64,7 +64,7 @@ impl Limit {
 }
 
 /// Every goal, in the order of the report.
-const GOALS: [Goal; 13] = [
+const GOALS: [Goal; 19] = [
     Goal {
         what: "engine `none`, counting handler ÷ bare actix-web",
         limit: AtLeast(0.9),
@@ -101,9 +101,39 @@ const GOALS: [Goal; 13] = [
         measured: |results| rates(results, "sqlite", "redis"),
     },
     Goal {
+        what: "durable 200/s with bodies of 4 KiB ÷ the one-file limit",
+        limit: AtLeast(0.8),
+        measured: |results| curve_ratio(results, "body", 4 << 10),
+    },
+    Goal {
+        what: "durable 200/s with bodies of 1 MiB ÷ the one-file limit",
+        limit: AtLeast(0.7),
+        measured: |results| curve_ratio(results, "body", 1 << 20),
+    },
+    Goal {
+        what: "durable 200/s with 1,024 connections ÷ the one-file limit",
+        limit: AtLeast(0.8),
+        measured: |results| curve_ratio(results, "connections", 1024),
+    },
+    Goal {
         what: "p99 of a durable 200 at 4,000/s ÷ the one-file limit's",
         limit: AtMost(1.5),
-        measured: latency,
+        measured: |results| latency(results, 4_000.0, 300, |of| &of.p99),
+    },
+    Goal {
+        what: "p99 of a durable 200 at 20,000/s ÷ the one-file limit's",
+        limit: AtMost(1.5),
+        measured: |results| latency(results, 20_000.0, 300, |of| &of.p99),
+    },
+    Goal {
+        what: "p99.9 of a durable 200 at 20,000/s ÷ the one-file limit's",
+        limit: AtMost(2.0),
+        measured: |results| latency(results, 20_000.0, 300, |of| &of.p999),
+    },
+    Goal {
+        what: "p99 of a durable 200 of 4 KiB at 4,000/s ÷ the one-file limit's",
+        limit: AtMost(2.0),
+        measured: |results| latency(results, 4_000.0, 4 << 10, |of| &of.p99),
     },
     Goal {
         what: "relay to 1 subscriber ÷ a bare client loop",
@@ -143,11 +173,26 @@ fn rates(results: &Results, over: &str, under: &str) -> Option<Spread> {
     Spread::ratio(&of(over)?.rates, &of(under)?.rates)
 }
 
-fn latency(results: &Results) -> Option<Spread> {
-    let open = results.open.as_ref().map(|kept| &kept.results);
-    let open = open.filter(|open| (open.rate - 4_000.0).abs() < 1.0)?;
+/// The rates of the journal over those of the file at one point of a curve.
+fn curve_ratio(results: &Results, over: &str, at: u64) -> Option<Spread> {
+    let mut curves = results.curves.iter().map(|kept| &kept.results);
+    let curve = curves.find(|curve| curve.over == over)?;
+    let of = |target| rates_at(curve, target, at);
+    Spread::ratio(&of("sqlite")?, &of("file")?)
+}
+
+/// A latency of the journal over that of the file, round by round, in a run at this rate with such
+/// bodies.
+fn latency(
+    results: &Results,
+    rate: f64,
+    body: usize,
+    quantile: fn(&Latency) -> &Vec<f64>,
+) -> Option<Spread> {
+    let mut opens = results.opens.iter().map(|kept| &kept.results);
+    let open = opens.find(|open| (open.rate - rate).abs() < 1.0 && open.body == body)?;
     let of = |name: &str| open.targets.iter().find(|latency| latency.target == name);
-    Spread::ratio(&of("sqlite")?.p99, &of("file")?.p99)
+    Spread::ratio(quantile(of("sqlite")?), quantile(of("file")?))
 }
 
 fn relayed(results: &Results, subscribers: u64) -> Option<Spread> {

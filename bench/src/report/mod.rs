@@ -19,7 +19,8 @@ use crate::runs::Over;
 #[derive(Default)]
 struct Results {
     receive: Option<Kept<Receive>>,
-    open: Option<Kept<Open>>,
+    /// At several rates and with several lengths of bodies.
+    opens: Vec<Kept<Open>>,
     curves: Vec<Kept<Curve>>,
     relay: Option<Kept<Relayed>>,
     idle: Option<Kept<Idle>>,
@@ -45,13 +46,17 @@ pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
 
 impl Results {
     fn read(folder: &Path) -> anyhow::Result<Self> {
+        let mut opens = Vec::new();
+        for name in OPENS {
+            opens.extend(Kept::read(folder, name)?);
+        }
         let mut curves = Vec::new();
         for over in Over::ALL {
             curves.extend(Kept::read(folder, &format!("curve-{}", over.name()))?);
         }
         Ok(Self {
             receive: Kept::read(folder, "receive")?,
-            open: Kept::read(folder, "open")?,
+            opens,
             curves,
             relay: Kept::read(folder, "relay")?,
             idle: Kept::read(folder, "idle")?,
@@ -85,13 +90,10 @@ impl Results {
                 tables::receive(results),
             );
         }
-        if let Some(Kept { origin, results }) = &self.open {
-            section(
-                "Latency at a fixed rate",
-                origin,
-                "open",
-                tables::open(results),
-            );
+        for (number, Kept { origin, results }) in self.opens.iter().enumerate() {
+            let image = if number == 0 { "open" } else { "no image" };
+            let title = tables::open_title(results);
+            section(&title, origin, image, tables::open(results));
         }
         if let Some(Kept { origin, results }) = &self.relay {
             section("Relaying", origin, "relay", tables::relay(results));
@@ -116,13 +118,16 @@ impl Results {
         }
         let mut all: Vec<&Origin> = Vec::new();
         all.extend(self.receive.iter().map(of));
-        all.extend(self.open.iter().map(of));
+        all.extend(self.opens.iter().map(of));
         all.extend(self.relay.iter().map(of));
         all.extend(self.curves.iter().map(of));
         all.extend(self.idle.iter().chain(&self.idle_full).map(of));
         all
     }
 }
+
+/// The names of the runs at a fixed rate. The first has a chart.
+pub(crate) const OPENS: [&str; 3] = ["open", "open-20000-300", "open-4000-4096"];
 
 /// Words on the figures, which no program writes.
 const NOTES: &str = "notes.md";
@@ -198,6 +203,7 @@ mod tests {
             target: target.to_owned(),
             p50: vec![200.0],
             p99: vec![p99],
+            p999: vec![2.0 * p99],
             percentiles: vec![(50.0, 200.0), (99.0, p99), (100.0, 3.0 * p99)],
         };
         let point = |at, rate| Point {
@@ -219,11 +225,12 @@ mod tests {
                 ],
                 ..Receive::default()
             })),
-            open: Some(kept(Open {
+            opens: vec![kept(Open {
                 rate: 4_000.0,
+                body: 300,
                 targets: vec![latency("sqlite", 1_200.0), latency("file", 1_000.0)],
                 ..Open::default()
-            })),
+            })],
             curves: vec![kept(Curve {
                 over: "kept".to_owned(),
                 counted: "requests".to_owned(),

@@ -112,6 +112,14 @@ pub(super) fn receive(receive: &Receive) -> String {
     text + &skipped(&receive.skipped)
 }
 
+pub(super) fn open_title(open: &Open) -> String {
+    let rate = count(open.rate as u64);
+    format!(
+        "Latency at {rate} requests/s of {} bytes",
+        count(open.body as u64)
+    )
+}
+
 pub(super) fn open(open: &Open) -> String {
     let mut text = format!(
         "{} requests/s evenly over {} connections, {} rounds of {} s; from the time a request was \

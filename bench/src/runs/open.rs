@@ -28,10 +28,14 @@ pub(crate) fn open(lab: &Lab, plan: &Plan, rate: f64) -> anyhow::Result<Open> {
             let latency = measured.loaded.latency;
             let at = |quantile| latency.value_at_quantile(quantile) as f64;
             let (name, p50, p99) = (contestant.target.name, at(0.5), at(0.99));
-            println!("round {round}  {name:<13} p50 {p50:>7} µs  p99 {p99:>7} µs");
+            let p999 = at(0.999);
+            println!(
+                "round {round}  {name:<13} p50 {p50:>7} µs  p99 {p99:>7} µs  p99.9 {p999:>7} µs"
+            );
             if round > 0 {
                 all[number].p50.push(p50);
                 all[number].p99.push(p99);
+                all[number].p999.push(p999);
                 histograms[number].add(&latency)?;
             }
         }
