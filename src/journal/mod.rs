@@ -32,14 +32,14 @@ pub use contract::Memory;
 #[cfg(test)]
 pub(crate) use contract::TestFolder;
 #[cfg(feature = "sqlite")]
-pub(crate) use dedup::Filter;
+pub(crate) use dedup::BloomFilter;
 pub use position::{MAX_PARTS, Part, Position, Seq, Share, share_of};
 pub(crate) use position::{PositionHashSet, PositionMap};
 pub use record::{
     Appended, DedupKey, Entry, EntryPart, KeptPart, KeyHash, PartView, Parts, Record,
 };
 #[cfg(feature = "sqlite")]
-pub(crate) use sqlite::Sqlite;
+pub(crate) use sqlite::{Sqlite, look};
 pub use tail::Tail;
 pub use traits::{
     DeadLetter, DeadLetters, Desk, Desks, Document, Documents, Expected, Log, NamedLetter,

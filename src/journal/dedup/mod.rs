@@ -10,9 +10,7 @@ mod segment;
 mod tuning;
 mod window;
 
-pub(crate) use filter::Filter;
-#[cfg(test)]
-pub(super) use segment::write_segment;
+pub(crate) use filter::BloomFilter;
 pub(super) use segment::{DedupEntry, any_segment};
 pub(super) use tuning::DedupTuning;
 pub(super) use window::DedupWindow;

@@ -3,12 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::filter::Filter;
+use super::filter::BloomFilter;
 use super::segment::{DedupEntry, Segment};
 use super::tuning::DedupTuning;
 use crate::journal::{KeyHash, Seq};
 
-/// All segments of a folder. Several segments share a [`Filter`], so that a new event, which is in
+/// All segments of a folder. Several segments share a [`BloomFilter`], so that a new event, which is in
 /// none of them, needs few lookups.
 #[derive(Debug)]
 pub(super) struct Sealed {
@@ -21,7 +21,7 @@ pub(super) struct Sealed {
 
 #[derive(Debug)]
 struct Group {
-    filter: Filter,
+    filter: BloomFilter,
     /// How many keys the filter holds. They stay in it when their segment is deleted.
     keys: u64,
     /// Oldest first.
@@ -66,7 +66,6 @@ impl Sealed {
         segments.next_back().map(|segment| segment.last_seq)
     }
 
-    /// Returns the newest entry of this key.
     pub(super) fn newest(&self, key: KeyHash) -> io::Result<Option<DedupEntry>> {
         for group in self.groups.iter().rev() {
             if !group.filter.may_contain(key) {
@@ -91,7 +90,7 @@ impl Sealed {
         let full = |group: &Group| group.keys + length > self.group_length;
         if self.groups.last().is_none_or(full) {
             self.groups.push(Group {
-                filter: Filter::for_keys(self.group_length.max(length)),
+                filter: BloomFilter::for_keys(self.group_length.max(length)),
                 keys: 0,
                 segments: Vec::new(),
             });

@@ -1,6 +1,5 @@
 //! [`DedupTuning`]: the sizes of segments and filters.
 
-/// The sizes of segments and filters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DedupTuning {
     /// How many entries a segment holds. Memory holds an eighth more, so that an event that is soon

@@ -12,7 +12,6 @@ use super::segment::DedupEntry;
 use super::tuning::DedupTuning;
 use crate::journal::{DedupKey, KeyHash, Position, Seq};
 
-/// The entries of all windows.
 #[derive(Debug)]
 pub(crate) struct DedupWindow {
     recent: Recent,
@@ -48,10 +47,6 @@ impl DedupWindow {
     }
 
     /// Returns the event that makes an event with this key a duplicate at `now`.
-    ///
-    /// # Errors
-    ///
-    /// If a segment cannot be read.
     pub(crate) fn original(&self, key: DedupKey, now: i64) -> io::Result<Option<Position>> {
         let newest = match self.recent.newest(key.hash) {
             None => self.sealed.newest(key.hash)?,
@@ -71,12 +66,9 @@ impl DedupWindow {
         self.recent.take_back_after(seq);
     }
 
-    /// Seals the oldest entries into a segment if too many are in memory: one sequential write.
-    ///
-    /// # Errors
-    ///
-    /// If the segment cannot be written. The entries stay in memory, and the next try is made when
-    /// there are an eighth of a segment more.
+    /// Seals the oldest entries into a segment if too many are in memory: one sequential write. After
+    /// an error they stay in memory, and the next try is made when there are an eighth of a segment
+    /// more.
     pub(crate) fn tidy(&mut self, now: i64) -> io::Result<()> {
         if self.recent.order.len() < self.seal_at {
             return Ok(());
@@ -90,11 +82,7 @@ impl DedupWindow {
     }
 
     /// Seals the entries of bodies up to `seq`, which leave the log: after a restart the entries in
-    /// memory can only be read from the log.
-    ///
-    /// # Errors
-    ///
-    /// If a segment cannot be written; the bodies must then stay in the log.
+    /// memory can only be read from the log. After an error the bodies must stay there.
     pub(crate) fn outlive(&mut self, seq: Seq, now: i64) -> io::Result<()> {
         let leaving = |entry: &&DedupEntry| entry.position.seq() <= seq;
         let is_open = |entry: &DedupEntry| entry.until > now;
@@ -135,7 +123,6 @@ struct Recent {
 }
 
 impl Recent {
-    /// Returns the newest entry of this key.
     fn newest(&self, key: KeyHash) -> Option<DedupEntry> {
         let (order, before) = (&self.order, self.before);
         let is_key = |place: &u32| at(order, before, *place).hash == key;
@@ -143,7 +130,6 @@ impl Recent {
         Some(*at(order, before, *place))
     }
 
-    /// Adds an entry, which becomes the newest of its key.
     fn push(&mut self, entry: DedupEntry) {
         let place = self.before.wrapping_add(self.order.len() as u32);
         self.order.push_back(entry);
@@ -167,7 +153,6 @@ impl Recent {
         }
     }
 
-    /// Removes the `count` oldest entries.
     fn forget_oldest(&mut self, count: usize) {
         (0..count).for_each(|index| self.forget(index));
         self.order.drain(..count);

@@ -1,4 +1,4 @@
-//! [`Open`]: the open database, and [`Step`]: the transaction that is being written.
+//! [`OpenDatabase`]: the open database, and [`Step`]: the transaction that is being written.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,8 +17,7 @@ use crate::journal::{
     Seq, Unavailable, Version,
 };
 
-/// The open database.
-pub(super) struct Open {
+pub(super) struct OpenDatabase {
     pub(super) database: Connection,
     pub(super) known: Known,
 }
@@ -35,7 +34,7 @@ pub(super) struct Known {
     /// Collects the bodies of a commit.
     block: Block,
     /// Estimates the bytes written to the WAL since its last checkpoint.
-    pub(super) wal: usize,
+    wal: usize,
 }
 
 /// Why a transaction failed.
@@ -49,15 +48,7 @@ pub(super) enum CommitError {
     Commit(Error),
 }
 
-/// What a commit has made durable.
-pub(super) struct Committed {
-    /// The new bodies, for consumers that keep up.
-    pub(super) records: Vec<Record>,
-    /// How long the commit itself took.
-    pub(super) took: Duration,
-}
-
-impl Open {
+impl OpenDatabase {
     /// Opens the journal again after a failure. `known` is its newest body. A missing file is not
     /// created and an older one is refused: both would lack what was acknowledged.
     pub(super) fn again(path: &Path, keys: &Path, now: i64, known: Seq) -> Result<Self, OpenError> {
@@ -65,7 +56,7 @@ impl Open {
         let database = store::open_writer(path, flags)?;
         let found = match schema::check(&database)? {
             0 => 0,
-            _ => store::head(&database)?,
+            _ => store::newest(&database)?.0,
         };
         if found < known {
             return Err(OpenError::Replaced { found, known });
@@ -84,8 +75,7 @@ impl Open {
         schema::migrate(&mut database, version)?;
         // Read before the checkpoint writes, so that a database with visible damage is left
         // unchanged.
-        let head = store::head(&database)?;
-        let kept_at = store::last_kept_at(&database)?;
+        let (head, kept_at) = store::newest(&database)?;
         // After a failed fsync it is unknown which part of the WAL is on the disk.
         store::checkpoint(&database)?;
         store::set_up_closing(&database)?;
@@ -112,14 +102,15 @@ impl Open {
         Ok(Self { database, known })
     }
 
-    /// Makes durable what `write` writes, in one transaction. `epoch` is the newest desk's.
+    /// Makes durable what `write` writes, in one transaction. `epoch` is the newest desk's. Returns
+    /// the new bodies, for consumers that keep up, and how long the commit itself took.
     pub(super) fn commit(
         &mut self,
         write: impl FnOnce(&mut Step<'_>) -> Result<(), Error>,
         now: i64,
         epoch: u64,
         clock: &dyn Clock,
-    ) -> Result<Committed, CommitError> {
+    ) -> Result<(Vec<Record>, Duration), CommitError> {
         let known = &self.known;
         let before = (known.head, known.kept_at, known.documents);
         let committed = self.try_commit(write, now, epoch, clock);
@@ -138,7 +129,7 @@ impl Open {
         now: i64,
         epoch: u64,
         clock: &dyn Clock,
-    ) -> Result<Committed, CommitError> {
+    ) -> Result<(Vec<Record>, Duration), CommitError> {
         let known = &mut self.known;
         // Times never go back, even if the clock is set back, because retention depends on them.
         known.kept_at = known.kept_at.max(now);
@@ -151,13 +142,14 @@ impl Open {
             records: Vec::new(),
             now,
             epoch,
+            bytes: 0,
         };
         write(&mut step)?;
         step.flush()?;
         let (records, started) = (step.records, clock.monotonic());
         step.transaction.commit().map_err(CommitError::Commit)?;
         let took = clock.monotonic().saturating_duration_since(started);
-        Ok(Committed { records, took })
+        Ok((records, took))
     }
 
     /// Does the work that no caller waits for, after all are answered.
@@ -188,15 +180,17 @@ impl Open {
 
 /// A transaction that is being written.
 pub(super) struct Step<'a> {
-    pub(super) transaction: Transaction<'a>,
+    transaction: Transaction<'a>,
     pub(super) known: &'a mut Known,
     records: Vec<Record>,
     kept_at: Timestamp,
     now: i64,
     epoch: u64,
+    /// Estimates how many bytes the operation writes that is being written.
+    pub(super) bytes: usize,
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
     pub(super) fn append(&mut self, entry: &Entry) -> Result<Appended, Error> {
         let (known, now) = (&mut *self.known, self.now);
         let mut duplicates = Vec::new();
@@ -233,7 +227,6 @@ impl Step<'_> {
         Ok(Appended::New { seq, duplicates })
     }
 
-    /// Writes the block of this commit.
     fn flush(&mut self) -> Result<(), Error> {
         let known = &mut *self.known;
         if !known.block.is_empty() {
@@ -242,6 +235,13 @@ impl Step<'_> {
             known.block.clear();
         }
         Ok(())
+    }
+
+    /// Returns the transaction for a change of anything but the log's end, and counts the operation as
+    /// a part of the WAL.
+    pub(super) fn change(&mut self) -> &Transaction<'a> {
+        self.known.wal += store::PAGE + self.bytes;
+        &self.transaction
     }
 
     /// Saves progress for the desk with this epoch.
@@ -253,7 +253,7 @@ impl Step<'_> {
         if epoch != self.epoch {
             return Ok(Err(Unavailable::Fenced(0)));
         }
-        store::save(&self.transaction, change).map(Ok)
+        store::save(self.change(), change).map(Ok)
     }
 
     pub(super) fn put_document(
@@ -266,13 +266,14 @@ impl Step<'_> {
             return Ok(Err(PutError::Conflict));
         }
         self.known.documents += 1;
-        store::put_document(&self.transaction, key, value, self.known.documents)?;
-        Ok(Ok(self.known.documents))
+        let version = self.known.documents;
+        store::put_document(self.change(), key, value, version)?;
+        Ok(Ok(version))
     }
 
     pub(super) fn trim(&mut self, up_to: Seq) -> Result<Result<usize, Unavailable>, Error> {
         match self.known.dedup.outlive(up_to, self.now) {
-            Ok(()) => store::trim(&self.transaction, up_to).map(Ok),
+            Ok(()) => store::trim(self.change(), up_to).map(Ok),
             // This must not make the other operations fail.
             Err(error) => {
                 let why = format!("dedup entries cannot be sealed, no event is removed: {error}");

@@ -1,5 +1,6 @@
 //! [`Sqlite`]: the handle on a journal in one database file.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 use super::commit::Step;
 use super::folder::{self, OpenError};
 use super::operation::Queue;
-use super::writer::{MAX_BATCH_BYTES, Shared, Writer};
+use super::writer::{JournalWriter, MAX_BATCH_BYTES, Shared};
 use super::{dead, store};
 use crate::clock::Clock;
 use crate::journal::{
@@ -22,7 +23,6 @@ use crate::journal::{
 };
 use crate::telemetry::JournalMetrics;
 
-/// The journal in one database file.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
     pub(super) queue: Queue,
@@ -41,10 +41,6 @@ struct SqliteDesk {
 
 impl Sqlite {
     /// Opens the journal in `folder`, and creates it if there is none.
-    ///
-    /// # Errors
-    ///
-    /// If another process has it open, or if it is damaged, not a journal, or of a newer version.
     pub(crate) fn open(
         folder: &Path,
         metrics: JournalMetrics,
@@ -57,7 +53,7 @@ impl Sqlite {
         folder::missing(folder, &database)?;
         folder::create_private(&database).map_err(io)?;
         let keys = folder.join(folder::KEYS);
-        let writer = Writer::open(&database, keys, metrics, clock)?;
+        let writer = JournalWriter::open(&database, keys, metrics, clock)?;
         let shared = Arc::clone(&writer.shared);
         let reader = OpenFlags::SQLITE_OPEN_READ_ONLY;
         let reader = Connection::open_with_flags(&database, reader)?;
@@ -90,9 +86,9 @@ impl Sqlite {
 }
 
 /// Runs a read query on a blocking thread.
-async fn look<T: Send + 'static>(
+pub(crate) async fn look<T: Send + 'static, E: Display + Send + 'static>(
     reader: &Arc<Mutex<Connection>>,
-    query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    query: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
 ) -> Result<T, Unavailable> {
     let reader = Arc::clone(reader);
     let looked = tokio::task::spawn_blocking(move || {
@@ -120,7 +116,7 @@ impl Log for Sqlite {
         // A trim fills a quarter of a batch, so that few other operations wait behind it.
         let bytes = MAX_BATCH_BYTES / 4;
         let trim = move |step: &mut Step<'_>| step.trim(up_to);
-        self.queue.change(bytes, trim).await
+        self.queue.write(bytes, trim).await
     }
 
     async fn bytes(&self) -> Result<u64, Unavailable> {
@@ -161,16 +157,16 @@ impl Desks for Sqlite {
         let (consumer, progress) = (consumer.to_owned(), progress.to_vec());
         let bytes = progress.len();
         let introduce = move |step: &mut Step<'_>| {
-            store::introduce(&step.transaction, &consumer, &progress).map(Ok)
+            store::introduce(step.change(), &consumer, &progress).map(Ok)
         };
-        self.queue.change(bytes, introduce).await
+        self.queue.write(bytes, introduce).await
     }
 
     async fn forget_consumer(&self, consumer: &str) -> Result<(), Unavailable> {
         let consumer = consumer.to_owned();
         let forget =
-            move |step: &mut Step<'_>| store::forget_consumer(&step.transaction, &consumer).map(Ok);
-        self.queue.change(0, forget).await
+            move |step: &mut Step<'_>| store::forget_consumer(step.change(), &consumer).map(Ok);
+        self.queue.write(0, forget).await
     }
 }
 
@@ -190,7 +186,7 @@ impl Desk for SqliteDesk {
         let epoch = self.epoch;
         let bytes = change.progress.len() + change.dead.len() * LETTER_BYTES;
         let save = move |step: &mut Step<'_>| step.save(&change, epoch);
-        self.queue.change(bytes, save).await
+        self.queue.write(bytes, save).await
     }
 }
 
@@ -205,7 +201,7 @@ impl Documents for Sqlite {
         let key = key.to_owned();
         let bytes = value.as_ref().map_or(0, Vec::len);
         let put = move |step: &mut Step<'_>| step.put_document(&key, value.as_deref(), expected);
-        self.queue.change(bytes, put).await
+        self.queue.write(bytes, put).await
     }
 
     async fn documents(&self, prefix: &str) -> Result<Vec<Document>, Unavailable> {
@@ -248,8 +244,8 @@ impl DeadLetters for Sqlite {
         let (consumer, events) = (consumer.to_owned(), events.to_vec());
         let bytes = events.len() * LETTER_BYTES;
         let forget =
-            move |step: &mut Step<'_>| dead::forget(&step.transaction, &consumer, &events).map(Ok);
-        self.queue.change(bytes, forget).await
+            move |step: &mut Step<'_>| dead::forget(step.change(), &consumer, &events).map(Ok);
+        self.queue.write(bytes, forget).await
     }
 }
 

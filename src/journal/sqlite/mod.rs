@@ -24,4 +24,4 @@ mod store;
 mod tests;
 mod writer;
 
-pub(crate) use journal::Sqlite;
+pub(crate) use journal::{Sqlite, look};

@@ -7,7 +7,6 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 
 use super::commit::Step;
-use super::store;
 use crate::journal::Unavailable;
 
 /// Something to write, and the caller that waits until it is durable.
@@ -15,11 +14,7 @@ pub(super) trait Operation: Send {
     /// Estimates how many bytes it writes.
     fn bytes(&self) -> usize;
 
-    /// Writes it in the transaction.
-    ///
-    /// # Errors
-    ///
-    /// If the whole transaction must fail.
+    /// Writes it in the transaction. An error makes the whole transaction fail.
     fn write(&mut self, step: &mut Step<'_>) -> rusqlite::Result<()>;
 
     /// Tells the caller, after the transaction has become durable or has failed.
@@ -27,14 +22,13 @@ pub(super) trait Operation: Send {
 }
 
 /// An operation on its way through the queue and a commit.
-pub(super) type Waiting = Box<dyn Operation>;
+pub(super) type Queued = Box<dyn Operation>;
 
-/// The way to the thread that writes.
 #[derive(Debug, Clone)]
-pub(super) struct Queue(Arc<Mutex<Option<mpsc::Sender<Waiting>>>>);
+pub(super) struct Queue(Arc<Mutex<Option<mpsc::Sender<Queued>>>>);
 
 impl Queue {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Waiting>) {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Queued>) {
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
         (Self(Arc::new(Mutex::new(Some(queue)))), waiting)
     }
@@ -65,24 +59,7 @@ impl Queue {
         answered.await.map_err(|_| Unavailable::Ended)?
     }
 
-    /// The same for a change of anything but the log's end. It is counted as part of the WAL.
-    pub(super) async fn change<T, E>(
-        &self,
-        bytes: usize,
-        mut make: impl FnMut(&mut Step<'_>) -> rusqlite::Result<Result<T, E>> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<Unavailable> + Send + 'static,
-    {
-        let counted = move |step: &mut Step<'_>| {
-            step.known.wal += store::PAGE + bytes;
-            make(step)
-        };
-        self.write(bytes, counted).await
-    }
-
-    fn push(&self, operation: Waiting) -> Result<(), Unavailable> {
+    fn push(&self, operation: Queued) -> Result<(), Unavailable> {
         let queue = self.lock();
         let queue = queue.as_ref().ok_or(Unavailable::Ended)?;
         queue.try_send(operation).map_err(|error| match error {
@@ -91,7 +68,7 @@ impl Queue {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<mpsc::Sender<Waiting>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<mpsc::Sender<Queued>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,6 +93,7 @@ where
     }
 
     fn write(&mut self, step: &mut Step<'_>) -> rusqlite::Result<()> {
+        step.bytes = self.bytes;
         self.outcome = Some((self.write)(step)?);
         Ok(())
     }

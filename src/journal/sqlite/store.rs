@@ -27,12 +27,8 @@ pub(super) fn set_up_closing(database: &Connection) -> rusqlite::Result<()> {
     database.set_db_config(leave, false).map(drop)
 }
 
-/// Makes all later writes durable.
-///
-/// # Errors
-///
-/// Also if there can be no WAL: in the other modes the last commit ends with the removal of a file,
-/// which is not synced.
+/// Makes all later writes durable. Fails if there can be no WAL: in the other modes the last commit
+/// ends with the removal of a file, which is not synced.
 pub(super) fn set_up_writer(database: &Connection) -> Result<(), OpenError> {
     // Applies to a new database; an existing one keeps its page size.
     database.pragma_update(None, "page_size", PAGE)?;
@@ -47,11 +43,8 @@ pub(super) fn set_up_writer(database: &Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Copies everything into the database file and empties the WAL.
-///
-/// # Errors
-///
-/// Also if a reader was in the way, because the WAL is then not empty.
+/// Copies everything into the database file and empties the WAL. Fails if a reader is in the way,
+/// because the WAL is then not empty.
 pub(super) fn checkpoint(database: &Connection) -> rusqlite::Result<()> {
     let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
     let hindered: bool = database.query_row(sql, [], |row| row.get(0))?;
@@ -73,18 +66,12 @@ pub(super) fn bring_in(database: &Connection) -> rusqlite::Result<i64> {
     })
 }
 
-pub(super) fn head(database: &Connection) -> rusqlite::Result<Seq> {
-    database.query_row("SELECT coalesce(max(last), 0) FROM blocks", [], |row| {
-        row.get(0)
-    })
-}
-
-/// Returns when the newest event became durable, in milliseconds since 1970; the earliest time if
-/// there is none.
-pub(super) fn last_kept_at(database: &Connection) -> rusqlite::Result<i64> {
-    let sql = "SELECT kept_at FROM blocks ORDER BY last DESC LIMIT 1";
-    let newest = database.query_row(sql, [], |row| row.get(0)).optional()?;
-    Ok(newest.unwrap_or(i64::MIN))
+/// Returns the number of the newest body and when it became durable, in milliseconds since 1970; 0
+/// and the earliest time if there is none.
+pub(super) fn newest(database: &Connection) -> rusqlite::Result<(Seq, i64)> {
+    let sql = "SELECT last, kept_at FROM blocks ORDER BY last DESC LIMIT 1";
+    let newest = database.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    Ok(newest.optional()?.unwrap_or((0, i64::MIN)))
 }
 
 /// Calls `each` with the dedup entries of the bodies after `after`, in order, without reading the
@@ -112,20 +99,10 @@ pub(super) fn entries_after(
 pub(super) fn insert(database: &Connection, block: &Block) -> rusqlite::Result<()> {
     let sql = "INSERT INTO blocks (last, first, kept_at, claims, events, format) \
                VALUES (?, ?, ?, ?, ?, ?)";
-    let Block {
-        first,
-        last,
-        kept_at,
-        format,
-        keys,
-        bodies,
-    } = block;
-    let number = format.number();
-    execute(
-        database,
-        sql,
-        params![last, first, kept_at, keys, bodies, number],
-    )
+    let Block { keys, bodies, .. } = block;
+    let format = block.format as i64;
+    let values = params![block.last, block.first, block.kept_at, keys, bodies, format];
+    execute(database, sql, values)
 }
 
 /// Runs a statement, which is prepared once.
@@ -209,7 +186,6 @@ pub(super) fn forget_consumer(database: &Connection, name: &str) -> rusqlite::Re
     execute(database, "DELETE FROM consumers WHERE name = ?", [name])
 }
 
-/// Returns the newest change of a document.
 pub(super) fn newest_document(database: &Connection) -> rusqlite::Result<Version> {
     let sql = "SELECT value FROM counters WHERE name = 'documents'";
     database.query_row(sql, [], |row| row.get(0))
@@ -242,20 +218,17 @@ pub(super) fn put_document(
 pub(super) fn documents(database: &Connection, prefix: &str) -> rusqlite::Result<Vec<Document>> {
     let sql = "SELECT key, value, version FROM documents WHERE key >= ? ORDER BY key";
     let mut statement = database.prepare_cached(sql)?;
-    let mut rows = statement.query([prefix])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let key: String = row.get(0)?;
-        if !key.starts_with(prefix) {
-            break;
-        }
-        found.push(Document {
-            key,
+    let found = statement.query_map([prefix], |row| {
+        Ok(Document {
+            key: row.get(0)?,
             value: row.get(1)?,
             version: row.get(2)?,
-        });
-    }
-    Ok(found)
+        })
+    })?;
+    let is_behind = |document: &Document| !document.key.starts_with(prefix);
+    found
+        .take_while(|found| !found.as_ref().is_ok_and(is_behind))
+        .collect()
 }
 
 /// Removes the oldest events up to `up_to`: at most [`TRIM_AT_ONCE`] events, in blocks of about
@@ -267,7 +240,7 @@ pub(super) fn trim(database: &Connection, up_to: Seq) -> rusqlite::Result<usize>
         return Ok(0);
     };
     let end = up_to
-        .min(head(database)?.saturating_sub(1))
+        .min(newest(database)?.0.saturating_sub(1))
         .min(oldest + TRIM_AT_ONCE - 1);
     if end < oldest {
         return Ok(0);

@@ -1,4 +1,4 @@
-//! [`Writer`]: the thread that writes.
+//! [`JournalWriter`]: the thread that writes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use rusqlite::OpenFlags;
 use tokio::sync::{mpsc, watch};
 
-use super::commit::{CommitError, Committed, Open, Step};
+use super::commit::{CommitError, OpenDatabase, Step};
 use super::folder::OpenError;
-use super::operation::{Queue, Waiting};
+use super::operation::{Queue, Queued};
 use super::store;
 use crate::clock::Clock;
 use crate::journal::{Tail, Unavailable, Version};
@@ -28,18 +28,17 @@ pub(super) struct Shared {
     pub(super) tail: Arc<Tail>,
 }
 
-/// The thread that writes.
-pub(super) struct Writer {
+pub(super) struct JournalWriter {
     path: PathBuf,
     keys_folder: PathBuf,
     clock: Arc<dyn Clock>,
     pub(super) shared: Arc<Shared>,
     metrics: JournalMetrics,
-    state: State,
+    state: WriterState,
 }
 
-enum State {
-    Open(Box<Open>),
+enum WriterState {
+    Open(Box<OpenDatabase>),
     /// A write has failed; the next try to open is not before this.
     Failed {
         retry_at: Instant,
@@ -47,7 +46,7 @@ enum State {
     },
 }
 
-impl Writer {
+impl JournalWriter {
     pub(super) fn open(
         path: &Path,
         keys_folder: PathBuf,
@@ -55,7 +54,7 @@ impl Writer {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         let database = store::open_writer(path, OpenFlags::default())?;
-        let open = Open::start(database, &keys_folder, clock.now().as_millisecond())?;
+        let open = OpenDatabase::start(database, &keys_folder, clock.now().as_millisecond())?;
         let shared = Shared {
             ready: AtomicBool::new(true),
             epoch: AtomicU64::new(0),
@@ -68,12 +67,12 @@ impl Writer {
             shared: Arc::new(shared),
             metrics,
             clock,
-            state: State::Open(Box::new(open)),
+            state: WriterState::Open(Box::new(open)),
         })
     }
 
     /// Writes until `queue` is closed and empty. It has a thread of its own, because it blocks.
-    pub(super) async fn run(mut self, queue: Queue, mut asked: mpsc::Receiver<Waiting>) {
+    pub(super) async fn run(mut self, queue: Queue, mut asked: mpsc::Receiver<Queued>) {
         let mut waiting = Vec::new();
         // Dropped first: a caller that a panic leaves without an answer finds the journal not ready.
         let _end = End(Arc::clone(&self.shared), queue);
@@ -90,8 +89,8 @@ impl Writer {
 
     /// Waits for operations. A failed journal is opened again when it is time to try, also while no
     /// operation arrives: a sender that waits until the journal is ready would otherwise wait forever.
-    async fn receive(&mut self, queue: &mut mpsc::Receiver<Waiting>, waiting: &mut Vec<Waiting>) {
-        while let State::Failed { retry_at, .. } = &self.state {
+    async fn receive(&mut self, queue: &mut mpsc::Receiver<Queued>, waiting: &mut Vec<Queued>) {
+        while let WriterState::Failed { retry_at, .. } = &self.state {
             let pause = retry_at.saturating_duration_since(self.clock.monotonic());
             tokio::select! {
                 biased;
@@ -105,7 +104,7 @@ impl Writer {
     }
 
     /// Writes as many operations as fit into one transaction, and answers them.
-    fn write(&mut self, waiting: &mut Vec<Waiting>) {
+    fn write(&mut self, waiting: &mut Vec<Queued>) {
         let count = one_commit(waiting);
         let written = self
             .reopened()
@@ -116,13 +115,13 @@ impl Writer {
             operation.answer(failure.as_ref());
         }
         waiting.drain(..count);
-        if let State::Open(open) = &mut self.state {
+        if let WriterState::Open(open) = &mut self.state {
             open.tidy(self.clock.now().as_millisecond());
         }
     }
 
-    fn try_write(&mut self, batch: &mut [Waiting]) -> Result<(), Unavailable> {
-        let State::Open(open) = &mut self.state else {
+    fn try_write(&mut self, batch: &mut [Queued]) -> Result<(), Unavailable> {
+        let WriterState::Open(open) = &mut self.state else {
             return Err(Unavailable::Ended);
         };
         let now = self.clock.now().as_millisecond();
@@ -131,7 +130,7 @@ impl Writer {
         // Each operation keeps its outcome.
         let write = |step: &mut Step<'_>| batch.iter_mut().try_for_each(|one| one.write(step));
         match open.commit(write, now, epoch, self.clock.as_ref()) {
-            Ok(Committed { records, took }) => {
+            Ok((records, took)) => {
                 let whole = self.clock.monotonic().saturating_duration_since(started);
                 self.metrics.batch(records.len() as u64, whole, took);
                 self.shared.tail.publish(records);
@@ -161,7 +160,7 @@ impl Writer {
 
     /// Opens the database again after a failure, when it is time to try.
     fn reopened(&mut self) -> Result<(), Unavailable> {
-        let State::Failed { retry_at, why } = &self.state else {
+        let WriterState::Failed { retry_at, why } = &self.state else {
             return Ok(());
         };
         if self.clock.monotonic() < *retry_at {
@@ -169,7 +168,7 @@ impl Writer {
         }
         match self.open_again() {
             Ok(open) => {
-                self.state = State::Open(Box::new(open));
+                self.state = WriterState::Open(Box::new(open));
                 self.shared.ready.store(true, Ordering::Relaxed);
                 log::info!("journal: writing again");
                 Ok(())
@@ -178,10 +177,10 @@ impl Writer {
         }
     }
 
-    fn open_again(&self) -> Result<Open, Unavailable> {
+    fn open_again(&self) -> Result<OpenDatabase, Unavailable> {
         let now = self.clock.now().as_millisecond();
         let tail = &self.shared.tail;
-        let open = Open::again(&self.path, &self.keys_folder, now, tail.head())
+        let open = OpenDatabase::again(&self.path, &self.keys_folder, now, tail.head())
             .map_err(|error| Unavailable::Away(error.to_string()))?;
         // If the failed commit left anything behind, it is part of the log now.
         while tail.head() < open.known.head {
@@ -198,7 +197,7 @@ impl Writer {
     fn fail(&mut self, why: Unavailable) -> Unavailable {
         self.metrics.failures.inc();
         self.shared.ready.store(false, Ordering::Relaxed);
-        self.state = State::Failed {
+        self.state = WriterState::Failed {
             retry_at: self.clock.monotonic() + REOPEN_PAUSE,
             why: why.clone(),
         };
@@ -207,9 +206,9 @@ impl Writer {
 }
 
 /// Returns how many operations fit into one commit; at least one.
-fn one_commit(waiting: &[Waiting]) -> usize {
+fn one_commit(waiting: &[Queued]) -> usize {
     let mut bytes = 0;
-    let fits = |operation: &&Waiting| {
+    let fits = |operation: &&Queued| {
         let fits = bytes < MAX_BATCH_BYTES;
         bytes += operation.bytes();
         fits
