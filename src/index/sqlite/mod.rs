@@ -26,25 +26,25 @@ mod segment;
 mod writer;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
 
-use self::inbox::{Inbox, IndexNotes};
+use self::inbox::Inbox;
 use self::indexer::Indexer;
 use self::query::Snapshot;
-use self::schema::{Failure, IndexTuning, TUNING};
-use self::writer::{Open, Writer};
+use self::schema::{IndexTuning, Result, TUNING};
+use self::writer::{IndexWriter, Unwritten};
 use crate::EventId;
 use crate::index::{Answer, EventEntry, EventFilter, Notes, Search, TimelineEntry};
-use crate::journal::{Position, Unavailable};
+use crate::journal::{Position, look};
 
 /// The index of one journal: the handle that answers searches.
 #[derive(Debug, Clone)]
 pub(crate) struct Index {
     reader: Arc<Mutex<Connection>>,
-    open: Arc<Mutex<Open>>,
+    unwritten: Arc<Mutex<Unwritten>>,
     inbox: Arc<Inbox>,
     /// [`IndexTuning::bucket`].
     bucket: u64,
@@ -59,11 +59,11 @@ impl Index {
 
     fn tuned(folder: &Path, tuning: IndexTuning) -> rusqlite::Result<(Self, Indexer)> {
         let path = folder.join("index.db");
-        let writer = Writer::new(schema::open(&path)?, tuning)?;
+        let writer = IndexWriter::new(schema::open(&path)?, tuning)?;
         let inbox = Arc::new(Inbox::default());
         let index = Self {
             reader: Arc::new(Mutex::new(schema::open_reader(&path)?)),
-            open: Arc::clone(&writer.open),
+            unwritten: Arc::clone(&writer.unwritten),
             inbox: Arc::clone(&inbox),
             bucket: tuning.bucket,
         };
@@ -73,24 +73,18 @@ impl Index {
 
     /// Returns the receiver of attempts, duplicates and trims.
     pub(crate) fn notes(&self) -> Arc<dyn Notes> {
-        Arc::new(IndexNotes(Arc::clone(&self.inbox)))
+        Arc::new(Arc::clone(&self.inbox))
     }
 
     /// Runs a query on a blocking thread, after the wait that [`Search`] promises.
     async fn search<T: Send + 'static>(
         &self,
-        query: impl FnOnce(&Snapshot<'_>) -> Result<T, Failure> + Send + 'static,
+        query: impl FnOnce(&Snapshot<'_>) -> Result<T> + Send + 'static,
     ) -> Answer<T> {
         self.inbox.caught_up().await;
-        let (reader, open) = (Arc::clone(&self.reader), Arc::clone(&self.open));
-        let searched = tokio::task::spawn_blocking(move || {
-            let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            query(&Snapshot::take(&reader, &open)?)
-        });
-        match searched.await {
-            Ok(found) => found.map_err(|failure| Unavailable::Away(failure.to_string())),
-            Err(panicked) => Err(Unavailable::Away(panicked.to_string())),
-        }
+        let unwritten = Arc::clone(&self.unwritten);
+        let query = move |reader: &Connection| query(&Snapshot::take(reader, &unwritten)?);
+        look(&self.reader, query).await
     }
 }
 
