@@ -5,12 +5,14 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use indexmap::IndexMap;
+use offhook::clock::{Clock as _, SystemClock};
 use offhook::http_client::HttpClient;
 use offhook::signature::Secret;
-use offhook::{EventKind, escape_controls};
-use serde::Deserialize;
+use offhook::{EventKind, Timestamp, escape_controls};
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use url::Url;
 
 use super::client::{TIMEOUT, http_url};
@@ -18,21 +20,21 @@ use super::invocation;
 use super::output::{self, Failure, Outcome, Verdict};
 use super::table::{self, Row};
 
-/// The running server, from the command's options.
+/// The running server, from the command's options, which may also follow the name of an action.
 #[derive(Args)]
 pub(super) struct Server {
     /// The admin listener of the running server
     #[arg(long, value_name = "URL", env = "OFFHOOK_ADMIN", value_parser = admin_url)]
-    #[arg(default_value = "http://127.0.0.1:5001")]
+    #[arg(default_value = "http://127.0.0.1:5001", global = true)]
     admin: Url,
 
     /// Its admin token, if it has one: env:NAME, file:PATH, or the text itself
     #[arg(long, env = "OFFHOOK_ADMIN_TOKEN", hide_env_values = true)]
-    #[arg(allow_hyphen_values = true, value_parser = Secret::resolve)]
+    #[arg(allow_hyphen_values = true, value_parser = Secret::resolve, global = true)]
     token: Option<Secret>,
 
     /// Print the server's JSON instead
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
@@ -48,25 +50,30 @@ fn admin_url(text: &str) -> Result<Url, String> {
 }
 
 impl Server {
-    /// Asks the server. The segments of `path` may contain any characters. Query values that are `None`
-    /// and fields of the body that are `null` are left out. Returns the JSON of the answer.
+    /// Asks the server, and returns the JSON of its answer. The segments of `path` may contain any
+    /// characters. `fields` are the body of a POST, or else the query; fields that are `None` are left
+    /// out.
     pub(super) fn ask(
         &self,
         method: Method,
         path: &[&str],
-        query: &[(&str, Option<&str>)],
-        body: Option<Value>,
+        fields: &impl Serialize,
     ) -> Result<String, Failure> {
-        let url = self.url(path, query)?;
+        let fields = given(fields).map_err(Failure::usage)?;
+        let (query, body) = if method == Method::POST {
+            (Fields::new(), json!(fields).to_string())
+        } else {
+            (fields, String::new())
+        };
+        let url = self.url(path, &query)?;
         let asked = format!("{method} {url}");
         let mut request = HttpClient::request(method, &url);
-        if body.is_some() {
+        if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, authorization(token)?);
         }
-        let body = body.map(without_nulls).unwrap_or_default();
         let request = request.body(body.into()).map_err(Failure::usage)?;
         let http = HttpClient::new(&url, 1).map_err(Failure::failed)?;
         let exchange = http.send(request, TIMEOUT, LONGEST_ANSWER);
@@ -103,18 +110,26 @@ impl Server {
         Ok(Verdict::Yes)
     }
 
+    /// Asks to delete something. `done` is the word for success.
+    pub(super) fn delete(&self, path: &[&str], fields: &impl Serialize, done: &str) -> Outcome {
+        let answer = self.ask(Method::DELETE, path, fields)?;
+        self.show(&answer, |_: IgnoredAny| output::print(&output::good(done)))
+    }
+
     /// Asks for a list and shows it as a table. `none` is the text for an empty list.
     pub(super) fn list<T: DeserializeOwned, const N: usize>(
         &self,
         path: &[&str],
-        query: &[(&str, Option<&str>)],
+        fields: &impl Serialize,
         headings: [&str; N],
-        row: impl Fn(T) -> Row<N>,
+        row: impl Fn(T, Timestamp) -> Row<N>,
         none: &str,
     ) -> Outcome {
-        let answer = self.ask(Method::GET, path, query, None)?;
+        let answer = self.ask(Method::GET, path, fields)?;
         self.show(&answer, |page: Page<T>| {
-            table::print(headings, page.list.into_iter().map(row), none)?;
+            let now = SystemClock.now();
+            let rows = page.list.into_iter().map(|one| row(one, now));
+            table::print(headings, rows, none)?;
             if let Some(next) = page.next {
                 let next = escape_controls(&next);
                 output::note(&format!("There are older ones: --before {next}"));
@@ -123,7 +138,7 @@ impl Server {
         })
     }
 
-    fn url(&self, path: &[&str], query: &[(&str, Option<&str>)]) -> Result<Url, Failure> {
+    fn url(&self, path: &[&str], query: &Fields) -> Result<Url, Failure> {
         // These are path steps even when they are escaped.
         if let Some(odd) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
             return Err(Failure::usage(format!("{odd:?} is not an id or a name")));
@@ -135,9 +150,8 @@ impl Server {
         parts.pop_if_empty().extend(path);
         drop(parts);
         for (name, value) in query {
-            if let Some(value) = value {
-                url.query_pairs_mut().append_pair(name, value);
-            }
+            let text = value.as_str().map_or(value.to_string(), str::to_owned);
+            url.query_pairs_mut().append_pair(name, &text);
         }
         Ok(url)
     }
@@ -180,6 +194,16 @@ impl Server {
     }
 }
 
+type Fields = IndexMap<String, Value>;
+
+/// The fields that have a value, in their order.
+fn given(fields: &impl Serialize) -> serde_json::Result<Fields> {
+    let fields: Option<Fields> = serde_json::from_str(&serde_json::to_string(fields)?)?;
+    let mut fields = fields.unwrap_or_default();
+    fields.retain(|_, value| !value.is_null());
+    Ok(fields)
+}
+
 /// The header that holds the token.
 fn authorization(token: &Secret) -> Result<HeaderValue, Failure> {
     let value = HeaderValue::from_bytes(&[b"Bearer ", token.expose()].concat());
@@ -187,13 +211,6 @@ fn authorization(token: &Secret) -> Result<HeaderValue, Failure> {
         .map_err(|_| Failure::usage("--token: a token is one line without control characters"))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-fn without_nulls(mut body: Value) -> String {
-    if let Value::Object(fields) = &mut body {
-        fields.retain(|_, value| !value.is_null());
-    }
-    body.to_string()
 }
 
 fn print_json(answer: &str) -> Result<(), Failure> {
@@ -252,7 +269,8 @@ mod tests {
     #[test]
     fn a_part_of_the_path_stays_one() {
         let url = |path: &[&str]| {
-            let url = server("http://h:1/x/?y#z").url(path, &[("a", Some("b&c")), ("d", None)]);
+            let query = given(&json!({ "a": "b&c", "d": null })).unwrap();
+            let url = server("http://h:1/x/?y#z").url(path, &query);
             url.map(|url| url.to_string())
         };
         assert_eq!(

@@ -46,7 +46,8 @@ impl Check {
         let settings = self.file.load("nothing would start")?;
         let file = self.file.settings.display();
         output::print(&format!("{file}: {}\n", output::good("no problem")))?;
-        output::print(&text::summary(&settings))?;
+        let without_handlers = without_consumer(&settings).unwrap_or("none");
+        output::print(&text::text(&summary(&settings), without_handlers))?;
         Ok(Verdict::Yes)
     }
 }
@@ -57,16 +58,13 @@ pub(super) fn has_documented_key(source: &Source) -> bool {
     secrets.any(|secret| secret.is(DOCUMENTED_KEY))
 }
 
-/// How many handlers there are. Where nothing else gets the events, also what becomes of them.
-pub(super) fn handlers_in_words(settings: &Settings) -> String {
-    let others = !settings.subscriptions.is_empty();
-    match (settings.handlers.len(), &settings.journal) {
-        (0, _) if others => "none",
-        (0, JournalSettings::None) => "none: events are verified, answered and discarded",
-        (0, _) => "none: events are kept for later subscriptions",
-        (count, _) => return count.to_string(),
-    }
-    .to_owned()
+/// What becomes of events, if there is neither a handler nor a subscription.
+pub(super) fn without_consumer(settings: &Settings) -> Option<&'static str> {
+    let none = settings.handlers.is_empty() && settings.subscriptions.is_empty();
+    none.then_some(match settings.journal {
+        JournalSettings::None => "none: events are verified, answered and discarded",
+        _ => "none: events are kept for later subscriptions",
+    })
 }
 
 fn summary(settings: &Settings) -> Value {
@@ -181,6 +179,22 @@ mod tests {
         found["fingerprint"] = Value::Null;
         let expected: Value = serde_json::from_str(SUMMARY).unwrap();
         assert_eq!(found, expected);
+    }
+
+    /// A new key needs its place in the text.
+    #[test]
+    fn every_key_is_shown() {
+        fn check(value: &Value) {
+            for (key, value) in value.as_object().into_iter().flatten() {
+                let shown = text::SHOWN.split(' ').any(|one| one == key);
+                assert!(shown || ["engine", "name"].contains(&key.as_str()), "{key}");
+                if key != "quiet_sessions_seconds" {
+                    check(value);
+                }
+            }
+            value.as_array().into_iter().flatten().for_each(check);
+        }
+        check(&serde_json::from_str(SUMMARY).unwrap());
     }
 
     const SETTINGS: &str = r#"

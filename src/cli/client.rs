@@ -39,8 +39,6 @@ impl Signed {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// Whether the receiver says that the event is a duplicate.
-    pub(super) duplicate: bool,
     /// The body, or its beginning if it is long.
     pub(super) body: String,
     /// When the whole answer had arrived.
@@ -68,7 +66,6 @@ impl Client {
         let response = answered.map_err(|error| error.to_string())?.response;
         Ok(Answer {
             status: response.status().as_u16(),
-            duplicate: response.headers().contains_key("offhook-duplicate"),
             body: String::from_utf8_lossy(response.body()).into_owned(),
             at: SystemClock.monotonic(),
         })

@@ -5,7 +5,6 @@ use http::Method;
 use offhook::Timestamp;
 use offhook::clock::{Clock as _, SystemClock};
 use serde::Deserialize;
-use serde_json::json;
 
 use super::admin::Server;
 use super::output::Outcome;
@@ -17,7 +16,7 @@ use super::table::{self, Row, age};
 /// attempt has succeeded. A suspended consumer gets no events, because nothing has succeeded for long;
 /// its events are kept, and it goes on where it was when it is resumed.
 #[derive(Args)]
-#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Consumers {
     #[command(subcommand)]
     action: Option<Action>,
@@ -29,18 +28,15 @@ pub(super) struct Consumers {
 #[derive(Subcommand)]
 enum Action {
     /// Stop handing it events until it is resumed; its events are kept
-    Pause(One),
+    Pause {
+        /// The consumer, such as handler:console
+        name: String,
+    },
     /// Let it continue where it was
-    Resume(One),
-}
-
-#[derive(Args)]
-struct One {
-    /// The consumer, such as handler:console
-    name: String,
-
-    #[command(flatten)]
-    server: Server,
+    Resume {
+        /// The consumer
+        name: String,
+    },
 }
 
 #[derive(Deserialize)]
@@ -62,20 +58,19 @@ struct Suspended {
 
 impl Consumers {
     pub(super) fn run(self) -> Outcome {
-        let now = SystemClock.now();
-        let row = |consumer: Consumer| consumer.row(now);
-        let (one, action) = match self.action {
+        let (name, action) = match &self.action {
             None => {
                 let path = ["api", "consumers"];
-                return self.server.list(&path, &[], HEADINGS, row, NONE);
+                return self.server.list(&path, &(), HEADINGS, Consumer::row, NONE);
             }
-            Some(Action::Pause(one)) => (one, "pause"),
-            Some(Action::Resume(one)) => (one, "resume"),
+            Some(Action::Pause { name }) => (name, "pause"),
+            Some(Action::Resume { name }) => (name, "resume"),
         };
-        let path = ["api", "consumers", &one.name, action];
-        let answer = one.server.ask(Method::POST, &path, &[], Some(json!({})))?;
-        let print = |consumer| table::print(HEADINGS, [row(consumer)], NONE);
-        one.server.show(&answer, print)
+        let path = ["api", "consumers", name, action];
+        let answer = self.server.ask(Method::POST, &path, &())?;
+        self.server.show(&answer, |consumer: Consumer| {
+            table::print(HEADINGS, [consumer.row(SystemClock.now())], NONE)
+        })
     }
 }
 

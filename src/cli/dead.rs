@@ -1,16 +1,13 @@
 //! `offhook dead`: the events that handlers and subscriptions have given up on.
 
 use clap::{Args, Subcommand};
-use http::Method;
 use offhook::Timestamp;
-use offhook::clock::{Clock as _, SystemClock};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::admin::Server;
-use super::output::{self, Failure, Outcome, counted};
-use super::replay::show_replayed;
+use super::output::{Failure, Outcome, counted};
+use super::replay::replay;
 use super::table::{Row, age};
 
 /// List what handlers and subscriptions have given up on, newest first; hand it over again, or delete it
@@ -25,6 +22,9 @@ pub(super) struct Dead {
 
     #[command(flatten)]
     list: List,
+
+    #[command(flatten)]
+    server: Server,
 }
 
 #[derive(Subcommand)]
@@ -43,9 +43,6 @@ enum Action {
         /// All of them
         #[arg(long, conflicts_with = "id")]
         all: bool,
-
-        #[command(flatten)]
-        server: Server,
     },
     /// Delete one from the list; the event itself is kept
     Delete {
@@ -55,13 +52,10 @@ enum Action {
         /// Only for this consumer, where several have given up on it
         #[arg(long, value_name = "NAME")]
         consumer: Option<String>,
-
-        #[command(flatten)]
-        server: Server,
     },
 }
 
-#[derive(Args)]
+#[derive(Args, Serialize)]
 struct List {
     /// Only those of this consumer, such as handler:console
     #[arg(long, value_name = "NAME")]
@@ -74,40 +68,29 @@ struct List {
     /// How many, up to 500
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: u16,
-
-    #[command(flatten)]
-    server: Server,
 }
 
 impl Dead {
     pub(super) fn run(self) -> Outcome {
+        let server = &self.server;
         match self.action.unwrap_or(Action::List(self.list)) {
-            Action::List(list) => list.run(),
-            Action::Replay {
-                id,
-                consumer,
-                all,
-                server,
-            } => {
+            Action::List(list) => {
+                let (path, none) = (["api", "dead"], "No dead letter.");
+                let headings = ["ID", "GIVEN UP", "EVENT", "SESSION"];
+                server.list(&path, &list, headings, DeadLetter::row, none)
+            }
+            Action::Replay { id, consumer, all } => {
                 if id.is_none() && consumer.is_none() && !all {
                     return Err(Failure::usage(
                         "which ones? Give an ID or --consumer NAME, or --all for all of them",
                     ));
                 }
-                let path = ["api", "dead", "replay"];
                 let which = json!({ "id": id, "consumer": consumer });
-                let answer = server.ask(Method::POST, &path, &[], Some(which))?;
-                show_replayed(&answer, &server, id.is_some())
+                replay(server, &["api", "dead", "replay"], &which, id.is_some())
             }
-            Action::Delete {
-                id,
-                consumer,
-                server,
-            } => {
-                let (path, query) = (["api", "dead", &id], [("consumer", consumer.as_deref())]);
-                let answer = server.ask(Method::DELETE, &path, &query, None)?;
-                let deleted = |_: IgnoredAny| output::print(&output::good("deleted"));
-                server.show(&answer, deleted)
+            Action::Delete { id, consumer } => {
+                let which = json!({ "consumer": consumer });
+                server.delete(&["api", "dead", &id], &which, "deleted")
             }
         }
     }
@@ -124,31 +107,14 @@ struct DeadLetter {
     at: String,
 }
 
-impl List {
-    fn run(self) -> Outcome {
-        let query = [
-            ("consumer", self.consumer.as_deref()),
-            ("before", self.before.as_deref()),
-            ("limit", Some(&*self.limit.to_string())),
-        ];
-        let now = SystemClock.now();
-        let headings = ["ID", "GIVEN UP", "EVENT", "SESSION"];
-        let row = |letter: DeadLetter| letter.row(now);
-        self.server
-            .list(&["api", "dead"], &query, headings, row, "No dead letter.")
-    }
-}
-
 impl DeadLetter {
     fn row(self, now: Timestamp) -> Row<4> {
         let tries = counted(self.attempts, "attempt");
         // Other commands take the consumer's name, so it is never shortened.
-        let below = format!("{}, after {tries}: {}", self.consumer, self.reason);
+        let below = Some(format!("{}, after {tries}: {}", self.consumer, self.reason));
         let session = self.session.unwrap_or_default();
-        Row {
-            cells: [self.id, age(&self.at, now), self.event, session],
-            below: Some(below),
-        }
+        let cells = [self.id, age(&self.at, now), self.event, session];
+        Row { cells, below }
     }
 }
 

@@ -9,7 +9,7 @@ use http::Method;
 use indicatif::HumanDuration;
 use offhook::clock::{Clock as _, SystemClock};
 use offhook::{EventKind, Timestamp, escape_controls};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::admin::{Server, kinds};
@@ -20,11 +20,12 @@ use super::table::{Row, age};
 ///
 /// An event is pending until every handler and subscription has settled it, retrying while one of them
 /// fails, dead when one has given up on it (see `dead`), and done otherwise.
-#[derive(Args)]
+#[derive(Args, Serialize)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Events {
     /// The event to show, with its timeline and its body; without it, a list
     #[arg(conflicts_with_all = ["session", "event", "state", "before", "limit"])]
+    #[serde(skip)]
     id: Option<String>,
 
     /// Only those of this session
@@ -48,29 +49,20 @@ pub(super) struct Events {
     limit: u16,
 
     #[command(flatten)]
+    #[serde(skip)]
     server: Server,
 }
 
 impl Events {
     pub(super) fn run(self) -> Outcome {
-        let now = SystemClock.now();
         if let Some(id) = &self.id {
-            let path = ["api", "events", id];
-            let answer = self.server.ask(Method::GET, &path, &[], None)?;
-            let print = |event: Event| output::print(&event.text(now));
+            let answer = self.server.ask(Method::GET, &["api", "events", id], &())?;
+            let print = |event: Event| output::print(&event.text(SystemClock.now()));
             return self.server.show(&answer, print);
         }
-        let query = [
-            ("session", self.session.as_deref()),
-            ("event", self.event.as_deref()),
-            ("state", self.state.as_deref()),
-            ("before", self.before.as_deref()),
-            ("limit", Some(&*self.limit.to_string())),
-        ];
+        let (path, none) = (["api", "events"], "No event.");
         let headings = ["ID", "RECEIVED", "STATE", "EVENT", "SESSION"];
-        let row = |event: Event| event.row(now);
-        self.server
-            .list(&["api", "events"], &query, headings, row, "No event.")
+        self.server.list(&path, &self, headings, Event::row, none)
     }
 }
 
@@ -116,10 +108,8 @@ impl Event {
             None => self.state,
         };
         let session = self.session.unwrap_or_default();
-        Row {
-            cells: [self.id, received, state, label, session],
-            below: None,
-        }
+        let cells = [self.id, received, state, label, session];
+        Row { cells, below: None }
     }
 
     fn text(&self, now: Timestamp) -> String {

@@ -2,14 +2,13 @@
 
 mod report;
 
-use std::fmt::Display;
-
 use clap::{Args, Subcommand};
+use offhook::escape_controls;
 use offhook::gateway::{Call, Gateway as Target, GatewayClient, GatewayError, Registration, Shape};
 use offhook::signature::Secret;
+use serde_json::json;
 
-use super::output::{Failure, Outcome, Verdict, note};
-use report::Sent;
+use super::output::{Failure, Outcome, Verdict, note, print_json};
 
 /// Tell a gateway where to send a session's events, remove that, or show it
 ///
@@ -84,19 +83,23 @@ impl Gateway {
     pub(super) fn run(self) -> Outcome {
         match self.action {
             Action::Register(register) => register.run(),
-            Action::Remove(session) => {
-                session.send("removed", session.client()?.remove(&session.session), &[])
-            }
-            Action::Show(session) => {
-                session.send("shown", session.client()?.show(&session.session), &[])
-            }
+            Action::Remove(one) => one.send("removed", one.client()?.remove(&one.session), &[]),
+            Action::Show(one) => one.send("shown", one.client()?.show(&one.session), &[]),
         }
     }
 }
 
 impl Register {
     fn run(self) -> Outcome {
-        let registration = self.registration()?;
+        let registration = Registration::resolve(&self.webhook_url);
+        let wrong = |error| Failure::usage(format!("--webhook-url: {error}"));
+        let mut registration = registration.map_err(wrong)?;
+        if let Some(events) = &self.events {
+            registration = registration.events(events.iter().map(|name| name.trim()));
+        }
+        if let Some(secret) = self.secret {
+            registration = registration.secret(secret);
+        }
         let client = self.session.client()?;
         let warnings = registration.warnings(client.gateway());
         if !self.session.json {
@@ -106,25 +109,6 @@ impl Register {
         }
         let call = client.register(&self.session.session, &registration);
         self.session.send("registered", call, &warnings)
-    }
-
-    fn registration(&self) -> Result<Registration, Failure> {
-        let wrong = |error: &dyn Display| Failure::usage(format!("--webhook-url: {error}"));
-        let new = |url: &str| Registration::new(url).map_err(|error| wrong(&error));
-        let text = &self.webhook_url;
-        let mut registration = if text.starts_with("env:") || text.starts_with("file:") {
-            let text = Secret::resolve(text).map_err(|error| wrong(&error))?;
-            new(&String::from_utf8_lossy(text.expose()))?.hide_url()
-        } else {
-            new(text)?
-        };
-        if let Some(events) = &self.events {
-            registration = registration.events(events.iter().map(|name| name.trim()));
-        }
-        if let Some(secret) = &self.secret {
-            registration = registration.secret(secret.clone());
-        }
-        Ok(registration)
     }
 }
 
@@ -136,34 +120,39 @@ impl Session {
             // The error does not show the text, which may be a secret.
             let expected = || Failure::usage("--header: expected 'Name: value'");
             let (name, value) = header.split_once(':').ok_or_else(expected)?;
-            let header = target.header(name.trim(), value.trim());
-            target = header.map_err(Failure::usage)?;
+            let with_header = target.header(name.trim(), value.trim());
+            target = with_header.map_err(Failure::usage)?;
         }
-        if let Some(reference) = &self.api_key {
-            let header = target.header("X-API-Key", reference);
-            target = header.map_err(Failure::usage)?;
+        if let Some(key) = &self.api_key {
+            target = target.header("X-API-Key", key).map_err(Failure::usage)?;
         }
         GatewayClient::new(target).map_err(Failure::failed)
     }
 
-    fn send(
-        &self,
-        done: &'static str,
-        call: Result<Call, GatewayError>,
-        warnings: &[String],
-    ) -> Outcome {
+    fn send(&self, done: &str, call: Result<Call, GatewayError>, warnings: &[String]) -> Outcome {
         let call = call.map_err(Failure::usage)?;
-        let sent = Sent::new(&call, done);
+        let (gateway, sent) = (call.gateway().clone(), report::sent(&call));
         if !self.json {
-            sent.print()?;
+            report::print_sent(&call)?;
         }
         let answer = actix_rt::System::new().block_on(call.send());
+        let hint = report::hint(&gateway, &answer);
+        let accepted = answer.as_ref().is_ok_and(|answer| answer.accepted());
         if self.json {
-            sent.print_json(&answer, warnings)?;
+            let error = answer.as_ref().err().map(ToString::to_string);
+            print_json(&json!({
+                "ok": accepted,
+                "warnings": warnings,
+                "sent": sent,
+                "answer": answer.as_ref().ok().map(report::answered),
+                "error": error.as_deref().map(escape_controls),
+                "hint": hint,
+            }))?;
         } else {
-            sent.print_answer(&answer)?;
+            report::print_answer(&answer, done)?;
+            hint.iter().for_each(|hint| note(hint));
         }
-        Ok(Verdict::from(answer.is_ok_and(|answer| answer.accepted())))
+        Ok(Verdict::from(accepted))
     }
 }
 

@@ -137,9 +137,8 @@ fn invocation() -> String {
     if std::env::var_os("CARGO_MANIFEST_DIR").is_some() {
         return "cargo run --".to_owned();
     }
-    std::env::args()
-        .next()
-        .unwrap_or_else(|| "offhook".to_owned())
+    let program = std::env::args().next();
+    program.unwrap_or_else(|| "offhook".to_owned())
 }
 
 const EXAMPLES: &str = "\

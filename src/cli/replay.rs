@@ -4,8 +4,8 @@ use clap::Args;
 use http::Method;
 use offhook::clock::{Clock as _, SystemClock};
 use offhook::{EventKind, Timestamp};
-use serde::Deserialize;
-use serde_json::json;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 use super::admin::{self, Server, kinds};
 use super::output::{self, Failure, Outcome, Verdict, counted};
@@ -14,11 +14,12 @@ use super::output::{self, Failure, Outcome, Verdict, counted};
 ///
 /// They keep their ids, so a handler that remembers ids can recognize them, and their attempts start
 /// again at 1.
-#[derive(Args)]
+#[derive(Args, Serialize)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Replay {
     /// The event; without it, all that match the options
     #[arg(conflicts_with_all = ["session", "event", "from", "to", "rate", "all"])]
+    #[serde(skip)]
     id: Option<String>,
 
     /// Only to this consumer, such as handler:console
@@ -47,13 +48,16 @@ pub(super) struct Replay {
 
     /// Everything that is kept
     #[arg(long)]
+    #[serde(skip)]
     all: bool,
 
     /// Only say how many there are
     #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
 
     #[command(flatten)]
+    #[serde(skip)]
     server: Server,
 }
 
@@ -77,21 +81,11 @@ fn time_or_age(text: &str, now: Timestamp) -> Result<Timestamp, String> {
 impl Replay {
     pub(super) fn run(self) -> Outcome {
         self.check()?;
-        let wanted = json!({
-            "consumer": self.consumer,
-            "session": self.session,
-            "event": self.event,
-            "from": self.from.map(|time| time.to_string()),
-            "to": self.to.map(|time| time.to_string()),
-            "rate": self.rate,
-            "dry_run": self.dry_run.then_some(true),
-        });
         let path = match &self.id {
             Some(id) => &["api", "events", id, "replay"][..],
             None => &["api", "replay"],
         };
-        let answer = self.server.ask(Method::POST, path, &[], Some(wanted))?;
-        show_replayed(&answer, &self.server, self.id.is_some())
+        replay(&self.server, path, &self, self.id.is_some())
     }
 
     fn check(&self) -> Result<(), Failure> {
@@ -113,12 +107,18 @@ impl Replay {
     }
 }
 
-/// Shows what the server answers to a replay. If one event was `named` and does not exist, the verdict
-/// is no.
-pub(super) fn show_replayed(answer: &str, server: &Server, named: bool) -> Outcome {
-    let Replayed { matched, .. } = admin::read(answer)?;
-    server.show(answer, |replayed: Replayed| output::print(&replayed.text()))?;
-    Ok(Verdict::from(!named || matched > 0))
+/// Asks for a replay and shows the answer. If one event was `named` and does not exist, the verdict is
+/// no.
+pub(super) fn replay(
+    server: &Server,
+    path: &[&str],
+    which: &impl Serialize,
+    named: bool,
+) -> Outcome {
+    let answer = server.ask(Method::POST, path, which)?;
+    let replayed: Replayed = admin::read(&answer)?;
+    server.show(&answer, |_: IgnoredAny| output::print(&replayed.text()))?;
+    Ok(Verdict::from(!named || replayed.matched > 0))
 }
 
 #[derive(Deserialize)]

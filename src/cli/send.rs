@@ -70,12 +70,11 @@ impl Send {
     pub(super) fn run(self) -> Outcome {
         let documented = || Secret::new(DOCUMENTED_KEY).expect("the documented key is not empty");
         let secret = self.secret.clone().unwrap_or_else(documented);
-        let samples = Samples::new(self.event);
         let file = self.file.as_deref().map(read_body).transpose()?;
         let file = file.map(|body| Signed::new(body, &secret));
-        let event = |number| match &file {
+        let event = || match &file {
             Some(signed) => signed.clone(),
-            None => Signed::new(samples.body(number, SystemClock.now()), &secret),
+            None => Signed::new(self.event.body(&message_id(), SystemClock.now()), &secret),
         };
         let connections = usize::try_from(self.count).unwrap_or(usize::MAX);
         let plan = Plan {
@@ -86,13 +85,13 @@ impl Send {
         let client = Client::new(self.url.clone(), plan.connections)?;
         actix_rt::System::new().block_on(async {
             if self.count > 1 {
-                return self.many(plan, &client, event).await;
+                return self.many(plan, &client, |_| event()).await;
             }
             let what = match file {
                 Some(_) => "the file's bytes",
-                None => samples.description(),
+                None => self.event.description(),
             };
-            self.one(&client, event(0), what).await
+            self.one(&client, event(), what).await
         })
     }
 
@@ -100,8 +99,7 @@ impl Send {
         let (url, bytes) = (client.url.as_str(), signed.body.len());
         let from = SystemClock.monotonic();
         let answer = client.post(signed).await;
-        let is_good = |answer: &Answer| matches!(answer.status, 200..300);
-        let good = answer.as_ref().is_ok_and(is_good);
+        let good = matches!(&answer, Ok(answer) if (200..300).contains(&answer.status));
         let millis = |answer: &Answer| ((answer.at - from).as_secs_f64() * 1e6).round() / 1e3;
         if self.json {
             let answered = answer.as_ref().ok();
@@ -194,29 +192,14 @@ enum Kind {
     Connection,
 }
 
-/// Events of one kind, each with its own message id.
-#[derive(Debug)]
-struct Samples {
-    kind: Kind,
-    // A random number, so that the ids of two runs differ.
-    run: u32,
-}
-
-impl Samples {
-    fn new(kind: Kind) -> Self {
-        // The last bytes of a UUID are random.
-        let [.., a, b, c, d] = *uuid::Uuid::now_v7().as_bytes();
-        let run = u32::from_be_bytes([a, b, c, d]);
-        Self { kind, run }
-    }
-
-    /// The body of event `number`, sent at `now`, with the fields in the documented order.
-    fn body(&self, number: u64, now: Timestamp) -> String {
-        let id = format!(r#""messageId":"3EB0{:08X}{number:08X}","#, self.run);
-        let (event, id, fields) = match self.kind {
-            Kind::Message => ("message", id, MESSAGE),
-            Kind::Status => ("status", id, r#""status":"read""#),
-            Kind::Connection => ("connection", String::new(), r#""status":"connected""#),
+impl Kind {
+    /// The body of an event at `now`, with the fields in the documented order.
+    fn body(self, message_id: &str, now: Timestamp) -> String {
+        let id = format!(r#""messageId":"{message_id}","#);
+        let (event, id, fields) = match self {
+            Self::Message => ("message", &*id, MESSAGE),
+            Self::Status => ("status", &*id, r#""status":"read""#),
+            Self::Connection => ("connection", "", r#""status":"connected""#),
         };
         format!(
             r#"{{"event":"{event}","sessionId":"{SESSION}",{id}{fields},"timestamp":"{now:.3}"}}"#
@@ -224,13 +207,19 @@ impl Samples {
     }
 
     /// A description of the event, in the words of the `log` handler.
-    fn description(&self) -> &'static str {
-        match self.kind {
-            Kind::Message => "message from +1234567890: Hello!",
-            Kind::Status => "status: read",
-            Kind::Connection => "connection status: connected",
+    const fn description(self) -> &'static str {
+        match self {
+            Self::Message => "message from +1234567890: Hello!",
+            Self::Status => "status: read",
+            Self::Connection => "connection status: connected",
         }
     }
+}
+
+/// An id that no other message has.
+fn message_id() -> String {
+    let (_, random) = uuid::Uuid::now_v7().as_u64_pair();
+    format!("3EB0{random:016X}")
 }
 
 const MESSAGE: &str = r#""from":"+1234567890","message":"Hello!","type":"text""#;
@@ -278,9 +267,8 @@ mod tests {
 
     #[test]
     fn the_documented_shape() {
-        let run = 0xABCD_0001;
         let now = "2025-01-08T12:00:00Z".parse().unwrap();
-        let body = |kind| Samples { kind, run }.body(31, now);
+        let body = |kind: Kind| kind.body("3EB0ABCD00010000001F", now);
         let session = SESSION;
         assert_eq!(
             body(Kind::Message),

@@ -9,7 +9,7 @@ use futures_util::future::join;
 use offhook::settings::Settings;
 use offhook::{Error, Offhook, Source};
 
-use super::check::{handlers_in_words, has_documented_key};
+use super::check::{has_documented_key, without_consumer};
 use super::output::{Failure, Outcome, Verdict, title};
 use super::{SettingsFile, invocation, output};
 
@@ -78,8 +78,8 @@ fn welcome(
         );
     }
     let _ = write!(text, "\n  engine    {}", settings.journal.promise());
-    if settings.handlers.is_empty() && settings.subscriptions.is_empty() {
-        let _ = write!(text, "\n  handlers  {}", handlers_in_words(settings));
+    if let Some(what) = without_consumer(settings) {
+        let _ = write!(text, "\n  handlers  {what}");
     }
     if let Some(source) = settings.sources.first() {
         let heading = title("Try it from another terminal:");

@@ -102,15 +102,13 @@ impl Sign {
             Some(id) => StandardWebhooks::default().sign_as(id, &body, &self.secret, now),
             None => scheme.sign(&body, &self.secret, now),
         };
-        let headers = signed
-            .iter()
-            .map(|header| (header.name.as_ref(), &header.value));
         if self.json {
+            let headers = signed.iter().map(|header| (&header.name, &header.value));
             output::print_json(&headers.collect::<BTreeMap<_, _>>())?;
             return Ok(Verdict::Yes);
         }
-        for (name, value) in headers {
-            output::print(&format!("{name}: {value}"))?;
+        for header in signed {
+            output::print(&format!("{}: {}", header.name, header.value))?;
         }
         Ok(Verdict::Yes)
     }

@@ -5,7 +5,6 @@ use http::Method;
 use offhook::signature::Secret;
 use offhook::{EventKind, escape_controls};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::admin::{Server, kinds};
@@ -24,6 +23,9 @@ pub(super) struct Subscriptions {
 
     #[command(flatten)]
     list: List,
+
+    #[command(flatten)]
+    server: Server,
 }
 
 #[derive(Subcommand)]
@@ -45,9 +47,6 @@ enum Action {
         /// All subscriptions of the session
         #[arg(long, conflicts_with = "name")]
         all: bool,
-
-        #[command(flatten)]
-        server: Server,
     },
 }
 
@@ -56,9 +55,6 @@ struct List {
     /// Only those to this session; "*" is the one for all
     #[arg(long, value_name = "ID")]
     session: Option<String>,
-
-    #[command(flatten)]
-    server: Server,
 }
 
 #[derive(Args)]
@@ -83,31 +79,28 @@ struct Add {
     /// Its name, if the session has several
     #[arg(long, default_value = "default")]
     name: String,
-
-    #[command(flatten)]
-    server: Server,
 }
 
 impl Subscriptions {
     pub(super) fn run(self) -> Outcome {
+        let server = &self.server;
         match self.action.unwrap_or(Action::List(self.list)) {
-            Action::List(list) => list.run(),
-            Action::Add(add) => add.run(),
-            Action::Remove {
-                session,
-                name,
-                all,
-                server,
-            } => {
+            Action::List(List { session: None }) => {
+                let row = |webhook: Webhook, _| webhook.row("");
+                server.list(&["api", "subscriptions"], &(), HEADINGS, row, NONE)
+            }
+            Action::List(List { session: Some(id) }) => {
+                let row = |webhook: Webhook, _| webhook.row(&id);
+                server.list(&["sessions", &id, "webhook"], &(), HEADINGS, row, NONE)
+            }
+            Action::Add(add) => add.run(server),
+            Action::Remove { session, name, all } => {
                 let which = if all {
-                    ("all", Some("true"))
+                    json!({ "all": true })
                 } else {
-                    ("name", Some(&*name))
+                    json!({ "name": name })
                 };
-                let path = ["sessions", &session, "webhook"];
-                let answer = server.ask(Method::DELETE, &path, &[which], None)?;
-                let removed = |_: IgnoredAny| output::print(&output::good("removed"));
-                server.show(&answer, removed)
+                server.delete(&["sessions", &session, "webhook"], &which, "removed")
             }
         }
     }
@@ -135,21 +128,8 @@ struct Added {
     warning: Option<String>,
 }
 
-impl List {
-    fn run(self) -> Outcome {
-        let path = match &self.session {
-            Some(session) => &["sessions", session, "webhook"][..],
-            None => &["api", "subscriptions"],
-        };
-        let session = self.session.as_deref().unwrap_or_default();
-        let row = |webhook: Webhook| webhook.row(session);
-        self.server
-            .list(path, &[], HEADINGS, row, "No subscription.")
-    }
-}
-
 impl Add {
-    fn run(self) -> Outcome {
+    fn run(&self, server: &Server) -> Outcome {
         let secret = self.secret.as_ref().map(Secret::expose).map(str::from_utf8);
         let secret = secret.transpose().map_err(|_| {
             Failure::usage("--secret: it is no UTF-8 text, which a registration cannot hold")
@@ -161,8 +141,7 @@ impl Add {
             "secret": secret,
         });
         let path = ["sessions", &self.session, "webhook"];
-        let server = &self.server;
-        let answer = server.ask(Method::POST, &path, &[], Some(registration))?;
+        let answer = server.ask(Method::POST, &path, &registration)?;
         server.show(&answer, |added: Added| {
             table::print(HEADINGS, [added.webhook.row(&self.session)], "")?;
             if let Some(warning) = &added.warning {
@@ -176,15 +155,14 @@ impl Add {
 
 impl Webhook {
     fn row(self, session: &str) -> Row<6> {
-        let session = self.session_id.unwrap_or_else(|| session.to_owned());
-        let state = if self.ended_reason.is_some() {
-            "ended"
-        } else if !self.active {
-            "inactive"
-        } else if self.suspended_reason.is_some() {
-            "suspended"
-        } else {
-            "active"
+        // Other commands take the URL, so it is never shortened.
+        let url = self.webhook_url;
+        let (state, below) = match (self.ended_reason, self.suspended_reason) {
+            (Some(reason), _) => ("ended", format!("{url} has ended it: {reason}")),
+            (None, Some(reason)) if self.active => ("suspended", format!("{url} fails: {reason}")),
+            (None, Some(reason)) => ("inactive", format!("{url} fails: {reason}")),
+            (None, None) if self.active => ("active", url),
+            (None, None) => ("inactive", url),
         };
         let by = if self.defined_in_settings {
             "settings"
@@ -196,28 +174,16 @@ impl Webhook {
             [all] if all == "*" => "all".to_owned(),
             some => some.join(", "),
         };
-        // Other commands take the URL, so it is never shortened.
-        let mut below = self.webhook_url;
-        if let Some(reason) = &self.ended_reason {
-            below += &format!(" has ended it: {reason}");
-        } else if let Some(reason) = &self.suspended_reason {
-            below += &format!(" fails: {reason}");
-        }
-        Row {
-            cells: [
-                self.name,
-                state.into(),
-                by.into(),
-                signed.into(),
-                events,
-                session,
-            ],
-            below: Some(below),
-        }
+        let session = self.session_id.as_deref().unwrap_or(session);
+        let cells = [&self.name, state, by, signed, &events, session].map(str::to_owned);
+        let below = Some(below);
+        Row { cells, below }
     }
 }
 
 const HEADINGS: [&str; 6] = ["NAME", "STATE", "BY", "SIGNED", "EVENTS", "SESSION"];
+
+const NONE: &str = "No subscription.";
 
 const EXAMPLES: &str = "\
 Examples:

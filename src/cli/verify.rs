@@ -5,6 +5,7 @@
 //! bytes: another hash, another key made from the same secret, another body made from the same bytes. No
 //! finding contains the secret or the correct signature.
 
+mod advice;
 mod form;
 mod json;
 mod variants;
@@ -19,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::input::read_body;
 use super::output::{self, Outcome, Verdict};
+use advice::advice;
 
 /// Say whether a body's signature is right, and if not, why
 ///
@@ -77,17 +79,14 @@ struct Finding {
 }
 
 impl Finding {
-    fn new((reason, advice): Mistake, why: impl Into<Cow<'static, str>>) -> Self {
+    fn new(reason: &'static str, why: impl Into<Cow<'static, str>>) -> Self {
         Self {
             reason,
             why: why.into(),
-            advice,
+            advice: advice(reason),
         }
     }
 }
-
-/// A kind of mistake: its fixed name, and what to do.
-type Mistake = (&'static str, &'static str);
 
 /// What is wrong with `signature`; empty if it is right.
 fn diagnose(signature: &str, body: &[u8], secret: &[u8]) -> Vec<Finding> {
@@ -101,16 +100,16 @@ fn diagnose(signature: &str, body: &[u8], secret: &[u8]) -> Vec<Finding> {
     match (named, cause) {
         (Some((_, Algorithm::Sha256)), Some(cause)) => findings.extend(cause),
         (Some((_, Algorithm::Sha256)), None) => {
-            findings.push(Finding::new(
-                UNEXPLAINED,
-                "another secret or an altered body",
-            ));
+            let why = "another secret or an altered body";
+            findings.push(Finding::new("unexplained", why));
         }
         (Some((name, _)), Some(cause)) => {
-            findings.push(other_algorithm(name));
+            let name = name.to_ascii_uppercase().replace("SHA", "SHA-");
+            let why = format!("it is made with HMAC-{name}, not HMAC-SHA-256");
+            findings.push(Finding::new("algorithm", why));
             findings.extend(cause);
         }
-        _ => findings.push(form::length(bytes.len())),
+        _ => findings.push(form::length(bytes.len() * 2)),
     }
     findings
 }
@@ -136,7 +135,7 @@ fn cause(bytes: &[u8], algorithm: Algorithm, body: &[u8], secret: &[u8]) -> Opti
         let other_key = keys.iter().find(|(key, _)| is_hmac(key, &tried));
         let finding = other_key
             .map(|(_, finding)| finding.clone())
-            .or_else(|| is_hmac(&tried, secret).then(|| Finding::new(EXCHANGED, OTHER_WAY)))
+            .or_else(|| is_hmac(&tried, secret).then(|| Finding::new("exchanged", OTHER_WAY)))
             .or_else(|| plain_hash(bytes, secret, &tried))?;
         Some([finding].into_iter().chain(altered).collect())
     })
@@ -153,32 +152,13 @@ fn plain_hash(bytes: &[u8], secret: &[u8], body: &[u8]) -> Option<Finding> {
         let hash = Sha256::new_with_prefix(first).chain_update(second);
         hash.finalize().as_slice() == bytes
     });
-    found.map(|(reason, _, why)| Finding::new((reason, USE_HMAC), why))
+    found.map(|(reason, _, why)| Finding::new(reason, why))
 }
 
-fn other_algorithm(name: &str) -> Finding {
-    let name = name.to_ascii_uppercase().replace("SHA", "SHA-");
-    let advice =
-        "Let the sender use SHA-256; or give the source scheme = \"hmac\" with that algorithm.";
-    let why = format!("it is made with HMAC-{name}, not HMAC-SHA-256");
-    Finding::new(("algorithm", advice), why)
-}
-
-const UNEXPLAINED: Mistake = (
-    "unexplained",
-    "Compare the secrets on both sides. Sign and verify the raw bytes as they are on the wire, before \
-     any JSON parser has seen them.",
-);
-const EXCHANGED: Mistake = (
-    "exchanged",
-    "Give the secret as the key, the body as the data.",
-);
 const OTHER_WAY: &str = "it is the HMAC with key and body exchanged";
 const PLAIN: &str = "it is the plain SHA-256 of the body, without the secret";
 const SECRET_FIRST: &str = "it is the SHA-256 of secret and body joined, not an HMAC";
 const BODY_FIRST: &str = "it is the SHA-256 of body and secret joined, not an HMAC";
-const USE_HMAC: &str = "Use an HMAC-SHA256 function: hmac.new(key, body, sha256) in Python, \
-                        createHmac(\"sha256\", key) in Node.js.";
 
 /// The longest body for which another key and another body are tried together, in bytes. With a longer
 /// one it takes too long.

@@ -1,24 +1,12 @@
-//! `offhook verify-durability`: is everything that was acknowledged still there after `kill -9`?
-//!
-//! One run starts its own server in a new folder, loads it, kills it at a random moment, and starts it
-//! again on the same folder, many times. At the end the server may catch up and is stopped. Then what it
-//! acknowledged ([`load`]) is compared with what its handler received ([`verdict`]).
-
-mod load;
-mod server;
-mod verdict;
+//! `offhook verify-durability`: is everything that was acknowledged still there after `kill -9`? The crate
+//! `offhook-durability` answers that; here are its options, its progress bar and its output.
 
 use std::time::Duration;
 
 use clap::Args;
-use futures_util::FutureExt as _;
-use offhook::clock::{Clock as _, SystemClock};
+use offhook_durability::{Figures, Plan, verify};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::load::{CONNECTIONS, Load};
-use self::server::{Folder, Server};
-use self::verdict::{Figures, Handled, Place};
-use super::client::Client;
 use super::output::{self, Failure, Outcome, Verdict, progress_bar};
 
 /// Kill a server under load again and again, and check that it loses nothing
@@ -80,102 +68,26 @@ impl VerifyDurability {
     }
 
     async fn verify(&self) -> Result<Figures, Failure> {
-        let started = SystemClock.monotonic();
-        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
-        let folder = Folder::new()?;
-        let place = Place::of(&folder.path);
-        let load = Load::new(seed, &folder.secret);
-        let killed_while_starting = self.kill_repeatedly(&folder, &load).await?;
-        let handled = catch_up(&folder, &load).await?;
-        let mut figures = Figures {
-            place,
-            seed,
+        let starting = |error| Failure::failed(format!("starting offhook: {error}"));
+        let plan = Plan {
+            program: std::env::current_exe().map_err(starting)?,
             kills: self.kills,
-            killed_while_starting,
-            seconds: (SystemClock.monotonic() - started).as_secs_f64(),
-            ..Figures::compare(&load.ledger.borrow(), &handled)
+            load: Duration::from_secs_f64(self.seconds),
+            seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
         };
-        if !figures.durable {
-            // The folder is kept for inspection.
-            figures.folder = Some(folder.keep());
-        }
-        Ok(figures)
-    }
-
-    /// Loads and kills the server. Returns how often it was killed before it had started.
-    async fn kill_repeatedly(&self, folder: &Folder, load: &Load) -> Result<u32, Failure> {
-        let bar = progress_bar(
-            self.kills.into(),
-            "{bar:40} {pos}/{len} kills  {msg} acknowledged",
-        );
-        let mut while_starting = 0;
-        for kill in 0..self.kills {
-            let mut server = Server::start(folder)?;
-            let (starting, moment) = {
-                let mut rng = load.rng.borrow_mut();
-                (kill > 0 && rng.u32(..KILLED_STARTING) == 0, rng.f64())
-            };
-            if starting {
-                tokio::time::sleep(START.mul_f64(moment)).await;
-                while_starting += 1;
-                server.kill()?;
-            } else {
-                let client = Client::new(server.listening().await?, CONNECTIONS)?;
-                let sending = load.send_all(&client).shared();
-                let moment = Duration::from_secs_f64(self.seconds * moment);
-                // The load only ends earlier if no connection works any more.
-                let _ = tokio::time::timeout(moment, sending.clone()).await;
-                server.kill()?;
-                sending.await;
-            }
+        let template = "{bar:40} {pos}/{len} kills  {msg} acknowledged";
+        let bar = progress_bar(plan.kills.into(), template);
+        let figures = verify(&plan, |acknowledged| {
             bar.inc(1);
-            bar.set_message(load.ledger.borrow().acknowledged.len().to_string());
-        }
+            bar.set_message(acknowledged.to_string());
+        });
+        let figures = figures.await;
         bar.finish_and_clear();
-        Ok(while_starting)
+        figures.map_err(Failure::failed)
     }
-}
-
-/// Lets the server run until its handler has every acknowledged message, then stops it.
-async fn catch_up(folder: &Folder, load: &Load) -> Result<Handled, Failure> {
-    let failed = |error| Failure::failed(format!("{}: {error}", folder.handled.display()));
-    let mut server = Server::start(folder)?;
-    server.listening().await?;
-    let mut handled = Handled::open(&folder.handled).map_err(failed)?;
-    let mut idle_since = SystemClock.monotonic();
-    loop {
-        let grown = handled.read_on().map_err(failed)?;
-        let now = SystemClock.monotonic();
-        if grown {
-            idle_since = now;
-        }
-        let idle = now - idle_since;
-        let complete = !grown && handled.missing(&load.ledger.borrow()) == 0;
-        if complete && idle >= QUIET || idle >= PATIENCE {
-            break;
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-    server.stop().await?;
-    handled.read_on().map_err(failed)?;
-    Ok(handled)
 }
 
 const INTERRUPTED: &str = "interrupted; the server was ended and its folder removed";
-
-/// One in this many kills happens while the server starts.
-const KILLED_STARTING: u32 = 6;
-
-/// The approximate time that a start takes.
-const START: Duration = Duration::from_millis(80);
-
-/// When everything is there, the run ends after the handler's file has not grown for this long.
-const QUIET: Duration = Duration::from_millis(300);
-
-/// If nothing happens for this long, what is missing counts as lost.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-const LOOK: Duration = Duration::from_millis(50);
 
 const EXAMPLES: &str = "\
 Examples:

@@ -152,21 +152,18 @@ impl Call {
     ///
     /// When no complete answer arrives in time.
     pub async fn send(self) -> Result<Answer, Unanswered> {
-        let GatewayClient {
-            gateway,
-            http,
-            timeout,
-        } = self.client;
+        let client = self.client;
         let mut request = HttpClient::request(self.method, &self.url)
             .body(Bytes::new())
             .map_err(|error| Unanswered::Unreachable(error.to_string()))?;
-        request.headers_mut().extend(gateway.headers);
+        request.headers_mut().extend(client.gateway.headers);
         if let Some(body) = self.body {
             let json = HeaderValue::from_static("application/json");
             request.headers_mut().insert(CONTENT_TYPE, json);
             *request.body_mut() = body.into();
         }
-        let answered = http.send(request, timeout, LONGEST_ANSWER).await?;
+        let answered = client.http.send(request, client.timeout, LONGEST_ANSWER);
+        let answered = answered.await?;
         let status = answered.response.status().as_u16();
         let body = answered.response.body();
         Ok(Answer::new(status, body, answered.is_cut, &self.mask))

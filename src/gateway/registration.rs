@@ -30,16 +30,28 @@ impl Registration {
     ///
     /// [`GatewayError::Url`] if it is not an http or https URL, or has a password in it.
     pub fn new(webhook_url: &str) -> Result<Self, GatewayError> {
-        parse(
-            &webhook_url.replace(SESSION, "session"),
-            "https://me.example/webhook",
-        )?;
+        parse(&webhook_url.replace(SESSION, "session"), EXAMPLE)?;
         Ok(Self {
             webhook_url: webhook_url.to_owned(),
             hidden: false,
             events: None,
             secret: None,
         })
+    }
+
+    /// The same, where the URL may be written as `env:NAME` or `file:PATH`. Of such a URL only the host
+    /// is shown.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Url`], also if the variable or the file cannot be read.
+    pub fn resolve(webhook_url: &str) -> Result<Self, GatewayError> {
+        if !webhook_url.starts_with("env:") && !webhook_url.starts_with("file:") {
+            return Self::new(webhook_url);
+        }
+        let url = Secret::resolve(webhook_url);
+        let url = url.map_err(|error| GatewayError::Url(error.to_string()))?;
+        Ok(Self::new(&String::from_utf8_lossy(url.expose()))?.hide_url())
     }
 
     /// Shows only the host of the URL. For a URL that holds a token.
@@ -130,7 +142,7 @@ impl Registration {
     pub(super) fn url_for(&self, session: &str) -> Result<(String, String), GatewayError> {
         let session = utf8_percent_encode(session, ODD).to_string();
         let url = self.webhook_url.replace(SESSION, &session);
-        parse(&url, "https://me.example/webhook")?;
+        parse(&url, EXAMPLE)?;
         let shown = self.shown(&url);
         Ok((url, shown))
     }
@@ -171,6 +183,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 const SESSION: &str = "{session}";
+const EXAMPLE: &str = "https://me.example/webhook";
 /// Everything except the unreserved characters of RFC 3986.
 const ODD: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')

@@ -1,11 +1,12 @@
 //! [`GatewaySettings`]: one of `[[gateways]]`, where our public URL is registered when the server starts.
 //!
 //! It works in the background while the server receives, so a gateway that is down delays nothing. Each
-//! session is tried until the gateway accepts, rejects for good, or the attempts are used up; each
-//! outcome is one line in the log. The registration stays when the server stops.
+//! session is tried until the gateway accepts it, gives an answer that will not change, or the attempts
+//! are used up; each outcome is one line in the log. The registration stays when the server stops.
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use log::Level;
 
 use super::{Gateway, GatewayClient, Registration};
 use crate::{Retry, escape_controls};
@@ -54,62 +55,59 @@ impl GatewaySettings {
         let mut waiting = self.sessions.clone();
         for attempt in 1..=retry.attempts {
             let last = attempt == retry.attempts;
-            let pause = retry.pause(attempt, fastrand::f64());
             // Several sessions at the same time, because a slow gateway would otherwise cost one timeout
             // per session.
-            let (settings, client) = (&self, &client);
-            let round = stream::iter(waiting).map(|session| async move {
-                let outcome = settings.attempt(client, &session).await;
-                settings.tell(&session, &outcome, attempt, last);
-                let again = outcome.is_err_and(|(_, may_change)| may_change);
-                again.then_some(session)
-            });
-            let left = round.buffer_unordered(AT_ONCE);
+            let sessions = waiting.into_iter();
+            let attempts = sessions.map(|id| self.attempt(&client, id, attempt, last));
+            let left = stream::iter(attempts).buffer_unordered(AT_ONCE);
             waiting = left.filter_map(std::future::ready).collect().await;
-            if waiting.is_empty() || last {
+            if waiting.is_empty() {
                 return;
             }
+            let pause = retry.pause(attempt, fastrand::f64());
             log::debug!("gateway {}: {} more in {pause:?}", self.name, waiting.len());
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Returns the status of the answer that accepts the session; otherwise the reason, and whether
-    /// trying again may help.
-    async fn attempt(&self, client: &GatewayClient, session: &str) -> Result<u16, (String, bool)> {
-        let call = client.register(session, &self.registration);
-        let call = call.map_err(|error| (error.to_string(), false))?;
-        match call.send().await {
-            Ok(answer) if answer.accepted() => Ok(answer.status),
-            Ok(answer) => Err((format!("it answered {answer}"), answer.verdict.may_change())),
-            Err(unanswered) => Err((unanswered.to_string(), true)),
-        }
-    }
-
-    /// Logs one line when the attempts begin to fail, and one when they end.
-    fn tell(&self, session: &str, outcome: &Result<u16, (String, bool)>, attempt: u32, last: bool) {
-        let what = format!(
-            "gateway {}: session {} is",
-            self.name,
-            escape_controls(session)
-        );
-        let (why, may_change) = match outcome {
-            Ok(status) => {
-                let url = self.registration.shown_url();
-                return log::info!("{what} registered for {url} ({status})");
-            }
-            Err((why, may_change)) => (escape_controls(why), *may_change),
+    /// Registers one session. Logs when the attempts begin to fail, and when they end. Returns the
+    /// session if it is tried again.
+    async fn attempt(
+        &self,
+        client: &GatewayClient,
+        session: String,
+        attempt: u32,
+        last: bool,
+    ) -> Option<String> {
+        let (name, id) = (&self.name, escape_controls(&session));
+        let what = format!("gateway {name}: session {id} is");
+        let answered = match client.register(&session, &self.registration) {
+            Ok(call) => call.send().await.map_err(|error| (error.to_string(), true)),
+            Err(error) => Err((error.to_string(), false)),
         };
+        let (why, may_change) = match answered {
+            Ok(answer) if answer.accepted() => {
+                let url = self.registration.shown_url();
+                log::info!("{what} registered for {url} ({})", answer.status);
+                return None;
+            }
+            Ok(answer) => (format!("it answered {answer}"), answer.verdict.may_change()),
+            Err(unanswered) => unanswered,
+        };
+        let why = escape_controls(&why);
         if last || !may_change {
             log::error!(
                 "{what} not registered, given up after attempt {attempt}: {why}. `offhook gateway \
                  register` shows more"
             );
-        } else if attempt == 1 {
-            log::warn!("{what} not registered yet, trying again: {why}");
-        } else {
-            log::debug!("{what} not registered yet, trying again: {why}");
+            return None;
         }
+        let level = match attempt {
+            1 => Level::Warn,
+            _ => Level::Debug,
+        };
+        log::log!(level, "{what} not registered yet, trying again: {why}");
+        Some(session)
     }
 }
 

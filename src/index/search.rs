@@ -20,7 +20,6 @@ pub(crate) trait Search: Debug + Send + Sync + 'static {
     /// `limit`.
     async fn positions(&self, filter: EventFilter, limit: usize) -> Answer<Vec<Position>>;
 
-    /// Returns the event with this id.
     async fn by_id(&self, id: EventId) -> Answer<Option<EventEntry>>;
 
     /// Returns the events at these positions, oldest first.
@@ -30,10 +29,8 @@ pub(crate) trait Search: Debug + Send + Sync + 'static {
     async fn attempts(&self, position: Position) -> Answer<Vec<TimelineEntry>>;
 }
 
-/// The answer to a question.
 pub(super) type Answer<T> = Result<T, Unavailable>;
 
-/// Selects events.
 #[derive(Debug, Clone, Default)]
 #[cfg_attr(
     not(feature = "sqlite"),

@@ -39,39 +39,32 @@ pub(super) struct Block<Bytes = Vec<u8>> {
     pub(super) bodies: Bytes,
 }
 
-/// The format of a block.
+/// The format of a block, as a database numbers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Format {
     /// Version 2: bodies without parts.
-    Whole,
+    Whole = 2,
     /// Version 3: bodies with parts.
     #[default]
-    Parts,
+    Parts = 3,
 }
 
 impl Format {
-    /// The number that stands for the format in a database.
-    pub(super) fn number(self) -> i64 {
-        match self {
-            Self::Whole => 2,
-            Self::Parts => 3,
-        }
-    }
-
     /// Returns the format with this number; `None` if a newer version wrote the block.
     pub(super) fn of(number: i64) -> Option<Self> {
-        let mut known = [Self::Whole, Self::Parts].into_iter();
-        known.find(|format| format.number() == number)
+        match number {
+            2 => Some(Self::Whole),
+            3 => Some(Self::Parts),
+            _ => None,
+        }
     }
 }
 
 impl Block {
-    /// Returns whether it holds no body.
     pub(super) fn is_empty(&self) -> bool {
         self.bodies.is_empty()
     }
 
-    /// Returns its length in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.keys.len() + self.bodies.len()
     }
@@ -112,7 +105,6 @@ impl Block {
         }
     }
 
-    /// Empties the block for the next bodies.
     pub(super) fn clear(&mut self) {
         self.keys.clear();
         self.bodies.clear();

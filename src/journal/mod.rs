@@ -32,7 +32,7 @@ pub use contract::Memory;
 #[cfg(test)]
 pub(crate) use contract::TestFolder;
 #[cfg(feature = "sqlite")]
-pub(crate) use dedup::Filter;
+pub(crate) use dedup::BloomFilter;
 pub use position::{MAX_PARTS, Part, Position, Seq, Share, share_of};
 pub(crate) use position::{PositionHashSet, PositionMap};
 pub use record::{

@@ -87,7 +87,6 @@ pub fn share_of(source: &str, session: Option<&str>, shares: Share) -> Share {
 /// protection against chosen keys.
 pub(crate) type PositionMap<T> = HashMap<Position, T, FixedState>;
 
-/// A set of positions.
 pub(crate) type PositionHashSet = HashSet<Position, FixedState>;
 
 /// The most events that a body is divided into; the last one takes the rest.

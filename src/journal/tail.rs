@@ -12,17 +12,17 @@ use super::record::Record;
 /// newest one, for which callers can wait.
 #[derive(Debug)]
 pub struct Tail {
-    records: Mutex<Records>,
+    records: Mutex<TailRecords>,
     head: watch::Sender<Seq>,
 }
 
 #[derive(Debug, Default)]
-struct Records {
+struct TailRecords {
     newest: VecDeque<Arc<Record>>,
     bytes: usize,
 }
 
-impl Records {
+impl TailRecords {
     /// Returns where the record is, or would be if it is newer than all; `None` if it is older.
     fn index(&self, seq: Seq) -> Option<usize> {
         let first = self.newest.front()?.seq;
@@ -86,7 +86,7 @@ impl Tail {
         tail.newest.iter().skip(start).take(most).cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Records> {
+    fn lock(&self) -> MutexGuard<'_, TailRecords> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::response::Parts;
 use http::{Response, Uri};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -26,7 +26,6 @@ use super::settings::RelayOptions;
 use crate::clock::{Clock, SystemClock};
 use crate::{Delivery, HandlerError};
 
-/// One HTTP client for all subscribers.
 #[derive(Debug)]
 pub(crate) struct RelayClient {
     http: Client<Connector, Full<Bytes>>,
@@ -39,10 +38,6 @@ pub(crate) struct RelayClient {
 impl RelayClient {
     /// A client without connections yet. Tests give certificates to trust; without them the client
     /// trusts what the system trusts.
-    ///
-    /// # Errors
-    ///
-    /// When TLS cannot be set up.
     pub(crate) fn new(
         guard: Guard,
         options: &RelayOptions,
@@ -62,7 +57,6 @@ impl RelayClient {
         }))
     }
 
-    /// Decides where requests may go.
     pub(crate) fn guard(&self) -> &Guard {
         &self.guard
     }
@@ -84,7 +78,6 @@ impl RelayClient {
         Ok(head)
     }
 
-    /// What the answer of `target` means.
     pub(super) fn judge(&self, target: &Target, head: &Parts) -> Result<(), HandlerError> {
         answer::judge(target, head, &self.give_up_on, || self.clock.now())
     }
@@ -111,21 +104,13 @@ impl RelayClient {
 
 /// Reads the rest of an answer, so that the connection can be used again. The status has already
 /// decided the outcome, so a body that is too long, slow or cut off only closes the connection.
-async fn drain(mut body: Incoming, limit: Duration) {
+async fn drain(body: Incoming, limit: Duration) {
     let declared = body.size_hint().exact();
-    if declared.is_some_and(|length| length > LONGEST_ANSWER) {
+    if declared.is_some_and(|length| length > LONGEST_ANSWER as u64) {
         return;
     }
-    let reading = async {
-        let mut left = LONGEST_ANSWER;
-        while let Some(Ok(frame)) = body.frame().await {
-            let read = frame.data_ref().map_or(0, Bytes::len) as u64;
-            if read > left {
-                break;
-            }
-            left -= read;
-        }
-    };
+    let mut body = Limited::new(body, LONGEST_ANSWER);
+    let reading = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = timeout(limit, reading).await;
 }
 
@@ -155,7 +140,7 @@ pub enum RelayError {
 }
 
 /// How much of an answer is read, in bytes.
-const LONGEST_ANSWER: u64 = 64 * 1024;
+const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// How long the client waits for the rest of an answer.
 const SLOWEST_ANSWER: Duration = Duration::from_secs(1);

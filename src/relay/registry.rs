@@ -77,7 +77,6 @@ impl RegisteredSubscription {
 }
 
 impl Registry {
-    /// Decides where events may be sent.
     pub(crate) fn guard(&self) -> &Guard {
         self.client.guard()
     }
@@ -107,7 +106,6 @@ impl Registry {
         join_all(asked).await
     }
 
-    /// Makes the consumer of a subscription.
     fn consumer(self: &Arc<Self>, entry: &RegisteredSubscription) -> Consumer {
         let subscription = &entry.subscription;
         let key = &subscription.key;
@@ -195,7 +193,6 @@ impl Registry {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the subscription's document.
     async fn save(&self, entry: &RegisteredSubscription) -> Result<(), Unavailable> {
         let mut stored = entry.subscription.clone();
         let mut prefix = REGISTERED;

@@ -156,7 +156,6 @@ impl fmt::Debug for Target {
     }
 }
 
-/// The URL as logs and errors show it.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)

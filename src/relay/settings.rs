@@ -68,7 +68,6 @@ impl Default for RelayOptions {
 }
 
 impl RelayOptions {
-    /// Decides where requests may go.
     pub(crate) fn guard(&self) -> Guard {
         Guard::new(self.allow_private, self.allow.clone())
     }

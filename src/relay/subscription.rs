@@ -13,7 +13,6 @@ use url::Url;
 use crate::signature::Secret;
 use crate::{EventKind, Timestamp};
 
-/// Which events go to which URL.
 #[derive(Clone)]
 pub(crate) struct Subscription {
     pub(crate) key: SubscriptionKey,
@@ -51,11 +50,8 @@ impl Subscription {
         }
     }
 
-    /// Reads what [`Subscription::to_document`], or that of a later version, has written.
-    ///
-    /// # Errors
-    ///
-    /// When it is not such a document. The error shows nothing of its contents.
+    /// Reads what [`Subscription::to_document`], or that of a later version, has written. The error shows
+    /// nothing of the contents.
     pub(crate) fn from_document(bytes: &[u8]) -> Result<Self, String> {
         let document: SubscriptionDocument = serde_json::from_slice(bytes).map_err(|error| {
             let (line, column) = (error.line(), error.column());
@@ -128,7 +124,6 @@ struct SubscriptionDocument {
     updated_at: Timestamp,
 }
 
-/// Identifies a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SubscriptionKey {
     session: String,
@@ -136,12 +131,8 @@ pub(crate) struct SubscriptionKey {
 }
 
 impl SubscriptionKey {
-    /// The key of the subscription `name` to `session`, which is `*` for all sessions.
-    ///
-    /// # Errors
-    ///
-    /// When the session is empty, longer than 1,024 bytes or has a control character, or the name is
-    /// not 1 to 64 letters, digits, `-`, `_` and `.`.
+    /// The key of the subscription `name` (1 to 64 letters, digits, `-`, `_` and `.`) to `session` (1 to
+    /// 1,024 bytes without control characters), which is `*` for all sessions.
     pub(crate) fn new(
         session: impl Into<String>,
         name: impl Into<String>,
@@ -167,7 +158,6 @@ impl SubscriptionKey {
         &self.session
     }
 
-    /// The subscription's name, unique in the session.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -193,12 +183,10 @@ impl fmt::Display for SubscriptionKey {
 /// Why a session and a name are not a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SubscriptionKeyError {
-    /// The session is not allowed.
     #[error(
         "a session's id here has 1 to {MAX_SESSION} bytes and no control character; * is all sessions"
     )]
     Session,
-    /// The name is not allowed.
     #[error("found {0:?}, expected a name of 1 to {MAX_NAME} of A-Z a-z 0-9 - _ .")]
     Name(String),
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::sections::MAX_KEPT_BODY;
+use super::sources::all_secrets;
 use super::spot::Notes;
-use super::{JournalSettings, Settings, Use};
+use super::{JournalSettings, Settings, SubscriptionSettings, Use};
 use crate::Source;
 use crate::error::Problems;
 
@@ -25,9 +26,8 @@ impl Settings {
     pub(super) fn judge(&self, in_code: &[&str], notes: &Notes) {
         self.judge_listeners(notes);
         self.judge_sources(notes);
-        self.judge_handlers(in_code, notes);
         self.judge_subscriptions(notes);
-        self.judge_gateways(notes);
+        self.judge_names(in_code, notes);
     }
 
     fn judge_listeners(&self, notes: &Notes) {
@@ -53,7 +53,7 @@ impl Settings {
 
     fn judge_sources(&self, notes: &Notes) {
         if self.sources.is_empty() {
-            let text = "there is none, so nobody may send; add one with a name and secrets";
+            let text = "there is none, so no request is accepted; add one with a name and secrets";
             notes.add("sources", text);
         }
         for (index, source) in self.sources.iter().enumerate() {
@@ -67,25 +67,6 @@ impl Settings {
                 notes.add("sources", format!("{names} have the same path {path}"));
             }
         }
-        for name in repeated(self.sources.iter().map(|source| &source.name)) {
-            notes.add("sources", format!("two sources have the name {name:?}"));
-        }
-    }
-
-    fn judge_handlers(&self, in_code: &[&str], notes: &Notes) {
-        let handlers = self.handlers.iter();
-        let files = handlers.filter_map(|handler| match &handler.used {
-            Use::Jsonl { path } => Some(path),
-            _ => None,
-        });
-        for path in repeated(files) {
-            let text = format!("two handlers write to {}", path.display());
-            notes.add("handlers", text);
-        }
-        let names = self.handlers.iter().map(|handler| handler.name.as_str());
-        for name in repeated(names.chain(in_code.iter().copied())) {
-            notes.add("handlers", format!("two handlers have the name {name:?}"));
-        }
     }
 
     fn judge_subscriptions(&self, notes: &Notes) {
@@ -96,12 +77,6 @@ impl Settings {
                 notes.add(&format!("subscriptions[{index}]"), text);
             }
         }
-        let names = self.subscriptions.iter();
-        let names = names.map(|one| (&one.name, &one.session));
-        for (name, session) in repeated(names) {
-            let text = format!("two are {name:?} to session {session:?}");
-            notes.add("subscriptions", text);
-        }
         if self.journal == JournalSettings::None && !self.subscriptions.is_empty() {
             let text = "journal.engine is none, which keeps nothing until a subscriber has it; \
                         take it out, or the subscriptions";
@@ -109,17 +84,40 @@ impl Settings {
         }
     }
 
-    fn judge_gateways(&self, notes: &Notes) {
-        for name in repeated(self.gateways.iter().map(|gateway| &gateway.name)) {
-            notes.add("gateways", format!("two gateways have the name {name:?}"));
+    /// Notes what only one may have, but two have.
+    fn judge_names(&self, in_code: &[&str], notes: &Notes) {
+        let mut found: BTreeMap<String, usize> = BTreeMap::new();
+        let mut only_one = |keys: &str, text: String| {
+            let count = found.entry(text.clone()).or_default();
+            *count += 1;
+            if *count == 2 {
+                notes.add(keys, text);
+            }
+        };
+        for Source { name, .. } in &self.sources {
+            only_one("sources", format!("two sources have the name {name:?}"));
         }
-        let sessions = self.gateways.iter().flat_map(|gateway| {
-            let url = gateway.gateway.url();
-            gateway.sessions.iter().map(move |id| (id, url))
-        });
-        for (session, url) in repeated(sessions) {
-            let text = format!("two of them register the session {session:?} at {url}");
-            notes.add("gateways", text);
+        let names = self.handlers.iter().map(|handler| handler.name.as_str());
+        for name in names.chain(in_code.iter().copied()) {
+            only_one("handlers", format!("two handlers have the name {name:?}"));
+        }
+        for handler in &self.handlers {
+            if let Use::Jsonl { path } = &handler.used {
+                let text = format!("two handlers write to {}", path.display());
+                only_one("handlers", text);
+            }
+        }
+        for SubscriptionSettings { name, session, .. } in &self.subscriptions {
+            let text = format!("two are {name:?} to session {session:?}");
+            only_one("subscriptions", text);
+        }
+        for one in &self.gateways {
+            let (name, url) = (&one.name, one.gateway.url());
+            only_one("gateways", format!("two gateways have the name {name:?}"));
+            for session in &one.sessions {
+                let text = format!("the session {session:?} is registered twice at {url}");
+                only_one("gateways", text);
+            }
         }
     }
 
@@ -132,9 +130,7 @@ impl Settings {
             );
             notes.add(&format!("{keys}.path"), text);
         }
-        let own = source.sessions.iter();
-        let own = own.flat_map(|(_, secrets)| secrets.iter());
-        let mut secrets = source.secrets.iter().chain(own).peekable();
+        let mut secrets = all_secrets(source).peekable();
         if let Some(token) = &source.path_token {
             let (keys, token) = (format!("{keys}.path_token"), token.expose());
             if token.len() < MIN_PATH_TOKEN {
@@ -154,8 +150,8 @@ impl Settings {
         let bind = self.server.bind;
         if secrets.any(|secret| secret.is(DOCUMENTED_KEY)) && !bind.ip().is_loopback() {
             let text = format!(
-                "{name}: its secret is the one printed in the gateway's documentation, which everybody knows, \
-                 and server.bind {bind} is open to others: set a secret of your own"
+                "{name}: its secret is the one printed in the gateway's documentation, so it is public, \
+                 and server.bind {bind} is not loopback: set a secret of your own"
             );
             notes.add(keys, text);
         }
@@ -182,10 +178,4 @@ fn is_path(path: &str) -> bool {
     segments.is_some_and(|mut segments| {
         segments.all(|segment| !segment.is_empty() && segment.chars().all(plain))
     })
-}
-
-/// The names that occur more than once.
-fn repeated<N: Ord + Clone>(names: impl Iterator<Item = N>) -> BTreeSet<N> {
-    let mut seen = BTreeSet::new();
-    names.filter(|name| !seen.insert(name.clone())).collect()
 }

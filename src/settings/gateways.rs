@@ -1,15 +1,14 @@
 //! `[[gateways]]`: the gateways that are told our public URL when the server starts.
 
-use std::collections::BTreeSet;
-
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::kinds::{by_name, checked, noted, one_of, secret, text, texts};
+use super::sources::all_secrets;
 use super::spot::Spot;
 use crate::Source;
 pub use crate::gateway::startup::GatewaySettings;
-use crate::gateway::{Gateway, GatewayError, Registration, Shape};
+use crate::gateway::{Gateway, Registration, Shape};
 use crate::signature::Secret;
 
 impl GatewaySettings {
@@ -17,10 +16,7 @@ impl GatewaySettings {
     /// Without such a source, what the gateway sends is refused.
     pub fn has_secret_of(&self, sources: &[Source]) -> Option<bool> {
         let secret = self.registration.signing_secret()?;
-        let mut secrets = sources.iter().flat_map(|source| {
-            let own = source.sessions.iter().flat_map(|(_, own)| own.iter());
-            source.secrets.iter().chain(own)
-        });
+        let mut secrets = sources.iter().flat_map(all_secrets);
         Some(secrets.any(|one| one == secret))
     }
 }
@@ -62,7 +58,16 @@ pub(super) fn gateway(table: &Spot<'_>) -> Option<GatewaySettings> {
     if let Some(secret) = secret {
         settings.registration = settings.registration.secret(secret);
     }
-    check(table, &settings);
+    let (gateway, registration) = (&settings.gateway, &settings.registration);
+    let shape = gateway.in_shape();
+    noted(&table.at("events"), registration.events_for(gateway));
+    if registration.signing_secret().is_some() && !shape.has_secret() {
+        let text = format!("the shape {shape} has no room for a secret; take one of them out");
+        table.at("secret").note(text);
+    }
+    for session in &settings.sessions {
+        noted(&table.at("sessions"), gateway.session_url(session));
+    }
     Some(settings)
 }
 
@@ -73,13 +78,8 @@ fn read_gateway(table: &Spot<'_>) -> Option<Gateway> {
     let headers = table.read("headers", by_name(text)).unwrap_or_default();
     let mut gateway = gateway?.shape(shape);
     for (name, value) in headers {
-        match gateway.clone().header(&name, &value) {
-            Ok(with_header) => gateway = with_header,
-            Err(GatewayError::Header { problem: text, .. }) => {
-                table.note_at(&format!("headers.{name}"), text);
-            }
-            Err(error) => table.note_at(&format!("headers.{name}"), error.to_string()),
-        }
+        let with_header = gateway.clone().header(&name, &value);
+        gateway = noted(&table.at("headers"), with_header).unwrap_or(gateway);
     }
     Some(gateway)
 }
@@ -90,15 +90,7 @@ fn url(spot: &Spot<'_>) -> Option<Gateway> {
 
 /// The URL that a gateway is told. It may hold a `path_token`, so it can be written like a secret.
 fn webhook_url(spot: &Spot<'_>) -> Option<Registration> {
-    let text = text(spot)?;
-    let registration = if text.starts_with("env:") || text.starts_with("file:") {
-        let secret = secret(spot)?;
-        let text = String::from_utf8_lossy(secret.expose());
-        Registration::new(&text).map(Registration::hide_url)
-    } else {
-        Registration::new(&text)
-    };
-    noted(spot, registration)
+    noted(spot, Registration::resolve(&text(spot)?))
 }
 
 /// Whether a secret can be sent in JSON.
@@ -108,30 +100,12 @@ fn is_utf8(secret: &Secret) -> bool {
 
 fn sessions(spot: &Spot<'_>) -> Option<Vec<String>> {
     let sessions = texts(spot)?;
-    let different: BTreeSet<_> = sessions.iter().collect();
     let found = sessions.len();
-    if found == 0 || found > MAX_SESSIONS {
-        spot.note(format!(
-            "expected 1 to {MAX_SESSIONS} sessions, found {found}"
-        ));
-    } else if different.len() < found {
-        spot.note("one of them is listed twice");
+    if !(1..=MAX_SESSIONS).contains(&found) {
+        let text = format!("expected 1 to {MAX_SESSIONS} sessions, found {found}");
+        spot.note(text);
     }
     Some(sessions)
-}
-
-/// Notes what the gateway's shape does not support.
-fn check(table: &Spot<'_>, settings: &GatewaySettings) {
-    let (gateway, registration) = (&settings.gateway, &settings.registration);
-    let shape = gateway.in_shape();
-    noted(&table.at("events"), registration.events_for(gateway));
-    if registration.signing_secret().is_some() && !shape.has_secret() {
-        let text = format!("the shape {shape} has no room for a secret; take one of them out");
-        table.note_at("secret", text);
-    }
-    for session in &settings.sessions {
-        noted(&table.at("sessions"), gateway.session_url(session));
-    }
 }
 
 /// Hides the URLs that hold a source's `path_token`, because it is a secret.

@@ -102,10 +102,10 @@ fn env(spot: &Spot<'_>) -> Option<BTreeMap<String, String>> {
     for (name, value) in &env {
         if name.starts_with("OFFHOOK_") {
             let text = "names that begin with OFFHOOK_ are offhook's own";
-            spot.note_at(name, text);
+            spot.at(name).note(text);
         } else if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
             let text = "no variable can have this name or value: no = in the name, no NUL";
-            spot.note_at(name, text);
+            spot.at(name).note(text);
         }
     }
     Some(env)

@@ -51,13 +51,11 @@ pub(super) fn variant<T>(
     required: Option<&str>,
     variants: &[Variant<T>],
 ) -> Option<T> {
-    let names: Vec<_> = variants
-        .iter()
-        .map(|variant| (variant.0, variant))
-        .collect();
+    let names: Vec<_> = variants.iter().map(|one| (one.0, one)).collect();
     let chosen = match required {
         Some(what) => table.required(key, one_of(&names), what),
-        None => table.read_or(key, one_of(&names), &variants[0]),
+        None if table.has(key) => table.read(key, one_of(&names)),
+        None => table.read(key, one_of(&names)).or(Some(&variants[0])),
     };
     let read = chosen.and_then(|(_, read)| read(table));
     let wrong = chosen.map(|(name, _)| format!("does not belong to {key} = {name:?}"));
@@ -146,10 +144,8 @@ pub(super) fn duration(spot: &Spot<'_>) -> Option<Duration> {
 }
 
 pub(super) fn address(spot: &Spot<'_>) -> Option<SocketAddr> {
-    let address = spot
-        .value
-        .to_string()
-        .replacen("localhost:", "127.0.0.1:", 1);
+    let text = spot.value.to_string();
+    let address = text.replacen("localhost:", "127.0.0.1:", 1);
     let expected = "an address with a port, such as \"127.0.0.1:5000\" or \"[::]:5000\"";
     address.parse().ok().or_else(|| spot.wrong(expected))
 }

@@ -102,23 +102,22 @@ impl Settings {
     /// These settings with every option of handlers and subscriptions filled in from `[dispatch]`,
     /// `[relay]` and the defaults.
     pub fn effective(&self) -> Self {
-        let filled = |options: &HandlerOptions, timeout| {
-            let mut options = options.clone().or(&self.dispatch);
+        let fill = |options: &mut HandlerOptions, timeout| {
+            *options = options.clone().or(&self.dispatch);
             options.order.get_or_insert_default();
             options.timeout = Some(timeout);
             options.concurrency.get_or_insert(DEFAULT_CONCURRENCY);
             options.retry.get_or_insert_default();
             options.monotonic.get_or_insert_default();
-            options
         };
         let mut settings = self.clone();
         for HandlerSettings { options, .. } in &mut settings.handlers {
             let timeout = options.timeout.or(self.dispatch.timeout);
-            *options = filled(options, timeout.unwrap_or(DEFAULT_TIMEOUT));
+            fill(options, timeout.unwrap_or(DEFAULT_TIMEOUT));
         }
         for SubscriptionSettings { options, .. } in &mut settings.subscriptions {
             let timeout = options.timeout.unwrap_or(self.relay.options.timeout);
-            *options = filled(options, timeout);
+            fill(options, timeout);
         }
         settings
     }

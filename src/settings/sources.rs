@@ -41,6 +41,12 @@ pub(super) fn source(table: &Spot<'_>) -> Option<Source> {
     Some(source)
 }
 
+/// The secrets of a source and of its sessions.
+pub(super) fn all_secrets(source: &Source) -> impl Iterator<Item = &Secret> {
+    let own = source.sessions.iter().flat_map(|(_, own)| own.iter());
+    source.secrets.iter().chain(own)
+}
+
 /// `sessions."id"`: the session's own secrets, its own `quiet_after`, or both.
 fn session(spot: &Spot<'_>) -> Option<(Option<Vec<Secret>>, Option<Duration>)> {
     spot.table(|table| {
@@ -51,7 +57,7 @@ fn session(spot: &Spot<'_>) -> Option<(Option<Vec<Secret>>, Option<Duration>)> {
         if !table.has("secrets") && !table.has("quiet_after") {
             let text =
                 "is missing; it is the list of this session's own secrets (or set quiet_after)";
-            table.note_at("secrets", text);
+            table.at("secrets").note(text);
         }
         (secrets, quiet_after)
     })
@@ -127,33 +133,35 @@ fn check_secrets(table: &Spot<'_>, source: &Source) {
     }
     let text = "holds one that begins with whsec_, but what follows is no base64";
     if source.secrets.iter().any(is_undecodable) {
-        table.note_at("secrets", text);
+        table.at("secrets").note(text);
     }
     let mut sessions = source.sessions.iter();
     if sessions.any(|(_, secrets)| secrets.iter().any(is_undecodable)) {
-        table.note_at("sessions", text);
+        table.at("sessions").note(text);
     }
 }
 
 /// A source either verifies signatures or has a token in its path.
 fn check_unsigned(table: &Spot<'_>, source: &Source) {
     let own = !source.sessions.is_empty();
-    match table.read_or("unsigned", boolean, false) {
+    match table.read("unsigned", boolean) {
         Some(true) => {
             if !table.has("path_token") {
-                let text =
-                    "is needed with unsigned = true: 16 characters or more that nobody can guess";
-                table.note_at("path_token", text);
+                let text = "is needed with unsigned = true: 16 random characters or more";
+                table.at("path_token").note(text);
             }
             for key in ["secrets", "sessions", "scheme"] {
                 if table.has(key) && (key != "sessions" || own) {
                     let text = "does nothing with unsigned = true; take one of them out";
-                    table.note_at(key, text);
+                    table.at(key).note(text);
                 }
             }
         }
-        Some(false) if source.path_token.is_some() => {
-            table.note_at("path_token", "does nothing without unsigned = true");
+        // A value that could not be read is the only problem.
+        None if table.has("unsigned") => {}
+        _ if source.path_token.is_some() => {
+            let text = "does nothing without unsigned = true";
+            table.at("path_token").note(text);
         }
         _ => {}
     }

@@ -158,17 +158,6 @@ impl<'a> Spot<'a> {
         self.has(key).then(|| kind(&self.at(key)))?
     }
 
-    /// Reads a key that has a default; `None` if its value is wrong.
-    pub(super) fn read_or<T>(
-        &self,
-        key: &'static str,
-        kind: impl FnOnce(&Spot<'a>) -> Option<T>,
-        default: T,
-    ) -> Option<T> {
-        let value = self.read(key, kind);
-        if self.has(key) { value } else { Some(default) }
-    }
-
     /// Reads a key that is required and must not be an empty text. `what` describes it in the error.
     pub(super) fn required<T>(
         &self,
@@ -181,7 +170,7 @@ impl<'a> Spot<'a> {
             ValueKind::String(text) if text.is_empty() => "is empty",
             _ => return self.read(key, kind),
         };
-        self.note_at(key, format!("{missing}; it is {what}"));
+        self.at(key).note(format!("{missing}; it is {what}"));
         self.read(key, |_| None)
     }
 
@@ -198,7 +187,7 @@ impl<'a> Spot<'a> {
             }
             read.push((key, false));
             if let Some(wrong) = wrong.filter(|_| self.has(key)) {
-                self.note_at(key, wrong);
+                self.at(key).note(wrong);
             }
         }
     }
@@ -244,11 +233,6 @@ impl<'a> Spot<'a> {
             before => format!("{before}.{key}"),
         };
         Self::new(value.unwrap_or(&ValueKind::Nil), keys, self.notes)
-    }
-
-    /// Notes a problem at a key of this table.
-    pub(super) fn note_at(&self, key: &str, text: impl Into<String>) {
-        self.at(key).note(text);
     }
 
     /// Notes a problem at this place.
@@ -300,7 +284,7 @@ impl<'a> Spot<'a> {
                 Some(meant) => format!("unknown key, did you mean {meant}? There are: {there_are}"),
                 None => format!("unknown key; there are: {there_are}"),
             };
-            self.note_at(key, text);
+            self.at(key).note(text);
         }
     }
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, SystemClock};
 
-/// Allows one call per second.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     last: Mutex<Option<Instant>>,

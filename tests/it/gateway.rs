@@ -452,12 +452,16 @@ fn check_says_who_is_told_what() {
     let mut command = command(&["check"]);
     let ran: Ran = command.current_dir(&folder.0).output().unwrap().into();
     let expected = "\
-gateways     1, told at the start where to send
-  main       https://gw.example/api, shape docs
-             sessions a, b
-             to http://127.0.0.1:5000/webhook/{session}, events message, status, connection
-             with a secret that no source has: what it sends would be refused, headers x-key
-             The webhook URL is on 127.0.0.1, which to the gateway is the gateway's own machine: give a URL that leads here from there.
+gateways       1, told at the start where to send
+  main         url https://gw.example/api
+               shape docs
+               webhook_url http://127.0.0.1:5000/webhook/{session}
+               secret yes
+               secret_known no: no source has that secret, so what it sends would be refused
+               headers x-key
+               sessions a, b
+               events message, status, connection
+               warnings The webhook URL is on 127.0.0.1, which to the gateway is the gateway's own machine: give a URL that leads here from there.
 ";
     assert!(
         ran.status == 0 && ran.printed.contains(expected),

@@ -863,9 +863,10 @@ async fn subscriptions_of_the_settings_cannot_be_changed() {
     let file = folder.0.join("settings.toml");
     let check = run(&["check", "--settings", file.to_str().unwrap()]);
     for text in [
-        "subscribers  1",
-        "  crm        http://127.0.0.1:",
-        "/hook?…, signed",
+        "subscriptions  1",
+        "  crm          webhook_url http://127.0.0.1:",
+        "/hook?…\n",
+        "signed yes",
         "events message",
     ] {
         assert!(check.printed.contains(text), "{text}: {}", check.printed);

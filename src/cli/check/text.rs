@@ -1,195 +1,121 @@
-//! What would run, as text.
+//! What would run, as text: the facts of the JSON summary in an order for readers, some of them in words.
 
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use humantime::format_duration;
-use offhook::settings::{
-    GatewaySettings, HandlerSettings, ServerSettings, Settings, SubscriptionSettings, Use,
-};
-use offhook::{HandlerOptions, Source, escape_controls};
+use offhook::escape_controls;
+use serde_json::Value;
 
-use super::super::output::{counted, title};
-use super::{handlers_in_words, has_documented_key};
+use super::super::output::title;
 
-pub(super) fn summary(settings: &Settings) -> String {
-    let (server, gateways) = (&settings.server, &settings.gateways);
-    let effective = settings.effective();
-    let mut text = Text(Vec::new());
-    text.entry("webhooks", &format!("http://{}", server.bind));
-    for source in &settings.sources {
-        text.source(source);
+/// The summary as text. `without_handlers` says what becomes of events where there is no handler.
+pub(super) fn text(summary: &Value, without_handlers: &str) -> String {
+    let mut entries = Vec::new();
+    for (key, value) in in_order(summary) {
+        let Value::Array(items) = value else {
+            entries.push(entry(key, &facts(key, value)));
+            continue;
+        };
+        let count = match (key, items.len()) {
+            ("handlers", 0) => without_handlers.to_owned(),
+            ("gateways", count @ 1..) => format!("{count}, told at the start where to send"),
+            (_, count) => count.to_string(),
+        };
+        entries.push(entry(key, &[count]));
+        for item in items {
+            let name = item["name"].as_str().unwrap_or_default();
+            entries.push(entry(&format!("  {name}"), &facts("", item)));
+        }
     }
-    let admin = settings.admin.as_ref();
-    let admin = admin.map_or("none".to_owned(), |admin| match admin.token {
-        Some(_) => format!("http://{}, asks for a token", admin.bind),
-        None => format!("http://{}, without a token", admin.bind),
+    entries.join("\n")
+}
+
+/// A name, and lines in a column after it.
+fn entry(name: &str, lines: &[String]) -> String {
+    let mut text = title(&format!("{:<13}", escape_controls(name)));
+    for (index, line) in lines.iter().enumerate() {
+        let before = if index == 0 { "" } else { "\n             " };
+        text += &format!("{before}  {}", escape_controls(line));
+    }
+    text
+}
+
+/// The fields of an object, one a line, or the one value.
+fn facts(key: &str, value: &Value) -> Vec<String> {
+    if !value.is_object() {
+        return in_words(key, value, value).into_iter().collect();
+    }
+    let fields = in_order(value).filter_map(|(key, field)| {
+        let label = match key {
+            "sessions" if value["paths"].is_array() => "sessions with secrets of their own:",
+            key => key.trim_end_matches("_seconds"),
+        };
+        Some(format!("{label} {}", in_words(key, field, value)?))
     });
-    text.entry("admin", &admin);
-    text.entry("engine", &settings.journal.promise());
-    text.entry("handlers", &handlers_in_words(settings));
-    for handler in &effective.handlers {
-        text.handler(handler);
-    }
-    if !settings.subscriptions.is_empty() {
-        text.entry("subscribers", &settings.subscriptions.len().to_string());
-    }
-    for subscription in &effective.subscriptions {
-        text.subscription(subscription);
-    }
-    if !gateways.is_empty() {
-        let told = format!("{}, told at the start where to send", gateways.len());
-        text.entry("gateways", &told);
-    }
-    for gateway in gateways {
-        text.gateway(gateway, &settings.sources);
-    }
-    text.limits(server);
-    text.entry("fingerprint", &settings.fingerprint());
-    text.0.join("\n")
+    fields.collect()
 }
 
-/// The lines: entries, and indented lines below them.
-struct Text(Vec<String>);
-
-impl Text {
-    fn entry(&mut self, name: &str, text: &str) {
-        let name = title(&format!("{name:<11}"));
-        self.0.push(format!("{name}  {text}"));
-    }
-
-    /// An entry that is one of several.
-    fn item(&mut self, name: &str, text: &str) {
-        self.entry(&format!("  {name}"), text);
-    }
-
-    fn below(&mut self, text: &str) {
-        self.0.push(format!("{:13}{text}", ""));
-    }
-
-    fn source(&mut self, source: &Source) {
-        self.item(&source.name, &source.patterns().join(", "));
-        if source.path_token.is_some() {
-            self.below("unsigned: the path holds a token");
-        } else {
-            let secrets = counted(source.secrets.len() as u64, "secret");
-            self.below(&format!("scheme {}, {secrets}", source.scheme.name()));
-        }
-        if has_documented_key(source) {
-            self.below("its secret is printed in the gateway's documentation, so it is public");
-        }
-        if !source.sessions.is_empty() {
-            let own = joined(source.sessions.iter().map(|(id, _)| id.as_str()));
-            self.below(&format!("sessions with secrets of their own: {own}"));
-        }
-        self.below(&format!("dialect {}", source.dialect.name()));
-        let time = |after: &Duration| format_duration(*after);
-        if let Some(after) = &source.quiet_after {
-            self.below(&format!("quiet after {} without an event", time(after)));
-        }
-        for (session, after) in &source.quiet_sessions {
-            self.below(&format!("session {session} quiet after {}", time(after)));
-        }
-    }
-
-    fn handler(&mut self, handler: &HandlerSettings) {
-        let used = match &handler.used {
-            Use::Log => "log".to_owned(),
-            Use::Jsonl { path } => format!("jsonl to {}", path.display()),
-            Use::Exec(exec) => {
-                let mut text = format!("exec {:?}", exec.command);
-                if !exec.env.is_empty() {
-                    text += &format!(
-                        ", variables {}",
-                        joined(exec.env.keys().map(String::as_str))
-                    );
-                }
-                if !exec.reject_codes.is_empty() {
-                    text += &format!(", reject codes {:?}", exec.reject_codes);
-                }
-                text
-            }
-            _ => "another kind".to_owned(),
-        };
-        self.item(&handler.name, &used);
-        let sessions = handler.options.sessions.as_ref();
-        let sessions = sessions.map(|ids| joined(ids.iter().map(String::as_str)));
-        self.options(&handler.options, sessions.as_deref());
-    }
-
-    fn subscription(&mut self, subscription: &SubscriptionSettings) {
-        let signed = match subscription.secret {
-            Some(_) => "signed",
-            None => "not signed",
-        };
-        let url = subscription.shown_url();
-        self.item(&subscription.name, &format!("{url}, {signed}"));
-        let session = Some(&*subscription.session).filter(|session| *session != "*");
-        self.options(&subscription.options, session);
-    }
-
-    /// The options of a consumer, all filled in. `None` are all sessions.
-    fn options(&mut self, options: &HandlerOptions, sessions: Option<&str>) {
-        let events = options.events.as_ref();
-        let events = events.map(|kinds| joined(kinds.iter().map(|kind| kind.as_str())));
-        self.below(&format!("events {}", events.as_deref().unwrap_or("all")));
-        self.below(&format!("sessions {}", sessions.unwrap_or("all")));
-        let order = options.order.unwrap_or_default();
-        let timeout = format_duration(options.timeout.unwrap_or_default());
-        let concurrency = options.concurrency.unwrap_or_default();
-        self.below(&format!(
-            "order {order}, timeout {timeout}, concurrency {concurrency}"
-        ));
-    }
-
-    fn gateway(&mut self, settings: &GatewaySettings, sources: &[Source]) {
-        let (gateway, registration) = (&settings.gateway, &settings.registration);
-        let (url, shape) = (gateway.url(), gateway.in_shape());
-        self.item(&settings.name, &format!("{url}, shape {shape}"));
-        let sessions = settings.sessions.join(", ");
-        self.below(&format!("sessions {}", escape_controls(&sessions)));
-        let events = registration.events_for(gateway).unwrap_or_default();
-        let (webhook_url, events) = (registration.shown_url(), events.join(", "));
-        self.below(&format!("to {webhook_url}, events {events}"));
-        let secret = match settings.has_secret_of(sources) {
-            None => "without a secret",
-            Some(true) => "with a secret that a source has",
-            Some(false) => "with a secret that no source has: what it sends would be refused",
-        };
-        match &*joined(gateway.header_names()) {
-            "" => self.below(secret),
-            headers => self.below(&format!("{secret}, headers {headers}")),
-        }
-        for warning in registration.warnings(gateway) {
-            self.below(&warning);
-        }
-    }
-
-    fn limits(&mut self, server: &ServerSettings) {
-        let bytes = |bytes: usize| ByteSize::b(bytes as u64).display().iec();
-        let (body, in_flight) = (bytes(server.max_body), bytes(server.max_in_flight));
-        let bodies = format!("a body {body}, all bodies at once {in_flight}");
-        self.entry("limits", &bodies);
-        let workers = match server.workers {
-            0 => "one worker a core".to_owned(),
-            workers => counted(workers as u64, "worker"),
-        };
-        let connections = server.max_connections;
-        self.below(&format!("{connections} connections, {workers}"));
-        let request = format_duration(server.request_timeout);
-        let idle = format_duration(server.keep_alive);
-        self.below(&format!("a request {request}, an idle connection {idle}"));
-    }
+/// The fields of an object that are shown, in the order of [`SHOWN`].
+fn in_order(object: &Value) -> impl Iterator<Item = (&'static str, &Value)> {
+    let keys = SHOWN.split(' ');
+    keys.filter_map(|key| Some((key, object.get(key)?)))
 }
 
-fn joined<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
-    texts.into_iter().collect::<Vec<_>>().join(", ")
+/// A value of the object `of`; `None` if there is nothing to say.
+fn in_words(key: &str, value: &Value, of: &Value) -> Option<String> {
+    let text = match (key, value) {
+        ("admin", Value::Null) => "none".to_owned(),
+        ("scheme", Value::Null) => "none: unsigned, the path holds a token".to_owned(),
+        ("events" | "sessions", Value::Null) => "all".to_owned(),
+        ("documented_key", Value::Bool(false)) | (_, Value::Null) => return None,
+        ("documented_key", _) => DOCUMENTED.to_owned(),
+        ("secret_known", _) if of["secret"] == false => return None,
+        ("secret_known", Value::Bool(false)) => UNKNOWN.to_owned(),
+        ("workers", _) if value == 0 => "one a core".to_owned(),
+        (_, Value::Bool(true)) => "yes".to_owned(),
+        (_, Value::Bool(false)) => "no".to_owned(),
+        (_, Value::String(text)) => text.clone(),
+        (_, Value::Number(seconds)) if key.ends_with("_seconds") => {
+            let time = Duration::try_from_secs_f64(seconds.as_f64()?).ok()?;
+            format_duration(time).to_string()
+        }
+        ("max_body" | "max_in_flight", Value::Number(bytes)) => {
+            ByteSize::b(bytes.as_u64()?).display().iec().to_string()
+        }
+        ("command", _) | (_, Value::Number(_)) => value.to_string(),
+        (_, Value::Array(items)) => {
+            let items = items.iter().filter_map(|item| in_words("", item, of));
+            let between = if key == "warnings" { " " } else { ", " };
+            items.collect::<Vec<_>>().join(between)
+        }
+        (_, Value::Object(fields)) => {
+            let words = |(name, value)| Some(format!("{name} {}", in_words(key, value, of)?));
+            let fields = fields.iter().filter_map(words);
+            fields.collect::<Vec<_>>().join(", ")
+        }
+    };
+    Some(text).filter(|text| !text.is_empty())
 }
+
+const DOCUMENTED: &str =
+    "yes: its secret is printed in the gateway's documentation, so it is public";
+const UNKNOWN: &str = "no: no source has that secret, so what it sends would be refused";
+
+/// The keys that are shown, in their order. The promise begins with the engine.
+pub(super) const SHOWN: &str = "bind sources admin promise handlers subscriptions gateways limits fingerprint \
+    paths scheme secrets documented_key use path command env reject_codes url shape webhook_url \
+    token signed secret secret_known headers dialect session sessions quiet_after_seconds \
+    quiet_sessions_seconds events order timeout_seconds concurrency max_body max_in_flight workers \
+    max_connections request_timeout_seconds keep_alive_seconds warnings";
 
 #[cfg(test)]
 mod tests {
+    use offhook::Source;
+    use offhook::settings::Settings;
     use offhook::signature::{Secret, Secrets};
 
+    use super::super::summary;
     use super::*;
 
     #[test]
@@ -199,13 +125,14 @@ mod tests {
         let source = source.session("408f", Secrets::new(vec![secret()]));
         let mut settings = Settings::default();
         settings.sources.push(source);
-        let text = summary(&settings);
+        let text = text(&summary(&settings), "none");
         let text = anstream::adapter::strip_str(&text).to_string();
         let expected = [
-            "  g          /webhook, /webhook/{session}",
-            "             scheme x-webhook-signature, 2 secrets",
-            "             sessions with secrets of their own: 408f",
-            "             dialect codeskytz\n",
+            "  g            paths /webhook, /webhook/{session}",
+            "               scheme x-webhook-signature",
+            "               secrets 2",
+            "               dialect codeskytz",
+            "               sessions with secrets of their own: 408f\n",
         ];
         let expected = expected.join("\n");
         assert!(text.contains(&expected), "{text}");

@@ -2,54 +2,50 @@
 
 use offhook::signature::Encoding;
 
+use super::Finding;
 use super::variants::base64;
-use super::{Finding, Mistake};
 
 /// The signature's bytes with what is unusual about their form, or why there are none.
 pub(super) fn read(signature: &str) -> Result<(Vec<u8>, Vec<Finding>), Finding> {
     let mut findings = Vec::new();
     let text = without_header_name(signature.trim());
     if text.is_empty() || text == "sha256=" {
-        return Err(Finding::new(MISSING, "there is no signature"));
+        return Err(Finding::new("missing", "there is no signature"));
     }
     let unquoted = text.trim_matches(['"', '\'']);
     if unquoted != text {
-        findings.push(Finding::new(QUOTED, "it stands in quotes"));
+        findings.push(Finding::new("quoted", "it stands in quotes"));
     }
     let (prefix, digits) = split_prefix(unquoted);
     if !matches!(prefix, "" | "sha256=") {
         let why = format!("it begins with {prefix:?}; only sha256= or nothing may stand there");
-        findings.push(Finding::new(PREFIX, why));
+        findings.push(Finding::new("prefix", why));
     }
     if let Some(bytes) = Encoding::Hex.decode(digits.as_bytes()) {
         return Ok((bytes, findings));
     }
-    let count = digits.len();
     if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let why = format!("it has {count} hexadecimal digits; HMAC-SHA256 has 64");
-        return Err(Finding::new(CUT, why));
+        return Err(length(digits.len()));
     }
     match base64(digits.as_bytes()) {
         Some(bytes) if is_base64(digits, bytes.len()) => {
-            findings.push(Finding::new(BASE64, "it is base64, not hexadecimal"));
+            findings.push(Finding::new("base64", "it is base64, not hexadecimal"));
             Ok((bytes, findings))
         }
         _ => {
             let why = "it is not hexadecimal: other characters than 0-9 and a-f are in it";
-            Err(Finding::new(NOT_HEX, why))
+            Err(Finding::new("not-hex", why))
         }
     }
 }
 
-/// The finding for a length that no HMAC-SHA256 has.
-pub(super) fn length(bytes: usize) -> Finding {
-    let hash = HASHES.iter().find(|(length, _)| *length == bytes);
-    let looks = hash
-        .map(|(_, name)| format!(", as many as {name} gives"))
-        .unwrap_or_default();
-    let digits = bytes * 2;
+/// The finding for a number of digits that no HMAC-SHA256 has.
+pub(super) fn length(digits: usize) -> Finding {
+    let hash = HASHES.iter().find(|(bytes, _)| bytes * 2 == digits);
+    let as_many = |(_, name): &(usize, &str)| format!(", as many as {name} gives");
+    let looks = hash.map(as_many).unwrap_or_default();
     let why = format!("it has {digits} hexadecimal digits{looks}; HMAC-SHA256 has 64");
-    Finding::new(LENGTH, why)
+    Finding::new("length", why)
 }
 
 /// Users may paste the whole header line.
@@ -82,30 +78,6 @@ fn is_base64(text: &str, bytes: usize) -> bool {
         && text.bytes().any(|byte| byte.is_ascii_lowercase())
         && HASHES.iter().any(|(length, _)| *length == bytes)
 }
-
-const MISSING: Mistake = (
-    "missing",
-    "The sender must add the header X-Webhook-Signature. A gateway does so when the webhook is \
-     registered with a secret.",
-);
-const QUOTED: Mistake = ("quoted", "Send it without them.");
-const PREFIX: Mistake = (
-    "prefix",
-    "Send the digits alone, or after sha256= in lower case.",
-);
-const LENGTH: Mistake = (
-    "length",
-    "Sign with HMAC-SHA256, and see that nothing cuts the signature.",
-);
-const CUT: Mistake = ("length", "See that nothing cuts the signature.");
-const BASE64: Mistake = (
-    "base64",
-    "Write it in hexadecimal: hexdigest() in Python, digest(\"hex\") in Node.js.",
-);
-const NOT_HEX: Mistake = (
-    "not-hex",
-    "Write the HMAC-SHA256 in hexadecimal: hexdigest() in Python, digest(\"hex\") in Node.js.",
-);
 
 /// Lengths in bytes of what is sent by mistake instead of a signature.
 const HASHES: [(usize, &str); 5] = [

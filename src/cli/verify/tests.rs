@@ -23,7 +23,8 @@ fn sign(key: &[u8], body: &[u8]) -> String {
     hex(&mac(Algorithm::Sha256, key, body))
 }
 
-/// The names of the findings. Checks that no finding shows the secret or the correct signature.
+/// The names of the findings. Checks that no finding shows the secret or the correct signature, and that
+/// each says what to do.
 #[track_caller]
 fn reasons(signature: &str, body: &[u8], secret: &[u8]) -> Vec<&'static str> {
     let findings = diagnose(signature, body, secret);
@@ -36,6 +37,10 @@ fn reasons(signature: &str, body: &[u8], secret: &[u8]) -> Vec<&'static str> {
         !shown.contains(&secret) && !shown.contains(&right),
         "{shown}"
     );
+    for finding in &findings {
+        let general = finding.advice == advice("unexplained");
+        assert_eq!(general, finding.reason == "unexplained", "{finding:?}");
+    }
     findings.into_iter().map(|finding| finding.reason).collect()
 }
 
@@ -167,14 +172,8 @@ fn other_bodies() {
         ("", "{}", "body-empty"),
         ("a", " \n a  ", "body-whitespace"),
         (compact, pretty, "body-json"),
-        (pretty, compact, "body-json"),
         (r#"{"b": "\u00e9", "a": [1]}"#, compact, "body-json"),
         (r#"{"b": "é", "a": [1]}"#, compact, "body-json"),
-        (
-            "{\n    \"b\": \"é\",\n    \"a\": [\n        1\n    ]\n}",
-            compact,
-            "body-json",
-        ),
         (r#"{"a":[1],"b":"é"}"#, compact, "body-json"),
         (r#"{"a": [1], "b": "\u00e9"}"#, compact, "body-json"),
         (compact, r#"{"b":"\u00e9","a":[1]}"#, "body-json"),

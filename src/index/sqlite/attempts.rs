@@ -13,33 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::{Part, Position, Seq};
 
-/// One attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Attempt<T = Arc<str>> {
+pub(super) struct Attempt {
     pub(super) position: Position,
     /// Nanoseconds since 1970.
     pub(super) at: i64,
-    pub(super) consumer: T,
+    pub(super) consumer: Arc<str>,
     pub(super) attempt: u32,
     /// `None` for an attempt that succeeded, as nearly all do.
-    pub(super) outcome: Option<T>,
-}
-
-impl<T: AsRef<str>> Attempt<T> {
-    pub(super) fn outcome(&self) -> &str {
-        self.outcome.as_ref().map_or("done", AsRef::as_ref)
-    }
-
-    /// Returns the same attempt with borrowed texts.
-    pub(super) fn as_str(&self) -> Attempt<&str> {
-        Attempt {
-            position: self.position,
-            at: self.at,
-            consumer: self.consumer.as_ref(),
-            attempt: self.attempt,
-            outcome: self.outcome.as_ref().map(AsRef::as_ref),
-        }
-    }
+    pub(super) outcome: Option<Arc<str>>,
 }
 
 /// Returns the bucket of a body, if a bucket holds `size` consecutive bodies, as the id of the
@@ -71,7 +53,7 @@ struct StoredAttempt {
 }
 
 /// Encodes attempts, which must be sorted by event, as one blob.
-pub(super) fn encode<T: AsRef<str>>(attempts: &[Attempt<T>]) -> Vec<u8> {
+pub(super) fn encode(attempts: &[Attempt]) -> Vec<u8> {
     let mut texts = Vec::new();
     let mut places: HashMap<&str, u32, RandomState> = HashMap::default();
     let mut before = (0, 0);
@@ -88,9 +70,9 @@ pub(super) fn encode<T: AsRef<str>>(attempts: &[Attempt<T>]) -> Vec<u8> {
             seq: seq.wrapping_sub(seq_before),
             part: attempt.position.part(),
             at: at.wrapping_sub(at_before),
-            consumer: place(attempt.consumer.as_ref()),
+            consumer: place(&attempt.consumer),
             attempt: attempt.attempt,
-            outcome: attempt.outcome.as_ref().map(|text| place(text.as_ref())),
+            outcome: attempt.outcome.as_deref().map(place),
         }
     });
     let attempts = stored.collect();
@@ -98,12 +80,13 @@ pub(super) fn encode<T: AsRef<str>>(attempts: &[Attempt<T>]) -> Vec<u8> {
 }
 
 /// Decodes what [`encode`] wrote. Returns `None` for any other bytes.
-pub(super) fn decode(blob: &[u8]) -> Option<Vec<Attempt<&str>>> {
+pub(super) fn decode(blob: &[u8]) -> Option<Vec<Attempt>> {
     let (Blob { texts, attempts }, rest) = postcard::take_from_bytes(blob).ok()?;
     if !rest.is_empty() {
         return None;
     }
-    let text = |place: u32| texts.get(place as usize).copied();
+    let texts: Vec<Arc<str>> = texts.into_iter().map(Arc::from).collect();
+    let text = |place: u32| texts.get(place as usize).cloned();
     let (mut seq, mut at) = (0i64, 0i64);
     let attempts = attempts.into_iter().map(|stored| {
         seq = seq.wrapping_add(stored.seq);
@@ -129,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    fn attempt() -> impl Strategy<Value = Attempt<&'static str>> {
+    fn attempt() -> impl Strategy<Value = Attempt> {
         let texts = || proptest::sample::select(vec!["", "handler:a", "b", "not done after 1s"]);
         (
             prop_oneof![any::<u64>(), 0..50u64],
@@ -142,9 +125,9 @@ mod tests {
             .prop_map(|(seq, part, at, consumer, attempt, outcome)| Attempt {
                 position: Position::new(seq, part),
                 at,
-                consumer,
+                consumer: consumer.into(),
                 attempt,
-                outcome,
+                outcome: outcome.map(Arc::from),
             })
     }
 

@@ -52,7 +52,6 @@ impl Noted {
 }
 
 impl Inbox {
-    /// Takes all notes.
     pub(super) fn take(&self) -> Noted {
         let mut waiting = self.lock();
         let empty = Noted {
@@ -68,7 +67,6 @@ impl Inbox {
         std::mem::take(&mut self.lock().asked)
     }
 
-    /// Returns whether any consumer may still make attempts.
     pub(super) fn has_consumers(&self) -> bool {
         self.lock().consumers > 0
     }
@@ -120,22 +118,17 @@ impl Inbox {
     }
 }
 
-/// Passes notes to the inbox.
-#[derive(Debug, Clone)]
-pub(super) struct IndexNotes(pub(super) Arc<Inbox>);
-
-impl Notes for IndexNotes {
+impl Notes for Arc<Inbox> {
     fn consumer(&self, name: &str) -> Box<dyn AttemptObserver> {
-        self.0.lock().consumers += 1;
+        self.lock().consumers += 1;
         Box::new(ConsumerLog {
-            inbox: Arc::clone(&self.0),
+            inbox: Arc::clone(self),
             consumer: name.into(),
         })
     }
 
     fn trimmed(&self, up_to: Seq) {
-        self.0
-            .note(|notes| notes.trimmed = notes.trimmed.max(up_to));
+        self.note(|notes| notes.trimmed = notes.trimmed.max(up_to));
     }
 
     fn duplicate(&self, received: &Received, events: &[Event], part: Part, of: Position) {
@@ -144,7 +137,7 @@ impl Notes for IndexNotes {
         let session = own.first().and_then(Event::session_id);
         let session = session.or(received.session.as_deref());
         let entry = EventEntry::new(received, part, session, own, of, true);
-        self.0.note(|notes| {
+        self.note(|notes| {
             if !notes.duplicates.is_full(MAX_DUPLICATES) {
                 notes.duplicates.push(&entry);
             }

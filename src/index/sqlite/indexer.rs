@@ -14,14 +14,14 @@ use tokio::task::block_in_place;
 use tokio::time::{Sleep, sleep};
 
 use super::inbox::Inbox;
-use super::schema::Failure;
-use super::writer::{Which, Writer};
+use super::schema::{Failure, Result};
+use super::writer::IndexWriter;
 use crate::dialect::Decoder;
 use crate::journal::{Journal, Record, Seq, Unavailable};
 
 /// The writing side of an index.
 pub(crate) struct Indexer {
-    pub(super) writer: Writer,
+    pub(super) writer: IndexWriter,
     pub(super) inbox: Arc<Inbox>,
     /// When the data in memory is written; `None` if there is none.
     pub(super) due: Option<Pin<Box<Sleep>>>,
@@ -64,7 +64,7 @@ impl Indexer {
         journal: &dyn Journal,
         decoder: &Decoder,
         stop: &mut watch::Receiver<bool>,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let mut head = journal.tail().watch();
         self.compare(journal).await?;
         loop {
@@ -80,12 +80,12 @@ impl Indexer {
             drop(asked);
             let overdue = self.due.as_ref().is_some_and(|due| due.is_elapsed());
             if stopping || overdue {
-                self.seal_all()?;
+                self.seal(true)?;
             }
             if abandoned || (stopping && last) {
                 return Ok(());
             }
-            if self.due.is_none() && !self.writer.is_empty() {
+            if self.due.is_none() && self.writer.is_due(true) {
                 self.due = Some(Box::pin(sleep(SEAL_AFTER)));
             }
             self.wait(&mut head, stop).await;
@@ -115,7 +115,7 @@ impl Indexer {
     }
 
     /// Catches up with what happened to the journal while the index was not running.
-    async fn compare(&mut self, journal: &dyn Journal) -> Result<(), Failure> {
+    async fn compare(&mut self, journal: &dyn Journal) -> Result<()> {
         if journal.tail().head() < self.writer.cursor {
             log::warn!("index.db is of another journal; the index is built again");
             block_in_place(|| self.writer.clear())?;
@@ -125,11 +125,11 @@ impl Indexer {
         block_in_place(|| self.writer.trim(gone))
     }
 
-    fn take_notes(&mut self) -> Result<(), Failure> {
+    fn take_notes(&mut self) -> Result<()> {
         let notes = self.inbox.take();
         if !notes.attempts.is_empty() {
             self.writer.add_attempts(notes.attempts);
-            self.seal_full()?;
+            self.seal(false)?;
         }
         if notes.trimmed > 0 {
             block_in_place(|| self.writer.trim(notes.trimmed))?;
@@ -137,19 +137,18 @@ impl Indexer {
         let mut taken = 0;
         while taken < notes.duplicates.len() {
             taken += self.writer.add_duplicates(&notes.duplicates.segment, taken);
-            self.seal_full()?;
+            self.seal(false)?;
         }
         Ok(())
     }
 
-    /// Indexes the records up to `newest`.
     async fn catch_up(
         &mut self,
         journal: &dyn Journal,
         decoder: &Decoder,
         newest: Seq,
         stopping: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let tuning = self.writer.tuning;
         while self.writer.cursor < newest {
             let cursor = self.writer.cursor;
@@ -178,28 +177,23 @@ impl Indexer {
         Ok(())
     }
 
-    fn add<R: Borrow<Record>>(&mut self, records: &[R], decoder: &Decoder) -> Result<(), Failure> {
+    fn add<R: Borrow<Record>>(&mut self, records: &[R], decoder: &Decoder) -> Result<()> {
         let mut left = records;
         while !left.is_empty() {
             left = &left[self.writer.add_records(left, decoder)..];
-            self.seal_full()?;
+            self.seal(false)?;
         }
         Ok(())
     }
 
-    /// Writes what has reached the size of a segment or a batch.
-    fn seal_full(&mut self) -> Result<(), Failure> {
-        if self.writer.is_full() {
-            block_in_place(|| self.writer.seal(Which::Full))?;
+    /// Writes everything in memory, or only what has reached the size of a segment or a batch. The
+    /// disk may be slow.
+    fn seal(&mut self, all: bool) -> Result<()> {
+        if all {
+            self.due = None;
         }
-        Ok(())
-    }
-
-    /// Writes everything in memory. The disk may be slow.
-    fn seal_all(&mut self) -> Result<(), Failure> {
-        self.due = None;
-        if !self.writer.is_empty() {
-            block_in_place(|| self.writer.seal(Which::All))?;
+        if self.writer.is_due(all) {
+            block_in_place(|| self.writer.seal(all))?;
         }
         Ok(())
     }
@@ -229,7 +223,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::super::Index;
-    use super::super::schema::SMALL;
+    use super::super::model_tests::SMALL;
     use super::super::segment::OpenSegment;
     use super::*;
     use crate::EventId;

@@ -31,11 +31,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use rusqlite::Connection;
 
-use self::inbox::{Inbox, IndexNotes};
+use self::inbox::Inbox;
 use self::indexer::Indexer;
 use self::query::Snapshot;
-use self::schema::{Failure, IndexTuning, TUNING};
-use self::writer::{Open, Writer};
+use self::schema::{IndexTuning, Result, TUNING};
+use self::writer::{IndexWriter, Unwritten};
 use crate::EventId;
 use crate::index::{Answer, EventEntry, EventFilter, Notes, Search, TimelineEntry};
 use crate::journal::{Position, Readers};
@@ -44,7 +44,7 @@ use crate::journal::{Position, Readers};
 #[derive(Debug, Clone)]
 pub(crate) struct Index {
     readers: Arc<Readers>,
-    open: Arc<Mutex<Open>>,
+    unwritten: Arc<Mutex<Unwritten>>,
     inbox: Arc<Inbox>,
     /// [`IndexTuning::bucket`].
     bucket: u64,
@@ -53,21 +53,17 @@ pub(crate) struct Index {
 impl Index {
     /// Opens the index in the journal's folder. An index that cannot be used is built again from
     /// the journal. Returns the indexer too, which must run as a task.
-    ///
-    /// # Errors
-    ///
-    /// If the index cannot be created.
     pub(crate) fn open(folder: &Path) -> Result<(Self, Indexer), OpenFailure> {
         Self::tuned(folder, TUNING)
     }
 
     fn tuned(folder: &Path, tuning: IndexTuning) -> Result<(Self, Indexer), OpenFailure> {
         let path = folder.join("index.db");
-        let writer = Writer::new(schema::open(&path)?, tuning)?;
+        let writer = IndexWriter::new(schema::open(&path)?, tuning)?;
         let inbox = Arc::new(Inbox::default());
         let index = Self {
             readers: Readers::new(&path)?,
-            open: Arc::clone(&writer.open),
+            unwritten: Arc::clone(&writer.unwritten),
             inbox: Arc::clone(&inbox),
             bucket: tuning.bucket,
         };
@@ -77,20 +73,18 @@ impl Index {
 
     /// Returns the receiver of attempts, duplicates and trims.
     pub(crate) fn notes(&self) -> Arc<dyn Notes> {
-        Arc::new(IndexNotes(Arc::clone(&self.inbox)))
+        Arc::new(Arc::clone(&self.inbox))
     }
 
     /// Runs a query on a blocking thread, after the wait that [`Search`] promises.
     async fn search<T: Send + 'static>(
         &self,
-        query: impl FnOnce(&Snapshot<'_>) -> Result<T, Failure> + Send + 'static,
+        query: impl FnOnce(&Snapshot<'_>) -> Result<T> + Send + 'static,
     ) -> Answer<T> {
         self.inbox.caught_up().await;
-        let open = Arc::clone(&self.open);
-        let search = move |database: &Connection| -> Result<T, Failure> {
-            query(&Snapshot::take(database, &open)?)
-        };
-        self.readers.look(search).await
+        let unwritten = Arc::clone(&self.unwritten);
+        let query = move |reader: &Connection| query(&Snapshot::take(reader, &unwritten)?);
+        self.readers.look(query).await
     }
 }
 

@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use super::attempts::Attempt;
 use super::query::Snapshot;
-use super::schema::{self, SMALL};
+use super::schema::{self, IndexTuning};
 use super::segment::OpenSegment;
-use super::writer::{Which, Writer, lock};
+use super::writer::{IndexWriter, lock};
 use crate::dialect::{Codeskytz, Decoder, Dialect as _};
 use crate::index::{EventEntry, EventFilter};
 use crate::journal::{KeptPart, Part, PartView, Parts, Position, Record, Seq, TestFolder};
@@ -84,7 +84,7 @@ fn sealed<T>((_, sealed): &mut Sealed<T>) {
 struct World {
     folder: TestFolder,
     decoder: Decoder,
-    writer: Option<Writer>,
+    writer: Option<IndexWriter>,
     reader: Connection,
     clock: i64,
     ids: u64,
@@ -98,7 +98,7 @@ impl World {
     fn new() -> Self {
         let folder = TestFolder::new();
         let path = folder.path().join("index.db");
-        let writer = Writer::new(schema::open(&path).unwrap(), SMALL).unwrap();
+        let writer = IndexWriter::new(schema::open(&path).unwrap(), SMALL).unwrap();
         Self {
             reader: schema::open_reader(&path).unwrap(),
             folder,
@@ -113,7 +113,7 @@ impl World {
         }
     }
 
-    fn writer(&mut self) -> &mut Writer {
+    fn writer(&mut self) -> &mut IndexWriter {
         self.writer.as_mut().unwrap()
     }
 
@@ -245,11 +245,11 @@ impl World {
     }
 
     fn seal_if_full(&mut self) {
-        if !self.writer().is_full() {
+        if !self.writer().is_due(false) {
             return;
         }
-        self.writer().seal(Which::Full).unwrap();
-        let open = Arc::clone(&self.writer().open);
+        self.writer().seal(false).unwrap();
+        let open = Arc::clone(&self.writer().unwritten);
         let open = lock(&open);
         if open.events.is_empty() {
             self.duplicates.iter_mut().for_each(sealed);
@@ -260,7 +260,7 @@ impl World {
     }
 
     fn seal(&mut self) {
-        self.writer().seal(Which::All).unwrap();
+        self.writer().seal(true).unwrap();
         self.duplicates.iter_mut().for_each(sealed);
         self.attempts.iter_mut().for_each(sealed);
     }
@@ -268,7 +268,7 @@ impl World {
     fn reopen(&mut self) {
         self.writer = None;
         let path = self.folder.path().join("index.db");
-        self.writer = Some(Writer::new(schema::open(&path).unwrap(), SMALL).unwrap());
+        self.writer = Some(IndexWriter::new(schema::open(&path).unwrap(), SMALL).unwrap());
         assert!(self.writer().cursor <= self.journal.len() as Seq);
         self.catch_up();
     }
@@ -309,7 +309,7 @@ impl World {
 
     fn check(&self, filters: &[Asked]) {
         let entries = self.entries();
-        let open = &self.writer.as_ref().unwrap().open;
+        let open = &self.writer.as_ref().unwrap().unwritten;
         let all = Snapshot::take(&self.reader, open).unwrap();
         for asked in filters {
             let filter = asked.filter(&entries);
@@ -364,7 +364,7 @@ impl World {
                         made.at.into(),
                         &*made.consumer,
                         made.attempt,
-                        made.outcome(),
+                        made.outcome.as_deref().unwrap_or("done"),
                     )
                 })
                 .collect();
@@ -513,3 +513,11 @@ fn slow_traffic_leaves_few_segments_and_blobs() {
     let blobs: usize = count("SELECT count(*) FROM attempts");
     assert!(blobs <= events / 8 + 1 + 4, "{blobs} for {events} attempts");
 }
+
+/// Small sizes, so that short tests reach every limit.
+pub(super) const SMALL: IndexTuning = IndexTuning {
+    full: 32,
+    bucket: 8,
+    read_in_a_turn: 16,
+    far: 100,
+};

@@ -1,18 +1,17 @@
 //! The queries.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use uuid::Uuid;
 
 use super::attempts::{self, Attempt, PARTS, first_blob};
-use super::schema::{Failure, read_blob};
+use super::schema::{Failure, Result, read_blob};
 use super::segment::{OpenSegment, Row, Segment, kind_bit, nanos, session_key};
-use super::writer::{Open, lock};
+use super::writer::{Unwritten, lock};
 use crate::index::{EventEntry, EventFilter, TimelineEntry};
-use crate::journal::{Filter, KeyHash, Position, Seq};
+use crate::journal::{BloomFilter, KeyHash, Position, Seq};
 use crate::{EventId, Timestamp};
 
 /// Everything that is indexed at one moment: the database, and what is not in it yet.
@@ -24,9 +23,9 @@ pub(super) struct Snapshot<'a> {
 }
 
 impl<'a> Snapshot<'a> {
-    pub(super) fn take(database: &'a Connection, open: &Mutex<Open>) -> Result<Self, Failure> {
+    pub(super) fn take(database: &'a Connection, unwritten: &Mutex<Unwritten>) -> Result<Self> {
         // The lock is held so that nothing moves from one to the other in between.
-        let open = lock(open);
+        let unwritten = lock(unwritten);
         let database = database.unchecked_transaction()?;
         // A transaction begins with its first read. It sees no later writes.
         database
@@ -34,18 +33,13 @@ impl<'a> Snapshot<'a> {
             .query_row([], |_| Ok(()))?;
         Ok(Self {
             database,
-            events: Arc::clone(&open.events),
-            attempts: Arc::clone(&open.attempts),
-            trimmed: open.trimmed,
+            events: Arc::clone(&unwritten.events),
+            attempts: Arc::clone(&unwritten.attempts),
+            trimmed: unwritten.trimmed,
         })
     }
 
-    /// Returns the newest events that match, at most `limit`.
-    pub(super) fn newest(
-        &self,
-        filter: &EventFilter,
-        limit: usize,
-    ) -> Result<Vec<EventEntry>, Failure> {
+    pub(super) fn newest(&self, filter: &EventFilter, limit: usize) -> Result<Vec<EventEntry>> {
         let mut found = self.search(&self.events.segment, filter, limit);
         let sql = format!("{CANDIDATES} ORDER BY max_id DESC");
         let mut statement = self.database.prepare_cached(&sql)?;
@@ -58,12 +52,10 @@ impl<'a> Snapshot<'a> {
             if found.len() >= limit && found.last().is_none_or(|last| last.id.body() > max_id) {
                 break;
             }
-            let id = row.get(0)?;
-            if self.may_contain(id, session)? {
-                found.extend(self.read(id, |events| self.search(events, filter, limit))?);
-                found.sort_unstable_by_key(|entry| Reverse(entry.id));
-                found.truncate(limit);
-            }
+            let search = |events: &Segment<&str>| self.search(events, filter, limit);
+            found.extend(self.read(row.get(0)?, session, search)?);
+            found.sort_unstable_by_key(|entry| Reverse(entry.id));
+            found.truncate(limit);
         }
         self.resolved(found)
     }
@@ -74,22 +66,20 @@ impl<'a> Snapshot<'a> {
         filter: &EventFilter,
         limit: usize,
     ) -> Vec<EventEntry> {
-        let mut rows = self.passing(segment, filter);
+        let mut rows: Vec<_> = self.passing(segment, filter).collect();
         rows.sort_unstable_by_key(|row| Reverse((row.id, row.part)));
         rows.truncate(limit);
-        let entries = rows.into_iter().map(|row| segment.entry(row).owned());
-        entries.collect()
+        rows.into_iter().map(|row| segment.entry(row)).collect()
     }
 
     fn passing<'s, T: AsRef<str>>(
         &self,
         segment: &'s Segment<T>,
         filter: &EventFilter,
-    ) -> Vec<&'s Row> {
+    ) -> impl Iterator<Item = &'s Row> {
         let session = filter.session.as_deref();
         let session = session.map(|session| segment.session(session));
-        let rows = segment.rows.iter();
-        rows.filter(|row| {
+        segment.rows.iter().filter(move |row| {
             row.seq() > self.trimmed
                 && session.is_none_or(|session| session == Some(row.session))
                 && filter.kind.is_none_or(|kind| row.kind() == kind)
@@ -97,16 +87,9 @@ impl<'a> Snapshot<'a> {
                 && filter.from.is_none_or(|from| row.at >= nanos(from))
                 && filter.to.is_none_or(|to| row.at < nanos(to))
         })
-        .collect()
     }
 
-    /// Returns the positions of all events in the journal that match, oldest first, at most
-    /// `limit`.
-    pub(super) fn positions(
-        &self,
-        filter: &EventFilter,
-        limit: usize,
-    ) -> Result<Vec<Position>, Failure> {
+    pub(super) fn positions(&self, filter: &EventFilter, limit: usize) -> Result<Vec<Position>> {
         let mut positions = Vec::new();
         let sql = format!("{CANDIDATES} AND last_seq > 0 ORDER BY last_seq");
         let mut statement = self.database.prepare_cached(&sql)?;
@@ -115,12 +98,9 @@ impl<'a> Snapshot<'a> {
         while positions.len() < limit
             && let Some(row) = rows.next()?
         {
-            let id = row.get(0)?;
-            if self.may_contain(id, session)? {
-                self.read(id, |events| {
-                    self.add_positions(events, filter, &mut positions);
-                })?;
-            }
+            self.read(row.get(0)?, session, |events| {
+                self.add_positions(events, filter, &mut positions);
+            })?;
         }
         self.add_positions(&self.events.segment, filter, &mut positions);
         positions.truncate(limit);
@@ -134,67 +114,49 @@ impl<'a> Snapshot<'a> {
         positions: &mut Vec<Position>,
     ) {
         let start = positions.len();
-        let passing = self.passing(segment, filter).into_iter();
+        let passing = self.passing(segment, filter);
         let in_journal = passing.filter(|row| !row.is_duplicate());
         positions.extend(in_journal.map(Row::position));
         positions[start..].sort_unstable();
     }
 
-    /// Returns the event with this id.
-    pub(super) fn by_id(&self, id: EventId) -> Result<Option<EventEntry>, Failure> {
-        let mut found = Vec::from_iter(self.with_id(&self.events.segment, id));
+    pub(super) fn by_id(&self, id: EventId) -> Result<Option<EventEntry>> {
+        let mut found = self.with_id(&self.events.segment, id);
         let sql = "SELECT id FROM segments WHERE min_id <= ?1 AND max_id >= ?1";
         let mut statement = self.database.prepare_cached(sql)?;
         let mut rows = statement.query([id.body().as_bytes()])?;
-        while found.is_empty()
+        while found.is_none()
             && let Some(row) = rows.next()?
         {
-            found.extend(self.read(row.get(0)?, |events| self.with_id(events, id))?);
+            found = self.read(row.get(0)?, None, |events| self.with_id(events, id))?;
         }
-        Ok(self.resolved(found)?.pop())
+        Ok(self.resolved(Vec::from_iter(found))?.pop())
     }
 
     fn with_id<T: AsRef<str>>(&self, segment: &Segment<T>, id: EventId) -> Option<EventEntry> {
         let mut rows = segment.rows.iter();
         let row = rows.find(|row| row.id() == id && row.seq() > self.trimmed)?;
-        Some(segment.entry(row).owned())
-    }
-
-    /// Returns the events at these positions, oldest first.
-    pub(super) fn by_positions(
-        &self,
-        positions: Vec<Position>,
-    ) -> Result<Vec<EventEntry>, Failure> {
-        let mut entries = Vec::new();
-        self.each_at(positions, |entry| entries.push(entry.owned()))?;
-        entries.sort_unstable_by_key(|entry| entry.position);
-        Ok(entries)
+        Some(segment.entry(row))
     }
 
     /// Looks up the ids of the originals of duplicates.
-    fn resolved(&self, mut found: Vec<EventEntry>) -> Result<Vec<EventEntry>, Failure> {
+    fn resolved(&self, mut found: Vec<EventEntry>) -> Result<Vec<EventEntry>> {
         let duplicates = found.iter().filter(|entry| entry.is_duplicate);
         let originals = duplicates.map(|entry| entry.position).collect();
-        let mut ids = HashMap::new();
-        self.each_at(originals, |entry| {
-            ids.insert(entry.position, entry.id);
-        })?;
+        let originals = self.by_positions(originals)?;
         for duplicate in found.iter_mut().filter(|entry| entry.is_duplicate) {
-            duplicate.duplicate_of = ids.get(&duplicate.position).copied();
+            let place = originals.binary_search_by_key(&duplicate.position, |entry| entry.position);
+            duplicate.duplicate_of = place.ok().map(|place| originals[place].id);
         }
         Ok(found)
     }
 
-    /// Calls `each` with the events at these positions, and reads each segment once.
-    fn each_at(
-        &self,
-        mut positions: Vec<Position>,
-        mut each: impl FnMut(EventEntry<&str>),
-    ) -> Result<(), Failure> {
+    /// Returns the events at these positions, oldest first. Reads each segment once.
+    pub(super) fn by_positions(&self, mut positions: Vec<Position>) -> Result<Vec<EventEntry>> {
         positions.retain(|position| position.seq() > self.trimmed);
         positions.sort_unstable();
         positions.dedup();
-        let mut left = &positions[..];
+        let (mut left, mut entries) = (&positions[..], Vec::new());
         let sql = "SELECT id, first_seq, last_seq FROM segments WHERE last_seq >= ? \
                    ORDER BY last_seq LIMIT 1";
         let mut statement = self.database.prepare_cached(sql)?;
@@ -203,31 +165,27 @@ impl<'a> Snapshot<'a> {
                 Ok((row.get(0)?, row.get::<_, Seq>(1)?, row.get::<_, Seq>(2)?))
             });
             let Some((id, first_seq, last_seq)) = next.optional()? else {
-                at(&self.events.segment, left, &mut each);
+                entries.extend(self.events.segment.at(left));
                 break;
             };
             let start = left.partition_point(|position| position.seq() < first_seq);
             let end = left.partition_point(|position| position.seq() <= last_seq);
             if start < end {
                 let wanted = &left[start..end];
-                self.read(id, |events| at(events, wanted, &mut each))?;
+                entries.extend(self.read(id, None, |events| events.at(wanted))?);
             }
             left = &left[end..];
         }
-        Ok(())
+        entries.sort_unstable_by_key(|entry| entry.position);
+        Ok(entries)
     }
 
-    /// Returns all attempts at an event, in their order.
-    pub(super) fn attempts(
-        &self,
-        position: Position,
-        bucket_size: u64,
-    ) -> Result<Vec<TimelineEntry>, Failure> {
+    pub(super) fn attempts(&self, position: Position, bucket: u64) -> Result<Vec<TimelineEntry>> {
         let mut entries = Vec::new();
         add_attempts(&self.attempts, position, &mut entries);
         let sql = "SELECT notes FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id";
         let mut statement = self.database.prepare_cached(sql)?;
-        let base = first_blob(position.seq(), bucket_size);
+        let base = first_blob(position.seq(), bucket);
         let mut rows = statement.query(params![base, base + PARTS - 1])?;
         while let Some(row) = rows.next()? {
             let notes = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
@@ -239,17 +197,20 @@ impl<'a> Snapshot<'a> {
         Ok(entries)
     }
 
-    fn may_contain(&self, id: i64, session: Option<KeyHash>) -> Result<bool, Failure> {
-        let Some(session) = session else {
-            return Ok(true);
-        };
-        let sql = "SELECT filter FROM contents WHERE id = ?";
-        read_blob(&self.database, sql, id, |filter| {
-            Filter::stored_may_contain(filter, session)
-        })
-    }
-
-    fn read<T>(&self, id: i64, work: impl FnOnce(&Segment<&str>) -> T) -> Result<T, Failure> {
+    /// Reads a segment. Returns nothing if it has no event of this session, by its filter.
+    fn read<T: Default>(
+        &self,
+        id: i64,
+        session: Option<KeyHash>,
+        work: impl FnOnce(&Segment<&str>) -> T,
+    ) -> Result<T> {
+        if let Some(session) = session {
+            let sql = "SELECT filter FROM contents WHERE id = ?";
+            let may_contain = |filter: &[u8]| BloomFilter::stored_may_contain(filter, session);
+            if !read_blob(&self.database, sql, id, may_contain)? {
+                return Ok(T::default());
+            }
+        }
         let sql = "SELECT events FROM contents WHERE id = ?";
         read_blob(&self.database, sql, id, |events| {
             Segment::decode(events).map(|events| work(&events))
@@ -257,36 +218,17 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// Calls `each` with the events at these positions, which must be sorted.
-fn at<T: AsRef<str>>(
-    segment: &Segment<T>,
-    positions: &[Position],
-    each: &mut impl FnMut(EventEntry<&str>),
-) {
-    let rows = segment.rows.iter().filter(|row| !row.is_duplicate());
-    for row in rows.filter(|row| positions.binary_search(&row.position()).is_ok()) {
-        each(segment.entry(row));
-    }
-}
-
-fn add_attempts<T: AsRef<str>>(
-    attempts: &[Attempt<T>],
-    position: Position,
-    entries: &mut Vec<TimelineEntry>,
-) {
-    let at_event = attempts
-        .iter()
-        .filter(|attempt| attempt.position == position);
-    entries.extend(at_event.map(|attempt| TimelineEntry {
+fn add_attempts(attempts: &[Attempt], position: Position, entries: &mut Vec<TimelineEntry>) {
+    let own = { attempts.iter() }.filter(|attempt| attempt.position == position);
+    entries.extend(own.map(|attempt| TimelineEntry {
         at: Timestamp::from_nanosecond(attempt.at.into()).unwrap_or_default(),
         attempt: attempt.attempt,
-        consumer: attempt.consumer.as_ref().to_owned(),
-        outcome: attempt.outcome().to_owned(),
+        consumer: (*attempt.consumer).into(),
+        outcome: attempt.outcome.as_deref().unwrap_or("done").into(),
     }));
 }
 
 impl EventFilter {
-    /// The parameters of [`CANDIDATES`].
     fn candidates(&self) -> impl rusqlite::Params {
         (
             self.before.map(|before| before.body().into_bytes()),

@@ -44,7 +44,6 @@ const TABLES: &str = "
     INSERT INTO state VALUES (0, 0);
 ";
 
-/// Opens the index for writing.
 pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
     match open_known(path) {
         Ok(Some(database)) => return Ok(database),
@@ -61,7 +60,6 @@ pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
     open_known(path)?.ok_or(rusqlite::Error::InvalidQuery)
 }
 
-/// Opens the index for reading.
 #[cfg(test)]
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
@@ -74,13 +72,12 @@ pub(super) fn read_blob<T>(
     sql: &str,
     id: i64,
     read: impl FnOnce(&[u8]) -> Option<T>,
-) -> Result<T, Failure> {
+) -> Result<T> {
     let mut statement = database.prepare_cached(sql)?;
     let read = statement.query_row([id], |row| Ok(read(row.get_ref(0)?.as_blob()?)))?;
     read.ok_or(Failure::Damaged)
 }
 
-/// Removes everything.
 pub(super) fn clear(database: &mut Connection) -> rusqlite::Result<()> {
     let transaction = database.transaction()?;
     transaction.execute_batch(
@@ -131,14 +128,7 @@ pub(super) const TUNING: IndexTuning = IndexTuning {
     far: 50_000,
 };
 
-/// Small sizes, so that short tests reach every limit.
-#[cfg(test)]
-pub(super) const SMALL: IndexTuning = IndexTuning {
-    full: 32,
-    bucket: 8,
-    read_in_a_turn: 16,
-    far: 100,
-};
+pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Why the index cannot be written or read.
 #[derive(Debug, thiserror::Error)]

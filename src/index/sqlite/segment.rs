@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::index::EventEntry;
-use crate::journal::{Filter, KeyHash, Part, Position, Seq};
+use crate::journal::{BloomFilter, KeyHash, Part, Position, Seq};
 use crate::{Event, EventId, EventKind, Received, Timestamp};
 
 /// Events with their texts. The texts of the open segment are `Arc<str>`; those of a sealed segment
@@ -30,7 +30,6 @@ pub(super) struct Segment<T> {
 pub(super) struct Row {
     /// The body's id as a number, which sorts like the id.
     pub(super) id: u128,
-    /// Which event of the body.
     pub(super) part: Part,
     /// The number of the body; for a duplicate, the number of the original's body.
     seq: i64,
@@ -72,21 +71,6 @@ impl<'a> EventEntry<&'a str> {
             bytes: received.body.len() as u64,
         }
     }
-
-    pub(super) fn owned(&self) -> EventEntry {
-        EventEntry {
-            id: self.id,
-            position: self.position,
-            is_duplicate: self.is_duplicate,
-            duplicate_of: self.duplicate_of,
-            at: self.at,
-            source: self.source.to_owned(),
-            session: self.session.map(str::to_owned),
-            kind: self.kind,
-            name: self.name.map(str::to_owned),
-            bytes: self.bytes,
-        }
-    }
 }
 
 impl Row {
@@ -121,8 +105,8 @@ impl<T: AsRef<str>> Segment<T> {
     }
 
     /// Returns the event of a row. Of a duplicate, it lacks the id of the original.
-    pub(super) fn entry(&self, row: &Row) -> EventEntry<&str> {
-        let text = |place: u32| self.texts[place as usize].as_ref();
+    pub(super) fn entry<'s, U: From<&'s str>>(&'s self, row: &Row) -> EventEntry<U> {
+        let text = |place: u32| U::from(self.texts[place as usize].as_ref());
         EventEntry {
             id: row.id(),
             position: row.position(),
@@ -133,11 +117,19 @@ impl<T: AsRef<str>> Segment<T> {
             session: row.session.checked_sub(1).map(text),
             kind: row.kind(),
             name: match row.name {
-                NAME_IS_KIND => Some(row.kind().as_str()),
+                NAME_IS_KIND => Some(row.kind().as_str().into()),
                 name => name.checked_sub(2).map(text),
             },
             bytes: row.bytes,
         }
+    }
+
+    /// Returns the events at these positions, which must be sorted.
+    pub(super) fn at(&self, positions: &[Position]) -> Vec<EventEntry> {
+        let rows = self.rows.iter().filter(|row| !row.is_duplicate());
+        rows.filter(|row| positions.binary_search(&row.position()).is_ok())
+            .map(|row| self.entry(row))
+            .collect()
     }
 }
 
@@ -183,7 +175,6 @@ impl OpenSegment {
         place
     }
 
-    /// Returns how many events it holds.
     pub(super) fn len(&self) -> usize {
         self.segment.rows.len()
     }
@@ -232,9 +223,8 @@ pub(super) struct Sealed {
     pub(super) last_at: i64,
     /// One bit for each kind in the segment.
     pub(super) kinds: u32,
-    /// A [`Filter`] of its sessions.
+    /// A [`BloomFilter`] of its sessions.
     pub(super) filter: Vec<u8>,
-    /// The blob.
     pub(super) events: Vec<u8>,
 }
 
@@ -258,7 +248,7 @@ impl Sealed {
     }
 }
 
-/// Returns the bit of a kind in [`Head::kinds`].
+/// Returns the bit of a kind in [`Sealed::kinds`].
 pub(super) fn kind_bit(kind: EventKind) -> u32 {
     1 << kind as u32
 }
@@ -267,7 +257,7 @@ fn session_filter(rows: &[Row], texts: &[Arc<str>]) -> Vec<u8> {
     let mut sessions: Vec<u32> = rows.iter().map(|row| row.session).collect();
     sessions.sort_unstable();
     sessions.dedup();
-    let mut filter = Filter::for_keys(sessions.len() as u64);
+    let mut filter = BloomFilter::for_keys(sessions.len() as u64);
     for place in sessions.iter().filter_map(|session| session.checked_sub(1)) {
         filter.insert(session_key(&texts[place as usize]));
     }
@@ -376,7 +366,7 @@ mod tests {
     fn read_or_refuse(blob: &[u8]) {
         if let Some(segment) = Segment::decode(blob) {
             for row in &segment.rows {
-                segment.entry(row);
+                segment.entry::<&str>(row);
             }
         }
     }
@@ -406,7 +396,7 @@ mod tests {
                 prop_assert!((sealed.first_at..=sealed.last_at).contains(&nanos(item.at)));
                 prop_assert!(sealed.kinds & kind_bit(item.kind) != 0);
                 let contains = |session| {
-                    Filter::stored_may_contain(&sealed.filter, session_key(session)).unwrap()
+                    BloomFilter::stored_may_contain(&sealed.filter, session_key(session)).unwrap()
                 };
                 prop_assert!(item.session.is_none_or(contains));
             }
@@ -425,7 +415,7 @@ mod tests {
             byte: u8,
         ) {
             read_or_refuse(&noise);
-            Filter::stored_may_contain(&noise, session_key("any"));
+            BloomFilter::stored_may_contain(&noise, session_key("any"));
             let mut segment = OpenSegment::default();
             for fields in &fields {
                 segment.push(&entry(fields));

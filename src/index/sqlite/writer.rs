@@ -1,4 +1,4 @@
-//! [`Writer`]: what is not in the database yet, and how it is written.
+//! [`IndexWriter`]: what is not in the database yet, and how it is written.
 //!
 //! Events and attempts gather in memory, where searches see them too, and are written together: a
 //! segment of events is one row. At low rates segments are small. So a new segment absorbs the
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::attempts::{self, Attempt, PARTS, first_blob};
-use super::schema::{self, Failure, IndexTuning, read_blob};
+use super::schema::{self, Failure, IndexTuning, Result, read_blob};
 use super::segment::{FULL_TEXT, OpenSegment, Segment};
 use crate::dialect::Decoder;
 use crate::index::EventEntry;
@@ -20,7 +20,7 @@ use crate::journal::{Position, Record, Seq};
 /// What is not in the database yet. The lock is held while a commit moves data into the database, so
 /// its holder sees both at one moment.
 #[derive(Debug, Default)]
-pub(super) struct Open {
+pub(super) struct Unwritten {
     /// Shared with searches, as the attempts are. Adding to it copies it if a search holds it.
     pub(super) events: Arc<OpenSegment>,
     pub(super) attempts: Arc<Vec<Attempt>>,
@@ -28,11 +28,21 @@ pub(super) struct Open {
     pub(super) trimmed: Seq,
 }
 
-/// Writes the database.
+impl Unwritten {
+    /// Returns whether there are events to write, and attempts: any, or `full` of them.
+    fn due(&self, all: bool, full: usize) -> (bool, bool) {
+        let (events, attempts) = (&self.events, self.attempts.len());
+        (
+            (all || events.is_full(full)) && !events.is_empty(),
+            (all || attempts >= full) && attempts > 0,
+        )
+    }
+}
+
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct IndexWriter {
     database: Connection,
-    pub(super) open: Arc<Mutex<Open>>,
+    pub(super) unwritten: Arc<Mutex<Unwritten>>,
     /// Events up to this one are in a sealed segment or in the open one.
     pub(super) cursor: Seq,
     pub(super) tuning: IndexTuning,
@@ -40,19 +50,19 @@ pub(super) struct Writer {
     wal: usize,
 }
 
-impl Writer {
+impl IndexWriter {
     pub(super) fn new(database: Connection, tuning: IndexTuning) -> rusqlite::Result<Self> {
         let (cursor, trimmed) =
             database.query_row("SELECT indexed, trimmed FROM state", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })?;
-        let open = Open {
+        let unwritten = Unwritten {
             trimmed,
-            ..Open::default()
+            ..Unwritten::default()
         };
         Ok(Self {
             database,
-            open: Arc::new(Mutex::new(open)),
+            unwritten: Arc::new(Mutex::new(unwritten)),
             cursor,
             tuning,
             wal: 0,
@@ -65,8 +75,8 @@ impl Writer {
         records: &[R],
         decoder: &Decoder,
     ) -> usize {
-        let mut open = lock(&self.open);
-        let segment = Arc::make_mut(&mut open.events);
+        let mut unwritten = lock(&self.unwritten);
+        let segment = Arc::make_mut(&mut unwritten.events);
         let mut count = 0;
         for record in records.iter().map(Borrow::borrow) {
             if segment.is_full(self.tuning.full) {
@@ -85,8 +95,8 @@ impl Writer {
     /// Takes duplicates, from the one at `start` on, until the open segment is full. Returns how
     /// many.
     pub(super) fn add_duplicates(&self, duplicates: &Segment<Arc<str>>, start: usize) -> usize {
-        let mut open = lock(&self.open);
-        let segment = Arc::make_mut(&mut open.events);
+        let mut unwritten = lock(&self.unwritten);
+        let segment = Arc::make_mut(&mut unwritten.events);
         let before = segment.len();
         for row in &duplicates.rows[start..] {
             if segment.is_full(self.tuning.full) {
@@ -99,37 +109,28 @@ impl Writer {
 
     /// Takes attempts. Discards them if too many wait because they cannot be written.
     pub(super) fn add_attempts(&self, attempts: Vec<Attempt>) {
-        let mut open = lock(&self.open);
-        if open.attempts.is_empty() {
-            open.attempts = Arc::new(attempts);
-        } else if open.attempts.len() < MAX_ATTEMPTS {
-            Arc::make_mut(&mut open.attempts).extend(attempts);
+        let mut unwritten = lock(&self.unwritten);
+        if unwritten.attempts.len() < MAX_ATTEMPTS {
+            Arc::make_mut(&mut unwritten.attempts).extend(attempts);
         }
     }
 
-    /// Returns whether nothing waits to be written.
-    pub(super) fn is_empty(&self) -> bool {
-        let open = lock(&self.open);
-        open.events.is_empty() && open.attempts.is_empty()
-    }
-
-    /// Returns whether a segment or a batch is large enough to be written.
-    pub(super) fn is_full(&self) -> bool {
-        let open = lock(&self.open);
-        open.events.is_full(self.tuning.full) || open.attempts.len() >= self.tuning.full
+    /// Returns whether there is anything to write, or, unless `all`, a whole segment or batch.
+    pub(super) fn is_due(&self, all: bool) -> bool {
+        lock(&self.unwritten).due(all, self.tuning.full) != (false, false)
     }
 
     /// Writes everything, or only what is full, in one transaction. After a failure everything
     /// stays in memory.
-    pub(super) fn seal(&mut self, which: Which) -> Result<(), Failure> {
+    pub(super) fn seal(&mut self, all: bool) -> Result<()> {
+        let full = self.tuning.full;
         // Only this writer changes them, so they stay as they are until they are written.
-        let (events, attempts) = {
-            let open = lock(&self.open);
-            (Arc::clone(&open.events), Arc::clone(&open.attempts))
+        let (events, attempts, (seals_events, seals_attempts)) = {
+            let unwritten = lock(&self.unwritten);
+            let (events, attempts) = (&unwritten.events, &unwritten.attempts);
+            let due = unwritten.due(all, full);
+            (Arc::clone(events), Arc::clone(attempts), due)
         };
-        let (all, full) = (which == Which::All, self.tuning.full);
-        let seals_events = (all || events.is_full(full)) && !events.is_empty();
-        let seals_attempts = all || attempts.len() >= full;
         let transaction = self.database.transaction()?;
         let mut bytes = 0;
         if seals_events {
@@ -148,13 +149,13 @@ impl Writer {
         }
         {
             // A search sees the data either in memory or in the database.
-            let mut open = lock(&self.open);
+            let mut unwritten = lock(&self.unwritten);
             transaction.commit()?;
             if seals_events {
-                open.events = Arc::default();
+                unwritten.events = Arc::default();
             }
             if seals_attempts {
-                open.attempts = Arc::default();
+                unwritten.attempts = Arc::default();
             }
         }
         self.written(bytes)
@@ -162,22 +163,22 @@ impl Writer {
 
     /// Hides events up to `up_to`, which have left the journal. A segment is removed with its last
     /// event.
-    pub(super) fn trim(&mut self, up_to: Seq) -> Result<(), Failure> {
+    pub(super) fn trim(&mut self, up_to: Seq) -> Result<()> {
         let attempts = {
-            let open = lock(&self.open);
-            if up_to <= open.trimmed {
+            let unwritten = lock(&self.unwritten);
+            if up_to <= unwritten.trimmed {
                 return Ok(());
             }
-            Arc::clone(&open.attempts)
+            Arc::clone(&unwritten.attempts)
         };
         let sql = "UPDATE state SET trimmed = ?";
         self.database.execute(sql, [up_to])?;
         let mut attempts = attempts.to_vec();
         attempts.retain(|attempt| attempt.position.seq() > up_to);
         {
-            let mut open = lock(&self.open);
-            open.trimmed = up_to;
-            open.attempts = Arc::new(attempts);
+            let mut unwritten = lock(&self.unwritten);
+            unwritten.trimmed = up_to;
+            unwritten.attempts = Arc::new(attempts);
         }
         // No search shows any of these rows, so none needs to wait until they are gone.
         let attempts = "DELETE FROM attempts WHERE id IN \
@@ -202,7 +203,7 @@ impl Writer {
     }
 
     /// Counts a commit with so many bytes in blobs. Copies the WAL into the database if it is time.
-    fn written(&mut self, bytes: usize) -> Result<(), Failure> {
+    fn written(&mut self, bytes: usize) -> Result<()> {
         self.wal += bytes + COMMIT_BYTES;
         if self.wal >= CHECKPOINT_BYTES {
             self.wal = 0;
@@ -213,25 +214,17 @@ impl Writer {
     }
 
     /// Removes everything, for an index that is damaged or of another journal.
-    pub(super) fn clear(&mut self) -> Result<(), Failure> {
-        let mut open = lock(&self.open);
+    pub(super) fn clear(&mut self) -> Result<()> {
+        let mut unwritten = lock(&self.unwritten);
         schema::clear(&mut self.database)?;
-        *open = Open::default();
+        *unwritten = Unwritten::default();
         self.cursor = 0;
         Ok(())
     }
 }
 
-/// Selects what is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
-    /// The events if they fill a segment, the attempts if they fill a batch.
-    Full,
-    All,
-}
-
-pub(super) fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn lock(unwritten: &Mutex<Unwritten>) -> MutexGuard<'_, Unwritten> {
+    unwritten.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Adds each event of a body except duplicates, which come as notes with their originals.
@@ -254,7 +247,7 @@ fn write_segment(
     transaction: &Transaction<'_>,
     segment: &Arc<OpenSegment>,
     full: usize,
-) -> Result<usize, Failure> {
+) -> Result<usize> {
     let mut segment = Arc::clone(segment);
     loop {
         let sql = "SELECT id, count, size FROM segments ORDER BY id DESC LIMIT 1";
@@ -314,35 +307,28 @@ fn write_attempts(
     transaction: &Transaction<'_>,
     attempts: &[Attempt],
     tuning: IndexTuning,
-) -> Result<usize, Failure> {
-    let Some(first) = attempts.first() else {
-        return Ok(0);
-    };
-    let base = first_blob(first.position.seq(), tuning.bucket);
-    let (mut id, mut absorbed) = (base, Vec::new());
-    let mut count = attempts.len();
+) -> Result<usize> {
+    let base = first_blob(attempts[0].position.seq(), tuning.bucket);
+    let (mut id, mut all) = (base, attempts.to_vec());
     let sql = "SELECT id, count, notes FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id DESC";
     let mut statement = transaction.prepare_cached(sql)?;
     let mut rows = statement.query([base, base + PARTS - 1])?;
     while let Some(row) = rows.next()? {
-        let (part, length): (u64, usize) = (row.get(0)?, row.get(1)?);
-        if !is_absorbed(length, count, tuning.full) {
+        let (part, count): (u64, usize) = (row.get(0)?, row.get(1)?);
+        if !is_absorbed(count, all.len(), tuning.full) {
             id = part + 1;
             break;
         }
-        absorbed.push((part, row.get::<_, Vec<u8>>(2)?));
-        count += length;
+        let notes = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+        all.extend(attempts::decode(notes).ok_or(Failure::Damaged)?);
     }
     drop(rows);
     if id >= base + PARTS {
         return Ok(0);
     }
-    let mut delete = transaction.prepare_cached("DELETE FROM attempts WHERE id = ?")?;
-    let mut all: Vec<Attempt<&str>> = attempts.iter().map(Attempt::as_str).collect();
-    for (part, notes) in &absorbed {
-        all.extend(attempts::decode(notes).ok_or(Failure::Damaged)?);
-        delete.execute([part])?;
-    }
+    let sql = "DELETE FROM attempts WHERE id BETWEEN ? AND ?";
+    let mut absorbed = transaction.prepare_cached(sql)?;
+    absorbed.execute([id, base + PARTS - 1])?;
     all.sort_unstable_by_key(|attempt| (attempt.position, attempt.at));
     let notes = attempts::encode(&all);
     let sql = "INSERT INTO attempts VALUES (?, ?, ?)";

@@ -20,7 +20,7 @@ pub struct Memory(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
     shares: Share,
     tail: Arc<Tail>,
     documents: watch::Sender<Version>,
@@ -28,7 +28,7 @@ struct Inner {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct MemoryState {
     records: Vec<Record>,
     keys: HashMap<KeyHash, (Position, i64)>,
     saved: BTreeMap<(String, Share), Vec<u8>>,
@@ -58,7 +58,7 @@ impl Memory {
         }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, MemoryState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

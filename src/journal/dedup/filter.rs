@@ -1,4 +1,4 @@
-//! [`Filter`]: rules out nearly every key that is not in a set.
+//! [`BloomFilter`]: rules out nearly every key that is not in a set.
 
 use crate::journal::KeyHash;
 
@@ -8,7 +8,7 @@ use crate::journal::KeyHash;
 /// filter that is not blocked. Keys are hashes already: the upper half selects the line, the lower
 /// half the bits.
 #[derive(Debug, Clone)]
-pub(crate) struct Filter {
+pub(crate) struct BloomFilter {
     lines: Vec<Line>,
 }
 
@@ -16,8 +16,7 @@ pub(crate) struct Filter {
 #[repr(align(64))]
 struct Line([u64; 8]);
 
-impl Filter {
-    /// Makes an empty filter for `keys` keys.
+impl BloomFilter {
     pub(crate) fn for_keys(keys: u64) -> Self {
         let lines = usize::try_from(keys * 10 / LINE + 1).unwrap_or(usize::MAX);
         Self {
@@ -37,13 +36,12 @@ impl Filter {
         has_bits(key, |word| line[word])
     }
 
-    /// Returns the filter as bytes, for storing it.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let words = self.lines.iter().flat_map(|line| line.0);
         words.flat_map(u64::to_le_bytes).collect()
     }
 
-    /// As [`Filter::may_contain`], for what [`Filter::to_bytes`] returned. It reads one line where it
+    /// As [`BloomFilter::may_contain`], for what [`BloomFilter::to_bytes`] returned. It reads one line where it
     /// is. Returns `None` if no filter has this length.
     pub(crate) fn stored_may_contain(bytes: &[u8], key: KeyHash) -> Option<bool> {
         let (lines, []) = bytes.as_chunks::<64>() else {
@@ -92,7 +90,7 @@ mod tests {
             KeyHash::from(half(1)) << 64 | KeyHash::from(half(2))
         };
         for keys in [0, 1, 1000, 50_000] {
-            let mut filter = Filter::for_keys(keys);
+            let mut filter = BloomFilter::for_keys(keys);
             (0..keys).for_each(|number| filter.insert(key(number)));
             assert!((0..keys).all(|number| filter.may_contain(key(number))));
             let others = keys..keys + 50_000;
@@ -101,7 +99,7 @@ mod tests {
                 .count();
             assert!(false_hits < 750, "{false_hits} of 50000 beside {keys}");
             let bytes = filter.to_bytes();
-            let stored = |bytes, number| Filter::stored_may_contain(bytes, key(number));
+            let stored = |bytes, number| BloomFilter::stored_may_contain(bytes, key(number));
             assert!(
                 (0..=2 * keys).all(|number| {
                     stored(&bytes, number) == Some(filter.may_contain(key(number)))

@@ -13,10 +13,8 @@ mod segment;
 mod tuning;
 mod window;
 
-pub(crate) use filter::Filter;
+pub(crate) use filter::BloomFilter;
 pub(super) use seal::SealingEnded;
-#[cfg(test)]
-pub(super) use segment::write_segment;
 pub(super) use segment::{DedupEntry, any_segment};
 pub(super) use tuning::DedupTuning;
 pub(super) use window::DedupWindow;

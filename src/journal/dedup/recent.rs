@@ -26,7 +26,6 @@ impl Recent {
         }
     }
 
-    /// Returns the newest entry of this key.
     pub(super) fn newest(&self, key: KeyHash) -> Option<DedupEntry> {
         let is_key = |place: &u32| self.entries[*place as usize].hash == key;
         let place = self.places.find(hash(key), is_key)?;
@@ -39,7 +38,6 @@ impl Recent {
         &self.entries[start..]
     }
 
-    /// Adds an entry, which becomes the newest of its key.
     pub(super) fn push(&mut self, entry: DedupEntry) {
         let place = self.entries.len() as u32;
         self.entries.push(entry);

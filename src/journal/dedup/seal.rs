@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
-use super::filter::Filter;
+use super::filter::BloomFilter;
 use super::recent::Recent;
 use super::segment::Segment;
 
@@ -19,7 +19,7 @@ pub(crate) type SealingEnded = watch::Receiver<Option<String>>;
 pub(super) struct Plan {
     pub(super) folder: PathBuf,
     /// The filter of the newest group, and how many keys it holds.
-    pub(super) newest: Option<(Arc<Filter>, u64)>,
+    pub(super) newest: Option<(Arc<BloomFilter>, u64)>,
     /// How many keys a filter has room for.
     pub(super) group_length: u64,
     /// Segments whose windows have all ended.
@@ -38,7 +38,7 @@ pub(super) struct SealOutcome {
 #[derive(Debug)]
 pub(super) struct NewSegment {
     pub(super) segment: Segment,
-    pub(super) filter: Filter,
+    pub(super) filter: BloomFilter,
     pub(super) keys: u64,
     /// Whether the segment is the first of a group.
     pub(super) is_first: bool,
@@ -133,8 +133,8 @@ impl Plan {
             let with_room = { self.newest }.filter(|(_, held)| held + keys <= self.group_length);
             let is_first = with_room.is_none();
             let mut filter = match with_room {
-                Some((filter, _)) => Filter::clone(&filter),
-                None => Filter::for_keys(self.group_length.max(keys)),
+                Some((filter, _)) => BloomFilter::clone(&filter),
+                None => BloomFilter::for_keys(self.group_length.max(keys)),
             };
             let segment = Segment::open(path, &mut filter)?;
             Ok(NewSegment {

@@ -4,13 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::filter::Filter;
+use super::filter::BloomFilter;
 use super::seal::{Plan, SealOutcome};
 use super::segment::{DedupEntry, Segment};
 use super::tuning::DedupTuning;
 use crate::journal::{KeyHash, Seq};
 
-/// All segments of a folder. Several segments share a [`Filter`], so that a new event, which is in
+/// All segments of a folder. Several segments share a [`BloomFilter`], so that a new event, which is in
 /// none of them, needs few lookups.
 #[derive(Debug)]
 pub(super) struct Sealed {
@@ -26,7 +26,7 @@ pub(super) struct Sealed {
 #[derive(Debug)]
 struct Group {
     /// Shared with the job that makes the filter of the next segment.
-    filter: Arc<Filter>,
+    filter: Arc<BloomFilter>,
     /// How many keys the filter holds. They stay in it when their segment is deleted.
     keys: u64,
     /// Oldest first.
@@ -72,7 +72,6 @@ impl Sealed {
         segments.next_back().map(|segment| segment.last_seq)
     }
 
-    /// Returns the newest entry of this key.
     pub(super) fn newest(&self, key: KeyHash) -> io::Result<Option<DedupEntry>> {
         for group in self.groups.iter().rev() {
             if !group.filter.may_contain(key) {
@@ -127,7 +126,7 @@ impl Sealed {
         let full = |group: &Group| group.keys + keys > self.group_length;
         if self.groups.last().is_none_or(full) {
             self.groups.push(Group {
-                filter: Arc::new(Filter::for_keys(self.group_length.max(keys))),
+                filter: Arc::new(BloomFilter::for_keys(self.group_length.max(keys))),
                 keys: 0,
                 segments: Vec::new(),
             });

@@ -6,13 +6,12 @@
 //! The first key of each page is in memory, so finding an entry takes one read.
 
 use std::cmp::Reverse;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::filter::Filter;
+use super::filter::BloomFilter;
 use crate::journal::{DedupKey, KeyHash, Position, Seq};
 
 /// One event that makes later ones with the same key duplicates.
@@ -40,7 +39,8 @@ impl DedupEntry {
 pub(super) struct Segment {
     path: PathBuf,
     file: File,
-    format: Format,
+    /// Whether it is of version 2, which has the numbers of bodies in place of positions.
+    has_seqs: bool,
     /// The length of the file in bytes.
     length: u64,
     /// The first key of each page.
@@ -49,15 +49,6 @@ pub(super) struct Segment {
     pub(super) last_seq: Seq,
     /// When the last of its windows ends, in milliseconds since 1970.
     pub(super) last_until: i64,
-}
-
-/// The format of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    /// Version 2, with the numbers of bodies.
-    Seqs,
-    /// Version 3, with positions.
-    Positions,
 }
 
 impl Segment {
@@ -82,9 +73,9 @@ impl Segment {
         Ok(path)
     }
 
-    /// Returns whether a file is a segment, by its name.
     pub(super) fn is_segment(path: &Path) -> bool {
-        Format::of(path).is_some()
+        path.extension()
+            .is_some_and(|end| end == "keys" || end == "run")
     }
 
     /// Returns the number of the newest body in the segment with this name.
@@ -95,7 +86,6 @@ impl Segment {
         name.ok_or_else(|| damaged(path, "its name is no event's number"))
     }
 
-    /// Returns how many entries are in this file.
     pub(super) fn length_of(path: &Path) -> io::Result<u64> {
         let bytes = path.metadata()?.len();
         if bytes % ENTRY as u64 != 0 {
@@ -105,10 +95,10 @@ impl Segment {
     }
 
     /// Opens a segment and adds its keys to a filter.
-    pub(super) fn open(path: PathBuf, filter: &mut Filter) -> io::Result<Self> {
+    pub(super) fn open(path: PathBuf, filter: &mut BloomFilter) -> io::Result<Self> {
         let mut segment = Self {
             last_seq: Self::last_seq_of(&path)?,
-            format: Format::of(&path).unwrap_or(Format::Positions),
+            has_seqs: path.extension().is_some_and(|end| end == "run"),
             length: Self::length_of(&path)? * ENTRY as u64,
             file: File::open(&path)?,
             path,
@@ -118,7 +108,7 @@ impl Segment {
         let mut page = [0; PAGE];
         for number in 0..segment.length.div_ceil(PAGE as u64) {
             for (index, bytes) in segment.read_page(number, &mut page)?.iter().enumerate() {
-                let entry = segment.format.decode(bytes);
+                let entry = segment.decode(bytes);
                 if index == 0 {
                     segment.pages.push(entry.hash);
                 }
@@ -129,7 +119,6 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Returns the entry of this key.
     pub(super) fn find(&self, key: KeyHash) -> io::Result<Option<DedupEntry>> {
         let pages = self.pages.partition_point(|first| *first <= key);
         let Some(number) = pages.checked_sub(1) else {
@@ -137,8 +126,8 @@ impl Segment {
         };
         let mut page = [0; PAGE];
         let entries = self.read_page(number as u64, &mut page)?;
-        let found = entries.binary_search_by_key(&key, |bytes| self.format.decode(bytes).hash);
-        Ok(found.ok().map(|at| self.format.decode(&entries[at])))
+        let found = entries.binary_search_by_key(&key, |bytes| self.decode(bytes).hash);
+        Ok(found.ok().map(|at| self.decode(&entries[at])))
     }
 
     /// Reads the entries of a page. Only the last page can be short.
@@ -154,6 +143,21 @@ impl Segment {
         Ok(page.as_chunks().0)
     }
 
+    fn decode(&self, bytes: &[u8; ENTRY]) -> DedupEntry {
+        let (hash, rest) = bytes.split_first_chunk().expect("16 of 32");
+        let (number, until) = rest.split_first_chunk().expect("8 of 16");
+        let number = u64::from_le_bytes(*number);
+        DedupEntry {
+            hash: u128::from_le_bytes(*hash),
+            position: if self.has_seqs {
+                Position::first(number)
+            } else {
+                Position::from_bits(number)
+            },
+            until: i64::from_le_bytes(until.try_into().expect("8 of 8")),
+        }
+    }
+
     /// Deletes its file, if it still exists.
     pub(super) fn remove(&self) -> io::Result<()> {
         match std::fs::remove_file(&self.path) {
@@ -165,30 +169,6 @@ impl Segment {
 
 fn damaged(path: &Path, what: &str) -> io::Error {
     io::Error::other(format!("{}: {what}", path.display()))
-}
-
-impl Format {
-    fn of(path: &Path) -> Option<Self> {
-        match path.extension().and_then(OsStr::to_str) {
-            Some("run") => Some(Self::Seqs),
-            Some("keys") => Some(Self::Positions),
-            _ => None,
-        }
-    }
-
-    fn decode(self, bytes: &[u8; ENTRY]) -> DedupEntry {
-        let (hash, rest) = bytes.split_first_chunk().expect("16 of 32");
-        let (number, until) = rest.split_first_chunk().expect("8 of 16");
-        let number = u64::from_le_bytes(*number);
-        DedupEntry {
-            hash: u128::from_le_bytes(*hash),
-            position: match self {
-                Self::Seqs => Position::first(number),
-                Self::Positions => Position::from_bits(number),
-            },
-            until: i64::from_le_bytes(until.try_into().expect("8 of 8")),
-        }
-    }
 }
 
 fn encode(entry: &DedupEntry) -> [u8; ENTRY] {
@@ -204,12 +184,6 @@ pub(crate) fn any_segment(folder: &Path) -> Option<PathBuf> {
     let files = std::fs::read_dir(folder).ok()?;
     let mut paths = files.filter_map(|file| Some(file.ok()?.path()));
     paths.find(|path| Segment::is_segment(path))
-}
-
-/// Writes a segment with one entry into the folder.
-#[cfg(test)]
-pub(crate) fn write_segment(folder: &Path, entries: &[DedupEntry]) -> io::Result<()> {
-    Segment::write(folder, entries.to_vec()).map(drop)
 }
 
 const ENTRY: usize = 32;
@@ -245,7 +219,7 @@ mod tests {
             let newest = odd[..count].iter().map(|entry| entry.position.seq()).max();
             assert_eq!(Segment::last_seq_of(&path).unwrap(), newest.unwrap_or(0));
             assert_eq!(Segment::length_of(&path).unwrap(), count as u64);
-            let mut filter = Filter::for_keys(count as u64);
+            let mut filter = BloomFilter::for_keys(count as u64);
             let segment = Segment::open(path, &mut filter).unwrap();
             let last = odd[..count].iter().map(|entry| entry.until).max();
             assert_eq!(segment.last_until, last.unwrap_or(i64::MIN));
@@ -260,11 +234,33 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_the_version_before_is_read() {
+        let folder = TestFolder::new();
+        let mut entries = entries(9);
+        entries.sort_by_key(|entry| entry.hash);
+        let path = folder.path().join("9.run");
+        let bytes = entries.iter().flat_map(|entry| {
+            let mut bytes = encode(entry);
+            bytes[16..24].copy_from_slice(&entry.position.seq().to_le_bytes());
+            bytes
+        });
+        std::fs::write(&path, bytes.collect::<Vec<u8>>()).unwrap();
+        assert!(Segment::is_segment(&path));
+        let segment = Segment::open(path, &mut BloomFilter::for_keys(9)).unwrap();
+        assert_eq!(segment.last_seq, 9);
+        for entry in entries {
+            let found = segment.find(entry.hash).unwrap().unwrap();
+            assert_eq!(found.position, Position::first(entry.position.seq()));
+            assert_eq!(found.until, entry.until);
+        }
+    }
+
+    #[test]
     fn a_damaged_file_is_named_in_the_error() {
         let folder = TestFolder::new();
         let path = folder.path().join("4.run");
         std::fs::write(&path, [0; ENTRY + 1]).unwrap();
-        let refused = Segment::open(path.clone(), &mut Filter::for_keys(1)).unwrap_err();
+        let refused = Segment::open(path.clone(), &mut BloomFilter::for_keys(1)).unwrap_err();
         let named = format!(
             "{}: its length is no whole number of entries",
             path.display()

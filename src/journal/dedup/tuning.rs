@@ -1,6 +1,5 @@
 //! [`DedupTuning`]: the sizes of segments and filters.
 
-/// The sizes of segments and filters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DedupTuning {
     /// How many entries a segment holds. Memory has room for an eighth more before it must grow.

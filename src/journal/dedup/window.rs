@@ -19,7 +19,6 @@ use super::segment::DedupEntry;
 use super::tuning::DedupTuning;
 use crate::journal::{DedupKey, KeyHash, Position, Seq};
 
-/// The entries of all windows.
 #[derive(Debug)]
 pub(crate) struct DedupWindow {
     recent: Recent,
@@ -73,10 +72,6 @@ impl DedupWindow {
     }
 
     /// Returns the event that makes an event with this key a duplicate at `now`.
-    ///
-    /// # Errors
-    ///
-    /// If a segment cannot be read.
     pub(crate) fn original(&self, key: DedupKey, now: i64) -> io::Result<Option<Position>> {
         let newest = match self.in_memory(key.hash) {
             None => self.sealed.newest(key.hash)?,
@@ -103,12 +98,8 @@ impl DedupWindow {
     }
 
     /// Takes in a segment that is finished, and has the next one sealed if there are enough entries
-    /// for it. All entries must be durable. Does not wait.
-    ///
-    /// # Errors
-    ///
-    /// If a segment could not be written. The entries stay in memory, and the next try is made when
-    /// there are an eighth of a segment more.
+    /// for it. All entries must be durable. Does not wait. If a segment could not be written, its
+    /// entries stay in memory, and the next try is made when there are an eighth of a segment more.
     pub(crate) fn tidy(&mut self, now: i64) -> io::Result<()> {
         let adopted = self.adopt();
         let is_due = match self.older {
@@ -123,10 +114,6 @@ impl DedupWindow {
 
     /// Adds an entry from the log at the start. Seals as it goes and waits for that, so that few
     /// entries are in memory at the same time.
-    ///
-    /// # Errors
-    ///
-    /// If a segment cannot be written.
     pub(crate) fn restore(&mut self, entry: DedupEntry, now: i64) -> io::Result<()> {
         // A body's entries stay together, because its number tells which entries are sealed.
         let last = self.recent.entries.last().map(|last| last.position.seq());

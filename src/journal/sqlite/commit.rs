@@ -1,4 +1,4 @@
-//! [`Open`]: the open database, and [`Step`]: the transaction that is being written.
+//! [`OpenDatabase`]: the open database, and [`Step`]: the transaction that is being written.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +20,7 @@ use crate::journal::{
     Seq, Unavailable, Version,
 };
 
-/// The open database.
-pub(super) struct Open {
+pub(super) struct OpenDatabase {
     pub(super) database: Connection,
     checkpointer: Checkpointer,
 }
@@ -37,37 +36,24 @@ pub(super) enum CommitError {
     Commit(Error),
 }
 
-/// What a commit has made durable.
-pub(super) struct Committed {
-    /// The new bodies, for consumers that keep up.
-    pub(super) records: Vec<Record>,
-    /// How long the commit itself took.
-    pub(super) took: Duration,
-}
-
-/// Opens the file of a journal whose newest body is `known`. A missing file is not created and an
-/// older one is refused: both would lack what was acknowledged.
-fn open_known(path: &Path, known: Seq) -> Result<Connection, OpenError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let database = store::open_writer(path, flags)?;
-    let found = match schema::check(&database)? {
-        0 => 0,
-        _ => store::head(&database)?,
-    };
-    if found < known {
-        return Err(OpenError::Replaced { found, known });
-    }
-    Ok(database)
-}
-
-impl Open {
-    /// Opens the journal again after a failure. `known` is its newest body.
+impl OpenDatabase {
+    /// Opens the journal again after a failure. `known` is its newest body. A missing file is not
+    /// created and an older one is refused: both would lack what was acknowledged.
     pub(super) fn again(
         path: &Path,
         readers: &Arc<Readers>,
         known: Seq,
     ) -> Result<Self, OpenError> {
-        Self::start(open_known(path, known)?, path, readers)
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let database = store::open_writer(path, flags)?;
+        let found = match schema::check(&database)? {
+            0 => 0,
+            _ => store::newest(&database)?.0,
+        };
+        if found < known {
+            return Err(OpenError::Replaced { found, known });
+        }
+        Self::start(database, path, readers)
     }
 
     pub(super) fn start(
@@ -81,8 +67,7 @@ impl Open {
         schema::migrate(&mut database, version)?;
         // Read before the checkpoint writes, so that a database with visible damage is left
         // unchanged.
-        store::head(&database)?;
-        store::last_kept_at(&database)?;
+        store::newest(&database)?;
         // After a failed fsync it is unknown which part of the WAL is on the disk.
         store::checkpoint(&database)?;
         readers.hold_open()?;
@@ -117,7 +102,8 @@ impl Open {
         self.checkpointer.failure()
     }
 
-    /// Makes durable what `write` writes, in one transaction. `epoch` is the newest desk's.
+    /// Makes durable what `write` writes, in one transaction. `epoch` is the newest desk's. Returns
+    /// the new bodies, for consumers that keep up, and how long the commit itself took.
     pub(super) fn commit(
         &mut self,
         known: &mut Known,
@@ -125,7 +111,7 @@ impl Open {
         now: i64,
         epoch: u64,
         clock: &dyn Clock,
-    ) -> Result<Committed, CommitError> {
+    ) -> Result<(Vec<Record>, Duration), CommitError> {
         let before = (known.head, known.kept_at, known.documents);
         let committed = self.try_commit(known, write, now, epoch, clock);
         known.block.clear();
@@ -143,7 +129,7 @@ impl Open {
         now: i64,
         epoch: u64,
         clock: &dyn Clock,
-    ) -> Result<Committed, CommitError> {
+    ) -> Result<(Vec<Record>, Duration), CommitError> {
         // Times never go back, even if the clock is set back, because retention depends on them.
         known.kept_at = known.kept_at.max(now);
         known.block.kept_at = known.kept_at;
@@ -156,13 +142,14 @@ impl Open {
             records: Vec::new(),
             now,
             epoch,
+            bytes: 0,
         };
         write(&mut step)?;
         step.flush()?;
         let (records, started) = (step.records, clock.monotonic());
         step.transaction.commit().map_err(CommitError::Commit)?;
         let took = clock.monotonic().saturating_duration_since(started);
-        Ok(Committed { records, took })
+        Ok((records, took))
     }
 
     /// Does the work that no caller waits for, after all are answered. It takes no time: what takes
@@ -187,15 +174,17 @@ pub(super) enum Trimmed {
 
 /// A transaction that is being written.
 pub(super) struct Step<'a> {
-    pub(super) transaction: Transaction<'a>,
+    transaction: Transaction<'a>,
     pub(super) known: &'a mut Known,
     records: Vec<Record>,
     kept_at: Timestamp,
     now: i64,
     epoch: u64,
+    /// Estimates how many bytes the operation writes that is being written.
+    pub(super) bytes: usize,
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
     pub(super) fn append(&mut self, entry: &Entry) -> Result<Appended, Error> {
         let (known, now) = (&mut *self.known, self.now);
         let mut duplicates = Vec::new();
@@ -232,7 +221,6 @@ impl Step<'_> {
         Ok(Appended::New { seq, duplicates })
     }
 
-    /// Writes the block of this commit.
     fn flush(&mut self) -> Result<(), Error> {
         let known = &mut *self.known;
         if !known.block.is_empty() {
@@ -241,6 +229,13 @@ impl Step<'_> {
             known.block.clear();
         }
         Ok(())
+    }
+
+    /// Returns the transaction for a change of anything but the log's end, and counts the operation as
+    /// a part of the WAL.
+    pub(super) fn change(&mut self) -> &Transaction<'a> {
+        self.known.wal += store::PAGE + self.bytes;
+        &self.transaction
     }
 
     /// Saves progress for the desk with this epoch.
@@ -252,7 +247,7 @@ impl Step<'_> {
         if epoch != self.epoch {
             return Ok(Err(Unavailable::Fenced(0)));
         }
-        store::save(&self.transaction, change).map(Ok)
+        store::save(self.change(), change).map(Ok)
     }
 
     pub(super) fn put_document(
@@ -265,8 +260,9 @@ impl Step<'_> {
             return Ok(Err(PutError::Conflict));
         }
         self.known.documents += 1;
-        store::put_document(&self.transaction, key, value, self.known.documents)?;
-        Ok(Ok(self.known.documents))
+        let version = self.known.documents;
+        store::put_document(self.change(), key, value, version)?;
+        Ok(Ok(version))
     }
 
     pub(super) fn trim(&mut self, up_to: Seq) -> Result<Trimmed, Error> {
@@ -276,7 +272,7 @@ impl Step<'_> {
         if let Some(ended) = self.known.dedup.outlive(oldest.last, self.now) {
             return Ok(Trimmed::NotSealed(ended));
         }
-        let removed = store::trim(&self.transaction, oldest)?;
+        let removed = store::trim(self.change(), oldest)?;
         Ok(removed.map_or(Trimmed::Begun, Trimmed::Removed))
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn add(
     for letter in letters {
         statement.execute(params![
             consumer,
-            signed(letter.position.seq()),
+            letter.position.seq(),
             letter.position.part(),
             letter.attempts,
             letter.reason,
@@ -36,8 +36,7 @@ pub(super) fn list(
                AND (?2 IS NULL OR (seq, part, consumer) < (?2, ?3, ?4)) \
                ORDER BY seq DESC, part DESC, consumer DESC LIMIT ?5";
     let (position, name) = before.unzip();
-    let seq = position.map(|position| signed(position.seq()));
-    let part = position.map(Position::part);
+    let (seq, part) = (position.map(Position::seq), position.map(Position::part));
     let mut statement = database.prepare_cached(sql)?;
     let most = signed(most as u64);
     let letters = statement.query_map(params![consumer, seq, part, name, most], named_letter)?;
@@ -50,7 +49,7 @@ pub(super) fn of(database: &Connection, events: &[Position]) -> rusqlite::Result
     let mut statement = database.prepare_cached(sql)?;
     let mut all = Vec::new();
     for event in events {
-        let place = params![signed(event.seq()), event.part()];
+        let place = params![event.seq(), event.part()];
         for letter in statement.query_map(place, named_letter)? {
             all.push(letter?);
         }
@@ -67,7 +66,7 @@ pub(super) fn forget(
     let mut statement = database.prepare_cached(sql)?;
     let gone = events
         .iter()
-        .map(|event| statement.execute(params![consumer, signed(event.seq()), event.part()]));
+        .map(|event| statement.execute((consumer, event.seq(), event.part())));
     gone.sum()
 }
 

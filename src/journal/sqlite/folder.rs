@@ -65,7 +65,6 @@ pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Why a journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
     #[error(
@@ -86,6 +85,10 @@ pub(crate) enum OpenError {
     NoWal(String),
     #[error("the database is another program's; set journal.path to a folder of offhook's own")]
     NotOurs,
+    #[error(
+        "the journal is of version 1, and this offhook opens versions 2 and 3; open it once with offhook of commit 24777ad, which migrates it, and then with this one"
+    )]
+    Older,
     #[error(
         "the journal is of version {found}, and this offhook knows versions up to {known}; use the newer offhook"
     )]

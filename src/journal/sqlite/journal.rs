@@ -14,7 +14,7 @@ use super::commit::{Step, Trimmed};
 use super::folder::{self, OpenError};
 use super::operation::Queue;
 use super::readers::Readers;
-use super::writer::{Shared, Writer};
+use super::writer::{JournalWriter, Shared};
 use super::{dead, store};
 use crate::clock::Clock;
 use crate::journal::{
@@ -23,7 +23,6 @@ use crate::journal::{
 };
 use crate::telemetry::JournalMetrics;
 
-/// The journal in one database file.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
     pub(super) queue: Queue,
@@ -42,10 +41,6 @@ struct SqliteDesk {
 
 impl Sqlite {
     /// Opens the journal in `folder`, and creates it if there is none.
-    ///
-    /// # Errors
-    ///
-    /// If another process has it open, or if it is damaged, not a journal, or of a newer version.
     pub(crate) fn open(
         folder: &Path,
         metrics: JournalMetrics,
@@ -59,7 +54,7 @@ impl Sqlite {
         folder::create_private(&database).map_err(io)?;
         let keys = folder.join(folder::KEYS);
         let readers = Readers::new(&database).map_err(io)?;
-        let writer = Writer::open(&database, &keys, &readers, metrics, clock)?;
+        let writer = JournalWriter::open(&database, &keys, &readers, metrics, clock)?;
         let shared = Arc::clone(&writer.shared);
         let (queue, asked) = Queue::new();
         let closed_at_end = queue.clone();
@@ -87,7 +82,7 @@ impl Sqlite {
         let panic = |_: &mut Step<'_>| -> rusqlite::Result<Result<(), Unavailable>> {
             panic!("on purpose")
         };
-        let _ = self.queue.change(0, panic).await;
+        let _ = self.queue.write(0, panic).await;
     }
 
     /// Lets the thread write what waits and end. The first call returns the thread's handle.
@@ -114,7 +109,7 @@ impl Log for Sqlite {
     async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable> {
         loop {
             let trim = move |step: &mut Step<'_>| step.trim(up_to).map(Ok::<_, Unavailable>);
-            let mut sealing = match self.queue.change_later(TRIM_BYTES, trim).await? {
+            let mut sealing = match self.queue.write_later(TRIM_BYTES, trim).await? {
                 Trimmed::Removed(count) => return Ok(count),
                 Trimmed::Begun => continue,
                 Trimmed::NotSealed(sealing) => sealing,
@@ -172,16 +167,16 @@ impl Desks for Sqlite {
         let (consumer, progress) = (consumer.to_owned(), progress.to_vec());
         let bytes = progress.len();
         let introduce = move |step: &mut Step<'_>| {
-            store::introduce(&step.transaction, &consumer, &progress).map(Ok)
+            store::introduce(step.change(), &consumer, &progress).map(Ok)
         };
-        self.queue.change(bytes, introduce).await
+        self.queue.write(bytes, introduce).await
     }
 
     async fn forget_consumer(&self, consumer: &str) -> Result<(), Unavailable> {
         let consumer = consumer.to_owned();
         let forget =
-            move |step: &mut Step<'_>| store::forget_consumer(&step.transaction, &consumer).map(Ok);
-        self.queue.change(0, forget).await
+            move |step: &mut Step<'_>| store::forget_consumer(step.change(), &consumer).map(Ok);
+        self.queue.write(0, forget).await
     }
 }
 
@@ -201,7 +196,7 @@ impl Desk for SqliteDesk {
         let epoch = self.epoch;
         let bytes = change.progress.len() + change.dead.len() * LETTER_BYTES;
         let save = move |step: &mut Step<'_>| step.save(&change, epoch);
-        self.queue.change(bytes, save).await
+        self.queue.write(bytes, save).await
     }
 }
 
@@ -216,7 +211,7 @@ impl Documents for Sqlite {
         let key = key.to_owned();
         let bytes = value.as_ref().map_or(0, Vec::len);
         let put = move |step: &mut Step<'_>| step.put_document(&key, value.as_deref(), expected);
-        self.queue.change(bytes, put).await
+        self.queue.write(bytes, put).await
     }
 
     async fn documents(&self, prefix: &str) -> Result<Vec<Document>, Unavailable> {
@@ -259,8 +254,8 @@ impl DeadLetters for Sqlite {
         let (consumer, events) = (consumer.to_owned(), events.to_vec());
         let bytes = events.len() * LETTER_BYTES;
         let forget =
-            move |step: &mut Step<'_>| dead::forget(&step.transaction, &consumer, &events).map(Ok);
-        self.queue.change(bytes, forget).await
+            move |step: &mut Step<'_>| dead::forget(step.change(), &consumer, &events).map(Ok);
+        self.queue.write(bytes, forget).await
     }
 }
 

@@ -32,13 +32,13 @@ impl Known {
         keys_folder: &Path,
         now: i64,
     ) -> Result<Self, OpenError> {
-        let head = store::head(database)?;
+        let (head, kept_at) = store::newest(database)?;
         let io = |error| OpenError::io(keys_folder, error);
         let dedup = DedupWindow::open(keys_folder, head, now, DedupTuning::default());
         let mut known = Self {
             dedup: dedup.map_err(io)?,
             head,
-            kept_at: store::last_kept_at(database)?,
+            kept_at,
             documents: store::newest_document(database)?,
             block: Block::default(),
             wal: 0,
@@ -60,18 +60,12 @@ impl Known {
             }
             Ok(())
         });
-        let newest = added.and_then(|()| {
-            let kept_at = store::last_kept_at(database)?;
-            Ok((
-                store::head(database)?,
-                kept_at,
-                store::newest_document(database)?,
-            ))
-        });
+        let newest =
+            added.and_then(|()| Ok((store::newest(database)?, store::newest_document(database)?)));
         if newest.is_err() {
             self.dedup.take_back_after(self.head);
         }
-        let (head, kept_at, documents) = newest?;
+        let ((head, kept_at), documents) = newest?;
         self.head = head;
         self.kept_at = self.kept_at.max(kept_at);
         self.documents = documents;

@@ -7,7 +7,6 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 
 use super::commit::Step;
-use super::store;
 use crate::journal::Unavailable;
 
 /// Something to write, and the caller that waits until it is durable.
@@ -15,11 +14,7 @@ pub(super) trait Operation: Send {
     /// Estimates how many bytes it writes.
     fn bytes(&self) -> usize;
 
-    /// Writes it in the transaction.
-    ///
-    /// # Errors
-    ///
-    /// If the whole transaction must fail.
+    /// Writes it in the transaction. An error makes the whole transaction fail.
     fn write(&mut self, step: &mut Step<'_>) -> rusqlite::Result<()>;
 
     /// Tells the caller, after the transaction has become durable or has failed.
@@ -27,29 +22,28 @@ pub(super) trait Operation: Send {
 }
 
 /// An operation on its way through the queue and a commit.
-pub(super) type Waiting = Box<dyn Operation>;
+pub(super) type Queued = Box<dyn Operation>;
 
-/// The way to the thread that writes.
 #[derive(Debug, Clone)]
 pub(super) struct Queue(Arc<Mutex<Option<Senders>>>);
 
 #[derive(Debug)]
 struct Senders {
-    first: mpsc::Sender<Waiting>,
-    later: mpsc::Sender<Waiting>,
+    first: mpsc::Sender<Queued>,
+    later: mpsc::Sender<Queued>,
 }
 
 /// The other end of the [`Queue`], at the thread that writes.
 pub(super) struct Asked {
-    first: mpsc::Receiver<Waiting>,
+    first: mpsc::Receiver<Queued>,
     /// Operations that let those in `first` go ahead.
-    later: mpsc::Receiver<Waiting>,
+    later: mpsc::Receiver<Queued>,
 }
 
 impl Asked {
     /// Waits for operations, and adds them to `waiting`: at most `most`, or one that let all others
     /// go ahead. None once the queue is closed and empty.
-    pub(super) async fn receive(&mut self, waiting: &mut Vec<Waiting>, most: usize) {
+    pub(super) async fn receive(&mut self, waiting: &mut Vec<Queued>, most: usize) {
         tokio::select! {
             biased;
             _ = self.first.recv_many(waiting, most) => {}
@@ -58,7 +52,7 @@ impl Asked {
     }
 
     /// Returns an operation that has let others go ahead, if one waits.
-    pub(super) fn later(&mut self) -> Option<Waiting> {
+    pub(super) fn later(&mut self) -> Option<Queued> {
         self.later.try_recv().ok()
     }
 }
@@ -98,46 +92,25 @@ impl Queue {
         answered.await.map_err(|_| Unavailable::Ended)?
     }
 
-    /// The same for a change of anything but the log's end. It is counted as part of the WAL.
-    pub(super) async fn change<T, E>(
+    /// The same for an operation that lets others go ahead. It has a transaction of its own.
+    pub(super) async fn write_later<T, E>(
         &self,
         bytes: usize,
-        mut make: impl FnMut(&mut Step<'_>) -> rusqlite::Result<Result<T, E>> + Send + 'static,
+        write: impl FnMut(&mut Step<'_>) -> rusqlite::Result<Result<T, E>> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Unavailable> + Send + 'static,
     {
-        let counted = move |step: &mut Step<'_>| {
-            step.known.wal += store::PAGE + bytes;
-            make(step)
-        };
-        self.write(bytes, counted).await
-    }
-
-    /// The same for a change that lets other operations go ahead. It has a transaction of its own.
-    pub(super) async fn change_later<T, E>(
-        &self,
-        bytes: usize,
-        mut make: impl FnMut(&mut Step<'_>) -> rusqlite::Result<Result<T, E>> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<Unavailable> + Send + 'static,
-    {
-        let counted = move |step: &mut Step<'_>| {
-            step.known.wal += store::PAGE + bytes;
-            make(step)
-        };
-        let (operation, answered) = By::boxed(bytes, counted);
+        let (operation, answered) = By::boxed(bytes, write);
         self.push(operation, |senders| &senders.later)?;
         answered.await.map_err(|_| Unavailable::Ended)?
     }
 
     fn push(
         &self,
-        operation: Waiting,
-        choose: impl Fn(&Senders) -> &mpsc::Sender<Waiting>,
+        operation: Queued,
+        choose: impl Fn(&Senders) -> &mpsc::Sender<Queued>,
     ) -> Result<(), Unavailable> {
         let senders = self.lock();
         let senders = senders.as_ref().ok_or(Unavailable::Ended)?;
@@ -172,7 +145,7 @@ where
     E: From<Unavailable> + Send + 'static,
 {
     /// Returns the operation, and where its caller gets the outcome.
-    fn boxed(bytes: usize, write: F) -> (Waiting, oneshot::Receiver<Result<T, E>>) {
+    fn boxed(bytes: usize, write: F) -> (Queued, oneshot::Receiver<Result<T, E>>) {
         let (caller, answered) = oneshot::channel();
         let operation = Self {
             bytes,
@@ -195,6 +168,7 @@ where
     }
 
     fn write(&mut self, step: &mut Step<'_>) -> rusqlite::Result<()> {
+        step.bytes = self.bytes;
         self.outcome = Some((self.write)(step)?);
         Ok(())
     }

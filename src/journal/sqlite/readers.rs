@@ -29,11 +29,7 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    /// Prepares to read the database at `path`. Opens no connection.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such file.
+    /// Prepares to read the database at `path`, which must exist. Opens no connection.
     pub(crate) fn new(path: &Path) -> std::io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             path: path.to_owned(),
@@ -47,10 +43,6 @@ impl Readers {
     }
 
     /// Runs a short query on a blocking thread.
-    ///
-    /// # Errors
-    ///
-    /// If the query fails.
     pub(crate) async fn look<T, E>(
         self: &Arc<Self>,
         query: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -74,10 +66,6 @@ impl Readers {
 
     /// As [`Readers::look`], for a query that may take long. At most [`MOST`] - 1 run at the same
     /// time.
-    ///
-    /// # Errors
-    ///
-    /// If the query fails.
     pub(crate) async fn look_long<T, E>(
         self: &Arc<Self>,
         query: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,

@@ -27,12 +27,8 @@ pub(super) fn set_up_closing(database: &Connection) -> rusqlite::Result<()> {
     database.set_db_config(leave, false).map(drop)
 }
 
-/// Makes all later writes durable.
-///
-/// # Errors
-///
-/// Also if there can be no WAL: in the other modes the last commit ends with the removal of a file,
-/// which is not synced.
+/// Makes all later writes durable. Fails if there can be no WAL: in the other modes the last commit
+/// ends with the removal of a file, which is not synced.
 pub(super) fn set_up_writer(database: &Connection) -> Result<(), OpenError> {
     // Applies to a new database; an existing one keeps its page size.
     database.pragma_update(None, "page_size", PAGE)?;
@@ -47,11 +43,8 @@ pub(super) fn set_up_writer(database: &Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Copies everything into the database file and empties the WAL.
-///
-/// # Errors
-///
-/// Also if a reader was in the way, because the WAL is then not empty.
+/// Copies everything into the database file and empties the WAL. Fails if a reader is in the way,
+/// because the WAL is then not empty.
 pub(super) fn checkpoint(database: &Connection) -> rusqlite::Result<()> {
     let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
     let hindered: bool = database.query_row(sql, [], |row| row.get(0))?;
@@ -81,18 +74,12 @@ pub(super) fn is_sync(error: &rusqlite::Error) -> bool {
     code == Some(rusqlite::ffi::SQLITE_IOERR_FSYNC)
 }
 
-pub(super) fn head(database: &Connection) -> rusqlite::Result<Seq> {
-    database.query_row("SELECT coalesce(max(last), 0) FROM blocks", [], |row| {
-        row.get(0)
-    })
-}
-
-/// Returns when the newest event became durable, in milliseconds since 1970; the earliest time if
-/// there is none.
-pub(super) fn last_kept_at(database: &Connection) -> rusqlite::Result<i64> {
-    let sql = "SELECT kept_at FROM blocks ORDER BY last DESC LIMIT 1";
-    let newest = database.query_row(sql, [], |row| row.get(0)).optional()?;
-    Ok(newest.unwrap_or(i64::MIN))
+/// Returns the number of the newest body and when it became durable, in milliseconds since 1970; 0
+/// and the earliest time if there is none.
+pub(super) fn newest(database: &Connection) -> rusqlite::Result<(Seq, i64)> {
+    let sql = "SELECT last, kept_at FROM blocks ORDER BY last DESC LIMIT 1";
+    let newest = database.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    Ok(newest.optional()?.unwrap_or((0, i64::MIN)))
 }
 
 /// Calls `each` with the dedup entries of the bodies after `after`, in order, without reading the
@@ -120,20 +107,10 @@ pub(super) fn entries_after(
 pub(super) fn insert(database: &Connection, block: &Block) -> rusqlite::Result<()> {
     let sql = "INSERT INTO blocks (last, first, kept_at, claims, events, format) \
                VALUES (?, ?, ?, ?, ?, ?)";
-    let Block {
-        first,
-        last,
-        kept_at,
-        format,
-        keys,
-        bodies,
-    } = block;
-    let number = format.number();
-    execute(
-        database,
-        sql,
-        params![last, first, kept_at, keys, bodies, number],
-    )
+    let Block { keys, bodies, .. } = block;
+    let format = block.format as i64;
+    let values = params![block.last, block.first, block.kept_at, keys, bodies, format];
+    execute(database, sql, values)
 }
 
 /// Runs a statement, which is prepared once.
@@ -217,7 +194,6 @@ pub(super) fn forget_consumer(database: &Connection, name: &str) -> rusqlite::Re
     execute(database, "DELETE FROM consumers WHERE name = ?", [name])
 }
 
-/// Returns the newest change of a document.
 pub(super) fn newest_document(database: &Connection) -> rusqlite::Result<Version> {
     let sql = "SELECT value FROM counters WHERE name = 'documents'";
     database.query_row(sql, [], |row| row.get(0))
@@ -250,20 +226,17 @@ pub(super) fn put_document(
 pub(super) fn documents(database: &Connection, prefix: &str) -> rusqlite::Result<Vec<Document>> {
     let sql = "SELECT key, value, version FROM documents WHERE key >= ? ORDER BY key";
     let mut statement = database.prepare_cached(sql)?;
-    let mut rows = statement.query([prefix])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let key: String = row.get(0)?;
-        if !key.starts_with(prefix) {
-            break;
-        }
-        found.push(Document {
-            key,
+    let found = statement.query_map([prefix], |row| {
+        Ok(Document {
+            key: row.get(0)?,
             value: row.get(1)?,
             version: row.get(2)?,
-        });
-    }
-    Ok(found)
+        })
+    })?;
+    let is_behind = |document: &Document| !document.key.starts_with(prefix);
+    found
+        .take_while(|found| !found.as_ref().is_ok_and(is_behind))
+        .collect()
 }
 
 /// The events that one transaction removes, from the oldest one on.
@@ -283,7 +256,7 @@ pub(super) fn oldest(database: &Connection, up_to: Seq) -> rusqlite::Result<Opti
         return Ok(None);
     };
     let last = up_to
-        .min(head(database)?.saturating_sub(1))
+        .min(newest(database)?.0.saturating_sub(1))
         .min(first + TRIM_AT_ONCE - 1);
     if last < first {
         return Ok(None);

@@ -19,7 +19,7 @@ use crate::journal::contract::{
     Instances, Provider, WINDOW, all_there, body, duplicate, entry, letter, letters, new, numbered,
     put, remarkable, save, seqs, trim_all,
 };
-use crate::journal::dedup::{DedupEntry, write_segment};
+use crate::journal::dedup::DedupEntry;
 use crate::journal::{
     Appended, Document, Journal, Log as _, Position, Seq, TestFolder, Unavailable,
 };
@@ -137,7 +137,7 @@ async fn keys_of_another_database_have_no_effect() {
     drop(open(&folder, &clock));
     // As after a restored backup: the segments know events that the database does not hold.
     let now = Clock::now(clock.as_ref()).as_millisecond();
-    write_segment(&claims, &[entry_of(7, 5, now)]).unwrap();
+    write_segment(&claims, &entry_of(7, 5, now));
     let journal = open(&folder, &clock);
     assert_eq!(journal.append(numbered(7)).await, Ok(Appended::new(1)));
 }
@@ -215,17 +215,17 @@ async fn pending_operations_finish_before_another_opens() {
 }
 
 #[tokio::test]
-async fn a_newer_version_is_refused_and_left_alone() {
-    let (folder, clock) = (TestFolder::new(), clock());
-    drop(open(&folder, &clock));
-    database(folder.path())
-        .pragma_update(None, "user_version", 99)
-        .unwrap();
-    let error = refused(&folder, &clock);
-    assert!(
-        matches!(error, OpenError::Newer { found: 99, known } if known < 99),
-        "{error:?}"
-    );
+async fn an_unknown_version_is_refused_and_left_alone() {
+    for (version, problem) in [(1, "open it once with"), (99, "use the newer offhook")] {
+        let (folder, clock) = (TestFolder::new(), clock());
+        drop(open(&folder, &clock));
+        database(folder.path())
+            .pragma_update(None, "user_version", version)
+            .unwrap();
+        let error = refused(&folder, &clock).to_string();
+        assert!(error.contains(&format!("of version {version},")), "{error}");
+        assert!(error.contains(problem), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -280,7 +280,7 @@ async fn a_missing_journal_is_an_error() {
             std::fs::write(folder.join("index.db"), "an index").unwrap();
         }),
         ("claims/5.keys", |folder| {
-            write_segment(&folder.join("claims"), &[entry_of(7, 5, 0)]).unwrap();
+            write_segment(&folder.join("claims"), &entry_of(7, 5, 0));
         }),
         ("journal.db-wal", |folder| {
             std::fs::write(folder.join("journal.db-wal"), "events").unwrap();
@@ -414,7 +414,7 @@ async fn a_panic_is_told_before_its_callers() {
     let (folder, clock) = (TestFolder::new(), clock());
     let journal = Arc::new(try_open(&folder, &clock).unwrap());
     let (panic, told) = std::sync::mpsc::channel();
-    let mut asked = std::pin::pin!(journal.queue.change(0, move |_| -> Made {
+    let mut asked = std::pin::pin!(journal.queue.write(0, move |_| -> Made {
         told.recv().unwrap();
         panic!("on purpose");
     }));
@@ -450,8 +450,8 @@ async fn only_a_failed_commit_is_unknown() {
         let journal = try_open(&folder, &clock).unwrap();
         let sql = violated(deferred);
         let write =
-            move |step: &mut Step<'_>| -> Made { step.transaction.execute_batch(&sql).map(Ok) };
-        let failed = journal.queue.change(0, write).await.unwrap_err();
+            move |step: &mut Step<'_>| -> Made { step.change().execute_batch(&sql).map(Ok) };
+        let failed = journal.queue.write(0, write).await.unwrap_err();
         assert_eq!(
             matches!(failed, Unavailable::Unknown(_)),
             is_unknown,
@@ -557,4 +557,13 @@ fn try_open(folder: &TestFolder, clock: &Arc<FakeClock>) -> Result<Sqlite, OpenE
 /// The dedup entry of the event with this number, as the body `seq`.
 fn entry_of(number: u128, seq: Seq, at: i64) -> DedupEntry {
     DedupEntry::new(numbered(number).parts[0].key, Position::first(seq), at)
+}
+
+/// Writes a dedup segment that holds only this entry.
+fn write_segment(folder: &Path, entry: &DedupEntry) {
+    let position = entry.position.to_bits().to_le_bytes();
+    let (hash, until) = (entry.hash.to_le_bytes(), entry.until.to_le_bytes());
+    let name = format!("{}.keys", entry.position.seq());
+    let bytes = [&hash[..], &position[..], &until[..]].concat();
+    std::fs::write(folder.join(name), bytes).unwrap();
 }

@@ -1,4 +1,4 @@
-//! [`Writer`]: the thread that writes.
+//! [`JournalWriter`]: the thread that writes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use rusqlite::OpenFlags;
 use tokio::sync::watch;
 
-use super::commit::{CommitError, Committed, Open, Step};
+use super::commit::{CommitError, OpenDatabase, Step};
 use super::folder::OpenError;
 use super::known::Known;
-use super::operation::{Asked, Queue, Waiting};
+use super::operation::{Asked, Queue, Queued};
 use super::readers::Readers;
 use super::store;
 use crate::clock::Clock;
@@ -32,21 +32,20 @@ pub(super) struct Shared {
     pub(super) panicked: watch::Sender<bool>,
 }
 
-/// The thread that writes.
-pub(super) struct Writer {
+pub(super) struct JournalWriter {
     path: PathBuf,
     clock: Arc<dyn Clock>,
     pub(super) shared: Arc<Shared>,
     metrics: JournalMetrics,
     known: Known,
-    state: State,
+    state: WriterState,
     /// A sync has failed that was not a commit's, so what was copied from the WAL cannot be trusted.
     copies_doubtful: bool,
     readers: Arc<Readers>,
 }
 
-enum State {
-    Open(Box<Open>),
+enum WriterState {
+    Open(Box<OpenDatabase>),
     /// A write has failed; the next try to open is not before this.
     Failed {
         retry_at: Instant,
@@ -54,7 +53,7 @@ enum State {
     },
 }
 
-impl Writer {
+impl JournalWriter {
     pub(super) fn open(
         path: &Path,
         keys_folder: &Path,
@@ -63,7 +62,7 @@ impl Writer {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         let database = store::open_writer(path, OpenFlags::default())?;
-        let open = Open::start(database, path, readers)?;
+        let open = OpenDatabase::start(database, path, readers)?;
         let now = clock.now().as_millisecond();
         let known = Known::read(&open.database, keys_folder, now)?;
         let shared = Shared {
@@ -79,7 +78,7 @@ impl Writer {
             metrics,
             clock,
             known,
-            state: State::Open(Box::new(open)),
+            state: WriterState::Open(Box::new(open)),
             copies_doubtful: false,
             readers: Arc::clone(readers),
         })
@@ -107,15 +106,15 @@ impl Writer {
     }
 
     fn close(self) {
-        if let State::Open(open) = self.state {
+        if let WriterState::Open(open) = self.state {
             self.readers.while_closed(|| open.close());
         }
     }
 
     /// Waits for operations. A failed journal is opened again when it is time to try, also while no
     /// operation arrives: a sender that waits until the journal is ready would otherwise wait forever.
-    async fn receive(&mut self, asked: &mut Asked, waiting: &mut Vec<Waiting>) {
-        while let State::Failed { retry_at, .. } = &self.state {
+    async fn receive(&mut self, asked: &mut Asked, waiting: &mut Vec<Queued>) {
+        while let WriterState::Failed { retry_at, .. } = &self.state {
             let pause = retry_at.saturating_duration_since(self.clock.monotonic());
             tokio::select! {
                 biased;
@@ -129,7 +128,7 @@ impl Writer {
     }
 
     /// Writes as many operations as fit into one transaction, and answers them.
-    fn write(&mut self, waiting: &mut Vec<Waiting>) {
+    fn write(&mut self, waiting: &mut Vec<Queued>) {
         let count = one_commit(waiting);
         let written = self
             .reopened()
@@ -140,13 +139,13 @@ impl Writer {
             operation.answer(failure.as_ref());
         }
         waiting.drain(..count);
-        if let State::Open(open) = &mut self.state {
+        if let WriterState::Open(open) = &mut self.state {
             open.tidy(&mut self.known, self.clock.now().as_millisecond());
         }
     }
 
-    fn try_write(&mut self, batch: &mut [Waiting]) -> Result<(), Unavailable> {
-        let State::Open(open) = &mut self.state else {
+    fn try_write(&mut self, batch: &mut [Queued]) -> Result<(), Unavailable> {
+        let WriterState::Open(open) = &mut self.state else {
             return Err(Unavailable::Ended);
         };
         let now = self.clock.now().as_millisecond();
@@ -156,7 +155,7 @@ impl Writer {
         let write = |step: &mut Step<'_>| batch.iter_mut().try_for_each(|one| one.write(step));
         let known = &mut self.known;
         match open.commit(known, write, now, epoch, self.clock.as_ref()) {
-            Ok(Committed { records, took }) => {
+            Ok((records, took)) => {
                 let whole = self.clock.monotonic().saturating_duration_since(started);
                 self.metrics.batch(records.len() as u64, whole, took);
                 self.shared.tail.publish(records);
@@ -186,15 +185,15 @@ impl Writer {
 
     /// Opens the database again after a failure, when it is time to try.
     fn reopened(&mut self) -> Result<(), Unavailable> {
-        if let State::Open(open) = &self.state
+        if let WriterState::Open(open) = &self.state
             && let Some(why) = open.failure()
         {
             log::error!("journal: a checkpoint failed, the database is opened again: {why}");
             self.metrics.failures.inc();
             let (why, retry_at) = (Unavailable::Away(why.to_owned()), self.clock.monotonic());
-            self.abandon(State::Failed { retry_at, why });
+            self.abandon(WriterState::Failed { retry_at, why });
         }
-        let State::Failed { retry_at, why } = &self.state else {
+        let WriterState::Failed { retry_at, why } = &self.state else {
             return Ok(());
         };
         if self.clock.monotonic() < *retry_at {
@@ -202,7 +201,7 @@ impl Writer {
         }
         match self.open_again() {
             Ok(open) => {
-                self.state = State::Open(Box::new(open));
+                self.state = WriterState::Open(Box::new(open));
                 self.shared.ready.store(true, Ordering::Relaxed);
                 log::info!("journal: writing again");
                 Ok(())
@@ -211,7 +210,7 @@ impl Writer {
         }
     }
 
-    fn open_again(&mut self) -> Result<Open, Unavailable> {
+    fn open_again(&mut self) -> Result<OpenDatabase, Unavailable> {
         let away = |error: OpenError| Unavailable::Away(error.to_string());
         if self.copies_doubtful {
             // Without an open connection SQLite forgets what was copied: the next one reads the whole
@@ -221,7 +220,7 @@ impl Writer {
         let opened = {
             // A running read would hinder the checkpoint.
             let _no_reads = self.readers.pause();
-            Open::again(&self.path, &self.readers, self.known.head)
+            OpenDatabase::again(&self.path, &self.readers, self.known.head)
         };
         self.copies_doubtful = match &opened {
             Err(OpenError::Database(error)) => self.copies_doubtful || store::is_sync(error),
@@ -248,7 +247,7 @@ impl Writer {
     fn fail(&mut self, why: Unavailable) -> Unavailable {
         self.metrics.failures.inc();
         self.shared.ready.store(false, Ordering::Relaxed);
-        self.abandon(State::Failed {
+        self.abandon(WriterState::Failed {
             retry_at: self.clock.monotonic() + REOPEN_PAUSE,
             why: why.clone(),
         });
@@ -256,17 +255,17 @@ impl Writer {
     }
 
     /// Closes the database, if it is open.
-    fn abandon(&mut self, failed: State) {
-        if let State::Open(open) = std::mem::replace(&mut self.state, failed) {
+    fn abandon(&mut self, failed: WriterState) {
+        if let WriterState::Open(open) = std::mem::replace(&mut self.state, failed) {
             self.copies_doubtful |= open.abandon();
         }
     }
 }
 
 /// Returns how many operations fit into one commit; at least one.
-fn one_commit(waiting: &[Waiting]) -> usize {
+fn one_commit(waiting: &[Queued]) -> usize {
     let mut bytes = 0;
-    let fits = |operation: &&Waiting| {
+    let fits = |operation: &&Queued| {
         let fits = bytes < MAX_BATCH_BYTES;
         bytes += operation.bytes();
         fits

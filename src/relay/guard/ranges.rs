@@ -146,58 +146,39 @@ fn leads_to_ipv4(address: Ipv6Addr) -> bool {
 /// [`CLOSED`] in its order, parsed.
 static NETWORKS: LazyLock<Vec<(IpNet, Range)>> = LazyLock::new(|| {
     let parsed = |text: &str| text.parse().expect("the table holds networks");
-    let ranges = CLOSED.iter();
-    let networks =
-        ranges.flat_map(|(range, texts)| texts.iter().map(|text| (parsed(text), *range)));
+    let networks = CLOSED.iter().flat_map(|(range, texts)| {
+        let texts = texts.split_whitespace();
+        texts.map(move |text| (parsed(text), *range))
+    });
     networks.collect()
 });
 
 /// The networks of each range. The first network that holds an address counts, so a part of another
 /// range stands before that range.
-const CLOSED: &[(Range, &[&str])] = &[
-    (
-        Range::Metadata,
-        &[
-            "169.254.169.254/32",     // nearly all clouds
-            "169.254.170.2/32",       // AWS ECS
-            "169.254.170.23/32",      // AWS EKS
-            "fd00:ec2::/32",          // AWS
-            "169.254.42.42/32",       // Scaleway
-            "fd00:42::42/128",        // Scaleway
-            "100.100.100.200/32",     // Alibaba
-            "168.63.129.16/32",       // Azure's wire server
-            "192.0.0.192/32",         // Oracle
-            "fd00:c1::a9fe:a9fe/128", // Oracle
-            "fd20:ce::254/128",       // Google
-        ],
-    ),
-    (Range::Loopback, &["127.0.0.0/8", "::1/128"]),
-    (
-        Range::Private,
-        &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"],
-    ),
-    (Range::Shared, &["100.64.0.0/10"]),
-    (Range::Unspecified, &["0.0.0.0/8", "::/128"]),
-    (Range::LinkLocal, &["169.254.0.0/16", "fe80::/10"]),
-    (Range::SiteLocal, &["fec0::/10"]),
-    (Range::Benchmarking, &["198.18.0.0/15", "2001:2::/48"]),
-    (
-        Range::Protocol,
-        &["192.0.0.0/24", "192.88.99.0/24", "2001::/23"],
-    ),
-    (
-        Range::Documentation,
-        &[
-            "192.0.2.0/24",
-            "198.51.100.0/24",
-            "203.0.113.0/24",
-            "2001:db8::/32",
-            "3fff::/20",
-        ],
-    ),
-    (Range::Multicast, &["224.0.0.0/4", "ff00::/8"]),
-    (Range::Broadcast, &["255.255.255.255/32"]),
-    (Range::Reserved, &["240.0.0.0/4"]),
-    (Range::LocalTranslation, &["64:ff9b:1::/48"]),
-    (Range::Discard, &["100::/64", "100:0:0:1::/64"]),
+const CLOSED: &[(Range, &str)] = &[
+    (Range::Metadata, "169.254.169.254/32"), // nearly all clouds
+    (Range::Metadata, "169.254.170.2/32 169.254.170.23/32"), // AWS ECS and EKS
+    (Range::Metadata, "fd00:ec2::/32"),      // AWS
+    (Range::Metadata, "169.254.42.42/32 fd00:42::42/128"), // Scaleway
+    (Range::Metadata, "100.100.100.200/32"), // Alibaba
+    (Range::Metadata, "168.63.129.16/32"),   // Azure's wire server
+    (Range::Metadata, "192.0.0.192/32 fd00:c1::a9fe:a9fe/128"), // Oracle
+    (Range::Metadata, "fd20:ce::254/128"),   // Google
+    (Range::Loopback, "127.0.0.0/8 ::1/128"),
+    (Range::Private, "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16"),
+    (Range::Private, "fc00::/7"),
+    (Range::Shared, "100.64.0.0/10"),
+    (Range::Unspecified, "0.0.0.0/8 ::/128"),
+    (Range::LinkLocal, "169.254.0.0/16 fe80::/10"),
+    (Range::SiteLocal, "fec0::/10"),
+    (Range::Benchmarking, "198.18.0.0/15 2001:2::/48"),
+    (Range::Protocol, "192.0.0.0/24 192.88.99.0/24 2001::/23"),
+    (Range::Documentation, "192.0.2.0/24 198.51.100.0/24"),
+    (Range::Documentation, "203.0.113.0/24"),
+    (Range::Documentation, "2001:db8::/32 3fff::/20"),
+    (Range::Multicast, "224.0.0.0/4 ff00::/8"),
+    (Range::Broadcast, "255.255.255.255/32"),
+    (Range::Reserved, "240.0.0.0/4"),
+    (Range::LocalTranslation, "64:ff9b:1::/48"),
+    (Range::Discard, "100::/64 100:0:0:1::/64"),
 ];

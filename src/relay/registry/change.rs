@@ -23,7 +23,6 @@ pub(crate) struct SubscriptionChange {
     pub(crate) active: Option<bool>,
 }
 
-/// Why a subscription is not changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChangeError {
     #[error("{0} is defined in settings.toml; change it there")]
@@ -72,7 +71,6 @@ impl Registry {
         Ok((entry, before.is_none()))
     }
 
-    /// Changes some fields of a subscription.
     pub(crate) async fn change(
         self: &Arc<Self>,
         key: &SubscriptionKey,

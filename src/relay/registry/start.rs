@@ -13,11 +13,8 @@ use crate::telemetry::Metrics;
 use crate::{Error, escape_controls};
 
 impl Registry {
-    /// Starts the subscriptions that the settings define and those that the journal has stored.
-    ///
-    /// # Errors
-    ///
-    /// When the HTTP client cannot be set up, the settings have a URL that may not be posted to, or the
+    /// Starts the subscriptions that the settings define and those that the journal has stored. Fails
+    /// when the HTTP client cannot be set up, the settings have a URL that may not be posted to, or the
     /// journal cannot be read.
     pub(crate) fn open(
         pipeline: &Arc<Pipeline>,
@@ -126,7 +123,6 @@ impl Registry {
         Ok(document.and_then(|found| Subscription::from_document(&found.value).ok()))
     }
 
-    /// Loads the subscriptions that the API registered.
     async fn load_registered(&self) -> Result<(), Error> {
         let stored = self.pipeline.journal().documents(REGISTERED).await;
         for document in stored.map_err(Error::journal)? {

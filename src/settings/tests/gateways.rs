@@ -130,7 +130,7 @@ const CHANGED: &[(&str, &str, &str)] = &[
     (
         "[\"s\"]",
         "[\"s\", \"s\"]",
-        "[0].sessions: one of them is listed twice",
+        ": the session \"s\" is registered twice at https://gw",
     ),
     (
         "[\"s\"]",
@@ -160,15 +160,15 @@ const ADDED: &[(&str, &str)] = &[
     ),
     (
         "headers = { \"a b\" = \"hidden\" }",
-        "[0].headers.a b: that cannot be",
+        "[0].headers: header \"a b\": that cannot be",
     ),
     (
         "headers = { X-Key = \"Bearer env:OFFHOOK_TEST_NONE\" }",
-        "[0].headers.X-Key: the environment",
+        "[0].headers: header \"X-Key\": the environment",
     ),
     (
         "headers = { X-Key = \"hidden\\n\" }",
-        "[0].headers.X-Key: the value is no line",
+        "[0].headers: header \"X-Key\": the value is no line",
     ),
     ("name = \"\"", "[0].name: is empty"),
     (
@@ -178,7 +178,7 @@ const ADDED: &[(&str, &str)] = &[
     (
         "name = \"a\"\n\
          [[gateways]]\nurl = \"https://gw\"\nsessions = [\"s\"]\nwebhook_url = \"http://m\"\n",
-        ": two of them register the session \"s\" at https://gw",
+        ": the session \"s\" is registered twice at https://gw",
     ),
     (
         "[[gateways]]\nurl = \"https://gw\"\nsessions = [\"t\"]\nwebhook_url = \"http://m\"\n",

@@ -105,7 +105,7 @@ fn one_problem_each() {
 }
 
 /// What follows a handler's name, and the problem.
-const PROBLEMS: [(&str, &str); 10] = [
+const PROBLEMS: [(&str, &str); 11] = [
     (
         "use = \"exec\"\ncommand = [\"p\"]\nenv = { \"a=b\" = \"x\" }",
         "no variable can have this name or value",
@@ -132,6 +132,10 @@ const PROBLEMS: [(&str, &str); 10] = [
     ),
     (
         "use = \"log\"\n[[handlers]]\nname = \"h\"\nuse = \"log\"",
+        "handlers: two handlers have the name \"h\"",
+    ),
+    (
+        "use = \"log\"\n[[handlers]]\nname = \"h\"\nuse = \"log\"\n[[handlers]]\nname = \"h\"\nuse = \"log\"",
         "handlers: two handlers have the name \"h\"",
     ),
 ];

@@ -137,7 +137,8 @@ fn one_problem_of_each_whole_source() {
         .iter()
         .map(|(keys, expected)| (format!("[[sources]]\nname = \"s\"\n{keys}"), *expected));
     each_has_one_problem(sources);
-    each_has_one_problem([(String::new(), "sources: there is none, so nobody may send")]);
+    let expected = "sources: there is none, so no request is accepted";
+    each_has_one_problem([(String::new(), expected)]);
 }
 
 const PROBLEMS: [(&str, &str); 23] = [

@@ -56,7 +56,6 @@ impl Metrics {
         }
     }
 
-    /// The handles of the pipeline.
     pub(crate) fn pipeline(&self) -> PipelineMetrics {
         let (families, none) = (self.families.clone(), Labels::new());
         PipelineMetrics {

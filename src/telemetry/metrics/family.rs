@@ -19,7 +19,6 @@ pub(super) type Labels = Vec<(&'static str, String)>;
 /// A whole number, or 1 for yes and 0 for no.
 pub(super) type Gauge = gauge::Gauge<u64, AtomicU64>;
 
-/// Seconds.
 pub(super) type SecondsGauge = gauge::Gauge<f64, AtomicU64>;
 
 /// Declares the struct `Families`, with a field for each row `field: Metric = constructor, "name", "help";`.
@@ -71,14 +70,12 @@ pub(super) fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels
     pairs.map(|(name, value)| (name, value.to_owned())).into()
 }
 
-/// A histogram of seconds.
 pub(super) fn seconds() -> Histogram {
     Histogram::new([
         0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
     ])
 }
 
-/// A histogram of numbers of events.
 #[cfg(feature = "sqlite")]
 pub(super) fn events() -> Histogram {
     Histogram::new([1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1024.0])

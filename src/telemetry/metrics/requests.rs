@@ -11,7 +11,6 @@ use super::family::{Gauge, Labels, SecondsGauge, labels};
 
 /// The handles of the public listener.
 pub(crate) struct ListenerMetrics {
-    /// Open connections.
     pub(crate) connections: Gauge,
     /// Bytes of bodies in memory.
     pub(crate) in_flight_bytes: Gauge,
@@ -72,7 +71,6 @@ pub(crate) struct JournalMetrics {
 }
 
 impl Metrics {
-    /// The handles of the public listener.
     pub(crate) fn listener(&self) -> ListenerMetrics {
         let (families, none) = (&self.families, Labels::new());
         ListenerMetrics {
@@ -82,7 +80,6 @@ impl Metrics {
         }
     }
 
-    /// The handles of a source.
     pub(crate) fn source(&self, name: &str) -> SourceMetrics {
         let families = &self.families;
         let requests = RequestOutcome::ALL.map(|(_, outcome)| {
@@ -110,7 +107,6 @@ impl Metrics {
         }
     }
 
-    /// The handles of the journal.
     #[cfg(feature = "sqlite")]
     pub(crate) fn journal(&self) -> JournalMetrics {
         let (families, none) = (&self.families, Labels::new());
@@ -132,14 +128,12 @@ impl SourceMetrics {
 }
 
 impl QuietMetrics {
-    /// Sets whether it is quiet, if that is watched.
     pub(crate) fn quiet(&self, quiet: bool) {
         if let Some(gauge) = &self.quiet {
             gauge.set(quiet.into());
         }
     }
 
-    /// Sets how long ago it was last seen.
     pub(crate) fn since_last(&self, age: Duration) {
         self.since_last.set(age.as_secs_f64());
     }

@@ -130,13 +130,13 @@ async fn later_operations_let_others_go_ahead() {
         let _ = begun.recv();
         Ok(Ok(()))
     };
-    let mut hold = Box::pin(journal.queue.change(0, hold));
+    let mut hold = Box::pin(journal.queue.write(0, hold));
     assert!(futures_util::poll!(hold.as_mut()).is_pending());
     let mut asked: Vec<BoxFuture<'_, Result<(), Unavailable>>> = vec![
-        Box::pin(journal.queue.change_later(0, noted("later"))),
-        Box::pin(journal.queue.change_later(0, noted("later"))),
-        Box::pin(journal.queue.change(0, noted("first"))),
-        Box::pin(journal.queue.change(0, noted("first"))),
+        Box::pin(journal.queue.write_later(0, noted("later"))),
+        Box::pin(journal.queue.write_later(0, noted("later"))),
+        Box::pin(journal.queue.write(0, noted("first"))),
+        Box::pin(journal.queue.write(0, noted("first"))),
     ];
     for one in &mut asked {
         assert!(futures_util::poll!(one.as_mut()).is_pending());

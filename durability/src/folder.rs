@@ -1,0 +1,72 @@
+//! [`Folder`]: the temporary folder in which the server of a run works.
+
+use std::fs;
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+use crate::error::{Error, io};
+
+/// The settings, the journal, and what the handler received in one run. Dropping it removes the folder.
+pub(crate) struct Folder {
+    pub(crate) path: PathBuf,
+    /// The secret of the source.
+    pub(crate) secret: String,
+    /// The file of what the handler received.
+    pub(crate) handled: PathBuf,
+}
+
+impl Folder {
+    /// Creates it, with a settings file that uses relative paths.
+    pub(crate) fn new() -> Result<Self, Error> {
+        let secret = Uuid::now_v7().to_string();
+        let path = std::env::temp_dir().join(format!("offhook-durability-{secret}"));
+        let handled = path.join("handled.jsonl");
+        let settings = SETTINGS.replace("SECRET", &secret);
+        fs::create_dir(&path)
+            .and_then(|()| fs::write(path.join("settings.toml"), settings))
+            .and_then(|()| fs::write(&handled, ""))
+            .map_err(io(path.display()))?;
+        Ok(Self {
+            path,
+            secret,
+            handled,
+        })
+    }
+
+    /// Keeps the folder for inspection, and returns its path.
+    pub(crate) fn keep(self) -> PathBuf {
+        let path = self.path.clone();
+        std::mem::forget(self);
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // If this fails, the system cleans its temporary folder later.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+const SETTINGS: &str = r#"
+[server]
+bind = "127.0.0.1:0"
+
+[admin]
+bind = "127.0.0.1:0"
+
+[[sources]]
+name = "verify"
+secrets = ["SECRET"]
+
+[journal]
+engine = "sqlite"
+path = "journal"
+
+[[handlers]]
+name = "verify"
+use = "jsonl"
+path = "handled.jsonl"
+order = "conversation"
+"#;
