@@ -8,20 +8,73 @@ use serde_json::{Value, json};
 use super::error::{Answer, ApiError};
 use super::request::run_to_end;
 use super::state::{AdminState, State};
-use crate::dispatch::ConsumerStatus;
+use crate::dispatch::ConsumerControls;
 use crate::engine::Pipeline;
-use crate::journal::Unavailable;
+use crate::journal::{Part, Record, Unavailable};
+use crate::{Event, EventId};
 
 /// `GET /api/consumers`
 pub(super) async fn list(state: State) -> Answer {
     let pipeline = state.pipeline()?;
     let mut shown = Vec::new();
     for consumer in pipeline.consumers() {
-        if let Some(status) = consumer.status().await {
-            shown.push(show(pipeline, consumer.name(), &status).await?);
-        }
+        shown.extend(show(pipeline, &consumer).await?);
     }
     Ok(HttpResponse::Ok().json(json!({ "consumers": shown })))
+}
+
+/// `GET /api/consumers/{name}`: one of them, with the conversations and sessions that it holds up.
+pub(super) async fn show_one(state: State, name: web::Path<String>) -> Answer {
+    let pipeline = state.pipeline()?;
+    let consumer = state.consumer(&name)?;
+    let shown = show(pipeline, &consumer).await?;
+    let mut shown = shown.ok_or_else(|| ApiError::has_ended(&name))?;
+    let held_up = held_up(pipeline, &consumer).await?;
+    shown["held_up"] = held_up.into();
+    Ok(HttpResponse::Ok().json(shown))
+}
+
+/// The events that hold up others of their conversation: those that are tried next first.
+async fn held_up(
+    pipeline: &Pipeline,
+    consumer: &ConsumerControls,
+) -> Result<Vec<Value>, Unavailable> {
+    let mut shown = Vec::new();
+    for one in consumer.held_up(MOST_HELD_UP).await {
+        let record = pipeline.journal().read(one.position.seq() - 1, 1).await?;
+        let record = record
+            .first()
+            .filter(|record| record.seq == one.position.seq());
+        // Otherwise retention has removed it in the meantime.
+        let Some(record) = record else { continue };
+        let session = record
+            .parts
+            .view(one.position.part(), &record.received)
+            .session;
+        let conversation = conversation(pipeline, record, one.position.part());
+        shown.push(json!({
+            "event": EventId::new(record.received.id, one.position.part()).to_string(),
+            "session": session,
+            "conversation": conversation,
+            "attempts": one.attempts,
+            "next_try": one.next_try,
+            "waiting": one.behind,
+            "more_in_journal": one.more,
+        }));
+    }
+    Ok(shown)
+}
+
+/// Whose messages, or which message's statuses, an event is about.
+fn conversation(pipeline: &Pipeline, record: &Record, part: Part) -> Option<String> {
+    let (record, events) =
+        Arc::new(record.clone()).decoded(|received| pipeline.decoder().decode(received));
+    let events = Record::events_of(record.parts.count(), part, &events);
+    match events.first()? {
+        Event::Message(message) => message.from.clone(),
+        Event::Status(status) => status.message_id.clone(),
+        _ => None,
+    }
 }
 
 /// `POST /api/consumers/{name}/pause`
@@ -39,17 +92,33 @@ pub(super) async fn resume(state: State, name: web::Path<String>) -> Answer {
 
 async fn set_paused(state: &AdminState, name: &str, paused: bool) -> Answer {
     let has_ended = || ApiError::has_ended(name);
-    let consumer = state.consumer(name)?;
+    let consumer = state.running(name)?;
     consumer.pause(paused).await.ok_or_else(has_ended)??;
-    let status = consumer.status().await.ok_or_else(has_ended)?;
-    Ok(HttpResponse::Ok().json(show(state.pipeline()?, name, &status).await?))
+    let shown = show(state.pipeline()?, &consumer).await?;
+    Ok(HttpResponse::Ok().json(shown.ok_or_else(has_ended)?))
 }
 
+/// A consumer as the API shows it; `None` when it has ended.
 async fn show(
     pipeline: &Pipeline,
-    name: &str,
-    status: &ConsumerStatus,
-) -> Result<Value, Unavailable> {
+    consumer: &ConsumerControls,
+) -> Result<Option<Value>, Unavailable> {
+    let name = consumer.name();
+    let (kind, _) = name.split_once(':').unwrap_or(("handler", ""));
+    if !consumer.is_up() {
+        // It cannot be asked: it has panicked, and starts again after a pause.
+        return Ok(Some(json!({
+            "name": name,
+            "kind": kind,
+            "state": "restarting",
+            "lag": null,
+            "in_flight": 0,
+            "panics": consumer.panics(),
+        })));
+    }
+    let Some(status) = consumer.status().await else {
+        return Ok(None);
+    };
     let suspended = status
         .suspended
         .as_ref()
@@ -64,8 +133,7 @@ async fn show(
         "running"
     };
     let oldest = pipeline.oldest_waiting(status.floor).await?;
-    let (kind, _) = name.split_once(':').unwrap_or(("handler", ""));
-    Ok(json!({
+    Ok(Some(json!({
         "name": name,
         "kind": kind,
         "state": state,
@@ -74,5 +142,12 @@ async fn show(
         "failing_since": status.failing_since,
         "suspended": suspended,
         "in_flight": status.in_flight,
-    }))
+        "in_memory": status.in_memory,
+        "overflowed": status.overflowed,
+        "retrying": status.retrying,
+        "panics": consumer.panics(),
+    })))
 }
+
+/// How many held-up conversations are shown.
+const MOST_HELD_UP: usize = 100;

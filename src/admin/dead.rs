@@ -1,18 +1,19 @@
 //! `/api/dead`: the events that consumers have given up on.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::error::{Answer, ApiError};
-use super::replay::{MAX_REPLAY, replayed};
+use super::replay::{MAX_REPLAY, hand_over, taken};
 use super::request::{json_body, page_size};
 use super::state::{AdminState, State};
+use crate::dispatch::ReplayRequest;
 use crate::journal::{DeadLetter, Position};
 
 #[derive(Debug, Deserialize)]
@@ -89,7 +90,6 @@ struct DeadReplayRequest {
 
 /// `POST /api/dead/replay`
 pub(super) async fn replay(state: State, body: web::Bytes) -> Answer {
-    let pipeline = state.pipeline()?;
     let request: DeadReplayRequest = json_body(&body)?;
     let letters = select(&state, request.consumer.as_deref(), request.id.as_deref()).await?;
     let matched = letters.len();
@@ -98,19 +98,18 @@ pub(super) async fn replay(state: State, body: web::Bytes) -> Answer {
         let positions = by_consumer.entry(consumer).or_default();
         positions.push(letter.position);
     }
+    let (id, asked) = (Uuid::now_v7(), ReplayRequest::default());
     let mut count = 0;
     for (name, mut events) in by_consumer {
         // The dead letters of a consumer that no longer exists stay until they are deleted.
-        let Ok(consumer) = state.consumer(&name) else {
+        if state.consumer(&name).is_err() {
             continue;
-        };
+        }
         events.sort_unstable();
         count += events.len();
-        let journal = pipeline.journal().as_ref();
-        let taken = consumer.replay(journal, events, Duration::ZERO).await;
-        taken.ok_or_else(|| ApiError::has_ended(&name))??;
+        hand_over(&state, &name, id, &asked, events).await?;
     }
-    Ok(replayed(matched, count))
+    Ok(taken(id, matched, count))
 }
 
 #[derive(Debug, Deserialize)]

@@ -42,7 +42,19 @@ fn source_health(heard: &SeenReport<'_>) -> Value {
 /// `GET /ready`: whether new events should be sent here.
 pub(super) async fn ready(state: State) -> HttpResponse {
     match state.ingress.not_ready() {
-        None => HttpResponse::Ok().json(json!({ "status": "ready" })),
+        None => {
+            let mut ready = json!({ "status": "ready" });
+            let consumers = state
+                .pipeline
+                .iter()
+                .flat_map(|pipeline| pipeline.consumers());
+            let down = consumers.filter(|consumer| !consumer.is_up());
+            let down: Vec<String> = down.map(|consumer| consumer.name().to_owned()).collect();
+            if !down.is_empty() {
+                ready["restarting"] = down.into();
+            }
+            HttpResponse::Ok().json(ready)
+        }
         Some(why) => {
             HttpResponse::ServiceUnavailable().json(json!({ "status": "not ready", "reason": why }))
         }

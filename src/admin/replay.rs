@@ -1,16 +1,17 @@
-//! `/api/replay` and `/api/events/{id}/replay`: handing events over again.
+//! `/api/replay`, `/api/events/{id}/replay` and `/api/replays`: handing events over again.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::error::{Answer, ApiError};
 use super::request::{event_kind, json_body, time};
-use super::state::State;
-use crate::dispatch::ConsumerControls;
-use crate::engine::Pipeline;
+use super::state::{AdminState, State};
+use crate::dispatch;
 use crate::index::EventFilter;
 use crate::journal::Position;
 
@@ -30,66 +31,151 @@ struct ReplayRequest {
 
 /// `POST /api/replay`
 pub(super) async fn many(state: State, body: web::Bytes) -> Answer {
-    let pipeline = state.pipeline()?;
     let request: ReplayRequest = json_body(&body)?;
-    let consumers = state.consumers(request.consumer.as_deref())?;
-    let filter = EventFilter {
+    let asked = dispatch::ReplayRequest {
         session: request.session.filter(|session| session != "*"),
-        kind: event_kind(request.event)?,
+        event: request.event.filter(|event| event != "*"),
         from: time("from", request.from.as_deref())?,
         to: time("to", request.to.as_deref())?,
+        rate: rate(request.rate)?,
+    };
+    let filter = EventFilter {
+        session: asked.session.clone(),
+        kind: event_kind(asked.event.clone())?,
+        from: asked.from,
+        to: asked.to,
         ..EventFilter::default()
     };
+    state.consumers(request.consumer.as_deref())?;
     let events = state.search()?.positions(filter, MAX_REPLAY + 1).await?;
     if events.len() > MAX_REPLAY {
         let text = format!("more than {MAX_REPLAY} events match; ask for a shorter time");
         return Err(ApiError::bad_request(text));
     }
-    replay(pipeline, &consumers, &events, request.dry_run, request.rate).await
+    if request.dry_run {
+        return Ok(replayed(events.len(), 0));
+    }
+    replay(&state, request.consumer.as_deref(), &asked, &events).await
 }
 
 /// `POST /api/events/{id}/replay`
 pub(super) async fn one(state: State, id: web::Path<String>, body: web::Bytes) -> Answer {
-    let pipeline = state.pipeline()?;
     let request: ReplayRequest = json_body(&body)?;
-    let consumers = state.consumers(request.consumer.as_deref())?;
+    state.consumers(request.consumer.as_deref())?;
     let Some(position) = state.event(&id).await?.in_journal() else {
         return Err(ApiError::bad_request(
             "this is a duplicate; replay the event it is the same as",
         ));
     };
-    let (dry_run, rate) = (request.dry_run, request.rate);
-    replay(pipeline, &consumers, &[position], dry_run, rate).await
+    let asked = dispatch::ReplayRequest {
+        rate: rate(request.rate)?,
+        ..dispatch::ReplayRequest::default()
+    };
+    if request.dry_run {
+        return Ok(replayed(1, 0));
+    }
+    replay(&state, request.consumer.as_deref(), &asked, &[position]).await
 }
 
-async fn replay(
-    pipeline: &Pipeline,
-    consumers: &[ConsumerControls],
-    events: &[Position],
-    dry_run: bool,
-    rate: Option<u32>,
-) -> Answer {
+fn rate(rate: Option<u32>) -> Result<Option<u32>, ApiError> {
     if rate == Some(0) {
-        return Err(ApiError::bad_request(
-            "rate: found 0, expected at least 1 event a second",
-        ));
+        let text = "rate: found 0, expected at least 1 event a second";
+        return Err(ApiError::bad_request(text));
     }
-    if dry_run {
-        return Ok(replayed(events.len(), 0));
-    }
-    let pause = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate);
-    let journal = pipeline.journal().as_ref();
-    for consumer in consumers {
-        let taken = consumer.replay(journal, events.to_vec(), pause).await;
-        taken.ok_or_else(|| ApiError::has_ended(consumer.name()))??;
-    }
-    Ok(replayed(events.len(), events.len()))
+    Ok(rate)
 }
 
-/// The answer to every replay: `{"matched":N,"replayed":N}`.
+/// Replays to one consumer, or to all.
+async fn replay(
+    state: &AdminState,
+    consumer: Option<&str>,
+    asked: &dispatch::ReplayRequest,
+    events: &[Position],
+) -> Answer {
+    let id = Uuid::now_v7();
+    for consumer in state.consumers(consumer)? {
+        hand_over(state, consumer.name(), id, asked, events.to_vec()).await?;
+    }
+    let matched = events.len();
+    Ok(taken(id, matched, matched))
+}
+
+/// The answer to a replay that `matched` events, of which `count` are handed over. A long one goes on after
+/// the answer.
+pub(super) fn taken(id: Uuid, matched: usize, count: usize) -> HttpResponse {
+    if count <= ANSWERED_AT_ONCE {
+        return replayed(matched, count);
+    }
+    HttpResponse::build(StatusCode::ACCEPTED).json(json!({ "replay": id, "matched": matched }))
+}
+
+/// Has a consumer replay events. Returns when that is durable.
+pub(super) async fn hand_over(
+    state: &AdminState,
+    name: &str,
+    id: Uuid,
+    asked: &dispatch::ReplayRequest,
+    events: Vec<Position>,
+) -> Result<(), ApiError> {
+    let journal = state.pipeline()?.journal().as_ref();
+    let consumer = state.running(name)?;
+    let taken = consumer.replay(journal, id, asked, events).await;
+    taken
+        .ok_or_else(|| ApiError::has_ended(name))?
+        .map_err(Into::into)
+}
+
+/// The answer to a replay of few events: `{"matched":N,"replayed":N}`.
 pub(super) fn replayed(matched: usize, replayed: usize) -> HttpResponse {
     HttpResponse::Ok().json(json!({ "matched": matched, "replayed": replayed }))
 }
 
+/// `GET /api/replays`: those that run, and the newest that have ended, newest first.
+pub(super) async fn list(state: State) -> Answer {
+    let mut shown: BTreeMap<(Uuid, String), Value> = BTreeMap::new();
+    for consumer in state.consumers(None)? {
+        for replay in consumer.replays().await {
+            let name = consumer.name().to_owned();
+            let (id, asked) = (replay.id, &replay.request);
+            let value = json!({
+                "id": id,
+                "consumer": name,
+                "session": asked.session,
+                "event": asked.event,
+                "from": asked.from,
+                "to": asked.to,
+                "rate": asked.rate,
+                "asked_at": replay.asked_at,
+                "matched": replay.matched,
+                "handed_over": replay.handed_over,
+                "state": replay.state,
+            });
+            shown.insert((id, name), value);
+        }
+    }
+    let newest_first: Vec<Value> = shown.into_values().rev().collect();
+    Ok(HttpResponse::Ok().json(json!({ "replays": newest_first })))
+}
+
+/// `DELETE /api/replays/{id}`: what has not been handed over is not handed over, to no consumer.
+pub(super) async fn cancel(state: State, id: web::Path<String>) -> Answer {
+    let unknown = || ApiError::not_found(format!("there is no replay {id} that runs"));
+    let wanted: Uuid = id.parse().map_err(|_| unknown())?;
+    let mut cancelled = Vec::new();
+    for consumer in state.consumers(None)? {
+        if let Some(saved) = consumer.cancel_replay(wanted).await {
+            saved?;
+            cancelled.push(consumer.name().to_owned());
+        }
+    }
+    if cancelled.is_empty() {
+        return Err(unknown());
+    }
+    Ok(HttpResponse::Ok().json(json!({ "cancelled": cancelled })))
+}
+
 /// How many events one replay may have.
 pub(super) const MAX_REPLAY: usize = 1_000_000;
+
+/// A replay of more events is answered with its id.
+const ANSWERED_AT_ONCE: usize = 1000;

@@ -48,10 +48,13 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(on("GET", "/api/events/{id}", events::show))
         .service(on("POST", "/api/events/{id}/replay", replay::one))
         .service(on("POST", "/api/replay", replay::many))
+        .service(on("GET", "/api/replays", replay::list))
+        .service(on("DELETE", "/api/replays/{id}", replay::cancel))
         .service(on("GET", "/api/dead", dead::list))
         .service(on("POST", "/api/dead/replay", dead::replay))
         .service(on("DELETE", "/api/dead/{id}", dead::delete))
         .service(on("GET", "/api/consumers", consumers::list))
+        .service(on("GET", "/api/consumers/{name}", consumers::show_one))
         .service(on("POST", "/api/consumers/{name}/pause", consumers::pause))
         .service(on(
             "POST",

@@ -68,6 +68,16 @@ impl AdminState {
         })
     }
 
+    /// The consumer with this name, if it can be asked.
+    pub(super) fn running(&self, name: &str) -> Result<ConsumerControls, ApiError> {
+        let consumer = self.consumer(name)?;
+        if !consumer.is_up() {
+            let text = format!("{name} starts again after a fault; ask again in a minute");
+            return Err(ApiError::unavailable(text));
+        }
+        Ok(consumer)
+    }
+
     /// The consumer with this name, or all consumers.
     pub(super) fn consumers(&self, name: Option<&str>) -> Result<Vec<ConsumerControls>, ApiError> {
         match name {

@@ -228,7 +228,8 @@ impl AttemptObserver for () {
     fn attempted(&self, _: Position, _: u32, _: &Outcome, _: Timestamp) {}
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> String {
+/// The text of a panic.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a value that is no text").to_owned()

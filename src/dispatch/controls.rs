@@ -1,12 +1,15 @@
 //! [`ConsumerControls`]: what an administrator can ask of a running consumer.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use super::progress::{Positions, Progress};
 use super::records::find;
+use super::replay::{Replay, ReplayRequest};
 use super::saved::Suspended;
 use crate::Timestamp;
 use crate::journal::{Journal, Position, Seq, Share, Unavailable};
@@ -16,26 +19,64 @@ use crate::journal::{Journal, Position, Seq, Share, Unavailable};
 pub(crate) struct ConsumerControls {
     name: String,
     runners: Vec<(Share, mpsc::Sender<Command>)>,
+    health: Vec<Arc<Health>>,
 }
+
+/// Whether a runner runs, and how often it has panicked.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    down: AtomicUsize,
+    panics: AtomicU64,
+}
+
+impl Health {
+    pub(super) fn panicked(&self) {
+        self.down.fetch_add(1, Ordering::Relaxed);
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn started(&self) {
+        self.down.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn is_up(&self) -> bool {
+        self.down.load(Ordering::Relaxed) == 0
+    }
+
+    fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+}
+
+/// Where the answer goes to something that is answered when it is durable.
+pub(super) type Saved = oneshot::Sender<Result<(), Unavailable>>;
 
 /// A command, and where its answer goes.
 #[derive(Debug)]
 pub(super) enum Command {
     Status(oneshot::Sender<Status>),
-    Pause(bool, oneshot::Sender<Result<(), Unavailable>>),
+    HeldUp(usize, oneshot::Sender<Vec<HeldUp>>),
+    Pause(bool, Saved),
     Replay {
+        id: Uuid,
+        request: ReplayRequest,
         events: Vec<Position>,
-        /// The pause between two events.
-        pause: Duration,
-        answer: oneshot::Sender<Result<(), Unavailable>>,
+        answer: Saved,
     },
+    Replays(oneshot::Sender<Vec<Replay>>),
+    /// Cancels a replay; the answer is `None` when there is none that runs.
+    CancelReplay(Uuid, oneshot::Sender<Option<Saving>>),
 }
+
+/// Waits until something is durable.
+pub(super) type Saving = oneshot::Receiver<Result<(), Unavailable>>;
 
 /// The state of a consumer in one share.
 #[derive(Debug, Clone)]
 pub(crate) struct Status {
     pub(crate) consumer: ConsumerStatus,
     pub(crate) progress: Progress,
+    /// Events that are handed over again, or will be.
     pub(crate) replaying: Positions,
     pub(crate) retrying: Positions,
 }
@@ -50,11 +91,31 @@ pub(crate) struct ConsumerStatus {
     pub(crate) floor: Seq,
     /// Attempts that run now.
     pub(crate) in_flight: usize,
-    /// When the first failure since the last success happened.
+    /// Events that wait in memory.
+    pub(crate) in_memory: usize,
+    /// Events that were read and left in the journal until there is room for them in memory.
+    pub(crate) overflowed: u64,
+    /// Events that were tried and wait for a retry.
+    pub(crate) retrying: u64,
+    /// When the first failure since the last success happened, by the monotonic clock.
     pub(crate) failing_since: Option<Timestamp>,
     /// Set while the consumer is suspended because nothing succeeded for too long. It starts nothing until
     /// it is resumed.
     pub(crate) suspended: Option<Suspended>,
+}
+
+/// An event that holds up others of its conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeldUp {
+    pub(crate) position: Position,
+    /// How many attempts have ended.
+    pub(crate) attempts: u32,
+    /// `None` while an attempt runs.
+    pub(crate) next_try: Option<Timestamp>,
+    /// How many events wait behind it in memory.
+    pub(crate) behind: usize,
+    /// Whether more of them wait in the journal.
+    pub(crate) more: bool,
 }
 
 impl ConsumerStatus {
@@ -66,6 +127,9 @@ impl ConsumerStatus {
             lag: self.lag + other.lag,
             floor: self.floor.min(other.floor),
             in_flight: self.in_flight + other.in_flight,
+            in_memory: self.in_memory + other.in_memory,
+            overflowed: self.overflowed + other.overflowed,
+            retrying: self.retrying + other.retrying,
             failing_since: failing.into_iter().flatten().min(),
             suspended: self.suspended.or(other.suspended),
         }
@@ -79,6 +143,7 @@ impl ConsumerControls {
         let controls = Self {
             name: name.to_owned(),
             runners: vec![(share, commands)],
+            health: vec![Arc::default()],
         };
         (controls, obeyed)
     }
@@ -88,11 +153,29 @@ impl ConsumerControls {
         let mut consumers: Vec<Self> = Vec::new();
         for share in shares {
             match consumers.iter_mut().find(|one| one.name == share.name) {
-                Some(consumer) => consumer.runners.extend(share.runners),
+                Some(consumer) => {
+                    consumer.runners.extend(share.runners);
+                    consumer.health.extend(share.health);
+                }
                 None => consumers.push(share),
             }
         }
         consumers
+    }
+
+    /// The health of its first runner.
+    pub(super) fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health[0])
+    }
+
+    /// Whether all its runners run. One that has panicked starts again after a pause.
+    pub(crate) fn is_up(&self) -> bool {
+        self.health.iter().all(|one| one.is_up())
+    }
+
+    /// How often its runners have panicked.
+    pub(crate) fn panics(&self) -> u64 {
+        self.health.iter().map(|one| one.panics()).sum()
     }
 
     /// The consumer's name.
@@ -112,6 +195,15 @@ impl ConsumerControls {
         shares.reduce(ConsumerStatus::and)
     }
 
+    /// The events that hold up others, those that are tried next first; at most `most`.
+    pub(crate) async fn held_up(&self, most: usize) -> Vec<HeldUp> {
+        let all = self.ask_all(|answer| Command::HeldUp(most, answer)).await;
+        let mut all = all.concat();
+        all.sort_unstable_by_key(|one| (one.next_try, one.position));
+        all.truncate(most);
+        all
+    }
+
     /// Pauses the consumer, or resumes it, also when it was suspended. `None` when it has ended.
     ///
     /// # Errors
@@ -123,8 +215,8 @@ impl ConsumerControls {
         told.into_iter().reduce(Result::and)
     }
 
-    /// Replays these events, with a pause between two of them. Returns when the replay will happen even
-    /// if the process ends; `None` when the consumer has ended.
+    /// Replays these events. Returns when the replay will happen even if the process ends; `None` when the
+    /// consumer has ended.
     ///
     /// # Errors
     ///
@@ -132,16 +224,18 @@ impl ConsumerControls {
     pub(crate) async fn replay(
         &self,
         journal: &dyn Journal,
+        id: Uuid,
+        request: &ReplayRequest,
         events: Vec<Position>,
-        pause: Duration,
     ) -> Option<Result<(), Unavailable>> {
         let replayed = async {
             let mut done = None;
             let by_share = self.by_share(journal, events).await?;
             for ((_, commands), events) in self.runners.iter().zip(by_share) {
                 let replay = |answer| Command::Replay {
+                    id,
+                    request: request.clone(),
                     events,
-                    pause,
                     answer,
                 };
                 done = ask(commands, replay).await.transpose()?.or(done);
@@ -149,6 +243,33 @@ impl ConsumerControls {
             Ok(done)
         };
         replayed.await.transpose()
+    }
+
+    /// The newest replays of the consumer, oldest first.
+    pub(crate) async fn replays(&self) -> Vec<Replay> {
+        let mut all: Vec<Replay> = Vec::new();
+        for replay in self.ask_all(Command::Replays).await.into_iter().flatten() {
+            match all.iter_mut().find(|other| other.id == replay.id) {
+                Some(other) => other.add(&replay),
+                None => all.push(replay),
+            }
+        }
+        all
+    }
+
+    /// Cancels a replay: what it has not handed over is not handed over. `None` when there is no such
+    /// replay that runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConsumerControls::pause`].
+    pub(crate) async fn cancel_replay(&self, id: Uuid) -> Option<Result<(), Unavailable>> {
+        let asked = self
+            .ask_all(|answer| Command::CancelReplay(id, answer))
+            .await;
+        let saved = join_all(asked.into_iter().flatten()).await.into_iter();
+        let saved = saved.map(|saved| saved.unwrap_or(Err(Unavailable::Ended)));
+        saved.reduce(Result::and)
     }
 
     /// The events of each runner. A runner settles events of other shares without reading them, so it is
@@ -193,8 +314,12 @@ impl ConsumerControls {
         runners.all(|(_, commands)| commands.is_closed())
     }
 
-    /// Asks all runners at the same time. Those that have ended do not answer.
+    /// Asks all runners at the same time. Those that have ended do not answer, and none does while one
+    /// waits to start again.
     async fn ask_all<T>(&self, command: impl Fn(oneshot::Sender<T>) -> Command) -> Vec<T> {
+        if !self.is_up() {
+            return Vec::new();
+        }
         let runners = self.runners.iter();
         let answers = join_all(runners.map(|(_, commands)| ask(commands, &command))).await;
         answers.into_iter().flatten().collect()

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, RandomState};
 use std::str::FromStr;
+use std::sync::LazyLock;
 
-use foldhash::quality::FixedState;
 use serde::Serialize;
 
 use crate::Event;
@@ -46,9 +46,23 @@ impl Order {
             (Self::Conversation | Self::Session, _) => None,
         };
         let named = (source, session, conversation);
-        Some(Lane(FixedState::default().hash_one(named)))
+        Some(Lane(KEYS.hash_one(named)))
     }
 }
+
+/// Identifies a session of a source, or the events of a source that have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionKey(u64);
+
+impl SessionKey {
+    pub(crate) fn new(source: &str, session: Option<&str>) -> Self {
+        Self(KEYS.hash_one((source, session)))
+    }
+}
+
+/// The keys of the hashes: random, so that no sender can choose names whose lanes or sessions are the same
+/// as those of others.
+static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// What distinguishes a conversation from the others of its session.
 fn conversation(event: &Event) -> Option<(&'static str, &str)> {
@@ -59,7 +73,7 @@ fn conversation(event: &Event) -> Option<(&'static str, &str)> {
     }
 }
 
-/// A lane, as a hash of what identifies it. A collision of two lanes is possible and harmless: they wait
+/// A lane, as a hash of what identifies it. A collision of two lanes is improbable and harmless: they wait
 /// for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Lane(u64);

@@ -15,6 +15,7 @@ mod monotonic;
 mod options;
 mod progress;
 mod records;
+mod replay;
 mod retry;
 mod runner;
 mod runners;
@@ -26,8 +27,9 @@ pub use options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
 pub use retry::Retry;
 
 pub(crate) use consumer::{AttemptObserver, Consumer, Outcome};
-pub(crate) use controls::{ConsumerControls, ConsumerStatus, Status};
+pub(crate) use controls::{ConsumerControls, Status};
 pub(crate) use lane::{Lane, LaneMap};
+pub(crate) use replay::ReplayRequest;
 pub(crate) use runner::{DispatchTuning, Runner, RunnerContext};
 pub(crate) use runners::{Living, Runners};
 #[cfg(test)]

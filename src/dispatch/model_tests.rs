@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use proptest::collection::vec;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::controls::ConsumerControls;
 use super::runner::Ending;
 use super::runner::tests::SMALL;
-use super::{Consumer, HandlerOptions, Order, Retry, Runner, RunnerContext, Saved};
+use super::{Consumer, HandlerOptions, Order, ReplayRequest, Retry, Runner, RunnerContext, Saved};
 use crate::clock::Clock as _;
 use crate::dialect::{Codeskytz, Decoder, Dialect as _};
 use crate::journal::{
@@ -52,10 +52,10 @@ async fn it_wakes_only_when_something_is_due() {
     let decoder = Decoder::new([Source::new(SOURCE).dialect_of()], 1 << 20);
     let context = context(&journal, &Arc::new(decoder), clock.clone()).await;
     let desk = Arc::clone(&context.desk);
-    let runner = Runner::new(Arc::new(consumer), context, Box::new(()));
-    let (runner, controls) = runner.await.unwrap();
-    let (ending, told) = watch::channel(Ending::GoOn);
-    let running = tokio::spawn(runner.run(told));
+    let runner = Runner::new(Arc::new(consumer), context, Arc::new(()));
+    let (mut runner, controls) = runner.await.unwrap();
+    let (ending, mut told) = watch::channel(Ending::GoOn);
+    let running = tokio::spawn(async move { runner.run(&mut told).await });
     let attempts = || {
         recorder
             .deliveries()
@@ -282,7 +282,6 @@ impl World {
         ));
         let order = Order::ALL[case.order].1;
         let model = Arc::new(Model {
-            engine,
             order,
             suspend_after: case.suspend_after,
             clock: clock.clone(),
@@ -330,10 +329,11 @@ impl World {
     async fn begin(&mut self, journal: Arc<dyn Journal>) {
         let context = context(&journal, &self.decoder, self.clock.clone()).await;
         let desk = Arc::clone(&context.desk);
-        let runner = Runner::new(Arc::clone(&self.consumer), context, Box::new(()));
+        let runner = Runner::new(Arc::clone(&self.consumer), context, Arc::new(()));
         let (runner, controls) = runner.await.unwrap();
         let saved = read_saved(desk.as_ref()).await;
-        self.model.lock().begin(&saved, self.clock.now());
+        let now = (self.clock.now(), self.clock.monotonic());
+        self.model.lock().begin(&saved, now);
         self.life = Some(Life {
             journal,
             desk,
@@ -423,12 +423,13 @@ impl World {
         let Life {
             journal,
             desk,
-            runner,
+            mut runner,
             ..
         } = self.life.take().unwrap();
         self.end_all();
-        let (_ending, told) = watch::channel(Ending::Finish);
-        runner.run(told).await;
+        let (_ending, mut told) = watch::channel(Ending::Finish);
+        runner.run(&mut told).await;
+        drop(runner);
         self.model.lock().assert_sound();
         let saved = read_saved(desk.as_ref()).await;
         self.model.lock().assert_all_saved(&saved);
@@ -452,20 +453,14 @@ impl World {
         let mut model = self.model.lock();
         model.paused = paused;
         if !paused && model.suspended.take().is_some() {
-            model.failing_since = None;
+            model.failing = None;
         }
     }
 
-    /// Setting the clock back makes nothing wait longer; setting it forward makes everything due
-    /// earlier.
+    /// The time of day changes nothing: retries and failures count by a clock that is not set.
     fn set_clock(&mut self, by: i64) {
         let by = jiff::SignedDuration::from_secs(by);
         self.clock.set(self.clock.now() + by);
-        if by.is_negative() {
-            let mut all = self.model.lock();
-            all.tried.values_mut().for_each(|(_, due)| *due += by);
-            all.failing_since = all.failing_since.map(|since| since + by);
-        }
     }
 
     async fn replay(&mut self, which: &[prop::sample::Index]) {
@@ -482,11 +477,12 @@ impl World {
             ..
         } = self.life();
         let events: Vec<_> = seqs.iter().map(|seq| Position::first(*seq)).collect();
-        let replay = controls.replay(journal.as_ref(), events.clone(), Duration::ZERO);
+        let (id, request) = (Uuid::now_v7(), ReplayRequest::default());
+        let replay = controls.replay(journal.as_ref(), id, &request, events.clone());
         let (answer, ()) = tokio::join!(replay, runner.obey_all());
         answer.expect("it runs").unwrap();
         journal.forget_dead_letters(NAME, &events).await.unwrap();
-        let now = self.clock.now();
+        let now = self.clock.monotonic();
         self.model.lock().replay(&seqs, now);
     }
 
@@ -520,8 +516,9 @@ impl World {
         let saved = read_saved(self.life().desk.as_ref()).await;
         assert_eq!(saved.progress.floor(), head);
         assert_eq!(saved.progress.lag(head), 0);
-        assert_eq!(saved.waiting, []);
-        assert!(saved.replaying.iter().next().is_none());
+        assert!(saved.retries.is_empty());
+        assert!(saved.replaying.is_empty());
+        assert!(saved.replays.iter().all(|replay| !replay.is_running()));
         let dead = self.journal().dead_letters(Some(NAME), None, usize::MAX);
         let dead = dead.await.unwrap();
         let oldest_first = dead.iter().rev();
@@ -535,7 +532,6 @@ impl World {
 /// The handler. It knows the rules and records each violation.
 #[derive(Debug)]
 struct Model {
-    engine: Engine,
     order: Order,
     suspend_after: Option<Duration>,
     clock: Arc<FakeClock>,
@@ -553,11 +549,14 @@ struct All {
     passed: BTreeSet<Seq>,
     running: BTreeSet<Seq>,
     /// For each event that was tried: the number of attempts, and until when it waits.
-    tried: BTreeMap<Seq, (u32, Timestamp)>,
+    tried: BTreeMap<Seq, (u32, Instant)>,
     /// To be replayed.
     owed: BTreeSet<Seq>,
+    /// To be replayed after the attempt that runs.
+    again: BTreeSet<Seq>,
     paused: bool,
-    failing_since: Option<Timestamp>,
+    /// For how long attempts had failed at a moment.
+    failing: Option<(Duration, Instant)>,
     suspended: Option<Timestamp>,
     /// How each event ended last, over all lives: the number of attempts if it was given up.
     last: BTreeMap<Seq, Option<u32>>,
@@ -600,15 +599,14 @@ impl Model {
         if all.paused {
             wrong("it starts in a pause");
         }
-        // Another attempt may have been on its way from the disk at the moment of suspension.
-        let on_its_way = self.engine == Engine::Sqlite && all.suspended == Some(self.clock.now());
-        if all.suspended.is_some() && !on_its_way {
+        // Another attempt may have been on its way at the moment of suspension.
+        if all.suspended.is_some_and(|at| at != self.clock.now()) {
             wrong("it starts while it is suspended");
         }
         if all.settled.contains(&seq) {
             wrong("it is settled");
         }
-        if due.is_some_and(|due| self.clock.now() < due) {
+        if due.is_some_and(|due| self.clock.monotonic() < due) {
             wrong("it is not due");
         }
         if delivery.attempt() != attempts.unwrap_or(0) + 1 || delivery.attempt() > RETRY.attempts {
@@ -649,8 +647,9 @@ impl Model {
         let end = event.script.get(event.given).copied().unwrap_or(End::Done);
         event.given += 1;
         all.running.remove(&seq);
+        let now = self.clock.monotonic();
         all.ended_at(
-            self.clock.now(),
+            (self.clock.now(), now),
             matches!(end, End::Done),
             self.suspend_after,
         );
@@ -668,14 +667,19 @@ impl Model {
             _ => Duration::ZERO,
         };
         let pause = RETRY.pause(attempt, 0.5).max(asked);
-        all.tried.insert(seq, (attempt, self.clock.now() + pause));
+        let tried = if all.again.remove(&seq) {
+            (0, now)
+        } else {
+            (attempt, now + pause)
+        };
+        all.tried.insert(seq, tried);
         end
     }
 }
 
 impl All {
     /// Starts a process with what was saved.
-    fn begin(&mut self, saved: &Saved, now: Timestamp) {
+    fn begin(&mut self, saved: &Saved, (at, now): (Timestamp, Instant)) {
         let all = 1..=self.events.len() as Seq;
         let passed = all.filter(|seq| saved.progress.is_body_settled(*seq));
         let passed: BTreeSet<_> = passed.collect();
@@ -686,44 +690,68 @@ impl All {
                 "{seq} was not settled"
             );
         }
-        for seq in saved.replaying.iter().map(Position::seq) {
-            assert!(passed.contains(&seq), "{seq} is replayed before it is done");
+        let replaying: BTreeSet<_> = saved.replaying.iter().map(Position::seq).collect();
+        assert!(replaying.is_subset(&passed), "replayed before it is done");
+        let pending = saved
+            .replays
+            .iter()
+            .flat_map(|replay| replay.pending.iter());
+        let pending: BTreeSet<_> = pending.map(Position::seq).collect();
+        let again = self.again.iter().filter(|seq| passed.contains(seq));
+        for seq in self.owed.iter().chain(again) {
+            let replayed = replaying.contains(seq) || pending.contains(seq);
+            assert!(
+                replayed || !passed.contains(seq),
+                "the replay of {seq} is forgotten"
+            );
         }
-        for seq in &self.owed {
-            let replaying =
-                saved.replaying.contains(Position::first(*seq)) || !passed.contains(seq);
-            assert!(replaying, "the replay of {seq} is forgotten");
-        }
-        let tried = saved.waiting.iter().map(|waiting| {
-            let due = waiting.due;
+        self.again.clear();
+        let tried = saved.retries.iter().map(|(event, waiting)| {
             // No longer than the wait was when it was saved.
-            let left = due.duration_since(saved.saved_at.unwrap());
-            let due = due.min(now + left.max(jiff::SignedDuration::ZERO));
-            (waiting.seq, (waiting.attempts, due))
+            let left = |from| {
+                waiting
+                    .due
+                    .duration_since(from)
+                    .max(jiff::SignedDuration::ZERO)
+            };
+            let left = left(waiting.at).min(left(at));
+            let due = now + Duration::try_from(left).unwrap();
+            (event.seq(), (waiting.attempts, due))
         });
         self.tried = tried.collect();
-        self.settled = &passed - &saved.replaying.iter().map(Position::seq).collect();
+        // What was to be replayed and is not settled is tried as if for the first time.
+        let waits = |seq: &&Seq| !passed.contains(seq) || replaying.contains(seq);
+        let asked = pending.iter().filter(waits);
+        asked.for_each(|seq| _ = self.tried.remove(seq));
+        self.settled = &(&passed - &replaying) - &pending;
         let wanted = |seq: &Seq| self.events[*seq as usize - 1].wanted;
         self.settled.retain(wanted);
+        self.owed = &(&replaying | &pending) & &passed;
+        self.owed.retain(wanted);
         self.passed = passed;
         self.running.clear();
         self.held.clear();
-        assert_eq!(saved.paused, self.paused);
-        assert!(self.suspended.is_some() || saved.suspended.is_none());
-        let suspended = saved.suspended.as_ref();
+        assert_eq!(saved.head.paused, self.paused);
+        assert!(self.suspended.is_some() || saved.head.suspended.is_none());
+        let suspended = saved.head.suspended.as_ref();
         self.suspended = suspended.map(|suspended| suspended.since);
-        self.failing_since = saved.failing_since.map(|since| since.min(now));
+        self.failing = saved.head.failing().map(|lasted| (lasted, now));
     }
 
-    fn ended_at(&mut self, now: Timestamp, done: bool, suspend_after: Option<Duration>) {
+    fn ended_at(
+        &mut self,
+        (at, now): (Timestamp, Instant),
+        done: bool,
+        suspend_after: Option<Duration>,
+    ) {
         if done {
-            self.failing_since = None;
+            self.failing = None;
             return;
         }
-        let since = *self.failing_since.get_or_insert(now);
-        let lasted = Duration::try_from(now.duration_since(since)).unwrap();
+        let (before, since) = *self.failing.get_or_insert((Duration::ZERO, now));
+        let lasted = before + (now - since);
         if suspend_after.is_some_and(|after| lasted >= after) {
-            self.suspended.get_or_insert(now);
+            self.suspended.get_or_insert(at);
         }
     }
 
@@ -734,11 +762,19 @@ impl All {
         if self.last.insert(seq, given_up).is_none() {
             self.first_settled.push(seq);
         }
+        if self.again.remove(&seq) {
+            self.settled.remove(&seq);
+            self.owed.insert(seq);
+        }
     }
 
-    fn replay(&mut self, seqs: &[Seq], now: Timestamp) {
+    fn replay(&mut self, seqs: &[Seq], now: Instant) {
         for seq in seqs {
-            if !self.events[*seq as usize - 1].wanted || self.running.contains(seq) {
+            if !self.events[*seq as usize - 1].wanted {
+                continue;
+            }
+            if self.running.contains(seq) {
+                self.again.insert(*seq);
                 continue;
             }
             if self.settled.remove(seq) {
@@ -757,17 +793,16 @@ impl All {
                 && !saved.replaying.contains(Position::first(*seq));
             assert!(settled, "{seq} is settled and that is not saved");
         }
-        let tried = saved
-            .waiting
-            .iter()
-            .map(|waiting| (waiting.seq, waiting.attempts));
+        let tried = saved.retries.iter();
+        let tried = tried.map(|(event, waiting)| (event.seq(), waiting.attempts));
         let tried: BTreeMap<_, _> = tried.collect();
         for (seq, (attempts, _)) in &self.tried {
-            assert_eq!(tried.get(seq), Some(attempts), "attempts of {seq}");
+            let saved = tried.get(seq).copied().unwrap_or_default();
+            assert_eq!(saved, *attempts, "attempts of {seq}");
         }
-        let suspended = saved.suspended.as_ref();
+        let suspended = saved.head.suspended.as_ref();
         assert_eq!(suspended.map(|suspended| suspended.since), self.suspended);
-        assert_eq!(saved.failing_since, self.failing_since);
+        assert_eq!(saved.head.failing().is_some(), self.failing.is_some());
     }
 
     fn is_all_settled(&self) -> bool {

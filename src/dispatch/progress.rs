@@ -1,35 +1,49 @@
 //! [`Progress`]: how far a consumer has come in a journal; [`Positions`]: a set of events.
 //!
 //! Progress is a floor (every body up to it is settled), the settled bodies above it, and the settled
-//! events of partly settled bodies. Its size does not depend on the size of the journal.
+//! events of partly settled bodies. Both types are divided into chunks of [`CHUNK`] bodies, and note which
+//! chunks have changed, so that a save writes only those.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use roaring::RoaringTreemap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use roaring::{RoaringBitmap, RoaringTreemap};
 
 use crate::journal::{Part, Position, Seq};
 
 /// How far a consumer has come.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Progress {
-    pub(super) floor: Seq,
+    floor: Seq,
     /// The settled bodies above the floor.
-    #[serde(skip)]
-    pub(super) above: RoaringTreemap,
+    above: RoaringTreemap,
     /// The bodies of which only some events are settled.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[serde(serialize_with = "to_rows", deserialize_with = "from_rows")]
     partly: BTreeMap<Seq, Partly>,
+    pub(super) changed: Changed,
+}
+
+/// What has changed since the last save.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Changed {
+    /// The chunks of settled bodies.
+    pub(super) chunks: BTreeSet<Chunk>,
+    /// The partly settled bodies.
+    pub(super) partly: BTreeSet<Seq>,
 }
 
 /// A body with several events.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Partly {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Partly {
     /// How many events it has.
-    of: Part,
-    settled: BTreeSet<Part>,
+    pub(super) of: Part,
+    pub(super) settled: BTreeSet<Part>,
 }
+
+/// The number of a chunk: that of its bodies, divided by [`CHUNK`].
+pub(super) type Chunk = u64;
+
+/// How many bodies one chunk has; a saved chunk has at most 513 bytes.
+const CHUNK: u64 = 1 << CHUNK_BITS;
+const CHUNK_BITS: u32 = 12;
 
 impl Progress {
     /// The progress of a consumer that starts after `floor`.
@@ -57,6 +71,16 @@ impl Progress {
             || partly().is_some_and(|body| body.settled.contains(&position.part()))
     }
 
+    /// The first body after `seq` that is not settled.
+    pub(crate) fn next_unsettled(&self, seq: Seq) -> Seq {
+        let next = seq.max(self.floor).saturating_add(1);
+        let mut settled = self.above.iter();
+        settled.advance_to(next);
+        let run = (next..).zip(settled);
+        let run = run.take_while(|(expected, found)| expected == found);
+        next + run.count() as u64
+    }
+
     /// Records that the body has `of` events: it is settled when all of them are.
     pub(crate) fn open(&mut self, seq: Seq, of: Part) {
         if of > 1 && !self.is_body_settled(seq) {
@@ -72,6 +96,7 @@ impl Progress {
         let seq = position.seq();
         if let Some(body) = self.partly.get_mut(&seq) {
             body.settled.insert(position.part());
+            self.changed.partly.insert(seq);
             if body.settled.len() < usize::from(body.of) {
                 return;
             }
@@ -84,15 +109,19 @@ impl Progress {
         if seq <= self.floor {
             return;
         }
-        self.partly.remove(&seq);
+        if self.partly.remove(&seq).is_some() {
+            self.changed.partly.insert(seq);
+        }
         if seq > self.floor + 1 {
             self.above.insert(seq);
+            self.changed.chunks.insert(seq / CHUNK);
             return;
         }
         self.floor = seq;
         while self.above.min() == Some(self.floor + 1) {
             self.floor += 1;
             self.above.remove(self.floor);
+            self.changed.chunks.insert(self.floor / CHUNK);
         }
     }
 
@@ -112,77 +141,141 @@ impl Progress {
         head.saturating_sub(self.floor)
             .saturating_sub(self.above.len())
     }
+
+    /// The settled bodies of a chunk that are above the floor, each relative to the chunk.
+    pub(super) fn chunk(&self, chunk: Chunk) -> RoaringBitmap {
+        let first = chunk * CHUNK;
+        let mut settled = self.above.iter();
+        settled.advance_to(first);
+        let offsets = settled.take_while(|seq| seq / CHUNK == chunk);
+        offsets.map(|seq| (seq - first) as u32).collect()
+    }
+
+    pub(super) fn partly(&self, seq: Seq) -> Option<&Partly> {
+        self.partly.get(&seq)
+    }
+
+    /// Adds what was saved of a chunk.
+    pub(super) fn load_chunk(&mut self, chunk: Chunk, settled: &RoaringBitmap) {
+        let first = chunk.saturating_mul(CHUNK);
+        for offset in settled {
+            self.load_body(first.saturating_add(offset.into()));
+        }
+    }
+
+    /// Adds a saved body.
+    pub(super) fn load_body(&mut self, seq: Seq) {
+        if seq > self.floor {
+            self.above.insert(seq);
+        }
+    }
+
+    /// Adds what was saved of a partly settled body.
+    pub(super) fn load_partly(&mut self, seq: Seq, body: Partly) {
+        if !self.is_body_settled(seq) {
+            self.partly.insert(seq, body);
+        }
+    }
 }
 
-/// Saves each body as a row: its number, the number of its events, and the settled ones.
-fn to_rows<S: Serializer>(partly: &BTreeMap<Seq, Partly>, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(
-        partly
-            .iter()
-            .map(|(seq, body)| (seq, body.of, &body.settled)),
-    )
+/// A set of events, as compressed bitmaps: one for each chunk of bodies that has any.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Positions {
+    chunks: BTreeMap<Chunk, RoaringBitmap>,
+    len: u64,
+    /// The chunks that have changed since the last save.
+    pub(super) changed: BTreeSet<Chunk>,
 }
-
-fn from_rows<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Seq, Partly>, D::Error> {
-    let rows = Vec::<(Seq, Part, BTreeSet<Part>)>::deserialize(from)?.into_iter();
-    let partly = rows.map(|(seq, of, settled)| (seq, Partly { of, settled }));
-    Ok(partly.collect())
-}
-
-/// A set of events, as a compressed bitmap. The first event of a body has the body's number there, which
-/// are close together; the part above it tells the other events of a body apart.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(from = "Vec<(Seq, Part)>")]
-pub(crate) struct Positions(pub(super) RoaringTreemap);
 
 impl Positions {
     /// Adds an event. Returns whether it was not in the set.
     pub(super) fn insert(&mut self, position: Position) -> bool {
-        self.0.insert(bit(position))
+        let (chunk, bit) = place(position);
+        let new = self.chunks.entry(chunk).or_default().insert(bit);
+        self.len += u64::from(new);
+        self.changed.insert(chunk);
+        new
     }
 
     /// Removes an event. Returns whether it was in the set.
     pub(super) fn remove(&mut self, position: Position) -> bool {
-        self.0.remove(bit(position))
+        let (chunk, bit) = place(position);
+        let Some(bits) = self.chunks.get_mut(&chunk) else {
+            return false;
+        };
+        if !bits.remove(bit) {
+            return false;
+        }
+        if bits.is_empty() {
+            self.chunks.remove(&chunk);
+        }
+        self.len -= 1;
+        self.changed.insert(chunk);
+        true
+    }
+
+    /// Removes all events.
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+        self.changed
+            .extend(std::mem::take(&mut self.chunks).into_keys());
     }
 
     pub(crate) fn contains(&self, position: Position) -> bool {
-        self.0.contains(bit(position))
+        let (chunk, bit) = place(position);
+        self.chunks
+            .get(&chunk)
+            .is_some_and(|bits| bits.contains(bit))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// The number of events in the set.
     pub(super) fn len(&self) -> u64 {
-        self.0.len()
+        self.len
     }
 
-    /// All events: the first ones of their bodies, then the second ones, and so on.
+    /// All events; those of a chunk by part, then by body.
     pub(super) fn iter(&self) -> impl Iterator<Item = Position> {
-        let part = |bit: u64| (bit >> SEQ_BITS) as Part;
-        let bits = self.0.iter();
-        bits.map(move |bit| Position::new(bit & MAX_SEQ, part(bit).saturating_add(1)))
+        self.chunks
+            .iter()
+            .flat_map(|(chunk, bits)| bits.iter().map(|bit| position(*chunk, bit)))
+    }
+
+    /// The events of a chunk, as they are saved.
+    pub(super) fn chunk(&self, chunk: Chunk) -> Option<&RoaringBitmap> {
+        self.chunks.get(&chunk)
+    }
+
+    /// Adds what was saved of a chunk.
+    pub(super) fn load(&mut self, chunk: Chunk, bits: RoaringBitmap) {
+        self.len += bits.len();
+        self.chunks.insert(chunk, bits);
     }
 }
 
-/// The event's place in the bitmap.
-fn bit(position: Position) -> u64 {
-    (u64::from(position.part() - 1) << SEQ_BITS) | position.seq()
+/// The chunk of an event, and its place there: the body's, and above it the part's.
+fn place(position: Position) -> (Chunk, u32) {
+    let offset = (position.seq() % CHUNK) as u32;
+    let part = u32::from(position.part() - 1) << CHUNK_BITS;
+    (position.seq() / CHUNK, part | offset)
+}
+
+fn position(chunk: Chunk, bit: u32) -> Position {
+    let seq = chunk * CHUNK + u64::from(bit) % CHUNK;
+    let part = (bit >> CHUNK_BITS) as Part;
+    Position::new(seq, part.saturating_add(1))
 }
 
 impl FromIterator<Position> for Positions {
     fn from_iter<I: IntoIterator<Item = Position>>(positions: I) -> Self {
-        Self(positions.into_iter().map(bit).collect())
+        let mut set = Self::default();
+        positions.into_iter().for_each(|one| _ = set.insert(one));
+        set
     }
 }
-
-impl From<Vec<(Seq, Part)>> for Positions {
-    fn from(pairs: Vec<(Seq, Part)>) -> Self {
-        let positions = pairs.iter().map(|(seq, part)| Position::new(*seq, *part));
-        positions.collect()
-    }
-}
-
-const SEQ_BITS: u32 = 48;
-const MAX_SEQ: Seq = (1 << SEQ_BITS) - 1;
 
 #[cfg(test)]
 mod tests {
@@ -223,6 +316,10 @@ mod tests {
                 }
                 let head = *model.last().unwrap();
                 prop_assert_eq!(progress.lag(head), head - (model.len() as u64 - 1));
+                for seq in [0, 3, 39, 65_533, floor] {
+                    let next = (seq + 1..).find(|seq| !model.contains(seq)).unwrap();
+                    prop_assert_eq!(progress.next_unsettled(seq), next);
+                }
                 for (first, last) in [(1, 44), (7, 7), (65_520, 65_550), (30, 20)] {
                     let unsettled = (first..=last).filter(|seq| !model.contains(seq)).count();
                     prop_assert_eq!(progress.unsettled(first, last), unsettled as u64);
@@ -272,7 +369,8 @@ mod tests {
                 prop_assert_eq!(set.len(), model.len() as u64);
             }
             prop_assert_eq!(set.iter().collect::<BTreeSet<_>>(), model.clone());
-            prop_assert_eq!(model.into_iter().collect::<Positions>(), set);
+            let again = model.into_iter().collect::<Positions>();
+            prop_assert_eq!(again.chunks, set.chunks);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The records of events: found, decoded, and cached for the attempts that start soon.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use tokio::sync::Mutex;
 
 use crate::Event;
 use crate::dialect::Decoder;
@@ -71,4 +74,57 @@ impl Next {
     }
 }
 
+/// Reads the records of one consumer's attempts from the disk, many at a time: the events that start
+/// together were often received together.
+#[derive(Debug, Default)]
+pub(super) struct Chunks(Mutex<VecDeque<Vec<Arc<Record>>>>);
+
+impl Chunks {
+    /// Returns the record, or `None` when it is no longer in the journal. Reads those behind it too.
+    pub(super) async fn find(
+        &self,
+        journal: &dyn Journal,
+        seq: Seq,
+    ) -> Result<Option<Arc<Record>>, Unavailable> {
+        if let Some(record) = journal.tail().get(seq) {
+            return Ok(Some(record));
+        }
+        // Held while reading, so that the attempts of one chunk read it once.
+        let mut chunks = self.0.lock().await;
+        let in_chunk = |chunk: &Vec<Arc<Record>>| {
+            let found = chunk.binary_search_by_key(&seq, |record| record.seq);
+            found.ok().map(|index| Arc::clone(&chunk[index]))
+        };
+        if let Some(record) = chunks.iter().find_map(in_chunk) {
+            return Ok(Some(record));
+        }
+        let read = journal.read(seq - 1, CHUNK).await?;
+        let mut chunk: Vec<_> = read.into_iter().map(Arc::new).collect();
+        let mut room = CHUNK_BYTES;
+        let mut fits = |record: &Arc<Record>| {
+            let left = room.checked_sub(record.received.body.len());
+            room = left.unwrap_or_default();
+            left.is_some()
+        };
+        let fitting = chunk.iter().take_while(|record| fits(record)).count();
+        let record = chunk.first().filter(|record| record.seq == seq).cloned();
+        chunk.truncate(fitting);
+        chunks.push_front(chunk);
+        chunks.truncate(CHUNKS);
+        Ok(record)
+    }
+
+    /// Frees the memory.
+    pub(super) fn clear(&self) {
+        if let Ok(mut chunks) = self.0.try_lock() {
+            *chunks = VecDeque::new();
+        }
+    }
+}
+
 const MAX_BYTES: usize = 256 * 1024;
+
+/// How many chunks are in memory, each with so many records and bytes at most.
+const CHUNKS: usize = 4;
+const CHUNK: usize = 64;
+const CHUNK_BYTES: usize = 128 * 1024;

@@ -3,13 +3,15 @@
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use super::controls::ConsumerControls;
+use super::consumer::panic_message;
+use super::controls::{ConsumerControls, Health};
 use super::runner::{Ending, Runner};
 
 /// All running consumers of a journal.
@@ -81,18 +83,8 @@ impl Runners {
             return false;
         }
         let (ending, told) = watch::channel(Ending::GoOn);
-        let name = controls.name().to_owned();
+        runtime.spawn(supervise(runner, controls.health(), told));
         consumers.running.push(Running { controls, ending });
-        runtime.spawn(async move {
-            // A handler's panic ends its attempt and not the runner; any other panic is logged here.
-            let run = AssertUnwindSafe(runner.run(told)).catch_unwind();
-            if run.await.is_err() {
-                log::error!(
-                    "{name} stopped because of a panic: its events stay in the journal, and it gets \
-                     none until offhook is restarted"
-                );
-            }
-        });
         true
     }
 
@@ -135,6 +127,48 @@ impl Runners {
         self.stop.closed().await;
     }
 }
+
+/// Runs a consumer to its end. A runner that panics is started again from what it has saved, after a
+/// pause. A handler's panic ends its attempt and not the runner.
+async fn supervise(mut runner: Runner, health: Arc<Health>, mut told: watch::Receiver<Ending>) {
+    let mut pause = RESTART_PAUSE;
+    loop {
+        let started = runner.now();
+        let run = AssertUnwindSafe(runner.run(&mut told)).catch_unwind();
+        let Err(panic) = run.await else { return };
+        if runner.now() - started > LONGEST_RESTART_PAUSE {
+            pause = RESTART_PAUSE;
+        }
+        health.panicked();
+        log::error!(
+            "{}: stopped by a fault of offhook ({}); its events stay in the journal, and it starts again \
+             in {pause:.0?}; please report this",
+            runner.name(),
+            panic_message(panic.as_ref())
+        );
+        let mut parts = runner.into_parts().await;
+        runner = loop {
+            let over = told.wait_for(|ending| *ending != Ending::GoOn);
+            tokio::select! {
+                _ = over => return,
+                () = parts.sleep(pause) => {}
+            }
+            pause = (pause * 2).min(LONGEST_RESTART_PAUSE);
+            match parts.resume().await {
+                Ok(runner) => break runner,
+                Err((error, unstarted)) => {
+                    log::warn!("{}: cannot start again: {error}", unstarted.name());
+                    parts = unstarted;
+                }
+            }
+        };
+        health.started();
+    }
+}
+
+/// The pause before a runner that has panicked starts again; each is twice as long as the one before.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_RESTART_PAUSE: Duration = Duration::from_secs(60);
 
 impl Living {
     /// The controls of all consumers.

@@ -16,7 +16,7 @@ use crate::dispatch::{
 };
 use crate::index::{Notes, Search};
 use crate::journal::{Desk, Journal, Seq, Unavailable};
-use crate::telemetry::{Metrics, PipelineMetrics};
+use crate::telemetry::{ConsumerState, Metrics, PipelineMetrics};
 use crate::{Error, Timestamp};
 
 /// A journal, its consumers, and its index.
@@ -243,13 +243,20 @@ impl Pipeline {
     }
 
     async fn measure_one(&self, consumer: &ConsumerControls) {
+        let name = consumer.name();
+        self.metrics
+            .health(name, consumer.is_up(), consumer.panics());
         let Some(status) = consumer.status().await else {
             return;
         };
-        let suspended = status.suspended.is_some();
-        let (name, lag) = (consumer.name(), status.lag);
-        self.metrics
-            .consumer(name, lag, status.in_flight, suspended);
+        let state = ConsumerState {
+            lag: status.lag,
+            in_flight: status.in_flight as u64,
+            overflowed: status.overflowed,
+            retrying: status.retrying,
+            suspended: status.suspended.is_some(),
+        };
+        self.metrics.consumer(name, state);
         if let Ok(oldest) = self.oldest_waiting(status.floor).await {
             let age = oldest.map(|at| self.clock.now().duration_since(at));
             // After the clock was set back, an event may lie in the future; then it has not waited.

@@ -1,6 +1,7 @@
 //! [`Search`]: what an index is asked; [`Notes`]: what it must be told.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -87,7 +88,7 @@ pub(crate) struct TimelineEntry {
 pub(crate) trait Notes: Debug + Send + Sync + 'static {
     /// Returns the observer of one consumer's attempts. The index ends after the last observer is
     /// dropped.
-    fn consumer(&self, name: &str) -> Box<dyn AttemptObserver>;
+    fn consumer(&self, name: &str) -> Arc<dyn AttemptObserver>;
 
     /// Notes that the event `part` of a received body repeats the event at `of`. `events` holds all
     /// events of the body.
@@ -99,8 +100,8 @@ pub(crate) trait Notes: Debug + Send + Sync + 'static {
 
 /// Discards all notes, for a server without an index.
 impl Notes for () {
-    fn consumer(&self, _: &str) -> Box<dyn AttemptObserver> {
-        Box::new(())
+    fn consumer(&self, _: &str) -> Arc<dyn AttemptObserver> {
+        Arc::new(())
     }
 
     fn duplicate(&self, _: &Received, _: &[Event], _: Part, _: Position) {}

@@ -43,7 +43,7 @@ pub(crate) use sqlite::{Readers, Sqlite};
 pub use tail::Tail;
 pub use traits::{
     DeadLetter, DeadLetters, Desk, Desks, Document, Documents, Expected, Log, NamedLetter,
-    ProgressChange, PutError, Unavailable, Version,
+    ProgressChange, PutError, SavedProgress, Unavailable, Version,
 };
 
 /// A whole journal. Every type with all four traits is one.

@@ -1,6 +1,7 @@
 //! [`Tail`]: the newest records of a journal, in memory, for consumers that keep up.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -8,12 +9,14 @@ use tokio::sync::watch;
 use super::position::Seq;
 use super::record::Record;
 
-/// The newest records, as many as `MAX_RECORDS` and `MAX_BYTES` allow, and the number of the
+/// The newest records, as many as `MAX_BYTES` allows, and the number of the
 /// newest one, for which callers can wait.
 #[derive(Debug)]
 pub struct Tail {
     records: Mutex<TailRecords>,
     head: watch::Sender<Seq>,
+    /// Retention has removed every record up to here.
+    removed: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +39,24 @@ impl Tail {
         Self {
             records: Mutex::default(),
             head: watch::Sender::new(head),
+            removed: AtomicU64::new(0),
         }
+    }
+
+    /// Forgets records up to `seq`, because retention has removed them from the journal.
+    pub fn remove_up_to(&self, seq: Seq) {
+        self.removed.fetch_max(seq, Ordering::Relaxed);
+        let mut tail = self.lock();
+        while tail.newest.front().is_some_and(|record| record.seq <= seq) {
+            if let Some(oldest) = tail.newest.pop_front() {
+                tail.bytes -= weight(&oldest);
+            }
+        }
+    }
+
+    /// Returns the number up to which retention has removed records since this journal was opened.
+    pub fn removed(&self) -> Seq {
+        self.removed.load(Ordering::Relaxed)
     }
 
     /// Adds records that have become durable, in order.
@@ -45,14 +65,14 @@ impl Tail {
         let mut head = None;
         for record in records {
             head = Some(record.seq);
-            tail.bytes += record.received.body.len();
+            tail.bytes += weight(&record);
             tail.newest.push_back(Arc::new(record));
         }
-        while tail.newest.len() > MAX_RECORDS || tail.bytes > MAX_BYTES {
+        while tail.bytes > MAX_BYTES {
             let Some(oldest) = tail.newest.pop_front() else {
                 break;
             };
-            tail.bytes -= oldest.received.body.len();
+            tail.bytes -= weight(&oldest);
         }
         drop(tail);
         if let Some(head) = head {
@@ -91,8 +111,16 @@ impl Tail {
     }
 }
 
-const MAX_RECORDS: usize = 16_384;
-const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// About how many bytes a record takes in memory.
+fn weight(record: &Record) -> usize {
+    record.received.body.len() + RECORD_BYTES
+}
+
+/// What a record takes beside its body, with its typed events.
+const RECORD_BYTES: usize = 768;
+
+/// Enough for about 4,000 short messages.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -120,7 +148,10 @@ mod tests {
         };
         assert!(numbers(4, 10).is_empty());
         // The first two make room for the third.
-        tail.publish([record(5, MAX_BYTES), record(6, MAX_BYTES / 2)]);
+        tail.publish([
+            record(5, MAX_BYTES - RECORD_BYTES),
+            record(6, MAX_BYTES / 2),
+        ]);
         tail.publish((7..=9).map(|seq| record(seq, 1)));
         let table: [(Seq, usize, &[Seq]); 7] = [
             (0, 10, &[]),

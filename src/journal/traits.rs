@@ -33,7 +33,7 @@ pub trait Log: Debug + Send + Sync + 'static {
 
     /// Removes bodies up to `up_to` with their dead letters: oldest first, a few at a time, and
     /// never the newest. Returns how many were removed. Their dedup keys stay until their windows
-    /// end.
+    /// end. Calls [`Tail::remove_up_to`], so that consumers do not hand them over from memory.
     ///
     /// # Errors
     ///
@@ -78,13 +78,13 @@ pub trait Desks: Debug + Send + Sync + 'static {
     /// If the share cannot be taken now.
     async fn desk(&self, share: Share) -> Result<Arc<dyn Desk>, Unavailable>;
 
-    /// Introduces a consumer: stores `progress` in each share that has none of it. So all shares
-    /// begin at one point, whichever instance holds them. Durable when it returns.
+    /// Introduces a consumer: stores `head`, without rows, in each share that has no progress of it. So
+    /// all shares begin at one point, whichever instance holds them. Durable when it returns.
     ///
     /// # Errors
     ///
     /// If the change cannot be stored now.
-    async fn introduce(&self, consumer: &str, progress: &[u8]) -> Result<(), Unavailable>;
+    async fn introduce(&self, consumer: &str, head: &[u8]) -> Result<(), Unavailable>;
 
     /// Removes a consumer's progress from all shares; its dead letters stay. Durable when it
     /// returns.
@@ -106,7 +106,7 @@ pub trait Desk: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// If it cannot be read. This must not return `None`: the consumer would start from now.
-    async fn saved(&self, consumer: &str) -> Result<Option<Vec<u8>>, Unavailable>;
+    async fn saved(&self, consumer: &str) -> Result<Option<SavedProgress>, Unavailable>;
 
     /// Saves a consumer's change and returns when it is durable. The same change may be saved
     /// twice.
@@ -118,13 +118,25 @@ pub trait Desk: Debug + Send + Sync + 'static {
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable>;
 }
 
+/// A consumer's progress: a head and rows, opaque to the journal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SavedProgress {
+    /// What each save replaces.
+    pub head: Vec<u8>,
+    /// What a save changes row by row: keys and values, sorted by key.
+    pub rows: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
 /// What a consumer has done since its last save.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProgressChange {
     /// The consumer's name.
     pub consumer: String,
-    /// The consumer's progress, opaque to the journal.
-    pub progress: Vec<u8>,
+    /// The new head of the consumer's progress.
+    pub head: Vec<u8>,
+    /// The rows that have changed: their keys, and their new values, or `None` for those to remove.
+    /// Removing a row that does not exist is not an error.
+    pub rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// Events that are no longer dead letters, because they are replayed.
     pub revived: Vec<Position>,
     /// Events that the consumer has given up on since; those that are in `revived` too failed

@@ -7,7 +7,7 @@ mod throttle;
 #[cfg(feature = "sqlite")]
 pub(crate) use metrics::JournalMetrics;
 pub(crate) use metrics::{
-    ConsumerMetrics, ListenerMetrics, Metrics, PipelineMetrics, QuietMetrics, RequestOutcome,
-    SourceMetrics,
+    ConsumerMetrics, ConsumerState, ListenerMetrics, Metrics, PipelineMetrics, QuietMetrics,
+    RequestOutcome, SourceMetrics,
 };
 pub(crate) use throttle::Throttle;

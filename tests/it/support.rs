@@ -139,6 +139,20 @@ pub async fn until_metric(server: &Server, line: &str) {
     bounded(async { while !shown().await.lines().any(|found| found == line) {} }).await;
 }
 
+/// Asks an admin listener. The answer is `Null` where it is no JSON.
+pub async fn ask(
+    admin: SocketAddr,
+    method: &str,
+    path: &str,
+    body: impl Into<Vec<u8>>,
+) -> (u16, Value) {
+    let mut request = TestRequest::post(body).path(path);
+    request.method = method.to_owned();
+    let answer = request.send(admin).await;
+    let json = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+    (answer.status, json)
+}
+
 /// A program under test: what it prints and what it logs, line by line; ended with its owner.
 pub struct Program {
     child: Child,

@@ -1,110 +1,101 @@
 //! Starts attempts and handles their outcomes.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-
-use super::{Ended, Runner};
+use super::{Ended, Failing, Retry, Runner};
 use crate::dispatch::consumer::Outcome;
 use crate::dispatch::records::events_of;
-use crate::dispatch::saved::Suspended;
+use crate::dispatch::saved::{Row, Suspended};
 use crate::dispatch::schedule::Start;
 use crate::journal::{DeadLetter, Position};
-use crate::{Delivery, Timestamp, escape_controls};
+use crate::{Delivery, escape_controls};
 
 impl Runner {
-    /// Starts what may start. Many handlers finish immediately; those attempts end here and never join
-    /// the set of running ones. Returns whether more may be ready to start: after a limited number of
-    /// immediate successes other work gets its turn.
+    /// Starts what may start. Returns whether more may be ready to start: after a limited number other work
+    /// gets its turn.
     pub(super) fn start(&mut self) -> bool {
-        let (now, _) = self.seen;
-        let mut done_immediately = 0;
-        while !self.rests() {
-            if done_immediately == self.context.tuning.done_in_a_turn {
-                return true;
+        let (_, now) = self.seen;
+        for _ in 0..self.context.tuning.started_in_a_turn {
+            if self.rests() || self.unsaved.dead.len() >= MOST_UNSAVED {
+                return false;
             }
             let Some(start) = self.schedule.start(now) else {
-                break;
+                return false;
             };
             if let Some(monotonic) = &mut self.monotonic
                 && start.attempt == 1
                 && monotonic.forget(start.position)
             {
+                self.reading.next.take(start.position);
                 self.settle(start.position);
-                self.unsaved();
                 continue;
             }
-            let mut attempt = self.attempt(start);
-            // An unfinished attempt joins the running ones, is polled again there, and then registers
-            // its waker.
-            match attempt.poll_unpin(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(ended) => {
-                    self.ended(ended);
-                    done_immediately += 1;
-                }
-                Poll::Pending => self.running.push(attempt),
-            }
+            self.attempt(start);
         }
-        false
+        true
     }
 
-    fn attempt(&mut self, start: Start) -> BoxFuture<'static, Ended> {
+    /// Starts the task of an attempt.
+    fn attempt(&mut self, start: Start) {
         let position = start.position;
         let consumer = Arc::clone(&self.consumer);
         let replay = self.state.replaying.contains(position);
         let together = self.reading.together.get(&position).cloned();
         let next = self.reading.next.take(position);
         // All runners count their references to the journal, so an attempt takes one only when it reads.
-        let next = next.ok_or_else(|| self.context.clone());
-        Box::pin(async move {
+        let next = next.ok_or_else(|| (self.context.clone(), Arc::clone(&self.reading.chunks)));
+        let removed = self.context.journal.tail().removed();
+        self.attempts.spawn(async move {
             let found = match next {
                 Ok(record) => Ok(Some(record)),
-                Err(context) => context.record(position.seq()).await,
+                Err((context, chunks)) => {
+                    let found = chunks.find(context.journal.as_ref(), position.seq()).await;
+                    found.map(|record| record.map(|record| context.decoded(record)))
+                }
             };
             let outcome = match found {
-                Ok(Some(record)) => {
+                Ok(Some(record)) if record.seq > removed => {
                     let (part, received) = (position.part(), &record.received);
                     let session = record.parts.view(part, received).session;
                     let delivery = Delivery::new(Arc::clone(received), start.attempt, replay);
                     let delivery = delivery.of_part(part, session);
                     let parts = together.as_deref().unwrap_or(std::slice::from_ref(&part));
                     let events = parts.iter().flat_map(|part| events_of(&record, *part));
-                    Ok(consumer.attempt(&delivery, events).await)
+                    Ok(Some(consumer.attempt(&delivery, events).await))
                 }
-                // Retention has removed it in the meantime.
-                Ok(None) => Ok(Outcome::Done),
+                Ok(_) => Ok(None),
                 Err(error) => Err(error),
             };
             (start, outcome)
-        })
+        });
     }
 
     /// Handles an attempt that has ended.
     pub(super) fn ended(&mut self, (start, outcome): Ended) {
-        // First, so that a pause from now is not mistaken for one from before the clock was set back.
         self.look_at_the_clock();
-        let (now, _) = self.seen;
         let Start { position, attempt } = start;
         let outcome = match outcome {
-            Ok(outcome) => outcome,
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => {
+                // Retention has removed the event, and counted it.
+                return self.settle(position);
+            }
             Err(error) => {
                 self.schedule.not_started(position);
                 return self.stumble("cannot read the journal", &error);
             }
         };
-        self.unsaved();
+        let (at, now) = self.seen;
         for part in self.reading.parts(position) {
-            self.observer.attempted(part, attempt, &outcome, now);
+            self.observer.attempted(part, attempt, &outcome, at);
         }
         if matches!(outcome, Outcome::Done) {
-            self.state.failing_since = None;
+            self.failing = None;
             return self.settle(position);
         }
         let reason = escape_controls(&outcome.to_string()).into_owned();
-        self.failed(&reason, now);
+        self.failed(&reason);
         let (name, options) = (self.consumer.name(), &self.consumer.options);
         let retry = options.retry.unwrap_or_default();
         if outcome.is_final() || attempt >= retry.attempts {
@@ -117,7 +108,7 @@ impl Runner {
                     position,
                     attempts: attempt,
                     reason: reason.clone(),
-                    at: now,
+                    at,
                 });
             }
             return self.settle(position);
@@ -127,43 +118,74 @@ impl Runner {
         log::info!(
             "event {position}: {name}: {reason}; attempt {attempt}, the next in {pause:.1?}"
         );
-        let due = now.saturating_add(pause).unwrap_or(Timestamp::MAX);
+        let due = now + pause.min(LONGEST_PAUSE);
         self.consumer.metrics.retries.inc();
+        self.set_retry(position, attempt, due);
         self.schedule.again(position, due);
+        self.replay_after_failure(position);
+    }
+
+    /// Records that an event waits for a retry.
+    pub(super) fn set_retry(&mut self, position: Position, attempts: u32, due: Instant) {
+        self.failed_again();
+        self.retries.insert(position, Retry { attempts, due });
+        self.state.changed.insert(Row::Retry(position));
     }
 
     /// Records a failure. Suspends the consumer when failures have lasted too long without a success.
-    fn failed(&mut self, reason: &str, now: Timestamp) {
-        let since = *self.state.failing_since.get_or_insert(now);
-        let lasted = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    fn failed(&mut self, reason: &str) {
+        let (at, now) = self.seen;
+        let failing = *self.failing.get_or_insert(Failing {
+            before: Duration::ZERO,
+            since: now,
+        });
+        let lasted = failing.lasted(now);
         let after = self.consumer.options.suspend_after;
-        if self.state.suspended.is_some() || after.is_none_or(|after| lasted < after) {
+        if self.state.head.suspended.is_some() || after.is_none_or(|after| lasted < after) {
             return;
         }
         let name = self.consumer.name();
         log::warn!(
-            "{name}: suspended, nothing has succeeded since {since}: {reason}; its events stay in \
+            "{name}: suspended, nothing has succeeded for {lasted:.0?}: {reason}; its events stay in \
              the journal, and `offhook consumers resume '{name}'` resumes it"
         );
-        self.state.suspended = Some(Suspended {
-            since: now,
+        self.unsaved();
+        self.state.head.suspended = Some(Suspended {
+            since: at,
             reason: reason.chars().take(MAX_REASON).collect(),
         });
     }
 
-    fn settle(&mut self, position: Position) {
+    /// Settles a running event, with those that were handed over together with it.
+    pub(super) fn settle(&mut self, position: Position) {
+        self.unsaved();
         self.schedule.settled(position);
         let (alone, together) = (position.part(), self.reading.together.remove(&position));
         for part in together.as_deref().unwrap_or(std::slice::from_ref(&alone)) {
             let position = Position::new(position.seq(), *part);
             self.state.progress.settle(position);
             self.state.replaying.remove(position);
+            self.forget_retry(position);
+            self.replaying.settled(position);
         }
         if let Some(monotonic) = &mut self.monotonic {
             monotonic.forget(position);
+        }
+    }
+
+    /// Forgets the attempts of an event.
+    pub(super) fn forget_retry(&mut self, position: Position) {
+        if self.retries.remove(&position).is_some() {
+            self.state.changed.insert(Row::Retry(position));
         }
     }
 }
 
 /// How much of the last outcome becomes the reason for a suspension, in characters.
 const MAX_REASON: usize = 500;
+
+/// While so many dead letters cannot be saved, nothing more is started.
+const MOST_UNSAVED: usize = 10_000;
+
+/// No retry waits longer, whatever a handler asks for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(366 * 24 * 3600);

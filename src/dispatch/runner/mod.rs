@@ -1,53 +1,65 @@
 //! [`Runner`]: drives one consumer along a journal, in one share.
 //!
-//! It reads ahead until enough events may start, within a limit; starts what the [`Schedule`] says; turns
-//! outcomes into progress, retries and dead letters; and saves all of that a little later. After a kill,
-//! events whose progress was not saved are delivered again. It waits for something to happen and never
-//! polls.
+//! It reads on to the end of the journal; starts what the [`Schedule`] says; turns outcomes into progress,
+//! retries and dead letters; and saves all of that a little later. Attempts are tasks of their own, and
+//! everything that waits for the disk (reading, saving) goes on beside them. After a kill, events whose
+//! progress was not saved are delivered again. The runner waits for something to happen and never polls.
 //!
-//! This file has its state, `run.rs` the loop; `reading.rs`, `attempts.rs` and `saving.rs` are the steps
-//! of one turn of the loop.
+//! This file has its state, with `fetching.rs`, `handed_over.rs` and `unsaved.rs`. `run.rs` has the loop;
+//! `reading.rs`, `replaying.rs`, `attempts.rs`, `saving.rs` and `commands.rs` are the steps of one turn.
 
 mod attempts;
+mod commands;
+mod fetching;
+mod handed_over;
 mod reading;
+mod replaying;
 mod run;
 mod saving;
 #[cfg(test)]
 pub(super) mod tests;
+mod unsaved;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
+use self::fetching::{Fetching, Reading};
+use self::handed_over::Replaying;
+use self::unsaved::Unsaved;
 use super::consumer::{AttemptObserver, Consumer, Outcome};
 use super::controls::{Command, ConsumerControls};
 use super::monotonic::Monotonic;
-use super::progress::Progress;
-use super::records::{Next, decoded, find};
-use super::saved::{Saved, Waiting};
-use super::schedule::{Schedule, Start};
+use super::records::{Next, decoded};
+use super::saved::{Row, Saved, Waiting};
+use super::schedule::{Limits, Schedule, Start};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::dialect::Decoder;
-use crate::journal::{
-    DeadLetter, Desk, Journal, Part, Position, PositionMap, Record, Seq, Unavailable,
-};
+use crate::journal::{Desk, Journal, PositionMap, Record, Unavailable};
 
 /// Drives one consumer along a journal, in one share.
 pub(crate) struct Runner {
     consumer: Arc<Consumer>,
     context: RunnerContext,
-    observer: Box<dyn AttemptObserver>,
+    observer: Arc<dyn AttemptObserver>,
     commands: mpsc::Receiver<Command>,
-    /// What is saved of the consumer, except the events that wait for a retry.
+    /// What is saved of the consumer. Its retries are in `retries` instead.
     state: Saved,
+    /// The events that were tried and wait for a retry, in the schedule or not.
+    retries: PositionMap<Retry>,
+    /// How long attempts have failed without a success.
+    failing: Option<Failing>,
     schedule: Schedule,
     reading: Reading,
-    running: FuturesUnordered<BoxFuture<'static, Ended>>,
+    replaying: Replaying,
+    attempts: JoinSet<Ended>,
+    /// Reads from the disk.
+    fetches: FuturesUnordered<Fetching>,
     unsaved: Unsaved,
     /// Set when statuses only go forward.
     monotonic: Option<Monotonic>,
@@ -70,74 +82,61 @@ pub(crate) struct RunnerContext {
     pub(crate) tuning: DispatchTuning,
 }
 
-impl RunnerContext {
-    /// The record with its events; `None` when it is no longer in the journal.
-    async fn record(&self, seq: Seq) -> Result<Option<Arc<Record>>, Unavailable> {
-        let record = find(self.journal.as_ref(), seq).await?;
-        Ok(record.map(|record| decoded(record, &self.decoder)))
-    }
-}
-
 /// Limits on the work of a runner.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DispatchTuning {
-    /// How many events of a consumer are known; most bodies are read only when they are due.
-    pub(super) read_ahead: usize,
+    /// How many events of a consumer are in memory, about 400 bytes each; most bodies are read only when
+    /// they are due.
+    pub(super) events: usize,
+    /// How many of them are of one conversation.
+    pub(super) lane: usize,
     /// How many records are read at a time.
     pub(super) read_in_a_turn: usize,
-    /// This many waiting first attempts are enough, even when there are few slots.
-    pub(super) enough: usize,
-    /// After this many attempts that finished immediately, other work gets its turn.
-    pub(super) done_in_a_turn: usize,
+    /// How many records of events that start soon are in memory.
+    pub(super) next: usize,
+    /// After this many started attempts, other work gets its turn.
+    pub(super) started_in_a_turn: usize,
+    /// How many events of one replay are handed over and not settled.
+    pub(super) replayed_together: u64,
 }
 
 impl Default for DispatchTuning {
     fn default() -> Self {
         Self {
-            read_ahead: 16_384,
+            events: 32_768,
+            lane: 1024,
             read_in_a_turn: 128,
-            enough: 64,
-            done_in_a_turn: 128,
+            next: 192,
+            started_in_a_turn: 128,
+            replayed_together: 256,
         }
     }
 }
 
-/// How far a runner has read, and what it has to read again.
-struct Reading {
-    /// Every event up to this body is settled or in the schedule.
-    cursor: Seq,
-    next: Next,
-    /// Saved retries that are not in the schedule yet.
-    remembered: PositionMap<Waiting>,
-    /// For a consumer that takes bodies: the other events of each body whose first event is in the
-    /// schedule.
-    together: PositionMap<Vec<Part>>,
-    /// Events to be replayed that are not in the schedule yet, and the earliest time of each.
-    replays: VecDeque<(Position, Timestamp)>,
+/// An event that was tried and waits for a retry.
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    attempts: u32,
+    due: Instant,
 }
 
-impl Reading {
-    /// The events that are handed over together under this position; usually that one alone.
-    fn parts(&self, position: Position) -> impl Iterator<Item = Position> + use<'_> {
-        let together = self.together.get(&position);
-        let alone = together.is_none().then_some(position.part());
-        let parts = together.into_iter().flatten().copied().chain(alone);
-        parts.map(move |part| Position::new(position.seq(), part))
+/// An attempt that has ended: its outcome, `None` when retention has removed the event, or `Err` when the
+/// event could not be read.
+pub(super) type Ended = (Start, Result<Option<Outcome>, Unavailable>);
+
+/// How long attempts have failed, by the monotonic clock.
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    /// The time that was saved before this process began.
+    before: Duration,
+    since: Instant,
+}
+
+impl Failing {
+    fn lasted(self, now: Instant) -> Duration {
+        self.before + now.saturating_duration_since(self.since)
     }
 }
-
-/// What was done since the last save.
-#[derive(Default)]
-struct Unsaved {
-    dead: Vec<DeadLetter>,
-    /// Replayed events, which are no longer dead letters.
-    revived: Vec<Position>,
-    /// When to save; `None` when there is nothing to save.
-    save_at: Option<Instant>,
-}
-
-/// An attempt that has ended; `Err` when the event could not be read.
-type Ended = (Start, Result<Outcome, Unavailable>);
 
 /// Whether a runner continues, and how it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,6 +148,13 @@ pub(super) enum Ending {
     BreakOff,
 }
 
+impl RunnerContext {
+    /// Decodes the record's events.
+    fn decoded(&self, record: Arc<Record>) -> Arc<Record> {
+        decoded(record, &self.decoder)
+    }
+}
+
 impl Runner {
     /// Continues where the consumer was saved last; a new consumer starts from now.
     ///
@@ -158,43 +164,122 @@ impl Runner {
     pub(crate) async fn new(
         consumer: Arc<Consumer>,
         context: RunnerContext,
-        observer: Box<dyn AttemptObserver>,
+        observer: Arc<dyn AttemptObserver>,
     ) -> Result<(Self, ConsumerControls), Unavailable> {
-        let mut state = saved(&context, consumer.name()).await?;
-        let (now, tuning) = (context.clock.now(), context.tuning);
-        state.failing_since = state.failing_since.map(|since| since.min(now));
-        let remembered = std::mem::take(&mut state.waiting).into_iter();
-        let remembered = remembered.map(|waiting| {
-            let due = still_due(waiting.due, state.saved_at, now);
-            (waiting.position(), Waiting { due, ..waiting })
-        });
-        let mut replays: Vec<_> = state.replaying.iter().map(|event| (event, now)).collect();
-        replays.sort_unstable();
-        let reading = Reading {
-            cursor: state.progress.floor(),
-            next: Next::new(tuning.enough + tuning.read_in_a_turn),
-            remembered: remembered.collect(),
-            together: PositionMap::default(),
-            replays: replays.into(),
-        };
-        let monotonic = consumer.options.monotonic == Some(true);
         let (controls, commands) = ConsumerControls::new(consumer.name(), context.desk.share());
-        let runner = Self {
-            schedule: Schedule::new(consumer.concurrency(), tuning.enough),
-            monotonic: monotonic.then(Monotonic::default),
-            seen: (now, context.clock.monotonic()),
+        let state = saved(&context, consumer.name()).await?;
+        let parts = RunnerParts {
+            consumer,
+            context,
+            observer,
+            commands,
+        };
+        Ok((Self::with(state, parts), controls))
+    }
+
+    /// A runner that continues from `state`.
+    fn with(mut state: Saved, parts: RunnerParts) -> Self {
+        let RunnerParts {
+            consumer,
+            context,
+            observer,
+            commands,
+        } = parts;
+        let tuning = context.tuning;
+        let seen = (context.clock.now(), context.clock.monotonic());
+        let retry = |waiting: Waiting| Retry {
+            attempts: waiting.attempts,
+            due: seen.1 + waiting.pause(seen.0),
+        };
+        let retries = std::mem::take(&mut state.retries).into_iter();
+        // A crash may have left the row of an event that is settled.
+        let (retries, settled): (Vec<_>, Vec<_>) = retries.partition(|(event, _)| {
+            !state.progress.is_settled(*event) || state.replaying.contains(*event)
+        });
+        let settled = settled.into_iter().map(|(event, _)| Row::Retry(event));
+        state.changed.extend(settled);
+        let failing = state.head.failing().map(|before| Failing {
+            before,
+            since: seen.1,
+        });
+        let mut runner = Self {
+            schedule: Schedule::new(Limits {
+                slots: consumer.concurrency(),
+                events: tuning.events,
+                lane: tuning.lane,
+            }),
+            monotonic: (consumer.options.monotonic == Some(true)).then(Monotonic::default),
+            retries: { retries.into_iter() }
+                .map(|(event, waiting)| (event, retry(waiting)))
+                .collect(),
+            reading: Reading::new(state.progress.floor(), Next::new(tuning.next)),
+            replaying: Replaying::new(&state.replaying),
+            unsaved: Unsaved::default(),
+            failing,
+            seen,
             consumer,
             context,
             observer,
             commands,
             state,
-            reading,
-            running: FuturesUnordered::new(),
-            unsaved: Unsaved::default(),
+            attempts: JoinSet::new(),
+            fetches: FuturesUnordered::new(),
             resume_at: None,
             fenced: false,
         };
-        Ok((runner, controls))
+        runner.resume_replays();
+        runner
+    }
+}
+
+/// What is left of a runner that has panicked.
+pub(super) struct RunnerParts {
+    consumer: Arc<Consumer>,
+    context: RunnerContext,
+    observer: Arc<dyn AttemptObserver>,
+    commands: mpsc::Receiver<Command>,
+}
+
+impl Runner {
+    pub(super) fn name(&self) -> &str {
+        self.consumer.name()
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.context.clock.monotonic()
+    }
+
+    /// Drops the running attempts, and everything that may be half-changed.
+    pub(super) async fn into_parts(mut self) -> RunnerParts {
+        self.attempts.shutdown().await;
+        RunnerParts {
+            consumer: self.consumer,
+            context: self.context,
+            observer: self.observer,
+            commands: self.commands,
+        }
+    }
+}
+
+impl RunnerParts {
+    pub(super) fn name(&self) -> &str {
+        self.consumer.name()
+    }
+
+    pub(super) fn sleep(&self, pause: Duration) -> BoxFuture<'static, ()> {
+        self.context.clock.sleep(pause)
+    }
+
+    /// Starts from what was saved.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot say how far the consumer had come.
+    pub(super) async fn resume(self) -> Result<Runner, (Unavailable, Self)> {
+        match saved(&self.context, self.consumer.name()).await {
+            Ok(state) => Ok(Runner::with(state, self)),
+            Err(error) => Err((error, self)),
+        }
     }
 }
 
@@ -203,11 +288,8 @@ impl Runner {
 async fn saved(context: &RunnerContext, name: &str) -> Result<Saved, Unavailable> {
     let mut saved = context.desk.saved(name).await?;
     if saved.is_none() {
-        let now = Saved {
-            progress: Progress::starting_after(context.journal.tail().head()),
-            ..Saved::default()
-        };
-        context.journal.introduce(name, &now.encode()).await?;
+        let now = Saved::starting_after(context.journal.tail().head());
+        context.journal.introduce(name, &now.head.encode()).await?;
         // Another instance may have saved first, and then its head counts.
         saved = context.desk.saved(name).await?;
     }
@@ -215,12 +297,4 @@ async fn saved(context: &RunnerContext, name: &str) -> Result<Saved, Unavailable
     // An error, never "nothing saved": the consumer would start from now and skip its unfinished events.
     let unreadable = || Unavailable::Away(format!("the saved progress of {name} cannot be read"));
     Saved::decode(&saved.ok_or_else(gone)?).ok_or_else(unreadable)
-}
-
-/// When a retry is due that was due at `due` when it was saved. It waits no longer than it had to then,
-/// so a time that was saved under a later clock blocks no lane.
-fn still_due(due: Timestamp, saved_at: Option<Timestamp>, now: Timestamp) -> Timestamp {
-    let Some(saved_at) = saved_at else { return due };
-    let left = Duration::try_from(due.duration_since(saved_at)).unwrap_or_default();
-    due.min(now.saturating_add(left).unwrap_or(Timestamp::MAX))
 }

@@ -1,159 +1,279 @@
-//! Reads ahead along the journal, and schedules replays.
+//! Reads on along the journal, and again what had to be left there.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Runner;
+use super::fetching::{Fetched, Purpose, Reading};
 use crate::Event;
-use crate::dispatch::records::{decoded, events_of};
+use crate::dispatch::lane::SessionKey;
+use crate::dispatch::records::events_of;
+use crate::dispatch::schedule::{Added, Arrival, Via};
 use crate::journal::{Part, Position, Record, Seq, Unavailable};
 
 impl Runner {
-    /// Whether one more event fits within the read-ahead limit.
-    fn has_room(&self) -> bool {
-        self.schedule.len() < self.context.tuning.read_ahead
-    }
-
-    /// Whether reading ahead would find events that could start now, or that overtake waiting ones.
+    /// Whether reading goes on: a consumer that rests reads only a little ahead.
     pub(super) fn reads_on(&self) -> bool {
-        self.has_room() && (self.monotonic.is_some() || !self.schedule.has_enough())
+        !self.rests() || self.schedule.len() < self.context.tuning.next
     }
 
-    /// Whether there is something to read ahead.
+    /// Whether there is something to read.
     pub(super) fn is_behind(&self) -> bool {
         self.reads_on() && self.reading.cursor < self.context.journal.tail().head()
     }
 
-    pub(super) async fn read_ahead(&mut self) -> Result<(), Unavailable> {
-        let most = self.context.tuning.read_in_a_turn;
-        while self.is_behind() {
-            let cursor = self.reading.cursor;
-            let mut records = self.context.journal.tail().range(cursor, most);
-            if records.is_empty() {
-                let read = self.context.journal.read(cursor, most).await?;
-                records = read.into_iter().map(Arc::new).collect();
-            }
-            if records.is_empty() {
-                let next = cursor + 1;
-                return Err(Unavailable::Away(format!("event {next} is not there")));
-            }
-            for record in records {
-                self.take(record);
-                if !self.has_room() {
-                    break;
-                }
-            }
-        }
-        Ok(())
+    /// Whether there is something to read, and no read from the disk is on its way.
+    pub(super) fn is_behind_in_memory(&self) -> bool {
+        self.is_behind() && !self.is_fetching(Purpose::ReadOn)
     }
 
-    /// Takes the next body: each of its events is scheduled or skipped.
-    fn take(&mut self, mut record: Arc<Record>) {
+    /// Whether a backlog is read before more is started, because later statuses in it may overtake earlier
+    /// ones.
+    pub(super) fn reads_first(&mut self) -> bool {
+        let first =
+            self.monotonic.is_some() && self.is_behind() && self.reading.ahead < STATUSES_FIRST;
+        if !first {
+            self.reading.ahead = 0;
+        }
+        first
+    }
+
+    /// Reads on, for one turn. What is not in memory is fetched from the disk meanwhile.
+    pub(super) fn read_on(&mut self) {
+        if !self.is_behind() || self.is_fetching(Purpose::ReadOn) {
+            return;
+        }
+        // Settled bodies need not be read again after a restart.
+        let unsettled = self.state.progress.next_unsettled(self.reading.cursor);
+        let head = self.context.journal.tail().head();
+        self.reading.cursor = (unsettled - 1).min(head);
+        if self.reading.cursor < head {
+            self.read(Purpose::ReadOn, self.reading.cursor);
+        }
+    }
+
+    /// Reads again what was left in the journal and has room by now, for one turn.
+    pub(super) fn sweep(&mut self) {
+        if self.rests() || self.is_fetching(Purpose::Sweep) {
+            return;
+        }
+        loop {
+            if self.reading.sweep.is_none() {
+                let from = self.schedule.begin_sweep();
+                self.reading.sweep = from.map(|from| from.seq().saturating_sub(1));
+            }
+            let Some(at) = self.reading.sweep else { return };
+            let next = self.schedule.sweep_goes_on();
+            let at = next.map_or(at, |next| at.max(next.seq().saturating_sub(1)));
+            let at = self.state.progress.next_unsettled(at) - 1;
+            if at < self.reading.cursor && next.is_some() {
+                self.reading.sweep = Some(at);
+                return self.read(Purpose::Sweep, at);
+            }
+            // Another may begin: there may be more room by now.
+            self.reading.sweep = None;
+            self.schedule.end_sweep(at >= self.reading.cursor);
+        }
+    }
+
+    /// Whether a sweep runs and waits for nothing.
+    pub(super) fn is_sweeping(&self) -> bool {
+        self.reading.sweep.is_some() && !self.is_fetching(Purpose::Sweep) && !self.rests()
+    }
+
+    fn is_fetching(&self, purpose: Purpose) -> bool {
+        self.reading.on_its_way[purpose as usize]
+    }
+
+    /// Takes the next records from memory, or begins to fetch them.
+    fn read(&mut self, purpose: Purpose, after: Seq) {
+        let most = self.context.tuning.read_in_a_turn;
+        let records = self.context.journal.tail().range(after, most);
+        if !records.is_empty() {
+            return self.take_all(purpose, after, records);
+        }
+        self.reading.on_its_way[purpose as usize] = true;
+        let journal = Arc::clone(&self.context.journal);
+        self.fetches.push(Box::pin(async move {
+            let read = journal.read(after, most).await;
+            let read = read.map(|records| records.into_iter().map(Arc::new).collect());
+            Fetched::Records(purpose, after, read)
+        }));
+    }
+
+    /// Takes what was fetched from the disk.
+    pub(super) fn fetched(&mut self, fetched: Fetched) {
+        self.look_at_the_clock();
+        let (purpose, after, read) = match fetched {
+            Fetched::Replayed(records) => return self.take_replayed(records),
+            Fetched::Records(purpose, after, read) => (purpose, after, read),
+        };
+        self.reading.on_its_way[purpose as usize] = false;
+        let missing = || Unavailable::Away(format!("event {} is not there", after + 1));
+        match read.and_then(|records| {
+            let found = !records.is_empty();
+            found.then_some(records).ok_or_else(missing)
+        }) {
+            Ok(records) => self.take_all(purpose, after, records),
+            Err(error) => self.stumble("cannot read the journal", &error),
+        }
+    }
+
+    fn take_all(&mut self, purpose: Purpose, after: Seq, records: Vec<Arc<Record>>) {
+        let swept = purpose == Purpose::Sweep;
+        let end = if swept {
+            self.reading.cursor
+        } else {
+            Seq::MAX - 1
+        };
+        let mut at = after;
+        for record in records {
+            let seq = record.seq.min(end + 1);
+            self.pass_gap(at + 1..seq);
+            at = seq.min(end);
+            if seq > end {
+                break;
+            }
+            if !swept {
+                self.reading.cursor = seq;
+                self.reading.ahead += 1;
+            }
+            self.take(record, if swept { Via::Sweep } else { Via::ReadOn });
+        }
+        if swept {
+            self.reading.sweep = Some(at);
+        }
+    }
+
+    /// Takes a body: each of its events is scheduled, left in the journal, or skipped.
+    fn take(&mut self, mut record: Arc<Record>, via: Via) {
         let (seq, count) = (record.seq, record.parts.count());
-        self.pass_gap(seq);
-        self.reading.cursor = seq;
         if self.state.progress.is_body_settled(seq) {
             return;
         }
-        self.state.progress.open(seq, count);
         let mut together = Vec::new();
         for part in 1..=count {
             let position = Position::new(seq, part);
-            if self.state.progress.is_settled(position) {
+            if self.is_known(position) {
                 continue;
             }
-            // An event of another session is not decoded.
-            let mut wanted = self.may_want(&record, part);
-            if wanted {
-                record = decoded(record, &self.context.decoder);
-                wanted = self.consumer.wants_any(events_of(&record, part));
+            if !self.may_want(&record, part) {
+                self.pass_by(position, count);
+                continue;
             }
-            if !wanted {
-                self.reading.remembered.remove(&position);
-                self.state.progress.settle(position);
-                self.passed_by();
+            // An event without room need not be decoded.
+            if self
+                .schedule
+                .leaves(session_of(&record, part), position, via)
+            {
+                continue;
+            }
+            record = self.context.decoded(record);
+            if !self.consumer.wants_any(events_of(&record, part)) {
+                self.pass_by(position, count);
             } else if self.consumer.takes_bodies() && count > 1 {
                 together.push(part);
             } else {
-                self.wait(position, Arc::clone(&record));
+                self.wait(position, Arc::clone(&record), via);
             }
         }
         if let Some(first) = together.first() {
             let position = Position::new(seq, *first);
             self.reading.together.insert(position, together);
-            self.wait(position, record);
+            self.wait(position, record, via);
         }
+    }
+
+    /// Whether the event is settled or in the schedule.
+    fn is_known(&self, position: Position) -> bool {
+        self.state.progress.is_settled(position)
+            || self.schedule.contains(position)
+            || self.group_of(position) != position
+    }
+
+    /// Settles an event that the consumer does not want. If that is forgotten it is skipped again, so a
+    /// thousand consumers that wait for other events write almost nothing.
+    fn pass_by(&mut self, position: Position, of: Part) {
+        self.forget_retry(position);
+        self.state.progress.open(position.seq(), of);
+        self.state.progress.settle(position);
+        self.passed_by();
     }
 
     /// Settles bodies that retention has removed.
-    fn pass_gap(&mut self, seq: Seq) {
-        let gone = self.reading.cursor + 1..seq;
+    fn pass_gap(&mut self, gone: Range<Seq>) {
         if gone.is_empty() {
             return;
         }
-        for seq in gone.clone() {
+        let mut seq = self.state.progress.next_unsettled(gone.start - 1);
+        while seq < gone.end {
             self.state.progress.settle_body(seq);
+            seq = self.state.progress.next_unsettled(seq);
         }
-        let remembered = &mut self.reading.remembered;
-        remembered.retain(|position, _| !gone.contains(&position.seq()));
+        let retries = self.retries.keys().copied();
+        let retries: Vec<_> = retries
+            .filter(|event| gone.contains(&event.seq()))
+            .collect();
+        // Those that are in the schedule find it out themselves.
+        for position in retries {
+            if !self.schedule.contains(position) {
+                self.forget_retry(position);
+            }
+        }
+        self.passed_by();
     }
 
     /// Whether the consumer wants this event, as far as can be said without decoding it.
-    fn may_want(&self, record: &Record, part: Part) -> bool {
+    pub(super) fn may_want(&self, record: &Record, part: Part) -> bool {
         let view = record.parts.view(part, &record.received);
         !view.duplicate
             && view.share == self.context.desk.share()
             && self.consumer.wants_session(view.session)
     }
 
-    /// Schedules an event, or a body with several events.
-    fn wait(&mut self, position: Position, record: Arc<Record>) {
-        let events = self.alone(position, &record);
+    /// Schedules an event, or a body with several events, unless a later status has overtaken it.
+    fn wait(&mut self, position: Position, record: Arc<Record>, via: Via) {
+        let events = alone(&self.reading, position, &record);
         let waits = |position| self.schedule.contains(position);
+        let is_replay = self.state.replaying.contains(position);
+        let statuses = &mut self.state.statuses;
         if let Some(monotonic) = &mut self.monotonic
-            && !monotonic.comes(position, &record.received.source, events, waits)
+            && !is_replay
+            && !monotonic.comes(statuses, position, &record.received.source, events, waits)
         {
-            self.reading.remembered.remove(&position);
-            self.state.progress.settle(position);
+            self.forget_retry(position);
+            let progress = &mut self.state.progress;
+            progress.open(record.seq, record.parts.count());
+            progress.settle(position);
             return self.unsaved();
         }
-        self.add(position, record);
+        if self.add(position, record, via) == Added::Left {
+            self.reading.together.remove(&position);
+        }
     }
 
-    pub(super) async fn take_replays(&mut self) -> Result<(), Unavailable> {
-        while let Some((position, due)) = self.reading.replays.front().copied()
-            && self.reads_on()
-            && due <= self.context.clock.now()
-        {
-            let record = self.context.record(position.seq()).await?;
-            self.take_replay(position, record);
-            self.reading.replays.pop_front();
+    /// Adds an event to the schedule, with the attempts that it had.
+    pub(super) fn add(&mut self, position: Position, record: Arc<Record>, via: Via) -> Added {
+        let part = position.part();
+        let view = record.parts.view(part, &record.received);
+        let events = alone(&self.reading, position, &record);
+        let order = self.consumer.order();
+        let retry = self.retries.get(&position);
+        let added = self.schedule.add(Arrival {
+            position,
+            lane: order.lane(&record.received.source, view.session, events),
+            session: session_of(&record, part),
+            attempts: retry.map_or(0, |retry| retry.attempts),
+            due: retry.map(|retry| retry.due),
+            via,
+        });
+        if added != Added::Left {
+            self.state.progress.open(record.seq, record.parts.count());
         }
-        Ok(())
-    }
-
-    fn take_replay(&mut self, position: Position, record: Option<Arc<Record>>) {
-        if !self.state.replaying.contains(position) || self.group_of(position) != position {
-            self.reading.remembered.remove(&position);
-            return;
+        if added == Added::First {
+            self.reading.next.put(position, record);
         }
-        let wants = |record: &Record, part| {
-            self.may_want(record, part) && self.consumer.wants_any(events_of(record, part))
-        };
-        let Some(record) = record.filter(|record| wants(record, position.part())) else {
-            // Retention has removed it in the meantime, or this consumer never wanted it.
-            self.reading.remembered.remove(&position);
-            self.state.replaying.remove(position);
-            return self.unsaved();
-        };
-        let (seq, count) = (position.seq(), record.parts.count());
-        if self.consumer.takes_bodies() && count > 1 {
-            let is_replayed = |part| self.state.replaying.contains(Position::new(seq, part));
-            let parts = position.part()..=count;
-            let together = parts.filter(|part| is_replayed(*part) && wants(&record, *part));
-            let together = together.collect();
-            self.reading.together.insert(position, together);
-        }
-        self.add(position, record);
+        added
     }
 
     /// The event that stands for this one in the schedule, when it is delivered together with another
@@ -166,26 +286,21 @@ impl Runner {
         });
         first.unwrap_or(position)
     }
-
-    /// The event at a position; none when a body with several events is delivered together.
-    fn alone<'a>(&self, position: Position, record: &'a Record) -> &'a [Event] {
-        if self.reading.together.contains_key(&position) {
-            return &[];
-        }
-        events_of(record, position.part())
-    }
-
-    /// Adds to the schedule what [`Runner::wait`] takes.
-    fn add(&mut self, position: Position, record: Arc<Record>) {
-        let view = record.parts.view(position.part(), &record.received);
-        let events = self.alone(position, &record);
-        let order = self.consumer.order();
-        let lane = order.lane(&record.received.source, view.session, events);
-        let waiting = self.reading.remembered.remove(&position);
-        let attempts = waiting.map_or(0, |waiting| waiting.attempts);
-        let due = waiting.map(|waiting| waiting.due);
-        if self.schedule.add(position, lane, attempts, due) {
-            self.reading.next.put(position, record);
-        }
-    }
 }
+
+/// The event at a position; none when a body with several events is delivered together.
+fn alone<'a>(reading: &Reading, position: Position, record: &'a Record) -> &'a [Event] {
+    if reading.together.contains_key(&position) {
+        return &[];
+    }
+    events_of(record, position.part())
+}
+
+/// The session of an event.
+pub(super) fn session_of(record: &Record, part: Part) -> SessionKey {
+    let session = record.parts.view(part, &record.received).session;
+    SessionKey::new(&record.received.source, session)
+}
+
+/// How many records of a backlog are read before their first event starts, where statuses only go forward.
+const STATUSES_FIRST: usize = 16_384;

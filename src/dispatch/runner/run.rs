@@ -2,30 +2,29 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
+use tokio::task::JoinError;
 
 use super::{Ended, Ending, Runner};
-use crate::Timestamp;
 use crate::clock::Clock;
 
 impl Runner {
     /// Runs until told to end, then saves everything.
-    pub(in crate::dispatch) async fn run(mut self, mut ending: watch::Receiver<Ending>) {
+    pub(in crate::dispatch) async fn run(&mut self, ending: &mut watch::Receiver<Ending>) {
         let mut head = self.context.journal.tail().watch();
         let mut alarm = Alarm::default();
         while *ending.borrow() == Ending::GoOn && !self.fenced {
-            let more = self.step().await;
-            if self.fenced {
-                break;
-            }
+            let more = self.step();
             let reads_on = self.reads_on() && self.resume_at.is_none();
             alarm.set(self.pause(), self.context.clock.as_ref());
             tokio::select! {
-                Some(ended) = self.running.next() => self.end(ended),
+                Some(ended) = self.attempts.join_next() => self.end(ended),
+                Some(fetched) = self.fetches.next() => self.fetched(fetched),
+                saved = self.unsaved.saved() => self.saved(saved),
                 Ok(()) = head.changed(), if reads_on => {}
-                Some(command) = self.commands.recv() => self.obey(command).await,
+                Some(command) = self.commands.recv() => self.obey(command),
                 () = tokio::task::yield_now(), if more => {}
                 () = alarm.rings() => {}
                 changed = ending.changed() => {
@@ -42,29 +41,44 @@ impl Runner {
             // Running attempts are dropped: the new holder delivers their events again.
             let name = self.consumer.name();
             log::warn!("{name}: another instance has taken over; this one stops delivering");
+            self.attempts.shutdown().await;
             return;
         }
         // Events whose progress cannot be saved now are delivered again after the next start.
-        drop(self.save().await);
+        self.save_all().await;
     }
 
     /// Takes an attempt that has ended, and others that have ended as well, so that one step handles all
     /// of them.
-    fn end(&mut self, first: Ended) {
-        self.ended(first);
+    pub(super) fn end(&mut self, first: Result<Ended, JoinError>) {
+        self.end_one(first);
         for _ in 0..ENDED_IN_A_TURN {
-            let Some(Some(ended)) = self.running.next().now_or_never() else {
+            let Some(ended) = self.attempts.try_join_next() else {
                 return;
             };
-            self.ended(ended);
+            self.end_one(ended);
+        }
+    }
+
+    fn end_one(&mut self, ended: Result<Ended, JoinError>) {
+        match ended {
+            Ok(ended) => self.ended(ended),
+            // A handler's panic ends its attempt and not the task. This one is a fault of offhook's own,
+            // and the supervisor starts the runner again.
+            Err(error) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
         }
     }
 
     /// Waits for the running attempts, or drops them when told to break off.
-    async fn finish(&mut self, mut ending: watch::Receiver<Ending>) {
-        while !self.running.is_empty() && !self.fenced {
-            // Progress is saved on time even if the last attempt takes long.
-            let save_at = self.unsaved.save_at;
+    async fn finish(&mut self, ending: &mut watch::Receiver<Ending>) {
+        while !self.attempts.is_empty() && !self.fenced {
+            self.look_at_the_clock();
+            self.save_if_due();
+            let save_at = self.unsaved.next_save();
             let save_at = save_at.map(|at| at.max(self.resume_at.unwrap_or(at)));
             let clock = &self.context.clock;
             let pause = save_at.map(|at| at.saturating_duration_since(clock.monotonic()));
@@ -72,92 +86,65 @@ impl Runner {
             tokio::select! {
                 biased;
                 // Without its sender no order can arrive: this waits for the attempts.
-                Ok(()) = async { ending.wait_for(is_over).await.map(drop) } => self.running.clear(),
-                () = clock.sleep(pause.unwrap_or_default()), if pause.is_some() => {
-                    drop(self.save().await);
+                Ok(()) = async { ending.wait_for(is_over).await.map(drop) } => {
+                    self.attempts.abort_all();
+                    // Attempts that have ended count.
+                    while let Some(ended) = self.attempts.join_next().await {
+                        self.end(ended);
+                    }
                 }
-                Some(ended) = self.running.next() => self.end(ended),
+                saved = self.unsaved.saved() => self.saved(saved),
+                () = clock.sleep(pause.unwrap_or_default()), if pause.is_some() => {
+                    self.resume_at = None;
+                }
+                Some(ended) = self.attempts.join_next() => self.end(ended),
             }
         }
     }
 
-    /// Does what can be done now and waits only for the journal. Returns whether there is more to do.
-    pub(super) async fn step(&mut self) -> bool {
+    /// Does what can be done now, without waiting. Returns whether there is more to do.
+    pub(super) fn step(&mut self) -> bool {
         self.look_at_the_clock();
         let (_, now) = self.seen;
         if self.resume_at.is_some_and(|at| now < at) {
             return false;
         }
         self.resume_at = None;
-        let read = match self.take_replays().await {
-            Ok(()) => self.read_ahead().await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = read {
-            self.stumble("cannot read the journal", &error);
-            return false;
+        self.hand_over();
+        for _ in 0..READS_IN_A_TURN {
+            self.read_on();
+            if !self.is_behind_in_memory() {
+                break;
+            }
         }
-        let more = self.start() || self.is_behind();
-        if self.unsaved.save_at.is_some_and(|at| at <= now) {
-            // A failed save is tried again later.
-            drop(self.save().await);
-        }
-        more
+        self.sweep();
+        let more = !self.reads_first() && self.start();
+        self.save_if_due();
+        more || self.is_sweeping() || self.is_behind_in_memory()
     }
 
     /// Whether no attempt may start.
     pub(super) fn rests(&self) -> bool {
-        self.fenced || self.state.paused || self.state.suspended.is_some()
+        self.fenced || self.state.head.paused || self.state.head.suspended.is_some()
     }
 
     /// How long to wait when nothing happens: until a retry or a replay is due, until it is time to save,
     /// or until the journal is asked again.
     fn pause(&self) -> Option<Duration> {
-        let clock = &self.context.clock;
-        let after = |at: Instant| at.saturating_duration_since(clock.monotonic());
-        let until = |at: Timestamp| {
-            at.duration_since(clock.now())
-                .try_into()
-                .unwrap_or_default()
+        let now = self.context.clock.monotonic();
+        let at = if self.resume_at.is_some() {
+            self.resume_at
+        } else {
+            let retry = self.schedule.next_due().filter(|_| !self.rests());
+            let all = [retry, self.next_replay(), self.unsaved.next_save()];
+            all.into_iter().flatten().min()
         };
-        if self.resume_at.is_some() {
-            return self.resume_at.map(after);
-        }
-        let retry = self.schedule.next_due().filter(|_| !self.rests());
-        let replay = self.reading.replays.front().filter(|_| self.reads_on());
-        let due = retry.into_iter().chain(replay.map(|(_, at)| *at)).min();
-        let save = self.unsaved.save_at.map(after);
-        save.into_iter().chain(due.map(until)).min()
+        at.map(|at| at.saturating_duration_since(now))
     }
 
-    /// Retries wait until a time of day, and the clock may be set back: that must not make them wait
-    /// longer.
+    /// Notes the time of this step.
     pub(super) fn look_at_the_clock(&mut self) {
-        let seen = (self.context.clock.now(), self.context.clock.monotonic());
-        let (before, at) = std::mem::replace(&mut self.seen, seen);
-        let (now, monotonic) = seen;
-        let passed = monotonic.saturating_duration_since(at);
-        let expected = before.saturating_add(passed).unwrap_or(Timestamp::MAX);
-        let back = Duration::try_from(expected.duration_since(now)).unwrap_or_default();
-        if back < SET_BACK {
-            return;
-        }
-        log::info!(
-            "{}: the clock was set back by {back:.1?}; retries do not wait longer because of it",
-            self.consumer.name()
-        );
-        let earlier = |at: &mut Timestamp| {
-            *at = at.saturating_sub(back).unwrap_or(Timestamp::MIN);
-        };
-        self.schedule.set_back(back);
-        let remembered = self.reading.remembered.values_mut();
-        remembered.for_each(|waiting| earlier(&mut waiting.due));
-        self.reading
-            .replays
-            .iter_mut()
-            .for_each(|(_, at)| earlier(at));
-        self.state.failing_since.iter_mut().for_each(earlier);
-        self.unsaved();
+        self.seen = (self.context.clock.now(), self.context.clock.monotonic());
     }
 }
 
@@ -190,8 +177,8 @@ impl Alarm {
 /// After this many ended attempts, others are started in their place.
 const ENDED_IN_A_TURN: usize = 64;
 
-/// A longer wait is interrupted once per day to read the time again.
-const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
+/// After so many reads from memory, attempts are started.
+const READS_IN_A_TURN: usize = 8;
 
-/// The clock counts as set back when it is this far behind what it should show.
-const SET_BACK: Duration = Duration::from_secs(1);
+/// A longer wait is interrupted once per day.
+const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);

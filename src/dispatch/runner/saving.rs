@@ -1,92 +1,39 @@
-//! Commands of an administrator, and saving: a command is answered when its effect is saved.
+//! Saves progress: only what has changed, a little later, and beside everything else.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use super::{Runner, Unsaved};
+use super::Runner;
+use super::unsaved::BeingSaved;
 use crate::Timestamp;
-use crate::dispatch::controls::{Command, ConsumerStatus, Status};
-use crate::dispatch::saved::{Saved, Waiting};
-use crate::journal::{Position, ProgressChange, Unavailable};
+use crate::dispatch::controls::Saved;
+use crate::dispatch::saved::{Row, Waiting};
+use crate::journal::{ProgressChange, Unavailable};
 
 impl Runner {
-    /// Carries out a command.
-    pub(super) async fn obey(&mut self, command: Command) {
-        match command {
-            Command::Status(answer) => drop(answer.send(self.status())),
-            Command::Pause(paused, answer) => {
-                self.state.paused = paused;
-                if !paused && self.state.suspended.take().is_some() {
-                    // The consumer gets the full time until suspension again.
-                    self.state.failing_since = None;
-                }
-                self.unsaved();
-                // Answers only when the change is durable. If the caller has stopped waiting, the answer
-                // is discarded.
-                let _ = answer.send(self.save().await);
-            }
-            Command::Replay {
-                events,
-                pause,
-                answer,
-            } => {
-                self.replay(&events, pause);
-                let _ = answer.send(self.save().await);
-            }
-        }
-    }
-
-    fn status(&self) -> Status {
-        let state = &self.state;
-        let tried = self.waiting().filter(|waiting| waiting.attempts > 0);
-        let retrying = tried.flat_map(|waiting| self.reading.parts(waiting.position()));
-        Status {
-            consumer: ConsumerStatus {
-                paused: state.paused,
-                lag: state.progress.lag(self.context.journal.tail().head()) + state.replaying.len(),
-                floor: state.progress.floor(),
-                in_flight: self.schedule.running(),
-                failing_since: state.failing_since,
-                suspended: state.suspended.clone(),
-            },
-            progress: state.progress.clone(),
-            replaying: state.replaying.clone(),
-            retrying: retrying.collect(),
-        }
-    }
-
-    fn replay(&mut self, events: &[Position], pause: Duration) {
-        self.look_at_the_clock();
-        let (now, _) = self.seen;
-        let mut at = now;
-        // Replayed events are no longer dead letters.
-        let dead = &mut self.unsaved.dead;
-        dead.retain(|letter| !events.contains(&letter.position));
-        self.unsaved.revived.extend(events);
-        for position in events {
-            let waits_as = self.group_of(*position);
-            if self.schedule.contains(waits_as) {
-                self.schedule.afresh(waits_as, now);
-            } else if let Some(waiting) = self.reading.remembered.get_mut(position) {
-                (waiting.attempts, waiting.due) = (0, now);
-            } else if self.state.progress.is_settled(*position)
-                && self.state.replaying.insert(*position)
-            {
-                self.reading.replays.push_back((*position, at));
-                at = at.saturating_add(pause).unwrap_or(Timestamp::MAX);
-            }
-        }
-        self.unsaved();
-    }
-
     /// Notes that there is progress to save.
     pub(super) fn unsaved(&mut self) {
         self.save_within(SAVE_PAUSE);
     }
 
-    /// Notes that an unwanted event was skipped. If that is forgotten the event is skipped again, so a
-    /// thousand consumers that wait for other events write almost nothing.
+    /// Notes that an event waits for a retry. If that is forgotten it is tried again too early, so a consumer
+    /// with many retries writes them together.
+    pub(super) fn failed_again(&mut self) {
+        self.save_within(RETRY_PAUSE);
+    }
+
+    /// Notes that an unwanted event was skipped.
     pub(super) fn passed_by(&mut self) {
         self.save_within(PASSED_BY_PAUSE);
+    }
+
+    /// Saves as soon as possible, and answers when it is durable.
+    pub(super) fn save_and_answer(&mut self, answer: Saved) {
+        self.unsaved.answers.push(answer);
+        self.save_within(Duration::ZERO);
+        if self.unsaved.saving.is_none() {
+            self.save();
+        }
     }
 
     fn save_within(&mut self, pause: Duration) {
@@ -95,36 +42,119 @@ impl Runner {
         self.unsaved.save_at = Some(at.min(now + pause));
     }
 
-    /// Saves all progress, durably. A failed save is tried again later.
-    pub(super) async fn save(&mut self) -> Result<(), Unavailable> {
-        let saved = Saved {
-            waiting: self.waiting().collect(),
-            saved_at: Some(self.context.clock.now()),
-            ..self.state.clone()
-        };
-        let change = ProgressChange {
-            consumer: self.consumer.name().to_owned(),
-            progress: saved.encode(),
-            revived: self.unsaved.revived.clone(),
-            dead: self.unsaved.dead.clone(),
-        };
-        let saved = self.context.desk.save(change).await;
-        match &saved {
-            Ok(()) => {
-                self.unsaved = Unsaved::default();
-                self.schedule.shrink();
-                self.reading.next.shrink();
-            }
-            Err(error) => self.stumble("cannot save its progress", error),
+    /// Begins to save if it is time.
+    pub(super) fn save_if_due(&mut self) {
+        let (_, now) = self.seen;
+        if self.unsaved.next_save().is_some_and(|at| at <= now) {
+            self.save();
         }
-        saved
     }
 
-    /// The events that were tried and wait for a retry, also those that are not in the schedule yet.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = Waiting> {
-        let scheduled = self.schedule.waiting();
-        let scheduled = scheduled.map(|(event, attempts, due)| Waiting::new(event, attempts, due));
-        scheduled.chain(self.reading.remembered.values().copied())
+    /// Begins to save everything that has changed, but for retries beyond [`RETRIES_IN_A_SAVE`].
+    fn save(&mut self) {
+        let mut rows = std::mem::take(&mut self.unsaved.rows);
+        rows.extend(self.state.take_changed());
+        self.unsaved.save_at = None;
+        let mut retries = 0;
+        let (rows, later) = rows.into_iter().partition(|row| {
+            // The row of a settled event is removed with what settles it.
+            let waits = matches!(row, Row::Retry(event) if self.retries.contains_key(event));
+            retries += usize::from(waits);
+            retries <= RETRIES_IN_A_SAVE || !waits
+        });
+        let rows: BTreeSet<Row> = rows;
+        self.unsaved.rows = later;
+        self.unsaved.save_at = (!self.unsaved.rows.is_empty()).then_some(self.seen.1);
+        let (_, now) = self.seen;
+        let lasted = self.failing.map(|failing| failing.lasted(now).as_millis());
+        let head = &mut self.state.head;
+        head.floor = self.state.progress.floor();
+        head.failing_ms = lasted.map(|lasted| u64::try_from(lasted).unwrap_or(u64::MAX));
+        let (revived, dead) = (&mut self.unsaved.revived, &mut self.unsaved.dead);
+        let (revived, dead) = (std::mem::take(revived), std::mem::take(dead));
+        let change = ProgressChange {
+            consumer: self.consumer.name().to_owned(),
+            head: self.state.head.encode(),
+            rows: rows
+                .iter()
+                .map(|row| (row.encode(), self.row(*row)))
+                .collect(),
+            revived: revived.clone(),
+            dead: dead.clone(),
+        };
+        let desk = self.context.desk.clone();
+        self.unsaved.saving = Some(BeingSaved {
+            dead,
+            revived,
+            rows,
+            answers: std::mem::take(&mut self.unsaved.answers),
+            saved: Box::pin(async move { desk.save(change).await }),
+        });
+        self.free_memory();
+    }
+
+    /// Frees memory that is no longer needed.
+    fn free_memory(&mut self) {
+        self.schedule.shrink();
+        self.reading.next.shrink();
+        if self.retries.capacity() > 4 * self.retries.len() {
+            self.retries.shrink_to_fit();
+        }
+        if self.schedule.len() == 0 {
+            self.reading.chunks.clear();
+        }
+    }
+
+    /// The content of a row.
+    fn row(&self, row: Row) -> Option<Vec<u8>> {
+        match row {
+            Row::Retry(position) => self.retries.get(&position).map(|retry| {
+                let (attempts, due) = (retry.attempts, self.time_at(retry.due));
+                let at = self.seen.0;
+                Waiting { attempts, due, at }.encode()
+            }),
+            row => self.state.row(row),
+        }
+    }
+
+    /// The time of day at a moment from now on.
+    pub(super) fn time_at(&self, moment: Instant) -> Timestamp {
+        let (at, now) = self.seen;
+        let pause = moment.saturating_duration_since(now);
+        at.saturating_add(pause).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Handles the end of a save. A failed one is tried again later.
+    pub(super) fn saved(&mut self, result: Result<(), Unavailable>) {
+        let Some(mut saving) = self.unsaved.saving.take() else {
+            return;
+        };
+        for answer in std::mem::take(&mut saving.answers) {
+            // A caller that has stopped waiting needs no answer.
+            let _ = answer.send(result.clone());
+        }
+        if let Err(error) = result {
+            self.look_at_the_clock();
+            self.unsaved.take_back(saving);
+            self.unsaved();
+            self.stumble("cannot save its progress", &error);
+        }
+    }
+
+    /// Saves what is left, at the end.
+    pub(super) async fn save_all(&mut self) {
+        while self.unsaved.saving.is_some() || self.unsaved.save_at.is_some() {
+            if self.unsaved.saving.is_none() {
+                self.look_at_the_clock();
+                self.save();
+            }
+            let saved = self.unsaved.saved().await;
+            let failed = saved.is_err();
+            self.saved(saved);
+            if failed {
+                return;
+            }
+        }
     }
 
     /// Handles a failure of the journal: rests, or ends when another instance has taken the share.
@@ -134,13 +164,21 @@ impl Runner {
             return;
         }
         let name = self.consumer.name();
-        log::warn!("{name}: {what}: {error}; tried again in a second");
+        if self.resume_at.is_none() {
+            log::warn!("{name}: {what}: {error}; tried again in a second");
+        }
         self.resume_at = Some(self.context.clock.monotonic() + STUMBLE_PAUSE);
     }
 }
 
 /// How long progress may stay unsaved. Events whose progress is lost are delivered again.
 const SAVE_PAUSE: Duration = Duration::from_millis(100);
+
+/// The same when the only progress is failed attempts.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many retries one save writes at most.
+const RETRIES_IN_A_SAVE: usize = 4096;
 
 /// The same when the only progress is skipped events.
 const PASSED_BY_PAUSE: Duration = Duration::from_secs(5);

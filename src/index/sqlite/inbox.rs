@@ -119,9 +119,9 @@ impl Inbox {
 }
 
 impl Notes for Arc<Inbox> {
-    fn consumer(&self, name: &str) -> Box<dyn AttemptObserver> {
+    fn consumer(&self, name: &str) -> Arc<dyn AttemptObserver> {
         self.lock().consumers += 1;
-        Box::new(ConsumerLog {
+        Arc::new(ConsumerLog {
             inbox: Arc::clone(self),
             consumer: name.into(),
         })
@@ -158,21 +158,31 @@ impl AttemptObserver for ConsumerLog {
             Outcome::Done => None,
             other => {
                 let text = other.to_string();
-                let text: String = escape_controls(&text).chars().take(MAX_OUTCOME).collect();
-                Some(text.into())
+                Some(
+                    escape_controls(&text)
+                        .chars()
+                        .take(MAX_OUTCOME)
+                        .collect::<String>(),
+                )
             }
-        };
-        let attempt = Attempt {
-            position,
-            at: nanos(at),
-            consumer: Arc::clone(&self.consumer),
-            attempt,
-            outcome,
         };
         self.inbox.note(|notes| {
-            if notes.attempts.len() < MAX_ATTEMPTS {
-                notes.attempts.push(attempt);
+            if notes.attempts.len() >= MAX_ATTEMPTS {
+                return;
             }
+            // Attempts that fail one after the other mostly fail in the same way.
+            let before = notes.attempts.last().and_then(|one| one.outcome.clone());
+            let outcome = outcome.map(|text| {
+                let same = before.filter(|before| **before == *text);
+                same.unwrap_or_else(|| text.into())
+            });
+            notes.attempts.push(Attempt {
+                position,
+                at: nanos(at),
+                consumer: Arc::clone(&self.consumer),
+                attempt,
+                outcome,
+            });
         });
     }
 }

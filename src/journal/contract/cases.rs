@@ -6,7 +6,7 @@ pub use super::dead_letters::{
 };
 pub use super::desks::{
     a_forgotten_consumer_is_new_again, introducing_keeps_what_is_known, progress_comes_back,
-    saves_and_appends_all_count,
+    rows_of_progress_change_one_by_one, saves_and_appends_all_count,
 };
 pub use super::documents::{
     a_changed_document_is_not_overwritten, changes_of_documents_are_numbered,
@@ -57,6 +57,7 @@ macro_rules! journal_contract {
             everything_received_comes_back,
             forgotten_dead_letters_are_gone,
             introducing_keeps_what_is_known,
+            rows_of_progress_change_one_by_one,
             kept_times_never_go_back,
             numbers_follow_each_other,
             parts_are_divided_into_shares,

@@ -10,8 +10,8 @@ use crate::Timestamp;
 use crate::clock::Clock;
 use crate::journal::{
     Appended, DeadLetter, DeadLetters, Desk, Desks, Document, Documents, Entry, Expected, KeptPart,
-    KeyHash, Log, NamedLetter, Parts, Position, ProgressChange, PutError, Record, Seq, Share, Tail,
-    Unavailable, Version,
+    KeyHash, Log, NamedLetter, Parts, Position, ProgressChange, PutError, Record, SavedProgress,
+    Seq, Share, Tail, Unavailable, Version,
 };
 
 /// A journal in memory. Several instances may share one.
@@ -31,11 +31,18 @@ struct Inner {
 struct MemoryState {
     records: Vec<Record>,
     keys: HashMap<KeyHash, (Position, i64)>,
-    saved: BTreeMap<(String, Share), Vec<u8>>,
+    saved: BTreeMap<(String, Share), MemoryProgress>,
     /// How often the desk of each share was opened.
     epochs: BTreeMap<Share, u64>,
     dead: BTreeMap<(Position, String), DeadLetter>,
     documents: BTreeMap<String, Document>,
+}
+
+/// The progress of one consumer in one share.
+#[derive(Debug, Default)]
+struct MemoryProgress {
+    head: Vec<u8>,
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// The desk of one share.
@@ -120,6 +127,9 @@ impl Log for Memory {
         let stays = |seq| seq > up_to || seq == newest;
         state.records.retain(|record| stays(record.seq));
         state.dead.retain(|(position, _), _| stays(position.seq()));
+        self.0
+            .tail
+            .remove_up_to(up_to.min(newest.saturating_sub(1)));
         Ok(before - state.records.len())
     }
 
@@ -157,11 +167,14 @@ impl Desks for Memory {
         }))
     }
 
-    async fn introduce(&self, consumer: &str, progress: &[u8]) -> Result<(), Unavailable> {
+    async fn introduce(&self, consumer: &str, head: &[u8]) -> Result<(), Unavailable> {
         let mut state = self.lock();
         for share in 0..self.0.shares {
             let saved = state.saved.entry((consumer.to_owned(), share));
-            saved.or_insert_with(|| progress.to_vec());
+            saved.or_insert_with(|| MemoryProgress {
+                head: head.to_vec(),
+                rows: BTreeMap::new(),
+            });
         }
         Ok(())
     }
@@ -178,9 +191,14 @@ impl Desk for MemoryDesk {
         self.share
     }
 
-    async fn saved(&self, consumer: &str) -> Result<Option<Vec<u8>>, Unavailable> {
+    async fn saved(&self, consumer: &str) -> Result<Option<SavedProgress>, Unavailable> {
         let state = self.journal.lock();
-        Ok(state.saved.get(&(consumer.to_owned(), self.share)).cloned())
+        let saved = state.saved.get(&(consumer.to_owned(), self.share));
+        let rows = |rows: &BTreeMap<Vec<u8>, Vec<u8>>| rows.clone().into_iter().collect();
+        Ok(saved.map(|saved| SavedProgress {
+            head: saved.head.clone(),
+            rows: rows(&saved.rows),
+        }))
     }
 
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
@@ -196,7 +214,14 @@ impl Desk for MemoryDesk {
             let key = (letter.position, consumer.clone());
             state.dead.insert(key, letter);
         }
-        state.saved.insert((consumer, self.share), change.progress);
+        let saved = state.saved.entry((consumer, self.share)).or_default();
+        saved.head = change.head;
+        for (key, value) in change.rows {
+            match value {
+                Some(value) => drop(saved.rows.insert(key, value)),
+                None => drop(saved.rows.remove(&key)),
+            }
+        }
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::journal::{
     Appended, DeadLetter, DedupKey, Desk, Entry, EntryPart, Expected, Journal, Position,
-    ProgressChange, Record, Seq,
+    ProgressChange, Record, SavedProgress, Seq,
 };
 use crate::{Event, Received, Timestamp, UnknownEvent, UnknownReason};
 
@@ -92,7 +92,8 @@ pub(crate) async fn save(desk: &dyn Desk, consumer: &str, progress: &[u8], dead:
 pub(crate) fn change(consumer: &str, progress: &[u8], dead: Vec<DeadLetter>) -> ProgressChange {
     ProgressChange {
         consumer: consumer.to_owned(),
-        progress: progress.to_vec(),
+        head: progress.to_vec(),
+        rows: Vec::new(),
         revived: Vec::new(),
         dead,
     }
@@ -199,3 +200,11 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(3600);
 
 /// A name that breaks careless SQL and output.
 pub(crate) const HOSTILE: &str = "'; DROP TABLE events; --\0\n%_\"\u{202e}\u{fffd}";
+
+/// The saved progress that [`save`] wrote: a head without rows.
+pub(crate) fn only_head(head: impl Into<Vec<u8>>) -> SavedProgress {
+    SavedProgress {
+        head: head.into(),
+        rows: Vec::new(),
+    }
+}

@@ -14,12 +14,13 @@ use super::commit::{Step, Trimmed};
 use super::folder::{self, OpenError};
 use super::operation::Queue;
 use super::readers::Readers;
-use super::writer::{JournalWriter, Shared};
+use super::writer::{JournalWriter, MAX_BATCH_BYTES, Shared};
 use super::{dead, store};
 use crate::clock::Clock;
 use crate::journal::{
     Appended, DeadLetters, Desk, Desks, Document, Documents, Entry, Expected, Log, NamedLetter,
-    Position, ProgressChange, PutError, Record, Seq, Share, Tail, Unavailable, Version,
+    Position, ProgressChange, PutError, Record, SavedProgress, Seq, Share, Tail, Unavailable,
+    Version,
 };
 use crate::telemetry::JournalMetrics;
 
@@ -110,7 +111,11 @@ impl Log for Sqlite {
         loop {
             let trim = move |step: &mut Step<'_>| step.trim(up_to).map(Ok::<_, Unavailable>);
             let mut sealing = match self.queue.write_later(TRIM_BYTES, trim).await? {
-                Trimmed::Removed(count) => return Ok(count),
+                Trimmed::Removed(count) => {
+                    let first = self.readers.look(store::first).await?;
+                    self.shared.tail.remove_up_to(first.saturating_sub(1));
+                    return Ok(count);
+                }
                 Trimmed::Begun => continue,
                 Trimmed::NotSealed(sealing) => sealing,
             };
@@ -163,12 +168,11 @@ impl Desks for Sqlite {
         }))
     }
 
-    async fn introduce(&self, consumer: &str, progress: &[u8]) -> Result<(), Unavailable> {
-        let (consumer, progress) = (consumer.to_owned(), progress.to_vec());
-        let bytes = progress.len();
-        let introduce = move |step: &mut Step<'_>| {
-            store::introduce(step.change(), &consumer, &progress).map(Ok)
-        };
+    async fn introduce(&self, consumer: &str, head: &[u8]) -> Result<(), Unavailable> {
+        let (consumer, head) = (consumer.to_owned(), head.to_vec());
+        let bytes = head.len();
+        let introduce =
+            move |step: &mut Step<'_>| store::introduce(step.change(), &consumer, &head).map(Ok);
         self.queue.write(bytes, introduce).await
     }
 
@@ -186,7 +190,7 @@ impl Desk for SqliteDesk {
         0
     }
 
-    async fn saved(&self, consumer: &str) -> Result<Option<Vec<u8>>, Unavailable> {
+    async fn saved(&self, consumer: &str) -> Result<Option<SavedProgress>, Unavailable> {
         let consumer = consumer.to_owned();
         let saved = move |database: &Connection| store::saved(database, &consumer);
         self.readers.look(saved).await
@@ -194,7 +198,10 @@ impl Desk for SqliteDesk {
 
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
         let epoch = self.epoch;
-        let bytes = change.progress.len() + change.dead.len() * LETTER_BYTES;
+        // Each row may be on a page of its own, which is written whole.
+        let rows = change.rows.len() * store::PAGE;
+        let rows = rows.min(MAX_BATCH_BYTES / 2);
+        let bytes = change.head.len() + rows + change.dead.len() * LETTER_BYTES;
         let save = move |step: &mut Step<'_>| step.save(&change, epoch);
         self.queue.write(bytes, save).await
     }

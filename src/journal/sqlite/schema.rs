@@ -4,8 +4,8 @@ use rusqlite::Connection;
 
 use super::folder::OpenError;
 
-/// The version that this program writes. It also opens the one before.
-const VERSION: i64 = 3;
+/// The version that this program writes. It also opens the two before.
+const VERSION: i64 = 4;
 
 /// "offh": distinguishes the file from other SQLite databases.
 const APPLICATION_ID: i64 = 0x6f66_6668;
@@ -61,6 +61,16 @@ const PARTS: &str = "
     CREATE INDEX dead_letters_by_position ON dead_letters (seq, part);
 ";
 
+/// Version 4: the progress of a consumer has rows, so that a save writes only what has changed.
+const PROGRESS: &str = "
+    CREATE TABLE progress (
+        consumer TEXT NOT NULL,
+        key      BLOB NOT NULL,
+        value    BLOB NOT NULL,         -- see dispatch/saved
+        PRIMARY KEY (consumer, key)
+    ) STRICT, WITHOUT ROWID;
+";
+
 /// Returns the version of a database that this program may write to; 0 for a new one.
 pub(super) fn check(database: &Connection) -> Result<i64, OpenError> {
     let pragma = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
@@ -87,10 +97,10 @@ pub(super) fn migrate(database: &mut Connection, version: i64) -> Result<(), Ope
         return Ok(());
     }
     let transaction = database.transaction()?;
-    if version == 0 {
-        transaction.execute_batch(BLOCKS)?;
+    let steps = [(2, BLOCKS), (3, PARTS), (4, PROGRESS)];
+    for (_, step) in steps.into_iter().filter(|(to, _)| version < *to) {
+        transaction.execute_batch(step)?;
     }
-    transaction.execute_batch(PARTS)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
@@ -108,7 +118,7 @@ mod tests {
     use crate::clock::FakeClock;
     use crate::journal::block::{Block, Format};
     use crate::journal::contract::{
-        all_there, duplicate, letter, letters, new, numbered, remarkable, seqs, trim_all,
+        all_there, duplicate, letter, letters, new, numbered, only_head, remarkable, seqs, trim_all,
     };
     use crate::journal::dedup::DedupEntry;
     use crate::journal::sqlite::Sqlite;
@@ -165,7 +175,7 @@ mod tests {
                 assert_eq!(again, Ok(duplicate(seq)));
             }
             let desk = journal.desk(0).await.unwrap();
-            assert_eq!(desk.saved("a").await, Ok(Some(vec![1, 2])));
+            assert_eq!(desk.saved("a").await, Ok(Some(only_head([1, 2]))));
             assert_eq!(letters(&journal, "a").await, [letter(2, "failed")]);
             let kept = Document {
                 key: "key".to_owned(),

@@ -10,7 +10,7 @@ use super::dead::{self, signed};
 use super::folder::OpenError;
 use crate::journal::block::{Block, Format};
 use crate::journal::dedup::DedupEntry;
-use crate::journal::{Document, ProgressChange, Record, Seq, Share, Version};
+use crate::journal::{Document, ProgressChange, Record, SavedProgress, Seq, Share, Version};
 
 /// Opens the database for writing. Until [`set_up_closing`], closing it leaves the WAL as it is:
 /// SQLite would delete a WAL that it could not read, if the file with the WAL's index (`-shm`)
@@ -66,6 +66,13 @@ pub(super) fn bring_in(database: &Connection) -> rusqlite::Result<(usize, usize)
         let pages = |count: i64| usize::try_from(count).unwrap_or(0);
         Ok((pages(all), pages(all - brought_in)))
     })
+}
+
+/// Returns the number of the oldest body; 0 if there is none.
+pub(super) fn first(database: &Connection) -> rusqlite::Result<Seq> {
+    let sql = "SELECT first FROM blocks ORDER BY last LIMIT 1";
+    let first = database.query_row(sql, [], |row| row.get(0)).optional()?;
+    Ok(first.unwrap_or(0))
 }
 
 /// Returns whether a sync has failed.
@@ -167,30 +174,48 @@ fn unreadable<Bytes>(block: &Block<Bytes>) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(4, Type::Blob, why.into())
 }
 
-pub(super) fn saved(database: &Connection, consumer: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+/// Reads the head and the rows in one transaction.
+pub(super) fn saved(
+    database: &Connection,
+    consumer: &str,
+) -> rusqlite::Result<Option<SavedProgress>> {
+    let snapshot = database.unchecked_transaction()?;
     let sql = "SELECT saved FROM consumers WHERE name = ?";
-    let saved = database.query_row(sql, [consumer], |row| row.get(0));
-    saved.optional()
+    let head = snapshot.query_row(sql, [consumer], |row| row.get(0));
+    let Some(head) = head.optional()? else {
+        return Ok(None);
+    };
+    let sql = "SELECT key, value FROM progress WHERE consumer = ? ORDER BY key";
+    let mut statement = snapshot.prepare_cached(sql)?;
+    let rows = statement.query_map([consumer], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = rows.collect::<rusqlite::Result<_>>()?;
+    Ok(Some(SavedProgress { head, rows }))
 }
 
 pub(super) fn save(database: &Connection, change: &ProgressChange) -> rusqlite::Result<()> {
     dead::forget(database, &change.consumer, &change.revived)?;
     dead::add(database, &change.consumer, &change.dead)?;
+    for (key, value) in &change.rows {
+        if let Some(value) = value {
+            let sql = "INSERT OR REPLACE INTO progress VALUES (?, ?, ?)";
+            execute(database, sql, params![change.consumer, key, value])?;
+        } else {
+            let sql = "DELETE FROM progress WHERE consumer = ? AND key = ?";
+            execute(database, sql, params![change.consumer, key])?;
+        }
+    }
     let sql = "INSERT OR REPLACE INTO consumers VALUES (?, ?)";
-    execute(database, sql, params![change.consumer, change.progress])
+    execute(database, sql, params![change.consumer, change.head])
 }
 
 /// Stores the progress of a consumer that has none.
-pub(super) fn introduce(
-    database: &Connection,
-    name: &str,
-    progress: &[u8],
-) -> rusqlite::Result<()> {
+pub(super) fn introduce(database: &Connection, name: &str, head: &[u8]) -> rusqlite::Result<()> {
     let sql = "INSERT OR IGNORE INTO consumers VALUES (?, ?)";
-    execute(database, sql, params![name, progress])
+    execute(database, sql, params![name, head])
 }
 
 pub(super) fn forget_consumer(database: &Connection, name: &str) -> rusqlite::Result<()> {
+    execute(database, "DELETE FROM progress WHERE consumer = ?", [name])?;
     execute(database, "DELETE FROM consumers WHERE name = ?", [name])
 }
 
@@ -250,11 +275,10 @@ pub(super) struct Oldest {
 /// events, in blocks of about [`TRIM_BYTES`]. Never the newest, because the next number is derived
 /// from it.
 pub(super) fn oldest(database: &Connection, up_to: Seq) -> rusqlite::Result<Option<Oldest>> {
-    let sql = "SELECT first FROM blocks ORDER BY last LIMIT 1";
-    let first = database.query_row(sql, [], |row| row.get::<_, Seq>(0));
-    let Some(first) = first.optional()? else {
+    let first = first(database)?;
+    if first == 0 {
         return Ok(None);
-    };
+    }
     let last = up_to
         .min(newest(database)?.0.saturating_sub(1))
         .min(first + TRIM_AT_ONCE - 1);

@@ -295,7 +295,7 @@ impl Drop for End {
 }
 
 const MAX_BATCH: usize = 1024;
-const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many records are read together.
 const READ_AT_ONCE: usize = 1024;

@@ -38,7 +38,21 @@ struct ConsumerGauges {
     lag: Gauge,
     oldest_waiting: SecondsGauge,
     in_flight: Gauge,
+    overflowed: Gauge,
+    retrying: Gauge,
     suspended: Gauge,
+    up: Gauge,
+    panics: Gauge,
+}
+
+/// How far a running consumer is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ConsumerState {
+    pub(crate) lag: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) overflowed: u64,
+    pub(crate) retrying: u64,
+    pub(crate) suspended: bool,
 }
 
 impl Metrics {
@@ -91,6 +105,16 @@ impl ConsumerMetrics {
     }
 }
 
+impl ConsumerGauges {
+    fn set(&self, state: ConsumerState) {
+        self.lag.set(state.lag);
+        self.in_flight.set(state.in_flight);
+        self.overflowed.set(state.overflowed);
+        self.retrying.set(state.retrying);
+        self.suspended.set(state.suspended.into());
+    }
+}
+
 impl PipelineMetrics {
     /// Adds the series of a consumer that has started.
     pub(crate) fn started(&self, name: &str) {
@@ -99,8 +123,13 @@ impl PipelineMetrics {
             lag: families.lag.get_or_create_owned(&consumer),
             oldest_waiting: families.oldest_waiting.get_or_create_owned(&consumer),
             in_flight: families.in_flight.get_or_create_owned(&consumer),
+            overflowed: families.overflowed.get_or_create_owned(&consumer),
+            retrying: families.retrying.get_or_create_owned(&consumer),
             suspended: families.suspended.get_or_create_owned(&consumer),
+            up: families.up.get_or_create_owned(&consumer),
+            panics: families.panics.get_or_create_owned(&consumer),
         };
+        gauges.up.set(1);
         families.expired.get_or_create_owned(&consumer);
         self.running().insert(name.to_owned(), gauges);
     }
@@ -108,10 +137,9 @@ impl PipelineMetrics {
     /// Sets the gauges of a consumer that has stopped to 0.
     pub(crate) fn stopped(&self, name: &str) {
         if let Some(gauges) = self.running().remove(name) {
-            gauges.lag.set(0);
+            gauges.set(ConsumerState::default());
             gauges.oldest_waiting.set(0.0);
-            gauges.in_flight.set(0);
-            gauges.suspended.set(0);
+            gauges.up.set(0);
         }
     }
 
@@ -126,11 +154,17 @@ impl PipelineMetrics {
     }
 
     /// Sets the state of a running consumer.
-    pub(crate) fn consumer(&self, name: &str, lag: u64, in_flight: usize, suspended: bool) {
+    pub(crate) fn consumer(&self, name: &str, state: ConsumerState) {
         if let Some(gauges) = self.running().get(name) {
-            gauges.lag.set(lag);
-            gauges.in_flight.set(in_flight as u64);
-            gauges.suspended.set(suspended.into());
+            gauges.set(state);
+        }
+    }
+
+    /// Sets whether a consumer runs, and how often it was started again after a panic.
+    pub(crate) fn health(&self, name: &str, is_up: bool, panics: u64) {
+        if let Some(gauges) = self.running().get(name) {
+            gauges.up.set(is_up.into());
+            gauges.panics.set(panics);
         }
     }
 

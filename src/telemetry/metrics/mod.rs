@@ -24,7 +24,7 @@ use prometheus_client::registry::Registry;
 use family::events;
 use family::{Family, Gauge, Labels, SecondsGauge, families, family, labels, seconds};
 
-pub(crate) use consumers::{ConsumerMetrics, PipelineMetrics};
+pub(crate) use consumers::{ConsumerMetrics, ConsumerState, PipelineMetrics};
 #[cfg(feature = "sqlite")]
 pub(crate) use requests::JournalMetrics;
 pub(crate) use requests::{ListenerMetrics, QuietMetrics, RequestOutcome, SourceMetrics};
@@ -86,6 +86,17 @@ families! {
         "Age of the oldest event that a consumer has not settled; 0 when there is none";
     in_flight: Gauge = Gauge::default,
         "offhook_consumer_in_flight", "Attempts of a consumer that run now";
+    up: Gauge = Gauge::default,
+        "offhook_consumer_up",
+        "1 while a consumer runs; 0 while it waits to start again after a fault of offhook";
+    panics: Gauge = Gauge::default,
+        "offhook_consumer_panics",
+        "How often a consumer was started again after a fault of offhook";
+    overflowed: Gauge = Gauge::default,
+        "offhook_consumer_overflowed",
+        "Events that a consumer has left in the journal until it has room for them in memory";
+    retrying: Gauge = Gauge::default,
+        "offhook_consumer_retrying", "Events of a consumer that were tried and wait for a retry";
     suspended: Gauge = Gauge::default,
         "offhook_consumer_suspended",
         "1 when a consumer is suspended because nothing has succeeded for long";
@@ -140,10 +151,16 @@ mod tests {
         let outcomes = ["done", "failed"];
         let metrics = Metrics::new();
         let pipeline = metrics.pipeline();
+        let state = ConsumerState {
+            lag: 3,
+            in_flight: 2,
+            suspended: true,
+            ..ConsumerState::default()
+        };
         let consumers = ["one", "other"].map(|name| {
             let consumer = metrics.consumer(name, &outcomes);
             pipeline.started(name);
-            pipeline.consumer(name, 3, 2, true);
+            pipeline.consumer(name, state);
             pipeline.oldest_waiting(name, Duration::from_millis(1500));
             metrics.expired(name, 4);
             consumer
@@ -155,7 +172,7 @@ mod tests {
 
         pipeline.stopped("one");
         // Requested before the consumer stopped, and answered late.
-        pipeline.consumer("one", 3, 2, true);
+        pipeline.consumer("one", state);
         pipeline.oldest_waiting("one", Duration::from_secs(1));
         assert!(has("offhook_consumer_lag{consumer=\"one\"} 0"));
         assert!(has("offhook_consumer_in_flight{consumer=\"one\"} 0"));
