@@ -7,14 +7,15 @@ use offhook::clock::{Clock as _, SystemClock};
 use serde::Deserialize;
 
 use super::admin::Server;
-use super::output::Outcome;
-use super::table::{self, Row, age};
+use super::output::{self, Outcome, counted, fact};
+use super::table::{self, Row, age, wait};
 
-/// List consumers and their progress; pause one, or resume it
+/// List consumers and their progress; show one, pause one, or resume it
 ///
 /// LAG is how many events wait, OLDEST how long the first of them has waited, and FAILING since when no
 /// attempt has succeeded. A suspended consumer gets no events, because nothing has succeeded for long;
-/// its events are kept, and it goes on where it was when it is resumed.
+/// its events are kept, and it goes on where it was when it is resumed. A consumer that is restarting
+/// has stopped by a fault of offhook, and starts again after a pause.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Consumers {
@@ -27,6 +28,15 @@ pub(super) struct Consumers {
 
 #[derive(Subcommand)]
 enum Action {
+    /// Show one, and the conversations that it holds up
+    ///
+    /// HELD UP BY is the event that waits for a retry, WAITING how many events of its conversation wait
+    /// behind it in memory. A + says that more of them, or of their session, wait in the journal. The
+    /// 100 that are tried next are shown.
+    Show {
+        /// The consumer, such as handler:console
+        name: String,
+    },
     /// Stop handing it events until it is resumed; its events are kept
     Pause {
         /// The consumer, such as handler:console
@@ -39,23 +49,6 @@ enum Action {
     },
 }
 
-#[derive(Deserialize)]
-struct Consumer {
-    name: String,
-    state: String,
-    lag: u64,
-    oldest_waiting: Option<String>,
-    failing_since: Option<String>,
-    suspended: Option<Suspended>,
-    in_flight: u64,
-}
-
-#[derive(Deserialize)]
-struct Suspended {
-    since: String,
-    reason: String,
-}
-
 impl Consumers {
     pub(super) fn run(self) -> Outcome {
         let (name, action) = match &self.action {
@@ -63,6 +56,7 @@ impl Consumers {
                 let path = ["api", "consumers"];
                 return self.server.list(&path, &(), HEADINGS, Consumer::row, NONE);
             }
+            Some(Action::Show { name }) => return self.show(name),
             Some(Action::Pause { name }) => (name, "pause"),
             Some(Action::Resume { name }) => (name, "resume"),
         };
@@ -72,38 +66,200 @@ impl Consumers {
             table::print(HEADINGS, [consumer.row(SystemClock.now())], NONE)
         })
     }
+
+    fn show(&self, name: &str) -> Outcome {
+        let path = ["api", "consumers", name];
+        let answer = self.server.ask(Method::GET, &path, &())?;
+        self.server.show(&answer, |consumer: Consumer| {
+            let now = SystemClock.now();
+            let gap = if consumer.held_up.is_empty() {
+                ""
+            } else {
+                "\n"
+            };
+            output::print(&format!("{}{gap}", consumer.text(now)))?;
+            let held_up = consumer.held_up.into_iter().map(|one| one.row(now));
+            table::print(HELD_UP, held_up, "No conversation is held up.")
+        })
+    }
+}
+
+/// What the server knows of a consumer. What it does not know of one that is restarting is `None`.
+#[derive(Deserialize)]
+struct Consumer {
+    name: String,
+    state: String,
+    lag: Option<u64>,
+    oldest_waiting: Option<String>,
+    failing_since: Option<String>,
+    suspended: Option<Suspended>,
+    in_flight: u64,
+    in_memory: Option<u64>,
+    overflowed: Option<u64>,
+    retrying: Option<u64>,
+    panics: u64,
+    /// Only in the answer about a single consumer.
+    #[serde(default)]
+    held_up: Vec<HeldUp>,
+}
+
+#[derive(Deserialize)]
+struct Suspended {
+    since: String,
+    reason: String,
+}
+
+/// An event that holds up others of its conversation.
+#[derive(Deserialize)]
+struct HeldUp {
+    event: String,
+    session: Option<String>,
+    conversation: Option<String>,
+    attempts: u32,
+    next_try: String,
+    waiting: u64,
+    more_in_journal: bool,
 }
 
 impl Consumer {
     fn row(self, now: Timestamp) -> Row<6> {
-        let age = |time: &str| age(time, now);
-        let age_or_dash = |time: Option<String>| time.map_or("-".to_owned(), |time| age(&time));
-        let below = self.suspended.map(|suspended| {
-            let (since, reason) = (age(&suspended.since), suspended.reason);
-            format!("suspended {since}: {reason}")
-        });
+        let age_or_dash =
+            |time: Option<String>| time.map_or(DASH.to_owned(), |time| age(&time, now));
+        let below = match &self.suspended {
+            Some(suspended) => Some(format!("suspended {}", suspended.text(now))),
+            None => self.faults().filter(|_| self.state == "restarting"),
+        };
         let cells = [
             self.name,
             self.state,
-            self.lag.to_string(),
+            self.lag.map_or(DASH.to_owned(), |lag| lag.to_string()),
             self.in_flight.to_string(),
             age_or_dash(self.oldest_waiting),
             age_or_dash(self.failing_since),
         ];
         Row { cells, below }
     }
+
+    fn text(&self, now: Timestamp) -> String {
+        let count = |count: Option<u64>| count.map(|count| count.to_string());
+        let age = |time: &Option<String>| time.as_ref().map(|time| age(time, now));
+        let facts = [
+            ("name", Some(self.name.clone())),
+            ("state", Some(self.state.clone())),
+            (
+                "suspended",
+                self.suspended.as_ref().map(|one| one.text(now)),
+            ),
+            ("faults", self.faults()),
+            ("lag", count(self.lag)),
+            ("oldest", age(&self.oldest_waiting)),
+            ("failing", age(&self.failing_since)),
+            ("running", Some(self.in_flight.to_string())),
+            ("retrying", count(self.retrying)),
+            ("in memory", count(self.in_memory)),
+            ("in journal", count(self.overflowed)),
+        ];
+        let facts = facts.into_iter();
+        let lines = facts.filter_map(|(name, value)| Some(fact(name, &value?)));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// How often it was stopped by a fault of offhook, if ever.
+    fn faults(&self) -> Option<String> {
+        let panics = counted(self.panics, "time");
+        (self.panics > 0)
+            .then(|| format!("stopped {panics} by a fault of offhook; the log says more"))
+    }
+}
+
+impl Suspended {
+    fn text(&self, now: Timestamp) -> String {
+        format!("{}: {}", age(&self.since, now), self.reason)
+    }
+}
+
+impl HeldUp {
+    fn row(self, now: Timestamp) -> Row<6> {
+        let more = if self.more_in_journal { "+" } else { "" };
+        let cells = [
+            self.event,
+            self.attempts.to_string(),
+            wait(&self.next_try, now),
+            format!("{}{more}", self.waiting),
+            self.conversation.unwrap_or_default(),
+            self.session.unwrap_or_default(),
+        ];
+        Row { cells, below: None }
+    }
 }
 
 const HEADINGS: [&str; 6] = ["NAME", "STATE", "LAG", "RUNNING", "OLDEST", "FAILING"];
 
+const HELD_UP: [&str; 6] = [
+    "HELD UP BY",
+    "ATTEMPTS",
+    "NEXT TRY",
+    "WAITING",
+    "CONVERSATION",
+    "SESSION",
+];
+
 const NONE: &str = "No consumer: no handler or subscription gets events.";
+
+const DASH: &str = "-";
 
 const EXAMPLES: &str = "\
 Examples:
   offhook consumers                                All of them, and how far each has come
+  offhook consumers show handler:console           This one, and which conversations it holds up
   offhook consumers pause handler:console
   offhook consumers resume handler:console
   offhook consumers resume 'subscription:*:crm'    Quoted, as * means something to shells
   offhook consumers --json | jq '.consumers[] | select(.lag > 1000)'
 
 Exit status: 0 done, 1 when there is no such one or the server cannot be asked, 2 usage.";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn everything_that_is_known_of_one() {
+        let consumer = json!({
+            "name": "handler:crm", "kind": "handler", "state": "running", "lag": 20_000,
+            "oldest_waiting": "2025-01-08T11:57:00Z", "failing_since": "2025-01-08T11:59:00Z",
+            "suspended": null, "in_flight": 3, "in_memory": 16_500, "overflowed": 3_500,
+            "retrying": 12, "panics": 1,
+        });
+        let consumer: Consumer = serde_json::from_value(consumer).unwrap();
+        let text = consumer.text("2025-01-08T12:00:00Z".parse().unwrap());
+        let expected = "\
+name          handler:crm
+state         running
+faults        stopped 1 time by a fault of offhook; the log says more
+lag           20000
+oldest        3m ago
+failing       60s ago
+running       3
+retrying      12
+in memory     16500
+in journal    3500";
+        assert_eq!(anstream::adapter::strip_str(&text).to_string(), expected);
+    }
+
+    #[test]
+    fn held_up_conversations() {
+        let row = |more: bool| {
+            let held_up = json!({
+                "event": "0198f9a2", "session": "408f", "conversation": null, "attempts": 4,
+                "next_try": "2025-01-08T12:00:30Z", "waiting": 1023, "more_in_journal": more,
+            });
+            let held_up: HeldUp = serde_json::from_value(held_up).unwrap();
+            held_up.row("2025-01-08T12:00:00Z".parse().unwrap()).cells
+        };
+        assert_eq!(row(true), ["0198f9a2", "4", "in 30s", "1023+", "", "408f"]);
+        assert_eq!(row(false)[3], "1023");
+    }
+}

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::admin::{Server, kinds};
-use super::output::{self, Outcome, counted, title};
+use super::output::{self, Outcome, counted, fact, title};
 use super::table::{Row, age};
 
 /// List what was received, newest first, or show one event and what became of it
@@ -130,9 +130,7 @@ impl Event {
         ];
         let mut lines = Vec::new();
         for (name, value) in fields {
-            let Some(value) = value else { continue };
-            let name = title(&format!("{name:<12}"));
-            lines.push(format!("{name}  {}", escape_controls(value)));
+            lines.extend(value.map(|value| fact(name, value)));
         }
         let timeline: Vec<_> = self.timeline.iter().map(|step| step.line(at)).collect();
         if !timeline.is_empty() {

@@ -15,6 +15,7 @@ mod input;
 mod load;
 mod output;
 mod replay;
+mod replays;
 mod send;
 mod serve;
 mod sign;
@@ -54,6 +55,7 @@ enum Command {
     Events(events::Events),
     Dead(dead::Dead),
     Replay(replay::Replay),
+    Replays(replays::Replays),
     Consumers(consumers::Consumers),
     Subscriptions(subscriptions::Subscriptions),
     Gateway(gateway::Gateway),
@@ -106,6 +108,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Events(events)) => events.run(),
         Some(Command::Dead(dead)) => dead.run(),
         Some(Command::Replay(replay)) => replay.run(),
+        Some(Command::Replays(replays)) => replays.run(),
         Some(Command::Consumers(consumers)) => consumers.run(),
         Some(Command::Subscriptions(subscriptions)) => subscriptions.run(),
         Some(Command::Gateway(gateway)) => gateway.run(),

@@ -130,6 +130,15 @@ pub(super) fn counted(count: u64, what: &str) -> String {
     }
 }
 
+/// A line with a name and its value, in columns.
+pub(super) fn fact(name: &str, value: &str) -> String {
+    format!(
+        "{}  {}",
+        title(&format!("{name:<12}")),
+        escape_controls(value)
+    )
+}
+
 /// Formats good news; coloured on a terminal.
 pub(super) fn good(text: &str) -> String {
     styled(text, AnsiColor::Green.on_default().bold())

@@ -3,7 +3,7 @@
 use clap::Args;
 use http::Method;
 use offhook::clock::{Clock as _, SystemClock};
-use offhook::{EventKind, Timestamp};
+use offhook::{EventKind, Timestamp, escape_controls};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,8 @@ use super::output::{self, Failure, Outcome, Verdict, counted};
 /// Hand events that were received before over again
 ///
 /// They keep their ids, so a handler that remembers ids can recognize them, and their attempts start
-/// again at 1.
+/// again at 1. A replay of more than 1,000 events goes on after this command has ended: `replays` shows
+/// how far it is, and cancels it.
 #[derive(Args, Serialize)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Replay {
@@ -118,19 +119,43 @@ pub(super) fn replay(
     let answer = server.ask(Method::POST, path, which)?;
     let replayed: Replayed = admin::read(&answer)?;
     server.show(&answer, |_: IgnoredAny| output::print(&replayed.text()))?;
-    Ok(Verdict::from(!named || replayed.matched > 0))
+    Ok(Verdict::from(!named || replayed.found()))
 }
 
 #[derive(Deserialize)]
-struct Replayed {
-    matched: u64,
-    replayed: u64,
+#[serde(untagged)]
+enum Replayed {
+    /// A replay of many events goes on after the answer, under this id.
+    GoesOn {
+        replay: String,
+        matched: u64,
+    },
+    Done {
+        matched: u64,
+        replayed: u64,
+    },
 }
 
 impl Replayed {
+    /// Whether there was an event to replay.
+    fn found(&self) -> bool {
+        match self {
+            Self::GoesOn { matched, .. } | Self::Done { matched, .. } => *matched > 0,
+        }
+    }
+
     fn text(&self) -> String {
         let events = |count| counted(count, "event");
-        match (self.matched, self.replayed) {
+        let (matched, replayed) = match self {
+            Self::GoesOn { replay, matched } => {
+                let (events, id) = (events(*matched), escape_controls(replay));
+                return format!(
+                    "replaying {events} as {id}; `offhook replays` shows how far it is"
+                );
+            }
+            Self::Done { matched, replayed } => (*matched, *replayed),
+        };
+        match (matched, replayed) {
             (0, _) => "no event fits".to_owned(),
             (1, 0) => "1 event fits; it was not replayed".to_owned(),
             (matched, 0) => format!("{} fit; none was replayed", events(matched)),
@@ -166,7 +191,7 @@ mod tests {
             (3, 2, "replayed 2 of 3 events"),
         ];
         for (matched, replayed, text) in table {
-            assert_eq!(Replayed { matched, replayed }.text(), text);
+            assert_eq!(Replayed::Done { matched, replayed }.text(), text);
         }
     }
 

@@ -85,6 +85,18 @@ pub(super) fn age(text: &str, now: Timestamp) -> String {
     }
 }
 
+/// How long it is until a time of the server. A text that is not a time stays as it is.
+pub(super) fn wait(text: &str, now: Timestamp) -> String {
+    let Ok(time) = text.parse::<Timestamp>() else {
+        return text.to_owned();
+    };
+    let wait = time.duration_since(now);
+    match wait.as_secs() {
+        ..=0 => "now".to_owned(),
+        _ => format!("in {:#}", HumanDuration(wait.unsigned_abs())),
+    }
+}
+
 const GAP: u16 = 2;
 const NARROWEST: u16 = 8;
 
@@ -144,6 +156,21 @@ ID              STATE     SESSION
         for (time, expected) in table {
             let now = "2025-01-08T12:00:00Z".parse().unwrap();
             assert_eq!(age(time, now), expected);
+        }
+    }
+
+    #[test]
+    fn waits() {
+        let table = [
+            ("2025-01-08T11:00:00Z", "now"),
+            ("2025-01-08T12:00:00.5Z", "now"),
+            ("2025-01-08T12:00:59Z", "in 59s"),
+            ("2025-01-08T12:03:00Z", "in 3m"),
+            ("some time", "some time"),
+        ];
+        for (time, expected) in table {
+            let now = "2025-01-08T12:00:00Z".parse().unwrap();
+            assert_eq!(wait(time, now), expected);
         }
     }
 }

@@ -193,10 +193,64 @@ fn what_is_replayed_is_what_was_asked_for() {
 }
 
 #[test]
+fn a_long_replay_is_named() {
+    let answer = json!({ "replay": ID, "matched": 1200 }).to_string();
+    let (_, ran) = ask(&["replay", "--all"], 202, &answer);
+    let text = format!("replaying 1200 events as {ID}; `offhook replays` shows how far it is\n");
+    assert_eq!((ran.status, ran.printed), (0, text));
+}
+
+#[test]
+fn replays_are_listed_and_cancelled() {
+    let replay = |more: &Value| {
+        let mut replay = json!({
+            "id": ID, "consumer": "handler:crm", "session": null, "event": null, "from": null,
+            "to": null, "rate": null, "asked_at": "2025-01-08T12:00:00Z", "matched": 1200,
+            "handed_over": 300, "state": "running",
+        });
+        let more = more.as_object().unwrap().clone();
+        replay.as_object_mut().unwrap().extend(more);
+        replay
+    };
+    let narrow = json!({
+        "rate": 100, "state": "cancelled", "session": "s\u{1b}", "from": "2025-01-08T11:00:00Z",
+    });
+    let all = json!({ "replays": [replay(&json!({})), replay(&narrow)] }).to_string();
+    let (asked, ran) = ask(&["replays"], 200, &all);
+    assert_eq!((asked.line.as_str(), ran.status), ("GET /api/replays", 0));
+    let lines: Vec<_> = ran.printed.lines().collect();
+    assert!(lines[0].starts_with("ID   "), "{ran:?}");
+    let row = format!("{ID}  handler:crm  running    300/1200     -      ");
+    assert!(lines[1].starts_with(&row), "{ran:?}");
+    let row = format!("{ID}  handler:crm  cancelled  300/1200     100/s  ");
+    assert!(lines[2].starts_with(&row), "{ran:?}");
+    let below = "  session s\\u{001b}, from 2025-01-08T11:00:00Z";
+    assert_eq!(lines[3..], [below]);
+    let (_, ran) = ask(&["replays"], 200, r#"{"replays":[]}"#);
+    assert_eq!((ran.status, ran.said.as_str()), (0, "No replay.\n"));
+
+    let cancelled = r#"{"cancelled":["handler:crm","handler:console"]}"#;
+    let (asked, ran) = ask(&["replays", "cancel", ID], 200, cancelled);
+    assert_eq!(asked.line, format!("DELETE /api/replays/{ID}"));
+    let text = "cancelled for handler:crm, handler:console\n";
+    assert_eq!((ran.status, ran.printed.as_str()), (0, text));
+    let (_, ran) = ask(&["replays", "cancel", ID, "--json"], 200, cancelled);
+    assert_eq!((ran.status, ran.printed.trim_end()), (0, cancelled));
+    let none = r#"{"success":false,"error":"there is no replay x that runs","code":"not_found"}"#;
+    let (_, ran) = ask(&["replays", "cancel", "x"], 404, none);
+    assert_eq!((ran.status, ran.printed.as_str()), (1, ""));
+    assert!(
+        ran.said.contains("there is no replay x that runs"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn consumers_are_listed_paused_and_resumed() {
     let consumer = json!({
         "name": "handler:console", "kind": "handler", "state": "paused", "lag": 12345,
         "oldest_waiting": "2025-01-08T12:00:00Z", "failing_since": null, "in_flight": 3,
+        "in_memory": 12000, "overflowed": 345, "retrying": 2, "panics": 0,
     });
     let all = json!({ "consumers": [&consumer] }).to_string();
     let (asked, ran) = ask(&["consumers"], 200, &all);
@@ -222,4 +276,67 @@ fn consumers_are_listed_paused_and_resumed() {
         assert_eq!(asked.line, line);
         assert!(ran.status == 0 && ran.printed.contains("paused"), "{ran:?}");
     }
+}
+
+/// A consumer that is restarting cannot say how far it is.
+#[test]
+fn a_restarting_consumer_is_listed() {
+    let consumer = json!({
+        "name": "handler:crm", "kind": "handler", "state": "restarting", "lag": null,
+        "in_flight": 0, "panics": 2,
+    });
+    let all = json!({ "consumers": [&consumer] }).to_string();
+    let (_, ran) = ask(&["consumers"], 200, &all);
+    let lines: Vec<_> = ran.printed.lines().collect();
+    assert_eq!(
+        lines[1], "handler:crm  restarting  -    0        -       -",
+        "{ran:?}"
+    );
+    let below = "  stopped 2 times by a fault of offhook; the log says more";
+    assert_eq!(lines[2..], [below]);
+    let (_, ran) = ask(
+        &["consumers", "show", "handler:crm"],
+        200,
+        &consumer.to_string(),
+    );
+    assert!(
+        ran.printed.contains("\nstate         restarting\n"),
+        "{ran:?}"
+    );
+    assert!(!ran.printed.contains("lag"), "{ran:?}");
+}
+
+#[test]
+fn held_up_conversations_are_shown() {
+    let held_up = json!({
+        "event": ID, "session": SESSION, "conversation": "+1\u{1b}", "attempts": 3,
+        "next_try": "2025-01-08T12:00:00Z", "waiting": 1023, "more_in_journal": true,
+    });
+    let mut consumer = json!({
+        "name": "subscription:*:a/b", "kind": "subscription", "state": "running", "lag": 2000,
+        "oldest_waiting": null, "failing_since": null, "suspended": null, "in_flight": 0,
+        "in_memory": 1024, "overflowed": 976, "retrying": 1, "panics": 0, "held_up": [held_up],
+    });
+    let arguments = ["consumers", "show", "subscription:*:a/b"];
+    let (asked, ran) = ask(&arguments, 200, &consumer.to_string());
+    assert_eq!(asked.line, "GET /api/consumers/subscription:*:a%2Fb");
+    assert_eq!((ran.status, ran.said.as_str()), (0, ""));
+    assert!(
+        ran.printed.contains("\nin journal    976\n\nHELD UP BY"),
+        "{ran:?}"
+    );
+    let row = format!("{ID}  3         now       1023+    +1\\u{{001b}}    {SESSION}");
+    assert_eq!(ran.printed.lines().last(), Some(row.as_str()));
+    consumer["held_up"] = json!([]);
+    let (_, ran) = ask(&arguments, 200, &consumer.to_string());
+    assert_eq!(
+        (ran.status, ran.said.as_str()),
+        (0, "No conversation is held up.\n")
+    );
+    let none = r#"{"success":false,"error":"there is no consumer \"x\"","code":"not_found"}"#;
+    let (_, ran) = ask(&["consumers", "show", "x"], 404, none);
+    assert!(
+        ran.status == 1 && ran.said.contains("there is no consumer"),
+        "{ran:?}"
+    );
 }
