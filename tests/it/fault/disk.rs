@@ -1,6 +1,6 @@
 //! [`Disk`]: a disk that fails (tests/peers/fault.c), and the servers that have it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -52,12 +52,7 @@ impl Fault {
 impl Disk {
     pub fn new(name: &str) -> Self {
         let folder = Folder::new(name);
-        let library = folder.0.join("fault.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/fault.c");
-        let mut cc = Command::new("cc");
-        cc.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]);
-        cc.arg(&library).arg(source).arg("-ldl");
-        assert!(cc.status().expect("a C compiler").success());
+        let library = compile(&folder, "tests/peers/fault.c");
         Self {
             library,
             _folder: folder,
@@ -77,6 +72,17 @@ impl Disk {
             .env("OFFHOOK_FAULT_KIND", fault.kind);
         command
     }
+}
+
+/// Compiles a library to preload, from a file of the repository.
+pub fn compile(folder: &Folder, source: &str) -> PathBuf {
+    let library = folder.0.join("preloaded.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]);
+    cc.arg(&library).arg(source).arg("-ldl");
+    assert!(cc.status().expect("a C compiler").success());
+    library
 }
 
 /// The calls so far, one a line.

@@ -3,6 +3,7 @@
 
 mod disk;
 mod retention;
+pub mod slow;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

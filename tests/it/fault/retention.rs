@@ -108,7 +108,7 @@ const CHECKPOINT: Part = Part {
         some.dedup();
         some
     },
-    met: 100,
+    met: 80,
 };
 
 const WAL_AGAIN: Part = Part {
