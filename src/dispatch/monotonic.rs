@@ -152,7 +152,7 @@ fn status(source: &str, events: &[Event]) -> Option<(Message, Rank)> {
     let named = (source, &event.session_id, event.message_id.as_ref()?);
     let named = serde_json::to_vec(&named).expect("texts");
     let digest = Sha256::digest(named);
-    let (message, _) = digest.split_first_chunk().expect("8 of 32");
+    let (message, _) = digest.split_first_chunk().expect("a SHA-256 has 32 bytes");
     Some((Message::from_le_bytes(*message), rank))
 }
 

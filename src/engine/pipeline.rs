@@ -245,7 +245,7 @@ impl Pipeline {
     async fn measure_one(&self, consumer: &ConsumerControls) {
         let name = consumer.name();
         self.metrics
-            .health(name, consumer.is_up(), consumer.panics());
+            .set_health(name, consumer.is_up(), consumer.panics());
         let Some(status) = consumer.status().await else {
             return;
         };
@@ -256,13 +256,13 @@ impl Pipeline {
             retrying: status.retrying,
             suspended: status.suspended.is_some(),
         };
-        self.metrics.consumer(name, state);
+        self.metrics.set_state(name, state);
         if let Ok(oldest) = self.oldest_waiting(status.floor).await {
             let age = oldest.map(|at| self.clock.now().duration_since(at));
             // After the clock was set back, an event may lie in the future; then it has not waited.
             let age = age.and_then(|age| Duration::try_from(age).ok());
             self.metrics
-                .oldest_waiting(consumer.name(), age.unwrap_or_default());
+                .set_oldest_waiting(consumer.name(), age.unwrap_or_default());
         }
     }
 

@@ -111,7 +111,7 @@ impl Silence {
         let now = self.now();
         for seen in self.all() {
             if let Some(age) = seen.report(now).since_last {
-                seen.metrics.since_last(age);
+                seen.metrics.set_since_last(age);
             }
         }
     }

@@ -1,5 +1,4 @@
-//! [`Position`]: where an event stands in its journal; [`Share`]: which part of dispatch it belongs
-//! to.
+//! [`Position`]: where an event is in its journal. [`Share`]: which events one instance dispatches.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -11,25 +10,27 @@ use sha2::{Digest as _, Sha256};
 /// gaps. It has at most 48 bits, enough for 89 years at 100,000 a second.
 pub type Seq = u64;
 
-/// Which event of a body, from 1. Nearly every body holds one event.
+/// The number of an event in its body, from 1. Nearly every body holds one event.
 pub type Part = u16;
 
-/// A part of dispatch that one instance holds at a time. All events of one session are in one
-/// share, so no lane crosses shares. Numbered from 0; a journal on one machine has one share.
+/// The number of a share, from 0. A share is a set of sessions whose events one instance dispatches at a
+/// time. All events of a session are in one share, so a lane never spans two shares. A journal on one
+/// machine has one share.
 pub type Share = u16;
 
-/// Where an event stands in its journal: the number of its body, and which part of the body it is.
+/// Where an event is in its journal: the number of its body, and its part.
 /// Positions are ordered by body, then by part.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(u64);
 
 impl Position {
-    /// The event `part` of the body `seq`.
+    /// The position of event `part` (from 1) of the body `seq`. A `seq` of more than 48 bits becomes the
+    /// largest one; part 0 counts as 1.
     pub fn new(seq: Seq, part: Part) -> Self {
         Self((seq.min(MAX_SEQ) << PART_BITS) | u64::from(part.saturating_sub(1)))
     }
 
-    /// The first event of the body.
+    /// The position of the first event of the body.
     pub fn first(seq: Seq) -> Self {
         Self::new(seq, 1)
     }
@@ -39,7 +40,7 @@ impl Position {
         self.0 >> PART_BITS
     }
 
-    /// Which event of the body, from 1.
+    /// The number of the event in its body, from 1.
     pub fn part(self) -> Part {
         (self.0 as Part).saturating_add(1)
     }
@@ -49,7 +50,7 @@ impl Position {
         self.0
     }
 
-    /// The position that [`Position::to_bits`] converted to this number.
+    /// Converts a number from [`Position::to_bits`] back.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -78,7 +79,7 @@ pub fn share_of(source: &str, session: Option<&str>, shares: Share) -> Share {
         return 0;
     }
     let digest = Sha256::digest(session.unwrap_or(source));
-    let (first, _) = digest.split_first_chunk().expect("8 of 32");
+    let (first, _) = digest.split_first_chunk().expect("a SHA-256 has 32 bytes");
     let share = u64::from_be_bytes(*first) % u64::from(shares);
     Share::try_from(share).expect("less than the number of shares")
 }
@@ -89,7 +90,8 @@ pub(crate) type PositionMap<T> = HashMap<Position, T, FixedState>;
 
 pub(crate) type PositionHashSet = HashSet<Position, FixedState>;
 
-/// The most events that a body is divided into; the last one takes the rest.
+/// A body is divided into at most this many parts. If it has more events, the last part holds all that
+/// remain.
 pub const MAX_PARTS: usize = 1024;
 
 const PART_BITS: u32 = 16;

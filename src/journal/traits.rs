@@ -1,5 +1,5 @@
-//! The four traits of a journal, [`Log`], [`Desks`] with [`Desk`], [`Documents`] and [`DeadLetters`],
-//! and [`Unavailable`], why one cannot serve a request now.
+//! The four traits of a journal: [`Log`], [`Desks`] with [`Desk`], [`Documents`] and [`DeadLetters`].
+//! [`Unavailable`]: why a journal cannot serve a request now.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -12,32 +12,33 @@ use super::record::{Appended, Entry, Record};
 use super::tail::Tail;
 use crate::Timestamp;
 
-/// An append-only log of bodies, with one dense sequence of numbers.
+/// An append-only log of bodies, numbered from 1 without gaps.
 #[async_trait]
 pub trait Log: Debug + Send + Sync + 'static {
     /// Appends a body unless all its events are duplicates. Returns when the outcome is durable.
     ///
     /// # Errors
     ///
-    /// If it cannot be stored now. Nothing was stored then, and its dedup keys have no effect,
-    /// except after [`Unavailable::Unknown`].
+    /// If the body cannot be stored now. Nothing is stored, and its dedup keys have no effect. Only after
+    /// [`Unavailable::Unknown`] the body may be stored.
     async fn append(&self, entry: Entry) -> Result<Appended, Unavailable>;
 
-    /// Returns the records after `after`, at most `most`, in order and without gaps. If bodies are
-    /// long it may return fewer, but at least one if there is one.
+    /// Returns the records after `after`, at most `most`, in order and without gaps. Returns
+    /// fewer if the bodies are long, but at least one if there is any.
     ///
     /// # Errors
     ///
     /// If they cannot be read now.
     async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable>;
 
-    /// Removes bodies up to `up_to` with their dead letters: oldest first, a few at a time, and
-    /// never the newest. Returns how many were removed. Their dedup keys stay until their windows
-    /// end. Calls [`Tail::remove_up_to`], so that consumers do not hand them over from memory.
+    /// Removes the oldest bodies, up to and including `up_to`, and their dead letters. A call removes only
+    /// some of them and returns how many; call it again until it returns 0. Never removes the newest
+    /// body. The dedup keys stay until their windows end. Calls [`Tail::remove_up_to`], so that consumers
+    /// do not hand the bodies over from memory.
     ///
     /// # Errors
     ///
-    /// If they cannot be removed now; none was.
+    /// If they cannot be removed now. No body is removed.
     async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable>;
 
     /// Returns how many bytes the stored bodies take.
@@ -47,10 +48,10 @@ pub trait Log: Debug + Send + Sync + 'static {
     /// If that cannot be read now.
     async fn bytes(&self) -> Result<u64, Unavailable>;
 
-    /// Returns the newest records, and the number of the newest.
+    /// Returns the tail: the newest records, in memory, and the number of the newest one.
     fn tail(&self) -> &Arc<Tail>;
 
-    /// Returns whether the journal can store what it is given.
+    /// Returns whether the journal can store new bodies now.
     fn is_ready(&self) -> bool;
 
     /// Returns when the journal can store nothing more until the process is started again, for
@@ -60,26 +61,28 @@ pub trait Log: Debug + Send + Sync + 'static {
         std::future::pending::<()>().await;
     }
 
-    /// Writes what waits and takes nothing more. Another process may open the journal afterwards.
+    /// Writes everything that waits and accepts nothing more. Another process may then open the journal.
     async fn close(&self);
 }
 
-/// The desks of a journal, one for each share.
+/// Opens the desks of a journal. Each share has a [`Desk`], which stores the progress of consumers in that
+/// share.
 #[async_trait]
 pub trait Desks: Debug + Send + Sync + 'static {
     /// Returns the number of shares of dispatch: at least one, and always the same for one journal.
     fn shares(&self) -> Share;
 
-    /// Takes a share: opens its desk. This fences every desk of the share that was opened before,
-    /// also by another instance.
+    /// Opens the desk of a share. Desks of the share that were opened earlier, by this or another instance,
+    /// can save nothing more: they return [`Unavailable::Fenced`].
     ///
     /// # Errors
     ///
-    /// If the share cannot be taken now.
+    /// If the desk cannot be opened now.
     async fn desk(&self, share: Share) -> Result<Arc<dyn Desk>, Unavailable>;
 
-    /// Introduces a consumer: stores `head`, without rows, in each share that has no progress of it. So
-    /// all shares begin at one point, whichever instance holds them. Durable when it returns.
+    /// Adds a consumer: stores `head`, without rows, in each share that has no progress of it. So the
+    /// consumer starts at the same point in all shares, even if several instances hold them. Durable when
+    /// it returns.
     ///
     /// # Errors
     ///
@@ -105,16 +108,17 @@ pub trait Desk: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If it cannot be read. This must not return `None`: the consumer would start from now.
+    /// If the progress cannot be read. Never return `None` then: the consumer would start from now and skip
+    /// its unsettled events.
     async fn saved(&self, consumer: &str) -> Result<Option<SavedProgress>, Unavailable>;
 
-    /// Saves a consumer's change and returns when it is durable. The same change may be saved
-    /// twice.
+    /// Saves a consumer's change and returns when it is durable. A caller may save a change again
+    /// after an error; saving it twice has the same effect as once.
     ///
     /// # Errors
     ///
-    /// [`Unavailable::Fenced`] if another desk of the share was opened since: this desk may save
-    /// nothing more. Any other error if the change cannot be stored now.
+    /// [`Unavailable::Fenced`] if a newer desk of the share was opened: this desk may save nothing
+    /// more. Any other error if the change cannot be stored now.
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable>;
 }
 
@@ -139,15 +143,16 @@ pub struct ProgressChange {
     pub rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// Events that are no longer dead letters, because they are replayed.
     pub revived: Vec<Position>,
-    /// Events that the consumer has given up on since; those that are in `revived` too failed
-    /// again.
+    /// Events that the consumer has given up on since its last save. An event that is also in `revived`
+    /// was replayed and has failed again.
     pub dead: Vec<DeadLetter>,
 }
 
-/// The number of a change to the documents of a journal: each change has the next higher one.
+/// The number of a change to the documents of a journal. Each change has a higher number than the one
+/// before.
 pub type Version = u64;
 
-/// A document.
+/// A small value with a key and a version, for example a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     /// Its key; documents are found by the beginning of their keys.
@@ -173,8 +178,8 @@ pub enum Expected {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PutError {
-    /// The document is not as expected: another change came first.
-    #[error("the document was changed by another request; read it and ask again")]
+    /// The document does not meet the condition: another change came first.
+    #[error("another request has changed the document; read it again, then repeat the change")]
     Conflict,
     /// The journal cannot store it now.
     #[error(transparent)]
@@ -184,13 +189,14 @@ pub enum PutError {
 /// The documents of a journal.
 #[async_trait]
 pub trait Documents: Debug + Send + Sync + 'static {
-    /// Writes a document, or removes it with `None`, if it is as `expected`. Returns the number of
-    /// the change when it is durable. Removing a document that does not exist is a change too.
+    /// Writes a document, or removes it if `value` is `None`. Does so only if the document meets the
+    /// condition `expected`. Returns the number of the change when it is durable. Removing a document that
+    /// does not exist is a change too.
     ///
     /// # Errors
     ///
-    /// [`PutError::Conflict`] if it is not as expected; [`PutError::Unavailable`] if it cannot be
-    /// stored now.
+    /// [`PutError::Conflict`] if the document does not meet the condition; [`PutError::Unavailable`] if it
+    /// cannot be stored now.
     async fn put_document(
         &self,
         key: &str,
@@ -240,9 +246,9 @@ pub type NamedLetter = (String, DeadLetter);
 /// The dead letters of a journal. Consumers add to them by [`Desk::save`].
 #[async_trait]
 pub trait DeadLetters: Debug + Send + Sync + 'static {
-    /// Returns dead letters of one consumer or of all, newest first; letters of the same event are
-    /// sorted by consumer name, last name first. Only letters after `before` in that order, at most
-    /// `most`. An empty name in `before` skips all letters of that event.
+    /// Returns at most `most` dead letters of one consumer, or of all: the newest event first, and for one
+    /// event in descending order of the consumers' names. With `before`, returns only the dead letters that
+    /// follow it in this order. An empty name in `before` skips all dead letters of that event.
     ///
     /// # Errors
     ///
@@ -254,7 +260,7 @@ pub trait DeadLetters: Debug + Send + Sync + 'static {
         most: usize,
     ) -> Result<Vec<NamedLetter>, Unavailable>;
 
-    /// Returns which consumers have given up on which of these events.
+    /// Returns all dead letters of these events, with the name of each consumer.
     ///
     /// # Errors
     ///
@@ -273,7 +279,7 @@ pub trait DeadLetters: Debug + Send + Sync + 'static {
     ) -> Result<usize, Unavailable>;
 }
 
-/// Why a journal cannot serve a request now. The texts are for the log.
+/// Why a journal cannot serve a request now. Log the text; do not send it to clients.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unavailable {
@@ -289,7 +295,7 @@ pub enum Unavailable {
     #[error("another instance holds share {0} now")]
     Fenced(Share),
     /// The outcome is unknown: the data may or may not be stored.
-    #[error("whether it was stored is unknown: {0}")]
+    #[error("it is unknown whether the data was stored: {0}")]
     Unknown(String),
     /// The journal is closed.
     #[error("the journal is closed")]

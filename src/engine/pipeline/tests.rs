@@ -1,4 +1,4 @@
-//! Adds and removes consumers while everything runs.
+//! Tests that add, replace, stop and remove consumers while the pipeline runs.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -36,7 +36,7 @@ async fn a_new_consumer_starts_from_now() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_removed_consumer_is_broken_off() {
+async fn removing_a_consumer_drops_its_attempts() {
     let world = World::open();
     let mut removed = world.add("subscription:removed").await;
     let mut other = world.add("subscription:other").await;
@@ -44,19 +44,19 @@ async fn a_removed_consumer_is_broken_off() {
     for number in 1..=3 {
         world.append(number).await;
     }
-    // All attempts run, and none ends.
+    // Three attempts run, and none of them ends.
     for number in 1..=3 {
         assert_eq!(removed.next().await, (number, 1));
     }
     world.pipeline.measure().await;
     world.assert_metric("offhook_consumer_in_flight{consumer=\"subscription:removed\"} 3");
     world.pipeline.remove("subscription:removed").await.unwrap();
-    assert_eq!(removed.broken_off.load(Ordering::SeqCst), 3);
+    assert_eq!(removed.dropped.load(Ordering::SeqCst), 3);
     world.pipeline.measure().await;
     world.metrics.expired("subscription:removed", 1);
-    let told = world.metrics.render();
-    assert!(told.contains("consumer=\"subscription:other\"}"), "{told}");
-    assert!(!told.contains("subscription:removed"), "{told}");
+    let text = world.metrics.render();
+    assert!(text.contains("consumer=\"subscription:other\"}"), "{text}");
+    assert!(!text.contains("subscription:removed"), "{text}");
     let desk = &world.pipeline.desks[0];
     assert_eq!(desk.saved("subscription:removed").await, Ok(None));
     world.append(4).await;
@@ -69,13 +69,13 @@ async fn a_removed_consumer_is_broken_off() {
     world.append(5).await;
     assert_eq!(new.next().await, (5, 1));
     // Removing an unknown consumer is not an error.
-    world.pipeline.remove("subscription:nobody").await.unwrap();
+    world.pipeline.remove("subscription:unknown").await.unwrap();
     world.pipeline.stop().await;
     assert_eq!(removed.all_left(), []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replacement_continues_the_work() {
+async fn a_replacement_continues_where_the_old_one_was() {
     let world = World::open();
     let mut old = world.add("subscription:one").await;
     world.append(1).await;
@@ -88,8 +88,8 @@ async fn a_replacement_continues_the_work() {
     let (new, consumer) = world.consumer("subscription:one");
     world.pipeline.replace(consumer).await.unwrap();
     let mut new = new;
-    assert_eq!(old.broken_off.load(Ordering::SeqCst), 1);
-    // The attempt was broken off, so it did not count.
+    assert_eq!(old.dropped.load(Ordering::SeqCst), 1);
+    // The first attempt was dropped, so it does not count: this one has the number 1 again.
     assert_eq!(new.next().await, (2, 1));
     world.append(3).await;
     assert_eq!(new.next().await, (3, 1));
@@ -112,15 +112,15 @@ async fn one_consumer_runs_per_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cancelled_wait_blocks_no_name() {
+async fn a_cancelled_stop_does_not_block_the_name() {
     let world = World::open();
     let mut old = world.add("subscription:one").await;
     old.hold(true);
     world.append(1).await;
     assert_eq!(old.next().await, (1, 1));
-    // The stop begins, and is dropped while it waits for the end.
+    // The stop begins, and is cancelled while it waits for the consumer to end.
     let mut stop = Box::pin(world.pipeline.stop_consumer("subscription:one"));
-    // The consumer may have ended at the same moment and left the list.
+    // The consumer may already have ended and left the list.
     let _ = futures_util::FutureExt::now_or_never(stop.as_mut());
     drop(stop);
     let one = || world.pipeline.consumers().into_iter().next();
@@ -181,19 +181,19 @@ impl World {
     }
 
     fn consumer(&self, name: &str) -> (Watched, Consumer) {
-        let (told, seen) = mpsc::unbounded_channel();
+        let (started, seen) = mpsc::unbounded_channel();
         let held = Arc::new(AtomicBool::new(false));
-        let broken_off = Arc::new(AtomicUsize::new(0));
+        let dropped = Arc::new(AtomicUsize::new(0));
         let handler = Watching {
-            told,
+            started,
             held: Arc::clone(&held),
-            broken_off: Arc::clone(&broken_off),
+            dropped: Arc::clone(&dropped),
         };
         let watched = Watched {
             name: name.to_owned(),
             seen,
             held,
-            broken_off,
+            dropped,
         };
         let options = HandlerOptions::default();
         let (handler, clock) = (Arc::new(handler), Arc::new(SystemClock));
@@ -218,21 +218,24 @@ struct Watched {
     name: String,
     seen: mpsc::UnboundedReceiver<(Seq, u32)>,
     held: Arc<AtomicBool>,
-    broken_off: Arc<AtomicUsize>,
+    dropped: Arc<AtomicUsize>,
 }
 
 impl Watched {
-    /// Waits for the next attempt: returns the event's number and the attempt's number.
+    /// Waits for the next attempt. Returns the number of the event and of the attempt.
     async fn next(&mut self) -> (Seq, u32) {
         let next = tokio::time::timeout(Duration::from_secs(20), self.seen.recv());
-        next.await.expect("in time").expect("it lives")
+        next.await
+            .expect("no attempt within 20 s")
+            .expect("the consumer runs")
     }
 
+    /// Returns the attempts that [`Watched::next`] has not returned.
     fn all_left(&mut self) -> Vec<(Seq, u32)> {
         std::iter::from_fn(|| self.seen.try_recv().ok()).collect()
     }
 
-    /// Holds attempts that begin from now on, or lets them end.
+    /// Sets whether attempts that begin from now on hang until they are dropped.
     fn hold(&self, held: bool) {
         self.held.store(held, Ordering::SeqCst);
     }
@@ -241,17 +244,17 @@ impl Watched {
     async fn settled(&self, world: &World, seq: Seq) {
         let consumers = world.pipeline.consumers();
         let mut named = consumers.iter().filter(|one| one.name() == self.name);
-        let controls = named.next().expect("it runs");
-        while controls.status().await.expect("it runs").floor < seq {
+        let controls = named.next().expect("the consumer runs");
+        while controls.status().await.expect("the consumer runs").floor < seq {
             tokio::task::yield_now().await;
         }
     }
 }
 
 struct Watching {
-    told: mpsc::UnboundedSender<(Seq, u32)>,
+    started: mpsc::UnboundedSender<(Seq, u32)>,
     held: Arc<AtomicBool>,
-    broken_off: Arc<AtomicUsize>,
+    dropped: Arc<AtomicUsize>,
 }
 
 #[async_trait]
@@ -261,9 +264,9 @@ impl EventHandler for Watching {
             return Ok(());
         };
         let number = message.message_id.as_deref().unwrap().parse().unwrap();
-        let _ = self.told.send((number, delivery.attempt()));
+        let _ = self.started.send((number, delivery.attempt()));
         if self.held.load(Ordering::SeqCst) {
-            let _counted = CountedWhenDropped(&self.broken_off);
+            let _counted = CountedWhenDropped(&self.dropped);
             std::future::pending::<()>().await;
         }
         Ok(())

@@ -65,7 +65,7 @@ async fn watch(silence: &Silence, seen: &LastSeen, tell: &Tell) {
             None => {
                 let mark = until_quiet(silence, seen).await;
                 log::warn!("{}", seen.quiet_line());
-                seen.metrics.quiet(true);
+                seen.metrics.set_quiet(true);
                 announce(seen, SourceChange::Quiet, clock, tell).await;
                 mark
             }
@@ -75,7 +75,7 @@ async fn watch(silence: &Silence, seen: &LastSeen, tell: &Tell) {
             seen.again.notified().await;
         }
         seen.quiet_since.store(NEVER, Ordering::SeqCst);
-        seen.metrics.quiet(false);
+        seen.metrics.set_quiet(false);
         log::info!("{} is heard again", seen.subject());
         announce(seen, SourceChange::Resumed, clock, tell).await;
     }
@@ -137,7 +137,7 @@ impl LastSeen {
     fn mark_when_recalled(&self) -> Option<i64> {
         self.quiet_since()?;
         log::warn!("{}", self.quiet_line());
-        self.metrics.quiet(true);
+        self.metrics.set_quiet(true);
         Some(self.recalled_mark.load(Ordering::Relaxed))
     }
 

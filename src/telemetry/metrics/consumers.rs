@@ -1,4 +1,4 @@
-//! Attempts of consumers, and how far consumers have come: [`ConsumerMetrics`], [`PipelineMetrics`].
+//! [`ConsumerMetrics`]: the attempts of a consumer. [`PipelineMetrics`]: the progress of all consumers.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,12 +12,12 @@ use super::{Families, Metrics};
 
 /// The handles of one consumer.
 pub(crate) struct ConsumerMetrics {
-    /// One for each possible outcome of an attempt.
+    /// A counter for each possible outcome of an attempt.
     attempts: Vec<Counter>,
     seconds: Histogram,
     /// Failed attempts after which the event is tried again.
     pub(crate) retries: Counter,
-    /// Events that were given up.
+    /// Events that the consumer has given up on.
     pub(crate) dead_letters: Counter,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct ConsumerMetrics {
 pub(crate) struct PipelineMetrics {
     /// The size of the journal's files, in bytes.
     pub(crate) bytes: Gauge,
-    /// The number of the journal's newest event.
+    /// The number of the journal's newest body.
     pub(crate) events: Gauge,
     running: Mutex<HashMap<String, ConsumerGauges>>,
     families: Families,
@@ -45,7 +45,7 @@ struct ConsumerGauges {
     panics: Gauge,
 }
 
-/// How far a running consumer is.
+/// The state of a running consumer.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ConsumerState {
     pub(crate) lag: u64,
@@ -56,7 +56,7 @@ pub(crate) struct ConsumerState {
 }
 
 impl Metrics {
-    /// The handles of a consumer; `outcomes` are the names of all possible outcomes of an attempt.
+    /// Returns the handles of a consumer; `outcomes` are the names of all possible outcomes of an attempt.
     pub(crate) fn consumer(&self, name: &str, outcomes: &[&'static str]) -> ConsumerMetrics {
         let (families, consumer) = (&self.families, consumer_label(name));
         let attempts = outcomes.iter().map(|outcome| {
@@ -80,11 +80,11 @@ impl Metrics {
         }
     }
 
-    /// Counts `events` that retention removed before `consumer` settled them. Does nothing if the
+    /// Counts `bodies` that retention removed before `consumer` settled them. Does nothing if the
     /// consumer was removed.
-    pub(crate) fn expired(&self, consumer: &str, events: u64) {
+    pub(crate) fn expired(&self, consumer: &str, bodies: u64) {
         if let Some(expired) = self.families.expired.get(&consumer_label(consumer)) {
-            expired.inc_by(events);
+            expired.inc_by(bodies);
         }
     }
 }
@@ -144,7 +144,7 @@ impl PipelineMetrics {
     }
 
     /// Removes all series of a removed consumer, so that short-lived consumers do not fill the memory;
-    /// `outcomes` are the names with which it was created.
+    /// `outcomes` are the names that [`Metrics::consumer`] got for it.
     pub(crate) fn removed(&self, name: &str, outcomes: &[&'static str]) {
         for outcome in outcomes {
             let labels = attempt_labels(name, outcome);
@@ -154,22 +154,22 @@ impl PipelineMetrics {
     }
 
     /// Sets the state of a running consumer.
-    pub(crate) fn consumer(&self, name: &str, state: ConsumerState) {
+    pub(crate) fn set_state(&self, name: &str, state: ConsumerState) {
         if let Some(gauges) = self.running().get(name) {
             gauges.set(state);
         }
     }
 
     /// Sets whether a consumer runs, and how often it was started again after a panic.
-    pub(crate) fn health(&self, name: &str, is_up: bool, panics: u64) {
+    pub(crate) fn set_health(&self, name: &str, is_up: bool, panics: u64) {
         if let Some(gauges) = self.running().get(name) {
             gauges.up.set(is_up.into());
             gauges.panics.set(panics);
         }
     }
 
-    /// Sets how long the oldest event of a running consumer has waited.
-    pub(crate) fn oldest_waiting(&self, consumer: &str, age: Duration) {
+    /// Sets the age of the oldest event that a running consumer has not settled.
+    pub(crate) fn set_oldest_waiting(&self, consumer: &str, age: Duration) {
         if let Some(gauges) = self.running().get(consumer) {
             gauges.oldest_waiting.set(age.as_secs_f64());
         }

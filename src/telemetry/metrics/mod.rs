@@ -1,7 +1,7 @@
-//! Everything that offhook counts, for Prometheus.
+//! The metrics of a server, for Prometheus.
 //!
-//! [`Families`] is the table of all metrics. [`Metrics`] gives out handles that count: of the public
-//! listener, a source and the journal (`requests.rs`), of a consumer and the pipeline
+//! [`Families`] is the table of all metrics. [`Metrics`] creates the handles that count: for the public
+//! listener, a source and the journal (`requests.rs`), and for a consumer and the pipeline
 //! (`consumers.rs`). Handles are created when the server is built or the consumer starts. After
 //! that, counting an event costs an atomic addition, and a histogram costs a short lock of its own:
 //! 24 ns for one thread, compared with 20 ns for buckets of atomics, and 98 ns compared with 180 ns for
@@ -31,23 +31,23 @@ pub(crate) use requests::{ListenerMetrics, QuietMetrics, RequestOutcome, SourceM
 
 families! {
     build_info: Gauge = Gauge::default,
-        "offhook_build_info", "Always 1; the label tells the version";
+        "offhook_build_info", "Always 1; the label is the version";
 
-    // Of each source.
+    // One series for each source:
     requests: Counter = Counter::default,
-        "offhook_requests_total", "Requests to a source's path by how they were answered";
+        "offhook_requests_total", "Requests to a source's path, by outcome";
     body_bytes: Counter = Counter::default,
-        "offhook_request_body_bytes_total", "Bytes of verified bodies, as they came on the wire";
+        "offhook_request_body_bytes_total", "Bytes of verified bodies, as received";
     request_seconds: Histogram = seconds,
         "offhook_request_seconds", "Time from a request's head to its answer";
     quiet: Gauge = Gauge::default,
         "offhook_source_quiet",
-        "1 while a source, or a session that is watched, has sent nothing for its quiet_after";
+        "1 while a source, or a watched session, has sent nothing for its quiet_after; 0 otherwise";
     since_last: SecondsGauge = SecondsGauge::default,
         "offhook_source_last_event_age_seconds",
-        "Time since a source, or a session that is watched, was heard; NaN while nothing is known";
+        "Time since a source, or a watched session, was last seen; NaN if it was never seen";
 
-    // Of each consumer.
+    // One series for each consumer:
     attempts: Counter = Counter::default,
         "offhook_attempts_total", "Attempts to hand an event to a consumer, by outcome";
     attempt_seconds: Histogram = seconds,
@@ -55,37 +55,37 @@ families! {
     retries: Counter = Counter::default,
         "offhook_retries_total", "Failed attempts after which the event is tried again";
     dead_letters: Counter = Counter::default,
-        "offhook_dead_letters_total", "Events that a consumer has given up";
+        "offhook_dead_letters_total", "Events that a consumer has given up on";
 
-    // Of the task that writes the journal.
+    // For the task that writes the journal:
     #[cfg(feature = "sqlite")]
     batch_events: Histogram = events,
-        "offhook_journal_batch_events", "New events in a transaction of the journal that has any";
+        "offhook_journal_batch_events", "New events in a transaction; transactions without new events are not counted";
     #[cfg(feature = "sqlite")]
     batch_seconds: Histogram = seconds,
         "offhook_journal_batch_seconds", "Time of a whole transaction of the journal";
     #[cfg(feature = "sqlite")]
     commit_seconds: Histogram = seconds,
         "offhook_journal_commit_seconds",
-        "Time of a transaction's commit, with the wait for the disk";
+        "Time of a transaction's commit, including the wait for the disk";
     #[cfg(feature = "sqlite")]
     failures: Counter = Counter::default,
         "offhook_journal_failures_total",
-        "Failed writes of the journal, and failed tries to open it again";
+        "Failed writes of the journal, and failures to open it again";
 
-    // Of the journal's size, and how far each consumer has come.
+    // For the size of the journal, and for the progress of each consumer:
     journal_bytes: Gauge = Gauge::default,
         "offhook_journal_bytes", "Size of all files in the journal's folder";
     journal_events: Gauge = Gauge::default,
-        "offhook_journal_events", "Number of the journal's newest event; numbers begin at 1";
+        "offhook_journal_events", "Number of the journal's newest body, from 1";
     lag: Gauge = Gauge::default,
         "offhook_consumer_lag",
-        "Events that a consumer has not settled, and those it is handed once more";
+        "Bodies that a consumer has not settled, and its events that wait for a replay";
     oldest_waiting: SecondsGauge = SecondsGauge::default,
         "offhook_consumer_oldest_waiting_seconds",
-        "Age of the oldest event that a consumer has not settled; 0 when there is none";
+        "Age of the oldest event that a consumer has not settled; 0 if there is none";
     in_flight: Gauge = Gauge::default,
-        "offhook_consumer_in_flight", "Attempts of a consumer that run now";
+        "offhook_consumer_in_flight", "Running attempts of a consumer";
     up: Gauge = Gauge::default,
         "offhook_consumer_up",
         "1 while a consumer runs; 0 while it waits to start again after a fault of offhook";
@@ -99,16 +99,16 @@ families! {
         "offhook_consumer_retrying", "Events of a consumer that were tried and wait for a retry";
     suspended: Gauge = Gauge::default,
         "offhook_consumer_suspended",
-        "1 when a consumer is suspended because nothing has succeeded for long";
+        "1 while a consumer is suspended because no attempt has succeeded for suspend_after";
     expired: Counter = Counter::default,
         "offhook_expired_total",
-        "Events that have left the journal before the consumer settled them";
+        "Bodies that retention removed before the consumer settled them";
 
-    // Of the public listener.
+    // For the public listener:
     connections: Gauge = Gauge::default,
         "offhook_connections", "Open connections of the public listener";
     in_flight_bytes: Gauge = Gauge::default,
-        "offhook_in_flight_bytes", "Bytes of bodies held now, over all connections";
+        "offhook_in_flight_bytes", "Bytes of bodies in memory, over all connections";
     slow_heads: Counter = Counter::default,
         "offhook_slow_heads_total", "Connections closed because a request's head took too long";
 }
@@ -160,8 +160,8 @@ mod tests {
         let consumers = ["one", "other"].map(|name| {
             let consumer = metrics.consumer(name, &outcomes);
             pipeline.started(name);
-            pipeline.consumer(name, state);
-            pipeline.oldest_waiting(name, Duration::from_millis(1500));
+            pipeline.set_state(name, state);
+            pipeline.set_oldest_waiting(name, Duration::from_millis(1500));
             metrics.expired(name, 4);
             consumer
         });
@@ -171,9 +171,9 @@ mod tests {
         assert!(has("offhook_expired_total{consumer=\"one\"} 4"));
 
         pipeline.stopped("one");
-        // Requested before the consumer stopped, and answered late.
-        pipeline.consumer("one", state);
-        pipeline.oldest_waiting("one", Duration::from_secs(1));
+        // The state was requested before the consumer stopped, and arrives after it.
+        pipeline.set_state("one", state);
+        pipeline.set_oldest_waiting("one", Duration::from_secs(1));
         assert!(has("offhook_consumer_lag{consumer=\"one\"} 0"));
         assert!(has("offhook_consumer_in_flight{consumer=\"one\"} 0"));
         assert!(has("offhook_consumer_suspended{consumer=\"one\"} 0"));

@@ -1,5 +1,5 @@
-//! Requests on their way into the journal, and since when sources are quiet: [`ListenerMetrics`],
-//! [`SourceMetrics`], [`QuietMetrics`], [`JournalMetrics`].
+//! [`ListenerMetrics`]: connections. [`SourceMetrics`]: the requests of a source. [`QuietMetrics`]: whether
+//! it is quiet. [`JournalMetrics`]: writes of the journal.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(crate) struct ListenerMetrics {
     pub(crate) slow_heads: Counter,
 }
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestOutcome {
     Received,
@@ -55,7 +55,7 @@ pub(crate) struct SourceMetrics {
 /// The handles that show when a source, or one session of it, was last seen.
 #[derive(Debug)]
 pub(crate) struct QuietMetrics {
-    /// `None` when no `quiet_after` is set.
+    /// `None` if no `quiet_after` is set.
     quiet: Option<Gauge>,
     since_last: SecondsGauge,
 }
@@ -94,12 +94,13 @@ impl Metrics {
         }
     }
 
-    /// The handles of a source, or of one `session` of it, and, if it is `watched`, whether it is quiet.
+    /// Returns the handles of a source, or of one `session` of it. `watched`: they also show whether it is
+    /// quiet.
     pub(crate) fn quiet(&self, source: &str, session: Option<&str>, watched: bool) -> QuietMetrics {
         let mut labels = labels([("source", source)]);
         labels.extend(session.map(|session| ("session", session.to_owned())));
         let since_last = self.families.since_last.get_or_create_owned(&labels);
-        // The age is not known before the first event.
+        // The age is unknown before the first event.
         since_last.set(f64::NAN);
         QuietMetrics {
             quiet: watched.then(|| self.families.quiet.get_or_create_owned(&labels)),
@@ -128,13 +129,13 @@ impl SourceMetrics {
 }
 
 impl QuietMetrics {
-    pub(crate) fn quiet(&self, quiet: bool) {
+    pub(crate) fn set_quiet(&self, quiet: bool) {
         if let Some(gauge) = &self.quiet {
             gauge.set(quiet.into());
         }
     }
 
-    pub(crate) fn since_last(&self, age: Duration) {
+    pub(crate) fn set_since_last(&self, age: Duration) {
         self.since_last.set(age.as_secs_f64());
     }
 }
@@ -150,8 +151,7 @@ impl JournalMetrics {
     /// Counts a transaction with `events` new events that is durable after `took`; the commit took
     /// `commit` of that time.
     pub(crate) fn batch(&self, events: u64, took: Duration, commit: Duration) {
-        // Other transactions save progress. If they were counted, they would hide the size of batches of
-        // events.
+        // Other transactions only save progress. Counting them would hide how many events a batch has.
         if events > 0 {
             self.batch_events.observe(events as f64);
         }
