@@ -68,7 +68,6 @@ async fn relay(url: &str, key: &str, requests: &[TestRequest]) -> Vec<Delivered>
     options.timeout = Duration::from_secs(30);
     let relay = Relay::new(url, Some(secret(key)), &options).unwrap();
     let (tell, mut told): (_, UnboundedReceiver<Delivered>) = unbounded_channel();
-    // One after the other, as they came: what is printed has an order then.
     let options = HandlerOptions::default().order(Order::None).concurrency(1);
     let port = url.rsplit(':').next().unwrap().replace('/', "-");
     let folder = Folder::new(&format!("subscribers-{port}-{}", key.len()));
@@ -77,11 +76,10 @@ async fn relay(url: &str, key: &str, requests: &[TestRequest]) -> Vec<Delivered>
         offhook.handler_with("subscriber", watched, options)
     });
     let server = server.await;
+    // One after the other, because sessions take turns: what is printed has an order then.
+    let mut delivered = Vec::new();
     for request in requests {
         assert_eq!(request.send(server.public_address()).await.status, 200);
-    }
-    let mut delivered = Vec::new();
-    while delivered.len() < requests.len() {
         delivered.push(bounded(told.recv()).await.unwrap());
     }
     server.stop().await;
