@@ -11,7 +11,7 @@ use offhook::{HandlerOptions, Retry, Server};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::records::{keeping, post, settled, until};
+use crate::records::{api, keeping, post, settled, until};
 use crate::subscriber::{Answer, Asked, Subscriber};
 use crate::support::{Folder, KEY, Raw, bounded, secret};
 
@@ -162,7 +162,8 @@ async fn fresh_events_pass_10_000_retries() {
         }
     })
     .await;
-    post(&server, "/api/replay", ask).await;
+    let (status, answer) = api(&server, "POST", "/api/replay", &ask).await;
+    assert_eq!((status, &answer["matched"]), (202, &json!(RETRIES)));
     let before = RETRIES + FRESH + SLOTS_FOR_RETRIES;
     subscriber.asked(before).await;
     send(to, &fresh(FRESH).collect::<Vec<_>>()).await;
