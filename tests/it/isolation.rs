@@ -12,6 +12,7 @@
 
 mod crm;
 mod disk;
+mod held_up;
 mod late;
 mod load;
 

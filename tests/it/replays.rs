@@ -1,4 +1,4 @@
-//! Replays as operations, and what holds up a consumer, over the admin API.
+//! Replays as operations, over the admin API.
 //!
 //! A replay waits for a running attempt, keeps its rate over a restart, runs beside others, and is listed
 //! and cancelled. Where time matters, a test checks only that events do not come too early.
@@ -20,10 +20,10 @@ use crate::subscriber::{Answer, Asked, Subscriber};
 use crate::support::{Folder, KEY, ask, secret};
 
 /// Longer than any test: a test that waits for it has failed.
-const FOREVER: Duration = Duration::from_secs(3600);
+pub const FOREVER: Duration = Duration::from_secs(3600);
 
 /// A failed attempt is not made again.
-fn patient() -> HandlerOptions {
+pub fn patient() -> HandlerOptions {
     HandlerOptions::default().timeout(FOREVER).retry(Retry {
         first: FOREVER,
         max: FOREVER,
@@ -31,7 +31,7 @@ fn patient() -> HandlerOptions {
     })
 }
 
-fn message(session: &str, from: usize, id: usize) -> TestRequest {
+pub fn message(session: &str, from: usize, id: usize) -> TestRequest {
     TestEvent::message(&from.to_string(), "Hello!")
         .session(session)
         .id(&id.to_string())
@@ -195,7 +195,7 @@ async fn listed(served: &Served) -> Value {
 }
 
 /// A server with a handler that remembers, which has handled so many events of each session.
-async fn handled(folder: &Folder, recorder: &Recorder, sessions: &[(&str, usize)]) -> Server {
+pub async fn handled(folder: &Folder, recorder: &Recorder, sessions: &[(&str, usize)]) -> Server {
     let server = keeping(folder, |offhook| {
         offhook.handler_with("recorder", recorder.clone(), patient())
     })
@@ -366,70 +366,5 @@ async fn replays_are_listed_with_their_numbers() {
     );
     assert_eq!(listed["replays"], json!([small, large]));
     assert_eq!(given(&recorder, "large"), LARGE);
-    server.stop().await;
-}
-
-#[actix_web::test]
-async fn a_held_up_conversation_is_shown() {
-    /// More than memory holds of one conversation.
-    const BEHIND: usize = 1_100;
-    let folder = Folder::new("held-up");
-    let recorder = Recorder::default();
-    let server = handled(&folder, &recorder, &[]).await;
-    let to = server.public_address();
-    recorder.fail_next(2);
-    for (session, from) in [("few", 1), ("many", 2)] {
-        assert_eq!(message(session, from, 0).send(to).await.status, 200);
-    }
-    let fail = |list: &Value| list["consumers"][0]["retrying"] == 2;
-    until(&server, "/api/consumers", fail).await;
-    for id in 1..=3 {
-        assert_eq!(message("few", 1, id).send(to).await.status, 200);
-    }
-    for id in 1..=BEHIND {
-        assert_eq!(message("many", 2, id).send(to).await.status, 200);
-    }
-    let path = "/api/consumers/handler:recorder";
-    let all = |one: &Value| one["lag"] == 2 + 3 + BEHIND;
-    let shown = until(&server, path, all).await;
-    let held_up = shown["held_up"].as_array().unwrap();
-    assert_eq!(held_up.len(), 2, "{shown}");
-    for (session, conversation, behind) in [("few", "1", 3), ("many", "2", BEHIND)] {
-        let one = held_up
-            .iter()
-            .find(|one| one["session"] == session)
-            .unwrap();
-        assert_eq!(
-            (&one["conversation"], &one["attempts"]),
-            (&json!(conversation), &json!(1))
-        );
-        let events = get(
-            &server,
-            &format!("/api/events?session={session}&state=retrying"),
-        )
-        .await;
-        assert_eq!(one["event"], events["events"][0]["id"], "{one}");
-        let next_try: Timestamp = one["next_try"].as_str().unwrap().parse().unwrap();
-        let pause = next_try.duration_since(SystemClock.now()).as_secs();
-        assert!((1800..=3 * 3600).contains(&pause), "{next_try}");
-        let (waiting, more) = (&one["waiting"], &one["more_in_journal"]);
-        let waiting = usize::try_from(waiting.as_u64().unwrap()).unwrap();
-        assert!(
-            waiting <= behind && (*more == true) == (waiting < behind),
-            "{one}"
-        );
-        assert_eq!(*more, session == "many", "{one}");
-    }
-    // Nothing is held up when it works again.
-    let (status, answer) = api(&server, "POST", "/api/replay", &json!({})).await;
-    assert_eq!((status, &answer["matched"]), (202, &json!(2 + 3 + BEHIND)));
-    until(&server, path, |one| one["lag"] == 0).await;
-    assert_eq!(get(&server, path).await["held_up"], json!([]));
-    assert_eq!(
-        api(&server, "GET", "/api/consumers/handler:no", &json!({}))
-            .await
-            .0,
-        404
-    );
     server.stop().await;
 }
