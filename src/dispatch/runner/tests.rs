@@ -333,6 +333,26 @@ async fn each_part_is_handed_over_by_itself() {
     assert_eq!(dead, [Position::new(1, 2)]);
 }
 
+/// A status that comes late settles itself, and not the other event of its body.
+#[tokio::test]
+async fn a_late_status_settles_only_itself() {
+    let options = HandlerOptions::default().monotonic_status(true);
+    let mut world = World::new(options, |_| Then::Succeed);
+    let (runner, _controls) = world.runner().await;
+    let _life = Life::of(runner);
+    world.append_events(&[status(1, "read")]).await;
+    assert_eq!(world.begun().await, (1, 1));
+    let both = [status(1, "delivered"), status(2, "read")];
+    world.append_events(&both).await;
+    assert_eq!(world.begun().await, (2, 1));
+    world.nothing_begins().await;
+}
+
+fn status(number: Seq, status: &str) -> Event {
+    let body = format!(r#"{{"event":"status","messageId":"{number}","status":"{status}"}}"#);
+    Codeskytz.events(&body.into()).remove(0)
+}
+
 /// A part of an unwanted session, or a duplicate, is not delivered; the other parts are, also after a
 /// restart in between.
 #[tokio::test]
@@ -542,6 +562,27 @@ impl World {
                     },
                 })
                 .collect(),
+        };
+        self.journal.append(entry).await.unwrap();
+    }
+
+    /// Appends a body that holds these events.
+    async fn append_events(&mut self, events: &[Event]) {
+        self.appended += 1;
+        let mut received = Received::new("gateway", "a batch");
+        received.id = Uuid::from_u128(self.appended.into());
+        let part = |number: u128| EntryPart {
+            session: None,
+            key: DedupKey {
+                hash: u128::from(self.appended) << 64 | number,
+                window: Duration::MAX,
+                named: true,
+            },
+        };
+        let entry = Entry {
+            received: Arc::new(received),
+            events: events.to_vec().into(),
+            parts: (0..events.len() as u128).map(part).collect(),
         };
         self.journal.append(entry).await.unwrap();
     }

@@ -302,3 +302,28 @@ fn a_replay_keeps_what_it_was_asked() {
     assert!(again.replays[0].pending.is_empty());
     assert_eq!(rows.len(), 1);
 }
+
+/// The length of an older head may begin with the byte of a brace.
+#[test]
+fn an_older_head_of_any_length_is_read() {
+    let mut head = br#"{"floor":7,"paused":false,"waiting":[]}"#.to_vec();
+    while head.len() < 400 {
+        head.push(b' ');
+        let none = || RoaringTreemap::new();
+        let saved = Saved::decode(&older(&head, [none(), none()]));
+        assert_eq!(saved.unwrap().head.floor, 7, "{} bytes", head.len());
+    }
+}
+
+/// A consumer starts even if the row of its replay is gone.
+#[test]
+fn rows_of_a_forgotten_replay_are_skipped() {
+    let mut saved = Saved::starting_after(9);
+    let id = uuid::Uuid::from_u128(1);
+    let events = [Position::first(1)];
+    let replay = Replay::new(id, ReplayRequest::default(), events, millisecond(5));
+    saved.replays.push(replay);
+    let written = write(&mut saved, &mut BTreeMap::new());
+    assert_eq!(written.rows.len(), 1);
+    assert!(Saved::decode(&written).unwrap().replays.is_empty());
+}

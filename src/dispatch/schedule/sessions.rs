@@ -241,7 +241,8 @@ impl Sessions {
 
 /// Three quarters of what the others leave free; at least one.
 pub(super) fn three_quarters(free: usize) -> usize {
-    (free * 3 / 4).max(1)
+    // In this order, so that no number of slots is too large.
+    (free / 4 * 3 + free % 4 * 3 / 4).max(1)
 }
 
 /// How many of the slots retries may use.

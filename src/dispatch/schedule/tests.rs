@@ -503,6 +503,38 @@ fn a_session_never_holds_all_slots() {
 }
 
 #[test]
+fn any_number_of_slots_has_three_quarters() {
+    let table = [(0, 1), (1, 1), (2, 1), (3, 2), (4, 3), (7, 5), (64, 48)];
+    for (free, quarters) in table {
+        assert_eq!(three_quarters(free), quarters, "{free}");
+    }
+    assert_eq!(three_quarters(usize::MAX), usize::MAX / 4 * 3 + 2);
+}
+
+/// A new event of a session that is being swept does not end its part of the sweep.
+#[test]
+fn reading_on_does_not_disturb_a_sweep() {
+    let mut schedule = Schedule::new(Limits {
+        slots: 4,
+        events: 4,
+        lane: 4,
+    });
+    let start = now();
+    // Three have room, the others are left.
+    (1..=6).for_each(|seq| _ = schedule.add(alone(seq)));
+    while let Some(started) = schedule.start(start) {
+        schedule.settled(started.position);
+    }
+    assert_eq!(schedule.begin_sweep(), Some(event(4)));
+    assert_eq!(schedule.add(alone(7)), Added::Left);
+    let swept = |seq| Arrival {
+        via: Via::Sweep,
+        ..alone(seq)
+    };
+    assert_eq!(schedule.add(swept(4)), Added::First);
+}
+
+#[test]
 fn sessions_take_turns() {
     let (mut schedule, start) = (schedule(1), now());
     for seq in 1..=1000 {
