@@ -256,6 +256,12 @@ impl Positions {
     }
 }
 
+/// A number for each event, close together for events that are close, so that bitmaps of them are small.
+pub(super) fn dense(position: Position) -> u64 {
+    let (chunk, bit) = place(position);
+    chunk << (CHUNK_BITS + Part::BITS) | u64::from(bit)
+}
+
 /// The chunk of an event, and its place there: the body's, and above it the part's.
 fn place(position: Position) -> (Chunk, u32) {
     let offset = (position.seq() % CHUNK) as u32;

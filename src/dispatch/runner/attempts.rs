@@ -1,13 +1,13 @@
 //! Starts attempts and handles their outcomes.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Ended, Failing, Retry, Runner};
+use super::{Ended, Failing, Runner};
 use crate::dispatch::consumer::Outcome;
 use crate::dispatch::records::events_of;
 use crate::dispatch::saved::{Row, Suspended};
-use crate::dispatch::schedule::Start;
+use crate::dispatch::schedule::{Retry, Start};
 use crate::journal::{DeadLetter, Position};
 use crate::{Delivery, escape_controls};
 
@@ -120,15 +120,15 @@ impl Runner {
         );
         let due = now + pause.min(LONGEST_PAUSE);
         self.consumer.metrics.retries.inc();
-        self.set_retry(position, attempt, due);
-        self.schedule.again(position, due);
+        let attempts = attempt;
+        self.schedule.again(position, Retry { attempts, due });
+        self.has_retry(position);
         self.replay_after_failure(position);
     }
 
-    /// Records that an event waits for a retry.
-    pub(super) fn set_retry(&mut self, position: Position, attempts: u32, due: Instant) {
+    /// Notes that the retry of an event is to be saved.
+    pub(super) fn has_retry(&mut self, position: Position) {
         self.failed_again();
-        self.retries.insert(position, Retry { attempts, due });
         self.state.changed.insert(Row::Retry(position));
     }
 
@@ -175,7 +175,7 @@ impl Runner {
 
     /// Forgets the attempts of an event.
     pub(super) fn forget_retry(&mut self, position: Position) {
-        if self.retries.remove(&position).is_some() {
+        if self.schedule.forget_retry(position) {
             self.state.changed.insert(Row::Retry(position));
         }
     }

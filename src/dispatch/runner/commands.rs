@@ -54,7 +54,11 @@ impl Runner {
                 .iter()
                 .for_each(|event| _ = replaying.insert(event));
         }
-        let tried = self.retries.iter().filter(|(_, retry)| retry.attempts > 0);
+        let tried = self
+            .schedule
+            .retries()
+            .iter()
+            .filter(|(_, retry)| retry.attempts > 0);
         let retrying = tried.flat_map(|(event, _)| self.reading.parts(*event));
         let retrying: Positions = retrying.collect();
         let progress = &state.progress;

@@ -36,11 +36,11 @@ use super::controls::{Command, ConsumerControls};
 use super::monotonic::Monotonic;
 use super::records::{Next, decoded};
 use super::saved::{Row, Saved, Waiting};
-use super::schedule::{Limits, Schedule, Start};
+use super::schedule::{Limits, Retry, Schedule, Start};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::dialect::Decoder;
-use crate::journal::{Desk, Journal, PositionMap, Record, Unavailable};
+use crate::journal::{Desk, Journal, Record, Unavailable};
 
 /// Drives one consumer along a journal, in one share.
 pub(crate) struct Runner {
@@ -48,10 +48,8 @@ pub(crate) struct Runner {
     context: RunnerContext,
     observer: Arc<dyn AttemptObserver>,
     commands: mpsc::Receiver<Command>,
-    /// What is saved of the consumer. Its retries are in `retries` instead.
+    /// What is saved of the consumer. Its retries are in the schedule instead.
     state: Saved,
-    /// The events that were tried and wait for a retry, in the schedule or not.
-    retries: PositionMap<Retry>,
     /// How long attempts have failed without a success.
     failing: Option<Failing>,
     schedule: Schedule,
@@ -85,9 +83,9 @@ pub(crate) struct RunnerContext {
 /// Limits on the work of a runner.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DispatchTuning {
-    /// How many events of a consumer are in memory, about 400 bytes each; most bodies are read only when
-    /// they are due.
-    pub(super) events: usize,
+    /// How much memory the waiting events of a consumer take, in bytes; most bodies are read only when they
+    /// are due.
+    pub(super) memory: usize,
     /// How many of them are of one conversation.
     pub(super) lane: usize,
     /// How many records are read at a time.
@@ -103,21 +101,14 @@ pub(crate) struct DispatchTuning {
 impl Default for DispatchTuning {
     fn default() -> Self {
         Self {
-            events: 32_768,
-            lane: 1024,
+            memory: 48 << 20,
+            lane: 16_384,
             read_in_a_turn: 128,
             next: 192,
             started_in_a_turn: 128,
             replayed_together: 256,
         }
     }
-}
-
-/// An event that was tried and waits for a retry.
-#[derive(Debug, Clone, Copy)]
-struct Retry {
-    attempts: u32,
-    due: Instant,
 }
 
 /// An attempt that has ended: its outcome, `None` when retention has removed the event, or `Err` when the
@@ -205,13 +196,10 @@ impl Runner {
         let mut runner = Self {
             schedule: Schedule::new(Limits {
                 slots: consumer.concurrency(),
-                events: tuning.events,
+                memory: tuning.memory,
                 lane: tuning.lane,
             }),
             monotonic: (consumer.options.monotonic == Some(true)).then(Monotonic::default),
-            retries: { retries.into_iter() }
-                .map(|(event, waiting)| (event, retry(waiting)))
-                .collect(),
             reading: Reading::new(state.progress.floor(), Next::new(tuning.next)),
             replaying: Replaying::new(&state.replaying),
             unsaved: Unsaved::default(),
@@ -227,6 +215,9 @@ impl Runner {
             resume_at: None,
             fenced: false,
         };
+        for (event, waiting) in retries {
+            runner.schedule.was_tried(event, retry(waiting));
+        }
         runner.resume_replays();
         runner
     }

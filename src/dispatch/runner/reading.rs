@@ -210,7 +210,7 @@ impl Runner {
             self.state.progress.settle_body(seq);
             seq = self.state.progress.next_unsettled(seq);
         }
-        let retries = self.retries.keys().copied();
+        let retries = self.schedule.retries().keys().copied();
         let retries: Vec<_> = retries
             .filter(|event| gone.contains(&event.seq()))
             .collect();
@@ -258,13 +258,10 @@ impl Runner {
         let view = record.parts.view(part, &record.received);
         let events = alone(&self.reading, position, &record);
         let order = self.consumer.order();
-        let retry = self.retries.get(&position);
         let added = self.schedule.add(Arrival {
             position,
             lane: order.lane(&record.received.source, view.session, events),
             session: session_of(&record, part),
-            attempts: retry.map_or(0, |retry| retry.attempts),
-            due: retry.map(|retry| retry.due),
             via,
         });
         if added != Added::Left {

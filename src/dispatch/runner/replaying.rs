@@ -204,7 +204,7 @@ impl Runner {
         let (_, now) = self.seen;
         let waits_as = self.group_of(position);
         if self.schedule.afresh(waits_as, now) {
-            self.set_retry(waits_as, 0, now);
+            self.has_retry(waits_as);
         } else if !self.schedule.contains(waits_as) {
             self.forget_retry(position);
         }

@@ -58,7 +58,8 @@ impl Runner {
         let mut retries = 0;
         let (rows, later) = rows.into_iter().partition(|row| {
             // The row of a settled event is removed with what settles it.
-            let waits = matches!(row, Row::Retry(event) if self.retries.contains_key(event));
+            let waits =
+                matches!(row, Row::Retry(event) if self.schedule.retries().contains_key(event));
             retries += usize::from(waits);
             retries <= RETRIES_IN_A_SAVE || !waits
         });
@@ -97,9 +98,6 @@ impl Runner {
     fn free_memory(&mut self) {
         self.schedule.shrink();
         self.reading.next.shrink();
-        if self.retries.capacity() > 4 * self.retries.len() {
-            self.retries.shrink_to_fit();
-        }
         if self.schedule.len() == 0 {
             self.reading.chunks.clear();
         }
@@ -108,7 +106,7 @@ impl Runner {
     /// The content of a row.
     fn row(&self, row: Row) -> Option<Vec<u8>> {
         match row {
-            Row::Retry(position) => self.retries.get(&position).map(|retry| {
+            Row::Retry(position) => self.schedule.retries().get(&position).map(|retry| {
                 let (attempts, due) = (retry.attempts, self.time_at(retry.due));
                 let at = self.seen.0;
                 Waiting { attempts, due, at }.encode()

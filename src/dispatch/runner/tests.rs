@@ -702,7 +702,7 @@ const NAME: &str = "subscription:scripted";
 
 /// Limits so low that small tests reach all of them.
 pub(in crate::dispatch) const SMALL: DispatchTuning = DispatchTuning {
-    events: 16,
+    memory: 16 * 208,
     lane: 4,
     read_in_a_turn: 4,
     next: 6,

@@ -11,7 +11,8 @@
 //! - retries never take all slots: some are reserved for first attempts, so that retries that hang do
 //!   not hold up fresh events. With a single slot nothing can be reserved;
 //! - memory is limited: what has no room is left in the journal (see [`left`]). One session never takes
-//!   more than three quarters of the room that the others leave.
+//!   more than three quarters of the room that the others leave. An event behind the first of its lane
+//!   takes little: its position.
 
 mod left;
 mod sessions;
@@ -22,17 +23,26 @@ use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::time::Instant;
 
+use roaring::RoaringTreemap;
+
 use self::left::{LeftBehind, Scope};
 use self::sessions::{Sessions, three_quarters};
 use super::lane::{Lane, LaneMap, SessionKey};
+use super::progress::dense;
 use crate::journal::{Position, PositionMap};
 
 /// The events that wait and the events that run.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
     limits: Limits,
+    /// The events that run, and those that wait and are the first of their lane or have none.
     events: PositionMap<Scheduled>,
+    /// The lanes of these events.
     lanes: LaneMap<Behind>,
+    /// All events behind the first of their lane, by their [dense] numbers.
+    behind: RoaringTreemap,
+    /// The events that were tried and wait for a retry, in memory or left in the journal.
+    retries: PositionMap<Retry>,
     sessions: Sessions,
     left: LeftBehind,
     fresh_in_a_row: usize,
@@ -43,8 +53,8 @@ pub(crate) struct Schedule {
 pub(crate) struct Limits {
     /// How many events run at the same time.
     pub(crate) slots: usize,
-    /// How many events are in memory, about 400 bytes each. Many sessions may together have twice as many.
-    pub(crate) events: usize,
+    /// How much memory the events take, in bytes. Many sessions may together take a quarter more.
+    pub(crate) memory: usize,
     /// How many of them are of one lane.
     pub(crate) lane: usize,
 }
@@ -53,16 +63,28 @@ pub(crate) struct Limits {
 /// and then this allocates no memory.
 type Behind = VecDeque<Position>;
 
-/// An event in memory.
-#[derive(Debug)]
+/// An event that runs, or that waits and is the first of its lane.
+#[derive(Debug, Clone, Copy)]
 struct Scheduled {
     lane: Option<Lane>,
     session: SessionKey,
-    /// Attempts made so far.
-    attempts: u32,
-    /// The earliest time of the next attempt, if there was one before.
-    due: Option<Instant>,
-    runs: bool,
+    runs: Option<Runs>,
+}
+
+/// How a running event was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runs {
+    First,
+    Retry,
+}
+
+/// An event that was tried and waits for a retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Retry {
+    /// How many attempts have ended.
+    pub(crate) attempts: u32,
+    /// The earliest time of the next attempt.
+    pub(crate) due: Instant,
 }
 
 /// An event that arrives.
@@ -71,10 +93,6 @@ pub(crate) struct Arrival {
     pub(crate) position: Position,
     pub(crate) lane: Option<Lane>,
     pub(crate) session: SessionKey,
-    /// How many attempts it had before.
-    pub(crate) attempts: u32,
-    /// The next attempt must not start before this.
-    pub(crate) due: Option<Instant>,
     pub(crate) via: Via,
 }
 
@@ -134,17 +152,35 @@ impl Schedule {
 
     /// How many events are in memory.
     pub(crate) fn len(&self) -> usize {
-        self.events.len()
+        // Their number is limited.
+        self.events.len() + self.behind.len() as usize
     }
 
-    /// Frees the memory of past events when none is left. Otherwise a thousand consumers would keep tens
-    /// of megabytes.
+    /// Frees the memory of past events. Otherwise a thousand consumers would keep tens of megabytes.
     pub(crate) fn shrink(&mut self) {
         self.sessions.shrink();
         if self.events.is_empty() {
             self.events.shrink_to_fit();
             self.lanes.shrink_to_fit();
         }
+        if self.retries.capacity() > 4 * self.retries.len() {
+            self.retries.shrink_to_fit();
+        }
+    }
+
+    /// The events that were tried and wait for a retry, in memory or left in the journal.
+    pub(crate) fn retries(&self) -> &PositionMap<Retry> {
+        &self.retries
+    }
+
+    /// Records that an event was tried before, before it arrives.
+    pub(crate) fn was_tried(&mut self, position: Position, retry: Retry) {
+        self.retries.insert(position, retry);
+    }
+
+    /// Forgets the attempts of an event that is settled or not in memory. Returns whether there were any.
+    pub(crate) fn forget_retry(&mut self, position: Position) -> bool {
+        self.retries.remove(&position).is_some()
     }
 
     /// How many events run.
@@ -154,12 +190,13 @@ impl Schedule {
 
     /// Whether the event is in memory.
     pub(crate) fn contains(&self, position: Position) -> bool {
-        self.events.contains_key(&position)
+        self.events.contains_key(&position) || self.behind.contains(dense(position))
     }
 
     /// Whether the event runs.
     pub(crate) fn runs(&self, position: Position) -> bool {
-        self.events.get(&position).is_some_and(|event| event.runs)
+        let event = self.events.get(&position);
+        event.is_some_and(|event| event.runs.is_some())
     }
 
     /// Whether an event of this session at `position` would be left in the journal, whatever its lane is.
@@ -186,8 +223,6 @@ impl Schedule {
             position,
             lane,
             session,
-            attempts,
-            due,
             via,
         } = event;
         if self.leaves(session, position, via) {
@@ -204,18 +239,11 @@ impl Schedule {
             let scopes = lane_scope.into_iter().chain([Scope::Session(session)]);
             scopes.for_each(|scope| self.left.passed(scope, position));
         }
-        let scheduled = Scheduled {
-            lane,
-            session,
-            attempts,
-            due,
-            runs: false,
-        };
-        self.events.insert(position, scheduled);
-        self.sessions.enter(session);
         match lane.map(|lane| self.lanes.entry(lane)) {
             Some(Entry::Occupied(mut behind)) => {
                 behind.get_mut().push_back(position);
+                self.behind.insert(dense(position));
+                self.sessions.enter(session, BEHIND);
                 return Added::Behind;
             }
             Some(Entry::Vacant(free)) => {
@@ -223,8 +251,21 @@ impl Schedule {
             }
             None => {}
         }
-        self.wait(session, position, due);
+        self.lead(position, lane, session);
         Added::First
+    }
+
+    /// The event is now the first of its lane, and waits for its turn.
+    fn lead(&mut self, position: Position, lane: Option<Lane>, session: SessionKey) {
+        self.sessions.enter(session, FIRST);
+        let runs = None;
+        let scheduled = Scheduled {
+            lane,
+            session,
+            runs,
+        };
+        self.events.insert(position, scheduled);
+        self.wait(session, position);
     }
 
     /// Starts the next event that may start at `now`.
@@ -234,21 +275,20 @@ impl Schedule {
         } else {
             self.start_retry(now).or_else(|| self.start_fresh())
         }?;
+        let retry = self.retries.get(&position);
         let event = self.events.get_mut(&position).expect("what waits is known");
-        event.attempts += 1;
-        event.runs = true;
-        Some(Start {
-            position,
-            attempt: event.attempts,
-        })
+        event.runs = Some(retry.map_or(Runs::First, |_| Runs::Retry));
+        let attempt = retry.map_or(0, |retry| retry.attempts) + 1;
+        Some(Start { position, attempt })
     }
 
-    /// A running event is settled: done or given up. Its lane continues.
+    /// A running event is settled: done or given up. Its lane continues. Its attempts are forgotten by
+    /// [`Self::forget_retry`].
     pub(crate) fn settled(&mut self, position: Position) {
-        let event = self.events.remove(&position).expect("what runs is known");
-        self.sessions.end(event.session, event.due.is_some());
-        self.sessions.leave(event.session);
-        if let Some(lane) = event.lane
+        let Scheduled { lane, session, .. } = self.ended(position);
+        self.events.remove(&position);
+        self.sessions.leave(session, FIRST);
+        if let Some(lane) = lane
             && let Entry::Occupied(mut behind) = self.lanes.entry(lane)
         {
             match behind.get_mut().pop_front() {
@@ -256,8 +296,9 @@ impl Schedule {
                     behind.remove();
                 }
                 Some(next) => {
-                    let Scheduled { session, due, .. } = self.events[&next];
-                    self.wait(session, next, due);
+                    self.behind.remove(dense(next));
+                    self.sessions.leave(session, BEHIND);
+                    self.lead(next, Some(lane), session);
                 }
             }
         }
@@ -266,37 +307,45 @@ impl Schedule {
         }
     }
 
-    /// A running event is to be tried again, not before `due`. Its lane waits with it.
-    pub(crate) fn again(&mut self, position: Position, due: Instant) {
-        let event = self.events.get_mut(&position).expect("what runs is known");
-        event.runs = false;
-        let (session, before) = (event.session, event.due.replace(due));
-        self.sessions.end(session, before.is_some());
-        self.wait(session, position, Some(due));
+    /// A running event was tried and is to be tried again. Its lane waits with it.
+    pub(crate) fn again(&mut self, position: Position, retry: Retry) {
+        let session = self.ended(position).session;
+        self.retries.insert(position, retry);
+        self.wait(session, position);
     }
 
     /// A running event was not delivered, which does not count as an attempt.
     pub(crate) fn not_started(&mut self, position: Position) {
+        let session = self.ended(position).session;
+        self.wait(session, position);
+    }
+
+    /// An event does not run any more.
+    fn ended(&mut self, position: Position) -> Scheduled {
         let event = self.events.get_mut(&position).expect("what runs is known");
-        event.runs = false;
-        event.attempts -= 1;
-        let (session, due) = (event.session, event.due);
-        self.sessions.end(session, due.is_some());
-        self.wait(session, position, due);
+        let was_retry = event.runs.take() == Some(Runs::Retry);
+        let event = *event;
+        self.sessions.end(event.session, was_retry);
+        event
     }
 
     /// Forgets the attempts of an event that waits for a retry: its first attempt is due now. Returns
     /// whether it was one.
     pub(crate) fn afresh(&mut self, position: Position, now: Instant) -> bool {
-        let Some(event) = self.events.get_mut(&position) else {
+        if !self.contains(position) || self.runs(position) {
+            return false;
+        }
+        let Some(retry) = self.retries.get_mut(&position) else {
             return false;
         };
-        let Some(due) = event.due.filter(|_| !event.runs) else {
-            return false;
+        let afresh = Retry {
+            attempts: 0,
+            due: now,
         };
-        (event.attempts, event.due) = (0, Some(now));
-        let session = event.session;
-        if self.sessions.cancel_retry(session, due, position) {
+        let before = std::mem::replace(retry, afresh);
+        if let Some(event) = self.events.get(&position) {
+            let session = event.session;
+            self.sessions.cancel_retry(session, before.due, position);
             self.sessions.wait_retry(session, now, position);
         }
         true
@@ -313,12 +362,14 @@ impl Schedule {
             let lane = event.lane?;
             let behind = self.lanes.get(&lane)?;
             let more = self.left.has(Scope::Lane(event.session, lane));
-            // An event behind the first of its lane was tried only before a restart.
-            let holds = (event.runs || event.due.is_some()) && !behind.contains(position);
+            let retry = self.retries.get(position);
+            let holds = event.runs.is_some() || retry.is_some();
             (holds && (more || !behind.is_empty())).then(|| Holding {
                 position: *position,
-                attempts: event.attempts - u32::from(event.runs),
-                due: event.due.filter(|_| !event.runs),
+                attempts: retry.map_or(0, |retry| retry.attempts),
+                due: retry
+                    .filter(|_| event.runs.is_none())
+                    .map(|retry| retry.due),
                 behind: behind.len(),
                 more,
             })
@@ -357,56 +408,58 @@ impl Schedule {
     }
 
     /// The first event of its lane waits for its turn.
-    fn wait(&mut self, session: SessionKey, position: Position, due: Option<Instant>) {
-        match due {
+    fn wait(&mut self, session: SessionKey, position: Position) {
+        match self.retries.get(&position) {
             None => self.sessions.wait_fresh(session, position),
-            Some(due) => self.sessions.wait_retry(session, due, position),
+            Some(retry) => self.sessions.wait_retry(session, retry.due, position),
         }
     }
 
     fn has_room(&self, scope: Scope) -> bool {
-        let (known, limit) = self.room(scope);
-        known < limit
+        match scope {
+            Scope::Session(session) => self.sessions.memory(session) < self.room(session),
+            Scope::Lane(_, lane) => self.known(lane) < self.limits.lane,
+        }
     }
 
     /// Whether the scope has so much room that reading the journal again for it is worth it.
     fn wants_more(&self, scope: Scope) -> bool {
-        let (known, limit) = self.room(scope);
-        let session_has_room = match scope {
-            Scope::Session(_) => true,
-            Scope::Lane(session, _) => {
-                let (known, room) = self.room(Scope::Session(session));
-                known + limit.min(room) / 2 <= room
-            }
+        let has_half = |session, wanted: usize| {
+            let room = self.room(session);
+            self.sessions.memory(session) + wanted.min(room) / 2 <= room
         };
-        known <= limit / 2 && session_has_room
-    }
-
-    /// How many events of the scope are in memory, and how many may be.
-    fn room(&self, scope: Scope) -> (usize, usize) {
         match scope {
-            Scope::Session(session) => {
-                let known = self.sessions.known(session);
-                let others = self.events.len() - known;
-                let free = self.limits.events.saturating_sub(others);
-                let least = self.limits.events / LEAST_ROOM;
-                let limit = if others < 2 * self.limits.events {
-                    three_quarters(free).max(least)
-                } else {
-                    0
-                };
-                (known, limit)
-            }
-            Scope::Lane(_, lane) => {
-                let known = self.lanes.get(&lane).map_or(0, |behind| behind.len() + 1);
-                (known, self.limits.lane)
+            Scope::Session(session) => has_half(session, usize::MAX),
+            Scope::Lane(session, lane) => {
+                self.known(lane) <= self.limits.lane / 2
+                    && has_half(session, self.limits.lane.saturating_mul(BEHIND))
             }
         }
     }
+
+    /// How many events of the lane are in memory.
+    fn known(&self, lane: Lane) -> usize {
+        self.lanes.get(&lane).map_or(0, |behind| behind.len() + 1)
+    }
+
+    /// How much memory the events of the session may take.
+    fn room(&self, session: SessionKey) -> usize {
+        let all = self.limits.memory;
+        let others = self.sessions.all_memory() - self.sessions.memory(session);
+        if others >= all / 4 * 5 {
+            return 0;
+        }
+        three_quarters(all.saturating_sub(others)).max(all / LEAST_ROOM)
+    }
 }
 
-/// However many sessions there are, each has room for this fraction of the events: 16 of 32,768. All
-/// sessions together have at most twice the room.
+/// About how much memory an event takes that runs or may start, in bytes, with its lane and its retry.
+const FIRST: usize = 208;
+
+/// The same of an event behind another of its lane.
+const BEHIND: usize = 16;
+
+/// However many sessions there are, each has room for this fraction of the memory.
 const LEAST_ROOM: usize = 2048;
 
 /// After this many fresh events in a row, a due retry gets its turn.

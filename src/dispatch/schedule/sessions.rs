@@ -27,6 +27,7 @@ pub(super) struct Sessions {
     full: Vec<SessionKey>,
     running: usize,
     retries_running: usize,
+    memory: usize,
 }
 
 /// The events of one session.
@@ -40,8 +41,8 @@ struct Session {
     retries_running: usize,
     /// When its last retry started.
     last_retry: Option<Instant>,
-    /// How many events are in memory, also those that are not the first of their lanes.
-    known: usize,
+    /// How much memory its events take, also those that are not the first of their lanes.
+    memory: usize,
     /// It is in `full`, and not in `due`.
     is_full: bool,
     has_turn: bool,
@@ -67,19 +68,26 @@ impl Sessions {
         self.running
     }
 
-    /// How many events of the session are in memory.
-    pub(super) fn known(&self, session: SessionKey) -> usize {
-        self.sessions.get(&session).map_or(0, |one| one.known)
+    /// How much memory the events of the session take.
+    pub(super) fn memory(&self, session: SessionKey) -> usize {
+        self.sessions.get(&session).map_or(0, |one| one.memory)
     }
 
-    /// One more event of the session is in memory.
-    pub(super) fn enter(&mut self, session: SessionKey) {
-        self.sessions.entry(session).or_default().known += 1;
+    /// How much memory the events of all sessions take.
+    pub(super) fn all_memory(&self) -> usize {
+        self.memory
     }
 
-    /// One event fewer of the session is in memory.
-    pub(super) fn leave(&mut self, session: SessionKey) {
-        self.session(session).known -= 1;
+    /// An event of the session takes so much memory.
+    pub(super) fn enter(&mut self, session: SessionKey, memory: usize) {
+        self.memory += memory;
+        self.session(session).memory += memory;
+    }
+
+    /// An event of the session does not take that memory any more.
+    pub(super) fn leave(&mut self, session: SessionKey, memory: usize) {
+        self.memory -= memory;
+        self.session(session).memory -= memory;
     }
 
     /// The first event of its lane waits for its first attempt.
@@ -95,18 +103,11 @@ impl Sessions {
         });
     }
 
-    /// An event that waits for a retry waits for it no more. Returns whether it was one.
-    pub(super) fn cancel_retry(
-        &mut self,
-        session: SessionKey,
-        due: Instant,
-        position: Position,
-    ) -> bool {
-        let mut was_there = false;
+    /// An event that waits for a retry waits for it no more.
+    pub(super) fn cancel_retry(&mut self, session: SessionKey, due: Instant, position: Position) {
         self.change_retries(session, |session| {
-            was_there = session.retries.remove(&(due, position));
+            session.retries.remove(&(due, position));
         });
-        was_there
     }
 
     /// Starts the next first attempt.
@@ -182,7 +183,7 @@ impl Sessions {
 
     /// Forgets sessions without events.
     pub(super) fn shrink(&mut self) {
-        self.sessions.retain(|_, session| session.known > 0);
+        self.sessions.retain(|_, session| session.memory > 0);
         if self.sessions.is_empty() {
             *self = Self::new(self.slots);
         }

@@ -35,48 +35,22 @@ fn alone(seq: u64) -> Arrival {
         position: event(seq),
         lane: None,
         session: session(0),
-        attempts: 0,
-        due: None,
         via: Via::ReadOn,
     }
+}
+
+/// One of these that was tried once, and is due then.
+fn add_tried(schedule: &mut Schedule, due: Instant, event: Arrival) {
+    schedule.was_tried(event.position, Retry { attempts: 1, due });
+    schedule.add(event);
 }
 
 fn schedule(slots: usize) -> Schedule {
     Schedule::new(Limits {
         slots,
-        events: 100_000,
-        lane: 100_000,
+        memory: usize::MAX / 2,
+        lane: usize::MAX,
     })
-}
-
-/// An event that was tried and is not settled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Retrying {
-    position: Position,
-    /// How many attempts have ended.
-    attempts: u32,
-    /// The earliest time of the next attempt.
-    due: Instant,
-}
-
-impl Schedule {
-    /// The event, if it was tried and is not settled. A running attempt does not count, because its outcome
-    /// is not known yet.
-    fn retrying(&self, position: Position) -> Option<Retrying> {
-        let event = self.events.get(&position)?;
-        Some(Retrying {
-            position,
-            attempts: event.attempts - u32::from(event.runs),
-            due: event.due?,
-        })
-    }
-
-    /// All events that were tried and are not settled.
-    fn all_retrying(&self) -> impl Iterator<Item = Retrying> {
-        self.events
-            .keys()
-            .filter_map(|position| self.retrying(*position))
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -181,11 +155,11 @@ proptest! {
     #[test]
     fn it_starts_what_may_start_and_nothing_else(
         slots in prop_oneof![1..9usize, Just(100)],
-        events in prop_oneof![1..9usize, Just(1000)],
+        memory in prop_oneof![1..9usize, Just(1000)],
         lane in prop_oneof![1..4usize, Just(1000)],
         steps in vec(step(), 1..200),
     ) {
-        let mut pair = Pair::new(Limits { slots, events, lane });
+        let mut pair = Pair::new(Limits { slots, memory: memory * FIRST, lane });
         for step in steps {
             pair.step(step)?;
             pair.check()?;
@@ -245,8 +219,6 @@ impl Pair {
                 .lane
                 .and_then(|number| lane(number * 16 + known.session)),
             session: session(known.session),
-            attempts: known.attempts,
-            due: known.due.map(|due| at(self.start, due)),
             via,
         }
     }
@@ -294,12 +266,14 @@ impl Pair {
         match end {
             End::Settled => {
                 self.schedule.settled(position);
+                self.schedule.forget_retry(position);
                 self.model.events.remove(&position);
             }
             End::Again(pause) => {
                 let due = self.model.now + pause;
                 known.due = Some(due);
-                self.schedule.again(position, at(self.start, due));
+                let (attempts, due) = (known.attempts, at(self.start, due));
+                self.schedule.again(position, Retry { attempts, due });
             }
             End::NotStarted => {
                 known.attempts -= 1;
@@ -358,6 +332,7 @@ impl Pair {
         if self.schedule.len() == 0 {
             prop_assert_eq!(self.schedule.events.capacity(), 0);
             prop_assert_eq!(self.schedule.lanes.capacity(), 0);
+            prop_assert_eq!(self.schedule.sessions.all_memory(), 0);
         }
         Ok(())
     }
@@ -370,6 +345,7 @@ impl Pair {
             let running: Vec<_> = running.map(|(position, _)| *position).collect();
             for position in running {
                 self.schedule.settled(position);
+                self.schedule.forget_retry(position);
                 self.model.events.remove(&position);
             }
             self.model.now += 1;
@@ -390,23 +366,25 @@ impl Pair {
             schedule, model, ..
         } = self;
         prop_assert_eq!(schedule.running(), model.running(|_| true));
-        let mut retrying: Vec<_> = schedule.all_retrying().collect();
-        retrying.sort_unstable_by_key(|one| one.position);
-        let mut expected = Vec::new();
+        let retries: BTreeMap<_, _> = { schedule.retries().iter() }
+            .map(|(position, retry)| (*position, *retry))
+            .collect();
+        let mut expected = BTreeMap::new();
         for (position, known) in &model.events {
             let Some(due) = known.due else { continue };
-            expected.push(Retrying {
-                position: *position,
-                attempts: known.attempts - u32::from(known.runs),
-                due: at(self.start, due),
-            });
+            let (attempts, due) = (known.attempts - u32::from(known.runs), at(self.start, due));
+            expected.insert(*position, Retry { attempts, due });
         }
-        prop_assert_eq!(retrying, expected);
+        prop_assert_eq!(retries, expected);
         // Within its limits, beside one event for each session.
-        prop_assert!(schedule.len() <= model.limits.events + 4);
+        let memory = schedule.sessions.all_memory();
+        prop_assert!(memory <= model.limits.memory / 4 * 5 + 4 * FIRST);
+        let behind = schedule.lanes.values().map(Behind::len).sum::<usize>();
+        prop_assert_eq!(memory, schedule.events.len() * FIRST + behind * BEHIND);
+        prop_assert_eq!(schedule.len(), schedule.events.len() + behind);
         if let Some(next) = schedule.next_due() {
             // A session whose retries are overdue waits for its turn.
-            let is_due = schedule.all_retrying().any(|one| one.due == next);
+            let is_due = schedule.retries().values().any(|one| one.due == next);
             prop_assert!(next <= self.now() || is_due);
         }
         Ok(())
@@ -430,7 +408,8 @@ fn a_waiting_lane_holds_up_no_other() {
             schedule.settled(started.position);
             settled.push(started.position.seq());
         } else {
-            schedule.again(started.position, at(start, 1));
+            let (attempts, due) = (started.attempt, at(start, 1));
+            schedule.again(started.position, Retry { attempts, due });
         }
     }
     assert_eq!(schedule.start(start), None);
@@ -452,11 +431,7 @@ fn neither_fresh_events_nor_retries_starve() {
     let (mut schedule, start) = (schedule(2000), now());
     for seq in 1..=500 {
         schedule.add(alone(seq));
-        schedule.add(Arrival {
-            attempts: 1,
-            due: Some(start),
-            ..alone(1000 + seq)
-        });
+        add_tried(&mut schedule, start, alone(1000 + seq));
     }
     // When both kinds wait, one start in eight is a retry.
     for turn in 1..=500 {
@@ -516,7 +491,7 @@ fn any_number_of_slots_has_three_quarters() {
 fn reading_on_does_not_disturb_a_sweep() {
     let mut schedule = Schedule::new(Limits {
         slots: 4,
-        events: 4,
+        memory: 4 * FIRST,
         lane: 4,
     });
     let start = now();
@@ -561,12 +536,11 @@ fn retries_leave_room_for_first_attempts() {
     for (slots, for_retries) in [(2, 1), (3, 2), (4, 3), (8, 6), (64, 48)] {
         let (mut schedule, start) = (schedule(slots), now());
         for seq in 1..=10_000 {
-            schedule.add(Arrival {
-                attempts: 1,
-                due: Some(start),
+            let event = Arrival {
                 session: session((seq % 200) as u8),
                 ..alone(seq)
-            });
+            };
+            add_tried(&mut schedule, start, event);
         }
         // None of them ever ends.
         let retries = std::iter::from_fn(|| schedule.start(start)).count();
@@ -592,17 +566,18 @@ fn retries_leave_room_for_first_attempts() {
 fn sessions_take_turns_with_retries() {
     let (mut schedule, start) = (schedule(4), now());
     for seq in 1..=1000 {
-        schedule.add(Arrival {
-            attempts: 1,
-            due: Some(start),
+        let event = Arrival {
             session: session(u8::from(seq == 1000)),
             ..alone(seq)
-        });
+        };
+        add_tried(&mut schedule, start, event);
     }
     let retries = (0..3).map(|turn| {
-        let started = schedule.start(at(start, 1 + turn)).unwrap().position;
-        schedule.again(started, at(start, 1 + turn));
-        started.seq()
+        let due = at(start, 1 + turn);
+        let Start { position, attempt } = schedule.start(due).unwrap();
+        let attempts = attempt;
+        schedule.again(position, Retry { attempts, due });
+        position.seq()
     });
     assert!(retries.collect::<Vec<_>>().contains(&1000));
 }
@@ -611,11 +586,7 @@ fn sessions_take_turns_with_retries() {
 fn the_retry_that_was_due_first_starts_first() {
     let (mut schedule, start) = (schedule(1000), now());
     for (seq, due) in [(1, 30), (2, 10), (3, 20), (4, 40)] {
-        schedule.add(Arrival {
-            attempts: 1,
-            due: Some(at(start, due)),
-            ..alone(seq)
-        });
+        add_tried(&mut schedule, at(start, due), alone(seq));
     }
     assert_eq!(schedule.start(at(start, 9)), None);
     assert_eq!(schedule.next_due(), Some(at(start, 10)));
@@ -630,7 +601,7 @@ fn the_retry_that_was_due_first_starts_first() {
 fn a_flood_leaves_room_in_memory() {
     let mut schedule = Schedule::new(Limits {
         slots: 4,
-        events: 1000,
+        memory: 1000 * FIRST,
         lane: 100,
     });
     for seq in 1..=5000 {
@@ -643,7 +614,8 @@ fn a_flood_leaves_room_in_memory() {
     for seq in 5001..=9000 {
         schedule.add(alone(seq));
     }
-    assert_eq!(schedule.len(), 750);
+    let memory = schedule.sessions.all_memory() / FIRST;
+    assert_eq!(memory, 750);
     let other = Arrival {
         session: session(1),
         ..alone(9001)
