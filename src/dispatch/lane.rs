@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
 
 use crate::Event;
 
@@ -50,18 +51,40 @@ impl Order {
     }
 }
 
-/// Identifies a session of a source, or the events of a source that have none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Identifies a session of a source, or the events of a source that have none, as a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct SessionKey(u64);
 
-impl SessionKey {
-    pub(crate) fn new(source: &str, session: Option<&str>) -> Self {
-        Self(KEYS.hash_one((source, session)))
+/// The key of the hashes of sessions: random, so that no sender can choose a name whose hash is that of
+/// another. It is saved with the hashes.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SessionHasher(u64, u64);
+
+impl SessionHasher {
+    pub(crate) fn random() -> Self {
+        Self(KEYS.hash_one("first"), KEYS.hash_one("second"))
+    }
+
+    pub(crate) fn key(self, source: &str, session: Option<&str>) -> SessionKey {
+        let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
+        // The same bytes in every version, on every machine.
+        hasher.write(&(source.len() as u64).to_le_bytes());
+        hasher.write(source.as_bytes());
+        if let Some(session) = session {
+            hasher.write(b"/");
+            hasher.write(session.as_bytes());
+        }
+        SessionKey(hasher.finish())
     }
 }
 
-/// The keys of the hashes: random, so that no sender can choose names whose lanes or sessions are the same
-/// as those of others.
+impl fmt::Debug for SessionHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionHasher")
+    }
+}
+
+/// The keys of the hashes of lanes: random, so that no sender can choose names whose lane is that of others.
 static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// What distinguishes a conversation from the others of its session.

@@ -45,7 +45,7 @@ impl Runner {
         }
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         let state = &self.state;
         let mut replaying = state.replaying.clone();
         for replay in &state.replays {

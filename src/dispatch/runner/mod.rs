@@ -9,6 +9,7 @@
 //! `reading.rs`, `replaying.rs`, `attempts.rs`, `saving.rs` and `commands.rs` are the steps of one turn.
 
 mod attempts;
+mod bookmark;
 mod commands;
 mod fetching;
 mod handed_over;
@@ -33,6 +34,7 @@ use self::handed_over::Replaying;
 use self::unsaved::Unsaved;
 use super::consumer::{AttemptObserver, Consumer, Outcome};
 use super::controls::{Command, ConsumerControls};
+use super::lane::SessionHasher;
 use super::monotonic::Monotonic;
 use super::records::{Next, decoded};
 use super::saved::{Row, Saved, Waiting};
@@ -53,6 +55,7 @@ pub(crate) struct Runner {
     /// How long attempts have failed without a success.
     failing: Option<Failing>,
     schedule: Schedule,
+    hasher: SessionHasher,
     reading: Reading,
     replaying: Replaying,
     attempts: JoinSet<Ended>,
@@ -96,6 +99,9 @@ pub(crate) struct DispatchTuning {
     pub(super) started_in_a_turn: usize,
     /// How many events of one replay are handed over and not settled.
     pub(super) replayed_together: u64,
+    /// After so many bodies of a backlog a new bookmark is saved. After a restart so many are read again
+    /// before new events.
+    pub(super) bookmark_every: u64,
 }
 
 impl Default for DispatchTuning {
@@ -107,6 +113,7 @@ impl Default for DispatchTuning {
             next: 192,
             started_in_a_turn: 128,
             replayed_together: 256,
+            bookmark_every: 16_384,
         }
     }
 }
@@ -200,6 +207,7 @@ impl Runner {
                 lane: tuning.lane,
             }),
             monotonic: (consumer.options.monotonic == Some(true)).then(Monotonic::default),
+            hasher: SessionHasher::random(),
             reading: Reading::new(state.progress.floor(), Next::new(tuning.next)),
             replaying: Replaying::new(&state.replaying),
             unsaved: Unsaved::default(),
@@ -215,6 +223,7 @@ impl Runner {
             resume_at: None,
             fenced: false,
         };
+        runner.open_bookmark();
         for (event, waiting) in retries {
             runner.schedule.was_tried(event, retry(waiting));
         }

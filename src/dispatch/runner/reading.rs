@@ -59,7 +59,11 @@ impl Runner {
         }
         loop {
             if self.reading.sweep.is_none() {
-                let from = self.schedule.begin_sweep();
+                let near = self
+                    .reading
+                    .cursor
+                    .saturating_sub(self.context.tuning.bookmark_every);
+                let from = self.schedule.begin_sweep(Position::first(near));
                 self.reading.sweep = from.map(|from| from.seq().saturating_sub(1));
             }
             let Some(at) = self.reading.sweep else { return };
@@ -164,7 +168,7 @@ impl Runner {
             // An event without room need not be decoded.
             if self
                 .schedule
-                .leaves(session_of(&record, part), position, via)
+                .leaves(self.session_of(&record, part), position, via)
             {
                 continue;
             }
@@ -261,7 +265,7 @@ impl Runner {
         let added = self.schedule.add(Arrival {
             position,
             lane: order.lane(&record.received.source, view.session, events),
-            session: session_of(&record, part),
+            session: self.session_of(&record, part),
             via,
         });
         if added != Added::Left {
@@ -271,6 +275,12 @@ impl Runner {
             self.reading.next.put(position, record);
         }
         added
+    }
+
+    /// The session of an event.
+    fn session_of(&self, record: &Record, part: Part) -> SessionKey {
+        let session = record.parts.view(part, &record.received).session;
+        self.hasher.key(&record.received.source, session)
     }
 
     /// The event that stands for this one in the schedule, when it is delivered together with another
@@ -291,12 +301,6 @@ fn alone<'a>(reading: &Reading, position: Position, record: &'a Record) -> &'a [
         return &[];
     }
     events_of(record, position.part())
-}
-
-/// The session of an event.
-pub(super) fn session_of(record: &Record, part: Part) -> SessionKey {
-    let session = record.parts.view(part, &record.received).session;
-    SessionKey::new(&record.received.source, session)
 }
 
 /// How many records of a backlog are read before their first event starts, where statuses only go forward.

@@ -52,6 +52,7 @@ impl Runner {
 
     /// Begins to save everything that has changed, but for retries beyond [`RETRIES_IN_A_SAVE`].
     fn save(&mut self) {
+        self.place_bookmark();
         let mut rows = std::mem::take(&mut self.unsaved.rows);
         rows.extend(self.state.take_changed());
         self.unsaved.save_at = None;

@@ -54,6 +54,38 @@ async fn fresh_events_pass_ten_thousand_retries() {
     world.nothing_begins().await;
 }
 
+/// A new event need not wait until the backlog of another session was read again after a restart.
+#[tokio::test]
+async fn a_restart_reads_on_before_it_reads_a_backlog_again() {
+    const BACKLOG: Seq = 2_000;
+    let options = HandlerOptions::default().concurrency(8);
+    let mut world = World::new(options, |_| Then::Fail);
+    let (runner, _controls) = world.runner().await;
+    let life = Life::of(runner);
+    for number in 1..=BACKLOG {
+        world.append_parts(&[("bad", number)]).await;
+    }
+    assert_eq!(world.begun().await, (1, 1));
+    world.nothing_begins().await;
+    world.clock.advance(Duration::from_secs(2));
+    assert_eq!(world.begun().await, (1, 2));
+    world.nothing_begins().await;
+    life.kill().await;
+    world.append_parts(&[("good", BACKLOG + 1)]).await;
+    let (mut runner, _controls) = world.runner().await;
+    // Two steps read 64 bodies.
+    for _ in 0..2 {
+        runner.step();
+    }
+    assert!(runner.schedule.runs(Position::first(BACKLOG + 1)));
+    // The backlog is not forgotten.
+    assert_eq!(runner.status().consumer.lag, BACKLOG + 1);
+    while runner.schedule.len() < 5 {
+        runner.step();
+    }
+    assert!(runner.schedule.contains(Position::first(1)));
+}
+
 /// Skipped events of others are saved after 5 s, or together with the next wanted event.
 #[tokio::test]
 async fn skipped_events_are_saved_late() {
@@ -708,4 +740,5 @@ pub(in crate::dispatch) const SMALL: DispatchTuning = DispatchTuning {
     next: 6,
     started_in_a_turn: 3,
     replayed_together: 3,
+    bookmark_every: 2,
 };

@@ -49,6 +49,7 @@ impl Saved {
                     replay.pending.load(chunk, bits);
                 }
             }
+            Row::Bookmark => self.bookmark = Some(serde_json::from_slice(value).ok()?),
             Row::Statuses(number) => self.statuses.load(number, value)?,
         }
         Some(())

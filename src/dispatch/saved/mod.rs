@@ -9,7 +9,7 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::fmt::serde::timestamp::millisecond;
@@ -17,6 +17,7 @@ use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::row::Row;
+use super::lane::{SessionHasher, SessionKey};
 use super::monotonic::Statuses;
 use super::progress::{Positions, Progress};
 use super::replay::Replay;
@@ -35,8 +36,19 @@ pub(crate) struct Saved {
     /// The replays, oldest first.
     pub(crate) replays: Vec<Replay>,
     pub(super) statuses: Statuses,
+    pub(super) bookmark: Option<Bookmark>,
     /// The rows that have changed since the last save, beside those that the other fields note.
     pub(super) changed: BTreeSet<Row>,
+}
+
+/// How far a consumer had read at some time, and where the events began that were not settled then. With it
+/// a new process need not read a backlog again before it reads on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Bookmark {
+    pub(crate) cursor: Seq,
+    pub(crate) hasher: SessionHasher,
+    /// All sessions with unsettled events up to the cursor, each with the body of its oldest.
+    pub(crate) oldest: BTreeMap<SessionKey, Seq>,
 }
 
 /// What each save replaces.
@@ -107,6 +119,7 @@ impl Saved {
             Row::Replaying(chunk) => self.replaying.chunk(chunk).and_then(bytes),
             Row::Replay(id) => self.replay(id).map(json),
             Row::Pending(id, chunk) => self.replay(id)?.pending.chunk(chunk).and_then(bytes),
+            Row::Bookmark => self.bookmark.as_ref().map(json),
             Row::Statuses(number) => self.statuses.row(number),
         }
     }

@@ -20,6 +20,8 @@ pub(in crate::dispatch) enum Row {
     Replay(Uuid),
     /// The events of a chunk that a replay has still to hand over, as a bitmap.
     Pending(Uuid, Chunk),
+    /// The [bookmark](super::Bookmark), as JSON.
+    Bookmark,
     /// Some of the newest statuses of messages.
     Statuses(u64),
 }
@@ -34,6 +36,7 @@ impl Row {
             Self::Replaying(chunk) => number(b'h', chunk),
             Self::Replay(id) => [&b"o"[..], id.as_bytes()].concat(),
             Self::Pending(id, chunk) => [&b"q"[..], id.as_bytes(), &chunk.to_be_bytes()].concat(),
+            Self::Bookmark => b"b".to_vec(),
             Self::Statuses(row) => number(b't', row),
         }
     }
@@ -53,6 +56,7 @@ impl Row {
                 let chunk = chunk.try_into().ok().map(u64::from_be_bytes)?;
                 Some(Self::Pending(Uuid::from_slice(id).ok()?, chunk))
             }
+            b'b' if rest.is_empty() => Some(Self::Bookmark),
             b't' => number().map(Self::Statuses),
             _ => None,
         }

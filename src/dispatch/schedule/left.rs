@@ -97,10 +97,19 @@ impl LeftBehind {
         self.hungry = true;
     }
 
+    /// All scopes, as the session and the position before which no event was left.
+    pub(super) fn all(&self) -> impl Iterator<Item = (SessionKey, Position)> {
+        self.scopes.iter().map(|(scope, left)| match scope {
+            Scope::Session(session) | Scope::Lane(session, _) => (*session, left.from),
+        })
+    }
+
     /// Begins a sweep if a scope wants more and none runs. It serves all scopes that have room. Returns
-    /// where it begins.
+    /// where it begins. Every other sweep begins at `near` if it can: so what was left a moment ago does not
+    /// wait for a sweep through everything that was left long ago.
     pub(super) fn begin_sweep(
         &mut self,
+        near: Position,
         wants_more: impl Fn(Scope) -> bool,
         has_room: impl Fn(Scope) -> bool,
     ) -> Option<Position> {
@@ -112,7 +121,15 @@ impl LeftBehind {
             return None;
         }
         let served = self.scopes.iter().filter(|(scope, _)| has_room(**scope));
-        let from = served.map(|(_, left)| left.from).min()?;
+        let served = served.map(|(_, left)| left.from);
+        let (near, all) = served.fold((None, None), |(near_by, all), from| {
+            let least = |found: Option<Position>| Some(found.unwrap_or(from).min(from));
+            (
+                if from < near { near_by } else { least(near_by) },
+                least(all),
+            )
+        });
+        let from = near.filter(|_| self.sweeps.is_multiple_of(2)).or(all)?;
         self.sweeps += 1;
         self.sweep = Some(Sweep {
             number: self.sweeps,

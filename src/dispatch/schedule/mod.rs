@@ -19,8 +19,8 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use roaring::RoaringTreemap;
@@ -29,7 +29,7 @@ use self::left::{LeftBehind, Scope};
 use self::sessions::{Sessions, three_quarters};
 use super::lane::{Lane, LaneMap, SessionKey};
 use super::progress::dense;
-use crate::journal::{Position, PositionMap};
+use crate::journal::{Position, PositionMap, Seq};
 
 /// The events that wait and the events that run.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ pub(crate) struct Limits {
 
 /// The events of one lane except the first, which waits or runs elsewhere. Most lanes have one event,
 /// and then this allocates no memory.
-type Behind = VecDeque<Position>;
+type Behind = Option<Box<VecDeque<Position>>>;
 
 /// An event that runs, or that waits and is the first of its lane.
 #[derive(Debug, Clone, Copy)]
@@ -241,13 +241,14 @@ impl Schedule {
         }
         match lane.map(|lane| self.lanes.entry(lane)) {
             Some(Entry::Occupied(mut behind)) => {
-                behind.get_mut().push_back(position);
+                let behind = behind.get_mut().get_or_insert_default();
+                behind.push_back(position);
                 self.behind.insert(dense(position));
                 self.sessions.enter(session, BEHIND);
                 return Added::Behind;
             }
             Some(Entry::Vacant(free)) => {
-                free.insert(Behind::new());
+                free.insert(None);
             }
             None => {}
         }
@@ -291,7 +292,7 @@ impl Schedule {
         if let Some(lane) = lane
             && let Entry::Occupied(mut behind) = self.lanes.entry(lane)
         {
-            match behind.get_mut().pop_front() {
+            match behind.get_mut().as_mut().and_then(|all| all.pop_front()) {
                 None => {
                     behind.remove();
                 }
@@ -360,27 +361,51 @@ impl Schedule {
     pub(crate) fn held_up(&self) -> impl Iterator<Item = Holding> {
         self.events.iter().filter_map(|(position, event)| {
             let lane = event.lane?;
-            let behind = self.lanes.get(&lane)?;
+            let behind = self.known(lane) - 1;
             let more = self.left.has(Scope::Lane(event.session, lane));
             let retry = self.retries.get(position);
             let holds = event.runs.is_some() || retry.is_some();
-            (holds && (more || !behind.is_empty())).then(|| Holding {
+            (holds && (more || behind > 0)).then(|| Holding {
                 position: *position,
                 attempts: retry.map_or(0, |retry| retry.attempts),
                 due: retry
                     .filter(|_| event.runs.is_none())
                     .map(|retry| retry.due),
-                behind: behind.len(),
+                behind,
                 more,
             })
         })
     }
 
+    /// The sessions with events in memory or left in the journal, each with the body of the oldest;
+    /// `None` for more than `most` sessions.
+    pub(crate) fn oldest(&self, most: usize) -> Option<BTreeMap<SessionKey, Seq>> {
+        let mut oldest = BTreeMap::new();
+        let events = self.events.iter();
+        let events = events.map(|(position, event)| (event.session, *position));
+        for (session, position) in events.chain(self.left.all()) {
+            let found = oldest.entry(session).or_insert(position.seq());
+            *found = position.seq().min(*found);
+            if oldest.len() > most {
+                return None;
+            }
+        }
+        Some(oldest)
+    }
+
+    /// Events of the session from this body on were left in the journal by an earlier process.
+    pub(crate) fn was_left(&mut self, session: SessionKey, from: Seq) {
+        let from = Position::first(from);
+        self.left.leave(Scope::Session(session), from, false);
+        self.left.wants_more();
+    }
+
     /// Begins to read again what was left in the journal, if it has room now and is not being read.
-    /// Returns the position to read from.
-    pub(crate) fn begin_sweep(&mut self) -> Option<Position> {
+    /// Returns the position to read from. What was left from `near` on need not wait for all the rest.
+    pub(crate) fn begin_sweep(&mut self, near: Position) -> Option<Position> {
         let mut left = std::mem::take(&mut self.left);
-        let from = left.begin_sweep(|scope| self.wants_more(scope), |scope| self.has_room(scope));
+        let wants_more = |scope| self.wants_more(scope);
+        let from = left.begin_sweep(near, wants_more, |scope| self.has_room(scope));
         self.left = left;
         from
     }
@@ -439,7 +464,8 @@ impl Schedule {
 
     /// How many events of the lane are in memory.
     fn known(&self, lane: Lane) -> usize {
-        self.lanes.get(&lane).map_or(0, |behind| behind.len() + 1)
+        let behind = self.lanes.get(&lane);
+        behind.map_or(0, |behind| 1 + behind.as_ref().map_or(0, |all| all.len()))
     }
 
     /// How much memory the events of the session may take.

@@ -11,9 +11,9 @@ pub(crate) struct DedupTuning {
 impl Default for DedupTuning {
     fn default() -> Self {
         Self {
-            // With the eighth, entries and map take 22 MB; while a segment is written there may be
-            // two of them, and the thread's copy of the entries.
-            segment_length: 460_000,
+            // With the eighth, entries and map take 17 MB; while a segment is written there may be
+            // two of them, and the thread's copy of the entries. A few more would double the map.
+            segment_length: 400_000,
             segments_per_filter: 8,
         }
     }
