@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::error::{Answer, ApiError};
 use super::request::run_to_end;
 use super::state::{AdminState, State};
-use crate::dispatch::ConsumerControls;
+use crate::dispatch::{ConsumerControls, HeldUpConversation, HeldUpSession, find};
 use crate::engine::Pipeline;
 use crate::journal::{Part, Record, Unavailable};
 use crate::{Event, EventId};
@@ -29,33 +29,28 @@ pub(super) async fn show_one(state: State, name: web::Path<String>) -> Answer {
     let consumer = state.consumer(&name)?;
     let shown = show(pipeline, &consumer).await?;
     let mut shown = shown.ok_or_else(|| ApiError::has_ended(&name))?;
-    let held_up = held_up(pipeline, &consumer).await?;
-    shown["held_up"] = held_up.into();
+    let held_up = consumer.held_up(MOST_HELD_UP).await;
+    shown["held_up"] = conversations(pipeline, held_up.conversations).await?.into();
+    shown["sessions"] = sessions(pipeline, held_up.sessions).await?.into();
     Ok(HttpResponse::Ok().json(shown))
 }
 
-/// The events that hold up others of their conversation: those that are tried next first.
-async fn held_up(
+/// The events that hold up others of their conversation.
+async fn conversations(
     pipeline: &Pipeline,
-    consumer: &ConsumerControls,
+    held_up: Vec<HeldUpConversation>,
 ) -> Result<Vec<Value>, Unavailable> {
     let mut shown = Vec::new();
-    for one in consumer.held_up(MOST_HELD_UP).await {
-        let record = pipeline.journal().read(one.position.seq() - 1, 1).await?;
-        let record = record
-            .first()
-            .filter(|record| record.seq == one.position.seq());
+    for one in held_up {
+        let part = one.position.part();
         // Otherwise retention has removed it in the meantime.
-        let Some(record) = record else { continue };
-        let session = record
-            .parts
-            .view(one.position.part(), &record.received)
-            .session;
-        let conversation = conversation(pipeline, record, one.position.part());
+        let Some(record) = find(pipeline.journal().as_ref(), one.position.seq()).await? else {
+            continue;
+        };
         shown.push(json!({
-            "event": EventId::new(record.received.id, one.position.part()).to_string(),
-            "session": session,
-            "conversation": conversation,
+            "event": EventId::new(record.received.id, part).to_string(),
+            "session": record.parts.view(part, &record.received).session,
+            "conversation": conversation(pipeline, &record, part),
             "attempts": one.attempts,
             "next_try": one.next_try,
             "waiting": one.behind,
@@ -65,10 +60,35 @@ async fn held_up(
     Ok(shown)
 }
 
+/// The sessions that hold up their own events, each with one of these.
+async fn sessions(
+    pipeline: &Pipeline,
+    held_up: Vec<HeldUpSession>,
+) -> Result<Vec<Value>, Unavailable> {
+    let mut shown = Vec::new();
+    for one in held_up {
+        let part = one.position.part();
+        let Some(record) = find(pipeline.journal().as_ref(), one.position.seq()).await? else {
+            continue;
+        };
+        shown.push(json!({
+            "session": record.parts.view(part, &record.received).session,
+            "event": EventId::new(record.received.id, part).to_string(),
+            "attempts": one.attempts,
+            "next_try": one.next_try,
+            "in_flight": one.running,
+            "retrying": one.retrying,
+            "waiting": one.waiting,
+            "more_in_journal": one.more,
+        }));
+    }
+    Ok(shown)
+}
+
 /// Whose messages, or which message's statuses, an event is about.
-fn conversation(pipeline: &Pipeline, record: &Record, part: Part) -> Option<String> {
+fn conversation(pipeline: &Pipeline, record: &Arc<Record>, part: Part) -> Option<String> {
     let (record, events) =
-        Arc::new(record.clone()).decoded(|received| pipeline.decoder().decode(received));
+        Arc::clone(record).decoded(|received| pipeline.decoder().decode(received));
     let events = Record::events_of(record.parts.count(), part, &events);
     match events.first()? {
         Event::Message(message) => message.from.clone(),
@@ -149,5 +169,5 @@ async fn show(
     })))
 }
 
-/// How many held-up conversations are shown.
+/// How many held-up conversations and sessions are shown.
 const MOST_HELD_UP: usize = 100;

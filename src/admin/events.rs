@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::error::{Answer, ApiError};
 use super::request::{event_id, event_kind, page_size};
 use super::state::{AdminState, State};
-use crate::dispatch::{ConsumerControls, Status};
+use crate::dispatch::{ConsumerControls, EventStates};
 use crate::engine::Pipeline;
 use crate::index::{EventEntry, EventFilter, TimelineEntry};
 use crate::journal::{DeadLetter, Position, Unavailable};
@@ -50,7 +50,7 @@ async fn search(
     limit: usize,
 ) -> Result<(Vec<ShownEvent>, Option<EventId>), ApiError> {
     let pipeline = state.pipeline()?;
-    let consumers = statuses(pipeline).await;
+    let consumers = states(pipeline).await;
     let mut found = Vec::new();
     let mut searched = 0;
     while searched < MAX_SEARCHED {
@@ -100,7 +100,7 @@ struct EventDetails<'a> {
 pub(super) async fn show(state: State, id: web::Path<String>) -> Answer {
     let pipeline = state.pipeline()?;
     let event = state.event(&id).await?;
-    let consumers = statuses(pipeline).await;
+    let consumers = states(pipeline).await;
     let dead = dead_letters(pipeline, std::slice::from_ref(&event)).await?;
     let mut timeline = vec![json!({ "at": event.at, "what": "received" })];
     let mut content = None;
@@ -164,14 +164,14 @@ enum EventState {
 
 impl EventState {
     /// The state of an event, from how all consumers are doing and the dead letters of the event.
-    fn of(event: &EventEntry, consumers: &[Status], dead: &[(String, DeadLetter)]) -> Self {
+    fn of(event: &EventEntry, consumers: &[EventStates], dead: &[(String, DeadLetter)]) -> Self {
         // A duplicate is never handed over.
         let Some(position) = event.in_journal() else {
             return Self::Done;
         };
-        let is_retrying = |status: &Status| status.retrying.contains(position);
-        let is_pending = |status: &Status| {
-            !status.progress.is_settled(position) || status.replaying.contains(position)
+        let is_retrying = |share: &EventStates| share.retrying.contains(position);
+        let is_pending = |share: &EventStates| {
+            !share.progress.is_settled(position) || share.replaying.contains(position)
         };
         if dead.iter().any(|(_, letter)| letter.position == position) {
             Self::Dead
@@ -186,10 +186,10 @@ impl EventState {
 }
 
 /// How all consumers are doing, in each share.
-async fn statuses(pipeline: &Pipeline) -> Vec<Status> {
+async fn states(pipeline: &Pipeline) -> Vec<EventStates> {
     let consumers = pipeline.consumers();
-    let statuses = join_all(consumers.iter().map(ConsumerControls::shares)).await;
-    statuses.into_iter().flatten().collect()
+    let states = join_all(consumers.iter().map(ConsumerControls::events)).await;
+    states.into_iter().flatten().collect()
 }
 
 /// The dead letters of these events, each with its consumer's name.

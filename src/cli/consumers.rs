@@ -72,12 +72,15 @@ impl Consumers {
         let answer = self.server.ask(Method::GET, &path, &())?;
         self.server.show(&answer, |consumer: Consumer| {
             let now = SystemClock.now();
-            let gap = if consumer.held_up.is_empty() {
-                ""
-            } else {
-                "\n"
-            };
-            output::print(&format!("{}{gap}", consumer.text(now)))?;
+            output::print(&consumer.text(now))?;
+            if !consumer.sessions.is_empty() {
+                output::print("")?;
+                let sessions = consumer.sessions.into_iter().map(|one| one.row(now));
+                table::print(SESSIONS, sessions, "")?;
+            }
+            if !consumer.held_up.is_empty() {
+                output::print("")?;
+            }
             let held_up = consumer.held_up.into_iter().map(|one| one.row(now));
             table::print(HELD_UP, held_up, "No conversation is held up.")
         })
@@ -101,6 +104,9 @@ struct Consumer {
     /// Only in the answer about a single consumer.
     #[serde(default)]
     held_up: Vec<HeldUp>,
+    /// As `held_up`.
+    #[serde(default)]
+    sessions: Vec<HeldUpSession>,
 }
 
 #[derive(Deserialize)]
@@ -116,7 +122,21 @@ struct HeldUp {
     session: Option<String>,
     conversation: Option<String>,
     attempts: u32,
-    next_try: String,
+    /// `None` while an attempt runs.
+    next_try: Option<String>,
+    waiting: u64,
+    more_in_journal: bool,
+}
+
+/// A session that holds up its own events.
+#[derive(Deserialize)]
+struct HeldUpSession {
+    session: Option<String>,
+    event: String,
+    attempts: u32,
+    next_try: Option<String>,
+    in_flight: u64,
+    retrying: u64,
     waiting: u64,
     more_in_journal: bool,
 }
@@ -180,17 +200,40 @@ impl Suspended {
 
 impl HeldUp {
     fn row(self, now: Timestamp) -> Row<6> {
-        let more = if self.more_in_journal { "+" } else { "" };
         let cells = [
             self.event,
             self.attempts.to_string(),
-            wait(&self.next_try, now),
-            format!("{}{more}", self.waiting),
+            next_try(self.next_try.as_deref(), now),
+            how_many(self.waiting, self.more_in_journal),
             self.conversation.unwrap_or_default(),
             self.session.unwrap_or_default(),
         ];
         Row { cells, below: None }
     }
+}
+
+impl HeldUpSession {
+    fn row(self, now: Timestamp) -> Row<7> {
+        let cells = [
+            self.session.unwrap_or_default(),
+            how_many(self.waiting, self.more_in_journal),
+            self.in_flight.to_string(),
+            self.retrying.to_string(),
+            self.event,
+            self.attempts.to_string(),
+            next_try(self.next_try.as_deref(), now),
+        ];
+        Row { cells, below: None }
+    }
+}
+
+/// How many wait; a plus says that more wait in the journal.
+fn how_many(waiting: u64, more_in_journal: bool) -> String {
+    format!("{waiting}{}", if more_in_journal { "+" } else { "" })
+}
+
+fn next_try(at: Option<&str>, now: Timestamp) -> String {
+    at.map_or("now".to_owned(), |at| wait(at, now))
 }
 
 const HEADINGS: [&str; 6] = ["NAME", "STATE", "LAG", "RUNNING", "OLDEST", "FAILING"];
@@ -204,6 +247,16 @@ const HELD_UP: [&str; 6] = [
     "SESSION",
 ];
 
+const SESSIONS: [&str; 7] = [
+    "SESSION",
+    "WAITING",
+    "RUNNING",
+    "RETRYING",
+    "HELD UP BY",
+    "ATTEMPTS",
+    "NEXT TRY",
+];
+
 const NONE: &str = "No consumer: no handler or subscription gets events.";
 
 const DASH: &str = "-";
@@ -211,7 +264,7 @@ const DASH: &str = "-";
 const EXAMPLES: &str = "\
 Examples:
   offhook consumers                                All of them, and how far each has come
-  offhook consumers show handler:console           This one, and which conversations it holds up
+  offhook consumers show handler:console           This one, and which sessions and conversations it holds up
   offhook consumers pause handler:console
   offhook consumers resume handler:console
   offhook consumers resume 'subscription:*:crm'    Quoted, as * means something to shells
@@ -247,6 +300,17 @@ retrying      12
 in memory     16500
 in journal    3500";
         assert_eq!(anstream::adapter::strip_str(&text).to_string(), expected);
+    }
+
+    #[test]
+    fn held_up_sessions() {
+        let held_up = json!({
+            "session": "408f", "event": "0198f9a2", "attempts": 0, "next_try": null, "in_flight": 48,
+            "retrying": 0, "waiting": 2952, "more_in_journal": false,
+        });
+        let held_up: HeldUpSession = serde_json::from_value(held_up).unwrap();
+        let cells = held_up.row("2025-01-08T12:00:00Z".parse().unwrap()).cells;
+        assert_eq!(cells, ["408f", "2952", "48", "0", "0198f9a2", "0", "now"]);
     }
 
     #[test]

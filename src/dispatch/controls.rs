@@ -1,5 +1,6 @@
 //! [`ConsumerControls`]: what an administrator can ask of a running consumer.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -54,8 +55,9 @@ pub(super) type Saved = oneshot::Sender<Result<(), Unavailable>>;
 /// A command, and where its answer goes.
 #[derive(Debug)]
 pub(super) enum Command {
-    Status(oneshot::Sender<Status>),
-    HeldUp(usize, oneshot::Sender<Vec<HeldUp>>),
+    Status(oneshot::Sender<ConsumerStatus>),
+    Events(oneshot::Sender<EventStates>),
+    HeldUp(usize, oneshot::Sender<HeldUp>),
     Pause(bool, Saved),
     Replay {
         id: Uuid,
@@ -71,10 +73,9 @@ pub(super) enum Command {
 /// Waits until something is durable.
 pub(super) type Saving = oneshot::Receiver<Result<(), Unavailable>>;
 
-/// The state of a consumer in one share.
+/// What a consumer has done with each event of one share.
 #[derive(Debug, Clone)]
-pub(crate) struct Status {
-    pub(crate) consumer: ConsumerStatus,
+pub(crate) struct EventStates {
     pub(crate) progress: Progress,
     /// Events that are handed over again, or will be.
     pub(crate) replaying: Positions,
@@ -104,9 +105,38 @@ pub(crate) struct ConsumerStatus {
     pub(crate) suspended: Option<Suspended>,
 }
 
+/// The conversations and sessions that are held up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HeldUp {
+    /// Those that are tried next first.
+    pub(crate) conversations: Vec<HeldUpConversation>,
+    /// Those with the most waiting events first.
+    pub(crate) sessions: Vec<HeldUpSession>,
+}
+
+/// A session that holds up its own events: some wait for a retry, or it holds all slots that it may hold,
+/// or memory has no room for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeldUpSession {
+    /// An event of it: the one whose retry is due first, or else one that runs or starts next.
+    pub(crate) position: Position,
+    /// How many attempts of that event have ended.
+    pub(crate) attempts: u32,
+    /// When that event is tried again, if it waits for a retry.
+    pub(crate) next_try: Option<Timestamp>,
+    /// How many attempts run.
+    pub(crate) running: usize,
+    /// How many events wait for a retry.
+    pub(crate) retrying: usize,
+    /// How many events in memory wait, for a retry or for anything else.
+    pub(crate) waiting: usize,
+    /// Whether more of them wait in the journal.
+    pub(crate) more: bool,
+}
+
 /// An event that holds up others of its conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HeldUp {
+pub(crate) struct HeldUpConversation {
     pub(crate) position: Position,
     /// How many attempts have ended.
     pub(crate) attempts: u32,
@@ -116,6 +146,18 @@ pub(crate) struct HeldUp {
     pub(crate) behind: usize,
     /// Whether more of them wait in the journal.
     pub(crate) more: bool,
+}
+
+impl HeldUp {
+    /// Sorts, and keeps the first `most` of each.
+    pub(super) fn keep(&mut self, most: usize) {
+        self.conversations
+            .sort_unstable_by_key(|one| (one.next_try, one.position));
+        self.conversations.truncate(most);
+        self.sessions
+            .sort_unstable_by_key(|one| (Reverse(one.waiting), one.position));
+        self.sessions.truncate(most);
+    }
 }
 
 impl ConsumerStatus {
@@ -183,24 +225,25 @@ impl ConsumerControls {
         &self.name
     }
 
-    /// The consumer's state in each share where it runs.
-    pub(crate) async fn shares(&self) -> Vec<Status> {
-        self.ask_all(Command::Status).await
+    /// What the consumer has done with the events of each share where it runs.
+    pub(crate) async fn events(&self) -> Vec<EventStates> {
+        self.ask_all(Command::Events).await
     }
 
     /// The consumer's state; `None` when it has ended.
     pub(crate) async fn status(&self) -> Option<ConsumerStatus> {
-        let shares = self.shares().await.into_iter();
-        let shares = shares.map(|share| share.consumer);
+        let shares = self.ask_all(Command::Status).await.into_iter();
         shares.reduce(ConsumerStatus::and)
     }
 
-    /// The events that hold up others, those that are tried next first; at most `most`.
-    pub(crate) async fn held_up(&self, most: usize) -> Vec<HeldUp> {
-        let all = self.ask_all(|answer| Command::HeldUp(most, answer)).await;
-        let mut all = all.concat();
-        all.sort_unstable_by_key(|one| (one.next_try, one.position));
-        all.truncate(most);
+    /// What is held up; at most `most` conversations and sessions.
+    pub(crate) async fn held_up(&self, most: usize) -> HeldUp {
+        let mut all = HeldUp::default();
+        for share in self.ask_all(|answer| Command::HeldUp(most, answer)).await {
+            all.conversations.extend(share.conversations);
+            all.sessions.extend(share.sessions);
+        }
+        all.keep(most);
         all
     }
 

@@ -10,7 +10,7 @@ use crate::dialect::Decoder;
 use crate::journal::{Journal, Part, Position, PositionMap, Record, Seq, Unavailable};
 
 /// Returns the record, or `None` when it is no longer in the journal.
-pub(super) async fn find(
+pub(crate) async fn find(
     journal: &dyn Journal,
     seq: Seq,
 ) -> Result<Option<Arc<Record>>, Unavailable> {

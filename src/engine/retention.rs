@@ -130,8 +130,8 @@ impl Keeper {
 
     async fn tell_unsettled(&self, first: Seq, up_to: Seq) {
         for consumer in self.consumers.controls() {
-            for status in consumer.shares().await {
-                let unsettled = status.progress.unsettled(first, up_to);
+            for share in consumer.events().await {
+                let unsettled = share.progress.unsettled(first, up_to);
                 if unsettled > 0 {
                     let name = consumer.name();
                     self.metrics.expired(name, unsettled);

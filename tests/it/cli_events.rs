@@ -316,18 +316,25 @@ fn held_up_conversations_are_shown() {
         "name": "subscription:*:a/b", "kind": "subscription", "state": "running", "lag": 2000,
         "oldest_waiting": null, "failing_since": null, "suspended": null, "in_flight": 0,
         "in_memory": 1024, "overflowed": 976, "retrying": 1, "panics": 0, "held_up": [held_up],
+        "sessions": [{
+            "session": SESSION, "event": ID, "attempts": 3, "next_try": "2025-01-08T12:00:00Z",
+            "in_flight": 0, "retrying": 1, "waiting": 1024, "more_in_journal": true,
+        }],
     });
     let arguments = ["consumers", "show", "subscription:*:a/b"];
     let (asked, ran) = ask(&arguments, 200, &consumer.to_string());
     assert_eq!(asked.line, "GET /api/consumers/subscription:*:a%2Fb");
     assert_eq!((ran.status, ran.said.as_str()), (0, ""));
     assert!(
-        ran.printed.contains("\nin journal    976\n\nHELD UP BY"),
+        ran.printed.contains("\nin journal    976\n\nSESSION"),
         "{ran:?}"
     );
+    assert!(ran.printed.contains("\n\nHELD UP BY"), "{ran:?}");
+    assert!(ran.printed.contains("1024+    0        1"), "{ran:?}");
     let row = format!("{ID}  3         now       1023+    +1\\u{{001b}}    {SESSION}");
     assert_eq!(ran.printed.lines().last(), Some(row.as_str()));
     consumer["held_up"] = json!([]);
+    consumer["sessions"] = json!([]);
     let (_, ran) = ask(&arguments, 200, &consumer.to_string());
     assert_eq!(
         (ran.status, ran.said.as_str()),

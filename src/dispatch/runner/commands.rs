@@ -1,10 +1,15 @@
 //! Carries out the commands of an administrator.
 
+use std::time::Instant;
+
 use tokio::sync::oneshot;
 
 use super::Runner;
-use crate::dispatch::controls::{Command, ConsumerStatus, HeldUp, Status};
+use crate::dispatch::controls::{
+    Command, ConsumerStatus, EventStates, HeldUp, HeldUpConversation, HeldUpSession,
+};
 use crate::dispatch::progress::Positions;
+use crate::journal::Position;
 
 impl Runner {
     /// Carries out a command. A command that changes something is answered when its effect is saved.
@@ -13,6 +18,7 @@ impl Runner {
         // A caller that has stopped waiting needs no answer.
         match command {
             Command::Status(answer) => drop(answer.send(self.status())),
+            Command::Events(answer) => drop(answer.send(self.events())),
             Command::HeldUp(most, answer) => drop(answer.send(self.held_up(most))),
             Command::Pause(paused, answer) => {
                 self.state.head.paused = paused;
@@ -45,56 +51,84 @@ impl Runner {
         }
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> ConsumerStatus {
         let state = &self.state;
-        let mut replaying = state.replaying.clone();
-        for replay in &state.replays {
-            replay
-                .pending
-                .iter()
-                .for_each(|event| _ = replaying.insert(event));
-        }
-        let tried = self
-            .schedule
-            .retries()
+        let pending = state
+            .replays
             .iter()
-            .filter(|(_, retry)| retry.attempts > 0);
-        let retrying = tried.flat_map(|(event, _)| self.reading.parts(*event));
-        let retrying: Positions = retrying.collect();
+            .any(|replay| !replay.pending.is_empty());
+        let replaying = if pending {
+            self.replaying().len()
+        } else {
+            state.replaying.len()
+        };
         let progress = &state.progress;
         let (head, cursor) = (self.context.journal.tail().head(), self.reading.cursor);
         let in_memory = self.schedule.len();
         let read = progress.unsettled(0, cursor) + state.replaying.len();
         let failing = self.failing.map(|failing| failing.lasted(self.seen.1));
-        Status {
-            consumer: ConsumerStatus {
-                paused: state.head.paused,
-                lag: progress.lag(head) + replaying.len(),
-                floor: progress.floor(),
-                in_flight: self.schedule.running(),
-                in_memory,
-                overflowed: read.saturating_sub(in_memory as u64),
-                retrying: retrying.len(),
-                failing_since: failing.and_then(|lasted| self.seen.0.checked_sub(lasted).ok()),
-                suspended: state.head.suspended.clone(),
-            },
-            progress: progress.clone(),
-            replaying,
-            retrying,
+        ConsumerStatus {
+            paused: state.head.paused,
+            lag: progress.lag(head) + replaying,
+            floor: progress.floor(),
+            in_flight: self.schedule.running(),
+            in_memory,
+            overflowed: read.saturating_sub(in_memory as u64),
+            retrying: self.retrying().count() as u64,
+            failing_since: failing.and_then(|lasted| self.seen.0.checked_sub(lasted).ok()),
+            suspended: state.head.suspended.clone(),
         }
     }
 
-    fn held_up(&self, most: usize) -> Vec<HeldUp> {
-        let mut held_up: Vec<_> = self.schedule.held_up().collect();
-        held_up.sort_unstable_by_key(|one| (one.due, one.position));
-        held_up.truncate(most);
-        let shown = held_up.into_iter().map(|one| HeldUp {
+    fn events(&self) -> EventStates {
+        EventStates {
+            progress: self.state.progress.clone(),
+            replaying: self.replaying(),
+            retrying: self.retrying().collect(),
+        }
+    }
+
+    /// Events that are handed over again, or will be.
+    fn replaying(&self) -> Positions {
+        let mut replaying = self.state.replaying.clone();
+        for replay in &self.state.replays {
+            let pending = replay.pending.iter();
+            pending.for_each(|event| _ = replaying.insert(event));
+        }
+        replaying
+    }
+
+    /// Events that were tried and wait for a retry.
+    fn retrying(&self) -> impl Iterator<Item = Position> {
+        let tried = self.schedule.retries().iter();
+        let tried = tried.filter(|(_, retry)| retry.attempts > 0);
+        tried.flat_map(|(event, _)| self.reading.parts(*event))
+    }
+
+    fn held_up(&self, most: usize) -> HeldUp {
+        let next_try = |due: Option<Instant>| due.map(|due| self.time_at(due));
+        let conversations = self.schedule.held_up().map(|one| HeldUpConversation {
             position: one.position,
             attempts: one.attempts,
-            next_try: one.due.map(|due| self.time_at(due)),
+            next_try: next_try(one.due),
             behind: one.behind,
             more: one.more,
         });
-        shown.collect()
+        let sessions = self.schedule.held_up_sessions();
+        let sessions = sessions.map(|one| HeldUpSession {
+            position: one.position,
+            attempts: one.attempts,
+            next_try: next_try(one.due),
+            running: one.running,
+            retrying: one.retrying,
+            waiting: one.waiting,
+            more: one.more,
+        });
+        let mut held_up = HeldUp {
+            conversations: conversations.collect(),
+            sessions: sessions.collect(),
+        };
+        held_up.keep(most);
+        held_up
     }
 }

@@ -108,7 +108,7 @@ impl Default for DispatchTuning {
     fn default() -> Self {
         Self {
             memory: 48 << 20,
-            lane: 16_384,
+            lane: 4_096,
             read_in_a_turn: 128,
             next: 192,
             started_in_a_turn: 128,

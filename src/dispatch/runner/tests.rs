@@ -79,7 +79,7 @@ async fn a_restart_reads_on_before_it_reads_a_backlog_again() {
     }
     assert!(runner.schedule.runs(Position::first(BACKLOG + 1)));
     // The backlog is not forgotten.
-    assert_eq!(runner.status().consumer.lag, BACKLOG + 1);
+    assert_eq!(runner.status().lag, BACKLOG + 1);
     while runner.schedule.len() < 5 {
         runner.step();
     }
@@ -281,7 +281,7 @@ async fn a_panic_on_drop_ends_only_the_attempt() {
     world.append(EventKind::Message).await;
     assert_eq!(world.begun().await, (1, 1));
     let waits = async {
-        while !controls.shares().await[0]
+        while !controls.events().await[0]
             .retrying
             .contains(Position::first(1))
         {

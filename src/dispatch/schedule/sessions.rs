@@ -41,11 +41,26 @@ struct Session {
     retries_running: usize,
     /// When its last retry started.
     last_retry: Option<Instant>,
-    /// How much memory its events take, also those that are not the first of their lanes.
+    /// How many events are in memory, also those that are not the first of their lanes.
+    events: usize,
+    /// How much memory they take.
     memory: usize,
     /// It is in `full`, and not in `due`.
     is_full: bool,
     has_turn: bool,
+}
+
+/// What a session waits for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    /// The event whose retry is due first, or else that starts next.
+    pub(super) next: Option<Position>,
+    /// It holds all slots that it, or its retries, may hold.
+    pub(super) is_full: bool,
+    pub(super) running: usize,
+    pub(super) retrying: usize,
+    /// How many events in memory do not run.
+    pub(super) waiting: usize,
 }
 
 impl Session {
@@ -81,13 +96,17 @@ impl Sessions {
     /// An event of the session takes so much memory.
     pub(super) fn enter(&mut self, session: SessionKey, memory: usize) {
         self.memory += memory;
-        self.session(session).memory += memory;
+        let session = self.session(session);
+        session.events += 1;
+        session.memory += memory;
     }
 
     /// An event of the session does not take that memory any more.
     pub(super) fn leave(&mut self, session: SessionKey, memory: usize) {
         self.memory -= memory;
-        self.session(session).memory -= memory;
+        let session = self.session(session);
+        session.events -= 1;
+        session.memory -= memory;
     }
 
     /// The first event of its lane waits for its first attempt.
@@ -179,6 +198,23 @@ impl Sessions {
         let room =
             self.running < self.slots && self.retries_running < slots_for_retries(self.slots);
         self.due.first().filter(|_| room).map(|(due, _)| *due)
+    }
+
+    /// All sessions with what they wait for.
+    pub(super) fn all(&self) -> impl Iterator<Item = (SessionKey, Waits)> {
+        self.sessions.iter().map(|(key, session)| {
+            let retry = session.retries.first();
+            let waits = Waits {
+                next: retry
+                    .map(|(_, position)| *position)
+                    .or_else(|| session.fresh.front().copied()),
+                is_full: session.is_full,
+                running: session.running,
+                retrying: session.retries.len(),
+                waiting: session.events - session.running,
+            };
+            (*key, waits)
+        })
     }
 
     /// Forgets sessions without events.

@@ -38,6 +38,22 @@ async fn a_held_up_conversation_is_shown() {
     let shown = until(&server, path, all).await;
     assert_eq!(shown["held_up"].as_array().unwrap().len(), 2, "{shown}");
     check(&server, &shown, ("few", "1"), 3).await;
+    let sessions = &shown["sessions"];
+    assert_eq!(sessions.as_array().unwrap().len(), 2, "{shown}");
+    assert_eq!(sessions[0]["session"], "many", "{sessions}");
+    let few = &sessions[1];
+    let fields = [
+        "session",
+        "attempts",
+        "in_flight",
+        "retrying",
+        "waiting",
+        "more_in_journal",
+    ];
+    let fields = fields.map(|field| few[field].clone());
+    let expected = json!(["few", 1, 0, 1, 4, false]);
+    assert_eq!(json!(fields), expected, "{few}");
+    assert!(few["next_try"].is_string(), "{few}");
     check(&server, &shown, ("many", "2"), BEHIND).await;
     // Nothing is held up when it works again.
     served::until("replayed", async || {
@@ -46,7 +62,11 @@ async fn a_held_up_conversation_is_shown() {
     })
     .await;
     until(&server, path, |one| one["lag"] == 0).await;
-    assert_eq!(get(&server, path).await["held_up"], json!([]));
+    let shown = get(&server, path).await;
+    assert_eq!(
+        (&shown["held_up"], &shown["sessions"]),
+        (&json!([]), &json!([]))
+    );
     let (status, _) = api(&server, "GET", "/api/consumers/handler:no", &json!({})).await;
     assert_eq!(status, 404);
     server.stop().await;
@@ -82,7 +102,7 @@ async fn check(server: &Server, shown: &Value, of: (&str, &str), behind: usize) 
 }
 
 /// How many events of one conversation memory holds.
-const MEMORY: usize = 1_024;
+const MEMORY: usize = 4_096;
 
 #[actix_web::test]
 async fn a_hanging_conversation_is_shown() {
