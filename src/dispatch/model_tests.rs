@@ -554,6 +554,8 @@ struct All {
     owed: BTreeSet<Seq>,
     /// To be replayed after the attempt that runs.
     again: BTreeSet<Seq>,
+    /// Failed when they were to be replayed: the next attempt is a replay even if none has settled them.
+    failed_again: BTreeSet<Seq>,
     paused: bool,
     /// For how long attempts had failed at a moment.
     failing: Option<(Duration, Instant)>,
@@ -615,7 +617,8 @@ impl Model {
                 delivery.attempt()
             ));
         }
-        if delivery.is_replay() != all.passed.contains(&seq) {
+        let is_replay = all.passed.contains(&seq) || all.failed_again.contains(&seq);
+        if delivery.is_replay() != is_replay {
             wrong("it is a replay, or not one");
         }
         if let Some(line) = self.line(event.lane) {
@@ -668,6 +671,7 @@ impl Model {
         };
         let pause = RETRY.pause(attempt, 0.5).max(asked);
         let tried = if all.again.remove(&seq) {
+            all.failed_again.insert(seq);
             (0, now)
         } else {
             (attempt, now + pause)
@@ -691,20 +695,29 @@ impl All {
             );
         }
         let replaying: BTreeSet<_> = saved.replaying.iter().map(Position::seq).collect();
-        assert!(replaying.is_subset(&passed), "replayed before it is done");
+        let early = replaying.difference(&passed);
+        let early: BTreeSet<_> = early.copied().collect();
+        assert!(
+            early.is_subset(&self.failed_again),
+            "replayed before it is done"
+        );
         let pending = saved
             .replays
             .iter()
             .flat_map(|replay| replay.pending.iter());
         let pending: BTreeSet<_> = pending.map(Position::seq).collect();
         let again = self.again.iter().filter(|seq| passed.contains(seq));
+        let replayed = |seq| replaying.contains(seq) || pending.contains(seq);
         for seq in self.owed.iter().chain(again) {
-            let replayed = replaying.contains(seq) || pending.contains(seq);
             assert!(
-                replayed || !passed.contains(seq),
+                replayed(seq) || !passed.contains(seq),
                 "the replay of {seq} is forgotten"
             );
         }
+        for seq in self.failed_again.difference(&passed) {
+            assert!(replayed(seq), "the replay of {seq} is forgotten");
+        }
+        self.failed_again = early;
         self.again.clear();
         let tried = saved.retries.iter().map(|(event, waiting)| {
             // No longer than the wait was when it was saved.
@@ -800,6 +813,9 @@ impl All {
             let saved = tried.get(seq).copied().unwrap_or_default();
             assert_eq!(saved, *attempts, "attempts of {seq}");
         }
+        let mut failed_again = self.failed_again.difference(&self.passed);
+        let is_saved = |seq: &Seq| saved.replaying.contains(Position::first(*seq));
+        assert!(failed_again.all(is_saved), "{:?}", self.failed_again);
         let suspended = saved.head.suspended.as_ref();
         assert_eq!(suspended.map(|suspended| suspended.since), self.suspended);
         assert_eq!(saved.head.failing().is_some(), self.failing.is_some());

@@ -23,10 +23,7 @@ impl Runner {
             let Some(start) = self.schedule.start(now) else {
                 return false;
             };
-            if let Some(monotonic) = &mut self.monotonic
-                && start.attempt == 1
-                && monotonic.forget(start.position)
-            {
+            if self.is_overtaken(start) {
                 self.reading.next.take(start.position);
                 self.settle(start.position);
                 continue;
@@ -36,11 +33,23 @@ impl Runner {
         true
     }
 
+    /// Whether a later status has overtaken the event before its first attempt. A replay is handed over
+    /// all the same.
+    fn is_overtaken(&mut self, start: Start) -> bool {
+        let Some(monotonic) = &mut self.monotonic else {
+            return false;
+        };
+        start.attempt == 1
+            && monotonic.forget(start.position)
+            && !self.state.replaying.contains(start.position)
+    }
+
     /// Starts the task of an attempt.
     fn attempt(&mut self, start: Start) {
         let position = start.position;
         let consumer = Arc::clone(&self.consumer);
-        let replay = self.state.replaying.contains(position);
+        let is_replayed = |part| self.state.replaying.contains(part);
+        let replay = self.reading.parts(position).any(is_replayed);
         let together = self.reading.together.get(&position).cloned();
         let next = self.reading.next.take(position);
         // All runners count their references to the journal, so an attempt takes one only when it reads.

@@ -52,24 +52,25 @@ impl Runner {
     }
 
     pub(super) fn status(&self) -> ConsumerStatus {
-        let state = &self.state;
-        let pending = state
-            .replays
-            .iter()
-            .any(|replay| !replay.pending.is_empty());
+        let (state, progress) = (&self.state, &self.state.progress);
+        let mut pending = state.replays.iter();
+        let pending = pending.any(|replay| !replay.pending.is_empty());
         let replaying = if pending {
             self.replaying().len()
         } else {
             state.replaying.len()
         };
-        let progress = &state.progress;
+        let settled = state.replaying.iter();
+        let settled = settled.filter(|event| progress.is_settled(*event)).count() as u64;
+        // The others count as events that are not settled.
+        let unsettled = state.replaying.len() - settled;
         let (head, cursor) = (self.context.journal.tail().head(), self.reading.cursor);
         let in_memory = self.schedule.len();
-        let read = progress.unsettled(0, cursor) + state.replaying.len();
+        let read = progress.unsettled(0, cursor) + settled;
         let failing = self.failing.map(|failing| failing.lasted(self.seen.1));
         ConsumerStatus {
             paused: state.head.paused,
-            lag: progress.lag(head) + replaying,
+            lag: progress.lag(head) + replaying - unsettled,
             floor: progress.floor(),
             in_flight: self.schedule.running(),
             in_memory,

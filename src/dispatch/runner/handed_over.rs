@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use crate::dispatch::progress::Positions;
+use crate::dispatch::progress::{Positions, Progress};
 use crate::journal::{Position, PositionMap};
 
 /// What the replays of a runner are doing.
 pub(super) struct Replaying {
-    /// What was handed over, before a restart or without room, and is not in the schedule yet.
+    /// Settled events that were handed over, before a restart or without room, and are not in the schedule yet.
     pub(super) again: VecDeque<Position>,
     /// None of them is tried again until an event is settled.
     pub(super) waits_for_room: bool,
@@ -25,8 +25,11 @@ pub(super) struct Replaying {
 }
 
 impl Replaying {
-    pub(super) fn new(replaying: &Positions) -> Self {
-        let mut again: Vec<_> = replaying.iter().collect();
+    /// Reading on finds those that are not settled, each in its turn.
+    pub(super) fn new(replaying: &Positions, progress: &Progress) -> Self {
+        let settled = replaying.iter();
+        let settled = settled.filter(|event| progress.is_settled(*event));
+        let mut again: Vec<_> = settled.collect();
         again.sort_unstable();
         Self {
             again: again.into(),

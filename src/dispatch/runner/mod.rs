@@ -209,7 +209,7 @@ impl Runner {
             monotonic: (consumer.options.monotonic == Some(true)).then(Monotonic::default),
             hasher: SessionHasher::random(),
             reading: Reading::new(state.progress.floor(), Next::new(tuning.next)),
-            replaying: Replaying::new(&state.replaying),
+            replaying: Replaying::new(&state.replaying, &state.progress),
             unsaved: Unsaved::default(),
             failing,
             seen,

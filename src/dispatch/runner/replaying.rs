@@ -51,7 +51,7 @@ impl Runner {
         }
     }
 
-    /// An attempt has failed: if a replay was asked for meanwhile, the next one counts as the first.
+    /// An attempt has failed: if a replay was asked for meanwhile, the next attempt is its first.
     pub(super) fn replay_after_failure(&mut self, position: Position) {
         let parts: Vec<_> = self.reading.parts(position).collect();
         let mut asked = Vec::new();
@@ -66,6 +66,8 @@ impl Runner {
         }
         for (id, part) in asked {
             self.start_again(part);
+            // It is not settled: reading on finds it after a restart.
+            self.state.replaying.insert(part);
             self.handed_over(id, part);
         }
     }

@@ -1,12 +1,13 @@
 //! Tests the runner's loop, with a handler that does what each test wants, on a clock that moves only
 //! when the test moves it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -269,6 +270,70 @@ async fn an_overtaken_status_can_be_replayed() {
     world.nothing_begins().await;
 }
 
+/// With a restart before it, too.
+#[tokio::test]
+async fn a_replay_follows_an_attempt_that_fails() {
+    for restarts in [false, true] {
+        let mut world = World::new(HandlerOptions::default(), |_| Then::FailLater);
+        let (runner, controls) = world.runner().await;
+        let mut life = Life::of(runner);
+        world.append(EventKind::Message).await;
+        assert_eq!(world.begun().await, (1, 1));
+        replay(&world, &controls, &[1]).await.unwrap().unwrap();
+        controls.pause(restarts).await.unwrap().unwrap();
+        world.fail_now().await;
+        if restarts {
+            let status = controls.status().await.unwrap();
+            assert_eq!((status.lag, status.retrying, status.overflowed), (1, 0, 0));
+            life.stop().await;
+            let (runner, controls) = world.runner().await;
+            life = Life::of(runner);
+            controls.pause(false).await.unwrap().unwrap();
+        }
+        assert_eq!(world.begun().await, (1, 1));
+        assert_eq!(world.replays(), [false, true]);
+        // The next attempt of the replay is one, too.
+        world.fail_now().await;
+        world.clock.advance(Duration::from_secs(2));
+        assert_eq!(world.begun().await, (1, 2));
+        assert_eq!(world.replays(), [false, true, true]);
+        life.kill().await;
+    }
+}
+
+/// A later status has overtaken the event while it was tried.
+#[tokio::test]
+async fn a_replay_after_a_failure_is_not_overtaken() {
+    let options = HandlerOptions::default().monotonic_status(true);
+    let mut world = World::new(options, |_| Then::FailLater);
+    let (runner, controls) = world.runner().await;
+    let _life = Life::of(runner);
+    world.append_events(&[status(1, "sent")]).await;
+    assert_eq!(world.begun().await, (1, 1));
+    replay(&world, &controls, &[1]).await.unwrap().unwrap();
+    world.append_events(&[status(1, "read")]).await;
+    world.fail_now().await;
+    assert!(world.replays().contains(&true), "{:?}", world.replays());
+}
+
+/// A subscriber gets the body once, although only one of its events is replayed.
+#[tokio::test]
+async fn a_body_that_fails_is_replayed_as_a_whole() {
+    let mut world = World::new(HandlerOptions::default(), |_| Then::FailLater);
+    world.takes_bodies.store(true, Ordering::Relaxed);
+    let (runner, controls) = world.runner().await;
+    let _life = Life::of(runner);
+    world.append_parts(&[("a", 1), ("b", 2)]).await;
+    assert_eq!(world.begun().await, (1, 1));
+    let (id, request) = (Uuid::now_v7(), ReplayRequest::default());
+    let second = vec![Position::new(1, 2)];
+    let replayed = controls.replay(world.journal.as_ref(), id, &request, second);
+    replayed.await.unwrap().unwrap();
+    world.fail_now().await;
+    assert_eq!(world.begun().await, (1, 1));
+    assert_eq!(world.replays(), [false, true]);
+}
+
 /// The attempt was dropped because it took too long.
 #[tokio::test]
 async fn a_panic_on_drop_ends_only_the_attempt() {
@@ -500,6 +565,10 @@ struct World {
     consumer: Arc<Consumer>,
     tuning: DispatchTuning,
     failing: Arc<Mutex<Vec<Seq>>>,
+    /// Lets the attempts fail that wait for it.
+    fail_now: Arc<Notify>,
+    replays: Arc<Mutex<Vec<bool>>>,
+    takes_bodies: Arc<AtomicBool>,
     begun: mpsc::UnboundedReceiver<(Seq, u32)>,
     appended: Seq,
 }
@@ -509,6 +578,8 @@ struct World {
 enum Then {
     Succeed,
     Fail,
+    /// Fails when the test says so.
+    FailLater,
     Hang,
     PanicWhenDropped,
 }
@@ -525,11 +596,15 @@ impl World {
     fn new(options: HandlerOptions, then: impl Fn(u32) -> Then + Send + Sync + 'static) -> Self {
         let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
         let (told, begun) = mpsc::unbounded_channel();
-        let failing = Arc::default();
+        let (failing, fail_now) = (Arc::default(), Arc::default());
+        let (replays, takes_bodies) = (Arc::default(), Arc::default());
         let handler = Arc::new(Scripted {
             then,
             told,
             failing: Arc::clone(&failing),
+            fail_now: Arc::clone(&fail_now),
+            replays: Arc::clone(&replays),
+            takes_bodies: Arc::clone(&takes_bodies),
         });
         let metrics = Metrics::new();
         let consumer = Consumer::new(NAME.to_owned(), handler, options, &metrics, clock.clone());
@@ -539,6 +614,9 @@ impl World {
             consumer: Arc::new(consumer),
             tuning: SMALL,
             failing,
+            fail_now,
+            replays,
+            takes_bodies,
             clock,
             begun,
             appended: 0,
@@ -566,6 +644,22 @@ impl World {
     /// Makes the messages with these numbers fail, whatever the test's handler says.
     fn fail_numbers(&self, numbers: &[Seq]) {
         self.failing.lock().unwrap().extend(numbers);
+    }
+
+    /// Fails all attempts that wait for it, and waits until that is known.
+    async fn fail_now(&self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        self.fail_now.notify_waiters();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Of each attempt, whether it was a replay.
+    fn replays(&self) -> Vec<bool> {
+        self.replays.lock().unwrap().clone()
     }
 
     /// Appends a body that holds messages of these sessions with these numbers.
@@ -702,11 +796,18 @@ impl Life {
 struct Scripted<F> {
     then: F,
     failing: Arc<Mutex<Vec<Seq>>>,
+    fail_now: Arc<Notify>,
+    replays: Arc<Mutex<Vec<bool>>>,
+    takes_bodies: Arc<AtomicBool>,
     told: mpsc::UnboundedSender<(Seq, u32)>,
 }
 
 #[async_trait]
 impl<F: Fn(u32) -> Then + Send + Sync + 'static> EventHandler for Scripted<F> {
+    fn takes_bodies(&self) -> bool {
+        self.takes_bodies.load(Ordering::Relaxed)
+    }
+
     async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
         let number = match event {
             Event::Message(message) => message.message_id.as_deref(),
@@ -714,6 +815,7 @@ impl<F: Fn(u32) -> Then + Send + Sync + 'static> EventHandler for Scripted<F> {
             _ => return Ok(()),
         };
         let seq = number.unwrap().parse().unwrap();
+        self.replays.lock().unwrap().push(delivery.is_replay());
         let _ = self.told.send((seq, delivery.attempt()));
         if self.failing.lock().unwrap().contains(&seq) {
             return Err("failed".into());
@@ -721,6 +823,10 @@ impl<F: Fn(u32) -> Then + Send + Sync + 'static> EventHandler for Scripted<F> {
         match (self.then)(delivery.attempt()) {
             Then::Succeed => Ok(()),
             Then::Fail => Err("failed".into()),
+            Then::FailLater => {
+                self.fail_now.notified().await;
+                Err("failed".into())
+            }
             Then::Hang => std::future::pending().await,
             Then::PanicWhenDropped => {
                 let _panics = PanicWhenDropped;

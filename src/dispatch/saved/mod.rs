@@ -31,7 +31,7 @@ pub(crate) struct Saved {
     pub(crate) progress: Progress,
     /// The events that were tried and wait for a retry.
     pub(crate) retries: PositionMap<Waiting>,
-    /// Events that a replay has handed over and that are not settled again.
+    /// Events that a replay has handed over and that are not settled since.
     pub(crate) replaying: Positions,
     /// The replays, oldest first.
     pub(crate) replays: Vec<Replay>,
