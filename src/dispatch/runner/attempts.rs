@@ -23,7 +23,7 @@ impl Runner {
             let Some(start) = self.schedule.start(now) else {
                 return false;
             };
-            if self.is_overtaken(start) {
+            if self.is_gone(start.position) || self.is_overtaken(start) {
                 self.reading.next.take(start.position);
                 self.settle(start.position);
                 continue;
@@ -31,6 +31,11 @@ impl Runner {
             self.attempt(start);
         }
         true
+    }
+
+    /// Whether retention has removed the event.
+    fn is_gone(&self, position: Position) -> bool {
+        position.seq() <= self.context.journal.tail().removed()
     }
 
     /// Whether a later status has overtaken the event before its first attempt. A replay is handed over
@@ -54,7 +59,6 @@ impl Runner {
         let next = self.reading.next.take(position);
         // All runners count their references to the journal, so an attempt takes one only when it reads.
         let next = next.ok_or_else(|| (self.context.clone(), Arc::clone(&self.reading.chunks)));
-        let removed = self.context.journal.tail().removed();
         self.attempts.spawn(async move {
             let found = match next {
                 Ok(record) => Ok(Some(record)),
@@ -64,7 +68,7 @@ impl Runner {
                 }
             };
             let outcome = match found {
-                Ok(Some(record)) if record.seq > removed => {
+                Ok(Some(record)) => {
                     let (part, received) = (position.part(), &record.received);
                     let session = record.parts.view(part, received).session;
                     let delivery = Delivery::new(Arc::clone(received), start.attempt, replay);
@@ -73,7 +77,7 @@ impl Runner {
                     let events = parts.iter().flat_map(|part| events_of(&record, *part));
                     Ok(Some(consumer.attempt(&delivery, events).await))
                 }
-                Ok(_) => Ok(None),
+                Ok(None) => Ok(None),
                 Err(error) => Err(error),
             };
             (start, outcome)
@@ -105,6 +109,10 @@ impl Runner {
         }
         let reason = escape_controls(&outcome.to_string()).into_owned();
         self.failed(&reason);
+        if self.is_gone(position) {
+            // Retention has counted it: it has no other attempt, and is no dead letter.
+            return self.settle(position);
+        }
         let (name, options) = (self.consumer.name(), &self.consumer.options);
         let retry = options.retry.unwrap_or_default();
         if outcome.is_final() || attempt >= retry.attempts {

@@ -15,6 +15,7 @@ impl Runner {
     /// Carries out a command. A command that changes something is answered when its effect is saved.
     pub(super) fn obey(&mut self, command: Command) {
         self.look_at_the_clock();
+        self.pass_removed();
         // A caller that has stopped waiting needs no answer.
         match command {
             Command::Status(answer) => drop(answer.send(self.status())),
@@ -53,24 +54,25 @@ impl Runner {
 
     pub(super) fn status(&self) -> ConsumerStatus {
         let (state, progress) = (&self.state, &self.state.progress);
+        // What retention has removed may be in the schedule for a while, but waits for nothing.
+        let handed_over = state.replaying.iter().filter(|event| self.stays(*event));
+        let (settled, unsettled): (Vec<_>, Vec<_>) =
+            handed_over.partition(|event| progress.is_settled(*event));
+        let settled = settled.len() as u64;
         let mut pending = state.replays.iter();
-        let pending = pending.any(|replay| !replay.pending.is_empty());
-        let replaying = if pending {
-            self.replaying().len()
+        let replaying = if pending.any(|replay| !replay.pending.is_empty()) {
+            // The unsettled ones are counted as events that are not settled.
+            self.replaying().len() - unsettled.len() as u64
         } else {
-            state.replaying.len()
+            settled
         };
-        let settled = state.replaying.iter();
-        let settled = settled.filter(|event| progress.is_settled(*event)).count() as u64;
-        // The others count as events that are not settled.
-        let unsettled = state.replaying.len() - settled;
         let (head, cursor) = (self.context.journal.tail().head(), self.reading.cursor);
         let in_memory = self.schedule.len();
         let read = progress.unsettled(0, cursor) + settled;
         let failing = self.failing.map(|failing| failing.lasted(self.seen.1));
         ConsumerStatus {
             paused: state.head.paused,
-            lag: progress.lag(head) + replaying - unsettled,
+            lag: progress.lag(head) + replaying,
             floor: progress.floor(),
             in_flight: self.schedule.running(),
             in_memory,
@@ -91,24 +93,30 @@ impl Runner {
 
     /// Events that are handed over again, or will be.
     fn replaying(&self) -> Positions {
-        let mut replaying = self.state.replaying.clone();
-        for replay in &self.state.replays {
-            let pending = replay.pending.iter();
-            pending.for_each(|event| _ = replaying.insert(event));
-        }
-        replaying
+        let replays = self.state.replays.iter();
+        let pending = replays.flat_map(|replay| replay.pending.iter());
+        let all = self.state.replaying.iter().chain(pending);
+        all.filter(|event| self.stays(*event)).collect()
     }
 
     /// Events that were tried and wait for a retry.
     fn retrying(&self) -> impl Iterator<Item = Position> {
         let tried = self.schedule.retries().iter();
         let tried = tried.filter(|(_, retry)| retry.attempts > 0);
-        tried.flat_map(|(event, _)| self.reading.parts(*event))
+        let tried = tried.flat_map(|(event, _)| self.reading.parts(*event));
+        tried.filter(|event| self.stays(*event))
+    }
+
+    /// Whether retention has not removed the event.
+    fn stays(&self, event: Position) -> bool {
+        event.seq() > self.reading.removed
     }
 
     fn held_up(&self, most: usize) -> HeldUp {
         let next_try = |due: Option<Instant>| due.map(|due| self.time_at(due));
-        let conversations = self.schedule.held_up().map(|one| HeldUpConversation {
+        let conversations = self.schedule.held_up();
+        let conversations = conversations.filter(|one| self.stays(one.position));
+        let conversations = conversations.map(|one| HeldUpConversation {
             position: one.position,
             attempts: one.attempts,
             next_try: next_try(one.due),
@@ -116,6 +124,7 @@ impl Runner {
             more: one.more,
         });
         let sessions = self.schedule.held_up_sessions();
+        let sessions = sessions.filter(|one| self.stays(one.position));
         let sessions = sessions.map(|one| HeldUpSession {
             position: one.position,
             attempts: one.attempts,

@@ -11,6 +11,8 @@ use crate::journal::{Part, Position, PositionMap, Record, Seq, Unavailable};
 pub(super) struct Reading {
     /// Every event up to this body is settled, in the schedule, or left in the journal by the schedule.
     pub(super) cursor: Seq,
+    /// Every body up to here that retention has removed is settled.
+    pub(super) removed: Seq,
     /// Up to which body the running sweep has come.
     pub(super) sweep: Option<Seq>,
     pub(super) next: Next,
@@ -48,6 +50,7 @@ impl Reading {
     pub(super) fn new(cursor: Seq, next: Next) -> Self {
         Self {
             cursor,
+            removed: 0,
             sweep: None,
             next,
             chunks: Arc::default(),

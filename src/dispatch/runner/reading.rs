@@ -214,17 +214,35 @@ impl Runner {
             self.state.progress.settle_body(seq);
             seq = self.state.progress.next_unsettled(seq);
         }
-        let retries = self.schedule.retries().keys().copied();
-        let retries: Vec<_> = retries
-            .filter(|event| gone.contains(&event.seq()))
-            .collect();
-        // Those that are in the schedule find it out themselves.
-        for position in retries {
-            if !self.schedule.contains(position) {
+        let (retries, replaying) = (
+            self.schedule.retries().keys().copied(),
+            self.state.replaying.iter(),
+        );
+        let known = retries.chain(replaying);
+        let known: Vec<_> = known.filter(|event| gone.contains(&event.seq())).collect();
+        let (_, now) = self.seen;
+        for position in known {
+            let waits_as = self.group_of(position);
+            if self.schedule.contains(waits_as) {
+                // What waits for a retry finds it out now and not when that is due.
+                self.schedule.afresh(waits_as, now);
+            } else {
                 self.forget_retry(position);
+                self.state.replaying.remove(position);
+                self.replaying.settled(position);
             }
         }
         self.passed_by();
+    }
+
+    /// Settles what retention has removed since the last call.
+    pub(super) fn pass_removed(&mut self) {
+        let removed = self.context.journal.tail().removed();
+        if removed > self.reading.removed {
+            let first = self.reading.removed + 1;
+            self.reading.removed = removed;
+            self.pass_gap(first..removed + 1);
+        }
     }
 
     /// Whether the consumer wants this event, as far as can be said without decoding it.

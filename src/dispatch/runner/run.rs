@@ -110,6 +110,7 @@ impl Runner {
             return false;
         }
         self.resume_at = None;
+        self.pass_removed();
         self.hand_over();
         for _ in 0..READS_IN_A_TURN {
             self.read_on();

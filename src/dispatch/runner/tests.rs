@@ -334,6 +334,56 @@ async fn a_body_that_fails_is_replayed_as_a_whole() {
     assert_eq!(world.replays(), [false, true]);
 }
 
+/// Events that wait for a retry, in memory and in the journal, and one whose attempt runs.
+#[tokio::test]
+async fn what_retention_removes_is_settled_immediately() {
+    for paused in [false, true] {
+        let mut world = World::new(HandlerOptions::default(), |_| Then::FailLater);
+        world.fail_numbers(&[1, 2]);
+        let (runner, controls) = world.runner().await;
+        let life = Life::of(runner);
+        // The third conversation has more events than fit into memory.
+        for number in 1..=12 {
+            let session = ["a", "b", "c"][usize::min(number as usize, 3) - 1];
+            world.append_parts(&[(session, number)]).await;
+        }
+        let begun = [
+            world.begun().await,
+            world.begun().await,
+            world.begun().await,
+        ];
+        assert_eq!(begun, [(1, 1), (2, 1), (3, 1)]);
+        world.nothing_begins().await;
+        controls.pause(paused).await.unwrap().unwrap();
+        let status = controls.status().await.unwrap();
+        assert_eq!((status.lag, status.floor, status.retrying), (12, 0, 2));
+        assert_eq!(controls.held_up(9).await.len(), 1);
+
+        assert_eq!(world.journal.trim(10).await, Ok(10));
+        let status = controls.status().await.unwrap();
+        assert_eq!((status.lag, status.floor, status.retrying), (2, 10, 0));
+        assert!(controls.held_up(9).await.is_empty());
+        // What runs is not tried again, and is no dead letter.
+        world.fail_now().await;
+        controls.pause(false).await.unwrap().unwrap();
+        assert_eq!(world.begun().await, (11, 1));
+        assert_eq!(controls.status().await.unwrap().in_memory, 2);
+        world.clock.advance(Duration::from_secs(5));
+        world.nothing_begins().await;
+        let saved = world.saved().await;
+        assert_eq!((saved.progress.floor(), saved.retries.len()), (10, 0));
+        assert!(
+            world
+                .journal
+                .dead_letters(None, None, 9)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        life.kill().await;
+    }
+}
+
 /// The attempt was dropped because it took too long.
 #[tokio::test]
 async fn a_panic_on_drop_ends_only_the_attempt() {
