@@ -183,4 +183,7 @@ pub enum UnknownReason {
     /// The dialect found no event in the body.
     #[error("the dialect found no event in it")]
     NoEvents,
+    /// The dialect panicked when it read the body.
+    #[error("the dialect panicked")]
+    Panicked,
 }

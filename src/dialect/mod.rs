@@ -5,7 +5,7 @@
 //! the reason.
 //!
 //! The entry point is `read`: it decodes the `Content-Encoding`, checks for UTF-8, and calls the
-//! dialect. Only the typed events need that: a body is stored, verified and relayed as received.
+//! dialect. One that panics makes the body an [`UnknownEvent`]. Only the typed events need that: a body is stored, verified and relayed as received.
 
 mod codeskytz;
 mod object;
@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -90,7 +91,7 @@ pub(crate) fn read(
 ) -> Reading {
     let decoded = decode(body, content_encoding, max_body);
     let events = match &decoded {
-        Ok(content) => text(content).map(|text| dialect.events(&text)),
+        Ok(content) => text(content).and_then(|text| calmly(|| dialect.events(&text))),
         Err(detail) => Err(UnknownReason::ContentEncoding(detail.clone())),
     };
     let mut events = events.unwrap_or_else(|reason| vec![unknown(reason)]);
@@ -99,6 +100,12 @@ pub(crate) fn read(
     }
     let content = decoded.unwrap_or_else(|_| body.clone());
     Reading { content, events }
+}
+
+/// Calls a dialect, which may be the application's own. It is a pure function, so nothing is half-changed
+/// after a panic; the panic's text is on standard error by then.
+fn calmly<T>(dialect: impl FnOnce() -> T) -> Result<T, UnknownReason> {
+    catch_unwind(AssertUnwindSafe(dialect)).map_err(|_| UnknownReason::Panicked)
 }
 
 fn unknown(reason: UnknownReason) -> Event {
@@ -159,7 +166,8 @@ impl Decoder {
 ///
 /// # Errors
 ///
-/// When the body cannot be decoded within this limit, so that it may name any session.
+/// When the body cannot be decoded within this limit, or the dialect panics, so that it may name any
+/// session.
 pub(crate) fn session(
     dialect: &dyn Dialect,
     body: &Bytes,
@@ -169,7 +177,9 @@ pub(crate) fn session(
     let limit = body.len().saturating_mul(MAX_PEEK).max(MIN_PEEK);
     let content = decode(body, content_encoding, limit.min(max_body))?;
     // What is not text names no session.
-    Ok(text(&content).ok().and_then(|text| dialect.session(&text)))
+    let session = text(&content).map(|text| calmly(|| dialect.session(&text)));
+    let session = session.unwrap_or(Ok(None));
+    session.map_err(|panicked| panicked.to_string())
 }
 
 /// Removes the encodings of a body; the last one named was applied last.
@@ -306,6 +316,31 @@ mod tests {
         remove_own_mark(&mut sent);
         let sent = events(&decoder, &sent);
         assert!(matches!(sent[..], [Event::Unknown(_)]), "{sent:?}");
+    }
+
+    /// A dialect with a fault.
+    #[derive(Debug)]
+    struct Faulty;
+
+    impl Dialect for Faulty {
+        fn name(&self) -> &'static str {
+            "faulty"
+        }
+
+        fn events(&self, body: &ByteString) -> Vec<Event> {
+            std::panic::resume_unwind(Box::new(body.len()))
+        }
+    }
+
+    #[test]
+    fn a_dialect_that_panics_makes_an_unknown_event() {
+        let body = Bytes::from_static(b"{}");
+        let reading = read(&Faulty, &body, None, 100);
+        assert_eq!(reading.events, [unknown(UnknownReason::Panicked)]);
+        assert_eq!(reading.content, body);
+        // It may name any session.
+        let hidden = session(&Faulty, &body, None, 100);
+        assert_eq!(hidden, Err("the dialect panicked".to_owned()));
     }
 
     #[test]

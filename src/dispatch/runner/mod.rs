@@ -21,9 +21,11 @@ mod saving;
 pub(super) mod tests;
 mod unsaved;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
@@ -274,9 +276,11 @@ impl RunnerParts {
     ///
     /// # Errors
     ///
-    /// When the journal cannot say how far the consumer had come.
+    /// When the journal cannot say how far the consumer had come, or panics.
     pub(super) async fn resume(self) -> Result<Runner, (Unavailable, Self)> {
-        match saved(&self.context, self.consumer.name()).await {
+        let saved = AssertUnwindSafe(saved(&self.context, self.consumer.name()));
+        let saved = saved.catch_unwind().await;
+        match saved.unwrap_or_else(|_| Err(Unavailable::Away("the journal panicked".to_owned()))) {
             Ok(state) => Ok(Runner::with(state, self)),
             Err(error) => Err((error, self)),
         }

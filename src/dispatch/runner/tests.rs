@@ -20,8 +20,8 @@ use crate::dispatch::replay::ReplayRequest;
 use crate::dispatch::saved::Saved;
 use crate::dispatch::{Consumer, ConsumerControls, HandlerOptions, Order, Retry};
 use crate::journal::{
-    DedupKey, Desk, Entry, EntryPart, Journal, Memory, Position, ProgressChange, Seq, Sqlite,
-    TestFolder, Unavailable,
+    DedupKey, Desk, Entry, EntryPart, Journal, Memory, Position, ProgressChange, SavedProgress,
+    Seq, Share, Sqlite, TestFolder, Unavailable,
 };
 use crate::telemetry::{JournalMetrics, Metrics};
 use crate::testing::FakeClock;
@@ -559,6 +559,37 @@ async fn unreadable_progress_is_no_new_consumer() {
     let runner = Runner::new(Arc::clone(&world.consumer), context, Arc::new(()));
     let error = runner.await.err().expect("it cannot be read");
     assert!(error.to_string().contains(NAME), "{error}");
+}
+
+/// The runner is not lost: it starts again later.
+#[tokio::test]
+async fn a_journal_that_panics_delays_a_restart() {
+    let world = World::new(HandlerOptions::default(), |_| Then::Succeed);
+    let (runner, _controls) = world.runner().await;
+    let mut parts = runner.into_parts().await;
+    let desk = std::mem::replace(&mut parts.context.desk, Arc::new(FaultyDesk));
+    let (error, mut parts) = parts.resume().await.err().expect("it panics");
+    assert!(matches!(error, Unavailable::Away(_)), "{error}");
+    parts.context.desk = desk;
+    assert!(parts.resume().await.is_ok());
+}
+
+#[derive(Debug)]
+struct FaultyDesk;
+
+#[async_trait]
+impl Desk for FaultyDesk {
+    fn share(&self) -> Share {
+        0
+    }
+
+    async fn saved(&self, _: &str) -> Result<Option<SavedProgress>, Unavailable> {
+        std::panic::resume_unwind(Box::new("on purpose"))
+    }
+
+    async fn save(&self, _: ProgressChange) -> Result<(), Unavailable> {
+        Ok(())
+    }
 }
 
 /// Steps that let a test go from one moment to the next.
