@@ -1,6 +1,7 @@
 //! Every write and sync of the journal fails once (tests/peers/fault.c): what is acknowledged is kept
 //! all the same, and the server goes on by itself when the disk does.
 
+mod broken;
 mod disk;
 mod retention;
 pub mod slow;
