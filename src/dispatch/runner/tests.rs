@@ -316,22 +316,39 @@ async fn a_replay_after_a_failure_is_not_overtaken() {
     assert!(world.replays().contains(&true), "{:?}", world.replays());
 }
 
-/// A subscriber gets the body once, although only one of its events is replayed.
+/// A subscriber gets the body once, although only one of its events is replayed; after a restart, too, when
+/// others are read before it.
 #[tokio::test]
 async fn a_body_that_fails_is_replayed_as_a_whole() {
-    let mut world = World::new(HandlerOptions::default(), |_| Then::FailLater);
-    world.takes_bodies.store(true, Ordering::Relaxed);
-    let (runner, controls) = world.runner().await;
-    let _life = Life::of(runner);
-    world.append_parts(&[("a", 1), ("b", 2)]).await;
-    assert_eq!(world.begun().await, (1, 1));
-    let (id, request) = (Uuid::now_v7(), ReplayRequest::default());
-    let second = vec![Position::new(1, 2)];
-    let replayed = controls.replay(world.journal.as_ref(), id, &request, second);
-    replayed.await.unwrap().unwrap();
-    world.fail_now().await;
-    assert_eq!(world.begun().await, (1, 1));
-    assert_eq!(world.replays(), [false, true]);
+    for restarts in [false, true] {
+        let mut world = World::new(HandlerOptions::default(), |_| Then::FailLater);
+        world.takes_bodies.store(true, Ordering::Relaxed);
+        (world.tuning.events, world.tuning.read_in_a_turn) = (100, 1);
+        world.fail_numbers(&[3]);
+        let (runner, controls) = world.runner().await;
+        let mut life = Life::of(runner);
+        for number in 3..=22 {
+            world.append_parts(&[("c", number)]).await;
+        }
+        world.append_parts(&[("a", 1), ("b", 2)]).await;
+        assert_eq!([world.begun().await, world.begun().await], [(3, 1), (1, 1)]);
+        let (id, request) = (Uuid::now_v7(), ReplayRequest::default());
+        let second = vec![Position::new(21, 2)];
+        let replayed = controls.replay(world.journal.as_ref(), id, &request, second);
+        replayed.await.unwrap().unwrap();
+        controls.pause(restarts).await.unwrap().unwrap();
+        world.fail_now().await;
+        if restarts {
+            life.stop().await;
+            let (mut runner, _controls) = world.runner().await;
+            runner.state.head.paused = false;
+            life = Life::of(runner);
+        }
+        assert_eq!(world.begun().await, (1, 1));
+        assert_eq!(world.replays(), [false, false, true]);
+        world.nothing_begins().await;
+        life.kill().await;
+    }
 }
 
 /// Events that wait for a retry, in memory and in the journal, and one whose attempt runs.
