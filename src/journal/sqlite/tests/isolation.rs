@@ -59,6 +59,39 @@ async fn the_wal_stays_short_under_load() {
     assert_eq!(seqs(&*journal, 23_999, 10).await, [24_000]);
 }
 
+/// At every moment one of the reads is older than the newest commit, and the WAL cannot begin again while
+/// such a read goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_wal_stays_short_under_long_reads() {
+    const READ: Duration = Duration::from_millis(50);
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = try_open(&folder, &clock).unwrap();
+    let written = std::sync::atomic::AtomicBool::new(false);
+    let read = |database: &Connection| {
+        let snapshot = database.unchecked_transaction()?;
+        snapshot.query_row("SELECT count(*) FROM blocks", [], |_| Ok(()))?;
+        std::thread::park_timeout(READ);
+        snapshot.commit()
+    };
+    let readers = (0..3).map(async |number| {
+        tokio::time::sleep(READ / 3 * number).await;
+        while !written.load(std::sync::atomic::Ordering::Relaxed) {
+            journal.readers.look_long(read).await.unwrap();
+        }
+    });
+    let write = async {
+        for part in 0..56 {
+            fill(&journal, 256 * part..256 * (part + 1)).await;
+            // A disk that is busy with others needs time for a lap.
+            tokio::time::sleep(READ).await;
+        }
+        written.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    futures_util::future::join(write, join_all(readers)).await;
+    let length = wal(&folder);
+    assert!(length <= WAL_LIMIT, "{length}");
+}
+
 /// The checkpoint waits for the read, and no commit waits for the checkpoint.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_read_delays_no_append() {
@@ -214,4 +247,66 @@ async fn a_trim_waits_for_its_keys() {
         let again = journal.append(numbered(number)).await;
         assert_eq!(again, Ok(duplicate(number as Seq)));
     }
+}
+
+/// The file of the segment is a pipe: it takes nothing until the test reads it.
+#[tokio::test]
+async fn a_trim_that_seals_delays_no_append() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = try_open(&folder, &clock).unwrap();
+    for number in 1..=3 {
+        new(&journal, numbered(number)).await;
+    }
+    let pipe = folder.path().join("claims/3.unfinished");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let mut trim = Box::pin(journal.trim(2));
+    assert!(futures_util::poll!(trim.as_mut()).is_pending());
+    let append = async {
+        // The trim is asked for before this.
+        let nothing = |_: &mut Step<'_>| -> Made { Ok(Ok(())) };
+        journal.queue.write_later(0, nothing).await?;
+        journal.append(numbered(4)).await
+    };
+    let appended = tokio::time::timeout(Duration::from_secs(10), append).await;
+    let is_sealing = futures_util::poll!(trim.as_mut()).is_pending();
+    // A pipe cannot be synced, so the seal fails, and nothing is removed.
+    std::thread::spawn(move || std::fs::read(pipe));
+    assert!(trim.await.is_err());
+    assert_eq!(appended, Ok(Ok(Appended::new(4))), "it waits for the seal");
+    assert!(is_sealing);
+    assert_eq!(seqs(&journal, 0, 10).await, [1, 2, 3, 4]);
+}
+
+/// Each part of a trim is a transaction of its own, between the commits that are answered first.
+#[tokio::test]
+async fn a_trim_lets_others_go_ahead() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = try_open(&folder, &clock).unwrap();
+    for number in 1..=3 {
+        new(&journal, entry(body("x"), number, Duration::ZERO)).await;
+    }
+    let (begin, begun) = std::sync::mpsc::channel::<()>();
+    let hold = move |_: &mut Step<'_>| -> Made {
+        let _ = begun.recv();
+        Ok(Ok(()))
+    };
+    let nothing = |_: &mut Step<'_>| -> Made { Ok(Ok(())) };
+    let first = |step: &mut Step<'_>| -> rusqlite::Result<Result<Seq, Unavailable>> {
+        super::super::store::first(step.change()).map(Ok)
+    };
+    let mut hold = Box::pin(journal.queue.write(0, hold));
+    assert!(futures_util::poll!(hold.as_mut()).is_pending());
+    // One such operation may go ahead of all others after the one that runs.
+    let mut later = Box::pin(journal.queue.write_later(0, nothing));
+    let mut trim = Box::pin(journal.trim(2));
+    let mut first = Box::pin(journal.queue.write(0, first));
+    assert!(futures_util::poll!(later.as_mut()).is_pending());
+    assert!(futures_util::poll!(trim.as_mut()).is_pending());
+    assert!(futures_util::poll!(first.as_mut()).is_pending());
+    begin.send(()).unwrap();
+    hold.await.unwrap();
+    later.await.unwrap();
+    assert_eq!(first.await, Ok(1));
+    assert_eq!(trim.await, Ok(2));
 }
