@@ -127,10 +127,21 @@ static void remember(int file, size_t count, off_t at) {
     pthread_mutex_unlock(&lock);
 }
 
+// The same file, for writing: a sync needs no such descriptor. Never closed, because that would end all
+// locks of the process on the file.
+static int writable(int file) {
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    int opened = (int)syscall(SYS_openat, AT_FDCWD, link, O_RDWR | O_CLOEXEC);
+    if (opened < 0) abort();
+    return opened;
+}
+
 // The file's writes are on the disk, or are put back.
 static void forget(int file, int put_back) {
     struct stat stat;
-    if (!unsynced || fstat(file, &stat) < 0) return;
+    if (!unsynced || fstat(file, &stat) < 0 || !S_ISREG(stat.st_mode)) return;
+    if (put_back) file = writable(file);
     pthread_mutex_lock(&lock);
     for (struct replaced **link = &unsynced; *link;) {
         struct replaced *old = *link;
@@ -139,8 +150,9 @@ static void forget(int file, int put_back) {
             continue;
         }
         if (put_back) {
-            if (old->count > 0) syscall(SYS_pwrite64, file, old->bytes, (size_t)old->count, old->at);
-            syscall(SYS_ftruncate, file, old->size);
+            ssize_t count = old->count;
+            if (count > 0 && syscall(SYS_pwrite64, file, old->bytes, (size_t)count, old->at) != count) abort();
+            if (syscall(SYS_ftruncate, file, old->size) < 0) abort();
         }
         *link = old->next;
         free(old);

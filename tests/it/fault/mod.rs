@@ -2,6 +2,7 @@
 //! all the same, and the server goes on by itself when the disk does.
 
 mod broken;
+mod copies;
 mod disk;
 mod retention;
 pub mod slow;
