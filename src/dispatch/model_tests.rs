@@ -31,7 +31,7 @@ use crate::{Delivery, Event, EventHandler, EventKind, HandlerError, Received, So
 
 #[test]
 fn no_event_is_lost_in_memory() {
-    explore(Engine::Memory, 3000);
+    explore(Engine::Memory, 10_000);
 }
 
 #[test]
@@ -153,7 +153,7 @@ enum End {
 
 fn case() -> impl Strategy<Value = Case> {
     let suspended = prop::option::of((0..20u64).prop_map(Duration::from_secs));
-    let parts = (0..3usize, 1..6usize, suspended, vec(step(), 1..80));
+    let parts = (0..3usize, 1..6usize, suspended, vec(step(), 1..60));
     parts.prop_map(|(order, concurrency, suspend_after, steps)| Case {
         order,
         concurrency,
@@ -197,9 +197,10 @@ fn explore(engine: Engine, cases: u32) {
         max_shrink_iters: 2_000,
         ..ProptestConfig::default()
     };
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().unwrap();
     let explored = TestRunner::new(config).run(&case(), |case| {
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        runtime.enable_all().build()?.block_on(play(engine, &case));
+        runtime.block_on(play(engine, &case));
         Ok(())
     });
     if let Err(error) = explored {
