@@ -78,13 +78,21 @@ impl OpenDatabase {
         })
     }
 
-    /// Closes the database after the last write. If no other connection is open, this copies the
-    /// WAL into it.
-    pub(super) fn close(self) {
-        drop(self.checkpointer);
-        if let Err(error) = store::set_up_closing(&self.database) {
-            log::warn!("journal: the WAL stays, and is brought in at the next start: {error}");
-        }
+    /// Closes the database after the last write, and the readers' connections before it. If no other
+    /// connection is open, this copies the WAL into it.
+    pub(super) fn close(self, readers: &Readers) {
+        let Self {
+            database,
+            checkpointer,
+        } = self;
+        // Before the readers are stopped: its thread may have to stop them for the end of a lap.
+        drop(checkpointer);
+        readers.while_closed(|| {
+            if let Err(error) = store::set_up_closing(&database) {
+                log::warn!("journal: the WAL stays, and is brought in at the next start: {error}");
+            }
+            drop(database);
+        });
     }
 
     /// Closes the database after a failure. Returns whether a sync beside the commits has failed too.

@@ -107,7 +107,7 @@ impl JournalWriter {
 
     fn close(self) {
         if let WriterState::Open(open) = self.state {
-            self.readers.while_closed(|| open.close());
+            open.close(&self.readers);
         }
     }
 

@@ -92,6 +92,26 @@ async fn the_wal_stays_short_under_long_reads() {
     assert!(length <= WAL_LIMIT, "{length}");
 }
 
+/// The last commit fills the WAL, so that the checkpoint is about to stop the reads while the journal closes.
+#[tokio::test]
+async fn a_journal_closes_during_a_checkpoint() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = try_open(&folder, &clock).unwrap();
+    let appends = (0..3).map(async |number| {
+        let received = body(&"x".repeat(7 * 1024 * 1024));
+        new(&journal, entry(received, number, WINDOW)).await
+    });
+    join_all(appends).await;
+    let (tell, closed) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(journal);
+        let _ = tell.send(());
+    });
+    let closed = closed.recv_timeout(Duration::from_secs(30));
+    closed.expect("it does not wait for itself");
+    assert_eq!(wal(&folder), 0);
+}
+
 /// The checkpoint waits for the read, and no commit waits for the checkpoint.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_read_delays_no_append() {
