@@ -323,7 +323,7 @@ async fn a_body_that_fails_is_replayed_as_a_whole() {
     for restarts in [false, true] {
         let mut world = World::new(HandlerOptions::default(), |_| Then::FailLater);
         world.takes_bodies.store(true, Ordering::Relaxed);
-        (world.tuning.events, world.tuning.read_in_a_turn) = (100, 1);
+        (world.tuning.memory, world.tuning.read_in_a_turn) = (100 * 208, 1);
         world.fail_numbers(&[3]);
         let (runner, controls) = world.runner().await;
         let mut life = Life::of(runner);
@@ -374,12 +374,12 @@ async fn what_retention_removes_is_settled_immediately() {
         controls.pause(paused).await.unwrap().unwrap();
         let status = controls.status().await.unwrap();
         assert_eq!((status.lag, status.floor, status.retrying), (12, 0, 2));
-        assert_eq!(controls.held_up(9).await.len(), 1);
+        assert_eq!(controls.held_up(9).await.conversations.len(), 1);
 
         assert_eq!(world.journal.trim(10).await, Ok(10));
         let status = controls.status().await.unwrap();
         assert_eq!((status.lag, status.floor, status.retrying), (2, 10, 0));
-        assert!(controls.held_up(9).await.is_empty());
+        assert!(controls.held_up(9).await.conversations.is_empty());
         // What runs is not tried again, and is no dead letter.
         world.fail_now().await;
         controls.pause(false).await.unwrap().unwrap();
