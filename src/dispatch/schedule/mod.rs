@@ -14,19 +14,22 @@
 //!   more than three quarters of the room that the others leave. An event behind the first of its lane
 //!   takes little: its position.
 
+mod held_up;
 mod left;
+mod room;
 mod sessions;
 #[cfg(test)]
 mod tests;
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use roaring::RoaringTreemap;
 
 use self::left::{LeftBehind, Scope};
-use self::sessions::{Sessions, three_quarters};
+use self::room::{BEHIND, FIRST};
+use self::sessions::Sessions;
 use super::lane::{Lane, LaneMap, SessionKey};
 use super::progress::dense;
 use crate::journal::{Position, PositionMap, Seq};
@@ -125,38 +128,6 @@ pub(crate) struct Start {
     pub(crate) position: Position,
     /// The number of this attempt, from 1.
     pub(crate) attempt: u32,
-}
-
-/// A session that holds up its own events: some wait for a retry, or it holds all slots that it may hold,
-/// or memory has no room for more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HoldingSession {
-    /// The event whose retry is due first, or else one that runs or starts next.
-    pub(crate) position: Position,
-    /// How many attempts of it have ended.
-    pub(crate) attempts: u32,
-    /// The earliest time of its next attempt, if it waits for one.
-    pub(crate) due: Option<Instant>,
-    pub(crate) running: usize,
-    pub(crate) retrying: usize,
-    /// How many events wait in memory.
-    pub(crate) waiting: usize,
-    /// Whether more were left in the journal.
-    pub(crate) more: bool,
-}
-
-/// An event that holds up others of its lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Holding {
-    pub(crate) position: Position,
-    /// How many attempts have ended.
-    pub(crate) attempts: u32,
-    /// The earliest time of the next attempt; `None` while one runs.
-    pub(crate) due: Option<Instant>,
-    /// How many events wait behind it in memory.
-    pub(crate) behind: usize,
-    /// Whether more of its lane were left in the journal.
-    pub(crate) more: bool,
 }
 
 impl Schedule {
@@ -375,56 +346,6 @@ impl Schedule {
         self.sessions.next_due()
     }
 
-    /// The events that hold up others of their lane: those that wait for a retry, and those that run.
-    pub(crate) fn held_up(&self) -> impl Iterator<Item = Holding> {
-        self.events.iter().filter_map(|(position, event)| {
-            let lane = event.lane?;
-            let behind = self.known(lane) - 1;
-            let more = self.left.has(Scope::Lane(event.session, lane));
-            let retry = self.retries.get(position);
-            let holds = event.runs.is_some() || retry.is_some();
-            (holds && (more || behind > 0)).then(|| Holding {
-                position: *position,
-                attempts: retry.map_or(0, |retry| retry.attempts),
-                due: retry
-                    .filter(|_| event.runs.is_none())
-                    .map(|retry| retry.due),
-                behind,
-                more,
-            })
-        })
-    }
-
-    /// The sessions that hold up their own events.
-    pub(crate) fn held_up_sessions(&self) -> impl Iterator<Item = HoldingSession> {
-        let running = self.events.iter().filter(|(_, event)| event.runs.is_some());
-        let running: HashMap<_, _> = running
-            .map(|(position, event)| (event.session, *position))
-            .collect();
-        self.sessions.all().filter_map(move |(session, waits)| {
-            let more = self.left.has(Scope::Session(session));
-            let holds = waits.retrying > 0 || waits.is_full || more;
-            let position = if waits.retrying > 0 {
-                waits.next
-            } else {
-                running.get(&session).copied().or(waits.next)
-            };
-            let position = position.filter(|_| holds)?;
-            let retry = self.retries.get(&position);
-            Some(HoldingSession {
-                position,
-                attempts: retry.map_or(0, |retry| retry.attempts),
-                due: retry
-                    .filter(|_| !self.runs(position))
-                    .map(|retry| retry.due),
-                running: waits.running,
-                retrying: waits.retrying,
-                waiting: waits.waiting,
-                more,
-            })
-        })
-    }
-
     /// The sessions with events in memory or left in the journal, each with the body of the oldest;
     /// `None` for more than `most` sessions.
     pub(crate) fn oldest(&self, most: usize) -> Option<BTreeMap<SessionKey, Seq>> {
@@ -487,54 +408,7 @@ impl Schedule {
             Some(retry) => self.sessions.wait_retry(session, retry.due, position),
         }
     }
-
-    fn has_room(&self, scope: Scope) -> bool {
-        match scope {
-            Scope::Session(session) => self.sessions.memory(session) < self.room(session),
-            Scope::Lane(_, lane) => self.known(lane) < self.limits.lane,
-        }
-    }
-
-    /// Whether the scope has so much room that reading the journal again for it is worth it.
-    fn wants_more(&self, scope: Scope) -> bool {
-        let has_half = |session, wanted: usize| {
-            let room = self.room(session);
-            self.sessions.memory(session) + wanted.min(room) / 2 <= room
-        };
-        match scope {
-            Scope::Session(session) => has_half(session, usize::MAX),
-            Scope::Lane(session, lane) => {
-                self.known(lane) <= self.limits.lane / 2
-                    && has_half(session, self.limits.lane.saturating_mul(BEHIND))
-            }
-        }
-    }
-
-    /// How many events of the lane are in memory.
-    fn known(&self, lane: Lane) -> usize {
-        let behind = self.lanes.get(&lane);
-        behind.map_or(0, |behind| 1 + behind.as_ref().map_or(0, |all| all.len()))
-    }
-
-    /// How much memory the events of the session may take.
-    fn room(&self, session: SessionKey) -> usize {
-        let all = self.limits.memory;
-        let others = self.sessions.all_memory() - self.sessions.memory(session);
-        if others >= all / 4 * 5 {
-            return 0;
-        }
-        three_quarters(all.saturating_sub(others)).max(all / LEAST_ROOM)
-    }
 }
-
-/// About how much memory an event takes that runs or may start, in bytes, with its lane and its retry.
-const FIRST: usize = 208;
-
-/// The same of an event behind another of its lane.
-const BEHIND: usize = 16;
-
-/// However many sessions there are, each has room for this fraction of the memory.
-const LEAST_ROOM: usize = 2048;
 
 /// After this many fresh events in a row, a due retry gets its turn.
 const FRESH_IN_A_ROW: usize = 7;

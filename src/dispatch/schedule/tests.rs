@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::super::Order;
 use super::super::lane::SessionHasher;
+use super::held_up::Holding;
+use super::sessions::three_quarters;
 use super::*;
 use crate::clock::{Clock as _, SystemClock};
 
