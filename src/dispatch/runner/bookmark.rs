@@ -34,12 +34,13 @@ impl Runner {
         {
             self.state.changed.insert(Row::Bookmark);
         }
-        let last = bookmark.as_ref().map_or(floor, |bookmark| bookmark.cursor);
-        if cursor < last.saturating_add(every)
-            || self.state.progress.unsettled(floor, cursor) < every
-        {
+        // A replay passes older events of its conversation, which then are not the first of it.
+        let replays = !self.state.replaying.is_empty();
+        let unsettled = self.state.progress.unsettled(floor, cursor);
+        if replays || cursor < self.reading.next_bookmark || unsettled < every {
             return;
         }
+        self.reading.next_bookmark = cursor.saturating_add(every);
         if let Some(oldest) = self.schedule.oldest(MOST_SESSIONS) {
             let hasher = self.hasher;
             *bookmark = Some(Bookmark {

@@ -56,13 +56,16 @@ impl Runner {
         let (state, progress) = (&self.state, &self.state.progress);
         // What retention has removed may be in the schedule for a while, but waits for nothing.
         let handed_over = state.replaying.iter().filter(|event| self.stays(*event));
-        let (settled, unsettled): (Vec<_>, Vec<_>) =
-            handed_over.partition(|event| progress.is_settled(*event));
-        let settled = settled.len() as u64;
+        let settled = handed_over.filter(|event| progress.is_settled(*event));
+        let settled = settled.count() as u64;
         let mut pending = state.replays.iter();
         let replaying = if pending.any(|replay| !replay.pending.is_empty()) {
-            // The unsettled ones are counted as events that are not settled.
-            self.replaying().len() - unsettled.len() as u64
+            // The others are counted as events that are not settled.
+            let replaying = self.replaying();
+            replaying
+                .iter()
+                .filter(|event| progress.is_settled(*event))
+                .count() as u64
         } else {
             settled
         };

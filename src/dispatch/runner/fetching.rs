@@ -21,6 +21,8 @@ pub(super) struct Reading {
     pub(super) together: PositionMap<Vec<Part>>,
     /// Whether a read from the disk is on its way, to read on and to sweep.
     pub(super) on_its_way: [bool; 2],
+    /// No bookmark is placed before this body.
+    pub(super) next_bookmark: Seq,
     /// How many records were read since an attempt could start.
     pub(super) ahead: usize,
 }
@@ -56,6 +58,7 @@ impl Reading {
             chunks: Arc::default(),
             together: PositionMap::default(),
             on_its_way: [false; 2],
+            next_bookmark: cursor,
             ahead: 0,
         }
     }

@@ -87,6 +87,19 @@ async fn a_restart_reads_on_before_it_reads_a_backlog_again() {
     assert!(runner.schedule.contains(Position::first(1)));
 }
 
+/// An event that is to be replayed after its attempt counts once.
+#[tokio::test]
+async fn a_running_event_with_a_replay_counts_once() {
+    let mut world = World::new(HandlerOptions::default(), |_| Then::Hang);
+    let (runner, controls) = world.runner().await;
+    let _life = Life::of(runner);
+    world.append(EventKind::Message).await;
+    assert_eq!(world.begun().await, (1, 1));
+    replay(&world, &controls, &[1]).await.unwrap().unwrap();
+    let status = controls.status().await.unwrap();
+    assert_eq!((status.lag, status.overflowed), (1, 0));
+}
+
 /// Skipped events of others are saved after 5 s, or together with the next wanted event.
 #[tokio::test]
 async fn skipped_events_are_saved_late() {

@@ -281,7 +281,14 @@ impl Schedule {
         if let Some(lane) = lane
             && let Entry::Occupied(mut behind) = self.lanes.entry(lane)
         {
-            match behind.get_mut().as_mut().and_then(|all| all.pop_front()) {
+            let next = behind.get_mut().as_mut().and_then(|all| {
+                let next = all.pop_front();
+                if all.capacity() > 4 * all.len().max(4) {
+                    all.shrink_to(2 * all.len());
+                }
+                next
+            });
+            match next {
                 None => {
                     behind.remove();
                 }
@@ -347,8 +354,12 @@ impl Schedule {
     }
 
     /// The sessions with events in memory or left in the journal, each with the body of the oldest;
-    /// `None` for more than `most` sessions.
+    /// `None` for more than `most` sessions. While a replay hands over, older
+    /// events may be behind the first of a lane.
     pub(crate) fn oldest(&self, most: usize) -> Option<BTreeMap<SessionKey, Seq>> {
+        if self.sessions.len() > most {
+            return None;
+        }
         let mut oldest = BTreeMap::new();
         let events = self.events.iter();
         let events = events.map(|(position, event)| (event.session, *position));

@@ -17,7 +17,7 @@ impl Schedule {
     pub(super) fn wants_more(&self, scope: Scope) -> bool {
         let has_half = |session, wanted: usize| {
             let room = self.room(session);
-            self.sessions.memory(session) + wanted.min(room) / 2 <= room
+            room > 0 && self.sessions.memory(session) + wanted.min(room) / 2 <= room
         };
         match scope {
             Scope::Session(session) => has_half(session, usize::MAX),

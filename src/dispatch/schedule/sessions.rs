@@ -200,6 +200,11 @@ impl Sessions {
         self.due.first().filter(|_| room).map(|(due, _)| *due)
     }
 
+    /// How many sessions have had events in memory since the last [`Self::shrink`].
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// All sessions with what they wait for.
     pub(super) fn all(&self) -> impl Iterator<Item = (SessionKey, Waits)> {
         self.sessions.iter().map(|(key, session)| {

@@ -635,3 +635,66 @@ fn a_flood_leaves_room_in_memory() {
     };
     assert_eq!(schedule.add(other), Added::First);
 }
+
+/// So many sessions that one has no room at all: nothing is read for it again and again.
+#[test]
+fn sweeps_end_without_room() {
+    for lane_is_full in [false, true] {
+        let mut schedule = Schedule::new(Limits {
+            slots: 100,
+            memory: 4 * FIRST,
+            lane: 2,
+        });
+        let of = |seq, lane_number: u8, via| Arrival {
+            lane: lane(lane_number),
+            via,
+            ..alone(seq)
+        };
+        for seq in 1..=6 {
+            schedule.add(of(seq, if seq < 4 { 1 } else { 2 }, Via::ReadOn));
+        }
+        for seq in [1, 4] {
+            assert_eq!(schedule.start(now()).unwrap().position, event(seq));
+        }
+        schedule.settled(event(1));
+        schedule.settled(event(4));
+        assert_eq!(schedule.begin_sweep(event(0)), Some(event(3)));
+        // While the sweep waits for the disk, reading on fills the memory.
+        if lane_is_full {
+            assert_ne!(schedule.add(of(100, 1, Via::Replay)), Added::Left);
+        }
+        let of_others = |number: u8| Arrival {
+            session: session(number),
+            ..alone(10 + u64::from(number))
+        };
+        (1..9).for_each(|number| _ = schedule.add(of_others(number)));
+        assert_eq!(schedule.add(of_others(20)), Added::Left);
+        assert_eq!(schedule.add(of(3, 1, Via::Sweep)), Added::Left);
+        // As the runner does it.
+        let mut sweeps = 0;
+        while schedule.sweep_goes_on().is_some() || {
+            schedule.end_sweep(false);
+            schedule.begin_sweep(event(0)).is_some()
+        } {
+            sweeps += 1;
+            assert!(sweeps < 10, "nothing can be taken");
+        }
+    }
+}
+
+#[test]
+fn a_drained_lane_frees_its_memory() {
+    let (mut schedule, start) = (schedule(1), now());
+    for seq in 1..=4096 {
+        schedule.add(Arrival {
+            lane: lane(0),
+            ..alone(seq)
+        });
+    }
+    for seq in 1..=4094 {
+        assert_eq!(schedule.start(start).unwrap().position, event(seq));
+        schedule.settled(event(seq));
+    }
+    let room = schedule.lanes.values().flatten();
+    assert!(room.map(|all| all.capacity()).sum::<usize>() < 100);
+}
