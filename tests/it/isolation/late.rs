@@ -32,13 +32,13 @@ async fn what_retention_removed_is_not_delivered() {
     until(&server, "/api/consumers", waits).await;
     let all = |list: &Value| list["events"].as_array().unwrap().len() == 10;
     let listed = until(&server, "/api/events", all).await;
-    clock.advance(2 * MINUTE);
-    // The newest event stays.
+    // The newest event stays. It is there before the others are too old, so that these are removed together.
     send(&server, 10, 10).await;
+    clock.advance(2 * MINUTE);
     for event in listed["events"].as_array().unwrap() {
         let path = format!("/api/events/{}", event["id"].as_str().unwrap());
         served::until("removed", async || {
-            // Retention may have looked before the newest event came, and then waits for a second.
+            // Retention looks once a second.
             clock.advance(Duration::from_secs(1));
             api(&server, "GET", &path, &json!({})).await.0 == 404
         })
