@@ -28,8 +28,7 @@ use std::time::Instant;
 use roaring::RoaringTreemap;
 
 use self::left::{LeftBehind, Scope};
-use self::room::{BEHIND, FIRST};
-use self::sessions::Sessions;
+use self::sessions::{BEHIND, FIRST, Sessions};
 use super::lane::{Lane, LaneMap, SessionKey};
 use super::progress::dense;
 use crate::journal::{Position, PositionMap, Seq};

@@ -2,7 +2,7 @@
 
 use super::Schedule;
 use super::left::Scope;
-use super::sessions::three_quarters;
+use super::sessions::{BEHIND, three_quarters};
 use crate::dispatch::lane::{Lane, SessionKey};
 
 impl Schedule {
@@ -44,12 +44,6 @@ impl Schedule {
         three_quarters(all.saturating_sub(others)).max(all / LEAST_ROOM)
     }
 }
-
-/// About how much memory an event takes that runs or may start, in bytes, with its lane and its retry.
-pub(super) const FIRST: usize = 208;
-
-/// The same of an event behind another of its lane.
-pub(super) const BEHIND: usize = 16;
 
 /// However many sessions there are, each has room for this fraction of the memory.
 const LEAST_ROOM: usize = 2048;

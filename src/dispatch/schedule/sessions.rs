@@ -294,3 +294,9 @@ fn slots_for_retries(slots: usize) -> usize {
         slots => slots - (slots / 4).max(1),
     }
 }
+
+/// About how much memory an event takes that runs or may start, in bytes, with its lane and its retry.
+pub(super) const FIRST: usize = 208;
+
+/// The same of an event behind another of its lane.
+pub(super) const BEHIND: usize = 16;
