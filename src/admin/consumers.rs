@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::error::{Answer, ApiError};
 use super::request::run_to_end;
 use super::state::{AdminState, State};
-use crate::dispatch::{ConsumerControls, HeldUpConversation, HeldUpSession, find};
+use crate::dispatch::{ConsumerControls, HeldUp, find};
 use crate::engine::Pipeline;
-use crate::journal::{Part, Record, Unavailable};
-use crate::{Event, EventId};
+use crate::journal::{Part, Position, Record, Unavailable};
+use crate::{Event, EventId, Timestamp};
 
 /// `GET /api/consumers`
 pub(super) async fn list(state: State) -> Answer {
@@ -30,59 +30,56 @@ pub(super) async fn show_one(state: State, name: web::Path<String>) -> Answer {
     let shown = show(pipeline, &consumer).await?;
     let mut shown = shown.ok_or_else(|| ApiError::has_ended(&name))?;
     let held_up = consumer.held_up(MOST_HELD_UP).await;
-    shown["held_up"] = conversations(pipeline, held_up.conversations).await?.into();
-    shown["sessions"] = sessions(pipeline, held_up.sessions).await?.into();
+    add_held_up(&mut shown, pipeline, held_up).await?;
     Ok(HttpResponse::Ok().json(shown))
 }
 
-/// The events that hold up others of their conversation.
-async fn conversations(
+/// Adds the conversations and sessions that are held up.
+async fn add_held_up(
+    shown: &mut Value,
     pipeline: &Pipeline,
-    held_up: Vec<HeldUpConversation>,
-) -> Result<Vec<Value>, Unavailable> {
-    let mut shown = Vec::new();
-    for one in held_up {
-        let part = one.position.part();
+    held_up: HeldUp,
+) -> Result<(), Unavailable> {
+    let (mut conversations, mut sessions) = (Vec::new(), Vec::new());
+    for (one, next_try) in held_up.conversations {
+        let found = find(pipeline.journal().as_ref(), one.position.seq()).await?;
         // Otherwise retention has removed it in the meantime.
-        let Some(record) = find(pipeline.journal().as_ref(), one.position.seq()).await? else {
-            continue;
-        };
-        shown.push(json!({
-            "event": EventId::new(record.received.id, part).to_string(),
-            "session": record.parts.view(part, &record.received).session,
-            "conversation": conversation(pipeline, &record, part),
-            "attempts": one.attempts,
-            "next_try": one.next_try,
-            "waiting": one.behind,
-            "more_in_journal": one.more,
-        }));
+        let Some(record) = found else { continue };
+        let mut shown = held_up_event(&record, one.position, one.attempts, next_try);
+        shown["conversation"] = conversation(pipeline, &record, one.position.part()).into();
+        shown["waiting"] = one.behind.into();
+        shown["more_in_journal"] = one.more.into();
+        conversations.push(shown);
     }
-    Ok(shown)
+    for (one, next_try) in held_up.sessions {
+        let found = find(pipeline.journal().as_ref(), one.position.seq()).await?;
+        let Some(record) = found else { continue };
+        let mut shown = held_up_event(&record, one.position, one.attempts, next_try);
+        shown["in_flight"] = one.running.into();
+        shown["retrying"] = one.retrying.into();
+        shown["waiting"] = one.waiting.into();
+        shown["more_in_journal"] = one.more.into();
+        sessions.push(shown);
+    }
+    shown["held_up"] = conversations.into();
+    shown["sessions"] = sessions.into();
+    Ok(())
 }
 
-/// The sessions that hold up their own events, each with one of these.
-async fn sessions(
-    pipeline: &Pipeline,
-    held_up: Vec<HeldUpSession>,
-) -> Result<Vec<Value>, Unavailable> {
-    let mut shown = Vec::new();
-    for one in held_up {
-        let part = one.position.part();
-        let Some(record) = find(pipeline.journal().as_ref(), one.position.seq()).await? else {
-            continue;
-        };
-        shown.push(json!({
-            "session": record.parts.view(part, &record.received).session,
-            "event": EventId::new(record.received.id, part).to_string(),
-            "attempts": one.attempts,
-            "next_try": one.next_try,
-            "in_flight": one.running,
-            "retrying": one.retrying,
-            "waiting": one.waiting,
-            "more_in_journal": one.more,
-        }));
-    }
-    Ok(shown)
+/// What is known of an event that holds up others.
+fn held_up_event(
+    record: &Record,
+    position: Position,
+    attempts: u32,
+    next_try: Option<Timestamp>,
+) -> Value {
+    let (part, received) = (position.part(), &record.received);
+    json!({
+        "event": EventId::new(received.id, part).to_string(),
+        "session": record.parts.view(part, received).session,
+        "attempts": attempts,
+        "next_try": next_try,
+    })
 }
 
 /// Whose messages, or which message's statuses, an event is about.

@@ -5,7 +5,8 @@
 //! the reason.
 //!
 //! The entry point is `read`: it decodes the `Content-Encoding`, checks for UTF-8, and calls the
-//! dialect. One that panics makes the body an [`UnknownEvent`]. Only the typed events need that: a body is stored, verified and relayed as received.
+//! dialect. One that panics makes the body an [`UnknownEvent`]. Only the typed events need that: a body is
+//! stored, verified and relayed as received.
 
 mod codeskytz;
 mod object;
@@ -91,7 +92,7 @@ pub(crate) fn read(
 ) -> Reading {
     let decoded = decode(body, content_encoding, max_body);
     let events = match &decoded {
-        Ok(content) => text(content).and_then(|text| calmly(|| dialect.events(&text))),
+        Ok(content) => text(content).and_then(|text| caught(|| dialect.events(&text))),
         Err(detail) => Err(UnknownReason::ContentEncoding(detail.clone())),
     };
     let mut events = events.unwrap_or_else(|reason| vec![unknown(reason)]);
@@ -104,7 +105,7 @@ pub(crate) fn read(
 
 /// Calls a dialect, which may be the application's own. It is a pure function, so nothing is half-changed
 /// after a panic; the panic's text is on standard error by then.
-fn calmly<T>(dialect: impl FnOnce() -> T) -> Result<T, UnknownReason> {
+fn caught<T>(dialect: impl FnOnce() -> T) -> Result<T, UnknownReason> {
     catch_unwind(AssertUnwindSafe(dialect)).map_err(|_| UnknownReason::Panicked)
 }
 
@@ -177,7 +178,7 @@ pub(crate) fn session(
     let limit = body.len().saturating_mul(MAX_PEEK).max(MIN_PEEK);
     let content = decode(body, content_encoding, limit.min(max_body))?;
     // What is not text names no session.
-    let session = text(&content).map(|text| calmly(|| dialect.session(&text)));
+    let session = text(&content).map(|text| caught(|| dialect.session(&text)));
     let session = session.unwrap_or(Ok(None));
     session.map_err(|panicked| panicked.to_string())
 }

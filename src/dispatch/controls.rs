@@ -12,6 +12,7 @@ use super::progress::{Positions, Progress};
 use super::records::find;
 use super::replay::{Replay, ReplayRequest};
 use super::saved::Suspended;
+use super::schedule::{Holding, HoldingSession};
 use crate::Timestamp;
 use crate::journal::{Journal, Position, Seq, Share, Unavailable};
 
@@ -105,57 +106,24 @@ pub(crate) struct ConsumerStatus {
     pub(crate) suspended: Option<Suspended>,
 }
 
-/// The conversations and sessions that are held up.
+/// The conversations and sessions that are held up, each with the time of its next try; `None` while an attempt
+/// runs, or when it does not wait for a retry.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HeldUp {
     /// Those that are tried next first.
-    pub(crate) conversations: Vec<HeldUpConversation>,
+    pub(crate) conversations: Vec<(Holding, Option<Timestamp>)>,
     /// Those with the most waiting events first.
-    pub(crate) sessions: Vec<HeldUpSession>,
-}
-
-/// A session that holds up its own events: some wait for a retry, or it holds all slots that it may hold,
-/// or memory has no room for more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HeldUpSession {
-    /// An event of it: the one whose retry is due first, or else one that runs or starts next.
-    pub(crate) position: Position,
-    /// How many attempts of that event have ended.
-    pub(crate) attempts: u32,
-    /// When that event is tried again, if it waits for a retry.
-    pub(crate) next_try: Option<Timestamp>,
-    /// How many attempts run.
-    pub(crate) running: usize,
-    /// How many events wait for a retry.
-    pub(crate) retrying: usize,
-    /// How many events in memory wait, for a retry or for anything else.
-    pub(crate) waiting: usize,
-    /// Whether more of them wait in the journal.
-    pub(crate) more: bool,
-}
-
-/// An event that holds up others of its conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HeldUpConversation {
-    pub(crate) position: Position,
-    /// How many attempts have ended.
-    pub(crate) attempts: u32,
-    /// `None` while an attempt runs.
-    pub(crate) next_try: Option<Timestamp>,
-    /// How many events wait behind it in memory.
-    pub(crate) behind: usize,
-    /// Whether more of them wait in the journal.
-    pub(crate) more: bool,
+    pub(crate) sessions: Vec<(HoldingSession, Option<Timestamp>)>,
 }
 
 impl HeldUp {
     /// Sorts, and keeps the first `most` of each.
     pub(super) fn keep(&mut self, most: usize) {
         self.conversations
-            .sort_unstable_by_key(|one| (one.next_try, one.position));
+            .sort_unstable_by_key(|(one, next_try)| (*next_try, one.position));
         self.conversations.truncate(most);
         self.sessions
-            .sort_unstable_by_key(|one| (Reverse(one.waiting), one.position));
+            .sort_unstable_by_key(|(one, _)| (Reverse(one.waiting), one.position));
         self.sessions.truncate(most);
     }
 }

@@ -5,9 +5,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::Runner;
-use crate::dispatch::controls::{
-    Command, ConsumerStatus, EventStates, HeldUp, HeldUpConversation, HeldUpSession,
-};
+use crate::dispatch::controls::{Command, ConsumerStatus, EventStates, HeldUp};
 use crate::dispatch::progress::Positions;
 use crate::journal::Position;
 
@@ -119,27 +117,11 @@ impl Runner {
         let next_try = |due: Option<Instant>| due.map(|due| self.time_at(due));
         let conversations = self.schedule.held_up();
         let conversations = conversations.filter(|one| self.stays(one.position));
-        let conversations = conversations.map(|one| HeldUpConversation {
-            position: one.position,
-            attempts: one.attempts,
-            next_try: next_try(one.due),
-            behind: one.behind,
-            more: one.more,
-        });
         let sessions = self.schedule.held_up_sessions();
         let sessions = sessions.filter(|one| self.stays(one.position));
-        let sessions = sessions.map(|one| HeldUpSession {
-            position: one.position,
-            attempts: one.attempts,
-            next_try: next_try(one.due),
-            running: one.running,
-            retrying: one.retrying,
-            waiting: one.waiting,
-            more: one.more,
-        });
         let mut held_up = HeldUp {
-            conversations: conversations.collect(),
-            sessions: sessions.collect(),
+            conversations: conversations.map(|one| (one, next_try(one.due))).collect(),
+            sessions: sessions.map(|one| (one, next_try(one.due))).collect(),
         };
         held_up.keep(most);
         held_up

@@ -100,6 +100,24 @@ async fn a_running_event_with_a_replay_counts_once() {
     assert_eq!((status.lag, status.overflowed), (1, 0));
 }
 
+/// A replay passes older events of its conversation: a bookmark would not see them.
+#[tokio::test]
+async fn no_bookmark_is_placed_while_a_replay_hands_over() {
+    for replays in [false, true] {
+        let mut world = World::new(HandlerOptions::default(), |_| Then::Hang);
+        let (mut runner, _controls) = world.runner().await;
+        for _ in 0..6 {
+            world.append(EventKind::Message).await;
+        }
+        runner.step();
+        if replays {
+            runner.state.replaying.insert(Position::first(6));
+        }
+        runner.place_bookmark();
+        assert_eq!(runner.state.bookmark.is_none(), replays);
+    }
+}
+
 /// Skipped events of others are saved after 5 s, or together with the next wanted event.
 #[tokio::test]
 async fn skipped_events_are_saved_late() {

@@ -27,6 +27,7 @@ use std::time::Instant;
 
 use roaring::RoaringTreemap;
 
+pub(crate) use self::held_up::{Holding, HoldingSession};
 use self::left::{LeftBehind, Scope};
 use self::sessions::{BEHIND, FIRST, Sessions};
 use super::lane::{Lane, LaneMap, SessionKey};

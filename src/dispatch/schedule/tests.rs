@@ -7,7 +7,6 @@ use proptest::prelude::*;
 
 use super::super::Order;
 use super::super::lane::SessionHasher;
-use super::held_up::Holding;
 use super::sessions::three_quarters;
 use super::*;
 use crate::clock::{Clock as _, SystemClock};
