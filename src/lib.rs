@@ -103,6 +103,8 @@ pub use crate::telemetry::logging;
 #[cfg(feature = "test-support")]
 #[doc(hidden)]
 pub fn open_verified(verified: signature::Verified) -> (std::sync::Arc<Received>, Vec<Event>) {
-    let (envelope, events) = engine::Envelope::open(verified, &dialect::Codeskytz, 100_000);
+    let dialect = std::sync::Arc::new(dialect::Codeskytz);
+    let reader = dialect::BodyReader::new(dialect, dialect::Hints::default(), 100_000);
+    let (envelope, events) = engine::Envelope::open(verified, &reader);
     (envelope.received().clone(), events)
 }

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::clock::{Clock, SystemClock};
 use crate::dialect::Decoder;
-use crate::dispatch::{Consumer, HandlerOptions};
+use crate::dispatch::{Consumer, HandlerOptions, LargeBodies};
 use crate::engine::{Engine, InlineEngine, JournalEngine, Opened, Pipeline, Retention, Windows};
 use crate::ingress::{Ingress, Silence};
 use crate::journal::Journal;
@@ -261,15 +261,18 @@ impl Offhook {
             age: sqlite.retention,
             bytes: sqlite.retention_size,
         };
-        let dialects = self.settings.sources.iter().map(Source::dialect_of);
-        let decoder = Decoder::new(dialects, self.settings.server.max_body);
-        let opened = self.open(&sqlite.path, metrics)?;
-        let clock = &self.clock;
-        let pipeline = Pipeline::start(opened, consumers, decoder, retention, metrics, clock)?;
+        let server = &self.settings.server;
+        let sources = self.settings.sources.iter();
+        let readers = sources.map(|source| source.named_reader(server.max_body));
+        let decoder = Decoder::new(readers, server.max_body);
         let windows = Windows {
             keyed: sqlite.dedup_window,
             unkeyed: sqlite.dedup_window_unkeyed,
         };
+        let opened = self.open(&sqlite.path, &decoder, windows, metrics)?;
+        let reading = (decoder, LargeBodies::new(server.max_in_flight));
+        let clock = &self.clock;
+        let pipeline = Pipeline::start(opened, consumers, reading, retention, metrics, clock)?;
         let (journal, notes) = (Arc::clone(pipeline.journal()), Arc::clone(pipeline.notes()));
         let engine = JournalEngine {
             journal,
@@ -296,15 +299,21 @@ impl Offhook {
     }
 
     /// Opens the journal: the program's own, or the one in this folder.
-    fn open(&self, folder: &Path, metrics: &Metrics) -> Result<Opened, Error> {
+    fn open(
+        &self,
+        folder: &Path,
+        decoder: &Decoder,
+        windows: Windows,
+        metrics: &Metrics,
+    ) -> Result<Opened, Error> {
         if let Some(journal) = &self.journal {
             return Ok(Opened::without_search(Arc::clone(journal)));
         }
         #[cfg(feature = "sqlite")]
-        return Opened::sqlite(folder, metrics, &self.clock);
+        return Opened::sqlite(folder, metrics, &self.clock, decoder, windows);
         #[cfg(not(feature = "sqlite"))]
         {
-            let _ = (folder, metrics);
+            let _ = (folder, decoder, windows, metrics);
             Err(Error::journal(NO_SQLITE))
         }
     }

@@ -82,6 +82,29 @@ impl Event {
         };
         *field = Some(session.to_owned());
     }
+
+    /// Sets the event's name, whatever the body says. The name of an event that offhook makes stays.
+    pub fn set_name(&mut self, name: &str) {
+        let field = match self {
+            Self::Message(event) => &mut event.name,
+            Self::Status(event) => &mut event.name,
+            Self::Connection(event) => &mut event.name,
+            Self::Unknown(event) => &mut event.name,
+            Self::Source(_) => return,
+        };
+        *field = Some(name.to_owned());
+    }
+
+    /// The fields that have no typed field, to add to them.
+    pub fn extra_mut(&mut self) -> Option<&mut Extra> {
+        match self {
+            Self::Message(event) => Some(&mut event.extra),
+            Self::Status(event) => Some(&mut event.extra),
+            Self::Connection(event) => Some(&mut event.extra),
+            Self::Unknown(event) => Some(&mut event.extra),
+            Self::Source(_) => None,
+        }
+    }
 }
 
 static NO_EXTRA: Extra = Extra::new();

@@ -89,6 +89,13 @@ pub trait EventHandler: Send + Sync + 'static {
     fn takes_bodies(&self) -> bool {
         false
     }
+
+    /// Whether this handler looks into the events or the [content](Delivery::content) of a body. One that does
+    /// not, such as one that sends the bytes on, gets events of a body with a `Content-Encoding` without
+    /// their texts and other fields, so that nothing need be decoded for it. Default: `true`.
+    fn reads_content(&self) -> bool {
+        true
+    }
 }
 
 /// A handler may be shared: keep one `Arc` to read its state, and register the other.
@@ -104,6 +111,10 @@ impl<H: EventHandler + ?Sized> EventHandler for Arc<H> {
 
     fn takes_bodies(&self) -> bool {
         self.as_ref().takes_bodies()
+    }
+
+    fn reads_content(&self) -> bool {
+        self.as_ref().reads_content()
     }
 }
 

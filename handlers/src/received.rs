@@ -28,6 +28,8 @@ pub struct Received {
     pub body: Bytes,
     /// The body with its `Content-Encoding` decoded.
     pub content: Bytes,
+    /// Why the body is unusual, in words; `None` if it is not.
+    pub odd: Option<Arc<str>>,
 }
 
 impl Received {
@@ -42,6 +44,7 @@ impl Received {
             headers: Vec::new(),
             content: body.clone(),
             body,
+            odd: None,
         }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! With a token, every path but `/health` and `/ready` needs it. Without one (loopback only), the
 //! request's `Host` must be a loopback name and its `Origin`, where it has one, must be this
-//! listener's own, so that no web page can use the API through a browser on this machine.
+//! listener's own, so that no web page can use the API through a browser on this machine. In any case a
+//! request that a browser says is another site's is refused
+//! ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)).
 
 use std::net::IpAddr;
 
@@ -21,13 +23,28 @@ pub(super) async fn check_access(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    match access(&state, request.path(), request.headers()) {
-        Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
-        Err(error) => Ok(request.into_response(error.error_response())),
+    let refused = |request: ServiceRequest, error: &ApiError| {
+        Ok(request.into_response(error.error_response()))
+    };
+    if let Err(error) = access(&state, request.path(), request.headers()) {
+        return refused(request, &error);
     }
+    // A disk that hangs must not hold all connections, nor hide whether the process lives.
+    let is_short = matches!(request.path(), "/health" | "/ready" | "/metrics");
+    let turn = match state.turns.try_acquire() {
+        Err(_) if !is_short => {
+            let text = "too many requests are being answered; ask again in a moment";
+            return refused(request, &ApiError::unavailable(text));
+        }
+        turn => turn.ok().filter(|_| !is_short),
+    };
+    let answered = next.call(request).await?.map_into_boxed_body();
+    drop(turn);
+    Ok(answered)
 }
 
 fn access(state: &AdminState, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+    from_this_site(headers)?;
     if state.token.is_none() {
         from_this_machine(headers)
     } else if matches!(path, "/health" | "/ready") || is_administrator(state, headers) {
@@ -50,6 +67,21 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
+
+/// Refuses a request that a browser makes for a page of another site. A page on another port of this machine
+/// is of another site here.
+fn from_this_site(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut sites = headers.get_all(SEC_FETCH_SITE);
+    if sites.all(|site| matches!(site.as_bytes(), b"same-origin" | b"none")) {
+        Ok(())
+    } else {
+        Err(ApiError::forbidden(
+            "a page of another site must not use this API",
+        ))
+    }
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Refuses a request that a web page may have made.
 fn from_this_machine(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -139,6 +171,24 @@ mod tests {
             let pairs: Vec<_> = host.into_iter().chain(origin).collect();
             let found = from_this_machine(&headers(&pairs));
             assert_eq!(found.is_ok(), good, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_refused() {
+        let good = |sites: &[&str]| {
+            let pairs: Vec<_> = sites.iter().map(|site| (SEC_FETCH_SITE, *site)).collect();
+            from_this_site(&headers(&pairs)).is_ok()
+        };
+        assert!(good(&[]) && good(&["same-origin"]) && good(&["none"]));
+        for sites in [
+            &["cross-site"][..],
+            &["same-site"],
+            &[""],
+            &["Same-Origin"],
+            &["none", "cross-site"],
+        ] {
+            assert!(!good(sites), "{sites:?}");
         }
     }
 

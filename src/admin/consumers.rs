@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::error::{Answer, ApiError};
 use super::request::run_to_end;
 use super::state::{AdminState, State};
-use crate::dispatch::{ConsumerControls, HeldUp, find};
+use crate::dispatch::{ConsumerControls, HeldUp, events_of, find, outlined};
 use crate::engine::Pipeline;
 use crate::journal::{Part, Position, Record, Unavailable};
 use crate::{Event, EventId, Timestamp};
@@ -84,10 +84,8 @@ fn held_up_event(
 
 /// Whose messages, or which message's statuses, an event is about.
 fn conversation(pipeline: &Pipeline, record: &Arc<Record>, part: Part) -> Option<String> {
-    let (record, events) =
-        Arc::clone(record).decoded(|received| pipeline.decoder().decode(received));
-    let events = Record::events_of(record.parts.count(), part, &events);
-    match events.first()? {
+    let record = outlined(Arc::clone(record), pipeline.decoder());
+    match events_of(&record, part).first()? {
         Event::Message(message) => message.from.clone(),
         Event::Status(status) => status.message_id.clone(),
         _ => None,

@@ -1,5 +1,7 @@
 //! `/api/events`: what was received, newest first; one event with its timeline and its body.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -109,8 +111,10 @@ pub(super) async fn show(state: State, id: web::Path<String>) -> Answer {
         let kept = pipeline.journal().read(seq - 1, 1).await?;
         if let Some(record) = kept.into_iter().find(|record| record.seq == seq) {
             timeline.push(json!({ "at": record.kept_at, "what": "durable" }));
-            let (received, _) = pipeline.decoder().decode(&record.received);
-            content = Some(received.content.clone());
+            let decoder = Arc::clone(pipeline.decoder());
+            // A large body must not hold up the others that are asked for.
+            let decode = move || decoder.decode(&record.received).0.content.clone();
+            content = web::block(decode).await.ok();
         }
         let attempts = state.search()?.attempts(position).await?;
         timeline.extend(attempts.iter().map(|made| {

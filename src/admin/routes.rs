@@ -1,26 +1,32 @@
-//! All paths of the admin listener, and the HTTP service that serves them.
+//! All paths of the admin listener.
 
-use std::time::Duration;
-
-use actix_http::{HttpService, KeepAlive};
-use actix_rt::net::TcpStream;
-use actix_service::{ServiceFactory, map_config};
-use actix_web::dev::AppConfig;
+use actix_service::ServiceFactory;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::middleware::from_fn;
-use actix_web::{App, FromRequest, Handler, Resource, Responder, ResponseError as _, web};
+use actix_web::{
+    App, FromRequest, Handler, HttpResponse, Resource, Responder, ResponseError as _, web,
+};
 
 use super::access::check_access;
 use super::error::ApiError;
 use super::state::AdminState;
 use super::{consumers, dead, events, health, replay, subscriptions};
 
-/// Serves connections to the admin listener.
-pub(crate) fn http(
+/// The admin API.
+pub(crate) fn app(
     state: web::Data<AdminState>,
-) -> impl ServiceFactory<TcpStream, Config = (), Response = ()> {
-    let app = App::new()
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    App::new()
         .app_data(state)
         .app_data(
             web::QueryConfig::default()
@@ -30,13 +36,12 @@ pub(crate) fn http(
         .default_service(web::to(|| async {
             ApiError::not_found("there is no such path").error_response()
         }))
-        .wrap(from_fn(check_access));
-    HttpService::build()
-        .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
-        .client_request_timeout(HEAD_TIMEOUT)
-        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-        .h1(map_config(app, |()| AppConfig::default()))
-        .tcp()
+        .wrap(from_fn(check_access))
+}
+
+/// The answer to a request that could not be answered in time.
+pub(crate) fn took_too_long() -> HttpResponse {
+    ApiError::unavailable("the answer took too long; the log may say why").error_response()
 }
 
 /// Every path and its methods.
@@ -92,12 +97,3 @@ fn only(path: &str, methods: &'static str) -> Resource {
         response
     }))
 }
-
-/// How long a connection without a request is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-
-/// How long the head of a connection's first request may take.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a connection may take to close.
-const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);

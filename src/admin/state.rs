@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::web;
+use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 use super::request::event_id;
@@ -32,9 +33,16 @@ pub(crate) struct AdminState {
     pub(crate) pipeline: Option<Arc<Pipeline>>,
     /// The subscriptions; `None` with the engine `none`.
     pub(crate) registry: Option<Arc<Registry>>,
+    /// Bounds the requests to the API that are being answered.
+    pub(crate) turns: Semaphore,
 }
 
 impl AdminState {
+    /// So many requests to the API are answered at the same time.
+    pub(crate) fn turns() -> Semaphore {
+        Semaphore::new(64)
+    }
+
     /// The journal, its consumers and its index. An error with the engine `none`.
     pub(super) fn pipeline(&self) -> Result<&Pipeline, ApiError> {
         self.pipeline.as_deref().ok_or_else(ApiError::nothing_kept)

@@ -80,6 +80,8 @@ struct Event {
     bytes: u64,
     state: String,
     duplicate_of: Option<String>,
+    /// Why it is unusual.
+    odd: Option<String>,
     #[serde(default)]
     timeline: Vec<Step>,
     body: Option<Box<RawValue>>,
@@ -98,9 +100,10 @@ struct Step {
 impl Event {
     fn row(self, now: Timestamp) -> Row<5> {
         let received = age(&self.received_at, now);
+        let is_unknown = self.event == "unknown";
         // The name in the body says more than the kind `unknown`.
         let label = match self.name {
-            Some(name) if self.event == "unknown" && !name.is_empty() => name,
+            Some(name) if is_unknown && !name.is_empty() => name,
             _ => self.event,
         };
         let state = match self.duplicate_of {
@@ -108,8 +111,13 @@ impl Event {
             None => self.state,
         };
         let session = self.session.unwrap_or_default();
+        // The label tells of an unknown event that it is one.
+        let odd = self.odd.filter(|_| !is_unknown);
         let cells = [self.id, received, state, label, session];
-        Row { cells, below: None }
+        Row {
+            cells,
+            below: odd.map(|odd| format!("odd: {odd}")),
+        }
     }
 
     fn text(&self, now: Timestamp) -> String {
@@ -127,6 +135,7 @@ impl Event {
             ("size", Some(&size)),
             ("state", Some(&self.state)),
             ("duplicate of", self.duplicate_of.as_ref()),
+            ("odd", self.odd.as_ref()),
         ];
         let mut lines = Vec::new();
         for (name, value) in fields {
@@ -245,6 +254,13 @@ body
   {\"a\":\"\\u001b\"}";
         let body = json!({ "a": "\u{1b}" });
         assert_eq!(text(&json!({ "timeline": steps, "body": body })), expected);
+    }
+
+    #[test]
+    fn why_an_event_is_odd() {
+        let odd = text(&json!({ "odd": "the path names\nthe session \"A\"" }));
+        let line = "odd           the path names\\nthe session \"A\"";
+        assert!(odd.lines().any(|shown| shown == line), "{odd}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use bytestring::ByteString;
 
-use super::{Dialect, MAX_EXTRA, object};
+use super::{ContentHasher, Dialect, MAX_EXTRA, object};
 use crate::{
     ConnectionEvent, ConnectionStatus, Event, EventKind, Extra, MessageEvent, MessageStatus,
     MessageType, StatusEvent, UnknownEvent, UnknownReason,
@@ -39,8 +39,9 @@ impl Dialect for Codeskytz {
         }]
     }
 
-    fn session(&self, body: &ByteString) -> Option<String> {
-        Fields::of(body).ok()?.string("sessionId")
+    /// Every field except `timestamp`, which is the time of sending for some gateways.
+    fn content(&self, body: &ByteString, _: usize, hasher: &mut ContentHasher) -> bool {
+        hasher.object(body, &["timestamp"])
     }
 }
 

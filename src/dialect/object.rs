@@ -55,11 +55,16 @@ impl<'de, F: FnMut(Text<'de>, &'de str)> Visitor<'de> for Fields<F> {
 ///
 /// A lone surrogate (`"\ud83d"` without its partner) becomes U+FFFD.
 pub(super) fn string(json: &str) -> Option<Cow<'_, str>> {
+    text(json).map(Text::decoded)
+}
+
+/// A JSON string with its escapes undone; `None` if `json` is anything else.
+pub(super) fn text(json: &str) -> Option<Text<'_>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     if !inner.contains('\\') {
-        return Some(Cow::Borrowed(inner));
+        return Some(Text(Cow::Borrowed(inner.as_bytes())));
     }
-    serde_json::from_str(json).ok().map(Text::decoded)
+    serde_json::from_str(json).ok()
 }
 
 /// A JSON string as bytes, because only then does serde_json accept lone surrogates.

@@ -83,25 +83,34 @@ impl Dialect for Raw {
         }
         vec![Event::Unknown(event)]
     }
-
-    fn session(&self, body: &ByteString) -> Option<String> {
-        let pointer = self.session_pointer.as_deref()?;
-        // Text that is not JSON names no session, whatever the pointer.
-        serde_json::from_str::<IgnoredAny>(body).ok()?;
-        lookup(body, Some(pointer))
-    }
 }
 
 /// The string at `pointer`.
 fn lookup(body: &str, pointer: Option<&str>) -> Option<String> {
+    object::string(value(body, pointer?)?).map(Cow::into_owned)
+}
+
+/// The string at `pointer` with its escapes undone, or the text of a number.
+pub(super) fn lookup_scalar(body: &str, pointer: &str) -> Option<Vec<u8>> {
+    // In text that is not JSON a pointer finds nothing.
+    serde_json::from_str::<IgnoredAny>(body).ok()?;
+    let json = value(body, pointer)?;
+    match json.as_bytes().first()? {
+        b'"' => object::text(json).map(|text| text.bytes().to_vec()),
+        b'-' | b'0'..=b'9' => Some(json.as_bytes().to_vec()),
+        _ => None,
+    }
+}
+
+/// The JSON text at `pointer`.
+fn value<'a>(body: &'a str, pointer: &str) -> Option<&'a str> {
     let mut json = body.trim();
-    let path = pointer?;
-    if !path.is_empty() {
-        for token in path.strip_prefix('/')?.split('/') {
+    if !pointer.is_empty() {
+        for token in pointer.strip_prefix('/')?.split('/') {
             json = step(json, &token.replace("~1", "/").replace("~0", "~"))?;
         }
     }
-    object::string(json).map(Cow::into_owned)
+    Some(json)
 }
 
 /// The value at a key of an object, or at an index of an array.

@@ -78,6 +78,11 @@ impl Consumer {
         self.handler.takes_bodies()
     }
 
+    /// Whether the handler looks into what it gets, or only sends the bytes on.
+    pub(crate) fn reads_content(&self) -> bool {
+        self.handler.reads_content()
+    }
+
     /// Makes one attempt, immediately, with those of the events that the consumer wants.
     pub(crate) async fn attempt<'a>(
         &self,

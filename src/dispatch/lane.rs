@@ -1,5 +1,6 @@
 //! [`Order`]: which events must stay in order.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
 use crate::Event;
+use crate::dialect::cut;
 
 /// Which events a handler gets one at a time, in the order in which they were received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -88,10 +90,10 @@ impl fmt::Debug for SessionHasher {
 static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// What distinguishes a conversation from the others of its session.
-fn conversation(event: &Event) -> Option<(&'static str, &str)> {
+fn conversation(event: &Event) -> Option<(&'static str, Cow<'_, str>)> {
     match event {
-        Event::Message(message) => message.from.as_deref().map(|from| ("from", from)),
-        Event::Status(status) => status.message_id.as_deref().map(|id| ("message", id)),
+        Event::Message(message) => message.from.as_deref().map(|from| ("from", cut(from))),
+        Event::Status(status) => status.message_id.as_deref().map(|id| ("message", cut(id))),
         _ => None,
     }
 }

@@ -9,6 +9,7 @@
 mod consumer;
 mod controls;
 mod lane;
+mod large;
 #[cfg(test)]
 mod model_tests;
 mod monotonic;
@@ -29,7 +30,8 @@ pub use retry::Retry;
 pub(crate) use consumer::{AttemptObserver, Consumer, Outcome};
 pub(crate) use controls::{ConsumerControls, EventStates, HeldUp};
 pub(crate) use lane::{Lane, LaneMap};
-pub(crate) use records::find;
+pub(crate) use large::LargeBodies;
+pub(crate) use records::{events_of, find, outlined};
 pub(crate) use replay::ReplayRequest;
 pub(crate) use runner::{DispatchTuning, Runner, RunnerContext};
 pub(crate) use runners::{Living, Runners};

@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::controls::ConsumerControls;
+use super::large::LargeBodies;
 use super::runner::Ending;
 use super::runner::tests::SMALL;
 use super::{Consumer, HandlerOptions, Order, ReplayRequest, Retry, Runner, RunnerContext, Saved};
@@ -49,7 +50,7 @@ async fn it_wakes_only_when_something_is_due() {
     let handler = Arc::new(recorder.clone());
     let consumer = Consumer::new(NAME.to_owned(), handler, options, &metrics, clock.clone());
     let journal: Arc<dyn Journal> = Arc::new(Memory::new(clock.clone(), 1));
-    let decoder = Decoder::new([Source::new(SOURCE).dialect_of()], 1 << 20);
+    let decoder = Decoder::new([Source::new(SOURCE).named_reader(1 << 20)], 1 << 20);
     let context = context(&journal, &Arc::new(decoder), clock.clone()).await;
     let desk = Arc::clone(&context.desk);
     let runner = Runner::new(Arc::new(consumer), context, Arc::new(()));
@@ -247,6 +248,7 @@ async fn context(
         journal: Arc::clone(journal),
         desk: journal.desk(0).await.unwrap(),
         decoder: Arc::clone(decoder),
+        large: Arc::new(LargeBodies::new(1 << 20)),
         clock,
         tuning: SMALL,
     }
@@ -302,7 +304,10 @@ impl World {
             folder: (engine == Engine::Sqlite).then(TestFolder::new),
             clock,
             consumer: Arc::new(consumer),
-            decoder: Arc::new(Decoder::new([Source::new(SOURCE).dialect_of()], 1 << 20)),
+            decoder: Arc::new(Decoder::new(
+                [Source::new(SOURCE).named_reader(1 << 20)],
+                1 << 20,
+            )),
             model,
             life: None,
         };
@@ -883,6 +888,7 @@ fn entry(number: usize, lane: u8, wanted: bool) -> Entry {
             key: DedupKey {
                 hash: number as u128,
                 window: Duration::MAX,
+                state: None,
                 named: true,
             },
         }],

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::dialect::cut;
 use crate::journal::{Position, PositionHashSet};
 use crate::{Event, MessageStatus};
 
@@ -149,7 +150,7 @@ fn status(source: &str, events: &[Event]) -> Option<(Message, Rank)> {
         // The rank of an unknown status is not known.
         _ => return None,
     };
-    let named = (source, &event.session_id, event.message_id.as_ref()?);
+    let named = (source, &event.session_id, cut(event.message_id.as_ref()?));
     let named = serde_json::to_vec(&named).expect("texts");
     let digest = Sha256::digest(named);
     let (message, _) = digest.split_first_chunk().expect("a SHA-256 has 32 bytes");

@@ -1,4 +1,4 @@
-//! The records of events: found, decoded, and cached for the attempts that start soon.
+//! The records of events: found, read as far as needed, and cached for the attempts that start soon.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use crate::Event;
-use crate::dialect::Decoder;
-use crate::journal::{Journal, Part, Position, PositionMap, Record, Seq, Unavailable};
+use crate::dialect::{Decoder, outline};
+use crate::journal::{Events, Journal, Part, Position, PositionMap, Record, Seq, Unavailable};
 
 /// Returns the record, or `None` when it is no longer in the journal.
 pub(crate) async fn find(
@@ -22,17 +22,26 @@ pub(crate) async fn find(
     Ok(record.map(Arc::new))
 }
 
-/// The record with its typed events. Records that were read from the disk have none yet.
-pub(super) fn decoded(record: Arc<Record>, decoder: &Decoder) -> Arc<Record> {
-    if record.events.is_some() {
+/// The record with its events, as far as they are needed to schedule them: outlines of a body that would
+/// have to be decoded, which one from an older journal is once more.
+pub(crate) fn outlined(record: Arc<Record>, decoder: &Decoder) -> Arc<Record> {
+    if record.events.known().is_some() {
         return record;
     }
-    record.decoded(|received| decoder.decode(received)).0
+    if !decoder.is_encoded(&record.received) {
+        return record.typed(|received| decoder.decode(received));
+    }
+    let (_, events) = decoder.decode(&record.received);
+    let mut outlines: Vec<Event> = events.iter().map(outline).collect();
+    record.set_sessions(&mut outlines);
+    let mut record = Arc::unwrap_or_clone(record);
+    record.events = Events::Outline(outlines.into());
+    Arc::new(record)
 }
 
-/// The typed events of one part of a decoded record, nearly always one.
-pub(super) fn events_of(record: &Record, part: Part) -> &[Event] {
-    let events = record.events.as_deref().unwrap_or_default();
+/// What is known of the events of one part, nearly always one.
+pub(crate) fn events_of(record: &Record, part: Part) -> &[Event] {
+    let events = record.events.known().map_or(&[][..], |events| events);
     Record::events_of(record.parts.count(), part, events)
 }
 

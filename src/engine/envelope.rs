@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use uuid::{ContextV7, Uuid};
 
-use crate::dialect::{self, Dialect};
+use crate::dialect::{self, BodyReader, Odd};
 use crate::signature::{Held, Verified};
-use crate::{Event, Received, SourceEvent, Timestamp, UnknownReason};
+use crate::{Event, Received, SourceEvent, Timestamp};
 
-/// One received event: its id, where it came from, and its bytes.
+/// One received body: its id, where it came from, and its bytes.
 ///
 /// The bytes are authoritative; events and session are what the source's dialect reads from them.
 ///
@@ -19,81 +19,56 @@ use crate::{Event, Received, SourceEvent, Timestamp, UnknownReason};
 #[derive(Debug)]
 pub(crate) struct Envelope {
     received: Arc<Received>,
-    odd: Option<Odd>,
+    /// How the body was read; `None` for an event of offhook's own.
+    reader: Option<BodyReader>,
+    /// Whether the body had to be decoded for its events.
+    is_decoded: bool,
     /// The body's share of the in-flight budget, released with the envelope.
-    _held: Option<Held>,
-}
-
-/// Why an accepted event is unusual.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Odd {
-    /// The path names one session and the body another; the event belongs to the path's session.
-    #[error("the body names another session than the path")]
-    OtherSession,
-    /// The event has no known kind.
-    #[error("{0}")]
-    NoKind(UnknownReason),
+    held: Option<Held>,
 }
 
 impl Envelope {
     /// Opens a verified body: assigns an id and reads its events, of which there is at least one.
     ///
-    /// A session that was determined earlier (by the path, or by the session whose secret matched) is
-    /// the session of every event in the body, whatever the body says. A `Content-Encoding` is decoded,
-    /// up to `max_body` bytes.
-    pub(crate) fn open(
-        verified: Verified,
-        dialect: &dyn Dialect,
-        max_body: usize,
-    ) -> (Self, Vec<Event>) {
-        let (sender, mut request) = verified.into_parts();
-        let encoding = dialect::content_encoding(&request.headers);
-        let reading = dialect::read(dialect, &request.body, encoding, max_body);
+    /// Where the path and the session's own secrets have proven the session, it is the session of every
+    /// event in the body; what the body says stays in the event's other fields.
+    pub(crate) fn open(verified: Verified, reader: &BodyReader) -> (Self, Vec<Event>) {
+        let (sender, request, reading, odd) = verified.into_parts();
+        let reading = reading.unwrap_or_else(|| reader.read(&request.body, &request.headers));
         let mut events = reading.events;
-        // The decoded bytes are held in addition to the body. They are in memory already, so they count
-        // even where they do not fit.
-        if encoding.is_some()
-            && let Some(held) = &mut request.held
-        {
-            held.add(reading.content.len());
-        }
-
-        let mut odd = events.iter().find_map(|event| match event {
-            Event::Unknown(unknown) => Some(Odd::NoKind(unknown.reason.clone())),
-            _ => None,
-        });
-        if let Some(decided) = &sender.session {
-            for event in &mut events {
-                if event.session_id().is_some_and(|named| named != decided) {
-                    odd = Some(Odd::OtherSession);
+        for event in &mut events {
+            let Some(session) = &sender.session else {
+                break;
+            };
+            match event.session_id() {
+                Some(named) if named == session || !sender.is_proven => {}
+                Some(named) => {
+                    let said = serde_json::Value::from(named).to_string();
+                    if let Some(extra) = event.extra_mut() {
+                        extra.push("sessionId", said.into());
+                    }
+                    event.set_session_id(session);
                 }
-                event.set_session_id(decided);
+                // An event without a session belongs to the session of the body.
+                None => event.set_session_id(session),
             }
         }
-
+        let odd: Vec<String> = odd.iter().chain(&reading.odd).map(Odd::to_string).collect();
         let mut received = Received::new(sender.source, Bytes::new());
         received.body = request.body;
         received.content = reading.content;
+        // UUID version 7, in the order of receipt within one process.
         received.id = new_id(request.received_at);
-        received.session = events
-            .first()
-            .and_then(|event| event.session_id().map(str::to_owned));
-        // An event without a session belongs to the session of the body.
-        if let Some(session) = &received.session {
-            for event in events
-                .iter_mut()
-                .filter(|event| event.session_id().is_none())
-            {
-                event.set_session_id(session);
-            }
-        }
+        received.session = sender.session;
         received.received_at = request.received_at;
         received.headers = request.headers;
+        received.odd = (!odd.is_empty()).then(|| odd.join("; ").into());
         dialect::remove_own_mark(&mut received);
         let envelope = Self {
             received: Arc::new(received),
-            odd,
-            _held: request.held,
+            reader: Some(reader.clone()),
+            is_decoded: reading.is_decoded,
+            held: request.held,
         };
         (envelope, events)
     }
@@ -105,15 +80,11 @@ impl Envelope {
         received.id = new_id(event.timestamp);
         let envelope = Self {
             received: Arc::new(received),
-            odd: None,
-            _held: None,
+            reader: None,
+            is_decoded: false,
+            held: None,
         };
         (envelope, vec![Event::Source(event)])
-    }
-
-    /// The event's id: UUID version 7, in the order of receipt within one process.
-    pub(crate) fn id(&self) -> Uuid {
-        self.received.id
     }
 
     /// The received request.
@@ -121,9 +92,32 @@ impl Envelope {
         &self.received
     }
 
-    /// Why the event is unusual, if it is.
-    pub(crate) fn odd(&self) -> Option<&Odd> {
-        self.odd.as_ref()
+    /// How the body was read; `None` for an event of offhook's own.
+    pub(super) fn reader(&self) -> Option<&BodyReader> {
+        self.reader.as_ref()
+    }
+
+    /// Whether the body had to be decoded for its events.
+    pub(super) fn is_decoded(&self) -> bool {
+        self.is_decoded
+    }
+
+    /// Counts the decoded content, which is held in addition to the body. It is in memory already, so it
+    /// counts even where it does not fit.
+    pub(super) fn count_content(&mut self) {
+        if self.is_decoded
+            && let Some(held) = &mut self.held
+        {
+            held.count(self.received.content.len());
+        }
+    }
+
+    /// Forgets the decoded content.
+    pub(super) fn forget_content(&mut self) {
+        if self.is_decoded {
+            let received = Arc::make_mut(&mut self.received);
+            received.content = received.body.clone();
+        }
     }
 }
 
@@ -136,59 +130,74 @@ fn new_id(at: Timestamp) -> Uuid {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::dialect::Codeskytz;
-    use crate::signature::{Scheme as _, Secret, Unverified, Verifier, XWebhookSignature};
+    use crate::UnknownReason;
+    use crate::dialect::{Codeskytz, Hints};
+    use crate::signature::{Scheme as _, Secret, Secrets, Unverified, Verifier, XWebhookSignature};
 
     fn open(session: Option<&str>, body: &str) -> (Envelope, Vec<Event>) {
-        open_with(session, body, Vec::new())
+        open_with(session, None, body, Vec::new())
     }
 
+    /// `own`: a session with secrets of its own.
     fn open_with(
         session: Option<&str>,
+        own: Option<&str>,
         body: &str,
         headers: Vec<(std::borrow::Cow<'static, str>, Bytes)>,
     ) -> (Envelope, Vec<Event>) {
         let secret = Secret::new("key").unwrap();
         let now = Timestamp::UNIX_EPOCH;
         let signed = XWebhookSignature.sign(body.as_bytes(), &secret, now);
-        let verifier = Verifier::new("s").secret(secret);
+        let mut verifier = Verifier::new("s").secret(secret.clone());
+        if let Some(own) = own {
+            verifier = verifier.session(own, Secrets::new(vec![secret]));
+        }
+        let reader = BodyReader::new(Arc::new(Codeskytz), Hints::default(), 1024);
+        let verifier = verifier.reader(reader.clone());
         let shown = [(signed[0].name.as_ref(), signed[0].value.as_str())];
         let claimed = verifier.claim(&&shown[..], None, now).unwrap();
         let mut request = Unverified::new(body.to_owned(), now);
         request.session = session.map(str::to_owned);
         request.headers = headers;
         let verified = verifier.verify(&claimed, request).unwrap();
-        Envelope::open(verified, &Codeskytz, 1024)
+        Envelope::open(verified, &reader)
     }
 
     #[test]
-    fn the_session_of_the_path_counts() {
+    fn the_session_is_of_body_or_path() {
         let body = r#"{"event":"status","sessionId":"B","messageId":"1"}"#;
+        let other = r#"the path names the session "A", the body "B""#;
+        let no_name = "no event name, and no fields that tell the kind";
         let table = [
-            (None, body, Some("B"), None),
-            (Some("B"), body, Some("B"), None),
-            (Some("A"), body, Some("A"), Some(Odd::OtherSession)),
-            (Some("A"), r#"{"event":"status"}"#, Some("A"), None),
-            (None, r#"{"event":"status"}"#, None, None),
-            (
-                Some("A"),
-                "{}",
-                Some("A"),
-                Some(Odd::NoKind(UnknownReason::NoName)),
-            ),
+            // path, own secrets, body, session, odd
+            (None, None, body, Some("B"), None),
+            (Some("B"), None, body, Some("B"), None),
+            (Some("A"), None, body, Some("B"), Some(other)),
+            (Some("A"), Some("A"), body, Some("A"), Some(other)),
+            (Some("A"), Some("B"), body, Some("B"), Some(other)),
+            (Some("A"), None, r#"{"event":"status"}"#, Some("A"), None),
+            (None, None, r#"{"event":"status"}"#, None, None),
+            (Some("A"), None, "{}", Some("A"), Some(no_name)),
         ];
-        for (path, body, session, odd) in table {
-            let (envelope, events) = open(path, body);
-            assert_eq!(envelope.received().session.as_deref(), session);
+        for (path, own, body, session, odd) in table {
+            let (envelope, events) = open_with(path, own, body, Vec::new());
+            let received = envelope.received();
+            assert_eq!(received.session.as_deref(), session);
             assert_eq!(events[0].session_id(), session);
-            assert_eq!(envelope.odd(), odd.as_ref(), "{path:?} {body}");
+            assert_eq!(received.odd.as_deref(), odd, "{path:?} {own:?} {body}");
+            let said = events[0].extra().get("sessionId");
+            assert_eq!(said, (own == Some("A")).then_some("\"B\""));
         }
     }
 
     #[test]
     fn ids_are_in_order() {
-        let ids: Vec<Uuid> = (0..1000).map(|_| open(None, "{}").0.id()).collect();
+        let ids: Vec<Uuid> = (0..1000).map(|_| open(None, "{}").0.received.id).collect();
         assert!(ids.is_sorted());
         assert_eq!(ids[0].get_version_num(), 7);
     }
@@ -220,7 +229,7 @@ mod tests {
             vec![],
             vec![(dialect::OWN_MARK.into(), Bytes::from_static(b"source"))],
         ] {
-            let (envelope, events) = open_with(None, &body, headers);
+            let (envelope, events) = open_with(None, None, &body, headers);
             assert!(dialect::read_own(envelope.received()).is_none());
             let [Event::Unknown(unknown)] = &events[..] else {
                 panic!("{events:?}")
@@ -230,5 +239,79 @@ mod tests {
         }
         let name = actix_http::header::HeaderName::from_bytes(dialect::OWN_MARK.as_bytes());
         assert!(name.is_err(), "a request could have this header");
+    }
+
+    /// Undoes nothing, gzip once, gzip twice, or says an encoding that it has not.
+    fn encoded(body: &str, encoding: u8) -> (Bytes, Option<&'static str>) {
+        let gzip = |bytes: &[u8]| {
+            let level = flate2::Compression::fast();
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let plain = body.as_bytes();
+        match encoding {
+            0 => (Bytes::copy_from_slice(plain), None),
+            1 => (gzip(plain).into(), Some("gzip")),
+            2 => (gzip(&gzip(plain)).into(), Some("gzip, gzip")),
+            3 => (gzip(plain).into(), None),
+            4 => (Bytes::copy_from_slice(plain), Some("gzip")),
+            _ => (Bytes::copy_from_slice(plain), Some("identity")),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 3_000,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        /// Whatever the path, the body and its encoding say.
+        #[test]
+        fn own_secrets_verified_their_sessions_events(
+            key in prop_oneof![Just("shared"), Just("A"), Just("B")],
+            path in prop::option::of("[A-C]"),
+            named in prop::option::of("[A-C]"),
+            padding in prop_oneof![4 => 0..100usize, 1 => 70_000..200_000usize],
+            encoding in 0..6u8,
+        ) {
+            let secret = |key: &str| Secret::new(format!("the key of {key}")).unwrap();
+            let own = |session| Secrets::new(vec![secret(session)]);
+            let reader = BodyReader::new(Arc::new(Codeskytz), Hints::default(), 1 << 20);
+            let verifier = Verifier::new("s").secret(secret("shared"));
+            let verifier = verifier.session("A", own("A")).session("B", own("B"));
+            let verifier = verifier.reader(reader.clone());
+            let session = named.as_ref().map(|named| format!(r#","sessionId":"{named}""#));
+            let session = session.unwrap_or_default();
+            let body = format!(r#"{{"event":"status"{session}}}{}"#, " ".repeat(padding));
+            let (body, header) = encoded(&body, encoding);
+            let now = Timestamp::UNIX_EPOCH;
+            let signed = XWebhookSignature.sign(&body, &secret(key), now);
+            let shown = [(signed[0].name.as_ref(), signed[0].value.as_str())];
+            let claimed = verifier.claim(&&shown[..], None, now).unwrap();
+            let mut request = Unverified::new(body, now);
+            request.session = path.clone();
+            let header = header.map(|header| ("content-encoding".into(), header.into()));
+            request.headers = header.into_iter().collect();
+            let Ok(verified) = verifier.verify(&claimed, request) else {
+                // What says plainly whose it is, and is signed by it, is taken.
+                let is_own = |session: &String| session != "C";
+                let says = path.clone().filter(is_own).or(named).or(path);
+                let says = says.unwrap_or("shared".to_owned());
+                let right = if says == "C" { "shared" } else { &says };
+                prop_assert!(right != key || !matches!(encoding, 0 | 5));
+                return Ok(());
+            };
+            let (envelope, events) = Envelope::open(verified, &reader);
+            let sessions = events.iter().map(Event::session_id);
+            let all = sessions.chain([envelope.received().session.as_deref()]);
+            for session in all {
+                match session {
+                    Some(own @ ("A" | "B")) => prop_assert_eq!(own, key),
+                    _ => prop_assert_eq!(key, "shared"),
+                }
+            }
+        }
     }
 }

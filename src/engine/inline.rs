@@ -54,7 +54,8 @@ impl InlineEngine {
 }
 
 impl Engine for InlineEngine {
-    fn accept(self: Arc<Self>, envelope: Envelope, events: Vec<Event>) -> Work {
+    fn accept(self: Arc<Self>, mut envelope: Envelope, events: Arc<[Event]>) -> Work {
+        envelope.count_content();
         Box::pin(async move {
             if self.deliver(envelope.received(), &events).await {
                 Ok(Accepted::New)

@@ -9,6 +9,7 @@
 mod envelope;
 mod inline;
 mod journaled;
+mod keys;
 mod opened;
 mod pipeline;
 mod retention;
@@ -22,7 +23,8 @@ use crate::Event;
 
 pub(crate) use envelope::Envelope;
 pub(crate) use inline::InlineEngine;
-pub(crate) use journaled::{JournalEngine, Windows};
+pub(crate) use journaled::JournalEngine;
+pub(crate) use keys::Windows;
 pub(crate) use opened::Opened;
 pub(crate) use pipeline::Pipeline;
 pub(crate) use retention::Retention;
@@ -32,7 +34,7 @@ pub(crate) trait Engine: Debug + Send + Sync + 'static {
     /// Takes the event in `envelope`, which was opened to `events`.
     ///
     /// `Ok` is the promise that the sender may forget the event.
-    fn accept(self: Arc<Self>, envelope: Envelope, events: Vec<Event>) -> Work;
+    fn accept(self: Arc<Self>, envelope: Envelope, events: Arc<[Event]>) -> Work;
 
     /// Why new events cannot be taken now.
     fn not_ready(&self) -> Option<&'static str> {

@@ -38,7 +38,8 @@ impl Opened {
         }
     }
 
-    /// Opens the journal and the index in `folder`.
+    /// Opens the journal and the index in `folder`. `decoder` and `windows` make the dedup keys of an older
+    /// journal anew.
     ///
     /// # Errors
     ///
@@ -48,9 +49,15 @@ impl Opened {
         folder: &std::path::Path,
         metrics: &crate::telemetry::Metrics,
         clock: &Arc<dyn crate::clock::Clock>,
+        decoder: &Decoder,
+        windows: super::Windows,
     ) -> Result<Self, crate::Error> {
-        use crate::{Error, index::Index, journal::Sqlite};
-        let journal = Sqlite::open(folder, metrics.journal(), Arc::clone(clock));
+        use super::keys::keys_of;
+        use crate::journal::{Record, Sqlite};
+        use crate::{Error, index::Index};
+        let keys_of = |record: &Record| keys_of(record, decoder, windows);
+        let (metrics, clock) = (metrics.journal(), Arc::clone(clock));
+        let journal = Sqlite::open_with(folder, metrics, clock, Some(&keys_of));
         let journal = Arc::new(journal.map_err(Error::journal)?);
         let (index, indexer) = Index::open(folder).map_err(Error::journal)?;
         Ok(Self {

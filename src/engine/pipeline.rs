@@ -12,7 +12,8 @@ use super::retention::{Keeper, Retention};
 use crate::clock::Clock;
 use crate::dialect::Decoder;
 use crate::dispatch::{
-    Consumer, ConsumerControls, DispatchTuning, Outcome, Runner, RunnerContext, Runners,
+    Consumer, ConsumerControls, DispatchTuning, LargeBodies, Outcome, Runner, RunnerContext,
+    Runners,
 };
 use crate::index::{Notes, Search};
 use crate::journal::{Desk, Journal, Seq, Unavailable};
@@ -29,6 +30,7 @@ pub(crate) struct Pipeline {
     notes: Arc<dyn Notes>,
     search: Option<Arc<dyn Search>>,
     decoder: Arc<Decoder>,
+    large: Arc<LargeBodies>,
     folder: Option<PathBuf>,
     metrics: PipelineMetrics,
     clock: Arc<dyn Clock>,
@@ -37,7 +39,7 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts everything that follows a journal.
+    /// Starts everything that follows a journal. `large` is the room for large bodies of attempts.
     ///
     /// # Errors
     ///
@@ -45,7 +47,7 @@ impl Pipeline {
     pub(crate) fn start(
         opened: Opened,
         consumers: Vec<Consumer>,
-        decoder: Decoder,
+        (decoder, large): (Decoder, LargeBodies),
         retention: Retention,
         metrics: &Arc<Metrics>,
         clock: &Arc<dyn Clock>,
@@ -73,6 +75,7 @@ impl Pipeline {
             notes: opened.notes,
             search: opened.search,
             decoder,
+            large: Arc::new(large),
             folder: opened.folder,
             metrics: metrics.pipeline(),
             clock: Arc::clone(clock),
@@ -170,6 +173,7 @@ impl Pipeline {
                 journal: Arc::clone(&self.journal),
                 desk: Arc::clone(desk),
                 decoder: Arc::clone(&self.decoder),
+                large: Arc::clone(&self.large),
                 clock: Arc::clone(&self.clock),
                 tuning: DispatchTuning::default(),
             };
@@ -205,7 +209,7 @@ impl Pipeline {
         self.search.as_deref()
     }
 
-    pub(crate) fn decoder(&self) -> &Decoder {
+    pub(crate) fn decoder(&self) -> &Arc<Decoder> {
         &self.decoder
     }
 

@@ -246,12 +246,13 @@ mod tests {
             received.id = Uuid::from_u128(number);
             let entry = Entry {
                 received: Arc::new(received),
-                events: [].into(),
+                events: Vec::new().into(),
                 parts: vec![EntryPart {
                     session: None,
                     key: DedupKey {
                         hash: number,
                         window: Duration::ZERO,
+                        state: None,
                         named: true,
                     },
                 }],

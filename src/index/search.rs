@@ -66,6 +66,9 @@ pub(crate) struct EventEntry<T = String> {
     /// For a duplicate, the event that it repeats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) duplicate_of: Option<EventId>,
+    /// Why its body is unusual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) odd: Option<T>,
 }
 
 impl<T> EventEntry<T> {

@@ -8,17 +8,19 @@ use actix_http::{ConnectionType, Method, Payload, RequestHead, Uri};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError as _};
 use bytes::Bytes;
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use super::running::{Finish, Running};
 use super::silence::{Silence, Tell, Watchdog};
 use super::source::Source;
 use super::sources::{Route, Served, Sources, Table, decoded};
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{Accepted, Engine, Envelope, NotAccepted};
+use crate::dialect::BodyReader;
+use crate::engine::{Accepted, Engine, Envelope, NotAccepted, Work};
 use crate::error::{Error, Problems};
 use crate::signature::{Admitted, Deadline, Incoming, Limits, Verified};
 use crate::telemetry::{Metrics, RequestOutcome};
-use crate::{Event, escape_controls};
+use crate::{Event, Timestamp, escape_controls};
 
 /// Answers the requests of all sources.
 #[derive(Debug)]
@@ -63,14 +65,14 @@ impl Ingress {
         self.sources.may_lead(&decoded(uri))
     }
 
-    /// Answers a request; the answer is 404 if no source has its path. `deadline` is set when the
-    /// connection enforces the time limit.
+    /// Answers a request; `None` if no source has its path. `deadline` is set when the connection enforces the
+    /// time limit.
     pub(crate) async fn answer(
         &self,
         head: &RequestHead,
         payload: Payload,
         deadline: Option<&dyn Deadline>,
-    ) -> HttpResponse {
+    ) -> Option<HttpResponse> {
         self.answer_at(&decoded(&head.uri), head, payload, deadline)
             .await
     }
@@ -82,14 +84,15 @@ impl Ingress {
         head: &RequestHead,
         payload: Payload,
         deadline: Option<&dyn Deadline>,
-    ) -> HttpResponse {
+    ) -> Option<HttpResponse> {
         // Uses the connection's clock, which also timed the start of the head.
         let begun = deadline.and_then(|deadline| deadline.begun());
         let started = begun.unwrap_or_else(|| SystemClock.monotonic());
         let table = self.sources.table();
-        let (route, admitted) = match admit(&table, path, head, started) {
+        let route = table.route(path)?;
+        let admitted = match admit(&route, head, started) {
             Ok(admitted) => admitted,
-            Err(answer) => return *answer,
+            Err(answer) => return Some(*answer),
         };
         let served = route.served;
         let request = Incoming {
@@ -103,7 +106,7 @@ impl Ingress {
             Ok(verified) => verified,
             Err(error) => {
                 served.refused(&error, head.peer_addr, since(started));
-                return error.error_response();
+                return Some(error.error_response());
             }
         };
         let (outcome, mut response) = self.accept(served, verified).await;
@@ -116,51 +119,59 @@ impl Ingress {
         if self.running.is_draining() {
             close_after(&mut response);
         }
-        response
+        Some(response)
     }
 
-    /// The checks before the body is asked for (`Expect: 100-continue`). A refused request closes the
-    /// connection, because the body may still arrive.
-    pub(crate) fn before_continue(&self, head: &RequestHead) -> Result<(), Box<HttpResponse>> {
+    /// The checks before the body is asked for (`Expect: 100-continue`); `None` if no source has the path. A
+    /// refused request closes the connection, because the body may still arrive.
+    pub(crate) fn before_continue(
+        &self,
+        head: &RequestHead,
+    ) -> Option<Result<(), Box<HttpResponse>>> {
         let (table, now) = (self.sources.table(), SystemClock.monotonic());
-        let admitted = admit(&table, &decoded(&head.uri), head, now).map(drop);
-        admitted.map_err(|mut answer| {
+        let route = table.route(&decoded(&head.uri))?;
+        let admitted = admit(&route, head, now).map(drop);
+        Some(admitted.map_err(|mut answer| {
             close_after(&mut answer);
             answer
-        })
+        }))
     }
 
     /// Opens the envelope, hands it to the engine, and turns the engine's result into the answer.
     async fn accept(&self, served: &Served, verified: Verified) -> (RequestOutcome, HttpResponse) {
-        let received_at = verified.received_at();
         let bytes = verified.body().len() as u64;
         served.metrics.body_bytes.inc_by(bytes);
-        let max_body = self.limits.max_body;
-        let (envelope, events) = Envelope::open(verified, served.dialect.as_ref(), max_body);
-        let at = self.clock.monotonic();
-        let mut marked = None;
-        for event in &events {
-            let session = event.session_id();
-            // The events of a body nearly always belong to one session.
-            if marked != Some(session) {
-                served.seen.mark(at, received_at, session);
-                marked = Some(session);
+        let taken = if verified.is_heavy() {
+            let (reader, engine) = (served.reader.clone(), Arc::clone(&self.engine));
+            let take = move || Taken::new(verified, &reader, engine);
+            match served.verify.off_thread(take).await {
+                Ok(taken) => taken,
+                Err(_) => return (RequestOutcome::Unavailable, unavailable()),
             }
+        } else {
+            Taken::new(verified, &served.reader, Arc::clone(&self.engine))
+        };
+        let at = self.clock.monotonic();
+        for session in &taken.sessions {
+            served.seen.mark(at, taken.received_at, session.as_deref());
         }
-        let (id, bytes) = (envelope.id(), envelope.received().body.len());
-        log::debug!("event {id}: {bytes} bytes from {}", served.source.name);
-        if let Some(odd) = envelope.odd() {
-            log::debug!("event {id}: {}", escape_controls(&odd.to_string()));
+        log::debug!(
+            "event {}: {bytes} bytes from {}",
+            taken.id,
+            served.source.name
+        );
+        if let Some(odd) = &taken.odd {
+            log::debug!("event {}: {}", taken.id, escape_controls(odd));
         }
         let accepted = if self.running.has_room() {
-            self.finish(envelope, events).await
+            self.running.finish(taken.work).await
         } else {
             Err(NotAccepted::Unavailable)
         };
         match accepted {
-            Ok(Accepted::New) => (RequestOutcome::Received, received()),
+            Ok(Accepted::New) => (RequestOutcome::Received, received_ok()),
             Ok(Accepted::Duplicate) => {
-                let mut response = received();
+                let mut response = received_ok();
                 let headers = response.headers_mut();
                 headers.insert(DUPLICATE, HeaderValue::from_static("true"));
                 (RequestOutcome::Duplicate, response)
@@ -171,7 +182,7 @@ impl Ingress {
     }
 
     fn finish(&self, envelope: Envelope, events: Vec<Event>) -> Finish<'_> {
-        let work = Arc::clone(&self.engine).accept(envelope, events);
+        let work = Arc::clone(&self.engine).accept(envelope, events.into());
         self.running.finish(work)
     }
 
@@ -227,25 +238,59 @@ impl Ingress {
     }
 }
 
-/// The checks that need only the head, in this order: the path, the method, the declared length, and the
-/// claims of the signature's headers. A request that fails is counted and answered.
-fn admit<'a>(
-    table: &'a Table,
-    path: &str,
+/// A verified body with the engine's work on it, which has not begun.
+struct Taken {
+    id: Uuid,
+    received_at: Timestamp,
+    odd: Option<Arc<str>>,
+    /// The session of the body, then those that its events have beside it.
+    sessions: Vec<Option<String>>,
+    work: Work,
+}
+
+impl Taken {
+    /// Opens the envelope. What may take long is done here.
+    fn new(verified: Verified, reader: &BodyReader, engine: Arc<dyn Engine>) -> Self {
+        let (envelope, events) = Envelope::open(verified, reader);
+        let received = envelope.received();
+        let own = received.session.as_deref();
+        let others = events.iter().filter_map(Event::session_id);
+        let others = others.filter(|session| Some(*session) != own).map(Some);
+        let sessions = std::iter::once(own).chain(others);
+        let mut sessions: Vec<_> = sessions.map(|session| session.map(str::to_owned)).collect();
+        sessions.dedup();
+        Self {
+            id: received.id,
+            received_at: received.received_at,
+            odd: received.odd.clone(),
+            sessions,
+            work: engine.accept(envelope, events.into()),
+        }
+    }
+}
+
+/// The checks that need only the head, in this order: the method, the declared length, and the claims of the
+/// signature's headers. A request that fails is counted and answered.
+fn admit(
+    route: &Route<'_>,
     head: &RequestHead,
     started: Instant,
-) -> Result<(Route<'a>, Admitted), Box<HttpResponse>> {
-    let Some(route) = table.route(path) else {
-        return Err(Box::new(not_found()));
-    };
-    if head.method != Method::POST {
-        return Err(Box::new(method_not_allowed()));
+) -> Result<Admitted, Box<HttpResponse>> {
+    let served = route.served;
+    let is_probe = served.source.probe && matches!(head.method, Method::GET | Method::HEAD);
+    if head.method != Method::POST && !is_probe {
+        return Err(Box::new(method_not_allowed(served.source.probe)));
     }
-    let checked = route.served.verify.check_head(head, route.token.as_deref());
+    let token = route.token.as_deref();
+    let checked = if is_probe {
+        served.verify.check_token(token)
+    } else {
+        served.verify.check_head(head, token).map(Some)
+    };
     match checked {
-        Ok(admitted) => Ok((route, admitted)),
+        Ok(Some(admitted)) => Ok(admitted),
+        Ok(None) => Err(Box::new(HttpResponse::Ok().finish())),
         Err(error) => {
-            let served = route.served;
             served.refused(&error, head.peer_addr, since(started));
             Err(Box::new(error.error_response()))
         }
@@ -267,7 +312,7 @@ fn unavailable() -> HttpResponse {
     error(response, "Temporarily unavailable")
 }
 
-fn received() -> HttpResponse {
+fn received_ok() -> HttpResponse {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, JSON))
@@ -280,13 +325,11 @@ fn handler_failed() -> HttpResponse {
     error(HttpResponse::InternalServerError(), "Handler failed")
 }
 
-fn not_found() -> HttpResponse {
-    error(HttpResponse::NotFound(), "Not found")
-}
-
-fn method_not_allowed() -> HttpResponse {
+fn method_not_allowed(is_probed: bool) -> HttpResponse {
     let mut response = HttpResponse::MethodNotAllowed();
-    response.insert_header((header::ALLOW, "POST"));
+    let allowed = if is_probed { "GET, HEAD, POST" } else { "POST" };
+    response.insert_header((header::ALLOW, allowed));
+    response.force_close();
     error(response, "Method not allowed")
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::dialect::{self, Codeskytz, Dialect};
-use crate::signature::{Refusal, Scheme, Secret, Secrets, Verifier, XWebhookSignature};
+use crate::dialect::{BodyReader, Codeskytz, Dialect, Hints};
+use crate::signature::{Scheme, Secret, Secrets, Verifier, XWebhookSignature};
 
 /// One sender: the path it posts to, how it signs, and how its bodies are read.
 ///
@@ -35,6 +35,8 @@ pub struct Source {
     pub sessions: Vec<(String, Secrets)>,
     /// The token at the end of its path, if it does not sign.
     pub path_token: Option<Secret>,
+    /// Whether GET and HEAD of its paths are answered 200, for senders that try a URL before they use it.
+    pub probe: bool,
     /// How long it may send nothing before it counts as quiet.
     pub quiet_after: Option<Duration>,
     /// The same for single sessions.
@@ -52,6 +54,7 @@ impl PartialEq for Source {
             secrets,
             sessions,
             path_token,
+            probe,
             quiet_after,
             quiet_sessions,
         } = self;
@@ -62,6 +65,7 @@ impl PartialEq for Source {
             && *secrets == other.secrets
             && *sessions == other.sessions
             && *path_token == other.path_token
+            && *probe == other.probe
             && *quiet_after == other.quiet_after
             && *quiet_sessions == other.quiet_sessions
     }
@@ -85,6 +89,7 @@ impl Source {
             secrets: Vec::new(),
             sessions: Vec::new(),
             path_token: None,
+            probe: false,
             quiet_after: None,
             quiet_sessions: Vec::new(),
         }
@@ -127,6 +132,12 @@ impl Source {
         self
     }
 
+    /// Answers GET and HEAD of its paths with 200 and an empty body.
+    pub fn probe(mut self) -> Self {
+        self.probe = true;
+        self
+    }
+
     /// Sets how long it may send nothing before it counts as quiet. That is logged, counted, shown in
     /// `/health`, and creates a [`SourceEvent`](crate::SourceEvent) for the handlers that name this
     /// kind.
@@ -154,23 +165,30 @@ impl Source {
         }
     }
 
+    /// How its bodies are read.
+    pub(crate) fn reader(&self, max_body: usize) -> BodyReader {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let hints = Hints {
+            id_header: owned(self.scheme.id_header()),
+            id_pointer: owned(self.scheme.id_pointer()),
+            event_header: owned(self.scheme.event_header()),
+        };
+        BodyReader::new(Arc::clone(&self.dialect), hints, max_body)
+    }
+
     /// Its name, and how its bodies are read.
-    pub(crate) fn dialect_of(&self) -> (String, Arc<dyn Dialect>) {
-        (self.name.clone(), Arc::clone(&self.dialect))
+    pub(crate) fn named_reader(&self, max_body: usize) -> (String, BodyReader) {
+        (self.name.clone(), self.reader(max_body))
     }
 
     pub(crate) fn verifier(&self, max_body: usize) -> Verifier {
         let name = self.name.as_str();
+        let reader = self.reader(max_body);
         if let Some(token) = &self.path_token {
-            return Verifier::dangerous_unsigned(name, token.clone());
+            return Verifier::dangerous_unsigned(name, token.clone()).reader(reader);
         }
-        let dialect = Arc::clone(&self.dialect);
-        let mut verifier = Verifier::new(name)
-            .scheme(Arc::clone(&self.scheme))
-            .session_of(Arc::new(move |body, encoding| {
-                dialect::session(dialect.as_ref(), body, encoding, max_body)
-                    .map_err(|_| Refusal::HiddenSession)
-            }));
+        let scheme = Arc::clone(&self.scheme);
+        let mut verifier = Verifier::new(name).scheme(scheme).reader(reader);
         for secret in &self.secrets {
             verifier = verifier.secret(secret.clone());
         }

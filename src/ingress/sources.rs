@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::silence::{Silence, SourceSeen};
 use super::source::Source;
 use crate::clock::Clock;
-use crate::dialect::Dialect;
+use crate::dialect::BodyReader;
 use crate::signature::{Limits, RequestError, VerifySignature, path_session};
 use crate::telemetry::{Metrics, RequestOutcome, SourceMetrics, Throttle};
 
@@ -37,7 +37,7 @@ pub(crate) struct Table {
 pub(crate) struct Served {
     pub(super) source: Source,
     pub(super) verify: VerifySignature,
-    pub(super) dialect: Arc<dyn Dialect>,
+    pub(super) reader: BodyReader,
     pub(super) metrics: SourceMetrics,
     pub(super) seen: Arc<SourceSeen>,
     /// One for each outcome: a flood of one kind does not hide another.
@@ -100,7 +100,7 @@ impl Table {
                 verify: VerifySignature::new(source.verifier(limits.max_body))
                     .limits(limits.clone())
                     .clock(Arc::clone(clock)),
-                dialect: Arc::clone(&source.dialect),
+                reader: source.reader(limits.max_body),
                 metrics: metrics.source(&source.name),
                 seen: silence.source(index),
                 refusals: Default::default(),
@@ -112,9 +112,10 @@ impl Table {
         })
     }
 
-    /// Finds the source for a [decoded](decoded) path.
+    /// Finds the source for a [decoded](decoded) path, which may have one slash too many at its end.
     pub(super) fn route(&self, path: &str) -> Option<Route<'_>> {
-        let found = self.router.at(path).ok()?;
+        let without_slash = || self.router.at(path.strip_suffix('/')?).ok();
+        let found = self.router.at(path).ok().or_else(without_slash)?;
         let segment = |name| found.params.get(name);
         Some(Route {
             served: &self.sources[*found.value],

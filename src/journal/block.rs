@@ -9,11 +9,12 @@
 //! - `bodies`, for each body the length of what follows (4), its id (16), the time of its receipt
 //!   in nanoseconds (8), then source, session, the number of headers (4), name and value of each,
 //!   the number of parts (2; 0 for a body that is one event), for each part a byte (1 for a
-//!   duplicate) and its session, and the body. A text is its length (4) and its bytes; the length
-//!   of an absent session is [`ABSENT`].
+//!   duplicate) and its session, why the body is odd, the number of outlines (2; 0 for a body
+//!   without `Content-Encoding`), for each its kind, name, message id, sender and status, and the
+//!   body. A text is its length (4) and its bytes; the length of an absent text is [`ABSENT`].
 //!
-//! Blocks of version 2 can be read too: they have one key of 24 bytes for each body, in order, and
-//! their bodies have no parts.
+//! Older blocks can be read too: those of version 3 do not say what is odd and have no outlines; those
+//! of version 2 have one key of 24 bytes for each body, in order, and no parts either.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,8 +24,9 @@ use uuid::Uuid;
 
 use super::dedup::DedupEntry;
 use super::position::{Position, Seq, Share};
-use super::record::{KeptPart, Parts, Record};
-use crate::{Received, Timestamp};
+use super::record::{Events, KeptPart, Parts, Record};
+use crate::dialect::{read_outline, write_outline};
+use crate::{Event, Received, Timestamp};
 
 /// One or more consecutive bodies, either built in vectors or borrowed from the database.
 #[derive(Debug, Default, PartialEq)]
@@ -40,13 +42,15 @@ pub(super) struct Block<Bytes = Vec<u8>> {
 }
 
 /// The format of a block, as a database numbers it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Default)]
 pub(super) enum Format {
     /// Version 2: bodies without parts.
     Whole = 2,
     /// Version 3: bodies with parts.
-    #[default]
     Parts = 3,
+    /// Version 4: bodies with outlines, and why they are odd.
+    #[default]
+    Outlines = 4,
 }
 
 impl Format {
@@ -55,6 +59,7 @@ impl Format {
         match number {
             2 => Some(Self::Whole),
             3 => Some(Self::Parts),
+            4 => Some(Self::Outlines),
             _ => None,
         }
     }
@@ -82,6 +87,7 @@ impl Block {
         entries: &[DedupEntry],
         received: &Received,
         parts: &Parts,
+        events: &Events,
     ) {
         if self.is_empty() {
             self.first = seq;
@@ -90,7 +96,13 @@ impl Block {
         entries.iter().for_each(|entry| self.push_key(entry));
         let start = self.bodies.len();
         self.bodies.extend([0; 4]);
-        write(&mut self.bodies, received, parts, self.format);
+        write(
+            &mut self.bodies,
+            received,
+            parts,
+            events.outline(),
+            self.format,
+        );
         let length = length(self.bodies.len() - start - 4).to_le_bytes();
         self.bodies[start..start + 4].copy_from_slice(&length);
     }
@@ -98,7 +110,7 @@ impl Block {
     fn push_key(&mut self, entry: &DedupEntry) {
         self.keys.extend(entry.hash.to_le_bytes());
         self.keys.extend(entry.until.to_le_bytes());
-        if self.format == Format::Parts {
+        if self.format >= Format::Parts {
             let body = (entry.position.seq() - self.first) as u16;
             self.keys.extend(body.to_le_bytes());
             self.keys.extend(entry.position.part().to_le_bytes());
@@ -143,7 +155,7 @@ impl<Bytes: AsRef<[u8]>> Block<Bytes> {
             let until = i64::from_le_bytes(array(&mut keys)?);
             let (body, part) = match self.format {
                 Format::Whole => (entries.len() as u64, 1),
-                Format::Parts => (
+                Format::Parts | Format::Outlines => (
                     u16::from_le_bytes(array(&mut keys)?).into(),
                     u16::from_le_bytes(array(&mut keys)?),
                 ),
@@ -159,7 +171,7 @@ impl<Bytes: AsRef<[u8]>> Block<Bytes> {
                 until,
             });
         }
-        let is_whole = self.format == Format::Parts || entries.len() as u64 == self.length();
+        let is_whole = self.format >= Format::Parts || entries.len() as u64 == self.length();
         is_whole.then_some(entries)
     }
 
@@ -174,12 +186,19 @@ impl<Bytes: AsRef<[u8]>> Block<Bytes> {
         let mut bodies = self.bodies.as_ref();
         (self.first..=self.last).filter_map(move |seq| {
             let body = take(&mut bodies);
-            let record = |(received, parts)| Record {
-                seq,
-                kept_at,
-                parts: Parts::several(parts, &received, shares),
-                received: Arc::new(received),
-                events: None,
+            let record = |(received, parts, mut outlines): (Received, _, Vec<Event>)| {
+                let mut record = Record {
+                    seq,
+                    kept_at,
+                    parts: Parts::several(parts, &received, shares),
+                    received: Arc::new(received),
+                    events: Events::Unread,
+                };
+                if !outlines.is_empty() {
+                    record.set_sessions(&mut outlines);
+                    record.events = Events::Outline(outlines.into());
+                }
+                record
             };
             (seq > after).then(|| body.and_then(|body| read(body, self.format)).map(record))
         })
@@ -190,54 +209,70 @@ impl<Bytes: AsRef<[u8]>> Block<Bytes> {
     }
 }
 
-fn write(to: &mut Vec<u8>, received: &Received, parts: &Parts, format: Format) {
+fn write(to: &mut Vec<u8>, received: &Received, parts: &Parts, outlines: &[Event], format: Format) {
     let at = i64::try_from(received.received_at.as_nanosecond()).unwrap_or(i64::MAX);
     to.extend(received.id.as_bytes());
     to.extend(at.to_le_bytes());
     put(to, received.source.as_bytes());
-    put_session(to, received.session.as_deref());
+    put_text(to, received.session.as_deref());
     to.extend(length(received.headers.len()).to_le_bytes());
     for (name, value) in &received.headers {
         put(to, name.as_bytes());
         put(to, value);
     }
-    if format == Format::Parts {
+    if format >= Format::Parts {
         let kept = parts.kept();
         to.extend((kept.len() as u16).to_le_bytes());
         for part in kept {
             to.push(u8::from(part.duplicate));
-            put_session(to, part.session.as_deref());
+            put_text(to, part.session.as_deref());
+        }
+    }
+    if format >= Format::Outlines {
+        put_text(to, received.odd.as_deref());
+        let outlines = &outlines[..outlines.len().min(u16::MAX.into())];
+        to.extend((outlines.len() as u16).to_le_bytes());
+        for event in outlines {
+            write_outline(event, |text| put_text(to, text));
         }
     }
     put(to, &received.body);
 }
 
-fn read(mut body: &[u8], format: Format) -> Option<(Received, Vec<KeptPart>)> {
+fn read(mut body: &[u8], format: Format) -> Option<(Received, Vec<KeptPart>, Vec<Event>)> {
     let from = &mut body;
     let id = Uuid::from_bytes(array(from)?);
     let at = i64::from_le_bytes(array(from)?);
     let source = text(take(from)?)?;
-    let session = take_session(from)?;
+    let session = take_text(from)?;
     let mut headers = Vec::new();
     for _ in 0..u32::from_le_bytes(array(from)?) {
         let name = Cow::Owned(text(take(from)?)?.to_owned());
         headers.push((name, Bytes::copy_from_slice(take(from)?)));
     }
     let mut parts = Vec::new();
-    if format == Format::Parts {
+    if format >= Format::Parts {
         let count = u16::from_le_bytes(array(from)?);
         for _ in 0..count {
             let duplicate = *from.split_off_first()? != 0;
-            let session = take_session(from)?;
+            let session = take_text(from)?;
             parts.push(KeptPart { session, duplicate });
         }
     }
+    let (mut odd, mut outlines) = (None, Vec::new());
+    if format >= Format::Outlines {
+        odd = take_text(from)?;
+        for _ in 0..u16::from_le_bytes(array(from)?) {
+            outlines.push(read_outline(|| take_text(from))?);
+        }
+    }
     let mut received = Received::new(source, Bytes::copy_from_slice(take(from)?));
+    received.odd = odd.map(Into::into);
     received.id = id;
     received.session = session;
     received.received_at = Timestamp::from_nanosecond(at.into()).ok()?;
     received.headers = headers;
-    from.is_empty().then_some((received, parts))
+    from.is_empty().then_some((received, parts, outlines))
 }
 
 fn put(to: &mut Vec<u8>, bytes: &[u8]) {
@@ -245,9 +280,9 @@ fn put(to: &mut Vec<u8>, bytes: &[u8]) {
     to.extend_from_slice(bytes);
 }
 
-fn put_session(to: &mut Vec<u8>, session: Option<&str>) {
-    match session {
-        Some(session) => put(to, session.as_bytes()),
+fn put_text(to: &mut Vec<u8>, text: Option<&str>) {
+    match text {
+        Some(text) => put(to, text.as_bytes()),
         None => to.extend(ABSENT.to_le_bytes()),
     }
 }
@@ -261,8 +296,8 @@ fn array<const LENGTH: usize>(from: &mut &[u8]) -> Option<[u8; LENGTH]> {
     from.split_off(..LENGTH)?.try_into().ok()
 }
 
-/// Returns `None` if the bytes cannot be read, and `Some(None)` if there is no session.
-fn take_session(from: &mut &[u8]) -> Option<Option<String>> {
+/// Returns `None` if the bytes cannot be read, and `Some(None)` if there is no text.
+fn take_text(from: &mut &[u8]) -> Option<Option<String>> {
     if from.starts_with(&ABSENT.to_le_bytes()) {
         return from.split_off(..4).map(|_| None);
     }
@@ -290,6 +325,26 @@ mod tests {
 
     use super::*;
 
+    /// The outlines of a body, of two kinds at most.
+    fn outlines(received: &Received) -> Events {
+        let event = |kind: &str| {
+            let texts = [
+                Some(kind),
+                Some("name"),
+                None,
+                received.session.as_deref(),
+                None,
+            ];
+            let mut texts = texts.map(|text| text.map(str::to_owned)).into_iter();
+            read_outline(|| texts.next()).unwrap()
+        };
+        match received.body.len() % 3 {
+            0 => Events::Unread,
+            1 => Events::Outline([event("message")].into()),
+            _ => Events::Outline([event("status"), event("unknown")].into()),
+        }
+    }
+
     fn received() -> impl Strategy<Value = Received> {
         let header = ("[a-z-]{0,12}", vec(any::<u8>(), 0..20));
         let parts = (
@@ -304,6 +359,7 @@ mod tests {
             let mut received = Received::new(source, body);
             received.id = Uuid::from_u128(id);
             received.received_at = Timestamp::from_nanosecond(at.into()).unwrap();
+            received.odd = session.as_deref().map(Into::into);
             received.session = session;
             let headers = headers.into_iter();
             let headers = headers.map(|(name, value)| (Cow::Owned(name), value.into()));
@@ -340,7 +396,8 @@ mod tests {
             ..Block::default()
         };
         for (seq, (received, parts)) in (first..).zip(bodies) {
-            block.push(seq, &entries_of(seq, received, parts), received, parts);
+            let entries = entries_of(seq, received, parts);
+            block.push(seq, &entries, received, parts, &outlines(received));
         }
         block
     }
@@ -364,18 +421,17 @@ mod tests {
         #[test]
         fn what_was_pushed_comes_back(
             bodies in vec(divided(), 1..8),
-            whole in any::<bool>(),
+            format in prop_oneof![Just(Format::Whole), Just(Format::Parts), Just(Format::Outlines)],
             first in 1..1_000_000u64,
             after in 0..10u64,
             cut in 0..10u64,
         ) {
             let bodies = bodies.into_iter().map(|(received, parts)| {
-                let parts = if whole { Vec::new() } else { parts };
+                let parts = if format == Format::Whole { Vec::new() } else { parts };
                 let parts = Parts::several(parts, &received, 3);
                 (received, parts)
             });
             let bodies: Vec<(Received, Parts)> = bodies.collect();
-            let format = if whole { Format::Whole } else { Format::Parts };
             let mut block = filled(first, format, &bodies);
             let last = first + bodies.len() as u64 - 1;
             prop_assert_eq!((block.first, block.last), (first, last));
@@ -395,6 +451,14 @@ mod tests {
                 prop_assert_eq!(record.kept_at.as_millisecond(), 12_345);
                 prop_assert_eq!(&record.parts, parts);
                 prop_assert_eq!(fields(&record.received), fields(received));
+                let is_newest = format == Format::Outlines;
+                prop_assert_eq!(record.received.odd.is_some(), is_newest && received.odd.is_some());
+                let (found, known) = (record.events.outline(), outlines(received));
+                prop_assert_eq!(found.len(), if is_newest { known.outline().len() } else { 0 });
+                for (found, known) in found.iter().zip(known.outline()) {
+                    prop_assert_eq!(found.name(), known.name());
+                    prop_assert_eq!(found.kind(), known.kind());
+                }
             }
         }
 
@@ -402,12 +466,11 @@ mod tests {
         fn any_bytes_are_read_or_refused(
             first in 1..10u64,
             length in 0..10u64,
-            whole in any::<bool>(),
+            format in prop_oneof![Just(Format::Whole), Just(Format::Parts), Just(Format::Outlines)],
             keys in vec(any::<u8>(), 0..80),
             bodies in vec(any::<u8>(), 0..200),
             up_to in 0..20u64,
         ) {
-            let format = if whole { Format::Whole } else { Format::Parts };
             let (last, kept_at) = (first + length, i64::MAX);
             let block = Block { first, last, kept_at, format, keys, bodies };
             for entry in block.entries().unwrap_or_default() {
@@ -427,7 +490,7 @@ mod tests {
                 (received, parts)
             });
             let bodies: Vec<(Received, Parts)> = bodies.collect();
-            let mut block = filled(1, Format::Parts, &bodies);
+            let mut block = filled(1, Format::Outlines, &bodies);
             let at = at.index(block.bodies.len());
             block.bodies.truncate(at);
             prop_assert!(block.records(0, 1).any(|record| record.is_none()));
@@ -438,7 +501,8 @@ mod tests {
     fn it_is_full_by_number_and_by_bytes() {
         let push = |block: &mut Block, seq, received: &Received| {
             let parts = Parts::one(received, 1);
-            block.push(seq, &entries_of(seq, received, &parts), received, &parts);
+            let entries = entries_of(seq, received, &parts);
+            block.push(seq, &entries, received, &parts, &Events::Unread);
         };
         let small = Received::new("source", "{}");
         let mut block = Block::default();

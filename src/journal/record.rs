@@ -11,8 +11,8 @@ use crate::{Event, Received, Timestamp};
 pub struct Entry {
     /// What was received; everything except the decoded content is stored.
     pub received: Arc<Received>,
-    /// The typed events of the body, for consumers that keep up; not stored.
-    pub events: Arc<[Event]>,
+    /// What is known of the body's events, for consumers that keep up. Only outlines are stored.
+    pub events: Events,
     /// One for each event that the body is divided into; at least one.
     pub parts: Vec<EntryPart>,
 }
@@ -26,6 +26,43 @@ pub struct EntryPart {
     pub key: DedupKey,
 }
 
+/// What is known of the events of a body.
+#[derive(Debug, Clone)]
+pub enum Events {
+    /// Nothing: the body is to be read.
+    Unread,
+    /// What is needed to hand them over in order, without their content. The body has a
+    /// `Content-Encoding`, and is decoded only for who reads it.
+    Outline(Arc<[Event]>),
+    /// Everything.
+    Typed(Arc<[Event]>),
+}
+
+/// All that can be known.
+impl From<Vec<Event>> for Events {
+    fn from(events: Vec<Event>) -> Self {
+        Self::Typed(events.into())
+    }
+}
+
+impl Events {
+    /// Returns the events, as far as they are known.
+    pub fn known(&self) -> Option<&Arc<[Event]>> {
+        match self {
+            Self::Unread => None,
+            Self::Outline(events) | Self::Typed(events) => Some(events),
+        }
+    }
+
+    /// Returns the outlines to store.
+    pub fn outline(&self) -> &[Event] {
+        match self {
+            Self::Outline(events) => events,
+            Self::Unread | Self::Typed(_) => &[],
+        }
+    }
+}
+
 /// What makes two events the same, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DedupKey {
@@ -33,6 +70,9 @@ pub struct DedupKey {
     pub hash: KeyHash,
     /// A later event with the same hash is a duplicate for this long.
     pub window: Duration,
+    /// The hash of a state, where the event is one of its values: it is a duplicate only of the newest
+    /// event with this hash.
+    pub state: Option<KeyHash>,
     /// Whether the hash is of an id from the sender, so that no other event has it. Without an id,
     /// two different events may have the same bytes.
     pub named: bool,
@@ -43,7 +83,7 @@ pub type KeyHash = u128;
 
 impl Entry {
     /// Makes the entry of a body that is one event.
-    pub fn one(received: Arc<Received>, events: Arc<[Event]>, key: DedupKey) -> Self {
+    pub fn one(received: Arc<Received>, events: Events, key: DedupKey) -> Self {
         let parts = vec![EntryPart { session: None, key }];
         Self {
             received,
@@ -86,9 +126,8 @@ pub struct Record {
     pub received: Arc<Received>,
     /// The events that the body is divided into.
     pub parts: Parts,
-    /// The typed events of the body; `None` if the body was read from the disk and is not decoded
-    /// yet.
-    pub events: Option<Arc<[Event]>>,
+    /// What is known of the body's events.
+    pub events: Events,
 }
 
 /// The events that a body is divided into, as far as a log knows them.
@@ -193,31 +232,32 @@ impl Parts {
 }
 
 impl Record {
-    /// Returns the record with its events; calls `decode` if they are not known yet.
-    pub(crate) fn decoded(
+    /// Returns the record with its typed events; `read` gives those of a body.
+    pub(crate) fn typed(
         self: Arc<Self>,
-        decode: impl FnOnce(&Arc<Received>) -> (Arc<Received>, Vec<Event>),
-    ) -> (Arc<Self>, Arc<[Event]>) {
-        if let Some(events) = &self.events {
-            let events = Arc::clone(events);
-            return (self, events);
+        read: impl FnOnce(&Arc<Received>) -> (Arc<Received>, Vec<Event>),
+    ) -> Arc<Self> {
+        if let Events::Typed(_) = self.events {
+            return self;
         }
-        let (received, mut events) = decode(&self.received);
+        let (received, mut events) = read(&self.received);
+        self.set_sessions(&mut events);
+        Arc::new(Self {
+            received,
+            events: Events::Typed(events.into()),
+            ..Self::clone(&self)
+        })
+    }
+
+    /// Gives events the sessions that were decided when the body was received.
+    pub(crate) fn set_sessions(&self, events: &mut [Event]) {
         let last = self.parts.count();
-        for (part, event) in (1..).zip(&mut events) {
-            // The session was decided when the event was received.
+        for (part, event) in (1..).zip(events) {
             let view = self.parts.view(last.min(part), &self.received);
             if let Some(session) = view.session {
                 event.set_session_id(session);
             }
         }
-        let events: Arc<[Event]> = events.into();
-        let record = Self {
-            received,
-            events: Some(Arc::clone(&events)),
-            ..Self::clone(&self)
-        };
-        (Arc::new(record), events)
     }
 
     /// Returns the typed events of one part, nearly always one. The last part takes all the rest,
@@ -268,6 +308,7 @@ mod tests {
         let key = DedupKey {
             hash: 1,
             window: Duration::from_millis(60_000),
+            state: None,
             named: false,
         };
         let table = [

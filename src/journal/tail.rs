@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::position::Seq;
-use super::record::Record;
+use super::record::{Events, Record};
 
 /// The newest records, as many as `MAX_BYTES` allows, and the number of the
 /// newest one, for which callers can wait.
@@ -113,10 +113,16 @@ impl Tail {
 
 /// About how many bytes a record takes in memory.
 fn weight(record: &Record) -> usize {
-    record.received.body.len() + RECORD_BYTES
+    let body = record.received.body.len();
+    let texts = match record.events {
+        // Texts of the body are copied into its events.
+        Events::Typed(_) => body,
+        Events::Unread | Events::Outline(_) => 0,
+    };
+    body + texts + RECORD_BYTES
 }
 
-/// What a record takes beside its body, with its typed events.
+/// What a record takes beside its body and the texts of its events.
 const RECORD_BYTES: usize = 768;
 
 /// Enough for about 4,000 short messages.
@@ -125,7 +131,7 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::Parts;
+    use crate::journal::{Events, Parts};
     use crate::{Received, Timestamp};
 
     fn record(seq: Seq, bytes: usize) -> Record {
@@ -135,7 +141,7 @@ mod tests {
             kept_at: Timestamp::UNIX_EPOCH,
             parts: Parts::one(&received, 1),
             received: Arc::new(received),
-            events: None,
+            events: Events::Unread,
         }
     }
 

@@ -134,6 +134,10 @@ impl EventHandler for Relay {
         true
     }
 
+    fn reads_content(&self) -> bool {
+        false
+    }
+
     async fn deliver(&self, _: &[&Event], delivery: &Delivery) -> Result<(), HandlerError> {
         self.send(delivery).await
     }

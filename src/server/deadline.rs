@@ -10,6 +10,7 @@
 //! | `Idle` | the answer, where the body has ended | `keep_alive` | the next request |
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
+use super::seats::Seat;
 use crate::clock::{Clock as _, SystemClock};
 use crate::signature::Deadline;
 
@@ -39,6 +41,37 @@ struct State {
     reader: RefCell<Option<Waker>>,
     /// When that task's timer runs out.
     alarm: Cell<Option<Instant>>,
+    /// The connection holds what follows the request.
+    has_more: Cell<bool>,
+    seat: Seat,
+    /// When the connection has last said that it is proven.
+    proven_at: Cell<Option<Instant>>,
+    ending: Cell<Ending>,
+    /// The request that waits for the connection's end.
+    waiting: RefCell<Option<Waker>>,
+}
+
+/// What actix-http may get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Appetite {
+    /// The next head.
+    Head,
+    /// A body, but little of what follows it.
+    Body,
+    /// Everything: it is discarded.
+    All,
+    /// Nothing: a request is being answered.
+    Nothing,
+}
+
+/// How far the end of a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    NotYet,
+    /// An answer said that it is the last.
+    LastAnswer,
+    /// Nothing more can be sent.
+    Over,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +91,7 @@ enum Phase {
 
 impl RequestDeadline {
     /// The deadline of a new connection, whose first head begins now.
-    pub(super) fn new(request_timeout: Duration, keep_alive: Duration) -> Self {
+    pub(super) fn new(request_timeout: Duration, keep_alive: Duration, seat: Seat) -> Self {
         let now = SystemClock.monotonic();
         Self(Rc::new(State {
             request_timeout,
@@ -69,7 +102,62 @@ impl RequestDeadline {
             late: Cell::new(false),
             reader: RefCell::new(None),
             alarm: Cell::new(None),
+            has_more: Cell::new(false),
+            seat,
+            proven_at: Cell::new(None),
+            ending: Cell::new(Ending::NotYet),
+            waiting: RefCell::new(None),
         }))
+    }
+
+    pub(super) fn seat(&self) -> &Seat {
+        &self.0.seat
+    }
+
+    /// The answer that is being given is the last one.
+    pub(super) fn last_answer(&self) {
+        if self.0.ending.get() == Ending::NotYet {
+            self.0.ending.set(Ending::LastAnswer);
+        }
+    }
+
+    /// Whether the last answer was given: what the sender still sends is not served.
+    pub(super) fn is_ending(&self) -> bool {
+        self.0.ending.get() != Ending::NotYet
+    }
+
+    /// Whether a request that is not served waits for the end.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.0.waiting.borrow().is_some()
+    }
+
+    /// Whether nothing more can be sent.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.ending.get() == Ending::Over
+    }
+
+    /// From now on nothing is sent.
+    pub(super) fn end(&self) {
+        self.0.ending.set(Ending::Over);
+        if let Some(waiting) = self.0.waiting.borrow_mut().take() {
+            waiting.wake();
+        }
+    }
+
+    /// Waits for the connection's end.
+    pub(super) async fn ended(&self) {
+        poll_fn(|cx| {
+            if self.is_over() {
+                return Poll::Ready(());
+            }
+            *self.0.waiting.borrow_mut() = Some(cx.waker().clone());
+            // The connection has to know.
+            if let Some(reader) = self.0.reader.borrow().as_ref() {
+                reader.wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// The connection has received something.
@@ -108,6 +196,21 @@ impl RequestDeadline {
         if !matches!(self.0.phase.get(), Phase::Idle | Phase::Rest) {
             self.answered_at(SystemClock.monotonic());
         }
+    }
+
+    /// What may be given to actix-http now.
+    pub(super) fn appetite(&self) -> Appetite {
+        match self.0.phase.get() {
+            Phase::Head { .. } | Phase::Idle => Appetite::Head,
+            Phase::Body => Appetite::Body,
+            Phase::Rest => Appetite::All,
+            Phase::Working => Appetite::Nothing,
+        }
+    }
+
+    /// The reader is to be woken when the request is answered, because it has more.
+    pub(super) fn has_more(&self) {
+        self.0.has_more.set(true);
     }
 
     /// Ready when the deadline has passed. Called by the task that reads the connection when there is
@@ -152,6 +255,11 @@ impl RequestDeadline {
         }
     }
 
+    /// Remembers the task that reads the connection.
+    pub(super) fn remember(&self, waker: &Waker) {
+        self.remember_reader(waker);
+    }
+
     /// Returns whether the reader was the same before.
     fn remember_reader(&self, waker: &Waker) -> bool {
         let mut reader = self.0.reader.borrow_mut();
@@ -171,6 +279,7 @@ impl Deadline for RequestDeadline {
     }
 
     fn body_ended(&self) {
+        self.0.seat.set_busy(true);
         self.0.phase.set(Phase::Working);
         self.0.deadline.set(None);
     }
@@ -185,8 +294,25 @@ impl Deadline for RequestDeadline {
         } else {
             (Phase::Rest, LINGER)
         };
+        self.0.seat.set_busy(false);
         self.0.phase.set(phase);
         self.set(now, time);
+        if self.0.has_more.take()
+            && let Some(reader) = self.0.reader.borrow().as_ref()
+        {
+            reader.wake_by_ref();
+        }
+    }
+
+    fn proven(&self) -> bool {
+        self.0.seat.prove();
+        let (now, before) = (SystemClock.monotonic(), self.0.proven_at.get());
+        let is_news =
+            before.is_none_or(|before| now.saturating_duration_since(before) > PROVEN_FOR);
+        if is_news {
+            self.0.proven_at.set(Some(now));
+        }
+        is_news
     }
 }
 
@@ -231,21 +357,23 @@ impl LazyTimer {
     }
 }
 
+/// A connection says once in this time that its sender is proven.
+const PROVEN_FOR: Duration = Duration::from_secs(60);
+
 /// How long the rest of a body is read and discarded after an answer that came before its end, so that
 /// the sender sees the answer and not a reset.
 pub(super) const LINGER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
+    use super::super::seats::Seats;
     use super::*;
 
     const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
     const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
     fn new() -> RequestDeadline {
-        RequestDeadline::new(REQUEST_TIMEOUT, KEEP_ALIVE)
+        RequestDeadline::new(REQUEST_TIMEOUT, KEEP_ALIVE, Seats::new(1).take(None))
     }
 
     #[test]

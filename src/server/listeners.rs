@@ -5,25 +5,36 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use actix_http::{ConnectionType, HttpService, KeepAlive, Payload, Request};
+use actix_http::{ConnectionType, HttpService, KeepAlive, Method, Payload, Request, RequestHead};
 use actix_rt::net::TcpStream;
 use actix_server::{GracefulShutdownSignal, ServerBuilder, ServerHandle};
-use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service};
-use actix_web::{HttpResponse, web};
+use actix_service::{
+    Service, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config,
+};
+use actix_web::body::BoxBody;
+use actix_web::dev::{AppConfig, ServiceResponse};
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, HttpResponseBuilder, web};
+use futures_util::StreamExt as _;
+use futures_util::future::Either;
+use futures_util::stream::poll_fn as poll_fn_stream;
 use socket2::{Domain, Socket, Type};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::connection::{Connection, ConnectionContext};
 use super::deadline::{LINGER, RequestDeadline};
 use super::receiver::Parts;
-use crate::Error;
+use super::seats::Seats;
 use crate::admin::{self, AdminState};
 use crate::ingress::Ingress;
 use crate::settings::ServerSettings;
 use crate::signature::Deadline;
-use crate::telemetry::Throttle;
+use crate::telemetry::{ListenerMetrics, Throttle};
+use crate::{Error, escape_controls};
 
 /// A socket that listens and is not served yet.
 #[derive(Debug)]
@@ -65,57 +76,87 @@ impl BoundSocket {
         self,
         settings: &ServerSettings,
         parts: &Parts,
+        most: usize,
     ) -> Result<Listener, Error> {
-        let builder = public_builder(settings);
+        let builder = public_builder(settings, most);
         let stopping = builder.graceful_shutdown_signal();
-        let ingress = Arc::clone(&parts.ingress);
+        let front = Arc::new(Front {
+            ingress: Arc::clone(&parts.ingress),
+            health_path: settings.health_path.clone(),
+            metrics: parts.metrics.listener(),
+            unknown_paths: Throttle::default(),
+        });
         let context = Arc::new(ConnectionContext {
             request_timeout: settings.request_timeout,
             keep_alive: settings.keep_alive,
-            metrics: parts.metrics.listener(),
+            seats: Seats::new(most),
+            metrics: Some(parts.metrics.listener()),
             slow_heads: Throttle::default(),
+            large_heads: Throttle::default(),
         });
         let builder = builder.listen("public", self.socket, move || {
-            let context = Arc::clone(&context);
-            fn_service(move |stream: TcpStream| {
-                let peer = stream.peer_addr().ok();
-                // An answer is one small packet, which must not wait for an acknowledgement.
-                let _ = stream.set_nodelay(true);
-                let connection = Connection::new(stream, Arc::clone(&context));
-                async move { Ok::<_, ()>((connection, peer)) }
-            })
-            .and_then(http(&ingress, &stopping))
+            guarded(&context).and_then(http(&front, &stopping))
         });
         Listener::spawn(self.key, self.address, builder)
     }
 
     /// Serves the admin API, with one worker.
-    pub(super) fn serve_admin(self, state: AdminState) -> Result<Listener, Error> {
+    pub(super) fn serve_admin(self, state: AdminState, most: usize) -> Result<Listener, Error> {
         let state = web::Data::new(state);
+        let context = Arc::new(ConnectionContext {
+            request_timeout: ADMIN_TIMEOUT,
+            keep_alive: ADMIN_KEEP_ALIVE,
+            seats: Seats::new(most),
+            metrics: None,
+            slow_heads: Throttle::default(),
+            large_heads: Throttle::default(),
+        });
         let builder = ServerBuilder::new()
             .workers(1)
-            .max_concurrent_connections(MAX_ADMIN_CONNECTIONS)
+            .max_concurrent_connections(most + SPARE)
             .shutdown_timeout(1)
             .disable_signals()
-            .listen("admin", self.socket, move || admin::http(state.clone()));
+            .listen("admin", self.socket, move || {
+                guarded(&context).and_then(admin_http(state.clone()))
+            });
         Listener::spawn(self.key, self.address, builder)
     }
 }
 
-fn public_builder(settings: &ServerSettings) -> ServerBuilder {
+fn public_builder(settings: &ServerSettings, most: usize) -> ServerBuilder {
     let workers = if settings.workers == 0 {
         std::thread::available_parallelism().map_or(1, usize::from)
     } else {
         settings.workers
     };
     // Each worker has a share of the connections, so there are not more workers than connections.
-    let workers = workers.min(MAX_WORKERS).min(settings.max_connections);
+    let workers = workers.min(MAX_WORKERS).min(most);
     ServerBuilder::new()
         .workers(workers)
-        // actix's limit is per worker.
-        .max_concurrent_connections(settings.max_connections / workers)
+        // actix's limit is per worker. Those beyond the limit have others give way.
+        .max_concurrent_connections(most.div_ceil(workers) + SPARE)
         .shutdown_timeout(STOP_TIMEOUT.as_secs())
         .disable_signals()
+}
+
+/// Wraps each accepted socket in a [`Connection`].
+fn guarded(
+    context: &Arc<ConnectionContext>,
+) -> impl ServiceFactory<
+    TcpStream,
+    Config = (),
+    Response = (Connection, Option<SocketAddr>),
+    Error = (),
+    InitError = (),
+> + use<> {
+    let context = Arc::clone(context);
+    fn_service(move |stream: TcpStream| {
+        let peer = stream.peer_addr().ok();
+        // An answer is one small packet, which must not wait for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let connection = Connection::new(stream, Arc::clone(&context));
+        async move { Ok::<_, ()>((connection, peer)) }
+    })
 }
 
 impl Listener {
@@ -144,9 +185,18 @@ impl Listener {
     }
 }
 
+/// What answers the requests to the public listener.
+struct Front {
+    ingress: Arc<Ingress>,
+    /// Answers 200 while events can be taken.
+    health_path: Option<String>,
+    metrics: ListenerMetrics,
+    unknown_paths: Throttle,
+}
+
 /// Serves connections to the public listener.
 fn http(
-    ingress: &Arc<Ingress>,
+    front: &Arc<Front>,
     stopping: &GracefulShutdownSignal,
 ) -> impl ServiceFactory<
     (Connection, Option<SocketAddr>),
@@ -155,7 +205,7 @@ fn http(
     Error = (),
     InitError = (),
 > + use<> {
-    let (answering, expecting) = (Arc::clone(ingress), Arc::clone(ingress));
+    let (answering, expecting) = (Arc::clone(front), Arc::clone(front));
     let stopping = stopping.clone();
     HttpService::build()
         // The connection has deadlines of its own, for every request.
@@ -170,47 +220,273 @@ fn http(
             data.insert(connection.deadline.clone());
         })
         .expect(fn_service(move |request: Request| {
-            let verdict = expecting.before_continue(request.head());
-            async move {
-                match verdict {
-                    Ok(()) => Ok(request),
-                    Err(answer) => Err(actix_http::Response::from(*answer)),
-                }
-            }
+            let front = Arc::clone(&expecting);
+            async move { expect(&front, request).await }
         }))
         .h1(fn_service(move |request: Request| {
-            let answering = Arc::clone(&answering);
-            async move { Ok::<_, Infallible>(answer(&answering, request).await) }
+            let front = Arc::clone(&answering);
+            async move { Ok::<_, Infallible>(answer(&front, request).await) }
         }))
         // actix-http has answered it, and the senders of broken requests are not logged.
         .map_err(drop)
 }
 
-/// Answers a request, and keeps its connection's deadline up to date.
-async fn answer(ingress: &Ingress, mut request: Request) -> HttpResponse {
+/// Whether a request with `Expect: 100-continue` may send its body.
+async fn expect(front: &Front, request: Request) -> Result<Request, actix_http::Response<BoxBody>> {
     let deadline = request.conn_data::<RequestDeadline>().cloned();
+    if let Some(deadline) = deadline.filter(RequestDeadline::is_ending) {
+        // The answer to it is not sent.
+        deadline.ended().await;
+        return Err(HttpResponse::BadRequest().finish().into());
+    }
+    let head = request.head();
+    if front.health_path.as_deref() == Some(head.uri.path()) {
+        return Ok(request);
+    }
+    let answer = match front.ingress.before_continue(head) {
+        Some(Ok(())) => return Ok(request),
+        Some(Err(answer)) => *answer,
+        None => front.not_found(head),
+    };
+    if let Some(deadline) = request.conn_data::<RequestDeadline>() {
+        deadline.last_answer();
+    }
+    Err(answer.into())
+}
+
+/// Answers a request, and keeps its connection's deadline up to date.
+async fn answer(front: &Front, mut request: Request) -> HttpResponse {
+    let deadline = request.conn_data::<RequestDeadline>().cloned();
+    if let Some(deadline) = deadline.as_ref().filter(|deadline| deadline.is_ending()) {
+        // Nothing behind the last answer is served.
+        deadline.ended().await;
+        return HttpResponse::BadRequest().finish();
+    }
     let payload = request.take_payload();
     if let Some(deadline) = &deadline {
         deadline.request_begun(!matches!(payload, Payload::None));
     }
-    let kept = deadline.as_ref().map(|deadline| deadline as &dyn Deadline);
-    let mut answer = ingress.answer(request.head(), payload, kept).await;
+    let mut answer = front
+        .answer(request.head(), payload, deadline.as_ref())
+        .await;
     if let Some(deadline) = &deadline {
+        let head = answer.head_mut();
         if !deadline.is_complete() {
             // The rest of the body must not be read as the next request.
-            let head = answer.head_mut();
             head.set_connection_type(ConnectionType::Close);
+        }
+        if is_last(request.head(), head) {
+            deadline.last_answer();
         }
         deadline.answered();
     }
     answer
 }
 
+/// Whether the connection ends with this answer.
+fn is_last(request: &RequestHead, answer: &actix_http::ResponseHead) -> bool {
+    answer.connection_type() == ConnectionType::Close
+        || request.connection_type() != ConnectionType::KeepAlive
+}
+
+impl Front {
+    async fn answer(
+        &self,
+        head: &RequestHead,
+        payload: Payload,
+        deadline: Option<&RequestDeadline>,
+    ) -> HttpResponse {
+        if self.health_path.as_deref() == Some(head.uri.path()) {
+            return self.health(head);
+        }
+        let payload = match declared(head, payload) {
+            Ok(payload) => payload,
+            Err(()) => {
+                log::info!("a request to upgrade says no Content-Length, answered 400");
+                return closing(HttpResponse::BadRequest(), "Bad request");
+            }
+        };
+        let kept = deadline.map(|deadline| deadline as &dyn Deadline);
+        let answered = self.ingress.answer(head, payload, kept).await;
+        answered.unwrap_or_else(|| self.not_found(head))
+    }
+
+    fn health(&self, head: &RequestHead) -> HttpResponse {
+        if !matches!(head.method, Method::GET | Method::HEAD) {
+            let mut response = HttpResponse::MethodNotAllowed();
+            response.insert_header((header::ALLOW, "GET, HEAD"));
+            return closing(response, "Method not allowed");
+        }
+        match self.ingress.not_ready() {
+            None => HttpResponse::Ok().json(serde_json::json!({ "status": "ok" })),
+            Some(_) => HttpResponse::ServiceUnavailable()
+                .json(serde_json::json!({ "status": "unavailable" })),
+        }
+    }
+
+    /// No source has the path.
+    fn not_found(&self, head: &RequestHead) -> HttpResponse {
+        self.metrics.not_found.inc();
+        if let Some(unsaid) = self.unknown_paths.pass() {
+            let peer = head.peer_addr.map(|peer| peer.to_string());
+            let peer = peer.as_deref().unwrap_or("an unknown address");
+            let path: String = head.uri.path().chars().take(200).collect();
+            let (path, more) = (escape_controls(&path), Throttle::more(unsaid));
+            log::info!("no source has the path {path}, asked for by {peer}, answered 404{more}");
+        }
+        closing(HttpResponse::NotFound(), "Not found")
+    }
+}
+
+/// The answer to a request that cannot be answered: its connection is free for another sender.
+fn closing(mut response: HttpResponseBuilder, error: &str) -> HttpResponse {
+    response.force_close();
+    response.json(serde_json::json!({ "error": error }))
+}
+
+/// The payload, as long as its Content-Length says. actix-http takes everything that follows a head with
+/// `Upgrade: websocket` for its body.
+fn declared(head: &RequestHead, payload: Payload) -> Result<Payload, ()> {
+    if !head.headers.contains_key(header::UPGRADE) || matches!(payload, Payload::None) {
+        return Ok(payload);
+    }
+    let Some(length) = head.headers.get(header::CONTENT_LENGTH) else {
+        // Chunks have an end of their own.
+        let is_chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
+        return if is_chunked { Ok(payload) } else { Err(()) };
+    };
+    let length = length
+        .to_str()
+        .ok()
+        .and_then(|length| length.parse::<u64>().ok());
+    let mut left = length.ok_or(())?;
+    let mut payload = Some(payload);
+    let chunks = poll_fn_stream(move |cx| {
+        let Some(open) = payload.as_mut().filter(|_| left > 0) else {
+            payload = None;
+            return Poll::Ready(None);
+        };
+        let chunk = ready!(open.poll_next_unpin(cx));
+        Poll::Ready(chunk.map(|chunk| {
+            chunk.map(|mut chunk| {
+                chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                left -= chunk.len() as u64;
+                chunk
+            })
+        }))
+    });
+    Ok(Payload::Stream {
+        payload: Box::pin(chunks),
+    })
+}
+
+/// Serves connections to the admin listener: as those to the public one, and each request has a deadline.
+fn admin_http(
+    state: web::Data<AdminState>,
+) -> impl ServiceFactory<
+    (Connection, Option<SocketAddr>),
+    Config = (),
+    Response = (),
+    Error = (),
+    InitError = (),
+> {
+    let app = map_config(admin::app(state), |()| AppConfig::default());
+    let app = apply_fn_factory(app, |request: Request, app: &_| {
+        let deadline = request.conn_data::<RequestDeadline>().cloned();
+        match deadline.filter(RequestDeadline::is_ending) {
+            Some(deadline) => Either::Left(async move {
+                deadline.ended().await;
+                Ok(HttpResponse::BadRequest().finish().into())
+            }),
+            None => Either::Right(admin_answer(request, app)),
+        }
+    });
+    HttpService::build()
+        .keep_alive(KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
+        .client_disconnect_timeout(ADMIN_DISCONNECT)
+        .on_connect_ext(|connection: &Connection, data| {
+            data.insert(connection.deadline.clone());
+        })
+        .h1(app)
+        .map_init_err(drop)
+        .map_err(drop)
+}
+
+fn admin_answer<S>(
+    mut request: Request,
+    app: &S,
+) -> impl Future<Output = Result<actix_http::Response<BoxBody>, actix_web::Error>> + use<S>
+where
+    S: Service<Request, Response = ServiceResponse, Error = actix_web::Error>,
+{
+    let deadline = request.conn_data::<RequestDeadline>().cloned();
+    let payload = request.take_payload();
+    let is_last = request.head().connection_type() != ConnectionType::KeepAlive;
+    let has_token = request.head().headers().contains_key(header::AUTHORIZATION);
+    if let Some(deadline) = &deadline {
+        deadline.request_begun(!matches!(payload, Payload::None));
+    }
+    let payload = match deadline.clone() {
+        Some(deadline) if !matches!(payload, Payload::None) => watched(payload, deadline),
+        _ => payload,
+    };
+    let (request, _) = request.replace_payload(payload);
+    let called = app.call(request);
+    async move {
+        let answered = timeout(ADMIN_ANSWER, called).await;
+        let mut answer: actix_http::Response<BoxBody> = match answered {
+            Ok(answer) => answer?.into(),
+            Err(_) => admin::took_too_long().into(),
+        };
+        if let Some(deadline) = &deadline {
+            if has_token && answer.status() != StatusCode::UNAUTHORIZED {
+                deadline.proven();
+            }
+            let head = answer.head_mut();
+            if !deadline.is_complete() {
+                head.set_connection_type(ConnectionType::Close);
+            }
+            if is_last || head.connection_type() == ConnectionType::Close {
+                deadline.last_answer();
+            }
+            deadline.answered();
+        }
+        Ok(answer)
+    }
+}
+
+/// The payload; its deadline knows when it has ended.
+fn watched(mut payload: Payload, deadline: RequestDeadline) -> Payload {
+    let chunks = poll_fn_stream(move |cx| {
+        let chunk = ready!(payload.poll_next_unpin(cx));
+        if chunk.is_none() {
+            deadline.body_ended();
+        }
+        Poll::Ready(chunk)
+    });
+    Payload::Stream {
+        payload: Box::pin(chunks),
+    }
+}
+
 /// How long a graceful stop waits for work that runs.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many connections the admin listener has at most.
-const MAX_ADMIN_CONNECTIONS: usize = 256;
+/// How long the head and the body of a request to the admin listener may take.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an answer of the admin listener may take: a disk that hangs must not hold its connections.
+const ADMIN_ANSWER: Duration = Duration::from_secs(30);
+
+/// How long a connection to the admin listener without a request is kept.
+const ADMIN_KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long a connection to the admin listener may take to close.
+const ADMIN_DISCONNECT: Duration = Duration::from_secs(1);
+
+/// How many connections more than its share each worker has at most, until others have given way.
+const SPARE: usize = 64;
 
 /// The most workers that actix allows.
 const MAX_WORKERS: usize = 512;

@@ -6,12 +6,15 @@
 //! - `server.rs`: [`Server`], which is started, runs and is stopped, also by signals.
 //! - `listeners.rs`: binds and serves the public and the admin listener.
 //! - `connection.rs`: a connection whose other side must keep going, with its deadline
-//!   (`deadline.rs`).
+//!   (`deadline.rs`) and its seat (`seats.rs`).
+//! - `descriptors.rs`: how many connections there can be.
 
 mod connection;
 mod deadline;
+mod descriptors;
 mod listeners;
 mod receiver;
+mod seats;
 #[expect(clippy::module_inception, reason = "it holds the type Server")]
 mod server;
 

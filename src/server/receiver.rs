@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, guard, web};
+use actix_web::{HttpRequest, HttpResponse, guard, web};
 
 use crate::engine::Pipeline;
 use crate::ingress::Ingress;
@@ -84,7 +84,9 @@ impl Receiver {
                 async move {
                     let path = format!("/{}", request.match_info().query("path"));
                     let (head, payload) = (request.head(), payload.into_inner());
-                    parts.ingress.answer_at(&path, head, payload, None).await
+                    let answered = parts.ingress.answer_at(&path, head, payload, None).await;
+                    // The guard has found a route, which reloading may have taken away.
+                    answered.unwrap_or_else(|| HttpResponse::NotFound().finish())
                 }
             };
             app.service(web::resource("/{path:.*}").guard(may_lead).to(answer));

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::descriptors::Descriptors;
 use super::listeners::{BoundSocket, Listener, STOP_TIMEOUT};
 use super::receiver::{Parts, Receiver};
 use crate::admin::AdminState;
@@ -57,9 +58,13 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
         None => None,
     };
     let parts = receiver.parts();
-    let public = public.serve_public(&settings.server, parts)?;
+    let descriptors = Descriptors::divide(settings.server.max_connections);
+    let public = public.serve_public(&settings.server, parts, descriptors.public)?;
     let admin = match admin {
-        Some((admin, socket)) => Some(socket.serve_admin(admin_state(settings, admin, parts))?),
+        Some((admin, socket)) => {
+            let state = admin_state(settings, admin, parts);
+            Some(socket.serve_admin(state, descriptors.admin)?)
+        }
         None => None,
     };
     parts.ingress.running().settle(Handle::current());
@@ -89,6 +94,7 @@ fn admin_state(settings: &Settings, admin: &AdminSettings, parts: &Parts) -> Adm
         ingress: Arc::clone(&parts.ingress),
         pipeline: parts.pipeline.clone(),
         registry: parts.registry.clone(),
+        turns: AdminState::turns(),
     }
 }
 

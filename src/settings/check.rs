@@ -36,6 +36,14 @@ impl Settings {
             let text = "must be at least server.max_body, or the longest body never fits";
             notes.add("server.max_in_flight", text);
         }
+        if let Some(health) = &server.health_path
+            && self.sources.iter().any(|source| source.path == *health)
+        {
+            notes.add(
+                "server.health_path",
+                format!("{health} is the path of a source too"),
+            );
+        }
         if self.journal != JournalSettings::None && server.max_body > MAX_KEPT_BODY {
             let text = "is more than journal.engine = \"sqlite\" can keep; at most 512 MiB";
             notes.add("server.max_body", text);

@@ -143,6 +143,16 @@ pub(super) fn duration(spot: &Spot<'_>) -> Option<Duration> {
     duration.map(Into::into)
 }
 
+/// A duration up to 1 year, of which 0 means none.
+pub(super) fn duration_or_none(spot: &Spot<'_>) -> Option<Duration> {
+    let longest = Duration::from_secs(365 * 24 * 3600);
+    let expected = "a duration up to 365days, such as \"7d\", or \"0s\" for none";
+    let duration = plain(spot, expected, |duration: &humantime::Duration| {
+        **duration <= longest
+    });
+    duration.map(Into::into)
+}
+
 pub(super) fn address(spot: &Spot<'_>) -> Option<SocketAddr> {
     let text = spot.value.to_string();
     let address = text.replacen("localhost:", "127.0.0.1:", 1);

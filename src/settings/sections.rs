@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::kinds::{
-    address, checked, duration, file_path, one_of, secret, size, some, whole, write_path,
+    address, checked, duration, duration_or_none, file_path, one_of, secret, size, some, text,
+    whole, write_path,
 };
 use super::spot::{Keys, Spot, keys};
 use crate::signature::Secret;
@@ -32,6 +33,8 @@ pub struct ServerSettings {
     pub request_timeout: Duration,
     /// How long an idle connection stays open. Default: 75 s.
     pub keep_alive: Duration,
+    /// A path that answers GET with 200 while events can be taken, and otherwise with 503. Default: none.
+    pub health_path: Option<String>,
 }
 
 keys!(ServerSettings {
@@ -42,6 +45,11 @@ keys!(ServerSettings {
     max_connections: whole(1..=1_000_000),
     request_timeout: duration,
     keep_alive: duration,
+    health_path: some(checked(
+        text,
+        |path| path.starts_with('/') && !path.contains(['{', '}', '?', '#']),
+        "is no path; expected one such as \"/healthz\"",
+    )),
 });
 
 impl Default for ServerSettings {
@@ -54,6 +62,7 @@ impl Default for ServerSettings {
             max_connections: 8192,
             request_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
+            health_path: None,
         }
     }
 }
@@ -117,7 +126,8 @@ pub struct SqliteSettings {
     pub retention: Duration,
     /// The limit for the size of all events, in bytes. Default: no limit.
     pub retention_size: Option<u64>,
-    /// The dedup window: how long another event with the same id is a duplicate. Default: 7 days.
+    /// The dedup window: how long another event with the same id is a duplicate; 0 for never. Default: 7
+    /// days.
     pub dedup_window: Duration,
     /// The same for events without an id, which are compared by their bytes. Default: 60 s.
     pub dedup_window_unkeyed: Duration,
@@ -127,8 +137,8 @@ keys!(SqliteSettings {
     path: file_path,
     retention: duration,
     retention_size: some(size),
-    dedup_window: duration,
-    dedup_window_unkeyed: duration,
+    dedup_window: duration_or_none,
+    dedup_window_unkeyed: duration_or_none,
 });
 
 /// The longest body that the engine `sqlite` stores: 512 MiB. A value in SQLite has at most

@@ -21,6 +21,7 @@ keys!(Source {
     secrets: secret_list,
     quiet_after: some(duration),
     path_token: some(secret),
+    probe: boolean,
 });
 
 pub(super) fn source(table: &Spot<'_>) -> Option<Source> {
@@ -82,6 +83,10 @@ keys!(Generic {
     prefix: text,
     template: template,
     tolerance: duration,
+    separator: some(checked(text, |text| !text.is_empty(), "is empty; expected one such as \",\"")),
+    id_header: some(lower_header_name),
+    id_pointer: some(pointer),
+    event_header: some(lower_header_name),
 });
 
 const DIALECTS: [Variant<Arc<dyn Dialect>>; 2] = [
@@ -100,6 +105,10 @@ fn header_name(spot: &Spot<'_>) -> Option<String> {
         spot.note(format!("found {name:?}, which cannot be a header's name"));
     }
     Some(name)
+}
+
+fn lower_header_name(spot: &Spot<'_>) -> Option<String> {
+    header_name(spot).map(|name| name.to_ascii_lowercase())
 }
 
 fn is_header_name(name: &str) -> bool {

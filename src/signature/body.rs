@@ -1,8 +1,9 @@
-//! Reads a body within [`Limits`], with as few copies as possible. [`RequestError`] is the answer to a
+//! Reads a body within [`Limits`]. [`RequestError`] is the answer to a
 //! request that exceeds them, or that is refused.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use actix_http::header::{self, HeaderMap};
@@ -10,10 +11,11 @@ use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 
 use super::Refusal;
+use super::room::{Held, InFlight};
 
 /// Refuses a body whose declared length is too long.
 pub(super) fn check_declared_length(
@@ -29,49 +31,50 @@ pub(super) fn check_declared_length(
     }
 }
 
-/// Reads the body, in any number of chunks. A single chunk stays as it is, several are joined.
+/// Reads the body, in any number of chunks, into memory of its own length.
 pub(super) async fn read_body(
     mut payload: Payload,
     headers: &HeaderMap,
     limits: &Limits,
+    peer: Option<IpAddr>,
 ) -> Result<(Bytes, Held), RequestError> {
-    let mut held = Held {
-        budget: limits.in_flight.clone(),
-        bytes: 0,
-    };
-    let mut single = Bytes::new();
-    let mut joined = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| RequestError::Broken)?;
-        let length = single.len() + joined.len() + chunk.len();
+    let mut held = limits.in_flight.hold(peer);
+    let mut body = Vec::new();
+    while let Some(chunk) = next_chunk(&mut payload, &held).await? {
+        let length = body.len() + chunk.len();
         if length > limits.max_body {
             return Err(RequestError::TooLarge {
                 bytes: length as u64,
                 limit: limits.max_body,
             });
         }
-        if !held.add(chunk.len()) {
-            return Err(RequestError::Busy);
-        }
-        if length == chunk.len() {
-            single = chunk;
-            continue;
-        }
-        if joined.is_empty() {
+        if length > body.capacity() {
             // At most twice what was received, because the declared length is only a claim.
             let declared = declared_length(headers).unwrap_or_default();
             let declared = usize::try_from(declared).unwrap_or(usize::MAX);
-            joined.reserve(declared.clamp(length, 2 * length));
-            joined.extend_from_slice(&std::mem::take(&mut single));
+            let room = declared.clamp(length, (2 * length).min(limits.max_body));
+            if !held.grow_to(room) {
+                return Err(RequestError::Busy);
+            }
+            body.reserve_exact(room - body.len());
         }
-        joined.extend_from_slice(&chunk);
+        // A copy, because the chunk keeps the connection's whole buffer alive, which is not counted.
+        body.extend_from_slice(&chunk);
     }
-    let body = if joined.is_empty() {
-        single
-    } else {
-        joined.freeze()
-    };
-    Ok((body, held))
+    held.completed();
+    Ok((body.into(), held))
+}
+
+/// The next part of the body, unless the body has to make room for others.
+async fn next_chunk(payload: &mut Payload, held: &Held) -> Result<Option<Bytes>, RequestError> {
+    poll_fn(|cx| {
+        if held.poll_evicted(cx).is_ready() {
+            return Poll::Ready(Err(RequestError::Busy));
+        }
+        let chunk = ready!(payload.poll_next_unpin(cx));
+        Poll::Ready(chunk.transpose().map_err(|_| RequestError::Broken))
+    })
+    .await
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {
@@ -107,53 +110,6 @@ impl Default for Limits {
     }
 }
 
-/// A budget of bytes, shared by its clones.
-///
-/// Only bytes that have arrived count, so a sender that declares a long body and sends nothing uses none
-/// of the budget.
-#[derive(Debug, Clone)]
-pub struct InFlight {
-    limit: usize,
-    used: Arc<AtomicUsize>,
-}
-
-impl InFlight {
-    /// At most `limit` bytes at the same time.
-    pub fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            used: Arc::default(),
-        }
-    }
-
-    /// The bytes held now.
-    pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-}
-
-/// A part of the budget, released on drop.
-#[derive(Debug)]
-pub(crate) struct Held {
-    budget: InFlight,
-    bytes: usize,
-}
-
-impl Held {
-    /// Adds bytes, also over the limit. Returns whether they fit.
-    pub(crate) fn add(&mut self, bytes: usize) -> bool {
-        let before = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-        before.saturating_add(bytes) <= self.budget.limit
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// Why a request was refused, and what its sender is told.
 ///
 /// The answer is short, fixed and free of details; the details go to the log. The connection is always
@@ -175,7 +131,7 @@ pub enum RequestError {
     /// 408: head and body took longer than [`Limits::request_timeout`].
     #[error("the body was not complete in time")]
     TooSlow,
-    /// 503: [`Limits::in_flight`] is full.
+    /// 503: [`Limits::in_flight`] is full, or the body had to make room for others.
     #[error("the in-flight byte budget is full")]
     Busy,
     /// 400: the body ended early, or its chunks are malformed.

@@ -33,6 +33,10 @@ pub struct Generic {
     pub(crate) prefix: String,
     pub(crate) template: Template,
     pub(crate) tolerance: Duration,
+    pub(crate) separator: Option<String>,
+    pub(crate) id_header: Option<String>,
+    pub(crate) id_pointer: Option<String>,
+    pub(crate) event_header: Option<String>,
 }
 
 impl Generic {
@@ -48,6 +52,10 @@ impl Generic {
                 parts: vec![Part::Body],
             },
             tolerance: Duration::from_secs(300),
+            separator: None,
+            id_header: None,
+            id_pointer: None,
+            event_header: None,
         }
     }
 
@@ -75,6 +83,33 @@ impl Generic {
         self
     }
 
+    /// What separates several signatures in the header, such as `","`. One of them must be right. Each has the
+    /// prefix; what has another, or is no signature, is passed over. Default: the header has one signature.
+    pub fn separator(mut self, separator: impl Into<String>) -> Self {
+        self.separator = Some(separator.into());
+        self
+    }
+
+    /// The header with the sender's own id of an event, by which duplicates are found; see
+    /// [`Scheme::id_header`]. Whoever can change a header on its way can change this one, unless the
+    /// template has it.
+    pub fn id_header(mut self, header: impl AsRef<str>) -> Self {
+        self.id_header = Some(header.as_ref().to_ascii_lowercase());
+        self
+    }
+
+    /// The JSON pointer to that id in the body.
+    pub fn id_pointer(mut self, pointer: impl Into<String>) -> Self {
+        self.id_pointer = Some(pointer.into());
+        self
+    }
+
+    /// The header with the name of an event whose body names none.
+    pub fn event_header(mut self, header: impl AsRef<str>) -> Self {
+        self.event_header = Some(header.as_ref().to_ascii_lowercase());
+        self
+    }
+
     /// What is signed. Default: `{body}`.
     ///
     /// # Errors
@@ -93,6 +128,7 @@ impl Scheme for Generic {
     }
 
     fn parameters(&self) -> Vec<(&'static str, String)> {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
         vec![
             ("header", self.header.clone()),
             ("algorithm", name_of(&Algorithm::ALL, self.algorithm)),
@@ -100,15 +136,21 @@ impl Scheme for Generic {
             ("prefix", self.prefix.clone()),
             ("template", self.template.text.clone()),
             ("tolerance", format_duration(self.tolerance).to_string()),
+            ("separator", text(&self.separator)),
+            ("id_header", text(&self.id_header)),
+            ("id_pointer", text(&self.id_pointer)),
+            ("event_header", text(&self.event_header)),
         ]
     }
 
     fn claim(&self, headers: &dyn Headers, now: Timestamp) -> Result<Claim, Refusal> {
         let value = one(headers, &self.header)?;
-        let digits = value.strip_prefix(self.prefix.as_bytes());
-        let signature = digits.and_then(|text| self.encoding.decode_mac(text, self.algorithm));
+        let signatures = self.signatures(value);
+        if signatures.is_empty() {
+            return Err(Refusal::Malformed);
+        }
         let mut claim = Claim {
-            signatures: vec![signature.ok_or(Refusal::Malformed)?],
+            signatures,
             ..Claim::default()
         };
         let mut signed = Vec::new();
@@ -131,6 +173,18 @@ impl Scheme for Generic {
 
     fn matches(&self, claim: &Claim, body: &[u8], secret: &Secret) -> bool {
         claim.is_signed_with(secret.mac(self.algorithm), body)
+    }
+
+    fn id_header(&self) -> Option<&str> {
+        self.id_header.as_deref()
+    }
+
+    fn id_pointer(&self) -> Option<&str> {
+        self.id_pointer.as_deref()
+    }
+
+    fn event_header(&self) -> Option<&str> {
+        self.event_header.as_deref()
     }
 
     /// Signs a `{header:…}` of the template as empty; a sender with such a header must sign for itself.
@@ -158,6 +212,26 @@ impl Scheme for Generic {
         // The signature comes first.
         added.rotate_right(1);
         added
+    }
+}
+
+impl Generic {
+    /// The signatures in the header's value.
+    fn signatures(&self, value: &[u8]) -> Vec<Vec<u8>> {
+        let one = |part: &[u8]| {
+            let digits = part.strip_prefix(self.prefix.as_bytes())?;
+            self.encoding.decode_mac(digits, self.algorithm)
+        };
+        let Some(separator) = &self.separator else {
+            return one(value).into_iter().collect();
+        };
+        // A value that is no text has no signature that could be read.
+        let value = str::from_utf8(value).unwrap_or_default();
+        let parts = value.split(separator.as_str()).map(str::trim);
+        parts
+            .filter_map(|part| one(part.as_bytes()))
+            .take(MAX_SIGNATURES)
+            .collect()
     }
 }
 
@@ -194,6 +268,9 @@ fn unix_time(text: &[u8]) -> Option<Timestamp> {
         Timestamp::from_millisecond(number).ok()
     }
 }
+
+/// How many signatures of a header are tried.
+const MAX_SIGNATURES: usize = 16;
 
 /// What is signed.
 #[derive(Debug, Clone)]
@@ -315,6 +392,10 @@ mod tests {
             plain().prefix("v1="),
             plain().template("{body}.").unwrap(),
             plain().tolerance(Duration::from_secs(1)),
+            plain().separator(","),
+            plain().id_header("X-Id"),
+            plain().id_pointer("/id"),
+            plain().event_header("X-Event"),
         ];
         for other in others {
             assert!(*scheme(plain()) != *scheme(other.clone()), "{other:?}");
@@ -386,6 +467,29 @@ mod tests {
             verifies(&scheme, &headers("42")[..1], 0),
             Err(Refusal::Missing)
         );
+    }
+
+    #[test]
+    fn one_of_several_signatures_is_enough() {
+        let scheme = Generic::new("S").prefix("v1=").separator(",");
+        let good = signed(&scheme, 0)[0].1.clone();
+        let other = format!("v1={}", "0".repeat(64));
+        let verdict = |value: &str| verifies(&scheme, &[("S", value)], 0);
+        for value in [
+            good.clone(),
+            format!("{other},{good}"),
+            format!("{good}, {other}"),
+            format!("t=12,v0=old,{good},v1=short"),
+        ] {
+            assert_eq!(verdict(&value), Ok(true), "{value}");
+        }
+        assert_eq!(verdict(&format!("{other},{other}")), Ok(false));
+        for value in ["", ",", "v2=x", "v1=short,"] {
+            assert_eq!(verdict(value), Err(Refusal::Malformed), "{value}");
+        }
+        let plain = Generic::new("S").prefix("v1=");
+        let two = format!("{good},{other}");
+        assert_eq!(verifies(&plain, &[("S", &two)], 0), Err(Refusal::Malformed));
     }
 
     #[test]

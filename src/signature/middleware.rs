@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_http::RequestHead;
-use actix_http::header::{HeaderMap, HeaderName};
+use actix_http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
 use bytes::Bytes;
@@ -94,6 +94,15 @@ impl VerifySignature {
         })
     }
 
+    /// Checks the path token of a request that has no body to verify. Returns `None`.
+    pub(crate) fn check_token(
+        &self,
+        token: Option<&str>,
+    ) -> Result<Option<Admitted>, RequestError> {
+        self.verifier.check_token(token)?;
+        Ok(None)
+    }
+
     /// Verifies the body of a request whose head has passed [`check_head`](Self::check_head).
     pub(crate) async fn judge_body(
         &self,
@@ -101,7 +110,8 @@ impl VerifySignature {
         request: Incoming<'_>,
     ) -> Result<Verified, RequestError> {
         let headers = request.head.headers();
-        let read = read_body(request.payload, headers, &self.limits);
+        let peer = request.head.peer_addr.map(|peer| peer.ip());
+        let read = read_body(request.payload, headers, &self.limits, peer);
         let (body, held) = if let Some(deadline) = request.deadline {
             let read = read.await;
             // The connection aborts a body whose time is over.
@@ -118,9 +128,36 @@ impl VerifySignature {
         };
         let mut unverified = Unverified::new(body, admitted.received_at);
         unverified.session = request.session;
-        unverified.headers = kept_headers(headers);
+        unverified.headers = kept_headers(headers, self.verifier.kept_headers());
         unverified.held = Some(held);
-        Ok(self.verifier.verify(&admitted.claimed, unverified)?)
+        let verified = if unverified.is_heavy() {
+            let verifier = Arc::clone(&self.verifier);
+            let claimed = admitted.claimed;
+            self.off_thread(move || verifier.verify(&claimed, unverified))
+                .await?
+        } else {
+            self.verifier.verify(&admitted.claimed, unverified)
+        }?;
+        if request.deadline.is_none_or(Deadline::proven) {
+            self.limits.in_flight.proven(peer);
+        }
+        Ok(verified)
+    }
+
+    /// Does work that takes long off the thread that serves the connection, so that others are served
+    /// meanwhile. As many as there are cores are done at the same time.
+    pub(crate) async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, RequestError> {
+        let turn = Arc::clone(self.limits.in_flight.heavy()).acquire_owned();
+        let turn = turn.await.map_err(|_| RequestError::Busy)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(turn);
+            done
+        });
+        done.await.map_err(|_| RequestError::Busy)
     }
 }
 
@@ -158,23 +195,50 @@ pub(crate) trait Deadline {
 
     /// The request was answered at this time.
     fn answered_at(&self, now: Instant);
+
+    /// The request was verified. Returns whether that is worth noting: it is not when the connection has
+    /// said so a moment ago.
+    fn proven(&self) -> bool;
 }
 
-/// The headers to store: those that describe the body, and the sender's own. Excludes everything that
-/// looks like a credential; at most [`MAX_KEPT_HEADERS`] bytes.
-fn kept_headers(headers: &HeaderMap) -> Vec<(Cow<'static, str>, Bytes)> {
+/// The headers to store: those that describe the body, those named in `always`, and the sender's own.
+/// Of the last, those that look like a credential are left out; all have [`MAX_KEPT_HEADERS`] bytes at
+/// most, and the first two come first.
+fn kept_headers(headers: &HeaderMap, always: &[String]) -> Vec<(Cow<'static, str>, Bytes)> {
     let mut kept = Vec::with_capacity(4);
     let mut bytes = 0;
-    for (name, value) in headers {
-        let Some(name) = kept_name(name.as_str()) else {
-            continue;
-        };
+    let mut keep = |name, value: &HeaderValue| {
         if bytes + value.len() <= MAX_KEPT_HEADERS && kept.len() < MAX_KEPT_HEADERS / 64 {
             bytes += value.len();
             kept.push((name, kept_value(value.as_bytes())));
         }
+    };
+    for name in &DESCRIBE {
+        let values = headers.get_all(name);
+        values.for_each(|value| keep(Cow::Borrowed(described(name)), value));
+    }
+    for name in always {
+        { headers.get_all(name) }.for_each(|value| keep(Cow::Owned(name.clone()), value));
+    }
+    for (name, value) in headers {
+        let is_kept =
+            DESCRIBE.contains(name) || always.iter().any(|always| name.as_str() == always);
+        if !is_kept && let Some(name) = kept_name(name.as_str()) {
+            keep(name, value);
+        }
     }
     kept
+}
+
+/// The headers that say what a body is.
+const DESCRIBE: [HeaderName; 2] = [CONTENT_TYPE, CONTENT_ENCODING];
+
+fn described(name: &HeaderName) -> &'static str {
+    if *name == CONTENT_TYPE {
+        "content-type"
+    } else {
+        "content-encoding"
+    }
 }
 
 /// A copy, because the value itself would keep the connection's whole buffer alive.
@@ -188,12 +252,7 @@ fn kept_value(value: &[u8]) -> Bytes {
 }
 
 fn kept_name(name: &str) -> Option<Cow<'static, str>> {
-    const ALWAYS: [&str; 4] = [
-        "content-type",
-        "content-encoding",
-        "user-agent",
-        "x-webhook-signature",
-    ];
+    const ALWAYS: [&str; 2] = ["user-agent", "x-webhook-signature"];
     const CREDENTIALS: [&str; 7] = [
         "auth", "token", "secret", "cookie", "password", "api-key", "apikey",
     ];

@@ -9,27 +9,29 @@
 //! - Comparisons take constant time, and every secret is tried.
 //! - No secret, no signature and no body appears in `Debug`, errors or logs.
 //!
-//! Everything except the middleware and its `body` works on header values and byte slices, without HTTP.
+//! Everything except the middleware, its `body` and the `room` for bodies in memory works on header values and byte slices, without HTTP.
 
 mod body;
 mod generic;
 mod middleware;
+mod room;
 mod scheme;
 mod secret;
 mod standard_webhooks;
 mod verifier;
 
-pub use body::{InFlight, Limits, RequestError};
+pub use body::{Limits, RequestError};
 pub use generic::{Generic, GenericError};
 pub use middleware::VerifySignature;
+pub use room::InFlight;
 pub use scheme::{Claim, Headers, Refusal, Scheme, SignedHeader, XWebhookSignature};
 pub use secret::{Algorithm, Encoding, Secret, SecretError, Secrets};
 pub use standard_webhooks::StandardWebhooks;
-pub use verifier::{Claimed, Sender, SessionOf, Unverified, Verified, Verifier};
+pub use verifier::{Claimed, Sender, Unverified, Verified, Verifier};
 
-pub(crate) use body::Held;
 pub(crate) use generic::Template;
 pub(crate) use middleware::{Admitted, Deadline, Incoming, path_session};
+pub(crate) use room::{Held, network};
 pub(crate) use scheme::x_webhook_signature;
 pub(crate) use secret::Mac;
 pub(crate) use standard_webhooks::{

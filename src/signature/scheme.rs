@@ -51,6 +51,22 @@ pub trait Scheme: Debug + Send + Sync + 'static {
     /// Whether the claim is a signature over `body` with `secret`; in constant time.
     fn matches(&self, claim: &Claim, body: &[u8], secret: &Secret) -> bool;
 
+    /// The header, in lower case, with the sender's own id of the event. Where there is one, source, session
+    /// and this id alone decide what is a duplicate. Default: none.
+    fn id_header(&self) -> Option<&str> {
+        None
+    }
+
+    /// The JSON pointer to that id in the body, where no header has it. Default: none.
+    fn id_pointer(&self) -> Option<&str> {
+        None
+    }
+
+    /// The header, in lower case, with the name of an event whose body names none. Default: none.
+    fn event_header(&self) -> Option<&str> {
+        None
+    }
+
     /// The headers that a sender with `secret` adds to `body`.
     fn sign(&self, body: &[u8], secret: &Secret, now: Timestamp) -> Vec<SignedHeader>;
 }

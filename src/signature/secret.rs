@@ -49,24 +49,33 @@ impl Secret {
         })))
     }
 
-    /// Resolves a secret from its form in settings and on the command line: `env:NAME`, `file:PATH` (one
-    /// final line break is removed), or the text itself.
+    /// Resolves a secret from its form in settings and on the command line: `env:NAME` and `file:PATH` (of
+    /// both one final line break is removed), or the text itself.
     ///
     /// # Errors
     ///
-    /// When the variable or the file cannot be read, or is empty.
+    /// When the variable or the file cannot be read, is empty, or ends in more white space: then nothing that
+    /// its owner signs elsewhere would match.
     pub fn resolve(reference: &str) -> Result<Self, SecretError> {
         if let Some(name) = reference.strip_prefix("env:") {
             let value =
                 std::env::var_os(name).ok_or_else(|| SecretError::NoVariable(name.to_owned()))?;
-            return Self::new(value.as_encoded_bytes());
+            return Self::trimmed(reference, value.as_encoded_bytes());
         }
         if let Some(path) = reference.strip_prefix("file:") {
             let bytes =
                 std::fs::read(path).map_err(|error| SecretError::NoFile(path.to_owned(), error))?;
-            return Self::new(without_final_newline(&bytes));
+            return Self::trimmed(reference, &bytes);
         }
         Self::new(reference)
+    }
+
+    fn trimmed(reference: &str, bytes: &[u8]) -> Result<Self, SecretError> {
+        let bytes = without_final_newline(bytes);
+        if bytes.last().is_some_and(u8::is_ascii_whitespace) {
+            return Err(SecretError::WhiteSpace(reference.to_owned()));
+        }
+        Self::new(bytes)
     }
 
     /// Whether the secret's text is `other`; in constant time for texts of the same length.
@@ -147,6 +156,9 @@ pub enum SecretError {
     /// `file:PATH` names a file that cannot be read.
     #[error("the file {0} cannot be read: {1}")]
     NoFile(String, std::io::Error),
+    /// It ends in white space, apart from one line break.
+    #[error("{0} ends in white space (one final line break is allowed); take it out there")]
+    WhiteSpace(String),
 }
 
 /// The hash of an HMAC ([RFC 2104](https://www.rfc-editor.org/rfc/rfc2104)).

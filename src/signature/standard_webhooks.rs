@@ -109,6 +109,11 @@ impl Scheme for StandardWebhooks {
     }
 
     /// The id is derived from the time and the body; see [`StandardWebhooks::sign_as`].
+    /// It is signed with the body.
+    fn id_header(&self) -> Option<&str> {
+        Some("webhook-id")
+    }
+
     fn sign(&self, body: &[u8], secret: &Secret, now: Timestamp) -> Vec<SignedHeader> {
         let time = now.as_nanosecond().to_be_bytes();
         let digest = Sha256::new().chain_update(time).chain_update(body);

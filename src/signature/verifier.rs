@@ -9,9 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::body::Held;
+use super::room::Held;
 use super::scheme::{Claim, Headers, Refusal, Scheme, XWebhookSignature};
 use super::secret::{Secret, Secrets};
+use crate::dialect::{BodyReader, Dialect, Hints, Odd, Reading, content_encoding, cut};
 
 /// Verifies the requests of one source.
 ///
@@ -23,25 +24,39 @@ use super::secret::{Secret, Secrets};
 /// ```
 ///
 /// A session with its own secrets is checked only with those; every other session with the source's
-/// secrets. Without any secret every request is refused.
+/// secrets. Without any secret every request is refused. Which session a request is of is decided here, and
+/// nowhere else:
+///
+/// 1. The path names a session that has its own secrets: that session, whatever the body says.
+/// 2. Otherwise the session that the body names ([`dialect`](Self::dialect) reads it): the body is signed, the
+///    path is not. If that session has its own secrets, only those are good.
+/// 3. Otherwise the session of the path, if it names one.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use offhook::dialect::Codeskytz;
+/// use offhook::signature::{Secret, Secrets, Verifier};
+///
+/// let own = Secrets::new(vec![Secret::new("the key of session A").unwrap()]);
+/// let verifier = Verifier::new("gateway")
+///     .secret(Secret::new("the key of all others").unwrap())
+///     .session("A", own)
+///     .dialect(Arc::new(Codeskytz), 32 * 1024 * 1024);
+/// ```
 #[derive(Clone)]
 pub struct Verifier {
     source: Arc<str>,
     scheme: Arc<dyn Scheme>,
     secrets: Secrets,
     sessions: HashMap<String, Secrets>,
-    session_of: Option<SessionOf>,
+    /// Reads the sessions that a body names.
+    reader: Option<BodyReader>,
+    /// The headers that are always stored.
+    kept: Vec<String>,
     /// Takes the place of signatures.
     path_token: Option<Secret>,
 }
-
-/// Finds the session that a body names, given its `Content-Encoding`. Called only when sessions have
-/// their own secrets and the path names no session; the result only selects the secrets.
-///
-/// A body that cannot be decoded for this is refused: another key than that of its session would verify
-/// it otherwise.
-pub type SessionOf =
-    Arc<dyn Fn(&Bytes, Option<&[u8]>) -> Result<Option<String>, Refusal> + Send + Sync>;
 
 impl Verifier {
     /// A source that signs with [`XWebhookSignature`].
@@ -51,7 +66,8 @@ impl Verifier {
             scheme: Arc::new(XWebhookSignature),
             secrets: Secrets::default(),
             sessions: HashMap::new(),
-            session_of: None,
+            reader: None,
+            kept: Vec::new(),
             path_token: None,
         }
     }
@@ -79,17 +95,30 @@ impl Verifier {
     }
 
     /// Gives a session its own secrets; only those are valid for it. The path names the session, or the
-    /// body where [`session_of`](Self::session_of) is set: without that, a request whose path names none
-    /// is checked with the source's secrets.
+    /// body where [`dialect`](Self::dialect) is set: without that, a request whose path names none is
+    /// checked with the source's secrets.
     pub fn session(mut self, session: impl Into<String>, secrets: Secrets) -> Self {
-        self.sessions.insert(session.into(), secrets);
+        // Longer names are cut wherever they are read.
+        let session = cut(&session.into()).into_owned();
+        self.sessions.insert(session, secrets);
         self
     }
 
-    /// Sets how to find the session in a body whose path names none.
-    pub fn session_of(mut self, session_of: SessionOf) -> Self {
-        self.session_of = Some(session_of);
+    /// Sets how to read the sessions that a body names. A body with a `Content-Encoding` is decoded for
+    /// that, to `max_body` bytes at most.
+    pub fn dialect(self, dialect: Arc<dyn Dialect>, max_body: usize) -> Self {
+        self.reader(BodyReader::new(dialect, Hints::default(), max_body))
+    }
+
+    pub(crate) fn reader(mut self, reader: BodyReader) -> Self {
+        self.kept.extend(reader.headers().map(str::to_owned));
+        self.reader = Some(reader);
         self
+    }
+
+    /// The headers that are stored whatever their names, beside those that describe the body.
+    pub(super) fn kept_headers(&self) -> &[String] {
+        &self.kept
     }
 
     /// The source's name.
@@ -108,9 +137,18 @@ impl Verifier {
         path_token: Option<&str>,
         now: Timestamp,
     ) -> Result<Claimed, Refusal> {
-        match (&self.path_token, path_token) {
-            (None, _) => Ok(Claimed(Some(self.scheme.claim(headers, now)?))),
-            (Some(token), Some(given)) if token.is(given.as_bytes()) => Ok(Claimed(None)),
+        self.check_token(path_token)?;
+        if self.path_token.is_some() {
+            return Ok(Claimed(None));
+        }
+        Ok(Claimed(Some(self.scheme.claim(headers, now)?)))
+    }
+
+    /// Checks the token in the path, if the source has one.
+    pub(super) fn check_token(&self, given: Option<&str>) -> Result<(), Refusal> {
+        match (&self.path_token, given) {
+            (None, _) => Ok(()),
+            (Some(token), Some(given)) if token.is(given.as_bytes()) => Ok(()),
             (Some(_), _) => Err(Refusal::PathToken),
         }
     }
@@ -122,48 +160,106 @@ impl Verifier {
     /// [`Refusal::Mismatch`] when no secret that is valid for the session produces the signature;
     /// [`Refusal::HiddenSession`] when it cannot be found out which session that is.
     pub fn verify(&self, claimed: &Claimed, mut request: Unverified) -> Result<Verified, Refusal> {
-        match (&self.path_token, &claimed.0) {
-            (Some(_), None) => {}
-            (None, Some(claim)) => {
-                request.session = self.decided_session(&mut request)?;
-                let own = request.session.as_ref();
-                let own = own.and_then(|session| self.sessions.get(session));
-                // Every secret is tried, so that the time does not reveal which one was correct.
-                let secrets = own.unwrap_or(&self.secrets).iter();
-                let right = secrets.fold(false, |right, secret| {
-                    self.scheme.matches(claim, &request.body, secret) | right
-                });
-                if !right {
-                    return Err(Refusal::Mismatch);
-                }
+        let proof = Proof {
+            verifier: self,
+            claim: match (&self.path_token, &claimed.0) {
+                (Some(_), None) => None,
+                (None, Some(claim)) => Some(claim),
+                // The claim comes from another verifier.
+                _ => return Err(Refusal::Mismatch),
+            },
+        };
+        let in_path = request.session.take();
+        let in_path = in_path.map(|path| cut(&path).into_owned());
+        let own = in_path.as_ref().and_then(|path| self.sessions.get(path));
+        let (session, reading);
+        if let Some(own) = own {
+            proof.check(&request.body, own)?;
+            reading = self.read(&request);
+            session = in_path.clone();
+        } else if self.sessions.is_empty() {
+            // First, so that nobody without a secret can have a body decoded.
+            proof.check(&request.body, &self.secrets)?;
+            reading = self.read(&request);
+            session = named(reading.as_ref()).or_else(|| in_path.clone());
+        } else {
+            reading = self.peek(&request)?;
+            session = named(reading.as_ref()).or_else(|| in_path.clone());
+            let mut sessions = sessions(reading.as_ref()).peekable();
+            if sessions.peek().is_none() {
+                proof.check(&request.body, &self.secrets)?;
             }
-            // The claim comes from another verifier.
-            _ => return Err(Refusal::Mismatch),
+            // All of them, so that one session's key never speaks for another.
+            for session in sessions {
+                let own = self.sessions.get(session).unwrap_or(&self.secrets);
+                proof.check(&request.body, own)?;
+            }
         }
+        let other = named(reading.as_ref())
+            .filter(|body| in_path.as_ref().is_some_and(|path| path != body));
+        let odd = other
+            .zip(in_path)
+            .map(|(body, path)| Odd::OtherSession { path, body });
         let sender = Sender {
             source: Arc::clone(&self.source),
-            session: request.session.take(),
+            session,
+            is_proven: own.is_some(),
         };
-        Ok(Verified { sender, request })
+        Ok(Verified {
+            sender,
+            request,
+            reading,
+            odd,
+        })
     }
 
-    /// Decides the session of a request; nothing decides it again later.
-    ///
-    /// 1. If the path names a session, that is the session, whatever the body says.
-    /// 2. Otherwise, if any session of the source has its own secrets, the body's session counts: it
-    ///    selects the secrets that the signature is checked with.
-    /// 3. Otherwise nothing is decided here, and each event of the body has the session that it names.
-    fn decided_session(&self, request: &mut Unverified) -> Result<Option<String>, Refusal> {
-        let in_path = request.session.take();
-        let Some(session_of) = &self.session_of else {
-            return Ok(in_path);
+    /// Reads a body of a proven sender.
+    fn read(&self, request: &Unverified) -> Option<Reading> {
+        let reader = self.reader.as_ref()?;
+        Some(reader.read(&request.body, &request.headers))
+    }
+
+    fn peek(&self, request: &Unverified) -> Result<Option<Reading>, Refusal> {
+        let Some(reader) = &self.reader else {
+            return Ok(None);
         };
-        if in_path.is_some() || self.sessions.is_empty() {
-            return Ok(in_path);
+        let reading = reader.peek(&request.body, &request.headers);
+        reading.map(Some).map_err(|_| Refusal::HiddenSession)
+    }
+}
+
+/// The session that a body names first.
+fn named(reading: Option<&Reading>) -> Option<String> {
+    sessions(reading).next().map(str::to_owned)
+}
+
+/// The sessions that a body names.
+fn sessions(reading: Option<&Reading>) -> impl Iterator<Item = &str> {
+    let events = reading.into_iter().flat_map(|reading| &reading.events);
+    events.filter_map(|event| event.session_id())
+}
+
+/// A claim to check against secrets.
+struct Proof<'a> {
+    verifier: &'a Verifier,
+    /// `None` for a source that has a path token instead, which was checked with the head.
+    claim: Option<&'a Claim>,
+}
+
+impl Proof<'_> {
+    fn check(&self, body: &[u8], secrets: &Secrets) -> Result<(), Refusal> {
+        let Some(claim) = self.claim else {
+            return Ok(());
+        };
+        // Every secret is tried, so that the time does not reveal which one was correct.
+        let right = secrets.iter().fold(false, |right, secret| {
+            self.verifier.scheme.matches(claim, body, secret) | right
+        });
+        if right {
+            Ok(())
+        } else {
+            Err(Refusal::Mismatch)
         }
-        let mut headers = request.headers.iter();
-        let encoding = headers.find(|(name, _)| name == "content-encoding");
-        session_of(&request.body, encoding.map(|(_, value)| value.as_ref()))
     }
 }
 
@@ -211,7 +307,15 @@ impl Unverified {
             held: None,
         }
     }
+
+    /// Whether reading the body may take long: it is to be decoded, or it is large.
+    pub(super) fn is_heavy(&self) -> bool {
+        content_encoding(&self.headers).is_some() || self.body.len() > HEAVY
+    }
 }
+
+/// Larger bodies are verified and read off the threads that serve connections.
+const HEAVY: usize = 256 * 1024;
 
 /// Shows only the size, because the content is not verified.
 impl fmt::Debug for Unverified {
@@ -228,9 +332,12 @@ impl fmt::Debug for Unverified {
 pub struct Sender {
     /// The source's name.
     pub source: Arc<str>,
-    /// The session whose secrets were used: the path's session if the path names one; otherwise, if the
-    /// source has sessions with their own secrets, the body's session.
+    /// The session of the request, decided as [`Verifier`] says. A body with several events may name others
+    /// beside it.
     pub session: Option<String>,
+    /// Whether the path names the session and the session's own secrets verified the request. It is then
+    /// the session of every event in the body.
+    pub is_proven: bool,
 }
 
 /// A body from a known sender.
@@ -242,7 +349,7 @@ pub struct Sender {
 /// use offhook::signature::{Sender, Unverified, Verified};
 ///
 /// fn forge(sender: Sender, request: Unverified) -> Verified {
-///     Verified { sender, request }
+///     Verified { sender, request, reading: None, odd: None }
 /// }
 /// ```
 ///
@@ -261,6 +368,8 @@ pub struct Sender {
 pub struct Verified {
     sender: Sender,
     request: Unverified,
+    reading: Option<Reading>,
+    odd: Option<Odd>,
 }
 
 impl Verified {
@@ -284,9 +393,14 @@ impl Verified {
         &self.request.headers
     }
 
-    /// The sender, and the request that it has sent. Its session is the sender's.
-    pub(crate) fn into_parts(self) -> (Sender, Unverified) {
-        (self.sender, self.request)
+    /// Whether what is done with the body may take long.
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.request.is_heavy()
+    }
+
+    /// The sender, the request that it has sent, what was read of it, and why it is odd.
+    pub(crate) fn into_parts(self) -> (Sender, Unverified, Option<Reading>, Option<Odd>) {
+        (self.sender, self.request, self.reading, self.odd)
     }
 }
 
@@ -334,36 +448,79 @@ mod tests {
         assert_eq!(judge(&Verifier::new("s"), "any", None, "{}"), None);
     }
 
-    #[test]
-    fn own_secrets_of_a_session_replace_the_others() {
-        // The session's name is the whole body.
-        let session_of: SessionOf =
-            Arc::new(|body, _| Ok(Some(String::from_utf8_lossy(body).into_owned())));
-        let verifier = Verifier::new("s")
+    /// A reader for bodies that hold only the names of their sessions.
+    #[derive(Debug)]
+    struct Names;
+
+    impl Dialect for Names {
+        fn name(&self) -> &'static str {
+            "names"
+        }
+
+        fn events(&self, body: &bytestring::ByteString) -> Vec<crate::Event> {
+            let names = body.split(' ').map(|name| {
+                let mut event = crate::UnknownEvent::new(crate::UnknownReason::NoName);
+                event.session_id = Some(name.to_owned()).filter(|name| !name.is_empty());
+                crate::Event::Unknown(event)
+            });
+            names.collect()
+        }
+    }
+
+    fn with_own_secrets() -> Verifier {
+        Verifier::new("s")
             .secret(secret("shared"))
             .session("A", Secrets::new(vec![secret("key of A")]))
-            .session_of(session_of);
+            .session("C", Secrets::new(vec![secret("key of C")]))
+            .dialect(Arc::new(Names), 1024)
+    }
+
+    #[test]
+    fn the_session_is_decided_by_who_proves_it() {
+        let own = with_own_secrets();
+        let plain = Verifier::new("s")
+            .secret(secret("shared"))
+            .dialect(Arc::new(Names), 1024);
         let table = [
-            // key, session of the path, body, good
-            ("key of A", Some("A"), "A", true),
-            ("shared", Some("A"), "A", false),
-            ("key of A", Some("B"), "B", false),
-            ("shared", Some("B"), "B", true),
-            ("key of A", None, "A", true),
-            ("shared", None, "A", false),
-            ("key of A", None, "B", false),
-            ("shared", None, "B", true),
-            // The path's session applies, whatever the body names.
-            ("key of A", Some("A"), "B", true),
-            ("key of A", Some("B"), "A", false),
-            ("shared", Some("B"), "A", true),
+            // verifier, key, session of the path, body, decided session; `None` if refused
+            (&own, "key of A", Some("A"), "A", Some(Some("A"))),
+            (&own, "key of A", Some("A"), "B", Some(Some("A"))),
+            (&own, "key of A", Some("A"), "C", Some(Some("A"))),
+            (&own, "key of A", Some("A"), "", Some(Some("A"))),
+            (&own, "shared", Some("A"), "A", None),
+            (&own, "shared", Some("A"), "B", None),
+            (&own, "key of C", Some("A"), "C", None),
+            (&own, "key of A", None, "A", Some(Some("A"))),
+            (&own, "key of A", Some("B"), "A", Some(Some("A"))),
+            (&own, "shared", None, "A", None),
+            (&own, "shared", Some("B"), "A", None),
+            (&own, "key of A", None, "B", None),
+            (&own, "key of A", Some("B"), "B", None),
+            (&own, "shared", None, "B", Some(Some("B"))),
+            (&own, "shared", Some("D"), "B", Some(Some("B"))),
+            (&own, "shared", Some("B"), "", Some(Some("B"))),
+            (&own, "shared", None, "", Some(None)),
+            (&own, "key of A", None, "", None),
+            // A body of several sessions needs the secrets of each.
+            (&own, "shared", None, "B A", None),
+            (&own, "shared", None, " A", None),
+            (&own, "key of A", None, "A B", None),
+            (&own, "key of A", None, "A C", None),
+            (&own, "key of A", None, "A A", Some(Some("A"))),
+            (&own, "shared", None, "B D", Some(Some("B"))),
+            (&plain, "shared", Some("A"), "B", Some(Some("B"))),
+            (&plain, "shared", Some("A"), "", Some(Some("A"))),
+            (&plain, "shared", None, "B", Some(Some("B"))),
         ];
-        for (key, path, body, good) in table {
-            let sender = judge(&verifier, key, path, body);
-            assert_eq!(sender.is_some(), good, "{key} {path:?} {body}");
-            if let Some(sender) = sender {
-                assert_eq!(sender.session.as_deref(), path.or(Some(body)));
-            }
+        for (verifier, key, path, body, decided) in table {
+            let sender = judge(verifier, key, path, body);
+            let found = sender.as_ref().map(|sender| sender.session.as_deref());
+            assert_eq!(found, decided, "{key} {path:?} {body:?}");
+            let proven = sender.is_some_and(|sender| sender.is_proven);
+            assert_eq!(
+                proven,
+                decided.is_some() && key == "key of A" && path == Some("A")
+            );
         }
     }
 
@@ -383,39 +540,34 @@ mod tests {
     }
 
     #[test]
-    fn the_path_decides_then_the_body() {
-        let plain = Verifier::new("s").session_of(Arc::new(|body, _| {
-            Ok((!body.is_empty()).then(|| String::from_utf8_lossy(body).into_owned()))
-        }));
-        let own = plain.clone().session("A", Secrets::default());
-        let table = [
-            // path, body, sessions with secrets, decided
-            (Some("A"), "B", &own, Some("A")),
-            (Some("B"), "A", &own, Some("B")),
-            (None, "A", &own, Some("A")),
-            (None, "B", &own, Some("B")),
-            (None, "", &own, None),
-            // Without such sessions the body is not read.
-            (None, "A", &plain, None),
-            (Some("A"), "A", &plain, Some("A")),
-        ];
-        for (path, body, verifier, session) in table {
-            let mut request = Unverified::new(body, Timestamp::UNIX_EPOCH);
-            request.session = path.map(str::to_owned);
-            let decided = verifier.decided_session(&mut request).unwrap();
-            assert_eq!(decided.as_deref(), session, "{path:?} {body:?}");
-        }
-    }
-
-    #[test]
     fn a_hidden_session_is_refused() {
-        let verifier = Verifier::new("s")
+        let hidden = |verifier: &Verifier, key: &str, path: Option<&str>| {
+            let now = Timestamp::UNIX_EPOCH;
+            let signed = XWebhookSignature.sign(b"A", &secret(key), now);
+            let headers = [(signed[0].name.as_ref(), signed[0].value.as_str())];
+            let claimed = verifier.claim(&&headers[..], None, now).unwrap();
+            let mut request = Unverified::new("A", now);
+            request.session = path.map(str::to_owned);
+            request.headers = vec![("content-encoding".into(), "br".into())];
+            verifier
+                .verify(&claimed, request)
+                .map(|verified| verified.sender.session)
+        };
+        let own = with_own_secrets();
+        for path in [None, Some("B")] {
+            assert_eq!(hidden(&own, "shared", path), Err(Refusal::HiddenSession));
+        }
+        // Only where it matters: the key proves the session of this path.
+        assert_eq!(
+            hidden(&own, "key of A", Some("A")),
+            Ok(Some("A".to_owned()))
+        );
+        let plain = Verifier::new("s")
             .secret(secret("shared"))
-            .session_of(Arc::new(|_, _| Err(Refusal::HiddenSession)));
-        let own = verifier.clone().session("A", Secrets::default());
-        // Only where sessions have their own secrets, and the path names none.
-        assert!(judge(&verifier, "shared", None, "{}").is_some());
-        assert!(judge(&own, "shared", Some("B"), "{}").is_some());
-        assert_eq!(judge(&own, "shared", None, "{}"), None);
+            .dialect(Arc::new(Names), 1024);
+        assert_eq!(
+            hidden(&plain, "shared", Some("B")),
+            Ok(Some("B".to_owned()))
+        );
     }
 }

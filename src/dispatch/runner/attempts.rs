@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bodies::{BodyReading, is_at_hand};
 use super::{Ended, Failing, Runner};
 use crate::dispatch::consumer::Outcome;
 use crate::dispatch::records::events_of;
@@ -57,18 +58,23 @@ impl Runner {
         let replay = self.reading.parts(position).any(is_replayed);
         let together = self.reading.together.get(&position).cloned();
         let next = self.reading.next.take(position);
+        let reads_content = self.consumer.reads_content();
         // All runners count their references to the journal, so an attempt takes one only when it reads.
-        let next = next.ok_or_else(|| (self.context.clone(), Arc::clone(&self.reading.chunks)));
+        let at_hand = { next.as_ref() }.is_some_and(|record| is_at_hand(record, reads_content));
+        let reading = (!at_hand).then(|| BodyReading {
+            context: self.context.clone(),
+            chunks: Arc::clone(&self.reading.chunks),
+            own: Arc::clone(&self.own_room),
+            hasher: self.hasher,
+            reads_content,
+        });
         self.attempts.spawn(async move {
-            let found = match next {
-                Ok(record) => Ok(Some(record)),
-                Err((context, chunks)) => {
-                    let found = chunks.find(context.journal.as_ref(), position.seq()).await;
-                    found.map(|record| record.map(|record| context.decoded(record)))
-                }
+            let found = match reading {
+                None => Ok(next.map(|record| (record, None))),
+                Some(reading) => reading.read(position, next).await,
             };
             let outcome = match found {
-                Ok(Some(record)) => {
+                Ok(Some((record, _room))) => {
                     let (part, received) = (position.part(), &record.received);
                     let session = record.parts.view(part, received).session;
                     let delivery = Delivery::new(Arc::clone(received), start.attempt, replay);

@@ -9,6 +9,7 @@
 //! `reading.rs`, `replaying.rs`, `attempts.rs`, `saving.rs` and `commands.rs` are the steps of one turn.
 
 mod attempts;
+mod bodies;
 mod bookmark;
 mod commands;
 mod fetching;
@@ -37,8 +38,9 @@ use self::unsaved::Unsaved;
 use super::consumer::{AttemptObserver, Consumer, Outcome};
 use super::controls::{Command, ConsumerControls};
 use super::lane::SessionHasher;
+use super::large::{LargeBodies, OwnRoom};
 use super::monotonic::Monotonic;
-use super::records::{Next, decoded};
+use super::records::{Next, outlined};
 use super::saved::{Row, Saved, Waiting};
 use super::schedule::{Limits, Retry, Schedule, Start};
 use crate::Timestamp;
@@ -61,6 +63,8 @@ pub(crate) struct Runner {
     reading: Reading,
     replaying: Replaying,
     attempts: JoinSet<Ended>,
+    /// Large bodies of its attempts.
+    own_room: Arc<OwnRoom>,
     /// Reads from the disk.
     fetches: FuturesUnordered<Fetching>,
     unsaved: Unsaved,
@@ -81,6 +85,7 @@ pub(crate) struct RunnerContext {
     /// Stores the progress in this share.
     pub(crate) desk: Arc<dyn Desk>,
     pub(crate) decoder: Arc<Decoder>,
+    pub(crate) large: Arc<LargeBodies>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tuning: DispatchTuning,
 }
@@ -149,9 +154,9 @@ pub(super) enum Ending {
 }
 
 impl RunnerContext {
-    /// Decodes the record's events.
-    fn decoded(&self, record: Arc<Record>) -> Arc<Record> {
-        decoded(record, &self.decoder)
+    /// The record with its events, as far as they are needed to schedule them.
+    fn outlined(&self, record: Arc<Record>) -> Arc<Record> {
+        outlined(record, &self.decoder)
     }
 }
 
@@ -221,6 +226,7 @@ impl Runner {
             commands,
             state,
             attempts: JoinSet::new(),
+            own_room: Arc::default(),
             fetches: FuturesUnordered::new(),
             resume_at: None,
             fenced: false,

@@ -172,7 +172,7 @@ impl Runner {
             {
                 continue;
             }
-            record = self.context.decoded(record);
+            record = self.context.outlined(record);
             if !self.consumer.wants_any(events_of(&record, part)) {
                 self.pass_by(position, count);
             } else if self.consumer.takes_bodies() && count > 1 {

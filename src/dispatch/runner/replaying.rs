@@ -142,7 +142,7 @@ impl Runner {
         self.fetches.push(Box::pin(async move {
             let fetch = async |position: Position| {
                 let found = chunks.find(context.journal.as_ref(), position.seq()).await;
-                let found = found.map(|record| record.map(|record| context.decoded(record)));
+                let found = found.map(|record| record.map(|record| context.outlined(record)));
                 (position, found)
             };
             Fetched::Replayed(join_all(events.into_iter().map(fetch)).await)

@@ -16,6 +16,7 @@ use crate::Timestamp;
 use crate::clock::Clock as _;
 use crate::dialect::Decoder;
 use crate::dialect::{Codeskytz, Dialect as _};
+use crate::dispatch::large::LargeBodies;
 use crate::dispatch::replay::ReplayRequest;
 use crate::dispatch::saved::Saved;
 use crate::dispatch::{Consumer, ConsumerControls, HandlerOptions, Order, Retry};
@@ -764,7 +765,11 @@ impl World {
         RunnerContext {
             journal: Arc::clone(&self.journal),
             desk,
-            decoder: Arc::new(Decoder::new([Source::new("gateway").dialect_of()], 1 << 20)),
+            decoder: Arc::new(Decoder::new(
+                [Source::new("gateway").named_reader(1 << 20)],
+                1 << 20,
+            )),
+            large: Arc::new(LargeBodies::new(1 << 20)),
             clock: self.clock.clone(),
             tuning: self.tuning,
         }
@@ -805,7 +810,7 @@ impl World {
         };
         let entry = Entry {
             received: Arc::new(received),
-            events: parts.iter().map(event).collect(),
+            events: parts.iter().map(event).collect::<Vec<_>>().into(),
             parts: parts
                 .iter()
                 .map(|(session, number)| EntryPart {
@@ -813,6 +818,7 @@ impl World {
                     key: DedupKey {
                         hash: u128::from(*number) << 64,
                         window: Duration::MAX,
+                        state: None,
                         named: true,
                     },
                 })
@@ -831,6 +837,7 @@ impl World {
             key: DedupKey {
                 hash: u128::from(self.appended) << 64 | number,
                 window: Duration::MAX,
+                state: None,
                 named: true,
             },
         };
@@ -871,6 +878,7 @@ impl World {
                 key: DedupKey {
                     hash: self.appended.into(),
                     window: Duration::MAX,
+                    state: None,
                     named: true,
                 },
             }],

@@ -10,6 +10,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::dialect::{Codeskytz, Dialect as _};
 use crate::dispatch::HandlerOptions;
+use crate::engine::Windows;
 use crate::journal::{Appended, DedupKey, Entry, EntryPart, Seq, TestFolder};
 use crate::{Delivery, Event, EventHandler, HandlerError, Received, Source};
 
@@ -145,10 +146,16 @@ impl World {
             age: Duration::from_secs(3600),
             bytes: None,
         };
-        let decoder = Decoder::new([Source::new("gateway").dialect_of()], 1 << 20);
+        let decoder = Decoder::new([Source::new("gateway").named_reader(1 << 20)], 1 << 20);
         let (path, consumers) = (folder.path(), Vec::new());
-        let opened = Opened::sqlite(path, &metrics, &clock).unwrap();
-        let pipeline = Pipeline::start(opened, consumers, decoder, retention, &metrics, &clock);
+        let minute = Duration::from_secs(60);
+        let windows = Windows {
+            keyed: minute,
+            unkeyed: minute,
+        };
+        let opened = Opened::sqlite(path, &metrics, &clock, &decoder, windows).unwrap();
+        let reading = (decoder, LargeBodies::new(1 << 20));
+        let pipeline = Pipeline::start(opened, consumers, reading, retention, &metrics, &clock);
         Self {
             pipeline: pipeline.unwrap(),
             metrics,
@@ -168,6 +175,7 @@ impl World {
                 key: DedupKey {
                     hash: number.into(),
                     window: Duration::MAX,
+                    state: None,
                     named: true,
                 },
             }],

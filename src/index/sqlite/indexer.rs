@@ -290,10 +290,11 @@ mod tests {
         let key = DedupKey {
             hash: number.into(),
             window: Duration::from_secs(60),
+            state: None,
             named: true,
         };
         let event = Event::Unknown(UnknownEvent::new(UnknownReason::NoName));
-        Entry::one(Arc::new(received), Arc::new([event]), key)
+        Entry::one(Arc::new(received), vec![event].into(), key)
     }
 
     fn id(number: u128) -> EventId {
@@ -322,10 +323,12 @@ mod tests {
             assert_eq!((made.len(), &*made[0].outcome), (1, "done"));
         }
         let again = entry(200);
-        world
-            .index
-            .notes()
-            .duplicate(&again.received, &again.events, 1, Position::first(7));
+        world.index.notes().duplicate(
+            &again.received,
+            again.events.known().unwrap(),
+            1,
+            Position::first(7),
+        );
         let found = world
             .index
             .by_id(again.received.id.into())
@@ -356,10 +359,12 @@ mod tests {
             world.append(number).await;
         }
         let again = entry(6);
-        world
-            .index
-            .notes()
-            .duplicate(&again.received, &again.events, 1, Position::first(2));
+        world.index.notes().duplicate(
+            &again.received,
+            again.events.known().unwrap(),
+            1,
+            Position::first(2),
+        );
         world.stop.send_replace(true);
         tokio::task::yield_now().await;
         assert!(!world.task.is_finished());

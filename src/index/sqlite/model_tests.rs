@@ -185,7 +185,7 @@ impl World {
         Record {
             seq: self.journal.len() as Seq + 1,
             kept_at: received.received_at,
-            events: Some(vec![events[0].clone(); parts.len()].into()),
+            events: vec![events[0].clone(); parts.len()].into(),
             parts: Parts::several(parts, &received, 1),
             received: Arc::new(received),
         }
@@ -397,6 +397,7 @@ fn entry(
         session: view.session.map(str::to_owned),
         kind: events[0].kind(),
         name: events[0].name().map(str::to_owned),
+        odd: received.odd.as_deref().map(str::to_owned),
         bytes: received.body.len() as u64,
     }
 }

@@ -8,8 +8,8 @@ use rusqlite::Connection;
 
 use crate::journal::Unavailable;
 
-/// Version 3 has blobs in postcard's encoding.
-const VERSION: i64 = 3;
+/// Version 4 says why events are odd.
+const VERSION: i64 = 4;
 
 const TABLES: &str = "
     CREATE TABLE segments (            -- what is known of a segment without reading it

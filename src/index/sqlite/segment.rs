@@ -1,7 +1,7 @@
 //! [`Segment`]: some thousand consecutive events as rows of numbers, with their texts in a list.
 //!
 //! The newest events are in the [`OpenSegment`]. A full one is sealed: it becomes one blob of about
-//! 25 bytes an event, a summary, and a filter of its sessions. The blob is postcard's encoding of
+//! 26 bytes an event, a summary, and a filter of its sessions. The blob is postcard's encoding of
 //! the segment, which is fixed since its version 1, with the rows sorted by id. The id, the number
 //! and the time of a row are stored as differences from the row before: small numbers take few bytes.
 
@@ -45,6 +45,8 @@ pub(super) struct Row {
     name: u32,
     /// The place in [`EventKind::ALL`].
     kind: u8,
+    /// Why it is unusual: 0 for none, otherwise the place plus 1.
+    odd: u32,
 }
 
 impl<'a> EventEntry<&'a str> {
@@ -69,6 +71,7 @@ impl<'a> EventEntry<&'a str> {
             kind: first.map_or(EventKind::Unknown, Event::kind),
             name: first.and_then(Event::name),
             bytes: received.body.len() as u64,
+            odd: received.odd.as_deref(),
         }
     }
 }
@@ -121,6 +124,7 @@ impl<T: AsRef<str>> Segment<T> {
                 name => name.checked_sub(2).map(text),
             },
             bytes: row.bytes,
+            odd: row.odd.checked_sub(1).map(text),
         }
     }
 
@@ -158,6 +162,7 @@ impl OpenSegment {
                 Some(name) => self.place(name) + 2,
             },
             kind: entry.kind as u8,
+            odd: entry.odd.map_or(0, |odd| self.place(odd) + 1),
         };
         self.segment.rows.push(row);
     }
@@ -287,6 +292,7 @@ impl<'a> Segment<&'a str> {
             u64::from(row.source) < texts
                 && u64::from(row.session) < texts + 1
                 && u64::from(row.name) < texts + 2
+                && u64::from(row.odd) < texts + 1
                 && usize::from(row.kind) < EventKind::ALL.len()
         };
         (rest.is_empty() && segment.rows.iter().all(fits)).then_some(segment)
@@ -321,7 +327,7 @@ mod tests {
         Option<usize>,
         usize,
         Option<usize>,
-        u64,
+        (u64, Option<usize>),
     );
 
     fn fields() -> impl Strategy<Value = Fields> {
@@ -337,7 +343,7 @@ mod tests {
             proptest::option::of(0..TEXTS.len()),
             0..4usize,
             proptest::option::of(0..TEXTS.len()),
-            any::<u64>(),
+            (any::<u64>(), proptest::option::of(0..TEXTS.len())),
         )
     }
 
@@ -348,7 +354,7 @@ mod tests {
     const TEXTS: [&str; 6] = ["", "a", "message", "status", "ünïcode \0", "408f7372"];
 
     fn entry(fields: &Fields) -> EventEntry<&'static str> {
-        let (id, number, duplicate, at, source, session, kind, name, bytes) = *fields;
+        let (id, number, duplicate, at, source, session, kind, name, (bytes, odd)) = *fields;
         EventEntry {
             id: EventId::new(Uuid::from_u128(id.0), id.1),
             position: Position::new(number.0, if duplicate { number.1 } else { id.1 }),
@@ -360,6 +366,7 @@ mod tests {
             kind: EventKind::ALL[kind],
             name: name.map(|place| TEXTS[place]),
             bytes,
+            odd: odd.map(|place| TEXTS[place]),
         }
     }
 
@@ -448,10 +455,11 @@ mod tests {
                 kind: EventKind::Message,
                 name: Some("message"),
                 bytes: random.u64(300..1000),
+                odd: None,
             });
         }
         let bytes = segment.seal().unwrap().events.len() as f64 / 8192.0;
-        assert!(bytes < 27.0, "{bytes}");
+        assert!(bytes < 28.0, "{bytes}");
     }
 
     /// The filters are stored, so the keys must stay the same.

@@ -82,7 +82,7 @@ impl IndexWriter {
             if segment.is_full(self.tuning.full) {
                 break;
             }
-            match &record.events {
+            match record.events.known() {
                 Some(events) => add_record(segment, record, events),
                 None => add_record(segment, record, &decoder.decode(&record.received).1),
             }

@@ -334,6 +334,7 @@ async fn journal(
         let key = DedupKey {
             hash: index as u128,
             window: Duration::ZERO,
+            state: None,
             named: true,
         };
         let entry = Entry::one(received, events.into(), key);

@@ -80,7 +80,12 @@ impl Log for Memory {
         let parts = (1..).zip(&entry.parts);
         let duplicates = parts.filter_map(|(part, own)| {
             let (position, until) = original(own.key.hash)?;
-            own.key.holds_until(until, now).then_some((part, position))
+            let is_newest = own
+                .key
+                .state
+                .is_none_or(|state| original(state).is_some_and(|(newest, _)| newest == position));
+            let holds = is_newest && own.key.holds_until(until, now);
+            holds.then_some((part, position))
         });
         let duplicates: Vec<_> = duplicates.collect();
         if !entry.parts.is_empty() && duplicates.len() == entry.parts.len() {
@@ -96,6 +101,9 @@ impl Log for Memory {
             if !duplicate {
                 let held = (Position::new(seq, part), own.key.ends_at(now));
                 state.keys.insert(own.key.hash, held);
+                if let Some(hash) = own.key.state {
+                    state.keys.insert(hash, held);
+                }
             }
             kept.push(KeptPart {
                 session: own.session,
@@ -107,7 +115,7 @@ impl Log for Memory {
             kept_at: kept_at.max(time),
             parts: Parts::several(kept, &entry.received, self.0.shares),
             received: entry.received,
-            events: Some(entry.events),
+            events: entry.events,
         };
         state.records.push(record.clone());
         self.0.tail.publish([record]);

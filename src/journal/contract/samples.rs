@@ -8,7 +8,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::journal::{
-    Appended, DeadLetter, DedupKey, Desk, Entry, EntryPart, Expected, Journal, Position,
+    Appended, DeadLetter, DedupKey, Desk, Entry, EntryPart, Events, Expected, Journal, Position,
     ProgressChange, Record, SavedProgress, Seq,
 };
 use crate::{Event, Received, Timestamp, UnknownEvent, UnknownReason};
@@ -23,7 +23,7 @@ pub(crate) fn entry(received: Received, hash: u128, window: Duration) -> Entry {
 pub(crate) fn divided(received: Received, parts: Vec<EntryPart>) -> Entry {
     let event = Event::Unknown(UnknownEvent::new(UnknownReason::NoName));
     Entry {
-        events: vec![event; parts.len()].into(),
+        events: Events::Typed(vec![event; parts.len()].into()),
         received: Arc::new(received),
         parts,
     }
@@ -35,6 +35,7 @@ pub(crate) fn part(session: Option<&str>, hash: u128, window: Duration) -> Entry
         key: DedupKey {
             hash,
             window,
+            state: None,
             named: false,
         },
     }

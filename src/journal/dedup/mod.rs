@@ -15,6 +15,6 @@ mod window;
 
 pub(crate) use filter::BloomFilter;
 pub(super) use seal::SealingEnded;
-pub(super) use segment::{DedupEntry, any_segment};
+pub(super) use segment::{DedupEntry, any_segment, remove_segments};
 pub(super) use tuning::DedupTuning;
 pub(super) use window::DedupWindow;

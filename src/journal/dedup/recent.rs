@@ -50,8 +50,9 @@ impl Recent {
         *found.or_insert(place).get_mut() = place;
     }
 
-    /// Removes the entries of bodies after `seq`. An older entry of the same key does not return:
-    /// its window had ended, or there would be no newer one.
+    /// Removes the entries of bodies after `seq`. An older entry of the same key does not return: its
+    /// window had ended, or there would be no newer one. That of a state may be missed then, and an
+    /// event be new once more.
     pub(super) fn take_back_after(&mut self, seq: Seq) {
         while let Some(newest) = self.entries.last()
             && newest.position.seq() > seq

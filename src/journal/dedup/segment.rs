@@ -24,13 +24,16 @@ pub(crate) struct DedupEntry {
 }
 
 impl DedupEntry {
-    /// Makes the entry of the event at `position`, received at `at` (milliseconds since 1970).
-    pub(crate) fn new(key: DedupKey, position: Position, at: i64) -> Self {
-        Self {
-            hash: key.hash,
+    /// Makes the entries of the event at `position`, received at `at` (milliseconds since 1970): one, and
+    /// one more for the state that it is a value of.
+    pub(crate) fn all_of(key: DedupKey, position: Position, at: i64) -> impl Iterator<Item = Self> {
+        let until = key.ends_at(at);
+        let entry = move |hash| Self {
+            hash,
             position,
-            until: key.ends_at(at),
-        }
+            until,
+        };
+        std::iter::once(key.hash).chain(key.state).map(entry)
     }
 }
 
@@ -184,6 +187,14 @@ pub(crate) fn any_segment(folder: &Path) -> Option<PathBuf> {
     let files = std::fs::read_dir(folder).ok()?;
     let mut paths = files.filter_map(|file| Some(file.ok()?.path()));
     paths.find(|path| Segment::is_segment(path))
+}
+
+/// Deletes all segments of a folder, which need not exist.
+pub(crate) fn remove_segments(folder: &Path) -> io::Result<()> {
+    while let Some(path) = any_segment(folder) {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 const ENTRY: usize = 32;

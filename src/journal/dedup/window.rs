@@ -73,12 +73,23 @@ impl DedupWindow {
 
     /// Returns the event that makes an event with this key a duplicate at `now`.
     pub(crate) fn original(&self, key: DedupKey, now: i64) -> io::Result<Option<Position>> {
-        let newest = match self.in_memory(key.hash) {
-            None => self.sealed.newest(key.hash)?,
-            recent => recent,
+        let newest = self.newest(key.hash)?;
+        let Some(original) = newest.filter(|entry| key.holds_until(entry.until, now)) else {
+            return Ok(None);
         };
-        let original = newest.filter(|entry| key.holds_until(entry.until, now));
-        Ok(original.map(|entry| entry.position))
+        if let Some(state) = key.state {
+            let newest = self.newest(state)?;
+            let is_newest = newest.is_some_and(|entry| entry.position == original.position);
+            return Ok(is_newest.then_some(original.position));
+        }
+        Ok(Some(original.position))
+    }
+
+    fn newest(&self, key: KeyHash) -> io::Result<Option<DedupEntry>> {
+        match self.in_memory(key) {
+            None => self.sealed.newest(key),
+            recent => Ok(recent),
+        }
     }
 
     fn in_memory(&self, key: KeyHash) -> Option<DedupEntry> {
@@ -129,6 +140,18 @@ impl DedupWindow {
         self.tidy(now)?;
         if let Some(job) = &mut self.job {
             job.wait();
+        }
+        self.adopt()
+    }
+
+    /// Seals all entries, and waits until that is done.
+    pub(crate) fn seal_rest(&mut self, now: i64) -> io::Result<()> {
+        self.tidy_and_wait(now)?;
+        if !self.recent.entries.is_empty() {
+            self.seal(now);
+            if let Some(job) = &mut self.job {
+                job.wait();
+            }
         }
         self.adopt()
     }

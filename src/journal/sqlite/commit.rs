@@ -214,17 +214,19 @@ impl<'a> Step<'a> {
         let new = (1..).zip(&entry.parts);
         let new = new.filter(|(part, _)| !is_duplicate(*part));
         let entries =
-            new.map(|(part, own)| DedupEntry::new(own.key, Position::new(seq, part), now));
+            new.flat_map(|(part, own)| DedupEntry::all_of(own.key, Position::new(seq, part), now));
         let entries: Vec<DedupEntry> = entries.collect();
         entries.iter().for_each(|entry| known.dedup.add(*entry));
         let parts = parts(entry, is_duplicate);
-        known.block.push(seq, &entries, &entry.received, &parts);
+        known
+            .block
+            .push(seq, &entries, &entry.received, &parts, &entry.events);
         self.records.push(Record {
             seq,
             kept_at: self.kept_at,
             parts,
             received: Arc::clone(&entry.received),
-            events: Some(Arc::clone(&entry.events)),
+            events: entry.events.clone(),
         });
         Ok(Appended::New { seq, duplicates })
     }

@@ -14,6 +14,7 @@ use super::commit::{Step, Trimmed};
 use super::folder::{self, OpenError};
 use super::operation::Queue;
 use super::readers::Readers;
+use super::rekey::KeysOf;
 use super::writer::{JournalWriter, MAX_BATCH_BYTES, Shared};
 use super::{dead, store};
 use crate::clock::Clock;
@@ -41,11 +42,24 @@ struct SqliteDesk {
 }
 
 impl Sqlite {
-    /// Opens the journal in `folder`, and creates it if there is none.
+    /// Opens the journal in `folder`, and creates it if there is none. The dedup keys of an older one stay
+    /// as they are.
+    #[cfg(test)]
     pub(crate) fn open(
         folder: &Path,
         metrics: JournalMetrics,
         clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        Self::open_with(folder, metrics, clock, None)
+    }
+
+    /// Opens the journal in `folder`, and creates it if there is none. `keys_of` makes the dedup keys of an
+    /// older one anew.
+    pub(crate) fn open_with(
+        folder: &Path,
+        metrics: JournalMetrics,
+        clock: Arc<dyn Clock>,
+        keys_of: Option<KeysOf<'_>>,
     ) -> Result<Self, OpenError> {
         let io = |error| OpenError::io(folder, error);
         folder::create(folder).map_err(io)?;
@@ -55,7 +69,7 @@ impl Sqlite {
         folder::create_private(&database).map_err(io)?;
         let keys = folder.join(folder::KEYS);
         let readers = Readers::new(&database).map_err(io)?;
-        let writer = JournalWriter::open(&database, &keys, &readers, metrics, clock)?;
+        let writer = JournalWriter::open(&database, &keys, &readers, metrics, clock, keys_of)?;
         let shared = Arc::clone(&writer.shared);
         let (queue, asked) = Queue::new();
         let closed_at_end = queue.clone();

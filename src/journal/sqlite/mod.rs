@@ -24,6 +24,7 @@ mod journal;
 mod known;
 mod operation;
 mod readers;
+mod rekey;
 mod schema;
 mod store;
 #[cfg(test)]

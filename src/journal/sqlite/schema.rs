@@ -4,8 +4,8 @@ use rusqlite::Connection;
 
 use super::folder::OpenError;
 
-/// The version that this program writes. It also opens the two before.
-const VERSION: i64 = 4;
+/// The version that this program writes. It also opens the three before.
+const VERSION: i64 = 5;
 
 /// "offh": distinguishes the file from other SQLite databases.
 const APPLICATION_ID: i64 = 0x6f66_6668;
@@ -71,6 +71,10 @@ const PROGRESS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// Version 5: bodies have outlines and say why they are odd (see block.rs), and the counter `dedup_keys` says
+/// how dedup keys are made (see rekey.rs).
+const OUTLINES: &str = "";
+
 /// Returns the version of a database that this program may write to; 0 for a new one.
 pub(super) fn check(database: &Connection) -> Result<i64, OpenError> {
     let pragma = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
@@ -97,7 +101,7 @@ pub(super) fn migrate(database: &mut Connection, version: i64) -> Result<(), Ope
         return Ok(());
     }
     let transaction = database.transaction()?;
-    let steps = [(2, BLOCKS), (3, PARTS), (4, PROGRESS)];
+    let steps = [(2, BLOCKS), (3, PARTS), (4, PROGRESS), (5, OUTLINES)];
     for (_, step) in steps.into_iter().filter(|(to, _)| version < *to) {
         transaction.execute_batch(step)?;
     }
@@ -123,7 +127,7 @@ mod tests {
     use crate::journal::dedup::DedupEntry;
     use crate::journal::sqlite::Sqlite;
     use crate::journal::{
-        Desks as _, Document, Documents as _, Log as _, Parts, Position, Seq, TestFolder,
+        Desks as _, Document, Documents as _, Events, Log as _, Parts, Position, Seq, TestFolder,
     };
     use crate::telemetry::JournalMetrics;
     use crate::{Received, Timestamp};
@@ -148,8 +152,9 @@ mod tests {
             };
             for (seq, received) in (3 * index as Seq + 1..).zip(bodies) {
                 let key = numbered(seq.into()).parts[0].key;
-                let entry = DedupEntry::new(key, Position::first(seq), 0);
-                block.push(seq, &[entry], received, &Parts::one(received, 1));
+                let entries: Vec<_> = DedupEntry::all_of(key, Position::first(seq), 0).collect();
+                let parts = Parts::one(received, 1);
+                block.push(seq, &entries, received, &parts, &Events::Unread);
             }
             let sql = "INSERT INTO blocks VALUES (?, ?, ?, ?, ?)";
             let Block { keys, bodies, .. } = &block;

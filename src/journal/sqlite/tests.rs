@@ -556,7 +556,8 @@ fn try_open(folder: &TestFolder, clock: &Arc<FakeClock>) -> Result<Sqlite, OpenE
 
 /// The dedup entry of the event with this number, as the body `seq`.
 fn entry_of(number: u128, seq: Seq, at: i64) -> DedupEntry {
-    DedupEntry::new(numbered(number).parts[0].key, Position::first(seq), at)
+    let mut entries = DedupEntry::all_of(numbered(number).parts[0].key, Position::first(seq), at);
+    entries.next().expect("one of the key")
 }
 
 /// Writes a dedup segment that holds only this entry.

@@ -13,6 +13,7 @@ use super::folder::OpenError;
 use super::known::Known;
 use super::operation::{Asked, Queue, Queued};
 use super::readers::Readers;
+use super::rekey::{KeysOf, rekey};
 use super::store;
 use crate::clock::Clock;
 use crate::journal::{Tail, Unavailable, Version};
@@ -60,10 +61,15 @@ impl JournalWriter {
         readers: &Arc<Readers>,
         metrics: JournalMetrics,
         clock: Arc<dyn Clock>,
+        keys_of: Option<KeysOf<'_>>,
     ) -> Result<Self, OpenError> {
         let database = store::open_writer(path, OpenFlags::default())?;
         let open = OpenDatabase::start(database, path, readers)?;
         let now = clock.now().as_millisecond();
+        if let Some(keys_of) = keys_of {
+            let (head, _) = store::newest(&open.database)?;
+            rekey(&open.database, keys_folder, head, now, keys_of)?;
+        }
         let known = Known::read(&open.database, keys_folder, now)?;
         let shared = Shared {
             ready: AtomicBool::new(true),

@@ -9,7 +9,8 @@ use super::*;
 use crate::Source;
 use crate::clock::SystemClock;
 use crate::dialect::Decoder;
-use crate::engine::{Opened, Retention};
+use crate::dispatch::LargeBodies;
+use crate::engine::{Opened, Retention, Windows};
 use crate::journal::TestFolder;
 
 /// A registry on a journal of its own, with one subscription.
@@ -24,13 +25,19 @@ impl World {
     async fn with_one() -> Self {
         let folder = TestFolder::new();
         let (metrics, clock) = (Metrics::new(), Arc::new(SystemClock) as Arc<dyn Clock>);
-        let decoder = Decoder::new([Source::new("s").dialect_of()], 1024);
-        let opened = Opened::sqlite(folder.path(), &metrics, &clock).unwrap();
+        let decoder = Decoder::new([Source::new("s").named_reader(1024)], 1024);
+        let minute = Duration::from_secs(60);
+        let windows = Windows {
+            keyed: minute,
+            unkeyed: minute,
+        };
+        let opened = Opened::sqlite(folder.path(), &metrics, &clock, &decoder, windows).unwrap();
+        let reading = (decoder, LargeBodies::new(1 << 20));
         let retention = Retention {
             age: Duration::from_secs(3600),
             bytes: None,
         };
-        let pipeline = Pipeline::start(opened, Vec::new(), decoder, retention, &metrics, &clock);
+        let pipeline = Pipeline::start(opened, Vec::new(), reading, retention, &metrics, &clock);
         let pipeline = Arc::new(pipeline.unwrap());
         let mut relay = RelaySettings::default();
         relay.options.allow_private = true;

@@ -13,6 +13,7 @@ fn every_key_is_read() {
         max_connections = 5
         request_timeout = "1500ms"
         keep_alive = "1m"
+        health_path = "/healthz"
         [admin]
         bind = "0.0.0.0:9"
         token = "t"
@@ -39,6 +40,7 @@ fn every_key_is_read() {
         max_connections: 5,
         request_timeout: Duration::from_millis(1500),
         keep_alive: Duration::from_secs(60),
+        health_path: Some("/healthz".to_owned()),
     };
     assert_eq!(settings.server, expected);
     let admin = settings.admin.unwrap();
@@ -80,7 +82,7 @@ fn one_problem_each() {
     with_source_each_has_one_problem(&PROBLEMS);
 }
 
-const PROBLEMS: [(&str, &str); 15] = [
+const PROBLEMS: [(&str, &str); 17] = [
     (
         "[server]\nworkers = 513",
         "workers: found 513, expected a whole number from 0 to 512",
@@ -100,6 +102,14 @@ const PROBLEMS: [(&str, &str); 15] = [
     (
         "[server]\nkeep_alive = \"0s\"",
         "server.keep_alive: found \"0s\", expected a duration",
+    ),
+    (
+        "[server]\nhealth_path = \"healthz\"",
+        "server.health_path: is no path",
+    ),
+    (
+        "[server]\nhealth_path = \"/webhook\"",
+        "server.health_path: /webhook is the path of a source too",
     ),
     (
         "[server]\ntls = { key = \"k\" }",
@@ -122,8 +132,8 @@ const PROBLEMS: [(&str, &str); 15] = [
         "journal.path: does nothing with engine = \"none\"",
     ),
     (
-        "[journal]\ndedup_window = \"0s\"",
-        "journal.dedup_window: found \"0s\", expected a duration",
+        "[journal]\ndedup_window = \"400days\"",
+        "journal.dedup_window: found \"400days\", expected a duration up to 365days",
     ),
     (
         "[dispatch]\nretry = { attempts = 0 }",

@@ -35,7 +35,8 @@ families! {
 
     // One series for each source:
     requests: Counter = Counter::default,
-        "offhook_requests_total", "Requests to a source's path, by outcome";
+        "offhook_requests_total",
+        "Requests by outcome; those without a source have a path that no source has, or too large a head";
     body_bytes: Counter = Counter::default,
         "offhook_request_body_bytes_total", "Bytes of verified bodies, as received";
     request_seconds: Histogram = seconds,

@@ -16,6 +16,10 @@ pub(crate) struct ListenerMetrics {
     pub(crate) in_flight_bytes: Gauge,
     /// Connections that were closed because a request's head took too long.
     pub(crate) slow_heads: Counter,
+    /// Requests to paths that no source has.
+    pub(crate) not_found: Counter,
+    /// Requests whose heads are too large.
+    pub(crate) large_heads: Counter,
 }
 
 /// The outcome of a request.
@@ -73,10 +77,16 @@ pub(crate) struct JournalMetrics {
 impl Metrics {
     pub(crate) fn listener(&self) -> ListenerMetrics {
         let (families, none) = (&self.families, Labels::new());
+        let requests = |outcome| {
+            let labels = labels([("outcome", outcome)]);
+            families.requests.get_or_create_owned(&labels)
+        };
         ListenerMetrics {
             connections: families.connections.get_or_create_owned(&none),
             in_flight_bytes: families.in_flight_bytes.get_or_create_owned(&none),
             slow_heads: families.slow_heads.get_or_create_owned(&none),
+            not_found: requests("not_found"),
+            large_heads: requests("head_too_large"),
         }
     }
 

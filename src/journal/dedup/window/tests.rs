@@ -89,6 +89,7 @@ impl World {
                 DedupKey {
                     hash,
                     window,
+                    state: None,
                     named: false,
                 },
                 self.now,

@@ -1,0 +1,71 @@
+//! Makes the dedup keys of an older journal anew, from the events that are kept.
+//!
+//! What makes two events the same has changed, so the keys of before would find no duplicate. The new keys
+//! go into dedup segments, from which they are read from then on; the log stays as it is. A process that is
+//! ended meanwhile begins again at its next start.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::folder::OpenError;
+use super::known::unreadable;
+use super::store;
+use crate::journal::dedup::{DedupEntry, DedupTuning, DedupWindow, remove_segments};
+use crate::journal::{EntryPart, Position, Record, Seq};
+
+/// Gives the parts of a body with their keys.
+pub(crate) type KeysOf<'a> = &'a dyn Fn(&Record) -> Vec<EntryPart>;
+
+/// The version of the keys that this program makes.
+pub(super) const KEYS_VERSION: i64 = 2;
+
+/// Makes all keys anew, if those of the database are of an older version.
+pub(super) fn rekey(
+    database: &Connection,
+    folder: &Path,
+    head: Seq,
+    now: i64,
+    keys_of: KeysOf<'_>,
+) -> Result<(), OpenError> {
+    let sql = "SELECT value FROM counters WHERE name = 'dedup_keys'";
+    let version: Option<i64> = database.query_row(sql, [], |row| row.get(0)).optional()?;
+    if version.is_some_and(|version| version >= KEYS_VERSION) {
+        return Ok(());
+    }
+    let io = |error| OpenError::io(folder, error);
+    if head > 0 {
+        log::info!("journal: making the dedup keys of {head} events anew, for this version");
+        remove_segments(folder).map_err(io)?;
+        let window = DedupWindow::open(folder, head, now, DedupTuning::default());
+        let mut window = window.map_err(io)?;
+        let mut after = 0;
+        loop {
+            let records = store::read(database, after, RECORDS)?;
+            let Some(last) = records.last() else { break };
+            after = last.seq;
+            for entry in records.iter().flat_map(|record| entries(record, keys_of)) {
+                if entry.until > now {
+                    window.restore(entry, now).map_err(unreadable)?;
+                }
+            }
+        }
+        window.seal_rest(now).map_err(io)?;
+    }
+    let sql = "INSERT OR REPLACE INTO counters VALUES ('dedup_keys', ?)";
+    database.execute(sql, [KEYS_VERSION])?;
+    Ok(())
+}
+
+fn entries(record: &Record, keys_of: KeysOf<'_>) -> Vec<DedupEntry> {
+    let at = record.kept_at.as_millisecond();
+    let own = keys_of(record).into_iter();
+    let views = record.parts.views(&record.received);
+    let new = views.zip(own).filter(|(view, _)| !view.duplicate);
+    new.flat_map(|(view, own)| {
+        DedupEntry::all_of(own.key, Position::new(record.seq, view.part), at)
+    })
+    .collect()
+}
+
+const RECORDS: usize = 1024;
