@@ -11,6 +11,7 @@
 
 mod codeskytz;
 mod content;
+mod decoder;
 mod encoding;
 mod name;
 mod object;
@@ -19,24 +20,24 @@ mod raw;
 mod reader;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::{Serialize, Serializer};
 
+use crate::Event;
 #[cfg(doc)]
 use crate::UnknownEvent;
-use crate::{Event, Received, SourceEvent, UnknownReason};
 
 pub use codeskytz::Codeskytz;
 pub use content::ContentHasher;
+#[cfg(test)]
+pub(crate) use decoder::OWN_MARK;
+pub(crate) use decoder::{Decoder, enclose_own, read_own, remove_own_mark};
 pub(crate) use name::cut;
 pub(crate) use outline::{outline, read_outline, write_outline};
 pub use raw::Raw;
-use reader::unknown;
 pub(crate) use reader::{BodyReader, Hints, Odd, Reading};
 
 /// How one family of gateways writes its events.
@@ -96,129 +97,14 @@ pub(crate) fn content_encoding<'a>(headers: &'a [(Cow<'_, str>, Bytes)]) -> Opti
     named.map(|(_, value)| value.as_ref())
 }
 
-/// Knows the dialect of each source. The events of a source that is no longer configured are read as
-/// [`Raw`]; the events that offhook itself created need no dialect.
-#[derive(Debug)]
-pub(crate) struct Decoder {
-    by_source: HashMap<String, BodyReader>,
-    /// For the other sources.
-    raw: BodyReader,
-}
-
-impl Decoder {
-    /// `readers` holds the name of each source, and how its bodies are read. Nothing is decoded to more than
-    /// `max_body` bytes.
-    pub(crate) fn new(
-        readers: impl IntoIterator<Item = (String, BodyReader)>,
-        max_body: usize,
-    ) -> Self {
-        Self {
-            by_source: readers.into_iter().collect(),
-            raw: BodyReader::new(Arc::new(Raw::default()), Hints::default(), max_body),
-        }
-    }
-
-    /// How the bodies of a source are read.
-    pub(crate) fn reader(&self, source: &str) -> &BodyReader {
-        self.by_source.get(source).unwrap_or(&self.raw)
-    }
-
-    /// Whether a body is to be decoded for its events.
-    pub(crate) fn is_encoded(&self, received: &Received) -> bool {
-        content_encoding(&received.headers).is_some() && !is_own(received)
-    }
-
-    /// Returns what was received with its content decoded, and its events with the sessions that the
-    /// body names.
-    pub(crate) fn decode(&self, received: &Arc<Received>) -> (Arc<Received>, Vec<Event>) {
-        if let Some(own) = read_own(received) {
-            let event = own.map_or_else(
-                |error| unknown(UnknownReason::NotJson(error.to_string())),
-                Event::Source,
-            );
-            return (Arc::clone(received), vec![event]);
-        }
-        let reader = self.reader(&received.source);
-        let reading = reader.read(&received.body, &received.headers);
-        let mut decoded = Received::clone(received);
-        decoded.content = reading.content;
-        (Arc::new(decoded), reading.events)
-    }
-}
-
-/// Encodes an event that offhook itself creates as what a journal stores; the caller assigns its id.
-///
-/// Such an event goes through the journal like a received one. A header whose name HTTP does not allow
-/// marks it, so that no request can forge it.
-pub(crate) fn enclose_own(event: &SourceEvent) -> Received {
-    let mut received = Received::new(event.source.as_str(), event.to_json());
-    received.session.clone_from(&event.session_id);
-    received.received_at = event.timestamp;
-    let content_type = Bytes::from_static(b"application/json");
-    received.headers = vec![
-        (OWN_MARK.into(), Bytes::from_static(b"source")),
-        ("content-type".into(), content_type),
-    ];
-    received
-}
-
-/// Reads an event that offhook itself created; `None` if `received` came from a sender.
-///
-/// `Some(Err(_))` if another version of offhook wrote it in an unknown form.
-pub(crate) fn read_own(received: &Received) -> Option<Result<SourceEvent, serde_json::Error>> {
-    // The mark is always the first header, so the others need no check.
-    is_own(received).then(|| SourceEvent::from_json(&received.body))
-}
-
-/// Whether offhook itself created the event.
-fn is_own(received: &Received) -> bool {
-    { received.headers.first() }.is_some_and(|(name, _)| name == OWN_MARK)
-}
-
-/// Removes a mark that came from a sender: bodies that were verified without HTTP may have any header.
-pub(crate) fn remove_own_mark(received: &mut Received) {
-    received.headers.retain(|(name, _)| name != OWN_MARK);
-}
-
-/// A header name that HTTP does not allow.
-pub(crate) const OWN_MARK: &str = ":offhook";
-
 /// How many fields without a meaning a typed event holds at most. The bytes contain all of them.
 const MAX_EXTRA: usize = 4096;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::SourceChange;
-
-    #[test]
-    fn own_events_are_known_by_their_mark() {
-        let said = SourceEvent::new(SourceChange::Quiet, "gone", Duration::from_secs(60));
-        let mut received = enclose_own(&said);
-        let known = || {
-            [(
-                "gone".to_owned(),
-                BodyReader::new(Arc::new(Codeskytz), Hints::default(), 1024),
-            )]
-        };
-        let events =
-            |decoder: &Decoder, received: &Received| decoder.decode(&Arc::new(received.clone())).1;
-        for decoder in [Decoder::new(known(), 1024), Decoder::new([], 1024)] {
-            assert_eq!(*events(&decoder, &received), [Event::Source(said.clone())]);
-        }
-        let decoder = Decoder::new(known(), 1024);
-        received.body = "{}".into();
-        let other = events(&decoder, &received);
-        assert!(matches!(other[..], [Event::Unknown(_)]), "{other:?}");
-        let mut sent = enclose_own(&said);
-        remove_own_mark(&mut sent);
-        let sent = events(&decoder, &sent);
-        assert!(matches!(sent[..], [Event::Unknown(_)]), "{sent:?}");
-    }
 
     proptest! {
         #[test]

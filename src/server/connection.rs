@@ -22,7 +22,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use actix_rt::net::TcpStream;
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -59,6 +59,8 @@ pub(super) struct Connection {
     read_waits: bool,
     /// What was received and not yet given to actix-http.
     held_back: BytesMut,
+    /// The last bytes that it has got.
+    last: [u8; 3],
     /// It has got something since the task last did something else.
     has_given: bool,
     /// Until when what the sender sends after the last answer is discarded.
@@ -84,6 +86,7 @@ impl Connection {
             blocked_since: None,
             read_waits: false,
             held_back: BytesMut::new(),
+            last: [0; 3],
             has_given: false,
             discard_until: None,
             is_flushed: true,
@@ -129,14 +132,14 @@ impl Connection {
             self.give_up();
             return Poll::Ready(Ok(true));
         }
-        let received = &buf.filled()[before..];
-        if !received.is_empty() {
+        let length = buf.filled().len() - before;
+        if length > 0 {
             self.deadline.received();
         }
-        let length = received.len();
-        let now = share(self.deadline.appetite(), received);
+        let now = self.share(&buf.filled()[before..]);
         if now < length {
-            self.held_back.extend_from_slice(&received[now..]);
+            self.held_back
+                .extend_from_slice(&buf.filled()[before + now..]);
             buf.set_filled(before + now);
         }
         self.has_given = now > 0;
@@ -146,15 +149,50 @@ impl Connection {
     /// Gives what was held back, as much as is wanted.
     fn give(&mut self, buf: &mut ReadBuf<'_>) {
         let room = self.held_back.len().min(buf.remaining());
-        let now = share(self.deadline.appetite(), &self.held_back[..room]);
+        let held_back = std::mem::take(&mut self.held_back);
+        let now = self.share(&held_back[..room]);
         if now > 0 {
             self.deadline.received();
         }
-        buf.put_slice(&self.held_back.split_to(now));
+        buf.put_slice(&held_back[..now]);
+        self.held_back = held_back;
+        self.held_back.advance(now);
         self.has_given = now > 0;
         if self.held_back.is_empty() {
             self.held_back = BytesMut::new();
         }
+    }
+
+    /// How much of `bytes` actix-http gets now. It reads as many requests as it gets, at 7 KB each, however few
+    /// it answers, and closes the connection if it has the head of the next request before it has answered this
+    /// one. So it gets requests one by one.
+    fn share(&mut self, bytes: &[u8]) -> usize {
+        let now = match self.deadline.appetite() {
+            Appetite::Nothing => 0,
+            Appetite::All => bytes.len(),
+            Appetite::Body(Some(to_come)) => {
+                let now =
+                    usize::try_from(to_come).map_or(bytes.len(), |left| left.min(bytes.len()));
+                self.deadline.given(now);
+                now
+            }
+            // The end of the last chunk is that of a head too. In a body it means nothing, and costs little.
+            Appetite::Body(None) => head_end([0; 3], bytes).unwrap_or(bytes.len()),
+            Appetite::Head => {
+                let end = head_end(self.last, bytes);
+                // What follows the only head is its body, or the beginning of it.
+                let is_only = |end| head_end([0; 3], &bytes[end..]).is_none();
+                let now = end.filter(|end| !is_only(*end)).unwrap_or(bytes.len());
+                if let Some(end) = end {
+                    self.deadline.given(now - end);
+                }
+                now
+            }
+        };
+        for byte in &bytes[now.saturating_sub(3)..now] {
+            self.last = [self.last[1], self.last[2], *byte];
+        }
+        now
     }
 
     /// Reads and discards what comes after the last answer, so that the sender sees that answer and not a
@@ -294,31 +332,18 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// How much of `received` may be given to actix-http now. It reads as many requests as it gets, at 7 KB each,
-/// however few it answers; so it gets the requests one by one.
-fn share(appetite: Appetite, received: &[u8]) -> usize {
-    let ends = |from: usize| {
-        let found = memmem::find(received.get(from..)?, HEAD_END)?;
-        Some(from + found + HEAD_END.len())
-    };
-    match appetite {
-        Appetite::Nothing => 0,
-        Appetite::All => received.len(),
-        // What follows the only head is its body, or the beginning of it.
-        Appetite::Head => {
-            let first = ends(0).unwrap_or(received.len());
-            let is_only = ends(first).is_none();
-            if is_only { received.len() } else { first }
+/// Where the first head in `bytes` ends, which come after `before`.
+fn head_end(before: [u8; 3], bytes: &[u8]) -> Option<usize> {
+    for known in (1..=3).rev() {
+        let (had, rest) = HEAD_END.split_at(known);
+        if before.ends_with(had) && bytes.starts_with(rest) {
+            return Some(rest.len());
         }
-        // The end of chunks is that of a head too. In a body it means nothing, and costs little.
-        Appetite::Body => ends(IN_BODY).unwrap_or(received.len()),
     }
+    memmem::find(bytes, HEAD_END).map(|at| at + HEAD_END.len())
 }
 
 const HEAD_END: &[u8] = b"\r\n\r\n";
-
-/// A body gets at least so many bytes, in which there can be the heads of a few requests.
-const IN_BODY: usize = 128;
 
 /// The beginning of an answer to a head that is too large.
 const TOO_LARGE: &[u8] = b"HTTP/1.1 431 ";
@@ -338,27 +363,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn actix_gets_requests_one_by_one() {
-        let (head, body) = ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "0123456789");
-        let share = |appetite, text: &str| super::share(appetite, text.as_bytes());
-        let post = format!("{head}{body}");
-        let table = [
-            (Appetite::Head, head.to_owned(), head.len()),
-            (Appetite::Head, post.clone(), post.len()),
-            (Appetite::Head, head[..9].to_owned(), 9),
-            (Appetite::Head, format!("{head}{head}"), head.len()),
-            (Appetite::Head, format!("{post}{post}"), head.len()),
-            (Appetite::Head, format!("{head}GET"), head.len() + 3),
-            (Appetite::Nothing, post.clone(), 0),
-            (Appetite::All, head.repeat(9), 9 * head.len()),
-            (Appetite::Body, "x".repeat(5000), 5000),
-            (Appetite::Body, String::new(), 0),
-        ];
-        for (appetite, text, expected) in table {
-            assert_eq!(share(appetite, &text), expected, "{appetite:?} {text:.99}");
+    fn the_end_of_a_head_is_found_in_pieces() {
+        let head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        for cut in 0..head.len() {
+            let (before, after) = head.split_at(cut);
+            let mut last = [0; 3];
+            for byte in before {
+                last = [last[1], last[2], *byte];
+            }
+            let with_body = [after, b"body"].concat();
+            assert_eq!(head_end(last, &with_body), Some(after.len()), "{cut}");
         }
-        // Behind the end of a body there are few heads at most.
-        let most = IN_BODY + head.len() + HEAD_END.len();
-        assert!(share(Appetite::Body, &head.repeat(5000)) <= most);
+        assert_eq!(head_end([0; 3], b"\r\n\r"), None);
+        assert_eq!(head_end(*b"\r\n\r", b""), None);
     }
 }

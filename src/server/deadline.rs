@@ -43,6 +43,10 @@ struct State {
     alarm: Cell<Option<Instant>>,
     /// The connection holds what follows the request.
     has_more: Cell<bool>,
+    /// How many bytes actix-http has got of what follows the newest head.
+    behind_head: Cell<u64>,
+    /// How many bytes of the body it has not got; `None` if the body does not say its length.
+    to_come: Cell<Option<u64>>,
     seat: Seat,
     /// When the connection has last said that it is proven.
     proven_at: Cell<Option<Instant>>,
@@ -56,8 +60,8 @@ struct State {
 pub(super) enum Appetite {
     /// The next head.
     Head,
-    /// A body, but little of what follows it.
-    Body,
+    /// The rest of a body: so many bytes, if its length is known, and nothing behind it.
+    Body(Option<u64>),
     /// Everything: it is discarded.
     All,
     /// Nothing: a request is being answered.
@@ -103,6 +107,8 @@ impl RequestDeadline {
             reader: RefCell::new(None),
             alarm: Cell::new(None),
             has_more: Cell::new(false),
+            behind_head: Cell::new(0),
+            to_come: Cell::new(None),
             seat,
             proven_at: Cell::new(None),
             ending: Cell::new(Ending::NotYet),
@@ -174,13 +180,18 @@ impl RequestDeadline {
         }
     }
 
-    /// The application takes the request. Its body is still to come, unless it has none.
-    pub(super) fn request_begun(&self, has_body: bool) {
+    /// The application takes the request. Its body is still to come, unless it has none; `length` is what the
+    /// head says of it.
+    pub(super) fn request_begun(&self, has_body: bool, length: Option<u64>) {
         if !matches!(self.0.phase.get(), Phase::Head { .. }) {
             // Its head came together with the request before. Its time begins now.
             self.begin_head();
         }
         self.0.phase.set(Phase::Body);
+        let behind_head = self.0.behind_head.take();
+        self.0
+            .to_come
+            .set(length.map(|length| length.saturating_sub(behind_head)));
         if !has_body {
             self.body_ended();
         }
@@ -202,9 +213,23 @@ impl RequestDeadline {
     pub(super) fn appetite(&self) -> Appetite {
         match self.0.phase.get() {
             Phase::Head { .. } | Phase::Idle => Appetite::Head,
-            Phase::Body => Appetite::Body,
+            Phase::Body => Appetite::Body(self.0.to_come.get()),
             Phase::Rest => Appetite::All,
             Phase::Working => Appetite::Nothing,
+        }
+    }
+
+    /// actix-http has got so many bytes of a body, or behind the end of a head.
+    pub(super) fn given(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        match self.0.phase.get() {
+            Phase::Body => {
+                let to_come = self.0.to_come.get();
+                self.0
+                    .to_come
+                    .set(to_come.map(|to_come| to_come.saturating_sub(bytes)));
+            }
+            _ => self.0.behind_head.set(bytes),
         }
     }
 
@@ -381,7 +406,7 @@ mod tests {
         let deadline = new();
         let end = deadline.begun().unwrap() + REQUEST_TIMEOUT;
         assert_eq!(deadline.0.deadline.get(), Some(end));
-        deadline.request_begun(true);
+        deadline.request_begun(true, None);
         assert_eq!(deadline.0.deadline.get(), Some(end));
         assert!(!deadline.is_complete());
     }
@@ -389,7 +414,7 @@ mod tests {
     #[test]
     fn nothing_is_owed_while_the_application_works() {
         let deadline = new();
-        deadline.request_begun(false);
+        deadline.request_begun(false, None);
         assert!(deadline.is_complete());
         assert_eq!(deadline.0.deadline.get(), None);
     }
@@ -399,7 +424,7 @@ mod tests {
         for (has_body, time) in [(false, KEEP_ALIVE), (true, LINGER)] {
             let deadline = new();
             let now = SystemClock.monotonic();
-            deadline.request_begun(has_body);
+            deadline.request_begun(has_body, None);
             deadline.answered_at(now);
             assert_eq!(deadline.0.deadline.get(), Some(now + time));
             // The time that was measured first counts.
@@ -412,10 +437,10 @@ mod tests {
     fn each_head_has_a_deadline_of_its_own() {
         for is_pipelined in [false, true] {
             let deadline = new();
-            deadline.request_begun(false);
+            deadline.request_begun(false, None);
             deadline.answered_at(SystemClock.monotonic());
             if is_pipelined {
-                deadline.request_begun(true);
+                deadline.request_begun(true, None);
             } else {
                 deadline.received();
             }
@@ -434,17 +459,17 @@ mod tests {
         answered.sent();
         assert!(!answered.give_up() && answered.is_late());
         let body = new();
-        body.request_begun(true);
+        body.request_begun(true, None);
         assert!(!body.give_up());
         let idle = new();
-        idle.request_begun(false);
+        idle.request_begun(false, None);
         idle.answered();
         idle.sent();
         assert!(!idle.give_up());
         // What was sent for the request before does not count for the next head.
         let next = new();
         next.sent();
-        next.request_begun(false);
+        next.request_begun(false, None);
         next.answered();
         next.received();
         assert!(next.give_up());

@@ -264,7 +264,7 @@ async fn answer(front: &Front, mut request: Request) -> HttpResponse {
     }
     let payload = request.take_payload();
     if let Some(deadline) = &deadline {
-        deadline.request_begun(!matches!(payload, Payload::None));
+        deadline.request_begun(!matches!(payload, Payload::None), length(request.head()));
     }
     let mut answer = front
         .answer(request.head(), payload, deadline.as_ref())
@@ -350,16 +350,11 @@ fn declared(head: &RequestHead, payload: Payload) -> Result<Payload, ()> {
     if !head.headers.contains_key(header::UPGRADE) || matches!(payload, Payload::None) {
         return Ok(payload);
     }
-    let Some(length) = head.headers.get(header::CONTENT_LENGTH) else {
+    let Some(mut left) = length(head) else {
         // Chunks have an end of their own.
         let is_chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
         return if is_chunked { Ok(payload) } else { Err(()) };
     };
-    let length = length
-        .to_str()
-        .ok()
-        .and_then(|length| length.parse::<u64>().ok());
-    let mut left = length.ok_or(())?;
     let mut payload = Some(payload);
     let chunks = poll_fn_stream(move |cx| {
         let Some(open) = payload.as_mut().filter(|_| left > 0) else {
@@ -378,6 +373,12 @@ fn declared(head: &RequestHead, payload: Payload) -> Result<Payload, ()> {
     Ok(Payload::Stream {
         payload: Box::pin(chunks),
     })
+}
+
+/// The length of the body, if the head says it.
+fn length(head: &RequestHead) -> Option<u64> {
+    let length = head.headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.trim().parse().ok()
 }
 
 /// Serves connections to the admin listener: as those to the public one, and each request has a deadline.
@@ -425,7 +426,7 @@ where
     let is_last = request.head().connection_type() != ConnectionType::KeepAlive;
     let has_token = request.head().headers().contains_key(header::AUTHORIZATION);
     if let Some(deadline) = &deadline {
-        deadline.request_begun(!matches!(payload, Payload::None));
+        deadline.request_begun(!matches!(payload, Payload::None), length(request.head()));
     }
     let payload = match deadline.clone() {
         Some(deadline) if !matches!(payload, Payload::None) => watched(payload, deadline),

@@ -131,7 +131,8 @@ impl Room {
 impl Bodies {
     /// Has the largest body give way, if there is one. Returns whether that is the body `own`.
     fn evict_one(&mut self, own: u64) -> Option<bool> {
-        let rank = |(_, body): &(&u64, &Growing)| (body.is_stranger, body.bytes);
+        // Of two that are as large, the newer one.
+        let rank = |(id, body): &(&u64, &Growing)| (body.is_stranger, body.bytes, **id);
         let (id, _) = self.growing.iter().max_by_key(rank)?;
         let id = *id;
         let body = self.growing.remove(&id)?;

@@ -136,6 +136,11 @@ fn body(mut event: &[u8]) -> &[u8] {
     let (parts, rest) = event.split_first_chunk().unwrap();
     assert_eq!(u16::from_le_bytes(*parts), 0, "one event");
     event = rest;
+    // Why it is odd, and the outlines of a body that is encoded.
+    take(&mut event);
+    let (outlines, rest) = event.split_first_chunk().unwrap();
+    assert_eq!(u16::from_le_bytes(*outlines), 0, "not encoded");
+    event = rest;
     take(&mut event)
 }
 

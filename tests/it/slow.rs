@@ -170,11 +170,11 @@ async fn a_slow_pipelined_body_gets_408() {
     let (server, recorder) = impatient(300, 60_000).await;
     let mut raw = Raw::connect(server.public_address()).await;
     let whole = signed("{ \"event\": \"message\" }").bytes();
-    let first = b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n";
-    raw.send([first, &whole[..whole.len() - 5]].concat()).await;
-    assert_eq!(raw.answer().await.status, 404);
+    raw.send([&whole[..], &whole[..whole.len() - 5]].concat())
+        .await;
+    assert_eq!(raw.answer().await.status, 200);
     raw.expect(408, TIMEOUT).await;
-    assert!(recorder.events().is_empty());
+    assert_eq!(recorder.events().len(), 1);
     server.stop().await;
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::records::keeping;
 use crate::support::{
     DOCUMENTED, Folder, KEY, PRINTED, Program, address_in, bounded, peers, secret, signed,
+    without_duplicates,
 };
 
 const KNOWN: &str = include_str!("../payloads/known.jsonl");
@@ -56,9 +57,7 @@ impl EventHandler for Watched {
 /// have the same ids, and duplicates are not relayed.
 fn everything() -> Vec<TestRequest> {
     let documented = DOCUMENTED.iter().map(|body| signed(*body));
-    let known = KNOWN.lines().enumerate();
-    let known = known.map(|(line, body)| signed(body).path(&format!("/webhook/line-{line}")));
-    documented.chain(known).collect()
+    documented.chain(KNOWN.lines().map(signed)).collect()
 }
 
 /// Receives `requests` and relays them to `url`, signed with `key`.
@@ -73,7 +72,7 @@ async fn relay(url: &str, key: &str, requests: &[TestRequest]) -> Vec<Delivered>
     let folder = Folder::new(&format!("subscribers-{port}-{}", key.len()));
     let watched = Watched { relay, tell };
     let server = keeping(&folder, |offhook| {
-        offhook.handler_with("subscriber", watched, options)
+        without_duplicates(offhook).handler_with("subscriber", watched, options)
     });
     let server = server.await;
     // One after the other, because sessions take turns: what is printed has an order then.

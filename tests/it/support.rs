@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use offhook::settings::JournalSettings;
 use offhook::signature::Secret;
 use offhook::testing::{Recorder, TestRequest, TestResponse};
 use offhook::{Offhook, Server, Source, testing};
@@ -123,6 +124,16 @@ pub async fn read_answer(stream: &mut TcpStream) -> io::Result<TestResponse> {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
     Ok(answer.body(body).map_err(io::Error::other)?.into())
+}
+
+/// No event is a duplicate.
+pub fn without_duplicates(offhook: Offhook) -> Offhook {
+    offhook.configure(|settings| {
+        if let JournalSettings::Sqlite(sqlite) = &mut settings.journal {
+            sqlite.dedup_window = Duration::ZERO;
+            sqlite.dedup_window_unkeyed = Duration::ZERO;
+        }
+    })
 }
 
 /// Waits, but not forever.
