@@ -108,3 +108,24 @@ pub fn open_verified(verified: signature::Verified) -> (std::sync::Arc<Received>
     let (envelope, events) = engine::Envelope::open(verified, &reader);
     (envelope.received().clone(), events)
 }
+
+/// What is read of a body with this `Content-Encoding`: all of it, and what is seen before its sender is
+/// proven, or why that is nothing. Each is the content and its events. For the fuzz target `decoding`.
+#[cfg(feature = "test-support")]
+#[doc(hidden)]
+pub fn read_body(
+    body: &[u8],
+    encoding: Option<&[u8]>,
+    max_body: usize,
+) -> [Result<(bytes::Bytes, Vec<Event>), String>; 2] {
+    let dialect = std::sync::Arc::new(dialect::Codeskytz);
+    let reader = dialect::BodyReader::new(dialect, dialect::Hints::default(), max_body);
+    let reader = reader.with_contents();
+    let body = bytes::Bytes::copy_from_slice(body);
+    let value = encoding.map(bytes::Bytes::copy_from_slice);
+    let header = value.map(|value| ("content-encoding".into(), value));
+    let headers: Vec<_> = header.into_iter().collect();
+    let read = reader.read(&body, &headers);
+    let peeked = reader.peek(&body, &headers);
+    [Ok(read), peeked].map(|reading| reading.map(|reading| (reading.content, reading.events)))
+}

@@ -3,7 +3,6 @@
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::access::is_administrator;
 use super::state::State;
 use crate::ingress::SeenReport;
 use crate::telemetry::Metrics;
@@ -19,7 +18,7 @@ pub(super) async fn health(state: State, request: HttpRequest) -> HttpResponse {
         "engine": state.engine,
         "fingerprint": state.fingerprint,
     });
-    if is_administrator(&state, request.headers()) {
+    if state.is_administrator(request.headers()) {
         let silence = state.ingress.silence();
         health["sources"] = silence.report().iter().map(source_health).collect();
     }

@@ -1,9 +1,26 @@
 //! What a request to the admin API says: its body, ids, times and limits.
 
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
 use crate::{EventId, EventKind, Timestamp};
+
+/// The token that a request shows.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = only(headers, &AUTHORIZATION)?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+}
+
+/// The value of a header that is there once.
+pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name);
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}
 
 /// A request's JSON body; an empty one is `{}`.
 pub(super) fn json_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
@@ -65,3 +82,31 @@ pub(super) async fn run_to_end<T: Send + 'static>(
 
 const DEFAULT_PAGE: usize = 50;
 const MAX_PAGE: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn bearer_tokens() {
+        let token = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+            }
+            bearer(&headers).map(str::to_owned)
+        };
+        assert_eq!(token(&["Bearer x y"]).as_deref(), Some("x y"));
+        assert_eq!(token(&["bearer t"]).as_deref(), Some("t"));
+        for odd in [
+            &["Basic t"][..],
+            &["Bearer"],
+            &["Bearer t", "Bearer t"],
+            &[],
+        ] {
+            assert_eq!(token(odd), None, "{odd:?}");
+        }
+    }
+}

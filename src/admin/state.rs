@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use actix_web::http::header::HeaderMap;
 use actix_web::web;
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
-use super::request::event_id;
+use super::request::{bearer, event_id};
 use crate::dispatch::ConsumerControls;
 use crate::engine::Pipeline;
 use crate::index::{EventEntry, Search};
@@ -41,6 +42,19 @@ impl AdminState {
     /// So many requests to the API are answered at the same time.
     pub(crate) fn turns() -> Semaphore {
         Semaphore::new(64)
+    }
+
+    /// Whether a request shows the admin token; never without one.
+    pub(crate) fn shows_token(&self, headers: &HeaderMap) -> bool {
+        self.token.is_some() && self.is_administrator(headers)
+    }
+
+    /// Whether a request has the token, or there is none.
+    pub(super) fn is_administrator(&self, headers: &HeaderMap) -> bool {
+        self.token.as_ref().is_none_or(|token| {
+            let shown = bearer(headers);
+            shown.is_some_and(|shown| token.is(shown.as_bytes()))
+        })
     }
 
     /// The journal, its consumers and its index. An error with the engine `none`.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use bytestring::ByteString;
 
-use super::{ContentHasher, Dialect, MAX_EXTRA, object};
+use super::{ContentHash, ContentHasher, Dialect, MAX_EXTRA, object};
 use crate::{
     ConnectionEvent, ConnectionStatus, Event, EventKind, Extra, MessageEvent, MessageStatus,
     MessageType, StatusEvent, UnknownEvent, UnknownReason,
@@ -39,9 +39,20 @@ impl Dialect for Codeskytz {
         }]
     }
 
+    fn with_contents(&self, body: &ByteString) -> Vec<(Event, Option<ContentHash>)> {
+        vec![match Fields::of(body) {
+            Ok(fields) => {
+                let mut hasher = ContentHasher::default();
+                let content = fields.content(&mut hasher).then(|| hasher.finish());
+                (fields.into_event(), content)
+            }
+            Err(reason) => (Event::Unknown(UnknownEvent::new(reason)), None),
+        }]
+    }
+
     /// Every field except `timestamp`, which is the time of sending for some gateways.
     fn content(&self, body: &ByteString, _: usize, hasher: &mut ContentHasher) -> bool {
-        hasher.object(body, &["timestamp"])
+        Fields::of(body).is_ok_and(|fields| fields.content(hasher))
     }
 }
 
@@ -51,6 +62,9 @@ struct Fields<'a> {
     /// The values of the [`KNOWN`] fields that are not read yet.
     known: [Option<&'a str>; KNOWN.len()],
     others: Vec<(Cow<'a, str>, &'a str)>,
+    /// Whether the fields do not say all of the content: one is repeated, has a lone surrogate in its name, or
+    /// is one too many.
+    is_incomplete: bool,
     /// Fields whose value has an unexpected type.
     extra: Extra,
 }
@@ -61,16 +75,44 @@ impl<'a> Fields<'a> {
             body,
             known: [None; KNOWN.len()],
             others: Vec::new(),
+            is_incomplete: false,
             extra: Extra::default(),
         };
         object::for_each_field(body, |key, json| {
             if let Some(slot) = fields.slot(key.bytes()) {
-                *slot = Some(json);
+                let before = slot.replace(json);
+                fields.is_incomplete |= before.is_some();
             } else if fields.others.len() < MAX_EXTRA {
-                fields.others.push((key.decoded(), json));
+                let length = key.bytes().len();
+                let name = key.decoded();
+                fields.is_incomplete |= name.len() != length || name.contains('\u{fffd}');
+                fields.others.push((name, json));
+            } else {
+                fields.is_incomplete = true;
             }
         })?;
         Ok(fields)
+    }
+
+    /// Gives every field except `timestamp` to `hasher`: the known ones, then the others, sorted by name. Returns `false` if the fields do not say all of the content.
+    fn content(&self, hasher: &mut ContentHasher) -> bool {
+        let mut others: Vec<(&str, &str)> = Vec::with_capacity(self.others.len());
+        others.extend(self.others.iter().map(|(name, json)| (&**name, *json)));
+        others.sort_unstable();
+        if self.is_incomplete || others.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return false;
+        }
+        for (name, json) in KNOWN.into_iter().zip(self.known) {
+            if let Some(json) = json.filter(|_| name != "timestamp") {
+                hasher.bytes(name.as_bytes());
+                hasher.json(json);
+            }
+        }
+        for (name, json) in others {
+            hasher.bytes(name.as_bytes());
+            hasher.json(json);
+        }
+        true
     }
 
     fn slot(&mut self, name: &[u8]) -> Option<&mut Option<&'a str>> {
@@ -315,6 +357,36 @@ mod tests {
         assert_eq!(status.status, Some(MessageStatus::Read));
         assert_eq!(status.extra.get("status"), None);
         assert_eq!(status.extra.get("x"), Some("2"));
+    }
+
+    #[test]
+    fn both_ways_give_the_same_content() {
+        let table = [
+            (
+                r#"{"event":"message","from":"1","x":{"b":1,"a":[2]},"é":"\u00e9","timestamp":3}"#,
+                true,
+            ),
+            (r#"{"x":1,"\u0061":2,"status":null}"#, true),
+            ("{}", true),
+            (r#"{"x":1,"x":1}"#, false),
+            (r#"{"from":1,"from":1}"#, false),
+            (r#"{"\ud800":1}"#, false),
+            ("[]", false),
+            ("{", false),
+        ];
+        for (body, has_content) in table {
+            let body = body.into();
+            let mut hasher = ContentHasher::default();
+            let twice = Codeskytz
+                .content(&body, 0, &mut hasher)
+                .then(|| hasher.finish());
+            let [(event, once)] = &Codeskytz.with_contents(&body)[..] else {
+                panic!("{body}")
+            };
+            assert_eq!(*event, Codeskytz.events(&body)[0]);
+            assert_eq!(once.is_some(), has_content, "{body}");
+            assert_eq!(*once, twice, "{body}");
+        }
     }
 
     #[test]

@@ -13,14 +13,23 @@ use sha2::{Digest as _, Sha256};
 use super::object::{self, Text};
 
 /// The hash of an event's content.
-pub(crate) type ContentHash = [u8; 32];
+pub type ContentHash = [u8; 32];
 
 /// Takes the content of one event, for [`Dialect::content`](super::Dialect::content).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ContentHasher {
     hasher: Sha256,
     /// What the hasher has not got yet: it takes many bytes as fast as few.
     gathered: Vec<u8>,
+}
+
+impl Default for ContentHasher {
+    fn default() -> Self {
+        Self {
+            hasher: Sha256::new(),
+            gathered: Vec::with_capacity(512),
+        }
+    }
 }
 
 impl ContentHasher {
@@ -33,6 +42,11 @@ impl ContentHasher {
         fields.retain(|(key, _)| !without.iter().any(|name| name.as_bytes() == key.bytes()));
         self.fields(&fields, 0);
         true
+    }
+
+    /// Adds a value as JSON text.
+    pub fn json(&mut self, json: &str) {
+        self.value(json, 1);
     }
 
     /// Adds bytes.
@@ -48,9 +62,13 @@ impl ContentHasher {
     fn fields(&mut self, fields: &[(Text<'_>, &str)], depth: usize) {
         self.tag(b'o', fields.len());
         for (key, value) in fields {
-            self.tagged(b'k', key.bytes());
-            self.value(value, depth + 1);
+            self.field(key.bytes(), value, depth);
         }
+    }
+
+    fn field(&mut self, name: &[u8], value: &str, depth: usize) {
+        self.tagged(b'k', name);
+        self.value(value, depth + 1);
     }
 
     fn value(&mut self, json: &str, depth: usize) {
@@ -84,11 +102,15 @@ impl ContentHasher {
         }
     }
 
-    /// What follows, and how much of it, so that different contents are different bytes.
-    fn tag(&mut self, tag: u8, length: usize) {
+    /// What follows, and how much of it, so that different contents are different bytes. A length takes seven
+    /// bits of each byte; the last byte has not the eighth.
+    fn tag(&mut self, tag: u8, mut length: usize) {
         self.gathered.push(tag);
-        self.gathered
-            .extend_from_slice(&(length as u64).to_le_bytes());
+        while length >= 0x80 {
+            self.gathered.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        self.gathered.push(length as u8);
     }
 
     fn flush(&mut self) {

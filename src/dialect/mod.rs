@@ -31,6 +31,8 @@ use crate::Event;
 use crate::UnknownEvent;
 
 pub use codeskytz::Codeskytz;
+#[doc(hidden)]
+pub use content::ContentHash;
 pub use content::ContentHasher;
 #[cfg(test)]
 pub(crate) use decoder::OWN_MARK;
@@ -74,6 +76,21 @@ pub trait Dialect: Debug + Send + Sync + 'static {
         let _ = (body, event, hasher);
         false
     }
+
+    /// The events in a body, each with the hash of its content, for a dialect that need not read the body
+    /// twice for that.
+    #[doc(hidden)]
+    fn with_contents(&self, body: &ByteString) -> Vec<(Event, Option<ContentHash>)> {
+        let hashed = |index| {
+            let mut hasher = ContentHasher::default();
+            self.content(body, index, &mut hasher)
+                .then(|| hasher.finish())
+        };
+        let events = self.events(body).into_iter().enumerate();
+        events
+            .map(|(index, event)| (event, hashed(index)))
+            .collect()
+    }
 }
 
 /// Dialects are equal when their names and parameters are.
@@ -95,6 +112,21 @@ pub(crate) fn content_encoding<'a>(headers: &'a [(Cow<'_, str>, Bytes)]) -> Opti
     let mut headers = headers.iter();
     let named = headers.find(|(name, _)| name == "content-encoding");
     named.map(|(_, value)| value.as_ref())
+}
+
+/// Gives an event the session that was decided. What the body says stays in its other fields.
+pub(crate) fn set_session(event: &mut Event, session: &str) {
+    match event.session_id() {
+        Some(named) if named == session => return,
+        Some(named) => {
+            let said = serde_json::Value::from(named).to_string();
+            if let Some(extra) = event.extra_mut() {
+                extra.push("sessionId", said.into());
+            }
+        }
+        None => {}
+    }
+    event.set_session_id(session);
 }
 
 /// How many fields without a meaning a typed event holds at most. The bytes contain all of them.

@@ -14,9 +14,11 @@ pub(crate) fn cut(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let hash = const_hex::encode(&Sha256::digest(text)[..HASH]);
-    let room = MAX_NAME - MARK.len() - hash.len();
-    let beginning = &text[..text.floor_char_boundary(room)];
-    Cow::Owned(format!("{beginning}{MARK}{hash}"))
+    let mut end = MAX_NAME - MARK.len() - hash.len();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Cow::Owned(format!("{}{MARK}{hash}", &text[..end]))
 }
 
 /// The most bytes of a name.

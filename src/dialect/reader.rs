@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::content::{ContentHash, ContentHasher};
+use super::content::ContentHash;
 use super::encoding::{Depth, decode};
 use super::name::{MAX_NAME, cut};
 use super::{Dialect, content_encoding, raw};
@@ -22,6 +22,8 @@ struct Inner {
     dialect: Arc<dyn Dialect>,
     hints: Hints,
     max_body: usize,
+    /// Whether the contents of events are hashed.
+    hashes: bool,
 }
 
 /// Where a sender says more about an event than its dialect reads: headers in lower case, and a JSON
@@ -43,10 +45,21 @@ pub(crate) struct Reading {
     pub(crate) content: Bytes,
     /// Its events, in order; at least one. No session and no name is longer than [`MAX_NAME`].
     pub(crate) events: Vec<Event>,
+    /// Of each event the hash of its content, if it has one. Empty if they were not asked for.
+    pub(crate) contents: Vec<Option<ContentHash>>,
     /// Why the body is unusual.
     pub(crate) odd: Vec<Odd>,
     /// Whether the content is the result of decoding.
     pub(crate) is_decoded: bool,
+}
+
+impl Reading {
+    /// Whether the body has an encoding that could not be undone, so that nobody knows what it says.
+    pub(crate) fn is_hidden(&self) -> bool {
+        let is_encoded =
+            |reason: &UnknownReason| matches!(reason, UnknownReason::ContentEncoding(_));
+        matches!(&self.events[..], [Event::Unknown(event)] if is_encoded(&event.reason))
+    }
 }
 
 /// Why an accepted event is unusual.
@@ -73,6 +86,17 @@ impl BodyReader {
             dialect,
             hints,
             max_body,
+            hashes: false,
+        }))
+    }
+
+    /// The same, and it hashes the contents of events.
+    pub(crate) fn with_contents(&self) -> Self {
+        Self(Arc::new(Inner {
+            dialect: Arc::clone(&self.0.dialect),
+            hints: self.0.hints.clone(),
+            max_body: self.0.max_body,
+            hashes: true,
         }))
     }
 
@@ -94,7 +118,7 @@ impl BodyReader {
             Ok(content) => self.typed(body, content, headers),
             Err(detail) => {
                 let reason = UnknownReason::ContentEncoding(detail);
-                finished(body.clone(), vec![unknown(reason)], false)
+                finished(body.clone(), (vec![unknown(reason)], Vec::new()), false)
             }
         }
     }
@@ -129,8 +153,9 @@ impl BodyReader {
     ) -> Reading {
         let is_decoded = decoded.is_some();
         let content = decoded.unwrap_or_else(|| body.clone());
-        let events = text(&content).and_then(|text| caught(|| self.0.dialect.events(&text)));
-        let mut events = events.unwrap_or_else(|reason| vec![unknown(reason)]);
+        let read = text(&content).and_then(|text| caught(|| self.events(&text)));
+        let (mut events, contents) =
+            read.unwrap_or_else(|reason| (vec![unknown(reason)], Vec::new()));
         if events.is_empty() {
             events.push(unknown(UnknownReason::NoEvents));
         }
@@ -146,7 +171,16 @@ impl BodyReader {
                 }
             }
         }
-        finished(content, events, is_decoded)
+        finished(content, (events, contents), is_decoded)
+    }
+
+    /// The events of a body, and the hashes of their contents.
+    fn events(&self, text: &ByteString) -> (Vec<Event>, Vec<Option<ContentHash>>) {
+        if self.0.hashes {
+            self.0.dialect.with_contents(text).into_iter().unzip()
+        } else {
+            (self.0.dialect.events(text), Vec::new())
+        }
     }
 
     /// The id that the sender itself gave to a body.
@@ -163,14 +197,6 @@ impl BodyReader {
         raw::lookup_scalar(&text, pointer).filter(|id| !id.is_empty())
     }
 
-    /// The hash of what the event with this index says; `None` if only the bytes of the body tell.
-    pub(crate) fn content(&self, content: &Bytes, event: usize) -> Option<ContentHash> {
-        let text = text(content).ok()?;
-        let mut hasher = ContentHasher::default();
-        let hashed = caught(|| self.0.dialect.content(&text, event, &mut hasher));
-        hashed.is_ok_and(|hashed| hashed).then(|| hasher.finish())
-    }
-
     /// The value of a header that is there once, and is not empty.
     fn header<'a>(
         &self,
@@ -185,7 +211,11 @@ impl BodyReader {
 }
 
 /// Cuts what is too long, and notes what is odd.
-fn finished(content: Bytes, mut events: Vec<Event>, is_decoded: bool) -> Reading {
+fn finished(
+    content: Bytes,
+    (mut events, contents): (Vec<Event>, Vec<Option<ContentHash>>),
+    is_decoded: bool,
+) -> Reading {
     let mut odd = Vec::new();
     for event in &mut events {
         if let Event::Unknown(event) = event
@@ -212,6 +242,7 @@ fn finished(content: Bytes, mut events: Vec<Event>, is_decoded: bool) -> Reading
     Reading {
         content,
         events,
+        contents,
         odd,
         is_decoded,
     }
@@ -391,7 +422,8 @@ mod tests {
             for reader in readers() {
                 let reading = reader.read(&body, &headers);
                 prop_assert!(!reading.events.is_empty());
-                reader.content(&reading.content, 0);
+                let hashed = reader.with_contents().read(&body, &headers);
+                prop_assert_eq!(&hashed.events, &reading.events);
                 match reader.peek(&body, &headers) {
                     Ok(peeked) => prop_assert_eq!(peeked.events, reading.events),
                     Err(_) => prop_assert!(encoding.is_some()),

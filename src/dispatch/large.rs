@@ -82,15 +82,11 @@ impl LargeBodies {
                 permit = &mut shared => match permit {
                     Ok(permit) => return LargeRoom::Shared(permit),
                     // Nothing closes it.
-                    Err(_) => freed_forever().await,
+                    Err(_) => std::future::pending().await,
                 },
             }
         }
     }
-}
-
-async fn freed_forever() {
-    std::future::pending().await
 }
 
 impl OwnRoom {

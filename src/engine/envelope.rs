@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use uuid::{ContextV7, Uuid};
 
-use crate::dialect::{self, BodyReader, Odd};
+use crate::dialect::{self, BodyReader, ContentHash, Odd};
 use crate::signature::{Held, Verified};
 use crate::{Event, Received, SourceEvent, Timestamp};
 
@@ -21,6 +21,8 @@ pub(crate) struct Envelope {
     received: Arc<Received>,
     /// How the body was read; `None` for an event of offhook's own.
     reader: Option<BodyReader>,
+    /// The hashes of what its events say.
+    contents: Vec<Option<ContentHash>>,
     /// Whether the body had to be decoded for its events.
     is_decoded: bool,
     /// The body's share of the in-flight budget, released with the envelope.
@@ -36,22 +38,11 @@ impl Envelope {
         let (sender, request, reading, odd) = verified.into_parts();
         let reading = reading.unwrap_or_else(|| reader.read(&request.body, &request.headers));
         let mut events = reading.events;
-        for event in &mut events {
-            let Some(session) = &sender.session else {
-                break;
-            };
-            match event.session_id() {
-                Some(named) if named == session || !sender.is_proven => {}
-                Some(named) => {
-                    let said = serde_json::Value::from(named).to_string();
-                    if let Some(extra) = event.extra_mut() {
-                        extra.push("sessionId", said.into());
-                    }
-                    event.set_session_id(session);
-                }
-                // An event without a session belongs to the session of the body.
-                None => event.set_session_id(session),
-            }
+        if let Some(session) = &sender.session {
+            // An event without a session belongs to that of the body.
+            let all = events.iter_mut();
+            let moved = all.filter(|event| sender.is_proven || event.session_id().is_none());
+            moved.for_each(|event| dialect::set_session(event, session));
         }
         let odd: Vec<String> = odd.iter().chain(&reading.odd).map(Odd::to_string).collect();
         let mut received = Received::new(sender.source, Bytes::new());
@@ -67,6 +58,7 @@ impl Envelope {
         let envelope = Self {
             received: Arc::new(received),
             reader: Some(reader.clone()),
+            contents: reading.contents,
             is_decoded: reading.is_decoded,
             held: request.held,
         };
@@ -81,6 +73,7 @@ impl Envelope {
         let envelope = Self {
             received: Arc::new(received),
             reader: None,
+            contents: Vec::new(),
             is_decoded: false,
             held: None,
         };
@@ -92,9 +85,9 @@ impl Envelope {
         &self.received
     }
 
-    /// How the body was read; `None` for an event of offhook's own.
-    pub(super) fn reader(&self) -> Option<&BodyReader> {
-        self.reader.as_ref()
+    /// How the body was read, `None` for an event of offhook's own; and the hashes of what its events say.
+    pub(super) fn read(&self) -> (Option<&BodyReader>, &[Option<ContentHash>]) {
+        (self.reader.as_ref(), &self.contents)
     }
 
     /// Whether the body had to be decoded for its events.

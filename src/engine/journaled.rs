@@ -21,12 +21,7 @@ pub(crate) struct JournalEngine {
 
 impl Engine for JournalEngine {
     fn accept(self: Arc<Self>, mut envelope: Envelope, events: Arc<[Event]>) -> Work {
-        let parts = parts(
-            envelope.received(),
-            &events,
-            envelope.reader(),
-            self.windows,
-        );
+        let parts = parts(envelope.received(), &events, envelope.read(), self.windows);
         // A handler that needs more decodes the body once more: the content must not wait with the event.
         let events = if envelope.is_decoded() {
             Events::Outline(events.iter().map(outline).collect())
@@ -56,6 +51,10 @@ impl Engine for JournalEngine {
             }
             Ok(accepted)
         })
+    }
+
+    fn compares_contents(&self) -> bool {
+        true
     }
 
     fn not_ready(&self) -> Option<&'static str> {

@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::dialect::BodyReader;
-#[cfg(feature = "sqlite")]
-use crate::dialect::Decoder;
 #[cfg(doc)]
 use crate::dialect::Dialect;
+use crate::dialect::{BodyReader, ContentHash};
+#[cfg(feature = "sqlite")]
+use crate::dialect::{Decoder, read_own};
 #[cfg(feature = "sqlite")]
 use crate::journal::Record;
 use crate::journal::{DedupKey, EntryPart, MAX_PARTS, Part};
@@ -34,12 +34,12 @@ pub(crate) struct Windows {
     pub(crate) unkeyed: Duration,
 }
 
-/// Divides a body into events, each with its dedup key. `reader` has read the body; an event of offhook's
-/// own has none.
+/// Divides a body into events, each with its dedup key. `reader` has read the body, and the hashes of their
+/// `contents`; an event of offhook's own has none.
 pub(super) fn parts(
     received: &Received,
     events: &[Event],
-    reader: Option<&BodyReader>,
+    (reader, contents): (Option<&BodyReader>, &[Option<ContentHash>]),
     windows: Windows,
 ) -> Vec<EntryPart> {
     let body = received.session.as_deref();
@@ -50,7 +50,7 @@ pub(super) fn parts(
             let session = event.session_id().or(body);
             let keys = Keys {
                 received,
-                reader,
+                content: contents.get(usize::from(part) - 1).and_then(Option::as_ref),
                 session: session.unwrap_or_default(),
                 part,
                 windows,
@@ -72,17 +72,24 @@ pub(super) fn parts(
 /// The parts of a body that is kept, as they would be made today.
 #[cfg(feature = "sqlite")]
 pub(super) fn keys_of(record: &Record, decoder: &Decoder, windows: Windows) -> Vec<EntryPart> {
-    let received = &record.received;
-    let (received, mut events) = decoder.decode(received);
-    record.set_sessions(&mut events);
-    let reader = decoder.reader(&received.source);
-    parts(&received, &events, Some(reader), windows)
+    if let Some(own) = read_own(&record.received) {
+        let own: Vec<Event> = own.map(Event::Source).into_iter().collect();
+        return parts(&record.received, &own, (None, &[]), windows);
+    }
+    let mut received = Received::clone(&record.received);
+    let reader = decoder.reader(&received.source).with_contents();
+    let mut reading = reader.read(&received.body, &received.headers);
+    record.set_sessions(&mut reading.events);
+    received.content = reading.content;
+    let read = (Some(&reader), &reading.contents[..]);
+    parts(&received, &reading.events, read, windows)
 }
 
 /// What the key of one event is made of.
 struct Keys<'a> {
     received: &'a Received,
-    reader: Option<&'a BodyReader>,
+    /// The hash of what the event says; `None` if only the bytes of the body tell.
+    content: Option<&'a ContentHash>,
     session: &'a str,
     part: Part,
     windows: Windows,
@@ -93,7 +100,7 @@ impl Keys<'_> {
         let message_id = match event {
             Event::Source(_) => {
                 return DedupKey {
-                    hash: hash(&[b"own", self.received.id.as_bytes()]),
+                    hash: hash([&b"own"[..], self.received.id.as_bytes()].iter()),
                     window: Duration::ZERO,
                     state: None,
                     named: true,
@@ -117,12 +124,9 @@ impl Keys<'_> {
     }
 
     fn by_content(&self, kind: &str, id: &str) -> DedupKey {
-        let index = usize::from(self.part - 1);
-        let content =
-            { self.reader }.and_then(|reader| reader.content(&self.received.content, index));
         let (kind, id) = (kind.as_bytes(), id.as_bytes());
-        match content {
-            Some(content) => self.named(&[kind, id, &content]),
+        match self.content {
+            Some(content) => self.named(&[kind, id, content]),
             None => self.named(&[kind, id, b"", &self.received.body, &self.part.to_le_bytes()]),
         }
     }
@@ -161,14 +165,13 @@ impl Keys<'_> {
     }
 
     fn hash(&self, parts: &[&[u8]]) -> u128 {
-        let mut all: Vec<&[u8]> = vec![self.received.source.as_bytes(), self.session.as_bytes()];
-        all.extend(parts);
-        hash(&all)
+        let own: [&[u8]; 2] = [self.received.source.as_bytes(), self.session.as_bytes()];
+        hash(own.iter().chain(parts))
     }
 }
 
 /// The first half of the SHA-256 of the parts, each preceded by its length.
-fn hash(parts: &[&[u8]]) -> u128 {
+fn hash<'a>(parts: impl Iterator<Item = &'a &'a [u8]>) -> u128 {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_le_bytes());
@@ -196,12 +199,13 @@ mod tests {
     };
 
     fn reader() -> BodyReader {
-        BodyReader::new(Arc::new(Codeskytz), Hints::default(), 1 << 20)
+        BodyReader::new(Arc::new(Codeskytz), Hints::default(), 1 << 20).with_contents()
     }
 
     fn keys(reader: &BodyReader, received: &Received) -> Vec<DedupKey> {
         let reading = reader.read(&received.body, &received.headers);
-        let parts = parts(received, &reading.events, Some(reader), WINDOWS);
+        let read = (Some(reader), &reading.contents[..]);
+        let parts = parts(received, &reading.events, read, WINDOWS);
         parts.into_iter().map(|part| part.key).collect()
     }
 

@@ -36,6 +36,11 @@ pub(crate) trait Engine: Debug + Send + Sync + 'static {
     /// `Ok` is the promise that the sender may forget the event.
     fn accept(self: Arc<Self>, envelope: Envelope, events: Arc<[Event]>) -> Work;
 
+    /// Whether it needs the contents of events, to find duplicates.
+    fn compares_contents(&self) -> bool {
+        false
+    }
+
     /// Why new events cannot be taken now.
     fn not_ready(&self) -> Option<&'static str> {
         None

@@ -39,7 +39,7 @@ impl Opened {
     }
 
     /// Opens the journal and the index in `folder`. `decoder` and `windows` make the dedup keys of an older
-    /// journal anew.
+    /// journal again.
     ///
     /// # Errors
     ///

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::running::{Finish, Running};
-use super::silence::{Silence, Tell, Watchdog};
+use super::silence::{Silence, SourceSeen, Tell, Watchdog};
 use super::source::Source;
 use super::sources::{Route, Served, Sources, Table, decoded};
 use crate::clock::{Clock, SystemClock};
@@ -20,7 +20,7 @@ use crate::engine::{Accepted, Engine, Envelope, NotAccepted, Work};
 use crate::error::{Error, Problems};
 use crate::signature::{Admitted, Deadline, Incoming, Limits, Verified};
 use crate::telemetry::{Metrics, RequestOutcome};
-use crate::{Event, Timestamp, escape_controls};
+use crate::{Event, escape_controls};
 
 /// Answers the requests of all sources.
 #[derive(Debug)]
@@ -47,7 +47,14 @@ impl Ingress {
         clock: Arc<dyn Clock>,
         silence: Arc<Silence>,
     ) -> Result<Self, Error> {
-        let table = Table::build(sources, &limits, &clock, metrics, &silence);
+        let table = Table::build(
+            sources,
+            engine.compares_contents(),
+            &limits,
+            &clock,
+            metrics,
+            &silence,
+        );
         let table = table.map_err(|error| Problems::at("sources", error.to_string()))?;
         Ok(Self {
             sources: Sources::new(table),
@@ -102,14 +109,17 @@ impl Ingress {
             started,
             deadline,
         };
-        let verified = match served.verify.judge_body(admitted, request).await {
-            Ok(verified) => verified,
+        let (engine, reader) = (Arc::clone(&self.engine), served.reader.clone());
+        let (seen, at) = (Arc::clone(&served.seen), self.clock.monotonic());
+        let take = move |verified| Taken::new(verified, &reader, engine, &seen, at);
+        let taken = match served.verify.judge_body(admitted, request, take).await {
+            Ok(taken) => taken,
             Err(error) => {
                 served.refused(&error, head.peer_addr, since(started));
                 return Some(error.error_response());
             }
         };
-        let (outcome, mut response) = self.accept(served, verified).await;
+        let (outcome, mut response) = self.finish_taken(served, taken).await;
         let now = SystemClock.monotonic();
         let took = now.saturating_duration_since(started);
         served.metrics.answered(outcome, took);
@@ -137,24 +147,10 @@ impl Ingress {
         }))
     }
 
-    /// Opens the envelope, hands it to the engine, and turns the engine's result into the answer.
-    async fn accept(&self, served: &Served, verified: Verified) -> (RequestOutcome, HttpResponse) {
-        let bytes = verified.body().len() as u64;
+    /// Has the engine do its work, and turns the result into the answer.
+    async fn finish_taken(&self, served: &Served, taken: Taken) -> (RequestOutcome, HttpResponse) {
+        let bytes = taken.bytes;
         served.metrics.body_bytes.inc_by(bytes);
-        let taken = if verified.is_heavy() {
-            let (reader, engine) = (served.reader.clone(), Arc::clone(&self.engine));
-            let take = move || Taken::new(verified, &reader, engine);
-            match served.verify.off_thread(take).await {
-                Ok(taken) => taken,
-                Err(_) => return (RequestOutcome::Unavailable, unavailable()),
-            }
-        } else {
-            Taken::new(verified, &served.reader, Arc::clone(&self.engine))
-        };
-        let at = self.clock.monotonic();
-        for session in &taken.sessions {
-            served.seen.mark(at, taken.received_at, session.as_deref());
-        }
         log::debug!(
             "event {}: {bytes} bytes from {}",
             taken.id,
@@ -241,29 +237,37 @@ impl Ingress {
 /// A verified body with the engine's work on it, which has not begun.
 struct Taken {
     id: Uuid,
-    received_at: Timestamp,
+    bytes: u64,
     odd: Option<Arc<str>>,
-    /// The session of the body, then those that its events have beside it.
-    sessions: Vec<Option<String>>,
     work: Work,
 }
 
 impl Taken {
-    /// Opens the envelope. What may take long is done here.
-    fn new(verified: Verified, reader: &BodyReader, engine: Arc<dyn Engine>) -> Self {
+    /// Opens the envelope, and notes that its sessions were seen `at` this time. What may take long is done
+    /// here.
+    fn new(
+        verified: Verified,
+        reader: &BodyReader,
+        engine: Arc<dyn Engine>,
+        seen: &SourceSeen,
+        at: Instant,
+    ) -> Self {
         let (envelope, events) = Envelope::open(verified, reader);
         let received = envelope.received();
         let own = received.session.as_deref();
-        let others = events.iter().filter_map(Event::session_id);
-        let others = others.filter(|session| Some(*session) != own).map(Some);
-        let sessions = std::iter::once(own).chain(others);
-        let mut sessions: Vec<_> = sessions.map(|session| session.map(str::to_owned)).collect();
-        sessions.dedup();
+        seen.mark(at, received.received_at, own);
+        let mut marked = own;
+        for session in events.iter().filter_map(Event::session_id) {
+            // The events of a body nearly always belong to one session.
+            if marked != Some(session) {
+                seen.mark(at, received.received_at, Some(session));
+                marked = Some(session);
+            }
+        }
         Self {
             id: received.id,
-            received_at: received.received_at,
+            bytes: received.body.len() as u64,
             odd: received.odd.clone(),
-            sessions,
             work: engine.accept(envelope, events.into()),
         }
     }

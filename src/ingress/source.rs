@@ -181,9 +181,8 @@ impl Source {
         (self.name.clone(), self.reader(max_body))
     }
 
-    pub(crate) fn verifier(&self, max_body: usize) -> Verifier {
+    pub(crate) fn verifier(&self, reader: BodyReader) -> Verifier {
         let name = self.name.as_str();
-        let reader = self.reader(max_body);
         if let Some(token) = &self.path_token {
             return Verifier::dangerous_unsigned(name, token.clone()).reader(reader);
         }

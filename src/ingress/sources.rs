@@ -77,11 +77,14 @@ impl Sources {
 }
 
 impl Table {
+    /// `compares`: the engine compares the contents of events.
+    ///
     /// # Errors
     ///
     /// When two sources have the same path; the settings' checks reject that with a better message.
     pub(super) fn build(
         sources: Vec<Source>,
+        compares: bool,
         limits: &Limits,
         clock: &Arc<dyn Clock>,
         metrics: &Metrics,
@@ -93,19 +96,24 @@ impl Table {
                 router.insert(pattern, index)?;
             }
         }
-        let served = sources
-            .into_iter()
-            .enumerate()
-            .map(|(index, source)| Served {
-                verify: VerifySignature::new(source.verifier(limits.max_body))
+        let served = sources.into_iter().enumerate().map(|(index, source)| {
+            let reader = source.reader(limits.max_body);
+            let reader = if compares {
+                reader.with_contents()
+            } else {
+                reader
+            };
+            Served {
+                verify: VerifySignature::new(source.verifier(reader.clone()))
                     .limits(limits.clone())
                     .clock(Arc::clone(clock)),
-                reader: source.reader(limits.max_body),
+                reader,
                 metrics: metrics.source(&source.name),
                 seen: silence.source(index),
                 refusals: Default::default(),
                 source,
-            });
+            }
+        });
         Ok(Self {
             router,
             sources: served.collect(),

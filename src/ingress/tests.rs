@@ -150,7 +150,14 @@ async fn a_replaced_table_counts_from_the_next_request() {
     let secret = Secret::new(KEY).unwrap();
     let sources = vec![Source::new("new").path("/new").secret(secret)];
     let silence = Silence::of(&sources, &metrics, Arc::clone(&clock));
-    let table = Table::build(sources, &Limits::default(), &clock, &metrics, &silence);
+    let table = Table::build(
+        sources,
+        false,
+        &Limits::default(),
+        &clock,
+        &metrics,
+        &silence,
+    );
     receiver.parts().ingress.sources().replace(table.unwrap());
     assert_eq!(post("/webhook").await, (404, None));
     assert_eq!(post("/new/s").await, (200, Some("new s".to_owned())));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::position::{Part, Position, Seq, Share, share_of};
+use crate::dialect::set_session;
 use crate::{Event, Received, Timestamp};
 
 /// A body to append.
@@ -255,7 +256,7 @@ impl Record {
         for (part, event) in (1..).zip(events) {
             let view = self.parts.view(last.min(part), &self.received);
             if let Some(session) = view.session {
-                event.set_session_id(session);
+                set_session(event, session);
             }
         }
     }

@@ -231,13 +231,14 @@ impl Connection {
 
     /// Counts a head that actix-http has refused because it is too large.
     fn watch_for_large_heads(&self, written: &[u8]) {
-        // It may come behind earlier answers.
+        let Some(metrics) = &self.context.metrics else {
+            return;
+        };
+        // It may come behind earlier answers, of which none has such a text.
         if memmem::find(written, TOO_LARGE).is_none() {
             return;
         }
-        if let Some(metrics) = &self.context.metrics {
-            metrics.large_heads.inc();
-        }
+        metrics.large_heads.inc();
         if let Some(unsaid) = self.context.large_heads.pass() {
             let more = Throttle::more(unsaid);
             log::warn!(

@@ -329,9 +329,9 @@ impl Deadline for RequestDeadline {
         }
     }
 
-    fn proven(&self) -> bool {
+    fn proven(&self, now: Instant) -> bool {
         self.0.seat.prove();
-        let (now, before) = (SystemClock.monotonic(), self.0.proven_at.get());
+        let before = self.0.proven_at.get();
         let is_news =
             before.is_none_or(|before| now.saturating_duration_since(before) > PROVEN_FOR);
         if is_news {

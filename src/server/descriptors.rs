@@ -9,14 +9,17 @@ pub(super) struct Descriptors {
     pub(super) public: usize,
     /// To the admin listener.
     pub(super) admin: usize,
+    /// How many each worker has beside its share, until others have given way.
+    pub(super) spare: usize,
 }
 
 impl Descriptors {
-    /// Raises the limit as far as the system allows, and divides what is not in use.
-    pub(super) fn divide(max_connections: usize) -> Self {
+    /// Raises the limit as far as the system allows, and divides what is not in use. `workers` are those of
+    /// the public listener.
+    pub(super) fn divide(workers: usize, max_connections: usize) -> Self {
         let limit = raised();
         let in_use = std::fs::read_dir("/proc/self/fd").map_or(IN_USE, Iterator::count);
-        let divided = Self::of(limit, in_use, max_connections);
+        let divided = Self::of(limit, in_use, workers, max_connections);
         if divided.public < max_connections {
             log::warn!(
                 "server.max_connections is {max_connections}, but the limit of {limit} open files \
@@ -27,16 +30,19 @@ impl Descriptors {
         divided
     }
 
-    fn of(limit: usize, in_use: usize, max_connections: usize) -> Self {
-        let free = limit.saturating_sub(in_use);
+    fn of(limit: usize, in_use: usize, workers: usize, max_connections: usize) -> Self {
+        // With the one of the admin listener.
+        let workers = workers + 1;
+        let free = limit.saturating_sub(in_use + workers * OF_A_WORKER);
         let admin = (free / 8).clamp(4, MAX_ADMIN_CONNECTIONS);
         // For the journal's files, the connections to subscribers, and the programs of `exec`.
         let others = (free / 4).clamp(8, OTHERS);
+        let spare = (free / 16 / workers).clamp(2, SPARE);
+        let public = free.saturating_sub(admin + others + spare * workers);
         Self {
-            public: free
-                .saturating_sub(admin + others)
-                .clamp(1, max_connections),
+            public: public.clamp(1, max_connections),
             admin,
+            spare,
         }
     }
 }
@@ -47,7 +53,7 @@ fn raised() -> usize {
     if limit.current != limit.maximum {
         let before = limit.current;
         limit.current = limit.maximum;
-        if setrlimit(Resource::Nofile, limit.clone()).is_err() {
+        if setrlimit(Resource::Nofile, limit).is_err() {
             limit.current = before;
         }
     }
@@ -63,6 +69,12 @@ const MAX_ADMIN_CONNECTIONS: usize = 256;
 /// How many descriptors are left for others, where there are enough.
 const OTHERS: usize = 4096;
 
+/// How many connections more than its share a worker has at most.
+const SPARE: usize = 64;
+
+/// How many descriptors a worker needs for itself.
+const OF_A_WORKER: usize = 8;
+
 /// About how many are in use at a start, where the system does not say it.
 const IN_USE: usize = 48;
 
@@ -73,18 +85,23 @@ mod tests {
     #[test]
     fn descriptors_are_divided() {
         let table = [
-            // limit, in use, max_connections, public, admin
-            (usize::MAX, 40, 8192, 8192, 256),
-            (1_048_576, 40, 8192, 8192, 256),
-            (1024, 40, 8192, 615, 123),
-            (1024, 40, 300, 300, 123),
-            (100, 40, 8192, 38, 7),
-            (64, 40, 8192, 12, 4),
-            (40, 40, 8192, 1, 4),
+            // limit, in use, max_connections, public, admin, spare
+            (usize::MAX, 40, 8192, 8192, 256, 64),
+            (1_048_576, 40, 8192, 8192, 256, 64),
+            (1024, 40, 8192, 543, 120, 20),
+            (1024, 40, 300, 300, 120, 20),
+            (100, 40, 8192, 17, 4, 2),
+            (64, 40, 8192, 1, 4, 2),
+            (40, 40, 8192, 1, 4, 2),
         ];
-        for (limit, in_use, max, public, admin) in table {
-            let divided = Descriptors::of(limit, in_use, max);
-            assert_eq!(divided, Descriptors { public, admin }, "{limit} {in_use}");
+        for (limit, in_use, max, public, admin, spare) in table {
+            let divided = Descriptors::of(limit, in_use, 2, max);
+            let expected = Descriptors {
+                public,
+                admin,
+                spare,
+            };
+            assert_eq!(divided, expected, "{limit} {in_use}");
         }
     }
 }

@@ -16,7 +16,7 @@ use actix_service::{
 };
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
-use actix_web::http::{StatusCode, header};
+use actix_web::http::header;
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use futures_util::StreamExt as _;
 use futures_util::future::Either;
@@ -27,6 +27,7 @@ use tokio::time::timeout;
 
 use super::connection::{Connection, ConnectionContext};
 use super::deadline::{LINGER, RequestDeadline};
+use super::descriptors::Descriptors;
 use super::receiver::Parts;
 use super::seats::Seats;
 use crate::admin::{self, AdminState};
@@ -76,15 +77,17 @@ impl BoundSocket {
         self,
         settings: &ServerSettings,
         parts: &Parts,
-        most: usize,
+        descriptors: Descriptors,
     ) -> Result<Listener, Error> {
-        let builder = public_builder(settings, most);
+        let most = descriptors.public;
+        let builder = public_builder(settings, descriptors);
         let stopping = builder.graceful_shutdown_signal();
         let front = Arc::new(Front {
             ingress: Arc::clone(&parts.ingress),
             health_path: settings.health_path.clone(),
             metrics: parts.metrics.listener(),
             unknown_paths: Throttle::default(),
+            upgrades: Throttle::default(),
         });
         let context = Arc::new(ConnectionContext {
             request_timeout: settings.request_timeout,
@@ -101,7 +104,12 @@ impl BoundSocket {
     }
 
     /// Serves the admin API, with one worker.
-    pub(super) fn serve_admin(self, state: AdminState, most: usize) -> Result<Listener, Error> {
+    pub(super) fn serve_admin(
+        self,
+        state: AdminState,
+        descriptors: Descriptors,
+    ) -> Result<Listener, Error> {
+        let most = descriptors.admin;
         let state = web::Data::new(state);
         let context = Arc::new(ConnectionContext {
             request_timeout: ADMIN_TIMEOUT,
@@ -113,7 +121,7 @@ impl BoundSocket {
         });
         let builder = ServerBuilder::new()
             .workers(1)
-            .max_concurrent_connections(most + SPARE)
+            .max_concurrent_connections(most + descriptors.spare)
             .shutdown_timeout(1)
             .disable_signals()
             .listen("admin", self.socket, move || {
@@ -123,18 +131,23 @@ impl BoundSocket {
     }
 }
 
-fn public_builder(settings: &ServerSettings, most: usize) -> ServerBuilder {
+/// How many workers the public listener has.
+pub(super) fn workers(settings: &ServerSettings) -> usize {
     let workers = if settings.workers == 0 {
         std::thread::available_parallelism().map_or(1, usize::from)
     } else {
         settings.workers
     };
     // Each worker has a share of the connections, so there are not more workers than connections.
-    let workers = workers.min(MAX_WORKERS).min(most);
+    workers.min(MAX_WORKERS).min(settings.max_connections)
+}
+
+fn public_builder(settings: &ServerSettings, descriptors: Descriptors) -> ServerBuilder {
+    let workers = workers(settings).min(descriptors.public);
     ServerBuilder::new()
         .workers(workers)
         // actix's limit is per worker. Those beyond the limit have others give way.
-        .max_concurrent_connections(most.div_ceil(workers) + SPARE)
+        .max_concurrent_connections(descriptors.public.div_ceil(workers) + descriptors.spare)
         .shutdown_timeout(STOP_TIMEOUT.as_secs())
         .disable_signals()
 }
@@ -192,6 +205,7 @@ struct Front {
     health_path: Option<String>,
     metrics: ListenerMetrics,
     unknown_paths: Throttle,
+    upgrades: Throttle,
 }
 
 /// Serves connections to the public listener.
@@ -302,7 +316,10 @@ impl Front {
         let payload = match declared(head, payload) {
             Ok(payload) => payload,
             Err(()) => {
-                log::info!("a request to upgrade says no Content-Length, answered 400");
+                if let Some(unsaid) = self.upgrades.pass() {
+                    let more = Throttle::more(unsaid);
+                    log::info!("a request to upgrade says no length, answered 400{more}");
+                }
                 return closing(HttpResponse::BadRequest(), "Bad request");
             }
         };
@@ -391,15 +408,17 @@ fn admin_http(
     Error = (),
     InitError = (),
 > {
+    let asked = state.clone();
     let app = map_config(admin::app(state), |()| AppConfig::default());
-    let app = apply_fn_factory(app, |request: Request, app: &_| {
+    let app = apply_fn_factory(app, move |request: Request, app: &_| {
+        let is_proven = asked.shows_token(request.head().headers());
         let deadline = request.conn_data::<RequestDeadline>().cloned();
         match deadline.filter(RequestDeadline::is_ending) {
             Some(deadline) => Either::Left(async move {
                 deadline.ended().await;
                 Ok(HttpResponse::BadRequest().finish().into())
             }),
-            None => Either::Right(admin_answer(request, app)),
+            None => Either::Right(admin_answer(request, app, is_proven)),
         }
     });
     HttpService::build()
@@ -417,6 +436,7 @@ fn admin_http(
 fn admin_answer<S>(
     mut request: Request,
     app: &S,
+    is_proven: bool,
 ) -> impl Future<Output = Result<actix_http::Response<BoxBody>, actix_web::Error>> + use<S>
 where
     S: Service<Request, Response = ServiceResponse, Error = actix_web::Error>,
@@ -424,7 +444,6 @@ where
     let deadline = request.conn_data::<RequestDeadline>().cloned();
     let payload = request.take_payload();
     let is_last = request.head().connection_type() != ConnectionType::KeepAlive;
-    let has_token = request.head().headers().contains_key(header::AUTHORIZATION);
     if let Some(deadline) = &deadline {
         deadline.request_begun(!matches!(payload, Payload::None), length(request.head()));
     }
@@ -441,8 +460,8 @@ where
             Err(_) => admin::took_too_long().into(),
         };
         if let Some(deadline) = &deadline {
-            if has_token && answer.status() != StatusCode::UNAUTHORIZED {
-                deadline.proven();
+            if is_proven {
+                deadline.seat().prove();
             }
             let head = answer.head_mut();
             if !deadline.is_complete() {
@@ -485,9 +504,6 @@ const ADMIN_KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// How long a connection to the admin listener may take to close.
 const ADMIN_DISCONNECT: Duration = Duration::from_secs(1);
-
-/// How many connections more than its share each worker has at most, until others have given way.
-const SPARE: usize = 64;
 
 /// The most workers that actix allows.
 const MAX_WORKERS: usize = 512;

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::descriptors::Descriptors;
-use super::listeners::{BoundSocket, Listener, STOP_TIMEOUT};
+use super::listeners::{BoundSocket, Listener, STOP_TIMEOUT, workers};
 use super::receiver::{Parts, Receiver};
 use crate::admin::AdminState;
 use crate::settings::{AdminSettings, Settings};
@@ -58,15 +58,16 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
         None => None,
     };
     let parts = receiver.parts();
-    let descriptors = Descriptors::divide(settings.server.max_connections);
-    let public = public.serve_public(&settings.server, parts, descriptors.public)?;
+    let workers = workers(&settings.server);
+    let descriptors = Descriptors::divide(workers, settings.server.max_connections);
     let admin = match admin {
         Some((admin, socket)) => {
             let state = admin_state(settings, admin, parts);
-            Some(socket.serve_admin(state, descriptors.admin)?)
+            Some(socket.serve_admin(state, descriptors)?)
         }
         None => None,
     };
+    let public = public.serve_public(&settings.server, parts, descriptors)?;
     parts.ingress.running().settle(Handle::current());
     parts.ingress.watch(&Handle::current());
     let paths = settings

@@ -103,12 +103,16 @@ impl VerifySignature {
         Ok(None)
     }
 
-    /// Verifies the body of a request whose head has passed [`check_head`](Self::check_head).
-    pub(crate) async fn judge_body(
+    /// Verifies the body of a request whose head has passed [`check_head`](Self::check_head). Then it does
+    /// `then`, which may take long where the body is heavy: both are then done off the thread that serves the
+    /// connection, so that others are served meanwhile, and by as many as there are cores at the same time, so
+    /// that what is decoded does not add up.
+    pub(crate) async fn judge_body<T: Send + 'static>(
         &self,
         admitted: Admitted,
         request: Incoming<'_>,
-    ) -> Result<Verified, RequestError> {
+        then: impl FnOnce(Verified) -> T + Send + 'static,
+    ) -> Result<T, RequestError> {
         let headers = request.head.headers();
         let peer = request.head.peer_addr.map(|peer| peer.ip());
         let read = read_body(request.payload, headers, &self.limits, peer);
@@ -130,34 +134,25 @@ impl VerifySignature {
         unverified.session = request.session;
         unverified.headers = kept_headers(headers, self.verifier.kept_headers());
         unverified.held = Some(held);
-        let verified = if unverified.is_heavy() {
+        let claimed = admitted.claimed;
+        let done = if unverified.is_heavy() {
+            let turn = Arc::clone(self.limits.in_flight.heavy()).acquire_owned();
+            let turn = turn.await.map_err(|_| RequestError::Busy)?;
             let verifier = Arc::clone(&self.verifier);
-            let claimed = admitted.claimed;
-            self.off_thread(move || verifier.verify(&claimed, unverified))
-                .await?
+            let work = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                verifier.verify(&claimed, unverified).map(then)
+            });
+            work.await.map_err(|_| RequestError::Busy)??
         } else {
-            self.verifier.verify(&admitted.claimed, unverified)
-        }?;
-        if request.deadline.is_none_or(Deadline::proven) {
+            then(self.verifier.verify(&claimed, unverified)?)
+        };
+        let started = request.started;
+        let is_news = { request.deadline }.is_none_or(|deadline| deadline.proven(started));
+        if is_news {
             self.limits.in_flight.proven(peer);
         }
-        Ok(verified)
-    }
-
-    /// Does work that takes long off the thread that serves the connection, so that others are served
-    /// meanwhile. As many as there are cores are done at the same time.
-    pub(crate) async fn off_thread<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, RequestError> {
-        let turn = Arc::clone(self.limits.in_flight.heavy()).acquire_owned();
-        let turn = turn.await.map_err(|_| RequestError::Busy)?;
-        let done = tokio::task::spawn_blocking(move || {
-            let done = work();
-            drop(turn);
-            done
-        });
-        done.await.map_err(|_| RequestError::Busy)
+        Ok(done)
     }
 }
 
@@ -196,9 +191,9 @@ pub(crate) trait Deadline {
     /// The request was answered at this time.
     fn answered_at(&self, now: Instant);
 
-    /// The request was verified. Returns whether that is worth noting: it is not when the connection has
+    /// The request, which began about `now`, was verified. Returns whether that is worth noting: it is not when the connection has
     /// said so a moment ago.
-    fn proven(&self) -> bool;
+    fn proven(&self, now: Instant) -> bool;
 }
 
 /// The headers to store: those that describe the body, those named in `always`, and the sender's own.
@@ -346,7 +341,9 @@ where
                 started: SystemClock.monotonic(),
                 deadline: None,
             };
-            let verified = verify.judge_body(admitted, request).await?;
+            let verified = verify
+                .judge_body(admitted, request, Verified::without_reading)
+                .await?;
             req.set_payload(Payload::from(verified.body().clone()));
             req.extensions_mut().insert(verified);
             service.call(req).await

@@ -19,8 +19,8 @@ use crate::clock::{Clock as _, SystemClock};
 
 /// A budget of bytes for bodies in memory, shared by its clones.
 ///
-/// Only bytes that have arrived count, so a sender that declares a long body and sends nothing uses none
-/// of the budget. A quarter of it is for the first 64 KiB of each body. One body of any size is taken even
+/// The buffer of a body counts, which is at most twice as long as what has arrived: a sender that declares a
+/// long body and sends nothing uses none of the budget. A quarter of it is for the first 64 KiB of each body. One body of any size is taken even
 /// where the budget is smaller.
 #[derive(Debug, Clone)]
 pub struct InFlight(Arc<Room>);

@@ -30,7 +30,8 @@ use crate::dialect::{BodyReader, Dialect, Hints, Odd, Reading, content_encoding,
 /// 1. The path names a session that has its own secrets: that session, whatever the body says.
 /// 2. Otherwise the session that the body names ([`dialect`](Self::dialect) reads it): the body is signed, the
 ///    path is not. If that session has its own secrets, only those are good.
-/// 3. Otherwise the session of the path, if it names one.
+/// 3. Otherwise the session of the path, if it names one; but not for a body whose `Content-Encoding` cannot
+///    be undone, because it may name another.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -172,19 +173,15 @@ impl Verifier {
         let in_path = request.session.take();
         let in_path = in_path.map(|path| cut(&path).into_owned());
         let own = in_path.as_ref().and_then(|path| self.sessions.get(path));
-        let (session, reading);
-        if let Some(own) = own {
+        let reading = if let Some(own) = own {
             proof.check(&request.body, own)?;
-            reading = self.read(&request);
-            session = in_path.clone();
+            self.read(&request)
         } else if self.sessions.is_empty() {
             // First, so that nobody without a secret can have a body decoded.
             proof.check(&request.body, &self.secrets)?;
-            reading = self.read(&request);
-            session = named(reading.as_ref()).or_else(|| in_path.clone());
+            self.read(&request)
         } else {
-            reading = self.peek(&request)?;
-            session = named(reading.as_ref()).or_else(|| in_path.clone());
+            let reading = self.peek(&request)?;
             let mut sessions = sessions(reading.as_ref()).peekable();
             if sessions.peek().is_none() {
                 proof.check(&request.body, &self.secrets)?;
@@ -194,12 +191,24 @@ impl Verifier {
                 let own = self.sessions.get(session).unwrap_or(&self.secrets);
                 proof.check(&request.body, own)?;
             }
-        }
-        let other = named(reading.as_ref())
-            .filter(|body| in_path.as_ref().is_some_and(|path| path != body));
-        let odd = other
-            .zip(in_path)
-            .map(|(body, path)| Odd::OtherSession { path, body });
+            reading
+        };
+        let named = sessions(reading.as_ref()).next();
+        let odd = match (&in_path, named) {
+            (Some(path), Some(body)) if path != body => Some(Odd::OtherSession {
+                path: path.clone(),
+                body: body.to_owned(),
+            }),
+            _ => None,
+        };
+        let is_hidden = reading.as_ref().is_some_and(Reading::is_hidden);
+        let session = match named {
+            _ if own.is_some() => in_path.clone(),
+            Some(named) => Some(named.to_owned()),
+            // It may name one; the header that hides it is not signed.
+            None if is_hidden => None,
+            None => in_path.clone(),
+        };
         let sender = Sender {
             source: Arc::clone(&self.source),
             session,
@@ -226,11 +235,6 @@ impl Verifier {
         let reading = reader.peek(&request.body, &request.headers);
         reading.map(Some).map_err(|_| Refusal::HiddenSession)
     }
-}
-
-/// The session that a body names first.
-fn named(reading: Option<&Reading>) -> Option<String> {
-    sessions(reading).next().map(str::to_owned)
 }
 
 /// The sessions that a body names.
@@ -393,9 +397,10 @@ impl Verified {
         &self.request.headers
     }
 
-    /// Whether what is done with the body may take long.
-    pub(crate) fn is_heavy(&self) -> bool {
-        self.request.is_heavy()
+    /// The same, without what was read of the body to find its session.
+    pub(super) fn without_reading(mut self) -> Self {
+        self.reading = None;
+        self
     }
 
     /// The sender, the request that it has sent, what was read of it, and why it is odd.

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub)] // nothing is outside
 
 mod admin;
+mod attack;
 mod cli;
 mod cli_events;
 mod clock;
@@ -16,6 +17,7 @@ mod examples;
 mod fault;
 mod full_disk;
 mod gateway;
+mod identity;
 mod isolation;
 mod lifecycle;
 mod listener;
@@ -33,6 +35,7 @@ mod served;
 mod sessions;
 mod silence;
 mod slow;
+mod strangers;
 mod structure;
 mod subscriber;
 mod subscribers;

@@ -54,7 +54,7 @@ impl Sqlite {
     }
 
     /// Opens the journal in `folder`, and creates it if there is none. `keys_of` makes the dedup keys of an
-    /// older one anew.
+    /// older one again.
     pub(crate) fn open_with(
         folder: &Path,
         metrics: JournalMetrics,

@@ -1,4 +1,4 @@
-//! Makes the dedup keys of an older journal anew, from the events that are kept.
+//! Makes the dedup keys of an older journal again, from the events that are kept.
 //!
 //! What makes two events the same has changed, so the keys of before would find no duplicate. The new keys
 //! go into dedup segments, from which they are read from then on; the log stays as it is. A process that is
@@ -20,7 +20,7 @@ pub(crate) type KeysOf<'a> = &'a dyn Fn(&Record) -> Vec<EntryPart>;
 /// The version of the keys that this program makes.
 pub(super) const KEYS_VERSION: i64 = 2;
 
-/// Makes all keys anew, if those of the database are of an older version.
+/// Makes all keys again, if those of the database are of an older version.
 pub(super) fn rekey(
     database: &Connection,
     folder: &Path,
@@ -35,7 +35,7 @@ pub(super) fn rekey(
     }
     let io = |error| OpenError::io(folder, error);
     if head > 0 {
-        log::info!("journal: making the dedup keys of {head} events anew, for this version");
+        log::info!("journal: making the dedup keys of all events again, for this version");
         remove_segments(folder).map_err(io)?;
         let window = DedupWindow::open(folder, head, now, DedupTuning::default());
         let mut window = window.map_err(io)?;

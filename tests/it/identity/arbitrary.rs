@@ -1,0 +1,34 @@
+//! A few thousand inputs of the fuzz targets `guard` and `decoding`, always the same ones.
+
+use super::checks::{decoding, guard::Guarded};
+
+/// Pseudo-random inputs, of 300 bytes at most.
+fn inputs(count: usize) -> impl Iterator<Item = Vec<u8>> {
+    // xorshift64*, by Marsaglia and Vigna.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    };
+    (0..count).map(move |_| {
+        let length = next() % 300;
+        (0..length).map(|_| (next() >> 32) as u8).collect()
+    })
+}
+
+#[test]
+fn connections_answer_arbitrary_pieces_as_one() {
+    let server = Guarded::start();
+    for input in inputs(1500) {
+        server.check(&input);
+    }
+}
+
+#[test]
+fn arbitrary_bodies_are_decoded_within_limits() {
+    for input in inputs(4000) {
+        decoding::check(&input);
+    }
+}
