@@ -59,8 +59,8 @@ pub(super) struct Connection {
     read_waits: bool,
     /// What was received and not yet given to actix-http.
     held_back: BytesMut,
-    /// The last bytes that it has got.
-    last: [u8; 3],
+    /// The last bytes of the head that it has got.
+    last: [u8; 2],
     /// It has got something since the task last did something else.
     has_given: bool,
     /// Until when what the sender sends after the last answer is discarded.
@@ -86,7 +86,7 @@ impl Connection {
             blocked_since: None,
             read_waits: false,
             held_back: BytesMut::new(),
-            last: [0; 3],
+            last: NOTHING,
             has_given: false,
             discard_until: None,
             is_flushed: true,
@@ -167,42 +167,70 @@ impl Connection {
     /// it answers, and closes the connection if it has the head of the next request before it has answered this
     /// one. So it gets requests one by one.
     fn share(&mut self, bytes: &[u8]) -> usize {
-        let now = match self.deadline.appetite() {
+        let appetite = self.deadline.appetite();
+        let now = match appetite {
             Appetite::Nothing => 0,
             Appetite::All => bytes.len(),
             Appetite::Body(Some(to_come)) => {
                 let now =
                     usize::try_from(to_come).map_or(bytes.len(), |left| left.min(bytes.len()));
-                self.deadline.given(now);
+                self.deadline.body_given(now);
                 now
             }
-            // The end of the last chunk is that of a head too. In a body it means nothing, and costs little.
-            Appetite::Body(None) => head_end([0; 3], bytes).unwrap_or(bytes.len()),
-            Appetite::Head => {
-                let end = head_end(self.last, bytes);
-                // What follows the only head is its body, or the beginning of it.
-                let is_only = |end| head_end([0; 3], &bytes[end..]).is_none();
-                let now = end.filter(|end| !is_only(*end)).unwrap_or(bytes.len());
-                if let Some(end) = end {
-                    self.deadline.given(now - end);
-                }
-                now
-            }
+            // The last chunk ends as a head does. In another chunk such an end means nothing, and costs little.
+            Appetite::Body(None) => blank_line(NOTHING, bytes).unwrap_or(bytes.len()),
+            Appetite::Head { is_begun } => self.share_of_head(is_begun, bytes),
         };
-        for byte in &bytes[now.saturating_sub(3)..now] {
-            self.last = [self.last[1], self.last[2], *byte];
+        if !matches!(appetite, Appetite::Head { .. }) {
+            self.last = NOTHING;
         }
         now
     }
 
-    /// Reads and discards what comes after the last answer, so that the sender sees that answer and not a
-    /// reset; for a while only.
+    /// A head with its body, as far as they are there; not what follows them.
+    fn share_of_head(&mut self, is_begun: bool, bytes: &[u8]) -> usize {
+        let is_line_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let empty = if is_begun {
+            0
+        } else {
+            // Empty lines before a head are no head.
+            self.last = NOTHING;
+            bytes.iter().take_while(|byte| is_line_break(byte)).count()
+        };
+        let head = &bytes[empty..];
+        let Some(end) = blank_line(self.last, head) else {
+            if !head.is_empty() {
+                self.deadline.head_given(None);
+            }
+            for byte in &head[head.len().saturating_sub(2)..] {
+                self.last = [self.last[1], *byte];
+            }
+            return bytes.len();
+        };
+        // The line may be in what was given before; then the body comes after the head.
+        let body = if is_begun {
+            0
+        } else {
+            declared_length(&head[..end])
+        };
+        let body = body.min(head.len() - end);
+        self.deadline.head_given(Some(body));
+        empty + end + body
+    }
+
+    /// Ends the connection for a request that is not served, because the last answer was given.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.held_back = BytesMut::new();
-        if !self.is_flushed {
-            // The writing side wakes this task.
-            return Poll::Pending;
+        // Otherwise the writing side wakes this task.
+        if self.is_flushed && self.poll_drain(cx).is_ready() {
+            self.deadline.end();
         }
+        Poll::Pending
+    }
+
+    /// Says that nothing more is sent. Then it reads and discards what still comes until the sender has closed
+    /// too, for a while: the sender would lose the last answer to a reset, if something was unread at the end.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let until = match self.discard_until {
             Some(until) => until,
             None => {
@@ -213,20 +241,17 @@ impl Connection {
         };
         let mut bytes = [0; DISCARDED];
         let mut discarded = ReadBuf::new(&mut bytes);
-        let is_over = match Pin::new(&mut self.stream).poll_read(cx, &mut discarded) {
-            Poll::Ready(Ok(())) => discarded.filled().is_empty(),
-            Poll::Ready(Err(_)) => true,
-            Poll::Pending => {
-                ready!(self.read_timer.poll(until, cx));
-                true
+        match Pin::new(&mut self.stream).poll_read(cx, &mut discarded) {
+            Poll::Ready(Ok(())) if !discarded.filled().is_empty() => {
+                if SystemClock.monotonic() >= until {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
-        };
-        if is_over || SystemClock.monotonic() >= until {
-            self.deadline.end();
-        } else {
-            cx.waker().wake_by_ref();
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => self.read_timer.poll(until, cx),
         }
-        Poll::Pending
     }
 
     /// Counts a head that actix-http has refused because it is too large.
@@ -329,22 +354,46 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// Where the first head in `bytes` ends, which come after `before`.
-fn head_end(before: [u8; 3], bytes: &[u8]) -> Option<usize> {
-    for known in (1..=3).rev() {
-        let (had, rest) = HEAD_END.split_at(known);
-        if before.ends_with(had) && bytes.starts_with(rest) {
-            return Some(rest.len());
+        let this = &mut *self;
+        if this.deadline.is_ending() {
+            // The sender may be sending more already.
+            return this.poll_drain(cx).map(Ok);
         }
+        Pin::new(&mut this.stream).poll_shutdown(cx)
     }
-    memmem::find(bytes, HEAD_END).map(|at| at + HEAD_END.len())
 }
 
-const HEAD_END: &[u8] = b"\r\n\r\n";
+/// Where the first blank line in `bytes` ends, which come after `before`. A line may end without a carriage
+/// return, as actix-http reads it.
+fn blank_line(before: [u8; 2], bytes: &[u8]) -> Option<usize> {
+    let at_start = |known: &[u8], rest: &[u8]| before.ends_with(known) && bytes.starts_with(rest);
+    if at_start(b"\n", b"\n") || at_start(b"\n\r", b"\n") {
+        return Some(1);
+    }
+    if at_start(b"\n", b"\r\n") {
+        return Some(2);
+    }
+    memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes[at + 1..] {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
+}
+
+/// What a head says of the length of its body, if it can be read; actix-http judges it.
+fn declared_length(head: &[u8]) -> usize {
+    const NAME: &[u8] = b"content-length:";
+    let mut lines = memchr::memchr_iter(b'\n', head).map(|at| &head[at + 1..]);
+    let value = lines.find_map(|line| {
+        let (name, value) = line.split_at_checked(NAME.len())?;
+        name.eq_ignore_ascii_case(NAME).then_some(value)
+    });
+    let value = value.and_then(|value| value.split(|byte| *byte == b'\n').next());
+    let value = value.and_then(|value| str::from_utf8(value.trim_ascii()).ok());
+    value.and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+const NOTHING: [u8; 2] = [0; 2];
 
 /// The beginning of an answer to a head that is too large.
 const TOO_LARGE: &[u8] = b"HTTP/1.1 431 ";
@@ -364,18 +413,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_head_is_found_in_pieces() {
-        let head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-        for cut in 0..head.len() {
-            let (before, after) = head.split_at(cut);
-            let mut last = [0; 3];
-            for byte in before {
-                last = [last[1], last[2], *byte];
+    fn a_blank_line_is_found_in_pieces() {
+        for head in [
+            &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+            b"GET / HTTP/1.1\nHost: x\n\n",
+            b"GET / HTTP/1.1\nHost: x\n\r\n",
+        ] {
+            for cut in 0..head.len() {
+                let (before, after) = head.split_at(cut);
+                let last = match before {
+                    [.., one, other] => [*one, *other],
+                    _ => NOTHING,
+                };
+                let with_body = [after, b"body"].concat();
+                assert_eq!(blank_line(last, &with_body), Some(after.len()), "{cut}");
             }
-            let with_body = [after, b"body"].concat();
-            assert_eq!(head_end(last, &with_body), Some(after.len()), "{cut}");
         }
-        assert_eq!(head_end([0; 3], b"\r\n\r"), None);
-        assert_eq!(head_end(*b"\r\n\r", b""), None);
+        for none in [&b"\r\n\r"[..], b"\n\r\r\n", b"a\nb\n", b""] {
+            assert_eq!(blank_line(NOTHING, none), None);
+        }
+        assert_eq!(blank_line(*b"\n\r", b""), None);
+    }
+
+    #[test]
+    fn the_length_of_a_body_is_read() {
+        let length =
+            |lines: &str| declared_length(format!("POST / HTTP/1.1\r\n{lines}\r\n").as_bytes());
+        assert_eq!(length("Host: x\r\ncontent-LENGTH:  12 \r\nX: 1\r\n"), 12);
+        assert_eq!(length("Content-Length: 3\n"), 3);
+        for none in [
+            "",
+            "X-Content-Length: 3\r\n",
+            "Content-Length: x\r\n",
+            "Content-Length:\r\n",
+        ] {
+            assert_eq!(length(none), 0, "{none}");
+        }
     }
 }

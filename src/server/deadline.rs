@@ -43,7 +43,9 @@ struct State {
     alarm: Cell<Option<Instant>>,
     /// The connection holds what follows the request.
     has_more: Cell<bool>,
-    /// How many bytes actix-http has got of what follows the newest head.
+    /// How much of the next head actix-http has got.
+    head: Cell<HeadGiven>,
+    /// How many bytes it has got of what follows the newest head.
     behind_head: Cell<u64>,
     /// How many bytes of the body it has not got; `None` if the body does not say its length.
     to_come: Cell<Option<u64>>,
@@ -58,14 +60,22 @@ struct State {
 /// What actix-http may get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Appetite {
-    /// The next head.
-    Head,
+    /// The next head, of which it has got something or nothing.
+    Head { is_begun: bool },
     /// The rest of a body: so many bytes, if its length is known, and nothing behind it.
     Body(Option<u64>),
     /// Everything: it is discarded.
     All,
     /// Nothing: a request is being answered.
     Nothing,
+}
+
+/// How much of a head actix-http has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeadGiven {
+    None,
+    Begun,
+    All,
 }
 
 /// How far the end of a connection is.
@@ -107,6 +117,7 @@ impl RequestDeadline {
             reader: RefCell::new(None),
             alarm: Cell::new(None),
             has_more: Cell::new(false),
+            head: Cell::new(HeadGiven::None),
             behind_head: Cell::new(0),
             to_come: Cell::new(None),
             seat,
@@ -189,9 +200,10 @@ impl RequestDeadline {
         }
         self.0.phase.set(Phase::Body);
         let behind_head = self.0.behind_head.take();
-        self.0
-            .to_come
-            .set(length.map(|length| length.saturating_sub(behind_head)));
+        let to_come = length.map(|length| length.saturating_sub(behind_head));
+        self.0.to_come.set(to_come);
+        self.0.head.set(HeadGiven::None);
+        self.give_more();
         if !has_body {
             self.body_ended();
         }
@@ -211,29 +223,48 @@ impl RequestDeadline {
 
     /// What may be given to actix-http now.
     pub(super) fn appetite(&self) -> Appetite {
+        if self.is_ending() {
+            return Appetite::All;
+        }
         match self.0.phase.get() {
-            Phase::Head { .. } | Phase::Idle => Appetite::Head,
+            Phase::Head { .. } | Phase::Idle => match self.0.head.get() {
+                HeadGiven::None => Appetite::Head { is_begun: false },
+                HeadGiven::Begun => Appetite::Head { is_begun: true },
+                // Until it has read this head.
+                HeadGiven::All => Appetite::Nothing,
+            },
             Phase::Body => Appetite::Body(self.0.to_come.get()),
             Phase::Rest => Appetite::All,
             Phase::Working => Appetite::Nothing,
         }
     }
 
-    /// actix-http has got so many bytes of a body, or behind the end of a head.
-    pub(super) fn given(&self, bytes: usize) {
-        let bytes = bytes as u64;
-        match self.0.phase.get() {
-            Phase::Body => {
-                let to_come = self.0.to_come.get();
-                self.0
-                    .to_come
-                    .set(to_come.map(|to_come| to_come.saturating_sub(bytes)));
-            }
-            _ => self.0.behind_head.set(bytes),
+    /// actix-http has got a part of a head; `behind` is how many bytes it has got behind the head's end.
+    pub(super) fn head_given(&self, behind: Option<usize>) {
+        let given = behind.map_or(HeadGiven::Begun, |behind| {
+            self.0.behind_head.set(behind as u64);
+            HeadGiven::All
+        });
+        self.0.head.set(given);
+    }
+
+    /// actix-http has got so many bytes of a body.
+    pub(super) fn body_given(&self, bytes: usize) {
+        let to_come = self.0.to_come.get();
+        let left = to_come.map(|to_come| to_come.saturating_sub(bytes as u64));
+        self.0.to_come.set(left);
+    }
+
+    /// Wakes the reader, if it has more.
+    fn give_more(&self) {
+        if self.0.has_more.take()
+            && let Some(reader) = self.0.reader.borrow().as_ref()
+        {
+            reader.wake_by_ref();
         }
     }
 
-    /// The reader is to be woken when the request is answered, because it has more.
+    /// The reader is to be woken when more is wanted, because it has more.
     pub(super) fn has_more(&self) {
         self.0.has_more.set(true);
     }
@@ -322,11 +353,7 @@ impl Deadline for RequestDeadline {
         self.0.seat.set_busy(false);
         self.0.phase.set(phase);
         self.set(now, time);
-        if self.0.has_more.take()
-            && let Some(reader) = self.0.reader.borrow().as_ref()
-        {
-            reader.wake_by_ref();
-        }
+        self.give_more();
     }
 
     fn proven(&self, now: Instant) -> bool {

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use actix_http::{ConnectionType, HttpService, KeepAlive, Method, Payload, Request, RequestHead};
+use actix_http::{
+    ConnectionType, HttpService, KeepAlive, Method, Payload, Request, RequestHead, ResponseHead,
+    Version,
+};
 use actix_rt::net::TcpStream;
 use actix_server::{GracefulShutdownSignal, ServerBuilder, ServerHandle};
 use actix_service::{
@@ -290,6 +293,7 @@ async fn answer(front: &Front, mut request: Request) -> HttpResponse {
             head.set_connection_type(ConnectionType::Close);
         }
         if is_last(request.head(), head) {
+            head.set_connection_type(ConnectionType::Close);
             deadline.last_answer();
         }
         deadline.answered();
@@ -297,10 +301,14 @@ async fn answer(front: &Front, mut request: Request) -> HttpResponse {
     answer
 }
 
-/// Whether the connection ends with this answer.
-fn is_last(request: &RequestHead, answer: &actix_http::ResponseHead) -> bool {
+/// Whether the connection ends with the answer to this request.
+fn is_last(request: &RequestHead, answer: &mut ResponseHead) -> bool {
+    // actix-http uses heads again, with the version that they had last; of that the type depends.
+    answer.version = Version::HTTP_11;
     answer.connection_type() == ConnectionType::Close
         || request.connection_type() != ConnectionType::KeepAlive
+        // actix-http may take what follows for a part of its body.
+        || request.headers.contains_key(header::UPGRADE)
 }
 
 impl Front {
@@ -464,10 +472,10 @@ where
                 deadline.seat().prove();
             }
             let head = answer.head_mut();
-            if !deadline.is_complete() {
+            head.version = Version::HTTP_11;
+            if is_last || !deadline.is_complete() || head.connection_type() == ConnectionType::Close
+            {
                 head.set_connection_type(ConnectionType::Close);
-            }
-            if is_last || head.connection_type() == ConnectionType::Close {
                 deadline.last_answer();
             }
             deadline.answered();

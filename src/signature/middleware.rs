@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_http::RequestHead;
-use actix_http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use actix_http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
 use bytes::Bytes;
@@ -196,44 +196,37 @@ pub(crate) trait Deadline {
     fn proven(&self, now: Instant) -> bool;
 }
 
-/// The headers to store: those that describe the body, those named in `always`, and the sender's own.
-/// Of the last, those that look like a credential are left out; all have [`MAX_KEPT_HEADERS`] bytes at
-/// most, and the first two come first.
+/// The headers to store: the encoding of the body, those named in `always`, its type, and the sender's own.
+/// Of the last, those that look like a credential are left out; with the type they have [`MAX_KEPT_HEADERS`]
+/// bytes at most.
 fn kept_headers(headers: &HeaderMap, always: &[String]) -> Vec<(Cow<'static, str>, Bytes)> {
     let mut kept = Vec::with_capacity(4);
+    // Whether a body can be read, and whose duplicate it is, must not depend on what else was sent. Of one that
+    // is repeated two are enough to see it.
+    let mut needed = |name: Cow<'static, str>, values: std::slice::Iter<'_, HeaderValue>| {
+        let short = values
+            .filter(|value| value.len() <= MAX_KEPT_HEADERS)
+            .take(2);
+        kept.extend(short.map(|value| (name.clone(), kept_value(value.as_bytes()))));
+    };
+    needed("content-encoding".into(), headers.get_all(CONTENT_ENCODING));
+    for name in always {
+        needed(name.clone().into(), headers.get_all(name));
+    }
     let mut bytes = 0;
-    let mut keep = |name, value: &HeaderValue| {
-        if bytes + value.len() <= MAX_KEPT_HEADERS && kept.len() < MAX_KEPT_HEADERS / 64 {
+    for (name, value) in headers {
+        let is_kept =
+            *name == CONTENT_ENCODING || always.iter().any(|other| name.as_str() == other);
+        if !is_kept
+            && let Some(name) = kept_name(name.as_str())
+            && bytes + value.len() <= MAX_KEPT_HEADERS
+            && kept.len() < MAX_KEPT_HEADERS / 64
+        {
             bytes += value.len();
             kept.push((name, kept_value(value.as_bytes())));
         }
-    };
-    for name in &DESCRIBE {
-        let values = headers.get_all(name);
-        values.for_each(|value| keep(Cow::Borrowed(described(name)), value));
-    }
-    for name in always {
-        { headers.get_all(name) }.for_each(|value| keep(Cow::Owned(name.clone()), value));
-    }
-    for (name, value) in headers {
-        let is_kept =
-            DESCRIBE.contains(name) || always.iter().any(|always| name.as_str() == always);
-        if !is_kept && let Some(name) = kept_name(name.as_str()) {
-            keep(name, value);
-        }
     }
     kept
-}
-
-/// The headers that say what a body is.
-const DESCRIBE: [HeaderName; 2] = [CONTENT_TYPE, CONTENT_ENCODING];
-
-fn described(name: &HeaderName) -> &'static str {
-    if *name == CONTENT_TYPE {
-        "content-type"
-    } else {
-        "content-encoding"
-    }
 }
 
 /// A copy, because the value itself would keep the connection's whole buffer alive.
@@ -247,7 +240,7 @@ fn kept_value(value: &[u8]) -> Bytes {
 }
 
 fn kept_name(name: &str) -> Option<Cow<'static, str>> {
-    const ALWAYS: [&str; 2] = ["user-agent", "x-webhook-signature"];
+    const ALWAYS: [&str; 3] = ["content-type", "user-agent", "x-webhook-signature"];
     const CREDENTIALS: [&str; 7] = [
         "auth", "token", "secret", "cookie", "password", "api-key", "apikey",
     ];

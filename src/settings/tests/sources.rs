@@ -16,6 +16,11 @@ fn every_key_is_read() {
         prefix = "v1="
         template = "{timestamp:T}.{body}"
         tolerance = "1m"
+        separator = ","
+        id_header = "X-Delivery"
+        id_pointer = "/id"
+        event_header = "X-Event"
+        probe = true
         dialect = "raw"
         event_pointer = "/type"
         session_pointer = "/account/id"
@@ -40,12 +45,17 @@ fn every_key_is_read() {
         .algorithm(Algorithm::Sha512)
         .encoding(Encoding::Base64)
         .prefix("v1=")
-        .tolerance(Duration::from_secs(60));
+        .tolerance(Duration::from_secs(60))
+        .separator(",")
+        .id_header("x-delivery")
+        .id_pointer("/id")
+        .event_header("x-event");
     let dialect = crate::dialect::Raw::default()
         .event("/type")
         .session("/account/id");
     let expected = Source::new("hub")
         .path("/a/b-c")
+        .probe()
         .scheme(scheme.template("{timestamp:T}.{body}").unwrap())
         .dialect(dialect)
         .secret(secret("one"))
@@ -94,7 +104,16 @@ fn a_change_of_a_source_is_found() {
         load(&format!("{hmac}\ntemplate = \"{{body}}.\""))
     );
     for more in [
+        "separator = \",\"",
+        "id_header = \"A\"",
+        "id_pointer = \"/a\"",
+        "event_header = \"A\"",
+    ] {
+        assert_ne!(load(hmac), load(&format!("{hmac}\n{more}")), "{more}");
+    }
+    for more in [
         hmac,
+        "probe = true",
         "path = \"/other\"",
         "dialect = \"raw\"",
         "quiet_after = \"1h\"",
@@ -141,7 +160,32 @@ fn one_problem_of_each_whole_source() {
     each_has_one_problem([(String::new(), expected)]);
 }
 
-const PROBLEMS: [(&str, &str); 23] = [
+const PROBLEMS: [(&str, &str); 30] = [
+    (
+        "separator = \",\"",
+        "separator: does not belong to scheme = \"x-webhook-signature\"",
+    ),
+    (
+        "scheme = \"standard-webhooks\"\nid_header = \"X\"",
+        "id_header: does not belong to scheme = \"standard-webhooks\"",
+    ),
+    (
+        "scheme = \"hmac\"\nheader = \"X\"\nseparator = \"\"",
+        "sources[0].separator: is empty; expected one such as",
+    ),
+    (
+        "scheme = \"hmac\"\nheader = \"X\"\nid_header = \"X Bad\"",
+        "id_header: found \"X Bad\", which cannot be a header's name",
+    ),
+    (
+        "scheme = \"hmac\"\nheader = \"X\"\nevent_header = \"\"",
+        "event_header: found \"\", which cannot be a header's name",
+    ),
+    (
+        "scheme = \"hmac\"\nheader = \"X\"\nid_pointer = \"id\"",
+        "id_pointer: found \"id\", expected a JSON pointer",
+    ),
+    ("probe = \"yes\"", "sources[0].probe: found"),
     (
         "path_token = \"0123456789abcdef\"",
         "path_token: does nothing without unsigned = true",
