@@ -114,7 +114,7 @@ pub(crate) struct DispatchTuning {
 impl Default for DispatchTuning {
     fn default() -> Self {
         Self {
-            memory: 48 << 20,
+            memory: 12 << 20,
             lane: 4_096,
             read_in_a_turn: 128,
             next: 192,
