@@ -59,7 +59,8 @@ impl Load {
             "sessionId": "verify-durability",
             "messageId": format!("{conversation}-{place}"),
             "from": conversation.to_string(),
-            "message": "x".repeat(LENGTHS[rng.usize(..LENGTHS.len())]),
+            // The same whenever it is sent: another content would be another event.
+            "message": "x".repeat(LENGTHS[(conversation + place) % LENGTHS.len()]),
             "type": "text",
             "timestamp": "2026-01-01T00:00:00.000Z",
         });

@@ -82,16 +82,21 @@ impl ContentHasher {
                 Some(fields) => self.fields(&fields, depth),
                 None => self.tagged(b'r', json.as_bytes()),
             },
-            Some(b'[') if depth < MAX_DEPTH => match elements(json) {
-                Some(elements) => {
-                    self.tag(b'a', elements.len());
-                    elements.iter().for_each(|json| self.value(json, depth + 1));
+            Some(b'[') if depth < MAX_DEPTH => {
+                self.tag(b'a', 0);
+                // It is JSON, so this does not fail; if it does, the bytes follow.
+                if self.elements(json, depth).is_err() {
+                    self.tagged(b'r', json.as_bytes());
                 }
-                None => self.tagged(b'r', json.as_bytes()),
-            },
+                self.tag(b'e', 0);
+            }
             // A number, `true`, `false` or `null`; or too deep.
             _ => self.tagged(b'r', json.as_bytes()),
         }
+    }
+
+    fn elements(&mut self, json: &str, depth: usize) -> serde_json::Result<()> {
+        serde_json::Deserializer::from_str(json).deserialize_seq(Elements(self, depth))
     }
 
     fn tagged(&mut self, tag: u8, bytes: &[u8]) {
@@ -120,38 +125,42 @@ impl ContentHasher {
     }
 }
 
-/// The fields of an object, sorted by their names; `None` if it repeats one.
+/// The fields of an object, sorted by their names; `None` if it repeats one, or has too many.
 fn fields(json: &str) -> Option<Vec<(Text<'_>, &str)>> {
-    let mut fields = Vec::with_capacity(16);
-    object::for_each_field(json, |key, value| fields.push((key, value))).ok()?;
+    let (mut fields, mut count) = (Vec::with_capacity(16), 0);
+    object::for_each_field(json, |key, value| {
+        count += 1;
+        if count <= MAX_FIELDS {
+            fields.push((key, value));
+        }
+    })
+    .ok()?;
     fields.sort_unstable_by(|(one, _), (other, _)| one.bytes().cmp(other.bytes()));
     let is_repeated = |pair: &[(Text<'_>, &str)]| pair[0].0.bytes() == pair[1].0.bytes();
-    (!fields.windows(2).any(is_repeated)).then_some(fields)
+    let is_plain = count <= MAX_FIELDS && !fields.windows(2).any(is_repeated);
+    is_plain.then_some(fields)
 }
 
-fn elements(json: &str) -> Option<Vec<&str>> {
-    struct Elements;
+/// Hashes the elements of an array as they come.
+struct Elements<'h>(&'h mut ContentHasher, usize);
 
-    impl<'de> Visitor<'de> for Elements {
-        type Value = Vec<&'de str>;
+impl<'de> Visitor<'de> for Elements<'_> {
+    type Value = ();
 
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an array")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut elements = Vec::new();
-            while let Some(element) = seq.next_element::<&RawValue>()? {
-                elements.push(element.get());
-            }
-            Ok(elements)
-        }
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array")
     }
 
-    serde_json::Deserializer::from_str(json)
-        .deserialize_seq(Elements)
-        .ok()
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(element) = seq.next_element::<&RawValue>()? {
+            self.0.value(element.get(), self.1 + 1);
+        }
+        Ok(())
+    }
 }
+
+/// An object with more fields counts by its bytes.
+const MAX_FIELDS: usize = 4096;
 
 /// How deep objects and arrays are compared by value. Each level is read once more.
 const MAX_DEPTH: usize = 6;

@@ -54,8 +54,13 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Whether the body has an encoding that could not be undone, so that nobody knows what it says.
+    /// Whether the body has an encoding that could not be undone, or looks as if it had one that its headers do
+    /// not say. They are not signed, so it may say anything.
     pub(crate) fn is_hidden(&self) -> bool {
+        const GZIP: &[u8] = b"\x1f\x8b";
+        if self.content.starts_with(GZIP) {
+            return true;
+        }
         let is_encoded =
             |reason: &UnknownReason| matches!(reason, UnknownReason::ContentEncoding(_));
         matches!(&self.events[..], [Event::Unknown(event)] if is_encoded(&event.reason))
@@ -115,7 +120,7 @@ impl BodyReader {
     pub(crate) fn read(&self, body: &Bytes, headers: &[(Cow<'_, str>, Bytes)]) -> Reading {
         let encoding = content_encoding(headers);
         match decode(body, encoding, Depth::Full, self.0.max_body) {
-            Ok(content) => self.typed(body, content, headers),
+            Ok(content) => self.typed(body, content, headers, self.0.hashes),
             Err(detail) => {
                 let reason = UnknownReason::ContentEncoding(detail);
                 finished(body.clone(), (vec![unknown(reason)], Vec::new()), false)
@@ -136,7 +141,7 @@ impl BodyReader {
     ) -> Result<Reading, String> {
         let encoding = content_encoding(headers);
         let content = decode(body, encoding, Depth::Peek, self.0.max_body)?;
-        let reading = self.typed(body, content, headers);
+        let reading = self.typed(body, content, headers, false);
         match &reading.events[..] {
             [Event::Unknown(event)] if event.reason == UnknownReason::Panicked => {
                 Err(event.reason.to_string())
@@ -150,10 +155,11 @@ impl BodyReader {
         body: &Bytes,
         decoded: Option<Bytes>,
         headers: &[(Cow<'_, str>, Bytes)],
+        hashes: bool,
     ) -> Reading {
         let is_decoded = decoded.is_some();
         let content = decoded.unwrap_or_else(|| body.clone());
-        let read = text(&content).and_then(|text| caught(|| self.events(&text)));
+        let read = text(&content).and_then(|text| caught(|| self.events(&text, hashes)));
         let (mut events, contents) =
             read.unwrap_or_else(|reason| (vec![unknown(reason)], Vec::new()));
         if events.is_empty() {
@@ -175,8 +181,8 @@ impl BodyReader {
     }
 
     /// The events of a body, and the hashes of their contents.
-    fn events(&self, text: &ByteString) -> (Vec<Event>, Vec<Option<ContentHash>>) {
-        if self.0.hashes {
+    fn events(&self, text: &ByteString, hashes: bool) -> (Vec<Event>, Vec<Option<ContentHash>>) {
+        if hashes {
             self.0.dialect.with_contents(text).into_iter().unzip()
         } else {
             (self.0.dialect.events(text), Vec::new())

@@ -65,8 +65,6 @@ pub(super) struct Connection {
     has_given: bool,
     /// Until when what the sender sends after the last answer is discarded.
     discard_until: Option<Instant>,
-    /// Whether everything that was answered is sent.
-    is_flushed: bool,
 }
 
 impl Connection {
@@ -89,7 +87,6 @@ impl Connection {
             last: NOTHING,
             has_given: false,
             discard_until: None,
-            is_flushed: true,
         }
     }
 
@@ -135,6 +132,8 @@ impl Connection {
         let length = buf.filled().len() - before;
         if length > 0 {
             self.deadline.received();
+        } else {
+            self.deadline.seen_end();
         }
         let now = self.share(&buf.filled()[before..]);
         if now < length {
@@ -177,14 +176,40 @@ impl Connection {
                 self.deadline.body_given(now);
                 now
             }
-            // The last chunk ends as a head does. In another chunk such an end means nothing, and costs little.
-            Appetite::Body(None) => blank_line(NOTHING, bytes).unwrap_or(bytes.len()),
+            Appetite::Body(None) => self.share_of_chunks(bytes),
             Appetite::Head { is_begun } => self.share_of_head(is_begun, bytes),
         };
-        if !matches!(appetite, Appetite::Head { .. }) {
+        if matches!(appetite, Appetite::Body(Some(_)) | Appetite::All) {
             self.last = NOTHING;
         }
         now
+    }
+
+    /// Chunks up to the blank line behind the last one, whose line begins with a zero. Such lines within a chunk
+    /// mean nothing, and cost little.
+    fn share_of_chunks(&mut self, bytes: &[u8]) -> usize {
+        let mut from = 0;
+        let mut now = bytes.len();
+        while let Some(end) = blank_line(self.last, &bytes[from..]).map(|end| from + end) {
+            let line = bytes[..end].trim_ascii_end();
+            let begin = memchr::memrchr(b'\n', line).map_or(0, |at| at + 1);
+            // A line that is empty or not whole may have been such a one.
+            if line.get(begin).is_none_or(|first| *first == b'0') {
+                now = end;
+                break;
+            }
+            self.last = NOTHING;
+            from = end;
+        }
+        self.remember(&bytes[..now]);
+        now
+    }
+
+    /// Remembers the last bytes that were given.
+    fn remember(&mut self, given: &[u8]) {
+        for byte in &given[given.len().saturating_sub(2)..] {
+            self.last = [self.last[1], *byte];
+        }
     }
 
     /// A head with its body, as far as they are there; not what follows them.
@@ -202,9 +227,7 @@ impl Connection {
             if !head.is_empty() {
                 self.deadline.head_given(None);
             }
-            for byte in &head[head.len().saturating_sub(2)..] {
-                self.last = [self.last[1], *byte];
-            }
+            self.remember(head);
             return bytes.len();
         };
         // The line may be in what was given before; then the body comes after the head.
@@ -215,6 +238,7 @@ impl Connection {
         };
         let body = body.min(head.len() - end);
         self.deadline.head_given(Some(body));
+        self.last = NOTHING;
         empty + end + body
     }
 
@@ -222,7 +246,7 @@ impl Connection {
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.held_back = BytesMut::new();
         // Otherwise the writing side wakes this task.
-        if self.is_flushed && self.poll_drain(cx).is_ready() {
+        if self.deadline.is_flushed() && self.poll_drain(cx).is_ready() {
             self.deadline.end();
         }
         Poll::Pending
@@ -289,7 +313,8 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.deadline.seat().poll_evicted(cx).is_ready() {
+        let is_evicted = this.deadline.seat().poll_evicted(cx).is_ready();
+        if is_evicted && this.deadline.is_flushed() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         if this.deadline.is_waited_for() {
@@ -313,6 +338,10 @@ impl AsyncRead for Connection {
         }
         this.give(buf);
         if buf.filled().is_empty() {
+            if this.deadline.poll_late(&mut this.read_timer, cx).is_ready() {
+                this.give_up();
+                return END_OF_STREAM;
+            }
             this.deadline.remember(cx.waker());
             this.deadline.has_more();
             return Poll::Pending;
@@ -330,7 +359,7 @@ impl AsyncWrite for Connection {
         if self.deadline.is_over() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        self.is_flushed = false;
+        self.deadline.set_flushed(false);
         match Pin::new(&mut self.stream).poll_write(cx, buf) {
             Poll::Ready(written) => {
                 self.watch_for_large_heads(&buf[..*written.as_ref().unwrap_or(&0)]);
@@ -347,7 +376,8 @@ impl AsyncWrite for Connection {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // actix-http flushes when all of its answers are written.
-        if !std::mem::replace(&mut self.is_flushed, true) && self.deadline.is_waited_for() {
+        self.deadline.set_flushed(true);
+        if self.deadline.is_waited_for() {
             cx.waker().wake_by_ref();
         }
         Pin::new(&mut self.stream).poll_flush(cx)

@@ -53,6 +53,9 @@ struct State {
     /// When the connection has last said that it is proven.
     proven_at: Cell<Option<Instant>>,
     ending: Cell<Ending>,
+    /// The stream of what the sender sends has ended.
+    seen_end: Cell<bool>,
+    is_flushed: Cell<bool>,
     /// The request that waits for the connection's end.
     waiting: RefCell<Option<Waker>>,
 }
@@ -123,6 +126,8 @@ impl RequestDeadline {
             seat,
             proven_at: Cell::new(None),
             ending: Cell::new(Ending::NotYet),
+            seen_end: Cell::new(false),
+            is_flushed: Cell::new(true),
             waiting: RefCell::new(None),
         }))
     }
@@ -133,6 +138,7 @@ impl RequestDeadline {
 
     /// The answer that is being given is the last one.
     pub(super) fn last_answer(&self) {
+        self.set_flushed(false);
         if self.0.ending.get() == Ending::NotYet {
             self.0.ending.set(Ending::LastAnswer);
         }
@@ -163,18 +169,44 @@ impl RequestDeadline {
 
     /// Waits for the connection's end.
     pub(super) async fn ended(&self) {
-        poll_fn(|cx| {
+        let ended = poll_fn(|cx| {
+            if self.has_seen_end() && self.is_flushed() {
+                // Nothing is read any more, so the reader cannot tell.
+                self.end();
+            }
             if self.is_over() {
                 return Poll::Ready(());
             }
-            *self.0.waiting.borrow_mut() = Some(cx.waker().clone());
-            // The connection has to know.
-            if let Some(reader) = self.0.reader.borrow().as_ref() {
+            let waiting = self.0.waiting.borrow_mut().replace(cx.waker().clone());
+            // The reader has to know; it is woken once, because it may be the task that waits.
+            if waiting.is_none()
+                && let Some(reader) = self.0.reader.borrow().as_ref()
+            {
                 reader.wake_by_ref();
             }
             Poll::Pending
-        })
-        .await;
+        });
+        if tokio::time::timeout(2 * LINGER, ended).await.is_err() {
+            self.end();
+        }
+    }
+
+    /// The sender sends nothing more.
+    pub(super) fn seen_end(&self) {
+        self.0.seen_end.set(true);
+    }
+
+    pub(super) fn has_seen_end(&self) -> bool {
+        self.0.seen_end.get()
+    }
+
+    /// Whether all answers are sent.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.0.is_flushed.get()
+    }
+
+    pub(super) fn set_flushed(&self, is_flushed: bool) {
+        self.0.is_flushed.set(is_flushed);
     }
 
     /// The connection has received something.
@@ -350,6 +382,7 @@ impl Deadline for RequestDeadline {
         } else {
             (Phase::Rest, LINGER)
         };
+        self.set_flushed(false);
         self.0.seat.set_busy(false);
         self.0.phase.set(phase);
         self.set(now, time);

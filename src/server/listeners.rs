@@ -464,7 +464,8 @@ where
     async move {
         let answered = timeout(ADMIN_ANSWER, called).await;
         let mut answer: actix_http::Response<BoxBody> = match answered {
-            Ok(answer) => answer?.into(),
+            Ok(Ok(answer)) => answer.into(),
+            Ok(Err(error)) => HttpResponse::from_error(error).into(),
             Err(_) => admin::took_too_long().into(),
         };
         if let Some(deadline) = &deadline {

@@ -61,7 +61,9 @@ pub(super) async fn read_body(
         // A copy, because the chunk keeps the connection's whole buffer alive, which is not counted.
         body.extend_from_slice(&chunk);
     }
-    held.completed();
+    if !held.completed() {
+        return Err(RequestError::Busy);
+    }
     Ok((body.into(), held))
 }
 

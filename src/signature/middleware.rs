@@ -204,10 +204,12 @@ fn kept_headers(headers: &HeaderMap, always: &[String]) -> Vec<(Cow<'static, str
     // Whether a body can be read, and whose duplicate it is, must not depend on what else was sent. Of one that
     // is repeated two are enough to see it.
     let mut needed = |name: Cow<'static, str>, values: std::slice::Iter<'_, HeaderValue>| {
-        let short = values
-            .filter(|value| value.len() <= MAX_KEPT_HEADERS)
-            .take(2);
-        kept.extend(short.map(|value| (name.clone(), kept_value(value.as_bytes()))));
+        kept.extend(values.take(2).map(|value| {
+            // One that is longer cannot be read, and must not be taken for none.
+            let is_short = value.len() <= MAX_KEPT_HEADERS;
+            let read = if is_short { value.as_bytes() } else { b"?" };
+            (name.clone(), kept_value(read))
+        }));
     };
     needed("content-encoding".into(), headers.get_all(CONTENT_ENCODING));
     for name in always {

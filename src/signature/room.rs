@@ -211,11 +211,17 @@ impl Held {
         self.shared += bytes;
     }
 
-    /// The body has arrived: it gives way no more.
-    pub(super) fn completed(&mut self) {
-        if let Some((id, _)) = &self.growing {
-            self.room.bodies().growing.remove(id);
+    /// The body has arrived: it gives way no more. Returns whether it has not been told to before.
+    #[must_use]
+    pub(super) fn completed(&mut self) -> bool {
+        let Some((id, _)) = &self.growing else {
+            return true;
+        };
+        let is_kept = self.room.bodies().growing.remove(id).is_some();
+        if is_kept {
+            self.growing = None;
         }
+        is_kept
     }
 
     /// Ready when the body has to give way.
@@ -337,7 +343,7 @@ mod tests {
         let room = room();
         let mut complete = room.hold(None);
         assert!(complete.grow_to(700 * KIB));
-        complete.completed();
+        assert!(complete.completed());
         let mut next = room.hold(peer(1));
         assert!(next.grow_to(64 * KIB));
         assert!(!next.grow_to(300 * KIB));

@@ -191,7 +191,8 @@ impl Verifier {
                 let own = self.sessions.get(session).unwrap_or(&self.secrets);
                 proof.check(&request.body, own)?;
             }
-            reading
+            // Once more, now that it is worth more.
+            self.read(&request)
         };
         let named = sessions(reading.as_ref()).next();
         let odd = match (&in_path, named) {
@@ -570,9 +571,7 @@ mod tests {
         let plain = Verifier::new("s")
             .secret(secret("shared"))
             .dialect(Arc::new(Names), 1024);
-        assert_eq!(
-            hidden(&plain, "shared", Some("B")),
-            Ok(Some("B".to_owned()))
-        );
+        // The header is not signed: with it a captured body would be any path's.
+        assert_eq!(hidden(&plain, "shared", Some("B")), Ok(None));
     }
 }
