@@ -44,6 +44,7 @@ pub(crate) fn outline(event: &Event) -> Event {
 
 /// Gives the texts of an outline to `put`: its kind, name, message id, sender and status. The session is
 /// kept elsewhere.
+#[cfg(feature = "sqlite")]
 pub(crate) fn write_outline(event: &Event, mut put: impl FnMut(Option<&str>)) {
     let (message_id, from, status) = match event {
         Event::Message(event) => (&event.message_id, &event.from, None),
@@ -58,6 +59,7 @@ pub(crate) fn write_outline(event: &Event, mut put: impl FnMut(Option<&str>)) {
 }
 
 /// Reads an outline of the texts that [`write_outline`] gave. `None` if `take` has none.
+#[cfg(feature = "sqlite")]
 pub(crate) fn read_outline(mut take: impl FnMut() -> Option<Option<String>>) -> Option<Event> {
     let kind = take()?;
     let [name, message_id, from, status] = [take()?, take()?, take()?, take()?];
