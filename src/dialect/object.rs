@@ -61,30 +61,52 @@ pub(super) fn string(json: &str) -> Option<Cow<'_, str>> {
 /// A JSON string with its escapes undone; `None` if `json` is anything else.
 pub(super) fn text(json: &str) -> Option<Text<'_>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
-    if !inner.contains('\\') {
-        return Some(Text(Cow::Borrowed(inner.as_bytes())));
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Some(Text::Plain(inner));
     }
     serde_json::from_str(json).ok()
 }
 
+/// A JSON string.
+#[derive(Deserialize)]
+#[serde(from = "StringBytes<'a>", bound(deserialize = "'de: 'a"))]
+pub(super) enum Text<'a> {
+    /// One without escapes.
+    Plain(&'a str),
+    Bytes(Cow<'a, [u8]>),
+}
+
 /// A JSON string as bytes, because only then does serde_json accept lone surrogates.
 #[derive(Deserialize)]
-pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, [u8]>);
+struct StringBytes<'a>(#[serde(borrow)] Cow<'a, [u8]>);
+
+impl<'a> From<StringBytes<'a>> for Text<'a> {
+    fn from(StringBytes(bytes): StringBytes<'a>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
 
 impl<'a> Text<'a> {
     /// The bytes, to compare them: a known name needs no decoding.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+        match self {
+            Self::Plain(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
     }
 
     pub(super) fn decoded(self) -> Cow<'a, str> {
-        if let Cow::Borrowed(bytes) = self.0
+        let bytes = match self {
+            Self::Plain(text) => return Cow::Borrowed(text),
+            Self::Bytes(bytes) => bytes,
+        };
+        if let Cow::Borrowed(bytes) = bytes
             && let Ok(text) = str::from_utf8(bytes)
         {
             return Cow::Borrowed(text);
         }
-        let mut text = String::with_capacity(self.0.len());
-        for chunk in self.0.utf8_chunks() {
+        let mut text = String::with_capacity(bytes.len());
+        for chunk in bytes.utf8_chunks() {
             text.push_str(chunk.valid());
             // A lone surrogate is three bytes, of which only the first has this value.
             if chunk.invalid().first() == Some(&0xed) {

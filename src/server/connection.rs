@@ -17,13 +17,13 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use actix_rt::net::TcpStream;
 use bytes::{Buf as _, BytesMut};
-use memchr::memmem;
+use memchr::memmem::Finder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::deadline::{Appetite, LINGER, LazyTimer, RequestDeadline};
@@ -284,7 +284,7 @@ impl Connection {
             return;
         };
         // It may come behind earlier answers, of which none has such a text.
-        if memmem::find(written, TOO_LARGE).is_none() {
+        if TOO_LARGE.find(written).is_none() {
             return;
         }
         metrics.large_heads.inc();
@@ -403,11 +403,11 @@ fn blank_line(before: [u8; 2], bytes: &[u8]) -> Option<usize> {
     if at_start(b"\n", b"\r\n") {
         return Some(2);
     }
-    memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes[at + 1..] {
-        [b'\n', ..] => Some(at + 2),
-        [b'\r', b'\n', ..] => Some(at + 3),
-        _ => None,
-    })
+    let usual = BLANK_LINE.find(bytes);
+    let bare = BARE_BLANK_LINE.find(&bytes[..usual.map_or(bytes.len(), |at| at + 1)]);
+    let length = |line: &Finder<'_>| line.needle().len();
+    bare.map(|at| at + length(&BARE_BLANK_LINE))
+        .or(usual.map(|at| at + length(&BLANK_LINE)))
 }
 
 /// What a head says of the length of its body, if it can be read; actix-http judges it.
@@ -416,6 +416,10 @@ fn declared_length(head: &[u8]) -> usize {
     let mut lines = memchr::memchr_iter(b'\n', head).map(|at| &head[at + 1..]);
     let value = lines.find_map(|line| {
         let (name, value) = line.split_at_checked(NAME.len())?;
+        // Rules out nearly all other headers.
+        if name[NAME.len() - 1] != b':' {
+            return None;
+        }
         name.eq_ignore_ascii_case(NAME).then_some(value)
     });
     let value = value.and_then(|value| value.split(|byte| *byte == b'\n').next());
@@ -426,7 +430,13 @@ fn declared_length(head: &[u8]) -> usize {
 const NOTHING: [u8; 2] = [0; 2];
 
 /// The beginning of an answer to a head that is too large.
-const TOO_LARGE: &[u8] = b"HTTP/1.1 431 ";
+static TOO_LARGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"HTTP/1.1 431 "));
+
+/// The end of a line and the blank line behind it.
+static BLANK_LINE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\n\r\n"));
+
+/// The same without a carriage return.
+static BARE_BLANK_LINE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\n\n"));
 
 /// How much is discarded at a time.
 const DISCARDED: usize = 4096;
