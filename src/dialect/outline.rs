@@ -6,7 +6,9 @@
 
 use super::name::cut;
 use super::reader::unknown;
-use crate::{ConnectionEvent, Event, EventKind, MessageEvent, StatusEvent, UnknownReason};
+#[cfg(feature = "sqlite")]
+use crate::EventKind;
+use crate::{ConnectionEvent, Event, MessageEvent, StatusEvent, UnknownReason};
 
 /// The event with its name, its session, and what tells its conversation and its status; each is at most
 /// 1,024 bytes long.
