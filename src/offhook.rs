@@ -238,6 +238,7 @@ impl Offhook {
         let limits = Limits {
             max_body: settings.server.max_body,
             request_timeout: settings.server.request_timeout,
+            min_body_rate: settings.server.min_body_rate,
             in_flight: InFlight::new(settings.server.max_in_flight),
         };
         let ingress = Ingress::new(settings.sources, engine, limits, &metrics, clock, silence)?;

@@ -4,9 +4,9 @@
 //! never ends a body that was refused, or never reads its answers would hold its connection forever. So
 //! the socket itself is watched, in both directions:
 //!
-//! - Reading: [`RequestDeadline`] says until when the sender must send something. A late head is
-//!   answered 408 from here. Then the stream ends for the code above, which answers a late body, and
-//!   an idle connection ends without an answer.
+//! - Reading: [`RequestDeadline`] says until when the sender must send something, for bodies by
+//!   [`BodyPace`]. A late head is answered 408 from here. Then the stream ends for the code above, which
+//!   answers a late body, and an idle connection ends without an answer.
 //! - Writing: an answer that finds no room in the sender's receive buffer for `request_timeout` ends
 //!   the connection. Until it is sent, nothing more is read.
 //! - Ending: what comes after an answer with `Connection: close` is discarded, and not served. A connection
@@ -29,12 +29,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::deadline::{Appetite, LINGER, LazyTimer, RequestDeadline};
 use super::seats::Seats;
 use crate::clock::{Clock as _, SystemClock};
-use crate::signature::Deadline as _;
+use crate::signature::{BodyPace, Deadline as _};
 use crate::telemetry::{ListenerMetrics, Throttle};
 
 /// What all connections of a listener share.
 pub(super) struct ConnectionContext {
-    pub(super) request_timeout: Duration,
+    pub(super) pace: BodyPace,
     pub(super) keep_alive: Duration,
     pub(super) seats: Arc<Seats>,
     /// Those of the public listener.
@@ -74,10 +74,9 @@ impl Connection {
         }
         let peer = stream.peer_addr().ok().map(|peer| peer.ip());
         let seat = context.seats.take(peer);
-        let (request_timeout, keep_alive) = (context.request_timeout, context.keep_alive);
         Self {
             stream,
-            deadline: RequestDeadline::new(request_timeout, keep_alive, seat),
+            deadline: RequestDeadline::new(context.pace, context.keep_alive, seat),
             context,
             read_timer: LazyTimer::default(),
             write_timer: LazyTimer::default(),
@@ -111,7 +110,7 @@ impl Connection {
         let since = *self
             .blocked_since
             .get_or_insert_with(|| SystemClock.monotonic());
-        let deadline = since + self.context.request_timeout;
+        let deadline = since + self.context.pace.request_timeout;
         self.write_timer
             .poll(deadline, cx)
             .map(|()| io::ErrorKind::TimedOut.into())
@@ -176,7 +175,11 @@ impl Connection {
                 self.deadline.body_given(now);
                 now
             }
-            Appetite::Body(None) => self.share_of_chunks(bytes),
+            Appetite::Body(None) => {
+                let now = self.share_of_chunks(bytes);
+                self.deadline.body_given(now);
+                now
+            }
             Appetite::Head { is_begun } => self.share_of_head(is_begun, bytes),
         };
         if matches!(appetite, Appetite::Body(Some(_)) | Appetite::All) {

@@ -4,7 +4,7 @@
 //! | phase | from | until | the sender owes |
 //! |---|---|---|---|
 //! | `Head` | the head's first byte, or the connection's start | `request_timeout` | the rest of the head |
-//! | `Body` | the application has the head | as for the head | the rest of the body |
+//! | `Body` | the application has the head | [`BodyPace`] says | the rest of the body |
 //! | `Working` | the body has ended | no limit | nothing |
 //! | `Rest` | the answer, where the body has not ended | [`LINGER`] | the rest of the body |
 //! | `Idle` | the answer, where the body has ended | `keep_alive` | the next request |
@@ -20,7 +20,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::seats::Seat;
 use crate::clock::{Clock as _, SystemClock};
-use crate::signature::Deadline;
+use crate::signature::{BodyPace, BodyProgress, Deadline};
 
 /// The deadline of a connection's current request. The connection and the application share it.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub(super) struct RequestDeadline(Rc<State>);
 
 #[derive(Debug)]
 struct State {
-    request_timeout: Duration,
+    pace: BodyPace,
     keep_alive: Duration,
     phase: Cell<Phase>,
     /// When the head of the request began.
@@ -49,6 +49,10 @@ struct State {
     behind_head: Cell<u64>,
     /// How many bytes of the body it has not got; `None` if the body does not say its length.
     to_come: Cell<Option<u64>>,
+    /// What has come of the body, while it is waited for.
+    body: Cell<Option<BodyProgress>>,
+    /// How many bytes of it have come since, on the wire.
+    newly_come: Cell<u64>,
     seat: Seat,
     /// When the connection has last said that it is proven.
     proven_at: Cell<Option<Instant>>,
@@ -108,14 +112,14 @@ enum Phase {
 
 impl RequestDeadline {
     /// The deadline of a new connection, whose first head begins now.
-    pub(super) fn new(request_timeout: Duration, keep_alive: Duration, seat: Seat) -> Self {
+    pub(super) fn new(pace: BodyPace, keep_alive: Duration, seat: Seat) -> Self {
         let now = SystemClock.monotonic();
         Self(Rc::new(State {
-            request_timeout,
+            pace,
             keep_alive,
             phase: Cell::new(Phase::Head { answered: false }),
             begun: Cell::new(now),
-            deadline: Cell::new(Some(now + request_timeout)),
+            deadline: Cell::new(Some(now + pace.request_timeout)),
             late: Cell::new(false),
             reader: RefCell::new(None),
             alarm: Cell::new(None),
@@ -123,6 +127,8 @@ impl RequestDeadline {
             head: Cell::new(HeadGiven::None),
             behind_head: Cell::new(0),
             to_come: Cell::new(None),
+            body: Cell::new(None),
+            newly_come: Cell::new(0),
             seat,
             proven_at: Cell::new(None),
             ending: Cell::new(Ending::NotYet),
@@ -238,6 +244,8 @@ impl RequestDeadline {
         self.give_more();
         if !has_body {
             self.body_ended();
+        } else if to_come != Some(0) {
+            self.begin_body(behind_head);
         }
     }
 
@@ -280,8 +288,11 @@ impl RequestDeadline {
         self.0.head.set(given);
     }
 
-    /// actix-http has got so many bytes of a body.
+    /// actix-http has got so many bytes of a body, in chunks or not.
     pub(super) fn body_given(&self, bytes: usize) {
+        self.0
+            .newly_come
+            .set(self.0.newly_come.get() + bytes as u64);
         let to_come = self.0.to_come.get();
         let left = to_come.map(|to_come| to_come.saturating_sub(bytes as u64));
         self.0.to_come.set(left);
@@ -305,6 +316,7 @@ impl RequestDeadline {
     /// nothing to read; it is woken when the deadline has passed.
     pub(super) fn poll_late(&self, timer: &mut LazyTimer, cx: &mut Context<'_>) -> Poll<()> {
         let is_known = self.remember_reader(cx.waker());
+        self.note_progress();
         match self.0.deadline.get() {
             None => Poll::Pending,
             Some(deadline) if is_known && timer.runs(deadline) => Poll::Pending,
@@ -324,11 +336,33 @@ impl RequestDeadline {
         self.0.phase.get() == (Phase::Head { answered: false })
     }
 
+    /// The body is waited for, of which `bytes` have come with the head.
+    fn begin_body(&self, bytes: u64) {
+        let now = SystemClock.monotonic();
+        self.0.newly_come.set(0);
+        self.0.body.set(Some(BodyProgress::new(now, bytes)));
+        self.set(now, self.0.pace.request_timeout);
+    }
+
+    /// Moves the deadline by what has come of the body. That is done only when there is nothing more to read, so
+    /// that the clock is not asked for every piece.
+    fn note_progress(&self) {
+        let bytes = self.0.newly_come.take();
+        if bytes > 0
+            && self.0.phase.get() == Phase::Body
+            && let Some(mut body) = self.0.body.get()
+        {
+            body.add(bytes, SystemClock.monotonic());
+            self.0.body.set(Some(body));
+            self.0.deadline.set(Some(self.0.pace.deadline(&body)));
+        }
+    }
+
     fn begin_head(&self) {
         let now = SystemClock.monotonic();
         self.0.phase.set(Phase::Head { answered: false });
         self.0.begun.set(now);
-        self.set(now, self.0.request_timeout);
+        self.set(now, self.0.pace.request_timeout);
     }
 
     /// Sets the deadline to `time` from `now`. The reader is woken, unless its timer runs out before:
@@ -369,6 +403,7 @@ impl Deadline for RequestDeadline {
     fn body_ended(&self) {
         self.0.seat.set_busy(true);
         self.0.phase.set(Phase::Working);
+        self.0.body.set(None);
         self.0.deadline.set(None);
     }
 
@@ -455,20 +490,58 @@ mod tests {
     use super::*;
 
     const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+    const PACE: BodyPace = BodyPace {
+        request_timeout: REQUEST_TIMEOUT,
+        min_rate: 1000,
+        max_body: 1 << 20,
+    };
     const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
     fn new() -> RequestDeadline {
-        RequestDeadline::new(REQUEST_TIMEOUT, KEEP_ALIVE, Seats::new(1).take(None))
+        RequestDeadline::new(PACE, KEEP_ALIVE, Seats::new(1).take(None))
     }
 
     #[test]
-    fn head_and_body_share_one_deadline() {
+    fn a_body_has_a_deadline_of_its_own() {
         let deadline = new();
         let end = deadline.begun().unwrap() + REQUEST_TIMEOUT;
         assert_eq!(deadline.0.deadline.get(), Some(end));
         deadline.request_begun(true, None);
-        assert_eq!(deadline.0.deadline.get(), Some(end));
+        assert!(deadline.0.deadline.get() > Some(end));
         assert!(!deadline.is_complete());
+    }
+
+    #[test]
+    fn a_body_that_came_with_its_head_keeps_the_deadline() {
+        let deadline = new();
+        let end = deadline.begun().unwrap() + REQUEST_TIMEOUT;
+        deadline.head_given(Some(7));
+        deadline.request_begun(true, Some(7));
+        assert_eq!(deadline.0.deadline.get(), Some(end));
+    }
+
+    #[test]
+    fn what_comes_of_a_body_moves_its_deadline() {
+        for length in [Some(50_000), None] {
+            let deadline = new();
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            deadline.head_given(Some(5000));
+            deadline.request_begun(true, length);
+            let begun = deadline.0.body.get().unwrap().begun;
+            deadline.body_given(20_000);
+            // As in 25 s, without waiting.
+            let long_ago = begun.checked_sub(Duration::from_secs(25)).unwrap();
+            deadline.0.body.set(Some(BodyProgress::new(long_ago, 5000)));
+            deadline.note_progress();
+            let end = deadline.0.deadline.get().unwrap();
+            assert_eq!(end - long_ago, Duration::from_secs(26));
+            deadline.body_ended();
+            assert_eq!(deadline.0.deadline.get(), None);
+            deadline.body_given(9);
+            let mut timer = LazyTimer::default();
+            assert!(deadline.poll_late(&mut timer, &mut cx).is_pending());
+            assert_eq!(deadline.0.deadline.get(), None);
+        }
     }
 
     #[test]
@@ -500,7 +573,7 @@ mod tests {
             deadline.request_begun(false, None);
             deadline.answered_at(SystemClock.monotonic());
             if is_pipelined {
-                deadline.request_begun(true, None);
+                deadline.request_begun(true, Some(0));
             } else {
                 deadline.received();
             }

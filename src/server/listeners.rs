@@ -36,7 +36,7 @@ use super::seats::Seats;
 use crate::admin::{self, AdminState};
 use crate::ingress::Ingress;
 use crate::settings::ServerSettings;
-use crate::signature::Deadline;
+use crate::signature::{BodyPace, Deadline};
 use crate::telemetry::{ListenerMetrics, Throttle};
 use crate::{Error, escape_controls};
 
@@ -93,7 +93,7 @@ impl BoundSocket {
             upgrades: Throttle::default(),
         });
         let context = Arc::new(ConnectionContext {
-            request_timeout: settings.request_timeout,
+            pace: parts.ingress.limits().pace(),
             keep_alive: settings.keep_alive,
             seats: Seats::new(most),
             metrics: Some(parts.metrics.listener()),
@@ -115,7 +115,7 @@ impl BoundSocket {
         let most = descriptors.admin;
         let state = web::Data::new(state);
         let context = Arc::new(ConnectionContext {
-            request_timeout: ADMIN_TIMEOUT,
+            pace: ADMIN_PACE,
             keep_alive: ADMIN_KEEP_ALIVE,
             seats: Seats::new(most),
             metrics: None,
@@ -502,8 +502,13 @@ fn watched(mut payload: Payload, deadline: RequestDeadline) -> Payload {
 /// How long a graceful stop waits for work that runs.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the head and the body of a request to the admin listener may take.
-const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the head of a request to the admin listener may take, and how fast its body has to come.
+const ADMIN_PACE: BodyPace = BodyPace {
+    request_timeout: Duration::from_secs(10),
+    min_rate: 16 * 1024,
+    // As much as actix-web reads of one.
+    max_body: 256 * 1024,
+};
 
 /// How long an answer of the admin listener may take: a disk that hangs must not hold its connections.
 const ADMIN_ANSWER: Duration = Duration::from_secs(30);

@@ -29,8 +29,10 @@ pub struct ServerSettings {
     /// How many connections may be open at the same time; further ones wait to be accepted. Default:
     /// 8192.
     pub max_connections: usize,
-    /// How long a request's head and body may take to arrive. Default: 10 s.
+    /// How long a request's head may take to arrive, and how long nothing of its body may come. Default: 10 s.
     pub request_timeout: Duration,
+    /// How fast a body has to come, in bytes a second, once `request_timeout` has passed. Default: 16 KiB.
+    pub min_body_rate: u64,
     /// How long an idle connection stays open. Default: 75 s.
     pub keep_alive: Duration,
     /// A path that answers GET with 200 while events can be taken, and otherwise with 503. Default: none.
@@ -44,6 +46,7 @@ keys!(ServerSettings {
     max_in_flight: size,
     max_connections: whole(1..=1_000_000),
     request_timeout: duration,
+    min_body_rate: size,
     keep_alive: duration,
     health_path: some(checked(
         text,
@@ -61,6 +64,7 @@ impl Default for ServerSettings {
             max_in_flight: 128 * MIB,
             max_connections: 8192,
             request_timeout: Duration::from_secs(10),
+            min_body_rate: 16 * 1024,
             keep_alive: Duration::from_secs(75),
             health_path: None,
         }

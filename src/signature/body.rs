@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::task::{Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_http::header::{self, HeaderMap};
 use actix_web::body::BoxBody;
@@ -13,9 +13,12 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use tokio::time::timeout_at;
 
 use super::Refusal;
+use super::pace::{BodyPace, BodyProgress};
 use super::room::{Held, InFlight};
+use crate::clock::{Clock as _, SystemClock};
 
 /// Refuses a body whose declared length is too long.
 pub(super) fn check_declared_length(
@@ -31,16 +34,19 @@ pub(super) fn check_declared_length(
     }
 }
 
-/// Reads the body, in any number of chunks, into memory of its own length.
+/// Reads the body, in any number of chunks, into memory of its own length. With `begun` it has to come fast
+/// enough from then on; otherwise the connection sees to that.
 pub(super) async fn read_body(
     mut payload: Payload,
     headers: &HeaderMap,
     limits: &Limits,
     peer: Option<IpAddr>,
+    begun: Option<Instant>,
 ) -> Result<(Bytes, Held), RequestError> {
     let mut held = limits.in_flight.hold(peer);
     let mut body = Vec::new();
-    while let Some(chunk) = next_chunk(&mut payload, &held).await? {
+    let mut progress = begun.map(|begun| BodyProgress::new(begun, 0));
+    while let Some(chunk) = chunk_in_time(&mut payload, &held, limits, &mut progress).await? {
         let length = body.len() + chunk.len();
         if length > limits.max_body {
             return Err(RequestError::TooLarge {
@@ -65,6 +71,26 @@ pub(super) async fn read_body(
         return Err(RequestError::Busy);
     }
     Ok((body.into(), held))
+}
+
+/// The next part of the body, unless the body is late, or has to make room for others.
+async fn chunk_in_time(
+    payload: &mut Payload,
+    held: &Held,
+    limits: &Limits,
+    progress: &mut Option<BodyProgress>,
+) -> Result<Option<Bytes>, RequestError> {
+    let next = next_chunk(payload, held);
+    let Some(progress) = progress else {
+        return next.await;
+    };
+    let end = limits.pace().deadline(progress);
+    let chunk = timeout_at(end.into(), next).await;
+    let chunk = chunk.map_err(|_| RequestError::TooSlow)??;
+    if let Some(chunk) = &chunk {
+        progress.add(chunk.len() as u64, SystemClock.monotonic());
+    }
+    Ok(chunk)
 }
 
 /// The next part of the body, unless the body has to make room for others.
@@ -95,9 +121,12 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
 pub struct Limits {
     /// The longest body, in bytes. Default: 32 MiB.
     pub max_body: usize,
-    /// How long head and body of one request may take. Default: 10 s. In an application's own `App` the
-    /// middleware sees only the body, and measures from the end of the head.
+    /// How long the head of a request may take, and how long nothing of its body may come. Default: 10 s. In an
+    /// application's own `App` the middleware sees only the body.
     pub request_timeout: Duration,
+    /// How fast a body has to come, in bytes a second, once `request_timeout` has passed: since its begin, on
+    /// average, and a second of it may be missing. Default: 16 KiB.
+    pub min_body_rate: u64,
     /// The budget for bytes of bodies in memory, over all requests that share this value.
     pub in_flight: InFlight,
 }
@@ -107,7 +136,19 @@ impl Default for Limits {
         Self {
             max_body: 32 * 1024 * 1024,
             request_timeout: Duration::from_secs(10),
+            min_body_rate: 16 * 1024,
             in_flight: InFlight::new(128 * 1024 * 1024),
+        }
+    }
+}
+
+impl Limits {
+    /// How fast a body has to come.
+    pub(crate) fn pace(&self) -> BodyPace {
+        BodyPace {
+            request_timeout: self.request_timeout,
+            min_rate: self.min_body_rate,
+            max_body: self.max_body,
         }
     }
 }
@@ -130,8 +171,9 @@ pub enum RequestError {
         /// The limit.
         limit: usize,
     },
-    /// 408: head and body took longer than [`Limits::request_timeout`].
-    #[error("the body was not complete in time")]
+    /// 408: nothing of the body has come for [`Limits::request_timeout`], or it came more slowly than
+    /// [`Limits::min_body_rate`].
+    #[error("the body came too slowly")]
     TooSlow,
     /// 503: [`Limits::in_flight`] is full, or the body had to make room for others.
     #[error("the in-flight byte budget is full")]

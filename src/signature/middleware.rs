@@ -115,9 +115,10 @@ impl VerifySignature {
     ) -> Result<T, RequestError> {
         let headers = request.head.headers();
         let peer = request.head.peer_addr.map(|peer| peer.ip());
-        let read = read_body(request.payload, headers, &self.limits, peer);
+        // The connection's deadline is that of the body, if it has one.
+        let begun = request.deadline.is_none().then_some(request.started);
+        let read = read_body(request.payload, headers, &self.limits, peer, begun).await;
         let (body, held) = if let Some(deadline) = request.deadline {
-            let read = read.await;
             // The connection aborts a body whose time is over.
             if matches!(read, Err(RequestError::Broken)) && deadline.is_late() {
                 return Err(RequestError::TooSlow);
@@ -126,9 +127,7 @@ impl VerifySignature {
             deadline.body_ended();
             read
         } else {
-            let end = request.started + self.limits.request_timeout;
-            let read = tokio::time::timeout_at(end.into(), read).await;
-            read.map_err(|_| RequestError::TooSlow)??
+            read?
         };
         let mut unverified = Unverified::new(body, admitted.received_at);
         unverified.session = request.session;

@@ -14,6 +14,7 @@
 mod body;
 mod generic;
 mod middleware;
+mod pace;
 mod room;
 mod scheme;
 mod secret;
@@ -31,6 +32,7 @@ pub use verifier::{Claimed, Sender, Unverified, Verified, Verifier};
 
 pub(crate) use generic::Template;
 pub(crate) use middleware::{Admitted, Deadline, Incoming, path_session};
+pub(crate) use pace::{BodyPace, BodyProgress};
 pub(crate) use room::{Held, network};
 pub(crate) use scheme::x_webhook_signature;
 pub(crate) use secret::Mac;

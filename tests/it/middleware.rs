@@ -50,6 +50,46 @@ async fn the_middleware_gives_the_body_to_any_extractor() {
     assert_eq!(error.as_response_error().status_code(), 401);
 }
 
+/// A body that comes in pieces, with pauses.
+fn in_pieces(pieces: usize, pause: u64) -> actix_web::dev::Payload {
+    let stream = futures_util::stream::unfold(0, move |sent| async move {
+        if sent == pieces {
+            return None;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        Some((Ok(bytes::Bytes::from_static(&[b'x'; 1000])), sent + 1))
+    });
+    actix_web::dev::Payload::Stream {
+        payload: Box::pin(stream),
+    }
+}
+
+#[actix_web::test]
+async fn the_middleware_wants_a_body_to_go_on() {
+    let mut limits = Limits::default();
+    limits.request_timeout = std::time::Duration::from_millis(1500);
+    limits.min_body_rate = 1000;
+    let handler =
+        |verified: Verified| async move { HttpResponse::Ok().body(verified.body().clone()) };
+    let resource = web::resource("/").route(web::post().to(handler).wrap(verify().limits(limits)));
+    let app = test::init_service(App::new().service(resource)).await;
+    // Fast enough for 3 s, too slow, silent.
+    for (pieces, pause, status) in [(30, 100, 200), (4, 1300, 408), (1, 60_000, 408)] {
+        let body = "x".repeat(pieces * 1000);
+        let signature = signed(body).headers[1].1.clone();
+        let request = test::TestRequest::post().uri("/");
+        let request = request.insert_header(("X-Webhook-Signature", signature));
+        let (request, _) = request
+            .to_request()
+            .replace_payload(in_pieces(pieces, pause));
+        let found = match test::try_call_service(&app, request).await {
+            Ok(answer) => answer.status(),
+            Err(error) => error.as_response_error().status_code(),
+        };
+        assert_eq!(found, status, "{pieces} pieces");
+    }
+}
+
 #[actix_web::test]
 async fn the_middleware_has_limits_of_its_own() {
     let mut limits = Limits::default();

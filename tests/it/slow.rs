@@ -74,6 +74,135 @@ async fn a_body_that_does_not_end_gets_408() {
     server.stop().await;
 }
 
+/// A server that is as impatient, and wants bodies to come so fast.
+async fn pacing(request_timeout: u64, min_body_rate: u64) -> (Server, Recorder) {
+    recording(|offhook| {
+        offhook.configure(|settings| {
+            settings.server.request_timeout = Duration::from_millis(request_timeout);
+            settings.server.min_body_rate = min_body_rate;
+        })
+    })
+    .await
+}
+
+/// A signed body of 40 pieces, and how they are sent: with a length, in chunks, or after `100 Continue`.
+struct Upload {
+    head: Vec<u8>,
+    pieces: Vec<Vec<u8>>,
+    is_asked_for: bool,
+}
+
+fn uploads() -> [Upload; 3] {
+    let body = vec![b'x'; 40 * 1000];
+    let request = signed(body.clone());
+    let whole = request.bytes();
+    let head = String::from_utf8(whole[..whole.len() - body.len()].to_vec()).unwrap();
+    let plain: Vec<Vec<u8>> = body.chunks(1000).map(<[u8]>::to_vec).collect();
+    let mut chunks: Vec<Vec<u8>> = { plain.iter() }
+        .map(|piece| [b"3e8\r\n", &piece[..], b"\r\n"].concat())
+        .collect();
+    chunks.push(b"0\r\n\r\n".to_vec());
+    let upload = |head: String, pieces: &[Vec<u8>], is_asked_for| Upload {
+        head: head.into_bytes(),
+        pieces: pieces.to_vec(),
+        is_asked_for,
+    };
+    let length = head
+        .lines()
+        .find(|line| line.to_ascii_lowercase().starts_with("content-length"));
+    let chunked = head.replace(length.unwrap(), "Transfer-Encoding: chunked");
+    let expecting = head.replacen("\r\n", "\r\nExpect: 100-continue\r\n", 1);
+    [
+        upload(head, &plain, false),
+        upload(chunked, &chunks, false),
+        upload(expecting, &plain, true),
+    ]
+}
+
+/// Sends the head and, with pauses, the pieces, until there is an answer.
+async fn upload(raw: &mut Raw, upload: &Upload, pause: u64) -> u16 {
+    raw.send(&upload.head).await;
+    if upload.is_asked_for {
+        raw.expect(100, "").await;
+    }
+    for piece in &upload.pieces {
+        let pause = Duration::from_millis(pause);
+        if let Ok(answer) = tokio::time::timeout(pause, raw.answer()).await {
+            return answer.status;
+        }
+        raw.try_send(piece).await;
+    }
+    raw.answer().await.status
+}
+
+#[actix_web::test]
+async fn a_steady_body_may_take_longer() {
+    // Each takes 3.2 s.
+    let (server, recorder) = pacing(1500, 1000).await;
+    let each = uploads().map(async |one| {
+        let mut raw = Raw::connect(server.public_address()).await;
+        assert_eq!(upload(&mut raw, &one, 80).await, 200);
+        // The connection can be used again.
+        raw.send(signed("{}").bytes()).await;
+        assert_eq!(raw.answer().await.status, 200);
+    });
+    futures_util::future::join_all(each).await;
+    assert_eq!(recorder.events().len(), 6);
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_body_that_is_too_slow_gets_408() {
+    let (server, recorder) = pacing(1500, 100_000).await;
+    let each = uploads().map(async |one| {
+        let mut raw = Raw::connect(server.public_address()).await;
+        assert_eq!(upload(&mut raw, &one, 80).await, 408);
+        raw.expect_end().await;
+    });
+    futures_util::future::join_all(each).await;
+    assert!(recorder.events().is_empty());
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_body_that_falls_silent_gets_408() {
+    let (server, recorder) = pacing(1000, 1).await;
+    let each = uploads().map(async |mut one| {
+        // It was fast before.
+        one.pieces.truncate(30);
+        let mut raw = Raw::connect(server.public_address()).await;
+        assert_eq!(upload(&mut raw, &one, 50).await, 408);
+        raw.expect_end().await;
+    });
+    futures_util::future::join_all(each).await;
+    assert!(recorder.events().is_empty());
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn endless_chunks_do_not_last_forever() {
+    let (server, _) = recording(|offhook| {
+        offhook.configure(|settings| {
+            settings.server.request_timeout = Duration::from_millis(500);
+            settings.server.min_body_rate = 1000;
+            settings.server.max_body = 1000;
+        })
+    })
+    .await;
+    let mut raw = Raw::connect(server.public_address()).await;
+    raw.send(&uploads()[1].head).await;
+    // What is behind the semicolon is no part of the body. It comes faster than the rate.
+    raw.send("1;").await;
+    let answer = loop {
+        raw.try_send(&[b'a'; 500]).await;
+        if let Ok(answer) = tokio::time::timeout(Duration::from_millis(50), raw.answer()).await {
+            break answer;
+        }
+    };
+    assert_eq!(answer.status, 408);
+    server.stop().await;
+}
+
 #[actix_web::test]
 async fn an_idle_connection_is_closed_without_a_word() {
     let (server, _) = impatient(10_000, 300).await;

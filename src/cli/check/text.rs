@@ -80,7 +80,7 @@ fn in_words(key: &str, value: &Value, of: &Value) -> Option<String> {
             let time = Duration::try_from_secs_f64(seconds.as_f64()?).ok()?;
             format_duration(time).to_string()
         }
-        ("max_body" | "max_in_flight", Value::Number(bytes)) => {
+        ("max_body" | "max_in_flight" | "min_body_rate", Value::Number(bytes)) => {
             ByteSize::b(bytes.as_u64()?).display().iec().to_string()
         }
         ("command", _) | (_, Value::Number(_)) => value.to_string(),
@@ -107,7 +107,8 @@ pub(super) const SHOWN: &str = "bind sources admin promise handlers subscription
     paths scheme secrets documented_key use path command env reject_codes url shape webhook_url \
     token signed secret secret_known headers dialect session sessions quiet_after_seconds \
     quiet_sessions_seconds events order timeout_seconds concurrency max_body max_in_flight workers \
-    max_connections request_timeout_seconds keep_alive_seconds warnings";
+    max_connections request_timeout_seconds min_body_rate \
+    keep_alive_seconds warnings";
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ fn every_key_is_read() {
         max_in_flight = 2048
         max_connections = 5
         request_timeout = "1500ms"
+        min_body_rate = "2 KiB"
         keep_alive = "1m"
         health_path = "/healthz"
         [admin]
@@ -39,6 +40,7 @@ fn every_key_is_read() {
         max_in_flight: 2048,
         max_connections: 5,
         request_timeout: Duration::from_millis(1500),
+        min_body_rate: 2048,
         keep_alive: Duration::from_secs(60),
         health_path: Some("/healthz".to_owned()),
     };

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fastrand::Rng;
 use tokio::io::AsyncWriteExt as _;
@@ -25,6 +26,17 @@ struct Strangers {
 impl Strangers {
     /// On so many connections, from these addresses in turn.
     fn start(to: SocketAddr, count: usize, from: &[Ipv4Addr], bytes: Vec<u8>) -> Self {
+        Self::start_with(to, count, from, bytes, false)
+    }
+
+    /// As [`Strangers::start`]. With `goes_on` each then goes on faster than `min_body_rate`.
+    fn start_with(
+        to: SocketAddr,
+        count: usize,
+        from: &[Ipv4Addr],
+        bytes: Vec<u8>,
+        goes_on: bool,
+    ) -> Self {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
         let (bytes, has_sent) = (Arc::new(bytes), Arc::<AtomicBool>::default());
@@ -40,6 +52,9 @@ impl Strangers {
                     // It fails for a body that has to give way.
                     let _ = stream.write_all(&bytes).await;
                     has_sent.store(true, Ordering::Relaxed);
+                    while goes_on && stream.write_all(&[b'A'; 16 * KIB]).await.is_ok() {
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                    }
                     // Until its time is over, or it had to give way.
                     read_all(&mut stream, 2 * HANG).await;
                 }
@@ -129,6 +144,23 @@ async fn large_bodies_of_strangers_refuse_no_honest_one() {
         assert!(peak < 400, "{what}: {peak} MiB");
         served.program.stop();
     }
+}
+
+/// A body may take half an hour. Those of strangers give way all the same.
+#[actix_web::test]
+async fn steady_bodies_of_strangers_refuse_no_honest_one() {
+    let _alone = ALONE.lock().await;
+    let folder = Folder::new("strangers-steady");
+    settings(&folder, "request_timeout = \"1s\"", OWN_SECRET, "");
+    let served = Served::start(&folder);
+    let head = made_up_head(&format!("Content-Length: {}\r\n", 32 * MIB));
+    let bytes = [head.into_bytes(), vec![b'A'; 24 * MIB]].concat();
+    let from: Vec<_> = (1..9).map(elsewhere).collect();
+    let strangers = || Strangers::start_with(served.public, 8, &from, bytes, true);
+    let (all, refused) = beside(&served, strangers).await;
+    println!("steady bodies: {} of {all} refused", refused.len());
+    assert!(refused.is_empty(), "{refused:?}");
+    served.program.stop();
 }
 
 /// Sends small messages and those of a MiB. Returns how many, and the answers other than 200.
