@@ -88,6 +88,7 @@ fn summary(settings: &Settings) -> Value {
             "max_connections": server.max_connections,
             "request_timeout_seconds": server.request_timeout.as_secs_f64(),
             "min_body_rate": server.min_body_rate,
+            "drain_delay_seconds": server.drain_delay.as_secs_f64(),
             "keep_alive_seconds": server.keep_alive.as_secs_f64(),
         },
         "fingerprint": settings.fingerprint(),
@@ -273,7 +274,7 @@ mod tests {
         ],
         "limits": {"workers": 0, "max_body": 33554432, "max_in_flight": 134217728,
                    "max_connections": 8192, "request_timeout_seconds": 10.0,
-                   "min_body_rate": 16384,
+                   "min_body_rate": 16384, "drain_delay_seconds": 0.0,
                    "keep_alive_seconds": 75.0},
         "fingerprint": null
     }"#;

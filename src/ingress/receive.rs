@@ -213,7 +213,7 @@ impl Ingress {
 
     /// Why new events should not be sent here now.
     pub(crate) fn not_ready(&self) -> Option<&'static str> {
-        if self.running.is_draining() {
+        if self.running.is_leaving() {
             return Some("the server stops");
         }
         self.engine.not_ready()

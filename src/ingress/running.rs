@@ -16,6 +16,8 @@ use crate::engine::{Accepted, NotAccepted, Work};
 #[derive(Debug, Default)]
 pub(crate) struct Running {
     accepting: TaskTracker,
+    /// The stop was announced: no new events should be sent here.
+    leaving: AtomicBool,
     draining: AtomicBool,
     /// The runtime for events whose senders have hung up.
     home: OnceLock<Handle>,
@@ -32,8 +34,18 @@ impl Running {
         self.accepting.len() < MAX_ACCEPTING
     }
 
-    /// From now on each connection is closed after its next answer.
+    /// From now on no new events should be sent here. Those that are sent are still taken.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// From now on each connection is also closed after its next answer.
     pub(crate) fn drain(&self) {
+        self.leave();
         self.draining.store(true, Ordering::Relaxed);
     }
 

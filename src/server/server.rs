@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_server::ServerHandle;
 use futures_util::future::{Either, select};
@@ -46,6 +47,8 @@ pub struct Server {
     paths: Vec<String>,
     /// The tasks that tell the gateways where to send. They end with the server.
     registrars: JoinSet<()>,
+    /// How long requests are still taken after a signal to stop.
+    drain_delay: Duration,
 }
 
 /// Binds the listeners and serves in the background.
@@ -82,6 +85,7 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
         paths,
         // Last: a gateway may send as soon as it knows where to.
         registrars: start_registrars(settings),
+        drain_delay: settings.server.drain_delay,
     })
 }
 
@@ -136,8 +140,9 @@ impl Server {
         log::info!("engine {}", self.receiver.parts().promise);
     }
 
-    /// Serves until SIGINT or SIGTERM, then stops as [`Server::stop`] does. A second signal ends the
-    /// server without waiting for the work that still runs.
+    /// Serves until SIGINT or SIGTERM, then stops as [`Server::stop`] does. With `server.drain_delay` the stop
+    /// is announced first: `/ready` answers 503, and requests are still taken for that time, which a second
+    /// signal ends. A further signal ends the server without waiting for the work that still runs.
     ///
     /// # Errors
     ///
@@ -158,22 +163,16 @@ impl Server {
             }
         };
         begun(&self);
-        tokio::select! {
-            name = next_signal() => {
-                log::info!("{name}: finishing what runs (send it again to end immediately)");
-            }
-            error = self.public.failure() => {
-                return Err(Error::Io { what: "the public listener", error });
-            }
-            () = broken(self.receiver.parts()) => {
-                // There is nothing to finish: no event and no progress can be stored.
-                self.public.handle.stop(false).await;
-                if let Some(admin) = &self.admin {
-                    admin.handle.stop(false).await;
-                }
-                return Err(Error::JournalBroken);
-            }
+        let mut name = self.serve_until(next_signal()).await?;
+        if let Some(delay) = self.announce_stop() {
+            log::info!(
+                "{name}: /ready answers 503, and requests are taken for {delay:?} more (send it again to \
+                 stop now)"
+            );
+            let delayed = timeout(delay, self.serve_until(next_signal())).await;
+            name = delayed.unwrap_or(Ok("drain_delay has passed"))?;
         }
+        log::info!("{name}: finishing what runs (send it again to end immediately)");
         let public = self.public.handle.clone();
         let stop = pin!(self.stop());
         let again = pin!(next_signal());
@@ -188,8 +187,38 @@ impl Server {
         Ok(())
     }
 
-    /// Stops: no new connection is accepted, requests that have begun are answered, and events that
-    /// were verified are finished, for at most [`STOP_TIMEOUT`](crate::STOP_TIMEOUT). Then the
+    /// Serves until there is a signal. Fails when nothing can be served any more.
+    async fn serve_until(
+        &mut self,
+        signal: impl Future<Output = &'static str>,
+    ) -> Result<&'static str, Error> {
+        tokio::select! {
+            name = signal => Ok(name),
+            error = self.public.failure() => {
+                Err(Error::Io { what: "the public listener", error })
+            }
+            () = broken(self.receiver.parts()) => {
+                // There is nothing to finish: no event and no progress can be stored.
+                self.public.handle.stop(false).await;
+                if let Some(admin) = &self.admin {
+                    admin.handle.stop(false).await;
+                }
+                Err(Error::JournalBroken)
+            }
+        }
+    }
+
+    /// Lets load balancers know that the server stops. Returns how long it still takes requests; `None` if it
+    /// stops immediately.
+    fn announce_stop(&mut self) -> Option<Duration> {
+        // The gateways are not told any more to send here.
+        self.registrars.abort_all();
+        self.receiver.parts().ingress.running().leave();
+        (!self.drain_delay.is_zero()).then_some(self.drain_delay)
+    }
+
+    /// Stops without `drain_delay`: no new connection is accepted, requests that have begun are answered, and
+    /// events that were verified are finished, for at most [`STOP_TIMEOUT`](crate::STOP_TIMEOUT). Then the
     /// connections are closed, those to the admin listener last.
     pub async fn stop(self) {
         // The gateways are not told any more to send here.

@@ -35,6 +35,8 @@ pub struct ServerSettings {
     pub min_body_rate: u64,
     /// How long an idle connection stays open. Default: 75 s.
     pub keep_alive: Duration,
+    /// How long requests are still taken after the signal to stop, while `/ready` answers 503. Default: 0 s.
+    pub drain_delay: Duration,
     /// A path that answers GET with 200 while events can be taken, and otherwise with 503. Default: none.
     pub health_path: Option<String>,
 }
@@ -48,6 +50,7 @@ keys!(ServerSettings {
     request_timeout: duration,
     min_body_rate: size,
     keep_alive: duration,
+    drain_delay: duration_or_none,
     health_path: some(checked(
         text,
         |path| path.starts_with('/') && !path.contains(['{', '}', '?', '#']),
@@ -66,6 +69,7 @@ impl Default for ServerSettings {
             request_timeout: Duration::from_secs(10),
             min_body_rate: 16 * 1024,
             keep_alive: Duration::from_secs(75),
+            drain_delay: Duration::ZERO,
             health_path: None,
         }
     }

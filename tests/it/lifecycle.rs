@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use offhook::testing::TestEvent;
+use offhook::testing::{TestEvent, TestRequest};
 use offhook::{
     Delivery, EventHandler, HandlerError, HandlerOptions, MessageEvent, Order, async_trait,
 };
 use tokio::sync::{Notify, Semaphore};
 
+use crate::served::{JSONL, Served, handled, settings};
 use crate::support::{
     Folder, KEY, Program, Raw, address_in, bounded, recording, secret, signed, until_metric,
 };
@@ -199,6 +200,59 @@ async fn a_stop_finishes_what_runs() {
     idle.expect_end().await;
     bounded(stopping).await.unwrap();
     assert_eq!(gate.done.load(Ordering::SeqCst), 2);
+}
+
+/// A served folder whose stop is announced for so long before it begins.
+fn draining(name: &str, delay: &str) -> (Folder, Served) {
+    let folder = Folder::new(name);
+    settings(&folder, JSONL);
+    let file = folder.0.join("settings.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let more = format!("[server]\nhealth_path = \"/healthz\"\ndrain_delay = \"{delay}\"\n");
+    std::fs::write(&file, text.replace("[server]\n", &more)).unwrap();
+    let served = Served::start(&folder);
+    (folder, served)
+}
+
+#[actix_web::test]
+async fn a_stop_is_announced_while_requests_are_taken() {
+    let (folder, served) = draining("drain-announced", "1h");
+    let (to, message) = (served.public, |id: &str| {
+        let body = format!(r#"{{"event":"message","messageId":"{id}","from":"+1"}}"#);
+        signed(body)
+    });
+    let mut open = Raw::connect(to).await;
+    open.send(message("before").bytes()).await;
+    assert_eq!(open.answer().await.status, 200);
+    served.program.signal("TERM");
+    served.program.logged("SIGTERM: /ready answers 503");
+    assert!(!served.is_ready().await);
+    let health = TestRequest::get("/healthz").send(to).await;
+    assert_eq!(health.status, 503);
+    for id in ["1", "2"] {
+        // On a connection that was open, which stays open, and on a new one.
+        open.send(message(&format!("open-{id}")).bytes()).await;
+        let answer = open.answer().await;
+        assert_eq!((answer.status, answer.header("connection")), (200, None));
+        assert_eq!(message(&format!("new-{id}")).send(to).await.status, 200);
+    }
+    // The next signal ends the delay, and the stop finishes what it has to.
+    served.program.signal("TERM");
+    served.program.logged("SIGTERM: finishing what runs");
+    assert!(served.program.wait().success());
+    open.expect_end().await;
+    let mut handled = handled(&folder);
+    handled.sort();
+    assert_eq!(handled, ["before", "new-1", "new-2", "open-1", "open-2"]);
+}
+
+#[actix_web::test]
+async fn an_announced_stop_begins_by_itself() {
+    let (_folder, served) = draining("drain-passed", "300ms");
+    served.program.signal("INT");
+    served.program.logged("SIGINT: /ready answers 503");
+    served.program.logged("finishing what runs");
+    assert!(served.program.wait().success());
 }
 
 #[actix_web::test]

@@ -108,7 +108,7 @@ pub(super) const SHOWN: &str = "bind sources admin promise handlers subscription
     token signed secret secret_known headers dialect session sessions quiet_after_seconds \
     quiet_sessions_seconds events order timeout_seconds concurrency max_body max_in_flight workers \
     max_connections request_timeout_seconds min_body_rate \
-    keep_alive_seconds warnings";
+    keep_alive_seconds drain_delay_seconds warnings";
 
 #[cfg(test)]
 mod tests {

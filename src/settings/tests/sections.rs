@@ -13,6 +13,7 @@ fn every_key_is_read() {
         max_connections = 5
         request_timeout = "1500ms"
         min_body_rate = "2 KiB"
+        drain_delay = "3s"
         keep_alive = "1m"
         health_path = "/healthz"
         [admin]
@@ -41,6 +42,7 @@ fn every_key_is_read() {
         max_connections: 5,
         request_timeout: Duration::from_millis(1500),
         min_body_rate: 2048,
+        drain_delay: Duration::from_secs(3),
         keep_alive: Duration::from_secs(60),
         health_path: Some("/healthz".to_owned()),
     };
