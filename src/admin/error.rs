@@ -45,6 +45,11 @@ impl ApiError {
         Self { status, code, text }
     }
 
+    #[cfg(test)]
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
     pub(super) fn bad_request(text: impl Into<String>) -> Self {
         Self::bad_request_as("bad_request", text)
     }
@@ -52,6 +57,11 @@ impl ApiError {
     /// A bad request with a code of its own.
     pub(super) fn bad_request_as(code: &'static str, text: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, text)
+    }
+
+    /// The body has a field that there is not.
+    pub(super) fn unknown_field(text: impl Into<String>) -> Self {
+        Self::bad_request_as("unknown_field", text)
     }
 
     pub(super) fn unauthorized() -> Self {

@@ -1,7 +1,7 @@
 //! [`Registration`]: what a request asks a subscription to be, and whether it may be so.
 //!
 //! The body is read field by field, so that an error names the field and never shows a value that
-//! may be a secret. Unknown fields are ignored, because clients of the gateway send more.
+//! may be a secret. An unknown field is refused: one that was ignored would seem to have been set.
 
 use std::collections::BTreeSet;
 
@@ -66,6 +66,13 @@ impl Registration {
         let Value::Object(fields) = body else {
             return Err(ApiError::bad_request("the body is no JSON object"));
         };
+        let mut names = fields.keys();
+        if let Some(unknown) = names.find(|name| !FIELDS.contains(&name.as_str())) {
+            let shown: String = unknown.chars().take(LONGEST_SHOWN).collect();
+            let allowed = FIELDS.join(", ");
+            let text = format!("there is no field {shown:?}; allowed: {allowed}");
+            return Err(ApiError::unknown_field(text));
+        }
         Ok(Self {
             url: url(&fields)?,
             events: fields.get("events").map(events).transpose()?,
@@ -207,6 +214,9 @@ fn rejected(error: &RejectedAddress) -> ApiError {
     ApiError::bad_request_as(code, format!("webhookUrl: {error}"))
 }
 
+/// All fields of a registration.
+const FIELDS: [&str; 6] = ["webhookUrl", "url", "events", "secret", "name", "active"];
+
 /// The name of a subscription that is registered without one.
 const DEFAULT_NAME: &str = "default";
 
@@ -234,7 +244,7 @@ mod tests {
         let null = read(r#"{"secret":null,"events":null,"active":null,"name":null}"#).unwrap();
         assert!(matches!(null.secret, Some(None)) && matches!(null.events, Some(None)));
         assert!(null.active.is_none() && null.name.is_none());
-        let all = read(r#"{"events":["message","*"],"url":"u","group":[1]}"#).unwrap();
+        let all = read(r#"{"events":["message","*"],"url":"u"}"#).unwrap();
         assert_eq!(all.events, Some(None));
         assert_eq!(all.url.as_deref(), Some("u"));
         let some = read(r#"{"events":["unknown","message"],"secret":"s"}"#).unwrap();
@@ -263,6 +273,11 @@ mod tests {
             (r#"{"secret":["hidden"]}"#, "secret: expected a text"),
             (r#"{"secret":""}"#, "secret is empty"),
             (&long, "secret is longer than 1024 bytes"),
+            (
+                r#"{"heders":{"X-A":"hidden"}}"#,
+                "there is no field \"heders\"; allowed: webhookUrl, url, events, secret, name, active",
+            ),
+            (r#"{"Secret":"hidden"}"#, "there is no field \"Secret\""),
             (r#"{"name":1}"#, "name: expected a text"),
             (r#"{"active":"yes"}"#, "active: expected true or false"),
         ];

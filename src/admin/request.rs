@@ -29,8 +29,15 @@ pub(super) fn json_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError>
     } else {
         body
     };
-    serde_json::from_slice(body)
-        .map_err(|error| ApiError::bad_request(format!("the body: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        let text = format!("the body: {error}");
+        // serde has no other way to tell it apart.
+        if error.is_data() && error.to_string().starts_with("unknown field") {
+            ApiError::unknown_field(text)
+        } else {
+            ApiError::bad_request(text)
+        }
+    })
 }
 
 /// The time in the field `key`.
@@ -88,6 +95,34 @@ mod tests {
     use actix_web::http::header::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn an_unknown_field_is_named_with_the_others() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Asked {
+            #[serde(rename = "rate")]
+            _rate: Option<u32>,
+        }
+        let code = |body: &str| {
+            let error = json_body::<Asked>(body.as_bytes()).unwrap_err();
+            (error.code(), error.to_string())
+        };
+        let (is, text) = code(r#"{"rte":1}"#);
+        assert_eq!(is, "unknown_field");
+        assert!(
+            text.contains("unknown field `rte`, expected `rate`"),
+            "{text}"
+        );
+        for other in [
+            r#"{"rate":"x"}"#,
+            "{",
+            "[\"unknown field\"]",
+            r#"{"rate":-1}"#,
+        ] {
+            assert_eq!(code(other).0, "bad_request", "{other}");
+        }
+    }
 
     #[test]
     fn bearer_tokens() {

@@ -169,7 +169,7 @@ async fn the_shapes_of_the_answers() {
 }
 
 /// A body posted to the session `a`, and its refusal: status and code.
-const REFUSED_BODIES: [(&str, u16, &str); 14] = [
+const REFUSED_BODIES: [(&str, u16, &str); 15] = [
     ("{}", 400, "bad_request"),
     ("[]", 400, "bad_request"),
     ("", 400, "bad_request"),
@@ -181,6 +181,11 @@ const REFUSED_BODIES: [(&str, u16, &str); 14] = [
         "bad_request",
     ),
     (r#"{"webhookUrl":"crm.example"}"#, 400, "bad_url"),
+    (
+        r#"{"webhookUrl":"http://127.0.0.1:9/","heders":{"X-A":"hidden"}}"#,
+        400,
+        "unknown_field",
+    ),
     (r#"{"webhookUrl":"ftp://crm.example/"}"#, 400, "bad_url"),
     (
         r#"{"webhookUrl":"http://u:p@crm.example/"}"#,
@@ -215,7 +220,7 @@ const REFUSED_BODIES: [(&str, u16, &str); 14] = [
 ];
 
 /// Method, path and body of a request, and its refusal: status and code.
-const REFUSED_REQUESTS: [(&str, &str, &str, u16, &str); 12] = [
+const REFUSED_REQUESTS: [(&str, &str, &str, u16, &str); 16] = [
     (
         "POST",
         "/sessions/a%0Ab/webhook",
@@ -224,6 +229,28 @@ const REFUSED_REQUESTS: [(&str, &str, &str, u16, &str); 12] = [
         "bad_session",
     ),
     ("PATCH", "/sessions/a/webhook", "{}", 404, "not_found"),
+    (
+        "PATCH",
+        "/sessions/a/webhook",
+        r#"{"activ":false}"#,
+        400,
+        "unknown_field",
+    ),
+    ("POST", "/api/replay", r#"{"rte":1}"#, 400, "unknown_field"),
+    (
+        "POST",
+        "/api/events/01a20d96-e697-7185-adf3-1935a5622f2b/replay",
+        r#"{"rte":1}"#,
+        400,
+        "unknown_field",
+    ),
+    (
+        "POST",
+        "/api/dead/replay",
+        r#"{"ids":[]}"#,
+        400,
+        "unknown_field",
+    ),
     (
         "PATCH",
         "/sessions/s/webhook",
