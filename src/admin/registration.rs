@@ -12,9 +12,10 @@ use serde_json::{Map, Value};
 use super::error::ApiError;
 use crate::EventKind;
 use crate::relay::{
-    Guard, RejectedAddress, SubscriptionChange, SubscriptionKey, SubscriptionKeyError,
+    Guard, MAX_SECRETS, RejectedAddress, SubscriptionChange, SubscriptionHeaders, SubscriptionKey,
+    SubscriptionKeyError,
 };
-use crate::signature::{Secret, is_undecodable};
+use crate::signature::{Secret, Secrets, is_undecodable};
 
 /// What is asked for. A field that the body leaves out is `None`.
 #[derive(Debug)]
@@ -22,8 +23,9 @@ pub(super) struct Registration {
     url: Option<String>,
     /// The kinds; `Some(None)` for all.
     events: Option<Option<BTreeSet<EventKind>>>,
-    /// The secret; `Some(None)` for none.
-    secret: Option<Option<Secret>>,
+    /// The secrets; `Some` without any for none.
+    secrets: Option<Secrets>,
+    headers: Option<SubscriptionHeaders>,
     name: Option<String>,
     active: Option<bool>,
 }
@@ -76,7 +78,8 @@ impl Registration {
         Ok(Self {
             url: url(&fields)?,
             events: fields.get("events").map(events).transpose()?,
-            secret: fields.get("secret").map(secret).transpose()?,
+            secrets: secrets(&fields)?,
+            headers: fields.get("headers").map(headers).transpose()?,
             name: text(&fields, "name")?,
             active: match fields.get("active") {
                 None | Some(Value::Null) => None,
@@ -96,7 +99,8 @@ impl Registration {
         let mut change = SubscriptionChange {
             url: None,
             events: self.events,
-            secret: self.secret,
+            secrets: self.secrets,
+            headers: self.headers,
             active: self.active,
         };
         if let Some(url) = &self.url {
@@ -110,9 +114,8 @@ impl Registration {
             }
             change.url = Some(url);
         }
-        if let Some(Some(secret)) = &change.secret
-            && is_undecodable(secret)
-        {
+        let is_odd = |secrets: &Secrets| secrets.iter().any(is_undecodable);
+        if change.secrets.as_ref().is_some_and(is_odd) {
             let text =
                 "secret begins with whsec_, but what follows is no base64, so the text is the key";
             warnings.push(text.to_owned());
@@ -188,18 +191,57 @@ fn events(value: &Value) -> Result<Option<BTreeSet<EventKind>>, ApiError> {
     Ok((!all).then_some(kinds))
 }
 
-fn secret(value: &Value) -> Result<Option<Secret>, ApiError> {
-    let text = match value {
-        Value::Null => return Ok(None),
-        Value::String(text) => text,
-        _ => return Err(wrong("secret", "a text, or null for none")),
+/// The field `secret`, or `secrets`. Each is the text itself: a caller must not be able to have the server read
+/// its environment or its files.
+fn secrets(fields: &Map<String, Value>) -> Result<Option<Secrets>, ApiError> {
+    let list = match (fields.get("secret"), fields.get("secrets")) {
+        (None, None) => return Ok(None),
+        (Some(Value::Null), None) | (None, Some(Value::Null)) => {
+            return Ok(Some(Secrets::default()));
+        }
+        (Some(one), None) => std::slice::from_ref(one),
+        (None, Some(Value::Array(list))) if (1..=MAX_SECRETS).contains(&list.len()) => list,
+        (None, Some(_)) => {
+            let text = format!("a list of 1 to {MAX_SECRETS} texts, or null for none");
+            return Err(wrong("secrets", &text));
+        }
+        (Some(_), Some(_)) => {
+            let text = "secret and secrets are both there; leave one of them out";
+            return Err(ApiError::bad_request(text));
+        }
+    };
+    let secrets: Result<Vec<Secret>, _> = list.iter().map(secret).collect();
+    secrets.map(|secrets| Some(Secrets::new(secrets)))
+}
+
+fn secret(value: &Value) -> Result<Secret, ApiError> {
+    let Value::String(text) = value else {
+        return Err(wrong("secret", "a text, or null for none"));
     };
     if text.len() > MAX_SECRET {
         let text = format!("secret is longer than {MAX_SECRET} bytes");
         return Err(ApiError::bad_request(text));
     }
     let empty = |_| ApiError::bad_request("secret is empty; leave it out, or null, for none");
-    Secret::new(text).map(Some).map_err(empty)
+    Secret::new(text).map_err(empty)
+}
+
+/// The values are texts, for the same reason as those of [`secrets`].
+fn headers(value: &Value) -> Result<SubscriptionHeaders, ApiError> {
+    let mut headers = SubscriptionHeaders::default();
+    let fields = match value {
+        Value::Null => return Ok(headers),
+        Value::Object(fields) => fields,
+        _ => return Err(wrong("headers", "an object of texts, or null for none")),
+    };
+    for (name, value) in fields {
+        let Value::String(value) = value else {
+            return Err(wrong("headers", "an object of texts, or null for none"));
+        };
+        let with_one = headers.text(name, value);
+        headers = with_one.map_err(|error| ApiError::bad_request(format!("headers: {error}")))?;
+    }
+    Ok(headers)
 }
 
 fn wrong(field: &str, expected: &str) -> ApiError {
@@ -215,7 +257,16 @@ fn rejected(error: &RejectedAddress) -> ApiError {
 }
 
 /// All fields of a registration.
-const FIELDS: [&str; 6] = ["webhookUrl", "url", "events", "secret", "name", "active"];
+const FIELDS: [&str; 8] = [
+    "webhookUrl",
+    "url",
+    "events",
+    "secret",
+    "secrets",
+    "headers",
+    "name",
+    "active",
+];
 
 /// The name of a subscription that is registered without one.
 const DEFAULT_NAME: &str = "default";
@@ -240,9 +291,13 @@ mod tests {
     #[test]
     fn a_missing_field_differs_from_null() {
         let none = read("{}").unwrap();
-        assert!(none.secret.is_none() && none.events.is_none() && none.active.is_none());
-        let null = read(r#"{"secret":null,"events":null,"active":null,"name":null}"#).unwrap();
-        assert!(matches!(null.secret, Some(None)) && matches!(null.events, Some(None)));
+        assert!(none.secrets.is_none() && none.events.is_none() && none.active.is_none());
+        assert!(none.headers.is_none());
+        let null = r#"{"secret":null,"events":null,"active":null,"name":null,"headers":null}"#;
+        let null = read(null).unwrap();
+        assert!(null.secrets.is_some_and(|none| none.is_empty()));
+        assert!(null.headers.is_some_and(|none| none.is_empty()));
+        assert!(matches!(null.events, Some(None)));
         assert!(null.active.is_none() && null.name.is_none());
         let all = read(r#"{"events":["message","*"],"url":"u"}"#).unwrap();
         assert_eq!(all.events, Some(None));
@@ -250,12 +305,26 @@ mod tests {
         let some = read(r#"{"events":["unknown","message"],"secret":"s"}"#).unwrap();
         let kinds = [EventKind::Message, EventKind::Unknown];
         assert_eq!(some.events, Some(Some(kinds.into())));
-        assert!(some.secret.unwrap().unwrap().is(b"s"));
+        assert!(some.secrets.unwrap().first().unwrap().is(b"s"));
+    }
+
+    /// Otherwise a caller could have the server read its files.
+    #[test]
+    fn secrets_and_headers_are_texts_only() {
+        let body = r#"{"secrets":["file:/etc/hostname","env:PATH"],"headers":{"X-A":"env:PATH"}}"#;
+        let read = read(body).unwrap();
+        let secrets = read.secrets.unwrap();
+        let mut secrets = secrets.iter();
+        assert!(secrets.next().unwrap().is(b"file:/etc/hostname"));
+        assert!(secrets.next().unwrap().is(b"env:PATH"));
+        let headers = read.headers.unwrap();
+        assert_eq!(headers.expose().collect::<Vec<_>>(), [("x-a", "env:PATH")]);
     }
 
     #[test]
     fn errors_name_the_field_and_show_no_secret() {
         let long = format!(r#"{{"secret":"{}"}}"#, "hidden".repeat(400));
+        let many = serde_json::json!({ "secrets": vec!["hidden"; MAX_SECRETS + 1] }).to_string();
         let table = [
             ("", "not JSON"),
             ("{", "not JSON"),
@@ -274,8 +343,27 @@ mod tests {
             (r#"{"secret":""}"#, "secret is empty"),
             (&long, "secret is longer than 1024 bytes"),
             (
+                r#"{"secrets":"hidden"}"#,
+                "secrets: expected a list of 1 to 8",
+            ),
+            (r#"{"secrets":[]}"#, "secrets: expected a list of 1 to 8"),
+            (&many, "secrets: expected a list of 1 to 8"),
+            (r#"{"secrets":["hidden",7]}"#, "secret: expected a text"),
+            (r#"{"secrets":["hidden",""]}"#, "secret is empty"),
+            (
+                r#"{"secret":"hidden","secrets":["hidden"]}"#,
+                "secret and secrets are both there",
+            ),
+            (r#"{"headers":["hidden"]}"#, "headers: expected an object"),
+            (r#"{"headers":{"X-A":7}}"#, "headers: expected an object"),
+            (
+                r#"{"headers":{"Webhook-Id":"hidden"}}"#,
+                "headers: the header \"Webhook-Id\": cannot be set",
+            ),
+            (r#"{"headers":{"X-A":"hidden\nX: y"}}"#, "visible ASCII"),
+            (
                 r#"{"heders":{"X-A":"hidden"}}"#,
-                "there is no field \"heders\"; allowed: webhookUrl, url, events, secret, name, active",
+                "there is no field \"heders\"; allowed: webhookUrl, url, events, secret, secrets, headers, name, active",
             ),
             (r#"{"Secret":"hidden"}"#, "there is no field \"Secret\""),
             (r#"{"name":1}"#, "name: expected a text"),

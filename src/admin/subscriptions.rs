@@ -2,7 +2,7 @@
 //!
 //! Applications subscribe here as they would at the gateway. A change is durable before it is
 //! answered, and is made also when the client hangs up before the answer. `GET /api/subscriptions`
-//! lists the subscriptions of all sessions. Secrets are never shown.
+//! lists the subscriptions of all sessions. Secrets, and values of headers, are never shown.
 
 use std::sync::Arc;
 
@@ -68,7 +68,8 @@ pub(super) async fn set(
     })?;
     let wanted = Subscription {
         events: wanted.events.unwrap_or_default(),
-        secret: wanted.secret.unwrap_or_default(),
+        secrets: wanted.secrets.unwrap_or_default(),
+        headers: wanted.headers.unwrap_or_default(),
         active: wanted.active.unwrap_or(true),
         ..Subscription::new(key, url)
     };
@@ -157,11 +158,14 @@ fn show(entry: &RegisteredSubscription, suspended: Option<&Suspended>) -> Value 
         "name": subscription.key.name(),
         "webhookUrl": subscription.url,
         "events": subscription.events.as_ref().map_or_else(all, |kinds| json!(kinds)),
-        "hasSecret": subscription.secret.is_some(),
+        "hasSecret": !subscription.secrets.is_empty(),
         "active": subscription.active,
         "createdAt": subscription.created_at,
         "updatedAt": subscription.updated_at,
     });
+    if !subscription.headers.is_empty() {
+        shown["headerNames"] = subscription.headers.names().collect();
+    }
     if let Some(ended) = &subscription.ended {
         shown["endedAt"] = json!(ended.at);
         shown["endedReason"] = json!(ended.reason);

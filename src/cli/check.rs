@@ -123,7 +123,8 @@ fn subscription(subscription: &SubscriptionSettings) -> Value {
         "name": subscription.name,
         "session": subscription.session,
         "webhook_url": subscription.shown_url(),
-        "signed": subscription.secret.is_some(),
+        "signed": !subscription.secrets.is_empty(),
+        "headers": subscription.headers,
     });
     merged([own, wanted(&subscription.options)])
 }
@@ -231,7 +232,8 @@ mod tests {
         [[subscriptions]]
         name = "crm"
         webhook_url = "https://crm.example/hook?t=hidden"
-        secret = "hidden"
+        secrets = ["hidden", "hidden-3"]
+        headers = { X-Key = "hidden" }
         [[gateways]]
         url = "https://gw.example"
         sessions = ["a"]
@@ -263,7 +265,7 @@ mod tests {
         ],
         "subscriptions": [
             {"name": "crm", "session": "*", "webhook_url": "https://crm.example/hook?…",
-             "events": null, "signed": true, "order": "conversation", "timeout_seconds": 10.0,
+             "events": null, "signed": true, "headers": ["x-key"], "order": "conversation", "timeout_seconds": 10.0,
              "concurrency": 5}
         ],
         "gateways": [

@@ -2,10 +2,11 @@
 
 use clap::{Args, Subcommand};
 use http::Method;
+use offhook::relay::SubscriptionHeaders;
 use offhook::signature::Secret;
 use offhook::{EventKind, escape_controls};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::admin::{Server, kinds};
 use super::output::{self, Failure, Outcome};
@@ -72,9 +73,16 @@ struct Add {
     #[arg(value_parser = kinds(EventKind::RECEIVED))]
     events: Option<Vec<String>>,
 
-    /// The secret that signs them: env:NAME, file:PATH, or the text itself
-    #[arg(long, allow_hyphen_values = true, value_parser = Secret::resolve)]
-    secret: Option<Secret>,
+    /// The secret that signs them: env:NAME, file:PATH, or the text itself; repeated while one replaces
+    /// another, the newest first
+    #[arg(long = "secret", value_name = "SECRET")]
+    #[arg(allow_hyphen_values = true, value_parser = Secret::resolve)]
+    secrets: Vec<Secret>,
+
+    /// A header that each request has in addition, may be repeated: 'Authorization=Bearer env:TOKEN', or
+    /// with a colon, as curl has it
+    #[arg(long = "header", value_name = "NAME=VALUE")]
+    headers: Vec<String>,
 
     /// Its name, if the session has several
     #[arg(long, default_value = "default")]
@@ -130,16 +138,23 @@ struct Added {
 
 impl Add {
     fn run(&self, server: &Server) -> Outcome {
-        let secret = self.secret.as_ref().map(Secret::expose).map(str::from_utf8);
-        let secret = secret.transpose().map_err(|_| {
+        let secrets = self.secrets.iter().map(Secret::expose).map(str::from_utf8);
+        let secrets: Vec<&str> = secrets.collect::<Result<_, _>>().map_err(|_| {
             Failure::usage("--secret: it is no UTF-8 text, which a registration cannot hold")
         })?;
-        let registration = json!({
+        let mut registration = json!({
             "webhookUrl": self.url,
             "name": self.name,
             "events": self.events,
-            "secret": secret,
         });
+        match secrets.as_slice() {
+            [] => {}
+            [one] => registration["secret"] = json!(one),
+            several => registration["secrets"] = json!(several),
+        }
+        if !self.headers.is_empty() {
+            registration["headers"] = self.headers()?;
+        }
         let path = ["sessions", &self.session, "webhook"];
         let answer = server.ask(Method::POST, &path, &registration)?;
         server.show(&answer, |added: Added| {
@@ -150,6 +165,23 @@ impl Add {
             }
             Ok(())
         })
+    }
+}
+
+impl Add {
+    /// The headers, read and checked here, because a server reads no `env:` and no `file:` of a registration.
+    fn headers(&self) -> Result<Value, Failure> {
+        let mut headers = SubscriptionHeaders::default();
+        for header in &self.headers {
+            // The error does not show the text, which may be a secret.
+            let (name, value) = header.split_once(['=', ':']).ok_or_else(|| {
+                Failure::usage("--header: expected NAME=VALUE, such as 'X-Api-Key=env:KEY'")
+            })?;
+            let with_one = headers.resolve(name, value.trim_start());
+            headers = with_one.map_err(|error| Failure::usage(format!("--header: {error}")))?;
+        }
+        let fields = { headers.expose() }.map(|(name, value)| (name.to_owned(), value.into()));
+        Ok(Value::Object(fields.collect()))
     }
 }
 
@@ -190,6 +222,9 @@ Examples:
   offhook subscriptions                            All that events are relayed to
   offhook subscriptions add --session '*' --url https://crm.example/webhook --secret env:CRM_SECRET
                                                    Everything to one more, signed
+  offhook subscriptions add --session '*' --url https://crm.example/webhook --header X-Api-Key=env:KEY \\
+    --secret env:NEW_SECRET --secret env:OLD_SECRET
+                                                   With a header, while its secret is exchanged
   offhook subscriptions add --session 408f --name bot --url https://bot.example/ --events message
                                                    One session's messages to another
   offhook subscriptions remove --session 408f --name bot

@@ -64,7 +64,7 @@ impl Gateway {
         if self.headers.len() >= MAX_HEADERS {
             return Err(wrong("there are 32 headers already"));
         }
-        let value = resolve(value).map_err(|problem| wrong(&problem))?;
+        let value = Secret::resolve_header(value).map_err(|error| wrong(&error.to_string()))?;
         let mut value = HeaderValue::from_bytes(&value)
             .map_err(|_| wrong("the value is no line of visible characters"))?;
         value.set_sensitive(true);
@@ -126,15 +126,6 @@ pub(super) fn parse(text: &str, example: &str) -> Result<Url, GatewayError> {
         return Err(expected(text));
     }
     Ok(url)
-}
-
-/// The value, with its last word read from the environment or file that it names.
-fn resolve(value: &str) -> Result<Vec<u8>, String> {
-    let whole = value.starts_with("env:") || value.starts_with("file:");
-    let word = value.rfind(' ').filter(|_| !whole);
-    let (before, last) = value.split_at(word.map_or(0, |space| space + 1));
-    let secret = Secret::resolve(last).map_err(|error| error.to_string())?;
-    Ok([before.as_bytes(), secret.expose()].concat())
 }
 
 /// The headers that the client sets itself.

@@ -9,9 +9,9 @@ use http::StatusCode;
 use url::Url;
 
 use super::request::Target;
-use super::{RelayClient, RelayError, RelayOptions};
+use super::{RelayClient, RelayError, RelayOptions, SubscriptionHeaders};
 use crate::clock::SystemClock;
-use crate::signature::Secret;
+use crate::signature::Secrets;
 use crate::{Delivery, Event, EventHandler, HandlerError};
 
 /// Sends events to one subscriber, in any language.
@@ -21,8 +21,8 @@ use crate::{Delivery, Event, EventHandler, HandlerError};
 /// `X-Webhook-Signature`, as the gateway does, and with the headers of
 /// [Standard Webhooks](https://www.standardwebhooks.com), where `webhook-id` is the id of the body,
 /// the same for all attempts. It has the headers `offhook-attempt`, `offhook-session` and, on a replay,
-/// `offhook-replay: true`. Without a secret it is not signed. A
-/// body that holds several events is sent once.
+/// `offhook-replay: true`. Without a secret it is not signed; with several, `webhook-signature` is made with
+/// each and `X-Webhook-Signature` with the first. A body that holds several events is sent once.
 ///
 /// 2xx means delivered. 410 and the statuses of [`RelayOptions::give_up_on`] are final. Everything
 /// else is retried: other statuses, redirects, which are not followed, and no answer in time. With 429
@@ -73,7 +73,8 @@ pub struct Relay {
 type Callback = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl Relay {
-    /// A relay to `url` with connections of its own.
+    /// A relay to `url` with connections of its own. `secrets` is one [`Secret`](crate::signature::Secret),
+    /// several, or `None`.
     ///
     /// The host's addresses are judged by each attempt, because a name may change its address. An
     /// attempt fails where one of them may not be posted to.
@@ -83,22 +84,28 @@ impl Relay {
     /// When `url` may not be posted to, or the HTTP client cannot be set up.
     pub fn new(
         url: &str,
-        secret: Option<Secret>,
+        secrets: impl Into<Secrets>,
         options: &RelayOptions,
     ) -> Result<Self, RelayError> {
         let client = RelayClient::new(options.guard(), options, Arc::new(SystemClock), None)?;
         let url = client.guard().url(url)?;
-        Ok(Self::with_client(url, secret, &client))
+        Ok(Self::with_client(url, &secrets.into(), &client))
     }
 
     /// A relay that shares its connections with others.
-    pub(crate) fn with_client(url: Url, secret: Option<Secret>, client: &Arc<RelayClient>) -> Self {
+    pub(crate) fn with_client(url: Url, secrets: &Secrets, client: &Arc<RelayClient>) -> Self {
         Self {
-            target: Target::new(url, secret, client.guard()),
+            target: Target::new(url, secrets, client.guard()),
             client: Arc::clone(client),
             on_gone: None,
             was_gone: AtomicBool::new(false),
         }
+    }
+
+    /// Sends these headers with each attempt.
+    pub fn headers(mut self, headers: SubscriptionHeaders) -> Self {
+        self.target.headers = headers;
+        self
     }
 
     /// Calls `callback` with the reason when the subscriber answers 410, once only. The event of that

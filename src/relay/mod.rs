@@ -5,7 +5,8 @@
 //!
 //! 1. `handler.rs`: the handler, and what the outcome means for retries.
 //! 2. `client.rs`: the request and its answer, with one pool of connections for all subscribers.
-//! 3. `request.rs`: the stored bytes, with the subscriber's signatures and a few headers.
+//! 3. `request.rs`: the stored bytes, with the subscriber's signatures and a few headers; `headers.rs` holds
+//!    the subscription's own.
 //! 4. `connector.rs` and [`guard`]: a new connection, to addresses that are judged when it is made, so
 //!    that a subscriber cannot make this machine send requests into its own network.
 //! 5. `answer.rs`: what the subscriber's status means; `failure.rs`: why there was no answer.
@@ -18,6 +19,7 @@ mod connector;
 mod failure;
 pub mod guard;
 mod handler;
+mod headers;
 #[doc(hidden)]
 pub mod http_client;
 mod registry;
@@ -31,6 +33,7 @@ pub(crate) use client::RelayClient;
 pub use client::RelayError;
 pub use guard::{Exception, Guard, RejectedAddress};
 pub use handler::Relay;
+pub use headers::{HeaderError, MAX_HEADER_BYTES, MAX_HEADERS, SubscriptionHeaders};
 pub(crate) use registry::{ChangeError, RegisteredSubscription, Registry, SubscriptionChange};
 pub use settings::{RelayOptions, RelaySettings, SubscriptionSettings};
-pub(crate) use subscription::{Subscription, SubscriptionKey, SubscriptionKeyError};
+pub(crate) use subscription::{MAX_SECRETS, Subscription, SubscriptionKey, SubscriptionKeyError};

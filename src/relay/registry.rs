@@ -24,12 +24,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::subscription::{Ended, Subscription, SubscriptionKey};
-use super::{Guard, Relay, RelayClient, RelaySettings};
+use super::{Guard, Relay, RelayClient, RelaySettings, SubscriptionHeaders};
 use crate::clock::Clock;
 use crate::dispatch::{Consumer, ConsumerControls, HandlerOptions, Suspended};
 use crate::engine::Pipeline;
 use crate::escape_controls;
 use crate::journal::{Expected, PutError, Unavailable};
+use crate::signature::Secrets;
 use crate::telemetry::Metrics;
 
 pub(crate) use change::{ChangeError, SubscriptionChange};
@@ -117,8 +118,9 @@ impl Registry {
         options.suspend_after = Some(self.settings.suspend_after);
 
         let client = self.clients.get(&timeout).unwrap_or(&self.client);
-        let (url, secret) = (subscription.url.clone(), subscription.secret.clone());
-        let relay = Relay::with_client(url, secret, client).on_gone(self.ending(entry));
+        let relay = Relay::with_client(subscription.url.clone(), &subscription.secrets, client)
+            .headers(subscription.headers.clone())
+            .on_gone(self.ending(entry));
         let (relay, clock) = (Arc::new(relay), Arc::clone(&self.clock));
         Consumer::new(key.consumer(), relay, options, &self.metrics, clock)
     }
@@ -197,8 +199,9 @@ impl Registry {
         let mut stored = entry.subscription.clone();
         let mut prefix = REGISTERED;
         if entry.is_defined() {
-            // Its secret stays in the settings.
-            stored.secret = None;
+            // Its secrets and its headers stay in the settings.
+            stored.secrets = Secrets::default();
+            stored.headers = SubscriptionHeaders::default();
             prefix = DEFINED;
         }
         let name = stored.key.document(prefix);

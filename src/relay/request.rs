@@ -17,9 +17,10 @@ use url::Url;
 use uuid::Uuid;
 
 use super::guard::Guard;
+use super::headers::SubscriptionHeaders;
 use super::subscription::shown;
 use crate::signature::{
-    Mac, Secret, standard_webhooks_key, standard_webhooks_signature, x_webhook_signature,
+    Mac, Secret, Secrets, standard_webhooks_key, standard_webhooks_signature, x_webhook_signature,
 };
 use crate::{Delivery, percent_encode};
 
@@ -32,20 +33,39 @@ pub(super) struct Target {
     /// The URL as logs and errors show it.
     shown: String,
     keys: Option<Keys>,
+    /// What each request has in addition.
+    pub(super) headers: SubscriptionHeaders,
 }
 
-/// A subscriber's secret in both of its forms.
+/// A subscriber's secrets in both of their forms.
 struct Keys {
-    /// The key of `X-Webhook-Signature`: the secret's text.
+    /// The key of `X-Webhook-Signature`: the text of the first secret.
     text: Secret,
-    /// The HMAC of `webhook-signature`, with its key already mixed in.
-    standard: Mac,
+    /// The HMACs of `webhook-signature`, one of each secret, with its key already mixed in.
+    standard: Vec<Mac>,
+}
+
+impl Keys {
+    fn new(secrets: &Secrets) -> Option<Self> {
+        Some(Self {
+            text: secrets.first()?.clone(),
+            standard: secrets.iter().map(standard_webhooks_key).collect(),
+        })
+    }
+
+    /// The value of `webhook-signature`: the signature of each secret.
+    fn standard(&self, id: &str, seconds: &str, body: &[u8]) -> String {
+        let sign = |mac: &Mac| standard_webhooks_signature(mac.clone(), id, seconds, body);
+        let mut each = self.standard.iter().map(sign);
+        let first = each.next().unwrap_or_default();
+        each.fold(first, |all, next| all + " " + &next)
+    }
 }
 
 impl Target {
     /// Judges the URL by `guard`, which never changes. That is all for a URL whose host is an address;
     /// names are judged by the resolver for each connection.
-    pub(super) fn new(mut url: Url, secret: Option<Secret>, guard: &Guard) -> Self {
+    pub(super) fn new(mut url: Url, secrets: &Secrets, guard: &Guard) -> Self {
         url.set_fragment(None);
         let uri = match guard.check(&url) {
             Ok(()) => Uri::try_from(url.as_str())
@@ -62,10 +82,8 @@ impl Target {
             uri,
             host,
             shown: shown(&url),
-            keys: secret.map(|text| Keys {
-                standard: standard_webhooks_key(&text),
-                text,
-            }),
+            keys: Keys::new(secrets),
+            headers: SubscriptionHeaders::default(),
         }
     }
 
@@ -77,7 +95,11 @@ impl Target {
         now: Timestamp,
     ) -> Request<Full<Bytes>> {
         let body = delivery.body();
-        let mut headers = HeaderMap::with_capacity(EXPECTED_HEADERS);
+        let own = self.headers.map();
+        let mut headers = HeaderMap::with_capacity(EXPECTED_HEADERS + own.len());
+        for (name, value) in own {
+            headers.insert(name.clone(), value.clone());
+        }
         add_event_headers(&mut headers, delivery);
         let mut buffer = Uuid::encode_buffer();
         let id: &str = delivery.id().body().hyphenated().encode_lower(&mut buffer);
@@ -86,8 +108,7 @@ impl Target {
         if let Some(keys) = &self.keys {
             let own = x_webhook_signature(&keys.text, body);
             set(&mut headers, X_WEBHOOK_SIGNATURE, own);
-            let mac = keys.standard.clone();
-            let standard = standard_webhooks_signature(mac, id, &seconds, body);
+            let standard = keys.standard(id, &seconds, body);
             set(&mut headers, WEBHOOK_SIGNATURE, standard);
         }
         set(&mut headers, WEBHOOK_TIMESTAMP, seconds);
@@ -152,6 +173,7 @@ impl fmt::Debug for Target {
         f.debug_struct("Target")
             .field("url", &self.shown)
             .field("signed", &self.keys.is_some())
+            .field("headers", &self.headers)
             .finish_non_exhaustive()
     }
 }

@@ -8,9 +8,10 @@ use serde::{Serialize, Serializer};
 use url::Url;
 
 use super::guard::{Exception, Guard};
-use super::subscription::{SubscriptionKey, shown};
+use super::headers::SubscriptionHeaders;
+use super::subscription::{MAX_SECRETS, SubscriptionKey, shown};
 use crate::dispatch::HandlerOptions;
-use crate::signature::Secret;
+use crate::signature::Secrets;
 
 /// `[relay]`: the settings for every subscriber.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -77,11 +78,11 @@ impl RelayOptions {
 ///
 /// ```
 /// use offhook::settings::SubscriptionSettings;
-/// use offhook::signature::Secret;
+/// use offhook::signature::{Secret, Secrets};
 /// use offhook::{EventKind, HandlerOptions, Offhook};
 ///
 /// let mut crm = SubscriptionSettings::new("crm", "https://crm.example/webhook");
-/// crm.secret = Some(Secret::new("a secret of the CRM's").unwrap());
+/// crm.secrets = Secrets::from(Secret::new("a secret of the CRM's").unwrap());
 /// crm.options = HandlerOptions::default().events([EventKind::Message]);
 /// let offhook = Offhook::builder().configure(|settings| settings.subscriptions.push(crm));
 /// ```
@@ -95,8 +96,12 @@ pub struct SubscriptionSettings {
     /// The URL that events are POSTed to, at most 2,048 bytes.
     #[serde(serialize_with = "without_tokens")]
     pub webhook_url: String,
-    /// The secret that deliveries are signed with. Without one they are not signed.
-    pub secret: Option<Secret>,
+    /// The secret that deliveries are signed with, or several while one replaces the other: 8 at most.
+    /// Without one they are not signed. `webhook-signature` is made with each, `X-Webhook-Signature` with the
+    /// first.
+    pub secrets: Secrets,
+    /// Headers that each attempt has in addition. Default: none.
+    pub headers: SubscriptionHeaders,
     /// Which events it wants, and how. The default timeout is that of `[relay]`.
     pub options: HandlerOptions,
 }
@@ -108,7 +113,8 @@ impl SubscriptionSettings {
             name: name.into(),
             session: "*".to_owned(),
             webhook_url: webhook_url.into(),
-            secret: None,
+            secrets: Secrets::default(),
+            headers: SubscriptionHeaders::default(),
             options: HandlerOptions::default(),
         }
     }
@@ -119,7 +125,9 @@ impl SubscriptionSettings {
         let url = guard.url(&self.webhook_url);
         let key = key.err().map(|error| error.to_string());
         let url = url.err().map(|rejected| format!("webhook_url: {rejected}"));
-        key.into_iter().chain(url).collect()
+        let many = (self.secrets.iter().len() > MAX_SECRETS)
+            .then(|| format!("secrets: there are more than {MAX_SECRETS}"));
+        key.into_iter().chain(url).chain(many).collect()
     }
 
     /// The URL without parts that may be tokens.
@@ -143,7 +151,8 @@ impl fmt::Debug for SubscriptionSettings {
             .field("name", &self.name)
             .field("session", &self.session)
             .field("webhook_url", &self.shown_url())
-            .field("has_secret", &self.secret.is_some())
+            .field("secrets", &self.secrets)
+            .field("headers", &self.headers)
             .field("options", &self.options)
             .finish()
     }

@@ -3,14 +3,15 @@
 //! A subscription is identified by its [`SubscriptionKey`]. Its document is JSON, and fields of a later
 //! version are ignored. Logs and errors show its URL as [`shown`] writes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use url::Url;
 
-use crate::signature::Secret;
+use super::headers::SubscriptionHeaders;
+use crate::signature::{Secret, Secrets};
 use crate::{EventKind, Timestamp};
 
 #[derive(Clone)]
@@ -19,7 +20,9 @@ pub(crate) struct Subscription {
     pub(crate) url: Url,
     /// The kinds it wants; `None` for all.
     pub(crate) events: Option<BTreeSet<EventKind>>,
-    pub(crate) secret: Option<Secret>,
+    /// What deliveries are signed with: [`MAX_SECRETS`] at most, the newest first.
+    pub(crate) secrets: Secrets,
+    pub(crate) headers: SubscriptionHeaders,
     /// Whether events are sent. While they are not, they wait, as long as the journal retains them.
     pub(crate) active: bool,
     /// When and why the subscriber has ended it, if it has.
@@ -42,7 +45,8 @@ impl Subscription {
             key,
             url,
             events: None,
-            secret: None,
+            secrets: Secrets::default(),
+            headers: SubscriptionHeaders::default(),
             active: true,
             ended: None,
             created_at: Timestamp::UNIX_EPOCH,
@@ -58,7 +62,14 @@ impl Subscription {
             format!("it is no such JSON at line {line}, column {column}")
         })?;
         let key = SubscriptionKey::new(document.session, document.name);
-        let secret = document.secret.map(Secret::new).transpose();
+        let mut secrets = document.secrets.unwrap_or_default();
+        if secrets.is_empty() {
+            secrets.extend(document.secret);
+        }
+        let secrets: Result<Vec<Secret>, _> = secrets.iter().map(Secret::new).collect();
+        let mut headers = document.headers.unwrap_or_default().into_iter();
+        let none = SubscriptionHeaders::default();
+        let headers = headers.try_fold(none, |all, (name, value)| all.text(&name, &value));
         let events = document.events.map(|names| {
             // This version has no events of a kind that only a later version knows.
             names.iter().filter_map(|name| name.parse().ok()).collect()
@@ -67,7 +78,8 @@ impl Subscription {
             key: key.map_err(|_| "the session or the name in it cannot be one")?,
             url: document.webhook_url,
             events,
-            secret: secret.map_err(|_| "the secret in it cannot be one")?,
+            secrets: Secrets::new(secrets.map_err(|_| "a secret in it cannot be one")?),
+            headers: headers.map_err(|_| "a header in it cannot be sent")?,
             active: document.active,
             ended: document.ended,
             created_at: document.created_at,
@@ -75,15 +87,20 @@ impl Subscription {
         })
     }
 
-    /// The whole subscription as JSON, with its secret.
+    /// The whole subscription as JSON, with its secrets and its headers. An older version reads `secret`
+    /// alone: it signs with the first secret, and sends no headers.
     pub(crate) fn to_document(&self) -> Vec<u8> {
-        let secret = self.secret.as_ref().map(Secret::expose);
+        let texts = { self.secrets.iter() }.map(|secret| String::from_utf8_lossy(secret.expose()));
+        let secrets: Vec<_> = texts.collect();
+        let headers: BTreeMap<&str, &str> = self.headers.expose().collect();
         let document = json!({
             "session": self.key.session,
             "name": self.key.name,
             "webhook_url": self.url,
             "events": self.events,
-            "secret": secret.map(String::from_utf8_lossy),
+            "secret": secrets.first(),
+            "secrets": (secrets.len() > 1).then_some(&secrets),
+            "headers": (!headers.is_empty()).then_some(&headers),
             "active": self.active,
             "ended": self.ended,
             "created_at": self.created_at,
@@ -92,9 +109,10 @@ impl Subscription {
         document.to_string().into_bytes()
     }
 
-    /// Whether both send the same events to the same URL with the same secret.
+    /// Whether both send the same events to the same URL with the same secrets and headers.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        (&self.url, &self.events, &self.secret) == (&other.url, &other.events, &other.secret)
+        (&self.url, &self.events) == (&other.url, &other.events)
+            && (&self.secrets, &self.headers) == (&other.secrets, &other.headers)
     }
 }
 
@@ -118,6 +136,8 @@ struct SubscriptionDocument {
     webhook_url: Url,
     events: Option<Vec<String>>,
     secret: Option<String>,
+    secrets: Option<Vec<String>>,
+    headers: Option<BTreeMap<String, String>>,
     active: bool,
     ended: Option<Ended>,
     created_at: Timestamp,
@@ -213,6 +233,9 @@ pub(crate) fn shown(url: &Url) -> String {
     shown
 }
 
+/// How many secrets one subscription can have.
+pub(crate) const MAX_SECRETS: usize = 8;
+
 /// The longest name, in bytes.
 const MAX_NAME: usize = 64;
 
@@ -227,12 +250,19 @@ const SHORTEST_TOKEN: usize = 16;
 mod tests {
     use super::*;
 
+    fn secret(text: &str) -> Secret {
+        Secret::new(text).unwrap()
+    }
+
     fn subscription() -> Subscription {
         Subscription {
             key: SubscriptionKey::new("408f/ü \"*", "crm").unwrap(),
             url: Url::parse("https://crm.example/hook?token=hidden-token").unwrap(),
             events: Some([EventKind::Message, EventKind::Unknown].into()),
-            secret: Some(Secret::new("hidden-secret").unwrap()),
+            secrets: vec![secret("hidden-new"), secret("hidden-old")].into(),
+            headers: { SubscriptionHeaders::default() }
+                .text("X-Key", "hidden-key")
+                .unwrap(),
             active: false,
             ended: Some(Ended {
                 at: "2026-01-08T12:00:00.5Z".parse().unwrap(),
@@ -247,12 +277,17 @@ mod tests {
     fn a_document_holds_the_whole_subscription() {
         let plain = Subscription {
             events: None,
-            secret: None,
+            secrets: Secrets::default(),
+            headers: SubscriptionHeaders::default(),
             active: true,
             ended: None,
             ..subscription()
         };
-        for kept in [subscription(), plain] {
+        let with_one = Subscription {
+            secrets: secret("hidden").into(),
+            ..subscription()
+        };
+        for kept in [subscription(), plain, with_one] {
             let read = Subscription::from_document(&kept.to_document()).unwrap();
             assert!(read.is_like(&kept));
             assert_eq!((&read.key, read.active), (&kept.key, kept.active));
@@ -266,19 +301,44 @@ mod tests {
     fn fields_of_a_later_version_are_ignored() {
         let mut document: serde_json::Value =
             serde_json::from_slice(&subscription().to_document()).unwrap();
-        document["headers"] = serde_json::json!({ "x": [1] });
+        document["later"] = serde_json::json!({ "x": [1] });
         document["events"] = serde_json::json!(["message", "call", "unknown"]);
         let read = Subscription::from_document(document.to_string().as_bytes()).unwrap();
         assert!(read.is_like(&subscription()));
+    }
+
+    /// Written by the version before there were several secrets and headers.
+    const OLDER: &str = r#"{"session":"*","name":"crm","webhook_url":"https://crm.example/","events":null,
+        "secret":"hidden","active":true,"ended":null,"created_at":"2026-01-08T11:00:00Z",
+        "updated_at":"2026-01-08T11:00:00Z"}"#;
+
+    #[test]
+    fn a_document_of_an_older_version_is_read() {
+        let read = Subscription::from_document(OLDER.as_bytes()).unwrap();
+        assert_eq!(read.secrets, secret("hidden").into());
+        assert!(read.headers.is_empty() && read.active);
+    }
+
+    #[test]
+    fn an_older_version_signs_with_the_first_secret() {
+        let written: serde_json::Value =
+            serde_json::from_slice(&subscription().to_document()).unwrap();
+        assert_eq!(written["secret"], "hidden-new");
     }
 
     #[test]
     fn errors_show_nothing_of_the_document() {
         let mut document: serde_json::Value =
             serde_json::from_slice(&subscription().to_document()).unwrap();
+        let mut with_header = document.clone();
+        with_header["headers"] = serde_json::json!({ "Host": "hidden" });
+        let mut with_secret = document.clone();
+        with_secret["secrets"] = serde_json::json!(["hidden", ""]);
         document["created_at"] = "hidden".into();
         for odd in [
             "",
+            &with_header.to_string(),
+            &with_secret.to_string(),
             "{\"secret\":\"hidden\"}",
             "[\"hidden\"]",
             &document.to_string(),

@@ -45,7 +45,7 @@ fn client(guard: Guard, options: &RelayOptions, roots: Option<RootCertStore>) ->
 
 fn relay(url: &str, client: &Arc<RelayClient>) -> Relay {
     let secret = Secret::new("key").unwrap();
-    Relay::with_client(url.parse().unwrap(), Some(secret), client)
+    Relay::with_client(url.parse().unwrap(), &secret.into(), client)
 }
 
 async fn deliver(relay: &Relay) -> Result<(), HandlerError> {

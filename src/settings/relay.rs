@@ -1,11 +1,15 @@
 //! `[relay]` and `[[subscriptions]]`: which events are relayed, to which URLs, and how.
 
 use super::handlers::events;
-use super::kinds::{boolean, checked, duration, noted, secret, some, text, whole};
+use config::ValueKind;
+
+use super::kinds::{boolean, checked, duration, noted, secret, text, whole};
 use super::spot::{Keys, Spot, keys};
 use crate::EventKind;
-use crate::relay::{RelayOptions, RelaySettings, SubscriptionSettings};
-use crate::signature::is_undecodable;
+use crate::relay::{
+    MAX_SECRETS, RelayOptions, RelaySettings, SubscriptionHeaders, SubscriptionSettings,
+};
+use crate::signature::{Secret, Secrets, is_undecodable};
 
 impl Keys for RelaySettings {
     fn fill(&mut self, table: &Spot<'_>) {
@@ -33,17 +37,56 @@ pub(super) fn subscription(table: &Spot<'_>) -> Option<SubscriptionSettings> {
     let mut settings = table.over(SubscriptionSettings::new("", ""));
     settings.options.events = table.read("events", events(&EventKind::RECEIVED)).flatten();
     settings.options.fill(table);
+    settings.secrets = secrets(table);
+    settings.headers = table.read("headers", headers).unwrap_or_default();
     Some(settings)
+}
+
+/// One `secret`, or `secrets` while one replaces another.
+fn secrets(table: &Spot<'_>) -> Secrets {
+    let one = table.read("secret", signing_secret);
+    let several = table.read("secrets", |spot| {
+        let secrets = spot.each("[\"env:NEW\", \"env:OLD\"]", signing_secret)?;
+        if !(1..=MAX_SECRETS).contains(&secrets.len()) {
+            let found = secrets.len();
+            spot.note(format!(
+                "expected 1 to {MAX_SECRETS} secrets, found {found}"
+            ));
+        }
+        Some(secrets)
+    });
+    if table.has("secret") && table.has("secrets") {
+        let text =
+            "is given beside secret; take out secret, and name all of them here, the newest first";
+        table.at("secrets").note(text);
+    }
+    several.map_or_else(|| one.into(), Secrets::new)
+}
+
+/// Standard Webhooks must be able to sign with it.
+fn signing_secret(spot: &Spot<'_>) -> Option<Secret> {
+    let wrong = "begins with whsec_, but what follows is no base64";
+    checked(secret, |secret| !is_undecodable(secret), wrong)(spot)
+}
+
+/// `headers = { Authorization = "Bearer env:TOKEN" }`
+fn headers(spot: &Spot<'_>) -> Option<SubscriptionHeaders> {
+    let ValueKind::Table(map) = spot.value else {
+        return spot.wrong_kind("a table such as { Authorization = \"env:CRM_AUTH\" }");
+    };
+    let mut names: Vec<&String> = map.keys().collect();
+    names.sort_unstable();
+    let mut headers = SubscriptionHeaders::default();
+    for name in names {
+        if let Some(value) = text(&spot.at(name)) {
+            headers = noted(spot, headers.clone().resolve(name, &value)).unwrap_or(headers);
+        }
+    }
+    Some(headers)
 }
 
 keys!(SubscriptionSettings {
     name: text => "the subscription's name in the API and in logs",
     session: text,
     webhook_url: text => "the URL that events are POSTed to",
-    // Standard Webhooks must be able to sign with it.
-    secret: some(checked(
-        secret,
-        |secret| !is_undecodable(secret),
-        "begins with whsec_, but what follows is no base64",
-    )),
 });

@@ -70,6 +70,15 @@ impl Secret {
         Self::new(reference)
     }
 
+    /// Resolves the value of a header: its last word may be `env:NAME` or `file:PATH`, as in `Bearer env:TOKEN`.
+    pub(crate) fn resolve_header(value: &str) -> Result<Vec<u8>, SecretError> {
+        let is_whole = value.starts_with("env:") || value.starts_with("file:");
+        let word = value.rfind(' ').filter(|_| !is_whole);
+        let (before, last) = value.split_at(word.map_or(0, |space| space + 1));
+        let last = Self::resolve(last)?;
+        Ok([before.as_bytes(), last.expose()].concat())
+    }
+
     fn trimmed(reference: &str, bytes: &[u8]) -> Result<Self, SecretError> {
         let bytes = without_final_newline(bytes);
         if bytes.last().is_some_and(u8::is_ascii_whitespace) {
@@ -137,9 +146,32 @@ impl Secrets {
         self.0.is_empty()
     }
 
+    /// The first secret: the newest one during a rotation.
+    pub fn first(&self) -> Option<&Secret> {
+        self.0.first()
+    }
+
     /// All secrets.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Secret> {
         self.0.iter()
+    }
+}
+
+impl From<Secret> for Secrets {
+    fn from(secret: Secret) -> Self {
+        Self(vec![secret])
+    }
+}
+
+impl From<Option<Secret>> for Secrets {
+    fn from(secret: Option<Secret>) -> Self {
+        Self(Vec::from_iter(secret))
+    }
+}
+
+impl From<Vec<Secret>> for Secrets {
+    fn from(secrets: Vec<Secret>) -> Self {
+        Self(secrets)
     }
 }
 

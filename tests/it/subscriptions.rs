@@ -2,6 +2,7 @@
 
 mod addresses;
 mod cli;
+mod credentials;
 mod suspension;
 
 use offhook::testing::{TestRequest, TestResponse};
@@ -169,7 +170,7 @@ async fn the_shapes_of_the_answers() {
 }
 
 /// A body posted to the session `a`, and its refusal: status and code.
-const REFUSED_BODIES: [(&str, u16, &str); 15] = [
+const REFUSED_BODIES: [(&str, u16, &str); 18] = [
     ("{}", 400, "bad_request"),
     ("[]", 400, "bad_request"),
     ("", 400, "bad_request"),
@@ -185,6 +186,21 @@ const REFUSED_BODIES: [(&str, u16, &str); 15] = [
         r#"{"webhookUrl":"http://127.0.0.1:9/","heders":{"X-A":"hidden"}}"#,
         400,
         "unknown_field",
+    ),
+    (
+        r#"{"webhookUrl":"http://127.0.0.1:9/","secret":"hidden","secrets":["hidden"]}"#,
+        400,
+        "bad_request",
+    ),
+    (
+        r#"{"webhookUrl":"http://127.0.0.1:9/","headers":{"Offhook-Attempt":"hidden"}}"#,
+        400,
+        "bad_request",
+    ),
+    (
+        r#"{"webhookUrl":"http://127.0.0.1:9/","headers":{"X-A":"hidden\r\nX-B: 1"}}"#,
+        400,
+        "bad_request",
     ),
     (r#"{"webhookUrl":"ftp://crm.example/"}"#, 400, "bad_url"),
     (

@@ -64,7 +64,7 @@ fn subscribe(settings: &mut Settings, options: &ServeOptions, secret: &Secret) {
     for (number, subscriber) in options.subscribed.iter().enumerate() {
         let url = format!("http://{subscriber}/webhook");
         let mut subscription = SubscriptionSettings::new(format!("subscriber-{number}"), url);
-        subscription.secret = Some(secret.clone());
+        subscription.secrets = secret.clone().into();
         subscription.options = HandlerOptions::default().concurrency(options.concurrency);
         settings.subscriptions.push(subscription);
     }

@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering;
 
 use url::Url;
 
+use super::super::SubscriptionHeaders;
 use super::super::subscription::{Subscription, SubscriptionKey, shown};
 use super::{MAX_SUBSCRIPTIONS, REGISTERED, RegisteredSubscription, Registry};
 use crate::journal::Unavailable;
-use crate::signature::Secret;
+use crate::signature::Secrets;
 use crate::{Error, EventKind};
 
 /// The fields to change of a subscription. `None` leaves a field as it is.
@@ -19,7 +20,8 @@ use crate::{Error, EventKind};
 pub(crate) struct SubscriptionChange {
     pub(crate) url: Option<Url>,
     pub(crate) events: Option<Option<BTreeSet<EventKind>>>,
-    pub(crate) secret: Option<Option<Secret>>,
+    pub(crate) secrets: Option<Secrets>,
+    pub(crate) headers: Option<SubscriptionHeaders>,
     pub(crate) active: Option<bool>,
 }
 
@@ -116,7 +118,8 @@ impl Registry {
         let mut after = before.subscription.clone();
         after.url = change.url.unwrap_or(after.url);
         after.events = change.events.unwrap_or(after.events);
-        after.secret = change.secret.unwrap_or(after.secret);
+        after.secrets = change.secrets.unwrap_or(after.secrets);
+        after.headers = change.headers.unwrap_or(after.headers);
         after.active = change.active.unwrap_or(after.active);
         if after.active {
             after.ended = None;

@@ -90,7 +90,8 @@ impl Registry {
         let url = url.map_err(Error::relay)?;
         let mut subscription = Subscription {
             events: settings.options.events.clone(),
-            secret: settings.secret,
+            secrets: settings.secrets,
+            headers: settings.headers,
             created_at: now,
             updated_at: now,
             ..Subscription::new(key.clone(), url)

@@ -16,7 +16,7 @@ fn delivery(change: impl FnOnce(&mut Received)) -> Delivery {
 }
 
 fn target(url: &str, secret: Option<Secret>) -> Target {
-    Target::new(Url::parse(url).unwrap(), secret, &Guard::default())
+    Target::new(Url::parse(url).unwrap(), &secret.into(), &Guard::default())
 }
 
 fn request(secret: Option<&str>, delivery: &Delivery) -> Request<Full<Bytes>> {
@@ -51,6 +51,38 @@ fn without_secret_nothing_is_signed() {
     assert_eq!(*request.uri(), "https://crm.example/hook?token=t");
     let body = request.into_body().collect().now_or_never().unwrap();
     assert_eq!(body.unwrap().to_bytes(), "{}");
+}
+
+#[test]
+fn every_secret_signs_and_the_first_signs_twice() {
+    let delivery = delivery(|_| ());
+    let of = |secrets: &[&str]| {
+        let secrets = secrets.iter().map(|text| Secret::new(text).unwrap());
+        let secrets = Secrets::new(secrets.collect());
+        let url = Url::parse("https://crm.example/").unwrap();
+        let target = Target::new(url, &secrets, &Guard::default());
+        let now = Timestamp::from_second(1000).unwrap();
+        let request = target.request(target.uri.clone().unwrap(), &delivery, now);
+        [WEBHOOK_SIGNATURE, X_WEBHOOK_SIGNATURE]
+            .map(|name| request.headers()[name].to_str().unwrap().to_owned())
+    };
+    let [new, old] = ["new", "whsec_b2xk"].map(|one| of(&[one]));
+    let [both, own] = of(&["new", "whsec_b2xk"]);
+    assert_eq!(both, format!("{} {}", new[0], old[0]));
+    assert_eq!(own, new[1]);
+}
+
+#[test]
+fn headers_of_the_subscription_are_sent() {
+    let mut target = target("https://crm.example/", None);
+    target.headers = SubscriptionHeaders::default()
+        .text("Authorization", "Bearer x")
+        .unwrap();
+    let now = Timestamp::from_second(1000).unwrap();
+    let request = target.request(target.uri.clone().unwrap(), &delivery(|_| ()), now);
+    let sent = &request.headers()["authorization"];
+    assert!(sent == "Bearer x" && sent.is_sensitive());
+    assert!(!format!("{target:?} {request:?}").contains("Bearer x"));
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn every_key_is_read() {
         webhook_url = "https://crm.example/hook"
         events = ["message", "unknown"]
         secret = "hidden"
+        headers = { X-Api-Key = "hidden" }
         order = "session"
         timeout = "2s"
         concurrency = 9
@@ -33,6 +34,7 @@ fn every_key_is_read() {
         name = "all"
         webhook_url = "http://localhost:8080/"
         events = ["*"]
+        secrets = ["hidden-new", "hidden-old"]
         "#,
     );
     let settings = load(&text).unwrap();
@@ -49,7 +51,10 @@ fn every_key_is_read() {
     let crm = &settings.subscriptions[0];
     assert_eq!((&*crm.name, &*crm.session), ("crm", "A.b/C"));
     assert_eq!(crm.webhook_url, "https://crm.example/hook");
-    assert!(crm.secret.as_ref().unwrap().is(b"hidden"));
+    assert!(crm.secrets.first().unwrap().is(b"hidden"));
+    assert_eq!(crm.headers.names().collect::<Vec<_>>(), ["x-api-key"]);
+    assert!(!format!("{crm:?}").contains("hidden"));
+    assert!(!serde_json::to_string(crm).unwrap().contains("hidden"));
     let retry = crate::Retry::default();
     let expected = HandlerOptions::default()
         .events([EventKind::Message, EventKind::Unknown])
@@ -66,7 +71,7 @@ fn every_key_is_read() {
         (&*all.session, &all.options),
         ("*", &HandlerOptions::default())
     );
-    assert!(all.secret.is_none());
+    assert_eq!(all.secrets.iter().len(), 2);
 
     let defaults = load(&with_source("")).unwrap().relay;
     let day = Duration::from_secs(24 * 3600);
@@ -131,8 +136,8 @@ const WRONG_SECTIONS: &[(&str, &str)] = &[
 const WRONG_KEYS: &[(&str, &str)] = &[
     (
         "evnts = []",
-        "subscriptions[0].evnts: unknown key, did you mean events? There are: concurrency, events, name, on_exhausted, \
-         order, retry, secret, session, status, timeout, webhook_url",
+        "subscriptions[0].evnts: unknown key, did you mean events? There are: concurrency, events, headers, name, \
+         on_exhausted, order, retry, secret, secrets, session, status, timeout, webhook_url",
     ),
     (
         "events = [\"call\"]",
@@ -157,6 +162,46 @@ const WRONG_KEYS: &[(&str, &str)] = &[
     (
         "secret = \"\"",
         "subscriptions[0].secret: the secret is empty",
+    ),
+    (
+        "secret = \"hidden\"\nsecrets = [\"hidden\"]",
+        "subscriptions[0].secrets: is given beside secret",
+    ),
+    (
+        "secrets = []",
+        "subscriptions[0].secrets: expected 1 to 8 secrets, found 0",
+    ),
+    (
+        "secrets = [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\", \"i\"]",
+        "subscriptions[0].secrets: expected 1 to 8 secrets, found 9",
+    ),
+    (
+        "secrets = [\"whsec_not base64\"]",
+        "subscriptions[0].secrets[0]: begins with whsec_",
+    ),
+    (
+        "headers = [\"hidden\"]",
+        "subscriptions[0].headers: found a list, expected a table such as",
+    ),
+    (
+        "headers = { X-A = 7 }",
+        "subscriptions[0].headers.X-A: found a number, expected a text in quotes",
+    ),
+    (
+        "headers = { Content-Type = \"text/plain\" }",
+        "subscriptions[0].headers: the header \"Content-Type\": cannot be set: offhook sets it itself",
+    ),
+    (
+        "headers = { Connection = \"close\" }",
+        "subscriptions[0].headers: the header \"Connection\": cannot be set: it belongs to the connection",
+    ),
+    (
+        "headers = { X-A = \"hidden\\n\" }",
+        "subscriptions[0].headers: the header \"x-a\": its value must be visible ASCII",
+    ),
+    (
+        "headers = { X-A = \"env:OFFHOOK_TEST_NO_SUCH\" }",
+        "subscriptions[0].headers: the header \"x-a\": the environment variable OFFHOOK_TEST_NO_SUCH is not set",
     ),
     (
         "[[subscriptions]]\nname = \"crm\"\nwebhook_url = \"https://other.example/\"\n",
