@@ -170,6 +170,9 @@ fn show(entry: &RegisteredSubscription, suspended: Option<&Suspended>) -> Value 
         shown["endedAt"] = json!(ended.at);
         shown["endedReason"] = json!(ended.reason);
     }
+    if let Some(rejected) = entry.rejected().filter(|_| subscription.active) {
+        shown["suspendedReason"] = rejected.to_string().into();
+    }
     if let Some(suspended) = suspended {
         shown["suspendedAt"] = json!(suspended.since);
         shown["suspendedReason"] = json!(suspended.reason);

@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use clap::Args;
 use futures_util::future::join;
+use offhook::relay::{RelayState, RelayedTo};
 use offhook::settings::Settings;
-use offhook::{Error, Offhook, Source};
+use offhook::{Error, Offhook, Source, escape_controls};
 
 use super::check::{has_documented_key, without_consumer};
 use super::output::{Failure, Outcome, Verdict, title};
@@ -36,7 +37,8 @@ async fn serve(settings: Settings) -> Outcome {
     let server = Offhook::new(settings.clone()).start().await;
     let server = server.map_err(Failure::failed)?;
     let (public, admin) = (server.public_address(), server.admin_address());
-    let welcome = welcome(&settings, public, admin, &invocation());
+    let relayed = server.subscriptions();
+    let welcome = welcome(&settings, public, admin, &relayed, &invocation());
     // Signals are handled before the address is printed, because a reader of it may stop the server
     // immediately.
     let print = async { output::note(&welcome) };
@@ -58,6 +60,7 @@ fn welcome(
     settings: &Settings,
     public: SocketAddr,
     admin: Option<SocketAddr>,
+    relayed: &[RelayedTo],
     program: &str,
 ) -> String {
     let version = concat!("offhook ", env!("CARGO_PKG_VERSION"), " is listening");
@@ -78,13 +81,49 @@ fn welcome(
         );
     }
     let _ = write!(text, "\n  engine    {}", settings.journal.promise());
-    if let Some(what) = without_consumer(settings) {
+    text += &relays(relayed);
+    if let Some(what) = without_consumer(settings).filter(|_| relayed.is_empty()) {
         let _ = write!(text, "\n  handlers  {what}");
     }
     if let Some(source) = settings.sources.first() {
         let heading = title("Try it from another terminal:");
         let try_it = try_it(source, &url(source), program);
         let _ = write!(text, "\n\n{heading}\n{try_it}\n");
+    }
+    text
+}
+
+/// Where events are relayed to, one subscription a line.
+fn relays(relayed: &[RelayedTo]) -> String {
+    let mut text = String::new();
+    for one in relayed.iter().take(MOST_SHOWN) {
+        let RelayedTo {
+            name, session, url, ..
+        } = one;
+        let sessions = match session.as_str() {
+            "*" => "all sessions".to_owned(),
+            one => format!("session {}", escape_controls(one)),
+        };
+        let by = if one.is_defined { "settings" } else { "API" };
+        let state = match one.state {
+            RelayState::Active => "",
+            RelayState::Rejected => "; its address is refused, so nothing is sent (see the log)",
+            _ => "; inactive, so nothing is sent",
+        };
+        let _ = write!(
+            text,
+            "\n  relay     {url}  to {name}, {sessions} ({by}){state}"
+        );
+    }
+    if let Some(more) = relayed
+        .len()
+        .checked_sub(MOST_SHOWN)
+        .filter(|more| *more > 0)
+    {
+        let _ = write!(
+            text,
+            "\n  relay     and {more} more, see `offhook subscriptions`"
+        );
     }
     text
 }
@@ -118,6 +157,9 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
+/// How many subscriptions are shown.
+const MOST_SHOWN: usize = 20;
+
 /// The message in the gateway's documentation.
 const KNOWN_BODY: &str = concat!(
     r#"{"event":"message","sessionId":"408f7372-f7c9-4299-a8db-326bc5548a73","#,
@@ -149,7 +191,7 @@ mod tests {
     fn text(source: Source, public: &str) -> String {
         let mut settings = Settings::default();
         settings.sources.push(source);
-        let text = welcome(&settings, public.parse().unwrap(), None, "offhook");
+        let text = welcome(&settings, public.parse().unwrap(), None, &[], "offhook");
         anstream::adapter::strip_str(&text).to_string()
     }
 

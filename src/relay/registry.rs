@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::subscription::{Ended, Subscription, SubscriptionKey};
-use super::{Guard, Relay, RelayClient, RelaySettings, SubscriptionHeaders};
+use super::subscription::{Ended, Subscription, SubscriptionKey, shown};
+use super::{Guard, RejectedAddress, Relay, RelayClient, RelaySettings, SubscriptionHeaders};
 use crate::clock::Clock;
 use crate::dispatch::{Consumer, ConsumerControls, HandlerOptions, Suspended};
 use crate::engine::Pipeline;
@@ -51,6 +51,34 @@ pub(crate) struct Registry {
     all: Mutex<BTreeMap<SubscriptionKey, RegisteredSubscription>>,
 }
 
+/// A subscription, as a start of the server tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RelayedTo {
+    /// Its name.
+    pub name: String,
+    /// The session whose events it gets; `*` for all.
+    pub session: String,
+    /// Where they are sent, without parts that may be tokens.
+    pub url: String,
+    /// Whether the settings define it; otherwise the journal has it.
+    pub is_defined: bool,
+    /// Whether events are sent.
+    pub state: RelayState,
+}
+
+/// Whether the events of a subscription are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RelayState {
+    /// They are.
+    Active,
+    /// They wait, because a user or the subscriber has ended it.
+    Inactive,
+    /// They wait, because its address may not be posted to.
+    Rejected,
+}
+
 /// One subscription as it is now.
 #[derive(Debug, Clone)]
 pub(crate) struct RegisteredSubscription {
@@ -60,15 +88,24 @@ pub(crate) struct RegisteredSubscription {
     /// Whether the subscriber has answered 410 to its consumer. Each consumer has a flag of its own, so
     /// that the end of an old one does not end the one that has replaced it.
     gone: Arc<AtomicBool>,
+    /// Why the guard, which stays the same until the next start, does not let anything be sent to its URL.
+    rejected: Option<Arc<RejectedAddress>>,
 }
 
 impl RegisteredSubscription {
-    fn new(subscription: Subscription, defined: Option<HandlerOptions>) -> Self {
+    fn new(subscription: Subscription, defined: Option<HandlerOptions>, guard: &Guard) -> Self {
         Self {
+            rejected: guard.check(&subscription.url).err().map(Arc::new),
             subscription,
             defined,
             gone: Arc::default(),
         }
+    }
+
+    /// Why nothing is sent though it is active: its URL may not be posted to, because `[relay]` has changed since
+    /// it was registered. Its events wait.
+    pub(crate) fn rejected(&self) -> Option<&RejectedAddress> {
+        self.rejected.as_deref()
     }
 
     /// Whether the settings define it. The API cannot change it then.
@@ -89,6 +126,29 @@ impl Registry {
             .filter(|(key, _)| session.is_none_or(|session| key.session() == session))
             .map(|(_, entry)| entry.clone())
             .collect()
+    }
+
+    /// What a user who starts the server should know of all subscriptions.
+    pub(crate) fn summary(&self) -> Vec<RelayedTo> {
+        let entries = self.list(None).into_iter();
+        let summary = entries.map(|entry| {
+            let subscription = &entry.subscription;
+            let state = if !subscription.active {
+                RelayState::Inactive
+            } else if entry.rejected().is_some() {
+                RelayState::Rejected
+            } else {
+                RelayState::Active
+            };
+            RelayedTo {
+                name: subscription.key.name().to_owned(),
+                session: subscription.key.session().to_owned(),
+                url: shown(&subscription.url),
+                is_defined: entry.is_defined(),
+                state,
+            }
+        });
+        summary.collect()
     }
 
     /// For each of these, since when and why it is suspended; `None` if it is not.

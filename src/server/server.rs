@@ -16,6 +16,7 @@ use super::descriptors::Descriptors;
 use super::listeners::{BoundSocket, Listener, STOP_TIMEOUT, workers};
 use super::receiver::{Parts, Receiver};
 use crate::admin::AdminState;
+use crate::relay::RelayedTo;
 use crate::settings::{AdminSettings, Settings};
 use crate::{Error, Retry};
 
@@ -127,6 +128,14 @@ impl Server {
     /// The address of the admin listener, if there is one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|listener| listener.address)
+    }
+
+    /// Where events are relayed to: the subscriptions of the settings, and those that the journal has.
+    pub fn subscriptions(&self) -> Vec<RelayedTo> {
+        let registry = self.receiver.parts().registry.as_ref();
+        registry
+            .map(|registry| registry.summary())
+            .unwrap_or_default()
     }
 
     /// Logs where it listens, and what its engine promises.

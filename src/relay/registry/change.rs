@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 
 use url::Url;
 
-use super::super::SubscriptionHeaders;
 use super::super::subscription::{Subscription, SubscriptionKey, shown};
+use super::super::{RejectedAddress, SubscriptionHeaders};
 use super::{MAX_SUBSCRIPTIONS, REGISTERED, RegisteredSubscription, Registry};
 use crate::journal::Unavailable;
 use crate::signature::Secrets;
@@ -31,6 +31,8 @@ pub(crate) enum ChangeError {
     Defined(SubscriptionKey),
     #[error("there is no subscription {0}")]
     Unknown(SubscriptionKey),
+    #[error("{0} is not resumed: {1}")]
+    Rejected(SubscriptionKey, RejectedAddress),
     #[error("there are {MAX_SUBSCRIPTIONS} subscriptions, and there can be no more")]
     TooMany,
     #[error(transparent)]
@@ -101,6 +103,10 @@ impl Registry {
         if let Some(before) = named
             && !(before.subscription.active && self.controls(consumer).is_some())
         {
+            if let Some(rejected) = before.rejected() {
+                let key = before.subscription.key.clone();
+                return Err(ChangeError::Rejected(key, rejected.clone()));
+            }
             let activate = SubscriptionChange {
                 active: Some(true),
                 ..SubscriptionChange::default()
@@ -138,7 +144,7 @@ impl Registry {
         let running = before.filter(|_| self.controls(&consumer).is_some());
         let staying = running.filter(|before| before.can_stay(&after));
         let defined = before.and_then(|before| before.defined.clone());
-        let mut entry = RegisteredSubscription::new(after, defined);
+        let mut entry = RegisteredSubscription::new(after, defined, self.guard());
         if let Some(before) = staying {
             entry.gone = Arc::clone(&before.gone);
         }
@@ -148,6 +154,9 @@ impl Registry {
         if !entry.subscription.active {
             self.pipeline.stop_consumer(&consumer).await;
             log::info!("subscription {key}: not active; nothing is sent to {url}");
+        } else if let Some(rejected) = entry.rejected() {
+            self.pipeline.stop_consumer(&consumer).await;
+            log::warn!("subscription {key}: nothing is sent, its events wait: {rejected}");
         } else if staying.is_none() {
             self.pipeline.replace(self.consumer(&entry)).await?;
             log::info!("subscription {key}: events go to {url}");
@@ -208,6 +217,7 @@ impl RegisteredSubscription {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::Guard;
     use super::*;
 
     fn to(url: &str, active: bool) -> Subscription {
@@ -220,9 +230,11 @@ mod tests {
 
     #[test]
     fn only_what_must_change_is_done() {
-        let active = RegisteredSubscription::new(to("http://a/", true), None);
-        let inactive = RegisteredSubscription::new(to("http://a/", false), None);
-        let ending = RegisteredSubscription::new(to("http://a/", true), None);
+        let at = |active| {
+            let subscription = to("http://a/", active);
+            RegisteredSubscription::new(subscription, None, &Guard::default())
+        };
+        let (active, inactive, ending) = (at(true), at(false), at(true));
         ending.gone.store(true, Ordering::SeqCst);
         let table = [
             (&active, to("http://a/", true), true),

@@ -64,6 +64,11 @@ impl Registry {
                 key, active, ended, ..
             } = &entry.subscription;
             if *active {
+                if let Some(rejected) = entry.rejected() {
+                    // Each attempt would fail, until the events are dead letters.
+                    log::warn!("subscription {key}: nothing is sent, its events wait: {rejected}");
+                    continue;
+                }
                 self.pipeline.add(self.consumer(&entry)).await?;
                 if altered.contains(key) {
                     self.end_suspension(key).await;
@@ -107,7 +112,7 @@ impl Registry {
                 subscription.ended = known.ended;
             }
         }
-        let entry = RegisteredSubscription::new(subscription, Some(settings.options));
+        let entry = RegisteredSubscription::new(subscription, Some(settings.options), self.guard());
         if is_new || is_altered {
             self.save(&entry).await.map_err(Error::journal)?;
         }
@@ -132,7 +137,10 @@ impl Registry {
                     "subscription {}: settings.toml defines it too; its values are used",
                     subscription.key
                 ),
-                Ok(subscription) => self.insert(RegisteredSubscription::new(subscription, None)),
+                Ok(subscription) => {
+                    let guard = self.guard();
+                    self.insert(RegisteredSubscription::new(subscription, None, guard));
+                }
                 Err(error) => log::error!(
                     "the document {} cannot be read, so its subscription gets no events: {error}",
                     escape_controls(&document.key)

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{folder, hook, restarted};
 use crate::served::{Served, command, until};
 use crate::subscriber::{Answer, Asked, Subscriber};
-use crate::support::{Folder, offhook, run, secret};
+use crate::support::{Folder, Program, address_in, offhook, run, secret};
 
 /// Everything that a user can see of subscriptions and deliveries.
 async fn all_shown(server: &Served) -> String {
@@ -230,4 +230,89 @@ async fn the_command_line_reads_headers_and_secrets() {
             "{misused:?}"
         );
     }
+}
+
+#[actix_web::test]
+async fn a_rejected_subscription_waits_and_is_told_once() {
+    let (folder, subscriber) = (folder("subs-rejected", ""), Subscriber::start([]).await);
+    let server = Served::start(&folder);
+    server.subscribe("a", &hook(&subscriber)).await;
+    let (path, body) = (
+        "/sessions/b/webhook",
+        json!({ "url": "http://nobody.invalid/" }),
+    );
+    server.expect(201, "POST", path, &body).await;
+    server.program.kill();
+    let file = folder.0.join("settings.toml");
+    let open = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(
+        &file,
+        open.replace("allow_private = true", "allow_private = false"),
+    )
+    .unwrap();
+
+    let program = Program::start(&mut command(&folder));
+    program.logged(
+        "\"default\" to session \"a\": nothing is sent, its events wait: 127.0.0.1 is a loopback",
+    );
+    let public = address_in(&program.logged("/webhook"));
+    let admin = address_in(&program.logged("/ready"));
+    let [rejected, other] = ["to default, session a (API)", "to default, session b (API)"]
+        .map(|text| program.logged(text));
+    assert!(rejected.contains("/hook?…  to default"), "{rejected}");
+    assert!(
+        rejected.ends_with("; its address is refused, so nothing is sent (see the log)"),
+        "{rejected}"
+    );
+    assert!(
+        other.ends_with("http://nobody.invalid/  to default, session b (API)"),
+        "{other}"
+    );
+    let server = Served {
+        program,
+        public,
+        admin,
+    };
+    for id in 0..20 {
+        server.message("a", &id.to_string()).await;
+    }
+    let list = server
+        .expect(200, "GET", "/sessions/a/webhook", &Value::Null)
+        .await;
+    let shown = &list["webhooks"][0];
+    assert_eq!(shown["active"], true);
+    let reason = shown["suspendedReason"].as_str().unwrap();
+    assert!(
+        reason.contains("127.0.0.1 is a loopback address"),
+        "{reason}"
+    );
+    // It can be resumed only when its address is allowed.
+    let resume = "/api/consumers/subscription:a:default/resume";
+    server
+        .refuses("POST", resume, "", 400, "refused_address")
+        .await;
+    server
+        .expect(
+            200,
+            "PATCH",
+            "/sessions/a/webhook",
+            &json!({ "active": true }),
+        )
+        .await;
+    let said = server.program.kill();
+    // Once more, for the PATCH.
+    assert_eq!(
+        said.matches("127.0.0.1 is a loopback address").count(),
+        1,
+        "{said}"
+    );
+    assert!(!said.contains("token=t"), "{said}");
+    assert_eq!(subscriber.connections(), 0);
+
+    std::fs::write(&file, open).unwrap();
+    let server = Served::start(&folder);
+    let ids: Vec<String> = (0..20).map(|id| id.to_string()).collect();
+    subscriber.expect(20).await;
+    assert_eq!(subscriber.ids(), ids);
+    server.program.stop();
 }
