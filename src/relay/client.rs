@@ -79,7 +79,9 @@ impl RelayClient {
     }
 
     pub(super) fn judge(&self, target: &Target, head: &Parts) -> Result<(), HandlerError> {
-        answer::judge(target, head, &self.give_up_on, || self.clock.now())
+        // There is an answer, so there is a URL.
+        let uri = target.uri.clone().unwrap_or_default();
+        answer::judge(target, &uri, head, &self.give_up_on, || self.clock.now())
     }
 
     /// Sends the request, and repeats it if the subscriber says that it has not processed it.
@@ -120,6 +122,10 @@ fn http(connector: Connector) -> Client<Connector, Full<Bytes>> {
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(LONGEST_IDLE)
         .pool_max_idle_per_host(MOST_IDLE)
+        // An event whose answer has a long head is delivered too. The defaults are 100 headers and 16 KiB.
+        .http1_max_headers(answer::MOST_HEADERS)
+        .http1_max_buf_size(answer::LONGEST_HEAD)
+        .http2_max_header_list_size(answer::LONGEST_HEAD as u32)
         // Checks that the other side of an HTTP/2 connection is still there while requests wait on it.
         // Otherwise all later requests would wait on a dead connection too.
         .http2_keep_alive_interval(HTTP2_PING)

@@ -78,6 +78,8 @@ pub enum Answer {
     Cut(&'static str),
     /// A status and a body that does not end.
     Endless(u16),
+    /// A status, and so many headers.
+    LongHead(u16, usize),
     /// A status and headers that do not end.
     EndlessHead(u16),
     /// A status and the beginning of a body, whose rest never comes.
@@ -276,6 +278,11 @@ impl Answer {
                 loop {
                     stream.write_all(chunk.as_bytes()).await?;
                 }
+            }
+            Self::LongHead(status, headers) => {
+                let more = "Set-Cookie: one=1; Path=/; HttpOnly\r\n".repeat(headers - 1);
+                let headers = format!("{more}{LENGTH_0}");
+                stream.write_all(&head(status, &headers)).await
             }
             Self::EndlessHead(status) => {
                 let line = format!("HTTP/1.1 {status} X\r\n");
