@@ -86,7 +86,7 @@ impl Handler {
         let attempt = self
             .consumer
             .attempt(&delivery, std::iter::once(first).chain(wanted));
-        match self.turns.in_turn(lane, attempt).await {
+        match self.turns.in_turn(lane, attempt).await.outcome {
             Outcome::Done => true,
             outcome => {
                 let (id, name) = (delivery.id(), self.consumer.name());

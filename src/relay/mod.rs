@@ -8,7 +8,8 @@
 //! 3. `request.rs`: the stored bytes, with the subscriber's signatures and a few headers.
 //! 4. `connector.rs` and [`guard`]: a new connection, to addresses that are judged when it is made, so
 //!    that a subscriber cannot make this machine send requests into its own network.
-//! 5. `answer.rs`: what the subscriber's status means; `failure.rs`: why there was no answer.
+//! 5. `answer.rs`: what the subscriber's status means; `refusal.rs`: what it says to that; `failure.rs`: why
+//!    there was no answer.
 //!
 //! `registry.rs` holds the subscriptions and runs a consumer for each active one.
 
@@ -20,6 +21,7 @@ pub mod guard;
 mod handler;
 #[doc(hidden)]
 pub mod http_client;
+mod refusal;
 mod registry;
 mod request;
 mod settings;

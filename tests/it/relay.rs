@@ -303,6 +303,48 @@ async fn a_silent_subscriber_holds_up_no_other() {
     server.stop().await;
 }
 
+/// An answer may repeat what it was sent, and end anywhere.
+#[actix_web::test]
+async fn a_refusal_shows_what_was_answered() {
+    let folder = Folder::new("relay-refusal");
+    let subscriber = Subscriber::deciding(|asked| {
+        let own = asked.header("x-webhook-signature").to_owned();
+        let standard = asked.header("webhook-signature").replace('/', "\\/");
+        let text = format!("no\u{7}\n{own} {standard} {SECRET} {}", "é".repeat(600));
+        Answer::Text(422, text)
+    })
+    .await;
+    let server = serving(&folder, &subscriber).await;
+    signed(DOCUMENTED[0]).send(server.public_address()).await;
+    settled(&server).await;
+    let path = format!(
+        "/api/events/{}",
+        subscriber.requests()[0].header("webhook-id")
+    );
+    let event = until(&server, &path, |event| event["state"] == "dead").await;
+    let steps = event["timeline"].as_array().unwrap().iter();
+    let attempts: Vec<_> = steps.filter(|step| step["what"] == "attempt").collect();
+    assert_eq!(attempts.len(), 3, "{event}");
+    let standard = subscriber.requests().remove(0);
+    let slashes = standard.header("webhook-signature").matches('/').count();
+    for (number, attempt) in attempts.iter().enumerate() {
+        assert!(attempt["took_ms"].is_u64(), "{attempt}");
+        let answer = attempt["answer"].as_str().unwrap();
+        assert!(answer.starts_with("no\\u{0007}\\n****"), "{answer}");
+        assert!(answer.ends_with("éé") && answer.len() <= 520, "{answer}");
+        let stars = answer.matches('*').count();
+        if number == 0 {
+            assert_eq!(stars, 64 + 47 + slashes + SECRET.len(), "{answer}");
+        }
+    }
+    let dead = get(&server, "/api/dead").await.to_string();
+    assert!(
+        dead.contains("422 Unprocessable") && !dead.contains("****"),
+        "{dead}"
+    );
+    server.stop().await;
+}
+
 /// That each attempt says which it is, of the same event, and is signed.
 fn check_attempts(requests: &[Asked]) {
     for (number, asked) in requests.iter().enumerate() {

@@ -78,6 +78,8 @@ pub enum Answer {
     Cut(&'static str),
     /// A status and a body that does not end.
     Endless(u16),
+    /// A status, and this text as its body.
+    Text(u16, String),
     /// A status, and so many headers.
     LongHead(u16, usize),
     /// A status and headers that do not end.
@@ -278,6 +280,11 @@ impl Answer {
                 loop {
                     stream.write_all(chunk.as_bytes()).await?;
                 }
+            }
+            Self::Text(status, text) => {
+                let headers = format!("Content-Length: {}\r\n", text.len());
+                let answer = [head(status, &headers), text.into_bytes()].concat();
+                stream.write_all(&answer).await
             }
             Self::LongHead(status, headers) => {
                 let more = "Set-Cookie: one=1; Path=/; HttpOnly\r\n".repeat(headers - 1);

@@ -91,11 +91,11 @@ impl Runner {
     }
 
     /// Handles an attempt that has ended.
-    pub(super) fn ended(&mut self, (start, outcome): Ended) {
+    pub(super) fn ended(&mut self, (start, made): Ended) {
         self.look_at_the_clock();
         let Start { position, attempt } = start;
-        let outcome = match outcome {
-            Ok(Some(outcome)) => outcome,
+        let made = match made {
+            Ok(Some(made)) => made,
             Ok(None) => {
                 // Retention has removed the event, and counted it.
                 return self.settle(position);
@@ -107,8 +107,9 @@ impl Runner {
         };
         let (at, now) = self.seen;
         for part in self.reading.parts(position) {
-            self.observer.attempted(part, attempt, &outcome, at);
+            self.observer.attempted(part, attempt, &made, at);
         }
+        let (event, outcome) = (made.event, made.outcome);
         if matches!(outcome, Outcome::Done) {
             self.failing = None;
             return self.settle(position);
@@ -123,7 +124,7 @@ impl Runner {
         let retry = options.retry.unwrap_or_default();
         if outcome.is_final() || attempt >= retry.attempts {
             log::warn!(
-                "event {position}: {name}: {reason}; attempt {attempt} was the last: dead letter"
+                "event {event}: {name}: {reason}; attempt {attempt} was the last: dead letter"
             );
             for position in self.reading.parts(position) {
                 self.consumer.metrics.dead_letters.inc();
@@ -138,9 +139,7 @@ impl Runner {
         }
         let pause = retry.pause(attempt, fastrand::f64());
         let pause = pause.max(outcome.asked_pause().unwrap_or_default());
-        log::info!(
-            "event {position}: {name}: {reason}; attempt {attempt}, the next in {pause:.1?}"
-        );
+        log::info!("event {event}: {name}: {reason}; attempt {attempt}, the next in {pause:.1?}");
         let due = now + pause.min(LONGEST_PAUSE);
         self.consumer.metrics.retries.inc();
         let attempts = attempt;

@@ -35,7 +35,7 @@ use tokio::task::JoinSet;
 use self::fetching::{Fetching, Reading};
 use self::handed_over::Replaying;
 use self::unsaved::Unsaved;
-use super::consumer::{AttemptObserver, Consumer, Outcome};
+use super::consumer::{AttemptObserver, Consumer, EndedAttempt};
 use super::controls::{Command, ConsumerControls};
 use super::lane::SessionHasher;
 use super::large::{LargeBodies, OwnRoom};
@@ -125,9 +125,9 @@ impl Default for DispatchTuning {
     }
 }
 
-/// An attempt that has ended: its outcome, `None` when retention has removed the event, or `Err` when the
+/// An attempt that has ended: what was made, `None` when retention has removed the event, or `Err` when the
 /// event could not be read.
-pub(super) type Ended = (Start, Result<Option<Outcome>, Unavailable>);
+pub(super) type Ended = (Start, Result<Option<EndedAttempt>, Unavailable>);
 
 /// How long attempts have failed, by the monotonic clock.
 #[derive(Debug, Clone, Copy)]

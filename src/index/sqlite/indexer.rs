@@ -228,7 +228,7 @@ mod tests {
     use super::*;
     use crate::EventId;
     use crate::clock::SystemClock;
-    use crate::dispatch::Outcome;
+    use crate::dispatch::{EndedAttempt, Outcome};
     use crate::index::{EventFilter, Search as _};
     use crate::journal::{Appended, DedupKey, Entry, Log as _, Memory, Position, TestFolder};
     use crate::{Event, Received, Timestamp, UnknownEvent, UnknownReason};
@@ -301,6 +301,14 @@ mod tests {
         Uuid::from_u128(number).into()
     }
 
+    fn made(outcome: Outcome) -> EndedAttempt {
+        EndedAttempt {
+            event: id(1),
+            outcome,
+            took: Duration::from_millis(1234),
+        }
+    }
+
     fn journal() -> Arc<Memory> {
         Arc::new(Memory::new(Arc::new(SystemClock), 1))
     }
@@ -316,7 +324,7 @@ mod tests {
             consumer.attempted(
                 Position::first(seq),
                 1,
-                &Outcome::Done,
+                &made(Outcome::Done),
                 Timestamp::UNIX_EPOCH,
             );
             let made = world.index.attempts(Position::first(seq)).await.unwrap();
@@ -368,7 +376,7 @@ mod tests {
         world.stop.send_replace(true);
         tokio::task::yield_now().await;
         assert!(!world.task.is_finished());
-        let failed = Outcome::TimedOut(Duration::from_secs(1));
+        let failed = made(Outcome::TimedOut(Duration::from_secs(1)));
         consumer.attempted(Position::first(5), 3, &failed, Timestamp::UNIX_EPOCH);
         drop(consumer);
         world.stop().await;
@@ -378,8 +386,8 @@ mod tests {
         let made = world.index.attempts(Position::first(5)).await.unwrap();
         assert_eq!(made.len(), 1);
         assert_eq!(
-            (made[0].attempt, &*made[0].outcome),
-            (3, "not done after 1s")
+            (made[0].attempt, &*made[0].outcome, made[0].took_ms),
+            (3, "not done after 1s", 1234)
         );
         world.stop().await;
     }
