@@ -1,5 +1,6 @@
 //! Logging and metrics for the operator.
 
+mod lines;
 pub mod logging;
 mod metrics;
 mod throttle;
