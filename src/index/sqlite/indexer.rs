@@ -164,7 +164,7 @@ impl Indexer {
             if records.is_empty() {
                 let records = journal.read(cursor, tuning.read_in_a_turn).await?;
                 if records.is_empty() {
-                    let gone = format!("event {} is not there", cursor + 1);
+                    let gone = "a stored body cannot be found".to_owned();
                     return Err(Unavailable::Away(gone).into());
                 }
                 // Their bodies are decoded again, which takes a while.
