@@ -11,4 +11,4 @@ pub(crate) use metrics::{
     ConsumerMetrics, ConsumerState, ListenerMetrics, Metrics, PipelineMetrics, QuietMetrics,
     RequestOutcome, SourceMetrics,
 };
-pub(crate) use throttle::Throttle;
+pub(crate) use throttle::{ONGOING, Throttle};

@@ -59,6 +59,9 @@ impl Throttle {
     }
 }
 
+/// How often a failure that goes on is logged, such as that of a disk.
+pub(crate) const ONGOING: Duration = Duration::from_secs(30);
+
 #[cfg(test)]
 mod tests {
     use super::*;

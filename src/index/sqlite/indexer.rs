@@ -18,6 +18,7 @@ use super::schema::{Failure, Result};
 use super::writer::IndexWriter;
 use crate::dialect::Decoder;
 use crate::journal::{Journal, Record, Seq, Unavailable};
+use crate::telemetry::{ONGOING, Throttle};
 
 /// The writing side of an index.
 pub(crate) struct Indexer {
@@ -35,16 +36,23 @@ impl Indexer {
         decoder: Arc<Decoder>,
         mut stop: watch::Receiver<bool>,
     ) {
-        let journal = journal.as_ref();
+        let (journal, told) = (journal.as_ref(), Throttle::every(ONGOING));
         while let Err(error) = self.follow(journal, &decoder, &mut stop).await {
             self.inbox.set_away(true);
             if *stop.borrow() {
                 log::warn!("{error}; what was not indexed is indexed after the next start");
                 return;
             }
-            match error {
-                Failure::Damaged => log::warn!("index.db is damaged; the index is built again"),
-                _ => log::warn!("{error}; until indexing works again searches show nothing newer"),
+            if let Some(unsaid) = told.pass() {
+                let more = Throttle::more(unsaid);
+                match error {
+                    Failure::Damaged => {
+                        log::warn!("index.db is damaged; the index is built again{more}");
+                    }
+                    _ => log::warn!(
+                        "{error}; until indexing works again searches show nothing newer{more}"
+                    ),
+                }
             }
             tokio::select! {
                 () = sleep(STUMBLE_PAUSE) => {}
