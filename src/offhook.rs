@@ -17,7 +17,7 @@ use crate::relay::Registry;
 use crate::server::{self, Parts, Receiver, Server};
 use crate::settings::{HandlerSettings, JournalSettings, Settings, Use};
 use crate::signature::{InFlight, Limits, Secret};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, logging};
 use crate::{Error, EventHandler, ExecHandler, JsonlHandler, LogHandler, Source};
 
 /// Builds a webhook receiver.
@@ -200,15 +200,22 @@ impl Offhook {
 
     /// Serves until SIGINT or SIGTERM, then finishes running work and returns.
     ///
-    /// Logs to standard error with `env_logger` if no logger is set yet; `RUST_LOG` sets the level.
+    /// Logs to standard error with `env_logger` if no logger is set yet, as [`logging::init`](crate::logging::init)
+    /// does; `RUST_LOG` sets the level. Panics are left to the program's panic hook: see
+    /// [`logging::log_panics`](crate::logging::log_panics).
     ///
     /// # Errors
     ///
     /// As [`Offhook::start`].
     pub async fn run(self) -> Result<(), Error> {
-        crate::telemetry::logging::init();
-        let server = self.start().await?;
-        server.run(Server::log_start).await
+        logging::init();
+        let served = async {
+            let server = self.start().await?;
+            server.run(Server::log_start).await
+        };
+        let ended = served.await;
+        logging::flush();
+        ended
     }
 
     /// Builds all parts, each after the parts that it needs.

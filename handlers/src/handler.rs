@@ -140,6 +140,7 @@ impl<H: EventHandler + ?Sized> EventHandler for Arc<H> {
 pub struct HandlerError {
     is_reject: bool,
     pause: Option<Duration>,
+    answer: Option<Box<str>>,
     cause: Box<dyn Error + Send + Sync>,
 }
 
@@ -149,6 +150,7 @@ impl HandlerError {
         Self {
             is_reject: false,
             pause: None,
+            answer: None,
             cause: cause.into(),
         }
     }
@@ -180,6 +182,26 @@ impl HandlerError {
             is_reject: true,
             ..Self::retry(reason)
         }
+    }
+
+    /// Adds what the other side has answered. The event's timeline shows the first 512 characters; logs and
+    /// dead letters do not, because an answer may repeat the event's content.
+    ///
+    /// ```
+    /// use offhook_handlers::HandlerError;
+    ///
+    /// let error = HandlerError::retry("422 Unprocessable Content").answered("unknown customer");
+    /// assert_eq!(error.answer(), Some("unknown customer"));
+    /// assert_eq!(error.to_string(), "422 Unprocessable Content");
+    /// ```
+    pub fn answered(mut self, answer: impl Into<Box<str>>) -> Self {
+        self.answer = Some(answer.into());
+        self
+    }
+
+    /// What the other side has answered.
+    pub fn answer(&self) -> Option<&str> {
+        self.answer.as_deref()
     }
 
     /// Whether the event must not be tried again.

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::journal::Unavailable;
 use crate::relay::ChangeError;
+use crate::telemetry::{ONGOING, Throttle};
 
 /// What a handler returns.
 pub(super) type Answer = Result<HttpResponse, ApiError>;
@@ -104,10 +105,16 @@ impl ApiError {
 
 impl From<Unavailable> for ApiError {
     fn from(error: Unavailable) -> Self {
-        log::warn!("an administrator's request: {error}");
+        if let Some(unsaid) = UNANSWERED.pass() {
+            let more = Throttle::more(unsaid);
+            log::warn!("an administrator's request: {error}{more}");
+        }
         Self::unavailable("the journal cannot answer now; the log says why")
     }
 }
+
+/// A dashboard asks again and again while the journal is away.
+static UNANSWERED: Throttle = Throttle::every(ONGOING);
 
 impl From<ChangeError> for ApiError {
     fn from(error: ChangeError) -> Self {

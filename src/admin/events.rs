@@ -117,10 +117,7 @@ pub(super) async fn show(state: State, id: web::Path<String>) -> Answer {
             content = web::block(decode).await.ok();
         }
         let attempts = state.search()?.attempts(position).await?;
-        timeline.extend(attempts.iter().map(|made| {
-            let (consumer, outcome) = (&made.consumer, &made.outcome);
-            step("attempt", made.at, consumer, made.attempt, outcome)
-        }));
+        timeline.extend(attempts.iter().map(attempt));
         timeline.extend(dead.iter().map(|(consumer, letter)| {
             let at = given_up_at(consumer, letter, &attempts);
             step("dead", at, consumer, letter.attempts, &letter.reason)
@@ -141,6 +138,16 @@ pub(super) async fn show(state: State, id: web::Path<String>) -> Answer {
 
 fn step(what: &str, at: Timestamp, consumer: &str, attempt: u32, outcome: &str) -> Value {
     json!({ "at": at, "what": what, "consumer": consumer, "attempt": attempt, "outcome": outcome })
+}
+
+fn attempt(made: &TimelineEntry) -> Value {
+    let (consumer, outcome) = (&made.consumer, &made.outcome);
+    let mut step = step("attempt", made.at, consumer, made.attempt, outcome);
+    step["took_ms"] = made.took_ms.into();
+    if let Some(answer) = &made.answer {
+        step["answer"] = (&**answer).into();
+    }
+    step
 }
 
 /// When a consumer gave up. A letter's time is in whole milliseconds, and must not be before the

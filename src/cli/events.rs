@@ -95,6 +95,9 @@ struct Step {
     consumer: Option<String>,
     attempt: Option<u32>,
     outcome: Option<String>,
+    took_ms: Option<u64>,
+    /// The beginning of what the subscriber has answered.
+    answer: Option<String>,
 }
 
 impl Event {
@@ -141,7 +144,8 @@ impl Event {
         for (name, value) in fields {
             lines.extend(value.map(|value| fact(name, value)));
         }
-        let timeline: Vec<_> = self.timeline.iter().map(|step| step.line(at)).collect();
+        let timeline = self.timeline.iter().flat_map(|step| step.lines(at));
+        let timeline: Vec<_> = timeline.collect();
         if !timeline.is_empty() {
             lines.push(block("timeline", timeline.iter().map(String::as_str)));
         }
@@ -169,30 +173,39 @@ fn block<'a>(heading: &str, lines: impl Iterator<Item = &'a str>) -> String {
 }
 
 impl Step {
-    /// `2025-01-08T12:00:00Z    +12ms  handler:console, attempt 1: done`
-    fn line(&self, received: Option<Timestamp>) -> String {
+    /// `2025-01-08T12:00:00Z    +12ms  handler:console, attempt 1, 3ms: done`, and below it the answer.
+    fn lines(&self, received: Option<Timestamp>) -> Vec<String> {
         let time = self.at.parse::<Timestamp>().ok();
         let at = time.map_or(self.at.clone(), |time| format!("{time:.0}"));
         let times = time.zip(received);
         let after = times.map_or(String::new(), |(time, received)| later(time, received));
         let what = (self.what != "attempt").then(|| self.what.clone());
         let attempt = self.attempt.map(|attempt| format!("attempt {attempt}"));
-        let parts = [what, self.consumer.clone(), attempt];
+        let took = { self.took_ms }.map(|took| span(Duration::from_millis(took)));
+        let parts = [what, self.consumer.clone(), attempt, took];
         let text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
-        match &self.outcome {
+        let line = match &self.outcome {
             Some(outcome) => format!("{at}  {after:>7}  {text}: {outcome}"),
             None => format!("{at}  {after:>7}  {text}"),
-        }
+        };
+        let answer = { self.answer.iter() }.map(|answer| format!("{:31}answered: {answer}", ""));
+        std::iter::once(line).chain(answer).collect()
     }
 }
 
 /// The difference to an earlier time: `+12ms`, `+119s`, `+30m`.
 fn later(time: Timestamp, than: Timestamp) -> String {
     match Duration::try_from(time.duration_since(than)) {
-        Ok(exact) if exact < Duration::from_secs(10) => format!("+{}ms", exact.as_millis()),
-        Ok(fair) if fair < Duration::from_secs(600) => format!("+{}s", fair.as_secs()),
-        Ok(long) => format!("+{:#}", HumanDuration(long)),
+        Ok(later) => format!("+{}", span(later)),
         Err(_) => String::new(),
+    }
+}
+
+fn span(span: Duration) -> String {
+    match span {
+        exact if exact < Duration::from_secs(10) => format!("{}ms", exact.as_millis()),
+        fair if fair < Duration::from_secs(600) => format!("{}s", fair.as_secs()),
+        long => format!("{:#}", HumanDuration(long)),
     }
 }
 
@@ -232,7 +245,8 @@ mod tests {
         let steps = json!([
             { "at": "2025-01-08T12:00:00.250Z", "what": "received" },
             { "at": "2025-01-08T12:00:00.262Z", "what": "attempt", "consumer": "handler:crm",
-              "attempt": 1, "outcome": "retry: no\u{1b}[2Jline\nforged" },
+              "attempt": 1, "outcome": "retry: no\u{1b}[2Jline\nforged", "took_ms": 9,
+              "answer": "no such\ncustomer\u{7}" },
             { "at": "2025-01-08T12:02:00Z", "what": "dead", "consumer": "handler:crm" },
         ]);
         let expected = "\
@@ -247,7 +261,8 @@ state         done
 
 timeline
   2025-01-08T12:00:00Z     +0ms  received
-  2025-01-08T12:00:00Z    +12ms  handler:crm, attempt 1: retry: no\\u{001b}[2Jline\\nforged
+  2025-01-08T12:00:00Z    +12ms  handler:crm, attempt 1, 9ms: retry: no\\u{001b}[2Jline\\nforged
+                                 answered: no such\\ncustomer\\u{0007}
   2025-01-08T12:02:00Z    +119s  dead, handler:crm
 
 body

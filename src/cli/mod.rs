@@ -88,7 +88,11 @@ impl SettingsFile {
 
 pub(crate) fn main() -> ExitCode {
     match Cli::try_parse() {
-        Ok(cli) => output::exit(run(cli)),
+        Ok(cli) => {
+            let status = output::exit(run(cli));
+            offhook::logging::flush();
+            status
+        }
         Err(error) => {
             // Help and version arrive here too. A closed output is not an error.
             let _ = error.print();

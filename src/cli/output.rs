@@ -92,10 +92,10 @@ pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Prints `text` and a line break to standard error. `eprintln!` would panic if standard error is
-/// closed.
+/// Prints `text` and a line break to standard error; of a server behind its log, so that a standard error
+/// that is not read does not hold it up. `eprintln!` would panic if standard error is closed.
 pub(super) fn note(text: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
+    offhook::logging::print(text);
 }
 
 /// A progress bar on standard error, if that is a terminal.

@@ -29,6 +29,7 @@ impl Serve {
     pub(super) fn run(self) -> Outcome {
         let settings = self.file.load("nothing was started")?;
         offhook::logging::init();
+        offhook::logging::log_panics();
         actix_rt::System::new().block_on(serve(settings))
     }
 }

@@ -18,7 +18,7 @@ use super::options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
 use crate::clock::Clock;
 use crate::journal::Position;
 use crate::telemetry::{ConsumerMetrics, Metrics};
-use crate::{Delivery, Event, EventHandler, HandlerError, Timestamp};
+use crate::{Delivery, Event, EventHandler, EventId, HandlerError, Timestamp};
 
 /// A handler as a consumer of events.
 pub(crate) struct Consumer {
@@ -88,7 +88,7 @@ impl Consumer {
         &self,
         delivery: &Delivery,
         events: impl Iterator<Item = &'a Event>,
-    ) -> Outcome {
+    ) -> EndedAttempt {
         let started = self.clock.monotonic();
         let mut wanted = events.filter(|event| self.wants_kind(event));
         // Nearly every delivery has one event, and an empty list takes no memory.
@@ -103,9 +103,13 @@ impl Consumer {
             &all
         };
         let outcome = self.hand_over(wanted, delivery).await;
-        let seconds = self.clock.monotonic().saturating_duration_since(started);
-        self.metrics.attempt(outcome.index(), seconds);
-        outcome
+        let took = self.clock.monotonic().saturating_duration_since(started);
+        self.metrics.attempt(outcome.index(), took);
+        EndedAttempt {
+            event: delivery.id(),
+            outcome,
+            took,
+        }
     }
 
     /// Hands the events of one delivery to the handler, in order, within the timeout for all of them. The
@@ -166,6 +170,14 @@ impl fmt::Debug for Consumer {
     }
 }
 
+/// How an attempt at an event ended, and how long it took.
+#[derive(Debug)]
+pub(crate) struct EndedAttempt {
+    pub(crate) event: EventId,
+    pub(crate) outcome: Outcome,
+    pub(crate) took: Duration,
+}
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -204,6 +216,14 @@ impl Outcome {
         }
     }
 
+    /// What the other side has answered, where the handler says it.
+    pub(crate) fn answer(&self) -> Option<&str> {
+        match self {
+            Self::Failed(error) => error.answer(),
+            _ => None,
+        }
+    }
+
     /// The outcomes' names in metrics.
     pub(crate) const NAMES: [&'static str; 5] =
         ["done", "rejected", "failed", "timed_out", "panicked"];
@@ -225,12 +245,12 @@ impl fmt::Display for Outcome {
 /// consumer has ended.
 pub(crate) trait AttemptObserver: fmt::Debug + Send + Sync {
     /// Called when the consumer's attempt number `attempt` at an event has ended.
-    fn attempted(&self, position: Position, attempt: u32, outcome: &Outcome, at: Timestamp);
+    fn attempted(&self, position: Position, attempt: u32, made: &EndedAttempt, at: Timestamp);
 }
 
 /// Observes nothing.
 impl AttemptObserver for () {
-    fn attempted(&self, _: Position, _: u32, _: &Outcome, _: Timestamp) {}
+    fn attempted(&self, _: Position, _: u32, _: &EndedAttempt, _: Timestamp) {}
 }
 
 /// The text of a panic.

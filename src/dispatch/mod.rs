@@ -27,7 +27,7 @@ pub use lane::Order;
 pub use options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
 pub use retry::Retry;
 
-pub(crate) use consumer::{AttemptObserver, Consumer, Outcome};
+pub(crate) use consumer::{AttemptObserver, Consumer, EndedAttempt, Outcome};
 pub(crate) use controls::{ConsumerControls, EventStates, HeldUp};
 pub(crate) use lane::{Lane, LaneMap};
 pub(crate) use large::LargeBodies;

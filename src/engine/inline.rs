@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use log::Level;
 
 use super::turns::Turns;
 use super::{Accepted, Engine, Envelope, NotAccepted, Work};
 use crate::dispatch::{Consumer, Outcome};
 use crate::journal::Part;
-use crate::{Delivery, Event, Received, escape_controls};
+use crate::telemetry::{ONGOING, Throttle};
+use crate::{Delivery, Event, EventId, Received, escape_controls};
 
 /// Hands each event to all handlers in parallel and acknowledges the body when all of them have
 /// succeeded. Only the sender retries: when one handler fails, the sender gets an error, and if it sends
@@ -23,12 +25,14 @@ pub(crate) struct InlineEngine {
 struct Handler {
     consumer: Consumer,
     turns: Turns,
+    failures: Throttle,
 }
 
 impl InlineEngine {
     pub(crate) fn new(consumers: Vec<Consumer>) -> Self {
         let handlers = consumers.into_iter().map(|consumer| Handler {
             turns: Turns::new(consumer.concurrency()),
+            failures: Throttle::every(ONGOING),
             consumer,
         });
         Self {
@@ -86,15 +90,31 @@ impl Handler {
         let attempt = self
             .consumer
             .attempt(&delivery, std::iter::once(first).chain(wanted));
-        match self.turns.in_turn(lane, attempt).await {
+        match self.turns.in_turn(lane, attempt).await.outcome {
             Outcome::Done => true,
             outcome => {
-                let (id, name) = (delivery.id(), self.consumer.name());
-                let outcome = outcome.to_string();
-                let outcome = escape_controls(&outcome);
-                log::error!("event {id}: {name}: {outcome} (engine none: the sender gets 500)");
+                self.tell(delivery.id(), &outcome);
                 false
             }
         }
+    }
+
+    /// Logs a failure; those that follow within [`ONGOING`] only at `debug`.
+    fn tell(&self, id: EventId, outcome: &Outcome) {
+        let unsaid = self.failures.pass();
+        let level = match unsaid {
+            Some(_) => Level::Error,
+            None => Level::Debug,
+        };
+        if !log::log_enabled!(level) {
+            return;
+        }
+        let (name, outcome) = (self.consumer.name(), outcome.to_string());
+        let (outcome, more) = (escape_controls(&outcome), unsaid.map(Throttle::more));
+        let more = more.unwrap_or_default();
+        log::log!(
+            level,
+            "event {id}: {name}: {outcome} (engine none: the sender gets 500){more}"
+        );
     }
 }

@@ -7,10 +7,12 @@
 //! The task sleeps until the oldest event reaches the age limit. If there is a size limit it also wakes
 //! when events are added, at most once every [`SIZE_PAUSE`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
+use log::Level;
 use tokio::sync::watch;
 
 use crate::Timestamp;
@@ -18,7 +20,7 @@ use crate::clock::Clock;
 use crate::dispatch::Living;
 use crate::index::Notes;
 use crate::journal::{Journal, Seq, Unavailable};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Throttle};
 
 /// How long and how much the journal stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +44,12 @@ impl Keeper {
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut head = self.journal.tail().watch();
         let mut trusted = Trusted::new(self.clock.as_ref());
+        let mut removed = Removed::default();
         while !*stop.borrow() {
             let doubtful = trusted.look(self.clock.as_ref());
             let trimmed = match doubtful {
-                None => self.trim().await,
-                Some(pause) => self.trim_to_size().await.map(|()| pause),
+                None => self.trim(&mut removed).await,
+                Some(pause) => self.trim_to_size(&mut removed).await.map(|()| pause),
             };
             let pause = match trimmed {
                 Ok(pause) => pause,
@@ -55,6 +58,9 @@ impl Keeper {
                     Duration::from_secs(60)
                 }
             };
+            let now = self.clock.monotonic();
+            removed.tell(now);
+            let pause = removed.due(now).map_or(pause, |due| due.min(pause));
             let grown = async {
                 self.clock.sleep(SIZE_PAUSE).await;
                 // Only a closed journal never reports a new head.
@@ -66,20 +72,23 @@ impl Keeper {
                 _ = stop.changed() => {}
             }
         }
+        removed.next_line = None;
+        removed.tell(self.clock.monotonic());
     }
 
     /// Removes events beyond the limits; returns how long to wait until the next check.
-    async fn trim(&self) -> Result<Duration, Unavailable> {
+    async fn trim(&self, removed: &mut Removed) -> Result<Duration, Unavailable> {
         let now = self.clock.now();
         let cutoff = now
             .saturating_sub(self.retention.age)
             .unwrap_or(Timestamp::MIN);
         let old = self.last_before(cutoff).await?;
-        self.remove_up_to(old).await?;
-        self.trim_to_size().await?;
+        self.remove_up_to(old, removed).await?;
+        self.trim_to_size(removed).await?;
         let oldest = self.first().await?.map(|(_, kept_at)| kept_at);
         if let Some(kept_at) = oldest
             && kept_at.duration_since(now) > MAX_AHEAD
+            && removed.set_back.pass().is_some()
         {
             log::warn!(
                 "retention: the oldest event was stored at {kept_at}, but it is only {now}: the clock \
@@ -96,7 +105,7 @@ impl Keeper {
     }
 
     /// Removes events beyond the size limit.
-    async fn trim_to_size(&self) -> Result<(), Unavailable> {
+    async fn trim_to_size(&self, removed: &mut Removed) -> Result<(), Unavailable> {
         if let Some(limit) = self.retention.bytes {
             let bytes = self.journal.bytes().await?;
             if bytes > limit {
@@ -105,14 +114,14 @@ impl Keeper {
                 // Down to nine tenths, so that not every new event causes a trim.
                 let target = limit / 10 * 9;
                 let share = (bytes - target) as f64 / bytes as f64;
-                self.remove_up_to(first + (kept as f64 * share) as u64)
+                self.remove_up_to(first + (kept as f64 * share) as u64, removed)
                     .await?;
             }
         }
         Ok(())
     }
 
-    async fn remove_up_to(&self, up_to: Seq) -> Result<(), Unavailable> {
+    async fn remove_up_to(&self, up_to: Seq, removed: &mut Removed) -> Result<(), Unavailable> {
         let Some((first, _)) = self.first().await? else {
             return Ok(());
         };
@@ -121,23 +130,26 @@ impl Keeper {
         if up_to < first {
             return Ok(());
         }
-        self.tell_unsettled(first, up_to).await;
-        while self.journal.trim(up_to).await? > 0 {}
+        self.count_unsettled(first, up_to, removed).await;
+        loop {
+            let count = self.journal.trim(up_to).await?;
+            if count == 0 {
+                break;
+            }
+            removed.events += count as u64;
+        }
         self.notes.trimmed(up_to);
-        log::info!("retention: removed events {first} to {up_to}");
         Ok(())
     }
 
-    async fn tell_unsettled(&self, first: Seq, up_to: Seq) {
+    async fn count_unsettled(&self, first: Seq, up_to: Seq, removed: &mut Removed) {
         for consumer in self.consumers.controls() {
             for share in consumer.events().await {
                 let unsettled = share.progress.unsettled(first, up_to);
                 if unsettled > 0 {
                     let name = consumer.name();
                     self.metrics.expired(name, unsettled);
-                    log::error!(
-                        "retention: removed {unsettled} events that {name} had not settled"
-                    );
+                    *removed.unsettled.entry(name.to_owned()).or_default() += unsettled;
                 }
             }
         }
@@ -168,6 +180,65 @@ impl Keeper {
             }
         }
         Ok(low)
+    }
+}
+
+/// What was removed and is not logged yet: a busy journal is trimmed every second.
+#[derive(Debug)]
+struct Removed {
+    events: u64,
+    /// The same of those that a consumer had not settled.
+    unsettled: BTreeMap<String, u64>,
+    /// The earliest time of the next line.
+    next_line: Option<Instant>,
+    /// Limits the warning that the clock was set back.
+    set_back: Throttle,
+}
+
+impl Default for Removed {
+    fn default() -> Self {
+        Self {
+            events: 0,
+            unsettled: BTreeMap::new(),
+            next_line: None,
+            set_back: Throttle::every(LINE_PAUSE),
+        }
+    }
+}
+
+impl Removed {
+    /// How long until there is a line to log.
+    fn due(&self, now: Instant) -> Option<Duration> {
+        let next = { self.next_line }.filter(|_| self.events > 0 || !self.unsettled.is_empty());
+        next.map(|next| next.saturating_duration_since(now))
+    }
+
+    /// The lines that are due.
+    fn lines(&mut self, now: Instant) -> Vec<(Level, String)> {
+        let is_due = self.due(now).is_none_or(|due| due.is_zero());
+        if !is_due {
+            return Vec::new();
+        }
+        let unsettled = std::mem::take(&mut self.unsettled).into_iter();
+        let unsettled = unsettled.map(|(name, count)| {
+            let text = format!("retention: removed {count} events that {name} had not settled");
+            (Level::Error, text)
+        });
+        let mut lines: Vec<_> = unsettled.collect();
+        let count = std::mem::take(&mut self.events);
+        if count > 0 {
+            lines.push((Level::Info, format!("retention: removed {count} events")));
+        }
+        if !lines.is_empty() {
+            self.next_line = Some(now + LINE_PAUSE);
+        }
+        lines
+    }
+
+    fn tell(&mut self, now: Instant) {
+        for (level, line) in self.lines(now) {
+            log::log!(level, "{line}");
+        }
     }
 }
 
@@ -217,6 +288,9 @@ const MAX_JUMP: Duration = Duration::from_secs(3600);
 /// How long the time is in doubt after a jump.
 const DOUBT: Duration = Duration::from_secs(3600);
 
+/// How long to wait between two lines about what was removed.
+const LINE_PAUSE: Duration = Duration::from_secs(60);
+
 /// How long to wait between two checks of the size.
 const SIZE_PAUSE: Duration = Duration::from_secs(10);
 
@@ -236,6 +310,31 @@ mod tests {
     use crate::testing::FakeClock;
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    #[test]
+    fn removals_are_told_once_a_minute() {
+        let mut removed = Removed::default();
+        let start = FakeClock::new(Timestamp::UNIX_EPOCH).monotonic();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut told = Vec::new();
+        for second in 0..=61 {
+            removed.events += 10;
+            *removed.unsettled.entry("handler:a".to_owned()).or_default() += 1;
+            told.extend(removed.lines(at(second)));
+        }
+        let told: Vec<_> = told.iter().map(|(_, line)| line.as_str()).collect();
+        let expected = [
+            "retention: removed 1 events that handler:a had not settled",
+            "retention: removed 10 events",
+            "retention: removed 60 events that handler:a had not settled",
+            "retention: removed 600 events",
+        ];
+        assert_eq!(told, expected);
+        // What is left is told when it is due, though nothing more is removed.
+        assert_eq!(removed.due(at(61)), Some(Duration::from_secs(59)));
+        assert_eq!(removed.lines(at(120)).len(), 2);
+        assert_eq!(removed.due(at(200)), None);
+    }
 
     #[tokio::test]
     async fn a_jumping_clock_removes_nothing_for_an_hour() {

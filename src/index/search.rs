@@ -85,6 +85,9 @@ pub(crate) struct TimelineEntry {
     pub(crate) attempt: u32,
     pub(crate) consumer: String,
     pub(crate) outcome: String,
+    pub(crate) took_ms: u32,
+    /// The beginning of what a refusing subscriber has answered.
+    pub(crate) answer: Option<String>,
 }
 
 /// Tells an index what the journal does not hold.

@@ -2,22 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use http::StatusCode;
-use http::header::{HeaderValue, RETRY_AFTER};
+use http::header::{HeaderValue, LOCATION, RETRY_AFTER};
 use http::response::Parts;
+use http::{StatusCode, Uri};
 use jiff::Timestamp;
+use url::Url;
 
+use super::subscription::shown;
 use crate::HandlerError;
 
-/// Judges the answer of `target`: 2xx is delivered, 410 and the statuses of `give_up_on` are final, and
+/// Judges the answer of `target` at `uri`: 2xx is delivered, 410 and the statuses of `give_up_on` are final, and
 /// everything else is tried again.
 ///
 /// `Retry-After` counts with 429 and 503, as the standard says, and up to [`LONGEST_PAUSE`]. One that
 /// cannot be parsed is ignored. The time is asked for only when it matters.
 pub(super) fn judge(
     target: &dyn Display,
+    uri: &Uri,
     head: &Parts,
     give_up_on: &BTreeSet<u16>,
     now: impl FnOnce() -> Timestamp,
@@ -26,7 +29,7 @@ pub(super) fn judge(
     if status.is_success() {
         return Ok(());
     }
-    let reason = format!("POST {target}: {}", describe(status));
+    let reason = format!("POST {target}: {}", describe(uri, head));
     let pause = match status {
         StatusCode::GONE => return Err(HandlerError::reject(reason)),
         other if give_up_on.contains(&other.as_u16()) => return Err(HandlerError::reject(reason)),
@@ -43,15 +46,28 @@ pub(super) fn judge(
     Err(HandlerError::retry(reason).after(pause))
 }
 
-/// The status with its standard name. The subscriber's own reason phrase could be anything.
-fn describe(status: StatusCode) -> String {
+/// The status with its standard name, and where a redirect leads. The subscriber's own reason phrase could
+/// be anything.
+fn describe(uri: &Uri, head: &Parts) -> String {
+    let status = head.status;
     let reason = status.canonical_reason().unwrap_or_default();
     let words = format!("{} {reason}", status.as_str());
-    if status.is_redirection() {
-        format!("{words}: redirects are not followed")
-    } else {
-        words.trim_end().to_owned()
+    let words = words.trim_end();
+    if !status.is_redirection() {
+        return words.to_owned();
     }
+    match leads_to(uri, head) {
+        Some(place) => format!("{words} to {place}: redirects are not followed"),
+        None => format!("{words}: redirects are not followed"),
+    }
+}
+
+/// Where a redirect leads, without the parts that may be tokens.
+fn leads_to(uri: &Uri, head: &Parts) -> Option<String> {
+    let location = String::from_utf8_lossy(head.headers.get(LOCATION)?.as_bytes());
+    // It may be relative.
+    let place = Url::parse(&uri.to_string()).ok()?.join(&location).ok()?;
+    Some(shown(&place).chars().take(MAX_PLACE).collect())
 }
 
 /// Seconds, or an HTTP date.
@@ -61,10 +77,22 @@ fn pause(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
         // A number too large for `u64` is cut to the longest pause anyway.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
-    let date = Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()?;
-    // The conversion fails for a date in the past, which asks for no pause.
-    Duration::try_from(date.duration_since(now)).ok()
+    // `Timestamp` ends a day earlier than the dates of HTTP.
+    let date = httpdate::parse_http_date(text).ok()?;
+    let date = date.duration_since(UNIX_EPOCH).ok()?;
+    let now = Duration::try_from(now.duration_since(Timestamp::UNIX_EPOCH)).ok()?;
+    // `None` for a date in the past, which asks for no pause.
+    date.checked_sub(now)
 }
+
+/// How much of the place to which a redirect leads is shown, in characters.
+const MAX_PLACE: usize = 300;
+
+/// How many headers an answer has at most. The client takes memory for so many, for each answer.
+pub(super) const MOST_HEADERS: usize = 1024;
+
+/// How long the head of an answer is at most, in bytes.
+pub(super) const LONGEST_HEAD: usize = 400 * 1024;
 
 /// The longest pause that a subscriber can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -90,7 +118,8 @@ mod tests {
         let (head, ()) = answer.body(()).unwrap().into_parts();
         // 1994-11-06T08:49:37Z
         let now = Timestamp::from_second(784_111_777).unwrap();
-        let judged = judge(&"it", &head, &[404, 204, 410].into(), || now);
+        let uri = Uri::from_static("http://crm.example/hook");
+        let judged = judge(&"it", &uri, &head, &[404, 204, 410].into(), || now);
         judged.err().map(|error| (error.is_reject(), error.pause()))
     }
 
@@ -132,6 +161,7 @@ mod tests {
             ("Sunday, 06-Nov-94 08:50:07 GMT", seconds(30)),
             ("Sun Nov  6 08:50:07 1994", seconds(30)),
             ("Sat, 06 Nov 2094 08:50:07 GMT", seconds(86_400)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", seconds(86_400)),
             // This date is not a Sunday.
             ("Sun, 06 Nov 2094 08:50:07 GMT", None),
             ("Sun, 06 Nov 1994 08:49:36 GMT", None),
@@ -144,6 +174,35 @@ mod tests {
             assert_eq!(judged(429, Some(text)), retry(pause), "{text}");
             assert_eq!(judged(503, Some(text)), retry(pause), "{text}");
             assert_eq!(judged(500, Some(text)), retry(None), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_says_where_it_leads() {
+        let table = [
+            (308, None, "308 Permanent Redirect"),
+            (
+                308,
+                Some("/hook/"),
+                "308 Permanent Redirect to https://crm.example:8443/hook/",
+            ),
+            (
+                301,
+                Some("https://user:hidden@www.crm.example/a/hidden-0123456789?k=hidden#hidden"),
+                "301 Moved Permanently to https://www.crm.example/a/…?…",
+            ),
+            (302, Some("http://[bad"), "302 Found"),
+            (304, None, "304 Not Modified"),
+        ];
+        for (status, location, words) in table {
+            let mut answer = http::Response::builder().status(status);
+            if let Some(location) = location {
+                answer = answer.header(LOCATION, location);
+            }
+            let (head, ()) = answer.body(()).unwrap().into_parts();
+            let uri = Uri::from_static("https://crm.example:8443/hook?key=hidden");
+            let expected = format!("{words}: redirects are not followed");
+            assert_eq!(describe(&uri, &head), expected);
         }
     }
 }

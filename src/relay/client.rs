@@ -1,19 +1,19 @@
 //! [`RelayClient`]: one HTTP client for all subscribers.
 //!
 //! For every request: the guard has judged the address, no proxy is used, no redirect is followed,
-//! nothing of the answer is kept, and the attempt ends within the timeout.
+//! nothing of the answer is kept but the beginning of a refusal, and the attempt ends within the timeout.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::response::Parts;
-use http::{Response, Uri};
+use http::{Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use jiff::Timestamp;
 use rustls::RootCertStore;
 use tokio::time::timeout;
 
@@ -21,6 +21,7 @@ use super::answer;
 use super::connector::Connector;
 use super::failure;
 use super::guard::{Guard, RejectedAddress};
+use super::refusal;
 use super::request::Target;
 use super::settings::RelayOptions;
 use crate::clock::{Clock, SystemClock};
@@ -61,25 +62,41 @@ impl RelayClient {
         &self.guard
     }
 
-    /// Makes one attempt. Returns the head of the answer, or why there is none.
-    pub(super) async fn send(&self, target: &Target, delivery: &Delivery) -> Result<Parts, String> {
+    /// Makes one attempt. Returns what the answer means, or why there is none.
+    pub(super) async fn send(
+        &self,
+        target: &Target,
+        delivery: &Delivery,
+    ) -> Result<Answered, String> {
         let limit = self.timeout;
         let uri = target.uri.as_ref().map_err(String::clone)?;
         let begun = SystemClock.monotonic();
-        let response = timeout(limit, self.request(target, uri, delivery))
+        let (response, signed_at) = timeout(limit, self.request(target, uri, delivery))
             .await
             .map_err(|_| failure::no_answer(limit))?
             .map_err(|error| failure::describe(&error, limit))?;
         let (head, body) = response.into_parts();
+        let judged = answer::judge(target, uri, &head, &self.give_up_on, || self.clock.now());
+        let kept = if judged.is_ok() { 0 } else { refusal::KEPT };
+        let mut said = Vec::new();
         if !body.is_end_stream() {
             let spent = SystemClock.monotonic().saturating_duration_since(begun);
-            drain(body, limit.saturating_sub(spent).min(SLOWEST_ANSWER)).await;
+            let left = limit.saturating_sub(spent).min(SLOWEST_ANSWER);
+            said = drain(body, left, kept).await;
         }
-        Ok(head)
-    }
-
-    pub(super) fn judge(&self, target: &Target, head: &Parts) -> Result<(), HandlerError> {
-        answer::judge(target, head, &self.give_up_on, || self.clock.now())
+        let judged = judged.map_err(|error| {
+            let text = if said.is_empty() {
+                None
+            } else {
+                refusal::text(said, &target.hidden(uri.clone(), delivery, signed_at))
+            };
+            match text {
+                Some(text) => error.answered(text),
+                None => error,
+            }
+        });
+        let is_gone = head.status == StatusCode::GONE;
+        Ok(Answered { judged, is_gone })
     }
 
     /// Sends the request, and repeats it if the subscriber says that it has not processed it.
@@ -88,30 +105,49 @@ impl RelayClient {
         target: &Target,
         uri: &Uri,
         delivery: &Delivery,
-    ) -> Result<Response<Incoming>, legacy::Error> {
+    ) -> Result<(Response<Incoming>, Timestamp), legacy::Error> {
         let mut repeats = 0;
         loop {
-            let request = target.request(uri.clone(), delivery, self.clock.now());
+            let signed_at = self.clock.now();
+            let request = target.request(uri.clone(), delivery, signed_at);
             match self.http.request(request).await {
                 Err(error) if repeats < MOST_REPEATS && failure::is_unprocessed(&error) => {
                     repeats += 1;
                 }
-                answered => return answered,
+                answered => return answered.map(|response| (response, signed_at)),
             }
         }
     }
 }
 
-/// Reads the rest of an answer, so that the connection can be used again. The status has already
-/// decided the outcome, so a body that is too long, slow or cut off only closes the connection.
-async fn drain(body: Incoming, limit: Duration) {
+/// What has come of a request that was answered.
+pub(super) struct Answered {
+    /// What the answer means for the event.
+    pub(super) judged: Result<(), HandlerError>,
+    /// The subscriber wants nothing more.
+    pub(super) is_gone: bool,
+}
+
+/// Reads the rest of an answer, so that the connection can be used again, and returns the first `kept`
+/// bytes. The status has already decided the outcome, so a body that is too long, slow or cut off only
+/// closes the connection.
+async fn drain(body: Incoming, limit: Duration, kept: usize) -> Vec<u8> {
+    let mut beginning = Vec::new();
     let declared = body.size_hint().exact();
-    if declared.is_some_and(|length| length > LONGEST_ANSWER as u64) {
-        return;
-    }
+    let is_long = declared.is_some_and(|length| length > LONGEST_ANSWER as u64);
     let mut body = Limited::new(body, LONGEST_ANSWER);
-    let reading = async { while let Some(Ok(_)) = body.frame().await {} };
+    let reading = async {
+        while !is_long || beginning.len() < kept {
+            let Some(Ok(frame)) = body.frame().await else {
+                return;
+            };
+            let data = frame.data_ref().map_or(&[][..], |data| data);
+            let room = kept - beginning.len();
+            beginning.extend_from_slice(&data[..data.len().min(room)]);
+        }
+    };
     let _ = timeout(limit, reading).await;
+    beginning
 }
 
 fn http(connector: Connector) -> Client<Connector, Full<Bytes>> {
@@ -120,6 +156,10 @@ fn http(connector: Connector) -> Client<Connector, Full<Bytes>> {
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(LONGEST_IDLE)
         .pool_max_idle_per_host(MOST_IDLE)
+        // An event whose answer has a long head is delivered too. The defaults are 100 headers and 16 KiB.
+        .http1_max_headers(answer::MOST_HEADERS)
+        .http1_max_buf_size(answer::LONGEST_HEAD)
+        .http2_max_header_list_size(answer::LONGEST_HEAD as u32)
         // Checks that the other side of an HTTP/2 connection is still there while requests wait on it.
         // Otherwise all later requests would wait on a dead connection too.
         .http2_keep_alive_interval(HTTP2_PING)
@@ -139,7 +179,7 @@ pub enum RelayError {
     Client(String),
 }
 
-/// How much of an answer is read, in bytes.
+/// How much of an answer's body is read, in bytes.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// How long the client waits for the rest of an answer.

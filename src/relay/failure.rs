@@ -6,6 +6,7 @@ use std::{io, iter};
 
 use hyper_util::client::legacy;
 
+use super::answer::{LONGEST_HEAD, MOST_HEADERS};
 use super::guard::RejectedAddress;
 
 /// What happened to an attempt that may take `timeout`, without the URL, which may hold a token.
@@ -73,9 +74,20 @@ fn known(cause: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<rustls::Error>() {
         return Some(format!("TLS: {error}"));
     }
+    // `is_parse_too_large` is only there for servers.
+    let hyper = cause.downcast_ref::<hyper::Error>();
+    if hyper.is_some_and(|error| error.is_parse() && error.to_string() == TOO_LARGE) {
+        return Some(format!(
+            "the answer's head has more than {MOST_HEADERS} headers or {} KiB",
+            LONGEST_HEAD / 1024
+        ));
+    }
     let io = cause.downcast_ref::<io::Error>()?;
     match io.get_ref() {
         Some(inner) => known(inner),
         None => Some(io.kind().to_string()),
     }
 }
+
+/// How hyper says that a head is too large.
+const TOO_LARGE: &str = "message head is too large";

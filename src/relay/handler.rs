@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use http::StatusCode;
 use url::Url;
 
+use super::client::Answered;
 use super::request::Target;
 use super::{RelayClient, RelayError, RelayOptions, SubscriptionHeaders};
 use crate::clock::SystemClock;
@@ -27,7 +27,9 @@ use crate::{Delivery, Event, EventHandler, HandlerError};
 /// 2xx means delivered. 410 and the statuses of [`RelayOptions::give_up_on`] are final. Everything
 /// else is retried: other statuses, redirects, which are not followed, and no answer in time. With 429
 /// and 503 a `Retry-After` is honoured, up to 24 h. The status counts as soon as it arrives. At most
-/// 64 KiB of the answer's body are read, for at most 1 s, so that the connection can be used again.
+/// 64 KiB of the answer's body are read, for at most 1 s, so that the connection can be used again. The
+/// first 512 bytes of a refusal are kept for the event's timeline ([`HandlerError::answer`]), with stars in
+/// place of signatures and secrets.
 ///
 /// ```no_run
 /// use offhook::relay::{Relay, RelayOptions};
@@ -118,9 +120,9 @@ impl Relay {
     async fn send(&self, delivery: &Delivery) -> Result<(), HandlerError> {
         let (target, client) = (&self.target, &self.client);
         let answered = client.send(target, delivery).await;
-        let head = answered.map_err(|why| HandlerError::retry(format!("POST {target}: {why}")))?;
-        let judged = client.judge(target, &head);
-        if let (StatusCode::GONE, Err(error)) = (head.status, &judged)
+        let Answered { judged, is_gone } =
+            answered.map_err(|why| HandlerError::retry(format!("POST {target}: {why}")))?;
+        if let (true, Err(error)) = (is_gone, &judged)
             && let Some(on_gone) = &self.on_gone
             && !self.was_gone.swap(true, Ordering::Relaxed)
         {

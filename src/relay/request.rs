@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::guard::Guard;
 use super::headers::SubscriptionHeaders;
-use super::subscription::shown;
+use super::subscription::{may_be_token, shown};
 use crate::signature::{
     Mac, Secret, Secrets, standard_webhooks_key, standard_webhooks_signature, x_webhook_signature,
 };
@@ -107,9 +107,9 @@ impl Target {
         set(&mut headers, WEBHOOK_ID, id.to_owned());
         if let Some(keys) = &self.keys {
             let own = x_webhook_signature(&keys.text, body);
-            set(&mut headers, X_WEBHOOK_SIGNATURE, own);
+            set_sensitive(&mut headers, X_WEBHOOK_SIGNATURE, own);
             let standard = keys.standard(id, &seconds, body);
-            set(&mut headers, WEBHOOK_SIGNATURE, standard);
+            set_sensitive(&mut headers, WEBHOOK_SIGNATURE, standard);
         }
         set(&mut headers, WEBHOOK_TIMESTAMP, seconds);
         if body.is_empty() {
@@ -127,6 +127,37 @@ impl Target {
         *request.headers_mut() = headers;
         request
     }
+
+    /// What the answer to the request that was signed at the time `now` must not show: the values of its
+    /// sensitive headers, whole and in their parts, the secret, and the parts of the URL that may be
+    /// tokens. Signs again, so that a request that is not refused keeps nothing.
+    pub(super) fn hidden(&self, uri: Uri, delivery: &Delivery, now: Timestamp) -> Vec<Vec<u8>> {
+        let mut hidden: Vec<Vec<u8>> = uri.query().into_iter().map(Into::into).collect();
+        hidden.extend(hidden_in_query(&uri));
+        let segments = uri.path().split('/');
+        hidden.extend(
+            { segments }
+                .filter(|part| may_be_token(part))
+                .map(Into::into),
+        );
+        hidden.extend(self.keys.iter().map(|keys| keys.text.expose().to_vec()));
+        let request = self.request(uri, delivery, now);
+        let sensitive = { request.headers().values() }.filter(|value| value.is_sensitive());
+        for value in sensitive.map(HeaderValue::as_bytes) {
+            hidden.push(value.to_vec());
+            hidden.extend(value.split(|byte| b" ,".contains(byte)).map(<[u8]>::to_vec));
+        }
+        // What is a part of another is hidden with it.
+        hidden.sort_unstable_by_key(|one| std::cmp::Reverse(one.len()));
+        hidden
+    }
+}
+
+/// The values of a query.
+fn hidden_in_query(uri: &Uri) -> impl Iterator<Item = Vec<u8>> {
+    let query = uri.query().unwrap_or_default();
+    let pairs = query.split('&');
+    pairs.filter_map(|pair| Some(pair.split_once('=')?.1.as_bytes().to_vec()))
 }
 
 /// Adds the headers that describe the body and the delivery. Of the sender's headers only the body's
@@ -163,8 +194,18 @@ fn add_event_headers(headers: &mut HeaderMap, delivery: &Delivery) {
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    let value = HeaderValue::try_from(value).expect("visible ASCII is a header's value");
+    headers.insert(name, header_value(value));
+}
+
+/// As [`set`], for a value that proves the request and is never shown.
+fn set_sensitive(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    let mut value = header_value(value);
+    value.set_sensitive(true);
     headers.insert(name, value);
+}
+
+fn header_value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("visible ASCII is a header's value")
 }
 
 /// Shows the URL without parts that may be tokens, and whether there is a secret.

@@ -221,16 +221,17 @@ pub(crate) fn shown(url: &Url) -> String {
     }
     for part in url.path().trim_start_matches('/').split('/') {
         shown.push('/');
-        shown += if part.len() < SHORTEST_TOKEN {
-            part
-        } else {
-            "…"
-        };
+        shown += if may_be_token(part) { "…" } else { part };
     }
     if url.query().is_some() {
         shown += "?…";
     }
     shown
+}
+
+/// Whether this segment of a path may be a token.
+pub(super) fn may_be_token(segment: &str) -> bool {
+    segment.len() >= SHORTEST_TOKEN
 }
 
 /// How many secrets one subscription can have.

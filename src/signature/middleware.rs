@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Instant;
 
 use actix_http::RequestHead;
@@ -352,10 +352,15 @@ impl FromRequest for Verified {
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
         let verified = req.extensions_mut().remove::<Self>();
         ready(verified.ok_or_else(|| {
-            log::error!(
-                "a handler takes a `Verified`, but its route is not behind VerifySignature"
-            );
+            // Each request to the route would log it again.
+            TOLD.call_once(|| {
+                log::error!(
+                    "a handler takes a `Verified`, but its route is not behind VerifySignature"
+                );
+            });
             actix_web::error::ErrorInternalServerError("Internal error")
         }))
     }
 }
+
+static TOLD: Once = Once::new();

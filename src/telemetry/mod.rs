@@ -1,5 +1,6 @@
 //! Logging and metrics for the operator.
 
+mod lines;
 pub mod logging;
 mod metrics;
 mod throttle;
@@ -10,4 +11,4 @@ pub(crate) use metrics::{
     ConsumerMetrics, ConsumerState, ListenerMetrics, Metrics, PipelineMetrics, QuietMetrics,
     RequestOutcome, SourceMetrics,
 };
-pub(crate) use throttle::Throttle;
+pub(crate) use throttle::{ONGOING, Throttle};

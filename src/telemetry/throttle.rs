@@ -1,4 +1,4 @@
-//! [`Throttle`]: allows at most one log line per second, and counts those that were left out.
+//! [`Throttle`]: allows one log line per pause, by default one second, and counts those that were left out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,13 +6,34 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, SystemClock};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Throttle {
+    pause: Duration,
     last: Mutex<Option<Instant>>,
     unsaid: AtomicU64,
 }
 
+impl Default for Throttle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Throttle {
+    /// Allows one line per second.
+    pub(crate) const fn new() -> Self {
+        Self::every(Duration::from_secs(1))
+    }
+
+    /// Allows one line per `pause`.
+    pub(crate) const fn every(pause: Duration) -> Self {
+        Self {
+            pause,
+            last: Mutex::new(None),
+            unsaid: AtomicU64::new(0),
+        }
+    }
+
     /// `Some` if a line may be logged now, with the number of lines left out since the last one.
     pub(crate) fn pass(&self) -> Option<u64> {
         self.pass_at(SystemClock.monotonic())
@@ -28,7 +49,7 @@ impl Throttle {
 
     fn pass_at(&self, now: Instant) -> Option<u64> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let again = last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);
+        let again = last.is_none_or(|last| now.saturating_duration_since(last) >= self.pause);
         if !again {
             self.unsaid.fetch_add(1, Ordering::Relaxed);
             return None;
@@ -38,7 +59,8 @@ impl Throttle {
     }
 }
 
-const PAUSE: Duration = Duration::from_secs(1);
+/// How often a failure that goes on is logged, such as that of a disk.
+pub(crate) const ONGOING: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

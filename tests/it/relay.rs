@@ -144,8 +144,8 @@ const RETRY_AFTER: [(&str, u16, &str, u64, &[&str]); 4] = [
 ];
 
 /// Answers that are no whole HTTP answers.
-fn broken() -> [Case; 8] {
-    use Answer::{Cut, Drip, Endless, EndlessHead, Stuck};
+fn broken() -> [Case; 9] {
+    use Answer::{Cut, Drip, Endless, EndlessHead, LongHead, Stuck};
     [
         case(
             "cut",
@@ -163,8 +163,9 @@ fn broken() -> [Case; 8] {
             "endless-head",
             [EndlessHead(200)],
             2,
-            Delivered(&["message head is too large"]),
+            Delivered(&["the answer's head has more than 1024 headers or 400 KiB"]),
         ),
+        case("long-head", [LongHead(200, 1000)], 1, Delivered(&[])),
         // The status decides, whatever happens to the body.
         case(
             "cut-body",
@@ -214,7 +215,7 @@ fn cases(elsewhere: &Subscriber) -> Vec<Case> {
         "moved",
         [301, 307, 302].map(|code| with(code, "Location", &elsewhere.url())),
         3,
-        Dead(3, "302 Found: redirects are not followed"),
+        Dead(3, "302 Found to http://127.0.0.1:"),
     );
     let all = statuses.chain(retry_after).chain([until_a_date, moved]);
     all.chain(broken()).collect()
@@ -299,6 +300,48 @@ async fn a_silent_subscriber_holds_up_no_other() {
     let event = until(&server, &path, |event| event["state"] == "done").await;
     let words = format!("POST {}: no answer within 2s", hanging.url());
     assert!(event["timeline"].to_string().contains(&words), "{event}");
+    server.stop().await;
+}
+
+/// An answer may repeat what it was sent, and end anywhere.
+#[actix_web::test]
+async fn a_refusal_shows_what_was_answered() {
+    let folder = Folder::new("relay-refusal");
+    let subscriber = Subscriber::deciding(|asked| {
+        let own = asked.header("x-webhook-signature").to_owned();
+        let standard = asked.header("webhook-signature").replace('/', "\\/");
+        let text = format!("no\u{7}\n{own} {standard} {SECRET} {}", "é".repeat(600));
+        Answer::Text(422, text)
+    })
+    .await;
+    let server = serving(&folder, &subscriber).await;
+    signed(DOCUMENTED[0]).send(server.public_address()).await;
+    settled(&server).await;
+    let path = format!(
+        "/api/events/{}",
+        subscriber.requests()[0].header("webhook-id")
+    );
+    let event = until(&server, &path, |event| event["state"] == "dead").await;
+    let steps = event["timeline"].as_array().unwrap().iter();
+    let attempts: Vec<_> = steps.filter(|step| step["what"] == "attempt").collect();
+    assert_eq!(attempts.len(), 3, "{event}");
+    let standard = subscriber.requests().remove(0);
+    let slashes = standard.header("webhook-signature").matches('/').count();
+    for (number, attempt) in attempts.iter().enumerate() {
+        assert!(attempt["took_ms"].is_u64(), "{attempt}");
+        let answer = attempt["answer"].as_str().unwrap();
+        assert!(answer.starts_with("no\\u{0007}\\n****"), "{answer}");
+        assert!(answer.ends_with("éé") && answer.len() <= 520, "{answer}");
+        let stars = answer.matches('*').count();
+        if number == 0 {
+            assert_eq!(stars, 64 + 47 + slashes + SECRET.len(), "{answer}");
+        }
+    }
+    let dead = get(&server, "/api/dead").await.to_string();
+    assert!(
+        dead.contains("422 Unprocessable") && !dead.contains("****"),
+        "{dead}"
+    );
     server.stop().await;
 }
 

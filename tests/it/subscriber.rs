@@ -78,6 +78,10 @@ pub enum Answer {
     Cut(&'static str),
     /// A status and a body that does not end.
     Endless(u16),
+    /// A status, and this text as its body.
+    Text(u16, String),
+    /// A status, and so many headers.
+    LongHead(u16, usize),
     /// A status and headers that do not end.
     EndlessHead(u16),
     /// A status and the beginning of a body, whose rest never comes.
@@ -276,6 +280,16 @@ impl Answer {
                 loop {
                     stream.write_all(chunk.as_bytes()).await?;
                 }
+            }
+            Self::Text(status, text) => {
+                let headers = format!("Content-Length: {}\r\n", text.len());
+                let answer = [head(status, &headers), text.into_bytes()].concat();
+                stream.write_all(&answer).await
+            }
+            Self::LongHead(status, headers) => {
+                let more = "Set-Cookie: one=1; Path=/; HttpOnly\r\n".repeat(headers - 1);
+                let headers = format!("{more}{LENGTH_0}");
+                stream.write_all(&head(status, &headers)).await
             }
             Self::EndlessHead(status) => {
                 let line = format!("HTTP/1.1 {status} X\r\n");

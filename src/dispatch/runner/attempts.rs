@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bodies::{BodyReading, is_at_hand};
+use super::failures::Failure;
 use super::{Ended, Failing, Runner};
 use crate::dispatch::consumer::Outcome;
 use crate::dispatch::records::events_of;
@@ -91,11 +92,11 @@ impl Runner {
     }
 
     /// Handles an attempt that has ended.
-    pub(super) fn ended(&mut self, (start, outcome): Ended) {
+    pub(super) fn ended(&mut self, (start, made): Ended) {
         self.look_at_the_clock();
         let Start { position, attempt } = start;
-        let outcome = match outcome {
-            Ok(Some(outcome)) => outcome,
+        let made = match made {
+            Ok(Some(made)) => made,
             Ok(None) => {
                 // Retention has removed the event, and counted it.
                 return self.settle(position);
@@ -107,11 +108,11 @@ impl Runner {
         };
         let (at, now) = self.seen;
         for part in self.reading.parts(position) {
-            self.observer.attempted(part, attempt, &outcome, at);
+            self.observer.attempted(part, attempt, &made, at);
         }
+        let outcome = made.outcome;
         if matches!(outcome, Outcome::Done) {
-            self.failing = None;
-            return self.settle(position);
+            return self.succeeded(start);
         }
         let reason = escape_controls(&outcome.to_string()).into_owned();
         self.failed(&reason);
@@ -119,34 +120,55 @@ impl Runner {
             // Retention has counted it: it has no other attempt, and is no dead letter.
             return self.settle(position);
         }
-        let (name, options) = (self.consumer.name(), &self.consumer.options);
-        let retry = options.retry.unwrap_or_default();
-        if outcome.is_final() || attempt >= retry.attempts {
-            log::warn!(
-                "event {position}: {name}: {reason}; attempt {attempt} was the last: dead letter"
-            );
-            for position in self.reading.parts(position) {
-                self.consumer.metrics.dead_letters.inc();
-                self.unsaved.dead.push(DeadLetter {
-                    position,
-                    attempts: attempt,
-                    reason: reason.clone(),
-                    at,
-                });
-            }
-            return self.settle(position);
-        }
+        let retry = self.consumer.options.retry.unwrap_or_default();
+        let is_last = outcome.is_final() || attempt >= retry.attempts;
         let pause = retry.pause(attempt, fastrand::f64());
         let pause = pause.max(outcome.asked_pause().unwrap_or_default());
-        log::info!(
-            "event {position}: {name}: {reason}; attempt {attempt}, the next in {pause:.1?}"
-        );
+        let failure = Failure {
+            event: made.event,
+            attempt,
+            reason: reason.clone(),
+            pause: (!is_last).then_some(pause),
+            is_rejected: outcome.is_final(),
+        };
+        let name = self.consumer.name();
+        if let Some(line) = self.failures.failed(name, position, failure, self.seen) {
+            log::warn!("{line}");
+        }
+        if is_last {
+            return self.give_up(start, &reason);
+        }
         let due = now + pause.min(LONGEST_PAUSE);
         self.consumer.metrics.retries.inc();
         let attempts = attempt;
         self.schedule.again(position, Retry { attempts, due });
         self.has_retry(position);
         self.replay_after_failure(position);
+    }
+
+    fn succeeded(&mut self, Start { position, attempt }: Start) {
+        self.failing = None;
+        self.settle(position);
+        let recovers = attempt > 1 || self.schedule.retries().is_empty();
+        let name = self.consumer.name();
+        if let Some(line) = self.failures.succeeded(name, recovers, self.seen.1) {
+            log::info!("{line}");
+        }
+    }
+
+    /// The event becomes a dead letter, with those that were handed over together with it.
+    fn give_up(&mut self, Start { position, attempt }: Start, reason: &str) {
+        let (at, _) = self.seen;
+        for position in self.reading.parts(position) {
+            self.consumer.metrics.dead_letters.inc();
+            self.unsaved.dead.push(DeadLetter {
+                position,
+                attempts: attempt,
+                reason: reason.to_owned(),
+                at,
+            });
+        }
+        self.settle(position);
     }
 
     /// Notes that the retry of an event is to be saved.

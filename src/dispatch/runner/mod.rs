@@ -5,13 +5,14 @@
 //! everything that waits for the disk (reading, saving) goes on beside them. After a kill, events whose
 //! progress was not saved are delivered again. The runner waits for something to happen and never polls.
 //!
-//! This file has its state, with `fetching.rs`, `handed_over.rs` and `unsaved.rs`. `run.rs` has the loop;
+//! This file has its state, with `failures.rs`, `fetching.rs`, `handed_over.rs` and `unsaved.rs`. `run.rs` has the loop;
 //! `reading.rs`, `replaying.rs`, `attempts.rs`, `saving.rs` and `commands.rs` are the steps of one turn.
 
 mod attempts;
 mod bodies;
 mod bookmark;
 mod commands;
+mod failures;
 mod fetching;
 mod handed_over;
 mod reading;
@@ -32,10 +33,11 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use self::failures::FailureLog;
 use self::fetching::{Fetching, Reading};
 use self::handed_over::Replaying;
 use self::unsaved::Unsaved;
-use super::consumer::{AttemptObserver, Consumer, Outcome};
+use super::consumer::{AttemptObserver, Consumer, EndedAttempt};
 use super::controls::{Command, ConsumerControls};
 use super::lane::SessionHasher;
 use super::large::{LargeBodies, OwnRoom};
@@ -58,6 +60,7 @@ pub(crate) struct Runner {
     state: Saved,
     /// How long attempts have failed without a success.
     failing: Option<Failing>,
+    failures: FailureLog,
     schedule: Schedule,
     hasher: SessionHasher,
     reading: Reading,
@@ -125,9 +128,9 @@ impl Default for DispatchTuning {
     }
 }
 
-/// An attempt that has ended: its outcome, `None` when retention has removed the event, or `Err` when the
+/// An attempt that has ended: what was made, `None` when retention has removed the event, or `Err` when the
 /// event could not be read.
-pub(super) type Ended = (Start, Result<Option<Outcome>, Unavailable>);
+pub(super) type Ended = (Start, Result<Option<EndedAttempt>, Unavailable>);
 
 /// How long attempts have failed, by the monotonic clock.
 #[derive(Debug, Clone, Copy)]
@@ -219,6 +222,7 @@ impl Runner {
             replaying: Replaying::new(&state.replaying, &state.progress),
             unsaved: Unsaved::default(),
             failing,
+            failures: FailureLog::default(),
             seen,
             consumer,
             context,

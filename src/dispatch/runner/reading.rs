@@ -113,7 +113,7 @@ impl Runner {
             Fetched::Records(purpose, after, read) => (purpose, after, read),
         };
         self.reading.on_its_way[purpose as usize] = false;
-        let missing = || Unavailable::Away(format!("event {} is not there", after + 1));
+        let missing = || Unavailable::Away("a stored body cannot be found".to_owned());
         match read.and_then(|records| {
             let found = !records.is_empty();
             found.then_some(records).ok_or_else(missing)

@@ -37,6 +37,9 @@ impl Runner {
         if !self.fenced {
             self.finish(ending).await;
         }
+        if let Some(line) = self.failures.line(self.consumer.name(), self.seen.1) {
+            log::warn!("{line}");
+        }
         if self.fenced {
             // Running attempts are dropped: the new holder delivers their events again.
             let name = self.consumer.name();
@@ -110,6 +113,9 @@ impl Runner {
             return false;
         }
         self.resume_at = None;
+        if let Some(line) = self.failures.line_if_due(self.consumer.name(), now) {
+            log::warn!("{line}");
+        }
         self.pass_removed();
         self.hand_over();
         for _ in 0..READS_IN_A_TURN {
@@ -129,15 +135,16 @@ impl Runner {
         self.fenced || self.state.head.paused || self.state.head.suspended.is_some()
     }
 
-    /// How long to wait when nothing happens: until a retry or a replay is due, until it is time to save,
-    /// or until the journal is asked again.
+    /// How long to wait when nothing happens: until a retry or a replay is due, until it is time to save or to
+    /// log failures, or until the journal is asked again.
     fn pause(&self) -> Option<Duration> {
         let now = self.context.clock.monotonic();
         let at = if self.resume_at.is_some() {
             self.resume_at
         } else {
             let retry = self.schedule.next_due().filter(|_| !self.rests());
-            let all = [retry, self.next_replay(), self.unsaved.next_save()];
+            let (save, line) = (self.unsaved.next_save(), self.failures.due());
+            let all = [retry, self.next_replay(), save, line];
             all.into_iter().flatten().min()
         };
         at.map(|at| at.saturating_duration_since(now))

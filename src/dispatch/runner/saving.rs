@@ -9,6 +9,7 @@ use crate::Timestamp;
 use crate::dispatch::controls::Saved;
 use crate::dispatch::saved::{Row, Waiting};
 use crate::journal::{ProgressChange, Unavailable};
+use crate::telemetry::{ONGOING, Throttle};
 
 impl Runner {
     /// Notes that there is progress to save.
@@ -163,8 +164,10 @@ impl Runner {
             return;
         }
         let name = self.consumer.name();
-        if self.resume_at.is_none() {
-            log::warn!("{name}: {what}: {error}; tried again in a second");
+        // All consumers stumble over the same journal, again and again while it is away.
+        if let Some(unsaid) = STUMBLES.pass() {
+            let more = Throttle::more(unsaid);
+            log::warn!("{name}: {what}: {error}; tried again every second{more}");
         }
         self.resume_at = Some(self.context.clock.monotonic() + STUMBLE_PAUSE);
     }
@@ -183,3 +186,5 @@ const RETRIES_IN_A_SAVE: usize = 4096;
 const PASSED_BY_PAUSE: Duration = Duration::from_secs(5);
 
 const STUMBLE_PAUSE: Duration = Duration::from_secs(1);
+
+static STUMBLES: Throttle = Throttle::every(ONGOING);

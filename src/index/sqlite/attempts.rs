@@ -1,4 +1,4 @@
-//! Attempts, and the blobs that store them: about 8 bytes an attempt.
+//! Attempts, and the blobs that store them: about 9 bytes an attempt, beside the texts of failed ones.
 //!
 //! Attempts are stored in buckets of consecutive bodies, so the timeline of an event is in the few
 //! blobs of one bucket, whenever the attempts were made. A blob holds the consumers' names and the
@@ -20,8 +20,17 @@ pub(super) struct Attempt {
     pub(super) at: i64,
     pub(super) consumer: Arc<str>,
     pub(super) attempt: u32,
+    pub(super) took_ms: u32,
     /// `None` for an attempt that succeeded, as nearly all do.
-    pub(super) outcome: Option<Arc<str>>,
+    pub(super) failure: Option<Failure>,
+}
+
+/// How an attempt has failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) outcome: Arc<str>,
+    /// What the other side has answered.
+    pub(super) answer: Option<Arc<str>>,
 }
 
 /// Returns the bucket of a body, if a bucket holds `size` consecutive bodies, as the id of the
@@ -49,7 +58,9 @@ struct StoredAttempt {
     at: i64,
     consumer: u32,
     attempt: u32,
-    outcome: Option<u32>,
+    took_ms: u32,
+    /// The outcome, and the answer where there is one.
+    failure: Option<(u32, Option<u32>)>,
 }
 
 /// Encodes attempts, which must be sorted by event, as one blob.
@@ -72,7 +83,11 @@ pub(super) fn encode(attempts: &[Attempt]) -> Vec<u8> {
             at: at.wrapping_sub(at_before),
             consumer: place(&attempt.consumer),
             attempt: attempt.attempt,
-            outcome: attempt.outcome.as_deref().map(place),
+            took_ms: attempt.took_ms,
+            failure: { attempt.failure.as_ref() }.map(|failure| {
+                let outcome = place(&failure.outcome);
+                (outcome, failure.answer.as_deref().map(place))
+            }),
         }
     });
     let attempts = stored.collect();
@@ -96,8 +111,15 @@ pub(super) fn decode(blob: &[u8]) -> Option<Vec<Attempt>> {
             at,
             consumer: text(stored.consumer)?,
             attempt: stored.attempt,
-            outcome: match stored.outcome {
-                Some(place) => Some(text(place)?),
+            took_ms: stored.took_ms,
+            failure: match stored.failure {
+                Some((outcome, answer)) => Some(Failure {
+                    outcome: text(outcome)?,
+                    answer: match answer {
+                        Some(place) => Some(text(place)?),
+                        None => None,
+                    },
+                }),
                 None => None,
             },
         })
@@ -119,15 +141,19 @@ mod tests {
             1..4u16,
             any::<i64>(),
             texts(),
-            any::<u32>(),
-            proptest::option::of(texts()),
+            any::<(u32, u32)>(),
+            proptest::option::of((texts(), proptest::option::of(texts()))),
         )
-            .prop_map(|(seq, part, at, consumer, attempt, outcome)| Attempt {
+            .prop_map(|(seq, part, at, consumer, numbers, failure)| Attempt {
                 position: Position::new(seq, part),
                 at,
                 consumer: consumer.into(),
-                attempt,
-                outcome: outcome.map(Arc::from),
+                attempt: numbers.0,
+                took_ms: numbers.1,
+                failure: failure.map(|(outcome, answer)| Failure {
+                    outcome: outcome.into(),
+                    answer: answer.map(Arc::from),
+                }),
             })
     }
 

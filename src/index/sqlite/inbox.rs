@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::attempts::Attempt;
+use super::attempts::{Attempt, Failure};
 use super::segment::{OpenSegment, nanos};
-use crate::dispatch::{AttemptObserver, Outcome};
+use crate::dispatch::{AttemptObserver, EndedAttempt, Outcome};
 use crate::index::{EventEntry, Notes};
 use crate::journal::{Part, Position, Record, Seq};
 use crate::{Event, Received, Timestamp, escape_controls};
@@ -40,12 +40,34 @@ struct Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Noted {
     pub(super) attempts: Vec<Attempt>,
+    /// How many bytes of answers came with them.
+    answer_bytes: usize,
     pub(super) duplicates: OpenSegment,
     /// Events up to this one have left the journal; 0 for no news.
     pub(super) trimmed: Seq,
 }
 
 impl Noted {
+    /// Attempts that fail one after the other mostly fail in the same way, so they share their texts.
+    fn failure(&mut self, outcome: String, answer: Option<String>) -> Failure {
+        let before = self.attempts.last().and_then(|one| one.failure.clone());
+        let (outcome_before, answer_before) = match before {
+            Some(before) => (Some(before.outcome), before.answer),
+            None => (None, None),
+        };
+        let same = |text: &str, before: Option<Arc<str>>| before.filter(|before| **before == *text);
+        let answer = answer.and_then(|answer| {
+            same(&answer, answer_before).or_else(|| {
+                self.answer_bytes += answer.len();
+                (self.answer_bytes <= MAX_ANSWER_BYTES).then(|| answer.into())
+            })
+        });
+        Failure {
+            outcome: same(&outcome, outcome_before).unwrap_or_else(|| outcome.into()),
+            answer,
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.attempts.is_empty() && self.duplicates.is_empty() && self.trimmed == 0
     }
@@ -153,38 +175,38 @@ struct ConsumerLog {
 }
 
 impl AttemptObserver for ConsumerLog {
-    fn attempted(&self, position: Position, attempt: u32, outcome: &Outcome, at: Timestamp) {
-        let outcome = match outcome {
+    fn attempted(&self, position: Position, attempt: u32, made: &EndedAttempt, at: Timestamp) {
+        let texts = match &made.outcome {
             Outcome::Done => None,
             other => {
-                let text = other.to_string();
-                Some(
-                    escape_controls(&text)
-                        .chars()
-                        .take(MAX_OUTCOME)
-                        .collect::<String>(),
-                )
+                let outcome = cut(&escape_controls(&other.to_string()), MAX_OUTCOME);
+                Some((outcome, other.answer().map(shown_answer)))
             }
         };
         self.inbox.note(|notes| {
             if notes.attempts.len() >= MAX_ATTEMPTS {
                 return;
             }
-            // Attempts that fail one after the other mostly fail in the same way.
-            let before = notes.attempts.last().and_then(|one| one.outcome.clone());
-            let outcome = outcome.map(|text| {
-                let same = before.filter(|before| **before == *text);
-                same.unwrap_or_else(|| text.into())
-            });
+            let failure = texts.map(|(outcome, answer)| notes.failure(outcome, answer));
             notes.attempts.push(Attempt {
                 position,
                 at: nanos(at),
                 consumer: Arc::clone(&self.consumer),
                 attempt,
-                outcome,
+                took_ms: u32::try_from(made.took.as_millis()).unwrap_or(u32::MAX),
+                failure,
             });
         });
     }
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
+/// Cut first: what an escape adds does not count.
+fn shown_answer(answer: &str) -> String {
+    escape_controls(&cut(answer, MAX_ANSWER)).into_owned()
 }
 
 impl Drop for ConsumerLog {
@@ -208,3 +230,9 @@ const MAX_DUPLICATES: usize = 4096;
 const MAX_ASKED: usize = 1024;
 const MAX_WAIT: Duration = Duration::from_secs(1);
 const MAX_OUTCOME: usize = 500;
+
+/// How much of an answer is stored, in characters.
+const MAX_ANSWER: usize = 512;
+
+/// So many bytes of answers wait at most; further attempts are stored without theirs.
+const MAX_ANSWER_BYTES: usize = 1 << 20;

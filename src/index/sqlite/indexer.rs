@@ -18,6 +18,7 @@ use super::schema::{Failure, Result};
 use super::writer::IndexWriter;
 use crate::dialect::Decoder;
 use crate::journal::{Journal, Record, Seq, Unavailable};
+use crate::telemetry::{ONGOING, Throttle};
 
 /// The writing side of an index.
 pub(crate) struct Indexer {
@@ -35,16 +36,23 @@ impl Indexer {
         decoder: Arc<Decoder>,
         mut stop: watch::Receiver<bool>,
     ) {
-        let journal = journal.as_ref();
+        let (journal, told) = (journal.as_ref(), Throttle::every(ONGOING));
         while let Err(error) = self.follow(journal, &decoder, &mut stop).await {
             self.inbox.set_away(true);
             if *stop.borrow() {
                 log::warn!("{error}; what was not indexed is indexed after the next start");
                 return;
             }
-            match error {
-                Failure::Damaged => log::warn!("index.db is damaged; the index is built again"),
-                _ => log::warn!("{error}; until indexing works again searches show nothing newer"),
+            if let Some(unsaid) = told.pass() {
+                let more = Throttle::more(unsaid);
+                match error {
+                    Failure::Damaged => {
+                        log::warn!("index.db is damaged; the index is built again{more}");
+                    }
+                    _ => log::warn!(
+                        "{error}; until indexing works again searches show nothing newer{more}"
+                    ),
+                }
             }
             tokio::select! {
                 () = sleep(STUMBLE_PAUSE) => {}
@@ -164,7 +172,7 @@ impl Indexer {
             if records.is_empty() {
                 let records = journal.read(cursor, tuning.read_in_a_turn).await?;
                 if records.is_empty() {
-                    let gone = format!("event {} is not there", cursor + 1);
+                    let gone = "a stored body cannot be found".to_owned();
                     return Err(Unavailable::Away(gone).into());
                 }
                 // Their bodies are decoded again, which takes a while.
@@ -228,7 +236,7 @@ mod tests {
     use super::*;
     use crate::EventId;
     use crate::clock::SystemClock;
-    use crate::dispatch::Outcome;
+    use crate::dispatch::{EndedAttempt, Outcome};
     use crate::index::{EventFilter, Search as _};
     use crate::journal::{Appended, DedupKey, Entry, Log as _, Memory, Position, TestFolder};
     use crate::{Event, Received, Timestamp, UnknownEvent, UnknownReason};
@@ -301,6 +309,14 @@ mod tests {
         Uuid::from_u128(number).into()
     }
 
+    fn made(outcome: Outcome) -> EndedAttempt {
+        EndedAttempt {
+            event: id(1),
+            outcome,
+            took: Duration::from_millis(1234),
+        }
+    }
+
     fn journal() -> Arc<Memory> {
         Arc::new(Memory::new(Arc::new(SystemClock), 1))
     }
@@ -316,7 +332,7 @@ mod tests {
             consumer.attempted(
                 Position::first(seq),
                 1,
-                &Outcome::Done,
+                &made(Outcome::Done),
                 Timestamp::UNIX_EPOCH,
             );
             let made = world.index.attempts(Position::first(seq)).await.unwrap();
@@ -368,7 +384,7 @@ mod tests {
         world.stop.send_replace(true);
         tokio::task::yield_now().await;
         assert!(!world.task.is_finished());
-        let failed = Outcome::TimedOut(Duration::from_secs(1));
+        let failed = made(Outcome::TimedOut(Duration::from_secs(1)));
         consumer.attempted(Position::first(5), 3, &failed, Timestamp::UNIX_EPOCH);
         drop(consumer);
         world.stop().await;
@@ -378,8 +394,8 @@ mod tests {
         let made = world.index.attempts(Position::first(5)).await.unwrap();
         assert_eq!(made.len(), 1);
         assert_eq!(
-            (made[0].attempt, &*made[0].outcome),
-            (3, "not done after 1s")
+            (made[0].attempt, &*made[0].outcome, made[0].took_ms),
+            (3, "not done after 1s", 1234)
         );
         world.stop().await;
     }

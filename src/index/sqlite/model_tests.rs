@@ -11,7 +11,7 @@ use proptest::sample::Index as Pick;
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::attempts::Attempt;
+use super::attempts::{Attempt, Failure};
 use super::query::Snapshot;
 use super::schema::{self, IndexTuning};
 use super::segment::OpenSegment;
@@ -219,7 +219,11 @@ impl World {
                 at: self.clock * 1_000_000,
                 consumer: ["handler:a", "handler:b"][*attempt as usize % 2].into(),
                 attempt: *attempt,
-                outcome: outcome.map(Into::into),
+                took_ms: *attempt * 100,
+                failure: outcome.map(|outcome| Failure {
+                    outcome: outcome.into(),
+                    answer: (attempt % 2 == 0).then(|| "no".into()),
+                }),
             }
         });
         let made: Vec<_> = made.collect();
@@ -353,6 +357,7 @@ impl World {
                         &*made.consumer,
                         made.attempt,
                         &*made.outcome,
+                        (made.took_ms, made.answer.as_deref()),
                     )
                 })
                 .collect();
@@ -364,11 +369,15 @@ impl World {
                         made.at.into(),
                         &*made.consumer,
                         made.attempt,
-                        made.outcome.as_deref().unwrap_or("done"),
+                        { made.failure.as_ref() }.map_or("done", |failure| &*failure.outcome),
+                        (
+                            made.took_ms,
+                            { made.failure.as_ref() }.and_then(|failure| failure.answer.as_deref()),
+                        ),
                     )
                 })
                 .collect();
-            expected.sort_by_key(|(at, consumer, attempt, outcome)| {
+            expected.sort_by_key(|(at, consumer, attempt, outcome, _)| {
                 (*at, *attempt, *consumer, *outcome)
             });
             assert_eq!(made, expected, "of {position}");
@@ -501,7 +510,8 @@ fn slow_traffic_leaves_few_segments_and_blobs() {
             at: 0,
             consumer: "handler:a".into(),
             attempt: 1,
-            outcome: None,
+            took_ms: 0,
+            failure: None,
         }]);
         world.seal();
     }

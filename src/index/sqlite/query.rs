@@ -220,11 +220,19 @@ impl<'a> Snapshot<'a> {
 
 fn add_attempts(attempts: &[Attempt], position: Position, entries: &mut Vec<TimelineEntry>) {
     let own = { attempts.iter() }.filter(|attempt| attempt.position == position);
-    entries.extend(own.map(|attempt| TimelineEntry {
-        at: Timestamp::from_nanosecond(attempt.at.into()).unwrap_or_default(),
-        attempt: attempt.attempt,
-        consumer: (*attempt.consumer).into(),
-        outcome: attempt.outcome.as_deref().unwrap_or("done").into(),
+    entries.extend(own.map(|attempt| {
+        TimelineEntry {
+            at: Timestamp::from_nanosecond(attempt.at.into()).unwrap_or_default(),
+            attempt: attempt.attempt,
+            consumer: (*attempt.consumer).into(),
+            outcome: match &attempt.failure {
+                Some(failure) => (*failure.outcome).into(),
+                None => "done".to_owned(),
+            },
+            took_ms: attempt.took_ms,
+            answer: { attempt.failure.as_ref() }
+                .and_then(|failure| failure.answer.as_deref().map(str::to_owned)),
+        }
     }));
 }
 

@@ -8,8 +8,8 @@ use rusqlite::Connection;
 
 use crate::journal::Unavailable;
 
-/// Version 4 says why events are odd.
-const VERSION: i64 = 4;
+/// Version 5 says how long attempts took, and what refusing subscribers have answered.
+const VERSION: i64 = 5;
 
 const TABLES: &str = "
     CREATE TABLE segments (            -- what is known of a segment without reading it

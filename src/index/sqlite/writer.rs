@@ -107,9 +107,15 @@ impl IndexWriter {
         segment.len() - before
     }
 
-    /// Takes attempts. Discards them if too many wait because they cannot be written.
-    pub(super) fn add_attempts(&self, attempts: Vec<Attempt>) {
+    /// Takes attempts. If they cannot be written, discards their answers, and later the attempts too.
+    pub(super) fn add_attempts(&self, mut attempts: Vec<Attempt>) {
         let mut unwritten = lock(&self.unwritten);
+        if unwritten.attempts.len() >= 2 * self.tuning.full {
+            let failures = attempts
+                .iter_mut()
+                .filter_map(|attempt| attempt.failure.as_mut());
+            failures.for_each(|failure| failure.answer = None);
+        }
         if unwritten.attempts.len() < MAX_ATTEMPTS {
             Arc::make_mut(&mut unwritten.attempts).extend(attempts);
         }

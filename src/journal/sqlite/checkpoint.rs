@@ -21,6 +21,7 @@ use rusqlite::{Connection, Error, OpenFlags};
 use super::folder::OpenError;
 use super::readers::Readers;
 use super::store;
+use crate::telemetry::{ONGOING, Throttle};
 
 /// The thread that makes checkpoints. Dropping it waits for the pass that runs.
 pub(super) struct Checkpointer {
@@ -143,6 +144,7 @@ impl From<Error> for Unfinished {
 
 impl Passes {
     fn run(&mut self) {
+        let told = Throttle::every(ONGOING);
         loop {
             if self.shared.ending.load(Ordering::SeqCst) {
                 return;
@@ -153,9 +155,15 @@ impl Passes {
             }
             match self.step() {
                 Ok(()) => {}
-                Err(Unfinished::Pass(error)) => log::error!(
-                    "journal: the WAL cannot be brought into the database, and grows until it can: {error}"
-                ),
+                Err(Unfinished::Pass(error)) => {
+                    if let Some(unsaid) = told.pass() {
+                        let more = Throttle::more(unsaid);
+                        log::error!(
+                            "journal: the WAL cannot be brought into the database, and grows until it can: \
+                             {error}{more}"
+                        );
+                    }
+                }
                 Err(Unfinished::Sync(why)) => {
                     let _ = self.shared.failure.set(why);
                     return;

@@ -76,7 +76,7 @@ pub(crate) enum OpenError {
     )]
     Missing { file: PathBuf, beside: PathBuf },
     #[error(
-        "the journal ends with event {found}, and with {known} when it was written last: the file is not the same; stop offhook, and bring back the file that was there"
+        "the journal ends with body number {found}, and ended with number {known} when it was written last: the file is not the same; stop offhook, and bring back the file that was there"
     )]
     Replaced { found: Seq, known: Seq },
     #[error(

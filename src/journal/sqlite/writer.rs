@@ -17,7 +17,7 @@ use super::rekey::{KeysOf, rekey};
 use super::store;
 use crate::clock::Clock;
 use crate::journal::{Tail, Unavailable, Version};
-use crate::telemetry::JournalMetrics;
+use crate::telemetry::{JournalMetrics, ONGOING, Throttle};
 
 /// The state that the handle and the thread share.
 #[derive(Debug)]
@@ -43,6 +43,9 @@ pub(super) struct JournalWriter {
     /// A sync has failed that was not a commit's, so what was copied from the WAL cannot be trusted.
     copies_doubtful: bool,
     readers: Arc<Readers>,
+    failures: Throttle,
+    /// The log has told of a failure, and not yet of its end.
+    is_logged: bool,
 }
 
 enum WriterState {
@@ -87,6 +90,8 @@ impl JournalWriter {
             state: WriterState::Open(Box::new(open)),
             copies_doubtful: false,
             readers: Arc::clone(readers),
+            failures: Throttle::every(ONGOING),
+            is_logged: false,
         })
     }
 
@@ -165,6 +170,9 @@ impl JournalWriter {
                 let whole = self.clock.monotonic().saturating_duration_since(started);
                 self.metrics.batch(records.len() as u64, whole, took);
                 self.shared.tail.publish(records);
+                if std::mem::take(&mut self.is_logged) {
+                    log::info!("journal: writing again");
+                }
                 let documents = known.documents;
                 self.shared
                     .documents
@@ -174,9 +182,14 @@ impl JournalWriter {
             Err(error) => {
                 let (CommitError::Write(cause) | CommitError::Commit(cause)) = &error;
                 let why = unavailable(cause);
-                log::error!(
-                    "journal: a write failed, nothing is acknowledged until one succeeds: {why}"
-                );
+                // A full disk can be opened again each second, and fails at the next write.
+                if let Some(unsaid) = self.failures.pass() {
+                    let more = Throttle::more(unsaid);
+                    self.is_logged = true;
+                    log::error!(
+                        "journal: a write failed, nothing is acknowledged until one succeeds: {why}{more}"
+                    );
+                }
                 // Set before the answers, so that a refused caller finds the journal not ready.
                 let why = self.fail(why);
                 Err(match (error, why) {
@@ -194,7 +207,13 @@ impl JournalWriter {
         if let WriterState::Open(open) = &self.state
             && let Some(why) = open.failure()
         {
-            log::error!("journal: a checkpoint failed, the database is opened again: {why}");
+            if let Some(unsaid) = self.failures.pass() {
+                let more = Throttle::more(unsaid);
+                self.is_logged = true;
+                log::error!(
+                    "journal: a checkpoint failed, the database is opened again: {why}{more}"
+                );
+            }
             self.metrics.failures.inc();
             let (why, retry_at) = (Unavailable::Away(why.to_owned()), self.clock.monotonic());
             self.abandon(WriterState::Failed { retry_at, why });
@@ -209,7 +228,6 @@ impl JournalWriter {
             Ok(open) => {
                 self.state = WriterState::Open(Box::new(open));
                 self.shared.ready.store(true, Ordering::Relaxed);
-                log::info!("journal: writing again");
                 Ok(())
             }
             Err(why) => Err(self.fail(why)),

@@ -14,6 +14,7 @@ mod family;
 mod requests;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::Counter;
@@ -112,12 +113,18 @@ families! {
         "offhook_in_flight_bytes", "Bytes of bodies in memory, over all connections";
     slow_heads: Counter = Counter::default,
         "offhook_slow_heads_total", "Connections closed because a request's head took too long";
+
+    // For the whole program:
+    log_lines_dropped: Counter = Counter::default,
+        "offhook_log_lines_dropped_total",
+        "Lines of the log that standard error did not take";
 }
 
 /// All metrics of one server.
 pub(crate) struct Metrics {
     registry: Registry,
     families: Families,
+    log_lines_dropped: Counter,
 }
 
 impl Metrics {
@@ -129,11 +136,20 @@ impl Metrics {
         let families = Families::new(&mut registry);
         let version = labels([("version", env!("CARGO_PKG_VERSION"))]);
         families.build_info.get_or_create_owned(&version).set(1);
-        Arc::new(Self { registry, families })
+        let log_lines_dropped = families
+            .log_lines_dropped
+            .get_or_create_owned(&Labels::new());
+        Arc::new(Self {
+            registry,
+            families,
+            log_lines_dropped,
+        })
     }
 
     /// All metrics in Prometheus' text format. A metric appears with its first handle.
     pub(crate) fn render(&self) -> String {
+        let dropped = self.log_lines_dropped.inner();
+        dropped.store(super::logging::dropped(), Ordering::Relaxed);
         let mut text = String::new();
         prometheus_text::encode(&mut text, &self.registry)
             .expect("a String takes any text, and no histogram is without buckets");
