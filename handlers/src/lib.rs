@@ -28,6 +28,7 @@
 //! }
 //! ```
 
+mod append;
 mod delivery;
 mod escape;
 mod event;

@@ -4,13 +4,14 @@
 //! go to a file, and only then reports to each caller. What must hold: after `Ok` the caller's line is
 //! complete in the file; a line that could not be written leaves no partial line behind.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
+
+use crate::append::AppendFile;
 
 /// Passes lines to its thread, which ends when the writer is dropped.
 #[derive(Debug)]
@@ -81,62 +82,6 @@ fn write_batch(
     for caller in callers {
         // A caller that has stopped waiting needs no answer.
         let _ = caller.send(outcome.clone());
-    }
-}
-
-struct AppendFile {
-    file: File,
-    /// Whether the file may end within a line, so that the next batch must begin on a new line.
-    torn: bool,
-}
-
-impl AppendFile {
-    fn open(path: &Path) -> io::Result<Self> {
-        let is_new = !path.exists();
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(path)?;
-        let mut torn = false;
-        if file.metadata()?.is_file() {
-            if is_new && let Some(folder) = path.parent() {
-                // A new file is durable only when its folder is synchronised.
-                File::open(Path::new(".").join(folder))?.sync_all()?;
-            }
-            // A crash may have left part of a line at the end.
-            if file.seek(SeekFrom::End(0))? > 0 {
-                file.seek(SeekFrom::End(-1))?;
-                let mut last = [0];
-                file.read_exact(&mut last)?;
-                torn = last != *b"\n";
-            }
-        }
-        Ok(Self { file, torn })
-    }
-
-    fn append(&mut self, batch: &[u8]) -> io::Result<()> {
-        let before = self.file.metadata()?.len();
-        let outcome = self.write_durably(batch);
-        if outcome.is_ok() {
-            self.torn = false;
-        } else if self.file.set_len(before).is_err() {
-            // The partly written batch could not be removed either.
-            self.torn = true;
-        }
-        outcome
-    }
-
-    fn write_durably(&mut self, batch: &[u8]) -> io::Result<()> {
-        if self.torn {
-            self.file.write_all(b"\n")?;
-        }
-        self.file.write_all(batch)?;
-        // Pipes and terminals cannot be synchronised and need not be.
-        if self.file.metadata()?.is_file() {
-            self.file.sync_data()?;
-        }
-        Ok(())
     }
 }
 

@@ -19,6 +19,7 @@ mod full_disk;
 mod gateway;
 mod identity;
 mod isolation;
+mod jsonl;
 mod lifecycle;
 mod listener;
 mod logs;
