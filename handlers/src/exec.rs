@@ -1,5 +1,8 @@
 //! [`ExecHandler`]: runs a program for each event.
 
+mod check;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::process::{ExitStatus, Stdio};
@@ -13,7 +16,17 @@ use tokio::process::{ChildStdin, Command};
 
 use crate::{Delivery, Event, EventHandler, HandlerError, percent_encode};
 
+pub use check::CannotRun;
+
 /// The program to run.
+///
+/// ```
+/// let mut exec = offhook_handlers::Exec::default();
+/// exec.command = vec!["no-such-program".to_owned()];
+///
+/// let error = exec.check().unwrap_err();
+/// assert!(error.to_string().starts_with("there is no program \"no-such-program\" in PATH"));
+/// ```
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Exec {
     /// The program and its arguments. They are never given to a shell.
@@ -57,7 +70,7 @@ pub struct ExecHandler {
 }
 
 impl ExecHandler {
-    /// A handler that runs `exec`.
+    /// A handler that runs `exec`. [`Exec::check`] says whether it can run.
     ///
     /// # Errors
     ///

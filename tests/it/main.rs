@@ -14,6 +14,7 @@ mod crash;
 mod custom_journal;
 mod events;
 mod examples;
+mod exec;
 mod fault;
 mod full_disk;
 mod gateway;
