@@ -96,7 +96,7 @@ pub use crate::ingress::Source;
 pub use crate::offhook::Offhook;
 #[doc(hidden)]
 pub use crate::relay::http_client;
-pub use crate::server::{Receiver, STOP_TIMEOUT, Server};
+pub use crate::server::{Receiver, STOP_TIMEOUT, Server, run_as_first_process};
 pub use crate::telemetry::logging;
 
 /// What becomes of a verified body, for the fuzz target `request`.

@@ -65,6 +65,9 @@ impl fmt::Debug for Exec {
 /// Exit status 0 means done. Every other status, such as 75 (`EX_TEMPFAIL` of sysexits.h), means try
 /// again, except those in [`Exec::reject_codes`]. When the handler's timeout is over, the program's
 /// whole process group is killed.
+///
+/// A program that is the first process of a container also has to reap what these programs leave behind:
+/// see `offhook::run_as_first_process`.
 #[derive(Debug)]
 pub struct ExecHandler {
     exec: Exec,

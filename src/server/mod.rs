@@ -8,16 +8,19 @@
 //! - `connection.rs`: a connection whose other side must keep going, with its deadline
 //!   (`deadline.rs`) and its seat (`seats.rs`).
 //! - `descriptors.rs`: how many connections there can be.
+//! - `first_process.rs`: reaps what programs of `exec` leave behind, in a container.
 
 mod connection;
 mod deadline;
 mod descriptors;
+mod first_process;
 mod listeners;
 mod receiver;
 mod seats;
 #[expect(clippy::module_inception, reason = "it holds the type Server")]
 mod server;
 
+pub use first_process::run_as_first_process;
 pub use listeners::STOP_TIMEOUT;
 pub(crate) use receiver::Parts;
 pub use receiver::Receiver;
