@@ -14,6 +14,7 @@
 mod body;
 mod generic;
 mod middleware;
+mod refusals;
 mod room;
 mod scheme;
 mod secret;
