@@ -17,6 +17,7 @@ use crate::engine::{Accepted, NotAccepted, Work};
 pub(crate) struct Running {
     accepting: TaskTracker,
     draining: AtomicBool,
+    refusing: AtomicBool,
     /// The runtime for events whose senders have hung up.
     home: OnceLock<Handle>,
 }
@@ -28,13 +29,19 @@ impl Running {
         let _ = self.home.set(home);
     }
 
+    /// Whether the engine may be given another event.
     pub(super) fn has_room(&self) -> bool {
-        self.accepting.len() < MAX_ACCEPTING
+        !self.refusing.load(Ordering::Relaxed) && self.accepting.len() < MAX_ACCEPTING
     }
 
     /// From now on each connection is closed after its next answer.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on the engine is given no event.
+    pub(crate) fn refuse(&self) {
+        self.refusing.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -44,6 +44,8 @@ async fn own_app_has_its_page_and_the_receiver() {
         .send(to)
         .await;
     assert_eq!(answer.status, 401);
+    let health = TestRequest::get("/ops/health").send(to).await;
+    assert_eq!(health.status, 200);
     program.stop();
 }
 

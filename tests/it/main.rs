@@ -26,6 +26,7 @@ mod listener;
 mod logs;
 mod metrics;
 mod middleware;
+mod mounted;
 mod pages;
 mod parts;
 mod records;
