@@ -1,8 +1,9 @@
-//! The receiver mounted into an actix `App` that has pages of its own.
+//! The receiver mounted into an actix `App` that has pages of its own, with the admin API beside it.
 //!
 //! ```sh
 //! cargo run --example own_app
 //! curl http://127.0.0.1:8080/
+//! curl http://127.0.0.1:8080/ops/health
 //! cargo run -- send http://127.0.0.1:8080/hooks/webhook
 //! ```
 
@@ -22,10 +23,13 @@ async fn main() -> std::io::Result<()> {
         .receiver()
         .map_err(std::io::Error::other)?;
 
+    let mounted = receiver.clone();
     let server = HttpServer::new(move || {
         App::new()
             .route("/", web::get().to(|| async { "my own page\n" }))
-            .service(web::scope("/hooks").configure(receiver.configure()))
+            // Without a token only programs on this machine may use it.
+            .service(web::scope("/ops").configure(mounted.admin()))
+            .service(web::scope("/hooks").configure(mounted.configure()))
     })
     .bind(
         std::env::args()
@@ -36,5 +40,9 @@ async fn main() -> std::io::Result<()> {
     for address in server.addrs() {
         log::info!("my page on http://{address}/, webhooks on http://{address}/hooks/webhook");
     }
-    server.run().await
+    // Until SIGINT or SIGTERM; then all senders were answered.
+    server.run().await?;
+    // What was received is finished, and the journal closed, where there is one.
+    receiver.stop().await;
+    Ok(())
 }

@@ -83,11 +83,11 @@ mod telemetry;
 pub mod testing;
 
 pub use offhook_handlers::{
-    ConnectionEvent, ConnectionStatus, Delivery, EmptyCommand, Event, EventHandler, EventId,
-    EventKind, Exec, ExecHandler, Extra, HandlerError, JsonlHandler, LogHandler, MessageEvent,
-    MessageStatus, MessageType, ParseEventIdError, ParseEventKindError, Received, SourceChange,
-    SourceEvent, StatusEvent, Timestamp, UnknownEvent, UnknownReason, async_trait, escape_controls,
-    percent_encode,
+    CannotRun, ConnectionEvent, ConnectionStatus, Delivery, EmptyCommand, Event, EventHandler,
+    EventId, EventKind, Exec, ExecHandler, Extra, HandlerError, JsonlHandler, LogHandler,
+    MessageEvent, MessageStatus, MessageType, ParseEventIdError, ParseEventKindError, Received,
+    SourceChange, SourceEvent, StatusEvent, Timestamp, UnknownEvent, UnknownReason, async_trait,
+    escape_controls, percent_encode,
 };
 
 pub use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order, Retry};
@@ -96,7 +96,7 @@ pub use crate::ingress::Source;
 pub use crate::offhook::Offhook;
 #[doc(hidden)]
 pub use crate::relay::http_client;
-pub use crate::server::{Receiver, STOP_TIMEOUT, Server};
+pub use crate::server::{Receiver, STOP_TIMEOUT, Server, run_as_first_process};
 pub use crate::telemetry::logging;
 
 /// What becomes of a verified body, for the fuzz target `request`.

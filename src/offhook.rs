@@ -169,7 +169,7 @@ impl Offhook {
         &self.settings
     }
 
-    /// Builds only the routes, to mount in your own actix `App`: no listener, no signal handling.
+    /// Builds all but the listeners, to mount in your own actix `App`: no signal handling either.
     ///
     /// If called inside a tokio or actix runtime, sources are watched for silence
     /// ([`Source::quiet_after`]) as long as that runtime runs.
@@ -225,6 +225,7 @@ impl Offhook {
         let metrics = Metrics::new();
         let (engine, pipeline) = self.engine(&metrics)?;
         let (engine_name, promise) = self.promise();
+        let fingerprint = self.settings.fingerprint();
         let Self {
             settings, clock, ..
         } = self;
@@ -252,6 +253,8 @@ impl Offhook {
         Ok(Receiver::new(Parts {
             engine_name,
             promise,
+            admin_token: settings.admin.and_then(|admin| admin.token),
+            fingerprint,
             ingress: Arc::new(ingress),
             pipeline,
             registry,

@@ -1,5 +1,8 @@
 //! [`ExecHandler`]: runs a program for each event.
 
+mod check;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::process::{ExitStatus, Stdio};
@@ -13,7 +16,17 @@ use tokio::process::{ChildStdin, Command};
 
 use crate::{Delivery, Event, EventHandler, HandlerError, percent_encode};
 
+pub use check::CannotRun;
+
 /// The program to run.
+///
+/// ```
+/// let mut exec = offhook_handlers::Exec::default();
+/// exec.command = vec!["no-such-program".to_owned()];
+///
+/// let error = exec.check().unwrap_err();
+/// assert!(error.to_string().starts_with("there is no program \"no-such-program\" in PATH"));
+/// ```
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Exec {
     /// The program and its arguments. They are never given to a shell.
@@ -46,18 +59,22 @@ impl fmt::Debug for Exec {
 /// The body, decoded, is the program's standard input. Its environment holds `PATH`, `HOME`, `LANG` and
 /// `TZ` with offhook's values, the variables of the settings, and `OFFHOOK_EVENT` (the kind),
 /// `OFFHOOK_EVENT_NAME`, `OFFHOOK_SESSION`, `OFFHOOK_ID` and `OFFHOOK_ATTEMPT`. Values from senders are
-/// percent-encoded. The program shares offhook's standard output and error.
+/// percent-encoded, and cut to 4,096 bytes. The program shares offhook's standard output and error, so
+/// offhook holds nothing of what it prints. It need not read its input.
 ///
 /// Exit status 0 means done. Every other status, such as 75 (`EX_TEMPFAIL` of sysexits.h), means try
 /// again, except those in [`Exec::reject_codes`]. When the handler's timeout is over, the program's
 /// whole process group is killed.
+///
+/// A program that is the first process of a container also has to reap what these programs leave behind:
+/// see `offhook::run_as_first_process`.
 #[derive(Debug)]
 pub struct ExecHandler {
     exec: Exec,
 }
 
 impl ExecHandler {
-    /// A handler that runs `exec`.
+    /// A handler that runs `exec`. [`Exec::check`] says whether it can run.
     ///
     /// # Errors
     ///
@@ -72,7 +89,6 @@ impl ExecHandler {
     fn command(&self, event: &Event, delivery: &Delivery) -> Command {
         let inherited = INHERITED.iter();
         let inherited = inherited.filter_map(|name| Some((name, std::env::var_os(name)?)));
-        let encoded = |text: Option<&str>| percent_encode(text.unwrap_or_default()).into_owned();
         let mut command = Command::new(&self.exec.command[0]);
         command
             .args(&self.exec.command[1..])
@@ -80,8 +96,8 @@ impl ExecHandler {
             .envs(inherited)
             .envs(&self.exec.env)
             .env("OFFHOOK_EVENT", event.kind().as_str())
-            .env("OFFHOOK_EVENT_NAME", encoded(event.name()))
-            .env("OFFHOOK_SESSION", encoded(delivery.session()))
+            .env("OFFHOOK_EVENT_NAME", &*value(event.name()))
+            .env("OFFHOOK_SESSION", &*value(delivery.session()))
             .env("OFFHOOK_ID", delivery.id().to_string())
             .env("OFFHOOK_ATTEMPT", delivery.attempt().to_string())
             .stdin(Stdio::piped())
@@ -122,6 +138,23 @@ impl EventHandler for ExecHandler {
     }
 }
 
+/// A sender's text as a variable's value: percent-encoded, and cut between two encoded letters.
+fn value(text: Option<&str>) -> Cow<'_, str> {
+    let text = text.unwrap_or_default();
+    let encoded = percent_encode(text);
+    if encoded.len() <= MAX_VALUE {
+        return encoded;
+    }
+    let mut length = 0;
+    let fits = |letter: &(usize, char)| {
+        length += percent_encode(letter.1.encode_utf8(&mut [0; 4])).len();
+        length <= MAX_VALUE
+    };
+    let kept = text.char_indices().take_while(fits).last();
+    let end = kept.map_or(0, |(start, letter)| start + letter.len_utf8());
+    percent_encode(&text[..end])
+}
+
 /// Writes the body and closes the pipe. Only the program's exit status decides the outcome.
 ///
 /// A program may end without reading its input, so a broken pipe is not an error.
@@ -153,6 +186,10 @@ pub struct EmptyCommand;
 
 /// The variables of offhook's environment that a program gets.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
+
+/// The longest value that a sender can set. A session of 1,024 bytes, which is the longest that offhook
+/// stores, always fits.
+const MAX_VALUE: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -197,6 +234,31 @@ mod tests {
         run(r#"test "$GREETING" = hi && test -z "$CARGO_PKG_NAME""#)
             .await
             .unwrap();
+    }
+
+    #[test]
+    fn long_values_are_cut_between_letters() {
+        let table = [
+            ("s".repeat(200_000), "s".repeat(MAX_VALUE)),
+            ("ü".repeat(200_000), "%C3%BC".repeat(MAX_VALUE / 6)),
+            ("ü".repeat(512), "%C3%BC".repeat(512)),
+            (format!("{}ü", "s".repeat(4092)), "s".repeat(4092)),
+            (String::new(), String::new()),
+        ];
+        for (text, expected) in table {
+            assert_eq!(value(Some(&text)), expected);
+        }
+        assert_eq!(value(None), "");
+    }
+
+    #[tokio::test]
+    async fn a_program_need_not_read_its_input() {
+        for script in ["exit 0", "exec <&-; sleep 0.1"] {
+            let received = Received::new("s", vec![b'x'; 1 << 20]);
+            let delivery = Delivery::new(Arc::new(received), 1, false);
+            let event = Event::Unknown(UnknownEvent::new(UnknownReason::NoName));
+            handler(script).handle(&event, &delivery).await.unwrap();
+        }
     }
 
     #[tokio::test]

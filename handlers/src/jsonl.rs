@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::append;
 use crate::lines::LineWriter;
 use crate::{Delivery, Event, EventHandler, EventId, EventKind, HandlerError, Timestamp};
 
@@ -23,7 +24,10 @@ use crate::{Delivery, Event, EventHandler, EventId, EventKind, HandlerError, Tim
 /// text of the body, except that line breaks between tokens become spaces. If the body is not JSON,
 /// there is `body_base64` instead. A body with a `Content-Encoding` is decoded first.
 ///
-/// The line is on disk before the handler reports success.
+/// The line is on disk before the handler reports success, in the file that has the name: a file that was
+/// renamed or removed, as logrotate does, is made again. Its folder is not. A line that a crash or a full
+/// disk has cut off is not continued. A new file can be read by its owner only. A symbolic link is followed.
+/// A FIFO or a device gets the lines too, but there success means only that it took them.
 #[derive(Debug)]
 pub struct JsonlHandler {
     file: LineWriter,
@@ -34,11 +38,20 @@ impl JsonlHandler {
     ///
     /// # Errors
     ///
-    /// When the file cannot be opened.
+    /// When the file cannot be opened, or its folder is missing. The error names the file.
     pub fn append(path: impl AsRef<Path>) -> io::Result<Self> {
         Ok(Self {
             file: LineWriter::append(path.as_ref())?,
         })
+    }
+
+    /// Checks whether the file at `path` could be opened, and creates nothing.
+    ///
+    /// # Errors
+    ///
+    /// When it is a folder, when this user may not write to it, or when its folder is missing.
+    pub fn check(path: impl AsRef<Path>) -> io::Result<()> {
+        append::check(path.as_ref())
     }
 }
 
@@ -138,22 +151,6 @@ mod tests {
             assert_eq!(text.lines().count(), count as usize);
         }
         std::fs::remove_dir_all(&directory).unwrap();
-    }
-
-    #[tokio::test]
-    async fn half_a_line_of_a_crash_stays_apart() {
-        let path = std::env::temp_dir().join(format!("offhook-torn-{}", std::process::id()));
-        std::fs::write(&path, "{\"half\":").unwrap();
-        let handler = JsonlHandler::append(&path).unwrap();
-        let received = Arc::new(Received::new("s", "{}"));
-        let event = Event::Message(MessageEvent::default());
-        let delivery = Delivery::new(received, 1, false);
-        handler.handle(&event, &delivery).await.unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!((lines.len(), lines[0]), (2, "{\"half\":"));
-        assert!(lines[1].ends_with("\"body\":{}}"));
     }
 
     #[tokio::test]

@@ -28,6 +28,7 @@
 //! }
 //! ```
 
+mod append;
 mod delivery;
 mod escape;
 mod event;
@@ -49,7 +50,7 @@ pub use crate::delivery::Delivery;
 pub use crate::escape::{escape_controls, percent_encode};
 pub use crate::event::{Event, EventKind, Extra, ParseEventKindError};
 pub use crate::event_id::{EventId, ParseEventIdError};
-pub use crate::exec::{EmptyCommand, Exec, ExecHandler};
+pub use crate::exec::{CannotRun, EmptyCommand, Exec, ExecHandler};
 pub use crate::handler::{EventHandler, HandlerError};
 pub use crate::jsonl::JsonlHandler;
 pub use crate::log::LogHandler;

@@ -2,15 +2,18 @@
 //!
 //! One thread writes. It takes all waiting lines, writes them with one call, makes them durable if they
 //! go to a file, and only then reports to each caller. What must hold: after `Ok` the caller's line is
-//! complete in the file; a line that could not be written leaves no partial line behind.
+//! complete. A caller that stops waiting takes its line back, unless the thread has begun to write it. So a
+//! reader of standard output that has stopped holds up the thread, and neither fills the memory nor holds
+//! up anything else.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
+
+use crate::append::AppendFile;
 
 /// Passes lines to its thread, which ends when the writer is dropped.
 #[derive(Debug)]
@@ -19,8 +22,27 @@ pub(crate) struct LineWriter {
 }
 
 struct Line {
-    text: Vec<u8>,
+    text: Text,
     done: oneshot::Sender<Result<(), Arc<io::Error>>>,
+}
+
+/// The text of a line, until the thread or its caller takes it.
+#[derive(Clone)]
+struct Text(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl Text {
+    fn take(&self) -> Option<Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Takes the line back when its caller stops waiting.
+struct Waiting(Text);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.take();
+    }
 }
 
 impl LineWriter {
@@ -57,6 +79,8 @@ impl LineWriter {
     /// Writes `text` and a line feed. Returns when they are written.
     pub(crate) async fn write(&self, mut text: Vec<u8>) -> Result<(), Arc<io::Error>> {
         text.push(b'\n');
+        let waiting = Waiting(Text(Arc::new(Mutex::new(Some(text)))));
+        let text = waiting.0.clone();
         let (done, outcome) = oneshot::channel();
         let gone = || Arc::new(io::Error::other("the thread that writes has ended"));
         let sent = self.lines.send(Line { text, done }).await;
@@ -70,12 +94,26 @@ fn write_batch(
     waiting: &mut mpsc::Receiver<Line>,
     write: &mut impl FnMut(&[u8]) -> io::Result<()>,
 ) {
-    let mut batch = first.text;
-    let mut callers = vec![first.done];
-    while batch.len() < MAX_BATCH_BYTES {
-        let Ok(line) = waiting.try_recv() else { break };
-        batch.extend_from_slice(&line.text);
-        callers.push(line.done);
+    let mut batch = Vec::new();
+    let mut callers = Vec::new();
+    let mut next = Some(first);
+    while let Some(line) = next {
+        if let Some(text) = line.text.take() {
+            if batch.is_empty() {
+                batch = text;
+            } else {
+                batch.extend_from_slice(&text);
+            }
+            callers.push(line.done);
+        }
+        next = if batch.len() < MAX_BATCH_BYTES {
+            waiting.try_recv().ok()
+        } else {
+            None
+        };
+    }
+    if callers.is_empty() {
+        return;
     }
     let outcome = write(&batch).map_err(Arc::new);
     for caller in callers {
@@ -84,64 +122,64 @@ fn write_batch(
     }
 }
 
-struct AppendFile {
-    file: File,
-    /// Whether the file may end within a line, so that the next batch must begin on a new line.
-    torn: bool,
-}
-
-impl AppendFile {
-    fn open(path: &Path) -> io::Result<Self> {
-        let is_new = !path.exists();
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(path)?;
-        let mut torn = false;
-        if file.metadata()?.is_file() {
-            if is_new && let Some(folder) = path.parent() {
-                // A new file is durable only when its folder is synchronised.
-                File::open(Path::new(".").join(folder))?.sync_all()?;
-            }
-            // A crash may have left part of a line at the end.
-            if file.seek(SeekFrom::End(0))? > 0 {
-                file.seek(SeekFrom::End(-1))?;
-                let mut last = [0];
-                file.read_exact(&mut last)?;
-                torn = last != *b"\n";
-            }
-        }
-        Ok(Self { file, torn })
-    }
-
-    fn append(&mut self, batch: &[u8]) -> io::Result<()> {
-        let before = self.file.metadata()?.len();
-        let outcome = self.write_durably(batch);
-        if outcome.is_ok() {
-            self.torn = false;
-        } else if self.file.set_len(before).is_err() {
-            // The partly written batch could not be removed either.
-            self.torn = true;
-        }
-        outcome
-    }
-
-    fn write_durably(&mut self, batch: &[u8]) -> io::Result<()> {
-        if self.torn {
-            self.file.write_all(b"\n")?;
-        }
-        self.file.write_all(batch)?;
-        // Pipes and terminals cannot be synchronised and need not be.
-        if self.file.metadata()?.is_file() {
-            self.file.sync_data()?;
-        }
-        Ok(())
-    }
-}
-
 /// How many lines may wait for the thread. Above that, callers wait.
 const MAX_WAITING: usize = 1024;
 
 /// A batch ends at this many bytes.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// A writer that waits for a permit within each batch, and the batches that it has begun.
+    fn held_up() -> (LineWriter, Sender<()>, Receiver<Vec<u8>>) {
+        let (permit, permits) = channel();
+        let (batch, batches) = channel();
+        let writer = LineWriter::start("offhook-test", move |lines| {
+            batch.send(lines.to_vec()).map_err(io::Error::other)?;
+            permits.recv().map_err(io::Error::other)
+        });
+        (writer.unwrap(), permit, batches)
+    }
+
+    /// Begins to wait for a line to be written, and gives up.
+    async fn given_up(writer: &LineWriter, text: &str) {
+        tokio::select! {
+            biased;
+            _ = writer.write(text.into()) => panic!("nothing is written yet"),
+            () = std::future::ready(()) => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_gives_up_takes_its_line_back() {
+        let (writer, permit, batches) = held_up();
+        let first = writer.write("first".into());
+        let others = async {
+            assert_eq!(batches.recv().unwrap(), b"first\n");
+            // More than can wait.
+            for _ in 0..MAX_WAITING + 10 {
+                given_up(&writer, "given up").await;
+            }
+            permit.send(()).unwrap();
+            permit.send(()).unwrap();
+            writer.write("last".into()).await
+        };
+        let (first, last) = tokio::join!(first, others);
+        assert!(first.is_ok() && last.is_ok());
+        let written: Vec<Vec<u8>> = batches.try_iter().collect();
+        assert_eq!(written, [b"last\n"]);
+    }
+
+    #[tokio::test]
+    async fn all_lines_of_a_batch_share_its_failure() {
+        let writer = LineWriter::start("offhook-test", |_| Err(io::Error::other("no"))).unwrap();
+        let (one, two) = tokio::join!(writer.write("1".into()), writer.write("2".into()));
+        for outcome in [one, two] {
+            assert_eq!(outcome.unwrap_err().to_string(), "no");
+        }
+    }
+}

@@ -5,8 +5,11 @@
 //! listener's own, so that no web page can use the API through a browser on this machine. In any case a
 //! request that a browser says is another site's is refused
 //! ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)), except for those two.
+//!
+//! Mounted into an application's own `App`, the API has a listener that may be public. There a request
+//! without a token must also come from this machine, and not through a proxy that says so.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -27,11 +30,13 @@ pub(super) async fn check_access(
     let refused = |request: ServiceRequest, error: &ApiError| {
         Ok(request.into_response(error.error_response()))
     };
-    if let Err(error) = access(&state, request.path(), request.headers()) {
+    // Below the scope in which the API is mounted.
+    let path = request.match_info().unprocessed();
+    if let Err(error) = access(&state, path, request.headers(), request.peer_addr()) {
         return refused(request, &error);
     }
     // A disk that hangs must not hold all connections, nor hide whether the process lives.
-    let is_short = matches!(request.path(), "/health" | "/ready" | "/metrics");
+    let is_short = matches!(path, "/health" | "/ready" | "/metrics");
     let turn = match state.turns.try_acquire() {
         Err(_) if !is_short => {
             let text = "too many requests are being answered; ask again in a moment";
@@ -49,11 +54,19 @@ fn is_open(path: &str) -> bool {
     matches!(path, "/health" | "/ready")
 }
 
-fn access(state: &AdminState, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+fn access(
+    state: &AdminState,
+    path: &str,
+    headers: &HeaderMap,
+    peer: Option<SocketAddr>,
+) -> Result<(), ApiError> {
     if !is_open(path) {
         from_this_site(headers)?;
     }
     if state.token.is_none() {
+        if state.is_mounted {
+            by_this_machine(headers, peer)?;
+        }
         from_this_machine(headers)
     } else if is_open(path) || state.is_administrator(headers) {
         Ok(())
@@ -76,6 +89,23 @@ fn from_this_site(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Refuses a request that another machine has made, or that a proxy passes on.
+fn by_this_machine(headers: &HeaderMap, peer: Option<SocketAddr>) -> Result<(), ApiError> {
+    const OF_PROXIES: [&str; 5] = [
+        "forwarded",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-real-ip",
+    ];
+    let is_passed_on = OF_PROXIES.iter().any(|name| headers.contains_key(*name));
+    if is_passed_on || !peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) {
+        let text = "without a token only programs on this machine may use this API";
+        return Err(ApiError::forbidden(text));
+    }
+    Ok(())
+}
 
 /// Refuses a request that a web page may have made.
 fn from_this_machine(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -156,6 +186,26 @@ mod tests {
             let pairs: Vec<_> = host.into_iter().chain(origin).collect();
             let found = from_this_machine(&headers(&pairs));
             assert_eq!(found.is_ok(), good, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_mounted_api_is_for_this_machine_only() {
+        let table = [
+            (Some("127.0.0.1:1"), None, true),
+            (Some("[::1]:1"), None, true),
+            (Some("[::ffff:127.0.0.1]:1"), None, true),
+            (Some("10.0.0.1:1"), None, false),
+            (Some("[::ffff:10.0.0.1]:1"), None, false),
+            (None, None, false),
+            (Some("127.0.0.1:1"), Some("x-forwarded-for"), false),
+            (Some("127.0.0.1:1"), Some("forwarded"), false),
+        ];
+        for (peer, header, good) in table {
+            let header = header.map(|name| (HeaderName::from_static(name), "10.0.0.1"));
+            let headers = headers(&header.into_iter().collect::<Vec<_>>());
+            let peer = peer.map(|peer| peer.parse().unwrap());
+            assert_eq!(by_this_machine(&headers, peer).is_ok(), good, "{peer:?}");
         }
     }
 

@@ -23,5 +23,5 @@ mod routes;
 mod state;
 mod subscriptions;
 
-pub(crate) use routes::{app, took_too_long};
+pub(crate) use routes::{app, mount, took_too_long};
 pub(crate) use state::AdminState;

@@ -28,15 +28,34 @@ pub(crate) fn app(
 > {
     App::new()
         .app_data(state)
-        .app_data(
-            web::QueryConfig::default()
-                .error_handler(|problem, _| ApiError::bad_request(problem.to_string()).into()),
-        )
+        .app_data(queries())
         .configure(routes)
-        .default_service(web::to(|| async {
-            ApiError::not_found("there is no such path").error_response()
-        }))
+        .default_service(web::to(no_such_path))
         .wrap(from_fn(check_access))
+}
+
+/// The admin API as a part of an application's own `App`, with the same checks. It answers all paths of the
+/// scope in which it is mounted.
+pub(crate) fn mount(state: web::Data<AdminState>, app: &mut web::ServiceConfig) {
+    app.service(
+        web::scope("")
+            .app_data(state)
+            .app_data(queries())
+            // The application's own may be larger.
+            .app_data(web::PayloadConfig::default())
+            .configure(routes)
+            .default_service(web::to(no_such_path))
+            .wrap(from_fn(check_access)),
+    );
+}
+
+fn queries() -> web::QueryConfig {
+    web::QueryConfig::default()
+        .error_handler(|problem, _| ApiError::bad_request(problem.to_string()).into())
+}
+
+async fn no_such_path() -> HttpResponse {
+    ApiError::not_found("there is no such path").error_response()
 }
 
 /// The answer to a request that could not be answered in time.

@@ -21,8 +21,11 @@ pub(super) type State = web::Data<AdminState>;
 
 /// What the handlers of the admin API need.
 pub(crate) struct AdminState {
-    /// The admin token. Without one the listener is on a loopback address.
+    /// The admin token. Without one the listener is on a loopback address, or the requests must be of this
+    /// machine.
     pub(crate) token: Option<Secret>,
+    /// Whether it is part of an application's own `App`, whose listener may be public.
+    pub(crate) is_mounted: bool,
     /// The fingerprint of the settings.
     pub(crate) fingerprint: String,
     /// The engine's name.

@@ -219,7 +219,7 @@ mod tests {
         [[handlers]]
         name = "script"
         use = "exec"
-        command = ["prog"]
+        command = ["sh"]
         env = { KEY = "hidden" }
         reject_codes = [1]
         events = ["message"]
@@ -257,7 +257,7 @@ mod tests {
         "engine": "sqlite",
         "promise": "sqlite: an event is on disk in data before it is answered 200",
         "handlers": [
-            {"name": "script", "use": "exec", "command": ["prog"], "env": ["KEY"],
+            {"name": "script", "use": "exec", "command": ["sh"], "env": ["KEY"],
              "reject_codes": [1], "events": ["message"], "sessions": ["x"],
              "order": "conversation", "timeout_seconds": 1.5, "concurrency": 5},
             {"name": "file", "use": "jsonl", "path": "x.jsonl", "events": null, "sessions": null,

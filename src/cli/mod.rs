@@ -88,17 +88,31 @@ impl SettingsFile {
 
 pub(crate) fn main() -> ExitCode {
     match Cli::try_parse() {
-        Ok(cli) => {
+        Ok(cli) => as_first_process(&cli).unwrap_or_else(|| {
             let status = output::exit(run(cli));
             offhook::logging::flush();
             status
-        }
+        }),
         Err(error) => {
             // Help and version arrive here too. A closed output is not an error.
             let _ = error.print();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }
     }
+}
+
+/// Runs `serve` as a child, where this is the first process of a container.
+fn as_first_process(cli: &Cli) -> Option<ExitCode> {
+    if !matches!(cli.command, None | Some(Command::Serve(_))) {
+        return None;
+    }
+    offhook::run_as_first_process().unwrap_or_else(|error| {
+        output::note(&format!(
+            "this is the first process of a container, and it cannot start another: {error}; processes \
+             that programs of exec leave running stay as zombies (docker run --init prevents that)"
+        ));
+        None
+    })
 }
 
 fn run(cli: Cli) -> Outcome {

@@ -19,6 +19,7 @@ pub(crate) struct Running {
     /// The stop was announced: no new events should be sent here.
     leaving: AtomicBool,
     draining: AtomicBool,
+    refusing: AtomicBool,
     /// The runtime for events whose senders have hung up.
     home: OnceLock<Handle>,
 }
@@ -30,8 +31,9 @@ impl Running {
         let _ = self.home.set(home);
     }
 
+    /// Whether the engine may be given another event.
     pub(super) fn has_room(&self) -> bool {
-        self.accepting.len() < MAX_ACCEPTING
+        !self.refusing.load(Ordering::Relaxed) && self.accepting.len() < MAX_ACCEPTING
     }
 
     /// From now on no new events should be sent here. Those that are sent are still taken.
@@ -47,6 +49,11 @@ impl Running {
     pub(crate) fn drain(&self) {
         self.leave();
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on the engine is given no event.
+    pub(crate) fn refuse(&self) {
+        self.refusing.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_draining(&self) -> bool {

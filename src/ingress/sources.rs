@@ -11,17 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::Uri;
-use actix_web::ResponseError as _;
 use actix_web::dev::Url;
 use arc_swap::ArcSwap;
-use uuid::Uuid;
 
 use super::silence::{Silence, SourceSeen};
 use super::source::Source;
 use crate::clock::Clock;
 use crate::dialect::BodyReader;
 use crate::signature::{Limits, RequestError, VerifySignature, path_session};
-use crate::telemetry::{Metrics, RequestOutcome, SourceMetrics, Throttle};
+use crate::telemetry::{Metrics, RequestOutcome, SourceMetrics};
 
 /// All sources that are served now.
 #[derive(Debug)]
@@ -40,8 +38,6 @@ pub(crate) struct Served {
     pub(super) reader: BodyReader,
     pub(super) metrics: SourceMetrics,
     pub(super) seen: Arc<SourceSeen>,
-    /// One for each outcome: a flood of one kind does not hide another.
-    refusals: [Throttle; RequestOutcome::ALL.len()],
 }
 
 /// The source that an address leads to, and the values of its segments.
@@ -110,7 +106,6 @@ impl Table {
                 reader,
                 metrics: metrics.source(&source.name),
                 seen: silence.source(index),
-                refusals: Default::default(),
                 source,
             }
         });
@@ -157,13 +152,7 @@ impl Served {
             RequestError::Busy => RequestOutcome::Unavailable,
         };
         self.metrics.answered(outcome, took);
-        if let Some(unsaid) = self.refusals[outcome as usize].pass() {
-            let (name, status) = (&self.source.name, error.status_code().as_u16());
-            let (id, more) = (Uuid::now_v7(), Throttle::more(unsaid));
-            let peer =
-                peer.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
-            log::warn!("request {id} to {name} from {peer}: answered {status}: {error}{more}");
-        }
+        self.verify.log_refusal(error, peer);
     }
 }
 

@@ -31,7 +31,7 @@ use tokio::time::timeout;
 use super::connection::{Connection, ConnectionContext};
 use super::deadline::{LINGER, RequestDeadline};
 use super::descriptors::Descriptors;
-use super::receiver::Parts;
+use super::parts::Parts;
 use super::seats::Seats;
 use crate::admin::{self, AdminState};
 use crate::ingress::Ingress;

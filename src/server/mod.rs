@@ -8,18 +8,23 @@
 //! - `connection.rs`: a connection whose other side must keep going, with its deadline
 //!   (`deadline.rs`) and its seat (`seats.rs`).
 //! - `descriptors.rs`: how many connections there can be.
+//! - `receiver.rs`: [`Receiver`], all of it but the listeners (`parts.rs`), for an application's own `App`.
+//! - `first_process.rs`: reaps what programs of `exec` leave behind, in a container.
 
 mod connection;
 mod deadline;
 mod descriptors;
+mod first_process;
 mod listeners;
+mod parts;
 mod receiver;
 mod seats;
 #[expect(clippy::module_inception, reason = "it holds the type Server")]
 mod server;
 
+pub use first_process::run_as_first_process;
 pub use listeners::STOP_TIMEOUT;
-pub(crate) use receiver::Parts;
+pub(crate) use parts::Parts;
 pub use receiver::Receiver;
 pub use server::Server;
 pub(crate) use server::start;

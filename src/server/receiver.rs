@@ -1,19 +1,20 @@
 //! [`Receiver`]: all of offhook but its listeners.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix_web::{HttpRequest, HttpResponse, guard, web};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
-use crate::engine::Pipeline;
-use crate::ingress::Ingress;
-use crate::relay::Registry;
-use crate::telemetry::Metrics;
+use super::listeners::STOP_TIMEOUT;
+use super::parts::Parts;
+use crate::admin::{self, AdminState};
 
-/// Receives the webhooks of all sources; mount it with [`Receiver::configure`].
+/// Receives the webhooks of all sources, as a part of your own actix `App`: [`Receiver::configure`] mounts
+/// it, [`Receiver::admin`] mounts the admin API beside it, and [`Receiver::stop`] finishes what runs.
 ///
-/// The admin API and the metrics are not part of it: they need the listeners of [`Offhook::start`](crate::Offhook::start).
-/// With the default settings events are stored in the folder `data`.
+/// Clones are the same receiver. With the default settings events are stored in the folder `data`.
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer, web};
@@ -30,39 +31,43 @@ use crate::telemetry::Metrics;
 ///     .receiver()
 ///     .unwrap();
 ///
+/// let mounted = receiver.clone();
 /// HttpServer::new(move || {
 ///     App::new()
 ///         .route("/", web::get().to(|| async { "my own page" }))
-///         .configure(receiver.configure())
+///         .service(web::scope("/ops").configure(mounted.admin()))
+///         .configure(mounted.configure())
 /// })
 /// .bind("127.0.0.1:8080")?
 /// .run()
-/// .await
+/// .await?;
+/// receiver.stop().await;
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Receiver(Arc<Parts>);
+pub struct Receiver(Arc<Mounted>);
 
-/// What runs behind the listeners, for as long as there is a [`Receiver`].
-pub(crate) struct Parts {
-    pub(crate) engine_name: &'static str,
-    /// What the answer 200 means, for the log.
-    pub(crate) promise: String,
-    pub(crate) ingress: Arc<Ingress>,
-    /// The journal, its consumers and its index, where there is a journal.
-    pub(crate) pipeline: Option<Arc<Pipeline>>,
-    /// The subscriptions, where there is a journal.
-    pub(crate) registry: Option<Arc<Registry>>,
-    pub(crate) metrics: Arc<Metrics>,
+/// The parts, and what only a mounted receiver needs.
+struct Mounted {
+    parts: Arc<Parts>,
+    /// What the mounted admin API needs, which all workers share.
+    admin: OnceLock<web::Data<AdminState>>,
+    /// Set when everything has stopped.
+    stopped: OnceCell<()>,
 }
 
 impl Receiver {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Mounted {
+            parts: Arc::new(parts),
+            admin: OnceLock::new(),
+            stopped: OnceCell::new(),
+        }))
     }
 
     pub(crate) fn parts(&self) -> &Parts {
-        &self.0
+        &self.0.parts
     }
 
     /// Adds the paths of every source to an actix `App`, or to a `web::scope` of it.
@@ -74,7 +79,7 @@ impl Receiver {
     /// `HttpServer`'s.
     pub fn configure(&self) -> impl FnOnce(&mut web::ServiceConfig) + 'static {
         // A mounted receiver lives as long as the `App`, with all that is behind it.
-        let parts = Arc::clone(&self.0);
+        let parts = Arc::clone(&self.0.parts);
         move |app| {
             let ingress = Arc::clone(&parts.ingress);
             // A guard sees the whole address and not the scope that it is asked in.
@@ -92,12 +97,79 @@ impl Receiver {
             app.service(web::resource("/{path:.*}").guard(may_lead).to(answer));
         }
     }
+
+    /// Adds the admin API (`/health`, `/ready`, `/metrics`, `/api/…`, `/sessions/…`) to a `web::scope` of an
+    /// actix `App`. Mount it in a scope of its own: it answers every path there, 404 where it has none. Add that
+    /// scope before [`Receiver::configure`], which would otherwise take the paths that end like a source's,
+    /// such as `/sessions/{id}/webhook`.
+    ///
+    /// With [`Offhook::admin_token`](crate::Offhook::admin_token) every path but `/health` and `/ready` needs the
+    /// token. Without one it answers only programs on this machine: the sender's address and the `Host` must
+    /// be loopback, and there must be no header of a proxy. A proxy on this machine that adds none hides who
+    /// asks, so set a token where the `App` is behind one.
+    ///
+    /// The deadlines of offhook's own admin listener do not hold here: the time that heads, bodies and answers
+    /// may take is the host's `HttpServer`'s.
+    ///
+    /// ```no_run
+    /// # fn mount(receiver: offhook::Receiver) {
+    /// use actix_web::{App, web};
+    ///
+    /// let app = App::new().service(web::scope("/ops").configure(receiver.admin()));
+    /// # }
+    /// ```
+    pub fn admin(&self) -> impl FnOnce(&mut web::ServiceConfig) + 'static {
+        let parts = &self.0.parts;
+        let state = self.0.admin.get_or_init(|| {
+            if parts.admin_token.is_none() {
+                log::warn!(
+                    "the admin API is mounted without a token, so it answers only requests of this machine; \
+                     behind a proxy on this machine set a token (Offhook::admin_token, admin.token)"
+                );
+            }
+            web::Data::new(parts.admin_state(true))
+        });
+        let state = state.clone();
+        move |app| admin::mount(state, app)
+    }
+
+    /// Stops gracefully: new webhooks are answered 503, events that were verified are finished, running
+    /// attempts end, progress is saved, and the journal is closed. That takes [`STOP_TIMEOUT`](crate::STOP_TIMEOUT)
+    /// at most; what runs longer is left to run, and logged.
+    ///
+    /// Call it after the host's `HttpServer` has ended, so that all senders were answered. Every call waits for
+    /// the same stop, and returns when it is over. The admin API still answers after that, as far as it can
+    /// without the journal.
+    pub async fn stop(&self) {
+        let stopped = &self.0.stopped;
+        stopped.get_or_init(|| self.stop_once()).await;
+    }
+
+    async fn stop_once(&self) {
+        let parts = self.parts();
+        let running = parts.ingress.running();
+        running.drain();
+        running.refuse();
+        // The silence that begins now is not that of the sources.
+        parts.ingress.unwatch();
+        let finished = async {
+            running.idle().await;
+            if let Some(pipeline) = &parts.pipeline {
+                pipeline.stop().await;
+            }
+        };
+        if timeout(STOP_TIMEOUT, finished).await.is_err() {
+            log::warn!(
+                "handlers still run after {STOP_TIMEOUT:?}; the receiver does not wait for them any more"
+            );
+        }
+    }
 }
 
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver")
-            .field("sources", &self.0.ingress)
+            .field("sources", &self.parts().ingress)
             .finish_non_exhaustive()
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_server::ServerHandle;
@@ -14,10 +13,10 @@ use tokio::time::timeout;
 
 use super::descriptors::Descriptors;
 use super::listeners::{BoundSocket, Listener, STOP_TIMEOUT, workers};
-use super::receiver::{Parts, Receiver};
-use crate::admin::AdminState;
+use super::parts::Parts;
+use super::receiver::Receiver;
 use crate::relay::RelayedTo;
-use crate::settings::{AdminSettings, Settings};
+use crate::settings::Settings;
 use crate::{Error, Retry};
 
 /// A server that runs in the background.
@@ -58,15 +57,15 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
     // Both are bound before one is served, so that a start that fails has served nothing.
     let public = BoundSocket::bind("server.bind", settings.server.bind)?;
     let admin = match &settings.admin {
-        Some(admin) => Some((admin, BoundSocket::bind("admin.bind", admin.bind)?)),
+        Some(admin) => Some(BoundSocket::bind("admin.bind", admin.bind)?),
         None => None,
     };
     let parts = receiver.parts();
     let workers = workers(&settings.server);
     let descriptors = Descriptors::divide(workers, settings.server.max_connections);
     let admin = match admin {
-        Some((admin, socket)) => {
-            let state = admin_state(settings, admin, parts);
+        Some(socket) => {
+            let state = parts.admin_state(false);
             Some(socket.serve_admin(state, descriptors)?)
         }
         None => None,
@@ -88,20 +87,6 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
         registrars: start_registrars(settings),
         drain_delay: settings.server.drain_delay,
     })
-}
-
-fn admin_state(settings: &Settings, admin: &AdminSettings, parts: &Parts) -> AdminState {
-    AdminState {
-        token: admin.token.clone(),
-        fingerprint: settings.fingerprint(),
-        engine: parts.engine_name,
-        metrics: Arc::clone(&parts.metrics),
-        listener: parts.metrics.listener(),
-        ingress: Arc::clone(&parts.ingress),
-        pipeline: parts.pipeline.clone(),
-        registry: parts.registry.clone(),
-        turns: AdminState::turns(),
-    }
 }
 
 /// Starts one task for each gateway. Dropping the set stops them.

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::sections::MAX_KEPT_BODY;
 use super::sources::all_secrets;
 use super::spot::Notes;
-use super::{JournalSettings, Settings, SubscriptionSettings, Use};
-use crate::Source;
+use super::{HandlerSettings, JournalSettings, Settings, SubscriptionSettings, Use};
 use crate::error::Problems;
+use crate::{JsonlHandler, Source};
 
 /// The key printed in the gateway's documentation. It is not a secret.
 pub const DOCUMENTED_KEY: &[u8] = b"your-secret-key";
@@ -27,6 +27,7 @@ impl Settings {
         self.judge_listeners(notes);
         self.judge_sources(notes);
         self.judge_subscriptions(notes);
+        self.judge_handlers(notes);
         self.judge_names(in_code, notes);
     }
 
@@ -89,6 +90,29 @@ impl Settings {
             let text = "journal.engine is none, which keeps nothing until a subscriber has it; \
                         take it out, or the subscriptions";
             notes.add("subscriptions", text);
+        }
+    }
+
+    /// Notes which handlers cannot start on this machine: each of their attempts would fail.
+    fn judge_handlers(&self, notes: &Notes) {
+        for (index, HandlerSettings { name, used, .. }) in self.handlers.iter().enumerate() {
+            let (key, checked) = match used {
+                Use::Log => continue,
+                Use::Jsonl { path } => {
+                    let checked = JsonlHandler::check(path);
+                    ("path", checked.map_err(|error| error.to_string()))
+                }
+                Use::Exec(exec) => {
+                    let checked = exec.check();
+                    ("command", checked.map_err(|error| error.to_string()))
+                }
+            };
+            if let Err(problem) = checked {
+                notes.add(
+                    &format!("handlers[{index}].{key}"),
+                    format!("{name}: {problem}"),
+                );
+            }
         }
     }
 

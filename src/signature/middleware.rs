@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::{Ready, ready};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Once};
 use std::time::Instant;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
 use super::body::{Limits, RequestError, check_declared_length, read_body};
+use super::refusals::Refusals;
 use super::scheme::{Headers, Refusal, only};
 use super::verifier::{Claimed, Unverified, Verified, Verifier};
 use crate::clock::{Clock, SystemClock};
@@ -49,11 +51,15 @@ use crate::clock::{Clock, SystemClock};
 ///
 /// Handlers behind it can also read the body with actix's own extractors (`web::Bytes`, `web::Json`):
 /// the middleware puts the body back after it is verified.
+///
+/// A refused request is answered as by the whole server, and logged as a warning: the source's name, the
+/// sender's address and the reason, for each kind of reason at most once a second over all clones.
 #[derive(Clone)]
 pub struct VerifySignature {
     verifier: Arc<Verifier>,
     limits: Limits,
     clock: Arc<dyn Clock>,
+    refusals: Arc<Refusals>,
 }
 
 impl VerifySignature {
@@ -63,6 +69,7 @@ impl VerifySignature {
             verifier: verifier.into(),
             limits: Limits::default(),
             clock: Arc::new(SystemClock),
+            refusals: Arc::default(),
         }
     }
 
@@ -76,6 +83,11 @@ impl VerifySignature {
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// Logs a refused request.
+    pub(crate) fn log_refusal(&self, error: &RequestError, peer: Option<SocketAddr>) {
+        self.refusals.log(self.verifier.source(), error, peer);
     }
 
     /// The checks that need only the head, in this order: the declared length, then the claims of the
@@ -325,23 +337,31 @@ where
         let service = Rc::clone(&self.service);
         let verify = Rc::clone(&self.verify);
         Box::pin(async move {
-            let payload = req.take_payload();
-            let segments = req.match_info();
-            let admitted = verify.check_head(req.head(), segments.get("token"))?;
-            let request = Incoming {
-                payload,
-                session: segments.get("session").map(path_session),
-                head: req.head(),
-                started: SystemClock.monotonic(),
-                deadline: None,
-            };
-            let verified = verify
-                .judge_body(admitted, request, Verified::without_reading)
-                .await?;
+            let verified = verify.verified(&mut req).await.inspect_err(|error| {
+                verify.log_refusal(error, req.head().peer_addr);
+            })?;
             req.set_payload(Payload::from(verified.body().clone()));
             req.extensions_mut().insert(verified);
             service.call(req).await
         })
+    }
+}
+
+impl VerifySignature {
+    /// Verifies a request of an application's own `App`.
+    async fn verified(&self, req: &mut ServiceRequest) -> Result<Verified, RequestError> {
+        let payload = req.take_payload();
+        let segments = req.match_info();
+        let admitted = self.check_head(req.head(), segments.get("token"))?;
+        let request = Incoming {
+            payload,
+            session: segments.get("session").map(path_session),
+            head: req.head(),
+            started: SystemClock.monotonic(),
+            deadline: None,
+        };
+        self.judge_body(admitted, request, Verified::without_reading)
+            .await
     }
 }
 

@@ -15,6 +15,7 @@ mod body;
 mod generic;
 mod middleware;
 mod pace;
+mod refusals;
 mod room;
 mod scheme;
 mod secret;

@@ -1,5 +1,40 @@
-//! Helpers for tests of handlers and receivers: signed events, a clock to set, a handler that records
-//! its events, and the real server on a free port.
+//! Helpers for tests of handlers and receivers.
+//!
+//! - [`TestEvent`]: an event, built or from JSON; as a typed event with its [`Delivery`](crate::Delivery), as a signed
+//!   request, or handed directly to a handler.
+//! - [`start`]: the real server on free ports. [`TempJournal`] is a journal for it; by default there is none.
+//! - [`Recorder`]: a handler that records its events and can be waited for.
+//! - [`TestSubscriber`]: a subscriber that can fail.
+//! - [`FakeClock`]: a clock to set.
+//!
+//! A handler alone needs no server:
+//!
+//! ```
+//! use offhook::testing::TestEvent;
+//! use offhook::{Delivery, EventHandler, HandlerError, MessageEvent, async_trait};
+//!
+//! struct Orders;
+//!
+//! #[async_trait]
+//! impl EventHandler for Orders {
+//!     async fn message(&self, event: &MessageEvent, _: &Delivery) -> Result<(), HandlerError> {
+//!         let number: u64 = event.message().trim_start_matches("order ").parse()?;
+//!         assert!(number > 0);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # #[actix_web::main]
+//! # async fn main() {
+//! let good = TestEvent::message("+1234567890", "order 17");
+//! good.hand_to(&Orders).await.unwrap();
+//!
+//! let odd = TestEvent::from_json(r#"{"event":"message","message":"order one"}"#);
+//! assert!(!odd.hand_to(&Orders).await.unwrap_err().is_reject());
+//! # }
+//! ```
+//!
+//! The whole server, as a gateway sees it:
 //!
 //! ```
 //! use offhook::signature::Secret;
@@ -22,27 +57,30 @@
 //!
 //! assert_eq!(response.status, 200);
 //! assert_eq!(response.text(), r#"{"status":"received"}"#);
-//! assert_eq!(recorder.events()[0].session_id(), Some("408f"));
+//! assert_eq!(recorder.wait_for(1).await[0].session_id(), Some("408f"));
 //! server.stop().await;
 //! # }
 //! ```
 
+mod arrivals;
 mod event;
+mod journal;
+mod recorder;
 mod request;
-
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use async_trait::async_trait;
+mod subscriber;
 
 pub use self::event::TestEvent;
+pub use self::journal::TempJournal;
+pub use self::recorder::Recorder;
 pub use self::request::{TestRequest, TestResponse};
+pub use self::subscriber::TestSubscriber;
+use crate::Offhook;
 pub use crate::clock::FakeClock;
 use crate::server::Server;
 use crate::settings::JournalSettings;
-use crate::{Delivery, Event, EventHandler, HandlerError, Offhook};
 
 /// Starts the real server with both listeners on free ports of 127.0.0.1. By default there is no
-/// journal: handlers run before the answer. A test can set a journal folder or its own journal.
+/// journal: handlers run before the answer. A test can set a [`TempJournal`] or its own journal.
 ///
 /// # Panics
 ///
@@ -61,50 +99,4 @@ pub async fn start(offhook: Offhook) -> Server {
     });
     let started = offhook.start().await;
     started.unwrap_or_else(|error| panic!("the server did not start: {error}"))
-}
-
-/// A handler that records its events. Clones share the recording.
-#[derive(Debug, Clone, Default)]
-pub struct Recorder(Arc<Mutex<Recorded>>);
-
-#[derive(Debug, Default)]
-struct Recorded {
-    given: Vec<(Event, Delivery)>,
-    fail: usize,
-}
-
-impl Recorder {
-    /// Makes the next `attempts` attempts fail after they are recorded.
-    pub fn fail_next(&self, attempts: usize) {
-        self.lock().fail = attempts;
-    }
-
-    /// All events in the order they arrived.
-    pub fn events(&self) -> Vec<Event> {
-        let given = &self.lock().given;
-        given.iter().map(|(event, _)| event.clone()).collect()
-    }
-
-    /// All deliveries in the order they arrived.
-    pub fn deliveries(&self) -> Vec<Delivery> {
-        let given = &self.lock().given;
-        given.iter().map(|(_, delivery)| delivery.clone()).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Recorded> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[async_trait]
-impl EventHandler for Recorder {
-    async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
-        let mut recorded = self.lock();
-        recorded.given.push((event.clone(), delivery.clone()));
-        if recorded.fail > 0 {
-            recorded.fail -= 1;
-            return Err("the recorder was told to fail".into());
-        }
-        Ok(())
-    }
 }

@@ -1,4 +1,4 @@
-//! [`TestRequest`] and [`TestResponse`]: a request to a server under test, and the answer.
+//! [`TestRequest`] and [`TestResponse`]: a request to a server under test or to a subscriber, and the answer.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::Timestamp;
 use crate::relay::http_client::HttpClient;
 use crate::signature::{Scheme, Secret, XWebhookSignature};
 
-/// A request to a server under test.
+/// A request to a server under test, or one that a [`TestSubscriber`](super::TestSubscriber) has received.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TestRequest {
@@ -62,6 +62,13 @@ impl TestRequest {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The value of the header `name` (in any case), the first if there are several.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let found = headers.find(|(header, _)| header.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
     }
 
     /// The request's bytes on the wire.

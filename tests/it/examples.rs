@@ -44,6 +44,8 @@ async fn own_app_has_its_page_and_the_receiver() {
         .send(to)
         .await;
     assert_eq!(answer.status, 401);
+    let health = TestRequest::get("/ops/health").send(to).await;
+    assert_eq!(health.status, 200);
     program.stop();
 }
 
@@ -55,8 +57,20 @@ async fn middleware_only_lets_verified_bodies_through() {
         (answer.status, answer.text().as_str()),
         (200, r#"{"status":"received"}"#)
     );
-    assert_eq!(TestRequest::post(DOCUMENTED[0]).send(to).await.status, 401);
-    program.stop();
+    let unsigned = TestRequest::post(DOCUMENTED[0]);
+    for _ in 0..20 {
+        assert_eq!(unsigned.send(to).await.status, 401);
+    }
+    let line = program.logged("answered 401");
+    assert!(line.contains("to gateway from 127.0.0.1:"), "{line}");
+    assert!(
+        line.contains("header is missing") && !line.contains(KEY),
+        "{line}"
+    );
+    program.signal("TERM");
+    let more = program.all_logged();
+    // At most one a second.
+    assert!(more.matches("answered 401").count() < 15, "{more}");
 }
 
 #[actix_web::test]

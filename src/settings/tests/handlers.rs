@@ -8,7 +8,7 @@ fn every_key_is_read() {
         [[handlers]]
         name = "script"
         use = "exec"
-        command = ["prog", "arg"]
+        command = ["sh", "arg"]
         env = { A_b = "c" }
         reject_codes = [1, 255]
         events = ["message", "unknown"]
@@ -28,7 +28,7 @@ fn every_key_is_read() {
     "#;
     let handlers = load(&with_source(text)).unwrap().handlers;
     let exec = crate::Exec {
-        command: vec!["prog".to_owned(), "arg".to_owned()],
+        command: vec!["sh".to_owned(), "arg".to_owned()],
         env: [("A_b".to_owned(), "c".to_owned())].into(),
         reject_codes: vec![1, 255],
     };
@@ -105,29 +105,49 @@ fn one_problem_each() {
 }
 
 /// What follows a handler's name, and the problem.
-const PROBLEMS: [(&str, &str); 11] = [
+const PROBLEMS: [(&str, &str); 16] = [
     (
-        "use = \"exec\"\ncommand = [\"p\"]\nenv = { \"a=b\" = \"x\" }",
+        "use = \"exec\"\ncommand = [\"sh\"]\nenv = { \"a=b\" = \"x\" }",
         "no variable can have this name or value",
     ),
     (
-        "use = \"exec\"\ncommand = [\"p\"]\nreject_codes = [75]",
+        "use = \"exec\"\ncommand = [\"sh\"]\nreject_codes = [75]",
         "reject_codes[0]: is 75, which always means: try again",
     ),
     (
         "use = \"jsonl\"\npath = \"x\"\n[[handlers]]\nname = \"i\"\nuse = \"jsonl\"\npath = \"x\"",
         "handlers: two handlers write to x",
     ),
+    (
+        "use = \"exec\"\ncommand = [\"no-such-program\"]",
+        "handlers[0].command: h: there is no program \"no-such-program\" in PATH",
+    ),
+    (
+        "use = \"exec\"\ncommand = [\"/etc\"]",
+        "handlers[0].command: h: \"/etc\" is a folder",
+    ),
+    (
+        "use = \"exec\"\ncommand = [\"/etc/passwd\"]",
+        "handlers[0].command: h: this user may not execute \"/etc/passwd\"",
+    ),
+    (
+        "use = \"jsonl\"\npath = \"/no/such/folder/x\"",
+        "handlers[0].path: h: /no/such/folder/x: there is no folder /no/such/folder",
+    ),
+    (
+        "use = \"jsonl\"\npath = \"/etc\"",
+        "handlers[0].path: h: /etc: this is a folder",
+    ),
     ("use = \"jsonl\"", "handlers[0].path: is missing"),
     ("use = \"log\"\npath = \"x\"", "path: does not belong"),
     ("use = \"exec\"\ncommand = []", "command: is empty"),
     ("use = \"exec\"", "handlers[0].command: is missing"),
     (
-        "use = \"exec\"\ncommand = [\"p\"]\nenv = { OFFHOOK_ID = \"x\" }",
+        "use = \"exec\"\ncommand = [\"sh\"]\nenv = { OFFHOOK_ID = \"x\" }",
         "env.OFFHOOK_ID: names that begin with OFFHOOK_ are offhook's own",
     ),
     (
-        "use = \"exec\"\ncommand = [\"p\"]\nreject_codes = [0]",
+        "use = \"exec\"\ncommand = [\"sh\"]\nreject_codes = [0]",
         "reject_codes[0]: found 0, expected a whole number from 1 to 255",
     ),
     (

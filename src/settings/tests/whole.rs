@@ -201,7 +201,7 @@ fn settings_show_no_secret() {
         [[handlers]]
         name = "h"
         use = "exec"
-        command = ["p"]
+        command = ["true"]
         env = { TOKEN = "hidden 5" }
     "#;
     let settings = load(text).unwrap();

@@ -1,0 +1,33 @@
+//! [`Refusals`]: logs refused requests, each kind at most once a second.
+
+use std::net::SocketAddr;
+
+use actix_web::ResponseError as _;
+use uuid::Uuid;
+
+use super::RequestError;
+use crate::telemetry::Throttle;
+
+/// Logs the refused requests of one source. A flood of one kind does not hide another.
+#[derive(Debug, Default)]
+pub(super) struct Refusals([Throttle; 5]);
+
+impl Refusals {
+    /// Says who was refused by `source`, and why. No secret, signature or body is in the line.
+    pub(super) fn log(&self, source: &str, error: &RequestError, peer: Option<SocketAddr>) {
+        let kind = match error {
+            RequestError::Refused(_) => 0,
+            RequestError::TooLarge { .. } => 1,
+            RequestError::TooSlow => 2,
+            RequestError::Broken => 3,
+            RequestError::Busy => 4,
+        };
+        let Some(unsaid) = self.0[kind].pass() else {
+            return;
+        };
+        let status = error.status_code().as_u16();
+        let (id, more) = (Uuid::now_v7(), Throttle::more(unsaid));
+        let peer = peer.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
+        log::warn!("request {id} to {source} from {peer}: answered {status}: {error}{more}");
+    }
+}
