@@ -44,6 +44,14 @@ pub enum Error {
         "the journal's thread has panicked, and nothing can be stored any more; what was acknowledged is stored: start offhook again, and report the panic that stands above in the log"
     )]
     JournalBroken,
+    /// A second SIGINT or SIGTERM has ended the server before its work was finished.
+    #[error("stopped by a second {name}, with work unfinished; what was acknowledged is stored")]
+    Interrupted {
+        /// The signal's name.
+        name: &'static str,
+        /// The signal's number. The exit status of a program that a signal ends is 128 more.
+        number: i32,
+    },
     /// A system call failed.
     #[error("{what}: {error}")]
     Io {

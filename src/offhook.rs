@@ -198,14 +198,16 @@ impl Offhook {
         server::start(&settings, self.build()?)
     }
 
-    /// Serves until SIGINT or SIGTERM, then finishes running work and returns.
+    /// Serves until SIGINT or SIGTERM, then finishes running work and returns. A second signal ends it
+    /// without waiting for that. SIGHUP does not end it.
     ///
     /// Logs to standard error with `env_logger` if no logger is set yet; `RUST_LOG` sets the level.
     ///
     /// # Errors
     ///
-    /// As [`Offhook::start`].
+    /// As [`Offhook::start`] and [`Server::run_until_stopped`].
     pub async fn run(self) -> Result<(), Error> {
+        server::survive_hangup()?;
         crate::telemetry::logging::init();
         let server = self.start().await?;
         server.run(Server::log_start).await

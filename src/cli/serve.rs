@@ -1,6 +1,8 @@
 //! `offhook serve`: runs the server until it is stopped. After the start it prints where it listens, and
 //! what to try next.
 
+mod second_signal;
+
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -8,6 +10,7 @@ use clap::Args;
 use futures_util::future::join;
 use offhook::settings::Settings;
 use offhook::{Error, Offhook, Source};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::check::{has_documented_key, without_consumer};
 use super::output::{Failure, Outcome, Verdict, title};
@@ -15,8 +18,9 @@ use super::{SettingsFile, invocation, output};
 
 /// Receive webhooks as a settings file says (the default)
 ///
-/// Serves until SIGINT (Ctrl-C) or SIGTERM, then finishes running work and exits. RUST_LOG sets how much
-/// is logged to standard error: error, warn, info (the default), debug.
+/// Serves until SIGINT (Ctrl-C) or SIGTERM, then finishes running work and exits. A second one ends it
+/// immediately; nothing that was acknowledged is lost. RUST_LOG sets how much is logged to standard error:
+/// error, warn, info (the default), debug.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Serve {
@@ -26,32 +30,45 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Outcome {
+        actix_rt::System::new().block_on(self.serve())
+    }
+
+    async fn serve(self) -> Outcome {
+        // From here on SIGHUP does not end the process. The server says what it does then.
+        let listening = signal(SignalKind::hangup());
+        drop(listening.map_err(|error| Failure::failed(format!("listening to signals: {error}")))?);
         let settings = self.file.load("nothing was started")?;
         offhook::logging::init();
-        actix_rt::System::new().block_on(serve(settings))
+        let server = Offhook::new(settings.clone()).start().await;
+        let server = server.map_err(Failure::failed)?;
+        let (public, admin) = (server.public_address(), server.admin_address());
+        let welcome = welcome(&settings, public, admin, &invocation());
+        second_signal::watch();
+        // Signals are handled before the address is printed, because a reader of it may stop the server
+        // immediately.
+        let print = async { output::note(&welcome) };
+        let (stopped, ()) = join(server.run_until_stopped(), print).await;
+        stopped.map_err(failure)?;
+        Ok(Verdict::Yes)
     }
 }
 
-async fn serve(settings: Settings) -> Outcome {
-    let server = Offhook::new(settings.clone()).start().await;
-    let server = server.map_err(Failure::failed)?;
-    let (public, admin) = (server.public_address(), server.admin_address());
-    let welcome = welcome(&settings, public, admin, &invocation());
-    // Signals are handled before the address is printed, because a reader of it may stop the server
-    // immediately.
-    let print = async { output::note(&welcome) };
-    let (stopped, ()) = join(server.run_until_stopped(), print).await;
-    stopped.map_err(failure)?;
-    Ok(Verdict::Yes)
-}
-
-/// Why the server ended by itself. A supervisor should start it again after exit status 70.
+/// Why the server has not ended in order. A supervisor should start it again after exit status 70.
 fn failure(error: Error) -> Failure {
     match error {
-        Error::JournalBroken => Failure::fault(error),
+        Error::JournalBroken => Failure::with_status(EX_SOFTWARE, error),
+        Error::Interrupted { number, .. } => Failure::with_status(by_signal(number), error),
         _ => Failure::failed(error),
     }
 }
+
+/// The exit status of a program that a signal has ended, as shells show it.
+fn by_signal(number: i32) -> u8 {
+    u8::try_from(128 + number).unwrap_or(1)
+}
+
+/// The exit status after a fault of the program, as in sysexits.h.
+const EX_SOFTWARE: u8 = 70;
 
 /// Where a started server listens, and what to try next. `program` is how the user starts this program.
 fn welcome(
@@ -134,7 +151,8 @@ Examples:
   offhook serve --settings /etc/offhook.toml
   OFFHOOK__SERVER__BIND=127.0.0.1:8080 RUST_LOG=debug offhook serve
 
-Exit status: 0 stopped, 1 cannot start or listen, 2 usage, 70 the journal's thread has panicked.";
+Exit status: 0 stopped, 1 cannot start or listen, 2 usage, 70 the journal's thread has panicked, 130 or
+143 ended by a second SIGINT or SIGTERM.";
 
 #[cfg(test)]
 mod tests {
