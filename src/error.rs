@@ -102,6 +102,9 @@ impl fmt::Debug for Error {
 pub struct Problem {
     /// Where it is: the file and the key, or the environment variable.
     pub place: String,
+    /// The key, such as `sources[0].name`, also where an environment variable sets it. Empty for a problem
+    /// of the whole file, or of a variable that sets no key.
+    pub keys: String,
     /// What was found, and what is allowed.
     pub text: String,
 }
@@ -121,8 +124,17 @@ impl Problems {
     pub(crate) fn at(place: impl Into<String>, text: impl Into<String>) -> Self {
         Self(vec![Problem {
             place: place.into(),
+            keys: String::new(),
             text: text.into(),
         }])
+    }
+
+    /// Returns `Ok` if there is no problem.
+    pub(crate) fn none_of(problems: Vec<Problem>) -> Result<(), Self> {
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Self(problems))
     }
 
     /// All problems in the order they were found.

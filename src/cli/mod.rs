@@ -5,6 +5,7 @@
 //! could not run (a wrong option, an unreadable file).
 
 mod admin;
+mod admin_address;
 mod check;
 mod client;
 mod consumers;
@@ -18,25 +19,24 @@ mod replay;
 mod replays;
 mod send;
 mod serve;
+mod settings_file;
 mod sign;
 mod subscriptions;
 mod table;
 mod verify;
 mod verify_durability;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
-use offhook::settings::Settings;
 
-use output::{Failure, Outcome, Verdict, counted};
+use output::{Outcome, Verdict};
+use settings_file::SettingsFile;
 
 /// Picks up every webhook: receives signed webhooks, hands their events to handlers, and relays them.
 #[derive(Parser)]
 #[command(name = "offhook", version, after_help = EXAMPLES)]
-#[command(args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -61,29 +61,6 @@ enum Command {
     Gateway(gateway::Gateway),
     VerifyDurability(verify_durability::VerifyDurability),
     Completions(Completions),
-}
-
-/// The path of the settings, for every command that reads them.
-#[derive(Args)]
-struct SettingsFile {
-    /// The settings file; OFFHOOK__SECTION__KEY in the environment overrides its keys
-    #[arg(long, value_name = "FILE", default_value = "settings.toml")]
-    settings: PathBuf,
-}
-
-impl SettingsFile {
-    /// Loads the settings. If they are invalid, prints every problem and `consequence` to standard
-    /// error.
-    fn load(&self, consequence: &str) -> Result<Settings, Failure> {
-        Settings::load(&self.settings).map_err(|problems| {
-            let problems = problems.list();
-            for problem in problems {
-                output::note(problem.to_string().trim_end());
-            }
-            let counted = counted(problems.len() as u64, "problem");
-            Failure::failed(format!("{counted} in the settings; {consequence}"))
-        })
-    }
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -144,6 +121,15 @@ fn invocation() -> String {
     program.unwrap_or_else(|| "offhook".to_owned())
 }
 
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 const EXAMPLES: &str = "\
 Without a command, offhook does what `offhook serve` does.
 
@@ -163,7 +149,9 @@ const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   offhook completions bash > ~/.local/share/bash-completion/completions/offhook
   offhook completions zsh > \"${fpath[1]}/_offhook\"
-  offhook completions fish > ~/.config/fish/completions/offhook.fish";
+  offhook completions fish > ~/.config/fish/completions/offhook.fish
+
+Exit status: 0 printed, 2 usage.";
 
 #[cfg(test)]
 mod tests {
@@ -175,13 +163,27 @@ mod tests {
     }
 
     #[test]
-    fn every_command_has_examples() {
+    fn words_are_quoted_for_a_shell() {
+        let table = [
+            ("/srv/hook.toml", "/srv/hook.toml"),
+            ("", "''"),
+            ("my folder", "'my folder'"),
+            ("it's", r"'it'\''s'"),
+            ("a*b", "'a*b'"),
+        ];
+        for (word, expected) in table {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples_and_exit_statuses() {
         for command in Cli::command().get_subcommands() {
             let help = command.get_after_help().map(ToString::to_string);
-            assert!(
-                help.is_some_and(|help| help.contains("Examples:")),
-                "{command}"
-            );
+            let help = help.unwrap_or_default();
+            for part in ["Examples:", "Exit status: 0 "] {
+                assert!(help.contains(part), "{command}: {part}");
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 mod second_signal;
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use clap::Args;
 use futures_util::future::join;
@@ -14,7 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::check::{has_documented_key, without_consumer};
 use super::output::{Failure, Outcome, Verdict, title};
-use super::{SettingsFile, invocation, output};
+use super::settings_file::{SettingsFile, reachable};
+use super::{invocation, output, quoted};
 
 /// Receive webhooks as a settings file says (the default)
 ///
@@ -42,7 +43,12 @@ impl Serve {
         let server = Offhook::new(settings.clone()).start().await;
         let server = server.map_err(Failure::failed)?;
         let (public, admin) = (server.public_address(), server.admin_address());
-        let welcome = welcome(&settings, public, admin, &invocation());
+        let program = Invoked {
+            name: invocation(),
+            file: &self.file,
+            overrides_bind: std::env::var_os("OFFHOOK__SERVER__BIND").is_some(),
+        };
+        let welcome = welcome(&settings, public, admin, &program);
         second_signal::watch();
         // Signals are handled before the address is printed, because a reader of it may stop the server
         // immediately.
@@ -70,12 +76,20 @@ fn by_signal(number: i32) -> u8 {
 /// The exit status after a fault of the program, as in sysexits.h.
 const EX_SOFTWARE: u8 = 70;
 
-/// Where a started server listens, and what to try next. `program` is how the user starts this program.
+/// How the user has started this program, to tell what to start next.
+struct Invoked<'a> {
+    name: String,
+    file: &'a SettingsFile,
+    /// Whether the environment says where to listen.
+    overrides_bind: bool,
+}
+
+/// Where a started server listens, and what to try next.
 fn welcome(
     settings: &Settings,
     public: SocketAddr,
     admin: Option<SocketAddr>,
-    program: &str,
+    program: &Invoked<'_>,
 ) -> String {
     let version = concat!("offhook ", env!("CARGO_PKG_VERSION"), " is listening");
     let mut text = title(version);
@@ -100,39 +114,39 @@ fn welcome(
     }
     if let Some(source) = settings.sources.first() {
         let heading = title("Try it from another terminal:");
-        let try_it = try_it(source, &url(source), program);
+        // Another terminal has the file, but neither this environment nor the port that the system chose.
+        let is_in_file = settings.server.bind.port() == public.port() && !program.overrides_bind;
+        let send = program.send((!is_in_file).then(|| url(source)));
+        let try_it = try_it(source, &url(source), &send);
         let _ = write!(text, "\n\n{heading}\n{try_it}\n");
     }
     text
 }
 
-fn try_it(source: &Source, url: &str, program: &str) -> String {
-    let mut send = format!("  {program} send");
-    if url != "http://127.0.0.1:5000/webhook" {
-        let _ = write!(send, " {url}");
-    }
-    if source.path_token.is_some() {
-        // `send` can sign in one way only. A source with a path token ignores the signature.
-        return send;
-    }
-    match source.scheme.name() {
-        "x-webhook-signature" if has_documented_key(source) => format!(
-            "{send}\nor\n  curl {url} -H 'Content-Type: application/json' \\\n    \
-             -H 'X-Webhook-Signature: {KNOWN_SIGNATURE}' \\\n    -d '{KNOWN_BODY}'"
-        ),
-        "x-webhook-signature" => format!("{send} --secret SECRET"),
-        _ => format!("  {program} sign --help"),
+impl Invoked<'_> {
+    /// The command that sends a test event.
+    fn send(&self, url: Option<String>) -> String {
+        let mut command = format!("{} send", self.name);
+        if self.file.is_named() {
+            let file = quoted(&self.file.path().to_string_lossy());
+            let _ = write!(command, " --settings {file}");
+        }
+        if let Some(url) = url {
+            let _ = write!(command, " {url}");
+        }
+        command
     }
 }
 
-/// An address to send to: a server that listens everywhere can be reached on this machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
+fn try_it(source: &Source, url: &str, send: &str) -> String {
+    let signed = source.path_token.is_none();
+    if signed && source.scheme.name() == "x-webhook-signature" && has_documented_key(source) {
+        return format!(
+            "  {send}\nor\n  curl {url} -H 'Content-Type: application/json' \\\n    \
+             -H 'X-Webhook-Signature: {KNOWN_SIGNATURE}' \\\n    -d '{KNOWN_BODY}'"
+        );
+    }
+    format!("  {send}")
 }
 
 /// The message in the gateway's documentation.
@@ -164,10 +178,16 @@ mod tests {
 
     use super::*;
 
-    fn text(source: Source, public: &str) -> String {
+    fn text(source: Source, bind: &str, public: &str) -> String {
         let mut settings = Settings::default();
+        settings.server.bind = bind.parse().unwrap();
         settings.sources.push(source);
-        let text = welcome(&settings, public.parse().unwrap(), None, "offhook");
+        let program = Invoked {
+            name: "offhook".to_owned(),
+            file: &SettingsFile::default(),
+            overrides_bind: false,
+        };
+        let text = welcome(&settings, public.parse().unwrap(), None, &program);
         anstream::adapter::strip_str(&text).to_string()
     }
 
@@ -196,26 +216,18 @@ mod tests {
 
     #[test]
     fn what_to_try() {
-        let documented = text(
-            Source::new("g").secret(secret(DOCUMENTED_KEY)),
-            "127.0.0.1:5000",
-        );
-        assert!(documented.contains("\n  offhook send\n"), "{documented}");
-        assert!(
-            documented.contains("curl http://127.0.0.1:5000/webhook -H"),
-            "{documented}"
-        );
-        let own = text(
-            Source::new("g").secret(secret("own-secret")),
-            "0.0.0.0:8080",
-        );
-        let send = "\n  offhook send http://127.0.0.1:8080/webhook --secret SECRET\n";
+        let documented = || Source::new("g").secret(secret(DOCUMENTED_KEY));
+        let text_of = text(documented(), "127.0.0.1:5000", "127.0.0.1:5000");
+        assert!(text_of.contains("\n  offhook send\n"), "{text_of}");
+        let curl = "curl http://127.0.0.1:5000/webhook -H";
+        assert!(text_of.contains(curl), "{text_of}");
+        let own = Source::new("g").secret(secret("own-secret"));
+        let own = text(own, "0.0.0.0:0", "0.0.0.0:8080");
+        let send = "\n  offhook send http://127.0.0.1:8080/webhook\n";
         assert!(own.contains(send) && !own.contains("curl"), "{own}");
         let unsigned = Source::new("g").dangerous_unsigned(secret("0123456789abcdef"));
-        let unsigned = text(unsigned, "[::]:80");
-        assert!(
-            unsigned.contains("offhook send http://[::1]:80/webhook/{token}\n"),
-            "{unsigned}"
-        );
+        let unsigned = text(unsigned, "[::]:80", "[::]:80");
+        assert!(unsigned.ends_with("\n  offhook send\n"), "{unsigned}");
+        assert!(!unsigned.contains("0123456789abcdef"), "{unsigned}");
     }
 }

@@ -16,7 +16,7 @@ use super::table::{self, Row};
 /// The server keeps what is added here, and it starts with the next event. Subscriptions whose BY is the
 /// settings can only be changed there.
 #[derive(Args)]
-#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Subscriptions {
     #[command(subcommand)]
     action: Option<Action>,
@@ -84,6 +84,9 @@ struct Add {
 impl Subscriptions {
     pub(super) fn run(self) -> Outcome {
         let server = &self.server;
+        if self.action.is_some() && self.list.session.is_some() {
+            return Err(Failure::usage("--session follows the name of the action"));
+        }
         match self.action.unwrap_or(Action::List(self.list)) {
             Action::List(List { session: None }) => {
                 let row = |webhook: Webhook, _| webhook.row("");

@@ -102,7 +102,8 @@ const REFUSED: [(&[&str], &str); 2] = [
 ];
 
 /// Arguments that are wrong, so that the server is not asked.
-const MISUSED: [&[&str]; 5] = [
+const MISUSED: [&[&str]; 6] = [
+    &["--session", "a", "remove", "--session", "a"],
     &["add", "--session", "a"],
     &[
         "add",
