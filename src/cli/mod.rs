@@ -12,6 +12,7 @@ mod consumers;
 mod dead;
 mod events;
 mod gateway;
+mod health;
 mod input;
 mod load;
 mod output;
@@ -59,6 +60,7 @@ enum Command {
     Consumers(consumers::Consumers),
     Subscriptions(subscriptions::Subscriptions),
     Gateway(gateway::Gateway),
+    Health(health::Health),
     VerifyDurability(verify_durability::VerifyDurability),
     Completions(Completions),
 }
@@ -89,6 +91,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Consumers(consumers)) => consumers.run(),
         Some(Command::Subscriptions(subscriptions)) => subscriptions.run(),
         Some(Command::Gateway(gateway)) => gateway.run(),
+        Some(Command::Health(health)) => health.run(),
         Some(Command::VerifyDurability(verify)) => verify.run(),
         Some(Command::Completions(completions)) => completions.run(),
     }

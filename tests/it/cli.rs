@@ -1,5 +1,6 @@
 //! The command line: what the real program prints, and its exit status.
 
+mod health;
 mod settings;
 
 use std::fs::write;
@@ -373,12 +374,13 @@ fn completions_and_help_go_to_standard_output() {
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/settings.toml");
-    let commands: [&[&str]; 5] = [
+    let commands: [&[&str]; 6] = [
         &["check", "--settings", file],
         &["check", "--json", "--settings", file],
         &["completions", "zsh"],
         &["sign", "--secret", "x"],
         &["--help"],
+        &["health", "--admin", "http://127.0.0.1:1"],
     ];
     for arguments in commands {
         let (reader, writer) = std::io::pipe().unwrap();

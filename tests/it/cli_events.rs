@@ -5,7 +5,7 @@ mod stub;
 
 use serde_json::{Value, json};
 
-use stub::ask;
+pub use stub::ask;
 
 const ID: &str = "0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17";
 const SESSION: &str = "408f7372-f7c9-4299-a8db-326bc5548a73";

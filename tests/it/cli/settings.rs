@@ -107,6 +107,7 @@ async fn a_running_server_is_found_by_its_settings() {
         &["consumers", "--json"][..],
         &["--settings", "settings.toml", "events", "--json"],
         &["dead", "--settings", "settings.toml", "list", "--json"],
+        &["health"],
     ] {
         let asked = asking(&server, &folder, arguments);
         assert_eq!((asked.status, asked.said.as_str()), (0, ""), "{asked:?}");
@@ -133,7 +134,7 @@ async fn a_problem_elsewhere_does_not_matter() {
     let mut serve = command(&folder);
     serve.env("OFFHOOK_TEST_NO_SUCH", "hidden-other");
     let server = Served::try_start(&mut serve).unwrap();
-    for arguments in [&["consumers"][..], &["send"]] {
+    for arguments in [&["consumers"][..], &["send"], &["health"]] {
         let asked = asking(&server, &folder, arguments);
         assert_eq!(asked.status, 0, "{asked:?}");
     }
@@ -174,7 +175,7 @@ fn without_settings_the_defaults_are_tried() {
 
 #[test]
 fn unusable_settings_say_what_to_do() {
-    let table: [(&str, &[&str], &str, &str); 6] = [
+    let table: [(&str, &[&str], &str, &str); 7] = [
         (
             "[admin",
             &["events"],
@@ -184,6 +185,12 @@ fn unusable_settings_say_what_to_do() {
         (
             "admin.bind = \"nowhere\"",
             &["events"],
+            "admin.bind: found",
+            "--admin",
+        ),
+        (
+            "admin.bind = \"nowhere\"",
+            &["health"],
             "admin.bind: found",
             "--admin",
         ),
