@@ -13,6 +13,7 @@ mod dead;
 mod events;
 mod gateway;
 mod health;
+mod init;
 mod input;
 mod load;
 mod output;
@@ -49,6 +50,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Init(init::Init),
     Check(check::Check),
     Send(send::Send),
     Sign(sign::Sign),
@@ -80,6 +82,7 @@ fn run(cli: Cli) -> Outcome {
     match cli.command {
         None => serve::Serve { file: cli.file }.run(),
         Some(Command::Serve(serve)) => serve.run(),
+        Some(Command::Init(init)) => init.run(&cli.file),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Send(send)) => send.run(),
         Some(Command::Sign(sign)) => sign.run(),
@@ -138,6 +141,7 @@ Without a command, offhook does what `offhook serve` does.
 
 Examples:
   offhook                       Receive webhooks as ./settings.toml says
+  offhook init                  Write a settings.toml to start with
   offhook check                 Say what is wrong with ./settings.toml, or what would run
   offhook send                  Send a signed test message to a receiver on this machine
   offhook verify body.json --secret env:SECRET --signature 75b621fa…

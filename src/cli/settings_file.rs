@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use offhook::settings::{Problem, Problems, Settings};
 
+use super::invocation;
 use super::output::{Failure, counted, note};
 
 /// The path of the settings, for every command.
@@ -35,7 +36,10 @@ impl SettingsFile {
     pub(super) fn load(&self, consequence: &str) -> Result<Settings, Failure> {
         let path = self.path();
         Settings::load(path).map_err(|problems| {
-            told(&problems, consequence)
+            let is_missing = matches!(path.try_exists(), Ok(false));
+            let hint = format!("; `{} init` writes a settings.toml", invocation());
+            let hint = if is_missing { &hint } else { "" };
+            told(&problems, &format!("{consequence}{hint}"))
         })
     }
 

@@ -1,6 +1,7 @@
 //! The command line: what the real program prints, and its exit status.
 
 mod health;
+mod init;
 mod settings;
 
 use std::fs::write;
@@ -73,6 +74,7 @@ fn bad_settings_are_told_one_and_all() {
     let ran = run(&["--settings", none.to_str().unwrap()]);
     assert_eq!(ran.status, 1);
     assert!(ran.said.contains("there is no such file"), "{ran:?}");
+    assert!(ran.said.contains(" init` writes"), "{ran:?}");
 }
 
 #[test]
