@@ -12,7 +12,7 @@ use crate::dispatch::ConsumerControls;
 use crate::engine::Pipeline;
 use crate::index::{EventEntry, EventFilter, Search};
 use crate::ingress::Ingress;
-use crate::relay::Registry;
+use crate::relay::{RegisteredSubscription, Registry};
 use crate::signature::Secret;
 use crate::telemetry::{ListenerMetrics, Metrics};
 
@@ -104,9 +104,24 @@ impl AdminState {
         let all = self.pipeline()?.consumers();
         let found = all.iter().find(|consumer| consumer.name() == name);
         found.cloned().ok_or_else(|| {
+            if let Some(entry) = self.inactive(name) {
+                return ApiError::not_active(name, entry.subscription.ended.as_ref());
+            }
             let names: Vec<&str> = all.iter().map(ConsumerControls::name).collect();
-            let names = names.join(", ");
-            ApiError::not_found(format!("there is no consumer {name:?}; there are: {names}"))
+            let others = match names.join(", ") {
+                names if names.is_empty() => "none runs".to_owned(),
+                names => format!("there are: {names}"),
+            };
+            ApiError::not_found(format!("there is no consumer {name:?}; {others}"))
+        })
+    }
+
+    /// The subscription with this consumer's name, if it is not active.
+    pub(super) fn inactive(&self, name: &str) -> Option<RegisteredSubscription> {
+        let mut all = self.registry.as_ref()?.list(None).into_iter();
+        all.find(|entry| {
+            let subscription = &entry.subscription;
+            !subscription.active && subscription.key.consumer() == name
         })
     }
 

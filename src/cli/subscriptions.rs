@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use offhook::signature::Secret;
 use offhook::{EventKind, escape_controls};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::admin::{Server, kinds};
@@ -13,8 +13,10 @@ use super::table::{self, Row};
 
 /// List the subscribers that events are relayed to; add one, or remove one
 ///
-/// The server keeps what is added here, and it starts with the next event. Subscriptions whose BY is the
-/// settings can only be changed there.
+/// The server keeps what is added here, and it starts with the next event. LAG is how many events wait.
+/// Subscriptions whose BY is the settings can only be changed there. A subscription has ended if its
+/// subscriber has answered 410; it stays listed, with what waits for it, until it is removed, added again,
+/// or resumed with `consumers resume`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Subscriptions {
@@ -50,7 +52,7 @@ enum Action {
     },
 }
 
-#[derive(Args)]
+#[derive(Args, Serialize)]
 struct List {
     /// Only those to this session; "*" is the one for all
     #[arg(long, value_name = "ID")]
@@ -88,13 +90,9 @@ impl Subscriptions {
             return Err(Failure::usage("--session follows the name of the action"));
         }
         match self.action.unwrap_or(Action::List(self.list)) {
-            Action::List(List { session: None }) => {
+            Action::List(list) => {
                 let row = |webhook: Webhook, _| webhook.row("");
-                server.list(&["api", "subscriptions"], &(), HEADINGS, row, NONE)
-            }
-            Action::List(List { session: Some(id) }) => {
-                let row = |webhook: Webhook, _| webhook.row(&id);
-                server.list(&["sessions", &id, "webhook"], &(), HEADINGS, row, NONE)
+                server.list(&["api", "subscriptions"], &list, HEADINGS, row, NONE)
             }
             Action::Add(add) => add.run(server),
             Action::Remove { session, name, all } => {
@@ -123,6 +121,8 @@ struct Webhook {
     ended_reason: Option<String>,
     #[serde(default)]
     defined_in_settings: bool,
+    /// How many events wait. Missing in the answer to a change.
+    lag: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -157,7 +157,7 @@ impl Add {
 }
 
 impl Webhook {
-    fn row(self, session: &str) -> Row<6> {
+    fn row(self, session: &str) -> Row<7> {
         // Other commands take the URL, so it is never shortened.
         let url = self.webhook_url;
         let (state, below) = match (self.ended_reason, self.suspended_reason) {
@@ -178,13 +178,14 @@ impl Webhook {
             some => some.join(", "),
         };
         let session = self.session_id.as_deref().unwrap_or(session);
-        let cells = [&self.name, state, by, signed, &events, session].map(str::to_owned);
+        let lag = self.lag.map_or("-".to_owned(), |lag| lag.to_string());
+        let cells = [&self.name, state, &lag, by, signed, &events, session].map(str::to_owned);
         let below = Some(below);
         Row { cells, below }
     }
 }
 
-const HEADINGS: [&str; 6] = ["NAME", "STATE", "BY", "SIGNED", "EVENTS", "SESSION"];
+const HEADINGS: [&str; 7] = ["NAME", "STATE", "LAG", "BY", "SIGNED", "EVENTS", "SESSION"];
 
 const NONE: &str = "No subscription.";
 

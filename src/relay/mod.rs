@@ -33,4 +33,4 @@ pub use guard::{Exception, Guard, RejectedAddress};
 pub use handler::Relay;
 pub(crate) use registry::{ChangeError, RegisteredSubscription, Registry, SubscriptionChange};
 pub use settings::{RelayOptions, RelaySettings, SubscriptionSettings};
-pub(crate) use subscription::{Subscription, SubscriptionKey, SubscriptionKeyError};
+pub(crate) use subscription::{Ended, Subscription, SubscriptionKey, SubscriptionKeyError};

@@ -136,7 +136,10 @@ fn dead_letters_are_listed_replayed_and_deleted() {
         200,
         r#"{"matched":0,"replayed":0}"#,
     );
-    assert_eq!((ran.status, ran.printed.as_str()), (1, "no event fits\n"));
+    assert_eq!(
+        (ran.status, ran.printed.as_str()),
+        (1, "no event fits\n")
+    );
 
     let delete = ["dead", "delete", ID, "--consumer", "c"];
     let (asked, ran) = ask(&delete, 200, r#"{"success":true}"#);
@@ -276,6 +279,33 @@ fn consumers_are_listed_paused_and_resumed() {
         assert_eq!(asked.line, line);
         assert!(ran.status == 0 && ran.printed.contains("paused"), "{ran:?}");
     }
+}
+
+/// A subscription that its subscriber has ended stays visible.
+#[test]
+fn an_ended_consumer_is_listed() {
+    let consumer = json!({
+        "name": "subscription:*:crm", "kind": "subscription", "state": "ended", "lag": 17,
+        "oldest_waiting": null, "in_flight": 0, "panics": 0,
+        "ended": { "at": "2025-01-08T12:00:00Z", "reason": "410 Gone\u{1b}" },
+    });
+    let all = json!({ "consumers": [&consumer] }).to_string();
+    let (_, ran) = ask(&["consumers"], 200, &all);
+    let lines: Vec<_> = ran.printed.lines().collect();
+    assert!(
+        lines[1].starts_with("subscription:*:crm  ended  17   0 "),
+        "{ran:?}"
+    );
+    assert!(
+        lines[2].starts_with("  ended ") && lines[2].ends_with(": 410 Gone\\u{001b}"),
+        "{ran:?}"
+    );
+    let (_, ran) = ask(
+        &["consumers", "show", "subscription:*:crm"],
+        200,
+        &consumer.to_string(),
+    );
+    assert!(ran.printed.contains("\nended         "), "{ran:?}");
 }
 
 /// A consumer that is restarting cannot say how far it is.
