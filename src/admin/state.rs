@@ -116,6 +116,15 @@ impl AdminState {
         })
     }
 
+    /// Fails if there is no consumer with this name, and no subscription that has none because it is not
+    /// active.
+    pub(super) fn check_consumer(&self, name: &str) -> Result<(), ApiError> {
+        if self.inactive(name).is_some() {
+            return Ok(());
+        }
+        self.consumer(name).map(drop)
+    }
+
     /// The subscription with this consumer's name, if it is not active.
     pub(super) fn inactive(&self, name: &str) -> Option<RegisteredSubscription> {
         let mut all = self.registry.as_ref()?.list(None).into_iter();

@@ -7,7 +7,8 @@ use offhook::{EventKind, escape_controls};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::admin::{Server, kinds};
+use super::admin::{self, Server, kinds};
+use super::invocation;
 use super::output::{self, Failure, Outcome};
 use super::table::{self, Row};
 
@@ -38,8 +39,8 @@ enum Action {
     Add(Add),
     /// Stop relaying, from this moment on
     Remove {
-        /// The session
-        #[arg(long, value_name = "ID")]
+        /// The session; "*" is the one for all
+        #[arg(long, value_name = "ID", default_value = "*")]
         session: String,
 
         /// The name of the subscription
@@ -62,7 +63,7 @@ struct List {
 #[derive(Args)]
 struct Add {
     /// The session whose events are relayed; "*" for all
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", default_value = "*")]
     session: String,
 
     /// Where they are POSTed
@@ -96,15 +97,37 @@ impl Subscriptions {
             }
             Action::Add(add) => add.run(server),
             Action::Remove { session, name, all } => {
-                let which = if all {
-                    json!({ "all": true })
-                } else {
-                    json!({ "name": name })
-                };
-                server.delete(&["sessions", &session, "webhook"], &which, "removed")
+                remove(server, &session, (!all).then_some(&*name))
             }
         }
     }
+}
+
+/// Removes the subscription of this name, or all of the session. The server takes a removal of nothing for
+/// done, so it is asked before what there is.
+fn remove(server: &Server, session: &str, name: Option<&str>) -> Outcome {
+    let path = ["sessions", session, "webhook"];
+    let there_are: Webhooks = admin::read(&server.ask(Method::GET, &path, &())?)?;
+    let mut there_are = there_are.webhooks.iter();
+    if !there_are.any(|one| name.is_none_or(|name| one.name == name)) {
+        let named = name.map_or(String::new(), |name| format!(" {name:?}"));
+        let list = invocation();
+        return Err(Failure::failed(format!(
+            "there is no subscription{named} to session {session:?}\n`{list} subscriptions` lists those that \
+             there are."
+        )));
+    }
+    let which = match name {
+        Some(name) => json!({ "name": name }),
+        None => json!({ "all": true }),
+    };
+    server.delete(&path, &which, "removed")
+}
+
+/// The subscriptions of a session.
+#[derive(Deserialize)]
+struct Webhooks {
+    webhooks: Vec<Webhook>,
 }
 
 #[derive(Deserialize)]
@@ -199,4 +222,4 @@ Examples:
   offhook subscriptions remove --session 408f --name bot
   offhook subscriptions --json | jq '.subscriptions[] | select(.active | not)'
 
-Exit status: 0 done, 1 when it is refused or the server cannot be asked, 2 usage.";
+Exit status: 0 done, 1 when it is refused, there is no such one, or the server cannot be asked, 2 usage.";

@@ -138,7 +138,7 @@ fn dead_letters_are_listed_replayed_and_deleted() {
     );
     assert_eq!(
         (ran.status, ran.printed.as_str()),
-        (1, "no event fits\n")
+        (1, "no event matches\n")
     );
 
     let delete = ["dead", "delete", ID, "--consumer", "c"];
@@ -181,7 +181,7 @@ fn what_is_replayed_is_what_was_asked_for() {
         let (asked, ran) = ask(&arguments, 200, r#"{"matched":3,"replayed":0}"#);
         let line = format!("POST {path}");
         assert_eq!((&asked.line, asked.json()), (&line, body));
-        let text = "3 events fit; none was replayed\n";
+        let text = "3 events match; none was replayed\n";
         assert_eq!((ran.status, ran.printed.as_str()), (0, text), "{ran:?}");
     }
     let (asked, _) = ask(
@@ -193,6 +193,30 @@ fn what_is_replayed_is_what_was_asked_for() {
         .as_str()
         .map(str::parse::<offhook::Timestamp>);
     assert!(from.is_some_and(|from| from.is_ok()), "{asked:?}");
+}
+
+#[test]
+fn what_a_replay_left_out_is_named() {
+    let answer = |replayed: u64| {
+        json!({
+            "matched": 5, "replayed": replayed,
+            "left_out": [{ "consumer": "handler:old\u{1b}", "events": 2 }],
+        })
+    };
+    for (replayed, status, text) in [
+        (3, 0, "replayed 3 of 5 events\n"),
+        (0, 1, "5 events match; none was replayed\n"),
+    ] {
+        let answer = answer(replayed).to_string();
+        let (_, ran) = ask(&["dead", "replay", "--all"], 200, &answer);
+        assert_eq!(
+            (ran.status, ran.printed.as_str()),
+            (status, text),
+            "{ran:?}"
+        );
+        let left_out = "left out: 2 events of handler:old\\u{001b}, which does not run";
+        assert!(ran.said.starts_with(left_out), "{ran:?}");
+    }
 }
 
 #[test]

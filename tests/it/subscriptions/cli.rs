@@ -1,6 +1,6 @@
 //! `offhook subscriptions` against a server.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Subscriber, folder, hook};
 use crate::served::{Served, until};
@@ -66,6 +66,21 @@ async fn added_listed_and_removed() {
     assert_eq!(left, ["crm", "default"]);
 }
 
+#[actix_web::test]
+async fn removing_what_is_not_there_says_so() {
+    let folder = folder("subs-cli-none", DEFINED);
+    let server = Served::start(&folder);
+    for which in [&["--name", "bto"][..], &["--all"]] {
+        let removed = ask(&server, &[&["remove", "--session", "a"], which].concat());
+        assert_eq!(
+            (removed.status, removed.printed.as_str()),
+            (1, ""),
+            "{removed:?}"
+        );
+        assert!(removed.said.contains("to session \"a\""), "{removed:?}");
+    }
+}
+
 /// Its subscriber has answered 410. What waits for it is its own session's.
 #[actix_web::test]
 async fn an_ended_subscription_stays_with_its_backlog() {
@@ -118,6 +133,45 @@ async fn an_ended_subscription_stays_with_its_backlog() {
         "{resumed:?}"
     );
     server.program.kill();
+}
+
+#[actix_web::test]
+async fn a_replay_names_the_consumers_left_out() {
+    let text = "[[handlers]]\nname = \"odd\"\nuse = \"exec\"\ncommand = [\"false\"]\n\
+                reject_codes = [1]\n";
+    let folder = folder("subs-cli-left-out", text);
+    let server = Served::start(&folder);
+    server.message("a", "1").await;
+    let dead = async |server: &Served| {
+        let dead = server.expect(200, "GET", "/api/dead", &Value::Null).await;
+        dead["dead"].as_array().unwrap().len()
+    };
+    until("dead", async || dead(&server).await == 1).await;
+    server.program.stop();
+    crate::served::settings(&folder, super::RELAY);
+    let server = Served::start(&folder);
+    let admin = format!("http://{}", server.admin);
+    let replay = |more: &[&str]| run(&[&["dead", "replay", "--admin", &admin], more].concat());
+    let all = replay(&["--all"]);
+    assert_eq!(all.status, 1, "{all:?}");
+    assert!(all.said.contains("1 event of handler:odd"), "{all:?}");
+    let json = replay(&["--consumer", "handler:odd", "--json"]).json();
+    let left_out = json!([{ "consumer": "handler:odd", "events": 1 }]);
+    assert_eq!(json["left_out"], left_out, "{json}");
+    for arguments in [&["list"][..], &["replay"]] {
+        let arguments = [
+            &["dead"],
+            arguments,
+            &["--consumer", "handler:od", "--admin", &admin],
+        ];
+        let unknown = run(&arguments.concat());
+        assert_eq!(unknown.status, 1, "{unknown:?}");
+        assert!(
+            unknown.said.contains("no consumer \"handler:od\""),
+            "{unknown:?}"
+        );
+    }
+    assert_eq!(dead(&server).await, 1);
 }
 
 #[actix_web::test]
@@ -177,6 +231,6 @@ const MISUSED: [&[&str]; 6] = [
         "--secret",
         "env:OFFHOOK_TEST_NO_SUCH",
     ],
-    &["remove"],
+    &["remove", "crm"],
     &["remove", "--session", "a", "--all", "--name", "x"],
 ];
