@@ -44,6 +44,14 @@ pub enum Error {
         "the journal's thread has panicked, and nothing can be stored any more; what was acknowledged is stored: start offhook again, and report the panic that stands above in the log"
     )]
     JournalBroken,
+    /// A second SIGINT or SIGTERM has ended the server before its work was finished.
+    #[error("stopped by a second {name}, with work unfinished; what was acknowledged is stored")]
+    Interrupted {
+        /// The signal's name.
+        name: &'static str,
+        /// The signal's number. The exit status of a program that a signal ends is 128 more.
+        number: i32,
+    },
     /// A system call failed.
     #[error("{what}: {error}")]
     Io {
@@ -94,6 +102,9 @@ impl fmt::Debug for Error {
 pub struct Problem {
     /// Where it is: the file and the key, or the environment variable.
     pub place: String,
+    /// The key, such as `sources[0].name`, also where an environment variable sets it. Empty for a problem
+    /// of the whole file, or of a variable that sets no key.
+    pub keys: String,
     /// What was found, and what is allowed.
     pub text: String,
 }
@@ -113,8 +124,17 @@ impl Problems {
     pub(crate) fn at(place: impl Into<String>, text: impl Into<String>) -> Self {
         Self(vec![Problem {
             place: place.into(),
+            keys: String::new(),
             text: text.into(),
         }])
+    }
+
+    /// Returns `Ok` if there is no problem.
+    pub(crate) fn none_of(problems: Vec<Problem>) -> Result<(), Self> {
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Self(problems))
     }
 
     /// All problems in the order they were found.

@@ -198,7 +198,8 @@ impl Offhook {
         server::start(&settings, self.build()?)
     }
 
-    /// Serves until SIGINT or SIGTERM, then finishes running work and returns.
+    /// Serves until SIGINT or SIGTERM, then finishes running work and returns. A second signal ends it
+    /// without waiting for that. SIGHUP does not end it.
     ///
     /// Logs to standard error with `env_logger` if no logger is set yet, as [`logging::init`](crate::logging::init)
     /// does; `RUST_LOG` sets the level. Panics are left to the program's panic hook: see
@@ -206,8 +207,9 @@ impl Offhook {
     ///
     /// # Errors
     ///
-    /// As [`Offhook::start`].
+    /// As [`Offhook::start`] and [`Server::run_until_stopped`].
     pub async fn run(self) -> Result<(), Error> {
+        server::survive_hangup()?;
         logging::init();
         let served = async {
             let server = self.start().await?;

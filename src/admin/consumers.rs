@@ -1,5 +1,6 @@
 //! `/api/consumers`: how far each consumer is; pausing and resuming one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
@@ -11,14 +12,27 @@ use super::state::{AdminState, State};
 use crate::dispatch::{ConsumerControls, HeldUp, events_of, find, outlined};
 use crate::engine::Pipeline;
 use crate::journal::{Part, Position, Record, Unavailable};
+use crate::relay::{RegisteredSubscription, Registry};
 use crate::{Event, EventId, Timestamp};
 
 /// `GET /api/consumers`
 pub(super) async fn list(state: State) -> Answer {
     let pipeline = state.pipeline()?;
-    let mut shown = Vec::new();
+    let (mut shown, mut names) = (Vec::new(), BTreeSet::new());
     for consumer in pipeline.consumers() {
-        shown.extend(show(pipeline, &consumer).await?);
+        // One that has ended meanwhile has no state.
+        if let Some(state) = show(pipeline, &consumer).await? {
+            shown.push(state);
+            names.insert(consumer.name().to_owned());
+        }
+    }
+    let registry = state.registry()?;
+    for entry in registry.list(None) {
+        // One that is about to end may still run.
+        let subscription = &entry.subscription;
+        if !subscription.active && !names.contains(&subscription.key.consumer()) {
+            shown.push(show_inactive(registry, &entry).await?);
+        }
     }
     Ok(HttpResponse::Ok().json(json!({ "consumers": shown })))
 }
@@ -26,6 +40,10 @@ pub(super) async fn list(state: State) -> Answer {
 /// `GET /api/consumers/{name}`: one of them, with the conversations and sessions that it holds up.
 pub(super) async fn show_one(state: State, name: web::Path<String>) -> Answer {
     let pipeline = state.pipeline()?;
+    if let Some(entry) = state.inactive(&name) {
+        let shown = show_inactive(state.registry()?, &entry).await?;
+        return Ok(HttpResponse::Ok().json(shown));
+    }
     let consumer = state.consumer(&name)?;
     let shown = show(pipeline, &consumer).await?;
     let mut shown = shown.ok_or_else(|| ApiError::has_ended(&name))?;
@@ -111,6 +129,29 @@ async fn set_paused(state: &AdminState, name: &str, paused: bool) -> Answer {
     consumer.pause(paused).await.ok_or_else(has_ended)??;
     let shown = show(state.pipeline()?, &consumer).await?;
     Ok(HttpResponse::Ok().json(shown.ok_or_else(has_ended)?))
+}
+
+/// A subscription that is not active, as the API shows consumers: it has none that runs, but a backlog.
+async fn show_inactive(
+    registry: &Registry,
+    entry: &RegisteredSubscription,
+) -> Result<Value, Unavailable> {
+    let backlog = registry.backlog(entry).await?;
+    let subscription = &entry.subscription;
+    let mut shown = json!({
+        "name": subscription.key.consumer(),
+        "kind": "subscription",
+        "state": "inactive",
+        "lag": backlog.lag,
+        "oldest_waiting": backlog.oldest_waiting,
+        "in_flight": 0,
+        "panics": 0,
+    });
+    if let Some(ended) = &subscription.ended {
+        shown["state"] = "ended".into();
+        shown["ended"] = json!({ "at": ended.at, "reason": ended.reason });
+    }
+    Ok(shown)
 }
 
 /// A consumer as the API shows it; `None` when it has ended.

@@ -35,6 +35,7 @@ pub(super) async fn list(state: State, query: web::Query<DeadQuery>) -> Answer {
     let before = before.as_ref().map(|(position, name)| (*position, &**name));
     let (journal, consumer) = (pipeline.journal(), query.consumer.as_deref());
     let mut letters = journal.dead_letters(consumer, before, limit + 1).await?;
+    check_consumer(&state, consumer, letters.is_empty())?;
     let more = letters.len() > limit;
     letters.truncate(limit);
     let mut positions: Vec<_> = letters.iter().map(|(_, letter)| letter.position).collect();
@@ -91,7 +92,9 @@ struct DeadReplayRequest {
 /// `POST /api/dead/replay`
 pub(super) async fn replay(state: State, body: web::Bytes) -> Answer {
     let request: DeadReplayRequest = json_body(&body)?;
-    let letters = select(&state, request.consumer.as_deref(), request.id.as_deref()).await?;
+    let consumer = request.consumer.as_deref();
+    let letters = select(&state, consumer, request.id.as_deref()).await?;
+    check_consumer(&state, consumer, letters.is_empty())?;
     let matched = letters.len();
     let mut by_consumer: BTreeMap<String, Vec<Position>> = BTreeMap::new();
     for (consumer, letter) in letters {
@@ -99,17 +102,30 @@ pub(super) async fn replay(state: State, body: web::Bytes) -> Answer {
         positions.push(letter.position);
     }
     let (id, asked) = (Uuid::now_v7(), ReplayRequest::default());
-    let mut count = 0;
+    let (mut count, mut left_out) = (0, Vec::new());
     for (name, mut events) in by_consumer {
-        // The dead letters of a consumer that no longer exists stay until they are deleted.
+        // The dead letters of a consumer that no longer exists, or does not run, stay.
         if state.consumer(&name).is_err() {
+            left_out.push(json!({ "consumer": name, "events": events.len() }));
             continue;
         }
         events.sort_unstable();
         count += events.len();
         hand_over(&state, &name, id, &asked, events).await?;
     }
-    Ok(taken(id, matched, count))
+    Ok(taken(id, matched, count, &left_out))
+}
+
+/// A misspelt name has no dead letters, nor has a consumer that never gave up. Only the first is an error.
+fn check_consumer(
+    state: &AdminState,
+    name: Option<&str>,
+    has_no_letter: bool,
+) -> Result<(), ApiError> {
+    match name.filter(|_| has_no_letter) {
+        Some(name) => state.check_consumer(name),
+        None => Ok(()),
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -127,7 +143,10 @@ pub(super) async fn delete(
     let pipeline = state.pipeline()?;
     let letters = select(&state, query.consumer.as_deref(), Some(&id)).await?;
     if letters.is_empty() {
-        let text = format!("no consumer has given up on {id}");
+        let text = match &query.consumer {
+            None => format!("no consumer has given up on {id}"),
+            Some(consumer) => format!("{consumer} has not given up on {id}"),
+        };
         return Err(ApiError::not_found(text));
     }
     let journal = pipeline.journal();

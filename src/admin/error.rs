@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
 use crate::journal::Unavailable;
-use crate::relay::ChangeError;
+use crate::relay::{ChangeError, Ended};
 use crate::telemetry::{ONGOING, Throttle};
 
 /// What a handler returns.
@@ -81,6 +81,16 @@ impl ApiError {
     /// The consumer ended while it was asked.
     pub(super) fn has_ended(consumer: &str) -> Self {
         Self::not_found(format!("{consumer} has ended"))
+    }
+
+    /// Nothing is sent for this subscription.
+    pub(super) fn not_active(consumer: &str, ended: Option<&Ended>) -> Self {
+        let why = ended.map_or_else(
+            || "is not active".to_owned(),
+            |ended| format!("has ended: {}", ended.reason),
+        );
+        let text = format!("{consumer} {why}; nothing is sent until it is resumed");
+        Self::conflict("not_active", text)
     }
 
     fn conflict(code: &'static str, text: impl Into<String>) -> Self {

@@ -53,7 +53,7 @@ pub(super) async fn many(state: State, body: web::Bytes) -> Answer {
         return Err(ApiError::bad_request(text));
     }
     if request.dry_run {
-        return Ok(replayed(events.len(), 0));
+        return Ok(taken(Uuid::nil(), events.len(), 0, &[]));
     }
     replay(&state, request.consumer.as_deref(), &asked, &events).await
 }
@@ -72,7 +72,7 @@ pub(super) async fn one(state: State, id: web::Path<String>, body: web::Bytes) -
         ..dispatch::ReplayRequest::default()
     };
     if request.dry_run {
-        return Ok(replayed(1, 0));
+        return Ok(taken(Uuid::nil(), 1, 0, &[]));
     }
     replay(&state, request.consumer.as_deref(), &asked, &[position]).await
 }
@@ -97,16 +97,23 @@ async fn replay(
         hand_over(state, consumer.name(), id, asked, events.to_vec()).await?;
     }
     let matched = events.len();
-    Ok(taken(id, matched, matched))
+    Ok(taken(id, matched, matched, &[]))
 }
 
 /// The answer to a replay that `matched` events, of which `count` are handed over. A long one goes on after
-/// the answer.
-pub(super) fn taken(id: Uuid, matched: usize, count: usize) -> HttpResponse {
-    if count <= ANSWERED_AT_ONCE {
-        return replayed(matched, count);
+/// the answer. `left_out` names the consumers whose events are not handed over.
+pub(super) fn taken(id: Uuid, matched: usize, count: usize, left_out: &[Value]) -> HttpResponse {
+    let (status, mut answer) = if count <= ANSWERED_AT_ONCE {
+        let answer = json!({ "matched": matched, "replayed": count });
+        (StatusCode::OK, answer)
+    } else {
+        let answer = json!({ "replay": id, "matched": matched });
+        (StatusCode::ACCEPTED, answer)
+    };
+    if !left_out.is_empty() {
+        answer["left_out"] = left_out.into();
     }
-    HttpResponse::build(StatusCode::ACCEPTED).json(json!({ "replay": id, "matched": matched }))
+    HttpResponse::build(status).json(answer)
 }
 
 /// Has a consumer replay events. Returns when that is durable.
@@ -123,11 +130,6 @@ pub(super) async fn hand_over(
     taken
         .ok_or_else(|| ApiError::has_ended(name))?
         .map_err(Into::into)
-}
-
-/// The answer to a replay of few events: `{"matched":N,"replayed":N}`.
-pub(super) fn replayed(matched: usize, replayed: usize) -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "matched": matched, "replayed": replayed }))
 }
 
 /// `GET /api/replays`: those that run, and the newest that have ended, newest first.

@@ -2,6 +2,7 @@
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::error::ApiError;
 use crate::{EventId, EventKind, Timestamp};
@@ -56,6 +57,38 @@ pub(super) fn event_id(text: &str) -> Result<EventId, ApiError> {
         .map_err(|_| ApiError::bad_request(format!("found {text:?}, expected an event's id")))
 }
 
+/// The beginning of an event's id.
+#[derive(Debug)]
+pub(super) struct IdBeginning {
+    /// Hexadecimal digits, without hyphens, as many as the id of a body has at most.
+    digits: String,
+}
+
+impl IdBeginning {
+    /// Reads at least [`SHORTEST_BEGINNING`] characters of an id.
+    pub(super) fn parse(text: &str) -> Result<Self, ApiError> {
+        let digits = text.replace('-', "").to_ascii_lowercase();
+        let is_hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_hexadecimal && (SHORTEST_BEGINNING..=ID_DIGITS).contains(&digits.len()) {
+            return Ok(Self { digits });
+        }
+        Err(ApiError::bad_request(format!(
+            "found {text:?}, expected an event's id, or its first {SHORTEST_BEGINNING} characters or more"
+        )))
+    }
+
+    /// The id after all those that begin so.
+    pub(super) fn after_last(&self) -> EventId {
+        let last = format!("{:f<ID_DIGITS$}", self.digits);
+        let last = u128::from_str_radix(&last, 16).expect("32 hexadecimal digits");
+        EventId::new(Uuid::from_u128(last), u16::MAX)
+    }
+
+    pub(super) fn is_of(&self, id: EventId) -> bool {
+        id.body().simple().to_string().starts_with(&self.digits)
+    }
+}
+
 /// An event kind; `None` for all.
 pub(super) fn event_kind(text: Option<String>) -> Result<Option<EventKind>, ApiError> {
     let Some(text) = text.filter(|text| text != "*") else {
@@ -86,6 +119,12 @@ pub(super) async fn run_to_end<T: Send + 'static>(
         .await
         .map_err(|_| ApiError::unavailable("a change was broken off; ask once more"))
 }
+
+/// In the first eight characters of an id is the time, to a minute.
+const SHORTEST_BEGINNING: usize = 8;
+
+/// The hexadecimal digits of the id of a body.
+const ID_DIGITS: usize = 32;
 
 const DEFAULT_PAGE: usize = 50;
 const MAX_PAGE: usize = 500;
@@ -121,6 +160,20 @@ mod tests {
             r#"{"rate":-1}"#,
         ] {
             assert_eq!(code(other).0, "bad_request", "{other}");
+        }
+    }
+
+    #[test]
+    fn beginnings_of_ids() {
+        let id: EventId = "0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17.2".parse().unwrap();
+        for text in ["0198f9a2", "0198F9A2-6c", "0198f9a26c1e7d40", "0198f9a2-"] {
+            let beginning = IdBeginning::parse(text).unwrap();
+            assert!(beginning.is_of(id) && beginning.after_last() > id, "{text}");
+        }
+        assert!(!IdBeginning::parse("0198f9a3").unwrap().is_of(id));
+        let long = "0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17a";
+        for odd in ["", "0198f9a", "0198f9a2.2", "0198f9ag", "--------", long] {
+            assert!(IdBeginning::parse(odd).is_err(), "{odd}");
         }
     }
 

@@ -7,12 +7,12 @@ use actix_web::web;
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
-use super::request::{bearer, event_id};
+use super::request::{IdBeginning, bearer};
 use crate::dispatch::ConsumerControls;
 use crate::engine::Pipeline;
-use crate::index::{EventEntry, Search};
+use crate::index::{EventEntry, EventFilter, Search};
 use crate::ingress::Ingress;
-use crate::relay::Registry;
+use crate::relay::{RegisteredSubscription, Registry};
 use crate::signature::Secret;
 use crate::telemetry::{ListenerMetrics, Metrics};
 
@@ -75,11 +75,31 @@ impl AdminState {
         self.registry.as_ref().ok_or_else(ApiError::nothing_kept)
     }
 
-    /// The event with this id.
+    /// The event with this id, or the only one whose id begins so.
     pub(super) async fn event(&self, id: &str) -> Result<EventEntry, ApiError> {
-        let id = event_id(id)?;
-        let found = self.search()?.by_id(id).await?;
-        found.ok_or_else(|| ApiError::not_found(format!("there is no event {id}")))
+        let search = self.search()?;
+        let unknown = || ApiError::not_found(format!("there is no event {id}"));
+        if let Ok(id) = id.parse() {
+            return search.by_id(id).await?.ok_or_else(unknown);
+        }
+        let beginning = IdBeginning::parse(id)?;
+        let filter = EventFilter {
+            before: Some(beginning.after_last()),
+            ..EventFilter::default()
+        };
+        // The newest ids up to the last one that begins so: two are enough to see whether it is the only one.
+        let mut found = search.newest(filter, 2).await?;
+        found.retain(|event| beginning.is_of(event.id));
+        match found.as_slice() {
+            [one, other, ..] => Err(ApiError::bad_request_as(
+                "ambiguous_id",
+                format!(
+                    "several events begin with {id}, among them {} and {}; give more of the id",
+                    one.id, other.id
+                ),
+            )),
+            _ => found.pop().ok_or_else(unknown),
+        }
     }
 
     /// The consumer with this name.
@@ -87,9 +107,33 @@ impl AdminState {
         let all = self.pipeline()?.consumers();
         let found = all.iter().find(|consumer| consumer.name() == name);
         found.cloned().ok_or_else(|| {
+            if let Some(entry) = self.inactive(name) {
+                return ApiError::not_active(name, entry.subscription.ended.as_ref());
+            }
             let names: Vec<&str> = all.iter().map(ConsumerControls::name).collect();
-            let names = names.join(", ");
-            ApiError::not_found(format!("there is no consumer {name:?}; there are: {names}"))
+            let others = match names.join(", ") {
+                names if names.is_empty() => "none runs".to_owned(),
+                names => format!("there are: {names}"),
+            };
+            ApiError::not_found(format!("there is no consumer {name:?}; {others}"))
+        })
+    }
+
+    /// Fails if there is no consumer with this name, and no subscription that has none because it is not
+    /// active.
+    pub(super) fn check_consumer(&self, name: &str) -> Result<(), ApiError> {
+        if self.inactive(name).is_some() {
+            return Ok(());
+        }
+        self.consumer(name).map(drop)
+    }
+
+    /// The subscription with this consumer's name, if it is not active.
+    pub(super) fn inactive(&self, name: &str) -> Option<RegisteredSubscription> {
+        let mut all = self.registry.as_ref()?.list(None).into_iter();
+        all.find(|entry| {
+            let subscription = &entry.subscription;
+            !subscription.active && subscription.key.consumer() == name
         })
     }
 

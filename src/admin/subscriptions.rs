@@ -14,36 +14,46 @@ use super::error::{Answer, ApiError};
 use super::registration::{Registration, key, session};
 use super::request::run_to_end;
 use super::state::State;
-use crate::dispatch::Suspended;
+use crate::dispatch::ConsumerStatus;
 use crate::relay::{RegisteredSubscription, Registry, Subscription};
 
 /// `GET /sessions/{id}/webhook`
 pub(super) async fn list(state: State, request: HttpRequest) -> Answer {
-    let session = session(&request)?;
-    let webhooks = shown(state.registry()?, Some(&session)).await;
+    let (session, registry) = (session(&request)?, state.registry()?);
+    let entries = registry.list(Some(&session));
+    let statuses = registry.statuses(&entries).await;
+    let shown = entries.iter().zip(&statuses);
+    let webhooks: Vec<Value> = shown
+        .map(|(entry, status)| show(entry, status.as_ref()))
+        .collect();
     let answer = json!({ "success": true, "sessionId": session, "webhooks": webhooks });
     Ok(HttpResponse::Ok().json(answer))
 }
 
-/// `GET /api/subscriptions`
-pub(super) async fn list_all(state: State) -> Answer {
-    let subscriptions = shown(state.registry()?, None).await;
-    Ok(HttpResponse::Ok().json(json!({ "subscriptions": subscriptions })))
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SessionQuery {
+    session: Option<String>,
 }
 
-/// The subscriptions of one session, or those of all sessions, each with its session.
-async fn shown(registry: &Registry, session: Option<&str>) -> Vec<Value> {
-    let entries = registry.list(session);
-    let suspended = registry.suspended(&entries).await;
-    let all = entries.iter().zip(&suspended);
-    all.map(|(entry, suspended)| {
-        let mut shown = show(entry, suspended.as_ref());
-        if session.is_none() {
-            shown["sessionId"] = entry.subscription.key.session().into();
-        }
-        shown
-    })
-    .collect()
+/// `GET /api/subscriptions`: those to one session, or all; each with its session and its lag.
+pub(super) async fn list_all(state: State, query: web::Query<SessionQuery>) -> Answer {
+    let registry = state.registry()?;
+    let entries = registry.list(query.session.as_deref());
+    let statuses = registry.statuses(&entries).await;
+    let mut subscriptions = Vec::new();
+    for (entry, status) in entries.iter().zip(&statuses) {
+        let mut shown = show(entry, status.as_ref());
+        shown["sessionId"] = entry.subscription.key.session().into();
+        shown["lag"] = match status {
+            Some(status) => status.lag.into(),
+            // It restarts after a fault, and cannot say how far it is.
+            None if entry.subscription.active => Value::Null,
+            None => registry.backlog(entry).await?.lag.into(),
+        };
+        subscriptions.push(shown);
+    }
+    Ok(HttpResponse::Ok().json(json!({ "subscriptions": subscriptions })))
 }
 
 #[derive(Debug, Deserialize)]
@@ -138,11 +148,11 @@ async fn changed(
     entry: &RegisteredSubscription,
     warning: Option<String>,
 ) -> HttpResponse {
-    let suspended = registry.suspended(std::slice::from_ref(entry)).await.pop();
+    let status = registry.statuses(std::slice::from_ref(entry)).await.pop();
     let mut answer = json!({
         "success": true,
         "sessionId": entry.subscription.key.session(),
-        "webhook": show(entry, suspended.flatten().as_ref()),
+        "webhook": show(entry, status.flatten().as_ref()),
     });
     if let Some(warning) = warning {
         answer["warning"] = warning.into();
@@ -151,7 +161,7 @@ async fn changed(
 }
 
 /// A subscription as the API shows it, without its session. What does not apply is left out.
-fn show(entry: &RegisteredSubscription, suspended: Option<&Suspended>) -> Value {
+fn show(entry: &RegisteredSubscription, status: Option<&ConsumerStatus>) -> Value {
     let subscription = &entry.subscription;
     let all = || json!(["*"]);
     let mut shown = json!({
@@ -173,7 +183,7 @@ fn show(entry: &RegisteredSubscription, suspended: Option<&Suspended>) -> Value 
     if let Some(rejected) = entry.rejected().filter(|_| subscription.active) {
         shown["suspendedReason"] = rejected.to_string().into();
     }
-    if let Some(suspended) = suspended {
+    if let Some(suspended) = status.and_then(|status| status.suspended.as_ref()) {
         shown["suspendedAt"] = json!(suspended.since);
         shown["suspendedReason"] = json!(suspended.reason);
     }

@@ -1,5 +1,5 @@
-//! Shared code of the commands that ask a running server: [`Server`] holds its address, sends the
-//! requests and prints the answers, and every failure says what to do.
+//! Shared code of the commands that ask a running server: [`Server`] sends the requests and prints the
+//! answers, and every failure says what to do.
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -15,20 +15,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::client::{TIMEOUT, http_url};
-use super::invocation;
+use super::admin_address::{AdminAddress, AdminListener};
+use super::client::TIMEOUT;
 use super::output::{self, Failure, Outcome, Verdict};
 use super::table::{self, Row};
 
 /// The running server, from the command's options, which may also follow the name of an action.
 #[derive(Args)]
 pub(super) struct Server {
-    /// The admin listener of the running server
-    #[arg(long, value_name = "URL", env = "OFFHOOK_ADMIN", value_parser = admin_url)]
-    #[arg(default_value = "http://127.0.0.1:5001", global = true)]
-    admin: Url,
+    #[command(flatten)]
+    address: AdminAddress,
 
-    /// Its admin token, if it has one: env:NAME, file:PATH, or the text itself
+    /// Its admin token, if it has one: env:NAME, file:PATH, or the text itself; default: the one in the
+    /// settings, without --admin
     #[arg(long, env = "OFFHOOK_ADMIN_TOKEN", hide_env_values = true)]
     #[arg(allow_hyphen_values = true, value_parser = Secret::resolve, global = true)]
     token: Option<Secret>,
@@ -36,17 +35,6 @@ pub(super) struct Server {
     /// Print the server's JSON instead
     #[arg(long, global = true)]
     json: bool,
-}
-
-fn admin_url(text: &str) -> Result<Url, String> {
-    let example = "http://127.0.0.1:5001";
-    let url = http_url(text, example)?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(format!(
-            "expected a URL such as {example}; a token is given with --token"
-        ));
-    }
-    Ok(url)
 }
 
 impl Server {
@@ -65,22 +53,28 @@ impl Server {
         } else {
             (fields, String::new())
         };
-        let url = self.url(path, &query)?;
+        let listener = self.address.find()?;
+        let url = url(&listener.url, path, &query)?;
         let asked = format!("{method} {url}");
+        let token = match &self.token {
+            Some(token) => Some(token.clone()),
+            None => listener.token()?,
+        };
         let mut request = HttpClient::request(method, &url);
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        if let Some(token) = &self.token {
+        if let Some(token) = &token {
             request = request.header(AUTHORIZATION, authorization(token)?);
         }
         let request = request.body(body.into()).map_err(Failure::usage)?;
         let http = HttpClient::new(&url, 1).map_err(Failure::failed)?;
         let exchange = http.send(request, TIMEOUT, LONGEST_ANSWER);
         let answered = actix_rt::System::new().block_on(exchange);
-        let answered = answered.map_err(|unanswered| self.unreached(&unanswered.to_string()))?;
+        let answered =
+            answered.map_err(|unanswered| unreached(&listener, &unanswered.to_string()))?;
         if answered.is_cut {
-            return Err(self.unreached("the answer is longer than 384 MiB"));
+            return Err(unreached(&listener, "the answer is longer than 384 MiB"));
         }
         let status = answered.response.status().as_u16();
         let json = String::from_utf8(answered.response.into_body()).ok();
@@ -91,7 +85,8 @@ impl Server {
                 if let Some(json) = json.as_ref().filter(|_| self.json) {
                     print_json(json)?;
                 }
-                Err(Failure::failed(self.refused(&asked, status, json)))
+                let had_token = token.is_some();
+                Err(Failure::failed(refused(&asked, status, json, had_token)))
             }
         }
     }
@@ -137,61 +132,65 @@ impl Server {
             Ok(())
         })
     }
+}
 
-    fn url(&self, path: &[&str], query: &Fields) -> Result<Url, Failure> {
-        // These are path steps even when they are escaped.
-        if let Some(odd) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
-            return Err(Failure::usage(format!("{odd:?} is not an id or a name")));
-        }
-        let mut url = self.admin.clone();
-        url.set_fragment(None);
-        url.set_query(None);
-        let mut parts = url.path_segments_mut().expect("an http URL has a path");
-        parts.pop_if_empty().extend(path);
-        drop(parts);
-        for (name, value) in query {
-            let text = value.as_str().map_or(value.to_string(), str::to_owned);
-            url.query_pairs_mut().append_pair(name, &text);
-        }
-        Ok(url)
+/// The URL of a path below `admin`, whose parts may contain any characters.
+fn url(admin: &Url, path: &[&str], query: &Fields) -> Result<Url, Failure> {
+    // These are path steps even when they are escaped.
+    if let Some(odd) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
+        return Err(Failure::usage(format!("{odd:?} is not an id or a name")));
     }
+    let mut url = admin.clone();
+    url.set_fragment(None);
+    url.set_query(None);
+    let mut parts = url.path_segments_mut().expect("an http URL has a path");
+    parts.pop_if_empty().extend(path);
+    drop(parts);
+    for (name, value) in query {
+        let text = value.as_str().map_or(value.to_string(), str::to_owned);
+        url.query_pairs_mut().append_pair(name, &text);
+    }
+    Ok(url)
+}
 
-    fn unreached(&self, error: &str) -> Failure {
-        let (admin, serve) = (self.admin.as_str().trim_end_matches('/'), invocation());
-        Failure::failed(format!(
-            "{admin}: {error}\nIs offhook running? `{serve} serve` starts it, and says where its \
-             admin listener is; if that is elsewhere, give it with --admin or in OFFHOOK_ADMIN."
-        ))
-    }
+fn unreached(listener: &AdminListener, error: &str) -> Failure {
+    let (admin, advice) = (listener.shown(), listener.advice());
+    Failure::failed(format!("{admin}: {error}\n{advice}"))
+}
 
-    fn refused(&self, asked: &str, status: u16, json: Option<String>) -> String {
-        let answered = format!("{asked} answered {status}");
-        let text = json.and_then(|json| serde_json::from_str::<Refused>(&json).ok());
-        match (status, text) {
-            (401, _) => {
-                let what = match self.token {
-                    None => "The server asks for its admin token",
-                    Some(_) => "That is not the server's admin token",
-                };
-                format!(
-                    "{answered}\n{what}, `token` below [admin] in its settings: give it with \
-                     --token or in OFFHOOK_ADMIN_TOKEN."
-                )
-            }
-            (_, Some(text)) if !text.error.eq_ignore_ascii_case("not found") => {
-                let cut: String = text.error.chars().take(LONGEST_ERROR).collect();
-                format!("{}\n({answered})", escape_controls(&cut))
-            }
-            (300..=399, None) => format!(
-                "{answered}\nRedirects are not followed: give the admin listener's own URL with \
-                 --admin."
-            ),
-            _ => format!(
-                "{answered}\nIs that offhook's admin listener, and of the same version as this \
-                 program? Give its URL with --admin or in OFFHOOK_ADMIN."
-            ),
+/// Why the server does not do what was asked, and what to do.
+fn refused(asked: &str, status: u16, json: Option<String>, had_token: bool) -> String {
+    let answered = format!("{asked} answered {status}");
+    let text = json.and_then(|json| serde_json::from_str::<Refused>(&json).ok());
+    match (status, text) {
+        (401, _) => {
+            let what = if had_token {
+                "That is not the server's admin token"
+            } else {
+                "The server asks for its admin token"
+            };
+            format!(
+                "{answered}\n{what}, `token` below [admin] in its settings: give it with --token or \
+                 in OFFHOOK_ADMIN_TOKEN."
+            )
         }
+        (_, Some(text)) if !is_no_path(&text.error) => {
+            let cut: String = text.error.chars().take(LONGEST_ERROR).collect();
+            format!("{}\n({answered})", escape_controls(&cut))
+        }
+        (300..=399, None) => format!(
+            "{answered}\nRedirects are not followed: give the admin listener's own URL with --admin."
+        ),
+        _ => format!(
+            "{answered}\nIs that offhook's admin listener, and of the same version as this program? \
+             Give its URL with --admin or in OFFHOOK_ADMIN."
+        ),
     }
+}
+
+/// Whether the path is not there, in the words of the admin listener, or of the public one.
+fn is_no_path(error: &str) -> bool {
+    error == "there is no such path" || error.eq_ignore_ascii_case("not found")
 }
 
 type Fields = IndexMap<String, Value>;
@@ -258,19 +257,11 @@ const LONGEST_ERROR: usize = 1000;
 mod tests {
     use super::*;
 
-    fn server(admin: &str) -> Server {
-        Server {
-            admin: admin_url(admin).unwrap(),
-            token: None,
-            json: false,
-        }
-    }
-
     #[test]
     fn a_part_of_the_path_stays_one() {
         let url = |path: &[&str]| {
             let query = given(&json!({ "a": "b&c", "d": null })).unwrap();
-            let url = server("http://h:1/x/?y#z").url(path, &query);
+            let url = url(&"http://h:1/x/?y#z".parse().unwrap(), path, &query);
             url.map(|url| url.to_string())
         };
         assert_eq!(
@@ -279,17 +270,6 @@ mod tests {
         );
         for odd in ["", ".", ".."] {
             assert!(url(&["api", odd]).is_err());
-        }
-    }
-
-    #[test]
-    fn only_urls_without_a_password() {
-        for odd in ["", "localhost:5001", "ftp://x", "http://u:p@h", "/api"] {
-            assert!(
-                admin_url(odd)
-                    .unwrap_err()
-                    .contains("http://127.0.0.1:5001")
-            );
         }
     }
 }

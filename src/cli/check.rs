@@ -13,8 +13,8 @@ use offhook::settings::{
 use offhook::{HandlerOptions, Source};
 use serde_json::{Map, Value, json};
 
-use super::SettingsFile;
 use super::output::{self, Outcome, Verdict};
+use super::settings_file::SettingsFile;
 
 /// Say what is wrong with a settings file, or what would run
 ///
@@ -33,9 +33,10 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Outcome {
         if self.json {
-            let loaded = Settings::load(&self.file.settings);
+            let loaded = Settings::load(self.file.path());
             let problems = loaded.as_ref().map_or_else(Problems::list, |_| &[]);
-            let place = |one: &Problem| json!({ "place": one.place, "text": one.text });
+            let place =
+                |one: &Problem| json!({ "place": one.place, "key": one.keys, "text": one.text });
             output::print_json(&json!({
                 "ok": loaded.is_ok(),
                 "problems": problems.iter().map(place).collect::<Value>(),
@@ -44,7 +45,7 @@ impl Check {
             return Ok(Verdict::from(loaded.is_ok()));
         }
         let settings = self.file.load("nothing would start")?;
-        let file = self.file.settings.display();
+        let file = self.file.path().display();
         output::print(&format!("{file}: {}\n", output::good("no problem")))?;
         let without_handlers = without_consumer(&settings).unwrap_or("none");
         output::print(&text::text(&summary(&settings), without_handlers))?;
@@ -74,10 +75,12 @@ fn summary(settings: &Settings) -> Value {
     let admin = settings.admin.as_ref();
     json!({
         "bind": server.bind,
+        "health_path": server.health_path,
         "admin": admin.map(|admin| json!({"bind": admin.bind, "token": admin.token.is_some()})),
         "sources": sources.iter().map(source).collect::<Value>(),
         "engine": settings.journal.name(),
         "promise": settings.journal.promise(),
+        "journal": journal(&settings.journal),
         "handlers": effective.handlers.iter().map(handler).collect::<Value>(),
         "subscriptions": effective.subscriptions.iter().map(subscription).collect::<Value>(),
         "gateways": gateways.map(|one| gateway(one, sources)).collect::<Value>(),
@@ -95,6 +98,19 @@ fn summary(settings: &Settings) -> Value {
     })
 }
 
+fn journal(settings: &JournalSettings) -> Option<Value> {
+    let JournalSettings::Sqlite(sqlite) = settings else {
+        return None;
+    };
+    Some(json!({
+        "path": sqlite.path.display().to_string(),
+        "retention_seconds": sqlite.retention.as_secs_f64(),
+        "retention_size": sqlite.retention_size,
+        "dedup_window_seconds": sqlite.dedup_window.as_secs_f64(),
+        "dedup_window_unkeyed_seconds": sqlite.dedup_window_unkeyed.as_secs_f64(),
+    }))
+}
+
 fn source(source: &Source) -> Value {
     let signed = source.path_token.is_none();
     let sessions = source.sessions.iter().map(|(id, _)| id.as_str());
@@ -105,6 +121,7 @@ fn source(source: &Source) -> Value {
         "paths": source.patterns(),
         "scheme": signed.then(|| source.scheme.name()),
         "dialect": source.dialect.name(),
+        "probe": source.probe,
         "secrets": source.secrets.len(),
         "sessions": sessions.collect::<Value>(),
         "quiet_after_seconds": source.quiet_after.as_ref().map(Duration::as_secs_f64),
@@ -244,18 +261,23 @@ mod tests {
 
     const SUMMARY: &str = r#"{
         "bind": "127.0.0.1:5000",
+        "health_path": null,
         "admin": {"bind": "127.0.0.1:5001", "token": true},
         "sources": [
             {"name": "hub", "paths": ["/webhook", "/webhook/{session}"],
-             "scheme": "x-webhook-signature", "dialect": "codeskytz", "secrets": 2,
+             "scheme": "x-webhook-signature", "dialect": "codeskytz", "probe": false,
+             "secrets": 2,
              "sessions": ["a"], "quiet_after_seconds": 1800.0,
              "quiet_sessions_seconds": {"q": 7200.0}, "documented_key": true},
             {"name": "open", "paths": ["/open/{token}", "/open/{token}/{session}"],
-             "scheme": null, "dialect": "codeskytz", "secrets": 0, "sessions": [],
+             "scheme": null, "dialect": "codeskytz", "probe": false,
+             "secrets": 0, "sessions": [],
              "quiet_after_seconds": null, "quiet_sessions_seconds": {}, "documented_key": false}
         ],
         "engine": "sqlite",
         "promise": "sqlite: an event is on disk in data before it is answered 200",
+        "journal": {"path": "data", "retention_seconds": 604800.0, "retention_size": null,
+                    "dedup_window_seconds": 604800.0, "dedup_window_unkeyed_seconds": 60.0},
         "handlers": [
             {"name": "script", "use": "exec", "command": ["sh"], "env": ["KEY"],
              "reject_codes": [1], "events": ["message"], "sessions": ["x"],

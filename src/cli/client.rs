@@ -7,7 +7,7 @@ use http::Method;
 use http::header::CONTENT_TYPE;
 use offhook::clock::{Clock as _, SystemClock};
 use offhook::http_client::HttpClient;
-use offhook::signature::{Scheme as _, Secret, SignedHeader, XWebhookSignature};
+use offhook::signature::SignedHeader;
 use url::Url;
 
 use super::output::Failure;
@@ -16,7 +16,9 @@ use super::output::Failure;
 #[derive(Debug)]
 pub(super) struct Client {
     http: HttpClient,
-    pub(super) url: Url,
+    url: Url,
+    /// The URL without a token.
+    pub(super) shown: String,
 }
 
 /// A body with its signature headers.
@@ -24,15 +26,6 @@ pub(super) struct Client {
 pub(super) struct Signed {
     pub(super) body: Bytes,
     pub(super) headers: Vec<SignedHeader>,
-}
-
-impl Signed {
-    /// Signs a body as the gateway does.
-    pub(super) fn new(body: impl Into<Bytes>, secret: &Secret) -> Self {
-        let body = body.into();
-        let headers = XWebhookSignature.sign(&body, secret, SystemClock.now());
-        Self { body, headers }
-    }
 }
 
 /// A receiver's answer.
@@ -47,9 +40,9 @@ pub(super) struct Answer {
 
 impl Client {
     /// A client that keeps up to `connections` connections open.
-    pub(super) fn new(url: Url, connections: usize) -> Result<Self, Failure> {
+    pub(super) fn new(url: Url, shown: String, connections: usize) -> Result<Self, Failure> {
         let http = HttpClient::new(&url, connections).map_err(Failure::failed)?;
-        Ok(Self { http, url })
+        Ok(Self { http, url, shown })
     }
 
     /// Sends a body and reads the answer, or says in one of a few fixed texts why there is none.

@@ -14,8 +14,9 @@ use super::table::{self, Row, age, wait};
 ///
 /// LAG is how many events wait, OLDEST how long the first of them has waited, and FAILING since when no
 /// attempt has succeeded. A suspended consumer gets no events, because nothing has succeeded for long;
-/// its events are kept, and it goes on where it was when it is resumed. A consumer that is restarting
-/// has stopped by a fault of offhook, and starts again after a pause.
+/// its events are kept, and it goes on where it was when it is resumed. So does a subscription that has
+/// ended, because its subscriber has answered 410. A consumer that is restarting has stopped by a fault of
+/// offhook, and starts again after a pause.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Consumers {
@@ -96,6 +97,7 @@ struct Consumer {
     oldest_waiting: Option<String>,
     failing_since: Option<String>,
     suspended: Option<Suspended>,
+    ended: Option<Ended>,
     in_flight: u64,
     in_memory: Option<u64>,
     overflowed: Option<u64>,
@@ -112,6 +114,13 @@ struct Consumer {
 #[derive(Deserialize)]
 struct Suspended {
     since: String,
+    reason: String,
+}
+
+/// The end of a subscription.
+#[derive(Deserialize)]
+struct Ended {
+    at: String,
     reason: String,
 }
 
@@ -145,9 +154,10 @@ impl Consumer {
     fn row(self, now: Timestamp) -> Row<6> {
         let age_or_dash =
             |time: Option<String>| time.map_or(DASH.to_owned(), |time| age(&time, now));
-        let below = match &self.suspended {
-            Some(suspended) => Some(format!("suspended {}", suspended.text(now))),
-            None => self.faults().filter(|_| self.state == "restarting"),
+        let below = match (&self.suspended, &self.ended) {
+            (_, Some(ended)) => Some(format!("ended {}", ended.text(now))),
+            (Some(suspended), _) => Some(format!("suspended {}", suspended.text(now))),
+            _ => self.faults().filter(|_| self.state == "restarting"),
         };
         let cells = [
             self.name,
@@ -170,6 +180,7 @@ impl Consumer {
                 "suspended",
                 self.suspended.as_ref().map(|one| one.text(now)),
             ),
+            ("ended", self.ended.as_ref().map(|one| one.text(now))),
             ("faults", self.faults()),
             ("lag", count(self.lag)),
             ("oldest", age(&self.oldest_waiting)),
@@ -195,6 +206,12 @@ impl Consumer {
 impl Suspended {
     fn text(&self, now: Timestamp) -> String {
         format!("{}: {}", age(&self.since, now), self.reason)
+    }
+}
+
+impl Ended {
+    fn text(&self, now: Timestamp) -> String {
+        format!("{}: {}", age(&self.at, now), self.reason)
     }
 }
 

@@ -15,7 +15,7 @@ use super::table::{Row, age};
 /// A handler or a subscription gives up on an event when it rejects it or has failed too often. The
 /// event itself is kept, and no other event waits for it.
 #[derive(Args)]
-#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Dead {
     #[command(subcommand)]
     action: Option<Action>,
@@ -66,13 +66,25 @@ struct List {
     before: Option<String>,
 
     /// How many, up to 500
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
+    #[arg(long, default_value_t = PAGE, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: u16,
+}
+
+impl List {
+    /// Whether the command line says which dead letters are listed.
+    fn is_narrowed(&self) -> bool {
+        self.consumer.is_some() || self.before.is_some() || self.limit != PAGE
+    }
 }
 
 impl Dead {
     pub(super) fn run(self) -> Outcome {
         let server = &self.server;
+        if self.action.is_some() && self.list.is_narrowed() {
+            return Err(Failure::usage(
+                "--consumer, --before and --limit follow the name of the action",
+            ));
+        }
         match self.action.unwrap_or(Action::List(self.list)) {
             Action::List(list) => {
                 let (path, none) = (["api", "dead"], "No dead letter.");
@@ -117,6 +129,8 @@ impl DeadLetter {
         Row { cells, below }
     }
 }
+
+const PAGE: u16 = 50;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -23,7 +23,8 @@ use super::table::{Row, age};
 #[derive(Args, Serialize)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Events {
-    /// The event to show, with its timeline and its body; without it, a list
+    /// The event to show, with its timeline and its body: its id, or 8 characters or more of its beginning;
+    /// without it, a list
     #[arg(conflicts_with_all = ["session", "event", "state", "before", "limit"])]
     #[serde(skip)]
     id: Option<String>,

@@ -7,7 +7,11 @@ use super::output::{Failure, note};
 
 /// Reads a body: the exact bytes of a file, or of standard input for `-`.
 pub(super) fn read_body(file: &str) -> Result<Vec<u8>, Failure> {
-    let unreadable = |error| Failure::usage(format!("{file}: {error}"));
+    let unreadable = |error| {
+        Failure::usage(format!(
+            "{file}: {error}\nGive a file that this user can read, or - for standard input."
+        ))
+    };
     let input: Box<dyn Read> = if file == "-" {
         if stdin().is_terminal() {
             note("Reading the body from standard input; Ctrl-D ends it.");

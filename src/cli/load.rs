@@ -44,7 +44,7 @@ pub(super) async fn run(plan: Plan, client: &Client, event: impl Fn(u64) -> Sign
     };
     let exchanges = exchanges.buffer_unordered(plan.connections);
     let mut exchanges = pin!(exchanges.take_until(interrupt));
-    let mut summary = Summary::new(client.url.as_str(), plan.count);
+    let mut summary = Summary::new(&client.shown, plan.count);
     while let Some((from, answer)) = exchanges.next().await {
         match answer {
             Ok(answer) => summary.answered(answer.status, answer.at - from),

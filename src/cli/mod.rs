@@ -5,12 +5,15 @@
 //! could not run (a wrong option, an unreadable file).
 
 mod admin;
+mod admin_address;
 mod check;
 mod client;
 mod consumers;
 mod dead;
 mod events;
 mod gateway;
+mod health;
+mod init;
 mod input;
 mod load;
 mod output;
@@ -18,25 +21,24 @@ mod replay;
 mod replays;
 mod send;
 mod serve;
+mod settings_file;
 mod sign;
 mod subscriptions;
 mod table;
 mod verify;
 mod verify_durability;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
-use offhook::settings::Settings;
 
-use output::{Failure, Outcome, Verdict, counted};
+use output::{Outcome, Verdict};
+use settings_file::SettingsFile;
 
 /// Picks up every webhook: receives signed webhooks, hands their events to handlers, and relays them.
 #[derive(Parser)]
 #[command(name = "offhook", version, after_help = EXAMPLES)]
-#[command(args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -48,6 +50,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Init(init::Init),
     Check(check::Check),
     Send(send::Send),
     Sign(sign::Sign),
@@ -59,31 +62,9 @@ enum Command {
     Consumers(consumers::Consumers),
     Subscriptions(subscriptions::Subscriptions),
     Gateway(gateway::Gateway),
+    Health(health::Health),
     VerifyDurability(verify_durability::VerifyDurability),
     Completions(Completions),
-}
-
-/// The path of the settings, for every command that reads them.
-#[derive(Args)]
-struct SettingsFile {
-    /// The settings file; OFFHOOK__SECTION__KEY in the environment overrides its keys
-    #[arg(long, value_name = "FILE", default_value = "settings.toml")]
-    settings: PathBuf,
-}
-
-impl SettingsFile {
-    /// Loads the settings. If they are invalid, prints every problem and `consequence` to standard
-    /// error.
-    fn load(&self, consequence: &str) -> Result<Settings, Failure> {
-        Settings::load(&self.settings).map_err(|problems| {
-            let problems = problems.list();
-            for problem in problems {
-                output::note(problem.to_string().trim_end());
-            }
-            let counted = counted(problems.len() as u64, "problem");
-            Failure::failed(format!("{counted} in the settings; {consequence}"))
-        })
-    }
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -119,6 +100,7 @@ fn run(cli: Cli) -> Outcome {
     match cli.command {
         None => serve::Serve { file: cli.file }.run(),
         Some(Command::Serve(serve)) => serve.run(),
+        Some(Command::Init(init)) => init.run(&cli.file),
         Some(Command::Check(check)) => check.run(),
         Some(Command::Send(send)) => send.run(),
         Some(Command::Sign(sign)) => sign.run(),
@@ -130,6 +112,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Consumers(consumers)) => consumers.run(),
         Some(Command::Subscriptions(subscriptions)) => subscriptions.run(),
         Some(Command::Gateway(gateway)) => gateway.run(),
+        Some(Command::Health(health)) => health.run(),
         Some(Command::VerifyDurability(verify)) => verify.run(),
         Some(Command::Completions(completions)) => completions.run(),
     }
@@ -162,11 +145,21 @@ fn invocation() -> String {
     program.unwrap_or_else(|| "offhook".to_owned())
 }
 
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 const EXAMPLES: &str = "\
 Without a command, offhook does what `offhook serve` does.
 
 Examples:
   offhook                       Receive webhooks as ./settings.toml says
+  offhook init                  Write a settings.toml to start with
   offhook check                 Say what is wrong with ./settings.toml, or what would run
   offhook send                  Send a signed test message to a receiver on this machine
   offhook verify body.json --secret env:SECRET --signature 75b621fa…
@@ -181,7 +174,9 @@ const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   offhook completions bash > ~/.local/share/bash-completion/completions/offhook
   offhook completions zsh > \"${fpath[1]}/_offhook\"
-  offhook completions fish > ~/.config/fish/completions/offhook.fish";
+  offhook completions fish > ~/.config/fish/completions/offhook.fish
+
+Exit status: 0 printed, 2 usage.";
 
 #[cfg(test)]
 mod tests {
@@ -193,13 +188,27 @@ mod tests {
     }
 
     #[test]
-    fn every_command_has_examples() {
+    fn words_are_quoted_for_a_shell() {
+        let table = [
+            ("/srv/hook.toml", "/srv/hook.toml"),
+            ("", "''"),
+            ("my folder", "'my folder'"),
+            ("it's", r"'it'\''s'"),
+            ("a*b", "'a*b'"),
+        ];
+        for (word, expected) in table {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples_and_exit_statuses() {
         for command in Cli::command().get_subcommands() {
             let help = command.get_after_help().map(ToString::to_string);
-            assert!(
-                help.is_some_and(|help| help.contains("Examples:")),
-                "{command}"
-            );
+            let help = help.unwrap_or_default();
+            for part in ["Examples:", "Exit status: 0 "] {
+                assert!(help.contains(part), "{command}: {part}");
+            }
         }
     }
 }

@@ -41,13 +41,10 @@ impl Failure {
         Self { status: 1, message }
     }
 
-    /// The program has a fault: exit status 70, as `EX_SOFTWARE` of sysexits.
-    pub(super) fn fault(message: impl Display) -> Self {
+    /// It has an exit status of its own.
+    pub(super) fn with_status(status: u8, message: impl Display) -> Self {
         let message = message.to_string();
-        Self {
-            status: 70,
-            message,
-        }
+        Self { status, message }
     }
 
     /// It cannot be tried with these options: exit status 2.

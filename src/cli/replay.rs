@@ -96,7 +96,7 @@ impl Replay {
         if !chosen && !self.all && !self.dry_run {
             return Err(Failure::usage(
                 "which ones? Give an ID, --consumer, --session, --event, --from or --to, or --all \
-                 for everything that is kept; with --dry-run it is only said how many there are",
+                 for everything that is kept; --dry-run only says how many there are",
             ));
         }
         match times {
@@ -108,8 +108,8 @@ impl Replay {
     }
 }
 
-/// Asks for a replay and shows the answer. If one event was `named` and does not exist, the verdict is
-/// no.
+/// Asks for a replay and shows the answer. The verdict is no if one event was `named` and does not exist, or
+/// if all that matches was left out.
 pub(super) fn replay(
     server: &Server,
     path: &[&str],
@@ -118,8 +118,39 @@ pub(super) fn replay(
 ) -> Outcome {
     let answer = server.ask(Method::POST, path, which)?;
     let replayed: Replayed = admin::read(&answer)?;
-    server.show(&answer, |_: IgnoredAny| output::print(&replayed.text()))?;
-    Ok(Verdict::from(!named || replayed.found()))
+    let LeftOut { left_out } = admin::read(&answer)?;
+    server.show(&answer, |_: IgnoredAny| {
+        output::print(&replayed.text())?;
+        for left_out in &left_out {
+            output::note(&left_out.text());
+        }
+        Ok(())
+    })?;
+    let nothing_done = !left_out.is_empty() && replayed.is_none();
+    Ok(Verdict::from((!named || replayed.found()) && !nothing_done))
+}
+
+/// What an answer says of events that are not handed over.
+#[derive(Deserialize)]
+struct LeftOut {
+    #[serde(default)]
+    left_out: Vec<LeftOutConsumer>,
+}
+
+#[derive(Deserialize)]
+struct LeftOutConsumer {
+    consumer: String,
+    events: u64,
+}
+
+impl LeftOutConsumer {
+    fn text(&self) -> String {
+        let (events, name) = (
+            counted(self.events, "event"),
+            escape_controls(&self.consumer),
+        );
+        format!("left out: {events} of {name}, which does not run (see `offhook consumers`)")
+    }
 }
 
 #[derive(Deserialize)]
@@ -144,6 +175,11 @@ impl Replayed {
         }
     }
 
+    /// Whether nothing is handed over.
+    fn is_none(&self) -> bool {
+        matches!(self, Self::Done { replayed: 0, .. })
+    }
+
     fn text(&self) -> String {
         let events = |count| counted(count, "event");
         let (matched, replayed) = match self {
@@ -156,9 +192,9 @@ impl Replayed {
             Self::Done { matched, replayed } => (*matched, *replayed),
         };
         match (matched, replayed) {
-            (0, _) => "no event fits".to_owned(),
-            (1, 0) => "1 event fits; it was not replayed".to_owned(),
-            (matched, 0) => format!("{} fit; none was replayed", events(matched)),
+            (0, _) => "no event matches".to_owned(),
+            (1, 0) => "1 event matches; it was not replayed".to_owned(),
+            (matched, 0) => format!("{} match; none was replayed", events(matched)),
             (matched, replayed) if matched == replayed => format!("replayed {}", events(matched)),
             (matched, replayed) => format!("replayed {replayed} of {}", events(matched)),
         }
@@ -184,9 +220,9 @@ mod tests {
     #[test]
     fn what_became_of_it() {
         let table = [
-            (0, 0, "no event fits"),
-            (1, 0, "1 event fits; it was not replayed"),
-            (3, 0, "3 events fit; none was replayed"),
+            (0, 0, "no event matches"),
+            (1, 0, "1 event matches; it was not replayed"),
+            (3, 0, "3 events match; none was replayed"),
             (1, 1, "replayed 1 event"),
             (3, 2, "replayed 2 of 3 events"),
         ];

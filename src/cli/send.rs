@@ -1,8 +1,9 @@
 //! `offhook send`: signed test events, one or many.
 
+mod target;
+
 use clap::{Args, ValueEnum};
 use offhook::clock::{Clock as _, SystemClock};
-use offhook::settings::DOCUMENTED_KEY;
 use offhook::signature::Secret;
 use offhook::{Timestamp, escape_controls};
 use serde_json::json;
@@ -10,30 +11,37 @@ use url::Url;
 
 use super::client::{Answer, Client, Signed, http_url};
 use super::input::read_body;
-use super::invocation;
 use super::load::{self, Plan};
 use super::output::{self, Outcome, Verdict};
+use super::settings_file::SettingsFile;
+use target::Target;
 
 /// Send signed test events to a receiver
 ///
-/// One event shows what was sent and answered. Many show how fast they are answered.
+/// One event shows what was sent and answered. Many show how fast they are answered. What the options do
+/// not say is read in the settings: where the server listens, and the path, scheme and first secret of its
+/// first source. Without a settings file it is http://127.0.0.1:5000/webhook, and the key that the
+/// gateway's documentation prints.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Send {
-    /// Where to POST
-    #[arg(default_value = "http://127.0.0.1:5000/webhook", value_parser = receiver_url)]
-    url: Url,
+    /// Where to POST; default: the address and the path of the source in the settings
+    #[arg(value_parser = receiver_url)]
+    url: Option<Url>,
+
+    /// Send as this source of the settings; default: the one with the URL's path, or the first
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
 
     /// Which event, in the shape that the gateway documents; each has a message id of its own
     #[arg(long, value_name = "KIND", value_enum, default_value_t = Kind::Message)]
     event: Kind,
 
     /// Send the bytes of this file instead, exactly as they are; - for standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "event")]
-    file: Option<String>,
+    #[arg(long = "file", value_name = "FILE", conflicts_with = "event")]
+    body: Option<String>,
 
-    /// The shared secret: env:NAME, file:PATH, or the text itself; without it, the key that the
-    /// gateway's documentation prints
+    /// The shared secret: env:NAME, file:PATH, or the text itself; default: the first of the source
     #[arg(long, env = "OFFHOOK_SECRET", hide_env_values = true)]
     #[arg(allow_hyphen_values = true, value_parser = Secret::resolve)]
     secret: Option<Secret>,
@@ -54,6 +62,9 @@ pub(super) struct Send {
     /// Print one JSON object instead
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    file: SettingsFile,
 }
 
 fn receiver_url(text: &str) -> Result<Url, String> {
@@ -68,13 +79,12 @@ fn rate(text: &str) -> Result<f64, String> {
 
 impl Send {
     pub(super) fn run(self) -> Outcome {
-        let documented = || Secret::new(DOCUMENTED_KEY).expect("the documented key is not empty");
-        let secret = self.secret.clone().unwrap_or_else(documented);
-        let file = self.file.as_deref().map(read_body).transpose()?;
-        let file = file.map(|body| Signed::new(body, &secret));
+        let target = Target::of(&self)?;
+        let body = self.body.as_deref().map(read_body).transpose()?;
+        let file = body.map(|body| target.sign(body));
         let event = || match &file {
             Some(signed) => signed.clone(),
-            None => Signed::new(self.event.body(&message_id(), SystemClock.now()), &secret),
+            None => target.sign(self.event.body(&message_id(), SystemClock.now())),
         };
         let connections = usize::try_from(self.count).unwrap_or(usize::MAX);
         let plan = Plan {
@@ -82,21 +92,23 @@ impl Send {
             connections: connections.min(self.conns.into()),
             rate: self.rate,
         };
-        let client = Client::new(self.url.clone(), plan.connections)?;
+        let (url, shown) = (target.url.clone(), target.shown.clone());
+        let client = Client::new(url, shown, plan.connections)?;
         actix_rt::System::new().block_on(async {
             if self.count > 1 {
-                return self.many(plan, &client, |_| event()).await;
+                return self.many(plan, &client, &target, |_| event()).await;
             }
             let what = match file {
                 Some(_) => "the file's bytes",
                 None => self.event.description(),
             };
-            self.one(&client, event(), what).await
+            self.one(&client, &target, event(), what).await
         })
     }
 
-    async fn one(&self, client: &Client, signed: Signed, event: &str) -> Outcome {
-        let (url, bytes) = (client.url.as_str(), signed.body.len());
+    async fn one(&self, client: &Client, target: &Target, signed: Signed, event: &str) -> Outcome {
+        let (url, bytes) = (&target.shown, signed.body.len());
+        let source = target.source.as_ref().map(|(source, _)| &source.name);
         let from = SystemClock.monotonic();
         let answer = client.post(signed).await;
         let good = matches!(&answer, Ok(answer) if (200..300).contains(&answer.status));
@@ -105,6 +117,7 @@ impl Send {
             let answered = answer.as_ref().ok();
             output::print_json(&json!({
                 "url": url,
+                "source": source,
                 "event": event,
                 "bytes": bytes,
                 "status": answered.map(|answer| answer.status),
@@ -115,7 +128,8 @@ impl Send {
             return Ok(Verdict::from(good));
         }
         output::print(&format!("sent      {event} ({bytes} bytes)"))?;
-        output::print(&format!("to        {url}"))?;
+        let as_source = source.map_or(String::new(), |name| format!(" as {name}"));
+        output::print(&format!("to        {url}{}", escape_controls(&as_source)))?;
         match &answer {
             Ok(answer) => {
                 let styled = if good { output::good } else { output::bad };
@@ -124,18 +138,24 @@ impl Send {
                 output::print(&format!("answered  {status} {body}"))?;
                 output::print(&format!("in        {} ms", millis(answer)))?;
                 if !good {
-                    output::note(&advice(answer.status));
+                    output::note(&target.advice(answer.status));
                 }
             }
             Err(error) => {
-                let advice = advice_unreached(error);
+                let advice = target.advice_unreached(error, self.url.is_some());
                 output::note(&format!("{} {error}\n{advice}", output::bad("no answer:")));
             }
         }
         Ok(Verdict::from(good))
     }
 
-    async fn many(&self, plan: Plan, client: &Client, event: impl Fn(u64) -> Signed) -> Outcome {
+    async fn many(
+        &self,
+        plan: Plan,
+        client: &Client,
+        target: &Target,
+        event: impl Fn(u64) -> Signed,
+    ) -> Outcome {
         let summary = load::run(plan, client, event).await;
         if self.json {
             output::print_json(&summary)?;
@@ -143,41 +163,12 @@ impl Send {
         }
         output::print(&summary.text())?;
         if let Some(status) = summary.other_statuses.keys().next() {
-            output::note(&advice(*status));
+            output::note(&target.advice(*status));
         }
         if let Some(error) = summary.errors.keys().next() {
-            output::note(&advice_unreached(error));
+            output::note(&target.advice_unreached(error, self.url.is_some()));
         }
         Ok(Verdict::from(summary.is_good()))
-    }
-}
-
-/// What to do after an answer that is not a success.
-fn advice(status: u16) -> String {
-    let text = match status {
-        300..=399 => "The receiver is elsewhere; redirects are not followed, so give its own URL.",
-        401 | 403 => &format!(
-            "The receiver has another secret: give it with --secret. `{} verify` says what is \
-             wrong with a signature.",
-            invocation()
-        ),
-        404 | 405 => "No source has this path: is it the `path` of one in the settings?",
-        408 => "The body did not arrive in time.",
-        413 => "The body is longer than the receiver's max_body.",
-        429 | 503 => "The receiver is busy; try again, with fewer events at a time.",
-        500..=599 => "A handler failed: the receiver's log says why.",
-        _ => "The receiver refuses it; its log may say why.",
-    };
-    text.to_owned()
-}
-
-/// What to do when there is no answer.
-fn advice_unreached(error: &str) -> String {
-    if error == "connection refused" {
-        let program = invocation();
-        format!("Is the receiver running? `{program} serve` starts one.")
-    } else {
-        "Is the URL right, and the receiver running?".to_owned()
     }
 }
 
@@ -228,7 +219,8 @@ const SESSION: &str = "408f7372-f7c9-4299-a8db-326bc5548a73";
 
 const EXAMPLES: &str = "\
 Examples:
-  offhook send                                   One message to http://127.0.0.1:5000/webhook
+  offhook send                                   One message to the server of ./settings.toml
+  offhook send --settings /etc/offhook.toml --source shop
   offhook send --event status --secret env:SECRET
   offhook send https://hooks.example.com/webhook --secret file:/run/secrets/hook
   offhook send --file body.json                  The file's bytes, exactly

@@ -1,23 +1,28 @@
 //! `offhook serve`: runs the server until it is stopped. After the start it prints where it listens, and
 //! what to try next.
 
+mod second_signal;
+
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use clap::Args;
 use futures_util::future::join;
 use offhook::relay::{RelayState, RelayedTo};
 use offhook::settings::Settings;
 use offhook::{Error, Offhook, Source, escape_controls};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::check::{has_documented_key, without_consumer};
 use super::output::{Failure, Outcome, Verdict, title};
-use super::{SettingsFile, invocation, output};
+use super::settings_file::{SettingsFile, reachable};
+use super::{invocation, output, quoted};
 
 /// Receive webhooks as a settings file says (the default)
 ///
-/// Serves until SIGINT (Ctrl-C) or SIGTERM, then finishes running work and exits. RUST_LOG sets how much
-/// is logged to standard error: error, warn, info (the default), debug.
+/// Serves until SIGINT (Ctrl-C) or SIGTERM, then finishes running work and exits. A second one ends it
+/// immediately; nothing that was acknowledged is lost. RUST_LOG sets how much is logged to standard error:
+/// error, warn, info (the default), debug.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Serve {
@@ -27,42 +32,68 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Outcome {
+        actix_rt::System::new().block_on(self.serve())
+    }
+
+    async fn serve(self) -> Outcome {
+        // From here on SIGHUP does not end the process. The server says what it does then.
+        let listening = signal(SignalKind::hangup());
+        drop(listening.map_err(|error| Failure::failed(format!("listening to signals: {error}")))?);
         let settings = self.file.load("nothing was started")?;
         offhook::logging::init();
         offhook::logging::log_panics();
-        actix_rt::System::new().block_on(serve(settings))
+        let server = Offhook::new(settings.clone()).start().await;
+        let server = server.map_err(Failure::failed)?;
+        let (public, admin) = (server.public_address(), server.admin_address());
+        let program = Invoked {
+            name: invocation(),
+            file: &self.file,
+            overrides_bind: std::env::var_os("OFFHOOK__SERVER__BIND").is_some(),
+        };
+        let relayed = server.subscriptions();
+        let welcome = welcome(&settings, public, admin, &relayed, &program);
+        second_signal::watch();
+        // Signals are handled before the address is printed, because a reader of it may stop the server
+        // immediately.
+        let print = async { output::note(&welcome) };
+        let (stopped, ()) = join(server.run_until_stopped(), print).await;
+        stopped.map_err(failure)?;
+        Ok(Verdict::Yes)
     }
 }
 
-async fn serve(settings: Settings) -> Outcome {
-    let server = Offhook::new(settings.clone()).start().await;
-    let server = server.map_err(Failure::failed)?;
-    let (public, admin) = (server.public_address(), server.admin_address());
-    let relayed = server.subscriptions();
-    let welcome = welcome(&settings, public, admin, &relayed, &invocation());
-    // Signals are handled before the address is printed, because a reader of it may stop the server
-    // immediately.
-    let print = async { output::note(&welcome) };
-    let (stopped, ()) = join(server.run_until_stopped(), print).await;
-    stopped.map_err(failure)?;
-    Ok(Verdict::Yes)
-}
-
-/// Why the server ended by itself. A supervisor should start it again after exit status 70.
+/// Why the server has not ended in order. A supervisor should start it again after exit status 70.
 fn failure(error: Error) -> Failure {
     match error {
-        Error::JournalBroken => Failure::fault(error),
+        Error::JournalBroken => Failure::with_status(EX_SOFTWARE, error),
+        Error::Interrupted { number, .. } => Failure::with_status(by_signal(number), error),
         _ => Failure::failed(error),
     }
 }
 
-/// Where a started server listens, and what to try next. `program` is how the user starts this program.
+/// The exit status of a program that a signal has ended, as shells show it.
+fn by_signal(number: i32) -> u8 {
+    u8::try_from(128 + number).unwrap_or(1)
+}
+
+/// The exit status after a fault of the program, as in sysexits.h.
+const EX_SOFTWARE: u8 = 70;
+
+/// How the user has started this program, to tell what to start next.
+struct Invoked<'a> {
+    name: String,
+    file: &'a SettingsFile,
+    /// Whether the environment says where to listen.
+    overrides_bind: bool,
+}
+
+/// Where a started server listens, and what to try next.
 fn welcome(
     settings: &Settings,
     public: SocketAddr,
     admin: Option<SocketAddr>,
     relayed: &[RelayedTo],
-    program: &str,
+    program: &Invoked<'_>,
 ) -> String {
     let version = concat!("offhook ", env!("CARGO_PKG_VERSION"), " is listening");
     let mut text = title(version);
@@ -88,7 +119,10 @@ fn welcome(
     }
     if let Some(source) = settings.sources.first() {
         let heading = title("Try it from another terminal:");
-        let try_it = try_it(source, &url(source), program);
+        // Another terminal has the file, but neither this environment nor the port that the system chose.
+        let is_in_file = settings.server.bind.port() == public.port() && !program.overrides_bind;
+        let send = program.send((!is_in_file).then(|| url(source)));
+        let try_it = try_it(source, &url(source), &send);
         let _ = write!(text, "\n\n{heading}\n{try_it}\n");
     }
     text
@@ -129,33 +163,30 @@ fn relays(relayed: &[RelayedTo]) -> String {
     text
 }
 
-fn try_it(source: &Source, url: &str, program: &str) -> String {
-    let mut send = format!("  {program} send");
-    if url != "http://127.0.0.1:5000/webhook" {
-        let _ = write!(send, " {url}");
-    }
-    if source.path_token.is_some() {
-        // `send` can sign in one way only. A source with a path token ignores the signature.
-        return send;
-    }
-    match source.scheme.name() {
-        "x-webhook-signature" if has_documented_key(source) => format!(
-            "{send}\nor\n  curl {url} -H 'Content-Type: application/json' \\\n    \
-             -H 'X-Webhook-Signature: {KNOWN_SIGNATURE}' \\\n    -d '{KNOWN_BODY}'"
-        ),
-        "x-webhook-signature" => format!("{send} --secret SECRET"),
-        _ => format!("  {program} sign --help"),
+impl Invoked<'_> {
+    /// The command that sends a test event.
+    fn send(&self, url: Option<String>) -> String {
+        let mut command = format!("{} send", self.name);
+        if self.file.is_named() {
+            let file = quoted(&self.file.path().to_string_lossy());
+            let _ = write!(command, " --settings {file}");
+        }
+        if let Some(url) = url {
+            let _ = write!(command, " {url}");
+        }
+        command
     }
 }
 
-/// An address to send to: a server that listens everywhere can be reached on this machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
+fn try_it(source: &Source, url: &str, send: &str) -> String {
+    let signed = source.path_token.is_none();
+    if signed && source.scheme.name() == "x-webhook-signature" && has_documented_key(source) {
+        return format!(
+            "  {send}\nor\n  curl {url} -H 'Content-Type: application/json' \\\n    \
+             -H 'X-Webhook-Signature: {KNOWN_SIGNATURE}' \\\n    -d '{KNOWN_BODY}'"
+        );
+    }
+    format!("  {send}")
 }
 
 /// How many subscriptions are shown.
@@ -177,7 +208,8 @@ Examples:
   offhook serve --settings /etc/offhook.toml
   OFFHOOK__SERVER__BIND=127.0.0.1:8080 RUST_LOG=debug offhook serve
 
-Exit status: 0 stopped, 1 cannot start or listen, 2 usage, 70 the journal's thread has panicked.";
+Exit status: 0 stopped, 1 cannot start or listen, 2 usage, 70 the journal's thread has panicked, 130 or
+143 ended by a second SIGINT or SIGTERM.";
 
 #[cfg(test)]
 mod tests {
@@ -189,10 +221,16 @@ mod tests {
 
     use super::*;
 
-    fn text(source: Source, public: &str) -> String {
+    fn text(source: Source, bind: &str, public: &str) -> String {
         let mut settings = Settings::default();
+        settings.server.bind = bind.parse().unwrap();
         settings.sources.push(source);
-        let text = welcome(&settings, public.parse().unwrap(), None, &[], "offhook");
+        let program = Invoked {
+            name: "offhook".to_owned(),
+            file: &SettingsFile::default(),
+            overrides_bind: false,
+        };
+        let text = welcome(&settings, public.parse().unwrap(), None, &[], &program);
         anstream::adapter::strip_str(&text).to_string()
     }
 
@@ -221,26 +259,18 @@ mod tests {
 
     #[test]
     fn what_to_try() {
-        let documented = text(
-            Source::new("g").secret(secret(DOCUMENTED_KEY)),
-            "127.0.0.1:5000",
-        );
-        assert!(documented.contains("\n  offhook send\n"), "{documented}");
-        assert!(
-            documented.contains("curl http://127.0.0.1:5000/webhook -H"),
-            "{documented}"
-        );
-        let own = text(
-            Source::new("g").secret(secret("own-secret")),
-            "0.0.0.0:8080",
-        );
-        let send = "\n  offhook send http://127.0.0.1:8080/webhook --secret SECRET\n";
+        let documented = || Source::new("g").secret(secret(DOCUMENTED_KEY));
+        let text_of = text(documented(), "127.0.0.1:5000", "127.0.0.1:5000");
+        assert!(text_of.contains("\n  offhook send\n"), "{text_of}");
+        let curl = "curl http://127.0.0.1:5000/webhook -H";
+        assert!(text_of.contains(curl), "{text_of}");
+        let own = Source::new("g").secret(secret("own-secret"));
+        let own = text(own, "0.0.0.0:0", "0.0.0.0:8080");
+        let send = "\n  offhook send http://127.0.0.1:8080/webhook\n";
         assert!(own.contains(send) && !own.contains("curl"), "{own}");
         let unsigned = Source::new("g").dangerous_unsigned(secret("0123456789abcdef"));
-        let unsigned = text(unsigned, "[::]:80");
-        assert!(
-            unsigned.contains("offhook send http://[::1]:80/webhook/{token}\n"),
-            "{unsigned}"
-        );
+        let unsigned = text(unsigned, "[::]:80", "[::]:80");
+        assert!(unsigned.ends_with("\n  offhook send\n"), "{unsigned}");
+        assert!(!unsigned.contains("0123456789abcdef"), "{unsigned}");
     }
 }

@@ -154,7 +154,9 @@ Examples:
       --header X-Hub-Signature-256 --prefix sha256=
   offhook sign body.json --secret env:SECRET --scheme hmac \\
       --header X-Signature --template '{timestamp:X-Timestamp}.{body}'
-  offhook sign body.json --secret env:WHSEC --scheme standard-webhooks --id msg_1";
+  offhook sign body.json --secret env:WHSEC --scheme standard-webhooks --id msg_1
+
+Exit status: 0 signed, 2 usage, or when the body or the secret cannot be read.";
 
 #[cfg(test)]
 mod tests {

@@ -5,19 +5,22 @@ use http::Method;
 use offhook::relay::SubscriptionHeaders;
 use offhook::signature::Secret;
 use offhook::{EventKind, escape_controls};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::admin::{Server, kinds};
+use super::admin::{self, Server, kinds};
+use super::invocation;
 use super::output::{self, Failure, Outcome};
 use super::table::{self, Row};
 
 /// List the subscribers that events are relayed to; add one, or remove one
 ///
-/// The server keeps what is added here, and it starts with the next event. Subscriptions whose BY is the
-/// settings can only be changed there.
+/// The server keeps what is added here, and it starts with the next event. LAG is how many events wait.
+/// Subscriptions whose BY is the settings can only be changed there. A subscription has ended if its
+/// subscriber has answered 410; it stays listed, with what waits for it, until it is removed, added again,
+/// or resumed with `consumers resume`.
 #[derive(Args)]
-#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Subscriptions {
     #[command(subcommand)]
     action: Option<Action>,
@@ -37,8 +40,8 @@ enum Action {
     Add(Add),
     /// Stop relaying, from this moment on
     Remove {
-        /// The session
-        #[arg(long, value_name = "ID")]
+        /// The session; "*" is the one for all
+        #[arg(long, value_name = "ID", default_value = "*")]
         session: String,
 
         /// The name of the subscription
@@ -51,7 +54,7 @@ enum Action {
     },
 }
 
-#[derive(Args)]
+#[derive(Args, Serialize)]
 struct List {
     /// Only those to this session; "*" is the one for all
     #[arg(long, value_name = "ID")]
@@ -61,7 +64,7 @@ struct List {
 #[derive(Args)]
 struct Add {
     /// The session whose events are relayed; "*" for all
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", default_value = "*")]
     session: String,
 
     /// Where they are POSTed
@@ -92,26 +95,47 @@ struct Add {
 impl Subscriptions {
     pub(super) fn run(self) -> Outcome {
         let server = &self.server;
+        if self.action.is_some() && self.list.session.is_some() {
+            return Err(Failure::usage("--session follows the name of the action"));
+        }
         match self.action.unwrap_or(Action::List(self.list)) {
-            Action::List(List { session: None }) => {
+            Action::List(list) => {
                 let row = |webhook: Webhook, _| webhook.row("");
-                server.list(&["api", "subscriptions"], &(), HEADINGS, row, NONE)
-            }
-            Action::List(List { session: Some(id) }) => {
-                let row = |webhook: Webhook, _| webhook.row(&id);
-                server.list(&["sessions", &id, "webhook"], &(), HEADINGS, row, NONE)
+                server.list(&["api", "subscriptions"], &list, HEADINGS, row, NONE)
             }
             Action::Add(add) => add.run(server),
             Action::Remove { session, name, all } => {
-                let which = if all {
-                    json!({ "all": true })
-                } else {
-                    json!({ "name": name })
-                };
-                server.delete(&["sessions", &session, "webhook"], &which, "removed")
+                remove(server, &session, (!all).then_some(&*name))
             }
         }
     }
+}
+
+/// Removes the subscription of this name, or all of the session. The server takes a removal of nothing for
+/// done, so it is asked before what there is.
+fn remove(server: &Server, session: &str, name: Option<&str>) -> Outcome {
+    let path = ["sessions", session, "webhook"];
+    let there_are: Webhooks = admin::read(&server.ask(Method::GET, &path, &())?)?;
+    let mut there_are = there_are.webhooks.iter();
+    if !there_are.any(|one| name.is_none_or(|name| one.name == name)) {
+        let named = name.map_or(String::new(), |name| format!(" {name:?}"));
+        let list = invocation();
+        return Err(Failure::failed(format!(
+            "there is no subscription{named} to session {session:?}\n`{list} subscriptions` lists those that \
+             there are."
+        )));
+    }
+    let which = match name {
+        Some(name) => json!({ "name": name }),
+        None => json!({ "all": true }),
+    };
+    server.delete(&path, &which, "removed")
+}
+
+/// The subscriptions of a session.
+#[derive(Deserialize)]
+struct Webhooks {
+    webhooks: Vec<Webhook>,
 }
 
 #[derive(Deserialize)]
@@ -128,6 +152,8 @@ struct Webhook {
     ended_reason: Option<String>,
     #[serde(default)]
     defined_in_settings: bool,
+    /// How many events wait. Missing in the answer to a change.
+    lag: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -186,7 +212,7 @@ impl Add {
 }
 
 impl Webhook {
-    fn row(self, session: &str) -> Row<6> {
+    fn row(self, session: &str) -> Row<7> {
         // Other commands take the URL, so it is never shortened.
         let url = self.webhook_url;
         let (state, below) = match (self.ended_reason, self.suspended_reason) {
@@ -207,13 +233,14 @@ impl Webhook {
             some => some.join(", "),
         };
         let session = self.session_id.as_deref().unwrap_or(session);
-        let cells = [&self.name, state, by, signed, &events, session].map(str::to_owned);
+        let lag = self.lag.map_or("-".to_owned(), |lag| lag.to_string());
+        let cells = [&self.name, state, &lag, by, signed, &events, session].map(str::to_owned);
         let below = Some(below);
         Row { cells, below }
     }
 }
 
-const HEADINGS: [&str; 6] = ["NAME", "STATE", "BY", "SIGNED", "EVENTS", "SESSION"];
+const HEADINGS: [&str; 7] = ["NAME", "STATE", "LAG", "BY", "SIGNED", "EVENTS", "SESSION"];
 
 const NONE: &str = "No subscription.";
 
@@ -230,4 +257,4 @@ Examples:
   offhook subscriptions remove --session 408f --name bot
   offhook subscriptions --json | jq '.subscriptions[] | select(.active | not)'
 
-Exit status: 0 done, 1 when it is refused or the server cannot be asked, 2 usage.";
+Exit status: 0 done, 1 when it is refused, there is no such one, or the server cannot be asked, 2 usage.";

@@ -52,11 +52,13 @@ impl VerifyDurability {
             let refused = |error| Failure::failed(format!("listening to signals: {error}"));
             let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
             let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+            let mut hangup = signal(SignalKind::hangup()).map_err(refused)?;
             // Dropping the run halfway also stops its server and removes its folder.
             tokio::select! {
                 figures = self.verify() => figures,
                 _ = interrupt.recv() => Err(Failure::failed(INTERRUPTED)),
                 _ = terminate.recv() => Err(Failure::failed(INTERRUPTED)),
+                _ = hangup.recv() => Err(Failure::failed(INTERRUPTED)),
             }
         })?;
         if self.json {

@@ -28,13 +28,11 @@ pub use options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
 pub use retry::Retry;
 
 pub(crate) use consumer::{AttemptObserver, Consumer, EndedAttempt, Outcome};
-pub(crate) use controls::{ConsumerControls, EventStates, HeldUp};
+pub(crate) use controls::{ConsumerControls, ConsumerStatus, EventStates, HeldUp};
 pub(crate) use lane::{Lane, LaneMap};
 pub(crate) use large::LargeBodies;
 pub(crate) use records::{events_of, find, outlined};
 pub(crate) use replay::ReplayRequest;
 pub(crate) use runner::{DispatchTuning, Runner, RunnerContext};
 pub(crate) use runners::{Living, Runners};
-#[cfg(test)]
 pub(crate) use saved::Saved;
-pub(crate) use saved::Suspended;

@@ -199,6 +199,11 @@ impl Pipeline {
         &self.journal
     }
 
+    /// The desks of all shares.
+    pub(super) fn desks(&self) -> &[Arc<dyn Desk>] {
+        &self.desks
+    }
+
     /// Receives what happens to events outside the journal.
     pub(crate) fn notes(&self) -> &Arc<dyn Notes> {
         &self.notes

@@ -26,8 +26,8 @@ use futures_util::future::join_all;
 use super::subscription::{Ended, Subscription, SubscriptionKey, shown};
 use super::{Guard, RejectedAddress, Relay, RelayClient, RelaySettings, SubscriptionHeaders};
 use crate::clock::Clock;
-use crate::dispatch::{Consumer, ConsumerControls, HandlerOptions, Suspended};
-use crate::engine::Pipeline;
+use crate::dispatch::{Consumer, ConsumerControls, ConsumerStatus, HandlerOptions};
+use crate::engine::{Backlog, Pipeline, Wanted};
 use crate::escape_controls;
 use crate::journal::{Expected, PutError, Unavailable};
 use crate::signature::Secrets;
@@ -151,20 +151,37 @@ impl Registry {
         summary.collect()
     }
 
-    /// For each of these, since when and why it is suspended; `None` if it is not.
-    pub(crate) async fn suspended(
+    /// The state of each of these consumers; `None` if it does not run, or cannot be asked.
+    pub(crate) async fn statuses(
         &self,
         entries: &[RegisteredSubscription],
-    ) -> Vec<Option<Suspended>> {
+    ) -> Vec<Option<ConsumerStatus>> {
         let consumers = self.pipeline.consumers().into_iter();
         let consumers: HashMap<String, ConsumerControls> = consumers
             .map(|consumer| (consumer.name().to_owned(), consumer))
             .collect();
         let asked = entries.iter().map(async |entry| {
             let consumer = consumers.get(&entry.subscription.key.consumer())?;
-            consumer.status().await?.suspended
+            consumer.status().await
         });
         join_all(asked).await
+    }
+
+    /// Returns what waits for a subscription whose consumer does not run.
+    ///
+    /// # Errors
+    ///
+    /// When the journal or the index cannot be read now.
+    pub(crate) async fn backlog(
+        &self,
+        entry: &RegisteredSubscription,
+    ) -> Result<Backlog, Unavailable> {
+        let Subscription { key, events, .. } = &entry.subscription;
+        let wanted = Wanted {
+            session: Some(key.session()).filter(|session| *session != "*"),
+            kinds: events.as_ref(),
+        };
+        self.pipeline.backlog(&key.consumer(), &wanted).await
     }
 
     fn consumer(self: &Arc<Self>, entry: &RegisteredSubscription) -> Consumer {

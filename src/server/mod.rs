@@ -3,7 +3,7 @@
 //! The admin listener is an actix server of its own, so that neither a full public listener nor its
 //! end locks the administrator out.
 //!
-//! - `server.rs`: [`Server`], which is started, runs and is stopped, also by signals.
+//! - `server.rs`: [`Server`], which is started, runs and is stopped, also by signals (`signals.rs`).
 //! - `listeners.rs`: binds and serves the public and the admin listener.
 //! - `connection.rs`: a connection whose other side must keep going, with its deadline
 //!   (`deadline.rs`) and its seat (`seats.rs`).
@@ -21,6 +21,7 @@ mod receiver;
 mod seats;
 #[expect(clippy::module_inception, reason = "it holds the type Server")]
 mod server;
+mod signals;
 
 pub use first_process::run_as_first_process;
 pub use listeners::STOP_TIMEOUT;
@@ -28,3 +29,4 @@ pub(crate) use parts::Parts;
 pub use receiver::Receiver;
 pub use server::Server;
 pub(crate) use server::start;
+pub(crate) use signals::survive_hangup;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use actix_server::ServerHandle;
 use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -15,6 +14,7 @@ use super::descriptors::Descriptors;
 use super::listeners::{BoundSocket, Listener, STOP_TIMEOUT, workers};
 use super::parts::Parts;
 use super::receiver::Receiver;
+use super::signals::{Signals, StopSignal, fail_writes_past_file_limit};
 use crate::relay::RelayedTo;
 use crate::settings::Settings;
 use crate::{Error, Retry};
@@ -135,47 +135,48 @@ impl Server {
     }
 
     /// Serves until SIGINT or SIGTERM, then stops as [`Server::stop`] does. With `server.drain_delay` the stop
-    /// is announced first: `/ready` answers 503, and requests are still taken for that time, which a second
-    /// signal ends. A further signal ends the server without waiting for the work that still runs.
+    /// is announced first: `/ready` answers 503, and requests are still taken for that time. A second signal
+    /// ends the server without waiting for the work that still runs. SIGHUP does not end it.
     ///
     /// # Errors
     ///
-    /// When the system does not let the process listen to signals, when the public listener fails, or
-    /// [`Error::JournalBroken`].
+    /// When the system does not let the process listen to signals, when the public listener fails,
+    /// [`Error::JournalBroken`], or, after a second signal, [`Error::Interrupted`].
     pub async fn run_until_stopped(self) -> Result<(), Error> {
         self.run(|_| {}).await
     }
 
     /// As [`Server::run_until_stopped`]. Calls `begun` as soon as signals stop it gracefully.
     pub(crate) async fn run(mut self, begun: impl FnOnce(&Self)) -> Result<(), Error> {
-        let mut interrupt = listen(SignalKind::interrupt())?;
-        let mut terminate = listen(SignalKind::terminate())?;
-        let mut next_signal = async || {
-            tokio::select! {
-                _ = interrupt.recv() => "SIGINT",
-                _ = terminate.recv() => "SIGTERM",
-            }
-        };
+        let mut signals = Signals::listen()?;
         begun(&self);
-        let mut name = self.serve_until(next_signal()).await?;
+        let first = self.serve_until(signals.next_stop()).await?;
         if let Some(delay) = self.announce_stop() {
             log::info!(
-                "{name}: /ready answers 503, and requests are taken for {delay:?} more (send it again to \
-                 stop now)"
+                "{}: /ready answers 503, and requests are taken for {delay:?} more",
+                first.name
             );
-            let delayed = timeout(delay, self.serve_until(next_signal())).await;
-            name = delayed.unwrap_or(Ok("drain_delay has passed"))?;
+            if let Ok(second) = timeout(delay, self.serve_until(signals.next_stop())).await {
+                let StopSignal { name, number } = second?;
+                self.public.handle.stop(false).await;
+                return Err(Error::Interrupted { name, number });
+            }
         }
-        log::info!("{name}: finishing what runs (send it again to end immediately)");
+        log::info!(
+            "{}: stopping; what runs is finished, for at most {STOP_TIMEOUT:?}. Press Ctrl-C again, or send the \
+             signal again, to stop immediately",
+            first.name
+        );
         let public = self.public.handle.clone();
         let stop = pin!(self.stop());
-        let again = pin!(next_signal());
+        let again = pin!(signals.next_stop());
         match select(stop, again).await {
             Either::Left(_) => log::info!("stopped"),
-            Either::Right((name, _unfinished)) => {
+            Either::Right((second, _unfinished)) => {
                 // The futures of requests and handlers are dropped, so that programs of `exec` end too.
                 public.stop(false).await;
-                log::warn!("{name} again: stopped with work unfinished");
+                let (name, number) = (second.name, second.number);
+                return Err(Error::Interrupted { name, number });
             }
         }
         Ok(())
@@ -184,10 +185,10 @@ impl Server {
     /// Serves until there is a signal. Fails when nothing can be served any more.
     async fn serve_until(
         &mut self,
-        signal: impl Future<Output = &'static str>,
-    ) -> Result<&'static str, Error> {
+        signal: impl Future<Output = StopSignal>,
+    ) -> Result<StopSignal, Error> {
         tokio::select! {
-            name = signal => Ok(name),
+            signal = signal => Ok(signal),
             error = self.public.failure() => {
                 Err(Error::Io { what: "the public listener", error })
             }
@@ -265,22 +266,4 @@ async fn finish(parts: &Parts, public: &ServerHandle) {
     if let Some(pipeline) = &parts.pipeline {
         pipeline.stop().await;
     }
-}
-
-/// Makes a write past the limit on file sizes (RLIMIT_FSIZE) fail as one to a full disk does, for the rest
-/// of the process's life.
-///
-/// The system also sends SIGXFSZ, which kills a process without a handler for it, so a handler is
-/// installed. Programs that `exec` starts have the system's default again.
-fn fail_writes_past_file_limit() -> Result<(), Error> {
-    // The handler stays installed when the stream of signals is dropped.
-    listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
-}
-
-/// From now on the signal does not kill the process.
-fn listen(kind: SignalKind) -> Result<Signal, Error> {
-    signal(kind).map_err(|error| Error::Io {
-        what: "listening to signals",
-        error,
-    })
 }

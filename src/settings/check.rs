@@ -19,7 +19,7 @@ impl Settings {
     pub(crate) fn check(&self, in_code: &[&str]) -> Result<(), Problems> {
         let notes = Notes::new("the settings");
         self.judge(in_code, &notes);
-        notes.into_result()
+        Problems::none_of(notes.into_problems())
     }
 
     /// Notes every reason why these settings must not be used.

@@ -8,7 +8,7 @@ use config::{Config, ConfigError, File, FileFormat, Map};
 
 use super::spot::{Keys as _, Notes, Spot};
 use super::{AdminSettings, Settings};
-use crate::error::Problems;
+use crate::error::{Problem, Problems};
 
 impl Settings {
     /// Loads a settings file and applies the `OFFHOOK__…` environment variables.
@@ -17,10 +17,25 @@ impl Settings {
     ///
     /// When the settings are invalid. The error lists every problem, not only the first.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Problems> {
+        let (settings, problems) = Self::load_with_problems(path)?;
+        Problems::none_of(problems)?;
+        Ok(settings)
+    }
+
+    /// Loads what can be read of settings that may have problems, and the problems. A key with a problem
+    /// has its default.
+    ///
+    /// This is for programs that need a part of the settings, such as the address of the admin listener.
+    /// They look for problems of that part by [`Problem::keys`]. A server needs [`Settings::load`].
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or is not TOML.
+    pub fn load_with_problems(path: impl AsRef<Path>) -> Result<(Self, Vec<Problem>), Problems> {
         let path = path.as_ref();
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| unreadable(&shown, &error))?;
-        Self::with_admin().read(&text, &shown, std::env::vars_os())
+        Self::with_admin().read_all(&text, &shown, std::env::vars_os())
     }
 
     /// Applies the `OFFHOOK__…` environment variables to settings made in code.
@@ -42,11 +57,23 @@ impl Settings {
 
     /// These settings, changed by the text of a file and the environment. `shown` names the file.
     pub(super) fn read(
-        mut self,
+        self,
         text: &str,
         shown: &str,
         environment: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Self, Problems> {
+        let (settings, problems) = self.read_all(text, shown, environment)?;
+        Problems::none_of(problems)?;
+        Ok(settings)
+    }
+
+    /// As [`Settings::read`], with the problems beside what could be read. Fails if that is nothing.
+    fn read_all(
+        mut self,
+        text: &str,
+        shown: &str,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<(Self, Vec<Problem>), Problems> {
         let mut notes = Notes::new(shown);
         let overrides = overrides(environment, &mut notes);
         let merged = Config::builder()
@@ -58,8 +85,7 @@ impl Settings {
         root.table(|table| self.fill(table));
         notes.end_reading();
         self.judge(&[], &notes);
-        notes.into_result()?;
-        Ok(self)
+        Ok((self, notes.into_problems()))
     }
 }
 
@@ -71,8 +97,8 @@ fn unreadable(shown: &str, error: &io::Error) -> Problems {
             "there is no such file (looked from {}); it holds at least [[sources]] with a name and secrets",
             folder().unwrap_or_else(|_| "here".to_owned())
         ),
-        ErrorKind::IsADirectory => "this is no file; the settings are a TOML file".to_owned(),
-        ErrorKind::InvalidData => "this is no UTF-8 text; the settings are a TOML file".to_owned(),
+        ErrorKind::IsADirectory => "this is not a file; the settings are a TOML file".to_owned(),
+        ErrorKind::InvalidData => "this is not UTF-8 text; the settings are a TOML file".to_owned(),
         _ => format!("cannot be read: {error}"),
     };
     Problems::at(shown, text)
@@ -111,7 +137,7 @@ fn overrides(
             notes.overridden.push(keys);
             match value.into_string() {
                 Ok(value) => drop(overrides.insert(name, value)),
-                Err(_) => notes.add_variable(&name, "its value is no text"),
+                Err(_) => notes.add_variable(&name, "its value is not UTF-8 text"),
             }
         }
     }

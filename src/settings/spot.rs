@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 
 use config::{Map, Value, ValueKind};
 
-use crate::error::{Problem, Problems};
+use crate::error::Problem;
 
 /// Collects the problems while settings are read and checked.
 #[derive(Debug, Default)]
@@ -17,8 +17,8 @@ pub(super) struct Notes {
     file: String,
     /// The keys that the environment sets, such as `server.bind`.
     pub(super) overridden: Vec<String>,
-    /// The problems, each with its keys.
-    noted: RefCell<Vec<(String, Problem)>>,
+    /// The problems.
+    noted: RefCell<Vec<Problem>>,
     /// How many of them were found while the settings were read.
     of_reading: Cell<usize>,
 }
@@ -38,7 +38,7 @@ impl Notes {
             Some(_) => keys,
             None => keys.split('.').next().unwrap_or_default(),
         };
-        let related = |(noted, _): &(String, _)| holds(noted, about) || holds(about, noted);
+        let related = |noted: &Problem| holds(&noted.keys, about) || holds(about, &noted.keys);
         let of_reading = self.of_reading.get();
         if self.noted.borrow().iter().take(of_reading).any(related) {
             return;
@@ -60,8 +60,9 @@ impl Notes {
     }
 
     fn push(&self, keys: &str, place: String, text: String) {
-        let noted = (keys.to_owned(), Problem { place, text });
-        self.noted.borrow_mut().push(noted);
+        let keys = keys.to_owned();
+        let problem = Problem { place, keys, text };
+        self.noted.borrow_mut().push(problem);
     }
 
     fn is_overridden(&self, keys: &str) -> bool {
@@ -74,14 +75,9 @@ impl Notes {
         self.of_reading.set(self.noted.borrow().len());
     }
 
-    /// Returns `Ok` if nothing was noted.
-    pub(super) fn into_result(self) -> Result<(), Problems> {
-        let noted = self.noted.into_inner().into_iter();
-        let problems: Vec<Problem> = noted.map(|(_, problem)| problem).collect();
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(Problems(problems))
+    /// The problems that were noted, in their order.
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.noted.into_inner()
     }
 }
 

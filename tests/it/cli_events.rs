@@ -5,7 +5,7 @@ mod stub;
 
 use serde_json::{Value, json};
 
-use stub::ask;
+pub use stub::ask;
 
 const ID: &str = "0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17";
 const SESSION: &str = "408f7372-f7c9-4299-a8db-326bc5548a73";
@@ -136,7 +136,10 @@ fn dead_letters_are_listed_replayed_and_deleted() {
         200,
         r#"{"matched":0,"replayed":0}"#,
     );
-    assert_eq!((ran.status, ran.printed.as_str()), (1, "no event fits\n"));
+    assert_eq!(
+        (ran.status, ran.printed.as_str()),
+        (1, "no event matches\n")
+    );
 
     let delete = ["dead", "delete", ID, "--consumer", "c"];
     let (asked, ran) = ask(&delete, 200, r#"{"success":true}"#);
@@ -178,7 +181,7 @@ fn what_is_replayed_is_what_was_asked_for() {
         let (asked, ran) = ask(&arguments, 200, r#"{"matched":3,"replayed":0}"#);
         let line = format!("POST {path}");
         assert_eq!((&asked.line, asked.json()), (&line, body));
-        let text = "3 events fit; none was replayed\n";
+        let text = "3 events match; none was replayed\n";
         assert_eq!((ran.status, ran.printed.as_str()), (0, text), "{ran:?}");
     }
     let (asked, _) = ask(
@@ -190,6 +193,30 @@ fn what_is_replayed_is_what_was_asked_for() {
         .as_str()
         .map(str::parse::<offhook::Timestamp>);
     assert!(from.is_some_and(|from| from.is_ok()), "{asked:?}");
+}
+
+#[test]
+fn what_a_replay_left_out_is_named() {
+    let answer = |replayed: u64| {
+        json!({
+            "matched": 5, "replayed": replayed,
+            "left_out": [{ "consumer": "handler:old\u{1b}", "events": 2 }],
+        })
+    };
+    for (replayed, status, text) in [
+        (3, 0, "replayed 3 of 5 events\n"),
+        (0, 1, "5 events match; none was replayed\n"),
+    ] {
+        let answer = answer(replayed).to_string();
+        let (_, ran) = ask(&["dead", "replay", "--all"], 200, &answer);
+        assert_eq!(
+            (ran.status, ran.printed.as_str()),
+            (status, text),
+            "{ran:?}"
+        );
+        let left_out = "left out: 2 events of handler:old\\u{001b}, which does not run";
+        assert!(ran.said.starts_with(left_out), "{ran:?}");
+    }
 }
 
 #[test]
@@ -276,6 +303,33 @@ fn consumers_are_listed_paused_and_resumed() {
         assert_eq!(asked.line, line);
         assert!(ran.status == 0 && ran.printed.contains("paused"), "{ran:?}");
     }
+}
+
+/// A subscription that its subscriber has ended stays visible.
+#[test]
+fn an_ended_consumer_is_listed() {
+    let consumer = json!({
+        "name": "subscription:*:crm", "kind": "subscription", "state": "ended", "lag": 17,
+        "oldest_waiting": null, "in_flight": 0, "panics": 0,
+        "ended": { "at": "2025-01-08T12:00:00Z", "reason": "410 Gone\u{1b}" },
+    });
+    let all = json!({ "consumers": [&consumer] }).to_string();
+    let (_, ran) = ask(&["consumers"], 200, &all);
+    let lines: Vec<_> = ran.printed.lines().collect();
+    assert!(
+        lines[1].starts_with("subscription:*:crm  ended  17   0 "),
+        "{ran:?}"
+    );
+    assert!(
+        lines[2].starts_with("  ended ") && lines[2].ends_with(": 410 Gone\\u{001b}"),
+        "{ran:?}"
+    );
+    let (_, ran) = ask(
+        &["consumers", "show", "subscription:*:crm"],
+        200,
+        &consumer.to_string(),
+    );
+    assert!(ran.printed.contains("\nended         "), "{ran:?}");
 }
 
 /// A consumer that is restarting cannot say how far it is.

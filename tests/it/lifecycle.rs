@@ -1,5 +1,7 @@
 //! Order, hang-ups and the graceful stop.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,6 +11,7 @@ use offhook::{
     Delivery, EventHandler, HandlerError, HandlerOptions, MessageEvent, Order, async_trait,
 };
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::{sleep, timeout};
 
 use crate::served::{JSONL, Served, handled, settings};
 use crate::support::{
@@ -85,7 +88,7 @@ async fn one_conversation_waits_and_the_others_do_not() {
     }
     // One of conversation a, and b and c.
     gate.wait_for(&gate.entered, 3).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    sleep(Duration::from_millis(50)).await;
     assert_eq!(gate.entered.load(Ordering::SeqCst), 3);
     gate.let_through(5);
     for raw in &mut open {
@@ -108,7 +111,7 @@ async fn concurrency_bounds_what_runs_at_once() {
     }
     for done in 0..4 {
         gate.wait_for(&gate.entered, done + 2).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
         assert_eq!(gate.entered.load(Ordering::SeqCst), done + 2);
         gate.let_through(1);
     }
@@ -188,7 +191,7 @@ async fn a_stop_finishes_what_runs() {
     gone.reset();
 
     let stopping = actix_rt::spawn(server.stop());
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    sleep(Duration::from_millis(200)).await;
     assert!(!stopping.is_finished());
     gate.let_through(2);
     let answer = busy.answer().await;
@@ -216,7 +219,7 @@ fn draining(name: &str, delay: &str) -> (Folder, Served) {
 
 #[actix_web::test]
 async fn a_stop_is_announced_while_requests_are_taken() {
-    let (folder, served) = draining("drain-announced", "1h");
+    let (folder, served) = draining("drain-announced", "5s");
     let (to, message) = (served.public, |id: &str| {
         let body = format!(r#"{{"event":"message","messageId":"{id}","from":"+1"}}"#);
         signed(body)
@@ -236,9 +239,7 @@ async fn a_stop_is_announced_while_requests_are_taken() {
         assert_eq!((answer.status, answer.header("connection")), (200, None));
         assert_eq!(message(&format!("new-{id}")).send(to).await.status, 200);
     }
-    // The next signal ends the delay, and the stop finishes what it has to.
-    served.program.signal("TERM");
-    served.program.logged("SIGTERM: finishing what runs");
+    served.program.logged("SIGTERM: stopping");
     assert!(served.program.wait().success());
     open.expect_end().await;
     let mut handled = handled(&folder);
@@ -251,8 +252,17 @@ async fn an_announced_stop_begins_by_itself() {
     let (_folder, served) = draining("drain-passed", "300ms");
     served.program.signal("INT");
     served.program.logged("SIGINT: /ready answers 503");
-    served.program.logged("finishing what runs");
+    served.program.logged("SIGINT: stopping");
     assert!(served.program.wait().success());
+}
+
+#[actix_web::test]
+async fn a_second_signal_ends_an_announced_stop() {
+    let (_folder, served) = draining("drain-ended", "1h");
+    served.program.signal("INT");
+    served.program.logged("SIGINT: /ready answers 503");
+    served.program.signal("INT");
+    assert_eq!(served.program.wait().code(), Some(130));
 }
 
 #[actix_web::test]
@@ -265,7 +275,7 @@ async fn a_stop_cuts_off_what_never_ends() {
                 [[handlers]]\nname = \"endless\"\nuse = \"exec\"\ntimeout = \"1h\"\n\
                 command = [\"sleep\", \"1000\"]\n";
     std::fs::write(&settings, text).unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_offhook"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
     let program = Program::start(command.arg("--settings").arg(&settings));
     let to = address_in(&program.logged("webhooks"));
     let mut waits = Raw::connect(to).await;
@@ -279,10 +289,79 @@ async fn a_stop_cuts_off_what_never_ends() {
         .await;
     assert_eq!(third.answer().await.status, 401);
     gone.reset();
-    program.signal("TERM");
-    program.logged("SIGTERM");
-    // Once more: it ends at once, and in order.
-    program.signal("TERM");
-    program.logged("stopped with work unfinished");
-    assert!(program.wait().success());
+    program.signal("INT");
+    program.logged("Press Ctrl-C again");
+    program.signal("INT");
+    program.logged("with work unfinished");
+    assert_eq!(program.wait().code(), Some(130));
+}
+
+/// Nothing reads standard error any more, so what writes to it never returns.
+#[actix_web::test]
+async fn a_second_ctrl_c_ends_what_hangs() {
+    let folder = Folder::new("hung-stop");
+    crate::served::settings(&folder, "");
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let mut command = crate::served::command(&folder);
+    let mut child = command.stderr(writer.try_clone().unwrap()).spawn().unwrap();
+    let mut said = BufReader::new(reader).lines();
+    assert!(said.any(|line| line.unwrap().contains("/ready")));
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    for length in [4096, 1] {
+        while writer.write(&vec![b'\n'; length]).is_ok() {}
+    }
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    let ended = timeout(Duration::from_secs(60), async {
+        while child.try_wait().unwrap().is_none() {
+            let (mut kill, id) = (Command::new("kill"), child.id().to_string());
+            kill.args(["-s", "INT", &id]).status().unwrap();
+            sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let ended = ended.await;
+    let _ = child.kill();
+    assert_eq!((ended, child.wait().unwrap().code()), (Ok(()), Some(130)));
+}
+
+/// In `serve`, and where a program runs the library. logrotate and terminals that are closed send it.
+#[actix_web::test]
+async fn a_hangup_never_ends_the_server() {
+    let folder = Folder::new("hangup");
+    crate::served::settings(&folder, "");
+    let serve = crate::served::command(&folder);
+    let mut library = crate::support::example("server");
+    for listener in ["SERVER", "ADMIN"] {
+        library.env(format!("OFFHOOK__{listener}__BIND"), "127.0.0.1:0");
+    }
+    for mut command in [serve, library] {
+        let program = Program::start(&mut command);
+        let to = address_in(&program.logged("/webhook"));
+        for _ in 0..2 {
+            program.signal("HUP");
+            program.logged("SIGHUP: ");
+        }
+        assert_eq!(signed("{}").send(to).await.status, 200);
+        program.stop();
+    }
+}
+
+/// A signal that comes before the server listens.
+#[test]
+fn a_hangup_during_the_start_ends_nothing() {
+    let folder = Folder::new("hangup-early");
+    crate::served::settings(&folder, "");
+    // The settings are read from a pipe, so the start waits for the test.
+    let pipe = folder.0.join("pipe.toml");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let mut command = crate::support::offhook(&["--settings", "pipe.toml"]);
+    let program = Program::start(command.current_dir(&folder.0));
+    // Opening the pipe waits for its reader.
+    let mut writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    program.signal("HUP");
+    let settings = std::fs::read(folder.0.join("settings.toml")).unwrap();
+    writer.write_all(&settings).unwrap();
+    drop(writer);
+    program.logged("/webhook");
+    program.stop();
 }

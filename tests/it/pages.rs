@@ -1,4 +1,7 @@
-//! The pages: links lead somewhere, and the walks of ARCHITECTURE.md name files and functions that exist.
+//! The pages: links lead somewhere, commands can be pasted, and the walks of ARCHITECTURE.md name files and
+//! functions that exist.
+
+mod readme;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -86,6 +89,78 @@ fn every_link_leads_somewhere() {
         "links that lead nowhere:\n{}",
         wrong.join("\n")
     );
+}
+
+/// The blocks of shell commands in a text.
+fn shell_blocks(text: &str) -> Vec<String> {
+    blocks(text, &["sh", "bash", "zsh", "shell", "console"])
+}
+
+/// The blocks of code in one of these languages.
+fn blocks(text: &str, languages: &[&str]) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut fence = None;
+    for line in text.lines() {
+        let is_fence = line.trim_start().starts_with("```");
+        match (&mut fence, is_fence) {
+            (None, true) => {
+                let language = line.trim_start().trim_start_matches('`');
+                fence = Some((language.to_owned(), String::new()));
+            }
+            (Some((language, block)), true) => {
+                if languages.contains(&language.as_str()) {
+                    blocks.push(std::mem::take(block));
+                }
+                fence = None;
+            }
+            (Some((_, block)), false) => *block = format!("{block}{line}\n"),
+            (None, false) => {}
+        }
+    }
+    blocks
+}
+
+/// What stands outside of quotes in a block, without escaped characters.
+fn unquoted(block: &str) -> String {
+    let (mut bare, mut quote) = (String::new(), None);
+    let mut characters = block.chars();
+    while let Some(character) = characters.next() {
+        match (quote, character) {
+            (None, '\\') | (Some('"'), '\\') => drop(characters.next()),
+            (None, '\'' | '"') => quote = Some(character),
+            (Some(open), _) if open == character => quote = None,
+            (None, _) => bare.push(character),
+            _ => {}
+        }
+    }
+    assert_eq!(quote, None, "a quote is open at the end of:\n{block}");
+    bare
+}
+
+/// In zsh a `#` on a command line is a word, and `?`, `*` and `[` without a match are an error.
+#[test]
+fn commands_can_be_pasted_into_any_shell() {
+    let mut count = 0;
+    for page in pages() {
+        for block in shell_blocks(&read(&page)) {
+            let page = page.display();
+            let bare = unquoted(&block);
+            let odd: Vec<char> = bare
+                .chars()
+                .filter(|one| "#*?[]!~^".contains(*one))
+                .collect();
+            assert!(
+                odd.is_empty(),
+                "{page}: {odd:?} outside of quotes in:\n{block}"
+            );
+            for line in block.lines() {
+                let prompt = line.starts_with(['$', '%', '>']);
+                assert!(!prompt && !line.is_empty(), "{page}: {line:?} in:\n{block}");
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
 }
 
 /// The step of a walk: its file, and the functions that it names.

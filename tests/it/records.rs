@@ -106,6 +106,8 @@ async fn an_event_has_a_timeline_with_duplicates() {
     assert_eq!(list["next"], Value::Null);
 
     check_timeline(&server, events[3]["id"].as_str().unwrap()).await;
+    let ids = events.iter().map(|event| event["id"].as_str().unwrap());
+    check_beginnings(&server, &ids.collect::<Vec<_>>()).await;
     let before = format!("?before={}", events[1]["id"].as_str().unwrap());
     for (query, count) in LISTED.iter().chain(&[(&*before, 2)]) {
         let list = get(&server, &format!("/api/events{query}")).await;
@@ -141,6 +143,21 @@ async fn check_timeline(server: &Server, id: &str) {
     );
 }
 
+/// The beginning of an id stands for its event, unless another begins so too.
+async fn check_beginnings(server: &Server, ids: &[&str]) {
+    for id in ids {
+        let one = get(server, &format!("/api/events/{}", &id[..34])).await;
+        assert_eq!(one["id"], *id);
+        let beginning = &id[..8];
+        let path = format!("/api/events/{beginning}");
+        let (status, answer) = api(server, "GET", &path, &json!({})).await;
+        let alike = ids.iter().filter(|other| other.starts_with(beginning));
+        let is_only = alike.count() == 1;
+        assert_eq!(status, if is_only { 200 } else { 400 }, "{answer}");
+        assert!(is_only || answer["code"] == "ambiguous_id", "{answer}");
+    }
+}
+
 /// A query of the documented events and one duplicate, and how many events it finds.
 const LISTED: [(&str, usize); 5] = [
     ("?event=status", 1),
@@ -151,7 +168,9 @@ const LISTED: [(&str, usize); 5] = [
 ];
 
 /// A path that finds nothing, and the status.
-const REFUSED: [(&str, u16); 6] = [
+const REFUSED: [(&str, u16); 8] = [
+    ("/api/events/0198f9a", 400),
+    ("/api/events/0198f9a2", 404),
     ("/api/events?limit=501", 400),
     ("/api/events?event=mesage", 400),
     ("/api/events?state=odd", 400),

@@ -598,7 +598,8 @@ async fn replaced_and_inactive_subscriptions_keep_progress() {
         .expect(200, "PATCH", path, &json!({ "active": false }))
         .await;
     assert_eq!(stopped["webhook"]["active"], false);
-    assert!(server.consumer("subscription:a:default").await.is_none());
+    let inactive = server.consumer("subscription:a:default").await.unwrap();
+    assert_eq!(inactive["state"], "inactive");
     server.message("a", "2").await;
     let server = restarted(server, &folder);
     server.message("a", "3").await;
@@ -728,7 +729,7 @@ async fn a_subscriber_that_is_gone_ends_its_subscription() {
     })
     .await;
     // What is shown as ended may not have been kept yet.
-    let gone = async |name| server.consumer(name).await.is_none();
+    let gone = async |name| server.consumer(name).await.unwrap()["state"] == "ended";
     until("stopped", async || gone("subscription:a:default").await).await;
     server
         .expect(200, "PATCH", path, &json!({ "events": ["*"] }))

@@ -14,7 +14,8 @@ pub(super) fn text(summary: &Value, without_handlers: &str) -> String {
     let mut entries = Vec::new();
     for (key, value) in in_order(summary) {
         let Value::Array(items) = value else {
-            entries.push(entry(key, &facts(key, value)));
+            let facts = facts(key, value);
+            entries.extend((!facts.is_empty()).then(|| entry(key, &facts)));
             continue;
         };
         let count = match (key, items.len()) {
@@ -68,7 +69,8 @@ fn in_words(key: &str, value: &Value, of: &Value) -> Option<String> {
         ("admin", Value::Null) => "none".to_owned(),
         ("scheme", Value::Null) => "none: unsigned, the path holds a token".to_owned(),
         ("events" | "sessions", Value::Null) => "all".to_owned(),
-        ("documented_key", Value::Bool(false)) | (_, Value::Null) => return None,
+        ("retention_size", Value::Null) => "no limit".to_owned(),
+        ("documented_key" | "probe", Value::Bool(false)) | (_, Value::Null) => return None,
         ("documented_key", _) => DOCUMENTED.to_owned(),
         ("secret_known", _) if of["secret"] == false => return None,
         ("secret_known", Value::Bool(false)) => UNKNOWN.to_owned(),
@@ -80,7 +82,10 @@ fn in_words(key: &str, value: &Value, of: &Value) -> Option<String> {
             let time = Duration::try_from_secs_f64(seconds.as_f64()?).ok()?;
             format_duration(time).to_string()
         }
-        ("max_body" | "max_in_flight" | "min_body_rate", Value::Number(bytes)) => {
+        (
+            "max_body" | "max_in_flight" | "min_body_rate" | "retention_size",
+            Value::Number(bytes),
+        ) => {
             ByteSize::b(bytes.as_u64()?).display().iec().to_string()
         }
         ("command", _) | (_, Value::Number(_)) => value.to_string(),
@@ -103,12 +108,12 @@ const DOCUMENTED: &str =
 const UNKNOWN: &str = "no: no source has that secret, so what it sends would be refused";
 
 /// The keys that are shown, in their order. The promise begins with the engine.
-pub(super) const SHOWN: &str = "bind sources admin promise handlers subscriptions gateways limits fingerprint \
-    paths scheme secrets documented_key use path command env reject_codes url shape webhook_url \
+pub(super) const SHOWN: &str = "bind health_path sources admin promise journal handlers subscriptions gateways limits fingerprint \
+    paths scheme secrets documented_key probe use path command env reject_codes url shape webhook_url \
     token signed secret secret_known headers dialect session sessions quiet_after_seconds \
-    quiet_sessions_seconds events order timeout_seconds concurrency max_body max_in_flight workers \
-    max_connections request_timeout_seconds min_body_rate \
-    keep_alive_seconds drain_delay_seconds warnings";
+    quiet_sessions_seconds retention_seconds retention_size dedup_window_seconds \
+    dedup_window_unkeyed_seconds events order timeout_seconds concurrency max_body max_in_flight workers \
+    max_connections request_timeout_seconds min_body_rate keep_alive_seconds drain_delay_seconds warnings";
 
 #[cfg(test)]
 mod tests {

@@ -69,7 +69,7 @@ pub(super) fn hint(gateway: &Gateway, answer: &Result<Answer, Unanswered>) -> Op
         Ok(Verdict::Accepted) => return None,
         Ok(Verdict::SaysNo) => "The gateway says that it was no success.",
         Ok(Verdict::NotJson) => {
-            "That is no answer of a gateway: is --gateway the base of its API, and not that of \
+            "That is not the answer of a gateway: is --gateway the base of its API, and not that of \
              its pages?"
         }
         Ok(Verdict::TooLong) => "The answer is longer than 64 KiB: is that the gateway's API?",
@@ -85,8 +85,8 @@ pub(super) fn hint(gateway: &Gateway, answer: &Result<Answer, Unanswered>) -> Op
             "The gateway rejects the value of --header or --api-key for this session."
         }
         Ok(Verdict::NotFound) => &format!(
-            "No such session, or a gateway of another shape (this was --shape {shape}): try \
-             {others}."
+            "The gateway knows no such session, or no webhook of it; or it is a gateway of another \
+             shape (this was --shape {shape}): try {others}."
         ),
         Ok(Verdict::NotUnderstood) => &format!(
             "The gateway understands something else (this was --shape {shape}): is the \

@@ -151,14 +151,14 @@ fn the_file_is_utf8_text() {
     let mut text = b"\xef\xbb\xbf[[sources]]\nname = \"s\"\nsecrets = [\"hidden".to_vec();
     let found = load(&[&text[..], b"\xff\"]"].concat()).unwrap_err();
     assert!(
-        found.ends_with("settings.toml: this is no UTF-8 text; the settings are a TOML file"),
+        found.ends_with("settings.toml: this is not UTF-8 text; the settings are a TOML file"),
         "{found}"
     );
     text.extend(b"\"]");
     assert!(load(&text).is_ok());
     let found = Settings::load(&folder).unwrap_err().to_string();
     assert!(
-        found.ends_with(": this is no file; the settings are a TOML file"),
+        found.ends_with(": this is not a file; the settings are a TOML file"),
         "{found}"
     );
     std::fs::remove_dir_all(&folder).unwrap();

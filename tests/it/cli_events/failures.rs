@@ -101,7 +101,9 @@ fn every_failure_says_what_to_do() {
 
 #[test]
 fn what_cannot_be_asked_is_not() {
-    let table: [&[&str]; 15] = [
+    let table: [&[&str]; 17] = [
+        &["dead", "--limit", "5", "replay", "--all"],
+        &["dead", "--consumer", "c", "list"],
         &["events", ".."],
         &["events", ID, "--state", "dead"],
         &["events", "--state", "odd"],

@@ -1,9 +1,9 @@
 //! `offhook subscriptions` against a server.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Subscriber, folder, hook};
-use crate::served::Served;
+use crate::served::{Served, until};
 use crate::support::{Ran, run};
 
 #[actix_web::test]
@@ -27,7 +27,7 @@ async fn added_listed_and_removed() {
     ];
     let added = ask(&add);
     assert_eq!((added.status, added.said.as_str()), (0, ""), "{added:?}");
-    let row = "bot   active  API  yes     message, status  a/b";
+    let row = "bot   active  -    API  yes     message, status  a/b";
     assert!(added.printed.contains(row), "{added:?}");
     assert!(
         added.printed.contains(&url) && !added.printed.contains("hidden"),
@@ -41,12 +41,12 @@ async fn added_listed_and_removed() {
     assert!(
         listed
             .printed
-            .contains("crm   active  settings  no      all              *"),
+            .contains("crm   active  1    settings  no      all              *"),
         "{listed:?}"
     );
     let listed = ask(&["list", "--session", "a/b", "--json"]);
     assert_eq!(
-        listed.json()["webhooks"][0]["events"],
+        listed.json()["subscriptions"][0]["events"],
         json!(["message", "status"])
     );
     let none = ask(&["list", "--session", "c"]);
@@ -64,6 +64,114 @@ async fn added_listed_and_removed() {
     let left = left["subscriptions"].as_array().unwrap().iter();
     let left: Vec<_> = left.map(|one| one["name"].clone()).collect();
     assert_eq!(left, ["crm", "default"]);
+}
+
+#[actix_web::test]
+async fn removing_what_is_not_there_says_so() {
+    let folder = folder("subs-cli-none", DEFINED);
+    let server = Served::start(&folder);
+    for which in [&["--name", "bto"][..], &["--all"]] {
+        let removed = ask(&server, &[&["remove", "--session", "a"], which].concat());
+        assert_eq!(
+            (removed.status, removed.printed.as_str()),
+            (1, ""),
+            "{removed:?}"
+        );
+        assert!(removed.said.contains("to session \"a\""), "{removed:?}");
+    }
+}
+
+/// Its subscriber has answered 410. What waits for it is its own session's.
+#[actix_web::test]
+async fn an_ended_subscription_stays_with_its_backlog() {
+    let (folder, subscriber) = (folder("subs-cli-ended", ""), Subscriber::start([]).await);
+    let server = Served::start(&folder);
+    server.subscribe("a", &hook(&subscriber)).await;
+    subscriber.answer(410);
+    server.message("a", "1").await;
+    let name = "subscription:a:default";
+    let state = async || server.consumer(name).await.unwrap()["state"].take();
+    until("ended", async || state().await == "ended").await;
+    for id in ["2", "3"] {
+        server.message("a", id).await;
+        server.message("b", id).await;
+    }
+    let admin = format!("http://{}", server.admin);
+    let ended = "410";
+    let consumers = ["consumers", "--admin", &admin];
+    let shown = ["consumers", "show", name, "--admin", &admin];
+    let commands = [
+        &consumers[..],
+        &shown,
+        &["subscriptions", "--admin", &admin],
+    ];
+    for ran in commands.map(run) {
+        assert!(ran.status == 0 && ran.printed.contains(ended), "{ran:?}");
+        assert!(ran.printed.contains("ended"), "{ran:?}");
+    }
+    // The event that was answered 410 is given up on, or waits too.
+    let consumer = server.consumer(name).await.unwrap();
+    let (lag, oldest) = (
+        consumer["lag"].as_u64().unwrap(),
+        &consumer["oldest_waiting"],
+    );
+    assert!((2..=3).contains(&lag) && oldest.is_string(), "{consumer}");
+    let listed = ask(&server, &["list", "--session", "a", "--json"]).json();
+    assert_eq!(listed["subscriptions"][0]["lag"], lag);
+
+    for action in [
+        &["consumers", "pause", name][..],
+        &["replay", "--all", "--consumer", name],
+    ] {
+        let refused = run(&[action, &["--admin", &admin]].concat());
+        assert_eq!(refused.status, 1, "{refused:?}");
+        assert!(refused.said.contains("has ended: "), "{refused:?}");
+    }
+    let resumed = run(&["consumers", "resume", name, "--admin", &admin]);
+    assert!(
+        resumed.status == 0 && !resumed.printed.contains("ended"),
+        "{resumed:?}"
+    );
+    server.program.kill();
+}
+
+#[actix_web::test]
+async fn a_replay_names_the_consumers_left_out() {
+    let text = "[[handlers]]\nname = \"odd\"\nuse = \"exec\"\ncommand = [\"false\"]\n\
+                reject_codes = [1]\n";
+    let folder = folder("subs-cli-left-out", text);
+    let server = Served::start(&folder);
+    server.message("a", "1").await;
+    let dead = async |server: &Served| {
+        let dead = server.expect(200, "GET", "/api/dead", &Value::Null).await;
+        dead["dead"].as_array().unwrap().len()
+    };
+    until("dead", async || dead(&server).await == 1).await;
+    server.program.stop();
+    crate::served::settings(&folder, super::RELAY);
+    let server = Served::start(&folder);
+    let admin = format!("http://{}", server.admin);
+    let replay = |more: &[&str]| run(&[&["dead", "replay", "--admin", &admin], more].concat());
+    let all = replay(&["--all"]);
+    assert_eq!(all.status, 1, "{all:?}");
+    assert!(all.said.contains("1 event of handler:odd"), "{all:?}");
+    let json = replay(&["--consumer", "handler:odd", "--json"]).json();
+    let left_out = json!([{ "consumer": "handler:odd", "events": 1 }]);
+    assert_eq!(json["left_out"], left_out, "{json}");
+    for arguments in [&["list"][..], &["replay"]] {
+        let arguments = [
+            &["dead"],
+            arguments,
+            &["--consumer", "handler:od", "--admin", &admin],
+        ];
+        let unknown = run(&arguments.concat());
+        assert_eq!(unknown.status, 1, "{unknown:?}");
+        assert!(
+            unknown.said.contains("no consumer \"handler:od\""),
+            "{unknown:?}"
+        );
+    }
+    assert_eq!(dead(&server).await, 1);
 }
 
 #[actix_web::test]
@@ -102,7 +210,8 @@ const REFUSED: [(&[&str], &str); 2] = [
 ];
 
 /// Arguments that are wrong, so that the server is not asked.
-const MISUSED: [&[&str]; 5] = [
+const MISUSED: [&[&str]; 6] = [
+    &["--session", "a", "remove", "--session", "a"],
     &["add", "--session", "a"],
     &[
         "add",
@@ -122,6 +231,6 @@ const MISUSED: [&[&str]; 5] = [
         "--secret",
         "env:OFFHOOK_TEST_NO_SUCH",
     ],
-    &["remove"],
+    &["remove", "crm"],
     &["remove", "--session", "a", "--all", "--name", "x"],
 ];
