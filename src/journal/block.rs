@@ -193,6 +193,7 @@ impl<Bytes: AsRef<[u8]>> Block<Bytes> {
                     parts: Parts::several(parts, &received, shares),
                     received: Arc::new(received),
                     events: Events::Unread,
+                    missing: None,
                 };
                 if !outlines.is_empty() {
                     record.set_sessions(&mut outlines);

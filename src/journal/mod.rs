@@ -36,7 +36,8 @@ pub(crate) use dedup::BloomFilter;
 pub use position::{MAX_PARTS, Part, Position, Seq, Share, share_of};
 pub(crate) use position::{PositionHashSet, PositionMap};
 pub use record::{
-    Appended, DedupKey, Entry, EntryPart, Events, KeptPart, KeyHash, PartView, Parts, Record,
+    Appended, DedupKey, Entry, EntryPart, Events, KeptPart, KeyHash, Missing, PartView, Parts,
+    Record,
 };
 #[cfg(feature = "sqlite")]
 pub(crate) use sqlite::{Readers, Sqlite};

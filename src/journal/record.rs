@@ -129,6 +129,20 @@ pub struct Record {
     pub parts: Parts,
     /// What is known of the body's events.
     pub events: Events,
+    /// Why the body is not there any more; `None` for a body that is. Then `received` has an empty body
+    /// and only what is known: the id, which is nil if it cannot be read, and times. Consumers settle such
+    /// a record without an attempt.
+    pub missing: Option<Missing>,
+}
+
+/// Why the body of a record is not in the log any more, although its number is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// An administrator deleted it, at this time.
+    Deleted(Timestamp),
+    /// What the disk returned is not what was written. The journal has logged and counted that.
+    Damaged,
 }
 
 /// The events that a body is divided into, as far as a log knows them.

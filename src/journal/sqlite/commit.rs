@@ -227,6 +227,7 @@ impl<'a> Step<'a> {
             parts,
             received: Arc::clone(&entry.received),
             events: entry.events.clone(),
+            missing: None,
         });
         Ok(Appended::New { seq, duplicates })
     }
