@@ -20,10 +20,15 @@ mod block;
 pub mod contract;
 #[cfg(feature = "sqlite")]
 mod dedup;
+#[cfg(all(feature = "sqlite", feature = "test-support"))]
+#[doc(hidden)]
+pub mod fuzzed;
 mod position;
 mod record;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sum;
 mod tail;
 mod traits;
 

@@ -247,6 +247,30 @@ impl Parts {
 }
 
 impl Record {
+    /// A body that is not what was written, with its id and time of receipt where they can be read.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn damaged(
+        seq: Seq,
+        kept_at: Timestamp,
+        known: Option<(uuid::Uuid, Timestamp)>,
+    ) -> Self {
+        let mut received = Received::new("", Vec::new());
+        received.id = uuid::Uuid::nil();
+        received.received_at = kept_at;
+        received.odd = Some("what the disk returned is not what was written".into());
+        if let Some((id, at)) = known {
+            (received.id, received.received_at) = (id, at);
+        }
+        Self {
+            seq,
+            kept_at,
+            parts: Parts::one(&received, 1),
+            received: Arc::new(received),
+            events: Events::Unread,
+            missing: Some(Missing::Damaged),
+        }
+    }
+
     /// Returns the record with its typed events; `read` gives those of a body.
     pub(crate) fn typed(
         self: Arc<Self>,
