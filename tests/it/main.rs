@@ -15,6 +15,7 @@ mod custom_journal;
 mod events;
 mod examples;
 mod fault;
+mod files;
 mod full_disk;
 mod gateway;
 mod identity;
