@@ -99,6 +99,10 @@ pub use crate::relay::http_client;
 pub use crate::server::{Receiver, STOP_TIMEOUT, Server, run_as_first_process};
 pub use crate::telemetry::logging;
 
+#[cfg(all(feature = "sqlite", feature = "test-support"))]
+#[doc(hidden)]
+pub use crate::journal::fuzzed as journal_files;
+
 /// What becomes of a verified body, for the fuzz target `request`.
 #[cfg(feature = "test-support")]
 #[doc(hidden)]

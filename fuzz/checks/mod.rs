@@ -1,8 +1,9 @@
-//! What must hold for any input. The fuzz targets `guard` and `decoding` make the inputs of what they find;
+//! What must hold for any input. The fuzz targets `guard`, `decoding` and `journal` make the inputs of what they find;
 //! `tests/it/identity/arbitrary.rs` runs a few thousand of them in `./test`.
 
 pub mod decoding;
 pub mod guard;
+pub mod journal;
 
 /// Takes pieces from an input.
 struct Input<'a>(&'a [u8]);

@@ -16,7 +16,7 @@ use super::state::{AdminState, State};
 use crate::dispatch::{ConsumerControls, EventStates};
 use crate::engine::Pipeline;
 use crate::index::{EventEntry, EventFilter, TimelineEntry};
-use crate::journal::{DeadLetter, Position, Unavailable};
+use crate::journal::{DeadLetter, Missing, Position, Unavailable};
 use crate::{EventId, Timestamp};
 
 #[derive(Debug, Deserialize)]
@@ -90,6 +90,9 @@ struct EventDetails<'a> {
     #[serde(flatten)]
     listed: ShownEvent,
     timeline: Vec<Value>,
+    /// Why the body cannot be shown: what is on the disk is not what was written.
+    #[serde(skip_serializing_if = "is_false")]
+    damaged: bool,
     /// The body, where it is JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<&'a RawValue>,
@@ -105,16 +108,19 @@ pub(super) async fn show(state: State, id: web::Path<String>) -> Answer {
     let consumers = states(pipeline).await;
     let dead = dead_letters(pipeline, std::slice::from_ref(&event)).await?;
     let mut timeline = vec![json!({ "at": event.at, "what": "received" })];
-    let mut content = None;
+    let (mut content, mut missing) = (None, None);
     if let Some(position) = event.in_journal() {
         let seq = position.seq();
         let kept = pipeline.journal().read(seq - 1, 1).await?;
         if let Some(record) = kept.into_iter().find(|record| record.seq == seq) {
             timeline.push(json!({ "at": record.kept_at, "what": "durable" }));
-            let decoder = Arc::clone(pipeline.decoder());
-            // A large body must not hold up the others that are asked for.
-            let decode = move || decoder.decode(&record.received).0.content.clone();
-            content = web::block(decode).await.ok();
+            missing = record.missing;
+            if missing.is_none() {
+                let decoder = Arc::clone(pipeline.decoder());
+                // A large body must not hold up the others that are asked for.
+                let decode = move || decoder.decode(&record.received).0.content.clone();
+                content = web::block(decode).await.ok();
+            }
         }
         let attempts = state.search()?.attempts(position).await?;
         timeline.extend(attempts.iter().map(attempt));
@@ -129,11 +135,17 @@ pub(super) async fn show(state: State, id: web::Path<String>) -> Answer {
     Ok(HttpResponse::Ok().json(EventDetails {
         listed: ShownEvent { event, state },
         timeline,
+        damaged: missing == Some(Missing::Damaged),
         body,
         body_base64: content
             .filter(|_| body.is_none())
             .map(|content| STANDARD.encode(content)),
     }))
+}
+
+/// For serde, which skips what this returns true for.
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn step(what: &str, at: Timestamp, consumer: &str, attempt: u32, outcome: &str) -> Value {

@@ -9,17 +9,22 @@ use crate::Event;
 use crate::dialect::{Decoder, outline};
 use crate::journal::{Events, Journal, Part, Position, PositionMap, Record, Seq, Unavailable};
 
-/// Returns the record, or `None` when it is no longer in the journal.
+/// Returns the record, or `None` when its body is no longer in the journal.
 pub(crate) async fn find(
     journal: &dyn Journal,
     seq: Seq,
 ) -> Result<Option<Arc<Record>>, Unavailable> {
     if let Some(record) = journal.tail().get(seq) {
-        return Ok(Some(record));
+        return Ok(Some(record).filter(is_there));
     }
     let records = journal.read(seq - 1, 1).await?;
     let record = records.into_iter().find(|record| record.seq == seq);
-    Ok(record.map(Arc::new))
+    Ok(record.map(Arc::new).filter(is_there))
+}
+
+/// Whether the body of a record is still in the journal.
+fn is_there(record: &Arc<Record>) -> bool {
+    record.missing.is_none()
 }
 
 /// The record with its events, as far as they are needed to schedule them: outlines of a body that would
@@ -89,14 +94,14 @@ impl Next {
 pub(super) struct Chunks(Mutex<VecDeque<Vec<Arc<Record>>>>);
 
 impl Chunks {
-    /// Returns the record, or `None` when it is no longer in the journal. Reads those behind it too.
+    /// Returns the record, or `None` when its body is no longer in the journal. Reads those behind it too.
     pub(super) async fn find(
         &self,
         journal: &dyn Journal,
         seq: Seq,
     ) -> Result<Option<Arc<Record>>, Unavailable> {
         if let Some(record) = journal.tail().get(seq) {
-            return Ok(Some(record));
+            return Ok(Some(record).filter(is_there));
         }
         // Held while reading, so that the attempts of one chunk read it once.
         let mut chunks = self.0.lock().await;
@@ -105,7 +110,7 @@ impl Chunks {
             found.ok().map(|index| Arc::clone(&chunk[index]))
         };
         if let Some(record) = chunks.iter().find_map(in_chunk) {
-            return Ok(Some(record));
+            return Ok(Some(record).filter(is_there));
         }
         let read = journal.read(seq - 1, CHUNK).await?;
         let mut chunk: Vec<_> = read.into_iter().map(Arc::new).collect();
@@ -120,7 +125,7 @@ impl Chunks {
         chunk.truncate(fitting);
         chunks.push_front(chunk);
         chunks.truncate(CHUNKS);
-        Ok(record)
+        Ok(record.filter(is_there))
     }
 
     /// Frees the memory.

@@ -106,19 +106,27 @@ impl Keeper {
 
     /// Removes events beyond the size limit.
     async fn trim_to_size(&self, removed: &mut Removed) -> Result<(), Unavailable> {
-        if let Some(limit) = self.retention.bytes {
+        let Some(limit) = self.retention.bytes.map(for_events) else {
+            return Ok(());
+        };
+        loop {
             let bytes = self.journal.bytes().await?;
-            if bytes > limit {
-                let first = self.first().await?.map_or(0, |(seq, _)| seq);
-                let kept = self.journal.tail().head().saturating_sub(first) + 1;
-                // Down to nine tenths, so that not every new event causes a trim.
-                let target = limit / 10 * 9;
-                let share = (bytes - target) as f64 / bytes as f64;
-                self.remove_up_to(first + (kept as f64 * share) as u64, removed)
-                    .await?;
+            if bytes <= limit {
+                return Ok(());
+            }
+            let first = self.first().await?.map_or(0, |(seq, _)| seq);
+            let kept = self.journal.tail().head().saturating_sub(first) + 1;
+            // Down to nine tenths, so that not every new event causes a trim.
+            let target = limit / 10 * 9;
+            let share = (bytes - target) as f64 / bytes as f64;
+            self.remove_up_to(first + (kept as f64 * share) as u64, removed)
+                .await?;
+            // The oldest events may have been the short ones. What is left may also not be events.
+            let now_first = self.first().await?.map_or(0, |(seq, _)| seq);
+            if now_first == first || now_first >= self.journal.tail().head() {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     async fn remove_up_to(&self, up_to: Seq, removed: &mut Removed) -> Result<(), Unavailable> {
@@ -291,8 +299,17 @@ const DOUBT: Duration = Duration::from_secs(3600);
 /// How long to wait between two lines about what was removed.
 const LINE_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long to wait between two checks of the size.
-const SIZE_PAUSE: Duration = Duration::from_secs(10);
+/// Returns how many bytes the events may take of so many for all files: a quarter, and at most
+/// [`FOR_LOG`], is for what is written before it is brought into the database.
+fn for_events(limit: u64) -> u64 {
+    limit - (limit / 4).min(FOR_LOG)
+}
+
+/// The most that a write-ahead log takes while no other program reads the journal.
+const FOR_LOG: u64 = 32 * 1024 * 1024;
+
+/// How long to wait between two checks of the size. What is stored meanwhile may be beyond the limit.
+const SIZE_PAUSE: Duration = Duration::from_millis(250);
 
 /// A clock that was set back by more than this is logged.
 const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(24);

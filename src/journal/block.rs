@@ -2,19 +2,25 @@
 //!
 //! A commit writes its bodies as a few long rows, so that all bodies of a row share its cost. A row
 //! holds at most [`MAX_BODIES`] bodies and about [`MAX_BYTES`], so that finding one body reads
-//! little. It has two blobs, with all numbers little-endian:
+//! little. It has three blobs, with all numbers little-endian:
 //!
 //! - `keys`, one entry for each new event: the key's hash (16), the end of its window in
-//!   milliseconds (8), which body of the block (2), which part of the body (2);
-//! - `bodies`, for each body the length of what follows (4), its id (16), the time of its receipt
+//!   milliseconds (8), which body of the block (2), which part of the body (2); and then the sum (4) of
+//!   the block's numbers and these entries;
+//! - `sums`, for each body its length (4) and its sum (4); and then the sum (4) of the block's numbers
+//!   and these;
+//! - `bodies`, for each body its id (16), the time of its receipt
 //!   in nanoseconds (8), then source, session, the number of headers (4), name and value of each,
 //!   the number of parts (2; 0 for a body that is one event), for each part a byte (1 for a
 //!   duplicate) and its session, why the body is odd, the number of outlines (2; 0 for a body
 //!   without `Content-Encoding`), for each its kind, name, message id, sender and status, and the
 //!   body. A text is its length (4) and its bytes; the length of an absent text is [`ABSENT`].
 //!
-//! Older blocks can be read too: those of version 3 do not say what is odd and have no outlines; those
-//! of version 2 have one key of 24 bytes for each body, in order, and no parts either.
+//! So a flipped bit among the bodies costs one of them, and one elsewhere the block.
+//!
+//! Older blocks can be read too: those of version 4 have no sums, and each body follows its length (4).
+//! Those of version 3 do not say what is odd and have no outlines; those of version 2 have one key of 24
+//! bytes for each body, in order, and no parts either.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,6 +31,7 @@ use uuid::Uuid;
 use super::dedup::DedupEntry;
 use super::position::{Position, Seq, Share};
 use super::record::{Events, KeptPart, Parts, Record};
+use super::sum::Sum;
 use crate::dialect::{read_outline, write_outline};
 use crate::{Event, Received, Timestamp};
 
@@ -39,6 +46,7 @@ pub(super) struct Block<Bytes = Vec<u8>> {
     pub(super) format: Format,
     pub(super) keys: Bytes,
     pub(super) bodies: Bytes,
+    pub(super) sums: Bytes,
 }
 
 /// The format of a block, as a database numbers it.
@@ -49,8 +57,10 @@ pub(super) enum Format {
     /// Version 3: bodies with parts.
     Parts = 3,
     /// Version 4: bodies with outlines, and why they are odd.
-    #[default]
     Outlines = 4,
+    /// Version 5: everything has a sum.
+    #[default]
+    Sums = 5,
 }
 
 impl Format {
@@ -60,6 +70,7 @@ impl Format {
             2 => Some(Self::Whole),
             3 => Some(Self::Parts),
             4 => Some(Self::Outlines),
+            5 => Some(Self::Sums),
             _ => None,
         }
     }
@@ -71,7 +82,7 @@ impl Block {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.keys.len() + self.bodies.len()
+        self.keys.len() + self.bodies.len() + self.sums.len()
     }
 
     /// Returns whether the next body belongs into a new block.
@@ -94,17 +105,34 @@ impl Block {
         }
         self.last = seq;
         entries.iter().for_each(|entry| self.push_key(entry));
+        let (format, outlines) = (self.format, events.outline());
         let start = self.bodies.len();
-        self.bodies.extend([0; 4]);
-        write(
-            &mut self.bodies,
-            received,
-            parts,
-            events.outline(),
-            self.format,
-        );
-        let length = length(self.bodies.len() - start - 4).to_le_bytes();
-        self.bodies[start..start + 4].copy_from_slice(&length);
+        if format >= Format::Sums {
+            write(&mut self.bodies, received, parts, outlines, format);
+            self.push_sum(seq, start);
+        } else {
+            self.bodies.extend([0; 4]);
+            write(&mut self.bodies, received, parts, outlines, format);
+            let length = length(self.bodies.len() - start - 4).to_le_bytes();
+            self.bodies[start..start + 4].copy_from_slice(&length);
+        }
+    }
+
+    /// Adds length and sum of the body that begins at `start`.
+    fn push_sum(&mut self, seq: Seq, start: usize) {
+        let body = &self.bodies[start..];
+        self.sums.extend(length(body.len()).to_le_bytes());
+        self.sums.extend(Sum::of_body(seq, body).to_le_bytes());
+    }
+
+    /// Adds the sums of the keys and of the lengths, once all bodies are there.
+    pub(super) fn finish(&mut self) {
+        if self.format >= Format::Sums {
+            let keys = self.sum_of(KEYS, &self.keys);
+            self.keys.extend(keys.to_le_bytes());
+            let sums = self.sum_of(LENGTHS, &self.sums);
+            self.sums.extend(sums.to_le_bytes());
+        }
     }
 
     fn push_key(&mut self, entry: &DedupEntry) {
@@ -120,13 +148,22 @@ impl Block {
     pub(super) fn clear(&mut self) {
         self.keys.clear();
         self.bodies.clear();
+        self.sums.clear();
         // Frees the memory that one long body took.
         self.bodies.shrink_to(2 * MAX_BYTES);
     }
 }
 
 impl<Bytes: AsRef<[u8]>> Block<Bytes> {
-    /// Returns the block without its bodies up to `up_to`; `None` if it cannot be read.
+    /// Returns whether its numbers, and the lengths of its bodies, are what was written. Of an older block
+    /// only that they are possible.
+    pub(super) fn is_whole(&self) -> bool {
+        let is_possible =
+            (1..=self.last).contains(&self.first) && self.last - self.first < MAX_BODIES as u64;
+        is_possible && (self.format < Format::Sums || self.table().is_some())
+    }
+
+    /// Returns the finished block without its bodies up to `up_to`; `None` if it cannot be read.
     pub(super) fn without(&self, up_to: Seq) -> Option<Block> {
         let mut left = Block {
             first: self.first.max(up_to.saturating_add(1)),
@@ -135,27 +172,39 @@ impl<Bytes: AsRef<[u8]>> Block<Bytes> {
             format: self.format,
             ..Block::default()
         };
-        let mut bodies = self.bodies.as_ref();
-        for _ in self.first..left.first {
-            take(&mut bodies)?;
+        let (mut bodies, table) = (self.bodies.as_ref(), self.table());
+        if self.format >= Format::Sums {
+            let (removed, rest) = table?.split_at_checked((left.first - self.first) as usize)?;
+            for (length, _) in removed.iter().map(split) {
+                bodies = bodies.get(length..)?;
+            }
+            left.sums = rest.as_flattened().to_vec();
+        } else {
+            for _ in self.first..left.first {
+                take(&mut bodies)?;
+            }
         }
         left.bodies = bodies.to_vec();
         let entries = self.entries()?;
         let later = entries.iter().filter(|entry| entry.position.seq() > up_to);
         later.for_each(|entry| left.push_key(entry));
+        left.finish();
         Some(left)
     }
 
     /// Returns the dedup entries of its events; `None` if the block cannot be read.
     pub(super) fn entries(&self) -> Option<Vec<DedupEntry>> {
         let mut keys = self.keys.as_ref();
+        if self.format >= Format::Sums {
+            keys = self.checked(KEYS, keys)?;
+        }
         let mut entries = Vec::new();
         while !keys.is_empty() {
             let hash = u128::from_le_bytes(array(&mut keys)?);
             let until = i64::from_le_bytes(array(&mut keys)?);
             let (body, part) = match self.format {
                 Format::Whole => (entries.len() as u64, 1),
-                Format::Parts | Format::Outlines => (
+                Format::Parts | Format::Outlines | Format::Sums => (
                     u16::from_le_bytes(array(&mut keys)?).into(),
                     u16::from_le_bytes(array(&mut keys)?),
                 ),
@@ -175,38 +224,101 @@ impl<Bytes: AsRef<[u8]>> Block<Bytes> {
         is_whole.then_some(entries)
     }
 
-    /// Returns its bodies after `after`, in order, for a journal with `shares` shares; `None` if
-    /// one cannot be read.
-    pub(super) fn records(
-        &self,
-        after: Seq,
-        shares: Share,
-    ) -> impl Iterator<Item = Option<Record>> {
+    /// Returns the records of its bodies after `after`, in order, for a journal with `shares` shares. A body
+    /// that is not what was written is [damaged](super::record::Missing::Damaged). The block must be whole.
+    pub(super) fn records(&self, after: Seq, shares: Share) -> impl Iterator<Item = Record> {
         let kept_at = Timestamp::from_millisecond(self.kept_at).unwrap_or_default();
-        let mut bodies = self.bodies.as_ref();
+        let (mut bodies, table) = (self.bodies.as_ref(), self.table().unwrap_or_default());
         (self.first..=self.last).filter_map(move |seq| {
-            let body = take(&mut bodies);
-            let record = |(received, parts, mut outlines): (Received, _, Vec<Event>)| {
-                let mut record = Record {
-                    seq,
-                    kept_at,
-                    parts: Parts::several(parts, &received, shares),
-                    received: Arc::new(received),
-                    events: Events::Unread,
-                };
-                if !outlines.is_empty() {
-                    record.set_sessions(&mut outlines);
-                    record.events = Events::Outline(outlines.into());
-                }
-                record
+            let (body, is_whole) = match self.format {
+                Format::Sums => next(&mut bodies, table, seq, self.first),
+                _ => take(&mut bodies).map_or((&[][..], false), |body| (body, true)),
             };
-            (seq > after).then(|| body.and_then(|body| read(body, self.format)).map(record))
+            let found = || {
+                let found = is_whole.then(|| read(body, self.format)).flatten();
+                found.map(|found| whole(seq, kept_at, found, shares))
+            };
+            let damaged = || Record::damaged(seq, kept_at, id_and_time(body));
+            (seq > after).then(|| found().unwrap_or_else(damaged))
         })
+    }
+
+    /// Returns length and sum of each body; `None` if they are not what was written.
+    fn table(&self) -> Option<&[[u8; 8]]> {
+        let (table, []) = self.checked(LENGTHS, self.sums.as_ref())?.as_chunks() else {
+            return None;
+        };
+        (table.len() as u64 == self.length()).then_some(table)
+    }
+
+    /// Returns what stands before its sum, if the sum is right.
+    fn checked<'a>(&self, kind: &str, sealed: &'a [u8]) -> Option<&'a [u8]> {
+        let (bytes, sum) = sealed.split_last_chunk()?;
+        (self.sum_of(kind, bytes) == u32::from_le_bytes(*sum)).then_some(bytes)
+    }
+
+    /// The sum of the block's numbers and these bytes.
+    fn sum_of(&self, kind: &str, bytes: &[u8]) -> u32 {
+        let numbers = Sum::of(kind).number(self.first).number(self.last);
+        let numbers = numbers.number(self.kept_at.cast_unsigned());
+        numbers.number(self.format as u64).text(bytes).end()
     }
 
     fn length(&self) -> u64 {
         (self.last + 1).saturating_sub(self.first)
     }
+}
+
+/// Takes the next body of a block. Returns whether it is what was written.
+fn next<'a>(from: &mut &'a [u8], table: &[[u8; 8]], seq: Seq, first: Seq) -> (&'a [u8], bool) {
+    let Some((length, sum)) = table.get((seq - first) as usize).map(split) else {
+        return (&[], false);
+    };
+    match from.split_off(..length) {
+        Some(body) => (body, Sum::of_body(seq, body) == sum),
+        // The rest was cut off.
+        None => (std::mem::take(from), false),
+    }
+}
+
+/// Length and sum of a body.
+fn split(bytes: &[u8; 8]) -> (usize, u32) {
+    let [a, b, c, d, sum @ ..] = *bytes;
+    (
+        u32::from_le_bytes([a, b, c, d]) as usize,
+        u32::from_le_bytes(sum),
+    )
+}
+
+fn whole(
+    seq: Seq,
+    kept_at: Timestamp,
+    (received, parts, mut outlines): (Received, Vec<KeptPart>, Vec<Event>),
+    shares: Share,
+) -> Record {
+    let mut record = Record {
+        seq,
+        kept_at,
+        parts: Parts::several(parts, &received, shares),
+        received: Arc::new(received),
+        events: Events::Unread,
+        missing: None,
+    };
+    if !outlines.is_empty() {
+        record.set_sessions(&mut outlines);
+        record.events = Events::Outline(outlines.into());
+    }
+    record
+}
+
+/// The id and the time of receipt of a damaged body, if they agree with each other: the id has a time too.
+fn id_and_time(mut body: &[u8]) -> Option<(Uuid, Timestamp)> {
+    let id = Uuid::from_bytes(array(&mut body)?);
+    let at = i64::from_le_bytes(array(&mut body)?);
+    let at = Timestamp::from_nanosecond(at.into()).ok()?;
+    let (seconds, _) = id.get_timestamp()?.to_unix();
+    let apart = at.as_second().abs_diff(i64::try_from(seconds).ok()?);
+    (id.get_version_num() == 7 && apart <= MAX_APART).then_some((id, at))
 }
 
 fn write(to: &mut Vec<u8>, received: &Received, parts: &Parts, outlines: &[Event], format: Format) {
@@ -315,6 +427,13 @@ fn length(bytes: usize) -> u32 {
 
 const ABSENT: u32 = u32::MAX;
 
+/// The kinds of sums.
+const KEYS: &str = "keys";
+const LENGTHS: &str = "lengths";
+
+/// How many seconds the time within an id may differ from the time of receipt.
+const MAX_APART: u64 = 10;
+
 pub(super) const MAX_BODIES: usize = 256;
 const MAX_BYTES: usize = 256 * 1024;
 
@@ -399,7 +518,12 @@ mod tests {
             let entries = entries_of(seq, received, parts);
             block.push(seq, &entries, received, parts, &outlines(received));
         }
+        block.finish();
         block
+    }
+
+    fn formats() -> impl Strategy<Value = Format> {
+        (2..=5i64).prop_map(|number| Format::of(number).unwrap())
     }
 
     fn fields(received: &Received) -> impl PartialEq + std::fmt::Debug + use<> {
@@ -421,7 +545,7 @@ mod tests {
         #[test]
         fn what_was_pushed_comes_back(
             bodies in vec(divided(), 1..8),
-            format in prop_oneof![Just(Format::Whole), Just(Format::Parts), Just(Format::Outlines)],
+            format in formats(),
             first in 1..1_000_000u64,
             after in 0..10u64,
             cut in 0..10u64,
@@ -443,15 +567,16 @@ mod tests {
             let entries = left().flat_map(|(seq, (received, parts))| entries_of(seq, received, parts));
             prop_assert_eq!(block.entries().unwrap(), entries.collect::<Vec<_>>());
             let after = first + after;
-            let records: Vec<_> = block.records(after, 3).map(Option::unwrap).collect();
+            prop_assert!(block.is_whole());
+            let records: Vec<_> = block.records(after, 3).collect();
             let left: Vec<_> = left().filter(|(seq, _)| *seq > after).collect();
             prop_assert_eq!(records.len(), left.len());
             for (record, (seq, (received, parts))) in records.iter().zip(left) {
-                prop_assert_eq!(record.seq, seq);
+                prop_assert_eq!((record.seq, record.missing), (seq, None));
                 prop_assert_eq!(record.kept_at.as_millisecond(), 12_345);
                 prop_assert_eq!(&record.parts, parts);
                 prop_assert_eq!(fields(&record.received), fields(received));
-                let is_newest = format == Format::Outlines;
+                let is_newest = format >= Format::Outlines;
                 prop_assert_eq!(record.received.odd.is_some(), is_newest && received.odd.is_some());
                 let (found, known) = (record.events.outline(), outlines(received));
                 prop_assert_eq!(found.len(), if is_newest { known.outline().len() } else { 0 });
@@ -466,13 +591,15 @@ mod tests {
         fn any_bytes_are_read_or_refused(
             first in 1..10u64,
             length in 0..10u64,
-            format in prop_oneof![Just(Format::Whole), Just(Format::Parts), Just(Format::Outlines)],
+            format in formats(),
             keys in vec(any::<u8>(), 0..80),
             bodies in vec(any::<u8>(), 0..200),
+            sums in vec(any::<u8>(), 0..80),
             up_to in 0..20u64,
         ) {
             let (last, kept_at) = (first + length, i64::MAX);
-            let block = Block { first, last, kept_at, format, keys, bodies };
+            let block = Block { first, last, kept_at, format, keys, bodies, sums };
+            block.is_whole();
             for entry in block.entries().unwrap_or_default() {
                 prop_assert!((first..=last).contains(&entry.position.seq()));
             }
@@ -481,8 +608,9 @@ mod tests {
         }
 
         #[test]
-        fn cut_short_a_body_is_refused(
+        fn cut_short_a_body_is_damaged(
             bodies in vec(divided(), 1..4),
+            format in formats(),
             at in any::<prop::sample::Index>(),
         ) {
             let bodies = bodies.into_iter().map(|(received, parts)| {
@@ -490,10 +618,48 @@ mod tests {
                 (received, parts)
             });
             let bodies: Vec<(Received, Parts)> = bodies.collect();
-            let mut block = filled(1, Format::Outlines, &bodies);
+            let mut block = filled(1, format, &bodies);
             let at = at.index(block.bodies.len());
             block.bodies.truncate(at);
-            prop_assert!(block.records(0, 1).any(|record| record.is_none()));
+            prop_assert!(block.records(0, 1).any(|record| record.missing.is_some()));
+        }
+
+        /// In the bodies it costs one of them; elsewhere it is found too.
+        #[test]
+        fn a_flipped_bit_is_found(
+            bodies in vec(divided(), 1..8),
+            first in 1..1_000_000u64,
+            bit in any::<prop::sample::Index>(),
+        ) {
+            let bodies = bodies.into_iter().map(|(received, parts)| {
+                let parts = Parts::several(parts, &received, 3);
+                (received, parts)
+            });
+            let bodies: Vec<(Received, Parts)> = bodies.collect();
+            let mut block = filled(first, Format::Sums, &bodies);
+            let bit = bit.index(8 * block.bytes());
+            let (at, keys) = (bit / 8, block.keys.len());
+            let flipped = match at.checked_sub(keys) {
+                None => &mut block.keys[at],
+                Some(at) if at < block.sums.len() => &mut block.sums[at],
+                Some(at) => { let at = at - block.sums.len(); &mut block.bodies[at] }
+            };
+            *flipped ^= 1 << (bit % 8);
+            let has_keys = block.entries().is_some();
+            let damaged = if block.is_whole() {
+                let records: Vec<_> = block.records(0, 3).collect();
+                let whole = records.iter().zip(&bodies).filter(|(record, _)| record.missing.is_none());
+                for (record, (received, _)) in whole {
+                    prop_assert_eq!(fields(&record.received), fields(received));
+                }
+                records.iter().filter(|record| record.missing.is_some()).count()
+            } else {
+                usize::MAX
+            };
+            let expected = if at < keys { (false, 0) }
+                else if at < keys + block.sums.len() { (true, usize::MAX) }
+                else { (true, 1) };
+            prop_assert_eq!((has_keys, damaged), expected);
         }
     }
 

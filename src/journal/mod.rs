@@ -20,10 +20,15 @@ mod block;
 pub mod contract;
 #[cfg(feature = "sqlite")]
 mod dedup;
+#[cfg(all(feature = "sqlite", feature = "test-support"))]
+#[doc(hidden)]
+pub mod fuzzed;
 mod position;
 mod record;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sum;
 mod tail;
 mod traits;
 
@@ -36,7 +41,8 @@ pub(crate) use dedup::BloomFilter;
 pub use position::{MAX_PARTS, Part, Position, Seq, Share, share_of};
 pub(crate) use position::{PositionHashSet, PositionMap};
 pub use record::{
-    Appended, DedupKey, Entry, EntryPart, Events, KeptPart, KeyHash, PartView, Parts, Record,
+    Appended, DedupKey, Entry, EntryPart, Events, KeptPart, KeyHash, Missing, PartView, Parts,
+    Record,
 };
 #[cfg(feature = "sqlite")]
 pub(crate) use sqlite::{Readers, Sqlite};

@@ -129,6 +129,20 @@ pub struct Record {
     pub parts: Parts,
     /// What is known of the body's events.
     pub events: Events,
+    /// Why the body is not there any more; `None` for a body that is. Then `received` has an empty body
+    /// and only what is known: the id, which is nil if it cannot be read, and times. Consumers settle such
+    /// a record without an attempt.
+    pub missing: Option<Missing>,
+}
+
+/// Why the body of a record is not in the log any more, although its number is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// An administrator deleted it, at this time.
+    Deleted(Timestamp),
+    /// What the disk returned is not what was written. The journal has logged and counted that.
+    Damaged,
 }
 
 /// The events that a body is divided into, as far as a log knows them.
@@ -233,6 +247,30 @@ impl Parts {
 }
 
 impl Record {
+    /// A body that is not what was written, with its id and time of receipt where they can be read.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn damaged(
+        seq: Seq,
+        kept_at: Timestamp,
+        known: Option<(uuid::Uuid, Timestamp)>,
+    ) -> Self {
+        let mut received = Received::new("", Vec::new());
+        received.id = uuid::Uuid::nil();
+        received.received_at = kept_at;
+        received.odd = Some("what the disk returned is not what was written".into());
+        if let Some((id, at)) = known {
+            (received.id, received.received_at) = (id, at);
+        }
+        Self {
+            seq,
+            kept_at,
+            parts: Parts::one(&received, 1),
+            received: Arc::new(received),
+            events: Events::Unread,
+            missing: Some(Missing::Damaged),
+        }
+    }
+
     /// Returns the record with its typed events; `read` gives those of a body.
     pub(crate) fn typed(
         self: Arc<Self>,

@@ -142,6 +142,7 @@ mod tests {
             parts: Parts::one(&received, 1),
             received: Arc::new(received),
             events: Events::Unread,
+            missing: None,
         }
     }
 

@@ -125,7 +125,8 @@ pub trait Desk: Debug + Send + Sync + 'static {
 /// A consumer's progress: a head and rows, opaque to the journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SavedProgress {
-    /// What each save replaces.
+    /// What each save replaces. Empty if the storage has damaged it: the consumer then begins with the oldest
+    /// event, because nothing may be skipped.
     pub head: Vec<u8>,
     /// What a save changes row by row: keys and values, sorted by key.
     pub rows: Vec<(Vec<u8>, Vec<u8>)>,

@@ -132,7 +132,8 @@ pub struct SqliteSettings {
     pub path: PathBuf,
     /// How long events are retained. Default: 7 days.
     pub retention: Duration,
-    /// The limit for the size of all events, in bytes. Default: no limit.
+    /// The limit for the journal's database and its write-ahead log on the disk, in bytes: the oldest events are
+    /// removed. Default: no limit.
     pub retention_size: Option<u64>,
     /// The dedup window: how long another event with the same id is a duplicate; 0 for never. Default: 7
     /// days.

@@ -235,7 +235,7 @@ async fn a_damaged_journal_is_refused_and_unchanged() {
         let said = Served::try_start(&mut command(&folder)).err();
         let said = said.unwrap_or_else(|| panic!("{what}: it starts"));
         assert!(said.contains("journal is damaged"), "{what}: {said}");
-        assert!(said.contains("restore it from a backup"), "{what}: {said}");
+        assert!(said.contains("offhook journal salvage"), "{what}: {said}");
         assert!(
             std::fs::read(&path).unwrap() == bytes,
             "{what}: it was changed"

@@ -16,6 +16,7 @@ mod events;
 mod examples;
 mod exec;
 mod fault;
+mod files;
 mod full_disk;
 mod gateway;
 mod identity;

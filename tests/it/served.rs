@@ -109,17 +109,23 @@ pub fn kept(folder: &Folder) -> Vec<String> {
     let sound = database.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
     assert_eq!(sound.unwrap(), "ok");
     let mut blocks = database
-        .prepare("SELECT events FROM blocks ORDER BY last")
+        .prepare("SELECT events, sums FROM blocks ORDER BY last")
         .unwrap();
-    let blocks = blocks.query_map([], |row| row.get::<_, Vec<u8>>(0));
+    let blocks = blocks.query_map([], |row| {
+        Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?))
+    });
     let mut ids = Vec::new();
     for block in blocks.unwrap() {
-        let block = block.unwrap();
-        let mut events = &block[..];
-        while !events.is_empty() {
-            let body: Value = serde_json::from_slice(body(take(&mut events))).unwrap();
+        let (events, sums) = block.unwrap();
+        let mut events = &events[..];
+        // Length and checksum of each body, and then a checksum of all that.
+        for mut length in sums.as_chunks::<8>().0.iter().map(|sum| &sum[..]) {
+            let (event, rest) = events.split_at(number(&mut length) as usize);
+            let body: Value = serde_json::from_slice(body(event)).unwrap();
             ids.push(body["messageId"].as_str().unwrap().to_owned());
+            events = rest;
         }
+        assert!(events.is_empty());
     }
     ids
 }

@@ -29,7 +29,7 @@ pub(super) fn is_at_hand(record: &Record, reads_content: bool) -> bool {
 }
 
 impl BodyReading {
-    /// Returns the record with the room that its body takes; `None` if retention has removed it. `next` is
+    /// Returns the record with the room that its body takes; `None` if it is not in the journal any more. `next` is
     /// the record, where it is in memory already.
     pub(super) async fn read(
         self,

@@ -155,6 +155,9 @@ impl Runner {
         if self.state.progress.is_body_settled(seq) {
             return;
         }
+        if record.missing.is_some() {
+            return self.pass_gap(seq..seq + 1);
+        }
         let mut together = Vec::new();
         for part in 1..=count {
             let position = Position::new(seq, part);
@@ -204,7 +207,7 @@ impl Runner {
         self.passed_by();
     }
 
-    /// Settles bodies that retention has removed.
+    /// Settles bodies that are not in the journal any more, for example because retention has removed them.
     fn pass_gap(&mut self, gone: Range<Seq>) {
         if gone.is_empty() {
             return;

@@ -12,8 +12,11 @@ impl Saved {
     /// Reads what was saved, also by older versions; `None` if it cannot be read.
     pub(crate) fn decode(saved: &SavedProgress) -> Option<Self> {
         // What older versions wrote is never JSON: it begins with seven bytes of a length, some of them 0.
-        let Ok(head) = serde_json::from_slice::<Head>(&saved.head) else {
-            return older::decode(&saved.head);
+        let head = match serde_json::from_slice::<Head>(&saved.head) {
+            Ok(head) => head,
+            // The journal has lost it: nothing is settled but what the rows say.
+            Err(_) if saved.head.is_empty() => Head::default(),
+            Err(_) => return older::decode(&saved.head),
         };
         let mut state = Self {
             progress: Progress::starting_after(head.floor),

@@ -188,6 +188,7 @@ impl World {
             events: vec![events[0].clone(); parts.len()].into(),
             parts: Parts::several(parts, &received, 1),
             received: Arc::new(received),
+            missing: None,
         }
     }
 

@@ -84,6 +84,9 @@ impl IndexWriter {
             }
             match record.events.known() {
                 Some(events) => add_record(segment, record, events),
+                // Without an id there is nothing to find it by.
+                None if record.missing.is_some() && record.received.id.is_nil() => {}
+                None if record.missing.is_some() => add_record(segment, record, &[]),
                 None => add_record(segment, record, &decoder.decode(&record.received).1),
             }
             self.cursor = record.seq;

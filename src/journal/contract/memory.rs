@@ -116,6 +116,7 @@ impl Log for Memory {
             parts: Parts::several(kept, &entry.received, self.0.shares),
             received: entry.received,
             events: entry.events,
+            missing: None,
         };
         state.records.push(record.clone());
         self.0.tail.publish([record]);

@@ -50,6 +50,6 @@ pub use memory::Memory;
 pub use provider::{Instances, Provider};
 #[cfg(test)]
 pub(crate) use samples::{
-    WINDOW, all_there, body, duplicate, entry, letter, letters, new, numbered, only_head, put,
-    remarkable, save, seqs, trim_all,
+    WINDOW, all_there, body, change, duplicate, entry, letter, letters, new, numbered, only_head,
+    put, remarkable, save, seqs, trim_all,
 };

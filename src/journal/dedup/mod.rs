@@ -15,6 +15,8 @@ mod window;
 
 pub(crate) use filter::BloomFilter;
 pub(super) use seal::SealingEnded;
-pub(super) use segment::{DedupEntry, any_segment, remove_segments};
+#[cfg(feature = "test-support")]
+pub(super) use segment::Segment;
+pub(super) use segment::{DedupEntry, any_segment, newest_segment, remove_segments};
 pub(super) use tuning::DedupTuning;
 pub(super) use window::DedupWindow;

@@ -1,6 +1,8 @@
 //! [`Sealed`]: the entries that are no longer in memory, in segments.
 
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,7 +38,10 @@ struct Group {
 impl Sealed {
     /// Opens the segments in `folder` and deletes those past `head`, the log's newest body.
     pub(super) fn open(folder: &Path, head: Seq, tuning: DedupTuning) -> io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
         let mut sealed = Self {
             folder: folder.to_owned(),
             groups: Vec::new(),

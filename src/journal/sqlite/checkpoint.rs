@@ -2,8 +2,8 @@
 //!
 //! SQLite begins the WAL again only with a commit that finds all of it in the database. So a thread
 //! with a connection of its own copies what is new every [`STEP`] bytes, and syncs the database file
-//! itself: SQLite syncs it only in a pass that reaches the WAL's end. Once the WAL has [`LAP`] bytes,
-//! the thread stops the reads, copies and syncs again, and only then stops the commits, for a last
+//! itself: SQLite syncs it only in a pass that reaches the WAL's end. Once the WAL has [`LAP`] bytes, or
+//! a quarter of what a small database has in use, the thread stops the reads, copies and syncs again, and only then stops the commits, for a last
 //! pass over the few pages that came meanwhile.
 //!
 //! A pass counts what it has copied as done, synced or not. So after a failed sync nothing that was
@@ -35,6 +35,8 @@ struct Shared {
     commits: RwLock<()>,
     /// About how many bytes the WAL has grown since the last pass.
     grown: AtomicUsize,
+    /// How many bytes of the database were in use at the last pass.
+    used: AtomicUsize,
     /// Why a sync failed.
     failure: OnceLock<String>,
     ending: AtomicBool,
@@ -54,6 +56,7 @@ impl Checkpointer {
             shared: Arc::clone(&shared),
             page,
             length: 0,
+            told: false,
         };
         let thread = std::thread::Builder::new()
             .name("offhook-checkpoint".to_owned())
@@ -74,7 +77,7 @@ impl Checkpointer {
     /// Counts what a commit has added to the WAL.
     pub(super) fn grown(&self, bytes: usize) {
         let before = self.shared.grown.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes >= STEP
+        if before + bytes >= self.shared.step()
             && let Some(thread) = self.thread()
         {
             thread.unpark();
@@ -111,6 +114,18 @@ impl Drop for Checkpointer {
     }
 }
 
+impl Shared {
+    /// With so many bytes the WAL begins again.
+    fn lap(&self) -> usize {
+        (self.used.load(Ordering::Relaxed) / 4).clamp(2 * SHORTEST_STEP, LAP)
+    }
+
+    /// After so many bytes the thread copies what is new.
+    fn step(&self) -> usize {
+        (self.lap() / 2).min(STEP)
+    }
+}
+
 /// What the thread works with.
 struct Passes {
     database: Connection,
@@ -120,6 +135,8 @@ struct Passes {
     page: usize,
     /// The length of the WAL at the last pass, in bytes.
     length: usize,
+    /// Whether it was told that another program keeps the WAL from beginning again.
+    told: bool,
 }
 
 /// Why a lap was not finished.
@@ -149,7 +166,7 @@ impl Passes {
             if self.shared.ending.load(Ordering::SeqCst) {
                 return;
             }
-            if self.grown() < STEP {
+            if self.grown() < self.shared.step() {
                 std::thread::park();
                 continue;
             }
@@ -176,7 +193,7 @@ impl Passes {
     fn step(&mut self) -> Result<(), Unfinished> {
         self.pass()?;
         self.sync()?;
-        if self.length + self.grown() < LAP {
+        if self.length + self.grown() < self.shared.lap() {
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
@@ -189,8 +206,14 @@ impl Passes {
         let left = self.pass()?;
         if left == 0 {
             self.length = 0;
-        } else {
-            log::debug!("journal: {left} pages of the WAL are being read and stay in it");
+            self.told = false;
+        } else if self.length >= LAP && !self.told {
+            self.told = true;
+            log::warn!(
+                "journal: another program reads journal.db, so journal.db-wal ({} MB) cannot begin again \
+                 and grows until that program ends its transaction",
+                self.length / 1_000_000
+            );
         }
         Ok(())
     }
@@ -202,6 +225,8 @@ impl Passes {
         self.length += grown;
         let (pages, left) = store::bring_in(&self.database)?;
         self.length = pages * self.page;
+        let used = usize::try_from(store::bytes(&self.database)?).unwrap_or(usize::MAX);
+        self.shared.used.store(used, Ordering::Relaxed);
         Ok(left)
     }
 
@@ -221,6 +246,9 @@ const PANICKED: &str = "the thread that makes checkpoints has panicked";
 /// After so many bytes the thread copies what is new. Fewer would copy the pages that each commit
 /// changes more often; more would make one sync long, and the disk is shared with the commits.
 const STEP: usize = 2 * 1024 * 1024;
+
+/// The same for an empty database.
+const SHORTEST_STEP: usize = 512 * 1024;
 
 /// The WAL begins again at this size. A lap costs the commits one sync of the database and one of
 /// the WAL's header.

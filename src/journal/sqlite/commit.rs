@@ -7,10 +7,11 @@ use std::time::Duration;
 use rusqlite::{Connection, Error, OpenFlags, Transaction};
 
 use super::checkpoint::Checkpointer;
+use super::files::{Gone, OpenFiles};
 use super::folder::OpenError;
 use super::known::{Known, unreadable};
 use super::readers::Readers;
-use super::{schema, store};
+use super::{reading, rows, schema, store};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::journal::block::Block;
@@ -22,7 +23,17 @@ use crate::journal::{
 
 pub(super) struct OpenDatabase {
     pub(super) database: Connection,
+    pub(super) files: OpenFiles,
     checkpointer: Checkpointer,
+}
+
+/// What became of a database that was closed after a failure.
+#[derive(Debug, Default)]
+pub(super) struct Abandoned {
+    /// Whether a sync beside the commits has failed too.
+    pub(super) is_doubtful: bool,
+    /// Whether everything in the write-ahead log is in the database.
+    pub(super) is_wal_saved: bool,
 }
 
 /// Why a transaction failed.
@@ -34,6 +45,9 @@ pub(super) enum CommitError {
     /// The commit failed, for example in its fsync: what was written may be found after a restart.
     #[error("{0}")]
     Commit(Error),
+    /// What was written is in files that have no name any more, or another one.
+    #[error("a file was removed or replaced")]
+    Gone(Gone),
 }
 
 impl OpenDatabase {
@@ -48,7 +62,7 @@ impl OpenDatabase {
         let database = store::open_writer(path, flags)?;
         let found = match schema::check(&database)? {
             0 => 0,
-            _ => store::newest(&database)?.0,
+            _ => reading::head(&database)?,
         };
         if found < known {
             return Err(OpenError::Replaced { found, known });
@@ -65,44 +79,63 @@ impl OpenDatabase {
         let version = schema::check(&database)?;
         store::set_up_writer(&database)?;
         schema::migrate(&mut database, version)?;
-        // Read before the checkpoint writes, so that a database with visible damage is left
-        // unchanged.
-        store::newest(&database)?;
+        reading::newest(&database)?;
         // After a failed fsync it is unknown which part of the WAL is on the disk.
         store::checkpoint(&database)?;
         readers.hold_open()?;
         let checkpointer = Checkpointer::start(path, readers)?;
         Ok(Self {
             database,
+            files: OpenFiles::of(path),
             checkpointer,
         })
     }
 
-    /// Closes the database after the last write, and the readers' connections before it. If no other
-    /// connection is open, this copies the WAL into it.
+    /// Copies the WAL into the database and closes it after the last write, and the readers' connections
+    /// before it: the database alone is the whole journal then.
     pub(super) fn close(self, readers: &Readers) {
         let Self {
             database,
+            files,
             checkpointer,
         } = self;
+        if let Err(gone @ Gone::Database) = files.check() {
+            log::error!(
+                "journal: {}; what it held is lost when offhook ends",
+                files.tell(gone)
+            );
+        }
         // Before the readers are stopped: its thread may have to stop them for the end of a lap.
         drop(checkpointer);
         readers.while_closed(|| {
-            if let Err(error) = store::set_up_closing(&database) {
-                log::warn!("journal: the WAL stays, and is brought in at the next start: {error}");
+            let copied = store::checkpoint(&database);
+            if let Err(error) = copied.and_then(|()| store::set_up_closing(&database)) {
+                log::warn!(
+                    "journal: journal.db-wal stays, because it cannot be copied into journal.db now: \
+                     {error}; the next start does it; a copy of the journal needs both files"
+                );
             }
             drop(database);
         });
     }
 
-    /// Closes the database after a failure. Returns whether a sync beside the commits has failed too.
-    pub(super) fn abandon(self) -> bool {
+    /// Closes the database after a failure. If only the name of the WAL is gone, copies it before.
+    pub(super) fn abandon(self, readers: &Readers) -> Abandoned {
         let Self {
             database,
+            files,
             checkpointer,
         } = self;
-        drop(database);
-        checkpointer.end().is_some()
+        let is_doubtful = checkpointer.end().is_some();
+        let is_wal_saved = files.check() == Err(Gone::Wal) && !is_doubtful && {
+            let _no_reads = readers.pause();
+            let copied = store::bring_in(&database);
+            copied.is_ok_and(|(pages, left)| pages > 0 && left == 0) && readers.sync_file().is_ok()
+        };
+        Abandoned {
+            is_doubtful,
+            is_wal_saved,
+        }
     }
 
     /// Returns why the database must be opened again, if a sync beside the commits has failed.
@@ -156,6 +189,7 @@ impl OpenDatabase {
         step.flush()?;
         let (records, started) = (step.records, clock.monotonic());
         step.transaction.commit().map_err(CommitError::Commit)?;
+        self.files.check().map_err(CommitError::Gone)?;
         let took = clock.monotonic().saturating_duration_since(started);
         Ok((records, took))
     }
@@ -167,6 +201,7 @@ impl OpenDatabase {
             log::warn!("journal: dedup entries cannot be sealed, they stay in memory: {error}");
         }
         self.checkpointer.grown(std::mem::take(&mut known.wal));
+        known.head_file.note(known.head);
     }
 }
 
@@ -227,6 +262,7 @@ impl<'a> Step<'a> {
             parts,
             received: Arc::clone(&entry.received),
             events: entry.events.clone(),
+            missing: None,
         });
         Ok(Appended::New { seq, duplicates })
     }
@@ -234,6 +270,7 @@ impl<'a> Step<'a> {
     fn flush(&mut self) -> Result<(), Error> {
         let known = &mut *self.known;
         if !known.block.is_empty() {
+            known.block.finish();
             known.wal += in_wal(&known.block);
             store::insert(&self.transaction, &known.block)?;
             known.block.clear();
@@ -257,7 +294,7 @@ impl<'a> Step<'a> {
         if epoch != self.epoch {
             return Ok(Err(Unavailable::Fenced(0)));
         }
-        store::save(self.change(), change).map(Ok)
+        rows::save(self.change(), change).map(Ok)
     }
 
     pub(super) fn put_document(
@@ -266,24 +303,42 @@ impl<'a> Step<'a> {
         value: Option<&[u8]>,
         expected: Expected,
     ) -> Result<Result<Version, PutError>, Error> {
-        if !expected.allows(store::version_of(&self.transaction, key)?) {
+        if !expected.allows(rows::version_of(&self.transaction, key)?) {
             return Ok(Err(PutError::Conflict));
         }
         self.known.documents += 1;
         let version = self.known.documents;
-        store::put_document(self.change(), key, value, version)?;
+        rows::put_document(self.change(), key, value, version)?;
         Ok(Ok(version))
     }
 
-    pub(super) fn trim(&mut self, up_to: Seq) -> Result<Trimmed, Error> {
-        let Some(oldest) = store::oldest(&self.transaction, up_to)? else {
-            return Ok(Trimmed::Removed(0));
-        };
-        if let Some(ended) = self.known.dedup.outlive(oldest.last, self.now) {
-            return Ok(Trimmed::NotSealed(ended));
+    /// Removes the oldest events. Pages that cannot be read stop only this.
+    pub(super) fn trim(&mut self, up_to: Seq) -> Result<Result<Trimmed, Unavailable>, Error> {
+        self.known.wal += store::PAGE + self.bytes;
+        let head = self.known.head;
+        let savepoint = self.transaction.savepoint()?;
+        let trimmed = (|| {
+            let Some(oldest) = store::oldest(&savepoint, up_to, head)? else {
+                return Ok(Trimmed::Removed(0));
+            };
+            if let Some(ended) = self.known.dedup.outlive(oldest.last, self.now) {
+                return Ok(Trimmed::NotSealed(ended));
+            }
+            let removed = store::trim(&savepoint, oldest)?;
+            Ok(removed.map_or(Trimmed::Begun, Trimmed::Removed))
+        })();
+        match trimmed {
+            Err(error) if reading::is_damage(&error) => {
+                drop(savepoint);
+                let why =
+                    format!("the oldest events cannot be removed, the journal is damaged: {error}");
+                Ok(Err(Unavailable::Away(why)))
+            }
+            trimmed => {
+                savepoint.commit()?;
+                trimmed.map(Ok)
+            }
         }
-        let removed = store::trim(self.change(), oldest)?;
-        Ok(removed.map_or(Trimmed::Begun, Trimmed::Removed))
     }
 }
 
@@ -292,13 +347,13 @@ fn parts(entry: &Entry, is_duplicate: impl Fn(Part) -> bool) -> Parts {
     if let [only] = &entry.parts[..]
         && only.session.is_none()
     {
-        return Parts::one(&entry.received, store::SHARES);
+        return Parts::one(&entry.received, reading::SHARES);
     }
     let kept = (1..).zip(&entry.parts).map(|(part, own)| KeptPart {
         session: own.session.clone(),
         duplicate: is_duplicate(part),
     });
-    Parts::several(kept.collect(), &entry.received, store::SHARES)
+    Parts::several(kept.collect(), &entry.received, reading::SHARES)
 }
 
 /// Estimates how many bytes a block adds to the WAL, which takes whole pages: the table's last

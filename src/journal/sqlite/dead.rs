@@ -1,8 +1,11 @@
 //! The statements about dead letters.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, Rows, params};
 
+use super::damage::tell_row;
+use super::sql::signed;
 use crate::Timestamp;
+use crate::journal::sum::Sum;
 use crate::journal::{DeadLetter, NamedLetter, Position};
 
 pub(super) fn add(
@@ -10,7 +13,7 @@ pub(super) fn add(
     consumer: &str,
     letters: &[DeadLetter],
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?)";
+    let sql = "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?, ?)";
     let mut statement = database.prepare_cached(sql)?;
     for letter in letters {
         statement.execute(params![
@@ -19,7 +22,8 @@ pub(super) fn add(
             letter.position.part(),
             letter.attempts,
             letter.reason,
-            letter.at.as_millisecond()
+            letter.at.as_millisecond(),
+            letter_sum(consumer, letter),
         ])?;
     }
     Ok(())
@@ -31,7 +35,7 @@ pub(super) fn list(
     before: Option<(Position, String)>,
     most: usize,
 ) -> rusqlite::Result<Vec<NamedLetter>> {
-    let sql = "SELECT consumer, seq, part, attempts, reason, at FROM dead_letters \
+    let sql = "SELECT consumer, seq, part, attempts, reason, at, sum FROM dead_letters \
                WHERE (?1 IS NULL OR consumer = ?1) \
                AND (?2 IS NULL OR (seq, part, consumer) < (?2, ?3, ?4)) \
                ORDER BY seq DESC, part DESC, consumer DESC LIMIT ?5";
@@ -39,20 +43,20 @@ pub(super) fn list(
     let (seq, part) = (position.map(Position::seq), position.map(Position::part));
     let mut statement = database.prepare_cached(sql)?;
     let most = signed(most as u64);
-    let letters = statement.query_map(params![consumer, seq, part, name, most], named_letter)?;
-    letters.collect()
+    let rows = statement.query(params![consumer, seq, part, name, most])?;
+    let mut all = Vec::new();
+    collect(rows, &mut all)?;
+    Ok(all)
 }
 
 pub(super) fn of(database: &Connection, events: &[Position]) -> rusqlite::Result<Vec<NamedLetter>> {
-    let sql = "SELECT consumer, seq, part, attempts, reason, at FROM dead_letters \
+    let sql = "SELECT consumer, seq, part, attempts, reason, at, sum FROM dead_letters \
                WHERE seq = ? AND part = ?";
     let mut statement = database.prepare_cached(sql)?;
     let mut all = Vec::new();
     for event in events {
         let place = params![event.seq(), event.part()];
-        for letter in statement.query_map(place, named_letter)? {
-            all.push(letter?);
-        }
+        collect(statement.query(place)?, &mut all)?;
     }
     Ok(all)
 }
@@ -78,6 +82,42 @@ pub(super) fn trim(database: &Connection, up_to: u64, most: usize) -> rusqlite::
     statement.execute([signed(up_to), signed(most as u64)])
 }
 
+/// Adds the letters of these rows, without the damaged ones.
+fn collect(mut rows: Rows<'_>, all: &mut Vec<NamedLetter>) -> rusqlite::Result<()> {
+    while let Some(row) = rows.next()? {
+        let letter = named_letter(row)?;
+        if row.get::<_, i64>(6)? == letter_sum(&letter.0, &letter.1) {
+            all.push(letter);
+        } else {
+            let what = format!("a dead letter of event {}", letter.1.position);
+            tell_row(&what, "it is not listed");
+        }
+    }
+    Ok(())
+}
+
+/// Gives the letters of an older version their sums.
+pub(super) fn add_sums(database: &Connection) -> rusqlite::Result<()> {
+    let sql = "SELECT consumer, seq, part, attempts, reason, at FROM dead_letters";
+    let mut statement = database.prepare(sql)?;
+    let letters = statement.query_map([], named_letter)?;
+    for (consumer, letter) in letters.collect::<rusqlite::Result<Vec<_>>>()? {
+        add(database, &consumer, &[letter])?;
+    }
+    Ok(())
+}
+
+fn letter_sum(consumer: &str, letter: &DeadLetter) -> i64 {
+    let sum = Sum::of("dead letter").text(consumer.as_bytes());
+    let sum = sum
+        .number(letter.position.to_bits())
+        .number(letter.attempts.into());
+    let sum = sum.text(letter.reason.as_bytes());
+    sum.number(letter.at.as_millisecond().cast_unsigned())
+        .end()
+        .into()
+}
+
 fn named_letter(row: &Row<'_>) -> rusqlite::Result<NamedLetter> {
     let letter = DeadLetter {
         position: Position::new(row.get(1)?, row.get(2)?),
@@ -86,9 +126,4 @@ fn named_letter(row: &Row<'_>) -> rusqlite::Result<NamedLetter> {
         at: Timestamp::from_millisecond(row.get(5)?).unwrap_or_default(),
     };
     Ok((row.get(0)?, letter))
-}
-
-/// SQLite's integers are signed.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,20 +1,35 @@
 //! The folder of a journal: its files, their permissions, the lock that excludes a second process,
 //! and [`OpenError`], why a journal cannot be opened.
 
-use std::fs::{File, TryLockError};
-use std::io::ErrorKind;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::journal::Seq;
 use crate::journal::dedup::any_segment;
 
-/// Creates the folder if it does not exist, and syncs its parents: otherwise a power cut could
-/// remove the folder with everything in it that was acknowledged.
+/// Creates the folder if it does not exist, and syncs its parents: otherwise a power cut could remove the
+/// folder with everything in it that was acknowledged. One that holds nothing but a journal is for its owner
+/// only, and has a `.gitignore`.
 pub(super) fn create(folder: &Path) -> std::io::Result<()> {
     let named = |path: &&Path| !path.as_os_str().is_empty();
     let new = folder.ancestors().filter(named);
     let new: Vec<&Path> = new.take_while(|path| !path.exists()).collect();
-    std::fs::create_dir_all(folder)?;
+    if !new.is_empty() {
+        if let Some(parent) = folder.parent().filter(named) {
+            std::fs::create_dir_all(parent)?;
+        }
+        DirBuilder::new().mode(0o700).create(folder)?;
+    }
+    if !new.is_empty() || has_only_ours(folder)? {
+        make_private(folder);
+        // A journal is never to be checked in. Nothing depends on this file.
+        let ignored = folder.join(".gitignore");
+        if !ignored.exists() {
+            let _ = open_private(&ignored).and_then(|mut file| file.write_all(b"*\n"));
+        }
+    }
     for above in new.iter().filter_map(|path| path.parent()) {
         let above = if named(&above) { above } else { Path::new(".") };
         match File::open(above).and_then(|above| above.sync_all()) {
@@ -33,7 +48,7 @@ pub(super) fn missing(folder: &Path, database: &Path) -> Result<(), OpenError> {
     if has_bytes(database) {
         return Ok(());
     }
-    let beside = ["journal.db-wal", "index.db"].map(|name| folder.join(name));
+    let beside = ["journal.db-wal", "index.db", HEAD].map(|name| folder.join(name));
     let beside = beside.into_iter().find(|path| has_bytes(path));
     match beside.or_else(|| any_segment(&folder.join(KEYS))) {
         Some(beside) => Err(OpenError::Missing {
@@ -44,20 +59,66 @@ pub(super) fn missing(folder: &Path, database: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// Whether everything in a folder is a journal's.
+fn has_only_ours(folder: &Path) -> std::io::Result<bool> {
+    for file in std::fs::read_dir(folder)? {
+        let name = file?.file_name();
+        let is_ours = name.to_str().is_some_and(|name| {
+            let of_database = ["journal.db", "index.db"].iter();
+            let mut ends = of_database.filter_map(|database| name.strip_prefix(database));
+            ends.any(|end| ["", "-wal", "-shm"].contains(&end))
+                || ["lock", KEYS, HEAD, ".gitignore"].contains(&name)
+        });
+        if !is_ours {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Takes a folder's or a file's permissions from others, where they have any: older versions gave them some.
+/// What belongs to another user stays as it is.
+fn make_private(path: &Path) {
+    if let Ok(metadata) = std::fs::metadata(path)
+        && metadata.permissions().mode() & 0o077 != 0
+    {
+        let mode = metadata.permissions().mode() & 0o700;
+        let _ = std::fs::set_permissions(path, Permissions::from_mode(mode));
+    }
+}
+
+/// Takes the permissions of everything in the folder from others.
+pub(super) fn make_files_private(folder: &Path) {
+    for name in ["journal.db", "index.db"] {
+        for suffix in ["", "-wal", "-shm"] {
+            make_private(&folder.join(format!("{name}{suffix}")));
+        }
+    }
+    make_private(&folder.join(HEAD));
+    let keys = folder.join(KEYS);
+    make_private(&keys);
+    let segments = std::fs::read_dir(keys).into_iter().flatten().flatten();
+    segments.for_each(|file| make_private(&file.path()));
+}
+
 /// Creates the database, readable by its owner only, if it does not exist: it holds all messages
 /// and the subscribers' secrets. SQLite gives its other files the same permissions.
 pub(super) fn create_private(database: &Path) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(database).map(drop)
+    open_private(database).map(drop)
+}
+
+/// Opens a file to append to, and creates it for its owner only.
+fn open_private(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600).open(path)
 }
 
 /// Ensures that only one process has the journal open.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     let path = folder.join("lock");
-    let file = File::create(&path).map_err(|error| OpenError::io(&path, error))?;
+    let file = open_private(&path).map_err(|error| OpenError::io(&path, error))?;
+    // One of an older version could be opened by everybody. Another owner's stays as it is.
+    let _ = file.set_permissions(Permissions::from_mode(0o600));
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
@@ -94,9 +155,9 @@ pub(crate) enum OpenError {
     )]
     Newer { found: i64, known: i64 },
     #[error(
-        "the journal is damaged ({0}): nothing was changed; keep the folder, and restore it from a backup or set journal.path to a new one"
+        "the journal is damaged ({0}): nothing was changed; `offhook journal verify` lists what is damaged, and `offhook journal salvage DEST` saves what can be read into a new folder; or restore a backup"
     )]
-    Damaged(rusqlite::Error),
+    Damaged(String),
     #[error("{path}: {error}")]
     Io {
         path: PathBuf,
@@ -119,7 +180,7 @@ impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         match error.sqlite_error_code() {
-            Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(error),
+            Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(error.to_string()),
             _ => Self::Database(error),
         }
     }
@@ -128,6 +189,9 @@ impl From<rusqlite::Error> for OpenError {
 pub(super) const FILE: &str = "journal.db";
 /// The folder of the dedup segments.
 pub(super) const KEYS: &str = "claims";
+
+/// The file with the number of the newest body.
+pub(super) const HEAD: &str = "head";
 
 /// The errors of a folder that cannot be synced.
 const UNSYNCED: [ErrorKind; 3] = [

@@ -11,12 +11,14 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 
 use super::commit::{Step, Trimmed};
+use super::files::{check_length, wal_of};
 use super::folder::{self, OpenError};
 use super::operation::Queue;
 use super::readers::Readers;
 use super::rekey::KeysOf;
+use super::wal::WalScan;
 use super::writer::{JournalWriter, MAX_BATCH_BYTES, Shared};
-use super::{dead, store};
+use super::{dead, reading, rows, store};
 use crate::clock::Clock;
 use crate::journal::{
     Appended, DeadLetters, Desk, Desks, Document, Documents, Entry, Expected, Log, NamedLetter,
@@ -67,20 +69,27 @@ impl Sqlite {
         let database = folder.join(folder::FILE);
         folder::missing(folder, &database)?;
         folder::create_private(&database).map_err(io)?;
-        let keys = folder.join(folder::KEYS);
+        folder::make_files_private(folder);
         let readers = Readers::new(&database).map_err(io)?;
-        let writer = JournalWriter::open(&database, &keys, &readers, metrics, clock, keys_of)?;
+        if !readers.lock().map_err(io)? {
+            return Err(OpenError::InUse(folder.to_owned()));
+        }
+        let wal = WalScan::of(&wal_of(&database)).map_err(io)?;
+        check_length(&database, &wal)?;
+        let writer = JournalWriter::open(folder, &readers, metrics, clock, keys_of, &wal)?;
         let shared = Arc::clone(&writer.shared);
         let (queue, asked) = Queue::new();
         let closed_at_end = queue.clone();
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(io)?;
+        let locked = Arc::clone(&readers);
         let thread = std::thread::Builder::new()
             .name("offhook-journal".to_owned())
             .spawn(move || {
                 // No other process opens the journal until the last write is done.
                 let _lock = lock;
                 runtime.block_on(writer.run(closed_at_end, asked));
+                locked.unlock();
             })
             .map_err(io)?;
         Ok(Self {
@@ -117,17 +126,22 @@ impl Log for Sqlite {
     }
 
     async fn read(&self, after: Seq, most: usize) -> Result<Vec<Record>, Unavailable> {
-        let read = move |database: &Connection| store::read(database, after, most);
+        let shared = Arc::clone(&self.shared);
+        let read = move |database: &Connection| {
+            // Read first: what was published before is in the database.
+            let head = shared.tail.head();
+            reading::read(database, after, most, head, &shared.damage)
+        };
         self.readers.look_long(read).await
     }
 
     async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable> {
         loop {
-            let trim = move |step: &mut Step<'_>| step.trim(up_to).map(Ok::<_, Unavailable>);
+            let trim = move |step: &mut Step<'_>| step.trim(up_to);
             let mut sealing = match self.queue.write_later(TRIM_BYTES, trim).await? {
                 Trimmed::Removed(count) => {
-                    let first = self.readers.look(store::first).await?;
-                    self.shared.tail.remove_up_to(first.saturating_sub(1));
+                    let trimmed = self.readers.look(reading::trimmed).await?;
+                    self.shared.tail.remove_up_to(trimmed);
                     return Ok(count);
                 }
                 Trimmed::Begun => continue,
@@ -142,6 +156,7 @@ impl Log for Sqlite {
         }
     }
 
+    /// The pages of the database in use: what is free is used again, and the file does not grow meanwhile.
     async fn bytes(&self) -> Result<u64, Unavailable> {
         self.readers.look(store::bytes).await
     }
@@ -186,14 +201,14 @@ impl Desks for Sqlite {
         let (consumer, head) = (consumer.to_owned(), head.to_vec());
         let bytes = head.len();
         let introduce =
-            move |step: &mut Step<'_>| store::introduce(step.change(), &consumer, &head).map(Ok);
+            move |step: &mut Step<'_>| rows::introduce(step.change(), &consumer, &head).map(Ok);
         self.queue.write(bytes, introduce).await
     }
 
     async fn forget_consumer(&self, consumer: &str) -> Result<(), Unavailable> {
         let consumer = consumer.to_owned();
         let forget =
-            move |step: &mut Step<'_>| store::forget_consumer(step.change(), &consumer).map(Ok);
+            move |step: &mut Step<'_>| rows::forget_consumer(step.change(), &consumer).map(Ok);
         self.queue.write(0, forget).await
     }
 }
@@ -206,7 +221,7 @@ impl Desk for SqliteDesk {
 
     async fn saved(&self, consumer: &str) -> Result<Option<SavedProgress>, Unavailable> {
         let consumer = consumer.to_owned();
-        let saved = move |database: &Connection| store::saved(database, &consumer);
+        let saved = move |database: &Connection| rows::saved(database, &consumer);
         self.readers.look(saved).await
     }
 
@@ -237,7 +252,7 @@ impl Documents for Sqlite {
 
     async fn documents(&self, prefix: &str) -> Result<Vec<Document>, Unavailable> {
         let prefix = prefix.to_owned();
-        let documents = move |database: &Connection| store::documents(database, &prefix);
+        let documents = move |database: &Connection| rows::documents(database, &prefix);
         self.readers.look(documents).await
     }
 

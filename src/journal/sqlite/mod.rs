@@ -14,21 +14,30 @@
 //!
 //! `journal.rs` is the handle, `operation.rs` the queue to the thread, `writer.rs` the thread, and
 //! `commit.rs` the open database with the transaction that is being written; `known.rs` is what the
-//! thread remembers of it; `readers.rs` has the connections that read; `store.rs` and `dead.rs` have the statements, `schema.rs` the tables.
+//! thread remembers of it; `readers.rs` has the connections that read; `reading.rs` reads the log,
+//! and `damage.rs` reports what it cannot read; `store.rs`, `rows.rs` and `dead.rs` have the other statements,
+//! `schema.rs` the tables. `folder.rs`, `files.rs` and `wal.rs` look at the files as such, at the start and after each
+//! commit.
 
 mod checkpoint;
 mod commit;
+mod damage;
 mod dead;
+mod files;
 mod folder;
 mod journal;
 mod known;
 mod operation;
 mod readers;
+mod reading;
 mod rekey;
+mod rows;
 mod schema;
+mod sql;
 mod store;
 #[cfg(test)]
 mod tests;
+mod wal;
 mod writer;
 
 pub(crate) use journal::Sqlite;

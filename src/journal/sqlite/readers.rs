@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
@@ -40,6 +41,27 @@ impl Readers {
             long: Arc::new(Semaphore::new(MOST - 1)),
             file: File::open(path)?,
         }))
+    }
+
+    /// Keeps other processes out by a lock on the database file itself, also those that do not find the lock
+    /// file. Returns whether none has it. On Linux such a lock has nothing to do with those of SQLite.
+    pub(super) fn lock(&self) -> std::io::Result<bool> {
+        if !cfg!(target_os = "linux") {
+            return Ok(true);
+        }
+        match self.file.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => Ok(false),
+            Err(std::fs::TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => {
+                Err(error)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Ends the lock of [`Readers::lock`].
+    pub(super) fn unlock(&self) {
+        // The system ends it with the process at the latest.
+        let _ = self.file.unlock();
     }
 
     /// Runs a short query on a blocking thread.
@@ -114,7 +136,10 @@ impl Readers {
     }
 
     fn open(&self) -> rusqlite::Result<Connection> {
-        Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        let database = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        // Damage is found when a page is read, and not later.
+        database.pragma_update(None, "cell_size_check", true)?;
+        Ok(database)
     }
 
     /// Does `work` while no connection of the pool is open.

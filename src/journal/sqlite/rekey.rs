@@ -6,11 +6,12 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
+use super::damage::Damage;
 use super::folder::OpenError;
 use super::known::unreadable;
-use super::store;
+use super::{reading, rows};
 use crate::journal::dedup::{DedupEntry, DedupTuning, DedupWindow, remove_segments};
 use crate::journal::{EntryPart, Position, Record, Seq};
 
@@ -18,7 +19,7 @@ use crate::journal::{EntryPart, Position, Record, Seq};
 pub(crate) type KeysOf<'a> = &'a dyn Fn(&Record) -> Vec<EntryPart>;
 
 /// The version of the keys that this program makes.
-pub(super) const KEYS_VERSION: i64 = 2;
+pub(super) const KEYS_VERSION: u64 = 2;
 
 /// Makes all keys again, if those of the database are of an older version.
 pub(super) fn rekey(
@@ -27,9 +28,9 @@ pub(super) fn rekey(
     head: Seq,
     now: i64,
     keys_of: KeysOf<'_>,
+    damage: &Damage,
 ) -> Result<(), OpenError> {
-    let sql = "SELECT value FROM counters WHERE name = 'dedup_keys'";
-    let version: Option<i64> = database.query_row(sql, [], |row| row.get(0)).optional()?;
+    let version = rows::counter(database, rows::DEDUP_KEYS)?;
     if version.is_some_and(|version| version >= KEYS_VERSION) {
         return Ok(());
     }
@@ -41,10 +42,13 @@ pub(super) fn rekey(
         let mut window = window.map_err(io)?;
         let mut after = 0;
         loop {
-            let records = store::read(database, after, RECORDS)?;
+            let records = reading::read(database, after, RECORDS, head, damage)?;
             let Some(last) = records.last() else { break };
             after = last.seq;
-            for entry in records.iter().flat_map(|record| entries(record, keys_of)) {
+            let there = { &records }
+                .iter()
+                .filter(|record| record.missing.is_none());
+            for entry in there.flat_map(|record| entries(record, keys_of)) {
                 if entry.until > now {
                     window.restore(entry, now).map_err(unreadable)?;
                 }
@@ -52,8 +56,7 @@ pub(super) fn rekey(
         }
         window.seal_rest(now).map_err(io)?;
     }
-    let sql = "INSERT OR REPLACE INTO counters VALUES ('dedup_keys', ?)";
-    database.execute(sql, [KEYS_VERSION])?;
+    rows::set_counter(database, rows::DEDUP_KEYS, KEYS_VERSION)?;
     Ok(())
 }
 

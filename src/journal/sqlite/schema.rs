@@ -3,9 +3,10 @@
 use rusqlite::Connection;
 
 use super::folder::OpenError;
+use super::{reading, rows};
 
-/// The version that this program writes. It also opens the three before.
-const VERSION: i64 = 5;
+/// The version that this program writes. It also opens the four before.
+const VERSION: i64 = 6;
 
 /// "offh": distinguishes the file from other SQLite databases.
 const APPLICATION_ID: i64 = 0x6f66_6668;
@@ -75,6 +76,31 @@ const PROGRESS: &str = "
 /// how dedup keys are made (see rekey.rs).
 const OUTLINES: &str = "";
 
+/// Version 6: everything has a sum: blocks (see block.rs), and each row of the other tables (see rows.rs).
+/// The counter `trimmed` says up to which body retention has removed the log.
+const SUMS: &str = "
+    ALTER TABLE blocks ADD COLUMN sums BLOB NOT NULL DEFAULT x'';       -- see block.rs
+    ALTER TABLE consumers ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;    -- of the other columns
+    ALTER TABLE progress ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE documents ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE counters ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE dead_letters ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+";
+
+/// The table of a new database: reading what stands before a long column does not read that.
+const NEW_BLOCKS: &str = "
+    DROP TABLE blocks;
+    CREATE TABLE blocks (
+        last    INTEGER PRIMARY KEY,
+        first   INTEGER NOT NULL,
+        kept_at INTEGER NOT NULL,
+        format  INTEGER NOT NULL,
+        sums    BLOB NOT NULL,
+        claims  BLOB NOT NULL,
+        events  BLOB NOT NULL
+    ) STRICT;
+";
+
 /// Returns the version of a database that this program may write to; 0 for a new one.
 pub(super) fn check(database: &Connection) -> Result<i64, OpenError> {
     let pragma = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
@@ -94,6 +120,32 @@ pub(super) fn check(database: &Connection) -> Result<i64, OpenError> {
     }
 }
 
+/// Checks the tables beside the log: they are small, and a row that is not found there has consequences. A
+/// new consumer for example would skip what is not settled.
+pub(super) fn check_tables(database: &Connection) -> Result<(), OpenError> {
+    for (pragma, table) in CHECKS {
+        let sql = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = ?";
+        if !database.query_row(sql, [table], |row| row.get(0))? {
+            continue;
+        }
+        let sql = format!("PRAGMA {pragma}({table})");
+        let found: String = database.query_row(&sql, [], |row| row.get(0))?;
+        if found != "ok" {
+            return Err(OpenError::Damaged(format!("the table {table}: {found}")));
+        }
+    }
+    Ok(())
+}
+
+/// There may be so many dead letters that their index is not checked.
+const CHECKS: [(&str, &str); 5] = [
+    ("integrity_check", "consumers"),
+    ("integrity_check", "documents"),
+    ("integrity_check", "counters"),
+    ("integrity_check", "progress"),
+    ("quick_check", "dead_letters"),
+];
+
 /// Migrates the database from `version` to [`VERSION`].
 pub(super) fn migrate(database: &mut Connection, version: i64) -> Result<(), OpenError> {
     if version == VERSION {
@@ -101,10 +153,24 @@ pub(super) fn migrate(database: &mut Connection, version: i64) -> Result<(), Ope
         return Ok(());
     }
     let transaction = database.transaction()?;
-    let steps = [(2, BLOCKS), (3, PARTS), (4, PROGRESS), (5, OUTLINES)];
+    let steps = [
+        (2, BLOCKS),
+        (3, PARTS),
+        (4, PROGRESS),
+        (5, OUTLINES),
+        (6, SUMS),
+    ];
     for (_, step) in steps.into_iter().filter(|(to, _)| version < *to) {
         transaction.execute_batch(step)?;
     }
+    if version == 0 {
+        transaction.execute_batch(NEW_BLOCKS)?;
+    }
+    rows::add_sums(&transaction)?;
+    let trimmed = reading::trimmed(&transaction)?;
+    rows::set_counter(&transaction, rows::TRIMMED, trimmed)?;
+    // Fails before the migration is done, if it does.
+    reading::newest(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;

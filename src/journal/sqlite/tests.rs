@@ -40,6 +40,8 @@ impl Provider for InFolders {
     }
 }
 
+mod damage;
+mod files;
 mod isolation;
 
 mod contract {
@@ -135,11 +137,12 @@ async fn keys_of_another_database_have_no_effect() {
     let (folder, clock) = (TestFolder::new(), clock());
     let claims = folder.path().join("claims");
     drop(open(&folder, &clock));
-    // As after a restored backup: the segments know events that the database does not hold.
+    // As after a restored backup: the segments know events that the database does not hold. Their
+    // numbers are not given again.
     let now = Clock::now(clock.as_ref()).as_millisecond();
     write_segment(&claims, &entry_of(7, 5, now));
     let journal = open(&folder, &clock);
-    assert_eq!(journal.append(numbered(7)).await, Ok(Appended::new(1)));
+    assert_eq!(journal.append(numbered(7)).await, Ok(Appended::new(6)));
 }
 
 #[tokio::test]
@@ -247,7 +250,8 @@ async fn another_programs_database_is_refused_and_left_alone() {
 #[tokio::test]
 async fn a_damaged_file_is_refused_and_left_alone() {
     type Damage = fn(&mut Vec<u8>);
-    let damages: [(&str, Damage); 5] = [
+    let damages: [(&str, Damage); 6] = [
+        ("half", |bytes| bytes.truncate(bytes.len() / 2)),
         ("garbage", |bytes| *bytes = garbage(20_000)),
         ("short garbage", |bytes| *bytes = garbage(30)),
         ("first page", |bytes| {
@@ -269,13 +273,21 @@ async fn a_damaged_file_is_refused_and_left_alone() {
         std::fs::write(&path, bytes).unwrap();
         let error = refused(&folder, &clock);
         assert!(matches!(error, OpenError::Damaged(_)), "{name}: {error:?}");
+        let text = error.to_string();
+        assert!(
+            text.contains("journal verify") && text.contains("salvage"),
+            "{text}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_missing_journal_is_an_error() {
     type Left = fn(&Path);
-    let table: [(&str, Left); 3] = [
+    let table: [(&str, Left); 4] = [
+        ("head", |folder| {
+            std::fs::write(folder.join("head"), [1; 12]).unwrap();
+        }),
         ("index.db", |folder| {
             std::fs::write(folder.join("index.db"), "an index").unwrap();
         }),

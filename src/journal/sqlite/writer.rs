@@ -9,12 +9,15 @@ use rusqlite::OpenFlags;
 use tokio::sync::watch;
 
 use super::commit::{CommitError, OpenDatabase, Step};
-use super::folder::OpenError;
+use super::damage::Damage;
+use super::files::OpenFiles;
+use super::folder::{FILE, KEYS, OpenError};
 use super::known::Known;
 use super::operation::{Asked, Queue, Queued};
 use super::readers::Readers;
 use super::rekey::{KeysOf, rekey};
-use super::store;
+use super::wal::WalScan;
+use super::{reading, schema, store};
 use crate::clock::Clock;
 use crate::journal::{Tail, Unavailable, Version};
 use crate::telemetry::{JournalMetrics, ONGOING, Throttle};
@@ -29,6 +32,7 @@ pub(super) struct Shared {
     /// The newest change of a document.
     pub(super) documents: watch::Sender<Version>,
     pub(super) tail: Arc<Tail>,
+    pub(super) damage: Damage,
     /// Whether the thread has ended by a panic.
     pub(super) panicked: watch::Sender<bool>,
 }
@@ -40,6 +44,10 @@ pub(super) struct JournalWriter {
     metrics: JournalMetrics,
     known: Known,
     state: WriterState,
+    /// The files that were opened, also while they are closed after a failure.
+    files: OpenFiles,
+    /// Whether everything is in the database, so that a new WAL may be begun.
+    is_wal_saved: bool,
     /// A sync has failed that was not a commit's, so what was copied from the WAL cannot be trusted.
     copies_doubtful: bool,
     readers: Arc<Readers>,
@@ -59,26 +67,39 @@ enum WriterState {
 
 impl JournalWriter {
     pub(super) fn open(
-        path: &Path,
-        keys_folder: &Path,
+        folder: &Path,
         readers: &Arc<Readers>,
         metrics: JournalMetrics,
         clock: Arc<dyn Clock>,
         keys_of: Option<KeysOf<'_>>,
+        wal: &WalScan,
     ) -> Result<Self, OpenError> {
+        let path = &folder.join(FILE);
         let database = store::open_writer(path, OpenFlags::default())?;
+        schema::check(&database)?;
+        // Read before anything writes, so that a database with visible damage is left unchanged.
+        schema::check_tables(&database)?;
         let open = OpenDatabase::start(database, path, readers)?;
         let now = clock.now().as_millisecond();
+        let damage = Damage::new(metrics.damaged.clone());
         if let Some(keys_of) = keys_of {
-            let (head, _) = store::newest(&open.database)?;
-            rekey(&open.database, keys_folder, head, now, keys_of)?;
+            let (head, _) = reading::newest(&open.database)?;
+            rekey(
+                &open.database,
+                &folder.join(KEYS),
+                head,
+                now,
+                keys_of,
+                &damage,
+            )?;
         }
-        let known = Known::read(&open.database, keys_folder, now)?;
+        let known = Known::read(&open.database, folder, now, wal)?;
         let shared = Shared {
             ready: AtomicBool::new(true),
             epoch: AtomicU64::new(0),
             documents: watch::Sender::new(known.documents),
             tail: Arc::new(Tail::new(known.head)),
+            damage,
             panicked: watch::Sender::new(false),
         };
         Ok(Self {
@@ -87,6 +108,8 @@ impl JournalWriter {
             metrics,
             clock,
             known,
+            files: open.files.clone(),
+            is_wal_saved: false,
             state: WriterState::Open(Box::new(open)),
             copies_doubtful: false,
             readers: Arc::clone(readers),
@@ -180,8 +203,10 @@ impl JournalWriter {
                 Ok(())
             }
             Err(error) => {
-                let (CommitError::Write(cause) | CommitError::Commit(cause)) = &error;
-                let why = unavailable(cause);
+                let why = match &error {
+                    CommitError::Write(cause) | CommitError::Commit(cause) => unavailable(cause),
+                    CommitError::Gone(gone) => Unavailable::Away(self.files.tell(*gone)),
+                };
                 // A full disk can be opened again each second, and fails at the next write.
                 if let Some(unsaid) = self.failures.pass() {
                     let more = Throttle::more(unsaid);
@@ -193,8 +218,8 @@ impl JournalWriter {
                 // Set before the answers, so that a refused caller finds the journal not ready.
                 let why = self.fail(why);
                 Err(match (error, why) {
-                    (CommitError::Commit(cause), Unavailable::Away(_)) => {
-                        Unavailable::Unknown(cause.to_string())
+                    (CommitError::Commit(_) | CommitError::Gone(_), Unavailable::Away(why)) => {
+                        Unavailable::Unknown(why)
                     }
                     (_, why) => why,
                 })
@@ -236,9 +261,13 @@ impl JournalWriter {
 
     fn open_again(&mut self) -> Result<OpenDatabase, Unavailable> {
         let away = |error: OpenError| Unavailable::Away(error.to_string());
-        if self.copies_doubtful {
+        if let Err(gone) = self.files.may_open(self.is_wal_saved) {
+            return Err(Unavailable::Away(self.files.tell(gone)));
+        }
+        if self.copies_doubtful || self.files.check().is_err() {
             // Without an open connection SQLite forgets what was copied: the next one reads the whole
-            // WAL again. It may find a commit that has failed, whose outcome is unknown.
+            // WAL again. It may find a commit that has failed, whose outcome is unknown. And it does not
+            // use a file any more that has lost its name.
             self.readers.while_closed(|| {});
         }
         let opened = {
@@ -252,13 +281,16 @@ impl JournalWriter {
             Ok(_) => false,
         };
         let open = opened.map_err(away)?;
+        (self.files, self.is_wal_saved) = (open.files.clone(), false);
         let now = self.clock.now().as_millisecond();
         let caught_up = self.known.catch_up(&open.database, now);
         caught_up.map_err(away)?;
         let tail = &self.shared.tail;
         // If the failed commit left anything behind, it is part of the log now.
         while tail.head() < self.known.head {
-            let records = store::read(&open.database, tail.head(), READ_AT_ONCE);
+            let (after, damage) = (tail.head(), &self.shared.damage);
+            let records =
+                reading::read(&open.database, after, READ_AT_ONCE, self.known.head, damage);
             let records = records.map_err(|error| unavailable(&error))?;
             if records.is_empty() {
                 break;
@@ -281,7 +313,9 @@ impl JournalWriter {
     /// Closes the database, if it is open.
     fn abandon(&mut self, failed: WriterState) {
         if let WriterState::Open(open) = std::mem::replace(&mut self.state, failed) {
-            self.copies_doubtful |= open.abandon();
+            let abandoned = open.abandon(&self.readers);
+            self.copies_doubtful |= abandoned.is_doubtful;
+            self.is_wal_saved = abandoned.is_wal_saved;
         }
     }
 }

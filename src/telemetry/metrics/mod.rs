@@ -74,6 +74,10 @@ families! {
     failures: Counter = Counter::default,
         "offhook_journal_failures_total",
         "Failed writes of the journal, and failures to open it again";
+    #[cfg(feature = "sqlite")]
+    damaged: Counter = Counter::default,
+        "offhook_journal_damaged_total",
+        "Bodies whose bytes on the disk are not what was written, found since the start; no consumer gets them";
 
     // For the size of the journal, and for the progress of each consumer:
     journal_bytes: Gauge = Gauge::default,

@@ -72,6 +72,8 @@ pub(crate) struct JournalMetrics {
     commit_seconds: Histogram,
     /// Failed writes, and failed attempts to open the journal again.
     pub(crate) failures: Counter,
+    /// Bodies that were found damaged.
+    pub(crate) damaged: Counter,
 }
 
 impl Metrics {
@@ -126,6 +128,7 @@ impl Metrics {
             batch_seconds: families.batch_seconds.get_or_create_owned(&none),
             commit_seconds: families.commit_seconds.get_or_create_owned(&none),
             failures: families.failures.get_or_create_owned(&none),
+            damaged: families.damaged.get_or_create_owned(&none),
         }
     }
 }

@@ -1,6 +1,7 @@
-//! A few thousand inputs of the fuzz targets `guard` and `decoding`, always the same ones.
+//! A few thousand inputs of the fuzz targets `guard`, `decoding` and `journal`, always the same ones.
 
-use super::checks::{decoding, guard::Guarded};
+use super::checks::{decoding, guard::Guarded, journal};
+use crate::support::Folder;
 
 /// Pseudo-random inputs, of 300 bytes at most.
 fn inputs(count: usize) -> impl Iterator<Item = Vec<u8>> {
@@ -30,5 +31,13 @@ fn connections_answer_arbitrary_pieces_as_one() {
 fn arbitrary_bodies_are_decoded_within_limits() {
     for input in inputs(4000) {
         decoding::check(&input);
+    }
+}
+
+#[test]
+fn arbitrary_files_are_read_or_refused() {
+    let folder = Folder::new("arbitrary-files");
+    for input in inputs(500) {
+        journal::check(&input, &folder.0);
     }
 }

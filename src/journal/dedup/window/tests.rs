@@ -161,7 +161,7 @@ impl World {
         job.wait();
         let oldest = self.entries.older.as_ref().unwrap();
         let last = oldest.entries.last().unwrap().position.seq();
-        let path = self.folder.path().join(format!("{last}.keys"));
+        let path = self.folder.path().join(format!("{last}.dedup"));
         if !written {
             std::fs::rename(&path, path.with_extension("unfinished")).unwrap();
         }
@@ -217,7 +217,7 @@ proptest! {
                     if let Some(job) = &mut world.entries.job {
                         job.wait();
                     }
-                    prop_assert!(world.files().iter().all(|name| name.ends_with(".keys")));
+                    prop_assert!(world.files().iter().all(|name| name.ends_with(".dedup")));
                 }
             }
             world.check();
@@ -230,11 +230,11 @@ fn a_segment_is_deleted_after_its_last_window() {
     let mut world = World::new();
     world.batch(&[(0, 10), (1, 10), (2, 50), (3, 10)], false);
     world.finish();
-    assert_eq!(world.files(), ["2.keys".to_owned()].into());
+    assert_eq!(world.files(), ["2.dedup".to_owned()].into());
     world.now = 49;
     world.reopen();
     world.check();
-    assert_eq!(world.files(), ["2.keys".to_owned()].into());
+    assert_eq!(world.files(), ["2.dedup".to_owned()].into());
     world.now = 50;
     world.reopen();
     world.check();
@@ -242,11 +242,11 @@ fn a_segment_is_deleted_after_its_last_window() {
     // And without a restart, when the next segment is written.
     world.batch(&[(0, 10), (1, 10), (2, 10), (3, 10)], false);
     world.finish();
-    assert_eq!(world.files(), ["4.keys".to_owned()].into());
+    assert_eq!(world.files(), ["4.dedup".to_owned()].into());
     world.now = 99;
     world.batch(&[(8, 9), (9, 9), (10, 9), (11, 9)], false);
     world.finish();
-    assert_eq!(world.files(), ["6.keys".to_owned()].into());
+    assert_eq!(world.files(), ["6.dedup".to_owned()].into());
     world.check();
 }
 
@@ -259,7 +259,7 @@ fn an_undeletable_segment_affects_no_other() {
     world.finish();
     assert_eq!(world.files().len(), 2);
     // A folder cannot be deleted as a file.
-    let first = world.folder.path().join("2.keys");
+    let first = world.folder.path().join("2.dedup");
     std::fs::remove_file(&first).unwrap();
     std::fs::create_dir(&first).unwrap();
     world.now = 10;
@@ -372,7 +372,7 @@ fn a_failed_seal_keeps_the_entries() {
     std::fs::create_dir(&folder).unwrap();
     assert!(world.entries.outlive(1, 0).is_some());
     world.entries.tidy_and_wait(0).unwrap();
-    assert_eq!(world.files(), ["64.keys".to_owned()].into());
+    assert_eq!(world.files(), ["64.dedup".to_owned()].into());
     assert!(world.entries.outlive(64, 0).is_none());
 }
 

@@ -313,7 +313,7 @@ async fn a_trim_lets_others_go_ahead() {
     };
     let nothing = |_: &mut Step<'_>| -> Made { Ok(Ok(())) };
     let first = |step: &mut Step<'_>| -> rusqlite::Result<Result<Seq, Unavailable>> {
-        super::super::store::first(step.change()).map(Ok)
+        super::super::reading::trimmed(step.change()).map(|trimmed| Ok(trimmed + 1))
     };
     let mut hold = Box::pin(journal.queue.write(0, hold));
     assert!(futures_util::poll!(hold.as_mut()).is_pending());

@@ -1,0 +1,184 @@
+//! The journal's files, as the file system has them: whether they are still the ones that were opened, and
+//! whether they are as long as they must be. [`HeadFile`] remembers beside them how far the log went.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::folder::{HEAD, OpenError};
+use super::wal::WalScan;
+use crate::journal::Seq;
+use crate::journal::sum::Sum;
+
+/// The files that a journal consists of while it is open, by what the system numbers them: the database, its
+/// write-ahead log, and the index of that.
+#[derive(Debug, Clone)]
+pub(super) struct OpenFiles {
+    paths: [PathBuf; 3],
+    opened: [Option<Identity>; 3],
+}
+
+type Identity = (u64, u64);
+
+/// Why the files are not those that were opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gone {
+    Database,
+    /// Only the write-ahead log. What was in it can still be copied into the database.
+    Wal,
+    /// Only its index, which SQLite makes again. Until then a new connection does not see the commits of others.
+    Index,
+}
+
+impl OpenFiles {
+    /// Remembers the files of the open database at `path`.
+    pub(super) fn of(path: &Path) -> Self {
+        let paths = ["", "-wal", "-shm"].map(|suffix| beside(path, suffix));
+        let opened = paths.each_ref().map(|path| identity(path));
+        Self { paths, opened }
+    }
+
+    /// Returns whether the names still lead to the files that were opened. Costs three system calls.
+    pub(super) fn check(&self) -> Result<(), Gone> {
+        let found = self.paths.iter().map(|path| identity(path));
+        let mut changed = found
+            .zip(&self.opened)
+            .map(|(found, opened)| found != *opened);
+        match changed.position(|changed| changed) {
+            None => Ok(()),
+            Some(0) => Err(Gone::Database),
+            Some(1) => Err(Gone::Wal),
+            Some(_) => Err(Gone::Index),
+        }
+    }
+
+    /// As [`OpenFiles::check`], before they are opened again: SQLite makes a log that does not exist, which is
+    /// right only if the one before is in the database.
+    pub(super) fn may_open(&self, is_wal_saved: bool) -> Result<(), Gone> {
+        match self.check() {
+            Err(Gone::Wal) if is_wal_saved && identity(&self.paths[1]).is_none() => Ok(()),
+            Err(Gone::Index) => Ok(()),
+            checked => checked,
+        }
+    }
+
+    /// What happened, for the log.
+    pub(super) fn tell(&self, gone: Gone) -> String {
+        let (file, next) = match gone {
+            Gone::Database => (
+                &self.paths[0],
+                "nothing is acknowledged until the same file is back; if it cannot be brought back, stop \
+                 offhook and restore a backup",
+            ),
+            Gone::Wal => (
+                &self.paths[1],
+                "offhook copies what it held into journal.db and begins another one; until then, and while \
+                 another file has its name, nothing is acknowledged",
+            ),
+            Gone::Index => (&self.paths[2], "offhook opens the journal again"),
+        };
+        let file = file.display();
+        format!("{file} was removed or replaced while offhook has it open; {next}")
+    }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+pub(super) fn wal_of(database: &Path) -> PathBuf {
+    beside(database, "-wal")
+}
+
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// Checks that the database at `path` has all its pages, without changing a file. `wal` is its log.
+pub(super) fn check_length(path: &Path, wal: &WalScan) -> Result<(), OpenError> {
+    let io = |error| OpenError::io(path, error);
+    let mut header = [0; 100];
+    let mut file = File::open(path).map_err(io)?;
+    let length = file.seek(io::SeekFrom::End(0)).map_err(io)?;
+    if length == 0 {
+        return Ok(());
+    }
+    file.rewind().map_err(io)?;
+    if file.read_exact(&mut header).is_err() || header[..16] != *b"SQLite format 3\0" {
+        // Another kind of file: SQLite says which.
+        return Ok(());
+    }
+    let page = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        page => u64::from(page),
+    };
+    let counted = u32::from_be_bytes([header[28], header[29], header[30], header[31]]);
+    // Whole pages only; in the file, behind it in the log, and none behind the end.
+    let in_file = length / page.max(1);
+    let is_whole = match wal.pages {
+        Some(pages) => (in_file + 1..=pages.into()).all(|page| wal.used.contains(&(page as u32))),
+        None => u64::from(counted) * page == length,
+    };
+    let pages = u64::from(wal.pages.unwrap_or(counted));
+    if is_whole {
+        Ok(())
+    } else {
+        let why = format!("it has {in_file} pages in place of {pages}");
+        Err(OpenError::Damaged(why))
+    }
+}
+
+/// A file with the number of the newest body, so that a journal that ends earlier is noticed. It is written
+/// after each commit and not synced: it must outlive this process, and the log's own sync is what counts.
+#[derive(Debug)]
+pub(super) struct HeadFile {
+    file: File,
+    written: Seq,
+}
+
+impl HeadFile {
+    /// Opens the file in `folder`, and creates it if there is none.
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.mode(0o600).open(folder.join(HEAD))?;
+        let mut bytes = [0; 12];
+        let written = match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => decode(bytes),
+            Err(_) => None,
+        };
+        Ok(Self {
+            file,
+            written: written.unwrap_or(0),
+        })
+    }
+
+    /// Returns the newest body that is known; 0 if none is.
+    pub(super) fn known(&self) -> Seq {
+        self.written
+    }
+
+    /// Writes the number of the newest body, which is durable. If that fails, less is known after a damage.
+    pub(super) fn note(&mut self, head: Seq) {
+        if head != self.written && self.file.write_all_at(&encode(head), 0).is_ok() {
+            self.written = head;
+        }
+    }
+}
+
+fn encode(head: Seq) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    bytes[..8].copy_from_slice(&head.to_le_bytes());
+    bytes[8..].copy_from_slice(&Sum::of(HEAD).number(head).end().to_le_bytes());
+    bytes
+}
+
+fn decode(bytes: [u8; 12]) -> Option<Seq> {
+    let (head, _) = bytes.split_first_chunk()?;
+    let head = u64::from_le_bytes(*head);
+    (encode(head) == bytes).then_some(head)
+}

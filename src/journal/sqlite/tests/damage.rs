@@ -1,0 +1,409 @@
+//! What is damaged on the disk is reported and never handed on; everything else is still served.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::*;
+use crate::journal::contract::change;
+use crate::journal::{
+    DeadLetters as _, Desks as _, Documents as _, Entry, Log, Missing, ProgressChange, Record,
+};
+use crate::telemetry::Metrics;
+
+/// The text of the body with this number: some are longer than a page.
+fn text(number: u64) -> String {
+    let length = if number.is_multiple_of(17) {
+        40_000
+    } else {
+        300
+    };
+    format!("body {number} {}", "x".repeat(length))
+}
+
+fn long_entry(number: u64) -> Entry {
+    let mut received = body(&text(number));
+    received.id = Uuid::from_u128(number.into());
+    entry(received, hash(number), WINDOW)
+}
+
+fn hash(number: u64) -> u128 {
+    numbered(number.into()).parts[0].key.hash
+}
+
+/// Appends these bodies together, so that they share blocks.
+async fn append(journal: &dyn Journal, numbers: std::ops::RangeInclusive<u64>) {
+    let appends = numbers.map(|number| journal.append(long_entry(number)));
+    for appended in futures_util::future::join_all(appends).await {
+        assert!(matches!(appended, Ok(Appended::New { .. })), "{appended:?}");
+    }
+}
+
+async fn all(journal: &dyn Log) -> Vec<Record> {
+    let mut records: Vec<Record> = Vec::new();
+    loop {
+        let after = records.last().map_or(0, |record| record.seq);
+        let more = journal.read(after, 37).await.unwrap();
+        if more.is_empty() {
+            return records;
+        }
+        records.extend(more);
+    }
+}
+
+/// The numbers that are damaged. The others must have their bytes.
+fn damaged(records: &[Record]) -> Vec<Seq> {
+    let mut damaged = Vec::new();
+    for (record, seq) in records.iter().zip(records[0].seq..) {
+        assert_eq!(record.seq, seq, "no number is left out");
+        if record.missing == Some(Missing::Damaged) {
+            assert!(record.received.body.is_empty());
+            damaged.push(seq);
+        } else {
+            assert!(record.received.body == text(seq), "event {seq} was altered");
+        }
+    }
+    damaged
+}
+
+fn open_counted(folder: &Path, clock: &Arc<FakeClock>) -> (Result<Sqlite, OpenError>, Counted) {
+    let metrics = Metrics::new().journal();
+    let counted = Counted(metrics.damaged.clone());
+    (Sqlite::open(folder, metrics, clock.clone()), counted)
+}
+
+struct Counted(prometheus_client::metrics::counter::Counter);
+
+impl Counted {
+    fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+fn alter(path: &Path, from: &[u8], to: &[u8]) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(from.len()).position(|window| window == from);
+    let at = at.expect("it stands in the file");
+    bytes[at..at + to.len()].copy_from_slice(to);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn an_altered_body_costs_one_event() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    append(&*journal, 1..=100).await;
+    journal.close().await;
+    drop(journal);
+    let path = folder.path().join("journal.db");
+    alter(&path, b"body 42 x", b"BODY 42 x");
+    let (journal, counted) = open_counted(folder.path(), &clock);
+    let journal = journal.unwrap();
+    for _ in 0..2 {
+        let records = all(&journal).await;
+        assert_eq!((records.len(), damaged(&records)), (100, vec![42]));
+        assert_eq!(counted.get(), 1, "it is counted once");
+    }
+    // Its key is whole, so it is known when it comes again.
+    assert_eq!(journal.append(long_entry(42)).await, Ok(duplicate(42)));
+    assert_eq!(
+        journal.append(long_entry(101)).await,
+        Ok(Appended::new(101))
+    );
+}
+
+/// A row that is missing, or whose numbers are not to be trusted, costs its own events.
+#[tokio::test]
+async fn the_rows_around_a_lost_row_are_served() {
+    let damages = [
+        "DELETE FROM blocks WHERE last = 30",
+        "UPDATE blocks SET first = first + 1 WHERE last = 30",
+        "UPDATE blocks SET kept_at = kept_at + 1 WHERE last = 30",
+        "UPDATE blocks SET last = 1 << 40 WHERE last = 30",
+        "UPDATE blocks SET sums = x'' WHERE last = 30",
+        "UPDATE blocks SET format = 9 WHERE last = 30",
+    ];
+    for damage in damages {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let journal = open(&folder, &clock);
+        for first in [1, 11, 21, 31, 41] {
+            append(&*journal, first..=first + 9).await;
+        }
+        drop(journal);
+        let first = "SELECT first FROM blocks WHERE last = 30";
+        let first: Seq = database(folder.path())
+            .query_row(first, [], |row| row.get(0))
+            .unwrap();
+        database(folder.path()).execute_batch(damage).unwrap();
+        let (journal, counted) = open_counted(folder.path(), &clock);
+        let journal = journal.unwrap();
+        let records = all(&journal).await;
+        let lost: Vec<Seq> = (first..=30).collect();
+        let count = lost.len() as u64;
+        assert_eq!((records.len(), damaged(&records)), (50, lost), "{damage}");
+        assert_eq!(counted.get(), count, "{damage}");
+        // A consumer that begins anywhere sees the same.
+        assert_eq!(seqs(&journal, 24, 3).await, [25, 26, 27]);
+        assert_eq!(new(&journal, long_entry(51)).await, 51);
+        assert_eq!(trim_all(&journal, 35).await, 35, "{damage}");
+        assert_eq!(all(&journal).await[0].seq, 36);
+    }
+}
+
+/// SQLite finds garbled pages itself, when it reads them.
+#[tokio::test]
+async fn the_pages_around_garbled_ones_are_served() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    for first in (1..=600).step_by(20) {
+        append(&*journal, first..=first + 19).await;
+    }
+    drop(journal);
+    let path = folder.path().join("journal.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 40_000].copy_from_slice(&garbage(40_000));
+    std::fs::write(&path, bytes).unwrap();
+    let (journal, counted) = open_counted(folder.path(), &clock);
+    let journal = journal.unwrap();
+    let records = all(&journal).await;
+    let damaged = damaged(&records);
+    assert_eq!(records.len(), 600);
+    assert!((1..400).contains(&damaged.len()), "{damaged:?}");
+    assert_eq!(counted.get(), damaged.len() as u64);
+    assert_eq!(new(&journal, long_entry(601)).await, 601);
+}
+
+/// What a journal holds that is then damaged.
+struct Journals {
+    clock: Arc<FakeClock>,
+    folder: TestFolder,
+}
+
+const EVENTS: u64 = 300;
+const TRIMMED: u64 = 40;
+
+impl Journals {
+    async fn new() -> Self {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let live = folder.path().join("live");
+        let journal = Sqlite::open(&live, JournalMetrics::unrecorded(), clock.clone()).unwrap();
+        for first in (1..=EVENTS / 2).step_by(10) {
+            append(&journal, first..=first + 9).await;
+        }
+        trim_all(&journal, TRIMMED).await;
+        put(&journal, "subscription/*/crm", Some(b"https://crm.example")).await;
+        put(
+            &journal,
+            "subscription/*/second",
+            Some(b"https://second.example"),
+        )
+        .await;
+        let desk = journal.desk(0).await.unwrap();
+        for (consumer, saves) in [("handler:a", 3), ("handler:b", 9)] {
+            for number in 0..saves {
+                let rows = (0..20).map(|row: u8| (vec![b's', row], Some(vec![row; 30])));
+                let dead = vec![letter(TRIMMED + 1 + number, "failed")];
+                let change = ProgressChange {
+                    rows: rows.collect(),
+                    ..change(consumer, format!("{consumer} {number}").as_bytes(), dead)
+                };
+                desk.save(change).await.unwrap();
+            }
+        }
+        journal.close().await;
+        drop((desk, journal));
+        copy(&live, &folder.path().join("stopped"));
+        let journal = Sqlite::open(&live, JournalMetrics::unrecorded(), clock.clone()).unwrap();
+        for first in (EVENTS / 2 + 1..=EVENTS).step_by(10) {
+            append(&journal, first..=first + 9).await;
+        }
+        let desk = journal.desk(0).await.unwrap();
+        save(desk.as_ref(), "handler:a", b"handler:a 9", vec![]).await;
+        // As SIGKILL leaves it.
+        copy(&live, &folder.path().join("killed"));
+        Self { clock, folder }
+    }
+
+    /// Damages a copy, and opens it twice.
+    async fn try_one(&self, seed: u64) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let is_killed = random.bool();
+        let from = if is_killed { "killed" } else { "stopped" };
+        let events = if is_killed { EVENTS } else { EVENTS / 2 };
+        let tried = self.folder.path().join("tried");
+        let _ = std::fs::remove_dir_all(&tried);
+        copy(&self.folder.path().join(from), &tried);
+        let (path, what) = damage(&tried, &mut random);
+        let case = format!("seed {seed}: {from}, {what} in {}", path.display());
+        let is_head = path.file_name().is_some_and(|name| name == "head");
+        let mut next = events + 1;
+        for time in 1..=2 {
+            let before = std::fs::read(tried.join("journal.db")).unwrap();
+            let (opened, counted) = open_counted(&tried, &self.clock);
+            let journal = match opened {
+                Ok(journal) => journal,
+                Err(error) => {
+                    assert!(error.to_string().len() > 30, "{case}: {error}");
+                    let after = std::fs::read(tried.join("journal.db")).unwrap();
+                    assert!(after == before, "{case}: refused, and changed: {error}");
+                    continue;
+                }
+            };
+            let head = journal.tail().head();
+            assert!(
+                is_head || head >= next - 1,
+                "{case}, time {time}: ends with {head}"
+            );
+            let case = format!("{case}, time {time}");
+            next = self.check(&journal, head, &counted, &case).await;
+            journal.close().await;
+            if next > head + 1 {
+                // From now on there are other bodies under known numbers.
+                return;
+            }
+        }
+    }
+
+    /// Everything that is served must be what was written. Returns the next number.
+    async fn check(&self, journal: &Sqlite, head: Seq, counted: &Counted, case: &str) -> Seq {
+        let first = journal.read(0, 1).await.unwrap();
+        assert_eq!(first[0].seq, TRIMMED + 1, "{case}");
+        let records = all(journal).await;
+        let lost = damaged(&records).len() as u64;
+        assert_eq!(records.len() as u64, head - TRIMMED, "{case}");
+        assert_eq!(
+            counted.get(),
+            lost,
+            "{case}: all that is damaged is counted"
+        );
+        for document in journal.documents("").await.unwrap_or_default() {
+            let url = &document.value[..];
+            let expected: &[u8] = match &document.key[..] {
+                "subscription/*/crm" => b"https://crm.example",
+                "subscription/*/second" => b"https://second.example",
+                other => panic!("{case}: {other}"),
+            };
+            assert_eq!(url, expected, "{case}");
+        }
+        let desk = journal.desk(0).await.unwrap();
+        for consumer in ["handler:a", "handler:b"] {
+            let Ok(saved) = desk.saved(consumer).await else {
+                continue;
+            };
+            let saved = saved.unwrap_or_else(|| panic!("{case}: {consumer} would begin from now"));
+            let head = String::from_utf8(saved.head).unwrap();
+            let number = head.strip_prefix(consumer).map(str::trim);
+            let is_known = number.is_none_or(|number| number.parse::<u8>().is_ok());
+            assert!(
+                is_known && (number.is_some() || head.is_empty()),
+                "{case}: {head}"
+            );
+            for (key, value) in saved.rows {
+                assert_eq!((key[0], &value[..]), (b's', &[key[1]; 30][..]), "{case}");
+            }
+        }
+        for (_, letter) in journal
+            .dead_letters(None, None, 100)
+            .await
+            .unwrap_or_default()
+        {
+            assert_eq!(&letter.reason, "failed", "{case}");
+        }
+        // Never a wrong answer: an event is new, or a duplicate of the one that it is.
+        let mut next = head + 1;
+        for number in [TRIMMED - 3, TRIMMED + 2, 100, 140] {
+            match journal.append(long_entry(number)).await {
+                Ok(Appended::Duplicate(of)) => {
+                    assert_eq!(of, [Position::first(number)], "{case}");
+                }
+                Ok(Appended::New { seq, .. }) => {
+                    assert_eq!(seq, next, "{case}");
+                    next += 1;
+                }
+                Err(_) => break,
+            }
+        }
+        next
+    }
+}
+
+/// Damages one of the files.
+fn damage(folder: &Path, random: &mut fastrand::Rng) -> (PathBuf, String) {
+    let mut files = BTreeMap::new();
+    for name in ["journal.db", "journal.db-wal", "head"] {
+        files.insert(
+            folder.join(name),
+            std::fs::read(folder.join(name)).unwrap_or_default(),
+        );
+    }
+    for file in std::fs::read_dir(folder.join("claims")).unwrap() {
+        let path = file.unwrap().path();
+        files.insert(path.clone(), std::fs::read(path).unwrap());
+    }
+    files.retain(|_, bytes| !bytes.is_empty());
+    let files: Vec<_> = files.into_iter().collect();
+    // The database is by far the largest, and has the most kinds of content.
+    let index = if random.bool() {
+        0
+    } else {
+        random.usize(..files.len())
+    };
+    let index = match index {
+        0 => files
+            .iter()
+            .position(|(path, _)| path.ends_with("journal.db"))
+            .unwrap(),
+        other => other,
+    };
+    let (path, mut bytes) = files[index].clone();
+    let at = random.usize(..bytes.len());
+    let what = match random.u8(..8) {
+        0 => {
+            bytes.truncate(at);
+            format!("cut at {at}")
+        }
+        1 => {
+            let end = bytes.len().min(at + 4096);
+            bytes[at..end].fill(0);
+            format!("zeros at {at}")
+        }
+        2 => {
+            // Headers of pages, where structure is.
+            let at = at / 16_384 * 16_384 + random.usize(..110).min(bytes.len() - 1);
+            let at = at.min(bytes.len() - 1);
+            bytes[at] ^= 1 << random.u8(..8);
+            format!("a bit at {at}")
+        }
+        _ => {
+            bytes[at] ^= 1 << random.u8(..8);
+            format!("a bit at {at}")
+        }
+    };
+    std::fs::write(&path, bytes).unwrap();
+    (path, what)
+}
+
+/// Copies a folder of files and folders of files.
+pub(super) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let path = file.unwrap().path();
+        let name = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &name);
+        } else {
+            std::fs::copy(&path, name).unwrap();
+        }
+    }
+}
+
+/// `OFFHOOK_FLIPS=1000` tries more.
+#[tokio::test]
+async fn any_damage_is_reported_or_harmless() {
+    let journals = Journals::new().await;
+    let flips = std::env::var("OFFHOOK_FLIPS").ok();
+    let flips: u64 = flips.map_or(60, |flips| flips.parse().unwrap());
+    for seed in 0..flips {
+        journals.try_one(seed).await;
+    }
+}
