@@ -6,6 +6,7 @@
 //! - [`JournalEngine`] appends to a journal and acknowledges as soon as the event is durable. Consumers
 //!   then follow the journal, each with its own progress: the [`Pipeline`].
 
+mod deletion;
 mod envelope;
 mod inline;
 mod journaled;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use crate::Event;
 
+pub(crate) use deletion::Person;
 pub(crate) use envelope::Envelope;
 pub(crate) use inline::InlineEngine;
 pub(crate) use journaled::JournalEngine;
