@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod consumers;
 mod dead;
+mod delete;
 mod events;
 mod gateway;
 mod input;
