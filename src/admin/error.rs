@@ -5,6 +5,7 @@ use actix_web::http::header::WWW_AUTHENTICATE;
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
+use crate::EventId;
 use crate::journal::Unavailable;
 use crate::relay::{ChangeError, Ended};
 use crate::telemetry::{ONGOING, Throttle};
@@ -106,6 +107,12 @@ impl ApiError {
     /// The journal is one that a program brought, and no index searches it.
     pub(super) fn no_search() -> Self {
         Self::conflict("no_search", "there is no search over this journal")
+    }
+
+    /// The event was deleted.
+    pub(super) fn deleted(id: EventId) -> Self {
+        let text = format!("event {id} was deleted, so it cannot be handed over again");
+        Self::new(StatusCode::GONE, "deleted", text)
     }
 
     pub(super) fn unavailable(text: impl Into<String>) -> Self {

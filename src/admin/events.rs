@@ -16,7 +16,7 @@ use super::state::{AdminState, State};
 use crate::dispatch::{ConsumerControls, EventStates};
 use crate::engine::Pipeline;
 use crate::index::{EventEntry, EventFilter, TimelineEntry};
-use crate::journal::{DeadLetter, Missing, Position, Unavailable};
+use crate::journal::{DeadLetter, Missing, Position, Record, Seq, Unavailable};
 use crate::{EventId, Timestamp};
 
 #[derive(Debug, Deserialize)]
@@ -105,14 +105,16 @@ struct EventDetails<'a> {
 pub(super) async fn show(state: State, id: web::Path<String>) -> Answer {
     let pipeline = state.pipeline()?;
     let event = state.event(&id).await?;
+    let left = record_of(pipeline, event.position.seq()).await?;
+    if let Some(Missing::Deleted(at)) = left.as_ref().and_then(|record| record.missing) {
+        return show_deleted(&state, &event, left, at).await;
+    }
     let consumers = states(pipeline).await;
     let dead = dead_letters(pipeline, std::slice::from_ref(&event)).await?;
     let mut timeline = vec![json!({ "at": event.at, "what": "received" })];
     let (mut content, mut missing) = (None, None);
     if let Some(position) = event.in_journal() {
-        let seq = position.seq();
-        let kept = pipeline.journal().read(seq - 1, 1).await?;
-        if let Some(record) = kept.into_iter().find(|record| record.seq == seq) {
+        if let Some(record) = left {
             timeline.push(json!({ "at": record.kept_at, "what": "durable" }));
             missing = record.missing;
             if missing.is_none() {
@@ -141,6 +143,43 @@ pub(super) async fn show(state: State, id: web::Path<String>) -> Answer {
             .filter(|_| body.is_none())
             .map(|content| STANDARD.encode(content)),
     }))
+}
+
+/// What is left of an event that was deleted: its id, its times, and how each attempt ended, without what a
+/// subscriber has answered.
+async fn show_deleted(
+    state: &AdminState,
+    event: &EventEntry,
+    left: Option<Record>,
+    at: Timestamp,
+) -> Answer {
+    let mut timeline = vec![json!({ "at": event.at, "what": "received" })];
+    if let (Some(position), Some(record)) = (event.in_journal(), left) {
+        timeline.push(json!({ "at": record.kept_at, "what": "durable" }));
+        let attempts = state.search()?.attempts(position).await?;
+        timeline.extend(attempts.iter().map(|made| {
+            let (consumer, outcome) = (&made.consumer, &made.outcome);
+            step("attempt", made.at, consumer, made.attempt, outcome)
+        }));
+    }
+    timeline.push(json!({ "at": at, "what": "deleted" }));
+    timeline.sort_by_key(|step| {
+        step["at"]
+            .as_str()
+            .and_then(|at| at.parse::<Timestamp>().ok())
+    });
+    Ok(HttpResponse::Ok().json(json!({
+        "id": event.id,
+        "received_at": event.at,
+        "deleted_at": at,
+        "timeline": timeline,
+    })))
+}
+
+/// The record of a body; `None` if it is not in the journal any more.
+async fn record_of(pipeline: &Pipeline, seq: Seq) -> Result<Option<Record>, Unavailable> {
+    let kept = pipeline.journal().read(seq.saturating_sub(1), 1).await?;
+    Ok(kept.into_iter().find(|record| record.seq == seq))
 }
 
 /// For serde, which skips what this returns true for.

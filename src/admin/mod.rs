@@ -13,6 +13,7 @@
 mod access;
 mod consumers;
 mod dead;
+mod deletion;
 mod error;
 mod events;
 mod health;

@@ -62,7 +62,11 @@ pub(super) async fn many(state: State, body: web::Bytes) -> Answer {
 pub(super) async fn one(state: State, id: web::Path<String>, body: web::Bytes) -> Answer {
     let request: ReplayRequest = json_body(&body)?;
     state.consumers(request.consumer.as_deref())?;
-    let Some(position) = state.event(&id).await?.in_journal() else {
+    let event = state.event(&id).await?;
+    if event.is_deleted {
+        return Err(ApiError::deleted(event.id));
+    }
+    let Some(position) = event.in_journal() else {
         return Err(ApiError::bad_request(
             "this is a duplicate; replay the event it is the same as",
         ));

@@ -12,7 +12,7 @@ use actix_web::{
 use super::access::check_access;
 use super::error::ApiError;
 use super::state::AdminState;
-use super::{consumers, dead, events, health, replay, subscriptions};
+use super::{consumers, dead, deletion, events, health, replay, subscriptions};
 
 /// The admin API.
 pub(crate) fn app(
@@ -68,8 +68,16 @@ fn routes(app: &mut web::ServiceConfig) {
     app.service(on("GET", "/health", health::health))
         .service(on("GET", "/ready", health::ready))
         .service(on("GET", "/metrics", health::metrics))
-        .service(on("GET", "/api/events", events::list))
-        .service(on("GET", "/api/events/{id}", events::show))
+        .service(
+            only("/api/events", "GET, DELETE")
+                .route(web::get().to(events::list))
+                .route(web::delete().to(deletion::many)),
+        )
+        .service(
+            only("/api/events/{id}", "GET, DELETE")
+                .route(web::get().to(events::show))
+                .route(web::delete().to(deletion::one)),
+        )
         .service(on("POST", "/api/events/{id}/replay", replay::one))
         .service(on("POST", "/api/replay", replay::many))
         .service(on("GET", "/api/replays", replay::list))

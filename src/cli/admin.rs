@@ -47,14 +47,33 @@ impl Server {
         path: &[&str],
         fields: &impl Serialize,
     ) -> Result<String, Failure> {
+        if method == Method::POST {
+            return self.ask_in_body(method, path, fields);
+        }
         let fields = given(fields).map_err(Failure::usage)?;
-        let (query, body) = if method == Method::POST {
-            (Fields::new(), json!(fields).to_string())
-        } else {
-            (fields, String::new())
-        };
+        self.exchange(method, path, &fields, String::new())
+    }
+
+    /// The same, with the fields always in the body: a query may be logged on its way.
+    pub(super) fn ask_in_body(
+        &self,
+        method: Method,
+        path: &[&str],
+        fields: &impl Serialize,
+    ) -> Result<String, Failure> {
+        let fields = given(fields).map_err(Failure::usage)?;
+        self.exchange(method, path, &Fields::new(), json!(fields).to_string())
+    }
+
+    fn exchange(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &Fields,
+        body: String,
+    ) -> Result<String, Failure> {
         let listener = self.address.find()?;
-        let url = url(&listener.url, path, &query)?;
+        let url = url(&listener.url, path, query)?;
         let asked = format!("{method} {url}");
         let token = match &self.token {
             Some(token) => Some(token.clone()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use clap::Args;
+use clap::{Args, Subcommand};
 use http::Method;
 use indicatif::HumanDuration;
 use offhook::clock::{Clock as _, SystemClock};
@@ -13,16 +13,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::admin::{Server, kinds};
+use super::delete::Delete;
 use super::output::{self, Outcome, counted, fact, title};
 use super::table::{Row, age};
 
-/// List what was received, newest first, or show one event and what became of it
+/// List what was received, newest first, show one event and what became of it, or delete events
 ///
 /// An event is pending until every handler and subscription has settled it, retrying while one of them
 /// fails, dead when one has given up on it (see `dead`), and done otherwise.
 #[derive(Args, Serialize)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Events {
+    #[command(subcommand)]
+    #[serde(skip)]
+    action: Option<Action>,
+
     /// The event to show, with its timeline and its body: its id, or 8 characters or more of its beginning;
     /// without it, a list
     #[arg(conflicts_with_all = ["session", "event", "state", "before", "limit"])]
@@ -54,8 +59,16 @@ pub(super) struct Events {
     server: Server,
 }
 
+#[derive(Subcommand)]
+enum Action {
+    Delete(Delete),
+}
+
 impl Events {
     pub(super) fn run(self) -> Outcome {
+        if let Some(Action::Delete(delete)) = self.action {
+            return delete.run(&self.server);
+        }
         if let Some(id) = &self.id {
             let answer = self.server.ask(Method::GET, &["api", "events", id], &())?;
             let print = |event: Event| output::print(&event.text(SystemClock.now()));
@@ -71,15 +84,21 @@ impl Events {
 #[derive(Deserialize)]
 struct Event {
     id: String,
+    #[serde(default)]
     source: String,
     session: Option<String>,
     /// Its kind.
+    #[serde(default)]
     event: String,
     /// The event's name in the body.
     name: Option<String>,
     received_at: String,
+    #[serde(default)]
     bytes: u64,
+    #[serde(default)]
     state: String,
+    /// When it was deleted: then only its id and times are known.
+    deleted_at: Option<String>,
     duplicate_of: Option<String>,
     /// Why it is unusual.
     odd: Option<String>,
@@ -129,15 +148,17 @@ impl Event {
         let at = self.received_at.parse::<Timestamp>().ok();
         let received = at.map(|at| format!("{at:.0} ({age})")).unwrap_or(age);
         let size = counted(self.bytes, "byte");
+        let is_there = self.deleted_at.is_none();
         let fields = [
             ("id", Some(&self.id)),
-            ("source", Some(&self.source)),
+            ("source", Some(&self.source).filter(|_| is_there)),
             ("session", self.session.as_ref()),
-            ("event", Some(&self.event)),
+            ("event", Some(&self.event).filter(|_| is_there)),
             ("name", self.name.as_ref()),
             ("received", Some(&received)),
-            ("size", Some(&size)),
-            ("state", Some(&self.state)),
+            ("deleted", self.deleted_at.as_ref()),
+            ("size", Some(&size).filter(|_| is_there)),
+            ("state", Some(&self.state).filter(|_| is_there)),
             ("duplicate of", self.duplicate_of.as_ref()),
             ("odd", self.odd.as_ref()),
         ];
@@ -217,10 +238,12 @@ Examples:
   offhook events --session 408f7372-f7c9-4299-a8db-326bc5548a73 --event message
   offhook events 0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17
                                                    One of them, its timeline and its body
+  offhook events delete 0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17
+                                                   Deletes it for good
   offhook events --json | jq -r '.events[].id'
   offhook events --admin https://hooks.example.com:5001 --token file:/run/secrets/admin
 
-Exit status: 0 shown, 1 when the server cannot be asked or refuses, 2 usage.";
+Exit status: 0 shown or deleted, 1 when the server cannot be asked or refuses, 2 usage.";
 
 #[cfg(test)]
 mod tests {
@@ -270,6 +293,25 @@ body
   {\"a\":\"\\u001b\"}";
         let body = json!({ "a": "\u{1b}" });
         assert_eq!(text(&json!({ "timeline": steps, "body": body })), expected);
+    }
+
+    #[test]
+    fn what_is_left_of_a_deleted_event() {
+        let event = json!({
+            "id": "0198f9a2", "received_at": "2025-01-08T12:00:00Z",
+            "deleted_at": "2025-01-08T12:01:00Z",
+            "timeline": [{ "at": "2025-01-08T12:01:00Z", "what": "deleted" }],
+        });
+        let event: Event = serde_json::from_value(event).unwrap();
+        let text = event.text("2025-01-08T12:03:00Z".parse().unwrap());
+        let expected = "\
+id            0198f9a2
+received      2025-01-08T12:00:00Z (3m ago)
+deleted       2025-01-08T12:01:00Z
+
+timeline
+  2025-01-08T12:01:00Z     +60s  deleted";
+        assert_eq!(anstream::adapter::strip_str(&text).to_string(), expected);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod consumers;
 mod dead;
+mod delete;
 mod events;
 mod gateway;
 mod health;

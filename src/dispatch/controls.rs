@@ -66,6 +66,8 @@ pub(super) enum Command {
         events: Vec<Position>,
         answer: Saved,
     },
+    /// These bodies were deleted from the journal.
+    Deleted(Arc<[Seq]>, oneshot::Sender<()>),
     Replays(oneshot::Sender<Vec<Replay>>),
     /// Cancels a replay; the answer is `None` when there is none that runs.
     CancelReplay(Uuid, oneshot::Sender<Option<Saving>>),
@@ -254,6 +256,13 @@ impl ConsumerControls {
             Ok(done)
         };
         replayed.await.transpose()
+    }
+
+    /// Settles bodies that were deleted from the journal. When this returns, no attempt at them starts any more;
+    /// one that runs goes on.
+    pub(crate) async fn deleted(&self, bodies: &Arc<[Seq]>) {
+        self.ask_all(|answer| Command::Deleted(Arc::clone(bodies), answer))
+            .await;
     }
 
     /// The newest replays of the consumer, oldest first.

@@ -244,6 +244,19 @@ impl Positions {
             .flat_map(|(chunk, bits)| bits.iter().map(|bit| position(*chunk, bit)))
     }
 
+    /// All events of a body.
+    pub(super) fn of_body(&self, seq: Seq) -> impl Iterator<Item = Position> {
+        let (chunk, first) = place(Position::first(seq));
+        let bits = self.chunks.get(&chunk);
+        let last_part = bits
+            .and_then(RoaringBitmap::max)
+            .map(|max| max >> CHUNK_BITS);
+        let parts = last_part.into_iter().flat_map(|last| 0..=last);
+        let own = parts.map(move |part| part << CHUNK_BITS | first);
+        own.filter(move |bit| bits.is_some_and(|bits| bits.contains(*bit)))
+            .map(move |bit| position(chunk, bit))
+    }
+
     /// The events of a chunk, as they are saved.
     pub(super) fn chunk(&self, chunk: Chunk) -> Option<&RoaringBitmap> {
         self.chunks.get(&chunk)

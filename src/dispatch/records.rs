@@ -82,6 +82,15 @@ impl Next {
         Some(record)
     }
 
+    /// Removes the records of bodies that were deleted.
+    pub(super) fn forget(&mut self, is_deleted: impl Fn(Seq) -> bool) {
+        let deleted = { self.records.keys() }.filter(|position| is_deleted(position.seq()));
+        let deleted: Vec<Position> = deleted.copied().collect();
+        for position in deleted {
+            self.take(position);
+        }
+    }
+
     /// Frees memory that is no longer needed.
     pub(super) fn shrink(&mut self) {
         self.records.shrink_to_fit();

@@ -7,6 +7,7 @@
 //!   then follow the journal, each with its own progress: the [`Pipeline`].
 
 mod backlog;
+mod deletion;
 mod envelope;
 mod inline;
 mod journaled;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use crate::Event;
 
 pub(crate) use backlog::{Backlog, Wanted};
+pub(crate) use deletion::Person;
 pub(crate) use envelope::Envelope;
 pub(crate) use inline::InlineEngine;
 pub(crate) use journaled::JournalEngine;

@@ -26,6 +26,9 @@ pub(crate) trait Search: Debug + Send + Sync + 'static {
     /// Returns the events at these positions, oldest first.
     async fn by_positions(&self, positions: Vec<Position>) -> Answer<Vec<EventEntry>>;
 
+    /// Returns whether all bodies up to this one are indexed.
+    async fn is_complete(&self, up_to: Seq) -> bool;
+
     /// Returns all attempts at an event, oldest first, at most 1,000.
     async fn attempts(&self, position: Position) -> Answer<Vec<TimelineEntry>>;
 }
@@ -44,6 +47,8 @@ pub(crate) struct EventFilter {
     pub(crate) before: Option<EventId>,
     pub(crate) from: Option<Timestamp>,
     pub(crate) to: Option<Timestamp>,
+    /// Only events in the journal after this position.
+    pub(crate) after: Option<Position>,
 }
 
 /// An event, as the index knows it and the admin API shows it. The texts can be borrowed.
@@ -55,6 +60,9 @@ pub(crate) struct EventEntry<T = String> {
     pub(crate) position: Position,
     #[serde(skip)]
     pub(crate) is_duplicate: bool,
+    /// Whether its body was deleted: only its id and its time are known.
+    #[serde(skip)]
+    pub(crate) is_deleted: bool,
     pub(crate) source: T,
     pub(crate) session: Option<T>,
     #[serde(rename = "event")]
@@ -102,6 +110,9 @@ pub(crate) trait Notes: Debug + Send + Sync + 'static {
 
     /// Notes that bodies up to this one have left the journal.
     fn trimmed(&self, up_to: Seq);
+
+    /// Notes that the journal has new deletions.
+    fn deleted(&self);
 }
 
 /// Discards all notes, for a server without an index.
@@ -113,4 +124,6 @@ impl Notes for () {
     fn duplicate(&self, _: &Received, _: &[Event], _: Part, _: Position) {}
 
     fn trimmed(&self, _: Seq) {}
+
+    fn deleted(&self) {}
 }

@@ -14,13 +14,16 @@
 //!   the number of parts (2; 0 for a body that is one event), for each part a byte (1 for a
 //!   duplicate) and its session, why the body is odd, the number of outlines (2; 0 for a body
 //!   without `Content-Encoding`), for each its kind, name, message id, sender and status, and the
-//!   body. A text is its length (4) and its bytes; the length of an absent text is [`ABSENT`].
+//!   body. A text is its length (4) and its bytes; the length of an absent text is [`ABSENT`]. Of a
+//!   deleted body it is what `remains.rs` says.
 //!
 //! So a flipped bit among the bodies costs one of them, and one elsewhere the block.
 //!
 //! Older blocks can be read too: those of version 4 have no sums, and each body follows its length (4).
 //! Those of version 3 do not say what is odd and have no outlines; those of version 2 have one key of 24
 //! bytes for each body, in order, and no parts either.
+
+pub(super) mod erased;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -31,6 +34,7 @@ use uuid::Uuid;
 use super::dedup::DedupEntry;
 use super::position::{Position, Seq, Share};
 use super::record::{Events, KeptPart, Parts, Record};
+use super::remains;
 use super::sum::Sum;
 use crate::dialect::{read_outline, write_outline};
 use crate::{Event, Received, Timestamp};
@@ -230,17 +234,29 @@ impl<Bytes: AsRef<[u8]>> Block<Bytes> {
         let kept_at = Timestamp::from_millisecond(self.kept_at).unwrap_or_default();
         let (mut bodies, table) = (self.bodies.as_ref(), self.table().unwrap_or_default());
         (self.first..=self.last).filter_map(move |seq| {
-            let (body, is_whole) = match self.format {
-                Format::Sums => next(&mut bodies, table, seq, self.first),
-                _ => take(&mut bodies).map_or((&[][..], false), |body| (body, true)),
-            };
-            let found = || {
-                let found = is_whole.then(|| read(body, self.format)).flatten();
-                found.map(|found| whole(seq, kept_at, found, shares))
+            let (body, is_whole) = self.next(&mut bodies, table, seq);
+            let found = || match remains::read(body) {
+                Some((left, at)) => Some(Record::deleted(seq, kept_at, left, at)),
+                None => read(body, self.format).map(|found| whole(seq, kept_at, found, shares)),
             };
             let damaged = || Record::damaged(seq, kept_at, id_and_time(body));
-            (seq > after).then(|| found().unwrap_or_else(damaged))
+            (seq > after).then(|| is_whole.then(found).flatten().unwrap_or_else(damaged))
         })
+    }
+
+    /// Takes the next body, `seq`. Returns whether it is what was written.
+    fn next<'a>(&self, from: &mut &'a [u8], table: &[[u8; 8]], seq: Seq) -> (&'a [u8], bool) {
+        if self.format < Format::Sums {
+            return take(from).map_or((&[][..], false), |body| (body, true));
+        }
+        let Some((length, sum)) = table.get((seq - self.first) as usize).map(split) else {
+            return (&[], false);
+        };
+        match from.split_off(..length) {
+            Some(body) => (body, Sum::of_body(seq, body) == sum),
+            // The rest was cut off.
+            None => (std::mem::take(from), false),
+        }
     }
 
     /// Returns length and sum of each body; `None` if they are not what was written.
@@ -266,18 +282,6 @@ impl<Bytes: AsRef<[u8]>> Block<Bytes> {
 
     fn length(&self) -> u64 {
         (self.last + 1).saturating_sub(self.first)
-    }
-}
-
-/// Takes the next body of a block. Returns whether it is what was written.
-fn next<'a>(from: &mut &'a [u8], table: &[[u8; 8]], seq: Seq, first: Seq) -> (&'a [u8], bool) {
-    let Some((length, sum)) = table.get((seq - first) as usize).map(split) else {
-        return (&[], false);
-    };
-    match from.split_off(..length) {
-        Some(body) => (body, Sum::of_body(seq, body) == sum),
-        // The rest was cut off.
-        None => (std::mem::take(from), false),
     }
 }
 
@@ -588,6 +592,42 @@ mod tests {
         }
 
         #[test]
+        fn a_deletion_leaves_the_other_bodies(
+            bodies in vec(divided(), 1..8),
+            format in formats(),
+            first in 1..1_000_000u64,
+            picks in vec(any::<prop::sample::Index>(), 1..4),
+        ) {
+            let bodies = bodies.into_iter().map(|(received, parts)| {
+                let parts = if format == Format::Whole { Vec::new() } else { parts };
+                let parts = Parts::several(parts, &received, 3);
+                (received, parts)
+            });
+            let bodies: Vec<(Received, Parts)> = bodies.collect();
+            let block = filled(first, format, &bodies);
+            let picked = picks.iter().map(|pick| first + pick.index(bodies.len()) as u64);
+            let mut deleted: Vec<Seq> = picked.collect();
+            deleted.sort_unstable();
+            deleted.dedup();
+            let erased = block.erased(&deleted, 9).unwrap();
+            prop_assert_eq!(&erased.bodies, &deleted);
+            let left = erased.block;
+            prop_assert!(left.is_whole());
+            prop_assert_eq!(left.entries(), block.entries());
+            let at = Timestamp::from_millisecond(9).unwrap();
+            for (record, before) in left.records(0, 3).zip(block.records(0, 3)) {
+                let is_deleted = deleted.contains(&record.seq);
+                let expected = if is_deleted { before.without_body(at) } else { before };
+                prop_assert_eq!(record.missing, expected.missing);
+                prop_assert_eq!(&record.parts, &expected.parts);
+                prop_assert_eq!(fields(&record.received), fields(&expected.received));
+            }
+            // The time of the first deletion stays.
+            let again = left.erased(&deleted, 10).unwrap();
+            prop_assert_eq!((again.bodies, again.block), (Vec::new(), left));
+        }
+
+        #[test]
         fn any_bytes_are_read_or_refused(
             first in 1..10u64,
             length in 0..10u64,
@@ -605,6 +645,7 @@ mod tests {
             }
             prop_assert_eq!(block.records(0, 3).count() as u64, length + 1);
             block.without(up_to);
+            block.erased(&[first, last], 9);
         }
 
         #[test]

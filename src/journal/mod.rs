@@ -26,6 +26,8 @@ pub mod fuzzed;
 mod position;
 mod record;
 #[cfg(feature = "sqlite")]
+mod remains;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(feature = "sqlite")]
 mod sum;
@@ -48,8 +50,8 @@ pub use record::{
 pub(crate) use sqlite::{Readers, Sqlite};
 pub use tail::Tail;
 pub use traits::{
-    DeadLetter, DeadLetters, Desk, Desks, Document, Documents, Expected, Log, NamedLetter,
-    ProgressChange, PutError, SavedProgress, Unavailable, Version,
+    DeadLetter, DeadLetters, Deletion, Desk, Desks, Document, Documents, Expected, Log,
+    NamedLetter, ProgressChange, PutError, SavedProgress, Unavailable, Version,
 };
 
 /// A whole journal. Every type with all four traits is one.

@@ -208,6 +208,15 @@ impl Parts {
         }
     }
 
+    /// Returns how many events are not duplicates.
+    #[cfg(any(test, feature = "sqlite", feature = "test-support"))]
+    pub(crate) fn new_count(&self) -> usize {
+        match &self.0 {
+            Kind::One(_) => 1,
+            Kind::Several(parts) => parts.iter().filter(|(part, _)| !part.duplicate).count(),
+        }
+    }
+
     /// Returns all events in order. `received` is the body's.
     pub fn views<'a>(&'a self, received: &'a Received) -> impl Iterator<Item = PartView<'a>> {
         (1..=self.count()).map(|part| self.view(part, received))
@@ -268,6 +277,26 @@ impl Record {
             received: Arc::new(received),
             events: Events::Unread,
             missing: Some(Missing::Damaged),
+        }
+    }
+
+    /// Returns what is left of the record after its body was deleted at `at`: its number, its id and its times.
+    pub fn without_body(&self, at: Timestamp) -> Self {
+        let mut left = Received::new("", "");
+        left.id = self.received.id;
+        left.received_at = self.received.received_at;
+        Self::deleted(self.seq, self.kept_at, left, at)
+    }
+
+    /// The record of a body that was deleted at `at`; `left` has its id and when it was received.
+    pub(crate) fn deleted(seq: Seq, kept_at: Timestamp, left: Received, at: Timestamp) -> Self {
+        Self {
+            seq,
+            kept_at,
+            parts: Parts::one(&left, 1),
+            received: Arc::new(left),
+            events: Events::Unread,
+            missing: Some(Missing::Deleted(at)),
         }
     }
 

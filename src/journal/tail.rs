@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::position::Seq;
 use super::record::{Events, Record};
+use crate::Timestamp;
 
 /// The newest records, as many as `MAX_BYTES` allows, and the number of the
 /// newest one, for which callers can wait.
@@ -50,6 +51,24 @@ impl Tail {
         while tail.newest.front().is_some_and(|record| record.seq <= seq) {
             if let Some(oldest) = tail.newest.pop_front() {
                 tail.bytes -= weight(&oldest);
+            }
+        }
+    }
+
+    /// Replaces these records by what is left after their bodies were deleted at `at`.
+    pub fn delete(&self, bodies: &[Seq], at: Timestamp) {
+        let mut tail = self.lock();
+        for seq in bodies {
+            let Some(index) = tail.index(*seq) else {
+                continue;
+            };
+            if let Some(record) = tail.newest.get_mut(index)
+                && record.missing.is_none()
+            {
+                let left = record.without_body(at);
+                let freed = weight(record) - weight(&left);
+                *record = Arc::new(left);
+                tail.bytes -= freed;
             }
         }
     }
@@ -131,8 +150,8 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Received;
     use crate::journal::{Events, Parts};
-    use crate::{Received, Timestamp};
 
     fn record(seq: Seq, bytes: usize) -> Record {
         let received = Received::new("s", vec![b'x'; bytes]);

@@ -41,6 +41,25 @@ pub trait Log: Debug + Send + Sync + 'static {
     /// If they cannot be removed now. No body is removed.
     async fn trim(&self, up_to: Seq) -> Result<usize, Unavailable>;
 
+    /// Deletes these bodies with their dead letters. Only the number, the id and the times of a body stay, and
+    /// its record says that it was [deleted](super::Missing::Deleted); the next number is derived from it as
+    /// before. The dedup keys stay until their windows end. Returns how many events were deleted; duplicates,
+    /// and what was deleted before, do not count. Calls [`Tail::delete`], so that consumers do not hand the
+    /// bodies over from memory. A dead letter that comes for a deleted body is not stored.
+    ///
+    /// # Errors
+    ///
+    /// If not all of them can be deleted now. Some may be; a caller may ask again.
+    async fn delete(&self, bodies: &[Seq]) -> Result<usize, Unavailable>;
+
+    /// Returns the deletions after this number, in order, at most `most`: those of bodies that are still in
+    /// the log.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read now.
+    async fn deletions(&self, after: u64, most: usize) -> Result<Vec<Deletion>, Unavailable>;
+
     /// Returns how many bytes the stored bodies take.
     ///
     /// # Errors
@@ -63,6 +82,15 @@ pub trait Log: Debug + Send + Sync + 'static {
 
     /// Writes everything that waits and accepts nothing more. Another process may then open the journal.
     async fn close(&self);
+}
+
+/// That a body was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deletion {
+    /// The number of the deletion, higher than that of each one before.
+    pub number: u64,
+    /// The number of the body.
+    pub seq: Seq,
 }
 
 /// Opens the desks of a journal. Each share has a [`Desk`], which stores the progress of consumers in that

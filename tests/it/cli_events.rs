@@ -89,6 +89,45 @@ fn one_event_has_a_timeline_and_body() {
 }
 
 #[test]
+fn events_are_deleted_by_id_or_person() {
+    let one = ["events", "delete", ID];
+    let (asked, ran) = ask(&one, 200, r#"{"deleted":1}"#);
+    assert_eq!(asked.line, format!("DELETE /api/events/{ID}"));
+    assert_eq!((ran.status, ran.printed.as_str()), (0, "deleted 1 event\n"));
+
+    let person = json!({ "session": SESSION, "sender": "+12" });
+    let dry = json!({ "session": SESSION, "sender": "+12", "dry_run": true });
+    let table: [(&[&str], Value, &str); 4] = [
+        (&["--sender", "+12"], person.clone(), "deleted 3 events\n"),
+        (&["--from", "+12", "--yes"], person, "deleted 3 events\n"),
+        (&[], json!({ "session": SESSION }), "deleted 3 events\n"),
+        (
+            &["--sender", "+12", "--dry-run"],
+            dry,
+            "3 events fit; none was deleted\n",
+        ),
+    ];
+    for (more, body, printed) in table {
+        let arguments = [&["events", "delete", "--session", SESSION], more].concat();
+        let (asked, ran) = ask(&arguments, 200, r#"{"deleted":3}"#);
+        // A query may be logged on its way.
+        assert_eq!(
+            (asked.line.as_str(), asked.json()),
+            ("DELETE /api/events", body)
+        );
+        assert_eq!((ran.status, ran.printed.as_str()), (0, printed), "{ran:?}");
+    }
+    for odd in [
+        &["events", "delete"][..],
+        &["events", "delete", "--sender", "+12"],
+        &["events", "delete", ID, "--session", SESSION],
+    ] {
+        let (asked, ran) = ask(odd, 200, "{}");
+        assert_eq!((ran.status, asked.line.as_str()), (2, ""), "{ran:?}");
+    }
+}
+
+#[test]
 fn dead_letters_are_listed_replayed_and_deleted() {
     let letter = json!({
         "id": ID, "consumer": "handler:crm", "session": SESSION, "event": "message",

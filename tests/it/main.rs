@@ -12,6 +12,7 @@ mod conformance;
 mod crash;
 #[cfg(feature = "test-support")]
 mod custom_journal;
+mod deletion;
 mod events;
 mod examples;
 mod exec;

@@ -35,9 +35,17 @@ impl Runner {
         true
     }
 
-    /// Whether retention has removed the event.
+    /// Whether the event has left the journal.
     fn is_gone(&self, position: Position) -> bool {
         position.seq() <= self.context.journal.tail().removed()
+            || self.is_settled_for_good(position)
+    }
+
+    /// Whether the event is settled, and no replay hands it over. In the schedule there is no such event but
+    /// those that have left the journal.
+    pub(super) fn is_settled_for_good(&self, position: Position) -> bool {
+        let is_replayed = |part| self.state.replaying.contains(part);
+        self.state.progress.is_settled(position) && !self.reading.parts(position).any(is_replayed)
     }
 
     /// Whether a later status has overtaken the event before its first attempt. A replay is handed over
@@ -98,7 +106,7 @@ impl Runner {
         let made = match made {
             Ok(Some(made)) => made,
             Ok(None) => {
-                // Retention has removed the event, and counted it.
+                // The event has left the journal. Retention has counted what it has removed.
                 return self.settle(position);
             }
             Err(error) => {
@@ -117,7 +125,7 @@ impl Runner {
         let reason = escape_controls(&outcome.to_string()).into_owned();
         self.failed(&reason);
         if self.is_gone(position) {
-            // Retention has counted it: it has no other attempt, and is no dead letter.
+            // It has no other attempt, and is no dead letter.
             return self.settle(position);
         }
         let retry = self.consumer.options.retry.unwrap_or_default();

@@ -38,6 +38,10 @@ impl Runner {
                 self.hand_over();
                 self.save_and_answer(answer);
             }
+            Command::Deleted(bodies, answer) => {
+                self.pass_deleted(&bodies);
+                let _ = answer.send(());
+            }
             Command::Replays(answer) => drop(answer.send(self.state.replays.clone())),
             Command::CancelReplay(id, answer) => {
                 let saving = self.cancel_replay(id).then(|| {
@@ -52,7 +56,7 @@ impl Runner {
 
     pub(super) fn status(&self) -> ConsumerStatus {
         let (state, progress) = (&self.state, &self.state.progress);
-        // What retention has removed may be in the schedule for a while, but waits for nothing.
+        // What has left the journal may be in the schedule for a while, but waits for nothing.
         let handed_over = state.replaying.iter().filter(|event| self.stays(*event));
         let settled = handed_over.filter(|event| progress.is_settled(*event));
         let settled = settled.count() as u64;
@@ -105,7 +109,7 @@ impl Runner {
         let tried = self.schedule.retries().iter();
         let tried = tried.filter(|(_, retry)| retry.attempts > 0);
         let tried = tried.flat_map(|(event, _)| self.reading.parts(*event));
-        tried.filter(|event| self.stays(*event))
+        tried.filter(|event| self.waits(*event))
     }
 
     /// Whether retention has not removed the event.
@@ -113,12 +117,17 @@ impl Runner {
         event.seq() > self.reading.removed
     }
 
+    /// Whether an event in the schedule has not left the journal.
+    fn waits(&self, event: Position) -> bool {
+        self.stays(event) && !self.is_settled_for_good(event)
+    }
+
     fn held_up(&self, most: usize) -> HeldUp {
         let next_try = |due: Option<Instant>| due.map(|due| self.time_at(due));
         let conversations = self.schedule.held_up();
-        let conversations = conversations.filter(|one| self.stays(one.position));
+        let conversations = conversations.filter(|one| self.waits(one.position));
         let sessions = self.schedule.held_up_sessions();
-        let sessions = sessions.filter(|one| self.stays(one.position));
+        let sessions = sessions.filter(|one| self.waits(one.position));
         let mut held_up = HeldUp {
             conversations: conversations.map(|one| (one, next_try(one.due))).collect(),
             sessions: sessions.map(|one| (one, next_try(one.due))).collect(),

@@ -1,7 +1,10 @@
 //! Reads on along the journal, and again what had to be left there.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
+
+use foldhash::fast::FixedState;
 
 use super::Runner;
 use super::fetching::{Fetched, Purpose, Reading};
@@ -9,7 +12,7 @@ use crate::Event;
 use crate::dispatch::lane::SessionKey;
 use crate::dispatch::records::events_of;
 use crate::dispatch::schedule::{Added, Arrival, Via};
-use crate::journal::{Part, Position, Record, Seq, Unavailable};
+use crate::journal::{Missing, Part, Position, Record, Seq, Unavailable};
 
 impl Runner {
     /// Whether reading goes on: a consumer that rests reads only a little ahead.
@@ -130,7 +133,7 @@ impl Runner {
         } else {
             Seq::MAX - 1
         };
-        let mut at = after;
+        let (mut at, mut missing, mut deleted) = (after, Vec::new(), 0);
         for record in records {
             let seq = record.seq.min(end + 1);
             self.pass_gap(at + 1..seq);
@@ -142,7 +145,18 @@ impl Runner {
                 self.reading.cursor = seq;
                 self.reading.ahead += 1;
             }
-            self.take(record, if swept { Via::Sweep } else { Via::ReadOn });
+            if record.missing.is_none() {
+                self.take(record, if swept { Via::Sweep } else { Via::ReadOn });
+            } else if !self.state.progress.is_body_settled(seq) {
+                self.state.progress.settle_body(seq);
+                deleted += u64::from(matches!(record.missing, Some(Missing::Deleted(_))));
+                missing.push(seq);
+            }
+        }
+        if !missing.is_empty() {
+            self.forget_gone(|seq| missing.binary_search(&seq).is_ok());
+            self.tell_deleted(deleted);
+            self.passed_by();
         }
         if swept {
             self.reading.sweep = Some(at);
@@ -154,9 +168,6 @@ impl Runner {
         let (seq, count) = (record.seq, record.parts.count());
         if self.state.progress.is_body_settled(seq) {
             return;
-        }
-        if record.missing.is_some() {
-            return self.pass_gap(seq..seq + 1);
         }
         let mut together = Vec::new();
         for part in 1..=count {
@@ -217,12 +228,48 @@ impl Runner {
             self.state.progress.settle_body(seq);
             seq = self.state.progress.next_unsettled(seq);
         }
+        self.forget_gone(|seq| gone.contains(&seq));
+        self.passed_by();
+    }
+
+    /// Settles bodies that were deleted. What was read of them before is not used any more, because they are
+    /// settled. An attempt that runs goes on, and is the last one.
+    pub(super) fn pass_deleted(&mut self, bodies: &[Seq]) {
+        let is_skipped = |seq: &&Seq| {
+            let position = Position::first(**seq);
+            !self.state.progress.is_body_settled(**seq) && !self.schedule.runs(position)
+        };
+        let skipped = bodies.iter().filter(is_skipped).count();
+        for seq in bodies {
+            self.state.progress.settle_body(*seq);
+        }
+        let deleted: HashSet<Seq, FixedState> = bodies.iter().copied().collect();
+        self.forget_gone(|seq| deleted.contains(&seq));
+        self.forget_pending(bodies);
+        self.reading.next.forget(|seq| deleted.contains(&seq));
+        // A later replay must not find them there.
+        self.reading.chunks = Arc::default();
+        self.tell_deleted(skipped as u64);
+        self.unsaved();
+    }
+
+    /// Counts and logs deleted bodies that the consumer had not settled.
+    fn tell_deleted(&self, bodies: u64) {
+        if bodies > 0 {
+            self.consumer.metrics.deleted.inc_by(bodies);
+            let name = self.consumer.name();
+            log::info!("{name}: skips {bodies} deleted events that it had not settled");
+        }
+    }
+
+    /// Forgets the retries and the replays of bodies that are not in the journal any more, and are settled.
+    fn forget_gone(&mut self, is_gone: impl Fn(Seq) -> bool) {
         let (retries, replaying) = (
             self.schedule.retries().keys().copied(),
             self.state.replaying.iter(),
         );
         let known = retries.chain(replaying);
-        let known: Vec<_> = known.filter(|event| gone.contains(&event.seq())).collect();
+        let known: Vec<_> = known.filter(|event| is_gone(event.seq())).collect();
         let (_, now) = self.seen;
         for position in known {
             let waits_as = self.group_of(position);
@@ -231,11 +278,10 @@ impl Runner {
                 self.schedule.afresh(waits_as, now);
             } else {
                 self.forget_retry(position);
-                self.state.replaying.remove(position);
-                self.replaying.settled(position);
             }
+            self.state.replaying.remove(position);
+            self.replaying.settled(position);
         }
-        self.passed_by();
     }
 
     /// Settles what retention has removed since the last call.

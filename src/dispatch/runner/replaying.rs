@@ -12,7 +12,7 @@ use crate::dispatch::records::events_of;
 use crate::dispatch::replay::{Replay, ReplayRequest};
 use crate::dispatch::saved::Row;
 use crate::dispatch::schedule::{Added, Via};
-use crate::journal::{Position, Record};
+use crate::journal::{Position, Record, Seq};
 
 impl Runner {
     /// Adds a replay of these events.
@@ -82,6 +82,24 @@ impl Runner {
         self.state.changed.insert(Row::Replay(id));
         self.replaying.next_at.remove(&id);
         true
+    }
+
+    /// Events of bodies that were deleted need not be handed over.
+    pub(super) fn forget_pending(&mut self, deleted: &[Seq]) {
+        for replay in &mut self.state.replays {
+            let pending = deleted.iter().flat_map(|seq| replay.pending.of_body(*seq));
+            let pending: Vec<_> = pending.collect();
+            if pending.is_empty() {
+                continue;
+            }
+            for position in pending {
+                replay.handed_over(position);
+            }
+            self.state.changed.insert(Row::Replay(replay.id));
+            if !replay.is_running() {
+                self.replaying.next_at.remove(&replay.id);
+            }
+        }
     }
 
     /// Starts the replays that ran when the consumer was saved.

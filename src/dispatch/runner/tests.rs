@@ -119,6 +119,84 @@ async fn no_bookmark_is_placed_while_a_replay_hands_over() {
     }
 }
 
+/// An attempt that runs goes on and is the last one; what waits behind it is skipped, and counted.
+#[tokio::test]
+async fn deleted_events_are_not_attempted() {
+    let mut world = World::new(HandlerOptions::default(), |_| Then::FailLater);
+    let (runner, controls) = world.runner().await;
+    let _life = Life::of(runner);
+    for number in 1..=4 {
+        world.append_parts(&[("s", number)]).await;
+    }
+    assert_eq!(world.begun().await, (1, 1));
+    delete(&world, &controls, &[1, 2, 3]).await;
+    let status = controls.status().await.unwrap();
+    assert_eq!((status.lag, status.in_flight), (1, 1));
+    assert_eq!(world.consumer.metrics.deleted.get(), 2);
+    world.fail_now().await;
+    assert_eq!(world.begun().await, (4, 1));
+    world.fail_now().await;
+    world.clock.advance(Duration::from_secs(2));
+    assert_eq!(world.begun().await, (4, 2));
+    assert_eq!(controls.status().await.unwrap().retrying, 1);
+}
+
+/// A retry that was waiting is forgotten, with the command or by reading on after a restart.
+#[tokio::test]
+async fn a_retry_of_a_deleted_event_is_forgotten() {
+    for restarts in [false, true] {
+        let mut world = World::new(HandlerOptions::default(), |_| Then::Fail);
+        let (runner, controls) = world.runner().await;
+        let mut life = Life::of(runner);
+        for number in 1..=3 {
+            world.append_parts(&[("s", number)]).await;
+        }
+        assert_eq!(world.begun().await, (1, 1));
+        world.nothing_begins().await;
+        if restarts {
+            life.stop().await;
+            world.journal.delete(&[1, 2]).await.unwrap();
+            let (runner, _controls) = world.runner().await;
+            life = Life::of(runner);
+        } else {
+            delete(&world, &controls, &[1, 2]).await;
+        }
+        assert_eq!(world.begun().await, (3, 1));
+        assert_eq!(world.consumer.metrics.deleted.get(), 2);
+        world.clock.advance(Duration::from_secs(2));
+        assert_eq!(world.begun().await, (3, 2));
+        life.stop().await;
+        assert_eq!(world.saved_floor().await, 2);
+    }
+}
+
+/// A replay leaves out what was deleted, whether or not it has fetched it.
+#[tokio::test]
+async fn a_replay_leaves_out_deleted_events() {
+    let mut world = World::new(HandlerOptions::default(), |_| Then::Succeed);
+    let (runner, controls) = world.runner().await;
+    let _life = Life::of(runner);
+    for number in 1..=5 {
+        world.append_parts(&[("s", number)]).await;
+        assert_eq!(world.begun().await, (number, 1));
+    }
+    controls.pause(true).await.unwrap().unwrap();
+    replay(&world, &controls, &[1, 2, 3, 4, 5])
+        .await
+        .unwrap()
+        .unwrap();
+    delete(&world, &controls, &[2, 5]).await;
+    controls.pause(false).await.unwrap().unwrap();
+    for number in [1, 3, 4] {
+        assert_eq!(world.begun().await, (number, 1));
+    }
+    world.nothing_begins().await;
+    assert!(!controls.replays().await[0].is_running());
+    assert_eq!(controls.status().await.unwrap().lag, 0);
+    // They were settled, so they are not counted.
+    assert_eq!(world.consumer.metrics.deleted.get(), 0);
+}
+
 /// Skipped events of others are saved after 5 s, or together with the next wanted event.
 #[tokio::test]
 async fn skipped_events_are_saved_late() {
@@ -674,6 +752,12 @@ impl Runner {
 }
 
 /// Asks for a replay of these bodies.
+/// Deletes these bodies, as an administrator does.
+async fn delete(world: &World, controls: &ConsumerControls, seqs: &[Seq]) {
+    world.journal.delete(seqs).await.unwrap();
+    controls.deleted(&seqs.into()).await;
+}
+
 async fn replay(
     world: &World,
     controls: &ConsumerControls,

@@ -45,6 +45,8 @@ pub(super) struct Noted {
     pub(super) duplicates: OpenSegment,
     /// Events up to this one have left the journal; 0 for no news.
     pub(super) trimmed: Seq,
+    /// The journal has new deletions.
+    pub(super) deletions: bool,
 }
 
 impl Noted {
@@ -69,7 +71,10 @@ impl Noted {
     }
 
     fn is_empty(&self) -> bool {
-        self.attempts.is_empty() && self.duplicates.is_empty() && self.trimmed == 0
+        self.attempts.is_empty()
+            && self.duplicates.is_empty()
+            && self.trimmed == 0
+            && !self.deletions
     }
 }
 
@@ -151,6 +156,10 @@ impl Notes for Arc<Inbox> {
 
     fn trimmed(&self, up_to: Seq) {
         self.note(|notes| notes.trimmed = notes.trimmed.max(up_to));
+    }
+
+    fn deleted(&self) {
+        self.note(|notes| notes.deletions = true);
     }
 
     fn duplicate(&self, received: &Received, events: &[Event], part: Part, of: Position) {

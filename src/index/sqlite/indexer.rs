@@ -26,6 +26,8 @@ pub(crate) struct Indexer {
     pub(super) inbox: Arc<Inbox>,
     /// When the data in memory is written; `None` if there is none.
     pub(super) due: Option<Pin<Box<Sleep>>>,
+    /// Whether the journal may have deletions that the index does not know.
+    pub(super) deletions: bool,
 }
 
 impl Indexer {
@@ -65,6 +67,9 @@ impl Indexer {
             }
             self.inbox.set_away(false);
         }
+        if let Err(error) = block_in_place(|| self.writer.purge()) {
+            log::warn!("{error}; what was deleted may still be in unused parts of index.db");
+        }
     }
 
     async fn follow(
@@ -75,6 +80,9 @@ impl Indexer {
     ) -> Result<()> {
         let mut head = journal.tail().watch();
         self.compare(journal).await?;
+        // Duplicates that come from now on may be those of deleted events.
+        self.deletions = true;
+        self.erase(journal).await?;
         loop {
             let asked = self.inbox.take_asked();
             let newest = *head.borrow_and_update();
@@ -84,6 +92,7 @@ impl Indexer {
             let last = !self.inbox.has_consumers();
             self.take_notes()?;
             self.catch_up(journal, decoder, newest, stopping).await?;
+            self.erase(journal).await?;
             // Dropping these releases the searches that waited.
             drop(asked);
             let overdue = self.due.as_ref().is_some_and(|due| due.is_elapsed());
@@ -133,8 +142,20 @@ impl Indexer {
         block_in_place(|| self.writer.trim(gone))
     }
 
+    /// Erases what was deleted since the last time. What was read of it before is in the index by now.
+    async fn erase(&mut self, journal: &dyn Journal) -> Result<()> {
+        while self.deletions {
+            let known = self.writer.erased.known;
+            let new = journal.deletions(known, DELETIONS).await?;
+            block_in_place(|| self.writer.erase(&new))?;
+            self.deletions = !new.is_empty();
+        }
+        Ok(())
+    }
+
     fn take_notes(&mut self) -> Result<()> {
         let notes = self.inbox.take();
+        self.deletions |= notes.deletions;
         if !notes.attempts.is_empty() {
             self.writer.add_attempts(notes.attempts);
             self.seal(false)?;
@@ -220,6 +241,9 @@ const GATHER: Duration = Duration::from_millis(50);
 /// The longest time that data waits in memory. After a crash the events that were not written are
 /// read from the journal again; attempts and duplicates are lost.
 const SEAL_AFTER: Duration = Duration::from_secs(2);
+
+/// How many deletions are read together. Erasing them reads every segment that may have one.
+const DELETIONS: usize = 65_536;
 
 const STUMBLE_PAUSE: Duration = Duration::from_secs(10);
 

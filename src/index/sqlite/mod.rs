@@ -13,9 +13,10 @@
 //!
 //! - [`inbox`]: what is not indexed yet; [`indexer`]: when to take it, and how much.
 //! - [`segment`] and [`attempts`]: the data in memory and as blobs.
-//! - [`writer`]: writes the database; [`query`]: reads it; [`schema`]: its tables and sizes.
+//! - [`writer`]: writes the database; [`erase`]: what it does for deleted events; [`query`]: reads it; [`schema`]: its tables and sizes.
 
 mod attempts;
+mod erase;
 mod inbox;
 mod indexer;
 #[cfg(test)]
@@ -35,10 +36,10 @@ use self::inbox::Inbox;
 use self::indexer::Indexer;
 use self::query::Snapshot;
 use self::schema::{IndexTuning, Result, TUNING};
-use self::writer::{IndexWriter, Unwritten};
+use self::writer::{IndexWriter, Unwritten, lock};
 use crate::EventId;
 use crate::index::{Answer, EventEntry, EventFilter, Notes, Search, TimelineEntry};
-use crate::journal::{Position, Readers};
+use crate::journal::{Position, Readers, Seq};
 
 /// The index of one journal: the handle that answers searches.
 #[derive(Debug, Clone)]
@@ -67,8 +68,13 @@ impl Index {
             inbox: Arc::clone(&inbox),
             bucket: tuning.bucket,
         };
-        let due = None;
-        Ok((index, Indexer { writer, inbox, due }))
+        let indexer = Indexer {
+            writer,
+            inbox,
+            due: None,
+            deletions: true,
+        };
+        Ok((index, indexer))
     }
 
     /// Returns the receiver of attempts, duplicates and trims.
@@ -113,6 +119,11 @@ impl Search for Index {
 
     async fn by_positions(&self, positions: Vec<Position>) -> Answer<Vec<EventEntry>> {
         self.search(move |all| all.by_positions(positions)).await
+    }
+
+    async fn is_complete(&self, up_to: Seq) -> bool {
+        self.inbox.caught_up().await;
+        lock(&self.unwritten).indexed >= up_to
     }
 
     async fn attempts(&self, position: Position) -> Answer<Vec<TimelineEntry>> {

@@ -18,7 +18,9 @@ use super::segment::OpenSegment;
 use super::writer::{IndexWriter, lock};
 use crate::dialect::{Codeskytz, Decoder, Dialect as _};
 use crate::index::{EventEntry, EventFilter};
-use crate::journal::{KeptPart, Part, PartView, Parts, Position, Record, Seq, TestFolder};
+use crate::journal::{
+    Deletion, KeptPart, Part, PartView, Parts, Position, Record, Seq, TestFolder,
+};
 use crate::{EventId, EventKind, Received, Timestamp};
 
 #[derive(Debug, Clone)]
@@ -29,6 +31,7 @@ enum Step {
     Attempts(Vec<(Pick, u32, Option<&'static str>)>),
     Seal,
     Trim(Pick),
+    Delete(Vec<Pick>),
     Reopen,
     Kill,
 }
@@ -69,6 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => vec((any::<Pick>(), 1..4u32, outcome()), 1..40).prop_map(Step::Attempts),
         3 => Just(Step::Seal),
         1 => any::<Pick>().prop_map(Step::Trim),
+        1 => vec(any::<Pick>(), 1..10).prop_map(Step::Delete),
         1 => Just(Step::Reopen),
         1 => Just(Step::Kill),
     ]
@@ -91,6 +95,7 @@ struct World {
     journal: Vec<Record>,
     duplicates: Vec<Sealed<(Seq, Received)>>,
     attempts: Vec<Sealed<Attempt>>,
+    deletions: Vec<Deletion>,
     trimmed: Seq,
 }
 
@@ -109,6 +114,7 @@ impl World {
             journal: Vec::new(),
             duplicates: Vec::new(),
             attempts: Vec::new(),
+            deletions: Vec::new(),
             trimmed: 0,
         }
     }
@@ -159,6 +165,7 @@ impl World {
                     self.trimmed = self.trimmed.max(up_to);
                 }
             }
+            Step::Delete(picks) => self.delete(picks),
             Step::Reopen => {
                 self.seal();
                 self.reopen();
@@ -169,6 +176,33 @@ impl World {
                 self.reopen();
             }
         }
+    }
+
+    fn delete(&mut self, picks: &[Pick]) {
+        let kept = self.journal.len() - self.trimmed as usize;
+        for pick in picks.iter().filter(|_| kept > 0) {
+            let index = self.trimmed as usize + pick.index(kept);
+            let record = &mut self.journal[index];
+            if record.missing.is_none() {
+                *record = record.without_body(Timestamp::UNIX_EPOCH);
+                let (number, seq) = (self.deletions.len() as u64 + 1, record.seq);
+                self.deletions.push(Deletion { number, seq });
+            }
+        }
+        self.erase();
+    }
+
+    /// Takes the deletions that the index does not know.
+    fn erase(&mut self) {
+        let (known, trimmed) = (self.writer().erased.known, self.trimmed);
+        let new = self.deletions.iter().copied();
+        let new = new.filter(|deletion| deletion.number > known && deletion.seq > trimmed);
+        let new: Vec<Deletion> = new.collect();
+        self.writer().erase(&new).unwrap();
+    }
+
+    fn is_deleted(&self, seq: Seq) -> bool {
+        self.journal[seq as usize - 1].missing.is_some()
     }
 
     fn record(&self, received: Received, new: &New) -> Record {
@@ -276,6 +310,7 @@ impl World {
         self.writer = Some(IndexWriter::new(schema::open(&path).unwrap(), SMALL).unwrap());
         assert!(self.writer().cursor <= self.journal.len() as Seq);
         self.catch_up();
+        self.erase();
     }
 
     /// Returns every event that a search must find, newest first.
@@ -283,7 +318,7 @@ impl World {
         let kept = self
             .journal
             .iter()
-            .filter(|record| record.seq > self.trimmed);
+            .filter(|record| record.seq > self.trimmed && record.missing.is_none());
         let kept = kept.flat_map(|record| {
             let new = record
                 .parts
@@ -296,7 +331,7 @@ impl World {
         });
         let duplicates = self.duplicates.iter().map(|(duplicate, _)| duplicate);
         let duplicates = duplicates
-            .filter(|(of, _)| *of > self.trimmed)
+            .filter(|(of, _)| *of > self.trimmed && !self.is_deleted(*of))
             .map(|(of, received)| {
                 let view = PartView {
                     part: 1,
@@ -343,6 +378,12 @@ impl World {
         for entry in &entries {
             assert_eq!(all.by_id(entry.id).unwrap().as_ref(), Some(entry));
         }
+        let deleted = { self.journal.iter() }.filter(|record| record.missing.is_some());
+        for record in deleted.filter(|record| record.seq > self.trimmed) {
+            let left = all.by_id(record.received.id.into()).unwrap().unwrap();
+            assert!(left.is_deleted && left.source.is_empty() && left.session.is_none());
+            assert_eq!((left.at, left.bytes), (record.received.received_at, 0));
+        }
         assert_eq!(all.by_id(Uuid::nil().into()).unwrap(), None);
         let kept = self.journal.iter().skip(self.trimmed as usize);
         let positions = kept.flat_map(|record| {
@@ -370,10 +411,16 @@ impl World {
                         made.at.into(),
                         &*made.consumer,
                         made.attempt,
-                        { made.failure.as_ref() }.map_or("done", |failure| &*failure.outcome),
+                        match &made.failure {
+                            Some(_) if self.is_deleted(made.position.seq()) => "failed",
+                            Some(failure) => &*failure.outcome,
+                            None => "done",
+                        },
                         (
                             made.took_ms,
-                            { made.failure.as_ref() }.and_then(|failure| failure.answer.as_deref()),
+                            { made.failure.as_ref() }
+                                .filter(|_| !self.is_deleted(made.position.seq()))
+                                .and_then(|failure| failure.answer.as_deref()),
                         ),
                     )
                 })
@@ -401,6 +448,7 @@ fn entry(
         id: EventId::new(received.id, view.part),
         position,
         is_duplicate: duplicate_of.is_some(),
+        is_deleted: false,
         duplicate_of,
         at: received.received_at,
         source: received.source.to_string(),
@@ -420,6 +468,7 @@ struct Asked {
     before: Option<Pick>,
     from: Option<Pick>,
     to: Option<Pick>,
+    after: Option<Pick>,
     limit: usize,
 }
 
@@ -428,16 +477,18 @@ fn asked() -> impl Strategy<Value = Asked> {
         option::of(0..6u8),
         option::of(0..4usize),
         option::of(any::<Pick>()),
+        option::of(any::<Pick>()),
         option::weighted(0.2, any::<Pick>()),
         option::weighted(0.2, any::<Pick>()),
         prop_oneof![1..10usize, Just(500)],
     )
-        .prop_map(|(session, kind, before, from, to, limit)| Asked {
+        .prop_map(|(session, kind, before, from, to, after, limit)| Asked {
             session,
             kind,
             before,
             from,
             to,
+            after,
             limit,
         })
 }
@@ -453,6 +504,11 @@ impl Asked {
             before: self.before.as_ref().and_then(pick).map(|entry| entry.id),
             from: time(&self.from),
             to: time(&self.to),
+            after: self
+                .after
+                .as_ref()
+                .and_then(pick)
+                .map(|entry| entry.position),
         }
     }
 }
@@ -466,6 +522,7 @@ fn passes(filter: &EventFilter, entry: &EventEntry) -> bool {
         && filter.before.is_none_or(|before| entry.id < before)
         && filter.from.is_none_or(|from| entry.at >= from)
         && filter.to.is_none_or(|to| entry.at < to)
+        && filter.after.is_none_or(|after| entry.position > after)
 }
 
 proptest! {

@@ -81,6 +81,8 @@ impl<'a> Snapshot<'a> {
         let session = session.map(|session| segment.session(session));
         segment.rows.iter().filter(move |row| {
             row.seq() > self.trimmed
+                && !row.is_deleted()
+                && filter.after.is_none_or(|after| row.position() > after)
                 && session.is_none_or(|session| session == Some(row.session))
                 && filter.kind.is_none_or(|kind| row.kind() == kind)
                 && filter.before.is_none_or(|before| row.id() < before)
@@ -91,9 +93,13 @@ impl<'a> Snapshot<'a> {
 
     pub(super) fn positions(&self, filter: &EventFilter, limit: usize) -> Result<Vec<Position>> {
         let mut positions = Vec::new();
-        let sql = format!("{CANDIDATES} AND last_seq > 0 ORDER BY last_seq");
+        let sql = format!("{CANDIDATES} AND last_seq > ?5 ORDER BY last_seq");
         let mut statement = self.database.prepare_cached(&sql)?;
-        let mut rows = statement.query(filter.candidates())?;
+        let (before, kinds, from, to) = filter.candidates();
+        let after = filter
+            .after
+            .map_or(0, |after| after.seq().saturating_sub(1));
+        let mut rows = statement.query(params![before, kinds, from, to, after])?;
         let session = filter.session.as_deref().map(session_key);
         while positions.len() < limit
             && let Some(row) = rows.next()?
@@ -237,7 +243,7 @@ fn add_attempts(attempts: &[Attempt], position: Position, entries: &mut Vec<Time
 }
 
 impl EventFilter {
-    fn candidates(&self) -> impl rusqlite::Params {
+    fn candidates(&self) -> (Option<[u8; 16]>, u32, i64, Option<i64>) {
         (
             self.before.map(|before| before.body().into_bytes()),
             self.kind.map_or(u32::MAX, kind_bit),

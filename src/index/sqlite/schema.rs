@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use crate::journal::Unavailable;
 
-/// Version 5 says how long attempts took, and what refusing subscribers have answered.
+/// Version 5 erases deleted events, and says how long attempts took and what refusing subscribers have answered.
 const VERSION: i64 = 5;
 
 const TABLES: &str = "
@@ -18,8 +18,8 @@ const TABLES: &str = "
         size       INTEGER NOT NULL,   -- bytes of its events
         min_id     BLOB NOT NULL,      -- ids sort like the numbers they are
         max_id     BLOB NOT NULL,
-        first_seq  INTEGER NOT NULL,   -- 0 where all are duplicates
-        last_seq   INTEGER NOT NULL,
+        first_seq  INTEGER NOT NULL,   -- with those that duplicates are the same as
+        last_seq   INTEGER NOT NULL,   -- 0 where all are duplicates
         max_number INTEGER NOT NULL,   -- with those that duplicates are the same as
         first_at   INTEGER NOT NULL,   -- nanoseconds since 1970
         last_at    INTEGER NOT NULL,
@@ -39,9 +39,11 @@ const TABLES: &str = "
     ) STRICT;
     CREATE TABLE state (
         indexed INTEGER NOT NULL,      -- events up to this one are in segments
-        trimmed INTEGER NOT NULL       -- events up to this one have left the journal
+        trimmed INTEGER NOT NULL,      -- events up to this one have left the journal
+        erased  INTEGER NOT NULL,      -- everything up to this deletion is erased
+        purged  INTEGER NOT NULL       -- as it was when the database was last written again
     ) STRICT;
-    INSERT INTO state VALUES (0, 0);
+    INSERT INTO state VALUES (0, 0, 0, 0);
 ";
 
 pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
@@ -82,18 +84,24 @@ pub(super) fn clear(database: &mut Connection) -> rusqlite::Result<()> {
     let transaction = database.transaction()?;
     transaction.execute_batch(
         "DELETE FROM segments; DELETE FROM contents; DELETE FROM attempts; \
-         UPDATE state SET indexed = 0, trimmed = 0",
+         UPDATE state SET indexed = 0, trimmed = 0, erased = 0, purged = 0",
     )?;
     transaction.commit()
 }
 
 /// Opens an index of this version. Returns `None` for another version.
+/// Says whether all that is removed is overwritten, or only where that costs no further write.
+pub(super) fn overwrite_all(database: &Connection, all: bool) -> rusqlite::Result<()> {
+    database.pragma_update(None, "secure_delete", if all { "ON" } else { "FAST" })
+}
+
 fn open_known(path: &Path) -> rusqlite::Result<Option<Connection>> {
     let database = Connection::open(path)?;
     database.pragma_update(None, "journal_mode", "WAL")?;
     database.pragma_update(None, "synchronous", "NORMAL")?;
     // The writer makes checkpoints itself, when no search waits for it.
     database.pragma_update(None, "wal_autocheckpoint", 0)?;
+    overwrite_all(&database, false)?;
     let version: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {
         VERSION => Ok(Some(database)),

@@ -43,7 +43,7 @@ pub(super) struct Row {
     pub(super) session: u32,
     /// 0 for none, [`NAME_IS_KIND`], or the place plus 2.
     name: u32,
-    /// The place in [`EventKind::ALL`].
+    /// The place in [`EventKind::ALL`], or [`DELETED`].
     kind: u8,
     /// Why it is unusual: 0 for none, otherwise the place plus 1.
     odd: u32,
@@ -64,6 +64,7 @@ impl<'a> EventEntry<&'a str> {
             id: EventId::new(received.id, part),
             position,
             is_duplicate,
+            is_deleted: false,
             duplicate_of: None,
             at: received.received_at,
             source: &received.source,
@@ -72,6 +73,20 @@ impl<'a> EventEntry<&'a str> {
             name: first.and_then(Event::name),
             bytes: received.body.len() as u64,
             odd: received.odd.as_deref(),
+        }
+    }
+
+    /// What is left of it after its body was deleted.
+    pub(super) fn erased(self) -> Self {
+        Self {
+            is_deleted: true,
+            source: "",
+            session: None,
+            kind: EventKind::Unknown,
+            name: None,
+            bytes: 0,
+            odd: None,
+            ..self
         }
     }
 }
@@ -94,8 +109,15 @@ impl Row {
         self.duplicate_of.is_some()
     }
 
+    /// Whether its body was deleted.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.kind == DELETED
+    }
+
+    /// Returns the event's kind; that of a deleted one is unknown.
     pub(super) fn kind(&self) -> EventKind {
-        EventKind::ALL[usize::from(self.kind)]
+        let kind = EventKind::ALL.get(usize::from(self.kind));
+        kind.copied().unwrap_or(EventKind::Unknown)
     }
 }
 
@@ -114,6 +136,7 @@ impl<T: AsRef<str>> Segment<T> {
             id: row.id(),
             position: row.position(),
             is_duplicate: row.is_duplicate(),
+            is_deleted: row.is_deleted(),
             duplicate_of: None,
             at: Timestamp::from_nanosecond(row.at.into()).unwrap_or_default(),
             source: text(row.source),
@@ -128,9 +151,10 @@ impl<T: AsRef<str>> Segment<T> {
         }
     }
 
-    /// Returns the events at these positions, which must be sorted.
+    /// Returns the events at these positions, which must be sorted; no deleted ones.
     pub(super) fn at(&self, positions: &[Position]) -> Vec<EventEntry> {
-        let rows = self.rows.iter().filter(|row| !row.is_duplicate());
+        let rows = self.rows.iter();
+        let rows = rows.filter(|row| !row.is_duplicate() && !row.is_deleted());
         rows.filter(|row| positions.binary_search(&row.position()).is_ok())
             .map(|row| self.entry(row))
             .collect()
@@ -161,7 +185,11 @@ impl OpenSegment {
                 Some(name) if name == entry.kind.as_str() => NAME_IS_KIND,
                 Some(name) => self.place(name) + 2,
             },
-            kind: entry.kind as u8,
+            kind: if entry.is_deleted {
+                DELETED
+            } else {
+                entry.kind as u8
+            },
             odd: entry.odd.map_or(0, |odd| self.place(odd) + 1),
         };
         self.segment.rows.push(row);
@@ -219,8 +247,9 @@ pub(super) struct Sealed {
     pub(super) count: usize,
     pub(super) min_id: Uuid,
     pub(super) max_id: Uuid,
-    /// The first number of the events in the journal; 0 if the segment has only duplicates.
+    /// The lowest number of all events, including the originals of duplicates.
     pub(super) first_seq: Seq,
+    /// The last number of the events in the journal; 0 if the segment has only duplicates.
     pub(super) last_seq: Seq,
     /// The highest number of all events, including the originals of duplicates.
     pub(super) max_number: Seq,
@@ -236,13 +265,13 @@ pub(super) struct Sealed {
 impl Sealed {
     /// Sums up rows that are sorted by id. Returns `None` if there are none.
     fn of(rows: &[Row], texts: &[Arc<str>]) -> Option<Self> {
-        let in_journal = || rows.iter().filter(|row| !row.is_duplicate());
+        let in_journal = rows.iter().filter(|row| !row.is_duplicate());
         Some(Self {
             count: rows.len(),
             min_id: Uuid::from_u128(rows.first()?.id),
             max_id: Uuid::from_u128(rows.last()?.id),
-            first_seq: in_journal().map(Row::seq).min().unwrap_or(0),
-            last_seq: in_journal().map(Row::seq).max().unwrap_or(0),
+            first_seq: rows.iter().map(Row::seq).min()?,
+            last_seq: in_journal.map(Row::seq).max().unwrap_or(0),
             max_number: rows.iter().map(Row::seq).max()?,
             first_at: rows.iter().map(|row| row.at).min()?,
             last_at: rows.iter().map(|row| row.at).max()?,
@@ -293,7 +322,7 @@ impl<'a> Segment<&'a str> {
                 && u64::from(row.session) < texts + 1
                 && u64::from(row.name) < texts + 2
                 && u64::from(row.odd) < texts + 1
-                && usize::from(row.kind) < EventKind::ALL.len()
+                && (usize::from(row.kind) < EventKind::ALL.len() || row.is_deleted())
         };
         (rest.is_empty() && segment.rows.iter().all(fits)).then_some(segment)
     }
@@ -303,6 +332,9 @@ impl<'a> Segment<&'a str> {
 pub(super) fn nanos(at: Timestamp) -> i64 {
     i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
 }
+
+/// The kind of an event whose body was deleted. It is a bit of [`Sealed::kinds`], too.
+const DELETED: u8 = 31;
 
 /// The event's name is its kind, as is usual.
 const NAME_IS_KIND: u32 = 1;
@@ -359,6 +391,7 @@ mod tests {
             id: EventId::new(Uuid::from_u128(id.0), id.1),
             position: Position::new(number.0, if duplicate { number.1 } else { id.1 }),
             is_duplicate: duplicate,
+            is_deleted: false,
             duplicate_of: None,
             at: Timestamp::from_nanosecond(at.into()).unwrap(),
             source: TEXTS[source],
@@ -448,6 +481,7 @@ mod tests {
                 id: id.into(),
                 position: Position::first(seq),
                 is_duplicate: false,
+                is_deleted: false,
                 duplicate_of: None,
                 at: Timestamp::from_nanosecond(at.into()).unwrap(),
                 source: "gateway",

@@ -8,14 +8,15 @@
 use std::borrow::Borrow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use roaring::RoaringTreemap;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::attempts::{self, Attempt, PARTS, first_blob};
 use super::schema::{self, Failure, IndexTuning, Result, read_blob};
-use super::segment::{FULL_TEXT, OpenSegment, Segment};
+use super::segment::{FULL_TEXT, OpenSegment, Sealed, Segment};
 use crate::dialect::Decoder;
 use crate::index::EventEntry;
-use crate::journal::{Position, Record, Seq};
+use crate::journal::{Missing, Position, Record, Seq};
 
 /// What is not in the database yet. The lock is held while a commit moves data into the database, so
 /// its holder sees both at one moment.
@@ -26,6 +27,8 @@ pub(super) struct Unwritten {
     pub(super) attempts: Arc<Vec<Attempt>>,
     /// Events up to this one have left the journal.
     pub(super) trimmed: Seq,
+    /// Bodies up to this one are in a segment.
+    pub(super) indexed: Seq,
 }
 
 impl Unwritten {
@@ -41,23 +44,35 @@ impl Unwritten {
 
 #[derive(Debug)]
 pub(super) struct IndexWriter {
-    database: Connection,
+    pub(super) database: Connection,
     pub(super) unwritten: Arc<Mutex<Unwritten>>,
     /// Events up to this one are in a sealed segment or in the open one.
     pub(super) cursor: Seq,
     pub(super) tuning: IndexTuning,
+    pub(super) erased: Erased,
     /// Estimates the bytes in the WAL.
     wal: usize,
 }
 
+/// The deletions that the index knows.
+#[derive(Debug, Default)]
+pub(super) struct Erased {
+    /// The bodies that were deleted and are still in the journal.
+    pub(super) bodies: RoaringTreemap,
+    /// The number of the newest deletion among them.
+    pub(super) known: u64,
+    /// Everything up to this deletion is erased in the database.
+    pub(super) done: u64,
+}
+
 impl IndexWriter {
     pub(super) fn new(database: Connection, tuning: IndexTuning) -> rusqlite::Result<Self> {
-        let (cursor, trimmed) =
-            database.query_row("SELECT indexed, trimmed FROM state", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
+        let sql = "SELECT indexed, trimmed, erased FROM state";
+        let (cursor, trimmed, done) =
+            database.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let unwritten = Unwritten {
             trimmed,
+            indexed: cursor,
             ..Unwritten::default()
         };
         Ok(Self {
@@ -65,6 +80,10 @@ impl IndexWriter {
             unwritten: Arc::new(Mutex::new(unwritten)),
             cursor,
             tuning,
+            erased: Erased {
+                done,
+                ..Erased::default()
+            },
             wal: 0,
         })
     }
@@ -76,20 +95,23 @@ impl IndexWriter {
         decoder: &Decoder,
     ) -> usize {
         let mut unwritten = lock(&self.unwritten);
+        let unwritten = &mut *unwritten;
         let segment = Arc::make_mut(&mut unwritten.events);
         let mut count = 0;
         for record in records.iter().map(Borrow::borrow) {
             if segment.is_full(self.tuning.full) {
                 break;
             }
-            match record.events.known() {
-                Some(events) => add_record(segment, record, events),
+            match (record.events.known(), record.missing) {
                 // Without an id there is nothing to find it by.
-                None if record.missing.is_some() && record.received.id.is_nil() => {}
-                None if record.missing.is_some() => add_record(segment, record, &[]),
-                None => add_record(segment, record, &decoder.decode(&record.received).1),
+                (_, Some(_)) if record.received.id.is_nil() => {}
+                (_, Some(Missing::Deleted(_))) => add_deleted(segment, record),
+                (_, Some(_)) => add_record(segment, record, &[]),
+                (Some(events), None) => add_record(segment, record, events),
+                (None, None) => add_record(segment, record, &decoder.decode(&record.received).1),
             }
             self.cursor = record.seq;
+            unwritten.indexed = record.seq;
             count += 1;
         }
         count
@@ -105,13 +127,16 @@ impl IndexWriter {
             if segment.is_full(self.tuning.full) {
                 break;
             }
-            segment.push(&duplicates.entry(row));
+            let entry: EventEntry<&str> = duplicates.entry(row);
+            let is_deleted = self.erased.bodies.contains(row.seq());
+            segment.push(&if is_deleted { entry.erased() } else { entry });
         }
         segment.len() - before
     }
 
     /// Takes attempts. If they cannot be written, discards their answers, and later the attempts too.
     pub(super) fn add_attempts(&self, mut attempts: Vec<Attempt>) {
+        self.erase_notes(&mut attempts);
         let mut unwritten = lock(&self.unwritten);
         if unwritten.attempts.len() >= 2 * self.tuning.full {
             let failures = attempts
@@ -180,6 +205,7 @@ impl IndexWriter {
             }
             Arc::clone(&unwritten.attempts)
         };
+        self.erased.bodies.remove_range(..=up_to);
         let sql = "UPDATE state SET trimmed = ?";
         self.database.execute(sql, [up_to])?;
         let mut attempts = attempts.to_vec();
@@ -212,7 +238,7 @@ impl IndexWriter {
     }
 
     /// Counts a commit with so many bytes in blobs. Copies the WAL into the database if it is time.
-    fn written(&mut self, bytes: usize) -> Result<()> {
+    pub(super) fn written(&mut self, bytes: usize) -> Result<()> {
         self.wal += bytes + COMMIT_BYTES;
         if self.wal >= CHECKPOINT_BYTES {
             self.wal = 0;
@@ -228,6 +254,7 @@ impl IndexWriter {
         schema::clear(&mut self.database)?;
         *unwritten = Unwritten::default();
         self.cursor = 0;
+        self.erased = Erased::default();
         Ok(())
     }
 }
@@ -248,6 +275,13 @@ fn add_record(segment: &mut OpenSegment, record: &Record, events: &[crate::Event
             segment.push(&entry);
         }
     }
+}
+
+/// Adds a body that was deleted, to find it by its id.
+fn add_deleted(segment: &mut OpenSegment, record: &Record) {
+    let position = Position::first(record.seq);
+    let entry = EventEntry::new(&record.received, 1, None, &[], position, false);
+    segment.push(&entry.erased());
 }
 
 /// Writes a segment. It absorbs the segments before it that are not much larger. Returns its length
@@ -284,8 +318,19 @@ fn write_segment(
     let Some(sealed) = segment.seal() else {
         return Ok(0);
     };
-    let sql = "INSERT INTO segments VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    insert_segment(transaction, None, &sealed)?;
+    Ok(sealed.events.len())
+}
+
+/// Writes a segment in the place of the one with this id, or as a new one.
+pub(super) fn insert_segment(
+    transaction: &Transaction<'_>,
+    id: Option<i64>,
+    sealed: &Sealed,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     transaction.prepare_cached(sql)?.execute(params![
+        id,
         sealed.count,
         sealed.events.len(),
         sealed.min_id.as_bytes(),
@@ -297,12 +342,10 @@ fn write_segment(
         sealed.last_at,
         sealed.kinds,
     ])?;
-    let id = transaction.last_insert_rowid();
-    let sql = "INSERT INTO contents VALUES (?, ?, ?)";
-    transaction
-        .prepare_cached(sql)?
-        .execute(params![id, sealed.filter, sealed.events])?;
-    Ok(sealed.events.len())
+    let id = id.unwrap_or_else(|| transaction.last_insert_rowid());
+    let sql = "INSERT OR REPLACE INTO contents VALUES (?, ?, ?)";
+    let values = params![id, sealed.filter, sealed.events];
+    transaction.prepare_cached(sql)?.execute(values).map(drop)
 }
 
 /// Returns whether `more` events or attempts take in a row of `count`.

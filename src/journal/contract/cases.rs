@@ -4,6 +4,11 @@ pub use super::dead_letters::{
     dead_letters_are_found_newest_first, dead_letters_are_kept_by_consumer,
     forgotten_dead_letters_are_gone, revived_dead_letters_are_gone,
 };
+pub use super::deletion::{
+    a_deleted_body_gets_no_dead_letter, a_deleted_body_is_gone_and_its_number_stays,
+    deleting_again_changes_nothing, deletions_are_numbered, retention_passes_deleted_bodies,
+    the_newest_body_can_be_deleted,
+};
 pub use super::desks::{
     a_forgotten_consumer_is_new_again, introducing_keeps_what_is_known, progress_comes_back,
     rows_of_progress_change_one_by_one, saves_and_appends_all_count,
@@ -41,6 +46,8 @@ macro_rules! journal_contract {
             a_body_without_parts_is_kept,
             a_changed_document_is_not_overwritten,
             a_clock_set_back_makes_no_duplicates,
+            a_deleted_body_gets_no_dead_letter,
+            a_deleted_body_is_gone_and_its_number_stays,
             a_forgotten_consumer_is_new_again,
             a_key_holds_for_its_window,
             a_later_desk_fences_an_earlier_one,
@@ -51,6 +58,8 @@ macro_rules! journal_contract {
             dead_letters_are_found_newest_first,
             dead_letters_are_kept_by_consumer,
             dead_letters_are_kept_by_part,
+            deleting_again_changes_nothing,
+            deletions_are_numbered,
             documents_are_found_by_prefix,
             each_key_is_new_once,
             each_part_has_its_own_key,
@@ -63,8 +72,10 @@ macro_rules! journal_contract {
             parts_are_divided_into_shares,
             progress_comes_back,
             reading_is_in_order,
+            retention_passes_deleted_bodies,
             revived_dead_letters_are_gone,
             saves_and_appends_all_count,
+            the_newest_body_can_be_deleted,
             the_newest_body_is_never_trimmed,
             the_tail_shows_what_is_durable,
             trimmed_bodies_are_gone,

@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::journal::{
-    Appended, DeadLetter, DeadLetters, Desk, Desks, Document, Documents, Entry, Expected, KeptPart,
-    KeyHash, Log, NamedLetter, Parts, Position, ProgressChange, PutError, Record, SavedProgress,
-    Seq, Share, Tail, Unavailable, Version,
+    Appended, DeadLetter, DeadLetters, Deletion, Desk, Desks, Document, Documents, Entry, Expected,
+    KeptPart, KeyHash, Log, NamedLetter, Parts, Position, ProgressChange, PutError, Record,
+    SavedProgress, Seq, Share, Tail, Unavailable, Version,
 };
 
 /// A journal in memory. Several instances may share one.
@@ -30,6 +30,9 @@ struct Inner {
 #[derive(Debug, Default)]
 struct MemoryState {
     records: Vec<Record>,
+    deletions: Vec<Deletion>,
+    /// The number of the last deletion.
+    deleted: u64,
     keys: HashMap<KeyHash, (Position, i64)>,
     saved: BTreeMap<(String, Share), MemoryProgress>,
     /// How often the desk of each share was opened.
@@ -136,10 +139,41 @@ impl Log for Memory {
         let stays = |seq| seq > up_to || seq == newest;
         state.records.retain(|record| stays(record.seq));
         state.dead.retain(|(position, _), _| stays(position.seq()));
+        state.deletions.retain(|deletion| stays(deletion.seq));
         self.0
             .tail
             .remove_up_to(up_to.min(newest.saturating_sub(1)));
         Ok(before - state.records.len())
+    }
+
+    async fn delete(&self, bodies: &[Seq]) -> Result<usize, Unavailable> {
+        let at = self.0.clock.now();
+        let mut state = self.lock();
+        let state = &mut *state;
+        let mut events = 0;
+        for seq in bodies {
+            let found = state.records.binary_search_by_key(seq, |record| record.seq);
+            let Ok(index) = found else { continue };
+            let record = &mut state.records[index];
+            if record.missing.is_none() {
+                events += record.parts.new_count();
+                *record = record.without_body(at);
+                state.deleted += 1;
+                state.deletions.push(Deletion {
+                    number: state.deleted,
+                    seq: *seq,
+                });
+            }
+            state.dead.retain(|(position, _), _| position.seq() != *seq);
+        }
+        self.0.tail.delete(bodies, at);
+        Ok(events)
+    }
+
+    async fn deletions(&self, after: u64, most: usize) -> Result<Vec<Deletion>, Unavailable> {
+        let state = self.lock();
+        let later = state.deletions.iter().filter(|one| one.number > after);
+        Ok(later.take(most).copied().collect())
     }
 
     async fn bytes(&self) -> Result<u64, Unavailable> {
@@ -219,7 +253,12 @@ impl Desk for MemoryDesk {
         for position in change.revived {
             state.dead.remove(&(position, consumer.clone()));
         }
-        for letter in change.dead {
+        let is_deleted = |seq| state.deletions.iter().any(|one| one.seq == seq);
+        let dead = change.dead.into_iter();
+        let dead: Vec<_> = dead
+            .filter(|letter| !is_deleted(letter.position.seq()))
+            .collect();
+        for letter in dead {
             let key = (letter.position, consumer.clone());
             state.dead.insert(key, letter);
         }

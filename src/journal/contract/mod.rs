@@ -32,6 +32,7 @@
 
 pub mod cases;
 mod dead_letters;
+mod deletion;
 mod desks;
 mod documents;
 mod duplicates;

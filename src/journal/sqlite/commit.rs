@@ -7,11 +7,12 @@ use std::time::Duration;
 use rusqlite::{Connection, Error, OpenFlags, Transaction};
 
 use super::checkpoint::Checkpointer;
+use super::delete::Deleted;
 use super::files::{Gone, OpenFiles};
 use super::folder::OpenError;
 use super::known::{Known, unreadable};
 use super::readers::Readers;
-use super::{reading, rows, schema, store};
+use super::{delete, reading, rows, schema, store};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::journal::block::Block;
@@ -108,6 +109,11 @@ impl OpenDatabase {
         // Before the readers are stopped: its thread may have to stop them for the end of a lap.
         drop(checkpointer);
         readers.while_closed(|| {
+            if let Err(error) = delete::purge(&database) {
+                log::warn!(
+                    "journal: it cannot be written again after deletions, that is tried at the next stop: {error}"
+                );
+            }
             let copied = store::checkpoint(&database);
             if let Err(error) = copied.and_then(|()| store::set_up_closing(&database)) {
                 log::warn!(
@@ -337,6 +343,33 @@ impl<'a> Step<'a> {
             trimmed => {
                 savepoint.commit()?;
                 trimmed.map(Ok)
+            }
+        }
+    }
+
+    /// Deletes some of these bodies, which are sorted. Returns when that was, too. Pages that cannot be read stop
+    /// only this.
+    pub(super) fn delete(
+        &mut self,
+        bodies: &[Seq],
+    ) -> Result<Result<(Deleted, Timestamp), Unavailable>, Error> {
+        let at = Timestamp::from_millisecond(self.now).unwrap_or_default();
+        let savepoint = self.transaction.savepoint()?;
+        store::overwrite_all(&savepoint, true)?;
+        let deleted = delete::delete(&savepoint, bodies, self.now);
+        store::overwrite_all(&savepoint, false)?;
+        match deleted {
+            Err(error) if reading::is_damage(&error) => {
+                drop(savepoint);
+                let why = format!("events cannot be deleted, the journal is damaged: {error}");
+                Ok(Err(Unavailable::Away(why)))
+            }
+            deleted => {
+                savepoint.commit()?;
+                let deleted = deleted?;
+                self.bytes = deleted.bytes;
+                self.change();
+                Ok(Ok((deleted, at)))
             }
         }
     }

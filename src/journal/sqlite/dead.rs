@@ -8,6 +8,7 @@ use crate::Timestamp;
 use crate::journal::sum::Sum;
 use crate::journal::{DeadLetter, NamedLetter, Position};
 
+/// Stores letters. The body of one may have been deleted in the meantime; then its letter is not stored.
 pub(super) fn add(
     database: &Connection,
     consumer: &str,
@@ -15,7 +16,11 @@ pub(super) fn add(
 ) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO dead_letters VALUES (?, ?, ?, ?, ?, ?, ?)";
     let mut statement = database.prepare_cached(sql)?;
+    let mut is_deleted = database.prepare_cached("SELECT 1 FROM deletions WHERE seq = ?")?;
     for letter in letters {
+        if is_deleted.exists([letter.position.seq()])? {
+            continue;
+        }
         statement.execute(params![
             consumer,
             letter.position.seq(),
@@ -72,6 +77,13 @@ pub(super) fn forget(
         .iter()
         .map(|event| statement.execute((consumer, event.seq(), event.part())));
     gone.sum()
+}
+
+/// Removes all letters of a body.
+pub(super) fn delete(database: &Connection, seq: u64) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM dead_letters WHERE seq = ?";
+    let mut statement = database.prepare_cached(sql)?;
+    statement.execute([signed(seq)]).map(drop)
 }
 
 /// Removes letters of events up to `up_to`, at most `most`. Returns how many.

@@ -147,7 +147,7 @@ pub(crate) enum OpenError {
     #[error("the database is another program's; set journal.path to a folder of offhook's own")]
     NotOurs,
     #[error(
-        "the journal is of version 1, and this offhook opens versions 2 to 5; open it once with offhook of commit 24777ad, which migrates it, and then with this one"
+        "the journal is of version 1, and this offhook opens versions 2 to 6; open it once with offhook of commit 24777ad, which migrates it, and then with this one"
     )]
     Older,
     #[error(

@@ -11,6 +11,7 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 
 use super::commit::{Step, Trimmed};
+use super::delete::DELETE_BYTES;
 use super::files::{check_length, wal_of};
 use super::folder::{self, OpenError};
 use super::operation::Queue;
@@ -18,12 +19,12 @@ use super::readers::Readers;
 use super::rekey::KeysOf;
 use super::wal::WalScan;
 use super::writer::{JournalWriter, MAX_BATCH_BYTES, Shared};
-use super::{dead, reading, rows, store};
+use super::{dead, delete, reading, rows, store};
 use crate::clock::Clock;
 use crate::journal::{
-    Appended, DeadLetters, Desk, Desks, Document, Documents, Entry, Expected, Log, NamedLetter,
-    Position, ProgressChange, PutError, Record, SavedProgress, Seq, Share, Tail, Unavailable,
-    Version,
+    Appended, DeadLetters, Deletion, Desk, Desks, Document, Documents, Entry, Expected, Log,
+    NamedLetter, Position, ProgressChange, PutError, Record, SavedProgress, Seq, Share, Tail,
+    Unavailable, Version,
 };
 use crate::telemetry::JournalMetrics;
 
@@ -154,6 +155,33 @@ impl Log for Sqlite {
                 return Err(Unavailable::Away(why));
             }
         }
+    }
+
+    async fn delete(&self, bodies: &[Seq]) -> Result<usize, Unavailable> {
+        let mut bodies = bodies.to_vec();
+        bodies.sort_unstable();
+        bodies.dedup();
+        let bodies: Arc<[Seq]> = bodies.into();
+        let (mut done, mut events) = (0, 0);
+        while done < bodies.len() {
+            let all = Arc::clone(&bodies);
+            let delete = move |step: &mut Step<'_>| step.delete(&all[done..]);
+            let (deleted, at) = self.queue.write_later(DELETE_BYTES, delete).await?;
+            let end = done + deleted.bodies;
+            self.shared.tail.delete(&bodies[done..end], at);
+            done = end;
+            events += deleted.events;
+            if let Some(seq) = deleted.damaged {
+                let why = format!("body {seq} cannot be deleted, because its block is damaged");
+                return Err(Unavailable::Away(why));
+            }
+        }
+        Ok(events)
+    }
+
+    async fn deletions(&self, after: u64, most: usize) -> Result<Vec<Deletion>, Unavailable> {
+        let deletions = move |database: &Connection| delete::after(database, after, most);
+        self.readers.look(deletions).await
     }
 
     /// The pages of the database in use: what is free is used again, and the file does not grow meanwhile.

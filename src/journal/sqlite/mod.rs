@@ -15,7 +15,7 @@
 //! `journal.rs` is the handle, `operation.rs` the queue to the thread, `writer.rs` the thread, and
 //! `commit.rs` the open database with the transaction that is being written; `known.rs` is what the
 //! thread remembers of it; `readers.rs` has the connections that read; `reading.rs` reads the log,
-//! and `damage.rs` reports what it cannot read; `store.rs`, `rows.rs` and `dead.rs` have the other statements,
+//! and `damage.rs` reports what it cannot read; `store.rs`, `rows.rs`, `delete.rs` and `dead.rs` have the other statements,
 //! `schema.rs` the tables. `folder.rs`, `files.rs` and `wal.rs` look at the files as such, at the start and after each
 //! commit.
 
@@ -23,6 +23,7 @@ mod checkpoint;
 mod commit;
 mod damage;
 mod dead;
+mod delete;
 mod files;
 mod folder;
 mod journal;

@@ -9,7 +9,7 @@ use super::sql::signed;
 use crate::Timestamp;
 use crate::journal::block::{Block, Format};
 use crate::journal::dedup::DedupEntry;
-use crate::journal::{Record, Seq, Share};
+use crate::journal::{Missing, Record, Seq, Share};
 
 /// Returns the next records: at most `most`, and no more once they hold [`READ_BYTES`]. The log has
 /// every number up to `head` that retention has not removed.
@@ -76,7 +76,7 @@ impl Batch<'_> {
             if self.is_full() {
                 return;
             }
-            if record.missing.is_some() {
+            if record.missing == Some(Missing::Damaged) {
                 self.damage.body(&record);
             }
             self.at = record.seq;

@@ -87,6 +87,15 @@ const SUMS: &str = "
     ALTER TABLE dead_letters ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
 ";
 
+/// Version 6, too: bodies can be deleted.
+const DELETIONS: &str = "
+    CREATE TABLE deletions (
+        seq    INTEGER PRIMARY KEY,         -- the body's number
+        number INTEGER NOT NULL UNIQUE,     -- the deletion's own, in order
+        sum    INTEGER NOT NULL             -- of the other columns
+    ) STRICT;
+";
+
 /// The table of a new database: reading what stands before a long column does not read that.
 const NEW_BLOCKS: &str = "
     DROP TABLE blocks;
@@ -159,6 +168,7 @@ pub(super) fn migrate(database: &mut Connection, version: i64) -> Result<(), Ope
         (4, PROGRESS),
         (5, OUTLINES),
         (6, SUMS),
+        (6, DELETIONS),
     ];
     for (_, step) in steps.into_iter().filter(|(to, _)| version < *to) {
         transaction.execute_batch(step)?;

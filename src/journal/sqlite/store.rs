@@ -43,6 +43,7 @@ pub(super) fn set_up_writer(database: &Connection) -> Result<(), OpenError> {
     database.pragma_update(None, "wal_autocheckpoint", 0)?;
     // Another program that reads the journal may make the WAL long. When it begins again it is cut.
     database.pragma_update_and_check(None, "journal_size_limit", WAL_LIMIT, |_| Ok(()))?;
+    overwrite_all(database, false)?;
     Ok(())
 }
 
@@ -75,6 +76,12 @@ pub(super) fn bring_in(database: &Connection) -> rusqlite::Result<(usize, usize)
 pub(super) fn is_sync(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     code == Some(rusqlite::ffi::SQLITE_IOERR_FSYNC)
+}
+
+/// Says whether all that is removed is overwritten, or only where that costs no further write: retention would
+/// otherwise write as many bytes as it removes.
+pub(super) fn overwrite_all(database: &Connection, all: bool) -> rusqlite::Result<()> {
+    database.pragma_update(None, "secure_delete", if all { "ON" } else { "FAST" })
 }
 
 pub(super) fn insert(database: &Connection, block: &Block) -> rusqlite::Result<()> {
@@ -125,6 +132,7 @@ pub(super) fn trim(database: &Connection, oldest: Oldest) -> rusqlite::Result<Op
         return Ok(None);
     }
     database.execute("DELETE FROM blocks WHERE last <= ?", [signed(last)])?;
+    database.execute("DELETE FROM deletions WHERE seq <= ?", [signed(last)])?;
     cut(database, last)?;
     rows::set_counter(database, rows::TRIMMED, last)?;
     let count = usize::try_from(last + 1 - first).expect("TRIM_AT_ONCE at most");
@@ -157,17 +165,23 @@ fn cut(database: &Connection, end: Seq) -> rusqlite::Result<()> {
         Ok(shared.and_then(|shared| shared.without(end)))
     });
     if let Some(rest) = rest.optional()?.flatten() {
-        let sql = "UPDATE blocks SET first = ?, claims = ?, events = ?, sums = ? WHERE last = ?";
-        let Block {
-            first,
-            keys,
-            bodies,
-            sums,
-            ..
-        } = &rest;
-        database.execute(sql, params![first, keys, bodies, sums, rest.last])?;
+        replace(database, &rest)?;
     }
     Ok(())
+}
+
+/// Replaces a block by one with the same newest body.
+pub(super) fn replace(database: &Connection, block: &Block) -> rusqlite::Result<()> {
+    let sql = "UPDATE blocks SET first = ?, claims = ?, events = ?, sums = ? WHERE last = ?";
+    let Block {
+        first,
+        keys,
+        bodies,
+        sums,
+        ..
+    } = block;
+    let values = params![first, keys, bodies, sums, block.last];
+    execute(database, sql, values)
 }
 
 /// Returns the bytes of all pages in use.

@@ -19,6 +19,8 @@ pub(crate) struct ConsumerMetrics {
     pub(crate) retries: Counter,
     /// Events that the consumer has given up on.
     pub(crate) dead_letters: Counter,
+    /// Bodies that were deleted before the consumer settled them.
+    pub(crate) deleted: Counter,
 }
 
 /// The handles of the pipeline, which are updated when the metrics are requested. The gauges of a
@@ -67,6 +69,7 @@ impl Metrics {
             seconds: families.attempt_seconds.get_or_create_owned(&consumer),
             retries: families.retries.get_or_create_owned(&consumer),
             dead_letters: families.dead_letters.get_or_create_owned(&consumer),
+            deleted: families.deleted.get_or_create_owned(&consumer),
         }
     }
 

@@ -109,6 +109,9 @@ families! {
     expired: Counter = Counter::default,
         "offhook_expired_total",
         "Bodies that retention removed before the consumer settled them";
+    deleted: Counter = Counter::default,
+        "offhook_deleted_total",
+        "Bodies that an administrator deleted before the consumer settled them";
 
     // For the public listener:
     connections: Gauge = Gauge::default,
