@@ -12,6 +12,7 @@ mod dead;
 mod events;
 mod gateway;
 mod input;
+mod journal;
 mod load;
 mod output;
 mod replay;
@@ -59,6 +60,7 @@ enum Command {
     Consumers(consumers::Consumers),
     Subscriptions(subscriptions::Subscriptions),
     Gateway(gateway::Gateway),
+    Journal(journal::Journal),
     VerifyDurability(verify_durability::VerifyDurability),
     Completions(Completions),
 }
@@ -112,6 +114,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Consumers(consumers)) => consumers.run(),
         Some(Command::Subscriptions(subscriptions)) => subscriptions.run(),
         Some(Command::Gateway(gateway)) => gateway.run(),
+        Some(Command::Journal(journal)) => journal.run(),
         Some(Command::VerifyDurability(verify)) => verify.run(),
         Some(Command::Completions(completions)) => completions.run(),
     }

@@ -45,7 +45,9 @@ pub use record::{
     Record,
 };
 #[cfg(feature = "sqlite")]
-pub(crate) use sqlite::{Readers, Sqlite};
+pub use sqlite::{Backup, FilesError, backup};
+#[cfg(feature = "sqlite")]
+pub(crate) use sqlite::{Readers, Sqlite, create_private};
 pub use tail::Tail;
 pub use traits::{
     DeadLetter, DeadLetters, Desk, Desks, Document, Documents, Expected, Log, NamedLetter,

@@ -301,6 +301,18 @@ pub(crate) fn newest_segment(folder: &Path) -> Option<Seq> {
         .max()
 }
 
+/// Returns the paths of a folder's segments that hold no entry of a body after `newest`.
+pub(crate) fn segments_up_to(folder: &Path, newest: Seq) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for file in std::fs::read_dir(folder)? {
+        let path = file?.path();
+        if Segment::is_segment(&path) && Segment::last_seq_of(&path)? <= newest {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
+}
+
 /// Deletes all segments of a folder, which need not exist.
 pub(crate) fn remove_segments(folder: &Path) -> io::Result<()> {
     while let Some(path) = any_segment(folder) {

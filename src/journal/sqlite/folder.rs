@@ -103,7 +103,7 @@ pub(super) fn make_files_private(folder: &Path) {
 
 /// Creates the database, readable by its owner only, if it does not exist: it holds all messages
 /// and the subscribers' secrets. SQLite gives its other files the same permissions.
-pub(super) fn create_private(database: &Path) -> std::io::Result<()> {
+pub(crate) fn create_private(database: &Path) -> std::io::Result<()> {
     open_private(database).map(drop)
 }
 

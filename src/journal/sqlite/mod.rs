@@ -18,7 +18,9 @@
 //! and `damage.rs` reports what it cannot read; `store.rs`, `rows.rs` and `dead.rs` have the other statements,
 //! `schema.rs` the tables. `folder.rs`, `files.rs` and `wal.rs` look at the files as such, at the start and after each
 //! commit.
+//! `backup.rs` copies a journal that another process may have open; `partial.rs` is the folder that it makes.
 
+mod backup;
 mod checkpoint;
 mod commit;
 mod damage;
@@ -28,6 +30,7 @@ mod folder;
 mod journal;
 mod known;
 mod operation;
+mod partial;
 mod readers;
 mod reading;
 mod rekey;
@@ -40,5 +43,8 @@ mod tests;
 mod wal;
 mod writer;
 
+pub use backup::{Backup, backup};
+pub(crate) use folder::create_private;
 pub(crate) use journal::Sqlite;
+pub use partial::FilesError;
 pub(crate) use readers::Readers;

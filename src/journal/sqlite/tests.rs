@@ -40,6 +40,7 @@ impl Provider for InFolders {
     }
 }
 
+mod backup;
 mod damage;
 mod files;
 mod isolation;
