@@ -98,7 +98,7 @@ impl World {
     fn new() -> Self {
         let folder = TestFolder::new();
         let path = folder.path().join("index.db");
-        let writer = IndexWriter::new(schema::open(&path).unwrap(), SMALL).unwrap();
+        let writer = IndexWriter::open(&path, SMALL).unwrap();
         Self {
             reader: schema::open_reader(&path).unwrap(),
             folder,
@@ -269,7 +269,7 @@ impl World {
     fn reopen(&mut self) {
         self.writer = None;
         let path = self.folder.path().join("index.db");
-        self.writer = Some(IndexWriter::new(schema::open(&path).unwrap(), SMALL).unwrap());
+        self.writer = Some(IndexWriter::open(&path, SMALL).unwrap());
         assert!(self.writer().cursor <= self.journal.len() as Seq);
         self.catch_up();
     }

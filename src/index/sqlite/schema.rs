@@ -1,15 +1,20 @@
 //! The index's tables, how much is in a row, and why one cannot be read or written.
 //!
-//! There is no migration: an index of another version is built again from the journal.
+//! There is no migration: an index of another version, or one that is damaged, is built again from the
+//! journal. Every blob and every row that no blob covers has a checksum ([`super::sums`]). The rows that
+//! each search goes by are checked when the index is opened, all others when they are read.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::types::Value;
+use rusqlite::{Connection, ErrorCode, Row, ffi, params};
 
-use crate::journal::Unavailable;
+use super::sums::{Kind, open_blob, sum_of};
+use crate::journal::{Seq, Unavailable, create_private};
 
-/// Version 4 says why events are odd.
-const VERSION: i64 = 4;
+/// Version 5 has checksums.
+const VERSION: i64 = 5;
 
 const TABLES: &str = "
     CREATE TABLE segments (            -- what is known of a segment without reading it
@@ -23,7 +28,8 @@ const TABLES: &str = "
         max_number INTEGER NOT NULL,   -- with those that duplicates are the same as
         first_at   INTEGER NOT NULL,   -- nanoseconds since 1970
         last_at    INTEGER NOT NULL,
-        kinds      INTEGER NOT NULL    -- a bit for each that occurs
+        kinds      INTEGER NOT NULL,   -- a bit for each that occurs
+        sum        INTEGER NOT NULL    -- of the columns above
     ) STRICT;
     CREATE INDEX by_max_id ON segments (max_id);
     CREATE INDEX by_last_seq ON segments (last_seq);
@@ -39,25 +45,44 @@ const TABLES: &str = "
     ) STRICT;
     CREATE TABLE state (
         indexed INTEGER NOT NULL,      -- events up to this one are in segments
-        trimmed INTEGER NOT NULL       -- events up to this one have left the journal
+        trimmed INTEGER NOT NULL,      -- events up to this one have left the journal
+        sum     INTEGER NOT NULL       -- of the columns above
     ) STRICT;
-    INSERT INTO state VALUES (0, 0);
+    INSERT INTO state VALUES (0, 0, 0);
 ";
 
-pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
+/// Opens the index at `path`. One that cannot be used is replaced by an empty one.
+pub(super) fn open(path: &Path) -> Result<Connection> {
     match open_known(path) {
-        Ok(Some(database)) => return Ok(database),
-        Ok(None) => log::info!(
-            "{}: the index is of another version and is built again",
-            path.display()
-        ),
-        Err(error) => log::warn!("{}: {error}; the index is built again", path.display()),
+        Ok(Some(database)) => Ok(database),
+        Ok(None) => {
+            log::info!("index.db is of another version: {BUILT_AGAIN}");
+            create(path)
+        }
+        Err(error) => {
+            log::warn!("{error}: {BUILT_AGAIN}");
+            create(path)
+        }
     }
+}
+
+/// Creates an empty index at `path`, in place of what is there. No connection to that may be open.
+pub(super) fn create(path: &Path) -> Result<Connection> {
     for suffix in ["", "-wal", "-shm"] {
-        // The file may not exist.
-        let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
     }
-    open_known(path)?.ok_or(rusqlite::Error::InvalidQuery)
+    open_known(path)?.ok_or(Failure::Damaged)
+}
+
+/// Tells one file from another: its device and its inode; `None` if there is no file.
+pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]
@@ -66,29 +91,70 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Returns what `read` makes of the blob that the query selects for this id. The blob is damaged if
-/// that is `None`.
+/// that is `None`, or if its checksum is not right.
 pub(super) fn read_blob<T>(
     database: &Connection,
     sql: &str,
-    id: i64,
+    (kind, id): (Kind, i64),
     read: impl FnOnce(&[u8]) -> Option<T>,
 ) -> Result<T> {
     let mut statement = database.prepare_cached(sql)?;
-    let read = statement.query_row([id], |row| Ok(read(row.get_ref(0)?.as_blob()?)))?;
-    read.ok_or(Failure::Damaged)
+    let read = statement.query_row([id], |row| {
+        let blob = open_blob(kind, id, row.get_ref(0)?.as_blob()?);
+        Ok(blob.and_then(read))
+    });
+    read?.ok_or(Failure::Damaged)
 }
 
-pub(super) fn clear(database: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = database.transaction()?;
-    transaction.execute_batch(
-        "DELETE FROM segments; DELETE FROM contents; DELETE FROM attempts; \
-         UPDATE state SET indexed = 0, trimmed = 0",
-    )?;
-    transaction.commit()
+/// Returns up to which event the index is complete, and up to which events have left the journal.
+pub(super) fn state(database: &Connection) -> Result<(Seq, Seq)> {
+    let sql = "SELECT indexed, trimmed, sum FROM state";
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let (indexed, trimmed, sum) = database.query_row(sql, [], row)?;
+    // A new index has the sum 0.
+    if state_sum(indexed, trimmed) != sum && (indexed, trimmed, sum) != (0, 0, 0) {
+        return Err(Failure::Damaged);
+    }
+    Ok((indexed, trimmed))
+}
+
+pub(super) fn set_state(database: &Connection, indexed: Seq, trimmed: Seq) -> rusqlite::Result<()> {
+    let sql = "UPDATE state SET indexed = ?, trimmed = ?, sum = ?";
+    let values = params![indexed, trimmed, state_sum(indexed, trimmed)];
+    database.prepare_cached(sql)?.execute(values).map(drop)
+}
+
+fn state_sum(indexed: Seq, trimmed: Seq) -> i64 {
+    let numbers = [indexed, trimmed].map(|number| Value::Integer(number.cast_signed()));
+    sum_of(&numbers)
+}
+
+/// Reads what every search goes by: a damaged row, or one that an index of SQLite's lacks, would hide
+/// events.
+fn check(database: &Connection) -> Result<()> {
+    state(database)?;
+    let sql = "PRAGMA integrity_check(segments)";
+    let found: String = database.query_row(sql, [], |row| row.get(0))?;
+    if found != "ok" {
+        return Err(Failure::Damaged);
+    }
+    let mut statement = database.prepare("SELECT * FROM segments")?;
+    let columns = statement.column_count();
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let values = (0..columns - 1).map(|column| row.get(column));
+        let values: Vec<Value> = values.collect::<rusqlite::Result<_>>()?;
+        if sum_of(&values) != row.get::<_, i64>(columns - 1)? {
+            return Err(Failure::Damaged);
+        }
+    }
+    Ok(())
 }
 
 /// Opens an index of this version. Returns `None` for another version.
-fn open_known(path: &Path) -> rusqlite::Result<Option<Connection>> {
+fn open_known(path: &Path) -> Result<Option<Connection>> {
+    // It holds names and parts of answers. SQLite gives its other files the same permissions.
+    create_private(path)?;
     let database = Connection::open(path)?;
     database.pragma_update(None, "journal_mode", "WAL")?;
     database.pragma_update(None, "synchronous", "NORMAL")?;
@@ -96,7 +162,10 @@ fn open_known(path: &Path) -> rusqlite::Result<Option<Connection>> {
     database.pragma_update(None, "wal_autocheckpoint", 0)?;
     let version: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {
-        VERSION => Ok(Some(database)),
+        VERSION => {
+            check(&database)?;
+            Ok(Some(database))
+        }
         0 => {
             database.execute_batch(&format!(
                 "BEGIN;{TABLES}PRAGMA user_version={VERSION};COMMIT"
@@ -135,10 +204,49 @@ pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
 pub(super) enum Failure {
     #[error("index.db: {0}")]
     Database(#[from] rusqlite::Error),
-    #[error(
-        "index.db: its contents cannot be read; stop offhook and delete the file: it is built again"
-    )]
+    #[error("index.db: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("index.db is damaged")]
     Damaged,
+    #[error("index.db was removed or replaced")]
+    Moved,
     #[error("reading the journal: {0}")]
     Journal(#[from] Unavailable),
 }
+
+impl Failure {
+    /// Returns whether only a new index helps. A disk that is full or cannot be read is none of its faults.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged | Self::Moved => true,
+            Self::Io(_) | Self::Journal(_) => false,
+            Self::Database(error) => match error.sqlite_error() {
+                Some(error) => is_damage(error),
+                // A row or a value that must be there is not.
+                None => true,
+            },
+        }
+    }
+}
+
+fn is_damage(error: &ffi::Error) -> bool {
+    let damages = [
+        ErrorCode::DatabaseCorrupt,
+        ErrorCode::NotADatabase,
+        ErrorCode::ConstraintViolation,
+        ErrorCode::TypeMismatch,
+    ];
+    let extended = [
+        // A table that is not there.
+        ffi::SQLITE_ERROR,
+        ffi::SQLITE_READONLY_DBMOVED,
+        // The WAL is shorter than its index says.
+        ffi::SQLITE_IOERR_SHORT_READ,
+        ffi::SQLITE_IOERR_CORRUPTFS,
+    ];
+    damages.contains(&error.code) || extended.contains(&error.extended_code)
+}
+
+/// What a log line says when an index is replaced.
+pub(super) const BUILT_AGAIN: &str =
+    "the index is built again from the journal; attempts and duplicates from before are not in it";

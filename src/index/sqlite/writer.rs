@@ -6,13 +6,16 @@
 //! written, and each event is rewritten only a few times.
 
 use std::borrow::Borrow;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params, params_from_iter};
 
 use super::attempts::{self, Attempt, PARTS, first_blob};
 use super::schema::{self, Failure, IndexTuning, Result, read_blob};
-use super::segment::{FULL_TEXT, OpenSegment, Segment};
+use super::segment::{FULL_TEXT, OpenSegment, Sealed, Segment};
+use super::sums::{Kind, open_blob, seal_blob, sum_of};
 use crate::dialect::Decoder;
 use crate::index::EventEntry;
 use crate::journal::{Position, Record, Seq};
@@ -42,31 +45,44 @@ impl Unwritten {
 #[derive(Debug)]
 pub(super) struct IndexWriter {
     database: Connection,
+    path: PathBuf,
+    /// [`schema::file_id`] of the database.
+    file: Option<(u64, u64)>,
     pub(super) unwritten: Arc<Mutex<Unwritten>>,
     /// Events up to this one are in a sealed segment or in the open one.
     pub(super) cursor: Seq,
+    /// Events up to this one are in a sealed segment.
+    indexed: Seq,
     pub(super) tuning: IndexTuning,
     /// Estimates the bytes in the WAL.
     wal: usize,
 }
 
 impl IndexWriter {
-    pub(super) fn new(database: Connection, tuning: IndexTuning) -> rusqlite::Result<Self> {
-        let (cursor, trimmed) =
-            database.query_row("SELECT indexed, trimmed FROM state", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
+    /// Opens the index at `path`. One that cannot be used is replaced by an empty one.
+    pub(super) fn open(path: &Path, tuning: IndexTuning) -> Result<Self> {
+        let database = schema::open(path)?;
+        let (indexed, trimmed) = schema::state(&database)?;
         let unwritten = Unwritten {
             trimmed,
             ..Unwritten::default()
         };
         Ok(Self {
             database,
+            path: path.to_owned(),
+            file: schema::file_id(path),
             unwritten: Arc::new(Mutex::new(unwritten)),
-            cursor,
+            cursor: indexed,
+            indexed,
             tuning,
             wal: 0,
         })
+    }
+
+    /// Returns whether the file that is written no longer has its name, so that the next start would not
+    /// find it.
+    pub(super) fn has_moved(&self) -> bool {
+        schema::file_id(&self.path) != self.file
     }
 
     /// Takes events of the journal, in order, until the open segment is full. Returns how many.
@@ -127,19 +143,26 @@ impl IndexWriter {
     /// stays in memory.
     pub(super) fn seal(&mut self, all: bool) -> Result<()> {
         let full = self.tuning.full;
+        if self.has_moved() {
+            return Err(Failure::Moved);
+        }
         // Only this writer changes them, so they stay as they are until they are written.
-        let (events, attempts, (seals_events, seals_attempts)) = {
+        let (events, attempts, trimmed, (seals_events, seals_attempts)) = {
             let unwritten = lock(&self.unwritten);
             let (events, attempts) = (&unwritten.events, &unwritten.attempts);
             let due = unwritten.due(all, full);
-            (Arc::clone(events), Arc::clone(attempts), due)
+            (
+                Arc::clone(events),
+                Arc::clone(attempts),
+                unwritten.trimmed,
+                due,
+            )
         };
         let transaction = self.database.transaction()?;
         let mut bytes = 0;
         if seals_events {
             bytes += write_segment(&transaction, &events, full)?;
-            let sql = "UPDATE state SET indexed = ?";
-            transaction.prepare_cached(sql)?.execute([self.cursor])?;
+            schema::set_state(&transaction, self.cursor, trimmed)?;
         }
         if seals_attempts {
             let mut attempts = attempts.to_vec();
@@ -156,6 +179,7 @@ impl IndexWriter {
             transaction.commit()?;
             if seals_events {
                 unwritten.events = Arc::default();
+                self.indexed = self.cursor;
             }
             if seals_attempts {
                 unwritten.attempts = Arc::default();
@@ -174,8 +198,7 @@ impl IndexWriter {
             }
             Arc::clone(&unwritten.attempts)
         };
-        let sql = "UPDATE state SET trimmed = ?";
-        self.database.execute(sql, [up_to])?;
+        schema::set_state(&self.database, self.indexed, up_to)?;
         let mut attempts = attempts.to_vec();
         attempts.retain(|attempt| attempt.position.seq() > up_to);
         {
@@ -216,12 +239,17 @@ impl IndexWriter {
         Ok(())
     }
 
-    /// Removes everything, for an index that is damaged or of another journal.
-    pub(super) fn clear(&mut self) -> Result<()> {
+    /// Replaces an index that is damaged or of another journal by an empty one. What is not written of
+    /// the attempts stays. No other connection to it may be open.
+    pub(super) fn begin_again(&mut self) -> Result<()> {
+        // Closes the old file. If there can be no new one, the next write fails as with a damaged index.
+        self.database = Connection::open_in_memory()?;
+        self.database = schema::create(&self.path)?;
+        self.file = schema::file_id(&self.path);
         let mut unwritten = lock(&self.unwritten);
-        schema::clear(&mut self.database)?;
-        *unwritten = Unwritten::default();
-        self.cursor = 0;
+        unwritten.events = Arc::default();
+        unwritten.trimmed = 0;
+        (self.cursor, self.indexed, self.wal) = (0, 0, 0);
         Ok(())
     }
 }
@@ -252,19 +280,19 @@ fn write_segment(
     full: usize,
 ) -> Result<usize> {
     let mut segment = Arc::clone(segment);
-    loop {
+    let before = loop {
         let sql = "SELECT id, count, size FROM segments ORDER BY id DESC LIMIT 1";
         let last = transaction
             .prepare_cached(sql)?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
         let Some((id, count, size)): Option<(i64, usize, usize)> = last.optional()? else {
-            break;
+            break 0;
         };
         if size > FULL_TEXT || !is_absorbed(count, segment.len(), full) {
-            break;
+            break id;
         }
         let sql = "SELECT events FROM contents WHERE id = ?";
-        read_blob(transaction, sql, id, |events| {
+        read_blob(transaction, sql, (Kind::Events, id), |events| {
             let absorbed = Segment::decode(events)?;
             let segment = Arc::make_mut(&mut segment);
             for row in &absorbed.rows {
@@ -274,29 +302,41 @@ fn write_segment(
         })?;
         transaction.execute("DELETE FROM segments WHERE id = ?", [id])?;
         transaction.execute("DELETE FROM contents WHERE id = ?", [id])?;
-    }
+    };
     let Some(sealed) = segment.seal() else {
         return Ok(0);
     };
-    let sql = "INSERT INTO segments VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    transaction.prepare_cached(sql)?.execute(params![
-        sealed.count,
-        sealed.events.len(),
-        sealed.min_id.as_bytes(),
-        sealed.max_id.as_bytes(),
-        sealed.first_seq,
-        sealed.last_seq,
-        sealed.max_number,
-        sealed.first_at,
-        sealed.last_at,
-        sealed.kinds,
-    ])?;
-    let id = transaction.last_insert_rowid();
+    let id = before + 1;
+    let mut row = summary(id, &sealed);
+    row.push(Value::Integer(sum_of(&row)));
+    let sql = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let mut insert = transaction.prepare_cached(sql)?;
+    insert.execute(params_from_iter(row))?;
+    let filter = seal_blob(Kind::Filter, id, sealed.filter);
+    let events = seal_blob(Kind::Events, id, sealed.events);
     let sql = "INSERT INTO contents VALUES (?, ?, ?)";
-    transaction
-        .prepare_cached(sql)?
-        .execute(params![id, sealed.filter, sealed.events])?;
-    Ok(sealed.events.len())
+    let mut insert = transaction.prepare_cached(sql)?;
+    insert.execute(params![id, filter, events])?;
+    Ok(events.len())
+}
+
+/// Returns the row of a segment in the order of its columns, without the checksum.
+fn summary(id: i64, sealed: &Sealed) -> Vec<Value> {
+    let number = |number: u64| Value::Integer(number.cast_signed());
+    let uuid = |uuid: uuid::Uuid| Value::Blob(uuid.into_bytes().to_vec());
+    vec![
+        Value::Integer(id),
+        number(sealed.count as u64),
+        number(sealed.events.len() as u64),
+        uuid(sealed.min_id),
+        uuid(sealed.max_id),
+        number(sealed.first_seq),
+        number(sealed.last_seq),
+        number(sealed.max_number),
+        Value::Integer(sealed.first_at),
+        Value::Integer(sealed.last_at),
+        number(sealed.kinds.into()),
+    ]
 }
 
 /// Returns whether `more` events or attempts take in a row of `count`.
@@ -323,7 +363,8 @@ fn write_attempts(
             break;
         }
         let notes = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
-        all.extend(attempts::decode(notes).ok_or(Failure::Damaged)?);
+        let notes = open_blob(Kind::Attempts, part.cast_signed(), notes);
+        all.extend(notes.and_then(attempts::decode).ok_or(Failure::Damaged)?);
     }
     drop(rows);
     if id >= base + PARTS {
@@ -333,7 +374,7 @@ fn write_attempts(
     let mut absorbed = transaction.prepare_cached(sql)?;
     absorbed.execute([id, base + PARTS - 1])?;
     all.sort_unstable_by_key(|attempt| (attempt.position, attempt.at));
-    let notes = attempts::encode(&all);
+    let notes = seal_blob(Kind::Attempts, id.cast_signed(), attempts::encode(&all));
     let sql = "INSERT INTO attempts VALUES (?, ?, ?)";
     transaction
         .prepare_cached(sql)?
