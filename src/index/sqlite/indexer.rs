@@ -133,6 +133,11 @@ impl Indexer {
             if self.due.is_none() && self.writer.is_due(true) {
                 self.due = Some(Box::pin(sleep(SEAL_AFTER)));
             }
+            // Bit by bit: what comes meanwhile waits for one bit at most.
+            if block_in_place(|| self.writer.remove_some())? {
+                tokio::task::yield_now().await;
+                continue;
+            }
             self.wait(&mut head, stop).await;
         }
     }

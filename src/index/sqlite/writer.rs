@@ -56,6 +56,8 @@ pub(super) struct IndexWriter {
     pub(super) tuning: IndexTuning,
     /// Estimates the bytes in the WAL.
     wal: usize,
+    /// Whether rows of events that have left the journal may still be there.
+    is_trimming: bool,
 }
 
 impl IndexWriter {
@@ -76,6 +78,7 @@ impl IndexWriter {
             indexed,
             tuning,
             wal: 0,
+            is_trimming: true,
         })
     }
 
@@ -188,8 +191,8 @@ impl IndexWriter {
         self.written(bytes)
     }
 
-    /// Hides events up to `up_to`, which have left the journal. A segment is removed with its last
-    /// event.
+    /// Hides events up to `up_to`, which have left the journal. [`IndexWriter::remove_some`] removes them; a
+    /// segment goes with its last event.
     pub(super) fn trim(&mut self, up_to: Seq) -> Result<()> {
         let attempts = {
             let unwritten = lock(&self.unwritten);
@@ -206,26 +209,31 @@ impl IndexWriter {
             unwritten.trimmed = up_to;
             unwritten.attempts = Arc::new(attempts);
         }
-        // No search shows any of these rows, so none needs to wait until they are gone.
+        self.is_trimming = true;
+        Ok(())
+    }
+
+    /// Removes some rows of events that have left the journal, in a short transaction. Returns whether there may
+    /// be more. No search shows any of these rows, so none needs to wait until they are gone.
+    pub(super) fn remove_some(&mut self) -> Result<bool> {
+        if !self.is_trimming {
+            return Ok(false);
+        }
+        let up_to = lock(&self.unwritten).trimmed;
+        let transaction = self.database.transaction()?;
         let attempts = "DELETE FROM attempts WHERE id IN \
             (SELECT id FROM attempts WHERE id < ? ORDER BY id LIMIT 100)";
-        let end = (first_blob(up_to + 1, self.tuning.bucket),);
-        while self.database.execute(attempts, end)? > 0 {
-            self.written(0)?;
-        }
-        loop {
-            let transaction = self.database.transaction()?;
-            let gone = "SELECT id FROM segments WHERE max_number <= ? LIMIT 32";
-            let contents = format!("DELETE FROM contents WHERE id IN ({gone})");
-            transaction.execute(&contents, [up_to])?;
-            let heads = format!("DELETE FROM segments WHERE id IN ({gone})");
-            let count = transaction.execute(&heads, [up_to])?;
-            transaction.commit()?;
-            self.written(0)?;
-            if count == 0 {
-                return Ok(());
-            }
-        }
+        let end = first_blob(up_to + 1, self.tuning.bucket);
+        let attempts = transaction.execute(attempts, [end])?;
+        let gone = "SELECT id FROM segments WHERE max_number <= ? LIMIT 32";
+        let contents = format!("DELETE FROM contents WHERE id IN ({gone})");
+        transaction.execute(&contents, [up_to])?;
+        let heads = format!("DELETE FROM segments WHERE id IN ({gone})");
+        let segments = transaction.execute(&heads, [up_to])?;
+        transaction.commit()?;
+        self.is_trimming = attempts + segments > 0;
+        self.written(0)?;
+        Ok(self.is_trimming)
     }
 
     /// Counts a commit with so many bytes in blobs. Copies the WAL into the database if it is time.
