@@ -159,6 +159,7 @@ Examples:
   offhook events                Ask a running server what it has received
   offhook dead                  and what its handlers and subscriptions have given up on
   offhook subscriptions         and who it relays events to
+  offhook journal backup DEST   Copy the journal, also while the server runs
 
 Exit status: 0 yes, 1 no (invalid signature, failed delivery, bad settings), 2 usage.";
 

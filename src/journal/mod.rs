@@ -45,7 +45,7 @@ pub use record::{
     Record,
 };
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Backup, FilesError, backup};
+pub use sqlite::{Backup, FilesError, Finding, Salvaged, Verified, backup, salvage, verify};
 #[cfg(feature = "sqlite")]
 pub(crate) use sqlite::{Readers, Sqlite, create_private};
 pub use tail::Tail;

@@ -20,6 +20,7 @@ mod full_disk;
 mod gateway;
 mod identity;
 mod isolation;
+mod journal_files;
 mod lifecycle;
 mod listener;
 mod logs;

@@ -11,7 +11,7 @@ use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::folder::{self, FILE, KEYS, OpenError};
 use super::partial::{FilesError, Partial};
@@ -86,7 +86,7 @@ impl Copy {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI;
         let database = Connection::open_with_flags(&path, flags);
         let copy = Self {
-            database: database.map_err(|error| of_database(to, &error))?,
+            database: database.map_err(|error| FilesError::database(to, &error))?,
             file,
             from: from.to_owned(),
             to: to.to_owned(),
@@ -242,7 +242,7 @@ impl Copy {
     /// Closes the databases. Returns the length of the copy.
     fn finish(self) -> Result<u64, FilesError> {
         let closed = self.database.close();
-        closed.map_err(|(_, error)| of_database(&self.to, &error))?;
+        closed.map_err(|(_, error)| FilesError::database(&self.to, &error))?;
         let path = self.to.join(FILE);
         let synced = self.file.sync_all().and_then(|()| self.file.metadata());
         Ok(synced.map_err(FilesError::io(&path))?.len())
@@ -260,17 +260,14 @@ impl Copy {
                 let error = error.to_string();
                 FilesError::Damaged { folder, error }
             }
-            OpenError::Database(error) => of_database(&self.to, &error),
-            error => {
-                let error = error.to_string();
-                FilesError::Unknown { folder, error }
-            }
+            OpenError::Database(error) => FilesError::database(&self.to, &error),
+            error => FilesError::unknown(&folder, &error),
         }
     }
 }
 
 /// Copies the dedup segments up to the newest body. Returns their bytes.
-fn copy_segments(from: &Path, to: &Path, newest: Seq) -> Result<u64, FilesError> {
+pub(super) fn copy_segments(from: &Path, to: &Path, newest: Seq) -> Result<u64, FilesError> {
     let keys = from.join(KEYS);
     let segments = match segments_up_to(&keys, newest) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
@@ -304,17 +301,6 @@ fn copy_file(from: &Path, to: &Path) -> std::io::Result<u64> {
     let bytes = std::io::copy(&mut from, &mut file)?;
     file.sync_all()?;
     Ok(bytes)
-}
-
-fn of_database(path: &Path, error: &rusqlite::Error) -> FilesError {
-    let text = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "the disk is full".to_owned(),
-        _ => error.to_string(),
-    };
-    FilesError::Database {
-        path: path.to_owned(),
-        error: text,
-    }
 }
 
 /// Returns the URI by which SQLite only reads a file.

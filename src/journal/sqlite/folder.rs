@@ -126,6 +126,22 @@ pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Keeps other processes from opening the journal while the returned file is open, and changes nothing.
+/// Returns `None` where there is nothing to lock.
+pub(super) fn hold(folder: &Path) -> Result<Option<File>, OpenError> {
+    let path = folder.join("lock");
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|error| OpenError::io(&path, error))?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
+        // The file system has no locks.
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
     #[error(

@@ -6,14 +6,14 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use super::folder::{self, FILE, KEYS};
+use super::folder::{FILE, KEYS, OpenError};
 
 /// Why the files of a journal cannot be copied, checked or saved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilesError {
     /// There is no journal in this folder.
-    #[error("{}: there is no journal, because {FILE} is missing; journal.path says where it is", .0.display())]
+    #[error("{}: there is no journal, because {FILE} is missing or empty; journal.path says where it is", .0.display())]
     NoJournal(PathBuf),
     /// The place for the new journal is taken.
     #[error("{} exists already; give the name of a new folder, or of an empty one", .0.display())]
@@ -44,6 +44,12 @@ pub enum FilesError {
         /// What was found.
         error: String,
     },
+    /// Nothing of a journal can be read.
+    #[error("{}: nothing in {FILE} can be read as a journal; nothing was written", .0.display())]
+    Nothing(PathBuf),
+    /// The new folder would be inside the old one, which must not be changed.
+    #[error("{} is inside the damaged journal's folder, which is not to be changed; name another place", .0.display())]
+    Inside(PathBuf),
     /// The journal is of another version, or another program's.
     #[error("{}: {error}", folder.display())]
     Unknown {
@@ -75,6 +81,27 @@ impl FilesError {
         let path = path.to_owned();
         move |error| Self::Io { path, error }
     }
+
+    pub(super) fn database(path: &Path, error: &rusqlite::Error) -> Self {
+        let text = match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => "the disk is full".to_owned(),
+            _ => error.to_string(),
+        };
+        Self::Database {
+            path: path.to_owned(),
+            error: text,
+        }
+    }
+
+    pub(super) fn unknown(folder: &Path, error: &OpenError) -> Self {
+        match error {
+            OpenError::Database(error) => Self::database(folder, error),
+            error => Self::Unknown {
+                folder: folder.to_owned(),
+                error: error.to_string(),
+            },
+        }
+    }
 }
 
 /// A folder that has not got its name yet. It is removed if it is dropped before [`Partial::finish`].
@@ -98,7 +125,7 @@ impl Partial {
         let mut partial = name.to_owned();
         partial.push(".partial");
         let (parent, path) = (parent(to), to.with_file_name(partial));
-        folder::create(parent).map_err(FilesError::io(parent))?;
+        create_all(parent).map_err(FilesError::io(parent))?;
         let io = || FilesError::io(&path);
         if path.exists() {
             let _lock = lock(&path)?;
@@ -158,6 +185,16 @@ impl Drop for Partial {
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// Creates the folders of a path that do not exist, and syncs what they are in.
+fn create_all(path: &Path) -> std::io::Result<()> {
+    let new = path.ancestors().take_while(|path| !path.exists());
+    let above: Vec<&Path> = new.map(parent).collect();
+    std::fs::create_dir_all(path)?;
+    // A file system may not be able to do that.
+    above.into_iter().for_each(|path| drop(sync(path)));
+    Ok(())
 }
 
 /// Whether there is anything but an empty folder.

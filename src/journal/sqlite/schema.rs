@@ -6,7 +6,7 @@ use super::folder::OpenError;
 use super::{reading, rows};
 
 /// The version that this program writes. It also opens the four before.
-const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 6;
 
 /// "offh": distinguishes the file from other SQLite databases.
 const APPLICATION_ID: i64 = 0x6f66_6668;

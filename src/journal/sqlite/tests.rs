@@ -44,6 +44,7 @@ mod backup;
 mod damage;
 mod files;
 mod isolation;
+mod salvage;
 
 mod contract {
     use super::InFolders;
