@@ -313,26 +313,38 @@ pub(crate) fn segments_up_to(folder: &Path, newest: Seq) -> io::Result<Vec<PathB
     Ok(paths)
 }
 
-/// Reads all entries of a segment.
+/// Reads all of a segment.
 ///
 /// # Errors
 ///
-/// When the file cannot be read, or is damaged as far as that can be seen: it has no checksum.
-pub(crate) fn read_segment(path: &Path) -> io::Result<Vec<DedupEntry>> {
-    let mut filter = BloomFilter::for_keys(1);
-    let segment = Segment::open(path.to_owned(), &mut filter)?;
-    let mut entries: Vec<DedupEntry> = Vec::new();
-    let mut page = [0; PAGE];
-    for number in 0..segment.length.div_ceil(PAGE as u64) {
+/// When the file cannot be read, or is not what was written; of an older one, without sums, as far as that can be
+/// seen.
+pub(crate) fn check_segment(path: &Path) -> io::Result<()> {
+    let damaged = || {
+        let path = path.display();
+        io::Error::other(format!("{path}: its entries are not what was written"))
+    };
+    let segment = Segment::open(path.to_owned(), &mut BloomFilter::for_keys(1))?;
+    if !segment.has_all()? {
+        return Err(damaged());
+    }
+    let mut last = None;
+    let mut page = [0; PAGE + SUM];
+    for number in 0..segment.length.div_ceil(PER_PAGE) {
         let bytes = segment.read_page(number, &mut page)?;
-        entries.extend(bytes.iter().map(|bytes| segment.decode(bytes)));
+        for entry in bytes
+            .ok_or_else(damaged)?
+            .iter()
+            .map(|bytes| segment.decode(bytes))
+        {
+            let is_known = (1..=segment.last_seq).contains(&entry.position.seq());
+            if !is_known || last.is_some_and(|last| last >= entry.hash) {
+                return Err(damaged());
+            }
+            last = Some(entry.hash);
+        }
     }
-    let is_sorted = entries.is_sorted_by(|one, next| one.hash < next.hash);
-    let is_known = |entry: &DedupEntry| (1..=segment.last_seq).contains(&entry.position.seq());
-    if !is_sorted || !entries.iter().all(is_known) {
-        return Err(damaged(path, "its entries are not what was written"));
-    }
-    Ok(entries)
+    Ok(())
 }
 
 /// Deletes all segments of a folder, which need not exist.

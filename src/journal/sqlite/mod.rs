@@ -20,7 +20,7 @@
 //! commit.
 //! `backup.rs` copies a journal that another process may have open, `verify.rs` checks one, and `salvage.rs` saves
 //! what can be read of a damaged one: `walk.rs` and `tables.rs` read its rows, `pages.rs` what SQLite does not find,
-//! and `saved_copy.rs` writes them. `partial.rs` is the folder that backup and salvage make.
+//! and `saved_copy.rs` writes them; `reach.rs` says which numbers consumers know. `partial.rs` is the folder that backup and salvage make.
 
 mod backup;
 mod checkpoint;
@@ -34,6 +34,7 @@ mod known;
 mod operation;
 mod pages;
 mod partial;
+mod reach;
 mod readers;
 mod reading;
 mod rekey;

@@ -111,7 +111,6 @@ impl<Read: Fn(u32) -> Option<Vec<u8>>> Pages<Read> {
 pub(super) enum Type {
     Null,
     Integer,
-    Blob,
 }
 
 impl Type {
@@ -119,7 +118,6 @@ impl Type {
         match self {
             Self::Null => serial == 0,
             Self::Integer => matches!(serial, 1..=6 | 8 | 9),
-            Self::Blob => serial >= 12 && serial.is_multiple_of(2),
         }
     }
 }
@@ -229,7 +227,7 @@ mod tests {
     use super::*;
     use crate::journal::TestFolder;
 
-    const TYPES: [Type; 3] = [Type::Null, Type::Integer, Type::Blob];
+    const TYPES: [Type; 2] = [Type::Null, Type::Integer];
 
     fn all(file: &[u8], size: usize) -> Vec<(i64, Option<Vec<Value>>)> {
         let read = |number: u32| {

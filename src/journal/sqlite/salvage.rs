@@ -13,15 +13,17 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
 use super::backup::copy_segments;
+use super::files::known_head;
 use super::folder::{self, FILE, KEYS, OpenError};
 use super::pages::{Pages, Type};
 use super::partial::{FilesError, Partial};
+use super::reach::{MOST, Reach};
 use super::saved_copy::SavedCopy;
 use super::tables::Table;
 use super::walk::{self, Piece, Walk};
-use super::{schema, store};
+use super::{rows, schema, store};
 use crate::journal::Seq;
-use crate::journal::dedup::{read_segment, segments_up_to};
+use crate::journal::dedup::{check_segment, segments_up_to};
 
 /// What was saved of a damaged journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -180,8 +182,10 @@ impl Rescue<'_> {
         }
         self.copy.create_tables(database)?;
         let columns = walk::columns(database);
-        let (walked, ends_whole) = self.save_log(&columns).map_err(failed)?;
-        self.save_pages(&columns).map_err(failed)?;
+        let known = known_head(folder).max(self.counter(rows::LOST));
+        let saved = self.save_log(columns.as_deref(), known);
+        let (walked, ends_whole) = saved.map_err(failed)?;
+        self.save_pages(columns.as_deref()).map_err(failed)?;
         let tables = Table::all(database).unwrap_or_default();
         if self.found.is_empty() && !tables.iter().any(|table| table.name == "consumers") {
             return Err(FilesError::Nothing(folder.to_owned()));
@@ -191,7 +195,8 @@ impl Rescue<'_> {
         let newest_segment = segments.as_ref().and_then(|segments| segments.last());
         let sealed = newest_segment.map_or(0, |(last, _)| *last);
         let found = self.found.max().unwrap_or(0);
-        let newest = found.max(walked).max(sealed).max(reached.known);
+        let newest = found.max(walked).max(sealed).max(known);
+        let newest = newest.max(reached.known);
         self.tell_lost(newest, ends_whole);
         let are_keys_good = segments.is_some_and(|all| self.are_keys_good(&all, sealed));
         let is_cut = !ends_whole || newest > found;
@@ -203,8 +208,14 @@ impl Rescue<'_> {
 
     /// Saves the blocks that SQLite finds. Returns the newest number that it finds, and whether the end of the log
     /// can be read.
-    fn save_log(&mut self, columns: &[String]) -> rusqlite::Result<(Seq, bool)> {
-        let mut walk = Walk::new(&self.damaged.database, 0, 0);
+    fn save_log(
+        &mut self,
+        columns: Option<&[String]>,
+        known: Seq,
+    ) -> rusqlite::Result<(Seq, bool)> {
+        let trimmed = self.counter(rows::TRIMMED);
+        self.oldest = trimmed + 1;
+        let mut walk = Walk::new(&self.damaged.database, trimmed, known);
         let (mut is_first, mut newest, mut ends_whole) = (true, 0, true);
         while let Some(piece) = walk.next()? {
             ends_whole = true;
@@ -214,7 +225,8 @@ impl Rescue<'_> {
                     last,
                     values,
                 } => {
-                    if is_first {
+                    if is_first && trimmed == 0 {
+                        // An older version does not say what retention has removed.
                         self.oldest = first;
                     }
                     newest = last;
@@ -228,8 +240,17 @@ impl Rescue<'_> {
         Ok((newest, ends_whole))
     }
 
+    fn counter(&self, name: &str) -> Seq {
+        let counter = rows::counter(&self.damaged.database, name);
+        counter
+            .ok()
+            .flatten()
+            .filter(|number| *number <= MOST)
+            .unwrap_or(0)
+    }
+
     /// Looks for the bodies that are missing in the pages themselves.
-    fn save_pages(&mut self, columns: &[String]) -> rusqlite::Result<()> {
+    fn save_pages(&mut self, columns: Option<&[String]>) -> rusqlite::Result<()> {
         let Some(pages) = pages_of(&self.damaged.path) else {
             return Ok(());
         };
@@ -252,7 +273,9 @@ impl Rescue<'_> {
     }
 
     /// Saves those bodies of a block that are what was written and are not saved yet.
-    fn save_block(&mut self, columns: &[String], values: &[Value]) -> rusqlite::Result<()> {
+    fn save_block(&mut self, columns: Option<&[String]>, values: &[Value]) -> rusqlite::Result<()> {
+        let likely = walk::likely_columns(values);
+        let columns = columns.unwrap_or(&likely);
         let Some(block) = walk::block(columns, values) else {
             return Ok(());
         };
@@ -293,8 +316,11 @@ impl Rescue<'_> {
         for table in tables {
             let mut unsaved = Vec::new();
             let is_complete = table.read(&self.damaged.database, |row| {
-                reached.add(table, row);
-                if !self.copy.add(table, row)? {
+                let is_whole = table.is_whole(row);
+                if is_whole {
+                    reached.add(table, row);
+                }
+                if !self.copy.add(table, row, is_whole)? {
                     unsaved.push(table.name_of(row));
                 }
                 Ok(())
@@ -362,58 +388,12 @@ impl Rescue<'_> {
     fn are_keys_good(&mut self, segments: &[(Seq, PathBuf)], sealed: Seq) -> bool {
         let mut are_good = true;
         for (_, path) in segments {
-            if let Err(error) = read_segment(path) {
+            if let Err(error) = check_segment(path) {
                 are_good = false;
                 self.tell_keys(&error);
             }
         }
         are_good && !self.report.lost.iter().any(|(first, _)| *first <= sealed)
-    }
-}
-
-/// The newest body that consumers and dead letters speak of. If such a number were given again, a consumer would
-/// take the new event for one that it has settled.
-#[derive(Debug, Default)]
-struct Reach {
-    /// This body existed.
-    known: Seq,
-    /// No later one is spoken of.
-    last: Seq,
-}
-
-impl Reach {
-    /// Looks into a row. See `dispatch/saved` for what progress is.
-    fn add(&mut self, table: &Table, row: &[Value]) {
-        let (mut known, mut last) = (0, 0);
-        match &*table.name {
-            "consumers" => {
-                let head = table.blob(row, "saved").unwrap_or_default();
-                let head: Option<serde_json::Value> = serde_json::from_slice(head).ok();
-                known = head
-                    .and_then(|head| head.get("floor")?.as_u64())
-                    .unwrap_or(0);
-            }
-            "progress" => {
-                let key = table.blob(row, "key").unwrap_or_default();
-                let number = key.get(1..).and_then(|rest| rest.first_chunk());
-                let number = number.map_or(0, |number| u64::from_be_bytes(*number));
-                match key.first() {
-                    Some(b'p') => known = number,
-                    Some(b'r') => known = number >> 16,
-                    Some(b's' | b'h') => last = (number + 1).saturating_mul(CHUNK) - 1,
-                    _ => {}
-                }
-            }
-            "dead_letters" | "dead" => {
-                let seq = table.number(row, "seq");
-                known = seq.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0);
-            }
-            _ => {}
-        }
-        if known.max(last) <= MOST {
-            self.known = self.known.max(known);
-            self.last = self.last.max(known).max(last);
-        }
     }
 }
 
@@ -439,19 +419,7 @@ fn pages_of(path: &Path) -> Option<Pages<impl Fn(u32) -> Option<Vec<u8>>>> {
 }
 
 /// How a row of the log begins. SQLite stores the first column, which is the key, as nothing.
-const BLOCK: [Type; 5] = [
-    Type::Null,
-    Type::Integer,
-    Type::Integer,
-    Type::Blob,
-    Type::Blob,
-];
+const BLOCK: [Type; 3] = [Type::Null, Type::Integer, Type::Integer];
 
 /// The name of the copy of the damaged database.
 const COPY: &str = "journal.db.damaged";
-
-/// How many bodies a chunk of progress has, see `dispatch/progress.rs`.
-const CHUNK: u64 = 4096;
-
-/// Positions have room for no larger number.
-const MOST: Seq = (1 << 48) - 1;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode, params_from_iter};
 use super::folder::{self, FILE, OpenError};
 use super::partial::FilesError;
 use super::tables::{Table, quoted};
-use super::{schema, store};
+use super::{reading, rows, schema, store};
 use crate::journal::block::{Block, Format};
 use crate::journal::dedup::DedupEntry;
 use crate::journal::{Record, Seq};
@@ -112,6 +112,7 @@ impl SavedCopy {
                     &record.events,
                 );
             }
+            new.finish();
             self.insert_block(new)?;
         }
         Ok(())
@@ -119,7 +120,9 @@ impl SavedCopy {
 
     fn insert_block(&mut self, block: Block) -> rusqlite::Result<()> {
         let number = |number: u64| Value::Integer(number.cast_signed());
-        let columns = ["last", "first", "kept_at", "format", "claims", "events"];
+        let columns = [
+            "last", "first", "kept_at", "format", "claims", "events", "sums",
+        ];
         let values = [
             number(block.last),
             number(block.first),
@@ -127,20 +130,26 @@ impl SavedCopy {
             Value::Integer(block.format as i64),
             Value::Blob(block.keys),
             Value::Blob(block.bodies),
+            Value::Blob(block.sums),
         ];
         self.insert_row("blocks", &columns.map(str::to_owned), &values)
             .map(drop)
     }
 
-    /// Adds a row of another table. Returns false if it cannot be a row of that table.
-    pub(super) fn add(&mut self, table: &Table, row: &[Value]) -> rusqlite::Result<bool> {
+    /// Adds a row of another table, if it is whole. Returns false if it is not added.
+    pub(super) fn add(
+        &mut self,
+        table: &Table,
+        row: &[Value],
+        is_whole: bool,
+    ) -> rusqlite::Result<bool> {
         let name = match &*table.name {
             "consumers" => table.text(row, "name"),
             "progress" => table.text(row, "consumer"),
             _ => None,
         };
         self.consumers.extend(name.map(str::to_owned));
-        let is_added = self.insert_row(&table.name, &table.columns, row)?;
+        let is_added = is_whole && self.insert_row(&table.name, &table.columns, row)?;
         if is_added && table.name == "consumers" {
             self.heads.extend(name.map(str::to_owned));
         }
@@ -193,7 +202,7 @@ impl SavedCopy {
             self.database.execute_batch("COMMIT")?;
             schema::migrate(&mut self.database, self.version)?;
             for name in &headless {
-                store::introduce(&self.database, name, FROM_THE_OLDEST)?;
+                rows::introduce(&self.database, name, FROM_THE_OLDEST)?;
             }
             if let Some(head) = head {
                 set_head(&self.database, head)?;
@@ -225,17 +234,10 @@ fn tables_of(database: &Connection) -> Option<String> {
     (has("blocks") && has("consumers") && has("documents")).then_some(all)
 }
 
-/// Lets the next body get a number after `head`: the number of a row that holds no body.
+/// Lets the next body get a number after `head`: what is missing before it is noted as lost.
 fn set_head(database: &Connection, head: Seq) -> rusqlite::Result<()> {
-    let (newest, kept_at) = store::newest(database)?;
-    if newest < head {
-        let block = Block {
-            first: head + 1,
-            last: head,
-            kept_at,
-            ..Block::default()
-        };
-        store::insert(database, &block)?;
+    if reading::head(database)? < head {
+        rows::set_counter(database, rows::LOST, head)?;
     }
     Ok(())
 }

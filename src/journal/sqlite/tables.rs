@@ -5,6 +5,9 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use super::walk::is_damage;
+use super::{dead, rows};
+use crate::Timestamp;
+use crate::journal::{DeadLetter, Position};
 
 /// A table, by its columns.
 #[derive(Debug)]
@@ -130,6 +133,38 @@ impl Table {
             Value::Blob(blob) => Some(blob),
             _ => None,
         }
+    }
+
+    /// Returns whether a row is what was written. Tables of older versions have no sums.
+    pub(super) fn is_whole(&self, row: &[Value]) -> bool {
+        if !self.columns.iter().any(|name| name == "sum") {
+            return true;
+        }
+        let found = self.number(row, "sum");
+        found.is_some() && found == self.sum(row)
+    }
+
+    fn sum(&self, row: &[Value]) -> Option<i64> {
+        let (text, blob) = (|name| self.text(row, name), |name| self.blob(row, name));
+        let number = |name| self.number(row, name).map(i64::cast_unsigned);
+        Some(match &*self.name {
+            "consumers" => rows::head_sum(text("name")?, blob("saved")?),
+            "progress" => rows::row_sum(text("consumer")?, blob("key")?, blob("value")?),
+            "documents" => rows::document_sum(text("key")?, blob("value")?, number("version")?),
+            "counters" => rows::counter_sum(text("name")?, number("value")?),
+            "dead_letters" => {
+                let part = number("part")?.try_into().ok()?;
+                let letter = DeadLetter {
+                    position: Position::new(number("seq")?, part),
+                    attempts: number("attempts")?.try_into().ok()?,
+                    reason: text("reason")?.to_owned(),
+                    at: Timestamp::from_millisecond(self.number(row, "at")?).ok()?,
+                };
+                dead::letter_sum(text("consumer")?, &letter)
+            }
+            // Another table with a sum of its own.
+            _ => self.number(row, "sum")?,
+        })
     }
 
     /// Names a row for the reader.

@@ -7,14 +7,16 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
 use super::backup::read_only_uri;
+use super::files::{check_length, known_head, wal_of};
 use super::folder::{self, FILE, KEYS, OpenError};
 use super::partial::FilesError;
 use super::tables::Table;
+use super::wal::WalScan;
 use super::walk::{self, Piece, Walk, is_damage};
-use super::{schema, store};
+use super::{reading, rows, schema, store};
 use crate::EventId;
 use crate::journal::Seq;
-use crate::journal::dedup::{read_segment, segments_up_to};
+use crate::journal::dedup::{check_segment, segments_up_to};
 
 /// What was found in a journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,9 +53,9 @@ pub struct Finding {
     pub text: String,
 }
 
-/// Reads all of the journal in `folder`: SQLite's own check, every body and every row, whether numbers are
-/// missing, and the dedup segments. Changes nothing of it. The server may run; while SQLite checks its pages,
-/// the write-ahead log cannot begin again.
+/// Reads all of the journal in `folder`: SQLite's own check, the checksum of every body and every row,
+/// whether numbers are missing, and the dedup segments. Changes nothing of it. The server may run; while SQLite
+/// checks its pages, the write-ahead log cannot begin again.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), offhook::journal::FilesError> {
@@ -85,13 +87,18 @@ fn verify_once(folder: &Path, is_open: bool) -> Result<Verified, FilesError> {
         return Err(FilesError::NoJournal(folder.to_owned()));
     }
     let mut report = Report::default();
+    // A server that runs has checked them at its start, and writes them now.
+    if !is_open {
+        report.files(&path)?;
+    }
+    let known = known_head(folder);
     let opened = open(&path, is_open).and_then(|database| {
         schema::check(&database)?;
         Ok(database)
     });
     match opened {
         Ok(database) => {
-            let read = report.read(&database);
+            let read = report.read(&database, known);
             read.map_err(|error| FilesError::database(folder, &error))?;
         }
         Err(OpenError::Damaged(error)) => report.other(format!("{FILE}: {error}")),
@@ -105,9 +112,7 @@ fn verify_once(folder: &Path, is_open: bool) -> Result<Verified, FilesError> {
 /// file beside it and takes no lock.
 fn open(path: &Path, is_open: bool) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    let has_wal = std::fs::metadata(wal).is_ok_and(|file| file.len() > 0);
+    let has_wal = std::fs::metadata(wal_of(path)).is_ok_and(|file| file.len() > 0);
     let mut uri = read_only_uri(path);
     if !is_open && !has_wal {
         uri += "&immutable=1";
@@ -154,9 +159,26 @@ impl Report {
         });
     }
 
-    fn read(&mut self, database: &Connection) -> rusqlite::Result<()> {
+    /// Checks the files as such, which SQLite does without a word.
+    fn files(&mut self, path: &Path) -> Result<(), FilesError> {
+        let wal = WalScan::of(&wal_of(path)).map_err(FilesError::io(path))?;
+        if let Some(behind) = &wal.behind {
+            self.other(format!(
+                "{FILE}-wal: damaged at byte {}: {} pages of {} transactions behind that are not used",
+                behind.at, behind.frames, behind.commits
+            ));
+        }
+        match check_length(path, &wal) {
+            Err(OpenError::Damaged(error)) => self.other(format!("{FILE}: {error}")),
+            Err(OpenError::Io { path, error }) => return Err(FilesError::Io { path, error }),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, database: &Connection, known: Seq) -> rusqlite::Result<()> {
         self.structure(database)?;
-        self.log(database)?;
+        self.log(database, known)?;
         self.tables(database)?;
         self.found.bytes = store::bytes(database).unwrap_or(0);
         Ok(())
@@ -185,12 +207,15 @@ impl Report {
     }
 
     /// Reads all bodies, and the dedup keys beside them.
-    fn log(&mut self, database: &Connection) -> rusqlite::Result<()> {
-        let columns = walk::columns(database);
-        let mut walk = Walk::new(database, 0, 0);
+    fn log(&mut self, database: &Connection, known: Seq) -> rusqlite::Result<()> {
+        let columns = walk::columns(database).unwrap_or_default();
+        // Up to which body retention has removed the log. An older version does not say.
+        let trimmed = || rows::counter(database, rows::TRIMMED).ok().flatten();
+        let lost = rows::counter(database, rows::LOST).ok().flatten();
+        let known = known.max(lost.unwrap_or(0));
+        let mut at = trimmed();
+        let mut walk = Walk::new(database, at.unwrap_or(0), known);
         let mut gaps: Vec<(Seq, Seq, &str)> = Vec::new();
-        // Retention has removed what is before the first body.
-        let mut at = None;
         while let Some(piece) = walk.next()? {
             match piece {
                 Piece::Unreadable { first, last } => {
@@ -217,12 +242,16 @@ impl Report {
                 }
             }
         }
-        self.found.newest = at.unwrap_or(0);
+        let newest = at.unwrap_or(0);
+        if known > newest {
+            gaps.push((newest + 1, known, "missing at the end"));
+        }
+        self.found.newest = newest.max(known);
         // Retention may have removed them meanwhile.
-        let oldest = store::first(database).unwrap_or(0);
+        let oldest = reading::trimmed(database).unwrap_or(0) + 1;
         for (first, last, what) in gaps {
             if last >= oldest {
-                self.bodies(first.max(oldest.min(last)), last, None, what);
+                self.bodies(first.max(oldest), last, None, what);
             }
         }
         Ok(())
@@ -254,7 +283,17 @@ impl Report {
             tables => tables?,
         };
         for table in tables {
-            if !table.read(database, |_| Ok(()))? {
+            let mut damaged = Vec::new();
+            let is_complete = table.read(database, |row| {
+                if !table.is_whole(row) {
+                    damaged.push(table.name_of(row));
+                }
+                Ok(())
+            })?;
+            for row in damaged {
+                self.other(format!("{FILE}: {row} is not what was written"));
+            }
+            if !is_complete {
                 self.other(format!(
                     "{FILE}: some rows of {} cannot be read",
                     table.name
@@ -272,7 +311,7 @@ impl Report {
             Err(error) => self.other(error.to_string()),
             Ok(segments) => {
                 for path in segments {
-                    if let Err(error) = read_segment(&path)
+                    if let Err(error) = check_segment(&path)
                         && !is_gone(&error)
                     {
                         self.other(error.to_string());

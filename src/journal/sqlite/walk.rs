@@ -7,11 +7,11 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::dead::signed;
-use super::store::SHARES;
+use super::reading::SHARES;
+use super::sql::signed;
 use crate::EventId;
 use crate::journal::block::{Block, Format};
-use crate::journal::{Record, Seq};
+use crate::journal::{Missing, Record, Seq};
 
 /// What the walk has come to.
 #[derive(Debug)]
@@ -168,15 +168,21 @@ fn damaged<T>(found: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
     }
 }
 
-/// Returns the names of the log's columns. Where they cannot be read, they are those of this version.
-pub(super) fn columns(database: &Connection) -> Vec<String> {
+/// Returns the names of the log's columns; `None` if they cannot be read.
+pub(super) fn columns(database: &Connection) -> Option<Vec<String>> {
     let sql = "SELECT name FROM pragma_table_info('blocks') ORDER BY cid";
     let names = database.prepare(sql).and_then(|mut statement| {
         let names = statement.query_map([], |row| row.get(0))?;
         names.collect::<rusqlite::Result<Vec<String>>>()
     });
-    let names = names.ok().filter(|names| !names.is_empty());
-    names.unwrap_or_else(|| COLUMNS.map(str::to_owned).to_vec())
+    names.ok().filter(|names| !names.is_empty())
+}
+
+/// Returns the names of the columns that a row has by its values, where they cannot be read.
+pub(super) fn likely_columns(values: &[Value]) -> Vec<String> {
+    let is_new = matches!(values.get(3), Some(Value::Integer(_)));
+    let names = if is_new { NEW_COLUMNS } else { COLUMNS };
+    names.map(str::to_owned).to_vec()
 }
 
 /// Returns the block that a row has; `None` if it has none. Columns that a row of an older version lacks are
@@ -198,8 +204,9 @@ pub(super) fn block<'a>(columns: &[String], values: &'a [Value]) -> Option<Block
         format: Format::of(number("format").unwrap_or(2))?,
         keys: blob("claims")?,
         bodies: blob("events")?,
+        sums: blob("sums").unwrap_or_default(),
     };
-    is_possible(block.first, block.last).then_some(block)
+    block.is_whole().then_some(block)
 }
 
 /// Returns the bodies of a block with their numbers; of one that is not what was written the id, where that can
@@ -207,8 +214,12 @@ pub(super) fn block<'a>(columns: &[String], values: &'a [Value]) -> Option<Block
 pub(super) fn records(
     block: &Block<&[u8]>,
 ) -> impl Iterator<Item = (Seq, Result<Record, Option<EventId>>)> {
-    let records = block.records(0, SHARES);
-    (block.first..).zip(records.map(|record| record.ok_or(None)))
+    block.records(0, SHARES).map(|record| {
+        let id = record.received.id;
+        let id = (!id.is_nil()).then(|| EventId::new(id, 1));
+        let is_damaged = record.missing == Some(Missing::Damaged);
+        (record.seq, if is_damaged { Err(id) } else { Ok(record) })
+    })
 }
 
 /// Returns whether the file does not hold what a database holds. A disk that cannot be read at some place is
@@ -224,8 +235,13 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     }
 }
 
-/// The columns of the log, in their order.
-const COLUMNS: [&str; 6] = ["last", "first", "kept_at", "claims", "events", "format"];
+/// The columns of a log that was begun before version 6, in their order, and of a later one.
+const COLUMNS: [&str; 7] = [
+    "last", "first", "kept_at", "claims", "events", "format", "sums",
+];
+const NEW_COLUMNS: [&str; 7] = [
+    "last", "first", "kept_at", "format", "sums", "claims", "events",
+];
 
 /// A block has fewer bodies.
 const LONGEST: u64 = 65_536;
