@@ -101,6 +101,10 @@ pub use crate::telemetry::logging;
 
 #[cfg(all(feature = "sqlite", feature = "test-support"))]
 #[doc(hidden)]
+pub use crate::index::blobs as index_blobs;
+
+#[cfg(all(feature = "sqlite", feature = "test-support"))]
+#[doc(hidden)]
 pub use crate::journal::fuzzed as journal_files;
 
 /// What becomes of a verified body, for the fuzz target `request`.

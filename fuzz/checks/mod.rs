@@ -1,8 +1,9 @@
-//! What must hold for any input. The fuzz targets `guard`, `decoding` and `journal` make the inputs of what they find;
+//! What must hold for any input. The fuzz targets `guard`, `decoding`, `journal` and `index` make the inputs of what they find;
 //! `tests/it/identity/arbitrary.rs` runs a few thousand of them in `./test`.
 
 pub mod decoding;
 pub mod guard;
+pub mod index;
 pub mod journal;
 
 /// Takes pieces from an input.

@@ -16,6 +16,7 @@ mod gateway;
 mod health;
 mod init;
 mod input;
+mod journal;
 mod load;
 mod output;
 mod replay;
@@ -64,6 +65,7 @@ enum Command {
     Subscriptions(subscriptions::Subscriptions),
     Gateway(gateway::Gateway),
     Health(health::Health),
+    Journal(journal::Journal),
     VerifyDurability(verify_durability::VerifyDurability),
     Completions(Completions),
 }
@@ -114,6 +116,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Subscriptions(subscriptions)) => subscriptions.run(),
         Some(Command::Gateway(gateway)) => gateway.run(),
         Some(Command::Health(health)) => health.run(),
+        Some(Command::Journal(journal)) => journal.run(),
         Some(Command::VerifyDurability(verify)) => verify.run(),
         Some(Command::Completions(completions)) => completions.run(),
     }
@@ -168,6 +171,7 @@ Examples:
   offhook events                Ask a running server what it has received
   offhook dead                  and what its handlers and subscriptions have given up on
   offhook subscriptions         and who it relays events to
+  offhook journal backup DEST   Copy the journal, also while the server runs
 
 Exit status: 0 yes, 1 no (invalid signature, failed delivery, bad settings), 2 usage.";
 

@@ -14,3 +14,5 @@ use search::Answer;
 pub(crate) use search::{EventEntry, EventFilter, Notes, Search, TimelineEntry};
 #[cfg(feature = "sqlite")]
 pub(crate) use sqlite::Index;
+#[cfg(all(feature = "sqlite", feature = "test-support"))]
+pub use sqlite::blobs;

@@ -47,7 +47,9 @@ pub use record::{
     Record,
 };
 #[cfg(feature = "sqlite")]
-pub(crate) use sqlite::{Readers, Sqlite};
+pub use sqlite::{Backup, FilesError, Finding, Salvaged, Verified, backup, salvage, verify};
+#[cfg(feature = "sqlite")]
+pub(crate) use sqlite::{Readers, Sqlite, create_private};
 pub use tail::Tail;
 pub use traits::{
     DeadLetter, DeadLetters, Deletion, Desk, Desks, Document, Documents, Expected, Log,

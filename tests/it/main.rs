@@ -22,6 +22,7 @@ mod full_disk;
 mod gateway;
 mod identity;
 mod isolation;
+mod journal_files;
 mod jsonl;
 mod lifecycle;
 mod listener;

@@ -10,7 +10,8 @@ use roaring::RoaringTreemap;
 use rusqlite::{Connection, Row, params};
 
 use super::attempts::{self, Attempt, PARTS, first_blob};
-use super::schema::{self, Result, read_blob};
+use super::schema::{self, Result, State, read_blob};
+use super::sums::{Kind, seal_blob};
 use super::segment::{self, OpenSegment, Segment};
 use super::writer::{IndexWriter, insert_segment, lock};
 use crate::index::EventEntry;
@@ -25,7 +26,7 @@ impl IndexWriter {
         self.erased
             .bodies
             .extend(deletions.iter().map(|deletion| deletion.seq));
-        let (known, done) = (last.number, self.erased.done);
+        let (known, done) = (last.number, self.state.erased);
         let new = deletions.iter().filter(|deletion| deletion.number > done);
         let new: RoaringTreemap = new.map(|deletion| deletion.seq).collect();
         let (Some(first), Some(last)) = (new.min(), new.max()) else {
@@ -50,9 +51,13 @@ impl IndexWriter {
             }
         }
         schema::overwrite_all(&self.database, false)?;
-        let sql = "UPDATE state SET erased = ?";
-        self.database.execute(sql, [known])?;
-        (self.erased.known, self.erased.done) = (known, known);
+        let state = State {
+            erased: known,
+            ..self.state
+        };
+        state.write(&self.database)?;
+        self.state = state;
+        self.erased.known = known;
         self.written(0)
     }
 
@@ -75,25 +80,26 @@ impl IndexWriter {
     fn erase_segment(&mut self, id: i64, deleted: &RoaringTreemap) -> Result<()> {
         let transaction = self.database.transaction()?;
         let sql = "SELECT events FROM contents WHERE id = ?";
-        let left = read_blob(&transaction, sql, id, |events| {
+        let left = read_blob(&transaction, sql, (Kind::Events, id), |events| {
             Segment::decode(events).map(|segment| without(&segment, deleted))
         })?;
         let Some(sealed) = left.as_ref().and_then(OpenSegment::seal) else {
             return Ok(());
         };
-        insert_segment(&transaction, Some(id), &sealed)?;
+        let length = sealed.events.len();
+        insert_segment(&transaction, id, sealed)?;
         transaction.commit()?;
-        self.written(2 * sealed.events.len())
+        self.written(2 * length)
     }
 
     fn erase_attempts(&mut self, id: i64, deleted: &RoaringTreemap) -> Result<()> {
         let sql = "SELECT notes FROM attempts WHERE id = ?";
-        let mut made = read_blob(&self.database, sql, id, attempts::decode)?;
+        let mut made = read_blob(&self.database, sql, (Kind::Attempts, id), attempts::decode)?;
         if !made.iter().any(|made| is_to_erase(made, deleted)) {
             return Ok(());
         }
         erase_outcomes(&mut made, deleted);
-        let notes = attempts::encode(&made);
+        let notes = seal_blob(Kind::Attempts, id, attempts::encode(&made));
         let sql = "UPDATE attempts SET notes = ? WHERE id = ?";
         self.database.execute(sql, params![notes, id])?;
         self.written(2 * notes.len())
@@ -109,20 +115,20 @@ impl IndexWriter {
     /// Writes the database again if something was erased since the last time, and empties its WAL. A large
     /// one is left as it is.
     pub(super) fn purge(&mut self) -> Result<()> {
-        let sql = "SELECT erased, purged, page_count * page_size \
-                   FROM state, pragma_page_count, pragma_page_size";
-        let state = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        let (erased, purged, bytes): (u64, u64, u64) = self.database.query_row(sql, [], state)?;
-        if erased > purged && bytes <= MAX_PURGED {
-            self.database.execute_batch("VACUUM")?;
-            self.database
-                .execute("UPDATE state SET purged = ?", [erased])?;
-            let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
-            let hindered: bool = self.database.query_row(sql, [], |row| row.get(0))?;
-            if hindered {
-                self.database
-                    .execute("UPDATE state SET purged = ?", [purged])?;
-            }
+        let sql = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+        let bytes: u64 = self.database.query_row(sql, [], |row| row.get(0))?;
+        if self.state.erased == self.state.purged || bytes > MAX_PURGED {
+            return Ok(());
+        }
+        self.database.execute_batch("VACUUM")?;
+        let before = self.state;
+        self.state.purged = before.erased;
+        self.state.write(&self.database)?;
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let hindered: bool = self.database.query_row(sql, [], |row| row.get(0))?;
+        if hindered {
+            self.state = before;
+            self.state.write(&self.database)?;
         }
         Ok(())
     }

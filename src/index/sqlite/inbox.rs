@@ -34,6 +34,15 @@ struct Waiting {
     consumers: usize,
     /// The indexer has stopped for now, so searches do not wait for it.
     away: bool,
+    trouble: Option<Trouble>,
+}
+
+/// What a search has met that could not read the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trouble {
+    /// The database may have been removed.
+    Unclear,
+    Damage,
 }
 
 /// Notes that the indexer has not taken yet.
@@ -106,6 +115,19 @@ impl Inbox {
         if away {
             waiting.asked.clear();
         }
+    }
+
+    /// Tells the indexer that a search could not read the index.
+    pub(super) fn report(&self, trouble: Trouble) {
+        let mut waiting = self.lock();
+        waiting.trouble = waiting.trouble.max(Some(trouble));
+        drop(waiting);
+        self.something.notify_one();
+        self.hurry.notify_one();
+    }
+
+    pub(super) fn take_trouble(&self) -> Option<Trouble> {
+        self.lock().trouble.take()
     }
 
     /// Waits until everything that happened before is indexed, for one second at most.

@@ -13,24 +13,39 @@ use tokio::sync::watch;
 use tokio::task::block_in_place;
 use tokio::time::{Sleep, sleep};
 
-use super::inbox::Inbox;
-use super::schema::{Failure, Result};
+use super::inbox::{Inbox, Trouble};
+use super::schema::{BUILT_AGAIN, Failure, Result};
 use super::writer::IndexWriter;
 use crate::dialect::Decoder;
-use crate::journal::{Journal, Record, Seq, Unavailable};
+use crate::journal::{Journal, Readers, Record, Seq, Unavailable};
 use crate::telemetry::{ONGOING, Throttle};
 
 /// The writing side of an index.
 pub(crate) struct Indexer {
-    pub(super) writer: IndexWriter,
-    pub(super) inbox: Arc<Inbox>,
+    writer: IndexWriter,
+    /// The connections of searches.
+    readers: Arc<Readers>,
+    inbox: Arc<Inbox>,
     /// When the data in memory is written; `None` if there is none.
-    pub(super) due: Option<Pin<Box<Sleep>>>,
+    due: Option<Pin<Box<Sleep>>>,
     /// Whether the journal may have deletions that the index does not know.
-    pub(super) deletions: bool,
+    deletions: bool,
+    /// Whether it has had everything since it was built.
+    was_complete: bool,
 }
 
 impl Indexer {
+    pub(super) fn new(writer: IndexWriter, readers: Arc<Readers>, inbox: Arc<Inbox>) -> Self {
+        Self {
+            writer,
+            readers,
+            inbox,
+            due: None,
+            deletions: true,
+            was_complete: true,
+        }
+    }
+
     /// Follows the journal until `stop` says so and the last consumer has ended.
     pub(crate) async fn run(
         mut self,
@@ -40,35 +55,58 @@ impl Indexer {
     ) {
         let (journal, told) = (journal.as_ref(), Throttle::every(ONGOING));
         while let Err(error) = self.follow(journal, &decoder, &mut stop).await {
-            self.inbox.set_away(true);
-            if *stop.borrow() {
-                log::warn!("{error}; what was not indexed is indexed after the next start");
-                return;
-            }
-            if let Some(unsaid) = told.pass() {
-                let more = Throttle::more(unsaid);
-                match error {
-                    Failure::Damaged => {
-                        log::warn!("index.db is damaged; the index is built again{more}");
+            let stopping = *stop.borrow();
+            if error.is_damage() {
+                log::warn!("{error}: {BUILT_AGAIN}");
+                let was_complete = self.was_complete;
+                match block_in_place(|| self.begin_again()) {
+                    Ok(()) if was_complete && !stopping => continue,
+                    Ok(()) => {}
+                    Err(error) => {
+                        log::warn!("{error}; searches find nothing until it can be built");
                     }
-                    _ => log::warn!(
-                        "{error}; until indexing works again searches show nothing newer{more}"
-                    ),
                 }
+            } else if stopping {
+                log::warn!("{error}; what was not indexed is indexed after the next start");
+            } else if let Some(unsaid) = told.pass() {
+                let more = Throttle::more(unsaid);
+                log::warn!("{error}; until indexing works again searches show nothing newer{more}");
+            }
+            self.inbox.set_away(true);
+            if stopping {
+                return;
             }
             tokio::select! {
                 () = sleep(STUMBLE_PAUSE) => {}
                 _ = stop.changed() => {}
             }
-            if let Failure::Damaged = error
-                && let Err(error) = block_in_place(|| self.writer.clear())
-            {
-                log::warn!("{error}");
-            }
             self.inbox.set_away(false);
         }
         if let Err(error) = block_in_place(|| self.writer.purge()) {
             log::warn!("{error}; what was deleted may still be in unused parts of index.db");
+        }
+    }
+
+    /// Replaces the index by an empty one, while no search reads it.
+    fn begin_again(&mut self) -> Result<()> {
+        self.was_complete = false;
+        self.due = None;
+        let (writer, inbox) = (&mut self.writer, &self.inbox);
+        self.readers.while_closed(|| {
+            // It was of the index of before.
+            inbox.take_trouble();
+            writer.begin_again()
+        })
+    }
+
+    /// Looks into what searches have reported.
+    fn check(&self) -> Result<()> {
+        match self.inbox.take_trouble() {
+            Some(Trouble::Damage) => Err(Failure::Damaged),
+            Some(Trouble::Unclear) if block_in_place(|| self.writer.has_moved()) => {
+                Err(Failure::Moved)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -84,6 +122,7 @@ impl Indexer {
         self.deletions = true;
         self.erase(journal).await?;
         loop {
+            self.check()?;
             let asked = self.inbox.take_asked();
             let newest = *head.borrow_and_update();
             let abandoned = stop.has_changed().is_err();
@@ -93,6 +132,7 @@ impl Indexer {
             self.take_notes()?;
             self.catch_up(journal, decoder, newest, stopping).await?;
             self.erase(journal).await?;
+            self.was_complete = true;
             // Dropping these releases the searches that waited.
             drop(asked);
             let overdue = self.due.as_ref().is_some_and(|due| due.is_elapsed());
@@ -104,6 +144,11 @@ impl Indexer {
             }
             if self.due.is_none() && self.writer.is_due(true) {
                 self.due = Some(Box::pin(sleep(SEAL_AFTER)));
+            }
+            // Bit by bit: what comes meanwhile waits for one bit at most.
+            if block_in_place(|| self.writer.remove_some())? {
+                tokio::task::yield_now().await;
+                continue;
             }
             self.wait(&mut head, stop).await;
         }
@@ -134,8 +179,8 @@ impl Indexer {
     /// Catches up with what happened to the journal while the index was not running.
     async fn compare(&mut self, journal: &dyn Journal) -> Result<()> {
         if journal.tail().head() < self.writer.cursor {
-            log::warn!("index.db is of another journal; the index is built again");
-            block_in_place(|| self.writer.clear())?;
+            log::warn!("index.db is of another journal: {BUILT_AGAIN}");
+            block_in_place(|| self.begin_again())?;
         }
         let oldest = journal.read(0, 1).await?;
         let gone = oldest.first().map_or(0, |oldest| oldest.seq - 1);
@@ -248,7 +293,7 @@ const DELETIONS: usize = 65_536;
 const STUMBLE_PAUSE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use tokio::task::JoinHandle;
@@ -256,7 +301,6 @@ mod tests {
 
     use super::super::Index;
     use super::super::model_tests::SMALL;
-    use super::super::segment::OpenSegment;
     use super::*;
     use crate::EventId;
     use crate::clock::SystemClock;
@@ -266,15 +310,15 @@ mod tests {
     use crate::{Event, Received, Timestamp, UnknownEvent, UnknownReason};
 
     /// An index that follows a journal.
-    struct World {
-        index: Index,
+    pub(in super::super) struct World {
+        pub(in super::super) index: Index,
         journal: Arc<Memory>,
         stop: watch::Sender<bool>,
         task: JoinHandle<()>,
     }
 
     impl World {
-        fn start(folder: &TestFolder, journal: &Arc<Memory>) -> Self {
+        pub(in super::super) fn start(folder: &TestFolder, journal: &Arc<Memory>) -> Self {
             let (index, indexer) = Index::tuned(folder.path(), SMALL).unwrap();
             let (stop, stopped) = watch::channel(false);
             let followed = Arc::clone(journal) as Arc<dyn Journal>;
@@ -287,7 +331,7 @@ mod tests {
             }
         }
 
-        async fn append(&self, number: u64) -> Seq {
+        pub(in super::super) async fn append(&self, number: u64) -> Seq {
             let entry = entry(number);
             match self.journal.append(entry).await.unwrap() {
                 Appended::New { seq, .. } => seq,
@@ -295,19 +339,18 @@ mod tests {
             }
         }
 
-        async fn ids(&self) -> Vec<u128> {
-            let entries = self
-                .index
-                .newest(EventFilter::default(), 100)
-                .await
-                .unwrap();
-            entries
-                .iter()
-                .map(|entry| entry.id.body().as_u128())
-                .collect()
+        pub(in super::super) async fn ids(&self) -> Vec<u128> {
+            self.try_ids().await.unwrap()
         }
 
-        async fn stop(self) {
+        /// The ids of the newest events, at most 100.
+        pub(in super::super) async fn try_ids(&self) -> Result<Vec<u128>, Unavailable> {
+            let entries = self.index.newest(EventFilter::default(), 100).await?;
+            let ids = entries.iter().map(|entry| entry.id.body().as_u128());
+            Ok(ids.collect())
+        }
+
+        pub(in super::super) async fn stop(self) {
             self.stop.send_replace(true);
             tokio::time::timeout(Duration::from_secs(10), self.task)
                 .await
@@ -341,7 +384,7 @@ mod tests {
         }
     }
 
-    fn journal() -> Arc<Memory> {
+    pub(in super::super) fn journal() -> Arc<Memory> {
         Arc::new(Memory::new(Arc::new(SystemClock), 1))
     }
 
@@ -524,47 +567,5 @@ mod tests {
             .unwrap();
         assert!(all.into_iter().eq((1..=20_000).map(Position::first)));
         world.stop().await;
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_damaged_index_is_built_again() {
-        let folder = TestFolder::new();
-        let journal = journal();
-        let world = World::start(&folder, &journal);
-        world.append(1).await;
-        world.stop().await;
-        let path = folder.path().join("index.db");
-        let database = rusqlite::Connection::open(&path).unwrap();
-        database
-            .execute("UPDATE contents SET events = x'ff'", [])
-            .unwrap();
-        drop(database);
-        let (index, mut indexer) = Index::tuned(folder.path(), SMALL).unwrap();
-        indexer
-            .writer
-            .add_duplicates(&OpenSegment::default().segment, 0);
-        let error = index.by_id(id(1));
-        indexer.inbox.set_away(true);
-        assert!(
-            error
-                .await
-                .unwrap_err()
-                .to_string()
-                .contains("delete the file")
-        );
-        let decoder = Decoder::new([], 1024);
-        let (_stop, mut stopped) = watch::channel(true);
-        let world = (journal.as_ref(), &decoder);
-        let entry = entry(2);
-        world.0.append(entry).await.unwrap();
-        let failed = indexer.follow(world.0, world.1, &mut stopped).await;
-        assert!(matches!(failed, Err(Failure::Damaged)));
-        indexer.writer.clear().unwrap();
-        indexer
-            .follow(world.0, world.1, &mut stopped)
-            .await
-            .unwrap();
-        assert!(index.by_id(id(1)).await.unwrap().is_some());
-        assert!(index.by_id(id(2)).await.unwrap().is_some());
     }
 }

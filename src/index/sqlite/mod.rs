@@ -13,9 +13,17 @@
 //!
 //! - [`inbox`]: what is not indexed yet; [`indexer`]: when to take it, and how much.
 //! - [`segment`] and [`attempts`]: the data in memory and as blobs.
-//! - [`writer`]: writes the database; [`erase`]: what it does for deleted events; [`query`]: reads it; [`schema`]: its tables and sizes.
+//! - [`writer`]: writes the database; [`erase`]: what it does for deleted events; [`query`]: reads it;
+//!   [`schema`]: its tables and sizes; [`sums`]: its checksums.
+//!
+//! Damage is met at the start, while writing or in a search. In each case the indexer replaces the database
+//! by an empty one and follows the journal from its beginning.
 
 mod attempts;
+#[cfg(feature = "test-support")]
+pub mod blobs;
+#[cfg(test)]
+mod damage_tests;
 mod erase;
 mod inbox;
 mod indexer;
@@ -24,6 +32,7 @@ mod model_tests;
 mod query;
 mod schema;
 mod segment;
+mod sums;
 mod writer;
 
 use std::path::Path;
@@ -32,10 +41,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use rusqlite::Connection;
 
-use self::inbox::Inbox;
+use self::inbox::{Inbox, Trouble};
 use self::indexer::Indexer;
 use self::query::Snapshot;
-use self::schema::{IndexTuning, Result, TUNING};
+use self::schema::{Failure, IndexTuning, Result, TUNING};
 use self::writer::{IndexWriter, Unwritten, lock};
 use crate::EventId;
 use crate::index::{Answer, EventEntry, EventFilter, Notes, Search, TimelineEntry};
@@ -60,21 +69,16 @@ impl Index {
 
     fn tuned(folder: &Path, tuning: IndexTuning) -> Result<(Self, Indexer), OpenFailure> {
         let path = folder.join("index.db");
-        let writer = IndexWriter::new(schema::open(&path)?, tuning)?;
+        let writer = IndexWriter::open(&path, tuning)?;
+        let readers = Readers::new(&path)?;
         let inbox = Arc::new(Inbox::default());
         let index = Self {
-            readers: Readers::new(&path)?,
+            readers: Arc::clone(&readers),
             unwritten: Arc::clone(&writer.unwritten),
             inbox: Arc::clone(&inbox),
             bucket: tuning.bucket,
         };
-        let indexer = Indexer {
-            writer,
-            inbox,
-            due: None,
-            deletions: true,
-        };
-        Ok((index, indexer))
+        Ok((index, Indexer::new(writer, readers, inbox)))
     }
 
     /// Returns the receiver of attempts, duplicates and trims.
@@ -82,25 +86,48 @@ impl Index {
         Arc::new(Arc::clone(&self.inbox))
     }
 
-    /// Runs a query on a blocking thread, after the wait that [`Search`] promises.
+    /// Runs a query on a blocking thread, after the wait that [`Search`] promises. If it cannot read the
+    /// index, it tells the indexer, and tries again once.
     async fn search<T: Send + 'static>(
         &self,
-        query: impl FnOnce(&Snapshot<'_>) -> Result<T> + Send + 'static,
+        query: impl Fn(&Snapshot<'_>) -> Result<T> + Send + Sync + 'static,
     ) -> Answer<T> {
+        let query = Arc::new(query);
         self.inbox.caught_up().await;
-        let unwritten = Arc::clone(&self.unwritten);
-        let query = move |reader: &Connection| query(&Snapshot::take(reader, &unwritten)?);
+        if let Ok(found) = self.try_search(Arc::clone(&query)).await {
+            return Ok(found);
+        }
+        self.inbox.report(Trouble::Unclear);
+        self.inbox.caught_up().await;
+        self.try_search(query).await
+    }
+
+    async fn try_search<T: Send + 'static>(
+        &self,
+        query: Arc<impl Fn(&Snapshot<'_>) -> Result<T> + Send + Sync + 'static>,
+    ) -> Answer<T> {
+        let (unwritten, inbox) = (Arc::clone(&self.unwritten), Arc::clone(&self.inbox));
+        let query = move |reader: &Connection| {
+            let found = Snapshot::take(reader, &unwritten).and_then(|all| query(&all));
+            if found.as_ref().is_err_and(Failure::is_damage) {
+                // Here, where the index cannot be replaced yet.
+                inbox.report(Trouble::Damage);
+            }
+            found
+        };
         self.readers.look(query).await
     }
 }
 
 /// Why an index cannot be created.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenFailure {
-    #[error("index.db: {0}")]
-    Database(#[from] rusqlite::Error),
-    #[error("index.db: {0}")]
-    Io(#[from] std::io::Error),
+#[error(transparent)]
+pub(crate) struct OpenFailure(#[from] Failure);
+
+impl From<std::io::Error> for OpenFailure {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.into())
+    }
 }
 
 #[async_trait]
@@ -118,7 +145,8 @@ impl Search for Index {
     }
 
     async fn by_positions(&self, positions: Vec<Position>) -> Answer<Vec<EventEntry>> {
-        self.search(move |all| all.by_positions(positions)).await
+        self.search(move |all| all.by_positions(positions.clone()))
+            .await
     }
 
     async fn is_complete(&self, up_to: Seq) -> bool {

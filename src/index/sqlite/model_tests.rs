@@ -103,7 +103,7 @@ impl World {
     fn new() -> Self {
         let folder = TestFolder::new();
         let path = folder.path().join("index.db");
-        let writer = IndexWriter::new(schema::open(&path).unwrap(), SMALL).unwrap();
+        let writer = IndexWriter::open(&path, SMALL).unwrap();
         Self {
             reader: schema::open_reader(&path).unwrap(),
             folder,
@@ -162,6 +162,7 @@ impl World {
                 if self.journal.len() > 1 {
                     let up_to = up_to.index(self.journal.len()) as Seq;
                     self.writer().trim(up_to).unwrap();
+                    while self.writer().remove_some().unwrap() {}
                     self.trimmed = self.trimmed.max(up_to);
                 }
             }
@@ -307,7 +308,7 @@ impl World {
     fn reopen(&mut self) {
         self.writer = None;
         let path = self.folder.path().join("index.db");
-        self.writer = Some(IndexWriter::new(schema::open(&path).unwrap(), SMALL).unwrap());
+        self.writer = Some(IndexWriter::open(&path, SMALL).unwrap());
         assert!(self.writer().cursor <= self.journal.len() as Seq);
         self.catch_up();
         self.erase();
@@ -581,6 +582,17 @@ fn slow_traffic_leaves_few_segments_and_blobs() {
     assert!(segments <= 15 + 6, "{segments} for {events} events");
     let blobs: usize = count("SELECT count(*) FROM attempts");
     assert!(blobs <= events / 8 + 1 + 4, "{blobs} for {events} attempts");
+    // What has left the journal is hidden in one step, and removed in short ones.
+    let newest = world.journal.len() as Seq;
+    world.writer().trim(newest - 1).unwrap();
+    let rows = |world: &World, table: &str| -> usize {
+        let sql = format!("SELECT count(*) FROM {table}");
+        world.reader.query_row(&sql, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(rows(&world, "segments"), segments);
+    assert!(world.writer().remove_some().unwrap());
+    while world.writer().remove_some().unwrap() {}
+    assert!(rows(&world, "segments") <= 1 && rows(&world, "attempts") <= 1);
 }
 
 /// Small sizes, so that short tests reach every limit.

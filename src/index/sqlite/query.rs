@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::attempts::{self, Attempt, PARTS, first_blob};
 use super::schema::{Failure, Result, read_blob};
 use super::segment::{OpenSegment, Row, Segment, kind_bit, nanos, session_key};
+use super::sums::{Kind, open_blob};
 use super::writer::{Unwritten, lock};
 use crate::index::{EventEntry, EventFilter, TimelineEntry};
 use crate::journal::{BloomFilter, KeyHash, Position, Seq};
@@ -189,13 +190,14 @@ impl<'a> Snapshot<'a> {
     pub(super) fn attempts(&self, position: Position, bucket: u64) -> Result<Vec<TimelineEntry>> {
         let mut entries = Vec::new();
         add_attempts(&self.attempts, position, &mut entries);
-        let sql = "SELECT notes FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id";
+        let sql = "SELECT id, notes FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id";
         let mut statement = self.database.prepare_cached(sql)?;
         let base = first_blob(position.seq(), bucket);
         let mut rows = statement.query(params![base, base + PARTS - 1])?;
         while let Some(row) = rows.next()? {
-            let notes = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-            let attempts = attempts::decode(notes).ok_or(Failure::Damaged)?;
+            let notes = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            let notes = open_blob(Kind::Attempts, row.get(0)?, notes);
+            let attempts = notes.and_then(attempts::decode).ok_or(Failure::Damaged)?;
             add_attempts(&attempts, position, &mut entries);
         }
         entries.sort();
@@ -213,12 +215,12 @@ impl<'a> Snapshot<'a> {
         if let Some(session) = session {
             let sql = "SELECT filter FROM contents WHERE id = ?";
             let may_contain = |filter: &[u8]| BloomFilter::stored_may_contain(filter, session);
-            if !read_blob(&self.database, sql, id, may_contain)? {
+            if !read_blob(&self.database, sql, (Kind::Filter, id), may_contain)? {
                 return Ok(T::default());
             }
         }
         let sql = "SELECT events FROM contents WHERE id = ?";
-        read_blob(&self.database, sql, id, |events| {
+        read_blob(&self.database, sql, (Kind::Events, id), |events| {
             Segment::decode(events).map(|events| work(&events))
         })
     }

@@ -6,14 +6,17 @@
 //! written, and each event is rewritten only a few times.
 
 use std::borrow::Borrow;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use roaring::RoaringTreemap;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params, params_from_iter};
 
 use super::attempts::{self, Attempt, PARTS, first_blob};
-use super::schema::{self, Failure, IndexTuning, Result, read_blob};
+use super::schema::{self, Failure, IndexTuning, Result, State, read_blob};
 use super::segment::{FULL_TEXT, OpenSegment, Sealed, Segment};
+use super::sums::{Kind, open_blob, seal_blob, sum_of};
 use crate::dialect::Decoder;
 use crate::index::EventEntry;
 use crate::journal::{Missing, Position, Record, Seq};
@@ -45,13 +48,20 @@ impl Unwritten {
 #[derive(Debug)]
 pub(super) struct IndexWriter {
     pub(super) database: Connection,
+    path: PathBuf,
+    /// [`schema::file_id`] of the database.
+    file: Option<(u64, u64)>,
     pub(super) unwritten: Arc<Mutex<Unwritten>>,
     /// Events up to this one are in a sealed segment or in the open one.
     pub(super) cursor: Seq,
+    /// What the database says of itself.
+    pub(super) state: State,
     pub(super) tuning: IndexTuning,
     pub(super) erased: Erased,
     /// Estimates the bytes in the WAL.
     wal: usize,
+    /// Whether rows of events that have left the journal may still be there.
+    is_trimming: bool,
 }
 
 /// The deletions that the index knows.
@@ -61,31 +71,36 @@ pub(super) struct Erased {
     pub(super) bodies: RoaringTreemap,
     /// The number of the newest deletion among them.
     pub(super) known: u64,
-    /// Everything up to this deletion is erased in the database.
-    pub(super) done: u64,
 }
 
 impl IndexWriter {
-    pub(super) fn new(database: Connection, tuning: IndexTuning) -> rusqlite::Result<Self> {
-        let sql = "SELECT indexed, trimmed, erased FROM state";
-        let (cursor, trimmed, done) =
-            database.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    /// Opens the index at `path`. One that cannot be used is replaced by an empty one.
+    pub(super) fn open(path: &Path, tuning: IndexTuning) -> Result<Self> {
+        let database = schema::open(path)?;
+        let state = State::read(&database)?;
         let unwritten = Unwritten {
-            trimmed,
-            indexed: cursor,
+            trimmed: state.trimmed,
+            indexed: state.indexed,
             ..Unwritten::default()
         };
         Ok(Self {
             database,
+            path: path.to_owned(),
+            file: schema::file_id(path),
             unwritten: Arc::new(Mutex::new(unwritten)),
-            cursor,
+            cursor: state.indexed,
+            state,
             tuning,
-            erased: Erased {
-                done,
-                ..Erased::default()
-            },
+            erased: Erased::default(),
             wal: 0,
+            is_trimming: true,
         })
+    }
+
+    /// Returns whether the file that is written no longer has its name, so that the next start would not
+    /// find it.
+    pub(super) fn has_moved(&self) -> bool {
+        schema::file_id(&self.path) != self.file
     }
 
     /// Takes events of the journal, in order, until the open segment is full. Returns how many.
@@ -158,6 +173,9 @@ impl IndexWriter {
     /// stays in memory.
     pub(super) fn seal(&mut self, all: bool) -> Result<()> {
         let full = self.tuning.full;
+        if self.has_moved() {
+            return Err(Failure::Moved);
+        }
         // Only this writer changes them, so they stay as they are until they are written.
         let (events, attempts, (seals_events, seals_attempts)) = {
             let unwritten = lock(&self.unwritten);
@@ -165,12 +183,13 @@ impl IndexWriter {
             let due = unwritten.due(all, full);
             (Arc::clone(events), Arc::clone(attempts), due)
         };
+        let mut state = self.state;
         let transaction = self.database.transaction()?;
         let mut bytes = 0;
         if seals_events {
             bytes += write_segment(&transaction, &events, full)?;
-            let sql = "UPDATE state SET indexed = ?";
-            transaction.prepare_cached(sql)?.execute([self.cursor])?;
+            state.indexed = self.cursor;
+            state.write(&transaction)?;
         }
         if seals_attempts {
             let mut attempts = attempts.to_vec();
@@ -187,6 +206,7 @@ impl IndexWriter {
             transaction.commit()?;
             if seals_events {
                 unwritten.events = Arc::default();
+                self.state = state;
             }
             if seals_attempts {
                 unwritten.attempts = Arc::default();
@@ -195,8 +215,8 @@ impl IndexWriter {
         self.written(bytes)
     }
 
-    /// Hides events up to `up_to`, which have left the journal. A segment is removed with its last
-    /// event.
+    /// Hides events up to `up_to`, which have left the journal. [`IndexWriter::remove_some`] removes them; a
+    /// segment goes with its last event.
     pub(super) fn trim(&mut self, up_to: Seq) -> Result<()> {
         let attempts = {
             let unwritten = lock(&self.unwritten);
@@ -206,8 +226,12 @@ impl IndexWriter {
             Arc::clone(&unwritten.attempts)
         };
         self.erased.bodies.remove_range(..=up_to);
-        let sql = "UPDATE state SET trimmed = ?";
-        self.database.execute(sql, [up_to])?;
+        let state = State {
+            trimmed: up_to,
+            ..self.state
+        };
+        state.write(&self.database)?;
+        self.state = state;
         let mut attempts = attempts.to_vec();
         attempts.retain(|attempt| attempt.position.seq() > up_to);
         {
@@ -215,26 +239,31 @@ impl IndexWriter {
             unwritten.trimmed = up_to;
             unwritten.attempts = Arc::new(attempts);
         }
-        // No search shows any of these rows, so none needs to wait until they are gone.
+        self.is_trimming = true;
+        Ok(())
+    }
+
+    /// Removes some rows of events that have left the journal, in a short transaction. Returns whether there may
+    /// be more. No search shows any of these rows, so none needs to wait until they are gone.
+    pub(super) fn remove_some(&mut self) -> Result<bool> {
+        if !self.is_trimming {
+            return Ok(false);
+        }
+        let up_to = lock(&self.unwritten).trimmed;
+        let transaction = self.database.transaction()?;
         let attempts = "DELETE FROM attempts WHERE id IN \
             (SELECT id FROM attempts WHERE id < ? ORDER BY id LIMIT 100)";
-        let end = (first_blob(up_to + 1, self.tuning.bucket),);
-        while self.database.execute(attempts, end)? > 0 {
-            self.written(0)?;
-        }
-        loop {
-            let transaction = self.database.transaction()?;
-            let gone = "SELECT id FROM segments WHERE max_number <= ? LIMIT 32";
-            let contents = format!("DELETE FROM contents WHERE id IN ({gone})");
-            transaction.execute(&contents, [up_to])?;
-            let heads = format!("DELETE FROM segments WHERE id IN ({gone})");
-            let count = transaction.execute(&heads, [up_to])?;
-            transaction.commit()?;
-            self.written(0)?;
-            if count == 0 {
-                return Ok(());
-            }
-        }
+        let end = first_blob(up_to + 1, self.tuning.bucket);
+        let attempts = transaction.execute(attempts, [end])?;
+        let gone = "SELECT id FROM segments WHERE max_number <= ? LIMIT 32";
+        let contents = format!("DELETE FROM contents WHERE id IN ({gone})");
+        transaction.execute(&contents, [up_to])?;
+        let heads = format!("DELETE FROM segments WHERE id IN ({gone})");
+        let segments = transaction.execute(&heads, [up_to])?;
+        transaction.commit()?;
+        self.is_trimming = attempts + segments > 0;
+        self.written(0)?;
+        Ok(self.is_trimming)
     }
 
     /// Counts a commit with so many bytes in blobs. Copies the WAL into the database if it is time.
@@ -248,13 +277,19 @@ impl IndexWriter {
         Ok(())
     }
 
-    /// Removes everything, for an index that is damaged or of another journal.
-    pub(super) fn clear(&mut self) -> Result<()> {
+    /// Replaces an index that is damaged or of another journal by an empty one. What is not written of
+    /// the attempts stays. No other connection to it may be open.
+    pub(super) fn begin_again(&mut self) -> Result<()> {
+        // Closes the old file. If there can be no new one, the next write fails as with a damaged index.
+        self.database = Connection::open_in_memory()?;
+        self.database = schema::create(&self.path)?;
+        self.file = schema::file_id(&self.path);
         let mut unwritten = lock(&self.unwritten);
-        schema::clear(&mut self.database)?;
-        *unwritten = Unwritten::default();
-        self.cursor = 0;
+        unwritten.events = Arc::default();
+        (unwritten.trimmed, unwritten.indexed) = (0, 0);
+        self.state = State::default();
         self.erased = Erased::default();
+        (self.cursor, self.wal) = (0, 0);
         Ok(())
     }
 }
@@ -292,19 +327,19 @@ fn write_segment(
     full: usize,
 ) -> Result<usize> {
     let mut segment = Arc::clone(segment);
-    loop {
+    let before = loop {
         let sql = "SELECT id, count, size FROM segments ORDER BY id DESC LIMIT 1";
         let last = transaction
             .prepare_cached(sql)?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
         let Some((id, count, size)): Option<(i64, usize, usize)> = last.optional()? else {
-            break;
+            break 0;
         };
         if size > FULL_TEXT || !is_absorbed(count, segment.len(), full) {
-            break;
+            break id;
         }
         let sql = "SELECT events FROM contents WHERE id = ?";
-        read_blob(transaction, sql, id, |events| {
+        read_blob(transaction, sql, (Kind::Events, id), |events| {
             let absorbed = Segment::decode(events)?;
             let segment = Arc::make_mut(&mut segment);
             for row in &absorbed.rows {
@@ -314,38 +349,50 @@ fn write_segment(
         })?;
         transaction.execute("DELETE FROM segments WHERE id = ?", [id])?;
         transaction.execute("DELETE FROM contents WHERE id = ?", [id])?;
-    }
+    };
     let Some(sealed) = segment.seal() else {
         return Ok(0);
     };
-    insert_segment(transaction, None, &sealed)?;
-    Ok(sealed.events.len())
+    let length = sealed.events.len();
+    insert_segment(transaction, before + 1, sealed)?;
+    Ok(length)
 }
 
-/// Writes a segment in the place of the one with this id, or as a new one.
+/// Writes a segment, in the place of the one with this id if there is one.
 pub(super) fn insert_segment(
     transaction: &Transaction<'_>,
-    id: Option<i64>,
-    sealed: &Sealed,
+    id: i64,
+    sealed: Sealed,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    transaction.prepare_cached(sql)?.execute(params![
-        id,
-        sealed.count,
-        sealed.events.len(),
-        sealed.min_id.as_bytes(),
-        sealed.max_id.as_bytes(),
-        sealed.first_seq,
-        sealed.last_seq,
-        sealed.max_number,
-        sealed.first_at,
-        sealed.last_at,
-        sealed.kinds,
-    ])?;
-    let id = id.unwrap_or_else(|| transaction.last_insert_rowid());
+    let mut row = summary(id, &sealed);
+    row.push(Value::Integer(sum_of(&row)));
+    let sql = "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let mut insert = transaction.prepare_cached(sql)?;
+    insert.execute(params_from_iter(row))?;
+    let filter = seal_blob(Kind::Filter, id, sealed.filter);
+    let events = seal_blob(Kind::Events, id, sealed.events);
     let sql = "INSERT OR REPLACE INTO contents VALUES (?, ?, ?)";
-    let values = params![id, sealed.filter, sealed.events];
-    transaction.prepare_cached(sql)?.execute(values).map(drop)
+    let mut insert = transaction.prepare_cached(sql)?;
+    insert.execute(params![id, filter, events]).map(drop)
+}
+
+/// Returns the row of a segment in the order of its columns, without the checksum.
+fn summary(id: i64, sealed: &Sealed) -> Vec<Value> {
+    let number = |number: u64| Value::Integer(number.cast_signed());
+    let uuid = |uuid: uuid::Uuid| Value::Blob(uuid.into_bytes().to_vec());
+    vec![
+        Value::Integer(id),
+        number(sealed.count as u64),
+        number(sealed.events.len() as u64),
+        uuid(sealed.min_id),
+        uuid(sealed.max_id),
+        number(sealed.first_seq),
+        number(sealed.last_seq),
+        number(sealed.max_number),
+        Value::Integer(sealed.first_at),
+        Value::Integer(sealed.last_at),
+        number(sealed.kinds.into()),
+    ]
 }
 
 /// Returns whether `more` events or attempts take in a row of `count`.
@@ -372,7 +419,8 @@ fn write_attempts(
             break;
         }
         let notes = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
-        all.extend(attempts::decode(notes).ok_or(Failure::Damaged)?);
+        let notes = open_blob(Kind::Attempts, part.cast_signed(), notes);
+        all.extend(notes.and_then(attempts::decode).ok_or(Failure::Damaged)?);
     }
     drop(rows);
     if id >= base + PARTS {
@@ -382,7 +430,7 @@ fn write_attempts(
     let mut absorbed = transaction.prepare_cached(sql)?;
     absorbed.execute([id, base + PARTS - 1])?;
     all.sort_unstable_by_key(|attempt| (attempt.position, attempt.at));
-    let notes = attempts::encode(&all);
+    let notes = seal_blob(Kind::Attempts, id.cast_signed(), attempts::encode(&all));
     let sql = "INSERT INTO attempts VALUES (?, ?, ?)";
     transaction
         .prepare_cached(sql)?

@@ -17,6 +17,8 @@ pub(crate) use filter::BloomFilter;
 pub(super) use seal::SealingEnded;
 #[cfg(feature = "test-support")]
 pub(super) use segment::Segment;
-pub(super) use segment::{DedupEntry, any_segment, newest_segment, remove_segments};
+pub(super) use segment::{
+    DedupEntry, any_segment, check_segment, newest_segment, remove_segments, segments_up_to,
+};
 pub(super) use tuning::DedupTuning;
 pub(super) use window::DedupWindow;

@@ -301,6 +301,52 @@ pub(crate) fn newest_segment(folder: &Path) -> Option<Seq> {
         .max()
 }
 
+/// Returns the paths of a folder's segments that hold no entry of a body after `newest`.
+pub(crate) fn segments_up_to(folder: &Path, newest: Seq) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for file in std::fs::read_dir(folder)? {
+        let path = file?.path();
+        if Segment::is_segment(&path) && Segment::last_seq_of(&path)? <= newest {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
+}
+
+/// Reads all of a segment.
+///
+/// # Errors
+///
+/// When the file cannot be read, or is not what was written; of an older one, without sums, as far as that can be
+/// seen.
+pub(crate) fn check_segment(path: &Path) -> io::Result<()> {
+    let damaged = || {
+        let path = path.display();
+        io::Error::other(format!("{path}: its entries are not what was written"))
+    };
+    let segment = Segment::open(path.to_owned(), &mut BloomFilter::for_keys(1))?;
+    if !segment.has_all()? {
+        return Err(damaged());
+    }
+    let mut last = None;
+    let mut page = [0; PAGE + SUM];
+    for number in 0..segment.length.div_ceil(PER_PAGE) {
+        let bytes = segment.read_page(number, &mut page)?;
+        for entry in bytes
+            .ok_or_else(damaged)?
+            .iter()
+            .map(|bytes| segment.decode(bytes))
+        {
+            let is_known = (1..=segment.last_seq).contains(&entry.position.seq());
+            if !is_known || last.is_some_and(|last| last >= entry.hash) {
+                return Err(damaged());
+            }
+            last = Some(entry.hash);
+        }
+    }
+    Ok(())
+}
+
 /// Deletes all segments of a folder, which need not exist.
 pub(crate) fn remove_segments(folder: &Path) -> io::Result<()> {
     while let Some(path) = any_segment(folder) {

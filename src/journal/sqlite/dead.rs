@@ -119,7 +119,7 @@ pub(super) fn add_sums(database: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn letter_sum(consumer: &str, letter: &DeadLetter) -> i64 {
+pub(super) fn letter_sum(consumer: &str, letter: &DeadLetter) -> i64 {
     let sum = Sum::of("dead letter").text(consumer.as_bytes());
     let sum = sum
         .number(letter.position.to_bits())

@@ -170,6 +170,13 @@ impl HeadFile {
     }
 }
 
+/// Returns the newest body that the file in `folder` knows of, and makes no file; 0 if there is none.
+pub(super) fn known_head(folder: &Path) -> Seq {
+    let bytes = std::fs::read(folder.join(HEAD)).ok();
+    let bytes = bytes.and_then(|bytes| bytes.first_chunk().copied());
+    bytes.and_then(decode).unwrap_or(0)
+}
+
 fn encode(head: Seq) -> [u8; 12] {
     let mut bytes = [0; 12];
     bytes[..8].copy_from_slice(&head.to_le_bytes());

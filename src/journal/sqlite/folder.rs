@@ -103,7 +103,7 @@ pub(super) fn make_files_private(folder: &Path) {
 
 /// Creates the database, readable by its owner only, if it does not exist: it holds all messages
 /// and the subscribers' secrets. SQLite gives its other files the same permissions.
-pub(super) fn create_private(database: &Path) -> std::io::Result<()> {
+pub(crate) fn create_private(database: &Path) -> std::io::Result<()> {
     open_private(database).map(drop)
 }
 
@@ -123,6 +123,22 @@ pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
         Err(TryLockError::Error(error)) => Err(OpenError::io(&path, error)),
+    }
+}
+
+/// Keeps other processes from opening the journal while the returned file is open, and changes nothing.
+/// Returns `None` where there is nothing to lock.
+pub(super) fn hold(folder: &Path) -> Result<Option<File>, OpenError> {
+    let path = folder.join("lock");
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|error| OpenError::io(&path, error))?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
+        // The file system has no locks.
+        Err(TryLockError::Error(_)) => Ok(None),
     }
 }
 

@@ -18,7 +18,11 @@
 //! and `damage.rs` reports what it cannot read; `store.rs`, `rows.rs`, `delete.rs` and `dead.rs` have the other statements,
 //! `schema.rs` the tables. `folder.rs`, `files.rs` and `wal.rs` look at the files as such, at the start and after each
 //! commit.
+//! `backup.rs` copies a journal that another process may have open, `verify.rs` checks one, and `salvage.rs` saves
+//! what can be read of a damaged one: `walk.rs` and `tables.rs` read its rows, `pages.rs` what SQLite does not find,
+//! and `saved_copy.rs` writes them; `reach.rs` says which numbers consumers know. `partial.rs` is the folder that backup and salvage make.
 
+mod backup;
 mod checkpoint;
 mod commit;
 mod damage;
@@ -29,17 +33,30 @@ mod folder;
 mod journal;
 mod known;
 mod operation;
+mod pages;
+mod partial;
+mod reach;
 mod readers;
 mod reading;
 mod rekey;
 mod rows;
+mod salvage;
+mod saved_copy;
 mod schema;
 mod sql;
 mod store;
+mod tables;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod wal;
+mod walk;
 mod writer;
 
+pub use backup::{Backup, backup};
+pub(crate) use folder::create_private;
 pub(crate) use journal::Sqlite;
+pub use partial::FilesError;
 pub(crate) use readers::Readers;
+pub use salvage::{Salvaged, salvage};
+pub use verify::{Finding, Verified, verify};

@@ -143,7 +143,7 @@ impl Readers {
     }
 
     /// Does `work` while no connection of the pool is open.
-    pub(super) fn while_closed<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn while_closed<T>(&self, work: impl FnOnce() -> T) -> T {
         let _alone = self.pause();
         self.idle().clear();
         self.held

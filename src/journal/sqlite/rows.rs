@@ -242,7 +242,7 @@ pub(super) fn add_sums(database: &Connection) -> rusqlite::Result<()> {
     dead::add_sums(database)
 }
 
-fn head_sum(name: &str, head: &[u8]) -> i64 {
+pub(super) fn head_sum(name: &str, head: &[u8]) -> i64 {
     Sum::of("consumer")
         .text(name.as_bytes())
         .text(head)
@@ -250,17 +250,17 @@ fn head_sum(name: &str, head: &[u8]) -> i64 {
         .into()
 }
 
-fn row_sum(consumer: &str, key: &[u8], value: &[u8]) -> i64 {
+pub(super) fn row_sum(consumer: &str, key: &[u8], value: &[u8]) -> i64 {
     let sum = Sum::of("progress").text(consumer.as_bytes());
     sum.text(key).text(value).end().into()
 }
 
-fn document_sum(key: &str, value: &[u8], version: Version) -> i64 {
+pub(super) fn document_sum(key: &str, value: &[u8], version: Version) -> i64 {
     let sum = Sum::of("document").text(key.as_bytes());
     sum.text(value).number(version).end().into()
 }
 
-fn counter_sum(name: &str, value: u64) -> i64 {
+pub(super) fn counter_sum(name: &str, value: u64) -> i64 {
     Sum::of("counter")
         .text(name.as_bytes())
         .number(value)

@@ -6,7 +6,7 @@ use super::folder::OpenError;
 use super::{reading, rows};
 
 /// The version that this program writes. It also opens the four before.
-const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 6;
 
 /// "offh": distinguishes the file from other SQLite databases.
 const APPLICATION_ID: i64 = 0x6f66_6668;
@@ -112,10 +112,15 @@ const NEW_BLOCKS: &str = "
 
 /// Returns the version of a database that this program may write to; 0 for a new one.
 pub(super) fn check(database: &Connection) -> Result<i64, OpenError> {
-    let pragma = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    check_in(database, "main")
+}
+
+/// The same of a database that is attached by this name.
+pub(super) fn check_in(database: &Connection, schema: &str) -> Result<i64, OpenError> {
+    let pragma = |name| database.pragma_query_value(Some(schema), name, |row| row.get::<_, i64>(0));
     let (application, found) = (pragma("application_id")?, pragma("user_version")?);
-    let empty = "SELECT count(*) = 0 FROM sqlite_schema";
-    let empty: bool = database.query_row(empty, [], |row| row.get(0))?;
+    let empty = format!("SELECT count(*) = 0 FROM {schema}.sqlite_schema");
+    let empty: bool = database.query_row(&empty, [], |row| row.get(0))?;
     match found {
         0 if empty && application == 0 => Ok(found),
         _ if application != APPLICATION_ID => Err(OpenError::NotOurs),

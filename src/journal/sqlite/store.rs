@@ -186,7 +186,13 @@ pub(super) fn replace(database: &Connection, block: &Block) -> rusqlite::Result<
 
 /// Returns the bytes of all pages in use.
 pub(super) fn bytes(database: &Connection) -> rusqlite::Result<u64> {
-    let pragma = |name: &str| database.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    bytes_in(database, "main")
+}
+
+/// The same of a database that is attached by this name.
+pub(super) fn bytes_in(database: &Connection, schema: &str) -> rusqlite::Result<u64> {
+    let pragma =
+        |name: &str| database.pragma_query_value(Some(schema), name, |row| row.get::<_, u64>(0));
     let used = pragma("page_count")?.saturating_sub(pragma("freelist_count")?);
     Ok(used * pragma("page_size")?)
 }

@@ -40,9 +40,11 @@ impl Provider for InFolders {
     }
 }
 
+mod backup;
 mod damage;
 mod files;
 mod isolation;
+mod salvage;
 
 mod contract {
     use super::InFolders;

@@ -1,6 +1,6 @@
-//! A few thousand inputs of the fuzz targets `guard`, `decoding` and `journal`, always the same ones.
+//! A few thousand inputs of the fuzz targets `guard`, `decoding`, `journal` and `index`, always the same ones.
 
-use super::checks::{decoding, guard::Guarded, journal};
+use super::checks::{decoding, guard::Guarded, index, journal};
 use crate::support::Folder;
 
 /// Pseudo-random inputs, of 300 bytes at most.
@@ -39,5 +39,12 @@ fn arbitrary_files_are_read_or_refused() {
     let folder = Folder::new("arbitrary-files");
     for input in inputs(500) {
         journal::check(&input, &folder.0);
+    }
+}
+
+#[test]
+fn arbitrary_blobs_of_the_index_are_read_or_refused() {
+    for input in inputs(4000) {
+        index::check(&input);
     }
 }

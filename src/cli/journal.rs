@@ -1,0 +1,245 @@
+//! `offhook journal`: backs up, checks and saves the files of a journal, by the folder that the settings name.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Subcommand};
+use offhook::clock::{Clock as _, SystemClock};
+use offhook::journal::{self, FilesError, Finding};
+use offhook::settings::JournalSettings;
+use serde_json::{Value, json};
+
+use super::SettingsFile;
+use super::output::{self, Failure, Outcome, Verdict, counted};
+
+/// Back up the journal, check it, or save what can be read of a damaged one
+///
+/// The journal is the folder `journal.path` of the settings.
+#[derive(Args)]
+#[command(after_help = EXAMPLES, arg_required_else_help = true)]
+pub(super) struct Journal {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Copy the journal into a new folder, also while the server runs
+    #[command(allow_missing_positional = true)]
+    Backup(Copied),
+    /// Read everything and list what is damaged, also while the server runs
+    Verify(Checked),
+    /// Save what can be read of a damaged journal into a new folder; stop the server first
+    #[command(allow_missing_positional = true)]
+    Salvage(Copied),
+}
+
+#[derive(Args)]
+struct Copied {
+    /// The journal's folder, in place of the settings' journal.path
+    from: Option<PathBuf>,
+
+    /// The new folder, which can be a journal.path afterwards
+    dest: PathBuf,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+struct Checked {
+    /// The journal's folder, in place of the settings' journal.path
+    folder: Option<PathBuf>,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+struct Common {
+    #[command(flatten)]
+    file: SettingsFile,
+
+    /// Print one JSON object instead
+    #[arg(long)]
+    json: bool,
+}
+
+impl Journal {
+    pub(super) fn run(self) -> Outcome {
+        match self.action {
+            Action::Backup(copied) => {
+                let folder = copied.common.folder(copied.from, "nothing is copied")?;
+                copied.common.back_up(&folder, &copied.dest)
+            }
+            Action::Verify(checked) => {
+                let folder = checked
+                    .common
+                    .folder(checked.folder, "nothing is checked")?;
+                checked.common.verify(&folder)
+            }
+            Action::Salvage(copied) => {
+                let folder = copied.common.folder(copied.from, "nothing is saved")?;
+                copied.common.salvage(&folder, &copied.dest)
+            }
+        }
+    }
+}
+
+impl Common {
+    fn back_up(&self, folder: &Path, dest: &Path) -> Outcome {
+        let (copied, took) = timed(|| journal::backup(folder, dest));
+        let copied = copied.map_err(failure)?;
+        let text = || {
+            let events = counted_events(copied.events, copied.bytes);
+            format!("{events} copied to {} in {took:.1?}", dest.display())
+        };
+        let facts = json!({
+            "folder": folder.display().to_string(),
+            "dest": dest.display().to_string(),
+            "events": copied.events,
+            "newest": copied.newest,
+            "bytes": copied.bytes,
+            "seconds": took.as_secs_f64(),
+        });
+        self.print(&facts, text)?;
+        Ok(Verdict::Yes)
+    }
+
+    fn verify(&self, folder: &Path) -> Outcome {
+        let (found, took) = timed(|| journal::verify(folder));
+        let found = found.map_err(failure)?;
+        let text = || {
+            let mut lines: Vec<String> = found.damaged.iter().map(|one| one.text.clone()).collect();
+            if found.unlisted > 0 {
+                lines.push(format!("and {} more", found.unlisted));
+            }
+            let events = counted_events(found.events, found.bytes);
+            let read = format!("{events} read from {} in {took:.1?}", folder.display());
+            lines.push(if found.is_whole() {
+                format!("{read}; {}", output::good("nothing is damaged"))
+            } else {
+                format!(
+                    "{read}; {}: restore a backup, or save what can be read: offhook journal salvage DEST",
+                    output::bad("the journal is damaged")
+                )
+            });
+            lines.join("\n")
+        };
+        let finding = |one: &Finding| {
+            json!({
+                "first": one.events.map(|(first, _)| first),
+                "last": one.events.map(|(_, last)| last),
+                "id": one.id.map(|id| id.to_string()),
+                "text": one.text,
+            })
+        };
+        let facts = json!({
+            "folder": folder.display().to_string(),
+            "events": found.events,
+            "newest": found.newest,
+            "bytes": found.bytes,
+            "damaged": found.damaged.iter().map(finding).collect::<Vec<_>>(),
+            "unlisted": found.unlisted,
+            "seconds": took.as_secs_f64(),
+        });
+        self.print(&facts, text)?;
+        Ok(found.is_whole().into())
+    }
+
+    fn salvage(&self, folder: &Path, dest: &Path) -> Outcome {
+        let (saved, took) = timed(|| journal::salvage(folder, dest));
+        let saved = saved.map_err(failure)?;
+        let text = || {
+            let lost = saved.lost.iter().map(|(first, last)| match last - first {
+                0 => format!("lost: event {first}"),
+                _ => format!("lost: events {first} to {last}"),
+            });
+            let left_out = saved
+                .left_out
+                .iter()
+                .map(|text| format!("left out: {text}"));
+            let mut lines: Vec<String> = lost.chain(left_out).collect();
+            let events = counted_events(saved.events, saved.bytes);
+            let dest = dest.display();
+            lines.push(format!(
+                "{events} saved in {dest} in {took:.1?}; set journal.path to it"
+            ));
+            lines.join("\n")
+        };
+        let facts = json!({
+            "folder": folder.display().to_string(),
+            "dest": dest.display().to_string(),
+            "events": saved.events,
+            "newest": saved.newest,
+            "bytes": saved.bytes,
+            "lost": saved.lost,
+            "left_out": saved.left_out,
+            "seconds": took.as_secs_f64(),
+        });
+        self.print(&facts, text)?;
+        Ok(saved.is_complete().into())
+    }
+
+    /// The folder of the journal: the one that is named, or that of the settings.
+    fn folder(&self, named: Option<PathBuf>, consequence: &str) -> Result<PathBuf, Failure> {
+        if let Some(named) = named {
+            return Ok(named);
+        }
+        match self.file.load(consequence)?.journal {
+            JournalSettings::Sqlite(sqlite) => Ok(sqlite.path),
+            _ => Err(Failure::usage(format!(
+                "{}: with journal.engine = \"none\" there is no journal; {consequence}",
+                self.file.settings.display()
+            ))),
+        }
+    }
+
+    fn print(&self, facts: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        if self.json {
+            output::print_json(facts)
+        } else {
+            output::print(&text())
+        }
+    }
+}
+
+fn counted_events(events: u64, bytes: u64) -> String {
+    let size = ByteSize(bytes).display().iec();
+    format!("{} ({size})", counted(events, "event"))
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = SystemClock.monotonic();
+    let done = work();
+    (
+        done,
+        SystemClock.monotonic().saturating_duration_since(start),
+    )
+}
+
+fn failure(error: FilesError) -> Failure {
+    match error {
+        FilesError::NoJournal(_) | FilesError::Occupied(_) | FilesError::Inside(_) => {
+            Failure::usage(error)
+        }
+        error => Failure::failed(error),
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  offhook journal backup /backups/monday
+                                Copy the journal of ./settings.toml, also while the server runs
+  offhook journal verify        Read all of it, and list what is damaged
+  offhook journal verify /backups/monday
+                                The same of a copy
+  offhook journal salvage /var/lib/offhook-saved
+                                Save what can be read of a damaged journal; stop the server first
+
+A backup is a folder like journal.path itself. To restore it, stop the server, move the old folder
+away, and copy the backup to its place. A damaged journal is never changed.
+
+Exit status: 0 done, nothing damaged, everything saved; 1 it failed, something is damaged, or not
+everything could be saved; 2 usage.";

@@ -1,0 +1,311 @@
+//! A damaged journal is described, and what is whole in it is saved; it stays as it is.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use super::*;
+use crate::journal::{Desks as _, Documents as _, FilesError, salvage, verify};
+
+const BODIES: u128 = 120;
+const PAGE: usize = 16 * 1024;
+
+fn data(folder: &TestFolder) -> PathBuf {
+    folder.path().join("data")
+}
+
+/// A body that takes a good part of a page.
+fn long(number: u128) -> crate::Received {
+    let mut received = body(&format!("{number}:{}", "x".repeat(2000)));
+    received.id = Uuid::from_u128(number);
+    received
+}
+
+/// Writes a journal and stops it.
+async fn write(folder: &TestFolder) -> Arc<FakeClock> {
+    let clock = clock();
+    let journal = open_in(&data(folder), &clock);
+    for start in (0..BODIES).step_by(10) {
+        let key = |number: u128| number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let more = (start..start + 10)
+            .map(|number| journal.append(entry(long(number), key(number), WINDOW)));
+        let newest = futures_util::future::join_all(more).await;
+        assert!(newest.iter().all(Result::is_ok));
+    }
+    let desk = journal.desk(0).await.unwrap();
+    save(
+        desk.as_ref(),
+        "handler:a",
+        br#"{"floor":100}"#,
+        vec![letter(7, "no")],
+    )
+    .await;
+    put(&journal, "subscription/a/b", Some(b"{}")).await;
+    journal.close().await;
+    clock
+}
+
+fn open_in(folder: &Path, clock: &Arc<FakeClock>) -> Sqlite {
+    Sqlite::open(folder, JournalMetrics::unrecorded(), clock.clone()).unwrap()
+}
+
+/// All files of a folder with what is in them.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else {
+            all.insert(path.clone(), std::fs::read(path).unwrap());
+        }
+    }
+    all
+}
+
+/// Saves the journal, and checks that it is not changed, that what is saved is what was written, and that the
+/// report is right. Returns the numbers that are saved, and what is said of the rest.
+async fn saved(folder: &TestFolder, name: &str, clock: &Arc<FakeClock>) -> (Vec<Seq>, String) {
+    let (from, to) = (data(folder), folder.path().join(name));
+    let before = files(&from);
+    let found = verify(&from).unwrap();
+    let report = salvage(&from, &to).unwrap();
+    assert!(files(&from) == before, "the damaged journal is as it was");
+    // All of it may be saved, for example where only an index is damaged.
+    assert!(
+        report.is_complete() || !found.is_whole(),
+        "{found:?} {report:?}"
+    );
+    let journal = open_in(&to, clock);
+    let records = journal.read(0, usize::MAX).await.unwrap();
+    let mut there = Vec::new();
+    for record in records.iter().filter(|record| !is_missing(record)) {
+        let written = long(u128::from(record.seq) - 1);
+        assert_eq!(record.received.body, written.body);
+        assert_eq!(record.received.id, written.id);
+        there.push(record.seq);
+    }
+    assert_eq!(report.events, there.len() as u64);
+    let is_lost = |seq: &Seq| {
+        report
+            .lost
+            .iter()
+            .any(|(first, last)| (first..=last).contains(&seq))
+    };
+    let known: Vec<Seq> = (1..=report.newest).collect();
+    let (lost, kept): (Vec<Seq>, Vec<Seq>) = known.into_iter().partition(is_lost);
+    assert_eq!(kept, there, "{report:?}");
+    // What is not saved gets no number again, and is no duplicate.
+    let next = new(&journal, entry(long(9999), 9999, WINDOW)).await;
+    assert!(next > report.newest, "{next} {report:?}");
+    if let Some(lost) = lost.first() {
+        let key = u128::from(lost - 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let again = entry(long(u128::from(lost - 1)), key, WINDOW);
+        assert_eq!(new(&journal, again).await, next + 1);
+    }
+    journal.close().await;
+    let said = [
+        found.damaged.iter().map(|one| one.text.clone()).collect(),
+        report.left_out,
+    ];
+    (there, said.concat().join("\n"))
+}
+
+/// Whether a record stands for a body that cannot be read.
+fn is_missing(record: &crate::journal::Record) -> bool {
+    record.missing.is_some()
+}
+
+#[tokio::test]
+async fn a_whole_journal_is_saved_whole() {
+    let folder = TestFolder::new();
+    let clock = write(&folder).await;
+    let (there, said) = saved(&folder, "saved", &clock).await;
+    assert_eq!(there, (1..=120).collect::<Vec<_>>());
+    assert_eq!(said, "");
+    let journal = open_in(&folder.path().join("saved"), &clock);
+    let saved = journal.desk(0).await.unwrap().saved("handler:a").await;
+    assert_eq!(saved, Ok(Some(only_head(*br#"{"floor":100}"#))));
+    assert_eq!(letters(&journal, "handler:a").await, [letter(7, "no")]);
+    let documents = journal.documents("").await.unwrap();
+    assert_eq!(documents[0].key, "subscription/a/b");
+    let key = 7u128.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    let again = journal.append(entry(long(7), key, WINDOW)).await;
+    assert_eq!(again, Ok(duplicate(8)));
+}
+
+/// Every page in turn is noise. All that is not on it is saved.
+#[tokio::test]
+async fn a_garbled_page_costs_what_was_on_it() {
+    let folder = TestFolder::new();
+    let clock = write(&folder).await;
+    let path = data(&folder).join("journal.db");
+    let whole = std::fs::read(&path).unwrap();
+    let mut refused = 0;
+    for page in 0..whole.len() / PAGE {
+        let mut bytes = whole.clone();
+        bytes[page * PAGE..(page + 1) * PAGE].copy_from_slice(&garbage(PAGE));
+        std::fs::write(&path, bytes).unwrap();
+        let found = verify(&data(&folder)).unwrap();
+        assert!(!found.is_whole(), "page {page}");
+        let (there, said) = saved(&folder, &format!("saved{page}"), &clock).await;
+        // A page has a part of four blocks at most.
+        assert!(there.len() >= 70, "page {page}: {} {said}", there.len());
+        refused += usize::from(there.len() < 120);
+    }
+    assert!(refused > 5);
+}
+
+#[tokio::test]
+async fn half_a_file_is_told_and_saved() {
+    let folder = TestFolder::new();
+    let clock = write(&folder).await;
+    let path = data(&folder).join("journal.db");
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    let length = file.metadata().unwrap().len();
+    for (name, length) in [("a", length - 1), ("b", length / 2), ("c", length / 3 + 77)] {
+        file.set_len(length).unwrap();
+        assert!(!verify(&data(&folder)).unwrap().is_whole(), "{length}");
+        let (there, said) = saved(&folder, name, &clock).await;
+        assert!(!there.is_empty() && there.len() < 120, "{said}");
+        // The consumer had settled these, so that no new event gets their numbers.
+        let copy = open_in(&folder.path().join(name), &clock);
+        assert!(copy.tail().head() > 100, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_bit_is_never_saved_as_if_whole() {
+    let folder = TestFolder::new();
+    let clock = write(&folder).await;
+    let path = data(&folder).join("journal.db");
+    let file = std::fs::File::options()
+        .write(true)
+        .read(true)
+        .open(&path)
+        .unwrap();
+    let length = file.metadata().unwrap().len();
+    for seed in 0..40_u64 {
+        let place = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % length;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, place).unwrap();
+        file.write_all_at(&[byte[0] ^ 1 << (seed % 8)], place)
+            .unwrap();
+        // One in the first page may make it another program's.
+        if place >= 100 && SUMS {
+            saved(&folder, &format!("saved{seed}"), &clock).await;
+        } else {
+            let _ = verify(&data(&folder));
+            let _ = salvage(&data(&folder), &folder.path().join(format!("saved{seed}")));
+        }
+        file.write_all_at(&byte, place).unwrap();
+    }
+}
+
+/// Whether bodies have checksums.
+const SUMS: bool = true;
+
+#[tokio::test]
+async fn damaged_dedup_segments_are_made_again() {
+    let folder = TestFolder::new();
+    let clock = write(&folder).await;
+    let claims = data(&folder).join("claims");
+    write_segment(&claims, &entry_of(3, 90, 4_000_000_000_000));
+    assert!(verify(&data(&folder)).unwrap().is_whole());
+    std::fs::write(claims.join("90.keys"), [1; 33]).unwrap();
+    let found = verify(&data(&folder)).unwrap();
+    assert!(found.damaged[0].text.contains("90.keys"), "{found:?}");
+    let (there, said) = saved(&folder, "saved", &clock).await;
+    assert_eq!(there.len(), 120);
+    assert!(said.contains("the next start makes them again"), "{said}");
+}
+
+#[tokio::test]
+async fn what_is_no_journal_is_not_saved() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let (from, to) = (data(&folder), folder.path().join("saved"));
+    let missing = verify(&from).unwrap_err();
+    assert!(matches!(missing, FilesError::NoJournal(_)), "{missing}");
+    drop(open_in(&from, &clock));
+    let path = from.join("journal.db");
+    std::fs::write(&path, "").unwrap();
+    for failed in [verify(&from).map(drop), salvage(&from, &to).map(drop)] {
+        let failed = failed.unwrap_err();
+        assert!(matches!(failed, FilesError::NoJournal(_)), "{failed}");
+    }
+    std::fs::write(&path, "a text, and not short either ".repeat(4000)).unwrap();
+    let found = verify(&from).unwrap();
+    assert!(
+        found.damaged[0].text.contains("not a database"),
+        "{found:?}"
+    );
+    let nothing = salvage(&from, &to).unwrap_err();
+    assert!(matches!(nothing, FilesError::Nothing(_)), "{nothing}");
+    std::fs::remove_file(&path).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other
+        .execute_batch("CREATE TABLE other (id); INSERT INTO other VALUES (1)")
+        .unwrap();
+    drop(other);
+    let other = verify(&from).unwrap_err();
+    assert!(matches!(other, FilesError::Unknown { .. }), "{other}");
+    let nothing = salvage(&from, &to).unwrap_err();
+    assert!(matches!(nothing, FilesError::Nothing(_)), "{nothing}");
+    assert!(!to.exists() && !folder.path().join("saved.partial").exists());
+}
+
+#[tokio::test]
+async fn an_open_journal_is_verified_and_not_salvaged() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let (from, to) = (data(&folder), folder.path().join("saved"));
+    let journal = open_in(&from, &clock);
+    for number in 0..10 {
+        new(&journal, entry(long(number), number, WINDOW)).await;
+    }
+    let found = verify(&from).unwrap();
+    assert!(found.is_whole(), "{found:?}");
+    assert_eq!((found.events, found.newest), (10, 10));
+    let open = salvage(&from, &to).unwrap_err();
+    assert!(matches!(open, FilesError::InUse(_)), "{open}");
+    let inside = salvage(&from, &from.join("saved/deep")).unwrap_err();
+    assert!(matches!(inside, FilesError::Inside(_)), "{inside}");
+    journal.close().await;
+    let taken = salvage(&from, folder.path()).unwrap_err();
+    assert!(matches!(taken, FilesError::Occupied(_)), "{taken}");
+    assert_eq!(salvage(&from, &to).unwrap().events, 10);
+}
+
+/// Commits, and removals by retention, between two steps of the reader.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_journal_under_load_is_whole() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open_in(&data(&folder), &clock);
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    let write = async {
+        let mut number = 0;
+        while !ended.load(std::sync::atomic::Ordering::SeqCst) {
+            let more = (number..number + 50).map(|one| {
+                let key = one * 0x9e37_79b9_7f4a_7c15_f39c_c060;
+                journal.append(entry(long(one), key, WINDOW))
+            });
+            let newest = futures_util::future::join_all(more).await;
+            assert!(newest.iter().all(Result::is_ok));
+            number += 50;
+            if number > 500 {
+                trim_all(&journal, u64::try_from(number).unwrap() - 500).await;
+            }
+        }
+    };
+    let check = async {
+        for _ in 0..20 {
+            let from = data(&folder);
+            let found = tokio::task::spawn_blocking(move || verify(&from))
+                .await
+                .unwrap();
+            let found = found.unwrap();
+            assert!(found.is_whole(), "{found:?}");
+        }
+        ended.store(true, std::sync::atomic::Ordering::SeqCst);
+    };
+    futures_util::future::join(write, check).await;
+}
