@@ -10,8 +10,8 @@ use offhook::journal::{self, FilesError, Finding};
 use offhook::settings::JournalSettings;
 use serde_json::{Value, json};
 
-use super::SettingsFile;
 use super::output::{self, Failure, Outcome, Verdict, counted};
+use super::settings_file::SettingsFile;
 
 /// Back up the journal, check it, or save what can be read of a damaged one
 ///
@@ -187,11 +187,20 @@ impl Common {
         if let Some(named) = named {
             return Ok(named);
         }
-        match self.file.load(consequence)?.journal {
+        let instead =
+            format!("{consequence}; name the journal's folder, or the settings with --settings");
+        let Some(known) = self.file.known()? else {
+            let file = self.file.path().display();
+            return Err(Failure::usage(format!(
+                "there is no {file} here; {instead}"
+            )));
+        };
+        known.check("journal", &instead)?;
+        match known.settings.journal {
             JournalSettings::Sqlite(sqlite) => Ok(sqlite.path),
             _ => Err(Failure::usage(format!(
                 "{}: with journal.engine = \"none\" there is no journal; {consequence}",
-                self.file.settings.display()
+                known.file
             ))),
         }
     }

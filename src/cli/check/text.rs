@@ -85,9 +85,7 @@ fn in_words(key: &str, value: &Value, of: &Value) -> Option<String> {
         (
             "max_body" | "max_in_flight" | "min_body_rate" | "retention_size",
             Value::Number(bytes),
-        ) => {
-            ByteSize::b(bytes.as_u64()?).display().iec().to_string()
-        }
+        ) => ByteSize::b(bytes.as_u64()?).display().iec().to_string(),
         ("command", _) | (_, Value::Number(_)) => value.to_string(),
         (_, Value::Array(items)) => {
             let items = items.iter().filter_map(|item| in_words("", item, of));

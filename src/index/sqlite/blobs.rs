@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::attempts::{self, Attempt};
+use super::attempts::{self, Attempt, Failure};
 use super::segment::{OpenSegment, Segment};
 use super::sums::{Kind, open_blob, seal_blob};
 use crate::index::EventEntry;
@@ -30,13 +30,18 @@ pub fn make(texts: &[&str]) -> [Vec<u8>; 2] {
             name: (seq % 2 > 0).then_some(*text),
             bytes: seq,
             odd: None,
+            is_deleted: seq % 7 == 0,
         });
         made.push(Attempt {
             position: Position::first(seq),
             at: number,
             consumer: "handler:a".into(),
             attempt: 1,
-            outcome: (seq % 2 > 0).then(|| Arc::from(*text)),
+            took_ms: text.len() as u32,
+            failure: (seq % 2 > 0).then(|| Failure {
+                outcome: Arc::from(*text),
+                answer: (seq % 3 > 0).then(|| Arc::from(*text)),
+            }),
         });
     }
     let events = open.seal().map(|sealed| sealed.events);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::indexer::tests::{World, journal};
+use super::indexer::tests::{World, journal, made};
 use crate::Timestamp;
 use crate::dispatch::Outcome;
 use crate::index::Search as _;
@@ -82,7 +82,8 @@ async fn a_damaged_timeline_is_not_shown() {
     filled(&world).await;
     let consumer = world.index.notes().consumer("handler:a");
     for _ in 0..40 {
-        consumer.attempted(Position::first(7), 1, &Outcome::Done, Timestamp::UNIX_EPOCH);
+        let ended = made(Outcome::Done);
+        consumer.attempted(Position::first(7), 1, &ended, Timestamp::UNIX_EPOCH);
     }
     let attempts = async || world.index.attempts(Position::first(7)).await;
     while attempts().await.unwrap().len() < 40 {}

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use roaring::RoaringTreemap;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
 use super::attempts::{self, Attempt, PARTS, first_blob};
 use super::schema::{self, Result, State, read_blob};
-use super::sums::{Kind, seal_blob};
 use super::segment::{self, OpenSegment, Segment};
+use super::sums::{Kind, seal_blob};
 use super::writer::{IndexWriter, insert_segment, lock};
 use crate::index::EventEntry;
 use crate::journal::Deletion;

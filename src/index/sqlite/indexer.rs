@@ -376,7 +376,7 @@ pub(super) mod tests {
         Uuid::from_u128(number).into()
     }
 
-    fn made(outcome: Outcome) -> EndedAttempt {
+    pub(in super::super) fn made(outcome: Outcome) -> EndedAttempt {
         EndedAttempt {
             event: id(1),
             outcome,
