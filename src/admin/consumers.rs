@@ -29,9 +29,8 @@ pub(super) async fn list(state: State) -> Answer {
     let registry = state.registry()?;
     for entry in registry.list(None) {
         // One that is about to end may still run.
-        let subscription = &entry.subscription;
-        if !subscription.active && !names.contains(&subscription.key.consumer()) {
-            shown.push(show_inactive(registry, &entry).await?);
+        if !entry.has_consumer() && !names.contains(&entry.subscription.key.consumer()) {
+            shown.push(show_idle(registry, &entry).await?);
         }
     }
     Ok(HttpResponse::Ok().json(json!({ "consumers": shown })))
@@ -40,8 +39,8 @@ pub(super) async fn list(state: State) -> Answer {
 /// `GET /api/consumers/{name}`: one of them, with the conversations and sessions that it holds up.
 pub(super) async fn show_one(state: State, name: web::Path<String>) -> Answer {
     let pipeline = state.pipeline()?;
-    if let Some(entry) = state.inactive(&name) {
-        let shown = show_inactive(state.registry()?, &entry).await?;
+    if let Some(entry) = state.idle(&name) {
+        let shown = show_idle(state.registry()?, &entry).await?;
         return Ok(HttpResponse::Ok().json(shown));
     }
     let consumer = state.consumer(&name)?;
@@ -131,8 +130,8 @@ async fn set_paused(state: &AdminState, name: &str, paused: bool) -> Answer {
     Ok(HttpResponse::Ok().json(shown.ok_or_else(has_ended)?))
 }
 
-/// A subscription that is not active, as the API shows consumers: it has none that runs, but a backlog.
-async fn show_inactive(
+/// A subscription without a consumer, as the API shows consumers: it has a backlog.
+async fn show_idle(
     registry: &Registry,
     entry: &RegisteredSubscription,
 ) -> Result<Value, Unavailable> {
@@ -150,6 +149,10 @@ async fn show_inactive(
     if let Some(ended) = &subscription.ended {
         shown["state"] = "ended".into();
         shown["ended"] = json!({ "at": ended.at, "reason": ended.reason });
+    }
+    if let Some(rejected) = entry.rejected().filter(|_| subscription.active) {
+        shown["state"] = "suspended".into();
+        shown["suspended"] = json!({ "since": null, "reason": rejected.to_string() });
     }
     Ok(shown)
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::EventId;
 use crate::journal::Unavailable;
-use crate::relay::{ChangeError, Ended};
+use crate::relay::{ChangeError, RegisteredSubscription};
 use crate::telemetry::{ONGOING, Throttle};
 
 /// What a handler returns.
@@ -85,12 +85,17 @@ impl ApiError {
     }
 
     /// Nothing is sent for this subscription.
-    pub(super) fn not_active(consumer: &str, ended: Option<&Ended>) -> Self {
-        let why = ended.map_or_else(
-            || "is not active".to_owned(),
-            |ended| format!("has ended: {}", ended.reason),
-        );
-        let text = format!("{consumer} {why}; nothing is sent until it is resumed");
+    pub(super) fn not_active(consumer: &str, entry: &RegisteredSubscription) -> Self {
+        let (subscription, again) = (&entry.subscription, "until it is resumed");
+        let (why, again) = match (&subscription.ended, entry.rejected()) {
+            (Some(ended), _) => (format!("has ended: {}", ended.reason), again),
+            (None, Some(rejected)) if subscription.active => {
+                let allowed = "until [relay] allows its address, or it has another URL";
+                (format!("is suspended: {rejected}"), allowed)
+            }
+            _ => ("is not active".to_owned(), again),
+        };
+        let text = format!("{consumer} {why}; nothing is sent {again}");
         Self::conflict("not_active", text)
     }
 

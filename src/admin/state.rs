@@ -107,8 +107,8 @@ impl AdminState {
         let all = self.pipeline()?.consumers();
         let found = all.iter().find(|consumer| consumer.name() == name);
         found.cloned().ok_or_else(|| {
-            if let Some(entry) = self.inactive(name) {
-                return ApiError::not_active(name, entry.subscription.ended.as_ref());
+            if let Some(entry) = self.idle(name) {
+                return ApiError::not_active(name, &entry);
             }
             let names: Vec<&str> = all.iter().map(ConsumerControls::name).collect();
             let others = match names.join(", ") {
@@ -119,22 +119,18 @@ impl AdminState {
         })
     }
 
-    /// Fails if there is no consumer with this name, and no subscription that has none because it is not
-    /// active.
+    /// Fails if there is no consumer with this name, and no subscription that is to have none now.
     pub(super) fn check_consumer(&self, name: &str) -> Result<(), ApiError> {
-        if self.inactive(name).is_some() {
+        if self.idle(name).is_some() {
             return Ok(());
         }
         self.consumer(name).map(drop)
     }
 
-    /// The subscription with this consumer's name, if it is not active.
-    pub(super) fn inactive(&self, name: &str) -> Option<RegisteredSubscription> {
+    /// The subscription with this consumer's name, if it is to have no consumer now.
+    pub(super) fn idle(&self, name: &str) -> Option<RegisteredSubscription> {
         let mut all = self.registry.as_ref()?.list(None).into_iter();
-        all.find(|entry| {
-            let subscription = &entry.subscription;
-            !subscription.active && subscription.key.consumer() == name
-        })
+        all.find(|entry| !entry.has_consumer() && entry.subscription.key.consumer() == name)
     }
 
     /// The consumer with this name, if it can be asked.

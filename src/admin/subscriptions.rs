@@ -48,7 +48,7 @@ pub(super) async fn list_all(state: State, query: web::Query<SessionQuery>) -> A
         shown["lag"] = match status {
             Some(status) => status.lag.into(),
             // It restarts after a fault, and cannot say how far it is.
-            None if entry.subscription.active => Value::Null,
+            None if entry.has_consumer() => Value::Null,
             None => registry.backlog(entry).await?.lag.into(),
         };
         subscriptions.push(shown);

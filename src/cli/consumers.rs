@@ -113,7 +113,8 @@ struct Consumer {
 
 #[derive(Deserialize)]
 struct Suspended {
-    since: String,
+    /// `None` for one whose address is refused.
+    since: Option<String>,
     reason: String,
 }
 
@@ -205,7 +206,10 @@ impl Consumer {
 
 impl Suspended {
     fn text(&self, now: Timestamp) -> String {
-        format!("{}: {}", age(&self.since, now), self.reason)
+        match &self.since {
+            Some(since) => format!("{}: {}", age(since, now), self.reason),
+            None => self.reason.clone(),
+        }
     }
 }
 

@@ -39,6 +39,4 @@ pub use headers::{HeaderError, MAX_HEADER_BYTES, MAX_HEADERS, SubscriptionHeader
 pub(crate) use registry::{ChangeError, RegisteredSubscription, Registry, SubscriptionChange};
 pub use registry::{RelayState, RelayedTo};
 pub use settings::{RelayOptions, RelaySettings, SubscriptionSettings};
-pub(crate) use subscription::{
-    Ended, MAX_SECRETS, Subscription, SubscriptionKey, SubscriptionKeyError,
-};
+pub(crate) use subscription::{MAX_SECRETS, Subscription, SubscriptionKey, SubscriptionKeyError};

@@ -102,6 +102,11 @@ impl RegisteredSubscription {
         }
     }
 
+    /// Whether it has a consumer: it is active, and its URL may be posted to.
+    pub(crate) fn has_consumer(&self) -> bool {
+        self.subscription.active && self.rejected.is_none()
+    }
+
     /// Why nothing is sent though it is active: its URL may not be posted to, because `[relay]` has changed since
     /// it was registered. Its events wait.
     pub(crate) fn rejected(&self) -> Option<&RejectedAddress> {

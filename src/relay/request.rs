@@ -39,18 +39,25 @@ pub(super) struct Target {
 
 /// A subscriber's secrets in both of their forms.
 struct Keys {
-    /// The key of `X-Webhook-Signature`: the text of the first secret.
-    text: Secret,
+    /// The text of the first is the key of `X-Webhook-Signature`.
+    all: Secrets,
     /// The HMACs of `webhook-signature`, one of each secret, with its key already mixed in.
     standard: Vec<Mac>,
 }
 
 impl Keys {
     fn new(secrets: &Secrets) -> Option<Self> {
+        secrets.first()?;
         Some(Self {
-            text: secrets.first()?.clone(),
+            all: secrets.clone(),
             standard: secrets.iter().map(standard_webhooks_key).collect(),
         })
+    }
+
+    /// The value of `X-Webhook-Signature`.
+    fn own(&self, body: &[u8]) -> String {
+        let first = self.all.first();
+        first.map_or_else(String::new, |secret| x_webhook_signature(secret, body))
     }
 
     /// The value of `webhook-signature`: the signature of each secret.
@@ -106,7 +113,7 @@ impl Target {
         let seconds = now.as_second().to_string();
         set(&mut headers, WEBHOOK_ID, id.to_owned());
         if let Some(keys) = &self.keys {
-            let own = x_webhook_signature(&keys.text, body);
+            let own = keys.own(body);
             set_sensitive(&mut headers, X_WEBHOOK_SIGNATURE, own);
             let standard = keys.standard(id, &seconds, body);
             set_sensitive(&mut headers, WEBHOOK_SIGNATURE, standard);
@@ -129,7 +136,7 @@ impl Target {
     }
 
     /// What the answer to the request that was signed at the time `now` must not show: the values of its
-    /// sensitive headers, whole and in their parts, the secret, and the parts of the URL that may be
+    /// sensitive headers, whole and in their parts, the secrets, and the parts of the URL that may be
     /// tokens. Signs again, so that a request that is not refused keeps nothing.
     pub(super) fn hidden(&self, uri: Uri, delivery: &Delivery, now: Timestamp) -> Vec<Vec<u8>> {
         let mut hidden: Vec<Vec<u8>> = uri.query().into_iter().map(Into::into).collect();
@@ -140,7 +147,8 @@ impl Target {
                 .filter(|part| may_be_token(part))
                 .map(Into::into),
         );
-        hidden.extend(self.keys.iter().map(|keys| keys.text.expose().to_vec()));
+        let secrets = self.keys.iter().flat_map(|keys| keys.all.iter());
+        hidden.extend(secrets.map(|secret| secret.expose().to_vec()));
         let request = self.request(uri, delivery, now);
         let sensitive = { request.headers().values() }.filter(|value| value.is_sensitive());
         for value in sensitive.map(HeaderValue::as_bytes) {

@@ -1,9 +1,11 @@
 //! [`Erased`]: a block from which bodies were deleted. Its bodies keep their numbers, and its dedup keys stay.
 
 use super::{Block, Format, LENGTHS, put, read, split};
+use crate::journal::dedup::DedupEntry;
 use crate::journal::position::Seq;
 use crate::journal::record::Parts;
 use crate::journal::remains;
+use crate::{Received, Timestamp};
 
 /// A block without some bodies that it had.
 #[derive(Debug)]
@@ -65,6 +67,20 @@ impl<Bytes: AsRef<[u8]>> Block<Bytes> {
 }
 
 impl Block {
+    /// Adds what is left of a body that was deleted at `at`, with the dedup entries that it had.
+    pub(in crate::journal) fn push_deleted(
+        &mut self,
+        seq: Seq,
+        entries: &[DedupEntry],
+        left: &Received,
+        at: Timestamp,
+    ) {
+        self.begin(seq, entries);
+        let received_at = i64::try_from(left.received_at.as_nanosecond()).unwrap_or_default();
+        let body = [&left.id.as_bytes()[..], &received_at.to_le_bytes()].concat();
+        self.push_bytes(seq, &remains::of(&body, at.as_millisecond()), None);
+    }
+
     /// Adds a body as it is stored, with this length and sum, or its own.
     fn push_bytes(&mut self, seq: Seq, body: &[u8], sum: Option<&[u8; 8]>) {
         if self.format < Format::Sums {

@@ -124,7 +124,7 @@ fn newest(database: &Connection) -> rusqlite::Result<u64> {
     database.query_row(sql, [], |row| row.get(0))
 }
 
-fn deletion_sum(seq: Seq, number: u64) -> i64 {
+pub(super) fn deletion_sum(seq: Seq, number: u64) -> i64 {
     Sum::of("deletion").number(seq).number(number).end().into()
 }
 

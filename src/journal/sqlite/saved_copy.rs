@@ -12,7 +12,7 @@ use super::tables::{Table, quoted};
 use super::{reading, rows, schema, store};
 use crate::journal::block::{Block, Format};
 use crate::journal::dedup::DedupEntry;
-use crate::journal::{Record, Seq};
+use crate::journal::{Missing, Record, Seq};
 
 #[derive(Debug)]
 pub(super) struct SavedCopy {
@@ -103,6 +103,10 @@ impl SavedCopy {
                         position: crate::journal::Position::first(record.seq),
                         until: i64::MIN,
                     });
+                }
+                if let Some(Missing::Deleted(at)) = record.missing {
+                    new.push_deleted(record.seq, &own, &record.received, at);
+                    continue;
                 }
                 new.push(
                     record.seq,

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use super::walk::is_damage;
-use super::{dead, rows};
+use super::{dead, delete, rows};
 use crate::Timestamp;
 use crate::journal::{DeadLetter, Position};
 
@@ -162,6 +162,7 @@ impl Table {
                 };
                 dead::letter_sum(text("consumer")?, &letter)
             }
+            "deletions" => delete::deletion_sum(number("seq")?, number("number")?),
             // Another table with a sum of its own.
             _ => self.number(row, "sum")?,
         })
