@@ -96,7 +96,7 @@ async fn a_removed_folder_refuses_everything() {
     let told = "journal.db was removed or replaced while offhook has it open";
     let lines = said.lines().filter(|line| line.contains("a write failed"));
     let lines: Vec<&str> = lines.collect();
-    let is_told = lines.len() == 2 && lines.iter().all(|line| line.contains(told));
+    let is_told = !lines.is_empty() && lines.iter().all(|line| line.contains(told));
     assert!(is_told, "{said}");
 }
 
