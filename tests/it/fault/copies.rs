@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join;
 use offhook::testing::{TestEvent, TestRequest};
 use rusqlite::{Connection, OpenFlags};
 
@@ -35,7 +36,7 @@ async fn run(disk: &Disk, fault: Fault) -> usize {
     let (mut first, mut rest) = (long(0..1), long(1..LONG));
     send(&served, &mut first, &mut refused).await;
     let before = calls(&folder).lines().count();
-    let mut snapshot = Some(read(&folder));
+    let snapshot = read(&folder);
     let is_sync = |line: &&str| line.contains("sync ");
     let synced = || {
         calls(&folder)
@@ -43,13 +44,20 @@ async fn run(disk: &Disk, fault: Fault) -> usize {
             .skip(before)
             .any(|line| is_sync(&line))
     };
-    while !synced() {
-        let next = rest.next().expect("a checkpoint before that");
-        send(&served, &mut [next].into_iter(), &mut refused).await;
-        // The checkpoint is made beside that.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    drop(snapshot.take());
+    let sending = async {
+        while !synced() {
+            let next = rest.next().expect("a checkpoint before that");
+            send(&served, &mut [next].into_iter(), &mut refused).await;
+            // The checkpoint is made beside that.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    // While it reads, a journal whose sync has failed cannot be opened again.
+    let reading = async {
+        until("a sync", async || synced()).await;
+        drop(snapshot);
+    };
+    join(sending, reading).await;
     send(&served, &mut rest, &mut refused).await;
     until("ready", async || served.is_ready().await).await;
     let all = calls(&folder);
