@@ -20,7 +20,7 @@ use super::guard::Guard;
 use super::headers::SubscriptionHeaders;
 use super::subscription::{may_be_token, shown};
 use crate::signature::{
-    Mac, Secret, Secrets, standard_webhooks_key, standard_webhooks_signature, x_webhook_signature,
+    Mac, Secrets, standard_webhooks_key, standard_webhooks_signature, x_webhook_signature,
 };
 use crate::{Delivery, percent_encode};
 

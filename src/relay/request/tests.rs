@@ -7,6 +7,7 @@ use http_body_util::BodyExt as _;
 
 use super::*;
 use crate::Received;
+use crate::signature::Secret;
 
 fn delivery(change: impl FnOnce(&mut Received)) -> Delivery {
     let mut received = Received::new("s", "{}");
