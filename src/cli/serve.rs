@@ -52,11 +52,13 @@ impl Serve {
         };
         let relayed = server.subscriptions();
         let welcome = welcome(&settings, public, admin, &relayed, &program);
-        second_signal::watch();
-        // Signals are handled before the address is printed, because a reader of it may stop the server
-        // immediately.
-        let print = async { output::note(&welcome) };
-        let (stopped, ()) = join(server.run_until_stopped(), print).await;
+        // Polled after the server, which listens to signals then: before the address is printed, because a
+        // reader of it may stop the server immediately.
+        let begun = async {
+            second_signal::watch();
+            output::note(&welcome);
+        };
+        let (stopped, ()) = join(server.run_until_stopped(), begun).await;
         stopped.map_err(failure)?;
         Ok(Verdict::Yes)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 
 use super::consumer::panic_message;
@@ -17,7 +17,10 @@ use super::runner::{Ending, Runner};
 /// All running consumers of a journal.
 #[derive(Debug)]
 pub(crate) struct Runners {
-    runtime: Option<Runtime>,
+    /// Starts tasks, which end immediately when the threads have ended.
+    handle: Handle,
+    /// The threads, until they are ended.
+    runtime: Mutex<Option<Runtime>>,
     living: Living,
     /// Tells the tasks that stop after all consumers; each holds a receiver until it has ended.
     stop: watch::Sender<bool>,
@@ -49,7 +52,8 @@ impl Runners {
             .enable_all()
             .build()?;
         Ok(Self {
-            runtime: Some(runtime),
+            handle: runtime.handle().clone(),
+            runtime: Mutex::new(Some(runtime)),
             living: Living::default(),
             stop: watch::Sender::new(false),
         })
@@ -61,7 +65,7 @@ impl Runners {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         let (answer, answered) = std::sync::mpsc::channel();
-        self.runtime.as_ref()?.spawn(async move {
+        self.handle.spawn(async move {
             // If the caller has stopped waiting, the answer is discarded.
             let _ = answer.send(work.await);
         });
@@ -71,9 +75,6 @@ impl Runners {
     /// Starts a consumer in its share; `false` when all have been stopped, or when it already runs
     /// there.
     pub(crate) fn start(&self, runner: Runner, controls: ConsumerControls) -> bool {
-        let Some(runtime) = &self.runtime else {
-            return false;
-        };
         let mut consumers = self.living.lock();
         let same = |running: &Running| running.controls.is_of(&controls);
         // The task that waited for its end may have been dropped before that end.
@@ -83,7 +84,8 @@ impl Runners {
             return false;
         }
         let (ending, told) = watch::channel(Ending::GoOn);
-        runtime.spawn(supervise(runner, controls.health(), told));
+        self.handle
+            .spawn(supervise(runner, controls.health(), told));
         consumers.running.push(Running { controls, ending });
         true
     }
@@ -109,13 +111,11 @@ impl Runners {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        if let Some(runtime) = &self.runtime {
-            let (task, runs) = (task(self.stop.subscribe()), self.stop.subscribe());
-            runtime.spawn(async move {
-                task.await;
-                drop(runs);
-            });
-        }
+        let (task, runs) = (task(self.stop.subscribe()), self.stop.subscribe());
+        self.handle.spawn(async move {
+            task.await;
+            drop(runs);
+        });
     }
 
     /// Finishes the running attempts and saves all progress; no consumer can be added after that.
@@ -125,6 +125,24 @@ impl Runners {
         join_all(consumers.iter().map(ConsumerControls::ended)).await;
         self.stop.send_replace(true);
         self.stop.closed().await;
+    }
+
+    /// Ends everything that runs, and saves nothing: attempts are dropped, so that programs of `exec` are
+    /// killed, and happen again after the next start. Waits for the threads for at most `limit`; one that a
+    /// handler blocks goes on.
+    pub(crate) async fn cut_off(&self, limit: Duration) {
+        self.living.lock().stopped = true;
+        if let Some(runtime) = self.take_runtime() {
+            // On another thread, because this waits for the runtime's threads.
+            let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(limit));
+            // It fails only if the caller's runtime ends too.
+            let _ = ended.await;
+        }
+    }
+
+    fn take_runtime(&self) -> Option<Runtime> {
+        let mut runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        runtime.take()
     }
 }
 
@@ -199,7 +217,7 @@ impl Living {
 impl Drop for Runners {
     fn drop(&mut self) {
         // Dropping a runtime blocks until it ends, which is not allowed in an asynchronous context.
-        if let Some(runtime) = self.runtime.take() {
+        if let Some(runtime) = self.take_runtime() {
             runtime.shutdown_background();
         }
     }

@@ -293,6 +293,11 @@ impl Pipeline {
         self.runners.stop().await;
         self.journal.close().await;
     }
+
+    /// Ends the consumers without finishing anything. Waits for at most `limit`.
+    pub(crate) async fn cut_off(&self, limit: Duration) {
+        self.runners.cut_off(limit).await;
+    }
 }
 
 fn wait_for<T: Send + 'static>(

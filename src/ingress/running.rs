@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TrackedFuture;
 
@@ -20,6 +21,8 @@ pub(crate) struct Running {
     leaving: AtomicBool,
     draining: AtomicBool,
     refusing: AtomicBool,
+    /// Ends the work whose sender has hung up.
+    cut_off: CancellationToken,
     /// The runtime for events whose senders have hung up.
     home: OnceLock<Handle>,
 }
@@ -56,6 +59,12 @@ impl Running {
         self.refusing.store(true, Ordering::Relaxed);
     }
 
+    /// From now on work whose sender hangs up ends, instead of being completed.
+    pub(crate) fn cut_off(&self) {
+        self.refuse();
+        self.cut_off.cancel();
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
@@ -70,7 +79,7 @@ impl Running {
     pub(super) fn finish(&self, work: Work) -> Finish<'_> {
         Finish {
             work: Some(self.accepting.track_future(work)),
-            home: &self.home,
+            running: self,
         }
     }
 }
@@ -79,7 +88,7 @@ impl Running {
 /// is dropped, the rest of the work continues as a separate task.
 pub(super) struct Finish<'a> {
     work: Option<TrackedFuture<Work>>,
-    home: &'a OnceLock<Handle>,
+    running: &'a Running,
 }
 
 impl Future for Finish<'_> {
@@ -100,11 +109,11 @@ impl Drop for Finish<'_> {
         };
         // The server's own runtime outlives its workers; a receiver in an application's own `App` has
         // only the current worker's.
-        let home = self.home.get().cloned();
+        let home = self.running.home.get().cloned();
         let home = home.or_else(|| Handle::try_current().ok());
         if let Some(home) = home {
             // The engine has logged the outcome, and no task waits for it.
-            home.spawn(work);
+            home.spawn(self.running.cut_off.clone().run_until_cancelled_owned(work));
         }
     }
 }

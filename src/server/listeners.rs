@@ -191,6 +191,15 @@ impl Listener {
         })
     }
 
+    /// Ends it without waiting for its requests, also while it stops gracefully: its commands are handled one
+    /// after the other, so a command to stop would wait for that.
+    pub(super) async fn cut_off(&mut self) {
+        self.task.abort();
+        if !self.task.is_finished() {
+            let _ = (&mut self.task).await;
+        }
+    }
+
     /// Waits until it ends without having been stopped. Returns why.
     pub(super) async fn failure(&mut self) -> io::Error {
         match (&mut self.task).await {

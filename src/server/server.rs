@@ -1,11 +1,10 @@
 //! [`Server`]: offhook with its listeners, running in the background.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::time::Duration;
 
 use actix_server::ServerHandle;
-use futures_util::future::{Either, select};
+use futures_util::future::join;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -136,7 +135,8 @@ impl Server {
 
     /// Serves until SIGINT or SIGTERM, then stops as [`Server::stop`] does. With `server.drain_delay` the stop
     /// is announced first: `/ready` answers 503, and requests are still taken for that time. A second signal
-    /// ends the server without waiting for the work that still runs. SIGHUP does not end it.
+    /// ends the server without waiting for the work that still runs: handlers are dropped, and programs of
+    /// `exec` are killed. SIGHUP does not end it.
     ///
     /// # Errors
     ///
@@ -157,9 +157,8 @@ impl Server {
                 first.name
             );
             if let Ok(second) = timeout(delay, self.serve_until(signals.next_stop())).await {
-                let StopSignal { name, number } = second?;
-                self.public.handle.stop(false).await;
-                return Err(Error::Interrupted { name, number });
+                let second = second?;
+                return Err(self.interrupted(second).await);
             }
         }
         log::info!(
@@ -167,18 +166,14 @@ impl Server {
              signal again, to stop immediately",
             first.name
         );
-        let public = self.public.handle.clone();
-        let stop = pin!(self.stop());
-        let again = pin!(signals.next_stop());
-        match select(stop, again).await {
-            Either::Left(_) => log::info!("stopped"),
-            Either::Right((second, _unfinished)) => {
-                // The futures of requests and handlers are dropped, so that programs of `exec` end too.
-                public.stop(false).await;
-                let (name, number) = (second.name, second.number);
-                return Err(Error::Interrupted { name, number });
-            }
+        let second = tokio::select! {
+            () = self.stop_in_order() => None,
+            second = signals.next_stop() => Some(second),
+        };
+        if let Some(second) = second {
+            return Err(self.interrupted(second).await);
         }
+        log::info!("stopped");
         Ok(())
     }
 
@@ -187,20 +182,14 @@ impl Server {
         &mut self,
         signal: impl Future<Output = StopSignal>,
     ) -> Result<StopSignal, Error> {
-        tokio::select! {
-            signal = signal => Ok(signal),
-            error = self.public.failure() => {
-                Err(Error::Io { what: "the public listener", error })
-            }
-            () = broken(self.receiver.parts()) => {
-                // There is nothing to finish: no event and no progress can be stored.
-                self.public.handle.stop(false).await;
-                if let Some(admin) = &self.admin {
-                    admin.handle.stop(false).await;
-                }
-                Err(Error::JournalBroken)
-            }
-        }
+        let error = tokio::select! {
+            signal = signal => return Ok(signal),
+            error = self.public.failure() => Error::Io { what: "the public listener", error },
+            () = broken(self.receiver.parts()) => Error::JournalBroken,
+        };
+        // There is nothing to finish: no event can be received, or no progress stored.
+        self.cut_off().await;
+        Err(error)
     }
 
     /// Lets load balancers know that the server stops. Returns how long it still takes requests; `None` if it
@@ -215,19 +204,52 @@ impl Server {
     /// Stops without `drain_delay`: no new connection is accepted, requests that have begun are answered, and
     /// events that were verified are finished, for at most [`STOP_TIMEOUT`](crate::STOP_TIMEOUT). Then the
     /// connections are closed, those to the admin listener last.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
+        self.stop_in_order().await;
+    }
+
+    async fn stop_in_order(&mut self) {
         // The gateways are not told any more to send here.
-        drop(self.registrars);
-        let public = &self.public.handle;
-        let finished = finish(self.receiver.parts(), public);
+        self.registrars.abort_all();
+        let finished = finish(self.receiver.parts(), &self.public.handle);
         if timeout(STOP_TIMEOUT, finished).await.is_err() {
             log::warn!("handlers still run after {STOP_TIMEOUT:?}; they are cut off");
-            public.stop(false).await;
-        }
-        // Last, so that the administrator can watch the stop.
-        if let Some(admin) = &self.admin {
+            self.cut_off().await;
+        } else if let Some(admin) = &self.admin {
+            // Last, so that the administrator can watch the stop.
             admin.handle.stop(false).await;
         }
+    }
+
+    /// Ends everything because of a second signal.
+    async fn interrupted(mut self, second: StopSignal) -> Error {
+        self.cut_off().await;
+        let StopSignal { name, number } = second;
+        Error::Interrupted { name, number }
+    }
+
+    /// Ends everything without finishing it: requests, handlers and attempts are dropped, so that programs of
+    /// `exec` are killed. Waits for that for at most [`CUT_OFF_LIMIT`].
+    async fn cut_off(&mut self) {
+        self.registrars.abort_all();
+        let parts = self.receiver.parts();
+        let running = parts.ingress.running();
+        running.cut_off();
+        let pipeline = async {
+            if let Some(pipeline) = &parts.pipeline {
+                pipeline.cut_off(CUT_OFF_LIMIT).await;
+            }
+        };
+        let listeners = async {
+            self.public.cut_off().await;
+            if let Some(admin) = &mut self.admin {
+                admin.cut_off().await;
+            }
+            // The threads of the listener drop what they had.
+            running.idle().await;
+        };
+        // What blocks its thread does not end.
+        let _ = timeout(CUT_OFF_LIMIT, join(pipeline, listeners)).await;
     }
 }
 
@@ -267,3 +289,6 @@ async fn finish(parts: &Parts, public: &ServerHandle) {
         pipeline.stop().await;
     }
 }
+
+/// How long to wait until what is cut off has ended. `offhook serve` ends half a second after a second signal.
+const CUT_OFF_LIMIT: Duration = Duration::from_millis(250);

@@ -43,16 +43,20 @@ impl LineQueue {
         }
     }
 
-    /// Adds whole lines, or drops them if there is no room. Never waits for the output.
+    /// Adds whole lines, or drops them if there is no room. Of a text that is longer than [`MAX_TEXT`] only its
+    /// beginning is added. Never waits for the output.
     pub(super) fn push(&self, lines: &[u8]) {
+        let (lines, end) = cut(lines);
         let mut waiting = self.lock();
-        if waiting.lines.len() + lines.len() > MAX_BYTES {
-            waiting.dropped += count(lines);
-            self.dropped.fetch_add(count(lines), Ordering::Relaxed);
-            return;
+        let was_empty = waiting.is_empty();
+        if waiting.lines.len() + lines.len() + end.len() > MAX_BYTES {
+            let dropped = count(lines) + count(end.as_bytes());
+            waiting.dropped += dropped;
+            self.dropped.fetch_add(dropped, Ordering::Relaxed);
+        } else {
+            waiting.lines.extend_from_slice(lines);
+            waiting.lines.extend_from_slice(end.as_bytes());
         }
-        let was_empty = waiting.lines.is_empty();
-        waiting.lines.extend_from_slice(lines);
         drop(waiting);
         if was_empty {
             self.filled.notify_one();
@@ -118,6 +122,18 @@ impl Waiting {
     }
 }
 
+/// The beginning of a text that is too long, and the end of its last line.
+fn cut(lines: &[u8]) -> (&[u8], String) {
+    if lines.len() <= MAX_TEXT {
+        return (lines, String::new());
+    }
+    // No letter of UTF-8 is cut in two.
+    let is_inside = |byte: &&u8| **byte & 0b1100_0000 == 0b1000_0000;
+    let inside = lines[..=MAX_TEXT].iter().rev().take_while(is_inside);
+    let (kept, rest) = lines.split_at(MAX_TEXT - inside.count());
+    (kept, format!("… ({} more bytes)\n", rest.len()))
+}
+
 /// Writes lines. Returns how many could not be written, or not completely.
 fn write(out: &mut impl Write, mut lines: &[u8]) -> u64 {
     while !lines.is_empty() {
@@ -141,6 +157,9 @@ fn count(lines: &[u8]) -> u64 {
 
 /// How many bytes wait at most. As many again may be with the thread that writes.
 const MAX_BYTES: usize = 512 * 1024;
+
+/// The longest text that is added as a whole, such as a panic with its backtrace.
+const MAX_TEXT: usize = 64 * 1024;
 
 /// How much memory stays allocated between two writes.
 const KEPT_BYTES: usize = 16 * 1024;
@@ -218,6 +237,28 @@ mod tests {
         let text = written.lock().unwrap().clone();
         assert_eq!(text.lines().count(), 1 + fitting + 1);
         assert!(text.starts_with("first\n") && text.ends_with("x\n-7\n"));
+    }
+
+    /// A program's own errors and panics can be of any length.
+    #[test]
+    fn a_long_text_is_cut_and_not_lost() {
+        let (queue, tell, written) = started();
+        for _ in 0..2 {
+            tell.send(Ok(())).unwrap();
+        }
+        // The cut is at a letter of two bytes: once before it, once within it.
+        for before in ["x", ""] {
+            queue.push(format!("{before}{}\n", "é".repeat(MAX_BYTES)).as_bytes());
+            assert!(queue.flush(LIMIT));
+            let text = std::mem::take(&mut *written.lock().unwrap());
+            let (kept, end) = text.split_once('…').unwrap();
+            let letters = kept.strip_prefix(before).unwrap();
+            let kept_bytes = MAX_TEXT - before.len();
+            assert_eq!(letters, "é".repeat(kept_bytes / 2));
+            let rest = 2 * MAX_BYTES + 1 - letters.len();
+            assert_eq!(end, format!(" ({rest} more bytes)\n"));
+        }
+        assert_eq!(queue.dropped(), 0);
     }
 
     #[test]

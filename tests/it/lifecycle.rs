@@ -1,19 +1,23 @@
 //! Order, hang-ups and the graceful stop.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use offhook::clock::{Clock as _, SystemClock};
 use offhook::testing::{TestEvent, TestRequest};
 use offhook::{
     Delivery, EventHandler, HandlerError, HandlerOptions, MessageEvent, Order, async_trait,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::served::{JSONL, Served, handled, settings};
+use crate::fault::slow::SlowDisk;
+use crate::served::{JSONL, Served, handled, settings, until};
 use crate::support::{
     Folder, KEY, Program, Raw, address_in, bounded, recording, secret, signed, until_metric,
 };
@@ -296,31 +300,115 @@ async fn a_stop_cuts_off_what_never_ends() {
     assert_eq!(program.wait().code(), Some(130));
 }
 
-/// Nothing reads standard error any more, so what writes to it never returns.
+/// Whether a process runs. One that has ended may wait for its parent.
+fn runs(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// With both engines, and in both parts of a stop.
+#[actix_web::test]
+async fn a_second_signal_kills_the_programs_of_exec() {
+    let handler = "[[handlers]]\nname = \"endless\"\nuse = \"exec\"\ntimeout = \"1h\"\n\
+                   command = [\"sh\", \"-c\", \"echo $$ >> pids; exec sleep 1000\"]\n";
+    for (engine, delay) in [
+        ("sqlite\"\npath = \"journal", "0s"),
+        ("sqlite\"\npath = \"journal", "1h"),
+        ("none", "0s"),
+        ("none", "1h"),
+    ] {
+        let folder = Folder::new("killed-programs");
+        settings(&folder, handler);
+        let file = folder.0.join("settings.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let text = text.replace("path = \"journal", &format!("engine = \"{engine}"));
+        let delayed = format!("[server]\ndrain_delay = \"{delay}\"\n");
+        std::fs::write(&file, text.replace("[server]\n", &delayed)).unwrap();
+        let served = Served::start(&folder);
+        let mut waits = Raw::connect(served.public).await;
+        waits.send(message("a", "s")).await;
+        let mut gone = Raw::connect(served.public).await;
+        gone.send(message("b", "s")).await;
+        let pids = || std::fs::read_to_string(folder.0.join("pids")).unwrap_or_default();
+        until("both run", async || pids().matches('\n').count() == 2).await;
+        gone.reset();
+        served.program.signal("INT");
+        served.program.logged(match delay {
+            "0s" => "Press Ctrl-C again",
+            _ => "/ready answers 503",
+        });
+        served.program.signal("INT");
+        served.program.logged("with work unfinished");
+        assert_eq!(served.program.wait().code(), Some(130));
+        until("they are killed", async || !pids().lines().any(runs)).await;
+    }
+}
+
+/// In a program of one's own, which no other thread ends. The body of a request does not come.
+#[actix_web::test]
+async fn a_second_signal_does_not_wait_for_the_first() {
+    let mut library = crate::support::example("server");
+    library.env("OFFHOOK__SERVER__REQUEST_TIMEOUT", "1h");
+    for listener in ["SERVER", "ADMIN"] {
+        library.env(format!("OFFHOOK__{listener}__BIND"), "127.0.0.1:0");
+    }
+    let program = Program::start(&mut library);
+    let mut raw = Raw::connect(address_in(&program.logged("/webhook"))).await;
+    let mut request = signed("{}");
+    let expect = ("Expect".to_owned(), "100-continue".to_owned());
+    request.headers.push(expect);
+    let bytes = request.bytes();
+    raw.send(&bytes[..bytes.len() - 2]).await;
+    assert_eq!(raw.answer().await.status, 100);
+    program.signal("INT");
+    program.logged("Press Ctrl-C again");
+    // The graceful stop has begun.
+    sleep(Duration::from_millis(200)).await;
+    program.signal("INT");
+    let second = SystemClock.monotonic();
+    assert_eq!(program.wait().code(), Some(1));
+    // Otherwise it is STOP_TIMEOUT.
+    assert!(SystemClock.monotonic() - second < Duration::from_secs(10));
+}
+
+/// The disk hangs, and with it the journal's thread, for which the end of the program waits.
 #[actix_web::test]
 async fn a_second_ctrl_c_ends_what_hangs() {
-    let folder = Folder::new("hung-stop");
-    crate::served::settings(&folder, "");
-    let (reader, mut writer) = std::io::pipe().unwrap();
-    let mut command = crate::served::command(&folder);
-    let mut child = command.stderr(writer.try_clone().unwrap()).spawn().unwrap();
-    let mut said = BufReader::new(reader).lines();
-    assert!(said.any(|line| line.unwrap().contains("/ready")));
-    rustix::io::ioctl_fionbio(&writer, true).unwrap();
-    for length in [4096, 1] {
-        while writer.write(&vec![b'\n'; length]).is_ok() {}
+    let (folder, disk) = (Folder::new("hung-stop"), SlowDisk::new("hung-disk"));
+    settings(&folder, JSONL);
+    let served = Served::try_start(&mut disk.server(&folder)).unwrap();
+    disk.set(Duration::from_secs(3600));
+    let mut raw = Raw::connect(served.public).await;
+    raw.send(signed("{}").bytes()).await;
+    served.program.signal("INT");
+    served.program.logged("Press Ctrl-C again");
+    served.program.signal("INT");
+    assert_eq!(served.program.wait().code(), Some(130));
+}
+
+/// Whether the process has a handler for SIGINT.
+fn catches_interrupt(program: &Program) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigCgt:\t"));
+    let mask = u64::from_str_radix(mask.unwrap(), 16).unwrap();
+    mask & (1 << (Signal::INT.as_raw() - 1)) != 0
+}
+
+/// As soon as it does not kill the process any more, the server has it.
+#[test]
+fn no_signal_to_stop_is_swallowed() {
+    for _ in 0..10 {
+        let folder = Folder::new("caught");
+        settings(&folder, "");
+        let program = Program::start(&mut crate::served::command(&folder));
+        while !catches_interrupt(&program) {}
+        let pid = Pid::from_raw(program.id().try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::INT).unwrap();
+        program.logged("SIGINT: stopping");
+        assert!(program.wait().success());
     }
-    rustix::io::ioctl_fionbio(&writer, false).unwrap();
-    let ended = timeout(Duration::from_secs(60), async {
-        while child.try_wait().unwrap().is_none() {
-            let (mut kill, id) = (Command::new("kill"), child.id().to_string());
-            kill.args(["-s", "INT", &id]).status().unwrap();
-            sleep(Duration::from_millis(100)).await;
-        }
-    });
-    let ended = ended.await;
-    let _ = child.kill();
-    assert_eq!((ended, child.wait().unwrap().code()), (Ok(()), Some(130)));
 }
 
 /// In `serve`, and where a program runs the library. logrotate and terminals that are closed send it.
@@ -345,23 +433,39 @@ async fn a_hangup_never_ends_the_server() {
     }
 }
 
-/// A signal that comes before the server listens.
-#[test]
-fn a_hangup_during_the_start_ends_nothing() {
-    let folder = Folder::new("hangup-early");
-    crate::served::settings(&folder, "");
-    // The settings are read from a pipe, so the start waits for the test.
+/// `offhook serve` that reads its settings from a pipe, and so has begun and waits for the test. Dropping the
+/// pipe's end makes it go on.
+fn starting(folder: &Folder) -> (Program, std::fs::File) {
+    settings(folder, "");
     let pipe = folder.0.join("pipe.toml");
     let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
     let mut command = crate::support::offhook(&["--settings", "pipe.toml"]);
     let program = Program::start(command.current_dir(&folder.0));
     // Opening the pipe waits for its reader.
-    let mut writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    let writer = std::fs::OpenOptions::new().write(true).open(&pipe);
+    (program, writer.unwrap())
+}
+
+#[test]
+fn a_hangup_during_the_start_ends_nothing() {
+    let folder = Folder::new("hangup-early");
+    let (program, mut writer) = starting(&folder);
     program.signal("HUP");
     let settings = std::fs::read(folder.0.join("settings.toml")).unwrap();
     writer.write_all(&settings).unwrap();
     drop(writer);
     program.logged("/webhook");
     program.stop();
+}
+
+#[test]
+fn a_signal_during_the_start_ends_it() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let folder = Folder::new("stop-early");
+        let (program, _writer) = starting(&folder);
+        let pid = Pid::from_raw(program.id().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+        assert_eq!(program.wait().signal(), Some(signal.as_raw()));
+    }
 }

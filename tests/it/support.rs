@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use offhook::clock::{Clock as _, SystemClock};
 use offhook::settings::JournalSettings;
 use offhook::signature::Secret;
 use offhook::testing::{Recorder, TestRequest, TestResponse};
@@ -222,9 +223,17 @@ impl Program {
         lines.join("\n")
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended by itself, for at most a minute.
     pub fn wait(mut self) -> std::process::ExitStatus {
-        self.child.wait().unwrap()
+        let started = SystemClock.monotonic();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            let waited = SystemClock.monotonic() - started;
+            assert!(waited < Duration::from_secs(60), "it has not ended");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Asks the program to end, and returns the printed lines it had not been asked for.

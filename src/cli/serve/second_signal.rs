@@ -6,38 +6,44 @@
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Starts the thread that waits for two signals, after the server's own stop has been given a moment.
+/// Starts the thread that waits for two signals, and then for [`PATIENCE`], the server's own end.
+///
+/// Call it as soon as the server listens to signals: from here on both count the same. One that came before
+/// would be the first for this thread, and none for the server.
 pub(super) fn watch() {
-    // Without the thread, the server stops as it can.
+    let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+    let (Ok(interrupts), Ok(terminates)) = (signal(interrupt), signal(terminate)) else {
+        // The server has them, and stops as it can.
+        return;
+    };
+    // Without the thread, too.
     let _ = std::thread::Builder::new()
         .name("offhook-signals".to_owned())
         .spawn(|| {
-            if let Some(number) = second() {
+            if let Some(second) = second(interrupts, terminates) {
                 #[expect(clippy::exit, reason = "the thread that would return is blocked")]
-                std::process::exit(super::by_signal(number).into());
+                std::process::exit(super::by_signal(second.as_raw_value()).into());
             }
         });
 }
 
-/// Waits for the second signal, and then for [`PATIENCE`]. Returns the signal's number, or `None` if signals
-/// cannot be waited for.
-fn second() -> Option<i32> {
+/// Waits for the second signal, and then for [`PATIENCE`]. `None` if nothing can be waited for.
+fn second(mut interrupts: Signal, mut terminates: Signal) -> Option<SignalKind> {
+    // It reads what the system tells, because the other runtimes may be blocked.
     let runtime = Builder::new_current_thread().enable_all().build().ok()?;
     runtime.block_on(async {
-        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
-        let (mut interrupts, mut terminates) = (signal(interrupt).ok()?, signal(terminate).ok()?);
         let mut next = async || {
             tokio::select! {
-                _ = interrupts.recv() => interrupt,
-                _ = terminates.recv() => terminate,
+                _ = interrupts.recv() => SignalKind::interrupt(),
+                _ = terminates.recv() => SignalKind::terminate(),
             }
         };
         next().await;
         let second = next().await;
         tokio::time::sleep(PATIENCE).await;
-        Some(second.as_raw_value())
+        Some(second)
     })
 }
 
