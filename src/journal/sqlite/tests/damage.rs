@@ -173,6 +173,29 @@ async fn the_pages_around_garbled_ones_are_served() {
     assert_eq!(new(&journal, long_entry(601)).await, 601);
 }
 
+/// A trim up to the end of a block reads no block behind the next one.
+#[tokio::test]
+async fn a_trim_reads_only_what_it_removes() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    for first in (1..=600).step_by(20) {
+        append(&*journal, first..=first + 19).await;
+    }
+    drop(journal);
+    let sql = "SELECT last FROM blocks ORDER BY last LIMIT 1 OFFSET 3";
+    let end: Seq = database(folder.path())
+        .query_row(sql, [], |row| row.get(0))
+        .unwrap();
+    let path = folder.path().join("journal.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 40_000].copy_from_slice(&garbage(40_000));
+    std::fs::write(&path, bytes).unwrap();
+    let journal = open(&folder, &clock);
+    assert_eq!(trim_all(&*journal, end).await, end as usize);
+    assert_eq!(seqs(&*journal, 0, 1).await, [end + 1]);
+}
+
 /// What a journal holds that is then damaged.
 struct Journals {
     clock: Arc<FakeClock>,
