@@ -94,7 +94,7 @@ impl OpenDatabase {
 
     /// Copies the WAL into the database and closes it after the last write, and the readers' connections
     /// before it: the database alone is the whole journal then.
-    pub(super) fn close(self, readers: &Readers) {
+    pub(super) fn close(self, known: &Known, readers: &Readers) {
         let Self {
             database,
             files,
@@ -109,6 +109,11 @@ impl OpenDatabase {
         // Before the readers are stopped: its thread may have to stop them for the end of a lap.
         drop(checkpointer);
         readers.while_closed(|| {
+            if known.has_lost_heads
+                && let Err(error) = rows::remove_damaged_heads(&database)
+            {
+                log::warn!("journal: damaged rows cannot be removed: {error}");
+            }
             if let Err(error) = delete::purge(&database) {
                 log::warn!(
                     "journal: it cannot be written again after deletions, that is tried at the next stop: {error}"
@@ -301,6 +306,12 @@ impl<'a> Step<'a> {
             return Ok(Err(Unavailable::Fenced(0)));
         }
         rows::save(self.change(), change).map(Ok)
+    }
+
+    /// Stores that a consumer whose head is damaged begins with the oldest event.
+    pub(super) fn replace_lost_head(&mut self, consumer: &str) -> Result<(), Error> {
+        self.known.has_lost_heads = true;
+        rows::replace_lost_head(self.change(), consumer)
     }
 
     pub(super) fn put_document(

@@ -248,9 +248,15 @@ impl Desk for SqliteDesk {
     }
 
     async fn saved(&self, consumer: &str) -> Result<Option<SavedProgress>, Unavailable> {
-        let consumer = consumer.to_owned();
-        let saved = move |database: &Connection| rows::saved(database, &consumer);
-        self.readers.look(saved).await
+        let name = consumer.to_owned();
+        let saved = move |database: &Connection| rows::saved(database, &name);
+        let found = self.readers.look(saved).await?;
+        if found.is_head_lost {
+            let name = consumer.to_owned();
+            let replace = move |step: &mut Step<'_>| step.replace_lost_head(&name).map(Ok);
+            self.queue.write::<_, Unavailable>(0, replace).await?;
+        }
+        Ok(found.saved)
     }
 
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {

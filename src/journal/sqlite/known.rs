@@ -27,6 +27,8 @@ pub(super) struct Known {
     pub(super) wal: usize,
     /// Remembers the newest body beside the log.
     pub(super) head_file: HeadFile,
+    /// Whether consumers whose heads are damaged have others now.
+    pub(super) has_lost_heads: bool,
 }
 
 impl Known {
@@ -54,6 +56,7 @@ impl Known {
             block: Block::default(),
             wal: 0,
             head_file,
+            has_lost_heads: false,
         };
         let sealed = known.dedup.sealed_up_to();
         reading::entries_after(database, sealed, head, |entry| match entry.until > now {

@@ -141,7 +141,7 @@ impl JournalWriter {
 
     fn close(self) {
         if let WriterState::Open(open) = self.state {
-            open.close(&self.readers);
+            open.close(&self.known, &self.readers);
         }
     }
 

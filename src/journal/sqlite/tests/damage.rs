@@ -196,6 +196,43 @@ async fn a_trim_reads_only_what_it_removes() {
     assert_eq!(seqs(&*journal, 0, 1).await, [end + 1]);
 }
 
+/// A damaged name may be that of any consumer that is started, until each has a head again.
+#[tokio::test]
+async fn a_lost_head_is_replaced_once() {
+    for damage in [
+        "UPDATE consumers SET name = 'handler:x' WHERE name = 'handler:a'",
+        "UPDATE consumers SET name = CAST(x'68ff' AS TEXT) WHERE name = 'handler:a'",
+        "UPDATE consumers SET saved = x'00' WHERE name = 'handler:a'",
+    ] {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let journal = open(&folder, &clock);
+        append(&*journal, 1..=3).await;
+        let desk = journal.desk(0).await.unwrap();
+        save(desk.as_ref(), "handler:a", b"saved", vec![]).await;
+        save(desk.as_ref(), "handler:b", b"saved", vec![]).await;
+        drop((desk, journal));
+        database(folder.path()).execute_batch(damage).unwrap();
+        let journal = open(&folder, &clock);
+        let desk = journal.desk(0).await.unwrap();
+        // What is registered meanwhile starts from now.
+        journal.introduce("relay:new", b"now").await.unwrap();
+        for (consumer, head) in [
+            ("handler:a", ""),
+            ("handler:b", "saved"),
+            ("relay:new", "now"),
+        ] {
+            let saved = desk.saved(consumer).await;
+            assert_eq!(saved, Ok(Some(only_head(head))), "{damage}: {consumer}");
+        }
+        journal.close().await;
+        drop((desk, journal));
+        let journal = open(&folder, &clock);
+        let desk = journal.desk(0).await.unwrap();
+        assert_eq!(desk.saved("handler:a").await, Ok(Some(only_head(""))));
+        assert_eq!(desk.saved("handler:later").await, Ok(None), "{damage}");
+    }
+}
+
 /// What a journal holds that is then damaged.
 struct Journals {
     clock: Arc<FakeClock>,
