@@ -365,9 +365,9 @@ impl<'a> Step<'a> {
         bodies: &[Seq],
     ) -> Result<Result<(Deleted, Timestamp), Unavailable>, Error> {
         let at = Timestamp::from_millisecond(self.now).unwrap_or_default();
-        let savepoint = self.transaction.savepoint()?;
+        let mut savepoint = self.transaction.savepoint()?;
         store::overwrite_all(&savepoint, true)?;
-        let deleted = delete::delete(&savepoint, bodies, self.now);
+        let deleted = delete::delete(&mut savepoint, bodies, self.now);
         store::overwrite_all(&savepoint, false)?;
         match deleted {
             Err(error) if reading::is_damage(&error) => {

@@ -162,7 +162,7 @@ impl Log for Sqlite {
         bodies.sort_unstable();
         bodies.dedup();
         let bodies: Arc<[Seq]> = bodies.into();
-        let (mut done, mut events) = (0, 0);
+        let (mut done, mut events, mut damaged) = (0, 0, None);
         while done < bodies.len() {
             let all = Arc::clone(&bodies);
             let delete = move |step: &mut Step<'_>| step.delete(&all[done..]);
@@ -171,10 +171,13 @@ impl Log for Sqlite {
             self.shared.tail.delete(&bodies[done..end], at);
             done = end;
             events += deleted.events;
-            if let Some(seq) = deleted.damaged {
-                let why = format!("body {seq} cannot be deleted, because its block is damaged");
-                return Err(Unavailable::Away(why));
-            }
+            damaged = damaged.or(deleted.damaged);
+        }
+        if let Some(seq) = damaged {
+            let why = format!(
+                "body {seq} cannot be deleted, because its block is damaged; those in other blocks were deleted"
+            );
+            return Err(Unavailable::Away(why));
         }
         Ok(events)
     }

@@ -196,6 +196,31 @@ async fn a_trim_reads_only_what_it_removes() {
     assert_eq!(seqs(&*journal, 0, 1).await, [end + 1]);
 }
 
+#[tokio::test]
+async fn a_deletion_goes_on_behind_damage() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    for first in [1, 11, 21] {
+        append(&*journal, first..=first + 9).await;
+    }
+    drop(journal);
+    let damage =
+        "UPDATE blocks SET sums = x'' WHERE last = (SELECT min(last) FROM blocks WHERE last >= 15)";
+    database(folder.path()).execute_batch(damage).unwrap();
+    let journal = open(&folder, &clock);
+    let failed = journal.delete(&[5, 15, 25]).await.unwrap_err();
+    assert!(failed.to_string().contains("body 15"), "{failed}");
+    let records = all(&*journal).await;
+    let deleted = { records.iter() }.filter(|one| matches!(one.missing, Some(Missing::Deleted(_))));
+    assert_eq!(deleted.map(|one| one.seq).collect::<Vec<_>>(), [5, 25]);
+    let deletions = journal.deletions(0, 10).await.unwrap();
+    let deleted = deletions
+        .iter()
+        .map(|deletion| (deletion.number, deletion.seq));
+    assert_eq!(deleted.collect::<Vec<_>>(), [(1, 5), (2, 25)]);
+    assert!(journal.is_ready());
+}
+
 /// A damaged name may be that of any consumer that is started, until each has a head again.
 #[tokio::test]
 async fn a_lost_head_is_replaced_once() {
