@@ -158,8 +158,10 @@ fn newest(database: &Connection) -> rusqlite::Result<u64> {
     if let Some(number) = rows::counter(database, NUMBER)? {
         return Ok(number);
     }
+    // Retention has removed some of them, but what was written again before is known.
     let sql = "SELECT coalesce(max(number), 0) FROM deletions";
-    database.query_row(sql, [], |row| row.get(0))
+    let left: u64 = database.query_row(sql, [], |row| row.get(0))?;
+    Ok(left.max(rows::counter(database, PURGED)?.unwrap_or(0)))
 }
 
 pub(super) fn deletion_sum(seq: Seq, number: u64) -> i64 {

@@ -221,6 +221,24 @@ async fn a_deletion_goes_on_behind_damage() {
     assert!(journal.is_ready());
 }
 
+/// The index follows the deletions by their numbers.
+#[tokio::test]
+async fn a_lost_counter_takes_no_number_of_a_deletion_back() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    append(&*journal, 1..=9).await;
+    assert_eq!(journal.delete(&[1, 2, 3]).await, Ok(3));
+    assert_eq!(trim_all(&*journal, 5).await, 5);
+    journal.close().await;
+    drop(journal);
+    let damage = "UPDATE counters SET sum = sum + 1 WHERE name = 'deletions'";
+    database(folder.path()).execute_batch(damage).unwrap();
+    let journal = open(&folder, &clock);
+    assert_eq!(journal.delete(&[7]).await, Ok(1));
+    let new = journal.deletions(3, 10).await.unwrap();
+    assert_eq!(new.len(), 1, "{new:?}");
+}
+
 /// A damaged name may be that of any consumer that is started, until each has a head again.
 #[tokio::test]
 async fn a_lost_head_is_replaced_once() {
