@@ -173,10 +173,14 @@ fn cut(database: &Connection, end: Seq) -> rusqlite::Result<()> {
         let shared = reading::block(row).ok().filter(Block::is_whole);
         Ok(shared.and_then(|shared| shared.without(end)))
     });
-    if let Some(rest) = rest? {
-        replace(database, &rest)?;
-    }
-    Ok(())
+    let Some(rest) = rest? else {
+        return Ok(());
+    };
+    // The block may have had deleted bodies, and its old pages become free.
+    overwrite_all(database, true)?;
+    let replaced = replace(database, &rest);
+    overwrite_all(database, false)?;
+    replaced
 }
 
 /// Replaces a block by one with the same newest body.
