@@ -231,15 +231,17 @@ impl Desks for Sqlite {
     async fn introduce(&self, consumer: &str, head: &[u8]) -> Result<(), Unavailable> {
         let (consumer, head) = (consumer.to_owned(), head.to_vec());
         let bytes = head.len();
-        let introduce =
-            move |step: &mut Step<'_>| rows::introduce(step.change(), &consumer, &head).map(Ok);
+        let introduce = move |step: &mut Step<'_>| {
+            step.beside_log(|database| rows::introduce(database, &consumer, &head))
+        };
         self.queue.write(bytes, introduce).await
     }
 
     async fn forget_consumer(&self, consumer: &str) -> Result<(), Unavailable> {
         let consumer = consumer.to_owned();
-        let forget =
-            move |step: &mut Step<'_>| rows::forget_consumer(step.change(), &consumer).map(Ok);
+        let forget = move |step: &mut Step<'_>| {
+            step.beside_log(|database| rows::forget_consumer(database, &consumer))
+        };
         self.queue.write(0, forget).await
     }
 }
@@ -256,8 +258,8 @@ impl Desk for SqliteDesk {
         let found = self.readers.look(saved).await?;
         if found.is_head_lost {
             let name = consumer.to_owned();
-            let replace = move |step: &mut Step<'_>| step.replace_lost_head(&name).map(Ok);
-            self.queue.write::<_, Unavailable>(0, replace).await?;
+            let replace = move |step: &mut Step<'_>| step.replace_lost_head(&name);
+            self.queue.write(0, replace).await?;
         }
         Ok(found.saved)
     }
@@ -326,8 +328,9 @@ impl DeadLetters for Sqlite {
     ) -> Result<usize, Unavailable> {
         let (consumer, events) = (consumer.to_owned(), events.to_vec());
         let bytes = events.len() * LETTER_BYTES;
-        let forget =
-            move |step: &mut Step<'_>| dead::forget(step.change(), &consumer, &events).map(Ok);
+        let forget = move |step: &mut Step<'_>| {
+            step.beside_log(|database| dead::forget(database, &consumer, &events))
+        };
         self.queue.write(bytes, forget).await
     }
 }

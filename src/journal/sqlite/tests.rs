@@ -493,8 +493,9 @@ async fn only_a_failed_commit_is_unknown() {
         let (folder, clock) = (TestFolder::new(), clock());
         let journal = try_open(&folder, &clock).unwrap();
         let sql = violated(deferred);
-        let write =
-            move |step: &mut Step<'_>| -> Made { step.change().execute_batch(&sql).map(Ok) };
+        let write = move |step: &mut Step<'_>| -> Made {
+            step.beside_log(|database| database.execute_batch(&sql))
+        };
         let failed = journal.queue.write(0, write).await.unwrap_err();
         assert_eq!(
             matches!(failed, Unavailable::Unknown(_)),

@@ -186,9 +186,16 @@ impl JournalWriter {
         let started = self.clock.monotonic();
         let epoch = self.shared.epoch.load(Ordering::SeqCst);
         // Each operation keeps its outcome.
-        let write = |step: &mut Step<'_>| batch.iter_mut().try_for_each(|one| one.write(step));
-        let known = &mut self.known;
-        match open.commit(known, write, now, epoch, self.clock.as_ref()) {
+        let mut write = |step: &mut Step<'_>| batch.iter_mut().try_for_each(|one| one.write(step));
+        let (known, clock) = (&mut self.known, self.clock.as_ref());
+        let mut committed = open.commit(known, &mut write, now, epoch, false, clock);
+        if let Err(CommitError::Write(error)) = &committed
+            && reading::is_damage(error)
+        {
+            // Whatever is damaged beside the log, events are still stored.
+            committed = open.commit(known, &mut write, now, epoch, true, clock);
+        }
+        match committed {
             Ok((records, took)) => {
                 let whole = self.clock.monotonic().saturating_duration_since(started);
                 self.metrics.batch(records.len() as u64, whole, took);

@@ -239,6 +239,53 @@ async fn a_lost_counter_takes_no_number_of_a_deletion_back() {
     assert_eq!(new.len(), 1, "{new:?}");
 }
 
+/// Zeros the first page of a table or an index in the file.
+fn damage_root(folder: &Path, name: &str) {
+    let sql = "SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size WHERE name = ?";
+    let found = database(folder).query_row(sql, [name], |row| Ok((row.get(0)?, row.get(1)?)));
+    let (root, page): (usize, usize) = found.unwrap();
+    let path = folder.join("journal.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[(root - 1) * page..][..page].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn damage_beside_the_log_stops_no_event() {
+    for name in ["deletions", "dead_letters_by_position", "documents"] {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let journal = open(&folder, &clock);
+        append(&*journal, 1..=3).await;
+        journal.close().await;
+        drop(journal);
+        let journal = open(&folder, &clock);
+        // Connections read pages again after another one has written.
+        let other = "UPDATE counters SET value = value WHERE name = 'documents'";
+        database(folder.path()).execute_batch(other).unwrap();
+        damage_root(folder.path(), name);
+        let desk = journal.desk(0).await.unwrap();
+        let save = desk.save(change("a", b"saved", vec![letter(1, "failed")]));
+        let put = journal.put_document(
+            "key",
+            Some(b"1".to_vec()),
+            crate::journal::Expected::Anything,
+        );
+        let append = journal.append(long_entry(4));
+        let (saved, put, appended) = futures_util::future::join3(save, put, append).await;
+        assert_eq!(appended, Ok(Appended::new(4)), "{name}");
+        assert_eq!(saved.is_err(), name != "documents", "{name}: {saved:?}");
+        assert_eq!(put.is_err(), name == "documents", "{name}: {put:?}");
+        assert!(journal.is_ready(), "{name}");
+        journal.close().await;
+        drop((desk, journal));
+        let opened = try_open(&folder, &clock);
+        assert!(
+            matches!(opened, Err(OpenError::Damaged(_))),
+            "{name}: {opened:?}"
+        );
+    }
+}
+
 /// A damaged name may be that of any consumer that is started, until each has a head again.
 #[tokio::test]
 async fn a_lost_head_is_replaced_once() {
