@@ -1,12 +1,13 @@
 //! [`Readers`]: a few connections that read, so that queries do not wait for each other.
 
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use rusqlite::{Connection, OpenFlags};
+use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
 use crate::journal::Unavailable;
@@ -44,16 +45,15 @@ impl Readers {
     }
 
     /// Keeps other processes out by a lock on the database file itself, also those that do not find the lock
-    /// file. Returns whether none has it. On Linux such a lock has nothing to do with those of SQLite.
+    /// file. Returns whether none has it. On a local disk of Linux such a lock has nothing to do with those of
+    /// SQLite; elsewhere, as over NFS, both may be the same kind, and then there is only the lock file.
     pub(super) fn lock(&self) -> std::io::Result<bool> {
         if !cfg!(target_os = "linux") {
             return Ok(true);
         }
         match self.file.try_lock() {
-            Err(std::fs::TryLockError::WouldBlock) => Ok(false),
-            Err(std::fs::TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => {
-                Err(error)
-            }
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) if !has_no_such_lock(&error) => Err(error),
             _ => Ok(true),
         }
     }
@@ -163,5 +163,32 @@ impl Readers {
     }
 }
 
+/// Whether the file system has no lock for a file that is open for reading: over NFS it would be one of the kind
+/// that SQLite uses, and needs a file that is open for writing.
+fn has_no_such_lock(error: &std::io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw_os_error);
+    error.kind() == ErrorKind::Unsupported
+        || matches!(number, Some(Errno::BADF | Errno::NOLCK | Errno::NOSYS))
+}
+
 /// How many connections read at the same time.
 const MOST: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_missing_kind_of_lock_is_none() {
+        for (number, is_none) in [
+            (Errno::BADF, true),
+            (Errno::NOLCK, true),
+            (Errno::NOSYS, true),
+            (Errno::OPNOTSUPP, true),
+            (Errno::IO, false),
+            (Errno::ACCESS, false),
+        ] {
+            assert_eq!(has_no_such_lock(&number.into()), is_none, "{number}");
+        }
+    }
+}
