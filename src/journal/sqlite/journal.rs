@@ -71,7 +71,7 @@ impl Sqlite {
         folder::missing(folder, &database)?;
         folder::create_private(&database).map_err(io)?;
         folder::make_files_private(folder);
-        let readers = Readers::new(&database).map_err(io)?;
+        let readers = Readers::new(&database);
         if !readers.lock().map_err(io)? {
             return Err(OpenError::InUse(folder.to_owned()));
         }

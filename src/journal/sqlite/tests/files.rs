@@ -234,6 +234,25 @@ async fn a_removed_lock_lets_no_other_in() {
     drop(opened(&data, &clock));
 }
 
+/// Closing a file ends the locks of all connections of the process to it, also those of a journal that was
+/// opened later.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_closed_journal_has_no_file_open() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let (data, journal) = filled(&folder, &clock).await;
+    let open = || {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let names = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+        let open: Vec<_> = names.filter(|name| name.starts_with(&data)).collect();
+        open
+    };
+    assert_ne!(open().len(), 0);
+    journal.close().await;
+    assert_eq!(open(), Vec::<std::path::PathBuf>::new());
+    drop(journal);
+}
+
 /// After so many events the free pages are used again.
 #[tokio::test]
 async fn a_trimmed_journal_does_not_grow() {
