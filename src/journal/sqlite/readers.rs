@@ -63,7 +63,7 @@ impl Readers {
     /// Ends the lock of [`Readers::lock`], while no connection is open. Another journal of this process may have
     /// the file open later, and would lose its locks if this one were closed then.
     pub(super) fn unlock(&self) {
-        self.while_closed(|| self.file().take());
+        self.while_closed(|| drop(self.file().take()));
     }
 
     /// Runs a short query on a blocking thread.
