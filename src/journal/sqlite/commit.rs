@@ -29,12 +29,21 @@ pub(super) struct OpenDatabase {
 }
 
 /// What became of a database that was closed after a failure.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Abandoned {
     /// Whether a sync beside the commits has failed too.
     pub(super) is_doubtful: bool,
     /// Whether everything in the write-ahead log is in the database.
     pub(super) is_wal_saved: bool,
+    /// The only connection that can still copy a log without a name, which is not copied yet.
+    pub(super) unsaved: Option<Connection>,
+}
+
+/// Copies a write-ahead log that has lost its name into the database. Returns whether all of it is there.
+pub(super) fn save_wal(database: &Connection, readers: &Readers) -> bool {
+    let _no_reads = readers.pause();
+    let copied = store::bring_in(database);
+    copied.is_ok_and(|(pages, left)| pages > 0 && left == 0) && readers.sync_file().is_ok()
 }
 
 /// Why a transaction failed.
@@ -138,14 +147,12 @@ impl OpenDatabase {
             checkpointer,
         } = self;
         let is_doubtful = checkpointer.end().is_some();
-        let is_wal_saved = files.check() == Err(Gone::Wal) && !is_doubtful && {
-            let _no_reads = readers.pause();
-            let copied = store::bring_in(&database);
-            copied.is_ok_and(|(pages, left)| pages > 0 && left == 0) && readers.sync_file().is_ok()
-        };
+        let is_nameless = files.check() == Err(Gone::Wal) && !is_doubtful;
+        let is_wal_saved = is_nameless && save_wal(&database, readers);
         Abandoned {
             is_doubtful,
             is_wal_saved,
+            unsaved: Some(database).filter(|_| is_nameless && !is_wal_saved),
         }
     }
 

@@ -63,6 +63,14 @@ impl OpenFiles {
         }
     }
 
+    /// Takes the log that is there now for the journal's, with its index: it was made by a try to open the journal
+    /// again, while [`OpenFiles::may_open`] allowed that.
+    pub(super) fn take_new_log(&mut self) {
+        for index in [1, 2] {
+            self.opened[index] = identity(&self.paths[index]);
+        }
+    }
+
     /// What happened, for the log.
     pub(super) fn tell(&self, gone: Gone) -> String {
         let (file, next) = match gone {

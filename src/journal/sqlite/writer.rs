@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rusqlite::OpenFlags;
+use rusqlite::{Connection, OpenFlags};
 use tokio::sync::watch;
 
-use super::commit::{CommitError, OpenDatabase, Step};
+use super::commit::{CommitError, OpenDatabase, Step, save_wal};
 use super::damage::Damage;
-use super::files::OpenFiles;
+use super::files::{Gone, OpenFiles};
 use super::folder::{FILE, KEYS, OpenError};
 use super::known::Known;
 use super::operation::{Asked, Queue, Queued};
@@ -48,6 +48,8 @@ pub(super) struct JournalWriter {
     files: OpenFiles,
     /// Whether everything is in the database, so that a new WAL may be begun.
     is_wal_saved: bool,
+    /// See [`Abandoned::unsaved`](super::commit::Abandoned::unsaved).
+    unsaved: Option<Connection>,
     /// A sync has failed that was not a commit's, so what was copied from the WAL cannot be trusted.
     copies_doubtful: bool,
     readers: Arc<Readers>,
@@ -110,6 +112,7 @@ impl JournalWriter {
             known,
             files: open.files.clone(),
             is_wal_saved: false,
+            unsaved: None,
             state: WriterState::Open(Box::new(open)),
             copies_doubtful: false,
             readers: Arc::clone(readers),
@@ -142,6 +145,13 @@ impl JournalWriter {
     fn close(self) {
         if let WriterState::Open(open) = self.state {
             open.close(&self.known, &self.readers);
+        } else if let Some(database) = &self.unsaved
+            && !save_wal(database, &self.readers)
+        {
+            log::error!(
+                "journal: journal.db-wal was removed, and what it held cannot be copied into journal.db; it is \
+                 lost when offhook ends"
+            );
         }
     }
 
@@ -268,10 +278,11 @@ impl JournalWriter {
 
     fn open_again(&mut self) -> Result<OpenDatabase, Unavailable> {
         let away = |error: OpenError| Unavailable::Away(error.to_string());
+        self.save_wal();
         if let Err(gone) = self.files.may_open(self.is_wal_saved) {
             return Err(Unavailable::Away(self.files.tell(gone)));
         }
-        if self.copies_doubtful || self.files.check().is_err() {
+        if self.copies_doubtful || self.is_wal_saved || self.files.check().is_err() {
             // Without an open connection SQLite forgets what was copied: the next one reads the whole
             // WAL again. It may find a commit that has failed, whose outcome is unknown. And it does not
             // use a file any more that has lost its name.
@@ -287,6 +298,10 @@ impl JournalWriter {
             Err(_) => self.copies_doubtful,
             Ok(_) => false,
         };
+        if opened.is_err() && self.is_wal_saved {
+            // There was none before, and nothing of this one is acknowledged.
+            self.files.take_new_log();
+        }
         let open = opened.map_err(away)?;
         (self.files, self.is_wal_saved) = (open.files.clone(), false);
         let now = self.clock.now().as_millisecond();
@@ -307,6 +322,16 @@ impl JournalWriter {
         Ok(open)
     }
 
+    /// Tries once more to copy a log that has lost its name, unless it has it again.
+    fn save_wal(&mut self) {
+        if let Some(database) = self.unsaved.take()
+            && self.files.check() == Err(Gone::Wal)
+        {
+            self.is_wal_saved = save_wal(&database, &self.readers);
+            self.unsaved = Some(database).filter(|_| !self.is_wal_saved);
+        }
+    }
+
     fn fail(&mut self, why: Unavailable) -> Unavailable {
         self.metrics.failures.inc();
         self.shared.ready.store(false, Ordering::Relaxed);
@@ -323,6 +348,7 @@ impl JournalWriter {
             let abandoned = open.abandon(&self.readers);
             self.copies_doubtful |= abandoned.is_doubtful;
             self.is_wal_saved = abandoned.is_wal_saved;
+            self.unsaved = abandoned.unsaved;
         }
     }
 }
