@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Error, OpenFlags, Transaction};
 
-use super::checkpoint::Checkpointer;
+use super::checkpoint::{Checkpointer, save_wal};
 use super::delete::Deleted;
 use super::files::{Gone, OpenFiles};
 use super::folder::OpenError;
@@ -37,13 +37,6 @@ pub(super) struct Abandoned {
     pub(super) is_wal_saved: bool,
     /// The only connection that can still copy a log without a name, which is not copied yet.
     pub(super) unsaved: Option<Connection>,
-}
-
-/// Copies a write-ahead log that has lost its name into the database. Returns whether all of it is there.
-pub(super) fn save_wal(database: &Connection, readers: &Readers) -> bool {
-    let _no_reads = readers.pause();
-    let copied = store::bring_in(database);
-    copied.is_ok_and(|(pages, left)| pages > 0 && left == 0) && readers.sync_file().is_ok()
 }
 
 /// Why a transaction failed.
@@ -103,7 +96,7 @@ impl OpenDatabase {
 
     /// Copies the WAL into the database and closes it after the last write, and the readers' connections
     /// before it: the database alone is the whole journal then.
-    pub(super) fn close(self, known: &Known, readers: &Readers) {
+    pub(super) fn close(self, readers: &Readers) {
         let Self {
             database,
             files,
@@ -118,11 +111,6 @@ impl OpenDatabase {
         // Before the readers are stopped: its thread may have to stop them for the end of a lap.
         drop(checkpointer);
         readers.while_closed(|| {
-            if known.has_lost_heads
-                && let Err(error) = rows::remove_damaged_heads(&database)
-            {
-                log::warn!("journal: damaged rows cannot be removed: {error}");
-            }
             if let Err(error) = delete::purge(&database) {
                 log::warn!(
                     "journal: it cannot be written again after deletions, that is tried at the next stop: {error}"
@@ -341,15 +329,6 @@ impl<'a> Step<'a> {
             return Ok(Err(Unavailable::Fenced(0)));
         }
         self.beside_log(|database| rows::save(database, change))
-    }
-
-    /// Stores that a consumer whose head is damaged begins with the oldest event.
-    pub(super) fn replace_lost_head(
-        &mut self,
-        consumer: &str,
-    ) -> Result<Result<(), Unavailable>, Error> {
-        self.known.has_lost_heads = true;
-        self.beside_log(|database| rows::replace_lost_head(database, consumer))
     }
 
     pub(super) fn put_document(

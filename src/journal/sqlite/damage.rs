@@ -47,6 +47,12 @@ impl Damage {
         self.tell(first, last, "", "cannot be read");
     }
 
+    /// Takes these bodies for told.
+    pub(super) fn is_told(&self, first: Seq, last: Seq) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.bodies.insert_range(first..=last);
+    }
+
     fn tell(&self, first: Seq, last: Seq, named: &str, what: &str) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let new = found.bodies.insert_range(first..=last);

@@ -41,6 +41,7 @@ pub(crate) struct Sqlite {
 struct SqliteDesk {
     queue: Queue,
     readers: Arc<Readers>,
+    shared: Arc<Shared>,
     epoch: u64,
 }
 
@@ -207,6 +208,15 @@ impl Log for Sqlite {
     }
 
     async fn close(&self) {
+        let lost = self.shared.lost_heads.load(Ordering::Relaxed);
+        if lost > 0 && lost == self.shared.replaced_heads.load(Ordering::Relaxed) {
+            // This was a whole run: every consumer that may be meant has asked.
+            let remove = |step: &mut Step<'_>| step.beside_log(rows::remove_damaged_heads);
+            let removed: Result<(), Unavailable> = self.queue.write(0, remove).await;
+            if let Err(error) = removed {
+                log::warn!("journal: damaged rows of consumers cannot be removed: {error}");
+            }
+        }
         if let Some(thread) = self.end() {
             // The thread has ended even if it panicked.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -224,6 +234,7 @@ impl Desks for Sqlite {
         Ok(Arc::new(SqliteDesk {
             queue: self.queue.clone(),
             readers: Arc::clone(&self.readers),
+            shared: Arc::clone(&self.shared),
             epoch: self.shared.epoch.fetch_add(1, Ordering::SeqCst) + 1,
         }))
     }
@@ -258,8 +269,12 @@ impl Desk for SqliteDesk {
         let found = self.readers.look(saved).await?;
         if found.is_head_lost {
             let name = consumer.to_owned();
-            let replace = move |step: &mut Step<'_>| step.replace_lost_head(&name);
-            self.queue.write(0, replace).await?;
+            let replace = move |step: &mut Step<'_>| {
+                step.beside_log(|database| rows::replace_lost_head(database, &name))
+            };
+            self.shared.lost_heads.fetch_add(1, Ordering::Relaxed);
+            self.queue.write::<_, Unavailable>(0, replace).await?;
+            self.shared.replaced_heads.fetch_add(1, Ordering::Relaxed);
         }
         Ok(found.saved)
     }

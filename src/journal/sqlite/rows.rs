@@ -317,5 +317,8 @@ pub(super) const TRIMMED: &str = "trimmed";
 /// The number of the newest body that was ever known, where the log ends before it.
 pub(super) const LOST: &str = "lost_up_to";
 
+/// The first and the last number of a commit that was under way when the machine stopped, so far as is known.
+pub(super) const UNFINISHED: [&str; 2] = ["unfinished_from", "unfinished_up_to"];
+
 /// Which rules the dedup keys follow, see rekey.rs.
 pub(super) const DEDUP_KEYS: &str = "dedup_keys";

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::watch;
 
-use super::commit::{CommitError, OpenDatabase, Step, save_wal};
+use super::checkpoint::save_wal;
+use super::commit::{CommitError, OpenDatabase, Step};
 use super::damage::Damage;
 use super::files::{Gone, OpenFiles};
 use super::folder::{FILE, KEYS, OpenError};
@@ -33,6 +34,9 @@ pub(super) struct Shared {
     pub(super) documents: watch::Sender<Version>,
     pub(super) tail: Arc<Tail>,
     pub(super) damage: Damage,
+    /// How many consumers had lost their heads, and how many of those have others now.
+    pub(super) lost_heads: AtomicUsize,
+    pub(super) replaced_heads: AtomicUsize,
     /// Whether the thread has ended by a panic.
     pub(super) panicked: watch::Sender<bool>,
 }
@@ -95,13 +99,15 @@ impl JournalWriter {
                 &damage,
             )?;
         }
-        let known = Known::read(&open.database, folder, now, wal)?;
+        let known = Known::read(&open.database, folder, now, wal, &damage)?;
         let shared = Shared {
             ready: AtomicBool::new(true),
             epoch: AtomicU64::new(0),
             documents: watch::Sender::new(known.documents),
             tail: Arc::new(Tail::new(known.head)),
             damage,
+            lost_heads: AtomicUsize::new(0),
+            replaced_heads: AtomicUsize::new(0),
             panicked: watch::Sender::new(false),
         };
         Ok(Self {
@@ -144,7 +150,7 @@ impl JournalWriter {
 
     fn close(self) {
         if let WriterState::Open(open) = self.state {
-            open.close(&self.known, &self.readers);
+            open.close(&self.readers);
         } else if let Some(database) = &self.unsaved
             && !save_wal(database, &self.readers)
         {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::journal::contract::change;
+use crate::journal::sqlite::files::HeadFile;
 use crate::journal::{
     DeadLetters as _, Desks as _, Documents as _, Entry, Log, Missing, ProgressChange, Record,
 };
@@ -237,6 +238,42 @@ async fn a_lost_counter_takes_no_number_of_a_deletion_back() {
     assert_eq!(journal.delete(&[7]).await, Ok(1));
     let new = journal.deletions(3, 10).await.unwrap();
     assert_eq!(new.len(), 1, "{new:?}");
+}
+
+/// As a power cut leaves the last commit, of which one page has not reached the disk: then no file beside the log
+/// knows of its events either.
+#[tokio::test]
+async fn an_unfinished_commit_is_no_lost_event() {
+    for is_known in [false, true] {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let live = folder.path().join("live");
+        let journal = Sqlite::open(&live, JournalMetrics::unrecorded(), clock.clone()).unwrap();
+        append(&journal, 1..=5).await;
+        let before = std::fs::metadata(live.join("journal.db-wal"))
+            .unwrap()
+            .len();
+        // Longer than a page.
+        append(&journal, 17..=17).await;
+        let killed = folder.path().join("killed");
+        copy(&live, &killed);
+        drop(journal);
+        let wal = killed.join("journal.db-wal");
+        let mut bytes = std::fs::read(&wal).unwrap();
+        bytes[before as usize + 100] ^= 1;
+        std::fs::write(&wal, bytes).unwrap();
+        let mut head = HeadFile::open(&killed).unwrap();
+        head.note(if is_known { 6 } else { 5 });
+        for next in [7, 8] {
+            let (journal, counted) = open_counted(&killed, &clock);
+            let journal = journal.unwrap();
+            assert_eq!(
+                journal.read(5, 1).await.unwrap()[0].missing,
+                Some(Missing::Damaged)
+            );
+            assert_eq!(counted.get(), u64::from(is_known), "{is_known}, {next}");
+            assert_eq!(new(&journal, long_entry(100 + next)).await, next);
+        }
+    }
 }
 
 /// Zeros the first page of a table or an index in the file.
