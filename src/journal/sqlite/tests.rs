@@ -432,7 +432,7 @@ async fn a_block_that_is_cut_leaves_nothing() {
     let left: Vec<Seq> = (first..last)
         .filter(|seq| is_there(&format!("body {seq} xx")))
         .collect();
-    assert_eq!(left, []);
+    assert_eq!(left, [0; 0]);
 }
 
 #[tokio::test]
