@@ -12,7 +12,7 @@ use super::Pipeline;
 use crate::Event;
 use crate::dialect::Decoder;
 use crate::index::{EventFilter, Search};
-use crate::journal::{MAX_PARTS, Part, Position, Record, Seq, Unavailable};
+use crate::journal::{MAX_PARTS, Missing, Part, Position, Record, Seq, Unavailable};
 
 /// Whose events are to be deleted.
 #[derive(Debug, Clone)]
@@ -32,10 +32,32 @@ impl Pipeline {
     pub(crate) async fn delete(&self, bodies: &[Seq]) -> Result<usize, Unavailable> {
         let deleted = self.journal().delete(bodies).await;
         self.notes().deleted();
-        let events = deleted?;
-        let (bodies, consumers): (Arc<[Seq]>, _) = (bodies.into(), self.consumers());
-        join_all(consumers.iter().map(|one| one.deleted(&bodies))).await;
-        Ok(events)
+        let gone: Arc<[Seq]> = match deleted {
+            Ok(_) => bodies.into(),
+            // What is damaged stays, and the others are gone.
+            Err(_) => self.deleted_of(bodies).await.into(),
+        };
+        let consumers = self.consumers();
+        join_all(consumers.iter().map(|one| one.deleted(&gone))).await;
+        deleted
+    }
+
+    /// Returns which of these bodies are deleted, as far as they can be read.
+    async fn deleted_of(&self, bodies: &[Seq]) -> Vec<Seq> {
+        let mut deleted = Vec::new();
+        for seq in bodies {
+            let Ok(found) = self.journal().read(seq - 1, 1).await else {
+                break;
+            };
+            let is_deleted = |one: &Record| matches!(one.missing, Some(Missing::Deleted(_)));
+            deleted.extend(
+                found
+                    .iter()
+                    .filter(|one| is_deleted(one))
+                    .map(|one| one.seq),
+            );
+        }
+        deleted
     }
 
     /// Deletes all events of a person that were received before, or counts them in a dry run. Returns how
@@ -59,28 +81,30 @@ impl Pipeline {
             session: Some(person.session.clone()),
             ..EventFilter::default()
         };
-        let mut events = 0;
+        let (mut events, mut failed) = (0, None);
         loop {
             let found = search.positions(filter.clone(), AT_ONCE).await?;
             let found = found.into_iter().map(Position::seq);
             let mut bodies: Vec<Seq> = found.filter(|seq| *seq <= head).collect();
             bodies.dedup();
             let Some(last) = bodies.last() else {
-                return Ok(events);
+                return failed.map_or(Ok(events), Err);
             };
             filter.after = Some(Position::new(*last, MAX_PARTS as Part));
-            if !dry_run && person.sender.is_none() {
-                events += self.delete(&bodies).await?;
-                continue;
-            }
-            let own = self.bodies_of(person, &bodies).await?;
-            events += match dry_run {
-                true => own.iter().map(|(_, events)| events).sum(),
-                false => {
-                    let bodies: Vec<Seq> = own.iter().map(|(seq, _)| *seq).collect();
-                    self.delete(&bodies).await?
+            if dry_run || person.sender.is_some() {
+                let own = self.bodies_of(person, &bodies).await?;
+                if dry_run {
+                    events += own.iter().map(|(_, events)| events).sum::<usize>();
+                    continue;
                 }
-            };
+                bodies = own.iter().map(|(seq, _)| *seq).collect();
+            }
+            match self.delete(&bodies).await {
+                Ok(deleted) => events += deleted,
+                // One that is damaged does not keep the others.
+                Err(error) if self.journal().is_ready() => failed = failed.or(Some(error)),
+                Err(error) => return Err(error),
+            }
         }
     }
 

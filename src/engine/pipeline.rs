@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::dialect::Decoder;
 use crate::dispatch::{
     Consumer, ConsumerControls, DispatchTuning, LargeBodies, Outcome, Runner, RunnerContext,
-    Runners,
+    Runners, Saved,
 };
 use crate::index::{Notes, Search};
 use crate::journal::{Desk, Journal, Seq, Unavailable};
@@ -114,6 +114,17 @@ impl Pipeline {
     pub(crate) async fn add(&self, consumer: Consumer) -> Result<(), Error> {
         let _one = self.changes.lock().await;
         self.begin(consumer).await
+    }
+
+    /// Has a consumer that is new start from now, also where the journal has lost how far others had come and
+    /// cannot know which. One that is known goes on where it was.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot store that now.
+    pub(crate) async fn introduce(&self, name: &str) -> Result<(), Unavailable> {
+        let now = Saved::starting_after(self.journal.tail().head());
+        self.journal.introduce(name, &now.head.encode()).await
     }
 
     /// Starts a consumer in place of the one with its name, which is stopped as

@@ -49,18 +49,18 @@ impl Keeper {
             let doubtful = trusted.look(self.clock.as_ref());
             let trimmed = match doubtful {
                 None => self.trim(&mut removed).await,
-                Some(pause) => self.trim_to_size(&mut removed).await.map(|()| pause),
+                Some(pause) => self
+                    .trim_to_size(&mut removed)
+                    .await
+                    .map(|()| Pause::of(pause)),
             };
-            let pause = match trimmed {
-                Ok(pause) => pause,
-                Err(error) => {
-                    log::warn!("retention: {error}; tried again in a minute");
-                    Duration::from_secs(60)
-                }
-            };
+            let Pause { most, or_grown } = trimmed.unwrap_or_else(|error| {
+                log::warn!("retention: {error}; tried again in a minute");
+                Pause::of(Duration::from_secs(60))
+            });
             let now = self.clock.monotonic();
             removed.tell(now);
-            let pause = removed.due(now).map_or(pause, |due| due.min(pause));
+            let pause = removed.due(now).map_or(most, |due| due.min(most));
             let grown = async {
                 self.clock.sleep(SIZE_PAUSE).await;
                 // Only a closed journal never reports a new head.
@@ -68,7 +68,7 @@ impl Keeper {
             };
             tokio::select! {
                 () = self.clock.sleep(pause) => {}
-                () = grown, if self.retention.bytes.is_some() => {}
+                () = grown, if or_grown || self.retention.bytes.is_some() => {}
                 _ = stop.changed() => {}
             }
         }
@@ -77,7 +77,7 @@ impl Keeper {
     }
 
     /// Removes events beyond the limits; returns how long to wait until the next check.
-    async fn trim(&self, removed: &mut Removed) -> Result<Duration, Unavailable> {
+    async fn trim(&self, removed: &mut Removed) -> Result<Pause, Unavailable> {
         let now = self.clock.now();
         let cutoff = now
             .saturating_sub(self.retention.age)
@@ -85,7 +85,10 @@ impl Keeper {
         let old = self.last_before(cutoff).await?;
         self.remove_up_to(old, removed).await?;
         self.trim_to_size(removed).await?;
-        let oldest = self.first().await?.map(|(_, kept_at)| kept_at);
+        let oldest = self.first().await?;
+        // It stays, however old, until there is another one.
+        let is_newest = oldest.is_some_and(|(seq, _)| seq >= self.journal.tail().head());
+        let oldest = oldest.map(|(_, kept_at)| kept_at);
         if let Some(kept_at) = oldest
             && kept_at.duration_since(now) > MAX_AHEAD
             && removed.set_back.pass().is_some()
@@ -99,9 +102,14 @@ impl Keeper {
         }
         let due = oldest.and_then(|kept_at| kept_at.saturating_add(self.retention.age).ok());
         let until = due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
-        Ok(until
-            .unwrap_or(self.retention.age)
-            .clamp(Duration::from_secs(1), MAX_PAUSE))
+        let until = until.unwrap_or(self.retention.age);
+        if is_newest && until.is_zero() {
+            return Ok(Pause {
+                most: MAX_PAUSE,
+                or_grown: true,
+            });
+        }
+        Ok(Pause::of(until.clamp(Duration::from_secs(1), MAX_PAUSE)))
     }
 
     /// Removes events beyond the size limit.
@@ -188,6 +196,23 @@ impl Keeper {
             }
         }
         Ok(low)
+    }
+}
+
+/// When to look again.
+#[derive(Debug, PartialEq, Eq)]
+struct Pause {
+    most: Duration,
+    /// Whether also when there is another event.
+    or_grown: bool,
+}
+
+impl Pause {
+    fn of(most: Duration) -> Self {
+        Self {
+            most,
+            or_grown: false,
+        }
     }
 }
 
@@ -358,34 +383,9 @@ mod tests {
         let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
         let journal = Arc::new(Memory::new(clock.clone(), 1));
         for number in 1..=3 {
-            let mut received = Received::new("gateway", "{}");
-            received.id = Uuid::from_u128(number);
-            let entry = Entry {
-                received: Arc::new(received),
-                events: Vec::new().into(),
-                parts: vec![EntryPart {
-                    session: None,
-                    key: DedupKey {
-                        hash: number,
-                        window: Duration::ZERO,
-                        state: None,
-                        named: true,
-                    },
-                }],
-            };
-            journal.append(entry).await.unwrap();
+            append(&journal, number).await;
         }
-        let keeper = Keeper {
-            retention: Retention {
-                age: 7 * DAY,
-                bytes: None,
-            },
-            journal: journal.clone(),
-            notes: Arc::new(()),
-            consumers: Living::default(),
-            metrics: Metrics::new(),
-            clock: clock.clone(),
-        };
+        let keeper = keeper(&journal, &clock);
         let (_stop, stopped) = watch::channel(false);
         let _task = tokio::spawn(keeper.run(stopped));
         let kept = async || {
@@ -410,5 +410,56 @@ mod tests {
         assert_eq!(kept().await, 3);
         clock.advance(DOUBT);
         assert_eq!(kept().await, 1);
+    }
+
+    async fn append(journal: &Memory, number: u128) {
+        let mut received = Received::new("gateway", "{}");
+        received.id = Uuid::from_u128(number);
+        let entry = Entry {
+            received: Arc::new(received),
+            events: Vec::new().into(),
+            parts: vec![EntryPart {
+                session: None,
+                key: DedupKey {
+                    hash: number,
+                    window: Duration::ZERO,
+                    state: None,
+                    named: true,
+                },
+            }],
+        };
+        journal.append(entry).await.unwrap();
+    }
+
+    fn keeper(journal: &Arc<Memory>, clock: &Arc<FakeClock>) -> Keeper {
+        Keeper {
+            retention: Retention {
+                age: 7 * DAY,
+                bytes: None,
+            },
+            journal: journal.clone(),
+            notes: Arc::new(()),
+            consumers: Living::default(),
+            metrics: Metrics::new(),
+            clock: clock.clone(),
+        }
+    }
+
+    /// It stays, because the next number is derived from it.
+    #[tokio::test]
+    async fn an_old_event_alone_waits_for_another() {
+        let clock = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
+        let journal = Arc::new(Memory::new(clock.clone(), 1));
+        append(&journal, 1).await;
+        let keeper = keeper(&journal, &clock);
+        let mut removed = Removed::default();
+        let pause = keeper.trim(&mut removed).await.unwrap();
+        assert_eq!(pause, Pause::of(DAY));
+        clock.set(clock.now() + 8 * DAY);
+        let pause = keeper.trim(&mut removed).await.unwrap();
+        assert_eq!((pause.most, pause.or_grown), (MAX_PAUSE, true));
+        append(&journal, 2).await;
+        let pause = keeper.trim(&mut removed).await.unwrap();
+        assert_eq!((removed.events, pause), (1, Pause::of(DAY)));
     }
 }

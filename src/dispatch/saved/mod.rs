@@ -171,7 +171,7 @@ impl Waiting {
 }
 
 impl Head {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         json(self)
     }
 

@@ -70,7 +70,7 @@ impl Index {
     fn tuned(folder: &Path, tuning: IndexTuning) -> Result<(Self, Indexer), OpenFailure> {
         let path = folder.join("index.db");
         let writer = IndexWriter::open(&path, tuning)?;
-        let readers = Readers::new(&path)?;
+        let readers = Readers::new(&path);
         let inbox = Arc::new(Inbox::default());
         let index = Self {
             readers: Arc::clone(&readers),

@@ -602,3 +602,25 @@ pub(super) const SMALL: IndexTuning = IndexTuning {
     read_in_a_turn: 16,
     far: 100,
 };
+
+/// What was read of the journal may be older than what the index knows of its deletions.
+#[test]
+fn a_body_that_was_read_before_its_deletion_is_erased() {
+    let mut world = World::new();
+    let new = New {
+        millis: 1,
+        session: Some(1),
+        name: "message",
+        bytes: 9,
+        further: Vec::new(),
+    };
+    let received = world.received(&new);
+    let record = world.record(received, &new);
+    let deletion = Deletion { number: 1, seq: 1 };
+    world.writer().erase(&[deletion]).unwrap();
+    let writer = world.writer.as_mut().unwrap();
+    assert_eq!(writer.add_records(&[record], &world.decoder), 1);
+    let unwritten = lock(&writer.unwritten);
+    let rows = &unwritten.events.segment.rows;
+    assert!(rows.len() == 1 && rows[0].is_deleted());
+}

@@ -121,6 +121,8 @@ impl IndexWriter {
                 // Without an id there is nothing to find it by.
                 (_, Some(_)) if record.received.id.is_nil() => {}
                 (_, Some(Missing::Deleted(_))) => add_deleted(segment, record),
+                // It was read just before, and its deletion is known already.
+                _ if self.erased.bodies.contains(record.seq) => add_deleted(segment, record),
                 (_, Some(_)) => add_record(segment, record, &[]),
                 (Some(events), None) => add_record(segment, record, events),
                 (None, None) => add_record(segment, record, &decoder.decode(&record.received).1),

@@ -241,6 +241,13 @@ impl Passes {
     }
 }
 
+/// Copies a write-ahead log that has lost its name into the database. Returns whether all of it is there.
+pub(super) fn save_wal(database: &Connection, readers: &Readers) -> bool {
+    let _no_reads = readers.pause();
+    let copied = store::bring_in(database);
+    copied.is_ok_and(|(pages, left)| pages > 0 && left == 0) && readers.sync_file().is_ok()
+}
+
 const PANICKED: &str = "the thread that makes checkpoints has panicked";
 
 /// After so many bytes the thread copies what is new. Fewer would copy the pages that each commit

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Error, OpenFlags, Transaction};
 
-use super::checkpoint::Checkpointer;
+use super::checkpoint::{Checkpointer, save_wal};
 use super::delete::Deleted;
 use super::files::{Gone, OpenFiles};
 use super::folder::OpenError;
@@ -29,12 +29,14 @@ pub(super) struct OpenDatabase {
 }
 
 /// What became of a database that was closed after a failure.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Abandoned {
     /// Whether a sync beside the commits has failed too.
     pub(super) is_doubtful: bool,
     /// Whether everything in the write-ahead log is in the database.
     pub(super) is_wal_saved: bool,
+    /// The only connection that can still copy a log without a name, which is not copied yet.
+    pub(super) unsaved: Option<Connection>,
 }
 
 /// Why a transaction failed.
@@ -133,14 +135,12 @@ impl OpenDatabase {
             checkpointer,
         } = self;
         let is_doubtful = checkpointer.end().is_some();
-        let is_wal_saved = files.check() == Err(Gone::Wal) && !is_doubtful && {
-            let _no_reads = readers.pause();
-            let copied = store::bring_in(&database);
-            copied.is_ok_and(|(pages, left)| pages > 0 && left == 0) && readers.sync_file().is_ok()
-        };
+        let is_nameless = files.check() == Err(Gone::Wal) && !is_doubtful;
+        let is_wal_saved = is_nameless && save_wal(&database, readers);
         Abandoned {
             is_doubtful,
             is_wal_saved,
+            unsaved: Some(database).filter(|_| is_nameless && !is_wal_saved),
         }
     }
 
@@ -149,18 +149,19 @@ impl OpenDatabase {
         self.checkpointer.failure()
     }
 
-    /// Makes durable what `write` writes, in one transaction. `epoch` is the newest desk's. Returns
-    /// the new bodies, for consumers that keep up, and how long the commit itself took.
+    /// Makes durable what `write` writes, in one transaction. `epoch` is the newest desk's, `is_careful` is for
+    /// [`Step::beside_log`]. Returns the new bodies, for consumers that keep up, and how long the commit itself took.
     pub(super) fn commit(
         &mut self,
         known: &mut Known,
         write: impl FnOnce(&mut Step<'_>) -> Result<(), Error>,
         now: i64,
         epoch: u64,
+        is_careful: bool,
         clock: &dyn Clock,
     ) -> Result<(Vec<Record>, Duration), CommitError> {
         let before = (known.head, known.kept_at, known.documents);
-        let committed = self.try_commit(known, write, now, epoch, clock);
+        let committed = self.try_commit(known, write, now, epoch, is_careful, clock);
         known.block.clear();
         if committed.is_err() {
             (known.head, known.kept_at, known.documents) = before;
@@ -175,6 +176,7 @@ impl OpenDatabase {
         write: impl FnOnce(&mut Step<'_>) -> Result<(), Error>,
         now: i64,
         epoch: u64,
+        is_careful: bool,
         clock: &dyn Clock,
     ) -> Result<(Vec<Record>, Duration), CommitError> {
         // Times never go back, even if the clock is set back, because retention depends on them.
@@ -189,6 +191,7 @@ impl OpenDatabase {
             records: Vec::new(),
             now,
             epoch,
+            is_careful,
             bytes: 0,
         };
         write(&mut step)?;
@@ -229,6 +232,8 @@ pub(super) struct Step<'a> {
     kept_at: Timestamp,
     now: i64,
     epoch: u64,
+    /// Whether pages that cannot be read stop only the operation that meets them.
+    is_careful: bool,
     /// Estimates how many bytes the operation writes that is being written.
     pub(super) bytes: usize,
 }
@@ -284,11 +289,34 @@ impl<'a> Step<'a> {
         Ok(())
     }
 
-    /// Returns the transaction for a change of anything but the log's end, and counts the operation as
-    /// a part of the WAL.
-    pub(super) fn change(&mut self) -> &Transaction<'a> {
+    /// Counts an operation that changes anything but the log's end as a part of the WAL.
+    fn count(&mut self) {
         self.known.wal += store::PAGE + self.bytes;
-        &self.transaction
+    }
+
+    /// Changes rows beside the log. After a transaction has met pages that cannot be read it is written once more
+    /// with a savepoint for each such operation, so that they stop only this one. Savepoints for all would copy each
+    /// page that is changed.
+    pub(super) fn beside_log<T, E: From<Unavailable>>(
+        &mut self,
+        change: impl FnOnce(&Connection) -> Result<T, Error>,
+    ) -> Result<Result<T, E>, Error> {
+        self.count();
+        if !self.is_careful {
+            return change(&self.transaction).map(Ok);
+        }
+        let savepoint = self.transaction.savepoint()?;
+        match change(&savepoint) {
+            Err(error) if reading::is_damage(&error) => {
+                drop(savepoint);
+                let why = format!("this cannot be stored, the journal is damaged: {error}");
+                Ok(Err(Unavailable::Away(why).into()))
+            }
+            changed => {
+                savepoint.commit()?;
+                changed.map(Ok)
+            }
+        }
     }
 
     /// Saves progress for the desk with this epoch.
@@ -300,7 +328,7 @@ impl<'a> Step<'a> {
         if epoch != self.epoch {
             return Ok(Err(Unavailable::Fenced(0)));
         }
-        rows::save(self.change(), change).map(Ok)
+        self.beside_log(|database| rows::save(database, change))
     }
 
     pub(super) fn put_document(
@@ -309,18 +337,23 @@ impl<'a> Step<'a> {
         value: Option<&[u8]>,
         expected: Expected,
     ) -> Result<Result<Version, PutError>, Error> {
-        if !expected.allows(rows::version_of(&self.transaction, key)?) {
-            return Ok(Err(PutError::Conflict));
+        let version = self.known.documents + 1;
+        let put = self.beside_log(|database| {
+            if !expected.allows(rows::version_of(database, key)?) {
+                return Ok(Err(PutError::Conflict));
+            }
+            rows::put_document(database, key, value, version).map(Ok)
+        })?;
+        let put = put.flatten();
+        if put.is_ok() {
+            self.known.documents = version;
         }
-        self.known.documents += 1;
-        let version = self.known.documents;
-        rows::put_document(self.change(), key, value, version)?;
-        Ok(Ok(version))
+        Ok(put.map(|()| version))
     }
 
     /// Removes the oldest events. Pages that cannot be read stop only this.
     pub(super) fn trim(&mut self, up_to: Seq) -> Result<Result<Trimmed, Unavailable>, Error> {
-        self.known.wal += store::PAGE + self.bytes;
+        self.count();
         let head = self.known.head;
         let savepoint = self.transaction.savepoint()?;
         let trimmed = (|| {
@@ -354,9 +387,9 @@ impl<'a> Step<'a> {
         bodies: &[Seq],
     ) -> Result<Result<(Deleted, Timestamp), Unavailable>, Error> {
         let at = Timestamp::from_millisecond(self.now).unwrap_or_default();
-        let savepoint = self.transaction.savepoint()?;
+        let mut savepoint = self.transaction.savepoint()?;
         store::overwrite_all(&savepoint, true)?;
-        let deleted = delete::delete(&savepoint, bodies, self.now);
+        let deleted = delete::delete(&mut savepoint, bodies, self.now);
         store::overwrite_all(&savepoint, false)?;
         match deleted {
             Err(error) if reading::is_damage(&error) => {
@@ -368,7 +401,7 @@ impl<'a> Step<'a> {
                 savepoint.commit()?;
                 let deleted = deleted?;
                 self.bytes = deleted.bytes;
-                self.change();
+                self.count();
                 Ok(Ok((deleted, at)))
             }
         }

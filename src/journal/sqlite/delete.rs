@@ -4,7 +4,7 @@
 //! may have moved rows between pages before, and a copy may be in the unused part of a page. So a journal
 //! with new deletions is written again when it is closed ([`purge`]), unless it is large.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Savepoint, params};
 
 use super::damage::tell_row;
 use super::sql::{execute, signed};
@@ -27,8 +27,12 @@ pub(super) struct Deleted {
 }
 
 /// Deletes the first of these bodies, which are sorted: at most [`DELETE_AT_ONCE`] bodies in blocks of about
-/// [`DELETE_BYTES`], but at least one block.
-pub(super) fn delete(database: &Connection, bodies: &[Seq], at: i64) -> rusqlite::Result<Deleted> {
+/// [`DELETE_BYTES`], but at least one block. A block that cannot be read stays, and those behind it are done.
+pub(super) fn delete(
+    database: &mut Savepoint<'_>,
+    bodies: &[Seq],
+    at: i64,
+) -> rusqlite::Result<Deleted> {
     let mut deleted = Deleted::default();
     let before = newest(database)?;
     let mut number = before;
@@ -36,7 +40,12 @@ pub(super) fn delete(database: &Connection, bodies: &[Seq], at: i64) -> rusqlite
         && deleted.bytes < DELETE_BYTES
         && let Some(first) = bodies.get(deleted.bodies)
     {
-        let Some(last) = end_of_block(database, *first)? else {
+        let Some(last) = readable(end_of_block(database, *first))? else {
+            deleted.damaged.get_or_insert(*first);
+            deleted.bodies += 1;
+            continue;
+        };
+        let Some(last) = last else {
             // All others are beyond the newest body.
             deleted.bodies = bodies.len();
             break;
@@ -44,30 +53,59 @@ pub(super) fn delete(database: &Connection, bodies: &[Seq], at: i64) -> rusqlite
         let rest = &bodies[deleted.bodies..];
         let most = DELETE_AT_ONCE - deleted.bodies;
         let own = &rest[..rest.partition_point(|seq| *seq <= last).min(most)];
-        let Some(erased) = erased(database, last, own, at)? else {
-            deleted.damaged = Some(*first);
-            break;
-        };
-        if !erased.bodies.is_empty() {
-            store::replace(database, &erased.block)?;
-            deleted.bytes += erased.block.bytes();
-        }
-        for seq in &erased.bodies {
-            number += 1;
-            let sql = "INSERT OR REPLACE INTO deletions VALUES (?, ?, ?)";
-            let sum = deletion_sum(*seq, number);
-            execute(database, sql, params![signed(*seq), signed(number), sum])?;
-        }
-        for seq in own {
-            dead::delete(database, *seq)?;
+        // Undone if it is dropped without a commit.
+        let block = database.savepoint()?;
+        match readable(delete_in(&block, last, own, at, number))?.flatten() {
+            Some(erased) => {
+                block.commit()?;
+                number += erased.bodies.len() as u64;
+                deleted.events += erased.events;
+                if !erased.bodies.is_empty() {
+                    deleted.bytes += erased.block.bytes();
+                }
+            }
+            None => _ = deleted.damaged.get_or_insert(*first),
         }
         deleted.bodies += own.len();
-        deleted.events += erased.events;
     }
     if number > before {
         rows::set_counter(database, NUMBER, number)?;
     }
     Ok(deleted)
+}
+
+/// Deletes these bodies of one block. `number` is the newest deletion. Returns `None` if the block cannot be read.
+fn delete_in(
+    database: &Connection,
+    last: Seq,
+    own: &[Seq],
+    at: i64,
+    mut number: u64,
+) -> rusqlite::Result<Option<Erased>> {
+    let Some(erased) = erased(database, last, own, at)? else {
+        return Ok(None);
+    };
+    if !erased.bodies.is_empty() {
+        store::replace(database, &erased.block)?;
+    }
+    for seq in &erased.bodies {
+        number += 1;
+        let sql = "INSERT OR REPLACE INTO deletions VALUES (?, ?, ?)";
+        let sum = deletion_sum(*seq, number);
+        execute(database, sql, params![signed(*seq), signed(number), sum])?;
+    }
+    for seq in own {
+        dead::delete(database, *seq)?;
+    }
+    Ok(Some(erased))
+}
+
+/// Returns `None` for pages that are damaged.
+fn readable<T>(read: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+    match read {
+        Err(error) if reading::is_damage(&error) => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 /// Returns the newest body of the block that holds `seq` or follows it.
@@ -120,8 +158,10 @@ fn newest(database: &Connection) -> rusqlite::Result<u64> {
     if let Some(number) = rows::counter(database, NUMBER)? {
         return Ok(number);
     }
+    // Retention has removed some of them, but what was written again before is known.
     let sql = "SELECT coalesce(max(number), 0) FROM deletions";
-    database.query_row(sql, [], |row| row.get(0))
+    let left: u64 = database.query_row(sql, [], |row| row.get(0))?;
+    Ok(left.max(rows::counter(database, PURGED)?.unwrap_or(0)))
 }
 
 pub(super) fn deletion_sum(seq: Seq, number: u64) -> i64 {

@@ -63,6 +63,14 @@ impl OpenFiles {
         }
     }
 
+    /// Takes the log that is there now for the journal's, with its index: it was made by a try to open the journal
+    /// again, while [`OpenFiles::may_open`] allowed that.
+    pub(super) fn take_new_log(&mut self) {
+        for index in [1, 2] {
+            self.opened[index] = identity(&self.paths[index]);
+        }
+    }
+
     /// What happened, for the log.
     pub(super) fn tell(&self, gone: Gone) -> String {
         let (file, next) = match gone {
@@ -119,8 +127,10 @@ pub(super) fn check_length(path: &Path, wal: &WalScan) -> Result<(), OpenError> 
     let counted = u32::from_be_bytes([header[28], header[29], header[30], header[31]]);
     // Whole pages only; in the file, behind it in the log, and none behind the end.
     let in_file = length / page.max(1);
+    let never_written = LOCK_BYTE / page.max(1) + 1;
+    let is_there = |number| number == never_written || wal.used.contains(&(number as u32));
     let is_whole = match wal.pages {
-        Some(pages) => (in_file + 1..=pages.into()).all(|page| wal.used.contains(&(page as u32))),
+        Some(pages) => (in_file + 1..=pages.into()).all(is_there),
         None => u64::from(counted) * page == length,
     };
     let pages = u64::from(wal.pages.unwrap_or(counted));
@@ -188,4 +198,48 @@ fn decode(bytes: [u8; 12]) -> Option<Seq> {
     let (head, _) = bytes.split_first_chunk()?;
     let head = u64::from_le_bytes(*head);
     (encode(head) == bytes).then_some(head)
+}
+
+/// SQLite locks bytes from here on, so it never writes the page that holds them, neither to the file nor to the
+/// log.
+const LOCK_BYTE: u64 = 0x4000_0000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::TestFolder;
+
+    /// A file of so many pages, which takes no space on the disk.
+    fn database(folder: &TestFolder, page: u16, pages: u64) -> PathBuf {
+        let path = folder.path().join("journal.db");
+        let mut header = [0; 100];
+        header[..16].copy_from_slice(b"SQLite format 3\0");
+        header[16..18].copy_from_slice(&page.to_be_bytes());
+        let file = File::create(&path).unwrap();
+        file.write_all_at(&header, 0).unwrap();
+        file.set_len(pages * u64::from(page)).unwrap();
+        path
+    }
+
+    #[test]
+    fn the_page_of_the_locks_is_never_there() {
+        for page in [4096, 16_384] {
+            let lock = (LOCK_BYTE / u64::from(page) + 1) as u32;
+            let scan = |used: &[u32]| WalScan {
+                pages: Some(lock + 2),
+                used: used.iter().copied().collect(),
+                behind: None,
+            };
+            let folder = TestFolder::new();
+            let path = database(&folder, page, u64::from(lock) - 2);
+            let beside = [lock - 1, lock + 1, lock + 2];
+            check_length(&path, &scan(&beside)).unwrap();
+            for missing in beside {
+                let mut wal = scan(&beside);
+                wal.used.remove(&missing);
+                let error = check_length(&path, &wal).unwrap_err();
+                assert!(matches!(error, OpenError::Damaged(_)), "{error}");
+            }
+        }
+    }
 }

@@ -41,6 +41,7 @@ pub(crate) struct Sqlite {
 struct SqliteDesk {
     queue: Queue,
     readers: Arc<Readers>,
+    shared: Arc<Shared>,
     epoch: u64,
 }
 
@@ -71,7 +72,7 @@ impl Sqlite {
         folder::missing(folder, &database)?;
         folder::create_private(&database).map_err(io)?;
         folder::make_files_private(folder);
-        let readers = Readers::new(&database).map_err(io)?;
+        let readers = Readers::new(&database);
         if !readers.lock().map_err(io)? {
             return Err(OpenError::InUse(folder.to_owned()));
         }
@@ -162,7 +163,7 @@ impl Log for Sqlite {
         bodies.sort_unstable();
         bodies.dedup();
         let bodies: Arc<[Seq]> = bodies.into();
-        let (mut done, mut events) = (0, 0);
+        let (mut done, mut events, mut damaged) = (0, 0, None);
         while done < bodies.len() {
             let all = Arc::clone(&bodies);
             let delete = move |step: &mut Step<'_>| step.delete(&all[done..]);
@@ -171,10 +172,13 @@ impl Log for Sqlite {
             self.shared.tail.delete(&bodies[done..end], at);
             done = end;
             events += deleted.events;
-            if let Some(seq) = deleted.damaged {
-                let why = format!("body {seq} cannot be deleted, because its block is damaged");
-                return Err(Unavailable::Away(why));
-            }
+            damaged = damaged.or(deleted.damaged);
+        }
+        if let Some(seq) = damaged {
+            let why = format!(
+                "body {seq} cannot be deleted, because its block is damaged; those in other blocks were deleted"
+            );
+            return Err(Unavailable::Away(why));
         }
         Ok(events)
     }
@@ -204,6 +208,15 @@ impl Log for Sqlite {
     }
 
     async fn close(&self) {
+        let lost = self.shared.lost_heads.load(Ordering::Relaxed);
+        if lost > 0 && lost == self.shared.replaced_heads.load(Ordering::Relaxed) {
+            // This was a whole run: every consumer that may be meant has asked.
+            let remove = |step: &mut Step<'_>| step.beside_log(rows::remove_damaged_heads);
+            let removed: Result<(), Unavailable> = self.queue.write(0, remove).await;
+            if let Err(error) = removed {
+                log::warn!("journal: damaged rows of consumers cannot be removed: {error}");
+            }
+        }
         if let Some(thread) = self.end() {
             // The thread has ended even if it panicked.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -221,6 +234,7 @@ impl Desks for Sqlite {
         Ok(Arc::new(SqliteDesk {
             queue: self.queue.clone(),
             readers: Arc::clone(&self.readers),
+            shared: Arc::clone(&self.shared),
             epoch: self.shared.epoch.fetch_add(1, Ordering::SeqCst) + 1,
         }))
     }
@@ -228,15 +242,17 @@ impl Desks for Sqlite {
     async fn introduce(&self, consumer: &str, head: &[u8]) -> Result<(), Unavailable> {
         let (consumer, head) = (consumer.to_owned(), head.to_vec());
         let bytes = head.len();
-        let introduce =
-            move |step: &mut Step<'_>| rows::introduce(step.change(), &consumer, &head).map(Ok);
+        let introduce = move |step: &mut Step<'_>| {
+            step.beside_log(|database| rows::introduce(database, &consumer, &head))
+        };
         self.queue.write(bytes, introduce).await
     }
 
     async fn forget_consumer(&self, consumer: &str) -> Result<(), Unavailable> {
         let consumer = consumer.to_owned();
-        let forget =
-            move |step: &mut Step<'_>| rows::forget_consumer(step.change(), &consumer).map(Ok);
+        let forget = move |step: &mut Step<'_>| {
+            step.beside_log(|database| rows::forget_consumer(database, &consumer))
+        };
         self.queue.write(0, forget).await
     }
 }
@@ -248,9 +264,19 @@ impl Desk for SqliteDesk {
     }
 
     async fn saved(&self, consumer: &str) -> Result<Option<SavedProgress>, Unavailable> {
-        let consumer = consumer.to_owned();
-        let saved = move |database: &Connection| rows::saved(database, &consumer);
-        self.readers.look(saved).await
+        let name = consumer.to_owned();
+        let saved = move |database: &Connection| rows::saved(database, &name);
+        let found = self.readers.look(saved).await?;
+        if found.is_head_lost {
+            let name = consumer.to_owned();
+            let replace = move |step: &mut Step<'_>| {
+                step.beside_log(|database| rows::replace_lost_head(database, &name))
+            };
+            self.shared.lost_heads.fetch_add(1, Ordering::Relaxed);
+            self.queue.write::<_, Unavailable>(0, replace).await?;
+            self.shared.replaced_heads.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(found.saved)
     }
 
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
@@ -317,8 +343,9 @@ impl DeadLetters for Sqlite {
     ) -> Result<usize, Unavailable> {
         let (consumer, events) = (consumer.to_owned(), events.to_vec());
         let bytes = events.len() * LETTER_BYTES;
-        let forget =
-            move |step: &mut Step<'_>| dead::forget(step.change(), &consumer, &events).map(Ok);
+        let forget = move |step: &mut Step<'_>| {
+            step.beside_log(|database| dead::forget(database, &consumer, &events))
+        };
         self.queue.write(bytes, forget).await
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Error};
 
+use super::damage::Damage;
 use super::files::HeadFile;
 use super::folder::{KEYS, OpenError};
 use super::wal::WalScan;
@@ -37,12 +38,13 @@ impl Known {
         folder: &Path,
         now: i64,
         wal: &WalScan,
+        damage: &Damage,
     ) -> Result<Self, OpenError> {
         let (found, kept_at) = reading::newest(database)?;
         let keys_folder = folder.join(KEYS);
         let io = |error| OpenError::io(folder, error);
         let mut head_file = HeadFile::open(folder).map_err(io)?;
-        let head = head_of(database, found, &keys_folder, &head_file, wal)?;
+        let head = head_of(database, found, &keys_folder, &head_file, wal, damage)?;
         head_file.note(head);
         // Events that are lost make no duplicates.
         let dedup = DedupWindow::open(&keys_folder, found, now, DedupTuning::default());
@@ -95,12 +97,37 @@ fn head_of(
     keys_folder: &Path,
     head_file: &HeadFile,
     wal: &WalScan,
+    damage: &Damage,
 ) -> Result<Seq, OpenError> {
+    for_unfinished(database, damage)?;
     let told = rows::counter(database, rows::LOST)?.unwrap_or(0);
     let before = found.max(told);
     let in_wal = wal.behind.as_ref().map_or(0, |behind| behind.newest);
     let segment = newest_segment(keys_folder).unwrap_or(0);
     let head = before.max(head_file.known()).max(in_wal).max(segment);
+    // In a power cut the last commit may be half on the disk. Nothing else knows of its events then.
+    let is_last = { wal.behind.as_ref() }.is_some_and(|behind| behind.commits <= 1);
+    if is_last && head_file.known().max(segment) <= before {
+        log::warn!(
+            "journal: the last commit in journal.db-wal is not whole{}; it may be the one that was under way when \
+             the machine stopped: then nobody was told that its events are stored, and senders send them again; if \
+             the disk damaged it later, they are lost",
+            if head > before {
+                format!(" (events {} to {head})", before + 1)
+            } else {
+                String::new()
+            }
+        );
+        if head > before {
+            for (name, number) in rows::UNFINISHED.into_iter().zip([before + 1, head]) {
+                rows::set_counter(database, name, number)?;
+            }
+            // These numbers are not given again: this may be wrong.
+            rows::set_counter(database, rows::LOST, head)?;
+            for_unfinished(database, damage)?;
+        }
+        return Ok(head);
+    }
     if let Some(behind) = &wal.behind {
         log::error!(
             "journal: journal.db-wal is damaged at byte {}: {} of its pages behind that, of {} \
@@ -121,6 +148,15 @@ fn head_of(
         rows::set_counter(database, rows::LOST, head)?;
     }
     Ok(head)
+}
+
+/// Reports nothing of the commit that was under way at the last power cut.
+fn for_unfinished(database: &Connection, damage: &Damage) -> Result<(), OpenError> {
+    let [first, last] = rows::UNFINISHED.map(|name| rows::counter(database, name));
+    if let (Some(first), Some(last)) = (first?, last?) {
+        damage.is_told(first, last);
+    }
+    Ok(())
 }
 
 /// Converts an error of the dedup segments, so that it ends a transaction.

@@ -1,12 +1,13 @@
 //! [`Readers`]: a few connections that read, so that queries do not wait for each other.
 
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use rusqlite::{Connection, OpenFlags};
+use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
 use crate::journal::Unavailable;
@@ -24,44 +25,45 @@ pub(crate) struct Readers {
     all: Arc<Semaphore>,
     /// The permits of queries that may take long. They leave a connection to the others.
     long: Arc<Semaphore>,
-    /// Last, because closing a file ends all locks that this process holds on it, those of SQLite's
-    /// connections too.
-    file: File,
+    /// The database file, to lock and to sync it; `None` before [`Readers::lock`] and after [`Readers::unlock`].
+    /// Closing it ends all locks that this process has on the file, those of SQLite's connections too.
+    file: Mutex<Option<File>>,
 }
 
 impl Readers {
-    /// Prepares to read the database at `path`, which must exist. Opens no connection.
-    pub(crate) fn new(path: &Path) -> std::io::Result<Arc<Self>> {
-        Ok(Arc::new(Self {
+    /// Prepares to read the database at `path`. Opens no connection.
+    pub(crate) fn new(path: &Path) -> Arc<Self> {
+        Arc::new(Self {
             path: path.to_owned(),
             idle: Mutex::default(),
             held: Mutex::default(),
             gate: RwLock::default(),
             all: Arc::new(Semaphore::new(MOST)),
             long: Arc::new(Semaphore::new(MOST - 1)),
-            file: File::open(path)?,
-        }))
+            file: Mutex::default(),
+        })
     }
 
     /// Keeps other processes out by a lock on the database file itself, also those that do not find the lock
-    /// file. Returns whether none has it. On Linux such a lock has nothing to do with those of SQLite.
+    /// file. Returns whether none has it. On a local disk of Linux such a lock has nothing to do with those of
+    /// SQLite; elsewhere, as over NFS, both may be the same kind, and then there is only the lock file.
     pub(super) fn lock(&self) -> std::io::Result<bool> {
+        let mut opened = self.file();
+        let file = opened.insert(File::open(&self.path)?);
         if !cfg!(target_os = "linux") {
             return Ok(true);
         }
-        match self.file.try_lock() {
-            Err(std::fs::TryLockError::WouldBlock) => Ok(false),
-            Err(std::fs::TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => {
-                Err(error)
-            }
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) if !has_no_such_lock(&error) => Err(error),
             _ => Ok(true),
         }
     }
 
-    /// Ends the lock of [`Readers::lock`].
+    /// Ends the lock of [`Readers::lock`], while no connection is open. Another journal of this process may have
+    /// the file open later, and would lose its locks if this one were closed then.
     pub(super) fn unlock(&self) {
-        // The system ends it with the process at the latest.
-        let _ = self.file.unlock();
+        self.while_closed(|| drop(self.file().take()));
     }
 
     /// Runs a short query on a blocking thread.
@@ -155,7 +157,12 @@ impl Readers {
 
     /// Writes the database file's pages from the system's memory to the disk.
     pub(super) fn sync_file(&self) -> std::io::Result<()> {
-        self.file.sync_data()
+        let closed = || std::io::Error::other("the journal is closed");
+        self.file().as_ref().ok_or_else(closed)?.sync_data()
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<File>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
@@ -163,5 +170,32 @@ impl Readers {
     }
 }
 
+/// Whether the file system has no lock for a file that is open for reading: over NFS it would be one of the kind
+/// that SQLite uses, and needs a file that is open for writing.
+fn has_no_such_lock(error: &std::io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw_os_error);
+    error.kind() == ErrorKind::Unsupported
+        || matches!(number, Some(Errno::BADF | Errno::NOLCK | Errno::NOSYS))
+}
+
 /// How many connections read at the same time.
 const MOST: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_missing_kind_of_lock_is_none() {
+        for (number, is_none) in [
+            (Errno::BADF, true),
+            (Errno::NOLCK, true),
+            (Errno::NOSYS, true),
+            (Errno::OPNOTSUPP, true),
+            (Errno::IO, false),
+            (Errno::ACCESS, false),
+        ] {
+            assert_eq!(has_no_such_lock(&number.into()), is_none, "{number}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The rows beside the log: progress, documents and counters. Each has the sum of its other columns. What is
 //! not what was written is reported and left out, never used.
 
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::damage::tell_row;
@@ -10,23 +11,35 @@ use crate::escape_controls;
 use crate::journal::sum::Sum;
 use crate::journal::{Document, ProgressChange, SavedProgress, Version};
 
+/// What [`saved`] has found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) saved: Option<SavedProgress>,
+    /// Whether the head was lost, so that the one returned is to be stored.
+    pub(super) is_head_lost: bool,
+}
+
 /// Reads the head and the rows in one transaction. Of rows that are damaged, the consumer hands over
 /// again what it had settled; if the head is damaged too, it begins with the oldest event.
-pub(super) fn saved(
-    database: &Connection,
-    consumer: &str,
-) -> rusqlite::Result<Option<SavedProgress>> {
+pub(super) fn saved(database: &Connection, consumer: &str) -> rusqlite::Result<Found> {
     let snapshot = database.unchecked_transaction()?;
     let sql = "SELECT saved, sum FROM consumers WHERE name = ?";
     let head = snapshot.query_row(sql, [consumer], |row| {
         let head: Vec<u8> = row.get(0)?;
         Ok((row.get::<_, i64>(1)? == head_sum(consumer, &head)).then_some(head))
     });
-    let head = match head.optional()? {
-        Some(Some(head)) => head,
+    let head = head.optional()?.unwrap_or_default();
+    let is_head_lost = head.is_none();
+    let head = match head {
+        Some(head) => head,
+        None if damaged_heads(&snapshot)?.is_empty() => {
+            return Ok(Found {
+                saved: None,
+                is_head_lost: false,
+            });
+        }
         // Its name may be what is damaged. A new consumer would skip what is not settled.
-        None if !has_damaged_head(&snapshot)? => return Ok(None),
-        _ => {
+        None => {
             let what = format!("how far {consumer} had come");
             tell_row(
                 &what,
@@ -54,22 +67,49 @@ pub(super) fn saved(
             "events that it had settled may be handed over once more, and running replays may end early",
         );
     }
-    Ok(Some(SavedProgress { head, rows }))
+    Ok(Found {
+        saved: Some(SavedProgress { head, rows }),
+        is_head_lost,
+    })
 }
 
-fn has_damaged_head(database: &Connection) -> rusqlite::Result<bool> {
+/// Returns the names in damaged rows, as they stand there.
+fn damaged_heads(database: &Connection) -> rusqlite::Result<Vec<Vec<u8>>> {
     let mut statement = database.prepare("SELECT name, saved, sum FROM consumers")?;
     let mut rows = statement.query([])?;
+    let mut names = Vec::new();
     while let Some(row) = rows.next()? {
         let is_whole = || -> rusqlite::Result<bool> {
             let (name, head): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
             Ok(row.get::<_, i64>(2)? == head_sum(&name, &head))
         };
         if !is_whole().unwrap_or(false) {
-            return Ok(true);
+            names.push(row.get_ref(0)?.as_bytes()?.to_owned());
         }
     }
-    Ok(false)
+    Ok(names)
+}
+
+/// Stores that the consumer begins with the oldest event, unless it has a head.
+pub(super) fn replace_lost_head(database: &Connection, consumer: &str) -> rusqlite::Result<()> {
+    if damaged_heads(database)?
+        .iter()
+        .any(|name| name == consumer.as_bytes())
+    {
+        execute(database, "DELETE FROM consumers WHERE name = ?", [consumer])?;
+    }
+    // An empty head stands for one that is lost.
+    introduce(database, consumer, &[])
+}
+
+/// Removes the damaged heads, after the consumers that may have lost them have others. A consumer that is new
+/// later is not taken for one of them then.
+pub(super) fn remove_damaged_heads(database: &Connection) -> rusqlite::Result<()> {
+    for name in damaged_heads(database)? {
+        let name = ToSqlOutput::Borrowed(ValueRef::Text(&name));
+        execute(database, "DELETE FROM consumers WHERE name = ?", [name])?;
+    }
+    Ok(())
 }
 
 pub(super) fn save(database: &Connection, change: &ProgressChange) -> rusqlite::Result<()> {
@@ -276,6 +316,9 @@ pub(super) const TRIMMED: &str = "trimmed";
 
 /// The number of the newest body that was ever known, where the log ends before it.
 pub(super) const LOST: &str = "lost_up_to";
+
+/// The first and the last number of a commit that was under way when the machine stopped, so far as is known.
+pub(super) const UNFINISHED: [&str; 2] = ["unfinished_from", "unfinished_up_to"];
 
 /// Which rules the dedup keys follow, see rekey.rs.
 pub(super) const DEDUP_KEYS: &str = "dedup_keys";

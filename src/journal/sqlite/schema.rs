@@ -151,12 +151,13 @@ pub(super) fn check_tables(database: &Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// There may be so many dead letters that their index is not checked.
-const CHECKS: [(&str, &str); 5] = [
+/// There may be so many dead letters that their index is not compared with them.
+const CHECKS: [(&str, &str); 6] = [
     ("integrity_check", "consumers"),
     ("integrity_check", "documents"),
     ("integrity_check", "counters"),
     ("integrity_check", "progress"),
+    ("integrity_check", "deletions"),
     ("quick_check", "dead_letters"),
 ];
 

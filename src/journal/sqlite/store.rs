@@ -158,16 +158,29 @@ fn end_of_bytes(database: &Connection) -> rusqlite::Result<Seq> {
 /// Removes the events up to `end` from a block that also holds later ones. A damaged block stays until
 /// all its events go.
 fn cut(database: &Connection, end: Seq) -> rusqlite::Result<()> {
-    let sql = "SELECT last, first, kept_at, format, claims, events, sums FROM blocks \
-               WHERE last > ?1 AND first <= ?1 ORDER BY last LIMIT 1";
-    let rest = database.query_row(sql, [signed(end)], |row| {
+    // Only the next block can hold any of them. Without an index of `first`, SQLite would look for another one
+    // in the whole table.
+    let sql = "SELECT last, first FROM blocks WHERE last > ? ORDER BY last LIMIT 1";
+    let mut statement = database.prepare_cached(sql)?;
+    let next = statement.query_row([signed(end)], |row| Ok((row.get(0)?, row.get(1).ok())));
+    let next: Option<(i64, Option<Seq>)> = next.optional()?;
+    let Some((last, _)) = next.filter(|(_, first)| first.is_some_and(|first| first <= end)) else {
+        return Ok(());
+    };
+    let sql =
+        "SELECT last, first, kept_at, format, claims, events, sums FROM blocks WHERE last = ?";
+    let rest = database.prepare_cached(sql)?.query_row([last], |row| {
         let shared = reading::block(row).ok().filter(Block::is_whole);
         Ok(shared.and_then(|shared| shared.without(end)))
     });
-    if let Some(rest) = rest.optional()?.flatten() {
-        replace(database, &rest)?;
-    }
-    Ok(())
+    let Some(rest) = rest? else {
+        return Ok(());
+    };
+    // The block may have had deleted bodies, and its old pages become free.
+    overwrite_all(database, true)?;
+    let replaced = replace(database, &rest);
+    overwrite_all(database, false)?;
+    replaced
 }
 
 /// Replaces a block by one with the same newest body.

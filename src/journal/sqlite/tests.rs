@@ -405,6 +405,36 @@ async fn long_bodies_are_trimmed_in_small_batches() {
     assert_eq!(seqs(&*journal, 0, 10).await, [6]);
 }
 
+/// What a block held before it was written again is nowhere in the file.
+#[tokio::test]
+async fn a_block_that_is_cut_leaves_nothing() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    let text = |number: u128| format!("body {number} {}", "x".repeat(30_000));
+    let appends = (1..=20).map(async |number| {
+        let mut received = body(&text(number));
+        received.id = Uuid::from_u128(number);
+        new(&*journal, entry(received, number, WINDOW)).await
+    });
+    futures_util::future::join_all(appends).await;
+    let sql = "SELECT first, last FROM blocks WHERE last > first + 3 ORDER BY last LIMIT 1";
+    let (first, last): (Seq, Seq) = database(folder.path())
+        .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    trim_all(&*journal, last - 1).await;
+    journal.close().await;
+    let bytes = std::fs::read(folder.path().join("journal.db")).unwrap();
+    let is_there = |text: &str| {
+        bytes
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+    };
+    let left: Vec<Seq> = (first..last)
+        .filter(|seq| is_there(&format!("body {seq} xx")))
+        .collect();
+    assert_eq!(left, [0; 0]);
+}
+
 #[tokio::test]
 async fn a_closed_journal_is_not_ready() {
     let (folder, clock) = (TestFolder::new(), clock());
@@ -463,8 +493,9 @@ async fn only_a_failed_commit_is_unknown() {
         let (folder, clock) = (TestFolder::new(), clock());
         let journal = try_open(&folder, &clock).unwrap();
         let sql = violated(deferred);
-        let write =
-            move |step: &mut Step<'_>| -> Made { step.change().execute_batch(&sql).map(Ok) };
+        let write = move |step: &mut Step<'_>| -> Made {
+            step.beside_log(|database| database.execute_batch(&sql))
+        };
         let failed = journal.queue.write(0, write).await.unwrap_err();
         assert_eq!(
             matches!(failed, Unavailable::Unknown(_)),

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rusqlite::OpenFlags;
+use rusqlite::{Connection, OpenFlags};
 use tokio::sync::watch;
 
+use super::checkpoint::save_wal;
 use super::commit::{CommitError, OpenDatabase, Step};
 use super::damage::Damage;
-use super::files::OpenFiles;
+use super::files::{Gone, OpenFiles};
 use super::folder::{FILE, KEYS, OpenError};
 use super::known::Known;
 use super::operation::{Asked, Queue, Queued};
@@ -33,6 +34,9 @@ pub(super) struct Shared {
     pub(super) documents: watch::Sender<Version>,
     pub(super) tail: Arc<Tail>,
     pub(super) damage: Damage,
+    /// How many consumers had lost their heads, and how many of those have others now.
+    pub(super) lost_heads: AtomicUsize,
+    pub(super) replaced_heads: AtomicUsize,
     /// Whether the thread has ended by a panic.
     pub(super) panicked: watch::Sender<bool>,
 }
@@ -48,6 +52,8 @@ pub(super) struct JournalWriter {
     files: OpenFiles,
     /// Whether everything is in the database, so that a new WAL may be begun.
     is_wal_saved: bool,
+    /// See [`Abandoned::unsaved`](super::commit::Abandoned::unsaved).
+    unsaved: Option<Connection>,
     /// A sync has failed that was not a commit's, so what was copied from the WAL cannot be trusted.
     copies_doubtful: bool,
     readers: Arc<Readers>,
@@ -93,13 +99,15 @@ impl JournalWriter {
                 &damage,
             )?;
         }
-        let known = Known::read(&open.database, folder, now, wal)?;
+        let known = Known::read(&open.database, folder, now, wal, &damage)?;
         let shared = Shared {
             ready: AtomicBool::new(true),
             epoch: AtomicU64::new(0),
             documents: watch::Sender::new(known.documents),
             tail: Arc::new(Tail::new(known.head)),
             damage,
+            lost_heads: AtomicUsize::new(0),
+            replaced_heads: AtomicUsize::new(0),
             panicked: watch::Sender::new(false),
         };
         Ok(Self {
@@ -110,6 +118,7 @@ impl JournalWriter {
             known,
             files: open.files.clone(),
             is_wal_saved: false,
+            unsaved: None,
             state: WriterState::Open(Box::new(open)),
             copies_doubtful: false,
             readers: Arc::clone(readers),
@@ -142,6 +151,13 @@ impl JournalWriter {
     fn close(self) {
         if let WriterState::Open(open) = self.state {
             open.close(&self.readers);
+        } else if let Some(database) = &self.unsaved
+            && !save_wal(database, &self.readers)
+        {
+            log::error!(
+                "journal: journal.db-wal was removed, and what it held cannot be copied into journal.db; it is \
+                 lost when offhook ends"
+            );
         }
     }
 
@@ -186,9 +202,16 @@ impl JournalWriter {
         let started = self.clock.monotonic();
         let epoch = self.shared.epoch.load(Ordering::SeqCst);
         // Each operation keeps its outcome.
-        let write = |step: &mut Step<'_>| batch.iter_mut().try_for_each(|one| one.write(step));
-        let known = &mut self.known;
-        match open.commit(known, write, now, epoch, self.clock.as_ref()) {
+        let mut write = |step: &mut Step<'_>| batch.iter_mut().try_for_each(|one| one.write(step));
+        let (known, clock) = (&mut self.known, self.clock.as_ref());
+        let mut committed = open.commit(known, &mut write, now, epoch, false, clock);
+        if let Err(CommitError::Write(error)) = &committed
+            && reading::is_damage(error)
+        {
+            // Whatever is damaged beside the log, events are still stored.
+            committed = open.commit(known, &mut write, now, epoch, true, clock);
+        }
+        match committed {
             Ok((records, took)) => {
                 let whole = self.clock.monotonic().saturating_duration_since(started);
                 self.metrics.batch(records.len() as u64, whole, took);
@@ -261,10 +284,11 @@ impl JournalWriter {
 
     fn open_again(&mut self) -> Result<OpenDatabase, Unavailable> {
         let away = |error: OpenError| Unavailable::Away(error.to_string());
+        self.save_wal();
         if let Err(gone) = self.files.may_open(self.is_wal_saved) {
             return Err(Unavailable::Away(self.files.tell(gone)));
         }
-        if self.copies_doubtful || self.files.check().is_err() {
+        if self.copies_doubtful || self.is_wal_saved || self.files.check().is_err() {
             // Without an open connection SQLite forgets what was copied: the next one reads the whole
             // WAL again. It may find a commit that has failed, whose outcome is unknown. And it does not
             // use a file any more that has lost its name.
@@ -280,6 +304,10 @@ impl JournalWriter {
             Err(_) => self.copies_doubtful,
             Ok(_) => false,
         };
+        if opened.is_err() && self.is_wal_saved {
+            // There was none before, and nothing of this one is acknowledged.
+            self.files.take_new_log();
+        }
         let open = opened.map_err(away)?;
         (self.files, self.is_wal_saved) = (open.files.clone(), false);
         let now = self.clock.now().as_millisecond();
@@ -300,6 +328,16 @@ impl JournalWriter {
         Ok(open)
     }
 
+    /// Tries once more to copy a log that has lost its name, unless it has it again.
+    fn save_wal(&mut self) {
+        if let Some(database) = self.unsaved.take()
+            && self.files.check() == Err(Gone::Wal)
+        {
+            self.is_wal_saved = save_wal(&database, &self.readers);
+            self.unsaved = Some(database).filter(|_| !self.is_wal_saved);
+        }
+    }
+
     fn fail(&mut self, why: Unavailable) -> Unavailable {
         self.metrics.failures.inc();
         self.shared.ready.store(false, Ordering::Relaxed);
@@ -316,6 +354,7 @@ impl JournalWriter {
             let abandoned = open.abandon(&self.readers);
             self.copies_doubtful |= abandoned.is_doubtful;
             self.is_wal_saved = abandoned.is_wal_saved;
+            self.unsaved = abandoned.unsaved;
         }
     }
 }

@@ -158,6 +158,9 @@ impl Registry {
             self.pipeline.stop_consumer(&consumer).await;
             log::warn!("subscription {key}: nothing is sent, its events wait: {rejected}");
         } else if staying.is_none() {
+            if before.is_none() {
+                self.pipeline.introduce(&consumer).await?;
+            }
             self.pipeline.replace(self.consumer(&entry)).await?;
             log::info!("subscription {key}: events go to {url}");
         }

@@ -1,4 +1,5 @@
-//! Changes at the same time: a 410 during a registration, and a resume after a failed start.
+//! Changes at the same time: a 410 during a registration, and a resume after a failed start. A registration beside
+//! damage.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -12,13 +13,14 @@ use crate::dialect::Decoder;
 use crate::dispatch::LargeBodies;
 use crate::engine::{Opened, Retention, Windows};
 use crate::journal::TestFolder;
+use crate::journal::contract::numbered;
 
 /// A registry on a journal of its own, with one subscription.
 struct World {
     pipeline: Arc<Pipeline>,
     registry: Arc<Registry>,
     key: SubscriptionKey,
-    _folder: TestFolder,
+    folder: TestFolder,
 }
 
 impl World {
@@ -47,7 +49,7 @@ impl World {
             pipeline,
             registry: registry.unwrap(),
             key: SubscriptionKey::new("a", "default").unwrap(),
-            _folder: folder,
+            folder,
         };
         let (_, new) = world.registry.set(world.wanted()).await.unwrap();
         assert!(new && world.runs());
@@ -104,5 +106,25 @@ async fn resuming_starts_a_consumer_that_does_not_run() {
     assert!(world.entry().subscription.active && !world.runs());
     world.registry.resume(&consumer).await.unwrap();
     assert!(world.runs());
+    world.pipeline.stop().await;
+}
+
+/// A damaged row may be that of any consumer that was there before, and of no later one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_subscription_starts_from_now_beside_damage() {
+    let world = World::with_one().await;
+    let journal = world.pipeline.journal();
+    for number in 1..=3 {
+        journal.append(numbered(number)).await.unwrap();
+    }
+    let database = rusqlite::Connection::open(world.folder.path().join("journal.db")).unwrap();
+    let damaged = "INSERT INTO consumers VALUES ('garbled', x'00', 0)";
+    database.execute_batch(damaged).unwrap();
+    let key = SubscriptionKey::new("b", "default").unwrap();
+    let wanted = Subscription::new(key.clone(), "http://127.0.0.1:9/".parse().unwrap());
+    let (_, is_new) = world.registry.set(wanted).await.unwrap();
+    assert!(is_new);
+    let consumer = world.registry.controls(&key.consumer()).unwrap();
+    assert_eq!(consumer.status().await.unwrap().floor, 3);
     world.pipeline.stop().await;
 }

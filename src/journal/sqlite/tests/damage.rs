@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::journal::contract::change;
+use crate::journal::sqlite::files::HeadFile;
 use crate::journal::{
     DeadLetters as _, Desks as _, Documents as _, Entry, Log, Missing, ProgressChange, Record,
 };
@@ -171,6 +172,193 @@ async fn the_pages_around_garbled_ones_are_served() {
     assert!((1..400).contains(&damaged.len()), "{damaged:?}");
     assert_eq!(counted.get(), damaged.len() as u64);
     assert_eq!(new(&journal, long_entry(601)).await, 601);
+}
+
+/// A trim up to the end of a block reads no block behind the next one.
+#[tokio::test]
+async fn a_trim_reads_only_what_it_removes() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    for first in (1..=600).step_by(20) {
+        append(&*journal, first..=first + 19).await;
+    }
+    drop(journal);
+    let sql = "SELECT last FROM blocks ORDER BY last LIMIT 1 OFFSET 3";
+    let end: Seq = database(folder.path())
+        .query_row(sql, [], |row| row.get(0))
+        .unwrap();
+    let path = folder.path().join("journal.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 40_000].copy_from_slice(&garbage(40_000));
+    std::fs::write(&path, bytes).unwrap();
+    let journal = open(&folder, &clock);
+    assert_eq!(trim_all(&*journal, end).await, end as usize);
+    assert_eq!(seqs(&*journal, 0, 1).await, [end + 1]);
+}
+
+#[tokio::test]
+async fn a_deletion_goes_on_behind_damage() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    for first in [1, 11, 21] {
+        append(&*journal, first..=first + 9).await;
+    }
+    drop(journal);
+    let damage =
+        "UPDATE blocks SET sums = x'' WHERE last = (SELECT min(last) FROM blocks WHERE last >= 15)";
+    database(folder.path()).execute_batch(damage).unwrap();
+    let journal = open(&folder, &clock);
+    let failed = journal.delete(&[5, 15, 25]).await.unwrap_err();
+    assert!(failed.to_string().contains("body 15"), "{failed}");
+    let records = all(&*journal).await;
+    let deleted = { records.iter() }.filter(|one| matches!(one.missing, Some(Missing::Deleted(_))));
+    assert_eq!(deleted.map(|one| one.seq).collect::<Vec<_>>(), [5, 25]);
+    let deletions = journal.deletions(0, 10).await.unwrap();
+    let deleted = deletions
+        .iter()
+        .map(|deletion| (deletion.number, deletion.seq));
+    assert_eq!(deleted.collect::<Vec<_>>(), [(1, 5), (2, 25)]);
+    assert!(journal.is_ready());
+}
+
+/// The index follows the deletions by their numbers.
+#[tokio::test]
+async fn a_lost_counter_takes_no_number_of_a_deletion_back() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open(&folder, &clock);
+    append(&*journal, 1..=9).await;
+    assert_eq!(journal.delete(&[1, 2, 3]).await, Ok(3));
+    assert_eq!(trim_all(&*journal, 5).await, 5);
+    journal.close().await;
+    drop(journal);
+    let damage = "UPDATE counters SET sum = sum + 1 WHERE name = 'deletions'";
+    database(folder.path()).execute_batch(damage).unwrap();
+    let journal = open(&folder, &clock);
+    assert_eq!(journal.delete(&[7]).await, Ok(1));
+    let new = journal.deletions(3, 10).await.unwrap();
+    assert_eq!(new.len(), 1, "{new:?}");
+}
+
+/// As a power cut leaves the last commit, of which one page has not reached the disk: then no file beside the log
+/// knows of its events either.
+#[tokio::test]
+async fn an_unfinished_commit_is_no_lost_event() {
+    for is_known in [false, true] {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let live = folder.path().join("live");
+        let journal = Sqlite::open(&live, JournalMetrics::unrecorded(), clock.clone()).unwrap();
+        append(&journal, 1..=5).await;
+        let before = std::fs::metadata(live.join("journal.db-wal"))
+            .unwrap()
+            .len();
+        // Longer than a page.
+        append(&journal, 17..=17).await;
+        let killed = folder.path().join("killed");
+        copy(&live, &killed);
+        drop(journal);
+        let wal = killed.join("journal.db-wal");
+        let mut bytes = std::fs::read(&wal).unwrap();
+        bytes[before as usize + 100] ^= 1;
+        std::fs::write(&wal, bytes).unwrap();
+        let mut head = HeadFile::open(&killed).unwrap();
+        head.note(if is_known { 6 } else { 5 });
+        for next in [7, 8] {
+            let (journal, counted) = open_counted(&killed, &clock);
+            let journal = journal.unwrap();
+            assert_eq!(
+                journal.read(5, 1).await.unwrap()[0].missing,
+                Some(Missing::Damaged)
+            );
+            assert_eq!(counted.get(), u64::from(is_known), "{is_known}, {next}");
+            assert_eq!(new(&journal, long_entry(100 + next)).await, next);
+        }
+    }
+}
+
+/// Zeros the first page of a table or an index in the file.
+fn damage_root(folder: &Path, name: &str) {
+    let sql = "SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size WHERE name = ?";
+    let found = database(folder).query_row(sql, [name], |row| Ok((row.get(0)?, row.get(1)?)));
+    let (root, page): (usize, usize) = found.unwrap();
+    let path = folder.join("journal.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[(root - 1) * page..][..page].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+}
+
+#[tokio::test]
+#[ignore = "after a rollback to a savepoint that met damage, SQLite refuses later writes of the transaction too"]
+async fn damage_beside_the_log_stops_no_event() {
+    for name in ["deletions", "dead_letters_by_position", "documents"] {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let journal = open(&folder, &clock);
+        append(&*journal, 1..=3).await;
+        journal.close().await;
+        drop(journal);
+        let journal = open(&folder, &clock);
+        // Connections read pages again after another one has written.
+        let other = "INSERT INTO counters VALUES ('other', 1, 0)";
+        database(folder.path()).execute_batch(other).unwrap();
+        damage_root(folder.path(), name);
+        let desk = journal.desk(0).await.unwrap();
+        let save = desk.save(change("a", b"saved", vec![letter(1, "failed")]));
+        let put = journal.put_document(
+            "key",
+            Some(b"1".to_vec()),
+            crate::journal::Expected::Anything,
+        );
+        let append = journal.append(long_entry(4));
+        let (saved, put, appended) = futures_util::future::join3(save, put, append).await;
+        assert_eq!(appended, Ok(Appended::new(4)), "{name}");
+        assert_eq!(saved.is_err(), name != "documents", "{name}: {saved:?}");
+        assert_eq!(put.is_err(), name == "documents", "{name}: {put:?}");
+        assert!(journal.is_ready(), "{name}");
+        journal.close().await;
+        drop((desk, journal));
+        let opened = try_open(&folder, &clock);
+        assert!(
+            matches!(opened, Err(OpenError::Damaged(_))),
+            "{name}: {opened:?}"
+        );
+    }
+}
+
+/// A damaged name may be that of any consumer that is started, until each has a head again.
+#[tokio::test]
+async fn a_lost_head_is_replaced_once() {
+    for damage in [
+        "UPDATE consumers SET name = 'handler:x' WHERE name = 'handler:a'",
+        "UPDATE consumers SET name = CAST(x'68ff' AS TEXT) WHERE name = 'handler:a'",
+        "UPDATE consumers SET saved = x'00' WHERE name = 'handler:a'",
+    ] {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let journal = open(&folder, &clock);
+        append(&*journal, 1..=3).await;
+        let desk = journal.desk(0).await.unwrap();
+        save(desk.as_ref(), "handler:a", b"saved", vec![]).await;
+        save(desk.as_ref(), "handler:b", b"saved", vec![]).await;
+        drop((desk, journal));
+        database(folder.path()).execute_batch(damage).unwrap();
+        let journal = open(&folder, &clock);
+        let desk = journal.desk(0).await.unwrap();
+        // What is registered meanwhile starts from now.
+        journal.introduce("relay:new", b"now").await.unwrap();
+        for (consumer, head) in [
+            ("handler:a", ""),
+            ("handler:b", "saved"),
+            ("relay:new", "now"),
+        ] {
+            let saved = desk.saved(consumer).await;
+            assert_eq!(saved, Ok(Some(only_head(head))), "{damage}: {consumer}");
+        }
+        journal.close().await;
+        drop((desk, journal));
+        let journal = open(&folder, &clock);
+        let desk = journal.desk(0).await.unwrap();
+        assert_eq!(desk.saved("handler:a").await, Ok(Some(only_head(""))));
+        assert_eq!(desk.saved("handler:later").await, Ok(None), "{damage}");
+    }
 }
 
 /// What a journal holds that is then damaged.

@@ -88,6 +88,51 @@ async fn a_removed_log_is_copied_before() {
     }
 }
 
+/// Another program reads while the log loses its name, and after that for a while.
+#[tokio::test]
+async fn a_removed_log_waits_for_other_readers() {
+    // A read that is older than the newest commit hinders the copy, any other the new log.
+    for is_older in [true, false] {
+        let (folder, clock) = (TestFolder::new(), clock());
+        let (data, journal) = filled(&folder, &clock).await;
+        let other = database(&data);
+        let read = other.unchecked_transaction().unwrap();
+        let count = "SELECT count(*) FROM blocks";
+        read.query_row(count, [], |_| Ok(())).unwrap();
+        let mut known = 30;
+        if is_older {
+            new(&journal, numbered(30)).await;
+            known = 31;
+        }
+        std::fs::remove_file(data.join("journal.db-wal")).unwrap();
+        // Writes nothing.
+        let last = || numbered(known - 1);
+        for _ in 0..2 {
+            journal.append(last()).await.unwrap_err();
+            assert!(!journal.is_ready(), "{is_older}");
+            let_it_try(&clock);
+        }
+        drop(read);
+        drop(other);
+        let_it_try(&clock);
+        let mut appended = journal.append(last()).await;
+        // It may have tried just before.
+        for _ in 0..2 {
+            if appended.is_err() {
+                let_it_try(&clock);
+                appended = journal.append(last()).await;
+            }
+        }
+        assert_eq!(appended, Ok(duplicate(known as Seq)), "{is_older}");
+        let next = journal.append(numbered(100)).await;
+        assert_eq!(next, Ok(Appended::new(known as Seq + 1)));
+        journal.close().await;
+        drop(journal);
+        let found = seqs(&opened(&data, &clock), 0, 100).await;
+        assert_eq!(found.len(), known as usize + 1, "{is_older}");
+    }
+}
+
 /// Another file with the name of the log is not written to, and nothing is acknowledged beside it.
 #[tokio::test]
 async fn a_replaced_log_fails_the_journal() {
@@ -232,6 +277,25 @@ async fn a_removed_lock_lets_no_other_in() {
     assert!(matches!(other, Err(OpenError::InUse(_))), "{other:?}");
     drop(journal);
     drop(opened(&data, &clock));
+}
+
+/// Closing a file ends the locks of all connections of the process to it, also those of a journal that was
+/// opened later.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_closed_journal_has_no_file_open() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let (data, journal) = filled(&folder, &clock).await;
+    let open = || {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let names = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+        let open: Vec<_> = names.filter(|name| name.starts_with(&data)).collect();
+        open
+    };
+    assert_ne!(open().len(), 0);
+    journal.close().await;
+    assert_eq!(open(), Vec::<std::path::PathBuf>::new());
+    drop(journal);
 }
 
 /// After so many events the free pages are used again.

@@ -313,7 +313,9 @@ async fn a_trim_lets_others_go_ahead() {
     };
     let nothing = |_: &mut Step<'_>| -> Made { Ok(Ok(())) };
     let first = |step: &mut Step<'_>| -> rusqlite::Result<Result<Seq, Unavailable>> {
-        super::super::reading::trimmed(step.change()).map(|trimmed| Ok(trimmed + 1))
+        step.beside_log(|database| {
+            super::super::reading::trimmed(database).map(|trimmed| trimmed + 1)
+        })
     };
     let mut hold = Box::pin(journal.queue.write(0, hold));
     assert!(futures_util::poll!(hold.as_mut()).is_pending());
