@@ -88,6 +88,7 @@ pub fn salvage(folder: &Path, to: &Path) -> Result<Salvaged, FilesError> {
         copy: SavedCopy::create(partial.path())?,
         found: RoaringTreemap::new(),
         oldest: 1,
+        is_oldest_known: true,
         report: Salvaged::default(),
     };
     let (mut report, keys_are_good) = rescue.carry_out(folder)?;
@@ -167,6 +168,7 @@ struct Rescue<'a> {
     found: RoaringTreemap,
     /// Retention has removed all before this one.
     oldest: Seq,
+    is_oldest_known: bool,
     report: Salvaged,
 }
 
@@ -182,7 +184,7 @@ impl Rescue<'_> {
         }
         self.copy.create_tables(database)?;
         let columns = walk::columns(database);
-        let known = known_head(folder).max(self.counter(rows::LOST));
+        let known = known_head(folder).max(self.counter(rows::LOST).unwrap_or(0));
         let saved = self.save_log(columns.as_deref(), known);
         let (walked, ends_whole) = saved.map_err(failed)?;
         self.save_pages(columns.as_deref()).map_err(failed)?;
@@ -201,7 +203,7 @@ impl Rescue<'_> {
         let are_keys_good = segments.is_some_and(|all| self.are_keys_good(&all, sealed));
         let is_cut = !ends_whole || newest > found;
         let head = is_cut.then_some(newest.max(reached.last));
-        self.copy.finish(head, !are_keys_good)?;
+        self.copy.finish(self.oldest, head, !are_keys_good)?;
         self.report.events = self.found.len();
         Ok((self.report, are_keys_good))
     }
@@ -214,8 +216,9 @@ impl Rescue<'_> {
         known: Seq,
     ) -> rusqlite::Result<(Seq, bool)> {
         let trimmed = self.counter(rows::TRIMMED);
-        self.oldest = trimmed + 1;
-        let mut walk = Walk::new(&self.damaged.database, trimmed, known);
+        self.oldest = trimmed.unwrap_or(0) + 1;
+        self.is_oldest_known = trimmed.is_some();
+        let mut walk = Walk::new(&self.damaged.database, trimmed.unwrap_or(0), known);
         let (mut is_first, mut newest, mut ends_whole) = (true, 0, true);
         while let Some(piece) = walk.next()? {
             ends_whole = true;
@@ -225,9 +228,10 @@ impl Rescue<'_> {
                     last,
                     values,
                 } => {
-                    if is_first && trimmed == 0 {
-                        // An older version does not say what retention has removed.
+                    if is_first && !self.is_oldest_known {
+                        // An older version does not say what retention has removed, nor does a damaged row.
                         self.oldest = first;
+                        self.is_oldest_known = true;
                     }
                     newest = last;
                     self.save_block(columns, &values)?;
@@ -240,13 +244,9 @@ impl Rescue<'_> {
         Ok((newest, ends_whole))
     }
 
-    fn counter(&self, name: &str) -> Seq {
+    fn counter(&self, name: &str) -> Option<Seq> {
         let counter = rows::counter(&self.damaged.database, name);
-        counter
-            .ok()
-            .flatten()
-            .filter(|number| *number <= MOST)
-            .unwrap_or(0)
+        counter.ok().flatten().filter(|number| *number <= MOST)
     }
 
     /// Looks for the bodies that are missing in the pages themselves.
@@ -340,7 +340,14 @@ impl Rescue<'_> {
     /// Finds the numbers that are not saved.
     fn tell_lost(&mut self, newest: Seq, ends_whole: bool) {
         self.report.newest = newest;
-        let mut at = self.oldest.max(1);
+        if !self.is_oldest_known
+            && let Some(oldest) = self.found.min()
+        {
+            self.oldest = oldest;
+            let text = format!("events before {oldest}, if retention had left any");
+            self.report.left_out.push(text);
+        }
+        let mut at = self.oldest;
         let mut numbers = self.found.iter();
         numbers.advance_to(at);
         while at <= newest {
