@@ -22,14 +22,14 @@ use super::saved_copy::SavedCopy;
 use super::tables::Table;
 use super::walk::{self, Piece, Walk};
 use super::{rows, schema, store};
-use crate::journal::Seq;
 use crate::journal::dedup::{check_segment, segments_up_to};
+use crate::journal::{Record, Seq};
 
 /// What was saved of a damaged journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Salvaged {
-    /// How many bodies were saved. Nearly every body is one event.
+    /// How many bodies were saved, without those that had been deleted. Nearly every body is one event.
     pub events: u64,
     /// The newest number that is known of.
     pub newest: Seq,
@@ -87,6 +87,7 @@ pub fn salvage(folder: &Path, to: &Path) -> Result<Salvaged, FilesError> {
         damaged: &damaged,
         copy: SavedCopy::create(partial.path())?,
         found: RoaringTreemap::new(),
+        deleted: RoaringTreemap::new(),
         oldest: 1,
         is_oldest_known: true,
         report: Salvaged::default(),
@@ -166,6 +167,8 @@ struct Rescue<'a> {
     copy: SavedCopy,
     /// The bodies that are saved.
     found: RoaringTreemap,
+    /// The bodies that were deleted.
+    deleted: RoaringTreemap,
     /// Retention has removed all before this one.
     oldest: Seq,
     is_oldest_known: bool,
@@ -184,11 +187,12 @@ impl Rescue<'_> {
         }
         self.copy.create_tables(database)?;
         let columns = walk::columns(database);
+        let tables = Table::all(database).unwrap_or_default();
+        self.find_deleted(&tables).map_err(failed)?;
         let known = known_head(folder).max(self.counter(rows::LOST).unwrap_or(0));
         let saved = self.save_log(columns.as_deref(), known);
         let (walked, ends_whole) = saved.map_err(failed)?;
         self.save_pages(columns.as_deref()).map_err(failed)?;
-        let tables = Table::all(database).unwrap_or_default();
         if self.found.is_empty() && !tables.iter().any(|table| table.name == "consumers") {
             return Err(FilesError::Nothing(folder.to_owned()));
         }
@@ -204,7 +208,6 @@ impl Rescue<'_> {
         let is_cut = !ends_whole || newest > found;
         let head = is_cut.then_some(newest.max(reached.last));
         self.copy.finish(self.oldest, head, !are_keys_good)?;
-        self.report.events = self.found.len();
         Ok((self.report, are_keys_good))
     }
 
@@ -249,6 +252,27 @@ impl Rescue<'_> {
         counter.ok().flatten().filter(|number| *number <= MOST)
     }
 
+    /// Finds which bodies were deleted. A page that SQLite no longer uses may still have such a body.
+    fn find_deleted(&mut self, tables: &[Table]) -> rusqlite::Result<()> {
+        let Some(table) = tables.iter().find(|table| table.name == "deletions") else {
+            return Ok(());
+        };
+        let is_complete = table.read(&self.damaged.database, |row| {
+            if table.is_whole(row)
+                && let Some(seq) = table.number(row, "seq")
+            {
+                self.deleted.insert(seq.cast_unsigned());
+            }
+            Ok(())
+        })?;
+        if !is_complete {
+            let text =
+                "which events were deleted, in part; one of them may be among those that are saved";
+            self.report.left_out.push(text.to_owned());
+        }
+        Ok(())
+    }
+
     /// Looks for the bodies that are missing in the pages themselves.
     fn save_pages(&mut self, columns: Option<&[String]>) -> rusqlite::Result<()> {
         let Some(pages) = pages_of(&self.damaged.path) else {
@@ -279,11 +303,13 @@ impl Rescue<'_> {
         let Some(block) = walk::block(columns, values) else {
             return Ok(());
         };
-        let is_new = |seq| !self.found.contains(seq);
+        let is_back =
+            |record: &Record| record.missing.is_none() && self.deleted.contains(record.seq);
         let (all, mut good) = ((block.last - block.first + 1) as usize, Vec::new());
         for (seq, record) in walk::records(&block) {
             if let Ok(record) = record
-                && is_new(seq)
+                && !self.found.contains(seq)
+                && !is_back(&record)
             {
                 good.push(record);
             }
@@ -301,6 +327,8 @@ impl Rescue<'_> {
             self.copy
                 .insert_some(&block, &good, &keys.unwrap_or_default())?;
         }
+        let there = good.iter().filter(|record| record.missing.is_none());
+        self.report.events += there.count() as u64;
         self.found.extend(good.iter().map(|record| record.seq));
         Ok(())
     }

@@ -307,6 +307,66 @@ async fn events_of_retention_are_not_told_as_lost() {
     assert_eq!(trimmed, REMOVED);
 }
 
+/// Writes bodies one by one, so that each has a row that fits into a page. Returns the numbers.
+async fn write_rows(journal: &Sqlite, count: u128) {
+    for number in 0..count {
+        new(
+            journal,
+            entry(long(number), numbered(number).parts[0].key.hash, WINDOW),
+        )
+        .await;
+    }
+}
+
+/// The pages of tables that have rows, and no other pages below them, by their numbers in the file.
+fn leaves(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let pages = bytes.chunks(PAGE).enumerate();
+    pages.filter(|(_, page)| page[0] == 0x0d && page[3..5] != [0, 0])
+}
+
+fn holds(page: &[u8], text: &[u8]) -> bool {
+    page.windows(text.len()).any(|bytes| bytes == text)
+}
+
+/// A page that SQLite no longer uses still has the body, and the row with what is left of it is damaged.
+#[tokio::test]
+async fn a_deleted_body_does_not_come_back() {
+    const DELETED: Seq = 15;
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open_in(&data(&folder), &clock);
+    write_rows(&journal, 40).await;
+    journal.close().await;
+    let path = data(&folder).join("journal.db");
+    let body = long(u128::from(DELETED) - 1).body;
+    let before = std::fs::read(&path).unwrap();
+    let (_, stale) = leaves(&before)
+        .find(|(_, page)| holds(page, &body))
+        .unwrap();
+    let journal = open_in(&data(&folder), &clock);
+    assert_eq!(journal.delete(&[DELETED]).await, Ok(1));
+    journal.close().await;
+    let found = verify(&data(&folder)).unwrap();
+    assert!(found.is_whole(), "{found:?}");
+    assert_eq!((found.events, found.newest), (39, 40));
+    let report = salvage(&data(&folder), &folder.path().join("whole")).unwrap();
+    assert!(report.is_complete() && report.events == 39, "{report:?}");
+    let database = Connection::open(&path).unwrap();
+    let sql = "UPDATE blocks SET sums = x'00' WHERE last = ?";
+    assert_eq!(database.execute(sql, [DELETED]), Ok(1));
+    drop(database);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.extend_from_slice(stale);
+    std::fs::write(&path, bytes).unwrap();
+    let to = folder.path().join("saved");
+    let report = salvage(&data(&folder), &to).unwrap();
+    assert_eq!(report.events, 39);
+    assert_eq!(report.lost, [(DELETED, DELETED)]);
+    assert!(!holds(
+        &std::fs::read(to.join("journal.db")).unwrap(),
+        &body
+    ));
+}
+
 /// Commits, and removals by retention, between two steps of the reader.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_journal_under_load_is_whole() {
