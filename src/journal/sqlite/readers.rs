@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
+use super::folder;
 use crate::journal::Unavailable;
 
 /// The connections that read one database, at most [`MOST`]. They are opened when they are needed.
@@ -49,7 +50,7 @@ impl Readers {
         if !cfg!(target_os = "linux") {
             return Ok(true);
         }
-        match self.file.try_lock() {
+        match folder::lock_alone(&self.file) {
             Err(std::fs::TryLockError::WouldBlock) => Ok(false),
             Err(std::fs::TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => {
                 Err(error)

@@ -396,6 +396,38 @@ async fn rows_between_damaged_pages_are_served() {
     assert_eq!(there.count() as u64, found.events);
 }
 
+/// Its lock file was removed, or is another one.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_journal_without_its_lock_file_is_open() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let (from, to) = (data(&folder), folder.path().join("saved"));
+    let journal = open_in(&from, &clock);
+    new(&journal, numbered(1)).await;
+    std::fs::remove_file(from.join("lock")).unwrap();
+    let open = salvage(&from, &to).unwrap_err();
+    assert!(matches!(open, FilesError::InUse(_)), "{open}");
+    std::fs::write(from.join("lock"), "").unwrap();
+    let open = salvage(&from, &to).unwrap_err();
+    assert!(matches!(open, FilesError::InUse(_)), "{open}");
+    journal.close().await;
+    assert_eq!(salvage(&from, &to).unwrap().events, 1);
+}
+
+#[tokio::test]
+async fn a_start_waits_for_a_check() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let from = data(&folder);
+    drop(open_in(&from, &clock));
+    let held = super::super::folder::hold(&from).unwrap();
+    let check = std::thread::spawn(move || {
+        std::thread::park_timeout(Duration::from_millis(100));
+        drop(held);
+    });
+    drop(open_in(&from, &clock));
+    check.join().unwrap();
+}
+
 /// Commits, and removals by retention, between two steps of the reader.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_journal_under_load_is_whole() {
