@@ -286,7 +286,7 @@ pub(super) const SHARES: Share = 1;
 /// What [`walk`] reads: the rows from a number on.
 pub(super) const RECORDS: &str = "SELECT last, first, kept_at, format, x'', events, sums FROM blocks \
                                   WHERE last >= ? ORDER BY last";
-const ENTRIES: &str = "SELECT last, first, kept_at, format, claims, x'', sums FROM blocks \
+pub(super) const ENTRIES: &str = "SELECT last, first, kept_at, format, claims, x'', sums FROM blocks \
                                   WHERE last >= ? ORDER BY last";
 
 /// A consumer that is far behind reads about this much at a time, however long the bodies are.

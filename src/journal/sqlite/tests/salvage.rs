@@ -428,6 +428,27 @@ async fn a_start_waits_for_a_check() {
     check.join().unwrap();
 }
 
+/// As after a salvage that could not use the dedup segments.
+#[tokio::test]
+async fn a_deleted_event_sent_again_stays_a_duplicate() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let journal = open_in(&data(&folder), &clock);
+    for number in 0..3 {
+        new(&journal, numbered(number)).await;
+    }
+    assert_eq!(journal.delete(&[2]).await, Ok(1));
+    journal.close().await;
+    // Nothing says of which version the keys are.
+    let keys_of = |record: &crate::journal::Record| numbered(u128::from(record.seq) - 1).parts;
+    let metrics = JournalMetrics::unrecorded();
+    let journal =
+        Sqlite::open_with(&data(&folder), metrics, clock.clone(), Some(&keys_of)).unwrap();
+    for seq in 1..=3 {
+        let again = journal.append(numbered(u128::from(seq) - 1)).await;
+        assert_eq!(again, Ok(duplicate(seq)));
+    }
+}
+
 /// Commits, and removals by retention, between two steps of the reader.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_journal_under_load_is_whole() {
