@@ -5,6 +5,7 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::journal::Seq;
 use crate::journal::dedup::any_segment;
@@ -119,27 +120,56 @@ pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     let file = open_private(&path).map_err(|error| OpenError::io(&path, error))?;
     // One of an older version could be opened by everybody. Another owner's stays as it is.
     let _ = file.set_permissions(Permissions::from_mode(0o600));
-    match file.try_lock() {
+    match lock_alone(&file) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
         Err(TryLockError::Error(error)) => Err(OpenError::io(&path, error)),
     }
 }
 
-/// Keeps other processes from opening the journal while the returned file is open, and changes nothing.
-/// Returns `None` where there is nothing to lock.
-pub(super) fn hold(folder: &Path) -> Result<Option<File>, OpenError> {
-    let path = folder.join("lock");
-    let file = match File::open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        file => file.map_err(|error| OpenError::io(&path, error))?,
-    };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
-        // The file system has no locks.
-        Err(TryLockError::Error(_)) => Ok(None),
+/// Locks a file that no other process has locked. One that only reads the journal has it for a moment, which
+/// is waited for.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a start blocks anyway, and serves nothing yet"
+)]
+pub(super) fn lock_alone(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_PAUSES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if file.try_lock_shared().is_ok() => {
+                let _ = file.unlock();
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            locked => return locked,
+        }
     }
+    file.try_lock()
+}
+
+/// Keeps other processes from opening the journal while the returned files are open, and changes nothing. Where
+/// there is nothing to lock there are none.
+pub(super) fn hold(folder: &Path) -> Result<Vec<File>, OpenError> {
+    // A server locks the database too, see `Readers::lock`: it may be the only lock that is left.
+    let names = if cfg!(target_os = "linux") {
+        &["lock", FILE][..]
+    } else {
+        &["lock"]
+    };
+    let mut held = Vec::new();
+    for name in names {
+        let path = folder.join(name);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            file => file.map_err(|error| OpenError::io(&path, error))?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => held.push(file),
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(folder.to_owned())),
+            // The file system has no locks.
+            Err(TryLockError::Error(_)) => {}
+        }
+    }
+    Ok(held)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -208,6 +238,10 @@ pub(super) const KEYS: &str = "claims";
 
 /// The file with the number of the newest body.
 pub(super) const HEAD: &str = "head";
+
+/// How often, and how long each time, a start waits for a process that only reads.
+const LOCK_PAUSES: usize = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The errors of a folder that cannot be synced.
 const UNSYNCED: [ErrorKind; 3] = [

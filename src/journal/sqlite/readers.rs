@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
+use super::folder;
 use crate::journal::Unavailable;
 
 /// The connections that read one database, at most [`MOST`]. They are opened when they are needed.
@@ -53,7 +54,7 @@ impl Readers {
         if !cfg!(target_os = "linux") {
             return Ok(true);
         }
-        match file.try_lock() {
+        match folder::lock_alone(file) {
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) if !has_no_such_lock(&error) => Err(error),
             _ => Ok(true),

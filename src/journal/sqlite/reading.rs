@@ -137,11 +137,18 @@ pub(super) fn walk(
 ) -> rusqlite::Result<()> {
     let (mut from, mut step) = (after.saturating_add(1), 1);
     loop {
+        let start = from;
         match walk_on(database, sql, &mut from, &mut each) {
-            Err(error) if is_damage(&error) => match readable(database, sql, from, step, head)? {
-                Some(next) => from = next,
-                None => return Ok(()),
-            },
+            Err(error) if is_damage(&error) => {
+                if from > start {
+                    // This is another damaged place.
+                    step = 1;
+                }
+                match readable(database, sql, from, step, head)? {
+                    Some(next) => from = next,
+                    None => return Ok(()),
+                }
+            }
             ended => return ended,
         }
         step *= 2;
@@ -171,7 +178,8 @@ fn walk_on(
     Ok(())
 }
 
-/// Returns the first number after `from`, by `step` at first, from which on rows can be read again.
+/// Returns the first number after `from`, by `step` at first, from which on rows can be read again. Steps grow
+/// slowly, so that rows between two damaged pages are not passed.
 fn readable(
     database: &Connection,
     sql: &str,
@@ -190,7 +198,7 @@ fn readable(
     };
     let mut bad = from;
     let mut good = loop {
-        let next = from.saturating_add(step);
+        let next = bad.saturating_add(step);
         if is_readable(next)? {
             break next;
         }
@@ -198,7 +206,7 @@ fn readable(
             return Ok(None);
         }
         bad = next;
-        step = step.saturating_mul(2);
+        step = step.max((bad - from) / STEPS);
     };
     while good - bad > 1 {
         let middle = bad + (good - bad) / 2;
@@ -278,11 +286,14 @@ pub(super) const SHARES: Share = 1;
 /// What [`walk`] reads: the rows from a number on.
 pub(super) const RECORDS: &str = "SELECT last, first, kept_at, format, x'', events, sums FROM blocks \
                                   WHERE last >= ? ORDER BY last";
-const ENTRIES: &str = "SELECT last, first, kept_at, format, claims, x'', sums FROM blocks \
-                       WHERE last >= ? ORDER BY last";
+pub(super) const ENTRIES: &str = "SELECT last, first, kept_at, format, claims, x'', sums FROM blocks \
+                                  WHERE last >= ? ORDER BY last";
 
 /// A consumer that is far behind reads about this much at a time, however long the bodies are.
 const READ_BYTES: usize = 8 * 1024 * 1024;
+
+/// A step over damage is at most this part of what was passed.
+const STEPS: Seq = 16;
 
 /// How far the number of a damaged row may be from the newest whole one: that of several blocks.
 const MOST_BEHIND: Seq = 4096;

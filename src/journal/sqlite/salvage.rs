@@ -22,14 +22,14 @@ use super::saved_copy::SavedCopy;
 use super::tables::Table;
 use super::walk::{self, Piece, Walk};
 use super::{rows, schema, store};
-use crate::journal::Seq;
 use crate::journal::dedup::{check_segment, segments_up_to};
+use crate::journal::{Record, Seq};
 
 /// What was saved of a damaged journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Salvaged {
-    /// How many bodies were saved. Nearly every body is one event.
+    /// How many bodies were saved, without those that had been deleted. Nearly every body is one event.
     pub events: u64,
     /// The newest number that is known of.
     pub newest: Seq,
@@ -87,7 +87,9 @@ pub fn salvage(folder: &Path, to: &Path) -> Result<Salvaged, FilesError> {
         damaged: &damaged,
         copy: SavedCopy::create(partial.path())?,
         found: RoaringTreemap::new(),
+        deleted: RoaringTreemap::new(),
         oldest: 1,
+        is_oldest_known: true,
         report: Salvaged::default(),
     };
     let (mut report, keys_are_good) = rescue.carry_out(folder)?;
@@ -165,8 +167,11 @@ struct Rescue<'a> {
     copy: SavedCopy,
     /// The bodies that are saved.
     found: RoaringTreemap,
+    /// The bodies that were deleted.
+    deleted: RoaringTreemap,
     /// Retention has removed all before this one.
     oldest: Seq,
+    is_oldest_known: bool,
     report: Salvaged,
 }
 
@@ -182,11 +187,12 @@ impl Rescue<'_> {
         }
         self.copy.create_tables(database)?;
         let columns = walk::columns(database);
-        let known = known_head(folder).max(self.counter(rows::LOST));
+        let tables = Table::all(database).unwrap_or_default();
+        self.find_deleted(&tables).map_err(failed)?;
+        let known = known_head(folder).max(self.counter(rows::LOST).unwrap_or(0));
         let saved = self.save_log(columns.as_deref(), known);
         let (walked, ends_whole) = saved.map_err(failed)?;
         self.save_pages(columns.as_deref()).map_err(failed)?;
-        let tables = Table::all(database).unwrap_or_default();
         if self.found.is_empty() && !tables.iter().any(|table| table.name == "consumers") {
             return Err(FilesError::Nothing(folder.to_owned()));
         }
@@ -201,8 +207,7 @@ impl Rescue<'_> {
         let are_keys_good = segments.is_some_and(|all| self.are_keys_good(&all, sealed));
         let is_cut = !ends_whole || newest > found;
         let head = is_cut.then_some(newest.max(reached.last));
-        self.copy.finish(head, !are_keys_good)?;
-        self.report.events = self.found.len();
+        self.copy.finish(self.oldest, head, !are_keys_good)?;
         Ok((self.report, are_keys_good))
     }
 
@@ -214,8 +219,9 @@ impl Rescue<'_> {
         known: Seq,
     ) -> rusqlite::Result<(Seq, bool)> {
         let trimmed = self.counter(rows::TRIMMED);
-        self.oldest = trimmed + 1;
-        let mut walk = Walk::new(&self.damaged.database, trimmed, known);
+        self.oldest = trimmed.unwrap_or(0) + 1;
+        self.is_oldest_known = trimmed.is_some();
+        let mut walk = Walk::new(&self.damaged.database, trimmed.unwrap_or(0), known);
         let (mut is_first, mut newest, mut ends_whole) = (true, 0, true);
         while let Some(piece) = walk.next()? {
             ends_whole = true;
@@ -225,9 +231,10 @@ impl Rescue<'_> {
                     last,
                     values,
                 } => {
-                    if is_first && trimmed == 0 {
-                        // An older version does not say what retention has removed.
+                    if is_first && !self.is_oldest_known {
+                        // An older version does not say what retention has removed, nor does a damaged row.
                         self.oldest = first;
+                        self.is_oldest_known = true;
                     }
                     newest = last;
                     self.save_block(columns, &values)?;
@@ -240,13 +247,30 @@ impl Rescue<'_> {
         Ok((newest, ends_whole))
     }
 
-    fn counter(&self, name: &str) -> Seq {
+    fn counter(&self, name: &str) -> Option<Seq> {
         let counter = rows::counter(&self.damaged.database, name);
-        counter
-            .ok()
-            .flatten()
-            .filter(|number| *number <= MOST)
-            .unwrap_or(0)
+        counter.ok().flatten().filter(|number| *number <= MOST)
+    }
+
+    /// Finds which bodies were deleted. A page that SQLite no longer uses may still have such a body.
+    fn find_deleted(&mut self, tables: &[Table]) -> rusqlite::Result<()> {
+        let Some(table) = tables.iter().find(|table| table.name == "deletions") else {
+            return Ok(());
+        };
+        let is_complete = table.read(&self.damaged.database, |row| {
+            if table.is_whole(row)
+                && let Some(seq) = table.number(row, "seq")
+            {
+                self.deleted.insert(seq.cast_unsigned());
+            }
+            Ok(())
+        })?;
+        if !is_complete {
+            let text =
+                "which events were deleted, in part; one of them may be among those that are saved";
+            self.report.left_out.push(text.to_owned());
+        }
+        Ok(())
     }
 
     /// Looks for the bodies that are missing in the pages themselves.
@@ -279,11 +303,13 @@ impl Rescue<'_> {
         let Some(block) = walk::block(columns, values) else {
             return Ok(());
         };
-        let is_new = |seq| !self.found.contains(seq);
+        let is_back =
+            |record: &Record| record.missing.is_none() && self.deleted.contains(record.seq);
         let (all, mut good) = ((block.last - block.first + 1) as usize, Vec::new());
         for (seq, record) in walk::records(&block) {
             if let Ok(record) = record
-                && is_new(seq)
+                && !self.found.contains(seq)
+                && !is_back(&record)
             {
                 good.push(record);
             }
@@ -301,6 +327,8 @@ impl Rescue<'_> {
             self.copy
                 .insert_some(&block, &good, &keys.unwrap_or_default())?;
         }
+        let there = good.iter().filter(|record| record.missing.is_none());
+        self.report.events += there.count() as u64;
         self.found.extend(good.iter().map(|record| record.seq));
         Ok(())
     }
@@ -340,7 +368,14 @@ impl Rescue<'_> {
     /// Finds the numbers that are not saved.
     fn tell_lost(&mut self, newest: Seq, ends_whole: bool) {
         self.report.newest = newest;
-        let mut at = self.oldest.max(1);
+        if !self.is_oldest_known
+            && let Some(oldest) = self.found.min()
+        {
+            self.oldest = oldest;
+            let text = format!("events before {oldest}, if retention had left any");
+            self.report.left_out.push(text);
+        }
+        let mut at = self.oldest;
         let mut numbers = self.found.iter();
         numbers.advance_to(at);
         while at <= newest {

@@ -63,7 +63,11 @@ impl SavedCopy {
                     self.database.execute_batch(&tables)?;
                     self.version = version;
                 }
-                None => schema::migrate(&mut self.database, 0)?,
+                None => {
+                    schema::migrate(&mut self.database, 0)?;
+                    // Those of an empty journal. What is not saved is to be missing, and not 0.
+                    self.database.execute("DELETE FROM counters", [])?;
+                }
             }
             let blocks = Table::named(&self.database, "blocks".to_owned())?;
             let tables = Table::all(&self.database)?.into_iter().chain([blocks]);
@@ -198,13 +202,22 @@ impl SavedCopy {
         self.consumers.difference(&self.heads).cloned().collect()
     }
 
-    /// Completes it, in the newest version. No body is to get a number up to `head`, where that is given.
-    /// `makes_keys` says whether the next start makes all dedup keys from the events again.
-    pub(super) fn finish(mut self, head: Option<Seq>, makes_keys: bool) -> Result<(), FilesError> {
+    /// Completes it, in the newest version. Its events begin with `oldest`. No body is to get a number up to
+    /// `head`, where that is given. `makes_keys` says whether the next start makes all dedup keys from the events
+    /// again.
+    pub(super) fn finish(
+        mut self,
+        oldest: Seq,
+        head: Option<Seq>,
+        makes_keys: bool,
+    ) -> Result<(), FilesError> {
         let headless = self.headless();
         let mut finish = || -> Result<(), OpenError> {
             self.database.execute_batch("COMMIT")?;
             schema::migrate(&mut self.database, self.version)?;
+            if rows::counter(&self.database, rows::TRIMMED)?.is_none() {
+                rows::set_counter(&self.database, rows::TRIMMED, oldest - 1)?;
+            }
             for name in &headless {
                 rows::introduce(&self.database, name, FROM_THE_OLDEST)?;
             }

@@ -22,7 +22,7 @@ use crate::journal::dedup::{check_segment, segments_up_to};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {
-    /// How many bodies can be read. Nearly every body is one event.
+    /// How many bodies can be read, without those that were deleted. Nearly every body is one event.
     pub events: u64,
     /// The number of the newest body.
     pub newest: Seq,
@@ -267,7 +267,7 @@ impl Report {
         }
         for (seq, record) in walk::records(&block) {
             match record {
-                Ok(_) => self.found.events += 1,
+                Ok(record) => self.found.events += u64::from(record.missing.is_none()),
                 Err(id) => self.bodies(seq, seq, id, "not what was written"),
             }
         }

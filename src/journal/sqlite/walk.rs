@@ -109,9 +109,10 @@ impl<'a> Walk<'a> {
 
     /// Finds the first block that ends after a body.
     fn find(&self, after: Seq) -> rusqlite::Result<Option<(Seq, Seq)>> {
-        let sql = "SELECT first, last FROM blocks WHERE last > ? ORDER BY last LIMIT 1";
+        // The page above has the last number of a leaf: with `last > ?` SQLite would begin in the damaged leaf.
+        let sql = "SELECT first, last FROM blocks WHERE last >= ? ORDER BY last LIMIT 1";
         let mut statement = self.database.prepare_cached(sql)?;
-        let row = statement.query_row([signed(after)], |row| Ok((row.get(0)?, row.get(1)?)));
+        let row = statement.query_row([signed(after + 1)], |row| Ok((row.get(0)?, row.get(1)?)));
         match row.optional()? {
             // The numbers are not those of a block: the page is another one, or garbled.
             Some((first, last)) if !is_possible(first, last) || last <= after => {
