@@ -26,14 +26,17 @@ pub(super) fn text(mut answer: Vec<u8>, hidden: &[Vec<u8>]) -> Option<String> {
 /// Replaces each occurrence of a secret, in whatever notation, and its beginning at the end of an answer that
 /// was cut.
 fn hide(answer: &mut [u8], hidden: &[Vec<u8>]) {
-    let plain = View::of(answer);
-    let unescaped = plain.clone().unescaped();
-    let cut = unescaped.clone().without_cut_escape();
+    let mut views = View::of(answer).layers();
+    // Where a secret ends in what could begin an escape, a further layer takes too much.
+    let cut = views.iter().cloned().map(View::without_cut_escape);
+    views.extend(cut.collect::<Vec<_>>());
     for secret in hidden {
         let bare = View::of(secret).unescaped().bytes;
-        for (view, secret) in [(&plain, secret), (&unescaped, &bare), (&cut, &bare)] {
-            for found in occurrences(&view.bytes, secret) {
-                answer[view.source(found)].fill(b'*');
+        for view in &views {
+            for secret in [secret, &bare] {
+                for found in occurrences(&view.bytes, secret) {
+                    answer[view.source(found)].fill(b'*');
+                }
             }
         }
     }
@@ -97,7 +100,28 @@ mod tests {
             assert_eq!(shown(answer, hidden).as_deref(), expected, "{answer:?}");
         }
     }
+
     proptest! {
+        /// In whatever notation, also one within another.
+        #[test]
+        fn no_notation_shows_a_secret(
+            secret in r#"[a-z/+=&<"é]{6,20}"#,
+            notations in proptest::collection::vec(0..4usize, 0..4),
+        ) {
+            let shown = notations.iter().fold(secret.clone(), |text, notation| match notation {
+                0 => serde_json::to_string(&text).unwrap(),
+                1 => text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&#34;"),
+                2 => crate::percent_encode(&text).into_owned(),
+                _ => { text.encode_utf16() }.map(|unit| format!("\\u{unit:04x}")).collect(),
+            });
+            prop_assume!(shown.len() < KEPT);
+            let text = text(shown.clone().into_bytes(), &[secret.into_bytes()]).unwrap();
+            let rest = text.chars().filter(|one| *one != '*').collect::<String>();
+            // The quotes around a text in JSON.
+            let rest = View::of(rest.as_bytes()).unescaped().bytes;
+            prop_assert!(rest.iter().all(|byte| b"\"\\".contains(byte)), "{shown}: {text}");
+        }
+
         /// Wherever a secret stands and the answer is cut.
         #[test]
         fn no_answer_shows_a_secret(

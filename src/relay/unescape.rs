@@ -25,16 +25,23 @@ impl View {
         }
     }
 
-    /// Undoes escapes, also those within others. An escape that is cut at the end is left out.
-    pub(super) fn unescaped(mut self) -> Self {
-        for _ in 0..MOST_LAYERS {
-            let next = self.undo();
-            if next.bytes == self.bytes {
+    /// The text, and what it is with escapes undone once, twice and so on, until none is left.
+    pub(super) fn layers(self) -> Vec<Self> {
+        let mut layers = vec![self];
+        while let Some(last) = layers.last().filter(|_| layers.len() <= MOST_LAYERS) {
+            let next = last.undo();
+            if next.bytes == last.bytes {
                 break;
             }
-            self = next;
+            layers.push(next);
         }
-        self
+        layers
+    }
+
+    /// The text without any escapes, also those within others.
+    pub(super) fn unescaped(self) -> Self {
+        let last = self.layers().pop();
+        last.expect("the text itself is the first layer")
     }
 
     /// The same without an escape that is cut at the end.
