@@ -390,7 +390,7 @@ impl World {
         for entry in &entries {
             assert_eq!(
                 all.between(entry.id, entry.id).unwrap().as_slice(),
-                [entry.clone()]
+                std::slice::from_ref(entry)
             );
         }
         let every = all.between(Uuid::nil().into(), EventId::new(Uuid::max(), Part::MAX));

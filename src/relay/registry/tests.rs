@@ -117,7 +117,7 @@ async fn resuming_starts_a_consumer_that_does_not_run() {
 async fn many_backlogs_wait_once_for_the_index() {
     let world = World::changed(Opened::with_a_still_index).await;
     for number in 0..50 {
-        let key = SubscriptionKey::new(&format!("s{number}"), "default").unwrap();
+        let key = SubscriptionKey::new(format!("s{number}"), "default").unwrap();
         let wanted = Subscription {
             active: false,
             ..Subscription::new(key, "http://127.0.0.1:9/".parse().unwrap())
