@@ -27,7 +27,7 @@ async fn main() -> std::io::Result<()> {
     let server = HttpServer::new(move || {
         App::new()
             .route("/", web::get().to(|| async { "my own page\n" }))
-            // Without a token only programs on this machine may use it.
+            // Without `admin_token` it answers only /health and /ready.
             .service(web::scope("/ops").configure(mounted.admin()))
             .service(web::scope("/hooks").configure(mounted.configure()))
     })

@@ -1,6 +1,7 @@
 //! `/api/consumers`: how far each consumer is; pausing and resuming one.
 
 use std::collections::BTreeSet;
+use std::slice;
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
@@ -10,9 +11,9 @@ use super::error::{Answer, ApiError};
 use super::request::run_to_end;
 use super::state::{AdminState, State};
 use crate::dispatch::{ConsumerControls, HeldUp, events_of, find, outlined};
-use crate::engine::Pipeline;
+use crate::engine::{Backlog, Pipeline};
 use crate::journal::{Part, Position, Record, Unavailable};
-use crate::relay::{RegisteredSubscription, Registry};
+use crate::relay::RegisteredSubscription;
 use crate::{Event, EventId, Timestamp};
 
 /// `GET /api/consumers`
@@ -27,28 +28,36 @@ pub(super) async fn list(state: State) -> Answer {
         }
     }
     let registry = state.registry()?;
-    for entry in registry.list(None) {
-        // One that is about to end may still run.
-        if !entry.has_consumer() && !names.contains(&entry.subscription.key.consumer()) {
-            shown.push(show_idle(registry, &entry).await?);
-        }
-    }
+    let mut idle = registry.list(None);
+    // One that is about to end may still run.
+    idle.retain(|entry| {
+        !entry.has_consumer() && !names.contains(&entry.subscription.key.consumer())
+    });
+    let backlogs = registry.backlogs(&idle).await?;
+    let idle = idle.iter().zip(&backlogs);
+    shown.extend(idle.map(|(entry, backlog)| show_idle(entry, backlog.as_ref())));
     Ok(HttpResponse::Ok().json(json!({ "consumers": shown })))
 }
 
 /// `GET /api/consumers/{name}`: one of them, with the conversations and sessions that it holds up.
 pub(super) async fn show_one(state: State, name: web::Path<String>) -> Answer {
     let pipeline = state.pipeline()?;
-    if let Some(entry) = state.idle(&name) {
-        let shown = show_idle(state.registry()?, &entry).await?;
-        return Ok(HttpResponse::Ok().json(shown));
-    }
-    let consumer = state.consumer(&name)?;
-    let shown = show(pipeline, &consumer).await?;
-    let mut shown = shown.ok_or_else(|| ApiError::has_ended(&name))?;
-    let held_up = consumer.held_up(MOST_HELD_UP).await;
-    add_held_up(&mut shown, pipeline, held_up).await?;
-    Ok(HttpResponse::Ok().json(shown))
+    // As in the list, one that is about to end is shown as it runs.
+    let missing = match state.consumer(&name) {
+        Ok(consumer) => match show(pipeline, &consumer).await? {
+            Some(mut shown) => {
+                let held_up = consumer.held_up(MOST_HELD_UP).await;
+                add_held_up(&mut shown, pipeline, held_up).await?;
+                return Ok(HttpResponse::Ok().json(shown));
+            }
+            None => ApiError::has_ended(&name),
+        },
+        Err(error) => error,
+    };
+    let entry = state.idle(&name).ok_or(missing)?;
+    let backlogs = state.registry()?.backlogs(slice::from_ref(&entry)).await?;
+    let backlog = backlogs.first().and_then(Option::as_ref);
+    Ok(HttpResponse::Ok().json(show_idle(&entry, backlog)))
 }
 
 /// Adds the conversations and sessions that are held up.
@@ -130,19 +139,15 @@ async fn set_paused(state: &AdminState, name: &str, paused: bool) -> Answer {
     Ok(HttpResponse::Ok().json(shown.ok_or_else(has_ended)?))
 }
 
-/// A subscription without a consumer, as the API shows consumers: it has a backlog.
-async fn show_idle(
-    registry: &Registry,
-    entry: &RegisteredSubscription,
-) -> Result<Value, Unavailable> {
-    let backlog = registry.backlog(entry).await?;
+/// A subscription without a consumer, as the API shows consumers: it has a backlog, where that is known.
+fn show_idle(entry: &RegisteredSubscription, backlog: Option<&Backlog>) -> Value {
     let subscription = &entry.subscription;
     let mut shown = json!({
         "name": subscription.key.consumer(),
         "kind": "subscription",
         "state": "inactive",
-        "lag": backlog.lag,
-        "oldest_waiting": backlog.oldest_waiting,
+        "lag": backlog.map(|backlog| backlog.lag),
+        "oldest_waiting": backlog.and_then(|backlog| backlog.oldest_waiting),
         "in_flight": 0,
         "panics": 0,
     });
@@ -154,7 +159,7 @@ async fn show_idle(
         shown["state"] = "suspended".into();
         shown["suspended"] = json!({ "since": null, "reason": rejected.to_string() });
     }
-    Ok(shown)
+    shown
 }
 
 /// A consumer as the API shows it; `None` when it has ended.

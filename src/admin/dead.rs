@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use super::error::{Answer, ApiError};
 use super::replay::{MAX_REPLAY, hand_over, taken};
-use super::request::{json_body, page_size};
+use super::request::{complete_id, json_body, page_size};
 use super::state::{AdminState, State};
 use crate::dispatch::ReplayRequest;
+use crate::index::EventEntry;
 use crate::journal::{DeadLetter, Position};
 
 #[derive(Debug, Deserialize)]
@@ -141,7 +142,8 @@ pub(super) async fn delete(
     query: web::Query<DeleteQuery>,
 ) -> Answer {
     let pipeline = state.pipeline()?;
-    let letters = select(&state, query.consumer.as_deref(), Some(&id)).await?;
+    let event = state.exact_event(complete_id(&id)?).await?;
+    let letters = of_event(&state, query.consumer.as_deref(), &event).await?;
     if letters.is_empty() {
         let text = match &query.consumer {
             None => format!("no consumer has given up on {id}"),
@@ -167,7 +169,18 @@ async fn select(
     let Some(id) = event else {
         return Ok(journal.dead_letters(consumer, None, MAX_REPLAY).await?);
     };
-    let position = state.event(id).await?.in_journal();
+    let event = state.event(id).await?;
+    of_event(state, consumer, &event).await
+}
+
+/// The dead letters of one event.
+async fn of_event(
+    state: &AdminState,
+    consumer: Option<&str>,
+    event: &EventEntry,
+) -> Result<Vec<(String, DeadLetter)>, ApiError> {
+    let journal = state.pipeline()?.journal();
+    let position = event.in_journal();
     let mut letters = journal.dead_letters_of(position.as_slice()).await?;
     letters.retain(|(name, _)| consumer.is_none_or(|consumer| consumer == name));
     Ok(letters)

@@ -5,13 +5,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::error::{Answer, ApiError};
-use super::request::{json_body, run_to_end};
+use super::request::{complete_id, json_body, run_to_end};
 use super::state::State;
 use crate::engine::Person;
 
 /// `DELETE /api/events/{id}`
 pub(super) async fn one(state: State, id: web::Path<String>) -> Answer {
-    let event = state.event(&id).await?;
+    let event = state.exact_event(complete_id(&id)?).await?;
     if event.is_deleted {
         return Ok(deleted(0));
     }

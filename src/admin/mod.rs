@@ -3,8 +3,8 @@
 //! A request passes from top to bottom:
 //!
 //! 1. `routes.rs`: all paths and methods in one table.
-//! 2. `access.rs`: the admin token; without one, only requests of programs on this machine.
-//! 3. The handler: `health.rs`, `events.rs`, `replay.rs`, `dead.rs`, `consumers.rs`,
+//! 2. `access.rs`: the admin token; without one, only requests of programs on this machine, or of nobody.
+//! 3. The handler: `health.rs`, `events.rs`, `deletion.rs`, `replay.rs`, `dead.rs`, `consumers.rs`,
 //!    `subscriptions.rs`. Each returns its answer or an `ApiError` (`error.rs`).
 //!
 //! `request.rs` reads what a request says. `state.rs` holds what handlers need, and finds the event or

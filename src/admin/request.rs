@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::error::ApiError;
+use crate::journal::Part;
 use crate::{EventId, EventKind, Timestamp};
 
 /// The token that a request shows.
@@ -57,6 +58,20 @@ pub(super) fn event_id(text: &str) -> Result<EventId, ApiError> {
         .map_err(|_| ApiError::bad_request(format!("found {text:?}, expected an event's id")))
 }
 
+/// The complete id of an event that is to be deleted. What a beginning names changes with what is received
+/// and removed.
+pub(super) fn complete_id(text: &str) -> Result<EventId, ApiError> {
+    text.parse().map_err(|_| {
+        ApiError::bad_request_as(
+            "incomplete_id",
+            format!(
+                "found {text:?}, expected the complete id of an event, such as \
+                 0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17: its beginning is not enough to delete it"
+            ),
+        )
+    })
+}
+
 /// The beginning of an event's id.
 #[derive(Debug)]
 pub(super) struct IdBeginning {
@@ -77,15 +92,15 @@ impl IdBeginning {
         )))
     }
 
-    /// The id after all those that begin so.
-    pub(super) fn after_last(&self) -> EventId {
-        let last = format!("{:f<ID_DIGITS$}", self.digits);
-        let last = u128::from_str_radix(&last, 16).expect("32 hexadecimal digits");
-        EventId::new(Uuid::from_u128(last), u16::MAX)
-    }
-
-    pub(super) fn is_of(&self, id: EventId) -> bool {
-        id.body().simple().to_string().starts_with(&self.digits)
+    /// The first and the last id that begin so.
+    pub(super) fn bounds(&self) -> (EventId, EventId) {
+        let [first, last] = [
+            format!("{:0<ID_DIGITS$}", self.digits),
+            format!("{:f<ID_DIGITS$}", self.digits),
+        ]
+        .map(|digits| u128::from_str_radix(&digits, 16).expect("32 hexadecimal digits"));
+        let id = |number, part| EventId::new(Uuid::from_u128(number), part);
+        (id(first, Part::MIN), id(last, Part::MAX))
     }
 }
 
@@ -167,10 +182,13 @@ mod tests {
     fn beginnings_of_ids() {
         let id: EventId = "0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17.2".parse().unwrap();
         for text in ["0198f9a2", "0198F9A2-6c", "0198f9a26c1e7d40", "0198f9a2-"] {
-            let beginning = IdBeginning::parse(text).unwrap();
-            assert!(beginning.is_of(id) && beginning.after_last() > id, "{text}");
+            let (first, last) = IdBeginning::parse(text).unwrap().bounds();
+            assert!((first..=last).contains(&id), "{text}");
         }
-        assert!(!IdBeginning::parse("0198f9a3").unwrap().is_of(id));
+        for text in ["0198f9a3", "0198f9a1ffff"] {
+            let (first, last) = IdBeginning::parse(text).unwrap().bounds();
+            assert!(!(first..=last).contains(&id), "{text}");
+        }
         let long = "0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17a";
         for odd in ["", "0198f9a", "0198f9a2.2", "0198f9ag", "--------", long] {
             assert!(IdBeginning::parse(odd).is_err(), "{odd}");

@@ -1,5 +1,6 @@
 //! [`AdminState`]: what the handlers of the admin API need, and what a request names in it.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use actix_web::http::header::HeaderMap;
@@ -8,9 +9,10 @@ use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 use super::request::{IdBeginning, bearer};
+use crate::EventId;
 use crate::dispatch::ConsumerControls;
 use crate::engine::Pipeline;
-use crate::index::{EventEntry, EventFilter, Search};
+use crate::index::{EventEntry, Search};
 use crate::ingress::Ingress;
 use crate::relay::{RegisteredSubscription, Registry};
 use crate::signature::Secret;
@@ -21,8 +23,8 @@ pub(super) type State = web::Data<AdminState>;
 
 /// What the handlers of the admin API need.
 pub(crate) struct AdminState {
-    /// The admin token. Without one the listener is on a loopback address, or the requests must be of this
-    /// machine.
+    /// The admin token. Without one the listener is on a loopback address, or only health and readiness are
+    /// answered.
     pub(crate) token: Option<Secret>,
     /// Whether it is part of an application's own `App`, whose listener may be public.
     pub(crate) is_mounted: bool,
@@ -75,21 +77,18 @@ impl AdminState {
         self.registry.as_ref().ok_or_else(ApiError::nothing_kept)
     }
 
-    /// The event with this id, or the only one whose id begins so.
+    /// The event with this id, or the only one whose id begins so, be it deleted or not.
     pub(super) async fn event(&self, id: &str) -> Result<EventEntry, ApiError> {
-        let search = self.search()?;
-        let unknown = || ApiError::not_found(format!("there is no event {id}"));
         if let Ok(id) = id.parse() {
-            return search.by_id(id).await?.ok_or_else(unknown);
+            return self.exact_event(id).await;
         }
-        let beginning = IdBeginning::parse(id)?;
-        let filter = EventFilter {
-            before: Some(beginning.after_last()),
-            ..EventFilter::default()
-        };
-        // The newest ids up to the last one that begins so: two are enough to see whether it is the only one.
-        let mut found = search.newest(filter, 2).await?;
-        found.retain(|event| beginning.is_of(event.id));
+        let (first, last) = IdBeginning::parse(id)?.bounds();
+        let head = self.pipeline()?.journal().tail().head();
+        let found = self.search()?.between(first, last, head).await?;
+        let mut found = found.ok_or_else(|| {
+            let text = "the index does not have all events yet, so others may begin so too; give the complete id";
+            ApiError::unavailable(text)
+        })?;
         match found.as_slice() {
             [one, other, ..] => Err(ApiError::bad_request_as(
                 "ambiguous_id",
@@ -98,8 +97,23 @@ impl AdminState {
                     one.id, other.id
                 ),
             )),
-            _ => found.pop().ok_or_else(unknown),
+            _ => found.pop().ok_or_else(|| no_event(id)),
         }
+    }
+
+    /// The event with this id.
+    pub(super) async fn exact_event(&self, id: EventId) -> Result<EventEntry, ApiError> {
+        let head = self.pipeline()?.journal().tail().head();
+        let search = self.search()?;
+        if let Some(found) = search.by_id(id).await? {
+            return Ok(found);
+        }
+        if search.is_complete(head).await {
+            return Err(no_event(id));
+        }
+        let text =
+            "the index does not have all events yet, and not this one; ask again in a moment";
+        Err(ApiError::unavailable(text))
     }
 
     /// The consumer with this name.
@@ -127,7 +141,8 @@ impl AdminState {
         self.consumer(name).map(drop)
     }
 
-    /// The subscription with this consumer's name, if it is to have no consumer now.
+    /// The subscription with this consumer's name, if it is to have no consumer now. One that is about to end
+    /// may still run: [`AdminState::consumer`] finds it.
     pub(super) fn idle(&self, name: &str) -> Option<RegisteredSubscription> {
         let mut all = self.registry.as_ref()?.list(None).into_iter();
         all.find(|entry| !entry.has_consumer() && entry.subscription.key.consumer() == name)
@@ -150,4 +165,8 @@ impl AdminState {
             None => Ok(self.pipeline()?.consumers()),
         }
     }
+}
+
+fn no_event(id: impl Display) -> ApiError {
+    ApiError::not_found(format!("there is no event {id}"))
 }

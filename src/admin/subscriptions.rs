@@ -41,16 +41,21 @@ pub(super) async fn list_all(state: State, query: web::Query<SessionQuery>) -> A
     let registry = state.registry()?;
     let entries = registry.list(query.session.as_deref());
     let statuses = registry.statuses(&entries).await;
+    let both = entries.iter().zip(&statuses);
+    // One that has a consumer without a status restarts after a fault, and cannot say how far it is.
+    let idle = both.filter(|(entry, status)| status.is_none() && !entry.has_consumer());
+    let idle: Vec<_> = idle.map(|(entry, _)| entry.clone()).collect();
+    let mut backlogs = registry.backlogs(&idle).await?.into_iter();
     let mut subscriptions = Vec::new();
     for (entry, status) in entries.iter().zip(&statuses) {
         let mut shown = show(entry, status.as_ref());
         shown["sessionId"] = entry.subscription.key.session().into();
-        shown["lag"] = match status {
-            Some(status) => status.lag.into(),
-            // It restarts after a fault, and cannot say how far it is.
-            None if entry.has_consumer() => Value::Null,
-            None => registry.backlog(entry).await?.lag.into(),
+        let lag = match status {
+            Some(status) => Some(status.lag),
+            None if entry.has_consumer() => None,
+            None => backlogs.next().flatten().map(|backlog| backlog.lag),
         };
+        shown["lag"] = lag.into();
         subscriptions.push(shown);
     }
     Ok(HttpResponse::Ok().json(json!({ "subscriptions": subscriptions })))

@@ -26,9 +26,9 @@ pub(super) struct Server {
     #[command(flatten)]
     address: AdminAddress,
 
-    /// Its admin token, if it has one: env:NAME, file:PATH, or the text itself; default: the one in the
-    /// settings, without --admin
-    #[arg(long, env = "OFFHOOK_ADMIN_TOKEN", hide_env_values = true)]
+    /// Its admin token, if it has one: env:NAME, file:PATH, or the text itself; default: the one in the file
+    /// of --settings, in OFFHOOK_ADMIN_TOKEN, or in ./settings.toml if the address is from there too
+    #[arg(long)]
     #[arg(allow_hyphen_values = true, value_parser = Secret::resolve, global = true)]
     token: Option<Secret>,
 
@@ -77,7 +77,7 @@ impl Server {
         let asked = format!("{method} {url}");
         let token = match &self.token {
             Some(token) => Some(token.clone()),
-            None => listener.token()?,
+            None => self.address.token(&listener)?,
         };
         let mut request = HttpClient::request(method, &url);
         if !body.is_empty() {

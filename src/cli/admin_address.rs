@@ -1,5 +1,7 @@
 //! [`AdminAddress`]: where the admin listener of the running server is, and its token.
 
+use std::fmt::Display;
+
 use clap::Args;
 use offhook::signature::Secret;
 use url::Url;
@@ -12,10 +14,9 @@ use super::settings_file::{Known, SettingsFile};
 /// The options that say where the admin listener is.
 #[derive(Debug, Args)]
 pub(super) struct AdminAddress {
-    /// The admin listener of the running server; default: the one in the settings, or
-    /// http://127.0.0.1:5001
-    #[arg(long, value_name = "URL", env = "OFFHOOK_ADMIN", value_parser = admin_url)]
-    #[arg(global = true)]
+    /// The admin listener of the running server; default: the one in the file of --settings, in
+    /// OFFHOOK_ADMIN, in ./settings.toml, or http://127.0.0.1:5001
+    #[arg(long, value_name = "URL", value_parser = admin_url, global = true)]
     admin: Option<Url>,
 
     #[command(flatten)]
@@ -50,15 +51,19 @@ fn admin_url(text: &str) -> Result<Url, String> {
 }
 
 impl AdminAddress {
-    /// Reads in the settings what the options do not say.
+    /// Reads in the settings what the options do not say. What the command line names wins over variables, and the
+    /// token in a file is only for the address in the same file.
     pub(super) fn find(&self) -> Result<AdminListener, Failure> {
-        if let Some(url) = &self.admin {
-            // The token of a file is only for the server that the file is about.
-            let known = self.file.is_named().then(|| self.file.known());
+        let given = match &self.admin {
+            Some(url) => Some(url.clone()),
+            None if self.file.is_named() => None,
+            None => from_variable(ADDRESS, admin_url)?,
+        };
+        if let Some(url) = given {
             return Ok(AdminListener {
-                url: url.clone(),
+                url,
                 origin: Origin::Given,
-                known: known.transpose()?.flatten(),
+                known: None,
             });
         }
         let known = self.file.known()?;
@@ -74,11 +79,39 @@ impl AdminAddress {
         let url = Url::parse(&text).map_err(Failure::failed)?;
         Ok(AdminListener { url, origin, known })
     }
+
+    /// The token that no option gives: of the file that the command line names, of the variable, or of
+    /// ./settings.toml.
+    pub(super) fn token(&self, listener: &AdminListener) -> Result<Option<Secret>, Failure> {
+        let in_file = listener.token();
+        if self.file.is_named() && matches!(in_file, Ok(Some(_))) {
+            return in_file;
+        }
+        match from_variable(TOKEN, Secret::resolve)? {
+            Some(token) => Ok(Some(token)),
+            None => in_file,
+        }
+    }
+}
+
+/// What a variable says, where it is set.
+fn from_variable<T, E: Display>(
+    name: &str,
+    read: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<Option<T>, Failure> {
+    let Some(text) = std::env::var_os(name) else {
+        return Ok(None);
+    };
+    let text = text.to_str().ok_or_else(|| "it is no text".to_owned());
+    let value = text.and_then(|text| read(text).map_err(|error| error.to_string()));
+    value
+        .map(Some)
+        .map_err(|error| Failure::usage(format!("{name} in the environment: {error}")))
 }
 
 impl AdminListener {
     /// The token in the settings, if they were read and have one.
-    pub(super) fn token(&self) -> Result<Option<Secret>, Failure> {
+    fn token(&self) -> Result<Option<Secret>, Failure> {
         let Some(known) = &self.known else {
             return Ok(None);
         };
@@ -115,6 +148,9 @@ impl AdminListener {
         format!("Is offhook running? {origin}. `{serve} serve` starts a server.{elsewhere}")
     }
 }
+
+const ADDRESS: &str = "OFFHOOK_ADMIN";
+const TOKEN: &str = "OFFHOOK_ADMIN_TOKEN";
 
 const DEFAULT: &str = "http://127.0.0.1:5001";
 

@@ -46,7 +46,7 @@ enum Action {
     },
     /// Delete one from the list; the event itself is kept
     Delete {
-        /// The event
+        /// The event, by its complete id
         id: String,
 
         /// Only for this consumer, where several have given up on it

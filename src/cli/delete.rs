@@ -14,10 +14,12 @@ use super::output::{self, Failure, Outcome, Verdict, counted};
 /// The body, the session and the typed events are removed, and their bytes are overwritten in the files at
 /// the latest when the server stops. The id and the times stay. A handler or a subscription that has not
 /// settled the event skips it. The same event, sent again, is still a duplicate.
+///
+/// A body that holds several events (ID, ID.2, ID.3 and so on) is deleted as a whole, whichever of them is named.
 #[derive(Args, Serialize)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Delete {
-    /// The event; without it, all of --session
+    /// The event, by its complete id; without it, all of --session
     #[arg(conflicts_with_all = ["session", "sender", "dry_run"], required_unless_present = "session")]
     #[serde(skip)]
     id: Option<String>,

@@ -14,20 +14,33 @@ use serde_json::value::RawValue;
 
 use super::admin::{Server, kinds};
 use super::delete::Delete;
-use super::output::{self, Outcome, counted, fact, title};
+use super::output::{self, Failure, Outcome, counted, fact, title};
 use super::table::{Row, age};
 
 /// List what was received, newest first, show one event and what became of it, or delete events
 ///
 /// An event is pending until every handler and subscription has settled it, retrying while one of them
 /// fails, dead when one has given up on it (see `dead`), and done otherwise.
-#[derive(Args, Serialize)]
-#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Events {
     #[command(subcommand)]
-    #[serde(skip)]
     action: Option<Action>,
 
+    #[command(flatten)]
+    list: List,
+
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    Delete(Delete),
+}
+
+#[derive(Args, Serialize)]
+struct List {
     /// The event to show, with its timeline and its body: its id, or 8 characters or more of its beginning;
     /// without it, a list
     #[arg(conflicts_with_all = ["session", "event", "state", "before", "limit"])]
@@ -51,32 +64,43 @@ pub(super) struct Events {
     before: Option<String>,
 
     /// How many, up to 500
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
+    #[arg(long, default_value_t = PAGE, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: u16,
-
-    #[command(flatten)]
-    #[serde(skip)]
-    server: Server,
 }
 
-#[derive(Subcommand)]
-enum Action {
-    Delete(Delete),
+impl List {
+    /// Whether the command line says which events are shown.
+    fn is_narrowed(&self) -> bool {
+        let options = [
+            &self.id,
+            &self.session,
+            &self.event,
+            &self.state,
+            &self.before,
+        ];
+        options.into_iter().any(Option::is_some) || self.limit != PAGE
+    }
 }
 
 impl Events {
     pub(super) fn run(self) -> Outcome {
         if let Some(Action::Delete(delete)) = self.action {
+            if self.list.is_narrowed() {
+                return Err(Failure::usage(
+                    "delete takes an ID or --session, --sender and --dry-run, which follow it",
+                ));
+            }
             return delete.run(&self.server);
         }
-        if let Some(id) = &self.id {
+        if let Some(id) = &self.list.id {
             let answer = self.server.ask(Method::GET, &["api", "events", id], &())?;
             let print = |event: Event| output::print(&event.text(SystemClock.now()));
             return self.server.show(&answer, print);
         }
         let (path, none) = (["api", "events"], "No event.");
         let headings = ["ID", "RECEIVED", "STATE", "EVENT", "SESSION"];
-        self.server.list(&path, &self, headings, Event::row, none)
+        self.server
+            .list(&path, &self.list, headings, Event::row, none)
     }
 }
 
@@ -230,6 +254,8 @@ fn span(span: Duration) -> String {
         long => format!("{:#}", HumanDuration(long)),
     }
 }
+
+const PAGE: u16 = 50;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -192,6 +192,61 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// What must be given, in a form that every command takes.
+    fn needed(command: &clap::Command) -> Vec<String> {
+        let needed = command.get_arguments().filter(|one| one.is_required_set());
+        let given = |one: &clap::Arg| {
+            let possible = one.get_possible_values();
+            let value = match (possible.first(), one.get_value_names()) {
+                (Some(value), _) => value.get_name().to_owned(),
+                (None, Some([name])) if name.contains("URL") => "http://127.0.0.1:9/".to_owned(),
+                _ => "0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17".to_owned(),
+            };
+            let option = one.get_long().map(|name| format!("--{name}"));
+            option.into_iter().chain([value]).collect::<Vec<_>>()
+        };
+        needed.flat_map(given).collect()
+    }
+
+    #[test]
+    fn admin_may_stand_before_every_action() {
+        let mut cli = Cli::command();
+        cli.build();
+        let has_admin = |command: &&clap::Command| {
+            let mut arguments = command.get_arguments();
+            arguments.any(|one| one.get_long() == Some("admin") && one.is_global_set())
+        };
+        let mut tried = Vec::new();
+        for command in cli.get_subcommands().filter(has_admin) {
+            let actions = command.get_subcommands();
+            for action in actions.filter(|one| one.get_name() != "help") {
+                let words = [
+                    "offhook",
+                    command.get_name(),
+                    "--admin",
+                    "http://127.0.0.1:9",
+                ];
+                let mut words = words.map(str::to_owned).to_vec();
+                words.push(action.get_name().to_owned());
+                words.extend(needed(action));
+                if (command.get_name(), action.get_name()) == ("events", "delete") {
+                    words.push("0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17".to_owned());
+                }
+                if let Err(error) = Cli::command().try_get_matches_from(&words) {
+                    panic!("{words:?}: {error}");
+                }
+                tried.push(words[1].clone());
+            }
+        }
+        tried.dedup();
+        for command in ["events", "dead", "replays", "consumers", "subscriptions"] {
+            assert!(
+                tried.iter().any(|one| one == command),
+                "{command}: {tried:?}"
+            );
+        }
+    }
+
     #[test]
     fn words_are_quoted_for_a_shell() {
         let table = [

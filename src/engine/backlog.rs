@@ -27,8 +27,26 @@ pub(crate) struct Wanted<'a> {
     pub(crate) kinds: Option<&'a BTreeSet<EventKind>>,
 }
 
+impl Wanted<'_> {
+    /// Whether it wants all events, which are counted without the index.
+    pub(crate) fn is_all(&self) -> bool {
+        self.session.is_none() && self.kinds.is_none()
+    }
+}
+
 impl Pipeline {
-    /// Counts what is retained, and what the consumer had not settled when it stopped.
+    /// Waits for the index for one second at most. Returns whether it has all events that were received before,
+    /// or there is none.
+    pub(crate) async fn is_indexed(&self) -> bool {
+        let head = self.journal().tail().head();
+        match self.search() {
+            Some(search) => search.is_complete(head).await,
+            None => true,
+        }
+    }
+
+    /// Counts what is retained, and what the consumer had not settled when it stopped. Does not wait for the
+    /// index.
     ///
     /// # Errors
     ///
@@ -60,15 +78,8 @@ impl Pipeline {
             return Ok(Backlog::default());
         };
         let oldest = first.received.received_at;
-        let waiting = match (wanted, self.search()) {
-            (
-                Wanted {
-                    session: None,
-                    kinds: None,
-                },
-                _,
-            )
-            | (_, None) => {
+        let waiting = match self.search().filter(|_| !wanted.is_all()) {
+            None => {
                 let lag = progress.unsettled(first.seq, journal.tail().head());
                 let oldest_waiting = (lag > 0).then_some(oldest);
                 return Ok(Backlog {
@@ -76,7 +87,7 @@ impl Pipeline {
                     oldest_waiting,
                 });
             }
-            (_, Some(search)) => {
+            Some(search) => {
                 let mut waiting = Vec::new();
                 for kind in kinds(wanted.kinds) {
                     let filter = EventFilter {
@@ -85,7 +96,7 @@ impl Pipeline {
                         from: oldest.checked_sub(OUT_OF_ORDER).ok(),
                         ..EventFilter::default()
                     };
-                    waiting.extend(search.positions(filter, MOST_COUNTED).await?);
+                    waiting.extend(search.positions_now(filter, MOST_COUNTED).await?);
                 }
                 waiting
             }

@@ -70,4 +70,11 @@ impl Opened {
             ..Self::without_search(journal)
         })
     }
+
+    /// Has an index that never follows the journal.
+    #[cfg(test)]
+    pub(crate) fn with_a_still_index(mut self) -> Self {
+        self.follower = None;
+        self
+    }
 }

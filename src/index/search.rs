@@ -21,7 +21,19 @@ pub(crate) trait Search: Debug + Send + Sync + 'static {
     /// `limit`.
     async fn positions(&self, filter: EventFilter, limit: usize) -> Answer<Vec<Position>>;
 
+    /// As [`Search::positions`], of what is indexed now: it does not wait, unless the index is in trouble.
+    async fn positions_now(&self, filter: EventFilter, limit: usize) -> Answer<Vec<Position>>;
+
     async fn by_id(&self, id: EventId) -> Answer<Option<EventEntry>>;
+
+    /// Returns events whose ids are from `first` to `last`, also deleted ones, at most two. `None` if not all
+    /// bodies up to `up_to` are indexed: there may be others.
+    async fn between(
+        &self,
+        first: EventId,
+        last: EventId,
+        up_to: Seq,
+    ) -> Answer<Option<Vec<EventEntry>>>;
 
     /// Returns the events at these positions, oldest first.
     async fn by_positions(&self, positions: Vec<Position>) -> Answer<Vec<EventEntry>>;

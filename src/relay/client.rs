@@ -13,7 +13,6 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use jiff::Timestamp;
 use rustls::RootCertStore;
 use tokio::time::timeout;
 
@@ -22,7 +21,7 @@ use super::connector::Connector;
 use super::failure;
 use super::guard::{Guard, RejectedAddress};
 use super::refusal;
-use super::request::Target;
+use super::request::{Signatures, Target};
 use super::settings::RelayOptions;
 use crate::clock::{Clock, SystemClock};
 use crate::{Delivery, HandlerError};
@@ -71,7 +70,7 @@ impl RelayClient {
         let limit = self.timeout;
         let uri = target.uri.as_ref().map_err(String::clone)?;
         let begun = SystemClock.monotonic();
-        let (response, signed_at) = timeout(limit, self.request(target, uri, delivery))
+        let (response, signatures) = timeout(limit, self.request(target, uri, delivery))
             .await
             .map_err(|_| failure::no_answer(limit))?
             .map_err(|error| failure::describe(&error, limit))?;
@@ -88,7 +87,7 @@ impl RelayClient {
             let text = if said.is_empty() {
                 None
             } else {
-                refusal::text(said, &target.hidden(uri.clone(), delivery, signed_at))
+                refusal::text(said, &target.hidden(uri, &signatures))
             };
             match text {
                 Some(text) => error.answered(text),
@@ -99,22 +98,23 @@ impl RelayClient {
         Ok(Answered { judged, is_gone })
     }
 
-    /// Sends the request, and repeats it if the subscriber says that it has not processed it.
+    /// Sends the request, and repeats it if the subscriber says that it has not processed it. Returns the
+    /// answer, and the signatures of the request that was answered.
     async fn request(
         &self,
         target: &Target,
         uri: &Uri,
         delivery: &Delivery,
-    ) -> Result<(Response<Incoming>, Timestamp), legacy::Error> {
+    ) -> Result<(Response<Incoming>, Signatures), legacy::Error> {
         let mut repeats = 0;
         loop {
-            let signed_at = self.clock.now();
-            let request = target.request(uri.clone(), delivery, signed_at);
+            let request = target.request(uri.clone(), delivery, self.clock.now());
+            let signatures = Signatures::of(&request);
             match self.http.request(request).await {
                 Err(error) if repeats < MOST_REPEATS && failure::is_unprocessed(&error) => {
                     repeats += 1;
                 }
-                answered => return answered.map(|response| (response, signed_at)),
+                answered => return answered.map(|response| (response, signatures)),
             }
         }
     }

@@ -9,8 +9,8 @@
 //!    the subscription's own.
 //! 4. `connector.rs` and [`guard`]: a new connection, to addresses that are judged when it is made, so
 //!    that a subscriber cannot make this machine send requests into its own network.
-//! 5. `answer.rs`: what the subscriber's status means; `refusal.rs`: what it says to that; `failure.rs`: why
-//!    there was no answer.
+//! 5. `answer.rs`: what the subscriber's status means; `refusal.rs`: what it says to that, without
+//!    our secrets in any notation (`unescape.rs`); `failure.rs`: why there was no answer.
 //!
 //! `registry.rs` holds the subscriptions and runs a consumer for each active one.
 
@@ -30,6 +30,7 @@ mod settings;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod unescape;
 
 pub(crate) use client::RelayClient;
 pub use client::RelayError;

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use super::subscription::{Ended, Subscription, SubscriptionKey, shown};
 use super::{Guard, RejectedAddress, Relay, RelayClient, RelaySettings, SubscriptionHeaders};
@@ -172,21 +173,42 @@ impl Registry {
         join_all(asked).await
     }
 
-    /// Returns what waits for a subscription whose consumer does not run.
+    /// Returns what waits for each of these subscriptions, whose consumers do not run. `None` where that is not
+    /// known in time, and where it needs the index while that does not have all events.
     ///
     /// # Errors
     ///
     /// When the journal or the index cannot be read now.
-    pub(crate) async fn backlog(
+    pub(crate) async fn backlogs(
         &self,
-        entry: &RegisteredSubscription,
-    ) -> Result<Backlog, Unavailable> {
-        let Subscription { key, events, .. } = &entry.subscription;
-        let wanted = Wanted {
-            session: Some(key.session()).filter(|session| *session != "*"),
-            kinds: events.as_ref(),
+        entries: &[RegisteredSubscription],
+    ) -> Result<Vec<Option<Backlog>>, Unavailable> {
+        let mut known = Vec::with_capacity(entries.len());
+        let asked = async {
+            // The wait is for all of them together.
+            let is_indexed = match entries {
+                [] => true,
+                _ => self.pipeline.is_indexed().await,
+            };
+            for Subscription { key, events, .. } in entries.iter().map(|entry| &entry.subscription)
+            {
+                let wanted = Wanted {
+                    session: Some(key.session()).filter(|session| *session != "*"),
+                    kinds: events.as_ref(),
+                };
+                let backlog = match is_indexed || wanted.is_all() {
+                    true => Some(self.pipeline.backlog(&key.consumer(), &wanted).await?),
+                    false => None,
+                };
+                known.push(backlog);
+            }
+            Ok(())
         };
-        self.pipeline.backlog(&key.consumer(), &wanted).await
+        if let Ok(Err(error)) = timeout(LONGEST_COUNT, asked).await {
+            return Err(error);
+        }
+        known.resize_with(entries.len(), || None);
+        Ok(known)
     }
 
     fn consumer(self: &Arc<Self>, entry: &RegisteredSubscription) -> Consumer {
@@ -317,6 +339,9 @@ const DEFINED: &str = "defined-subscription/";
 
 /// How much longer a consumer waits than its relay, whose own error says more about a timeout.
 const TIMEOUT_MARGIN: Duration = Duration::from_secs(1);
+
+/// How long what waits for subscriptions is counted for one answer.
+const LONGEST_COUNT: Duration = Duration::from_secs(3);
 
 /// How many subscriptions there can be.
 const MAX_SUBSCRIPTIONS: usize = 10_000;

@@ -5,6 +5,8 @@ mod tests;
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
@@ -20,7 +22,7 @@ use super::guard::Guard;
 use super::headers::SubscriptionHeaders;
 use super::subscription::{may_be_token, shown};
 use crate::signature::{
-    Mac, Secrets, standard_webhooks_key, standard_webhooks_signature, x_webhook_signature,
+    Mac, Secret, Secrets, standard_webhooks_key, standard_webhooks_signature, x_webhook_signature,
 };
 use crate::{Delivery, percent_encode};
 
@@ -135,37 +137,74 @@ impl Target {
         request
     }
 
-    /// What the answer to the request that was signed at the time `now` must not show: the values of its
-    /// sensitive headers, whole and in their parts, the secrets, and the parts of the URL that may be
-    /// tokens. Signs again, so that a request that is not refused keeps nothing.
-    pub(super) fn hidden(&self, uri: Uri, delivery: &Delivery, now: Timestamp) -> Vec<Vec<u8>> {
-        let mut hidden: Vec<Vec<u8>> = uri.query().into_iter().map(Into::into).collect();
-        hidden.extend(hidden_in_query(&uri));
-        let segments = uri.path().split('/');
-        hidden.extend(
-            { segments }
-                .filter(|part| may_be_token(part))
-                .map(Into::into),
-        );
+    /// What the answer to a request with these signatures must not show: the values of its sensitive headers,
+    /// whole and in their parts, the secrets, and the parts of the URL that may be tokens. An answer may
+    /// have them with or without escapes ([`super::refusal`]).
+    pub(super) fn hidden(&self, uri: &Uri, signatures: &Signatures) -> Vec<Vec<u8>> {
+        let mut hidden = hidden_in_url(uri);
         let secrets = self.keys.iter().flat_map(|keys| keys.all.iter());
-        hidden.extend(secrets.map(|secret| secret.expose().to_vec()));
-        let request = self.request(uri, delivery, now);
-        let sensitive = { request.headers().values() }.filter(|value| value.is_sensitive());
-        for value in sensitive.map(HeaderValue::as_bytes) {
-            hidden.push(value.to_vec());
-            hidden.extend(value.split(|byte| b" ,".contains(byte)).map(<[u8]>::to_vec));
+        for secret in secrets.map(Secret::expose) {
+            hidden.push(secret.to_vec());
+            hidden.extend(secret.strip_prefix(b"whsec_").map(<[u8]>::to_vec));
         }
-        // What is a part of another is hidden with it.
-        hidden.sort_unstable_by_key(|one| std::cmp::Reverse(one.len()));
+        let own = self.headers.map().values();
+        for value in own.chain(signatures.0.iter().flatten()) {
+            add_value(value.as_bytes(), &mut hidden);
+        }
         hidden
     }
 }
 
-/// The values of a query.
-fn hidden_in_query(uri: &Uri) -> impl Iterator<Item = Vec<u8>> {
+/// The signatures of a request that was sent, which are shown to nobody.
+pub(super) struct Signatures([Option<HeaderValue>; 2]);
+
+impl Signatures {
+    pub(super) fn of<T>(request: &Request<T>) -> Self {
+        Self(
+            [X_WEBHOOK_SIGNATURE, WEBHOOK_SIGNATURE]
+                .map(|name| request.headers().get(name).cloned()),
+        )
+    }
+}
+
+/// The query, the parts of its pairs, and the segments of the path that may be tokens.
+fn hidden_in_url(uri: &Uri) -> Vec<Vec<u8>> {
     let query = uri.query().unwrap_or_default();
-    let pairs = query.split('&');
-    pairs.filter_map(|pair| Some(pair.split_once('=')?.1.as_bytes().to_vec()))
+    let mut hidden = vec![query.into()];
+    for pair in query.split('&') {
+        let value = pair.split_once('=').map_or(pair, |(_, value)| value);
+        // In a query both stand for a space.
+        hidden.extend([value.into(), value.replace('+', " ").into()]);
+    }
+    let segments = uri.path().split('/').filter(|part| may_be_token(part));
+    hidden.extend(segments.map(Into::into));
+    hidden
+}
+
+/// Adds the value of a header and what it is made of.
+fn add_value(value: &[u8], hidden: &mut Vec<Vec<u8>>) {
+    hidden.push(value.to_vec());
+    if let Some((scheme, credentials)) = split_at(value, b' ')
+        && scheme.eq_ignore_ascii_case(b"basic")
+        && let Ok(pair) = STANDARD.decode(credentials.trim_ascii())
+    {
+        let (user, password) = split_at(&pair, b':').unwrap_or((&pair, b""));
+        hidden.extend([user.to_vec(), password.to_vec()]);
+        hidden.push(pair);
+    }
+    for part in value.split(|byte| b" ,;".contains(byte)) {
+        hidden.push(part.to_vec());
+        // As in `key="value"`.
+        if let Some((_, value)) = split_at(part, b'=') {
+            let value = value.strip_prefix(b"\"").unwrap_or(value);
+            hidden.push(value.strip_suffix(b"\"").unwrap_or(value).to_vec());
+        }
+    }
+}
+
+fn split_at(text: &[u8], by: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|byte| *byte == by)?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 /// Adds the headers that describe the body and the delivery. Of the sender's headers only the body's

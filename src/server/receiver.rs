@@ -104,9 +104,8 @@ impl Receiver {
     /// such as `/sessions/{id}/webhook`.
     ///
     /// With [`Offhook::admin_token`](crate::Offhook::admin_token) every path but `/health` and `/ready` needs the
-    /// token. Without one it answers only programs on this machine: the sender's address and the `Host` must
-    /// be loopback, and there must be no header of a proxy. A proxy on this machine that adds none hides who
-    /// asks, so set a token where the `App` is behind one.
+    /// token. Without one it answers only those two, and everything else 403: the listener may be public, and a
+    /// proxy may hide who asks.
     ///
     /// The deadlines of offhook's own admin listener do not hold here: the time that heads, bodies and answers
     /// may take is the host's `HttpServer`'s.
@@ -123,8 +122,8 @@ impl Receiver {
         let state = self.0.admin.get_or_init(|| {
             if parts.admin_token.is_none() {
                 log::warn!(
-                    "the admin API is mounted without a token, so it answers only requests of this machine; \
-                     behind a proxy on this machine set a token (Offhook::admin_token, admin.token)"
+                    "the admin API is mounted without a token, so it answers only /health and /ready; set a \
+                     token (Offhook::admin_token, admin.token)"
                 );
             }
             web::Data::new(parts.admin_state(true))

@@ -166,6 +166,56 @@ async fn a_deleted_event_leaves_its_id_and_times() {
     assert_eq!(recorder.deliveries().len(), 2);
 }
 
+/// A beginning of an id would name another event once the first is deleted.
+#[actix_web::test]
+async fn only_a_complete_id_deletes() {
+    let folder = Folder::new("deletion-complete");
+    let server = keeping(&folder, |offhook| offhook.handler("quotes", Quotes)).await;
+    for number in 0..2 {
+        send(&server, message("a", "+1", &number.to_string())).await;
+    }
+    settled(&server).await;
+    until(&server, "/api/dead", |dead| {
+        dead["dead"].as_array().unwrap().len() == 2
+    })
+    .await;
+    let ids = listed(&server).await;
+    let alike = ids[0].bytes().zip(ids[1].bytes());
+    let alike = alike.take_while(|(one, other)| one == other).count();
+    // All but its last digit belongs to one event, and the others' part to both.
+    for beginning in [&ids[0][..35], &ids[0][..alike]] {
+        for path in ["/api/events/", "/api/dead/"] {
+            let path = format!("{path}{beginning}");
+            let (status, refused) = api(&server, "DELETE", &path, &Value::Null).await;
+            assert_eq!(
+                (status, &refused["code"]),
+                (400, &json!("incomplete_id")),
+                "{refused}"
+            );
+            let text = refused["error"].as_str().unwrap();
+            assert!(text.contains("complete id"), "{text}");
+        }
+    }
+    assert_eq!(listed(&server).await, ids);
+    let path = format!("/api/events/{}", ids[0]);
+    let answer = api(&server, "DELETE", &path, &Value::Null).await;
+    assert_eq!(answer, (200, json!({ "deleted": 1 })));
+    // Where it was deleted, the beginning still names it, and is still that of both.
+    let shown = get(&server, &format!("/api/events/{}", &ids[0][..35])).await;
+    assert_eq!(shown["id"], ids[0].as_str());
+    assert!(shown["deleted_at"].is_string(), "{shown}");
+    let both = format!("/api/events/{}", &ids[0][..alike]);
+    for (method, path) in [("GET", both.clone()), ("POST", format!("{both}/replay"))] {
+        let (status, refused) = api(&server, method, &path, &json!({})).await;
+        assert_eq!(
+            (status, &refused["code"]),
+            (400, &json!("ambiguous_id")),
+            "{refused}"
+        );
+    }
+    server.stop().await;
+}
+
 /// Session and sender are compared exactly.
 #[actix_web::test]
 async fn only_a_persons_events_are_deleted() {
@@ -230,6 +280,7 @@ async fn only_a_persons_events_are_deleted() {
         ("/api/events?session=a", json!({ "session": "a" })),
         ("/api/events?session=a&form=x", Value::Null),
         ("/api/events/1234", Value::Null),
+        ("/api/events/0198f9a2", Value::Null),
     ] {
         let body = if body.is_null() {
             String::new()

@@ -129,7 +129,7 @@ async fn an_index_removed_while_it_runs_comes_back() {
     mended(&world, 2 * EVENTS).await;
     let there = async {
         while !path(&folder).exists() {
-            tokio::time::sleep(Duration::from_millis(5)).await
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), there)

@@ -544,13 +544,15 @@ pub(super) mod tests {
         for number in 1..=20_000 {
             journal.append(entry(number)).await.unwrap();
         }
-        let (_, mut indexer) = Index::tuned(folder.path(), SMALL).unwrap();
+        let (index, mut indexer) = Index::tuned(folder.path(), SMALL).unwrap();
         let (stop, mut stopped) = watch::channel(true);
         let decoder = Decoder::new([], 1024);
         let followed = indexer.follow(journal.as_ref(), &decoder, &mut stopped);
         followed.await.unwrap();
         assert_eq!(indexer.writer.cursor, 0);
-        drop((indexer, stop));
+        // What is the only one so far may not stay it.
+        assert_eq!(index.between(id(1), id(9), 20_000).await.unwrap(), None);
+        drop((index, indexer, stop));
 
         let world = World::start(&folder, &journal);
         loop {
@@ -566,6 +568,8 @@ pub(super) mod tests {
             .await
             .unwrap();
         assert!(all.into_iter().eq((1..=20_000).map(Position::first)));
+        let found = world.index.between(id(5), id(5), 20_000).await.unwrap();
+        assert_eq!(found.unwrap()[0].id, id(5));
         world.stop().await;
     }
 }

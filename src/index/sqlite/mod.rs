@@ -140,8 +140,33 @@ impl Search for Index {
         self.search(move |all| all.positions(&filter, limit)).await
     }
 
+    async fn positions_now(&self, filter: EventFilter, limit: usize) -> Answer<Vec<Position>> {
+        let query = Arc::new({
+            let filter = filter.clone();
+            move |all: &Snapshot<'_>| all.positions(&filter, limit)
+        });
+        match self.try_search(query).await {
+            Ok(found) => Ok(found),
+            // Tells the indexer, which may make the index again.
+            Err(_) => self.positions(filter, limit).await,
+        }
+    }
+
     async fn by_id(&self, id: EventId) -> Answer<Option<EventEntry>> {
         self.search(move |all| all.by_id(id)).await
+    }
+
+    async fn between(
+        &self,
+        first: EventId,
+        last: EventId,
+        up_to: Seq,
+    ) -> Answer<Option<Vec<EventEntry>>> {
+        let query = move |all: &Snapshot<'_>| {
+            let is_complete = all.is_complete(up_to);
+            is_complete.then(|| all.between(first, last)).transpose()
+        };
+        self.search(query).await
     }
 
     async fn by_positions(&self, positions: Vec<Position>) -> Answer<Vec<EventEntry>> {

@@ -384,7 +384,18 @@ impl World {
             let left = all.by_id(record.received.id.into()).unwrap().unwrap();
             assert!(left.is_deleted && left.source.is_empty() && left.session.is_none());
             assert_eq!((left.at, left.bytes), (record.received.received_at, 0));
+            let id = left.id;
+            assert_eq!(all.between(id, id).unwrap(), [left]);
         }
+        for entry in &entries {
+            assert_eq!(
+                all.between(entry.id, entry.id).unwrap().as_slice(),
+                std::slice::from_ref(entry)
+            );
+        }
+        let every = all.between(Uuid::nil().into(), EventId::new(Uuid::max(), Part::MAX));
+        let kept = all.newest(&EventFilter::default(), 2).unwrap().len();
+        assert!((kept..=2).contains(&every.unwrap().len()));
         assert_eq!(all.by_id(Uuid::nil().into()).unwrap(), None);
         let kept = self.journal.iter().skip(self.trimmed as usize);
         let positions = kept.flat_map(|record| {

@@ -21,6 +21,7 @@ pub(super) struct Snapshot<'a> {
     events: Arc<OpenSegment>,
     attempts: Arc<Vec<Attempt>>,
     trimmed: Seq,
+    indexed: Seq,
 }
 
 impl<'a> Snapshot<'a> {
@@ -37,7 +38,13 @@ impl<'a> Snapshot<'a> {
             events: Arc::clone(&unwritten.events),
             attempts: Arc::clone(&unwritten.attempts),
             trimmed: unwritten.trimmed,
+            indexed: unwritten.indexed,
         })
+    }
+
+    /// Returns whether all bodies up to this one are indexed.
+    pub(super) fn is_complete(&self, up_to: Seq) -> bool {
+        self.indexed >= up_to
     }
 
     pub(super) fn newest(&self, filter: &EventFilter, limit: usize) -> Result<Vec<EventEntry>> {
@@ -144,6 +151,33 @@ impl<'a> Snapshot<'a> {
         let mut rows = segment.rows.iter();
         let row = rows.find(|row| row.id() == id && row.seq() > self.trimmed)?;
         Some(segment.entry(row))
+    }
+
+    /// Returns events whose ids are from `first` to `last`, also deleted ones, at most two.
+    pub(super) fn between(&self, first: EventId, last: EventId) -> Result<Vec<EventEntry>> {
+        let mut found = self.within(&self.events.segment, first, last);
+        let sql = "SELECT id FROM segments WHERE min_id <= ?2 AND max_id >= ?1";
+        let mut statement = self.database.prepare_cached(sql)?;
+        let (from, to) = (first.body().into_bytes(), last.body().into_bytes());
+        let mut rows = statement.query(params![from, to])?;
+        while found.len() < 2
+            && let Some(row) = rows.next()?
+        {
+            found.extend(self.read(row.get(0)?, None, |events| self.within(events, first, last))?);
+        }
+        found.truncate(2);
+        self.resolved(found)
+    }
+
+    fn within<T: AsRef<str>>(
+        &self,
+        segment: &Segment<T>,
+        first: EventId,
+        last: EventId,
+    ) -> Vec<EventEntry> {
+        let kept = { segment.rows.iter() }.filter(|row| row.seq() > self.trimmed);
+        let within = kept.filter(|row| (first..=last).contains(&row.id()));
+        within.take(2).map(|row| segment.entry(row)).collect()
     }
 
     /// Looks up the ids of the originals of duplicates.

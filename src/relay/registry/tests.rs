@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering;
 use futures_util::poll;
 
 use super::*;
-use crate::Source;
 use crate::clock::SystemClock;
-use crate::dialect::Decoder;
+use crate::dialect::{Codeskytz, Decoder, Dialect as _};
 use crate::dispatch::LargeBodies;
 use crate::engine::{Opened, Retention, Windows};
-use crate::journal::TestFolder;
 use crate::journal::contract::numbered;
+use crate::journal::{DedupKey, Entry, EntryPart, TestFolder};
+use crate::{Received, Source};
 
 /// A registry on a journal of its own, with one subscription.
 struct World {
@@ -25,6 +25,10 @@ struct World {
 
 impl World {
     async fn with_one() -> Self {
+        Self::changed(|opened| opened).await
+    }
+
+    async fn changed(change: impl FnOnce(Opened) -> Opened) -> Self {
         let folder = TestFolder::new();
         let (metrics, clock) = (Metrics::new(), Arc::new(SystemClock) as Arc<dyn Clock>);
         let decoder = Decoder::new([Source::new("s").named_reader(1024)], 1024);
@@ -34,6 +38,7 @@ impl World {
             unkeyed: minute,
         };
         let opened = Opened::sqlite(folder.path(), &metrics, &clock, &decoder, windows).unwrap();
+        let opened = change(opened);
         let reading = (decoder, LargeBodies::new(1 << 20));
         let retention = Retention {
             age: Duration::from_secs(3600),
@@ -126,5 +131,42 @@ async fn a_new_subscription_starts_from_now_beside_damage() {
     assert!(is_new);
     let consumer = world.registry.controls(&key.consumer()).unwrap();
     assert_eq!(consumer.status().await.unwrap().floor, 3);
+    world.pipeline.stop().await;
+}
+
+/// The wait is for all of them, and not for each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_backlogs_wait_once_for_the_index() {
+    let world = World::changed(Opened::with_a_still_index).await;
+    for number in 0..50 {
+        let key = SubscriptionKey::new(format!("s{number}"), "default").unwrap();
+        let wanted = Subscription {
+            active: false,
+            ..Subscription::new(key, "http://127.0.0.1:9/".parse().unwrap())
+        };
+        world.registry.set(wanted).await.unwrap();
+    }
+    let entry = Entry {
+        received: Arc::new(Received::new("s", "{}")),
+        events: Codeskytz.events(&"{}".into()).into(),
+        parts: vec![EntryPart {
+            session: None,
+            key: DedupKey {
+                hash: 1,
+                window: Duration::MAX,
+                state: None,
+                named: true,
+            },
+        }],
+    };
+    world.pipeline.journal().append(entry).await.unwrap();
+    let mut idle = world.registry.list(None);
+    idle.retain(|entry| !entry.has_consumer());
+    assert_eq!(idle.len(), 50);
+    // Each would have waited a second.
+    let found = tokio::time::timeout(Duration::from_secs(30), world.registry.backlogs(&idle));
+    let found = found.await.unwrap().unwrap();
+    assert_eq!(found.len(), 50);
+    assert!(found.iter().all(Option::is_none));
     world.pipeline.stop().await;
 }

@@ -7,7 +7,6 @@ use http_body_util::BodyExt as _;
 
 use super::*;
 use crate::Received;
-use crate::signature::Secret;
 
 fn delivery(change: impl FnOnce(&mut Received)) -> Delivery {
     let mut received = Received::new("s", "{}");
@@ -175,5 +174,60 @@ fn debug_and_display_show_no_secrets() {
     let debug = format!("{target:?}");
     for hidden in ["user", "pass", "token", "key"] {
         assert!(!debug.contains(hidden), "{debug}");
+    }
+}
+
+/// Whatever an answer may repeat of a request.
+#[test]
+fn secrets_of_headers_query_and_path_are_hidden() {
+    let url =
+        "https://crm.example/hook/to%2Bken-of-a-path/x?a=que%2Fry-1&b=plus+query&bare-query-3#f";
+    let mut target = target(url, Some(Secret::new("whsec_c2lnbmluZy1rZXk=").unwrap()));
+    let headers = [
+        ("Authorization", "Basic dXNlci0xOnBhc3M6d29yZA=="),
+        ("Cookie", "sid=\"cookie-1\"; other=cookie-2"),
+        ("X-Key", "Token header-key,second-key"),
+    ];
+    for (name, value) in headers {
+        target.headers = target.headers.clone().text(name, value).unwrap();
+    }
+    let uri = target.uri.clone().unwrap();
+    let now = Timestamp::from_second(1000).unwrap();
+    let request = target.request(uri.clone(), &delivery(|_| ()), now);
+    let hidden = target.hidden(&uri, &Signatures::of(&request));
+    let signature = |name| request.headers()[name].to_str().unwrap().to_owned();
+    let own = signature(X_WEBHOOK_SIGNATURE);
+    let standard = signature(WEBHOOK_SIGNATURE);
+    let (_, bare) = standard.split_once(',').unwrap();
+    let table = [
+        "to%2Bken-of-a-path",
+        "to+ken-of-a-path",
+        "que%2Fry-1",
+        "que/ry-1",
+        r"que\/ry-1",
+        "plus query",
+        "plus%20query",
+        "bare-query-3",
+        "whsec_c2lnbmluZy1rZXk=",
+        r"c2lnbmluZy1rZXk\u003d",
+        "dXNlci0xOnBhc3M6d29yZA==",
+        "user-1:pass:word",
+        "user-1",
+        "pass:word",
+        "pass&#58;word",
+        "cookie-1",
+        "cookie-2",
+        "sid=\\\"cookie-1\\\"",
+        "header-key",
+        "second-key",
+        &own,
+        &standard,
+        bare,
+    ];
+    for shown in table {
+        let answer = format!("<{shown}>");
+        let text = crate::relay::refusal::text(answer.clone().into_bytes(), &hidden).unwrap();
+        let rest = text.trim_matches(|one| "<>*".contains(one));
+        assert!(rest.is_empty() || rest == "sid=\\\"", "{answer}: {text}");
     }
 }

@@ -121,8 +121,50 @@ async fn a_running_server_is_found_by_its_settings() {
     );
     // The file is not about this address, so its token is not sent there.
     let admin = format!("http://{}", server.admin);
-    let asked = ran(within(&folder, &["events", "--admin", &admin]));
+    for arguments in [
+        &["events", "--admin", &admin][..],
+        &["events", "--settings", "settings.toml", "--admin", &admin],
+    ] {
+        let asked = ran(within(&folder, arguments));
+        assert!(asked.said.contains("asks for its admin token"), "{asked:?}");
+    }
+}
+
+/// What the command line names wins over a variable, for the address and for the token.
+#[actix_web::test]
+async fn named_settings_win_over_variables() {
+    let folder = folder("cli-settings-variables", SETTINGS);
+    let server = Served::start(&folder);
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let other = format!("http://{}", elsewhere.local_addr().unwrap());
+    let admin = format!("127.0.0.1:{}", server.admin.port());
+    let with = |arguments: &[&str], token: &str| {
+        let mut command = within(&folder, arguments);
+        command.env("OFFHOOK__ADMIN__BIND", &admin);
+        command.env("OFFHOOK_ADMIN", &other);
+        command.env("OFFHOOK_ADMIN_TOKEN", token);
+        ran(command)
+    };
+    let asked = with(&["events", "--settings", "settings.toml"], "hidden-other");
+    assert_eq!(asked.status, 0, "{asked:?}");
+    let given = format!("http://{admin}");
+    let asked = with(&["events", "--admin", &given], "hidden-admin-token");
+    assert_eq!(asked.status, 0, "{asked:?}");
+    assert!(elsewhere.accept().is_err(), "nothing was sent elsewhere");
+    // Without both, the variables are meant.
+    let mut command = within(&folder, &["events"]);
+    command.env("OFFHOOK_ADMIN", &given);
+    let asked = ran(command);
     assert!(asked.said.contains("asks for its admin token"), "{asked:?}");
+    let mut command = within(&folder, &["events"]);
+    command.env("OFFHOOK_ADMIN", "nowhere");
+    let asked = ran(command);
+    assert_eq!(asked.status, 2, "{asked:?}");
+    assert!(
+        asked.said.contains("OFFHOOK_ADMIN in the environment"),
+        "{asked:?}"
+    );
 }
 
 /// The server's environment has secrets that the command's has not.
