@@ -149,19 +149,18 @@ impl OpenDatabase {
         self.checkpointer.failure()
     }
 
-    /// Makes durable what `write` writes, in one transaction. `epoch` is the newest desk's, `is_careful` is for
-    /// [`Step::beside_log`]. Returns the new bodies, for consumers that keep up, and how long the commit itself took.
+    /// Makes durable what `write` writes, in one transaction. `epoch` is the newest desk's. Returns
+    /// the new bodies, for consumers that keep up, and how long the commit itself took.
     pub(super) fn commit(
         &mut self,
         known: &mut Known,
         write: impl FnOnce(&mut Step<'_>) -> Result<(), Error>,
         now: i64,
         epoch: u64,
-        is_careful: bool,
         clock: &dyn Clock,
     ) -> Result<(Vec<Record>, Duration), CommitError> {
         let before = (known.head, known.kept_at, known.documents);
-        let committed = self.try_commit(known, write, now, epoch, is_careful, clock);
+        let committed = self.try_commit(known, write, now, epoch, clock);
         known.block.clear();
         if committed.is_err() {
             (known.head, known.kept_at, known.documents) = before;
@@ -176,7 +175,6 @@ impl OpenDatabase {
         write: impl FnOnce(&mut Step<'_>) -> Result<(), Error>,
         now: i64,
         epoch: u64,
-        is_careful: bool,
         clock: &dyn Clock,
     ) -> Result<(Vec<Record>, Duration), CommitError> {
         // Times never go back, even if the clock is set back, because retention depends on them.
@@ -191,7 +189,7 @@ impl OpenDatabase {
             records: Vec::new(),
             now,
             epoch,
-            is_careful,
+            met_damage: false,
             bytes: 0,
         };
         write(&mut step)?;
@@ -232,8 +230,8 @@ pub(super) struct Step<'a> {
     kept_at: Timestamp,
     now: i64,
     epoch: u64,
-    /// Whether pages that cannot be read stop only the operation that meets them.
-    is_careful: bool,
+    /// The operation that has failed met pages beside the log that cannot be read.
+    pub(super) met_damage: bool,
     /// Estimates how many bytes the operation writes that is being written.
     pub(super) bytes: usize,
 }
@@ -294,29 +292,16 @@ impl<'a> Step<'a> {
         self.known.wal += store::PAGE + self.bytes;
     }
 
-    /// Changes rows beside the log. After a transaction has met pages that cannot be read it is written once more
-    /// with a savepoint for each such operation, so that they stop only this one. Savepoints for all would copy each
-    /// page that is changed.
-    pub(super) fn beside_log<T, E: From<Unavailable>>(
+    /// Changes rows beside the log. Pages that cannot be read make the transaction fail, and then it is written again
+    /// without this operation.
+    pub(super) fn beside_log<T, E>(
         &mut self,
         change: impl FnOnce(&Connection) -> Result<T, Error>,
     ) -> Result<Result<T, E>, Error> {
         self.count();
-        if !self.is_careful {
-            return change(&self.transaction).map(Ok);
-        }
-        let savepoint = self.transaction.savepoint()?;
-        match change(&savepoint) {
-            Err(error) if reading::is_damage(&error) => {
-                drop(savepoint);
-                let why = format!("this cannot be stored, the journal is damaged: {error}");
-                Ok(Err(Unavailable::Away(why).into()))
-            }
-            changed => {
-                savepoint.commit()?;
-                changed.map(Ok)
-            }
-        }
+        let changed = change(&self.transaction);
+        self.met_damage = matches!(&changed, Err(error) if reading::is_damage(error));
+        changed.map(Ok)
     }
 
     /// Saves progress for the desk with this epoch.

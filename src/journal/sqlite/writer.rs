@@ -179,10 +179,10 @@ impl JournalWriter {
 
     /// Writes as many operations as fit into one transaction, and answers them.
     fn write(&mut self, waiting: &mut Vec<Queued>) {
-        let count = one_commit(waiting);
+        let mut count = one_commit(waiting);
         let written = self
             .reopened()
-            .and_then(|()| self.try_write(&mut waiting[..count]));
+            .and_then(|()| self.try_write(waiting, &mut count));
         let failure = written.err();
         // All answers first: one core may serve this thread and the callers.
         for operation in &mut waiting[..count] {
@@ -194,23 +194,40 @@ impl JournalWriter {
         }
     }
 
-    fn try_write(&mut self, batch: &mut [Queued]) -> Result<(), Unavailable> {
+    /// Writes the first `count` operations. One that cannot be written because of damage beside the log is answered
+    /// and taken out, and the others are written without it.
+    fn try_write(
+        &mut self,
+        waiting: &mut Vec<Queued>,
+        count: &mut usize,
+    ) -> Result<(), Unavailable> {
         let WriterState::Open(open) = &mut self.state else {
             return Err(Unavailable::Ended);
         };
         let now = self.clock.now().as_millisecond();
         let started = self.clock.monotonic();
         let epoch = self.shared.epoch.load(Ordering::SeqCst);
-        // Each operation keeps its outcome.
-        let mut write = |step: &mut Step<'_>| batch.iter_mut().try_for_each(|one| one.write(step));
         let (known, clock) = (&mut self.known, self.clock.as_ref());
-        let mut committed = open.commit(known, &mut write, now, epoch, false, clock);
-        if let Err(CommitError::Write(error)) = &committed
-            && reading::is_damage(error)
-        {
-            // Whatever is damaged beside the log, events are still stored.
-            committed = open.commit(known, &mut write, now, epoch, true, clock);
-        }
+        let committed = loop {
+            let mut damaged = None;
+            // Each operation keeps its outcome.
+            let write = |step: &mut Step<'_>| {
+                let mut batch = waiting[..*count].iter_mut().enumerate();
+                batch.try_for_each(|(at, one)| {
+                    let written = one.write(step);
+                    damaged = step.met_damage.then_some(at);
+                    written
+                })
+            };
+            match (open.commit(known, write, now, epoch, clock), damaged) {
+                (Err(CommitError::Write(error)), Some(at)) => {
+                    let why = format!("this cannot be stored, the journal is damaged: {error}");
+                    waiting.remove(at).answer(Some(&Unavailable::Away(why)));
+                    *count -= 1;
+                }
+                (committed, _) => break committed,
+            }
+        };
         match committed {
             Ok((records, took)) => {
                 let whole = self.clock.monotonic().saturating_duration_since(started);
