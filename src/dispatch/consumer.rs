@@ -175,6 +175,10 @@ impl fmt::Debug for Consumer {
 pub(crate) struct EndedAttempt {
     pub(crate) event: EventId,
     pub(crate) outcome: Outcome,
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "only the index shows it")
+    )]
     pub(crate) took: Duration,
 }
 
@@ -217,6 +221,7 @@ impl Outcome {
     }
 
     /// What the other side has answered, where the handler says it.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn answer(&self) -> Option<&str> {
         match self {
             Self::Failed(error) => error.answer(),

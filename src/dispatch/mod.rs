@@ -27,7 +27,9 @@ pub use lane::Order;
 pub use options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
 pub use retry::Retry;
 
-pub(crate) use consumer::{AttemptObserver, Consumer, EndedAttempt, Outcome};
+#[cfg(feature = "sqlite")]
+pub(crate) use consumer::EndedAttempt;
+pub(crate) use consumer::{AttemptObserver, Consumer, Outcome};
 pub(crate) use controls::{ConsumerControls, ConsumerStatus, EventStates, HeldUp};
 pub(crate) use lane::{Lane, LaneMap};
 pub(crate) use large::LargeBodies;

@@ -209,7 +209,6 @@ impl Parts {
     }
 
     /// Returns how many events are not duplicates.
-    #[cfg(any(test, feature = "sqlite", feature = "test-support"))]
     pub(crate) fn new_count(&self) -> usize {
         match &self.0 {
             Kind::One(_) => 1,

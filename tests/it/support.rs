@@ -224,6 +224,7 @@ impl Program {
     }
 
     /// Waits until it has ended by itself, for at most a minute.
+    #[expect(clippy::disallowed_methods, reason = "the test has nothing else to do")]
     pub fn wait(mut self) -> std::process::ExitStatus {
         let started = SystemClock.monotonic();
         loop {

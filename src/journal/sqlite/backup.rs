@@ -256,10 +256,7 @@ impl Copy {
     fn failure(&self, error: impl Into<OpenError>) -> FilesError {
         let folder = self.from.clone();
         match error.into() {
-            OpenError::Damaged(error) => {
-                let error = error.to_string();
-                FilesError::Damaged { folder, error }
-            }
+            OpenError::Damaged(error) => FilesError::Damaged { folder, error },
             OpenError::Database(error) => FilesError::database(&self.to, &error),
             error => FilesError::unknown(&folder, &error),
         }
