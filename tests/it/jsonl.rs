@@ -6,7 +6,7 @@ use std::process::Command;
 use offhook::testing::{TestEvent, TestRequest};
 
 use crate::served::{JSONL, Served, handled, settings, until, within};
-use crate::support::{Folder, KEY, bounded, secret};
+use crate::support::{Folder, KEY, ask, bounded, secret};
 
 fn message(id: &str, from: &str, text: &str) -> TestRequest {
     TestEvent::message(from, text).id(id).sign(&secret(KEY))
@@ -24,6 +24,12 @@ async fn lines_go_to_the_file_with_the_name() {
         assert_eq!(answer.status, 200);
         until("handled", async || {
             handled(&folder).contains(&id.to_owned())
+        })
+        .await;
+        // Until then the handler may find that the file has lost its name, and write the line again.
+        until("settled", async || {
+            let (_, shown) = ask(served.admin, "GET", "/api/consumers", "").await;
+            shown["consumers"][0]["lag"] == 0
         })
         .await;
     };
