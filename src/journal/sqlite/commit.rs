@@ -300,8 +300,14 @@ impl<'a> Step<'a> {
     ) -> Result<Result<T, E>, Error> {
         self.count();
         let changed = change(&self.transaction);
+        self.noted(changed).map(Ok)
+    }
+
+    /// Notes whether this has met pages that cannot be read. After that SQLite refuses all that the transaction
+    /// writes, and its commit, so that a savepoint does not help.
+    fn noted<T>(&mut self, changed: Result<T, Error>) -> Result<T, Error> {
         self.met_damage = matches!(&changed, Err(error) if reading::is_damage(error));
-        changed.map(Ok)
+        changed
     }
 
     /// Saves progress for the desk with this epoch.
@@ -340,29 +346,17 @@ impl<'a> Step<'a> {
     pub(super) fn trim(&mut self, up_to: Seq) -> Result<Result<Trimmed, Unavailable>, Error> {
         self.count();
         let head = self.known.head;
-        let savepoint = self.transaction.savepoint()?;
         let trimmed = (|| {
-            let Some(oldest) = store::oldest(&savepoint, up_to, head)? else {
+            let Some(oldest) = store::oldest(&self.transaction, up_to, head)? else {
                 return Ok(Trimmed::Removed(0));
             };
             if let Some(ended) = self.known.dedup.outlive(oldest.last, self.now) {
                 return Ok(Trimmed::NotSealed(ended));
             }
-            let removed = store::trim(&savepoint, oldest)?;
+            let removed = store::trim(&self.transaction, oldest)?;
             Ok(removed.map_or(Trimmed::Begun, Trimmed::Removed))
         })();
-        match trimmed {
-            Err(error) if reading::is_damage(&error) => {
-                drop(savepoint);
-                let why =
-                    format!("the oldest events cannot be removed, the journal is damaged: {error}");
-                Ok(Err(Unavailable::Away(why)))
-            }
-            trimmed => {
-                savepoint.commit()?;
-                trimmed.map(Ok)
-            }
-        }
+        self.noted(trimmed).map(Ok)
     }
 
     /// Deletes some of these bodies, which are sorted. Returns when that was, too. Pages that cannot be read stop
@@ -372,24 +366,13 @@ impl<'a> Step<'a> {
         bodies: &[Seq],
     ) -> Result<Result<(Deleted, Timestamp), Unavailable>, Error> {
         let at = Timestamp::from_millisecond(self.now).unwrap_or_default();
-        let mut savepoint = self.transaction.savepoint()?;
-        store::overwrite_all(&savepoint, true)?;
-        let deleted = delete::delete(&mut savepoint, bodies, self.now);
-        store::overwrite_all(&savepoint, false)?;
-        match deleted {
-            Err(error) if reading::is_damage(&error) => {
-                drop(savepoint);
-                let why = format!("events cannot be deleted, the journal is damaged: {error}");
-                Ok(Err(Unavailable::Away(why)))
-            }
-            deleted => {
-                savepoint.commit()?;
-                let deleted = deleted?;
-                self.bytes = deleted.bytes;
-                self.count();
-                Ok(Ok((deleted, at)))
-            }
-        }
+        store::overwrite_all(&self.transaction, true)?;
+        let deleted = delete::delete(&self.transaction, bodies, self.now);
+        store::overwrite_all(&self.transaction, false)?;
+        let deleted = self.noted(deleted)?;
+        self.bytes = deleted.bytes;
+        self.count();
+        Ok(Ok((deleted, at)))
     }
 }
 

@@ -4,7 +4,7 @@
 //! may have moved rows between pages before, and a copy may be in the unused part of a page. So a journal
 //! with new deletions is written again when it is closed ([`purge`]), unless it is large.
 
-use rusqlite::{Connection, OptionalExtension as _, Savepoint, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::damage::tell_row;
 use super::sql::{execute, signed};
@@ -27,12 +27,9 @@ pub(super) struct Deleted {
 }
 
 /// Deletes the first of these bodies, which are sorted: at most [`DELETE_AT_ONCE`] bodies in blocks of about
-/// [`DELETE_BYTES`], but at least one block. A block that cannot be read stays, and those behind it are done.
-pub(super) fn delete(
-    database: &mut Savepoint<'_>,
-    bodies: &[Seq],
-    at: i64,
-) -> rusqlite::Result<Deleted> {
+/// [`DELETE_BYTES`], but at least one block. A block that is not what was written
+/// stays, and those behind it are done. A page that cannot be read is an error.
+pub(super) fn delete(database: &Connection, bodies: &[Seq], at: i64) -> rusqlite::Result<Deleted> {
     let mut deleted = Deleted::default();
     let before = newest(database)?;
     let mut number = before;
@@ -40,12 +37,7 @@ pub(super) fn delete(
         && deleted.bytes < DELETE_BYTES
         && let Some(first) = bodies.get(deleted.bodies)
     {
-        let Some(last) = readable(end_of_block(database, *first))? else {
-            deleted.damaged.get_or_insert(*first);
-            deleted.bodies += 1;
-            continue;
-        };
-        let Some(last) = last else {
+        let Some(last) = end_of_block(database, *first)? else {
             // All others are beyond the newest body.
             deleted.bodies = bodies.len();
             break;
@@ -53,11 +45,8 @@ pub(super) fn delete(
         let rest = &bodies[deleted.bodies..];
         let most = DELETE_AT_ONCE - deleted.bodies;
         let own = &rest[..rest.partition_point(|seq| *seq <= last).min(most)];
-        // Undone if it is dropped without a commit.
-        let block = database.savepoint()?;
-        match readable(delete_in(&block, last, own, at, number))?.flatten() {
+        match delete_in(database, last, own, at, number)? {
             Some(erased) => {
-                block.commit()?;
                 number += erased.bodies.len() as u64;
                 deleted.events += erased.events;
                 if !erased.bodies.is_empty() {
@@ -98,14 +87,6 @@ fn delete_in(
         dead::delete(database, *seq)?;
     }
     Ok(Some(erased))
-}
-
-/// Returns `None` for pages that are damaged.
-fn readable<T>(read: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
-    match read {
-        Err(error) if reading::is_damage(&error) => Ok(None),
-        read => read.map(Some),
-    }
 }
 
 /// Returns the newest body of the block that holds `seq` or follows it.

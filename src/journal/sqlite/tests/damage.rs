@@ -312,6 +312,11 @@ async fn damage_beside_the_log_stops_no_event() {
         assert_eq!(appended, Ok(Appended::new(4)), "{name}");
         assert_eq!(saved.is_err(), name != "documents", "{name}: {saved:?}");
         assert_eq!(put.is_err(), name == "documents", "{name}: {put:?}");
+        if name == "deletions" {
+            assert!(journal.trim(1).await.is_err());
+            assert!(journal.delete(&[2]).await.is_err());
+            assert_eq!(journal.append(long_entry(5)).await, Ok(Appended::new(5)));
+        }
         assert!(journal.is_ready(), "{name}");
         journal.close().await;
         drop((desk, journal));
