@@ -60,6 +60,14 @@ impl Part {
     fn trims(self) -> bool {
         self.long == 0
     }
+
+    /// How long a fault is waited for: where all are met until they are, within reason.
+    fn patience(self) -> Duration {
+        match self.met {
+            100 => Duration::from_secs(20),
+            _ => Duration::from_millis(400),
+        }
+    }
 }
 
 const SEALING: Part = Part {
@@ -193,7 +201,7 @@ async fn run(disk: &Disk, seed: &Seed, part: Part, fault: Fault) -> bool {
         Ok(served) => {
             life.go_on(&served, &folder, kills).await;
             let met = until("met", async || met(&folder));
-            let _ = tokio::time::timeout(Duration::from_millis(400), met).await;
+            let _ = tokio::time::timeout(part.patience(), met).await;
             if !kills {
                 until("ready", async || served.is_ready().await).await;
                 check_duplicates(&served, part, 0..life.acknowledged).await;
