@@ -251,7 +251,7 @@ impl Offhook {
             min_body_rate: settings.server.min_body_rate,
             in_flight: InFlight::new(settings.server.max_in_flight),
         };
-        let ingress = Ingress::new(settings.sources, engine, limits, &metrics, clock, silence)?;
+        let ingress = Ingress::new(settings.sources, engine, &limits, &metrics, clock, silence)?;
         Ok(Receiver::new(Parts {
             engine_name,
             promise,

@@ -26,14 +26,14 @@ pub(super) async fn health(state: State, request: HttpRequest) -> HttpResponse {
 }
 
 /// When a source, or a session that is watched, sent its last event, and since when it is quiet.
-fn source_health(heard: &SeenReport<'_>) -> Value {
+fn source_health(heard: &SeenReport) -> Value {
     let mut source = json!({
         "name": heard.source,
         "last_event_at": heard.last_event_at,
         "quiet_since": heard.quiet_since,
     });
-    if let Some(session) = heard.session {
-        source["session"] = session.into();
+    if let Some(session) = &heard.session {
+        source["session"] = session.as_str().into();
     }
     source
 }
@@ -62,7 +62,7 @@ pub(super) async fn ready(state: State) -> HttpResponse {
 
 /// `GET /metrics`: all metrics in Prometheus' text format.
 pub(super) async fn metrics(state: State) -> HttpResponse {
-    let used = state.ingress.limits().in_flight.used();
+    let used = state.ingress.in_flight().used();
     state.listener.in_flight_bytes.set(used as u64);
     state.ingress.silence().measure();
     if let Some(pipeline) = &state.pipeline {

@@ -11,14 +11,14 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::running::{Finish, Running};
-use super::silence::{Silence, SourceSeen, Tell, Watchdog};
+use super::silence::{NextSilence, Silence, SourceSeen, Tell, Watchdog};
 use super::source::Source;
 use super::sources::{Route, Served, Sources, Table, decoded};
 use crate::clock::{Clock, SystemClock};
 use crate::dialect::BodyReader;
 use crate::engine::{Accepted, Engine, Envelope, NotAccepted, Work};
 use crate::error::{Error, Problems};
-use crate::signature::{Admitted, Deadline, Incoming, Limits, Verified};
+use crate::signature::{Admitted, Deadline, InFlight, Incoming, Limits, Verified};
 use crate::telemetry::{Metrics, RequestOutcome};
 use crate::{Event, escape_controls};
 
@@ -27,7 +27,8 @@ use crate::{Event, escape_controls};
 pub(crate) struct Ingress {
     sources: Sources,
     engine: Arc<dyn Engine>,
-    limits: Limits,
+    in_flight: InFlight,
+    metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     running: Running,
     silence: Arc<Silence>,
@@ -42,29 +43,57 @@ impl Ingress {
     pub(crate) fn new(
         sources: Vec<Source>,
         engine: Arc<dyn Engine>,
-        limits: Limits,
+        limits: &Limits,
         metrics: &Arc<Metrics>,
         clock: Arc<dyn Clock>,
         silence: Arc<Silence>,
     ) -> Result<Self, Error> {
-        let table = Table::build(
-            sources,
-            engine.compares_contents(),
-            &limits,
-            &clock,
-            metrics,
-            &silence,
-        );
-        let table = table.map_err(|error| Problems::at("sources", error.to_string()))?;
-        Ok(Self {
-            sources: Sources::new(table),
+        let ingress = Self {
+            sources: Sources::default(),
             engine,
-            limits,
+            in_flight: limits.in_flight.clone(),
+            metrics: Arc::clone(metrics),
             clock,
             running: Running::default(),
             silence,
             watchdog: Mutex::default(),
-        })
+        };
+        ingress.replace(ingress.prepare(sources, limits)?);
+        Ok(ingress)
+    }
+
+    /// Builds what serves these sources. Nothing is served by it yet.
+    ///
+    /// # Errors
+    ///
+    /// When two sources have the same path.
+    pub(crate) fn prepare(
+        &self,
+        sources: Vec<Source>,
+        limits: &Limits,
+    ) -> Result<NextSources, Problems> {
+        let silence = self.silence.next(&sources);
+        let table = Table::build(
+            sources,
+            self.engine.compares_contents(),
+            limits,
+            &self.clock,
+            &self.metrics,
+            &silence,
+            &self.sources.table(),
+        );
+        let table = table.map_err(|error| Problems::at("sources", error.to_string()))?;
+        Ok(NextSources { table, silence })
+    }
+
+    /// Serves these sources from the next request on. A request that was routed before keeps the sources and the
+    /// limits that it was routed with.
+    pub(crate) fn replace(&self, next: NextSources) {
+        self.sources.replace(next.table);
+        self.silence.replace(next.silence);
+        if let Some(watchdog) = self.watchdog().as_mut() {
+            watchdog.watch_new(&self.silence);
+        }
     }
 
     /// Whether the path of the address ends with the path of a source.
@@ -185,7 +214,7 @@ impl Ingress {
     /// Starts to watch, on the runtime `home`, for sources that fall silent.
     pub(crate) fn watch(self: &Arc<Self>, home: &Handle) {
         let weak = Arc::downgrade(self);
-        let tell: Tell = Box::new(move |event| {
+        let tell: Tell = Arc::new(move |event| {
             let ingress = weak.upgrade();
             Box::pin(async move {
                 let ingress = ingress.ok_or(NotAccepted::Unavailable)?;
@@ -193,7 +222,7 @@ impl Ingress {
                 ingress.finish(envelope, events).await.map(|_| ())
             })
         });
-        *self.watchdog() = Watchdog::start(&self.silence, tell, home);
+        *self.watchdog() = Some(Watchdog::start(&self.silence, tell, home));
     }
 
     /// Ends the watch. An event that is already with the engine is still completed.
@@ -219,19 +248,21 @@ impl Ingress {
         self.engine.not_ready()
     }
 
-    /// The route table.
-    #[cfg(test)]
-    pub(super) fn sources(&self) -> &Sources {
-        &self.sources
-    }
-
     pub(crate) fn running(&self) -> &Running {
         &self.running
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
+    /// The room for bodies in memory.
+    pub(crate) fn in_flight(&self) -> &InFlight {
+        &self.in_flight
     }
+}
+
+/// The sources to serve next, with their limits.
+#[derive(Debug)]
+pub(crate) struct NextSources {
+    table: Table,
+    silence: NextSilence,
 }
 
 /// A verified body with the engine's work on it, which has not begun.

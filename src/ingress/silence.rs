@@ -7,6 +7,8 @@
 //!
 //! Waiting uses the monotonic clock, so setting the clock neither raises nor hides an alarm. The time of
 //! day is only shown, and bridges a restart ([`recall`]).
+//!
+//! The sources can be replaced. What is known of a source or a session stays with its name.
 
 mod recall;
 #[cfg(test)]
@@ -15,10 +17,11 @@ mod watchdog;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
 use crate::telemetry::{Metrics, QuietMetrics};
@@ -29,7 +32,9 @@ pub(crate) use watchdog::{Tell, Watchdog};
 /// All sources and when they were last seen.
 #[derive(Debug)]
 pub(crate) struct Silence {
-    sources: Vec<Arc<SourceSeen>>,
+    /// In the order of the sources.
+    sources: ArcSwap<Vec<Arc<SourceSeen>>>,
+    metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     /// The origin of monotonic times.
     origin: Instant,
@@ -38,8 +43,8 @@ pub(crate) struct Silence {
 /// When a source was last seen: as a whole, and for each watched session.
 #[derive(Debug)]
 pub(crate) struct SourceSeen {
-    whole: LastSeen,
-    sessions: HashMap<String, LastSeen>,
+    whole: Arc<LastSeen>,
+    sessions: HashMap<String, Arc<LastSeen>>,
     origin: Instant,
 }
 
@@ -48,8 +53,9 @@ pub(crate) struct SourceSeen {
 struct LastSeen {
     source: String,
     session: Option<String>,
-    /// `None` when it is not watched.
-    quiet_after: Option<Duration>,
+    limit: watch::Sender<Limit>,
+    /// Since when it may be seen; nanoseconds from the origin.
+    known_since: i64,
     /// Nanoseconds from the origin; [`NEVER`] for never. Negative when a previous process saw it.
     last: AtomicI64,
     /// The same time as a time of day: microseconds since 1970, or [`NEVER`].
@@ -60,14 +66,33 @@ struct LastSeen {
     recalled_mark: AtomicI64,
     /// Notified when it is seen while it is quiet.
     again: Notify,
+    /// There is a task that watches it.
+    is_watched: AtomicBool,
     metrics: QuietMetrics,
+}
+
+/// How long a source may send nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    Of(Duration),
+    /// It is not watched.
+    None,
+    /// It is not served any more.
+    Removed,
+}
+
+/// The sources that may be served next, with what is known of them.
+#[derive(Debug)]
+pub(crate) struct NextSilence {
+    sources: Vec<Arc<SourceSeen>>,
+    limits: Vec<(Arc<LastSeen>, Limit)>,
 }
 
 /// What is known of one source or session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SeenReport<'a> {
-    pub(crate) source: &'a str,
-    pub(crate) session: Option<&'a str>,
+pub(crate) struct SeenReport {
+    pub(crate) source: String,
+    pub(crate) session: Option<String>,
     pub(crate) last_event_at: Option<Timestamp>,
     pub(crate) since_last: Option<Duration>,
     pub(crate) quiet_since: Option<Timestamp>,
@@ -75,62 +100,112 @@ pub(crate) struct SeenReport<'a> {
 
 impl Silence {
     pub(crate) fn of(sources: &[Source], metrics: &Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
-        let origin = clock.monotonic();
+        let silence = Self {
+            sources: ArcSwap::default(),
+            metrics: Arc::clone(metrics),
+            origin: clock.monotonic(),
+            clock,
+        };
+        silence.replace(silence.next(sources));
+        silence
+    }
+
+    /// Looks up what is known of these sources. Nothing is changed yet.
+    pub(super) fn next(&self, sources: &[Source]) -> NextSilence {
+        let mut known: HashMap<_, _> = self.all().into_iter().map(|one| (one.key(), one)).collect();
+        let mut limits = Vec::new();
+        let mut seen = |source: &Source, session: Option<&String>, limit: Option<Duration>| {
+            let key = (source.name.clone(), session.cloned());
+            let seen = known.remove(&key);
+            let seen = seen.unwrap_or_else(|| self.never_seen(key));
+            limits.push((Arc::clone(&seen), limit.map_or(Limit::None, Limit::Of)));
+            seen
+        };
         let sources = sources.iter().map(|source| {
-            let seen = |session: Option<&String>, quiet_after| {
-                LastSeen::new(&source.name, session, quiet_after, metrics)
-            };
+            let whole = seen(source, None, source.quiet_after);
             let sessions = source.quiet_sessions.iter();
-            let sessions = sessions.map(|(id, after)| (id.clone(), seen(Some(id), Some(*after))));
+            let sessions =
+                sessions.map(|(id, after)| (id.clone(), seen(source, Some(id), Some(*after))));
             Arc::new(SourceSeen {
-                whole: seen(None, source.quiet_after),
                 sessions: sessions.collect(),
-                origin,
+                whole,
+                origin: self.origin,
             })
         });
-        Self {
-            sources: sources.collect(),
-            clock,
-            origin,
+        let sources = sources.collect();
+        limits.extend(known.into_values().map(|seen| (seen, Limit::Removed)));
+        NextSilence { sources, limits }
+    }
+
+    /// From now on these are the sources.
+    pub(super) fn replace(&self, next: NextSilence) {
+        let now = self.now();
+        self.sources.store(Arc::new(next.sources));
+        for (seen, limit) in next.limits {
+            seen.set_limit(limit, now);
         }
     }
 
-    /// The entry for the source with this index, in the order of the sources that this was made of.
-    pub(crate) fn source(&self, index: usize) -> Arc<SourceSeen> {
-        Arc::clone(&self.sources[index])
+    fn never_seen(&self, (source, session): (String, Option<String>)) -> Arc<LastSeen> {
+        Arc::new(LastSeen {
+            metrics: self.metrics.quiet(&source, session.as_deref()),
+            source,
+            session,
+            limit: watch::Sender::new(Limit::Removed),
+            known_since: self.now(),
+            last: AtomicI64::new(NEVER),
+            last_at: AtomicI64::new(NEVER),
+            quiet_since: AtomicI64::new(NEVER),
+            recalled_mark: AtomicI64::new(NEVER),
+            again: Notify::new(),
+            is_watched: AtomicBool::new(false),
+        })
+    }
+
+    /// The entry for the source with this index, in the order of the sources.
+    #[cfg(test)]
+    fn source(&self, index: usize) -> Arc<SourceSeen> {
+        Arc::clone(&self.sources.load()[index])
     }
 
     /// What is known of all sources and of the watched sessions.
-    pub(crate) fn report(&self) -> Vec<SeenReport<'_>> {
+    pub(crate) fn report(&self) -> Vec<SeenReport> {
         let now = self.now();
-        self.all().map(|seen| seen.report(now)).collect()
+        self.all().iter().map(|seen| seen.report(now)).collect()
     }
 
     /// Updates the metrics that are computed only on request.
     pub(crate) fn measure(&self) {
         let now = self.now();
         for seen in self.all() {
-            if let Some(age) = seen.report(now).since_last {
-                seen.metrics.set_since_last(age);
-            }
+            seen.metrics.set_since_last(seen.report(now).since_last);
         }
     }
 
     /// Whether there is anything to watch.
     pub(crate) fn is_watched(&self) -> bool {
-        self.all().any(|seen| seen.quiet_after.is_some())
+        self.all().iter().any(|seen| seen.quiet_after().is_some())
     }
 
-    fn all(&self) -> impl Iterator<Item = &LastSeen> {
-        self.sources.iter().flat_map(|source| {
+    fn all(&self) -> Vec<Arc<LastSeen>> {
+        let sources = self.sources.load();
+        let all = sources.iter().flat_map(|source| {
             let mut sessions: Vec<_> = source.sessions.values().collect();
             sessions.sort_by_key(|seen| &seen.session);
             [&source.whole].into_iter().chain(sessions)
-        })
+        });
+        all.cloned().collect()
     }
 
     fn now(&self) -> i64 {
         nanos(self.origin, self.clock.monotonic())
+    }
+}
+
+impl NextSilence {
+    /// The entry for the source with this index, in the order of the sources that this was made of.
+    pub(super) fn source(&self, index: usize) -> Arc<SourceSeen> {
+        Arc::clone(&self.sources[index])
     }
 }
 
@@ -146,25 +221,29 @@ impl SourceSeen {
 }
 
 impl LastSeen {
-    fn new(
-        source: &str,
-        session: Option<&String>,
-        quiet_after: Option<Duration>,
-        metrics: &Arc<Metrics>,
-    ) -> Self {
-        let session = session.cloned();
-        let watched = quiet_after.is_some();
-        Self {
-            metrics: metrics.quiet(source, session.as_deref(), watched),
-            source: source.to_owned(),
-            session,
-            quiet_after,
-            last: AtomicI64::new(NEVER),
-            last_at: AtomicI64::new(NEVER),
-            quiet_since: AtomicI64::new(NEVER),
-            recalled_mark: AtomicI64::new(NEVER),
-            again: Notify::new(),
+    fn key(&self) -> (String, Option<String>) {
+        (self.source.clone(), self.session.clone())
+    }
+
+    fn quiet_after(&self) -> Option<Duration> {
+        match *self.limit.borrow() {
+            Limit::Of(limit) => Some(limit),
+            Limit::None | Limit::Removed => None,
         }
+    }
+
+    fn set_limit(&self, limit: Limit, now: i64) {
+        match limit {
+            Limit::Removed => self.metrics.remove(),
+            Limit::None => self.metrics.set_quiet(None),
+            Limit::Of(_) => self.metrics.set_quiet(Some(self.quiet_since().is_some())),
+        }
+        if limit != Limit::Removed {
+            self.metrics.set_since_last(self.report(now).since_last);
+        }
+        // The watch is woken only by a change.
+        self.limit
+            .send_if_modified(|known| std::mem::replace(known, limit) != limit);
     }
 
     fn mark(&self, at: i64, received_at: Timestamp) {
@@ -195,12 +274,12 @@ impl LastSeen {
         time(self.quiet_since.load(Ordering::SeqCst))
     }
 
-    fn report(&self, now: i64) -> SeenReport<'_> {
+    fn report(&self, now: i64) -> SeenReport {
         let last = self.last();
         let since = now.saturating_sub(last).max(0).unsigned_abs();
         SeenReport {
-            source: &self.source,
-            session: self.session.as_deref(),
+            source: self.source.clone(),
+            session: self.session.clone(),
             last_event_at: self.last_at(),
             since_last: (last != NEVER).then_some(Duration::from_nanos(since)),
             quiet_since: self.quiet_since(),

@@ -14,7 +14,7 @@ use actix_http::Uri;
 use actix_web::dev::Url;
 use arc_swap::ArcSwap;
 
-use super::silence::{Silence, SourceSeen};
+use super::silence::{NextSilence, SourceSeen};
 use super::source::Source;
 use crate::clock::Clock;
 use crate::dialect::BodyReader;
@@ -22,10 +22,11 @@ use crate::signature::{Limits, RequestError, VerifySignature, path_session};
 use crate::telemetry::{Metrics, RequestOutcome, SourceMetrics};
 
 /// All sources that are served now.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Sources(ArcSwap<Table>);
 
-/// The sources at one moment. A request keeps the table that routed it.
+/// The sources at one moment, with their secrets and limits. A request keeps the table that routed it.
+#[derive(Default)]
 pub(crate) struct Table {
     router: matchit::Router<usize>,
     sources: Vec<Served>,
@@ -48,10 +49,6 @@ pub(super) struct Route<'a> {
 }
 
 impl Sources {
-    pub(super) fn new(table: Table) -> Self {
-        Self(ArcSwap::from_pointee(table))
-    }
-
     /// The current table.
     pub(super) fn table(&self) -> Arc<Table> {
         self.0.load_full()
@@ -66,14 +63,13 @@ impl Sources {
     }
 
     /// Serves these sources from the next request on.
-    #[cfg(test)]
     pub(super) fn replace(&self, table: Table) {
         self.0.store(Arc::new(table));
     }
 }
 
 impl Table {
-    /// `compares`: the engine compares the contents of events.
+    /// `compares`: the engine compares the contents of events. `before` is the table that this one may replace.
     ///
     /// # Errors
     ///
@@ -84,7 +80,8 @@ impl Table {
         limits: &Limits,
         clock: &Arc<dyn Clock>,
         metrics: &Metrics,
-        silence: &Silence,
+        silence: &NextSilence,
+        before: &Self,
     ) -> Result<Self, matchit::InsertError> {
         let mut router = matchit::Router::new();
         for (index, source) in sources.iter().enumerate() {
@@ -99,10 +96,15 @@ impl Table {
             } else {
                 reader
             };
+            let mut verify = VerifySignature::new(source.verifier(reader.clone()))
+                .limits(limits.clone())
+                .clock(Arc::clone(clock));
+            let mut known = before.sources.iter();
+            if let Some(known) = known.find(|served| served.source.name == source.name) {
+                verify = verify.in_place_of(&known.verify);
+            }
             Served {
-                verify: VerifySignature::new(source.verifier(reader.clone()))
-                    .limits(limits.clone())
-                    .clock(Arc::clone(clock)),
+                verify,
                 reader,
                 metrics: metrics.source(&source.name),
                 seen: silence.source(index),

@@ -1,6 +1,6 @@
 //! Tests the route table, through an `App` that mounts the receiver.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use actix_http::{Method, StatusCode};
 use actix_web::dev::{Service, ServiceResponse};
@@ -8,12 +8,9 @@ use actix_web::http::header::ALLOW;
 use actix_web::{App, HttpResponse, test, web};
 use async_trait::async_trait;
 
-use super::sources::Table;
-use super::{Silence, Source};
-use crate::clock::{Clock, SystemClock};
+use super::Source;
 use crate::settings::JournalSettings;
 use crate::signature::{Limits, Scheme as _, Secret, XWebhookSignature};
-use crate::telemetry::Metrics;
 use crate::{Delivery, Event, EventHandler, HandlerError, Offhook, Receiver};
 
 /// Records the source and session of each event.
@@ -146,19 +143,12 @@ async fn a_replaced_table_counts_from_the_next_request() {
     assert_eq!(post("/webhook").await, (200, Some("plain".to_owned())));
     assert_eq!(post("/new").await, (404, None));
 
-    let (metrics, clock) = (Metrics::new(), Arc::new(SystemClock) as Arc<dyn Clock>);
     let secret = Secret::new(KEY).unwrap();
     let sources = vec![Source::new("new").path("/new").secret(secret)];
-    let silence = Silence::of(&sources, &metrics, Arc::clone(&clock));
-    let table = Table::build(
-        sources,
-        false,
-        &Limits::default(),
-        &clock,
-        &metrics,
-        &silence,
-    );
-    receiver.parts().ingress.sources().replace(table.unwrap());
+    let ingress = &receiver.parts().ingress;
+    let next = ingress.prepare(sources, &Limits::default()).unwrap();
+    assert_eq!(post("/new").await, (404, None), "it is only prepared");
+    ingress.replace(next);
     assert_eq!(post("/webhook").await, (404, None));
     assert_eq!(post("/new/s").await, (200, Some("new s".to_owned())));
 }

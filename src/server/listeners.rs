@@ -93,7 +93,11 @@ impl BoundSocket {
             upgrades: Throttle::default(),
         });
         let context = Arc::new(ConnectionContext {
-            pace: parts.ingress.limits().pace(),
+            pace: BodyPace {
+                request_timeout: settings.request_timeout,
+                min_rate: settings.min_body_rate,
+                max_body: settings.max_body,
+            },
             keep_alive: settings.keep_alive,
             seats: Seats::new(most),
             metrics: Some(parts.metrics.listener()),

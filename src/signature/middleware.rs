@@ -79,6 +79,12 @@ impl VerifySignature {
         self
     }
 
+    /// Counts the refusals that are not logged together with those of `other`, which it replaces.
+    pub(crate) fn in_place_of(mut self, other: &Self) -> Self {
+        self.refusals = Arc::clone(&other.refusals);
+        self
+    }
+
     /// Takes the time from another clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;

@@ -13,7 +13,8 @@ use crate::{SourceChange, Timestamp};
 impl Silence {
     /// Restores from the journal the time of each source's last event, and whether the source was quiet.
     pub(crate) async fn recall(&self, journal: &dyn Journal) -> Result<(), Unavailable> {
-        let mut recalled: Vec<_> = self.all().map(|seen| (seen, Recalled::default())).collect();
+        let all = self.all().into_iter();
+        let mut recalled: Vec<_> = all.map(|seen| (seen, Recalled::default())).collect();
         let head = journal.tail().head();
         let oldest = head.saturating_sub(MAX_RECORDS);
         let (mut end, mut bytes) = (head, 0);
@@ -28,7 +29,7 @@ impl Silence {
             end = end.saturating_sub(BLOCK);
         }
         for (seen, recalled) in recalled {
-            self.set(seen, &recalled);
+            self.set(&seen, &recalled);
         }
         Ok(())
     }
@@ -42,7 +43,7 @@ impl Silence {
             let last_at = last_at.as_microsecond();
             seen.last_at.store(last_at, Ordering::Relaxed);
         }
-        if let (Some(since), Some(_)) = (recalled.quiet_since, seen.quiet_after) {
+        if let (Some(since), Some(_)) = (recalled.quiet_since, seen.quiet_after()) {
             let seen_since = recalled.seen_since;
             let mark = if seen_since { NEVER } else { seen.last() };
             seen.recalled_mark.store(mark, Ordering::Relaxed);

@@ -56,6 +56,7 @@ struct Watched {
     told: Arc<Mutex<Vec<SourceEvent>>>,
     refuse: Arc<AtomicI64>,
     watchdog: Option<Watchdog>,
+    metrics: Arc<Metrics>,
 }
 
 impl Watched {
@@ -66,8 +67,10 @@ impl Watched {
 
     fn by(source: Source, clock: Arc<TestClock>) -> Self {
         let dynamic: Arc<dyn Clock> = Arc::clone(&clock) as _;
-        let silence = Silence::of(&[source], &Metrics::new(), dynamic);
+        let metrics = Metrics::new();
+        let silence = Silence::of(&[source], &metrics, dynamic);
         Self {
+            metrics,
             clock,
             silence: Arc::new(silence),
             told: Arc::default(),
@@ -78,7 +81,7 @@ impl Watched {
 
     async fn start(mut self) -> Self {
         let (told, refuse) = (Arc::clone(&self.told), Arc::clone(&self.refuse));
-        let tell: Tell = Box::new(move |event| {
+        let tell: Tell = Arc::new(move |event| {
             let refused = refuse.load(Ordering::SeqCst) > 0;
             if refused {
                 refuse.fetch_sub(1, Ordering::SeqCst);
@@ -94,7 +97,7 @@ impl Watched {
             }
             .boxed()
         });
-        self.watchdog = Watchdog::start(&self.silence, tell, &Handle::current());
+        self.watchdog = Some(Watchdog::start(&self.silence, tell, &Handle::current()));
         self.settle().await;
         self
     }
@@ -104,6 +107,12 @@ impl Watched {
         for _ in 0..30 {
             tokio::task::yield_now().await;
         }
+    }
+
+    async fn replace(&mut self, sources: &[Source]) {
+        self.silence.replace(self.silence.next(sources));
+        self.watchdog.as_mut().unwrap().watch_new(&self.silence);
+        self.settle().await;
     }
 
     async fn pass(&self, seconds: u64) {
@@ -127,6 +136,10 @@ impl Watched {
 
 const QUIET: (SourceChange, Option<String>) = (SourceChange::Quiet, None);
 const RESUMED: (SourceChange, Option<String>) = (SourceChange::Resumed, None);
+
+fn other() -> Source {
+    Source::new("other").quiet_after(Duration::from_secs(60))
+}
 
 fn minute() -> Source {
     Source::new("s").quiet_after(Duration::from_secs(60))
@@ -169,7 +182,7 @@ async fn what_is_told_says_when() {
     assert_eq!(quiet.last_event_at, Some(resumed.timestamp));
     let report = watched.silence.report();
     let expected = SeenReport {
-        source: "s",
+        source: "s".to_owned(),
         session: None,
         last_event_at: Some(resumed.timestamp),
         since_last: Some(Duration::from_secs(90)),
@@ -232,7 +245,7 @@ async fn unstored_reports_come_later_in_order() {
 #[tokio::test]
 async fn nobody_watches_what_has_no_limit() {
     let watched = Watched::of(Source::new("s")).start().await;
-    assert!(watched.watchdog.is_none());
+    assert!(!watched.silence.is_watched());
     watched.mark(None).await;
     watched.pass(7).await;
     assert_eq!(
@@ -286,7 +299,7 @@ fn an_event_at_the_same_moment_counts() {
     for _ in 0..2000 {
         let watched = Watched::by(minute(), Arc::clone(&clock));
         clock.fake.advance(Duration::from_secs(60));
-        let seen = &watched.silence.sources[0].whole;
+        let seen = Arc::clone(&watched.silence.source(0).whole);
         let barrier = Barrier::new(2);
         let mark = std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -295,13 +308,67 @@ fn an_event_at_the_same_moment_counts() {
                 watched.silence.source(0).mark(at, now, None);
             });
             barrier.wait();
-            seen.fall_quiet(&watched.silence)
+            seen.fall_quiet(&watched.silence, Duration::from_secs(60))
         });
         if let Some(mark) = mark {
             assert!(seen.last() > mark);
             assert_eq!(seen.again.notified().now_or_never(), Some(()));
         }
     }
+}
+
+#[tokio::test]
+async fn replaced_sources_keep_what_is_known() {
+    let mut watched = Watched::of(minute()).start().await;
+    watched.mark(None).await;
+    watched.pass(30).await;
+    watched.replace(&[minute(), other()]).await;
+    watched.pass(29).await;
+    assert_eq!(watched.told(), []);
+    watched.pass(1).await;
+    assert_eq!(
+        watched.told(),
+        [QUIET],
+        "the other one is known for 30 s only"
+    );
+    watched.replace(&[minute(), other()]).await;
+    assert!(watched.silence.report()[0].quiet_since.is_some());
+    watched.pass(30).await;
+    assert_eq!(watched.told(), [QUIET], "the other one");
+    watched.mark(None).await;
+    assert_eq!(watched.told(), [RESUMED]);
+}
+
+#[tokio::test]
+async fn another_limit_counts_immediately() {
+    let mut watched = Watched::of(minute()).start().await;
+    watched.mark(None).await;
+    watched.pass(30).await;
+    let after = |seconds| Source::new("s").quiet_after(Duration::from_secs(seconds));
+    watched.replace(&[after(40)]).await;
+    watched.pass(9).await;
+    assert_eq!(watched.told(), []);
+    watched.pass(1).await;
+    assert_eq!(watched.told(), [QUIET]);
+    // Without a limit it is not quiet, and nothing is told.
+    watched.replace(&[Source::new("s")]).await;
+    assert_eq!(watched.silence.report()[0].quiet_since, None);
+    let shown = || watched.metrics.render();
+    assert!(!shown().contains("offhook_source_quiet{"));
+    assert!(shown().contains("offhook_source_last_event_age_seconds{source=\"s\"}"));
+    watched.pass(3600).await;
+    assert_eq!(watched.told(), []);
+    watched.replace(&[after(7200)]).await;
+    watched.pass(7200 - 3600 - 10).await;
+    assert_eq!(watched.told(), [QUIET]);
+    assert!(
+        watched
+            .metrics
+            .render()
+            .contains("offhook_source_quiet{source=\"s\"} 1")
+    );
+    watched.replace(&[other()]).await;
+    assert!(!watched.metrics.render().contains("source=\"s\""));
 }
 
 /// A journal with these events: `None` for an event from the session's sender, otherwise a report. Each

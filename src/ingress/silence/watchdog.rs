@@ -10,87 +10,142 @@
 //! handlers that want it. An event that the journal cannot take now is offered again until the journal
 //! takes it, before the next event.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::sync::watch::Receiver;
+use tokio::task::JoinSet;
 
-use super::{LastSeen, NEVER, Silence};
+use super::{LastSeen, Limit, NEVER, Silence};
 use crate::clock::Clock;
 use crate::engine::NotAccepted;
 use crate::{SourceChange, SourceEvent, escape_controls};
 
 /// Hands an event to the engine.
 pub(crate) type Tell =
-    Box<dyn Fn(SourceEvent) -> BoxFuture<'static, Result<(), NotAccepted>> + Send + Sync>;
+    Arc<dyn Fn(SourceEvent) -> BoxFuture<'static, Result<(), NotAccepted>> + Send + Sync>;
 
-/// The task that runs all watches; it ends when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Watchdog(JoinHandle<()>);
+/// The tasks that watch, one for each source or session; they end when this is dropped.
+pub(crate) struct Watchdog {
+    tasks: JoinSet<()>,
+    tell: Tell,
+    home: Handle,
+}
 
 impl Watchdog {
-    /// Starts to watch on `home`; `None` when there is nothing to watch.
-    pub(crate) fn start(silence: &Arc<Silence>, tell: Tell, home: &Handle) -> Option<Self> {
-        if !silence.is_watched() {
-            return None;
+    /// Starts to watch on `home`.
+    pub(crate) fn start(silence: &Arc<Silence>, tell: Tell, home: &Handle) -> Self {
+        let mut watchdog = Self {
+            tasks: JoinSet::new(),
+            tell,
+            home: home.clone(),
+        };
+        watchdog.watch_new(silence);
+        watchdog
+    }
+
+    /// Watches the sources that have come since. The watches of those that have gone end by themselves.
+    pub(crate) fn watch_new(&mut self, silence: &Arc<Silence>) {
+        while self.tasks.try_join_next().is_some() {}
+        for seen in silence.all() {
+            if !seen.is_watched.swap(true, Ordering::Relaxed) {
+                let (silence, tell) = (Arc::clone(silence), Arc::clone(&self.tell));
+                let task = async move { watch(&silence, &seen, &tell).await };
+                self.tasks.spawn_on(task, &self.home);
+            }
         }
-        let silence = Arc::clone(silence);
-        Some(Self(home.spawn(async move {
-            let watches = silence.all().filter_map(|seen| {
-                seen.quiet_after?;
-                Some(watch(&silence, seen, &tell))
-            });
-            join_all(watches).await;
-        })))
     }
 }
 
-impl Drop for Watchdog {
-    fn drop(&mut self) {
-        self.0.abort();
+impl fmt::Debug for Watchdog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watchdog")
+            .field("watches", &self.tasks.len())
+            .finish_non_exhaustive()
     }
 }
 
-/// One watch; it never ends.
+/// One watch; it ends when the source is not served any more.
 async fn watch(silence: &Silence, seen: &LastSeen, tell: &Tell) {
     let clock = silence.clock.as_ref();
+    let mut limit = seen.limit.subscribe();
     // It may have been quiet already when the previous process ended.
     let mut mark = seen.mark_when_recalled();
     loop {
         let quiet_mark = match mark.take() {
             Some(mark) => mark,
             None => {
-                let mark = until_quiet(silence, seen).await;
+                let Some(mark) = until_quiet(silence, seen, &mut limit).await else {
+                    return;
+                };
                 log::warn!("{}", seen.quiet_line());
-                seen.metrics.set_quiet(true);
+                seen.metrics.set_quiet(Some(true));
                 announce(seen, SourceChange::Quiet, clock, tell).await;
                 mark
             }
         };
-        // The notification may be from before it fell quiet.
-        while seen.last() <= quiet_mark {
-            seen.again.notified().await;
+        match until_seen(seen, quiet_mark, &mut limit).await {
+            Limit::Of(_) => {
+                seen.quiet_since.store(NEVER, Ordering::SeqCst);
+                seen.metrics.set_quiet(Some(false));
+                log::info!("{} is heard again", seen.subject());
+                announce(seen, SourceChange::Resumed, clock, tell).await;
+            }
+            Limit::None => {
+                seen.quiet_since.store(NEVER, Ordering::SeqCst);
+                seen.metrics.set_quiet(None);
+            }
+            Limit::Removed => {
+                seen.metrics.remove();
+                return;
+            }
         }
-        seen.quiet_since.store(NEVER, Ordering::SeqCst);
-        seen.metrics.set_quiet(false);
-        log::info!("{} is heard again", seen.subject());
-        announce(seen, SourceChange::Resumed, clock, tell).await;
     }
 }
 
-/// Waits until nothing was seen for too long, and marks it quiet; returns when it was last seen.
-async fn until_quiet(silence: &Silence, seen: &LastSeen) -> i64 {
+/// Waits until nothing was seen for too long, and marks it quiet; returns when it was last seen. `None` if it is
+/// not served any more.
+async fn until_quiet(
+    silence: &Silence,
+    seen: &LastSeen,
+    limit: &mut Receiver<Limit>,
+) -> Option<i64> {
     loop {
-        match seen.left(silence.now()) {
-            Some(left) => silence.clock.sleep(left).await,
-            None => {
-                if let Some(mark) = seen.fall_quiet(silence) {
-                    return mark;
-                }
-            }
+        let now = *limit.borrow_and_update();
+        let left = match now {
+            Limit::Removed => return None,
+            Limit::None => None,
+            Limit::Of(after) => match seen.left(after, silence.now()) {
+                Some(left) => Some(left),
+                None => match seen.fall_quiet(silence, after) {
+                    Some(mark) => return Some(mark),
+                    None => continue,
+                },
+            },
+        };
+        tokio::select! {
+            // Its sender is in `seen`.
+            _ = limit.changed() => {}
+            () = silence.clock.sleep(left.unwrap_or_default()), if left.is_some() => {}
+        }
+    }
+}
+
+/// Waits until it is seen after `quiet_mark`, or is not watched any more. Returns its limit.
+async fn until_seen(seen: &LastSeen, quiet_mark: i64, limit: &mut Receiver<Limit>) -> Limit {
+    loop {
+        let now = *limit.borrow_and_update();
+        // The notification may be from before it fell quiet.
+        if !matches!(now, Limit::Of(_)) || seen.last() > quiet_mark {
+            return now;
+        }
+        tokio::select! {
+            _ = limit.changed() => {}
+            () = seen.again.notified() => {}
         }
     }
 }
@@ -108,12 +163,10 @@ async fn announce(seen: &LastSeen, change: SourceChange, clock: &dyn Clock, tell
 
 impl LastSeen {
     /// How long it may still be silent; `None` when the time is over.
-    fn left(&self, now: i64) -> Option<Duration> {
-        let after = self.quiet_after.unwrap_or(Duration::MAX).as_nanos();
-        let after = i64::try_from(after).unwrap_or(i64::MAX);
-        // If it was never seen, the time is counted from the start.
+    fn left(&self, after: Duration, now: i64) -> Option<Duration> {
+        let after = i64::try_from(after.as_nanos()).unwrap_or(i64::MAX);
         let last = match self.last() {
-            NEVER => 0,
+            NEVER => self.known_since,
             last => last,
         };
         let left = last.saturating_add(after).saturating_sub(now);
@@ -122,11 +175,11 @@ impl LastSeen {
     }
 
     /// Marks it quiet, unless it was seen at this moment.
-    pub(super) fn fall_quiet(&self, silence: &Silence) -> Option<i64> {
+    pub(super) fn fall_quiet(&self, silence: &Silence, after: Duration) -> Option<i64> {
         let now = silence.clock.now().as_microsecond();
         self.quiet_since.store(now, Ordering::SeqCst);
         let mark = self.last();
-        if self.left(silence.now()).is_some() {
+        if self.left(after, silence.now()).is_some() {
             self.quiet_since.store(NEVER, Ordering::SeqCst);
             return None;
         }
@@ -137,12 +190,12 @@ impl LastSeen {
     fn mark_when_recalled(&self) -> Option<i64> {
         self.quiet_since()?;
         log::warn!("{}", self.quiet_line());
-        self.metrics.set_quiet(true);
+        self.metrics.set_quiet(Some(true));
         Some(self.recalled_mark.load(Ordering::Relaxed))
     }
 
     fn event(&self, change: SourceChange, clock: &dyn Clock) -> SourceEvent {
-        let quiet_after = self.quiet_after.unwrap_or_default();
+        let quiet_after = self.quiet_after().unwrap_or_default();
         let mut event = SourceEvent::new(change, self.source.as_str(), quiet_after);
         event.session_id = self.session.clone();
         event.last_event_at = self.last_at();
@@ -152,7 +205,7 @@ impl LastSeen {
 
     fn quiet_line(&self) -> String {
         let subject = self.subject();
-        let after = humantime::format_duration(self.quiet_after.unwrap_or_default());
+        let after = humantime::format_duration(self.quiet_after().unwrap_or_default());
         match self.last_at() {
             Some(at) => format!("{subject} is quiet since {at} (quiet_after = {after})"),
             None => format!("{subject} is quiet: no event for {after}"),

@@ -13,6 +13,7 @@ mod consumers;
 mod family;
 mod requests;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -161,6 +162,12 @@ impl Metrics {
         prometheus_text::encode(&mut text, &self.registry)
             .expect("a String takes any text, and no histogram is without buckets");
         text
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }
 

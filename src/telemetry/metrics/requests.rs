@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::Metrics;
-use super::family::{Gauge, Labels, SecondsGauge, labels};
+use super::family::{Family, Gauge, Labels, SecondsGauge, labels};
 
 /// The handles of the public listener.
 pub(crate) struct ListenerMetrics {
@@ -59,9 +59,10 @@ pub(crate) struct SourceMetrics {
 /// The handles that show when a source, or one session of it, was last seen.
 #[derive(Debug)]
 pub(crate) struct QuietMetrics {
-    /// `None` if no `quiet_after` is set.
-    quiet: Option<Gauge>,
-    since_last: SecondsGauge,
+    labels: Labels,
+    /// It has a series while a `quiet_after` is set.
+    quiet: Family<Gauge>,
+    since_last: Family<SecondsGauge>,
 }
 
 /// The handles of the task that writes the journal.
@@ -106,17 +107,14 @@ impl Metrics {
         }
     }
 
-    /// Returns the handles of a source, or of one `session` of it. `watched`: they also show whether it is
-    /// quiet.
-    pub(crate) fn quiet(&self, source: &str, session: Option<&str>, watched: bool) -> QuietMetrics {
+    /// Returns the handles of a source, or of one `session` of it.
+    pub(crate) fn quiet(&self, source: &str, session: Option<&str>) -> QuietMetrics {
         let mut labels = labels([("source", source)]);
         labels.extend(session.map(|session| ("session", session.to_owned())));
-        let since_last = self.families.since_last.get_or_create_owned(&labels);
-        // The age is unknown before the first event.
-        since_last.set(f64::NAN);
         QuietMetrics {
-            quiet: watched.then(|| self.families.quiet.get_or_create_owned(&labels)),
-            since_last,
+            labels,
+            quiet: self.families.quiet.clone(),
+            since_last: self.families.since_last.clone(),
         }
     }
 
@@ -142,14 +140,29 @@ impl SourceMetrics {
 }
 
 impl QuietMetrics {
-    pub(crate) fn set_quiet(&self, quiet: bool) {
-        if let Some(gauge) = &self.quiet {
-            gauge.set(quiet.into());
+    /// `None` if no `quiet_after` is set.
+    pub(crate) fn set_quiet(&self, quiet: Option<bool>) {
+        match quiet {
+            Some(quiet) => {
+                let gauge = self.quiet.get_or_create_owned(&self.labels);
+                gauge.set(quiet.into());
+            }
+            None => {
+                self.quiet.remove(&self.labels);
+            }
         }
     }
 
-    pub(crate) fn set_since_last(&self, age: Duration) {
-        self.since_last.set(age.as_secs_f64());
+    /// Without an age it was never seen.
+    pub(crate) fn set_since_last(&self, age: Option<Duration>) {
+        let age = age.map_or(f64::NAN, |age| age.as_secs_f64());
+        self.since_last.get_or_create_owned(&self.labels).set(age);
+    }
+
+    /// The source is not served any more.
+    pub(crate) fn remove(&self) {
+        self.quiet.remove(&self.labels);
+        self.since_last.remove(&self.labels);
     }
 }
 
