@@ -76,6 +76,7 @@ mod ingress;
 pub mod journal;
 mod offhook;
 pub mod relay;
+mod reload;
 mod server;
 pub mod settings;
 pub mod signature;

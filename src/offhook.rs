@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::admin::AdminToken;
 use crate::clock::{Clock, SystemClock};
 use crate::dialect::Decoder;
 use crate::dispatch::{Consumer, HandlerOptions, LargeBodies};
@@ -14,7 +15,8 @@ use crate::engine::{Engine, InlineEngine, JournalEngine, Opened, Pipeline, Reten
 use crate::ingress::{Ingress, Silence};
 use crate::journal::Journal;
 use crate::relay::Registry;
-use crate::server::{self, Parts, Receiver, Server};
+use crate::reload::{SettingsFile, Status};
+use crate::server::{self, Parts, Receiver, Reloading, Server};
 use crate::settings::{HandlerSettings, JournalSettings, Settings, Use};
 use crate::signature::{InFlight, Limits, Secret};
 use crate::telemetry::{Metrics, logging};
@@ -50,6 +52,8 @@ pub struct Offhook {
     /// A journal that the program provides.
     journal: Option<Arc<dyn Journal>>,
     clock: Arc<dyn Clock>,
+    /// Where the settings come from.
+    file: Option<SettingsFile>,
 }
 
 impl Offhook {
@@ -60,7 +64,8 @@ impl Offhook {
     ///
     /// When the settings are invalid. The error lists every problem, not only the first.
     pub fn from_settings(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Ok(Self::new(Settings::load(path)?))
+        let path = path.as_ref();
+        Ok(Self::new(Settings::load(path)?).reload_from(path))
     }
 
     /// Starts from the default settings, without a file: no sources, no handlers, listeners on
@@ -76,7 +81,19 @@ impl Offhook {
             handlers: Vec::new(),
             journal: None,
             clock: Arc::new(SystemClock),
+            file: None,
         }
+    }
+
+    /// Loads the settings again from this file while the server runs: when the file changes, on SIGHUP, and when
+    /// the admin API is asked to. The settings so far must be what the file says. What is changed afterwards in
+    /// code stays after a reload. [`Offhook::from_settings`] has already done this.
+    pub fn reload_from(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = Some(SettingsFile {
+            path: path.into(),
+            said: self.settings.clone(),
+        });
+        self
     }
 
     /// Adds a source.
@@ -225,12 +242,24 @@ impl Offhook {
         let in_code: Vec<&str> = self.handlers.iter().map(|(name, ..)| &**name).collect();
         self.settings.check(&in_code)?;
         let metrics = Metrics::new();
-        let (engine, pipeline) = self.engine(&metrics)?;
+        let (engine, inline, pipeline) = self.engine(&metrics)?;
+        let in_code = in_code.into_iter().map(str::to_owned).collect();
         let (engine_name, promise) = self.promise();
-        let fingerprint = self.settings.fingerprint();
+        let said = self.file.as_ref().map(|file| &file.said);
+        let status = Arc::new(Status::new(&self.settings, said, self.clock.now()));
         let Self {
-            settings, clock, ..
+            settings,
+            clock,
+            file,
+            ..
         } = self;
+        let reloading = Reloading {
+            file,
+            inline,
+            in_code,
+            ready_made,
+            clock: Arc::clone(&clock),
+        };
         let silence = Silence::of(&settings.sources, &metrics, Arc::clone(&clock));
         let silence = Arc::new(silence);
         let mut registry = None;
@@ -255,12 +284,13 @@ impl Offhook {
         Ok(Receiver::new(Parts {
             engine_name,
             promise,
-            admin_token: settings.admin.and_then(|admin| admin.token),
-            fingerprint,
+            admin_token: AdminToken::new(settings.admin.and_then(|admin| admin.token)),
+            status,
             ingress: Arc::new(ingress),
             pipeline,
             registry,
             metrics,
+            reloading,
         }))
     }
 
@@ -268,7 +298,8 @@ impl Offhook {
     fn engine(&self, metrics: &Arc<Metrics>) -> Result<Engines, Error> {
         let consumers = self.consumers(metrics)?;
         let JournalSettings::Sqlite(sqlite) = &self.settings.journal else {
-            return Ok((Arc::new(InlineEngine::new(consumers)), None));
+            let inline = Arc::new(InlineEngine::new(consumers));
+            return Ok((Arc::clone(&inline) as _, Some(inline), None));
         };
         let retention = Retention {
             age: sqlite.retention,
@@ -292,7 +323,7 @@ impl Offhook {
             windows,
             notes,
         };
-        Ok((Arc::new(engine), Some(Arc::new(pipeline))))
+        Ok((Arc::new(engine), None, Some(Arc::new(pipeline))))
     }
 
     /// The handlers of the settings, then those added in code.
@@ -353,8 +384,13 @@ const NO_SQLITE: &str = "the engine sqlite is not part of this build: build with
 
 const CUSTOM: &str = "custom: an event is in the program's own journal before it is answered 200";
 
-/// The engine, which takes verified events, and its pipeline if there is a journal.
-type Engines = (Arc<dyn Engine>, Option<Arc<Pipeline>>);
+/// The engine, which takes verified events; the same if it is the engine `none`; and the pipeline if there is a
+/// journal.
+type Engines = (
+    Arc<dyn Engine>,
+    Option<Arc<InlineEngine>>,
+    Option<Arc<Pipeline>>,
+);
 
 /// Loads from the journal when each source last sent an event.
 fn recall(pipeline: &Pipeline, silence: &Arc<Silence>) {

@@ -9,18 +9,19 @@ use crate::telemetry::Metrics;
 
 /// `GET /health`: the process lives, and which settings it runs with.
 ///
-/// The sources are only in the answer to a request with the admin token, where there is one: their
-/// names and sessions are not for everyone.
+/// The sources and what came of the last reload are only in the answer to a request with the admin token, where
+/// there is one: names, sessions and paths are not for everyone.
 pub(super) async fn health(state: State, request: HttpRequest) -> HttpResponse {
     let mut health = json!({
         "status": "ok",
         "version": env!("CARGO_PKG_VERSION"),
         "engine": state.engine,
-        "fingerprint": state.fingerprint,
+        "fingerprint": state.settings.fingerprint(),
     });
     if state.is_administrator(request.headers()) {
         let silence = state.ingress.silence();
         health["sources"] = silence.report().iter().map(source_health).collect();
+        health["settings"] = state.settings.health();
     }
     HttpResponse::Ok().json(health)
 }

@@ -5,7 +5,7 @@
 //! 1. `routes.rs`: all paths and methods in one table.
 //! 2. `access.rs`: the admin token; without one, only requests of programs on this machine, or of nobody.
 //! 3. The handler: `health.rs`, `events.rs`, `deletion.rs`, `replay.rs`, `dead.rs`, `consumers.rs`,
-//!    `subscriptions.rs`. Each returns its answer or an `ApiError` (`error.rs`).
+//!    `subscriptions.rs`, `settings.rs`. Each returns its answer or an `ApiError` (`error.rs`).
 //!
 //! `request.rs` reads what a request says. `state.rs` holds what handlers need, and finds the event or
 //! the consumers that a request names. `registration.rs` reads and checks a subscription.
@@ -21,8 +21,9 @@ mod registration;
 mod replay;
 mod request;
 mod routes;
+mod settings;
 mod state;
 mod subscriptions;
 
 pub(crate) use routes::{app, mount, took_too_long};
-pub(crate) use state::AdminState;
+pub(crate) use state::{AdminState, AdminToken};

@@ -12,7 +12,7 @@ use actix_web::{
 use super::access::check_access;
 use super::error::ApiError;
 use super::state::AdminState;
-use super::{consumers, dead, deletion, events, health, replay, subscriptions};
+use super::{consumers, dead, deletion, events, health, replay, settings, subscriptions};
 
 /// The admin API.
 pub(crate) fn app(
@@ -93,6 +93,8 @@ fn routes(app: &mut web::ServiceConfig) {
             "/api/consumers/{name}/resume",
             consumers::resume,
         ))
+        .service(on("GET", "/api/settings", settings::show))
+        .service(on("POST", "/api/reload", settings::reload))
         .service(on("GET", "/api/subscriptions", subscriptions::list_all))
         .service(
             only("/sessions/{id}/webhook", "GET, POST, PATCH, DELETE")

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actix_web::http::header::HeaderMap;
 use actix_web::web;
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
@@ -15,6 +16,7 @@ use crate::engine::Pipeline;
 use crate::index::{EventEntry, Search};
 use crate::ingress::Ingress;
 use crate::relay::{RegisteredSubscription, Registry};
+use crate::reload::{ReloadHandle, Status};
 use crate::signature::Secret;
 use crate::telemetry::{ListenerMetrics, Metrics};
 
@@ -25,11 +27,13 @@ pub(super) type State = web::Data<AdminState>;
 pub(crate) struct AdminState {
     /// The admin token. Without one the listener is on a loopback address, or only health and readiness are
     /// answered.
-    pub(crate) token: Option<Secret>,
+    pub(crate) token: AdminToken,
     /// Whether it is part of an application's own `App`, whose listener may be public.
     pub(crate) is_mounted: bool,
-    /// The fingerprint of the settings.
-    pub(crate) fingerprint: String,
+    /// Which settings run.
+    pub(crate) settings: Arc<Status>,
+    /// Loads them again, where there is a file to load.
+    pub(crate) reload: Option<ReloadHandle>,
     /// The engine's name.
     pub(crate) engine: &'static str,
     pub(crate) metrics: Arc<Metrics>,
@@ -43,6 +47,32 @@ pub(crate) struct AdminState {
     pub(crate) turns: Semaphore,
 }
 
+/// The admin token, which a reload may replace.
+#[derive(Clone)]
+pub(crate) struct AdminToken(Arc<ArcSwap<Option<Secret>>>);
+
+impl AdminToken {
+    pub(crate) fn new(token: Option<Secret>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(token)))
+    }
+
+    /// From the next request on this is the token.
+    pub(crate) fn replace(&self, token: Option<Secret>) {
+        self.0.store(Arc::new(token));
+    }
+
+    /// The token that a request is judged by.
+    pub(crate) fn now(&self) -> Arc<Option<Secret>> {
+        self.0.load_full()
+    }
+}
+
+/// Whether a request shows this token.
+pub(super) fn shows(token: &Secret, headers: &HeaderMap) -> bool {
+    let shown = bearer(headers);
+    shown.is_some_and(|shown| token.is(shown.as_bytes()))
+}
+
 impl AdminState {
     /// So many requests to the API are answered at the same time.
     pub(crate) fn turns() -> Semaphore {
@@ -51,15 +81,14 @@ impl AdminState {
 
     /// Whether a request shows the admin token; never without one.
     pub(crate) fn shows_token(&self, headers: &HeaderMap) -> bool {
-        self.token.is_some() && self.is_administrator(headers)
+        let token = self.token.now();
+        Option::as_ref(&token).is_some_and(|token| shows(token, headers))
     }
 
     /// Whether a request has the token, or there is none.
     pub(super) fn is_administrator(&self, headers: &HeaderMap) -> bool {
-        self.token.as_ref().is_none_or(|token| {
-            let shown = bearer(headers);
-            shown.is_some_and(|shown| token.is(shown.as_bytes()))
-        })
+        let token = self.token.now();
+        Option::as_ref(&token).is_none_or(|token| shows(token, headers))
     }
 
     /// The journal, its consumers and its index. An error with the engine `none`.

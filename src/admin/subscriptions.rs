@@ -76,7 +76,7 @@ pub(super) async fn set(
 ) -> Answer {
     let registry = Arc::clone(state.registry()?);
     let (key, registration) = Registration::read(&request, query.name.as_deref(), body).await?;
-    let (wanted, warning) = registration.check(registry.guard()).await?;
+    let (wanted, warning) = registration.check(&registry.guard()).await?;
     let url = wanted.url.ok_or_else(|| {
         let text = "webhookUrl is missing; it is the URL that events are POSTed to";
         ApiError::bad_request(text)
@@ -107,7 +107,7 @@ pub(super) async fn change(
 ) -> Answer {
     let registry = Arc::clone(state.registry()?);
     let (key, registration) = Registration::read(&request, query.name.as_deref(), body).await?;
-    let (change, warning) = registration.check(registry.guard()).await?;
+    let (change, warning) = registration.check(&registry.guard()).await?;
     let changing = Arc::clone(&registry);
     let entry = run_to_end(async move { changing.change(&key, change).await }).await??;
     Ok(changed(HttpResponse::Ok(), &registry, &entry, warning).await)

@@ -194,8 +194,16 @@ fn refused(asked: &str, status: u16, json: Option<String>, had_token: bool) -> S
             )
         }
         (_, Some(text)) if !is_no_path(&text.error) => {
-            let cut: String = text.error.chars().take(LONGEST_ERROR).collect();
-            format!("{}\n({answered})", escape_controls(&cut))
+            let mut lines = text.problems;
+            if lines.len() != 1 {
+                lines.push(text.error);
+            }
+            let lines = lines.iter().map(|line| {
+                let cut: String = line.chars().take(LONGEST_ERROR).collect();
+                escape_controls(&cut).into_owned()
+            });
+            let lines: Vec<String> = lines.collect();
+            format!("{}\n({answered})", lines.join("\n"))
         }
         (300..=399, None) => format!(
             "{answered}\nRedirects are not followed: give the admin listener's own URL with --admin."
@@ -259,6 +267,9 @@ struct Page<T> {
 #[derive(Deserialize)]
 struct Refused {
     error: String,
+    /// Each on a line of its own, if there are several.
+    #[serde(default)]
+    problems: Vec<String>,
 }
 
 /// Parses the name of one of `kinds`.

@@ -19,6 +19,7 @@ mod input;
 mod journal;
 mod load;
 mod output;
+mod reload;
 mod replay;
 mod replays;
 mod send;
@@ -63,6 +64,7 @@ enum Command {
     Replays(replays::Replays),
     Consumers(consumers::Consumers),
     Subscriptions(subscriptions::Subscriptions),
+    Reload(reload::Reload),
     Gateway(gateway::Gateway),
     Health(health::Health),
     Journal(journal::Journal),
@@ -114,6 +116,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Replays(replays)) => replays.run(),
         Some(Command::Consumers(consumers)) => consumers.run(),
         Some(Command::Subscriptions(subscriptions)) => subscriptions.run(),
+        Some(Command::Reload(reload)) => reload.run(),
         Some(Command::Gateway(gateway)) => gateway.run(),
         Some(Command::Health(health)) => health.run(),
         Some(Command::Journal(journal)) => journal.run(),
@@ -171,6 +174,7 @@ Examples:
   offhook events                Ask a running server what it has received
   offhook dead                  and what its handlers and subscriptions have given up on
   offhook subscriptions         and who it relays events to
+  offhook reload                Have it load its settings again
   offhook journal backup DEST   Copy the journal, also while the server runs
 
 Exit status: 0 yes, 1 no (invalid signature, failed delivery, bad settings), 2 usage.";

@@ -36,13 +36,14 @@ impl Serve {
     }
 
     async fn serve(self) -> Outcome {
-        // From here on SIGHUP does not end the process. The server says what it does then.
+        // From here on SIGHUP does not end the process. A server that has started reloads its settings then.
         let listening = signal(SignalKind::hangup());
         drop(listening.map_err(|error| Failure::failed(format!("listening to signals: {error}")))?);
         let settings = self.file.load("nothing was started")?;
         offhook::logging::init();
         offhook::logging::log_panics();
-        let server = Offhook::new(settings.clone()).start().await;
+        let offhook = Offhook::new(settings.clone()).reload_from(self.file.path());
+        let server = offhook.start().await;
         let server = server.map_err(Failure::failed)?;
         let (public, admin) = (server.public_address(), server.admin_address());
         let program = Invoked {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use super::content_encoding;
@@ -13,10 +14,23 @@ use crate::{Event, Received, SourceEvent, UnknownReason};
 /// Knows the dialect of each source. The events of a source that is no longer configured are read as
 /// [`Raw`]; the events that offhook itself created need no dialect.
 #[derive(Debug)]
-pub(crate) struct Decoder {
+pub(crate) struct Decoder(ArcSwap<Readers>);
+
+/// How the bodies of each source are read.
+#[derive(Debug)]
+struct Readers {
     by_source: HashMap<String, BodyReader>,
     /// For the other sources.
     raw: BodyReader,
+}
+
+impl Readers {
+    fn new(by_source: HashMap<String, BodyReader>, max_body: usize) -> Self {
+        Self {
+            by_source,
+            raw: BodyReader::new(Arc::new(Raw::default()), Hints::default(), max_body),
+        }
+    }
 }
 
 impl Decoder {
@@ -26,15 +40,30 @@ impl Decoder {
         readers: impl IntoIterator<Item = (String, BodyReader)>,
         max_body: usize,
     ) -> Self {
-        Self {
-            by_source: readers.into_iter().collect(),
-            raw: BodyReader::new(Arc::new(Raw::default()), Hints::default(), max_body),
+        let readers = Readers::new(readers.into_iter().collect(), max_body);
+        Self(ArcSwap::from_pointee(readers))
+    }
+
+    /// From now on bodies are read like this. A source that is not among `readers` keeps its reader: its events
+    /// may still wait in the journal.
+    pub(crate) fn replace(
+        &self,
+        readers: impl IntoIterator<Item = (String, BodyReader)>,
+        max_body: usize,
+    ) {
+        let mut by_source = self.0.load().by_source.clone();
+        if by_source.len() >= MAX_READERS {
+            by_source.clear();
         }
+        by_source.extend(readers);
+        self.0.store(Arc::new(Readers::new(by_source, max_body)));
     }
 
     /// How the bodies of a source are read.
-    pub(crate) fn reader(&self, source: &str) -> &BodyReader {
-        self.by_source.get(source).unwrap_or(&self.raw)
+    pub(crate) fn reader(&self, source: &str) -> BodyReader {
+        let readers = self.0.load();
+        let reader = readers.by_source.get(source).unwrap_or(&readers.raw);
+        reader.clone()
     }
 
     /// Whether a body is to be decoded for its events.
@@ -94,6 +123,9 @@ pub(crate) fn remove_own_mark(received: &mut Received) {
     received.headers.retain(|(name, _)| name != OWN_MARK);
 }
 
+/// How many readers are kept before those of removed sources are forgotten.
+const MAX_READERS: usize = 4096;
+
 /// A header name that HTTP does not allow.
 pub(crate) const OWN_MARK: &str = ":offhook";
 
@@ -102,8 +134,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::SourceChange;
     use crate::dialect::Codeskytz;
+    use crate::{EventKind, SourceChange};
 
     #[test]
     fn own_events_are_known_by_their_mark() {
@@ -128,5 +160,20 @@ mod tests {
         remove_own_mark(&mut sent);
         let sent = events(&decoder, &sent);
         assert!(matches!(sent[..], [Event::Unknown(_)]), "{sent:?}");
+    }
+
+    #[test]
+    fn a_removed_source_keeps_its_reader() {
+        let reader = || BodyReader::new(Arc::new(Codeskytz), Hints::default(), 1024);
+        let decoder = Decoder::new([("old".to_owned(), reader())], 1024);
+        let kind = |source: &str| {
+            let body = r#"{"event":"connection","status":"connected"}"#;
+            let received = Arc::new(Received::new(source, body));
+            decoder.decode(&received).1[0].kind()
+        };
+        decoder.replace([("new".to_owned(), reader())], 1024);
+        let kinds = ["old", "new", "other"].map(kind);
+        let [connection, unknown] = [EventKind::Connection, EventKind::Unknown];
+        assert_eq!(kinds, [connection, connection, unknown]);
     }
 }

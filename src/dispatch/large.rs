@@ -3,8 +3,11 @@
 //! An attempt that hangs holds its body. The slots of a consumer bound how many those are, but not how
 //! large. So bodies that take more than [`LARGE`] share a budget over all consumers. Beside it each session of
 //! each consumer may always have one: neither a consumer nor a session waits for another's attempts.
+//!
+//! The budget can be resized. What is held stays held: a smaller budget takes back what becomes free first.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -16,7 +19,9 @@ use super::lane::SessionKey;
 pub(crate) struct LargeBodies {
     /// In KiB.
     shared: Arc<Semaphore>,
-    all: u32,
+    all: AtomicU32,
+    /// Notified when `all` changes, which bounds what one body takes.
+    resized: Notify,
     /// Bounds how many bodies are decoded at the same time.
     pub(super) decoding: Semaphore,
 }
@@ -42,9 +47,32 @@ impl LargeBodies {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             shared: Arc::new(Semaphore::new(all as usize)),
-            all,
+            all: AtomicU32::new(all),
+            resized: Notify::new(),
             decoding: Semaphore::new(cores),
         }
+    }
+
+    /// From now on at most `bytes`. If more is held, a task waits for what is too much.
+    pub(crate) fn resize(&self, bytes: usize) {
+        let all = kib(bytes);
+        let before = self.all.swap(all, Ordering::Relaxed);
+        if all > before {
+            self.shared.add_permits((all - before) as usize);
+        } else if all < before {
+            let (shared, less) = (Arc::clone(&self.shared), before - all);
+            tokio::spawn(async move {
+                // Nothing closes it.
+                if let Ok(permits) = shared.acquire_many_owned(less).await {
+                    permits.forget();
+                }
+            });
+        }
+        self.resized.notify_waiters();
+    }
+
+    fn permits(&self, bytes: usize) -> u32 {
+        kib(bytes).min(self.all.load(Ordering::Relaxed))
     }
 
     /// Takes room for a body of `bytes`, if there is some now.
@@ -57,7 +85,7 @@ impl LargeBodies {
         if own.lock().insert(session) {
             return Some(LargeRoom::Own(Arc::clone(own), session));
         }
-        let permits = kib(bytes).min(self.all);
+        let permits = self.permits(bytes);
         let permit = Arc::clone(&self.shared).try_acquire_many_owned(permits);
         permit.ok().map(LargeRoom::Shared)
     }
@@ -69,7 +97,23 @@ impl LargeBodies {
         session: SessionKey,
         bytes: usize,
     ) -> LargeRoom {
-        let permits = kib(bytes).min(self.all);
+        loop {
+            let resized = self.resized.notified();
+            let permits = self.permits(bytes);
+            tokio::select! {
+                room = self.take_permits(own, session, permits) => return room,
+                // A smaller budget may never have so many.
+                () = resized => {}
+            }
+        }
+    }
+
+    async fn take_permits(
+        &self,
+        own: &Arc<OwnRoom>,
+        session: SessionKey,
+        permits: u32,
+    ) -> LargeRoom {
         let shared = Arc::clone(&self.shared).acquire_many_owned(permits);
         let mut shared = std::pin::pin!(shared);
         loop {
@@ -148,5 +192,28 @@ mod tests {
         // The first had the session's own room.
         held.remove(0);
         assert!(matches!(waits.await, LargeRoom::Own(..)));
+    }
+
+    #[tokio::test]
+    async fn a_smaller_budget_waits_for_what_is_held() {
+        let key = SessionHasher::random().key("s", Some("one"));
+        let bodies = LargeBodies::new(4 * MIB);
+        let own = Arc::<OwnRoom>::default();
+        let mut held: Vec<_> = (0..5)
+            .map(|_| bodies.try_take(&own, key, MIB).unwrap())
+            .collect();
+        let waits = bodies.take(&own, key, 3 * MIB);
+        let mut waits = std::pin::pin!(waits);
+        assert!(futures_util::poll!(waits.as_mut()).is_pending());
+        bodies.resize(MIB);
+        tokio::task::yield_now().await;
+        assert!(futures_util::poll!(waits.as_mut()).is_pending());
+        // Three are taken back, the fourth is what the body may have now.
+        held.truncate(1);
+        let room = waits.await;
+        assert!(matches!(room, LargeRoom::Shared(_)));
+        assert!(bodies.try_take(&own, key, MIB).is_none());
+        bodies.resize(2 * MIB);
+        assert!(bodies.try_take(&own, key, MIB).is_some());
     }
 }

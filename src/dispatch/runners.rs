@@ -93,12 +93,26 @@ impl Runners {
     /// Ends the consumer of this name in all shares: breaks off its attempts and saves its progress.
     /// When this returns the consumer does nothing more.
     pub(crate) async fn end(&self, name: &str) {
-        let ended = self.living.tell(Some(name), Ending::BreakOff);
+        self.end_as(name, Ending::BreakOff).await;
+    }
+
+    /// As [`Runners::end`], but its running attempts are finished.
+    pub(crate) async fn drain(&self, name: &str) {
+        self.end_as(name, Ending::Finish).await;
+    }
+
+    async fn end_as(&self, name: &str, how: Ending) {
+        let ended = self.living.tell(Some(name), how);
         join_all(ended.iter().map(ConsumerControls::ended)).await;
         // It stays in the list until then, so that no other consumer of its name starts beside it.
         let over = |controls: &ConsumerControls| controls.name() == name && controls.has_ended();
         let mut consumers = self.living.lock();
         consumers.running.retain(|running| !over(&running.controls));
+    }
+
+    /// Whether no consumer can be added any more.
+    pub(crate) fn have_stopped(&self) -> bool {
+        self.living.lock().stopped
     }
 
     /// The running consumers.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use log::Level;
 
@@ -17,7 +18,7 @@ use crate::{Delivery, Event, EventId, Received, escape_controls};
 /// the event again, all handlers see it again.
 #[derive(Debug)]
 pub(crate) struct InlineEngine {
-    handlers: Vec<Handler>,
+    handlers: ArcSwap<Vec<Arc<Handler>>>,
 }
 
 /// A consumer, with what keeps its events in order and limits its attempts.
@@ -30,22 +31,32 @@ struct Handler {
 
 impl InlineEngine {
     pub(crate) fn new(consumers: Vec<Consumer>) -> Self {
-        let handlers = consumers.into_iter().map(|consumer| Handler {
-            turns: Turns::new(consumer.concurrency()),
-            failures: Throttle::every(ONGOING),
-            consumer,
-        });
+        let handlers: Vec<_> = consumers.into_iter().map(Handler::new).collect();
         Self {
-            handlers: handlers.collect(),
+            handlers: ArcSwap::from_pointee(handlers),
         }
+    }
+
+    /// From the next event on there are no consumers of the names `removed`, and those of `consumers` take the place
+    /// of those of their names.
+    pub(crate) fn replace(&self, removed: &[String], consumers: Vec<Consumer>) {
+        let stays = |handler: &&Arc<Handler>| {
+            let name = handler.consumer.name();
+            let mut replaced = consumers.iter().map(Consumer::name);
+            !removed.iter().any(|one| one == name) && !replaced.any(|one| one == name)
+        };
+        let mut handlers: Vec<_> = self.handlers.load().iter().filter(stays).cloned().collect();
+        handlers.extend(consumers.into_iter().map(Handler::new));
+        self.handlers.store(Arc::new(handlers));
     }
 
     /// Whether every handler that wants events of the body has succeeded.
     async fn deliver(&self, received: &Arc<Received>, events: &[Event]) -> bool {
-        if let ([only], [_]) = (&self.handlers[..], events) {
+        let handlers = self.handlers.load_full();
+        if let ([only], [_]) = (&handlers[..], events) {
             return only.deliver(received, 0, events).await;
         }
-        let deliveries = self.handlers.iter().flat_map(|handler| {
+        let deliveries = handlers.iter().flat_map(|handler| {
             let whole = handler.consumer.takes_bodies();
             let size = if whole { events.len().max(1) } else { 1 };
             let each = events.chunks(size).enumerate();
@@ -71,6 +82,14 @@ impl Engine for InlineEngine {
 }
 
 impl Handler {
+    fn new(consumer: Consumer) -> Arc<Self> {
+        Arc::new(Self {
+            turns: Turns::new(consumer.concurrency()),
+            failures: Throttle::every(ONGOING),
+            consumer,
+        })
+    }
+
     /// Makes one attempt with those of the events that the consumer wants; the first of `events` has this
     /// index in the body. Returns whether the attempt succeeded, or there is none to make.
     async fn deliver(&self, received: &Arc<Received>, index: usize, events: &[Event]) -> bool {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
+use tokio::sync::watch;
 
 use super::opened::Opened;
 use super::retention::{Keeper, Retention};
@@ -32,6 +33,7 @@ pub(crate) struct Pipeline {
     decoder: Arc<Decoder>,
     large: Arc<LargeBodies>,
     folder: Option<PathBuf>,
+    retention: watch::Sender<Retention>,
     metrics: PipelineMetrics,
     clock: Arc<dyn Clock>,
     /// Held while a consumer is added or removed, so that changes happen one after the other.
@@ -77,6 +79,7 @@ impl Pipeline {
             decoder,
             large: Arc::new(large),
             folder: opened.folder,
+            retention: watch::Sender::new(retention),
             metrics: metrics.pipeline(),
             clock: Arc::clone(clock),
             changes: tokio::sync::Mutex::default(),
@@ -87,6 +90,7 @@ impl Pipeline {
         }
         let keeper = Keeper {
             retention,
+            next: pipeline.retention.subscribe(),
             journal: Arc::clone(&pipeline.journal),
             notes: Arc::clone(&pipeline.notes),
             consumers: pipeline.runners.living().clone(),
@@ -162,6 +166,30 @@ impl Pipeline {
         forgotten.map_err(Error::journal)
     }
 
+    /// Stops a consumer as [`Pipeline::stop_consumer`] does, but its running attempts are finished.
+    pub(crate) async fn retire(&self, name: &str) {
+        // Others are not held up while attempts run.
+        self.runners.drain(name).await;
+        self.metrics.stopped(name);
+    }
+
+    /// Starts the consumer that `make` makes, in place of the one with its name, which is retired. If the journal
+    /// cannot say how far it had come, that is tried again until it can, or everything stops.
+    pub(crate) async fn renew(&self, make: impl Fn() -> Consumer) {
+        let name = make().name().to_owned();
+        self.retire(&name).await;
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = self.add(make()).await {
+            let runs = |one: &ConsumerControls| one.name() == name;
+            if self.has_stopped() || self.consumers().iter().any(runs) {
+                return;
+            }
+            log::warn!("{name}: cannot start yet, its events wait: {error}");
+            self.clock.sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
     async fn begin(&self, consumer: Consumer) -> Result<(), Error> {
         let made = self.make_runners(consumer).await;
         self.start_runners(made.map_err(Error::journal)?)
@@ -223,6 +251,22 @@ impl Pipeline {
     /// The search over all events, if there is an index.
     pub(crate) fn search(&self) -> Option<&dyn Search> {
         self.search.as_deref()
+    }
+
+    /// Whether all consumers were stopped, for the end.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.runners.have_stopped()
+    }
+
+    /// From now on events are retained like this.
+    pub(crate) fn set_retention(&self, retention: Retention) {
+        let set = |now: &mut Retention| std::mem::replace(now, retention) != retention;
+        self.retention.send_if_modified(set);
+    }
+
+    /// The room for large bodies of attempts.
+    pub(crate) fn large(&self) -> &LargeBodies {
+        &self.large
     }
 
     pub(crate) fn decoder(&self) -> &Arc<Decoder> {
@@ -333,6 +377,10 @@ fn size_of(folder: &Path) -> std::io::Result<u64> {
     }
     Ok(bytes)
 }
+
+/// The pause before a consumer that cannot start is started again; each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long the metrics wait for the journal and its consumers.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -32,6 +32,8 @@ pub(crate) struct Retention {
 /// Enforces the retention of one journal.
 pub(crate) struct Keeper {
     pub(crate) retention: Retention,
+    /// What it is from now on.
+    pub(crate) next: watch::Receiver<Retention>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) notes: Arc<dyn Notes>,
     pub(crate) consumers: Living,
@@ -41,11 +43,12 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Runs until told to stop.
-    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut head = self.journal.tail().watch();
         let mut trusted = Trusted::new(self.clock.as_ref());
         let mut removed = Removed::default();
         while !*stop.borrow() {
+            self.retention = *self.next.borrow_and_update();
             let doubtful = trusted.look(self.clock.as_ref());
             let trimmed = match doubtful {
                 None => self.trim(&mut removed).await,
@@ -69,6 +72,7 @@ impl Keeper {
             tokio::select! {
                 () = self.clock.sleep(pause) => {}
                 () = grown, if or_grown || self.retention.bytes.is_some() => {}
+                Ok(()) = self.next.changed() => {}
                 _ = stop.changed() => {}
             }
         }
@@ -432,11 +436,13 @@ mod tests {
     }
 
     fn keeper(journal: &Arc<Memory>, clock: &Arc<FakeClock>) -> Keeper {
+        let retention = Retention {
+            age: 7 * DAY,
+            bytes: None,
+        };
         Keeper {
-            retention: Retention {
-                age: 7 * DAY,
-                bytes: None,
-            },
+            next: watch::Sender::new(retention).subscribe(),
+            retention,
             journal: journal.clone(),
             notes: Arc::new(()),
             consumers: Living::default(),

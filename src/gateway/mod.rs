@@ -26,6 +26,7 @@
 
 mod answer;
 mod client;
+mod registrars;
 mod registration;
 mod shape;
 pub(crate) mod startup;
@@ -34,6 +35,7 @@ mod target;
 pub use crate::relay::http_client::Unanswered;
 pub use answer::{Answer, Verdict};
 pub use client::{Call, GatewayClient, TIMEOUT};
+pub(crate) use registrars::Registrars;
 pub use registration::Registration;
 pub use shape::Shape;
 pub use target::Gateway;

@@ -16,6 +16,6 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use receive::Ingress;
+pub(crate) use receive::{Ingress, NextSources};
 pub(crate) use silence::{SeenReport, Silence};
 pub use source::Source;

@@ -37,7 +37,9 @@ pub use client::RelayError;
 pub use guard::{Exception, Guard, RejectedAddress};
 pub use handler::Relay;
 pub use headers::{HeaderError, MAX_HEADER_BYTES, MAX_HEADERS, SubscriptionHeaders};
-pub(crate) use registry::{ChangeError, RegisteredSubscription, Registry, SubscriptionChange};
+pub(crate) use registry::{
+    ChangeError, NextRelay, RegisteredSubscription, Registry, SubscriptionChange,
+};
 pub use registry::{RelayState, RelayedTo};
 pub use settings::{RelayOptions, RelaySettings, SubscriptionSettings};
 pub(crate) use subscription::{MAX_SECRETS, Subscription, SubscriptionKey, SubscriptionKeyError};

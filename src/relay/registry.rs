@@ -11,6 +11,7 @@
 //! other events, and so does a suspension.
 
 mod change;
+mod reload;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
@@ -35,21 +37,27 @@ use crate::signature::Secrets;
 use crate::telemetry::Metrics;
 
 pub(crate) use change::{ChangeError, SubscriptionChange};
+pub(crate) use reload::NextRelay;
 
 /// All subscriptions and their consumers.
 pub(crate) struct Registry {
     pipeline: Arc<Pipeline>,
+    live: ArcSwap<Live>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    /// Held during a change.
+    changes: tokio::sync::Mutex<()>,
+    all: Mutex<BTreeMap<SubscriptionKey, RegisteredSubscription>>,
+}
+
+/// What the settings say for all subscriptions.
+struct Live {
     settings: RelaySettings,
     /// The client of subscriptions without a timeout of their own.
     client: Arc<RelayClient>,
     /// The clients of the others, by their timeout.
     clients: BTreeMap<Duration, Arc<RelayClient>>,
     dispatch: HandlerOptions,
-    metrics: Arc<Metrics>,
-    clock: Arc<dyn Clock>,
-    /// Held during a change.
-    changes: tokio::sync::Mutex<()>,
-    all: Mutex<BTreeMap<SubscriptionKey, RegisteredSubscription>>,
 }
 
 /// A subscription, as a start of the server tells of it.
@@ -89,7 +97,7 @@ pub(crate) struct RegisteredSubscription {
     /// Whether the subscriber has answered 410 to its consumer. Each consumer has a flag of its own, so
     /// that the end of an old one does not end the one that has replaced it.
     gone: Arc<AtomicBool>,
-    /// Why the guard, which stays the same until the next start, does not let anything be sent to its URL.
+    /// Why the guard, which stays the same until the next reload, does not let anything be sent to its URL.
     rejected: Option<Arc<RejectedAddress>>,
 }
 
@@ -121,8 +129,8 @@ impl RegisteredSubscription {
 }
 
 impl Registry {
-    pub(crate) fn guard(&self) -> &Guard {
-        self.client.guard()
+    pub(crate) fn guard(&self) -> Guard {
+        self.live.load().client.guard().clone()
     }
 
     /// The subscriptions to a session (`*` is the one for all sessions), or every one, ordered by key.
@@ -213,20 +221,19 @@ impl Registry {
 
     fn consumer(self: &Arc<Self>, entry: &RegisteredSubscription) -> Consumer {
         let subscription = &entry.subscription;
-        let key = &subscription.key;
-        let mut options = entry.defined.clone().unwrap_or_default();
-        let timeout = options.timeout.unwrap_or(self.settings.options.timeout);
-        options.timeout = Some(timeout.saturating_add(TIMEOUT_MARGIN));
-        options = options.sessions([key.session()]).or(&self.dispatch);
-        options.events.clone_from(&subscription.events);
-        options.suspend_after = Some(self.settings.suspend_after);
-
-        let client = self.clients.get(&timeout).unwrap_or(&self.client);
+        let live = self.live.load();
+        let (options, client) = live.options(entry);
         let relay = Relay::with_client(subscription.url.clone(), &subscription.secrets, client)
             .headers(subscription.headers.clone())
             .on_gone(self.ending(entry));
         let (relay, clock) = (Arc::new(relay), Arc::clone(&self.clock));
-        Consumer::new(key.consumer(), relay, options, &self.metrics, clock)
+        Consumer::new(
+            subscription.key.consumer(),
+            relay,
+            options,
+            &self.metrics,
+            clock,
+        )
     }
 
     /// What the consumer of this subscription calls when the subscriber has answered 410.
@@ -322,6 +329,22 @@ impl Registry {
             Err(PutError::Unavailable(error)) => Err(error),
             Err(error) => Err(Unavailable::Away(error.to_string())),
         }
+    }
+}
+
+impl Live {
+    /// The options of a subscription's consumer, and the client that it sends with.
+    fn options(&self, entry: &RegisteredSubscription) -> (HandlerOptions, &Arc<RelayClient>) {
+        let subscription = &entry.subscription;
+        let mut options = entry.defined.clone().unwrap_or_default();
+        let timeout = options.timeout.unwrap_or(self.settings.options.timeout);
+        options.timeout = Some(timeout.saturating_add(TIMEOUT_MARGIN));
+        options = options
+            .sessions([subscription.key.session()])
+            .or(&self.dispatch);
+        options.events.clone_from(&subscription.events);
+        options.suspend_after = Some(self.settings.suspend_after);
+        (options, self.clients.get(&timeout).unwrap_or(&self.client))
     }
 }
 

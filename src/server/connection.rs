@@ -19,23 +19,23 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_rt::net::TcpStream;
+use arc_swap::ArcSwap;
 use bytes::{Buf as _, BytesMut};
 use memchr::memmem::Finder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::deadline::{Appetite, LINGER, LazyTimer, RequestDeadline};
+use super::deadline::{Appetite, LINGER, LazyTimer, RequestDeadline, Times};
 use super::seats::Seats;
 use crate::clock::{Clock as _, SystemClock};
-use crate::signature::{BodyPace, Deadline as _};
+use crate::signature::Deadline as _;
 use crate::telemetry::{ListenerMetrics, Throttle};
 
 /// What all connections of a listener share.
 pub(super) struct ConnectionContext {
-    pub(super) pace: BodyPace,
-    pub(super) keep_alive: Duration,
+    pub(super) times: Arc<ArcSwap<Times>>,
     pub(super) seats: Arc<Seats>,
     /// Those of the public listener.
     pub(super) metrics: Option<ListenerMetrics>,
@@ -76,7 +76,7 @@ impl Connection {
         let seat = context.seats.take(peer);
         Self {
             stream,
-            deadline: RequestDeadline::new(context.pace, context.keep_alive, seat),
+            deadline: RequestDeadline::new(Arc::clone(&context.times), seat),
             context,
             read_timer: LazyTimer::default(),
             write_timer: LazyTimer::default(),
@@ -110,7 +110,7 @@ impl Connection {
         let since = *self
             .blocked_since
             .get_or_insert_with(|| SystemClock.monotonic());
-        let deadline = since + self.context.pace.request_timeout;
+        let deadline = since + self.deadline.times().pace.request_timeout;
         self.write_timer
             .poll(deadline, cx)
             .map(|()| io::ErrorKind::TimedOut.into())

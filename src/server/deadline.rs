@@ -13,14 +13,23 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::time::{Sleep, sleep_until};
 
 use super::seats::Seat;
 use crate::clock::{Clock as _, SystemClock};
 use crate::signature::{BodyPace, BodyProgress, Deadline};
+
+/// How long the other side of a connection may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) pace: BodyPace,
+    pub(super) keep_alive: Duration,
+}
 
 /// The deadline of a connection's current request. The connection and the application share it.
 #[derive(Debug, Clone)]
@@ -28,8 +37,10 @@ pub(super) struct RequestDeadline(Rc<State>);
 
 #[derive(Debug)]
 struct State {
-    pace: BodyPace,
-    keep_alive: Duration,
+    /// What the settings say now.
+    live: Arc<ArcSwap<Times>>,
+    /// What they said when the newest head began.
+    times: Cell<Times>,
     phase: Cell<Phase>,
     /// When the head of the request began.
     begun: Cell<Instant>,
@@ -110,16 +121,24 @@ enum Phase {
     Idle,
 }
 
+impl Times {
+    /// Times that do not change.
+    pub(super) fn fixed(pace: BodyPace, keep_alive: Duration) -> Arc<ArcSwap<Self>> {
+        Arc::new(ArcSwap::from_pointee(Self { pace, keep_alive }))
+    }
+}
+
 impl RequestDeadline {
     /// The deadline of a new connection, whose first head begins now.
-    pub(super) fn new(pace: BodyPace, keep_alive: Duration, seat: Seat) -> Self {
+    pub(super) fn new(live: Arc<ArcSwap<Times>>, seat: Seat) -> Self {
         let now = SystemClock.monotonic();
+        let times = **live.load();
         Self(Rc::new(State {
-            pace,
-            keep_alive,
+            live,
+            times: Cell::new(times),
             phase: Cell::new(Phase::Head { answered: false }),
             begun: Cell::new(now),
-            deadline: Cell::new(Some(now + pace.request_timeout)),
+            deadline: Cell::new(Some(now + times.pace.request_timeout)),
             late: Cell::new(false),
             reader: RefCell::new(None),
             alarm: Cell::new(None),
@@ -136,6 +155,11 @@ impl RequestDeadline {
             is_flushed: Cell::new(true),
             waiting: RefCell::new(None),
         }))
+    }
+
+    /// What the settings said when the newest head began.
+    pub(super) fn times(&self) -> Times {
+        self.0.times.get()
     }
 
     pub(super) fn seat(&self) -> &Seat {
@@ -341,7 +365,7 @@ impl RequestDeadline {
         let now = SystemClock.monotonic();
         self.0.newly_come.set(0);
         self.0.body.set(Some(BodyProgress::new(now, bytes)));
-        self.set(now, self.0.pace.request_timeout);
+        self.set(now, self.times().pace.request_timeout);
     }
 
     /// Moves the deadline by what has come of the body. That is done only when there is nothing more to read, so
@@ -354,7 +378,7 @@ impl RequestDeadline {
         {
             body.add(bytes, SystemClock.monotonic());
             self.0.body.set(Some(body));
-            self.0.deadline.set(Some(self.0.pace.deadline(&body)));
+            self.0.deadline.set(Some(self.times().pace.deadline(&body)));
         }
     }
 
@@ -362,7 +386,8 @@ impl RequestDeadline {
         let now = SystemClock.monotonic();
         self.0.phase.set(Phase::Head { answered: false });
         self.0.begun.set(now);
-        self.set(now, self.0.pace.request_timeout);
+        self.0.times.set(**self.0.live.load());
+        self.set(now, self.times().pace.request_timeout);
     }
 
     /// Sets the deadline to `time` from `now`. The reader is woken, unless its timer runs out before:
@@ -413,7 +438,7 @@ impl Deadline for RequestDeadline {
 
     fn answered_at(&self, now: Instant) {
         let (phase, time) = if self.is_complete() {
-            (Phase::Idle, self.0.keep_alive)
+            (Phase::Idle, self.times().keep_alive)
         } else {
             (Phase::Rest, LINGER)
         };
@@ -498,7 +523,7 @@ mod tests {
     const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
     fn new() -> RequestDeadline {
-        RequestDeadline::new(PACE, KEEP_ALIVE, Seats::new(1).take(None))
+        RequestDeadline::new(Times::fixed(PACE, KEEP_ALIVE), Seats::new(1).take(None))
     }
 
     #[test]

@@ -21,6 +21,7 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::http::header;
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
+use arc_swap::ArcSwap;
 use futures_util::StreamExt as _;
 use futures_util::future::Either;
 use futures_util::stream::poll_fn as poll_fn_stream;
@@ -29,9 +30,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::connection::{Connection, ConnectionContext};
-use super::deadline::{LINGER, RequestDeadline};
+use super::deadline::{LINGER, RequestDeadline, Times};
 use super::descriptors::Descriptors;
 use super::parts::Parts;
+use super::reloads::PublicLive;
 use super::seats::Seats;
 use crate::admin::{self, AdminState};
 use crate::ingress::Ingress;
@@ -81,24 +83,20 @@ impl BoundSocket {
         settings: &ServerSettings,
         parts: &Parts,
         descriptors: Descriptors,
+        live: &PublicLive,
     ) -> Result<Listener, Error> {
         let most = descriptors.public;
         let builder = public_builder(settings, descriptors);
         let stopping = builder.graceful_shutdown_signal();
         let front = Arc::new(Front {
             ingress: Arc::clone(&parts.ingress),
-            health_path: settings.health_path.clone(),
+            health_path: Arc::clone(&live.health_path),
             metrics: parts.metrics.listener(),
             unknown_paths: Throttle::default(),
             upgrades: Throttle::default(),
         });
         let context = Arc::new(ConnectionContext {
-            pace: BodyPace {
-                request_timeout: settings.request_timeout,
-                min_rate: settings.min_body_rate,
-                max_body: settings.max_body,
-            },
-            keep_alive: settings.keep_alive,
+            times: Arc::clone(&live.times),
             seats: Seats::new(most),
             metrics: Some(parts.metrics.listener()),
             slow_heads: Throttle::default(),
@@ -119,8 +117,7 @@ impl BoundSocket {
         let most = descriptors.admin;
         let state = web::Data::new(state);
         let context = Arc::new(ConnectionContext {
-            pace: ADMIN_PACE,
-            keep_alive: ADMIN_KEEP_ALIVE,
+            times: Times::fixed(ADMIN_PACE, ADMIN_KEEP_ALIVE),
             seats: Seats::new(most),
             metrics: None,
             slow_heads: Throttle::default(),
@@ -218,7 +215,7 @@ impl Listener {
 struct Front {
     ingress: Arc<Ingress>,
     /// Answers 200 while events can be taken.
-    health_path: Option<String>,
+    health_path: Arc<ArcSwap<Option<String>>>,
     metrics: ListenerMetrics,
     unknown_paths: Throttle,
     upgrades: Throttle,
@@ -270,7 +267,7 @@ async fn expect(front: &Front, request: Request) -> Result<Request, actix_http::
         return Err(HttpResponse::BadRequest().finish().into());
     }
     let head = request.head();
-    if front.health_path.as_deref() == Some(head.uri.path()) {
+    if front.is_health(head) {
         return Ok(request);
     }
     let answer = match front.ingress.before_continue(head) {
@@ -325,13 +322,18 @@ fn is_last(request: &RequestHead, answer: &mut ResponseHead) -> bool {
 }
 
 impl Front {
+    fn is_health(&self, head: &RequestHead) -> bool {
+        let path = self.health_path.load();
+        Option::as_deref(&path) == Some(head.uri.path())
+    }
+
     async fn answer(
         &self,
         head: &RequestHead,
         payload: Payload,
         deadline: Option<&RequestDeadline>,
     ) -> HttpResponse {
-        if self.health_path.as_deref() == Some(head.uri.path()) {
+        if self.is_health(head) {
             return self.health(head);
         }
         let payload = match declared(head, payload) {

@@ -9,6 +9,7 @@
 //!   (`deadline.rs`) and its seat (`seats.rs`).
 //! - `descriptors.rs`: how many connections there can be.
 //! - `receiver.rs`: [`Receiver`], all of it but the listeners (`parts.rs`), for an application's own `App`.
+//! - `reloads.rs`: what of it a reload of the settings changes.
 //! - `first_process.rs`: reaps what programs of `exec` leave behind, in a container.
 
 mod connection;
@@ -18,6 +19,7 @@ mod first_process;
 mod listeners;
 mod parts;
 mod receiver;
+mod reloads;
 mod seats;
 #[expect(clippy::module_inception, reason = "it holds the type Server")]
 mod server;
@@ -25,7 +27,7 @@ mod signals;
 
 pub use first_process::run_as_first_process;
 pub use listeners::STOP_TIMEOUT;
-pub(crate) use parts::Parts;
+pub(crate) use parts::{Parts, Reloading};
 pub use receiver::Receiver;
 pub use server::Server;
 pub(crate) use server::start;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::admin::AdminState;
-use crate::engine::Pipeline;
+use crate::admin::{AdminState, AdminToken};
+use crate::clock::Clock;
+use crate::engine::{InlineEngine, Pipeline};
 use crate::ingress::Ingress;
 use crate::relay::Registry;
-use crate::signature::Secret;
+use crate::reload::{ReadyMade, ReloadHandle, SettingsFile, Status};
 use crate::telemetry::Metrics;
 
 /// What runs behind the listeners, for as long as there is a [`Receiver`](super::Receiver).
@@ -15,24 +16,39 @@ pub(crate) struct Parts {
     /// What the answer 200 means, for the log.
     pub(crate) promise: String,
     /// What the admin API asks for, where it is set.
-    pub(crate) admin_token: Option<Secret>,
-    /// The fingerprint of the settings.
-    pub(crate) fingerprint: String,
+    pub(crate) admin_token: AdminToken,
+    /// Which settings run.
+    pub(crate) status: Arc<Status>,
     pub(crate) ingress: Arc<Ingress>,
     /// The journal, its consumers and its index, where there is a journal.
     pub(crate) pipeline: Option<Arc<Pipeline>>,
     /// The subscriptions, where there is a journal.
     pub(crate) registry: Option<Arc<Registry>>,
     pub(crate) metrics: Arc<Metrics>,
+    /// What reloading needs beside the parts above.
+    pub(crate) reloading: Reloading,
+}
+
+/// What reloading needs.
+pub(crate) struct Reloading {
+    /// Where the settings come from, if that is a file.
+    pub(crate) file: Option<SettingsFile>,
+    /// The engine `none`, if it is that.
+    pub(crate) inline: Option<Arc<InlineEngine>>,
+    /// The names of the handlers that the program has added.
+    pub(crate) in_code: Vec<String>,
+    pub(crate) ready_made: ReadyMade,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Parts {
     /// What the admin API needs, on a listener of its own or mounted into an application's `App`.
-    pub(super) fn admin_state(&self, is_mounted: bool) -> AdminState {
+    pub(super) fn admin_state(&self, is_mounted: bool, reload: Option<ReloadHandle>) -> AdminState {
         AdminState {
             token: self.admin_token.clone(),
             is_mounted,
-            fingerprint: self.fingerprint.clone(),
+            settings: Arc::clone(&self.status),
+            reload,
             engine: self.engine_name,
             metrics: Arc::clone(&self.metrics),
             listener: self.metrics.listener(),

@@ -1,22 +1,24 @@
 //! [`Server`]: offhook with its listeners, running in the background.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_server::ServerHandle;
 use futures_util::future::join;
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::descriptors::Descriptors;
 use super::listeners::{BoundSocket, Listener, STOP_TIMEOUT, workers};
 use super::parts::Parts;
 use super::receiver::Receiver;
+use super::reloads::{PublicLive, Reloads};
 use super::signals::{Signals, StopSignal, fail_writes_past_file_limit};
+use crate::Error;
+use crate::gateway::Registrars;
 use crate::relay::RelayedTo;
 use crate::settings::Settings;
-use crate::{Error, Retry};
 
 /// A server that runs in the background.
 ///
@@ -45,9 +47,11 @@ pub struct Server {
     /// The paths that receive webhooks, for the log.
     paths: Vec<String>,
     /// The tasks that tell the gateways where to send. They end with the server.
-    registrars: JoinSet<()>,
-    /// How long requests are still taken after a signal to stop.
-    drain_delay: Duration,
+    registrars: Arc<Registrars>,
+    /// What of its settings can change.
+    live: PublicLive,
+    /// The task that reloads the settings, if they come from a file.
+    reloads: Option<Reloads>,
 }
 
 /// Binds the listeners and serves in the background.
@@ -62,14 +66,20 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
     let parts = receiver.parts();
     let workers = workers(&settings.server);
     let descriptors = Descriptors::divide(workers, settings.server.max_connections);
+    let (live, registrars) = (
+        PublicLive::new(&settings.server),
+        Arc::<Registrars>::default(),
+    );
+    let reloads = Reloads::start(settings, parts, &registrars, &live)?;
+    let (reloads, handle) = reloads.unzip();
     let admin = match admin {
         Some(socket) => {
-            let state = parts.admin_state(false);
+            let state = parts.admin_state(false, handle);
             Some(socket.serve_admin(state, descriptors)?)
         }
         None => None,
     };
-    let public = public.serve_public(&settings.server, parts, descriptors)?;
+    let public = public.serve_public(&settings.server, parts, descriptors, &live)?;
     parts.ingress.running().settle(Handle::current());
     parts.ingress.watch(&Handle::current());
     let paths = settings
@@ -83,14 +93,14 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
         receiver,
         paths,
         // Last: a gateway may send as soon as it knows where to.
-        registrars: start_registrars(settings),
-        drain_delay: settings.server.drain_delay,
+        registrars: start_registrars(settings, registrars),
+        live,
+        reloads,
     })
 }
 
-/// Starts one task for each gateway. Dropping the set stops them.
-fn start_registrars(settings: &Settings) -> JoinSet<()> {
-    let mut registrars = JoinSet::new();
+/// Starts one task for each gateway.
+fn start_registrars(settings: &Settings, registrars: Arc<Registrars>) -> Arc<Registrars> {
     for gateway in &settings.gateways {
         if gateway.has_secret_of(&settings.sources) == Some(false) {
             log::warn!(
@@ -98,8 +108,8 @@ fn start_registrars(settings: &Settings) -> JoinSet<()> {
                 gateway.name
             );
         }
-        registrars.spawn(gateway.clone().register(Retry::default()));
     }
+    registrars.replace(&settings.gateways);
     registrars
 }
 
@@ -136,7 +146,7 @@ impl Server {
     /// Serves until SIGINT or SIGTERM, then stops as [`Server::stop`] does. With `server.drain_delay` the stop
     /// is announced first: `/ready` answers 503, and requests are still taken for that time. A second signal
     /// ends the server without waiting for the work that still runs: handlers are dropped, and programs of
-    /// `exec` are killed. SIGHUP does not end it.
+    /// `exec` are killed. SIGHUP does not end it; it reloads the settings, if they come from a file.
     ///
     /// # Errors
     ///
@@ -148,7 +158,7 @@ impl Server {
 
     /// As [`Server::run_until_stopped`]. Calls `begun` as soon as signals stop it gracefully.
     pub(crate) async fn run(mut self, begun: impl FnOnce(&Self)) -> Result<(), Error> {
-        let mut signals = Signals::listen()?;
+        let mut signals = Signals::listen(self.reloads.is_some())?;
         begun(&self);
         let first = self.serve_until(signals.next_stop()).await?;
         if let Some(delay) = self.announce_stop() {
@@ -196,9 +206,10 @@ impl Server {
     /// stops immediately.
     fn announce_stop(&mut self) -> Option<Duration> {
         // The gateways are not told any more to send here.
-        self.registrars.abort_all();
+        self.registrars.stop();
         self.receiver.parts().ingress.running().leave();
-        (!self.drain_delay.is_zero()).then_some(self.drain_delay)
+        let delay = self.live.drain_delay();
+        (!delay.is_zero()).then_some(delay)
     }
 
     /// Stops without `drain_delay`: no new connection is accepted, requests that have begun are answered, and
@@ -209,8 +220,10 @@ impl Server {
     }
 
     async fn stop_in_order(&mut self) {
+        // Nothing changes any more while it stops.
+        self.reloads = None;
         // The gateways are not told any more to send here.
-        self.registrars.abort_all();
+        self.registrars.stop();
         let finished = finish(self.receiver.parts(), &self.public.handle);
         if timeout(STOP_TIMEOUT, finished).await.is_err() {
             log::warn!("handlers still run after {STOP_TIMEOUT:?}; they are cut off");
@@ -231,7 +244,8 @@ impl Server {
     /// Ends everything without finishing it: requests, handlers and attempts are dropped, so that programs of
     /// `exec` are killed. Waits for that for at most [`CUT_OFF_LIMIT`].
     async fn cut_off(&mut self) {
-        self.registrars.abort_all();
+        self.reloads = None;
+        self.registrars.stop();
         let parts = self.receiver.parts();
         let running = parts.ingress.running();
         running.cut_off();

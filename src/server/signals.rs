@@ -9,6 +9,8 @@ pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    /// SIGHUP reloads the settings; that is done elsewhere.
+    reloads: bool,
 }
 
 /// A signal that asks to stop.
@@ -20,8 +22,9 @@ pub(super) struct StopSignal {
 
 impl Signals {
     /// From now on none of them ends the process.
-    pub(super) fn listen() -> Result<Self, Error> {
+    pub(super) fn listen(reloads: bool) -> Result<Self, Error> {
         Ok(Self {
+            reloads,
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             hangup: listen(SignalKind::hangup())?,
@@ -39,13 +42,20 @@ impl Signals {
                 _ = self.interrupt.recv() => return stop("SIGINT", SignalKind::interrupt()),
                 _ = self.terminate.recv() => return stop("SIGTERM", SignalKind::terminate()),
                 _ = self.hangup.recv() => {
-                    log::warn!(
-                        "SIGHUP: reloading is not built; the settings stay as they are until a restart"
-                    );
+                    if !self.reloads {
+                        log::warn!(
+                            "SIGHUP: the settings were made in code, so there is no file to load again"
+                        );
+                    }
                 }
             }
         }
     }
+}
+
+/// Each SIGHUP from now on.
+pub(super) fn hangups() -> Result<Signal, Error> {
+    listen(SignalKind::hangup())
 }
 
 /// For the rest of the process's life, SIGHUP does not end it.

@@ -11,6 +11,7 @@
 //! is allowed (`spot.rs`); no message shows what may be a secret; nothing starts while there is a problem.
 
 mod check;
+mod files;
 mod gateways;
 mod handlers;
 mod kinds;

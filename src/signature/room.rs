@@ -27,8 +27,8 @@ pub struct InFlight(Arc<Room>);
 
 #[derive(Debug)]
 struct Room {
-    reserve: usize,
-    shared: usize,
+    /// All of it: the reserve and what is shared.
+    limit: AtomicUsize,
     /// Bytes of the reserve that are in use.
     reserved: AtomicUsize,
     bodies: Mutex<Bodies>,
@@ -66,16 +66,20 @@ struct Evicted {
 impl InFlight {
     /// At most `limit` bytes at the same time.
     pub fn new(limit: usize) -> Self {
-        let reserve = limit / 4;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self(Arc::new(Room {
-            reserve,
-            shared: limit - reserve,
+            limit: AtomicUsize::new(limit),
             reserved: AtomicUsize::new(0),
             bodies: Mutex::default(),
             proven: Mutex::default(),
             heavy: Arc::new(Semaphore::new(cores)),
         }))
+    }
+
+    /// From now on there is room for `limit` bytes. What is held stays held: if that is more, bodies that are being
+    /// received give way when the next one needs room.
+    pub(crate) fn resize(&self, limit: usize) {
+        self.0.limit.store(limit, Ordering::Relaxed);
     }
 
     /// The bytes held now.
@@ -113,6 +117,15 @@ impl InFlight {
 }
 
 impl Room {
+    fn reserve(&self) -> usize {
+        self.limit.load(Ordering::Relaxed) / 4
+    }
+
+    fn shared(&self) -> usize {
+        let limit = self.limit.load(Ordering::Relaxed);
+        limit - limit / 4
+    }
+
     fn bodies(&self) -> MutexGuard<'_, Bodies> {
         self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -162,7 +175,7 @@ impl Held {
         let more = bytes.saturating_sub(self.reserved + self.shared);
         let first = more.min(RESERVED.saturating_sub(self.reserved + self.shared));
         let before = self.room.reserved.fetch_add(first, Ordering::Relaxed);
-        if before + first <= self.room.reserve {
+        if before + first <= self.room.reserve() {
             self.reserved += first;
             return first == more || self.share(more - first);
         }
@@ -197,7 +210,7 @@ impl Held {
         body.bytes += more;
         bodies.bytes += more;
         self.shared += more;
-        while bodies.bytes - bodies.leaving > room.shared && bodies.bytes > self.shared {
+        while bodies.bytes - bodies.leaving > room.shared() && bodies.bytes > self.shared {
             if bodies.evict_one(id) != Some(false) {
                 return false;
             }
@@ -362,6 +375,28 @@ mod tests {
         assert!(other.grow_to(10 * KIB));
         assert!(other.grow_to(100 * KIB));
         assert!(is_evicted(&alone));
+    }
+
+    #[test]
+    fn a_smaller_room_keeps_what_is_held() {
+        let room = room();
+        let mut complete = room.hold(None);
+        assert!(complete.grow_to(500 * KIB) && complete.completed());
+        let mut growing = room.hold(None);
+        assert!(growing.grow_to(200 * KIB));
+        room.resize(512 * KIB);
+        assert_eq!(room.used(), 700 * KIB);
+        assert!(!is_evicted(&growing) && !is_evicted(&complete));
+        assert!(!growing.grow_to(210 * KIB), "there is no room for more");
+        drop(growing);
+        room.resize(2048 * KIB);
+        let mut next = room.hold(None);
+        assert!(
+            next.grow_to(900 * KIB),
+            "a larger room is there immediately"
+        );
+        drop((next, complete));
+        assert_eq!(room.used(), 0);
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod records;
 mod relay;
 mod relay_crash;
 mod relay_isolation;
+mod reload;
 mod replays;
 mod served;
 mod sessions;

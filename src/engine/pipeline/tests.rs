@@ -95,6 +95,34 @@ async fn a_replacement_continues_where_the_old_one_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewed_consumer_finishes_its_attempts_first() {
+    let world = World::open();
+    let mut old = world.add("handler:one").await;
+    old.hold(true);
+    world.append(1).await;
+    assert_eq!(old.next().await, (1, 1));
+    let (made, mut new) = mpsc::unbounded_channel();
+    let renewed = world.pipeline.renew(|| {
+        let (watched, consumer) = world.consumer("handler:one");
+        let _ = made.send(watched);
+        consumer
+    });
+    let meanwhile = async {
+        world.append(2).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(old.dropped.load(Ordering::SeqCst), 0);
+        old.hold(false);
+    };
+    futures_util::future::join(renewed, meanwhile).await;
+    let mut all = std::iter::from_fn(|| new.try_recv().ok());
+    // The first was only asked for its name.
+    let mut new = all.nth(1).unwrap();
+    assert_eq!(new.next().await, (2, 1));
+    world.pipeline.stop().await;
+    assert_eq!((old.all_left(), new.all_left()), (vec![], vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_consumer_runs_per_name() {
     let world = World::open();
     let _one = world.add("subscription:one").await;
@@ -251,7 +279,7 @@ impl Watched {
         std::iter::from_fn(|| self.seen.try_recv().ok()).collect()
     }
 
-    /// Sets whether attempts that begin from now on hang until they are dropped.
+    /// Sets whether attempts that begin from now on hang. Those that hang go on when that ends.
     fn hold(&self, held: bool) {
         self.held.store(held, Ordering::SeqCst);
     }
@@ -282,8 +310,11 @@ impl EventHandler for Watching {
         let number = message.message_id.as_deref().unwrap().parse().unwrap();
         let _ = self.started.send((number, delivery.attempt()));
         if self.held.load(Ordering::SeqCst) {
-            let _counted = CountedWhenDropped(&self.dropped);
-            std::future::pending::<()>().await;
+            let counted = CountedWhenDropped(&self.dropped);
+            while self.held.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            std::mem::forget(counted);
         }
         Ok(())
     }

@@ -144,7 +144,7 @@ impl Registry {
         let running = before.filter(|_| self.controls(&consumer).is_some());
         let staying = running.filter(|before| before.can_stay(&after));
         let defined = before.and_then(|before| before.defined.clone());
-        let mut entry = RegisteredSubscription::new(after, defined, self.guard());
+        let mut entry = RegisteredSubscription::new(after, defined, &self.guard());
         if let Some(before) = staying {
             entry.gone = Arc::clone(&before.gone);
         }
@@ -210,7 +210,7 @@ impl RegisteredSubscription {
 
     /// Whether its consumer, which runs, is right for the changed subscription too. Running attempts are
     /// not interrupted then.
-    fn can_stay(&self, after: &Subscription) -> bool {
+    pub(super) fn can_stay(&self, after: &Subscription) -> bool {
         // A consumer whose subscriber has answered 410 is about to end, but this change came later.
         let is_ending = self.gone.load(Ordering::SeqCst);
         let both_active = self.subscription.active && after.active;

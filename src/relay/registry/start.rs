@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwap;
+
 use super::super::subscription::{Subscription, SubscriptionKey};
-use super::super::{RelayClient, RelayOptions, RelaySettings, SubscriptionSettings};
-use super::{DEFINED, REGISTERED, RegisteredSubscription, Registry};
+use super::super::{RelaySettings, SubscriptionSettings};
+use super::{DEFINED, Live, REGISTERED, RegisteredSubscription, Registry};
 use crate::clock::Clock;
 use crate::dispatch::HandlerOptions;
 use crate::engine::Pipeline;
@@ -24,23 +26,10 @@ impl Registry {
         metrics: &Arc<Metrics>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
-        let client = |timeout| {
-            let options = RelayOptions {
-                timeout,
-                ..settings.options.clone()
-            };
-            RelayClient::new(options.guard(), &options, Arc::clone(clock), None)
-                .map_err(Error::relay)
-        };
-        let own_timeouts = defined.iter().filter_map(|one| one.options.timeout);
+        let live = Live::new(settings, &defined, dispatch, clock, None)?;
         let registry = Arc::new(Self {
-            client: client(settings.options.timeout)?,
-            clients: own_timeouts
-                .map(|timeout| Ok((timeout, client(timeout)?)))
-                .collect::<Result<_, Error>>()?,
+            live: ArcSwap::from_pointee(live),
             pipeline: Arc::clone(pipeline),
-            settings: settings.clone(),
-            dispatch: dispatch.clone(),
             metrics: Arc::clone(metrics),
             clock: Arc::clone(clock),
             changes: tokio::sync::Mutex::default(),
@@ -56,7 +45,11 @@ impl Registry {
         let _one_at_a_time = self.changes.lock().await;
         let mut altered = BTreeSet::new();
         for settings in defined {
-            altered.extend(self.define(settings).await?);
+            let (entry, is_altered) = self.define(settings).await?;
+            if is_altered {
+                altered.insert(entry.subscription.key.clone());
+            }
+            self.insert(entry);
         }
         self.load_registered().await?;
         for entry in self.list(None) {
@@ -83,12 +76,12 @@ impl Registry {
         Ok(())
     }
 
-    /// Adds a subscription of the settings, with what its document holds from earlier runs. Returns its
-    /// key if the settings have changed its URL or its events since then.
-    async fn define(
+    /// A subscription of the settings, with what its document holds from earlier runs; and whether the settings
+    /// have changed its URL or its events since then.
+    pub(super) async fn define(
         &self,
         settings: SubscriptionSettings,
-    ) -> Result<Option<SubscriptionKey>, Error> {
+    ) -> Result<(RegisteredSubscription, bool), Error> {
         let now = self.clock.now();
         let key = SubscriptionKey::new(settings.session, settings.name).map_err(Error::relay)?;
         let url = self.guard().url(&settings.webhook_url);
@@ -102,7 +95,7 @@ impl Registry {
             ..Subscription::new(key.clone(), url)
         };
         let (mut is_new, mut is_altered) = (true, false);
-        if let Some(known) = self.defined_before(&key).await? {
+        if let Some(known) = self.document(&key.document(DEFINED)).await? {
             is_new = false;
             is_altered = known.url != subscription.url || known.events != subscription.events;
             subscription.created_at = known.created_at;
@@ -112,21 +105,12 @@ impl Registry {
                 subscription.ended = known.ended;
             }
         }
-        let entry = RegisteredSubscription::new(subscription, Some(settings.options), self.guard());
+        let entry =
+            RegisteredSubscription::new(subscription, Some(settings.options), &self.guard());
         if is_new || is_altered {
             self.save(&entry).await.map_err(Error::journal)?;
         }
-        self.insert(entry);
-        Ok(is_altered.then_some(key))
-    }
-
-    /// The document of a subscription that the settings defined in an earlier run.
-    async fn defined_before(&self, key: &SubscriptionKey) -> Result<Option<Subscription>, Error> {
-        let name = key.document(DEFINED);
-        let found = self.pipeline.journal().documents(&name).await;
-        let mut found = found.map_err(Error::journal)?.into_iter();
-        let document = found.find(|found| found.key == name);
-        Ok(document.and_then(|found| Subscription::from_document(&found.value).ok()))
+        Ok((entry, is_altered))
     }
 
     async fn load_registered(&self) -> Result<(), Error> {
@@ -139,7 +123,7 @@ impl Registry {
                 ),
                 Ok(subscription) => {
                     let guard = self.guard();
-                    self.insert(RegisteredSubscription::new(subscription, None, guard));
+                    self.insert(RegisteredSubscription::new(subscription, None, &guard));
                 }
                 Err(error) => log::error!(
                     "the document {} cannot be read, so its subscription gets no events: {error}",

@@ -35,6 +35,12 @@ families! {
     build_info: Gauge = Gauge::default,
         "offhook_build_info", "Always 1; the label is the version";
 
+    reloads: Counter = Counter::default,
+        "offhook_reloads_total", "Reloads of the settings, by outcome";
+    settings_stale: Gauge = Gauge::default,
+        "offhook_settings_stale",
+        "1 if the settings file, as it was read last, could not be taken; 0 otherwise";
+
     // One series for each source:
     requests: Counter = Counter::default,
         "offhook_requests_total",
@@ -152,6 +158,20 @@ impl Metrics {
             families,
             log_lines_dropped,
         })
+    }
+
+    /// Whether the settings file could not be taken.
+    pub(crate) fn set_settings_stale(&self, stale: bool) {
+        let gauge = self
+            .families
+            .settings_stale
+            .get_or_create_owned(&Labels::new());
+        gauge.set(stale.into());
+    }
+
+    pub(crate) fn reloaded(&self, outcome: &str) {
+        let labels = labels([("outcome", outcome)]);
+        self.families.reloads.get_or_create_owned(&labels).inc();
     }
 
     /// All metrics in Prometheus' text format. A metric appears with its first handle.

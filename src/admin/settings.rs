@@ -1,0 +1,75 @@
+//! `/api/settings` and `/api/reload`: which settings run, and loading them again.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::{Answer, ApiError};
+use super::request::json_body;
+use super::state::State;
+use crate::reload::{NotAsked, Outcome, Report};
+
+/// `GET /api/settings`: the settings that run, without secrets.
+pub(super) async fn show(state: State) -> HttpResponse {
+    let mut answer = state.settings.health();
+    answer["settings"] = state.settings.settings();
+    HttpResponse::Ok().json(answer)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `POST /api/reload`: loads the settings again, all or nothing.
+pub(super) async fn reload(state: State, body: web::Bytes) -> Answer {
+    let Asked { dry_run } = json_body(&body)?;
+    let Some(reload) = &state.reload else {
+        let text = "there is no file to load again: the settings were made in code, or offhook is a part of \
+                    another program's App";
+        return Err(ApiError::new(StatusCode::CONFLICT, "no_file", text));
+    };
+    let report = reload.reload(dry_run).await.map_err(|why| match why {
+        NotAsked::Busy => {
+            let text = "too many reloads are waiting; ask again in a moment";
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text)
+        }
+        NotAsked::Stopped => ApiError::unavailable("the server stops"),
+    })?;
+    Ok(answer(&report))
+}
+
+fn answer(report: &Report) -> HttpResponse {
+    let changes = report.outcome.changes().iter().map(ToString::to_string);
+    let mut answer = json!({
+        "success": !report.outcome.is_refused(),
+        "outcome": report.outcome.name(),
+        "fingerprint": report.fingerprint,
+        "changes": changes.collect::<Vec<_>>(),
+    });
+    let (status, code) = match &report.outcome {
+        Outcome::Reloaded { is_finished, .. } => {
+            answer["finished"] = (*is_finished).into();
+            return HttpResponse::Ok().json(answer);
+        }
+        Outcome::WouldReload(_) | Outcome::Unchanged => return HttpResponse::Ok().json(answer),
+        Outcome::RestartNeeded(keys) => {
+            answer["keys"] = keys.iter().map(|key| key.key()).collect();
+            (StatusCode::CONFLICT, "restart_needed")
+        }
+        Outcome::Invalid(_) | Outcome::HalfWritten(_) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid_settings")
+        }
+    };
+    let problems = report.outcome.problems();
+    answer["error"] = match &problems[..] {
+        [one] => one.as_str().into(),
+        more => Value::from(format!("{} problems; nothing was changed", more.len())),
+    };
+    answer["code"] = code.into();
+    answer["problems"] = problems.into();
+    HttpResponse::build(status).json(answer)
+}

@@ -1,0 +1,233 @@
+//! [`Live`]: the parts of a running server that a reload changes.
+//!
+//! First everything new is built (`prepare`), which may fail and changes nothing. Then it is applied, which cannot
+//! fail, in this order, so that a crash at any moment loses nothing:
+//!
+//! 1. New handlers start, at the newest event: they get what comes from here on.
+//! 2. Sources, limits and tokens change, each with one store.
+//! 3. Changed consumers finish their attempts, then start with the new options where they were. Those that did
+//!    not change are left alone.
+//! 4. Handlers that are not in the settings any more finish their attempts; their progress is kept.
+//! 5. Gateways that are new or changed are told where to send.
+
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, join_all};
+
+use super::plan::{How, Kind, Plan};
+use crate::clock::Clock;
+use crate::dispatch::Consumer;
+use crate::engine::{InlineEngine, Pipeline, Retention};
+use crate::error::Problems;
+use crate::gateway::Registrars;
+use crate::ingress::{Ingress, NextSources};
+use crate::relay::{NextRelay, Registry};
+use crate::settings::{HandlerSettings, JournalSettings, Settings, Use};
+use crate::signature::Limits;
+use crate::telemetry::Metrics;
+use crate::{Error, EventHandler};
+
+/// The parts that a reload changes.
+pub(crate) struct Live {
+    pub(crate) ingress: Arc<Ingress>,
+    pub(crate) pipeline: Option<Arc<Pipeline>>,
+    /// The engine, where there is no pipeline.
+    pub(crate) inline: Option<Arc<InlineEngine>>,
+    pub(crate) registry: Option<Arc<Registry>>,
+    pub(crate) registrars: Arc<Registrars>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The names of the handlers that a program has added.
+    pub(crate) in_code: Vec<String>,
+    pub(crate) ready_made: ReadyMade,
+    pub(crate) listeners: PrepareListeners,
+}
+
+/// Builds what the settings say of the listeners, such as their certificates. What it returns only stores that.
+pub(crate) type PrepareListeners =
+    Box<dyn Fn(&Settings) -> Result<ApplyListeners, Problems> + Send + Sync>;
+
+pub(crate) type ApplyListeners = Box<dyn FnOnce() + Send>;
+
+/// Makes a handler of the settings.
+pub(crate) type ReadyMade = fn(&HandlerSettings) -> Result<Arc<dyn EventHandler>, Error>;
+
+/// What is applied.
+pub(super) struct Prepared {
+    settings: Settings,
+    sources: Option<NextSources>,
+    listeners: ApplyListeners,
+    added: Vec<MakeConsumer>,
+    changed: Vec<MakeConsumer>,
+    /// The names of the consumers that are not in the settings any more.
+    removed: Vec<String>,
+    relay: Option<NextRelay>,
+}
+
+/// Makes a consumer as often as it is started.
+type MakeConsumer = Box<dyn Fn() -> Consumer + Send + Sync>;
+
+impl Live {
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Builds everything that `plan` changes. For a dry run no file is created.
+    pub(super) fn prepare(
+        &self,
+        old: &Settings,
+        new: &Settings,
+        plan: &Plan,
+        dry_run: bool,
+    ) -> Result<Prepared, Problems> {
+        let in_code: Vec<&str> = self.in_code.iter().map(String::as_str).collect();
+        new.check(&in_code)?;
+        let concerns_relay = plan.concerns(Kind::Subscription)
+            || (&old.relay, &old.dispatch) != (&new.relay, &new.dispatch);
+        if concerns_relay || plan.concerns(Kind::Handler) {
+            self.check_journal()?;
+        }
+        let mut prepared = Prepared {
+            settings: new.clone(),
+            sources: None,
+            listeners: (self.listeners)(new)?,
+            added: Vec::new(),
+            changed: Vec::new(),
+            removed: Vec::new(),
+            relay: None,
+        };
+        if plan.concerns(Kind::Source) || old.server != new.server {
+            let limits = Limits {
+                max_body: new.server.max_body,
+                request_timeout: new.server.request_timeout,
+                min_body_rate: new.server.min_body_rate,
+                in_flight: self.ingress.in_flight().clone(),
+            };
+            prepared.sources = Some(self.ingress.prepare(new.sources.clone(), &limits)?);
+        }
+        if let Some(registry) = self.registry.as_ref().filter(|_| concerns_relay) {
+            let next = registry.prepare(&new.relay, &new.subscriptions, &new.dispatch);
+            let next = next.map_err(|error| Problems::at("relay", error.to_string()))?;
+            prepared.relay = Some(next);
+        }
+        self.prepare_handlers(new, plan, dry_run, &mut prepared)?;
+        Ok(prepared)
+    }
+
+    /// A consumer cannot start while the journal cannot say how far it had come.
+    fn check_journal(&self) -> Result<(), Problems> {
+        match self.ingress.not_ready() {
+            None => Ok(()),
+            Some(why) => {
+                let text = format!("{why}, so handlers and subscriptions cannot change now");
+                Err(Problems::at("journal", text))
+            }
+        }
+    }
+
+    fn prepare_handlers(
+        &self,
+        new: &Settings,
+        plan: &Plan,
+        dry_run: bool,
+        prepared: &mut Prepared,
+    ) -> Result<(), Problems> {
+        let creates_file = |handler: &HandlerSettings| match &handler.used {
+            Use::Jsonl { path } => !path.exists(),
+            _ => false,
+        };
+        let changes = plan.changes.iter();
+        for change in changes.filter(|change| change.kind == Kind::Handler) {
+            let list = match change.how {
+                How::Added => &mut prepared.added,
+                How::Changed(_) => &mut prepared.changed,
+                How::Removed => {
+                    prepared.removed.push(consumer_name(&change.name));
+                    continue;
+                }
+            };
+            let mut handlers = new.handlers.iter();
+            let handler = handlers.find(|handler| handler.name == change.name);
+            if let Some(handler) = handler.filter(|one| !(dry_run && creates_file(one))) {
+                list.push(self.maker(handler, new)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn maker(&self, handler: &HandlerSettings, new: &Settings) -> Result<MakeConsumer, Problems> {
+        let made = (self.ready_made)(handler);
+        let made = made.map_err(|error| Problems::at("handlers", error.to_string()))?;
+        let name = consumer_name(&handler.name);
+        let options = handler.options.clone().or(&new.dispatch);
+        let (metrics, clock) = (Arc::clone(&self.metrics), Arc::clone(&self.clock));
+        Ok(Box::new(move || {
+            let (handler, clock) = (Arc::clone(&made), Arc::clone(&clock));
+            Consumer::new(name.clone(), handler, options.clone(), &metrics, clock)
+        }))
+    }
+
+    /// Applies it as far as requests are concerned. The future that is returned applies the rest.
+    pub(super) async fn apply(&self, prepared: Prepared) -> BoxFuture<'static, ()> {
+        let Prepared {
+            settings,
+            sources,
+            listeners,
+            added,
+            changed,
+            removed,
+            relay,
+        } = prepared;
+        if let Some(pipeline) = &self.pipeline {
+            join_all(added.iter().map(|make| pipeline.renew(make))).await;
+        }
+        self.replace_sources(&settings, sources);
+        listeners();
+        if let Some(inline) = &self.inline {
+            let made = added.iter().chain(&changed).map(|make| make());
+            inline.replace(&removed, made.collect());
+        }
+        let (pipeline, registry) = (self.pipeline.clone(), self.registry.clone());
+        let registrars = Arc::clone(&self.registrars);
+        Box::pin(async move {
+            if let Some(pipeline) = pipeline {
+                let changed = join_all(changed.iter().map(|make| pipeline.renew(make)));
+                let removed = join_all(removed.iter().map(|name| pipeline.retire(name)));
+                futures_util::future::join(changed, removed).await;
+            }
+            if let (Some(registry), Some(relay)) = (registry, relay) {
+                registry.replace(relay).await;
+            }
+            registrars.replace(&settings.gateways);
+        })
+    }
+
+    /// Budgets and readers first, so that the first request to a new source finds them.
+    fn replace_sources(&self, settings: &Settings, sources: Option<NextSources>) {
+        let server = &settings.server;
+        self.ingress.in_flight().resize(server.max_in_flight);
+        if let Some(pipeline) = &self.pipeline {
+            pipeline.large().resize(server.max_in_flight);
+            let readers = settings.sources.iter();
+            let readers = readers.map(|source| source.named_reader(server.max_body));
+            pipeline.decoder().replace(readers, server.max_body);
+            if let JournalSettings::Sqlite(sqlite) = &settings.journal {
+                pipeline.set_retention(Retention {
+                    age: sqlite.retention,
+                    bytes: sqlite.retention_size,
+                });
+            }
+        }
+        if let Some(sources) = sources {
+            self.ingress.replace(sources);
+        }
+    }
+}
+
+fn consumer_name(handler: &str) -> String {
+    format!("handler:{handler}")
+}

@@ -1,0 +1,109 @@
+//! [`PublicLive`]: what of the public listener's settings can change while it listens; and the task that reloads
+//! the settings, put together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::task::JoinHandle;
+
+use super::deadline::Times;
+use super::parts::Parts;
+use super::signals::hangups;
+use crate::Error;
+use crate::gateway::Registrars;
+use crate::reload::{ApplyListeners, Live, ReloadHandle, Reloader};
+use crate::settings::{ServerSettings, Settings};
+use crate::signature::BodyPace;
+
+/// What of the public listener's settings can change.
+#[derive(Debug, Clone)]
+pub(super) struct PublicLive {
+    pub(super) times: Arc<ArcSwap<Times>>,
+    pub(super) health_path: Arc<ArcSwap<Option<String>>>,
+    drain_delay: Arc<ArcSwap<Duration>>,
+}
+
+impl PublicLive {
+    pub(super) fn new(settings: &ServerSettings) -> Self {
+        Self {
+            times: Arc::new(ArcSwap::from_pointee(times(settings))),
+            health_path: Arc::new(ArcSwap::from_pointee(settings.health_path.clone())),
+            drain_delay: Arc::new(ArcSwap::from_pointee(settings.drain_delay)),
+        }
+    }
+
+    /// Requests that begin from now on, and a stop, go by these settings.
+    fn replace(&self, settings: &ServerSettings) {
+        self.times.store(Arc::new(times(settings)));
+        self.health_path
+            .store(Arc::new(settings.health_path.clone()));
+        self.drain_delay.store(Arc::new(settings.drain_delay));
+    }
+
+    /// How long requests are still taken after a signal to stop.
+    pub(super) fn drain_delay(&self) -> Duration {
+        **self.drain_delay.load()
+    }
+}
+
+fn times(settings: &ServerSettings) -> Times {
+    Times {
+        pace: BodyPace {
+            request_timeout: settings.request_timeout,
+            min_rate: settings.min_body_rate,
+            max_body: settings.max_body,
+        },
+        keep_alive: settings.keep_alive,
+    }
+}
+
+/// The task that reloads. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Reloads(JoinHandle<()>);
+
+impl Reloads {
+    /// Starts the task if the settings come from a file. From then on SIGHUP does not end the process.
+    pub(super) fn start(
+        settings: &Settings,
+        parts: &Parts,
+        registrars: &Arc<Registrars>,
+        public: &PublicLive,
+    ) -> Result<Option<(Self, ReloadHandle)>, Error> {
+        let reloading = &parts.reloading;
+        let Some(file) = reloading.file.clone() else {
+            return Ok(None);
+        };
+        let (public, token) = (public.clone(), parts.admin_token.clone());
+        let live = Live {
+            ingress: Arc::clone(&parts.ingress),
+            pipeline: parts.pipeline.clone(),
+            inline: reloading.inline.clone(),
+            registry: parts.registry.clone(),
+            registrars: Arc::clone(registrars),
+            metrics: Arc::clone(&parts.metrics),
+            clock: Arc::clone(&reloading.clock),
+            in_code: reloading.in_code.clone(),
+            ready_made: reloading.ready_made,
+            listeners: Box::new(move |settings| {
+                let (public, token) = (public.clone(), token.clone());
+                let (server, admin) = (settings.server.clone(), settings.admin.clone());
+                let apply: ApplyListeners = Box::new(move || {
+                    public.replace(&server);
+                    token.replace(admin.and_then(|admin| admin.token));
+                });
+                Ok(apply)
+            }),
+        };
+        let hangups = hangups()?;
+        let status = Arc::clone(&parts.status);
+        let (reloader, handle) = Reloader::new(file, settings.clone(), live, status);
+        Ok(Some((Self(tokio::spawn(reloader.run(hangups))), handle)))
+    }
+}
+
+impl Drop for Reloads {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

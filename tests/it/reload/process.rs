@@ -1,0 +1,156 @@
+//! Signals, the watch, and the command, with the real program.
+
+use offhook::testing::TestEvent;
+
+use super::{NEW, OLD};
+use crate::served::{JSONL, Served, handled, until};
+use crate::support::{Folder, KEY, Ran, offhook, secret};
+
+/// Settings with one secret, which is in a file.
+fn settings(folder: &Folder) {
+    std::fs::write(folder.0.join("secret"), OLD).unwrap();
+    write(folder, "");
+}
+
+fn write(folder: &Folder, more: &str) {
+    let text = format!(
+        "[server]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n[journal]\nengine = \"none\"\n\
+         [[sources]]\nname = \"hub\"\nsecrets = [\"file:secret\"]\n\
+         [[handlers]]\nname = \"lines\"\nuse = \"log\"\n{more}"
+    );
+    std::fs::write(folder.0.join("settings.toml"), text).unwrap();
+}
+
+async fn status(served: &Served, key: &str) -> u16 {
+    let request = TestEvent::message("+1", "hello").sign(&secret(key));
+    let answer = served.try_send(&request.path("/webhook")).await;
+    answer.map_or(0, |answer| answer.status)
+}
+
+fn reload(served: &Served, more: &[&str]) -> Ran {
+    let admin = format!("http://{}", served.admin);
+    let arguments = [&["reload", "--admin", &admin], more].concat();
+    offhook(&arguments).output().unwrap().into()
+}
+
+/// The secret's file is rotated; nothing is asked.
+#[actix_web::test]
+async fn a_rotated_secret_is_taken_by_itself() {
+    let folder = Folder::new("reload-watch");
+    settings(&folder);
+    let served = Served::start(&folder);
+    assert_eq!(status(&served, OLD).await, 200);
+    std::fs::write(folder.0.join("secret"), format!("{NEW}\n")).unwrap();
+    until("taken", async || status(&served, NEW).await == 200).await;
+    assert_eq!(status(&served, OLD).await, 401);
+    let line = served.program.logged("settings reloaded");
+    assert!(line.ends_with("1 source changed (secrets)"), "{line}");
+}
+
+#[actix_web::test]
+async fn a_signal_reloads_and_never_ends() {
+    let folder = Folder::new("reload-signal");
+    settings(&folder);
+    let served = Served::start(&folder);
+    served.program.signal("HUP");
+    let line = served.program.logged("settings not reloaded");
+    assert!(line.contains("says what runs already"), "{line}");
+    std::fs::write(folder.0.join("settings.toml"), "[server\nno TOML").unwrap();
+    served.program.signal("HUP");
+    served.program.logged("not TOML");
+    served.program.logged("stay in force");
+    assert_eq!(status(&served, OLD).await, 200);
+    write(&folder, "timeout = \"7s\"");
+    served.program.signal("HUP");
+    let line = served.program.logged("settings reloaded");
+    assert!(line.ends_with("1 handler changed (timeout)"), "{line}");
+    served.program.stop();
+}
+
+/// The server is killed at any step of a reload that adds, changes and removes handlers and changes the source.
+#[actix_web::test]
+async fn a_kill_amid_a_reload_loses_nothing() {
+    let folder = Folder::new("reload-kill");
+    let write = |number: usize| {
+        let timeout = number % 7 + 3;
+        let other = format!(
+            "[[handlers]]\nname = \"other-{}\"\nuse = \"log\"\n",
+            number % 3
+        );
+        let more = format!("{other}{JSONL}timeout = \"{timeout}s\"\n");
+        crate::served::settings(&folder, &more);
+        if number % 2 == 1 {
+            let path = folder.0.join("settings.toml");
+            let text = std::fs::read_to_string(&path).unwrap();
+            let more = format!("\"{KEY}\", \"{NEW}\"");
+            std::fs::write(path, text.replace(&format!("\"{KEY}\""), &more)).unwrap();
+        }
+    };
+    let mut acknowledged = Vec::new();
+    for round in 0..6 {
+        write(0);
+        let served = Served::start(&folder);
+        for number in 0..40 {
+            let id = format!("{round}-{number}");
+            let request = TestEvent::message("+1", "hello").id(&id).sign(&secret(KEY));
+            let answer = served.try_send(&request).await;
+            assert_eq!(answer.map(|answer| answer.status), Some(200));
+            acknowledged.push(id);
+            if number % 4 == 0 {
+                write(number / 4 + 1);
+                served.program.signal("HUP");
+            }
+        }
+        // Some milliseconds into the last reload.
+        tokio::time::sleep(std::time::Duration::from_millis(round * 3)).await;
+        served.program.kill();
+    }
+    write(0);
+    let served = Served::start(&folder);
+    until("all are handled", async || {
+        let handled = handled(&folder);
+        acknowledged.iter().all(|id| handled.contains(id))
+    })
+    .await;
+    served.program.stop();
+}
+
+/// The half that is left of a file must not be taken because it is valid.
+#[actix_web::test]
+async fn a_half_written_file_is_taken_only_when_asked() {
+    let folder = Folder::new("reload-half");
+    settings(&folder);
+    let served = Served::start(&folder);
+    let text = std::fs::read_to_string(folder.0.join("settings.toml")).unwrap();
+    let half = text.split("[[handlers]]").next().unwrap();
+    std::fs::write(folder.0.join("settings.toml"), half).unwrap();
+    served.program.logged("looks like a half-written file");
+    let ran = reload(&served, &[]);
+    assert_eq!(
+        (ran.status, ran.printed.as_str()),
+        (0, "reloaded\n  handler \"lines\": removed\n")
+    );
+}
+
+#[actix_web::test]
+async fn the_command_says_what_has_changed() {
+    let folder = Folder::new("reload-command");
+    settings(&folder);
+    let served = Served::start(&folder);
+    let ran = reload(&served, &[]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(ran.printed.contains("nothing to reload"), "{ran:?}");
+    write(&folder, "evnts = []\nretry = 5");
+    let ran = reload(&served, &[]);
+    assert_eq!((ran.status, ran.printed.as_str()), (1, ""), "{ran:?}");
+    assert!(ran.said.contains("did you mean events"), "{ran:?}");
+    assert!(ran.said.contains("handlers[0].retry"), "{ran:?}");
+    let ran = reload(&served, &["--json", "--dry-run"]);
+    assert_eq!(
+        (ran.status, ran.json()["code"].as_str()),
+        (1, Some("invalid_settings"))
+    );
+    write(&folder, "timeout = \"7s\"");
+    let ran = reload(&served, &[]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+}
