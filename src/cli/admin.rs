@@ -87,7 +87,11 @@ impl Server {
             request = request.header(AUTHORIZATION, authorization(token)?);
         }
         let request = request.body(body.into()).map_err(Failure::usage)?;
-        let http = HttpClient::new(&url, 1).map_err(Failure::failed)?;
+        let http = self
+            .address
+            .trust
+            .client(&url, 1)
+            .map_err(Failure::failed)?;
         let exchange = http.send(request, TIMEOUT, LONGEST_ANSWER);
         let answered = actix_rt::System::new().block_on(exchange);
         let answered =

@@ -9,7 +9,8 @@ use url::Url;
 use super::client::http_url;
 use super::invocation;
 use super::output::Failure;
-use super::settings_file::{Known, SettingsFile};
+use super::settings_file::{Known, SettingsFile, scheme};
+use super::trust::Trust;
 
 /// The options that say where the admin listener is.
 #[derive(Debug, Args)]
@@ -21,6 +22,9 @@ pub(super) struct AdminAddress {
 
     #[command(flatten)]
     file: SettingsFile,
+
+    #[command(flatten)]
+    pub(super) trust: Trust,
 }
 
 /// Where to ask.
@@ -70,10 +74,13 @@ impl AdminAddress {
         let (text, origin) = match &known {
             None => (DEFAULT.to_owned(), Origin::Default),
             Some(known) => {
-                let bind = known.settings.admin.clone().unwrap_or_default().bind;
-                let address = known.address("admin.bind", bind, GIVE_ADMIN)?;
+                let admin = known.settings.admin.clone().unwrap_or_default();
+                let address = known.address("admin.bind", admin.bind, GIVE_ADMIN)?;
                 let origin = Origin::Settings(known.file.clone());
-                (format!("http://{address}"), origin)
+                (
+                    format!("{}://{address}", scheme(admin.tls.as_ref())),
+                    origin,
+                )
             }
         };
         let url = Url::parse(&text).map_err(Failure::failed)?;

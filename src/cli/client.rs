@@ -11,6 +11,7 @@ use offhook::signature::SignedHeader;
 use url::Url;
 
 use super::output::Failure;
+use super::trust::Trust;
 
 /// Follows no redirects and uses no proxy, so that only the named receiver is tested.
 #[derive(Debug)]
@@ -40,8 +41,13 @@ pub(super) struct Answer {
 
 impl Client {
     /// A client that keeps up to `connections` connections open.
-    pub(super) fn new(url: Url, shown: String, connections: usize) -> Result<Self, Failure> {
-        let http = HttpClient::new(&url, connections).map_err(Failure::failed)?;
+    pub(super) fn new(
+        trust: &Trust,
+        url: Url,
+        shown: String,
+        connections: usize,
+    ) -> Result<Self, Failure> {
+        let http = trust.client(&url, connections).map_err(Failure::failed)?;
         Ok(Self { http, url, shown })
     }
 

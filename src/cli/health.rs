@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::admin_address::{AdminAddress, AdminListener};
 use super::output::{self, Outcome, Verdict};
+use super::trust::Trust;
 
 /// Say whether the running server is ready to take events
 ///
@@ -28,7 +29,7 @@ pub(super) struct Health {
 impl Health {
     pub(super) fn run(self) -> Outcome {
         let listener = self.address.find()?;
-        let answer = actix_rt::System::new().block_on(ask(&listener));
+        let answer = actix_rt::System::new().block_on(ask(&listener, &self.address.trust));
         let is_ready = matches!(&answer, Ok((200, ready)) if ready["status"] == "ready");
         if self.json {
             let (status, ready) = answer.as_ref().ok().cloned().unzip();
@@ -47,7 +48,7 @@ impl Health {
 }
 
 /// Asks, and returns the status and the JSON of the answer, or why there is none.
-async fn ask(listener: &AdminListener) -> Result<(u16, Value), String> {
+async fn ask(listener: &AdminListener, trust: &Trust) -> Result<(u16, Value), String> {
     let mut url = listener.url.clone();
     url.set_query(None);
     url.set_fragment(None);
@@ -57,7 +58,7 @@ async fn ask(listener: &AdminListener) -> Result<(u16, Value), String> {
     drop(parts);
     let request = HttpClient::request(Method::GET, &url).body(bytes::Bytes::new());
     let request = request.map_err(|error| error.to_string())?;
-    let http = HttpClient::new(&url, 1)?;
+    let http = trust.client(&url, 1)?;
     let answered = http.send(request, TIMEOUT, LONGEST_ANSWER).await;
     let response = answered.map_err(|error| error.to_string())?.response;
     let status = response.status().as_u16();

@@ -28,6 +28,7 @@ mod settings_file;
 mod sign;
 mod subscriptions;
 mod table;
+mod trust;
 mod verify;
 mod verify_durability;
 

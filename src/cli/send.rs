@@ -14,6 +14,7 @@ use super::input::read_body;
 use super::load::{self, Plan};
 use super::output::{self, Outcome, Verdict};
 use super::settings_file::SettingsFile;
+use super::trust::Trust;
 use target::Target;
 
 /// Send signed test events to a receiver
@@ -65,6 +66,9 @@ pub(super) struct Send {
 
     #[command(flatten)]
     file: SettingsFile,
+
+    #[command(flatten)]
+    trust: Trust,
 }
 
 fn receiver_url(text: &str) -> Result<Url, String> {
@@ -93,7 +97,7 @@ impl Send {
             rate: self.rate,
         };
         let (url, shown) = (target.url.clone(), target.shown.clone());
-        let client = Client::new(url, shown, plan.connections)?;
+        let client = Client::new(&self.trust, url, shown, plan.connections)?;
         actix_rt::System::new().block_on(async {
             if self.count > 1 {
                 return self.many(plan, &client, &target, |_| event()).await;

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::check::{has_documented_key, without_consumer};
 use super::output::{Failure, Outcome, Verdict, title};
-use super::settings_file::{SettingsFile, reachable};
+use super::settings_file::{SettingsFile, reachable, scheme};
 use super::{invocation, output, quoted};
 
 /// Receive webhooks as a settings file says (the default)
@@ -100,7 +100,14 @@ fn welcome(
 ) -> String {
     let version = concat!("offhook ", env!("CARGO_PKG_VERSION"), " is listening");
     let mut text = title(version);
-    let url = |source: &Source| format!("http://{}{}", reachable(public), source.patterns()[0]);
+    let url = |source: &Source| {
+        format!(
+            "{}://{}{}",
+            scheme(settings.server.tls.as_ref()),
+            reachable(public),
+            source.patterns()[0]
+        )
+    };
     for source in &settings.sources {
         let how = match source.path_token {
             None => source.scheme.name(),
@@ -112,7 +119,8 @@ fn welcome(
     if let Some(admin) = admin.map(reachable) {
         let _ = write!(
             text,
-            "\n  admin     http://{admin}/health, /ready, /metrics"
+            "\n  admin     {}://{admin}/health, /ready, /metrics",
+            scheme(settings.admin.as_ref().and_then(|admin| admin.tls.as_ref()))
         );
     }
     let _ = write!(text, "\n  engine    {}", settings.journal.promise());

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use offhook::settings::{Problem, Problems, Settings};
+use offhook::settings::{Problem, Problems, Settings, TlsSettings};
 
 use super::invocation;
 use super::output::{Failure, counted, note};
@@ -119,6 +119,11 @@ pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
+}
+
+/// How URLs of a listener begin.
+pub(super) fn scheme(tls: Option<&TlsSettings>) -> &'static str {
+    if tls.is_some() { "https" } else { "http" }
 }
 
 const DEFAULT: &str = "settings.toml";

@@ -14,8 +14,9 @@ use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt as _;
+use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
@@ -106,27 +107,40 @@ pub(super) fn tcp<R>(resolver: R, limit: Option<Duration>) -> HttpConnector<R> {
 /// TLS of the relay. If the system has no trusted certificates, it trusts none.
 fn relay_tls(roots: Option<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
     const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
-    tls(roots, ALPN).or_else(|error| {
+    let trusted = roots.map_or_else(|| Trusted::System(Vec::new()), Trusted::Only);
+    tls(trusted, ALPN).or_else(|error| {
         // A container may have no certificates, and its subscribers may all be at http://.
         log::warn!(
             "subscribers at https:// cannot be reached, there are no certificates to trust: {}",
             failure::innermost(&error)
         );
-        tls(Some(RootCertStore::empty()), ALPN)
+        tls(Trusted::Only(RootCertStore::empty()), ALPN)
     })
 }
 
-/// TLS that trusts `roots`, or what the system trusts, and offers the protocols `alpn`.
-pub(super) fn tls(
-    roots: Option<RootCertStore>,
-    alpn: &[&[u8]],
-) -> Result<ClientConfig, rustls::Error> {
+/// The authorities whose certificates are taken.
+pub(super) enum Trusted {
+    /// These.
+    Only(RootCertStore),
+    /// Those of the system, and these.
+    System(Vec<CertificateDer<'static>>),
+}
+
+/// TLS that trusts these authorities, and offers the protocols `alpn`.
+pub(super) fn tls(trusted: Trusted, alpn: &[&[u8]]) -> Result<ClientConfig, rustls::Error> {
     // It fails where another part of the process has installed a provider, and that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = ClientConfig::builder();
-    let config = match roots {
-        Some(roots) => config.with_root_certificates(roots),
-        None => config.with_platform_verifier()?,
+    let config = match trusted {
+        Trusted::Only(roots) => config.with_root_certificates(roots),
+        Trusted::System(more) => {
+            let provider = Arc::clone(config.crypto_provider());
+            let verifier = Verifier::new_with_extra_roots(more, provider)?;
+            let verifier = Arc::new(verifier);
+            config
+                .dangerous()
+                .with_custom_certificate_verifier(verifier)
+        }
     };
     let mut config = config.with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();

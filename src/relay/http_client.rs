@@ -7,6 +7,7 @@
 
 use std::error::Error;
 use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -22,9 +23,11 @@ use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use percent_encoding::percent_decode_str;
 use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use url::Url;
 
-use super::connector::{tcp, tls};
+use super::connector::{Trusted, tcp, tls};
 use super::failure::{innermost, is_timeout};
 
 /// Makes requests. Its clones share their connections.
@@ -51,9 +54,22 @@ impl HttpClient {
     /// When the URL begins with `https` and the system has no trusted certificates. The error is a short
     /// text.
     pub fn new(url: &Url, idle: usize) -> Result<Self, String> {
+        Self::trusting(url, idle, None)
+    }
+
+    /// The same, for a server whose certificate may also be of an authority in the PEM file `authorities`.
+    ///
+    /// # Errors
+    ///
+    /// As [`HttpClient::new`], and when the file cannot be read or holds no certificate.
+    pub fn trusting(url: &Url, idle: usize, authorities: Option<&Path>) -> Result<Self, String> {
         // Without `https`, no certificates are needed, and the system may have none.
-        let roots = (url.scheme() == "http").then(RootCertStore::empty);
-        let tls = tls(roots, &[b"http/1.1"]).map_err(|error| innermost(&error))?;
+        let trusted = match authorities {
+            _ if url.scheme() == "http" => Trusted::Only(RootCertStore::empty()),
+            None => Trusted::System(Vec::new()),
+            Some(path) => Trusted::System(authorities_in(path)?),
+        };
+        let tls = tls(trusted, &[b"http/1.1"]).map_err(|error| innermost(&error))?;
         let http = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(idle)
@@ -117,6 +133,19 @@ impl HttpClient {
         };
         let in_time = tokio::time::timeout(timeout, exchange).await;
         in_time.unwrap_or(Err(Unanswered::TimedOut(timeout)))
+    }
+}
+
+/// The certificates of a PEM file.
+fn authorities_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let shown = path.display();
+    let text = std::fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(format!(
+            "{shown} holds no certificate; it is a PEM file that begins with -----BEGIN CERTIFICATE-----"
+        )),
     }
 }
 

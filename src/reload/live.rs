@@ -43,11 +43,17 @@ pub(crate) struct Live {
     pub(crate) listeners: PrepareListeners,
 }
 
-/// Builds what the settings say of the listeners, such as their certificates. What it returns only stores that.
+/// Builds what the settings say of the listeners, such as their certificates.
 pub(crate) type PrepareListeners =
-    Box<dyn Fn(&Settings) -> Result<ApplyListeners, Problems> + Send + Sync>;
+    Box<dyn Fn(&Settings) -> Result<PreparedListeners, Problems> + Send + Sync>;
 
-pub(crate) type ApplyListeners = Box<dyn FnOnce() + Send>;
+/// What the listeners are to go by.
+pub(crate) struct PreparedListeners {
+    /// Only stores it.
+    pub(crate) apply: Box<dyn FnOnce() + Send>,
+    /// The sections whose files hold another certificate, such as `server.tls`.
+    pub(crate) certificates: Vec<&'static str>,
+}
 
 /// Makes a handler of the settings.
 pub(crate) type ReadyMade = fn(&HandlerSettings) -> Result<Arc<dyn EventHandler>, Error>;
@@ -56,7 +62,7 @@ pub(crate) type ReadyMade = fn(&HandlerSettings) -> Result<Arc<dyn EventHandler>
 pub(super) struct Prepared {
     settings: Settings,
     sources: Option<NextSources>,
-    listeners: ApplyListeners,
+    listeners: PreparedListeners,
     added: Vec<MakeConsumer>,
     changed: Vec<MakeConsumer>,
     /// The names of the consumers that are not in the settings any more.
@@ -66,6 +72,13 @@ pub(super) struct Prepared {
 
 /// Makes a consumer as often as it is started.
 type MakeConsumer = Box<dyn Fn() -> Consumer + Send + Sync>;
+
+impl Prepared {
+    /// The sections whose files hold another certificate, though the settings may be as they were.
+    pub(super) fn certificates(&self) -> &[&'static str] {
+        &self.listeners.certificates
+    }
+}
 
 impl Live {
     pub(super) fn clock(&self) -> &dyn Clock {
@@ -186,7 +199,7 @@ impl Live {
             join_all(added.iter().map(|make| pipeline.renew(make))).await;
         }
         self.replace_sources(&settings, sources);
-        listeners();
+        (listeners.apply)();
         if let Some(inline) = &self.inline {
             let made = added.iter().chain(&changed).map(|make| make());
             inline.replace(&removed, made.collect());

@@ -17,6 +17,6 @@ mod reloader;
 mod report;
 mod watch;
 
-pub(crate) use live::{ApplyListeners, Live, ReadyMade};
+pub(crate) use live::{Live, PreparedListeners, ReadyMade};
 pub(crate) use reloader::{NotAsked, ReloadHandle, Reloader, SettingsFile};
 pub(crate) use report::{Outcome, Report, Status};

@@ -51,6 +51,8 @@ pub(super) fn with_changes(file: &Settings, running: &Settings, now: Settings) -
                 min_body_rate,
                 drain_delay,
                 health_path,
+                trusted_proxies,
+                tls,
             },
             &file.server,
             &running.server,
@@ -58,7 +60,7 @@ pub(super) fn with_changes(file: &Settings, running: &Settings, now: Settings) -
         ),
         admin: match (&file.admin, &running.admin, admin) {
             (Some(file), Some(running), Some(now)) => Some(kept_fields!(
-                AdminSettings { bind, token },
+                AdminSettings { bind, token, tls },
                 file,
                 running,
                 now

@@ -8,6 +8,7 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use humantime::format_duration;
@@ -17,7 +18,7 @@ use crate::dispatch::HandlerOptions;
 use crate::relay::{RelayOptions, RelaySettings, SubscriptionSettings};
 use crate::settings::{
     AdminSettings, GatewaySettings, HandlerSettings, JournalSettings, ServerSettings, Settings,
-    SqliteSettings,
+    SqliteSettings, TlsSettings,
 };
 
 pub(super) use words::summary;
@@ -177,13 +178,21 @@ impl Plan {
                 min_body_rate: "min_body_rate",
                 drain_delay: "drain_delay",
                 health_path: "health_path",
+                trusted_proxies: "trusted_proxies",
+                tls: "tls",
             },
             old,
             new
         );
-        let lines = keys.into_iter().map(|key| {
+        let switched = self.tls("server.tls", old.tls.as_ref(), new.tls.as_ref());
+        let keys = keys.into_iter().filter(|key| *key != "tls" || !switched);
+        let lines = keys.map(|key| {
             let line = match key {
                 "bind" => Some(quoted(old.bind)),
+                "trusted_proxies" => {
+                    let networks: Vec<_> = old.trusted_proxies.iter().map(quoted).collect();
+                    Some(format!("[{}]", networks.join(", ")))
+                }
                 "workers" => Some(old.workers.to_string()),
                 "max_connections" => Some(old.max_connections.to_string()),
                 _ => None,
@@ -207,17 +216,44 @@ impl Plan {
         let keys = differing!(
             AdminSettings {
                 bind: "bind",
-                token: "token"
+                token: "token",
+                tls: "tls",
             },
             old,
             new
         );
-        let lines = keys.into_iter().map(|key| match key {
+        let switched = self.tls("admin.tls", old.tls.as_ref(), new.tls.as_ref());
+        let keys = keys.into_iter().filter(|key| *key != "tls" || !switched);
+        let lines = keys.map(|key| match key {
             "bind" => (key, Some(quoted(old.bind))),
             // With or without a token the listener is open to others.
             _ => (key, None),
         });
         self.split("admin", lines.collect());
+    }
+
+    /// A listener cannot begin or end to speak TLS. Returns whether it is to.
+    fn tls(
+        &mut self,
+        section: &'static str,
+        old: Option<&TlsSettings>,
+        new: Option<&TlsSettings>,
+    ) -> bool {
+        if old.is_some() == new.is_some() {
+            return false;
+        }
+        let line = |key, path: &Path| Some(format!("{key} = {}", quoted(path.display())));
+        let lines = old.map_or_else(
+            || vec![("certificate", None)],
+            |old| {
+                let certificate = line("certificate", &old.certificate);
+                vec![("certificate", certificate), ("key", line("key", &old.key))]
+            },
+        );
+        let restarts = lines.into_iter();
+        self.restarts
+            .extend(restarts.map(|(key, line)| NeedsRestart { section, key, line }));
+        true
     }
 
     fn journal(&mut self, old: &JournalSettings, new: &JournalSettings) {
@@ -266,6 +302,13 @@ impl Plan {
             }
         }
         self.section(section, changed);
+    }
+
+    /// Adds the sections whose files hold another certificate.
+    pub(crate) fn add_certificates(&mut self, sections: &[&'static str]) {
+        for section in sections {
+            self.section(section, vec!["certificate"]);
+        }
     }
 
     fn section(&mut self, section: &str, keys: Vec<&'static str>) {

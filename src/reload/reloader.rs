@@ -181,7 +181,7 @@ impl Reloader {
     async fn take(&mut self, now: Settings, trigger: Trigger, dry_run: bool) -> Report {
         self.status.read(now.fingerprint());
         let new = with_changes(&self.file.said, &self.running, now.clone());
-        let plan = Plan::between(&self.running, &new);
+        let mut plan = Plan::between(&self.running, &new);
         if !plan.restarts.is_empty() {
             return self.report(Outcome::RestartNeeded(plan.restarts));
         }
@@ -192,6 +192,7 @@ impl Reloader {
             Ok(prepared) => prepared,
             Err(problems) => return self.report(Outcome::Invalid(problems)),
         };
+        plan.add_certificates(prepared.certificates());
         if plan.is_empty() {
             if !dry_run {
                 self.file.said = now;

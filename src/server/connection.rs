@@ -16,20 +16,24 @@
 //! timer for each answer and drop it with the next request, a twentieth of all that a request costs.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use actix_rt::net::TcpStream;
 use arc_swap::ArcSwap;
 use bytes::{Buf as _, BytesMut};
 use memchr::memmem::Finder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::deadline::{Appetite, LINGER, LazyTimer, RequestDeadline, Times};
-use super::seats::Seats;
+use super::proxies::Proxies;
+use super::seats::{Seat, Seats};
+use super::socket::Socket;
+use super::tls::Tls;
 use crate::clock::{Clock as _, SystemClock};
+use crate::escape_controls;
 use crate::signature::Deadline as _;
 use crate::telemetry::{ListenerMetrics, Throttle};
 
@@ -37,17 +41,37 @@ use crate::telemetry::{ListenerMetrics, Throttle};
 pub(super) struct ConnectionContext {
     pub(super) times: Arc<ArcSwap<Times>>,
     pub(super) seats: Arc<Seats>,
+    pub(super) proxies: Arc<Proxies>,
+    /// The certificate, if the listener speaks TLS.
+    pub(super) tls: Option<Arc<Tls>>,
     /// Those of the public listener.
     pub(super) metrics: Option<ListenerMetrics>,
     /// Limits the log lines about late heads.
     pub(super) slow_heads: Throttle,
+    /// Limits those about failed handshakes.
+    pub(super) handshakes: Throttle,
     /// Limits those about heads that are too large.
     pub(super) large_heads: Throttle,
 }
 
-/// A TCP stream that ends when its other side is late.
+impl ConnectionContext {
+    /// Counts and logs a handshake that has failed.
+    pub(super) fn no_handshake(&self, peer: Option<SocketAddr>, why: &str) {
+        if let Some(metrics) = &self.metrics {
+            metrics.failed_handshakes.inc();
+        }
+        if let Some(unsaid) = self.handshakes.pass() {
+            let peer =
+                peer.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
+            let (why, more) = (escape_controls(why), Throttle::more(unsaid));
+            log::info!("no TLS handshake with {peer}: {why}{more}");
+        }
+    }
+}
+
+/// A stream that ends when its other side is late.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Socket,
     context: Arc<ConnectionContext>,
     /// The deadline of its current request.
     pub(super) deadline: RequestDeadline,
@@ -68,12 +92,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, context: Arc<ConnectionContext>) -> Self {
+    pub(super) fn new(stream: Socket, seat: Seat, context: Arc<ConnectionContext>) -> Self {
         if let Some(metrics) = &context.metrics {
             metrics.connections.inc();
         }
-        let peer = stream.peer_addr().ok().map(|peer| peer.ip());
-        let seat = context.seats.take(peer);
         Self {
             stream,
             deadline: RequestDeadline::new(Arc::clone(&context.times), seat),
@@ -90,7 +112,7 @@ impl Connection {
     }
 
     /// Ends the reading, because the sender is late.
-    fn give_up(&mut self) {
+    fn give_up(&mut self, cx: &mut Context<'_>) {
         if !self.deadline.give_up() {
             return;
         }
@@ -98,7 +120,9 @@ impl Connection {
             metrics.slow_heads.inc();
         }
         // It fails for a sender that has no room for it, which gets no answer then.
-        let _ = self.stream.try_write(REQUEST_TIMEOUT);
+        let mut stream = Pin::new(&mut self.stream);
+        let _ = stream.as_mut().poll_write(cx, REQUEST_TIMEOUT);
+        let _ = stream.poll_flush(cx);
         if let Some(unsaid) = self.context.slow_heads.pass() {
             let more = Throttle::more(unsaid);
             log::info!("a request's head took too long, answered 408{more}");
@@ -116,6 +140,14 @@ impl Connection {
             .map(|()| io::ErrorKind::TimedOut.into())
     }
 
+    /// The other side has read.
+    fn unblock(&mut self, cx: &Context<'_>) {
+        self.blocked_since = None;
+        if std::mem::take(&mut self.read_waits) {
+            cx.waker().wake_by_ref();
+        }
+    }
+
     /// Receives something. Returns whether it is in `buf`, or the stream has ended; otherwise it is held back.
     fn poll_receive(
         &mut self,
@@ -125,7 +157,7 @@ impl Connection {
         let before = buf.filled().len();
         if Pin::new(&mut self.stream).poll_read(cx, buf)?.is_pending() {
             ready!(self.deadline.poll_late(&mut self.read_timer, cx));
-            self.give_up();
+            self.give_up(cx);
             return Poll::Ready(Ok(true));
         }
         let length = buf.filled().len() - before;
@@ -342,7 +374,7 @@ impl AsyncRead for Connection {
         this.give(buf);
         if buf.filled().is_empty() {
             if this.deadline.poll_late(&mut this.read_timer, cx).is_ready() {
-                this.give_up();
+                this.give_up(cx);
                 return END_OF_STREAM;
             }
             this.deadline.remember(cx.waker());
@@ -367,10 +399,7 @@ impl AsyncWrite for Connection {
             Poll::Ready(written) => {
                 self.watch_for_large_heads(&buf[..*written.as_ref().unwrap_or(&0)]);
                 self.deadline.sent();
-                self.blocked_since = None;
-                if std::mem::take(&mut self.read_waits) {
-                    cx.waker().wake_by_ref();
-                }
+                self.unblock(cx);
                 Poll::Ready(written)
             }
             Poll::Pending => self.poll_blocked(cx).map(Err),
@@ -378,12 +407,16 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // actix-http flushes when all of its answers are written.
+        // actix-http flushes when all of its answers are written. What TLS holds may still have no room.
+        if Pin::new(&mut self.stream).poll_flush(cx)?.is_pending() {
+            return self.poll_blocked(cx).map(Err);
+        }
+        self.unblock(cx);
         self.deadline.set_flushed(true);
         if self.deadline.is_waited_for() {
             cx.waker().wake_by_ref();
         }
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -33,8 +33,12 @@ use super::connection::{Connection, ConnectionContext};
 use super::deadline::{LINGER, RequestDeadline, Times};
 use super::descriptors::Descriptors;
 use super::parts::Parts;
+use super::proxies::Proxies;
 use super::reloads::PublicLive;
 use super::seats::Seats;
+use super::socket::Socket as Stream;
+use super::systemd;
+use super::tls::Tls;
 use crate::admin::{self, AdminState};
 use crate::ingress::Ingress;
 use crate::settings::ServerSettings;
@@ -60,9 +64,17 @@ pub(super) struct Listener {
 }
 
 impl BoundSocket {
-    /// Listens on `address`, which the settings have under `key`.
+    /// Listens on `address`, which the settings have under `key`; with the socket that systemd has opened for
+    /// it, if there is one.
     pub(super) fn bind(key: &'static str, address: SocketAddr) -> Result<Self, Error> {
         let listen = || {
+            if let Some(socket) = systemd::inherited(address) {
+                return Ok(Self {
+                    key,
+                    address: socket.local_addr()?,
+                    socket,
+                });
+            }
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
             socket.set_reuse_address(true)?;
             socket.bind(&address.into())?;
@@ -84,13 +96,16 @@ impl BoundSocket {
         parts: &Parts,
         descriptors: Descriptors,
         live: &PublicLive,
+        tls: Option<Arc<Tls>>,
     ) -> Result<Listener, Error> {
         let most = descriptors.public;
         let builder = public_builder(settings, descriptors);
         let stopping = builder.graceful_shutdown_signal();
+        let proxies = Arc::new(Proxies::new(settings.trusted_proxies.clone()));
         let front = Arc::new(Front {
             ingress: Arc::clone(&parts.ingress),
             health_path: Arc::clone(&live.health_path),
+            proxies: Arc::clone(&proxies),
             metrics: parts.metrics.listener(),
             unknown_paths: Throttle::default(),
             upgrades: Throttle::default(),
@@ -98,8 +113,11 @@ impl BoundSocket {
         let context = Arc::new(ConnectionContext {
             times: Arc::clone(&live.times),
             seats: Seats::new(most),
+            proxies,
+            tls,
             metrics: Some(parts.metrics.listener()),
             slow_heads: Throttle::default(),
+            handshakes: Throttle::default(),
             large_heads: Throttle::default(),
         });
         let builder = builder.listen("public", self.socket, move || {
@@ -113,14 +131,18 @@ impl BoundSocket {
         self,
         state: AdminState,
         descriptors: Descriptors,
+        tls: Option<Arc<Tls>>,
     ) -> Result<Listener, Error> {
         let most = descriptors.admin;
         let state = web::Data::new(state);
         let context = Arc::new(ConnectionContext {
             times: Times::fixed(ADMIN_PACE, ADMIN_KEEP_ALIVE),
             seats: Seats::new(most),
+            proxies: Arc::new(Proxies::new(Vec::new())),
+            tls,
             metrics: None,
             slow_heads: Throttle::default(),
+            handshakes: Throttle::default(),
             large_heads: Throttle::default(),
         });
         let builder = ServerBuilder::new()
@@ -156,7 +178,7 @@ fn public_builder(settings: &ServerSettings, descriptors: Descriptors) -> Server
         .disable_signals()
 }
 
-/// Wraps each accepted socket in a [`Connection`].
+/// Wraps each accepted socket in a [`Connection`], after its handshake if the listener speaks TLS.
 fn guarded(
     context: &Arc<ConnectionContext>,
 ) -> impl ServiceFactory<
@@ -171,8 +193,26 @@ fn guarded(
         let peer = stream.peer_addr().ok();
         // An answer is one small packet, which must not wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
-        let connection = Connection::new(stream, Arc::clone(&context));
-        async move { Ok::<_, ()>((connection, peer)) }
+        let context = Arc::clone(&context);
+        async move {
+            let address = peer.map(|peer| peer.ip());
+            let seat = context.seats.take(address);
+            if address.is_some_and(|address| context.proxies.trusts(address)) {
+                // It stands for many senders, who would lose their seats for one of them.
+                seat.prove();
+            }
+            let stream = match &context.tls {
+                None => Stream::Plain(stream),
+                Some(tls) => match Box::pin(tls.accept(stream, &seat)).await {
+                    Ok(stream) => Stream::Tls(stream),
+                    Err(why) => {
+                        context.no_handshake(peer, &why);
+                        return Err(());
+                    }
+                },
+            };
+            Ok((Connection::new(stream, seat, context), peer))
+        }
     })
 }
 
@@ -216,6 +256,7 @@ struct Front {
     ingress: Arc<Ingress>,
     /// Answers 200 while events can be taken.
     health_path: Arc<ArcSwap<Option<String>>>,
+    proxies: Arc<Proxies>,
     metrics: ListenerMetrics,
     unknown_paths: Throttle,
     upgrades: Throttle,
@@ -259,13 +300,17 @@ fn http(
 }
 
 /// Whether a request with `Expect: 100-continue` may send its body.
-async fn expect(front: &Front, request: Request) -> Result<Request, actix_http::Response<BoxBody>> {
+async fn expect(
+    front: &Front,
+    mut request: Request,
+) -> Result<Request, actix_http::Response<BoxBody>> {
     let deadline = request.conn_data::<RequestDeadline>().cloned();
     if let Some(deadline) = deadline.filter(RequestDeadline::is_ending) {
         // The answer to it is not sent.
         deadline.ended().await;
         return Err(HttpResponse::BadRequest().finish().into());
     }
+    front.name_client(&mut request);
     let head = request.head();
     if front.is_health(head) {
         return Ok(request);
@@ -289,6 +334,7 @@ async fn answer(front: &Front, mut request: Request) -> HttpResponse {
         deadline.ended().await;
         return HttpResponse::BadRequest().finish();
     }
+    front.name_client(&mut request);
     let payload = request.take_payload();
     if let Some(deadline) = &deadline {
         deadline.request_begun(!matches!(payload, Payload::None), length(request.head()));
@@ -322,6 +368,13 @@ fn is_last(request: &RequestHead, answer: &mut ResponseHead) -> bool {
 }
 
 impl Front {
+    /// From here on a request comes from its client, and not from the proxies before the server.
+    fn name_client(&self, request: &mut Request) {
+        if let Some(client) = self.proxies.client(request.head()) {
+            request.head_mut().peer_addr = Some(client);
+        }
+    }
+
     fn is_health(&self, head: &RequestHead) -> bool {
         let path = self.health_path.load();
         Option::as_deref(&path) == Some(head.uri.path())

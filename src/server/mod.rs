@@ -7,6 +7,9 @@
 //! - `listeners.rs`: binds and serves the public and the admin listener.
 //! - `connection.rs`: a connection whose other side must keep going, with its deadline
 //!   (`deadline.rs`) and its seat (`seats.rs`).
+//! - `socket.rs`: what the connection reads and writes, plain or under TLS (`tls.rs`).
+//! - `proxies.rs`: who a request comes from.
+//! - `systemd.rs`: sockets from systemd, and what it is told.
 //! - `descriptors.rs`: how many connections there can be.
 //! - `receiver.rs`: [`Receiver`], all of it but the listeners (`parts.rs`), for an application's own `App`.
 //! - `reloads.rs`: what of it a reload of the settings changes.
@@ -18,12 +21,16 @@ mod descriptors;
 mod first_process;
 mod listeners;
 mod parts;
+mod proxies;
 mod receiver;
 mod reloads;
 mod seats;
 #[expect(clippy::module_inception, reason = "it holds the type Server")]
 mod server;
 mod signals;
+mod socket;
+mod systemd;
+mod tls;
 
 pub use first_process::run_as_first_process;
 pub use listeners::STOP_TIMEOUT;

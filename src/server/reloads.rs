@@ -10,9 +10,10 @@ use tokio::task::JoinHandle;
 use super::deadline::Times;
 use super::parts::Parts;
 use super::signals::hangups;
+use super::tls::{ListenersTls, NextCertificate};
 use crate::Error;
 use crate::gateway::Registrars;
-use crate::reload::{ApplyListeners, Live, ReloadHandle, Reloader};
+use crate::reload::{Live, PreparedListeners, ReloadHandle, Reloader};
 use crate::settings::{ServerSettings, Settings};
 use crate::signature::BodyPace;
 
@@ -69,6 +70,7 @@ impl Reloads {
         parts: &Parts,
         registrars: &Arc<Registrars>,
         public: &PublicLive,
+        tls: ListenersTls,
     ) -> Result<Option<(Self, ReloadHandle)>, Error> {
         let reloading = &parts.reloading;
         let Some(file) = reloading.file.clone() else {
@@ -88,11 +90,15 @@ impl Reloads {
             listeners: Box::new(move |settings| {
                 let (public, token) = (public.clone(), token.clone());
                 let (server, admin) = (settings.server.clone(), settings.admin.clone());
-                let apply: ApplyListeners = Box::new(move || {
-                    public.replace(&server);
-                    token.replace(admin.and_then(|admin| admin.token));
-                });
-                Ok(apply)
+                let next = tls.load(settings)?;
+                Ok(PreparedListeners {
+                    certificates: next.iter().map(|next| next.section).collect(),
+                    apply: Box::new(move || {
+                        public.replace(&server);
+                        token.replace(admin.and_then(|admin| admin.token));
+                        next.into_iter().for_each(NextCertificate::apply);
+                    }),
+                })
             }),
         };
         let hangups = hangups()?;

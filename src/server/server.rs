@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix_server::ServerHandle;
 use futures_util::future::join;
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::descriptors::Descriptors;
@@ -15,6 +16,8 @@ use super::parts::Parts;
 use super::receiver::Receiver;
 use super::reloads::{PublicLive, Reloads};
 use super::signals::{Signals, StopSignal, fail_writes_past_file_limit};
+use super::systemd;
+use super::tls::ListenersTls;
 use crate::Error;
 use crate::gateway::Registrars;
 use crate::relay::RelayedTo;
@@ -46,6 +49,10 @@ pub struct Server {
     receiver: Receiver,
     /// The paths that receive webhooks, for the log.
     paths: Vec<String>,
+    /// The task that watches the ends of certificates.
+    _watching: JoinSet<()>,
+    /// How the URLs of the public and the admin listener begin.
+    schemes: (&'static str, &'static str),
     /// The tasks that tell the gateways where to send. They end with the server.
     registrars: Arc<Registrars>,
     /// What of its settings can change.
@@ -63,6 +70,11 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
         Some(admin) => Some(BoundSocket::bind("admin.bind", admin.bind)?),
         None => None,
     };
+    let tls = ListenersTls::new(settings)?;
+    let schemes = tls.schemes();
+    let mut watching = JoinSet::new();
+    watching.spawn(tls.clone().watch(Arc::clone(&receiver.parts().metrics)));
+    systemd::warn_of_others();
     let parts = receiver.parts();
     let workers = workers(&settings.server);
     let descriptors = Descriptors::divide(workers, settings.server.max_connections);
@@ -70,16 +82,16 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
         PublicLive::new(&settings.server),
         Arc::<Registrars>::default(),
     );
-    let reloads = Reloads::start(settings, parts, &registrars, &live)?;
+    let reloads = Reloads::start(settings, parts, &registrars, &live, tls.clone())?;
     let (reloads, handle) = reloads.unzip();
     let admin = match admin {
         Some(socket) => {
             let state = parts.admin_state(false, handle);
-            Some(socket.serve_admin(state, descriptors)?)
+            Some(socket.serve_admin(state, descriptors, tls.admin)?)
         }
         None => None,
     };
-    let public = public.serve_public(&settings.server, parts, descriptors, &live)?;
+    let public = public.serve_public(&settings.server, parts, descriptors, &live, tls.public)?;
     parts.ingress.running().settle(Handle::current());
     parts.ingress.watch(&Handle::current());
     let paths = settings
@@ -92,6 +104,8 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
         admin,
         receiver,
         paths,
+        schemes,
+        _watching: watching,
         // Last: a gateway may send as soon as it knows where to.
         registrars: start_registrars(settings, registrars),
         live,
@@ -135,10 +149,17 @@ impl Server {
     /// Logs where it listens, and what its engine promises.
     pub(crate) fn log_start(&self) {
         for path in &self.paths {
-            log::info!("receiving webhooks on http://{}{path}", self.public.address);
+            log::info!(
+                "receiving webhooks on {}://{}{path}",
+                self.schemes.0,
+                self.public.address
+            );
         }
         if let Some(admin) = self.admin_address() {
-            log::info!("health and metrics on http://{admin}/health and /metrics");
+            log::info!(
+                "health and metrics on {}://{admin}/health and /metrics",
+                self.schemes.1
+            );
         }
         log::info!("engine {}", self.receiver.parts().promise);
     }
@@ -160,8 +181,10 @@ impl Server {
     pub(crate) async fn run(mut self, begun: impl FnOnce(&Self)) -> Result<(), Error> {
         let mut signals = Signals::listen(self.reloads.is_some())?;
         begun(&self);
+        systemd::ready(self.public.address);
         let first = self.serve_until(signals.next_stop()).await?;
         if let Some(delay) = self.announce_stop() {
+            systemd::stopping(delay + STOP_TIMEOUT + STOP_RESERVE);
             log::info!(
                 "{}: /ready answers 503, and requests are taken for {delay:?} more",
                 first.name
@@ -176,6 +199,7 @@ impl Server {
              signal again, to stop immediately",
             first.name
         );
+        systemd::stopping(STOP_TIMEOUT + STOP_RESERVE);
         let second = tokio::select! {
             () = self.stop_in_order() => None,
             second = signals.next_stop() => Some(second),
@@ -306,3 +330,5 @@ async fn finish(parts: &Parts, public: &ServerHandle) {
 
 /// How long to wait until what is cut off has ended. `offhook serve` ends half a second after a second signal.
 const CUT_OFF_LIMIT: Duration = Duration::from_millis(250);
+/// How much longer than the work that runs a whole stop may take.
+const STOP_RESERVE: Duration = Duration::from_secs(10);

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::sections::MAX_KEPT_BODY;
 use super::sources::all_secrets;
 use super::spot::Notes;
-use super::{HandlerSettings, JournalSettings, Settings, SubscriptionSettings, Use};
+use super::{
+    Certificate, HandlerSettings, JournalSettings, Settings, SubscriptionSettings, TlsSettings, Use,
+};
 use crate::error::Problems;
 use crate::{JsonlHandler, Source};
 
@@ -49,7 +51,9 @@ impl Settings {
             let text = "is more than journal.engine = \"sqlite\" can keep; at most 512 MiB";
             notes.add("server.max_body", text);
         }
+        judge_tls("server.tls", server.tls.as_ref(), notes);
         let Some(admin) = &self.admin else { return };
+        judge_tls("admin.tls", admin.tls.as_ref(), notes);
         let bind = admin.bind;
         if admin.token.is_none() && !bind.ip().is_loopback() {
             let text = "is not loopback, and there is no admin.token: set one, or bind 127.0.0.1";
@@ -201,6 +205,12 @@ impl Settings {
             }
         }
         paths
+    }
+}
+
+fn judge_tls(keys: &str, tls: Option<&TlsSettings>, notes: &Notes) {
+    if let Some(Err((key, text))) = tls.map(Certificate::load) {
+        notes.add(&format!("{keys}.{key}"), text);
     }
 }
 

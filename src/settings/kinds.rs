@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use config::ValueKind;
+use ipnet::IpNet;
 use serde::Serializer;
 
 use super::spot::Spot;
@@ -158,6 +159,18 @@ pub(super) fn address(spot: &Spot<'_>) -> Option<SocketAddr> {
     let address = text.replacen("localhost:", "127.0.0.1:", 1);
     let expected = "an address with a port, such as \"127.0.0.1:5000\" or \"[::]:5000\"";
     address.parse().ok().or_else(|| spot.wrong(expected))
+}
+
+/// A list of networks and single addresses.
+pub(super) fn networks(spot: &Spot<'_>) -> Option<Vec<IpNet>> {
+    let network = |text: &str| {
+        let address = text.parse().map(|address: IpAddr| address.into());
+        address.or_else(|_| text.parse()).ok()
+    };
+    let expected = "a network such as \"10.0.0.0/8\", or an address";
+    spot.each("[\"10.0.0.0/8\"]", |item| {
+        network(&text(item)?).or_else(|| item.wrong(expected))
+    })
 }
 
 /// A value that may be in quotes, or a bare number. Environment variables hold only texts.

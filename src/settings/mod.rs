@@ -10,6 +10,7 @@
 //! What must hold: every problem is reported, not only the first, with its place, what was found and what
 //! is allowed (`spot.rs`); no message shows what may be a secret; nothing starts while there is a problem.
 
+mod certificate;
 mod check;
 mod files;
 mod gateways;
@@ -22,6 +23,7 @@ mod sources;
 mod spot;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -37,10 +39,12 @@ use spot::{Keys, Spot};
 
 pub use crate::error::{Problem, Problems};
 pub use crate::relay::{RelaySettings, SubscriptionSettings};
+pub(crate) use certificate::Certificate;
 pub use check::DOCUMENTED_KEY;
 pub use gateways::GatewaySettings;
 pub use handlers::{HandlerSettings, Use};
 pub use sections::{AdminSettings, JournalSettings, ServerSettings, SqliteSettings};
+pub use tls::{TlsSettings, TlsVersion};
 
 /// All settings of a server, validated.
 ///

@@ -5,13 +5,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::kinds::{
-    address, checked, duration, duration_or_none, file_path, one_of, secret, size, some, text,
-    whole, write_path,
+    address, checked, duration, duration_or_none, file_path, networks, one_of, secret, size, some,
+    text, whole, write_path,
 };
 use super::spot::{Keys, Spot, keys};
+use super::tls::{TlsSettings, tls};
 use crate::signature::Secret;
 
 /// `[server]`: the public listener.
@@ -39,6 +41,10 @@ pub struct ServerSettings {
     pub drain_delay: Duration,
     /// A path that answers GET with 200 while events can be taken, and otherwise with 503. Default: none.
     pub health_path: Option<String>,
+    /// The proxies before the server, whose `X-Forwarded-For` says who a request comes from. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `[server.tls]`: the listener speaks TLS. Default: none.
+    pub tls: Option<TlsSettings>,
 }
 
 keys!(ServerSettings {
@@ -56,6 +62,8 @@ keys!(ServerSettings {
         |path| path.starts_with('/') && !path.contains(['{', '}', '?', '#']),
         "is no path; expected one such as \"/healthz\"",
     )),
+    trusted_proxies: networks,
+    tls: some(tls),
 });
 
 impl Default for ServerSettings {
@@ -71,6 +79,8 @@ impl Default for ServerSettings {
             keep_alive: Duration::from_secs(75),
             drain_delay: Duration::ZERO,
             health_path: None,
+            trusted_proxies: Vec::new(),
+            tls: None,
         }
     }
 }
@@ -84,6 +94,8 @@ pub struct AdminSettings {
     /// The token that clients send as `Authorization: Bearer …`. Required if `bind` is not loopback.
     /// Default: none.
     pub token: Option<Secret>,
+    /// `[admin.tls]`: the listener speaks TLS. Default: none.
+    pub tls: Option<TlsSettings>,
 }
 
 keys!(AdminSettings {
@@ -93,6 +105,7 @@ keys!(AdminSettings {
         |token| token.expose().iter().all(u8::is_ascii_graphic),
         "can never be shown in a header: it must be visible ASCII without spaces",
     )),
+    tls: some(tls),
 });
 
 impl Default for AdminSettings {
@@ -100,6 +113,7 @@ impl Default for AdminSettings {
         Self {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 5001)),
             token: None,
+            tls: None,
         }
     }
 }

@@ -274,9 +274,6 @@ impl<'a> Spot<'a> {
         let there_are = allowed.join(", ");
         for key in unknown {
             let text = match meant(key, &allowed) {
-                _ if key == "tls" => {
-                    "this version has no TLS yet (put a proxy that ends TLS before it)".to_owned()
-                }
                 Some(meant) => format!("unknown key, did you mean {meant}? There are: {there_are}"),
                 None => format!("unknown key; there are: {there_are}"),
             };

@@ -48,3 +48,4 @@ mod subscriber;
 mod subscribers;
 mod subscriptions;
 mod support;
+mod tls;

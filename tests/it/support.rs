@@ -91,6 +91,13 @@ impl Raw {
         self.0.write_all(bytes).await.is_ok()
     }
 
+    /// What the other side sends until it closes the connection.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let _ = bounded(self.0.read_to_end(&mut rest)).await;
+        rest
+    }
+
     /// Hangs up with a reset.
     pub fn reset(self) {
         let socket = socket2::SockRef::from(&self.0);

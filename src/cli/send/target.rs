@@ -12,7 +12,7 @@ use url::Url;
 use super::super::client::Signed;
 use super::super::invocation;
 use super::super::output::Failure;
-use super::super::settings_file::Known;
+use super::super::settings_file::{Known, scheme};
 use super::{SESSION, Send};
 
 /// Where events go, and how they are signed.
@@ -73,7 +73,7 @@ impl Target {
         }
         let default = || {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 5000));
-            url_of(address, "/webhook")
+            url_of("http", address, "/webhook")
         };
         let url = send.url.clone().map_or_else(default, Ok)?;
         Ok(Self {
@@ -168,8 +168,9 @@ fn chosen(send: &Send, known: &Known) -> Result<Option<usize>, Failure> {
 
 /// The URL of a source, and the same without its token.
 fn address(source: &Source, known: &Known) -> Result<(Url, String), Failure> {
-    let bind = known.settings.server.bind;
-    let address = known.address("server.bind", bind, GIVE_URL)?;
+    let server = &known.settings.server;
+    let address = known.address("server.bind", server.bind, GIVE_URL)?;
+    let scheme = scheme(server.tls.as_ref());
     let [pattern, _] = source.patterns();
     let path = match &source.path_token {
         None => pattern.clone(),
@@ -179,13 +180,13 @@ fn address(source: &Source, known: &Known) -> Result<(Url, String), Failure> {
         }
     };
     Ok((
-        url_of(address, &path)?,
-        format!("http://{address}{pattern}"),
+        url_of(scheme, address, &path)?,
+        format!("{scheme}://{address}{pattern}"),
     ))
 }
 
-fn url_of(address: SocketAddr, path: &str) -> Result<Url, Failure> {
-    Url::parse(&format!("http://{address}{path}")).map_err(Failure::failed)
+fn url_of(scheme: &str, address: SocketAddr, path: &str) -> Result<Url, Failure> {
+    Url::parse(&format!("{scheme}://{address}{path}")).map_err(Failure::failed)
 }
 
 fn no_source(known: &Known) -> Failure {

@@ -16,6 +16,8 @@ fn every_key_is_read() {
         drain_delay = "3s"
         keep_alive = "1m"
         health_path = "/healthz"
+        trusted_proxies = ["10.0.0.0/8", "192.0.2.1"]
+        tls = { certificate = "server.pem", key = "server.key", client_ca = "ca.pem", min_version = "1.3" }
         [admin]
         bind = "0.0.0.0:9"
         token = "t"
@@ -45,6 +47,15 @@ fn every_key_is_read() {
         drain_delay: Duration::from_secs(3),
         keep_alive: Duration::from_secs(60),
         health_path: Some("/healthz".to_owned()),
+        trusted_proxies: vec![
+            "10.0.0.0/8".parse().unwrap(),
+            "192.0.2.1/32".parse().unwrap(),
+        ],
+        tls: Some(TlsSettings {
+            client_ca: Some("ca.pem".into()),
+            min_version: TlsVersion::Tls13,
+            ..TlsSettings::new("server.pem", "server.key")
+        }),
     };
     assert_eq!(settings.server, expected);
     let admin = settings.admin.unwrap();

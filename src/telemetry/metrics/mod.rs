@@ -22,6 +22,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::Timestamp;
+
 #[cfg(feature = "sqlite")]
 use family::events;
 use family::{Family, Gauge, Labels, SecondsGauge, families, family, labels, seconds};
@@ -37,6 +39,9 @@ families! {
 
     reloads: Counter = Counter::default,
         "offhook_reloads_total", "Reloads of the settings, by outcome";
+    certificate_ends: Gauge = Gauge::default,
+        "offhook_certificate_ends_seconds",
+        "When the certificate of a listener ends, in seconds since 1970";
     settings_stale: Gauge = Gauge::default,
         "offhook_settings_stale",
         "1 if the settings file, as it was read last, could not be taken; 0 otherwise";
@@ -125,6 +130,8 @@ families! {
         "offhook_connections", "Open connections of the public listener";
     in_flight_bytes: Gauge = Gauge::default,
         "offhook_in_flight_bytes", "Bytes of bodies in memory, over all connections";
+    failed_handshakes: Counter = Counter::default,
+        "offhook_failed_handshakes_total", "Connections to the public listener whose TLS handshakes have failed";
     slow_heads: Counter = Counter::default,
         "offhook_slow_heads_total", "Connections closed because a request's head took too long";
 
@@ -158,6 +165,13 @@ impl Metrics {
             families,
             log_lines_dropped,
         })
+    }
+
+    /// When the certificate of a listener ends.
+    pub(crate) fn certificate_ends(&self, listener: &str, ends: Timestamp) {
+        let labels = labels([("listener", listener)]);
+        let gauge = self.families.certificate_ends.get_or_create_owned(&labels);
+        gauge.set(ends.as_second().try_into().unwrap_or_default());
     }
 
     /// Whether the settings file could not be taken.

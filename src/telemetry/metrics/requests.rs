@@ -20,6 +20,8 @@ pub(crate) struct ListenerMetrics {
     pub(crate) not_found: Counter,
     /// Requests whose heads are too large.
     pub(crate) large_heads: Counter,
+    /// Connections whose TLS handshakes have failed.
+    pub(crate) failed_handshakes: Counter,
 }
 
 /// The outcome of a request.
@@ -90,6 +92,7 @@ impl Metrics {
             slow_heads: families.slow_heads.get_or_create_owned(&none),
             not_found: requests("not_found"),
             large_heads: requests("head_too_large"),
+            failed_handshakes: families.failed_handshakes.get_or_create_owned(&none),
         }
     }
 

@@ -1,0 +1,75 @@
+//! systemd: the sockets that it has opened for this process, and what it is told about it. Without systemd
+//! none of this does anything.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
+
+/// Takes the socket that systemd has opened for this address, if there is one
+/// ([sd_listen_fds](https://www.freedesktop.org/software/systemd/man/sd_listen_fds.html)).
+pub(super) fn inherited(address: SocketAddr) -> Option<TcpListener> {
+    let mut sockets = INHERITED.lock().unwrap_or_else(PoisonError::into_inner);
+    let fits = |socket: &TcpListener| {
+        let found = socket.local_addr();
+        found.is_ok_and(|found| is_same(found, address))
+    };
+    let at = sockets.iter().position(fits)?;
+    Some(sockets.swap_remove(at))
+}
+
+/// Says which sockets nobody has taken.
+pub(super) fn warn_of_others() {
+    let sockets = INHERITED.lock().unwrap_or_else(PoisonError::into_inner);
+    for address in sockets.iter().filter_map(|socket| socket.local_addr().ok()) {
+        log::warn!(
+            "systemd has opened {address}, which is neither server.bind nor admin.bind, so nobody is served there"
+        );
+    }
+}
+
+/// It listens: units that wait for it can start.
+pub(super) fn ready(public: SocketAddr) {
+    tell(&[
+        NotifyState::Ready,
+        NotifyState::Status(&format!("receiving webhooks on {public}")),
+    ]);
+}
+
+/// It stops, which may take `longest`.
+pub(super) fn stopping(longest: Duration) {
+    let micros = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
+    tell(&[
+        NotifyState::Stopping,
+        NotifyState::Status("finishing what runs"),
+        NotifyState::ExtendTimeoutUsec(micros),
+    ]);
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        log::warn!("systemd cannot be told (NOTIFY_SOCKET): {error}");
+    }
+}
+
+/// A socket of systemd's for all addresses also takes IPv4.
+fn is_same(found: SocketAddr, wanted: SocketAddr) -> bool {
+    let all = found.ip().is_unspecified() && wanted.ip().is_unspecified();
+    found.port() == wanted.port()
+        && (all || found.ip().to_canonical() == wanted.ip().to_canonical())
+}
+
+/// The sockets that nobody has taken yet. They are given once to a process.
+static INHERITED: LazyLock<Mutex<Vec<TcpListener>>> = LazyLock::new(|| {
+    let mut given = ListenFd::from_env();
+    let sockets = (0..given.len()).filter_map(|at| {
+        let taken = given.take_tcp_listener(at);
+        taken.unwrap_or_else(|error| {
+            log::warn!("a socket of systemd's cannot be used: {error}");
+            None
+        })
+    });
+    Mutex::new(sockets.collect())
+});

@@ -1,0 +1,172 @@
+//! [`Tls`]: the certificate of a listener, and the handshake.
+//!
+//! A connection takes its seat before its handshake, so that handshakes count as connections, and give way
+//! as they do. Above the handshake nothing knows of TLS.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_rt::net::TcpStream;
+use arc_swap::ArcSwap;
+use futures_util::future::{Either, select};
+use jiff::SignedDuration;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::seats::Seat;
+use crate::clock::{Clock as _, SystemClock};
+use crate::settings::{Certificate, Problems, Settings, TlsSettings};
+use crate::telemetry::Metrics;
+
+/// The certificate of a listener, which may be replaced while it listens.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    live: ArcSwap<Certificate>,
+}
+
+/// The certificates of both listeners.
+#[derive(Debug, Clone)]
+pub(super) struct ListenersTls {
+    pub(super) public: Option<Arc<Tls>>,
+    pub(super) admin: Option<Arc<Tls>>,
+}
+
+/// Another certificate for a listener.
+pub(super) struct NextCertificate {
+    /// Where the settings name it, such as `server.tls`.
+    pub(super) section: &'static str,
+    certificate: Certificate,
+    listener: Arc<Tls>,
+}
+
+impl ListenersTls {
+    pub(super) fn new(settings: &Settings) -> Result<Self, Problems> {
+        let new = |section, settings: Option<&TlsSettings>| {
+            let certificate = settings
+                .map(|settings| load(section, settings))
+                .transpose()?;
+            Ok(certificate.map(|certificate| Arc::new(Tls::new(certificate))))
+        };
+        let [public, admin] = sections(settings);
+        Ok(Self {
+            public: new(PUBLIC, public)?,
+            admin: new(ADMIN, admin)?,
+        })
+    }
+
+    /// How the URLs of the public and the admin listener begin.
+    pub(super) fn schemes(&self) -> (&'static str, &'static str) {
+        let scheme = |tls: &Option<Arc<Tls>>| if tls.is_some() { "https" } else { "http" };
+        (scheme(&self.public), scheme(&self.admin))
+    }
+
+    /// Says in metrics when the certificates end, and in the log each day from two weeks before. Ends when the task
+    /// is aborted.
+    pub(super) async fn watch(self, metrics: Arc<Metrics>) {
+        let listeners = [("public", self.public), ("admin", self.admin)];
+        let listeners = listeners
+            .into_iter()
+            .filter_map(|(name, tls)| Some((name, tls?)));
+        let listeners: Vec<_> = listeners.collect();
+        while !listeners.is_empty() {
+            for (name, tls) in &listeners {
+                let ends = tls.live.load().ends;
+                metrics.certificate_ends(name, ends);
+                let left = ends.duration_since(SystemClock.now());
+                if left < SOON {
+                    let days = left.as_hours() / 24;
+                    log::warn!(
+                        "the certificate of the {name} listener ends at {ends}, in {days} days; put a new one \
+                         into its files"
+                    );
+                }
+            }
+            sleep(DAY).await;
+        }
+    }
+
+    /// Loads the files again. Returns the certificates that are others than those in use.
+    pub(super) fn load(&self, settings: &Settings) -> Result<Vec<NextCertificate>, Problems> {
+        let listeners = [(PUBLIC, &self.public), (ADMIN, &self.admin)];
+        let mut next = Vec::new();
+        for ((section, listener), settings) in listeners.into_iter().zip(sections(settings)) {
+            if let (Some(listener), Some(settings)) = (listener, settings) {
+                let certificate = load(section, settings)?;
+                if !listener.live.load().is_same(&certificate) {
+                    next.push(NextCertificate {
+                        section,
+                        certificate,
+                        listener: Arc::clone(listener),
+                    });
+                }
+            }
+        }
+        Ok(next)
+    }
+}
+
+impl NextCertificate {
+    /// From now on new connections get it.
+    pub(super) fn apply(self) {
+        self.listener.replace(self.certificate);
+    }
+}
+
+fn sections(settings: &Settings) -> [Option<&TlsSettings>; 2] {
+    let admin = settings.admin.as_ref();
+    [
+        settings.server.tls.as_ref(),
+        admin.and_then(|admin| admin.tls.as_ref()),
+    ]
+}
+
+fn load(section: &str, settings: &TlsSettings) -> Result<Certificate, Problems> {
+    Certificate::load(settings)
+        .map_err(|(key, text)| Problems::at(format!("{section}.{key}"), text))
+}
+
+impl Tls {
+    pub(crate) fn new(certificate: Certificate) -> Self {
+        Self {
+            live: ArcSwap::from_pointee(certificate),
+        }
+    }
+
+    /// From now on new connections get this certificate. Those that are open keep theirs.
+    pub(crate) fn replace(&self, certificate: Certificate) {
+        self.live.store(Arc::new(certificate));
+    }
+
+    /// The handshake, for as long as the connection has its seat. An error is a short text.
+    pub(super) async fn accept(
+        &self,
+        tcp: TcpStream,
+        seat: &Seat,
+    ) -> Result<Box<TlsStream<TcpStream>>, String> {
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.live.load().config));
+        let handshake = pin!(timeout(HANDSHAKE, acceptor.accept(tcp)));
+        let evicted = pin!(poll_fn(|cx| seat.poll_evicted(cx)));
+        match select(handshake, evicted).await {
+            Either::Left((Ok(Ok(stream)), _)) => Ok(Box::new(stream)),
+            Either::Left((Ok(Err(error)), _)) => Err(error.to_string()),
+            Either::Left((Err(_), _)) => Err(format!("not finished within {HANDSHAKE:?}")),
+            Either::Right(_) => Err("gave way to another connection".to_owned()),
+        }
+    }
+}
+
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(3);
+
+/// How often the ends of certificates are looked at.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// So long before the end there are warnings.
+const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+const PUBLIC: &str = "server.tls";
+
+const ADMIN: &str = "admin.tls";

@@ -1,0 +1,164 @@
+//! [`Certificate`]: the files of `[server.tls]` and `[admin.tls]`, read and checked.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoClientAuth, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use sha2::{Digest as _, Sha256};
+use x509_parser::parse_x509_certificate;
+
+use super::tls::{TlsSettings, TlsVersion};
+use crate::Timestamp;
+
+/// A certificate with its key, ready to be used.
+#[derive(Debug)]
+pub(crate) struct Certificate {
+    pub(crate) config: Arc<ServerConfig>,
+    /// The end of the first of the chain's certificates that ends.
+    pub(crate) ends: Timestamp,
+    /// A hash of the settings and of all files.
+    digest: [u8; 32],
+}
+
+impl Certificate {
+    /// Loads the files. An error is the key of the file in the settings, and what is wrong with it.
+    pub(crate) fn load(settings: &TlsSettings) -> Result<Self, (&'static str, String)> {
+        let problem = |key, path: &Path, text: String| (key, format!("{}: {text}", path.display()));
+        let (certificate, key) = (&settings.certificate, &settings.key);
+        let digest = digest(settings);
+        let chain =
+            certificates(certificate).map_err(|text| problem("certificate", certificate, text))?;
+        let ends = ends(&chain).map_err(|text| problem("certificate", certificate, text))?;
+        let private = private_key(key).map_err(|text| problem("key", key, text))?;
+        let provider = Arc::new(ring::default_provider());
+        let clients: Arc<dyn ClientCertVerifier> = match &settings.client_ca {
+            Some(path) => {
+                clients(path, &provider).map_err(|text| problem("client_ca", path, text))?
+            }
+            None => Arc::new(NoClientAuth),
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions(settings.min_version))
+            .map_err(|error| problem("min_version", certificate, error.to_string()))?
+            .with_client_cert_verifier(clients)
+            .with_single_cert(chain, private)
+            .map_err(|error| problem("key", key, unfit(&error, certificate)))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            config: Arc::new(config),
+            ends,
+            digest,
+        })
+    }
+
+    /// Whether it was made of the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+/// A file that cannot be read is refused where it is used.
+fn digest(settings: &TlsSettings) -> [u8; 32] {
+    let TlsSettings {
+        certificate,
+        key,
+        client_ca,
+        min_version,
+    } = settings;
+    let mut hasher = Sha256::new();
+    hasher.update([*min_version as u8]);
+    for path in [Some(certificate), Some(key), client_ca.as_ref()] {
+        let text = path.and_then(|path| std::fs::read(path).ok());
+        hasher.update(Sha256::digest(text.unwrap_or_default()));
+    }
+    hasher.finalize().into()
+}
+
+fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    static VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+    match oldest {
+        TlsVersion::Tls12 => &VERSIONS,
+        TlsVersion::Tls13 => &VERSIONS[..1],
+    }
+}
+
+/// The certificates of a PEM file; at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let found = found.map_err(|error| broken(&error))?;
+    if found.is_empty() {
+        return Err("holds no certificate; it begins with -----BEGIN CERTIFICATE-----".to_owned());
+    }
+    Ok(found)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let text = read(path)?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+        pem::Error::NoItemsFound if memchr::memmem::find(&text, b"ENCRYPTED").is_some() => {
+            "the key has a passphrase, which offhook cannot ask for; write it without one"
+                .to_owned()
+        }
+        pem::Error::NoItemsFound => {
+            "holds no private key; it begins with -----BEGIN PRIVATE KEY-----".to_owned()
+        }
+        error => broken(&error),
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))
+}
+
+/// The error shows nothing of the file, which may hold a key.
+fn broken(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "ends within a PEM section".to_owned(),
+        _ => "is no PEM file: a section of it cannot be read".to_owned(),
+    }
+}
+
+/// Why certificate and key do not fit.
+fn unfit(error: &rustls::Error, certificate: &Path) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(_) => format!(
+            "is not the key of the first certificate in {}",
+            certificate.display()
+        ),
+        error => format!("cannot be used with {}: {error}", certificate.display()),
+    }
+}
+
+/// Who proves that clients have a certificate of the authorities in a file.
+fn clients(
+    path: &Path,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        let added = roots.add(certificate);
+        added.map_err(|error| format!("a certificate in it is no authority: {error}"))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+/// When the first certificate of a chain ends.
+fn ends(chain: &[CertificateDer<'_>]) -> Result<Timestamp, String> {
+    let mut first = Timestamp::MAX;
+    for certificate in chain {
+        let (_, read) = parse_x509_certificate(certificate)
+            .map_err(|_| "a certificate in it cannot be read".to_owned())?;
+        let end = Timestamp::from_second(read.validity().not_after.timestamp());
+        first = first.min(end.unwrap_or(Timestamp::MAX));
+    }
+    Ok(first)
+}
