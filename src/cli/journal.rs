@@ -115,10 +115,17 @@ impl Common {
             if found.unlisted > 0 {
                 lines.push(format!("and {} more", found.unlisted));
             }
+            let lost = found
+                .lost
+                .iter()
+                .map(|(first, last)| numbers(*first, *last));
+            lines.extend(lost.map(|lost| format!("{lost}: lost before, and noted")));
             let events = counted_events(found.events, found.bytes);
             let read = format!("{events} read from {} in {took:.1?}", folder.display());
             lines.push(if found.is_whole() {
-                format!("{read}; {}", output::good("nothing is damaged"))
+                let since = if found.lost.is_empty() { "" } else { " since" };
+                let nothing = output::good(&format!("nothing is damaged{since}"));
+                format!("{read}; {nothing}")
             } else {
                 format!(
                     "{read}; {}: restore a backup, or save what can be read: offhook journal salvage DEST",
@@ -142,6 +149,7 @@ impl Common {
             "bytes": found.bytes,
             "damaged": found.damaged.iter().map(finding).collect::<Vec<_>>(),
             "unlisted": found.unlisted,
+            "lost": found.lost,
             "seconds": took.as_secs_f64(),
         });
         self.print(&facts, text)?;
@@ -152,10 +160,11 @@ impl Common {
         let (saved, took) = timed(|| journal::salvage(folder, dest));
         let saved = saved.map_err(failure)?;
         let text = || {
-            let lost = saved.lost.iter().map(|(first, last)| match last - first {
-                0 => format!("lost: event {first}"),
-                _ => format!("lost: events {first} to {last}"),
-            });
+            let lost = saved
+                .lost
+                .iter()
+                .map(|(first, last)| numbers(*first, *last));
+            let lost = lost.map(|lost| format!("lost: {lost}"));
             let left_out = saved
                 .left_out
                 .iter()
@@ -214,6 +223,14 @@ impl Common {
     }
 }
 
+/// Events by their numbers.
+fn numbers(first: u64, last: u64) -> String {
+    match last - first {
+        0 => format!("event {first}"),
+        _ => format!("events {first} to {last}"),
+    }
+}
+
 fn counted_events(events: u64, bytes: u64) -> String {
     let size = ByteSize(bytes).display().iec();
     format!("{} ({size})", counted(events, "event"))
@@ -250,5 +267,5 @@ Examples:
 A backup is a folder like journal.path itself. To restore it, stop the server, move the old folder
 away, and copy the backup to its place. A damaged journal is never changed.
 
-Exit status: 0 done, nothing damaged, everything saved; 1 it failed, something is damaged, or not
-everything could be saved; 2 usage.";
+Exit status: 0 done, nothing damaged (what was lost before, and noted, is listed and does not count),
+everything saved; 1 it failed, something is damaged, or not everything could be saved; 2 usage.";

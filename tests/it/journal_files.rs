@@ -122,6 +122,16 @@ async fn a_damaged_journal_is_told_and_saved() {
     let served = Served::start(&restored);
     send(&served, 500..510).await;
     served.program.stop();
+    let noted = journal(&restored.0, &["verify"]).await;
+    assert_eq!(noted.status, 0, "{noted:?}");
+    assert!(
+        noted.printed.contains(": lost before, and noted"),
+        "{noted:?}"
+    );
+    assert!(
+        noted.printed.contains("nothing is damaged since"),
+        "{noted:?}"
+    );
 }
 
 #[test]

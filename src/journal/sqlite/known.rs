@@ -124,6 +124,7 @@ fn head_of(
             }
             // These numbers are not given again: this may be wrong.
             rows::set_counter(database, rows::LOST, head)?;
+            rows::note_loss(database, before + 1, head)?;
             for_unfinished(database, damage)?;
         }
         return Ok(head);
@@ -146,6 +147,7 @@ fn head_of(
             before + 1
         );
         rows::set_counter(database, rows::LOST, head)?;
+        rows::note_loss(database, before + 1, head)?;
     }
     Ok(head)
 }

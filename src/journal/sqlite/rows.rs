@@ -9,7 +9,7 @@ use super::dead;
 use super::sql::{execute, signed};
 use crate::escape_controls;
 use crate::journal::sum::Sum;
-use crate::journal::{Document, ProgressChange, SavedProgress, Version};
+use crate::journal::{Document, ProgressChange, SavedProgress, Seq, Version};
 
 /// What [`saved`] has found.
 #[derive(Debug)]
@@ -232,6 +232,43 @@ pub(super) fn set_counter(database: &Connection, name: &str, value: u64) -> rusq
     execute(database, sql, params![name, signed(value), sum])
 }
 
+/// Notes that these bodies are lost, so that a check knows that it was told.
+pub(super) fn note_loss(database: &Connection, first: Seq, last: Seq) -> rusqlite::Result<()> {
+    set_counter(database, &format!("{LOST_FROM}{first}"), last)
+}
+
+/// Returns the first and the last number of bodies whose loss is noted, in order.
+pub(super) fn noted_losses(database: &Connection) -> rusqlite::Result<Vec<(Seq, Seq)>> {
+    let sql = "SELECT name, value, sum FROM counters WHERE name GLOB ?";
+    let mut statement = database.prepare(sql)?;
+    let mut rows = statement.query([format!("{LOST_FROM}*")])?;
+    let mut lost = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (name, value): (String, i64) = (row.get(0)?, row.get(1)?);
+        let last = value.cast_unsigned();
+        let first = name
+            .strip_prefix(LOST_FROM)
+            .and_then(|first| first.parse().ok());
+        if let Some(first) = first
+            && row.get::<_, i64>(2)? == counter_sum(&name, last)
+        {
+            lost.push((first, last));
+        }
+    }
+    lost.sort_unstable();
+    Ok(lost)
+}
+
+/// Removes what is noted of losses up to a body, which retention has reached.
+pub(super) fn forget_losses(database: &Connection, up_to: Seq) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM counters WHERE name GLOB ? AND value <= ?";
+    execute(
+        database,
+        sql,
+        params![format!("{LOST_FROM}*"), signed(up_to)],
+    )
+}
+
 /// Gives all rows of an older version their sums.
 pub(super) fn add_sums(database: &Connection) -> rusqlite::Result<()> {
     let mut statement = database.prepare("SELECT name, saved FROM consumers")?;
@@ -316,6 +353,9 @@ pub(super) const TRIMMED: &str = "trimmed";
 
 /// The number of the newest body that was ever known, where the log ends before it.
 pub(super) const LOST: &str = "lost_up_to";
+
+/// How the counter of a noted loss begins: the first body follows, and its value is the last one.
+const LOST_FROM: &str = "lost_from_";
 
 /// The first and the last number of a commit that was under way when the machine stopped, so far as is known.
 pub(super) const UNFINISHED: [&str; 2] = ["unfinished_from", "unfinished_up_to"];

@@ -207,7 +207,8 @@ impl Rescue<'_> {
         let are_keys_good = segments.is_some_and(|all| self.are_keys_good(&all, sealed));
         let is_cut = !ends_whole || newest > found;
         let head = is_cut.then_some(newest.max(reached.last));
-        self.copy.finish(self.oldest, head, !are_keys_good)?;
+        let lost = &self.report.lost;
+        self.copy.finish(self.oldest, head, lost, !are_keys_good)?;
         Ok((self.report, are_keys_good))
     }
 

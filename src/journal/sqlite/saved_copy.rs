@@ -203,12 +203,13 @@ impl SavedCopy {
     }
 
     /// Completes it, in the newest version. Its events begin with `oldest`. No body is to get a number up to
-    /// `head`, where that is given. `makes_keys` says whether the next start makes all dedup keys from the events
-    /// again.
+    /// `head`, where that is given. `lost` are the numbers that are missing. `makes_keys` says whether the next start
+    /// makes all dedup keys from the events again.
     pub(super) fn finish(
         mut self,
         oldest: Seq,
         head: Option<Seq>,
+        lost: &[(Seq, Seq)],
         makes_keys: bool,
     ) -> Result<(), FilesError> {
         let headless = self.headless();
@@ -220,6 +221,9 @@ impl SavedCopy {
             }
             for name in &headless {
                 rows::introduce(&self.database, name, FROM_THE_OLDEST)?;
+            }
+            for (first, last) in lost {
+                rows::note_loss(&self.database, *first, *last)?;
             }
             if let Some(head) = head {
                 set_head(&self.database, head)?;
@@ -255,6 +259,10 @@ fn tables_of(database: &Connection) -> Option<String> {
 fn set_head(database: &Connection, head: Seq) -> rusqlite::Result<()> {
     if reading::head(database)? < head {
         rows::set_counter(database, rows::LOST, head)?;
+    }
+    let (newest, _) = reading::newest(database)?;
+    if newest < head {
+        rows::note_loss(database, newest + 1, head)?;
     }
     Ok(())
 }

@@ -135,6 +135,7 @@ pub(super) fn trim(database: &Connection, oldest: Oldest) -> rusqlite::Result<Op
     database.execute("DELETE FROM deletions WHERE seq <= ?", [signed(last)])?;
     cut(database, last)?;
     rows::set_counter(database, rows::TRIMMED, last)?;
+    rows::forget_losses(database, last)?;
     let count = usize::try_from(last + 1 - first).expect("TRIM_AT_ONCE at most");
     Ok(Some(count))
 }

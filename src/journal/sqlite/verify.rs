@@ -32,10 +32,13 @@ pub struct Verified {
     pub damaged: Vec<Finding>,
     /// How many more things are damaged.
     pub unlisted: usize,
+    /// The first and the last number of bodies that were lost before, at most 10,000 pairs: a start has found that
+    /// they are missing, or [`salvage`](super::salvage) could not save them, and has noted that in the journal.
+    pub lost: Vec<(Seq, Seq)>,
 }
 
 impl Verified {
-    /// Returns whether nothing is damaged.
+    /// Returns whether nothing is damaged. What was lost before, and noted, does not count.
     pub fn is_whole(&self) -> bool {
         self.damaged.is_empty()
     }
@@ -147,10 +150,7 @@ impl Report {
     }
 
     fn bodies(&mut self, first: Seq, last: Seq, id: Option<EventId>, what: &str) {
-        let numbers = match last - first {
-            0 => format!("event {first}"),
-            _ => format!("events {first} to {last}"),
-        };
+        let numbers = numbers(first, last);
         let named = id.map_or(String::new(), |id| format!(" ({id})"));
         self.add(Finding {
             events: Some((first, last)),
@@ -249,12 +249,32 @@ impl Report {
         self.found.newest = newest.max(known);
         // Retention may have removed them meanwhile.
         let oldest = reading::trimmed(database).unwrap_or(0) + 1;
-        for (first, last, what) in gaps {
-            if last >= oldest {
-                self.bodies(first.max(oldest), last, None, what);
-            }
+        let noted = rows::noted_losses(database).unwrap_or_default();
+        for (first, last, what) in gaps.into_iter().filter(|(_, last, _)| *last >= oldest) {
+            self.gap(first.max(oldest), last, what, &noted);
         }
         Ok(())
+    }
+
+    /// Reports the bodies of a gap that are not noted as lost.
+    fn gap(&mut self, first: Seq, last: Seq, what: &str, noted: &[(Seq, Seq)]) {
+        let mut from = first;
+        for (lost, until) in noted {
+            let (lost, until) = (from.max(*lost), last.min(*until));
+            if lost > until {
+                continue;
+            }
+            if lost > from {
+                self.bodies(from, lost - 1, None, what);
+            }
+            if self.found.lost.len() < MOST {
+                self.found.lost.push((lost, until));
+            }
+            from = until + 1;
+        }
+        if from <= last {
+            self.bodies(from, last, None, what);
+        }
     }
 
     fn block(&mut self, first: Seq, last: Seq, columns: &[String], values: &[Value]) {
@@ -319,6 +339,14 @@ impl Report {
                 }
             }
         }
+    }
+}
+
+/// Bodies by their numbers, as text.
+fn numbers(first: Seq, last: Seq) -> String {
+    match last - first {
+        0 => format!("event {first}"),
+        _ => format!("events {first} to {last}"),
     }
 }
 

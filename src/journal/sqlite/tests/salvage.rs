@@ -109,6 +109,15 @@ async fn saved(folder: &TestFolder, name: &str, clock: &Arc<FakeClock>) -> (Vec<
         assert_eq!(new(&journal, again).await, next + 1);
     }
     journal.close().await;
+    // What the report says is noted in the copy, so that a check of it finds no damage.
+    let checked = verify(&to).unwrap();
+    assert!(checked.is_whole(), "{checked:?}");
+    let is_noted =
+        |seq: &Seq| { checked.lost.iter() }.any(|(first, last)| (first..=last).contains(&seq));
+    assert!(
+        lost.iter().all(is_noted) && !there.iter().any(is_noted),
+        "{checked:?} {report:?}"
+    );
     let said = [
         found.damaged.iter().map(|one| one.text.clone()).collect(),
         report.left_out,
@@ -260,6 +269,43 @@ async fn what_is_no_journal_is_not_saved() {
     let nothing = salvage(&from, &to).unwrap_err();
     assert!(matches!(nothing, FilesError::Nothing(_)), "{nothing}");
     assert!(!to.exists() && !folder.path().join("saved.partial").exists());
+}
+
+/// An older copy of journal.db is put in its place.
+#[tokio::test]
+async fn a_loss_that_was_told_is_no_damage() {
+    let (folder, clock) = (TestFolder::new(), clock());
+    let (from, path) = (data(&folder), data(&folder).join("journal.db"));
+    let mut older = Vec::new();
+    for numbers in [0..5, 5..8] {
+        older = std::fs::read(&path).unwrap_or_default();
+        let journal = open_in(&from, &clock);
+        for number in numbers {
+            new(&journal, numbered(number)).await;
+        }
+        journal.close().await;
+    }
+    std::fs::write(&path, older).unwrap();
+    let found = verify(&from).unwrap();
+    assert_eq!(found.damaged[0].events, Some((6, 8)), "{found:?}");
+    for next in [9, 10] {
+        let journal = open_in(&from, &clock);
+        let found = verify(&from).unwrap();
+        assert!(found.is_whole() && found.lost == [(6, 8)], "{found:?}");
+        assert_eq!(new(&journal, numbered(u128::from(next))).await, next);
+        journal.close().await;
+    }
+    let database = Connection::open(&path).unwrap();
+    let removed = database.execute("DELETE FROM blocks WHERE last = 9", []);
+    assert_eq!(removed, Ok(1));
+    let found = verify(&from).unwrap();
+    assert_eq!(found.damaged[0].events, Some((9, 9)), "{found:?}");
+    assert_eq!((found.damaged.len(), found.lost), (1, vec![(6, 8)]));
+    let journal = open_in(&from, &clock);
+    trim_all(&journal, 9).await;
+    journal.close().await;
+    let sql = "SELECT count(*) FROM counters WHERE name GLOB 'lost_from_*'";
+    assert_eq!(database.query_row(sql, [], |row| row.get(0)), Ok(0));
 }
 
 #[tokio::test]
