@@ -204,6 +204,7 @@ async fn show(
         "lag": status.lag,
         "oldest_waiting": oldest,
         "failing_since": status.failing_since,
+        "failing_reason": status.failing_reason,
         "suspended": suspended,
         "in_flight": status.in_flight,
         "in_memory": status.in_memory,

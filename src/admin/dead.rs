@@ -106,8 +106,9 @@ pub(super) async fn replay(state: State, body: web::Bytes) -> Answer {
     let (mut count, mut left_out) = (0, Vec::new());
     for (name, mut events) in by_consumer {
         // The dead letters of a consumer that no longer exists, or does not run, stay.
-        if state.consumer(&name).is_err() {
-            left_out.push(json!({ "consumer": name, "events": events.len() }));
+        if let Err(error) = state.consumer(&name) {
+            let reason = error.to_string();
+            left_out.push(json!({ "consumer": name, "events": events.len(), "reason": reason }));
             continue;
         }
         events.sort_unstable();

@@ -81,17 +81,20 @@ impl ApiError {
 
     /// The consumer ended while it was asked.
     pub(super) fn has_ended(consumer: &str) -> Self {
-        Self::not_found(format!("{consumer} has ended"))
+        Self::not_found(format!(
+            "{consumer} has ended; `offhook consumers` says whether it can be resumed"
+        ))
     }
 
     /// Nothing is sent for this subscription.
     pub(super) fn not_active(consumer: &str, entry: &RegisteredSubscription) -> Self {
-        let (subscription, again) = (&entry.subscription, "until it is resumed");
+        let subscription = &entry.subscription;
+        let again = format!("until it is resumed: offhook consumers resume '{consumer}'");
         let (why, again) = match (&subscription.ended, entry.rejected()) {
             (Some(ended), _) => (format!("has ended: {}", ended.reason), again),
             (None, Some(rejected)) if subscription.active => {
                 let allowed = "until [relay] allows its address, or it has another URL";
-                (format!("is suspended: {rejected}"), allowed)
+                (format!("is suspended: {rejected}"), allowed.to_owned())
             }
             _ => ("is not active".to_owned(), again),
         };
@@ -141,7 +144,9 @@ static UNANSWERED: Throttle = Throttle::every(ONGOING);
 impl From<ChangeError> for ApiError {
     fn from(error: ChangeError) -> Self {
         match error {
-            ChangeError::Defined(_) => Self::conflict("defined_in_settings", error.to_string()),
+            ChangeError::Defined(_) | ChangeError::DefinedInactive(..) => {
+                Self::conflict("defined_in_settings", error.to_string())
+            }
             ChangeError::TooMany => Self::conflict("too_many", error.to_string()),
             ChangeError::Rejected(..) => Self::bad_request_as("refused_address", error.to_string()),
             ChangeError::Unknown(_) => Self::not_found(error.to_string()),

@@ -174,6 +174,7 @@ fn show(entry: &RegisteredSubscription, status: Option<&ConsumerStatus>) -> Valu
         "webhookUrl": subscription.url,
         "events": subscription.events.as_ref().map_or_else(all, |kinds| json!(kinds)),
         "hasSecret": !subscription.secrets.is_empty(),
+        "secretCount": subscription.secrets.iter().len(),
         "active": subscription.active,
         "createdAt": subscription.created_at,
         "updatedAt": subscription.updated_at,
@@ -187,6 +188,10 @@ fn show(entry: &RegisteredSubscription, status: Option<&ConsumerStatus>) -> Valu
     }
     if let Some(rejected) = entry.rejected().filter(|_| subscription.active) {
         shown["suspendedReason"] = rejected.to_string().into();
+    }
+    if let Some(since) = status.and_then(|status| status.failing_since) {
+        shown["failingSince"] = json!(since);
+        shown["failingReason"] = json!(status.and_then(|status| status.failing_reason.as_ref()));
     }
     if let Some(suspended) = status.and_then(|status| status.suspended.as_ref()) {
         shown["suspendedAt"] = json!(suspended.since);

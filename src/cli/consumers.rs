@@ -13,7 +13,7 @@ use super::table::{self, Row, age, wait};
 /// List consumers and their progress; show one, pause one, or resume it
 ///
 /// LAG is how many events wait, OLDEST how long the first of them has waited, and FAILING since when no
-/// attempt has succeeded. A suspended consumer gets no events, because nothing has succeeded for long;
+/// attempt has succeeded; the line below says why the last one failed. A suspended consumer gets no events, because nothing has succeeded for long;
 /// its events are kept, and it goes on where it was when it is resumed. So does a subscription that has
 /// ended, because its subscriber has answered 410. A consumer that is restarting has stopped by a fault of
 /// offhook, and starts again after a pause.
@@ -96,6 +96,7 @@ struct Consumer {
     lag: Option<u64>,
     oldest_waiting: Option<String>,
     failing_since: Option<String>,
+    failing_reason: Option<String>,
     suspended: Option<Suspended>,
     ended: Option<Ended>,
     in_flight: u64,
@@ -155,11 +156,7 @@ impl Consumer {
     fn row(self, now: Timestamp) -> Row<6> {
         let age_or_dash =
             |time: Option<String>| time.map_or(DASH.to_owned(), |time| age(&time, now));
-        let below = match (&self.suspended, &self.ended) {
-            (_, Some(ended)) => Some(format!("ended {}", ended.text(now))),
-            (Some(suspended), _) => Some(format!("suspended {}", suspended.text(now))),
-            _ => self.faults().filter(|_| self.state == "restarting"),
-        };
+        let below = self.below(now);
         let cells = [
             self.name,
             self.state,
@@ -169,6 +166,31 @@ impl Consumer {
             age_or_dash(self.failing_since),
         ];
         Row { cells, below }
+    }
+
+    /// What there is to say of it beside its cells.
+    fn below(&self, now: Timestamp) -> Option<String> {
+        let failing = |reason| format!("the last attempt failed: {reason}");
+        match (&self.suspended, &self.ended) {
+            (_, Some(ended)) => Some(format!("ended {}{}", ended.text(now), self.again())),
+            // One whose address is refused cannot be resumed.
+            (Some(suspended), _) if suspended.since.is_none() => {
+                Some(format!("suspended {}", suspended.text(now)))
+            }
+            (Some(suspended), _) => {
+                Some(format!("suspended {}{}", suspended.text(now), self.again()))
+            }
+            _ if self.state == "restarting" => self.faults(),
+            _ => self.failing_reason.as_ref().map(failing),
+        }
+    }
+
+    /// How it goes on.
+    fn again(&self) -> String {
+        format!(
+            "; to let it go on: offhook consumers resume '{}'",
+            self.name
+        )
     }
 
     fn text(&self, now: Timestamp) -> String {
@@ -186,6 +208,7 @@ impl Consumer {
             ("lag", count(self.lag)),
             ("oldest", age(&self.oldest_waiting)),
             ("failing", age(&self.failing_since)),
+            ("failed", self.failing_reason.clone()),
             ("running", Some(self.in_flight.to_string())),
             ("retrying", count(self.retrying)),
             ("in memory", count(self.in_memory)),
@@ -304,7 +327,7 @@ mod tests {
         let consumer = json!({
             "name": "handler:crm", "kind": "handler", "state": "running", "lag": 20_000,
             "oldest_waiting": "2025-01-08T11:57:00Z", "failing_since": "2025-01-08T11:59:00Z",
-            "suspended": null, "in_flight": 3, "in_memory": 16_500, "overflowed": 3_500,
+            "failing_reason": "connection refused", "suspended": null, "in_flight": 3, "in_memory": 16_500, "overflowed": 3_500,
             "retrying": 12, "panics": 1,
         });
         let consumer: Consumer = serde_json::from_value(consumer).unwrap();
@@ -316,6 +339,7 @@ faults        stopped 1 time by a fault of offhook; the log says more
 lag           20000
 oldest        3m ago
 failing       60s ago
+failed        connection refused
 running       3
 retrying      12
 in memory     16500

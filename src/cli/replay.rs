@@ -13,8 +13,8 @@ use super::output::{self, Failure, Outcome, Verdict, counted};
 /// Hand events that were received before over again
 ///
 /// They keep their ids, so a handler that remembers ids can recognize them, and their attempts start
-/// again at 1. A replay of more than 1,000 events goes on after this command has ended: `replays` shows
-/// how far it is, and cancels it.
+/// again at 1. A replay goes on after this command has ended. With --rate, or of more than 1,000 events, it is
+/// named: `replays` shows how far it is, and cancels it.
 #[derive(Args, Serialize)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Replay {
@@ -141,6 +141,8 @@ struct LeftOut {
 struct LeftOutConsumer {
     consumer: String,
     events: u64,
+    /// Missing in the answer of an older server.
+    reason: Option<String>,
 }
 
 impl LeftOutConsumer {
@@ -149,7 +151,9 @@ impl LeftOutConsumer {
             counted(self.events, "event"),
             escape_controls(&self.consumer),
         );
-        format!("left out: {events} of {name}, which does not run (see `offhook consumers`)")
+        let reason = self.reason.as_deref();
+        let reason = escape_controls(reason.unwrap_or("see `offhook consumers`"));
+        format!("left out: {events} of {name}, which does not run: {reason}")
     }
 }
 

@@ -15,7 +15,9 @@ use super::table::{self, Row};
 
 /// List the subscribers that events are relayed to; add one, or remove one
 ///
-/// The server keeps what is added here, and it starts with the next event. LAG is how many events wait.
+/// The server keeps what is added here, and it starts with the next event. LAG is how many events wait. STATE is
+/// active, failing (no attempt has succeeded since the first failure), suspended (the same for
+/// relay.suspend_after, so nothing more is sent), inactive (stopped over the API) or ended.
 /// Subscriptions whose BY is the settings can only be changed there. A subscription has ended if its
 /// subscriber has answered 410; it stays listed, with what waits for it, until it is removed, added again,
 /// or resumed with `consumers resume`.
@@ -37,6 +39,9 @@ enum Action {
     /// List them (the default)
     List(List),
     /// Relay a session's events to a URL; replaces one of the same name, which goes on where it was
+    ///
+    /// What the options do not say is not kept of the one that is replaced: give all its --events, --header and
+    /// --secret again.
     Add(Add),
     /// Stop relaying, from this moment on
     Remove {
@@ -147,7 +152,13 @@ struct Webhook {
     webhook_url: String,
     events: Vec<String>,
     has_secret: bool,
+    /// Missing in the answer of an older server.
+    secret_count: Option<u64>,
+    #[serde(default)]
+    header_names: Vec<String>,
     active: bool,
+    failing_since: Option<String>,
+    failing_reason: Option<String>,
     suspended_reason: Option<String>,
     ended_reason: Option<String>,
     #[serde(default)]
@@ -213,30 +224,47 @@ impl Add {
 
 impl Webhook {
     fn row(self, session: &str) -> Row<7> {
-        // Other commands take the URL, so it is never shortened.
-        let url = self.webhook_url;
-        let (state, below) = match (self.ended_reason, self.suspended_reason) {
-            (Some(reason), _) => ("ended", format!("{url} has ended it: {reason}")),
-            (None, Some(reason)) if self.active => ("suspended", format!("{url} fails: {reason}")),
-            (None, Some(reason)) => ("inactive", format!("{url} fails: {reason}")),
-            (None, None) if self.active => ("active", url),
-            (None, None) => ("inactive", url),
-        };
+        let (state, below) = self.state();
         let by = if self.defined_in_settings {
             "settings"
         } else {
             "API"
         };
-        let signed = if self.has_secret { "yes" } else { "no" };
+        let signed = match (self.has_secret, self.secret_count) {
+            (true, Some(count @ 2..)) => format!("{count} secrets"),
+            (true, _) => "yes".to_owned(),
+            (false, _) => "no".to_owned(),
+        };
         let events = match self.events.as_slice() {
             [all] if all == "*" => "all".to_owned(),
             some => some.join(", "),
         };
         let session = self.session_id.as_deref().unwrap_or(session);
         let lag = self.lag.map_or("-".to_owned(), |lag| lag.to_string());
-        let cells = [&self.name, state, &lag, by, signed, &events, session].map(str::to_owned);
+        let cells = [&self.name, state, &lag, by, &signed, &events, session].map(str::to_owned);
         let below = Some(below);
         Row { cells, below }
+    }
+
+    /// Its state, and its URL with what there is to say of it. Other commands take the URL, so it is never
+    /// shortened.
+    fn state(&self) -> (&'static str, String) {
+        let mut url = self.webhook_url.clone();
+        if !self.header_names.is_empty() {
+            url += &format!(" (headers: {})", self.header_names.join(", "));
+        }
+        let fails = |reason| format!("{url} fails: {reason}");
+        match (&self.ended_reason, &self.suspended_reason) {
+            (Some(reason), _) => ("ended", format!("{url} has ended it: {reason}")),
+            (None, Some(reason)) if self.active => ("suspended", fails(reason)),
+            (None, Some(reason)) => ("inactive", fails(reason)),
+            (None, None) if !self.active => ("inactive", url),
+            (None, None) if self.failing_since.is_some() => {
+                let reason = { self.failing_reason.as_deref() }.unwrap_or("the log says why");
+                ("failing", fails(&reason.to_owned()))
+            }
+            (None, None) => ("active", url),
+        }
     }
 }
 

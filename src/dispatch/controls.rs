@@ -103,6 +103,8 @@ pub(crate) struct ConsumerStatus {
     pub(crate) retrying: u64,
     /// When the first failure since the last success happened, by the monotonic clock.
     pub(crate) failing_since: Option<Timestamp>,
+    /// Why the last attempt failed; `None` when it did not, or none was made since the start.
+    pub(crate) failing_reason: Option<String>,
     /// Set while the consumer is suspended because nothing succeeded for too long. It starts nothing until
     /// it is resumed.
     pub(crate) suspended: Option<Suspended>,
@@ -143,6 +145,7 @@ impl ConsumerStatus {
             overflowed: self.overflowed + other.overflowed,
             retrying: self.retrying + other.retrying,
             failing_since: failing.into_iter().flatten().min(),
+            failing_reason: self.failing_reason.or(other.failing_reason),
             suspended: self.suspended.or(other.suspended),
         }
     }

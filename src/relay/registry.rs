@@ -262,7 +262,12 @@ impl Registry {
             return;
         }
         let at = self.clock.now();
-        log::warn!("subscription {key} has ended: {}", escape_controls(&reason));
+        log::warn!(
+            "subscription {key} has ended: {}; its further events wait, and `offhook consumers resume '{}'` lets it \
+             go on",
+            escape_controls(&reason),
+            key.consumer()
+        );
         entry.subscription.active = false;
         entry.subscription.updated_at = at;
         entry.subscription.ended = Some(Ended { at, reason });

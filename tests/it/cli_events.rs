@@ -239,7 +239,7 @@ fn what_a_replay_left_out_is_named() {
     let answer = |replayed: u64| {
         json!({
             "matched": 5, "replayed": replayed,
-            "left_out": [{ "consumer": "handler:old\u{1b}", "events": 2 }],
+            "left_out": [{ "consumer": "handler:old\u{1b}", "events": 2, "reason": "no\u{1b}" }],
         })
     };
     for (replayed, status, text) in [
@@ -253,7 +253,8 @@ fn what_a_replay_left_out_is_named() {
             (status, text),
             "{ran:?}"
         );
-        let left_out = "left out: 2 events of handler:old\\u{001b}, which does not run";
+        let left_out =
+            "left out: 2 events of handler:old\\u{001b}, which does not run: no\\u{001b}";
         assert!(ran.said.starts_with(left_out), "{ran:?}");
     }
 }
@@ -334,7 +335,11 @@ fn consumers_are_listed_paused_and_resumed() {
     let (_, ran) = ask(&["consumers"], 200, &all);
     let below = ran.printed.lines().last().unwrap();
     assert!(below.starts_with("  suspended "), "{ran:?}");
-    assert!(below.ends_with(" ago: no\\u{001b}answer"), "{ran:?}");
+    let again = "; to let it go on: offhook consumers resume 'handler:console'";
+    assert!(
+        below.ends_with(&format!(" ago: no\\u{{001b}}answer{again}")),
+        "{ran:?}"
+    );
     for action in ["pause", "resume"] {
         let arguments = ["consumers", action, "subscription:*:a/b"];
         let (asked, ran) = ask(&arguments, 200, &consumer.to_string());
@@ -360,9 +365,11 @@ fn an_ended_consumer_is_listed() {
         "{ran:?}"
     );
     assert!(
-        lines[2].starts_with("  ended ") && lines[2].ends_with(": 410 Gone\\u{001b}"),
+        lines[2].starts_with("  ended ") && lines[2].contains(": 410 Gone\\u{001b}; "),
         "{ran:?}"
     );
+    let again = "offhook consumers resume 'subscription:*:crm'";
+    assert!(lines[2].ends_with(again), "{ran:?}");
     let (_, ran) = ask(
         &["consumers", "show", "subscription:*:crm"],
         200,

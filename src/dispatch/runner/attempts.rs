@@ -188,6 +188,8 @@ impl Runner {
     /// Records a failure. Suspends the consumer when failures have lasted too long without a success.
     fn failed(&mut self, reason: &str) {
         let (at, now) = self.seen;
+        let reason: String = reason.chars().take(MAX_REASON).collect();
+        self.last_failure = Some(reason.clone());
         let failing = *self.failing.get_or_insert(Failing {
             before: Duration::ZERO,
             since: now,
@@ -203,10 +205,7 @@ impl Runner {
              the journal, and `offhook consumers resume '{name}'` resumes it"
         );
         self.unsaved();
-        self.state.head.suspended = Some(Suspended {
-            since: at,
-            reason: reason.chars().take(MAX_REASON).collect(),
-        });
+        self.state.head.suspended = Some(Suspended { since: at, reason });
     }
 
     /// Settles a running event, with those that were handed over together with it.
@@ -234,7 +233,7 @@ impl Runner {
     }
 }
 
-/// How much of the last outcome becomes the reason for a suspension, in characters.
+/// How much of the last outcome is shown as the reason, in characters.
 const MAX_REASON: usize = 500;
 
 /// While so many dead letters cannot be saved, nothing more is started.

@@ -84,6 +84,7 @@ impl Runner {
             overflowed: read.saturating_sub(in_memory as u64),
             retrying: self.retrying().count() as u64,
             failing_since: failing.and_then(|lasted| self.seen.0.checked_sub(lasted).ok()),
+            failing_reason: failing.and(self.last_failure.clone()),
             suspended: state.head.suspended.clone(),
         }
     }

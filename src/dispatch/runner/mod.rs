@@ -60,6 +60,8 @@ pub(crate) struct Runner {
     state: Saved,
     /// How long attempts have failed without a success.
     failing: Option<Failing>,
+    /// Why the last attempt failed.
+    last_failure: Option<String>,
     failures: FailureLog,
     schedule: Schedule,
     hasher: SessionHasher,
@@ -222,6 +224,7 @@ impl Runner {
             replaying: Replaying::new(&state.replaying, &state.progress),
             unsaved: Unsaved::default(),
             failing,
+            last_failure: None,
             failures: FailureLog::default(),
             seen,
             consumer,

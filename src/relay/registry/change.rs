@@ -29,6 +29,10 @@ pub(crate) struct SubscriptionChange {
 pub(crate) enum ChangeError {
     #[error("{0} is defined in settings.toml; change it there")]
     Defined(SubscriptionKey),
+    #[error(
+        "{0} is defined in settings.toml; change it there, or let it go on as it is: offhook consumers resume '{1}'"
+    )]
+    DefinedInactive(SubscriptionKey, String),
     #[error("there is no subscription {0}")]
     Unknown(SubscriptionKey),
     #[error("{0} is not resumed: {1}")]
@@ -162,7 +166,14 @@ impl Registry {
                 self.pipeline.introduce(&consumer).await?;
             }
             self.pipeline.replace(self.consumer(&entry)).await?;
-            log::info!("subscription {key}: events go to {url}");
+            let is_same = before.is_some_and(|before| {
+                let before = &before.subscription;
+                before.active && before.url == entry.subscription.url
+            });
+            match is_same {
+                true => log::info!("subscription {key}: changed; events go to {url} as before"),
+                false => log::info!("subscription {key}: events go to {url}"),
+            }
         }
         Ok(entry)
     }
@@ -202,10 +213,12 @@ impl Registry {
 
 impl RegisteredSubscription {
     fn check_changeable(&self) -> Result<(), ChangeError> {
-        if self.is_defined() {
-            return Err(ChangeError::Defined(self.subscription.key.clone()));
+        let Subscription { key, active, .. } = &self.subscription;
+        match (self.is_defined(), active) {
+            (false, _) => Ok(()),
+            (true, true) => Err(ChangeError::Defined(key.clone())),
+            (true, false) => Err(ChangeError::DefinedInactive(key.clone(), key.consumer())),
         }
-        Ok(())
     }
 
     /// Whether its consumer, which runs, is right for the changed subscription too. Running attempts are

@@ -70,7 +70,11 @@ impl Registry {
                 let since = ended.as_ref().map_or_else(String::new, |ended| {
                     format!(" since {}: {}", ended.at, escape_controls(&ended.reason))
                 });
-                log::warn!("subscription {key}: not active, nothing is sent{since}");
+                let name = key.consumer();
+                log::warn!(
+                    "subscription {key}: not active, nothing is sent{since}; `offhook consumers resume '{name}'` lets \
+                     it go on"
+                );
             }
         }
         Ok(())
