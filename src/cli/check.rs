@@ -11,9 +11,10 @@ use offhook::settings::{
     SubscriptionSettings,
 };
 use offhook::{HandlerOptions, Source};
+use rustix::fs::{Access, access};
 use serde_json::{Map, Value, json};
 
-use super::output::{self, Outcome, Verdict};
+use super::output::{self, Failure, Outcome, Verdict};
 use super::settings_file::SettingsFile;
 
 /// Say what is wrong with a settings file, or what would run
@@ -32,25 +33,57 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Outcome {
+        let file = self.file.path().display();
+        let place = format!("{file}: {JOURNAL_PATH}");
         if self.json {
             let loaded = Settings::load(self.file.path());
             let problems = loaded.as_ref().map_or_else(Problems::list, |_| &[]);
-            let place =
-                |one: &Problem| json!({ "place": one.place, "key": one.keys, "text": one.text });
+            let shown = |one: &Problem| problem(&one.place, &one.keys, &one.text);
+            let mut problems: Vec<Value> = problems.iter().map(shown).collect();
+            let folder = loaded.as_ref().ok().and_then(journal_problem);
+            problems.extend(folder.map(|text| problem(&place, JOURNAL_PATH, &text)));
+            let is_ok = problems.is_empty();
             output::print_json(&json!({
-                "ok": loaded.is_ok(),
-                "problems": problems.iter().map(place).collect::<Value>(),
+                "ok": is_ok,
+                "problems": problems,
                 "summary": loaded.as_ref().ok().map(summary),
             }))?;
-            return Ok(Verdict::from(loaded.is_ok()));
+            return Ok(Verdict::from(is_ok));
         }
         let settings = self.file.load("nothing would start")?;
-        let file = self.file.path().display();
+        if let Some(text) = journal_problem(&settings) {
+            output::note(&format!("{place}: {text}"));
+            let text = "1 problem in the settings; nothing would start";
+            return Err(Failure::failed(text));
+        }
         output::print(&format!("{file}: {}\n", output::good("no problem")))?;
         let without_handlers = without_consumer(&settings).unwrap_or("none");
         output::print(&text::text(&summary(&settings), without_handlers))?;
         Ok(Verdict::Yes)
     }
+}
+
+fn problem(place: &str, key: &str, text: &str) -> Value {
+    json!({ "place": place, "key": key, "text": text })
+}
+
+/// Why the journal's folder can neither be made nor written to. Nothing is made.
+fn journal_problem(settings: &Settings) -> Option<String> {
+    let JournalSettings::Sqlite(sqlite) = &settings.journal else {
+        return None;
+    };
+    let path = std::path::absolute(&sqlite.path).ok()?;
+    let above = path.ancestors().find(|above| above.exists())?;
+    let why = if above.is_dir() {
+        let error = access(above, Access::WRITE_OK | Access::EXEC_OK).err()?;
+        std::io::Error::from(error).to_string()
+    } else {
+        "it is not a folder".to_owned()
+    };
+    let (path, above) = (path.display(), above.display());
+    Some(format!(
+        "{path} cannot be used, because of {above}: {why}; it must be a folder that this user can make or write to"
+    ))
 }
 
 /// Whether one of the source's secrets is the key printed in the gateway's documentation.
@@ -173,6 +206,8 @@ fn merged(objects: impl IntoIterator<Item = Value>) -> Value {
         .filter_map(|object| object.as_object().cloned());
     objects.flatten().collect::<Map<_, _>>().into()
 }
+
+const JOURNAL_PATH: &str = "journal.path";
 
 const EXAMPLES: &str = "\
 Examples:

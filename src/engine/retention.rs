@@ -126,13 +126,17 @@ impl Keeper {
             if bytes <= limit {
                 return Ok(());
             }
-            let first = self.first().await?.map_or(0, |(seq, _)| seq);
+            let (first, before) = (
+                self.first().await?.map_or(0, |(seq, _)| seq),
+                removed.events,
+            );
             let kept = self.journal.tail().head().saturating_sub(first) + 1;
             // Down to nine tenths, so that not every new event causes a trim.
             let target = limit / 10 * 9;
             let share = (bytes - target) as f64 / bytes as f64;
-            self.remove_up_to(first + (kept as f64 * share) as u64, removed)
-                .await?;
+            let trimmed = self.remove_up_to(first + (kept as f64 * share) as u64, removed);
+            trimmed.await?;
+            removed.for_size += removed.events - before;
             // The oldest events may have been the short ones. What is left may also not be events.
             let now_first = self.first().await?.map_or(0, |(seq, _)| seq);
             if now_first == first || now_first >= self.journal.tail().head() {
@@ -224,6 +228,8 @@ impl Pause {
 #[derive(Debug)]
 struct Removed {
     events: u64,
+    /// How many of them because of the size limit.
+    for_size: u64,
     /// The same of those that a consumer had not settled.
     unsettled: BTreeMap<String, u64>,
     /// The earliest time of the next line.
@@ -236,6 +242,7 @@ impl Default for Removed {
     fn default() -> Self {
         Self {
             events: 0,
+            for_size: 0,
             unsettled: BTreeMap::new(),
             next_line: None,
             set_back: Throttle::every(LINE_PAUSE),
@@ -263,8 +270,14 @@ impl Removed {
         });
         let mut lines: Vec<_> = unsettled.collect();
         let count = std::mem::take(&mut self.events);
+        let why = match std::mem::take(&mut self.for_size) {
+            0 => "older than journal.retention".to_owned(),
+            all if all == count => "because of journal.retention_size".to_owned(),
+            some => format!("{some} of them because of journal.retention_size"),
+        };
         if count > 0 {
-            lines.push((Level::Info, format!("retention: removed {count} events")));
+            let text = format!("retention: removed {count} events, {why}");
+            lines.push((Level::Info, text));
         }
         if !lines.is_empty() {
             self.next_line = Some(now + LINE_PAUSE);
@@ -365,15 +378,16 @@ mod tests {
         let mut told = Vec::new();
         for second in 0..=61 {
             removed.events += 10;
+            removed.for_size += if second < 60 { 0 } else { 1 };
             *removed.unsettled.entry("handler:a".to_owned()).or_default() += 1;
             told.extend(removed.lines(at(second)));
         }
         let told: Vec<_> = told.iter().map(|(_, line)| line.as_str()).collect();
         let expected = [
             "retention: removed 1 events that handler:a had not settled",
-            "retention: removed 10 events",
+            "retention: removed 10 events, older than journal.retention",
             "retention: removed 60 events that handler:a had not settled",
-            "retention: removed 600 events",
+            "retention: removed 600 events, 1 of them because of journal.retention_size",
         ];
         assert_eq!(told, expected);
         // What is left is told when it is due, though nothing more is removed.

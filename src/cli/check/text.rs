@@ -82,6 +82,10 @@ fn in_words(key: &str, value: &Value, of: &Value) -> Option<String> {
             let time = Duration::try_from_secs_f64(seconds.as_f64()?).ok()?;
             format_duration(time).to_string()
         }
+        ("retention_size", Value::Number(bytes)) if bytes.as_u64()? < TOO_SMALL => {
+            let size = ByteSize::b(bytes.as_u64()?).display().iec();
+            format!("{size}: too small, little more than the newest event is kept")
+        }
         (
             "max_body" | "max_in_flight" | "min_body_rate" | "retention_size",
             Value::Number(bytes),
@@ -100,6 +104,9 @@ fn in_words(key: &str, value: &Value, of: &Value) -> Option<String> {
     };
     Some(text).filter(|text| !text.is_empty())
 }
+
+/// The journal's tables alone take about a quarter of this.
+const TOO_SMALL: u64 = 1024 * 1024;
 
 const DOCUMENTED: &str =
     "yes: its secret is printed in the gateway's documentation, so it is public";

@@ -204,13 +204,27 @@ pub(crate) enum OpenError {
         "the journal is damaged ({0}): nothing was changed; `offhook journal verify` lists what is damaged, and `offhook journal salvage DEST` saves what can be read into a new folder; or restore a backup"
     )]
     Damaged(String),
-    #[error("{path}: {error}")]
+    #[error("{path}: {error}{}", hint(error))]
     Io {
         path: PathBuf,
         error: std::io::Error,
     },
     #[error("the journal's database: {0}")]
     Database(rusqlite::Error),
+}
+
+/// What to do about an error of the system.
+fn hint(error: &std::io::Error) -> &'static str {
+    use ErrorKind::{
+        AlreadyExists, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem, StorageFull,
+    };
+    match error.kind() {
+        AlreadyExists | NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem => {
+            "; journal.path must be a folder that this user can make or write to"
+        }
+        StorageFull => "; make room, or set journal.path to another disk",
+        _ => "",
+    }
 }
 
 impl OpenError {
