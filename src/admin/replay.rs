@@ -101,7 +101,15 @@ async fn replay(
         hand_over(state, consumer.name(), id, asked, events.to_vec()).await?;
     }
     let matched = events.len();
+    if asked.rate.is_some() && matched > 1 {
+        return Ok(goes_on(id, matched));
+    }
     Ok(taken(id, matched, matched, &[]))
+}
+
+/// The answer to a replay that goes on after it.
+fn goes_on(id: Uuid, matched: usize) -> HttpResponse {
+    HttpResponse::Accepted().json(json!({ "replay": id, "matched": matched }))
 }
 
 /// The answer to a replay that `matched` events, of which `count` are handed over. A long one goes on after

@@ -135,9 +135,10 @@ async fn a_rate_survives_a_stop_and_a_kill() {
         let (status, answer) = ask(before.admin, "POST", "/api/replay", request).await;
         assert_eq!(
             (status, &answer["matched"]),
-            (200, &json!(MANY)),
+            (202, &json!(MANY)),
             "{answer}"
         );
+        assert_eq!(answer["replay"], listed(&before).await["id"]);
         let begun = async || replayed(&folder).len() >= 5;
         served::until("begun", begun).await;
         before.program.signal(how);
@@ -209,9 +210,14 @@ pub async fn handled(folder: &Folder, recorder: &Recorder, sessions: &[(&str, us
 /// Asks for a replay of a session at a rate, and returns what is listed of it.
 async fn replay(server: &Server, session: &str, rate: usize) -> Value {
     let request = json!({ "session": session, "rate": rate });
-    post(server, "/api/replay", request).await;
+    let (status, answer) = api(server, "POST", "/api/replay", &request).await;
     let listed = get(server, "/api/replays").await;
-    assert_eq!(listed["replays"][0]["session"], session);
+    let first = &listed["replays"][0];
+    assert_eq!(
+        (&first["session"], &first["id"]),
+        (&json!(session), &answer["replay"])
+    );
+    assert_eq!(status, 202);
     listed["replays"][0].clone()
 }
 
