@@ -115,7 +115,7 @@ pub(super) async fn show(state: State, id: web::Path<String>) -> Answer {
     let (mut content, mut missing) = (None, None);
     if let Some(position) = event.in_journal() {
         if let Some(record) = left {
-            timeline.push(json!({ "at": record.kept_at, "what": "durable" }));
+            timeline.push(durable(&record, &event));
             missing = record.missing;
             if missing.is_none() {
                 let decoder = Arc::clone(pipeline.decoder());
@@ -155,7 +155,7 @@ async fn show_deleted(
 ) -> Answer {
     let mut timeline = vec![json!({ "at": event.at, "what": "received" })];
     if let (Some(position), Some(record)) = (event.in_journal(), left) {
-        timeline.push(json!({ "at": record.kept_at, "what": "durable" }));
+        timeline.push(durable(&record, event));
         let attempts = state.search()?.attempts(position).await?;
         timeline.extend(attempts.iter().map(|made| {
             let (consumer, outcome) = (&made.consumer, &made.outcome);
@@ -180,6 +180,11 @@ async fn show_deleted(
 async fn record_of(pipeline: &Pipeline, seq: Seq) -> Result<Option<Record>, Unavailable> {
     let kept = pipeline.journal().read(seq.saturating_sub(1), 1).await?;
     Ok(kept.into_iter().find(|record| record.seq == seq))
+}
+
+/// When an event was stored. That is known in whole milliseconds, and is not before it was received.
+fn durable(record: &Record, event: &EventEntry) -> Value {
+    json!({ "at": record.kept_at.max(event.at), "what": "durable" })
 }
 
 /// For serde, which skips what this returns true for.

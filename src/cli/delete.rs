@@ -20,7 +20,7 @@ use super::output::{self, Failure, Outcome, Verdict, counted};
 #[command(after_help = EXAMPLES)]
 pub(super) struct Delete {
     /// The event, by its complete id; without it, all of --session
-    #[arg(conflicts_with_all = ["session", "sender", "dry_run"], required_unless_present = "session")]
+    #[arg(conflicts_with_all = ["session", "sender", "dry_run"], required_unless_present_any = ["session", "sender"])]
     #[serde(skip)]
     id: Option<String>,
 
@@ -29,7 +29,7 @@ pub(super) struct Delete {
     session: Option<String>,
 
     /// Only those from this sender, written exactly as the events have it in `from`
-    #[arg(long, value_name = "FROM", alias = "from", requires = "session")]
+    #[arg(long, value_name = "FROM", alias = "from")]
     #[arg(allow_hyphen_values = true)]
     sender: Option<String>,
 
@@ -38,7 +38,7 @@ pub(super) struct Delete {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
 
-    /// Do not ask first, in a terminal
+    /// Do not ask first, which it does with --session in a terminal
     #[arg(long)]
     #[serde(skip)]
     yes: bool,
@@ -52,6 +52,11 @@ impl Delete {
                 &server.ask(Method::DELETE, &["api", "events", id], &())?,
                 false,
             );
+        }
+        if self.session.is_none() {
+            return Err(Failure::usage(
+                "--sender is a person in one session: name it with --session ID, which `offhook events` shows",
+            ));
         }
         if !self.dry_run && !self.yes && stdin().is_terminal() {
             self.dry_run = true;

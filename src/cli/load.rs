@@ -144,7 +144,9 @@ impl Summary {
     fn finish(mut self, took: Duration) -> Self {
         self.seconds = took.as_secs_f64();
         if !took.is_zero() {
-            self.events_per_second = self.sent as f64 / self.seconds;
+            // What failed without an answer says nothing of the receiver.
+            let answered = self.ok + self.other_statuses.values().sum::<u64>();
+            self.events_per_second = answered as f64 / self.seconds;
         }
         let millis = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1000.0;
         self.latency_ms = (!self.latencies.is_empty()).then(|| Latency {
@@ -175,7 +177,10 @@ impl Summary {
             let _ = write!(text, "\nno answer: {error}: {count}");
         }
         let (seconds, per_second) = (self.seconds, self.events_per_second);
-        let _ = write!(text, "\ntook     {seconds:.3} s, {per_second:.0} events/s");
+        let _ = write!(text, "\ntook     {seconds:.3} s");
+        if per_second > 0.0 {
+            let _ = write!(text, ", {per_second:.0} answers/s");
+        }
         if let Some(latency) = &self.latency_ms {
             let _ = write!(
                 text,
@@ -210,7 +215,7 @@ mod tests {
              2xx      1001\n\
              401      1\n\
              no answer: connection refused: 1\n\
-             took     2.000 s, 502 events/s\n\
+             took     2.000 s, 501 answers/s\n\
              latency  p50 499.20 ms, p90 900.10, p99 990.21, p99.9 999.42, max 1000.45"
         );
         let json = serde_json::to_value(&summary).unwrap();
@@ -225,7 +230,12 @@ mod tests {
         for error in 0..100 {
             summary.failed(error.to_string());
         }
-        let summary = summary.finish(Duration::ZERO);
+        let summary = summary.finish(Duration::from_secs(1));
+        assert!(
+            summary.text().ends_with("\ntook     1.000 s"),
+            "{}",
+            summary.text()
+        );
         assert!(summary.latency_ms.is_none());
         assert_eq!(summary.events_per_second, 0.0);
         assert_eq!(summary.errors.len(), MAX_ERRORS + 1);

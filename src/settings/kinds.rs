@@ -127,7 +127,17 @@ fn within<T: FromStr + PartialOrd + Display>(
 
 /// A number of bytes, at least one.
 pub(super) fn size<T: TryFrom<u64>>(spot: &Spot<'_>) -> Option<T> {
-    let expected = "a size of at least 1 byte, such as \"32 MiB\"";
+    bytes(spot, "a size of at least 1 byte, such as \"32 MiB\"")
+}
+
+/// A number of bytes a second, at least one.
+pub(super) fn rate(spot: &Spot<'_>) -> Option<u64> {
+    let expected =
+        "bytes a second, such as \"16 KiB\"; the least is \"1 B\", which is nearly no limit";
+    bytes(spot, expected)
+}
+
+fn bytes<T: TryFrom<u64>>(spot: &Spot<'_>, expected: &str) -> Option<T> {
     let size: ByteSize = plain(spot, expected, |size| *size > ByteSize::b(0))?;
     T::try_from(size.as_u64())
         .ok()

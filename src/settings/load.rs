@@ -164,6 +164,12 @@ fn problem(name: &str) -> Option<String> {
         let text = format!("[[{section}]] is a list and cannot be overridden by the environment");
         return Some(text);
     }
+    if known && keys.len() > 2 {
+        let key = keys.join(".").to_ascii_lowercase();
+        return Some(format!(
+            "{key} is unknown here: only the keys of a section can be overridden, and this is deeper: set it in the file"
+        ));
+    }
     let sections = SECTIONS.map(str::to_uppercase).join(", ");
     let text = format!("unknown; it is OFFHOOK__SECTION__KEY with a section of: {sections}");
     let good = known && keys.len() == 2 && !keys[1].is_empty();

@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::kinds::{
-    address, checked, duration, duration_or_none, file_path, networks, one_of, secret, size, some,
-    text, whole, write_path,
+    address, checked, duration, duration_or_none, file_path, networks, one_of, rate, secret, size,
+    some, text, whole, write_path,
 };
 use super::spot::{Keys, Spot, keys};
 use super::tls::{TlsSettings, tls};
@@ -54,7 +54,7 @@ keys!(ServerSettings {
     max_in_flight: size,
     max_connections: whole(1..=1_000_000),
     request_timeout: duration,
-    min_body_rate: size,
+    min_body_rate: rate,
     keep_alive: duration,
     drain_delay: duration_or_none,
     health_path: some(checked(

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use actix_web::ResponseError as _;
-use uuid::Uuid;
 
 use super::RequestError;
 use crate::telemetry::Throttle;
@@ -26,8 +25,8 @@ impl Refusals {
             return;
         };
         let status = error.status_code().as_u16();
-        let (id, more) = (Uuid::now_v7(), Throttle::more(unsaid));
+        let more = Throttle::more(unsaid);
         let peer = peer.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
-        log::warn!("request {id} to {source} from {peer}: answered {status}: {error}{more}");
+        log::warn!("a request to {source} from {peer}: answered {status}: {error}{more}");
     }
 }

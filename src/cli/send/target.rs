@@ -115,7 +115,12 @@ impl Target {
             (404 | 405, _) => "No source has this path: is it the `path` of one in the settings?",
             (408, _) => "The body did not arrive in time.",
             (413, _) => "The body is longer than the receiver's max_body.",
-            (429 | 503, _) => "The receiver is busy; try again, with fewer events at a time.",
+            (429, _) => "The receiver is busy; try again, with fewer events at a time.",
+            (503, _) => &format!(
+                "The receiver is busy, stops, or cannot store: `{} health` and its log say which. Try again, with \
+                 fewer events at a time if it is busy.",
+                invocation()
+            ),
             (500..=599, _) => "A handler failed: the receiver's log says why.",
             _ => "The receiver refuses it; its log may say why.",
         };

@@ -84,7 +84,15 @@ fn an_unknown_override_stops_the_start() {
         ),
         (
             ("OFFHOOK__SERVER__BIND__X", "x"),
-            "environment variable OFFHOOK__SERVER__BIND__X: unknown",
+            "environment variable OFFHOOK__SERVER__BIND__X: server.bind.x is unknown",
+        ),
+        (
+            ("OFFHOOK__DISPATCH__RETRY__FIRST", "x"),
+            "this is deeper: set it in the file",
+        ),
+        (
+            ("OFFHOOK__SERVER__MIN_BODY_RATE", "0"),
+            "found \"0\", expected bytes a second, such as \"16 KiB\"; the least is \"1 B\"",
         ),
         (
             ("OFFHOOK__SOURCES__0__NAME", "x"),

@@ -67,7 +67,7 @@ fn every_problem_is_reported() {
         "settings.toml: server.workers: found -1, expected a whole number from 0 to 512",
         r#"settings.toml: server.max_body: found "much", expected a size of at least 1 byte, such as "32 MiB""#,
         r#"settings.toml: server.request_timeout: found "10", expected a duration from 1ms to 365days, such as "10s" or "5m""#,
-        "settings.toml: server.bnd: unknown key, did you mean bind? There are: bind, drain_delay, health_path, keep_alive, max_body, max_connections, max_in_flight, min_body_rate, request_timeout, workers",
+        "settings.toml: server.bnd: unknown key, did you mean bind? There are: bind, drain_delay, health_path, keep_alive, max_body, max_connections, max_in_flight, min_body_rate, request_timeout, tls, trusted_proxies, workers",
         "settings.toml: sources[0].name: is missing; it is the source's name in logs and metrics",
         r#"settings.toml: sources[0].secrets: found a text, expected a list: ["env:NAME"], ["file:PATH"] or ["the text itself"]"#,
         r#"settings.toml: sources[0].scheme: found "hmca"; allowed: x-webhook-signature, standard-webhooks, hmac"#,

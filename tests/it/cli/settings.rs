@@ -293,3 +293,53 @@ fn with_all_options_no_settings_are_read() {
         assert!(asked.said.contains("connection refused"), "{asked:?}");
     }
 }
+
+#[test]
+fn a_journal_that_cannot_be_made_is_a_problem() {
+    let journal = "[journal]\npath = \"settings.toml/data\"\nretention_size = \"1 KiB\"\n";
+    let text = format!("{journal}{SETTINGS}");
+    let folder = folder("cli-settings-journal", &text);
+    let checked = ran(within(&folder, &["check"]));
+    assert_eq!((checked.status, &*checked.printed), (1, ""), "{checked:?}");
+    let problem = "settings.toml: journal.path: ";
+    assert!(checked.said.starts_with(problem), "{checked:?}");
+    assert!(
+        checked
+            .said
+            .contains("settings.toml: it is not a folder; it must be"),
+        "{checked:?}"
+    );
+    let json = ran(within(&folder, &["check", "--json"]));
+    assert_eq!(json.status, 1, "{json:?}");
+    let problems = &json.json()["problems"];
+    assert_eq!(problems[0]["key"], "journal.path", "{problems}");
+    let started = ran(within(&folder, &["serve"]));
+    assert_eq!(started.status, 1, "{started:?}");
+    assert!(
+        started
+            .said
+            .contains("; journal.path must be a folder that this user can"),
+        "{started:?}"
+    );
+
+    write(
+        folder.0.join("settings.toml"),
+        text.replace("settings.toml/", "new/deep/"),
+    )
+    .unwrap();
+    let checked = ran(within(&folder, &["check"]));
+    assert_eq!(checked.status, 0, "{checked:?}");
+    let too_small = "retention_size 1.0 KiB: too small, little more than the newest event is kept";
+    assert!(checked.printed.contains(too_small), "{checked:?}");
+    assert!(!folder.0.join("new").exists());
+}
+
+#[test]
+fn a_sender_is_one_of_a_session() {
+    let refused = ran(offhook(&["events", "delete", "--sender", "+123"]));
+    assert_eq!(refused.status, 2, "{refused:?}");
+    assert!(
+        refused.said.contains("name it with --session ID"),
+        "{refused:?}"
+    );
+}
