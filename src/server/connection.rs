@@ -27,10 +27,11 @@ use bytes::{Buf as _, BytesMut};
 use memchr::memmem::Finder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::deadline::{Appetite, LINGER, LazyTimer, RequestDeadline, Times};
+use super::deadline::{Appetite, LINGER, RequestDeadline, Times};
 use super::proxies::Proxies;
 use super::seats::{Seat, Seats};
 use super::socket::Socket;
+use super::timer::LazyTimer;
 use super::tls::Tls;
 use crate::clock::{Clock as _, SystemClock};
 use crate::escape_controls;

@@ -4,9 +4,9 @@
 //! end locks the administrator out.
 //!
 //! - `server.rs`: [`Server`], which is started, runs and is stopped, also by signals (`signals.rs`).
-//! - `listeners.rs`: binds and serves the public and the admin listener.
+//! - `listeners.rs`: binds and serves the public (`public.rs`) and the admin listener (`admin.rs`).
 //! - `connection.rs`: a connection whose other side must keep going, with its deadline
-//!   (`deadline.rs`) and its seat (`seats.rs`).
+//!   (`deadline.rs`, `timer.rs`) and its seat (`seats.rs`).
 //! - `socket.rs`: what the connection reads and writes, plain or under TLS (`tls.rs`).
 //! - `proxies.rs`: who a request comes from.
 //! - `systemd.rs`: sockets from systemd, and what it is told.
@@ -15,6 +15,7 @@
 //! - `reloads.rs`: what of it a reload of the settings changes.
 //! - `first_process.rs`: reaps what programs of `exec` leave behind, in a container.
 
+mod admin;
 mod connection;
 mod deadline;
 mod descriptors;
@@ -22,6 +23,7 @@ mod first_process;
 mod listeners;
 mod parts;
 mod proxies;
+mod public;
 mod receiver;
 mod reloads;
 mod seats;
@@ -30,6 +32,7 @@ mod server;
 mod signals;
 mod socket;
 mod systemd;
+mod timer;
 mod tls;
 
 pub use first_process::run_as_first_process;

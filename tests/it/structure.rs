@@ -325,7 +325,7 @@ fn source() -> Graph {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let imports = Source::read(&src).imports();
     // Imports that are there are found, also those through a `pub use`.
-    let found = &imports["server/listeners.rs"];
+    let found = &imports["server/public.rs"];
     for file in ["server/connection.rs", "ingress/receive.rs"] {
         assert!(found.contains(file), "{file} is not among {found:?}");
     }

@@ -1,0 +1,264 @@
+//! [`Front`]: answers the requests to the public listener.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use actix_http::{
+    ConnectionType, HttpService, KeepAlive, Method, Payload, Request, RequestHead, ResponseHead,
+    Version,
+};
+use actix_server::GracefulShutdownSignal;
+use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service};
+use actix_web::body::BoxBody;
+use actix_web::http::header;
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use arc_swap::ArcSwap;
+use futures_util::StreamExt as _;
+use futures_util::stream::poll_fn as poll_fn_stream;
+
+use super::connection::Connection;
+use super::deadline::{LINGER, RequestDeadline};
+use super::parts::Parts;
+use super::proxies::Proxies;
+use super::reloads::PublicLive;
+use crate::escape_controls;
+use crate::ingress::Ingress;
+use crate::signature::Deadline;
+use crate::telemetry::{ListenerMetrics, Throttle};
+
+/// What answers the requests to the public listener.
+pub(super) struct Front {
+    ingress: Arc<Ingress>,
+    /// Answers 200 while events can be taken.
+    health_path: Arc<ArcSwap<Option<String>>>,
+    proxies: Arc<Proxies>,
+    metrics: ListenerMetrics,
+    unknown_paths: Throttle,
+    upgrades: Throttle,
+}
+
+/// Serves connections to the public listener.
+pub(super) fn http(
+    front: &Arc<Front>,
+    stopping: &GracefulShutdownSignal,
+) -> impl ServiceFactory<
+    (Connection, Option<SocketAddr>),
+    Config = (),
+    Response = (),
+    Error = (),
+    InitError = (),
+> + use<> {
+    let (answering, expecting) = (Arc::clone(front), Arc::clone(front));
+    let stopping = stopping.clone();
+    HttpService::build()
+        // The connection has deadlines of its own, for every request.
+        .keep_alive(KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
+        .client_disconnect_timeout(LINGER)
+        .graceful_shutdown_signal(move || {
+            let stopping = stopping.clone();
+            async move { stopping.notified().await }
+        })
+        .on_connect_ext(|connection: &Connection, data| {
+            data.insert(connection.deadline.clone());
+        })
+        .expect(fn_service(move |request: Request| {
+            let front = Arc::clone(&expecting);
+            async move { expect(&front, request).await }
+        }))
+        .h1(fn_service(move |request: Request| {
+            let front = Arc::clone(&answering);
+            async move { Ok::<_, Infallible>(answer(&front, request).await) }
+        }))
+        // actix-http has answered it, and the senders of broken requests are not logged.
+        .map_err(drop)
+}
+
+/// Whether a request with `Expect: 100-continue` may send its body.
+async fn expect(
+    front: &Front,
+    mut request: Request,
+) -> Result<Request, actix_http::Response<BoxBody>> {
+    let deadline = request.conn_data::<RequestDeadline>().cloned();
+    if let Some(deadline) = deadline.filter(RequestDeadline::is_ending) {
+        // The answer to it is not sent.
+        deadline.ended().await;
+        return Err(HttpResponse::BadRequest().finish().into());
+    }
+    front.name_client(&mut request);
+    let head = request.head();
+    if front.is_health(head) {
+        return Ok(request);
+    }
+    let answer = match front.ingress.before_continue(head) {
+        Some(Ok(())) => return Ok(request),
+        Some(Err(answer)) => *answer,
+        None => front.not_found(head),
+    };
+    if let Some(deadline) = request.conn_data::<RequestDeadline>() {
+        deadline.last_answer();
+    }
+    Err(answer.into())
+}
+
+/// Answers a request, and keeps its connection's deadline up to date.
+async fn answer(front: &Front, mut request: Request) -> HttpResponse {
+    let deadline = request.conn_data::<RequestDeadline>().cloned();
+    if let Some(deadline) = deadline.as_ref().filter(|deadline| deadline.is_ending()) {
+        // Nothing behind the last answer is served.
+        deadline.ended().await;
+        return HttpResponse::BadRequest().finish();
+    }
+    front.name_client(&mut request);
+    let payload = request.take_payload();
+    if let Some(deadline) = &deadline {
+        deadline.request_begun(!matches!(payload, Payload::None), length(request.head()));
+    }
+    let mut answer = front
+        .answer(request.head(), payload, deadline.as_ref())
+        .await;
+    if let Some(deadline) = &deadline {
+        let head = answer.head_mut();
+        if !deadline.is_complete() {
+            // The rest of the body must not be read as the next request.
+            head.set_connection_type(ConnectionType::Close);
+        }
+        if is_last(request.head(), head) {
+            head.set_connection_type(ConnectionType::Close);
+            deadline.last_answer();
+        }
+        deadline.answered();
+    }
+    answer
+}
+
+/// Whether the connection ends with the answer to this request.
+fn is_last(request: &RequestHead, answer: &mut ResponseHead) -> bool {
+    // actix-http uses heads again, with the version that they had last; of that the type depends.
+    answer.version = Version::HTTP_11;
+    answer.connection_type() == ConnectionType::Close
+        || request.connection_type() != ConnectionType::KeepAlive
+        // actix-http may take what follows for a part of its body.
+        || request.headers.contains_key(header::UPGRADE)
+}
+
+impl Front {
+    pub(super) fn new(parts: &Parts, live: &PublicLive, proxies: Arc<Proxies>) -> Self {
+        Self {
+            ingress: Arc::clone(&parts.ingress),
+            health_path: Arc::clone(&live.health_path),
+            proxies,
+            metrics: parts.metrics.listener(),
+            unknown_paths: Throttle::default(),
+            upgrades: Throttle::default(),
+        }
+    }
+
+    /// From here on a request comes from its client, and not from the proxies before the server.
+    fn name_client(&self, request: &mut Request) {
+        if let Some(client) = self.proxies.client(request.head()) {
+            request.head_mut().peer_addr = Some(client);
+        }
+    }
+
+    fn is_health(&self, head: &RequestHead) -> bool {
+        let path = self.health_path.load();
+        Option::as_deref(&path) == Some(head.uri.path())
+    }
+
+    async fn answer(
+        &self,
+        head: &RequestHead,
+        payload: Payload,
+        deadline: Option<&RequestDeadline>,
+    ) -> HttpResponse {
+        if self.is_health(head) {
+            return self.health(head);
+        }
+        let payload = match declared(head, payload) {
+            Ok(payload) => payload,
+            Err(()) => {
+                if let Some(unsaid) = self.upgrades.pass() {
+                    let more = Throttle::more(unsaid);
+                    log::info!("a request to upgrade says no length, answered 400{more}");
+                }
+                return closing(HttpResponse::BadRequest(), "Bad request");
+            }
+        };
+        let kept = deadline.map(|deadline| deadline as &dyn Deadline);
+        let answered = self.ingress.answer(head, payload, kept).await;
+        answered.unwrap_or_else(|| self.not_found(head))
+    }
+
+    fn health(&self, head: &RequestHead) -> HttpResponse {
+        if !matches!(head.method, Method::GET | Method::HEAD) {
+            let mut response = HttpResponse::MethodNotAllowed();
+            response.insert_header((header::ALLOW, "GET, HEAD"));
+            return closing(response, "Method not allowed");
+        }
+        match self.ingress.not_ready() {
+            None => HttpResponse::Ok().json(serde_json::json!({ "status": "ok" })),
+            Some(_) => HttpResponse::ServiceUnavailable()
+                .json(serde_json::json!({ "status": "unavailable" })),
+        }
+    }
+
+    /// No source has the path.
+    fn not_found(&self, head: &RequestHead) -> HttpResponse {
+        self.metrics.not_found.inc();
+        if let Some(unsaid) = self.unknown_paths.pass() {
+            let peer = head.peer_addr.map(|peer| peer.to_string());
+            let peer = peer.as_deref().unwrap_or("an unknown address");
+            let path: String = head.uri.path().chars().take(200).collect();
+            let (path, more) = (escape_controls(&path), Throttle::more(unsaid));
+            log::info!("no source has the path {path}, asked for by {peer}, answered 404{more}");
+        }
+        closing(HttpResponse::NotFound(), "Not found")
+    }
+}
+
+/// The answer to a request that cannot be answered: its connection is free for another sender.
+fn closing(mut response: HttpResponseBuilder, error: &str) -> HttpResponse {
+    response.force_close();
+    response.json(serde_json::json!({ "error": error }))
+}
+
+/// The payload, as long as its Content-Length says. actix-http takes everything that follows a head with
+/// `Upgrade: websocket` for its body.
+fn declared(head: &RequestHead, payload: Payload) -> Result<Payload, ()> {
+    if !head.headers.contains_key(header::UPGRADE) || matches!(payload, Payload::None) {
+        return Ok(payload);
+    }
+    let Some(mut left) = length(head) else {
+        // Chunks have an end of their own.
+        let is_chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
+        return if is_chunked { Ok(payload) } else { Err(()) };
+    };
+    let mut payload = Some(payload);
+    let chunks = poll_fn_stream(move |cx| {
+        let Some(open) = payload.as_mut().filter(|_| left > 0) else {
+            payload = None;
+            return Poll::Ready(None);
+        };
+        let chunk = ready!(open.poll_next_unpin(cx));
+        Poll::Ready(chunk.map(|chunk| {
+            chunk.map(|mut chunk| {
+                chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                left -= chunk.len() as u64;
+                chunk
+            })
+        }))
+    });
+    Ok(Payload::Stream {
+        payload: Box::pin(chunks),
+    })
+}
+
+/// The length of the body, if the head says it.
+pub(super) fn length(head: &RequestHead) -> Option<u64> {
+    let length = head.headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.trim().parse().ok()
+}
