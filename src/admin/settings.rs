@@ -60,6 +60,7 @@ fn answer(report: &Report) -> HttpResponse {
             answer["keys"] = keys.iter().map(|key| key.key()).collect();
             (StatusCode::CONFLICT, "restart_needed")
         }
+        Outcome::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         Outcome::Invalid(_) | Outcome::HalfWritten(_) => {
             (StatusCode::UNPROCESSABLE_ENTITY, "invalid_settings")
         }

@@ -41,6 +41,17 @@ pub(crate) struct Live {
     pub(crate) in_code: Vec<String>,
     pub(crate) ready_made: ReadyMade,
     pub(crate) listeners: PrepareListeners,
+    pub(crate) tell: TellStage,
+}
+
+/// Hears of each reload that was asked for, or that changed files have caused.
+pub(crate) type TellStage = Box<dyn Fn(Stage) + Send + Sync>;
+
+/// Where a reload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Begun,
+    Ended { is_refused: bool },
 }
 
 /// Builds what the settings say of the listeners, such as their certificates.
@@ -70,6 +81,19 @@ pub(super) struct Prepared {
     relay: Option<NextRelay>,
 }
 
+/// Why a plan is not prepared.
+pub(super) enum NotPrepared {
+    Invalid(Problems),
+    /// Consumers cannot change now, though they may later.
+    NotReady(&'static str),
+}
+
+impl From<Problems> for NotPrepared {
+    fn from(problems: Problems) -> Self {
+        Self::Invalid(problems)
+    }
+}
+
 /// Makes a consumer as often as it is started.
 type MakeConsumer = Box<dyn Fn() -> Consumer + Send + Sync>;
 
@@ -96,13 +120,14 @@ impl Live {
         new: &Settings,
         plan: &Plan,
         dry_run: bool,
-    ) -> Result<Prepared, Problems> {
+    ) -> Result<Prepared, NotPrepared> {
         let in_code: Vec<&str> = self.in_code.iter().map(String::as_str).collect();
         new.check(&in_code)?;
         let concerns_relay = plan.concerns(Kind::Subscription)
             || (&old.relay, &old.dispatch) != (&new.relay, &new.dispatch);
         if concerns_relay || plan.concerns(Kind::Handler) {
-            self.check_journal()?;
+            self.not_ready()
+                .map_or(Ok(()), |why| Err(NotPrepared::NotReady(why)))?;
         }
         let mut prepared = Prepared {
             settings: new.clone(),
@@ -131,15 +156,13 @@ impl Live {
         Ok(prepared)
     }
 
-    /// A consumer cannot start while the journal cannot say how far it had come.
-    fn check_journal(&self) -> Result<(), Problems> {
-        match self.ingress.not_ready() {
-            None => Ok(()),
-            Some(why) => {
-                let text = format!("{why}, so handlers and subscriptions cannot change now");
-                Err(Problems::at("journal", text))
-            }
-        }
+    /// Why consumers cannot change now: one cannot start while the journal cannot say how far it had come.
+    pub(super) fn not_ready(&self) -> Option<&'static str> {
+        self.ingress.not_ready()
+    }
+
+    pub(super) fn tell(&self, stage: Stage) {
+        (self.tell)(stage);
     }
 
     fn prepare_handlers(

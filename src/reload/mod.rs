@@ -17,6 +17,6 @@ mod reloader;
 mod report;
 mod watch;
 
-pub(crate) use live::{Live, PreparedListeners, ReadyMade};
+pub(crate) use live::{Live, PreparedListeners, ReadyMade, Stage};
 pub(crate) use reloader::{NotAsked, ReloadHandle, Reloader, SettingsFile};
 pub(crate) use report::{Outcome, Report, Status};

@@ -18,9 +18,9 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::live::Live;
+use super::live::{Live, NotPrepared, Stage};
 use super::overlay::with_changes;
 use super::plan::{Plan, summary};
 use super::report::{Outcome, Report, Status};
@@ -45,6 +45,8 @@ pub(crate) struct Reloader {
     requests: mpsc::Receiver<Request>,
     /// The last reload, while its consumers are still being changed.
     finishing: Option<JoinHandle<()>>,
+    /// The last reload was refused because the journal was not ready.
+    waits_for_journal: bool,
 }
 
 /// Asks for reloads.
@@ -66,6 +68,17 @@ enum Trigger {
     Signal,
     Request,
     Files,
+    /// The files are looked at after the start, because they may have changed since they were read for it.
+    Start,
+    /// The journal was not ready for the last reload, and now it is.
+    Journal,
+}
+
+impl Trigger {
+    /// Whether somebody waits for this reload, or looks for what it says.
+    fn is_asked(self) -> bool {
+        matches!(self, Self::Signal | Self::Request)
+    }
 }
 
 /// Why a reload cannot be asked for.
@@ -105,6 +118,7 @@ impl Reloader {
             status,
             requests,
             finishing: None,
+            waits_for_journal: false,
         };
         (reloader, handle)
     }
@@ -115,8 +129,8 @@ impl Reloader {
         self.live.metrics().set_settings_stale(false);
         let files = tokio::task::spawn_blocking(move || Settings::files(&path)).await;
         let mut watch = FileWatch::new(files.unwrap_or_default()).await;
-        // They may have changed since they were read for the start.
-        if self.file.path.is_file() {
+        let mut is_start = self.file.path.is_file();
+        if is_start {
             watch.look_again();
         }
         loop {
@@ -130,7 +144,12 @@ impl Reloader {
                     None => return,
                 },
                 Some(()) = hangup.recv() => Trigger::Signal,
-                () = watch.changed() => Trigger::Files,
+                () = watch.changed() => if std::mem::take(&mut is_start) {
+                    Trigger::Start
+                } else {
+                    Trigger::Files
+                },
+                () = journal_is_ready(&self.live), if self.waits_for_journal => Trigger::Journal,
             };
             while let Ok(request) = self.requests.try_recv() {
                 asked.push(request);
@@ -154,6 +173,10 @@ impl Reloader {
             // A panic in it was told.
             let _ = finishing.await;
         }
+        let is_told = !dry_run && trigger != Trigger::Start;
+        if is_told {
+            self.live.tell(Stage::Begun);
+        }
         if trigger == Trigger::Signal {
             log::info!("SIGHUP: loading {} again", self.file.path.display());
         }
@@ -172,7 +195,12 @@ impl Reloader {
             Err(problems) => self.report(Outcome::Invalid(problems)),
         };
         if !dry_run {
+            self.waits_for_journal = matches!(report.outcome, Outcome::NotReady(_));
             self.tell(&report, trigger);
+        }
+        if is_told {
+            let is_refused = report.outcome.is_refused();
+            self.live.tell(Stage::Ended { is_refused });
         }
         (report, files)
     }
@@ -185,12 +213,13 @@ impl Reloader {
         if !plan.restarts.is_empty() {
             return self.report(Outcome::RestartNeeded(plan.restarts));
         }
-        if let Some(emptied) = plan.emptied.filter(|_| trigger == Trigger::Files) {
+        if let Some(emptied) = plan.emptied.filter(|_| !trigger.is_asked()) {
             return self.report(Outcome::HalfWritten(emptied));
         }
         let prepared = match self.live.prepare(&self.running, &new, &plan, dry_run) {
             Ok(prepared) => prepared,
-            Err(problems) => return self.report(Outcome::Invalid(problems)),
+            Err(NotPrepared::Invalid(problems)) => return self.report(Outcome::Invalid(problems)),
+            Err(NotPrepared::NotReady(why)) => return self.report(Outcome::NotReady(why)),
         };
         plan.add_certificates(prepared.certificates());
         if plan.is_empty() {
@@ -225,7 +254,7 @@ impl Reloader {
 
     fn tell(&self, report: &Report, trigger: Trigger) {
         let file = self.file.path.display();
-        let is_usual = trigger == Trigger::Files && !self.status.is_stale();
+        let is_usual = !trigger.is_asked() && !self.status.is_stale();
         match &report.outcome {
             Outcome::Reloaded { changes, .. } => {
                 log::info!("settings reloaded: {}", summary(changes));
@@ -264,6 +293,13 @@ fn load(path: &Path) -> Result<Settings, Problems> {
     Settings::load(path)
 }
 
+/// Returns when the journal is ready.
+async fn journal_is_ready(live: &Live) {
+    while live.not_ready().is_some() {
+        sleep(JOURNAL_PAUSE).await;
+    }
+}
+
 fn answer(requests: Vec<Request>, report: Report) {
     let report = Arc::new(report);
     for request in requests {
@@ -274,6 +310,9 @@ fn answer(requests: Vec<Request>, report: Report) {
 
 /// How many requests wait for the next reload.
 const MOST_REQUESTS: usize = 64;
+
+/// How often the journal is looked at while a reload waits for it.
+const JOURNAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a reload is waited for that is applied, and still waits for running attempts to end.
 const LONGEST_ANSWER: Duration = Duration::from_secs(20);

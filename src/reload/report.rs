@@ -32,6 +32,8 @@ pub(crate) enum Outcome {
     Invalid(Problems),
     RestartNeeded(Vec<NeedsRestart>),
     HalfWritten(Emptied),
+    /// Why handlers and subscriptions cannot change now. It is tried again.
+    NotReady(&'static str),
 }
 
 impl Outcome {
@@ -44,6 +46,7 @@ impl Outcome {
             Self::Invalid(_) => "invalid",
             Self::RestartNeeded(_) => "restart_needed",
             Self::HalfWritten(_) => "half_written",
+            Self::NotReady(_) => "not_ready",
         }
     }
 
@@ -51,7 +54,7 @@ impl Outcome {
     pub(crate) fn is_refused(&self) -> bool {
         matches!(
             self,
-            Self::Invalid(_) | Self::RestartNeeded(_) | Self::HalfWritten(_)
+            Self::Invalid(_) | Self::RestartNeeded(_) | Self::HalfWritten(_) | Self::NotReady(_)
         )
     }
 
@@ -68,6 +71,9 @@ impl Outcome {
             Self::Invalid(problems) => problems.list().iter().map(ToString::to_string).collect(),
             Self::RestartNeeded(keys) => keys.iter().map(ToString::to_string).collect(),
             Self::HalfWritten(emptied) => vec![emptied.to_string()],
+            Self::NotReady(why) => vec![format!(
+                "{why}, so handlers and subscriptions cannot change now; the settings are loaded again when it can"
+            )],
             _ => Vec::new(),
         }
     }

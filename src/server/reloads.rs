@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::deadline::Times;
 use super::parts::Parts;
 use super::signals::hangups;
+use super::systemd::Supervisor;
 use super::tls::{ListenersTls, NextCertificate};
 use crate::Error;
 use crate::gateway::Registrars;
@@ -71,12 +72,14 @@ impl Reloads {
         registrars: &Arc<Registrars>,
         public: &PublicLive,
         tls: ListenersTls,
+        supervisor: &Arc<Supervisor>,
     ) -> Result<Option<(Self, ReloadHandle)>, Error> {
         let reloading = &parts.reloading;
         let Some(file) = reloading.file.clone() else {
             return Ok(None);
         };
         let (public, token) = (public.clone(), parts.admin_token.clone());
+        let (metrics, supervisor) = (Arc::clone(&parts.metrics), Arc::clone(supervisor));
         let live = Live {
             ingress: Arc::clone(&parts.ingress),
             pipeline: parts.pipeline.clone(),
@@ -89,6 +92,7 @@ impl Reloads {
             ready_made: reloading.ready_made,
             listeners: Box::new(move |settings| {
                 let (public, token) = (public.clone(), token.clone());
+                let (tls, metrics) = (tls.clone(), Arc::clone(&metrics));
                 let (server, admin) = (settings.server.clone(), settings.admin.clone());
                 let next = tls.load(settings)?;
                 Ok(PreparedListeners {
@@ -96,10 +100,14 @@ impl Reloads {
                     apply: Box::new(move || {
                         public.replace(&server);
                         token.replace(admin.and_then(|admin| admin.token));
-                        next.into_iter().for_each(NextCertificate::apply);
+                        if !next.is_empty() {
+                            next.into_iter().for_each(NextCertificate::apply);
+                            tls.tell_ends(&metrics);
+                        }
                     }),
                 })
             }),
+            tell: Box::new(move |stage| supervisor.reload(stage)),
         };
         let hangups = hangups()?;
         let status = Arc::clone(&parts.status);

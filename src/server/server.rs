@@ -16,7 +16,7 @@ use super::parts::Parts;
 use super::receiver::Receiver;
 use super::reloads::{PublicLive, Reloads};
 use super::signals::{Signals, StopSignal, fail_writes_past_file_limit};
-use super::systemd;
+use super::systemd::{self, Supervisor};
 use super::tls::ListenersTls;
 use crate::Error;
 use crate::gateway::Registrars;
@@ -57,6 +57,8 @@ pub struct Server {
     registrars: Arc<Registrars>,
     /// What of its settings can change.
     live: PublicLive,
+    /// systemd, if it has started the process.
+    supervisor: Arc<Supervisor>,
     /// The task that reloads the settings, if they come from a file.
     reloads: Option<Reloads>,
 }
@@ -82,7 +84,15 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
         PublicLive::new(&settings.server),
         Arc::<Registrars>::default(),
     );
-    let reloads = Reloads::start(settings, parts, &registrars, &live, tls.clone())?;
+    let supervisor = Arc::<Supervisor>::default();
+    let reloads = Reloads::start(
+        settings,
+        parts,
+        &registrars,
+        &live,
+        tls.clone(),
+        &supervisor,
+    )?;
     let (reloads, handle) = reloads.unzip();
     let admin = match admin {
         Some(socket) => {
@@ -109,6 +119,7 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
         // Last: a gateway may send as soon as it knows where to.
         registrars: start_registrars(settings, registrars),
         live,
+        supervisor,
         reloads,
     })
 }
@@ -181,10 +192,11 @@ impl Server {
     pub(crate) async fn run(mut self, begun: impl FnOnce(&Self)) -> Result<(), Error> {
         let mut signals = Signals::listen(self.reloads.is_some())?;
         begun(&self);
-        systemd::ready(self.public.address);
+        self.supervisor.ready(self.public.address);
         let first = self.serve_until(signals.next_stop()).await?;
         if let Some(delay) = self.announce_stop() {
-            systemd::stopping(delay + STOP_TIMEOUT + STOP_RESERVE);
+            self.supervisor
+                .stopping(delay + STOP_TIMEOUT + STOP_RESERVE);
             log::info!(
                 "{}: /ready answers 503, and requests are taken for {delay:?} more",
                 first.name
@@ -199,7 +211,7 @@ impl Server {
              signal again, to stop immediately",
             first.name
         );
-        systemd::stopping(STOP_TIMEOUT + STOP_RESERVE);
+        self.supervisor.stopping(STOP_TIMEOUT + STOP_RESERVE);
         let second = tokio::select! {
             () = self.stop_in_order() => None,
             second = signals.next_stop() => Some(second),

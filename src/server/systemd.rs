@@ -2,11 +2,13 @@
 //! none of this does anything.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
+
+use crate::reload::Stage;
 
 /// Takes the socket that systemd has opened for this address, if there is one
 /// ([sd_listen_fds](https://www.freedesktop.org/software/systemd/man/sd_listen_fds.html)).
@@ -30,22 +32,53 @@ pub(super) fn warn_of_others() {
     }
 }
 
-/// It listens: units that wait for it can start.
-pub(super) fn ready(public: SocketAddr) {
-    tell(&[
-        NotifyState::Ready,
-        NotifyState::Status(&format!("receiving webhooks on {public}")),
-    ]);
+/// Tells systemd what the server does ([sd_notify](https://www.freedesktop.org/software/systemd/man/sd_notify.html)).
+/// It tells nothing before [`Supervisor::ready`]: a program that only starts a server tells it itself.
+#[derive(Debug, Default)]
+pub(super) struct Supervisor {
+    /// What it does when nothing else happens.
+    usual: OnceLock<String>,
 }
 
-/// It stops, which may take `longest`.
-pub(super) fn stopping(longest: Duration) {
-    let micros = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
-    tell(&[
-        NotifyState::Stopping,
-        NotifyState::Status("finishing what runs"),
-        NotifyState::ExtendTimeoutUsec(micros),
-    ]);
+impl Supervisor {
+    /// The server listens, so units that wait for it can start.
+    pub(super) fn ready(&self, public: SocketAddr) {
+        let usual = self
+            .usual
+            .get_or_init(|| format!("receiving webhooks on {public}"));
+        tell(&[NotifyState::Ready, NotifyState::Status(usual)]);
+    }
+
+    /// A reload begins or has ended. It is ready again also after one that was refused.
+    pub(super) fn reload(&self, stage: Stage) {
+        let Some(usual) = self.usual.get() else {
+            return;
+        };
+        match stage {
+            Stage::Begun => {
+                let status = NotifyState::Status("loading the settings again");
+                // systemd requires the time; without it nothing is told.
+                if let Ok(now) = NotifyState::monotonic_usec_now() {
+                    tell(&[NotifyState::Reloading, now, status]);
+                }
+            }
+            Stage::Ended { is_refused } => {
+                let more = if is_refused { REFUSED } else { "" };
+                let status = format!("{usual}{more}");
+                tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+            }
+        }
+    }
+
+    /// The server stops, which may take `longest`.
+    pub(super) fn stopping(&self, longest: Duration) {
+        let micros = u32::try_from(longest.as_micros()).unwrap_or(u32::MAX);
+        tell(&[
+            NotifyState::Stopping,
+            NotifyState::Status("finishing what runs"),
+            NotifyState::ExtendTimeoutUsec(micros),
+        ]);
+    }
 }
 
 fn tell(state: &[NotifyState<'_>]) {
@@ -60,6 +93,9 @@ fn is_same(found: SocketAddr, wanted: SocketAddr) -> bool {
     found.port() == wanted.port()
         && (all || found.ip().to_canonical() == wanted.ip().to_canonical())
 }
+
+/// The problems may have several lines, which would be commands to systemd.
+const REFUSED: &str = "; the settings file was refused, see the log";
 
 /// The sockets that nobody has taken yet. They are given once to a process.
 static INHERITED: LazyLock<Mutex<Vec<TcpListener>>> = LazyLock::new(|| {

@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::seats::Seat;
+use crate::Timestamp;
 use crate::clock::{Clock as _, SystemClock};
 use crate::settings::{Certificate, Problems, Settings, TlsSettings};
 use crate::telemetry::Metrics;
@@ -66,25 +67,23 @@ impl ListenersTls {
     /// Says in metrics when the certificates end, and in the log each day from two weeks before. Ends when the task
     /// is aborted.
     pub(super) async fn watch(self, metrics: Arc<Metrics>) {
-        let listeners = [("public", self.public), ("admin", self.admin)];
-        let listeners = listeners
-            .into_iter()
-            .filter_map(|(name, tls)| Some((name, tls?)));
-        let listeners: Vec<_> = listeners.collect();
-        while !listeners.is_empty() {
-            for (name, tls) in &listeners {
-                let ends = tls.live.load().ends;
-                metrics.certificate_ends(name, ends);
-                let left = ends.duration_since(SystemClock.now());
-                if left < SOON {
-                    let days = left.as_hours() / 24;
-                    log::warn!(
-                        "the certificate of the {name} listener ends at {ends}, in {days} days; put a new one \
-                         into its files"
-                    );
-                }
-            }
+        while self.public.is_some() || self.admin.is_some() {
+            self.tell_ends(&metrics);
             sleep(DAY).await;
+        }
+    }
+
+    /// Says in metrics when the certificates end, and in the log if that is soon.
+    pub(super) fn tell_ends(&self, metrics: &Metrics) {
+        for (name, tls) in [("public", &self.public), ("admin", &self.admin)] {
+            let Some(tls) = tls else { continue };
+            let ends = tls.live.load().ends;
+            metrics.certificate_ends(name, ends);
+            if let Some(text) = ends_soon(ends, SystemClock.now()) {
+                log::warn!(
+                    "the certificate of the {name} listener {text}; put a new one into its files"
+                );
+            }
         }
     }
 
@@ -112,6 +111,19 @@ impl NextCertificate {
     /// From now on new connections get it.
     pub(super) fn apply(self) {
         self.listener.replace(self.certificate);
+    }
+}
+
+/// What is said of a certificate that ends in the next two weeks, or has ended.
+fn ends_soon(ends: Timestamp, now: Timestamp) -> Option<String> {
+    let left = ends.duration_since(now);
+    let days = left.as_hours() / 24;
+    if left > SOON {
+        None
+    } else if left.is_positive() {
+        Some(format!("ends at {ends}, in {days} days"))
+    } else {
+        Some(format!("has ended at {ends}, so clients refuse it"))
     }
 }
 
@@ -170,3 +182,31 @@ const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 const PUBLIC: &str = "server.tls";
 
 const ADMIN: &str = "admin.tls";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_two_weeks_are_told() {
+        let ends: Timestamp = "2026-12-15T12:00:00Z".parse().unwrap();
+        for (now, expected) in [
+            ("2026-12-01T11:59:59Z", None),
+            (
+                "2026-12-01T12:00:00Z",
+                Some("ends at 2026-12-15T12:00:00Z, in 14 days"),
+            ),
+            (
+                "2026-12-15T11:59:59Z",
+                Some("ends at 2026-12-15T12:00:00Z, in 0 days"),
+            ),
+            (
+                "2026-12-15T12:00:00Z",
+                Some("has ended at 2026-12-15T12:00:00Z, so clients refuse it"),
+            ),
+        ] {
+            let told = ends_soon(ends, now.parse().unwrap());
+            assert_eq!(told.as_deref(), expected, "{now}");
+        }
+    }
+}

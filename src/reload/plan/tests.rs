@@ -54,7 +54,7 @@ fn told(old: &str, new: &str) -> Vec<String> {
 
 #[test]
 fn each_key_is_a_change_or_a_restart() {
-    let table: [(&str, &str, &[&str]); 30] = [
+    let table: [(&str, &str, &[&str]); 35] = [
         ("[[sources]]", "[[sources]]", &[]),
         (
             "[\"hidden-1\"]",
@@ -125,6 +125,21 @@ fn each_key_is_a_change_or_a_restart() {
             "[admin]\ntoken = \"hidden\"\n[server]",
             &["[admin]: token changed"],
         ),
+        (
+            "[server]",
+            "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]",
+            &["restart server.trusted_proxies"],
+        ),
+        (
+            "[server]",
+            "[server]\ntls = { certificate = \"c\", key = \"k\" }",
+            &["restart server.tls.certificate"],
+        ),
+        (
+            "[server]",
+            "[admin]\ntls = { certificate = \"c\", key = \"k\" }\n[server]",
+            &["restart admin.tls.certificate"],
+        ),
         ("\"data\"", "\"other\"", &["restart journal.path"]),
         (
             "\"data\"",
@@ -185,6 +200,16 @@ fn each_key_is_a_change_or_a_restart() {
             &[r#"subscription "crm" to session "*": secrets changed"#],
         ),
         (
+            "\"hidden-2\"",
+            "\"hidden-2\"\nheaders = { X-Key = \"hidden\" }",
+            &[r#"subscription "crm" to session "*": headers changed"#],
+        ),
+        (
+            "use = \"log\"",
+            "use = \"exec\"\ncommand = [\"true\"]\nenv = { KEY = \"hidden\" }",
+            &[r#"handler "lines": use changed"#],
+        ),
+        (
             "crm.example/hook\"",
             "other.example/\"\nsession = \"a\"\nevents = [\"status\"]",
             &[
@@ -240,6 +265,7 @@ fn the_named_line_undoes_the_change() {
         ("server", "bind = \"[::1]:1\""),
         ("server", "workers = 3"),
         ("server", "max_connections = 3"),
+        ("server", "trusted_proxies = [\"10.0.0.0/8\"]"),
         ("admin", "bind = \"127.0.0.1:3\""),
         ("journal", "path = \"a \\\" \\\\ b\""),
         ("journal", "dedup_window = \"3h 2m\""),
@@ -266,6 +292,26 @@ fn the_named_line_undoes_the_change() {
             );
         }
     }
+}
+
+#[test]
+fn turning_tls_off_needs_a_restart_and_other_files_do_not() {
+    let with =
+        |files: &str| settings(&START.replacen("[server]", &format!("[server]\n{files}"), 1));
+    let on = with("tls = { certificate = \"c\", key = \"k\" }");
+    let restarts = Plan::between(&on, &settings(START)).restarts;
+    let begin = "cannot change while the server runs: restart it, or put the line ";
+    assert_eq!(
+        restarts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            format!("server.tls.certificate {begin}`certificate = \"c\"` back below [server.tls]"),
+            format!("server.tls.key {begin}`key = \"k\"` back below [server.tls]"),
+        ]
+    );
+    let other = with("tls = { certificate = \"d\", key = \"k\", client_ca = \"x\" }");
+    let plan = Plan::between(&on, &other);
+    assert!(plan.restarts.is_empty());
+    assert_eq!(plan.changes[0].to_string(), "[server]: tls changed");
 }
 
 #[test]
