@@ -102,7 +102,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let text = read(path)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        pem::Error::NoItemsFound if memchr::memmem::find(&text, b"ENCRYPTED").is_some() => {
+        // Such a key has a label, or lines of headers, that PEM does not have.
+        _ if memchr::memmem::find(&text, b"ENCRYPTED").is_some() => {
             "the key has a passphrase, which offhook cannot ask for; write it without one"
                 .to_owned()
         }
@@ -161,4 +162,144 @@ fn ends(chain: &[CertificateDer<'_>]) -> Result<Timestamp, String> {
         first = first.min(end.unwrap_or(Timestamp::MAX));
     }
     Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd,
+    };
+
+    use super::*;
+
+    /// A folder with a certificate, its key and its authority.
+    struct Files(PathBuf);
+
+    impl Files {
+        fn new(name: &str) -> Self {
+            let id = std::process::id();
+            let folder = std::env::temp_dir().join(format!("offhook-certificate-{name}-{id}"));
+            std::fs::create_dir_all(&folder).unwrap();
+            let files = Self(folder);
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let own = KeyPair::generate().unwrap();
+            let authority = CertifiedIssuer::self_signed(params, own).unwrap();
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+            params.not_before = date_time_ymd(2019, 1, 1);
+            params.not_after = date_time_ymd(2020, 1, 2);
+            let certificate = params.signed_by(&key, &authority).unwrap();
+            files.write("cert.pem", &certificate.pem());
+            files.write("key.pem", &key.serialize_pem());
+            files.write("ca.pem", &authority.pem());
+            files
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            std::fs::write(self.0.join(name), text).unwrap();
+        }
+
+        /// Loads `CERTIFICATE KEY CLIENT_CA`, of which the last may be left out.
+        fn load(&self, names: &str) -> Result<Certificate, (&'static str, String)> {
+            let mut paths = names.split(' ').map(|name| self.0.join(name));
+            let mut settings = TlsSettings::new(paths.next().unwrap(), paths.next().unwrap());
+            settings.client_ca = paths.next();
+            Certificate::load(&settings)
+        }
+    }
+
+    impl Drop for Files {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// A server without a valid certificate is better than none: some senders do not check it.
+    #[test]
+    fn an_expired_certificate_is_loaded() {
+        let files = Files::new("expired");
+        let loaded = files.load("cert.pem key.pem ca.pem").unwrap();
+        assert_eq!(loaded.ends.to_string(), "2020-01-02T00:00:00Z");
+    }
+
+    #[test]
+    fn another_file_makes_another_certificate() {
+        let files = Files::new("same");
+        let [first, again] = [(), ()].map(|()| files.load("cert.pem key.pem").unwrap());
+        assert!(first.is_same(&again));
+        assert!(!first.is_same(&files.load("cert.pem key.pem ca.pem").unwrap()));
+        let text = std::fs::read_to_string(files.0.join("cert.pem")).unwrap();
+        files.write("cert.pem", &format!("{text}\n"));
+        assert!(!first.is_same(&files.load("cert.pem key.pem").unwrap()));
+    }
+
+    #[test]
+    fn each_problem_is_told_with_its_key() {
+        let files = Files::new("problems");
+        files.write("other.pem", &KeyPair::generate().unwrap().serialize_pem());
+        files.write("text", "no PEM at all");
+        for (name, label, lines) in [
+            ("locked", "ENCRYPTED PRIVATE KEY", "AAAA"),
+            ("older", "RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\n\nAAAA"),
+            ("letters", "PRIVATE KEY", "a-secret!"),
+            ("nothing", "CERTIFICATE", "AAAA"),
+        ] {
+            let text = format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n");
+            files.write(name, &text);
+        }
+        let key = std::fs::read_to_string(files.0.join("key.pem")).unwrap();
+        files.write("half", &key[..key.len() / 2]);
+        let passphrase =
+            "the key has a passphrase, which offhook cannot ask for; write it without one";
+        let no_certificate = "holds no certificate; it begins with -----BEGIN CERTIFICATE-----";
+        let no_key = "holds no private key; it begins with -----BEGIN PRIVATE KEY-----";
+        let unread = "cannot be read: No such file or directory (os error 2)";
+        let unfit = format!(
+            "is not the key of the first certificate in {}/cert.pem",
+            files.0.display()
+        );
+        for (names, key, at, expected) in [
+            ("none key.pem", "certificate", "none", unread),
+            ("text key.pem", "certificate", "text", no_certificate),
+            ("key.pem key.pem", "certificate", "key.pem", no_certificate),
+            (
+                "nothing key.pem",
+                "certificate",
+                "nothing",
+                "a certificate in it cannot be read",
+            ),
+            ("cert.pem none", "key", "none", unread),
+            ("cert.pem text", "key", "text", no_key),
+            ("cert.pem cert.pem", "key", "cert.pem", no_key),
+            ("cert.pem half", "key", "half", "ends within a PEM section"),
+            (
+                "cert.pem letters",
+                "key",
+                "letters",
+                "is no PEM file: a section of it cannot be read",
+            ),
+            ("cert.pem locked", "key", "locked", passphrase),
+            ("cert.pem older", "key", "older", passphrase),
+            ("cert.pem other.pem", "key", "other.pem", &unfit),
+            ("cert.pem key.pem none", "client_ca", "none", unread),
+            (
+                "cert.pem key.pem key.pem",
+                "client_ca",
+                "key.pem",
+                no_certificate,
+            ),
+        ] {
+            let text = format!("{}: {expected}", files.0.join(at).display());
+            assert_eq!(files.load(names).unwrap_err(), (key, text), "{names}");
+        }
+        let (key, text) = files.load("cert.pem key.pem nothing").unwrap_err();
+        assert_eq!(key, "client_ca");
+        assert!(
+            text.contains("nothing: a certificate in it is no authority: "),
+            "{text}"
+        );
+    }
 }

@@ -6,6 +6,7 @@ mod handlers;
 mod relay;
 mod sections;
 mod sources;
+mod tls;
 mod whole;
 
 use std::time::Duration;

@@ -1,6 +1,9 @@
 //! TLS: real clients with an authority made for the test, client certificates, slow and broken handshakes,
 //! and what the files of the settings must hold.
 
+mod admin;
+mod reload;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +13,9 @@ use std::time::Duration;
 use offhook::settings::TlsSettings;
 use offhook::testing::Recorder;
 use offhook::{Offhook, Server};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,7 +23,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{DOCUMENTED, Folder, Ran, Raw, bounded, recording, signed, until_metric};
+use crate::support::{
+    DOCUMENTED, Folder, KEY, Program, Ran, Raw, address_in, bounded, recording, signed,
+    until_metric,
+};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -34,9 +42,15 @@ fn authority() -> Authority {
 
 /// A certificate and its key, in PEM.
 fn issued(authority: &Authority) -> (String, String) {
+    issued_until(authority, 2090)
+}
+
+/// The same, with the year at whose beginning it ends.
+fn issued_until(authority: &Authority, year: i32) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let params = CertificateParams::new(names).unwrap();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.not_after = date_time_ymd(year, 1, 1);
     let certificate = params.signed_by(&key, authority).unwrap();
     (certificate.pem(), key.serialize_pem())
 }
@@ -236,6 +250,36 @@ async fn handshakes_that_do_not_come_end() {
     assert_eq!(plain.rest().await.first(), Some(&21), "a TLS alert");
     until_metric(&server, "offhook_failed_handshakes_total 3").await;
     server.stop().await;
+}
+
+/// Those that do not finish their handshakes give way, as idle connections do.
+#[actix_web::test]
+async fn handshakes_that_do_not_come_lock_nobody_out() {
+    let files = Files::new("tls-crowd");
+    let settings = format!(
+        "[server]\nbind = \"127.0.0.1:0\"\nworkers = 1\nmax_connections = 20\n\
+         tls = {{ certificate = \"server.pem\", key = \"server.key\" }}\n[admin]\nbind = \"127.0.0.1:0\"\n\
+         [journal]\nengine = \"none\"\n[[sources]]\nname = \"hub\"\nsecrets = [\"{KEY}\"]\n"
+    );
+    files.write("settings.toml", &settings);
+    let program = Program::start(&mut crate::served::command(&files.folder));
+    let to = address_in(&program.logged("/webhook").replace("https", "http"));
+    let mut silent = Vec::new();
+    for _ in 0..25 {
+        let mut one = Raw::connect(to).await;
+        one.send([22, 3, 1, 2, 0, 1]).await;
+        silent.push(one);
+    }
+    let line = program.logged("no TLS handshake with 127.0.0.1:");
+    assert!(line.contains("gave way to another connection"), "{line}");
+    let mut stream = files.connect(to).await;
+    let asked = signed(DOCUMENTED[0]).header("Connection", "close");
+    stream.write_all(&asked.bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    bounded(stream.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 "));
+    drop(silent);
+    program.stop();
 }
 
 #[actix_web::test]

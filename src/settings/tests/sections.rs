@@ -97,7 +97,7 @@ fn one_problem_each() {
     with_source_each_has_one_problem(&PROBLEMS);
 }
 
-const PROBLEMS: [(&str, &str); 17] = [
+const PROBLEMS: [(&str, &str); 16] = [
     (
         "[server]\nworkers = 513",
         "workers: found 513, expected a whole number from 0 to 512",
@@ -125,10 +125,6 @@ const PROBLEMS: [(&str, &str); 17] = [
     (
         "[server]\nhealth_path = \"/webhook\"",
         "server.health_path: /webhook is the path of a source too",
-    ),
-    (
-        "[server]\ntls = { key = \"k\" }",
-        "server.tls: this version has no TLS",
     ),
     (
         "[admin]\nbind = \"0.0.0.0:5001\"",
