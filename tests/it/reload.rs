@@ -1,7 +1,9 @@
 //! Other settings while the server runs.
 
+mod faults;
 mod load;
 mod process;
+mod rows;
 
 use std::path::PathBuf;
 
@@ -66,6 +68,11 @@ impl Reloaded {
             _ => String::new(),
         };
         ask(admin, method, path, body).await
+    }
+
+    async fn metrics(&self) -> String {
+        let admin = self.server.admin_address().unwrap();
+        TestRequest::get("/metrics").send(admin).await.text()
     }
 
     /// Has the file loaded again.
