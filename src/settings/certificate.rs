@@ -165,7 +165,7 @@ fn ends(chain: &[CertificateDer<'_>]) -> Result<Timestamp, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::PathBuf;
 
     use rcgen::{
@@ -175,10 +175,10 @@ mod tests {
     use super::*;
 
     /// A folder with a certificate, its key and its authority.
-    struct Files(PathBuf);
+    pub(in crate::settings) struct Files(PathBuf);
 
     impl Files {
-        fn new(name: &str) -> Self {
+        pub(in crate::settings) fn new(name: &str) -> Self {
             let id = std::process::id();
             let folder = std::env::temp_dir().join(format!("offhook-certificate-{name}-{id}"));
             std::fs::create_dir_all(&folder).unwrap();
@@ -196,6 +196,11 @@ mod tests {
             files.write("key.pem", &key.serialize_pem());
             files.write("ca.pem", &authority.pem());
             files
+        }
+
+        /// The path of `cert.pem`, `key.pem` or `ca.pem`.
+        pub(in crate::settings) fn path(&self, name: &str) -> String {
+            self.0.join(name).display().to_string()
         }
 
         fn write(&self, name: &str, text: &str) {

@@ -11,6 +11,7 @@ mod whole;
 
 use std::time::Duration;
 
+use super::certificate::tests::Files;
 use super::*;
 use crate::dispatch::HandlerOptions;
 use crate::{EventKind, Order, Source};

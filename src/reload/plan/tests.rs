@@ -54,7 +54,7 @@ fn told(old: &str, new: &str) -> Vec<String> {
 
 #[test]
 fn each_key_is_a_change_or_a_restart() {
-    let table: [(&str, &str, &[&str]); 35] = [
+    let table: [(&str, &str, &[&str]); 33] = [
         ("[[sources]]", "[[sources]]", &[]),
         (
             "[\"hidden-1\"]",
@@ -129,16 +129,6 @@ fn each_key_is_a_change_or_a_restart() {
             "[server]",
             "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]",
             &["restart server.trusted_proxies"],
-        ),
-        (
-            "[server]",
-            "[server]\ntls = { certificate = \"c\", key = \"k\" }",
-            &["restart server.tls.certificate"],
-        ),
-        (
-            "[server]",
-            "[admin]\ntls = { certificate = \"c\", key = \"k\" }\n[server]",
-            &["restart admin.tls.certificate"],
         ),
         ("\"data\"", "\"other\"", &["restart journal.path"]),
         (
@@ -295,23 +285,49 @@ fn the_named_line_undoes_the_change() {
 }
 
 #[test]
-fn turning_tls_off_needs_a_restart_and_other_files_do_not() {
-    let with =
-        |files: &str| settings(&START.replacen("[server]", &format!("[server]\n{files}"), 1));
-    let on = with("tls = { certificate = \"c\", key = \"k\" }");
-    let restarts = Plan::between(&on, &settings(START)).restarts;
-    let begin = "cannot change while the server runs: restart it, or put the line ";
+fn turning_tls_on_or_off_needs_a_restart_and_other_files_do_not() {
+    // A text would need the files.
+    let with = |tls: Option<TlsSettings>| {
+        let mut all = settings(START);
+        all.admin.as_mut().unwrap().tls = tls.clone();
+        all.server.tls = tls;
+        all
+    };
+    let (off, on) = (with(None), with(Some(TlsSettings::new("c", "k"))));
+    let restarts = |old: &Settings, new: &Settings| {
+        let plan = Plan::between(old, new);
+        assert!(plan.changes.is_empty());
+        let restarts = plan.restarts.iter();
+        restarts.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let text = |key: &str, advice: &str| {
+        let begin = "cannot change while the server runs: restart it, or ";
+        format!("{key} {begin}{advice}")
+    };
+    let back = |section: &str, key: &str, value: &str| {
+        let advice = format!("put the line `{key} = \"{value}\"` back below [{section}]");
+        text(&format!("{section}.{key}"), &advice)
+    };
     assert_eq!(
-        restarts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        restarts(&on, &off),
         [
-            format!("server.tls.certificate {begin}`certificate = \"c\"` back below [server.tls]"),
-            format!("server.tls.key {begin}`key = \"k\"` back below [server.tls]"),
+            back("server.tls", "certificate", "c"),
+            back("server.tls", "key", "k"),
+            back("admin.tls", "certificate", "c"),
+            back("admin.tls", "key", "k"),
         ]
     );
-    let other = with("tls = { certificate = \"d\", key = \"k\", client_ca = \"x\" }");
-    let plan = Plan::between(&on, &other);
+    assert_eq!(
+        restarts(&off, &on),
+        [
+            text("server.tls.certificate", "take [server.tls] out"),
+            text("admin.tls.certificate", "take [admin.tls] out"),
+        ]
+    );
+    let plan = Plan::between(&on, &with(Some(TlsSettings::new("d", "k"))));
     assert!(plan.restarts.is_empty());
-    assert_eq!(plan.changes[0].to_string(), "[server]: tls changed");
+    let changes: Vec<_> = plan.changes.iter().map(ToString::to_string).collect();
+    assert_eq!(changes, ["[server]: tls changed", "[admin]: tls changed"]);
 }
 
 #[test]

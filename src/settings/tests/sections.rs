@@ -17,7 +17,7 @@ fn every_key_is_read() {
         keep_alive = "1m"
         health_path = "/healthz"
         trusted_proxies = ["10.0.0.0/8", "192.0.2.1"]
-        tls = { certificate = "server.pem", key = "server.key", client_ca = "ca.pem", min_version = "1.3" }
+        tls = { certificate = "server.pem", key = "server.key", client_ca = "clients.pem", min_version = "1.3" }
         [admin]
         bind = "0.0.0.0:9"
         token = "t"
@@ -35,7 +35,12 @@ fn every_key_is_read() {
         on_exhausted = "dead-letter"
         status = "monotonic"
     "#;
-    let settings = load(&with_source(text)).unwrap();
+    let files = Files::new("keys");
+    let text = text
+        .replace("server.pem", &files.path("cert.pem"))
+        .replace("server.key", &files.path("key.pem"))
+        .replace("clients.pem", &files.path("ca.pem"));
+    let settings = load(&with_source(&text)).unwrap();
     let expected = ServerSettings {
         bind: "[::1]:80".parse().unwrap(),
         workers: 3,
@@ -52,9 +57,9 @@ fn every_key_is_read() {
             "192.0.2.1/32".parse().unwrap(),
         ],
         tls: Some(TlsSettings {
-            client_ca: Some("ca.pem".into()),
+            client_ca: Some(files.path("ca.pem").into()),
             min_version: TlsVersion::Tls13,
-            ..TlsSettings::new("server.pem", "server.key")
+            ..TlsSettings::new(files.path("cert.pem"), files.path("key.pem"))
         }),
     };
     assert_eq!(settings.server, expected);

@@ -5,9 +5,11 @@ use super::*;
 
 #[test]
 fn the_rest_has_defaults() {
-    let text = with_source("[admin]\ntls = { certificate = \"c\", key = \"k\" }");
-    let admin = load(&text).unwrap().admin.unwrap();
-    assert_eq!(admin.tls, Some(TlsSettings::new("c", "k")));
+    let files = Files::new("defaults");
+    let (certificate, key) = (files.path("cert.pem"), files.path("key.pem"));
+    let text = format!("[admin.tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"");
+    let admin = load(&with_source(&text)).unwrap().admin.unwrap();
+    assert_eq!(admin.tls, Some(TlsSettings::new(certificate, key)));
     let settings = load(&with_source("")).unwrap();
     assert_eq!(
         (settings.server.tls, settings.server.trusted_proxies),
@@ -49,7 +51,7 @@ const PROBLEMS: [(&str, &str); 9] = [
     ),
     (
         "[server]\ntls = true",
-        "server.tls: found true, expected a table",
+        "server.tls: found true or false, expected a table",
     ),
     (
         "[server]\ntrusted_proxies = [\"10.0.0.0/33\"]",

@@ -31,7 +31,13 @@ fn the_examples_in_the_settings_file_are_valid() {
         .filter(|line| !line.contains("env:") && !line.contains("\"file:/run/"))
         .map(|line| format!("{line}\n"))
         .collect();
+    let files = Files::new("examples");
+    let examples = examples
+        .replace("/etc/offhook/server.pem", &files.path("cert.pem"))
+        .replace("/etc/offhook/server.key", &files.path("key.pem"))
+        .replace("/etc/offhook/clients.pem", &files.path("ca.pem"));
     let settings = load(&examples).unwrap();
+    assert!(settings.server.tls.is_some() && settings.admin.unwrap().tls.is_some());
     assert_eq!(settings.gateways[0].name, "codeskytz");
     let used: Vec<_> = settings
         .handlers
