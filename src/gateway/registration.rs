@@ -147,10 +147,13 @@ impl Registration {
         Ok((url, shown))
     }
 
-    /// `https://host/***`, if the URL is hidden.
+    /// `https://host/***`, if the URL is hidden. Otherwise without its query, which may be a token.
     fn shown(&self, url: &str) -> String {
         if !self.hidden {
-            return url.to_owned();
+            return match url.split_once('?') {
+                Some((place, _)) => format!("{place}?…"),
+                None => url.to_owned(),
+            };
         }
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
