@@ -58,34 +58,8 @@ pub(super) fn with_changes(file: &Settings, running: &Settings, now: Settings) -
             &running.server,
             server
         ),
-        admin: match (&file.admin, &running.admin, admin) {
-            (Some(file), Some(running), Some(now)) => Some(kept_fields!(
-                AdminSettings { bind, token, tls },
-                file,
-                running,
-                now
-            )),
-            (file, running, now) => kept(file, running, now),
-        },
-        journal: match (&file.journal, &running.journal, journal) {
-            (
-                JournalSettings::Sqlite(file),
-                JournalSettings::Sqlite(running),
-                JournalSettings::Sqlite(now),
-            ) => JournalSettings::Sqlite(kept_fields!(
-                SqliteSettings {
-                    path,
-                    retention,
-                    retention_size,
-                    dedup_window,
-                    dedup_window_unkeyed,
-                },
-                file,
-                running,
-                now
-            )),
-            (file, running, now) => kept(file, running, now),
-        },
+        admin: kept_admin(&file.admin, &running.admin, admin),
+        journal: kept_journal(&file.journal, &running.journal, journal),
         dispatch: kept(&file.dispatch, &running.dispatch, dispatch),
         relay: kept(&file.relay, &running.relay, relay),
         sources: kept_items(&file.sources, &running.sources, sources, |one| {
@@ -103,6 +77,48 @@ pub(super) fn with_changes(file: &Settings, running: &Settings, now: Settings) -
         gateways: kept_items(&file.gateways, &running.gateways, gateways, |one| {
             one.name.clone()
         }),
+    }
+}
+
+fn kept_admin(
+    file: &Option<AdminSettings>,
+    running: &Option<AdminSettings>,
+    now: Option<AdminSettings>,
+) -> Option<AdminSettings> {
+    match (file, running, now) {
+        (Some(file), Some(running), Some(now)) => Some(kept_fields!(
+            AdminSettings { bind, token, tls },
+            file,
+            running,
+            now
+        )),
+        (file, running, now) => kept(file, running, now),
+    }
+}
+
+fn kept_journal(
+    file: &JournalSettings,
+    running: &JournalSettings,
+    now: JournalSettings,
+) -> JournalSettings {
+    match (file, running, now) {
+        (
+            JournalSettings::Sqlite(file),
+            JournalSettings::Sqlite(running),
+            JournalSettings::Sqlite(now),
+        ) => JournalSettings::Sqlite(kept_fields!(
+            SqliteSettings {
+                path,
+                retention,
+                retention_size,
+                dedup_window,
+                dedup_window_unkeyed,
+            },
+            file,
+            running,
+            now
+        )),
+        (file, running, now) => kept(file, running, now),
     }
 }
 
