@@ -55,7 +55,10 @@ fn answer(report: &Report) -> HttpResponse {
             answer["finished"] = (*is_finished).into();
             return HttpResponse::Ok().json(answer);
         }
-        Outcome::WouldReload(_) | Outcome::Unchanged => return HttpResponse::Ok().json(answer),
+        // Only what nobody has asked for is unconfirmed.
+        Outcome::WouldReload(_) | Outcome::Unchanged | Outcome::Unconfirmed => {
+            return HttpResponse::Ok().json(answer);
+        }
         Outcome::RestartNeeded(keys) => {
             answer["keys"] = keys.iter().map(|key| key.key()).collect();
             (StatusCode::CONFLICT, "restart_needed")

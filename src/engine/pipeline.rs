@@ -2,11 +2,13 @@
 //! it.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::opened::Opened;
 use super::retention::{Keeper, Retention};
@@ -169,7 +171,13 @@ impl Pipeline {
     /// Stops a consumer as [`Pipeline::stop_consumer`] does, but its running attempts are finished.
     pub(crate) async fn retire(&self, name: &str) {
         // Others are not held up while attempts run.
-        self.runners.drain(name).await;
+        let mut drained = pin!(self.runners.drain(name));
+        if timeout(PATIENCE, &mut drained).await.is_err() {
+            log::info!(
+                "{name}: its settings have changed; it waits for its running attempts, then goes by the new ones"
+            );
+            drained.await;
+        }
         self.metrics.stopped(name);
     }
 
@@ -303,7 +311,7 @@ impl Pipeline {
         let consumers = join_all(consumers.iter().map(|consumer| self.measure_one(consumer)));
         let all = futures_util::future::join(self.measure_files(), consumers);
         // A timeout is not an error.
-        let _ = tokio::time::timeout(MEASURE_TIMEOUT, all).await;
+        let _ = timeout(MEASURE_TIMEOUT, all).await;
     }
 
     async fn measure_one(&self, consumer: &ConsumerControls) {
@@ -381,6 +389,9 @@ fn size_of(folder: &Path) -> std::io::Result<u64> {
 /// The pause before a consumer that cannot start is started again; each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// After this time the log says that the attempts of a consumer are waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the metrics wait for the journal and its consumers.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -8,8 +8,8 @@ use super::startup::GatewaySettings;
 use crate::Retry;
 
 /// One task for each gateway. They end when this is dropped.
-#[derive(Debug, Default)]
-pub(crate) struct Registrars(Mutex<Vec<Registrar>>);
+#[derive(Debug)]
+pub(crate) struct Registrars(Mutex<Option<Vec<Registrar>>>);
 
 #[derive(Debug)]
 struct Registrar {
@@ -17,11 +17,20 @@ struct Registrar {
     task: JoinHandle<()>,
 }
 
+impl Default for Registrars {
+    fn default() -> Self {
+        Self(Mutex::new(Some(Vec::new())))
+    }
+}
+
 impl Registrars {
     /// Registers at these gateways from now on. Those that were among the last ones, with the same settings, are
-    /// left alone; what is not among these is not tried any more.
+    /// left alone; what is not among these is not tried any more. After [`Registrars::stop`] it does nothing.
     pub(crate) fn replace(&self, gateways: &[GatewaySettings]) {
         let mut registrars = self.lock();
+        let Some(registrars) = registrars.as_mut() else {
+            return;
+        };
         registrars.retain(|registrar| gateways.contains(&registrar.settings));
         for settings in gateways {
             if !registrars.iter().any(|one| one.settings == *settings) {
@@ -32,12 +41,12 @@ impl Registrars {
         }
     }
 
-    /// Registers nowhere any more.
+    /// Registers nowhere any more, whatever is asked later: the gateways must not send to a server that stops.
     pub(crate) fn stop(&self) {
-        self.lock().clear();
+        *self.lock() = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Registrar>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Registrar>>> {
         // No panic can leave the list half-changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,6 +78,7 @@ mod tests {
             let all = registrars.lock();
             let tasks = all
                 .iter()
+                .flatten()
                 .map(|one| (one.settings.name.clone(), one.task.id()));
             tasks.collect::<std::collections::HashMap<_, _>>()
         };
@@ -81,6 +91,8 @@ mod tests {
         assert_ne!(after["c"], before["c"]);
         assert!(!after.contains_key("a") && after.contains_key("d"));
         registrars.stop();
+        assert!(tasks().is_empty());
+        registrars.replace(&[gateway("a", "1")]);
         assert!(tasks().is_empty());
     }
 }

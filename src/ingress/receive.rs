@@ -58,11 +58,11 @@ impl Ingress {
             silence,
             watchdog: Mutex::default(),
         };
-        ingress.replace(ingress.prepare(sources, limits)?);
+        ingress.replace(ingress.prepare(sources, limits, false)?);
         Ok(ingress)
     }
 
-    /// Builds what serves these sources. Nothing is served by it yet.
+    /// Builds what serves these sources. Nothing is served by it yet, and after a dry run nothing is to be.
     ///
     /// # Errors
     ///
@@ -71,14 +71,21 @@ impl Ingress {
         &self,
         sources: Vec<Source>,
         limits: &Limits,
+        dry_run: bool,
     ) -> Result<NextSources, Problems> {
         let silence = self.silence.next(&sources);
+        // What is not going to run has no series.
+        let metrics = if dry_run {
+            &Metrics::new()
+        } else {
+            &self.metrics
+        };
         let table = Table::build(
             sources,
             self.engine.compares_contents(),
             limits,
             &self.clock,
-            &self.metrics,
+            metrics,
             &silence,
             &self.sources.table(),
         );

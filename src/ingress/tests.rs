@@ -146,7 +146,7 @@ async fn a_replaced_table_counts_from_the_next_request() {
     let secret = Secret::new(KEY).unwrap();
     let sources = vec![Source::new("new").path("/new").secret(secret)];
     let ingress = &receiver.parts().ingress;
-    let next = ingress.prepare(sources, &Limits::default()).unwrap();
+    let next = ingress.prepare(sources, &Limits::default(), false).unwrap();
     assert_eq!(post("/new").await, (404, None), "it is only prepared");
     ingress.replace(next);
     assert_eq!(post("/webhook").await, (404, None));

@@ -3,17 +3,27 @@
 //! First everything new is built (`prepare`), which may fail and changes nothing. Then it is applied, which cannot
 //! fail, in this order, so that a crash at any moment loses nothing:
 //!
-//! 1. New handlers start, at the newest event: they get what comes from here on.
-//! 2. Sources, limits and tokens change, each with one store.
+//! 1. New handlers and subscriptions start, at the newest event: they get what comes from here on. This waits for
+//!    nothing but the journal, and for that at most [`LONGEST_START`].
+//! 2. Sources, limits, tokens and certificates change, each with one store. Gateways that are new or changed are
+//!    told where to send.
 //! 3. Changed consumers finish their attempts, then start with the new options where they were. Those that did
 //!    not change are left alone.
-//! 4. Handlers that are not in the settings any more finish their attempts; their progress is kept.
-//! 5. Gateways that are new or changed are told where to send.
+//! 4. Handlers that are not in the settings any more finish their attempts; their progress is kept. Subscriptions
+//!    that are not are removed.
+//!
+//! The last two steps may take as long as an attempt. No later reload waits for them: what concerns the same
+//! consumer is done one after the other, and everything else at once.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::{BoxFuture, join, join_all};
+use rustix::fs::Access;
+use tokio::time::timeout;
 
+use super::handlers::{HandlerChanges, MakeConsumer};
 use super::plan::{How, Kind, Plan};
 use crate::clock::Clock;
 use crate::dispatch::Consumer;
@@ -35,6 +45,7 @@ pub(crate) struct Live {
     pub(crate) inline: Option<Arc<InlineEngine>>,
     pub(crate) registry: Option<Arc<Registry>>,
     pub(crate) registrars: Arc<Registrars>,
+    pub(crate) handlers: Mutex<HandlerChanges>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The names of the handlers that a program has added.
@@ -74,8 +85,8 @@ pub(super) struct Prepared {
     settings: Settings,
     sources: Option<NextSources>,
     listeners: PreparedListeners,
-    added: Vec<MakeConsumer>,
-    changed: Vec<MakeConsumer>,
+    added: Vec<(String, MakeConsumer)>,
+    changed: Vec<(String, MakeConsumer)>,
     /// The names of the consumers that are not in the settings any more.
     removed: Vec<String>,
     relay: Option<NextRelay>,
@@ -93,9 +104,6 @@ impl From<Problems> for NotPrepared {
         Self::Invalid(problems)
     }
 }
-
-/// Makes a consumer as often as it is started.
-type MakeConsumer = Box<dyn Fn() -> Consumer + Send + Sync>;
 
 impl Prepared {
     /// The sections whose files hold another certificate, though the settings may be as they were.
@@ -138,6 +146,13 @@ impl Live {
             removed: Vec::new(),
             relay: None,
         };
+        if let Some(registry) = self.registry.as_ref().filter(|_| concerns_relay) {
+            let next = registry.prepare(&new.relay, &new.subscriptions, &new.dispatch);
+            let next = next.map_err(|error| Problems::at("relay", error.to_string()))?;
+            prepared.relay = Some(next);
+        }
+        self.prepare_handlers(new, plan, dry_run, &mut prepared)?;
+        // Last, because sources that are prepared have series in the metrics.
         if plan.concerns(Kind::Source) || old.server != new.server {
             let limits = Limits {
                 max_body: new.server.max_body,
@@ -145,14 +160,11 @@ impl Live {
                 min_body_rate: new.server.min_body_rate,
                 in_flight: self.ingress.in_flight().clone(),
             };
-            prepared.sources = Some(self.ingress.prepare(new.sources.clone(), &limits)?);
+            prepared.sources = Some(
+                self.ingress
+                    .prepare(new.sources.clone(), &limits, dry_run)?,
+            );
         }
-        if let Some(registry) = self.registry.as_ref().filter(|_| concerns_relay) {
-            let next = registry.prepare(&new.relay, &new.subscriptions, &new.dispatch);
-            let next = next.map_err(|error| Problems::at("relay", error.to_string()))?;
-            prepared.relay = Some(next);
-        }
-        self.prepare_handlers(new, plan, dry_run, &mut prepared)?;
         Ok(prepared)
     }
 
@@ -172,10 +184,6 @@ impl Live {
         dry_run: bool,
         prepared: &mut Prepared,
     ) -> Result<(), Problems> {
-        let creates_file = |handler: &HandlerSettings| match &handler.used {
-            Use::Jsonl { path } => !path.exists(),
-            _ => false,
-        };
         let changes = plan.changes.iter();
         for change in changes.filter(|change| change.kind == Kind::Handler) {
             let list = match change.how {
@@ -188,8 +196,10 @@ impl Live {
             };
             let mut handlers = new.handlers.iter();
             let handler = handlers.find(|handler| handler.name == change.name);
-            if let Some(handler) = handler.filter(|one| !(dry_run && creates_file(one))) {
-                list.push(self.maker(handler, new)?);
+            let Some(handler) = handler else { continue };
+            match &handler.used {
+                Use::Jsonl { path } if dry_run && !path.exists() => check_creatable(path)?,
+                _ => list.push((consumer_name(&handler.name), self.maker(handler, new)?)),
             }
         }
         Ok(())
@@ -201,13 +211,14 @@ impl Live {
         let name = consumer_name(&handler.name);
         let options = handler.options.clone().or(&new.dispatch);
         let (metrics, clock) = (Arc::clone(&self.metrics), Arc::clone(&self.clock));
-        Ok(Box::new(move || {
+        Ok(Arc::new(move || {
             let (handler, clock) = (Arc::clone(&made), Arc::clone(&clock));
             Consumer::new(name.clone(), handler, options.clone(), &metrics, clock)
         }))
     }
 
-    /// Applies it as far as requests are concerned. The future that is returned applies the rest.
+    /// Applies everything that concerns requests, and starts what is new. The future that is returned applies the
+    /// rest.
     pub(super) async fn apply(&self, prepared: Prepared) -> BoxFuture<'static, ()> {
         let Prepared {
             settings,
@@ -218,28 +229,67 @@ impl Live {
             removed,
             relay,
         } = prepared;
-        if let Some(pipeline) = &self.pipeline {
-            join_all(added.iter().map(|make| pipeline.renew(make))).await;
+        if let Some(inline) = &self.inline {
+            let made = added.iter().chain(&changed).map(|(_, make)| make());
+            inline.replace(&removed, made.collect());
+        }
+        let (new, mut others) = self.handler_work(added, changed, removed);
+        let registry = self.registry.clone().zip(relay);
+        let mut starting = Box::pin(join(join_all(new), async move {
+            let (registry, relay) = registry?;
+            let begun = registry.begin(relay).await?;
+            Some((registry, begun))
+        }));
+        let started = timeout(LONGEST_START, &mut starting).await;
+        if started.is_err() {
+            log::warn!(
+                "new consumers have not started within {LONGEST_START:?}; the other settings do not wait for them"
+            );
         }
         self.replace_sources(&settings, sources);
         (listeners.apply)();
-        if let Some(inline) = &self.inline {
-            let made = added.iter().chain(&changed).map(|make| make());
-            inline.replace(&removed, made.collect());
-        }
-        let (pipeline, registry) = (self.pipeline.clone(), self.registry.clone());
-        let registrars = Arc::clone(&self.registrars);
+        self.registrars.replace(&settings.gateways);
+        others.push(Box::pin(async move {
+            let started = match started {
+                Ok(started) => started,
+                Err(_) => starting.await,
+            };
+            if let (_, Some((registry, begun))) = started {
+                registry.finish(begun).await;
+            }
+        }));
         Box::pin(async move {
-            if let Some(pipeline) = pipeline {
-                let changed = join_all(changed.iter().map(|make| pipeline.renew(make)));
-                let removed = join_all(removed.iter().map(|name| pipeline.retire(name)));
-                futures_util::future::join(changed, removed).await;
-            }
-            if let (Some(registry), Some(relay)) = (registry, relay) {
-                registry.replace(relay).await;
-            }
-            registrars.replace(&settings.gateways);
+            join_all(others).await;
         })
+    }
+
+    /// What is to be done for handlers: first for those that are new, then for all others.
+    fn handler_work(
+        &self,
+        added: Vec<(String, MakeConsumer)>,
+        changed: Vec<(String, MakeConsumer)>,
+        removed: Vec<String>,
+    ) -> (Vec<Work>, Vec<Work>) {
+        let (mut new, mut others) = (Vec::new(), Vec::new());
+        let Some(pipeline) = &self.pipeline else {
+            return (new, others);
+        };
+        let running = pipeline.consumers();
+        // No panic can leave it half-changed.
+        let mut handlers = self.handlers.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = added.into_iter().chain(changed);
+        let wanted = wanted.map(|(name, make)| (name, Some(make)));
+        for (name, make) in wanted.chain(removed.into_iter().map(|name| (name, None))) {
+            // One that was removed a moment ago may still run.
+            let is_new = !running.iter().any(|one| one.name() == name);
+            let work: Work = Box::pin(handlers.want(&name, make, pipeline));
+            if is_new {
+                new.push(work);
+            } else {
+                others.push(work);
+            }
+        }
+        (new, others)
     }
 
     /// Budgets and readers first, so that the first request to a new source finds them.
@@ -262,6 +312,28 @@ impl Live {
             self.ingress.replace(sources);
         }
     }
+}
+
+/// Work on one consumer.
+type Work = BoxFuture<'static, ()>;
+
+/// How long sources and secrets wait for consumers that are new.
+pub(super) const LONGEST_START: Duration = Duration::from_secs(5);
+
+/// Whether this file could be created.
+fn check_creatable(path: &Path) -> Result<(), Problems> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        let folder = folder.display();
+        let text = format!(
+            "{}: the folder {folder} cannot be written: {error}",
+            path.display()
+        );
+        Problems::at("handlers", text)
+    })
 }
 
 fn consumer_name(handler: &str) -> String {

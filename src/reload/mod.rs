@@ -3,13 +3,15 @@
 //! - `reloader.rs`: the task that reloads, from what asks for it to what is told. Read this first.
 //! - `watch.rs`: notices that files have changed.
 //! - `overlay.rs`: what a program has changed in code stays.
-//! - `plan.rs`: what differs, and what needs a restart.
+//! - `plan.rs`: what differs, and what needs a restart; what looks half-written.
 //! - `live.rs`: the parts that are changed: first prepared, then applied.
+//! - `handlers.rs`: work on handlers, which may go on when the reload is over.
 //! - `report.rs`: what has come of it.
 //!
 //! What must hold: all or nothing; a request is judged by one table of sources, secrets and limits from its head to
 //! its answer; an event that is durable is not touched; no secret is told.
 
+mod handlers;
 mod live;
 mod overlay;
 mod plan;

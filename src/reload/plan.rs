@@ -4,6 +4,7 @@
 //! compile until it is known here. Changes are told by name and key; no value is told, because it may be a secret.
 //! Only the values of keys that need a restart are told, because their line has to be put back.
 
+mod emptied;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use crate::settings::{
     SqliteSettings, TlsSettings,
 };
 
+pub(crate) use emptied::Emptied;
 pub(super) use words::summary;
 
 /// What a reload would change.
@@ -70,12 +72,6 @@ pub(crate) struct NeedsRestart {
     line: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Emptied {
-    Sources,
-    Consumers,
-}
-
 /// The keys of the fields that differ. Names every field of the type.
 macro_rules! differing {
     ($type:ident { $($field:ident: $key:literal),* $(,)? }, $old:expr, $new:expr) => {{
@@ -102,10 +98,11 @@ impl Plan {
             sources,
             journal,
             dispatch,
-            handlers,
             relay,
-            subscriptions,
             gateways,
+            // Compared with all their options.
+            handlers: _,
+            subscriptions: _,
         } = old;
         let mut plan = Self::default();
         plan.server(server, &new.server);
@@ -144,14 +141,7 @@ impl Plan {
             |one| one.name.clone(),
             gateway_keys,
         );
-        let had_consumers = !(handlers.is_empty() && subscriptions.is_empty());
-        if had_consumers && new.handlers.is_empty() && new.subscriptions.is_empty() {
-            plan.emptied = Some(Emptied::Consumers);
-        }
-        let is_left = |source: &Source| new.sources.iter().any(|one| one.name == source.name);
-        if !sources.is_empty() && !sources.iter().any(is_left) {
-            plan.emptied = Some(Emptied::Sources);
-        }
+        plan.emptied = Emptied::between(old, new);
         plan
     }
 
@@ -163,6 +153,12 @@ impl Plan {
     /// Whether a thing of this kind changes.
     pub(crate) fn concerns(&self, kind: Kind) -> bool {
         self.changes.iter().any(|change| change.kind == kind)
+    }
+
+    /// Whether a source or a consumer is removed.
+    pub(crate) fn removes(&self) -> bool {
+        let mut changes = self.changes.iter();
+        changes.any(|change| change.how == How::Removed && change.kind != Kind::Gateway)
     }
 
     fn server(&mut self, old: &ServerSettings, new: &ServerSettings) {

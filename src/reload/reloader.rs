@@ -8,21 +8,27 @@
 //! 2. The plan (`plan.rs`) says what changes. One key that needs a restart refuses all of it, so the settings
 //!    that run are always those of one file.
 //! 3. Everything new is prepared (`live.rs`). If any of it fails, nothing has changed.
-//! 4. It is applied, which cannot fail, and told: in the log, the metrics, `/health` and the answer.
+//! 4. It is applied, which cannot fail, and told: in the log, the metrics, `/health` and the answer. Consumers may
+//!    need longer to finish their attempts. Only the answer waits for them; the next reload does not.
+//!
+//! A watched file may be half-written, and what is left may be valid. So what nobody has asked for is not taken if it
+//! looks like that, and not before a while if it removes something ([`CONFIRMED_AFTER`]).
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::live::{Live, NotPrepared, Stage};
 use super::overlay::with_changes;
-use super::plan::{Plan, summary};
+use super::plan::{Emptied, Plan, summary};
 use super::report::{Outcome, Report, Status};
 use super::watch::FileWatch;
 use crate::error::Problems;
@@ -43,10 +49,36 @@ pub(crate) struct Reloader {
     live: Live,
     status: Arc<Status>,
     requests: mpsc::Receiver<Request>,
-    /// The last reload, while its consumers are still being changed.
-    finishing: Option<JoinHandle<()>>,
+    /// What the file held when it was taken last.
+    taken: Option<FileText>,
+    /// What the watch has found and that removes something.
+    unconfirmed: Option<Unconfirmed>,
+    /// Work on consumers, and answers that wait for it. Ends with this.
+    finishing: JoinSet<()>,
     /// The last reload was refused because the journal was not ready.
     waits_for_journal: bool,
+}
+
+/// The bytes of a file, and which file they were in.
+struct FileText {
+    /// Its device and its number there.
+    inode: (u64, u64),
+    bytes: Vec<u8>,
+}
+
+/// Settings that remove something, unless they change again before `at`.
+struct Unconfirmed {
+    settings: Settings,
+    at: Instant,
+}
+
+/// What has come of a reload.
+struct Done {
+    report: Report,
+    /// The files that the settings are read from now.
+    files: BTreeSet<PathBuf>,
+    /// Ends when all consumers go by the new settings.
+    finished: Option<oneshot::Receiver<()>>,
 }
 
 /// Asks for reloads.
@@ -70,6 +102,8 @@ enum Trigger {
     Files,
     /// The files are looked at after the start, because they may have changed since they were read for it.
     Start,
+    /// The files have stayed as they were when they were found to remove something.
+    Unchanged,
     /// The journal was not ready for the last reload, and now it is.
     Journal,
 }
@@ -117,7 +151,9 @@ impl Reloader {
             live,
             status,
             requests,
-            finishing: None,
+            taken: None,
+            unconfirmed: None,
+            finishing: JoinSet::new(),
             waits_for_journal: false,
         };
         (reloader, handle)
@@ -127,52 +163,72 @@ impl Reloader {
     pub(crate) async fn run(mut self, mut hangup: Signal) {
         let path = self.file.path.clone();
         self.live.metrics().set_settings_stale(false);
-        let files = tokio::task::spawn_blocking(move || Settings::files(&path)).await;
-        let mut watch = FileWatch::new(files.unwrap_or_default()).await;
+        let read = move || {
+            // A pipe would be waited for.
+            let text = path.is_file().then(|| FileText::of(&path));
+            (Settings::files(&path), text)
+        };
+        let (files, text) = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+        self.taken = text;
+        let mut watch = FileWatch::new(files).await;
         let mut is_start = self.file.path.is_file();
         if is_start {
             watch.look_again();
         }
+        while let Some((trigger, asked)) = self.next(&mut watch, &mut hangup).await {
+            while self.finishing.try_join_next().is_some() {}
+            let trigger = match trigger {
+                Trigger::Files if std::mem::take(&mut is_start) => Trigger::Start,
+                other => other,
+            };
+            let done = self.reload(trigger, false).await;
+            watch.watch(done.files);
+            self.answer(asked, done.report, done.finished);
+        }
+    }
+
+    /// Waits until something asks for a reload; `None` if nobody can any more. Dry runs are answered here, so that
+    /// they do not hold up the watch.
+    async fn next(
+        &mut self,
+        watch: &mut FileWatch,
+        hangup: &mut Signal,
+    ) -> Option<(Trigger, Vec<Request>)> {
+        let mut changed = pin!(watch.changed());
         loop {
+            let confirmed_at = self.unconfirmed.as_ref().map(|found| found.at);
             let mut asked = Vec::new();
-            let trigger = tokio::select! {
-                request = self.requests.recv() => match request {
-                    Some(request) => {
-                        asked.push(request);
-                        Trigger::Request
-                    }
-                    None => return,
-                },
-                Some(()) = hangup.recv() => Trigger::Signal,
-                () = watch.changed() => if std::mem::take(&mut is_start) {
-                    Trigger::Start
-                } else {
-                    Trigger::Files
-                },
-                () = journal_is_ready(&self.live), if self.waits_for_journal => Trigger::Journal,
+            let mut trigger = tokio::select! {
+                request = self.requests.recv() => {
+                    asked.push(request?);
+                    None
+                }
+                Some(()) = hangup.recv() => Some(Trigger::Signal),
+                () = &mut changed => Some(Trigger::Files),
+                () = sleep_until(confirmed_at.unwrap_or_else(Instant::now)), if confirmed_at.is_some() => {
+                    Some(Trigger::Unchanged)
+                }
+                () = journal_is_ready(&self.live), if self.waits_for_journal => Some(Trigger::Journal),
             };
             while let Ok(request) = self.requests.try_recv() {
                 asked.push(request);
             }
             let (dry, wet): (Vec<_>, Vec<_>) = asked.into_iter().partition(|one| one.dry_run);
             if !dry.is_empty() {
-                let (report, _) = self.reload(trigger, true).await;
-                answer(dry, report);
+                let done = self.reload(Trigger::Request, true).await;
+                self.answer(dry, done.report, None);
             }
-            if trigger != Trigger::Request || !wet.is_empty() {
-                let (report, files) = self.reload(trigger, false).await;
-                watch.watch(files);
-                answer(wet, report);
+            // Whatever else has happened, somebody has asked for it.
+            if !wet.is_empty() && trigger != Some(Trigger::Signal) {
+                trigger = Some(Trigger::Request);
+            }
+            if let Some(trigger) = trigger {
+                return Some((trigger, wet));
             }
         }
     }
 
-    /// Returns what has come of it, and the files that the settings are read from now.
-    async fn reload(&mut self, trigger: Trigger, dry_run: bool) -> (Report, BTreeSet<PathBuf>) {
-        if let Some(finishing) = self.finishing.take() {
-            // A panic in it was told.
-            let _ = finishing.await;
-        }
+    async fn reload(&mut self, trigger: Trigger, dry_run: bool) -> Done {
         let is_told = !dry_run && trigger != Trigger::Start;
         if is_told {
             self.live.tell(Stage::Begun);
@@ -190,11 +246,14 @@ impl Reloader {
                 (BTreeSet::new(), Err(problems))
             }
         };
-        let report = match loaded {
-            Ok(now) => self.take(now, trigger, dry_run).await,
-            Err(problems) => self.report(Outcome::Invalid(problems)),
+        let (report, finished) = match loaded {
+            Ok((text, now)) => self.take((text, now), trigger, dry_run).await,
+            Err(problems) => (self.report(Outcome::Invalid(problems)), None),
         };
         if !dry_run {
+            if !matches!(report.outcome, Outcome::Unconfirmed) {
+                self.unconfirmed = None;
+            }
             self.waits_for_journal = matches!(report.outcome, Outcome::NotReady(_));
             self.tell(&report, trigger);
         }
@@ -202,46 +261,114 @@ impl Reloader {
             let is_refused = report.outcome.is_refused();
             self.live.tell(Stage::Ended { is_refused });
         }
-        (report, files)
+        Done {
+            report,
+            files,
+            finished,
+        }
     }
 
     /// Takes what the file says now, if it can be taken.
-    async fn take(&mut self, now: Settings, trigger: Trigger, dry_run: bool) -> Report {
+    async fn take(
+        &mut self,
+        (text, now): (FileText, Settings),
+        trigger: Trigger,
+        dry_run: bool,
+    ) -> (Report, Option<oneshot::Receiver<()>>) {
         self.status.read(now.fingerprint());
         let new = with_changes(&self.file.said, &self.running, now.clone());
         let mut plan = Plan::between(&self.running, &new);
         if !plan.restarts.is_empty() {
-            return self.report(Outcome::RestartNeeded(plan.restarts));
+            return (self.report(Outcome::RestartNeeded(plan.restarts)), None);
         }
-        if let Some(emptied) = plan.emptied.filter(|_| !trigger.is_asked()) {
-            return self.report(Outcome::HalfWritten(emptied));
+        if !dry_run && let Some(doubt) = self.doubt(&text, &now, &plan, trigger) {
+            return (self.report(doubt), None);
         }
         let prepared = match self.live.prepare(&self.running, &new, &plan, dry_run) {
             Ok(prepared) => prepared,
-            Err(NotPrepared::Invalid(problems)) => return self.report(Outcome::Invalid(problems)),
-            Err(NotPrepared::NotReady(why)) => return self.report(Outcome::NotReady(why)),
+            Err(NotPrepared::Invalid(problems)) => {
+                return (self.report(Outcome::Invalid(problems)), None);
+            }
+            Err(NotPrepared::NotReady(why)) => return (self.report(Outcome::NotReady(why)), None),
         };
         plan.add_certificates(prepared.certificates());
-        if plan.is_empty() {
-            if !dry_run {
-                self.file.said = now;
-            }
-            return self.report(Outcome::Unchanged);
-        }
         if dry_run {
-            return self.report(Outcome::WouldReload(plan.changes));
+            let outcome = match plan.is_empty() {
+                true => Outcome::Unchanged,
+                false => Outcome::WouldReload(plan.changes),
+            };
+            return (self.report(outcome), None);
         }
+        self.taken = Some(text);
         self.file.said = now;
+        if plan.is_empty() {
+            return (self.report(Outcome::Unchanged), None);
+        }
         self.running = new;
         let rest = self.live.apply(prepared).await;
-        let mut rest = tokio::spawn(rest);
-        let is_finished = timeout(LONGEST_ANSWER, &mut rest).await.is_ok();
-        self.finishing = (!is_finished).then_some(rest);
+        let (end, finished) = oneshot::channel();
+        self.finishing.spawn(async move {
+            rest.await;
+            // Nobody may wait for it any more.
+            let _ = end.send(());
+        });
         self.status.runs(&self.running);
-        self.report(Outcome::Reloaded {
+        let outcome = Outcome::Reloaded {
             changes: plan.changes,
-            is_finished,
-        })
+            is_finished: false,
+        };
+        (self.report(outcome), Some(finished))
+    }
+
+    /// Why what was found is not taken, or not yet: it looks like a half-written file.
+    fn doubt(
+        &mut self,
+        text: &FileText,
+        now: &Settings,
+        plan: &Plan,
+        trigger: Trigger,
+    ) -> Option<Outcome> {
+        let before = self.unconfirmed.take();
+        if trigger.is_asked() || plan.is_empty() {
+            return None;
+        }
+        if let Some(emptied) = plan.emptied {
+            return Some(Outcome::HalfWritten(emptied));
+        }
+        if self.taken.as_ref().is_some_and(|taken| text.is_cut(taken)) {
+            return Some(Outcome::HalfWritten(Emptied::End));
+        }
+        let same = before.filter(|found| found.settings == *now);
+        if !plan.removes()
+            || same
+                .as_ref()
+                .is_some_and(|found| found.at <= Instant::now())
+        {
+            return None;
+        }
+        let at = same.map_or_else(|| Instant::now() + CONFIRMED_AFTER, |found| found.at);
+        let settings = now.clone();
+        self.unconfirmed = Some(Unconfirmed { settings, at });
+        Some(Outcome::Unconfirmed)
+    }
+
+    /// Answers when the consumers go by the new settings, or after a while.
+    fn answer(
+        &mut self,
+        requests: Vec<Request>,
+        mut report: Report,
+        finished: Option<oneshot::Receiver<()>>,
+    ) {
+        let Some(finished) = finished.filter(|_| !requests.is_empty()) else {
+            return answer(requests, report);
+        };
+        self.finishing.spawn(async move {
+            let in_time = timeout(LONGEST_ANSWER, finished).await;
+            if let Outcome::Reloaded { is_finished, .. } = &mut report.outcome {
+                *is_finished = matches!(in_time, Ok(Ok(())));
+            }
+            answer(requests, report);
+        });
     }
 
     fn report(&self, outcome: Outcome) -> Report {
@@ -261,6 +388,13 @@ impl Reloader {
             }
             // The files were looked at after the start, or written as they were.
             Outcome::Unchanged if is_usual => return,
+            Outcome::Unconfirmed => {
+                log::info!(
+                    "{file} removes a source or a consumer; it is loaded if it stays like that for {CONFIRMED_AFTER:?}, \
+                     or at once by `offhook reload`"
+                );
+                return;
+            }
             Outcome::Unchanged => {
                 log::info!("settings not reloaded: {file} says what runs already");
             }
@@ -282,15 +416,33 @@ impl Reloader {
     }
 }
 
+impl FileText {
+    /// What is in the file; nothing if it cannot be read.
+    fn of(path: &Path) -> Self {
+        let inode = std::fs::metadata(path).map(|file| (file.dev(), file.ino()));
+        Self {
+            inode: inode.unwrap_or_default(),
+            bytes: std::fs::read(path).unwrap_or_default(),
+        }
+    }
+
+    /// Whether it is the beginning of `before` in the same file, as it is while that is written, or when the disk
+    /// is full.
+    fn is_cut(&self, before: &Self) -> bool {
+        let is_shorter = self.bytes.len() < before.bytes.len();
+        self.inode == before.inode && is_shorter && before.bytes.starts_with(&self.bytes)
+    }
+}
+
 /// Loads the file, if it can be loaded more than once.
-fn load(path: &Path) -> Result<Settings, Problems> {
+fn load(path: &Path) -> Result<(FileText, Settings), Problems> {
     let kind = std::fs::metadata(path).map(|file| file.file_type());
     if kind.is_ok_and(|kind| !kind.is_file() && !kind.is_dir()) {
         let text =
             "is not a regular file, so it cannot be read again; restart offhook for other settings";
         return Err(Problems::at(path.display().to_string(), text));
     }
-    Settings::load(path)
+    Ok((FileText::of(path), Settings::load(path)?))
 }
 
 /// Returns when the journal is ready.
@@ -314,5 +466,8 @@ const MOST_REQUESTS: usize = 64;
 /// How often the journal is looked at while a reload waits for it.
 const JOURNAL_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a reload is waited for that is applied, and still waits for running attempts to end.
+/// How long a watched file must stay as it is if it removes something: removed subscriptions lose their events.
+const CONFIRMED_AFTER: Duration = Duration::from_secs(3);
+
+/// How long an answer waits for running attempts to end.
 const LONGEST_ANSWER: Duration = Duration::from_secs(20);

@@ -32,6 +32,8 @@ pub(crate) enum Outcome {
     Invalid(Problems),
     RestartNeeded(Vec<NeedsRestart>),
     HalfWritten(Emptied),
+    /// It removes something, and may not be written to its end yet.
+    Unconfirmed,
     /// Why handlers and subscriptions cannot change now. It is tried again.
     NotReady(&'static str),
 }
@@ -46,6 +48,7 @@ impl Outcome {
             Self::Invalid(_) => "invalid",
             Self::RestartNeeded(_) => "restart_needed",
             Self::HalfWritten(_) => "half_written",
+            Self::Unconfirmed => "unconfirmed",
             Self::NotReady(_) => "not_ready",
         }
     }

@@ -1,7 +1,7 @@
 //! [`PublicLive`]: what of the public listener's settings can change while it listens; and the task that reloads
 //! the settings, put together.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -86,6 +86,7 @@ impl Reloads {
             inline: reloading.inline.clone(),
             registry: parts.registry.clone(),
             registrars: Arc::clone(registrars),
+            handlers: Mutex::default(),
             metrics: Arc::clone(&parts.metrics),
             clock: Arc::clone(&reloading.clock),
             in_code: reloading.in_code.clone(),

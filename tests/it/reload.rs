@@ -4,6 +4,7 @@ mod faults;
 mod load;
 mod process;
 mod rows;
+mod waiting;
 
 use std::path::PathBuf;
 

@@ -1,7 +1,10 @@
 //! Other settings while the registry runs: other subscriptions, and other options for all of them.
 //!
 //! A subscription whose consumer would be the same is left alone. Otherwise its running attempts are finished, and
-//! the next ones are made with what the settings say now.
+//! the next ones are made with what the settings say now. The API can change subscriptions meanwhile, and so can
+//! the next reload: when the attempts have ended, what is wanted then counts.
+//!
+//! New subscriptions start before others are removed, so that one with a new name misses nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +23,18 @@ use crate::dispatch::HandlerOptions;
 pub(crate) struct NextRelay {
     live: Arc<Live>,
     defined: Vec<SubscriptionSettings>,
+}
+
+/// What is left to do when new subscriptions run.
+pub(crate) struct BegunRelay {
+    /// How it was before.
+    before: Arc<Live>,
+    /// Those that the settings define.
+    defined: BTreeSet<SubscriptionKey>,
+    /// Those of them that are new, and run.
+    new: BTreeSet<SubscriptionKey>,
+    /// Those that were known.
+    known: Vec<SubscriptionSettings>,
 }
 
 impl Live {
@@ -90,53 +105,84 @@ impl Registry {
         })
     }
 
-    /// Takes what the settings say now. While the journal cannot be read or written, that is tried again.
-    pub(crate) async fn replace(self: &Arc<Self>, next: NextRelay) {
+    /// Goes by what the settings say now, and starts the subscriptions that are new. While the journal cannot be
+    /// read or written, that is tried again; `None` if everything stops before.
+    pub(crate) async fn begin(self: &Arc<Self>, next: NextRelay) -> Option<BegunRelay> {
         let _one_at_a_time = self.changes.lock().await;
-        let before = self.live.swap(next.live);
+        let mut begun = BegunRelay {
+            before: self.live.swap(next.live),
+            defined: BTreeSet::new(),
+            new: BTreeSet::new(),
+            known: Vec::new(),
+        };
+        for settings in next.defined {
+            let key = SubscriptionKey::new(settings.session.clone(), settings.name.clone());
+            // The settings were checked.
+            let Ok(key) = key else { continue };
+            begun.defined.insert(key.clone());
+            if self.get(&key).is_some() {
+                begun.known.push(settings);
+                continue;
+            }
+            let define = || self.define(settings.clone());
+            let (entry, is_altered) = self.in_time(define).await?;
+            self.insert(entry);
+            self.in_time(|| self.start_consumer(&key)).await?;
+            if is_altered {
+                self.end_suspension(&key).await;
+            }
+            begun.new.insert(key);
+        }
+        Some(begun)
+    }
+
+    /// Removes and changes the subscriptions that were known.
+    pub(crate) async fn finish(self: &Arc<Self>, begun: BegunRelay) {
+        let Some(renewed) = self.change_known(begun).await else {
+            return;
+        };
+        let renewed = renewed.iter();
+        join_all(renewed.map(|(key, is_altered)| self.renew(key, *is_altered))).await;
+    }
+
+    /// Returns the subscriptions whose consumers have to be renewed, and whether the settings have changed their
+    /// URL or events.
+    pub(super) async fn change_known(
+        self: &Arc<Self>,
+        begun: BegunRelay,
+    ) -> Option<Vec<(SubscriptionKey, bool)>> {
+        let _one_at_a_time = self.changes.lock().await;
         let known: BTreeMap<SubscriptionKey, RegisteredSubscription> = self.lock().clone();
         let mut altered = BTreeSet::new();
-        let mut defined = BTreeSet::new();
-        for settings in next.defined {
+        for settings in begun.known {
             let define = || self.define(settings.clone());
-            let Some((entry, is_altered)) = self.in_time(define).await else {
-                return;
-            };
-            let key = entry.subscription.key.clone();
+            let (entry, is_altered) = self.in_time(define).await?;
             if is_altered {
-                altered.insert(key.clone());
+                altered.insert(entry.subscription.key.clone());
             }
-            defined.insert(key);
             self.insert(entry);
         }
         let gone = known.values().filter(|entry| entry.is_defined());
         let gone = gone.map(|entry| &entry.subscription.key);
-        let gone: Vec<_> = gone.filter(|key| !defined.contains(*key)).collect();
-        for key in gone {
-            if self.in_time(|| self.undefine(key)).await.is_none() {
-                return;
-            }
+        for key in gone.filter(|key| !begun.defined.contains(*key)) {
+            self.in_time(|| self.undefine(key)).await?;
         }
         let mut renewed = Vec::new();
         let guard = self.guard();
-        for mut entry in self.list(None) {
-            let key = &entry.subscription.key;
+        let others = self.list(None).into_iter();
+        for mut entry in others.filter(|entry| !begun.new.contains(&entry.subscription.key)) {
+            let key = entry.subscription.key.clone();
             entry.rejected = guard.check(&entry.subscription.url).err().map(Arc::new);
-            match known
-                .get(key)
-                .filter(|known| self.stays(&before, known, &entry))
-            {
-                Some(known) => {
-                    entry.gone = Arc::clone(&known.gone);
-                    self.insert(entry);
-                }
-                None => {
-                    self.insert(entry.clone());
-                    renewed.push(self.renew(entry, &altered));
-                }
+            let known = known.get(&key);
+            let stays = known.filter(|known| self.stays(&begun.before, known, &entry));
+            if let Some(known) = stays {
+                entry.gone = Arc::clone(&known.gone);
+            } else {
+                renewed.push((key.clone(), altered.contains(&key)));
             }
+            self.insert(entry);
         }
-        join_all(renewed).await;
+        Some(renewed)
     }
 
     /// Whether the consumer that runs is the one that these settings make.
@@ -158,25 +204,32 @@ impl Registry {
         is_same && runs && known.can_stay(subscription)
     }
 
-    async fn renew(
-        self: &Arc<Self>,
-        entry: RegisteredSubscription,
-        altered: &BTreeSet<SubscriptionKey>,
-    ) {
-        let key = &entry.subscription.key;
-        if !entry.subscription.active {
-            self.pipeline.retire(&key.consumer()).await;
-            return;
-        }
-        if let Some(rejected) = entry.rejected() {
-            self.pipeline.retire(&key.consumer()).await;
-            log::warn!("subscription {key}: nothing is sent, its events wait: {rejected}");
-            return;
-        }
-        self.pipeline.renew(|| self.consumer(&entry)).await;
-        if altered.contains(key) {
+    /// Lets the consumer of a subscription finish its attempts, then starts it as it is wanted now. Changes by the
+    /// API do not wait for the attempts.
+    pub(super) async fn renew(self: &Arc<Self>, key: &SubscriptionKey, is_altered: bool) {
+        self.pipeline.retire(&key.consumer()).await;
+        let start = || async {
+            let _one_at_a_time = self.changes.lock().await;
+            self.start_consumer(key).await
+        };
+        if self.in_time(start).await.is_some() && is_altered {
             self.end_suspension(key).await;
         }
+    }
+
+    /// Starts the consumer of a subscription unless it runs, or is not to run.
+    async fn start_consumer(self: &Arc<Self>, key: &SubscriptionKey) -> Result<(), Error> {
+        let Some(entry) = self.get(key).filter(|entry| entry.subscription.active) else {
+            return Ok(());
+        };
+        if let Some(rejected) = entry.rejected() {
+            log::warn!("subscription {key}: nothing is sent, its events wait: {rejected}");
+            return Ok(());
+        }
+        if self.controls(&key.consumer()).is_some() {
+            return Ok(());
+        }
+        self.pipeline.add(self.consumer(&entry)).await
     }
 
     /// Removes a subscription that the settings do not define any more. If the API has registered one with its
@@ -211,10 +264,8 @@ impl Registry {
         loop {
             match work().await {
                 Ok(done) => return Some(done),
+                Err(_) if self.pipeline.has_stopped() => return None,
                 Err(error) => log::warn!("subscriptions wait for the journal: {error}"),
-            }
-            if self.pipeline.has_stopped() {
-                return None;
             }
             self.clock.sleep(PAUSE).await;
         }

@@ -13,6 +13,7 @@ use crate::dispatch::LargeBodies;
 use crate::engine::{Opened, Retention, Windows};
 use crate::journal::contract::numbered;
 use crate::journal::{DedupKey, Entry, EntryPart, TestFolder};
+use crate::relay::SubscriptionSettings;
 use crate::{Received, Source};
 
 /// A registry on a journal of its own, with one subscription.
@@ -111,6 +112,53 @@ async fn resuming_starts_a_consumer_that_does_not_run() {
     assert!(world.entry().subscription.active && !world.runs());
     world.registry.resume(&consumer).await.unwrap();
     assert!(world.runs());
+    world.pipeline.stop().await;
+}
+
+/// Between the end of the old consumer and the start of the new one, events reached neither.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renamed_subscription_begins_before_its_end() {
+    let world = World::with_one().await;
+    let registry = &world.registry;
+    let mut relay = RelaySettings::default();
+    relay.options.allow_private = true;
+    let dispatch = HandlerOptions::default();
+    let begin = async |name: &str| {
+        let defined = SubscriptionSettings::new(name, "http://127.0.0.1:9/");
+        let next = registry.prepare(&relay, &[defined], &dispatch).unwrap();
+        registry.begin(next).await.unwrap()
+    };
+    let runs = |name: &str| {
+        let key = SubscriptionKey::new("*", name).unwrap();
+        registry.controls(&key.consumer()).is_some()
+    };
+    let first = begin("old").await;
+    registry.finish(first).await;
+    assert!(runs("old") && world.runs());
+    let second = begin("new").await;
+    assert!(runs("old") && runs("new"));
+    registry.finish(second).await;
+    assert!(!runs("old") && runs("new") && world.runs());
+    world.pipeline.stop().await;
+}
+
+/// The API was blocked while changed subscriptions finished their attempts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_removed_while_it_is_renewed_stays_away() {
+    let world = World::with_one().await;
+    let registry = &world.registry;
+    let mut relay = RelaySettings::default();
+    relay.options.allow_private = true;
+    relay.suspend_after += Duration::from_secs(1);
+    let next = registry.prepare(&relay, &[], &HandlerOptions::default());
+    let begun = registry.begin(next.unwrap()).await.unwrap();
+    let renewed = registry.change_known(begun).await.unwrap();
+    assert_eq!(renewed, [(world.key.clone(), false)]);
+    world.registry.remove(&world.key).await.unwrap();
+    for (key, is_altered) in renewed {
+        registry.renew(&key, is_altered).await;
+    }
+    assert!(!world.runs());
     world.pipeline.stop().await;
 }
 

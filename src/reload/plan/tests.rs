@@ -366,6 +366,13 @@ fn a_half_written_file_is_told() {
         plan("\"hub\"", "\"renamed\"").emptied,
         Some(Emptied::Sources)
     );
+    let with_token = settings(&format!("[admin]\ntoken = \"t\"\n{START}"));
+    let without = settings(START);
+    assert_eq!(
+        Plan::between(&with_token, &without).emptied,
+        Some(Emptied::Token)
+    );
+    assert_eq!(Plan::between(&without, &with_token).emptied, None);
     let one = plan("\"lines\"", "\"renamed\"");
     assert_eq!(one.emptied, None);
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{Change, Emptied, How, Kind, NeedsRestart};
+use super::{Change, How, Kind, NeedsRestart};
 
 /// Such as `source "hub": secrets changed`.
 impl fmt::Display for Change {
@@ -53,19 +53,6 @@ impl NeedsRestart {
     /// Such as `server.bind`.
     pub(crate) fn key(&self) -> String {
         format!("{}.{}", self.section, self.key)
-    }
-}
-
-impl fmt::Display for Emptied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self {
-            Self::Sources => "none of the sources that run is in it",
-            Self::Consumers => "no handler and no subscription is in it",
-        };
-        write!(
-            f,
-            "{what} any more, which looks like a half-written file; if it is meant, run `offhook reload`"
-        )
     }
 }
 

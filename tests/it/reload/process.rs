@@ -132,6 +132,37 @@ async fn a_half_written_file_is_taken_only_when_asked() {
     );
 }
 
+/// A valid half removed a subscription, with all events that waited for it.
+#[actix_web::test]
+async fn a_file_that_removes_is_taken_later() {
+    let folder = Folder::new("reload-removes");
+    let path = folder.0.join("settings.toml");
+    let second = "[[handlers]]\nname = \"second\"\nuse = \"log\"\n";
+    settings(&folder);
+    write(&folder, second);
+    let served = Served::start(&folder);
+    assert_eq!(status(&served, OLD).await, 200);
+    let whole = std::fs::read_to_string(&path).unwrap();
+    // Written in place, as when the disk is full.
+    let half = whole.strip_suffix(second).unwrap();
+    std::fs::write(&path, half).unwrap();
+    served
+        .program
+        .logged("it is only the beginning of what it was");
+    // The rest comes late. Written in one step it is meant, but not at once.
+    std::fs::write(&path, &whole).unwrap();
+    served.program.logged("says what runs already");
+    let renamed = folder.0.join("new.toml");
+    std::fs::write(&renamed, half).unwrap();
+    std::fs::rename(&renamed, &path).unwrap();
+    served
+        .program
+        .logged("it is loaded if it stays like that for 3s");
+    let line = served.program.logged("settings reloaded");
+    assert!(line.ends_with("1 handler removed"), "{line}");
+    served.program.stop();
+}
+
 #[actix_web::test]
 async fn the_command_says_what_has_changed() {
     let folder = Folder::new("reload-command");
