@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::error::{Answer, ApiError};
-use super::request::{complete_id, json_body, run_to_end};
+use super::request::{body_or_query, complete_id, run_to_end};
 use super::state::State;
 use crate::engine::Person;
 
@@ -39,19 +39,8 @@ struct DeleteRequest {
 }
 
 /// `DELETE /api/events`. Some clients send no body with a DELETE, so the query can say the same.
-pub(super) async fn many(state: State, request: HttpRequest, body: web::Bytes) -> Answer {
-    let request: DeleteRequest = match (request.query_string(), body.trim_ascii()) {
-        ("", _) => json_body(&body)?,
-        (_, []) => {
-            let query = web::Query::<DeleteRequest>::from_query(request.query_string());
-            let bad = |error| ApiError::bad_request(format!("the query: {error}"));
-            query.map_err(bad)?.into_inner()
-        }
-        _ => {
-            let text = "expected the fields in the body or in the query, not in both";
-            return Err(ApiError::bad_request(text));
-        }
-    };
+pub(super) async fn many(state: State, http: HttpRequest, body: web::Bytes) -> Answer {
+    let request: DeleteRequest = body_or_query(http.query_string(), &body)?;
     let named = request.session;
     let Some(session) = named.filter(|session| !session.is_empty() && session != "*") else {
         let text = "session: expected the id of the session whose events are to be deleted";

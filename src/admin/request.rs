@@ -1,6 +1,7 @@
 //! What a request to the admin API says: its body, ids, times and limits.
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use actix_web::web::Query;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -31,6 +32,12 @@ pub(super) fn json_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError>
     } else {
         body
     };
+    // Its fields would be read of a list, too.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(ApiError::bad_request(
+            "the body: expected a JSON object, such as {}",
+        ));
+    }
     serde_json::from_slice(body).map_err(|error| {
         let text = format!("the body: {error}");
         // serde has no other way to tell it apart.
@@ -40,6 +47,22 @@ pub(super) fn json_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError>
             ApiError::bad_request(text)
         }
     })
+}
+
+/// What the fields of a request say that can be in its body or in its query. Some clients send no body.
+pub(super) fn body_or_query<T: DeserializeOwned>(query: &str, body: &[u8]) -> Result<T, ApiError> {
+    match (query, body.trim_ascii()) {
+        ("", _) => json_body(body),
+        (_, []) => {
+            let read = Query::<T>::from_query(query);
+            let read = read.map_err(|error| ApiError::bad_request(format!("the query: {error}")));
+            Ok(read?.into_inner())
+        }
+        _ => {
+            let text = "expected the fields in the body or in the query, not in both";
+            Err(ApiError::bad_request(text))
+        }
+    }
 }
 
 /// The time in the field `key`.

@@ -1,12 +1,12 @@
 //! `/api/settings` and `/api/reload`: which settings run, and loading them again.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::{Answer, ApiError};
-use super::request::json_body;
+use super::request::body_or_query;
 use super::state::State;
 use crate::reload::{NotAsked, Outcome, Report};
 
@@ -24,9 +24,9 @@ struct Asked {
     dry_run: bool,
 }
 
-/// `POST /api/reload`: loads the settings again, all or nothing.
-pub(super) async fn reload(state: State, body: web::Bytes) -> Answer {
-    let Asked { dry_run } = json_body(&body)?;
+/// `POST /api/reload`: loads the settings again, all or nothing. The query can say `dry_run` too.
+pub(super) async fn reload(state: State, http: HttpRequest, body: web::Bytes) -> Answer {
+    let Asked { dry_run } = body_or_query(http.query_string(), &body)?;
     let Some(reload) = &state.reload else {
         let text = "there is no file to load again: the settings were made in code, or offhook is a part of \
                     another program's App";

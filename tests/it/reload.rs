@@ -426,6 +426,22 @@ async fn a_dry_run_only_tells() {
         .ask("POST", "/api/reload", &json!({ "dryrun": true }))
         .await;
     assert_eq!(status, 400);
+    // The query can say it, too, and what is not understood is never a reload.
+    it.write("[server]", "[server]\nmax_body = \"2 MiB\"");
+    for (query, body, expected) in [
+        ("?dry_run=true", "", 200),
+        ("?dry_run=yes", "", 400),
+        ("?dryrun=true", "", 400),
+        ("?dry_run=true", "{\"dry_run\":true}", 400),
+        ("", "[]", 400),
+        ("", "[true]", 400),
+        ("", "null", 400),
+    ] {
+        let admin = it.server.admin_address().unwrap();
+        let (status, answer) = ask(admin, "POST", &format!("/api/reload{query}"), body).await;
+        assert_eq!(status, expected, "{query} {body}: {answer}");
+        assert_ne!(answer["outcome"], "reloaded", "{query} {body}");
+    }
     it.stop().await;
 }
 
