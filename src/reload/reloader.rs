@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -40,9 +40,11 @@ pub(crate) struct SettingsFile {
 pub(crate) struct Reloader {
     file: SettingsFile,
     running: Settings,
-    live: Live,
+    live: Arc<Live>,
     status: Arc<Status>,
     requests: mpsc::Receiver<Request>,
+    /// One reads files at a time.
+    turns: Arc<Semaphore>,
     /// The last reload, while its consumers are still being changed.
     finishing: Option<JoinHandle<()>>,
     /// The last reload was refused because the journal was not ready.
@@ -114,7 +116,8 @@ impl Reloader {
         let reloader = Self {
             file,
             running,
-            live,
+            live: Arc::new(live),
+            turns: Arc::new(Semaphore::new(1)),
             status,
             requests,
             finishing: None,
@@ -161,14 +164,20 @@ impl Reloader {
             }
             if trigger != Trigger::Request || !wet.is_empty() {
                 let (report, files) = self.reload(trigger, false).await;
-                watch.watch(files);
+                if let Some(files) = files {
+                    watch.watch(files);
+                }
                 answer(wet, report);
             }
         }
     }
 
-    /// Returns what has come of it, and the files that the settings are read from now.
-    async fn reload(&mut self, trigger: Trigger, dry_run: bool) -> (Report, BTreeSet<PathBuf>) {
+    /// Returns what has come of it, and the files that the settings are read from now, if that is known.
+    async fn reload(
+        &mut self,
+        trigger: Trigger,
+        dry_run: bool,
+    ) -> (Report, Option<BTreeSet<PathBuf>>) {
         if let Some(finishing) = self.finishing.take() {
             // A panic in it was told.
             let _ = finishing.await;
@@ -182,13 +191,9 @@ impl Reloader {
         }
         let path = self.file.path.clone();
         let read = move || (Settings::files(&path), load(&path));
-        let (files, loaded) = match tokio::task::spawn_blocking(read).await {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                let problems =
-                    Problems::at(self.file.path.display().to_string(), error.to_string());
-                (BTreeSet::new(), Err(problems))
-            }
+        let (files, loaded) = match self.blocking(read).await {
+            Ok((files, loaded)) => (Some(files), loaded),
+            Err(problems) => (None, Err(problems)),
         };
         let report = match loaded {
             Ok(now) => self.take(now, trigger, dry_run).await,
@@ -209,14 +214,23 @@ impl Reloader {
     async fn take(&mut self, now: Settings, trigger: Trigger, dry_run: bool) -> Report {
         self.status.read(now.fingerprint());
         let new = with_changes(&self.file.said, &self.running, now.clone());
-        let mut plan = Plan::between(&self.running, &new);
+        let plan = Plan::between(&self.running, &new);
         if !plan.restarts.is_empty() {
             return self.report(Outcome::RestartNeeded(plan.restarts));
         }
         if let Some(emptied) = plan.emptied.filter(|_| !trigger.is_asked()) {
             return self.report(Outcome::HalfWritten(emptied));
         }
-        let prepared = match self.live.prepare(&self.running, &new, &plan, dry_run) {
+        let (live, old) = (Arc::clone(&self.live), self.running.clone());
+        let prepare = move || {
+            let prepared = live.prepare(&old, &new, &plan, dry_run);
+            (prepared, new, plan)
+        };
+        let (prepared, new, mut plan) = match self.blocking(prepare).await {
+            Ok(prepared) => prepared,
+            Err(problems) => return self.report(Outcome::Invalid(problems)),
+        };
+        let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(NotPrepared::Invalid(problems)) => return self.report(Outcome::Invalid(problems)),
             Err(NotPrepared::NotReady(why)) => return self.report(Outcome::NotReady(why)),
@@ -242,6 +256,30 @@ impl Reloader {
             changes: plan.changes,
             is_finished,
         })
+    }
+
+    /// Does work that reads files, on a thread of its own. The files may be on a file system that hangs; then a
+    /// reload ends without a result, as do the next ones until that thread has ended.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problems> {
+        let problem = |text: &str| Problems::at(self.file.path.display().to_string(), text);
+        let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else {
+            return Err(problem(HANGS));
+        };
+        let work = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        match timeout(LONGEST_WORK, work).await {
+            Ok(Ok(result)) => Ok(result),
+            // What a panic says may be a secret.
+            Ok(Err(_)) => Err(problem(
+                "offhook has a fault and could not load it; the log has a panic: report that",
+            )),
+            Err(_) => Err(problem(HANGS)),
+        }
     }
 
     fn report(&self, outcome: Outcome) -> Report {
@@ -313,6 +351,12 @@ const MOST_REQUESTS: usize = 64;
 
 /// How often the journal is looked at while a reload waits for it.
 const JOURNAL_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long files may be read.
+const LONGEST_WORK: Duration = Duration::from_secs(20);
+
+const HANGS: &str =
+    "it, or a file that it names, could not be read in time: does its file system hang?";
 
 /// How long a reload is waited for that is applied, and still waits for running attempts to end.
 const LONGEST_ANSWER: Duration = Duration::from_secs(20);
