@@ -299,6 +299,21 @@ fn turning_tls_off_needs_a_restart_and_other_files_do_not() {
     let with =
         |files: &str| settings(&START.replacen("[server]", &format!("[server]\n{files}"), 1));
     let on = with("tls = { certificate = \"c\", key = \"k\" }");
+    // Whoever puts the lines back has what was there, and not a listener for everyone.
+    let strict = with(
+        "tls = { certificate = \"c\", key = \"k\", client_ca = \"a\", min_version = \"1.3\" }",
+    );
+    let restarts = Plan::between(&strict, &settings(START)).restarts;
+    let lines = restarts.iter().map(|one| one.line.as_deref().unwrap());
+    assert_eq!(
+        lines.collect::<Vec<_>>(),
+        [
+            "certificate = \"c\"",
+            "key = \"k\"",
+            "client_ca = \"a\"",
+            "min_version = \"1.3\""
+        ]
+    );
     let restarts = Plan::between(&on, &settings(START)).restarts;
     let begin = "cannot change while the server runs: restart it, or put the line ";
     assert_eq!(
