@@ -1,13 +1,16 @@
 //! Shared code of the commands that ask a running server: [`Server`] sends the requests and prints the
 //! answers, and every failure says what to do.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{Method, StatusCode};
 use indexmap::IndexMap;
 use offhook::clock::{Clock as _, SystemClock};
-use offhook::http_client::HttpClient;
+use offhook::http_client::{Answered, HttpClient, Unanswered};
 use offhook::signature::Secret;
 use offhook::{EventKind, Timestamp, escape_controls};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -51,7 +54,7 @@ impl Server {
             return self.ask_in_body(method, path, fields);
         }
         let fields = given(fields).map_err(Failure::usage)?;
-        self.exchange(method, path, &fields, String::new())
+        self.exchange(method, path, &fields, String::new(), Duration::ZERO)
     }
 
     /// The same, with the fields always in the body: a query may be logged on its way.
@@ -61,8 +64,21 @@ impl Server {
         path: &[&str],
         fields: &impl Serialize,
     ) -> Result<String, Failure> {
+        self.ask_patiently(method, path, fields, Duration::ZERO)
+    }
+
+    /// The same. The server takes a changed settings file by itself; until then it does not know a token or a
+    /// certificate that is new there, so it is asked again for up to `patience`.
+    pub(super) fn ask_patiently(
+        &self,
+        method: Method,
+        path: &[&str],
+        fields: &impl Serialize,
+        patience: Duration,
+    ) -> Result<String, Failure> {
         let fields = given(fields).map_err(Failure::usage)?;
-        self.exchange(method, path, &Fields::new(), json!(fields).to_string())
+        let body = json!(fields).to_string();
+        self.exchange(method, path, &Fields::new(), body, patience)
     }
 
     fn exchange(
@@ -71,6 +87,7 @@ impl Server {
         path: &[&str],
         query: &Fields,
         body: String,
+        patience: Duration,
     ) -> Result<String, Failure> {
         let listener = self.address.find()?;
         let url = url(&listener.url, path, query)?;
@@ -87,15 +104,13 @@ impl Server {
             request = request.header(AUTHORIZATION, authorization(token)?);
         }
         let request = request.body(body.into()).map_err(Failure::usage)?;
-        let http = self
-            .address
-            .trust
-            .client(&url, 1)
-            .map_err(Failure::failed)?;
-        let exchange = http.send(request, TIMEOUT, LONGEST_ANSWER);
-        let answered = actix_rt::System::new().block_on(exchange);
-        let answered =
-            answered.map_err(|unanswered| unreached(&listener, &unanswered.to_string()))?;
+        let is_from_settings = listener.is_from_settings() && self.token.is_none();
+        let patience = if is_from_settings {
+            patience
+        } else {
+            Duration::ZERO
+        };
+        let answered = self.send(&listener, &url, &request, patience)?;
         if answered.is_cut {
             return Err(unreached(&listener, "the answer is longer than 384 MiB"));
         }
@@ -109,9 +124,41 @@ impl Server {
                     print_json(json)?;
                 }
                 let had_token = token.is_some();
-                Err(Failure::failed(refused(&asked, status, json, had_token)))
+                let mut text = refused(&asked, status, json, had_token);
+                if status == 401 && had_token && is_from_settings {
+                    text += NOT_TAKEN_YET;
+                }
+                Err(Failure::failed(text))
             }
         }
+    }
+
+    /// Sends the request until the answer is no sign of settings that the server does not have yet, for up to
+    /// `patience`.
+    fn send(
+        &self,
+        listener: &AdminListener,
+        url: &Url,
+        request: &http::Request<Bytes>,
+        patience: Duration,
+    ) -> Result<Answered, Failure> {
+        let until = SystemClock.monotonic() + patience;
+        actix_rt::System::new().block_on(async {
+            loop {
+                let certificate = listener.certificate();
+                let http = self.address.trust.client(url, 1, certificate);
+                let http = http.map_err(Failure::failed)?;
+                let answered = http.send(request.clone(), TIMEOUT, LONGEST_ANSWER).await;
+                let may_pass = match &answered {
+                    Ok(answered) => answered.response.status() == StatusCode::UNAUTHORIZED,
+                    Err(error) => matches!(error, Unanswered::Unreachable(_)),
+                };
+                if !may_pass || SystemClock.monotonic() >= until {
+                    return answered.map_err(|error| unreached(listener, &error.to_string()));
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        })
     }
 
     /// Shows an answer: with `--json` as it came, or else by `show`.
@@ -177,7 +224,12 @@ fn url(admin: &Url, path: &[&str], query: &Fields) -> Result<Url, Failure> {
 }
 
 fn unreached(listener: &AdminListener, error: &str) -> Failure {
-    let (admin, advice) = (listener.shown(), listener.advice());
+    let admin = listener.shown();
+    let advice = if error.starts_with("TLS:") {
+        NOT_TRUSTED.to_owned()
+    } else {
+        listener.advice()
+    };
     Failure::failed(format!("{admin}: {error}\n{advice}"))
 }
 
@@ -280,6 +332,15 @@ struct Refused {
 pub(super) fn kinds(kinds: impl IntoIterator<Item = EventKind>) -> PossibleValuesParser {
     PossibleValuesParser::new(kinds.into_iter().map(EventKind::as_str))
 }
+
+const NOT_TRUSTED: &str = "A server listens there. Give its certificate, or the authority of it, with --ca FILE or in \
+     OFFHOOK_CA; if it asks for a certificate (client_ca), give one with --client-certificate FILE and --client-key FILE.";
+
+const NOT_TAKEN_YET: &str = "\nIf the token in the settings was changed, the server may still have the one from \
+     before: its log says whether it has taken the file. Give the old one with --token, or send the server SIGHUP.";
+
+/// How long to wait before the server is asked again.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Enough for a body of 256 MiB in base64, and its metadata.
 const LONGEST_ANSWER: usize = 384 * 1024 * 1024;

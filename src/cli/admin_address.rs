@@ -1,6 +1,7 @@
 //! [`AdminAddress`]: where the admin listener of the running server is, and its token.
 
 use std::fmt::Display;
+use std::path::Path;
 
 use clap::Args;
 use offhook::signature::Secret;
@@ -127,6 +128,17 @@ impl AdminListener {
         Ok(admin.and_then(|admin| admin.token.clone()))
     }
 
+    /// The file of the listener's certificate, if the settings say where the listener is.
+    pub(super) fn certificate(&self) -> Option<&Path> {
+        let admin = self.known.as_ref()?.settings.admin.as_ref()?;
+        Some(&admin.tls.as_ref()?.certificate)
+    }
+
+    /// Whether the settings say where the listener is. The server may not have taken their last change yet.
+    pub(super) fn is_from_settings(&self) -> bool {
+        self.known.is_some()
+    }
+
     /// The URL as messages show it.
     pub(super) fn shown(&self) -> &str {
         self.url.as_str().trim_end_matches('/')
@@ -139,7 +151,9 @@ impl AdminListener {
             Origin::Given => {
                 "That is the address given with --admin or in OFFHOOK_ADMIN".to_owned()
             }
-            Origin::Settings(file) => format!("That is admin.bind in {file}"),
+            Origin::Settings(file) => format!(
+                "That is admin.bind in {file}; if it was changed, the server is still at the address of its start"
+            ),
             Origin::Default => {
                 "That is the default address, as there is no settings.toml in this folder"
                     .to_owned()

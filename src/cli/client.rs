@@ -1,5 +1,6 @@
 //! [`Client`]: POSTs signed bodies to a receiver.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -40,14 +41,17 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    /// A client that keeps up to `connections` connections open.
+    /// A client that keeps up to `connections` connections open. `server` is the file of the certificate of the
+    /// server, if the settings name it.
     pub(super) fn new(
         trust: &Trust,
         url: Url,
         shown: String,
         connections: usize,
+        server: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let http = trust.client(&url, connections).map_err(Failure::failed)?;
+        let http = trust.client(&url, connections, server);
+        let http = http.map_err(Failure::failed)?;
         Ok(Self { http, url, shown })
     }
 

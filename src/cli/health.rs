@@ -58,7 +58,7 @@ async fn ask(listener: &AdminListener, trust: &Trust) -> Result<(u16, Value), St
     drop(parts);
     let request = HttpClient::request(Method::GET, &url).body(bytes::Bytes::new());
     let request = request.map_err(|error| error.to_string())?;
-    let http = trust.client(&url, 1)?;
+    let http = trust.client(&url, 1, listener.certificate())?;
     let answered = http.send(request, TIMEOUT, LONGEST_ANSWER).await;
     let response = answered.map_err(|error| error.to_string())?.response;
     let status = response.status().as_u16();

@@ -1,5 +1,7 @@
 //! `offhook reload`: has a running server load its settings again.
 
+use std::time::Duration;
+
 use clap::Args;
 use http::Method;
 use offhook::escape_controls;
@@ -34,7 +36,9 @@ struct Answer {
 impl Reload {
     pub(super) fn run(self) -> Outcome {
         let fields = json!({ "dry_run": self.dry_run });
-        let answer = self.server.ask(Method::POST, &["api", "reload"], &fields)?;
+        let answer =
+            self.server
+                .ask_patiently(Method::POST, &["api", "reload"], &fields, PATIENCE)?;
         self.server.show(&answer, |answer: Answer| {
             let heading = match answer.outcome.as_str() {
                 "reloaded" => "reloaded",
@@ -52,6 +56,9 @@ impl Reload {
         })
     }
 }
+
+/// The server takes a changed file after a second at most, unless it is refused.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
 Examples:

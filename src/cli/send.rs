@@ -97,7 +97,13 @@ impl Send {
             rate: self.rate,
         };
         let (url, shown) = (target.url.clone(), target.shown.clone());
-        let client = Client::new(&self.trust, url, shown, plan.connections)?;
+        let client = Client::new(
+            &self.trust,
+            url,
+            shown,
+            plan.connections,
+            target.certificate.as_deref(),
+        )?;
         actix_rt::System::new().block_on(async {
             if self.count > 1 {
                 return self.many(plan, &client, &target, |_| event()).await;

@@ -32,7 +32,12 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Outcome {
-        actix_rt::System::new().block_on(self.serve())
+        let system = actix_rt::System::new();
+        let outcome = system.block_on(self.serve());
+        // Everything has stopped, and the process ends. Dropping it would wait for a thread that reads a file, where
+        // a file system hangs.
+        std::mem::forget(system);
+        outcome
     }
 
     async fn serve(self) -> Outcome {

@@ -14,8 +14,9 @@ use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 use tower_service::Service;
@@ -108,26 +109,33 @@ pub(super) fn tcp<R>(resolver: R, limit: Option<Duration>) -> HttpConnector<R> {
 fn relay_tls(roots: Option<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
     const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
     let trusted = roots.map_or_else(|| Trusted::System(Vec::new()), Trusted::Only);
-    tls(trusted, ALPN).or_else(|error| {
+    tls(trusted, ALPN, None).or_else(|error| {
         // A container may have no certificates, and its subscribers may all be at http://.
         log::warn!(
             "subscribers at https:// cannot be reached, there are no certificates to trust: {}",
             failure::innermost(&error)
         );
-        tls(Trusted::Only(RootCertStore::empty()), ALPN)
+        tls(Trusted::Only(RootCertStore::empty()), ALPN, None)
     })
 }
 
-/// The authorities whose certificates are taken.
+/// The certificates that are taken.
 pub(super) enum Trusted {
-    /// These.
+    /// Those of these authorities.
     Only(RootCertStore),
-    /// Those of the system, and these.
+    /// Those of the system's authorities, those of these, and these themselves.
     System(Vec<CertificateDer<'static>>),
 }
 
-/// TLS that trusts these authorities, and offers the protocols `alpn`.
-pub(super) fn tls(trusted: Trusted, alpn: &[&[u8]]) -> Result<ClientConfig, rustls::Error> {
+/// The certificate of a client, with those that lead to its root, and its key.
+pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// TLS that trusts these certificates, offers the protocols `alpn`, and proves itself if it can.
+pub(super) fn tls(
+    trusted: Trusted,
+    alpn: &[&[u8]],
+    identity: Option<Identity>,
+) -> Result<ClientConfig, rustls::Error> {
     // It fails where another part of the process has installed a provider, and that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = ClientConfig::builder();
@@ -135,16 +143,71 @@ pub(super) fn tls(trusted: Trusted, alpn: &[&[u8]]) -> Result<ClientConfig, rust
         Trusted::Only(roots) => config.with_root_certificates(roots),
         Trusted::System(more) => {
             let provider = Arc::clone(config.crypto_provider());
-            let verifier = Verifier::new_with_extra_roots(more, provider)?;
-            let verifier = Arc::new(verifier);
+            let others = Verifier::new_with_extra_roots(more.clone(), provider)?;
+            let verifier = Arc::new(OrExactly {
+                known: more,
+                others,
+            });
             config
                 .dangerous()
                 .with_custom_certificate_verifier(verifier)
         }
     };
-    let mut config = config.with_no_client_auth();
+    let mut config = match identity {
+        Some((chain, key)) => config.with_client_auth_cert(chain, key)?,
+        None => config.with_no_client_auth(),
+    };
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)
+}
+
+/// Takes certificates that are known to the byte, whatever their names, and judges others as usual. In both cases
+/// the other side proves that it has the key.
+#[derive(Debug)]
+struct OrExactly {
+    known: Vec<CertificateDer<'static>>,
+    others: Verifier,
+}
+
+impl ServerCertVerifier for OrExactly {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        stapled: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.known.contains(certificate) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let others = &self.others;
+        others.verify_server_cert(certificate, rest, name, stapled, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.others
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.others
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.others.supported_verify_schemes()
+    }
 }
 
 /// TCP keep-alive: the time without data before the first probe, and between two probes.

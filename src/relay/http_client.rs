@@ -23,12 +23,11 @@ use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use percent_encoding::percent_decode_str;
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use url::Url;
 
-use super::connector::{Trusted, tcp, tls};
+use super::connector::{Identity, Trusted, tcp, tls};
 use super::failure::{innermost, is_timeout};
+use super::pem::{certificates, private_key};
 
 /// Makes requests. Its clones share their connections.
 #[derive(Debug, Clone)]
@@ -46,6 +45,40 @@ pub struct Answered {
     pub is_cut: bool,
 }
 
+/// Whom a client trusts besides the authorities of the system, and how it proves itself.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "the command makes it, and it is not part of the interface"
+)]
+pub struct Trusting<'a> {
+    /// A PEM file. Each certificate in it is trusted as an authority, and as the certificate of the server itself,
+    /// whatever its name: a self-signed one may be marked as an authority.
+    pub authorities: Option<&'a Path>,
+    /// A PEM file of which the first certificate is trusted as that of the server itself, if it can be read.
+    pub server: Option<&'a Path>,
+    /// The PEM files of the client's own certificate and its key.
+    pub identity: Option<(&'a Path, &'a Path)>,
+}
+
+impl Trusting<'_> {
+    fn read(&self) -> Result<(Trusted, Option<Identity>), String> {
+        let named = |path: &Path, text: String| format!("{}: {text}", path.display());
+        let mut trusted = Vec::new();
+        if let Some(path) = self.authorities {
+            trusted = certificates(path).map_err(|text| named(path, text))?;
+        }
+        let own = self.server.and_then(|path| certificates(path).ok());
+        trusted.extend(own.into_iter().flatten().take(1));
+        let identity = self.identity.map(|(certificate, key)| {
+            let chain = certificates(certificate).map_err(|text| named(certificate, text))?;
+            let key = private_key(key).map_err(|text| named(key, text))?;
+            Ok::<_, String>((chain, key))
+        });
+        Ok((Trusted::System(trusted), identity.transpose()?))
+    }
+}
+
 impl HttpClient {
     /// A client for `url` and other paths of its host, which keeps up to `idle` connections open.
     ///
@@ -54,22 +87,22 @@ impl HttpClient {
     /// When the URL begins with `https` and the system has no trusted certificates. The error is a short
     /// text.
     pub fn new(url: &Url, idle: usize) -> Result<Self, String> {
-        Self::trusting(url, idle, None)
+        Self::trusting(url, idle, &Trusting::default())
     }
 
-    /// The same, for a server whose certificate may also be of an authority in the PEM file `authorities`.
+    /// The same, for a server whose certificate may also be one that `trusting` names.
     ///
     /// # Errors
     ///
-    /// As [`HttpClient::new`], and when the file cannot be read or holds no certificate.
-    pub fn trusting(url: &Url, idle: usize, authorities: Option<&Path>) -> Result<Self, String> {
+    /// As [`HttpClient::new`], and when a file that is named cannot be used.
+    pub fn trusting(url: &Url, idle: usize, trusting: &Trusting<'_>) -> Result<Self, String> {
         // Without `https`, no certificates are needed, and the system may have none.
-        let trusted = match authorities {
-            _ if url.scheme() == "http" => Trusted::Only(RootCertStore::empty()),
-            None => Trusted::System(Vec::new()),
-            Some(path) => Trusted::System(authorities_in(path)?),
+        let (trusted, identity) = if url.scheme() == "http" {
+            (Trusted::Only(RootCertStore::empty()), None)
+        } else {
+            trusting.read()?
         };
-        let tls = tls(trusted, &[b"http/1.1"]).map_err(|error| innermost(&error))?;
+        let tls = tls(trusted, &[b"http/1.1"], identity).map_err(|error| innermost(&error))?;
         let http = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(idle)
@@ -133,19 +166,6 @@ impl HttpClient {
         };
         let in_time = tokio::time::timeout(timeout, exchange).await;
         in_time.unwrap_or(Err(Unanswered::TimedOut(timeout)))
-    }
-}
-
-/// The certificates of a PEM file.
-fn authorities_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let shown = path.display();
-    let text = std::fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(format!(
-            "{shown} holds no certificate; it is a PEM file that begins with -----BEGIN CERTIFICATE-----"
-        )),
     }
 }
 

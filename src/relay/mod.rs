@@ -23,6 +23,7 @@ mod handler;
 mod headers;
 #[doc(hidden)]
 pub mod http_client;
+pub(crate) mod pem;
 mod refusal;
 mod registry;
 mod request;

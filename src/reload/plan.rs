@@ -19,7 +19,7 @@ use crate::dispatch::HandlerOptions;
 use crate::relay::{RelayOptions, RelaySettings, SubscriptionSettings};
 use crate::settings::{
     AdminSettings, GatewaySettings, HandlerSettings, JournalSettings, ServerSettings, Settings,
-    SqliteSettings, TlsSettings,
+    SqliteSettings, TlsSettings, TlsVersion,
 };
 
 pub(crate) use emptied::Emptied;
@@ -242,8 +242,25 @@ impl Plan {
         let lines = old.map_or_else(
             || vec![("certificate", None)],
             |old| {
-                let certificate = line("certificate", &old.certificate);
-                vec![("certificate", certificate), ("key", line("key", &old.key))]
+                // All of it: a listener without its client_ca would serve everyone.
+                let TlsSettings {
+                    certificate,
+                    key,
+                    client_ca,
+                    min_version,
+                } = old;
+                let mut lines = vec![
+                    ("certificate", line("certificate", certificate)),
+                    ("key", line("key", key)),
+                ];
+                if let Some(path) = client_ca {
+                    lines.push(("client_ca", line("client_ca", path)));
+                }
+                if *min_version == TlsVersion::Tls13 {
+                    let text = "min_version = \"1.3\"".to_owned();
+                    lines.push(("min_version", Some(text)));
+                }
+                lines
             },
         );
         let restarts = lines.into_iter();

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -46,9 +46,11 @@ pub(crate) struct SettingsFile {
 pub(crate) struct Reloader {
     file: SettingsFile,
     running: Settings,
-    live: Live,
+    live: Arc<Live>,
     status: Arc<Status>,
     requests: mpsc::Receiver<Request>,
+    /// One reads files at a time.
+    turns: Arc<Semaphore>,
     /// What the file held when it was taken last.
     taken: Option<FileText>,
     /// What the watch has found and that removes something.
@@ -75,8 +77,8 @@ struct Unconfirmed {
 /// What has come of a reload.
 struct Done {
     report: Report,
-    /// The files that the settings are read from now.
-    files: BTreeSet<PathBuf>,
+    /// The files that the settings are read from now, if that is known.
+    files: Option<BTreeSet<PathBuf>>,
     /// Ends when all consumers go by the new settings.
     finished: Option<oneshot::Receiver<()>>,
 }
@@ -148,7 +150,8 @@ impl Reloader {
         let reloader = Self {
             file,
             running,
-            live,
+            live: Arc::new(live),
+            turns: Arc::new(Semaphore::new(1)),
             status,
             requests,
             taken: None,
@@ -182,7 +185,9 @@ impl Reloader {
                 other => other,
             };
             let done = self.reload(trigger, false).await;
-            watch.watch(done.files);
+            if let Some(files) = done.files {
+                watch.watch(files);
+            }
             self.answer(asked, done.report, done.finished);
         }
     }
@@ -238,13 +243,9 @@ impl Reloader {
         }
         let path = self.file.path.clone();
         let read = move || (Settings::files(&path), load(&path));
-        let (files, loaded) = match tokio::task::spawn_blocking(read).await {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                let problems =
-                    Problems::at(self.file.path.display().to_string(), error.to_string());
-                (BTreeSet::new(), Err(problems))
-            }
+        let (files, loaded) = match self.blocking(read).await {
+            Ok((files, loaded)) => (Some(files), loaded),
+            Err(problems) => (None, Err(problems)),
         };
         let (report, finished) = match loaded {
             Ok((text, now)) => self.take((text, now), trigger, dry_run).await,
@@ -277,14 +278,23 @@ impl Reloader {
     ) -> (Report, Option<oneshot::Receiver<()>>) {
         self.status.read(now.fingerprint());
         let new = with_changes(&self.file.said, &self.running, now.clone());
-        let mut plan = Plan::between(&self.running, &new);
+        let plan = Plan::between(&self.running, &new);
         if !plan.restarts.is_empty() {
             return (self.report(Outcome::RestartNeeded(plan.restarts)), None);
         }
         if !dry_run && let Some(doubt) = self.doubt(&text, &now, &plan, trigger) {
             return (self.report(doubt), None);
         }
-        let prepared = match self.live.prepare(&self.running, &new, &plan, dry_run) {
+        let (live, old) = (Arc::clone(&self.live), self.running.clone());
+        let prepare = move || {
+            let prepared = live.prepare(&old, &new, &plan, dry_run);
+            (prepared, new, plan)
+        };
+        let (prepared, new, mut plan) = match self.blocking(prepare).await {
+            Ok(prepared) => prepared,
+            Err(problems) => return (self.report(Outcome::Invalid(problems)), None),
+        };
+        let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(NotPrepared::Invalid(problems)) => {
                 return (self.report(Outcome::Invalid(problems)), None);
@@ -369,6 +379,30 @@ impl Reloader {
             }
             answer(requests, report);
         });
+    }
+
+    /// Does work that reads files, on a thread of its own. The files may be on a file system that hangs; then a
+    /// reload ends without a result, as do the next ones until that thread has ended.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problems> {
+        let problem = |text: &str| Problems::at(self.file.path.display().to_string(), text);
+        let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else {
+            return Err(problem(HANGS));
+        };
+        let work = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        match timeout(LONGEST_WORK, work).await {
+            Ok(Ok(result)) => Ok(result),
+            // What a panic says may be a secret.
+            Ok(Err(_)) => Err(problem(
+                "offhook has a fault and could not load it; the log has a panic: report that",
+            )),
+            Err(_) => Err(problem(HANGS)),
+        }
     }
 
     fn report(&self, outcome: Outcome) -> Report {
@@ -468,6 +502,12 @@ const JOURNAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a watched file must stay as it is if it removes something: removed subscriptions lose their events.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(3);
+
+/// How long files may be read.
+const LONGEST_WORK: Duration = Duration::from_secs(20);
+
+const HANGS: &str =
+    "it, or a file that it names, could not be read in time: does its file system hang?";
 
 /// How long an answer waits for running attempts to end.
 const LONGEST_ANSWER: Duration = Duration::from_secs(20);

@@ -16,15 +16,19 @@ mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
 #[cfg(target_os = "linux")]
 use folders::Folders;
 #[cfg(not(target_os = "linux"))]
 use no_folders::Folders;
+
+use crate::signature::read_regular;
 
 /// Watches files, which need not exist.
 #[derive(Debug)]
@@ -36,6 +40,10 @@ pub(super) struct FileWatch {
     folders: Option<Folders>,
     /// Something has happened that was not looked at yet.
     is_pending: bool,
+    /// Why not all of them are watched, which was told.
+    problem: Option<String>,
+    /// One reads at a time.
+    turns: Arc<Semaphore>,
 }
 
 /// The hash of each file that can be read.
@@ -48,6 +56,8 @@ impl FileWatch {
             known: Contents::new(),
             folders: None,
             is_pending: false,
+            problem: None,
+            turns: Arc::new(Semaphore::new(1)),
         };
         watch.watch_folders();
         watch.known = watch.read().await;
@@ -61,7 +71,7 @@ impl FileWatch {
             self.files = files;
             self.is_pending = true;
         }
-        if self.is_pending || self.folders.is_none() {
+        if self.is_pending || self.problem.is_some() {
             self.watch_folders();
         }
     }
@@ -113,10 +123,12 @@ impl FileWatch {
 
     async fn read(&self) -> Contents {
         let files = self.files.clone();
+        // Where the files are on a file system that hangs, one thread waits for them, and not more and more.
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
         let read = move || {
+            let _turn = turn;
             let hashed = files.into_iter().map(|path| {
-                // A pipe would be waited for.
-                let bytes = path.is_file().then(|| std::fs::read(&path).ok()).flatten();
+                let bytes = read_regular(&path, MOST_BYTES).ok();
                 (path, bytes.map(|bytes| Sha256::digest(bytes).into()))
             });
             hashed.collect()
@@ -127,19 +139,20 @@ impl FileWatch {
 
     fn watch_folders(&mut self) {
         // A new instance at each change is simpler than one that is kept up to date.
-        let was_watched = self.folders.is_some() || self.known.is_empty();
-        self.folders = match Folders::of(&self.files) {
-            Ok(folders) => Some(folders),
-            Err(error) => {
-                if was_watched {
-                    log::warn!(
-                        "the settings' files are not watched ({error}); SIGHUP and `offhook reload` \
-                         still load them"
-                    );
-                }
-                None
+        let (folders, problem) = match Folders::of(&self.files) {
+            Ok((folders, hidden)) => {
+                let hidden = hidden.map(|folder| format!("{} may not be read", folder.display()));
+                (Some(folders), hidden)
             }
+            Err(error) => (None, Some(error.to_string())),
         };
+        if let Some(problem) = problem.as_ref().filter(|_| self.problem != problem) {
+            let which = if folders.is_some() { "some of " } else { "" };
+            log::warn!(
+                "{which}the settings' files are not watched ({problem}); SIGHUP and `offhook reload` still load them"
+            );
+        }
+        (self.folders, self.problem) = (folders, problem);
     }
 
     /// Waits until something happens that may concern the files.
@@ -163,6 +176,9 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 const BETWEEN_READINGS: Duration = Duration::from_millis(200);
 
+/// What is longer is not read, and does not count.
+const MOST_BYTES: u64 = 16 * 1024 * 1024;
+
 /// So often they are read again when they differ.
 const MOST_READINGS: usize = 10;
 
@@ -177,7 +193,7 @@ mod no_folders {
     pub(super) struct Folders;
 
     impl Folders {
-        pub(super) fn of(_: &BTreeSet<PathBuf>) -> io::Result<Self> {
+        pub(super) fn of(_: &BTreeSet<PathBuf>) -> io::Result<(Self, Option<PathBuf>)> {
             Err(io::ErrorKind::Unsupported.into())
         }
 

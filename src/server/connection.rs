@@ -90,6 +90,8 @@ pub(super) struct Connection {
     has_given: bool,
     /// Until when what the sender sends after the last answer is discarded.
     discard_until: Option<Instant>,
+    /// It has said that nothing more is sent.
+    is_shut: bool,
 }
 
 impl Connection {
@@ -109,6 +111,7 @@ impl Connection {
             last: NOTHING,
             has_given: false,
             discard_until: None,
+            is_shut: false,
         }
     }
 
@@ -291,14 +294,13 @@ impl Connection {
     /// Says that nothing more is sent. Then it reads and discards what still comes until the sender has closed
     /// too, for a while: the sender would lose the last answer to a reset, if something was unread at the end.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let until = match self.discard_until {
-            Some(until) => until,
-            None => {
-                // A failure means that the sender has gone.
-                let _ = Pin::new(&mut self.stream).poll_shutdown(cx);
-                *self.discard_until.insert(SystemClock.monotonic() + LINGER)
-            }
-        };
+        let until = *self
+            .discard_until
+            .get_or_insert_with(|| SystemClock.monotonic() + LINGER);
+        // TLS may have no room for what it says at the end. A failure means that the sender has gone.
+        if !self.is_shut {
+            self.is_shut = Pin::new(&mut self.stream).poll_shutdown(cx).is_ready();
+        }
         let mut bytes = [0; DISCARDED];
         let mut discarded = ReadBuf::new(&mut bytes);
         match Pin::new(&mut self.stream).poll_read(cx, &mut discarded) {

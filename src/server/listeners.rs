@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use super::connection::{Connection, ConnectionContext};
 use super::deadline::Times;
 use super::descriptors::Descriptors;
+use super::handshakes::Handshakes;
 use super::parts::Parts;
 use super::proxies::Proxies;
 use super::public::{self, Front};
@@ -163,12 +165,14 @@ fn guarded(
     Error = (),
     InitError = (),
 > + use<> {
+    // This is called once for each worker.
+    let handshakes = Rc::new(Handshakes::default());
     let context = Arc::clone(context);
     fn_service(move |stream: TcpStream| {
         let peer = stream.peer_addr().ok();
         // An answer is one small packet, which must not wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
-        let context = Arc::clone(&context);
+        let (context, handshakes) = (Arc::clone(&context), Rc::clone(&handshakes));
         async move {
             let address = peer.map(|peer| peer.ip());
             let seat = context.seats.take(address);
@@ -178,10 +182,12 @@ fn guarded(
             }
             let stream = match &context.tls {
                 None => Stream::Plain(stream),
-                Some(tls) => match Box::pin(tls.accept(stream, &seat)).await {
+                Some(tls) => match Box::pin(tls.accept(stream, &seat, handshakes.begin())).await {
                     Ok(stream) => Stream::Tls(stream),
                     Err(why) => {
-                        context.no_handshake(peer, &why);
+                        if let Some(why) = why {
+                            context.no_handshake(peer, &why);
+                        }
                         return Err(());
                     }
                 },

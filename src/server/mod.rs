@@ -20,6 +20,7 @@ mod connection;
 mod deadline;
 mod descriptors;
 mod first_process;
+mod handshakes;
 mod listeners;
 mod parts;
 mod proxies;

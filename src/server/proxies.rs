@@ -30,9 +30,11 @@ impl Proxies {
         }
         let mut client = None;
         let values: Vec<_> = head.headers.get_all(FORWARDED_FOR).collect();
-        let values = values.iter().rev().filter_map(|value| value.to_str().ok());
-        for told in values.flat_map(|value| value.rsplit(',')) {
-            let Some(address) = address(told.trim()) else {
+        // Bytes, because a line that is no text must not be passed over: what stands before it may be a lie.
+        let lines = values.iter().rev().map(|value| value.as_bytes());
+        for told in lines.flat_map(|line| line.rsplit(|byte| *byte == b',')) {
+            let told = str::from_utf8(told.trim_ascii()).ok();
+            let Some(address) = told.and_then(address) else {
                 break;
             };
             client = Some(address);
@@ -64,13 +66,14 @@ mod tests {
 
     use super::*;
 
-    fn client(peer: &str, forwarded: &[&'static str]) -> Option<String> {
+    fn client(peer: &str, forwarded: &[&str]) -> Option<String> {
         let networks = ["10.0.0.0/8", "fd00::/8"].map(|text| text.parse().unwrap());
         let mut head = RequestHead::default();
         head.peer_addr = Some(peer.parse().unwrap());
         for value in forwarded {
             let name = HeaderName::from_static(FORWARDED_FOR);
-            head.headers.append(name, HeaderValue::from_static(value));
+            head.headers
+                .append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let client = Proxies::new(networks.into()).client(&head);
         client.map(|address| address.ip().to_string())
@@ -105,6 +108,12 @@ mod tests {
                 Some("10.2.3.4"),
             ),
             ("10.0.0.1:80", &["unknown"], None),
+            ("10.0.0.1:80", &["203.0.113.99", "203.0.113.7\u{e9}"], None),
+            (
+                "10.0.0.1:80",
+                &["203.0.113.99, \u{e9}, 10.2.3.4"],
+                Some("10.2.3.4"),
+            ),
             ("10.0.0.1:80", &["203.0.113.7:4711"], Some("203.0.113.7")),
             ("[fd00::1]:80", &["[2001:db8::7]:4711"], Some("2001:db8::7")),
             ("[fd00::1]:80", &["[2001:db8::7]"], Some("2001:db8::7")),

@@ -26,7 +26,7 @@ use super::proxies::Proxies;
 use super::reloads::PublicLive;
 use crate::escape_controls;
 use crate::ingress::Ingress;
-use crate::signature::Deadline;
+use crate::signature::{Deadline, shown_peer};
 use crate::telemetry::{ListenerMetrics, Throttle};
 
 /// What answers the requests to the public listener.
@@ -210,8 +210,7 @@ impl Front {
     fn not_found(&self, head: &RequestHead) -> HttpResponse {
         self.metrics.not_found.inc();
         if let Some(unsaid) = self.unknown_paths.pass() {
-            let peer = head.peer_addr.map(|peer| peer.to_string());
-            let peer = peer.as_deref().unwrap_or("an unknown address");
+            let peer = shown_peer(head.peer_addr);
             let path: String = head.uri.path().chars().take(200).collect();
             let (path, more) = (escape_controls(&path), Throttle::more(unsaid));
             log::info!("no source has the path {path}, asked for by {peer}, answered 404{more}");

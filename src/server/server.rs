@@ -77,6 +77,15 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
     let mut watching = JoinSet::new();
     watching.spawn(tls.clone().watch(Arc::clone(&receiver.parts().metrics)));
     systemd::warn_of_others();
+    if let Some(admin) = &settings.admin
+        && admin.tls.is_none()
+        && !admin.bind.ip().is_loopback()
+    {
+        log::warn!(
+            "admin.bind {} is not loopback, and there is no [admin.tls]: everyone on the way can read the admin token",
+            admin.bind
+        );
+    }
     let parts = receiver.parts();
     let workers = workers(&settings.server);
     let descriptors = Descriptors::divide(workers, settings.server.max_connections);

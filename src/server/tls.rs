@@ -4,18 +4,17 @@
 //! as they do. Above the handshake nothing knows of TLS.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::net::TcpStream;
 use arc_swap::ArcSwap;
-use futures_util::future::{Either, select};
 use jiff::SignedDuration;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::handshakes::Handshake;
 use super::seats::Seat;
 use crate::Timestamp;
 use crate::clock::{Clock as _, SystemClock};
@@ -152,20 +151,29 @@ impl Tls {
         self.live.store(Arc::new(certificate));
     }
 
-    /// The handshake, for as long as the connection has its seat. An error is a short text.
+    /// The handshake, for as long as the connection has its seat. An error is a short text; `None` if the other
+    /// side has ended the connection without a byte, as health checks do.
     pub(super) async fn accept(
         &self,
         tcp: TcpStream,
         seat: &Seat,
-    ) -> Result<Box<TlsStream<TcpStream>>, String> {
+        mut turn: Handshake,
+    ) -> Result<Box<TlsStream<TcpStream>>, Option<String>> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.live.load().config));
-        let handshake = pin!(timeout(HANDSHAKE, acceptor.accept(tcp)));
-        let evicted = pin!(poll_fn(|cx| seat.poll_evicted(cx)));
-        match select(handshake, evicted).await {
-            Either::Left((Ok(Ok(stream)), _)) => Ok(Box::new(stream)),
-            Either::Left((Ok(Err(error)), _)) => Err(error.to_string()),
-            Either::Left((Err(_), _)) => Err(format!("not finished within {HANDSHAKE:?}")),
-            Either::Right(_) => Err("gave way to another connection".to_owned()),
+        let handshake = async {
+            if matches!(tcp.peek(&mut [0]).await, Ok(0) | Err(_)) {
+                return Err(None);
+            }
+            let accepted = acceptor.accept(tcp).await;
+            accepted.map_err(|error| Some(error.to_string()))
+        };
+        tokio::select! {
+            done = timeout(HANDSHAKE, handshake) => match done {
+                Ok(done) => done.map(Box::new),
+                Err(_) => Err(Some(format!("not finished within {HANDSHAKE:?}"))),
+            },
+            () = poll_fn(|cx| seat.poll_evicted(cx)) => Err(Some(GAVE_WAY.to_owned())),
+            () = turn.gives_way() => Err(Some(GAVE_WAY.to_owned())),
         }
     }
 }
@@ -178,6 +186,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// So long before the end there are warnings.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+const GAVE_WAY: &str = "gave way to another connection";
 
 const PUBLIC: &str = "server.tls";
 

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
@@ -15,6 +14,8 @@ use x509_parser::parse_x509_certificate;
 
 use super::tls::{TlsSettings, TlsVersion};
 use crate::Timestamp;
+use crate::relay::pem::{certificates, private_key};
+use crate::signature::{MAX_SECRET_FILE, read_regular};
 
 /// A certificate with its key, ready to be used.
 #[derive(Debug)]
@@ -34,6 +35,13 @@ impl Certificate {
         let digest = digest(settings);
         let chain =
             certificates(certificate).map_err(|text| problem("certificate", certificate, text))?;
+        if chain.len() > MOST_IN_CHAIN {
+            let text = format!(
+                "holds {} certificates; a chain has at most {MOST_IN_CHAIN}: the server's, and those that lead to the root",
+                chain.len()
+            );
+            return Err(problem("certificate", certificate, text));
+        }
         let ends = ends(&chain).map_err(|text| problem("certificate", certificate, text))?;
         let private = private_key(key).map_err(|text| problem("key", key, text))?;
         let provider = Arc::new(ring::default_provider());
@@ -74,7 +82,7 @@ fn digest(settings: &TlsSettings) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update([*min_version as u8]);
     for path in [Some(certificate), Some(key), client_ca.as_ref()] {
-        let text = path.and_then(|path| std::fs::read(path).ok());
+        let text = path.and_then(|path| read_regular(path, MAX_SECRET_FILE).ok());
         hasher.update(Sha256::digest(text.unwrap_or_default()));
     }
     hasher.finalize().into()
@@ -88,44 +96,6 @@ fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] 
     }
 }
 
-/// The certificates of a PEM file; at least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = read(path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let found = found.map_err(|error| broken(&error))?;
-    if found.is_empty() {
-        return Err("holds no certificate; it begins with -----BEGIN CERTIFICATE-----".to_owned());
-    }
-    Ok(found)
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let text = read(path)?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        // Such a key has a label, or lines of headers, that PEM does not have.
-        _ if memchr::memmem::find(&text, b"ENCRYPTED").is_some() => {
-            "the key has a passphrase, which offhook cannot ask for; write it without one"
-                .to_owned()
-        }
-        pem::Error::NoItemsFound => {
-            "holds no private key; it begins with -----BEGIN PRIVATE KEY-----".to_owned()
-        }
-        error => broken(&error),
-    })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))
-}
-
-/// The error shows nothing of the file, which may hold a key.
-fn broken(error: &pem::Error) -> String {
-    match error {
-        pem::Error::MissingSectionEnd { .. } => "ends within a PEM section".to_owned(),
-        _ => "is no PEM file: a section of it cannot be read".to_owned(),
-    }
-}
-
 /// Why certificate and key do not fit.
 fn unfit(error: &rustls::Error, certificate: &Path) -> String {
     match error {
@@ -133,6 +103,10 @@ fn unfit(error: &rustls::Error, certificate: &Path) -> String {
             "is not the key of the first certificate in {}",
             certificate.display()
         ),
+        rustls::Error::General(_) => {
+            "is of a kind that cannot be used; use RSA of 2048 bits or more, ECDSA with P-256 or P-384, or Ed25519"
+                .to_owned()
+        }
         error => format!("cannot be used with {}: {error}", certificate.display()),
     }
 }
@@ -163,6 +137,9 @@ fn ends(chain: &[CertificateDer<'_>]) -> Result<Timestamp, String> {
     }
     Ok(first)
 }
+
+/// A client gets all of them with each handshake.
+const MOST_IN_CHAIN: usize = 32;
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -255,6 +232,18 @@ pub(super) mod tests {
             let text = format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n");
             files.write(name, &text);
         }
+        let chain = std::fs::read_to_string(files.0.join("cert.pem")).unwrap();
+        files.write("marked", &format!("\u{feff}{chain}"));
+        assert!(files.load("marked key.pem").is_ok());
+        files.write("long", &chain.repeat(33));
+        let other = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        files.write(
+            "odd",
+            &other.serialize_pem().replace(
+                "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEH",
+                "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEI",
+            ),
+        );
         let key = std::fs::read_to_string(files.0.join("key.pem")).unwrap();
         files.write("half", &key[..key.len() / 2]);
         let passphrase =
@@ -289,6 +278,18 @@ pub(super) mod tests {
             ("cert.pem locked", "key", "locked", passphrase),
             ("cert.pem older", "key", "older", passphrase),
             ("cert.pem other.pem", "key", "other.pem", &unfit),
+            (
+                "long key.pem",
+                "certificate",
+                "long",
+                "holds 33 certificates; a chain has at most 32: the server's, and those that lead to the root",
+            ),
+            (
+                "cert.pem odd",
+                "key",
+                "odd",
+                "is of a kind that cannot be used; use RSA of 2048 bits or more, ECDSA with P-256 or P-384, or Ed25519",
+            ),
             ("cert.pem key.pem none", "client_ca", "none", unread),
             (
                 "cert.pem key.pem key.pem",

@@ -7,24 +7,25 @@ use std::path::{Path, PathBuf};
 use config::{Config, File, FileFormat, ValueKind};
 
 use super::Settings;
+use super::load::MAX_FILE;
+use crate::signature::read_regular;
 
 impl Settings {
     /// The settings file and the files that it names. Whether they exist, or the settings are valid, makes no
     /// difference.
     pub(crate) fn files(path: &Path) -> BTreeSet<PathBuf> {
         let mut files = BTreeSet::from([path.to_owned()]);
-        // A pipe would be waited for.
-        let text = if path.is_file() {
-            std::fs::read_to_string(path).unwrap_or_default()
-        } else {
-            String::new()
-        };
+        let text = read_regular(path, MAX_FILE).map(String::from_utf8);
+        let text = text.ok().and_then(Result::ok).unwrap_or_default();
         let file = File::from_str(&text, FileFormat::Toml);
         if let Ok(read) = Config::builder().add_source(file).build() {
             add(&read.cache.kind, "", &mut files);
         }
-        for (name, value) in std::env::vars() {
-            if name.starts_with("OFFHOOK__") {
+        for (name, value) in std::env::vars_os() {
+            // Others need not be text.
+            if name.as_encoded_bytes().starts_with(b"OFFHOOK__")
+                && let Ok(value) = value.into_string()
+            {
                 add(&ValueKind::String(value), "", &mut files);
             }
         }

@@ -9,6 +9,7 @@ use config::{Config, ConfigError, File, FileFormat, Map};
 use super::spot::{Keys as _, Notes, Spot};
 use super::{AdminSettings, Settings};
 use crate::error::{Problem, Problems};
+use crate::signature::read_all;
 
 impl Settings {
     /// Loads a settings file and applies the `OFFHOOK__…` environment variables.
@@ -34,7 +35,12 @@ impl Settings {
     pub fn load_with_problems(path: impl AsRef<Path>) -> Result<(Self, Vec<Problem>), Problems> {
         let path = path.as_ref();
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| unreadable(&shown, &error))?;
+        // The settings of a start may come from a pipe.
+        let bytes = std::fs::File::open(path).and_then(|file| read_all(file, MAX_FILE));
+        let text = bytes.and_then(|bytes| {
+            String::from_utf8(bytes).map_err(|_| io::Error::from(ErrorKind::InvalidData))
+        });
+        let text = text.map_err(|error| unreadable(&shown, &error))?;
         Self::with_admin().read_all(&text, &shown, std::env::vars_os())
     }
 
@@ -175,6 +181,9 @@ fn problem(name: &str) -> Option<String> {
     let good = known && keys.len() == 2 && !keys[1].is_empty();
     (!good).then_some(text)
 }
+
+/// The longest settings file, in bytes.
+pub(super) const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 const PREFIX: &str = "OFFHOOK__";
 const SECTIONS: [&str; 5] = ["server", "admin", "journal", "dispatch", "relay"];

@@ -12,6 +12,7 @@
 //! Everything except the middleware, its `body` and the `room` for bodies in memory works on header values and byte slices, without HTTP.
 
 mod body;
+mod file;
 mod generic;
 mod middleware;
 mod pace;
@@ -31,9 +32,11 @@ pub use secret::{Algorithm, Encoding, Secret, SecretError, Secrets};
 pub use standard_webhooks::StandardWebhooks;
 pub use verifier::{Claimed, Sender, Unverified, Verified, Verifier};
 
+pub(crate) use file::{MAX_SECRET_FILE, read_all, read_regular};
 pub(crate) use generic::Template;
 pub(crate) use middleware::{Admitted, Deadline, Incoming, path_session};
 pub(crate) use pace::{BodyPace, BodyProgress};
+pub(crate) use refusals::shown_peer;
 pub(crate) use room::{Held, network};
 pub(crate) use scheme::x_webhook_signature;
 pub(crate) use secret::Mac;

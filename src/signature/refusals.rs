@@ -7,6 +7,15 @@ use actix_web::ResponseError as _;
 use super::RequestError;
 use crate::telemetry::Throttle;
 
+/// An address as log lines show it. A proxy says the client's without a port, which is 0 then.
+pub(crate) fn shown_peer(peer: Option<SocketAddr>) -> String {
+    match peer {
+        None => "an unknown address".to_owned(),
+        Some(peer) if peer.port() == 0 => peer.ip().to_string(),
+        Some(peer) => peer.to_string(),
+    }
+}
+
 /// Logs the refused requests of one source. A flood of one kind does not hide another.
 #[derive(Debug, Default)]
 pub(super) struct Refusals([Throttle; 5]);
@@ -26,7 +35,7 @@ impl Refusals {
         };
         let status = error.status_code().as_u16();
         let more = Throttle::more(unsaid);
-        let peer = peer.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
+        let peer = shown_peer(peer);
         log::warn!("a request to {source} from {peer}: answered {status}: {error}{more}");
     }
 }

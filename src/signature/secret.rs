@@ -14,6 +14,8 @@ use sha1::Sha1;
 use sha2::{Sha256, Sha384, Sha512};
 use subtle::ConstantTimeEq as _;
 
+use super::file::{MAX_SECRET_FILE, read_regular};
+
 /// A shared secret.
 ///
 /// Its text appears nowhere: not in `Debug`, errors or serialized output. Cloning is cheap, and secrets
@@ -55,7 +57,7 @@ impl Secret {
     /// # Errors
     ///
     /// When the variable or the file cannot be read, is empty, or ends in more white space: then nothing that
-    /// its owner signs elsewhere would match.
+    /// its owner signs elsewhere would match. Only regular files of at most 1 MiB are read.
     pub fn resolve(reference: &str) -> Result<Self, SecretError> {
         if let Some(name) = reference.strip_prefix("env:") {
             let value =
@@ -63,8 +65,8 @@ impl Secret {
             return Self::trimmed(reference, value.as_encoded_bytes());
         }
         if let Some(path) = reference.strip_prefix("file:") {
-            let bytes =
-                std::fs::read(path).map_err(|error| SecretError::NoFile(path.to_owned(), error))?;
+            let bytes = read_regular(path.as_ref(), MAX_SECRET_FILE)
+                .map_err(|error| SecretError::NoFile(path.to_owned(), error))?;
             return Self::trimmed(reference, &bytes);
         }
         Self::new(reference)

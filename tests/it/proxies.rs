@@ -19,7 +19,7 @@ async fn the_client_behind_a_trusted_proxy_is_logged() {
         (
             trusting,
             "198.51.100.1, 203.0.113.7, 10.1.2.3",
-            "from 203.0.113.7",
+            "from 203.0.113.7: answered",
         ),
         (trusting, "nonsense", "from 127.0.0.1"),
         ("", "203.0.113.7", "from 127.0.0.1"),

@@ -115,14 +115,16 @@ async fn a_notify_socket_that_is_gone_is_only_told() {
 const SYSTEMD: &str = "
 import fcntl, os, socket, sys
 sockets = [socket.create_server(('127.0.0.1', 0)) for _ in range(3)]
+deaf = socket.socket()
+deaf.bind(('127.0.0.1', 0))
 ports = [socket.getsockname()[1] for socket in sockets]
 for name, port in zip(('SERVER', 'ADMIN'), ports):
     os.environ[f'OFFHOOK__{name}__BIND'] = f'127.0.0.1:{port}'
-above = [fcntl.fcntl(socket.fileno(), fcntl.F_DUPFD, 100) for socket in sockets]
+above = [fcntl.fcntl(socket.fileno(), fcntl.F_DUPFD, 100) for socket in sockets + [deaf]]
 for number, descriptor in enumerate(above):
     os.dup2(descriptor, 3 + number)
 pid, binary, *arguments = sys.argv[1:]
-os.environ.update(LISTEN_PID=pid or str(os.getpid()), LISTEN_FDS='3')
+os.environ.update(LISTEN_PID=pid or str(os.getpid()), LISTEN_FDS='4')
 print(*ports, flush=True)
 os.execv(binary, [binary, *arguments])
 ";
@@ -143,6 +145,7 @@ async fn sockets_of_systemd_are_served() {
         .split(' ')
         .map(|port| port.parse().unwrap())
         .collect();
+    program.logged("does not listen");
     let line = program.logged("systemd has opened");
     assert!(
         line.ends_with(&format!(
@@ -169,4 +172,55 @@ fn sockets_for_another_process_are_left_alone() {
     let line = program.logged("server.bind");
     assert!(line.contains("in use"), "{line}");
     assert!(!program.wait().success());
+}
+
+/// A socket that nobody reads would hold up the start and the stop.
+#[actix_web::test]
+async fn a_full_notify_socket_holds_up_nothing() {
+    let folder = Folder::new("systemd-full");
+    settings(&folder, "");
+    let path = folder.0.join("notify");
+    let _full = UnixDatagram::bind(&path).unwrap();
+    let sender = UnixDatagram::unbound().unwrap();
+    sender.set_nonblocking(true).unwrap();
+    while sender.send_to(&[b'X'; 1000], &path).is_ok() {}
+    let mut command = command(&folder);
+    command.env("NOTIFY_SOCKET", &path);
+    let program = Program::start(&mut command);
+    program.logged("systemd cannot be told (NOTIFY_SOCKET): ");
+    program.logged("/webhook");
+    program.stop();
+}
+
+/// A name that begins with `@` is not a file's.
+#[cfg(target_os = "linux")]
+#[actix_web::test]
+async fn an_abstract_notify_socket_is_told() {
+    use std::os::linux::net::SocketAddrExt as _;
+    let folder = Folder::new("systemd-abstract");
+    settings(&folder, "");
+    let name = format!("offhook-test-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let told = Told(UnixDatagram::bind_addr(&address).unwrap());
+    told.0
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let mut command = command(&folder);
+    command.env("NOTIFY_SOCKET", format!("@{name}"));
+    let served = Served::try_start(&mut command).unwrap();
+    assert_eq!(told.next()[0], "READY=1");
+    served.program.stop();
+}
+
+/// An empty name is none.
+#[actix_web::test]
+async fn an_empty_notify_socket_is_none() {
+    let folder = Folder::new("systemd-empty");
+    settings(&folder, "");
+    let mut command = command(&folder);
+    command.env("NOTIFY_SOCKET", "");
+    let served = Served::try_start(&mut command).unwrap();
+    served.program.signal("HUP");
+    served.program.logged("says what runs already");
+    served.program.stop();
 }

@@ -252,6 +252,42 @@ async fn handshakes_that_do_not_come_end() {
     server.stop().await;
 }
 
+/// Load balancers connect and hang up, to see whether the port is open.
+#[actix_web::test]
+async fn a_connection_without_a_byte_is_no_failed_handshake() {
+    let files = Files::new("tls-probe");
+    let (server, _) = files.server(|_| {}).await;
+    let to = server.public_address();
+    for _ in 0..3 {
+        drop(TcpStream::connect(to).await.unwrap());
+    }
+    let mut plain = Raw::connect(to).await;
+    plain.send("GET / HTTP/1.1\r\n\r\n").await;
+    plain.rest().await;
+    until_metric(&server, "offhook_failed_handshakes_total 1").await;
+    server.stop().await;
+}
+
+/// As `nc -N` and some clients do: they say by TCP that they send nothing more, and not by TLS.
+#[actix_web::test]
+async fn a_client_that_only_ends_its_side_is_answered() {
+    let files = Files::new("tls-fin");
+    let (server, recorder) = files.server(|_| {}).await;
+    let mut stream = files.connect(server.public_address()).await;
+    stream
+        .write_all(&signed(DOCUMENTED[0]).bytes())
+        .await
+        .unwrap();
+    stream.flush().await.unwrap();
+    let (tcp, _) = stream.get_mut();
+    bounded(tcp.shutdown()).await.unwrap();
+    let mut answer = Vec::new();
+    bounded(stream.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{answer:?}");
+    server.stop().await;
+    assert_eq!(recorder.events().len(), 1);
+}
+
 /// Those that do not finish their handshakes give way, as idle connections do.
 #[actix_web::test]
 async fn handshakes_that_do_not_come_lock_nobody_out() {

@@ -2,6 +2,7 @@
 //! in the settings.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use offhook::clock::{Clock as _, SystemClock};
 use offhook::settings::DOCUMENTED_KEY;
@@ -25,6 +26,8 @@ pub(super) struct Target {
     pub(super) source: Option<(Source, String)>,
     /// `None` for a source that does not sign.
     secret: Option<Secret>,
+    /// The file of the certificate, if the URL is from the settings.
+    pub(super) certificate: Option<PathBuf>,
     /// Whether the secret is from the settings.
     pub(super) is_from_settings: bool,
 }
@@ -56,11 +59,14 @@ impl Target {
             }
             _ => Some(documented()),
         };
+        let tls = known.settings.server.tls.as_ref();
+        let tls = tls.filter(|_| send.url.is_none());
         Ok(Self {
             url,
             shown,
             source: source.map(|source| (source, known.file)),
             secret,
+            certificate: tls.map(|tls| tls.certificate.clone()),
             is_from_settings,
         })
     }
@@ -80,6 +86,7 @@ impl Target {
             shown: url.to_string(),
             url,
             source: None,
+            certificate: None,
             secret: Some(send.secret.clone().unwrap_or_else(documented)),
             is_from_settings: false,
         })

@@ -324,6 +324,19 @@ fn turning_tls_on_or_off_needs_a_restart_and_other_files_do_not() {
             text("admin.tls.certificate", "take [admin.tls] out"),
         ]
     );
+    // Whoever puts the lines back has what was there, and not a listener for everyone.
+    let mut strict = TlsSettings::new("c", "k");
+    strict.client_ca = Some("a".into());
+    strict.min_version = TlsVersion::Tls13;
+    let all = [
+        "certificate = \"c\"",
+        "key = \"k\"",
+        "client_ca = \"a\"",
+        "min_version = \"1.3\"",
+    ];
+    let restarts = Plan::between(&with(Some(strict)), &off).restarts;
+    let lines = restarts.iter().map(|one| one.line.as_deref().unwrap());
+    assert_eq!(lines.collect::<Vec<_>>(), [all, all].concat());
     let plan = Plan::between(&on, &with(Some(TlsSettings::new("d", "k"))));
     assert!(plan.restarts.is_empty());
     let changes: Vec<_> = plan.changes.iter().map(ToString::to_string).collect();

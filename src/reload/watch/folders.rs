@@ -23,17 +23,19 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    /// Watches the folders of these files.
-    pub(super) fn of(files: &BTreeSet<PathBuf>) -> io::Result<Self> {
-        let mut names: BTreeMap<PathBuf, BTreeSet<OsString>> = BTreeMap::new();
+    /// Watches the folders of these files. Also returns one that may not be read, if there is one: the folder above
+    /// it is watched then, which tells when that changes.
+    pub(super) fn of(files: &BTreeSet<PathBuf>) -> io::Result<(Self, Option<PathBuf>)> {
+        let mut names_of: BTreeMap<PathBuf, BTreeSet<OsString>> = BTreeMap::new();
         for file in files {
             for (folder, name) in places(&std::path::absolute(file)?) {
-                names.entry(folder).or_default().extend(name);
+                names_of.entry(folder).or_default().extend(name);
             }
         }
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let mut folders = HashMap::new();
-        for (folder, names) in names {
+        let mut hidden = None;
+        while let Some((folder, names)) = names_of.pop_last() {
             let events = if names.is_empty() { GOES } else { HAPPENS };
             match inotify::add_watch(&inotify, &folder, events) {
                 // The same folder may have several paths.
@@ -41,7 +43,16 @@ impl Folders {
                     .entry(id)
                     .or_insert_with(BTreeSet::new)
                     .extend(names),
-                // It has gone in this moment, or may not be read.
+                // Of a folder that is only a step on the way, less is to be seen.
+                Err(Errno::ACCESS) if !names.is_empty() => {
+                    if let (Some(above), Some(name)) = (folder.parent(), folder.file_name()) {
+                        // It sorts before this one, so it is still to come.
+                        let names = names_of.entry(above.to_owned()).or_default();
+                        names.insert(name.to_owned());
+                    }
+                    hidden = Some(folder);
+                }
+                // It has gone in this moment.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -52,10 +63,11 @@ impl Folders {
                       function, asks for"
         )]
         let inotify = AsyncFd::new(inotify)?;
-        Ok(Self {
+        let folders = Self {
             inotify,
             names: folders,
-        })
+        };
+        Ok((folders, hidden))
     }
 
     /// Waits until something happens that counts.

@@ -150,3 +150,35 @@ async fn other_files_are_looked_at_once() {
     folder.write("b", "2");
     changes(&mut watch).await;
 }
+
+/// The folder may be read again later. A superuser may read all folders, so the test gives that up.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_folder_that_may_not_be_read_is_looked_at_again() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
+    let allow = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let folder = Folder::new("hidden");
+    let hidden = folder.path("hidden");
+    fs::create_dir(&hidden).unwrap();
+    fs::write(hidden.join("file"), "1").unwrap();
+    let old = capabilities(None).unwrap();
+    let without = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+    let effective = old.effective.difference(without);
+    set_capabilities(None, CapabilitySets { effective, ..old }).unwrap();
+    allow(&hidden, 0o000);
+    let mut watch = folder.watch(&["hidden/file"]).await;
+    assert!(watch.problem.is_some());
+    stays(&mut watch).await;
+    allow(&hidden, 0o755);
+    let seen = tokio::time::timeout(Duration::from_secs(30), watch.changed()).await;
+    let is_watched = watch.problem.is_none();
+    set_capabilities(None, old).unwrap();
+    assert!(is_watched, "{seen:?}");
+    fs::write(hidden.join("file"), "2").unwrap();
+    changes(&mut watch).await;
+}

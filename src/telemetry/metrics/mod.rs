@@ -127,7 +127,7 @@ families! {
 
     // For the public listener:
     connections: Gauge = Gauge::default,
-        "offhook_connections", "Open connections of the public listener";
+        "offhook_connections", "Open connections of the public listener, after their TLS handshakes";
     in_flight_bytes: Gauge = Gauge::default,
         "offhook_in_flight_bytes", "Bytes of bodies in memory, over all connections";
     failed_handshakes: Counter = Counter::default,

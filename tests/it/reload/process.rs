@@ -185,3 +185,78 @@ async fn the_command_says_what_has_changed() {
     let ran = reload(&served, &[]);
     assert_eq!(ran.status, 0, "{ran:?}");
 }
+
+/// What cannot be read is told, and holds up neither a later reload nor the stop.
+#[actix_web::test]
+async fn a_pipe_for_a_secret_holds_up_nothing() {
+    let folder = Folder::new("reload-pipe");
+    settings(&folder);
+    let served = Served::start(&folder);
+    let secret = folder.0.join("secret");
+    std::fs::remove_file(&secret).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&secret).status();
+    assert!(made.unwrap().success());
+    let ran = reload(&served, &[]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(
+        ran.said
+            .contains("secret cannot be read: it is not a regular file"),
+        "{ran:?}"
+    );
+    assert_eq!(status(&served, OLD).await, 200);
+    std::fs::remove_file(&secret).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &secret).unwrap();
+    assert_eq!(reload(&served, &[]).status, 1);
+    served.program.stop();
+}
+
+/// A variable that is no text ended the task that reloads.
+#[actix_web::test]
+async fn a_variable_that_is_no_text_stops_no_reload() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = Folder::new("reload-variable");
+    settings(&folder);
+    let mut command = crate::served::command(&folder);
+    command.env("OTHER", std::ffi::OsStr::from_bytes(b"a\xffb"));
+    let served = Served::try_start(&mut command).unwrap();
+    std::fs::write(folder.0.join("secret"), NEW).unwrap();
+    until("taken", async || status(&served, NEW).await == 200).await;
+    let ran = reload(&served, &[]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    served.program.stop();
+}
+
+/// `systemctl reload` runs the command right after the token was changed, which the server does not have yet.
+#[actix_web::test]
+async fn the_command_waits_for_a_new_token() {
+    let folder = Folder::new("reload-token");
+    settings(&folder);
+    let path = folder.0.join("settings.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = port.local_addr().unwrap();
+    drop(port);
+    let write = |token: &str| {
+        let admin = format!("[admin]\nbind = \"{admin}\"\ntoken = \"{token}\"");
+        let with_token = text.replace("[admin]\nbind = \"127.0.0.1:0\"", &admin);
+        std::fs::write(&path, with_token).unwrap();
+    };
+    write("the-first-token");
+    let served = Served::start(&folder);
+    write("another-token");
+    let file = path.to_str().unwrap();
+    let ran: Ran = offhook(&["reload", "--settings", file])
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(ran.status, 0, "{ran:?}");
+    write("a-third-token");
+    let arguments = ["consumers", "--settings", file];
+    let ran: Ran = offhook(&arguments).output().unwrap().into();
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(
+        ran.said.contains("may still have the one from before"),
+        "{ran:?}"
+    );
+    served.program.stop();
+}
