@@ -49,7 +49,7 @@ const PROBLEMS: [(&str, &str); 9] = [
     ),
     (
         "[server]\ntls = true",
-        "server.tls: found true, expected a table",
+        "server.tls: found true or false, expected a table",
     ),
     (
         "[server]\ntrusted_proxies = [\"10.0.0.0/33\"]",
