@@ -21,6 +21,7 @@ impl Settings {
     pub(crate) fn check(&self, in_code: &[&str]) -> Result<(), Problems> {
         let notes = Notes::new("the settings");
         self.judge(in_code, &notes);
+        self.judge_certificates(&notes);
         Problems::none_of(notes.into_problems())
     }
 
@@ -31,6 +32,17 @@ impl Settings {
         self.judge_subscriptions(notes);
         self.judge_handlers(notes);
         self.judge_names(in_code, notes);
+    }
+
+    /// Notes which certificates cannot be used. This reads their files.
+    pub(super) fn judge_certificates(&self, notes: &Notes) {
+        judge_tls("server.tls", self.server.tls.as_ref(), notes);
+        let admin = self.admin.as_ref();
+        judge_tls(
+            "admin.tls",
+            admin.and_then(|admin| admin.tls.as_ref()),
+            notes,
+        );
     }
 
     fn judge_listeners(&self, notes: &Notes) {
@@ -51,9 +63,7 @@ impl Settings {
             let text = "is more than journal.engine = \"sqlite\" can keep; at most 512 MiB";
             notes.add("server.max_body", text);
         }
-        judge_tls("server.tls", server.tls.as_ref(), notes);
         let Some(admin) = &self.admin else { return };
-        judge_tls("admin.tls", admin.tls.as_ref(), notes);
         let bind = admin.bind;
         if admin.token.is_none() && !bind.ip().is_loopback() {
             let text = "is not loopback, and there is no admin.token: set one, or bind 127.0.0.1";
@@ -209,6 +219,9 @@ impl Settings {
 }
 
 fn judge_tls(keys: &str, tls: Option<&TlsSettings>, notes: &Notes) {
+    // A path that is missing was told.
+    let is_named = |path: &std::path::Path| !path.as_os_str().is_empty();
+    let tls = tls.filter(|tls| is_named(&tls.certificate) && is_named(&tls.key));
     if let Some(Err((key, text))) = tls.map(Certificate::load) {
         notes.add(&format!("{keys}.{key}"), text);
     }

@@ -41,7 +41,12 @@ impl Settings {
             String::from_utf8(bytes).map_err(|_| io::Error::from(ErrorKind::InvalidData))
         });
         let text = text.map_err(|error| unreadable(&shown, &error))?;
-        Self::with_admin().read_all(&text, &shown, std::env::vars_os())
+        let read = Self::with_admin().read_all(&text, &shown, std::env::vars_os());
+        let (settings, mut problems) = read?;
+        let notes = Notes::new(&shown);
+        settings.judge_certificates(&notes);
+        problems.extend(notes.into_problems());
+        Ok((settings, problems))
     }
 
     /// Applies the `OFFHOOK__…` environment variables to settings made in code.
