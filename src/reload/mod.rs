@@ -1,6 +1,7 @@
 //! Takes other settings while the server runs, without dropping a request or an event.
 //!
 //! - `reloader.rs`: the task that reloads, from what asks for it to what is told. Read this first.
+//! - `text.rs`: what the settings file held, and whether it was cut.
 //! - `watch.rs`: notices that files have changed.
 //! - `overlay.rs`: what a program has changed in code stays.
 //! - `plan.rs`: what differs, and what needs a restart; what looks half-written.
@@ -17,6 +18,7 @@ mod overlay;
 mod plan;
 mod reloader;
 mod report;
+mod text;
 mod watch;
 
 pub(crate) use live::{Live, PreparedListeners, ReadyMade, Stage};

@@ -15,8 +15,7 @@
 //! looks like that, and not before a while if it removes something ([`CONFIRMED_AFTER`]).
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +29,7 @@ use super::live::{Live, NotPrepared, Stage};
 use super::overlay::with_changes;
 use super::plan::{Emptied, Plan, summary};
 use super::report::{Outcome, Report, Status};
+use super::text::{FileText, load};
 use super::watch::FileWatch;
 use crate::error::Problems;
 use crate::settings::Settings;
@@ -59,13 +59,6 @@ pub(crate) struct Reloader {
     finishing: JoinSet<()>,
     /// The last reload was refused because the journal was not ready.
     waits_for_journal: bool,
-}
-
-/// The bytes of a file, and which file they were in.
-struct FileText {
-    /// Its device and its number there.
-    inode: (u64, u64),
-    bytes: Vec<u8>,
 }
 
 /// Settings that remove something, unless they change again before `at`.
@@ -448,35 +441,6 @@ impl Reloader {
         metrics.set_settings_stale(report.outcome.is_refused());
         self.status.reloaded(report.clone());
     }
-}
-
-impl FileText {
-    /// What is in the file; nothing if it cannot be read.
-    fn of(path: &Path) -> Self {
-        let inode = std::fs::metadata(path).map(|file| (file.dev(), file.ino()));
-        Self {
-            inode: inode.unwrap_or_default(),
-            bytes: std::fs::read(path).unwrap_or_default(),
-        }
-    }
-
-    /// Whether it is the beginning of `before` in the same file, as it is while that is written, or when the disk
-    /// is full.
-    fn is_cut(&self, before: &Self) -> bool {
-        let is_shorter = self.bytes.len() < before.bytes.len();
-        self.inode == before.inode && is_shorter && before.bytes.starts_with(&self.bytes)
-    }
-}
-
-/// Loads the file, if it can be loaded more than once.
-fn load(path: &Path) -> Result<(FileText, Settings), Problems> {
-    let kind = std::fs::metadata(path).map(|file| file.file_type());
-    if kind.is_ok_and(|kind| !kind.is_file() && !kind.is_dir()) {
-        let text =
-            "is not a regular file, so it cannot be read again; restart offhook for other settings";
-        return Err(Problems::at(path.display().to_string(), text));
-    }
-    Ok((FileText::of(path), Settings::load(path)?))
 }
 
 /// Returns when the journal is ready.

@@ -188,7 +188,7 @@ fn problem(name: &str) -> Option<String> {
 }
 
 /// The longest settings file, in bytes.
-pub(super) const MAX_FILE: u64 = 16 * 1024 * 1024;
+pub(crate) const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 const PREFIX: &str = "OFFHOOK__";
 const SECTIONS: [&str; 5] = ["server", "admin", "journal", "dispatch", "relay"];

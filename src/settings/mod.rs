@@ -43,6 +43,7 @@ pub(crate) use certificate::Certificate;
 pub use check::DOCUMENTED_KEY;
 pub use gateways::GatewaySettings;
 pub use handlers::{HandlerSettings, Use};
+pub(crate) use load::MAX_FILE;
 pub use sections::{AdminSettings, JournalSettings, ServerSettings, SqliteSettings};
 pub use tls::{TlsSettings, TlsVersion};
 
