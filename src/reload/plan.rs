@@ -185,10 +185,6 @@ impl Plan {
         let lines = keys.map(|key| {
             let line = match key {
                 "bind" => Some(quoted(old.bind)),
-                "trusted_proxies" => {
-                    let networks: Vec<_> = old.trusted_proxies.iter().map(quoted).collect();
-                    Some(format!("[{}]", networks.join(", ")))
-                }
                 "workers" => Some(old.workers.to_string()),
                 "max_connections" => Some(old.max_connections.to_string()),
                 _ => None,

@@ -42,7 +42,7 @@ use crate::telemetry::{ListenerMetrics, Throttle};
 pub(super) struct ConnectionContext {
     pub(super) times: Arc<ArcSwap<Times>>,
     pub(super) seats: Arc<Seats>,
-    pub(super) proxies: Arc<Proxies>,
+    pub(super) proxies: Arc<ArcSwap<Proxies>>,
     /// The certificate, if the listener speaks TLS.
     pub(super) tls: Option<Arc<Tls>>,
     /// Those of the public listener.

@@ -18,7 +18,6 @@ use super::deadline::Times;
 use super::descriptors::Descriptors;
 use super::handshakes::Handshakes;
 use super::parts::Parts;
-use super::proxies::Proxies;
 use super::public::{self, Front};
 use super::reloads::PublicLive;
 use super::seats::Seats;
@@ -85,12 +84,11 @@ impl BoundSocket {
         let most = descriptors.public;
         let builder = public_builder(settings, descriptors);
         let stopping = builder.graceful_shutdown_signal();
-        let proxies = Arc::new(Proxies::new(settings.trusted_proxies.clone()));
-        let front = Arc::new(Front::new(parts, live, Arc::clone(&proxies)));
+        let front = Arc::new(Front::new(parts, live));
         let context = Arc::new(ConnectionContext {
             times: Arc::clone(&live.times),
             seats: Seats::new(most),
-            proxies,
+            proxies: Arc::clone(&live.proxies),
             tls,
             metrics: Some(parts.metrics.listener()),
             slow_heads: Throttle::default(),
@@ -115,7 +113,7 @@ impl BoundSocket {
         let context = Arc::new(ConnectionContext {
             times: Times::fixed(admin::PACE, admin::KEEP_ALIVE),
             seats: Seats::new(most),
-            proxies: Arc::new(Proxies::new(Vec::new())),
+            proxies: Arc::default(),
             tls,
             metrics: None,
             slow_heads: Throttle::default(),
@@ -176,7 +174,7 @@ fn guarded(
         async move {
             let address = peer.map(|peer| peer.ip());
             let seat = context.seats.take(address);
-            if address.is_some_and(|address| context.proxies.trusts(address)) {
+            if address.is_some_and(|address| context.proxies.load().trusts(address)) {
                 // It stands for many senders, who would lose their seats for one of them.
                 seat.prove();
             }

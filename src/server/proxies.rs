@@ -5,13 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use actix_http::RequestHead;
 use ipnet::IpNet;
 
+use crate::settings::ServerSettings;
+
 /// The proxies whose `X-Forwarded-For` counts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Proxies(Vec<IpNet>);
 
 impl Proxies {
-    pub(super) fn new(trusted: Vec<IpNet>) -> Self {
-        Self(trusted)
+    pub(super) fn new(settings: &ServerSettings) -> Self {
+        Self(settings.trusted_proxies.clone())
     }
 
     /// Whether a connection from this address is a trusted proxy's.
@@ -75,7 +77,7 @@ mod tests {
             head.headers
                 .append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let client = Proxies::new(networks.into()).client(&head);
+        let client = Proxies(networks.into()).client(&head);
         client.map(|address| address.ip().to_string())
     }
 

@@ -34,7 +34,7 @@ pub(super) struct Front {
     ingress: Arc<Ingress>,
     /// Answers 200 while events can be taken.
     health_path: Arc<ArcSwap<Option<String>>>,
-    proxies: Arc<Proxies>,
+    proxies: Arc<ArcSwap<Proxies>>,
     metrics: ListenerMetrics,
     unknown_paths: Throttle,
     upgrades: Throttle,
@@ -146,11 +146,11 @@ fn is_last(request: &RequestHead, answer: &mut ResponseHead) -> bool {
 }
 
 impl Front {
-    pub(super) fn new(parts: &Parts, live: &PublicLive, proxies: Arc<Proxies>) -> Self {
+    pub(super) fn new(parts: &Parts, live: &PublicLive) -> Self {
         Self {
             ingress: Arc::clone(&parts.ingress),
             health_path: Arc::clone(&live.health_path),
-            proxies,
+            proxies: Arc::clone(&live.proxies),
             metrics: parts.metrics.listener(),
             unknown_paths: Throttle::default(),
             upgrades: Throttle::default(),
@@ -159,7 +159,7 @@ impl Front {
 
     /// From here on a request comes from its client, and not from the proxies before the server.
     fn name_client(&self, request: &mut Request) {
-        if let Some(client) = self.proxies.client(request.head()) {
+        if let Some(client) = self.proxies.load().client(request.head()) {
             request.head_mut().peer_addr = Some(client);
         }
     }

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::deadline::Times;
 use super::parts::Parts;
+use super::proxies::Proxies;
 use super::signals::hangups;
 use super::systemd::Supervisor;
 use super::tls::{ListenersTls, NextCertificate};
@@ -23,6 +24,7 @@ use crate::signature::BodyPace;
 pub(super) struct PublicLive {
     pub(super) times: Arc<ArcSwap<Times>>,
     pub(super) health_path: Arc<ArcSwap<Option<String>>>,
+    pub(super) proxies: Arc<ArcSwap<Proxies>>,
     drain_delay: Arc<ArcSwap<Duration>>,
 }
 
@@ -31,6 +33,7 @@ impl PublicLive {
         Self {
             times: Arc::new(ArcSwap::from_pointee(times(settings))),
             health_path: Arc::new(ArcSwap::from_pointee(settings.health_path.clone())),
+            proxies: Arc::new(ArcSwap::from_pointee(Proxies::new(settings))),
             drain_delay: Arc::new(ArcSwap::from_pointee(settings.drain_delay)),
         }
     }
@@ -40,6 +43,7 @@ impl PublicLive {
         self.times.store(Arc::new(times(settings)));
         self.health_path
             .store(Arc::new(settings.health_path.clone()));
+        self.proxies.store(Arc::new(Proxies::new(settings)));
         self.drain_delay.store(Arc::new(settings.drain_delay));
     }
 
