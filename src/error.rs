@@ -1,7 +1,9 @@
 //! [`Error`]: why a server did not start, or why it stopped.
 
-use std::fmt;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::{fmt, io};
 
 /// Why a server did not start, or why it stopped.
 ///
@@ -96,6 +98,29 @@ impl fmt::Debug for Error {
     }
 }
 
+/// Why a file of the settings cannot be read: where it was looked for, and whose it is if that is the reason.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> String {
+    let mut text = format!("cannot be read: {error}");
+    if path.is_relative()
+        && let Ok(folder) = std::env::current_dir()
+    {
+        text += &format!(" (looked from {})", folder.display());
+    }
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        let user = rustix::process::geteuid().as_raw();
+        text += &match path.metadata() {
+            Ok(file) => format!(
+                "; offhook runs as user {user}, and the file is of user {} and group {} with mode {:04o}",
+                file.uid(),
+                file.gid(),
+                file.mode() & 0o7777
+            ),
+            Err(_) => format!("; offhook runs as user {user}, and may not enter the file's folder"),
+        };
+    }
+    text
+}
+
 /// One problem of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -151,3 +176,32 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_user_is_named_with_its_mode() {
+        let file = std::env::temp_dir().join(format!("offhook-unreadable-{}", std::process::id()));
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let text = unreadable(&file, &denied);
+        std::fs::remove_file(&file).unwrap();
+        let user = rustix::process::geteuid().as_raw();
+        let begin = format!(
+            "cannot be read: permission denied; offhook runs as user {user}, and the file is of user {user} "
+        );
+        assert!(
+            text.starts_with(&begin) && text.ends_with(" with mode 0600"),
+            "{text}"
+        );
+        let gone = unreadable(Path::new("no such file"), &io::ErrorKind::NotFound.into());
+        let folder = std::env::current_dir().unwrap();
+        let end = format!("(looked from {})", folder.display());
+        assert!(gone.ends_with(&end), "{gone}");
+    }
+}

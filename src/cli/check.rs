@@ -1,6 +1,7 @@
 //! `offhook check`: lists every problem of the settings, or shows what would run. No secret is shown.
 
 mod text;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -109,7 +110,12 @@ fn summary(settings: &Settings) -> Value {
     json!({
         "bind": server.bind,
         "health_path": server.health_path,
-        "admin": admin.map(|admin| json!({"bind": admin.bind, "token": admin.token.is_some()})),
+        "tls": server.tls.as_ref().map(tls::tls),
+        "admin": admin.map(|admin| json!({
+            "bind": admin.bind,
+            "token": admin.token.is_some(),
+            "tls": admin.tls.as_ref().map(tls::tls),
+        })),
         "sources": sources.iter().map(source).collect::<Value>(),
         "engine": settings.journal.name(),
         "promise": settings.journal.promise(),
@@ -149,11 +155,19 @@ fn source(source: &Source) -> Value {
     let sessions = source.sessions.iter().map(|(id, _)| id.as_str());
     let quiet = source.quiet_sessions.iter();
     let quiet = quiet.map(|(id, after)| (id, after.as_secs_f64()));
+    let of_scheme = signed.then(|| source.scheme.parameters());
+    let keys = of_scheme
+        .into_iter()
+        .flatten()
+        .chain(source.dialect.parameters());
+    let keys = keys.filter(|(_, value)| !value.is_empty());
+    let keys = keys.map(|(key, value)| (key.to_owned(), Value::from(value)));
     json!({
         "name": source.name,
         "paths": source.patterns(),
         "scheme": signed.then(|| source.scheme.name()),
         "dialect": source.dialect.name(),
+        "keys": keys.collect::<Map<_, _>>(),
         "probe": source.probe,
         "secrets": source.secrets.len(),
         "sessions": sessions.collect::<Value>(),
@@ -243,7 +257,7 @@ mod tests {
             for (key, value) in value.as_object().into_iter().flatten() {
                 let shown = text::SHOWN.split(' ').any(|one| one == key);
                 assert!(shown || ["engine", "name"].contains(&key.as_str()), "{key}");
-                if key != "quiet_sessions_seconds" {
+                if !["keys", "quiet_sessions_seconds"].contains(&key.as_str()) {
                     check(value);
                 }
             }
@@ -266,6 +280,15 @@ mod tests {
         path = "/open"
         unsigned = true
         path_token = "hidden-0123456789"
+        [[sources]]
+        name = "other"
+        path = "/other"
+        scheme = "hmac"
+        header = "X-Sig"
+        prefix = "v1="
+        dialect = "raw"
+        event_pointer = "/type"
+        secrets = ["hidden-4"]
         [dispatch]
         concurrency = 5
         [[handlers]]
@@ -297,16 +320,23 @@ mod tests {
     const SUMMARY: &str = r#"{
         "bind": "127.0.0.1:5000",
         "health_path": null,
-        "admin": {"bind": "127.0.0.1:5001", "token": true},
+        "tls": null,
+        "admin": {"bind": "127.0.0.1:5001", "token": true, "tls": null},
         "sources": [
             {"name": "hub", "paths": ["/webhook", "/webhook/{session}"],
-             "scheme": "x-webhook-signature", "dialect": "codeskytz", "probe": false,
+             "scheme": "x-webhook-signature", "dialect": "codeskytz", "keys": {}, "probe": false,
              "secrets": 2,
              "sessions": ["a"], "quiet_after_seconds": 1800.0,
              "quiet_sessions_seconds": {"q": 7200.0}, "documented_key": true},
             {"name": "open", "paths": ["/open/{token}", "/open/{token}/{session}"],
-             "scheme": null, "dialect": "codeskytz", "probe": false,
+             "scheme": null, "dialect": "codeskytz", "keys": {}, "probe": false,
              "secrets": 0, "sessions": [],
+             "quiet_after_seconds": null, "quiet_sessions_seconds": {}, "documented_key": false},
+            {"name": "other", "paths": ["/other", "/other/{session}"],
+             "scheme": "hmac", "dialect": "raw",
+             "keys": {"header": "X-Sig", "prefix": "v1=", "algorithm": "sha256", "encoding": "hex",
+                      "template": "{body}", "tolerance": "5m", "event_pointer": "/type"},
+             "probe": false, "secrets": 1, "sessions": [],
              "quiet_after_seconds": null, "quiet_sessions_seconds": {}, "documented_key": false}
         ],
         "engine": "sqlite",

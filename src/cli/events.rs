@@ -158,12 +158,10 @@ impl Event {
             None => self.state,
         };
         let session = self.session.unwrap_or_default();
-        // The label tells of an unknown event that it is one.
-        let odd = self.odd.filter(|_| !is_unknown);
         let cells = [self.id, received, state, label, session];
         Row {
             cells,
-            below: odd.map(|odd| format!("odd: {odd}")),
+            below: self.odd.map(|odd| format!("odd: {odd}")),
         }
     }
 
@@ -345,6 +343,17 @@ timeline
         let odd = text(&json!({ "odd": "the path names\nthe session \"A\"" }));
         let line = "odd           the path names\\nthe session \"A\"";
         assert!(odd.lines().any(|shown| shown == line), "{odd}");
+    }
+
+    #[test]
+    fn the_list_says_why_too() {
+        let event = json!({
+            "id": "1", "source": "s", "session": null, "event": "unknown", "received_at": "", "bytes": 1,
+            "state": "done", "odd": "not a JSON object",
+        });
+        let event: Event = serde_json::from_value(event).unwrap();
+        let below = event.row(Timestamp::UNIX_EPOCH).below;
+        assert_eq!(below.as_deref(), Some("odd: not a JSON object"));
     }
 
     #[test]

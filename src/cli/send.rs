@@ -233,6 +233,8 @@ Examples:
   offhook send --settings /etc/offhook.toml --source shop
   offhook send --event status --secret env:SECRET
   offhook send https://hooks.example.com/webhook --secret file:/run/secrets/hook
+  offhook send http://127.0.0.1:5000/webhook/SESSION --secret env:SESSION_SECRET
+                                                 To a session that has secrets of its own
   offhook send --file body.json                  The file's bytes, exactly
   offhook send --count 10000 --conns 32          As fast as the receiver answers
   offhook send --count 10000 --rate 500          500 events a second

@@ -10,7 +10,7 @@ use bytestring::ByteString;
 use super::content::ContentHash;
 use super::encoding::{Depth, decode};
 use super::name::{MAX_NAME, cut};
-use super::{Dialect, content_encoding, raw};
+use super::{Dialect, Raw, content_encoding, raw};
 use crate::{Event, UnknownEvent, UnknownReason};
 
 /// How the bodies of one source are read. Cloning is cheap.
@@ -123,7 +123,12 @@ impl BodyReader {
             Ok(content) => self.typed(body, content, headers, self.0.hashes),
             Err(detail) => {
                 let reason = UnknownReason::ContentEncoding(detail);
-                finished(body.clone(), (vec![unknown(reason)], Vec::new()), false)
+                finished(
+                    body.clone(),
+                    (vec![unknown(reason)], Vec::new()),
+                    false,
+                    KINDS,
+                )
             }
         }
     }
@@ -177,7 +182,9 @@ impl BodyReader {
                 }
             }
         }
-        finished(content, (events, contents), is_decoded)
+        let is_raw = self.0.dialect.name() == Raw::default().name();
+        let expected = if is_raw { NO_KINDS } else { KINDS };
+        finished(content, (events, contents), is_decoded, expected)
     }
 
     /// The events of a body, and the hashes of their contents.
@@ -221,10 +228,12 @@ fn finished(
     content: Bytes,
     (mut events, contents): (Vec<Event>, Vec<Option<ContentHash>>),
     is_decoded: bool,
+    is_unusual: fn(&UnknownReason) -> bool,
 ) -> Reading {
     let mut odd = Vec::new();
     for event in &mut events {
         if let Event::Unknown(event) = event
+            && is_unusual(&event.reason)
             && !odd.iter().any(|odd| matches!(odd, Odd::NoKind(_)))
         {
             odd.push(Odd::NoKind(event.reason.clone()));
@@ -253,6 +262,12 @@ fn finished(
         is_decoded,
     }
 }
+
+/// Which unknown events are odd with a dialect that tells kinds apart.
+const KINDS: fn(&UnknownReason) -> bool = |_| true;
+
+/// The same with the dialect `raw`, whose events are all unknown, and whose bodies may be anything.
+const NO_KINDS: fn(&UnknownReason) -> bool = |reason| *reason == UnknownReason::Panicked;
 
 /// Calls a dialect, which may be the application's own. It is a pure function, so nothing is half-changed
 /// after a panic; the panic's text is on standard error by then.
@@ -360,6 +375,19 @@ mod tests {
         assert!(reader(Codeskytz).peek(&far, &encoded).is_err());
         let later = reader(Codeskytz).read(&far, &encoded);
         assert_eq!(session(&later).as_deref(), Some("A"));
+    }
+
+    /// It has no kinds that an event could lack.
+    #[test]
+    fn what_raw_reads_is_not_odd() {
+        for body in [r#"{"event":"opened"}"#, "{}", "[]", "a=1"] {
+            let body = Bytes::from(body);
+            assert_eq!(reader(Raw::default()).read(&body, &[]).odd, [], "{body:?}");
+            assert_eq!(reader(Codeskytz).read(&body, &[]).odd.len(), 1, "{body:?}");
+        }
+        let encoded = headers(&[("content-encoding", "br")]);
+        let reading = reader(Raw::default()).read(&Bytes::from_static(b"{}"), &encoded);
+        assert_eq!(reading.odd.len(), 1);
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Ingress {
         let taken = match served.verify.judge_body(admitted, request, take).await {
             Ok(taken) => taken,
             Err(error) => {
-                served.refused(&error, head.peer_addr, since(started));
+                served.refused(&error, head, since(started));
                 return Some(error.error_response());
             }
         };
@@ -166,6 +166,14 @@ impl Ingress {
             close_after(&mut response);
         }
         Some(response)
+    }
+
+    /// The name and the path of an unsigned source, if only its token is missing at the end of the address.
+    pub(crate) fn without_token(&self, uri: &Uri) -> Option<(String, String)> {
+        let table = self.sources.table();
+        let source = table.without_token(&decoded(uri))?;
+        let [path, _] = source.patterns();
+        Some((source.name.clone(), path))
     }
 
     /// The checks before the body is asked for (`Expect: 100-continue`); `None` if no source has the path. A
@@ -333,7 +341,7 @@ fn admit(
         Ok(Some(admitted)) => Ok(admitted),
         Ok(None) => Err(Box::new(HttpResponse::Ok().finish())),
         Err(error) => {
-            served.refused(&error, head.peer_addr, since(started));
+            served.refused(&error, head, since(started));
             Err(Box::new(error.error_response()))
         }
     }

@@ -6,11 +6,10 @@
 //! receiver, and in the check before `100 Continue`.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::Uri;
+use actix_http::{RequestHead, Uri};
 use actix_web::dev::Url;
 use arc_swap::ArcSwap;
 
@@ -129,6 +128,13 @@ impl Table {
         })
     }
 
+    /// The source whose path this is, if only the token is missing at its end.
+    pub(super) fn without_token(&self, path: &str) -> Option<&Source> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let mut sources = self.sources();
+        sources.find(|source| source.path_token.is_some() && source.path == path)
+    }
+
     pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
         self.sources.iter().map(|served| &served.source)
     }
@@ -145,7 +151,7 @@ pub(super) fn decoded(uri: &Uri) -> Cow<'_, str> {
 
 impl Served {
     /// Counts and logs a refused request; a flood of them is logged once per second.
-    pub(super) fn refused(&self, error: &RequestError, peer: Option<SocketAddr>, took: Duration) {
+    pub(super) fn refused(&self, error: &RequestError, head: &RequestHead, took: Duration) {
         let outcome = match error {
             RequestError::Refused(_) => RequestOutcome::InvalidSignature,
             RequestError::TooLarge { .. } => RequestOutcome::TooLarge,
@@ -154,7 +160,7 @@ impl Served {
             RequestError::Busy => RequestOutcome::Unavailable,
         };
         self.metrics.answered(outcome, took);
-        self.verify.log_refusal(error, peer);
+        self.verify.log_refusal(error, head);
     }
 }
 

@@ -178,5 +178,5 @@ impl Status {
 
 /// Settings as they may be shown.
 fn shown(settings: &Settings) -> Value {
-    serde_json::to_value(settings).unwrap_or_default()
+    settings.shown()
 }

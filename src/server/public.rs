@@ -213,7 +213,15 @@ impl Front {
             let peer = shown_peer(head.peer_addr);
             let path: String = head.uri.path().chars().take(200).collect();
             let (path, more) = (escape_controls(&path), Throttle::more(unsaid));
-            log::info!("no source has the path {path}, asked for by {peer}, answered 404{more}");
+            match self.ingress.without_token(&head.uri) {
+                Some((source, pattern)) => log::info!(
+                    "the source {source} needs its token in the path: {pattern}; {peer} asked for {path}, \
+                     answered 404{more}"
+                ),
+                None => log::info!(
+                    "no source has the path {path}, asked for by {peer}, answered 404{more}"
+                ),
+            }
         }
         closing(HttpResponse::NotFound(), "Not found")
     }

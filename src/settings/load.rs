@@ -8,7 +8,7 @@ use config::{Config, ConfigError, File, FileFormat, Map};
 
 use super::spot::{Keys as _, Notes, Spot};
 use super::{AdminSettings, Settings};
-use crate::error::{Problem, Problems};
+use crate::error::{self, Problem, Problems};
 use crate::signature::read_all;
 
 impl Settings {
@@ -110,7 +110,7 @@ fn unreadable(shown: &str, error: &io::Error) -> Problems {
         ),
         ErrorKind::IsADirectory => "this is not a file; the settings are a TOML file".to_owned(),
         ErrorKind::InvalidData => "this is not UTF-8 text; the settings are a TOML file".to_owned(),
-        _ => format!("cannot be read: {error}"),
+        _ => error::unreadable(Path::new(shown), error),
     };
     Problems::at(shown, text)
 }

@@ -19,6 +19,7 @@ mod kinds;
 mod load;
 mod relay;
 mod sections;
+mod shown;
 mod sources;
 mod spot;
 #[cfg(test)]
@@ -94,7 +95,8 @@ impl Keys for Settings {
 
 impl Settings {
     /// A hash of all settings, in 16 hexadecimal digits, to see whether two servers run with the same
-    /// settings. Secrets are left out, because they could be guessed from the hash.
+    /// settings. Secrets are left out, because they could be guessed from the hash, and so is what is in the files
+    /// that the settings name.
     pub fn fingerprint(&self) -> String {
         let written = serde_json::to_vec(self).expect("texts, numbers and lists can be written");
         let mut hasher = Sha256::new_with_prefix(written);

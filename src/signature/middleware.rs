@@ -8,7 +8,6 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::{Ready, ready};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Once};
 use std::time::Instant;
@@ -92,8 +91,13 @@ impl VerifySignature {
     }
 
     /// Logs a refused request.
-    pub(crate) fn log_refusal(&self, error: &RequestError, peer: Option<SocketAddr>) {
-        self.refusals.log(self.verifier.source(), error, peer);
+    pub(crate) fn log_refusal(&self, error: &RequestError, head: &RequestHead) {
+        let header = || {
+            self.verifier
+                .failed_header(head.headers(), self.clock.now())
+        };
+        let (source, peer) = (self.verifier.source(), head.peer_addr);
+        self.refusals.log(source, error, peer, header);
     }
 
     /// The checks that need only the head, in this order: the declared length, then the claims of the
@@ -344,7 +348,7 @@ where
         let verify = Rc::clone(&self.verify);
         Box::pin(async move {
             let verified = verify.verified(&mut req).await.inspect_err(|error| {
-                verify.log_refusal(error, req.head().peer_addr);
+                verify.log_refusal(error, req.head());
             })?;
             req.set_payload(Payload::from(verified.body().clone()));
             req.extensions_mut().insert(verified);

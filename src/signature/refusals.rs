@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use actix_web::ResponseError as _;
 
-use super::RequestError;
+use super::{Refusal, RequestError};
 use crate::telemetry::Throttle;
 
 /// An address as log lines show it. A proxy says the client's without a port, which is 0 then.
@@ -21,8 +21,15 @@ pub(crate) fn shown_peer(peer: Option<SocketAddr>) -> String {
 pub(super) struct Refusals([Throttle; 5]);
 
 impl Refusals {
-    /// Says who was refused by `source`, and why. No secret, signature or body is in the line.
-    pub(super) fn log(&self, source: &str, error: &RequestError, peer: Option<SocketAddr>) {
+    /// Says who was refused by `source`, and why. `header` names the header of the signature that is the reason.
+    /// No secret, signature or body is in the line.
+    pub(super) fn log(
+        &self,
+        source: &str,
+        error: &RequestError,
+        peer: Option<SocketAddr>,
+        header: impl FnOnce() -> Option<String>,
+    ) {
         let kind = match error {
             RequestError::Refused(_) => 0,
             RequestError::TooLarge { .. } => 1,
@@ -36,6 +43,12 @@ impl Refusals {
         let status = error.status_code().as_u16();
         let more = Throttle::more(unsaid);
         let peer = shown_peer(peer);
-        log::warn!("a request to {source} from {peer}: answered {status}: {error}{more}");
+        let is_of_header = matches!(
+            error,
+            RequestError::Refused(Refusal::Missing | Refusal::Repeated | Refusal::Malformed)
+        );
+        let header = is_of_header.then(header).flatten();
+        let header = header.map_or_else(String::new, |header| format!(" ({header})"));
+        log::warn!("a request to {source} from {peer}: answered {status}: {error}{header}{more}");
     }
 }

@@ -174,13 +174,13 @@ impl SignedHeader {
 #[non_exhaustive]
 pub enum Refusal {
     /// A header that the scheme needs is missing.
-    #[error("the signature header is missing")]
+    #[error("a header of the signature is missing")]
     Missing,
     /// A header that must appear once appears several times.
-    #[error("the signature header is repeated")]
+    #[error("a header of the signature is repeated")]
     Repeated,
-    /// The header's value is not a signature: wrong characters, length or prefix.
-    #[error("the signature header is malformed")]
+    /// The header's value is not a signature: wrong characters, length or prefix; or not a time.
+    #[error("a header of the signature is malformed")]
     Malformed,
     /// The timestamp is outside the tolerance.
     #[error("the signature's timestamp is too far from now")]
@@ -188,6 +188,13 @@ pub enum Refusal {
     /// No secret produces this signature over these bytes.
     #[error("the signature does not match: another secret, or another body")]
     Mismatch,
+    /// No secret of the session produces this signature, and the session has its own: those of the source do
+    /// not count for it.
+    #[error(
+        "the signature does not match a secret of its session, which has secrets of its own: those of the source \
+         are not valid for it"
+    )]
+    OwnSecrets,
     /// The body cannot be decoded to find its session, and the source has sessions with their own
     /// secrets.
     #[error("the body cannot be decoded to find its session, whose secrets would verify it")]

@@ -2,6 +2,7 @@
 //! encoding in a header.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -15,6 +16,7 @@ use sha2::{Sha256, Sha384, Sha512};
 use subtle::ConstantTimeEq as _;
 
 use super::file::{MAX_SECRET_FILE, read_regular};
+use crate::error::unreadable;
 
 /// A shared secret.
 ///
@@ -188,7 +190,7 @@ pub enum SecretError {
     #[error("the environment variable {0} is not set")]
     NoVariable(String),
     /// `file:PATH` names a file that cannot be read.
-    #[error("the file {0} cannot be read: {1}")]
+    #[error("the file {0} {text}", text = unreadable(Path::new(.0), .1))]
     NoFile(String, std::io::Error),
     /// It ends in white space, apart from one line break.
     #[error("{0} ends in white space (one final line break is allowed); take it out there")]

@@ -93,9 +93,11 @@ impl Scheme for StandardWebhooks {
             return Err(Refusal::Malformed);
         }
         let id = headers.value(ID)?;
+        if id.is_empty() {
+            return Err(Refusal::Malformed);
+        }
         let timestamp = headers.value(TIMESTAMP)?;
-        let sent = unix_seconds(timestamp).filter(|_| !id.is_empty());
-        let sent = sent.ok_or(Refusal::Malformed)?;
+        let sent = unix_seconds(timestamp).ok_or(Refusal::Malformed)?;
         check_time(sent, now, self.tolerance)?;
         Ok(Claim {
             signatures,

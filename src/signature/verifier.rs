@@ -2,6 +2,7 @@
 //! sender.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -154,12 +155,28 @@ impl Verifier {
         }
     }
 
+    /// The header that these headers fail at: the one that [`claim`](Self::claim) has looked up last, in lower
+    /// case, and what the settings say of its value.
+    pub(super) fn failed_header(&self, headers: &dyn Headers, now: Timestamp) -> Option<String> {
+        let last = LastAsked(headers, RefCell::default());
+        self.scheme.claim(&last, now).err()?;
+        let name = last.1.into_inner()?;
+        let parameters = self.scheme.parameters();
+        let of = |key| parameters.iter().find(|(name, _)| *name == key);
+        let is_signature = of("header").is_some_and(|(_, text)| text.eq_ignore_ascii_case(&name));
+        let prefix = of("prefix").filter(|(_, prefix)| is_signature && !prefix.is_empty());
+        Some(match prefix {
+            Some((_, prefix)) => format!("{name}, expected to begin with {prefix:?}"),
+            None => name,
+        })
+    }
+
     /// Verifies the body.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Mismatch`] when no secret that is valid for the session produces the signature;
-    /// [`Refusal::HiddenSession`] when it cannot be found out which session that is.
+    /// [`Refusal::Mismatch`] when no secret that is valid for the session produces the signature, or
+    /// [`Refusal::OwnSecrets`] if these are the session's own; [`Refusal::HiddenSession`] when it cannot be found out which session that is.
     pub fn verify(&self, claimed: &Claimed, mut request: Unverified) -> Result<Verified, Refusal> {
         let proof = Proof {
             verifier: self,
@@ -174,7 +191,7 @@ impl Verifier {
         let in_path = in_path.map(|path| cut(&path).into_owned());
         let own = in_path.as_ref().and_then(|path| self.sessions.get(path));
         let reading = if let Some(own) = own {
-            proof.check(&request.body, own)?;
+            proof.check_own(&request.body, own)?;
             self.read(&request)
         } else if self.sessions.is_empty() {
             // First, so that nobody without a secret can have a body decoded.
@@ -188,8 +205,10 @@ impl Verifier {
             }
             // All of them, so that one session's key never speaks for another.
             for session in sessions {
-                let own = self.sessions.get(session).unwrap_or(&self.secrets);
-                proof.check(&request.body, own)?;
+                match self.sessions.get(session) {
+                    Some(own) => proof.check_own(&request.body, own)?,
+                    None => proof.check(&request.body, &self.secrets)?,
+                }
             }
             // Once more, now that it is worth more.
             self.read(&request)
@@ -265,6 +284,21 @@ impl Proof<'_> {
         } else {
             Err(Refusal::Mismatch)
         }
+    }
+
+    /// As [`check`](Self::check), with a session's own secrets.
+    fn check_own(&self, body: &[u8], own: &Secrets) -> Result<(), Refusal> {
+        self.check(body, own).map_err(|_| Refusal::OwnSecrets)
+    }
+}
+
+/// Notes which header was looked up last.
+struct LastAsked<'a>(&'a dyn Headers, RefCell<Option<String>>);
+
+impl Headers for LastAsked<'_> {
+    fn value(&self, name: &str) -> Result<&[u8], Refusal> {
+        *self.1.borrow_mut() = Some(name.to_owned());
+        self.0.value(name)
     }
 }
 
@@ -423,6 +457,7 @@ impl fmt::Debug for Verified {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signature::Generic;
 
     fn secret(text: &str) -> Secret {
         Secret::new(text).unwrap()
@@ -527,6 +562,48 @@ mod tests {
                 proven,
                 decided.is_some() && key == "key of A" && path == Some("A")
             );
+        }
+    }
+
+    /// Only the log says so; the sender gets the same answer.
+    #[test]
+    fn own_secrets_are_a_reason_of_their_own() {
+        let refusal = |key: &str, path: Option<&str>, body: &str| {
+            let now = Timestamp::UNIX_EPOCH;
+            let signed = XWebhookSignature.sign(body.as_bytes(), &secret(key), now);
+            let headers = [(signed[0].name.as_ref(), signed[0].value.as_str())];
+            let verifier = with_own_secrets();
+            let claimed = verifier.claim(&&headers[..], None, now).unwrap();
+            let mut request = Unverified::new(body.to_owned(), now);
+            request.session = path.map(str::to_owned);
+            verifier.verify(&claimed, request).unwrap_err()
+        };
+        for (key, path, body, expected) in [
+            ("shared", Some("A"), "B", Refusal::OwnSecrets),
+            ("shared", None, "A", Refusal::OwnSecrets),
+            ("shared", None, "B A", Refusal::OwnSecrets),
+            ("key of A", None, "B", Refusal::Mismatch),
+            ("other", None, "", Refusal::Mismatch),
+        ] {
+            assert_eq!(refusal(key, path, body), expected, "{key} {path:?} {body}");
+        }
+    }
+
+    #[test]
+    fn the_header_that_is_wrong_is_named() {
+        let scheme = Generic::new("X-Sig").prefix("v1=");
+        let scheme = scheme.template("{timestamp:X-Time}.{body}").unwrap();
+        let verifier = Verifier::new("s").scheme(Arc::new(scheme));
+        let good = format!("v1={}", "0".repeat(64));
+        let table: [(&[(&str, &str)], &str); 4] = [
+            (&[], r#"x-sig, expected to begin with "v1=""#),
+            (&[("X-Sig", "0")], r#"x-sig, expected to begin with "v1=""#),
+            (&[("X-Sig", &good)], "x-time"),
+            (&[("X-Sig", &good), ("X-Time", "soon")], "x-time"),
+        ];
+        for (headers, expected) in table {
+            let found = verifier.failed_header(&headers, Timestamp::UNIX_EPOCH);
+            assert_eq!(found.as_deref(), Some(expected), "{headers:?}");
         }
     }
 

@@ -87,6 +87,59 @@ async fn no_secret_and_no_body_is_logged() {
     );
 }
 
+const REFUSING: &str = r#"
+[[sources]]
+name = "divided"
+path = "/divided"
+secrets = ["a shared secret"]
+sessions.own.secrets = ["another secret"]
+[[sources]]
+name = "plain"
+path = "/plain"
+unsigned = true
+path_token = "hidden-path-token"
+[[sources]]
+name = "timed"
+path = "/timed"
+scheme = "hmac"
+header = "X-Sig"
+template = "{timestamp:X-Time}{body}"
+secrets = ["a third secret"]
+"#;
+
+/// All senders get the same answer; the log tells the operator what to change.
+#[actix_web::test]
+async fn a_refusal_is_explained() {
+    let folder = Folder::new("logs-refused");
+    settings(&folder, REFUSING);
+    let served = Served::start(&folder);
+    let own = TestEvent::message("+1", "Hello!").session("own");
+    let own = own.sign(&secret("a shared secret")).path("/divided");
+    let own = own.send(served.public).await;
+    let signature = "0".repeat(64);
+    let untimed = TestRequest::post("{}")
+        .path("/timed")
+        .header("X-Sig", &signature);
+    let untimed = untimed.send(served.public).await;
+    assert_eq!((own.status, untimed.status), (401, 401));
+    assert_eq!(own.body, untimed.body);
+    let plain = TestRequest::post("{}")
+        .path("/plain")
+        .send(served.public)
+        .await;
+    assert_eq!(plain.status, 404);
+    served.program.signal("TERM");
+    let logged = served.program.all_logged();
+    for words in [
+        "its session, which has secrets of its own",
+        "a header of the signature is missing (x-time)",
+        "the source plain needs its token in the path: /plain/{token}; 127.0.0.1:",
+    ] {
+        assert!(logged.contains(words), "{words}: {logged}");
+    }
+    assert!(!logged.contains("hidden"), "{logged}");
+}
+
 const FAILING: &str = r#"
 [[handlers]]
 name = "failing"

@@ -113,8 +113,8 @@ const DOCUMENTED: &str =
 const UNKNOWN: &str = "no: no source has that secret, so what it sends would be refused";
 
 /// The keys that are shown, in their order. The promise begins with the engine.
-pub(super) const SHOWN: &str = "bind health_path sources admin promise journal handlers subscriptions gateways limits fingerprint \
-    paths scheme secrets documented_key probe use path command env reject_codes url shape webhook_url \
+pub(super) const SHOWN: &str = "bind health_path tls sources admin promise journal handlers subscriptions gateways limits fingerprint \
+    certificate key names ends client_ca min_version paths scheme keys secrets documented_key probe use path command env reject_codes url shape webhook_url \
     token signed secret secret_known headers dialect session sessions quiet_after_seconds \
     quiet_sessions_seconds retention_seconds retention_size dedup_window_seconds \
     dedup_window_unkeyed_seconds events order timeout_seconds concurrency max_body max_in_flight workers \
@@ -123,11 +123,29 @@ pub(super) const SHOWN: &str = "bind health_path sources admin promise journal h
 #[cfg(test)]
 mod tests {
     use offhook::Source;
-    use offhook::settings::Settings;
-    use offhook::signature::{Secret, Secrets};
+    use offhook::settings::{Settings, TlsSettings};
+    use offhook::signature::{Generic, Secret, Secrets};
 
     use super::super::summary;
     use super::*;
+
+    #[test]
+    fn keys_of_a_scheme_and_files_of_tls() {
+        let mut settings = Settings::default();
+        let source = Source::new("g").secret(Secret::new("hidden").unwrap());
+        settings
+            .sources
+            .push(source.scheme(Generic::new("X-Sig").prefix("v1=")));
+        settings.server.tls = Some(TlsSettings::new("/no/server.pem", "/no/server.key"));
+        let text = text(&summary(&settings), "none");
+        let text = anstream::adapter::strip_str(&text).to_string();
+        for line in [
+            "  keys algorithm sha256, encoding hex, header X-Sig, prefix v1=, template {body}, tolerance 5m\n",
+            "  certificate /no/server.pem\n",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+    }
 
     #[test]
     fn a_source_in_words() {
