@@ -64,7 +64,7 @@ async fn middleware_only_lets_verified_bodies_through() {
     let line = program.logged("answered 401");
     assert!(line.contains("to gateway from 127.0.0.1:"), "{line}");
     assert!(
-        line.contains("header is missing") && !line.contains(KEY),
+        line.contains("is missing (x-webhook-signature)") && !line.contains(KEY),
         "{line}"
     );
     program.signal("TERM");
