@@ -145,10 +145,17 @@ impl Ingress {
             started,
             deadline,
         };
-        let (engine, reader) = (Arc::clone(&self.engine), served.reader.clone());
-        let (seen, at) = (Arc::clone(&served.seen), self.clock.monotonic());
-        let take = move |verified| Taken::new(verified, &reader, engine, &seen, at);
-        let taken = match served.verify.judge_body(admitted, request, take).await {
+        let at = self.clock.monotonic();
+        let engine = || Arc::clone(&self.engine);
+        // What all requests share is counted only for another thread: those counts are what threads wait for.
+        let take = |verified| Taken::new(verified, &served.reader, engine(), &served.seen, at);
+        let elsewhere = || {
+            let (engine, reader) = (engine(), served.reader.clone());
+            let seen = Arc::clone(&served.seen);
+            move |verified| Taken::new(verified, &reader, engine, &seen, at)
+        };
+        let judged = served.verify.judge_body(admitted, request, take, elsewhere);
+        let taken = match judged.await {
             Ok(taken) => taken,
             Err(error) => {
                 served.refused(&error, head, since(started));
