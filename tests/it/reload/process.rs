@@ -4,7 +4,7 @@ use offhook::testing::TestEvent;
 
 use super::{NEW, OLD};
 use crate::served::{JSONL, Served, handled, until};
-use crate::support::{Folder, KEY, Ran, offhook, secret};
+use crate::support::{Folder, KEY, Program, Ran, offhook, secret};
 
 /// Settings with one secret, which is in a file.
 fn settings(folder: &Folder) {
@@ -74,6 +74,32 @@ async fn a_kill_amid_a_reload_loses_nothing() {
     let write = |number: usize| {
         let timeout = number % 7 + 3;
         let other = format!(
+/// A supervisor may send it as soon as it has started the program. Before the program itself runs, the system decides.
+#[actix_web::test]
+async fn a_hangup_during_the_start_ends_nothing() {
+    let folder = Folder::new("reload-early");
+    settings(&folder);
+    for _ in 0..10 {
+        let program = Program::start(&mut crate::served::command(&folder));
+        while !catches_hangup(program.id()) {
+            std::thread::yield_now();
+        }
+        for _ in 0..5 {
+            program.signal("HUP");
+        }
+        program.logged("/webhook");
+        program.kill();
+    }
+}
+
+/// Whether the process handles SIGHUP, which is signal 1.
+fn catches_hangup(id: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+    caught & 1 == 1
+}
+
             "[[handlers]]\nname = \"other-{}\"\nuse = \"log\"\n",
             number % 3
         );
