@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use super::handlers::{HandlerChanges, MakeConsumer};
 use super::plan::{How, Kind, Plan};
 use crate::clock::Clock;
-use crate::dispatch::Consumer;
+use crate::dispatch::{Consumer, Outcome};
 use crate::engine::{InlineEngine, Pipeline, Retention};
 use crate::error::Problems;
 use crate::gateway::Registrars;
@@ -233,6 +233,9 @@ impl Live {
             let made = added.iter().chain(&changed).map(|(_, make)| make());
             inline.replace(&removed, made.collect());
         }
+            for name in &removed {
+                self.metrics.consumer_removed(name, &Outcome::NAMES);
+            }
         let (new, mut others) = self.handler_work(added, changed, removed);
         let registry = self.registry.clone().zip(relay);
         let mut starting = Box::pin(join(join_all(new), async move {
