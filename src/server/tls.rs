@@ -161,11 +161,20 @@ impl Tls {
     ) -> Result<Box<TlsStream<TcpStream>>, Option<String>> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.live.load().config));
         let handshake = async {
-            if matches!(tcp.peek(&mut [0]).await, Ok(0) | Err(_)) {
+            let mut first = [0];
+            if matches!(tcp.peek(&mut first).await, Ok(0) | Err(_)) {
                 return Err(None);
             }
             let accepted = acceptor.accept(tcp).await;
-            accepted.map_err(|error| Some(error.to_string()))
+            // A record of TLS begins with another byte than a method.
+            let is_http = first[0].is_ascii_uppercase();
+            accepted.map_err(|error| {
+                Some(if is_http {
+                    SPEAKS_HTTP.to_owned()
+                } else {
+                    error.to_string()
+                })
+            })
         };
         tokio::select! {
             done = timeout(HANDSHAKE, handshake) => match done {
@@ -198,6 +207,8 @@ mod tests {
     use super::*;
 
     #[test]
+const SPEAKS_HTTP: &str = "the client speaks HTTP, not HTTPS";
+
     fn the_last_two_weeks_are_told() {
         let ends: Timestamp = "2026-12-15T12:00:00Z".parse().unwrap();
         for (now, expected) in [
