@@ -95,13 +95,13 @@ impl Reloads {
             clock: Arc::clone(&reloading.clock),
             in_code: reloading.in_code.clone(),
             ready_made: reloading.ready_made,
-            listeners: Box::new(move |settings| {
+            listeners: Box::new(move |settings, certificates| {
                 let (public, token) = (public.clone(), token.clone());
                 let (tls, metrics) = (tls.clone(), Arc::clone(&metrics));
                 let (server, admin) = (settings.server.clone(), settings.admin.clone());
-                let next = tls.load(settings)?;
+                let next = tls.load(settings, certificates)?;
                 Ok(PreparedListeners {
-                    certificates: next.iter().map(|next| next.section).collect(),
+                    files: next.iter().map(|next| next.files.clone()).collect(),
                     apply: Box::new(move || {
                         public.replace(&server);
                         token.replace(admin.and_then(|admin| admin.token));

@@ -18,7 +18,8 @@ use super::handshakes::Handshake;
 use super::seats::Seat;
 use crate::Timestamp;
 use crate::clock::{Clock as _, SystemClock};
-use crate::settings::{Certificate, Problems, Settings, TlsSettings};
+use crate::reload::ChangedFiles;
+use crate::settings::{Certificate, Certificates, Problems, Settings, TlsSettings};
 use crate::telemetry::Metrics;
 
 /// The certificate of a listener, which may be replaced while it listens.
@@ -36,17 +37,18 @@ pub(super) struct ListenersTls {
 
 /// Another certificate for a listener.
 pub(super) struct NextCertificate {
-    /// Where the settings name it, such as `server.tls`.
-    pub(super) section: &'static str,
-    certificate: Certificate,
+    /// The files that are others.
+    pub(super) files: ChangedFiles,
+    certificate: Arc<Certificate>,
     listener: Arc<Tls>,
 }
 
 impl ListenersTls {
     pub(super) fn new(settings: &Settings) -> Result<Self, Problems> {
-        let new = |section, settings: Option<&TlsSettings>| {
+        let mut certificates = Certificates::default();
+        let mut new = |section, settings: Option<&TlsSettings>| {
             let certificate = settings
-                .map(|settings| load(section, settings))
+                .map(|settings| load(section, settings, &mut certificates))
                 .transpose()?;
             Ok(certificate.map(|certificate| Arc::new(Tls::new(certificate))))
         };
@@ -86,16 +88,21 @@ impl ListenersTls {
         }
     }
 
-    /// Loads the files again. Returns the certificates that are others than those in use.
-    pub(super) fn load(&self, settings: &Settings) -> Result<Vec<NextCertificate>, Problems> {
+    /// Loads the files again, if they are not in `certificates`. Returns those that are others than those in use.
+    pub(super) fn load(
+        &self,
+        settings: &Settings,
+        certificates: &mut Certificates,
+    ) -> Result<Vec<NextCertificate>, Problems> {
         let listeners = [(PUBLIC, &self.public), (ADMIN, &self.admin)];
         let mut next = Vec::new();
         for ((section, listener), settings) in listeners.into_iter().zip(sections(settings)) {
             if let (Some(listener), Some(settings)) = (listener, settings) {
-                let certificate = load(section, settings)?;
-                if !listener.live.load().is_same(&certificate) {
+                let certificate = load(section, settings, certificates)?;
+                let keys = listener.live.load().differs_in(&certificate);
+                if !keys.is_empty() {
                     next.push(NextCertificate {
-                        section,
+                        files: ChangedFiles { section, keys },
                         certificate,
                         listener: Arc::clone(listener),
                     });
@@ -134,21 +141,25 @@ fn sections(settings: &Settings) -> [Option<&TlsSettings>; 2] {
     ]
 }
 
-fn load(section: &str, settings: &TlsSettings) -> Result<Certificate, Problems> {
-    Certificate::load(settings)
-        .map_err(|(key, text)| Problems::at(format!("{section}.{key}"), text))
+fn load(
+    section: &str,
+    settings: &TlsSettings,
+    certificates: &mut Certificates,
+) -> Result<Arc<Certificate>, Problems> {
+    let loaded = certificates.of(settings);
+    loaded.map_err(|(key, text)| Problems::at(format!("{section}.{key}"), text))
 }
 
 impl Tls {
-    pub(crate) fn new(certificate: Certificate) -> Self {
+    fn new(certificate: Arc<Certificate>) -> Self {
         Self {
-            live: ArcSwap::from_pointee(certificate),
+            live: ArcSwap::new(certificate),
         }
     }
 
     /// From now on new connections get this certificate. Those that are open keep theirs.
-    pub(crate) fn replace(&self, certificate: Certificate) {
-        self.live.store(Arc::new(certificate));
+    fn replace(&self, certificate: Arc<Certificate>) {
+        self.live.store(certificate);
     }
 
     /// The handshake, for as long as the connection has its seat. An error is a short text; `None` if the other
@@ -196,6 +207,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// So long before the end there are warnings.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
+const SPEAKS_HTTP: &str = "the client speaks HTTP, not HTTPS";
+
 const GAVE_WAY: &str = "gave way to another connection";
 
 const PUBLIC: &str = "server.tls";
@@ -207,8 +220,6 @@ mod tests {
     use super::*;
 
     #[test]
-const SPEAKS_HTTP: &str = "the client speaks HTTP, not HTTPS";
-
     fn the_last_two_weeks_are_told() {
         let ends: Timestamp = "2026-12-15T12:00:00Z".parse().unwrap();
         for (now, expected) in [

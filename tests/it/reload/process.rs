@@ -53,12 +53,19 @@ async fn a_signal_reloads_and_never_ends() {
     settings(&folder);
     let served = Served::start(&folder);
     served.program.signal("HUP");
-    let line = served.program.logged("settings not reloaded");
+    let line = served.program.logged("nothing to reload");
     assert!(line.contains("says what runs already"), "{line}");
-    std::fs::write(folder.0.join("settings.toml"), "[server\nno TOML").unwrap();
+    let path = folder.0.join("settings.toml");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, "[server\nno TOML").unwrap();
     served.program.signal("HUP");
     served.program.logged("not TOML");
     served.program.logged("stay in force");
+    std::fs::write(&path, whole).unwrap();
+    served.program.signal("HUP");
+    served
+        .program
+        .logged("can be taken again, and says what runs");
     assert_eq!(status(&served, OLD).await, 200);
     write(&folder, "timeout = \"7s\"");
     served.program.signal("HUP");
@@ -67,13 +74,6 @@ async fn a_signal_reloads_and_never_ends() {
     served.program.stop();
 }
 
-/// The server is killed at any step of a reload that adds, changes and removes handlers and changes the source.
-#[actix_web::test]
-async fn a_kill_amid_a_reload_loses_nothing() {
-    let folder = Folder::new("reload-kill");
-    let write = |number: usize| {
-        let timeout = number % 7 + 3;
-        let other = format!(
 /// A supervisor may send it as soon as it has started the program. Before the program itself runs, the system decides.
 #[actix_web::test]
 async fn a_hangup_during_the_start_ends_nothing() {
@@ -100,6 +100,13 @@ fn catches_hangup(id: u32) -> bool {
     caught & 1 == 1
 }
 
+/// The server is killed at any step of a reload that adds, changes and removes handlers and changes the source.
+#[actix_web::test]
+async fn a_kill_amid_a_reload_loses_nothing() {
+    let folder = Folder::new("reload-kill");
+    let write = |number: usize| {
+        let timeout = number % 7 + 3;
+        let other = format!(
             "[[handlers]]\nname = \"other-{}\"\nuse = \"log\"\n",
             number % 3
         );
@@ -150,7 +157,8 @@ async fn a_half_written_file_is_taken_only_when_asked() {
     let text = std::fs::read_to_string(folder.0.join("settings.toml")).unwrap();
     let half = text.split("[[handlers]]").next().unwrap();
     std::fs::write(folder.0.join("settings.toml"), half).unwrap();
-    served.program.logged("looks like a half-written file");
+    let line = served.program.logged("looks like a half-written file");
+    assert!(line.contains("settings.toml: no handler"), "{line}");
     let ran = reload(&served, &[]);
     assert_eq!(
         (ran.status, ran.printed.as_str()),
@@ -177,7 +185,9 @@ async fn a_file_that_removes_is_taken_later() {
         .logged("it is only the beginning of what it was");
     // The rest comes late. Written in one step it is meant, but not at once.
     std::fs::write(&path, &whole).unwrap();
-    served.program.logged("says what runs already");
+    served
+        .program
+        .logged("can be taken again, and says what runs");
     let renamed = folder.0.join("new.toml");
     std::fs::write(&renamed, half).unwrap();
     std::fs::rename(&renamed, &path).unwrap();
