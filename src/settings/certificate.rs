@@ -1,5 +1,6 @@
 //! [`Certificate`]: the files of `[server.tls]` or `[admin.tls]`, read and checked. [`Certificates`]: both.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
 use super::tls::{TlsSettings, TlsVersion};
@@ -98,6 +100,14 @@ impl Certificate {
     }
 }
 
+impl TlsSettings {
+    /// The names and addresses that the certificate is for, and when the chain ends. `None` if it cannot be used.
+    pub fn names_and_end(&self) -> Option<(Vec<String>, Timestamp)> {
+        let chain = Pem::read(&self.certificate).ok()?.certificates().ok()?;
+        Some((names(chain.first()?), ends(&chain).ok()?))
+    }
+}
+
 fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
     static VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
     match oldest {
@@ -152,6 +162,29 @@ fn ends(chain: &[CertificateDer<'_>]) -> Result<Timestamp, String> {
         first = first.min(end.unwrap_or(Timestamp::MAX));
     }
     Ok(first)
+}
+
+/// The names and addresses that a certificate is for.
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, read)) = parse_x509_certificate(certificate) else {
+        return Vec::new();
+    };
+    let Ok(Some(alternatives)) = read.subject_alternative_name() else {
+        return Vec::new();
+    };
+    let names = alternatives.value.general_names.iter();
+    let names = names.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+        _ => None,
+    });
+    names.collect()
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
 }
 
 /// A client gets all of them with each handshake.

@@ -1,5 +1,8 @@
 //! Signals, the watch, and the command, with the real program.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use offhook::testing::TestEvent;
 
 use super::{NEW, OLD};
@@ -98,6 +101,36 @@ fn catches_hangup(id: u32) -> bool {
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
     caught & 1 == 1
+}
+
+/// Only actix's workers wake, for the date in their answers: the watch on the settings does not, nor anything else.
+#[actix_web::test]
+async fn an_idle_server_sleeps() {
+    let folder = Folder::new("reload-idle");
+    crate::served::settings(&folder, JSONL);
+    let served = Served::start(&folder);
+    until("asleep", async || {
+        let before = wakes(served.program.id());
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        wakes(served.program.id()) == before
+    })
+    .await;
+    served.program.stop();
+}
+
+/// How often each thread that is not actix's has waited for something.
+fn wakes(id: u32) -> BTreeMap<PathBuf, String> {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    let threads = threads.filter_map(|thread| {
+        let path = thread.unwrap().path();
+        // It may have ended.
+        let status = std::fs::read_to_string(path.join("status")).ok()?;
+        let mut lines = status.lines();
+        let waited = lines.find(|line| line.starts_with("voluntary_ctxt_switches"));
+        let is_own = !status.starts_with("Name:\tactix");
+        is_own.then(|| (path, waited.unwrap().to_owned()))
+    });
+    threads.collect()
 }
 
 /// The server is killed at any step of a reload that adds, changes and removes handlers and changes the source.
