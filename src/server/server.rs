@@ -75,12 +75,16 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
     let tls = ListenersTls::new(settings)?;
     let schemes = tls.schemes();
     let mut watching = JoinSet::new();
-    watching.spawn(tls.clone().watch(Arc::clone(&receiver.parts().metrics)));
+    let parts = receiver.parts();
+    let (metrics, clock) = (
+        Arc::clone(&parts.metrics),
+        Arc::clone(&parts.reloading.clock),
+    );
+    watching.spawn(tls.clone().watch(metrics, clock));
     systemd::warn_of_others();
     for warning in settings.admin.iter().flat_map(AdminSettings::warnings) {
         log::warn!("{warning}");
     }
-    let parts = receiver.parts();
     let workers = workers(&settings.server);
     let descriptors = Descriptors::divide(workers, settings.server.max_connections);
     let (live, registrars) = (

@@ -10,14 +10,14 @@ use std::time::Duration;
 use actix_rt::net::TcpStream;
 use arc_swap::ArcSwap;
 use jiff::SignedDuration;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::handshakes::Handshake;
 use super::seats::Seat;
 use crate::Timestamp;
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::Clock;
 use crate::reload::ChangedFiles;
 use crate::settings::{Certificate, Certificates, Problems, Settings, TlsSettings};
 use crate::telemetry::Metrics;
@@ -67,20 +67,20 @@ impl ListenersTls {
 
     /// Says in metrics when the certificates end, and in the log each day from two weeks before. Ends when the task
     /// is aborted.
-    pub(super) async fn watch(self, metrics: Arc<Metrics>) {
+    pub(super) async fn watch(self, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) {
         while self.public.is_some() || self.admin.is_some() {
-            self.tell_ends(&metrics);
-            sleep(DAY).await;
+            self.tell_ends(&metrics, clock.now());
+            clock.sleep(DAY).await;
         }
     }
 
     /// Says in metrics when the certificates end, and in the log if that is soon.
-    pub(super) fn tell_ends(&self, metrics: &Metrics) {
+    pub(super) fn tell_ends(&self, metrics: &Metrics, now: Timestamp) {
         for (name, tls) in [("public", &self.public), ("admin", &self.admin)] {
             let Some(tls) = tls else { continue };
             let ends = tls.live.load().ends;
             metrics.certificate_ends(name, ends);
-            if let Some(text) = ends_soon(ends, SystemClock.now()) {
+            if let Some(text) = ends_soon(ends, now) {
                 log::warn!(
                     "the certificate of the {name} listener {text}; put a new one into its files"
                 );
