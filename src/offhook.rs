@@ -17,7 +17,7 @@ use crate::journal::Journal;
 use crate::relay::Registry;
 use crate::reload::{SettingsFile, Status};
 use crate::server::{self, Parts, Receiver, Reloading, Server};
-use crate::settings::{HandlerSettings, JournalSettings, Settings, Use};
+use crate::settings::{Certificates, HandlerSettings, JournalSettings, Settings, Use};
 use crate::signature::{InFlight, Limits, Secret};
 use crate::telemetry::{Metrics, logging};
 use crate::{Error, EventHandler, ExecHandler, JsonlHandler, LogHandler, Source};
@@ -240,7 +240,8 @@ impl Offhook {
     /// Builds all parts, each after the parts that it needs.
     fn build(self) -> Result<Receiver, Error> {
         let in_code: Vec<&str> = self.handlers.iter().map(|(name, ..)| &**name).collect();
-        self.settings.check(&in_code)?;
+        self.settings
+            .check(&in_code, &mut Certificates::default())?;
         let metrics = Metrics::new();
         let (engine, inline, pipeline) = self.engine(&metrics)?;
         let in_code = in_code.into_iter().map(str::to_owned).collect();

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::lab::{self, Lab};
+use crate::load::To;
 use crate::machine::Origin;
 use crate::process::pin;
 use crate::results::Kept;
@@ -79,6 +81,18 @@ enum Command {
         /// Conversations that they belong to.
         #[arg(long, default_value_t = 10_000)]
         lanes: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Requests to an offhook that runs already, whose source has the key of the gateway's documentation.
+    Send {
+        to: SocketAddr,
+        /// Requests per second; otherwise as fast as they are answered.
+        #[arg(long)]
+        rate: Option<f64>,
+        /// The server's certificate, if it speaks TLS.
+        #[arg(long)]
+        certificate: Option<PathBuf>,
         #[command(flatten)]
         common: Common,
     },
@@ -181,6 +195,20 @@ fn measure(command: Command) -> anyhow::Result<()> {
             lanes,
             common,
         } => Session::new(common)?.alone(|session| session.idle(subscriptions, kept, lanes)),
+        Command::Send {
+            to,
+            rate,
+            certificate,
+            common,
+        } => {
+            let to = To::from(to);
+            let to = match certificate {
+                Some(file) => to.trusting(&file)?,
+                None => to,
+            };
+            let session = Session::new(common)?;
+            runs::send(&session.plan, &to, rate)
+        }
         // They have been dealt with.
         _ => Ok(()),
     }

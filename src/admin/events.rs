@@ -227,14 +227,15 @@ enum EventState {
     Pending,
     /// Nothing is left to do.
     Done,
+    /// It is the same as an earlier one, so it is never handed over.
+    Duplicate,
 }
 
 impl EventState {
     /// The state of an event, from how all consumers are doing and the dead letters of the event.
     fn of(event: &EventEntry, consumers: &[EventStates], dead: &[(String, DeadLetter)]) -> Self {
-        // A duplicate is never handed over.
         let Some(position) = event.in_journal() else {
-            return Self::Done;
+            return Self::Duplicate;
         };
         let is_retrying = |share: &EventStates| share.retrying.contains(position);
         let is_pending = |share: &EventStates| {

@@ -115,6 +115,7 @@ fn summary(settings: &Settings) -> Value {
             "bind": admin.bind,
             "token": admin.token.is_some(),
             "tls": admin.tls.as_ref().map(tls::tls),
+            "warnings": admin.warnings(),
         })),
         "sources": sources.iter().map(source).collect::<Value>(),
         "engine": settings.journal.name(),
@@ -321,7 +322,7 @@ mod tests {
         "bind": "127.0.0.1:5000",
         "health_path": null,
         "tls": null,
-        "admin": {"bind": "127.0.0.1:5001", "token": true, "tls": null},
+        "admin": {"bind": "127.0.0.1:5001", "token": true, "tls": null, "warnings": []},
         "sources": [
             {"name": "hub", "paths": ["/webhook", "/webhook/{session}"],
              "scheme": "x-webhook-signature", "dialect": "codeskytz", "keys": {}, "probe": false,

@@ -20,7 +20,8 @@ use super::table::{Row, age};
 /// List what was received, newest first, show one event and what became of it, or delete events
 ///
 /// An event is pending until every handler and subscription has settled it, retrying while one of them
-/// fails, dead when one has given up on it (see `dead`), and done otherwise.
+/// fails, dead when one has given up on it (see `dead`), a duplicate if it is the same as an earlier one, and
+/// done otherwise.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Events {
@@ -56,7 +57,7 @@ struct List {
     event: Option<String>,
 
     /// Only those in this state
-    #[arg(long, value_parser = ["pending", "done", "retrying", "dead"])]
+    #[arg(long, value_parser = ["pending", "done", "retrying", "dead", "duplicate"])]
     state: Option<String>,
 
     /// Only those before this event
@@ -98,7 +99,7 @@ impl Events {
             return self.server.show(&answer, print);
         }
         let (path, none) = (["api", "events"], "No event.");
-        let headings = ["ID", "RECEIVED", "STATE", "EVENT", "SESSION"];
+        let headings = ["ID", "RECEIVED", "STATE", "SOURCE", "EVENT", "SESSION"];
         self.server
             .list(&path, &self.list, headings, Event::row, none)
     }
@@ -145,7 +146,7 @@ struct Step {
 }
 
 impl Event {
-    fn row(self, now: Timestamp) -> Row<5> {
+    fn row(self, now: Timestamp) -> Row<6> {
         let received = age(&self.received_at, now);
         let is_unknown = self.event == "unknown";
         // The name in the body says more than the kind `unknown`.
@@ -153,12 +154,8 @@ impl Event {
             Some(name) if is_unknown && !name.is_empty() => name,
             _ => self.event,
         };
-        let state = match self.duplicate_of {
-            Some(_) => "duplicate".to_owned(),
-            None => self.state,
-        };
         let session = self.session.unwrap_or_default();
-        let cells = [self.id, received, state, label, session];
+        let cells = [self.id, received, self.state, self.source, label, session];
         Row {
             cells,
             below: self.odd.map(|odd| format!("odd: {odd}")),

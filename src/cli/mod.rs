@@ -32,10 +32,13 @@ mod trust;
 mod verify;
 mod verify_durability;
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use output::{Outcome, Verdict};
 use settings_file::SettingsFile;
@@ -74,6 +77,10 @@ enum Command {
 }
 
 pub(crate) fn main() -> ExitCode {
+    // Before anything that takes time: a supervisor may send SIGHUP to a server that has only just started.
+    if may_serve(std::env::args_os().nth(1).as_deref()) {
+        survive_hangup();
+    }
     match Cli::try_parse() {
         Ok(cli) => as_first_process(&cli).unwrap_or_else(|| {
             let status = output::exit(run(cli));
@@ -85,6 +92,21 @@ pub(crate) fn main() -> ExitCode {
             let _ = error.print();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }
+    }
+}
+
+/// Whether the command may be `serve`, judged by its first argument. Any other command ends with its terminal.
+fn may_serve(first: Option<&OsStr>) -> bool {
+    first.is_none_or(|first| first == "serve" || first.as_encoded_bytes().starts_with(b"-"))
+}
+
+/// From here on SIGHUP does not end the process. A server that has started reloads its settings then.
+fn survive_hangup() {
+    let runtime = runtime::Builder::new_current_thread().enable_io().build();
+    // A failure is told when the server listens to its signals. The handler outlives the runtime.
+    if let Ok(runtime) = runtime {
+        let _inside = runtime.enter();
+        let _ = signal(SignalKind::hangup());
     }
 }
 
@@ -249,6 +271,17 @@ mod tests {
                 tried.iter().any(|one| one == command),
                 "{command}: {tried:?}"
             );
+        }
+    }
+
+    #[test]
+    fn only_a_server_survives_a_hangup() {
+        for first in ["serve", "--settings", "-h"] {
+            assert!(may_serve(Some(OsStr::new(first))), "{first}");
+        }
+        assert!(may_serve(None));
+        for first in ["send", "replay", "verify-durability", "./serve"] {
+            assert!(!may_serve(Some(OsStr::new(first))), "{first}");
         }
     }
 

@@ -11,7 +11,6 @@ use futures_util::future::join;
 use offhook::relay::{RelayState, RelayedTo};
 use offhook::settings::Settings;
 use offhook::{Error, Offhook, Source, escape_controls};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::check::{has_documented_key, without_consumer};
 use super::output::{Failure, Outcome, Verdict, title};
@@ -41,9 +40,6 @@ impl Serve {
     }
 
     async fn serve(self) -> Outcome {
-        // From here on SIGHUP does not end the process. A server that has started reloads its settings then.
-        let listening = signal(SignalKind::hangup());
-        drop(listening.map_err(|error| Failure::failed(format!("listening to signals: {error}")))?);
         let settings = self.file.load("nothing was started")?;
         offhook::logging::init();
         offhook::logging::log_panics();

@@ -163,7 +163,7 @@ impl Pipeline {
     pub(crate) async fn remove(&self, name: &str) -> Result<(), Error> {
         let _one = self.changes.lock().await;
         self.end(name).await;
-        self.metrics.removed(name, &Outcome::NAMES);
+        self.forget_metrics(name);
         let forgotten = self.journal.forget_consumer(name).await;
         forgotten.map_err(Error::journal)
     }
@@ -179,6 +179,11 @@ impl Pipeline {
             drained.await;
         }
         self.metrics.stopped(name);
+    }
+
+    /// Removes the metrics of a consumer that was retired for good.
+    pub(crate) fn forget_metrics(&self, name: &str) {
+        self.metrics.removed(name, &Outcome::NAMES);
     }
 
     /// Starts the consumer that `make` makes, in place of the one with its name, which is retired. If the journal

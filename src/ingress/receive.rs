@@ -96,8 +96,13 @@ impl Ingress {
     /// Serves these sources from the next request on. A request that was routed before keeps the sources and the
     /// limits that it was routed with.
     pub(crate) fn replace(&self, next: NextSources) {
+        let before = self.sources.table();
+        let gone = before.names_not_in(&next.table);
         self.sources.replace(next.table);
         self.silence.replace(next.silence);
+        for name in gone {
+            self.metrics.source_removed(name);
+        }
         if let Some(watchdog) = self.watchdog().as_mut() {
             watchdog.watch_new(&self.silence);
         }

@@ -135,6 +135,13 @@ impl Table {
         sources.find(|source| source.path_token.is_some() && source.path == path)
     }
 
+    /// The names of the sources that `other` does not have.
+    pub(super) fn names_not_in(&self, other: &Self) -> Vec<&str> {
+        let is_there = |name: &&str| other.sources().any(|source| source.name == *name);
+        let names = self.sources().map(|source| source.name.as_str());
+        names.filter(|name| !is_there(name)).collect()
+    }
+
     pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
         self.sources.iter().map(|served| &served.source)
     }

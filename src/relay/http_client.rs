@@ -27,7 +27,7 @@ use url::Url;
 
 use super::connector::{Identity, Trusted, tcp, tls};
 use super::failure::{innermost, is_timeout};
-use super::pem::{certificates, private_key};
+use super::pem::Pem;
 
 /// Makes requests. Its clones share their connections.
 #[derive(Debug, Clone)]
@@ -64,16 +64,17 @@ pub struct Trusting<'a> {
 impl Trusting<'_> {
     fn read(&self) -> Result<(Trusted, Option<Identity>), String> {
         let named = |path: &Path, text: String| format!("{}: {text}", path.display());
-        let mut trusted = Vec::new();
-        if let Some(path) = self.authorities {
-            trusted = certificates(path).map_err(|text| named(path, text))?;
-        }
+        let certificates = |path: &Path| {
+            let found = Pem::read(path).and_then(|pem| pem.certificates());
+            found.map_err(|text| named(path, text))
+        };
+        let mut trusted = self.authorities.map_or(Ok(Vec::new()), certificates)?;
         let own = self.server.and_then(|path| certificates(path).ok());
         trusted.extend(own.into_iter().flatten().take(1));
         let identity = self.identity.map(|(certificate, key)| {
-            let chain = certificates(certificate).map_err(|text| named(certificate, text))?;
-            let key = private_key(key).map_err(|text| named(key, text))?;
-            Ok::<_, String>((chain, key))
+            let chain = certificates(certificate)?;
+            let private = Pem::read(key).and_then(|pem| pem.private_key());
+            Ok::<_, String>((chain, private.map_err(|text| named(key, text))?))
         });
         Ok((Trusted::System(trusted), identity.transpose()?))
     }

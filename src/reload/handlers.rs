@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::dispatch::Consumer;
 use crate::engine::Pipeline;
 
-/// What reloads have changed of the handlers, by the names of their consumers.
+/// The handlers that reloads change at the moment, by the names of their consumers.
 #[derive(Default)]
 pub(crate) struct HandlerChanges(BTreeMap<String, Arc<Slot>>);
 
@@ -40,6 +40,8 @@ impl HandlerChanges {
         make: Option<MakeConsumer>,
         pipeline: &Arc<Pipeline>,
     ) -> impl Future<Output = ()> + Send + use<> {
+        // Those that only this map has are done.
+        self.0.retain(|_, slot| Arc::strong_count(slot) > 1);
         let slot = Arc::clone(self.0.entry(name.to_owned()).or_default());
         let mut wanted = slot.wanted();
         wanted.number += 1;
@@ -59,8 +61,9 @@ impl Slot {
         pipeline.retire(name).await;
         // A later reload may have changed it meanwhile.
         let Wanted { number, make } = self.wanted().clone();
-        if let Some(make) = make {
-            pipeline.renew(|| make()).await;
+        match make {
+            Some(make) => pipeline.renew(|| make()).await,
+            None => pipeline.forget_metrics(name),
         }
         *done = number;
     }

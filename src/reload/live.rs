@@ -24,15 +24,15 @@ use rustix::fs::Access;
 use tokio::time::timeout;
 
 use super::handlers::{HandlerChanges, MakeConsumer};
-use super::plan::{How, Kind, Plan};
+use super::plan::{ChangedFiles, How, Kind, Plan};
 use crate::clock::Clock;
-use crate::dispatch::Consumer;
+use crate::dispatch::{Consumer, Outcome};
 use crate::engine::{InlineEngine, Pipeline, Retention};
 use crate::error::Problems;
 use crate::gateway::Registrars;
 use crate::ingress::{Ingress, NextSources};
 use crate::relay::{NextRelay, Registry};
-use crate::settings::{HandlerSettings, JournalSettings, Settings, Use};
+use crate::settings::{Certificates, HandlerSettings, JournalSettings, Settings, Use};
 use crate::signature::Limits;
 use crate::telemetry::Metrics;
 use crate::{Error, EventHandler};
@@ -67,14 +67,14 @@ pub(crate) enum Stage {
 
 /// Builds what the settings say of the listeners, such as their certificates.
 pub(crate) type PrepareListeners =
-    Box<dyn Fn(&Settings) -> Result<PreparedListeners, Problems> + Send + Sync>;
+    Box<dyn Fn(&Settings, &mut Certificates) -> Result<PreparedListeners, Problems> + Send + Sync>;
 
 /// What the listeners are to go by.
 pub(crate) struct PreparedListeners {
     /// Only stores it.
     pub(crate) apply: Box<dyn FnOnce() + Send>,
-    /// The sections whose files hold another certificate, such as `server.tls`.
-    pub(crate) certificates: Vec<&'static str>,
+    /// What their certificates are read from, as far as it holds something else.
+    pub(crate) files: Vec<ChangedFiles>,
 }
 
 /// Makes a handler of the settings.
@@ -106,9 +106,9 @@ impl From<Problems> for NotPrepared {
 }
 
 impl Prepared {
-    /// The sections whose files hold another certificate, though the settings may be as they were.
-    pub(super) fn certificates(&self) -> &[&'static str] {
-        &self.listeners.certificates
+    /// The files that hold something else, though the settings may be as they were.
+    pub(super) fn files(&self) -> &[ChangedFiles] {
+        &self.listeners.files
     }
 }
 
@@ -126,11 +126,12 @@ impl Live {
         &self,
         old: &Settings,
         new: &Settings,
+        certificates: &mut Certificates,
         plan: &Plan,
         dry_run: bool,
     ) -> Result<Prepared, NotPrepared> {
         let in_code: Vec<&str> = self.in_code.iter().map(String::as_str).collect();
-        new.check(&in_code)?;
+        new.check(&in_code, certificates)?;
         let concerns_relay = plan.concerns(Kind::Subscription)
             || (&old.relay, &old.dispatch) != (&new.relay, &new.dispatch);
         if concerns_relay || plan.concerns(Kind::Handler) {
@@ -140,7 +141,7 @@ impl Live {
         let mut prepared = Prepared {
             settings: new.clone(),
             sources: None,
-            listeners: (self.listeners)(new)?,
+            listeners: (self.listeners)(new, certificates)?,
             added: Vec::new(),
             changed: Vec::new(),
             removed: Vec::new(),
@@ -232,6 +233,9 @@ impl Live {
         if let Some(inline) = &self.inline {
             let made = added.iter().chain(&changed).map(|(_, make)| make());
             inline.replace(&removed, made.collect());
+            for name in &removed {
+                self.metrics.consumer_removed(name, &Outcome::NAMES);
+            }
         }
         let (new, mut others) = self.handler_work(added, changed, removed);
         let registry = self.registry.clone().zip(relay);

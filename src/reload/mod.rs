@@ -4,7 +4,7 @@
 //! - `text.rs`: what the settings file held, and whether it was cut.
 //! - `watch.rs`: notices that files have changed.
 //! - `overlay.rs`: what a program has changed in code stays.
-//! - `plan.rs`: what differs, and what needs a restart; what looks half-written.
+//! - `plan.rs`: what differs (`plan/keys.rs`), and what needs a restart; what looks half-written.
 //! - `live.rs`: the parts that are changed: first prepared, then applied.
 //! - `handlers.rs`: work on handlers, which may go on when the reload is over.
 //! - `report.rs`: what has come of it.
@@ -22,5 +22,6 @@ mod text;
 mod watch;
 
 pub(crate) use live::{Live, PreparedListeners, ReadyMade, Stage};
+pub(crate) use plan::ChangedFiles;
 pub(crate) use reloader::{NotAsked, ReloadHandle, Reloader, SettingsFile};
 pub(crate) use report::{Outcome, Report, Status};

@@ -1,10 +1,10 @@
 //! [`Plan`]: what differs between the settings that run and those that were read.
 //!
-//! Each comparison names all fields of its type (`differing!`), so that a field that is added later does not
-//! compile until it is known here. Changes are told by name and key; no value is told, because it may be a secret.
-//! Only the values of keys that need a restart are told, because their line has to be put back.
+//! Changes are told by name and key (`keys.rs`); no value is told, because it may be a secret. Only the values of
+//! keys that need a restart are told, because their line has to be put back.
 
 mod emptied;
+mod keys;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,15 +14,15 @@ use std::time::Duration;
 
 use humantime::format_duration;
 
-use crate::Source;
-use crate::dispatch::HandlerOptions;
-use crate::relay::{RelayOptions, RelaySettings, SubscriptionSettings};
 use crate::settings::{
-    AdminSettings, GatewaySettings, HandlerSettings, JournalSettings, ServerSettings, Settings,
-    SqliteSettings, TlsSettings, TlsVersion,
+    AdminSettings, JournalSettings, ServerSettings, Settings, TlsSettings, TlsVersion,
 };
 
 pub(crate) use emptied::Emptied;
+use keys::{
+    admin_keys, gateway_keys, handler_keys, options, relay_keys, server_keys, source_keys,
+    source_name, sqlite_keys, subscription_keys, subscription_name, tls_keys,
+};
 pub(super) use words::summary;
 
 /// What a reload would change.
@@ -62,6 +62,14 @@ pub(crate) enum How {
     Changed(Vec<&'static str>),
 }
 
+/// The files of a section, by their keys, that hold something else than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChangedFiles {
+    /// Such as `server.tls`.
+    pub(crate) section: &'static str,
+    pub(crate) keys: Vec<&'static str>,
+}
+
 /// A key that has another value, and cannot have it before a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NeedsRestart {
@@ -70,21 +78,6 @@ pub(crate) struct NeedsRestart {
     key: &'static str,
     /// The line that has to be put back; `None` if the key has to be taken out.
     line: Option<String>,
-}
-
-/// The keys of the fields that differ. Names every field of the type.
-macro_rules! differing {
-    ($type:ident { $($field:ident: $key:literal),* $(,)? }, $old:expr, $new:expr) => {{
-        let ($type { $($field),* }, new): (&$type, &$type) = ($old, $new);
-        let mut keys: Vec<&'static str> = Vec::new();
-        $(
-            // References are compared, because a `dyn` cannot be moved.
-            if $field != &new.$field {
-                keys.push($key);
-            }
-        )*
-        keys
-    }};
 }
 
 impl Plan {
@@ -162,26 +155,9 @@ impl Plan {
     }
 
     fn server(&mut self, old: &ServerSettings, new: &ServerSettings) {
-        let keys = differing!(
-            ServerSettings {
-                bind: "bind",
-                workers: "workers",
-                max_body: "max_body",
-                max_in_flight: "max_in_flight",
-                max_connections: "max_connections",
-                request_timeout: "request_timeout",
-                keep_alive: "keep_alive",
-                min_body_rate: "min_body_rate",
-                drain_delay: "drain_delay",
-                health_path: "health_path",
-                trusted_proxies: "trusted_proxies",
-                tls: "tls",
-            },
-            old,
-            new
-        );
-        let switched = self.tls("server.tls", old.tls.as_ref(), new.tls.as_ref());
-        let keys = keys.into_iter().filter(|key| *key != "tls" || !switched);
+        let keys = server_keys(old, new);
+        self.tls("server.tls", old.tls.as_ref(), new.tls.as_ref());
+        let keys = keys.into_iter().filter(|key| *key != "tls");
         let lines = keys.map(|key| {
             let line = match key {
                 "bind" => Some(quoted(old.bind)),
@@ -205,17 +181,9 @@ impl Plan {
             }
             return;
         };
-        let keys = differing!(
-            AdminSettings {
-                bind: "bind",
-                token: "token",
-                tls: "tls",
-            },
-            old,
-            new
-        );
-        let switched = self.tls("admin.tls", old.tls.as_ref(), new.tls.as_ref());
-        let keys = keys.into_iter().filter(|key| *key != "tls" || !switched);
+        let keys = admin_keys(old, new);
+        self.tls("admin.tls", old.tls.as_ref(), new.tls.as_ref());
+        let keys = keys.into_iter().filter(|key| *key != "tls");
         let lines = keys.map(|key| match key {
             "bind" => (key, Some(quoted(old.bind))),
             // With or without a token the listener is open to others.
@@ -224,15 +192,12 @@ impl Plan {
         self.split("admin", lines.collect());
     }
 
-    /// A listener cannot begin or end to speak TLS. Returns whether it is to.
-    fn tls(
-        &mut self,
-        section: &'static str,
-        old: Option<&TlsSettings>,
-        new: Option<&TlsSettings>,
-    ) -> bool {
-        if old.is_some() == new.is_some() {
-            return false;
+    /// A listener cannot begin or end to speak TLS.
+    fn tls(&mut self, section: &'static str, old: Option<&TlsSettings>, new: Option<&TlsSettings>) {
+        match (old, new) {
+            (None, None) => return,
+            (Some(old), Some(new)) => return self.section(section, tls_keys(old, new)),
+            _ => {}
         }
         let line = |key, path: &Path| Some(format!("{key} = {}", quoted(path.display())));
         let lines = old.map_or_else(
@@ -262,7 +227,6 @@ impl Plan {
         let restarts = lines.into_iter();
         self.restarts
             .extend(restarts.map(|(key, line)| NeedsRestart { section, key, line }));
-        true
     }
 
     fn journal(&mut self, old: &JournalSettings, new: &JournalSettings) {
@@ -274,17 +238,7 @@ impl Plan {
                 return self.split("journal", vec![("engine", line)]);
             }
         };
-        let keys = differing!(
-            SqliteSettings {
-                path: "path",
-                retention: "retention",
-                retention_size: "retention_size",
-                dedup_window: "dedup_window",
-                dedup_window_unkeyed: "dedup_window_unkeyed",
-            },
-            old,
-            new
-        );
+        let keys = sqlite_keys(old, new);
         let lines = keys.into_iter().map(|key| {
             let line = match key {
                 "path" => Some(quoted(old.path.display())),
@@ -313,10 +267,18 @@ impl Plan {
         self.section(section, changed);
     }
 
-    /// Adds the sections whose files hold another certificate.
-    pub(crate) fn add_certificates(&mut self, sections: &[&'static str]) {
-        for section in sections {
-            self.section(section, vec!["certificate"]);
+    /// Adds the keys whose files hold something else, though they may have the same paths.
+    pub(crate) fn add_files(&mut self, files: &[ChangedFiles]) {
+        for ChangedFiles { section, keys } in files {
+            let mut changes = self.changes.iter_mut();
+            let known = changes.find(|one| one.kind == Kind::Section && one.name == *section);
+            match known.map(|one| &mut one.how) {
+                Some(How::Changed(known)) => {
+                    let new = keys.iter().filter(|key| !known.contains(key));
+                    *known = known.iter().chain(new).copied().collect();
+                }
+                _ => self.section(section, keys.clone()),
+            }
         }
     }
 
@@ -354,123 +316,6 @@ impl Plan {
         });
         self.changes.extend(changes);
     }
-}
-
-fn source_name(source: &Source) -> String {
-    source.name.clone()
-}
-
-fn source_keys(old: &Source, new: &Source) -> Vec<&'static str> {
-    let mut keys = differing!(
-        Source {
-            name: "name",
-            path: "path",
-            scheme: "scheme",
-            dialect: "dialect",
-            secrets: "secrets",
-            sessions: "sessions",
-            path_token: "path_token",
-            probe: "probe",
-            quiet_after: "quiet_after",
-            quiet_sessions: "sessions",
-        },
-        old,
-        new
-    );
-    keys.dedup();
-    keys
-}
-
-fn handler_keys(old: &HandlerSettings, new: &HandlerSettings) -> Vec<&'static str> {
-    let mut keys = differing!(
-        HandlerSettings {
-            name: "name",
-            used: "use",
-            options: "options",
-        },
-        old,
-        new
-    );
-    // Says which.
-    keys.retain(|key| *key != "options");
-    keys.extend(options(&old.options, &new.options));
-    keys
-}
-
-/// The subscription as its consumer is named.
-fn subscription_name(one: &SubscriptionSettings) -> String {
-    format!("{:?} to session {:?}", one.name, one.session)
-}
-
-fn subscription_keys(old: &SubscriptionSettings, new: &SubscriptionSettings) -> Vec<&'static str> {
-    let mut keys = differing!(
-        SubscriptionSettings {
-            name: "name",
-            session: "session",
-            webhook_url: "webhook_url",
-            secrets: "secrets",
-            headers: "headers",
-            options: "options",
-        },
-        old,
-        new
-    );
-    keys.retain(|key| *key != "options");
-    keys.extend(options(&old.options, &new.options));
-    keys
-}
-
-fn gateway_keys(old: &GatewaySettings, new: &GatewaySettings) -> Vec<&'static str> {
-    differing!(
-        GatewaySettings {
-            name: "name",
-            gateway: "url, shape or headers",
-            sessions: "sessions",
-            registration: "webhook_url, events or secret",
-        },
-        old,
-        new
-    )
-}
-
-fn relay_keys(old: &RelaySettings, new: &RelaySettings) -> Vec<&'static str> {
-    let mut keys = differing!(
-        RelaySettings {
-            options: "options",
-            suspend_after: "suspend_after",
-        },
-        old,
-        new
-    );
-    keys.retain(|key| *key != "options");
-    keys.extend(differing!(
-        RelayOptions {
-            timeout: "timeout",
-            allow_private: "allow_private",
-            allow: "allow",
-            give_up_on: "give_up_on",
-        },
-        &old.options,
-        &new.options
-    ));
-    keys
-}
-
-fn options(old: &HandlerOptions, new: &HandlerOptions) -> Vec<&'static str> {
-    differing!(
-        HandlerOptions {
-            events: "events",
-            sessions: "sessions",
-            order: "order",
-            timeout: "timeout",
-            concurrency: "concurrency",
-            retry: "retry",
-            monotonic: "status",
-            suspend_after: "suspend_after",
-        },
-        old,
-        new
-    )
 }
 
 /// A TOML text.

@@ -18,18 +18,19 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::future::OptionFuture;
 use tokio::signal::unix::Signal;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::timeout;
 
 use super::live::{Live, NotPrepared, Stage};
 use super::overlay::with_changes;
 use super::plan::{Emptied, Plan, summary};
 use super::report::{Outcome, Report, Status};
-use super::text::{FileText, load};
+use super::text::{FileText, Loaded};
 use super::watch::FileWatch;
 use crate::error::Problems;
 use crate::settings::Settings;
@@ -166,7 +167,7 @@ impl Reloader {
         };
         let (files, text) = tokio::task::spawn_blocking(read).await.unwrap_or_default();
         self.taken = text;
-        let mut watch = FileWatch::new(files).await;
+        let mut watch = FileWatch::new(files, Arc::clone(&self.live.clock)).await;
         let mut is_start = self.file.path.is_file();
         if is_start {
             watch.look_again();
@@ -194,7 +195,11 @@ impl Reloader {
     ) -> Option<(Trigger, Vec<Request>)> {
         let mut changed = pin!(watch.changed());
         loop {
-            let confirmed_at = self.unconfirmed.as_ref().map(|found| found.at);
+            let clock = self.live.clock();
+            let confirmed = self
+                .unconfirmed
+                .as_ref()
+                .map(|found| clock.sleep(found.at.saturating_duration_since(clock.monotonic())));
             let mut asked = Vec::new();
             let mut trigger = tokio::select! {
                 request = self.requests.recv() => {
@@ -203,9 +208,7 @@ impl Reloader {
                 }
                 Some(()) = hangup.recv() => Some(Trigger::Signal),
                 () = &mut changed => Some(Trigger::Files),
-                () = sleep_until(confirmed_at.unwrap_or_else(Instant::now)), if confirmed_at.is_some() => {
-                    Some(Trigger::Unchanged)
-                }
+                Some(()) = OptionFuture::from(confirmed) => Some(Trigger::Unchanged),
                 () = journal_is_ready(&self.live), if self.waits_for_journal => Some(Trigger::Journal),
             };
             while let Ok(request) = self.requests.try_recv() {
@@ -235,13 +238,13 @@ impl Reloader {
             log::info!("SIGHUP: loading {} again", self.file.path.display());
         }
         let path = self.file.path.clone();
-        let read = move || (Settings::files(&path), load(&path));
+        let read = move || (Settings::files(&path), Loaded::from(&path));
         let (files, loaded) = match self.blocking(read).await {
             Ok((files, loaded)) => (Some(files), loaded),
             Err(problems) => (None, Err(problems)),
         };
         let (report, finished) = match loaded {
-            Ok((text, now)) => self.take((text, now), trigger, dry_run).await,
+            Ok(loaded) => self.take(loaded, trigger, dry_run).await,
             Err(problems) => (self.report(Outcome::Invalid(problems)), None),
         };
         if !dry_run {
@@ -265,10 +268,15 @@ impl Reloader {
     /// Takes what the file says now, if it can be taken.
     async fn take(
         &mut self,
-        (text, now): (FileText, Settings),
+        loaded: Loaded,
         trigger: Trigger,
         dry_run: bool,
     ) -> (Report, Option<oneshot::Receiver<()>>) {
+        let Loaded {
+            text,
+            settings: now,
+            mut certificates,
+        } = loaded;
         self.status.read(now.fingerprint());
         let new = with_changes(&self.file.said, &self.running, now.clone());
         let plan = Plan::between(&self.running, &new);
@@ -280,7 +288,7 @@ impl Reloader {
         }
         let (live, old) = (Arc::clone(&self.live), self.running.clone());
         let prepare = move || {
-            let prepared = live.prepare(&old, &new, &plan, dry_run);
+            let prepared = live.prepare(&old, &new, &mut certificates, &plan, dry_run);
             (prepared, new, plan)
         };
         let (prepared, new, mut plan) = match self.blocking(prepare).await {
@@ -294,7 +302,7 @@ impl Reloader {
             }
             Err(NotPrepared::NotReady(why)) => return (self.report(Outcome::NotReady(why)), None),
         };
-        plan.add_certificates(prepared.certificates());
+        plan.add_files(prepared.files());
         if dry_run {
             let outcome = match plan.is_empty() {
                 true => Outcome::Unchanged,
@@ -335,21 +343,21 @@ impl Reloader {
         if trigger.is_asked() || plan.is_empty() {
             return None;
         }
-        if let Some(emptied) = plan.emptied {
-            return Some(Outcome::HalfWritten(emptied));
+        let is_cut = self.taken.as_ref().is_some_and(|taken| text.is_cut(taken));
+        let emptied = plan.emptied.or(is_cut.then_some(Emptied::End));
+        if let Some(emptied) = emptied {
+            let file = self.file.path.display().to_string();
+            return Some(Outcome::HalfWritten(Problems::at(
+                file,
+                emptied.to_string(),
+            )));
         }
-        if self.taken.as_ref().is_some_and(|taken| text.is_cut(taken)) {
-            return Some(Outcome::HalfWritten(Emptied::End));
-        }
+        let time = self.live.clock().monotonic();
         let same = before.filter(|found| found.settings == *now);
-        if !plan.removes()
-            || same
-                .as_ref()
-                .is_some_and(|found| found.at <= Instant::now())
-        {
+        let at = same.map_or(time + CONFIRMED_AFTER, |found| found.at);
+        if !plan.removes() || at <= time {
             return None;
         }
-        let at = same.map_or_else(|| Instant::now() + CONFIRMED_AFTER, |found| found.at);
         let settings = now.clone();
         self.unconfirmed = Some(Unconfirmed { settings, at });
         Some(Outcome::Unconfirmed)
@@ -422,9 +430,10 @@ impl Reloader {
                 );
                 return;
             }
-            Outcome::Unchanged => {
-                log::info!("settings not reloaded: {file} says what runs already");
+            Outcome::Unchanged if self.status.is_stale() => {
+                log::info!("{file} can be taken again, and says what runs: nothing has changed");
             }
+            Outcome::Unchanged => log::info!("nothing to reload: {file} says what runs already"),
             Outcome::WouldReload(_) => {}
             refused => {
                 for problem in refused.problems() {
@@ -446,7 +455,7 @@ impl Reloader {
 /// Returns when the journal is ready.
 async fn journal_is_ready(live: &Live) {
     while live.not_ready().is_some() {
-        sleep(JOURNAL_PAUSE).await;
+        live.clock().sleep(JOURNAL_PAUSE).await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::plan::{Change, Emptied, NeedsRestart};
+use super::plan::{Change, NeedsRestart};
 use crate::Timestamp;
 use crate::error::Problems;
 use crate::settings::Settings;
@@ -31,7 +31,8 @@ pub(crate) enum Outcome {
     Unchanged,
     Invalid(Problems),
     RestartNeeded(Vec<NeedsRestart>),
-    HalfWritten(Emptied),
+    /// It looks like a half-written file.
+    HalfWritten(Problems),
     /// It removes something, and may not be written to its end yet.
     Unconfirmed,
     /// Why handlers and subscriptions cannot change now. It is tried again.
@@ -71,9 +72,10 @@ impl Outcome {
     /// Why nothing was changed, one line each.
     pub(crate) fn problems(&self) -> Vec<String> {
         match self {
-            Self::Invalid(problems) => problems.list().iter().map(ToString::to_string).collect(),
+            Self::Invalid(problems) | Self::HalfWritten(problems) => {
+                problems.list().iter().map(ToString::to_string).collect()
+            }
             Self::RestartNeeded(keys) => keys.iter().map(ToString::to_string).collect(),
-            Self::HalfWritten(emptied) => vec![emptied.to_string()],
             Self::NotReady(why) => vec![format!(
                 "{why}, so handlers and subscriptions cannot change now; the settings are loaded again when it can"
             )],

@@ -1,10 +1,10 @@
-//! [`FileText`]: what the settings file held.
+//! [`FileText`]: what the settings file held. [`Loaded`]: what was made of it.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::error::Problems;
-use crate::settings::{MAX_FILE, Settings};
+use crate::settings::{Certificates, MAX_FILE, Settings};
 use crate::signature::read_regular;
 
 /// The bytes of a file, and which file they were in.
@@ -32,13 +32,30 @@ impl FileText {
     }
 }
 
-/// Loads the file, if it can be loaded more than once.
-pub(super) fn load(path: &Path) -> Result<(FileText, Settings), Problems> {
-    let kind = std::fs::metadata(path).map(|file| file.file_type());
-    if kind.is_ok_and(|kind| !kind.is_file() && !kind.is_dir()) {
-        let text =
-            "is not a regular file, so it cannot be read again; restart offhook for other settings";
-        return Err(Problems::at(path.display().to_string(), text));
+/// The settings of a file, and what they were made of.
+pub(super) struct Loaded {
+    pub(super) text: FileText,
+    pub(super) settings: Settings,
+    /// Those that the settings name.
+    pub(super) certificates: Certificates,
+}
+
+impl Loaded {
+    /// Loads the file, if it can be loaded more than once.
+    pub(super) fn from(path: &Path) -> Result<Self, Problems> {
+        let kind = std::fs::metadata(path).map(|file| file.file_type());
+        if kind.is_ok_and(|kind| !kind.is_file() && !kind.is_dir()) {
+            let text = "is not a regular file, so it cannot be read again; restart offhook for other settings";
+            return Err(Problems::at(path.display().to_string(), text));
+        }
+        let mut certificates = Certificates::default();
+        let text = FileText::of(path);
+        let (settings, problems) = Settings::load_with_certificates(path, &mut certificates)?;
+        Problems::none_of(problems)?;
+        Ok(Self {
+            text,
+            settings,
+            certificates,
+        })
     }
-    Ok((FileText::of(path), Settings::load(path)?))
 }

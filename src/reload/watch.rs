@@ -21,13 +21,13 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout_at};
 
 #[cfg(target_os = "linux")]
 use folders::Folders;
 #[cfg(not(target_os = "linux"))]
 use no_folders::Folders;
 
+use crate::clock::Clock;
 use crate::signature::read_regular;
 
 /// Watches files, which need not exist.
@@ -44,13 +44,14 @@ pub(super) struct FileWatch {
     problem: Option<String>,
     /// One reads at a time.
     turns: Arc<Semaphore>,
+    clock: Arc<dyn Clock>,
 }
 
 /// The hash of each file that can be read.
 type Contents = BTreeMap<PathBuf, Option<[u8; 32]>>;
 
 impl FileWatch {
-    pub(super) async fn new(files: BTreeSet<PathBuf>) -> Self {
+    pub(super) async fn new(files: BTreeSet<PathBuf>, clock: Arc<dyn Clock>) -> Self {
         let mut watch = Self {
             files,
             known: Contents::new(),
@@ -58,6 +59,7 @@ impl FileWatch {
             is_pending: false,
             problem: None,
             turns: Arc::new(Semaphore::new(1)),
+            clock,
         };
         watch.watch_folders();
         watch.known = watch.read().await;
@@ -90,11 +92,15 @@ impl FileWatch {
                 self.happens().await;
                 self.is_pending = true;
             }
-            let until = Instant::now() + LONGEST;
-            let mut is_quiet = false;
-            while !is_quiet && Instant::now() < until {
-                let quiet_at = until.min(Instant::now() + QUIET);
-                is_quiet = timeout_at(quiet_at, self.happens()).await.is_err();
+            let until = self.clock.monotonic() + LONGEST;
+            let mut left = LONGEST;
+            while !left.is_zero() {
+                let quiet = self.clock.sleep(left.min(QUIET));
+                tokio::select! {
+                    () = quiet => break,
+                    () = self.happens() => {}
+                }
+                left = until.saturating_duration_since(self.clock.monotonic());
             }
             // Links may lead elsewhere now. What happens from here on is seen again.
             self.watch_folders();
@@ -111,7 +117,7 @@ impl FileWatch {
     async fn settled(&self) -> Contents {
         let mut contents = self.read().await;
         for _ in 0..MOST_READINGS {
-            sleep(BETWEEN_READINGS).await;
+            self.clock.sleep(BETWEEN_READINGS).await;
             let again = self.read().await;
             if again == contents {
                 break;

@@ -84,6 +84,7 @@ impl Reloads {
         };
         let (public, token) = (public.clone(), parts.admin_token.clone());
         let (metrics, supervisor) = (Arc::clone(&parts.metrics), Arc::clone(supervisor));
+        let clock = Arc::clone(&reloading.clock);
         let live = Live {
             ingress: Arc::clone(&parts.ingress),
             pipeline: parts.pipeline.clone(),
@@ -95,19 +96,20 @@ impl Reloads {
             clock: Arc::clone(&reloading.clock),
             in_code: reloading.in_code.clone(),
             ready_made: reloading.ready_made,
-            listeners: Box::new(move |settings| {
+            listeners: Box::new(move |settings, certificates| {
                 let (public, token) = (public.clone(), token.clone());
                 let (tls, metrics) = (tls.clone(), Arc::clone(&metrics));
+                let clock = Arc::clone(&clock);
                 let (server, admin) = (settings.server.clone(), settings.admin.clone());
-                let next = tls.load(settings)?;
+                let next = tls.load(settings, certificates)?;
                 Ok(PreparedListeners {
-                    certificates: next.iter().map(|next| next.section).collect(),
+                    files: next.iter().map(|next| next.files.clone()).collect(),
                     apply: Box::new(move || {
                         public.replace(&server);
                         token.replace(admin.and_then(|admin| admin.token));
                         if !next.is_empty() {
                             next.into_iter().for_each(NextCertificate::apply);
-                            tls.tell_ends(&metrics);
+                            tls.tell_ends(&metrics, clock.now());
                         }
                     }),
                 })

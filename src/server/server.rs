@@ -21,7 +21,7 @@ use super::tls::ListenersTls;
 use crate::Error;
 use crate::gateway::Registrars;
 use crate::relay::RelayedTo;
-use crate::settings::Settings;
+use crate::settings::{AdminSettings, Settings};
 
 /// A server that runs in the background.
 ///
@@ -75,18 +75,16 @@ pub(crate) fn start(settings: &Settings, receiver: Receiver) -> Result<Server, E
     let tls = ListenersTls::new(settings)?;
     let schemes = tls.schemes();
     let mut watching = JoinSet::new();
-    watching.spawn(tls.clone().watch(Arc::clone(&receiver.parts().metrics)));
-    systemd::warn_of_others();
-    if let Some(admin) = &settings.admin
-        && admin.tls.is_none()
-        && !admin.bind.ip().is_loopback()
-    {
-        log::warn!(
-            "admin.bind {} is not loopback, and there is no [admin.tls]: everyone on the way can read the admin token",
-            admin.bind
-        );
-    }
     let parts = receiver.parts();
+    let (metrics, clock) = (
+        Arc::clone(&parts.metrics),
+        Arc::clone(&parts.reloading.clock),
+    );
+    watching.spawn(tls.clone().watch(metrics, clock));
+    systemd::warn_of_others();
+    for warning in settings.admin.iter().flat_map(AdminSettings::warnings) {
+        log::warn!("{warning}");
+    }
     let workers = workers(&settings.server);
     let descriptors = Descriptors::divide(workers, settings.server.max_connections);
     let (live, registrars) = (

@@ -10,15 +10,16 @@ use std::time::Duration;
 use actix_rt::net::TcpStream;
 use arc_swap::ArcSwap;
 use jiff::SignedDuration;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::handshakes::Handshake;
 use super::seats::Seat;
 use crate::Timestamp;
-use crate::clock::{Clock as _, SystemClock};
-use crate::settings::{Certificate, Problems, Settings, TlsSettings};
+use crate::clock::Clock;
+use crate::reload::ChangedFiles;
+use crate::settings::{Certificate, Certificates, Problems, Settings, TlsSettings};
 use crate::telemetry::Metrics;
 
 /// The certificate of a listener, which may be replaced while it listens.
@@ -36,17 +37,18 @@ pub(super) struct ListenersTls {
 
 /// Another certificate for a listener.
 pub(super) struct NextCertificate {
-    /// Where the settings name it, such as `server.tls`.
-    pub(super) section: &'static str,
-    certificate: Certificate,
+    /// The files that are others.
+    pub(super) files: ChangedFiles,
+    certificate: Arc<Certificate>,
     listener: Arc<Tls>,
 }
 
 impl ListenersTls {
     pub(super) fn new(settings: &Settings) -> Result<Self, Problems> {
-        let new = |section, settings: Option<&TlsSettings>| {
+        let mut certificates = Certificates::default();
+        let mut new = |section, settings: Option<&TlsSettings>| {
             let certificate = settings
-                .map(|settings| load(section, settings))
+                .map(|settings| load(section, settings, &mut certificates))
                 .transpose()?;
             Ok(certificate.map(|certificate| Arc::new(Tls::new(certificate))))
         };
@@ -65,20 +67,20 @@ impl ListenersTls {
 
     /// Says in metrics when the certificates end, and in the log each day from two weeks before. Ends when the task
     /// is aborted.
-    pub(super) async fn watch(self, metrics: Arc<Metrics>) {
+    pub(super) async fn watch(self, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) {
         while self.public.is_some() || self.admin.is_some() {
-            self.tell_ends(&metrics);
-            sleep(DAY).await;
+            self.tell_ends(&metrics, clock.now());
+            clock.sleep(DAY).await;
         }
     }
 
     /// Says in metrics when the certificates end, and in the log if that is soon.
-    pub(super) fn tell_ends(&self, metrics: &Metrics) {
+    pub(super) fn tell_ends(&self, metrics: &Metrics, now: Timestamp) {
         for (name, tls) in [("public", &self.public), ("admin", &self.admin)] {
             let Some(tls) = tls else { continue };
             let ends = tls.live.load().ends;
             metrics.certificate_ends(name, ends);
-            if let Some(text) = ends_soon(ends, SystemClock.now()) {
+            if let Some(text) = ends_soon(ends, now) {
                 log::warn!(
                     "the certificate of the {name} listener {text}; put a new one into its files"
                 );
@@ -86,16 +88,21 @@ impl ListenersTls {
         }
     }
 
-    /// Loads the files again. Returns the certificates that are others than those in use.
-    pub(super) fn load(&self, settings: &Settings) -> Result<Vec<NextCertificate>, Problems> {
+    /// Loads the files again, if they are not in `certificates`. Returns those that are others than those in use.
+    pub(super) fn load(
+        &self,
+        settings: &Settings,
+        certificates: &mut Certificates,
+    ) -> Result<Vec<NextCertificate>, Problems> {
         let listeners = [(PUBLIC, &self.public), (ADMIN, &self.admin)];
         let mut next = Vec::new();
         for ((section, listener), settings) in listeners.into_iter().zip(sections(settings)) {
             if let (Some(listener), Some(settings)) = (listener, settings) {
-                let certificate = load(section, settings)?;
-                if !listener.live.load().is_same(&certificate) {
+                let certificate = load(section, settings, certificates)?;
+                let keys = listener.live.load().differs_in(&certificate);
+                if !keys.is_empty() {
                     next.push(NextCertificate {
-                        section,
+                        files: ChangedFiles { section, keys },
                         certificate,
                         listener: Arc::clone(listener),
                     });
@@ -134,21 +141,25 @@ fn sections(settings: &Settings) -> [Option<&TlsSettings>; 2] {
     ]
 }
 
-fn load(section: &str, settings: &TlsSettings) -> Result<Certificate, Problems> {
-    Certificate::load(settings)
-        .map_err(|(key, text)| Problems::at(format!("{section}.{key}"), text))
+fn load(
+    section: &str,
+    settings: &TlsSettings,
+    certificates: &mut Certificates,
+) -> Result<Arc<Certificate>, Problems> {
+    let loaded = certificates.of(settings);
+    loaded.map_err(|(key, text)| Problems::at(format!("{section}.{key}"), text))
 }
 
 impl Tls {
-    pub(crate) fn new(certificate: Certificate) -> Self {
+    fn new(certificate: Arc<Certificate>) -> Self {
         Self {
-            live: ArcSwap::from_pointee(certificate),
+            live: ArcSwap::new(certificate),
         }
     }
 
     /// From now on new connections get this certificate. Those that are open keep theirs.
-    pub(crate) fn replace(&self, certificate: Certificate) {
-        self.live.store(Arc::new(certificate));
+    fn replace(&self, certificate: Arc<Certificate>) {
+        self.live.store(certificate);
     }
 
     /// The handshake, for as long as the connection has its seat. An error is a short text; `None` if the other
@@ -161,11 +172,20 @@ impl Tls {
     ) -> Result<Box<TlsStream<TcpStream>>, Option<String>> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.live.load().config));
         let handshake = async {
-            if matches!(tcp.peek(&mut [0]).await, Ok(0) | Err(_)) {
+            let mut first = [0];
+            if matches!(tcp.peek(&mut first).await, Ok(0) | Err(_)) {
                 return Err(None);
             }
             let accepted = acceptor.accept(tcp).await;
-            accepted.map_err(|error| Some(error.to_string()))
+            // A record of TLS begins with another byte than a method.
+            let is_http = first[0].is_ascii_uppercase();
+            accepted.map_err(|error| {
+                Some(if is_http {
+                    SPEAKS_HTTP.to_owned()
+                } else {
+                    error.to_string()
+                })
+            })
         };
         tokio::select! {
             done = timeout(HANDSHAKE, handshake) => match done {
@@ -186,6 +206,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// So long before the end there are warnings.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+const SPEAKS_HTTP: &str = "the client speaks HTTP, not HTTPS";
 
 const GAVE_WAY: &str = "gave way to another connection";
 

@@ -1,5 +1,6 @@
-//! [`Certificate`]: the files of `[server.tls]` and `[admin.tls]`, read and checked.
+//! [`Certificate`]: the files of `[server.tls]` or `[admin.tls]`, read and checked. [`Certificates`]: both.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,13 +10,19 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
-use sha2::{Digest as _, Sha256};
+use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
 use super::tls::{TlsSettings, TlsVersion};
 use crate::Timestamp;
-use crate::relay::pem::{certificates, private_key};
-use crate::signature::{MAX_SECRET_FILE, read_regular};
+use crate::relay::pem::Pem;
+
+/// Certificates by their settings. While settings are read, checked and prepared, each is loaded once.
+#[derive(Debug, Default)]
+pub(crate) struct Certificates(Vec<(TlsSettings, Loaded)>);
+
+/// An error is the key of the file in the settings, and what is wrong with it.
+type Loaded = Result<Arc<Certificate>, (&'static str, String)>;
 
 /// A certificate with its key, ready to be used.
 #[derive(Debug)]
@@ -23,69 +30,82 @@ pub(crate) struct Certificate {
     pub(crate) config: Arc<ServerConfig>,
     /// The end of the first of the chain's certificates that ends.
     pub(crate) ends: Timestamp,
-    /// A hash of the settings and of all files.
-    digest: [u8; 32],
+    /// The hash of what each of its keys in the settings stands for.
+    made_of: [(&'static str, Option<[u8; 32]>); 4],
+}
+
+impl Certificates {
+    /// The certificate of a listener.
+    pub(crate) fn of(&mut self, settings: &TlsSettings) -> Loaded {
+        let mut known = self.0.iter();
+        if let Some((_, loaded)) = known.find(|(known, _)| known == settings) {
+            return loaded.clone();
+        }
+        let loaded = Certificate::load(settings).map(Arc::new);
+        self.0.push((settings.clone(), loaded.clone()));
+        loaded
+    }
 }
 
 impl Certificate {
-    /// Loads the files. An error is the key of the file in the settings, and what is wrong with it.
-    pub(crate) fn load(settings: &TlsSettings) -> Result<Self, (&'static str, String)> {
+    /// Loads the files.
+    fn load(settings: &TlsSettings) -> Result<Self, (&'static str, String)> {
+        let TlsSettings {
+            certificate,
+            key,
+            client_ca,
+            min_version,
+        } = settings;
         let problem = |key, path: &Path, text: String| (key, format!("{}: {text}", path.display()));
-        let (certificate, key) = (&settings.certificate, &settings.key);
-        let digest = digest(settings);
-        let chain =
-            certificates(certificate).map_err(|text| problem("certificate", certificate, text))?;
-        if chain.len() > MOST_IN_CHAIN {
-            let text = format!(
-                "holds {} certificates; a chain has at most {MOST_IN_CHAIN}: the server's, and those that lead to the root",
-                chain.len()
-            );
-            return Err(problem("certificate", certificate, text));
-        }
-        let ends = ends(&chain).map_err(|text| problem("certificate", certificate, text))?;
-        let private = private_key(key).map_err(|text| problem("key", key, text))?;
+        let of_certificate = |text| problem("certificate", certificate, text);
+        let chain_file = Pem::read(certificate).map_err(of_certificate)?;
+        let chain = chain_file.certificates().map_err(of_certificate)?;
+        let ends = ends(&chain).map_err(of_certificate)?;
+        let of_key = |text| problem("key", key, text);
+        let key_file = Pem::read(key).map_err(of_key)?;
+        let private = key_file.private_key().map_err(of_key)?;
         let provider = Arc::new(ring::default_provider());
-        let clients: Arc<dyn ClientCertVerifier> = match &settings.client_ca {
-            Some(path) => {
-                clients(path, &provider).map_err(|text| problem("client_ca", path, text))?
-            }
-            None => Arc::new(NoClientAuth),
-        };
+        let mut clients: Arc<dyn ClientCertVerifier> = Arc::new(NoClientAuth);
+        let mut authorities = None;
+        if let Some(path) = client_ca {
+            let of_client_ca = |text| problem("client_ca", path, text);
+            let file = Pem::read(path).map_err(of_client_ca)?;
+            clients = self::clients(&file, &provider).map_err(of_client_ca)?;
+            authorities = Some(file.digest());
+        }
         let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions(settings.min_version))
+            .with_protocol_versions(versions(*min_version))
             .map_err(|error| problem("min_version", certificate, error.to_string()))?
             .with_client_cert_verifier(clients)
             .with_single_cert(chain, private)
-            .map_err(|error| problem("key", key, unfit(&error, certificate)))?;
+            .map_err(|error| of_key(unfit(&error, certificate)))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
             config: Arc::new(config),
             ends,
-            digest,
+            made_of: [
+                ("certificate", Some(chain_file.digest())),
+                ("key", Some(key_file.digest())),
+                ("client_ca", authorities),
+                ("min_version", Some([*min_version as u8; 32])),
+            ],
         })
     }
 
-    /// Whether it was made of the same.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.digest == other.digest
+    /// The keys that stand for something else than those of `other`; none if both are the same.
+    pub(crate) fn differs_in(&self, other: &Self) -> Vec<&'static str> {
+        let both = self.made_of.iter().zip(&other.made_of);
+        let differ = both.filter(|(own, other)| own != other);
+        differ.map(|((key, _), _)| *key).collect()
     }
 }
 
-/// A file that cannot be read is refused where it is used.
-fn digest(settings: &TlsSettings) -> [u8; 32] {
-    let TlsSettings {
-        certificate,
-        key,
-        client_ca,
-        min_version,
-    } = settings;
-    let mut hasher = Sha256::new();
-    hasher.update([*min_version as u8]);
-    for path in [Some(certificate), Some(key), client_ca.as_ref()] {
-        let text = path.and_then(|path| read_regular(path, MAX_SECRET_FILE).ok());
-        hasher.update(Sha256::digest(text.unwrap_or_default()));
+impl TlsSettings {
+    /// The names and addresses that the certificate is for, and when the chain ends. `None` if it cannot be used.
+    pub fn names_and_end(&self) -> Option<(Vec<String>, Timestamp)> {
+        let chain = Pem::read(&self.certificate).ok()?.certificates().ok()?;
+        Some((names(chain.first()?), ends(&chain).ok()?))
     }
-    hasher.finalize().into()
 }
 
 fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
@@ -100,7 +120,7 @@ fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] 
 fn unfit(error: &rustls::Error, certificate: &Path) -> String {
     match error {
         rustls::Error::InconsistentKeys(_) => format!(
-            "is not the key of the first certificate in {}",
+            "is not the key of the first certificate in {}; one of the two files may still be the old one",
             certificate.display()
         ),
         rustls::Error::General(_) => {
@@ -113,11 +133,11 @@ fn unfit(error: &rustls::Error, certificate: &Path) -> String {
 
 /// Who proves that clients have a certificate of the authorities in a file.
 fn clients(
-    path: &Path,
+    file: &Pem,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
+    for certificate in file.certificates()? {
         let added = roots.add(certificate);
         added.map_err(|error| format!("a certificate in it is no authority: {error}"))?;
     }
@@ -128,6 +148,12 @@ fn clients(
 
 /// When the first certificate of a chain ends.
 fn ends(chain: &[CertificateDer<'_>]) -> Result<Timestamp, String> {
+    if chain.len() > MOST_IN_CHAIN {
+        return Err(format!(
+            "holds {} certificates; a chain has at most {MOST_IN_CHAIN}: the server's, and those that lead to the root",
+            chain.len()
+        ));
+    }
     let mut first = Timestamp::MAX;
     for certificate in chain {
         let (_, read) = parse_x509_certificate(certificate)
@@ -136,6 +162,29 @@ fn ends(chain: &[CertificateDer<'_>]) -> Result<Timestamp, String> {
         first = first.min(end.unwrap_or(Timestamp::MAX));
     }
     Ok(first)
+}
+
+/// The names and addresses that a certificate is for.
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, read)) = parse_x509_certificate(certificate) else {
+        return Vec::new();
+    };
+    let Ok(Some(alternatives)) = read.subject_alternative_name() else {
+        return Vec::new();
+    };
+    let names = alternatives.value.general_names.iter();
+    let names = names.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+        _ => None,
+    });
+    names.collect()
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
 }
 
 /// A client gets all of them with each handshake.
@@ -208,14 +257,27 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn another_file_makes_another_certificate() {
+    fn what_differs_is_told_by_its_key() {
         let files = Files::new("same");
         let [first, again] = [(), ()].map(|()| files.load("cert.pem key.pem").unwrap());
-        assert!(first.is_same(&again));
-        assert!(!first.is_same(&files.load("cert.pem key.pem ca.pem").unwrap()));
+        assert!(first.differs_in(&again).is_empty());
+        let with_clients = files.load("cert.pem key.pem ca.pem").unwrap();
+        assert_eq!(first.differs_in(&with_clients), ["client_ca"]);
         let text = std::fs::read_to_string(files.0.join("cert.pem")).unwrap();
         files.write("cert.pem", &format!("{text}\n"));
-        assert!(!first.is_same(&files.load("cert.pem key.pem").unwrap()));
+        let other = files.load("cert.pem key.pem").unwrap();
+        assert_eq!(first.differs_in(&other), ["certificate"]);
+    }
+
+    #[test]
+    fn a_certificate_is_loaded_once() {
+        let files = Files::new("once");
+        let settings = TlsSettings::new(files.path("cert.pem"), files.path("key.pem"));
+        let mut certificates = Certificates::default();
+        let first = certificates.of(&settings).unwrap();
+        drop(files);
+        assert!(Arc::ptr_eq(&first, &certificates.of(&settings).unwrap()));
+        assert!(Certificates::default().of(&settings).is_err());
     }
 
     #[test]
@@ -252,7 +314,7 @@ pub(super) mod tests {
         let no_key = "holds no private key; it begins with -----BEGIN PRIVATE KEY-----";
         let unread = "cannot be read: No such file or directory (os error 2)";
         let unfit = format!(
-            "is not the key of the first certificate in {}/cert.pem",
+            "is not the key of the first certificate in {}/cert.pem; one of the two files may still be the old one",
             files.0.display()
         );
         for (names, key, at, expected) in [
@@ -301,6 +363,14 @@ pub(super) mod tests {
             let text = format!("{}: {expected}", files.0.join(at).display());
             assert_eq!(files.load(names).unwrap_err(), (key, text), "{names}");
         }
+        let relative = TlsSettings::new("no/such.pem", "key.pem");
+        let (_, text) = Certificate::load(&relative).unwrap_err();
+        let folder = std::env::current_dir().unwrap();
+        let looked = format!("(looked from {})", folder.display());
+        assert!(
+            text.starts_with("no/such.pem: ") && text.ends_with(&looked),
+            "{text}"
+        );
         let (key, text) = files.load("cert.pem key.pem nothing").unwrap_err();
         assert_eq!(key, "client_ca");
         assert!(

@@ -1,13 +1,12 @@
 //! Checks that need all settings together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::sections::MAX_KEPT_BODY;
 use super::sources::all_secrets;
 use super::spot::Notes;
-use super::{
-    Certificate, HandlerSettings, JournalSettings, Settings, SubscriptionSettings, TlsSettings, Use,
-};
+use super::{Certificates, HandlerSettings, JournalSettings, Settings, SubscriptionSettings, Use};
 use crate::error::Problems;
 use crate::{JsonlHandler, Source};
 
@@ -17,11 +16,16 @@ pub const DOCUMENTED_KEY: &[u8] = b"your-secret-key";
 const MIN_PATH_TOKEN: usize = 16;
 
 impl Settings {
-    /// Checks settings that were read or made, with the names of the handlers that are added in code.
-    pub(crate) fn check(&self, in_code: &[&str]) -> Result<(), Problems> {
+    /// Checks settings that were read or made, with the names of the handlers that are added in code. Loads the
+    /// certificates that are not in `certificates` yet.
+    pub(crate) fn check(
+        &self,
+        in_code: &[&str],
+        certificates: &mut Certificates,
+    ) -> Result<(), Problems> {
         let notes = Notes::new("the settings");
         self.judge(in_code, &notes);
-        self.judge_certificates(&notes);
+        self.judge_certificates(certificates, &notes);
         Problems::none_of(notes.into_problems())
     }
 
@@ -35,14 +39,20 @@ impl Settings {
     }
 
     /// Notes which certificates cannot be used. This reads their files.
-    pub(super) fn judge_certificates(&self, notes: &Notes) {
-        judge_tls("server.tls", self.server.tls.as_ref(), notes);
+    pub(super) fn judge_certificates(&self, certificates: &mut Certificates, notes: &Notes) {
         let admin = self.admin.as_ref();
-        judge_tls(
-            "admin.tls",
-            admin.and_then(|admin| admin.tls.as_ref()),
-            notes,
-        );
+        let admin = admin.and_then(|admin| admin.tls.as_ref());
+        // A path that is missing was told.
+        let is_named = |path: &Path| !path.as_os_str().is_empty();
+        for (keys, tls) in [
+            ("server.tls", self.server.tls.as_ref()),
+            ("admin.tls", admin),
+        ] {
+            let tls = tls.filter(|tls| is_named(&tls.certificate) && is_named(&tls.key));
+            if let Some(Err((key, text))) = tls.map(|tls| certificates.of(tls)) {
+                notes.add(&format!("{keys}.{key}"), text);
+            }
+        }
     }
 
     fn judge_listeners(&self, notes: &Notes) {
@@ -215,15 +225,6 @@ impl Settings {
             }
         }
         paths
-    }
-}
-
-fn judge_tls(keys: &str, tls: Option<&TlsSettings>, notes: &Notes) {
-    // A path that is missing was told.
-    let is_named = |path: &std::path::Path| !path.as_os_str().is_empty();
-    let tls = tls.filter(|tls| is_named(&tls.certificate) && is_named(&tls.key));
-    if let Some(Err((key, text))) = tls.map(Certificate::load) {
-        notes.add(&format!("{keys}.{key}"), text);
     }
 }
 

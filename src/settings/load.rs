@@ -7,7 +7,7 @@ use std::path::Path;
 use config::{Config, ConfigError, File, FileFormat, Map};
 
 use super::spot::{Keys as _, Notes, Spot};
-use super::{AdminSettings, Settings};
+use super::{AdminSettings, Certificates, Settings};
 use crate::error::{self, Problem, Problems};
 use crate::signature::read_all;
 
@@ -33,7 +33,14 @@ impl Settings {
     ///
     /// When the file cannot be read, or is not TOML.
     pub fn load_with_problems(path: impl AsRef<Path>) -> Result<(Self, Vec<Problem>), Problems> {
-        let path = path.as_ref();
+        Self::load_with_certificates(path.as_ref(), &mut Certificates::default())
+    }
+
+    /// As [`Settings::load_with_problems`]. Adds the certificates that the settings name.
+    pub(crate) fn load_with_certificates(
+        path: &Path,
+        certificates: &mut Certificates,
+    ) -> Result<(Self, Vec<Problem>), Problems> {
         let shown = path.display().to_string();
         // The settings of a start may come from a pipe.
         let bytes = std::fs::File::open(path).and_then(|file| read_all(file, MAX_FILE));
@@ -44,7 +51,7 @@ impl Settings {
         let read = Self::with_admin().read_all(&text, &shown, std::env::vars_os());
         let (settings, mut problems) = read?;
         let notes = Notes::new(&shown);
-        settings.judge_certificates(&notes);
+        settings.judge_certificates(certificates, &notes);
         problems.extend(notes.into_problems());
         Ok((settings, problems))
     }

@@ -40,7 +40,7 @@ use spot::{Keys, Spot};
 
 pub use crate::error::{Problem, Problems};
 pub use crate::relay::{RelaySettings, SubscriptionSettings};
-pub(crate) use certificate::Certificate;
+pub(crate) use certificate::{Certificate, Certificates};
 pub use check::DOCUMENTED_KEY;
 pub use gateways::GatewaySettings;
 pub use handlers::{HandlerSettings, Use};

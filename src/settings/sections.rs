@@ -108,6 +108,20 @@ keys!(AdminSettings {
     tls: some(tls),
 });
 
+impl AdminSettings {
+    /// Likely mistakes, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let is_open = self.tls.is_none() && !self.bind.ip().is_loopback();
+        let warning = is_open.then(|| {
+            format!(
+                "admin.bind {} is not loopback, and there is no [admin.tls]: everyone on the way can read the admin token.",
+                self.bind
+            )
+        });
+        warning.into_iter().collect()
+    }
+}
+
 impl Default for AdminSettings {
     fn default() -> Self {
         Self {

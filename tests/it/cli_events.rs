@@ -32,10 +32,13 @@ fn events_are_listed() {
     assert_eq!(lines.len(), 3, "{ran:?}");
     assert!(lines[0].starts_with("ID   "), "{ran:?}");
     assert!(lines[1].starts_with(&format!("{ID}  ")), "{ran:?}");
-    assert!(lines[1].contains("  done      message "), "{ran:?}");
+    assert!(
+        lines[1].contains("  done      codeskytz  message "),
+        "{ran:?}"
+    );
     assert!(lines[1].ends_with(SESSION), "{ran:?}");
     assert!(
-        lines[2].contains(r"  retrying  up\u{001b}[2J\ndate  "),
+        lines[2].contains(r"  retrying  codeskytz  up\u{001b}[2J\ndate  "),
         "{ran:?}"
     );
     assert!(ran.said.contains(&format!("--before {ID}")), "{ran:?}");

@@ -149,8 +149,12 @@ async fn a_source_comes_and_goes() {
     it.change("[[handlers]]", &with, &[r#"source "second": added"#])
         .await;
     assert_eq!(it.send("/second", NEW, "1").await, 200);
+    assert!(it.metrics().await.contains("source=\"second\""));
     it.change("[server]", "[server]", &[r#"source "second": removed"#])
         .await;
+    let metrics = it.metrics().await;
+    assert!(!metrics.contains("source=\"second\""), "{metrics}");
+    assert!(metrics.contains("source=\"hub\""), "{metrics}");
     assert_eq!(it.send("/second", NEW, "2").await, 404);
     assert_eq!(it.send("/webhook", OLD, "3").await, 200);
     it.handled("handled.jsonl", &["1", "3"]).await;
@@ -226,6 +230,9 @@ async fn handlers_come_change_and_go() {
         r#"handler "second": removed"#,
     ];
     it.change("handled.jsonl", "moved.jsonl", &changes).await;
+    let metrics = it.metrics().await;
+    assert!(!metrics.contains("handler:second"), "{metrics}");
+    assert!(metrics.contains("handler:kept"), "{metrics}");
     assert_eq!(it.send("/webhook", OLD, "3").await, 200);
     it.handled("moved.jsonl", &["3"]).await;
     // One that comes back gets what it has missed.

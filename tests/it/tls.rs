@@ -288,10 +288,8 @@ async fn a_client_that_only_ends_its_side_is_answered() {
     assert_eq!(recorder.events().len(), 1);
 }
 
-/// Those that do not finish their handshakes give way, as idle connections do.
-#[actix_web::test]
-async fn handshakes_that_do_not_come_lock_nobody_out() {
-    let files = Files::new("tls-crowd");
+/// The program with a certificate and 20 connections at most, and its address.
+fn served(files: &Files) -> (Program, SocketAddr) {
     let settings = format!(
         "[server]\nbind = \"127.0.0.1:0\"\nworkers = 1\nmax_connections = 20\n\
          tls = {{ certificate = \"server.pem\", key = \"server.key\" }}\n[admin]\nbind = \"127.0.0.1:0\"\n\
@@ -300,6 +298,26 @@ async fn handshakes_that_do_not_come_lock_nobody_out() {
     files.write("settings.toml", &settings);
     let program = Program::start(&mut crate::served::command(&files.folder));
     let to = address_in(&program.logged("/webhook").replace("https", "http"));
+    (program, to)
+}
+
+#[actix_web::test]
+async fn plain_http_to_a_tls_port_is_named() {
+    let files = Files::new("tls-plain");
+    let (program, to) = served(&files);
+    let mut plain = Raw::connect(to).await;
+    plain.send("GET / HTTP/1.1\r\n\r\n").await;
+    plain.rest().await;
+    let line = program.logged("no TLS handshake with 127.0.0.1:");
+    assert!(line.contains("speaks HTTP, not HTTPS"), "{line}");
+    program.stop();
+}
+
+/// Those that do not finish their handshakes give way, as idle connections do.
+#[actix_web::test]
+async fn handshakes_that_do_not_come_lock_nobody_out() {
+    let files = Files::new("tls-crowd");
+    let (program, to) = served(&files);
     let mut silent = Vec::new();
     for _ in 0..25 {
         let mut one = Raw::connect(to).await;

@@ -1,7 +1,6 @@
 //! Who sends when: the loop around all connections.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 
 use super::requests::Batch;
 use super::socket::Socket;
+use super::to::To;
 
 /// When requests are sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,7 +51,7 @@ impl Loaded {
 ///
 /// The first answer that is no success, and a receiver that is silent for [`PATIENCE`].
 pub(crate) fn load(
-    to: SocketAddr,
+    to: &To,
     batch: &Batch,
     connections: usize,
     pace: Pace,
@@ -83,12 +83,7 @@ struct Driver<'a> {
 }
 
 impl<'a> Driver<'a> {
-    fn connect(
-        to: SocketAddr,
-        batch: &'a Batch,
-        connections: usize,
-        pace: Pace,
-    ) -> anyhow::Result<Self> {
+    fn connect(to: &To, batch: &'a Batch, connections: usize, pace: Pace) -> anyhow::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut sockets = Vec::with_capacity(connections);
         for number in 0..connections {
@@ -226,12 +221,12 @@ mod tests {
     use super::*;
     use crate::servers;
 
-    fn responder() -> SocketAddr {
+    fn responder() -> To {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         // It ends with the test's process.
         std::thread::spawn(move || servers::fixed::run_on(vec![listener], &Arc::default()));
-        address
+        address.into()
     }
 
     fn batch(count: u64, body: usize) -> Batch {
@@ -247,7 +242,7 @@ mod tests {
         // Longer than a socket's buffers, too.
         for (count, body, connections) in [(1_000, 300, 8), (3, 300, 8), (3, 3 << 20, 2)] {
             let batch = batch(count, body);
-            let loaded = load(responder(), &batch, connections, Pace::All).unwrap();
+            let loaded = load(&responder(), &batch, connections, Pace::All).unwrap();
             assert_eq!((loaded.answered, loaded.in_time), (count, count));
             assert_eq!(loaded.latency.len(), count);
         }
@@ -256,7 +251,7 @@ mod tests {
     #[test]
     fn a_timetable_is_kept() {
         let batch = batch(50, 300);
-        let loaded = load(responder(), &batch, 4, Pace::Open(1_000.0)).unwrap();
+        let loaded = load(&responder(), &batch, 4, Pace::Open(1_000.0)).unwrap();
         assert_eq!(loaded.answered, 50);
         // The last request is due 49 ms after the first, however fast the answers come.
         assert!(
@@ -270,7 +265,7 @@ mod tests {
     fn a_closed_loop_ends_when_its_batch_does() {
         let batch = batch(100, 300);
         let pace = Pace::Closed(Duration::from_secs(60));
-        assert_eq!(load(responder(), &batch, 4, pace).unwrap().answered, 100);
+        assert_eq!(load(&responder(), &batch, 4, pace).unwrap().answered, 100);
     }
 
     #[test]
@@ -282,7 +277,9 @@ mod tests {
                 drop(connection);
             }
         });
-        let error = load(address, &batch(10, 300), 2, Pace::All).err().unwrap();
+        let error = load(&address.into(), &batch(10, 300), 2, Pace::All)
+            .err()
+            .unwrap();
         let text = format!("{error:#}");
         assert!(!text.is_empty(), "{text}");
     }

@@ -1,7 +1,7 @@
 //! The load generator: one thread on a core of its own, sockets that wait in one epoll.
 //!
 //! - [`requests`]: what is sent, signed and laid out before the clock starts.
-//! - [`socket`]: one connection, a request out and an answer in ([`answer`]).
+//! - [`socket`]: one connection, plain or over TLS ([`to`]), a request out and an answer in ([`answer`]).
 //! - [`driver`]: who sends when. *Closed*: a connection sends its next request as soon as it has its
 //!   answer. *Open*: requests have a timetable, and latency counts from the scheduled time, so that a
 //!   receiver which stands still does not slow its own measurement down (no coordinated omission).
@@ -13,6 +13,8 @@ mod answer;
 mod driver;
 mod requests;
 mod socket;
+mod to;
 
 pub(crate) use driver::{Loaded, Pace, load};
 pub(crate) use requests::{KEY, Requests, Shape, Signing};
+pub(crate) use to::To;

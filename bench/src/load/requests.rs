@@ -4,6 +4,7 @@
 //! sending costs the generator nothing but the system call.
 
 use offhook::Timestamp;
+use offhook::clock::{Clock as _, SystemClock};
 use offhook::signature::{Scheme as _, Secret, XWebhookSignature};
 
 /// The documentation's key: the Flask and Express receivers have it written in them.
@@ -51,6 +52,15 @@ impl Requests {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let secret = Secret::new(KEY)?;
         Ok(Self { secret, next: 0 })
+    }
+
+    /// As [`Requests::new`], with numbers that an earlier process has not used.
+    pub(crate) fn starting_now() -> anyhow::Result<Self> {
+        let now = u64::try_from(SystemClock.now().as_millisecond())?;
+        Ok(Self {
+            next: now * 1000,
+            ..Self::new()?
+        })
     }
 
     /// The next `count` requests; fewer where they would not fit into [`MOST_BYTES`].

@@ -1,18 +1,18 @@
 //! One connection of the generator: a request out, an answer in, never both at once.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
 use super::answer::{Answer, AnswerBuffer};
 use super::requests::Batch;
+use super::to::{Stream, To};
 
 pub(super) struct Socket {
-    to: SocketAddr,
-    stream: TcpStream,
+    to: To,
+    stream: Stream,
     answer: AnswerBuffer,
     /// The request on its way, if any.
     on_its_way: Option<OnItsWay>,
@@ -28,10 +28,10 @@ struct OnItsWay {
 }
 
 impl Socket {
-    pub(super) fn connect(to: SocketAddr) -> anyhow::Result<Self> {
+    pub(super) fn connect(to: &To) -> anyhow::Result<Self> {
         Ok(Self {
-            to,
-            stream: connect(to)?,
+            to: to.clone(),
+            stream: to.connect()?,
             answer: AnswerBuffer::new(),
             on_its_way: None,
             ended: false,
@@ -44,7 +44,7 @@ impl Socket {
         if !self.ended {
             return Ok(false);
         }
-        self.stream = connect(self.to)?;
+        self.stream = self.to.connect()?;
         self.ended = false;
         Ok(true)
     }
@@ -113,15 +113,8 @@ impl Socket {
     }
 }
 
-fn connect(to: SocketAddr) -> anyhow::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&to, Duration::from_secs(10)).context("connecting")?;
-    stream.set_nodelay(true)?;
-    stream.set_nonblocking(true)?;
-    Ok(stream)
-}
-
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.stream.tcp().as_fd()
     }
 }

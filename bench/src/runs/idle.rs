@@ -40,7 +40,7 @@ pub(crate) fn idle(
     let mut running = target.start_again(lab, &setting)?;
     // A few for everyone, so that nobody has never done anything.
     let batch = requests.take(EACH, &shape);
-    load(running.address, &batch, plan.connections, Pace::All)?;
+    load(&running.to, &batch, plan.connections, Pace::All)?;
     there.wait_for(EACH * subscriptions as u64)?;
     running.settle();
     running.handled()?;

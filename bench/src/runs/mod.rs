@@ -6,6 +6,7 @@ mod idle;
 mod open;
 mod receive;
 mod relay;
+mod send;
 mod subscribers;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub(crate) use idle::idle;
 pub(crate) use open::open;
 pub(crate) use receive::receive;
 pub(crate) use relay::relay;
+pub(crate) use send::send;
 use subscribers::Subscribers;
 
 /// How much is measured.
@@ -130,7 +132,7 @@ impl Contestant {
         let running = &mut self.running;
         let handled_before = running.handled()?;
         let before = running.usage().cpu;
-        let loaded = load::load(running.address, &batch, connections, pace);
+        let loaded = load::load(&running.to, &batch, connections, pace);
         let loaded = loaded.with_context(|| self.target.name)?;
         let behind = running.settle();
         let cpu = running.usage().cpu.saturating_sub(before);
@@ -160,7 +162,7 @@ impl Contestant {
         while count > 0 {
             let part = count.min(200_000);
             let batch = requests.take(part, shape);
-            load::load(self.running.address, &batch, FILLING, Pace::All)?;
+            load::load(&self.running.to, &batch, FILLING, Pace::All)?;
             count -= part;
         }
         self.running.settle();

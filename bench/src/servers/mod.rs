@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use bare::Store;
 pub(crate) use bare_loop::{LoopOptions, run as bare_loop};
+pub(crate) use offhook_server::CERTIFICATE;
 
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -35,6 +36,8 @@ pub(crate) enum Served {
     None,
     /// offhook with its journal.
     Sqlite,
+    /// The same over TLS.
+    SqliteTls,
     /// A bare actix-web app.
     Bare,
     /// The bare app and one file: group commit, fdatasync.
@@ -76,7 +79,9 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     let handled = Handled::default();
     let store = match options.server {
         Served::Fixed => return fixed::run(&handled),
-        Served::None | Served::Sqlite => return offhook_server::run(options, &handled),
+        Served::None | Served::Sqlite | Served::SqliteTls => {
+            return offhook_server::run(options, &handled);
+        }
         Served::Bare => Store::Nowhere,
         Served::File => Store::File(file::GroupFile::create(&options.folder.join("bodies"))?),
         Served::SqliteNaive => Store::Sqlite(sqlite::Table::create(&options.folder)?),

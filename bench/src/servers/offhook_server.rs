@@ -2,10 +2,13 @@
 //! for a word.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use offhook::relay::{Relay, RelayOptions};
-use offhook::settings::{JournalSettings, Settings, SqliteSettings, SubscriptionSettings};
+use offhook::settings::{
+    JournalSettings, Settings, SqliteSettings, SubscriptionSettings, TlsSettings,
+};
 use offhook::signature::Secret;
 use offhook::{
     Delivery, Event, EventHandler, HandlerError, HandlerOptions, MessageEvent, Offhook, Source,
@@ -19,6 +22,10 @@ pub(super) fn run(options: &ServeOptions, handled: &Handled) -> anyhow::Result<(
     actix_web::rt::System::new().block_on(async {
         let secret = Secret::new(KEY)?;
         let source = Source::new("bench").secret(secret.clone());
+        let tls = match options.server {
+            Served::SqliteTls => Some(certificate(&options.folder)?),
+            _ => None,
+        };
         let mut offhook = Offhook::builder()
             .source(source)
             .bind(([127, 0, 0, 1], 0))
@@ -26,6 +33,7 @@ pub(super) fn run(options: &ServeOptions, handled: &Handled) -> anyhow::Result<(
             .journal(journal(options))
             .configure(|settings| {
                 settings.server.workers = 1;
+                settings.server.tls = tls.clone();
                 subscribe(settings, options, &secret);
             });
         for number in 0..options.handlers {
@@ -52,6 +60,15 @@ pub(super) fn run(options: &ServeOptions, handled: &Handled) -> anyhow::Result<(
     })
 }
 
+/// Makes a certificate, which clients find in the folder.
+fn certificate(folder: &Path) -> anyhow::Result<TlsSettings> {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+    let (certificate, key) = (folder.join(CERTIFICATE), folder.join("server.key"));
+    std::fs::write(&certificate, made.cert.pem())?;
+    std::fs::write(&key, made.signing_key.serialize_pem())?;
+    Ok(TlsSettings::new(certificate, key))
+}
+
 fn journal(options: &ServeOptions) -> JournalSettings {
     if options.server == Served::None {
         return JournalSettings::None;
@@ -69,6 +86,9 @@ fn subscribe(settings: &mut Settings, options: &ServeOptions, secret: &Secret) {
         settings.subscriptions.push(subscription);
     }
 }
+
+/// The file with the certificate.
+pub(crate) const CERTIFICATE: &str = "server.pem";
 
 struct Counter(Handled);
 

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use crate::lab::Lab;
 use crate::load::{Shape, Signing};
-use crate::servers::Served;
+use crate::servers::{CERTIFICATE, Served};
 
 pub(crate) use running::Running;
 
@@ -116,7 +116,11 @@ impl Target {
         match self.kind {
             Kind::Served(server) => {
                 let command = serve(server, &folder, None, setting)?;
-                Running::talking(command, lab, &folder)
+                let running = Running::talking(command, lab, &folder)?;
+                match server {
+                    Served::SqliteTls => running.trusting(&folder.join(CERTIFICATE)),
+                    _ => Ok(running),
+                }
             }
             Kind::Postgres => {
                 let (database, at) = databases::postgres(lab, &folder)?;
@@ -207,6 +211,12 @@ pub(crate) const TARGETS: &[Target] = &[
         true,
         Kind::Served(Served::Sqlite),
         "offhook with its journal, a handler that counts",
+    ),
+    target(
+        "sqlite-tls",
+        true,
+        Kind::Served(Served::SqliteTls),
+        "the same over TLS 1.3 on connections that stay open",
     ),
     target(
         "file",

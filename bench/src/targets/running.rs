@@ -8,12 +8,13 @@ use std::time::Duration;
 use offhook::clock::{Clock as _, SystemClock};
 
 use crate::lab::Lab;
+use crate::load::To;
 use crate::process::{Process, Talk, pause};
 use crate::procfs::{self, Usage};
 
 /// A target's processes. They end, the first one first, when this is dropped.
 pub(crate) struct Running {
-    pub(crate) address: SocketAddr,
+    pub(crate) to: To,
     processes: Vec<Process>,
     /// For servers that are this program: they tell what their handlers have seen.
     talk: Option<Talk>,
@@ -22,7 +23,7 @@ pub(crate) struct Running {
 impl Running {
     pub(super) fn new(address: SocketAddr, process: Process) -> Self {
         Self {
-            address,
+            to: address.into(),
             processes: vec![process],
             talk: None,
         }
@@ -41,6 +42,12 @@ impl Running {
     pub(super) fn with(mut self, process: Process) -> Self {
         self.processes.push(process);
         self
+    }
+
+    /// The same, if it speaks TLS with the certificate in this file.
+    pub(super) fn trusting(mut self, certificate: &Path) -> anyhow::Result<Self> {
+        self.to = self.to.trusting(certificate)?;
+        Ok(self)
     }
 
     /// The processes that were started; they may have children.

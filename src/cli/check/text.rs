@@ -130,18 +130,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_of_a_scheme_and_files_of_tls() {
+    fn keys_of_a_scheme_and_tls_or_its_lack() {
         let mut settings = Settings::default();
         let source = Source::new("g").secret(Secret::new("hidden").unwrap());
         settings
             .sources
             .push(source.scheme(Generic::new("X-Sig").prefix("v1=")));
+        let admin = settings.admin.get_or_insert_default();
+        admin.bind = "0.0.0.0:5001".parse().unwrap();
         settings.server.tls = Some(TlsSettings::new("/no/server.pem", "/no/server.key"));
         let text = text(&summary(&settings), "none");
         let text = anstream::adapter::strip_str(&text).to_string();
         for line in [
             "  keys algorithm sha256, encoding hex, header X-Sig, prefix v1=, template {body}, tolerance 5m\n",
             "  certificate /no/server.pem\n",
+            "  warnings admin.bind 0.0.0.0:5001 is not loopback, and there is no [admin.tls]: everyone on the way can read the admin token.\n",
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }

@@ -1,61 +1,19 @@
 //! The certificate of a listener, as `offhook check` shows it.
 
-use std::net::IpAddr;
-use std::path::Path;
-
-use offhook::Timestamp;
 use offhook::settings::TlsSettings;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
-use x509_parser::extensions::GeneralName;
-use x509_parser::parse_x509_certificate;
 
 /// The files, the names that the certificate is for, and when the chain ends.
 pub(super) fn tls(settings: &TlsSettings) -> Value {
-    let (names, ends) = read(&settings.certificate).unwrap_or_default();
+    let (names, ends) = settings.names_and_end().unzip();
     json!({
         "certificate": settings.certificate.display().to_string(),
         "key": settings.key.display().to_string(),
-        "names": names,
+        "names": names.unwrap_or_default(),
         "ends": ends,
         "client_ca": settings.client_ca.as_ref().map(|path| path.display().to_string()),
         "min_version": settings.min_version,
     })
-}
-
-fn read(path: &Path) -> Option<(Vec<String>, Option<Timestamp>)> {
-    let text = std::fs::read(path).ok()?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let chain = chain.ok()?;
-    let names = names(chain.first()?);
-    let ends = chain.iter().filter_map(|certificate| {
-        let (_, read) = parse_x509_certificate(certificate).ok()?;
-        Timestamp::from_second(read.validity().not_after.timestamp()).ok()
-    });
-    Some((names, ends.min()))
-}
-
-fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let Ok((_, read)) = parse_x509_certificate(certificate) else {
-        return Vec::new();
-    };
-    let Ok(Some(alternatives)) = read.subject_alternative_name() else {
-        return Vec::new();
-    };
-    let names = alternatives.value.general_names.iter();
-    let names = names.filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
-        _ => None,
-    });
-    names.collect()
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
-        .ok()
 }
 
 #[cfg(test)]

@@ -336,10 +336,17 @@ fn turning_tls_on_or_off_needs_a_restart_and_other_files_do_not() {
     let restarts = Plan::between(&with(Some(strict)), &off).restarts;
     let lines = restarts.iter().map(|one| one.line.as_deref().unwrap());
     assert_eq!(lines.collect::<Vec<_>>(), [all, all].concat());
-    let plan = Plan::between(&on, &with(Some(TlsSettings::new("d", "k"))));
+    let mut plan = Plan::between(&on, &with(Some(TlsSettings::new("d", "k"))));
     assert!(plan.restarts.is_empty());
     let changes: Vec<_> = plan.changes.iter().map(ToString::to_string).collect();
-    assert_eq!(changes, ["[server]: tls changed", "[admin]: tls changed"]);
+    let of = |section: &str| format!("[{section}.tls]: certificate changed");
+    assert_eq!(changes, [of("server"), of("admin")]);
+    plan.add_files(&[ChangedFiles {
+        section: "server.tls",
+        keys: vec!["certificate", "key"],
+    }]);
+    let server = plan.changes[0].to_string();
+    assert_eq!(server, "[server.tls]: certificate, key changed");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::clock::SystemClock;
 
 struct Folder(PathBuf);
 
@@ -25,7 +26,8 @@ impl Folder {
     }
 
     async fn watch(&self, names: &[&str]) -> FileWatch {
-        FileWatch::new(names.iter().map(|name| self.path(name)).collect()).await
+        let files = names.iter().map(|name| self.path(name)).collect();
+        FileWatch::new(files, Arc::new(SystemClock)).await
     }
 }
 

@@ -87,9 +87,15 @@ fn effective_options_are_complete() {
 fn names_in_code_must_differ_too() {
     let settings = "[[handlers]]\nname = \"h\"\nuse = \"log\"";
     let settings = load(&with_source(settings)).unwrap();
-    assert!(settings.check(&["other", "one more"]).is_ok());
+    assert!(
+        settings
+            .check(&["other", "one more"], &mut Certificates::default())
+            .is_ok()
+    );
     for (in_code, name) in [(["other", "h"], "h"), (["other", "other"], "other")] {
-        let found = settings.check(&in_code).unwrap_err();
+        let found = settings
+            .check(&in_code, &mut Certificates::default())
+            .unwrap_err();
         let expected = format!("the settings: handlers: two handlers have the name {name:?}");
         assert_eq!(found.to_string(), expected);
     }

@@ -24,7 +24,7 @@ pub(crate) struct ConsumerMetrics {
 }
 
 /// The handles of the pipeline, which are updated when the metrics are requested. The gauges of a
-/// stopped consumer are 0; a removed consumer has no series.
+/// stopped consumer are 0; a removed consumer has no series, so that short-lived ones do not fill the memory.
 #[derive(Debug)]
 pub(crate) struct PipelineMetrics {
     /// The size of the journal's files, in bytes.
@@ -73,6 +73,11 @@ impl Metrics {
         }
     }
 
+    /// Removes all series of a consumer that does not run any more; `outcomes` as for [`Metrics::consumer`].
+    pub(crate) fn consumer_removed(&self, name: &str, outcomes: &[&'static str]) {
+        self.families.remove_consumer(name, outcomes);
+    }
+
     pub(crate) fn pipeline(&self) -> PipelineMetrics {
         let (families, none) = (self.families.clone(), Labels::new());
         PipelineMetrics {
@@ -98,6 +103,15 @@ fn consumer_label(consumer: &str) -> Labels {
 
 fn attempt_labels(consumer: &str, outcome: &str) -> Labels {
     labels([("consumer", consumer), ("outcome", outcome)])
+}
+
+impl Families {
+    fn remove_consumer(&self, name: &str, outcomes: &[&'static str]) {
+        for outcome in outcomes {
+            self.attempts.remove(&attempt_labels(name, outcome));
+        }
+        self.remove(&consumer_label(name));
+    }
 }
 
 impl ConsumerMetrics {
@@ -146,14 +160,9 @@ impl PipelineMetrics {
         }
     }
 
-    /// Removes all series of a removed consumer, so that short-lived consumers do not fill the memory;
-    /// `outcomes` are the names that [`Metrics::consumer`] got for it.
+    /// Removes all series of a removed consumer; `outcomes` as for [`Metrics::consumer`].
     pub(crate) fn removed(&self, name: &str, outcomes: &[&'static str]) {
-        for outcome in outcomes {
-            let labels = attempt_labels(name, outcome);
-            self.families.attempts.remove(&labels);
-        }
-        self.families.remove(&consumer_label(name));
+        self.families.remove_consumer(name, outcomes);
     }
 
     /// Sets the state of a running consumer.

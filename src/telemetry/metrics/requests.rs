@@ -99,8 +99,7 @@ impl Metrics {
     pub(crate) fn source(&self, name: &str) -> SourceMetrics {
         let families = &self.families;
         let requests = RequestOutcome::ALL.map(|(_, outcome)| {
-            let labels = labels([("source", name), ("outcome", outcome)]);
-            families.requests.get_or_create_owned(&labels)
+            { &families.requests }.get_or_create_owned(&request_labels(name, outcome))
         });
         let source = labels([("source", name)]);
         SourceMetrics {
@@ -108,6 +107,16 @@ impl Metrics {
             body_bytes: families.body_bytes.get_or_create_owned(&source),
             seconds: families.request_seconds.get_or_create_owned(&source),
         }
+    }
+
+    /// Removes all series of a source that is not served any more.
+    pub(crate) fn source_removed(&self, name: &str) {
+        for (_, outcome) in RequestOutcome::ALL {
+            self.families
+                .requests
+                .remove(&request_labels(name, outcome));
+        }
+        self.families.remove(&labels([("source", name)]));
     }
 
     /// Returns the handles of a source, or of one `session` of it.
@@ -132,6 +141,10 @@ impl Metrics {
             damaged: families.damaged.get_or_create_owned(&none),
         }
     }
+}
+
+fn request_labels(source: &str, outcome: &str) -> Labels {
+    labels([("source", source), ("outcome", outcome)])
 }
 
 impl SourceMetrics {

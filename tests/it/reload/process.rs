@@ -1,10 +1,13 @@
 //! Signals, the watch, and the command, with the real program.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use offhook::testing::TestEvent;
 
 use super::{NEW, OLD};
 use crate::served::{JSONL, Served, handled, until};
-use crate::support::{Folder, KEY, Ran, offhook, secret};
+use crate::support::{Folder, KEY, Program, Ran, offhook, secret};
 
 /// Settings with one secret, which is in a file.
 fn settings(folder: &Folder) {
@@ -53,18 +56,81 @@ async fn a_signal_reloads_and_never_ends() {
     settings(&folder);
     let served = Served::start(&folder);
     served.program.signal("HUP");
-    let line = served.program.logged("settings not reloaded");
+    let line = served.program.logged("nothing to reload");
     assert!(line.contains("says what runs already"), "{line}");
-    std::fs::write(folder.0.join("settings.toml"), "[server\nno TOML").unwrap();
+    let path = folder.0.join("settings.toml");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, "[server\nno TOML").unwrap();
     served.program.signal("HUP");
     served.program.logged("not TOML");
     served.program.logged("stay in force");
+    std::fs::write(&path, whole).unwrap();
+    served.program.signal("HUP");
+    served
+        .program
+        .logged("can be taken again, and says what runs");
     assert_eq!(status(&served, OLD).await, 200);
     write(&folder, "timeout = \"7s\"");
     served.program.signal("HUP");
     let line = served.program.logged("settings reloaded");
     assert!(line.ends_with("1 handler changed (timeout)"), "{line}");
     served.program.stop();
+}
+
+/// A supervisor may send it as soon as it has started the program. Before the program itself runs, the system decides.
+#[actix_web::test]
+async fn a_hangup_during_the_start_ends_nothing() {
+    let folder = Folder::new("reload-early");
+    settings(&folder);
+    for _ in 0..10 {
+        let program = Program::start(&mut crate::served::command(&folder));
+        while !catches_hangup(program.id()) {
+            std::thread::yield_now();
+        }
+        for _ in 0..5 {
+            program.signal("HUP");
+        }
+        program.logged("/webhook");
+        program.kill();
+    }
+}
+
+/// Whether the process handles SIGHUP, which is signal 1.
+fn catches_hangup(id: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+    caught & 1 == 1
+}
+
+/// Only actix's workers wake, for the date in their answers: the watch on the settings does not, nor anything else.
+#[actix_web::test]
+async fn an_idle_server_sleeps() {
+    let folder = Folder::new("reload-idle");
+    crate::served::settings(&folder, JSONL);
+    let served = Served::start(&folder);
+    until("asleep", async || {
+        let before = wakes(served.program.id());
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        wakes(served.program.id()) == before
+    })
+    .await;
+    served.program.stop();
+}
+
+/// How often each thread that is not actix's has waited for something.
+fn wakes(id: u32) -> BTreeMap<PathBuf, String> {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    let threads = threads.filter_map(|thread| {
+        let path = thread.unwrap().path();
+        // It may have ended.
+        let status = std::fs::read_to_string(path.join("status")).ok()?;
+        let mut lines = status.lines();
+        let waited = lines.find(|line| line.starts_with("voluntary_ctxt_switches"));
+        let is_own = !status.starts_with("Name:\tactix");
+        is_own.then(|| (path, waited.unwrap().to_owned()))
+    });
+    threads.collect()
 }
 
 /// The server is killed at any step of a reload that adds, changes and removes handlers and changes the source.
@@ -124,7 +190,8 @@ async fn a_half_written_file_is_taken_only_when_asked() {
     let text = std::fs::read_to_string(folder.0.join("settings.toml")).unwrap();
     let half = text.split("[[handlers]]").next().unwrap();
     std::fs::write(folder.0.join("settings.toml"), half).unwrap();
-    served.program.logged("looks like a half-written file");
+    let line = served.program.logged("looks like a half-written file");
+    assert!(line.contains("settings.toml: no handler"), "{line}");
     let ran = reload(&served, &[]);
     assert_eq!(
         (ran.status, ran.printed.as_str()),
@@ -151,7 +218,9 @@ async fn a_file_that_removes_is_taken_later() {
         .logged("it is only the beginning of what it was");
     // The rest comes late. Written in one step it is meant, but not at once.
     std::fs::write(&path, &whole).unwrap();
-    served.program.logged("says what runs already");
+    served
+        .program
+        .logged("can be taken again, and says what runs");
     let renamed = folder.0.join("new.toml");
     std::fs::write(&renamed, half).unwrap();
     std::fs::rename(&renamed, &path).unwrap();

@@ -87,7 +87,7 @@ async fn a_certificate_is_replaced_under_load() {
         if answer["outcome"] == "reloaded" {
             assert_eq!(
                 answer["changes"],
-                json!(["[server.tls]: certificate changed"])
+                json!(["[server.tls]: certificate, key changed"])
             );
         }
         assert_eq!(presented(&files.connect(to).await), expected);
