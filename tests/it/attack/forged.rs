@@ -71,7 +71,8 @@ pub async fn huge_names(target: &Target, rng: &mut Rng) {
         .session(&long)
         .sign(&secret("another"));
     let answer = status(somewhere(rng), target.public, &request.bytes()).await;
-    target.expect("a huge session", &answer, &[401]);
+    // Other attacks may have left no room for it.
+    target.expect("a huge session", &answer, &[401, 503]);
 }
 
 /// In the same packet, a valid request follows one whose answer ends the connection.
