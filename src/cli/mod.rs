@@ -32,7 +32,7 @@ mod trust;
 mod verify;
 mod verify_durability;
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -78,7 +78,7 @@ enum Command {
 
 pub(crate) fn main() -> ExitCode {
     // Before anything that takes time: a supervisor may send SIGHUP to a server that has only just started.
-    if may_serve(std::env::args_os().nth(1).as_deref()) {
+    if may_serve(std::env::args_os().skip(1)) {
         survive_hangup();
     }
     match Cli::try_parse() {
@@ -95,9 +95,16 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Whether the command may be `serve`, judged by its first argument. Any other command ends with its terminal.
-fn may_serve(first: Option<&OsStr>) -> bool {
-    first.is_none_or(|first| first == "serve" || first.as_encoded_bytes().starts_with(b"-"))
+/// Whether the command may be `serve`. Any other command ends with its terminal.
+fn may_serve(mut arguments: impl Iterator<Item = OsString>) -> bool {
+    while let Some(argument) = arguments.next() {
+        if argument == "--settings" {
+            arguments.next();
+        } else if !argument.as_encoded_bytes().starts_with(b"-") {
+            return argument == "serve";
+        }
+    }
+    true
 }
 
 /// From here on SIGHUP does not end the process. A server that has started reloads its settings then.
@@ -276,12 +283,22 @@ mod tests {
 
     #[test]
     fn only_a_server_survives_a_hangup() {
-        for first in ["serve", "--settings", "-h"] {
-            assert!(may_serve(Some(OsStr::new(first))), "{first}");
+        let may_serve = |line: &str| may_serve(line.split_whitespace().map(OsString::from));
+        for line in [
+            "",
+            "serve",
+            "--settings a.toml",
+            "--settings=a.toml serve",
+            "-h",
+        ] {
+            assert!(may_serve(line), "{line}");
         }
-        assert!(may_serve(None));
-        for first in ["send", "replay", "verify-durability", "./serve"] {
-            assert!(!may_serve(Some(OsStr::new(first))), "{first}");
+        for line in [
+            "send",
+            "--settings serve replay",
+            "--settings=a.toml send --count 9",
+        ] {
+            assert!(!may_serve(line), "{line}");
         }
     }
 

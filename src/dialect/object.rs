@@ -61,7 +61,7 @@ pub(super) fn string(json: &str) -> Option<Cow<'_, str>> {
 /// A JSON string with its escapes undone; `None` if `json` is anything else.
 pub(super) fn text(json: &str) -> Option<Text<'_>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
-    if !inner.as_bytes().contains(&b'\\') {
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
         return Some(Text::Plain(inner));
     }
     serde_json::from_str(json).ok()

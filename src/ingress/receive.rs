@@ -152,7 +152,7 @@ impl Ingress {
         };
         let at = self.clock.monotonic();
         let engine = || Arc::clone(&self.engine);
-        // What all requests share is counted only for another thread: those counts are what threads wait for.
+        // Counting what all threads share is slow, so it is done only for another thread.
         let take = |verified| Taken::new(verified, &served.reader, engine(), &served.seen, at);
         let elsewhere = || {
             let (engine, reader) = (engine(), served.reader.clone());

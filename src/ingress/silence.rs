@@ -179,6 +179,7 @@ impl Silence {
         let now = self.now();
         for seen in self.all() {
             seen.metrics.set_since_last(seen.report(now).since_last);
+            seen.remove_metrics_if_removed();
         }
     }
 
@@ -234,7 +235,7 @@ impl LastSeen {
 
     fn set_limit(&self, limit: Limit, now: i64) {
         match limit {
-            Limit::Removed => self.metrics.remove(),
+            Limit::Removed => {}
             Limit::None => self.metrics.set_quiet(None),
             Limit::Of(_) => self.metrics.set_quiet(Some(self.quiet_since().is_some())),
         }
@@ -244,6 +245,14 @@ impl LastSeen {
         // The watch is woken only by a change.
         self.limit
             .send_if_modified(|known| std::mem::replace(known, limit) != limit);
+        self.remove_metrics_if_removed();
+    }
+
+    /// Whoever sets a metric calls this behind it, so that the series of what is not served do not come back.
+    fn remove_metrics_if_removed(&self) {
+        if *self.limit.borrow() == Limit::Removed {
+            self.metrics.remove();
+        }
     }
 
     fn mark(&self, at: i64, received_at: Timestamp) {

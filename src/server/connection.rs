@@ -544,6 +544,8 @@ mod tests {
         };
         assert_eq!(length("Host: x\r\ncontent-LENGTH:  12 \r\nX: 1\r\n"), 12);
         assert_eq!(length("Content-Length: 3\n"), 3);
+        // actix-http refuses a second one.
+        assert_eq!(length("Content-Length: 3\r\nContent-Length: 4\r\n"), 3);
         for none in [
             "",
             "X-Content-Length: 3\r\n",

@@ -172,13 +172,13 @@ impl Tls {
     ) -> Result<Box<TlsStream<TcpStream>>, Option<String>> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.live.load().config));
         let handshake = async {
-            let mut first = [0];
-            if matches!(tcp.peek(&mut first).await, Ok(0) | Err(_)) {
-                return Err(None);
-            }
+            let mut first = [0; 8];
+            let length = match tcp.peek(&mut first).await {
+                Ok(0) | Err(_) => return Err(None),
+                Ok(length) => length,
+            };
+            let is_http = METHODS.iter().any(|one| first[..length].starts_with(one));
             let accepted = acceptor.accept(tcp).await;
-            // A record of TLS begins with another byte than a method.
-            let is_http = first[0].is_ascii_uppercase();
             accepted.map_err(|error| {
                 Some(if is_http {
                     SPEAKS_HTTP.to_owned()
@@ -206,6 +206,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// So long before the end there are warnings.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// What a request that is not encrypted begins with.
+const METHODS: [&[u8]; 5] = [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE "];
 
 const SPEAKS_HTTP: &str = "the client speaks HTTP, not HTTPS";
 

@@ -84,6 +84,7 @@ async fn watch(silence: &Silence, seen: &LastSeen, tell: &Tell) {
                 };
                 log::warn!("{}", seen.quiet_line());
                 seen.metrics.set_quiet(Some(true));
+                seen.remove_metrics_if_removed();
                 announce(seen, SourceChange::Quiet, clock, tell).await;
                 mark
             }
@@ -99,10 +100,7 @@ async fn watch(silence: &Silence, seen: &LastSeen, tell: &Tell) {
                 seen.quiet_since.store(NEVER, Ordering::SeqCst);
                 seen.metrics.set_quiet(None);
             }
-            Limit::Removed => {
-                seen.metrics.remove();
-                return;
-            }
+            Limit::Removed => return,
         }
     }
 }

@@ -40,7 +40,10 @@ async fn the_first_screen_works_as_it_stands() {
             text.lines().any(|line| heading == words(line)),
             "{listed:?}"
         );
-        assert!(lines[1].contains("  duplicate  codeskytz  message  "), "{listed:?}");
+        assert!(
+            lines[1].contains("  duplicate  codeskytz  message  "),
+            "{listed:?}"
+        );
         assert!(server.program.stop().is_empty(), "a duplicate is printed");
         let deleted = terminal.paste(delete, None);
         let is_left = terminal.folder.0.join("data").exists();

@@ -1,8 +1,14 @@
 //! Signals, the watch, and the command, with the real program.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
 
+use offhook::clock::{Clock as _, SystemClock};
 use offhook::testing::TestEvent;
 
 use super::{NEW, OLD};
@@ -77,22 +83,24 @@ async fn a_signal_reloads_and_never_ends() {
     served.program.stop();
 }
 
-/// A supervisor may send it as soon as it has started the program. Before the program itself runs, the system decides.
-#[actix_web::test]
-async fn a_hangup_during_the_start_ends_nothing() {
-    let folder = Folder::new("reload-early");
-    settings(&folder);
-    for _ in 0..10 {
-        let program = Program::start(&mut crate::served::command(&folder));
-        while !catches_hangup(program.id()) {
-            std::thread::yield_now();
-        }
-        for _ in 0..5 {
-            program.signal("HUP");
-        }
-        program.logged("/webhook");
-        program.kill();
+/// A supervisor may send it as soon as it has started the program. Nothing that takes time comes before it is
+/// taken: not even the arguments have been judged, where the message about them finds no room.
+#[test]
+fn a_hangup_is_taken_first_of_all() {
+    let (reader, mut full) = UnixStream::pair().unwrap();
+    full.set_nonblocking(true).unwrap();
+    while full.write(b"x").is_ok() {}
+    full.set_nonblocking(false).unwrap();
+    let mut command = offhook(&["serve", "--no-such-option"]);
+    let command = command.stderr(Stdio::from(OwnedFd::from(full)));
+    let mut program = command.spawn().unwrap();
+    let end = SystemClock.monotonic() + Duration::from_secs(10);
+    while !catches_hangup(program.id()) {
+        assert!(SystemClock.monotonic() < end, "it does not take SIGHUP");
+        std::thread::yield_now();
     }
+    drop(reader);
+    program.wait().unwrap();
 }
 
 /// Whether the process handles SIGHUP, which is signal 1.
@@ -111,7 +119,7 @@ async fn an_idle_server_sleeps() {
     let served = Served::start(&folder);
     until("asleep", async || {
         let before = wakes(served.program.id());
-        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
         wakes(served.program.id()) == before
     })
     .await;
