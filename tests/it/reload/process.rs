@@ -13,7 +13,7 @@ use offhook::testing::TestEvent;
 
 use super::{NEW, OLD};
 use crate::served::{JSONL, Served, handled, until};
-use crate::support::{Folder, KEY, Program, Ran, offhook, secret};
+use crate::support::{Folder, KEY, Ran, offhook, secret};
 
 /// Settings with one secret, which is in a file.
 fn settings(folder: &Folder) {
