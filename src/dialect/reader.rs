@@ -189,18 +189,11 @@ impl BodyReader {
 
     /// The events of a body, and the hashes of their contents.
     fn events(&self, text: &ByteString, hashes: bool) -> (Vec<Event>, Vec<Option<ContentHash>>) {
-        if !hashes {
-            return (self.0.dialect.events(text), Vec::new());
+        if hashes {
+            self.0.dialect.with_contents(text).into_iter().unzip()
+        } else {
+            (self.0.dialect.events(text), Vec::new())
         }
-        let read = self.0.dialect.with_contents(text);
-        // Not `unzip`, which makes room for four: nearly all bodies are one event.
-        let mut events = Vec::with_capacity(read.len());
-        let mut contents = Vec::with_capacity(read.len());
-        for (event, content) in read {
-            events.push(event);
-            contents.push(content);
-        }
-        (events, contents)
     }
 
     /// The id that the sender itself gave to a body.

@@ -150,17 +150,10 @@ impl Ingress {
             started,
             deadline,
         };
-        let at = self.clock.monotonic();
-        let engine = || Arc::clone(&self.engine);
-        // Counting what all threads share is slow, so it is done only for another thread.
-        let take = |verified| Taken::new(verified, &served.reader, engine(), &served.seen, at);
-        let elsewhere = || {
-            let (engine, reader) = (engine(), served.reader.clone());
-            let seen = Arc::clone(&served.seen);
-            move |verified| Taken::new(verified, &reader, engine, &seen, at)
-        };
-        let judged = served.verify.judge_body(admitted, request, take, elsewhere);
-        let taken = match judged.await {
+        let (engine, reader) = (Arc::clone(&self.engine), served.reader.clone());
+        let (seen, at) = (Arc::clone(&served.seen), self.clock.monotonic());
+        let take = move |verified| Taken::new(verified, &reader, engine, &seen, at);
+        let taken = match served.verify.judge_body(admitted, request, take).await {
             Ok(taken) => taken,
             Err(error) => {
                 served.refused(&error, head, since(started));

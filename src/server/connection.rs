@@ -262,7 +262,7 @@ impl Connection {
             bytes.iter().take_while(|byte| is_line_break(byte)).count()
         };
         let head = &bytes[empty..];
-        let Some((end, length)) = head_end(self.last, head) else {
+        let Some(end) = blank_line(self.last, head) else {
             if !head.is_empty() {
                 self.deadline.head_given(None);
             }
@@ -270,7 +270,11 @@ impl Connection {
             return bytes.len();
         };
         // The line may be in what was given before; then the body comes after the head.
-        let body = if is_begun { 0 } else { length };
+        let body = if is_begun {
+            0
+        } else {
+            declared_length(&head[..end])
+        };
         let body = body.min(head.len() - end);
         self.deadline.head_given(Some(body));
         self.last = NOTHING;
@@ -431,8 +435,12 @@ impl AsyncWrite for Connection {
 /// Where the first blank line in `bytes` ends, which come after `before`. A line may end without a carriage
 /// return, as actix-http reads it.
 fn blank_line(before: [u8; 2], bytes: &[u8]) -> Option<usize> {
-    if let Some(end) = blank_line_across(before, bytes) {
-        return Some(end);
+    let at_start = |known: &[u8], rest: &[u8]| before.ends_with(known) && bytes.starts_with(rest);
+    if at_start(b"\n", b"\n") || at_start(b"\n\r", b"\n") {
+        return Some(1);
+    }
+    if at_start(b"\n", b"\r\n") {
+        return Some(2);
     }
     let usual = BLANK_LINE.find(bytes);
     let bare = BARE_BLANK_LINE.find(&bytes[..usual.map_or(bytes.len(), |at| at + 1)]);
@@ -441,47 +449,21 @@ fn blank_line(before: [u8; 2], bytes: &[u8]) -> Option<usize> {
         .or(usual.map(|at| at + length(&BLANK_LINE)))
 }
 
-/// The same for a blank line that has begun in `before`.
-fn blank_line_across(before: [u8; 2], bytes: &[u8]) -> Option<usize> {
-    let at_start = |known: &[u8], rest: &[u8]| before.ends_with(known) && bytes.starts_with(rest);
-    if at_start(b"\n", b"\n") || at_start(b"\n\r", b"\n") {
-        return Some(1);
-    }
-    at_start(b"\n", b"\r\n").then_some(2)
-}
-
-/// Where the head in `bytes` ends, which come after `before`, and what it says of the length of its body: zero if
-/// that cannot be read; actix-http judges it.
-fn head_end(before: [u8; 2], bytes: &[u8]) -> Option<(usize, usize)> {
-    if let Some(end) = blank_line_across(before, bytes) {
-        return Some((end, 0));
-    }
-    let (mut length, mut begin) = (None, 0);
-    for at in memchr::memchr_iter(b'\n', bytes) {
-        let line = &bytes[begin..at];
-        // The first line is the request's, or the rest of one.
-        if begin > 0 {
-            if matches!(line, [] | [b'\r']) {
-                return Some((at + 1, length.unwrap_or(0)));
-            }
-            length = length.or_else(|| declared_length(line));
-        }
-        begin = at + 1;
-    }
-    None
-}
-
-/// What a line of a head says of the length of the body; `None` if it is about something else. Zero if that cannot
-/// be read.
-fn declared_length(line: &[u8]) -> Option<usize> {
+/// What a head says of the length of its body, if it can be read; actix-http judges it.
+fn declared_length(head: &[u8]) -> usize {
     const NAME: &[u8] = b"content-length:";
-    let (name, value) = line.split_at_checked(NAME.len())?;
-    // Rules out nearly all other headers.
-    if name[NAME.len() - 1] != b':' || !name.eq_ignore_ascii_case(NAME) {
-        return None;
-    }
-    let value = str::from_utf8(value.trim_ascii()).ok();
-    Some(value.and_then(|value| value.parse().ok()).unwrap_or(0))
+    let mut lines = memchr::memchr_iter(b'\n', head).map(|at| &head[at + 1..]);
+    let value = lines.find_map(|line| {
+        let (name, value) = line.split_at_checked(NAME.len())?;
+        // Rules out nearly all other headers.
+        if name[NAME.len() - 1] != b':' {
+            return None;
+        }
+        name.eq_ignore_ascii_case(NAME).then_some(value)
+    });
+    let value = value.and_then(|value| value.split(|byte| *byte == b'\n').next());
+    let value = value.and_then(|value| str::from_utf8(value.trim_ascii()).ok());
+    value.and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
 const NOTHING: [u8; 2] = [0; 2];
@@ -524,24 +506,18 @@ mod tests {
                 };
                 let with_body = [after, b"body"].concat();
                 assert_eq!(blank_line(last, &with_body), Some(after.len()), "{cut}");
-                assert_eq!(head_end(last, &with_body), Some((after.len(), 0)), "{cut}");
             }
         }
         for none in [&b"\r\n\r"[..], b"\n\r\r\n", b"a\nb\n", b""] {
             assert_eq!(blank_line(NOTHING, none), None);
-            assert_eq!(head_end(NOTHING, none), None);
         }
         assert_eq!(blank_line(*b"\n\r", b""), None);
     }
 
     #[test]
     fn the_length_of_a_body_is_read() {
-        let length = |lines: &str| {
-            let head = format!("POST / HTTP/1.1\r\n{lines}\r\n");
-            let (end, length) = head_end(NOTHING, format!("{head}body").as_bytes()).unwrap();
-            assert_eq!(end, head.len());
-            length
-        };
+        let length =
+            |lines: &str| declared_length(format!("POST / HTTP/1.1\r\n{lines}\r\n").as_bytes());
         assert_eq!(length("Host: x\r\ncontent-LENGTH:  12 \r\nX: 1\r\n"), 12);
         assert_eq!(length("Content-Length: 3\n"), 3);
         // actix-http refuses a second one.

@@ -128,19 +128,13 @@ impl VerifySignature {
     /// Verifies the body of a request whose head has passed [`check_head`](Self::check_head). Then it does
     /// `then`, which may take long where the body is heavy: both are then done off the thread that serves the
     /// connection, so that others are served meanwhile, and by as many as there are cores at the same time, so
-    /// that what is decoded does not add up. `elsewhere` is the same as `then` with all that it needs, for another
-    /// thread.
-    pub(crate) async fn judge_body<T, E>(
+    /// that what is decoded does not add up.
+    pub(crate) async fn judge_body<T: Send + 'static>(
         &self,
         admitted: Admitted,
         request: Incoming<'_>,
-        then: impl FnOnce(Verified) -> T,
-        elsewhere: impl FnOnce() -> E,
-    ) -> Result<T, RequestError>
-    where
-        T: Send + 'static,
-        E: FnOnce(Verified) -> T + Send + 'static,
-    {
+        then: impl FnOnce(Verified) -> T + Send + 'static,
+    ) -> Result<T, RequestError> {
         let headers = request.head.headers();
         let peer = request.head.peer_addr.map(|peer| peer.ip());
         // The connection's deadline is that of the body, if it has one.
@@ -165,7 +159,7 @@ impl VerifySignature {
         let done = if unverified.is_heavy() {
             let turn = Arc::clone(self.limits.in_flight.heavy()).acquire_owned();
             let turn = turn.await.map_err(|_| RequestError::Busy)?;
-            let (verifier, then) = (Arc::clone(&self.verifier), elsewhere());
+            let verifier = Arc::clone(&self.verifier);
             let work = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
                 verifier.verify(&claimed, unverified).map(then)
@@ -376,10 +370,8 @@ impl VerifySignature {
             started: SystemClock.monotonic(),
             deadline: None,
         };
-        self.judge_body(admitted, request, Verified::without_reading, || {
-            Verified::without_reading
-        })
-        .await
+        self.judge_body(admitted, request, Verified::without_reading)
+            .await
     }
 }
 
