@@ -63,7 +63,7 @@ async fn search(
         for event in events {
             filter.before = Some(event.id);
             let state = EventState::of(&event, &consumers, &dead);
-            if wanted.is_none_or(|wanted| wanted == state) {
+            if wanted.is_none_or(|wanted| state.is(wanted)) {
                 found.push(ShownEvent { event, state });
             }
             if found.len() == limit {
@@ -227,7 +227,8 @@ enum EventState {
     Pending,
     /// Nothing is left to do.
     Done,
-    /// It is the same as an earlier one, so it is never handed over.
+    /// Nothing is left to do, because it is the same as an earlier one. It is shown as `done`, with that one's id.
+    #[serde(rename(serialize = "done"))]
     Duplicate,
 }
 
@@ -250,6 +251,11 @@ impl EventState {
         } else {
             Self::Done
         }
+    }
+
+    /// Whether who asks for the `wanted` state gets it.
+    fn is(self, wanted: Self) -> bool {
+        self == wanted || (self, wanted) == (Self::Duplicate, Self::Done)
     }
 }
 

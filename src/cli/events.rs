@@ -56,7 +56,7 @@ struct List {
     #[arg(long, value_name = "KIND", value_parser = kinds(EventKind::ALL))]
     event: Option<String>,
 
-    /// Only those in this state
+    /// Only those in this state; duplicates are done too
     #[arg(long, value_parser = ["pending", "done", "retrying", "dead", "duplicate"])]
     state: Option<String>,
 
@@ -154,8 +154,12 @@ impl Event {
             Some(name) if is_unknown && !name.is_empty() => name,
             _ => self.event,
         };
+        let state = match self.duplicate_of {
+            Some(_) => "duplicate".to_owned(),
+            None => self.state,
+        };
         let session = self.session.unwrap_or_default();
-        let cells = [self.id, received, self.state, self.source, label, session];
+        let cells = [self.id, received, state, self.source, label, session];
         Row {
             cells,
             below: self.odd.map(|odd| format!("odd: {odd}")),

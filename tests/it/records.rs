@@ -102,8 +102,7 @@ async fn an_event_has_a_timeline_with_duplicates() {
         .collect();
     assert_eq!(kinds, ["message", "connection", "status", "message"]);
     assert_eq!(events[0]["duplicate_of"], events[3]["id"]);
-    let states: Vec<_> = events.iter().map(|event| &event["state"]).collect();
-    assert_eq!(states, ["duplicate", "done", "done", "done"]);
+    assert!(events.iter().all(|event| event["state"] == "done"));
     assert_eq!(list["next"], Value::Null);
 
     check_timeline(&server, events[3]["id"].as_str().unwrap()).await;
@@ -164,7 +163,7 @@ const LISTED: [(&str, usize); 6] = [
     ("?event=status", 1),
     ("?event=message&limit=1", 1),
     ("?session=nobody", 0),
-    ("?state=done", 3),
+    ("?state=done", 4),
     ("?state=duplicate", 1),
     ("?state=dead", 0),
 ];
