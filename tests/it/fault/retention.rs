@@ -44,13 +44,15 @@ struct Part {
     files: (&'static str, &'static str),
     /// How many long events there are.
     long: usize,
-    /// Whether all calls of `some` fail in every way, and no others.
+    /// Whether every call fails in every way.
     every: bool,
     /// How many calls a full disk lasts. Without end where the others go on: these files are not needed
     /// to acknowledge an event.
     full: usize,
     /// Which calls fail, where not every one is asked for: their indexes, by all the calls.
     some: fn(&[&str]) -> Vec<usize>,
+    /// Which calls fail, where every one is asked for.
+    all: fn(&[&str]) -> Vec<usize>,
     /// How much of the faults must be met, in per cent: where progress is saved depends on time.
     met: usize,
 }
@@ -77,6 +79,7 @@ const SEALING: Part = Part {
     every: true,
     full: FOR_EVER,
     some: first_segment,
+    all: first_segment,
     met: 100,
 };
 
@@ -96,6 +99,7 @@ const TRIMMING: Part = Part {
     full: 3,
     // The trim comes first.
     some: |calls| (0..calls.len().min(16)).collect(),
+    all: |calls| (0..calls.len()).collect(),
     met: 100,
 };
 
@@ -124,6 +128,7 @@ const CHECKPOINT: Part = Part {
         some.dedup();
         some
     },
+    all: |calls| (0..calls.len()).collect(),
     met: 80,
 };
 
@@ -135,13 +140,29 @@ const WAL_AGAIN: Part = Part {
     full: 3,
     // The sync before a checkpoint; and after it the header, its sync, and the first page.
     some: |calls| {
-        let of_database = |call: &&str| call.contains("write64") && call.contains("journal.db ");
-        let first = calls.iter().position(of_database).expect("a checkpoint");
-        let last = calls.iter().rposition(of_database).expect("a checkpoint");
+        let (first, last) = pages(calls);
         vec![first - 1, last + 3, last + 4, last + 5]
+    },
+    // From that sync on. What goes into the WAL before is written as in every other life, and the pages
+    // of the database are the checkpoint's.
+    all: |calls| {
+        let (first, _) = pages(calls);
+        let is_of_wal = |index: &usize| !is_page(&calls[*index]);
+        (first - 1..calls.len()).filter(is_of_wal).collect()
     },
     met: 80,
 };
+
+/// The first and the last page that checkpoints write.
+fn pages(calls: &[&str]) -> (usize, usize) {
+    let first = calls.iter().position(is_page).expect("a checkpoint");
+    let last = calls.iter().rposition(is_page).expect("a checkpoint");
+    (first, last)
+}
+
+fn is_page(call: &&str) -> bool {
+    call.contains("write64") && call.contains("journal.db ")
+}
 
 /// How one and the same call fails in turn. One that syncs takes back what it should have synced.
 fn faults(full: usize) -> [(&'static str, usize); 4] {
@@ -150,16 +171,16 @@ fn faults(full: usize) -> [(&'static str, usize); 4] {
 
 const SYNC_FAULTS: [(&str, usize); 4] = [("lose", 1), ("eio", 1), ("lose", 3), ("kill", 1)];
 
-/// For calls of a run a run in which it fails. Where OFFHOOK_FAULT_ALL is set, every call of the part
-/// fails in every way; otherwise every call that seals does so, each of the first that trim fails in two
+/// For calls of a run a run in which it fails. Where OFFHOOK_FAULT_ALL is set, all calls of the part
+/// fail in every way; otherwise every call that seals does so, each of the first that trim fails in two
 /// ways of four in turn, and of a checkpoint's thousand some fail in one way and the syncs in every way.
 fn fail_each(part: Part) {
     let disk = Disk::new(part.name);
     let seed = wait(Seed::new(part));
     let counted = wait(count(&disk, &seed, part));
     let lines: Vec<&str> = counted.lines().collect();
-    let some = match wants_all() && !part.every {
-        true => (0..lines.len()).collect(),
+    let some = match wants_all() {
+        true => (part.all)(&lines),
         false => (part.some)(&lines),
     };
     let points = some.into_iter().enumerate().flat_map(|(number, index)| {
