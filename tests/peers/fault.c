@@ -8,7 +8,7 @@
 //   OFFHOOK_FAULT_AT     the first call that fails, from 1; 0 = none
 //   OFFHOOK_FAULT_CALLS  how many fail in a row; all works again after that
 //   OFFHOOK_FAULT_KIND   eio
-//                        enospc
+//                        enospc: what takes room fails
 //                        short: the first is cut to half, the rest finds the disk full
 //                        lose: as eio, and a sync that fails takes back what was written to the file
 //                        since the last one that worked, as a system does that drops its dirty pages
@@ -69,8 +69,9 @@ static enum fate fate_of(const char *name, const char *path, int can_be_cut) {
     enum fate fate = first > 0 && number >= first && number < first + calls ? FAILS : WORKS;
     int kills = strcmp(kind, "kill") == 0;
     int error = strcmp(kind, "eio") == 0 || strcmp(kind, "lose") == 0 ? EIO : ENOSPC;
-    // A full disk lets files be deleted.
-    if (error == ENOSPC && !kills && strcmp(name, "unlink") == 0) fate = WORKS;
+    // A full disk lets files be deleted, cut and synced: that takes no room.
+    int takes_room = strcmp(name, "unlink") != 0 && !strstr(name, "truncate") && !strstr(name, "sync");
+    if (error == ENOSPC && !kills && !takes_room) fate = WORKS;
     if (fate == FAILS && (kills || strcmp(kind, "short") == 0) && number == first && can_be_cut) fate = CUT;
     if (log_file >= 0) {
         const char *outcome = fate == WORKS ? "works" : kills ? "kills" : fate == CUT ? "cut" : "fails";
