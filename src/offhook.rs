@@ -243,6 +243,12 @@ impl Offhook {
         self.settings
             .check(&in_code, &mut Certificates::default())?;
         let metrics = Metrics::new();
+        metrics
+            .stats()
+            .begin(self.clock.now(), SystemClock.monotonic());
+        if let Some(admin) = &self.settings.admin {
+            metrics.news().set_max_viewers(admin.max_viewers);
+        }
         let (engine, inline, pipeline) = self.engine(&metrics)?;
         let in_code = in_code.into_iter().map(str::to_owned).collect();
         let (engine_name, promise) = self.promise();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::slice;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
@@ -10,11 +11,11 @@ use serde_json::{Value, json};
 use super::error::{Answer, ApiError};
 use super::request::run_to_end;
 use super::state::{AdminState, State};
-use crate::dispatch::{ConsumerControls, HeldUp, events_of, find, outlined};
+use crate::dispatch::{ConsumerControls, HeldUp, RecentFailure, events_of, find, outlined};
 use crate::engine::{Backlog, Pipeline};
 use crate::journal::{Part, Position, Record, Unavailable};
 use crate::relay::RegisteredSubscription;
-use crate::{Event, EventId, Timestamp};
+use crate::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, Event, EventId, HandlerOptions, Timestamp};
 
 /// `GET /api/consumers`
 pub(super) async fn list(state: State) -> Answer {
@@ -39,7 +40,8 @@ pub(super) async fn list(state: State) -> Answer {
     Ok(HttpResponse::Ok().json(json!({ "consumers": shown })))
 }
 
-/// `GET /api/consumers/{name}`: one of them, with the conversations and sessions that it holds up.
+/// `GET /api/consumers/{name}`: one of them, with its options, its newest failures, and the conversations and
+/// sessions that it holds up.
 pub(super) async fn show_one(state: State, name: web::Path<String>) -> Answer {
     let pipeline = state.pipeline()?;
     // As in the list, one that is about to end is shown as it runs.
@@ -60,7 +62,7 @@ pub(super) async fn show_one(state: State, name: web::Path<String>) -> Answer {
     Ok(HttpResponse::Ok().json(show_idle(&entry, backlog)))
 }
 
-/// Adds the conversations and sessions that are held up.
+/// Adds the options, the newest failures, and the conversations and sessions that are held up.
 async fn add_held_up(
     shown: &mut Value,
     pipeline: &Pipeline,
@@ -73,7 +75,7 @@ async fn add_held_up(
         let Some(record) = found else { continue };
         let mut shown = held_up_event(&record, one.position, one.attempts, next_try);
         shown["conversation"] = conversation(pipeline, &record, one.position.part()).into();
-        shown["waiting"] = one.behind.into();
+        shown["behind"] = one.behind.into();
         shown["more_in_journal"] = one.more.into();
         conversations.push(shown);
     }
@@ -87,9 +89,43 @@ async fn add_held_up(
         shown["more_in_journal"] = one.more.into();
         sessions.push(shown);
     }
+    shown["failures"] = held_up.failures.iter().map(failure).collect();
+    shown["options"] = held_up.options.as_ref().map(options).into();
     shown["held_up"] = conversations.into();
     shown["sessions"] = sessions.into();
     Ok(())
+}
+
+fn failure(failure: &RecentFailure) -> Value {
+    json!({
+        "at": failure.at,
+        "event": failure.event.to_string(),
+        "attempt": failure.attempt,
+        "outcome": failure.outcome,
+        "next_at": failure.next_at,
+    })
+}
+
+/// The options of a consumer, with the defaults of those that are not set. `null`: all, or never.
+fn options(options: &HandlerOptions) -> Value {
+    let seconds = |time: Duration| time.as_secs_f64();
+    let retry = options.retry.unwrap_or_default();
+    json!({
+        "events": options.events,
+        "sessions": options.sessions,
+        "order": options.order.unwrap_or_default(),
+        "timeout_s": seconds(options.timeout.unwrap_or(DEFAULT_TIMEOUT)),
+        "concurrency": options.concurrency.unwrap_or(DEFAULT_CONCURRENCY).max(1),
+        "retry": {
+            "first_s": seconds(retry.first),
+            "factor": retry.factor,
+            "max_s": seconds(retry.max),
+            "attempts": retry.attempts,
+            "jitter": retry.jitter,
+        },
+        "status": if options.monotonic == Some(true) { "monotonic" } else { "all" },
+        "suspend_after_s": options.suspend_after.map(seconds),
+    })
 }
 
 /// What is known of an event that holds up others.
@@ -103,8 +139,8 @@ fn held_up_event(
     json!({
         "event": EventId::new(received.id, part).to_string(),
         "session": record.parts.view(part, received).session,
-        "attempts": attempts,
-        "next_try": next_try,
+        "attempt": attempts,
+        "next_at": next_try,
     })
 }
 
@@ -215,4 +251,4 @@ async fn show(
 }
 
 /// How many held-up conversations and sessions are shown.
-const MOST_HELD_UP: usize = 100;
+const MOST_HELD_UP: usize = 20;

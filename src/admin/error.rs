@@ -1,7 +1,7 @@
 //! [`ApiError`]: why a request to the admin listener does not get what it asks for.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::WWW_AUTHENTICATE;
+use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
@@ -36,6 +36,9 @@ impl ResponseError for ApiError {
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
+        if self.code == TOO_MANY_VIEWERS {
+            response.insert_header((RETRY_AFTER, 5));
         }
         response.json(json!({ "success": false, "error": self.text, "code": self.code }))
     }
@@ -123,10 +126,26 @@ impl ApiError {
         Self::new(StatusCode::GONE, "deleted", text)
     }
 
+    /// The body of the event was deleted.
+    pub(super) fn deleted_body(id: EventId) -> Self {
+        let text = format!("the body of {id} was deleted");
+        Self::new(StatusCode::GONE, "deleted", text)
+    }
+
+    /// As many streams are watched as may be.
+    pub(super) fn too_many_viewers(most: usize) -> Self {
+        let text = format!(
+            "{most} streams are watched already (max_viewers of [admin]); try again in 5 s"
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_VIEWERS, text)
+    }
+
     pub(super) fn unavailable(text: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
     }
 }
+
+const TOO_MANY_VIEWERS: &str = "too_many_viewers";
 
 impl From<Unavailable> for ApiError {
     fn from(error: Unavailable) -> Self {

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::error::{Answer, ApiError};
-use super::request::{event_id, event_kind, page_size};
+use super::request::{event_id, event_kind, page_size, time};
 use super::state::{AdminState, State};
 use crate::dispatch::{ConsumerControls, EventStates};
 use crate::engine::Pipeline;
@@ -25,6 +25,10 @@ pub(super) struct EventQuery {
     session: Option<String>,
     event: Option<String>,
     state: Option<EventState>,
+    source: Option<String>,
+    name: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
     before: Option<String>,
     limit: Option<usize>,
 }
@@ -37,44 +41,89 @@ pub(super) async fn list(state: State, query: web::Query<EventQuery>) -> Answer 
         session: query.session,
         kind: event_kind(query.event)?,
         before: query.before.as_deref().map(event_id).transpose()?,
+        from: time("from", query.from.as_deref())?,
+        to: time("to", query.to.as_deref())?,
         ..EventFilter::default()
     };
-    let (events, next) = search(&state, filter, query.state, limit).await?;
-    Ok(HttpResponse::Ok().json(json!({ "events": events, "next": next })))
+    let wanted = Wanted {
+        state: query.state,
+        source: query.source,
+        name: query.name,
+    };
+    let found = search(&state, filter, &wanted, limit).await?;
+    Ok(HttpResponse::Ok().json(found))
 }
 
-/// At most `limit` events that pass the filter and are in the `wanted` state, newest first, and the
-/// id before which to search on, where there may be more.
+/// What the index does not search by.
+#[derive(Debug)]
+struct Wanted {
+    state: Option<EventState>,
+    source: Option<String>,
+    name: Option<String>,
+}
+
+impl Wanted {
+    fn takes(&self, event: &EventEntry) -> bool {
+        let source = self.source.as_ref();
+        source.is_none_or(|source| *source == event.source)
+            && (self.name.is_none() || self.name == event.name)
+    }
+}
+
+/// A page of events.
+#[derive(Debug, Serialize)]
+struct Page {
+    events: Vec<ShownEvent>,
+    /// Where the next page begins, if there may be more.
+    next: Option<EventId>,
+    /// When the last event was received that was looked at; `None` if all were.
+    searched_to: Option<Timestamp>,
+}
+
+/// At most `limit` events that pass the filter and are `wanted`, newest first.
 async fn search(
     state: &AdminState,
     mut filter: EventFilter,
-    wanted: Option<EventState>,
+    wanted: &Wanted,
     limit: usize,
-) -> Result<(Vec<ShownEvent>, Option<EventId>), ApiError> {
+) -> Result<Page, ApiError> {
     let pipeline = state.pipeline()?;
     let consumers = states(pipeline).await;
-    let mut found = Vec::new();
-    let mut searched = 0;
+    let (mut found, mut searched, mut searched_to) = (Vec::new(), 0, None);
     while searched < MAX_SEARCHED {
         let events = state.search()?.newest(filter.clone(), BATCH).await?;
         let is_last_batch = events.len() < BATCH;
         searched += events.len();
         let dead = dead_letters(pipeline, &events).await?;
         for event in events {
-            filter.before = Some(event.id);
+            (filter.before, searched_to) = (Some(event.id), Some(event.at));
+            if !wanted.takes(&event) {
+                continue;
+            }
             let state = EventState::of(&event, &consumers, &dead);
-            if wanted.is_none_or(|wanted| state.is(wanted)) {
+            if wanted.state.is_none_or(|wanted| state.is(wanted)) {
                 found.push(ShownEvent { event, state });
             }
             if found.len() == limit {
-                return Ok((found, filter.before));
+                break;
             }
         }
+        if found.len() == limit {
+            break;
+        }
         if is_last_batch {
-            return Ok((found, None));
+            return Ok(Page {
+                events: found,
+                next: None,
+                searched_to: None,
+            });
         }
     }
-    Ok((found, filter.before))
+    Ok(Page {
+        events: found,
+        next: filter.before,
+        searched_to,
+    })
 }
 
 /// An event as the list shows it.

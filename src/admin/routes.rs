@@ -12,7 +12,9 @@ use actix_web::{
 use super::access::check_access;
 use super::error::ApiError;
 use super::state::AdminState;
-use super::{consumers, dead, deletion, events, health, replay, settings, subscriptions};
+use super::{
+    body, consumers, dead, deletion, events, health, replay, settings, stats, stream, subscriptions,
+};
 
 /// The admin API.
 pub(crate) fn app(
@@ -78,6 +80,7 @@ fn routes(app: &mut web::ServiceConfig) {
                 .route(web::get().to(events::show))
                 .route(web::delete().to(deletion::one)),
         )
+        .service(on("GET", "/api/events/{id}/body", body::download))
         .service(on("POST", "/api/events/{id}/replay", replay::one))
         .service(on("POST", "/api/replay", replay::many))
         .service(on("GET", "/api/replays", replay::list))
@@ -93,6 +96,8 @@ fn routes(app: &mut web::ServiceConfig) {
             "/api/consumers/{name}/resume",
             consumers::resume,
         ))
+        .service(on("GET", "/api/stats", stats::show))
+        .service(on("GET", "/api/stream", stream::watch))
         .service(on("GET", "/api/settings", settings::show))
         .service(on("POST", "/api/reload", settings::reload))
         .service(on("GET", "/api/subscriptions", subscriptions::list_all))

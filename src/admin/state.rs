@@ -96,6 +96,11 @@ impl AdminState {
         self.pipeline.as_deref().ok_or_else(ApiError::nothing_kept)
     }
 
+    /// The same, to keep.
+    pub(super) fn shared_pipeline(&self) -> Result<&Arc<Pipeline>, ApiError> {
+        self.pipeline.as_ref().ok_or_else(ApiError::nothing_kept)
+    }
+
     /// The search over all events. An error with the engine `none`, or without an index.
     pub(super) fn search(&self) -> Result<&dyn Search, ApiError> {
         self.pipeline()?.search().ok_or_else(ApiError::no_search)

@@ -1,6 +1,8 @@
 //! Shared code of the commands that ask a running server: [`Server`] sends the requests and prints the
 //! answers, and every failure says what to do.
 
+mod open;
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! `offhook consumers`: the consumers of a running server, and their progress.
 
+mod failures;
+
 use clap::{Args, Subcommand};
 use http::Method;
 use offhook::Timestamp;
@@ -9,6 +11,7 @@ use serde::Deserialize;
 use super::admin::Server;
 use super::output::{self, Outcome, counted, fact};
 use super::table::{self, Row, age, wait};
+use failures::Failed;
 
 /// List consumers and their progress; show one, pause one, or resume it
 ///
@@ -31,9 +34,9 @@ pub(super) struct Consumers {
 enum Action {
     /// Show one, and the conversations that it holds up
     ///
-    /// HELD UP BY is the event that waits for a retry, WAITING how many events of its conversation wait
-    /// behind it in memory. A + says that more of them, or of their session, wait in the journal. The
-    /// 100 that are tried next are shown.
+    /// FAILED lists the attempts that have failed last. HELD UP BY is the event that waits for a retry, WAITING how
+    /// many events of its conversation wait behind it in memory. A + says that more of them, or of their session, wait in
+    /// the journal. The 20 that are tried next are shown.
     Show {
         /// The consumer, such as handler:console
         name: String,
@@ -74,6 +77,11 @@ impl Consumers {
         self.server.show(&answer, |consumer: Consumer| {
             let now = SystemClock.now();
             output::print(&consumer.text(now))?;
+            if !consumer.failures.is_empty() {
+                output::print("")?;
+                let failures = consumer.failures.into_iter().map(|one| one.row(now));
+                table::print(failures::HEADINGS, failures, "")?;
+            }
             if !consumer.sessions.is_empty() {
                 output::print("")?;
                 let sessions = consumer.sessions.into_iter().map(|one| one.row(now));
@@ -104,6 +112,9 @@ struct Consumer {
     overflowed: Option<u64>,
     retrying: Option<u64>,
     panics: u64,
+    /// The newest first; only in the answer about a single consumer.
+    #[serde(default)]
+    failures: Vec<Failed>,
     /// Only in the answer about a single consumer.
     #[serde(default)]
     held_up: Vec<HeldUp>,
@@ -132,10 +143,10 @@ struct HeldUp {
     event: String,
     session: Option<String>,
     conversation: Option<String>,
-    attempts: u32,
+    attempt: u32,
     /// `None` while an attempt runs.
-    next_try: Option<String>,
-    waiting: u64,
+    next_at: Option<String>,
+    behind: u64,
     more_in_journal: bool,
 }
 
@@ -144,8 +155,8 @@ struct HeldUp {
 struct HeldUpSession {
     session: Option<String>,
     event: String,
-    attempts: u32,
-    next_try: Option<String>,
+    attempt: u32,
+    next_at: Option<String>,
     in_flight: u64,
     retrying: u64,
     waiting: u64,
@@ -246,9 +257,9 @@ impl HeldUp {
     fn row(self, now: Timestamp) -> Row<6> {
         let cells = [
             self.event,
-            self.attempts.to_string(),
-            next_try(self.next_try.as_deref(), now),
-            how_many(self.waiting, self.more_in_journal),
+            self.attempt.to_string(),
+            next_try(self.next_at.as_deref(), now),
+            how_many(self.behind, self.more_in_journal),
             self.conversation.unwrap_or_default(),
             self.session.unwrap_or_default(),
         ];
@@ -264,8 +275,8 @@ impl HeldUpSession {
             self.in_flight.to_string(),
             self.retrying.to_string(),
             self.event,
-            self.attempts.to_string(),
-            next_try(self.next_try.as_deref(), now),
+            self.attempt.to_string(),
+            next_try(self.next_at.as_deref(), now),
         ];
         Row { cells, below: None }
     }
@@ -350,7 +361,7 @@ in journal    3500";
     #[test]
     fn held_up_sessions() {
         let held_up = json!({
-            "session": "408f", "event": "0198f9a2", "attempts": 0, "next_try": null, "in_flight": 48,
+            "session": "408f", "event": "0198f9a2", "attempt": 0, "next_at": null, "in_flight": 48,
             "retrying": 0, "waiting": 2952, "more_in_journal": false,
         });
         let held_up: HeldUpSession = serde_json::from_value(held_up).unwrap();
@@ -362,8 +373,8 @@ in journal    3500";
     fn held_up_conversations() {
         let row = |more: bool| {
             let held_up = json!({
-                "event": "0198f9a2", "session": "408f", "conversation": null, "attempts": 4,
-                "next_try": "2025-01-08T12:00:30Z", "waiting": 1023, "more_in_journal": more,
+                "event": "0198f9a2", "session": "408f", "conversation": null, "attempt": 4,
+                "next_at": "2025-01-08T12:00:30Z", "behind": 1023, "more_in_journal": more,
             });
             let held_up: HeldUp = serde_json::from_value(held_up).unwrap();
             held_up.row("2025-01-08T12:00:00Z".parse().unwrap()).cells

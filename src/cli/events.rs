@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::admin::{Server, kinds};
 use super::delete::Delete;
 use super::output::{self, Failure, Outcome, counted, fact, title};
+use super::replay::moment;
 use super::table::{Row, age};
 
 /// List what was received, newest first, show one event and what became of it, or delete events
@@ -44,7 +45,7 @@ enum Action {
 struct List {
     /// The event to show, with its timeline and its body: its id, or 8 characters or more of its beginning;
     /// without it, a list
-    #[arg(conflicts_with_all = ["session", "event", "state", "before", "limit"])]
+    #[arg(conflicts_with_all = ["session", "event", "state", "source", "name", "from", "to", "before", "limit"])]
     #[serde(skip)]
     id: Option<String>,
 
@@ -59,6 +60,22 @@ struct List {
     /// Only those in this state; duplicates are done too
     #[arg(long, value_parser = ["pending", "done", "retrying", "dead", "duplicate"])]
     state: Option<String>,
+
+    /// Only those of this source
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+
+    /// Only those with this name in the body
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Only those received since: 2025-01-08T12:00:00Z, or how long ago, such as 2h
+    #[arg(long, value_name = "T", value_parser = moment, alias = "since")]
+    from: Option<Timestamp>,
+
+    /// Only those received before; written like --from
+    #[arg(long, value_name = "T", value_parser = moment)]
+    to: Option<Timestamp>,
 
     /// Only those before this event
     #[arg(long, value_name = "ID")]
@@ -77,9 +94,14 @@ impl List {
             &self.session,
             &self.event,
             &self.state,
+            &self.source,
+            &self.name,
             &self.before,
         ];
-        options.into_iter().any(Option::is_some) || self.limit != PAGE
+        let times = [self.from, self.to];
+        options.into_iter().any(Option::is_some)
+            || times.iter().any(Option::is_some)
+            || self.limit != PAGE
     }
 }
 

@@ -28,6 +28,7 @@ mod settings_file;
 mod sign;
 mod subscriptions;
 mod table;
+mod tail;
 mod trust;
 mod verify;
 mod verify_durability;
@@ -63,6 +64,7 @@ enum Command {
     Sign(sign::Sign),
     Verify(verify::Verify),
     Events(events::Events),
+    Tail(tail::Tail),
     Dead(dead::Dead),
     Replay(replay::Replay),
     Replays(replays::Replays),
@@ -141,6 +143,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Sign(sign)) => sign.run(),
         Some(Command::Verify(verify)) => verify.run(),
         Some(Command::Events(events)) => events.run(),
+        Some(Command::Tail(tail)) => tail.run(),
         Some(Command::Dead(dead)) => dead.run(),
         Some(Command::Replay(replay)) => replay.run(),
         Some(Command::Replays(replays)) => replays.run(),
@@ -202,6 +205,7 @@ Examples:
   offhook verify body.json --secret env:SECRET --signature 75b621fa…
                                 Say whether a signature is right, and if not, why
   offhook events                Ask a running server what it has received
+  offhook tail                  or see it as it comes
   offhook dead                  and what its handlers and subscriptions have given up on
   offhook subscriptions         and who it relays events to
   offhook reload                Have it load its settings again

@@ -3,7 +3,7 @@
 //! If the reader closes the pipe (`offhook check | head -1`), that is not an error, and the rest is not
 //! written.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
@@ -54,6 +54,12 @@ impl Failure {
     }
 }
 
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 pub(super) type Outcome = Result<Verdict, Failure>;
 
 pub(super) fn exit(outcome: Outcome) -> ExitCode {
@@ -80,12 +86,16 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 
 /// Prints bytes unchanged to standard output, without colours if it is not a terminal.
 pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
+    try_write(bytes).map(drop)
+}
+
+/// As [`write`]. Returns whether anybody still reads it.
+pub(super) fn try_write(bytes: &[u8]) -> Result<bool, Failure> {
     let mut stdout = anstream::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::failed(format!("standard output: {error}")))
-        }
-        _ => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::failed(format!("standard output: {error}"))),
+        Ok(()) => Ok(true),
     }
 }
 

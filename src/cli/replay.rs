@@ -62,7 +62,7 @@ pub(super) struct Replay {
     server: Server,
 }
 
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     time_or_age(text, SystemClock.now())
 }
 

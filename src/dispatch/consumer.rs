@@ -17,7 +17,7 @@ use super::lane::Order;
 use super::options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
 use crate::clock::Clock;
 use crate::journal::Position;
-use crate::telemetry::{ConsumerMetrics, Metrics};
+use crate::telemetry::{About, ConsumerMetrics, Metrics};
 use crate::{Delivery, Event, EventHandler, EventId, HandlerError, Timestamp};
 
 /// A handler as a consumer of events.
@@ -102,13 +102,20 @@ impl Consumer {
         } else {
             &all
         };
+        let about = self.metrics.news.is_heard().then(|| About {
+            source: delivery.source().to_owned(),
+            session: delivery.session().map(str::to_owned),
+            event: wanted.first().map(|event| event.kind()),
+        });
         let outcome = self.hand_over(wanted, delivery).await;
-        let took = self.clock.monotonic().saturating_duration_since(started);
-        self.metrics.attempt(outcome.index(), took);
+        let now = self.clock.monotonic();
+        let took = now.saturating_duration_since(started);
+        self.metrics.attempt(outcome.index(), took, now);
         EndedAttempt {
             event: delivery.id(),
             outcome,
             took,
+            about,
         }
     }
 
@@ -180,6 +187,8 @@ pub(crate) struct EndedAttempt {
         expect(dead_code, reason = "only the index shows it")
     )]
     pub(crate) took: Duration,
+    /// What the event is, if somebody listened when the attempt began.
+    pub(crate) about: Option<About>,
 }
 
 /// How an attempt ended.

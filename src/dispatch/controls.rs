@@ -8,9 +8,11 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::options::HandlerOptions;
 use super::progress::{Positions, Progress};
 use super::records::find;
 use super::replay::{Replay, ReplayRequest};
+use super::runner::{MOST_FAILURES, RecentFailure};
 use super::saved::Suspended;
 use super::schedule::{Holding, HoldingSession};
 use crate::Timestamp;
@@ -118,6 +120,10 @@ pub(crate) struct HeldUp {
     pub(crate) conversations: Vec<(Holding, Option<Timestamp>)>,
     /// Those with the most waiting events first.
     pub(crate) sessions: Vec<(HoldingSession, Option<Timestamp>)>,
+    /// The newest failed attempts, newest first.
+    pub(crate) failures: Vec<RecentFailure>,
+    /// How the consumer wants its events, if it could be asked.
+    pub(crate) options: Option<HandlerOptions>,
 }
 
 impl HeldUp {
@@ -129,6 +135,8 @@ impl HeldUp {
         self.sessions
             .sort_unstable_by_key(|(one, _)| (Reverse(one.waiting), one.position));
         self.sessions.truncate(most);
+        self.failures.sort_by_key(|one| Reverse(one.at));
+        self.failures.truncate(MOST_FAILURES);
     }
 }
 
@@ -215,6 +223,8 @@ impl ConsumerControls {
         for share in self.ask_all(|answer| Command::HeldUp(most, answer)).await {
             all.conversations.extend(share.conversations);
             all.sessions.extend(share.sessions);
+            all.failures.extend(share.failures);
+            all.options = all.options.or(share.options);
         }
         all.keep(most);
         all

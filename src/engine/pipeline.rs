@@ -344,16 +344,30 @@ impl Pipeline {
     }
 
     async fn measure_files(&self) {
-        let bytes = match self.folder.clone() {
+        if let Some(bytes) = self.size().await {
+            self.metrics.bytes.set(bytes);
+        }
+    }
+
+    /// How many bytes the journal takes on the disk, with all that belongs to it.
+    pub(crate) async fn size(&self) -> Option<u64> {
+        match self.folder.clone() {
             Some(folder) => {
                 let size = tokio::task::spawn_blocking(move || size_of(&folder));
                 size.await.ok().and_then(Result::ok)
             }
             None => self.journal.bytes().await.ok(),
-        };
-        if let Some(bytes) = bytes {
-            self.metrics.bytes.set(bytes);
         }
+    }
+
+    /// The folder of the journal, if it has one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// How long events are retained.
+    pub(crate) fn retention(&self) -> Retention {
+        *self.retention.borrow()
     }
 
     /// Finishes the consumers' running attempts, and saves their progress.

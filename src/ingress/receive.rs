@@ -163,7 +163,7 @@ impl Ingress {
         let (outcome, mut response) = self.finish_taken(served, taken).await;
         let now = SystemClock.monotonic();
         let took = now.saturating_duration_since(started);
-        served.metrics.answered(outcome, took);
+        served.metrics.answered(outcome, took, now);
         if let Some(deadline) = deadline {
             deadline.answered_at(now);
         }

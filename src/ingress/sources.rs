@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 
 use super::silence::{NextSilence, SourceSeen};
 use super::source::Source;
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::dialect::BodyReader;
 use crate::signature::{Limits, RequestError, VerifySignature, path_session};
 use crate::telemetry::{Metrics, RequestOutcome, SourceMetrics};
@@ -166,7 +166,8 @@ impl Served {
             RequestError::Broken => RequestOutcome::BrokenOff,
             RequestError::Busy => RequestOutcome::Unavailable,
         };
-        self.metrics.answered(outcome, took);
+        self.metrics
+            .answered(outcome, took, SystemClock.monotonic());
         self.verify.log_refusal(error, head);
     }
 }

@@ -14,8 +14,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderValue, USER_AGENT};
-use http::{Method, Request, Response, request};
+use http::{Method, Request, Response, request, response};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -43,6 +44,30 @@ pub struct Answered {
     pub response: Response<Vec<u8>>,
     /// Whether the body is longer than what was read.
     pub is_cut: bool,
+}
+
+/// An answer whose body is read piece by piece.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Opened {
+    /// The status and the headers.
+    pub head: response::Parts,
+    body: Incoming,
+}
+
+impl Opened {
+    /// Returns the next piece of the body; `None` at its end.
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks, or nothing comes within `timeout`.
+    pub async fn next(&mut self, timeout: Duration) -> Result<Option<Bytes>, Unanswered> {
+        let frame = tokio::time::timeout(timeout, self.body.frame()).await;
+        let frame = frame.map_err(|_| Unanswered::TimedOut(timeout))?;
+        let frame = frame.transpose();
+        let frame = frame.map_err(|error| Unanswered::new(&error, false, timeout))?;
+        Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
+    }
 }
 
 /// Whom a client trusts besides the authorities of the system, and how it proves itself.
@@ -146,10 +171,7 @@ impl HttpClient {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
         }
         let exchange = async {
-            let response = self.http.request(request.map(Full::new)).await;
-            let response =
-                response.map_err(|error| Unanswered::new(&error, error.is_connect(), timeout))?;
-            let (head, mut rest) = response.into_parts();
+            let (head, mut rest) = self.begin(request, timeout).await?.into_parts();
             let mut body = Vec::new();
             let mut is_cut = false;
             while let Some(frame) = rest.frame().await {
@@ -167,6 +189,31 @@ impl HttpClient {
         };
         let in_time = tokio::time::timeout(timeout, exchange).await;
         in_time.unwrap_or(Err(Unanswered::TimedOut(timeout)))
+    }
+
+    /// Sends a request without a body, and waits for the head of the answer.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer within `timeout`.
+    pub async fn open(
+        &self,
+        request: Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<Opened, Unanswered> {
+        let begun = tokio::time::timeout(timeout, self.begin(request, timeout)).await;
+        let response = begun.unwrap_or(Err(Unanswered::TimedOut(timeout)))?;
+        let (head, body) = response.into_parts();
+        Ok(Opened { head, body })
+    }
+
+    async fn begin(
+        &self,
+        request: Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let response = self.http.request(request.map(Full::new)).await;
+        response.map_err(|error| Unanswered::new(&error, error.is_connect(), timeout))
     }
 }
 

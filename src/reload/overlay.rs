@@ -87,7 +87,12 @@ fn kept_admin(
 ) -> Option<AdminSettings> {
     match (file, running, now) {
         (Some(file), Some(running), Some(now)) => Some(kept_fields!(
-            AdminSettings { bind, token, tls },
+            AdminSettings {
+                bind,
+                token,
+                max_viewers,
+                tls
+            },
             file,
             running,
             now

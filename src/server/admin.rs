@@ -1,17 +1,20 @@
 //! Answers the requests to the admin listener.
 
+use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::task::{Poll, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_http::{ConnectionType, HttpService, KeepAlive, Payload, Request, Version};
 use actix_service::{
     Service, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, map_config,
 };
-use actix_web::body::BoxBody;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::{HttpResponse, web};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::Either;
 use futures_util::stream::poll_fn as poll_fn_stream;
@@ -91,6 +94,13 @@ where
             }
             let head = answer.head_mut();
             head.version = Version::HTTP_11;
+            if matches!(answer.body().size(), BodySize::Stream) {
+                answer.head_mut().set_connection_type(ConnectionType::Close);
+                let deadline = deadline.clone();
+                let stream = |body| BoxBody::new(EndlessBody { body, deadline });
+                return Ok(answer.map_body(|_, body| stream(body)));
+            }
+            let head = answer.head_mut();
             if is_last || !deadline.is_complete() || head.connection_type() == ConnectionType::Close
             {
                 head.set_connection_type(ConnectionType::Close);
@@ -99,6 +109,39 @@ where
             deadline.answered();
         }
         Ok(answer)
+    }
+}
+
+/// The body of an answer that goes on until one side has enough. Until then its request is being answered: no
+/// deadline of reading counts. That of writing does, so that who reads nothing loses its connection.
+struct EndlessBody {
+    body: BoxBody,
+    deadline: RequestDeadline,
+}
+
+impl MessageBody for EndlessBody {
+    type Error = Box<dyn Error>;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        if self.deadline.has_seen_end() {
+            // actix-http would write on until that fails.
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut self.body).poll_next(cx)
+    }
+}
+
+impl Drop for EndlessBody {
+    fn drop(&mut self) {
+        self.deadline.last_answer();
+        self.deadline.answered();
     }
 }
 

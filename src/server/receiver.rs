@@ -152,6 +152,7 @@ impl Receiver {
         // The silence that begins now is not that of the sources.
         parts.ingress.unwatch();
         let finished = async {
+            parts.metrics.news().end().await;
             running.idle().await;
             if let Some(pipeline) = &parts.pipeline {
                 pipeline.stop().await;

@@ -101,12 +101,19 @@ impl Reloads {
                 let (tls, metrics) = (tls.clone(), Arc::clone(&metrics));
                 let clock = Arc::clone(&clock);
                 let (server, admin) = (settings.server.clone(), settings.admin.clone());
+                let most_viewers = admin.as_ref().map(|admin| admin.max_viewers);
                 let next = tls.load(settings, certificates)?;
                 Ok(PreparedListeners {
                     files: next.iter().map(|next| next.files.clone()).collect(),
                     apply: Box::new(move || {
                         public.replace(&server);
-                        token.replace(admin.and_then(|admin| admin.token));
+                        most_viewers.inspect(|most| metrics.news().set_max_viewers(*most));
+                        let new = admin.and_then(|admin| admin.token);
+                        if *token.now() != new {
+                            token.replace(new);
+                            // They have shown the old one.
+                            metrics.news().send_away();
+                        }
                         if !next.is_empty() {
                             next.into_iter().for_each(NextCertificate::apply);
                             tls.tell_ends(&metrics, clock.now());

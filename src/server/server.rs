@@ -267,7 +267,12 @@ impl Server {
         self.reloads = None;
         // The gateways are not told any more to send here.
         self.registrars.stop();
-        let finished = finish(self.receiver.parts(), &self.public.handle);
+        let parts = self.receiver.parts();
+        // Viewers are sent away now and not at the end, where the journal is closed.
+        let finished = join(
+            finish(parts, &self.public.handle),
+            parts.metrics.news().end(),
+        );
         if timeout(STOP_TIMEOUT, finished).await.is_err() {
             log::warn!("handlers still run after {STOP_TIMEOUT:?}; they are cut off");
             self.cut_off().await;

@@ -15,6 +15,7 @@ use super::kinds::{
 use super::spot::{Keys, Spot, keys};
 use super::tls::{TlsSettings, tls};
 use crate::signature::Secret;
+use crate::telemetry::DEFAULT_MAX_VIEWERS;
 
 /// `[server]`: the public listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -94,6 +95,8 @@ pub struct AdminSettings {
     /// The token that clients send as `Authorization: Bearer …`. Required if `bind` is not loopback.
     /// Default: none.
     pub token: Option<Secret>,
+    /// How many clients may watch `/api/stream` at the same time. Default: 16.
+    pub max_viewers: usize,
     /// `[admin.tls]`: the listener speaks TLS. Default: none.
     pub tls: Option<TlsSettings>,
 }
@@ -105,6 +108,7 @@ keys!(AdminSettings {
         |token| token.expose().iter().all(u8::is_ascii_graphic),
         "can never be shown in a header: it must be visible ASCII without spaces",
     )),
+    max_viewers: whole(0..=1_000),
     tls: some(tls),
 });
 
@@ -127,6 +131,7 @@ impl Default for AdminSettings {
         Self {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 5001)),
             token: None,
+            max_viewers: DEFAULT_MAX_VIEWERS,
             tls: None,
         }
     }

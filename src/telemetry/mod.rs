@@ -1,8 +1,10 @@
-//! Logging and metrics for the operator.
+//! Logging, metrics and news for the operator.
 
 mod lines;
 pub mod logging;
 mod metrics;
+mod news;
+mod stats;
 mod throttle;
 
 #[cfg(feature = "sqlite")]
@@ -11,4 +13,6 @@ pub(crate) use metrics::{
     ConsumerMetrics, ConsumerState, ListenerMetrics, Metrics, PipelineMetrics, QuietMetrics,
     RequestOutcome, SourceMetrics,
 };
+pub(crate) use news::{About, Change, ChangeKind, DEFAULT_MAX_VIEWERS, Heard, NoPlace, Viewing};
+pub(crate) use stats::Window;
 pub(crate) use throttle::{ONGOING, Throttle};

@@ -412,15 +412,15 @@ fn a_restarting_consumer_is_listed() {
 #[test]
 fn held_up_conversations_are_shown() {
     let held_up = json!({
-        "event": ID, "session": SESSION, "conversation": "+1\u{1b}", "attempts": 3,
-        "next_try": "2025-01-08T12:00:00Z", "waiting": 1023, "more_in_journal": true,
+        "event": ID, "session": SESSION, "conversation": "+1\u{1b}", "attempt": 3,
+        "next_at": "2025-01-08T12:00:00Z", "behind": 1023, "more_in_journal": true,
     });
     let mut consumer = json!({
         "name": "subscription:*:a/b", "kind": "subscription", "state": "running", "lag": 2000,
         "oldest_waiting": null, "failing_since": null, "suspended": null, "in_flight": 0,
         "in_memory": 1024, "overflowed": 976, "retrying": 1, "panics": 0, "held_up": [held_up],
         "sessions": [{
-            "session": SESSION, "event": ID, "attempts": 3, "next_try": "2025-01-08T12:00:00Z",
+            "session": SESSION, "event": ID, "attempt": 3, "next_at": "2025-01-08T12:00:00Z",
             "in_flight": 0, "retrying": 1, "waiting": 1024, "more_in_journal": true,
         }],
     });

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::bodies::{BodyReading, is_at_hand};
 use super::failures::Failure;
+use super::recent::RecentFailure;
 use super::{Ended, Failing, Runner};
 use crate::dispatch::consumer::Outcome;
 use crate::dispatch::records::events_of;
@@ -102,6 +103,7 @@ impl Runner {
     /// Handles an attempt that has ended.
     pub(super) fn ended(&mut self, (start, made): Ended) {
         self.look_at_the_clock();
+        self.note_lag();
         let Start { position, attempt } = start;
         let made = match made {
             Ok(Some(made)) => made,
@@ -118,8 +120,9 @@ impl Runner {
         for part in self.reading.parts(position) {
             self.observer.attempted(part, attempt, &made, at);
         }
-        let outcome = made.outcome;
+        let (event, about, outcome) = (made.event, made.about, made.outcome);
         if matches!(outcome, Outcome::Done) {
+            self.tell_state(start, (event, about), ("done", "done"), None);
             return self.succeeded(start);
         }
         let reason = escape_controls(&outcome.to_string()).into_owned();
@@ -133,7 +136,7 @@ impl Runner {
         let pause = retry.pause(attempt, fastrand::f64());
         let pause = pause.max(outcome.asked_pause().unwrap_or_default());
         let failure = Failure {
-            event: made.event,
+            event,
             attempt,
             reason: reason.clone(),
             pause: (!is_last).then_some(pause),
@@ -143,10 +146,23 @@ impl Runner {
         if let Some(line) = self.failures.failed(name, position, failure, self.seen) {
             log::warn!("{line}");
         }
+        let due = now + pause.min(LONGEST_PAUSE);
+        let (state, due_then) = if is_last {
+            ("dead", None)
+        } else {
+            ("retrying", Some(due))
+        };
+        self.tell_state(start, (event, about), (state, &reason), due_then);
+        self.recent_failures.add(RecentFailure {
+            at,
+            event,
+            attempt,
+            outcome: reason.chars().take(MAX_REASON).collect(),
+            next_at: due_then.map(|due| self.time_at(due)),
+        });
         if is_last {
             return self.give_up(start, &reason);
         }
-        let due = now + pause.min(LONGEST_PAUSE);
         self.consumer.metrics.retries.inc();
         let attempts = attempt;
         self.schedule.again(position, Retry { attempts, due });
@@ -155,7 +171,9 @@ impl Runner {
     }
 
     fn succeeded(&mut self, Start { position, attempt }: Start) {
-        self.failing = None;
+        if self.failing.take().is_some() {
+            self.tell_consumer("running", None);
+        }
         self.settle(position);
         let recovers = attempt > 1 || self.schedule.retries().is_empty();
         let name = self.consumer.name();
@@ -166,9 +184,9 @@ impl Runner {
 
     /// The event becomes a dead letter, with those that were handed over together with it.
     fn give_up(&mut self, Start { position, attempt }: Start, reason: &str) {
-        let (at, _) = self.seen;
+        let (at, now) = self.seen;
         for position in self.reading.parts(position) {
-            self.consumer.metrics.dead_letters.inc();
+            self.consumer.metrics.gave_up(now);
             self.unsaved.dead.push(DeadLetter {
                 position,
                 attempts: attempt,
@@ -190,6 +208,9 @@ impl Runner {
         let (at, now) = self.seen;
         let reason: String = reason.chars().take(MAX_REASON).collect();
         self.last_failure = Some(reason.clone());
+        if self.failing.is_none() {
+            self.tell_consumer("failing", Some(&reason));
+        }
         let failing = *self.failing.get_or_insert(Failing {
             before: Duration::ZERO,
             since: now,
@@ -205,6 +226,7 @@ impl Runner {
              the journal, and `offhook consumers resume '{name}'` resumes it"
         );
         self.unsaved();
+        self.tell_consumer("suspended", Some(&reason));
         self.state.head.suspended = Some(Suspended { since: at, reason });
     }
 

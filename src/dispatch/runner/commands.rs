@@ -25,6 +25,12 @@ impl Runner {
                     // The consumer gets the full time until suspension again.
                     self.failing = None;
                 }
+                let state = match &self.failing {
+                    _ if paused => "paused",
+                    Some(_) => "failing",
+                    None => "running",
+                };
+                self.tell_consumer(state, None);
                 self.save_and_answer(answer);
             }
             Command::Replay {
@@ -132,6 +138,8 @@ impl Runner {
         let mut held_up = HeldUp {
             conversations: conversations.map(|one| (one, next_try(one.due))).collect(),
             sessions: sessions.map(|one| (one, next_try(one.due))).collect(),
+            failures: self.recent_failures.all(),
+            options: Some(self.consumer.options.clone()),
         };
         held_up.keep(most);
         held_up

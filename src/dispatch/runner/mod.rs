@@ -5,8 +5,9 @@
 //! everything that waits for the disk (reading, saving) goes on beside them. After a kill, events whose
 //! progress was not saved are delivered again. The runner waits for something to happen and never polls.
 //!
-//! This file has its state, with `failures.rs`, `fetching.rs`, `handed_over.rs` and `unsaved.rs`. `run.rs` has the loop;
-//! `reading.rs`, `replaying.rs`, `attempts.rs`, `saving.rs` and `commands.rs` are the steps of one turn.
+//! This file has its state, with `failures.rs`, `recent.rs`, `fetching.rs`, `handed_over.rs` and `unsaved.rs`. `run.rs` has
+//! the loop; `reading.rs`, `replaying.rs`, `attempts.rs`, `saving.rs` and `commands.rs` are the steps of one turn, and
+//! `telling.rs` tells of them.
 
 mod attempts;
 mod bodies;
@@ -16,9 +17,11 @@ mod failures;
 mod fetching;
 mod handed_over;
 mod reading;
+mod recent;
 mod replaying;
 mod run;
 mod saving;
+mod telling;
 #[cfg(test)]
 pub(super) mod tests;
 mod unsaved;
@@ -36,6 +39,8 @@ use tokio::task::JoinSet;
 use self::failures::FailureLog;
 use self::fetching::{Fetching, Reading};
 use self::handed_over::Replaying;
+use self::recent::RecentFailures;
+pub(crate) use self::recent::{MOST as MOST_FAILURES, RecentFailure};
 use self::unsaved::Unsaved;
 use super::consumer::{AttemptObserver, Consumer, EndedAttempt};
 use super::controls::{Command, ConsumerControls};
@@ -63,6 +68,9 @@ pub(crate) struct Runner {
     /// Why the last attempt failed.
     last_failure: Option<String>,
     failures: FailureLog,
+    recent_failures: RecentFailures,
+    /// The minute in which the lag was noted last.
+    lag_noted: Option<u32>,
     schedule: Schedule,
     hasher: SessionHasher,
     reading: Reading,
@@ -226,6 +234,8 @@ impl Runner {
             failing,
             last_failure: None,
             failures: FailureLog::default(),
+            recent_failures: RecentFailures::default(),
+            lag_noted: None,
             seen,
             consumer,
             context,

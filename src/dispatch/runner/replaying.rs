@@ -24,6 +24,7 @@ impl Runner {
         let replay = Replay::new(id, request, events, at);
         self.state.changed.insert(Row::Replay(id));
         self.state.replays.push(replay);
+        self.tell_replay(id);
         self.replaying.next_at.insert(id, now);
         self.start_unsettled_again(id);
         self.forget_old_replays();
@@ -79,6 +80,7 @@ impl Runner {
             return false;
         };
         replay.cancel();
+        self.tell_replay(id);
         self.state.changed.insert(Row::Replay(id));
         self.replaying.next_at.remove(&id);
         true
@@ -214,6 +216,7 @@ impl Runner {
             // After a delay it does not hurry.
             *at = (*at + pause).max(now.checked_sub(pause).unwrap_or(now));
         } else {
+            self.tell_replay(id);
             self.replaying.next_at.remove(&id);
         }
         self.unsaved();

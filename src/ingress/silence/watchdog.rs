@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::watch::Receiver;
 use tokio::task::JoinSet;
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 use super::{LastSeen, Limit, NEVER, Silence};
 use crate::clock::Clock;
 use crate::engine::NotAccepted;
+use crate::telemetry::{About, ChangeKind};
 use crate::{SourceChange, SourceEvent, escape_controls};
 
 /// Hands an event to the engine.
@@ -85,6 +87,7 @@ async fn watch(silence: &Silence, seen: &LastSeen, tell: &Tell) {
                 log::warn!("{}", seen.quiet_line());
                 seen.metrics.set_quiet(Some(true));
                 seen.remove_metrics_if_removed();
+                seen.tell(silence, "quiet");
                 announce(seen, SourceChange::Quiet, clock, tell).await;
                 mark
             }
@@ -94,6 +97,7 @@ async fn watch(silence: &Silence, seen: &LastSeen, tell: &Tell) {
                 seen.quiet_since.store(NEVER, Ordering::SeqCst);
                 seen.metrics.set_quiet(Some(false));
                 log::info!("{} is heard again", seen.subject());
+                seen.tell(silence, "resumed");
                 announce(seen, SourceChange::Resumed, clock, tell).await;
             }
             Limit::None => {
@@ -199,6 +203,24 @@ impl LastSeen {
         event.last_event_at = self.last_at();
         event.timestamp = clock.now();
         event
+    }
+
+    /// Tells those who watch.
+    fn tell(&self, silence: &Silence, change: &str) {
+        let about = About {
+            source: self.source.clone(),
+            session: self.session.clone(),
+            event: None,
+        };
+        let news = silence.metrics.news();
+        news.tell(ChangeKind::Source, Some(about), || {
+            json!({
+                "name": self.source,
+                "session": self.session,
+                "change": change,
+                "last_event_at": self.last_at(),
+            })
+        });
     }
 
     fn quiet_line(&self) -> String {

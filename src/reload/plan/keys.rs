@@ -49,6 +49,7 @@ pub(super) fn admin_keys(old: &AdminSettings, new: &AdminSettings) -> Vec<&'stat
         AdminSettings {
             bind: "bind",
             token: "token",
+            max_viewers: "max_viewers",
             tls: "tls",
         },
         old,

@@ -1,12 +1,14 @@
 //! [`ConsumerMetrics`]: the attempts of a consumer. [`PipelineMetrics`]: the progress of all consumers.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::super::news::News;
+use super::super::stats::{Rings, Stats};
 use super::family::{Gauge, Labels, SecondsGauge, labels};
 use super::{Families, Metrics};
 
@@ -17,10 +19,15 @@ pub(crate) struct ConsumerMetrics {
     seconds: Histogram,
     /// Failed attempts after which the event is tried again.
     pub(crate) retries: Counter,
-    /// Events that the consumer has given up on.
-    pub(crate) dead_letters: Counter,
+    dead_letters: Counter,
     /// Bodies that were deleted before the consumer settled them.
     pub(crate) deleted: Counter,
+    /// What changes, for those who watch.
+    pub(crate) news: News,
+    name: String,
+    stats: Arc<Stats>,
+    /// Made by the first attempt.
+    rings: OnceLock<Arc<Rings>>,
 }
 
 /// The handles of the pipeline, which are updated when the metrics are requested. The gauges of a
@@ -33,6 +40,8 @@ pub(crate) struct PipelineMetrics {
     pub(crate) events: Gauge,
     running: Mutex<HashMap<String, ConsumerGauges>>,
     families: Families,
+    news: News,
+    stats: Arc<Stats>,
 }
 
 #[derive(Debug)]
@@ -70,12 +79,17 @@ impl Metrics {
             retries: families.retries.get_or_create_owned(&consumer),
             dead_letters: families.dead_letters.get_or_create_owned(&consumer),
             deleted: families.deleted.get_or_create_owned(&consumer),
+            news: self.news.clone(),
+            name: name.to_owned(),
+            stats: Arc::clone(&self.stats),
+            rings: OnceLock::new(),
         }
     }
 
     /// Removes all series of a consumer that does not run any more; `outcomes` as for [`Metrics::consumer`].
     pub(crate) fn consumer_removed(&self, name: &str, outcomes: &[&'static str]) {
         self.families.remove_consumer(name, outcomes);
+        self.stats.forget_consumer(name);
     }
 
     pub(crate) fn pipeline(&self) -> PipelineMetrics {
@@ -85,6 +99,8 @@ impl Metrics {
             events: families.journal_events.get_or_create_owned(&none),
             running: Mutex::default(),
             families,
+            news: self.news.clone(),
+            stats: Arc::clone(&self.stats),
         }
     }
 
@@ -96,6 +112,12 @@ impl Metrics {
         }
     }
 }
+
+/// The series of a consumer, in the order of [`Stats::consumers`].
+const DELIVERED: usize = 0;
+const FAILED: usize = 1;
+const DEAD: usize = 2;
+const LAG: usize = 3;
 
 fn consumer_label(consumer: &str) -> Labels {
     labels([("consumer", consumer)])
@@ -115,10 +137,38 @@ impl Families {
 }
 
 impl ConsumerMetrics {
-    /// Counts an attempt that ended after `took`; `outcome` is its index in the list of outcomes.
-    pub(crate) fn attempt(&self, outcome: usize, took: Duration) {
+    /// Counts an attempt that ended at `now`, after `took`; `outcome` is its index in the list of outcomes, of which
+    /// the first is success.
+    pub(crate) fn attempt(&self, outcome: usize, took: Duration, now: Instant) {
         self.attempts[outcome].inc();
         self.seconds.observe(took.as_secs_f64());
+        let series = if outcome == 0 { DELIVERED } else { FAILED };
+        self.with_rings(now, |rings, minute| rings.count(minute, series));
+    }
+
+    /// Counts an event that the consumer has given up on.
+    pub(crate) fn gave_up(&self, now: Instant) {
+        self.dead_letters.inc();
+        self.with_rings(now, |rings, minute| rings.count(minute, DEAD));
+    }
+
+    /// The minute for which the lag is to be noted, if it is another one than `noted`.
+    pub(crate) fn new_minute(&self, noted: Option<u32>, now: Instant) -> Option<u32> {
+        self.stats
+            .minute(now)
+            .filter(|minute| noted != Some(*minute))
+    }
+
+    /// Notes the lag.
+    pub(crate) fn lag(&self, lag: u64, now: Instant) {
+        self.with_rings(now, |rings, minute| rings.set(minute, LAG, lag));
+    }
+
+    fn with_rings(&self, now: Instant, change: impl FnOnce(&Rings, u32)) {
+        if let Some(minute) = self.stats.minute(now) {
+            let rings = self.rings.get_or_init(|| self.stats.consumer(&self.name));
+            change(rings, minute);
+        }
     }
 }
 
@@ -148,7 +198,10 @@ impl PipelineMetrics {
         };
         gauges.up.set(1);
         families.expired.get_or_create_owned(&consumer);
-        self.running().insert(name.to_owned(), gauges);
+        // It has one runner for each share.
+        if self.running().insert(name.to_owned(), gauges).is_none() {
+            self.news.consumer(name, "running", None);
+        }
     }
 
     /// Sets the gauges of a consumer that has stopped to 0.
@@ -157,12 +210,14 @@ impl PipelineMetrics {
             gauges.set(ConsumerState::default());
             gauges.oldest_waiting.set(0.0);
             gauges.up.set(0);
+            self.news.consumer(name, "stopped", None);
         }
     }
 
     /// Removes all series of a removed consumer; `outcomes` as for [`Metrics::consumer`].
     pub(crate) fn removed(&self, name: &str, outcomes: &[&'static str]) {
         self.families.remove_consumer(name, outcomes);
+        self.stats.forget_consumer(name);
     }
 
     /// Sets the state of a running consumer.

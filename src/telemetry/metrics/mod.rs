@@ -22,6 +22,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::news::News;
+use super::stats::Stats;
 use crate::Timestamp;
 
 #[cfg(feature = "sqlite")]
@@ -146,6 +148,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     families: Families,
     log_lines_dropped: Counter,
+    news: News,
+    stats: Arc<Stats>,
 }
 
 impl Metrics {
@@ -164,7 +168,19 @@ impl Metrics {
             registry,
             families,
             log_lines_dropped,
+            news: News::new(),
+            stats: Arc::default(),
         })
+    }
+
+    /// What changes, for those who watch.
+    pub(crate) fn news(&self) -> &News {
+        &self.news
+    }
+
+    /// What happened in the last minutes and hours.
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     /// When the certificate of a listener ends.
@@ -210,6 +226,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::{Clock as _, SystemClock};
 
     #[test]
     fn a_removed_consumer_has_no_series_left() {
@@ -230,7 +247,7 @@ mod tests {
             metrics.expired(name, 4);
             consumer
         });
-        consumers[0].attempt(1, Duration::from_secs(1));
+        consumers[0].attempt(1, Duration::from_secs(1), SystemClock.monotonic());
         let has = |line: &str| metrics.render().lines().any(|found| found == line);
         assert!(has("offhook_consumer_lag{consumer=\"one\"} 3"));
         assert!(has("offhook_expired_total{consumer=\"one\"} 4"));
@@ -253,7 +270,7 @@ mod tests {
         ));
 
         pipeline.removed("one", &outcomes);
-        consumers[0].attempt(1, Duration::from_secs(1));
+        consumers[0].attempt(1, Duration::from_secs(1), SystemClock.monotonic());
         metrics.expired("one", 4);
         let text = metrics.render();
         assert!(!text.contains("consumer=\"one\""), "{text}");

@@ -1,11 +1,13 @@
 //! [`ListenerMetrics`]: connections. [`SourceMetrics`]: the requests of a source. [`QuietMetrics`]: whether
 //! it is quiet. [`JournalMetrics`]: writes of the journal.
 
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::super::stats::{Rings, Stats};
 use super::Metrics;
 use super::family::{Family, Gauge, Labels, SecondsGauge, labels};
 
@@ -38,6 +40,16 @@ pub(crate) enum RequestOutcome {
 }
 
 impl RequestOutcome {
+    /// Which series of [`Stats::sources`] counts it.
+    fn series(self) -> usize {
+        match self {
+            Self::Received => 0,
+            Self::Duplicate => 1,
+            Self::InvalidSignature | Self::TooLarge | Self::TooSlow | Self::BrokenOff => 2,
+            Self::Unavailable | Self::HandlerFailed => 3,
+        }
+    }
+
     pub(crate) const ALL: [(Self, &'static str); 8] = [
         (Self::Received, "received"),
         (Self::Duplicate, "duplicate"),
@@ -56,6 +68,10 @@ pub(crate) struct SourceMetrics {
     /// Bytes of verified bodies.
     pub(crate) body_bytes: Counter,
     seconds: Histogram,
+    name: String,
+    stats: Arc<Stats>,
+    /// Made by the first request.
+    rings: OnceLock<Arc<Rings>>,
 }
 
 /// The handles that show when a source, or one session of it, was last seen.
@@ -106,6 +122,9 @@ impl Metrics {
             requests,
             body_bytes: families.body_bytes.get_or_create_owned(&source),
             seconds: families.request_seconds.get_or_create_owned(&source),
+            name: name.to_owned(),
+            stats: Arc::clone(&self.stats),
+            rings: OnceLock::new(),
         }
     }
 
@@ -117,6 +136,7 @@ impl Metrics {
                 .remove(&request_labels(name, outcome));
         }
         self.families.remove(&labels([("source", name)]));
+        self.stats.forget_source(name);
     }
 
     /// Returns the handles of a source, or of one `session` of it.
@@ -148,10 +168,14 @@ fn request_labels(source: &str, outcome: &str) -> Labels {
 }
 
 impl SourceMetrics {
-    /// Counts a request that was answered after `took`.
-    pub(crate) fn answered(&self, outcome: RequestOutcome, took: Duration) {
+    /// Counts a request that was answered at `now`, after `took`.
+    pub(crate) fn answered(&self, outcome: RequestOutcome, took: Duration, now: Instant) {
         self.requests[outcome as usize].inc();
         self.seconds.observe(took.as_secs_f64());
+        if let Some(minute) = self.stats.minute(now) {
+            let rings = self.rings.get_or_init(|| self.stats.source(&self.name));
+            rings.count(minute, outcome.series());
+        }
     }
 }
 

@@ -44,7 +44,7 @@ async fn a_held_up_conversation_is_shown() {
     let few = &sessions[1];
     let fields = [
         "session",
-        "attempts",
+        "attempt",
         "in_flight",
         "retrying",
         "waiting",
@@ -53,7 +53,7 @@ async fn a_held_up_conversation_is_shown() {
     let fields = fields.map(|field| few[field].clone());
     let expected = json!(["few", 1, 0, 1, 4, false]);
     assert_eq!(json!(fields), expected, "{few}");
-    assert!(few["next_try"].is_string(), "{few}");
+    assert!(few["next_at"].is_string(), "{few}");
     check(&server, &shown, ("many", "2"), BEHIND).await;
     // Nothing is held up when it works again.
     served::until("replayed", async || {
@@ -77,18 +77,18 @@ async fn check(server: &Server, shown: &Value, of: (&str, &str), behind: usize) 
     let (session, conversation) = of;
     let mut held_up = shown["held_up"].as_array().unwrap().iter();
     let one = held_up.find(|one| one["session"] == session).unwrap();
-    let [shown, attempts] = ["conversation", "attempts"].map(|field| &one[field]);
+    let [shown, attempts] = ["conversation", "attempt"].map(|field| &one[field]);
     assert_eq!((shown, attempts), (&json!(conversation), &json!(1)));
     let path = format!("/api/events?session={session}&state=retrying");
     until(server, &path, |list| {
         list["events"][0]["id"] == one["event"]
     })
     .await;
-    let next_try: Timestamp = one["next_try"].as_str().unwrap().parse().unwrap();
+    let next_try: Timestamp = one["next_at"].as_str().unwrap().parse().unwrap();
     let pause = next_try.duration_since(SystemClock.now()).as_secs();
     assert!((1800..=3 * 3600).contains(&pause), "{next_try}");
     // Those that memory does not hold are not counted.
-    let waiting = usize::try_from(one["waiting"].as_u64().unwrap()).unwrap();
+    let waiting = usize::try_from(one["behind"].as_u64().unwrap()).unwrap();
     let more = behind > MEMORY;
     assert_eq!(one["more_in_journal"], more, "{one}");
     assert!(
@@ -121,10 +121,10 @@ async fn a_hanging_conversation_is_shown() {
         assert_eq!(message.send(server.public_address()).await.status, 200);
     }
     let path = "/api/consumers/handler:crm";
-    let shown = until(&server, path, |one| one["held_up"][0]["waiting"] == 4).await;
+    let shown = until(&server, path, |one| one["held_up"][0]["behind"] == 4).await;
     let one = &shown["held_up"][0];
     let [conversation, attempts, next_try] =
-        ["conversation", "attempts", "next_try"].map(|field| &one[field]);
+        ["conversation", "attempt", "next_at"].map(|field| &one[field]);
     assert_eq!((conversation, attempts), (&json!("1"), &json!(0)), "{one}");
     assert_eq!(*next_try, Value::Null, "{one}");
     release.send_replace(true);

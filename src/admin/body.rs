@@ -1,0 +1,65 @@
+//! `/api/events/{id}/body`: the bytes of an event, as they were received.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_DISPOSITION, HeaderName, HeaderValue};
+use actix_web::{HttpResponse, web};
+
+use super::error::{Answer, ApiError};
+use super::state::State;
+use crate::journal::Missing;
+
+/// `GET /api/events/{id}/body`. A browser must neither show nor run what somebody has sent, so its own type is in a
+/// header that browsers do not know.
+pub(super) async fn download(state: State, id: web::Path<String>) -> Answer {
+    let pipeline = state.pipeline()?;
+    let event = state.event(&id).await?;
+    let Some(position) = event.in_journal() else {
+        return Err(ApiError::not_found(
+            "this is a duplicate, whose body was not stored; ask for the event it is the same as",
+        ));
+    };
+    let seq = position.seq();
+    let kept = pipeline.journal().read(seq.saturating_sub(1), 1).await?;
+    let record = kept.into_iter().find(|record| record.seq == seq);
+    let record = record.ok_or_else(|| {
+        ApiError::not_found(format!("the body of {} is not kept any more", event.id))
+    })?;
+    match record.missing {
+        None => {}
+        Some(Missing::Deleted(_)) => return Err(ApiError::deleted_body(event.id)),
+        Some(Missing::Damaged) => {
+            let text = format!("the body of {} is damaged on the disk", event.id);
+            return Err(ApiError::new(StatusCode::GONE, "damaged", text));
+        }
+    }
+    let received = &record.received;
+    let mut response = HttpResponse::Ok();
+    for (name, shown) in SHOWN {
+        let values = received.headers.iter().filter(|(kept, _)| kept == name);
+        for (_, value) in values {
+            if let Ok(value) = HeaderValue::from_bytes(value) {
+                response.append_header((shown.clone(), value));
+            }
+        }
+    }
+    let file = format!("attachment; filename=\"{}\"", received.id);
+    Ok(response
+        .content_type("application/octet-stream")
+        .insert_header((CONTENT_DISPOSITION, file))
+        .insert_header(("x-content-type-options", "nosniff"))
+        .insert_header(("content-security-policy", "default-src 'none'; sandbox"))
+        .insert_header(("cache-control", "no-store"))
+        .body(received.body.clone()))
+}
+
+/// Which headers of the sender are told, and as what.
+const SHOWN: [(&str, HeaderName); 2] = [
+    (
+        "content-type",
+        HeaderName::from_static("offhook-content-type"),
+    ),
+    (
+        "content-encoding",
+        HeaderName::from_static("offhook-content-encoding"),
+    ),
+];

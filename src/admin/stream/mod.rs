@@ -1,0 +1,215 @@
+//! `GET /api/stream`: events and changes as they come, as server-sent events.
+//!
+//! 1. This file reads what is asked for, and takes a place.
+//! 2. `viewer.rs` makes what is sent, when the connection has room for it.
+//! 3. `reader.rs` reads the events; `rows.rs` chooses and shows them; `place.rs` says where to go on.
+//!    Changes come from [`News`](crate::telemetry::News).
+//! 4. `encoding.rs` writes it.
+
+mod encoding;
+mod place;
+mod reader;
+mod rows;
+mod viewer;
+
+use std::convert::Infallible;
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderName};
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::stream::unfold;
+use serde::Deserialize;
+
+use self::place::Place;
+use self::reader::EventReader;
+use self::rows::RowFilter;
+use self::viewer::{Pace, Viewer};
+use super::error::{Answer, ApiError};
+use super::request::{event_kind, only, time};
+use super::state::State;
+use crate::clock::{Clock as _, SystemClock};
+use crate::journal::{Journal, Unavailable};
+use crate::telemetry::{ChangeKind, NoPlace};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StreamQuery {
+    session: Option<String>,
+    event: Option<String>,
+    source: Option<String>,
+    kinds: Option<String>,
+    after: Option<String>,
+    from: Option<String>,
+    #[serde(default)]
+    complete: bool,
+    #[serde(default)]
+    strict: bool,
+}
+
+/// `GET /api/stream`
+pub(super) async fn watch(
+    state: State,
+    request: HttpRequest,
+    query: web::Query<StreamQuery>,
+) -> Answer {
+    let (query, headers) = (query.into_inner(), request.headers());
+    let pipeline = Arc::clone(state.shared_pipeline()?);
+    check_accept(headers)?;
+    let (events, changes) = kinds(query.kinds.as_deref())?;
+    let filter = Arc::new(RowFilter {
+        source: query.source,
+        session: query.session,
+        event: event_kind(query.event)?,
+        from: time("from", query.from.as_deref())?,
+        changes,
+    });
+    let resume = resume(headers, query.after.as_deref())?;
+    let viewing = state.metrics.news().view(!filter.changes.is_empty())?;
+    let journal = pipeline.journal().as_ref();
+    let at = begin(journal, resume, &filter, query.strict).await?;
+    let viewer = Viewer {
+        events: events.then(|| EventReader::new(Arc::clone(&pipeline), Arc::clone(&filter), at)),
+        viewing,
+        filter,
+        pace: Pace::new(query.complete),
+        waiting: None,
+        out: encoding::opening(&at),
+        sent_at: SystemClock.monotonic(),
+        has_ended: false,
+    };
+    let pieces = unfold(viewer, |mut viewer| async move {
+        let piece = viewer.next().await?;
+        Some((Ok::<_, Infallible>(piece), viewer))
+    });
+    Ok(HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header((CACHE_CONTROL, "no-store"))
+        // nginx would hold it back.
+        .insert_header((X_ACCEL_BUFFERING, "no"))
+        .streaming(pieces))
+}
+
+/// Whether events are asked for, and which changes.
+fn kinds(text: Option<&str>) -> Result<(bool, Vec<ChangeKind>), ApiError> {
+    let Some(text) = text else {
+        return Ok((true, ChangeKind::ALL.to_vec()));
+    };
+    let (mut events, mut changes) = (false, Vec::new());
+    for name in text.split(',') {
+        let change = ChangeKind::ALL.into_iter();
+        match change.clone().find(|kind| kind.as_str() == name) {
+            Some(kind) => changes.push(kind),
+            None if name == EVENT => events = true,
+            None => {
+                let names: Vec<_> = change.map(ChangeKind::as_str).collect();
+                return Err(ApiError::bad_request(format!(
+                    "kinds: found {name:?}; allowed: {EVENT}, {}, with commas between them",
+                    names.join(", ")
+                )));
+            }
+        }
+    }
+    Ok((events, changes))
+}
+
+/// Where the client goes on. A browser that comes back says it in a header.
+fn resume(headers: &HeaderMap, after: Option<&str>) -> Result<Option<Place>, ApiError> {
+    let (name, text) = match only(headers, &LAST_EVENT_ID) {
+        Some(text) => ("Last-Event-ID", Some(text)),
+        None => ("after", after),
+    };
+    let Some(text) = text else { return Ok(None) };
+    let place = Place::from_str(text).map_err(|()| {
+        ApiError::bad_request(format!(
+            "{name}: found {text:?}, expected the id of an event of the stream, such as 1048577"
+        ))
+    })?;
+    Ok(Some(place))
+}
+
+/// The place after which the viewer reads.
+async fn begin(
+    journal: &dyn Journal,
+    resume: Option<Place>,
+    filter: &RowFilter,
+    strict: bool,
+) -> Result<Place, ApiError> {
+    let newest = Place::behind(journal.tail().head());
+    match (resume, filter.from) {
+        (None, None) => Ok(newest),
+        (None, Some(from)) => Ok(Place::at(journal, from).await?),
+        (Some(place), _) => {
+            if strict && place != OLDEST {
+                check_is_kept(journal, place, newest).await?;
+            }
+            if place == OLDEST {
+                return Ok(oldest(journal).await?);
+            }
+            // Otherwise it is of another journal.
+            Ok(place.min(newest))
+        }
+    }
+}
+
+/// The place before the oldest event that is kept.
+async fn oldest(journal: &dyn Journal) -> Result<Place, Unavailable> {
+    let oldest = journal.read(0, 1).await?;
+    let newest = journal.tail().head();
+    Ok(Place::behind(
+        oldest.first().map_or(newest, |oldest| oldest.seq - 1),
+    ))
+}
+
+async fn check_is_kept(journal: &dyn Journal, place: Place, newest: Place) -> Result<(), ApiError> {
+    let why = if place > newest {
+        "the journal has no event with such a number yet: it is another journal, or an older copy"
+    } else if place < oldest(journal).await? {
+        "events behind it are not kept any more"
+    } else {
+        return Ok(());
+    };
+    Err(ApiError::new(
+        StatusCode::GONE,
+        "gone",
+        format!(
+            "cannot go on after {place}: {why}; after=0 begins with the oldest event that is kept"
+        ),
+    ))
+}
+
+/// A client that takes something else has asked the wrong path.
+fn check_accept(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(accepted) = headers.get(ACCEPT) else {
+        return Ok(());
+    };
+    let accepted = accepted.to_str().unwrap_or_default().to_ascii_lowercase();
+    let mut types = accepted
+        .split(',')
+        .map(|one| one.split(';').next().unwrap_or_default().trim());
+    if types.any(|one| matches!(one, "text/event-stream" | "text/*" | "*/*")) {
+        return Ok(());
+    }
+    let text = "this is a stream of events; ask with Accept: text/event-stream, or without Accept";
+    let status = StatusCode::NOT_ACCEPTABLE;
+    Err(ApiError::new(status, "not_acceptable", text))
+}
+
+impl From<NoPlace> for ApiError {
+    fn from(no_place: NoPlace) -> Self {
+        match no_place {
+            NoPlace::Taken(most) => Self::too_many_viewers(most),
+            NoPlace::Stopping => Self::unavailable("the server stops"),
+        }
+    }
+}
+
+/// The name of events in `kinds`.
+const EVENT: &str = "event";
+
+/// Before everything.
+const OLDEST: Place = Place { body: 0, parts: 0 };
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
