@@ -8,10 +8,8 @@ use super::sources::all_secrets;
 use super::spot::Notes;
 use super::{Certificates, HandlerSettings, JournalSettings, Settings, SubscriptionSettings, Use};
 use crate::error::Problems;
+use crate::signature::DOCUMENTED_KEY;
 use crate::{JsonlHandler, Source};
-
-/// The key printed in the gateway's documentation. It is not a secret.
-pub const DOCUMENTED_KEY: &[u8] = b"your-secret-key";
 
 const MIN_PATH_TOKEN: usize = 16;
 

@@ -40,8 +40,8 @@ use spot::{Keys, Spot};
 
 pub use crate::error::{Problem, Problems};
 pub use crate::relay::{RelaySettings, SubscriptionSettings};
+pub use crate::signature::DOCUMENTED_KEY;
 pub(crate) use certificate::{Certificate, Certificates};
-pub use check::DOCUMENTED_KEY;
 pub use gateways::GatewaySettings;
 pub use handlers::{HandlerSettings, Use};
 pub(crate) use load::MAX_FILE;

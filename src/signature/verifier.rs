@@ -2,7 +2,6 @@
 //! sender.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::diagnose::failed_header;
 use super::room::Held;
 use super::scheme::{Claim, Headers, Refusal, Scheme, XWebhookSignature};
 use super::secret::{Secret, Secrets};
@@ -158,9 +158,7 @@ impl Verifier {
     /// The header that these headers fail at: the one that [`claim`](Self::claim) has looked up last, in lower
     /// case, and what the settings say of its value.
     pub(super) fn failed_header(&self, headers: &dyn Headers, now: Timestamp) -> Option<String> {
-        let last = LastAsked(headers, RefCell::default());
-        self.scheme.claim(&last, now).err()?;
-        let name = last.1.into_inner()?;
+        let name = failed_header(self.scheme.as_ref(), headers, now)?;
         let parameters = self.scheme.parameters();
         let of = |key| parameters.iter().find(|(name, _)| *name == key);
         let is_signature = of("header").is_some_and(|(_, text)| text.eq_ignore_ascii_case(&name));
@@ -289,16 +287,6 @@ impl Proof<'_> {
     /// As [`check`](Self::check), with a session's own secrets.
     fn check_own(&self, body: &[u8], own: &Secrets) -> Result<(), Refusal> {
         self.check(body, own).map_err(|_| Refusal::OwnSecrets)
-    }
-}
-
-/// Notes which header was looked up last.
-struct LastAsked<'a>(&'a dyn Headers, RefCell<Option<String>>);
-
-impl Headers for LastAsked<'_> {
-    fn value(&self, name: &str) -> Result<&[u8], Refusal> {
-        *self.1.borrow_mut() = Some(name.to_owned());
-        self.0.value(name)
     }
 }
 
