@@ -34,10 +34,12 @@ pub use secret::{Algorithm, DOCUMENTED_KEY, Encoding, Secret, SecretError, Secre
 pub use standard_webhooks::StandardWebhooks;
 pub use verifier::{Claimed, Sender, Unverified, Verified, Verifier};
 
-pub(crate) use diagnose::{Foreign, foreign, suggestion};
+pub(crate) use diagnose::{Foreign, foreign, is_signed, suggestion};
 pub(crate) use file::{MAX_SECRET_FILE, read_all, read_regular};
 pub(crate) use generic::Template;
-pub(crate) use middleware::{Admitted, Deadline, Incoming, path_session};
+pub(crate) use middleware::{
+    Admitted, Deadline, Incoming, RECOVERED, RefusedRequest, kept_name, path_session,
+};
 pub(crate) use pace::{BodyPace, BodyProgress};
 pub(crate) use refusals::shown_peer;
 pub(crate) use room::{Held, network};

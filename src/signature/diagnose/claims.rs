@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::signature::generic::unix_time;
 use crate::signature::scheme::{Claim, Headers, Refusal, Scheme};
+use crate::signature::secret::Secret;
 
 /// What a scheme signs around the body.
 pub(super) struct Content {
@@ -47,6 +48,18 @@ pub(super) fn claim_at_its_time(
         Some((claim, sent)) => (Ok(claim), Some(sent)),
         None => (claimed, None),
     }
+}
+
+/// Whether a request is signed with this secret, at whatever time.
+pub(crate) fn is_signed(
+    scheme: &dyn Scheme,
+    headers: &dyn Headers,
+    body: &[u8],
+    secret: &Secret,
+    received_at: Timestamp,
+) -> bool {
+    let (claimed, _) = claim_at_its_time(scheme, headers, received_at);
+    claimed.is_ok_and(|claim| scheme.matches(&claim, body, secret))
 }
 
 /// The header, in lower case, that these headers fail at: the one that [`Scheme::claim`] has looked up last.

@@ -23,6 +23,6 @@ mod why;
 pub use finding::Finding;
 pub use why::{diagnose, explains};
 
-pub(crate) use claims::failed_header;
+pub(crate) use claims::{failed_header, is_signed};
 pub(crate) use others::{Foreign, foreign};
 pub(crate) use suggestion::suggestion;
