@@ -12,7 +12,7 @@ use actix_web::{
 use super::access::check_access;
 use super::error::ApiError;
 use super::state::AdminState;
-use super::{consumers, dead, deletion, events, health, replay, settings, subscriptions};
+use super::{consumers, dead, deletion, events, health, refused, replay, settings, subscriptions};
 
 /// The admin API.
 pub(crate) fn app(
@@ -93,6 +93,14 @@ fn routes(app: &mut web::ServiceConfig) {
             "/api/consumers/{name}/resume",
             consumers::resume,
         ))
+        .service(
+            only("/api/refused", "GET, DELETE")
+                .route(web::get().to(refused::list))
+                .route(web::delete().to(refused::forget)),
+        )
+        .service(on("POST", "/api/refused/verify", refused::verify_many))
+        .service(on("GET", "/api/refused/{id}", refused::show))
+        .service(on("POST", "/api/refused/{id}/verify", refused::verify_one))
         .service(on("GET", "/api/settings", settings::show))
         .service(on("POST", "/api/reload", settings::reload))
         .service(on("GET", "/api/subscriptions", subscriptions::list_all))

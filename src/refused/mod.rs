@@ -34,3 +34,4 @@ pub(crate) use paths::shown_path;
 pub(crate) use pool::Selection;
 pub(crate) use requests::RefusedRequests;
 pub use settings::RefusedSettings;
+pub(crate) use shown::{Details, Listed};

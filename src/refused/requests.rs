@@ -11,15 +11,17 @@ use tokio::time::timeout;
 use uuid::{ContextV7, Uuid};
 
 use super::capture::{Arrived, Capture, CapturedBody};
+use super::diagnosis::of_body;
 use super::kept::Kept;
 use super::known::KnownSource;
 use super::pool::{Entry, Selection};
 use super::rates::Rates;
 use super::settings::RefusedSettings;
-use super::shown::{Details, Group, ShownRefused};
+use super::shown::{Details, Group, Listed};
 use super::thread::{Sent, Shared, run};
 use crate::Timestamp;
 use crate::clock::Clock;
+use crate::signature::Finding;
 use crate::telemetry::Metrics;
 
 /// The refused requests that are kept in memory.
@@ -38,7 +40,7 @@ pub(crate) struct RefusedRequests {
 
 /// A page of refused requests.
 pub(crate) struct Page {
-    pub(crate) refused: Vec<ShownRefused>,
+    pub(crate) refused: Vec<Listed>,
     pub(crate) groups: Vec<Group>,
     pub(crate) has_more: bool,
     /// Since when they are kept.
@@ -153,7 +155,7 @@ impl RefusedRequests {
         let pool = self.shared.pool();
         let is_older = |entry: &&Entry| before.is_none_or(|before| entry.kept.id < before);
         let mut older = pool.selected(which).rev().filter(is_older);
-        let refused = older.by_ref().take(limit).map(ShownRefused::new).collect();
+        let refused = older.by_ref().take(limit).map(Listed::new).collect();
         Page {
             refused,
             has_more: older.next().is_some(),
@@ -168,6 +170,12 @@ impl RefusedRequests {
         let known = self.shared.known.load();
         let pool = self.shared.pool();
         Some(Details::new(pool.get(id)?, &known))
+    }
+
+    /// What is wrong with a request, by the settings of now. This may take long.
+    pub(crate) fn findings(&self, kept: &Kept) -> Vec<Finding> {
+        let known = self.shared.known.load_full();
+        of_body(kept, &known).findings().to_vec()
     }
 
     /// The ids that begin so, in hexadecimal digits and hyphens.

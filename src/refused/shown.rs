@@ -1,4 +1,5 @@
-//! [`ShownRefused`]: a refused request as the admin API shows it. [`Group`]: how many have the same reason.
+//! Refused requests as the admin API shows them: [`Listed`] in a list, [`Details`] one of them. [`Group`]: how many
+//! have the same reason.
 
 use std::collections::HashMap;
 
@@ -15,8 +16,38 @@ use crate::signature::{Finding, suggestion};
 
 /// A refused request in a list.
 #[derive(Debug, Serialize)]
-pub(crate) struct ShownRefused {
-    pub(crate) id: Uuid,
+pub(crate) struct Listed {
+    #[serde(flatten)]
+    shown: Shown,
+    /// What is kept of its body.
+    body: &'static str,
+}
+
+impl Listed {
+    pub(super) fn new(entry: &Entry) -> Self {
+        Self {
+            shown: Shown::new(entry),
+            body: kept(&entry.kept.body),
+        }
+    }
+
+    pub(crate) fn id(&self) -> Uuid {
+        self.shown.id
+    }
+}
+
+fn kept(body: &Body) -> &'static str {
+    match body {
+        Body::Whole(_) => "whole",
+        Body::Hash(_) => "hash",
+        Body::Unread => "unread",
+    }
+}
+
+/// What is shown of a request everywhere.
+#[derive(Debug, Serialize)]
+struct Shown {
+    id: Uuid,
     at: Timestamp,
     source: Option<String>,
     session: Option<String>,
@@ -31,7 +62,6 @@ pub(crate) struct ShownRefused {
     advice: Option<&'static str>,
     explained: bool,
     bytes: Option<u64>,
-    body: &'static str,
     diagnosis: &'static str,
     /// For a path that no source has: how often it was asked for, and when last.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,8 +70,8 @@ pub(crate) struct ShownRefused {
     last_at: Option<Timestamp>,
 }
 
-impl ShownRefused {
-    pub(super) fn new(entry: &Entry) -> Self {
+impl Shown {
+    fn new(entry: &Entry) -> Self {
         let kept = &entry.kept;
         let first = entry.diagnosis.findings().first();
         let counted = kept.is_misdirected().then_some(entry);
@@ -61,11 +91,6 @@ impl ShownRefused {
             advice: first.map(|finding| finding.advice),
             explained: entry.diagnosis.is_explained(),
             bytes: kept.bytes,
-            body: match kept.body {
-                Body::Whole(_) => "whole",
-                Body::Hash(_) => "hash",
-                Body::Unread => "unread",
-            },
             diagnosis: entry.diagnosis.name(),
             count: counted.map(|entry| entry.count),
             last_at: counted.map(|entry| entry.last_at),
@@ -123,8 +148,10 @@ impl Group {
 #[derive(Debug, Serialize)]
 pub(crate) struct Details {
     #[serde(flatten)]
-    listed: ShownRefused,
-    pub(crate) findings: Vec<Finding>,
+    shown: Shown,
+    /// What is kept of its body.
+    kept: &'static str,
+    findings: Vec<Finding>,
     headers: Vec<(String, String)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
@@ -159,7 +186,8 @@ impl Details {
             )
         });
         Self {
-            listed: ShownRefused::new(entry),
+            shown: Shown::new(entry),
+            kept: self::kept(&kept.body),
             headers: headers.collect(),
             sha256: match &kept.body {
                 Body::Hash(hash) => hash.clone(),

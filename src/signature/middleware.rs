@@ -187,7 +187,7 @@ impl VerifySignature {
     }
 
     /// Verifies a request that was refused before, with the secrets of now, but at the time of its receipt. What
-    /// becomes of it has the header [`RECOVERED`], which no sender can send.
+    /// becomes of it has the header `offhook-recovered`, which no sender can send.
     pub(crate) fn verify_again(
         &self,
         headers: &HeaderMap,
@@ -334,7 +334,7 @@ pub(crate) fn kept_name(name: &str) -> Option<Cow<'static, str>> {
 }
 
 /// The header of an event that was refused when it was received, and verified later.
-pub(crate) const RECOVERED: &str = "offhook-recovered";
+const RECOVERED: &str = "offhook-recovered";
 
 /// How many bytes of headers are stored with an event.
 const MAX_KEPT_HEADERS: usize = 8 * 1024;

@@ -38,7 +38,7 @@ pub(crate) use diagnose::{Foreign, foreign, is_signed, suggestion};
 pub(crate) use file::{MAX_SECRET_FILE, read_all, read_regular};
 pub(crate) use generic::Template;
 pub(crate) use middleware::{
-    Admitted, Deadline, Incoming, RECOVERED, RefusedRequest, kept_name, path_session,
+    Admitted, Deadline, Incoming, RefusedRequest, kept_name, path_session,
 };
 pub(crate) use pace::{BodyPace, BodyProgress};
 pub(crate) use refusals::shown_peer;
