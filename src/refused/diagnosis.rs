@@ -1,6 +1,6 @@
 //! [`Diagnosis`]: why a refused request was refused, as far as the present settings can tell.
 
-use super::capture::Cause;
+use super::cause::Cause;
 use super::kept::{Body, Header, Kept};
 use super::known::{KnownSource, named};
 use crate::signature::{
@@ -13,27 +13,31 @@ pub(super) enum Diagnosis {
     Pending,
     /// Only a body that is kept whole can be looked into.
     Skipped(Vec<Finding>),
-    Done(Vec<Finding>),
+    /// What the head alone tells. It proves nothing.
+    OfHead(Finding),
+    /// What was found with the body and the secrets.
+    OfBody(Vec<Finding>),
 }
 
 impl Diagnosis {
     pub(super) fn findings(&self) -> &[Finding] {
         match self {
             Self::Pending => &[],
-            Self::Skipped(findings) | Self::Done(findings) => findings,
+            Self::OfHead(finding) => std::slice::from_ref(finding),
+            Self::Skipped(findings) | Self::OfBody(findings) => findings,
         }
     }
 
     /// Whether it proves that the sender knows a secret.
     pub(super) fn is_explained(&self) -> bool {
-        matches!(self, Self::Done(findings) if explains(findings))
+        matches!(self, Self::OfBody(findings) if explains(findings))
     }
 
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Skipped(_) => "skipped",
-            Self::Done(_) => "done",
+            Self::OfHead(_) | Self::OfBody(_) => "done",
         }
     }
 }
@@ -70,7 +74,7 @@ pub(super) fn of_head(
             Finding::new("method", why)
         }
     };
-    Some(Diagnosis::Done(vec![finding]))
+    Some(Diagnosis::OfHead(finding))
 }
 
 /// What the names of the headers tell.
@@ -114,7 +118,7 @@ fn other_scheme(foreign: &Foreign) -> Finding {
 pub(super) fn of_body(kept: &Kept, known: &[KnownSource]) -> Diagnosis {
     let Some(source) = named(known, kept.source.as_deref()) else {
         let why = "the settings have no such source now";
-        return Diagnosis::Done(vec![Finding::new("source-gone", why)]);
+        return Diagnosis::OfHead(Finding::new("source-gone", why));
     };
     let mut findings = look_into(kept, source, known);
     for secret in known
@@ -127,7 +131,7 @@ pub(super) fn of_body(kept: &Kept, known: &[KnownSource]) -> Diagnosis {
             .map(|one| one.without(secret))
             .collect();
     }
-    Diagnosis::Done(findings)
+    Diagnosis::OfBody(findings)
 }
 
 fn look_into(kept: &Kept, source: &KnownSource, known: &[KnownSource]) -> Vec<Finding> {

@@ -6,7 +6,7 @@ use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::capture::Cause;
+use super::cause::Cause;
 use crate::Timestamp;
 
 /// A refused request. It proves nothing about its sender.

@@ -16,6 +16,7 @@
 //! [`VerifySignature::verify_again`]: crate::signature::VerifySignature
 
 mod capture;
+mod cause;
 mod diagnosis;
 mod kept;
 mod known;
@@ -27,7 +28,8 @@ mod settings;
 mod shown;
 mod thread;
 
-pub(crate) use capture::{Arrived, Cause};
+pub(crate) use capture::Arrived;
+pub(crate) use cause::Cause;
 pub(crate) use kept::Kept;
 pub(crate) use known::KnownSource;
 pub(crate) use paths::shown_path;

@@ -206,7 +206,7 @@ mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
 
-    use super::super::capture::Cause;
+    use super::super::cause::Cause;
     use super::super::kept::Body;
     use super::*;
     use crate::signature::Finding;
@@ -233,7 +233,7 @@ mod tests {
     }
 
     fn done(reason: &'static str) -> Diagnosis {
-        Diagnosis::Done(vec![Finding::new(reason, "why")])
+        Diagnosis::OfBody(vec![Finding::new(reason, "why")])
     }
 
     fn pool(keep: usize, total: usize) -> Pool {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::capture::Cause;
+use super::cause::Cause;
 use super::diagnosis::foreign_of;
 use super::kept::Body;
 use super::known::{KnownSource, mentions_secret, named};

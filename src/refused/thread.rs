@@ -14,7 +14,8 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-use super::capture::{Capture, CapturedBody, Cause};
+use super::capture::{Capture, CapturedBody};
+use super::cause::Cause;
 use super::diagnosis::{Diagnosis, of_body, of_head};
 use super::kept::{Body, Kept};
 use super::known::{KnownSource, mentions_secret};
@@ -159,7 +160,7 @@ impl Thread<'_> {
             body,
         };
         let diagnosis = match kept.cause {
-            Cause::Path => Some(Diagnosis::Done(vec![misdirected(&capture.path, &known)])),
+            Cause::Path => Some(Diagnosis::OfHead(misdirected(&capture.path, &known))),
             Cause::TooLarge => of_head(&kept, "the body is longer than server.max_body", &known),
             _ => of_head(&kept, "the body came too slowly", &known),
         };

@@ -47,7 +47,7 @@ pub fn explains(findings: &[Finding]) -> bool {
 }
 
 /// The reasons that anyone's request may have.
-const NO_PROOF: [&str; 13] = [
+const NO_PROOF: [&str; 14] = [
     // These are made without the secret.
     "plain-sha256",
     "documented-key",
@@ -60,6 +60,7 @@ const NO_PROOF: [&str; 13] = [
     "not-hex",
     "not-base64",
     "other-scheme",
+    "no-scheme",
     "session-hidden",
     "path-token",
 ];

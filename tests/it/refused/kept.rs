@@ -183,6 +183,7 @@ async fn limits_can_change() {
         (list["refused"].as_array().unwrap().len(), &list["dropped"]),
         (1, &json!(2))
     );
+    it.ask("DELETE", "/api/refused", json!({})).await;
     it.send(&message("4", NEW), 401).await;
     assert_eq!(it.list("").await["refused"][0]["body"], "hash");
     it.change("[refused]", "[refused]\nkeep = 0").await;
