@@ -148,7 +148,7 @@ impl Ingress {
         let begun = deadline.and_then(|deadline| deadline.begun());
         let started = begun.unwrap_or_else(|| SystemClock.monotonic());
         let table = self.sources.table();
-        let route = table.route(path)?;
+        let mut route = table.route(path)?;
         let admitted = match self.admit(path, &route, head, started) {
             Ok(admitted) => admitted,
             Err(answer) => return Some(*answer),
@@ -157,7 +157,7 @@ impl Ingress {
         let request = Incoming {
             head,
             payload,
-            session: route.session.clone(),
+            session: route.session.take(),
             started,
             deadline,
         };
@@ -168,7 +168,10 @@ impl Ingress {
             Ok(taken) => taken,
             Err(refused) => {
                 let answer = refused.error.error_response();
-                self.refuse(path, &route, head, refused, started);
+                // Its session is gone with the request.
+                if let Some(route) = table.route(path) {
+                    self.refuse(path, &route, head, refused, started);
+                }
                 return Some(answer);
             }
         };

@@ -1,6 +1,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
+use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::advice::advice;
@@ -431,4 +432,32 @@ fn only_what_needs_the_secret_explains() {
         assert!(!explains(&diagnose(&other, BODY, SECRET)), "{other}");
     }
     assert!(!explains(&[]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever a sender sends, something is said of it, and nothing panics.
+    #[test]
+    fn any_header_can_be_explained(
+        signature in prop_oneof![any::<String>(), "[a-z0-9=,: \"'+/-]{0,90}", "(v1,|sha256=|0x)?[0-9a-fA-F]{64}"],
+        time in prop_oneof![any::<String>(), "[0-9]{0,20}"],
+        body: Vec<u8>,
+    ) {
+        let hmac = Generic::new("X-Webhook-Signature").separator(",").prefix("v1=");
+        let hmac = hmac.template("{timestamp:X-Timestamp}.{body}").unwrap();
+        let standard = StandardWebhooks::default();
+        let headers = [
+            ("x-webhook-signature", &*signature),
+            ("webhook-signature", &*signature),
+            ("webhook-id", "1"),
+            ("webhook-timestamp", &*time),
+            ("x-timestamp", &*time),
+        ];
+        for scheme in [&XWebhookSignature as &dyn Scheme, &standard, &hmac] {
+            let findings = with(scheme, &&headers[..], &body, SECRET);
+            prop_assert!(!findings.is_empty());
+            prop_assert!(!explains(&findings), "{findings:?}");
+        }
+    }
 }
