@@ -3,7 +3,7 @@
 use humantime::format_duration;
 use jiff::Timestamp;
 
-use super::claims::{Content, claim_at_its_time};
+use super::claims::{Content, claim_at_its_time, failed_header};
 use super::finding::Finding;
 use super::variants::base64;
 use crate::signature::scheme::{Headers, Refusal, Scheme};
@@ -93,13 +93,13 @@ impl Form {
         }
     }
 
-    /// What is signed around the body, whatever the signature says. `None` if other headers are wrong.
+    /// What is signed around the body, whatever the signature says; or what is wrong with another header.
     pub(super) fn content(
         &self,
         scheme: &dyn Scheme,
         headers: &dyn Headers,
         received_at: Timestamp,
-    ) -> Option<Content> {
+    ) -> Result<Content, Finding> {
         let zeros = vec![0; self.algorithm.size()];
         let signature = format!("{}{}", self.prefixes[0], self.encoding.encode(&zeros));
         let signed = Signed {
@@ -108,7 +108,10 @@ impl Form {
             signature: signature.as_bytes(),
         };
         let (claimed, _) = claim_at_its_time(scheme, &signed, received_at);
-        claimed.ok().map(Content::of)
+        claimed.map(Content::of).map_err(|refusal| {
+            let failed = failed_header(scheme, &signed, received_at);
+            self.absent(&failed.unwrap_or_default(), refusal)
+        })
     }
 
     /// The signatures in the header's value, or why there is none.

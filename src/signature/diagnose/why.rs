@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::cause::Search;
-use super::claims::{Content, claim_at_its_time, failed_header};
+use super::claims::{Content, claim_at_its_time};
 use super::finding::{Finding, unexplained};
 use super::form::{self, Candidate, Form};
 use crate::signature::scheme::{Headers, Scheme};
@@ -96,12 +96,16 @@ fn findings(
             let candidates: Vec<_> = candidates.collect();
             (Some(Content::of(claim)), candidates)
         }
-        Err(refusal) => {
-            let failed = failed_header(scheme, headers, received_at);
-            let is_other = failed.filter(|name| *name != form.header);
-            findings.extend(is_other.map(|name| form.absent(&name, refusal)));
+        Err(_) => {
+            let content = match form.content(scheme, headers, received_at) {
+                Ok(content) => Some(content),
+                Err(finding) => {
+                    findings.push(finding);
+                    None
+                }
+            };
             match form.read(value) {
-                Ok(candidates) => (form.content(scheme, headers, received_at), candidates),
+                Ok(candidates) => (content, candidates),
                 Err(finding) => {
                     findings.push(finding);
                     return findings;
