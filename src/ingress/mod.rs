@@ -9,12 +9,14 @@
 //! asks before it sends its body, passes the same checks in [`Ingress::before_continue`]. A refused request that is
 //! kept is verified again in `recovery.rs`.
 
+mod answers;
 mod receive;
 mod recovery;
 mod running;
 mod silence;
 mod source;
 mod sources;
+mod taken;
 #[cfg(test)]
 mod tests;
 

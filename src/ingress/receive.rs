@@ -3,24 +3,24 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use actix_http::header::{self, HeaderName, HeaderValue};
+use actix_http::header::HeaderValue;
 use actix_http::{ConnectionType, Method, Payload, RequestHead, Uri};
-use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError as _};
-use bytes::Bytes;
+use actix_web::{HttpResponse, ResponseError as _};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use super::answers::{DUPLICATE, handler_failed, method_not_allowed, received_ok, unavailable};
 use super::running::{Finish, Running};
-use super::silence::{NextSilence, Silence, SourceSeen, Tell, Watchdog};
+use super::silence::{NextSilence, Silence, Tell, Watchdog};
 use super::source::Source;
 use super::sources::{Route, Served, Sources, Table, decoded};
+use super::taken::Taken;
 use crate::clock::{Clock, SystemClock};
-use crate::dialect::BodyReader;
-use crate::engine::{Accepted, Engine, Envelope, NotAccepted, Work};
+use crate::engine::{Accepted, Engine, Envelope, NotAccepted};
 use crate::error::{Error, Problems};
 use crate::refused::{Arrived, Cause, RefusedRequests};
 use crate::signature::{
-    Admitted, Deadline, InFlight, Incoming, Limits, RefusedRequest, Unverified, Verified,
+    Admitted, Deadline, InFlight, Incoming, Limits, RefusedRequest, Unverified,
 };
 use crate::telemetry::{Metrics, RequestOutcome};
 use crate::{Event, escape_controls};
@@ -389,45 +389,6 @@ pub(crate) struct NextSources {
     silence: NextSilence,
 }
 
-/// A verified body with the engine's work on it, which has not begun.
-struct Taken {
-    id: Uuid,
-    bytes: u64,
-    odd: Option<Arc<str>>,
-    work: Work,
-}
-
-impl Taken {
-    /// Opens the envelope, and notes that its sessions were seen `at` this time. What may take long is done
-    /// here.
-    fn new(
-        verified: Verified,
-        reader: &BodyReader,
-        engine: Arc<dyn Engine>,
-        seen: &SourceSeen,
-        at: Instant,
-    ) -> Self {
-        let (envelope, events) = Envelope::open(verified, reader);
-        let received = envelope.received();
-        let own = received.session.as_deref();
-        seen.mark(at, received.received_at, own);
-        let mut marked = own;
-        for session in events.iter().filter_map(Event::session_id) {
-            // The events of a body nearly always belong to one session.
-            if marked != Some(session) {
-                seen.mark(at, received.received_at, Some(session));
-                marked = Some(session);
-            }
-        }
-        Self {
-            id: received.id,
-            bytes: received.body.len() as u64,
-            odd: received.odd.clone(),
-            work: engine.accept(envelope, events.into()),
-        }
-    }
-}
-
 fn since(started: Instant) -> std::time::Duration {
     SystemClock.monotonic().saturating_duration_since(started)
 }
@@ -435,35 +396,4 @@ fn since(started: Instant) -> std::time::Duration {
 fn close_after(response: &mut HttpResponse) {
     let head = response.head_mut();
     head.set_connection_type(ConnectionType::Close);
-}
-
-fn unavailable() -> HttpResponse {
-    let mut response = HttpResponse::ServiceUnavailable();
-    response.insert_header((header::RETRY_AFTER, "1"));
-    error(response, "Temporarily unavailable")
-}
-
-fn received_ok() -> HttpResponse {
-    const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, JSON))
-        .body(Bytes::from_static(b"{\"status\":\"received\"}"))
-}
-
-const DUPLICATE: HeaderName = HeaderName::from_static("offhook-duplicate");
-
-fn handler_failed() -> HttpResponse {
-    error(HttpResponse::InternalServerError(), "Handler failed")
-}
-
-fn method_not_allowed(is_probed: bool) -> HttpResponse {
-    let mut response = HttpResponse::MethodNotAllowed();
-    let allowed = if is_probed { "GET, HEAD, POST" } else { "POST" };
-    response.insert_header((header::ALLOW, allowed));
-    response.force_close();
-    error(response, "Method not allowed")
-}
-
-fn error(mut response: HttpResponseBuilder, text: &str) -> HttpResponse {
-    response.json(serde_json::json!({ "error": text }))
 }

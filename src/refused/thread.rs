@@ -143,7 +143,8 @@ impl Thread<'_> {
             0 => peer.ip().to_string(),
             _ => peer.to_string(),
         });
-        let is_session_shown = !session.is_some_and(|session| hides(session.as_bytes()));
+        let is_hidden = session.is_some_and(|session| hides(session.as_bytes()));
+        let is_session_shown = !is_unsigned && !is_hidden;
         let kept = Kept {
             id: capture.id,
             at: capture.at,

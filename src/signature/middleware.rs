@@ -5,7 +5,6 @@
 //! then (the body is read only now) the body's length and time, then the signature over the bytes as
 //! received.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::rc::Rc;
@@ -13,7 +12,7 @@ use std::sync::{Arc, Once};
 use std::time::Instant;
 
 use actix_http::RequestHead;
-use actix_http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
+use actix_http::header::{HeaderMap, HeaderName};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
 use bytes::Bytes;
@@ -23,6 +22,7 @@ use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
 use super::body::{Limits, RequestError, check_declared_length, read_body};
+use super::kept::kept_headers;
 use super::refusals::Refusals;
 use super::scheme::{Headers, Refusal, only};
 use super::verifier::{Claimed, Unproven, Unverified, Verified, Verifier};
@@ -274,70 +274,8 @@ pub(crate) trait Deadline {
     fn proven(&self, now: Instant) -> bool;
 }
 
-/// The headers to store: the encoding of the body, those named in `always`, its type, and the sender's own.
-/// Of the last, those that look like a credential are left out; with the type they have [`MAX_KEPT_HEADERS`]
-/// bytes at most.
-fn kept_headers(headers: &HeaderMap, always: &[String]) -> Vec<(Cow<'static, str>, Bytes)> {
-    let mut kept = Vec::with_capacity(4);
-    // Whether a body can be read, and whose duplicate it is, must not depend on what else was sent. Of one that
-    // is repeated two are enough to see it.
-    let mut needed = |name: Cow<'static, str>, values: std::slice::Iter<'_, HeaderValue>| {
-        kept.extend(values.take(2).map(|value| {
-            // One that is longer cannot be read, and must not be taken for none.
-            let is_short = value.len() <= MAX_KEPT_HEADERS;
-            let read = if is_short { value.as_bytes() } else { b"?" };
-            (name.clone(), kept_value(read))
-        }));
-    };
-    needed("content-encoding".into(), headers.get_all(CONTENT_ENCODING));
-    for name in always {
-        needed(name.clone().into(), headers.get_all(name));
-    }
-    let mut bytes = 0;
-    for (name, value) in headers {
-        let is_kept =
-            *name == CONTENT_ENCODING || always.iter().any(|other| name.as_str() == other);
-        if !is_kept
-            && let Some(name) = kept_name(name.as_str())
-            && bytes + value.len() <= MAX_KEPT_HEADERS
-            && kept.len() < MAX_KEPT_HEADERS / 64
-        {
-            bytes += value.len();
-            kept.push((name, kept_value(value.as_bytes())));
-        }
-    }
-    kept
-}
-
-/// A copy, because the value itself would keep the connection's whole buffer alive.
-fn kept_value(value: &[u8]) -> Bytes {
-    const JSON: &[u8] = b"application/json";
-    if value == JSON {
-        Bytes::from_static(JSON)
-    } else {
-        Bytes::copy_from_slice(value)
-    }
-}
-
-/// The name of a header that is stored and may be shown; `None` for one that may be a credential.
-pub(crate) fn kept_name(name: &str) -> Option<Cow<'static, str>> {
-    const ALWAYS: [&str; 3] = ["content-type", "user-agent", "x-webhook-signature"];
-    const CREDENTIALS: [&str; 7] = [
-        "auth", "token", "secret", "cookie", "password", "api-key", "apikey",
-    ];
-    if let Some(name) = ALWAYS.into_iter().find(|always| *always == name) {
-        return Some(Cow::Borrowed(name));
-    }
-    let own = name.starts_with("x-") || name.starts_with("webhook-");
-    let kept = own && !CREDENTIALS.iter().any(|word| name.contains(word));
-    kept.then(|| Cow::Owned(name.to_owned()))
-}
-
 /// The header of an event that was refused when it was received, and verified later.
 const RECOVERED: &str = "offhook-recovered";
-
-/// How many bytes of headers are stored with an event.
-const MAX_KEPT_HEADERS: usize = 8 * 1024;
 
 /// The session in a path segment, of which actix has decoded everything except `%25`, `%2B` and `%2F`.
 pub(crate) fn path_session(segment: &str) -> String {

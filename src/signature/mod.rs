@@ -9,12 +9,13 @@
 //! - Comparisons take constant time, and every secret is tried.
 //! - No secret, no signature and no body appears in `Debug`, errors or logs.
 //!
-//! Everything except the middleware, its `body` and the `room` for bodies in memory works on header values and byte slices, without HTTP.
+//! Everything except the middleware, its `body`, its `kept` headers and the `room` for bodies in memory works on header values and byte slices, without HTTP.
 
 mod body;
 mod diagnose;
 mod file;
 mod generic;
+mod kept;
 mod middleware;
 mod pace;
 mod refusals;
@@ -37,9 +38,8 @@ pub use verifier::{Claimed, Sender, Unverified, Verified, Verifier};
 pub(crate) use diagnose::{Foreign, foreign, is_signed, suggestion};
 pub(crate) use file::{MAX_SECRET_FILE, read_all, read_regular};
 pub(crate) use generic::Template;
-pub(crate) use middleware::{
-    Admitted, Deadline, Incoming, RefusedRequest, kept_name, path_session,
-};
+pub(crate) use kept::kept_name;
+pub(crate) use middleware::{Admitted, Deadline, Incoming, RefusedRequest, path_session};
 pub(crate) use pace::{BodyPace, BodyProgress};
 pub(crate) use refusals::shown_peer;
 pub(crate) use room::{Held, network};
