@@ -45,8 +45,8 @@ impl Diagnosis {
 /// The scheme of others whose headers the request carries.
 pub(super) fn foreign_of(headers: &[Header], source: Option<&KnownSource>) -> Option<Foreign> {
     let own = source.map(|source| source.scheme.claim_headers());
-    let names = headers.iter().map(|header| header.name.as_str());
-    foreign(names, &own.unwrap_or_default())
+    let names: Vec<&str> = headers.iter().map(|header| header.name.as_str()).collect();
+    foreign(&names, &own.unwrap_or_default())
 }
 
 /// What the head alone tells; `None` if the body is to be looked into.

@@ -34,8 +34,8 @@ impl Rates {
     }
 
     /// Forgets the sources that are not served any more.
-    pub(super) fn keep<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) {
-        let is_served = |name: &str| names.clone().any(|served| served == name);
+    pub(super) fn keep(&self, names: &[&str]) {
+        let is_served = |name: &str| names.contains(&name);
         self.buckets()
             .retain(|name, _| name.as_deref().is_none_or(is_served));
     }
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(taken(None, Duration::ZERO), 200);
         assert_eq!(taken(Some("a"), Duration::from_millis(500)), 100);
         assert_eq!(taken(Some("a"), Duration::from_secs(60)), 200);
-        rates.keep(["b"].into_iter());
+        rates.keep(&["b"]);
         assert_eq!(rates.buckets().len(), 2);
     }
 }

@@ -87,8 +87,8 @@ impl RefusedRequests {
 
     /// These sources are served from now on. What is kept is looked into again.
     pub(crate) fn know(&self, sources: Vec<KnownSource>) {
-        self.rates
-            .keep(sources.iter().map(|source| source.name.as_str()));
+        let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+        self.rates.keep(&names);
         self.shared.known.store(Arc::new(sources));
         // Where the channel is full, the thread has enough to do.
         let _ = self.thread.try_send(Sent::LookAgain);

@@ -224,7 +224,7 @@ impl Form {
 
     fn length_of_digits(&self, digits: usize) -> Finding {
         let (hash, size) = (hash(self.algorithm), self.algorithm.size() * 2);
-        let looks = if digits % 2 == 0 {
+        let looks = if digits.is_multiple_of(2) {
             looks_like(digits / 2)
         } else {
             String::new()

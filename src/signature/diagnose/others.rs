@@ -13,13 +13,10 @@ pub(crate) struct Foreign {
 
 /// The family whose header is among these names (in lower case), except for the headers that are the source's
 /// `own`.
-pub(crate) fn foreign<'a>(
-    names: impl Iterator<Item = &'a str> + Clone,
-    own: &[String],
-) -> Option<Foreign> {
+pub(crate) fn foreign(names: &[&str], own: &[String]) -> Option<Foreign> {
     let is_there = |one: &&Foreign| {
         let is_own = own.iter().any(|own| own.eq_ignore_ascii_case(one.header));
-        let mut names = names.clone();
+        let mut names = names.iter();
         !is_own && names.any(|name| name.eq_ignore_ascii_case(one.header))
     };
     FAMILIES.iter().find(is_there).copied()
@@ -137,7 +134,7 @@ mod tests {
     fn names_alone_tell_the_family() {
         let found = |names: &[&str], own: &[&str]| {
             let own: Vec<String> = own.iter().map(|name| (*name).to_owned()).collect();
-            foreign(names.iter().copied(), &own).map(|one| one.family)
+            foreign(names, &own).map(|one| one.family)
         };
         let table: [(&[&str], &[&str], Option<&str>); 6] = [
             (
