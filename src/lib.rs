@@ -75,6 +75,7 @@ mod index;
 mod ingress;
 pub mod journal;
 mod offhook;
+mod refused;
 pub mod relay;
 mod reload;
 mod server;

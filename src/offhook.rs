@@ -14,6 +14,7 @@ use crate::dispatch::{Consumer, HandlerOptions, LargeBodies};
 use crate::engine::{Engine, InlineEngine, JournalEngine, Opened, Pipeline, Retention, Windows};
 use crate::ingress::{Ingress, Silence};
 use crate::journal::Journal;
+use crate::refused::RefusedRequests;
 use crate::relay::Registry;
 use crate::reload::{SettingsFile, Status};
 use crate::server::{self, Parts, Receiver, Reloading, Server};
@@ -287,7 +288,16 @@ impl Offhook {
             min_body_rate: settings.server.min_body_rate,
             in_flight: InFlight::new(settings.server.max_in_flight),
         };
-        let ingress = Ingress::new(settings.sources, engine, &limits, &metrics, clock, silence)?;
+        let refused = RefusedRequests::new(&settings.refused, &metrics, Arc::clone(&clock));
+        let ingress = Ingress::new(
+            settings.sources,
+            engine,
+            &limits,
+            &metrics,
+            clock,
+            silence,
+            refused,
+        )?;
         Ok(Receiver::new(Parts {
             engine_name,
             promise,

@@ -5,7 +5,7 @@
 //! 1. `routes.rs`: all paths and methods in one table.
 //! 2. `access.rs`: the admin token; without one, only requests of programs on this machine, or of nobody.
 //! 3. The handler: `health.rs`, `events.rs`, `body.rs`, `deletion.rs`, `replay.rs`, `dead.rs`, `consumers.rs`,
-//!    `subscriptions.rs`, `settings.rs`, `stats.rs`,
+//!    `refused.rs`, `subscriptions.rs`, `settings.rs`, `stats.rs`,
 //!    `stream/`. Each returns its answer or an `ApiError` (`error.rs`).
 //!
 //! `request.rs` reads what a request says. `state.rs` holds what handlers need, and finds the event or
@@ -19,6 +19,7 @@ mod deletion;
 mod error;
 mod events;
 mod health;
+mod refused;
 mod registration;
 mod replay;
 mod request;

@@ -13,7 +13,8 @@ use super::access::check_access;
 use super::error::ApiError;
 use super::state::AdminState;
 use super::{
-    body, consumers, dead, deletion, events, health, replay, settings, stats, stream, subscriptions,
+    body, consumers, dead, deletion, events, health, refused, replay, settings, stats, stream,
+    subscriptions,
 };
 
 /// The admin API.
@@ -96,6 +97,14 @@ fn routes(app: &mut web::ServiceConfig) {
             "/api/consumers/{name}/resume",
             consumers::resume,
         ))
+        .service(
+            only("/api/refused", "GET, DELETE")
+                .route(web::get().to(refused::list))
+                .route(web::delete().to(refused::forget)),
+        )
+        .service(on("POST", "/api/refused/verify", refused::verify_many))
+        .service(on("GET", "/api/refused/{id}", refused::show))
+        .service(on("POST", "/api/refused/{id}/verify", refused::verify_one))
         .service(on("GET", "/api/stats", stats::show))
         .service(on("GET", "/api/stream", stream::watch))
         .service(on("GET", "/api/settings", settings::show))

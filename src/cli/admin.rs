@@ -316,7 +316,12 @@ pub(super) fn read<T: DeserializeOwned>(answer: &str) -> Result<T, Failure> {
 #[derive(Deserialize)]
 struct Page<T> {
     #[serde(alias = "consumers", alias = "dead", alias = "events")]
-    #[serde(alias = "replays", alias = "subscriptions", alias = "webhooks")]
+    #[serde(
+        alias = "refused",
+        alias = "replays",
+        alias = "subscriptions",
+        alias = "webhooks"
+    )]
     list: Vec<T>,
     next: Option<String>,
 }

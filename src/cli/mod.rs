@@ -19,6 +19,7 @@ mod input;
 mod journal;
 mod load;
 mod output;
+mod refused;
 mod reload;
 mod replay;
 mod replays;
@@ -70,6 +71,7 @@ enum Command {
     Replays(replays::Replays),
     Consumers(consumers::Consumers),
     Subscriptions(subscriptions::Subscriptions),
+    Refused(refused::Refused),
     Reload(reload::Reload),
     Gateway(gateway::Gateway),
     Health(health::Health),
@@ -149,6 +151,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Replays(replays)) => replays.run(),
         Some(Command::Consumers(consumers)) => consumers.run(),
         Some(Command::Subscriptions(subscriptions)) => subscriptions.run(),
+        Some(Command::Refused(refused)) => refused.run(),
         Some(Command::Reload(reload)) => reload.run(),
         Some(Command::Gateway(gateway)) => gateway.run(),
         Some(Command::Health(health)) => health.run(),
@@ -208,6 +211,7 @@ Examples:
   offhook tail                  or see it as it comes
   offhook dead                  and what its handlers and subscriptions have given up on
   offhook subscriptions         and who it relays events to
+  offhook refused               and what it did not accept, and why
   offhook reload                Have it load its settings again
   offhook journal backup DEST   Copy the journal, also while the server runs
 

@@ -43,7 +43,7 @@ pub(super) struct Sign {
 
 /// The schemes by their names in the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Name {
+pub(super) enum Name {
     /// The gateway's own: X-Webhook-Signature with the HMAC-SHA256 in hexadecimal
     XWebhookSignature,
     /// webhook-id, webhook-timestamp and webhook-signature; a secret whsec_… is decoded
@@ -55,7 +55,7 @@ enum Name {
 /// The keys of `scheme = "hmac"` in the settings.
 #[derive(Default, PartialEq, Args)]
 #[command(next_help_heading = "Options of --scheme hmac")]
-struct Hmac {
+pub(super) struct Hmac {
     /// The header that carries the signature
     #[arg(long, value_name = "NAME", required_if_eq("scheme", "hmac"))]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -91,6 +91,7 @@ fn one_of<T: Copy + Send + Sync + 'static>(
 
 impl Sign {
     pub(super) fn run(self) -> Outcome {
+        self.hmac.check_signable()?;
         let scheme = self.hmac.scheme(self.scheme)?;
         if self.id.is_some() && self.scheme != Name::StandardWebhooks {
             let text = "--id belongs to --scheme standard-webhooks; add it";
@@ -115,7 +116,18 @@ impl Sign {
 }
 
 impl Hmac {
-    fn scheme(self, name: Name) -> Result<Box<dyn Scheme>, Failure> {
+    /// The value of another header is not known when a body is signed.
+    fn check_signable(&self) -> Result<(), Failure> {
+        let template = self.template.as_deref().unwrap_or_default();
+        if template.replace("{{", "").contains("{header:") {
+            return Err(Failure::usage(
+                "--template: a {header:NAME} cannot be signed here; write its value instead",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn scheme(self, name: Name) -> Result<Box<dyn Scheme>, Failure> {
         if name != Name::Hmac && self != Self::default() {
             return Err(Failure::usage(
                 "--header, --algorithm, --encoding, --prefix and --template belong to --scheme \
@@ -133,12 +145,6 @@ impl Hmac {
             .encoding(self.encoding.unwrap_or(Encoding::Hex))
             .prefix(self.prefix.unwrap_or_default());
         if let Some(template) = &self.template {
-            // The value of the other header is not known here.
-            if template.replace("{{", "").contains("{header:") {
-                return Err(Failure::usage(
-                    "--template: a {header:NAME} cannot be signed here; write its value instead",
-                ));
-            }
             let wrong = |error| Failure::usage(format!("--template: {error}"));
             scheme = scheme.template(template).map_err(wrong)?;
         }
@@ -208,7 +214,11 @@ mod tests {
                 template: Some(template.into()),
                 ..Hmac::default()
             };
-            assert!(odd.scheme(Name::Hmac).is_err(), "{template}");
+            let checked = odd.check_signable();
+            assert!(
+                checked.and_then(|()| odd.scheme(Name::Hmac)).is_err(),
+                "{template}"
+            );
         }
     }
 }

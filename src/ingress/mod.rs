@@ -6,16 +6,21 @@
 //!
 //! [`Ingress`] answers the requests to the paths of all sources. The server's own listener and an `App`
 //! that mounts the receiver both call [`Ingress::answer`]. A request with `Expect: 100-continue`, which
-//! asks before it sends its body, passes the same checks in [`Ingress::before_continue`].
+//! asks before it sends its body, passes the same checks in [`Ingress::before_continue`]. A refused request that is
+//! kept is verified again in `recovery.rs`.
 
+mod answers;
 mod receive;
+mod recovery;
 mod running;
 mod silence;
 mod source;
 mod sources;
+mod taken;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use receive::{Ingress, NextSources};
+pub(crate) use recovery::Recovered;
 pub(crate) use silence::{SeenReport, Silence};
 pub use source::Source;

@@ -3,22 +3,25 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use actix_http::header::{self, HeaderName, HeaderValue};
+use actix_http::header::HeaderValue;
 use actix_http::{ConnectionType, Method, Payload, RequestHead, Uri};
-use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError as _};
-use bytes::Bytes;
+use actix_web::{HttpResponse, ResponseError as _};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use super::answers::{DUPLICATE, handler_failed, method_not_allowed, received_ok, unavailable};
 use super::running::{Finish, Running};
-use super::silence::{NextSilence, Silence, SourceSeen, Tell, Watchdog};
+use super::silence::{NextSilence, Silence, Tell, Watchdog};
 use super::source::Source;
 use super::sources::{Route, Served, Sources, Table, decoded};
+use super::taken::Taken;
 use crate::clock::{Clock, SystemClock};
-use crate::dialect::BodyReader;
-use crate::engine::{Accepted, Engine, Envelope, NotAccepted, Work};
+use crate::engine::{Accepted, Engine, Envelope, NotAccepted};
 use crate::error::{Error, Problems};
-use crate::signature::{Admitted, Deadline, InFlight, Incoming, Limits, Verified};
+use crate::refused::{Arrived, Cause, RefusedRequests};
+use crate::signature::{
+    Admitted, Deadline, InFlight, Incoming, Limits, RefusedRequest, Unverified,
+};
 use crate::telemetry::{Metrics, RequestOutcome};
 use crate::{Event, escape_controls};
 
@@ -32,6 +35,9 @@ pub(crate) struct Ingress {
     clock: Arc<dyn Clock>,
     running: Running,
     silence: Arc<Silence>,
+    refused: RefusedRequests,
+    /// One recovery at a time, so that no request is recovered twice.
+    pub(super) recovering: tokio::sync::Mutex<()>,
     /// Runs from the time the sources are served until this is dropped or stops.
     watchdog: Mutex<Option<Watchdog>>,
 }
@@ -47,6 +53,7 @@ impl Ingress {
         metrics: &Arc<Metrics>,
         clock: Arc<dyn Clock>,
         silence: Arc<Silence>,
+        refused: RefusedRequests,
     ) -> Result<Self, Error> {
         let ingress = Self {
             sources: Sources::default(),
@@ -56,6 +63,8 @@ impl Ingress {
             clock,
             running: Running::default(),
             silence,
+            refused,
+            recovering: tokio::sync::Mutex::default(),
             watchdog: Mutex::default(),
         };
         ingress.replace(ingress.prepare(sources, limits, false)?);
@@ -98,7 +107,9 @@ impl Ingress {
     pub(crate) fn replace(&self, next: NextSources) {
         let before = self.sources.table();
         let gone = before.names_not_in(&next.table);
+        let known = next.table.known();
         self.sources.replace(next.table);
+        self.refused.know(known);
         self.silence.replace(next.silence);
         for name in gone {
             self.metrics.source_removed(name);
@@ -137,8 +148,8 @@ impl Ingress {
         let begun = deadline.and_then(|deadline| deadline.begun());
         let started = begun.unwrap_or_else(|| SystemClock.monotonic());
         let table = self.sources.table();
-        let route = table.route(path)?;
-        let admitted = match admit(&route, head, started) {
+        let mut route = table.route(path)?;
+        let admitted = match self.admit(path, &route, head, started) {
             Ok(admitted) => admitted,
             Err(answer) => return Some(*answer),
         };
@@ -146,7 +157,7 @@ impl Ingress {
         let request = Incoming {
             head,
             payload,
-            session: route.session,
+            session: route.session.take(),
             started,
             deadline,
         };
@@ -155,9 +166,13 @@ impl Ingress {
         let take = move |verified| Taken::new(verified, &reader, engine, &seen, at);
         let taken = match served.verify.judge_body(admitted, request, take).await {
             Ok(taken) => taken,
-            Err(error) => {
-                served.refused(&error, head, since(started));
-                return Some(error.error_response());
+            Err(refused) => {
+                let answer = refused.error.error_response();
+                // Its session is gone with the request.
+                if let Some(route) = table.route(path) {
+                    self.refuse(path, &route, head, refused, started);
+                }
+                return Some(answer);
             }
         };
         let (outcome, mut response) = self.finish_taken(served, taken).await;
@@ -188,12 +203,101 @@ impl Ingress {
         head: &RequestHead,
     ) -> Option<Result<(), Box<HttpResponse>>> {
         let (table, now) = (self.sources.table(), SystemClock.monotonic());
-        let route = table.route(&decoded(&head.uri))?;
-        let admitted = admit(&route, head, now).map(drop);
+        let path = decoded(&head.uri);
+        let route = table.route(&path)?;
+        let admitted = self.admit(&path, &route, head, now).map(drop);
         Some(admitted.map_err(|mut answer| {
             close_after(&mut answer);
             answer
         }))
+    }
+
+    /// The checks that need only the head, in this order: the method, the declared length, and the claims of the
+    /// signature's headers. A request that fails is counted and answered.
+    fn admit(
+        &self,
+        path: &str,
+        route: &Route<'_>,
+        head: &RequestHead,
+        started: Instant,
+    ) -> Result<Admitted, Box<HttpResponse>> {
+        let served = route.served;
+        let is_probe = served.source.probe && matches!(head.method, Method::GET | Method::HEAD);
+        if head.method != Method::POST && !is_probe {
+            let answer = method_not_allowed(served.source.probe);
+            self.keep(path, Some(route), head, Cause::Method, None);
+            return Err(Box::new(answer));
+        }
+        let token = route.token.as_deref();
+        let checked = if is_probe {
+            served.verify.check_token(token)
+        } else {
+            served.verify.check_head(head, token).map(Some)
+        };
+        match checked {
+            Ok(Some(admitted)) => Ok(admitted),
+            Ok(None) => Err(Box::new(HttpResponse::Ok().finish())),
+            Err(error) => {
+                let answer = error.error_response();
+                self.refuse(path, route, head, error.into(), started);
+                Err(Box::new(answer))
+            }
+        }
+    }
+
+    /// Counts, keeps and logs a request that was refused, after its answer was made.
+    fn refuse(
+        &self,
+        path: &str,
+        route: &Route<'_>,
+        head: &RequestHead,
+        refused: RefusedRequest,
+        started: Instant,
+    ) {
+        let RefusedRequest { error, request } = refused;
+        let took = since(started);
+        let kept = Cause::of(&error);
+        let kept = kept.and_then(|cause| self.keep(path, Some(route), head, cause, request));
+        route.served.refused(&error, head, kept, took);
+    }
+
+    /// Keeps a refused request, as far as there is room. Returns its id.
+    fn keep(
+        &self,
+        path: &str,
+        route: Option<&Route<'_>>,
+        head: &RequestHead,
+        cause: Cause,
+        request: Option<Box<Unverified>>,
+    ) -> Option<Uuid> {
+        self.refused.take(Arrived {
+            head,
+            path,
+            source: route.map(|route| &route.served.name),
+            session: route.and_then(|route| route.session.as_deref()),
+            needed: route.map_or(&[], |route| &route.served.needed),
+            cause,
+            request,
+        })
+    }
+
+    /// Keeps a request to a path that no source has.
+    pub(crate) fn misdirected(&self, head: &RequestHead) {
+        self.keep(&decoded(&head.uri), None, head, Cause::Path, None);
+    }
+
+    /// The refused requests that are kept.
+    pub(crate) fn refused(&self) -> &RefusedRequests {
+        &self.refused
+    }
+
+    /// The sources that are served now.
+    pub(super) fn table(&self) -> Arc<Table> {
+        self.sources.table()
+    }
+
+    pub(super) fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
     }
 
     /// Has the engine do its work, and turns the result into the answer.
@@ -285,73 +389,6 @@ pub(crate) struct NextSources {
     silence: NextSilence,
 }
 
-/// A verified body with the engine's work on it, which has not begun.
-struct Taken {
-    id: Uuid,
-    bytes: u64,
-    odd: Option<Arc<str>>,
-    work: Work,
-}
-
-impl Taken {
-    /// Opens the envelope, and notes that its sessions were seen `at` this time. What may take long is done
-    /// here.
-    fn new(
-        verified: Verified,
-        reader: &BodyReader,
-        engine: Arc<dyn Engine>,
-        seen: &SourceSeen,
-        at: Instant,
-    ) -> Self {
-        let (envelope, events) = Envelope::open(verified, reader);
-        let received = envelope.received();
-        let own = received.session.as_deref();
-        seen.mark(at, received.received_at, own);
-        let mut marked = own;
-        for session in events.iter().filter_map(Event::session_id) {
-            // The events of a body nearly always belong to one session.
-            if marked != Some(session) {
-                seen.mark(at, received.received_at, Some(session));
-                marked = Some(session);
-            }
-        }
-        Self {
-            id: received.id,
-            bytes: received.body.len() as u64,
-            odd: received.odd.clone(),
-            work: engine.accept(envelope, events.into()),
-        }
-    }
-}
-
-/// The checks that need only the head, in this order: the method, the declared length, and the claims of the
-/// signature's headers. A request that fails is counted and answered.
-fn admit(
-    route: &Route<'_>,
-    head: &RequestHead,
-    started: Instant,
-) -> Result<Admitted, Box<HttpResponse>> {
-    let served = route.served;
-    let is_probe = served.source.probe && matches!(head.method, Method::GET | Method::HEAD);
-    if head.method != Method::POST && !is_probe {
-        return Err(Box::new(method_not_allowed(served.source.probe)));
-    }
-    let token = route.token.as_deref();
-    let checked = if is_probe {
-        served.verify.check_token(token)
-    } else {
-        served.verify.check_head(head, token).map(Some)
-    };
-    match checked {
-        Ok(Some(admitted)) => Ok(admitted),
-        Ok(None) => Err(Box::new(HttpResponse::Ok().finish())),
-        Err(error) => {
-            served.refused(&error, head, since(started));
-            Err(Box::new(error.error_response()))
-        }
-    }
-}
-
 fn since(started: Instant) -> std::time::Duration {
     SystemClock.monotonic().saturating_duration_since(started)
 }
@@ -359,35 +396,4 @@ fn since(started: Instant) -> std::time::Duration {
 fn close_after(response: &mut HttpResponse) {
     let head = response.head_mut();
     head.set_connection_type(ConnectionType::Close);
-}
-
-fn unavailable() -> HttpResponse {
-    let mut response = HttpResponse::ServiceUnavailable();
-    response.insert_header((header::RETRY_AFTER, "1"));
-    error(response, "Temporarily unavailable")
-}
-
-fn received_ok() -> HttpResponse {
-    const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, JSON))
-        .body(Bytes::from_static(b"{\"status\":\"received\"}"))
-}
-
-const DUPLICATE: HeaderName = HeaderName::from_static("offhook-duplicate");
-
-fn handler_failed() -> HttpResponse {
-    error(HttpResponse::InternalServerError(), "Handler failed")
-}
-
-fn method_not_allowed(is_probed: bool) -> HttpResponse {
-    let mut response = HttpResponse::MethodNotAllowed();
-    let allowed = if is_probed { "GET, HEAD, POST" } else { "POST" };
-    response.insert_header((header::ALLOW, allowed));
-    response.force_close();
-    error(response, "Method not allowed")
-}
-
-fn error(mut response: HttpResponseBuilder, text: &str) -> HttpResponse {
-    response.json(serde_json::json!({ "error": text }))
 }

@@ -176,6 +176,14 @@ impl Source {
         BodyReader::new(Arc::clone(&self.dialect), hints, max_body)
     }
 
+    /// The headers, in lower case, without which a request cannot be verified and read.
+    pub(super) fn needed_headers(&self) -> Vec<String> {
+        let mut needed = self.scheme.claim_headers();
+        let hints = [self.scheme.id_header(), self.scheme.event_header()];
+        needed.extend(hints.into_iter().flatten().map(str::to_owned));
+        needed
+    }
+
     /// Its name, and how its bodies are read.
     pub(crate) fn named_reader(&self, max_body: usize) -> (String, BodyReader) {
         (self.name.clone(), self.reader(max_body))

@@ -12,12 +12,14 @@ use std::time::Duration;
 use actix_http::{RequestHead, Uri};
 use actix_web::dev::Url;
 use arc_swap::ArcSwap;
+use uuid::Uuid;
 
 use super::silence::{NextSilence, SourceSeen};
 use super::source::Source;
 use crate::clock::{Clock, SystemClock};
 use crate::dialect::BodyReader;
-use crate::signature::{Limits, RequestError, VerifySignature, path_session};
+use crate::refused::KnownSource;
+use crate::signature::{Limits, RequestError, Secrets, VerifySignature, path_session};
 use crate::telemetry::{Metrics, RequestOutcome, SourceMetrics};
 
 /// All sources that are served now.
@@ -37,6 +39,9 @@ pub(crate) struct Served {
     pub(super) verify: VerifySignature,
     pub(super) reader: BodyReader,
     pub(super) metrics: SourceMetrics,
+    /// Its name, and the headers that are kept of a request that it refuses.
+    pub(super) name: Arc<str>,
+    pub(super) needed: Vec<String>,
     pub(super) seen: Arc<SourceSeen>,
 }
 
@@ -106,6 +111,8 @@ impl Table {
                 verify,
                 reader,
                 metrics: metrics.source(&source.name),
+                name: source.name.as_str().into(),
+                needed: source.needed_headers(),
                 seen: silence.source(index),
                 source,
             }
@@ -142,6 +149,26 @@ impl Table {
         names.filter(|name| !is_there(name)).collect()
     }
 
+    /// The source with this name.
+    pub(super) fn named(&self, name: &str) -> Option<&Served> {
+        let mut sources = self.sources.iter();
+        sources.find(|served| served.source.name == name)
+    }
+
+    /// What is known of all sources to explain what they refuse.
+    pub(super) fn known(&self) -> Vec<KnownSource> {
+        let known = self.sources.iter().map(|served| KnownSource {
+            name: served.source.name.clone(),
+            path: served.source.path.clone(),
+            scheme: Arc::clone(&served.source.scheme),
+            secrets: Secrets::new(served.source.secrets.clone()),
+            sessions: served.source.sessions.clone(),
+            path_token: served.source.path_token.clone(),
+            verify: served.verify.clone(),
+        });
+        known.collect()
+    }
+
     pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
         self.sources.iter().map(|served| &served.source)
     }
@@ -157,8 +184,14 @@ pub(super) fn decoded(uri: &Uri) -> Cow<'_, str> {
 }
 
 impl Served {
-    /// Counts and logs a refused request; a flood of them is logged once per second.
-    pub(super) fn refused(&self, error: &RequestError, head: &RequestHead, took: Duration) {
+    /// Counts and logs a refused request, which is kept under this id; a flood of them is logged once per second.
+    pub(super) fn refused(
+        &self,
+        error: &RequestError,
+        head: &RequestHead,
+        kept: Option<Uuid>,
+        took: Duration,
+    ) {
         let outcome = match error {
             RequestError::Refused(_) => RequestOutcome::InvalidSignature,
             RequestError::TooLarge { .. } => RequestOutcome::TooLarge,
@@ -168,7 +201,7 @@ impl Served {
         };
         self.metrics
             .answered(outcome, took, SystemClock.monotonic());
-        self.verify.log_refusal(error, head);
+        self.verify.log_refusal(error, head, kept);
     }
 }
 

@@ -250,6 +250,7 @@ impl Live {
                 "new consumers have not started within {LONGEST_START:?}; the other settings do not wait for them"
             );
         }
+        self.ingress.refused().set_limits(&settings.refused);
         self.replace_sources(&settings, sources);
         (listeners.apply)();
         self.registrars.replace(&settings.gateways);

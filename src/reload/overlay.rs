@@ -3,7 +3,9 @@
 //! The file's settings can be read again, the program's changes cannot. So they are found by comparison: where
 //! the settings that run differ from what the file said, the program's value stays.
 
-use crate::settings::{AdminSettings, JournalSettings, ServerSettings, Settings, SqliteSettings};
+use crate::settings::{
+    AdminSettings, JournalSettings, RefusedSettings, ServerSettings, Settings, SqliteSettings,
+};
 
 /// The value of the program if it has changed it, otherwise the file's new one.
 fn kept<T: PartialEq + Clone>(file: &T, running: &T, now: T) -> T {
@@ -30,6 +32,7 @@ pub(super) fn with_changes(file: &Settings, running: &Settings, now: Settings) -
     let Settings {
         server,
         admin,
+        refused,
         sources,
         journal,
         dispatch,
@@ -59,6 +62,12 @@ pub(super) fn with_changes(file: &Settings, running: &Settings, now: Settings) -
             server
         ),
         admin: kept_admin(&file.admin, &running.admin, admin),
+        refused: kept_fields!(
+            RefusedSettings { keep, body, total },
+            &file.refused,
+            &running.refused,
+            refused
+        ),
         journal: kept_journal(&file.journal, &running.journal, journal),
         dispatch: kept(&file.dispatch, &running.dispatch, dispatch),
         relay: kept(&file.relay, &running.relay, relay),

@@ -26,6 +26,7 @@ use super::proxies::Proxies;
 use super::reloads::PublicLive;
 use crate::escape_controls;
 use crate::ingress::Ingress;
+use crate::refused::shown_path;
 use crate::signature::{Deadline, shown_peer};
 use crate::telemetry::{ListenerMetrics, Throttle};
 
@@ -208,10 +209,12 @@ impl Front {
 
     /// No source has the path.
     fn not_found(&self, head: &RequestHead) -> HttpResponse {
+        let answer = closing(HttpResponse::NotFound(), "Not found");
         self.metrics.not_found.inc();
+        self.ingress.misdirected(head);
         if let Some(unsaid) = self.unknown_paths.pass() {
             let peer = shown_peer(head.peer_addr);
-            let path: String = head.uri.path().chars().take(200).collect();
+            let path = shown_path(head.uri.path());
             let (path, more) = (escape_controls(&path), Throttle::more(unsaid));
             match self.ingress.without_token(&head.uri) {
                 Some((source, pattern)) => log::info!(
@@ -223,7 +226,7 @@ impl Front {
                 ),
             }
         }
-        closing(HttpResponse::NotFound(), "Not found")
+        answer
     }
 }
 

@@ -8,10 +8,8 @@ use super::sources::all_secrets;
 use super::spot::Notes;
 use super::{Certificates, HandlerSettings, JournalSettings, Settings, SubscriptionSettings, Use};
 use crate::error::Problems;
+use crate::signature::DOCUMENTED_KEY;
 use crate::{JsonlHandler, Source};
-
-/// The key printed in the gateway's documentation. It is not a secret.
-pub const DOCUMENTED_KEY: &[u8] = b"your-secret-key";
 
 const MIN_PATH_TOKEN: usize = 16;
 
@@ -32,6 +30,7 @@ impl Settings {
     /// Notes every reason why these settings must not be used.
     pub(super) fn judge(&self, in_code: &[&str], notes: &Notes) {
         self.judge_listeners(notes);
+        self.judge_refused(notes);
         self.judge_sources(notes);
         self.judge_subscriptions(notes);
         self.judge_handlers(notes);
@@ -52,6 +51,14 @@ impl Settings {
             if let Some(Err((key, text))) = tls.map(|tls| certificates.of(tls)) {
                 notes.add(&format!("{keys}.{key}"), text);
             }
+        }
+    }
+
+    fn judge_refused(&self, notes: &Notes) {
+        let refused = &self.refused;
+        if refused.body > refused.total {
+            let text = "is more than refused.total, so the longest body is never kept";
+            notes.add("refused.body", text);
         }
     }
 

@@ -39,9 +39,10 @@ use sources::source;
 use spot::{Keys, Spot};
 
 pub use crate::error::{Problem, Problems};
+pub use crate::refused::RefusedSettings;
 pub use crate::relay::{RelaySettings, SubscriptionSettings};
+pub use crate::signature::DOCUMENTED_KEY;
 pub(crate) use certificate::{Certificate, Certificates};
-pub use check::DOCUMENTED_KEY;
 pub use gateways::GatewaySettings;
 pub use handlers::{HandlerSettings, Use};
 pub(crate) use load::MAX_FILE;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// `[admin]`: the admin listener; `None` turns it off.
     pub admin: Option<AdminSettings>,
+    /// `[refused]`: the refused requests that are kept in memory.
+    pub refused: RefusedSettings,
     /// `[[sources]]`: who may send. Default: none.
     pub sources: Vec<Source>,
     /// `[journal]`: whether and where events are stored.
@@ -82,6 +85,7 @@ impl Keys for Settings {
         table.read("admin", |spot| {
             spot.table(|admin| self.admin.get_or_insert_default().fill(admin))
         });
+        table.section("refused", &mut self.refused);
         table.section("journal", &mut self.journal);
         table.section("dispatch", &mut self.dispatch);
         table.section("relay", &mut self.relay);

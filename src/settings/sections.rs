@@ -1,4 +1,4 @@
-//! `[server]`, `[admin]` and `[journal]`: the two listeners, whether and where events are stored, and when
+//! `[server]`, `[admin]`, `[refused]` and `[journal]`: the two listeners, which refused requests are kept, whether and where events are stored, and when
 //! an event is a duplicate.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,6 +14,7 @@ use super::kinds::{
 };
 use super::spot::{Keys, Spot, keys};
 use super::tls::{TlsSettings, tls};
+use crate::refused::RefusedSettings;
 use crate::signature::Secret;
 use crate::telemetry::DEFAULT_MAX_VIEWERS;
 
@@ -136,6 +137,12 @@ impl Default for AdminSettings {
         }
     }
 }
+
+keys!(RefusedSettings {
+    keep: whole(0..=10_000),
+    body: size,
+    total: size,
+});
 
 /// `[journal]`: what happens to an event before its sender is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

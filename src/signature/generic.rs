@@ -175,6 +175,11 @@ impl Scheme for Generic {
         claim.is_signed_with(secret.mac(self.algorithm), body)
     }
 
+    fn claim_headers(&self) -> Vec<String> {
+        let all = std::iter::once(self.header.as_str()).chain(self.template.headers());
+        all.map(str::to_ascii_lowercase).collect()
+    }
+
     fn id_header(&self) -> Option<&str> {
         self.id_header.as_deref()
     }
@@ -260,7 +265,7 @@ fn one<'a>(headers: &'a dyn Headers, name: &str) -> Result<&'a [u8], Refusal> {
 }
 
 /// Reads Unix seconds, or milliseconds if the number is too large for seconds.
-fn unix_time(text: &[u8]) -> Option<Timestamp> {
+pub(super) fn unix_time(text: &[u8]) -> Option<Timestamp> {
     let number: i64 = str::from_utf8(text).ok()?.parse().ok()?;
     if number.unsigned_abs() < 100_000_000_000 {
         Timestamp::from_second(number).ok()

@@ -5,7 +5,6 @@
 //! then (the body is read only now) the body's length and time, then the signature over the bytes as
 //! received.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::rc::Rc;
@@ -13,18 +12,20 @@ use std::sync::{Arc, Once};
 use std::time::Instant;
 
 use actix_http::RequestHead;
-use actix_http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
+use actix_http::header::{HeaderMap, HeaderName};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
+use uuid::Uuid;
 
 use super::body::{Limits, RequestError, check_declared_length, read_body};
+use super::kept::kept_headers;
 use super::refusals::Refusals;
 use super::scheme::{Headers, Refusal, only};
-use super::verifier::{Claimed, Unverified, Verified, Verifier};
+use super::verifier::{Claimed, Unproven, Unverified, Verified, Verifier};
 use crate::clock::{Clock, SystemClock};
 
 /// The actix middleware that lets only verified bodies through.
@@ -90,18 +91,21 @@ impl VerifySignature {
         self
     }
 
-    /// Logs a refused request.
-    pub(crate) fn log_refusal(&self, error: &RequestError, head: &RequestHead) {
+    /// Logs a refused request, with the id under which it is kept.
+    pub(crate) fn log_refusal(&self, error: &RequestError, head: &RequestHead, kept: Option<Uuid>) {
         let header = || {
             self.verifier
                 .failed_header(head.headers(), self.clock.now())
         };
         let (source, peer) = (self.verifier.source(), head.peer_addr);
-        self.refusals.log(source, error, peer, header);
+        self.refusals.log(source, error, peer, header, kept);
     }
 
     /// The checks that need only the head, in this order: the declared length, then the claims of the
     /// signature's headers. `Expect: 100-continue` is answered after these checks.
+    ///
+    /// A header that is malformed, or whose time is over, is refused after the body: so the mistake can be
+    /// explained later, and such a request costs no more than one with a wrong signature.
     pub(crate) fn check_head(
         &self,
         head: &RequestHead,
@@ -109,7 +113,10 @@ impl VerifySignature {
     ) -> Result<Admitted, RequestError> {
         let received_at = self.clock.now();
         check_declared_length(head.headers(), self.limits.max_body)?;
-        let claimed = self.verifier.claim(head.headers(), token, received_at)?;
+        let claimed = match self.verifier.claim(head.headers(), token, received_at) {
+            Err(refusal @ (Refusal::Malformed | Refusal::Expired)) => Err(refusal),
+            other => Ok(other?),
+        };
         Ok(Admitted {
             claimed,
             received_at,
@@ -134,7 +141,7 @@ impl VerifySignature {
         admitted: Admitted,
         request: Incoming<'_>,
         then: impl FnOnce(Verified) -> T + Send + 'static,
-    ) -> Result<T, RequestError> {
+    ) -> Result<T, RefusedRequest> {
         let headers = request.head.headers();
         let peer = request.head.peer_addr.map(|peer| peer.ip());
         // The connection's deadline is that of the body, if it has one.
@@ -143,7 +150,7 @@ impl VerifySignature {
         let (body, held) = if let Some(deadline) = request.deadline {
             // The connection aborts a body whose time is over.
             if matches!(read, Err(RequestError::Broken)) && deadline.is_late() {
-                return Err(RequestError::TooSlow);
+                return Err(RequestError::TooSlow.into());
             }
             let read = read?;
             deadline.body_ended();
@@ -155,18 +162,21 @@ impl VerifySignature {
         unverified.session = request.session;
         unverified.headers = kept_headers(headers, self.verifier.kept_headers());
         unverified.held = Some(held);
-        let claimed = admitted.claimed;
+        let claimed = match admitted.claimed {
+            Ok(claimed) => claimed,
+            Err(refusal) => return Err(Unproven(refusal, unverified).into()),
+        };
         let done = if unverified.is_heavy() {
             let turn = Arc::clone(self.limits.in_flight.heavy()).acquire_owned();
             let turn = turn.await.map_err(|_| RequestError::Busy)?;
             let verifier = Arc::clone(&self.verifier);
             let work = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
-                verifier.verify(&claimed, unverified).map(then)
+                verifier.prove(&claimed, unverified).map(then)
             });
             work.await.map_err(|_| RequestError::Busy)??
         } else {
-            then(self.verifier.verify(&claimed, unverified)?)
+            then(self.verifier.prove(&claimed, unverified)?)
         };
         let started = request.started;
         let is_news = { request.deadline }.is_none_or(|deadline| deadline.proven(started));
@@ -175,11 +185,58 @@ impl VerifySignature {
         }
         Ok(done)
     }
+
+    /// Verifies a request that was refused before, with the secrets of now, but at the time of its receipt. What
+    /// becomes of it has the header `offhook-recovered`, which no sender can send.
+    pub(crate) fn verify_again(
+        &self,
+        headers: &HeaderMap,
+        session: Option<&str>,
+        body: Bytes,
+        received_at: Timestamp,
+    ) -> Result<Verified, Refusal> {
+        let claimed = self.verifier.claim(headers, None, received_at)?;
+        let mut unverified = Unverified::new(body, received_at);
+        unverified.session = session.map(str::to_owned);
+        unverified.headers = kept_headers(headers, self.verifier.kept_headers());
+        let mark = (RECOVERED.into(), Bytes::from_static(b"true"));
+        unverified.headers.push(mark);
+        self.verifier.verify(&claimed, unverified)
+    }
+}
+
+/// A request that is refused, with its body if that was read.
+pub(crate) struct RefusedRequest {
+    pub(crate) error: RequestError,
+    pub(crate) request: Option<Box<Unverified>>,
+}
+
+impl From<RequestError> for RefusedRequest {
+    fn from(error: RequestError) -> Self {
+        let request = None;
+        Self { error, request }
+    }
+}
+
+impl From<Unproven> for RefusedRequest {
+    fn from(Unproven(refusal, request): Unproven) -> Self {
+        Self {
+            error: refusal.into(),
+            request: Some(Box::new(request)),
+        }
+    }
+}
+
+impl From<Box<Unproven>> for RefusedRequest {
+    fn from(unproven: Box<Unproven>) -> Self {
+        Self::from(*unproven)
+    }
 }
 
 /// A request whose head has passed the checks, but not yet its body.
 pub(crate) struct Admitted {
-    claimed: Claimed,
+    /// Or why it is refused after its body.
+    claimed: Result<Claimed, Refusal>,
     received_at: Timestamp,
 }
 
@@ -217,66 +274,8 @@ pub(crate) trait Deadline {
     fn proven(&self, now: Instant) -> bool;
 }
 
-/// The headers to store: the encoding of the body, those named in `always`, its type, and the sender's own.
-/// Of the last, those that look like a credential are left out; with the type they have [`MAX_KEPT_HEADERS`]
-/// bytes at most.
-fn kept_headers(headers: &HeaderMap, always: &[String]) -> Vec<(Cow<'static, str>, Bytes)> {
-    let mut kept = Vec::with_capacity(4);
-    // Whether a body can be read, and whose duplicate it is, must not depend on what else was sent. Of one that
-    // is repeated two are enough to see it.
-    let mut needed = |name: Cow<'static, str>, values: std::slice::Iter<'_, HeaderValue>| {
-        kept.extend(values.take(2).map(|value| {
-            // One that is longer cannot be read, and must not be taken for none.
-            let is_short = value.len() <= MAX_KEPT_HEADERS;
-            let read = if is_short { value.as_bytes() } else { b"?" };
-            (name.clone(), kept_value(read))
-        }));
-    };
-    needed("content-encoding".into(), headers.get_all(CONTENT_ENCODING));
-    for name in always {
-        needed(name.clone().into(), headers.get_all(name));
-    }
-    let mut bytes = 0;
-    for (name, value) in headers {
-        let is_kept =
-            *name == CONTENT_ENCODING || always.iter().any(|other| name.as_str() == other);
-        if !is_kept
-            && let Some(name) = kept_name(name.as_str())
-            && bytes + value.len() <= MAX_KEPT_HEADERS
-            && kept.len() < MAX_KEPT_HEADERS / 64
-        {
-            bytes += value.len();
-            kept.push((name, kept_value(value.as_bytes())));
-        }
-    }
-    kept
-}
-
-/// A copy, because the value itself would keep the connection's whole buffer alive.
-fn kept_value(value: &[u8]) -> Bytes {
-    const JSON: &[u8] = b"application/json";
-    if value == JSON {
-        Bytes::from_static(JSON)
-    } else {
-        Bytes::copy_from_slice(value)
-    }
-}
-
-fn kept_name(name: &str) -> Option<Cow<'static, str>> {
-    const ALWAYS: [&str; 3] = ["content-type", "user-agent", "x-webhook-signature"];
-    const CREDENTIALS: [&str; 7] = [
-        "auth", "token", "secret", "cookie", "password", "api-key", "apikey",
-    ];
-    if let Some(name) = ALWAYS.into_iter().find(|always| *always == name) {
-        return Some(Cow::Borrowed(name));
-    }
-    let own = name.starts_with("x-") || name.starts_with("webhook-");
-    let kept = own && !CREDENTIALS.iter().any(|word| name.contains(word));
-    kept.then(|| Cow::Owned(name.to_owned()))
-}
-
-/// How many bytes of headers are stored with an event.
-const MAX_KEPT_HEADERS: usize = 8 * 1024;
+/// The header of an event that was refused when it was received, and verified later.
+const RECOVERED: &str = "offhook-recovered";
 
 /// The session in a path segment, of which actix has decoded everything except `%25`, `%2B` and `%2F`.
 pub(crate) fn path_session(segment: &str) -> String {
@@ -348,7 +347,7 @@ where
         let verify = Rc::clone(&self.verify);
         Box::pin(async move {
             let verified = verify.verified(&mut req).await.inspect_err(|error| {
-                verify.log_refusal(error, req.head());
+                verify.log_refusal(error, req.head(), None);
             })?;
             req.set_payload(Payload::from(verified.body().clone()));
             req.extensions_mut().insert(verified);
@@ -372,6 +371,7 @@ impl VerifySignature {
         };
         self.judge_body(admitted, request, Verified::without_reading)
             .await
+            .map_err(|refused| refused.error)
     }
 }
 

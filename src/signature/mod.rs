@@ -9,11 +9,13 @@
 //! - Comparisons take constant time, and every secret is tried.
 //! - No secret, no signature and no body appears in `Debug`, errors or logs.
 //!
-//! Everything except the middleware, its `body` and the `room` for bodies in memory works on header values and byte slices, without HTTP.
+//! Everything except the middleware, its `body`, its `kept` headers and the `room` for bodies in memory works on header values and byte slices, without HTTP.
 
 mod body;
+mod diagnose;
 mod file;
 mod generic;
+mod kept;
 mod middleware;
 mod pace;
 mod refusals;
@@ -24,17 +26,20 @@ mod standard_webhooks;
 mod verifier;
 
 pub use body::{Limits, RequestError};
+pub use diagnose::{Finding, diagnose, explains};
 pub use generic::{Generic, GenericError};
 pub use middleware::VerifySignature;
 pub use room::InFlight;
 pub use scheme::{Claim, Headers, Refusal, Scheme, SignedHeader, XWebhookSignature};
-pub use secret::{Algorithm, Encoding, Secret, SecretError, Secrets};
+pub use secret::{Algorithm, DOCUMENTED_KEY, Encoding, Secret, SecretError, Secrets};
 pub use standard_webhooks::StandardWebhooks;
 pub use verifier::{Claimed, Sender, Unverified, Verified, Verifier};
 
+pub(crate) use diagnose::{Foreign, foreign, is_signed, suggestion};
 pub(crate) use file::{MAX_SECRET_FILE, read_all, read_regular};
 pub(crate) use generic::Template;
-pub(crate) use middleware::{Admitted, Deadline, Incoming, path_session};
+pub(crate) use kept::kept_name;
+pub(crate) use middleware::{Admitted, Deadline, Incoming, RefusedRequest, path_session};
 pub(crate) use pace::{BodyPace, BodyProgress};
 pub(crate) use refusals::shown_peer;
 pub(crate) use room::{Held, network};

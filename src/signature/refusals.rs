@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use actix_web::ResponseError as _;
+use uuid::Uuid;
 
 use super::{Refusal, RequestError};
 use crate::telemetry::Throttle;
@@ -21,7 +22,8 @@ pub(crate) fn shown_peer(peer: Option<SocketAddr>) -> String {
 pub(super) struct Refusals([Throttle; 5]);
 
 impl Refusals {
-    /// Says who was refused by `source`, and why. `header` names the header of the signature that is the reason.
+    /// Says who was refused by `source`, and why. `header` names the header of the signature that is the reason,
+    /// `kept` is the id of the request if it is kept.
     /// No secret, signature or body is in the line.
     pub(super) fn log(
         &self,
@@ -29,6 +31,7 @@ impl Refusals {
         error: &RequestError,
         peer: Option<SocketAddr>,
         header: impl FnOnce() -> Option<String>,
+        kept: Option<Uuid>,
     ) {
         let kind = match error {
             RequestError::Refused(_) => 0,
@@ -49,6 +52,11 @@ impl Refusals {
         );
         let header = is_of_header.then(header).flatten();
         let header = header.map_or_else(String::new, |header| format!(" ({header})"));
-        log::warn!("a request to {source} from {peer}: answered {status}: {error}{header}{more}");
+        let kept = kept.map_or_else(String::new, |id| {
+            format!("; `offhook refused {id}` says more")
+        });
+        log::warn!(
+            "a request to {source} from {peer}: answered {status}: {error}{header}{kept}{more}"
+        );
     }
 }

@@ -51,6 +51,12 @@ pub trait Scheme: Debug + Send + Sync + 'static {
     /// Whether the claim is a signature over `body` with `secret`; in constant time.
     fn matches(&self, claim: &Claim, body: &[u8], secret: &Secret) -> bool;
 
+    /// The headers that [`claim`](Self::claim) reads, in lower case, that of the signature first. They are kept
+    /// of a refused request, so that it can be verified again. Default: none.
+    fn claim_headers(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The header, in lower case, with the sender's own id of the event. Where there is one, source, session
     /// and this id alone decide what is a duplicate. Default: none.
     fn id_header(&self) -> Option<&str> {
@@ -232,6 +238,10 @@ impl Scheme for XWebhookSignature {
 
     fn matches(&self, claim: &Claim, body: &[u8], secret: &Secret) -> bool {
         claim.is_signed_with(secret.mac(Algorithm::Sha256), body)
+    }
+
+    fn claim_headers(&self) -> Vec<String> {
+        vec!["x-webhook-signature".to_owned()]
     }
 
     fn sign(&self, body: &[u8], secret: &Secret, _: Timestamp) -> Vec<SignedHeader> {

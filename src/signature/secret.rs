@@ -18,6 +18,9 @@ use subtle::ConstantTimeEq as _;
 use super::file::{MAX_SECRET_FILE, read_regular};
 use crate::error::unreadable;
 
+/// The key printed in the gateway's documentation. It is not a secret.
+pub const DOCUMENTED_KEY: &[u8] = b"your-secret-key";
+
 /// A shared secret.
 ///
 /// Its text appears nowhere: not in `Debug`, errors or serialized output. Cloning is cheap, and secrets

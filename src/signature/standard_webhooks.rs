@@ -110,6 +110,10 @@ impl Scheme for StandardWebhooks {
         claim.is_signed_with(keyed(secret), body)
     }
 
+    fn claim_headers(&self) -> Vec<String> {
+        [SIGNATURE, ID, TIMESTAMP].map(str::to_owned).into()
+    }
+
     /// The id is derived from the time and the body; see [`StandardWebhooks::sign_as`].
     /// It is signed with the body.
     fn id_header(&self) -> Option<&str> {
@@ -138,7 +142,8 @@ pub(crate) fn keyed(secret: &Secret) -> Mac {
     )
 }
 
-fn decoded(secret: &Secret) -> Option<Vec<u8>> {
+/// The key that the text after `whsec_` stands for.
+pub(super) fn decoded(secret: &Secret) -> Option<Vec<u8>> {
     let encoded = secret.expose().strip_prefix(PREFIX)?;
     // An empty key would be known to everyone.
     let key = Encoding::Base64.decode(encoded);

@@ -2,7 +2,6 @@
 //! sender.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::diagnose::failed_header;
 use super::room::Held;
 use super::scheme::{Claim, Headers, Refusal, Scheme, XWebhookSignature};
 use super::secret::{Secret, Secrets};
@@ -158,9 +158,7 @@ impl Verifier {
     /// The header that these headers fail at: the one that [`claim`](Self::claim) has looked up last, in lower
     /// case, and what the settings say of its value.
     pub(super) fn failed_header(&self, headers: &dyn Headers, now: Timestamp) -> Option<String> {
-        let last = LastAsked(headers, RefCell::default());
-        self.scheme.claim(&last, now).err()?;
-        let name = last.1.into_inner()?;
+        let name = failed_header(self.scheme.as_ref(), headers, now)?;
         let parameters = self.scheme.parameters();
         let of = |key| parameters.iter().find(|(name, _)| *name == key);
         let is_signature = of("header").is_some_and(|(_, text)| text.eq_ignore_ascii_case(&name));
@@ -177,7 +175,32 @@ impl Verifier {
     ///
     /// [`Refusal::Mismatch`] when no secret that is valid for the session produces the signature, or
     /// [`Refusal::OwnSecrets`] if these are the session's own; [`Refusal::HiddenSession`] when it cannot be found out which session that is.
-    pub fn verify(&self, claimed: &Claimed, mut request: Unverified) -> Result<Verified, Refusal> {
+    pub fn verify(&self, claimed: &Claimed, request: Unverified) -> Result<Verified, Refusal> {
+        self.prove(claimed, request).map_err(|unproven| unproven.0)
+    }
+
+    /// As [`verify`](Self::verify); a request that is refused is given back.
+    pub(super) fn prove(
+        &self,
+        claimed: &Claimed,
+        request: Unverified,
+    ) -> Result<Verified, Box<Unproven>> {
+        match self.judge(claimed, &request) {
+            Ok((sender, reading, odd)) => Ok(Verified {
+                sender,
+                request,
+                reading,
+                odd,
+            }),
+            Err(refusal) => Err(Box::new(Unproven(refusal, request))),
+        }
+    }
+
+    fn judge(
+        &self,
+        claimed: &Claimed,
+        request: &Unverified,
+    ) -> Result<(Sender, Option<Reading>, Option<Odd>), Refusal> {
         let proof = Proof {
             verifier: self,
             claim: match (&self.path_token, &claimed.0) {
@@ -187,18 +210,18 @@ impl Verifier {
                 _ => return Err(Refusal::Mismatch),
             },
         };
-        let in_path = request.session.take();
-        let in_path = in_path.map(|path| cut(&path).into_owned());
-        let own = in_path.as_ref().and_then(|path| self.sessions.get(path));
+        let in_path = request.session.as_deref().map(cut);
+        let in_path = in_path.as_deref();
+        let own = in_path.and_then(|path| self.sessions.get(path));
         let reading = if let Some(own) = own {
             proof.check_own(&request.body, own)?;
-            self.read(&request)
+            self.read(request)
         } else if self.sessions.is_empty() {
             // First, so that nobody without a secret can have a body decoded.
             proof.check(&request.body, &self.secrets)?;
-            self.read(&request)
+            self.read(request)
         } else {
-            let reading = self.peek(&request)?;
+            let reading = self.peek(request)?;
             let mut sessions = sessions(reading.as_ref()).peekable();
             if sessions.peek().is_none() {
                 proof.check(&request.body, &self.secrets)?;
@@ -211,35 +234,30 @@ impl Verifier {
                 }
             }
             // Once more, now that it is worth more.
-            self.read(&request)
+            self.read(request)
         };
         let named = sessions(reading.as_ref()).next();
-        let odd = match (&in_path, named) {
+        let odd = match (in_path, named) {
             (Some(path), Some(body)) if path != body => Some(Odd::OtherSession {
-                path: path.clone(),
+                path: path.to_owned(),
                 body: body.to_owned(),
             }),
             _ => None,
         };
         let is_hidden = reading.as_ref().is_some_and(Reading::is_hidden);
         let session = match named {
-            _ if own.is_some() => in_path.clone(),
-            Some(named) => Some(named.to_owned()),
+            _ if own.is_some() => in_path,
+            Some(named) => Some(named),
             // It may name one; the header that hides it is not signed.
             None if is_hidden => None,
-            None => in_path.clone(),
+            None => in_path,
         };
         let sender = Sender {
             source: Arc::clone(&self.source),
-            session,
+            session: session.map(str::to_owned),
             is_proven: own.is_some(),
         };
-        Ok(Verified {
-            sender,
-            request,
-            reading,
-            odd,
-        })
+        Ok((sender, reading, odd))
     }
 
     /// Reads a body of a proven sender.
@@ -289,16 +307,6 @@ impl Proof<'_> {
     /// As [`check`](Self::check), with a session's own secrets.
     fn check_own(&self, body: &[u8], own: &Secrets) -> Result<(), Refusal> {
         self.check(body, own).map_err(|_| Refusal::OwnSecrets)
-    }
-}
-
-/// Notes which header was looked up last.
-struct LastAsked<'a>(&'a dyn Headers, RefCell<Option<String>>);
-
-impl Headers for LastAsked<'_> {
-    fn value(&self, name: &str) -> Result<&[u8], Refusal> {
-        *self.1.borrow_mut() = Some(name.to_owned());
-        self.0.value(name)
     }
 }
 
@@ -352,6 +360,9 @@ impl Unverified {
         content_encoding(&self.headers).is_some() || self.body.len() > HEAVY
     }
 }
+
+/// A request that was refused, and why.
+pub(super) struct Unproven(pub(super) Refusal, pub(super) Unverified);
 
 /// Larger bodies are verified and read off the threads that serve connections.
 const HEAVY: usize = 256 * 1024;

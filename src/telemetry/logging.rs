@@ -10,7 +10,7 @@ use std::{panic, thread};
 
 use anstream::AutoStream;
 use env_logger::Target;
-use log::Level;
+use log::{Level, LevelFilter};
 
 use super::Throttle;
 use super::lines::LineQueue;
@@ -35,6 +35,9 @@ pub fn init() {
     let mut builder = env_logger::Builder::new();
     builder.target(Target::Pipe(Box::new(Stderr)));
     builder.write_style(AutoStream::choice(&io::stderr()).into());
+    for (module, level) in QUIET {
+        builder.filter_module(module, level);
+    }
     builder.parse_env(filter);
     builder.format(|out, record| {
         let style = out.default_level_style(record.level());
@@ -173,6 +176,12 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 const DROPPED: &str =
     "lines of the log were dropped here, because standard error did not take them";
 
-// Messages of actix about malformed requests are caused by clients and would fill the log, and so would
-// those about a subscriber's certificate, which its attempts show.
-const DEFAULT: &str = "info,actix_http=off,actix_server=warn,rustls_platform_verifier=off";
+const DEFAULT: &str = "info";
+
+/// Messages of actix about malformed requests are caused by clients, would fill the log, and may hold a path; those
+/// about a subscriber's certificate are shown by its attempts. RUST_LOG has to name them.
+const QUIET: [(&str, LevelFilter); 3] = [
+    ("actix_http", LevelFilter::Off),
+    ("actix_server", LevelFilter::Warn),
+    ("rustls_platform_verifier", LevelFilter::Off),
+];

@@ -226,6 +226,32 @@ fn an_invalid_signature_is_explained() {
         assert!(ran.printed.contains(text), "{text}: {ran:?}");
         assert!(status == 0 || !ran.printed.contains(SIGNATURE), "{ran:?}");
     }
+    // Other schemes: the base64 of the same HMAC, and a header that is missing.
+    let hmac = [
+        "--scheme",
+        "hmac",
+        "--header",
+        "X-Sig",
+        "--encoding",
+        "base64",
+    ];
+    let arguments = ["verify", "--secret", KEY, "--signature", base64];
+    let ran = run_with(DOCUMENTED[0], &[&arguments[..], &hmac].concat());
+    assert_eq!((ran.status, ran.printed.trim()), (0, "valid"), "{ran:?}");
+    let standard = [
+        "--scheme",
+        "standard-webhooks",
+        "--sent",
+        "webhook-id: msg_1",
+    ];
+    let ran = run_with(DOCUMENTED[0], &[&arguments[..], &standard].concat());
+    assert_eq!(ran.status, 1, "{ran:?}");
+    for text in [
+        "the header webhook-timestamp is missing",
+        "v1, is missing in front of it",
+    ] {
+        assert!(ran.printed.contains(text), "{text}: {ran:?}");
+    }
     let arguments = ["verify", "--json", "--secret", KEY, "--signature", base64];
     let json = run_with(DOCUMENTED[0], &arguments).json();
     assert_eq!(

@@ -175,7 +175,7 @@ async fn expect_100_is_refused_before_the_body() {
         (
             head(
                 "POST /webhook/s",
-                "Content-Length: 2\r\nX-Webhook-Signature: nonsense\r\n",
+                "Content-Length: 2\r\nX-Webhook-Signature: 0\r\nX-Webhook-Signature: 0\r\n",
             ),
             401,
             INVALID,
@@ -209,6 +209,15 @@ async fn expect_100_is_refused_before_the_body() {
     raw.send("{}").await;
     raw.expect(200, RECEIVED).await;
     assert_eq!(recorder.events().len(), 1);
+    // A header that cannot be read is refused as a wrong one is: after the body, so that it can be explained.
+    for signature in ["nonsense", &signature(b"[]")] {
+        let mut raw = Raw::connect(to).await;
+        let more = format!("Content-Length: 2\r\nX-Webhook-Signature: {signature}\r\n");
+        raw.send(head("POST /webhook/s", &more)).await;
+        assert_eq!(raw.answer().await.status, 100);
+        raw.send("{}").await;
+        raw.expect(401, INVALID).await;
+    }
     server.stop().await;
 }
 

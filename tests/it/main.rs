@@ -34,6 +34,7 @@ mod pages;
 mod parts;
 mod proxies;
 mod records;
+mod refused;
 mod relay;
 mod relay_crash;
 mod relay_isolation;

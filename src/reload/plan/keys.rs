@@ -5,7 +5,8 @@ use crate::Source;
 use crate::dispatch::HandlerOptions;
 use crate::relay::{RelayOptions, RelaySettings, SubscriptionSettings};
 use crate::settings::{
-    AdminSettings, GatewaySettings, HandlerSettings, ServerSettings, SqliteSettings, TlsSettings,
+    AdminSettings, GatewaySettings, HandlerSettings, RefusedSettings, ServerSettings,
+    SqliteSettings, TlsSettings,
 };
 
 /// The keys of the fields that differ. Names every field of the type.
@@ -51,6 +52,18 @@ pub(super) fn admin_keys(old: &AdminSettings, new: &AdminSettings) -> Vec<&'stat
             token: "token",
             max_viewers: "max_viewers",
             tls: "tls",
+        },
+        old,
+        new
+    )
+}
+
+pub(super) fn refused_keys(old: &RefusedSettings, new: &RefusedSettings) -> Vec<&'static str> {
+    differing!(
+        RefusedSettings {
+            keep: "keep",
+            body: "body",
+            total: "total",
         },
         old,
         new

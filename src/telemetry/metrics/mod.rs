@@ -56,6 +56,9 @@ families! {
         "offhook_request_body_bytes_total", "Bytes of verified bodies, as received";
     request_seconds: Histogram = seconds,
         "offhook_request_seconds", "Time from a request's head to its answer";
+    refused_explained: Counter = Counter::default,
+        "offhook_refused_explained_total",
+        "Refused requests whose senders know a secret, by the reason that was found";
     quiet: Gauge = Gauge::default,
         "offhook_source_quiet",
         "1 while a source, or a watched session, has sent nothing for its quiet_after; 0 otherwise";

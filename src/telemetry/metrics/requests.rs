@@ -128,6 +128,21 @@ impl Metrics {
         }
     }
 
+    /// Counts a refused request of a source that could be explained.
+    pub(crate) fn refused_explained(&self, source: &str, reason: &str) {
+        let labels = labels([("source", source), ("reason", reason)]);
+        self.families
+            .refused_explained
+            .get_or_create_owned(&labels)
+            .inc();
+    }
+
+    /// Removes the series of what was explained of a source that is not served any more.
+    pub(crate) fn refused_removed(&self, source: &str, reason: &str) {
+        let labels = labels([("source", source), ("reason", reason)]);
+        self.families.refused_explained.remove(&labels);
+    }
+
     /// Removes all series of a source that is not served any more.
     pub(crate) fn source_removed(&self, name: &str) {
         for (_, outcome) in RequestOutcome::ALL {

@@ -5,10 +5,9 @@
 
 use std::borrow::Cow;
 
-use offhook::settings::DOCUMENTED_KEY;
-use offhook::signature::Encoding;
-
-use super::{Finding, json};
+use super::finding::Finding;
+use super::json;
+use crate::signature::secret::{DOCUMENTED_KEY, Encoding};
 
 /// Other keys, with the finding for each if it is the right one.
 pub(super) fn keys(secret: &[u8]) -> Vec<(Vec<u8>, Finding)> {
@@ -37,6 +36,12 @@ pub(super) fn keys(secret: &[u8]) -> Vec<(Vec<u8>, Finding)> {
         Some((key?, Finding::new(reason, format!("it is made {how}"))))
     });
     variants.collect()
+}
+
+/// The key of a sender that does not decode a secret of Standard Webhooks.
+pub(super) fn undecoded(secret: &[u8]) -> (Vec<u8>, Finding) {
+    let why = "it is made with the text of the secret, not with what its whsec_ stands for";
+    (secret.to_vec(), Finding::new("secret-undecoded", why))
 }
 
 /// Decodes both alphabets of base64.

@@ -1,0 +1,99 @@
+//! Verifies refused requests again, with the settings of now. Only a [`Verified`](crate::signature::Verified) gets
+//! to the engine, as any other request.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use super::receive::Ingress;
+use crate::Event;
+use crate::engine::{Accepted, Envelope, NotAccepted};
+use crate::refused::Kept;
+
+/// What has become of a refused request that was verified again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recovered {
+    /// Its signature is right now. It was only tried.
+    Valid,
+    /// It is an event now, with this id, and no longer kept as a refused request.
+    Accepted { event: Uuid, is_duplicate: bool },
+    /// Its signature is right now, but the event could not be taken.
+    NotAccepted(NotAccepted),
+    /// It proves its sender no more than before.
+    Invalid,
+}
+
+impl Ingress {
+    /// Verifies these requests again, in this order, and has the engine take those that are valid. Those that are no
+    /// longer kept are passed over.
+    pub(crate) async fn recover(
+        self: &Arc<Self>,
+        which: Vec<Arc<Kept>>,
+        dry_run: bool,
+    ) -> Vec<Recovered> {
+        let _alone = self.recovering.lock().await;
+        let mut recovered = Vec::with_capacity(which.len());
+        for some in which.chunks(AT_ONCE) {
+            let there = some
+                .iter()
+                .filter(|kept| self.refused().get(kept.id).is_some());
+            let there: Vec<_> = there.cloned().collect();
+            let (ingress, judged) = (Arc::clone(self), there.clone());
+            // A body may be large, and may have to be decoded.
+            let judged = tokio::task::spawn_blocking(move || {
+                let judged = judged.iter().map(|kept| ingress.verify_again(kept));
+                judged.collect::<Vec<_>>()
+            });
+            let Ok(judged) = judged.await else { continue };
+            let taken = there.iter().zip(judged).map(|(kept, opened)| async move {
+                match opened {
+                    None => Recovered::Invalid,
+                    Some(_) if dry_run => Recovered::Valid,
+                    Some((envelope, events)) => self.take_recovered(kept, envelope, events).await,
+                }
+            });
+            // Polls each before it waits for any, so the engine gets them in their order.
+            recovered.extend(join_all(taken).await);
+        }
+        recovered
+    }
+
+    /// The request as its source reads it now; `None` if its signature is not right.
+    fn verify_again(&self, kept: &Kept) -> Option<(Envelope, Vec<Event>)> {
+        let table = self.table();
+        let served = table.named(kept.source.as_deref()?)?;
+        let (headers, body) = (kept.headers(), kept.body()?.clone());
+        let verified = served
+            .verify
+            .verify_again(&headers, kept.session(), body, kept.at);
+        Some(Envelope::open(verified.ok()?, &served.reader))
+    }
+
+    async fn take_recovered(
+        &self,
+        kept: &Kept,
+        envelope: Envelope,
+        events: Vec<Event>,
+    ) -> Recovered {
+        let event = envelope.received().id;
+        if !self.running().has_room() {
+            return Recovered::NotAccepted(NotAccepted::Unavailable);
+        }
+        let work = Arc::clone(self.engine()).accept(envelope, events.into());
+        match self.running().finish(work).await {
+            Ok(accepted) => {
+                self.refused().remove(kept.id);
+                let is_duplicate = accepted == Accepted::Duplicate;
+                Recovered::Accepted {
+                    event,
+                    is_duplicate,
+                }
+            }
+            Err(error) => Recovered::NotAccepted(error),
+        }
+    }
+}
+
+/// How many are with the engine at the same time.
+const AT_ONCE: usize = 64;

@@ -1,0 +1,212 @@
+//! Verifying refused requests again.
+
+use std::time::Duration;
+
+use offhook::clock::Clock as _;
+use offhook::signature::{Scheme as _, StandardWebhooks};
+use offhook::testing::{self, FakeClock, Recorder, TempJournal, TestRequest};
+use offhook::{Offhook, Source};
+use serde_json::json;
+use std::sync::Arc;
+
+use super::{NEW, OLD, Refusing, message};
+use crate::support::{ask, secret};
+
+/// The gateway has the new secret first.
+#[actix_web::test]
+async fn nothing_is_lost_in_a_rotation_gone_wrong() {
+    let it = Refusing::start("refused-rotation", "").await;
+    let ids: Vec<String> = (0..100).map(|number| format!("m{number:03}")).collect();
+    for id in &ids {
+        it.send(&message(id, NEW), 401).await;
+    }
+    // A stranger's, among them.
+    it.send(&message("forged", "no secret of anyone"), 401)
+        .await;
+    let none = json!({"looked_at": 101, "valid": 0, "accepted": 0, "duplicates": 0});
+    let (status, answer) = it.ask("POST", "/api/refused/verify", json!({})).await;
+    assert_eq!((status, answer), (200, none));
+
+    it.change(OLD, NEW).await;
+    let dry = json!({"looked_at": 101, "valid": 100, "accepted": 0, "duplicates": 0});
+    let (_, answer) = it
+        .ask("POST", "/api/refused/verify", json!({"dry_run": true}))
+        .await;
+    assert_eq!(answer, dry);
+    let (_, answer) = it.ask("POST", "/api/refused/verify", json!({})).await;
+    let all = json!({"looked_at": 101, "valid": 100, "accepted": 100, "duplicates": 0});
+    assert_eq!(answer, all);
+    assert_eq!(it.handled(100).await, ids);
+
+    // The gateway tries again, and the administrator too.
+    for id in &ids {
+        let answer = message(id, NEW).send(it.public()).await;
+        let duplicate = answer.header("offhook-duplicate");
+        assert_eq!((answer.status, duplicate), (200, Some("true")), "{id}");
+    }
+    let (_, answer) = it.ask("POST", "/api/refused/verify", json!({})).await;
+    assert_eq!(answer["looked_at"], 1);
+    it.send(&message("last", NEW), 200).await;
+    let handled = it.handled(101).await;
+    assert_eq!((handled.len(), handled[100].as_str()), (101, "last"));
+    it.server.stop().await;
+}
+
+/// The gateway has tried again before the administrator does.
+#[actix_web::test]
+async fn what_has_come_in_the_meantime_is_a_duplicate() {
+    let it = Refusing::start("refused-duplicate", "").await;
+    it.send(&message("1", NEW), 401).await;
+    it.send(&message("2", NEW), 401).await;
+    it.change(OLD, NEW).await;
+    it.send(&message("1", NEW), 200).await;
+    let newest = it.list("").await["refused"][0].take();
+    let id = newest["id"].as_str().unwrap();
+    let (status, one) = it
+        .ask("POST", &format!("/api/refused/{id}/verify"), json!({}))
+        .await;
+    assert_eq!(
+        (status, &one["valid"], &one["duplicate"]),
+        (200, &json!(true), &json!(false))
+    );
+    let event = format!("/api/events/{}", one["event"].as_str().unwrap());
+    let (status, event) = it.ask("GET", &event, json!({})).await;
+    assert_eq!((status, &event["received_at"]), (200, &newest["at"]));
+    let (_, answer) = it
+        .ask("POST", "/api/refused/verify", json!({"source": "hub"}))
+        .await;
+    let duplicate = json!({"looked_at": 1, "valid": 1, "accepted": 1, "duplicates": 1});
+    assert_eq!(answer, duplicate);
+    // Neither is kept any more.
+    let (status, gone) = it
+        .ask("POST", &format!("/api/refused/{id}/verify"), json!({}))
+        .await;
+    assert_eq!((status, &gone["code"]), (404, &json!("not_found")));
+    assert_eq!(it.handled(2).await, ["1", "2"]);
+    it.server.stop().await;
+}
+
+/// A timestamp is judged as it was at the time of receipt, and without a journal handlers run at once.
+#[actix_web::test]
+async fn it_is_judged_at_its_time_also_without_a_journal() {
+    let clock = Arc::new(FakeClock::new("2026-01-08T12:00:00Z".parse().unwrap()));
+    let recorder = Recorder::default();
+    let own = secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let source = Source::new("partner")
+        .scheme(StandardWebhooks::default())
+        .secret(own.clone());
+    // The session has a secret that the sender does not know, and the body is of it only by the path.
+    let source = source.session("own", secret("whsec_AAAA").into());
+    let offhook = Offhook::builder()
+        .source(source)
+        .handler("recorder", recorder.clone())
+        .clock(clock.clone());
+    let server = testing::start(offhook).await;
+    let (public, admin) = (server.public_address(), server.admin_address().unwrap());
+    let body = r#"{"event":"message","messageId":"1","from":"+1","message":"hi"}"#;
+    let signed = |path: &str| {
+        let headers = StandardWebhooks::default().sign(body.as_bytes(), &own, clock.now());
+        let request = TestRequest::post(body).path(path);
+        headers.iter().fold(request, |request, header| {
+            request.header(&header.name, &header.value)
+        })
+    };
+    let late = signed("/webhook");
+    assert_eq!(signed("/webhook/own").send(public).await.status, 401);
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!(late.send(public).await.status, 401);
+    let (_, answer) = ask(admin, "POST", "/api/refused/verify", "{}").await;
+    assert_eq!(
+        (&answer["looked_at"], &answer["valid"]),
+        (&json!(2), &json!(0))
+    );
+    assert!(recorder.events().is_empty());
+    // What is late is explained.
+    crate::served::until("both are explained", async || {
+        let (_, list) = ask(admin, "GET", "/api/refused", "").await;
+        let reasons = list["refused"].as_array().unwrap().iter();
+        let reasons: Vec<_> = reasons
+            .map(|one| one["reason"].as_str().unwrap_or(""))
+            .collect();
+        reasons == ["timestamp", "own-secrets"]
+    })
+    .await;
+    server.stop().await;
+}
+
+/// Handlers can see that an event was refused first, and no sender can pretend it.
+#[actix_web::test]
+async fn a_recovered_event_is_marked() {
+    let (journal, recorder) = (TempJournal::new(), Recorder::default());
+    let folder = crate::support::Folder::new("refused-marked");
+    let file = folder.0.join("settings.toml");
+    let text =
+        |secret: &str| format!("[admin]\n[[sources]]\nname = \"hub\"\nsecrets = [\"{secret}\"]\n");
+    std::fs::write(&file, text(OLD)).unwrap();
+    let offhook = Offhook::from_settings(&file).unwrap();
+    let offhook = offhook
+        .journal(journal.settings())
+        .handler("recorder", recorder.clone());
+    let server = testing::start(offhook).await;
+    let (public, admin) = (server.public_address(), server.admin_address().unwrap());
+    let own = message("1", NEW)
+        .header("offhook-recovered", "true")
+        .header("X-Own", "x");
+    assert_eq!(own.send(public).await.status, 401);
+    std::fs::write(&file, text(NEW)).unwrap();
+    let (status, _) = ask(admin, "POST", "/api/reload", "{}").await;
+    assert_eq!(status, 200);
+    let (_, answer) = ask(admin, "POST", "/api/refused/verify", "{}").await;
+    assert_eq!(answer["accepted"], 1);
+    let pretended = message("2", NEW).header("offhook-recovered", "true");
+    assert_eq!(pretended.send(public).await.status, 200);
+    recorder.wait_for(2).await;
+    let deliveries = recorder.deliveries();
+    let marks = deliveries
+        .iter()
+        .map(|delivery| delivery.header("offhook-recovered"));
+    assert_eq!(marks.collect::<Vec<_>>(), [Some(&b"true"[..]), None]);
+    assert_eq!(deliveries[0].header("x-own"), Some(&b"x"[..]));
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn what_cannot_be_verified_is_said() {
+    let it = Refusing::start("refused-not", "").await;
+    it.send(&TestRequest::post("{}"), 401).await;
+    let newest = it.newest().await;
+    let path = format!("/api/refused/{}/verify", newest["id"].as_str().unwrap());
+    let (status, answer) = it.ask("POST", &path, json!({})).await;
+    assert_eq!((status, &answer["code"]), (409, &json!("body_not_kept")));
+
+    it.send(&message("1", NEW), 401).await;
+    let newest = it.newest().await;
+    let beginning = &newest["id"].as_str().unwrap()[..30];
+    let (status, answer) = it
+        .ask(
+            "POST",
+            &format!("/api/refused/{beginning}/verify"),
+            json!({}),
+        )
+        .await;
+    assert_eq!((status, &answer["valid"]), (200, &json!(false)));
+    assert_eq!(answer["findings"][0]["reason"], "unexplained");
+
+    for (method, path, status) in [
+        ("POST", "/api/refused/00000000-0000/verify", 404),
+        ("POST", "/api/refused/0198/verify", 400),
+        ("GET", "/api/refused/verify", 405),
+        ("GET", "/api/refused?kind=x", 400),
+        ("GET", "/api/refused?before=x", 400),
+        ("DELETE", "/api/refused?all=true", 400),
+        ("PUT", "/api/refused", 405),
+    ] {
+        let (found, answer) = it.ask(method, path, json!({})).await;
+        assert_eq!(found, status, "{method} {path}: {answer}");
+    }
+    let (status, answer) = it
+        .ask("POST", "/api/refused/verify", json!({"all": true}))
+        .await;
+    assert_eq!((status, &answer["code"]), (400, &json!("unknown_field")));
+    it.server.stop().await;
+}
