@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::admin::AdminToken;
+use crate::admin::CurrentAccess;
 use crate::clock::{Clock, SystemClock};
 use crate::dialect::Decoder;
 use crate::dispatch::{Consumer, HandlerOptions, LargeBodies};
@@ -301,7 +301,7 @@ impl Offhook {
         Ok(Receiver::new(Parts {
             engine_name,
             promise,
-            admin_token: AdminToken::new(settings.admin.and_then(|admin| admin.token)),
+            access: CurrentAccess::new(server::access(settings.admin.as_ref())),
             status,
             ingress: Arc::new(ingress),
             pipeline,

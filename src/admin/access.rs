@@ -1,39 +1,55 @@
 //! Which requests the admin listener answers.
 //!
-//! With a token, every path but `/health` and `/ready` needs it. Without one (loopback only), the
+//! With a token, every path but `/health`, `/ready` and the pages of the dashboard needs it. The administrator's
+//! allows everything, the viewer's only GET. Without a token (loopback only), the
 //! request's `Host` must be a loopback name and its `Origin`, where it has one, must be this
 //! listener's own, so that no web page can use the API through a browser on this machine. In any case a
 //! request that a browser says is another site's is refused
-//! ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)), except for those two.
+//! ([Fetch Metadata](https://www.w3.org/TR/fetch-metadata/)), except for those open paths; and a change needs
+//! `Content-Type: application/json`, which a form cannot send.
 //!
 //! Mounted into an application's own `App`, the API has a listener that may be public, and a proxy may hide who
-//! asks. There it answers nothing but those two without a token.
+//! asks. There it answers nothing but health and readiness without a token.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
+use actix_web::http::Method;
+use actix_web::http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN, TRANSFER_ENCODING,
+};
 use actix_web::middleware::Next;
-use actix_web::{Error, ResponseError as _, web};
+use actix_web::{Error, HttpMessage as _, ResponseError as _, web};
 
 use super::error::ApiError;
-use super::request::only;
-use super::state::{AdminState, shows};
+use super::guesses::{ALLOWED, Guess};
+use super::headers::protect;
+use super::request::{bearer, only};
+use super::role::{Access, Role};
+use super::state::AdminState;
+#[cfg(feature = "dashboard")]
+use super::ui;
 
-/// Lets a request through, or answers 401 or 403.
+/// Lets a request through, or answers 401, 403, 415 or 429. Every answer gets the headers that all have.
 pub(super) async fn check_access(
     state: web::Data<AdminState>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let refused = |request: ServiceRequest, error: &ApiError| {
-        Ok(request.into_response(error.error_response()))
+        let mut answer = request.into_response(error.error_response());
+        protect(answer.headers_mut());
+        Ok(answer)
     };
     // Below the scope in which the API is mounted.
     let path = request.match_info().unprocessed();
-    if let Err(error) = access(&state, path, request.headers()) {
-        return refused(request, &error);
+    let role = match access(&state, path, &request) {
+        Ok(role) => role,
+        Err(error) => return refused(request, &error),
+    };
+    if let Some(role) = role {
+        request.extensions_mut().insert(role);
     }
     // A disk that hangs must not hold all connections, nor hide whether the process lives.
     let is_short = matches!(path, "/health" | "/ready" | "/metrics");
@@ -44,30 +60,145 @@ pub(super) async fn check_access(
         }
         turn => turn.ok().filter(|_| !is_short),
     };
-    let answered = next.call(request).await?.map_into_boxed_body();
+    let peer = request.peer_addr();
+    let is_change = is_change(request.method());
+    let mut answered = next.call(request).await?.map_into_boxed_body();
     drop(turn);
+    if let Some(role) = role.filter(|_| is_change) {
+        log_change(role, peer, &answered);
+    }
+    protect(answered.headers_mut());
     Ok(answered)
+}
+
+/// Logs who has asked for a change. Of the path of a subscription only the form is logged: the id of a session is
+/// no text for the log, which is never erased.
+fn log_change(role: Role, peer: Option<SocketAddr>, answered: &ServiceResponse<BoxBody>) {
+    let (request, status) = (answered.request(), answered.status());
+    if !status.is_success() {
+        return;
+    }
+    let pattern = request.match_pattern().unwrap_or_default();
+    let path = if pattern.contains("/sessions/") {
+        &pattern
+    } else {
+        request.path()
+    };
+    let (role, method) = (role.name(), request.method());
+    let peer = peer.map_or_else(
+        || "an unknown address".to_owned(),
+        |peer| peer.ip().to_string(),
+    );
+    log::info!(
+        "{role} at {peer} has asked for {method} {path:?}, answered {}",
+        status.as_u16()
+    );
 }
 
 /// Whether the path is for all: it tells nothing, and a link from another site may lead to it.
 fn is_open(path: &str) -> bool {
-    matches!(path, "/health" | "/ready")
+    matches!(path, "/health" | "/ready") || is_page(path)
 }
 
-fn access(state: &AdminState, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+#[cfg(feature = "dashboard")]
+fn is_page(path: &str) -> bool {
+    ui::is_open(path)
+}
+
+#[cfg(not(feature = "dashboard"))]
+fn is_page(path: &str) -> bool {
+    path == "/"
+}
+
+fn is_change(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// As whom a request asks; `None` for an open path without a token.
+fn access(
+    state: &AdminState,
+    path: &str,
+    request: &ServiceRequest,
+) -> Result<Option<Role>, ApiError> {
+    let headers = request.headers();
+    let access = state.access.now();
     if !is_open(path) {
         from_this_site(headers)?;
     }
-    match state.token.now().as_ref() {
-        None if !state.is_mounted => from_this_machine(headers),
-        _ if is_open(path) => Ok(()),
-        None => Err(ApiError::forbidden(
+    if access.token.is_none() && !state.is_mounted {
+        from_this_machine(headers)?;
+        json_only(request)?;
+        return Ok(Some(Role::Administrator));
+    }
+    if access.token.is_none() && !matches!(path, "/health" | "/ready") {
+        return Err(ApiError::forbidden(
             "mounted without a token, this API answers only /health and /ready; set a token (admin_token of \
              Offhook, token of [admin] in the settings)",
-        )),
-        Some(token) if shows(token, headers) => Ok(()),
-        Some(_) => Err(ApiError::unauthorized()),
+        ));
     }
+    let Some(role) = role_of(state, &access, request)? else {
+        return if is_open(path) {
+            Ok(None)
+        } else {
+            Err(ApiError::unauthorized())
+        };
+    };
+    if !role.may_change() && is_change(request.method()) {
+        let text = "the viewer's token may only read; this needs the administrator's";
+        return Err(ApiError::forbidden_role(text));
+    }
+    json_only(request)?;
+    Ok(Some(role))
+}
+
+/// As whom a request asks; `None` if it has no valid token.
+///
+/// # Errors
+///
+/// When too many wrong tokens came from its address. A missing one is none.
+fn role_of(
+    state: &AdminState,
+    access: &Access,
+    request: &ServiceRequest,
+) -> Result<Option<Role>, ApiError> {
+    let role = access.role(request.headers());
+    if role.is_some() || access.token.is_none() || bearer(request.headers()).is_none() {
+        return Ok(role);
+    }
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    match state.guesses.wrong(peer, state.clock.monotonic()) {
+        Guess::Wrong => Ok(None),
+        Guess::TooMany {
+            retry_after,
+            is_first,
+        } => {
+            if is_first {
+                let peer =
+                    peer.map_or_else(|| "an unknown address".to_owned(), |ip| ip.to_string());
+                log::warn!(
+                    "more than {ALLOWED} wrong admin tokens in a minute from {peer}: further ones are answered 429"
+                );
+            }
+            Err(ApiError::too_many_guesses(retry_after))
+        }
+    }
+}
+
+/// A change has no body, or one of JSON. A form of another site cannot send that.
+fn json_only(request: &ServiceRequest) -> Result<(), ApiError> {
+    let headers = request.headers();
+    let length = only(headers, &CONTENT_LENGTH);
+    let is_empty =
+        length.is_none_or(|length| length == "0") && !headers.contains_key(TRANSFER_ENCODING);
+    if is_empty || !is_change(request.method()) {
+        return Ok(());
+    }
+    let kind = only(headers, &CONTENT_TYPE).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(ApiError::not_json(kind))
 }
 
 /// Refuses a request that a browser makes for a page of another site. A page on another port of this machine

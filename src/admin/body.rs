@@ -5,12 +5,16 @@ use actix_web::http::header::{CONTENT_DISPOSITION, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, web};
 
 use super::error::{Answer, ApiError};
+use super::role::Role;
 use super::state::State;
 use crate::journal::Missing;
 
 /// `GET /api/events/{id}/body`. A browser must neither show nor run what somebody has sent, so its own type is in a
 /// header that browsers do not know.
-pub(super) async fn download(state: State, id: web::Path<String>) -> Answer {
+pub(super) async fn download(state: State, role: Role, id: web::Path<String>) -> Answer {
+    if !role.sees_bodies() {
+        return Err(ApiError::no_bodies());
+    }
     let pipeline = state.pipeline()?;
     let event = state.event(&id).await?;
     let Some(position) = event.in_journal() else {

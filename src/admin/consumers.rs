@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::error::{Answer, ApiError};
 use super::request::run_to_end;
+use super::role::Role;
 use super::state::{AdminState, State};
 use crate::dispatch::{ConsumerControls, HeldUp, RecentFailure, events_of, find, outlined};
 use crate::engine::{Backlog, Pipeline};
@@ -19,6 +20,12 @@ use crate::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, Event, EventId, HandlerOptions
 
 /// `GET /api/consumers`
 pub(super) async fn list(state: State) -> Answer {
+    let shown = all(&state).await?;
+    Ok(HttpResponse::Ok().json(json!({ "consumers": shown })))
+}
+
+/// All consumers, and the subscriptions that have none now.
+pub(super) async fn all(state: &AdminState) -> Result<Vec<Value>, ApiError> {
     let pipeline = state.pipeline()?;
     let (mut shown, mut names) = (Vec::new(), BTreeSet::new());
     for consumer in pipeline.consumers() {
@@ -37,35 +44,42 @@ pub(super) async fn list(state: State) -> Answer {
     let backlogs = registry.backlogs(&idle).await?;
     let idle = idle.iter().zip(&backlogs);
     shown.extend(idle.map(|(entry, backlog)| show_idle(entry, backlog.as_ref())));
-    Ok(HttpResponse::Ok().json(json!({ "consumers": shown })))
+    Ok(shown)
 }
 
 /// `GET /api/consumers/{name}`: one of them, with its options, its newest failures, and the conversations and
 /// sessions that it holds up.
-pub(super) async fn show_one(state: State, name: web::Path<String>) -> Answer {
+pub(super) async fn show_one(state: State, role: Role, name: web::Path<String>) -> Answer {
+    let shown = one(&state, role, &name).await?;
+    Ok(HttpResponse::Ok().json(shown))
+}
+
+/// One consumer, with the conversations and sessions that it holds up.
+pub(super) async fn one(state: &AdminState, role: Role, name: &str) -> Result<Value, ApiError> {
     let pipeline = state.pipeline()?;
     // As in the list, one that is about to end is shown as it runs.
-    let missing = match state.consumer(&name) {
+    let missing = match state.consumer(name) {
         Ok(consumer) => match show(pipeline, &consumer).await? {
             Some(mut shown) => {
                 let held_up = consumer.held_up(MOST_HELD_UP).await;
-                add_held_up(&mut shown, pipeline, held_up).await?;
-                return Ok(HttpResponse::Ok().json(shown));
+                add_held_up(&mut shown, pipeline, role, held_up).await?;
+                return Ok(shown);
             }
-            None => ApiError::has_ended(&name),
+            None => ApiError::has_ended(name),
         },
         Err(error) => error,
     };
-    let entry = state.idle(&name).ok_or(missing)?;
+    let entry = state.idle(name).ok_or(missing)?;
     let backlogs = state.registry()?.backlogs(slice::from_ref(&entry)).await?;
     let backlog = backlogs.first().and_then(Option::as_ref);
-    Ok(HttpResponse::Ok().json(show_idle(&entry, backlog)))
+    Ok(show_idle(&entry, backlog))
 }
 
 /// Adds the options, the newest failures, and the conversations and sessions that are held up.
 async fn add_held_up(
     shown: &mut Value,
     pipeline: &Pipeline,
+    role: Role,
     held_up: HeldUp,
 ) -> Result<(), Unavailable> {
     let (mut conversations, mut sessions) = (Vec::new(), Vec::new());
@@ -74,7 +88,10 @@ async fn add_held_up(
         // Otherwise retention has removed it in the meantime.
         let Some(record) = found else { continue };
         let mut shown = held_up_event(&record, one.position, one.attempts, next_try);
-        shown["conversation"] = conversation(pipeline, &record, one.position.part()).into();
+        // It is text of the body.
+        if role.sees_bodies() {
+            shown["conversation"] = conversation(pipeline, &record, one.position.part()).into();
+        }
         shown["behind"] = one.behind.into();
         shown["more_in_journal"] = one.more.into();
         conversations.push(shown);

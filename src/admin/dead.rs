@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::{HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -16,50 +16,75 @@ use super::state::{AdminState, State};
 use crate::dispatch::ReplayRequest;
 use crate::index::EventEntry;
 use crate::journal::{DeadLetter, Position};
+use crate::{EventId, Timestamp};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeadQuery {
-    consumer: Option<String>,
-    before: Option<String>,
-    limit: Option<usize>,
+    pub(super) consumer: Option<String>,
+    pub(super) before: Option<String>,
+    pub(super) limit: Option<usize>,
+}
+
+/// A page of dead letters.
+#[derive(Serialize)]
+pub(super) struct DeadPage {
+    pub(super) dead: Vec<ShownLetter>,
+    /// Before which letter the next page begins, where there is one.
+    pub(super) next: Option<String>,
+}
+
+/// A dead letter as the list shows it.
+#[derive(Serialize)]
+pub(super) struct ShownLetter {
+    pub(super) id: EventId,
+    pub(super) consumer: String,
+    pub(super) session: Option<String>,
+    pub(super) event: &'static str,
+    pub(super) attempts: u32,
+    pub(super) reason: String,
+    pub(super) at: Timestamp,
 }
 
 /// `GET /api/dead`
 pub(super) async fn list(state: State, query: web::Query<DeadQuery>) -> Answer {
+    let page = find(&state, &query).await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+/// The page that a query asks for.
+pub(super) async fn find(state: &AdminState, query: &DeadQuery) -> Result<DeadPage, ApiError> {
     let pipeline = state.pipeline()?;
     let limit = page_size(query.limit)?;
     let before = match &query.before {
-        Some(text) => page_start(&state, text).await?,
+        Some(text) => page_start(state, text).await?,
         None => None,
     };
     let before = before.as_ref().map(|(position, name)| (*position, &**name));
     let (journal, consumer) = (pipeline.journal(), query.consumer.as_deref());
     let mut letters = journal.dead_letters(consumer, before, limit + 1).await?;
-    check_consumer(&state, consumer, letters.is_empty())?;
+    check_consumer(state, consumer, letters.is_empty())?;
     let more = letters.len() > limit;
     letters.truncate(limit);
     let mut positions: Vec<_> = letters.iter().map(|(_, letter)| letter.position).collect();
     positions.dedup();
     let events = state.search()?.by_positions(positions).await?;
-    let shown: Vec<_> = letters
-        .iter()
-        .filter_map(|(consumer, letter)| {
-            let mut events = events.iter();
-            let event = events.find(|event| event.position == letter.position)?;
-            Some(json!({
-                "id": event.id,
-                "consumer": consumer,
-                "session": event.session,
-                "event": event.kind.as_str(),
-                "attempts": letter.attempts,
-                "reason": letter.reason,
-                "at": letter.at,
-            }))
-        })
-        .collect();
     let next = letters.last().filter(|_| more).map(page_token);
-    Ok(HttpResponse::Ok().json(json!({ "dead": shown, "next": next })))
+    let shown = letters.into_iter().filter_map(|(consumer, letter)| {
+        let mut events = events.iter();
+        let event = events.find(|event| event.position == letter.position)?;
+        Some(ShownLetter {
+            id: event.id,
+            consumer,
+            session: event.session.clone(),
+            event: event.kind.as_str(),
+            attempts: letter.attempts,
+            reason: letter.reason,
+            at: letter.at,
+        })
+    });
+    let dead = shown.collect();
+    Ok(DeadPage { dead, next })
 }
 
 /// Names the last letter of a page: the answer's `next`, and the next request's `before`. The event's

@@ -1,5 +1,7 @@
 //! [`ApiError`]: why a request to the admin listener does not get what it asks for.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
@@ -21,6 +23,8 @@ pub(super) struct ApiError {
     status: StatusCode,
     code: &'static str,
     text: String,
+    /// The client should ask again after so many seconds.
+    retry_after: Option<u64>,
 }
 
 impl ResponseError for ApiError {
@@ -37,8 +41,8 @@ impl ResponseError for ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
-        if self.code == TOO_MANY_VIEWERS {
-            response.insert_header((RETRY_AFTER, 5));
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((RETRY_AFTER, seconds));
         }
         response.json(json!({ "success": false, "error": self.text, "code": self.code }))
     }
@@ -47,7 +51,12 @@ impl ResponseError for ApiError {
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &'static str, text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { status, code, text }
+        Self {
+            status,
+            code,
+            text,
+            retry_after: None,
+        }
     }
 
     #[cfg(test)]
@@ -76,6 +85,33 @@ impl ApiError {
 
     pub(super) fn forbidden(text: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", text)
+    }
+
+    /// The viewer asks for what only the administrator may.
+    pub(super) fn forbidden_role(text: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden_role", text)
+    }
+
+    /// The viewer asks for what contains text of bodies.
+    pub(super) fn no_bodies() -> Self {
+        Self::forbidden_role(
+            "this contains texts of bodies, which only the administrator sees (show_bodies of [admin])",
+        )
+    }
+
+    /// The body of a change is said to be something else than JSON.
+    pub(super) fn not_json(found: &str) -> Self {
+        let text = format!("Content-Type: found {found:?}, expected \"application/json\"");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", text)
+    }
+
+    /// Too many wrong tokens came from one address.
+    pub(super) fn too_many_guesses(retry_after: Duration) -> Self {
+        let text = "too many wrong tokens came from this address in the last minute";
+        Self {
+            retry_after: Some(retry_after.as_secs().max(1)),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", text)
+        }
     }
 
     pub(super) fn not_found(text: impl Into<String>) -> Self {
@@ -137,15 +173,16 @@ impl ApiError {
         let text = format!(
             "{most} streams are watched already (max_viewers of [admin]); try again in 5 s"
         );
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_VIEWERS, text)
+        Self {
+            retry_after: Some(5),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_viewers", text)
+        }
     }
 
     pub(super) fn unavailable(text: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
     }
 }
-
-const TOO_MANY_VIEWERS: &str = "too_many_viewers";
 
 impl From<Unavailable> for ApiError {
     fn from(error: Unavailable) -> Self {

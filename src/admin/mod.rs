@@ -3,10 +3,11 @@
 //! A request passes from top to bottom:
 //!
 //! 1. `routes.rs`: all paths and methods in one table.
-//! 2. `access.rs`: the admin token; without one, only requests of programs on this machine, or of nobody.
-//! 3. The handler: `health.rs`, `events.rs`, `body.rs`, `deletion.rs`, `replay.rs`, `dead.rs`, `consumers.rs`,
-//!    `refused.rs`, `subscriptions.rs`, `settings.rs`, `stats.rs`,
-//!    `stream/`. Each returns its answer or an `ApiError` (`error.rs`).
+//! 2. `access.rs`: the token and its role (`role.rs`); without one, only requests of programs on this machine, or
+//!    of nobody. `guesses.rs` counts wrong tokens. `headers.rs` has the headers of every answer.
+//! 3. The handler: `health.rs`, `events.rs`, `event.rs`, `body.rs`, `deletion.rs`, `replay.rs`, `dead.rs`, `consumers.rs`,
+//!    `refused.rs`, `subscriptions.rs`, `settings.rs`, `conversations.rs`, `stats.rs`, `stream/`;
+//!    `ui/` renders the dashboard of what these answer. Each returns its answer or an `ApiError` (`error.rs`).
 //!
 //! `request.rs` reads what a request says. `state.rs` holds what handlers need, and finds the event or
 //! the consumers that a request names. `registration.rs` reads and checks a subscription.
@@ -14,21 +15,30 @@
 mod access;
 mod body;
 mod consumers;
+mod conversations;
 mod dead;
 mod deletion;
 mod error;
+mod event;
 mod events;
+mod guesses;
+mod headers;
 mod health;
 mod refused;
 mod registration;
 mod replay;
 mod request;
+mod role;
 mod routes;
 mod settings;
 mod state;
 mod stats;
 mod stream;
 mod subscriptions;
+#[cfg(feature = "dashboard")]
+mod ui;
 
-pub(crate) use routes::{app, mount, took_too_long};
-pub(crate) use state::{AdminState, AdminToken};
+pub(crate) use guesses::Guesses;
+pub(crate) use role::{Access, CurrentAccess};
+pub(crate) use routes::{app, given_up, mount};
+pub(crate) use state::AdminState;

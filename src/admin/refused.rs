@@ -7,12 +7,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::error::{Answer, ApiError};
 use super::request::{body_or_query, page_size, run_to_end, time};
+use super::role::Role;
 use super::state::{AdminState, State};
 use crate::engine::NotAccepted;
 use crate::ingress::Recovered;
@@ -21,17 +22,22 @@ use crate::refused::{Details, Listed, Selection};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
-    source: Option<String>,
-    reason: Option<String>,
-    status: Option<u16>,
-    explained: Option<bool>,
-    before: Option<Uuid>,
-    limit: Option<usize>,
+    pub(super) source: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) status: Option<u16>,
+    pub(super) explained: Option<bool>,
+    pub(super) before: Option<Uuid>,
+    pub(super) limit: Option<usize>,
 }
 
 /// `GET /api/refused`
 pub(super) async fn list(state: State, query: web::Query<ListQuery>) -> Answer {
-    let query = query.into_inner();
+    let found = find_all(&state, query.into_inner()).await?;
+    Ok(HttpResponse::Ok().json(found))
+}
+
+/// The page that a query asks for, with all groups.
+pub(super) async fn find_all(state: &AdminState, query: ListQuery) -> Result<Value, ApiError> {
     let limit = page_size(query.limit)?;
     let which = Selection {
         source: query.source,
@@ -44,13 +50,13 @@ pub(super) async fn list(state: State, query: web::Query<ListQuery>) -> Answer {
     refused.settle().await;
     let page = refused.page(&which, query.before, limit);
     let last = page.refused.last().filter(|_| page.has_more);
-    Ok(HttpResponse::Ok().json(json!({
+    Ok(json!({
         "next": last.map(Listed::id),
         "refused": page.refused,
         "groups": page.groups,
         "since": page.since,
         "dropped": page.dropped,
-    })))
+    }))
 }
 
 #[derive(Serialize)]
@@ -64,10 +70,9 @@ struct Shown<'a> {
 }
 
 /// `GET /api/refused/{id}`
-pub(super) async fn show(state: State, id: web::Path<String>) -> Answer {
-    let id = find(&state, &id).await?;
-    let details = state.ingress.refused().details(id).ok_or_else(gone)?;
-    let content = details.content.as_deref();
+pub(super) async fn show(state: State, role: Role, id: web::Path<String>) -> Answer {
+    let details = one(&state, &id).await?;
+    let content = details.content.as_deref().filter(|_| role.sees_bodies());
     let body = content.and_then(|content| serde_json::from_slice(content).ok());
     let body_base64 = content.filter(|_| body.is_none());
     Ok(HttpResponse::Ok().json(Shown {
@@ -75,6 +80,12 @@ pub(super) async fn show(state: State, id: web::Path<String>) -> Answer {
         body,
         body_base64: body_base64.map(|content| STANDARD.encode(content)),
     }))
+}
+
+/// All that is known of the request with this id, or the only one whose id begins so.
+pub(super) async fn one(state: &AdminState, id: &str) -> Result<Details, ApiError> {
+    let id = find(state, id).await?;
+    state.ingress.refused().details(id).ok_or_else(gone)
 }
 
 /// `POST /api/refused/{id}/verify`

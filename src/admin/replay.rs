@@ -17,24 +17,36 @@ use crate::journal::Position;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ReplayRequest {
-    consumer: Option<String>,
-    session: Option<String>,
-    event: Option<String>,
-    from: Option<String>,
-    to: Option<String>,
+pub(super) struct ReplayRequest {
+    pub(super) consumer: Option<String>,
+    pub(super) session: Option<String>,
+    pub(super) event: Option<String>,
+    pub(super) from: Option<String>,
+    pub(super) to: Option<String>,
     #[serde(default)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Events a second. By default there is no limit.
-    rate: Option<u32>,
+    pub(super) rate: Option<u32>,
 }
 
 /// `POST /api/replay`
 pub(super) async fn many(state: State, body: web::Bytes) -> Answer {
     let request: ReplayRequest = json_body(&body)?;
+    let (asked, events) = matching(&state, &request).await?;
+    if request.dry_run {
+        return Ok(taken(Uuid::nil(), events.len(), 0, &[]));
+    }
+    replay(&state, request.consumer.as_deref(), &asked, &events).await
+}
+
+/// What a request asks for, and the events that match now.
+pub(super) async fn matching(
+    state: &AdminState,
+    request: &ReplayRequest,
+) -> Result<(dispatch::ReplayRequest, Vec<Position>), ApiError> {
     let asked = dispatch::ReplayRequest {
-        session: request.session.filter(|session| session != "*"),
-        event: request.event.filter(|event| event != "*"),
+        session: request.session.clone().filter(|session| session != "*"),
+        event: request.event.clone().filter(|event| event != "*"),
         from: time("from", request.from.as_deref())?,
         to: time("to", request.to.as_deref())?,
         rate: rate(request.rate)?,
@@ -52,10 +64,7 @@ pub(super) async fn many(state: State, body: web::Bytes) -> Answer {
         let text = format!("more than {MAX_REPLAY} events match; ask for a shorter time");
         return Err(ApiError::bad_request(text));
     }
-    if request.dry_run {
-        return Ok(taken(Uuid::nil(), events.len(), 0, &[]));
-    }
-    replay(&state, request.consumer.as_deref(), &asked, &events).await
+    Ok((asked, events))
 }
 
 /// `POST /api/events/{id}/replay`
@@ -146,6 +155,12 @@ pub(super) async fn hand_over(
 
 /// `GET /api/replays`: those that run, and the newest that have ended, newest first.
 pub(super) async fn list(state: State) -> Answer {
+    let replays = all(&state).await?;
+    Ok(HttpResponse::Ok().json(json!({ "replays": replays })))
+}
+
+/// The replays that run, and the newest that have ended, newest first.
+pub(super) async fn all(state: &AdminState) -> Result<Vec<Value>, ApiError> {
     let mut shown: BTreeMap<(Uuid, String), Value> = BTreeMap::new();
     for consumer in state.consumers(None)? {
         for replay in consumer.replays().await {
@@ -167,8 +182,7 @@ pub(super) async fn list(state: State) -> Answer {
             shown.insert((id, name), value);
         }
     }
-    let newest_first: Vec<Value> = shown.into_values().rev().collect();
-    Ok(HttpResponse::Ok().json(json!({ "replays": newest_first })))
+    Ok(shown.into_values().rev().collect())
 }
 
 /// `DELETE /api/replays/{id}`: what has not been handed over is not handed over, to no consumer.

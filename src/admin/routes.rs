@@ -11,10 +11,13 @@ use actix_web::{
 
 use super::access::check_access;
 use super::error::ApiError;
+use super::headers::protect;
 use super::state::AdminState;
+#[cfg(feature = "dashboard")]
+use super::ui;
 use super::{
-    body, consumers, dead, deletion, events, health, refused, replay, settings, stats, stream,
-    subscriptions,
+    body, consumers, conversations, dead, deletion, event, events, health, refused, replay,
+    settings, stats, stream, subscriptions,
 };
 
 /// The admin API.
@@ -57,13 +60,26 @@ fn queries() -> web::QueryConfig {
         .error_handler(|problem, _| ApiError::bad_request(problem.to_string()).into())
 }
 
+#[cfg(not(feature = "dashboard"))]
+async fn no_dashboard() -> HttpResponse {
+    let text = "this build is without the dashboard (feature `dashboard`); the API is below /api, and `offhook --help` \
+                lists the commands";
+    ApiError::not_found(text).error_response()
+}
+
 async fn no_such_path() -> HttpResponse {
     ApiError::not_found("there is no such path").error_response()
 }
 
-/// The answer to a request that could not be answered in time.
-pub(crate) fn took_too_long() -> HttpResponse {
-    ApiError::unavailable("the answer took too long; the log may say why").error_response()
+/// The answer to a request that could not be answered, or not in time, with the headers that all answers have.
+pub(crate) fn given_up(error: Option<&actix_web::Error>) -> HttpResponse {
+    let text = "the answer took too long; the log may say why";
+    let mut answer = match error {
+        Some(error) => error.error_response(),
+        None => ApiError::unavailable(text).error_response(),
+    };
+    protect(answer.headers_mut());
+    answer
 }
 
 /// Every path and its methods.
@@ -78,7 +94,7 @@ fn routes(app: &mut web::ServiceConfig) {
         )
         .service(
             only("/api/events/{id}", "GET, DELETE")
-                .route(web::get().to(events::show))
+                .route(web::get().to(event::show))
                 .route(web::delete().to(deletion::one)),
         )
         .service(on("GET", "/api/events/{id}/body", body::download))
@@ -97,6 +113,14 @@ fn routes(app: &mut web::ServiceConfig) {
             "/api/consumers/{name}/resume",
             consumers::resume,
         ))
+        .service(on("GET", "/api/conversations", conversations::list))
+        .service(on(
+            "GET",
+            "/api/conversations/{session}/{peer}",
+            conversations::show,
+        ))
+        .service(on("GET", "/api/stats", stats::show))
+        .service(on("GET", "/api/stream", stream::watch))
         .service(
             only("/api/refused", "GET, DELETE")
                 .route(web::get().to(refused::list))
@@ -105,8 +129,6 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(on("POST", "/api/refused/verify", refused::verify_many))
         .service(on("GET", "/api/refused/{id}", refused::show))
         .service(on("POST", "/api/refused/{id}/verify", refused::verify_one))
-        .service(on("GET", "/api/stats", stats::show))
-        .service(on("GET", "/api/stream", stream::watch))
         .service(on("GET", "/api/settings", settings::show))
         .service(on("POST", "/api/reload", settings::reload))
         .service(on("GET", "/api/subscriptions", subscriptions::list_all))
@@ -117,6 +139,10 @@ fn routes(app: &mut web::ServiceConfig) {
                 .route(web::patch().to(subscriptions::change))
                 .route(web::delete().to(subscriptions::remove)),
         );
+    #[cfg(feature = "dashboard")]
+    ui::routes(app);
+    #[cfg(not(feature = "dashboard"))]
+    app.service(on("GET", "/", no_dashboard));
 }
 
 fn on<A: FromRequest + 'static>(

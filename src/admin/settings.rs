@@ -1,5 +1,7 @@
 //! `/api/settings` and `/api/reload`: which settings run, and loading them again.
 
+use std::sync::Arc;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::error::{Answer, ApiError};
 use super::request::body_or_query;
-use super::state::State;
+use super::state::{AdminState, State};
 use crate::reload::{NotAsked, Outcome, Report};
 
 /// `GET /api/settings`: the settings that run, without secrets.
@@ -27,19 +29,24 @@ struct Asked {
 /// `POST /api/reload`: loads the settings again, all or nothing. The query can say `dry_run` too.
 pub(super) async fn reload(state: State, http: HttpRequest, body: web::Bytes) -> Answer {
     let Asked { dry_run } = body_or_query(http.query_string(), &body)?;
+    let report = ask(&state, dry_run).await?;
+    Ok(answer(&report))
+}
+
+/// Has the settings loaded again, or asks what that would do.
+pub(super) async fn ask(state: &AdminState, dry_run: bool) -> Result<Arc<Report>, ApiError> {
     let Some(reload) = &state.reload else {
         let text = "there is no file to load again: the settings were made in code, or offhook is a part of \
                     another program's App";
         return Err(ApiError::new(StatusCode::CONFLICT, "no_file", text));
     };
-    let report = reload.reload(dry_run).await.map_err(|why| match why {
+    reload.reload(dry_run).await.map_err(|why| match why {
         NotAsked::Busy => {
             let text = "too many reloads are waiting; ask again in a moment";
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text)
         }
         NotAsked::Stopped => ApiError::unavailable("the server stops"),
-    })?;
-    Ok(answer(&report))
+    })
 }
 
 fn answer(report: &Report) -> HttpResponse {

@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use actix_web::http::header::HeaderMap;
 use actix_web::web;
-use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
-use super::request::{IdBeginning, bearer};
+use super::guesses::Guesses;
+use super::request::IdBeginning;
+use super::role::CurrentAccess;
 use crate::EventId;
+use crate::clock::Clock;
 use crate::dispatch::ConsumerControls;
 use crate::engine::Pipeline;
 use crate::index::{EventEntry, Search};
 use crate::ingress::Ingress;
 use crate::relay::{RegisteredSubscription, Registry};
 use crate::reload::{ReloadHandle, Status};
-use crate::signature::Secret;
 use crate::telemetry::{ListenerMetrics, Metrics};
 
 /// The state as handlers get it.
@@ -25,9 +26,9 @@ pub(super) type State = web::Data<AdminState>;
 
 /// What the handlers of the admin API need.
 pub(crate) struct AdminState {
-    /// The admin token. Without one the listener is on a loopback address, or only health and readiness are
+    /// Who may ask. Without a token the listener is on a loopback address, or only health and readiness are
     /// answered.
-    pub(crate) token: AdminToken,
+    pub(crate) access: CurrentAccess,
     /// Whether it is part of an application's own `App`, whose listener may be public.
     pub(crate) is_mounted: bool,
     /// Which settings run.
@@ -45,32 +46,9 @@ pub(crate) struct AdminState {
     pub(crate) registry: Option<Arc<Registry>>,
     /// Bounds the requests to the API that are being answered.
     pub(crate) turns: Semaphore,
-}
-
-/// The admin token, which a reload may replace.
-#[derive(Clone)]
-pub(crate) struct AdminToken(Arc<ArcSwap<Option<Secret>>>);
-
-impl AdminToken {
-    pub(crate) fn new(token: Option<Secret>) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(token)))
-    }
-
-    /// From the next request on this is the token.
-    pub(crate) fn replace(&self, token: Option<Secret>) {
-        self.0.store(Arc::new(token));
-    }
-
-    /// The token that a request is judged by.
-    pub(crate) fn now(&self) -> Arc<Option<Secret>> {
-        self.0.load_full()
-    }
-}
-
-/// Whether a request shows this token.
-pub(super) fn shows(token: &Secret, headers: &HeaderMap) -> bool {
-    let shown = bearer(headers);
-    shown.is_some_and(|shown| token.is(shown.as_bytes()))
+    /// The wrong tokens of the last minute.
+    pub(crate) guesses: Guesses,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl AdminState {
@@ -79,16 +57,15 @@ impl AdminState {
         Semaphore::new(64)
     }
 
-    /// Whether a request shows the admin token; never without one.
+    /// Whether a request shows a valid token; never without one.
     pub(crate) fn shows_token(&self, headers: &HeaderMap) -> bool {
-        let token = self.token.now();
-        Option::as_ref(&token).is_some_and(|token| shows(token, headers))
+        self.access.now().role(headers).is_some()
     }
 
-    /// Whether a request has the token, or there is none.
-    pub(super) fn is_administrator(&self, headers: &HeaderMap) -> bool {
-        let token = self.token.now();
-        Option::as_ref(&token).is_none_or(|token| shows(token, headers))
+    /// Whether a request has a token, or there is none.
+    pub(super) fn is_known(&self, headers: &HeaderMap) -> bool {
+        let access = self.access.now();
+        access.token.is_none() || access.role(headers).is_some()
     }
 
     /// The journal, its consumers and its index. An error with the engine `none`.

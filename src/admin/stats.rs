@@ -116,7 +116,7 @@ async fn journal(pipeline: &Pipeline) -> Result<Value, Unavailable> {
 }
 
 /// How many bytes the file system has left for this process.
-async fn free(folder: PathBuf) -> Option<u64> {
+pub(super) async fn free(folder: PathBuf) -> Option<u64> {
     let asked = web::block(move || rustix::fs::statvfs(&folder)).await;
     let found = asked.ok()?.ok()?;
     Some(found.f_bavail.saturating_mul(found.f_frsize))

@@ -120,7 +120,7 @@ fn welcome(
     if let Some(admin) = admin.map(reachable) {
         let _ = write!(
             text,
-            "\n  admin     {}://{admin}/health, /ready, /metrics",
+            "\n  admin     {}://{admin}{DASHBOARD}/health, /ready, /metrics",
             scheme(settings.admin.as_ref().and_then(|admin| admin.tls.as_ref()))
         );
     }
@@ -222,6 +222,13 @@ Examples:
 
 Exit status: 0 stopped, 1 cannot start or listen, 2 usage, 70 the journal's thread has panicked, 130 or
 143 ended by a second SIGINT or SIGTERM.";
+
+/// How the paths of the admin listener begin.
+const DASHBOARD: &str = if cfg!(feature = "dashboard") {
+    "/ (dashboard), "
+} else {
+    ""
+};
 
 #[cfg(test)]
 mod tests {

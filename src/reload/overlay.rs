@@ -99,6 +99,9 @@ fn kept_admin(
             AdminSettings {
                 bind,
                 token,
+                viewer_token,
+                show_bodies,
+                path_prefix,
                 max_viewers,
                 tls
             },

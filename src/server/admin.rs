@@ -85,8 +85,8 @@ where
         let answered = timeout(LONGEST_ANSWER, called).await;
         let mut answer: actix_http::Response<BoxBody> = match answered {
             Ok(Ok(answer)) => answer.into(),
-            Ok(Err(error)) => HttpResponse::from_error(error).into(),
-            Err(_) => admin::took_too_long().into(),
+            Ok(Err(error)) => admin::given_up(Some(&error)).into(),
+            Err(_) => admin::given_up(None).into(),
         };
         if let Some(deadline) = &deadline {
             if is_proven {

@@ -38,7 +38,7 @@ mod tls;
 
 pub use first_process::run_as_first_process;
 pub use listeners::STOP_TIMEOUT;
-pub(crate) use parts::{Parts, Reloading};
+pub(crate) use parts::{Parts, Reloading, access};
 pub use receiver::Receiver;
 pub use server::Server;
 pub(crate) use server::start;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::admin::{AdminState, AdminToken};
+use crate::admin::{Access, AdminState, CurrentAccess, Guesses};
 use crate::clock::Clock;
 use crate::engine::{InlineEngine, Pipeline};
 use crate::ingress::Ingress;
 use crate::relay::Registry;
 use crate::reload::{ReadyMade, ReloadHandle, SettingsFile, Status};
+use crate::settings::{AdminSettings, ShowBodies};
 use crate::telemetry::Metrics;
 
 /// What runs behind the listeners, for as long as there is a [`Receiver`](super::Receiver).
@@ -15,8 +16,8 @@ pub(crate) struct Parts {
     pub(crate) engine_name: &'static str,
     /// What the answer 200 means, for the log.
     pub(crate) promise: String,
-    /// What the admin API asks for, where it is set.
-    pub(crate) admin_token: AdminToken,
+    /// Who may use the admin API.
+    pub(crate) access: CurrentAccess,
     /// Which settings run.
     pub(crate) status: Arc<Status>,
     pub(crate) ingress: Arc<Ingress>,
@@ -45,7 +46,7 @@ impl Parts {
     /// What the admin API needs, on a listener of its own or mounted into an application's `App`.
     pub(super) fn admin_state(&self, is_mounted: bool, reload: Option<ReloadHandle>) -> AdminState {
         AdminState {
-            token: self.admin_token.clone(),
+            access: self.access.clone(),
             is_mounted,
             settings: Arc::clone(&self.status),
             reload,
@@ -56,6 +57,21 @@ impl Parts {
             pipeline: self.pipeline.clone(),
             registry: self.registry.clone(),
             turns: AdminState::turns(),
+            guesses: Guesses::default(),
+            clock: Arc::clone(&self.reloading.clock),
         }
+    }
+}
+
+/// Who may use the admin API, by the settings.
+pub(crate) fn access(settings: Option<&AdminSettings>) -> Access {
+    let Some(settings) = settings else {
+        return Access::default();
+    };
+    Access {
+        token: settings.token.clone(),
+        viewer_token: settings.viewer_token.clone(),
+        viewer_sees_bodies: settings.show_bodies == ShowBodies::Viewer,
+        path_prefix: settings.path_prefix.clone().unwrap_or_default(),
     }
 }

@@ -120,7 +120,7 @@ impl Receiver {
     pub fn admin(&self) -> impl FnOnce(&mut web::ServiceConfig) + 'static {
         let parts = &self.0.parts;
         let state = self.0.admin.get_or_init(|| {
-            if parts.admin_token.now().is_none() {
+            if parts.access.now().token.is_none() {
                 log::warn!(
                     "the admin API is mounted without a token, so it answers only /health and /ready; set a \
                      token (Offhook::admin_token, admin.token)"

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 
 use super::deadline::Times;
-use super::parts::Parts;
+use super::parts::{self, Parts};
 use super::proxies::Proxies;
 use super::signals::hangups;
 use super::systemd::Supervisor;
@@ -82,7 +82,7 @@ impl Reloads {
         let Some(file) = reloading.file.clone() else {
             return Ok(None);
         };
-        let (public, token) = (public.clone(), parts.admin_token.clone());
+        let (public, access) = (public.clone(), parts.access.clone());
         let (metrics, supervisor) = (Arc::clone(&parts.metrics), Arc::clone(supervisor));
         let clock = Arc::clone(&reloading.clock);
         let live = Live {
@@ -97,7 +97,7 @@ impl Reloads {
             in_code: reloading.in_code.clone(),
             ready_made: reloading.ready_made,
             listeners: Box::new(move |settings, certificates| {
-                let (public, token) = (public.clone(), token.clone());
+                let (public, access) = (public.clone(), access.clone());
                 let (tls, metrics) = (tls.clone(), Arc::clone(&metrics));
                 let clock = Arc::clone(&clock);
                 let (server, admin) = (settings.server.clone(), settings.admin.clone());
@@ -108,12 +108,12 @@ impl Reloads {
                     apply: Box::new(move || {
                         public.replace(&server);
                         most_viewers.inspect(|most| metrics.news().set_max_viewers(*most));
-                        let new = admin.and_then(|admin| admin.token);
-                        if *token.now() != new {
-                            token.replace(new);
-                            // They have shown the old one.
+                        let new = parts::access(admin.as_ref());
+                        if !access.now().has_tokens_of(&new) {
+                            // They have shown an old one.
                             metrics.news().send_away();
                         }
+                        access.replace(new);
                         if !next.is_empty() {
                             next.into_iter().for_each(NextCertificate::apply);
                             tls.tell_ends(&metrics, clock.now());

@@ -86,6 +86,18 @@ impl Settings {
             let text = "is not loopback, and there is no admin.token: set one, or bind 127.0.0.1";
             notes.add("admin.bind", format!("{bind} {text}"));
         }
+        if let Some(viewer) = &admin.viewer_token {
+            let text = match &admin.token {
+                None => "does nothing without admin.token: without one nobody is asked for a token",
+                Some(token) if token == viewer => {
+                    "is admin.token too; a viewer needs a token of its own"
+                }
+                Some(_) => "",
+            };
+            if !text.is_empty() {
+                notes.add("admin.viewer_token", text);
+            }
+        }
         if bind == server.bind && bind.port() != 0 {
             notes.add("admin.bind", format!("{bind} is server.bind too"));
         }

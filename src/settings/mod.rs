@@ -46,7 +46,7 @@ pub(crate) use certificate::{Certificate, Certificates};
 pub use gateways::GatewaySettings;
 pub use handlers::{HandlerSettings, Use};
 pub(crate) use load::MAX_FILE;
-pub use sections::{AdminSettings, JournalSettings, ServerSettings, SqliteSettings};
+pub use sections::{AdminSettings, JournalSettings, ServerSettings, ShowBodies, SqliteSettings};
 pub use tls::{TlsSettings, TlsVersion};
 
 /// All settings of a server, validated.

@@ -96,6 +96,13 @@ pub struct AdminSettings {
     /// The token that clients send as `Authorization: Bearer …`. Required if `bind` is not loopback.
     /// Default: none.
     pub token: Option<Secret>,
+    /// A token that may only read: it is answered GET requests. Needs `token` too. Default: none.
+    pub viewer_token: Option<Secret>,
+    /// Who sees the texts of bodies. Default: only the administrator.
+    pub show_bodies: ShowBodies,
+    /// The path under which a proxy shows the listener, such as `/offhook`; the proxy takes it away. The pages of
+    /// the dashboard name their own addresses by it. Default: none.
+    pub path_prefix: Option<String>,
     /// How many clients may watch `/api/stream` at the same time. Default: 16.
     pub max_viewers: usize,
     /// `[admin.tls]`: the listener speaks TLS. Default: none.
@@ -104,14 +111,41 @@ pub struct AdminSettings {
 
 keys!(AdminSettings {
     bind: address,
-    token: some(checked(
-        secret,
-        |token| token.expose().iter().all(u8::is_ascii_graphic),
-        "can never be shown in a header: it must be visible ASCII without spaces",
+    token: some(token),
+    viewer_token: some(token),
+    show_bodies: one_of(&[("admin", ShowBodies::Admin), ("viewer", ShowBodies::Viewer),]),
+    path_prefix: some(checked(
+        text,
+        |path| {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+            path.starts_with('/')
+                && !path.ends_with('/')
+                && !path.contains("//")
+                && path.chars().all(is_plain)
+        },
+        "is no prefix; expected a path without a slash at its end, such as \"/offhook\"",
     )),
     max_viewers: whole(0..=1_000),
     tls: some(tls),
 });
+
+/// A token that a header can show.
+fn token(spot: &Spot<'_>) -> Option<Secret> {
+    let shown = |token: &Secret| token.expose().iter().all(u8::is_ascii_graphic);
+    let text = "can never be shown in a header: it must be visible ASCII without spaces";
+    checked(secret, shown, text)(spot)
+}
+
+/// `admin.show_bodies`: who sees the bodies of events, and what contains text of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShowBodies {
+    /// Only the administrator.
+    #[default]
+    Admin,
+    /// The viewer too.
+    Viewer,
+}
 
 impl AdminSettings {
     /// Likely mistakes, one sentence each.
@@ -132,6 +166,9 @@ impl Default for AdminSettings {
         Self {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 5001)),
             token: None,
+            viewer_token: None,
+            show_bodies: ShowBodies::default(),
+            path_prefix: None,
             max_viewers: DEFAULT_MAX_VIEWERS,
             tls: None,
         }

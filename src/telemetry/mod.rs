@@ -14,5 +14,7 @@ pub(crate) use metrics::{
     RequestOutcome, SourceMetrics,
 };
 pub(crate) use news::{About, Change, ChangeKind, DEFAULT_MAX_VIEWERS, Heard, NoPlace, Viewing};
+#[cfg(feature = "dashboard")]
+pub(crate) use stats::Series;
 pub(crate) use stats::Window;
 pub(crate) use throttle::{ONGOING, Throttle};

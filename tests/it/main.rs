@@ -12,6 +12,8 @@ mod conformance;
 mod crash;
 #[cfg(feature = "test-support")]
 mod custom_journal;
+#[cfg(feature = "dashboard")]
+mod dashboard;
 mod deletion;
 mod events;
 mod examples;
@@ -40,6 +42,7 @@ mod relay_crash;
 mod relay_isolation;
 mod reload;
 mod replays;
+mod roles;
 mod served;
 mod sessions;
 mod silence;

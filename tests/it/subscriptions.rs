@@ -33,6 +33,7 @@ impl Served {
         let mut request = TestRequest::get(path);
         method.clone_into(&mut request.method);
         request.body = body.into();
+        let request = request.header("Content-Type", "application/json");
         request.send(self.admin).await
     }
 

@@ -50,6 +50,9 @@ pub(super) fn admin_keys(old: &AdminSettings, new: &AdminSettings) -> Vec<&'stat
         AdminSettings {
             bind: "bind",
             token: "token",
+            viewer_token: "viewer_token",
+            show_bodies: "show_bodies",
+            path_prefix: "path_prefix",
             max_viewers: "max_viewers",
             tls: "tls",
         },

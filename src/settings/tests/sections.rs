@@ -102,7 +102,7 @@ fn one_problem_each() {
     with_source_each_has_one_problem(&PROBLEMS);
 }
 
-const PROBLEMS: [(&str, &str); 16] = [
+const PROBLEMS: [(&str, &str); 20] = [
     (
         "[server]\nworkers = 513",
         "workers: found 513, expected a whole number from 0 to 512",
@@ -110,6 +110,22 @@ const PROBLEMS: [(&str, &str); 16] = [
     (
         "[admin]\ntoken = \"two words\"",
         "admin.token: can never be shown in a header",
+    ),
+    (
+        "[admin]\nviewer_token = \"v\"",
+        "admin.viewer_token: does nothing without admin.token",
+    ),
+    (
+        "[admin]\ntoken = \"t\"\nviewer_token = \"t\"",
+        "admin.viewer_token: is admin.token too",
+    ),
+    (
+        "[admin]\nshow_bodies = \"all\"",
+        "admin.show_bodies: found \"all\"; allowed: admin, viewer",
+    ),
+    (
+        "[admin]\npath_prefix = \"/offhook/\"",
+        "admin.path_prefix: is no prefix",
     ),
     (
         "[server]\nmax_in_flight = \"1 MiB\"",

@@ -1,0 +1,301 @@
+//! Consumer: one of them, with what it holds up, why it fails, and what can be done about it.
+
+use actix_web::{HttpResponse, web};
+use maud::{Markup, html};
+use serde_json::{Value, json};
+
+use super::bars::{Row, bars};
+use super::parts::{
+    Act, Page, ago, beginning, call, count, fact, many, segment, short_name, state as state_of,
+    time_in, when, with_query,
+};
+use crate::admin::consumers;
+use crate::admin::error::ApiError;
+use crate::admin::role::Role;
+use crate::admin::state::{AdminState, State};
+use crate::clock::{Clock as _, SystemClock};
+use crate::relay::RegisteredSubscription;
+use crate::telemetry::Window;
+
+/// `GET /ui/consumers/{name}`
+pub(super) async fn page(
+    state: State,
+    role: Role,
+    name: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let one = consumers::one(&state, role, &name).await?;
+    let word = one["state"].as_str().unwrap_or("unknown");
+    let subscription = subscription(&state, &name);
+    let content = html! {
+        div.head {
+            h1 { (short_name(&name)) }
+            (state_of(word))
+            span.end.actions { (actions(&one, subscription.as_ref(), role)) }
+        }
+        (reasons(&one))
+        dl.facts {
+            (fact("Name", Some(html! { span.mono { (name) } })))
+            (fact("Lag", one["lag"].as_u64().map(|lag| many(lag, "event"))))
+            (fact("Oldest waiting", time_in(&one["oldest_waiting"], ago)))
+            (fact("Running", one["in_flight"].as_u64()))
+            (fact("Waiting for a retry", one["retrying"].as_u64()))
+            (fact("In memory", one["in_memory"].as_u64()))
+            (fact("Faults of offhook", one["panics"].as_u64().filter(|count| *count > 0)))
+            @if let Some(entry) = &subscription { (of_subscription(entry)) }
+        }
+        (over_time(&state, &name, one["lag"].as_u64()))
+        (failures(&one["failures"]))
+        (held_up(&one))
+        (options(&one["options"]))
+        p { a href=(with_query("dead", &[("consumer", Some(&name))])) { "Dead letters of " (short_name(&name)) } }
+    };
+    Ok(Page::new(short_name(&name)).answer(&state, &content).await)
+}
+
+/// Why it does not hand over, where it does not.
+fn reasons(one: &Value) -> Markup {
+    let suspended = &one["suspended"];
+    html! {
+        @if let Some(reason) = one["failing_reason"].as_str() {
+            p.note.is-bad { "Failing since " (when(&one["failing_since"])) ": " (reason) }
+        }
+        @if let Some(reason) = suspended["reason"].as_str() {
+            p.note.is-bad { "Suspended " (when(&suspended["since"])) ": " (reason) ". Nothing is lost within retention; resume it when it works again." }
+        }
+        @if let Some(reason) = one["ended"]["reason"].as_str() {
+            p.note { "Ended " (when(&one["ended"]["at"])) ": " (reason) }
+        }
+    }
+}
+
+fn actions(one: &Value, subscription: Option<&RegisteredSubscription>, role: Role) -> Markup {
+    let name = one["name"].as_str().unwrap_or_default();
+    let (short, path) = (short_name(name), format!("api/consumers/{}", segment(name)));
+    let word = one["state"].as_str().unwrap_or_default();
+    let waiting = many(one["lag"].as_u64().unwrap_or_default(), "event");
+    let resume = Act {
+        name: "Resume",
+        ask: format!(
+            "{waiting} wait for {short}. They are handed over in order, as fast as it takes them."
+        ),
+        say: format!("Resume {short}"),
+        typed: None,
+        calls: vec![call("POST", format!("{path}/resume"), &json!({}))],
+        then: None,
+    };
+    let pause = Act {
+        name: "Pause",
+        ask: format!(
+            "{short} gets nothing until it is resumed. Events wait for it, as long as retention keeps them."
+        ),
+        say: format!("Pause {short}"),
+        calls: vec![call("POST", format!("{path}/pause"), &json!({}))],
+        typed: None,
+        then: None,
+    };
+    let is_stopped = matches!(word, "paused" | "suspended" | "ended" | "inactive");
+    html! {
+        @if is_stopped { (resume.button(role)) } @else { (pause.button(role)) }
+        @if role.may_change() {
+            a.button data-panel href=(with_query("ui/replay", &[("consumer", Some(name))])) { "Replay…" }
+        }
+        @if let Some(entry) = subscription.filter(|entry| !entry.is_defined()) { (remove(entry, short).button(role)) }
+    }
+}
+
+/// Removes a subscription that was made over the API.
+fn remove<'a>(entry: &RegisteredSubscription, short: &str) -> Act<'a> {
+    let key = &entry.subscription.key;
+    let path = format!("sessions/{}/webhook", segment(key.session()));
+    Act {
+        name: "Remove",
+        ask: format!(
+            "{short} is removed, with how far it had come. What waits for it is not sent."
+        ),
+        say: format!("Remove {short}"),
+        typed: None,
+        calls: vec![call(
+            "DELETE",
+            with_query(&path, &[("name", Some(key.name()))]),
+            &Value::Null,
+        )],
+        then: Some("consumers"),
+    }
+}
+
+fn subscription(state: &AdminState, name: &str) -> Option<RegisteredSubscription> {
+    let all = state.registry.as_ref()?.list(None);
+    all.into_iter()
+        .find(|entry| entry.subscription.key.consumer() == name)
+}
+
+fn of_subscription(entry: &RegisteredSubscription) -> Markup {
+    let subscription = &entry.subscription;
+    let kinds = subscription.events.as_ref().map(|kinds| {
+        let names: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+        names.join(", ")
+    });
+    let headers: Vec<&str> = subscription.headers.names().collect();
+    html! {
+        (fact("URL", Some(html! { span.mono { (without_tokens(subscription.url.as_ref())) } })))
+        (fact("Session", Some(subscription.key.session())))
+        (fact("Events", Some(kinds.unwrap_or_else(|| "all".to_owned()))))
+        (fact("Secrets", Some(subscription.secrets.iter().len())))
+        (fact("Headers", Some(headers.join(", ")).filter(|names| !names.is_empty())))
+        (fact("Defined", Some(if entry.is_defined() { "in settings.toml" } else { "over the API" })))
+    }
+}
+
+/// An address without what may be a secret of it: a password, the query, long parts of the path.
+fn without_tokens(url: &str) -> String {
+    let Ok(mut url) = url::Url::parse(url) else {
+        return "…".to_owned();
+    };
+    let has_query = url.query().is_some();
+    url.set_query(None);
+    url.set_fragment(None);
+    // An address without a host has no password either.
+    let _ = (url.set_username(""), url.set_password(None));
+    let path: Vec<&str> = url
+        .path()
+        .split('/')
+        .map(|part| if part.len() > 20 { "…" } else { part })
+        .collect();
+    let query = if has_query { "?…" } else { "" };
+    let origin = url.origin().ascii_serialization();
+    format!("{origin}{}{query}", path.join("/"))
+}
+
+/// What was delivered and what has failed in the last hour, and how many events waited.
+fn over_time(state: &AdminState, name: &str, waiting: Option<u64>) -> Markup {
+    let stats = state
+        .metrics
+        .stats()
+        .consumers(Window::Hour, SystemClock.monotonic());
+    let found = stats.into_iter().find(|(one, _)| one == name);
+    let Some((_, [delivered, failed, dead, lag])) = found else {
+        return html! {};
+    };
+    let row = |name, class, numbers| Row {
+        name,
+        class,
+        numbers,
+        now: None,
+    };
+    let waiting = Row {
+        now: waiting,
+        ..row("waiting", "soft", &lag)
+    };
+    html! {
+        h2 { "The last hour" }
+        div.columns {
+            (bars(&[row("delivered", "plain", &delivered), row("failed", "warn", &failed), row("dead", "bad", &dead)]))
+            (bars(&[waiting]))
+        }
+    }
+}
+
+/// The newest failures.
+fn failures(list: &Value) -> Markup {
+    let Some(list) = list.as_array().filter(|list| !list.is_empty()) else {
+        return html! {};
+    };
+    html! {
+        h2 { "Last failures" }
+        table {
+            caption.unseen { "The newest failures" }
+            thead { tr {
+                th scope="col" { "Time" } th scope="col" { "Event" } th.number.wide-only scope="col" { "Attempt" }
+                th scope="col" { "Outcome" } th.wide-only scope="col" { "Next try" }
+            } }
+            tbody {
+                @for failure in list {
+                    @let event = failure["event"].as_str().unwrap_or_default();
+                    tr {
+                        td { (when(&failure["at"])) }
+                        td { a.row.mono href={ "events/" (segment(event)) } { (event.get(..13).unwrap_or(event)) } }
+                        td.number.wide-only { (count(&failure["attempt"])) }
+                        td { (beginning(failure["outcome"].as_str().unwrap_or_default(), 200)) }
+                        td.wide-only { (when(&failure["next_at"])) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The options that it runs with.
+fn options(options: &Value) -> Markup {
+    let Value::Object(fields) = options else {
+        return html! {};
+    };
+    html! {
+        h2 { "Options" }
+        pre.wrap tabindex="0" {
+            @for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) { (name) " = " (value) "\n" }
+        }
+    }
+}
+
+/// The conversations and sessions that wait for an event that is tried again.
+fn held_up(one: &Value) -> Markup {
+    let lists = [
+        ("Held-up conversations", "held_up"),
+        ("Sessions with a backlog", "sessions"),
+    ];
+    html! {
+        @for (title, key) in lists {
+            @if let Some(list) = one[key].as_array().filter(|list| !list.is_empty()) {
+                h2 { (title) }
+                table {
+                    caption.unseen { (title) }
+                    thead { tr {
+                        th scope="col" { "Whose" } th scope="col" { "First event" } th.number.wide-only scope="col" { "Attempts" }
+                        th scope="col" { "Next try" } th.number scope="col" { "Behind it" }
+                    } }
+                    tbody { @for held in list.iter().take(MOST_HELD) { (held_row(held)) } }
+                }
+            }
+        }
+    }
+}
+
+fn held_row(held: &Value) -> Markup {
+    let event = held["event"].as_str().unwrap_or_default();
+    let whose = held["conversation"].as_str().or(held["session"].as_str());
+    html! {
+        tr {
+            th scope="row" { bdi { (beginning(whose.unwrap_or("–"), 100)) } }
+            td { a.row.mono href={ "events/" (segment(event)) } { (event.get(..13).unwrap_or(event)) } }
+            td.number.wide-only { (count(&held["attempt"])) }
+            td { (when(&held["next_at"])) }
+            td.number { (count(if held["behind"].is_null() { &held["waiting"] } else { &held["behind"] })) @if held["more_in_journal"] == true { "+" } }
+        }
+    }
+}
+
+const MOST_HELD: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_in_addresses_are_hidden() {
+        let table = [
+            ("https://crm.example/webhook", "https://crm.example/webhook"),
+            (
+                "https://u:p@crm.example/a?token=hidden",
+                "https://crm.example/a?…",
+            ),
+            (
+                "http://127.0.0.1:9/services/0123456789abcdef0123456789/x",
+                "http://127.0.0.1:9/services/…/x",
+            ),
+            ("no address", "…"),
+        ];
+        for (url, shown) in table {
+            assert_eq!(without_tokens(url), shown);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Dead: what consumers have given up on, grouped by the consumer and its reason; then the letters.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpResponse, web};
+use maud::{Markup, html};
+use serde_json::{Value, json};
+
+use super::parts::{
+    Act, Page, ago, beginning, call, consumer_link, many, short_name, time, with_query,
+};
+use crate::Timestamp;
+use crate::admin::dead::{DeadQuery, ShownLetter, find};
+use crate::admin::error::ApiError;
+use crate::admin::role::Role;
+use crate::admin::state::State;
+
+/// `GET /ui/dead`
+pub(super) async fn page(
+    state: State,
+    role: Role,
+    query: web::Query<DeadQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let query = query.into_inner();
+    // The groups are those of one large page: counting all letters could take long.
+    let asked = DeadQuery {
+        consumer: query.consumer.clone(),
+        before: query.before.clone(),
+        limit: Some(MOST_GROUPED),
+    };
+    let page = find(&state, &asked).await?;
+    let groups = groups(&page.dead);
+    let content = html! {
+        div.head {
+            h1 { "Dead letters" }
+            @if let Some(consumer) = &query.consumer { span { "of " (consumer_link(consumer)) " " a href="dead" { "show all" } } }
+            span.end { (replay_all(&page.dead, query.consumer.as_deref(), page.next.is_some()).button(role)) }
+        }
+        @if page.dead.is_empty() {
+            p { "No dead letters." }
+        } @else {
+            (groups_table(&groups, role))
+            h2 { "Letters, newest first" }
+            (letters_table(&page.dead, role))
+            @if let Some(next) = &page.next {
+                p { a.button rel="next" href=(with_query("dead", &[("consumer", query.consumer.as_deref()), ("before", Some(next))])) { "Older" } }
+            }
+        }
+        @if query.before.is_some() {
+            p { a.button rel="prev" href=(with_query("dead", &[("consumer", query.consumer.as_deref())])) { "Newest" } }
+        }
+    };
+    Ok(Page::new("Dead letters").answer(&state, &content).await)
+}
+
+/// Letters of one consumer whose reasons differ only by numbers.
+struct Group<'a> {
+    letters: Vec<&'a ShownLetter>,
+    first: Timestamp,
+    last: Timestamp,
+}
+
+/// The groups, the largest first.
+fn groups(letters: &[ShownLetter]) -> Vec<Group<'_>> {
+    let mut groups: BTreeMap<(&str, String), Group<'_>> = BTreeMap::new();
+    for letter in letters {
+        let reason = without_digits(&letter.reason);
+        let group = groups
+            .entry((&letter.consumer, reason))
+            .or_insert_with(|| Group {
+                letters: Vec::new(),
+                first: letter.at,
+                last: letter.at,
+            });
+        group.letters.push(letter);
+        group.first = group.first.min(letter.at);
+        group.last = group.last.max(letter.at);
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.letters.len()));
+    groups
+}
+
+/// A reason with one sign in place of each number: a status stays, a time or a port does not count.
+fn without_digits(reason: &str) -> String {
+    let mut shown = String::new();
+    for (index, part) in reason.split(|c: char| c.is_ascii_digit()).enumerate() {
+        if index > 0 && !shown.ends_with('#') {
+            shown.push('#');
+        }
+        shown.push_str(part);
+    }
+    shown
+}
+
+fn replay_all(letters: &[ShownLetter], consumer: Option<&str>, more: bool) -> Act<'static> {
+    let count = if more {
+        "all".to_owned()
+    } else {
+        letters.len().to_string()
+    };
+    let to = consumer.map_or("their consumers", short_name);
+    Act {
+        name: "Replay all",
+        ask: format!(
+            "The dead letters are handed over again to {to}, as new, with attempts from 1."
+        ),
+        say: format!("Replay {count} to {to}"),
+        typed: None,
+        calls: vec![call(
+            "POST",
+            "api/dead/replay",
+            &json!({ "consumer": consumer }),
+        )],
+        then: None,
+    }
+}
+
+fn groups_table(groups: &[Group<'_>], role: Role) -> Markup {
+    html! {
+        table {
+            caption.unseen { "Groups by consumer and reason" }
+            thead { tr {
+                th scope="col" { "Consumer" } th scope="col" { "Reason" } th.number scope="col" { "Count" }
+                th.wide-only scope="col" { "First" } th.wide-only scope="col" { "Last" } th scope="col" { span.unseen { "Actions" } }
+            } }
+            tbody {
+                @for group in groups.iter().take(MOST_SHOWN) {
+                    @let letter = group.letters[0];
+                    tr {
+                        th scope="row" { (consumer_link(&letter.consumer)) }
+                        td { (beginning(&letter.reason, 200)) }
+                        td.number { (group.letters.len()) }
+                        td.wide-only { (ago(group.first)) }
+                        td.wide-only { (ago(group.last)) }
+                        td { span.actions { (group.replay().button(role)) (group.delete().button(role)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Group<'_> {
+    fn count(&self) -> u64 {
+        self.letters.len() as u64
+    }
+
+    fn short(&self) -> &str {
+        short_name(&self.letters[0].consumer)
+    }
+
+    fn replay(&self) -> Act<'static> {
+        let (count, short) = (many(self.count(), "event"), self.short());
+        let calls = self.letters.iter().map(|letter| {
+            let body = json!({ "consumer": letter.consumer, "id": letter.id });
+            call("POST", "api/dead/replay", &body)
+        });
+        Act {
+            name: "Replay",
+            ask: format!("{count} are handed over again to {short}, as new, with attempts from 1."),
+            say: format!("Replay {count} to {short}"),
+            typed: None,
+            calls: calls.collect(),
+            then: None,
+        }
+    }
+
+    fn delete(&self) -> Act<'static> {
+        let count = self.letters.len();
+        Act {
+            name: "Delete",
+            ask: format!(
+                "{} of {} are deleted for good. The events stay.",
+                many(self.count(), "dead letter"),
+                self.short()
+            ),
+            say: format!("Delete {}", many(self.count(), "letter")),
+            typed: Some(count.to_string()),
+            calls: self.letters.iter().map(|letter| delete(letter)).collect(),
+            then: None,
+        }
+    }
+}
+
+fn delete(letter: &ShownLetter) -> Value {
+    let path = with_query(
+        &format!("api/dead/{}", letter.id),
+        &[("consumer", Some(&letter.consumer))],
+    );
+    call("DELETE", path, &Value::Null)
+}
+
+fn letters_table(letters: &[ShownLetter], role: Role) -> Markup {
+    html! {
+        table {
+            caption.unseen { "Dead letters" }
+            thead { tr {
+                th scope="col" { "Given up" } th.wide-only scope="col" { "Consumer" } th.wide-only scope="col" { "Session" }
+                th scope="col" { "Event" } th scope="col" { "Reason" } th.number.wide-only scope="col" { "Attempts" }
+                th scope="col" { span.unseen { "Actions" } }
+            } }
+            tbody {
+                @for letter in letters.iter().take(MOST_SHOWN) {
+                    @let id = letter.id.to_string();
+                    tr data-id=(id) {
+                        td { a.row href={ "events/" (id) } { (time(letter.at)) } }
+                        td.wide-only { (consumer_link(&letter.consumer)) }
+                        td.wide-only { @if let Some(session) = &letter.session { bdi { (session) } } }
+                        td { (letter.event) }
+                        td { (beginning(&letter.reason, 200)) }
+                        td.number.wide-only { (letter.attempts) }
+                        td { (replay_one(letter).button(role)) }
+                    }
+                }
+            }
+        }
+        @if letters.len() > MOST_SHOWN { p.quiet { "The newest " (MOST_SHOWN) " of these." } }
+    }
+}
+
+fn replay_one(letter: &ShownLetter) -> Act<'static> {
+    let short = short_name(&letter.consumer);
+    let body = json!({ "consumer": letter.consumer, "id": letter.id });
+    Act {
+        name: "Replay",
+        ask: format!("The event is handed over again to {short}, as new."),
+        say: format!("Replay 1 event to {short}"),
+        typed: None,
+        calls: vec![call("POST", "api/dead/replay", &body)],
+        then: None,
+    }
+}
+
+/// So many letters are grouped at a time.
+const MOST_GROUPED: usize = 200;
+const MOST_SHOWN: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_do_not_tell_reasons_apart() {
+        assert_eq!(
+            without_digits("timeout after 10 s"),
+            without_digits("timeout after 9 s")
+        );
+        assert_ne!(
+            without_digits("500 Internal"),
+            without_digits("connection refused")
+        );
+        assert_eq!(without_digits("a1b22"), "a#b#");
+    }
+}

@@ -1,0 +1,334 @@
+//! Now: whether all is well, and where it is not.
+
+use actix_web::HttpResponse;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::bars::{Row, bars};
+use super::parts::{
+    Page, Tone, ago, consumer_link, fact, many, number, size, state as state_of, time_in,
+};
+use crate::Timestamp;
+use crate::admin::error::ApiError;
+use crate::admin::role::Role;
+use crate::admin::state::{AdminState, State};
+use crate::admin::{consumers, replay, stats};
+use crate::clock::{Clock as _, SystemClock};
+use crate::ingress::SeenReport;
+use crate::telemetry::{Series, Window};
+
+/// `GET /ui/now`
+pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiError> {
+    let sources = state.ingress.silence().report();
+    let all = match &state.pipeline {
+        Some(_) => consumers::all(&state).await?,
+        None => Vec::new(),
+    };
+    let settings = state.settings.health();
+    let kept = kept(&state).await;
+    let problems = problems(&state, &sources, &all, &settings);
+    let replays = match &state.pipeline {
+        Some(_) => replay::all(&state).await?,
+        None => Vec::new(),
+    };
+    let was_anything_received = sources.iter().any(|source| source.last_event_at.is_some());
+    let content = html! {
+        div.head { h1 { "Now" } }
+        p.verdict { (verdict(&sources, &problems)) }
+        @if !problems.is_empty() {
+            ul.problems { @for problem in &problems { li { (problem.show()) } } }
+        }
+        @if !was_anything_received { (send_one(&state)) }
+        (last_hour(&state))
+        div.columns {
+            section { (sources_table(&sources)) }
+            section { (consumers_table(&state, &all)) }
+        }
+        @let running: Vec<&Value> = replays.iter().filter(|one| one["state"] == "running").collect();
+        @if !running.is_empty() { (replays_table(&running, role)) }
+        h2 { "Server" }
+        dl.facts {
+            (fact("Version", Some(env!("CARGO_PKG_VERSION"))))
+            (fact("Engine", Some(state.engine)))
+            @if let Some(kept) = kept {
+                (fact("Kept", kept.bytes.map(|bytes| format!("{} on the disk", size(bytes)))))
+                (fact("Free", kept.free.map(size)))
+                (fact("Oldest event", kept.oldest.map(ago)))
+                (fact("Newest number", Some(number(kept.head))))
+            }
+            (fact("Settings", settings["fingerprint"].as_str()))
+            (fact("Loaded", time_in(&settings["loaded_at"], ago)))
+            (fact("Last reload", last_reload(&settings["last_reload"])))
+        }
+    };
+    let page = Page {
+        stream: state
+            .pipeline
+            .is_some()
+            .then(|| "api/stream?kinds=event,consumer,source,replay".to_owned()),
+        ..Page::new("Now")
+    };
+    Ok(page.answer(&state, &content).await)
+}
+
+/// What came in the last hour, over all sources.
+fn last_hour(state: &AdminState) -> Markup {
+    let sources = state
+        .metrics
+        .stats()
+        .sources(Window::Hour, SystemClock.monotonic());
+    let mut sums: [Series; 4] = Default::default();
+    for (_, rows) in &sources {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            sum.resize(row.len(), None);
+            for (sum, number) in sum.iter_mut().zip(row) {
+                *sum = number
+                    .map(|number| sum.unwrap_or_default().saturating_add(number))
+                    .or(*sum);
+            }
+        }
+    }
+    let [received, duplicates, refused, unavailable] = &sums;
+    let row = |name, class, numbers| Row {
+        name,
+        class,
+        numbers,
+        now: None,
+    };
+    bars(&[
+        row("received", "plain", received),
+        row("duplicates", "soft", duplicates),
+        row("refused", "warn", refused),
+        row("unavailable", "bad", unavailable),
+    ])
+}
+
+/// What the journal holds.
+struct Kept {
+    head: u64,
+    bytes: Option<u64>,
+    free: Option<u64>,
+    oldest: Option<Timestamp>,
+}
+
+async fn kept(state: &AdminState) -> Option<Kept> {
+    let pipeline = state.pipeline.as_ref()?;
+    let journal = pipeline.journal();
+    let free = match pipeline.folder() {
+        Some(folder) => stats::free(folder.to_owned()).await,
+        None => None,
+    };
+    let oldest = journal.read(0, 1).await.ok();
+    let oldest = oldest.and_then(|records| records.into_iter().next());
+    Some(Kept {
+        head: journal.tail().head(),
+        bytes: pipeline.size().await,
+        free,
+        oldest: oldest.map(|record| record.received.received_at),
+    })
+}
+
+/// Something that is not well, and the page that says more.
+struct Problem {
+    tone: Tone,
+    text: String,
+    page: String,
+}
+
+impl Problem {
+    fn new(tone: Tone, text: String, page: impl Into<String>) -> Self {
+        let page = page.into();
+        Self { tone, text, page }
+    }
+
+    fn show(&self) -> Markup {
+        html! { a.state.(self.tone.class()) href=(self.page) { (self.text) } }
+    }
+}
+
+/// Everything that is not well, the worst first.
+fn problems(
+    state: &AdminState,
+    sources: &[SeenReport],
+    consumers: &[Value],
+    settings: &Value,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Some(why) = state.ingress.not_ready() {
+        let text = format!("New events are answered 503: {why}");
+        problems.push(Problem::new(Tone::Bad, text, "settings"));
+    }
+    let outcome = settings["last_reload"]["outcome"]
+        .as_str()
+        .unwrap_or_default();
+    if matches!(
+        outcome,
+        "invalid" | "restart_needed" | "half_written" | "not_ready"
+    ) {
+        let text = format!(
+            "The settings file could not be taken: {}",
+            outcome.replace('_', " ")
+        );
+        problems.push(Problem::new(Tone::Warn, text, "settings"));
+    }
+    for consumer in consumers {
+        let (name, word) = (consumer["name"].as_str(), consumer["state"].as_str());
+        let (name, word) = (name.unwrap_or_default(), word.unwrap_or_default());
+        if matches!(word, "running" | "inactive") {
+            continue;
+        }
+        let lag = consumer["lag"].as_u64().unwrap_or_default();
+        let waiting = if lag == 0 {
+            String::new()
+        } else {
+            format!(", {} waiting", many(lag, "event"))
+        };
+        let text = format!("{} is {word}{waiting}", super::parts::short_name(name));
+        let page = format!("consumers/{}", super::parts::segment(name));
+        problems.push(Problem::new(Tone::of(word).min(Tone::Warn), text, page));
+    }
+    for source in sources.iter().filter(|source| source.quiet_since.is_some()) {
+        let session = source
+            .session
+            .as_ref()
+            .map(|session| format!(", session {session}"));
+        let text = format!("{}{} is quiet", source.source, session.unwrap_or_default());
+        problems.push(Problem::new(Tone::Warn, text, "events"));
+    }
+    problems.sort_by_key(|problem| problem.tone);
+    problems
+}
+
+/// One sentence of how it is.
+fn verdict(sources: &[SeenReport], problems: &[Problem]) -> Markup {
+    let heard = sources.iter().filter(|source| {
+        source.session.is_none() && source.since_last.is_some_and(|since| since.as_secs() < 60)
+    });
+    let heard = many(heard.count() as u64, "source");
+    html! {
+        @match problems.iter().map(|problem| problem.tone).min() {
+            None => { span.state.is-good { "All is well" } ": " (heard) " heard in the last minute, no consumer is held up." }
+            Some(Tone::Bad) => { span.state.is-bad { "Something is wrong" } ", the worst first:" }
+            Some(_) => { span.state.is-warn { "Something wants attention" } ":" }
+        }
+    }
+}
+
+/// What to do where nothing was received yet.
+fn send_one(state: &AdminState) -> Markup {
+    let settings = state.settings.settings();
+    let bind = settings["server"]["bind"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let path = settings["sources"][0]["path"]
+        .as_str()
+        .unwrap_or("/webhook")
+        .to_owned();
+    let curl = format!(
+        "body='{{\"event\":\"message\",\"messageId\":\"1\",\"from\":\"+1\",\"message\":\"Hello!\"}}'\n\
+         curl -i http://{bind}{path} -H 'Content-Type: application/json' \\\n  \
+         -H \"$(printf %s \"$body\" | offhook sign - --secret \"$SECRET\")\" -d \"$body\""
+    );
+    html! {
+        p { "Nothing was received yet. Send one:" }
+        pre.wrap { "offhook send\n\n# or\n" (curl) }
+    }
+}
+
+fn sources_table(sources: &[SeenReport]) -> Markup {
+    html! {
+        h2 { "Sources" }
+        table {
+            caption.unseen { "When each source sent its last event" }
+            thead { tr { th scope="col" { "Source" } th scope="col" { "Last event" } th scope="col" { "State" } } }
+            tbody {
+                @for source in sources {
+                    tr {
+                        th scope="row" {
+                            (source.source)
+                            @if let Some(session) = &source.session { " " small { "session " (session) } }
+                        }
+                        td { @if let Some(at) = source.last_event_at { (ago(at)) } @else { span.quiet { "never" } } }
+                        td { @match source.quiet_since {
+                            Some(since) => { (state_of("quiet")) " " small { "since " (ago(since)) } }
+                            None if source.last_event_at.is_some() => (state_of("heard")),
+                            None => span.quiet { "–" },
+                        } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn consumers_table(state: &AdminState, consumers: &[Value]) -> Markup {
+    let most = consumers.iter().filter_map(|one| one["lag"].as_u64()).max();
+    html! {
+        h2 { "Consumers" }
+        @if state.pipeline.is_none() {
+            p { "The engine is none: handlers run before the answer, and nothing is kept." }
+        } @else if consumers.is_empty() {
+            p { "No handler and no subscriber: events are kept, and nobody gets them. " a href="consumers" { "Add one" } }
+        } @else {
+            table {
+                caption.unseen { "How far each consumer is" }
+                thead { tr { th scope="col" { "Consumer" } th scope="col" { "State" } th scope="col" { "Lag" } th.wide-only scope="col" { "Oldest waiting" } } }
+                tbody {
+                    @for consumer in consumers.iter().take(MOST_SHOWN) {
+                        tr {
+                            th scope="row" { (consumer_link(consumer["name"].as_str().unwrap_or_default())) }
+                            td { (state_of(consumer["state"].as_str().unwrap_or("unknown"))) }
+                            td { (lag(consumer, most.unwrap_or_default())) }
+                            td.wide-only { @if let Some(at) = time_in(&consumer["oldest_waiting"], ago) { (at) } @else { span.quiet { "–" } } }
+                        }
+                    }
+                }
+            }
+            @if consumers.len() > MOST_SHOWN { p { a href="consumers" { "All " (consumers.len()) } } }
+        }
+    }
+}
+
+/// The events that wait, as a number and as a bar beside those of the others.
+fn lag(consumer: &Value, most: u64) -> Markup {
+    match consumer["lag"].as_u64() {
+        None => html! { span.quiet { "unknown" } },
+        Some(0) => html! { "0" },
+        Some(lag) => {
+            html! { (number(lag)) " " meter.wide-only value=(lag) max=(most) aria-label="Lag beside the others" {} }
+        }
+    }
+}
+
+/// The replays that run.
+fn replays_table(running: &[&Value], role: Role) -> Markup {
+    html! {
+        h2 { "Replays that run" }
+        table {
+            caption.unseen { "How far each replay is" }
+            thead { tr { th scope="col" { "Consumer" } th scope="col" { "Handed over" } th scope="col" { "Asked" } th scope="col" { span.unseen { "Actions" } } } }
+            tbody {
+                @for one in running {
+                    @let (done, all) = (one["handed_over"].as_u64().unwrap_or_default(), one["matched"].as_u64().unwrap_or_default());
+                    tr {
+                        th scope="row" { (consumer_link(one["consumer"].as_str().unwrap_or_default())) }
+                        td { (number(done)) " of " (number(all)) " " meter value=(done) max=(all) aria-label="Handed over" {} }
+                        td { @if let Some(at) = time_in(&one["asked_at"], ago) { (at) } }
+                        td { (super::replay::cancel(one, role)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn last_reload(last: &Value) -> Option<Markup> {
+    let outcome = last["outcome"].as_str()?;
+    Some(
+        html! { (outcome.replace('_', " ")) " " @if let Some(at) = time_in(&last["at"], ago) { (at) } },
+    )
+}
+
+/// So many consumers are shown here; the page of consumers has all.
+const MOST_SHOWN: usize = 20;

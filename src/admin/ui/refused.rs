@@ -1,0 +1,262 @@
+//! Refused: requests that were not accepted, by what is wrong with them; and one, with what would accept it.
+
+use actix_web::{HttpResponse, web};
+use maud::{Markup, html};
+use serde_json::{Value, json};
+
+use super::parts::{
+    Act, Page, ago, beginning, call, fact, fitting, many, plain, size, time_in, with_query,
+};
+use crate::Timestamp;
+use crate::admin::error::ApiError;
+use crate::admin::refused::{self, ListQuery};
+use crate::admin::role::Role;
+use crate::admin::state::State;
+
+/// `GET /ui/refused`
+pub(super) async fn page(
+    state: State,
+    role: Role,
+    query: web::Query<ListQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let query = query.into_inner();
+    let (source, reason) = (query.source.clone(), query.reason.clone());
+    let is_older = query.before.is_some();
+    let found = refused::find_all(&state, query).await?;
+    let (groups, all) = (list(&found["groups"]), list(&found["refused"]));
+    let pairs = |before: Option<&str>| {
+        let pairs = [
+            ("source", source.as_deref()),
+            ("reason", reason.as_deref()),
+            ("before", before),
+        ];
+        with_query("refused", &pairs)
+    };
+    let content = html! {
+        div.head {
+            h1 { "Refused requests" }
+            @if source.is_some() || reason.is_some() { a href="refused" { "show all" } }
+            span.end.actions {
+                @if !groups.is_empty() { (verify("Verify all again", groups, None).button(role)) (forget(groups).button(role)) }
+            }
+        }
+        @if all.is_empty() && !is_older {
+            p { "Nothing was refused since the start, " (time_in(&found["since"], ago).unwrap_or_default()) "." }
+        } @else {
+            (groups_table(groups, role))
+            h2 { "Requests, newest first" }
+            (requests_table(all))
+        }
+        p.quiet {
+            "Kept in memory since " (time_in(&found["since"], ago).unwrap_or_default()) ", gone at a restart."
+            @if let Some(dropped) = found["dropped"].as_u64().filter(|dropped| *dropped > 0) {
+                " " (many(dropped, "more")) " came and are not kept."
+            }
+        }
+        p {
+            @if is_older { a.button rel="prev" href=(pairs(None)) { "Newest" } " " }
+            @if let Some(next) = found["next"].as_str() { a.button rel="next" href=(pairs(Some(next))) { "Older" } }
+        }
+    };
+    Ok(Page::new("Refused requests").answer(&state, &content).await)
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+fn count(groups: &[Value]) -> u64 {
+    groups
+        .iter()
+        .filter_map(|group| group["count"].as_u64())
+        .sum()
+}
+
+/// Has requests verified again, by the settings that run now.
+fn verify<'a>(name: &'a str, groups: &[Value], which: Option<&Value>) -> Act<'a> {
+    let count = which.map_or_else(
+        || count(groups),
+        |group| group["count"].as_u64().unwrap_or_default(),
+    );
+    let body = which.map_or_else(
+        || json!({}),
+        |group| {
+            let mut body = json!({});
+            for key in ["source", "reason"] {
+                if group[key].is_string() {
+                    body[key] = group[key].clone();
+                }
+            }
+            body
+        },
+    );
+    Act {
+        name,
+        ask: format!(
+            "{} are verified again with the secrets of now. One that is valid becomes an event, behind what its \
+             conversation has received since; duplicates are found.",
+            many(count, "request")
+        ),
+        say: format!("Verify {}", many(count, "request")),
+        typed: None,
+        calls: vec![call("POST", "api/refused/verify", &body)],
+        then: None,
+    }
+}
+
+fn forget(groups: &[Value]) -> Act<'static> {
+    let count = count(groups);
+    Act {
+        name: "Forget",
+        ask: format!(
+            "{} are forgotten. They cannot be verified again.",
+            many(count, "request")
+        ),
+        say: format!("Forget {}", many(count, "request")),
+        typed: Some(count.to_string()),
+        calls: vec![call("DELETE", "api/refused", &Value::Null)],
+        then: None,
+    }
+}
+
+fn groups_table(groups: &[Value], role: Role) -> Markup {
+    html! {
+        table {
+            caption.unseen { "Groups by source and diagnosis, explained ones first" }
+            thead { tr {
+                th scope="col" { "What is wrong" } th.wide-only scope="col" { "Source" } th.number scope="col" { "Count" }
+                th.wide-only scope="col" { "First" } th.wide-only scope="col" { "Last" } th scope="col" { span.unseen { "Actions" } }
+            } }
+            tbody {
+                @for group in groups.iter().take(MOST_SHOWN) {
+                    @let why = group["why"].as_str().or(group["reason"].as_str()).unwrap_or("not explained");
+                    tr {
+                        th scope="row" {
+                            (explained(group)) " "
+                            a href=(with_query("refused", &[("source", group["source"].as_str()), ("reason", group["reason"].as_str())])) {
+                                (beginning(why, 200))
+                            }
+                        }
+                        td.wide-only { (text(group, "source")) }
+                        td.number { (group["count"].as_u64().unwrap_or_default()) }
+                        td.wide-only { (time_in(&group["first"], ago).unwrap_or_default()) }
+                        td.wide-only { (time_in(&group["last"], ago).unwrap_or_default()) }
+                        td { @if group["source"].is_string() { (verify("Verify again", groups, Some(group)).button(role)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// An explained request proves that its sender knows the secret.
+fn explained(one: &Value) -> Markup {
+    html! {
+        @if one["explained"] == true { span.state.is-warn { "explained" } } @else { span.state.is-idle { "not explained" } }
+    }
+}
+
+fn requests_table(all: &[Value]) -> Markup {
+    html! {
+        table {
+            caption.unseen { "Refused requests" }
+            thead { tr {
+                th scope="col" { "Time" } th scope="col" { "Path" } th scope="col" { "Why" } th.wide-only scope="col" { "Source" }
+                th.wide-only scope="col" { "From" } th.number.wide-only scope="col" { "Status" }
+            } }
+            tbody {
+                @for one in all.iter().take(MOST_SHOWN) {
+                    tr {
+                        td { a.row href={ "refused/" (text(one, "id")) } { (time_in(&one["at"], super::parts::time).unwrap_or_default()) } }
+                        td { (text(one, "method")) " " bdi { (beginning(text(one, "path"), 100)) }
+                            @if let Some(count) = one["count"].as_u64().filter(|count| *count > 1) { " " small { "×" (count) } } }
+                        td { (beginning(one["why"].as_str().unwrap_or(text(one, "cause")), 160)) }
+                        td.wide-only { (text(one, "source")) }
+                        td.wide-only { (text(one, "peer")) " " small { bdi { (beginning(text(one, "user_agent"), 40)) } } }
+                        td.number.wide-only { (one["status"].as_u64().unwrap_or_default()) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `GET /ui/refused/{id}`
+pub(super) async fn page_of_one(
+    state: State,
+    role: Role,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let found = refused::one(&state, &id).await?;
+    let one = serde_json::to_value(&found).unwrap_or_default();
+    let content = html! {
+        div.head {
+            h1 { (text(&one, "method")) " " bdi { (beginning(text(&one, "path"), 100)) } }
+            (explained(&one))
+            span.end.actions { @if one["kept"] == "whole" { (verify_one(&one).button(role)) } }
+        }
+        @for finding in list(&one["findings"]) {
+            p.note { strong { (text(finding, "why")) } br; (text(finding, "advice")) }
+        }
+        (facts(&one))
+        @if let Some(suggestion) = one["suggestion"].as_str() {
+            h2 { "What would accept it" }
+            pre.wrap tabindex="0" { (suggestion) }
+        }
+        h2 { "Headers" }
+        dl.facts {
+            @for header in list(&one["headers"]) {
+                dt { (header[0].as_str().unwrap_or_default()) }
+                dd.mono { bdi { (plain(header[1].as_str().unwrap_or_default())) } }
+            }
+        }
+        h2 { "Body" }
+        @match found.content.as_deref() {
+            Some(_) if !role.sees_bodies() => p.quiet { "Bodies are shown to the administrator only ([admin] show_bodies)." },
+            Some(content) => pre.wrap tabindex="0" { (fitting(&String::from_utf8_lossy(&content[..content.len().min(MOST_BODY)]), 2 * MOST_BODY)) },
+            None => p.quiet {
+                @match text(&one, "kept") {
+                    "hash" => { "Not kept. Its SHA-256 is " span.mono { (text(&one, "sha256")) } },
+                    _ => "It was not read.",
+                }
+            },
+        }
+    };
+    Ok(Page::new("Refused request").answer(&state, &content).await)
+}
+
+fn facts(one: &Value) -> Markup {
+    let named = |key: &str| one[key].as_str().map(plain);
+    html! {
+        dl.facts {
+            (fact("Received", time_in(&one["at"], super::parts::time as fn(Timestamp) -> Markup)))
+            (fact("Answered", one["status"].as_u64()))
+            (fact("Source", named("source")))
+            (fact("Session", named("session")))
+            (fact("From", named("peer")))
+            (fact("Program", named("user_agent")))
+            (fact("Size", one["bytes"].as_u64().map(size)))
+            (fact("Diagnosis", named("diagnosis")))
+            (fact("Asked for", one["count"].as_u64().map(|count| many(count, "time"))))
+            (fact("Last", time_in(&one["last_at"], ago)))
+        }
+    }
+}
+
+fn verify_one(one: &Value) -> Act<'static> {
+    Act {
+        name: "Verify again",
+        ask: "The request is verified again with the secrets of now. If it is valid it becomes an event.".to_owned(),
+        say: "Verify 1 request".to_owned(),
+        typed: None,
+        calls: vec![call("POST", format!("api/refused/{}/verify", text(one, "id")), &json!({}))],
+        then: Some("refused"),
+    }
+}
+
+const MOST_SHOWN: usize = 50;
+const MOST_BODY: usize = 64 * 1024;
