@@ -1,0 +1,222 @@
+// What a person does with the dashboard. Each returns what was wrong.
+
+import assert from "node:assert/strict";
+
+import { judge, shown, tab } from "./checks.mjs";
+import { HOSTILE, TOKEN, VIEWER } from "./served.mjs";
+
+/** Goes to a page by the keyboard, and waits for its heading. */
+async function keys(page, pressed, heading) {
+  for (const key of pressed.split(" ")) await page.keyboard.press(key);
+  await page.waitForSelector(`main:not([aria-busy]) h1:has-text("${heading}")`);
+}
+
+export const paths = {
+  async "the keyboard alone"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    await page.goto(seeded.base);
+    await shown(page);
+    for (const [pressed, heading] of [
+      ["g e", "Events"], ["g v", "Conversations"], ["g c", "Consumers"], ["g d", "Dead"], ["g s", "Settings"], ["g n", "Now"], ["g e", "Events"],
+    ]) await keys(page, pressed, heading);
+    assert.match(await page.title(), /^Events · offhook$/);
+    const path = () => new URL(page.url()).pathname;
+    await page.keyboard.press("j");
+    await page.keyboard.press("j");
+    await page.keyboard.press("k");
+    const first = await page.evaluate(() => document.activeElement?.closest("tr")?.dataset.id);
+    assert.ok(first, "a row has the focus");
+    await page.keyboard.press("y");
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), first);
+    await page.keyboard.press("Enter");
+    await page.waitForSelector(`article[data-id="${first}"]`);
+    assert.equal(path(), `/events/${first}`);
+    await page.keyboard.press("Escape");
+    await page.waitForSelector("#events");
+    assert.equal(path(), "/events");
+    await page.keyboard.press("/");
+    assert.equal(await page.evaluate(() => document.activeElement?.tagName), "INPUT");
+    await page.keyboard.type("shop");
+    await page.keyboard.press("Enter");
+    await page.waitForURL("**/events?session=shop");
+    await shown(page);
+    await page.keyboard.press("]");
+    await page.waitForURL(/before=/).catch(() => {});
+    await page.keyboard.press("?");
+    await page.waitForSelector("#keys[open]");
+    const wrong = await judge(opened);
+    await page.keyboard.press("Escape");
+    assert.equal(await page.locator("#keys[open]").count(), 0);
+    await opened.context.close();
+    return wrong;
+  },
+
+  async "a replay from the preview to the confirmation"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    await page.goto(`${seeded.base}events?session=support`);
+    await shown(page);
+    // The first is a duplicate, which cannot be selected.
+    for (const key of ["j", "x", "j", "x", "j", "x"]) await page.keyboard.press(key);
+    assert.equal(await page.textContent("#selected"), "2");
+    await page.keyboard.press("r");
+    const button = page.locator("#panel button[type=submit]");
+    await button.waitFor();
+    assert.equal((await button.textContent())?.replace(/all \d+ consumers/, "all"), "Replay 2 events to all");
+    await page.selectOption("#panel select[name=consumer]", "handler:archive");
+    assert.equal(await button.textContent(), "Replay 2 events to archive");
+    const wrong = await judge(opened);
+    await button.click();
+    await page.waitForFunction(() => document.querySelector("#said")?.textContent?.includes("2 events handed over again"));
+    const { replays } = await seeded.api("api/replays");
+    assert.equal(replays.filter((one) => one.consumer === "handler:archive" && one.matched === 1).length, 2);
+    await opened.context.close();
+    return wrong;
+  },
+
+  async "what is deleted must be typed"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN, width: 360 });
+    const { page } = opened;
+    await page.goto(`${seeded.base}dead`);
+    await shown(page);
+    const before = (await seeded.api("api/dead?limit=500")).dead.length;
+    await page.locator("table").first().locator("button", { hasText: "Delete" }).last().click();
+    const go = page.locator("#confirm button.go");
+    assert.ok(await go.isDisabled());
+    const count = await page.textContent("#confirm label b");
+    await page.fill("#confirm input", String(count));
+    const wrong = await judge(opened);
+    await go.click();
+    await page.waitForSelector("#confirm:not([open])", { state: "attached" });
+    const after = (await seeded.api("api/dead?limit=500")).dead.length;
+    assert.equal(before - after, Number(count));
+    await opened.context.close();
+    return wrong;
+  },
+
+  async "the token is asked for over the page"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base });
+    const { page } = opened;
+    await page.goto(`${seeded.base}consumers`);
+    await page.waitForSelector("#token[open]");
+    const wrong = await judge(opened);
+    await page.fill("#token input", "a-wrong-one");
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => document.querySelector("#token output")?.textContent);
+    await page.fill("#token input", TOKEN);
+    await page.keyboard.press("Enter");
+    await shown(page);
+    assert.equal(await page.textContent("h1"), "Consumers");
+    assert.equal(new URL(page.url()).search, "");
+    await opened.context.close();
+    return wrong;
+  },
+
+  async "a viewer has no buttons that change something, and sees no bodies"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: VIEWER });
+    const { page } = opened;
+    const wrong = [];
+    for (const path of ["", "events", "consumers", "consumers/handler%3Akeeps-trying", "dead", "settings"]) {
+      await page.goto(seeded.base + path);
+      await shown(page);
+      const calls = await page.locator("main [data-calls], main [data-replay], main [data-panel]").count();
+      if (calls) wrong.push(`${path} has ${calls} buttons`);
+      if (/Where is my order/.test(await page.textContent("main") ?? "")) wrong.push(`${path} shows a body`);
+      wrong.push(...await judge(opened));
+    }
+    await opened.context.close();
+    return wrong;
+  },
+
+  async "hostile texts stay texts on every page"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    const wrong = [];
+    const { events } = await seeded.api("api/events?limit=30");
+    const places = events.slice(0, 18).map((event) => `events/${event.id}`);
+    for (const text of HOSTILE) {
+      const session = encodeURIComponent(text);
+      places.push(`events?session=${session}`, `conversations?session=${session}`, `conversations?session=${session}&peer=${session}`);
+    }
+    for (const place of places) {
+      await page.goto(seeded.base + place);
+      await shown(page);
+      if (await page.locator("main script, main img, main iframe, main [onerror], main [onload]").count()) wrong.push(`${place} has markup of a sender`);
+      const links = await page.locator("main a").evaluateAll((all) => all.map((one) => one.href));
+      wrong.push(...links.filter((link) => !link.startsWith(seeded.base)).map((link) => `${place} links to ${link}`));
+    }
+    wrong.push(...await judge(opened));
+    await opened.context.close();
+    return wrong;
+  },
+
+  async "new events come by themselves, but not while somebody reads"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    await page.goto(`${seeded.base}events?session=live`);
+    await page.waitForSelector("#connection[data-state=live]");
+    const send = (id) => seeded.send({ event: "message", sessionId: "live", messageId: id, from: "+1", message: id });
+    await send("first");
+    await page.waitForSelector("#events:has-text('first')");
+    await page.keyboard.press("j");
+    await send("second");
+    await page.waitForSelector("#newer:has-text('1 newer')");
+    assert.equal(await page.locator("#events tbody tr").count(), 1);
+    await page.click("#newer");
+    await page.waitForSelector("#events:has-text('second')");
+    await page.keyboard.press("l");
+    assert.equal(await page.getAttribute("#live", "aria-pressed"), "false");
+    const wrong = await judge(opened);
+    await opened.context.close();
+    return wrong;
+  },
+
+  async "a refused request is verified again"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    await page.goto(`${seeded.base}refused`);
+    await shown(page);
+    await page.locator("table").first().locator("button", { hasText: "Verify again" }).first().click();
+    assert.match(await page.textContent("#confirm button.go") ?? "", /^Verify \d+ requests?$/);
+    const wrong = await judge(opened);
+    await page.click("#confirm button.go");
+    await page.waitForSelector("#confirm:not([open])", { state: "attached" });
+    await shown(page);
+    await opened.context.close();
+    return wrong;
+  },
+
+  async "the theme is kept"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    const back = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    await page.goto(seeded.base);
+    await shown(page);
+    const light = await back();
+    await page.click("#theme");
+    await page.click("#theme");
+    const dark = await back();
+    assert.notEqual(light, dark);
+    await page.reload();
+    await shown(page);
+    assert.equal(await back(), dark);
+    await opened.context.close();
+    return [];
+  },
+
+  async "a server that is gone is told"(browser, { empty }) {
+    const opened = await tab(browser, { base: empty.base, token: TOKEN });
+    const { page } = opened;
+    await page.goto(empty.base);
+    await shown(page);
+    await page.route("**/ui/**", (route) => route.abort());
+    await page.click("nav a[data-page=events]");
+    await page.waitForSelector("#connection[data-state=off]");
+    await page.unroute("**/ui/**");
+    await page.waitForSelector("#connection[data-state=on], #connection[data-state=live]");
+    await shown(page);
+    await opened.context.close();
+    return [];
+  },
+};
