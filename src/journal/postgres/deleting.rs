@@ -5,8 +5,8 @@
 
 use tokio_postgres::types::ToSql;
 
-use super::connect::Link;
 use super::following::Following;
+use super::link::Link;
 use super::shared::Shared;
 use super::sql::{number, signed};
 use crate::Timestamp;

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::connect::Link;
-use super::lease::Grant;
+use super::grants::Grant;
+use super::link::Link;
 use super::shared::Shared;
 use super::sql::signed;
 use crate::journal::{
@@ -180,12 +180,22 @@ struct Arrays<'a> {
     epochs: Vec<i64>,
     consumers: Vec<&'a [u8]>,
     heads: Vec<&'a [u8]>,
-    rows: (Vec<i32>, Vec<&'a [u8]>, Vec<Option<&'a [u8]>>),
-    revived: (Vec<i32>, Vec<i64>, Vec<i32>),
-    dead: (Vec<i32>, Vec<i64>, Vec<i32>),
+    row_of: Vec<i32>,
+    row_keys: Vec<&'a [u8]>,
+    row_values: Vec<Option<&'a [u8]>>,
+    revived: Places,
+    dead: Places,
     attempts: Vec<i64>,
     reasons: Vec<&'a [u8]>,
     ats: Vec<i64>,
+}
+
+/// Positions, and whose they are.
+#[derive(Default)]
+struct Places {
+    of: Vec<i32>,
+    seqs: Vec<i64>,
+    parts: Vec<i32>,
 }
 
 impl<'a> Arrays<'a> {
@@ -205,12 +215,12 @@ impl<'a> Arrays<'a> {
                 .map(|(key, value)| (key, value))
                 .collect();
             for (key, value) in rows {
-                arrays.rows.0.push(index);
-                arrays.rows.1.push(key);
-                arrays.rows.2.push(value.as_deref());
+                arrays.row_of.push(index);
+                arrays.row_keys.push(key);
+                arrays.row_values.push(value.as_deref());
             }
             for position in &change.revived {
-                place(&mut arrays.revived, index, *position);
+                arrays.revived.push(index, *position);
             }
             let dead: BTreeMap<Position, &DeadLetter> = change
                 .dead
@@ -218,7 +228,7 @@ impl<'a> Arrays<'a> {
                 .map(|letter| (letter.position, letter))
                 .collect();
             for (position, letter) in dead {
-                place(&mut arrays.dead, index, position);
+                arrays.dead.push(index, position);
                 arrays.attempts.push(letter.attempts.into());
                 arrays.reasons.push(letter.reason.as_bytes());
                 arrays.ats.push(letter.at.as_millisecond());
@@ -229,22 +239,22 @@ impl<'a> Arrays<'a> {
 
     /// Returns which changes are saved, from 1.
     async fn save(&self, link: &Link) -> Result<Vec<i32>, Unavailable> {
-        let (rows, revived, dead) = (&self.rows, &self.revived, &self.dead);
+        let (revived, dead) = (&self.revived, &self.dead);
         let values: [&(dyn ToSql + Sync); 17] = [
             &self.shares,
             &self.holders,
             &self.epochs,
             &self.consumers,
             &self.heads,
-            &rows.0,
-            &rows.1,
-            &rows.2,
-            &revived.0,
-            &revived.1,
-            &revived.2,
-            &dead.0,
-            &dead.1,
-            &dead.2,
+            &self.row_of,
+            &self.row_keys,
+            &self.row_values,
+            &revived.of,
+            &revived.seqs,
+            &revived.parts,
+            &dead.of,
+            &dead.seqs,
+            &dead.parts,
             &self.attempts,
             &self.reasons,
             &self.ats,
@@ -253,10 +263,12 @@ impl<'a> Arrays<'a> {
     }
 }
 
-fn place(to: &mut (Vec<i32>, Vec<i64>, Vec<i32>), index: i32, position: Position) {
-    to.0.push(index);
-    to.1.push(signed(position.seq()));
-    to.2.push(position.part().into());
+impl Places {
+    fn push(&mut self, of: i32, position: Position) {
+        self.of.push(of);
+        self.seqs.push(signed(position.seq()));
+        self.parts.push(position.part().into());
+    }
 }
 
 const SAVED: &str = "SELECT p.head, r.key, r.value FROM progress p LEFT JOIN progress_row r \

@@ -11,11 +11,13 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::connect::{Connector, Link, Role};
+use super::connect::{Connector, Role};
 use super::desk::{MAX_SAVES, Save, Saver};
-use super::following::{Following, Witness};
+use super::following::Following;
 use super::lease::{Heart, LEAVE, join_at_start};
+use super::link::Link;
 use super::options::{PostgresError, PostgresOptions};
+use super::reading::Witness;
 use super::shared::{News, Shared, Times, heard};
 use super::sql::number;
 use super::verify::Verifier;

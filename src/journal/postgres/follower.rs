@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::connect::{Link, Listener};
 use super::following::Following;
+use super::link::Link;
 use super::reading::{self, MAX_BLOCKS};
+use super::session::Listener;
 use super::shared::{News, Shared, heard};
 use super::sql::{number, signed};
 use crate::Timestamp;

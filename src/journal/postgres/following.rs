@@ -9,15 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::reading::StoredBlock;
+use super::reading::{StoredBlock, Witness};
 use crate::journal::{Record, Seq, Tail};
-
-/// The newest body of an append that this instance has seen. A log that does not hold it has gone back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Witness {
-    pub(super) last: Seq,
-    pub(super) batch: Uuid,
-}
 
 /// Bodies that this instance has appended.
 #[derive(Debug)]
@@ -151,11 +144,13 @@ impl Following {
         state.witnesses.iter().copied().chain(waiting).collect()
     }
 
-    /// Begins again at `head`, because the log went back.
-    pub(super) fn reset(&self, head: Seq) {
+    /// Begins again after this body, because the log went back.
+    pub(super) fn reset(&self, newest: Option<Witness>) {
+        let head = newest.map_or(0, |newest| newest.last);
         let mut state = self.lock();
         state.waiting.clear();
-        state.witnesses.retain(|witness| witness.last <= head);
+        state.witnesses.retain(|witness| witness.last < head);
+        state.witnesses.extend(newest);
         self.tail.reset(head);
     }
 

@@ -278,9 +278,12 @@ DECLARE
 BEGIN
     SELECT first_seq - 1 INTO gone FROM meta FOR UPDATE;
     removed := 0;
-    SELECT last - 1 INTO edge FROM block ORDER BY last DESC LIMIT 1;
-    edge := least(edge, up_to, (SELECT max(b.last) FROM (SELECT last FROM block ORDER BY last LIMIT 64) b));
-    IF NOT FOUND OR edge <= gone THEN
+    SELECT least(up_to, last - 1) INTO edge FROM block ORDER BY last DESC LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    edge := least(edge, (SELECT max(b.last) FROM (SELECT last FROM block ORDER BY last LIMIT 64) b));
+    IF edge <= gone THEN
         RETURN;
     END IF;
     removed := edge - gone;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::desk::{PostgresDesk, Save};
 use super::engine::{self, End};
-use super::lease::Grant;
+use super::grants::Grant;
 use super::options::{PostgresError, PostgresOptions};
 use super::shared::{Shared, Times};
 use super::sql::{number, signed};

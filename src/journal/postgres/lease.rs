@@ -5,93 +5,27 @@
 //! using its shares earlier: four fifths of a lease after it has *sent* its last renewal. So only the rates of
 //! clocks matter.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::connect::{Link, Session};
+use super::division::{Others, SeenShare, Step, steps, still_held, valid_until};
+use super::grants::Grant;
+use super::link::Link;
 use super::options::PostgresError;
 use super::schema::{FORMAT, claim_span, millis};
+use super::session::Session;
 use super::shared::{Shared, heard};
 use super::sql::{number, signed};
 use crate::journal::{Share, Unavailable};
 
-/// The right to dispatch a share, and the epoch under which its progress is saved.
-///
-/// It ends early: when [`Postgres::lease_until`](super::Postgres::lease_until) has passed, when it is no longer
-/// among the [held](super::Postgres::held) ones, or when a save is fenced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grant {
-    /// The share; the number of shares for the housekeeper's.
-    pub share: Share,
-    /// Raised whenever the share is taken.
-    pub epoch: u64,
-    /// Whether another instance is to have the share: finish what runs, save, and
-    /// [give it back](super::Postgres::give_back).
-    pub is_ending: bool,
-    pub(super) holder: Uuid,
-}
-
-/// The shares that this instance holds.
-#[derive(Debug, Default)]
-pub(super) struct Grants {
-    pub(super) held: watch::Sender<BTreeMap<Share, Grant>>,
-    /// Whether shares are wanted at all.
-    wanted: watch::Sender<bool>,
-    /// Something has changed: look at once.
-    pub(super) look: Notify,
-}
-
-impl Grants {
-    /// Begins to take shares.
-    pub(super) fn want(&self) {
-        self.wanted.send_replace(true);
-        self.look.notify_one();
-    }
-
-    /// Forgets a grant that was lost or given back.
-    pub(super) fn remove(&self, grant: Grant) {
-        self.held.send_if_modified(|held| {
-            let is_it = held
-                .get(&grant.share)
-                .is_some_and(|one| one.epoch == grant.epoch);
-            is_it && held.remove(&grant.share).is_some()
-        });
-    }
-
-    fn clear(&self) {
-        self.held
-            .send_if_modified(|held| !std::mem::take(held).is_empty());
-    }
-
-    fn insert(&self, grant: Grant) {
-        self.held.send_modify(|held| {
-            held.insert(grant.share, grant);
-        });
-    }
-
-    fn is_wanted(&self) -> bool {
-        *self.wanted.borrow()
-    }
-}
-
 pub(super) struct Heart {
     shared: Arc<Shared>,
     link: Link,
-    /// The last beat of each other instance, and when it was first seen.
-    others: HashMap<Uuid, (Uuid, Instant)>,
-}
-
-/// What a beat has returned of one share.
-struct Seen {
-    no: Share,
-    holder: Option<Uuid>,
-    epoch: i64,
+    others: Others,
 }
 
 impl Heart {
@@ -99,7 +33,7 @@ impl Heart {
         Self {
             shared,
             link,
-            others: HashMap::new(),
+            others: Others::default(),
         }
     }
 
@@ -157,7 +91,7 @@ impl Heart {
             );
             return self.begin_again().await;
         }
-        self.shared.set_lease(sent + lease.mul_f64(0.8));
+        self.shared.set_lease(valid_until(sent, lease));
         self.bury_dead(row, &session).await?;
         if self.shared.grants.is_wanted() {
             self.divide(row, &session).await?;
@@ -169,7 +103,7 @@ impl Heart {
     async fn begin_again(&mut self) -> Result<(), Unavailable> {
         let session = self.link.session().await?;
         self.shared.grants.clear();
-        self.others.clear();
+        self.others.forget();
         session.call(LEAVE, &[&self.shared.identity()]).await?;
         let id = Uuid::now_v7();
         join(&self.shared, &session, id)
@@ -193,27 +127,21 @@ impl Heart {
         heard(&shared.news.notes, number(row, 6));
     }
 
-    /// Removes instances whose beat has not changed for a whole lease.
+    /// Removes instances that have vanished.
     async fn bury_dead(
         &mut self,
         row: &tokio_postgres::Row,
         session: &Session,
     ) -> Result<(), Unavailable> {
         let (ids, beats): (Vec<Uuid>, Vec<Uuid>) = (row.get(7), row.get(8));
+        let beats: Vec<(Uuid, Uuid)> = ids.into_iter().zip(beats).collect();
         let (own, now) = (self.shared.identity(), self.shared.clock.monotonic());
-        self.others.retain(|id, _| ids.contains(id));
-        for (id, beat) in ids.into_iter().zip(beats).filter(|(id, _)| *id != own) {
-            let seen = self.others.entry(id).or_insert((beat, now));
-            if seen.0 != beat {
-                *seen = (beat, now);
-            }
-            if now.saturating_duration_since(seen.1) >= self.shared.options.lease {
-                let rows = session.call(BURY, &[&id, &beat]).await?;
-                if rows[0].get(0) {
-                    log::warn!("journal: the instance {id} has vanished; its shares are taken");
-                    self.others.remove(&id);
-                    self.shared.grants.look.notify_one();
-                }
+        let lease = self.shared.options.lease;
+        for (id, beat) in self.others.vanished(own, &beats, now, lease) {
+            let rows = session.call(BURY, &[&id, &beat]).await?;
+            if rows[0].get(0) {
+                log::warn!("journal: the instance {id} has vanished; its shares are taken");
+                self.shared.grants.look.notify_one();
             }
         }
         Ok(())
@@ -225,88 +153,54 @@ impl Heart {
         row: &tokio_postgres::Row,
         session: &Session,
     ) -> Result<(), Unavailable> {
-        let living: Vec<Uuid> = row.get(7);
-        let own = self.shared.identity();
+        let (living, own): (Vec<Uuid>, Uuid) = (row.get(7), self.shared.identity());
         let (nos, holders, epochs): (Vec<i32>, Vec<Option<Uuid>>, Vec<i64>) =
             (row.get(10), row.get(11), row.get(12));
         let seen = nos.into_iter().zip(holders).zip(epochs);
-        let mut seen: Vec<Seen> = seen
-            .map(|((no, holder), epoch)| Seen {
-                no: no as Share,
-                holder,
-                epoch,
-            })
-            .collect();
-        self.drop_lost(&seen, own);
-        let shares = self.shared.shares();
-        let fair = usize::from(shares).div_ceil(living.len().max(1));
-        let held = self.shared.grants.held.borrow().clone();
-        let mut mine = held
-            .values()
-            .filter(|grant| grant.share < shares && !grant.is_ending)
-            .count();
-        // Each instance begins at another share.
-        let start = (own.as_u128() % u128::from(shares.max(1))) as usize;
-        seen.rotate_left(start);
-        for share in seen {
-            let is_free = share.holder.is_none_or(|holder| !living.contains(&holder));
-            let is_left = share.holder == Some(own) && !held.contains_key(&share.no);
-            let is_wanted = share.no == shares || mine < fair;
-            if (is_free || is_left) && is_wanted && self.take(&share, is_left, session).await? {
-                mine += usize::from(share.no < shares);
+        let seen = seen.map(|((no, holder), epoch)| SeenShare {
+            no: no as Share,
+            holder,
+            epoch: epoch.unsigned_abs(),
+        });
+        let seen: Vec<SeenShare> = seen.collect();
+        let grants = &self.shared.grants;
+        grants.held.send_if_modified(|held| {
+            let left = still_held(held, &seen, own);
+            let is_less = left.len() < held.len();
+            *held = left;
+            is_less
+        });
+        let held = grants.held.borrow().clone();
+        for step in steps(own, &living, &seen, &held, self.shared.shares()) {
+            match step {
+                Step::Take { no, epoch } => self.take(no, epoch, session).await?,
+                Step::LetGo(no) => grants.held.send_modify(|held| {
+                    if let Some(grant) = held.get_mut(&no) {
+                        grant.is_ending = true;
+                    }
+                }),
             }
-        }
-        if mine > fair {
-            self.shared.grants.held.send_if_modified(|held| {
-                let mut own = held
-                    .values_mut()
-                    .filter(|grant| grant.share < shares && !grant.is_ending);
-                own.next_back()
-                    .map(|grant| grant.is_ending = true)
-                    .is_some()
-            });
         }
         Ok(())
     }
 
-    /// Forgets the grants that others have taken.
-    fn drop_lost(&self, seen: &[Seen], own: Uuid) {
-        self.shared.grants.held.send_if_modified(|held| {
-            let before = held.len();
-            held.retain(|no, grant| {
-                let found = seen.iter().find(|share| share.no == *no);
-                found.is_some_and(|found| {
-                    found.holder == Some(own) && found.epoch.unsigned_abs() <= grant.epoch
-                })
+    async fn take(&self, share: Share, epoch: u64, session: &Session) -> Result<(), Unavailable> {
+        let holder = self.shared.identity();
+        let rows = session
+            .call(TAKE, &[&i32::from(share), &signed(epoch), &holder])
+            .await?;
+        // Otherwise another instance was faster.
+        if let Some(epoch) = rows[0].get::<_, Option<i64>>(0) {
+            self.shared.counts.taken.fetch_add(1, Ordering::Relaxed);
+            let epoch = epoch.unsigned_abs();
+            self.shared.grants.insert(Grant {
+                share,
+                epoch,
+                is_ending: false,
+                holder,
             });
-            held.len() < before
-        });
-    }
-
-    async fn take(
-        &self,
-        share: &Seen,
-        is_left: bool,
-        session: &Session,
-    ) -> Result<bool, Unavailable> {
-        // A desk that this instance has opened without a grant keeps its share.
-        if is_left {
-            return Ok(false);
         }
-        let own = self.shared.identity();
-        let (no, epoch) = (i32::from(share.no), share.epoch);
-        let rows = session.call(TAKE, &[&no, &epoch, &own]).await?;
-        let Some(epoch) = rows[0].get::<_, Option<i64>>(0) else {
-            return Ok(false);
-        };
-        self.shared.counts.taken.fetch_add(1, Ordering::Relaxed);
-        self.shared.grants.insert(Grant {
-            share: share.no,
-            epoch: epoch.unsigned_abs(),
-            is_ending: false,
-            holder: own,
-        });
-        Ok(true)
+        Ok(())
     }
 
     /// Makes the partitions of dedup keys to come, and drops the old ones.
@@ -370,6 +264,7 @@ async fn instances(session: &Session) -> Result<Vec<(Uuid, Uuid)>, PostgresError
 }
 
 const BEAT: &str = "SELECT * FROM beat_1($1, $2, $3)";
+#[allow(clippy::needless_pass_by_value)] // for map_err
 fn away(why: Unavailable) -> PostgresError {
     PostgresError::Away(why.to_string())
 }

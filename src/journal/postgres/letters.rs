@@ -2,7 +2,7 @@
 
 use tokio_postgres::Row;
 
-use super::connect::Link;
+use super::link::Link;
 use super::sql::{number, signed};
 use crate::Timestamp;
 use crate::journal::{DeadLetter, NamedLetter, Position, Unavailable};

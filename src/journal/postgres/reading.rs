@@ -1,13 +1,20 @@
 //! Reads blocks of the log.
 
 use tokio_postgres::Row;
+use uuid::Uuid;
 
-use super::connect::Link;
-use super::following::Witness;
+use super::link::Link;
 use super::sql::{number, signed};
 use crate::Timestamp;
 use crate::journal::block::{Block, Format};
 use crate::journal::{Record, Seq, Share, Unavailable};
+
+/// The newest body of an append that this instance has seen. A log that does not hold it has gone back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Witness {
+    pub(super) last: Seq,
+    pub(super) batch: Uuid,
+}
 
 /// A block that was read, with the bodies that were asked for.
 #[derive(Debug)]

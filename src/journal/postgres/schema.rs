@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::connect::{Connector, Role, Session};
+use super::connect::{Connector, Role};
 use super::options::{PostgresError, PostgresOptions};
+use super::session::Session;
 use crate::journal::Share;
 
 /// What an instance must know of the database.

@@ -7,9 +7,9 @@ use std::time::Instant;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-use super::connect::Link;
 use super::following::Following;
-use super::lease::Grants;
+use super::grants::Grants;
+use super::link::Link;
 use super::options::PostgresOptions;
 use super::schema::Known;
 use super::verify::Verifier;

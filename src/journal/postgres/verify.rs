@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
-use super::connect::{Check, Session};
-use super::following::{Following, Witness};
+use super::following::Following;
+use super::link::Check;
+use super::reading::Witness;
 use super::schema::{FORMAT, Known};
-use crate::journal::{Seq, Unavailable};
+use super::session::Session;
+use crate::journal::Unavailable;
 
 #[derive(Debug)]
 pub(super) struct Verifier {
@@ -87,32 +89,42 @@ impl Verifier {
             return Ok(());
         }
         let found = common(session, &witnesses).await?;
-        let common = found.unwrap_or_else(|| witnesses[0].last.saturating_sub(1));
-        let gone = newest.last.saturating_sub(common);
+        let head = row.get::<_, Option<i64>>(3).map(|last| Witness {
+            last: last.unsigned_abs(),
+            batch: row.get(4),
+        });
+        let common = found.or(head);
+        // If nothing that was seen is there, all of that is gone, and maybe more.
+        let left = found.map_or(witnesses[0].last.saturating_sub(1), |found| found.last);
+        let left = left.min(head.map_or(0, |head| head.last));
         log::error!(
             "journal: the database has gone back: the events {} to {} that were acknowledged are not there any more \
-             (a fail-over to a standby that did not have them, or a restore); offhook goes on after event {common}",
-            common + 1,
+             (a fail-over to a standby that did not have them, or a restore); events that come now get these numbers",
+            left + 1,
             newest.last
         );
         self.generation.fetch_add(1, Ordering::SeqCst);
         self.following.reset(common);
-        self.lost.fetch_add(gone, Ordering::SeqCst);
+        self.lost.fetch_add(newest.last - left, Ordering::SeqCst);
         Ok(())
     }
 }
 
 /// Returns the newest of these that the database has.
-async fn common(session: &Session, witnesses: &[Witness]) -> Result<Option<Seq>, Unavailable> {
+async fn common(session: &Session, witnesses: &[Witness]) -> Result<Option<Witness>, Unavailable> {
     let lasts: Vec<i64> = witnesses
         .iter()
         .map(|one| super::sql::signed(one.last))
         .collect();
     let batches: Vec<Uuid> = witnesses.iter().map(|one| one.batch).collect();
     let rows = session.read(COMMON, &[&lasts, &batches]).await?;
-    Ok(rows[0].get::<_, Option<i64>>(0).map(i64::unsigned_abs))
+    Ok(rows.first().map(|row| Witness {
+        last: row.get::<_, i64>(0).unsigned_abs(),
+        batch: row.get(1),
+    }))
 }
 
-const META: &str = "SELECT log_id, oldest_reader, first_seq FROM meta";
-const COMMON: &str = "SELECT max(b.last) FROM unnest($1::bigint[], $2::uuid[]) AS w (last, batch) \
-    JOIN block b ON b.last = w.last AND b.batch = w.batch";
+const META: &str = "SELECT m.log_id, m.oldest_reader, m.first_seq, b.last, b.batch FROM meta m \
+    LEFT JOIN (SELECT last, batch FROM block ORDER BY last DESC LIMIT 1) b ON true";
+const COMMON: &str = "SELECT b.last, b.batch FROM unnest($1::bigint[], $2::uuid[]) AS w (last, batch) \
+    JOIN block b ON b.last = w.last AND b.batch = w.batch ORDER BY b.last DESC LIMIT 1";

@@ -13,8 +13,9 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::batch::{BLOCK_FORMAT, PartOf, Plan};
-use super::connect::{Link, Session};
 use super::following::OwnBodies;
+use super::link::Link;
+use super::session::Session;
 use super::shared::Shared;
 use super::sql::{number, signed};
 use crate::Timestamp;

@@ -10,7 +10,7 @@ use super::{HANG, open, open_at, options, server};
 use crate::Timestamp;
 use crate::clock::{Clock, FakeClock};
 use crate::journal::contract::{WINDOW, body, duplicate, entry, new, numbered, seqs};
-use crate::journal::{Appended, DedupKey, Entry, Events, Log as _, Position, Seq};
+use crate::journal::{Appended, DedupKey, Entry, Events, Log as _, Position};
 
 /// Several instances may create the schema at the same time.
 #[tokio::test(flavor = "multi_thread")]
@@ -32,56 +32,28 @@ async fn instances_may_start_together() {
     }
 }
 
-/// Appends of two instances at the same time get dense numbers, and both tails show the same bodies.
+/// All that waits is appended in one call.
 #[tokio::test(flavor = "multi_thread")]
-async fn tails_are_equal() {
-    const EACH: u64 = 300;
+async fn a_batch_is_one_call() {
+    const EVENTS: u64 = 600;
     let Some(server) = server::Server::shared() else {
         return;
     };
-    let options = options(server);
-    let journals = [
-        Arc::new(open(&options).await),
-        Arc::new(open(&options).await),
-    ];
-    let tasks = (0..2 * EACH).map(|number| {
-        let journal = Arc::clone(&journals[(number % 2) as usize]);
-        tokio::spawn(async move { new(journal.as_ref(), numbered(number.into())).await })
-    });
-    let mut numbers: Vec<Seq> = join_all(tasks)
-        .await
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
-    numbers.sort_unstable();
-    assert_eq!(numbers, (1..=2 * EACH).collect::<Vec<_>>());
-    for journal in &journals {
-        let mut head = journal.tail().watch();
-        timeout(HANG, head.wait_for(|head| *head == 2 * EACH))
-            .await
-            .unwrap()
-            .unwrap();
-    }
-    for seq in 1..=2 * EACH {
-        let of = |journal: &Arc<super::Postgres>| journal.tail().get(seq).unwrap().received.id;
-        assert_eq!(of(&journals[0]), of(&journals[1]), "{seq}");
-    }
-    // A batch shares one call.
-    let calls = journals
-        .iter()
-        .map(|journal| journal.counts().appends)
-        .sum::<u64>();
-    assert!(calls < EACH, "{calls} calls");
+    let journal = open(&options(server)).await;
+    let appends = (0..EVENTS).map(|number| new(&journal, numbered(number.into())));
+    let numbers = join_all(appends).await;
+    assert_eq!(numbers, (1..=EVENTS).collect::<Vec<_>>());
+    let calls = journal.counts().appends;
+    assert!(calls < EVENTS / 10, "{calls} calls");
 }
 
-/// Only the newest event with a state is an original, over all instances and within a batch.
+/// A state has one row, also after several of its events in one batch.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_has_one_row() {
     let Some(server) = server::Server::shared() else {
         return;
     };
-    let options = options(server);
-    let journals = [open(&options).await, open(&options).await];
+    let journal = open(&options(server)).await;
     let state = |value: u128| {
         let key = DedupKey {
             hash: value,
@@ -91,32 +63,20 @@ async fn a_state_has_one_row() {
         };
         Entry::one(Arc::new(body("state")), Events::Unread, key)
     };
-    let table = [
-        (0, 1, Appended::new(1)),
-        (1, 1, duplicate(1)),
-        (1, 2, Appended::new(2)),
-        (0, 2, duplicate(2)),
-        (0, 1, Appended::new(3)),
-        (1, 2, Appended::new(4)),
+    let all = join_all([5, 5, 6, 5, 5].map(|value| journal.append(state(value)))).await;
+    let all: Vec<_> = all.into_iter().map(Result::unwrap).collect();
+    let expected = [
+        Appended::new(1),
+        duplicate(1),
+        Appended::new(2),
+        Appended::new(3),
+        duplicate(3),
     ];
-    for (instance, value, expected) in table {
-        assert_eq!(journals[instance].append(state(value)).await, Ok(expected));
-    }
-    // In one batch, because the first call takes longer than it takes to ask for the others.
-    let together = join_all([5, 5, 6, 5, 5].map(|value| journals[0].append(state(value)))).await;
-    let new = together
-        .iter()
-        .filter(|one| matches!(one, Ok(Appended::New { .. })))
-        .count();
-    assert_eq!(new, 3, "{together:?}");
-    assert_eq!(journals[1].append(state(5)).await, Ok(duplicate(7)));
-    let rows = journals[0]
-        .shared
-        .link
-        .read("SELECT count(*) FROM state", &[])
-        .await
-        .unwrap();
+    assert_eq!(all, expected);
+    let sql = "SELECT count(*) FROM state";
+    let rows = journal.shared.link.read(sql, &[]).await.unwrap();
     assert_eq!(rows[0].get::<_, i64>(0), 1);
+    assert_eq!(journal.append(state(5)).await, Ok(duplicate(3)));
 }
 
 /// Duplicates within a batch are those of its first event, in whatever way the database answers.

@@ -15,6 +15,7 @@ use crate::journal::contract::{Instances, Provider};
 mod faults;
 mod leases;
 mod logs;
+mod model;
 mod proxy;
 mod server;
 
