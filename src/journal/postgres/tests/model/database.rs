@@ -80,6 +80,10 @@ impl Database {
             .map_or(0, |record| record.seq)
     }
 
+    pub(super) fn newest(&self) -> Option<Witness> {
+        { self.blocks(self.head().saturating_sub(1), 1).pop() }.map(|block| block.witness)
+    }
+
     pub(super) fn log(&self) -> Vec<Record> {
         self.state
             .batches

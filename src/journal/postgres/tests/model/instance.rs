@@ -40,11 +40,10 @@ impl Instance {
     pub(super) fn new(database: &mut Database, rng: &mut Rng, now: Instant) -> Self {
         let id = uuid(rng);
         database.join(id, uuid(rng));
-        let newest = database.blocks(database.head().saturating_sub(1), 1).pop();
         let tail = Arc::new(Tail::new(database.head()));
         Self {
             id,
-            following: Following::new(tail, newest.map(|block| block.witness), 0),
+            following: Following::new(tail, database.newest(), 0),
             others: Others::default(),
             held: BTreeMap::new(),
             valid_until: now,
@@ -342,8 +341,8 @@ impl Instance {
             .iter()
             .rev()
             .find(|witness| database.has(**witness));
-        let common = common.map_or_else(|| witnesses[0].last.saturating_sub(1), |found| found.last);
-        self.following.reset(common);
+        self.following
+            .reset(common.copied().or_else(|| database.newest()));
         self.save = None;
         self.beat = None;
         self.begin_again(database, rng);
