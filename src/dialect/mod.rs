@@ -39,7 +39,7 @@ pub(crate) use decoder::OWN_MARK;
 pub(crate) use decoder::{Decoder, enclose_own, read_own, remove_own_mark};
 pub(crate) use name::cut;
 pub(crate) use outline::outline;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use outline::{read_outline, write_outline};
 pub use raw::Raw;
 pub(crate) use reader::{BodyReader, Hints, Odd, Reading};

@@ -6,7 +6,7 @@
 
 use super::name::cut;
 use super::reader::unknown;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 use crate::EventKind;
 use crate::{ConnectionEvent, Event, MessageEvent, StatusEvent, UnknownReason};
 
@@ -46,7 +46,7 @@ pub(crate) fn outline(event: &Event) -> Event {
 
 /// Gives the texts of an outline to `put`: its kind, name, message id, sender and status. The session is
 /// kept elsewhere.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) fn write_outline(event: &Event, mut put: impl FnMut(Option<&str>)) {
     let (message_id, from, status) = match event {
         Event::Message(event) => (&event.message_id, &event.from, None),
@@ -61,7 +61,7 @@ pub(crate) fn write_outline(event: &Event, mut put: impl FnMut(Option<&str>)) {
 }
 
 /// Reads an outline of the texts that [`write_outline`] gave. `None` if `take` has none.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) fn read_outline(mut take: impl FnMut() -> Option<Option<String>>) -> Option<Event> {
     let kind = take()?;
     let [name, message_id, from, status] = [take()?, take()?, take()?, take()?];

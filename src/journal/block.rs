@@ -31,7 +31,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::dedup::DedupEntry;
+use super::dedup_entry::DedupEntry;
 use super::position::{Position, Seq, Share};
 use super::record::{Events, KeptPart, Parts, Record};
 use super::remains;

@@ -11,25 +11,33 @@
 //! number of its body, and which part of it. The suite `contract` (feature `test-support`) tests
 //! the rules of every journal; `Offhook::custom_journal` takes your own.
 //!
-//! Inside: `traits.rs` has the traits, `sqlite/` is the default engine, `dedup/` finds duplicates, `tail.rs` holds the newest
-//! records in memory.
+//! Inside: `traits.rs` has the traits, `sqlite/` is the default engine, `postgres/` the one that several instances share,
+//! `dedup/` finds duplicates for the first, `tail.rs` holds the newest records in memory.
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+// SQLite's dedup entries and older blocks are not needed without it.
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
 mod block;
 #[cfg(any(test, feature = "test-support"))]
 pub mod contract;
 #[cfg(feature = "sqlite")]
 mod dedup;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+mod dedup_entry;
 #[cfg(all(feature = "sqlite", feature = "test-support"))]
 #[doc(hidden)]
 pub mod fuzzed;
 mod position;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod record;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod remains;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
 mod sum;
 mod tail;
 mod traits;
@@ -42,6 +50,10 @@ pub(crate) use contract::TestFolder;
 pub(crate) use dedup::BloomFilter;
 pub use position::{MAX_PARTS, Part, Position, Seq, Share, share_of};
 pub(crate) use position::{PositionHashSet, PositionMap};
+#[cfg(feature = "postgres")]
+pub use postgres::{
+    Command, Grant, Note, Postgres, PostgresCounts, PostgresError, PostgresOptions,
+};
 pub use record::{
     Appended, DedupKey, Entry, EntryPart, Events, KeptPart, KeyHash, Missing, PartView, Parts,
     Record,

@@ -256,7 +256,7 @@ impl Parts {
 
 impl Record {
     /// A body that is not what was written, with its id and time of receipt where they can be read.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(super) fn damaged(
         seq: Seq,
         kept_at: Timestamp,

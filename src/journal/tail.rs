@@ -73,6 +73,14 @@ impl Tail {
         }
     }
 
+    /// Begins again at `head`, because the log does not go further any more: a database was restored, or a standby
+    /// took over that did not have the newest records.
+    pub fn reset(&self, head: Seq) {
+        let mut tail = self.lock();
+        *tail = TailRecords::default();
+        self.head.send_replace(head);
+    }
+
     /// Returns the number up to which retention has removed records since this journal was opened.
     pub fn removed(&self) -> Seq {
         self.removed.load(Ordering::Relaxed)

@@ -1,7 +1,7 @@
 //! [`Erased`]: a block from which bodies were deleted. Its bodies keep their numbers, and its dedup keys stay.
 
 use super::{Block, Format, LENGTHS, put, read, split};
-use crate::journal::dedup::DedupEntry;
+use crate::journal::dedup_entry::DedupEntry;
 use crate::journal::position::Seq;
 use crate::journal::record::Parts;
 use crate::journal::remains;

@@ -19,7 +19,7 @@ pub use super::documents::{
 };
 pub use super::duplicates::{
     a_clock_set_back_makes_no_duplicates, a_key_holds_for_its_window,
-    an_empty_window_holds_nothing, each_key_is_new_once,
+    an_empty_window_holds_nothing, each_key_is_new_once, only_the_newest_of_a_state_is_an_original,
 };
 pub use super::log::{
     everything_received_comes_back, kept_times_never_go_back, numbers_follow_each_other,
@@ -33,8 +33,9 @@ pub use super::parts::{
 #[doc(hidden)]
 pub use super::provider::open;
 pub use super::shares::{
-    a_later_desk_fences_an_earlier_one, a_share_has_progress_of_its_own,
-    parts_are_divided_into_shares, two_owners_share_one_log,
+    a_fenced_save_changes_nothing, a_later_desk_fences_an_earlier_one,
+    a_share_has_progress_of_its_own, parts_are_divided_into_shares,
+    tails_of_all_instances_are_equal, two_owners_share_one_log,
 };
 
 /// Makes a test of each case of the suite for the journals that a
@@ -48,6 +49,7 @@ macro_rules! journal_contract {
             a_clock_set_back_makes_no_duplicates,
             a_deleted_body_gets_no_dead_letter,
             a_deleted_body_is_gone_and_its_number_stays,
+            a_fenced_save_changes_nothing,
             a_forgotten_consumer_is_new_again,
             a_key_holds_for_its_window,
             a_later_desk_fences_an_earlier_one,
@@ -69,12 +71,14 @@ macro_rules! journal_contract {
             rows_of_progress_change_one_by_one,
             kept_times_never_go_back,
             numbers_follow_each_other,
+            only_the_newest_of_a_state_is_an_original,
             parts_are_divided_into_shares,
             progress_comes_back,
             reading_is_in_order,
             retention_passes_deleted_bodies,
             revived_dead_letters_are_gone,
             saves_and_appends_all_count,
+            tails_of_all_instances_are_equal,
             the_newest_body_can_be_deleted,
             the_newest_body_is_never_trimmed,
             the_tail_shows_what_is_durable,

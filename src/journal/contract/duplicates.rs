@@ -64,6 +64,46 @@ pub async fn a_clock_set_back_makes_no_duplicates(instances: Instances, clock: A
     assert_eq!(journal.append(same()).await, Ok(duplicate(2)));
 }
 
+/// An event with a state is a duplicate only of the newest event with that state, whichever instance stored that.
+pub async fn only_the_newest_of_a_state_is_an_original(
+    instances: Instances,
+    clock: Arc<FakeClock>,
+) {
+    let value = |value: u128, state| {
+        let mut entry = entry(body("state"), value, Duration::from_secs(60));
+        entry.parts[0].key.state = Some(state);
+        entry
+    };
+    let table = [
+        (1, Appended::new(1)),
+        (1, duplicate(1)),
+        (2, Appended::new(2)),
+        (2, duplicate(2)),
+        (1, Appended::new(3)),
+        (2, Appended::new(4)),
+        (2, duplicate(4)),
+    ];
+    for (turn, (hash, expected)) in (0..).zip(table) {
+        assert_eq!(
+            instances.of(turn).append(value(hash, 100)).await,
+            Ok(expected),
+            "{turn}"
+        );
+    }
+    // Another session has a state of its own, and so have its hashes.
+    let other = instances.first().append(value(3, 101)).await;
+    assert_eq!(other, Ok(Appended::new(5)));
+    assert_eq!(
+        instances.second().append(value(2, 100)).await,
+        Ok(duplicate(4))
+    );
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(
+        instances.second().append(value(2, 100)).await,
+        Ok(Appended::new(6))
+    );
+}
+
 /// Of concurrent events with the same key, through any instance, exactly one is new.
 pub async fn each_key_is_new_once(instances: Instances, _: Arc<FakeClock>) {
     const KEYS: u128 = 8;

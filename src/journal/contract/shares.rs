@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use super::provider::Instances;
 use super::samples::{
-    WINDOW, body, change, divided, letter, letters, new, numbered, only_head, part, save, seqs,
-    spread,
+    WINDOW, body, change, divided, letter, letters, new, numbered, only_head, part, same, save,
+    seqs, spread,
 };
 use crate::clock::FakeClock;
-use crate::journal::{Share, Unavailable, share_of};
+use crate::journal::{Position, ProgressChange, Share, Unavailable, share_of};
 
 /// Each event is in the share of its session, and each share of a journal has a desk.
 pub async fn parts_are_divided_into_shares(instances: Instances, _: Arc<FakeClock>) {
@@ -93,6 +95,69 @@ pub async fn a_later_desk_fences_an_earlier_one(instances: Instances, _: Arc<Fak
         );
         let fenced = later.save(change("a", b"late", vec![])).await;
         assert_eq!(fenced, Err(Unavailable::Fenced(share)));
+    }
+}
+
+/// A save of an earlier desk changes nothing of what the later one finds: neither head nor rows, nor dead letters.
+pub async fn a_fenced_save_changes_nothing(instances: Instances, _: Arc<FakeClock>) {
+    let (first, second) = (instances.first(), instances.second());
+    let row = |key: &[u8], value: Option<&[u8]>| (key.to_vec(), value.map(<[u8]>::to_vec));
+    let earlier = first.desk(0).await.unwrap();
+    let before = ProgressChange {
+        rows: vec![row(b"stays", Some(b"1")), row(b"changes", Some(b"2"))],
+        ..change("a", b"head", vec![letter(1, "one"), letter(2, "two")])
+    };
+    earlier.save(before).await.unwrap();
+    let later = second.desk(0).await.unwrap();
+    let saved = later.saved("a").await;
+    let late = ProgressChange {
+        rows: vec![
+            row(b"stays", None),
+            row(b"changes", Some(b"x")),
+            row(b"new", Some(b"y")),
+        ],
+        revived: vec![Position::first(1)],
+        ..change("a", b"late", vec![letter(2, "late"), letter(3, "late")])
+    };
+    for _ in 0..2 {
+        assert_eq!(
+            earlier.save(late.clone()).await,
+            Err(Unavailable::Fenced(0))
+        );
+        let unknown = change("unknown", b"late", vec![letter(4, "late")]);
+        assert_eq!(earlier.save(unknown).await, Err(Unavailable::Fenced(0)));
+    }
+    assert_eq!(later.saved("a").await, saved);
+    assert_eq!(later.saved("unknown").await, Ok(None));
+    for journal in [first, second] {
+        let left = [letter(1, "one"), letter(2, "two")];
+        assert_eq!(letters(journal.as_ref(), "a").await, left);
+        assert_eq!(letters(journal.as_ref(), "unknown").await, []);
+    }
+}
+
+/// The tails of all instances show the same bodies under the same numbers, without gaps, also those that others
+/// append at the same time.
+pub async fn tails_of_all_instances_are_equal(instances: Instances, _: Arc<FakeClock>) {
+    const EVENTS: u64 = 200;
+    let tasks = (0..EVENTS).map(|number| {
+        let journal = instances.of(number);
+        tokio::spawn(async move { new(journal.as_ref(), numbered(number.into())).await })
+    });
+    let numbers = join_all(tasks).await.into_iter().map(Result::unwrap);
+    assert_eq!(numbers.collect::<BTreeSet<_>>(), (1..=EVENTS).collect());
+    for journal in [instances.first(), instances.second()] {
+        let mut head = journal.tail().watch();
+        head.wait_for(|head| *head == EVENTS).await.unwrap();
+    }
+    let read = instances.first().read(0, usize::MAX).await.unwrap();
+    assert_eq!(read.len() as u64, EVENTS);
+    for record in read {
+        for journal in [instances.first(), instances.second()] {
+            let told = journal.tail().get(record.seq).expect("few and small");
+            same(&told, record.seq, &record.received);
+            assert_eq!(told.kept_at, record.kept_at);
+        }
     }
 }
 

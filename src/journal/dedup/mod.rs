@@ -13,12 +13,13 @@ mod segment;
 mod tuning;
 mod window;
 
+pub(super) use super::dedup_entry::DedupEntry;
 pub(crate) use filter::BloomFilter;
 pub(super) use seal::SealingEnded;
 #[cfg(feature = "test-support")]
 pub(super) use segment::Segment;
 pub(super) use segment::{
-    DedupEntry, any_segment, check_segment, newest_segment, remove_segments, segments_up_to,
+    any_segment, check_segment, newest_segment, remove_segments, segments_up_to,
 };
 pub(super) use tuning::DedupTuning;
 pub(super) use window::DedupWindow;

@@ -2,8 +2,8 @@
 
 use hashbrown::HashTable;
 
-use super::segment::DedupEntry;
 use super::tuning::DedupTuning;
+use crate::journal::dedup_entry::DedupEntry;
 use crate::journal::{KeyHash, Seq};
 
 /// Entries in memory: 32 bytes each, and 5 or more for the map from the key to the entry.

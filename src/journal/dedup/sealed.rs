@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::filter::BloomFilter;
 use super::seal::{Plan, SealOutcome};
-use super::segment::{DedupEntry, Segment};
+use super::segment::Segment;
 use super::tuning::DedupTuning;
+use crate::journal::dedup_entry::DedupEntry;
 use crate::journal::{KeyHash, Seq};
 
 /// All segments of a folder. Several segments share a [`BloomFilter`], so that a new event, which is in

@@ -18,31 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::filter::BloomFilter;
+use crate::journal::dedup_entry::DedupEntry;
 use crate::journal::sum::Sum;
-use crate::journal::{DedupKey, KeyHash, Position, Seq};
-
-/// One event that makes later ones with the same key duplicates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct DedupEntry {
-    pub(crate) hash: KeyHash,
-    pub(crate) position: Position,
-    /// The end of its dedup window, in milliseconds since 1970.
-    pub(crate) until: i64,
-}
-
-impl DedupEntry {
-    /// Makes the entries of the event at `position`, received at `at` (milliseconds since 1970): one, and
-    /// one more for the state that it is a value of.
-    pub(crate) fn all_of(key: DedupKey, position: Position, at: i64) -> impl Iterator<Item = Self> {
-        let until = key.ends_at(at);
-        let entry = move |hash| Self {
-            hash,
-            position,
-            until,
-        };
-        std::iter::once(key.hash).chain(key.state).map(entry)
-    }
-}
+use crate::journal::{KeyHash, Position, Seq};
 
 /// A file of sealed entries.
 #[derive(Debug)]

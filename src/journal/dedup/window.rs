@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use super::recent::Recent;
 use super::seal::{SealJob, SealingEnded};
 use super::sealed::Sealed;
-use super::segment::DedupEntry;
 use super::tuning::DedupTuning;
+use crate::journal::dedup_entry::DedupEntry;
 use crate::journal::{DedupKey, KeyHash, Position, Seq};
 
 #[derive(Debug)]

@@ -1,0 +1,151 @@
+//! [`Connector`]: how connections are made.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_postgres::NoTls;
+use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::options::{PostgresError, PostgresOptions, told};
+use super::session::{Listener, Session, drive};
+use crate::clock::Clock;
+
+/// Makes connections to the host that takes writes.
+pub(super) struct Connector {
+    config: tokio_postgres::Config,
+    tls: Option<MakeRustlsConnect>,
+    schema: String,
+    settings: String,
+    /// Connections live here, whichever runtime asks for them.
+    runtime: Handle,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// What a connection is for.
+#[derive(Clone)]
+pub(super) enum Role {
+    /// What it commits is durable.
+    Durable,
+    /// It listens for notifications, and sends them without waiting for the disk.
+    Listener(Listener),
+}
+
+impl Connector {
+    pub(super) fn new(
+        options: &PostgresOptions,
+        runtime: Handle,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, PostgresError> {
+        let mut config = options.config.clone();
+        config.application_name(format!("offhook {}", options.instance));
+        config
+            .keepalives_idle(PING)
+            .keepalives_interval(PING)
+            .keepalives_retries(2);
+        config.tcp_user_timeout(2 * PING);
+        let tls = match config.get_ssl_mode() {
+            SslMode::Disable => None,
+            _ => Some(MakeRustlsConnect::new(tls(options)?)),
+        };
+        let lock_timeout = options.append_timeout.as_millis() * 4 / 5;
+        let schema = &options.schema;
+        // Sequential scans: a plan is made while a table is empty, and kept.
+        let settings = format!(
+            "SET search_path TO \"{schema}\", pg_temp; SET lock_timeout TO {lock_timeout}; \
+             SET default_transaction_isolation TO 'read committed'; SET statement_timeout TO 0; \
+             SET client_min_messages TO warning; SET jit TO off; SET enable_seqscan TO off; \
+             SET enable_hashjoin TO off; SET enable_mergejoin TO off; SET timezone TO 'UTC'; \
+             SET standard_conforming_strings TO on"
+        );
+        Ok(Self {
+            config,
+            tls,
+            schema: schema.clone(),
+            settings,
+            runtime,
+            clock,
+        })
+    }
+
+    /// Makes a connection. Returns why it cannot be made.
+    pub(super) async fn connect(self: &Arc<Self>, role: &Role) -> Result<Arc<Session>, String> {
+        let (connector, role) = (Arc::clone(self), role.clone());
+        // On the runtime where the connection lives.
+        let connected = self
+            .runtime
+            .spawn(async move { connector.connect_here(&role).await });
+        let connected = timeout(HANDSHAKE_TIMEOUT, AbortOnDropHandle::new(connected)).await;
+        let connected = connected.map_err(|_| "no answer in time".to_owned())?;
+        connected.map_err(|error| error.to_string())?
+    }
+
+    async fn connect_here(&self, role: &Role) -> Result<Arc<Session>, String> {
+        let warned = Arc::new(AtomicBool::new(false));
+        let listener = match role {
+            Role::Durable => None,
+            Role::Listener(listener) => Some(Arc::clone(listener)),
+        };
+        let (client, driver) = match &self.tls {
+            Some(tls) => {
+                let (client, connection) =
+                    { self.config.connect(tls.clone()).await }.map_err(|error| told(&error))?;
+                (
+                    client,
+                    tokio::spawn(drive(connection, Arc::clone(&warned), listener)),
+                )
+            }
+            None => {
+                let (client, connection) = self
+                    .config
+                    .connect(NoTls)
+                    .await
+                    .map_err(|error| told(&error))?;
+                (
+                    client,
+                    tokio::spawn(drive(connection, Arc::clone(&warned), listener)),
+                )
+            }
+        };
+        let session = Session::new(client, warned, driver);
+        let more = match role {
+            Role::Durable => String::new(),
+            Role::Listener(_) => format!("; SET synchronous_commit TO off; LISTEN {}", self.schema),
+        };
+        session.run(&format!("{}{more}", self.settings)).await?;
+        Ok(Arc::new(session))
+    }
+}
+
+fn tls(options: &PostgresOptions) -> Result<rustls::ClientConfig, PostgresError> {
+    use rustls_platform_verifier::ConfigVerifierExt as _;
+
+    let failed = |error: &dyn std::fmt::Display| PostgresError::Tls(error.to_string());
+    // It fails where another part of the process has installed a provider, and that one is used.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let Some(file) = &options.authorities else {
+        return rustls::ClientConfig::with_platform_verifier().map_err(|error| failed(&error));
+    };
+    let unreadable =
+        |error: &dyn std::fmt::Display| failed(&format!("{}: {error}", file.display()));
+    let mut roots = rustls::RootCertStore::empty();
+    let found = CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))?;
+    for certificate in found {
+        let certificate = certificate.map_err(|error| unreadable(&error))?;
+        roots.add(certificate).map_err(|error| unreadable(&error))?;
+    }
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+    Ok(config.with_no_client_auth())
+}
+
+/// What a host may take until a connection can be used.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a silent connection is tested by the system.
+const PING: Duration = Duration::from_secs(5);

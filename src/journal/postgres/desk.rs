@@ -1,0 +1,281 @@
+//! [`PostgresDesk`]: the progress of consumers in one share. [`Saver`]: the task that saves changes of all desks
+//! together, in one transaction.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::grants::Grant;
+use super::link::Link;
+use super::shared::Shared;
+use super::sql::signed;
+use crate::journal::{
+    DeadLetter, Desk, Position, ProgressChange, SavedProgress, Share, Unavailable,
+};
+
+/// The desk of a share, under the epoch in which the share was taken.
+#[derive(Debug)]
+pub(super) struct PostgresDesk {
+    shared: Arc<Shared>,
+    saves: mpsc::Sender<Save>,
+    grant: Grant,
+    /// How often the log had gone back when the desk was opened.
+    generation: u64,
+}
+
+/// A change to save, and the caller that waits.
+#[derive(Debug)]
+pub(super) struct Save {
+    change: ProgressChange,
+    grant: Grant,
+    caller: oneshot::Sender<Result<(), Unavailable>>,
+}
+
+impl PostgresDesk {
+    pub(super) fn new(shared: Arc<Shared>, saves: mpsc::Sender<Save>, grant: Grant) -> Self {
+        let generation = shared.verifier.generation();
+        Self {
+            shared,
+            saves,
+            grant,
+            generation,
+        }
+    }
+
+    fn is_fenced(&self) -> bool {
+        self.generation != self.shared.verifier.generation()
+    }
+}
+
+#[async_trait]
+impl Desk for PostgresDesk {
+    fn share(&self) -> Share {
+        self.grant.share
+    }
+
+    async fn saved(&self, consumer: &str) -> Result<Option<SavedProgress>, Unavailable> {
+        let (name, share) = (consumer.as_bytes(), i32::from(self.grant.share));
+        // One statement, so that head and rows belong together.
+        let rows = self.shared.link.read(SAVED, &[&name, &share]).await?;
+        let Some(first) = rows.first() else {
+            return Ok(None);
+        };
+        let head = first.get(0);
+        let pairs = rows.iter().filter_map(|row| {
+            let key: Option<Vec<u8>> = row.get(1);
+            Some((key?, row.get::<_, Option<Vec<u8>>>(2)?))
+        });
+        Ok(Some(SavedProgress {
+            head,
+            rows: pairs.collect(),
+        }))
+    }
+
+    async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
+        if self.is_fenced() {
+            return Err(Unavailable::Fenced(self.grant.share));
+        }
+        let (caller, answered) = oneshot::channel();
+        let save = Save {
+            change,
+            grant: self.grant,
+            caller,
+        };
+        self.saves
+            .send(save)
+            .await
+            .map_err(|_| Unavailable::Ended)?;
+        let saved = answered.await.map_err(|_| Unavailable::Ended)?;
+        if let Err(Unavailable::Fenced(_)) = saved {
+            self.shared.counts.fenced.fetch_add(1, Ordering::Relaxed);
+            self.shared.grants.remove(self.grant);
+        }
+        saved
+    }
+}
+
+/// Saves changes of all desks of this instance, as many as wait in one transaction.
+pub(super) struct Saver {
+    link: Link,
+    asked: mpsc::Receiver<Save>,
+    waiting: VecDeque<Save>,
+}
+
+impl Saver {
+    pub(super) fn new(link: Link, asked: mpsc::Receiver<Save>) -> Self {
+        Self {
+            link,
+            asked,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Saves until the queue is closed and empty.
+    pub(super) async fn run(mut self) {
+        loop {
+            let mut received = Vec::new();
+            if self.waiting.is_empty() {
+                self.asked.recv_many(&mut received, MAX_SAVES).await;
+                if received.is_empty() {
+                    return;
+                }
+            }
+            self.waiting.extend(received);
+            let batch = self.one_batch();
+            let saved = Arrays::of(&batch).save(&self.link).await;
+            for (save, index) in batch.into_iter().zip(1..) {
+                let outcome = match &saved {
+                    Ok(held) if held.contains(&index) => Ok(()),
+                    Ok(_) => Err(Unavailable::Fenced(save.grant.share)),
+                    Err(why) => Err(why.clone()),
+                };
+                // A caller that no longer waits needs no answer.
+                drop(save.caller.send(outcome));
+            }
+        }
+    }
+
+    /// Takes what is saved together: at most one change of a consumer in a share, and about 1 MiB.
+    fn one_batch(&mut self) -> Vec<Save> {
+        let (mut batch, mut later) = (Vec::new(), VecDeque::new());
+        let (mut places, mut bytes) = (HashSet::new(), 0);
+        for save in self.waiting.drain(..) {
+            let place = (save.grant.share, save.change.consumer.clone());
+            if bytes >= MAX_SAVE_BYTES || !places.insert(place) {
+                later.push_back(save);
+                continue;
+            }
+            bytes += weight(&save.change);
+            batch.push(save);
+        }
+        self.waiting = later;
+        batch
+    }
+}
+
+/// About how many bytes a change has.
+fn weight(change: &ProgressChange) -> usize {
+    let rows = change
+        .rows
+        .iter()
+        .map(|(key, value)| 64 + key.len() + value.as_ref().map_or(0, Vec::len));
+    let dead = change.dead.iter().map(|letter| 64 + letter.reason.len());
+    change.consumer.len()
+        + change.head.len()
+        + rows.sum::<usize>()
+        + dead.sum::<usize>()
+        + 16 * change.revived.len()
+}
+
+/// Changes as the database takes them.
+#[derive(Default)]
+struct Arrays<'a> {
+    shares: Vec<i32>,
+    holders: Vec<Uuid>,
+    epochs: Vec<i64>,
+    consumers: Vec<&'a [u8]>,
+    heads: Vec<&'a [u8]>,
+    row_of: Vec<i32>,
+    row_keys: Vec<&'a [u8]>,
+    row_values: Vec<Option<&'a [u8]>>,
+    revived: Places,
+    dead: Places,
+    attempts: Vec<i64>,
+    reasons: Vec<&'a [u8]>,
+    ats: Vec<i64>,
+}
+
+/// Positions, and whose they are.
+#[derive(Default)]
+struct Places {
+    of: Vec<i32>,
+    seqs: Vec<i64>,
+    parts: Vec<i32>,
+}
+
+impl<'a> Arrays<'a> {
+    fn of(batch: &'a [Save]) -> Self {
+        let mut arrays = Self::default();
+        for (save, index) in batch.iter().zip(1..) {
+            let change = &save.change;
+            arrays.shares.push(save.grant.share.into());
+            arrays.holders.push(save.grant.holder);
+            arrays.epochs.push(signed(save.grant.epoch));
+            arrays.consumers.push(change.consumer.as_bytes());
+            arrays.heads.push(&change.head);
+            // Of several changes of one row, or of one letter, the last one counts.
+            let rows: BTreeMap<_, _> = change
+                .rows
+                .iter()
+                .map(|(key, value)| (key, value))
+                .collect();
+            for (key, value) in rows {
+                arrays.row_of.push(index);
+                arrays.row_keys.push(key);
+                arrays.row_values.push(value.as_deref());
+            }
+            for position in &change.revived {
+                arrays.revived.push(index, *position);
+            }
+            let dead: BTreeMap<Position, &DeadLetter> = change
+                .dead
+                .iter()
+                .map(|letter| (letter.position, letter))
+                .collect();
+            for (position, letter) in dead {
+                arrays.dead.push(index, position);
+                arrays.attempts.push(letter.attempts.into());
+                arrays.reasons.push(letter.reason.as_bytes());
+                arrays.ats.push(letter.at.as_millisecond());
+            }
+        }
+        arrays
+    }
+
+    /// Returns which changes are saved, from 1.
+    async fn save(&self, link: &Link) -> Result<Vec<i32>, Unavailable> {
+        let (revived, dead) = (&self.revived, &self.dead);
+        let values: [&(dyn ToSql + Sync); 17] = [
+            &self.shares,
+            &self.holders,
+            &self.epochs,
+            &self.consumers,
+            &self.heads,
+            &self.row_of,
+            &self.row_keys,
+            &self.row_values,
+            &revived.of,
+            &revived.seqs,
+            &revived.parts,
+            &dead.of,
+            &dead.seqs,
+            &dead.parts,
+            &self.attempts,
+            &self.reasons,
+            &self.ats,
+        ];
+        Ok(link.call(SAVE, &values).await?[0].get(0))
+    }
+}
+
+impl Places {
+    fn push(&mut self, of: i32, position: Position) {
+        self.of.push(of);
+        self.seqs.push(signed(position.seq()));
+        self.parts.push(position.part().into());
+    }
+}
+
+const SAVED: &str = "SELECT p.head, r.key, r.value FROM progress p LEFT JOIN progress_row r \
+    ON r.consumer = p.consumer AND r.share = p.share WHERE p.consumer = $1 AND p.share = $2 ORDER BY r.key";
+const SAVE: &str =
+    "SELECT save_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+
+/// How many changes may wait; a desk waits until there is room.
+pub(super) const MAX_SAVES: usize = 4096;
+const MAX_SAVE_BYTES: usize = 1024 * 1024;

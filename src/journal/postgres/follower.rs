@@ -1,0 +1,116 @@
+//! The tasks that follow the log, and tell the other instances of what this one has appended.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::following::Following;
+use super::link::Link;
+use super::reading::{self, MAX_BLOCKS};
+use super::session::Listener;
+use super::shared::{News, Shared, heard};
+use super::sql::{number, signed};
+use crate::Timestamp;
+use crate::journal::{Seq, Unavailable};
+
+/// Reads what is new after the tail's head, whenever there is news.
+pub(super) async fn follow(shared: Arc<Shared>, link: Arc<Link>) {
+    loop {
+        shared.following.wake.notified().await;
+        while let Err(why) = catch_up(&shared, &link).await {
+            log::debug!("journal: the log cannot be read on now: {why}");
+            shared.clock.sleep(PAUSE).await;
+        }
+    }
+}
+
+async fn catch_up(shared: &Shared, link: &Link) -> Result<(), Unavailable> {
+    let following = &shared.following;
+    link.session().await?;
+    loop {
+        let head = following.tail().head();
+        // Own bodies come from memory.
+        let most = following
+            .next_own()
+            .map_or(MAX_BLOCKS as u64, |own| own.saturating_sub(head + 1));
+        if most == 0 {
+            break;
+        }
+        let generation = shared.verifier.generation();
+        let blocks = reading::blocks(link, head, most as usize, shared.shares()).await?;
+        if generation != shared.verifier.generation() {
+            continue;
+        }
+        if blocks.is_empty() {
+            break;
+        }
+        following.take(blocks);
+    }
+    if following.is_behind_deletions() {
+        take_deletions(shared, link).await?;
+    }
+    Ok(())
+}
+
+/// Removes from memory what another instance has deleted.
+async fn take_deletions(shared: &Shared, link: &Link) -> Result<(), Unavailable> {
+    let following = &shared.following;
+    loop {
+        let applied = following.applied_deletions.load(Ordering::SeqCst);
+        let rows = link.read(DELETIONS, &[&signed(applied)]).await?;
+        let Some(last) = rows.last() else {
+            return Ok(());
+        };
+        for row in &rows {
+            let at = Timestamp::from_millisecond(row.get(2)).unwrap_or_default();
+            following.tail().delete(&[number(row, 1)], at);
+        }
+        following
+            .applied_deletions
+            .fetch_max(number(last, 0), Ordering::SeqCst);
+    }
+}
+
+/// Tells the others of the newest body, one message at a time.
+pub(super) async fn tell(shared: Arc<Shared>, link: Arc<Link>) {
+    let mut told = 0;
+    loop {
+        shared.news.to_tell.notified().await;
+        let head: Seq = shared.news.head.load(Ordering::SeqCst);
+        if head > told && link.read(TELL, &[&format!("h{head}")]).await.is_ok() {
+            told = head;
+        }
+    }
+}
+
+/// Understands what other instances tell: `h7` the body 7, `d7` the change 7 of documents, `c7` the command 7,
+/// `n7` the note 7, `x` a deletion, `s` a share that was given back. Nothing depends on it: a message that is lost
+/// costs the time until the next beat.
+pub(super) fn listener(
+    following: &Arc<Following>,
+    documents: impl Fn(u64) + Send + Sync + 'static,
+    news: &Arc<News>,
+) -> Listener {
+    let (following, news) = (Arc::clone(following), Arc::clone(news));
+    Arc::new(move |message: &str| {
+        let number = || message.get(1..)?.parse::<u64>().ok();
+        match (message.get(..1), number()) {
+            (Some("h"), Some(head)) => following.heard(head),
+            (Some("d"), Some(version)) => documents(version),
+            (Some("c"), Some(command)) => heard(&news.commands, command),
+            (Some("n"), Some(note)) => heard(&news.notes, note),
+            (Some("x"), _) => following.heard_deletion(None),
+            (Some("s"), _) => news.shares.notify_one(),
+            // The connection has ended: makes another one, and reads.
+            (None, _) => following.wake.notify_one(),
+            _ => {}
+        }
+    })
+}
+
+const TELL: &str = "SELECT pg_notify(current_schema(), $1)";
+const DELETIONS: &str =
+    "SELECT number, seq, at FROM deletion WHERE number > $1 ORDER BY number LIMIT 1000";
+
+/// Between tries to read.
+const PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,179 @@
+//! [`Following`]: puts the log into the tail in order, own bodies from memory and those of other instances from
+//! the database.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::reading::{StoredBlock, Witness};
+use crate::journal::{Record, Seq, Tail};
+
+/// Bodies that this instance has appended.
+#[derive(Debug)]
+pub(super) struct OwnBodies {
+    pub(super) batch: Uuid,
+    /// At least one, in order.
+    pub(super) records: Vec<Record>,
+}
+
+#[derive(Debug)]
+pub(super) struct Following {
+    tail: Arc<Tail>,
+    state: Mutex<FollowingState>,
+    /// The newest deletion that is known to exist, and the newest one that was applied.
+    deletions: AtomicU64,
+    pub(super) applied_deletions: AtomicU64,
+    /// Wakes the task that reads.
+    pub(super) wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct FollowingState {
+    /// Own bodies that wait for others before them, by their first number.
+    waiting: BTreeMap<Seq, OwnBodies>,
+    /// Oldest first.
+    witnesses: VecDeque<Witness>,
+}
+
+impl Following {
+    pub(super) fn new(tail: Arc<Tail>, newest: Option<Witness>, deletions: u64) -> Self {
+        let state = FollowingState {
+            waiting: BTreeMap::new(),
+            witnesses: newest.into_iter().collect(),
+        };
+        Self {
+            tail,
+            state: Mutex::new(state),
+            deletions: AtomicU64::new(deletions),
+            applied_deletions: AtomicU64::new(deletions),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Takes bodies that this instance has appended. Publishes them if all before them are published.
+    pub(super) fn offer(&self, own: OwnBodies) {
+        let (Some(first), Some(last)) = (own.records.first(), own.records.last()) else {
+            return;
+        };
+        let (first, last) = (first.seq, last.seq);
+        let mut state = self.lock();
+        if last > self.tail.head() && state.waiting.len() < MAX_WAITING {
+            state.waiting.insert(first, own);
+        }
+        self.publish_waiting(&mut state);
+        let is_behind = self.tail.head() < last;
+        drop(state);
+        if is_behind {
+            self.heard(last);
+        }
+    }
+
+    /// Takes blocks that were read after the head.
+    pub(super) fn take(&self, blocks: Vec<StoredBlock>) {
+        let mut state = self.lock();
+        for block in blocks {
+            let head = self.tail.head();
+            let later = block.records.into_iter().filter(|record| record.seq > head);
+            let later: Vec<Record> = later.collect();
+            if !later.is_empty() {
+                self.tail.publish(later);
+                state.witness(block.witness);
+            }
+        }
+        self.publish_waiting(&mut state);
+    }
+
+    fn publish_waiting(&self, state: &mut FollowingState) {
+        while let Some(entry) = state.waiting.first_entry() {
+            let head = self.tail.head();
+            if *entry.key() > head + 1 {
+                return;
+            }
+            let own = entry.remove();
+            let Some(last) = own.records.last().map(|record| record.seq) else {
+                continue;
+            };
+            let later = own.records.into_iter().filter(|record| record.seq > head);
+            self.tail.publish(later);
+            state.witness(Witness {
+                last,
+                batch: own.batch,
+            });
+        }
+    }
+
+    /// Takes note of a body that exists.
+    pub(super) fn heard(&self, head: Seq) {
+        if head > self.tail.head() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Takes note of a deletion that exists; the newest one if its number is not known.
+    pub(super) fn heard_deletion(&self, number: Option<u64>) {
+        let number = number.unwrap_or_else(|| self.applied_deletions.load(Ordering::SeqCst) + 1);
+        self.deletions.fetch_max(number, Ordering::SeqCst);
+        if self.is_behind_deletions() {
+            self.wake.notify_one();
+        }
+    }
+
+    pub(super) fn is_behind_deletions(&self) -> bool {
+        self.deletions.load(Ordering::SeqCst) > self.applied_deletions.load(Ordering::SeqCst)
+    }
+
+    /// Returns where the next own bodies begin that wait, to read no further than that.
+    pub(super) fn next_own(&self) -> Option<Seq> {
+        self.lock().waiting.keys().next().copied()
+    }
+
+    /// Returns what this instance has seen or appended, newest last.
+    pub(super) fn witnesses(&self) -> Vec<Witness> {
+        let state = self.lock();
+        let waiting = state.waiting.values().filter_map(|own| {
+            let last = own.records.last()?.seq;
+            Some(Witness {
+                last,
+                batch: own.batch,
+            })
+        });
+        state.witnesses.iter().copied().chain(waiting).collect()
+    }
+
+    /// Begins again after this body, because the log went back.
+    pub(super) fn reset(&self, newest: Option<Witness>) {
+        let head = newest.map_or(0, |newest| newest.last);
+        let mut state = self.lock();
+        state.waiting.clear();
+        state.witnesses.retain(|witness| witness.last < head);
+        state.witnesses.extend(newest);
+        self.tail.reset(head);
+    }
+
+    pub(super) fn tail(&self) -> &Arc<Tail> {
+        &self.tail
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FollowingState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FollowingState {
+    fn witness(&mut self, witness: Witness) {
+        if self.witnesses.len() == MAX_WITNESSES {
+            self.witnesses.pop_front();
+        }
+        self.witnesses.push_back(witness);
+    }
+}
+
+/// So many own batches wait in memory; others are read from the database.
+const MAX_WAITING: usize = 16;
+
+/// How far back the last common body can be found after the log went back.
+const MAX_WITNESSES: usize = 4096;

@@ -1,0 +1,343 @@
+-- Functions of format 1. A version is part of each name: a function is never replaced, so that instances of
+-- different versions can share the database. Each is one call in autocommit, at READ COMMITTED: every statement
+-- in it sees what was committed before the statement.
+
+-- The number of an advisory lock: 1 appends, 2 the schema, 3 dead letters beside deletions, 4 notes.
+CREATE FUNCTION lock_1(number int) RETURNS void LANGUAGE sql AS
+$$ SELECT pg_advisory_xact_lock(hashtext(current_schema()), number) $$;
+
+-- The time of the database, unless a test sets it.
+CREATE FUNCTION now_1(set_to bigint) RETURNS bigint LANGUAGE sql AS
+$$ SELECT coalesce(set_to, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) $$;
+
+-- Appends blocks, unless a key is held: then it returns the keys that are held, with the events that hold them,
+-- and stores nothing. Otherwise it returns one row: held = 0, the first number, and when the bodies became durable.
+CREATE FUNCTION append_1(
+    batch_ uuid,
+    -- For each block: how many bodies it has.
+    counts int[], formats smallint[], sums_ bytea[], bodies_ bytea[],
+    -- For each new event: its key, its state or NULL, its window, the longest rest of an earlier window that makes
+    -- it a duplicate, which body (from 0) and part it is, whether to look for it, and whether to store its key.
+    keys uuid[], states uuid[], windows bigint[], mosts bigint[], nth int[], parts int[], looks bool[], writes bool[],
+    set_to bigint
+) RETURNS TABLE (held int, seq bigint, part int, at bigint) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    at_ bigint;
+    head bigint := 0;
+    first_ bigint;
+    kept bigint;
+    total_ bigint := 0;
+    span bigint;
+BEGIN
+    PERFORM lock_1(1);
+    at_ := now_1(set_to);
+    RETURN QUERY
+        WITH found AS MATERIALIZED (
+            SELECT c.key, c.seq, c.part, c.until FROM claim c WHERE c.key = ANY (keys) AND c.until > at_
+        ), stated AS MATERIALIZED (
+            SELECT s.key, s.hash, s.seq, s.part, s.until FROM state s WHERE s.key = ANY (states) AND s.until > at_
+        ), asked AS MATERIALIZED (
+            SELECT a.i::int, a.key, a.state, a.most
+            FROM unnest(keys, states, mosts, looks) WITH ORDINALITY AS a (key, state, most, look, i)
+            WHERE a.look AND EXISTS (SELECT FROM found UNION ALL SELECT FROM stated)
+        )
+        SELECT DISTINCT ON (h.i) h.i, h.seq, h.part, at_ FROM (
+            SELECT a.i, f.seq, f.part FROM asked a JOIN found f ON f.key = a.key
+            WHERE a.state IS NULL AND f.until - at_ <= a.most
+            UNION ALL
+            SELECT a.i, s.seq, s.part FROM asked a JOIN stated s ON s.key = a.state AND s.hash = a.key
+            WHERE s.until - at_ <= a.most
+        ) h ORDER BY h.i, h.seq DESC, h.part DESC;
+    IF FOUND THEN
+        -- A transaction without a write does not wait for the standby, and the answer must be as durable as the
+        -- event that it stands for.
+        PERFORM pg_logical_emit_message(true, 'offhook', '');
+        RETURN;
+    END IF;
+
+    SELECT b.last, b.kept_at, b.total INTO head, kept, total_ FROM block b ORDER BY b.last DESC LIMIT 1;
+    head := coalesce(head, 0);
+    total_ := coalesce(total_, 0);
+    kept := greatest(kept, at_);
+    first_ := head + 1;
+    FOR i IN 1 .. cardinality(counts) LOOP
+        total_ := total_ + octet_length(sums_[i]) + octet_length(bodies_[i]);
+        INSERT INTO block (last, first, kept_at, batch, total, format, sums, bodies)
+        VALUES (head + counts[i], head + 1, kept, batch_, total_, formats[i], sums_[i], bodies_[i]);
+        head := head + counts[i];
+    END LOOP;
+    SELECT m.claim_span INTO span FROM meta m;
+    INSERT INTO claim (key, seq, part, until, bucket)
+        SELECT n.key, first_ + n.nth, n.part, n.until, n.until / span
+        FROM (SELECT u.key, u.nth, u.part, at_ + least(u.length, 9223372036854775807 - at_) AS until
+              FROM unnest(keys, states, windows, nth, parts, writes) AS u (key, state, length, nth, part, is_new)
+              WHERE u.is_new AND u.state IS NULL AND u.length > 0) n;
+    INSERT INTO state (key, hash, seq, part, until)
+        SELECT u.state, u.key, first_ + u.nth, u.part, at_ + least(u.length, 9223372036854775807 - at_)
+        FROM unnest(keys, states, windows, nth, parts, writes) AS u (key, state, length, nth, part, is_new)
+        WHERE u.is_new AND u.state IS NOT NULL
+        ON CONFLICT (key) DO UPDATE
+        SET hash = excluded.hash, seq = excluded.seq, part = excluded.part, until = excluded.until;
+    RETURN QUERY VALUES (0, first_, 0, kept);
+END $$;
+
+-- Whether an append was committed whose answer was lost; waits until it is decided.
+CREATE FUNCTION settle_1(batch_ uuid, after_ bigint) RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM lock_1(1);
+    RETURN EXISTS (SELECT FROM block WHERE last > after_ AND batch = batch_);
+END $$;
+
+-- Saves changes of consumers' progress. Returns which of them are saved, from 1: those whose share is still held
+-- under the same epoch. A take-over waits for this transaction, so it finds what is saved here.
+CREATE FUNCTION save_1(
+    shares int[], holders uuid[], epochs bigint[], consumers bytea[], heads bytea[],
+    row_of int[], row_keys bytea[], row_values bytea[],
+    revived_of int[], revived_seqs bigint[], revived_parts int[],
+    dead_of int[], dead_seqs bigint[], dead_parts int[], dead_attempts bigint[], dead_reasons bytea[], dead_ats bigint[]
+) RETURNS int[] LANGUAGE plpgsql AS $$
+DECLARE
+    held int[];
+BEGIN
+    PERFORM FROM share s WHERE s.no = ANY (shares) ORDER BY s.no FOR SHARE;
+    held := ARRAY(
+        SELECT c.i::int FROM unnest(shares, holders, epochs) WITH ORDINALITY AS c (no, holder, epoch, i)
+        JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch ORDER BY c.i);
+    INSERT INTO progress (consumer, share, head)
+        SELECT consumers[h.i], shares[h.i], heads[h.i] FROM unnest(held) AS h (i)
+        ON CONFLICT (consumer, share) DO UPDATE SET head = excluded.head;
+    DELETE FROM progress_row p USING unnest(row_of, row_keys, row_values) AS r (i, key, value)
+        WHERE r.value IS NULL AND r.i = ANY (held)
+        AND p.consumer = consumers[r.i] AND p.share = shares[r.i] AND p.key = r.key;
+    INSERT INTO progress_row (consumer, share, key, value)
+        SELECT consumers[r.i], shares[r.i], r.key, r.value FROM unnest(row_of, row_keys, row_values) AS r (i, key, value)
+        WHERE r.value IS NOT NULL AND r.i = ANY (held)
+        ON CONFLICT (consumer, share, key) DO UPDATE SET value = excluded.value;
+    DELETE FROM dead d USING unnest(revived_of, revived_seqs, revived_parts) AS r (i, seq, part)
+        WHERE r.i = ANY (held) AND d.seq = r.seq AND d.part = r.part AND d.consumer = consumers[r.i];
+    IF cardinality(dead_of) > 0 THEN
+        -- A deletion that runs is done before this looks, or begins after it.
+        PERFORM pg_advisory_xact_lock_shared(hashtext(current_schema()), 3);
+        INSERT INTO dead (seq, part, consumer, attempts, reason, at)
+            SELECT d.seq, d.part, consumers[d.i], d.attempts, d.reason, d.at
+            FROM unnest(dead_of, dead_seqs, dead_parts, dead_attempts, dead_reasons, dead_ats)
+                AS d (i, seq, part, attempts, reason, at)
+            WHERE d.i = ANY (held) AND NOT EXISTS (SELECT FROM deletion x WHERE x.seq = d.seq)
+            ON CONFLICT (seq, part, consumer) DO UPDATE
+            SET attempts = excluded.attempts, reason = excluded.reason, at = excluded.at;
+    END IF;
+    RETURN held;
+END $$;
+
+-- Takes a share from whatever holds it. Returns the new epoch; NULL if there is no such share.
+CREATE FUNCTION seize_1(no_ int, holder_ uuid) RETURNS bigint LANGUAGE sql AS
+$$ UPDATE share SET holder = holder_, epoch = epoch + 1 WHERE no = no_ RETURNING epoch $$;
+
+-- Takes a share that no living instance holds. Returns the new epoch; NULL if it is held, or was taken meanwhile.
+CREATE FUNCTION take_1(no_ int, epoch_ bigint, holder_ uuid) RETURNS bigint LANGUAGE sql AS $$
+    UPDATE share SET holder = holder_, epoch = epoch + 1
+    WHERE no = no_ AND epoch = epoch_
+    AND NOT EXISTS (SELECT FROM instance WHERE id = share.holder)
+    AND EXISTS (SELECT FROM instance WHERE id = holder_)
+    RETURNING epoch
+$$;
+
+-- Gives a share back.
+CREATE FUNCTION give_back_1(no_ int, epoch_ bigint, holder_ uuid) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE share SET holder = NULL WHERE no = no_ AND epoch = epoch_ AND holder = holder_;
+    IF FOUND THEN
+        PERFORM pg_notify(current_schema(), 's');
+    END IF;
+END $$;
+
+-- Adds an instance. Returns NULL, or the name of another instance while the dedup windows differ from those of
+-- the database. Without another instance the windows are changed.
+CREATE FUNCTION join_1(
+    id_ uuid, name_ text, version_ text, format_ int, beat_ uuid, window_ bigint, unkeyed_ bigint, span_ bigint
+) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    other text;
+BEGIN
+    PERFORM FROM meta FOR UPDATE;
+    IF EXISTS (SELECT FROM meta WHERE (dedup_window, dedup_window_unkeyed) <> (window_, unkeyed_)) THEN
+        SELECT name INTO other FROM instance ORDER BY id LIMIT 1;
+        IF FOUND THEN
+            RETURN other;
+        END IF;
+        UPDATE meta SET dedup_window = window_, dedup_window_unkeyed = unkeyed_;
+    END IF;
+    INSERT INTO instance (id, name, version, format, beat, documents)
+        SELECT id_, name_, version_, format_, beat_, documents FROM meta;
+    RETURN NULL;
+END $$;
+
+-- Renews an instance's lease, and returns what all instances must know. `is_alive` is false if the instance was
+-- declared dead.
+CREATE FUNCTION beat_1(id_ uuid, beat_ uuid, documents_ bigint) RETURNS TABLE (
+    is_alive bool, head bigint, first_seq bigint, documents bigint, deletions bigint, command bigint, note bigint,
+    ids uuid[], beats uuid[], applied bigint[], shares int[], holders uuid[], epochs bigint[]
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+    UPDATE instance SET beat = beat_, documents = documents_ WHERE id = id_;
+    RETURN QUERY SELECT FOUND,
+        coalesce((SELECT b.last FROM block b ORDER BY b.last DESC LIMIT 1), 0),
+        m.first_seq, m.documents, m.deletions,
+        coalesce((SELECT max(c.id) FROM command c), 0), coalesce((SELECT max(n.id) FROM note n), 0),
+        i.ids, i.beats, i.applied, s.nos, s.holders, s.epochs
+    FROM meta m,
+        (SELECT array_agg(id ORDER BY id) AS ids, array_agg(beat ORDER BY id) AS beats,
+            array_agg(documents ORDER BY id) AS applied FROM instance) i,
+        (SELECT array_agg(no ORDER BY no) AS nos, array_agg(holder ORDER BY no) AS holders,
+            array_agg(epoch ORDER BY no) AS epochs FROM share) s;
+END $$;
+
+-- Removes an instance whose beat has not changed for too long. Returns whether it was still the same.
+CREATE FUNCTION bury_1(id_ uuid, beat_ uuid) RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM instance WHERE id = id_ AND beat = beat_;
+    RETURN FOUND;
+END $$;
+
+-- Removes an instance at its stop, and gives back all its shares.
+CREATE FUNCTION leave_1(id_ uuid) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE share SET holder = NULL WHERE holder = id_;
+    DELETE FROM instance WHERE id = id_;
+    PERFORM pg_notify(current_schema(), 's');
+END $$;
+
+-- Adds a consumer: its head in each share that has none.
+CREATE FUNCTION introduce_1(consumer_ bytea, head_ bytea) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO progress (consumer, share, head)
+    SELECT consumer_, no, head_ FROM meta, generate_series(0, meta.shares - 1) AS no
+    ON CONFLICT (consumer, share) DO NOTHING
+$$;
+
+CREATE FUNCTION forget_consumer_1(consumer_ bytea) RETURNS void LANGUAGE sql AS $$
+    DELETE FROM command WHERE consumer = consumer_;
+    DELETE FROM progress_row WHERE consumer = consumer_;
+    DELETE FROM progress WHERE consumer = consumer_;
+$$;
+
+-- Writes or removes a document. Returns the number of the change; NULL if the document is not what is expected:
+-- mode 0 expects anything, 1 none, 2 the version.
+CREATE FUNCTION put_document_1(key_ bytea, value_ bytea, mode int, expected bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    found_ bigint;
+    number bigint;
+BEGIN
+    -- Changes of documents follow each other.
+    SELECT documents + 1 INTO number FROM meta FOR UPDATE;
+    SELECT version INTO found_ FROM document WHERE key = key_;
+    IF (mode = 1 AND found_ IS NOT NULL) OR (mode = 2 AND found_ IS DISTINCT FROM expected) THEN
+        RETURN NULL;
+    END IF;
+    UPDATE meta SET documents = number;
+    IF value_ IS NULL THEN
+        DELETE FROM document WHERE key = key_;
+    ELSE
+        INSERT INTO document (key, value, version) VALUES (key_, value_, number)
+            ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version;
+    END IF;
+    PERFORM pg_notify(current_schema(), 'd' || number);
+    RETURN number;
+END $$;
+
+-- Writes a block again without some of its bodies. Returns when; NULL if the block has changed meanwhile, and then
+-- nothing is written. `own` are all bodies to delete in it, `erased` those that were not deleted before.
+CREATE FUNCTION erase_1(
+    last_ bigint, edition_ int, sums_ bytea, bodies_ bytea, own bigint[], erased bigint[], at_ bigint
+) RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM lock_1(3);
+    IF cardinality(erased) > 0 THEN
+        PERFORM FROM meta FOR UPDATE;
+        UPDATE block SET sums = sums_, bodies = bodies_, edition = edition + 1
+            WHERE last = last_ AND edition = edition_;
+        IF NOT FOUND THEN
+            RETURN false;
+        END IF;
+        INSERT INTO deletion (seq, number, at)
+            SELECT e.seq, meta.deletions + e.i, at_ FROM meta, unnest(erased) WITH ORDINALITY AS e (seq, i)
+            ON CONFLICT (seq) DO UPDATE SET number = excluded.number, at = excluded.at;
+        UPDATE meta SET deletions = deletions + cardinality(erased);
+        PERFORM pg_notify(current_schema(), 'x');
+    END IF;
+    DELETE FROM dead WHERE seq = ANY (own);
+    RETURN true;
+END $$;
+
+-- Removes the oldest bodies up to `up_to`, at most those of 64 blocks, and never the newest body. Returns the number of the last
+-- one that is gone, and how many went.
+CREATE FUNCTION trim_1(up_to bigint, OUT gone bigint, OUT removed bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    edge bigint;
+BEGIN
+    SELECT first_seq - 1 INTO gone FROM meta FOR UPDATE;
+    removed := 0;
+    SELECT least(up_to, last - 1) INTO edge FROM block ORDER BY last DESC LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    edge := least(edge, (SELECT max(b.last) FROM (SELECT last FROM block ORDER BY last LIMIT 64) b));
+    IF edge <= gone THEN
+        RETURN;
+    END IF;
+    removed := edge - gone;
+    gone := edge;
+    DELETE FROM dead WHERE seq <= edge;
+    DELETE FROM deletion WHERE seq <= edge;
+    DELETE FROM block WHERE last <= edge;
+    UPDATE meta SET first_seq = edge + 1;
+END $$;
+
+-- Makes the partitions of the buckets to come, and drops those whose windows have ended. Waits for no other
+-- transaction longer than half a second, because appends wait for this one. Returns how many were dropped.
+CREATE FUNCTION tend_claims_1(set_to bigint) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    at_ bigint := now_1(set_to);
+    span bigint;
+    farthest bigint;
+    bucket_ bigint;
+    name_ text;
+    dropped int := 0;
+BEGIN
+    SELECT m.claim_span, m.dedup_window INTO span, farthest FROM meta m;
+    farthest := (at_ + least(farthest, 40 * span)) / span + 2;
+    PERFORM set_config('lock_timeout', '500ms', true);
+    PERFORM lock_1(1);
+    FOR bucket_ IN at_ / span .. farthest LOOP
+        name_ := 'claim_' || bucket_;
+        CONTINUE WHEN to_regclass(quote_ident(name_)) IS NOT NULL;
+        EXECUTE format('CREATE TABLE %I (LIKE claim)', name_);
+        EXECUTE format('WITH moved AS (DELETE FROM claim_default WHERE bucket = %s RETURNING *) '
+            'INSERT INTO %I SELECT * FROM moved', bucket_, name_);
+        EXECUTE format('ALTER TABLE claim ATTACH PARTITION %I FOR VALUES IN (%s)', name_, bucket_);
+    END LOOP;
+    -- One bucket is left over, for a clock that is set back a little.
+    FOR name_ IN
+        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'claim'::regclass AND c.relname ~ '^claim_[0-9]+$'
+        AND substr(c.relname, 7)::bigint < at_ / span - 1
+    LOOP
+        EXECUTE format('DROP TABLE %I', name_);
+        dropped := dropped + 1;
+    END LOOP;
+    DELETE FROM claim_default WHERE until <= at_ - span;
+    DELETE FROM state WHERE until <= at_ - span;
+    RETURN dropped;
+END $$;
+
+-- Adds a note. Notes become visible in the order of their numbers.
+CREATE FUNCTION add_note_1(instance_ uuid, body_ bytea, set_to bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    number bigint;
+BEGIN
+    PERFORM lock_1(4);
+    INSERT INTO note (instance, at, body) VALUES (instance_, now_1(set_to), body_) RETURNING id INTO number;
+    PERFORM pg_notify(current_schema(), 'n' || number);
+    RETURN number;
+END $$;

@@ -1,0 +1,67 @@
+//! [`Grant`]: the right to dispatch a share. [`Grants`]: those that this instance has.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::{Notify, watch};
+use uuid::Uuid;
+
+use crate::journal::Share;
+
+/// The right to dispatch a share, and the epoch under which its progress is saved.
+///
+/// It ends early: when [`Postgres::lease_until`](super::Postgres::lease_until) has passed, when it is no longer
+/// among the [held](super::Postgres::held) ones, or when a save is fenced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The share; the number of shares for the housekeeper's.
+    pub share: Share,
+    /// Raised whenever the share is taken.
+    pub epoch: u64,
+    /// Whether another instance is to have the share: finish what runs, save, and
+    /// [give it back](super::Postgres::give_back).
+    pub is_ending: bool,
+    pub(super) holder: Uuid,
+}
+
+/// The shares that this instance holds.
+#[derive(Debug, Default)]
+pub(super) struct Grants {
+    pub(super) held: watch::Sender<BTreeMap<Share, Grant>>,
+    /// Whether shares are wanted at all.
+    wanted: watch::Sender<bool>,
+    /// Something has changed: look at once.
+    pub(super) look: Notify,
+}
+
+impl Grants {
+    /// Begins to take shares.
+    pub(super) fn want(&self) {
+        self.wanted.send_replace(true);
+        self.look.notify_one();
+    }
+
+    /// Forgets a grant that was lost or given back.
+    pub(super) fn remove(&self, grant: Grant) {
+        self.held.send_if_modified(|held| {
+            let is_it = held
+                .get(&grant.share)
+                .is_some_and(|one| one.epoch == grant.epoch);
+            is_it && held.remove(&grant.share).is_some()
+        });
+    }
+
+    pub(super) fn clear(&self) {
+        self.held
+            .send_if_modified(|held| !std::mem::take(held).is_empty());
+    }
+
+    pub(super) fn insert(&self, grant: Grant) {
+        self.held.send_modify(|held| {
+            held.insert(grant.share, grant);
+        });
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        *self.wanted.borrow()
+    }
+}

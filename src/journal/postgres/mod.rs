@@ -1,0 +1,37 @@
+//! The journal in a PostgreSQL database, which several instances may share.
+//!
+//! There is one log with one dense sequence. Any instance appends any body; all appends follow each other under one
+//! advisory lock ([`writer`], functions.sql). Each instance follows the log into its own tail ([`follower`]).
+//! Dispatch is divided into shares, each with one holder at a time ([`lease`], [`division`]); holder and epoch are checked in the
+//! transaction that saves progress ([`desk`]). A database that has gone back is noticed before it is used
+//! ([`verify`]).
+
+mod batch;
+mod connect;
+mod deleting;
+mod desk;
+mod division;
+mod engine;
+mod follower;
+mod following;
+mod grants;
+mod journal;
+mod lease;
+mod letters;
+mod link;
+mod notes;
+mod options;
+mod reading;
+mod schema;
+mod session;
+mod shared;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod writer;
+
+pub use grants::Grant;
+pub use journal::{Postgres, PostgresCounts};
+pub use notes::{Command, Note};
+pub use options::{PostgresError, PostgresOptions};

@@ -1,0 +1,237 @@
+//! [`PostgresOptions`]: which database, and what all instances agree on. [`PostgresError`]: why a start failed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+
+use crate::journal::Share;
+
+/// Which database holds the journal, and what all instances that share it agree on.
+///
+/// ```
+/// use offhook::journal::PostgresOptions;
+///
+/// let options = PostgresOptions::new("postgresql://offhook@127.0.0.1/offhook")?.shares(4);
+/// assert!(options.schema("no spaces here").is_err());
+/// # Ok::<(), offhook::journal::PostgresError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    pub(super) config: tokio_postgres::Config,
+    pub(super) authorities: Option<PathBuf>,
+    pub(super) schema: String,
+    pub(super) shares: Share,
+    pub(super) lease: Duration,
+    pub(super) append_timeout: Duration,
+    pub(super) instance: String,
+    pub(super) window: Duration,
+    pub(super) window_unkeyed: Duration,
+}
+
+/// Why the journal in a PostgreSQL database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostgresError {
+    /// The URL is not one of a PostgreSQL database.
+    #[error(
+        "the URL of the database cannot be read: {0}; write postgresql://user:password@host:5432/database"
+    )]
+    Url(String),
+    /// The name cannot be used for a schema.
+    #[error(
+        "{0:?} cannot be the name of a schema: use 1 to 48 of a-z, 0-9 and _, with a letter first"
+    )]
+    Schema(String),
+    /// A certificate of the database's authority cannot be read, or TLS cannot be set up.
+    #[error("TLS to the database cannot be set up: {0}")]
+    Tls(String),
+    /// No host of the URL can be reached, or none takes writes.
+    #[error("the database cannot be used now: {0}")]
+    Away(String),
+    /// The database, or its journal, is not as it must be.
+    #[error("{0}")]
+    Unfit(String),
+    /// Another instance uses other dedup windows.
+    #[error(
+        "the instance {0} uses other dedup windows; give all instances the same ones, or stop the others first \
+         (one that was killed counts as running for up to twice its lease)"
+    )]
+    Windows(String),
+    /// The operating system starts no thread.
+    #[error("no thread can be started for the journal: {0}")]
+    Thread(std::io::Error),
+}
+
+impl PostgresOptions {
+    /// Takes the URL of a database. It may name several hosts; the one that takes writes is used. TLS is required,
+    /// with a certificate for the host's name, unless every host is on this machine.
+    ///
+    /// # Errors
+    ///
+    /// If the URL cannot be read.
+    pub fn new(url: &str) -> Result<Self, PostgresError> {
+        let config: Result<tokio_postgres::Config, _> = url.parse();
+        let mut config = config.map_err(|error| PostgresError::Url(told(&error)))?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(PostgresError::Url("it names no host".to_owned()));
+        }
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if !all_local(&config) {
+            config.ssl_mode(SslMode::Require);
+        } else if config.get_ssl_mode() == SslMode::Prefer {
+            config.ssl_mode(SslMode::Disable);
+        }
+        Ok(Self {
+            config,
+            authorities: None,
+            schema: "offhook".to_owned(),
+            shares: 16,
+            lease: Duration::from_secs(10),
+            append_timeout: Duration::from_secs(5),
+            instance: "offhook".to_owned(),
+            window: Duration::from_secs(7 * 24 * 3600),
+            window_unkeyed: Duration::from_secs(60),
+        })
+    }
+
+    /// Trusts only the authorities in this PEM file, not those of the system.
+    pub fn authorities(mut self, file: impl Into<PathBuf>) -> Self {
+        self.authorities = Some(file.into());
+        self
+    }
+
+    /// The schema that holds the tables. It is created if there is none. Default: `offhook`.
+    ///
+    /// # Errors
+    ///
+    /// If the name needs quotes in SQL, or is too long.
+    pub fn schema(mut self, name: impl Into<String>) -> Result<Self, PostgresError> {
+        self.schema = name.into();
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let starts_well = self.schema.starts_with(|c: char| c.is_ascii_lowercase());
+        if starts_well && self.schema.len() <= MAX_NAME && self.schema.chars().all(is_plain) {
+            Ok(self)
+        } else {
+            Err(PostgresError::Schema(self.schema))
+        }
+    }
+
+    /// The number of shares of dispatch, at least one. It is fixed when the schema is made. Default: 16.
+    pub fn shares(mut self, shares: Share) -> Self {
+        self.shares = shares.max(1);
+        self
+    }
+
+    /// How long an instance that has vanished keeps its shares. Default: 10 s.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// After this time an append without an answer is [unknown](crate::journal::Unavailable::Unknown).
+    /// Default: 5 s.
+    pub fn append_timeout(mut self, timeout: Duration) -> Self {
+        self.append_timeout = timeout;
+        self
+    }
+
+    /// The name under which others see this instance. Default: `offhook`.
+    pub fn instance(mut self, name: impl Into<String>) -> Self {
+        self.instance = name.into();
+        self
+    }
+
+    /// The dedup windows, of events with an id and of others. All instances must have the same. Default: 7 days
+    /// and 60 s.
+    pub fn windows(mut self, keyed: Duration, unkeyed: Duration) -> Self {
+        (self.window, self.window_unkeyed) = (keyed, unkeyed);
+        self
+    }
+}
+
+/// Whether each host is on this machine, so that nobody listens on the way.
+fn all_local(config: &tokio_postgres::Config) -> bool {
+    let is_local = |host: &Host| match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name == "localhost" || { name.parse::<std::net::IpAddr>() }
+                .is_ok_and(|ip| ip.is_loopback())
+        }
+    };
+    let addresses = config.get_hostaddrs();
+    addresses.iter().all(std::net::IpAddr::is_loopback)
+        && (!addresses.is_empty() || config.get_hosts().iter().all(is_local))
+}
+
+/// An error of the database with its cause. It never holds the password.
+pub(super) fn told(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+/// How long a host may take to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A name in PostgreSQL has 63 bytes at most, and a partition's name has more than the schema's.
+const MAX_NAME: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hosts_of_this_machine_need_no_tls() {
+        let table = [
+            ("postgresql://u@127.0.0.1/d", SslMode::Disable),
+            ("postgresql://u@localhost:1,[::1]:2/d", SslMode::Disable),
+            ("postgresql://u@%2Frun%2Fpostgresql/d", SslMode::Disable),
+            (
+                "postgresql://u@localhost/d?sslmode=require",
+                SslMode::Require,
+            ),
+            ("postgresql://u@localhost,db.example/d", SslMode::Require),
+            (
+                "postgresql://u@db.example/d?sslmode=disable",
+                SslMode::Require,
+            ),
+            ("host=localhost hostaddr=192.0.2.1 user=u", SslMode::Require),
+        ];
+        for (url, expected) in table {
+            let options = PostgresOptions::new(url).unwrap();
+            assert_eq!(options.config.get_ssl_mode(), expected, "{url}");
+        }
+        for url in ["", "mysql://u@localhost/d", "user=u dbname=d"] {
+            let error = PostgresOptions::new(url).unwrap_err();
+            assert!(matches!(error, PostgresError::Url(_)), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_schema_has_a_plain_name() {
+        let options = || PostgresOptions::new("postgresql://u@localhost/d").unwrap();
+        for name in ["a", "offhook_2", &"a".repeat(48)] {
+            assert!(options().schema(name).is_ok(), "{name}");
+        }
+        for name in [
+            "",
+            "Offhook",
+            "2a",
+            "_a",
+            "a-b",
+            "a\"b",
+            "ä",
+            &"a".repeat(49),
+        ] {
+            assert!(options().schema(name).is_err(), "{name}");
+        }
+    }
+}

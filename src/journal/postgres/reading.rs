@@ -1,0 +1,109 @@
+//! Reads blocks of the log.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::link::Link;
+use super::sql::{number, signed};
+use crate::Timestamp;
+use crate::journal::block::{Block, Format};
+use crate::journal::{Record, Seq, Share, Unavailable};
+
+/// The newest body of an append that this instance has seen. A log that does not hold it has gone back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Witness {
+    pub(super) last: Seq,
+    pub(super) batch: Uuid,
+}
+
+/// A block that was read, with the bodies that were asked for.
+#[derive(Debug)]
+pub(super) struct StoredBlock {
+    pub(super) records: Vec<Record>,
+    pub(super) witness: Witness,
+}
+
+/// Returns the next blocks with bodies after `after`, in order: at most `most` and 64, and about 8 MiB, but at
+/// least one if there is any.
+pub(super) async fn blocks(
+    link: &Link,
+    after: Seq,
+    most: usize,
+    shares: Share,
+) -> Result<Vec<StoredBlock>, Unavailable> {
+    let most = most.min(MAX_BLOCKS) as i64;
+    let rows = link
+        .read(BLOCKS, &[&signed(after), &most, &MAX_BYTES])
+        .await?;
+    rows.iter().map(|row| block(row, after, shares)).collect()
+}
+
+/// Returns the records after `after`, at most `most`, or as many as fit into 8 MiB.
+pub(super) async fn records(
+    link: &Link,
+    after: Seq,
+    most: usize,
+    shares: Share,
+) -> Result<Vec<Record>, Unavailable> {
+    let (mut records, mut after, mut bytes) = (Vec::new(), after, 0);
+    while records.len() < most && bytes < MAX_BYTES as usize {
+        let blocks = blocks(link, after, most - records.len(), shares).await?;
+        let Some(last) = blocks.last() else { break };
+        after = last.witness.last;
+        for record in blocks.into_iter().flat_map(|block| block.records) {
+            bytes += record.received.body.len();
+            records.push(record);
+        }
+    }
+    records.truncate(most);
+    Ok(records)
+}
+
+fn block(row: &Row, after: Seq, shares: Share) -> Result<StoredBlock, Unavailable> {
+    let (first, last): (Seq, Seq) = (number(row, 0), number(row, 1));
+    let kept_at = Timestamp::from_millisecond(row.get(2)).unwrap_or_default();
+    let floor: Seq = number(row, 7);
+    let format = i64::from(row.get::<_, i16>(4));
+    let Some(format) = Format::of(format) else {
+        let why =
+            format!("a newer version of offhook has written block {last}, in format {format}");
+        return Err(Unavailable::Away(why));
+    };
+    let block = Block {
+        first: 1,
+        last: (last + 1).saturating_sub(first),
+        kept_at: 0,
+        format,
+        keys: &[][..],
+        sums: row.get(5),
+        bodies: row.get::<_, &[u8]>(6),
+    };
+    if !block.is_whole() {
+        log::error!(
+            "journal: block {first} to {last} is not what was written; its bodies are skipped"
+        );
+    }
+    let skipped = after
+        .max(floor.saturating_sub(1))
+        .saturating_sub(first.saturating_sub(1));
+    let records = block.records(skipped, shares).map(|record| Record {
+        seq: record.seq + first - 1,
+        kept_at,
+        ..record
+    });
+    Ok(StoredBlock {
+        records: records.collect(),
+        witness: Witness {
+            last,
+            batch: row.get(3),
+        },
+    })
+}
+
+const BLOCKS: &str = "SELECT first, last, kept_at, batch, format, sums, bodies, floor FROM \
+    (SELECT b.*, sum(octet_length(bodies)) OVER (ORDER BY last) - octet_length(bodies) AS before FROM \
+    (SELECT block.*, m.first_seq AS floor FROM block, (SELECT first_seq FROM meta) m \
+    WHERE last > $1 AND last >= m.first_seq ORDER BY last LIMIT $2) b) c WHERE before < $3 ORDER BY last";
+
+pub(super) const MAX_BLOCKS: usize = 64;
+const MAX_BYTES: i64 = 8 * 1024 * 1024;

@@ -1,0 +1,161 @@
+//! Creates the schema, migrates it, and checks that the database is fit for a journal.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::connect::{Connector, Role};
+use super::options::{PostgresError, PostgresOptions};
+use super::session::Session;
+use crate::journal::Share;
+
+/// What an instance must know of the database.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    /// Which log it is. A copy of the database has the same one.
+    pub(super) log_id: Uuid,
+    pub(super) shares: Share,
+}
+
+/// Checks the database, and creates or migrates the schema. Several instances may do so at the same time.
+pub(super) async fn prepare(
+    connector: &Arc<Connector>,
+    options: &PostgresOptions,
+) -> Result<Known, PostgresError> {
+    let session = connector
+        .connect(&Role::Durable)
+        .await
+        .map_err(PostgresError::Away)?;
+    check_server(&session).await?;
+    create(&session, options).await?;
+    let known = known(&session, options).await;
+    session.end();
+    known
+}
+
+/// Refuses a server that would lose what it has acknowledged.
+async fn check_server(session: &Session) -> Result<(), PostgresError> {
+    let sql = "SELECT name, setting FROM pg_settings WHERE name = ANY ($1)";
+    let names = [
+        "server_version_num",
+        "fsync",
+        "full_page_writes",
+        "synchronous_commit",
+    ]
+    .as_slice();
+    let rows = session.read(sql, &[&names]).await;
+    for row in rows.map_err(|error| PostgresError::Away(error.to_string()))? {
+        let (name, setting): (String, String) = (row.get(0), row.get(1));
+        let is_fit = match name.as_str() {
+            "server_version_num" => setting
+                .parse()
+                .is_ok_and(|version: u32| version >= OLDEST_SERVER),
+            _ => setting != "off",
+        };
+        if !is_fit {
+            return Err(PostgresError::Unfit(format!(
+                "the database has {name} = {setting}; the journal needs version 14 or later, with fsync, \
+                 full_page_writes and synchronous_commit on"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Creates the schema if it is not there. Afterwards it is whole: everything happens in one transaction.
+async fn create(session: &Session, options: &PostgresOptions) -> Result<(), PostgresError> {
+    let (schema, shares) = (&options.schema, options.shares);
+    let (window, unkeyed) = (millis(options.window), millis(options.window_unkeyed));
+    let span = claim_span(window.max(unkeyed));
+    let log_id = Uuid::now_v7();
+    // A second instance waits here, and finds the tables. The lock does not need the schema.
+    let begin = format!(
+        "BEGIN; SET LOCAL lock_timeout TO 0; SELECT pg_advisory_xact_lock(hashtext('{schema}'), 2)"
+    );
+    run(session, &begin).await?;
+    let created = async {
+        if is_there(session, schema).await? {
+            return Ok(());
+        }
+        run(session, &format!("CREATE SCHEMA IF NOT EXISTS {schema}")).await?;
+        run(session, TABLES).await?;
+        run(session, FUNCTIONS).await?;
+        let rows = format!(
+            "INSERT INTO meta (format, oldest_reader, log_id, shares, dedup_window, dedup_window_unkeyed, claim_span) \
+             VALUES ({FORMAT}, {FORMAT}, '{log_id}', {shares}, {window}, {unkeyed}, {span}); \
+             INSERT INTO share (no) SELECT generate_series(0, {shares})"
+        );
+        run(session, &rows).await
+    };
+    let created: Result<(), PostgresError> = created.await;
+    let end = if created.is_ok() {
+        "COMMIT"
+    } else {
+        "ROLLBACK"
+    };
+    run(session, end).await.and(created)
+}
+
+async fn is_there(session: &Session, schema: &str) -> Result<bool, PostgresError> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = 'meta')";
+    let rows = session.read(sql, &[&schema]).await;
+    Ok(rows.map_err(|error| unfit(&error.to_string()))?[0].get(0))
+}
+
+/// Reads what the schema was made with.
+async fn known(session: &Session, options: &PostgresOptions) -> Result<Known, PostgresError> {
+    let sql = "SELECT format, oldest_reader, log_id, shares FROM meta";
+    let rows = session
+        .read(sql, &[])
+        .await
+        .map_err(|error| unfit(&error.to_string()))?;
+    let row = rows
+        .first()
+        .ok_or_else(|| unfit("the table meta is empty"))?;
+    let (format, oldest, shares): (i32, i32, i32) = (row.get(0), row.get(1), row.get(3));
+    if oldest > FORMAT {
+        return Err(PostgresError::Unfit(format!(
+            "a newer version of offhook has written the journal (format {format}); this one reads up to format \
+             {FORMAT}: install the newer version"
+        )));
+    }
+    if shares != i32::from(options.shares) {
+        return Err(PostgresError::Unfit(format!(
+            "the journal was made with {shares} shares, and this instance wants {}; the number cannot be changed: \
+             set it to {shares}",
+            options.shares
+        )));
+    }
+    Ok(Known {
+        log_id: row.get(2),
+        shares: options.shares,
+    })
+}
+
+async fn run(session: &Session, sql: &str) -> Result<(), PostgresError> {
+    session.run(sql).await.map_err(|error| unfit(&error))
+}
+
+fn unfit(error: &str) -> PostgresError {
+    PostgresError::Unfit(format!(
+        "the journal's tables cannot be created or read: {error}; the user needs the right to create a schema, or \
+         a schema of that name that it owns"
+    ))
+}
+
+/// A duration in milliseconds, as the database has it.
+pub(super) fn millis(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A bucket of dedup keys is an eighth of the longest window, and at least a minute.
+pub(super) fn claim_span(window: i64) -> i64 {
+    (window / 8).max(60_000)
+}
+
+/// What this version writes. Raised when a table changes.
+pub(super) const FORMAT: i32 = 1;
+
+const OLDEST_SERVER: u32 = 140_000;
+const TABLES: &str = include_str!("schema.sql");
+const FUNCTIONS: &str = include_str!("functions.sql");

@@ -1,0 +1,169 @@
+//! [`Shared`]: what the handle, the desks and the tasks of one instance have in common.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Notify, watch};
+use uuid::Uuid;
+
+use super::following::Following;
+use super::grants::Grants;
+use super::link::Link;
+use super::options::PostgresOptions;
+use super::schema::Known;
+use super::verify::Verifier;
+use crate::clock::Clock;
+use crate::journal::{Seq, Share, Version};
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) options: PostgresOptions,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) times: Times,
+    pub(super) known: Known,
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) following: Arc<Following>,
+    pub(super) documents: watch::Sender<Version>,
+    /// The newest change of a document that the program has applied.
+    pub(super) applied: AtomicU64,
+    /// For everything that has no connection of its own.
+    pub(super) link: Link,
+    pub(super) grants: Grants,
+    pub(super) news: Arc<News>,
+    pub(super) counts: Counts,
+    /// Whether the writer has a connection.
+    pub(super) is_writing: AtomicBool,
+    /// Whether a task has ended by a panic.
+    pub(super) broken: watch::Sender<bool>,
+    identity: Mutex<Uuid>,
+    lease_until: Mutex<Instant>,
+}
+
+/// What other instances say, and what this one has to say.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// The newest body that others must be told of.
+    pub(super) head: AtomicU64,
+    pub(super) to_tell: Notify,
+    /// A share was given back.
+    pub(super) shares: Notify,
+    /// The newest numbers of commands and notes that are known.
+    pub(super) commands: watch::Sender<u64>,
+    pub(super) notes: watch::Sender<u64>,
+}
+
+/// Where times come from that are stored.
+#[derive(Debug, Default)]
+pub(super) struct Times(Option<Arc<dyn Clock>>);
+
+/// What has happened since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) appends: AtomicU64,
+    pub(super) unknown_found: AtomicU64,
+    pub(super) unknown_absent: AtomicU64,
+    pub(super) fenced: AtomicU64,
+    pub(super) taken: AtomicU64,
+}
+
+impl Times {
+    /// A test's clock in place of the database's.
+    #[cfg(test)]
+    pub(super) fn of(clock: Arc<dyn Clock>) -> Self {
+        Self(Some(clock))
+    }
+
+    /// Returns the time to use; `None` for the database's.
+    pub(super) fn now(&self) -> Option<i64> {
+        self.0.as_ref().map(|clock| clock.now().as_millisecond())
+    }
+}
+
+impl Shared {
+    #[allow(clippy::too_many_arguments)] // the parts of one struct
+    pub(super) fn new(
+        options: PostgresOptions,
+        clock: Arc<dyn Clock>,
+        times: Times,
+        known: Known,
+        verifier: Arc<Verifier>,
+        following: Arc<Following>,
+        link: Link,
+        news: Arc<News>,
+        identity: Uuid,
+    ) -> Self {
+        let lease_until = Mutex::new(clock.monotonic());
+        Self {
+            options,
+            clock,
+            times,
+            known,
+            verifier,
+            following,
+            documents: watch::Sender::new(0),
+            applied: AtomicU64::new(0),
+            link,
+            grants: Grants::default(),
+            news,
+            counts: Counts::default(),
+            is_writing: AtomicBool::new(true),
+            broken: watch::Sender::new(false),
+            identity: Mutex::new(identity),
+            lease_until,
+        }
+    }
+
+    pub(super) fn shares(&self) -> Share {
+        self.known.shares
+    }
+
+    /// Returns the id under which this instance holds shares.
+    pub(super) fn identity(&self) -> Uuid {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins again under another id, because others have declared this instance dead.
+    pub(super) fn set_identity(&self, id: Uuid) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    }
+
+    /// Returns until when this instance may use its shares.
+    pub(super) fn lease_until(&self) -> Instant {
+        *self
+            .lease_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_lease(&self, until: Instant) {
+        *self
+            .lease_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    pub(super) fn is_lease_valid(&self) -> bool {
+        self.clock.monotonic() < self.lease_until()
+    }
+
+    /// Takes note of a change of documents.
+    pub(super) fn heard_documents(&self, version: Version) {
+        heard(&self.documents, version);
+    }
+
+    /// Tells the others of a body.
+    pub(super) fn tell(&self, head: Seq) {
+        self.news.head.fetch_max(head, Ordering::SeqCst);
+        self.news.to_tell.notify_one();
+    }
+}
+
+/// Raises a number that is waited for.
+pub(super) fn heard(newest: &watch::Sender<u64>, number: u64) {
+    newest.send_if_modified(|newest| {
+        let is_newer = number > *newest;
+        *newest = number.max(*newest);
+        is_newer
+    });
+}

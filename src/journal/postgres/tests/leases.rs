@@ -1,0 +1,200 @@
+//! Leases: who holds which share, and what becomes of those of an instance that vanishes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::{HANG, open, options, server};
+use crate::journal::contract::{change, letter, letters, only_head, save};
+use crate::journal::postgres::{Grant, Postgres, PostgresOptions};
+use crate::journal::{Desks as _, Share, Unavailable};
+
+const LEASE: Duration = Duration::from_millis(900);
+
+type Held = watch::Receiver<BTreeMap<Share, Grant>>;
+
+fn short(options: PostgresOptions) -> PostgresOptions {
+    options.shares(4).lease(LEASE)
+}
+
+/// Waits until the instance holds so many shares, without the housekeeper's.
+async fn holds(held: &mut Held, shares: Share, count: usize) -> BTreeMap<Share, Grant> {
+    let is_so = |held: &BTreeMap<Share, Grant>| held.range(..shares).count() == count;
+    let found = timeout(HANG, held.wait_for(is_so)).await;
+    found.expect("it holds its shares in time").unwrap().clone()
+}
+
+/// Gives back what it is to give back, as the dispatcher does.
+fn gives_back(journal: std::sync::Arc<Postgres>) {
+    tokio::spawn(async move {
+        let mut held = journal.held();
+        while held.changed().await.is_ok() {
+            let ending: Vec<Grant> = held
+                .borrow_and_update()
+                .values()
+                .copied()
+                .filter(|one| one.is_ending)
+                .collect();
+            for grant in ending {
+                journal.give_back(grant).await.unwrap();
+            }
+        }
+    });
+}
+
+/// Instances hold about as many shares as each other, and each share has one holder.
+#[tokio::test(flavor = "multi_thread")]
+async fn shares_are_divided_fairly() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = short(options(server));
+    let first = std::sync::Arc::new(open(&options).await);
+    let mut held = first.held();
+    let all = holds(&mut held, 4, 4).await;
+    assert!(
+        all.contains_key(&4),
+        "the only instance is the housekeeper: {all:?}"
+    );
+    gives_back(std::sync::Arc::clone(&first));
+    let second = open(&options).await;
+    let mut others = second.held();
+    let others = holds(&mut others, 4, 2).await;
+    let own = holds(&mut held, 4, 2).await;
+    assert!(
+        own.keys().all(|share| !others.contains_key(share)),
+        "{own:?} {others:?}"
+    );
+}
+
+/// A graceful stop gives the shares back at once; another instance takes them without waiting for a lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_gives_shares_back() {
+    use crate::journal::Log as _;
+
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    // So long that nothing is taken for dead while the test runs.
+    let options = options(server).shares(4).lease(Duration::from_secs(3600));
+    let first = open(&options).await;
+    holds(&mut first.held(), 4, 4).await;
+    let second = open(&options).await;
+    let mut held = second.held();
+    first.close().await;
+    let grants = holds(&mut held, 4, 4).await;
+    assert!(grants.values().all(|grant| grant.epoch == 2), "{grants:?}");
+}
+
+/// The shares of an instance that was killed are taken within two leases. What it saves afterwards is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn shares_of_a_killed_instance_are_taken() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = short(options(server));
+    let first = open(&options).await;
+    let grants = holds(&mut first.held(), 4, 4).await;
+    let desk = first.desk_of(grants[&2]).unwrap();
+    save(desk.as_ref(), "a", b"before", vec![letter(1, "before")]).await;
+    let second = open(&options).await;
+    let mut held = second.held();
+    first.kill();
+    let taken = holds(&mut held, 4, 4).await;
+    assert!(taken[&2].epoch > grants[&2].epoch);
+    let later = second.desk_of(taken[&2]).unwrap();
+    assert_eq!(later.saved("a").await, Ok(Some(only_head(*b"before"))));
+
+    // As if the first one had only been paused.
+    let paused = second.desk_of(grants[&2]).unwrap();
+    let late = paused
+        .save(change("a", b"late", vec![letter(2, "late")]))
+        .await;
+    assert_eq!(late, Err(Unavailable::Fenced(2)));
+    assert_eq!(later.saved("a").await, Ok(Some(only_head(*b"before"))));
+    assert_eq!(letters(&second, "a").await, [letter(1, "before")]);
+    assert_eq!(second.counts().fenced, 1);
+}
+
+/// One transaction saves changes of several shares; the one that is fenced changes nothing, the others are saved.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fenced_save_stops_no_other() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = short(options(server));
+    let (first, second) = (open(&options).await, open(&options).await);
+    let mut desks = Vec::new();
+    for share in 0..4 {
+        desks.push(first.desk(share).await.unwrap());
+    }
+    second.desk(1).await.unwrap();
+    let saves = desks.iter().map(|desk| {
+        let dead = letter(1 + u64::from(desk.share()), "dead");
+        desk.save(change("a", b"head", vec![dead]))
+    });
+    let saved = futures_util::future::join_all(saves).await;
+    assert_eq!(saved, [Ok(()), Err(Unavailable::Fenced(1)), Ok(()), Ok(())]);
+    let found = second.desk(1).await.unwrap().saved("a").await;
+    assert_eq!(found, Ok(None));
+    let seqs: Vec<_> = letters(&second, "a")
+        .await
+        .iter()
+        .map(|letter| letter.position.seq())
+        .collect();
+    assert_eq!(seqs, [1, 3, 4]);
+}
+
+/// An instance that was declared dead goes on under another id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_buried_instance_begins_again() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = short(options(server));
+    let first = open(&options).await;
+    let mut held = first.held();
+    let before = holds(&mut held, 4, 4).await;
+    first
+        .shared
+        .link
+        .call("DELETE FROM instance", &[])
+        .await
+        .unwrap();
+    let is_later = |held: &BTreeMap<Share, Grant>| {
+        held.len() == 5
+            && held
+                .values()
+                .all(|grant| grant.epoch > before[&grant.share].epoch)
+    };
+    timeout(HANG, held.wait_for(is_later))
+        .await
+        .expect("it takes its shares again")
+        .unwrap();
+}
+
+/// Instances that differ in their windows do not run at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_must_agree() {
+    use crate::journal::postgres::PostgresError;
+
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = short(options(server)).instance("one");
+    let first = open(&options).await;
+    let minute = Duration::from_secs(60);
+    let other = options.clone().windows(minute, minute);
+    let refused = super::try_open(&other).await;
+    assert!(
+        matches!(&refused, Err(PostgresError::Windows(name)) if name == "one"),
+        "{refused:?}"
+    );
+    // One that was killed is seen dead.
+    first.kill();
+    super::try_open(&other).await.unwrap();
+    let shares = super::try_open(&options.shares(5)).await;
+    assert!(matches!(shares, Err(PostgresError::Unfit(_))), "{shares:?}");
+}

@@ -1,0 +1,246 @@
+//! [`Database`]: what the functions of functions.sql do, in memory.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use uuid::Uuid;
+
+use super::SHARES;
+use crate::journal::postgres::batch::{Keys, PartOf};
+use crate::journal::postgres::division::SeenShare;
+use crate::journal::postgres::grants::Grant;
+use crate::journal::postgres::reading::{StoredBlock, Witness};
+use crate::journal::{Position, Record, Seq, Share};
+
+#[derive(Clone, Default)]
+struct State {
+    batches: Vec<Batch>,
+    claims: HashMap<Uuid, Position>,
+    instances: BTreeMap<Uuid, Uuid>,
+    shares: Vec<SeenShare>,
+    /// How far a consumer is in a share.
+    progress: BTreeMap<(u8, Share), Seq>,
+}
+
+#[derive(Clone)]
+struct Batch {
+    id: Uuid,
+    records: std::sync::Arc<[Record]>,
+}
+
+pub(super) struct Database {
+    state: State,
+    /// What it was before the newest commits.
+    before: VecDeque<State>,
+    /// It has lost commits. If no body is among them, no instance notices that, and one that takes a share again
+    /// under the same epoch saves less than it did before.
+    has_gone_back: bool,
+}
+
+/// What a beat returns.
+pub(super) struct Beat {
+    pub(super) is_alive: bool,
+    pub(super) head: Seq,
+    pub(super) beats: Vec<(Uuid, Uuid)>,
+    pub(super) shares: Vec<SeenShare>,
+}
+
+impl Database {
+    pub(super) fn new() -> Self {
+        let shares = (0..=SHARES).map(|no| SeenShare {
+            no,
+            holder: None,
+            epoch: 0,
+        });
+        let state = State {
+            shares: shares.collect(),
+            ..State::default()
+        };
+        Self {
+            state,
+            before: VecDeque::new(),
+            has_gone_back: false,
+        }
+    }
+
+    /// Changes something, so that it can be taken back.
+    fn commit(&mut self) -> &mut State {
+        if self.before.len() == 8 {
+            self.before.pop_front();
+        }
+        self.before.push_back(self.state.clone());
+        &mut self.state
+    }
+
+    pub(super) fn go_back(&mut self, commits: usize) {
+        self.has_gone_back = true;
+        for _ in 0..commits {
+            self.state = self.before.pop_back().unwrap_or_else(|| self.state.clone());
+        }
+    }
+
+    pub(super) fn head(&self) -> Seq {
+        let newest = self.state.batches.last();
+        newest
+            .and_then(|batch| batch.records.last())
+            .map_or(0, |record| record.seq)
+    }
+
+    pub(super) fn newest(&self) -> Option<Witness> {
+        { self.blocks(self.head().saturating_sub(1), 1).pop() }.map(|block| block.witness)
+    }
+
+    pub(super) fn log(&self) -> Vec<Record> {
+        self.state
+            .batches
+            .iter()
+            .flat_map(|batch| batch.records.iter().cloned())
+            .collect()
+    }
+
+    pub(super) fn join(&mut self, id: Uuid, beat: Uuid) {
+        self.commit().instances.insert(id, beat);
+    }
+
+    /// Stores bodies, or returns which keys are held. `records` makes them from the first number.
+    pub(super) fn append(
+        &mut self,
+        id: Uuid,
+        keys: &Keys,
+        records: impl Fn(Seq) -> Vec<Record>,
+    ) -> Result<Seq, Vec<(PartOf, Position)>> {
+        let asked = keys.of.iter().zip(&keys.keys);
+        let held = asked.filter_map(|(of, key)| Some((*of, *self.state.claims.get(key)?)));
+        let held: Vec<_> = held.collect();
+        if !held.is_empty() {
+            return Err(held);
+        }
+        let first = self.head() + 1;
+        let state = self.commit();
+        for ((key, nth), part) in keys.keys.iter().zip(&keys.nth).zip(&keys.parts) {
+            let position = Position::new(first + *nth as Seq, *part as u16);
+            state.claims.insert(*key, position);
+        }
+        state.batches.push(Batch {
+            id,
+            records: records(first).into(),
+        });
+        Ok(first)
+    }
+
+    /// Returns the next blocks after a body, at most `most`.
+    pub(super) fn blocks(&self, after: Seq, most: usize) -> Vec<StoredBlock> {
+        let later = self
+            .state
+            .batches
+            .iter()
+            .filter(|batch| last(batch) > after);
+        let blocks = later.take(most).map(|batch| StoredBlock {
+            records: batch
+                .records
+                .iter()
+                .filter(|record| record.seq > after)
+                .cloned()
+                .collect(),
+            witness: Witness {
+                last: last(batch),
+                batch: batch.id,
+            },
+        });
+        blocks.collect()
+    }
+
+    pub(super) fn record(&self, seq: Seq) -> Option<Record> {
+        self.blocks(seq - 1, 1)
+            .into_iter()
+            .flat_map(|block| block.records)
+            .next()
+    }
+
+    pub(super) fn has(&self, witness: Witness) -> bool {
+        let mut batches = self.state.batches.iter();
+        batches.any(|batch| batch.id == witness.batch && last(batch) == witness.last)
+    }
+
+    pub(super) fn beat(&mut self, id: Uuid, beat: Uuid) -> Beat {
+        let state = self.commit();
+        let is_alive = state
+            .instances
+            .get_mut(&id)
+            .map(|own| *own = beat)
+            .is_some();
+        Beat {
+            is_alive,
+            head: self.head(),
+            beats: self
+                .state
+                .instances
+                .iter()
+                .map(|(id, beat)| (*id, *beat))
+                .collect(),
+            shares: self.state.shares.clone(),
+        }
+    }
+
+    pub(super) fn bury(&mut self, id: Uuid, beat: Uuid) {
+        if self.state.instances.get(&id) == Some(&beat) {
+            self.commit().instances.remove(&id);
+        }
+    }
+
+    pub(super) fn leave(&mut self, id: Uuid) {
+        let state = self.commit();
+        state.instances.remove(&id);
+        for share in &mut state.shares {
+            share.holder = share.holder.filter(|holder| *holder != id);
+        }
+    }
+
+    /// Takes a share without a living holder. Returns the new epoch.
+    pub(super) fn take(&mut self, no: Share, epoch: u64, holder: Uuid) -> Option<u64> {
+        let share = self.state.shares[usize::from(no)];
+        let lives = |id: &Uuid| self.state.instances.contains_key(id);
+        if share.epoch != epoch || share.holder.as_ref().is_some_and(lives) || !lives(&holder) {
+            return None;
+        }
+        let share = &mut self.commit().shares[usize::from(no)];
+        share.holder = Some(holder);
+        share.epoch += 1;
+        Some(share.epoch)
+    }
+
+    pub(super) fn give_back(&mut self, grant: Grant) {
+        if self.is_held(grant) {
+            self.commit().shares[usize::from(grant.share)].holder = None;
+        }
+    }
+
+    pub(super) fn saved(&self, consumer: u8, share: Share) -> Seq {
+        self.state
+            .progress
+            .get(&(consumer, share))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// Saves progress, unless it is fenced.
+    pub(super) fn save(&mut self, grant: Grant, consumer: u8, progress: Seq) -> bool {
+        let is_held = self.is_held(grant);
+        if is_held {
+            let saved = { &mut self.commit().progress }.insert((consumer, grant.share), progress);
+            assert!(
+                self.has_gone_back || saved.is_none_or(|saved| saved <= progress),
+                "progress of {grant:?} went back"
+            );
+        }
+        is_held
+    }
+
+    fn is_held(&self, grant: Grant) -> bool {
+        let share = self.state.shares[usize::from(grant.share)];
+        share.holder == Some(grant.holder) && share.epoch == grant.epoch
+    }
+}
+
+fn last(batch: &Batch) -> Seq {
+    batch.records.last().map_or(0, |record| record.seq)
+}

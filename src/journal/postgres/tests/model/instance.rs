@@ -1,0 +1,395 @@
+//! [`Instance`]: one instance of the model. It does in single steps what the engine's tasks do.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use uuid::Uuid;
+
+use super::database::{Beat, Database};
+use super::{CONSUMERS, EVENTS, LEASE, Log, SHARES};
+use crate::Timestamp;
+use crate::journal::contract::body;
+use crate::journal::postgres::batch::Plan;
+use crate::journal::postgres::division::{Others, Step, steps, still_held, valid_until};
+use crate::journal::postgres::following::{Following, OwnBodies};
+use crate::journal::postgres::grants::Grant;
+use crate::journal::{Appended, DedupKey, Entry, Events, Record, Seq, Share, Tail};
+
+pub(super) struct Instance {
+    id: Uuid,
+    pub(super) following: Following,
+    others: Others,
+    pub(super) held: BTreeMap<Share, Grant>,
+    pub(super) valid_until: Instant,
+    pub(super) paused_until: Instant,
+    /// Whether its connections lead to the log that it knows.
+    pub(super) is_verified: bool,
+    /// Shares were lost with a lease, or with the log.
+    is_lost: bool,
+    /// A renewal that was sent at this time, and its answer.
+    beat: Option<(Instant, Beat)>,
+    /// How far each consumer is in the shares that are held.
+    cursors: BTreeMap<(Share, u8), Seq>,
+    /// A save that is on its way.
+    save: Option<(Grant, u8, Seq)>,
+}
+
+impl Instance {
+    pub(super) fn new(database: &mut Database, rng: &mut Rng, now: Instant) -> Self {
+        let id = uuid(rng);
+        database.join(id, uuid(rng));
+        let tail = Arc::new(Tail::new(database.head()));
+        Self {
+            id,
+            following: Following::new(tail, database.newest(), 0),
+            others: Others::default(),
+            held: BTreeMap::new(),
+            valid_until: now,
+            paused_until: now,
+            is_verified: true,
+            is_lost: false,
+            beat: None,
+            cursors: BTreeMap::new(),
+            save: None,
+        }
+    }
+
+    /// Takes a step. Returns what it was.
+    pub(super) fn act(
+        &mut self,
+        choice: u8,
+        now: Instant,
+        database: &mut Database,
+        rng: &mut Rng,
+        is_faulty: bool,
+        log: &mut Log,
+    ) -> Option<&'static str> {
+        // The first act after a pause: what is past its time is dropped.
+        if now >= self.valid_until && !self.held.is_empty() {
+            self.lose_shares();
+        }
+        let fault = if is_faulty { rng.u8(..10) } else { 9 };
+        match choice {
+            0 if is_faulty => self.append(database, rng, fault, log),
+            1 => self.follow(database, rng),
+            2 => self.send_beat(now, database, rng, fault),
+            3 => self.take_beat(now, database, rng),
+            4 | 5 => self.hand_over(database, rng, log),
+            6 => self.prepare_save(rng),
+            _ => self.finish_save(database, fault),
+        }
+    }
+
+    /// A batch of events, some of which were sent before.
+    fn append(
+        &mut self,
+        database: &mut Database,
+        rng: &mut Rng,
+        fault: u8,
+        log: &mut Log,
+    ) -> Option<&'static str> {
+        self.verify(database, rng);
+        let entries: Vec<Entry> = (0..rng.usize(1..5))
+            .map(|_| event(rng.usize(..EVENTS)))
+            .collect();
+        let mut stored = HashMap::new();
+        if fault == 0 {
+            return Some("appends, and the request is lost");
+        }
+        loop {
+            let plan = Plan::of(entries.iter(), &stored);
+            let id = uuid(rng);
+            let records =
+                |first| plan.records(entries.iter(), first, Timestamp::UNIX_EPOCH, SHARES);
+            let first = match plan.new {
+                0 => 0,
+                _ => match database.append(id, &plan.keys, records) {
+                    Err(held) => {
+                        stored.extend(held);
+                        continue;
+                    }
+                    Ok(first) => first,
+                },
+            };
+            if plan.new > 0 && fault == 1 {
+                return Some("appends, and the answer is lost");
+            }
+            if plan.new > 0 {
+                self.following.offer(OwnBodies {
+                    batch: id,
+                    records: records(first),
+                });
+            }
+            for (index, entry) in entries.iter().enumerate() {
+                let seq = match plan.outcome(index, first) {
+                    Appended::New { seq, .. } => seq,
+                    Appended::Duplicate(originals) => originals[0].seq(),
+                };
+                let before = log.acknowledged.insert(entry.parts[0].key.hash, seq);
+                assert!(
+                    before.is_none_or(|before| before == seq),
+                    "an event has two numbers"
+                );
+            }
+            return Some("appends");
+        }
+    }
+
+    fn follow(&mut self, database: &mut Database, rng: &mut Rng) -> Option<&'static str> {
+        self.verify(database, rng);
+        let head = self.following.tail().head();
+        let most = self
+            .following
+            .next_own()
+            .map_or(3, |own| own.saturating_sub(head + 1).min(3));
+        self.following.take(database.blocks(head, most as usize));
+        None
+    }
+
+    fn send_beat(
+        &mut self,
+        now: Instant,
+        database: &mut Database,
+        rng: &mut Rng,
+        fault: u8,
+    ) -> Option<&'static str> {
+        if self.beat.is_some() {
+            return None;
+        }
+        self.verify(database, rng);
+        match fault {
+            0 => Some("beats, and the request is lost"),
+            1 => {
+                database.beat(self.id, uuid(rng));
+                Some("beats, and the answer is lost")
+            }
+            _ => {
+                self.beat = Some((now, database.beat(self.id, uuid(rng))));
+                None
+            }
+        }
+    }
+
+    /// The answer of a renewal may come long after it was sent.
+    fn take_beat(
+        &mut self,
+        now: Instant,
+        database: &mut Database,
+        rng: &mut Rng,
+    ) -> Option<&'static str> {
+        let (sent, beat) = self.beat.take()?;
+        // An answer that takes half a lease is not waited for.
+        if now.saturating_duration_since(sent) > LEASE / 2 {
+            return Some("gave its renewal up");
+        }
+        if self.verify(database, rng) {
+            return Some("finds that the log has gone back");
+        }
+        if !beat.is_alive || self.is_lost {
+            self.begin_again(database, rng);
+            return Some("begins again");
+        }
+        self.following.heard(beat.head);
+        self.valid_until = valid_until(sent, LEASE);
+        for (id, seen) in self.others.vanished(self.id, &beat.beats, now, LEASE) {
+            database.bury(id, seen);
+        }
+        self.held = still_held(&self.held, &beat.shares, self.id);
+        self.cursors
+            .retain(|(share, _), _| self.held.contains_key(share));
+        let living: Vec<Uuid> = beat.beats.iter().map(|(id, _)| *id).collect();
+        for step in steps(self.id, &living, &beat.shares, &self.held, SHARES) {
+            match step {
+                Step::Take { no, epoch } => self.take(no, epoch, database),
+                Step::LetGo(no) => self.held.get_mut(&no).expect("it is held").is_ending = true,
+            }
+        }
+        Some("renews its lease")
+    }
+
+    fn take(&mut self, share: Share, epoch: u64, database: &mut Database) {
+        let Some(epoch) = database.take(share, epoch, self.id) else {
+            return;
+        };
+        self.held.insert(
+            share,
+            Grant {
+                share,
+                epoch,
+                is_ending: false,
+                holder: self.id,
+            },
+        );
+        for consumer in 0..CONSUMERS {
+            self.cursors
+                .insert((share, consumer), database.saved(consumer, share));
+        }
+    }
+
+    /// A consumer is handed the next body, if it is of its share.
+    fn hand_over(
+        &mut self,
+        database: &Database,
+        rng: &mut Rng,
+        log: &mut Log,
+    ) -> Option<&'static str> {
+        let at = rng.usize(..self.cursors.len().max(1));
+        let ((share, consumer), cursor) = self.cursors.iter_mut().nth(at)?;
+        let seq = *cursor + 1;
+        if self.held[share].is_ending || seq > self.following.tail().head() {
+            return None;
+        }
+        let record = match self.following.tail().get(seq) {
+            Some(record) => Record::clone(&record),
+            None if self.is_verified => database.record(seq)?,
+            None => return None,
+        };
+        *cursor = seq;
+        if of_share(&record) == *share {
+            let consumer = *consumer;
+            in_order(&record, consumer, database, log);
+            log.started.insert((consumer, record.received.id));
+        }
+        None
+    }
+
+    fn prepare_save(&mut self, rng: &mut Rng) -> Option<&'static str> {
+        if self.save.is_none() {
+            let at = rng.usize(..self.cursors.len().max(1));
+            let ((share, consumer), cursor) = self.cursors.iter().nth(at)?;
+            self.save = Some((self.held[share], *consumer, *cursor));
+        }
+        None
+    }
+
+    fn finish_save(&mut self, database: &mut Database, fault: u8) -> Option<&'static str> {
+        if !self.is_verified {
+            return None;
+        }
+        if let Some((grant, consumer, progress)) = self.save {
+            if fault == 0 {
+                return Some("saves, and the request is lost");
+            }
+            let is_saved = database.save(grant, consumer, progress);
+            if fault == 1 {
+                return Some("saves, and the answer is lost");
+            }
+            self.save = None;
+            if !is_saved {
+                self.drop_grant(grant);
+                return Some("is fenced");
+            }
+        }
+        self.give_back(database)
+    }
+
+    /// Gives back a share that is ending, after its progress is saved.
+    fn give_back(&mut self, database: &mut Database) -> Option<&'static str> {
+        let grant = self.held.values().find(|grant| grant.is_ending).copied()?;
+        for consumer in 0..CONSUMERS {
+            let progress = self.cursors.get(&(grant.share, consumer)).copied()?;
+            if !database.save(grant, consumer, progress) {
+                break;
+            }
+        }
+        database.give_back(grant);
+        self.drop_grant(grant);
+        Some("gives a share back")
+    }
+
+    fn drop_grant(&mut self, grant: Grant) {
+        if self
+            .held
+            .get(&grant.share)
+            .is_some_and(|held| held.epoch == grant.epoch)
+        {
+            self.held.remove(&grant.share);
+            self.cursors.retain(|(share, _), _| *share != grant.share);
+        }
+    }
+
+    fn lose_shares(&mut self) {
+        self.held.clear();
+        self.cursors.clear();
+        self.is_lost = true;
+    }
+
+    fn begin_again(&mut self, database: &mut Database, rng: &mut Rng) {
+        database.leave(self.id);
+        self.lose_shares();
+        self.others.forget();
+        self.is_lost = false;
+        self.id = uuid(rng);
+        database.join(self.id, uuid(rng));
+    }
+
+    /// Returns whether the log had gone back.
+    fn verify(&mut self, database: &mut Database, rng: &mut Rng) -> bool {
+        if std::mem::replace(&mut self.is_verified, true) {
+            return false;
+        }
+        let witnesses = self.following.witnesses();
+        let Some(newest) = witnesses.last() else {
+            return false;
+        };
+        if database.has(*newest) {
+            return false;
+        }
+        let common = witnesses
+            .iter()
+            .rev()
+            .find(|witness| database.has(**witness));
+        self.following
+            .reset(common.copied().or_else(|| database.newest()));
+        self.save = None;
+        self.beat = None;
+        self.begin_again(database, rng);
+        true
+    }
+}
+
+/// An event is handed over for the first time only after all before it in its share.
+fn in_order(record: &Record, consumer: u8, database: &Database, log: &Log) {
+    let stored = database.log();
+    let is_current = stored
+        .get(record.seq as usize - 1)
+        .is_some_and(|one| one.received.id == record.received.id);
+    if !is_current || log.started.contains(&(consumer, record.received.id)) {
+        return;
+    }
+    for earlier in &stored[..record.seq as usize - 1] {
+        let is_started = log.started.contains(&(consumer, earlier.received.id));
+        assert!(
+            is_started || of_share(earlier) != of_share(record),
+            "consumer {consumer} is handed body {} before {}",
+            record.seq,
+            earlier.seq
+        );
+    }
+}
+
+fn of_share(record: &Record) -> Share {
+    record.parts.view(1, &record.received).share
+}
+
+/// The event `number`; its id is its key.
+fn event(number: usize) -> Entry {
+    let mut received = body("event");
+    let hash = number as u128 + 1;
+    received.id = Uuid::from_u128(hash);
+    received.session = Some(format!("session {}", number % 5));
+    let window = Duration::from_secs(3600);
+    let key = DedupKey {
+        hash,
+        window,
+        state: None,
+        named: true,
+    };
+    Entry::one(Arc::new(received), Events::Unread, key)
+}
+
+fn uuid(rng: &mut Rng) -> Uuid {
+    Uuid::from_u128(rng.u128(..))
+}

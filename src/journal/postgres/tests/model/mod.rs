@@ -1,0 +1,243 @@
+//! A model of several instances on one database, without PostgreSQL: a scheduler picks the next step by a seed, and
+//! loses requests and answers, delays renewals, pauses, kills and restarts instances, and takes the database back.
+//! What decides is the engine's own code: [`Plan`](super::super::batch::Plan), `Following` and `division.rs`.
+//!
+//! A seed that fails is printed with its last steps; `OFFHOOK_MODEL_SEED` runs it alone.
+
+mod database;
+mod instance;
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use database::Database;
+use fastrand::Rng;
+use instance::Instance;
+use uuid::Uuid;
+
+use crate::clock::{Clock as _, SystemClock};
+use crate::journal::{KeyHash, Seq, Share};
+
+const SHARES: Share = 3;
+const CONSUMERS: u8 = 2;
+const EVENTS: usize = 40;
+const LEASE: Duration = Duration::from_millis(1000);
+const SEEDS: u64 = 10_000;
+const STEPS: usize = 400;
+
+/// Everything of one seed, and what must hold.
+struct World {
+    rng: Rng,
+    now: Instant,
+    database: Database,
+    instances: Vec<Instance>,
+    /// Whether anything goes wrong.
+    is_faulty: bool,
+    /// Whether the database goes back now and then. Two instances may then run one share for a while.
+    goes_back: bool,
+    log: Log,
+}
+
+/// What senders and consumers have seen.
+#[derive(Default)]
+struct Log {
+    /// Where the events are that were acknowledged, unless the database has gone back behind them.
+    acknowledged: HashMap<KeyHash, Seq>,
+    /// Which events each consumer was handed.
+    started: HashSet<(u8, Uuid)>,
+    /// How many acknowledged bodies the database has lost.
+    lost: usize,
+    trace: Vec<String>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let goes_back = rng.u8(..4) == 0;
+        let now = SystemClock.monotonic();
+        let mut database = Database::new();
+        let instances = (0..3)
+            .map(|_| Instance::new(&mut database, &mut rng, now))
+            .collect();
+        Self {
+            rng,
+            now,
+            database,
+            instances,
+            is_faulty: true,
+            goes_back,
+            log: Log::default(),
+        }
+    }
+
+    fn step(&mut self) {
+        let pick = self.rng.usize(..self.instances.len());
+        let choice = self.rng.u8(..40);
+        if self.is_faulty {
+            match choice {
+                0 => {
+                    let pause = LEASE.mul_f64(self.rng.f64() * 3.0);
+                    self.note(pick, "pauses");
+                    self.instances[pick].paused_until = self.now + pause;
+                }
+                1 => {
+                    self.note(pick, "is killed and started again");
+                    self.instances[pick] =
+                        Instance::new(&mut self.database, &mut self.rng, self.now);
+                }
+                2 if self.goes_back => self.go_back(),
+                // Everything takes long.
+                3 => self.now += LEASE.mul_f64(self.rng.f64()),
+                _ => {}
+            }
+        }
+        self.now += LEASE.mul_f64(self.rng.f64() * 0.012);
+        if self.now < self.instances[pick].paused_until {
+            return;
+        }
+        let Self {
+            rng,
+            now,
+            database,
+            instances,
+            is_faulty,
+            log,
+            ..
+        } = self;
+        let told = instances[pick].act(choice % 8, *now, database, rng, *is_faulty, log);
+        if let Some(told) = told {
+            self.note(pick, told);
+        }
+        self.one_holder_each();
+    }
+
+    /// The database loses its newest commits, as a standby may that takes over.
+    fn go_back(&mut self) {
+        let count = self.rng.usize(1..5);
+        self.database.go_back(count);
+        let head = self.database.head();
+        let before = self.log.acknowledged.len();
+        self.log.acknowledged.retain(|_, seq| *seq <= head);
+        self.log.lost += before - self.log.acknowledged.len();
+        self.log.trace.push(format!(
+            "the database goes back by {count} commits, to body {head}"
+        ));
+        // All connections have ended.
+        self.instances
+            .iter_mut()
+            .for_each(|instance| instance.is_verified = false);
+    }
+
+    fn note(&mut self, instance: usize, what: &str) {
+        self.log.trace.push(format!("{instance} {what}"));
+    }
+
+    /// No two instances may use one share at the same time.
+    fn one_holder_each(&self) {
+        if self.goes_back {
+            return;
+        }
+        for share in 0..SHARES {
+            let holds = |instance: &&Instance| {
+                self.now < instance.valid_until && instance.held.contains_key(&share)
+            };
+            let holders = self.instances.iter().filter(holds).count();
+            assert!(holders <= 1, "share {share} has {holders} holders");
+        }
+    }
+
+    /// Everything that was acknowledged is there, once, under a number without gaps.
+    fn nothing_is_lost(&self) {
+        let log = self.database.log();
+        let mut seen = HashSet::new();
+        for (seq, record) in (1..).zip(&log) {
+            assert_eq!(record.seq, seq, "numbers are dense");
+            assert!(
+                seen.insert(record.received.id),
+                "event {} is there twice",
+                record.received.id
+            );
+        }
+        for (hash, seq) in &self.log.acknowledged {
+            let found = log
+                .get(*seq as usize - 1)
+                .map(|record| record.received.id.as_u128());
+            assert_eq!(found, Some(*hash), "event {hash} was acknowledged as {seq}");
+        }
+    }
+
+    /// Without faults everything comes to rest: all tails show the log, and all consumers were handed all events.
+    fn comes_to_rest(&mut self) {
+        self.is_faulty = false;
+        for _ in 0..4000 {
+            self.step();
+        }
+        self.nothing_is_lost();
+        for instance in &self.instances {
+            let tail = instance.following.tail();
+            assert_eq!(tail.head(), self.database.head());
+            for record in self.database.log() {
+                let told = tail.get(record.seq);
+                let id = told.map_or(record.received.id, |told| told.received.id);
+                assert_eq!(
+                    id, record.received.id,
+                    "the tail shows another body {}",
+                    record.seq
+                );
+            }
+        }
+        for record in self.database.log() {
+            for consumer in 0..CONSUMERS {
+                let is_started = self.log.started.contains(&(consumer, record.received.id));
+                assert!(
+                    is_started,
+                    "consumer {consumer} was not handed body {}",
+                    record.seq
+                );
+            }
+        }
+    }
+}
+
+fn run(seed: u64, world: &mut World) {
+    let mut head = 0;
+    for _ in 0..STEPS {
+        world.step();
+        if std::mem::replace(&mut head, world.database.head()) != world.database.head() {
+            world.nothing_is_lost();
+        }
+    }
+    if seed.is_multiple_of(20) {
+        world.comes_to_rest();
+    }
+}
+
+#[test]
+fn instances_agree_whatever_happens() {
+    let only = std::env::var("OFFHOOK_MODEL_SEED")
+        .ok()
+        .map(|seed| seed.parse().unwrap());
+    let seeds = only.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
+    let (mut events, mut lost) = (0, 0);
+    for seed in seeds {
+        let mut world = World::new(seed);
+        let ran = std::panic::AssertUnwindSafe(|| run(seed, &mut world));
+        if let Err(panic) = std::panic::catch_unwind(ran) {
+            let trace = &world.log.trace;
+            let last = trace[trace.len().saturating_sub(60)..].join("\n");
+            eprintln!(
+                "seed {seed} fails after {} steps; the last ones:\n{last}",
+                trace.len()
+            );
+            std::panic::resume_unwind(panic);
+        }
+        events += world.log.started.len();
+        lost += world.log.lost;
+    }
+    if only.is_none() {
+        assert!(
+            events > 0 && lost > 0,
+            "{events} events, {lost} lost: the model does nothing"
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! [`Verifier`]: checks that a connection leads to the log that this instance knows, before it is used.
+//!
+//! After a fail-over to a standby that lacked the newest commits, or a restore, the whole database has gone back:
+//! the log with its dedup keys, and the progress of consumers. The head alone does not tell that, because new
+//! events may have the same numbers. So the newest body that this instance has seen must still be there, stored by
+//! the same append. If it is not, the tail goes back to the last common body, and all desks are fenced: progress
+//! over events that are gone is never saved.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use uuid::Uuid;
+
+use super::following::Following;
+use super::link::Check;
+use super::reading::Witness;
+use super::schema::{FORMAT, Known};
+use super::session::Session;
+use crate::journal::Unavailable;
+
+#[derive(Debug)]
+pub(super) struct Verifier {
+    known: Known,
+    following: Arc<Following>,
+    /// How often the log has gone back.
+    generation: AtomicU64,
+    /// How many bodies are gone with it.
+    lost: AtomicU64,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Verifier {
+    pub(super) fn new(known: Known, following: Arc<Following>) -> Arc<Self> {
+        Arc::new(Self {
+            known,
+            following,
+            generation: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            turn: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// The check for new connections.
+    pub(super) fn check(self: &Arc<Self>) -> Check {
+        let verifier = Arc::clone(self);
+        Arc::new(move |session| {
+            let verifier = Arc::clone(&verifier);
+            Box::pin(async move { verifier.verify(&session).await })
+        })
+    }
+
+    /// Returns how often the log has gone back. A desk that was opened before that is fenced.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many bodies were lost when the log went back.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    /// Checks that the database has the log that this instance knows.
+    pub(super) async fn verify(&self, session: &Session) -> Result<(), Unavailable> {
+        let _turn = self.turn.lock().await;
+        let rows = session.read(META, &[]).await?;
+        let row = rows
+            .first()
+            .ok_or_else(|| Unavailable::Away("the table meta is empty".into()))?;
+        let (log_id, oldest): (Uuid, i32) = (row.get(0), row.get(1));
+        if log_id != self.known.log_id {
+            let why = "the database holds another journal now; start offhook again to use it";
+            return Err(Unavailable::Away(why.to_owned()));
+        }
+        if oldest > FORMAT {
+            let why = "a newer version of offhook has changed the journal; install it here too";
+            return Err(Unavailable::Away(why.to_owned()));
+        }
+        let witnesses = self.following.witnesses();
+        let Some(newest) = witnesses.last() else {
+            return Ok(());
+        };
+        let first_seq: i64 = row.get(2);
+        let is_trimmed = newest.last < first_seq.unsigned_abs();
+        if is_trimmed
+            || common(session, std::slice::from_ref(newest))
+                .await?
+                .is_some()
+        {
+            return Ok(());
+        }
+        let found = common(session, &witnesses).await?;
+        let head = row.get::<_, Option<i64>>(3).map(|last| Witness {
+            last: last.unsigned_abs(),
+            batch: row.get(4),
+        });
+        let common = found.or(head);
+        // If nothing that was seen is there, all of that is gone, and maybe more.
+        let left = found.map_or(witnesses[0].last.saturating_sub(1), |found| found.last);
+        let left = left.min(head.map_or(0, |head| head.last));
+        log::error!(
+            "journal: the database has gone back: the events {} to {} that were acknowledged are not there any more \
+             (a fail-over to a standby that did not have them, or a restore); events that come now get these numbers",
+            left + 1,
+            newest.last
+        );
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.following.reset(common);
+        self.lost.fetch_add(newest.last - left, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Returns the newest of these that the database has.
+async fn common(session: &Session, witnesses: &[Witness]) -> Result<Option<Witness>, Unavailable> {
+    let lasts: Vec<i64> = witnesses
+        .iter()
+        .map(|one| super::sql::signed(one.last))
+        .collect();
+    let batches: Vec<Uuid> = witnesses.iter().map(|one| one.batch).collect();
+    let rows = session.read(COMMON, &[&lasts, &batches]).await?;
+    Ok(rows.first().map(|row| Witness {
+        last: row.get::<_, i64>(0).unsigned_abs(),
+        batch: row.get(1),
+    }))
+}
+
+const META: &str = "SELECT m.log_id, m.oldest_reader, m.first_seq, b.last, b.batch FROM meta m \
+    LEFT JOIN (SELECT last, batch FROM block ORDER BY last DESC LIMIT 1) b ON true";
+const COMMON: &str = "SELECT b.last, b.batch FROM unnest($1::bigint[], $2::uuid[]) AS w (last, batch) \
+    JOIN block b ON b.last = w.last AND b.batch = w.batch ORDER BY b.last DESC LIMIT 1";

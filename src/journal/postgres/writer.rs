@@ -1,0 +1,292 @@
+//! [`Writer`]: the task that appends. One call stores all that waits; see `append_1` in functions.sql.
+//!
+//! A connection that breaks, a missing answer, or a warning of the server make an append unknown. Its senders are
+//! told so, and nothing is sent again: a sender that comes again finds its dedup key or not. Later the writer asks
+//! whether the append was committed, only to count it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::batch::{BLOCK_FORMAT, PartOf, Plan};
+use super::following::OwnBodies;
+use super::link::Link;
+use super::session::Session;
+use super::shared::Shared;
+use super::sql::{number, signed};
+use crate::Timestamp;
+use crate::journal::{Appended, Entry, Position, Seq, Unavailable};
+use crate::telemetry::{ONGOING, Throttle};
+
+/// A body to append, and the caller that waits.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) entry: Entry,
+    pub(super) caller: oneshot::Sender<Result<Appended, Unavailable>>,
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    link: Link,
+    asked: mpsc::Receiver<Asked>,
+    waiting: VecDeque<Asked>,
+    in_doubt: Vec<InDoubt>,
+    failures: Throttle,
+    /// The log has told of a failure, and not yet of its end.
+    is_logged: bool,
+}
+
+/// An append whose outcome is unknown.
+#[derive(Debug, Clone, Copy)]
+struct InDoubt {
+    batch: Uuid,
+    /// It can only be after this one.
+    after: Seq,
+}
+
+/// What the database has answered.
+enum Answer {
+    Stored {
+        first: Seq,
+        kept_at: Timestamp,
+    },
+    /// Nothing was stored: these are duplicates.
+    Held(Vec<(PartOf, Position)>),
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, link: Link, asked: mpsc::Receiver<Asked>) -> Self {
+        Self {
+            shared,
+            link,
+            asked,
+            waiting: VecDeque::new(),
+            in_doubt: Vec::new(),
+            failures: Throttle::every(ONGOING),
+            is_logged: false,
+        }
+    }
+
+    /// Appends until the queue is closed and empty.
+    pub(super) async fn run(mut self) {
+        while self.receive().await {
+            while !self.waiting.is_empty() {
+                let count = one_batch(&self.waiting);
+                let batch: Vec<Asked> = self.waiting.drain(..count).collect();
+                self.write(batch).await;
+            }
+        }
+    }
+
+    /// Waits for bodies. Returns false at the end. A lost connection is made again also while none comes: a
+    /// sender that waits until the journal is ready would otherwise wait forever.
+    async fn receive(&mut self) -> bool {
+        let mut received = Vec::new();
+        while !self.shared.is_writing.load(Ordering::SeqCst) {
+            let session = tokio::select! {
+                biased;
+                count = self.asked.recv_many(&mut received, MAX_BATCH) => {
+                    self.waiting.extend(received);
+                    return count > 0;
+                }
+                session = self.link.session_at_last() => session,
+            };
+            self.works(&session).await;
+        }
+        let count = self.asked.recv_many(&mut received, MAX_BATCH).await;
+        self.waiting.extend(received);
+        count > 0
+    }
+
+    /// Appends a batch and answers its callers.
+    async fn write(&mut self, batch: Vec<Asked>) {
+        let mut plan = Plan::of(batch.iter().map(|asked| &asked.entry), &HashMap::new());
+        let failed = match self.append(&batch, &mut plan).await {
+            Ok(first) => return answer(batch, |index| Ok(plan.outcome(index, first))),
+            Err(why) => why,
+        };
+        answer(batch, |index| match plan.is_settled(index) {
+            true => Ok(plan.outcome(index, 0)),
+            false => Err(failed.clone()),
+        });
+    }
+
+    /// Appends what is new. Returns the number of the first new body.
+    async fn append(&mut self, batch: &[Asked], plan: &mut Plan) -> Result<Seq, Unavailable> {
+        let entries = || batch.iter().map(|asked| &asked.entry);
+        let session = match self.link.session().await {
+            Ok(session) => session,
+            Err(why) => return Err(self.failed(why)),
+        };
+        if !self.shared.is_writing.load(Ordering::SeqCst) || !self.in_doubt.is_empty() {
+            self.works(&session).await;
+        }
+        let mut stored = HashMap::new();
+        while plan.new > 0 {
+            let id = Uuid::now_v7();
+            match self.call(&session, id, batch, plan).await? {
+                Answer::Held(found) => {
+                    let before = stored.len();
+                    stored.extend(found);
+                    if stored.len() == before {
+                        let why = "the database names the same duplicates again".to_owned();
+                        return Err(self.failed(Unavailable::Away(why)));
+                    }
+                    *plan = Plan::of(entries(), &stored);
+                }
+                Answer::Stored { first, kept_at } => {
+                    let records = plan.records(entries(), first, kept_at, self.shared.shares());
+                    let head = first + plan.new as Seq - 1;
+                    self.shared
+                        .following
+                        .offer(OwnBodies { batch: id, records });
+                    self.shared.tell(head);
+                    self.shared.counts.appends.fetch_add(1, Ordering::Relaxed);
+                    return Ok(first);
+                }
+            }
+        }
+        Ok(0)
+    }
+
+    async fn call(
+        &mut self,
+        session: &Session,
+        id: Uuid,
+        batch: &[Asked],
+        plan: &Plan,
+    ) -> Result<Answer, Unavailable> {
+        let entries = batch.iter().map(|asked| &asked.entry);
+        let blocks = plan.blocks(entries, self.shared.shares());
+        let counts: Vec<i32> = blocks.iter().map(|block| block.last as i32).collect();
+        let formats = vec![BLOCK_FORMAT; blocks.len()];
+        let sums: Vec<&[u8]> = blocks.iter().map(|block| &block.sums[..]).collect();
+        let bodies: Vec<&[u8]> = blocks.iter().map(|block| &block.bodies[..]).collect();
+        let (keys, now) = (&plan.keys, self.shared.times.now());
+        let after = self.shared.following.tail().head();
+        session.was_warned();
+        let values: [&(dyn ToSql + Sync); 14] = [
+            &id,
+            &counts,
+            &formats,
+            &sums,
+            &bodies,
+            &keys.keys,
+            &keys.states,
+            &keys.windows,
+            &keys.mosts,
+            &keys.nth,
+            &keys.parts,
+            &keys.looks,
+            &keys.writes,
+            &now,
+        ];
+        let longest = self.shared.options.append_timeout;
+        let rows = session
+            .call_within(longest, APPEND, &values)
+            .await
+            .map_err(|why| {
+                if let Unavailable::Unknown(_) = why {
+                    session.end();
+                    if self.in_doubt.len() < MAX_IN_DOUBT {
+                        self.in_doubt.push(InDoubt { batch: id, after });
+                    }
+                }
+                self.failed(why)
+            })?;
+        let held = |row: &tokio_postgres::Row| row.get::<_, i32>(0) as usize;
+        match rows.first() {
+            Some(row) if held(row) == 0 => Ok(Answer::Stored {
+                first: number(row, 1),
+                kept_at: Timestamp::from_millisecond(row.get(3)).unwrap_or_default(),
+            }),
+            Some(_) => {
+                let found = rows.iter().map(|row| {
+                    let position = Position::new(number(row, 1), row.get::<_, i32>(2) as u16);
+                    (keys.of[held(row) - 1], position)
+                });
+                Ok(Answer::Held(found.collect()))
+            }
+            None => Err(self.failed(Unavailable::Away("the database gave no answer".to_owned()))),
+        }
+    }
+
+    /// The connection works: asks what became of the appends in doubt.
+    async fn works(&mut self, session: &Session) {
+        while let Some(InDoubt { batch, after }) = self.in_doubt.last().copied() {
+            let after = signed(after);
+            let values: [&(dyn ToSql + Sync); 2] = [&batch, &after];
+            let longest = self.shared.options.append_timeout;
+            let Ok(rows) = session.call_within(longest, SETTLE, &values).await else {
+                break;
+            };
+            self.in_doubt.pop();
+            let (counts, is_found) = (&self.shared.counts, rows[0].get(0));
+            let count = if is_found {
+                &counts.unknown_found
+            } else {
+                &counts.unknown_absent
+            };
+            count.fetch_add(1, Ordering::Relaxed);
+            let found = if is_found {
+                "is stored"
+            } else {
+                "is not stored"
+            };
+            log::info!("journal: an append whose outcome was unknown {found}");
+        }
+        if session.is_closed() {
+            return;
+        }
+        self.shared.is_writing.store(true, Ordering::SeqCst);
+        if std::mem::take(&mut self.is_logged) {
+            log::info!("journal: writing again");
+        }
+    }
+
+    fn failed(&mut self, why: Unavailable) -> Unavailable {
+        self.shared.is_writing.store(false, Ordering::SeqCst);
+        if let Some(unsaid) = self.failures.pass() {
+            let more = Throttle::more(unsaid);
+            self.is_logged = true;
+            log::error!(
+                "journal: an append failed, nothing is acknowledged until the database answers: {why}{more}"
+            );
+        }
+        why
+    }
+}
+
+fn answer(batch: Vec<Asked>, outcome: impl Fn(usize) -> Result<Appended, Unavailable>) {
+    for (index, asked) in batch.into_iter().enumerate() {
+        // A caller that no longer waits needs no answer.
+        drop(asked.caller.send(outcome(index)));
+    }
+}
+
+/// Returns how many bodies are appended together; at least one.
+fn one_batch(waiting: &VecDeque<Asked>) -> usize {
+    let mut bytes = 0;
+    let fits = |asked: &&Asked| {
+        let fits = bytes < MAX_BATCH_BYTES;
+        bytes += asked.entry.received.body.len();
+        fits
+    };
+    waiting.iter().take(MAX_BATCH).take_while(fits).count()
+}
+
+const MAX_BATCH: usize = 1024;
+const MAX_BATCH_BYTES: usize = 1024 * 1024;
+
+/// More than can be in doubt while the database is away: each needs a connection that breaks.
+const MAX_IN_DOUBT: usize = 1024;
+
+/// More than the server can have in progress.
+pub(super) const MAX_WAITING: usize = 131_072;
+
+const APPEND: &str = "SELECT held, seq, part, at FROM append_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+const SETTLE: &str = "SELECT settle_1($1, $2)";
