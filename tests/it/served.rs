@@ -83,6 +83,11 @@ impl Served {
         exchange.await.expect("an answer in time")
     }
 
+    /// Whether it accepts connections: only a dead one does not.
+    pub async fn is_alive(&self) -> bool {
+        TcpStream::connect(self.public).await.is_ok()
+    }
+
     /// Whether it says that it takes events.
     pub async fn is_ready(&self) -> bool {
         let answer = TestRequest::get("/ready").send(self.admin).await;

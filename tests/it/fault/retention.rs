@@ -352,6 +352,10 @@ impl Life {
     /// Sends those that are not acknowledged yet, each until it is, and waits until they are handled.
     async fn go_on(&mut self, served: &Served, folder: &Folder, may_die: bool) {
         while self.acknowledged < end(self.part) {
+            // Only the newest event is safe from a limit as low as this one.
+            if self.part.trims() && !self.is_handled(served, folder, may_die).await {
+                return;
+            }
             let id = self.acknowledged;
             let message = message(self.part, id);
             // A trim may have failed before.
@@ -373,6 +377,20 @@ impl Life {
             ids.all(|id| handled.contains(&id.to_string()))
         })
         .await;
+    }
+}
+
+impl Life {
+    /// Waits until the newest event is handled; `false` if the server dies before.
+    async fn is_handled(&self, served: &Served, folder: &Folder, may_die: bool) -> bool {
+        let newest = (self.acknowledged - 1).to_string();
+        let mut is_handled = false;
+        until("the newest handled", async || {
+            is_handled = self.acknowledged == OLD || handled(folder).contains(&newest);
+            is_handled || (may_die && !served.is_alive().await)
+        })
+        .await;
+        is_handled
     }
 }
 
