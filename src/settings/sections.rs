@@ -95,7 +95,7 @@ pub struct AdminSettings {
     /// The token that clients send as `Authorization: Bearer …`. Required if `bind` is not loopback.
     /// Default: none.
     pub token: Option<Secret>,
-    /// How many clients may watch `/api/stream` at the same time. Default: 16.
+    /// How many clients may watch `/api/stream` at the same time, at most 128. Default: 16.
     pub max_viewers: usize,
     /// `[admin.tls]`: the listener speaks TLS. Default: none.
     pub tls: Option<TlsSettings>,
@@ -108,7 +108,7 @@ keys!(AdminSettings {
         |token| token.expose().iter().all(u8::is_ascii_graphic),
         "can never be shown in a header: it must be visible ASCII without spaces",
     )),
-    max_viewers: whole(0..=1_000),
+    max_viewers: whole(0..=128),
     tls: some(tls),
 });
 
