@@ -6,6 +6,7 @@ mod metrics;
 mod news;
 mod stats;
 mod throttle;
+mod viewing;
 
 #[cfg(feature = "sqlite")]
 pub(crate) use metrics::JournalMetrics;
@@ -13,6 +14,7 @@ pub(crate) use metrics::{
     ConsumerMetrics, ConsumerState, ListenerMetrics, Metrics, PipelineMetrics, QuietMetrics,
     RequestOutcome, SourceMetrics,
 };
-pub(crate) use news::{About, Change, ChangeKind, DEFAULT_MAX_VIEWERS, Heard, NoPlace, Viewing};
+pub(crate) use news::{About, Change, ChangeKind, DEFAULT_MAX_VIEWERS, News};
 pub(crate) use stats::Window;
 pub(crate) use throttle::{ONGOING, Throttle};
+pub(crate) use viewing::{Heard, NoPlace, Viewing};
