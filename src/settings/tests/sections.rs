@@ -102,7 +102,7 @@ fn one_problem_each() {
     with_source_each_has_one_problem(&PROBLEMS);
 }
 
-const PROBLEMS: [(&str, &str); 16] = [
+const PROBLEMS: [(&str, &str); 17] = [
     (
         "[server]\nworkers = 513",
         "workers: found 513, expected a whole number from 0 to 512",
@@ -110,6 +110,10 @@ const PROBLEMS: [(&str, &str); 16] = [
     (
         "[admin]\ntoken = \"two words\"",
         "admin.token: can never be shown in a header",
+    ),
+    (
+        "[admin]\nmax_viewers = 129",
+        "admin.max_viewers: found 129, expected a whole number from 0 to 128",
     ),
     (
         "[server]\nmax_in_flight = \"1 MiB\"",
