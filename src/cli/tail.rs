@@ -3,6 +3,8 @@
 mod blocks;
 mod forward;
 
+use std::fmt;
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -92,7 +94,8 @@ struct Event {
 /// Events that the server has left out.
 #[derive(Deserialize)]
 struct Skipped {
-    events: u64,
+    /// How many, where that is known.
+    events: Option<u64>,
 }
 
 impl Tail {
@@ -130,6 +133,9 @@ impl Tail {
                 Ok(opened) => {
                     if failures > 0 {
                         output::note("The server is there again.");
+                    } else if last.is_none() && std::io::stderr().is_terminal() {
+                        let url = self.server.url()?;
+                        output::note(&format!("Watching {url}; Ctrl-C ends it"));
                     }
                     failures = 0;
                     if !self.show_all(opened, forward, &mut last).await? {
@@ -180,9 +186,12 @@ impl Tail {
         match block.event.as_str() {
             "event" => {}
             "skipped" => {
+                if self.server.prints_json() {
+                    let line = format!("{{\"skipped\":{}}}\n", output::visible(&block.data));
+                    return output::try_write(line.as_bytes());
+                }
                 let skipped: Skipped = read(&block.data)?;
-                let count = counted(skipped.events, "event");
-                output::note(&format!("{count} in between: not kept any more"));
+                output::note(&skipped.to_string());
                 return Ok(true);
             }
             _ => return Ok(true),
@@ -201,6 +210,18 @@ impl Tail {
         };
         text.push('\n');
         output::try_write(text.as_bytes())
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.events {
+            Some(1) => f.write_str("1 event in between is not kept any more"),
+            Some(events) => write!(f, "{events} events in between are not kept any more"),
+            None => {
+                f.write_str("The server has another journal; this begins with its oldest event")
+            }
+        }
     }
 }
 
@@ -325,6 +346,27 @@ mod tests {
         );
         let odd = event(&json!({ "event": "unknown", "name": "a\nb", "session": null }));
         assert!(plain(&odd, None).ends_with(r"codeskytz  a\nb  214 bytes  -"));
+    }
+
+    #[test]
+    fn what_was_left_out_is_told() {
+        for (data, expected) in [
+            (
+                json!({ "kind": "event", "from": 1, "to": 41, "events": 41, "why": "removed" }),
+                "41 events in between are not kept any more",
+            ),
+            (
+                json!({ "kind": "event", "from": 7, "to": 7, "events": 1, "why": "removed" }),
+                "1 event in between is not kept any more",
+            ),
+            (
+                json!({ "kind": "event", "why": "other_journal" }),
+                "The server has another journal; this begins with its oldest event",
+            ),
+        ] {
+            let skipped: Skipped = serde_json::from_value(data).unwrap();
+            assert_eq!(skipped.to_string(), expected);
+        }
     }
 
     #[test]

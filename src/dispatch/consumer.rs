@@ -102,11 +102,6 @@ impl Consumer {
         } else {
             &all
         };
-        let about = self.metrics.news.is_heard().then(|| About {
-            source: delivery.source().to_owned(),
-            session: delivery.session().map(str::to_owned),
-            event: wanted.first().map(|event| event.kind()),
-        });
         let outcome = self.hand_over(wanted, delivery).await;
         let now = self.clock.monotonic();
         let took = now.saturating_duration_since(started);
@@ -115,7 +110,7 @@ impl Consumer {
             event: delivery.id(),
             outcome,
             took,
-            about,
+            about: Vec::new(),
         }
     }
 
@@ -187,8 +182,8 @@ pub(crate) struct EndedAttempt {
         expect(dead_code, reason = "only the index shows it")
     )]
     pub(crate) took: Duration,
-    /// What the event is, if somebody listened when the attempt began.
-    pub(crate) about: Option<About>,
+    /// What each of its events is, if somebody listens.
+    pub(crate) about: Vec<About>,
 }
 
 /// How an attempt ended.

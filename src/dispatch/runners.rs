@@ -172,7 +172,7 @@ async fn supervise(mut runner: Runner, health: Arc<Health>, mut told: watch::Rec
             pause = RESTART_PAUSE;
         }
         health.panicked();
-        runner.tell_consumer("restarting", None);
+        runner.tell_restart();
         log::error!(
             "{}: stopped by a fault of offhook ({}); its events stay in the journal, and it starts again \
              in {pause:.0?}; please report this",
@@ -196,7 +196,7 @@ async fn supervise(mut runner: Runner, health: Arc<Health>, mut told: watch::Rec
             }
         };
         health.started();
-        runner.tell_consumer("running", None);
+        runner.tell_now();
     }
 }
 

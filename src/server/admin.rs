@@ -72,6 +72,7 @@ where
     let deadline = request.conn_data::<RequestDeadline>().cloned();
     let payload = request.take_payload();
     let is_last = request.head().connection_type() != ConnectionType::KeepAlive;
+    let knows_chunks = request.head().version > Version::HTTP_10;
     if let Some(deadline) = &deadline {
         deadline.request_begun(!matches!(payload, Payload::None), length(request.head()));
     }
@@ -95,7 +96,9 @@ where
             let head = answer.head_mut();
             head.version = Version::HTTP_11;
             if matches!(answer.body().size(), BodySize::Stream) {
-                answer.head_mut().set_connection_type(ConnectionType::Close);
+                let head = answer.head_mut();
+                head.set_connection_type(ConnectionType::Close);
+                head.no_chunking(!knows_chunks);
                 let deadline = deadline.clone();
                 let stream = |body| BoxBody::new(EndlessBody { body, deadline });
                 return Ok(answer.map_body(|_, body| stream(body)));

@@ -103,7 +103,7 @@ pub struct AdminSettings {
     /// The path under which a proxy shows the listener, such as `/offhook`; the proxy takes it away. The pages of
     /// the dashboard name their own addresses by it. Default: none.
     pub path_prefix: Option<String>,
-    /// How many clients may watch `/api/stream` at the same time. Default: 16.
+    /// How many clients may watch `/api/stream` at the same time, at most 128. Default: 16.
     pub max_viewers: usize,
     /// `[admin.tls]`: the listener speaks TLS. Default: none.
     pub tls: Option<TlsSettings>,
@@ -125,7 +125,7 @@ keys!(AdminSettings {
         },
         "is no prefix; expected a path without a slash at its end, such as \"/offhook\"",
     )),
-    max_viewers: whole(0..=1_000),
+    max_viewers: whole(0..=128),
     tls: some(tls),
 });
 

@@ -6,6 +6,7 @@ mod metrics;
 mod news;
 mod stats;
 mod throttle;
+mod viewing;
 
 #[cfg(feature = "sqlite")]
 pub(crate) use metrics::JournalMetrics;
@@ -13,8 +14,9 @@ pub(crate) use metrics::{
     ConsumerMetrics, ConsumerState, ListenerMetrics, Metrics, PipelineMetrics, QuietMetrics,
     RequestOutcome, SourceMetrics,
 };
-pub(crate) use news::{About, Change, ChangeKind, DEFAULT_MAX_VIEWERS, Heard, NoPlace, Viewing};
+pub(crate) use news::{About, Change, ChangeKind, DEFAULT_MAX_VIEWERS, News};
 #[cfg(feature = "dashboard")]
 pub(crate) use stats::Series;
 pub(crate) use stats::Window;
 pub(crate) use throttle::{ONGOING, Throttle};
+pub(crate) use viewing::{Heard, NoPlace, Viewing};

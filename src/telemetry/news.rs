@@ -3,38 +3,53 @@
 //! Most of the time nobody watches. Then a change costs one atomic load, and no memory. What is told is not
 //! stored: who does not keep up misses the oldest changes, and holds up nothing.
 //!
-//! Events are not among the changes. A viewer reads them in the journal, as consumers do.
+//! States are many, other changes are rare. They have channels of their own, so that no flood of states takes the
+//! others away; their numbers say in which order they were told.
+//!
+//! Events are not among the changes. A viewer reads them in the journal, as consumers do; one viewer at a time, so
+//! that their number does not count in memory.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio::time::timeout;
 
 use crate::EventKind;
 
 /// The news of one server, and who watches. Clones are the same news.
 #[derive(Clone)]
-pub(crate) struct News(Arc<Shared>);
+pub(crate) struct News(pub(super) Arc<Shared>);
 
-struct Shared {
+pub(super) struct Shared {
     /// How many viewers listen to changes.
-    listeners: AtomicUsize,
+    pub(super) listeners: AtomicUsize,
     /// There while somebody listens.
-    channel: Mutex<Option<broadcast::Sender<Arc<Change>>>>,
+    channels: Mutex<Option<Channels>>,
+    /// How many changes were told.
+    pub(super) told: AtomicU64,
+    /// For the viewer that reads the journal.
+    turn: Arc<Semaphore>,
     /// How many viewers there are.
-    viewers: watch::Sender<usize>,
-    max_viewers: AtomicUsize,
+    pub(super) viewers: watch::Sender<usize>,
+    pub(super) max_viewers: AtomicUsize,
     /// How often all viewers were sent away; `None` when the server stops.
-    sent_away: watch::Sender<Option<u64>>,
+    pub(super) sent_away: watch::Sender<Option<u64>>,
+}
+
+pub(super) struct Channels {
+    pub(super) states: broadcast::Sender<Arc<Change>>,
+    pub(super) others: broadcast::Sender<Arc<Change>>,
 }
 
 /// A change, as it is told.
 #[derive(Debug)]
 pub(crate) struct Change {
+    /// Each has a higher number than those that were told before.
+    pub(super) number: u64,
     pub(crate) kind: ChangeKind,
     /// What it is about, for filters; `None` passes every filter.
     pub(crate) about: Option<About>,
@@ -81,7 +96,9 @@ impl News {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Shared {
             listeners: AtomicUsize::new(0),
-            channel: Mutex::default(),
+            channels: Mutex::default(),
+            told: AtomicU64::new(0),
+            turn: Arc::new(Semaphore::new(1)),
             viewers: watch::Sender::new(0),
             max_viewers: AtomicUsize::new(DEFAULT_MAX_VIEWERS),
             sent_away: watch::Sender::new(Some(0)),
@@ -103,11 +120,29 @@ impl News {
         if !self.is_heard() {
             return;
         }
-        if let Some(channel) = &*self.0.channel() {
-            let data = data().to_string();
+        let data = data().to_string();
+        if let Some(channels) = &*self.0.channels() {
+            // The lock makes the order that of the numbers.
+            let number = self.0.told.fetch_add(1, Ordering::AcqRel);
+            let change = Change {
+                number,
+                kind,
+                about,
+                data,
+            };
+            let channel = match kind {
+                ChangeKind::State => &channels.states,
+                _ => &channels.others,
+            };
             // Whoever has listened may have just gone.
-            let _ = channel.send(Arc::new(Change { kind, about, data }));
+            let _ = channel.send(Arc::new(change));
         }
+    }
+
+    /// Waits until no other viewer reads the journal. It may while it has the permit.
+    pub(crate) async fn turn(&self) -> OwnedSemaphorePermit {
+        let turn = Arc::clone(&self.0.turn).acquire_owned().await;
+        turn.expect("nobody closes it")
     }
 
     /// Tells that a consumer is in another state now, and why.
@@ -127,38 +162,6 @@ impl News {
     /// How many viewers there are.
     pub(crate) fn viewers(&self) -> usize {
         *self.0.viewers.borrow()
-    }
-
-    /// Takes a place for a viewer; `listens` to changes or only reads events.
-    ///
-    /// # Errors
-    ///
-    /// When there are as many as there may be, or the server stops.
-    pub(crate) fn view(&self, listens: bool) -> Result<Viewing, NoPlace> {
-        let sent_away = self.0.sent_away.subscribe();
-        if sent_away.borrow().is_none() {
-            return Err(NoPlace::Stopping);
-        }
-        let most = self.0.max_viewers.load(Ordering::Relaxed);
-        let has_place = self.0.viewers.send_if_modified(|viewers| {
-            let has_place = *viewers < most;
-            *viewers += usize::from(has_place);
-            has_place
-        });
-        if !has_place {
-            return Err(NoPlace::Taken(most));
-        }
-        let changes = listens.then(|| {
-            let mut channel = self.0.channel();
-            self.0.listeners.fetch_add(1, Ordering::Relaxed);
-            let channel = channel.get_or_insert_with(|| broadcast::Sender::new(REMEMBERED));
-            channel.subscribe()
-        });
-        Ok(Viewing {
-            changes,
-            sent_away,
-            news: self.clone(),
-        })
     }
 
     /// Sends all viewers away. They may come back, with the token that counts now.
@@ -186,93 +189,19 @@ impl fmt::Debug for News {
 }
 
 impl Shared {
-    fn channel(&self) -> MutexGuard<'_, Option<broadcast::Sender<Arc<Change>>>> {
-        self.channel.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn channels(&self) -> MutexGuard<'_, Option<Channels>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The place of a viewer; free again when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Viewing {
-    /// The changes, if it listens.
-    changes: Option<broadcast::Receiver<Arc<Change>>>,
-    sent_away: watch::Receiver<Option<u64>>,
-    news: News,
-}
-
-/// What a viewer hears.
-#[derive(Debug)]
-pub(crate) enum Heard {
-    Change(Arc<Change>),
-    /// So many changes were missed.
-    Missed(u64),
-    /// The viewer has to go.
-    Bye,
-}
-
-impl Viewing {
-    /// Waits for the next change, or for the end. Dropping the future loses nothing.
-    pub(crate) async fn hear(&mut self, listens_now: bool) -> Heard {
-        let Self {
-            changes, sent_away, ..
-        } = self;
-        let change = async {
-            match changes.as_mut().filter(|_| listens_now) {
-                Some(changes) => changes.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            _ = sent_away.changed() => Heard::Bye,
-            change = change => match change {
-                Ok(change) => Heard::Change(change),
-                Err(broadcast::error::RecvError::Lagged(missed)) => Heard::Missed(missed),
-                Err(broadcast::error::RecvError::Closed) => Heard::Bye,
-            },
-        }
-    }
-
-    /// What it can hear without waiting.
-    pub(crate) fn try_hear(&mut self) -> Option<Heard> {
-        match self.changes.as_mut()?.try_recv() {
-            Ok(change) => Some(Heard::Change(change)),
-            Err(broadcast::error::TryRecvError::Lagged(missed)) => Some(Heard::Missed(missed)),
-            Err(_) => None,
-        }
-    }
-
-    /// Whether the viewer has to go.
-    pub(crate) fn is_sent_away(&self) -> bool {
-        self.sent_away.has_changed().unwrap_or(true)
-    }
-}
-
-impl Drop for Viewing {
-    fn drop(&mut self) {
-        if self.changes.take().is_some() {
-            let mut channel = self.news.0.channel();
-            if self.news.0.listeners.fetch_sub(1, Ordering::Relaxed) == 1 {
-                *channel = None;
-            }
-        }
-        self.news.0.viewers.send_modify(|viewers| *viewers -= 1);
-    }
-}
-
-/// Why there is no place for another viewer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoPlace {
-    /// There are so many already.
-    Taken(usize),
-    Stopping,
 }
 
 /// How many viewers there may be by default.
 pub(crate) const DEFAULT_MAX_VIEWERS: usize = 16;
 
-/// How many changes wait for the slowest listener.
-const REMEMBERED: usize = 1024;
+/// How many states wait for the slowest listener.
+pub(super) const STATES: usize = 1024;
+
+/// How many other changes do.
+pub(super) const OTHERS: usize = 256;
 
 /// How long a stop waits for viewers.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -281,59 +210,13 @@ const FAREWELL: Duration = Duration::from_millis(500);
 mod tests {
     use super::*;
 
-    fn told(news: &News, number: u64) {
-        news.tell(ChangeKind::State, None, || json!(number));
-    }
-
     #[actix_web::test]
-    async fn nothing_is_made_while_nobody_listens() {
+    async fn one_viewer_reads_at_a_time() {
         let news = News::new();
-        let only_events = news.view(false).unwrap();
-        news.tell(ChangeKind::State, None, || panic!("nobody listens"));
-        let mut viewer = news.view(true).unwrap();
-        told(&news, 1);
-        let Heard::Change(change) = viewer.hear(true).await else {
-            panic!("no change");
-        };
-        assert_eq!((change.kind, &*change.data), (ChangeKind::State, "1"));
-        drop((viewer, only_events));
-        news.tell(ChangeKind::State, None, || panic!("it has gone"));
-        assert!(news.0.channel().is_none());
-        assert_eq!(news.viewers(), 0);
-    }
-
-    #[actix_web::test]
-    async fn a_slow_listener_misses_the_oldest() {
-        let news = News::new();
-        let mut viewer = news.view(true).unwrap();
-        for number in 0..REMEMBERED as u64 + 7 {
-            told(&news, number);
-        }
-        assert!(matches!(viewer.try_hear(), Some(Heard::Missed(7))));
-        let Some(Heard::Change(change)) = viewer.try_hear() else {
-            panic!("no change");
-        };
-        assert_eq!(change.data, "7");
-    }
-
-    #[actix_web::test]
-    async fn viewers_are_counted_and_sent_away() {
-        let news = News::new();
-        news.set_max_viewers(1);
-        let mut viewer = news.view(true).unwrap();
-        assert_eq!(news.view(false).unwrap_err(), NoPlace::Taken(1));
-        assert!(!viewer.is_sent_away());
-        news.send_away();
-        assert!(viewer.is_sent_away());
-        assert!(matches!(viewer.hear(false).await, Heard::Bye));
-        drop(viewer);
-        let mut again = news.view(true).unwrap();
-        let ended = news.end();
-        let gone = async {
-            assert!(matches!(again.hear(true).await, Heard::Bye));
-            drop(again);
-        };
-        futures_util::future::join(ended, gone).await;
-        assert_eq!(news.view(true).unwrap_err(), NoPlace::Stopping);
+        let first = news.turn().await;
+        let mut second = std::pin::pin!(news.turn());
+        assert!(futures_util::poll!(second.as_mut()).is_pending());
+        drop(first);
+        drop(second.await);
     }
 }

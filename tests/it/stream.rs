@@ -1,5 +1,7 @@
 //! `GET /api/stream`: who watches sees every event once and in order, and holds up nothing.
 
+mod behind;
+mod changes;
 mod places;
 mod viewer;
 
@@ -9,8 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use offhook::clock::{Clock as _, SystemClock};
-use offhook::settings::JournalSettings;
 use offhook::testing::{Recorder, TestEvent};
 use offhook::{
     Delivery, Event, EventHandler, HandlerError, HandlerOptions, Offhook, Retry, Server,
@@ -20,9 +20,7 @@ use serde_json::{Value, json};
 
 use self::viewer::Viewer;
 use crate::records::{api, get, keeping, post, until};
-use crate::support::{
-    DOCUMENTED, Folder, KEY, bounded, secret, signed, source, without_duplicates,
-};
+use crate::support::{DOCUMENTED, Folder, KEY, secret, signed, source, without_duplicates};
 
 fn admin(server: &Server) -> SocketAddr {
     server.admin_address().unwrap()
@@ -260,167 +258,6 @@ async fn a_hundred_reconnects_lose_nothing() {
     server.stop().await;
 }
 
-/// A viewer that wants all gets all; another one goes on with the newest, and hears how many it has missed.
-#[actix_web::test]
-async fn a_slow_viewer_goes_on_with_the_newest() {
-    let folder = Folder::new("stream-skips");
-    let server = keeping(&folder, without_duplicates).await;
-    send_many(server.public_address(), 0..800).await;
-    let mut viewer = Viewer::open(admin(&server), "?after=0", "").await;
-    for number in 1..=200 {
-        assert_eq!(viewer.expect("event").await.data["seq"], number);
-    }
-    let skipped = viewer.expect("skipped").await;
-    let expected = json!({
-        "kind": "event", "from": 201, "to": 800, "events": 600, "why": "behind",
-    });
-    assert_eq!((skipped.data, skipped.id), (expected, None));
-    send_many(server.public_address(), 800..801).await;
-    assert_eq!(viewer.expect("event").await.data["seq"], 801);
-    let mut all = Viewer::open(admin(&server), "?after=0&complete=true", "").await;
-    for number in 1..=801 {
-        assert_eq!(all.expect("event").await.data["seq"], number);
-    }
-    server.stop().await;
-}
-
-/// It holds up neither senders nor other viewers, and its connection is ended after 10 s.
-#[actix_web::test]
-async fn a_viewer_that_reads_nothing_is_ended() {
-    let folder = Folder::new("stream-blocked");
-    let server = keeping(&folder, |offhook| {
-        without_duplicates(offhook).configure(|settings| {
-            settings.admin.as_mut().unwrap().max_viewers = 2;
-        })
-    })
-    .await;
-    // Each character takes six in JSON, so that few events fill all buffers on the way.
-    let long = "\u{1}".repeat(1000);
-    for _ in 0..50 {
-        let request = signed(TestEvent::named(&long).session(&long).body());
-        let sent = (0..16).map(|_| request.send(server.public_address()));
-        join_all(sent).await;
-    }
-    let query = "?after=0&complete=true&kinds=event";
-    let blocked = Viewer::open(admin(&server), query, "").await;
-    let mut reads = Viewer::open(admin(&server), query, "").await;
-    for number in 1..=800 {
-        assert_eq!(reads.expect("event").await.data["seq"], number);
-    }
-    send(&server, DOCUMENTED[0]).await;
-    assert_eq!(reads.expect("event").await.data["seq"], 801);
-    assert_eq!(refused(&server, "", "").await.1["code"], "too_many_viewers");
-    let began = SystemClock.monotonic();
-    bounded(async {
-        loop {
-            let next = Viewer::try_open(admin(&server), "", "").await;
-            if next.head.starts_with("HTTP/1.1 200") {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    })
-    .await;
-    let waited = SystemClock.monotonic() - began;
-    assert!(waited < Duration::from_secs(30), "{waited:?}");
-    drop(blocked);
-    server.stop().await;
-}
-
-#[actix_web::test]
-async fn viewers_have_places() {
-    let folder = Folder::new("stream-places");
-    let server = keeping(&folder, |offhook| {
-        offhook.configure(|settings| settings.admin.as_mut().unwrap().max_viewers = 1)
-    })
-    .await;
-    let first = Viewer::open(admin(&server), "", "").await;
-    let (head, body) = refused(&server, "", "").await;
-    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
-    assert!(
-        head.to_ascii_lowercase().contains("retry-after: 5\r\n"),
-        "{head}"
-    );
-    assert_eq!(body["code"], "too_many_viewers");
-    drop(first);
-    // A viewer that has gone is noticed at once, though there is nothing to send.
-    let began = SystemClock.monotonic();
-    bounded(async {
-        while !Viewer::try_open(admin(&server), "", "")
-            .await
-            .head
-            .starts_with("HTTP/1.1 200")
-        {}
-    })
-    .await;
-    assert!(SystemClock.monotonic() - began < Duration::from_secs(10));
-    server.stop().await;
-}
-
-#[actix_web::test]
-async fn a_stop_ends_streams_promptly() {
-    let folder = Folder::new("stream-stop");
-    let server = keeping(&folder, |offhook| offhook).await;
-    let mut viewers = Vec::new();
-    for query in ["", "?kinds=event", "?complete=true", "?kinds=state"] {
-        viewers.push(Viewer::open(admin(&server), query, "").await);
-    }
-    let began = SystemClock.monotonic();
-    server.stop().await;
-    assert!(SystemClock.monotonic() - began < Duration::from_secs(10));
-    for mut viewer in viewers {
-        let mut last = String::new();
-        while let Some(block) = viewer.next().await {
-            last = block.event;
-        }
-        assert_eq!((last.as_str(), viewer.has_ended()), ("bye", true));
-    }
-}
-
-#[actix_web::test]
-async fn what_retention_has_removed_is_told() {
-    let folder = Folder::new("stream-retention");
-    let server = keeping(&folder, |offhook| {
-        without_duplicates(offhook).configure(|settings| {
-            if let JournalSettings::Sqlite(sqlite) = &mut settings.journal {
-                sqlite.retention = Duration::from_millis(1);
-            }
-        })
-    })
-    .await;
-    send_many(server.public_address(), 0..10).await;
-    // The newest stays.
-    until(&server, "/api/events", |list| {
-        list["events"].as_array().unwrap().len() == 1
-    })
-    .await;
-    for strict in [
-        "?strict=true&after=3",
-        "?strict=true&after=11",
-        "?strict=true&after=8.1",
-    ] {
-        let (head, body) = refused(&server, strict, "").await;
-        assert!(head.starts_with("HTTP/1.1 410 "), "{head}");
-        assert_eq!(body["code"], "gone");
-    }
-    let mut viewer = Viewer::open(admin(&server), "?after=3", "").await;
-    let skipped = viewer.expect("skipped").await.data;
-    let expected = json!({
-        "kind": "event", "from": 4, "to": 9, "events": 6, "why": "removed",
-    });
-    assert_eq!(skipped, expected);
-    assert_eq!(viewer.expect("event").await.data["seq"], 10);
-    for query in ["?strict=true&after=9", "?strict=true&after=0", "?after=0"] {
-        let mut viewer = Viewer::open(admin(&server), query, "").await;
-        assert_eq!(viewer.expect("event").await.data["seq"], 10, "{query}");
-    }
-    // Another journal had more.
-    let mut viewer = Viewer::open(admin(&server), "?after=77", "").await;
-    send_many(server.public_address(), 10..11).await;
-    assert_eq!(viewer.expect("event").await.data["seq"], 11);
-    server.stop().await;
-}
-
 #[actix_web::test]
 async fn deleted_events_are_not_shown() {
     let folder = Folder::new("stream-deleted");
@@ -452,6 +289,8 @@ async fn what_cannot_be_streamed_is_refused() {
         ("?complete=yes", "", 400),
         ("?from=yesterday", "", 400),
         ("", "Last-Event-ID: 1.0\r\n", 400),
+        ("", "Last-Event-ID: \u{e9}\r\n", 400),
+        ("", "Last-Event-ID: 1\r\nLast-Event-ID: 1\r\n", 400),
         ("", "Accept: application/json\r\n", 406),
         ("", "Sec-Fetch-Site: cross-site\r\n", 403),
     ] {

@@ -70,18 +70,45 @@ async fn events_are_shown_as_they_come() {
     served.program.stop();
 }
 
+/// From its next start on, the server has the address that it has now.
+fn comes_back_at_its_address(folder: &Folder, served: &Served) {
+    let path = folder.0.join("settings.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let admin = format!("[admin]\nbind = \"{}\"", served.admin);
+    let text = text.replace("[admin]\nbind = \"127.0.0.1:0\"", &admin);
+    std::fs::write(&path, text).unwrap();
+}
+
+/// A server that has another journal has other events, which are all new.
+#[actix_web::test]
+async fn another_journal_is_shown_from_its_beginning() {
+    let folder = Folder::new("tail-journal");
+    settings(&folder, "");
+    let served = Served::start(&folder);
+    comes_back_at_its_address(&folder, &served);
+    let program = started(&served, &["--json"]).await;
+    for body in DOCUMENTED {
+        send(&served, body).await;
+        program.line();
+    }
+    served.program.stop();
+    std::fs::remove_dir_all(folder.0.join("journal")).unwrap();
+    let served = Served::start(&folder);
+    send(&served, DOCUMENTED[1]).await;
+    let skipped: Value = serde_json::from_str(&program.line()).unwrap();
+    assert_eq!(skipped["skipped"]["why"], "other_journal");
+    assert_eq!(number(&program.line()), 1);
+    assert!(program.stop().is_empty());
+    served.program.stop();
+}
+
 /// What comes while the server is away is not left out, and nothing is shown twice.
 #[actix_web::test]
 async fn a_restart_of_the_server_loses_nothing() {
     let folder = Folder::new("tail-restart");
     settings(&folder, "");
     let mut served = Served::start(&folder);
-    // It comes back at the same address.
-    let path = folder.0.join("settings.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let admin = format!("[admin]\nbind = \"{}\"", served.admin);
-    let text = text.replace("[admin]\nbind = \"127.0.0.1:0\"", &admin);
-    std::fs::write(&path, text).unwrap();
+    comes_back_at_its_address(&folder, &served);
     let program = started(&served, &["--json"]).await;
     let mut expected = 1;
     for round in 0..4 {

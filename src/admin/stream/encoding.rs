@@ -20,6 +20,12 @@ pub(super) fn opening(from: &dyn Display) -> String {
     format!("retry: {RETRY_MS}\nid: {from}\n\n")
 }
 
+/// Adds only after which event a client goes on that comes back.
+pub(super) fn place(to: &mut String, at: &dyn Display) {
+    // A String takes any text.
+    let _ = write!(to, "id: {at}\n\n");
+}
+
 /// A comment, which clients skip.
 pub(super) const HEARTBEAT: &str = ": \n\n";
 
@@ -33,10 +39,11 @@ mod tests {
     fn the_form_of_events() {
         let mut text = opening(&"7.1");
         add(&mut text, Some(&8), "event", r#"{"a":1}"#);
+        place(&mut text, &9);
         add(&mut text, None, "bye", "{}");
         assert_eq!(
             text,
-            "retry: 2000\nid: 7.1\n\nid: 8\nevent: event\ndata: {\"a\":1}\n\nevent: bye\ndata: {}\n\n"
+            "retry: 2000\nid: 7.1\n\nid: 8\nevent: event\ndata: {\"a\":1}\n\nid: 9\n\nevent: bye\ndata: {}\n\n"
         );
     }
 }

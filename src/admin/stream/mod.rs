@@ -1,12 +1,13 @@
 //! `GET /api/stream`: events and changes as they come, as server-sent events.
 //!
 //! 1. This file reads what is asked for, and takes a place.
-//! 2. `viewer.rs` makes what is sent, when the connection has room for it.
+//! 2. `viewer.rs` makes what is sent, when the connection has room for it and `pace.rs` has.
 //! 3. `reader.rs` reads the events; `rows.rs` chooses and shows them; `place.rs` says where to go on.
 //!    Changes come from [`News`](crate::telemetry::News).
 //! 4. `encoding.rs` writes it.
 
 mod encoding;
+mod pace;
 mod place;
 mod reader;
 mod rows;
@@ -22,16 +23,18 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream::unfold;
 use serde::Deserialize;
 
+use self::pace::Pace;
 use self::place::Place;
-use self::reader::EventReader;
+use self::reader::{EventReader, Source};
 use self::rows::RowFilter;
-use self::viewer::{Pace, Viewer};
+use self::viewer::Viewer;
 use super::error::{Answer, ApiError};
 use super::request::{event_kind, only, time};
 use super::state::State;
+use crate::Timestamp;
 use crate::clock::{Clock as _, SystemClock};
 use crate::journal::{Journal, Unavailable};
-use crate::telemetry::{ChangeKind, NoPlace};
+use crate::telemetry::{ChangeKind, News, NoPlace};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,16 +69,26 @@ pub(super) async fn watch(
         changes,
     });
     let resume = resume(headers, query.after.as_deref())?;
-    let viewing = state.metrics.news().view(!filter.changes.is_empty())?;
+    let news = state.metrics.news();
+    let viewing = news.view(&filter.changes)?;
     let journal = pipeline.journal().as_ref();
-    let at = begin(journal, resume, &filter, query.strict).await?;
+    let (at, is_other) = begin(journal, news, (resume, filter.from), query.strict).await?;
+    let mut out = encoding::opening(&at);
+    if is_other && events {
+        encoding::add(&mut out, None, "skipped", OTHER_JOURNAL);
+    }
+    let source = Source {
+        journal: Arc::clone(pipeline.journal()),
+        decoder: Arc::clone(pipeline.decoder()),
+        filter: Arc::clone(&filter),
+    };
+    let hears_states = filter.changes.contains(&ChangeKind::State);
     let viewer = Viewer {
-        events: events.then(|| EventReader::new(Arc::clone(&pipeline), Arc::clone(&filter), at)),
+        events: events.then(|| EventReader::new(source, news.clone(), at)),
         viewing,
         filter,
-        pace: Pace::new(query.complete),
-        waiting: None,
-        out: encoding::opening(&at),
+        pace: Pace::new(query.complete, events && hears_states),
+        out,
         sent_at: SystemClock.monotonic(),
         has_ended: false,
     };
@@ -114,43 +127,74 @@ fn kinds(text: Option<&str>) -> Result<(bool, Vec<ChangeKind>), ApiError> {
     Ok((events, changes))
 }
 
-/// Where the client goes on. A browser that comes back says it in a header.
-fn resume(headers: &HeaderMap, after: Option<&str>) -> Result<Option<Place>, ApiError> {
-    let (name, text) = match only(headers, &LAST_EVENT_ID) {
-        Some(text) => ("Last-Event-ID", Some(text)),
-        None => ("after", after),
-    };
-    let Some(text) = text else { return Ok(None) };
-    let place = Place::from_str(text).map_err(|()| {
-        ApiError::bad_request(format!(
-            "{name}: found {text:?}, expected the id of an event of the stream, such as 1048577"
-        ))
-    })?;
-    Ok(Some(place))
+/// Where a client wants to begin.
+#[derive(Debug, Clone, Copy)]
+enum Resume {
+    /// With the oldest event that is kept.
+    Oldest,
+    /// Behind the last one that it has got.
+    After(Place),
 }
 
-/// The place after which the viewer reads.
+/// Where the client goes on. A browser that comes back says it in a header.
+fn resume(headers: &HeaderMap, after: Option<&str>) -> Result<Option<Resume>, ApiError> {
+    let read = |name: &str, text: &str| {
+        Place::from_str(text).map_err(|()| {
+            ApiError::bad_request(format!(
+                "{name}: found {text:?}, expected the id of an event of the stream, such as 1048577"
+            ))
+        })
+    };
+    if headers.contains_key(LAST_EVENT_ID) {
+        let once = only(headers, &LAST_EVENT_ID).ok_or_else(|| {
+            ApiError::bad_request("Last-Event-ID: expected once, with the id of an event")
+        })?;
+        // A client that has got nothing yet has this of an empty journal.
+        return Ok(Some(Resume::After(read("Last-Event-ID", once)?)));
+    }
+    let place = after.map(|after| read("after", after)).transpose()?;
+    Ok(place.map(|place| {
+        if place == NOTHING {
+            Resume::Oldest
+        } else {
+            Resume::After(place)
+        }
+    }))
+}
+
+/// The place after which the viewer reads; and whether it goes on in another journal than it has read before.
 async fn begin(
     journal: &dyn Journal,
-    resume: Option<Place>,
-    filter: &RowFilter,
+    news: &News,
+    (resume, from): (Option<Resume>, Option<Timestamp>),
     strict: bool,
-) -> Result<Place, ApiError> {
+) -> Result<(Place, bool), ApiError> {
     let newest = Place::behind(journal.tail().head());
-    match (resume, filter.from) {
-        (None, None) => Ok(newest),
-        (None, Some(from)) => Ok(Place::at(journal, from).await?),
-        (Some(place), _) => {
-            if strict && place != OLDEST {
-                check_is_kept(journal, place, newest).await?;
-            }
-            if place == OLDEST {
-                return Ok(oldest(journal).await?);
-            }
-            // Otherwise it is of another journal.
-            Ok(place.min(newest))
-        }
+    if resume.is_none() && from.is_none() {
+        return Ok((newest, false));
     }
+    // What is read here counts as well.
+    let _turn = news.turn().await;
+    let oldest = oldest(journal).await?;
+    let place = match (resume, from) {
+        (Some(Resume::After(place)), _) => place,
+        (None, Some(from)) => return Ok((Place::at(journal, from).await?.max(oldest), false)),
+        _ => return Ok((oldest, false)),
+    };
+    let why = if place > newest {
+        "the journal has no event with such a number yet: it is another journal, or an older copy"
+    } else if place < oldest {
+        "events behind it are not kept any more"
+    } else {
+        return Ok((place, false));
+    };
+    if strict {
+        let oldest = "after=0 begins with the oldest event that is kept";
+        let text = format!("cannot go on after {place}: {why}; {oldest}");
+        return Err(ApiError::new(StatusCode::GONE, "gone", text));
+    }
+    let is_other = place > newest;
+    Ok((if is_other { oldest } else { place }, is_other))
 }
 
 /// The place before the oldest event that is kept.
@@ -159,23 +203,6 @@ async fn oldest(journal: &dyn Journal) -> Result<Place, Unavailable> {
     let newest = journal.tail().head();
     Ok(Place::behind(
         oldest.first().map_or(newest, |oldest| oldest.seq - 1),
-    ))
-}
-
-async fn check_is_kept(journal: &dyn Journal, place: Place, newest: Place) -> Result<(), ApiError> {
-    let why = if place > newest {
-        "the journal has no event with such a number yet: it is another journal, or an older copy"
-    } else if place < oldest(journal).await? {
-        "events behind it are not kept any more"
-    } else {
-        return Ok(());
-    };
-    Err(ApiError::new(
-        StatusCode::GONE,
-        "gone",
-        format!(
-            "cannot go on after {place}: {why}; after=0 begins with the oldest event that is kept"
-        ),
     ))
 }
 
@@ -209,7 +236,10 @@ impl From<NoPlace> for ApiError {
 const EVENT: &str = "event";
 
 /// Before everything.
-const OLDEST: Place = Place { body: 0, parts: 0 };
+const NOTHING: Place = Place { body: 0, parts: 0 };
+
+/// What a client is told that has read more than there is.
+const OTHER_JOURNAL: &str = r#"{"kind":"event","why":"other_journal"}"#;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");

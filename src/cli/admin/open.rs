@@ -40,6 +40,11 @@ impl Server {
         self.json
     }
 
+    /// Where the server is.
+    pub(in super::super) fn url(&self) -> Result<String, Failure> {
+        Ok(self.address.find()?.url.to_string())
+    }
+
     /// How the command speaks TLS.
     pub(in super::super) fn trust(&self) -> &Trust {
         &self.address.trust

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::bodies::{BodyReading, is_at_hand};
 use super::failures::Failure;
 use super::recent::RecentFailure;
+use super::telling::{MAX_REASON, about};
 use super::{Ended, Failing, Runner};
 use crate::dispatch::consumer::Outcome;
 use crate::dispatch::records::events_of;
@@ -91,7 +92,12 @@ impl Runner {
                     let delivery = delivery.of_part(part, session);
                     let parts = together.as_deref().unwrap_or(std::slice::from_ref(&part));
                     let events = parts.iter().flat_map(|part| events_of(&record, *part));
-                    Ok(Some(consumer.attempt(&delivery, events).await))
+                    let mut made = consumer.attempt(&delivery, events).await;
+                    if consumer.metrics.news.is_heard() {
+                        let parts = parts.iter();
+                        made.about = parts.map(|part| about(&record, *part)).collect();
+                    }
+                    Ok(Some(made))
                 }
                 Ok(None) => Ok(None),
                 Err(error) => Err(error),
@@ -122,7 +128,7 @@ impl Runner {
         }
         let (event, about, outcome) = (made.event, made.about, made.outcome);
         if matches!(outcome, Outcome::Done) {
-            self.tell_state(start, (event, about), ("done", "done"), None);
+            self.tell_state(start, (event, &about), ("done", "done"), None);
             return self.succeeded(start);
         }
         let reason = escape_controls(&outcome.to_string()).into_owned();
@@ -146,13 +152,14 @@ impl Runner {
         if let Some(line) = self.failures.failed(name, position, failure, self.seen) {
             log::warn!("{line}");
         }
+        self.tell_change();
         let due = now + pause.min(LONGEST_PAUSE);
         let (state, due_then) = if is_last {
             ("dead", None)
         } else {
             ("retrying", Some(due))
         };
-        self.tell_state(start, (event, about), (state, &reason), due_then);
+        self.tell_state(start, (event, &about), (state, &reason), due_then);
         self.recent_failures.add(RecentFailure {
             at,
             event,
@@ -171,15 +178,14 @@ impl Runner {
     }
 
     fn succeeded(&mut self, Start { position, attempt }: Start) {
-        if self.failing.take().is_some() {
-            self.tell_consumer("running", None);
-        }
+        self.failing = None;
         self.settle(position);
         let recovers = attempt > 1 || self.schedule.retries().is_empty();
         let name = self.consumer.name();
         if let Some(line) = self.failures.succeeded(name, recovers, self.seen.1) {
             log::info!("{line}");
         }
+        self.tell_change();
     }
 
     /// The event becomes a dead letter, with those that were handed over together with it.
@@ -208,9 +214,6 @@ impl Runner {
         let (at, now) = self.seen;
         let reason: String = reason.chars().take(MAX_REASON).collect();
         self.last_failure = Some(reason.clone());
-        if self.failing.is_none() {
-            self.tell_consumer("failing", Some(&reason));
-        }
         let failing = *self.failing.get_or_insert(Failing {
             before: Duration::ZERO,
             since: now,
@@ -226,7 +229,6 @@ impl Runner {
              the journal, and `offhook consumers resume '{name}'` resumes it"
         );
         self.unsaved();
-        self.tell_consumer("suspended", Some(&reason));
         self.state.head.suspended = Some(Suspended { since: at, reason });
     }
 
@@ -254,9 +256,6 @@ impl Runner {
         }
     }
 }
-
-/// How much of the last outcome is shown as the reason, in characters.
-const MAX_REASON: usize = 500;
 
 /// While so many dead letters cannot be saved, nothing more is started.
 const MOST_UNSAVED: usize = 10_000;

@@ -25,12 +25,7 @@ impl Runner {
                     // The consumer gets the full time until suspension again.
                     self.failing = None;
                 }
-                let state = match &self.failing {
-                    _ if paused => "paused",
-                    Some(_) => "failing",
-                    None => "running",
-                };
-                self.tell_consumer(state, None);
+                self.tell_change();
                 self.save_and_answer(answer);
             }
             Command::Replay {

@@ -113,6 +113,11 @@ impl FailureLog {
         ))
     }
 
+    /// Whether the log says that the consumer fails.
+    pub(super) fn says_that_it_fails(&self) -> bool {
+        self.outage.as_ref().is_some_and(|outage| outage.is_logged)
+    }
+
     /// When there is a line to log; `None` when there is nothing to log.
     pub(super) fn due(&self) -> Option<Instant> {
         self.unlogged.last.as_ref().and(self.next_line)

@@ -69,6 +69,8 @@ pub(crate) struct Runner {
     last_failure: Option<String>,
     failures: FailureLog,
     recent_failures: RecentFailures,
+    /// The state that was told last.
+    told: &'static str,
     /// The minute in which the lag was noted last.
     lag_noted: Option<u32>,
     schedule: Schedule,
@@ -137,6 +139,9 @@ impl Default for DispatchTuning {
         }
     }
 }
+
+/// The state of a consumer that works.
+const RUNNING: &str = "running";
 
 /// An attempt that has ended: what was made, `None` when retention has removed the event, or `Err` when the
 /// event could not be read.
@@ -235,6 +240,7 @@ impl Runner {
             last_failure: None,
             failures: FailureLog::default(),
             recent_failures: RecentFailures::default(),
+            told: RUNNING,
             lag_noted: None,
             seen,
             consumer,

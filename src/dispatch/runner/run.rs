@@ -115,6 +115,7 @@ impl Runner {
         self.resume_at = None;
         if let Some(line) = self.failures.line_if_due(self.consumer.name(), now) {
             log::warn!("{line}");
+            self.tell_change();
         }
         self.pass_removed();
         self.hand_over();

@@ -5,17 +5,19 @@ use std::time::Instant;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Runner;
-use crate::EventId;
+use super::{RUNNING, Runner};
+use crate::dispatch::records::events_of;
 use crate::dispatch::schedule::Start;
+use crate::journal::{Part, Record};
 use crate::telemetry::{About, ChangeKind};
+use crate::{Event, EventId};
 
 impl Runner {
     /// Tells what an attempt has made of its event, and of those that were handed over together with it.
     pub(super) fn tell_state(
         &self,
         Start { position, attempt }: Start,
-        (event, about): (EventId, Option<About>),
+        (event, about): (EventId, &[About]),
         (state, outcome): (&str, &str),
         due: Option<Instant>,
     ) {
@@ -23,13 +25,13 @@ impl Runner {
         if !news.is_heard() {
             return;
         }
-        for part in self.reading.parts(position) {
-            news.tell(ChangeKind::State, about.clone(), || {
+        for (index, part) in self.reading.parts(position).enumerate() {
+            news.tell(ChangeKind::State, about.get(index).cloned(), || {
                 json!({
                     "id": EventId::new(event.body(), part.part()),
                     "consumer": self.consumer.name(),
                     "attempt": attempt,
-                    "outcome": outcome,
+                    "outcome": outcome.chars().take(MAX_REASON).collect::<String>(),
                     "state": state,
                     "next_at": due.map(|due| self.time_at(due)),
                 })
@@ -48,13 +50,37 @@ impl Runner {
         }
     }
 
-    /// Tells that the consumer is in another state now.
-    pub(in crate::dispatch) fn tell_consumer(&self, state: &str, reason: Option<&str>) {
-        let consumer = &self.consumer;
-        consumer
-            .metrics
-            .news
-            .consumer(consumer.name(), state, reason);
+    /// The state of the consumer, and why it is in it. It fails while the log says so: of a consumer that flaps few
+    /// changes are told.
+    fn consumer_state(&self) -> (&'static str, Option<&str>) {
+        let head = &self.state.head;
+        match &head.suspended {
+            _ if head.paused => ("paused", None),
+            Some(suspended) => ("suspended", Some(&suspended.reason)),
+            None if self.failures.says_that_it_fails() => ("failing", self.last_failure.as_deref()),
+            None => (RUNNING, None),
+        }
+    }
+
+    /// Tells the state of the consumer, if it is another one than was told.
+    pub(super) fn tell_change(&mut self) {
+        if self.consumer_state().0 != self.told {
+            self.tell_now();
+        }
+    }
+
+    /// Tells the state of the consumer.
+    pub(in crate::dispatch) fn tell_now(&mut self) {
+        let (state, reason) = self.consumer_state();
+        let news = &self.consumer.metrics.news;
+        news.consumer(self.consumer.name(), state, reason);
+        self.told = state;
+    }
+
+    /// Tells that the consumer starts again.
+    pub(in crate::dispatch) fn tell_restart(&self) {
+        let news = &self.consumer.metrics.news;
+        news.consumer(self.consumer.name(), "restarting", None);
     }
 
     /// Tells that a replay runs, or has ended.
@@ -74,3 +100,17 @@ impl Runner {
         });
     }
 }
+
+/// What an event of a body is.
+pub(super) fn about(record: &Record, part: Part) -> About {
+    let received = &record.received;
+    let session = record.parts.view(part, received).session;
+    About {
+        source: received.source.to_string(),
+        session: session.map(str::to_owned),
+        event: events_of(record, part).first().map(Event::kind),
+    }
+}
+
+/// How much of the last outcome is shown as the reason, in characters.
+pub(super) const MAX_REASON: usize = 500;

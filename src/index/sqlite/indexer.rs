@@ -381,7 +381,7 @@ pub(super) mod tests {
             event: id(1),
             outcome,
             took: Duration::from_millis(1234),
-            about: None,
+            about: Vec::new(),
         }
     }
 

@@ -102,7 +102,7 @@ fn one_problem_each() {
     with_source_each_has_one_problem(&PROBLEMS);
 }
 
-const PROBLEMS: [(&str, &str); 20] = [
+const PROBLEMS: [(&str, &str); 21] = [
     (
         "[server]\nworkers = 513",
         "workers: found 513, expected a whole number from 0 to 512",
@@ -126,6 +126,10 @@ const PROBLEMS: [(&str, &str); 20] = [
     (
         "[admin]\npath_prefix = \"/offhook/\"",
         "admin.path_prefix: is no prefix",
+    ),
+    (
+        "[admin]\nmax_viewers = 129",
+        "admin.max_viewers: found 129, expected a whole number from 0 to 128",
     ),
     (
         "[server]\nmax_in_flight = \"1 MiB\"",

@@ -1,12 +1,19 @@
-//! Where a viewer goes on in a body with several events; and who has to come back with another token.
+//! Where a viewer goes on in a body with several events; how many may watch, when they have to go, and who has to
+//! come back with another token.
 
+use std::time::Duration;
+
+use offhook::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::viewer::Viewer;
+use super::{admin, refused};
 use crate::records::keeping;
 use crate::relay::source_of_lines;
 use crate::served::{Served, settings};
-use crate::support::{Folder, signed};
+use crate::support::{Folder, bounded, signed};
 
 #[actix_web::test]
 async fn a_viewer_goes_on_within_a_body() {
@@ -97,4 +104,75 @@ async fn a_new_token_sends_viewers_away() {
     assert_eq!(first.next().await.map(|block| block.data), None::<Value>);
     Viewer::open(served.admin, "", &header("other-token")).await;
     served.program.stop();
+}
+
+#[actix_web::test]
+async fn viewers_have_places() {
+    let folder = Folder::new("stream-places");
+    let server = keeping(&folder, |offhook| {
+        offhook.configure(|settings| settings.admin.as_mut().unwrap().max_viewers = 1)
+    })
+    .await;
+    let first = Viewer::open(admin(&server), "", "").await;
+    let (head, body) = refused(&server, "", "").await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert!(
+        head.to_ascii_lowercase().contains("retry-after: 5\r\n"),
+        "{head}"
+    );
+    assert_eq!(body["code"], "too_many_viewers");
+    drop(first);
+    // A viewer that has gone is noticed at once, though there is nothing to send.
+    let began = SystemClock.monotonic();
+    bounded(async {
+        while !Viewer::try_open(admin(&server), "", "")
+            .await
+            .head
+            .starts_with("HTTP/1.1 200")
+        {}
+    })
+    .await;
+    assert!(SystemClock.monotonic() - began < Duration::from_secs(10));
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_stop_ends_streams_promptly() {
+    let folder = Folder::new("stream-stop");
+    let server = keeping(&folder, |offhook| offhook).await;
+    let mut viewers = Vec::new();
+    for query in ["", "?kinds=event", "?complete=true", "?kinds=state"] {
+        viewers.push(Viewer::open(admin(&server), query, "").await);
+    }
+    let began = SystemClock.monotonic();
+    server.stop().await;
+    assert!(SystemClock.monotonic() - began < Duration::from_secs(10));
+    for mut viewer in viewers {
+        let mut last = String::new();
+        while let Some(block) = viewer.next().await {
+            last = block.event;
+        }
+        assert_eq!((last.as_str(), viewer.has_ended()), ("bye", true));
+    }
+}
+
+/// HTTP/1.0 has no chunks: the end of the connection is that of the stream.
+#[actix_web::test]
+async fn an_old_client_gets_no_chunks() {
+    let folder = Folder::new("stream-old");
+    let server = keeping(&folder, |offhook| offhook).await;
+    let mut old = TcpStream::connect(admin(&server)).await.unwrap();
+    old.write_all(b"GET /api/stream HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+        .await
+        .unwrap();
+    let mut text = Vec::new();
+    while !text.ends_with(b"id: 0\n\n") {
+        text.push(bounded(old.read_u8()).await.unwrap());
+    }
+    server.stop().await;
+    bounded(old.read_to_end(&mut text)).await.unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let (head, stream) = text.split_once("\r\n\r\n").unwrap();
+    assert!(!head.to_ascii_lowercase().contains("chunked"), "{head}");
+    assert_eq!(stream, "retry: 2000\nid: 0\n\nevent: bye\ndata: {}\n\n");
 }
