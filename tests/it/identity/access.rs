@@ -33,7 +33,7 @@ async fn pages_of_other_sites_are_refused() {
         for (method, path) in [
             ("GET", "/api/consumers"),
             ("GET", "/metrics"),
-            ("GET", "/ui/"),
+            ("GET", "/ui/now"),
             ("POST", "/api/consumers/handler:recorder/pause"),
             ("DELETE", "/sessions/s/webhook"),
             ("HEAD", "/api/consumers"),
