@@ -63,6 +63,10 @@ impl Ingress {
     fn verify_again(&self, kept: &Kept) -> Option<(Envelope, Vec<Event>)> {
         let table = self.table();
         let served = table.named(kept.source.as_deref()?)?;
+        // The settings of now may need a header that was of no use when it came.
+        if kept.lacks(&served.needed) {
+            return None;
+        }
         let (headers, body) = (kept.headers(), kept.body()?.clone());
         let verified = served
             .verify
