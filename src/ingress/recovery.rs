@@ -1,9 +1,9 @@
 //! Verifies refused requests again, with the settings of now. Only a [`Verified`](crate::signature::Verified) gets
 //! to the engine, as any other request.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::receive::Ingress;
@@ -25,8 +25,9 @@ pub(crate) enum Recovered {
 }
 
 impl Ingress {
-    /// Verifies these requests again, in this order, and has the engine take those that are valid. Those that are no
-    /// longer kept are passed over.
+    /// Verifies these requests again, in this order, and has the engine take those that are valid, one after
+    /// the other. Behind one that is not accepted nothing of its session is taken. Those that are no longer kept are
+    /// passed over.
     pub(crate) async fn recover(
         self: &Arc<Self>,
         which: Vec<Arc<Kept>>,
@@ -34,6 +35,7 @@ impl Ingress {
     ) -> Vec<Recovered> {
         let _alone = self.recovering.lock().await;
         let mut recovered = Vec::with_capacity(which.len());
+        let mut stopped = HashMap::new();
         for some in which.chunks(AT_ONCE) {
             let there = some
                 .iter()
@@ -46,15 +48,26 @@ impl Ingress {
                 judged.collect::<Vec<_>>()
             });
             let Ok(judged) = judged.await else { continue };
-            let taken = there.iter().zip(judged).map(|(kept, opened)| async move {
-                match opened {
+            for (kept, opened) in there.iter().zip(judged) {
+                recovered.push(match opened {
                     None => Recovered::Invalid,
                     Some(_) if dry_run => Recovered::Valid,
-                    Some((envelope, events)) => self.take_recovered(kept, envelope, events).await,
-                }
-            });
-            // Polls each before it waits for any, so the engine gets them in their order.
-            recovered.extend(join_all(taken).await);
+                    Some((envelope, events)) => {
+                        // What comes after one that could not be taken must not overtake it.
+                        let session = envelope.received().session.clone();
+                        let behind = (kept.source.clone(), session);
+                        let before = stopped.get(&behind).copied();
+                        let taken = match before {
+                            Some(why) => Recovered::NotAccepted(why),
+                            None => self.take_recovered(kept, envelope, events).await,
+                        };
+                        if let Recovered::NotAccepted(why) = taken {
+                            stopped.insert(behind, why);
+                        }
+                        taken
+                    }
+                });
+            }
         }
         recovered
     }
@@ -99,5 +112,5 @@ impl Ingress {
     }
 }
 
-/// How many are with the engine at the same time.
+/// How many are judged before the engine takes those that are valid, one after the other.
 const AT_ONCE: usize = 64;

@@ -160,6 +160,9 @@ impl Thread<'_> {
             bytes: length.or(capture.declared),
             body,
         };
+        if kept.is_misdirected() && self.shared.pool().count_again(&kept) {
+            return;
+        }
         let diagnosis = match kept.cause {
             Cause::Path => Some(Diagnosis::OfHead(misdirected(&capture.path, &known))),
             Cause::TooLarge => of_head(&kept, "the body is longer than server.max_body", &known),
