@@ -26,7 +26,8 @@ pub(crate) enum Recovered {
 
 impl Ingress {
     /// Verifies these requests again, in this order, and has the engine take those that are valid, one after
-    /// the other. Behind one that is not accepted nothing of its session is taken. Those that are no longer kept are
+    /// the other. Behind one that a handler has failed nothing of its sessions is taken, and
+    /// behind one that cannot be stored nothing at all. Those that are no longer kept are
     /// passed over.
     pub(crate) async fn recover(
         self: &Arc<Self>,
@@ -35,7 +36,7 @@ impl Ingress {
     ) -> Vec<Recovered> {
         let _alone = self.recovering.lock().await;
         let mut recovered = Vec::with_capacity(which.len());
-        let mut stopped = HashMap::new();
+        let (mut stopped, mut is_full) = (HashMap::new(), None);
         for some in which.chunks(AT_ONCE) {
             let there = some
                 .iter()
@@ -54,15 +55,20 @@ impl Ingress {
                     Some(_) if dry_run => Recovered::Valid,
                     Some((envelope, events)) => {
                         // What comes after one that could not be taken must not overtake it.
-                        let session = envelope.received().session.clone();
-                        let behind = (kept.source.clone(), session);
-                        let before = stopped.get(&behind).copied();
+                        let own = envelope.received().session.as_deref();
+                        let sessions = events.iter().map(|event| event.session_id().or(own));
+                        let sessions: Vec<_> = sessions
+                            .map(|session| (kept.source.clone(), session.map(str::to_owned)))
+                            .collect();
+                        let before = sessions.iter().find_map(|session| stopped.get(session));
+                        let before = is_full.or(before.copied());
                         let taken = match before {
                             Some(why) => Recovered::NotAccepted(why),
                             None => self.take_recovered(kept, envelope, events).await,
                         };
                         if let Recovered::NotAccepted(why) = taken {
-                            stopped.insert(behind, why);
+                            is_full = is_full.or((why == NotAccepted::Unavailable).then_some(why));
+                            stopped.extend(sessions.into_iter().map(|session| (session, why)));
                         }
                         taken
                     }

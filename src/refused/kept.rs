@@ -89,7 +89,7 @@ impl Kept {
 
     /// Whether no source has its path, or it has a method that no source has.
     pub(super) fn is_misdirected(&self) -> bool {
-        matches!(self.cause, Cause::Path | Cause::Method)
+        self.cause.is_misdirected()
     }
 
     /// The headers whose values are kept.

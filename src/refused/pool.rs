@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::diagnosis::Diagnosis;
 use super::kept::Kept;
+use super::losses::Losses;
 use super::settings::RefusedSettings;
 use crate::Timestamp;
 
@@ -30,8 +31,8 @@ pub(super) struct Pool {
     limits: RefusedSettings,
     /// What is held for all entries.
     bytes: usize,
-    /// How many are not kept, or not any more.
-    pub(super) dropped: u64,
+    /// Those that are not kept any more.
+    pub(super) losses: Losses,
 }
 
 /// A request with its diagnosis.
@@ -172,8 +173,12 @@ impl Pool {
     fn shrink(&mut self) {
         while self.entries.len() > self.limits.keep || self.bytes > self.limits.total {
             let Some(id) = self.first_to_go() else { return };
+            if let Some(entry) = self.entries.get(&id) {
+                let kept = &entry.kept;
+                let source = kept.source.as_ref().filter(|_| !kept.is_misdirected());
+                self.losses.add(source, kept.at);
+            }
             self.remove(id);
-            self.dropped += 1;
         }
     }
 

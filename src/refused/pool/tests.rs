@@ -71,7 +71,7 @@ fn what_matters_least_goes_first() {
     // Two of eight may wait.
     assert_eq!(order, [4, 2, 7, 1, 6, 9]);
     assert!(ids(&pool).contains(&5));
-    assert_eq!(pool.dropped, 6);
+    assert_eq!(pool.losses.total(), 6);
     pool.add(Entry::new(signature(20), Diagnosis::Pending));
     assert!(!ids(&pool).contains(&3));
 }
