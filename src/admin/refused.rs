@@ -143,6 +143,7 @@ pub(super) async fn verify_many(state: State, http: HttpRequest, body: web::Byte
         ..Selection::default()
     };
     let (ingress, dry_run) = (Arc::clone(&state.ingress), asked.dry_run);
+    let source = which.source.clone();
     ingress.refused().settle().await;
     let recovered = run_to_end(async move {
         let which = ingress.refused().with_bodies(&which);
@@ -162,6 +163,11 @@ pub(super) async fn verify_many(state: State, http: HttpRequest, body: web::Byte
     });
     if counts.not_accepted > 0 {
         answer["not_accepted"] = counts.not_accepted.into();
+    }
+    if let Some(lost) = state.ingress.refused().lost(source.as_deref()) {
+        answer["dropped"] = lost.count.into();
+        answer["dropped_first"] = lost.first.to_string().into();
+        answer["dropped_last"] = lost.last.to_string().into();
     }
     Ok(HttpResponse::Ok().json(answer))
 }
@@ -196,6 +202,9 @@ impl Counts {
 /// One line for what an administrator has done.
 fn tell(recovered: &[Recovered]) {
     let (counts, looked_at) = (Counts::of(recovered), recovered.len());
+    if looked_at == 0 {
+        return;
+    }
     let Counts {
         accepted,
         duplicates,
@@ -203,8 +212,8 @@ fn tell(recovered: &[Recovered]) {
         ..
     } = counts;
     log::info!(
-        "an administrator has had {looked_at} refused requests verified again: {accepted} were accepted, \
-         {duplicates} of them as duplicates; {not_accepted} were valid and could not be accepted"
+        "an administrator has had refused requests verified again: {looked_at} looked at, {accepted} accepted, \
+         {duplicates} of these as duplicates; {not_accepted} valid and not accepted"
     );
 }
 
@@ -219,7 +228,9 @@ pub(super) async fn forget(state: State, query: web::Query<ForgetQuery>) -> Http
     let refused = state.ingress.refused();
     refused.settle().await;
     let forgotten = refused.forget(query.source.as_deref());
-    log::info!("an administrator has had {forgotten} refused requests forgotten");
+    if forgotten > 0 {
+        log::info!("an administrator has had refused requests forgotten: {forgotten}");
+    }
     HttpResponse::Ok().json(json!({ "forgotten": forgotten }))
 }
 

@@ -2,19 +2,18 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use http::Method;
 use indicatif::HumanDuration;
 use offhook::clock::{Clock as _, SystemClock};
-use offhook::{EventKind, Timestamp, escape_controls};
+use offhook::{EventKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::admin::{Server, kinds};
+use super::body::{block, body};
 use super::delete::Delete;
-use super::output::{self, Failure, Outcome, counted, fact, title};
+use super::output::{self, Failure, Outcome, counted, fact};
 use super::replay::moment;
 use super::table::{Row, age};
 
@@ -216,27 +215,9 @@ impl Event {
         if !timeline.is_empty() {
             lines.push(block("timeline", timeline.iter().map(String::as_str)));
         }
-        if let Some(json) = &self.body {
-            lines.push(block("body", json.get().lines()));
-        } else if let Some(base64) = &self.body_base64 {
-            let bytes = STANDARD.decode(base64).ok();
-            let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-            lines.push(match text {
-                Some(text) => block("body, no JSON", text.lines()),
-                None => block("body in base64, no text", base64.lines()),
-            });
-        }
+        lines.extend(body(self.body.as_deref(), self.body_base64.as_deref()));
         lines.join("\n")
     }
-}
-
-/// Indents each line, so that no line looks like one of ours.
-fn block<'a>(heading: &str, lines: impl Iterator<Item = &'a str>) -> String {
-    let mut block = format!("\n{}", title(heading));
-    for line in lines {
-        block += &format!("\n  {}", escape_controls(line));
-    }
-    block
 }
 
 impl Step {
@@ -294,6 +275,8 @@ Exit status: 0 shown or deleted, 1 when the server cannot be asked or refuses, 2
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use serde_json::{Value, json};
 
     use super::*;

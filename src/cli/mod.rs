@@ -6,6 +6,7 @@
 
 mod admin;
 mod admin_address;
+mod body;
 mod check;
 mod client;
 mod consumers;

@@ -5,9 +5,11 @@ use http::Method;
 use offhook::Timestamp;
 use offhook::clock::{Clock as _, SystemClock};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::admin::{self, Server};
+use super::body::body;
 use super::output::{self, Failure, Outcome, Verdict, bad, counted, fact, good};
 use super::table::{self, Row, age};
 
@@ -140,7 +142,7 @@ fn list(server: &Server, list: &List) -> Outcome {
         if page.dropped > 0 {
             let dropped = counted(page.dropped, "other request");
             output::note(&format!(
-                "{dropped} refused since {}, and not kept.",
+                "Refused since {}, and not kept: {dropped}.",
                 page.since
             ));
         }
@@ -220,8 +222,13 @@ fn show(server: &Server, id: &str) -> Outcome {
 
 #[derive(Deserialize)]
 struct Details {
-    #[serde(flatten)]
-    listed: Listed,
+    id: String,
+    at: String,
+    source: Option<String>,
+    session: Option<String>,
+    path: String,
+    method: String,
+    status: u16,
     peer: Option<String>,
     bytes: Option<u64>,
     findings: Vec<Finding>,
@@ -229,7 +236,7 @@ struct Details {
     kept: String,
     sha256: Option<String>,
     suggestion: Option<String>,
-    body: Option<Value>,
+    body: Option<Box<RawValue>>,
     body_base64: Option<String>,
 }
 
@@ -249,18 +256,17 @@ impl Finding {
 
 impl Details {
     fn print(&self) -> Result<(), Failure> {
-        let listed = &self.listed;
         let none = || "none".to_owned();
-        let request = format!("{} {}", listed.method, listed.path);
+        let request = format!("{} {}", self.method, self.path);
         let bytes = self.bytes.map_or_else(none, |bytes| counted(bytes, "byte"));
         for (name, value) in [
-            ("id", &listed.id),
-            ("at", &listed.at),
+            ("id", &self.id),
+            ("at", &self.at),
             ("request", &request),
             ("from", &self.peer.clone().unwrap_or_else(none)),
-            ("source", &listed.source.clone().unwrap_or_else(none)),
-            ("session", &listed.session.clone().unwrap_or_else(none)),
-            ("answered", &listed.status.to_string()),
+            ("source", &self.source.clone().unwrap_or_else(none)),
+            ("session", &self.session.clone().unwrap_or_else(none)),
+            ("answered", &self.status.to_string()),
             ("body", &format!("{bytes} ({})", self.kept)),
         ] {
             output::print(&fact(name, value))?;
@@ -271,11 +277,8 @@ impl Details {
         for (name, value) in &self.headers {
             output::print(&fact("header", &format!("{name}: {value}")))?;
         }
-        if let Some(body) = &self.body {
-            output::print(&fact("content", &body.to_string()))?;
-        }
-        if let Some(base64) = &self.body_base64 {
-            output::print(&fact("base64", base64))?;
+        if let Some(body) = body(self.body.as_deref(), self.body_base64.as_deref()) {
+            output::print(&format!("{body}\n"))?;
         }
         if self.findings.is_empty() {
             output::print(WAITS)?;
@@ -326,6 +329,12 @@ fn verify(server: &Server, which: &Which) -> Outcome {
     server.show(&answer, |all: Verified| {
         let looked_at = counted(all.looked_at, "request");
         let valid = all.valid;
+        if let Some((first, last)) = all.dropped_first.zip(all.dropped_last) {
+            let dropped = counted(all.dropped, "other request");
+            output::note(&format!(
+                "Refused from {first} to {last}, and not kept: {dropped}. Ask the sender to send them again."
+            ));
+        }
         if which.dry_run {
             return output::print(&format!("{looked_at} looked at, {valid} valid now"));
         }
@@ -337,7 +346,7 @@ fn verify(server: &Server, which: &Which) -> Outcome {
         if all.not_accepted > 0 {
             let left = counted(all.not_accepted, "request");
             output::note(&format!(
-                "{left} could not be accepted now, and are still kept; the server's log says why"
+                "not accepted now, and still kept: {left}; the server's log says why"
             ));
         }
         Ok(())
@@ -353,6 +362,11 @@ struct Verified {
     duplicates: u64,
     #[serde(default)]
     not_accepted: u64,
+    /// Of those that were refused and are not kept.
+    #[serde(default)]
+    dropped: u64,
+    dropped_first: Option<String>,
+    dropped_last: Option<String>,
 }
 
 const WAITS: &str = "not looked into yet";

@@ -1,9 +1,9 @@
 //! Verifies refused requests again, with the settings of now. Only a [`Verified`](crate::signature::Verified) gets
 //! to the engine, as any other request.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::receive::Ingress;
@@ -25,8 +25,10 @@ pub(crate) enum Recovered {
 }
 
 impl Ingress {
-    /// Verifies these requests again, in this order, and has the engine take those that are valid. Those that are no
-    /// longer kept are passed over.
+    /// Verifies these requests again, in this order, and has the engine take those that are valid, one after
+    /// the other. Behind one that a handler has failed nothing of its sessions is taken, and
+    /// behind one that cannot be stored nothing at all. Those that are no longer kept are
+    /// passed over.
     pub(crate) async fn recover(
         self: &Arc<Self>,
         which: Vec<Arc<Kept>>,
@@ -34,6 +36,7 @@ impl Ingress {
     ) -> Vec<Recovered> {
         let _alone = self.recovering.lock().await;
         let mut recovered = Vec::with_capacity(which.len());
+        let (mut stopped, mut is_full) = (HashMap::new(), None);
         for some in which.chunks(AT_ONCE) {
             let there = some
                 .iter()
@@ -46,15 +49,31 @@ impl Ingress {
                 judged.collect::<Vec<_>>()
             });
             let Ok(judged) = judged.await else { continue };
-            let taken = there.iter().zip(judged).map(|(kept, opened)| async move {
-                match opened {
+            for (kept, opened) in there.iter().zip(judged) {
+                recovered.push(match opened {
                     None => Recovered::Invalid,
                     Some(_) if dry_run => Recovered::Valid,
-                    Some((envelope, events)) => self.take_recovered(kept, envelope, events).await,
-                }
-            });
-            // Polls each before it waits for any, so the engine gets them in their order.
-            recovered.extend(join_all(taken).await);
+                    Some((envelope, events)) => {
+                        // What comes after one that could not be taken must not overtake it.
+                        let own = envelope.received().session.as_deref();
+                        let sessions = events.iter().map(|event| event.session_id().or(own));
+                        let sessions: Vec<_> = sessions
+                            .map(|session| (kept.source.clone(), session.map(str::to_owned)))
+                            .collect();
+                        let before = sessions.iter().find_map(|session| stopped.get(session));
+                        let before = is_full.or(before.copied());
+                        let taken = match before {
+                            Some(why) => Recovered::NotAccepted(why),
+                            None => self.take_recovered(kept, envelope, events).await,
+                        };
+                        if let Recovered::NotAccepted(why) = taken {
+                            is_full = is_full.or((why == NotAccepted::Unavailable).then_some(why));
+                            stopped.extend(sessions.into_iter().map(|session| (session, why)));
+                        }
+                        taken
+                    }
+                });
+            }
         }
         recovered
     }
@@ -63,6 +82,10 @@ impl Ingress {
     fn verify_again(&self, kept: &Kept) -> Option<(Envelope, Vec<Event>)> {
         let table = self.table();
         let served = table.named(kept.source.as_deref()?)?;
+        // The settings of now may need a header that was of no use when it came.
+        if kept.lacks(&served.needed) {
+            return None;
+        }
         let (headers, body) = (kept.headers(), kept.body()?.clone());
         let verified = served
             .verify
@@ -95,5 +118,5 @@ impl Ingress {
     }
 }
 
-/// How many are with the engine at the same time.
+/// How many are judged before the engine takes those that are valid, one after the other.
 const AT_ONCE: usize = 64;

@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix_http::RequestHead;
-use actix_http::header::{HeaderMap, HeaderName};
+use actix_http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use uuid::Uuid;
 
 use super::cause::Cause;
 use super::kept::Header;
 use crate::Timestamp;
-use crate::signature::{Unverified, kept_name};
+use crate::signature::{Unverified, kept_name, looks_like_a_credential};
 
 /// A refused request, as the code that has answered it knows it.
 pub(crate) struct Arrived<'a> {
@@ -50,7 +50,7 @@ pub(super) struct Capture {
 pub(super) enum CapturedBody {
     /// With its share of the budget for bodies, until it is in the pool.
     Read(Box<Unverified>),
-    /// There is no room for it on the way.
+    /// There is no room for it on the way, or for the headers that it needs.
     Left(u64),
     Unread,
 }
@@ -59,6 +59,7 @@ impl Capture {
     pub(super) fn new(id: Uuid, now: Timestamp, arrived: Arrived<'_>) -> Self {
         let head = arrived.head;
         let at = arrived.request.as_ref();
+        let (headers, is_whole) = headers(head.headers(), arrived.needed);
         Self {
             id,
             at: at.map_or(now, |request| request.received_at),
@@ -68,11 +69,14 @@ impl Capture {
             method: cut(head.method.as_str(), LONGEST_METHOD),
             peer: head.peer_addr,
             cause: arrived.cause,
-            headers: headers(head.headers(), arrived.needed),
+            headers,
             declared: declared(head.headers()),
-            body: arrived
-                .request
-                .map_or(CapturedBody::Unread, CapturedBody::Read),
+            body: match arrived.request {
+                None => CapturedBody::Unread,
+                // Without a header that it is judged by it would be another request.
+                Some(request) if !is_whole => CapturedBody::Left(request.body.len() as u64),
+                Some(request) => CapturedBody::Read(request),
+            },
         }
     }
 }
@@ -90,29 +94,56 @@ fn declared(headers: &HeaderMap) -> Option<u64> {
     length.to_str().ok()?.parse().ok()
 }
 
-/// The names of all headers; the values of those that are `needed`, and of those that may be shown.
-fn headers(all: &HeaderMap, needed: &[String]) -> Vec<Header> {
-    let mut room = MOST_VALUES;
+/// The names of all headers; the values of those that are `needed`, of those that are stored with an event, and of
+/// those that may be shown, in this order, as far as there is room. Whether all that are needed are there: what else
+/// was sent takes no room from them.
+fn headers(all: &HeaderMap, needed: &[String]) -> (Vec<Header>, bool) {
+    let is_needed = |name: &HeaderName| {
+        *name == CONTENT_ENCODING || needed.iter().any(|needed| needed == name.as_str())
+    };
     let mut kept = Vec::with_capacity(all.len().min(MOST_HEADERS));
-    for (name, value) in all.iter().take(MOST_HEADERS) {
-        if name.as_str().len() > LONGEST_NAME {
-            continue;
+    let (mut room, mut is_whole) = (MOST_NEEDED, true);
+    for name in all.keys().filter(|name| is_needed(name)) {
+        // Two are enough to see that it is repeated.
+        for value in all.get_all(name).take(2) {
+            let header = Header::new(name, value, is_shown(name, true), &mut room);
+            is_whole &= header.value.is_some();
+            kept.push(header);
         }
-        let is_needed = needed.iter().any(|needed| needed == name.as_str());
-        let is_shown = is_shown(name, is_needed);
-        let fits = value.len() <= room;
-        let value = value.as_bytes();
-        kept.push(Header {
-            name: name.clone(),
-            // A copy, because the value itself would keep the connection's whole buffer alive.
-            value: ((is_needed || is_shown) && fits).then(|| {
-                room -= value.len();
-                Bytes::copy_from_slice(value)
-            }),
-            is_shown,
-        });
     }
-    kept
+    let rank = |name: &HeaderName| (kept_name(name.as_str()).is_none(), !is_shown(name, false));
+    let mut others: Vec<_> = all
+        .iter()
+        .filter(|(name, _)| !is_needed(name) && name.as_str().len() <= LONGEST_NAME)
+        .collect();
+    others.sort_by_key(|(name, _)| rank(name));
+    let mut room = MOST_VALUES;
+    for (name, value) in others {
+        if kept.len() >= MOST_HEADERS {
+            break;
+        }
+        let is_shown = is_shown(name, false);
+        let is_kept = is_shown || kept_name(name.as_str()).is_some();
+        let none = &mut 0;
+        let room = if is_kept { &mut room } else { none };
+        kept.push(Header::new(name, value, is_shown, room));
+    }
+    (kept, is_whole)
+}
+
+impl Header {
+    /// With its value, if there is room for that.
+    fn new(name: &HeaderName, value: &HeaderValue, is_shown: bool, room: &mut usize) -> Self {
+        let left = room.checked_sub(value.len().max(1));
+        // A copy, because the value itself would keep the connection's whole buffer alive.
+        let value = left.map(|_| Bytes::copy_from_slice(value.as_bytes()));
+        *room = left.unwrap_or(*room);
+        Self {
+            name: name.clone(),
+            value,
+            is_shown,
+        }
+    }
 }
 
 /// Whether the value of a header may be shown.
@@ -124,18 +155,16 @@ fn is_shown(name: &HeaderName, is_needed: bool) -> bool {
         "user-agent",
         "host",
     ];
-    const CREDENTIALS: [&str; 7] = [
-        "auth", "token", "key", "secret", "cookie", "session", "password",
-    ];
     let name = name.as_str();
-    if ALWAYS.contains(&name) {
-        return true;
-    }
-    (is_needed || kept_name(name).is_some()) && !CREDENTIALS.iter().any(|word| name.contains(word))
+    ALWAYS.contains(&name)
+        || (is_needed || kept_name(name).is_some()) && !looks_like_a_credential(name)
 }
 
-/// How many bytes of values are kept of one request.
+/// How many bytes of values are kept of one request, beside those that are needed.
 const MOST_VALUES: usize = 8 * 1024;
+
+/// How many bytes of those.
+const MOST_NEEDED: usize = 16 * 1024;
 
 const MOST_HEADERS: usize = 96;
 
@@ -146,50 +175,4 @@ const LONGEST_SESSION: usize = 4096;
 const LONGEST_METHOD: usize = 32;
 
 #[cfg(test)]
-mod tests {
-    use actix_http::header::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn credentials_are_not_shown() {
-        let mut map = HeaderMap::new();
-        for (name, value) in [
-            ("host", "h"),
-            ("accept", "a"),
-            ("authorization", "hidden"),
-            ("cookie", "hidden"),
-            ("x-api-key", "hidden"),
-            ("x-access-token", "hidden"),
-            ("x-session-id", "hidden"),
-            ("x-webhook-signature", "s"),
-            ("webhook-id", "i"),
-            ("x-own-auth-signature", "needed"),
-            ("x-large", &"x".repeat(MOST_VALUES)),
-        ] {
-            let value = HeaderValue::from_str(value).unwrap();
-            map.append(HeaderName::from_static(name), value);
-        }
-        let kept = headers(&map, &["x-own-auth-signature".to_owned()]);
-        assert_eq!(kept.len(), map.len());
-        let of = |name: &str| {
-            let one = kept.iter().find(|one| one.name.as_str() == name).unwrap();
-            (one.value.is_some(), one.is_shown)
-        };
-        for name in [
-            "authorization",
-            "cookie",
-            "x-api-key",
-            "x-access-token",
-            "x-session-id",
-            "accept",
-        ] {
-            assert_eq!(of(name), (false, false), "{name}");
-        }
-        for name in ["host", "x-webhook-signature", "webhook-id"] {
-            assert_eq!(of(name), (true, true), "{name}");
-        }
-        assert_eq!(of("x-own-auth-signature"), (true, false));
-        assert_eq!(of("x-large"), (false, true));
-    }
-}
+mod tests;

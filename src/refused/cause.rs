@@ -25,6 +25,11 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
+    /// Whether no source has its path, or it has a method that no source has.
+    pub(super) fn is_misdirected(self) -> bool {
+        matches!(self, Self::Path | Self::Method)
+    }
+
     /// `None` for what the sender cannot be blamed for, or what is no whole request.
     pub(crate) fn of(error: &RequestError) -> Option<Self> {
         Some(match error {

@@ -59,7 +59,7 @@ pub(super) fn of_head(
     let finding = match kept.cause {
         Cause::Signature | Cause::Malformed if kept.body().is_some() => return None,
         Cause::Signature | Cause::Malformed if matches!(kept.body, Body::Hash(_)) => {
-            let why = "the body is not kept, so nothing can be tried";
+            let why = "the body, or a header that it needs, is not kept, so nothing can be tried";
             return Some(Diagnosis::Skipped(vec![Finding::new("unexplained", why)]));
         }
         Cause::NoSignature if source.is_some_and(|source| source.path_token.is_some()) => {
@@ -138,6 +138,11 @@ fn look_into(kept: &Kept, source: &KnownSource, known: &[KnownSource]) -> Vec<Fi
     let Some(body) = kept.body() else {
         return Vec::new();
     };
+    if kept.lacks(&source.scheme.claim_headers()) {
+        let why =
+            "the value of a header that the source needs now is not kept, so nothing can be tried";
+        return vec![Finding::new("unexplained", why)];
+    }
     let (headers, session) = (kept.headers(), kept.session());
     let refusal = match source
         .verify

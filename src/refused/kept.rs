@@ -89,20 +89,18 @@ impl Kept {
 
     /// Whether no source has its path, or it has a method that no source has.
     pub(super) fn is_misdirected(&self) -> bool {
-        matches!(self.cause, Cause::Path | Cause::Method)
+        self.cause.is_misdirected()
     }
 
     /// The headers whose values are kept.
     pub(crate) fn headers(&self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.headers.len());
-        for header in &self.headers {
-            let value = header.value.clone();
-            let value = value.and_then(|value| HeaderValue::from_maybe_shared(value).ok());
-            if let Some(value) = value {
-                map.append(header.name.clone(), value);
-            }
-        }
-        map
+        header_map(&self.headers)
+    }
+
+    /// Whether it came with one of these headers, and its value is not kept: then it cannot be judged by it.
+    pub(crate) fn lacks(&self, needed: &[String]) -> bool {
+        let mut left = self.headers.iter().filter(|header| header.value.is_none());
+        left.any(|header| needed.iter().any(|name| name == header.name.as_str()))
     }
 
     /// The value of a header, if it is shown.
@@ -112,6 +110,19 @@ impl Kept {
         let text = String::from_utf8_lossy(header.value.as_ref()?);
         Some(text.chars().take(LONGEST_SHOWN).collect())
     }
+}
+
+/// The headers whose values are kept.
+pub(super) fn header_map(headers: &[Header]) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(headers.len());
+    for header in headers {
+        let value = header.value.clone();
+        let value = value.and_then(|value| HeaderValue::from_maybe_shared(value).ok());
+        if let Some(value) = value {
+            map.append(header.name.clone(), value);
+        }
+    }
+    map
 }
 
 /// What an entry of the pool, its findings and its texts take beside what is counted.

@@ -20,6 +20,7 @@ mod cause;
 mod diagnosis;
 mod kept;
 mod known;
+mod losses;
 mod paths;
 mod pool;
 mod rates;

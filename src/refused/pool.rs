@@ -1,16 +1,24 @@
 //! [`Pool`]: the refused requests that are kept, within the limits of the settings.
 //!
-//! When there are too many, or they hold too many bytes, the first of these goes: the oldest that is misdirected, if
-//! such have more than an eighth of the places; the oldest that nothing explains; the oldest that waits for its
-//! diagnosis; the oldest that is explained; the oldest that is left. So a flood of any kind leaves what matters.
+//! When there are too many, or they hold too many bytes, the first of these goes:
+//!
+//! 1. the oldest that is misdirected, if such have more than an eighth of the places;
+//! 2. the oldest that is looked into, and vouched for by nothing;
+//! 3. the oldest that waits for its diagnosis, if such have more than a quarter;
+//! 4. the oldest of the source and reason that have the most explained requests;
+//! 5. the oldest that waits; the oldest that is misdirected.
+//!
+//! So a flood of any kind leaves what matters, and what comes has a place until it is looked into, also where all
+//! others are explained.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::diagnosis::Diagnosis;
 use super::kept::Kept;
+use super::losses::Losses;
 use super::settings::RefusedSettings;
 use crate::Timestamp;
 
@@ -18,11 +26,13 @@ use crate::Timestamp;
 #[derive(Default)]
 pub(super) struct Pool {
     entries: BTreeMap<Uuid, Entry>,
+    /// The same by what becomes of them when there are too many.
+    ranks: HashMap<Rank, BTreeSet<Uuid>>,
     limits: RefusedSettings,
     /// What is held for all entries.
     bytes: usize,
-    /// How many are not kept, or not any more.
-    pub(super) dropped: u64,
+    /// Those that are not kept any more.
+    pub(super) losses: Losses,
 }
 
 /// A request with its diagnosis.
@@ -36,6 +46,38 @@ pub(super) struct Entry {
     pub(super) last_at: Timestamp,
     /// Whether it was counted and told that it is explained.
     pub(super) was_told: bool,
+    /// By its last diagnosis, also while it waits for the next.
+    rank: Rank,
+}
+
+/// What a request is worth to be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Rank {
+    Misdirected,
+    Unexplained,
+    Pending,
+    /// By source and reason.
+    Explained(Option<Arc<str>>, &'static str),
+}
+
+impl Rank {
+    fn of(kept: &Kept, diagnosis: &Diagnosis) -> Self {
+        let finding = diagnosis.findings().first();
+        match finding {
+            _ if kept.is_misdirected() => Self::Misdirected,
+            Some(finding) if diagnosis.is_explained() && !is_of_another(finding.reason) => {
+                Self::Explained(kept.source.clone(), finding.reason)
+            }
+            _ if matches!(diagnosis, Diagnosis::Pending) => Self::Pending,
+            _ => Self::Unexplained,
+        }
+    }
+}
+
+/// Whether it is signed with a secret that is not for it: who has one tenant's secret must not be able to fill the
+/// places of others.
+fn is_of_another(reason: &str) -> bool {
+    matches!(reason, "own-secrets" | "other-session" | "other-source")
 }
 
 /// Which requests are meant.
@@ -68,6 +110,7 @@ impl Entry {
     pub(super) fn new(kept: Kept, diagnosis: Diagnosis) -> Self {
         Self {
             last_at: kept.at,
+            rank: Rank::of(&kept, &diagnosis),
             kept: Arc::new(kept),
             diagnosis,
             count: 1,
@@ -80,12 +123,6 @@ impl Entry {
         let finding = self.diagnosis.findings().first();
         finding.map(|finding| finding.reason)
     }
-
-    fn is_same_path(&self, other: &Kept) -> bool {
-        let own = &self.kept;
-        own.is_misdirected()
-            && (own.cause, &own.path, &own.method) == (other.cause, &other.path, &other.method)
-    }
 }
 
 impl Pool {
@@ -95,49 +132,75 @@ impl Pool {
         self.shrink();
     }
 
-    /// Adds a request. Of a path that was asked for before only the count is kept.
+    /// Counts another request to a path that was asked for before. Returns whether it was.
+    pub(super) fn count_again(&mut self, other: &Kept) -> bool {
+        let mut ids = self.ranks.get(&Rank::Misdirected).into_iter().flatten();
+        let same = ids.find(|id| {
+            let own = self.entries.get(id).map(|entry| &entry.kept);
+            own.is_some_and(|own| {
+                (own.cause, &own.path, &own.method) == (other.cause, &other.path, &other.method)
+            })
+        });
+        let Some(same) = same.and_then(|id| self.entries.get_mut(id)) else {
+            return false;
+        };
+        same.count += 1;
+        same.last_at = other.at;
+        true
+    }
+
+    /// Adds a request.
     pub(super) fn add(&mut self, entry: Entry) {
-        if entry.kept.is_misdirected() {
-            let mut entries = self.entries.values_mut();
-            if let Some(same) = entries.find(|same| same.is_same_path(&entry.kept)) {
-                same.count += 1;
-                same.last_at = entry.last_at;
-                return;
-            }
-        }
         self.bytes += entry.kept.size();
+        self.rank(entry.rank.clone(), entry.kept.id);
         self.entries.insert(entry.kept.id, entry);
         self.shrink();
+    }
+
+    fn rank(&mut self, rank: Rank, id: Uuid) {
+        self.ranks.entry(rank).or_default().insert(id);
+    }
+
+    fn unrank(&mut self, rank: &Rank, id: Uuid) {
+        if let Some(ids) = self.ranks.get_mut(rank) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.ranks.remove(rank);
+            }
+        }
     }
 
     fn shrink(&mut self) {
         while self.entries.len() > self.limits.keep || self.bytes > self.limits.total {
             let Some(id) = self.first_to_go() else { return };
+            if let Some(entry) = self.entries.get(&id) {
+                let kept = &entry.kept;
+                let source = kept.source.as_ref().filter(|_| !kept.is_misdirected());
+                self.losses.add(source, kept.at);
+            }
             self.remove(id);
-            self.dropped += 1;
         }
     }
 
     fn first_to_go(&self) -> Option<Uuid> {
-        let misdirected = |entry: &Entry| entry.kept.is_misdirected();
-        let count = { self.entries.values() }
-            .filter(|entry| misdirected(entry))
-            .count();
-        let oldest = |goes: &dyn Fn(&Entry) -> bool| {
-            let found = self.entries.iter().find(|(_, entry)| goes(entry));
-            found.map(|(id, _)| *id)
+        let beyond = |rank: &Rank, most: usize| {
+            let ids = self.ranks.get(rank).filter(|ids| ids.len() > most)?;
+            ids.first().copied()
         };
-        let beyond = (count > self.limits.keep / 8).then(|| oldest(&misdirected));
-        let is_pending = |entry: &Entry| matches!(entry.diagnosis, Diagnosis::Pending);
-        let is_unexplained = |entry: &Entry| {
-            !misdirected(entry) && !is_pending(entry) && !entry.diagnosis.is_explained()
+        let explained = || {
+            let explained = self.ranks.iter();
+            let explained = explained.filter(|(rank, _)| matches!(rank, Rank::Explained(..)));
+            let largest =
+                explained.max_by_key(|(_, ids)| (ids.len(), std::cmp::Reverse(ids.first())));
+            largest.and_then(|(_, ids)| ids.first().copied())
         };
-        beyond
-            .flatten()
-            .or_else(|| oldest(&is_unexplained))
-            .or_else(|| oldest(&is_pending))
-            .or_else(|| oldest(&|entry| entry.diagnosis.is_explained()))
-            .or_else(|| oldest(&|_| true))
+        let keep = self.limits.keep;
+        beyond(&Rank::Misdirected, keep / 8)
+            .or_else(|| beyond(&Rank::Unexplained, 0))
+            .or_else(|| beyond(&Rank::Pending, keep / 4))
+            .or_else(explained)
+            .or_else(|| beyond(&Rank::Pending, 0))
+            .or_else(|| beyond(&Rank::Misdirected, 0))
     }
 
     /// Forgets a request. Returns whether it was there.
@@ -145,6 +208,7 @@ impl Pool {
         let removed = self.entries.remove(&id);
         if let Some(entry) = &removed {
             self.bytes -= entry.kept.size();
+            self.unrank(&entry.rank, id);
         }
         removed.is_some()
     }
@@ -168,9 +232,19 @@ impl Pool {
 
     /// The requests that are looked into again, because the settings have changed.
     pub(super) fn diagnose_again(&mut self) {
-        for entry in self.entries.values_mut() {
-            if entry.kept.body().is_some() {
-                entry.diagnosis = Diagnosis::Pending;
+        let ranks = &mut self.ranks;
+        for (id, entry) in &mut self.entries {
+            if entry.kept.body().is_none() {
+                continue;
+            }
+            entry.diagnosis = Diagnosis::Pending;
+            // What was explained keeps its rank until it is known better.
+            if entry.rank == Rank::Unexplained {
+                entry.rank = Rank::Pending;
+                if let Some(ids) = ranks.get_mut(&Rank::Unexplained) {
+                    ids.remove(id);
+                }
+                ranks.entry(Rank::Pending).or_default().insert(*id);
             }
         }
     }
@@ -180,9 +254,13 @@ impl Pool {
         let Some(entry) = self.entries.get_mut(&id) else {
             return false;
         };
+        let rank = Rank::of(&entry.kept, &diagnosis);
+        let before = std::mem::replace(&mut entry.rank, rank.clone());
         entry.diagnosis = diagnosis;
         let is_new = entry.diagnosis.is_explained() && !entry.was_told;
         entry.was_told |= is_new;
+        self.unrank(&before, id);
+        self.rank(rank, id);
         is_new
     }
 
@@ -202,151 +280,4 @@ impl Pool {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use proptest::prelude::*;
-
-    use super::super::cause::Cause;
-    use super::super::kept::Body;
-    use super::*;
-    use crate::signature::Finding;
-
-    fn kept(number: u128, cause: Cause, body: usize) -> Kept {
-        Kept {
-            id: Uuid::from_u128(number),
-            at: Timestamp::UNIX_EPOCH,
-            source: Some("s".into()),
-            session: None,
-            is_session_shown: true,
-            path: format!("/{number}"),
-            method: "POST".to_owned(),
-            peer: None,
-            status: cause.status(),
-            cause,
-            headers: Vec::new(),
-            bytes: Some(body as u64),
-            body: match cause {
-                Cause::Path => Body::Unread,
-                _ => Body::Whole(Bytes::from(vec![7; body])),
-            },
-        }
-    }
-
-    fn done(reason: &'static str) -> Diagnosis {
-        Diagnosis::OfBody(vec![Finding::new(reason, "why")])
-    }
-
-    fn pool(keep: usize, total: usize) -> Pool {
-        let mut pool = Pool::default();
-        pool.set_limits(RefusedSettings {
-            keep,
-            total,
-            ..RefusedSettings::default()
-        });
-        pool
-    }
-
-    fn ids(pool: &Pool) -> Vec<u128> {
-        pool.entries.keys().map(|id| id.as_u128()).collect()
-    }
-
-    #[test]
-    fn what_matters_least_goes_first() {
-        let mut pool = pool(8, usize::MAX);
-        let signature = |number| kept(number, Cause::Signature, 1);
-        pool.add(Entry::new(signature(1), done("base64")));
-        pool.add(Entry::new(signature(2), done("unexplained")));
-        pool.add(Entry::new(signature(3), Diagnosis::Pending));
-        pool.add(Entry::new(kept(4, Cause::Path, 0), done("path-unknown")));
-        pool.add(Entry::new(kept(5, Cause::Path, 0), done("path-unknown")));
-        pool.add(Entry::new(signature(6), done("base64")));
-        pool.add(Entry::new(signature(7), done("unexplained")));
-        pool.add(Entry::new(signature(8), Diagnosis::Pending));
-        assert_eq!(ids(&pool), [1, 2, 3, 4, 5, 6, 7, 8]);
-        let mut next = 9;
-        let mut gone = |pool: &mut Pool| {
-            let before = ids(pool);
-            pool.add(Entry::new(signature(next), done("base64")));
-            next += 1;
-            let after = ids(pool);
-            before.into_iter().find(|id| !after.contains(id)).unwrap()
-        };
-        // One of eight may be misdirected.
-        let order: Vec<u128> = (0..6).map(|_| gone(&mut pool)).collect();
-        assert_eq!(order, [4, 2, 7, 3, 8, 1]);
-        assert!(ids(&pool).contains(&5));
-        assert_eq!(pool.dropped, 6);
-    }
-
-    #[test]
-    fn a_path_is_one_entry() {
-        let mut pool = pool(8, usize::MAX);
-        for _ in 0..100 {
-            pool.add(Entry::new(kept(1, Cause::Path, 0), done("path-unknown")));
-        }
-        assert_eq!(ids(&pool), [1]);
-        assert_eq!(pool.get(Uuid::from_u128(1)).unwrap().count, 100);
-    }
-
-    #[test]
-    fn nothing_is_kept_without_room() {
-        let mut pool = pool(0, usize::MAX);
-        pool.add(Entry::new(kept(1, Cause::Signature, 1), Diagnosis::Pending));
-        assert_eq!((ids(&pool).len(), pool.bytes()), (0, 0));
-        pool.set_limits(RefusedSettings {
-            total: 100,
-            ..RefusedSettings::default()
-        });
-        pool.add(Entry::new(
-            kept(1, Cause::Signature, 1000),
-            Diagnosis::Pending,
-        ));
-        assert_eq!((ids(&pool).len(), pool.bytes()), (0, 0));
-    }
-
-    #[test]
-    fn a_diagnosis_is_told_once() {
-        let mut pool = pool(8, usize::MAX);
-        let id = Uuid::from_u128(1);
-        pool.add(Entry::new(kept(1, Cause::Signature, 1), Diagnosis::Pending));
-        assert_eq!(pool.newest_pending().unwrap().id, id);
-        assert!(pool.diagnosed(id, done("base64")));
-        pool.diagnose_again();
-        assert!(pool.newest_pending().is_some());
-        assert!(!pool.diagnosed(id, done("base64")));
-        assert!(!pool.diagnosed(Uuid::from_u128(2), done("base64")));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
-
-        /// Whatever comes, goes and is set, what is held is counted and within the limits.
-        #[test]
-        fn what_is_held_is_within_the_limits(
-            steps in prop::collection::vec((0..6_u8, 0..40_u128, 0..5000_usize), 1..200),
-        ) {
-            let mut pool = pool(8, 20_000);
-            let mut limits = (8, 20_000);
-            for (step, number, size) in steps {
-                let id = Uuid::from_u128(number);
-                match step {
-                    0 => pool.add(Entry::new(kept(1000 + number, Cause::Path, 0), done("path-unknown"))),
-                    1 => drop(pool.remove(id)),
-                    2 => drop(pool.diagnosed(id, done("base64"))),
-                    3 => {
-                        limits = (size % 16, size * 10);
-                        let (keep, total) = limits;
-                        pool.set_limits(RefusedSettings { keep, total, ..RefusedSettings::default() });
-                    }
-                    _ if pool.get(id).is_none() => {
-                        pool.add(Entry::new(kept(number, Cause::Signature, size), Diagnosis::Pending));
-                    }
-                    _ => {}
-                }
-                let held: usize = pool.entries.values().map(|entry| entry.kept.size()).sum();
-                prop_assert_eq!(pool.bytes(), held);
-                prop_assert!(pool.entries.len() <= limits.0 && held <= limits.1);
-            }
-        }
-    }
-}
+mod tests;

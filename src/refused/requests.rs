@@ -1,9 +1,8 @@
 //! [`RefusedRequests`]: takes refused requests, and shows those that are kept.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -14,6 +13,7 @@ use super::capture::{Arrived, Capture, CapturedBody};
 use super::diagnosis::of_body;
 use super::kept::Kept;
 use super::known::KnownSource;
+use super::losses::{Losses, Lost};
 use super::pool::{Entry, Selection};
 use super::rates::Rates;
 use super::settings::RefusedSettings;
@@ -31,8 +31,8 @@ pub(crate) struct RefusedRequests {
     rates: Rates,
     /// How many are kept at most.
     keep: AtomicUsize,
-    /// How many were not even taken.
-    dropped: AtomicU64,
+    /// Those that were not even taken.
+    losses: Mutex<Losses>,
     clock: Arc<dyn Clock>,
     since: Timestamp,
     order: Mutex<ContextV7>,
@@ -68,7 +68,7 @@ impl RefusedRequests {
             thread,
             rates: Rates::default(),
             keep: AtomicUsize::new(0),
-            dropped: AtomicU64::new(0),
+            losses: Mutex::default(),
             since: clock.now(),
             clock,
             order: Mutex::new(ContextV7::new()),
@@ -89,9 +89,12 @@ impl RefusedRequests {
     pub(crate) fn know(&self, sources: Vec<KnownSource>) {
         let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
         self.rates.keep(&names);
+        self.losses().keep(&names);
+        self.shared.pool().losses.keep(&names);
         self.shared.known.store(Arc::new(sources));
-        // Where the channel is full, the thread has enough to do.
-        let _ = self.thread.try_send(Sent::LookAgain);
+        self.shared.has_changed.store(true, Ordering::SeqCst);
+        // If the channel is full, the thread is awake.
+        let _ = self.thread.try_send(Sent::Wake);
     }
 
     /// Takes a refused request whose answer is made. Does not wait, and takes the same time whatever the reason is.
@@ -101,11 +104,12 @@ impl RefusedRequests {
             return None;
         }
         let source = arrived.source.map(AsRef::as_ref);
+        let now = self.clock.now();
+        let lost = { arrived.source.cloned() }.filter(|_| !arrived.cause.is_misdirected());
         if !self.rates.pass(source, self.clock.monotonic()) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.losses().add(lost.as_ref(), now);
             return None;
         }
-        let now = self.clock.now();
         let id = self.new_id(now);
         let mut capture = Capture::new(id, now, arrived);
         let length = self.reserve(&mut capture);
@@ -113,7 +117,7 @@ impl RefusedRequests {
             Ok(()) => Some(id),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.shared.on_the_way.fetch_sub(length, Ordering::Relaxed);
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+                self.losses().add(lost.as_ref(), now);
                 None
             }
         }
@@ -161,8 +165,22 @@ impl RefusedRequests {
             has_more: older.next().is_some(),
             groups: Group::of(pool.selected(which)),
             since: self.since,
-            dropped: self.dropped.load(Ordering::Relaxed) + pool.dropped,
+            dropped: self.losses().total() + pool.losses.total(),
         }
+    }
+
+    /// What was refused of this source, or of any, and is not kept.
+    pub(crate) fn lost(&self, source: Option<&str>) -> Option<Lost> {
+        let not_taken = self.losses().of(source);
+        let gone = self.shared.pool().losses.of(source);
+        not_taken
+            .into_iter()
+            .chain(gone)
+            .reduce(|one, other| one.and(&other))
+    }
+
+    fn losses(&self) -> MutexGuard<'_, Losses> {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All that is known of one.

@@ -4,7 +4,7 @@
 //! 49 times as long as that took.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,14 +31,17 @@ pub(super) enum Sent {
     Capture(Box<Capture>),
     /// Answers when everything that was sent before is in the pool.
     Settle(oneshot::Sender<()>),
-    /// The settings have changed.
-    LookAgain,
+    /// Nothing: the settings have changed, as `Shared::has_changed` says.
+    Wake,
 }
 
 /// What the thread shares with those who ask.
 pub(super) struct Shared {
     pool: Mutex<Pool>,
     pub(super) known: ArcSwap<Vec<KnownSource>>,
+    /// Whether `known` is new, so that all requests are looked into again. Not a message, because a flood may leave
+    /// no room for one.
+    pub(super) has_changed: AtomicBool,
     /// The longest body that is kept whole.
     pub(super) longest_body: AtomicUsize,
     /// The bytes of bodies that are on their way to the thread.
@@ -51,6 +54,7 @@ impl Shared {
         Self {
             pool: Mutex::default(),
             known: ArcSwap::default(),
+            has_changed: AtomicBool::new(false),
             longest_body: AtomicUsize::new(0),
             on_the_way: AtomicUsize::new(0),
             metrics,
@@ -70,6 +74,9 @@ pub(super) fn run(shared: &Shared, inbox: &Receiver<Sent>) {
         told: HashMap::new(),
     };
     loop {
+        if shared.has_changed.swap(false, Ordering::SeqCst) {
+            thread.look_again();
+        }
         let pause = thread.pause();
         let sent = match pause {
             None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -78,7 +85,7 @@ pub(super) fn run(shared: &Shared, inbox: &Receiver<Sent>) {
         match sent {
             Ok(Sent::Capture(capture)) => thread.take(*capture),
             Ok(Sent::Settle(done)) => drop(done.send(())),
-            Ok(Sent::LookAgain) => thread.look_again(),
+            Ok(Sent::Wake) => {}
             Err(RecvTimeoutError::Timeout) => thread.explain_one(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -160,6 +167,9 @@ impl Thread<'_> {
             bytes: length.or(capture.declared),
             body,
         };
+        if kept.is_misdirected() && self.shared.pool().count_again(&kept) {
+            return;
+        }
         let diagnosis = match kept.cause {
             Cause::Path => Some(Diagnosis::OfHead(misdirected(&capture.path, &known))),
             Cause::TooLarge => of_head(&kept, "the body is longer than server.max_body", &known),

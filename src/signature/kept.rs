@@ -56,9 +56,6 @@ fn kept_value(value: &[u8]) -> Bytes {
 /// The name of a header that is stored and may be shown; `None` for one that may be a credential.
 pub(crate) fn kept_name(name: &str) -> Option<Cow<'static, str>> {
     const ALWAYS: [&str; 3] = ["content-type", "user-agent", "x-webhook-signature"];
-    const CREDENTIALS: [&str; 7] = [
-        "auth", "token", "secret", "cookie", "password", "api-key", "apikey",
-    ];
     if let Some(name) = ALWAYS.into_iter().find(|always| *always == name) {
         return Some(Cow::Borrowed(name));
     }
@@ -66,6 +63,18 @@ pub(crate) fn kept_name(name: &str) -> Option<Cow<'static, str>> {
     let kept = own && !CREDENTIALS.iter().any(|word| name.contains(word));
     kept.then(|| Cow::Owned(name.to_owned()))
 }
+
+/// Whether the name of a header says that its value may be a credential. Such a value is not shown. It is stored if
+/// only its name says `key` or `session`, because a receiver may need that.
+pub(crate) fn looks_like_a_credential(name: &str) -> bool {
+    let mut words = CREDENTIALS.iter().chain(&["key", "session"]);
+    words.any(|word| name.contains(word))
+}
+
+/// A header with one of these in its name is not stored.
+const CREDENTIALS: [&str; 7] = [
+    "auth", "token", "secret", "cookie", "password", "api-key", "apikey",
+];
 
 /// How many bytes of headers are stored with an event.
 const MAX_KEPT_HEADERS: usize = 8 * 1024;

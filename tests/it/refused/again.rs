@@ -210,3 +210,67 @@ async fn what_cannot_be_verified_is_said() {
     assert_eq!((status, &answer["code"]), (400, &json!("unknown_field")));
     it.server.stop().await;
 }
+
+/// Behind one that a handler has failed nothing of its session is taken; other sessions go on.
+#[actix_web::test]
+async fn nothing_overtakes_what_could_not_be_accepted() {
+    let recorder = Recorder::default();
+    let folder = crate::support::Folder::new("refused-order");
+    let file = folder.0.join("settings.toml");
+    let text =
+        |secret: &str| format!("[admin]\n[[sources]]\nname = \"hub\"\nsecrets = [\"{secret}\"]\n");
+    std::fs::write(&file, text(OLD)).unwrap();
+    let offhook = Offhook::from_settings(&file).unwrap();
+    let server = testing::start(offhook.handler("recorder", recorder.clone())).await;
+    let (public, admin) = (server.public_address(), server.admin_address().unwrap());
+    let of = |id: &str, session: &str| {
+        let event = testing::TestEvent::message("+1", "hello").id(id);
+        event.session(session).sign(&secret(NEW))
+    };
+    for (id, session) in [("1", "a"), ("2", "a"), ("3", "b")] {
+        assert_eq!(of(id, session).send(public).await.status, 401);
+    }
+    std::fs::write(&file, text(NEW)).unwrap();
+    let (status, _) = ask(admin, "POST", "/api/reload", "{}").await;
+    assert_eq!(status, 200);
+    recorder.fail_next(1);
+    let (_, answer) = ask(admin, "POST", "/api/refused/verify", "{}").await;
+    let one =
+        json!({"looked_at": 3, "valid": 3, "accepted": 1, "duplicates": 0, "not_accepted": 2});
+    assert_eq!(answer, one);
+    let (_, answer) = ask(admin, "POST", "/api/refused/verify", "{}").await;
+    let both = json!({"looked_at": 2, "valid": 2, "accepted": 2, "duplicates": 0});
+    assert_eq!(answer, both);
+    let ids = recorder.events().into_iter().map(|event| match event {
+        offhook::Event::Message(message) => message.message_id.unwrap_or_default(),
+        other => panic!("{other:?}"),
+    });
+    let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
+    assert!(
+        ids.ends_with(&["3", "1", "2"].map(str::to_owned)),
+        "{ids:?}"
+    );
+    server.stop().await;
+}
+
+/// Verifying says what it cannot look at, apart from paths that no source has.
+#[actix_web::test]
+async fn what_is_not_kept_is_said() {
+    let it = Refusing::start("refused-lost", "").await;
+    it.change("[refused]", "[refused]\nkeep = 1").await;
+    for id in ["1", "2", "3"] {
+        it.send(&message(id, NEW), 401).await;
+    }
+    it.send(&TestRequest::post("{}").path("/.env"), 404).await;
+    for (which, dropped) in [
+        (json!({}), json!(2)),
+        (json!({"source": "hub"}), json!(2)),
+        (json!({"source": "other"}), json!(null)),
+    ] {
+        let (_, answer) = it.ask("POST", "/api/refused/verify", which).await;
+        assert_eq!(answer["dropped"], dropped, "{answer}");
+        let is_said = answer["dropped_first"].is_string() && answer["dropped_last"].is_string();
+        assert_eq!(is_said, dropped.is_number(), "{answer}");
+    }
+    it.server.stop().await;
+}

@@ -92,3 +92,28 @@ async fn the_command_shows_verifies_and_forgets() {
     assert_eq!(ran.status, 1, "{ran:?}");
     it.server.stop().await;
 }
+
+/// Whatever a body is, the command shows it as it came.
+#[actix_web::test]
+async fn odd_bodies_are_shown() {
+    let it = Refusing::start("refused-odd", "").await;
+    let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
+    for body in [
+        r#"{"a":"\ud800"}"#,
+        r#"{"b":1e999,"b":1}"#,
+        deep.as_str(),
+        "no\njson",
+    ] {
+        it.send(
+            &TestRequest::signed(body, &crate::support::secret(NEW)),
+            401,
+        )
+        .await;
+        let id = it.newest().await["id"].as_str().unwrap().to_owned();
+        let ran = run(&it, &[&id]).await;
+        assert_eq!(ran.status, 0, "{body}: {ran:?}");
+        let shown = body.replace('\n', "\n  ");
+        assert!(ran.printed.contains(&shown), "{body}: {ran:?}");
+    }
+    it.server.stop().await;
+}

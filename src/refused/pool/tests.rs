@@ -1,0 +1,216 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::super::cause::Cause;
+use super::super::kept::Body;
+use super::*;
+use crate::signature::Finding;
+
+fn kept(number: u128, cause: Cause, body: usize) -> Kept {
+    Kept {
+        id: Uuid::from_u128(number),
+        at: Timestamp::UNIX_EPOCH,
+        source: Some("s".into()),
+        session: None,
+        is_session_shown: true,
+        path: format!("/{number}"),
+        method: "POST".to_owned(),
+        peer: None,
+        status: cause.status(),
+        cause,
+        headers: Vec::new(),
+        bytes: Some(body as u64),
+        body: match cause {
+            Cause::Path => Body::Unread,
+            _ => Body::Whole(Bytes::from(vec![7; body])),
+        },
+    }
+}
+
+fn done(reason: &'static str) -> Diagnosis {
+    Diagnosis::OfBody(vec![Finding::new(reason, "why")])
+}
+
+fn pool(keep: usize, total: usize) -> Pool {
+    let mut pool = Pool::default();
+    pool.set_limits(RefusedSettings {
+        keep,
+        total,
+        ..RefusedSettings::default()
+    });
+    pool
+}
+
+fn ids(pool: &Pool) -> Vec<u128> {
+    pool.entries.keys().map(|id| id.as_u128()).collect()
+}
+
+#[test]
+fn what_matters_least_goes_first() {
+    let mut pool = pool(8, usize::MAX);
+    let signature = |number| kept(number, Cause::Signature, 1);
+    pool.add(Entry::new(signature(1), done("base64")));
+    pool.add(Entry::new(signature(2), done("unexplained")));
+    pool.add(Entry::new(signature(3), Diagnosis::Pending));
+    pool.add(Entry::new(kept(4, Cause::Path, 0), done("path-unknown")));
+    pool.add(Entry::new(kept(5, Cause::Path, 0), done("path-unknown")));
+    pool.add(Entry::new(signature(6), done("base64")));
+    pool.add(Entry::new(signature(7), done("unexplained")));
+    pool.add(Entry::new(signature(8), Diagnosis::Pending));
+    assert_eq!(ids(&pool), [1, 2, 3, 4, 5, 6, 7, 8]);
+    let mut next = 9;
+    let mut gone = |pool: &mut Pool| {
+        let before = ids(pool);
+        pool.add(Entry::new(signature(next), done("base64")));
+        next += 1;
+        let after = ids(pool);
+        before.into_iter().find(|id| !after.contains(id)).unwrap()
+    };
+    // One of eight may be misdirected.
+    let order: Vec<u128> = (0..6).map(|_| gone(&mut pool)).collect();
+    // Two of eight may wait.
+    assert_eq!(order, [4, 2, 7, 1, 6, 9]);
+    assert!(ids(&pool).contains(&5));
+    assert_eq!(pool.losses.total(), 6);
+    pool.add(Entry::new(signature(20), Diagnosis::Pending));
+    assert!(!ids(&pool).contains(&3));
+}
+
+/// What comes has a place until it is looked into, whatever else is there.
+#[test]
+fn explained_requests_of_one_source_leave_room_for_another() {
+    let mut pool = pool(16, usize::MAX);
+    let of = |number, source: &str| Kept {
+        source: Some(source.into()),
+        ..kept(number, Cause::Signature, 1)
+    };
+    for number in 0..16 {
+        pool.add(Entry::new(of(number, "a"), done("base64")));
+    }
+    for number in 16..36 {
+        pool.add(Entry::new(of(number, "b"), Diagnosis::Pending));
+        if number % 2 == 0 {
+            pool.diagnosed(Uuid::from_u128(number), done("base64"));
+        }
+    }
+    let all = Selection::default();
+    let count = |source: &str| {
+        let of = |entry: &&Entry| entry.kept.source.as_deref() == Some(source);
+        pool.selected(&all).filter(of).count()
+    };
+    assert!(count("a") >= 6 && count("b") >= 6, "{:?}", ids(&pool));
+}
+
+/// Who has the secret of one session cannot fill the places of another.
+#[test]
+fn what_is_signed_for_another_is_not_worth_more_than_a_stranger() {
+    for reason in ["other-session", "other-source", "own-secrets"] {
+        let mut pool = pool(4, usize::MAX);
+        pool.add(Entry::new(kept(0, Cause::Signature, 1), Diagnosis::Pending));
+        for number in 1..20 {
+            pool.add(Entry::new(kept(number, Cause::Signature, 1), done(reason)));
+        }
+        assert!(ids(&pool).contains(&0), "{reason}");
+    }
+}
+
+/// What was explained before a reload is not lost while it is looked into again.
+#[test]
+fn a_reload_does_not_make_explained_requests_worth_less() {
+    let mut pool = pool(4, usize::MAX);
+    pool.add(Entry::new(kept(0, Cause::Signature, 1), done("base64")));
+    pool.diagnose_again();
+    for number in 1..20 {
+        pool.add(Entry::new(
+            kept(number, Cause::Signature, 1),
+            Diagnosis::Pending,
+        ));
+    }
+    assert!(ids(&pool).contains(&0));
+}
+
+#[test]
+fn a_path_is_one_entry() {
+    let mut pool = pool(8, usize::MAX);
+    for _ in 0..100 {
+        let again = kept(1, Cause::Path, 0);
+        if !pool.count_again(&again) {
+            pool.add(Entry::new(again, done("path-unknown")));
+        }
+    }
+    assert_eq!(ids(&pool), [1]);
+    assert_eq!(pool.get(Uuid::from_u128(1)).unwrap().count, 100);
+}
+
+#[test]
+fn nothing_is_kept_without_room() {
+    let mut pool = pool(0, usize::MAX);
+    pool.add(Entry::new(kept(1, Cause::Signature, 1), Diagnosis::Pending));
+    assert_eq!((ids(&pool).len(), pool.bytes()), (0, 0));
+    pool.set_limits(RefusedSettings {
+        total: 100,
+        ..RefusedSettings::default()
+    });
+    pool.add(Entry::new(
+        kept(1, Cause::Signature, 1000),
+        Diagnosis::Pending,
+    ));
+    assert_eq!((ids(&pool).len(), pool.bytes()), (0, 0));
+}
+
+#[test]
+fn a_diagnosis_is_told_once() {
+    let mut pool = pool(8, usize::MAX);
+    let id = Uuid::from_u128(1);
+    pool.add(Entry::new(kept(1, Cause::Signature, 1), Diagnosis::Pending));
+    assert_eq!(pool.newest_pending().unwrap().id, id);
+    assert!(pool.diagnosed(id, done("base64")));
+    pool.diagnose_again();
+    assert!(pool.newest_pending().is_some());
+    assert!(!pool.diagnosed(id, done("base64")));
+    assert!(!pool.diagnosed(Uuid::from_u128(2), done("base64")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever comes, goes and is set, what is held is counted and within the limits.
+    #[test]
+    fn what_is_held_is_within_the_limits(
+        steps in prop::collection::vec((0..8_u8, 0..40_u128, 0..5000_usize), 1..200),
+    ) {
+        let mut pool = pool(8, 20_000);
+        let mut limits = (8, 20_000);
+        for (step, number, size) in steps {
+            let id = Uuid::from_u128(number);
+            match step {
+                0 => {
+                    let path = kept(1000 + number, Cause::Path, 0);
+                    if !pool.count_again(&path) {
+                        pool.add(Entry::new(path, done("path-unknown")));
+                    }
+                }
+                1 => drop(pool.remove(id)),
+                6 => pool.diagnose_again(),
+                2 => drop(pool.diagnosed(id, done("base64"))),
+                3 => {
+                    limits = (size % 16, size * 10);
+                    let (keep, total) = limits;
+                    pool.set_limits(RefusedSettings { keep, total, ..RefusedSettings::default() });
+                }
+                _ if pool.get(id).is_none() => {
+                    pool.add(Entry::new(kept(number, Cause::Signature, size), Diagnosis::Pending));
+                }
+                _ => {}
+            }
+            let held: usize = pool.entries.values().map(|entry| entry.kept.size()).sum();
+            prop_assert_eq!(pool.bytes(), held);
+            let ranked: usize = pool.ranks.values().map(BTreeSet::len).sum();
+            prop_assert_eq!(ranked, pool.entries.len());
+            for (id, entry) in &pool.entries {
+                prop_assert!(pool.ranks[&entry.rank].contains(id));
+            }
+            prop_assert!(pool.entries.len() <= limits.0 && held <= limits.1);
+        }
+    }
+}
