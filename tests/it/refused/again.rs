@@ -245,7 +245,7 @@ async fn nothing_overtakes_what_could_not_be_accepted() {
         offhook::Event::Message(message) => message.message_id.unwrap_or_default(),
         other => panic!("{other:?}"),
     });
-    let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
+    let ids: Vec<String> = ids.collect();
     assert!(
         ids.ends_with(&["3", "1", "2"].map(str::to_owned)),
         "{ids:?}"
