@@ -109,7 +109,9 @@ fn folder_of(path: &Path) -> &Path {
 #[derive(Debug)]
 struct OpenFile {
     file: File,
-    /// Whether it may end within a line, so that the next lines must begin on a new one.
+    path: PathBuf,
+    /// Whether it may end within a line, so that the next lines must begin on a new one. The next write looks
+    /// again: another handler, which a reload replaces, may have been writing that line.
     is_torn: bool,
 }
 
@@ -131,7 +133,11 @@ impl OpenFile {
             File::open(folder_of(&path.canonicalize()?))?.sync_all()?;
         }
         let is_torn = metadata.is_file() && metadata.len() > 0 && ends_within_line(path);
-        Ok(Self { file, is_torn })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            is_torn,
+        })
     }
 
     /// Whether `path` names this file.
@@ -152,7 +158,7 @@ impl OpenFile {
     }
 
     fn write_durably(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.is_torn {
+        if self.is_torn && ends_within_line(&self.path) {
             self.file.write_all(b"\n")?;
         }
         self.file.write_all(lines)?;
@@ -311,6 +317,17 @@ mod tests {
         file.append(b"2\n").unwrap();
         file.append(b"3\n").unwrap();
         assert_eq!(folder.text("lines"), "1\nhal\n2\n3\n");
+    }
+
+    #[test]
+    fn a_line_that_another_finishes_is_left_alone() {
+        let folder = Folder::new();
+        let path = folder.at("lines");
+        std::fs::write(&path, "hal").unwrap();
+        let mut file = AppendFile::open(&path).unwrap();
+        std::fs::write(&path, "half\n").unwrap();
+        file.append(b"1\n").unwrap();
+        assert_eq!(folder.text("lines"), "half\n1\n");
     }
 
     #[test]
