@@ -187,6 +187,33 @@ export const paths = {
     return wrong;
   },
 
+  async "a subscription is replaced only when that is confirmed"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    const add = async (url, secret) => {
+      await page.goto(`${seeded.base}consumers`);
+      await shown(page);
+      await page.click("a[data-panel]");
+      await page.fill("#panel input[name=name]", "ops");
+      await page.fill("#panel input[name=webhookUrl]", url);
+      await page.fill("#panel input[name=secret]", secret);
+      await page.click("#panel button[type=submit]");
+    };
+    const ops = async () => (await seeded.api("api/subscriptions")).subscriptions.find((one) => one.name === "ops");
+    await add("http://127.0.0.1:1/first", "a-secret");
+    await page.waitForSelector("#panel:not([open])", { state: "attached" });
+    await add("http://127.0.0.1:1/second", "");
+    await page.waitForSelector("#panel output:has-text('ops exists: replace it?')");
+    assert.equal((await ops()).hasSecret, true);
+    const wrong = await judge(opened);
+    await page.click("#panel button:has-text('Replace it')");
+    await page.waitForSelector("#panel:not([open])", { state: "attached" });
+    assert.equal((await ops()).webhookUrl, "http://127.0.0.1:1/second");
+    await seeded.api("sessions/*/webhook?name=ops", "DELETE");
+    await opened.context.close();
+    return wrong;
+  },
+
   async "the theme is kept"(browser, { seeded }) {
     const opened = await tab(browser, { base: seeded.base, token: TOKEN });
     const { page } = opened;

@@ -56,8 +56,15 @@ async fn the_viewer_sees_no_token_of_a_subscribers_url() {
     let request = request
         .header("Authorization", &format!("Bearer {ADMIN}"))
         .header("Content-Type", "application/json");
-    let answer = request.send(to).await;
+    let request = request.header("If-None-Match", "*");
+    let answer = request.clone().send(to).await;
     assert_eq!(answer.status, 201, "{answer:?}");
+    // The form of the dashboard asks before it replaces one.
+    let answer = request.send(to).await;
+    assert_eq!(
+        (answer.status, &json(&answer)["code"]),
+        (412, &"exists".into())
+    );
     for path in [
         "/api/subscriptions",
         "/sessions/a/webhook",

@@ -28,9 +28,9 @@ const TOKEN = "offhook-token";
 let asking = null;
 
 /** Sends a request with the token, which is asked for where the server wants one. */
-async function send(method, path, body = undefined, signal = undefined) {
+async function send(method, path, body = undefined, signal = undefined, more = {}) {
   for (;;) {
-    const headers = {};
+    const headers = { ...more };
     const token = sessionStorage.getItem(TOKEN);
     if (token) headers.Authorization = `Bearer ${token}`;
     if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -46,7 +46,8 @@ async function send(method, path, body = undefined, signal = undefined) {
 
 async function problem(answer) {
   const told = await answer.json().catch(() => null);
-  return new Error(told?.problems?.join("\n") ?? told?.error ?? `The server answered ${answer.status}.`);
+  const text = told?.problems?.join("\n") ?? told?.error ?? `The server answered ${answer.status}.`;
+  return Object.assign(new Error(text), { status: answer.status });
 }
 
 /** Shows the form for the token over the page. */
@@ -223,9 +224,9 @@ function confirmed({ ask, say: label, type }) {
 
 async function sendAll(calls, output) {
   let last = null;
-  for (const [index, [method, path, body]] of calls.entries()) {
+  for (const [index, [method, path, body, more]] of calls.entries()) {
     if (calls.length > 1) output.textContent = `${index + 1} of ${calls.length}`;
-    const answer = await send(method, path, body ?? undefined);
+    const answer = await send(method, path, body ?? undefined, undefined, more);
     if (!answer.ok) throw await problem(answer);
     last = await answer.json().catch(() => null);
   }
@@ -279,13 +280,17 @@ async function sendForm(form) {
   const said = fields(form);
   const output = $("output", form);
   const button = $("button[type=submit]", form);
+  // What is to be new replaces another only when the same is sent again.
+  const key = `${said.session} ${said.name}`;
+  const { create, asked } = form.dataset;
+  const more = create !== undefined && asked !== key ? { "If-None-Match": "*" } : {};
   let target = path;
   for (const name of path.match(/(?<=\{)\w+(?=\})/g) ?? []) {
     if (name === "id") continue;
     target = target.replace(`{${name}}`, encodeURIComponent(said[name] ?? "*"));
     delete said[name];
   }
-  const calls = ids === undefined ? [[method, target, said]]
+  const calls = ids === undefined ? [[method, target, said, more]]
     : ids.split(" ").map((id) => [method, target.replace("{id}", id), said]);
   button.disabled = true;
   try {
@@ -295,6 +300,10 @@ async function sendForm(form) {
     await again();
   } catch (error) {
     output.textContent = error.message;
+    if (error.status === 412) {
+      form.dataset.asked = key;
+      button.textContent = "Replace it";
+    }
   } finally {
     button.disabled = false;
   }
