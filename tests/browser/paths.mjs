@@ -182,6 +182,9 @@ export const paths = {
     const wrong = await judge(opened);
     await page.click("#confirm button.go");
     await page.waitForSelector("#confirm:not([open])", { state: "attached" });
+    const said = page.locator("#said", { hasText: /^0 of \d+ are valid now/ });
+    await said.waitFor();
+    assert.ok((await said.boundingBox())?.width > 50, "the sentence is seen");
     await shown(page);
     await opened.context.close();
     return wrong;

@@ -18,8 +18,15 @@ function nodes(text) {
   return [...body.childNodes];
 }
 
-function say(text) {
-  $("#said").textContent = text;
+let saying;
+
+/** Tells what has happened, for a while. */
+function say(text, isBad = false) {
+  const said = $("#said");
+  said.textContent = text;
+  said.classList.toggle("is-bad", isBad);
+  clearTimeout(saying);
+  saying = setTimeout(() => { said.textContent = ""; }, isBad ? 30_000 : 10_000);
 }
 
 // Requests
@@ -222,27 +229,45 @@ function confirmed({ ask, say: label, type }) {
   });
 }
 
+/** Sends them in order; a call that was answered is not sent again. Returns the answers. */
 async function sendAll(calls, output) {
-  let last = null;
-  for (const [index, [method, path, body, more]] of calls.entries()) {
-    if (calls.length > 1) output.textContent = `${index + 1} of ${calls.length}`;
+  const answers = [];
+  for (const all = calls.length; calls.length; calls.shift()) {
+    const [method, path, body, more] = calls[0];
+    if (all > 1) output.textContent = `${all - calls.length + 1} of ${all}`;
     const answer = await send(method, path, body ?? undefined, undefined, more);
     if (!answer.ok) throw await problem(answer);
-    last = await answer.json().catch(() => null);
+    answers.push((await answer.json().catch(() => null)) ?? {});
   }
-  return last;
+  return answers;
+}
+
+/** What the answers say, or else `done`. */
+function tellAnswers(answers, done) {
+  const [one] = answers;
+  const left = answers.flatMap((answer) => answer.left_out ?? []);
+  const told = answers.length !== 1 ? done
+    : one.looked_at !== undefined ? `${one.valid} of ${one.looked_at} are valid now, ${one.accepted} accepted`
+    : one.valid === true ? `It is valid now and ${one.duplicate ? "is an event already" : "has become an event"}`
+    : one.valid === false ? `It is not valid: ${one.findings?.[0]?.why ?? "the signature is another"}`
+    : left.length && one.replayed !== undefined ? `${one.replayed} of ${one.matched} handed over again` : done;
+  const more = [
+    ...left.map(({ consumer, events, reason }) => `${events} of ${consumer} left out: ${reason}`),
+    ...new Set(answers.map((answer) => answer.warning).filter(Boolean)),
+  ];
+  say([told, ...more].join("\n"), more.length > 0 || one?.valid === false || one?.valid === 0);
 }
 
 /** A button with `data-calls`: confirmed, sent, and the page shown again. */
 async function act(button) {
-  const { ask, say: label, type, calls, done, then } = button.dataset;
+  const { ask, say: label, type, calls, then } = button.dataset;
   const { go, output } = await confirmed({ ask, say: label, type });
   go.disabled = true;
   try {
-    await sendAll(JSON.parse(calls), output);
+    const answers = await sendAll(JSON.parse(calls), output);
     confirmation.close();
     panel.close();
-    say(done ?? `${label}: done`);
+    tellAnswers(answers, `${label}: done`);
     await (then ? open(then) : again());
   } catch (error) {
     output.textContent = error.message;
@@ -294,9 +319,9 @@ async function sendForm(form) {
     : ids.split(" ").map((id) => [method, target.replace("{id}", id), said]);
   button.disabled = true;
   try {
-    const last = await sendAll(calls, output);
+    const answers = await sendAll(calls, output);
     panel.close();
-    say(last?.warning ?? done);
+    tellAnswers(answers, done);
     await again();
   } catch (error) {
     output.textContent = error.message;
@@ -314,13 +339,13 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     say("Copied.");
   } catch {
-    say("The browser does not allow this; select the text.");
+    say("The browser does not allow this; select the text.", true);
   }
 }
 
 async function download(link) {
   const answer = await send("GET", link.getAttribute("href"));
-  if (!answer.ok) return say((await problem(answer)).message);
+  if (!answer.ok) return say((await problem(answer)).message, true);
   const address = URL.createObjectURL(await answer.blob());
   const saved = document.createElement("a");
   saved.href = address;
