@@ -217,6 +217,24 @@ export const paths = {
     return wrong;
   },
 
+  async "a change that failed can be tried again"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    await page.goto(`${seeded.base}consumers/${encodeURIComponent("handler:archive")}`);
+    await shown(page);
+    await page.route("**/pause", (route) => route.abort());
+    await page.click("button[data-calls]:has-text('Pause')");
+    await page.click("#confirm button.go");
+    await page.waitForFunction(() => document.querySelector("#confirm output")?.textContent);
+    await page.unroute("**/pause");
+    await page.click("#confirm button.go");
+    await page.waitForSelector("#said:has-text('Pause archive: done')");
+    await page.waitForSelector("main .state:has-text('paused')");
+    await seeded.api("api/consumers/handler:archive/resume", "POST");
+    await opened.context.close();
+    return [];
+  },
+
   async "the theme is kept"(browser, { seeded }) {
     const opened = await tab(browser, { base: seeded.base, token: TOKEN });
     const { page } = opened;

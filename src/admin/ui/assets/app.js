@@ -206,29 +206,6 @@ setInterval(() => {
 
 // Changes
 
-/** Resolves when the dialog was confirmed. */
-function confirmed({ ask, say: label, type }) {
-  const form = $("form", confirmation);
-  $("p", form).textContent = ask;
-  const [go] = $$("button.go", form);
-  go.textContent = label;
-  const typed = form.elements.typed;
-  $("label", form).hidden = !type;
-  $("label b", form).textContent = type ?? "";
-  typed.value = "";
-  go.disabled = Boolean(type);
-  typed.oninput = () => { go.disabled = typed.value !== type; };
-  $("output", form).textContent = "";
-  confirmation.showModal();
-  (type ? typed : go).focus();
-  return new Promise((resolve) => {
-    form.onsubmit = (event) => {
-      event.preventDefault();
-      if (!go.disabled) resolve({ go, output: $("output", form) });
-    };
-  });
-}
-
 /** Sends them in order; a call that was answered is not sent again. Returns the answers. */
 async function sendAll(calls, output) {
   const answers = [];
@@ -258,21 +235,40 @@ function tellAnswers(answers, done) {
   say([told, ...more].join("\n"), more.length > 0 || one?.valid === false || one?.valid === 0);
 }
 
-/** A button with `data-calls`: confirmed, sent, and the page shown again. */
-async function act(button) {
-  const { ask, say: label, type, calls, then } = button.dataset;
-  const { go, output } = await confirmed({ ask, say: label, type });
-  go.disabled = true;
-  try {
-    const answers = await sendAll(JSON.parse(calls), output);
-    confirmation.close();
-    panel.close();
-    tellAnswers(answers, `${label}: done`);
-    await (then ? open(then) : again());
-  } catch (error) {
-    output.textContent = error.message;
-    go.disabled = Boolean(type);
-  }
+/** A button with `data-calls`: confirmed, sent, and the page shown again. After a failure it can be tried again. */
+function act(button) {
+  const { ask, say: label, type, then } = button.dataset;
+  const calls = JSON.parse(button.dataset.calls);
+  const form = $("form", confirmation);
+  const [go, output, typed] = [$("button.go", form), $("output", form), form.elements.typed];
+  const judge = () => { go.disabled = Boolean(type) && typed.value !== type; };
+  $("p", form).textContent = ask;
+  go.textContent = label;
+  $("label", form).hidden = !type;
+  $("label b", form).textContent = type ?? "";
+  typed.value = "";
+  typed.oninput = judge;
+  output.textContent = "";
+  judge();
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    if (go.disabled) return;
+    go.disabled = typed.readOnly = true;
+    try {
+      const answers = await sendAll(calls, output);
+      confirmation.close();
+      panel.close();
+      tellAnswers(answers, `${label}: done`);
+      await (then ? open(then) : again());
+    } catch (error) {
+      output.textContent = error.message;
+      judge();
+    } finally {
+      typed.readOnly = false;
+    }
+  };
+  confirmation.showModal();
+  (type ? typed : go).focus();
 }
 
 async function openPanel(path) {
@@ -325,6 +321,7 @@ async function sendForm(form) {
     await again();
   } catch (error) {
     output.textContent = error.message;
+    if (ids !== undefined) form.dataset.ids = ids.split(" ").slice(-calls.length).join(" ");
     if (error.status === 412) {
       form.dataset.asked = key;
       button.textContent = "Replace it";
@@ -509,7 +506,7 @@ document.addEventListener("click", (event) => {
   const within = event.target;
   const button = within.closest("button");
   const link = within.closest("a");
-  if (button?.dataset.calls) return void act(button);
+  if (button?.dataset.calls) return act(button);
   if (button?.dataset.copy !== undefined) return void copy(button.dataset.copy);
   if (button?.dataset.close !== undefined) return void button.closest("dialog")?.close();
   if (button?.dataset.replay !== undefined) return replay();
