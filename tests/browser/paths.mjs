@@ -163,6 +163,17 @@ export const paths = {
     await send("second");
     await page.waitForSelector("#newer:has-text('1 newer')");
     assert.equal(await page.locator("#events tbody tr").count(), 1);
+    // A tab that was hidden still knows it.
+    await page.evaluate(() => {
+      const hide = (hidden) => {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+      };
+      hide(true);
+      hide(false);
+    });
+    assert.equal(await page.textContent("#newer"), "1 newer");
+    await page.waitForSelector("#connection[data-state=live]");
     await page.click("#newer");
     await page.waitForSelector("#events:has-text('second')");
     await page.keyboard.press("l");

@@ -361,13 +361,14 @@ const live = {
   start(page) {
     this.path = page?.dataset.stream;
     this.after = undefined;
+    this.newer = 0;
     this.resume();
   },
 
   resume() {
-    this.stop();
+    this.ended?.abort();
     if (this.path && this.wanted) this.run();
-    this.tell(0);
+    this.tell(this.newer);
   },
 
   stop() {
@@ -441,7 +442,8 @@ const live = {
 const isReading = () => scrollY > 40 || $("main :focus:not(button), tbody input:checked, dialog[open]");
 
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) live.stop();
+  // What came before is still put into the page.
+  if (document.hidden) live.ended?.abort();
   else live.resume();
 });
 
