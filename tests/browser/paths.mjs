@@ -275,6 +275,12 @@ export const paths = {
     await page.unroute("**/ui/**");
     await page.waitForSelector("#connection[data-state=on], #connection[data-state=live]");
     await shown(page);
+    await page.goto(`${empty.base}consumers`);
+    await shown(page);
+    await page.route("**/ui/**", (route) => route.abort());
+    await page.click("a[data-panel]");
+    await page.waitForSelector("#said:has-text('The server cannot be reached.')");
+    await page.waitForSelector("#connection[data-state=off]");
     await opened.context.close();
     return [];
   },

@@ -45,7 +45,12 @@ async function send(method, path, body = undefined, signal = undefined, more = {
       method, headers, signal,
       body: body === undefined ? undefined : JSON.stringify(body),
       cache: "no-store", credentials: "omit", redirect: "error",
+    }).catch((error) => {
+      if (signal?.aborted) throw error;
+      connected("off", "no connection");
+      throw new Error("The server cannot be reached.");
     });
+    if ($("#connection").dataset.state === "off") connected("on", "connected");
     if (answer.status !== 401) return answer;
     await askForToken(token ? "The token is not right." : "");
   }
@@ -271,6 +276,9 @@ function act(button) {
   (type ? typed : go).focus();
 }
 
+/** Says what goes wrong outside of forms. */
+const told = (promise) => promise.catch((error) => say(error.message, true));
+
 async function openPanel(path) {
   const answer = await send("GET", path);
   panel.replaceChildren(...(answer.ok ? nodes(await answer.text()) : failure(await problem(answer))));
@@ -468,7 +476,7 @@ function move(step) {
 
 function replay() {
   const chosen = ids();
-  if (chosen.length && $("[data-replay]", main)) openPanel(`ui/replay?ids=${chosen.join(",")}`);
+  if (chosen.length && $("[data-replay]", main)) told(openPanel(`ui/replay?ids=${chosen.join(",")}`));
 }
 
 const KEYS = {
@@ -521,11 +529,11 @@ document.addEventListener("click", (event) => {
   }
   if (link?.dataset.download) {
     event.preventDefault();
-    return void download(link);
+    return void told(download(link));
   }
   if (link?.dataset.panel !== undefined) {
     event.preventDefault();
-    return void openPanel(link.getAttribute("href"));
+    return void told(openPanel(link.getAttribute("href")));
   }
   if (link && !link.target && link.getAttribute("href") && !link.getAttribute("href").startsWith("#")) {
     if (pathOf(new URL(link.href)) === null) return;
