@@ -117,7 +117,11 @@ fn is_free(registry: &Registry, key: &SubscriptionKey) -> Result<(), ApiError> {
         "{} exists: replace it? Its secret and its headers are removed, unless given anew",
         key.name()
     );
-    Err(ApiError::new(StatusCode::PRECONDITION_FAILED, "exists", text))
+    Err(ApiError::new(
+        StatusCode::PRECONDITION_FAILED,
+        "exists",
+        text,
+    ))
 }
 
 /// `PATCH /sessions/{id}/webhook`

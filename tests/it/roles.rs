@@ -177,8 +177,15 @@ async fn wrong_tokens_are_limited_and_the_right_one_passes() {
     assert!((1..=60).contains(&seconds), "{seconds}");
     assert_eq!(ask(to, "GET", "/metrics", ADMIN).await.status, 200);
     assert_eq!(ask(to, "GET", "/metrics", VIEWER).await.status, 200);
-    // A probe with a stale token is still answered.
-    assert_eq!(TestRequest::get("/health").send(to).await.status, 200);
+    // A probe or a page with a stale token is still answered.
+    for path in [
+        "/health",
+        "/ready",
+        #[cfg(feature = "dashboard")]
+        "/",
+    ] {
+        assert_eq!(ask(to, "GET", path, "stale").await.status, 200, "{path}");
+    }
     server.stop().await;
 }
 
