@@ -186,8 +186,13 @@ export const paths = {
   async "a refused request is verified again"(browser, { seeded }) {
     const opened = await tab(browser, { base: seeded.base, token: TOKEN });
     const { page } = opened;
+    await page.goto(seeded.base);
+    await shown(page);
+    assert.match(await page.textContent("main .problems") ?? "", /refused whose sender knows the secret/);
+    assert.match(await page.textContent("nav a[data-page=refused] b") ?? "", /^\d+$/);
     await page.goto(`${seeded.base}refused`);
     await shown(page);
+    await page.waitForSelector("main .state:has-text('sender knows the secret')");
     await page.locator("table").first().locator("button", { hasText: "Verify again" }).first().click();
     assert.match(await page.textContent("#confirm button.go") ?? "", /^Verify \d+ requests?$/);
     const wrong = await judge(opened);
