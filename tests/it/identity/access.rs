@@ -33,7 +33,7 @@ async fn pages_of_other_sites_are_refused() {
         for (method, path) in [
             ("GET", "/api/consumers"),
             ("GET", "/metrics"),
-            ("GET", "/"),
+            ("GET", "/none"),
             ("POST", "/api/consumers/handler:recorder/pause"),
             ("DELETE", "/sessions/s/webhook"),
             ("HEAD", "/api/consumers"),
@@ -49,8 +49,13 @@ async fn pages_of_other_sites_are_refused() {
             let twice = request(method, path, Some("none")).header("Sec-Fetch-Site", "cross-site");
             assert_eq!(twice.send(admin).await.status, 403, "{method} {path}");
         }
-        // These two tell nothing, and a link from anywhere may lead to them.
-        for path in ["/health", "/ready"] {
+        // These tell nothing, and a link from anywhere may lead to them.
+        for path in [
+            "/health",
+            "/ready",
+            #[cfg(feature = "dashboard")]
+            "/",
+        ] {
             let answer = request("GET", path, Some("cross-site")).send(admin).await;
             assert_eq!(answer.status, 200, "{path}");
         }
