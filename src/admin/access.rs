@@ -23,10 +23,10 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, ResponseError as _, web};
 
 use super::error::ApiError;
-use super::guesses::{ALLOWED, Guess};
+use super::guesses::Guess;
 use super::headers::protect;
 use super::request::{bearer, only};
-use super::role::{Access, Role};
+use super::role::Role;
 use super::state::AdminState;
 #[cfg(feature = "dashboard")]
 use super::ui;
@@ -136,11 +136,13 @@ fn access(
              Offhook, token of [admin] in the settings)",
         ));
     }
-    let Some(role) = role_of(state, &access, request)? else {
+    let Some(role) = access.role(headers) else {
+        let guessed = guess(state, request);
+        // A probe or a page is answered whatever token it has.
         return if is_open(path) {
             Ok(None)
         } else {
-            Err(ApiError::unauthorized())
+            Err(guessed.err().unwrap_or_else(ApiError::unauthorized))
         };
     };
     if !role.may_change() && is_change(request.method()) {
@@ -151,32 +153,32 @@ fn access(
     Ok(Some(role))
 }
 
-/// As whom a request asks; `None` if it has no valid token.
+/// Counts a token that is not valid. A missing one is none.
 ///
 /// # Errors
 ///
-/// When too many wrong tokens came from its address. A missing one is none.
-fn role_of(
-    state: &AdminState,
-    access: &Access,
-    request: &ServiceRequest,
-) -> Result<Option<Role>, ApiError> {
-    let role = access.role(request.headers());
-    if role.is_some() || access.token.is_none() || bearer(request.headers()).is_none() {
-        return Ok(role);
+/// When there were too many from its address, or from all.
+fn guess(state: &AdminState, request: &ServiceRequest) -> Result<(), ApiError> {
+    if bearer(request.headers()).is_none() {
+        return Ok(());
     }
     let peer = request.peer_addr().map(|peer| peer.ip());
     match state.guesses.wrong(peer, state.clock.monotonic()) {
-        Guess::Wrong => Ok(None),
+        Guess::Wrong => Ok(()),
         Guess::TooMany {
             retry_after,
             is_first,
+            allowed,
+            of_all,
         } => {
             if is_first {
-                let peer =
-                    peer.map_or_else(|| "an unknown address".to_owned(), |ip| ip.to_string());
+                let whom = match peer {
+                    _ if of_all => "all addresses together".to_owned(),
+                    Some(ip) => ip.to_string(),
+                    None => "an unknown address".to_owned(),
+                };
                 log::warn!(
-                    "more than {ALLOWED} wrong admin tokens in a minute from {peer}: further ones are answered 429"
+                    "more than {allowed} wrong admin tokens in a minute from {whom}: further ones are answered 429"
                 );
             }
             Err(ApiError::too_many_guesses(retry_after))

@@ -107,7 +107,7 @@ impl ApiError {
 
     /// Too many wrong tokens came from one address.
     pub(super) fn too_many_guesses(retry_after: Duration) -> Self {
-        let text = "too many wrong tokens came from this address in the last minute";
+        let text = "too many wrong tokens came in the last minute";
         Self {
             retry_after: Some(retry_after.as_secs().max(1)),
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", text)

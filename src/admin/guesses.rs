@@ -4,13 +4,19 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Counts wrong tokens, for the few addresses that have shown one last.
+/// Counts wrong tokens: of a few addresses, and of all together, as there may be more than are told apart.
 #[derive(Debug, Default)]
-pub(crate) struct Guesses(Mutex<[Option<Guesser>; PEERS]>);
+pub(crate) struct Guesses(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    peers: [Option<(Option<IpAddr>, Count)>; PEERS],
+    /// Those that were answered 401.
+    all: Option<Count>,
+}
 
 #[derive(Debug, Clone, Copy)]
-struct Guesser {
-    peer: Option<IpAddr>,
+struct Count {
     /// When the minute began.
     since: Instant,
     wrong: u32,
@@ -24,6 +30,9 @@ pub(super) enum Guess {
     TooMany {
         retry_after: Duration,
         is_first: bool,
+        /// So many are answered 401 in a minute.
+        allowed: u32,
+        of_all: bool,
     },
 }
 
@@ -31,34 +40,59 @@ impl Guesses {
     /// Counts a wrong token.
     pub(super) fn wrong(&self, peer: Option<IpAddr>, now: Instant) -> Guess {
         let peer = peer.map(network);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let age = |one: &Guesser| now.saturating_duration_since(one.since);
-        let is_current = |one: &Guesser| age(one) < MINUTE;
-        let found = known.iter_mut().flatten();
-        let mut found = found.filter(|one| is_current(one));
-        if let Some(one) = found.find(|one| one.peer == peer) {
-            one.wrong = one.wrong.saturating_add(1);
-            if one.wrong <= ALLOWED {
-                return Guess::Wrong;
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Counts { peers, all } = &mut *counts;
+        let found = peers.iter_mut().flatten();
+        let mut found = found.filter(|(known, count)| *known == peer && count.is_current(now));
+        if let Some((_, count)) = found.next() {
+            if let Some(too_many) = count.add(now, ALLOWED, false) {
+                return too_many;
             }
-            return Guess::TooMany {
-                retry_after: MINUTE - age(one),
-                is_first: one.wrong == ALLOWED + 1,
-            };
-        }
-        // The oldest gives way, where none is free.
-        let free = known.iter_mut().min_by_key(|slot| {
-            let current = slot.filter(is_current);
-            current.map(|one| one.since)
-        });
-        if let Some(slot) = free {
-            *slot = Some(Guesser {
-                peer,
-                since: now,
-                wrong: 1,
+        } else {
+            // The one with the fewest gives way, where none is free.
+            let fewest = peers.iter_mut().min_by_key(|slot| {
+                let current = slot.filter(|(_, count)| count.is_current(now));
+                current.map(|(_, count)| (count.wrong, count.since))
             });
+            if let Some(slot) = fewest {
+                *slot = Some((peer, Count::first(now)));
+            }
         }
-        Guess::Wrong
+        match all.as_mut().filter(|count| count.is_current(now)) {
+            Some(count) => count.add(now, ALLOWED_TO_ALL, true).unwrap_or(Guess::Wrong),
+            None => {
+                *all = Some(Count::first(now));
+                Guess::Wrong
+            }
+        }
+    }
+}
+
+impl Count {
+    fn first(now: Instant) -> Self {
+        Self {
+            since: now,
+            wrong: 1,
+        }
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
+    fn is_current(&self, now: Instant) -> bool {
+        self.age(now) < MINUTE
+    }
+
+    /// Counts one more; says so if it is more than `allowed`.
+    fn add(&mut self, now: Instant, allowed: u32, of_all: bool) -> Option<Guess> {
+        self.wrong = self.wrong.saturating_add(1);
+        (self.wrong > allowed).then(|| Guess::TooMany {
+            retry_after: MINUTE - self.age(now),
+            is_first: self.wrong == allowed + 1,
+            allowed,
+            of_all,
+        })
     }
 }
 
@@ -73,8 +107,11 @@ fn network(peer: IpAddr) -> IpAddr {
 /// So many addresses are told apart.
 const PEERS: usize = 16;
 
-/// So many wrong tokens a minute are answered 401.
-pub(super) const ALLOWED: u32 = 16;
+/// So many wrong tokens a minute of one address are answered 401.
+const ALLOWED: u32 = 16;
+
+/// So many of all addresses together.
+const ALLOWED_TO_ALL: u32 = 256;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -96,6 +133,8 @@ mod tests {
         let too_many = |retry_after, is_first| Guess::TooMany {
             retry_after: Duration::from_secs(retry_after),
             is_first,
+            allowed: ALLOWED,
+            of_all: false,
         };
         assert_eq!(guess("10.0.0.1", 20), too_many(40, true));
         assert_eq!(guess("::ffff:10.0.0.1", 59), too_many(1, false));
@@ -117,19 +156,41 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_many_gives_way() {
-        let (guesses, start) = (Guesses::default(), SystemClock.monotonic());
-        let guess = |last: usize, seconds: usize| {
-            let peer = format!("10.0.0.{last}").parse().ok();
-            guesses.wrong(peer, start + Duration::from_secs(seconds as u64))
-        };
-        for peer in 0..PEERS {
+    fn the_one_with_the_fewest_gives_way() {
+        let (guesses, now) = (Guesses::default(), SystemClock.monotonic());
+        let guess = |last: usize| guesses.wrong(format!("10.0.0.{last}").parse().ok(), now);
+        for peer in 1..PEERS {
             for _ in 0..ALLOWED {
-                guess(peer, peer);
+                assert_eq!(guess(peer), Guess::Wrong);
             }
         }
-        assert_eq!(guess(100, 30), Guess::Wrong);
-        assert_ne!(guess(1, 30), Guess::Wrong);
-        assert_eq!(guess(0, 30), Guess::Wrong);
+        // Any number of others takes no place of theirs.
+        for peer in 100..110 {
+            assert_eq!(guess(peer), Guess::Wrong);
+        }
+        for peer in 1..PEERS {
+            assert_ne!(guess(peer), Guess::Wrong, "{peer}");
+        }
+    }
+
+    #[test]
+    fn all_addresses_together_have_a_limit() {
+        let (guesses, start) = (Guesses::default(), SystemClock.monotonic());
+        let guess = |number: u32, seconds| {
+            let peer = IpAddr::from((0x0a00_0000 + number).to_be_bytes());
+            guesses.wrong(Some(peer), start + Duration::from_secs(seconds))
+        };
+        for number in 0..ALLOWED_TO_ALL {
+            assert_eq!(guess(number, 0), Guess::Wrong);
+        }
+        let too_many = |is_first| Guess::TooMany {
+            retry_after: Duration::from_secs(50),
+            is_first,
+            allowed: ALLOWED_TO_ALL,
+            of_all: true,
+        };
+        assert_eq!(guess(1000, 10), too_many(true));
+        assert_eq!(guess(1001, 10), too_many(false));
+        assert_eq!(guess(1002, 60), Guess::Wrong);
     }
 }

@@ -2,29 +2,35 @@
 //!
 //! Applications subscribe here as they would at the gateway. A change is durable before it is
 //! answered, and is made also when the client hangs up before the answer. `GET /api/subscriptions`
-//! lists the subscriptions of all sessions. Secrets, and values of headers, are never shown.
+//! lists the subscriptions of all sessions. Secrets, and values of headers, are never shown; a viewer sees URLs
+//! without what may be a token.
 
 use std::sync::Arc;
 
+use actix_web::http::StatusCode;
+use actix_web::http::header::IF_NONE_MATCH;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::{Answer, ApiError};
 use super::registration::{Registration, key, session};
-use super::request::run_to_end;
+use super::request::{only, run_to_end};
+use super::role::Role;
 use super::state::State;
 use crate::dispatch::ConsumerStatus;
-use crate::relay::{RegisteredSubscription, Registry, Subscription};
+use crate::relay::{
+    RegisteredSubscription, Registry, Subscription, SubscriptionKey, without_tokens,
+};
 
 /// `GET /sessions/{id}/webhook`
-pub(super) async fn list(state: State, request: HttpRequest) -> Answer {
+pub(super) async fn list(state: State, role: Role, request: HttpRequest) -> Answer {
     let (session, registry) = (session(&request)?, state.registry()?);
     let entries = registry.list(Some(&session));
     let statuses = registry.statuses(&entries).await;
     let shown = entries.iter().zip(&statuses);
     let webhooks: Vec<Value> = shown
-        .map(|(entry, status)| show(entry, status.as_ref()))
+        .map(|(entry, status)| show(role, entry, status.as_ref()))
         .collect();
     let answer = json!({ "success": true, "sessionId": session, "webhooks": webhooks });
     Ok(HttpResponse::Ok().json(answer))
@@ -37,7 +43,7 @@ pub(super) struct SessionQuery {
 }
 
 /// `GET /api/subscriptions`: those to one session, or all; each with its session and its lag.
-pub(super) async fn list_all(state: State, query: web::Query<SessionQuery>) -> Answer {
+pub(super) async fn list_all(state: State, role: Role, query: web::Query<SessionQuery>) -> Answer {
     let registry = state.registry()?;
     let entries = registry.list(query.session.as_deref());
     let statuses = registry.statuses(&entries).await;
@@ -48,7 +54,7 @@ pub(super) async fn list_all(state: State, query: web::Query<SessionQuery>) -> A
     let mut backlogs = registry.backlogs(&idle).await?.into_iter();
     let mut subscriptions = Vec::new();
     for (entry, status) in entries.iter().zip(&statuses) {
-        let mut shown = show(entry, status.as_ref());
+        let mut shown = show(role, entry, status.as_ref());
         shown["sessionId"] = entry.subscription.key.session().into();
         let lag = match status {
             Some(status) => Some(status.lag),
@@ -76,6 +82,9 @@ pub(super) async fn set(
 ) -> Answer {
     let registry = Arc::clone(state.registry()?);
     let (key, registration) = Registration::read(&request, query.name.as_deref(), body).await?;
+    if only(request.headers(), &IF_NONE_MATCH) == Some("*") {
+        is_free(&registry, &key)?;
+    }
     let (wanted, warning) = registration.check(&registry.guard()).await?;
     let url = wanted.url.ok_or_else(|| {
         let text = "webhookUrl is missing; it is the URL that events are POSTed to";
@@ -96,6 +105,23 @@ pub(super) async fn set(
         HttpResponse::Ok()
     };
     Ok(changed(response, &registry, &entry, warning).await)
+}
+
+/// Refuses to replace a subscription, for who asks with `If-None-Match: *`.
+fn is_free(registry: &Registry, key: &SubscriptionKey) -> Result<(), ApiError> {
+    let known = registry.list(Some(key.session()));
+    if known.iter().all(|entry| entry.subscription.key != *key) {
+        return Ok(());
+    }
+    let text = format!(
+        "{} exists: replace it? Its secret and its headers are removed, unless given anew",
+        key.name()
+    );
+    Err(ApiError::new(
+        StatusCode::PRECONDITION_FAILED,
+        "exists",
+        text,
+    ))
 }
 
 /// `PATCH /sessions/{id}/webhook`
@@ -157,7 +183,7 @@ async fn changed(
     let mut answer = json!({
         "success": true,
         "sessionId": entry.subscription.key.session(),
-        "webhook": show(entry, status.flatten().as_ref()),
+        "webhook": show(Role::Administrator, entry, status.flatten().as_ref()),
     });
     if let Some(warning) = warning {
         answer["warning"] = warning.into();
@@ -166,12 +192,17 @@ async fn changed(
 }
 
 /// A subscription as the API shows it, without its session. What does not apply is left out.
-fn show(entry: &RegisteredSubscription, status: Option<&ConsumerStatus>) -> Value {
+fn show(role: Role, entry: &RegisteredSubscription, status: Option<&ConsumerStatus>) -> Value {
     let subscription = &entry.subscription;
+    let url = if role.may_change() {
+        subscription.url.to_string()
+    } else {
+        without_tokens(&subscription.url)
+    };
     let all = || json!(["*"]);
     let mut shown = json!({
         "name": subscription.key.name(),
-        "webhookUrl": subscription.url,
+        "webhookUrl": url,
         "events": subscription.events.as_ref().map_or_else(all, |kinds| json!(kinds)),
         "hasSecret": !subscription.secrets.is_empty(),
         "secretCount": subscription.secrets.iter().len(),

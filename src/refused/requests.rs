@@ -183,6 +183,14 @@ impl RefusedRequests {
         self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many are kept of sources; what came to other paths is left out.
+    pub(crate) fn count_of_sources(&self) -> usize {
+        let pool = self.shared.pool();
+        let which = Selection::default();
+        let all = pool.selected(&which);
+        all.filter(|entry| entry.kept.source.is_some()).count()
+    }
+
     /// All that is known of one.
     pub(crate) fn details(&self, id: Uuid) -> Option<Details> {
         let known = self.shared.known.load();

@@ -105,8 +105,8 @@ pub(crate) struct Group {
     reason: Option<&'static str>,
     /// Of the newest.
     why: Option<String>,
-    explained: bool,
-    count: u64,
+    pub(crate) explained: bool,
+    pub(crate) count: u64,
     first: Timestamp,
     last: Timestamp,
 }

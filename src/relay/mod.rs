@@ -43,4 +43,6 @@ pub(crate) use registry::{
 };
 pub use registry::{RelayState, RelayedTo};
 pub use settings::{RelayOptions, RelaySettings, SubscriptionSettings};
-pub(crate) use subscription::{MAX_SECRETS, Subscription, SubscriptionKey, SubscriptionKeyError};
+pub(crate) use subscription::{
+    MAX_SECRETS, Subscription, SubscriptionKey, SubscriptionKeyError, shown as without_tokens,
+};

@@ -163,6 +163,17 @@ export const paths = {
     await send("second");
     await page.waitForSelector("#newer:has-text('1 newer')");
     assert.equal(await page.locator("#events tbody tr").count(), 1);
+    // A tab that was hidden still knows it.
+    await page.evaluate(() => {
+      const hide = (hidden) => {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+      };
+      hide(true);
+      hide(false);
+    });
+    assert.equal(await page.textContent("#newer"), "1 newer");
+    await page.waitForSelector("#connection[data-state=live]");
     await page.click("#newer");
     await page.waitForSelector("#events:has-text('second')");
     await page.keyboard.press("l");
@@ -175,16 +186,69 @@ export const paths = {
   async "a refused request is verified again"(browser, { seeded }) {
     const opened = await tab(browser, { base: seeded.base, token: TOKEN });
     const { page } = opened;
+    await page.goto(seeded.base);
+    await shown(page);
+    assert.match(await page.textContent("main .problems") ?? "", /refused whose sender knows the secret/);
+    assert.match(await page.textContent("nav a[data-page=refused] b") ?? "", /^\d+$/);
     await page.goto(`${seeded.base}refused`);
     await shown(page);
+    await page.waitForSelector("main .state:has-text('sender knows the secret')");
     await page.locator("table").first().locator("button", { hasText: "Verify again" }).first().click();
     assert.match(await page.textContent("#confirm button.go") ?? "", /^Verify \d+ requests?$/);
     const wrong = await judge(opened);
     await page.click("#confirm button.go");
     await page.waitForSelector("#confirm:not([open])", { state: "attached" });
+    const said = page.locator("#said", { hasText: /^0 of \d+ are valid now/ });
+    await said.waitFor();
+    assert.ok((await said.boundingBox())?.width > 50, "the sentence is seen");
     await shown(page);
     await opened.context.close();
     return wrong;
+  },
+
+  async "a subscription is replaced only when that is confirmed"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    const add = async (url, secret) => {
+      await page.goto(`${seeded.base}consumers`);
+      await shown(page);
+      await page.click("a[data-panel]");
+      await page.fill("#panel input[name=name]", "ops");
+      await page.fill("#panel input[name=webhookUrl]", url);
+      await page.fill("#panel input[name=secret]", secret);
+      await page.click("#panel button[type=submit]");
+    };
+    const ops = async () => (await seeded.api("api/subscriptions")).subscriptions.find((one) => one.name === "ops");
+    await add("http://127.0.0.1:1/first", "a-secret");
+    await page.waitForSelector("#panel:not([open])", { state: "attached" });
+    await add("http://127.0.0.1:1/second", "");
+    await page.waitForSelector("#panel output:has-text('ops exists: replace it?')");
+    assert.equal((await ops()).hasSecret, true);
+    const wrong = await judge(opened);
+    await page.click("#panel button:has-text('Replace it')");
+    await page.waitForSelector("#panel:not([open])", { state: "attached" });
+    assert.equal((await ops()).webhookUrl, "http://127.0.0.1:1/second");
+    await seeded.api("sessions/*/webhook?name=ops", "DELETE");
+    await opened.context.close();
+    return wrong;
+  },
+
+  async "a change that failed can be tried again"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    await page.goto(`${seeded.base}consumers/${encodeURIComponent("handler:archive")}`);
+    await shown(page);
+    await page.route("**/pause", (route) => route.abort());
+    await page.click("button[data-calls]:has-text('Pause')");
+    await page.click("#confirm button.go");
+    await page.waitForFunction(() => document.querySelector("#confirm output")?.textContent);
+    await page.unroute("**/pause");
+    await page.click("#confirm button.go");
+    await page.waitForSelector("#said:has-text('Pause archive: done')");
+    await page.waitForSelector("main .state:has-text('paused')");
+    await seeded.api("api/consumers/handler:archive/resume", "POST");
+    await opened.context.close();
+    return [];
   },
 
   async "the theme is kept"(browser, { seeded }) {
@@ -216,6 +280,12 @@ export const paths = {
     await page.unroute("**/ui/**");
     await page.waitForSelector("#connection[data-state=on], #connection[data-state=live]");
     await shown(page);
+    await page.goto(`${empty.base}consumers`);
+    await shown(page);
+    await page.route("**/ui/**", (route) => route.abort());
+    await page.click("a[data-panel]");
+    await page.waitForSelector("#said:has-text('The server cannot be reached.')");
+    await page.waitForSelector("#connection[data-state=off]");
     await opened.context.close();
     return [];
   },

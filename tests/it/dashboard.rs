@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use offhook::settings::{JournalSettings, ShowBodies};
-use offhook::testing::{Recorder, TempJournal, TestRequest, TestResponse};
+use offhook::testing::{Recorder, TempJournal, TestEvent, TestRequest, TestResponse};
 use offhook::{Delivery, Event, EventHandler, HandlerError, Offhook, Server};
 use offhook::{async_trait, testing};
 
-use crate::support::{bounded, secret, signed, source};
+use crate::support::{KEY, bounded, secret, signed, source};
 
 const ADMIN: &str = "token-of-the-administrator";
 const VIEWER: &str = "token-of-the-viewer";
@@ -329,6 +329,42 @@ async fn without_a_journal_the_pages_say_so() {
     assert_eq!(get(to, "/ui/events", "").await.status, 409);
     assert_eq!(get(to, "/ui/settings", "").await.status, 200);
     server.stop().await;
+}
+
+#[actix_web::test]
+async fn now_tells_what_is_not_well() {
+    let journal = TempJournal::new();
+    let offhook = Offhook::builder()
+        .journal(journal.settings())
+        .source(source());
+    let server = testing::start(offhook).await;
+    let to = server.admin_address().unwrap();
+    let now = fragment(to, "/ui/now", "").await;
+    assert!(now.contains("nobody gets the events"), "{now}");
+    assert!(now.contains("data-refused=\"0\""), "{now}");
+    let request = TestEvent::message("+1", "text").sign(&secret("of-somebody-else"));
+    assert_eq!(request.send(server.public_address()).await.status, 401);
+    let refused = async || fragment(to, "/ui/now", "").await;
+    bounded(async { while !refused().await.contains("data-refused=\"1\"") {} }).await;
+    let now = refused().await;
+    assert!(now.contains("1 request refused and 0 accepted"), "{now}");
+    assert!(!now.contains("All is well"), "{now}");
+    let page = fragment(to, "/ui/refused", "").await;
+    assert!(page.contains("secret not proven"), "{page}");
+    server.stop().await;
+
+    let with_dead = server_with_a_dead_letter(&journal).await;
+    let to = with_dead.admin_address().unwrap();
+    let now = async || fragment(to, "/ui/now", ADMIN).await;
+    bounded(async { while !now().await.contains("Dead letters: 1") {} }).await;
+    with_dead.stop().await;
+}
+
+async fn server_with_a_dead_letter(journal: &TempJournal) -> Server {
+    let server = server(journal.settings()).await;
+    let request = TestEvent::message("+1", "text").sign(&secret(KEY));
+    assert_eq!(request.send(server.public_address()).await.status, 200);
+    server
 }
 
 /// Where there is nothing, a page says so, and what to do.

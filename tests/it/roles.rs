@@ -43,6 +43,51 @@ async fn send_one(server: &Server) {
     assert_eq!(answer.status, 200);
 }
 
+/// What a viewer is shown is what a log may hold.
+#[actix_web::test]
+async fn the_viewer_sees_no_token_of_a_subscribers_url() {
+    let journal = TempJournal::new();
+    let server = server(&journal, ShowBodies::Admin).await;
+    let to = server.admin_address().unwrap();
+    let body =
+        r#"{"name":"crm","webhookUrl":"https://93.184.216.34/hooks/0123456789abcdef?key=hidden"}"#;
+    let mut request = TestRequest::post(body).path("/sessions/a/webhook");
+    request.headers.clear();
+    let request = request
+        .header("Authorization", &format!("Bearer {ADMIN}"))
+        .header("Content-Type", "application/json");
+    let request = request.header("If-None-Match", "*");
+    let answer = request.clone().send(to).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    // The form of the dashboard asks before it replaces one.
+    let answer = request.send(to).await;
+    assert_eq!(
+        (answer.status, &json(&answer)["code"]),
+        (412, &"exists".into())
+    );
+    for path in [
+        "/api/subscriptions",
+        "/sessions/a/webhook",
+        #[cfg(feature = "dashboard")]
+        "/ui/consumers/subscription:a:crm",
+    ] {
+        let shown = ask(to, "GET", path, VIEWER).await.text();
+        let masked = "https://93.184.216.34/hooks/…?…";
+        assert!(shown.contains(masked), "{path}: {shown}");
+        for token in ["0123456789abcdef", "hidden"] {
+            assert!(!shown.contains(token), "{path}: {shown}");
+        }
+    }
+    for path in ["/api/subscriptions", "/sessions/a/webhook"] {
+        let shown = ask(to, "GET", path, ADMIN).await.text();
+        assert!(
+            shown.contains("0123456789abcdef?key=hidden"),
+            "{path}: {shown}"
+        );
+    }
+    server.stop().await;
+}
+
 /// The newest event, as `token` sees it.
 async fn newest(to: SocketAddr, token: &str) -> Value {
     let list = json(&ask(to, "GET", "/api/events", token).await);
@@ -132,8 +177,15 @@ async fn wrong_tokens_are_limited_and_the_right_one_passes() {
     assert!((1..=60).contains(&seconds), "{seconds}");
     assert_eq!(ask(to, "GET", "/metrics", ADMIN).await.status, 200);
     assert_eq!(ask(to, "GET", "/metrics", VIEWER).await.status, 200);
-    // A probe with a stale token is still answered.
-    assert_eq!(TestRequest::get("/health").send(to).await.status, 200);
+    // A probe or a page with a stale token is still answered.
+    for path in [
+        "/health",
+        "/ready",
+        #[cfg(feature = "dashboard")]
+        "/",
+    ] {
+        assert_eq!(ask(to, "GET", path, "stale").await.status, 200, "{path}");
+    }
     server.stop().await;
 }
 

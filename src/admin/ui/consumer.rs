@@ -14,7 +14,7 @@ use crate::admin::error::ApiError;
 use crate::admin::role::Role;
 use crate::admin::state::{AdminState, State};
 use crate::clock::{Clock as _, SystemClock};
-use crate::relay::RegisteredSubscription;
+use crate::relay::{RegisteredSubscription, without_tokens};
 use crate::telemetry::Window;
 
 /// `GET /ui/consumers/{name}`
@@ -137,33 +137,13 @@ fn of_subscription(entry: &RegisteredSubscription) -> Markup {
     });
     let headers: Vec<&str> = subscription.headers.names().collect();
     html! {
-        (fact("URL", Some(html! { span.mono { (without_tokens(subscription.url.as_ref())) } })))
+        (fact("URL", Some(html! { span.mono { (without_tokens(&subscription.url)) } })))
         (fact("Session", Some(subscription.key.session())))
         (fact("Events", Some(kinds.unwrap_or_else(|| "all".to_owned()))))
         (fact("Secrets", Some(subscription.secrets.iter().len())))
         (fact("Headers", Some(headers.join(", ")).filter(|names| !names.is_empty())))
         (fact("Defined", Some(if entry.is_defined() { "in settings.toml" } else { "over the API" })))
     }
-}
-
-/// An address without what may be a secret of it: a password, the query, long parts of the path.
-fn without_tokens(url: &str) -> String {
-    let Ok(mut url) = url::Url::parse(url) else {
-        return "…".to_owned();
-    };
-    let has_query = url.query().is_some();
-    url.set_query(None);
-    url.set_fragment(None);
-    // An address without a host has no password either.
-    let _ = (url.set_username(""), url.set_password(None));
-    let path: Vec<&str> = url
-        .path()
-        .split('/')
-        .map(|part| if part.len() > 20 { "…" } else { part })
-        .collect();
-    let query = if has_query { "?…" } else { "" };
-    let origin = url.origin().ascii_serialization();
-    format!("{origin}{}{query}", path.join("/"))
 }
 
 /// What was delivered and what has failed in the last hour, and how many events waited.
@@ -275,27 +255,3 @@ fn held_row(held: &Value) -> Markup {
 }
 
 const MOST_HELD: usize = 20;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_in_addresses_are_hidden() {
-        let table = [
-            ("https://crm.example/webhook", "https://crm.example/webhook"),
-            (
-                "https://u:p@crm.example/a?token=hidden",
-                "https://crm.example/a?…",
-            ),
-            (
-                "http://127.0.0.1:9/services/0123456789abcdef0123456789/x",
-                "http://127.0.0.1:9/services/…/x",
-            ),
-            ("no address", "…"),
-        ];
-        for (url, shown) in table {
-            assert_eq!(without_tokens(url), shown);
-        }
-    }
-}

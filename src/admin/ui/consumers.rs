@@ -74,7 +74,7 @@ pub(super) async fn form(role: Role) -> Result<HttpResponse, ApiError> {
     }
     let kinds = EventKind::ALL.map(EventKind::as_str);
     Ok(fragment(html! {
-        form method="dialog" data-method="POST" data-path="sessions/{session}/webhook" data-done="The subscription is added." {
+        form method="dialog" data-method="POST" data-path="sessions/{session}/webhook" data-create data-done="The subscription is added." {
             h2 { "Add subscription" }
             label { "Name" input name="name" placeholder="default" autocomplete="off" maxlength="64"; }
             label { "URL that events are POSTed to" input name="webhookUrl" type="url" required placeholder="https://crm.example/webhook"; }
@@ -84,7 +84,7 @@ pub(super) async fn form(role: Role) -> Result<HttpResponse, ApiError> {
                 legend.quiet { "Events (none ticked = all)" }
                 @for kind in kinds { label.box { input type="checkbox" name="events[]" value=(kind); (kind) } }
             }
-            p.quiet { "It starts from now. An existing one of this name and session is replaced, and goes on where it was." }
+            p.quiet { "It starts from now. One that replaces another goes on where that was." }
             output role="alert" {}
             div.end {
                 button type="button" data-close { "Cancel" }

@@ -4,7 +4,7 @@
 //! of the page, from the same path below `/ui`, into it; those need the token as the API does. A fragment is
 //! rendered from what the handlers of the API answer, one file a page:
 //!
-//! - `now.rs`, `events.rs`, `event.rs` (with `timeline.rs`), `conversations.rs`, `consumers.rs`, `consumer.rs`, `dead.rs`,
+//! - `now.rs` (with `problems.rs`), `events.rs`, `event.rs` (with `timeline.rs`), `conversations.rs`, `consumers.rs`, `consumer.rs`, `dead.rs`,
 //!   `refused.rs`, `settings.rs` (with `toml.rs`).
 //! - `replay.rs`: what a replay would hand over, before it is asked for.
 //! - `pretty.rs`: JSON with line breaks, in the order of its sender.
@@ -25,6 +25,7 @@ mod events;
 mod now;
 mod parts;
 mod pretty;
+mod problems;
 mod refused;
 mod replay;
 mod settings;

@@ -8,6 +8,7 @@ use super::bars::{Row, bars};
 use super::parts::{
     Page, Tone, ago, consumer_link, fact, many, number, size, state as state_of, time_in,
 };
+use super::problems::{Problem, problems};
 use crate::Timestamp;
 use crate::admin::error::ApiError;
 use crate::admin::role::Role;
@@ -26,7 +27,7 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
     };
     let settings = state.settings.health();
     let kept = kept(&state).await;
-    let problems = problems(&state, &sources, &all, &settings);
+    let problems = problems(&state, &sources, &all, &settings).await;
     let replays = match &state.pipeline {
         Some(_) => replay::all(&state).await?,
         None => Vec::new(),
@@ -126,77 +127,6 @@ async fn kept(state: &AdminState) -> Option<Kept> {
         free,
         oldest: oldest.map(|record| record.received.received_at),
     })
-}
-
-/// Something that is not well, and the page that says more.
-struct Problem {
-    tone: Tone,
-    text: String,
-    page: String,
-}
-
-impl Problem {
-    fn new(tone: Tone, text: String, page: impl Into<String>) -> Self {
-        let page = page.into();
-        Self { tone, text, page }
-    }
-
-    fn show(&self) -> Markup {
-        html! { a.state.(self.tone.class()) href=(self.page) { (self.text) } }
-    }
-}
-
-/// Everything that is not well, the worst first.
-fn problems(
-    state: &AdminState,
-    sources: &[SeenReport],
-    consumers: &[Value],
-    settings: &Value,
-) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    if let Some(why) = state.ingress.not_ready() {
-        let text = format!("New events are answered 503: {why}");
-        problems.push(Problem::new(Tone::Bad, text, "settings"));
-    }
-    let outcome = settings["last_reload"]["outcome"]
-        .as_str()
-        .unwrap_or_default();
-    if matches!(
-        outcome,
-        "invalid" | "restart_needed" | "half_written" | "not_ready"
-    ) {
-        let text = format!(
-            "The settings file could not be taken: {}",
-            outcome.replace('_', " ")
-        );
-        problems.push(Problem::new(Tone::Warn, text, "settings"));
-    }
-    for consumer in consumers {
-        let (name, word) = (consumer["name"].as_str(), consumer["state"].as_str());
-        let (name, word) = (name.unwrap_or_default(), word.unwrap_or_default());
-        if matches!(word, "running" | "inactive") {
-            continue;
-        }
-        let lag = consumer["lag"].as_u64().unwrap_or_default();
-        let waiting = if lag == 0 {
-            String::new()
-        } else {
-            format!(", {} waiting", many(lag, "event"))
-        };
-        let text = format!("{} is {word}{waiting}", super::parts::short_name(name));
-        let page = format!("consumers/{}", super::parts::segment(name));
-        problems.push(Problem::new(Tone::of(word).min(Tone::Warn), text, page));
-    }
-    for source in sources.iter().filter(|source| source.quiet_since.is_some()) {
-        let session = source
-            .session
-            .as_ref()
-            .map(|session| format!(", session {session}"));
-        let text = format!("{}{} is quiet", source.source, session.unwrap_or_default());
-        problems.push(Problem::new(Tone::Warn, text, "events"));
-    }
-    problems.sort_by_key(|problem| problem.tone);
-    problems
 }
 
 /// One sentence of how it is.

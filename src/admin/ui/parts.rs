@@ -34,8 +34,9 @@ impl Page {
     /// The answer with this content, and with the numbers of the navigation.
     pub(super) async fn answer(self, state: &AdminState, content: &Markup) -> HttpResponse {
         let dead = dead_letters(state).await;
+        let refused = state.ingress.refused().count_of_sources().to_string();
         let article = html! {
-            article data-title=(self.title) data-id=[self.id] data-stream=[self.stream.as_ref()] data-dead=[dead] {
+            article data-title=(self.title) data-id=[self.id] data-stream=[self.stream.as_ref()] data-dead=[dead] data-refused=(refused) {
                 (content)
             }
         };
@@ -51,7 +52,7 @@ pub(super) fn fragment(markup: Markup) -> HttpResponse {
 }
 
 /// How many dead letters there are, as the navigation shows it: counting all could take long.
-async fn dead_letters(state: &AdminState) -> Option<String> {
+pub(super) async fn dead_letters(state: &AdminState) -> Option<String> {
     let journal = state.pipeline.as_ref()?.journal();
     let some = journal.dead_letters(None, None, MOST_COUNTED + 1).await;
     Some(match some.ok()?.len() {

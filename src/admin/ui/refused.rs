@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::parts::{
-    Act, Page, ago, beginning, call, fact, fitting, many, plain, size, time_in, with_query,
+    Act, Page, Tone, ago, beginning, call, fact, fitting, many, plain, size, time_in, with_query,
 };
 use crate::Timestamp;
 use crate::admin::error::ApiError;
@@ -136,7 +136,7 @@ fn groups_table(groups: &[Value], role: Role) -> Markup {
                     @let why = group["why"].as_str().or(group["reason"].as_str()).unwrap_or("not explained");
                     tr {
                         th scope="row" {
-                            (explained(group)) " "
+                            (proof(group)) " "
                             a href=(with_query("refused", &[("source", group["source"].as_str()), ("reason", group["reason"].as_str())])) {
                                 (beginning(why, 200))
                             }
@@ -153,11 +153,16 @@ fn groups_table(groups: &[Value], role: Role) -> Markup {
     }
 }
 
-/// An explained request proves that its sender knows the secret.
-fn explained(one: &Value) -> Markup {
-    html! {
-        @if one["explained"] == true { span.state.is-warn { "explained" } } @else { span.state.is-idle { "not explained" } }
-    }
+/// Whether the request could be accepted, and whether its sender has proven to know the secret.
+fn proof(one: &Value) -> Markup {
+    let (tone, words) = if one["reason"] == "accepted-now" {
+        (Tone::Good, "can be accepted now")
+    } else if one["explained"] == true {
+        (Tone::Warn, "sender knows the secret")
+    } else {
+        (Tone::Idle, "secret not proven")
+    };
+    html! { span.state.(tone.class()) { (words) } }
 }
 
 fn requests_table(all: &[Value]) -> Markup {
@@ -196,7 +201,7 @@ pub(super) async fn page_of_one(
     let content = html! {
         div.head {
             h1 { (text(&one, "method")) " " bdi { (beginning(text(&one, "path"), 100)) } }
-            (explained(&one))
+            (proof(&one))
             span.end.actions { @if one["kept"] == "whole" { (verify_one(&one).button(role)) } }
         }
         @for finding in list(&one["findings"]) {

@@ -70,7 +70,7 @@ fn shell(base: &str) -> Markup {
                 main #main tabindex="-1" aria-busy="true" {
                     noscript { (without_script()) }
                 }
-                p.unseen #said role="status" aria-live="polite" {}
+                p #said role="status" {}
                 (dialogs())
                 template #failure {
                     article {

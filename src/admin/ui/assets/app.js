@@ -18,8 +18,15 @@ function nodes(text) {
   return [...body.childNodes];
 }
 
-function say(text) {
-  $("#said").textContent = text;
+let saying;
+
+/** Tells what has happened, for a while. */
+function say(text, isBad = false) {
+  const said = $("#said");
+  said.textContent = text;
+  said.classList.toggle("is-bad", isBad);
+  clearTimeout(saying);
+  saying = setTimeout(() => { said.textContent = ""; }, isBad ? 30_000 : 10_000);
 }
 
 // Requests
@@ -28,9 +35,9 @@ const TOKEN = "offhook-token";
 let asking = null;
 
 /** Sends a request with the token, which is asked for where the server wants one. */
-async function send(method, path, body = undefined, signal = undefined) {
+async function send(method, path, body = undefined, signal = undefined, more = {}) {
   for (;;) {
-    const headers = {};
+    const headers = { ...more };
     const token = sessionStorage.getItem(TOKEN);
     if (token) headers.Authorization = `Bearer ${token}`;
     if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -38,7 +45,12 @@ async function send(method, path, body = undefined, signal = undefined) {
       method, headers, signal,
       body: body === undefined ? undefined : JSON.stringify(body),
       cache: "no-store", credentials: "omit", redirect: "error",
+    }).catch((error) => {
+      if (signal?.aborted) throw error;
+      connected("off", "no connection");
+      throw new Error("The server cannot be reached.");
     });
+    if ($("#connection").dataset.state === "off") connected("on", "connected");
     if (answer.status !== 401) return answer;
     await askForToken(token ? "The token is not right." : "");
   }
@@ -46,7 +58,8 @@ async function send(method, path, body = undefined, signal = undefined) {
 
 async function problem(answer) {
   const told = await answer.json().catch(() => null);
-  return new Error(told?.problems?.join("\n") ?? told?.error ?? `The server answered ${answer.status}.`);
+  const text = told?.problems?.join("\n") ?? told?.error ?? `The server answered ${answer.status}.`;
+  return Object.assign(new Error(text), { status: answer.status });
 }
 
 /** Shows the form for the token over the page. */
@@ -198,56 +211,73 @@ setInterval(() => {
 
 // Changes
 
-/** Resolves when the dialog was confirmed. */
-function confirmed({ ask, say: label, type }) {
+/** Sends them in order; a call that was answered is not sent again. Returns the answers. */
+async function sendAll(calls, output) {
+  const answers = [];
+  for (const all = calls.length; calls.length; calls.shift()) {
+    const [method, path, body, more] = calls[0];
+    if (all > 1) output.textContent = `${all - calls.length + 1} of ${all}`;
+    const answer = await send(method, path, body ?? undefined, undefined, more);
+    if (!answer.ok) throw await problem(answer);
+    answers.push((await answer.json().catch(() => null)) ?? {});
+  }
+  return answers;
+}
+
+/** What the answers say, or else `done`. */
+function tellAnswers(answers, done) {
+  const [one] = answers;
+  const left = answers.flatMap((answer) => answer.left_out ?? []);
+  const told = answers.length !== 1 ? done
+    : one.looked_at !== undefined ? `${one.valid} of ${one.looked_at} are valid now, ${one.accepted} accepted`
+    : one.valid === true ? `It is valid now and ${one.duplicate ? "is an event already" : "has become an event"}`
+    : one.valid === false ? `It is not valid: ${one.findings?.[0]?.why ?? "the signature is another"}`
+    : left.length && one.replayed !== undefined ? `${one.replayed} of ${one.matched} handed over again` : done;
+  const more = [
+    ...left.map(({ consumer, events, reason }) => `${events} of ${consumer} left out: ${reason}`),
+    ...new Set(answers.map((answer) => answer.warning).filter(Boolean)),
+  ];
+  say([told, ...more].join("\n"), more.length > 0 || one?.valid === false || one?.valid === 0);
+}
+
+/** A button with `data-calls`: confirmed, sent, and the page shown again. After a failure it can be tried again. */
+function act(button) {
+  const { ask, say: label, type, then } = button.dataset;
+  const calls = JSON.parse(button.dataset.calls);
   const form = $("form", confirmation);
+  const [go, output, typed] = [$("button.go", form), $("output", form), form.elements.typed];
+  const judge = () => { go.disabled = Boolean(type) && typed.value !== type; };
   $("p", form).textContent = ask;
-  const [go] = $$("button.go", form);
   go.textContent = label;
-  const typed = form.elements.typed;
   $("label", form).hidden = !type;
   $("label b", form).textContent = type ?? "";
   typed.value = "";
-  go.disabled = Boolean(type);
-  typed.oninput = () => { go.disabled = typed.value !== type; };
-  $("output", form).textContent = "";
+  typed.oninput = judge;
+  output.textContent = "";
+  judge();
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    if (go.disabled) return;
+    go.disabled = typed.readOnly = true;
+    try {
+      const answers = await sendAll(calls, output);
+      confirmation.close();
+      panel.close();
+      tellAnswers(answers, `${label}: done`);
+      await (then ? open(then) : again());
+    } catch (error) {
+      output.textContent = error.message;
+      judge();
+    } finally {
+      typed.readOnly = false;
+    }
+  };
   confirmation.showModal();
   (type ? typed : go).focus();
-  return new Promise((resolve) => {
-    form.onsubmit = (event) => {
-      event.preventDefault();
-      if (!go.disabled) resolve({ go, output: $("output", form) });
-    };
-  });
 }
 
-async function sendAll(calls, output) {
-  let last = null;
-  for (const [index, [method, path, body]] of calls.entries()) {
-    if (calls.length > 1) output.textContent = `${index + 1} of ${calls.length}`;
-    const answer = await send(method, path, body ?? undefined);
-    if (!answer.ok) throw await problem(answer);
-    last = await answer.json().catch(() => null);
-  }
-  return last;
-}
-
-/** A button with `data-calls`: confirmed, sent, and the page shown again. */
-async function act(button) {
-  const { ask, say: label, type, calls, done, then } = button.dataset;
-  const { go, output } = await confirmed({ ask, say: label, type });
-  go.disabled = true;
-  try {
-    await sendAll(JSON.parse(calls), output);
-    confirmation.close();
-    panel.close();
-    say(done ?? `${label}: done`);
-    await (then ? open(then) : again());
-  } catch (error) {
-    output.textContent = error.message;
-    go.disabled = Boolean(type);
-  }
-}
+/** Says what goes wrong outside of forms. */
+const told = (promise) => promise.catch((error) => say(error.message, true));
 
 async function openPanel(path) {
   const answer = await send("GET", path);
@@ -279,22 +309,31 @@ async function sendForm(form) {
   const said = fields(form);
   const output = $("output", form);
   const button = $("button[type=submit]", form);
+  // What is to be new replaces another only when the same is sent again.
+  const key = `${said.session} ${said.name}`;
+  const { create, asked } = form.dataset;
+  const more = create !== undefined && asked !== key ? { "If-None-Match": "*" } : {};
   let target = path;
   for (const name of path.match(/(?<=\{)\w+(?=\})/g) ?? []) {
     if (name === "id") continue;
     target = target.replace(`{${name}}`, encodeURIComponent(said[name] ?? "*"));
     delete said[name];
   }
-  const calls = ids === undefined ? [[method, target, said]]
+  const calls = ids === undefined ? [[method, target, said, more]]
     : ids.split(" ").map((id) => [method, target.replace("{id}", id), said]);
   button.disabled = true;
   try {
-    const last = await sendAll(calls, output);
+    const answers = await sendAll(calls, output);
     panel.close();
-    say(last?.warning ?? done);
+    tellAnswers(answers, done);
     await again();
   } catch (error) {
     output.textContent = error.message;
+    if (ids !== undefined) form.dataset.ids = ids.split(" ").slice(-calls.length).join(" ");
+    if (error.status === 412) {
+      form.dataset.asked = key;
+      button.textContent = "Replace it";
+    }
   } finally {
     button.disabled = false;
   }
@@ -305,13 +344,13 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     say("Copied.");
   } catch {
-    say("The browser does not allow this; select the text.");
+    say("The browser does not allow this; select the text.", true);
   }
 }
 
 async function download(link) {
   const answer = await send("GET", link.getAttribute("href"));
-  if (!answer.ok) return say((await problem(answer)).message);
+  if (!answer.ok) return say((await problem(answer)).message, true);
   const address = URL.createObjectURL(await answer.blob());
   const saved = document.createElement("a");
   saved.href = address;
@@ -330,13 +369,14 @@ const live = {
   start(page) {
     this.path = page?.dataset.stream;
     this.after = undefined;
+    this.newer = 0;
     this.resume();
   },
 
   resume() {
-    this.stop();
+    this.ended?.abort();
     if (this.path && this.wanted) this.run();
-    this.tell(0);
+    this.tell(this.newer);
   },
 
   stop() {
@@ -410,7 +450,8 @@ const live = {
 const isReading = () => scrollY > 40 || $("main :focus:not(button), tbody input:checked, dialog[open]");
 
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) live.stop();
+  // What came before is still put into the page.
+  if (document.hidden) live.ended?.abort();
   else live.resume();
 });
 
@@ -435,7 +476,7 @@ function move(step) {
 
 function replay() {
   const chosen = ids();
-  if (chosen.length && $("[data-replay]", main)) openPanel(`ui/replay?ids=${chosen.join(",")}`);
+  if (chosen.length && $("[data-replay]", main)) told(openPanel(`ui/replay?ids=${chosen.join(",")}`));
 }
 
 const KEYS = {
@@ -475,7 +516,7 @@ document.addEventListener("click", (event) => {
   const within = event.target;
   const button = within.closest("button");
   const link = within.closest("a");
-  if (button?.dataset.calls) return void act(button);
+  if (button?.dataset.calls) return act(button);
   if (button?.dataset.copy !== undefined) return void copy(button.dataset.copy);
   if (button?.dataset.close !== undefined) return void button.closest("dialog")?.close();
   if (button?.dataset.replay !== undefined) return replay();
@@ -488,11 +529,11 @@ document.addEventListener("click", (event) => {
   }
   if (link?.dataset.download) {
     event.preventDefault();
-    return void download(link);
+    return void told(download(link));
   }
   if (link?.dataset.panel !== undefined) {
     event.preventDefault();
-    return void openPanel(link.getAttribute("href"));
+    return void told(openPanel(link.getAttribute("href")));
   }
   if (link && !link.target && link.getAttribute("href") && !link.getAttribute("href").startsWith("#")) {
     if (pathOf(new URL(link.href)) === null) return;
