@@ -114,7 +114,7 @@ fn is_change(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// As whom a request asks; `None` for an open path without a token.
+/// The role of a request; `None` for an open path without a token.
 fn access(
     state: &AdminState,
     path: &str,
@@ -172,13 +172,13 @@ fn guess(state: &AdminState, request: &ServiceRequest) -> Result<(), ApiError> {
             of_all,
         } => {
             if is_first {
-                let whom = match peer {
+                let sender = match peer {
                     _ if of_all => "all addresses together".to_owned(),
                     Some(ip) => ip.to_string(),
                     None => "an unknown address".to_owned(),
                 };
                 log::warn!(
-                    "more than {allowed} wrong admin tokens in a minute from {whom}: further ones are answered 429"
+                    "more than {allowed} wrong admin tokens in a minute from {sender}: further ones are answered 429"
                 );
             }
             Err(ApiError::too_many_guesses(retry_after))

@@ -1,4 +1,4 @@
-//! `/api/conversations`: the messages of a session as people think of them, by whom they are with.
+//! `/api/conversations`: the messages of a session as people think of them: one conversation for each person or group.
 //!
 //! Nothing is stored for it: the newest events of the session are read, for a limited time. `searched_to` says
 //! how far that went, and `next` where to read on.
@@ -32,7 +32,7 @@ pub(super) struct ChatQuery {
     pub(super) limit: Option<usize>,
 }
 
-/// Whom a session has heard of, those with the newest message first.
+/// The senders that a session has heard of, those with the newest message first.
 #[derive(Debug, Serialize)]
 pub(super) struct Peers {
     pub(super) conversations: Vec<Peer>,
@@ -105,7 +105,7 @@ pub(super) async fn show(
     Ok(HttpResponse::Ok().json(chat(&state, role, (&session, &peer), &query).await?))
 }
 
-/// Whom a session has heard of.
+/// The senders that a session has heard of.
 pub(super) async fn peers(
     state: &AdminState,
     role: Role,

@@ -1,4 +1,4 @@
-//! [`Access`]: who may ask for what, which a reload may change. [`Role`]: as whom a request asks.
+//! [`Access`]: who may ask for what, which a reload may change. [`Role`]: what a request may do.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) struct Access {
     pub(crate) path_prefix: String,
 }
 
-/// As whom a request asks.
+/// What a request may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Administrator,
@@ -42,7 +42,7 @@ impl Access {
         self.token == other.token && self.viewer_token == other.viewer_token
     }
 
-    /// As whom a request asks that shows a valid token.
+    /// The role that a valid token gives.
     pub(super) fn role(&self, headers: &HeaderMap) -> Option<Role> {
         let shown = bearer(headers)?.as_bytes();
         let is = |token: &Option<Secret>| token.as_ref().is_some_and(|token| token.is(shown));

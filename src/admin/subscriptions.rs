@@ -114,7 +114,7 @@ fn is_free(registry: &Registry, key: &SubscriptionKey) -> Result<(), ApiError> {
         return Ok(());
     }
     let text = format!(
-        "{} exists: replace it? Its secret and its headers are removed, unless given anew",
+        "{} exists: replace it? Its secret and its headers are removed, unless given again",
         key.name()
     );
     Err(ApiError::new(

@@ -1,4 +1,4 @@
-//! [`Trust`]: whom the commands trust when they speak TLS, and how they prove themselves.
+//! [`Trust`]: the authorities that commands trust when they speak TLS, and how commands prove themselves.
 
 use std::path::{Path, PathBuf};
 

@@ -248,7 +248,7 @@ impl LastSeen {
         self.remove_metrics_if_removed();
     }
 
-    /// Whoever sets a metric calls this behind it, so that the series of what is not served do not come back.
+    /// Code that sets a metric calls this behind it, so that the series of what is not served do not come back.
     fn remove_metrics_if_removed(&self) {
         if *self.limit.borrow() == Limit::Removed {
             self.metrics.remove();

@@ -70,7 +70,7 @@ impl Opened {
     }
 }
 
-/// Whom a client trusts besides the authorities of the system, and how it proves itself.
+/// What a client trusts besides the authorities of the system, and how it proves itself.
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(
     clippy::exhaustive_structs,

@@ -362,7 +362,7 @@ impl AsyncRead for Connection {
             return END_OF_STREAM;
         }
         if this.blocked_since.is_some() {
-            // Whoever does not read answers gets no more of them.
+            // A sender that does not read answers gets no more of them.
             this.read_waits = true;
             return Poll::Pending;
         }

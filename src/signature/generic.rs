@@ -91,7 +91,7 @@ impl Generic {
     }
 
     /// The header with the sender's own id of an event, by which duplicates are found; see
-    /// [`Scheme::id_header`]. Whoever can change a header on its way can change this one, unless the
+    /// [`Scheme::id_header`]. A program that can change a header on its way can change this one, unless the
     /// template has it.
     pub fn id_header(mut self, header: impl AsRef<str>) -> Self {
         self.id_header = Some(header.as_ref().to_ascii_lowercase());

@@ -270,7 +270,7 @@ impl Drop for Held {
     }
 }
 
-/// Who is told apart: of IPv6 a network, because whoever has one address there has all of it.
+/// Who is told apart: of IPv6 a network, because the holder of one address there has all of it.
 pub(crate) fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {

@@ -134,7 +134,7 @@ impl News {
                 ChangeKind::State => &channels.states,
                 _ => &channels.others,
             };
-            // Whoever has listened may have just gone.
+            // The last listener may have just gone.
             let _ = channel.send(Arc::new(change));
         }
     }

@@ -162,7 +162,7 @@ impl Viewing {
 
     /// Returns when the viewer has to go.
     pub(crate) async fn bye(&mut self) {
-        // Whoever asks then is told so, too.
+        // A viewer that asks then is told so, too.
         let _ = self.sent_away.changed().await;
         self.sent_away.mark_changed();
     }

@@ -71,6 +71,13 @@ impl Raw {
         bounded(read_answer(&mut self.0)).await.unwrap()
     }
 
+    /// Whether an answer begins to come within this time. Reads none of it.
+    pub async fn is_answered_within(&mut self, time: Duration) -> bool {
+        let mut first = [0];
+        let begun = tokio::time::timeout(time, self.0.peek(&mut first));
+        begun.await.is_ok()
+    }
+
     /// The next answer, which must say this.
     pub async fn expect(&mut self, status: u16, body: &str) -> TestResponse {
         let answer = self.answer().await;

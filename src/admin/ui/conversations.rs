@@ -1,4 +1,4 @@
-//! Conversations: the sessions, whom one has heard of, and one conversation as a chat.
+//! Conversations: the sessions, the senders that one has heard of, and one conversation as a chat.
 //!
 //! Media are shown as their type and caption: nothing is loaded from elsewhere.
 

@@ -91,7 +91,7 @@ fn facts(event: &EventEntry, peer: Option<&str>) -> Markup {
     }
 }
 
-/// Whom a message is from.
+/// The sender of a message.
 async fn conversation(pipeline: &Pipeline, found: &EventDetails) -> Option<String> {
     let position = found
         .listed

@@ -1,4 +1,4 @@
-//! What a replay would hand over to whom, before it is asked for.
+//! What a replay would hand over to each consumer, before it is asked for.
 
 use actix_web::{HttpResponse, web};
 use maud::{Markup, html};

@@ -53,7 +53,7 @@ impl Others {
         vanished
     }
 
-    /// Begins to watch anew: nothing was seen while this instance did not run.
+    /// Begins to watch again: nothing was seen while this instance did not run.
     pub(super) fn forget(&mut self) {
         self.0.clear();
     }

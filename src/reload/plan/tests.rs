@@ -323,7 +323,7 @@ fn turning_tls_on_or_off_needs_a_restart_and_other_files_do_not() {
             text("admin.tls.certificate", "take [admin.tls] out"),
         ]
     );
-    // Whoever puts the lines back has what was there, and not a listener for everyone.
+    // An operator who puts the lines back has what was there, and not a listener for everyone.
     let mut strict = TlsSettings::new("c", "k");
     strict.client_ca = Some("a".into());
     strict.min_version = TlsVersion::Tls13;
