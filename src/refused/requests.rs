@@ -184,6 +184,7 @@ impl RefusedRequests {
     }
 
     /// How many are kept of sources; what came to other paths is left out.
+    #[cfg(feature = "dashboard")]
     pub(crate) fn count_of_sources(&self) -> usize {
         let pool = self.shared.pool();
         let which = Selection::default();
