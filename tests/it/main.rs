@@ -20,6 +20,7 @@ mod examples;
 mod exec;
 mod fault;
 mod files;
+mod from_file;
 mod full_disk;
 mod gateway;
 mod identity;

@@ -149,7 +149,7 @@ async fn the_reason_is_found() {
         why,
         "no source has the path /webhooks; did you mean `/webhook`?"
     );
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 /// What is to be pasted into the settings is valid there, and takes the request.
@@ -184,13 +184,13 @@ async fn a_suggestion_can_be_pasted() {
         .ask(
             "POST",
             "/api/refused/verify",
-            json!({"reason": "accepted-now"}),
+            &json!({"reason": "accepted-now"}),
         )
         .await;
     assert!(answer["looked_at"].as_u64().unwrap() <= 1, "{answer}");
-    let (_, answer) = it.ask("POST", "/api/refused/verify", json!({})).await;
+    let (_, answer) = it.ask("POST", "/api/refused/verify", &json!({})).await;
     assert!(answer["valid"].as_u64().unwrap() <= 1, "{answer}");
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 /// Groups tell what to do first; the metric and the log name the reason once.
@@ -247,7 +247,7 @@ async fn explained_requests_are_grouped_and_counted() {
     })
     .await;
     assert!(it.metrics().await.lines().any(|found| found == line));
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 /// The log names the request, once a second, and never a secret or a long part of a path.
