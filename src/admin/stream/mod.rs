@@ -71,6 +71,10 @@ pub(super) async fn watch(
     let resume = resume(headers, query.after.as_deref())?;
     let news = state.metrics.news();
     let viewing = news.view(&filter.changes)?;
+    // The token may have been replaced since the request was let through, and before this viewer could be sent away.
+    if !state.is_known(headers) {
+        return Err(ApiError::unauthorized());
+    }
     let journal = pipeline.journal().as_ref();
     let (at, is_other) = begin(journal, news, (resume, filter.from), query.strict).await?;
     let mut out = encoding::opening(&at);
