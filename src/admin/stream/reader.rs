@@ -112,8 +112,11 @@ impl EventReader {
                 if !records.is_empty() && !self.source.must_decode(&records) {
                     return Ok(self.took(self.source.take(&records, self.at)));
                 }
-                // What is in memory anyway is all that may be read without.
+                // What is in memory anyway is all that may be read without. Nothing is held while waiting: the tail
+                // moves on, and would not be all that is in memory.
+                drop(records);
                 let turn = self.news.turn().await;
+                let records = self.source.journal.tail().range(self.at.body, BATCH);
                 let reading = self.source.clone().read(self.at, records, turn);
                 self.reading.insert(rt::spawn(reading)).await
             }
@@ -145,7 +148,7 @@ impl EventReader {
         self.has_caught_up
     }
 
-    /// Where it is, if everything up to there was taken or left out and this was not told.
+    /// Where it is, if everything up to there was taken or left out; each place is told once.
     pub(super) fn untold_place(&mut self) -> Option<Place> {
         let is_untold = self.rows.is_empty() && self.at > self.told;
         is_untold.then(|| {
