@@ -7,7 +7,7 @@
 //!    of nobody. `guesses.rs` counts wrong tokens. `headers.rs` has the headers of every answer.
 //! 3. The handler: `health.rs`, `events.rs`, `event.rs`, `body.rs`, `deletion.rs`, `replay.rs`, `dead.rs`, `consumers.rs`,
 //!    `refused.rs`, `subscriptions.rs`, `settings.rs`, `conversations.rs`, `stats.rs`, `stream/`;
-//!    `ui/` renders the dashboard of what these answer. Each returns its answer or an `ApiError` (`error.rs`).
+//!    `openapi.rs` describes all of them for programs, and `ui/` renders the dashboard of what they answer. Each returns its answer or an `ApiError` (`error.rs`).
 //!
 //! `request.rs` reads what a request says. `state.rs` holds what handlers need, and finds the event or
 //! the consumers that a request names. `registration.rs` reads and checks a subscription.
@@ -24,6 +24,7 @@ mod events;
 mod guesses;
 mod headers;
 mod health;
+mod openapi;
 mod refused;
 mod registration;
 mod replay;

@@ -32,6 +32,7 @@ mod logs;
 mod metrics;
 mod middleware;
 mod mounted;
+mod openapi;
 mod pages;
 mod parts;
 mod proxies;
