@@ -23,6 +23,7 @@ mod files;
 mod full_disk;
 mod gateway;
 mod identity;
+mod idle;
 mod isolation;
 mod journal_files;
 mod jsonl;

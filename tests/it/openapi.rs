@@ -102,6 +102,9 @@ async fn the_server_serves_it() {
 
 /// The names in an error that says which there are: `a`, `b`, or after "allowed:".
 fn names(error: &str) -> BTreeSet<&str> {
+    if error.contains("there are no fields") {
+        return BTreeSet::new();
+    }
     let Some((_, said)) = error.split_once("; allowed: ") else {
         let (_, said) = error
             .split_once("expected ")
