@@ -17,7 +17,7 @@ use super::state::AdminState;
 use super::ui;
 use super::{
     body, consumers, conversations, dead, deletion, event, events, health, refused, replay,
-    settings, stats, stream, subscriptions,
+    replays, settings, stats, stream, subscriptions,
 };
 
 /// The admin API.
@@ -100,9 +100,13 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(on("GET", "/api/events/{id}/body", body::download))
         .service(on("POST", "/api/events/{id}/replay", replay::one))
         .service(on("POST", "/api/replay", replay::many))
-        .service(on("GET", "/api/replays", replay::list))
-        .service(on("DELETE", "/api/replays/{id}", replay::cancel))
-        .service(on("GET", "/api/dead", dead::list))
+        .service(on("GET", "/api/replays", replays::list))
+        .service(on("DELETE", "/api/replays/{id}", replays::cancel))
+        .service(
+            only("/api/dead", "GET, DELETE")
+                .route(web::get().to(dead::list))
+                .route(web::delete().to(dead::delete_many)),
+        )
         .service(on("POST", "/api/dead/replay", dead::replay))
         .service(on("DELETE", "/api/dead/{id}", dead::delete))
         .service(on("GET", "/api/consumers", consumers::list))

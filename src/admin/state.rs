@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 use super::guesses::Guesses;
+use super::plans::Plans;
 use super::request::IdBeginning;
 use super::role::CurrentAccess;
 use crate::EventId;
@@ -48,6 +49,8 @@ pub(crate) struct AdminState {
     pub(crate) turns: Semaphore,
     /// The wrong tokens of the last minute.
     pub(crate) guesses: Guesses,
+    /// The replays that were shown and can be confirmed.
+    pub(crate) plans: Plans,
     pub(crate) clock: Arc<dyn Clock>,
 }
 

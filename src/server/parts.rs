@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::admin::{Access, AdminState, CurrentAccess, Guesses};
+use crate::admin::{Access, AdminState, CurrentAccess, Guesses, Plans};
 use crate::clock::Clock;
 use crate::engine::{InlineEngine, Pipeline};
 use crate::ingress::Ingress;
@@ -58,6 +58,7 @@ impl Parts {
             registry: self.registry.clone(),
             turns: AdminState::turns(),
             guesses: Guesses::default(),
+            plans: Plans::default(),
             clock: Arc::clone(&self.reloading.clock),
         }
     }

@@ -65,12 +65,17 @@ export const paths = {
     await button.waitFor();
     assert.equal((await button.textContent())?.replace(/all \d+ consumers/, "all"), "Replay 2 events to all");
     await page.selectOption("#panel select[name=consumer]", "handler:archive");
-    assert.equal(await button.textContent(), "Replay 2 events to archive");
+    await page.waitForSelector("#panel button[type=submit]:has-text('Replay 2 events to archive')");
+    assert.equal(await page.evaluate(() => document.activeElement?.name), "consumer");
+    await page.fill("#panel input[name=rate]", "1");
+    await page.keyboard.press("Tab");
+    await page.waitForSelector("#panel dd:has-text('2 seconds')");
     const wrong = await judge(opened);
     await button.click();
-    await page.waitForFunction(() => document.querySelector("#said")?.textContent?.includes("2 events handed over again"));
+    await page.waitForFunction(() => document.querySelector("#said")?.textContent?.includes("The replay of 2 events has begun"));
     const { replays } = await seeded.api("api/replays");
-    assert.equal(replays.filter((one) => one.consumer === "handler:archive" && one.matched === 1).length, 2);
+    const mine = replays.filter((one) => one.consumer === "handler:archive" && one.matched === 2 && one.rate === 1);
+    assert.equal(mine.length, 1);
     await opened.context.close();
     return wrong;
   },

@@ -34,6 +34,7 @@ mod middleware;
 mod mounted;
 mod pages;
 mod parts;
+mod plans;
 mod proxies;
 mod records;
 mod refused;

@@ -69,9 +69,7 @@ fn table(all: &[Value]) -> Markup {
 
 /// `GET /ui/subscription`: the form that adds one.
 pub(super) async fn form(role: Role) -> Result<HttpResponse, ApiError> {
-    if !role.may_change() {
-        return Err(ApiError::forbidden_role("the viewer's token may only read"));
-    }
+    role.check_change()?;
     let kinds = EventKind::ALL.map(EventKind::as_str);
     Ok(fragment(html! {
         form method="dialog" data-method="POST" data-path="sessions/{session}/webhook" data-create data-done="The subscription is added." {

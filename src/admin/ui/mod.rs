@@ -49,6 +49,7 @@ pub(super) fn routes(app: &mut web::ServiceConfig) {
         .route("/ui/consumers/{name}", web::get().to(consumer::page))
         .route("/ui/subscription", web::get().to(consumers::form))
         .route("/ui/dead", web::get().to(dead::page))
+        .route("/ui/dead/all", web::get().to(dead::all))
         .route("/ui/refused", web::get().to(refused::page))
         .route("/ui/refused/{id}", web::get().to(refused::page_of_one))
         .route("/ui/settings", web::get().to(settings::page))

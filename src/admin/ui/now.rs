@@ -13,7 +13,7 @@ use crate::Timestamp;
 use crate::admin::error::ApiError;
 use crate::admin::role::Role;
 use crate::admin::state::{AdminState, State};
-use crate::admin::{consumers, replay, stats};
+use crate::admin::{consumers, replays, stats};
 use crate::clock::{Clock as _, SystemClock};
 use crate::ingress::SeenReport;
 use crate::telemetry::{Series, Window};
@@ -28,8 +28,8 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
     let settings = state.settings.health();
     let kept = kept(&state).await;
     let problems = problems(&state, &sources, &all, &settings).await;
-    let replays = match &state.pipeline {
-        Some(_) => replay::all(&state).await?,
+    let replayed = match &state.pipeline {
+        Some(_) => replays::all(&state).await?,
         None => Vec::new(),
     };
     let was_anything_received = sources.iter().any(|source| source.last_event_at.is_some());
@@ -45,7 +45,7 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
             section { (sources_table(&sources)) }
             section { (consumers_table(&state, &all)) }
         }
-        @let running: Vec<&Value> = replays.iter().filter(|one| one["state"] == "running").collect();
+        @let running: Vec<&Value> = replayed.iter().filter(|one| one["state"] == "running").collect();
         @if !running.is_empty() { (replays_table(&running, role)) }
         h2 { "Server" }
         dl.facts {

@@ -45,9 +45,7 @@ pub(super) async fn page(state: State, role: Role) -> HttpResponse {
 
 /// `GET /ui/reload`: what a reload would do.
 pub(super) async fn preview(state: State, role: Role) -> Result<HttpResponse, ApiError> {
-    if !role.may_change() {
-        return Err(ApiError::forbidden_role("the viewer's token may only read"));
-    }
+    role.check_change()?;
     let report = ask(&state, true).await?;
     let (changes, problems) = (report.outcome.changes(), report.outcome.problems());
     let reload = Act {

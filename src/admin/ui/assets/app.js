@@ -281,9 +281,19 @@ const told = (promise) => promise.catch((error) => say(error.message, true));
 
 async function openPanel(path) {
   const answer = await send("GET", path);
+  const held = panel.contains(document.activeElement) && document.activeElement.name;
   panel.replaceChildren(...(answer.ok ? nodes(await answer.text()) : failure(await problem(answer))));
   if (!panel.open) panel.showModal();
-  label($("form", panel));
+  if (held) $("form", panel)?.elements[held]?.focus();
+}
+
+/** Shows again what a form would do, for what it says now. */
+function preview(form) {
+  const asked = new URL(form.dataset.preview, base);
+  // It would still do what was shown before.
+  for (const go of $$("button.go", form)) go.disabled = true;
+  for (const [name, value] of new FormData(form)) if (value) asked.searchParams.set(name, String(value));
+  return openPanel(asked);
 }
 
 /** What a form says: names that end in `[]` are lists, an empty text is left out. */
@@ -296,40 +306,31 @@ function fields(form) {
   return said;
 }
 
-function label(form) {
-  const button = form && $("button[data-label]", form);
-  if (!button) return;
-  const to = form.elements.consumer?.selectedOptions?.[0]?.textContent ?? "";
-  button.textContent = button.dataset.label.replace("{to}", to);
-}
-
-/** Sends a form to the API; with `data-ids`, once for each. */
+/** Sends a form to the API: what it was made for, or else what its fields say. */
 async function sendForm(form) {
-  const { method, path, ids, done } = form.dataset;
-  const said = fields(form);
+  const { method, path, done, body } = form.dataset;
+  const said = body ? JSON.parse(body) : fields(form);
   const output = $("output", form);
   const button = $("button[type=submit]", form);
   // What is to be new replaces another only when the same is sent again.
   const key = `${said.session} ${said.name}`;
   const { create, asked } = form.dataset;
   const more = create !== undefined && asked !== key ? { "If-None-Match": "*" } : {};
-  let target = path;
-  for (const name of path.match(/(?<=\{)\w+(?=\})/g) ?? []) {
-    if (name === "id") continue;
-    target = target.replace(`{${name}}`, encodeURIComponent(said[name] ?? "*"));
+  const target = path.replace(/\{(\w+)\}/g, (_, name) => {
+    const value = encodeURIComponent(said[name] ?? "*");
     delete said[name];
-  }
-  const calls = ids === undefined ? [[method, target, said, more]]
-    : ids.split(" ").map((id) => [method, target.replace("{id}", id), said]);
+    return value;
+  });
   button.disabled = true;
   try {
-    const answers = await sendAll(calls, output);
+    const answers = await sendAll([[method, target, said, more]], output);
     panel.close();
     tellAnswers(answers, done);
     await again();
   } catch (error) {
-    output.textContent = error.message;
-    if (ids !== undefined) form.dataset.ids = ids.split(" ").slice(-calls.length).join(" ");
+    // What was shown is not what would be done.
+    if (error.status === 409 && form.dataset.preview) await preview(form).catch(() => {});
+    $("output", panel).textContent = error.message;
     if (error.status === 412) {
       form.dataset.asked = key;
       button.textContent = "Replace it";
@@ -562,7 +563,7 @@ document.addEventListener("submit", (event) => {
 
 document.addEventListener("change", (event) => {
   const within = event.target;
-  if (within.form?.dataset.path) label(within.form);
+  if (within.form?.dataset.preview) told(preview(within.form));
   if (within.form?.classList.contains("filter") && within.tagName === "SELECT") within.form.requestSubmit();
   const count = $("#selected", main);
   if (count) count.textContent = String($$("tbody input:checked", main).length || "");
