@@ -6,7 +6,7 @@
 //! 2. `access.rs`: the token and its role (`role.rs`); without one, only requests of programs on this machine, or
 //!    of nobody. `guesses.rs` counts wrong tokens. `headers.rs` has the headers of every answer.
 //! 3. The handler: `health.rs`, `events.rs`, `event.rs`, `body.rs`, `deletion.rs`, `replay.rs`, `replays.rs`, `dead.rs`, `consumers.rs`,
-//!    `refused.rs`, `subscriptions.rs`, `settings.rs`, `conversations.rs`, `stats.rs`, `stream/`;
+//!    `refused.rs`, `subscriptions.rs`, `settings.rs`, `conversations.rs`, `stats.rs`, `trial.rs`, `stream/`;
 //!    `ui/` renders the dashboard of what these answer. Each returns its answer or an `ApiError` (`error.rs`).
 //!
 //! `preview.rs` says what a replay would do, and `plans.rs` remembers what was shown. `request.rs` reads what a request says. `state.rs` holds what handlers need, and finds the event or
@@ -38,6 +38,7 @@ mod state;
 mod stats;
 mod stream;
 mod subscriptions;
+mod trial;
 #[cfg(feature = "dashboard")]
 mod ui;
 

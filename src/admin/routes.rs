@@ -17,7 +17,7 @@ use super::state::AdminState;
 use super::ui;
 use super::{
     body, consumers, conversations, dead, deletion, event, events, health, refused, replay,
-    replays, settings, stats, stream, subscriptions,
+    replays, settings, stats, stream, subscriptions, trial,
 };
 
 /// The admin API.
@@ -135,7 +135,13 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(on("POST", "/api/refused/{id}/verify", refused::verify_one))
         .service(on("GET", "/api/settings", settings::show))
         .service(on("POST", "/api/reload", settings::reload))
+        .service(on("POST", "/api/test", trial::source))
         .service(on("GET", "/api/subscriptions", subscriptions::list_all))
+        .service(on(
+            "POST",
+            "/api/subscriptions/{session}/{name}/test",
+            trial::subscriber,
+        ))
         .service(
             only("/sessions/{id}/webhook", "GET, POST, PATCH, DELETE")
                 .route(web::get().to(subscriptions::list))

@@ -59,3 +59,4 @@ mod support;
 mod systemd;
 mod tail;
 mod tls;
+mod trials;

@@ -6,6 +6,7 @@
 //!
 //! - `now.rs` (with `problems.rs`), `events.rs`, `event.rs` (with `timeline.rs`), `conversations.rs`, `consumers.rs`, `consumer.rs`, `dead.rs`,
 //!   `refused.rs`, `settings.rs` (with `toml.rs`).
+//! - `subscription.rs`: what a consumer that is a subscription has beside others.
 //! - `replay.rs`: what a replay would hand over, before it is asked for.
 //! - `pretty.rs`: JSON with line breaks, in the order of its sender.
 //! - `bars.rs`: numbers of the last hour as a picture.
@@ -30,6 +31,7 @@ mod refused;
 mod replay;
 mod settings;
 mod shell;
+mod subscription;
 mod timeline;
 mod toml;
 
@@ -47,7 +49,7 @@ pub(super) fn routes(app: &mut web::ServiceConfig) {
         .route("/ui/conversations", web::get().to(conversations::page))
         .route("/ui/consumers", web::get().to(consumers::page))
         .route("/ui/consumers/{name}", web::get().to(consumer::page))
-        .route("/ui/subscription", web::get().to(consumers::form))
+        .route("/ui/subscription", web::get().to(subscription::form))
         .route("/ui/dead", web::get().to(dead::page))
         .route("/ui/dead/all", web::get().to(dead::all))
         .route("/ui/refused", web::get().to(refused::page))

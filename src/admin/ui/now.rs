@@ -2,11 +2,11 @@
 
 use actix_web::HttpResponse;
 use maud::{Markup, html};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::bars::{Row, bars};
 use super::parts::{
-    Page, Tone, ago, consumer_link, fact, many, number, size, state as state_of, time_in,
+    Act, Page, Tone, ago, call, consumer_link, fact, many, number, size, state as state_of, time_in,
 };
 use super::problems::{Problem, problems};
 use crate::Timestamp;
@@ -42,7 +42,7 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
         @if !was_anything_received { (send_one(&state)) }
         (last_hour(&state))
         div.columns {
-            section { (sources_table(&sources)) }
+            section { (sources_table(&sources, role)) }
             section { (consumers_table(&state, &all)) }
         }
         @let running: Vec<&Value> = replayed.iter().filter(|one| one["state"] == "running").collect();
@@ -166,12 +166,27 @@ fn send_one(state: &AdminState) -> Markup {
     }
 }
 
-fn sources_table(sources: &[SeenReport]) -> Markup {
+/// Has a source receive a test event.
+fn test(source: &str) -> Act<'static> {
+    Act {
+        name: "Test",
+        ask: format!(
+            "{source} receives a message that is signed with its own secret, of the session offhook-test. Consumers \
+             get it, with the header offhook-test."
+        ),
+        say: format!("Send 1 test event to {source}"),
+        typed: None,
+        calls: vec![call("POST", "api/test", &json!({ "source": source }))],
+        then: None,
+    }
+}
+
+fn sources_table(sources: &[SeenReport], role: Role) -> Markup {
     html! {
         h2 { "Sources" }
         table {
             caption.unseen { "When each source sent its last event" }
-            thead { tr { th scope="col" { "Source" } th scope="col" { "Last event" } th scope="col" { "State" } } }
+            thead { tr { th scope="col" { "Source" } th scope="col" { "Last event" } th scope="col" { "State" } th scope="col" { span.unseen { "Actions" } } } }
             tbody {
                 @for source in sources {
                     tr {
@@ -185,6 +200,7 @@ fn sources_table(sources: &[SeenReport]) -> Markup {
                             None if source.last_event_at.is_some() => (state_of("heard")),
                             None => span.quiet { "–" },
                         } }
+                        td { @if source.session.is_none() { (test(&source.source).button(role)) } }
                     }
                 }
             }

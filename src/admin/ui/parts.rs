@@ -182,7 +182,7 @@ pub(super) fn call(method: &str, path: impl Into<String>, body: &Value) -> Value
     json!([method, path.into(), body])
 }
 
-/// A button that asks first, then sends requests to the API. A viewer has none.
+/// A button that asks first, then sends requests to the API. A viewer has none, nor is there one without requests.
 pub(super) struct Act<'a> {
     /// On the button of the page.
     pub(super) name: &'a str,
@@ -201,7 +201,7 @@ impl Act<'_> {
     pub(super) fn button(&self, role: Role) -> Markup {
         let calls = Value::from(self.calls.clone()).to_string();
         html! {
-            @if role.may_change() {
+            @if role.may_change() && !self.calls.is_empty() {
                 button type="button" data-ask=(self.ask) data-say=(self.say) data-type=[self.typed.as_ref()]
                     data-calls=(calls) data-then=[self.then] { (self.name) }
             }

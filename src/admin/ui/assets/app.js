@@ -227,17 +227,20 @@ async function sendAll(calls, output) {
 /** What the answers say, or else `done`. */
 function tellAnswers(answers, done) {
   const [one] = answers;
-  const left = answers.flatMap((answer) => answer.left_out ?? []);
-  const told = answers.length !== 1 ? done
+  const lines = [answers.length > 1 ? done
     : one.looked_at !== undefined ? `${one.valid} of ${one.looked_at} are valid now, ${one.accepted} accepted`
     : one.valid === true ? `It is valid now and ${one.duplicate ? "is an event already" : "has become an event"}`
     : one.valid === false ? `It is not valid: ${one.findings?.[0]?.why ?? "the signature is another"}`
-    : left.length && one.replayed !== undefined ? `${one.replayed} of ${one.matched} handed over again` : done;
-  const more = [
-    ...left.map(({ consumer, events, reason }) => `${events} of ${consumer} left out: ${reason}`),
-    ...new Set(answers.map((answer) => answer.warning).filter(Boolean)),
-  ];
-  say([told, ...more].join("\n"), more.length > 0 || one?.valid === false || one?.valid === 0);
+    : one.verdict ? `${one.verdict} (${one.resolved.join(", ")} in ${one.took_ms} ms)`
+    : one.reaches ? `Received as ${one.event}. It reaches ${one.reaches.join(", ") || "no consumer"}`
+    : one.left_out && one.replayed !== undefined ? `${one.replayed} of ${one.matched} handed over again` : done];
+  const isBad = [false, 0].includes(one.valid) || one.delivered === false;
+  if (one.body_excerpt) lines.push(one.body_excerpt);
+  for (const { left_out = [], warning } of answers) {
+    for (const { consumer, events, reason } of left_out) lines.push(`${events} of ${consumer} left out: ${reason}`);
+    if (warning && !lines.includes(warning)) lines.push(warning);
+  }
+  say(lines.join("\n"), isBad || lines.length > 1);
 }
 
 /** A button with `data-calls`: confirmed, sent, and the page shown again. After a failure it can be tried again. */
