@@ -230,6 +230,9 @@ impl From<ChangeError> for ApiError {
             ChangeError::TooMany => Self::conflict("too_many", error.to_string()),
             ChangeError::Rejected(..) => Self::bad_request_as("refused_address", error.to_string()),
             ChangeError::Unknown(_) => Self::not_found(error.to_string()),
+            ChangeError::Exists(_) => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "exists", error.to_string())
+            }
             ChangeError::Unavailable(error) => error.into(),
         }
     }

@@ -9,12 +9,13 @@
 //!    `refused.rs`, `subscriptions.rs`, `settings.rs`, `conversations.rs`, `stats.rs`, `trial.rs`, `stream/`;
 //!    `ui/` renders the dashboard of what these answer. Each returns its answer or an `ApiError` (`error.rs`).
 //!
-//! `preview.rs` says what a replay would do, and `plans.rs` remembers what was shown. `request.rs` reads what a request says. `state.rs` holds what handlers need, and finds the event or
+//! `preview.rs` says what a replay would do, and `plans.rs` remembers what was shown. `contains.rs` searches in bodies. `request.rs` reads what a request says. `state.rs` holds what handlers need, and finds the event or
 //! the consumers that a request names. `registration.rs` reads and checks a subscription.
 
 mod access;
 mod body;
 mod consumers;
+mod contains;
 mod conversations;
 mod dead;
 mod deletion;

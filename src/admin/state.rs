@@ -47,6 +47,8 @@ pub(crate) struct AdminState {
     pub(crate) registry: Option<Arc<Registry>>,
     /// Bounds the requests to the API that are being answered.
     pub(crate) turns: Semaphore,
+    /// One search in bodies at a time.
+    pub(crate) body_search: Semaphore,
     /// The wrong tokens of the last minute.
     pub(crate) guesses: Guesses,
     /// The replays that were shown and can be confirmed.

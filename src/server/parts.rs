@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::admin::{Access, AdminState, CurrentAccess, Guesses, Plans};
 use crate::clock::Clock;
 use crate::engine::{InlineEngine, Pipeline};
@@ -57,6 +59,7 @@ impl Parts {
             pipeline: self.pipeline.clone(),
             registry: self.registry.clone(),
             turns: AdminState::turns(),
+            body_search: Semaphore::new(1),
             guesses: Guesses::default(),
             plans: Plans::default(),
             clock: Arc::clone(&self.reloading.clock),

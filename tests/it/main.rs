@@ -9,11 +9,14 @@ mod cli;
 mod cli_events;
 mod clock;
 mod conformance;
+mod contains;
 mod crash;
 #[cfg(feature = "test-support")]
 mod custom_journal;
 #[cfg(feature = "dashboard")]
 mod dashboard;
+#[cfg(feature = "dashboard")]
+mod dashboard_event;
 mod deletion;
 mod events;
 mod examples;

@@ -52,7 +52,11 @@ pub(super) async fn page(
         (options(&one["options"]))
         p { a href=(with_query("dead", &[("consumer", Some(&name))])) { "Dead letters of " (short_name(&name)) } }
     };
-    Ok(Page::new(short_name(&name)).answer(&state, &content).await)
+    let page = Page {
+        stream: Some("api/stream?kinds=consumer,state,event,replay".to_owned()),
+        ..Page::new(short_name(&name))
+    };
+    Ok(page.answer(&state, &content).await)
 }
 
 /// Why it does not hand over, where it does not.
@@ -85,6 +89,7 @@ fn actions(one: &Value, subscription: Option<&RegisteredSubscription>, role: Rol
         typed: None,
         calls: vec![call("POST", format!("{path}/resume"), &json!({}))],
         then: None,
+        told: None,
     };
     let pause = Act {
         name: "Pause",
@@ -95,6 +100,7 @@ fn actions(one: &Value, subscription: Option<&RegisteredSubscription>, role: Rol
         calls: vec![call("POST", format!("{path}/pause"), &json!({}))],
         typed: None,
         then: None,
+        told: None,
     };
     let is_stopped = matches!(word, "paused" | "suspended" | "ended" | "inactive");
     html! {
@@ -128,6 +134,7 @@ fn try_now<'a>(one: &Value, short: &str) -> Act<'a> {
             vec![call("POST", "api/replay", &body)]
         },
         then: None,
+        told: None,
     }
 }
 

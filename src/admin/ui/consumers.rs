@@ -24,7 +24,11 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
             (table(&all))
         }
     };
-    Ok(Page::new("Consumers").answer(&state, &content).await)
+    let page = Page {
+        stream: Some("api/stream?kinds=consumer,state,event,replay".to_owned()),
+        ..Page::new("Consumers")
+    };
+    Ok(page.answer(&state, &content).await)
 }
 
 fn add(role: Role) -> Markup {

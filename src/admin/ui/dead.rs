@@ -53,7 +53,14 @@ pub(super) async fn page(
             p { a.button rel="prev" href=(with_query("dead", &[("consumer", query.consumer.as_deref())])) { "Newest" } }
         }
     };
-    Ok(Page::new("Dead letters").answer(&state, &content).await)
+    let page = Page {
+        stream: query
+            .before
+            .is_none()
+            .then(|| "api/stream?kinds=state,replay".to_owned()),
+        ..Page::new("Dead letters")
+    };
+    Ok(page.answer(&state, &content).await)
 }
 
 /// Letters of one consumer whose reasons differ only by numbers.
@@ -118,6 +125,7 @@ pub(super) async fn all(
         typed,
         calls: vec![call(method, path, &body)],
         then: None,
+        told: None,
     };
     let replay = act(
         "Replay all",
@@ -196,6 +204,7 @@ impl Group<'_> {
             typed: None,
             calls: calls.collect(),
             then: None,
+            told: None,
         }
     }
 
@@ -212,6 +221,7 @@ impl Group<'_> {
             typed: Some(count.to_string()),
             calls: self.letters.iter().map(|letter| delete(letter)).collect(),
             then: None,
+            told: None,
         }
     }
 }
@@ -262,6 +272,7 @@ fn replay_one(letter: &ShownLetter) -> Act<'static> {
         typed: None,
         calls: vec![call("POST", "api/dead/replay", &body)],
         then: None,
+        told: None,
     }
 }
 

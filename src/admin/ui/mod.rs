@@ -4,7 +4,7 @@
 //! of the page, from the same path below `/ui`, into it; those need the token as the API does. A fragment is
 //! rendered from what the handlers of the API answer, one file a page:
 //!
-//! - `now.rs` (with `problems.rs`), `events.rs`, `event.rs` (with `timeline.rs`), `conversations.rs`, `consumers.rs`, `consumer.rs`, `dead.rs`,
+//! - `now.rs` (with `problems.rs`), `events.rs`, `event.rs` (with `timeline.rs` and `around.rs`), `conversations.rs`, `consumers.rs`, `consumer.rs`, `dead.rs`,
 //!   `refused.rs`, `settings.rs` (with `toml.rs`).
 //! - `subscription.rs`: what a consumer that is a subscription has beside others.
 //! - `replay.rs`: what a replay would hand over, before it is asked for.
@@ -15,6 +15,7 @@
 //! What must hold: a fragment has at most 256 KiB. What comes from a sender is escaped by maud, and is never an
 //! address of a link but behind a `?` or as one percent-encoded segment. Nothing is loaded from elsewhere.
 
+mod around;
 mod assets;
 mod bars;
 mod consumer;

@@ -35,7 +35,7 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
     let was_anything_received = sources.iter().any(|source| source.last_event_at.is_some());
     let content = html! {
         div.head { h1 { "Now" } }
-        p.verdict { (verdict(&sources, &problems)) }
+        p.verdict { (verdict(&sources, &problems, was_anything_received)) }
         @if !problems.is_empty() {
             ul.problems { @for problem in &problems { li { (problem.show()) } } }
         }
@@ -130,13 +130,14 @@ async fn kept(state: &AdminState) -> Option<Kept> {
 }
 
 /// One sentence of how it is.
-fn verdict(sources: &[SeenReport], problems: &[Problem]) -> Markup {
+fn verdict(sources: &[SeenReport], problems: &[Problem], was_anything_received: bool) -> Markup {
     let heard = sources.iter().filter(|source| {
         source.session.is_none() && source.since_last.is_some_and(|since| since.as_secs() < 60)
     });
     let heard = many(heard.count() as u64, "source");
     html! {
         @match problems.iter().map(|problem| problem.tone).min() {
+            None if !was_anything_received => { span.state.is-idle { "Ready" } ": nothing has come since the start." }
             None => { span.state.is-good { "All is well" } ": " (heard) " heard in the last minute, no consumer is held up." }
             Some(Tone::Bad) => { span.state.is-bad { "Something is wrong" } ", the worst first:" }
             Some(_) => { span.state.is-warn { "Something wants attention" } ":" }
@@ -178,6 +179,7 @@ fn test(source: &str) -> Act<'static> {
         typed: None,
         calls: vec![call("POST", "api/test", &json!({ "source": source }))],
         then: None,
+        told: Some(["Received as {event}. It reaches {reaches}.", ""]),
     }
 }
 

@@ -195,6 +195,8 @@ pub(super) struct Act<'a> {
     pub(super) calls: Vec<Value>,
     /// The page to show afterwards; by default the same.
     pub(super) then: Option<&'a str>,
+    /// What is told afterwards, when all is well and when it is not; `{name}` stands for a field of the answer.
+    pub(super) told: Option<[&'static str; 2]>,
 }
 
 impl Act<'_> {
@@ -203,7 +205,8 @@ impl Act<'_> {
         html! {
             @if role.may_change() && !self.calls.is_empty() {
                 button type="button" data-ask=(self.ask) data-say=(self.say) data-type=[self.typed.as_ref()]
-                    data-calls=(calls) data-then=[self.then] { (self.name) }
+                    data-calls=(calls) data-then=[self.then]
+                    data-done=[self.told.map(|told| told[0])] data-bad=[self.told.map(|told| told[1])] { (self.name) }
             }
         }
     }

@@ -178,6 +178,7 @@ pub(super) fn cancel(one: &Value, role: Role) -> Markup {
         typed: None,
         calls: vec![call("DELETE", format!("api/replays/{id}"), &json!(null))],
         then: None,
+        told: None,
     };
     act.button(role)
 }

@@ -64,6 +64,7 @@ fn test<'a>(entry: &RegisteredSubscription, short: &str) -> Act<'a> {
         typed: None,
         calls: vec![call("POST", path, &json!({}))],
         then: None,
+        told: Some([POSTED, POSTED]),
     }
 }
 
@@ -78,6 +79,7 @@ fn remove<'a>(entry: &RegisteredSubscription, short: &str) -> Act<'a> {
         typed: None,
         calls: vec![call("DELETE", address(entry), &Value::Null)],
         then: Some("consumers"),
+        told: None,
     }
 }
 
@@ -169,3 +171,5 @@ fn buttons(name: &str) -> Markup {
         }
     }
 }
+
+const POSTED: &str = "{verdict} ({resolved}, {took_ms} ms)\n{body_excerpt}";
