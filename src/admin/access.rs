@@ -89,7 +89,7 @@ fn log_change(role: Role, peer: Option<SocketAddr>, answered: &ServiceResponse<B
         return;
     }
     let pattern = request.match_pattern().unwrap_or_default();
-    let path = if pattern.contains("/sessions/") {
+    let path = if pattern.contains("/sessions/") || pattern.contains("{session}") {
         &pattern
     } else {
         request.path()

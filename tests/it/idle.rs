@@ -1,5 +1,6 @@
-//! A server that has nothing to do wakes up for nothing, also after somebody has watched it.
+//! A server that has nothing to do wakes up as seldom after somebody has watched it as before.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use offhook::testing::TestRequest;
@@ -8,38 +9,35 @@ use crate::served::{JSONL, Served, settings};
 use crate::stream::viewer::Viewer;
 use crate::support::{DOCUMENTED, Folder, signed};
 
-/// How often threads of the process have been woken.
-fn wakes(process: u32) -> u64 {
+/// How often each thread of the process has been woken.
+fn wakes(process: u32) -> HashMap<std::ffi::OsString, u64> {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let of_thread = |thread: std::io::Result<std::fs::DirEntry>| {
-        let status = std::fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
-        line.trim().parse::<u64>().ok()
+        let thread = thread.ok()?;
+        let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
+        let mut lines = status.lines();
+        let line = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        Some((thread.file_name(), line.trim().parse().ok()?))
     };
-    threads.filter_map(of_thread).sum()
+    threads.filter_map(of_thread).collect()
 }
 
-/// That there comes a time in which nothing is done. A timer of a second leaves none.
-async fn expect_rest(served: &Served, when: &str) {
-    let mut counts = Vec::new();
-    while counts.len() < 15 {
-        let before = wakes(served.program.id());
-        tokio::time::sleep(WATCH).await;
-        let count = wakes(served.program.id()).saturating_sub(before);
-        if count <= MOST {
-            return;
-        }
-        counts.push(count);
-    }
-    panic!("{when} it has no rest; so often it woke up in {WATCH:?} each: {counts:?}");
+/// How often they are woken in a while.
+async fn count(served: &Served) -> u64 {
+    let before = wakes(served.program.id());
+    tokio::time::sleep(WATCH).await;
+    let after = wakes(served.program.id());
+    let more = after.iter().filter_map(|(thread, count)| {
+        let before = before.get(thread)?;
+        Some(count.saturating_sub(*before))
+    });
+    more.sum()
 }
 
 const WATCH: Duration = Duration::from_secs(2);
 
-/// Something that happens once may happen in it.
-const MOST: u64 = 1;
+/// actix-http wakes each worker twice a second; that varies by a few. A timer of half a second is found.
+const MORE: u64 = 3;
 
 #[actix_web::test]
 async fn nobody_watches_for_nothing() {
@@ -48,7 +46,10 @@ async fn nobody_watches_for_nothing() {
     let served = Served::start(&folder);
     let sent = signed(DOCUMENTED[0]).send(served.public).await;
     assert_eq!(sent.status, 200);
-    expect_rest(&served, "before anybody has watched").await;
+    let mut before = u64::MAX;
+    for _ in 0..3 {
+        before = before.min(count(&served).await);
+    }
     let mut viewers = Vec::new();
     for query in ["", "?kinds=event,state", "?kinds=refused", "?complete=true"] {
         viewers.push(Viewer::open(served.admin, query, "").await);
@@ -63,5 +64,12 @@ async fn nobody_watches_for_nothing() {
         }
     }
     drop(viewers);
-    expect_rest(&served, "after somebody has watched").await;
+    let mut counts = Vec::new();
+    while counts.len() < 10 {
+        counts.push(count(&served).await);
+        if counts.last() <= Some(&(before + MORE)) {
+            return;
+        }
+    }
+    panic!("in {WATCH:?} it woke up {before} times before, and then {counts:?} times");
 }

@@ -9,11 +9,14 @@ mod cli;
 mod cli_events;
 mod clock;
 mod conformance;
+mod contains;
 mod crash;
 #[cfg(feature = "test-support")]
 mod custom_journal;
 #[cfg(feature = "dashboard")]
 mod dashboard;
+#[cfg(feature = "dashboard")]
+mod dashboard_event;
 mod deletion;
 mod events;
 mod examples;
@@ -36,6 +39,7 @@ mod mounted;
 mod openapi;
 mod pages;
 mod parts;
+mod plans;
 mod proxies;
 mod records;
 mod refused;
@@ -60,3 +64,4 @@ mod support;
 mod systemd;
 mod tail;
 mod tls;
+mod trials;

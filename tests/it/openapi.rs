@@ -247,7 +247,7 @@ fn what_is_not_in_it_is_found() {
         ("GET", "/api/nothing", answer(404, json, &problem), ""),
         ("GET", "/api/nothing", answer(404, json, &good), "deleted"),
         ("GET", "/api/nothing", answer(200, json, &good), "the path"),
-        ("POST", "/api/dead", answer(405, json, &problem), ""),
+        ("POST", "/api/stats", answer(405, json, &problem), ""),
         ("PUT", "/api/events", answer(405, json, &problem), "allows"),
     ];
     for (method, path, answer, expected) in table {

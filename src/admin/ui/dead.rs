@@ -7,10 +7,11 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::parts::{
-    Act, Page, ago, beginning, call, consumer_link, many, short_name, time, with_query,
+    Act, Page, ago, beginning, call, consumer_link, fact, fragment, many, short_name, time,
+    with_query,
 };
 use crate::Timestamp;
-use crate::admin::dead::{DeadQuery, ShownLetter, find};
+use crate::admin::dead::{DeadQuery, ShownLetter, Which, find, select};
 use crate::admin::error::ApiError;
 use crate::admin::role::Role;
 use crate::admin::state::State;
@@ -34,7 +35,9 @@ pub(super) async fn page(
         div.head {
             h1 { "Dead letters" }
             @if let Some(consumer) = &query.consumer { span { "of " (consumer_link(consumer)) " " a href="dead" { "show all" } } }
-            span.end { (replay_all(&page.dead, query.consumer.as_deref(), page.next.is_some()).button(role)) }
+            @if role.may_change() && !page.dead.is_empty() {
+                span.end { a.button data-panel href=(with_query("ui/dead/all", &[("consumer", query.consumer.as_deref())])) { "All…" } }
+            }
         }
         @if page.dead.is_empty() {
             p { "No dead letters." }
@@ -50,7 +53,14 @@ pub(super) async fn page(
             p { a.button rel="prev" href=(with_query("dead", &[("consumer", query.consumer.as_deref())])) { "Newest" } }
         }
     };
-    Ok(Page::new("Dead letters").answer(&state, &content).await)
+    let page = Page {
+        stream: query
+            .before
+            .is_none()
+            .then(|| "api/stream?kinds=state,replay".to_owned()),
+        ..Page::new("Dead letters")
+    };
+    Ok(page.answer(&state, &content).await)
 }
 
 /// Letters of one consumer whose reasons differ only by numbers.
@@ -93,27 +103,58 @@ fn without_digits(reason: &str) -> String {
     shown
 }
 
-fn replay_all(letters: &[ShownLetter], consumer: Option<&str>, more: bool) -> Act<'static> {
-    let count = if more {
-        "all".to_owned()
-    } else {
-        letters.len().to_string()
-    };
-    let to = consumer.map_or("their consumers", short_name);
-    Act {
-        name: "Replay all",
-        ask: format!(
-            "The dead letters are handed over again to {to}, as new, with attempts from 1."
-        ),
-        say: format!("Replay {count} to {to}"),
-        typed: None,
-        calls: vec![call(
-            "POST",
-            "api/dead/replay",
-            &json!({ "consumer": consumer }),
-        )],
+/// `GET /ui/dead/all`: what can be done with all of them, or with those of one consumer.
+pub(super) async fn all(
+    state: State,
+    role: Role,
+    query: web::Query<Which>,
+) -> Result<HttpResponse, ApiError> {
+    role.check_change()?;
+    let which = query.into_inner();
+    let (count, by_consumer) = select(&state, &which).await?;
+    let to = which
+        .consumer
+        .as_deref()
+        .map_or("their consumers", short_name);
+    let letters = many(count as u64, "dead letter");
+    let body = json!({ "consumer": which.consumer, "expected": count });
+    let act = |name, ask, say, typed, method, path| Act {
+        name,
+        ask,
+        say,
+        typed,
+        calls: vec![call(method, path, &body)],
         then: None,
-    }
+        told: None,
+    };
+    let replay = act(
+        "Replay all",
+        format!("{letters} are handed over again to {to}, as new, with attempts from 1."),
+        format!("Replay {} to {to}", many(count as u64, "event")),
+        None,
+        "POST",
+        "api/dead/replay",
+    );
+    let delete = act(
+        "Delete all",
+        format!("{letters} of {to} are deleted for good. The events stay."),
+        format!("Delete {}", many(count as u64, "letter")),
+        Some(count.to_string()),
+        "DELETE",
+        "api/dead",
+    );
+    Ok(fragment(html! {
+        h2 { (letters) }
+        dl.facts {
+            @for (name, events) in by_consumer.iter().take(MOST_SHOWN) {
+                (fact(short_name(name), Some(many(events.len() as u64, "event"))))
+            }
+        }
+        div.end {
+            button type="button" data-close { "Close" }
+            @if count > 0 { (delete.button(role)) (replay.button(role)) }
+        }
+    }))
 }
 
 fn groups_table(groups: &[Group<'_>], role: Role) -> Markup {
@@ -163,6 +204,7 @@ impl Group<'_> {
             typed: None,
             calls: calls.collect(),
             then: None,
+            told: None,
         }
     }
 
@@ -179,6 +221,7 @@ impl Group<'_> {
             typed: Some(count.to_string()),
             calls: self.letters.iter().map(|letter| delete(letter)).collect(),
             then: None,
+            told: None,
         }
     }
 }
@@ -229,6 +272,7 @@ fn replay_one(letter: &ShownLetter) -> Act<'static> {
         typed: None,
         calls: vec![call("POST", "api/dead/replay", &body)],
         then: None,
+        told: None,
     }
 }
 

@@ -182,7 +182,7 @@ pub(super) fn call(method: &str, path: impl Into<String>, body: &Value) -> Value
     json!([method, path.into(), body])
 }
 
-/// A button that asks first, then sends requests to the API. A viewer has none.
+/// A button that asks first, then sends requests to the API. A viewer has none, nor is there one without requests.
 pub(super) struct Act<'a> {
     /// On the button of the page.
     pub(super) name: &'a str,
@@ -195,15 +195,18 @@ pub(super) struct Act<'a> {
     pub(super) calls: Vec<Value>,
     /// The page to show afterwards; by default the same.
     pub(super) then: Option<&'a str>,
+    /// What is told afterwards, when all is well and when it is not; `{name}` stands for a field of the answer.
+    pub(super) told: Option<[&'static str; 2]>,
 }
 
 impl Act<'_> {
     pub(super) fn button(&self, role: Role) -> Markup {
         let calls = Value::from(self.calls.clone()).to_string();
         html! {
-            @if role.may_change() {
+            @if role.may_change() && !self.calls.is_empty() {
                 button type="button" data-ask=(self.ask) data-say=(self.say) data-type=[self.typed.as_ref()]
-                    data-calls=(calls) data-then=[self.then] { (self.name) }
+                    data-calls=(calls) data-then=[self.then]
+                    data-done=[self.told.map(|told| told[0])] data-bad=[self.told.map(|told| told[1])] { (self.name) }
             }
         }
     }

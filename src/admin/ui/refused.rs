@@ -105,6 +105,7 @@ fn verify<'a>(name: &'a str, groups: &[Value], which: Option<&Value>) -> Act<'a>
         typed: None,
         calls: vec![call("POST", "api/refused/verify", &body)],
         then: None,
+        told: Some([VERIFIED, VERIFIED]),
     }
 }
 
@@ -120,6 +121,7 @@ fn forget(groups: &[Value]) -> Act<'static> {
         typed: Some(count.to_string()),
         calls: vec![call("DELETE", "api/refused", &Value::Null)],
         then: None,
+        told: None,
     }
 }
 
@@ -260,8 +262,36 @@ fn verify_one(one: &Value) -> Act<'static> {
         typed: None,
         calls: vec![call("POST", format!("api/refused/{}/verify", text(one, "id")), &json!({}))],
         then: Some("refused"),
+        told: Some(["It is valid now, as event {event}.", "It is not valid: {findings.0.why}"]),
     }
 }
 
+const VERIFIED: &str = "{valid} of {looked_at} are valid now, {accepted} accepted";
+
 const MOST_SHOWN: usize = 50;
 const MOST_BODY: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_accepted_now_is_told_first() {
+        let words = |one: Value| proof(&one).into_string();
+        let now = words(json!({ "reason": "accepted-now", "explained": true }));
+        assert!(
+            now.contains("is-good") && now.contains("can be accepted now"),
+            "{now}"
+        );
+        let known = words(json!({ "reason": "base64", "explained": true }));
+        assert!(
+            known.contains("is-warn") && known.contains("sender knows the secret"),
+            "{known}"
+        );
+        let unknown = words(json!({ "reason": "unexplained", "explained": false }));
+        assert!(
+            unknown.contains("is-idle") && unknown.contains("secret not proven"),
+            "{unknown}"
+        );
+    }
+}
