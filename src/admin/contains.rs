@@ -2,6 +2,7 @@
 //! limits of bytes and time, and one request at a time.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
@@ -11,15 +12,18 @@ use tokio::sync::SemaphorePermit;
 use super::error::ApiError;
 use super::role::Role;
 use super::state::AdminState;
+use crate::Received;
 use crate::clock::Clock;
 use crate::dispatch::find;
 use crate::engine::Pipeline;
 use crate::index::EventEntry;
-use crate::journal::Unavailable;
+use crate::journal::{Journal, Record, Seq, Unavailable};
 
 /// A search in bodies.
 pub(super) struct Contains<'a> {
     finder: Finder<'a>,
+    /// The records that were read last, oldest first: events that are next to each other are read together.
+    chunk: Vec<Record>,
     /// How many more bytes are read.
     left: usize,
     clock: &'a dyn Clock,
@@ -47,6 +51,7 @@ impl<'a> Contains<'a> {
         let clock = &*state.clock;
         Ok(Self {
             finder: Finder::new(text),
+            chunk: Vec::new(),
             left: MOST_BYTES,
             clock,
             until: clock.monotonic() + LONGEST_TIME,
@@ -66,11 +71,13 @@ impl<'a> Contains<'a> {
         if self.left == 0 || self.clock.monotonic() > self.until {
             return Ok(None);
         }
-        let found = find(pipeline.journal().as_ref(), position.seq()).await?;
-        let Some(record) = found else {
+        let found = self
+            .received(pipeline.journal().as_ref(), position.seq())
+            .await?;
+        let Some(received) = &found else {
             return Ok(Some(false));
         };
-        let (received, decoder) = (&record.received, pipeline.decoder());
+        let decoder = pipeline.decoder();
         let content = if decoder.is_encoded(received) {
             Cow::Owned(decoder.decode(received).0.content.clone())
         } else {
@@ -79,10 +86,35 @@ impl<'a> Contains<'a> {
         self.left = self.left.saturating_sub(content.len());
         Ok(Some(self.finder.find(&content).is_some()))
     }
+
+    /// The body with this number; `None` if it is not in the journal any more. Reads those before it too, which come
+    /// next.
+    async fn received(
+        &mut self,
+        journal: &dyn Journal,
+        seq: Seq,
+    ) -> Result<Option<Arc<Received>>, Unavailable> {
+        let place = |chunk: &[Record]| chunk.binary_search_by_key(&seq, |record| record.seq).ok();
+        if place(&self.chunk).is_none() {
+            let after = seq.saturating_sub(CHUNK as Seq);
+            self.chunk = journal.read(after, CHUNK).await?;
+        }
+        let Some(at) = place(&self.chunk) else {
+            // Those before it are long, so that fewer were read.
+            let found = find(journal, seq).await?;
+            return Ok(found.map(|record| Arc::clone(&record.received)));
+        };
+        let record = &self.chunk[at];
+        let is_there = record.missing.is_none();
+        Ok(is_there.then(|| Arc::clone(&record.received)))
+    }
 }
 
 /// The longest text that is searched for, in bytes.
 const LONGEST: usize = 128;
+
+/// So many records are read together, or fewer if they are long.
+const CHUNK: usize = 64;
 
 /// So many bytes are read for one request, for so long.
 const MOST_BYTES: usize = 256 * 1024 * 1024;

@@ -114,6 +114,8 @@ async fn page_start(
 pub(super) struct Which {
     pub(super) consumer: Option<String>,
     id: Option<String>,
+    /// Of these events.
+    ids: Option<Vec<String>>,
     session: Option<String>,
     /// Those that were given up before this time.
     before: Option<String>,
@@ -231,10 +233,18 @@ pub(super) async fn select(
 ) -> Result<(usize, ByConsumer), ApiError> {
     let journal = state.pipeline()?.journal();
     let consumer = which.consumer.as_deref();
-    let mut letters = match &which.id {
-        None => journal.dead_letters(consumer, None, MAX_REPLAY).await?,
-        Some(id) => of_event(state, consumer, &state.event(id).await?).await?,
-    };
+    let ids = which.ids.iter().flatten().chain(&which.id);
+    let mut letters = Vec::new();
+    if which.ids.is_none() && which.id.is_none() {
+        letters = journal.dead_letters(consumer, None, MAX_REPLAY).await?;
+    } else if ids.clone().count() > MOST_IDS {
+        let text = format!("ids: expected at most {MOST_IDS} ids of events");
+        return Err(ApiError::bad_request(text));
+    }
+    for id in ids {
+        let event = state.event(id).await?;
+        letters.extend(of_event(state, consumer, &event).await?);
+    }
     if let Some(before) = time("before", which.before.as_deref())? {
         letters.retain(|(_, letter)| letter.at < before);
     }
@@ -246,6 +256,7 @@ pub(super) async fn select(
     }
     for events in by_consumer.values_mut() {
         events.sort_unstable();
+        events.dedup();
         if let Some(session) = &which.session {
             *events = of_session(state, session, events).await?;
         }
@@ -275,6 +286,9 @@ async fn of_session(
     }
     Ok(found)
 }
+
+/// So many events can be named one by one.
+const MOST_IDS: usize = 200;
 
 /// How many letters are looked up or deleted together.
 const BATCH: usize = 1000;

@@ -153,14 +153,14 @@ impl Dead {
                     session: session.as_deref(),
                     ..Which::default()
                 };
-                delete(server, which, dry_run)
+                delete(server, &which, dry_run)
             }
         }
     }
 }
 
 /// Which dead letters something is done with.
-#[derive(Default, Serialize)]
+#[derive(Clone, Copy, Default, Serialize)]
 struct Which<'a> {
     id: Option<&'a str>,
     consumer: Option<&'a str>,
@@ -171,7 +171,7 @@ struct Which<'a> {
 }
 
 /// Looks how many there are, and deletes these and no others.
-fn delete(server: &Server, which: Which<'_>, dry_run: bool) -> Outcome {
+fn delete(server: &Server, which: &Which<'_>, dry_run: bool) -> Outcome {
     #[derive(Deserialize)]
     struct Counted {
         matched: u64,
@@ -183,7 +183,7 @@ fn delete(server: &Server, which: Which<'_>, dry_run: bool) -> Outcome {
         path,
         &Which {
             dry_run: true,
-            ..which
+            ..*which
         },
     )?;
     let Counted { matched, .. } = admin::read(&shown)?;
@@ -192,7 +192,7 @@ fn delete(server: &Server, which: Which<'_>, dry_run: bool) -> Outcome {
     } else {
         let which = Which {
             expected: Some(matched),
-            ..which
+            ..*which
         };
         server.ask_in_body(Method::DELETE, path, &which)?
     };

@@ -125,7 +125,7 @@ export const paths = {
     for (const path of ["", "events", "consumers", "consumers/handler%3Akeeps-trying", "dead", "settings"]) {
       await page.goto(seeded.base + path);
       await shown(page);
-      const calls = await page.locator("main [data-calls], main [data-replay], main [data-panel]").count();
+      const calls = await page.locator("main [data-call], main [data-replay], main [data-panel]").count();
       if (calls) wrong.push(`${path} has ${calls} buttons`);
       if (/Where is my order/.test(await page.textContent("main") ?? "")) wrong.push(`${path} shows a body`);
       wrong.push(...await judge(opened));
@@ -324,7 +324,7 @@ export const paths = {
     await page.goto(`${seeded.base}consumers/${encodeURIComponent("handler:archive")}`);
     await shown(page);
     await page.route("**/pause", (route) => route.abort());
-    await page.click("button[data-calls]:has-text('Pause')");
+    await page.click("button[data-call]:has-text('Pause')");
     await page.click("#confirm button.go");
     await page.waitForFunction(() => document.querySelector("#confirm output")?.textContent);
     await page.unroute("**/pause");

@@ -135,16 +135,16 @@ async fn what_waits_for_a_retry_can_be_tried_now() {
     until(&server, "/api/consumers/handler:crm", failing).await;
     let shown = page(&server, "/ui/consumers/handler:crm").await;
     let button = shown.split("Hand 1 event to crm now").nth(1).unwrap();
-    let calls = button
-        .split("data-calls=\"")
+    let call = button
+        .split("data-call=\"")
         .nth(1)
         .unwrap()
         .split('"')
         .next()
         .unwrap();
-    let calls: Value = serde_json::from_str(&calls.replace("&quot;", "\"")).unwrap();
-    let (method, path) = (calls[0][0].as_str().unwrap(), calls[0][1].as_str().unwrap());
-    let (status, answer) = api(&server, method, &format!("/{path}"), &calls[0][2]).await;
+    let call: Value = serde_json::from_str(&call.replace("&quot;", "\"")).unwrap();
+    let (method, path) = (call[0].as_str().unwrap(), call[1].as_str().unwrap());
+    let (status, answer) = api(&server, method, &format!("/{path}"), &call[2]).await;
     assert_eq!((status, &answer["replayed"]), (200, &json!(1)), "{answer}");
     let asked = subscriber.asked(2).await;
     assert_eq!(asked[1].header("offhook-attempt"), "1");

@@ -280,6 +280,20 @@ async fn dead_letters_are_counted_before_something_is_done() {
             .len(),
         1
     );
+    let listed = get(&server, "/api/dead").await;
+    let id = &listed["dead"][0]["id"];
+    let named = json!({ "ids": [id, id], "expected": 1, "dry_run": true });
+    assert_eq!(replay(named).await.1["matched"], 1);
+    assert_eq!(
+        delete(json!({ "ids": [], "expected": 0 })).await.1["matched"],
+        0
+    );
+    assert_eq!(
+        delete(json!({ "ids": vec![id; 201], "expected": 1 }))
+            .await
+            .0,
+        400
+    );
     let (status, deleted) = delete(json!({ "session": "b", "expected": 1 })).await;
     assert_eq!(
         (status, deleted),

@@ -87,7 +87,7 @@ fn actions(one: &Value, subscription: Option<&RegisteredSubscription>, role: Rol
         ),
         say: format!("Resume {short}"),
         typed: None,
-        calls: vec![call("POST", format!("{path}/resume"), &json!({}))],
+        call: call("POST", format!("{path}/resume"), &json!({})),
         then: None,
         told: None,
     };
@@ -97,7 +97,7 @@ fn actions(one: &Value, subscription: Option<&RegisteredSubscription>, role: Rol
             "{short} gets nothing until it is resumed. Events wait for it, as long as retention keeps them."
         ),
         say: format!("Pause {short}"),
-        calls: vec![call("POST", format!("{path}/pause"), &json!({}))],
+        call: call("POST", format!("{path}/pause"), &json!({})),
         typed: None,
         then: None,
         told: None,
@@ -128,10 +128,10 @@ fn try_now<'a>(one: &Value, short: &str) -> Act<'a> {
         ),
         say: format!("Hand {count} to {short} now"),
         typed: None,
-        calls: if events.is_empty() {
-            Vec::new()
+        call: if events.is_empty() {
+            Value::Null
         } else {
-            vec![call("POST", "api/replay", &body)]
+            call("POST", "api/replay", &body)
         },
         then: None,
         told: None,

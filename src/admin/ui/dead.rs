@@ -10,11 +10,11 @@ use super::parts::{
     Act, Page, ago, beginning, call, consumer_link, fact, fragment, many, short_name, time,
     with_query,
 };
-use crate::Timestamp;
 use crate::admin::dead::{DeadQuery, ShownLetter, Which, find, select};
 use crate::admin::error::ApiError;
 use crate::admin::role::Role;
 use crate::admin::state::State;
+use crate::{EventId, Timestamp};
 
 /// `GET /ui/dead`
 pub(super) async fn page(
@@ -123,7 +123,7 @@ pub(super) async fn all(
         ask,
         say,
         typed,
-        calls: vec![call(method, path, &body)],
+        call: call(method, path, &body),
         then: None,
         told: None,
     };
@@ -191,18 +191,21 @@ impl Group<'_> {
         short_name(&self.letters[0].consumer)
     }
 
+    /// These letters, and no others.
+    fn body(&self) -> Value {
+        let letters = self.letters.iter();
+        let ids: Vec<EventId> = letters.map(|letter| letter.id).collect();
+        json!({ "consumer": self.letters[0].consumer, "expected": ids.len(), "ids": ids })
+    }
+
     fn replay(&self) -> Act<'static> {
         let (count, short) = (many(self.count(), "event"), self.short());
-        let calls = self.letters.iter().map(|letter| {
-            let body = json!({ "consumer": letter.consumer, "id": letter.id });
-            call("POST", "api/dead/replay", &body)
-        });
         Act {
             name: "Replay",
             ask: format!("{count} are handed over again to {short}, as new, with attempts from 1."),
             say: format!("Replay {count} to {short}"),
             typed: None,
-            calls: calls.collect(),
+            call: call("POST", "api/dead/replay", &self.body()),
             then: None,
             told: None,
         }
@@ -219,19 +222,11 @@ impl Group<'_> {
             ),
             say: format!("Delete {}", many(self.count(), "letter")),
             typed: Some(count.to_string()),
-            calls: self.letters.iter().map(|letter| delete(letter)).collect(),
+            call: call("DELETE", "api/dead", &self.body()),
             then: None,
             told: None,
         }
     }
-}
-
-fn delete(letter: &ShownLetter) -> Value {
-    let path = with_query(
-        &format!("api/dead/{}", letter.id),
-        &[("consumer", Some(&letter.consumer))],
-    );
-    call("DELETE", path, &Value::Null)
 }
 
 fn letters_table(letters: &[ShownLetter], role: Role) -> Markup {
@@ -270,7 +265,7 @@ fn replay_one(letter: &ShownLetter) -> Act<'static> {
         ask: format!("The event is handed over again to {short}, as new."),
         say: format!("Replay 1 event to {short}"),
         typed: None,
-        calls: vec![call("POST", "api/dead/replay", &body)],
+        call: call("POST", "api/dead/replay", &body),
         then: None,
         told: None,
     }

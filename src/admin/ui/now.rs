@@ -177,7 +177,7 @@ fn test(source: &str) -> Act<'static> {
         ),
         say: format!("Send 1 test event to {source}"),
         typed: None,
-        calls: vec![call("POST", "api/test", &json!({ "source": source }))],
+        call: call("POST", "api/test", &json!({ "source": source })),
         then: None,
         told: Some(["Received as {event}. It reaches {reaches}.", ""]),
     }

@@ -103,7 +103,7 @@ fn verify<'a>(name: &'a str, groups: &[Value], which: Option<&Value>) -> Act<'a>
         ),
         say: format!("Verify {}", many(count, "request")),
         typed: None,
-        calls: vec![call("POST", "api/refused/verify", &body)],
+        call: call("POST", "api/refused/verify", &body),
         then: None,
         told: Some([VERIFIED, VERIFIED]),
     }
@@ -119,7 +119,7 @@ fn forget(groups: &[Value]) -> Act<'static> {
         ),
         say: format!("Forget {}", many(count, "request")),
         typed: Some(count.to_string()),
-        calls: vec![call("DELETE", "api/refused", &Value::Null)],
+        call: call("DELETE", "api/refused", &Value::Null),
         then: None,
         told: None,
     }
@@ -260,7 +260,7 @@ fn verify_one(one: &Value) -> Act<'static> {
         ask: "The request is verified again with the secrets of now. If it is valid it becomes an event.".to_owned(),
         say: "Verify 1 request".to_owned(),
         typed: None,
-        calls: vec![call("POST", format!("api/refused/{}/verify", text(one, "id")), &json!({}))],
+        call: call("POST", format!("api/refused/{}/verify", text(one, "id")), &json!({})),
         then: Some("refused"),
         told: Some(["It is valid now, as event {event}.", "It is not valid: {findings.0.why}"]),
     }

@@ -176,7 +176,7 @@ pub(super) fn cancel(one: &Value, role: Role) -> Markup {
         ),
         say: format!("Cancel {}", many(left, "event")),
         typed: None,
-        calls: vec![call("DELETE", format!("api/replays/{id}"), &json!(null))],
+        call: call("DELETE", format!("api/replays/{id}"), &json!(null)),
         then: None,
         told: None,
     };

@@ -74,7 +74,7 @@ pub(super) async fn preview(state: State, role: Role) -> Result<HttpResponse, Ap
             .to_owned(),
         say: format!("Make {}", many(changes.len() as u64, "change")),
         typed: None,
-        calls: vec![call("POST", "api/reload", &json!({}))],
+        call: call("POST", "api/reload", &json!({})),
         then: None,
         told: None,
     };

@@ -62,7 +62,7 @@ fn test<'a>(entry: &RegisteredSubscription, short: &str) -> Act<'a> {
         ),
         say: format!("Send 1 test to {short}"),
         typed: None,
-        calls: vec![call("POST", path, &json!({}))],
+        call: call("POST", path, &json!({})),
         then: None,
         told: Some([POSTED, POSTED]),
     }
@@ -77,7 +77,7 @@ fn remove<'a>(entry: &RegisteredSubscription, short: &str) -> Act<'a> {
         ),
         say: format!("Remove {short}"),
         typed: None,
-        calls: vec![call("DELETE", address(entry), &Value::Null)],
+        call: call("DELETE", address(entry), &Value::Null),
         then: Some("consumers"),
         told: None,
     }

@@ -97,8 +97,6 @@ const WAITS = [1, 2, 5, 10];
 /** The path of a page below the base. */
 const pathOf = (url) => url.pathname.slice(base.pathname.length);
 
-const fragmentOf = (url) => `ui/${pathOf(url) || "now"}${url.search}`;
-
 async function waited(tried, what, signal) {
   if (signal.aborted) return;
   const seconds = WAITS[Math.min(tried, WAITS.length - 1)];
@@ -124,7 +122,7 @@ async function show(url, how) {
   let answer;
   for (let tried = 0; !answer; tried++) {
     try {
-      answer = await send("GET", fragmentOf(current), undefined, signal);
+      answer = await send("GET", `ui/${pathOf(current) || "now"}${current.search}`, undefined, signal);
     } catch {
       await waited(tried, "no connection", signal);
       if (signal.aborted) return;
@@ -148,7 +146,7 @@ async function show(url, how) {
 function failure(error) {
   const found = $("#failure").content.cloneNode(true);
   $("p", found).textContent = error.message;
-  return [...found.childNodes];
+  return [found];
 }
 
 const again = () => show(current, "again");
@@ -196,41 +194,27 @@ setInterval(() => {
 
 // Changes
 
-/** Sends them in order; a call that was answered is not sent again. Returns the answers. */
-async function sendAll(calls, output) {
-  const answers = [];
-  for (const all = calls.length; calls.length; calls.shift()) {
-    const [method, path, body, more] = calls[0];
-    if (all > 1) output.textContent = `${all - calls.length + 1} of ${all}`;
-    const answer = await send(method, path, body ?? undefined, undefined, more);
-    if (!answer.ok) throw await problem(answer);
-    answers.push((await answer.json().catch(() => null)) ?? {});
-  }
-  return answers;
-}
-
 /** Tells what was answered, in the words of the server: `{name}` stands for a field of the answer. */
-function tellAnswers(answers, done, bad = done) {
-  const [one] = answers;
-  const isBad = [false, 0].includes(one.valid) || one.delivered === false;
-  const field = (_, path) => path.split(".").reduce((at, name) => at?.[name], one) ?? "";
-  const more = answers.flatMap(({ left_out = [], warning = [] }) => [
-    ...left_out.map(({ consumer, events, reason }) => `${events} of ${consumer} left out: ${reason}`), warning].flat());
-  say([(isBad ? bad : done).replace(/\{([\w.]+)\}/g, field), ...new Set(more)].join("\n"), isBad || more.length > 0);
+function tellAnswer(answer, done, bad = done) {
+  const isBad = [false, 0].includes(answer.valid) || answer.delivered === false;
+  const field = (_, path) => path.split(".").reduce((at, name) => at?.[name], answer) ?? "";
+  const left = (answer.left_out ?? []).map(({ consumer, events, reason }) => `${events} of ${consumer} left out: ${reason}`);
+  const lines = [(isBad ? bad : done).replace(/\{([\w.]+)\}/g, field), ...left, answer.warning].filter(Boolean);
+  say(lines.join("\n"), isBad || lines.length > 1);
 }
 
 /** Sends what a form is for, and shows the page again. After a failure it can be tried again. */
-async function submit(form, calls, { done, bad, then }) {
-  const output = $("output", form);
+async function submit(form, [method, path, body, more], { done, bad, then }) {
   form.inert = true;
   try {
-    const answers = await sendAll(calls, output);
+    const answer = await send(method, path, body ?? undefined, undefined, more);
+    if (!answer.ok) throw await problem(answer);
     confirmation.close();
     panel.close();
-    tellAnswers(answers, done, bad);
+    tellAnswer((await answer.json().catch(() => null)) ?? {}, done, bad);
     await (then ? open(then) : again());
   } catch (error) {
-    output.textContent = error.message;
+    $("output", form).textContent = error.message;
     return error;
   } finally {
     form.inert = false;
@@ -238,10 +222,10 @@ async function submit(form, calls, { done, bad, then }) {
   }
 }
 
-/** A button with `data-calls` asks first. */
+/** A button with `data-call` asks first. */
 function act(button) {
   const { ask, say: label, type, then, done = `${label}: done`, bad } = button.dataset;
-  const calls = JSON.parse(button.dataset.calls);
+  const call = JSON.parse(button.dataset.call);
   const form = $("form", confirmation);
   const [go, typed] = [$("button.go", form), form.elements.typed];
   $("p", form).textContent = ask;
@@ -254,7 +238,7 @@ function act(button) {
   typed.oninput();
   form.onsubmit = (event) => {
     event.preventDefault();
-    submit(form, calls, { done, bad, then });
+    submit(form, call, { done, bad, then });
   };
   confirmation.showModal();
   (type ? typed : go).focus();
@@ -277,21 +261,24 @@ async function openPanel(path) {
   if (held) $("form", panel)?.elements[held]?.focus();
 }
 
+/** The fields of a form that say something. */
+const filled = (form) => [...new FormData(form)].filter(([, value]) => value !== "");
+
 /** Shows again what a form would do, for what it says now. */
 function preview(form) {
-  const asked = new URL(form.dataset.preview, base);
   // It would still do what was shown before.
   for (const go of $$("button.go", form)) go.disabled = true;
-  for (const [name, value] of new FormData(form)) if (value) asked.searchParams.set(name, String(value));
+  const asked = new URL(form.dataset.preview, base);
+  for (const [name, value] of filled(form)) asked.searchParams.set(name, value);
   return openPanel(asked);
 }
 
-/** What a form says: names that end in `[]` are lists, an empty text is left out. */
+/** What a form says: names that end in `[]` are lists. */
 function fields(form) {
   const said = {};
-  for (const [name, value] of new FormData(form)) {
+  for (const [name, value] of filled(form)) {
     if (name.endsWith("[]")) (said[name.slice(0, -2)] ??= []).push(value);
-    else if (value) said[name] = value;
+    else said[name] = value;
   }
   return said;
 }
@@ -305,7 +292,7 @@ async function sendForm(form) {
   const more = create !== undefined && asked !== key ? { "If-None-Match": "*" } : {};
   const target = path.replace("{session}", encodeURIComponent(said.session));
   if (target !== path) delete said.session;
-  const error = await submit(form, [[method, target, said, more]], form.dataset);
+  const error = await submit(form, [method, target, said, more], form.dataset);
   if (error?.status === 412) {
     form.dataset.asked = key;
     $("button.go", form).textContent = "Replace it";
@@ -433,7 +420,6 @@ document.addEventListener("visibilitychange", () => {
 
 // Keyboard and mouse
 
-const rowLinks = () => $$("tbody a.row", main);
 const focusedRow = () => document.activeElement?.closest?.("tbody tr");
 const ids = () => {
   const marked = $$("tbody input:checked", main).map((box) => box.value);
@@ -442,7 +428,7 @@ const ids = () => {
 };
 
 function move(step) {
-  const links = rowLinks();
+  const links = $$("tbody a.row", main);
   const at = links.findIndex((link) => link.closest("tr") === focusedRow());
   links[Math.max(0, Math.min(links.length - 1, at < 0 ? 0 : at + step))]?.focus();
 }
@@ -494,7 +480,7 @@ document.addEventListener("keydown", (event) => {
 
 /** What a click does, by what it is in. */
 const CLICKS = {
-  "button[data-calls]": act,
+  "button[data-call]": act,
   "button[data-copy]": (button) => copy(button.dataset.copy),
   "button[data-close]": (button) => button.closest("dialog").close(),
   "button[data-replay]": replay,
@@ -524,23 +510,19 @@ document.addEventListener("click", (event) => {
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (form.classList.contains("filter")) {
-    event.preventDefault();
-    const query = new URLSearchParams();
-    for (const [name, value] of new FormData(form)) if (value !== "") query.append(name, String(value));
-    const url = new URL(form.getAttribute("action"), base);
-    url.search = String(query);
-    show(url, "push");
-  } else if (form.dataset.path) {
-    event.preventDefault();
-    told(sendForm(form));
-  }
+  const isFilter = form.matches(".filter");
+  if (!isFilter && !form.dataset.path) return;
+  event.preventDefault();
+  if (!isFilter) return void told(sendForm(form));
+  const url = new URL(form.getAttribute("action"), base);
+  url.search = new URLSearchParams(filled(form));
+  show(url, "push");
 });
 
 document.addEventListener("change", (event) => {
-  const within = event.target;
-  if (within.form?.dataset.preview) told(preview(within.form));
-  if (within.form?.classList.contains("filter") && within.tagName === "SELECT") within.form.requestSubmit();
+  const { form, tagName } = event.target;
+  if (form?.dataset.preview) told(preview(form));
+  if (form?.matches(".filter") && tagName === "SELECT") form.requestSubmit();
   const count = $("#selected", main);
   if (count) count.textContent = String($$("tbody input:checked", main).length || "");
 });
