@@ -70,6 +70,17 @@ impl ApiError {
         Self::bad_request_as("bad_request", text)
     }
 
+    /// An error that the web server has found.
+    pub(super) fn of_another(error: &actix_web::Error) -> Self {
+        let status = error.as_response_error().status_code();
+        let code = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+            status if status.is_client_error() => "bad_request",
+            _ => "unavailable",
+        };
+        Self::new(status, code, error.to_string())
+    }
+
     /// A bad request with a code of its own.
     pub(super) fn bad_request_as(code: &'static str, text: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, text)

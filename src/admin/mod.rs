@@ -7,7 +7,7 @@
 //!    of nobody. `guesses.rs` counts wrong tokens. `headers.rs` has the headers of every answer.
 //! 3. The handler: `health.rs`, `events.rs`, `event.rs`, `body.rs`, `deletion.rs`, `replay.rs`, `replays.rs`, `dead.rs`, `consumers.rs`,
 //!    `refused.rs`, `subscriptions.rs`, `settings.rs`, `conversations.rs`, `stats.rs`, `trial.rs`, `stream/`;
-//!    `ui/` renders the dashboard of what these answer. Each returns its answer or an `ApiError` (`error.rs`).
+//!    `openapi.rs` describes all of them for programs, and `ui/` renders the dashboard of what they answer. Each returns its answer or an `ApiError` (`error.rs`).
 //!
 //! `preview.rs` says what a replay would do, and `plans.rs` remembers what was shown. `contains.rs` searches in bodies. `request.rs` reads what a request says. `state.rs` holds what handlers need, and finds the event or
 //! the consumers that a request names. `registration.rs` reads and checks a subscription.
@@ -25,6 +25,7 @@ mod events;
 mod guesses;
 mod headers;
 mod health;
+mod openapi;
 mod plans;
 mod preview;
 mod refused;

@@ -16,8 +16,8 @@ use super::state::AdminState;
 #[cfg(feature = "dashboard")]
 use super::ui;
 use super::{
-    body, consumers, conversations, dead, deletion, event, events, health, refused, replay,
-    replays, settings, stats, stream, subscriptions, trial,
+    body, consumers, conversations, dead, deletion, event, events, health, openapi, refused,
+    replay, replays, settings, stats, stream, subscriptions, trial,
 };
 
 /// The admin API.
@@ -87,6 +87,7 @@ fn routes(app: &mut web::ServiceConfig) {
     app.service(on("GET", "/health", health::health))
         .service(on("GET", "/ready", health::ready))
         .service(on("GET", "/metrics", health::metrics))
+        .service(on("GET", "/openapi.json", openapi::show))
         .service(
             only("/api/events", "GET, DELETE")
                 .route(web::get().to(events::list))
