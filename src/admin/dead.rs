@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::error::{Answer, ApiError};
 use super::replay::{MAX_REPLAY, hand_over, taken};
-use super::request::{body_or_query, complete_id, json_body, page_size, time};
+use super::request::{complete_id, json_body, page_size, time};
 use super::state::{AdminState, State};
 use crate::dispatch::ReplayRequest;
 use crate::index::EventEntry;
@@ -148,8 +148,8 @@ pub(super) async fn replay(state: State, body: web::Bytes) -> Answer {
 }
 
 /// `DELETE /api/dead`: forgets many. The events stay.
-pub(super) async fn delete_many(state: State, http: HttpRequest, body: web::Bytes) -> Answer {
-    let which: Which = body_or_query(http.query_string(), &body)?;
+pub(super) async fn delete_many(state: State, body: web::Bytes) -> Answer {
+    let which: Which = json_body(&body)?;
     let (matched, by_consumer) = select(&state, &which).await?;
     if which.dry_run {
         return Ok(counts("deleted", matched, &by_consumer));

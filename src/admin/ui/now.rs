@@ -66,7 +66,7 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
         stream: state
             .pipeline
             .is_some()
-            .then(|| "api/stream?kinds=event,consumer,source,replay".to_owned()),
+            .then(|| "api/stream?kinds=event,consumer,source,replay,refused".to_owned()),
         ..Page::new("Now")
     };
     Ok(page.answer(&state, &content).await)

@@ -58,7 +58,12 @@ pub(super) async fn page(
             @if let Some(next) = found["next"].as_str() { a.button rel="next" href=(pairs(Some(next))) { "Older" } }
         }
     };
-    Ok(Page::new("Refused requests").answer(&state, &content).await)
+    let page = Page {
+        stream: (!is_older && state.pipeline.is_some())
+            .then(|| "api/stream?kinds=refused".to_owned()),
+        ..Page::new("Refused requests")
+    };
+    Ok(page.answer(&state, &content).await)
 }
 
 fn list(value: &Value) -> &[Value] {
