@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 use super::guesses::Guesses;
+use super::plans::Plans;
 use super::request::IdBeginning;
 use super::role::CurrentAccess;
 use crate::EventId;
@@ -46,8 +47,12 @@ pub(crate) struct AdminState {
     pub(crate) registry: Option<Arc<Registry>>,
     /// Bounds the requests to the API that are being answered.
     pub(crate) turns: Semaphore,
+    /// One search in bodies at a time.
+    pub(crate) body_search: Semaphore,
     /// The wrong tokens of the last minute.
     pub(crate) guesses: Guesses,
+    /// The replays that were shown and can be confirmed.
+    pub(crate) plans: Plans,
     pub(crate) clock: Arc<dyn Clock>,
 }
 

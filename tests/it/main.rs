@@ -9,11 +9,14 @@ mod cli;
 mod cli_events;
 mod clock;
 mod conformance;
+mod contains;
 mod crash;
 #[cfg(feature = "test-support")]
 mod custom_journal;
 #[cfg(feature = "dashboard")]
 mod dashboard;
+#[cfg(feature = "dashboard")]
+mod dashboard_event;
 mod deletion;
 mod events;
 mod examples;
@@ -24,6 +27,7 @@ mod from_file;
 mod full_disk;
 mod gateway;
 mod identity;
+mod idle;
 mod isolation;
 mod journal_files;
 mod jsonl;
@@ -33,8 +37,10 @@ mod logs;
 mod metrics;
 mod middleware;
 mod mounted;
+mod openapi;
 mod pages;
 mod parts;
+mod plans;
 mod proxies;
 mod records;
 mod refused;
@@ -59,3 +65,4 @@ mod support;
 mod systemd;
 mod tail;
 mod tls;
+mod trials;

@@ -3,7 +3,7 @@
 mod behind;
 mod changes;
 mod places;
-mod viewer;
+pub mod viewer;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use serde::de::IgnoredAny;
 
 use super::parts::{Page, copied, fact, fitting, plain, size, state as state_of, time, with_query};
-use super::{pretty, timeline};
+use super::{around, pretty, timeline};
 use crate::Event;
 use crate::Received;
 use crate::admin::error::ApiError;
@@ -15,6 +15,7 @@ use crate::admin::state::State;
 use crate::dispatch::events_of;
 use crate::engine::Pipeline;
 use crate::index::EventEntry;
+use crate::signature::TEST;
 
 /// `GET /ui/events/{id}`
 pub(super) async fn page(
@@ -32,6 +33,7 @@ pub(super) async fn page(
         div.head {
             h1 { (event.kind.as_str()) " " span.mono { (&id[..13]) } }
             (state_of(found.listed.state.name()))
+            @if is_test(&found) { span.state.is-idle { "test" } }
             span.end {
                 @if role.may_change() && event.in_journal().is_some() {
                     button type="button" data-replay { "Replay" }
@@ -44,19 +46,34 @@ pub(super) async fn page(
             }
         }
         (facts(event, conversation(state.pipeline()?, &found).await.as_deref()))
+        (around::waits(&state, event).await?)
         h2 { "Timeline" }
         (timeline::picture(&found.timeline))
         (timeline::table(&found.timeline))
         h2 { "Body" }
         (body(&found))
         @if let Some(received) = &found.received { (headers(received)) }
+        (around::others(&state, event).await?)
     };
     let title = format!("{} {}", event.kind.as_str(), &id[..13]);
     let page = Page {
         id: Some(event.id),
+        stream: event.in_journal().map(|_| {
+            let session = event.session.as_deref();
+            with_query(
+                "api/stream",
+                &[("kinds", Some("state,replay")), ("session", session)],
+            )
+        }),
         ..Page::new(title)
     };
     Ok(page.answer(&state, &content).await)
+}
+
+/// Whether offhook has made it, for a test.
+fn is_test(found: &EventDetails) -> bool {
+    let headers = found.received.iter().flat_map(|received| &received.headers);
+    headers.into_iter().any(|(name, _)| name == TEST)
 }
 
 async fn deleted(state: &State, left: &DeletedEvent) -> HttpResponse {

@@ -25,7 +25,7 @@ pub(super) async fn page(
 ) -> Result<HttpResponse, ApiError> {
     let query = query.into_inner();
     let shown = Filter::of(&query);
-    let found = events::find(&state, query).await?;
+    let found = events::find(&state, role, query).await?;
     let pipeline = state.pipeline()?;
     let rows = Rows::read(pipeline, role, found.events).await?;
     let content = html! {
@@ -40,7 +40,7 @@ pub(super) async fn page(
                 @if role.may_change() { button type="button" data-replay { "Replay selected " b #selected {} } }
             }
         }
-        (shown.form())
+        (shown.form(role))
         @if rows.events.is_empty() {
             p { "Nothing matches." @if let Some(at) = found.searched_to { " Looked back to " (time(at)) "." } }
         } @else {
@@ -76,6 +76,7 @@ impl Filter {
             ("source", query.source.clone()),
             ("event", query.event.clone()),
             ("name", query.name.clone()),
+            ("contains", query.contains.clone()),
             ("state", state),
             ("from", query.from.clone()),
             ("to", query.to.clone()),
@@ -132,7 +133,7 @@ impl Filter {
         }
     }
 
-    fn form(&self) -> Markup {
+    fn form(&self, role: Role) -> Markup {
         let kinds = EventKind::ALL.map(EventKind::as_str);
         html! {
             form.filter action="events" role="search" {
@@ -141,6 +142,7 @@ impl Filter {
                 (choice("Kind", "event", &kinds, self.value("event")))
                 (choice("State", "state", &EventState::NAMES, self.value("state")))
                 (field("Name", "name", "", "", self.value("name")))
+                @if role.sees_bodies() { (field("Body contains", "contains", "", "", self.value("contains"))) }
                 (field("From (UTC)", "from", "", "2026-01-08T12:00:00Z", self.value("from")))
                 (field("To (UTC)", "to", "", "2026-01-08T13:00:00Z", self.value("to")))
                 button type="submit" { "Filter" }
@@ -150,7 +152,9 @@ impl Filter {
 }
 
 /// The keys of a filter.
-const KEYS: [&str; 7] = ["session", "source", "event", "name", "state", "from", "to"];
+const KEYS: [&str; 8] = [
+    "session", "source", "event", "name", "contains", "state", "from", "to",
+];
 
 fn field(label: &str, name: &str, class: &str, example: &str, value: Option<&str>) -> Markup {
     html! {

@@ -2,18 +2,18 @@
 
 use actix_web::HttpResponse;
 use maud::{Markup, html};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::bars::{Row, bars};
 use super::parts::{
-    Page, Tone, ago, consumer_link, fact, many, number, size, state as state_of, time_in,
+    Act, Page, Tone, ago, call, consumer_link, fact, many, number, size, state as state_of, time_in,
 };
 use super::problems::{Problem, problems};
 use crate::Timestamp;
 use crate::admin::error::ApiError;
 use crate::admin::role::Role;
 use crate::admin::state::{AdminState, State};
-use crate::admin::{consumers, replay, stats};
+use crate::admin::{consumers, replays, stats};
 use crate::clock::{Clock as _, SystemClock};
 use crate::ingress::SeenReport;
 use crate::telemetry::{Series, Window};
@@ -28,24 +28,24 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
     let settings = state.settings.health();
     let kept = kept(&state).await;
     let problems = problems(&state, &sources, &all, &settings).await;
-    let replays = match &state.pipeline {
-        Some(_) => replay::all(&state).await?,
+    let replayed = match &state.pipeline {
+        Some(_) => replays::all(&state).await?,
         None => Vec::new(),
     };
     let was_anything_received = sources.iter().any(|source| source.last_event_at.is_some());
     let content = html! {
         div.head { h1 { "Now" } }
-        p.verdict { (verdict(&sources, &problems)) }
+        p.verdict { (verdict(&sources, &problems, was_anything_received)) }
         @if !problems.is_empty() {
             ul.problems { @for problem in &problems { li { (problem.show()) } } }
         }
         @if !was_anything_received { (send_one(&state)) }
         (last_hour(&state))
         div.columns {
-            section { (sources_table(&sources)) }
+            section { (sources_table(&sources, role)) }
             section { (consumers_table(&state, &all)) }
         }
-        @let running: Vec<&Value> = replays.iter().filter(|one| one["state"] == "running").collect();
+        @let running: Vec<&Value> = replayed.iter().filter(|one| one["state"] == "running").collect();
         @if !running.is_empty() { (replays_table(&running, role)) }
         h2 { "Server" }
         dl.facts {
@@ -66,7 +66,7 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
         stream: state
             .pipeline
             .is_some()
-            .then(|| "api/stream?kinds=event,consumer,source,replay".to_owned()),
+            .then(|| "api/stream?kinds=event,consumer,source,replay,refused".to_owned()),
         ..Page::new("Now")
     };
     Ok(page.answer(&state, &content).await)
@@ -130,13 +130,14 @@ async fn kept(state: &AdminState) -> Option<Kept> {
 }
 
 /// One sentence of how it is.
-fn verdict(sources: &[SeenReport], problems: &[Problem]) -> Markup {
+fn verdict(sources: &[SeenReport], problems: &[Problem], was_anything_received: bool) -> Markup {
     let heard = sources.iter().filter(|source| {
         source.session.is_none() && source.since_last.is_some_and(|since| since.as_secs() < 60)
     });
     let heard = many(heard.count() as u64, "source");
     html! {
         @match problems.iter().map(|problem| problem.tone).min() {
+            None if !was_anything_received => { span.state.is-idle { "Ready" } ": nothing has come since the start." }
             None => { span.state.is-good { "All is well" } ": " (heard) " heard in the last minute, no consumer is held up." }
             Some(Tone::Bad) => { span.state.is-bad { "Something is wrong" } ", the worst first:" }
             Some(_) => { span.state.is-warn { "Something wants attention" } ":" }
@@ -166,12 +167,28 @@ fn send_one(state: &AdminState) -> Markup {
     }
 }
 
-fn sources_table(sources: &[SeenReport]) -> Markup {
+/// Has a source receive a test event.
+fn test(source: &str) -> Act<'static> {
+    Act {
+        name: "Test",
+        ask: format!(
+            "{source} receives a message that is signed with its own secret, of the session offhook-test. Consumers \
+             get it, with the header offhook-test."
+        ),
+        say: format!("Send 1 test event to {source}"),
+        typed: None,
+        call: call("POST", "api/test", &json!({ "source": source })),
+        then: None,
+        told: Some(["Received as {event}. It reaches {reaches}.", ""]),
+    }
+}
+
+fn sources_table(sources: &[SeenReport], role: Role) -> Markup {
     html! {
         h2 { "Sources" }
         table {
             caption.unseen { "When each source sent its last event" }
-            thead { tr { th scope="col" { "Source" } th scope="col" { "Last event" } th scope="col" { "State" } } }
+            thead { tr { th scope="col" { "Source" } th scope="col" { "Last event" } th scope="col" { "State" } th scope="col" { span.unseen { "Actions" } } } }
             tbody {
                 @for source in sources {
                     tr {
@@ -185,6 +202,7 @@ fn sources_table(sources: &[SeenReport]) -> Markup {
                             None if source.last_event_at.is_some() => (state_of("heard")),
                             None => span.quiet { "–" },
                         } }
+                        td { @if source.session.is_none() { (test(&source.source).button(role)) } }
                     }
                 }
             }

@@ -58,7 +58,12 @@ pub(super) async fn page(
             @if let Some(next) = found["next"].as_str() { a.button rel="next" href=(pairs(Some(next))) { "Older" } }
         }
     };
-    Ok(Page::new("Refused requests").answer(&state, &content).await)
+    let page = Page {
+        stream: (!is_older && state.pipeline.is_some())
+            .then(|| "api/stream?kinds=refused".to_owned()),
+        ..Page::new("Refused requests")
+    };
+    Ok(page.answer(&state, &content).await)
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -103,8 +108,9 @@ fn verify<'a>(name: &'a str, groups: &[Value], which: Option<&Value>) -> Act<'a>
         ),
         say: format!("Verify {}", many(count, "request")),
         typed: None,
-        calls: vec![call("POST", "api/refused/verify", &body)],
+        call: call("POST", "api/refused/verify", &body),
         then: None,
+        told: Some([VERIFIED, VERIFIED]),
     }
 }
 
@@ -118,8 +124,9 @@ fn forget(groups: &[Value]) -> Act<'static> {
         ),
         say: format!("Forget {}", many(count, "request")),
         typed: Some(count.to_string()),
-        calls: vec![call("DELETE", "api/refused", &Value::Null)],
+        call: call("DELETE", "api/refused", &Value::Null),
         then: None,
+        told: None,
     }
 }
 
@@ -258,10 +265,38 @@ fn verify_one(one: &Value) -> Act<'static> {
         ask: "The request is verified again with the secrets of now. If it is valid it becomes an event.".to_owned(),
         say: "Verify 1 request".to_owned(),
         typed: None,
-        calls: vec![call("POST", format!("api/refused/{}/verify", text(one, "id")), &json!({}))],
+        call: call("POST", format!("api/refused/{}/verify", text(one, "id")), &json!({})),
         then: Some("refused"),
+        told: Some(["It is valid now, as event {event}.", "It is not valid: {findings.0.why}"]),
     }
 }
 
+const VERIFIED: &str = "{valid} of {looked_at} are valid now, {accepted} accepted";
+
 const MOST_SHOWN: usize = 50;
 const MOST_BODY: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_accepted_now_is_told_first() {
+        let words = |one: Value| proof(&one).into_string();
+        let now = words(json!({ "reason": "accepted-now", "explained": true }));
+        assert!(
+            now.contains("is-good") && now.contains("can be accepted now"),
+            "{now}"
+        );
+        let known = words(json!({ "reason": "base64", "explained": true }));
+        assert!(
+            known.contains("is-warn") && known.contains("sender knows the secret"),
+            "{known}"
+        );
+        let unknown = words(json!({ "reason": "unexplained", "explained": false }));
+        assert!(
+            unknown.contains("is-idle") && unknown.contains("secret not proven"),
+            "{unknown}"
+        );
+    }
+}
