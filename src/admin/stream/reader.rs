@@ -257,15 +257,17 @@ const ROOM: usize = 128 * 1024;
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::pin::pin;
     use std::time::Duration;
 
+    use futures_util::FutureExt as _;
     use tokio::time::timeout;
 
     use super::*;
     use crate::Received;
     use crate::clock::SystemClock;
     use crate::journal::contract::{WINDOW, entry, new};
-    use crate::journal::{Log as _, Memory};
+    use crate::journal::{Entry, Events, Log as _, Memory};
 
     /// At the beginning of a journal with 100 bodies, of which the oldest are not at hand.
     pub(in super::super) async fn reader(filter: &Arc<RowFilter>, news: &News) -> EventReader {
@@ -307,6 +309,32 @@ pub(super) mod tests {
         }
         assert!(matches!(reader.next().await, Ok(Next::End)));
         drop(timeout(Duration::from_secs(10), news.turn()).await.unwrap());
+    }
+
+    #[actix_web::test]
+    async fn who_waits_for_its_turn_holds_no_bodies() {
+        let news = News::new();
+        let mut reader = reader(&Arc::default(), &news).await;
+        // It is in memory, and is to be decoded.
+        let encoded = Entry {
+            events: Events::Unread,
+            ..entry(Received::new("source", "{}"), 101, WINDOW)
+        };
+        let journal = Arc::clone(&reader.source.journal);
+        journal.append(encoded).await.unwrap();
+        reader.at = Place::behind(100);
+        let newest = journal.tail().get(101).unwrap();
+        let held = Arc::strong_count(&newest);
+        let turn = news.turn().await;
+        let mut next = pin!(reader.next());
+        assert!(next.as_mut().now_or_never().is_none(), "it waits");
+        assert_eq!(Arc::strong_count(&newest), held);
+        drop(turn);
+        let next = next.await.unwrap();
+        assert!(
+            matches!(&next, Next::Row(row) if row.seq == 101),
+            "{next:?}"
+        );
     }
 
     #[actix_web::test]

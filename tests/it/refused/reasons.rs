@@ -115,6 +115,13 @@ async fn the_reason_is_found() {
             "other-session",
             true,
         ),
+        (
+            // The holder of the other secret may not pass for a sender of this session.
+            with("{}", &base64(&signed("{}", "the-secret-of-next"))).path("/webhook/own"),
+            401,
+            "base64",
+            false,
+        ),
         (with(own, &signed(own, OLD)), 401, "own-secrets", true),
         (
             with("{}", &signed("{}", "the-secret-of-other")),
