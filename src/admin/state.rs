@@ -12,12 +12,15 @@ use super::guesses::Guesses;
 use super::plans::Plans;
 use super::request::IdBeginning;
 use super::role::CurrentAccess;
+use super::stats::Oldest;
 use crate::EventId;
 use crate::clock::Clock;
 use crate::dispatch::ConsumerControls;
 use crate::engine::Pipeline;
 use crate::index::{EventEntry, Search};
 use crate::ingress::Ingress;
+#[cfg(feature = "dashboard")]
+use crate::journal::Seq;
 use crate::relay::{RegisteredSubscription, Registry};
 use crate::reload::{ReloadHandle, Status};
 use crate::telemetry::{ListenerMetrics, Metrics};
@@ -53,6 +56,8 @@ pub(crate) struct AdminState {
     pub(crate) guesses: Guesses,
     /// The replays that were shown and can be confirmed.
     pub(crate) plans: Plans,
+    /// The oldest body of the journal.
+    pub(crate) oldest: Oldest,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -81,6 +86,13 @@ impl AdminState {
     /// The same, to keep.
     pub(super) fn shared_pipeline(&self) -> Result<&Arc<Pipeline>, ApiError> {
         self.pipeline.as_ref().ok_or_else(ApiError::nothing_kept)
+    }
+
+    /// The number of the newest body in the journal.
+    #[cfg(feature = "dashboard")]
+    pub(super) fn head(&self) -> Option<Seq> {
+        let pipeline = self.pipeline.as_ref()?;
+        Some(pipeline.journal().tail().head())
     }
 
     /// The search over all events. An error with the engine `none`, or without an index.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::admin::{Access, AdminState, CurrentAccess, Guesses, Plans};
+use crate::admin::{Access, AdminState, CurrentAccess, Guesses, Oldest, Plans};
 use crate::clock::Clock;
 use crate::engine::{InlineEngine, Pipeline};
 use crate::ingress::Ingress;
@@ -62,6 +62,7 @@ impl Parts {
             body_search: Semaphore::new(1),
             guesses: Guesses::default(),
             plans: Plans::default(),
+            oldest: Oldest::default(),
             clock: Arc::clone(&self.reloading.clock),
         }
     }

@@ -174,8 +174,10 @@ async fn begin(
     strict: bool,
 ) -> Result<(Place, bool), ApiError> {
     let newest = Place::behind(journal.tail().head());
-    if resume.is_none() && from.is_none() {
-        return Ok((newest, false));
+    match (&resume, from) {
+        (None, None) => return Ok((newest, false)),
+        (Some(Resume::After(place)), _) if *place == newest => return Ok((newest, false)),
+        _ => {}
     }
     // What is read here counts as well.
     let _turn = news.turn().await;

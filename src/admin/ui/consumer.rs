@@ -26,6 +26,7 @@ pub(super) async fn page(
     role: Role,
     name: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
+    let head = state.head();
     let one = consumers::one(&state, role, &name).await?;
     let word = one["state"].as_str().unwrap_or("unknown");
     let subscription = subscription::find(&state, &name);
@@ -54,6 +55,7 @@ pub(super) async fn page(
     };
     let page = Page {
         stream: Some("api/stream?kinds=consumer,state,event,replay".to_owned()),
+        after: head,
         ..Page::new(short_name(&name))
     };
     Ok(page.answer(&state, &content).await)

@@ -12,6 +12,7 @@ use crate::admin::state::State;
 
 /// `GET /ui/consumers`
 pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiError> {
+    let head = state.head();
     let all = consumers::all(&state).await?;
     let content = html! {
         div.head {
@@ -26,6 +27,7 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
     };
     let page = Page {
         stream: Some("api/stream?kinds=consumer,state,event,replay".to_owned()),
+        after: head,
         ..Page::new("Consumers")
     };
     Ok(page.answer(&state, &content).await)

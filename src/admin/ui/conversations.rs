@@ -38,7 +38,7 @@ pub(super) async fn page(
         before,
     } = query.into_inner();
     let session = session.filter(|session| !session.is_empty());
-    let is_newest = before.is_none();
+    let (is_newest, newest) = (before.is_none(), state.head());
     let content = match (&session, &peer) {
         (Some(session), Some(peer)) => {
             let query = ChatQuery {
@@ -84,6 +84,7 @@ pub(super) async fn page(
                 &[("kinds", Some("event")), ("session", session.as_deref())],
             )
         }),
+        after: newest,
         ..Page::new(title)
     };
     Ok(page.answer(&state, &content).await)

@@ -43,6 +43,9 @@ pub(super) async fn page(
             p { "No dead letters." }
         } @else {
             (groups_table(&groups, role))
+            @if page.next.is_some() || query.before.is_some() {
+                p.quiet { "The groups are those of the " (many(page.dead.len() as u64, "letter")) " of this page." }
+            }
             h2 { "Letters, newest first" }
             (letters_table(&page.dead, role))
             @if let Some(next) = &page.next {

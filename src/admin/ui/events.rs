@@ -1,17 +1,16 @@
 //! Events: what was received, newest first. The filter is the address.
 
-use std::sync::Arc;
-
 use actix_web::{HttpResponse, web};
 use futures_util::future::join_all;
 use maud::{Markup, html};
 
 use super::parts::{Page, Tone, beginning, short_name, size, state as state_of, time, with_query};
+use crate::admin::decoding::with_events;
 use crate::admin::error::ApiError;
 use crate::admin::events::{self, EventQuery, EventState, ShownEvent};
 use crate::admin::role::Role;
 use crate::admin::state::State;
-use crate::dispatch::{EventStates, events_of, find, outlined};
+use crate::dispatch::{EventStates, events_of, find};
 use crate::engine::Pipeline;
 use crate::index::EventEntry;
 use crate::journal::DeadLetter;
@@ -23,8 +22,10 @@ pub(super) async fn page(
     role: Role,
     query: web::Query<EventQuery>,
 ) -> Result<HttpResponse, ApiError> {
-    let query = query.into_inner();
+    let mut query = query.into_inner();
+    query.limit = None;
     let shown = Filter::of(&query);
+    let head = state.head();
     let found = events::find(&state, role, query).await?;
     let pipeline = state.pipeline()?;
     let rows = Rows::read(pipeline, role, found.events).await?;
@@ -33,7 +34,7 @@ pub(super) async fn page(
             h1 { "Events" }
             @if shown.stream().is_some() {
                 button #live type="button" aria-pressed="true" { "Live" }
-                button #newer type="button" hidden {}
+                button #newer type="button" hidden data-say=[shown.is_narrower().then_some("newer")] {}
             }
             span.end {
                 (shown.replay_all(role))
@@ -57,6 +58,7 @@ pub(super) async fn page(
     };
     let page = Page {
         stream: shown.stream(),
+        after: head,
         ..Page::new("Events")
     };
     Ok(page.answer(&state, &content).await)
@@ -113,13 +115,13 @@ impl Filter {
     /// Where newer events come from, for the first page.
     fn stream(&self) -> Option<String> {
         let is_open = self.before.is_none() && self.value("to").is_none();
-        is_open.then(|| {
-            self.path(
-                "api/stream",
-                &["session", "source", "event"],
-                Some(("kinds", "event,state")),
-            )
-        })
+        is_open.then(|| self.path("api/stream", &OF_STREAM, Some(("kinds", "event,state"))))
+    }
+
+    /// Whether not all events of the stream match.
+    fn is_narrower(&self) -> bool {
+        let mut keys = self.asked.iter().map(|(key, _)| key);
+        keys.any(|key| !OF_STREAM.contains(key))
     }
 
     /// Replays what matches, where the API's replay knows the whole filter.
@@ -155,6 +157,9 @@ impl Filter {
 const KEYS: [&str; 8] = [
     "session", "source", "event", "name", "contains", "state", "from", "to",
 ];
+
+/// Those that the stream has, too.
+const OF_STREAM: [&str; 3] = ["session", "source", "event"];
 
 fn field(label: &str, name: &str, class: &str, example: &str, value: Option<&str>) -> Markup {
     html! {
@@ -312,7 +317,7 @@ pub(super) async fn text(pipeline: &Pipeline, event: &EventEntry) -> Option<Stri
     if record.received.body.len() > MOST_READ {
         return None;
     }
-    let record = outlined(Arc::clone(&record), pipeline.decoder());
+    let record = with_events(pipeline, record).await;
     let said = events_of(&record, position.part()).first().map(said);
     said.flatten().or_else(|| {
         let content = if record.received.content.is_empty() {

@@ -9,7 +9,6 @@ use super::parts::{
     Act, Page, Tone, ago, call, consumer_link, fact, many, number, size, state as state_of, time_in,
 };
 use super::problems::{Problem, problems};
-use crate::Timestamp;
 use crate::admin::error::ApiError;
 use crate::admin::role::Role;
 use crate::admin::state::{AdminState, State};
@@ -20,13 +19,17 @@ use crate::telemetry::{Series, Window};
 
 /// `GET /ui/now`
 pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiError> {
+    let head = state.head();
     let sources = state.ingress.silence().report();
     let all = match &state.pipeline {
         Some(_) => consumers::all(&state).await?,
         None => Vec::new(),
     };
     let settings = state.settings.health();
-    let kept = kept(&state).await;
+    let kept = match &state.pipeline {
+        Some(pipeline) => stats::kept(&state, pipeline).await.ok(),
+        None => None,
+    };
     let problems = problems(&state, &sources, &all, &settings).await;
     let replayed = match &state.pipeline {
         Some(_) => replays::all(&state).await?,
@@ -53,8 +56,8 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
             (fact("Engine", Some(state.engine)))
             @if let Some(kept) = kept {
                 (fact("Kept", kept.bytes.map(|bytes| format!("{} on the disk", size(bytes)))))
-                (fact("Free", kept.free.map(size)))
-                (fact("Oldest event", kept.oldest.map(ago)))
+                (fact("Free", kept.disk_free.map(size)))
+                (fact("Oldest event", kept.oldest_at.map(ago)))
                 (fact("Newest number", Some(number(kept.head))))
             }
             (fact("Settings", settings["fingerprint"].as_str()))
@@ -67,6 +70,7 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
             .pipeline
             .is_some()
             .then(|| "api/stream?kinds=event,consumer,source,replay,refused".to_owned()),
+        after: head,
         ..Page::new("Now")
     };
     Ok(page.answer(&state, &content).await)
@@ -102,31 +106,6 @@ fn last_hour(state: &AdminState) -> Markup {
         row("refused", "warn", refused),
         row("unavailable", "bad", unavailable),
     ])
-}
-
-/// What the journal holds.
-struct Kept {
-    head: u64,
-    bytes: Option<u64>,
-    free: Option<u64>,
-    oldest: Option<Timestamp>,
-}
-
-async fn kept(state: &AdminState) -> Option<Kept> {
-    let pipeline = state.pipeline.as_ref()?;
-    let journal = pipeline.journal();
-    let free = match pipeline.folder() {
-        Some(folder) => stats::free(folder.to_owned()).await,
-        None => None,
-    };
-    let oldest = journal.read(0, 1).await.ok();
-    let oldest = oldest.and_then(|records| records.into_iter().next());
-    Some(Kept {
-        head: journal.tail().head(),
-        bytes: pipeline.size().await,
-        free,
-        oldest: oldest.map(|record| record.received.received_at),
-    })
 }
 
 /// One sentence of how it is.

@@ -10,6 +10,7 @@ use url::form_urlencoded::Serializer;
 
 use crate::admin::role::Role;
 use crate::admin::state::AdminState;
+use crate::journal::Seq;
 use crate::{EventId, Timestamp};
 
 /// A fragment: the content of a page.
@@ -20,6 +21,8 @@ pub(super) struct Page {
     pub(super) id: Option<EventId>,
     /// Where newer rows come from.
     pub(super) stream: Option<String>,
+    /// The head of the journal before the content was read: newer events are behind it.
+    pub(super) after: Option<Seq>,
 }
 
 impl Page {
@@ -36,7 +39,7 @@ impl Page {
         let dead = dead_letters(state).await;
         let refused = state.ingress.refused().count_of_sources().to_string();
         let article = html! {
-            article data-title=(self.title) data-id=[self.id] data-stream=[self.stream.as_ref()] data-dead=[dead] data-refused=(refused) {
+            article data-title=(self.title) data-id=[self.id] data-stream=[self.stream.as_ref()] data-after=[self.after] data-dead=[dead] data-refused=(refused) {
                 (content)
             }
         };

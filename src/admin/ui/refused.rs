@@ -19,9 +19,13 @@ pub(super) async fn page(
     role: Role,
     query: web::Query<ListQuery>,
 ) -> Result<HttpResponse, ApiError> {
-    let query = query.into_inner();
+    let mut query = query.into_inner();
+    query.limit = Some(MOST_SHOWN);
     let (source, reason) = (query.source.clone(), query.reason.clone());
     let is_older = query.before.is_some();
+    // No request that changes something can say these.
+    let is_part = query.status.is_some() || query.explained.is_some();
+    let is_all = source.is_none() && reason.is_none() && !is_part;
     let found = refused::find_all(&state, query).await?;
     let (groups, all) = (list(&found["groups"]), list(&found["refused"]));
     let pairs = |before: Option<&str>| {
@@ -35,13 +39,17 @@ pub(super) async fn page(
     let content = html! {
         div.head {
             h1 { "Refused requests" }
-            @if source.is_some() || reason.is_some() { a href="refused" { "show all" } }
+            @if !is_all { a href="refused" { "show all" } }
             span.end.actions {
-                @if !groups.is_empty() { (verify("Verify all again", groups, None).button(role)) (forget(groups).button(role)) }
+                @if !groups.is_empty() && !is_part {
+                    @let which = (source.as_deref(), reason.as_deref());
+                    (verify("Verify all again", sum(groups, "whole"), which).button(role))
+                    @if reason.is_none() { (forget(groups, source.as_deref()).button(role)) }
+                }
             }
         }
         @if all.is_empty() && !is_older {
-            p { "Nothing was refused since the start, " (time_in(&found["since"], ago).unwrap_or_default()) "." }
+            p { @if is_all { "No refused request is kept." } @else { "Nothing that matches is kept." } }
         } @else {
             (groups_table(groups, role))
             h2 { "Requests, newest first" }
@@ -74,31 +82,20 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
-fn count(groups: &[Value]) -> u64 {
-    groups
-        .iter()
-        .filter_map(|group| group["count"].as_u64())
-        .sum()
+/// How many requests of all groups are counted under this key.
+fn sum(groups: &[Value], key: &str) -> u64 {
+    let counts = groups.iter().filter_map(|group| group[key].as_u64());
+    counts.sum()
 }
 
-/// Has requests verified again, by the settings that run now.
-fn verify<'a>(name: &'a str, groups: &[Value], which: Option<&Value>) -> Act<'a> {
-    let count = which.map_or_else(
-        || count(groups),
-        |group| group["count"].as_u64().unwrap_or_default(),
-    );
-    let body = which.map_or_else(
-        || json!({}),
-        |group| {
-            let mut body = json!({});
-            for key in ["source", "reason"] {
-                if group[key].is_string() {
-                    body[key] = group[key].clone();
-                }
-            }
-            body
-        },
-    );
+/// Has requests verified again, by the settings that run now: those of a source and with a reason, or all. There is
+/// no button where none has its body.
+fn verify<'a>(
+    name: &'a str,
+    count: u64,
+    (source, reason): (Option<&str>, Option<&str>),
+) -> Act<'a> {
+    let body = json!({ "source": source, "reason": reason });
     Act {
         name,
         ask: format!(
@@ -108,14 +105,19 @@ fn verify<'a>(name: &'a str, groups: &[Value], which: Option<&Value>) -> Act<'a>
         ),
         say: format!("Verify {}", many(count, "request")),
         typed: None,
-        call: call("POST", "api/refused/verify", &body),
+        call: if count > 0 {
+            call("POST", "api/refused/verify", &body)
+        } else {
+            Value::Null
+        },
         then: None,
         told: Some([VERIFIED, VERIFIED]),
     }
 }
 
-fn forget(groups: &[Value]) -> Act<'static> {
-    let count = count(groups);
+/// Forgets all requests of a source, or all.
+fn forget(groups: &[Value], source: Option<&str>) -> Act<'static> {
+    let count = sum(groups, "count");
     Act {
         name: "Forget",
         ask: format!(
@@ -124,7 +126,11 @@ fn forget(groups: &[Value]) -> Act<'static> {
         ),
         say: format!("Forget {}", many(count, "request")),
         typed: Some(count.to_string()),
-        call: call("DELETE", "api/refused", &Value::Null),
+        call: call(
+            "DELETE",
+            with_query("api/refused", &[("source", source)]),
+            &Value::Null,
+        ),
         then: None,
         told: None,
     }
@@ -152,7 +158,12 @@ fn groups_table(groups: &[Value], role: Role) -> Markup {
                         td.number { (group["count"].as_u64().unwrap_or_default()) }
                         td.wide-only { (time_in(&group["first"], ago).unwrap_or_default()) }
                         td.wide-only { (time_in(&group["last"], ago).unwrap_or_default()) }
-                        td { @if group["source"].is_string() { (verify("Verify again", groups, Some(group)).button(role)) } }
+                        td {
+                            // Without a reason it is not looked into yet, and a request cannot name it.
+                            @if let (Some(source), Some(reason)) = (group["source"].as_str(), group["reason"].as_str()) {
+                                (verify("Verify again", group["whole"].as_u64().unwrap_or_default(), (Some(source), Some(reason))).button(role))
+                            }
+                        }
                     }
                 }
             }
@@ -181,7 +192,7 @@ fn requests_table(all: &[Value]) -> Markup {
                 th.wide-only scope="col" { "From" } th.number.wide-only scope="col" { "Status" }
             } }
             tbody {
-                @for one in all.iter().take(MOST_SHOWN) {
+                @for one in all {
                     tr {
                         td { a.row href={ "refused/" (text(one, "id")) } { (time_in(&one["at"], super::parts::time).unwrap_or_default()) } }
                         td { (text(one, "method")) " " bdi { (beginning(text(one, "path"), 100)) }

@@ -57,8 +57,8 @@ fn shell(base: &str) -> Markup {
                 header {
                     a href="" { "offhook" }
                     nav aria-label="Pages" {
-                        @for (page, name, key) in NAVIGATION {
-                            a href=(page) data-page=(page) data-keys={ "g " (key) } { (name) b {} }
+                        @for (page, name, things, key) in NAVIGATION {
+                            a href=(page) data-page=(page) data-keys={ "g " (key) } { (name) " " b {} span.unseen { " " (things) } }
                         }
                     }
                     div.tools {
@@ -142,14 +142,15 @@ pub(super) const PAGES: [&str; 10] = [
     "/settings",
 ];
 
-const NAVIGATION: [(&str, &str, &str); 7] = [
-    ("", "Now", "n"),
-    ("events", "Events", "e"),
-    ("conversations", "Conversations", "v"),
-    ("consumers", "Consumers", "c"),
-    ("dead", "Dead", "d"),
-    ("refused", "Refused", "r"),
-    ("settings", "Settings", "s"),
+/// Each page with its name, with what its number counts, and with its key.
+const NAVIGATION: [(&str, &str, &str, &str); 7] = [
+    ("", "Now", "", "n"),
+    ("events", "Events", "", "e"),
+    ("conversations", "Conversations", "", "v"),
+    ("consumers", "Consumers", "", "c"),
+    ("dead", "Dead", "letters", "d"),
+    ("refused", "Refused", "requests", "r"),
+    ("settings", "Settings", "", "s"),
 ];
 
 const KEYS: [(&str, &str); 11] = [

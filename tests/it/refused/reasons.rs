@@ -65,7 +65,7 @@ async fn who_watches_is_told_of_explained_requests() {
         .ask(
             "GET",
             &format!("/api/refused/{}", told["id"].as_str().unwrap()),
-            json!({}),
+            &json!({}),
         )
         .await;
     assert_eq!(

@@ -20,7 +20,6 @@ function nodes(text) {
 
 let saying;
 
-/** Tells what has happened, for a while. */
 function say(text, isBad = false) {
   const said = $("#said");
   said.textContent = text;
@@ -62,7 +61,6 @@ async function problem(answer) {
   return Object.assign(new Error(text), { status: answer.status });
 }
 
-/** Shows the form for the token over the page. */
 function askForToken(why) {
   asking ??= new Promise((resolve) => {
     const dialog = $("#token");
@@ -94,7 +92,6 @@ let current = new URL(location.href);
 let running = new AbortController();
 const WAITS = [1, 2, 5, 10];
 
-/** The path of a page below the base. */
 const pathOf = (url) => url.pathname.slice(base.pathname.length);
 
 async function waited(tried, what, signal) {
@@ -114,28 +111,34 @@ async function show(url, how) {
     history.pushState({ within: true }, "", url);
   }
   current = new URL(url);
+  const known = live.newer;
   if (how !== "live") {
+    panel.close();
     live.stop();
     mark();
     main.setAttribute("aria-busy", "true");
   }
-  let answer;
-  for (let tried = 0; !answer; tried++) {
+  let found;
+  for (let tried = 0; !found; tried++) {
     try {
-      answer = await send("GET", `ui/${pathOf(current) || "now"}${current.search}`, undefined, signal);
+      const answer = await send("GET", `ui/${pathOf(current) || "now"}${current.search}`, undefined, signal);
+      found = answer.ok ? nodes(await answer.text()) : failure(await problem(answer));
     } catch {
       await waited(tried, "no connection", signal);
       if (signal.aborted) return;
     }
   }
-  const found = answer.ok ? nodes(await answer.text()) : failure(await problem(answer));
   if (signal.aborted) return;
-  const held = main.contains(document.activeElement) && document.activeElement.id;
+  if (how === "live" && isReading()) return live.later(3000);
+  const held = $("button:focus", main)?.outerHTML;
   main.replaceChildren(...found);
   const page = $("article", main);
   document.title = `${page.dataset.title ?? "Problem"} · offhook`;
   mark(page.dataset);
-  if (how === "live") return held && document.getElementById(held)?.focus();
+  if (how === "live") {
+    live.tell(live.newer - known);
+    return $$("button", main).find((one) => one.outerHTML === held)?.focus();
+  }
   main.removeAttribute("aria-busy");
   connected("on", "connected");
   main.focus({ preventScroll: true });
@@ -244,7 +247,6 @@ function act(button) {
   (type ? typed : go).focus();
 }
 
-/** Says what goes wrong outside of forms. */
 const told = async (work) => {
   try {
     await work;
@@ -261,10 +263,9 @@ async function openPanel(path) {
   if (held) $("form", panel)?.elements[held]?.focus();
 }
 
-/** The fields of a form that say something. */
 const filled = (form) => [...new FormData(form)].filter(([, value]) => value !== "");
 
-/** Shows again what a form would do, for what it says now. */
+/** Shows again what a form would do. */
 function preview(form) {
   // It would still do what was shown before.
   for (const go of $$("button.go", form)) go.disabled = true;
@@ -317,10 +318,7 @@ async function download(link) {
   const answer = await send("GET", link.getAttribute("href"));
   if (!answer.ok) throw await problem(answer);
   const address = URL.createObjectURL(await answer.blob());
-  const saved = document.createElement("a");
-  saved.href = address;
-  saved.download = link.dataset.download;
-  saved.click();
+  Object.assign(document.createElement("a"), { href: address, download: link.dataset.download }).click();
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 }
 
@@ -330,16 +328,20 @@ async function download(link) {
 const live = {
   wanted: true,
 
-  start(page) {
-    this.path = page?.dataset.stream;
-    this.after = undefined;
+  start({ dataset }) {
+    this.path = dataset.stream;
+    // What has come since the page was made is newer.
+    this.after = dataset.after;
     this.newer = 0;
     this.resume();
   },
 
-  resume() {
+  resume(isOld) {
     this.ended?.abort();
-    if (this.path && this.wanted) this.run();
+    if (this.path && this.wanted && !document.hidden) {
+      this.run();
+      if (isOld) this.later(0);
+    }
     this.tell(this.newer);
   },
 
@@ -351,7 +353,7 @@ const live = {
 
   toggle() {
     this.wanted = !this.wanted;
-    this.resume();
+    this.resume(true);
   },
 
   tell(newer) {
@@ -360,7 +362,7 @@ const live = {
     if (!button) return;
     button.setAttribute("aria-pressed", String(this.wanted));
     more.hidden = newer === 0;
-    more.textContent = `${newer} newer`;
+    more.textContent = more.dataset.say ?? `${newer} newer`;
   },
 
   async run() {
@@ -372,14 +374,11 @@ const live = {
         connected("live", "live");
         tried = 0;
         await this.read(answer.body.pipeThrough(new TextDecoderStream()).getReader());
-      } catch {
-        // Tried again below.
-      }
+      } catch {} // It is tried again.
       await waited(tried, "not live", signal);
     }
   },
 
-  /** Reads `text/event-stream` to its end. */
   async read(reader) {
     for (let rest = ""; ;) {
       const { value, done } = await reader.read();
@@ -389,23 +388,24 @@ const live = {
       for (const block of blocks) {
         const field = (name) => block.match(new RegExp(`^${name}: ?(.*)$`, "m"))?.[1];
         this.after = field("id") ?? this.after;
-        if (field("event")) this.changed(field("event") === "event");
+        const event = field("event");
+        if (event === "event") this.newer++;
+        if (event === "skipped") this.newer += JSON.parse(field("data")).events ?? 0;
+        if (event) this.later(1000);
       }
     }
   },
 
-  changed(isEvent) {
-    if (isEvent && $("#newer") && isReading()) this.tell(this.newer + 1);
-    else this.timer ??= setTimeout(() => this.put(), 1000);
-  },
-
-  async put(isWanted = !isReading()) {
-    if (isWanted) {
+  /** Shows the page again; while somebody reads, only how much is newer. */
+  later(wait) {
+    if (isReading()) this.tell(this.newer);
+    this.timer ??= setTimeout(async () => {
+      this.timer = undefined;
+      if (this.isBusy || isReading()) return this.later(3000);
+      this.isBusy = true;
       await show(current, "live");
-      this.tell(0);
-    }
-    // What came while somebody reads is put in later.
-    this.timer = isWanted ? undefined : setTimeout(() => this.put(), 3000);
+      this.isBusy = false;
+    }, wait);
   },
 };
 
@@ -415,7 +415,7 @@ const isReading = () => scrollY > 40 || $("main :focus:not(button), tbody input:
 document.addEventListener("visibilitychange", () => {
   // What came before is still put into the page.
   if (document.hidden) live.ended?.abort();
-  else live.resume();
+  else live.resume(true);
 });
 
 // Keyboard and mouse
@@ -478,14 +478,13 @@ document.addEventListener("keydown", (event) => {
   told(does());
 });
 
-/** What a click does, by what it is in. */
 const CLICKS = {
   "button[data-call]": act,
   "button[data-copy]": (button) => copy(button.dataset.copy),
   "button[data-close]": (button) => button.closest("dialog").close(),
   "button[data-replay]": replay,
   "#live": () => live.toggle(),
-  "#newer": () => live.put(true).then(() => scrollTo(0, 0)),
+  "#newer": () => again().then(() => scrollTo(0, 0)),
   "#theme": () => theme(1),
   "#forget": () => {
     sessionStorage.removeItem(TOKEN);
@@ -493,7 +492,8 @@ const CLICKS = {
   },
   "a[data-download]": download,
   "a[data-panel]": (link) => openPanel(link.getAttribute("href")),
-  "a[href]:not(.skip)": (link) => show(new URL(link.href), "push"),
+  "a.skip": () => main.focus(),
+  "a[href]": (link) => open(link.href),
   "button, input, label": undefined,
   // A click in a row follows its link.
   "tbody tr": (row) => String(getSelection()) || $("a.row", row)?.click(),
@@ -527,7 +527,7 @@ document.addEventListener("change", (event) => {
   if (count) count.textContent = String($$("tbody input:checked", main).length || "");
 });
 
-addEventListener("popstate", () => show(new URL(location.href), "back"));
+addEventListener("popstate", () => show(location.href, "back"));
 
 // Theme
 
