@@ -9,9 +9,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::error::{Answer, ApiError};
-use super::events::{EventState, ShownEvent, dead_letters, states};
+use super::events::ShownEvent;
 use super::role::Role;
 use super::state::{AdminState, State};
+use super::states::States;
 use crate::engine::Pipeline;
 use crate::index::{EventEntry, TimelineEntry};
 use crate::journal::{DeadLetter, Missing, Record, Seq, Unavailable};
@@ -99,8 +100,8 @@ pub(super) async fn details(
         let left = deleted(state, &event, left, at).await?;
         return Ok(FoundEvent::Deleted(left));
     }
-    let consumers = states(pipeline).await;
-    let dead = dead_letters(pipeline, std::slice::from_ref(&event)).await?;
+    let mut states = States::now(pipeline).await;
+    states.learn(pipeline, std::slice::from_ref(&event)).await?;
     let mut timeline = vec![Step::new("received", event.at)];
     let (mut decoded, mut missing) = (None, None);
     if let Some(position) = event.in_journal() {
@@ -120,12 +121,12 @@ pub(super) async fn details(
         }
         let attempts = state.search()?.attempts(position).await?;
         timeline.extend(attempts.iter().map(|made| attempt(made, role)));
-        timeline.extend(dead.iter().map(|(consumer, letter)| {
+        timeline.extend(states.dead.iter().map(|(consumer, letter)| {
             let at = given_up_at(consumer, letter, &attempts);
             Step::of_consumer("dead", at, consumer, letter.attempts, &letter.reason)
         }));
     }
-    let state = EventState::of(&event, &consumers, &dead);
+    let state = states.of(&event);
     Ok(FoundEvent::Kept(Box::new(EventDetails {
         listed: ShownEvent { event, state },
         timeline,

@@ -1,7 +1,6 @@
 //! `/api/events`: what was received, newest first.
 
 use actix_web::{HttpResponse, web};
-use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::contains::Contains;
@@ -9,10 +8,10 @@ use super::error::{Answer, ApiError};
 use super::request::{event_id, event_kind, page_size, time};
 use super::role::Role;
 use super::state::{AdminState, State};
-use crate::dispatch::{ConsumerControls, EventStates};
+use super::states::{EventState, States};
 use crate::engine::Pipeline;
 use crate::index::{EventEntry, EventFilter};
-use crate::journal::{DeadLetter, Position, Unavailable};
+use crate::journal::Unavailable;
 use crate::{EventId, Timestamp};
 
 #[derive(Debug, Default, Deserialize)]
@@ -43,16 +42,16 @@ pub(super) struct EventPage {
 
 /// `GET /api/events`
 pub(super) async fn list(state: State, role: Role, query: web::Query<EventQuery>) -> Answer {
-    let page = find(&state, role, query.into_inner()).await?;
+    let (page, _) = find(&state, role, query.into_inner()).await?;
     Ok(HttpResponse::Ok().json(page))
 }
 
-/// The page that a query asks for.
+/// The page that a query asks for, and the states of its events.
 pub(super) async fn find(
     state: &AdminState,
     role: Role,
     query: EventQuery,
-) -> Result<EventPage, ApiError> {
+) -> Result<(EventPage, States), ApiError> {
     let limit = page_size(query.limit)?;
     let contains = match query.contains.as_deref() {
         None | Some("") => None,
@@ -109,18 +108,19 @@ async fn search(
     mut filter: EventFilter,
     mut wanted: Wanted<'_>,
     limit: usize,
-) -> Result<EventPage, ApiError> {
+) -> Result<(EventPage, States), ApiError> {
     let pipeline = state.pipeline()?;
-    let consumers = states(pipeline).await;
-    let (mut found, mut searched, mut searched_to) = (Vec::new(), 0, None);
+    let mut states = States::now(pipeline).await;
+    let (mut found, mut searched, mut searched_to) = (Vec::<ShownEvent>::new(), 0, None);
     while searched < MAX_SEARCHED {
         let events = state.search()?.newest(filter.clone(), BATCH).await?;
         let is_last_batch = events.len() < BATCH;
         searched += events.len();
-        let dead = dead_letters(pipeline, &events).await?;
+        states.only(&found);
+        states.learn(pipeline, &events).await?;
         let mut is_enough = false;
         for event in events {
-            let state = EventState::of(&event, &consumers, &dead);
+            let state = states.of(&event);
             let may_be = wanted.takes(&event) && wanted.state.is_none_or(|wanted| state.is(wanted));
             let is_wanted = match may_be {
                 true => wanted.has(pipeline, &event).await?,
@@ -142,18 +142,20 @@ async fn search(
             break;
         }
         if is_last_batch {
-            return Ok(EventPage {
+            let page = EventPage {
                 events: found,
                 next: None,
                 searched_to: None,
-            });
+            };
+            return Ok((page, states));
         }
     }
-    Ok(EventPage {
+    let page = EventPage {
         events: found,
         next: filter.before,
         searched_to,
-    })
+    };
+    Ok((page, states))
 }
 
 /// An event as the list shows it.
@@ -162,86 +164,6 @@ pub(super) struct ShownEvent {
     #[serde(flatten)]
     pub(super) event: EventEntry,
     pub(super) state: EventState,
-}
-
-/// What became of an event, over all consumers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum EventState {
-    /// A consumer has given up on it.
-    Dead,
-    /// A consumer has failed and will try again.
-    Retrying,
-    /// A consumer has not settled it yet.
-    Pending,
-    /// Nothing is left to do.
-    Done,
-    /// Nothing is left to do, because it is the same as an earlier one. It is shown as `done`, with that one's id.
-    #[serde(rename(serialize = "done"))]
-    Duplicate,
-}
-
-impl EventState {
-    /// The states that can be searched for.
-    #[cfg(feature = "dashboard")]
-    pub(super) const NAMES: [&str; 5] = ["pending", "done", "retrying", "dead", "duplicate"];
-
-    /// The name by which it is searched for.
-    #[cfg(feature = "dashboard")]
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Dead => "dead",
-            Self::Retrying => "retrying",
-            Self::Pending => "pending",
-            Self::Done => "done",
-            Self::Duplicate => "duplicate",
-        }
-    }
-
-    /// The state of an event, from how all consumers are doing and the dead letters of the event.
-    pub(super) fn of(
-        event: &EventEntry,
-        consumers: &[EventStates],
-        dead: &[(String, DeadLetter)],
-    ) -> Self {
-        let Some(position) = event.in_journal() else {
-            return Self::Duplicate;
-        };
-        let is_retrying = |share: &EventStates| share.retrying.contains(position);
-        let is_pending = |share: &EventStates| {
-            !share.progress.is_settled(position) || share.replaying.contains(position)
-        };
-        if dead.iter().any(|(_, letter)| letter.position == position) {
-            Self::Dead
-        } else if consumers.iter().any(is_retrying) {
-            Self::Retrying
-        } else if consumers.iter().any(is_pending) {
-            Self::Pending
-        } else {
-            Self::Done
-        }
-    }
-
-    /// Whether who asks for the `wanted` state gets it.
-    fn is(self, wanted: Self) -> bool {
-        self == wanted || (self, wanted) == (Self::Duplicate, Self::Done)
-    }
-}
-
-/// How all consumers are doing, in each share.
-pub(super) async fn states(pipeline: &Pipeline) -> Vec<EventStates> {
-    let consumers = pipeline.consumers();
-    let states = join_all(consumers.iter().map(ConsumerControls::events)).await;
-    states.into_iter().flatten().collect()
-}
-
-/// The dead letters of these events, each with its consumer's name.
-pub(super) async fn dead_letters(
-    pipeline: &Pipeline,
-    events: &[EventEntry],
-) -> Result<Vec<(String, DeadLetter)>, Unavailable> {
-    let positions: Vec<Position> = events.iter().filter_map(EventEntry::in_journal).collect();
-    pipeline.journal().dead_letters_of(&positions).await
 }
 
 /// How many events are taken from the index in one step.

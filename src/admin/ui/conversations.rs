@@ -48,7 +48,7 @@ pub(super) async fn page(
             let chat = chat(&state, role, (session, peer), &query).await?;
             html! {
                 (head(Some(session), Some(peer)))
-                (of_peer(session, peer, &chat, query.before.is_some()))
+                (of_peer(role, (session, peer), &chat, query.before.is_some()))
             }
         }
         (Some(session), None) => {
@@ -200,7 +200,7 @@ enum Entry<'a> {
     Connection(&'a Mark),
 }
 
-fn of_peer(session: &str, peer: &str, chat: &Chat, is_older: bool) -> Markup {
+fn of_peer(role: Role, (session, peer): (&str, &str), chat: &Chat, is_older: bool) -> Markup {
     let messages = chat
         .messages
         .iter()
@@ -223,6 +223,7 @@ fn of_peer(session: &str, peer: &str, chat: &Chat, is_older: bool) -> Markup {
                         small {
                             a href={ "events/" (message.id) } { (time(*at)) }
                             @for mark in &message.statuses { " · " a href={ "events/" (mark.id) } { (mark.status) } }
+                            @if role.may_change() { " · " (replay_from(session, message)) }
                         }
                     },
                     Entry::Connection(mark) => li.rule { a href={ "events/" (mark.id) } { (mark.status) } " " (time(*at)) },
@@ -231,6 +232,13 @@ fn of_peer(session: &str, peer: &str, chat: &Chat, is_older: bool) -> Markup {
         }
         @if is_older { p { a.button rel="prev" href=(with_query("conversations", &pairs)) { "Newest" } } }
     }
+}
+
+/// Replays the session from a message on.
+fn replay_from(session: &str, message: &Message) -> Markup {
+    let from = message.at.to_string();
+    let pairs = [("session", Some(session)), ("from", Some(&*from))];
+    html! { a data-panel href=(with_query("ui/replay", &pairs)) { "replay from here" } }
 }
 
 /// How far was searched, and the link that searches on.

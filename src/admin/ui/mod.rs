@@ -4,8 +4,8 @@
 //! of the page, from the same path below `/ui`, into it; those need the token as the API does. A fragment is
 //! rendered from what the handlers of the API answer, one file a page:
 //!
-//! - `now.rs` (with `problems.rs`), `events.rs`, `event.rs` (with `timeline.rs` and `around.rs`), `conversations.rs`, `consumers.rs`, `consumer.rs`, `dead.rs`,
-//!   `refused.rs`, `settings.rs` (with `toml.rs`).
+//! - `now.rs` (with `problems.rs`), `events.rs` (with `rows.rs`), `event.rs` (with `timeline.rs` and `around.rs`),
+//!   `conversations.rs`, `consumers.rs`, `consumer.rs`, `dead.rs`, `refused.rs`, `settings.rs` (with `toml.rs`).
 //! - `subscription.rs`: what a consumer that is a subscription has beside others.
 //! - `replay.rs`: what a replay would hand over, before it is asked for.
 //! - `pretty.rs`: JSON with line breaks, in the order of its sender.
@@ -30,6 +30,7 @@ mod pretty;
 mod problems;
 mod refused;
 mod replay;
+mod rows;
 mod settings;
 mod shell;
 mod subscription;

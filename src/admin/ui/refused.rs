@@ -22,9 +22,11 @@ pub(super) async fn page(
     let mut query = query.into_inner();
     query.limit = Some(MOST_SHOWN);
     let (source, reason) = (query.source.clone(), query.reason.clone());
+    let status = query.status.map(|status| status.to_string());
+    let explained = query.explained.map(|explained| explained.to_string());
     let is_older = query.before.is_some();
     // No request that changes something can say these.
-    let is_part = query.status.is_some() || query.explained.is_some();
+    let is_part = status.is_some() || explained.is_some();
     let is_all = source.is_none() && reason.is_none() && !is_part;
     let found = refused::find_all(&state, query).await?;
     let (groups, all) = (list(&found["groups"]), list(&found["refused"]));
@@ -32,6 +34,8 @@ pub(super) async fn page(
         let pairs = [
             ("source", source.as_deref()),
             ("reason", reason.as_deref()),
+            ("status", status.as_deref()),
+            ("explained", explained.as_deref()),
             ("before", before),
         ];
         with_query("refused", &pairs)

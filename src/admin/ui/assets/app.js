@@ -130,14 +130,14 @@ async function show(url, how) {
   }
   if (signal.aborted) return;
   if (how === "live" && isReading()) return live.later(3000);
-  const held = $("button:focus", main)?.outerHTML;
+  const held = $("button:focus", main);
   main.replaceChildren(...found);
   const page = $("article", main);
   document.title = `${page.dataset.title ?? "Problem"} · offhook`;
   mark(page.dataset);
   if (how === "live") {
     live.tell(live.newer - known);
-    return $$("button", main).find((one) => one.outerHTML === held)?.focus();
+    return $$("button", main).find((one) => one.isEqualNode(held))?.focus();
   }
   main.removeAttribute("aria-busy");
   connected("on", "connected");
@@ -346,6 +346,7 @@ const live = {
   },
 
   stop() {
+    this.path = undefined;
     this.ended?.abort();
     clearTimeout(this.timer);
     this.timer = undefined;
