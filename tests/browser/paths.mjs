@@ -22,6 +22,10 @@ export const paths = {
     ]) await keys(page, pressed, heading);
     assert.match(await page.title(), /^Events · offhook$/);
     const path = () => new URL(page.url()).pathname;
+    // The link to the content leads into the page, and not away from it.
+    await page.focus("a.skip");
+    await page.keyboard.press("Enter");
+    assert.deepEqual([path(), await page.evaluate(() => document.activeElement?.id)], ["/events", "main"]);
     await page.keyboard.press("j");
     await page.keyboard.press("j");
     await page.keyboard.press("k");
@@ -76,6 +80,26 @@ export const paths = {
     const { replays } = await seeded.api("api/replays");
     const mine = replays.filter((one) => one.consumer === "handler:archive" && one.matched === 2 && one.rate === 1);
     assert.equal(mine.length, 1);
+    await opened.context.close();
+    return wrong;
+  },
+
+  async "what a replay is of can be looked at first"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    await page.goto(`${seeded.base}events?session=shop`);
+    await shown(page);
+    await page.click("a:has-text('Replay all that match')");
+    await page.click("#panel a:has-text('Show them')");
+    await page.waitForURL(/events\?session=shop&to=/);
+    await shown(page);
+    assert.equal(await page.locator("dialog[open]").count(), 0);
+    const chat = `${seeded.base}conversations?session=support&peer=%2B447700901000`;
+    await page.goto(chat);
+    await shown(page);
+    await page.locator("a:has-text('replay from here')").first().click();
+    await page.waitForSelector("#panel p:has-text('Every event of session support, from')");
+    const wrong = await judge(opened);
     await opened.context.close();
     return wrong;
   },
@@ -152,38 +176,6 @@ export const paths = {
       wrong.push(...links.filter((link) => !link.startsWith(seeded.base)).map((link) => `${place} links to ${link}`));
     }
     wrong.push(...await judge(opened));
-    await opened.context.close();
-    return wrong;
-  },
-
-  async "new events come by themselves, but not while somebody reads"(browser, { seeded }) {
-    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
-    const { page } = opened;
-    await page.goto(`${seeded.base}events?session=live`);
-    await page.waitForSelector("#connection[data-state=live]");
-    const send = (id) => seeded.send({ event: "message", sessionId: "live", messageId: id, from: "+1", message: id });
-    await send("first");
-    await page.waitForSelector("#events:has-text('first')");
-    await page.keyboard.press("j");
-    await send("second");
-    await page.waitForSelector("#newer:has-text('1 newer')");
-    assert.equal(await page.locator("#events tbody tr").count(), 1);
-    // A tab that was hidden still knows it.
-    await page.evaluate(() => {
-      const hide = (hidden) => {
-        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
-        document.dispatchEvent(new Event("visibilitychange"));
-      };
-      hide(true);
-      hide(false);
-    });
-    assert.equal(await page.textContent("#newer"), "1 newer");
-    await page.waitForSelector("#connection[data-state=live]");
-    await page.click("#newer");
-    await page.waitForSelector("#events:has-text('second')");
-    await page.keyboard.press("l");
-    assert.equal(await page.getAttribute("#live", "aria-pressed"), "false");
-    const wrong = await judge(opened);
     await opened.context.close();
     return wrong;
   },
@@ -285,39 +277,6 @@ export const paths = {
     return wrong;
   },
 
-  async "pages follow the server, and Escape leads up"(browser, { seeded }) {
-    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
-    const { page } = opened;
-    const archive = "handler:archive";
-    await page.goto(`${seeded.base}consumers`);
-    await page.waitForSelector("#connection[data-state=live]");
-    const row = page.locator("tbody tr", { hasText: "archive" });
-    await seeded.api(`api/consumers/${archive}/pause`, "POST");
-    await row.locator(".state", { hasText: "paused" }).waitFor();
-    await seeded.send({ event: "status", sessionId: "follow", messageId: "F", status: "read" });
-    const { events } = await seeded.api("api/events?session=follow");
-    await page.goto(`${seeded.base}events/${events[0].id}`);
-    await page.waitForSelector("main li:has-text('gets nothing until it is resumed')");
-    await page.waitForSelector("#connection[data-state=live]");
-    await seeded.api(`api/consumers/${archive}/resume`, "POST");
-    await page.waitForSelector("main .head .state:has-text('done')");
-    assert.match(await page.textContent("#zone") ?? "", /UTC/);
-    await page.keyboard.press("Escape");
-    await page.waitForSelector("#events");
-    await page.keyboard.press("Escape");
-    assert.equal(new URL(page.url()).pathname, "/events");
-    // A question that is closed gives the focus back.
-    await page.goto(`${seeded.base}consumers/${encodeURIComponent(archive)}`);
-    await shown(page);
-    await page.focus("main button:has-text('Pause')");
-    await page.keyboard.press("Enter");
-    await page.waitForSelector("#confirm[open]");
-    await page.keyboard.press("Escape");
-    assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Pause");
-    await opened.context.close();
-    return [];
-  },
-
   async "a change that failed can be tried again"(browser, { seeded }) {
     const opened = await tab(browser, { base: seeded.base, token: TOKEN });
     const { page } = opened;
@@ -365,6 +324,18 @@ export const paths = {
     await page.unroute("**/ui/**");
     await page.waitForSelector("#connection[data-state=on], #connection[data-state=live]");
     await shown(page);
+    // Or in the middle of an answer.
+    await page.evaluate(() => {
+      const { text } = Response.prototype;
+      Response.prototype.text = () => {
+        Response.prototype.text = text;
+        return Promise.reject(new TypeError("network error"));
+      };
+    });
+    await page.click("nav a[data-page=dead]");
+    await page.waitForSelector("#connection[data-state=off]");
+    await shown(page);
+    assert.equal(await page.textContent("h1"), "Dead letters");
     await page.goto(`${empty.base}consumers`);
     await shown(page);
     await page.route("**/ui/**", (route) => route.abort());

@@ -7,6 +7,7 @@ import { mkdir } from "node:fs/promises";
 import { chromium } from "playwright-core";
 
 import { judge, shown, tab } from "./checks.mjs";
+import { live } from "./live.mjs";
 import { paths } from "./paths.mjs";
 import { Served, TOKEN } from "./served.mjs";
 
@@ -63,7 +64,7 @@ try {
     report(run, await judge(opened));
     await opened.context.close();
   }
-  for (const [name, walk] of Object.entries(paths)) {
+  for (const [name, walk] of Object.entries({ ...paths, ...live })) {
     let wrong;
     try {
       wrong = await walk(browser, servers);

@@ -107,6 +107,9 @@ async fn the_shell_is_open_and_holds_no_data() {
         assert!(policy.contains(directive), "{policy}");
     }
     let text = first.text();
+    // Read out it is "Dead 3 letters".
+    let dead = "Dead <b></b><span class=\"unseen\"> letters</span>";
+    assert!(text.contains(dead), "{text}");
     assert!(text.contains("<base href=\"/offhook/\">"), "{text}");
     assert!(
         !text.contains("style=") && !text.contains("onclick"),
@@ -317,6 +320,16 @@ async fn a_conversation_has_its_messages_and_their_statuses() {
     let next = first["next"].as_str().unwrap();
     let second = json(&format!("/api/conversations/s/%2B1?limit=1&before={next}")).await;
     assert_eq!(second["messages"][0]["text"], "text 1");
+    // From each message on the session can be replayed.
+    let page = fragment(to, "/ui/conversations?session=s&peer=%2B1", ADMIN).await;
+    let mut links = page.split("data-panel href=\"").skip(1);
+    let last = links.nth(1).unwrap().split('"').next().unwrap();
+    let replay = format!("/{}", last.replace("&amp;", "&"));
+    let replay = fragment(to, &replay, ADMIN).await;
+    assert!(
+        replay.contains("Every event of session s, from"),
+        "{replay}"
+    );
     server.stop().await;
 }
 

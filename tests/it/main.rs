@@ -17,6 +17,8 @@ mod custom_journal;
 mod dashboard;
 #[cfg(feature = "dashboard")]
 mod dashboard_event;
+#[cfg(feature = "dashboard")]
+mod dashboard_events;
 mod deletion;
 mod events;
 mod examples;

@@ -570,12 +570,17 @@ async fn retention_removes_the_oldest_and_reports_unsettled() {
     for number in 0..10 {
         let event = TestEvent::message("+1", "Hello!").id(&number.to_string());
         event.sign(&secret(KEY)).send(server.public_address()).await;
+        // The oldest is remembered until it leaves.
+        get(&server, "/api/stats").await;
     }
     // The newest stays.
     until(&server, "/api/events", |list| {
         list["events"].as_array().unwrap().len() == 1
     })
     .await;
+    let one_is_left = |stats: &Value| stats["journal"]["events"] == 1;
+    let journal = until(&server, "/api/stats", one_is_left).await["journal"].take();
+    assert_eq!(journal["oldest_at"], journal["newest_at"], "{journal}");
     let metrics = TestRequest::get("/metrics")
         .send(server.admin_address().unwrap())
         .await

@@ -3,6 +3,8 @@
 mod again;
 mod command;
 mod kept;
+#[cfg(feature = "dashboard")]
+mod page;
 mod reasons;
 
 use std::net::SocketAddr;
