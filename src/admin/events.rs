@@ -116,7 +116,7 @@ async fn search(
         let events = state.search()?.newest(filter.clone(), BATCH).await?;
         let is_last_batch = events.len() < BATCH;
         searched += events.len();
-        states.only(&found);
+        states.only(found.iter().map(|shown| &shown.event));
         states.learn(pipeline, &events).await?;
         let mut is_enough = false;
         for event in events {

@@ -6,14 +6,14 @@
 //! 2. `access.rs`: the token and its role (`role.rs`); without one, only requests of programs on this machine, or
 //!    of nobody. `guesses.rs` counts wrong tokens. `headers.rs` has the headers of every answer.
 //! 3. The handler: `health.rs`, `events.rs`, `event.rs`, `body.rs`, `deletion.rs`, `replay.rs`, `replays.rs`,
-//!    `dead.rs`, `consumers.rs`, `refused.rs`, `subscriptions.rs`, `settings.rs`, `conversations.rs`, `stats.rs`, `trial.rs`, `stream/`;
-//!    `openapi.rs` describes all of them for programs, and `ui/` renders the dashboard of what they answer. Each
-//!    returns its answer or an `ApiError` (`error.rs`).
+//!    `dead.rs`, `consumers.rs`, `refused.rs`, `subscriptions.rs`, `settings.rs`, `conversations.rs`, `stats.rs`,
+//!    `trial.rs`, `stream/`; `openapi.rs` describes all of them for programs, and `ui/` renders the dashboard of
+//!    what they answer. Each returns its answer or an `ApiError` (`error.rs`).
 //!
 //! `preview.rs` says what a replay would do, and `plans.rs` remembers what was shown. `contains.rs` searches in
-//! bodies, and `decoding.rs` reads their events. `states.rs` tells what became of events. `request.rs` reads what a
-//! request says. `state.rs` holds what handlers need, and finds the event or the consumers that a request names.
-//! `registration.rs` reads and checks a subscription.
+//! bodies, and `decoding.rs` reads their events. `states.rs` tells what became of events, and `oldest.rs` since
+//! when they are kept. `request.rs` reads what a request says. `state.rs` holds what handlers need, and finds the
+//! event or the consumers that a request names. `registration.rs` reads and checks a subscription.
 
 mod access;
 mod body;
@@ -29,6 +29,7 @@ mod events;
 mod guesses;
 mod headers;
 mod health;
+mod oldest;
 mod openapi;
 mod plans;
 mod preview;
@@ -50,8 +51,8 @@ mod trial;
 mod ui;
 
 pub(crate) use guesses::Guesses;
+pub(crate) use oldest::Oldest;
 pub(crate) use plans::Plans;
 pub(crate) use role::{Access, CurrentAccess};
 pub(crate) use routes::{app, given_up, mount};
 pub(crate) use state::AdminState;
-pub(crate) use stats::Oldest;

@@ -9,10 +9,10 @@ use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 use super::guesses::Guesses;
+use super::oldest::Oldest;
 use super::plans::Plans;
 use super::request::IdBeginning;
 use super::role::CurrentAccess;
-use super::stats::Oldest;
 use crate::EventId;
 use crate::clock::Clock;
 use crate::dispatch::ConsumerControls;

@@ -3,7 +3,6 @@
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::events::ShownEvent;
 use crate::dispatch::{ConsumerControls, EventStates};
 use crate::engine::Pipeline;
 use crate::index::EventEntry;
@@ -107,10 +106,13 @@ impl States {
     }
 
     /// Forgets the dead letters of all events but these.
-    pub(super) fn only(&mut self, events: &[ShownEvent]) {
-        let positions = || events.iter().filter_map(|shown| shown.event.in_journal());
-        self.dead
-            .retain(|(_, letter)| positions().any(|position| position == letter.position));
+    pub(super) fn only<'a>(&mut self, events: impl Iterator<Item = &'a EventEntry> + Clone) {
+        let positions = events.filter_map(EventEntry::in_journal);
+        let is_one = |letter: &DeadLetter| {
+            let mut positions = positions.clone();
+            positions.any(|position| position == letter.position)
+        };
+        self.dead.retain(|(_, letter)| is_one(letter));
     }
 
     /// The state of an event that was learnt.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 use actix_web::{HttpResponse, web};
 use futures_util::future::join_all;
@@ -15,7 +14,7 @@ use crate::Timestamp;
 use crate::clock::{Clock as _, SystemClock};
 use crate::dispatch::ConsumerControls;
 use crate::engine::Pipeline;
-use crate::journal::{Journal, Seq, Unavailable};
+use crate::journal::{Seq, Unavailable};
 use crate::telemetry::Window;
 
 #[derive(Debug, Deserialize)]
@@ -133,25 +132,6 @@ pub(super) async fn kept(state: &AdminState, pipeline: &Pipeline) -> Result<Kept
         oldest_at: oldest.map(|(_, at)| at),
         disk_free,
     })
-}
-
-/// The oldest body and its time, as they were read last: the journal can give them only with the whole body.
-#[derive(Debug, Default)]
-pub(crate) struct Oldest(Mutex<Option<(Seq, Timestamp)>>);
-
-impl Oldest {
-    async fn find(&self, journal: &dyn Journal) -> Result<Option<(Seq, Timestamp)>, Unavailable> {
-        let tail = journal.tail();
-        let is_kept = |(seq, _): &(Seq, Timestamp)| tail.removed() < *seq && *seq <= tail.head();
-        let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.filter(is_kept) {
-            return Ok(Some(known));
-        }
-        let oldest = journal.read(0, 1).await?.pop();
-        let oldest = oldest.map(|oldest| (oldest.seq, oldest.kept_at));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = oldest;
-        Ok(oldest)
-    }
 }
 
 /// How many bytes the file system has left for this process.
