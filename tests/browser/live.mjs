@@ -100,18 +100,19 @@ export const live = {
       await seeded.send(message("between"));
       await route.continue();
     }, { times: 1 });
-    await page.goto(`${seeded.base}events?session=live`);
-    await page.waitForSelector("#events:has-text('between')");
+    // Its stream has only events, of which nothing else tells.
+    await page.goto(`${seeded.base}conversations?session=live&peer=%2B1`);
+    await page.waitForSelector(".chat:has-text('between')");
     await isLive(page);
     // The answer is of before; what comes then is shown too, with nothing behind it.
-    await page.route("**/ui/events**", async (route) => {
+    await page.route("**/ui/conversations**", async (route) => {
       const answer = await route.fetch();
       await seeded.send(message("meanwhile"));
       await pause(500);
       await route.fulfill({ response: answer });
     }, { times: 1 });
     await seeded.send(message("cause"));
-    await page.waitForSelector("#events:has-text('meanwhile')");
+    await page.waitForSelector(".chat:has-text('meanwhile')");
     await opened.context.close();
     return [];
   },
