@@ -226,12 +226,12 @@ struct OneRequest {
 /// `POST /api/events/{id}/replay`
 pub(super) async fn one(state: State, id: web::Path<String>, body: web::Bytes) -> Answer {
     let request: OneRequest = json_body(&body)?;
-    let consumers = state.consumers(request.consumer.as_deref())?;
-    let position = position(&state, &id).await?;
     let asked = dispatch::ReplayRequest {
         rate: rate(request.rate)?,
         ..dispatch::ReplayRequest::default()
     };
+    let consumers = state.consumers(request.consumer.as_deref())?;
+    let position = position(&state, &id).await?;
     if request.dry_run {
         return Ok(taken(Uuid::nil(), 1, 0, &[]));
     }

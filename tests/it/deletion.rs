@@ -134,6 +134,10 @@ async fn a_deleted_event_leaves_its_id_and_times() {
             (410, &json!("deleted")),
             "{refused}"
         );
+        // What is asked is wrong whatever has become of the event.
+        let odd = json!({ "rate": 0 });
+        let (status, _) = api(server, "POST", &format!("{path}/replay"), &odd).await;
+        assert_eq!(status, 400);
         let dry = json!({ "session": session, "dry_run": true });
         assert_eq!(post(server, "/api/replay", dry).await["matched"], 0);
         let again = api(server, "DELETE", &path, &Value::Null).await;
