@@ -264,7 +264,7 @@ const REFUSED_REQUESTS: [(&str, &str, &str, u16, &str); 16] = [
     (
         "POST",
         "/api/dead/replay",
-        r#"{"ids":[]}"#,
+        r#"{"idz":[]}"#,
         400,
         "unknown_field",
     ),
