@@ -112,6 +112,14 @@ impl ApiError {
         )
     }
 
+    /// The same work is done for others already.
+    pub(super) fn busy(text: &str) -> Self {
+        Self {
+            retry_after: Some(1),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text)
+        }
+    }
+
     /// The body of a change is said to be something else than JSON.
     pub(super) fn not_json(found: &str) -> Self {
         let text = format!("Content-Type: found {found:?}, expected \"application/json\"");
