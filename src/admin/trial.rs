@@ -18,9 +18,10 @@ use super::request::{event_kind, json_body, run_to_end};
 use super::role::Role;
 use super::state::{AdminState, State};
 use crate::dispatch::ConsumerControls;
-use crate::ingress::Tried;
-use crate::relay::{SubscriptionKey, TestPost};
-use crate::{EventKind, Timestamp};
+use crate::ingress::NotTested;
+use crate::relay::{SubscriptionKey, TestBusy, TestPost};
+use crate::signature::Refusal;
+use crate::{Event, EventKind, Timestamp};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,38 +50,49 @@ pub(super) async fn source(state: State, body: web::Bytes) -> Answer {
     }
     let session = request.session.unwrap_or_else(|| SESSION.to_owned());
     let kind = kind(request.event)?;
-    let reaches = reaches(&state, &session, kind).await;
-    let mut answer = json!({ "source": source, "session": session, "reaches": reaches });
-    if request.dry_run {
-        return Ok(HttpResponse::Ok().json(answer));
-    }
     let body = match request.body {
         Some(body) => body.to_string(),
         None => event_body(kind, &session, state.clock.now()),
     };
-    let ingress = Arc::clone(&state.ingress);
-    let tried = run_to_end(async move {
-        let tried = ingress.try_source(&source, &session, body.into()).await;
-        (source, tried)
+    let tested = state.ingress.test_event(&source, &session, body.into());
+    let test = tested.map_err(|why| not_tested(&source, why))?;
+    let of_first = test.events.first().and_then(Event::session_id);
+    let mut answer = json!({
+        "source": source,
+        "session": of_first.unwrap_or(&session),
+        "reaches": reaches(&state, &test.events).await,
     });
-    let (source, tried) = tried.await?;
-    let refused = |code, text: String| Err(ApiError::new(StatusCode::CONFLICT, code, text));
-    match tried {
-        Tried::Accepted {
-            event,
-            is_duplicate,
-        } => {
-            answer["event"] = event.to_string().into();
-            answer["duplicate"] = is_duplicate.into();
-            Ok(HttpResponse::Ok().json(answer))
+    if request.dry_run {
+        return Ok(HttpResponse::Ok().json(answer));
+    }
+    let ingress = Arc::clone(&state.ingress);
+    let received = run_to_end(async move { ingress.receive_test(test).await });
+    let received = received
+        .await?
+        .map_err(|why| ApiError::unavailable(why.to_string()))?;
+    answer["event"] = received.event.to_string().into();
+    answer["duplicate"] = received.is_duplicate.into();
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+fn not_tested(source: &str, why: NotTested) -> ApiError {
+    let refused = |code, text: String| ApiError::new(StatusCode::CONFLICT, code, text);
+    match why {
+        NotTested::Refused(Refusal::Missing) => refused(
+            "refused",
+            format!(
+                "{source} refuses its own test: its scheme signs a header whose value only its sender knows, so it \
+                 cannot be tested so"
+            ),
+        ),
+        NotTested::Refused(why) => {
+            refused("refused", format!("{source} refuses its own test: {why}"))
         }
-        Tried::NotAccepted(why) => Err(ApiError::unavailable(why.to_string())),
-        Tried::Refused(why) => refused("refused", format!("{source} refuses its own test: {why}")),
-        Tried::NoSecret => refused("no_secret", format!("{source} has no secret to sign with")),
-        Tried::TooLong(most) => Err(ApiError::bad_request(format!(
-            "the body is longer than max_body, {most} bytes"
-        ))),
-        Tried::NoSource(names) => Err(no_source(&source, &names)),
+        NotTested::NoSecret => refused("no_secret", format!("{source} has no secret to sign with")),
+        NotTested::TooLong(most) => {
+            ApiError::bad_request(format!("the body is longer than max_body, {most} bytes"))
+        }
+        NotTested::NoSource(names) => no_source(source, &names),
     }
 }
 
@@ -98,16 +110,16 @@ fn kind(text: Option<String>) -> Result<EventKind, ApiError> {
     Ok(kind)
 }
 
-/// The consumers that want such an event.
-pub(super) async fn reaches(state: &AdminState, session: &str, kind: EventKind) -> Vec<String> {
+/// The consumers that want one of these events.
+async fn reaches(state: &AdminState, events: &[Event]) -> Vec<String> {
     let consumers = state.pipeline().map(|pipeline| pipeline.consumers());
     let consumers = consumers.unwrap_or_default();
     let asked = consumers.iter().map(async |consumer: &ConsumerControls| {
         let options = consumer.held_up(0).await.options?;
-        let kinds = options.events.as_ref();
-        let sessions = options.sessions.as_ref();
-        let wants = kinds.is_none_or(|kinds| kinds.contains(&kind))
-            && sessions.is_none_or(|sessions| sessions.contains(session));
+        let wants = |event: &Event| {
+            options.wants_kind(event.kind()) && options.wants_session(event.session_id())
+        };
+        let wants = events.iter().any(wants);
         wants.then(|| consumer.name().to_owned())
     });
     let wanting = join_all(asked).await.into_iter().flatten();
@@ -161,9 +173,11 @@ pub(super) async fn subscriber(
     let body: Bytes = event_body(kind.unwrap_or(EventKind::Message), own, state.clock.now()).into();
     let own = own.to_owned();
     let posted = run_to_end(async move { registry.test(&entry, &own, body).await });
-    let posted = posted.await?.ok_or_else(|| {
-        let text = "a test of this subscription runs; ask again when it has ended";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text)
+    let posted = posted.await?.map_err(|busy| {
+        ApiError::busy(match busy {
+            TestBusy::Same => "a test of this subscription runs; ask again when it has ended",
+            TestBusy::Others => "8 tests of other subscriptions run; ask again in a moment",
+        })
     })?;
     Ok(HttpResponse::Ok().json(Shown::of(posted, role)))
 }

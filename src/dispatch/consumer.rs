@@ -148,18 +148,11 @@ impl Consumer {
 
     /// Whether the consumer wants events of this session.
     pub(crate) fn wants_session(&self, session: Option<&str>) -> bool {
-        match &self.options.sessions {
-            None => true,
-            Some(sessions) => session.is_some_and(|session| sessions.contains(session)),
-        }
+        self.options.wants_session(session)
     }
 
     fn wants_kind(&self, event: &Event) -> bool {
-        let kind = event.kind();
-        match &self.options.events {
-            None => !kind.is_own(),
-            Some(kinds) => kinds.contains(&kind),
-        }
+        self.options.wants_kind(event.kind())
     }
 }
 

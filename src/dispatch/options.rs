@@ -90,6 +90,22 @@ impl HandlerOptions {
         self
     }
 
+    /// Whether events of this session are wanted.
+    pub(crate) fn wants_session(&self, session: Option<&str>) -> bool {
+        match &self.sessions {
+            None => true,
+            Some(sessions) => session.is_some_and(|session| sessions.contains(session)),
+        }
+    }
+
+    /// Whether events of this kind are wanted.
+    pub(crate) fn wants_kind(&self, kind: EventKind) -> bool {
+        match &self.events {
+            None => !kind.is_own(),
+            Some(kinds) => kinds.contains(&kind),
+        }
+    }
+
     /// These options, with `defaults` for those that are not set.
     pub(crate) fn or(self, defaults: &Self) -> Self {
         Self {

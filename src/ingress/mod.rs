@@ -25,4 +25,4 @@ pub(crate) use receive::{Ingress, NextSources};
 pub(crate) use recovery::Recovered;
 pub(crate) use silence::{SeenReport, Silence};
 pub use source::Source;
-pub(crate) use trial::Tried;
+pub(crate) use trial::NotTested;

@@ -8,17 +8,19 @@ use uuid::Uuid;
 
 use super::receive::Ingress;
 use super::source::Source;
+use crate::Event;
 use crate::engine::{Accepted, Envelope, NotAccepted};
 use crate::signature::{Refusal, Secret};
 
-/// What has become of a test event.
+/// A test event that has passed the checks of its source, and the events in it.
+pub(crate) struct TestEvent {
+    envelope: Envelope,
+    pub(crate) events: Vec<Event>,
+}
+
+/// Why there is no test event.
 #[derive(Debug)]
-pub(crate) enum Tried {
-    Accepted {
-        event: Uuid,
-        is_duplicate: bool,
-    },
-    NotAccepted(NotAccepted),
+pub(crate) enum NotTested {
     /// Its own source does not accept it.
     Refused(Refusal),
     /// The source has no secret to sign with, not even for this session.
@@ -29,18 +31,29 @@ pub(crate) enum Tried {
     NoSource(Vec<String>),
 }
 
+/// Under which id a test event was received.
+#[derive(Debug)]
+pub(crate) struct ReceivedTest {
+    pub(crate) event: Uuid,
+    pub(crate) is_duplicate: bool,
+}
+
 impl Ingress {
-    /// Receives a test event of a session, as if its source had sent it. It is no sign that the source is alive, and
-    /// is not counted as received.
-    pub(crate) async fn try_source(&self, name: &str, session: &str, body: Bytes) -> Tried {
+    /// Signs a test event of a session, and checks it as if its source had sent it.
+    pub(crate) fn test_event(
+        &self,
+        name: &str,
+        session: &str,
+        body: Bytes,
+    ) -> Result<TestEvent, NotTested> {
         let table = self.table();
         let Some(served) = table.named(name) else {
             let names = table.sources().map(|source| source.name.clone());
-            return Tried::NoSource(names.collect());
+            return Err(NotTested::NoSource(names.collect()));
         };
         let most = served.verify.max_body();
         if body.len() > most {
-            return Tried::TooLong(most);
+            return Err(NotTested::TooLong(most));
         }
         let now = self.now();
         let source = &served.source;
@@ -48,9 +61,7 @@ impl Ingress {
         let json = HeaderValue::from_static("application/json");
         headers.insert(actix_http::header::CONTENT_TYPE, json);
         if source.path_token.is_none() {
-            let Some(secret) = secret(source, session) else {
-                return Tried::NoSecret;
-            };
+            let secret = secret(source, session).ok_or(NotTested::NoSecret)?;
             for header in source.scheme.sign(&body, secret, now) {
                 let name = HeaderName::from_bytes(header.name.as_bytes());
                 let value = HeaderValue::from_str(&header.value);
@@ -63,23 +74,25 @@ impl Ingress {
         let token = token.and_then(|token| std::str::from_utf8(token).ok());
         let verified = served
             .verify
-            .verify_test(&headers, token, session, body, now);
-        let (envelope, events) = match verified {
-            Ok(verified) => Envelope::open(verified, &served.reader),
-            Err(refusal) => return Tried::Refused(refusal),
-        };
+            .verify_test(&headers, token, session, body, now)
+            .map_err(NotTested::Refused)?;
+        let (envelope, events) = Envelope::open(verified, &served.reader);
+        Ok(TestEvent { envelope, events })
+    }
+
+    /// Receives a test event as any other. It is no sign that the source is alive, and is not counted as received.
+    pub(crate) async fn receive_test(&self, test: TestEvent) -> Result<ReceivedTest, NotAccepted> {
+        let TestEvent { envelope, events } = test;
         let event = envelope.received().id;
         if !self.running().has_room() {
-            return Tried::NotAccepted(NotAccepted::Unavailable);
+            return Err(NotAccepted::Unavailable);
         }
         let work = Arc::clone(self.engine()).accept(envelope, events.into());
-        match self.running().finish(work).await {
-            Ok(accepted) => Tried::Accepted {
-                event,
-                is_duplicate: accepted == Accepted::Duplicate,
-            },
-            Err(why) => Tried::NotAccepted(why),
-        }
+        let accepted = self.running().finish(work).await?;
+        Ok(ReceivedTest {
+            event,
+            is_duplicate: accepted == Accepted::Duplicate,
+        })
     }
 
     /// The names of all sources, in the order of the settings.

@@ -39,7 +39,7 @@ use crate::telemetry::Metrics;
 
 pub(crate) use change::{ChangeError, SubscriptionChange};
 pub(crate) use reload::NextRelay;
-pub(crate) use test_post::TestPost;
+pub(crate) use test_post::{TestBusy, TestPost};
 
 /// All subscriptions and their consumers.
 pub(crate) struct Registry {

@@ -10,8 +10,9 @@ use offhook::{
     Event, EventKind, HandlerOptions, JsonlHandler, Offhook, Server, SourceChange, Timestamp,
     testing,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::records::post;
 use crate::served::{Served, command, settings, until};
 use crate::support::{DOCUMENTED, Folder, PRINTED, Raw, signed, source};
 
@@ -164,6 +165,8 @@ async fn a_source_falls_silent_and_is_heard_again() {
     assert_eq!(found["events"].as_array().unwrap().len(), 1, "{found}");
     let clock = Arc::clone(&watching.clock);
     let last = watching.health().await;
+    // A test is no sign of life, also not after a restart.
+    post(&watching.server, "/api/test", json!({})).await;
     watching.server.stop().await;
 
     // After a restart it is still quiet, which is told to nobody twice.

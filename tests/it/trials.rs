@@ -1,7 +1,8 @@
 //! Test events and test POSTs: signed, marked, and through the same checks as all others.
 
+use offhook::dialect::Raw;
 use offhook::relay::{Relay, RelayOptions};
-use offhook::signature::Secret;
+use offhook::signature::{Generic, Secret, StandardWebhooks};
 use offhook::testing::{Recorder, TestRequest};
 use offhook::{HandlerOptions, Offhook, Source};
 use serde_json::{Value, json};
@@ -86,7 +87,23 @@ async fn a_test_event_is_signed_marked_and_handed_over() {
 #[actix_web::test]
 async fn each_kind_of_source_accepts_its_own_test() {
     let own = Secret::new("the key of one session").unwrap();
+    let standard = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    let of_sender = Generic::new("x-signature")
+        .template("{header:x-nonce}.{body}")
+        .unwrap();
     let sources = [
+        Source::new("raw")
+            .path("/r")
+            .secret(secret(KEY))
+            .dialect(Raw::default()),
+        Source::new("standard")
+            .path("/w")
+            .secret(standard)
+            .scheme(StandardWebhooks::default()),
+        Source::new("nonce")
+            .path("/h")
+            .secret(secret(KEY))
+            .scheme(of_sender),
         Source::new("unsigned")
             .path("/u")
             .dangerous_unsigned(secret("a-token-of-the-path")),
@@ -100,7 +117,10 @@ async fn each_kind_of_source_accepts_its_own_test() {
     ];
     let folder = Folder::new("trial-sources");
     let server = keeping(&folder, |offhook: Offhook| {
-        let recorded = offhook.handler("recorder", Recorder::default());
+        let messages = HandlerOptions::default().events([offhook::EventKind::Message]);
+        let recorded = offhook
+            .handler("recorder", Recorder::default())
+            .handler_with("messages", Recorder::default(), messages);
         sources.into_iter().fold(recorded, Offhook::source)
     })
     .await;
@@ -114,8 +134,38 @@ async fn each_kind_of_source_accepts_its_own_test() {
         let path = format!("/api/events/{}", answer["event"].as_str().unwrap());
         assert_eq!(get(&server, &path).await["session"], answer["session"]);
     }
-    let (status, answer) = api(&server, "POST", "/api/test", &json!({ "source": "none" })).await;
-    assert_eq!((status, &answer["code"]), (409, &json!("no_secret")));
+    // A dry run is refused as the test would be.
+    for (source, code) in [("none", "no_secret"), ("nonce", "refused")] {
+        for dry_run in [true, false] {
+            let asked = json!({ "source": source, "dry_run": dry_run });
+            let (status, answer) = api(&server, "POST", "/api/test", &asked).await;
+            assert_eq!((status, &answer["code"]), (409, &json!(code)), "{answer}");
+        }
+    }
+    // What it reaches is asked of the events that its source reads in it.
+    let all = json!(["handler:recorder", "handler:messages"]);
+    for (body, reaches, session) in [
+        (
+            json!({ "source": "raw" }),
+            json!(["handler:recorder"]),
+            "offhook-test",
+        ),
+        (json!({ "source": "standard" }), all, "offhook-test"),
+        (
+            json!({ "source": "standard", "body": { "event": "status", "sessionId": "s" } }),
+            json!(["handler:recorder"]),
+            "s",
+        ),
+    ] {
+        let mut asked = body.clone();
+        asked["dry_run"] = true.into();
+        let dry = post(&server, "/api/test", asked).await;
+        let done = post(&server, "/api/test", body).await;
+        for answer in [dry, done] {
+            assert_eq!(answer["reaches"], reaches, "{answer}");
+            assert_eq!(answer["session"], session, "{answer}");
+        }
+    }
     let health = get(&server, "/health").await.to_string();
     assert!(!health.contains("last_event_at\":\"2"), "{health}");
     server.stop().await;

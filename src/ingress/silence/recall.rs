@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use super::{LastSeen, NEVER, Silence};
 use crate::dialect;
 use crate::journal::{Journal, Record, Seq, Unavailable};
+use crate::signature::TEST;
 use crate::{SourceChange, Timestamp};
 
 impl Silence {
@@ -92,7 +93,8 @@ struct Recalled {
 impl Recalled {
     fn look(&mut self, seen: &LastSeen, record: &Record) {
         let received = &record.received;
-        if *received.source != *seen.source {
+        let is_test = received.headers.iter().any(|(name, _)| &**name == TEST);
+        if *received.source != *seen.source || is_test {
             return;
         }
         match dialect::read_own(received) {

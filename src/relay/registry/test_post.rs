@@ -29,15 +29,28 @@ pub(crate) struct TestPost {
     pub(crate) said: Option<String>,
 }
 
+/// Why a test is not made now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TestBusy {
+    /// Another one of the same subscription runs.
+    Same,
+    /// As many as may run at the same time are of others.
+    Others,
+}
+
 impl Registry {
     /// Sends a signed test to the subscriber, also if the subscription is suspended or not active. It is not stored,
-    /// is no attempt, and is not tried again. `None` while another test of it runs.
+    /// is no attempt, and is not tried again.
+    ///
+    /// # Errors
+    ///
+    /// While another test of it runs, or many of others.
     pub(crate) async fn test(
         &self,
         entry: &RegisteredSubscription,
         session: &str,
         body: Bytes,
-    ) -> Option<TestPost> {
+    ) -> Result<TestPost, TestBusy> {
         let subscription = &entry.subscription;
         let _alone = Alone::new(self, &subscription.key)?;
         let live = self.live.load_full();
@@ -64,7 +77,7 @@ impl Registry {
         let resolved = match vetted {
             Ok(resolved) => resolved,
             Err(rejected) => {
-                return Some(TestPost {
+                return Ok(TestPost {
                     status: None,
                     verdict: Err(format!("POST {target}: {rejected}")),
                     resolved: Vec::new(),
@@ -75,12 +88,13 @@ impl Registry {
                 });
             }
         };
-        let answer = client.test(&target, &delivery, LONGEST).await;
+        let left = LONGEST.saturating_sub(resolving);
+        let answer = client.test(&target, &delivery, left).await;
         let verdict = answer.verdict.map_err(|why| match answer.status {
             Some(_) => why,
             None => format!("POST {target}: {why}"),
         });
-        Some(TestPost {
+        Ok(TestPost {
             status: answer.status,
             verdict,
             resolved: resolved.iter().map(std::net::SocketAddr::ip).collect(),
@@ -96,12 +110,18 @@ impl Registry {
 struct Alone<'a>(&'a Registry, &'a SubscriptionKey);
 
 impl<'a> Alone<'a> {
-    fn new(registry: &'a Registry, key: &'a SubscriptionKey) -> Option<Self> {
+    fn new(registry: &'a Registry, key: &'a SubscriptionKey) -> Result<Self, TestBusy> {
         let tested = registry.tested.lock();
         let mut tested = tested.unwrap_or_else(PoisonError::into_inner);
+        if tested.contains(key) {
+            return Err(TestBusy::Same);
+        }
         // Each runs for its own; many subscriptions must not make many at the same time.
-        let is_free = tested.len() < MOST && tested.insert(key.clone());
-        is_free.then_some(Self(registry, key))
+        if tested.len() >= MOST {
+            return Err(TestBusy::Others);
+        }
+        tested.insert(key.clone());
+        Ok(Self(registry, key))
     }
 }
 
