@@ -41,10 +41,7 @@ pub(super) async fn ask(state: &AdminState, dry_run: bool) -> Result<Arc<Report>
         return Err(ApiError::new(StatusCode::CONFLICT, "no_file", text));
     };
     reload.reload(dry_run).await.map_err(|why| match why {
-        NotAsked::Busy => {
-            let text = "too many reloads are waiting; ask again in a moment";
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text)
-        }
+        NotAsked::Busy => ApiError::busy("too many reloads are waiting; ask again in a moment"),
         NotAsked::Stopped => ApiError::unavailable("the server stops"),
     })
 }

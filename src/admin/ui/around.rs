@@ -1,5 +1,8 @@
 //! What is around an event: for which consumers it waits, its duplicates, and its neighbours in its session.
 
+use std::cmp::Reverse;
+use std::time::Duration;
+
 use maud::{Markup, html};
 
 use super::parts::{
@@ -58,16 +61,24 @@ pub(super) async fn others(state: &AdminState, event: &EventEntry) -> Result<Mar
         session: event.session.clone(),
         ..EventFilter::default()
     };
-    let later = EventFilter {
-        kind: Some(event.kind),
-        from: Some(event.at),
-        ..filter()
-    };
-    let same = search.newest(later, MOST_LOOKED_AT).await?;
-    let same = same
-        .iter()
-        .filter(|other| other.duplicate_of == Some(event.id));
-    let same: Vec<&EventEntry> = same.take(MOST_SHOWN).collect();
+    let mut same: Vec<EventEntry> = Vec::new();
+    for within in WITHIN {
+        let later = EventFilter {
+            from: Some(event.at),
+            to: within.map(|within| event.at + within),
+            ..filter()
+        };
+        let found = search.newest(later, MOST_LOOKED_AT).await?;
+        let is_all = found.len() < MOST_LOOKED_AT;
+        let of_it = |other: &EventEntry| other.duplicate_of == Some(event.id);
+        same.extend(found.into_iter().filter(of_it));
+        if is_all {
+            break;
+        }
+    }
+    same.sort_by_key(|other| Reverse(other.id));
+    same.dedup_by_key(|other| other.id);
+    same.truncate(MOST_SHOWN);
     let (mut before, mut after) = (Vec::new(), Vec::new());
     if event.session.is_some() {
         let older = EventFilter {
@@ -76,19 +87,18 @@ pub(super) async fn others(state: &AdminState, event: &EventEntry) -> Result<Mar
         };
         before = search.newest(older, EACH_SIDE).await?;
         let newer = EventFilter {
-            from: Some(event.at),
+            after: event.in_journal(),
+            from: event.is_duplicate.then_some(event.at),
             ..filter()
         };
-        let found = search.positions(newer, 2 * EACH_SIDE).await?;
+        let found = search.positions(newer, EACH_SIDE).await?;
         after = search.by_positions(found).await?;
-        after.retain(|other| other.id > event.id);
-        after.truncate(EACH_SIDE);
     }
     let session = event.session.as_deref();
     Ok(html! {
         @if !same.is_empty() {
             h2 { "The same again" }
-            (list(same.into_iter()))
+            (list(same.iter()))
         }
         @if !before.is_empty() || !after.is_empty() {
             h2 { "Around it in " a href=(with_query("events", &[("session", session)])) { "its session" } }
@@ -113,5 +123,12 @@ const MOST_SHOWN: usize = 20;
 /// So many events before it are shown, and as many after it.
 const EACH_SIDE: usize = 3;
 
-/// Duplicates are found among so many newest events of the session.
+/// Duplicates are found among so many newest events of the session, and where there are more of them, among as many
+/// newest ones of shorter times after it: most duplicates come soon.
 const MOST_LOOKED_AT: usize = 500;
+const WITHIN: [Option<Duration>; 4] = [
+    None,
+    Some(Duration::from_secs(24 * 3600)),
+    Some(Duration::from_secs(3600)),
+    Some(Duration::from_secs(60)),
+];

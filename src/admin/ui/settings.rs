@@ -26,7 +26,7 @@ pub(super) async fn page(state: State, role: Role) -> HttpResponse {
         }
         @if is_file_other {
             p.note { "The file on the disk says something else than what runs." }
-            (difference(&state).await)
+            @if role.may_change() { (difference(&state).await) }
         }
         @if let Some(problems) = last["problems"].as_array().filter(|problems| !problems.is_empty()) {
             p.note.is-bad { "The last reload changed nothing:" }

@@ -63,12 +63,12 @@ impl Registry {
     ) -> Result<(RegisteredSubscription, bool), ChangeError> {
         let _one_at_a_time = self.changes.lock().await;
         let before = self.get(&wanted.key);
-        if only_new && before.is_some() {
-            return Err(ChangeError::Exists(wanted.key));
-        }
         wanted.updated_at = self.clock.now();
         if let Some(before) = &before {
             before.check_changeable()?;
+            if only_new {
+                return Err(ChangeError::Exists(wanted.key));
+            }
             wanted.created_at = before.subscription.created_at;
         } else {
             if self.lock().len() >= MAX_SUBSCRIPTIONS {
