@@ -89,7 +89,7 @@ pub use offhook_handlers::{
     EventId, EventKind, Exec, ExecHandler, Extra, HandlerError, JsonlHandler, LogHandler,
     MessageEvent, MessageStatus, MessageType, ParseEventIdError, ParseEventKindError, Received,
     SourceChange, SourceEvent, StatusEvent, Timestamp, UnknownEvent, UnknownReason, async_trait,
-    escape_controls, percent_encode,
+    escape_controls, escape_controls_in_json, percent_encode,
 };
 
 pub use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, Order, Retry};

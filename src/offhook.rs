@@ -219,8 +219,8 @@ impl Offhook {
     /// Serves until SIGINT or SIGTERM, then finishes running work and returns. A second signal ends it
     /// without waiting for that. SIGHUP does not end it.
     ///
-    /// Logs to standard error with `env_logger` if no logger is set yet, as [`logging::init`](crate::logging::init)
-    /// does; `RUST_LOG` sets the level. Panics are left to the program's panic hook: see
+    /// Logs to standard error with `env_logger` if no logger is set yet, as
+    /// [`logging::init_with`](crate::logging::init_with) does with `[log]`; `RUST_LOG` sets the level. Panics are left to the program's panic hook: see
     /// [`logging::log_panics`](crate::logging::log_panics).
     ///
     /// # Errors
@@ -228,7 +228,7 @@ impl Offhook {
     /// As [`Offhook::start`] and [`Server::run_until_stopped`].
     pub async fn run(self) -> Result<(), Error> {
         server::survive_hangup()?;
-        logging::init();
+        logging::init_with(&self.settings.log);
         let served = async {
             let server = self.start().await?;
             server.run(Server::log_start).await

@@ -37,6 +37,27 @@ pub fn escape_controls(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// Escapes the same characters in a JSON text, as `\\u…`. They occur only in strings, where an escape means the
+/// same.
+///
+/// ```
+/// use offhook_handlers::escape_controls_in_json;
+///
+/// assert_eq!(escape_controls_in_json("[\"a\u{202e}b\"]"), r#"["a\u202eb"]"#);
+/// ```
+pub fn escape_controls_in_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        // Between its values JSON may have these.
+        if must_escape(character) && !matches!(character, '\n' | '\t' | '\r') {
+            let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
 fn must_escape(character: char) -> bool {
     character.is_control()
         || matches!(character,

@@ -47,7 +47,7 @@ pub use async_trait::async_trait;
 pub use jiff::Timestamp;
 
 pub use crate::delivery::Delivery;
-pub use crate::escape::{escape_controls, percent_encode};
+pub use crate::escape::{escape_controls, escape_controls_in_json, percent_encode};
 pub use crate::event::{Event, EventKind, Extra, ParseEventKindError};
 pub use crate::event_id::{EventId, ParseEventIdError};
 pub use crate::exec::{CannotRun, EmptyCommand, Exec, ExecHandler};

@@ -99,9 +99,10 @@ fn log_change(role: Role, peer: Option<SocketAddr>, answered: &ServiceResponse<B
         || "an unknown address".to_owned(),
         |peer| peer.ip().to_string(),
     );
+    let status = status.as_u16();
     log::info!(
-        "{role} at {peer} has asked for {method} {path:?}, answered {}",
-        status.as_u16()
+        actor = role.trim_start_matches("the "), peer:%, status;
+        "{role} at {peer} has asked for {method} {path:?}, answered {status}"
     );
 }
 

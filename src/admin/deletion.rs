@@ -23,7 +23,7 @@ pub(super) async fn one(state: State, id: web::Path<String>) -> Answer {
     let id = event.id;
     let count = run_to_end(async move {
         let count = state.pipeline()?.delete(&[position.seq()]).await?;
-        log::info!("an administrator has deleted event {id}");
+        log::info!(event:% = id, actor = "administrator"; "an administrator has deleted event {id}");
         Ok::<_, ApiError>(count)
     });
     Ok(deleted(count.await??))
@@ -57,7 +57,7 @@ pub(super) async fn many(state: State, http: HttpRequest, body: web::Bytes) -> A
         let count = pipeline.delete_all_of(search, &person, dry_run).await?;
         if !dry_run {
             // The log does not say whose they were, because it is not erased.
-            log::info!("an administrator has deleted {count} events of a session or a sender");
+            log::info!(actor = "administrator"; "an administrator has deleted {count} events of a session or a sender");
         }
         Ok::<_, ApiError>(count)
     });

@@ -212,6 +212,7 @@ fn tell(recovered: &[Recovered]) {
         ..
     } = counts;
     log::info!(
+        actor = "administrator";
         "an administrator has had refused requests verified again: {looked_at} looked at, {accepted} accepted, \
          {duplicates} of these as duplicates; {not_accepted} valid and not accepted"
     );
@@ -229,7 +230,7 @@ pub(super) async fn forget(state: State, query: web::Query<ForgetQuery>) -> Http
     refused.settle().await;
     let forgotten = refused.forget(query.source.as_deref());
     if forgotten > 0 {
-        log::info!("an administrator has had refused requests forgotten: {forgotten}");
+        log::info!(actor = "administrator"; "an administrator has had refused requests forgotten: {forgotten}");
     }
     HttpResponse::Ok().json(json!({ "forgotten": forgotten }))
 }

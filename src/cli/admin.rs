@@ -14,7 +14,7 @@ use indexmap::IndexMap;
 use offhook::clock::{Clock as _, SystemClock};
 use offhook::http_client::{Answered, HttpClient, Unanswered};
 use offhook::signature::Secret;
-use offhook::{EventKind, Timestamp, escape_controls};
+use offhook::{EventKind, Timestamp, escape_controls, escape_controls_in_json};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -298,7 +298,7 @@ fn authorization(token: &Secret) -> Result<HeaderValue, Failure> {
 }
 
 fn print_json(answer: &str) -> Result<(), Failure> {
-    output::print(&output::visible(answer.trim_end()))
+    output::print(&escape_controls_in_json(answer.trim_end()))
 }
 
 /// Reads an answer.

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use offhook::escape_controls;
+use offhook::{escape_controls, escape_controls_in_json};
 use serde::Serialize;
 
 /// The answer to the command's question.
@@ -67,7 +67,7 @@ pub(super) fn exit(outcome: Outcome) -> ExitCode {
         Ok(Verdict::Yes) => ExitCode::SUCCESS,
         Ok(Verdict::No) => ExitCode::from(1),
         Err(failure) => {
-            note(&format!("{} {}", bad("error:"), failure.message));
+            offhook::logging::print_error(&format!("{} {}", bad("error:"), failure.message));
             ExitCode::from(failure.status)
         }
     }
@@ -81,7 +81,7 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 /// Prints one line of JSON to standard output.
 pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let json = serde_json::to_string(value).map_err(Failure::failed)?;
-    print(&visible(&json))
+    print(&escape_controls_in_json(&json))
 }
 
 /// Prints bytes unchanged to standard output, without colours if it is not a terminal.
@@ -110,22 +110,6 @@ pub(super) fn progress_bar(count: u64, template: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(count), ProgressDrawTarget::stderr());
     let style = ProgressStyle::with_template(template);
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// Writes the characters of a JSON text that could control a terminal as `\u…`. They occur only in
-/// strings, where an escape means the same.
-pub(super) fn visible(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for character in json.chars() {
-        let odd = !matches!(character, ' '..='~' | '\n' | '\t' | '\r')
-            && escape_controls(character.encode_utf8(&mut [0; 4])) != character.to_string();
-        if odd {
-            text += &format!("\\u{:04x}", u32::from(character));
-        } else {
-            text.push(character);
-        }
-    }
-    text
 }
 
 /// `1 event` or `3 events`.
@@ -172,7 +156,7 @@ mod tests {
     #[test]
     fn visible_json_means_the_same() {
         let json = "{\"a\": \"é\u{9b}\u{7f}\u{202e}\\n\"}";
-        let shown = visible(json);
+        let shown = escape_controls_in_json(json);
         assert_eq!(shown, r#"{"a": "é\u009b\u007f\u202e\n"}"#);
         let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
         assert_eq!(read(json), read(&shown));

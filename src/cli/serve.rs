@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use clap::Args;
 use futures_util::future::join;
 use offhook::relay::{RelayState, RelayedTo};
-use offhook::settings::Settings;
+use offhook::settings::{LogFormat, Settings};
 use offhook::{Error, Offhook, Source, escape_controls};
 
 use super::check::{has_documented_key, without_consumer};
@@ -41,7 +41,7 @@ impl Serve {
 
     async fn serve(self) -> Outcome {
         let settings = self.file.load("nothing was started")?;
-        offhook::logging::init();
+        offhook::logging::init_with(&settings.log);
         offhook::logging::log_panics();
         let offhook = Offhook::new(settings.clone()).reload_from(self.file.path());
         let server = offhook.start().await;
@@ -58,7 +58,10 @@ impl Serve {
         // reader of it may stop the server immediately.
         let begun = async {
             second_signal::watch();
-            output::note(&welcome);
+            match settings.log.format {
+                LogFormat::Json => log_lines(&welcome),
+                _ => output::note(&welcome),
+            }
         };
         let (stopped, ()) = join(server.run_until_stopped(), begun).await;
         stopped.map_err(failure)?;
@@ -138,6 +141,15 @@ fn welcome(
         let _ = write!(text, "\n\n{heading}\n{try_it}\n");
     }
     text
+}
+
+/// Logs where the server listens, one line each, without what to try next.
+fn log_lines(welcome: &str) {
+    let welcome = anstream::adapter::strip_str(welcome).to_string();
+    for line in welcome.lines().take_while(|line| !line.is_empty()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        log::info!("{}", words.join(" "));
+    }
 }
 
 /// Where events are relayed to, one subscription a line.

@@ -11,7 +11,7 @@ use clap::Args;
 use http::header::HeaderName;
 use offhook::http_client::Opened;
 use offhook::signature::Secret;
-use offhook::{EventKind, Timestamp};
+use offhook::{EventKind, Timestamp, escape_controls_in_json};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
@@ -167,7 +167,8 @@ impl Tail {
             "event" => {}
             "skipped" => {
                 if self.server.prints_json() {
-                    let line = format!("{{\"skipped\":{}}}\n", output::visible(&block.data));
+                    let line =
+                        format!("{{\"skipped\":{}}}\n", escape_controls_in_json(&block.data));
                     return output::try_write(line.as_bytes());
                 }
                 let skipped: Skipped = read(&block.data)?;

@@ -174,6 +174,7 @@ async fn supervise(mut runner: Runner, health: Arc<Health>, mut told: watch::Rec
         health.panicked();
         runner.tell_restart();
         log::error!(
+            consumer = runner.name();
             "{}: stopped by a fault of offhook ({}); its events stay in the journal, and it starts again \
              in {pause:.0?}; please report this",
             runner.name(),
@@ -190,7 +191,7 @@ async fn supervise(mut runner: Runner, health: Arc<Health>, mut told: watch::Rec
             match parts.resume().await {
                 Ok(runner) => break runner,
                 Err((error, unstarted)) => {
-                    log::warn!("{}: cannot start again: {error}", unstarted.name());
+                    log::warn!(consumer = unstarted.name(); "{}: cannot start again: {error}", unstarted.name());
                     parts = unstarted;
                 }
             }

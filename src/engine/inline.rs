@@ -133,6 +133,7 @@ impl Handler {
         let more = more.unwrap_or_default();
         log::log!(
             level,
+            event:% = id, consumer = name;
             "event {id}: {name}: {outcome} (engine none: the sender gets 500){more}"
         );
     }

@@ -174,6 +174,7 @@ impl Pipeline {
         let mut drained = pin!(self.runners.drain(name));
         if timeout(PATIENCE, &mut drained).await.is_err() {
             log::info!(
+                consumer = name;
                 "{name}: its settings have changed; it waits for its running attempts, then goes by the new ones"
             );
             drained.await;
@@ -197,7 +198,7 @@ impl Pipeline {
             if self.has_stopped() || self.consumers().iter().any(runs) {
                 return;
             }
-            log::warn!("{name}: cannot start yet, its events wait: {error}");
+            log::warn!(consumer = name; "{name}: cannot start yet, its events wait: {error}");
             self.clock.sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }

@@ -309,12 +309,13 @@ impl Ingress {
         let bytes = taken.bytes;
         served.metrics.body_bytes.inc_by(bytes);
         log::debug!(
+            event:% = taken.id, source:% = served.source.name;
             "event {}: {bytes} bytes from {}",
             taken.id,
             served.source.name
         );
         if let Some(odd) = &taken.odd {
-            log::debug!("event {}: {}", taken.id, escape_controls(odd));
+            log::debug!(event:% = taken.id; "event {}: {}", taken.id, escape_controls(odd));
         }
         let accepted = if self.running.has_room() {
             self.running.finish(taken.work).await

@@ -264,6 +264,7 @@ impl Thread<'_> {
         if let Some(unsaid) = throttle.pass() {
             let (why, more) = (escape_controls(&finding.why), Throttle::more(unsaid));
             log::warn!(
+                source:% = source;
                 "requests to {source} are refused although their sender knows a secret: {why}. {} `offhook \
                  refused` shows them{more}",
                 finding.advice

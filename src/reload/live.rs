@@ -34,7 +34,7 @@ use crate::ingress::{Ingress, NextSources};
 use crate::relay::{NextRelay, Registry};
 use crate::settings::{Certificates, HandlerSettings, JournalSettings, Settings, Use};
 use crate::signature::Limits;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, logging};
 use crate::{Error, EventHandler};
 
 /// The parts that a reload changes.
@@ -250,6 +250,7 @@ impl Live {
                 "new consumers have not started within {LONGEST_START:?}; the other settings do not wait for them"
             );
         }
+        logging::configure(&settings.log);
         self.ingress.refused().set_limits(&settings.refused);
         self.replace_sources(&settings, sources);
         (listeners.apply)();

@@ -4,7 +4,8 @@
 //! the settings that run differ from what the file said, the program's value stays.
 
 use crate::settings::{
-    AdminSettings, JournalSettings, RefusedSettings, ServerSettings, Settings, SqliteSettings,
+    AdminSettings, JournalSettings, LogSettings, RefusedSettings, ServerSettings, Settings,
+    SqliteSettings,
 };
 
 /// The value of the program if it has changed it, otherwise the file's new one.
@@ -32,6 +33,7 @@ pub(super) fn with_changes(file: &Settings, running: &Settings, now: Settings) -
     let Settings {
         server,
         admin,
+        log,
         refused,
         sources,
         journal,
@@ -62,6 +64,7 @@ pub(super) fn with_changes(file: &Settings, running: &Settings, now: Settings) -
             server
         ),
         admin: kept_admin(&file.admin, &running.admin, admin),
+        log: kept_fields!(LogSettings { format, level }, &file.log, &running.log, log),
         refused: kept_fields!(
             RefusedSettings { keep, body, total },
             &file.refused,

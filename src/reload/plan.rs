@@ -20,8 +20,9 @@ use crate::settings::{
 
 pub(crate) use emptied::Emptied;
 use keys::{
-    admin_keys, gateway_keys, handler_keys, options, refused_keys, relay_keys, server_keys,
-    source_keys, source_name, sqlite_keys, subscription_keys, subscription_name, tls_keys,
+    admin_keys, gateway_keys, handler_keys, log_keys, options, refused_keys, relay_keys,
+    server_keys, source_keys, source_name, sqlite_keys, subscription_keys, subscription_name,
+    tls_keys,
 };
 pub(super) use words::summary;
 
@@ -88,6 +89,7 @@ impl Plan {
         let Settings {
             server,
             admin,
+            log,
             refused,
             sources,
             journal,
@@ -101,6 +103,7 @@ impl Plan {
         let mut plan = Self::default();
         plan.server(server, &new.server);
         plan.admin(admin.as_ref(), new.admin.as_ref());
+        plan.section("log", log_keys(log, &new.log));
         plan.section("refused", refused_keys(refused, &new.refused));
         plan.journal(journal, &new.journal);
         plan.section("dispatch", options(dispatch, &new.dispatch));

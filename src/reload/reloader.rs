@@ -105,6 +105,15 @@ enum Trigger {
 }
 
 impl Trigger {
+    /// Who has changed the settings, in the log.
+    fn actor(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Request => "administrator",
+            Self::Files | Self::Start | Self::Unchanged | Self::Journal => "file",
+        }
+    }
+
     /// Whether somebody waits for this reload, or looks for what it says.
     fn is_asked(self) -> bool {
         matches!(self, Self::Signal | Self::Request)
@@ -235,7 +244,7 @@ impl Reloader {
             self.live.tell(Stage::Begun);
         }
         if trigger == Trigger::Signal {
-            log::info!("SIGHUP: loading {} again", self.file.path.display());
+            log::info!(actor = "signal"; "SIGHUP: loading {} again", self.file.path.display());
         }
         let path = self.file.path.clone();
         let read = move || (Settings::files(&path), Loaded::from(&path));
@@ -419,7 +428,8 @@ impl Reloader {
         let is_usual = !trigger.is_asked() && !self.status.is_stale();
         match &report.outcome {
             Outcome::Reloaded { changes, .. } => {
-                log::info!("settings reloaded: {}", summary(changes));
+                let (actor, settings) = (trigger.actor(), &*report.fingerprint);
+                log::info!(actor, settings; "settings reloaded: {}", summary(changes));
             }
             // The files were looked at after the start, or written as they were.
             Outcome::Unchanged if is_usual => return,
@@ -440,6 +450,7 @@ impl Reloader {
                     log::error!("{problem}");
                 }
                 log::error!(
+                    actor = trigger.actor();
                     "settings not reloaded; those of {} stay in force",
                     self.status.loaded_at()
                 );

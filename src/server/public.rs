@@ -218,10 +218,12 @@ impl Front {
             let (path, more) = (escape_controls(&path), Throttle::more(unsaid));
             match self.ingress.without_token(&head.uri) {
                 Some((source, pattern)) => log::info!(
+                    source:%, peer:%, status = 404;
                     "the source {source} needs its token in the path: {pattern}; {peer} asked for {path}, \
                      answered 404{more}"
                 ),
                 None => log::info!(
+                    peer:%, status = 404;
                     "no source has the path {path}, asked for by {peer}, answered 404{more}"
                 ),
             }

@@ -42,6 +42,7 @@ pub use crate::error::{Problem, Problems};
 pub use crate::refused::RefusedSettings;
 pub use crate::relay::{RelaySettings, SubscriptionSettings};
 pub use crate::signature::DOCUMENTED_KEY;
+pub use crate::telemetry::{LogFormat, LogSettings};
 pub(crate) use certificate::{Certificate, Certificates};
 pub use gateways::GatewaySettings;
 pub use handlers::{HandlerSettings, Use};
@@ -60,6 +61,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// `[admin]`: the admin listener; `None` turns it off.
     pub admin: Option<AdminSettings>,
+    /// `[log]`: the lines on standard error.
+    pub log: LogSettings,
     /// `[refused]`: the refused requests that are kept in memory.
     pub refused: RefusedSettings,
     /// `[[sources]]`: who may send. Default: none.
@@ -85,6 +88,7 @@ impl Keys for Settings {
         table.read("admin", |spot| {
             spot.table(|admin| self.admin.get_or_insert_default().fill(admin))
         });
+        table.section("log", &mut self.log);
         table.section("refused", &mut self.refused);
         table.section("journal", &mut self.journal);
         table.section("dispatch", &mut self.dispatch);

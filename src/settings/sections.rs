@@ -1,4 +1,4 @@
-//! `[server]`, `[admin]`, `[refused]` and `[journal]`: the two listeners, which refused requests are kept, whether and where events are stored, and when
+//! `[server]`, `[admin]`, `[log]`, `[refused]` and `[journal]`: the two listeners, the log, which refused requests are kept, whether and where events are stored, and when
 //! an event is a duplicate.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use log::LevelFilter;
 use serde::Serialize;
 
 use super::kinds::{
@@ -16,7 +17,7 @@ use super::spot::{Keys, Spot, keys};
 use super::tls::{TlsSettings, tls};
 use crate::refused::RefusedSettings;
 use crate::signature::Secret;
-use crate::telemetry::DEFAULT_MAX_VIEWERS;
+use crate::telemetry::{DEFAULT_MAX_VIEWERS, LogFormat, LogSettings};
 
 /// `[server]`: the public listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -174,6 +175,18 @@ impl Default for AdminSettings {
         }
     }
 }
+
+keys!(LogSettings {
+    format: one_of(&[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+    level: one_of(&[
+        ("off", LevelFilter::Off),
+        ("error", LevelFilter::Error),
+        ("warn", LevelFilter::Warn),
+        ("info", LevelFilter::Info),
+        ("debug", LevelFilter::Debug),
+        ("trace", LevelFilter::Trace),
+    ]),
+});
 
 keys!(RefusedSettings {
     keep: whole(0..=10_000),

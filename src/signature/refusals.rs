@@ -52,10 +52,12 @@ impl Refusals {
         );
         let header = is_of_header.then(header).flatten();
         let header = header.map_or_else(String::new, |header| format!(" ({header})"));
-        let kept = kept.map_or_else(String::new, |id| {
+        let refused = kept.map(|id| id.to_string());
+        let kept = refused.as_ref().map_or_else(String::new, |id| {
             format!("; `offhook refused {id}` says more")
         });
         log::warn!(
+            source, peer:%, status, refused;
             "a request to {source} from {peer}: answered {status}: {error}{header}{kept}{more}"
         );
     }

@@ -9,12 +9,14 @@ use std::time::Duration;
 use std::{panic, thread};
 
 use anstream::AutoStream;
-use env_logger::Target;
-use log::{Level, LevelFilter};
+use arc_swap::ArcSwapOption;
+use env_logger::{Target, WriteStyle};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::Throttle;
 use super::lines::LineQueue;
-use crate::clock::{Clock as _, SystemClock};
+use super::log_line::{Form, is_journald, json, now};
+use super::log_settings::LogSettings;
 use crate::escape_controls;
 
 /// Logs to standard error, unless a logger is already set. `RUST_LOG` sets the level. Default: `info`.
@@ -31,27 +33,88 @@ use crate::escape_controls;
 /// offhook::logging::flush();
 /// ```
 pub fn init() {
-    let filter = env_logger::Env::default().default_filter_or(DEFAULT);
+    init_with(&LogSettings::default());
+}
+
+/// As [`init`], in the form and at the level of the settings; `RUST_LOG` wins over the level.
+///
+/// Where standard error is systemd's journal (`JOURNAL_STREAM`), a line begins with its priority, such as `<4>`,
+/// and a line of text has no time.
+///
+/// ```
+/// use offhook::settings::{LogFormat, LogSettings};
+///
+/// let mut log = LogSettings::default();
+/// log.format = LogFormat::Json;
+/// offhook::logging::init_with(&log);
+/// ```
+pub fn init_with(settings: &LogSettings) {
+    if log::set_logger(&Current).is_ok() {
+        IS_OURS.store(true, Ordering::Release);
+        start();
+    }
+    configure(settings);
+}
+
+/// Goes by other settings. Does nothing if the program has a logger of its own.
+pub(crate) fn configure(settings: &LogSettings) {
+    if !IS_OURS.load(Ordering::Acquire) {
+        return;
+    }
+    let form = Form::of(settings.format, is_journald());
+    form.set();
     let mut builder = env_logger::Builder::new();
     builder.target(Target::Pipe(Box::new(Stderr)));
-    builder.write_style(AutoStream::choice(&io::stderr()).into());
+    builder.write_style(match form {
+        Form::Text => AutoStream::choice(&io::stderr()).into(),
+        _ => WriteStyle::Never,
+    });
     for (module, level) in QUIET {
         builder.filter_module(module, level);
     }
-    builder.parse_env(filter);
-    builder.format(|out, record| {
-        let style = out.default_level_style(record.level());
-        let level = record.level();
-        writeln!(
-            out,
-            "{} {style}{level:<5}{style:#} {}",
-            now(),
-            record.args()
-        )
+    let said = std::env::var("RUST_LOG").ok();
+    builder.parse_filters(said.as_deref().unwrap_or(settings.level.as_str()));
+    builder.format(move |out, record| {
+        let (level, prefix) = (record.level(), form.prefix(record.level()));
+        match form {
+            Form::Text => {
+                let style = out.default_level_style(level);
+                writeln!(
+                    out,
+                    "{} {style}{level:<5}{style:#} {}",
+                    now(),
+                    record.args()
+                )
+            }
+            Form::Journald => writeln!(out, "{prefix}{}", record.args()),
+            Form::Json | Form::JournaldJson => writeln!(out, "{prefix}{}", json(record)),
+        }
     });
-    // Otherwise a logger is already set, and stays.
-    if builder.try_init().is_ok() {
-        start();
+    let logger = builder.build();
+    let most = logger.filter();
+    LOGGER.store(Some(logger.into()));
+    log::set_max_level(most);
+}
+
+/// The logger of the settings that are in force.
+struct Current;
+
+impl Log for Current {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        LOGGER
+            .load()
+            .as_ref()
+            .is_some_and(|logger| logger.enabled(metadata))
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if let Some(logger) = &*LOGGER.load() {
+            logger.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        flush();
     }
 }
 
@@ -95,18 +158,37 @@ fn print_panic(thread: &str, panic: &PanicHookInfo<'_>, more: &str) {
         std::backtrace::BacktraceStatus::Captured => format!("\n{trace}"),
         _ => String::new(),
     };
-    print(&format!(
-        "thread '{thread}' panicked at {place}: {text}{more}{trace}"
-    ));
+    let text = format!("thread '{thread}' panicked at {place}: {text}{more}{trace}");
+    print_error(&text);
 }
 
 /// Prints `text` and a line break to standard error, behind the lines of the log, and without colours if it
-/// is not a terminal.
+/// is not a terminal. If the log is JSON, it is the `message` of an object.
 ///
 /// ```
 /// offhook::logging::print("listening");
 /// ```
 pub fn print(text: &str) {
+    print_at(Level::Info, text);
+}
+
+/// As [`print`], for what is wrong: the `level` of an object is `ERROR`.
+///
+/// ```
+/// offhook::logging::print_error("cannot listen");
+/// ```
+pub fn print_error(text: &str) {
+    print_at(Level::Error, text);
+}
+
+fn print_at(level: Level, text: &str) {
+    let form = Form::current();
+    if form.is_json() {
+        let text = anstream::adapter::strip_str(text).to_string();
+        // Writing to the queue cannot fail, and nothing can be done if standard error is closed.
+        let _ = Stderr.write_all(format!("{}\n", form.line(level, &text)).as_bytes());
+        return;
+    }
     let mut line = AutoStream::new(Vec::new(), AutoStream::choice(&io::stderr()));
     // Writing to memory cannot fail.
     let _ = writeln!(line, "{text}");
@@ -132,19 +214,15 @@ pub(super) fn dropped() -> u64 {
 /// Starts the thread that writes. Without it lines are written directly.
 fn start() {
     let write = || {
-        let note = |lines| {
-            let level = Level::Warn;
-            format!("{} {level:<5} {lines} {DROPPED}\n", now())
+        let note = |lines: u64| {
+            let text = format!("{lines} {DROPPED}");
+            format!("{}\n", Form::current().line(Level::Warn, &text))
         };
         QUEUE.write_to(&mut io::stderr(), note)
     };
     let thread = thread::Builder::new().name("offhook-log".to_owned());
     let started = thread.spawn(write);
     HAS_THREAD.store(started.is_ok(), Ordering::Release);
-}
-
-fn now() -> impl std::fmt::Display {
-    SystemClock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Standard error, behind the queue. Each write must hold whole lines.
@@ -164,6 +242,11 @@ impl Write for Stderr {
     }
 }
 
+static LOGGER: ArcSwapOption<env_logger::Logger> = ArcSwapOption::const_empty();
+
+/// Whether the program logs with this.
+static IS_OURS: AtomicBool = AtomicBool::new(false);
+
 static QUEUE: LineQueue = LineQueue::new();
 
 /// Whether the thread that writes has been started.
@@ -175,8 +258,6 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 const DROPPED: &str =
     "lines of the log were dropped here, because standard error did not take them";
-
-const DEFAULT: &str = "info";
 
 /// Messages of actix about malformed requests are caused by clients, would fill the log, and may hold a path; those
 /// about a subscriber's certificate are shown by its attempts. RUST_LOG has to name them.

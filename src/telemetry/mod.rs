@@ -1,6 +1,8 @@
 //! Logging, metrics and news for the operator.
 
 mod lines;
+mod log_line;
+mod log_settings;
 pub mod logging;
 mod metrics;
 mod news;
@@ -8,6 +10,7 @@ mod stats;
 mod throttle;
 mod viewing;
 
+pub use log_settings::{LogFormat, LogSettings};
 #[cfg(feature = "sqlite")]
 pub(crate) use metrics::JournalMetrics;
 pub(crate) use metrics::{

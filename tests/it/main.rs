@@ -36,6 +36,7 @@ mod jsonl;
 mod lifecycle;
 mod listener;
 mod logs;
+mod logs_json;
 mod metrics;
 mod middleware;
 mod mounted;

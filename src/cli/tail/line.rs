@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use offhook::{Timestamp, escape_controls};
+use offhook::{Timestamp, escape_controls, escape_controls_in_json};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::super::output::{self, Failure, bad, counted, good};
+use super::super::output::{Failure, bad, counted, good};
 use super::forward::Forwarded;
 
 /// What is shown of an event.
@@ -44,7 +44,7 @@ impl fmt::Display for Skipped {
 /// The event as it came, and what came of forwarding it.
 pub(super) fn json(data: &str, forwarded: Option<&Forwarded>) -> Result<String, Failure> {
     let Some(forwarded) = forwarded else {
-        return Ok(output::visible(data));
+        return Ok(escape_controls_in_json(data));
     };
     #[derive(Serialize)]
     struct Line<'a> {
@@ -64,7 +64,7 @@ pub(super) fn json(data: &str, forwarded: Option<&Forwarded>) -> Result<String, 
         error: forwarded.as_ref().err().map(String::as_str),
     };
     let line = serde_json::to_string(&line).map_err(Failure::failed)?;
-    Ok(output::visible(&line))
+    Ok(escape_controls_in_json(&line))
 }
 
 impl Event {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use log::Level;
+
 use super::bodies::{BodyReading, is_at_hand};
 use super::failures::Failure;
 use super::recent::RecentFailure;
@@ -150,7 +152,7 @@ impl Runner {
         };
         let name = self.consumer.name();
         if let Some(line) = self.failures.failed(name, position, failure, self.seen) {
-            log::warn!("{line}");
+            line.log(Level::Warn);
         }
         self.tell_change();
         let due = now + pause.min(LONGEST_PAUSE);
@@ -183,7 +185,7 @@ impl Runner {
         let recovers = attempt > 1 || self.schedule.retries().is_empty();
         let name = self.consumer.name();
         if let Some(line) = self.failures.succeeded(name, recovers, self.seen.1) {
-            log::info!("{line}");
+            line.log(Level::Info);
         }
         self.tell_change();
     }
@@ -225,6 +227,7 @@ impl Runner {
         }
         let name = self.consumer.name();
         log::warn!(
+            consumer = name, outcome = "suspended";
             "{name}: suspended, nothing has succeeded for {lasted:.0?}: {reason}; its events stay in \
              the journal, and `offhook consumers resume '{name}'` resumes it"
         );

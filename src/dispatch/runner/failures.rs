@@ -7,6 +7,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::dispatch::progress::Positions;
 use crate::journal::Position;
 use crate::{EventId, Timestamp};
@@ -71,7 +73,7 @@ impl FailureLog {
         position: Position,
         failure: Failure,
         (at, now): (Timestamp, Instant),
-    ) -> Option<String> {
+    ) -> Option<Line> {
         if !failure.is_rejected {
             let outage = self.outage.get_or_insert(Outage {
                 since: at,
@@ -86,7 +88,7 @@ impl FailureLog {
         }
         let is_due = self.next_line.is_none_or(|next| now >= next);
         if !is_due || self.unlogged.attempts > 0 {
-            log::debug!("{}", failure.line(name));
+            failure.line(name).log(Level::Debug);
         }
         self.unlogged.add(position, failure);
         if is_due { self.line(name, now) } else { None }
@@ -94,7 +96,7 @@ impl FailureLog {
 
     /// Notes that an attempt has succeeded. `recovers`: one of an event that had failed, or no event waits for a
     /// retry any more. Returns the line that says that the consumer works again.
-    pub(super) fn succeeded(&mut self, name: &str, recovers: bool, now: Instant) -> Option<String> {
+    pub(super) fn succeeded(&mut self, name: &str, recovers: bool, now: Instant) -> Option<Line> {
         let last = self.outage.as_ref()?.last;
         let is_over = now.saturating_duration_since(last) >= SHORTEST;
         let outage = self.outage.take_if(|_| recovers || is_over)?;
@@ -108,9 +110,11 @@ impl FailureLog {
         let Outage {
             attempts, since, ..
         } = outage;
-        Some(format!(
-            "{name}: works again; {attempts} attempts had failed since {since:.0}"
-        ))
+        Some(Line {
+            text: format!("{name}: works again; {attempts} attempts had failed since {since:.0}"),
+            consumer: name.to_owned(),
+            about: None,
+        })
     }
 
     /// Whether the log says that the consumer fails.
@@ -124,23 +128,24 @@ impl FailureLog {
     }
 
     /// The line that tells what is not logged yet, if it is time.
-    pub(super) fn line_if_due(&mut self, name: &str, now: Instant) -> Option<String> {
+    pub(super) fn line_if_due(&mut self, name: &str, now: Instant) -> Option<Line> {
         let is_due = self.due().is_some_and(|due| due <= now);
         if is_due { self.line(name, now) } else { None }
     }
 
     /// The line that tells what is not logged yet.
-    pub(super) fn line(&mut self, name: &str, now: Instant) -> Option<String> {
+    pub(super) fn line(&mut self, name: &str, now: Instant) -> Option<Line> {
         let unlogged = std::mem::take(&mut self.unlogged);
         let last = unlogged.last.as_ref()?.line(name);
-        let line = match (unlogged.attempts, &self.outage) {
-            (1, _) => last,
+        let text = match (unlogged.attempts, &self.outage) {
+            (1, _) => last.text,
             (_, Some(outage)) => {
-                let since = outage.since;
+                let (since, last) = (outage.since, last.text);
                 format!("{name}: {unlogged}; failing since {since:.0}; the last: {last}")
             }
-            (_, None) => format!("{name}: {unlogged}; the last: {last}"),
+            (_, None) => format!("{name}: {unlogged}; the last: {}", last.text),
         };
+        let line = Line { text, ..last };
         if let Some(outage) = &mut self.outage {
             outage.is_logged = true;
         }
@@ -159,14 +164,35 @@ impl FailureLog {
     }
 }
 
+/// A line of the log about a consumer.
+#[derive(Debug)]
+pub(super) struct Line {
+    text: String,
+    consumer: String,
+    /// The event, and which attempt.
+    about: Option<(EventId, u32)>,
+}
+
+impl Line {
+    pub(super) fn log(&self, level: Level) {
+        let (event, attempt) = self.about.unzip();
+        let event = event.map(|event| event.to_string());
+        log::log!(level, consumer = self.consumer, event, attempt; "{}", self.text);
+    }
+}
+
 impl Failure {
-    fn line(&self, name: &str) -> String {
+    fn line(&self, name: &str) -> Line {
         let then = match self.pause {
             Some(pause) => format!(", the next in {pause:.1?}"),
             None => " was the last: dead letter".to_owned(),
         };
         let (event, reason, attempt) = (self.event, &self.reason, self.attempt);
-        format!("event {event}: {name}: {reason}; attempt {attempt}{then}")
+        Line {
+            text: format!("event {event}: {name}: {reason}; attempt {attempt}{then}"),
+            consumer: name.to_owned(),
+            about: Some((event, attempt)),
+        }
     }
 }
 
@@ -244,19 +270,19 @@ mod tests {
             };
             let (name, at) = ("handler:a", self.at(second));
             let line = self.log.failed(name, Position::first(event), failure, at);
-            self.logged.extend(line.map(|line| (second, line)));
+            self.logged.extend(line.map(|line| (second, line.text)));
         }
 
         fn works(&mut self, second: u64, recovers: bool) {
             let (_, now) = self.at(second);
             let line = self.log.succeeded("handler:a", recovers, now);
-            self.logged.extend(line.map(|line| (second, line)));
+            self.logged.extend(line.map(|line| (second, line.text)));
         }
 
         fn wakes(&mut self, second: u64) {
             let (_, now) = self.at(second);
             let line = self.log.line_if_due("handler:a", now);
-            self.logged.extend(line.map(|line| (second, line)));
+            self.logged.extend(line.map(|line| (second, line.text)));
         }
 
         #[track_caller]

@@ -258,7 +258,7 @@ impl Runner {
         if bodies > 0 {
             self.consumer.metrics.deleted.inc_by(bodies);
             let name = self.consumer.name();
-            log::info!("{name}: skips {bodies} deleted events that it had not settled");
+            log::info!(consumer = name; "{name}: skips {bodies} deleted events that it had not settled");
         }
     }
 

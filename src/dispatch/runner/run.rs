@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
+use log::Level;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 
@@ -38,12 +39,12 @@ impl Runner {
             self.finish(ending).await;
         }
         if let Some(line) = self.failures.line(self.consumer.name(), self.seen.1) {
-            log::warn!("{line}");
+            line.log(Level::Warn);
         }
         if self.fenced {
             // Running attempts are dropped: the new holder delivers their events again.
             let name = self.consumer.name();
-            log::warn!("{name}: another instance has taken over; this one stops delivering");
+            log::warn!(consumer = name; "{name}: another instance has taken over; this one stops delivering");
             self.attempts.shutdown().await;
             return;
         }
@@ -114,7 +115,7 @@ impl Runner {
         }
         self.resume_at = None;
         if let Some(line) = self.failures.line_if_due(self.consumer.name(), now) {
-            log::warn!("{line}");
+            line.log(Level::Warn);
             self.tell_change();
         }
         self.pass_removed();

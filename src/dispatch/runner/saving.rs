@@ -167,7 +167,7 @@ impl Runner {
         // All consumers stumble over the same journal, again and again while it is away.
         if let Some(unsaid) = STUMBLES.pass() {
             let more = Throttle::more(unsaid);
-            log::warn!("{name}: {what}: {error}; tried again every second{more}");
+            log::warn!(consumer = name; "{name}: {what}: {error}; tried again every second{more}");
         }
         self.resume_at = Some(self.context.clock.monotonic() + STUMBLE_PAUSE);
     }

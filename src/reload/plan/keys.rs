@@ -5,7 +5,7 @@ use crate::Source;
 use crate::dispatch::HandlerOptions;
 use crate::relay::{RelayOptions, RelaySettings, SubscriptionSettings};
 use crate::settings::{
-    AdminSettings, GatewaySettings, HandlerSettings, RefusedSettings, ServerSettings,
+    AdminSettings, GatewaySettings, HandlerSettings, LogSettings, RefusedSettings, ServerSettings,
     SqliteSettings, TlsSettings,
 };
 
@@ -55,6 +55,17 @@ pub(super) fn admin_keys(old: &AdminSettings, new: &AdminSettings) -> Vec<&'stat
             path_prefix: "path_prefix",
             max_viewers: "max_viewers",
             tls: "tls",
+        },
+        old,
+        new
+    )
+}
+
+pub(super) fn log_keys(old: &LogSettings, new: &LogSettings) -> Vec<&'static str> {
+    differing!(
+        LogSettings {
+            format: "format",
+            level: "level",
         },
         old,
         new
