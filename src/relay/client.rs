@@ -23,6 +23,7 @@ use super::guard::{Guard, RejectedAddress};
 use super::refusal;
 use super::request::{Signatures, Target};
 use super::settings::RelayOptions;
+use super::trace::Trace;
 use crate::clock::{Clock, SystemClock};
 use crate::{Delivery, HandlerError};
 
@@ -32,6 +33,7 @@ pub(crate) struct RelayClient {
     guard: Guard,
     give_up_on: BTreeSet<u16>,
     timeout: Duration,
+    trace: Trace,
     clock: Arc<dyn Clock>,
 }
 
@@ -53,6 +55,7 @@ impl RelayClient {
             guard,
             give_up_on: options.give_up_on.clone(),
             timeout: options.timeout,
+            trace: options.trace,
             clock,
         }))
     }
@@ -139,7 +142,7 @@ impl RelayClient {
     ) -> Result<(Response<Incoming>, Signatures), legacy::Error> {
         let mut repeats = 0;
         loop {
-            let request = target.request(uri.clone(), delivery, self.clock.now());
+            let request = target.request(uri.clone(), delivery, self.trace, self.clock.now());
             let signatures = Signatures::of(&request);
             match self.http.request(request).await {
                 Err(error) if repeats < MOST_REPEATS && failure::is_unprocessed(&error) => {

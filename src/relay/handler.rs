@@ -29,7 +29,8 @@ use crate::{Delivery, Event, EventHandler, HandlerError};
 /// and 503 a `Retry-After` is honoured, up to 24 h. The status counts as soon as it arrives. At most
 /// 64 KiB of the answer's body are read, for at most 1 s, so that the connection can be used again. The
 /// first 512 bytes of a refusal are kept for the event's timeline ([`HandlerError::answer`]), with stars in
-/// place of signatures and secrets.
+/// place of signatures and secrets. With [`RelayOptions::trace`] each attempt has a `traceparent`, whose trace id
+/// is the id of the body.
 ///
 /// ```no_run
 /// use offhook::relay::{Relay, RelayOptions};
@@ -91,7 +92,9 @@ impl Relay {
     ) -> Result<Self, RelayError> {
         let client = RelayClient::new(options.guard(), options, Arc::new(SystemClock), None)?;
         let url = client.guard().url(url)?;
-        Ok(Self::with_client(url, &secrets.into(), &client))
+        let relay = Self::with_client(url, &secrets.into(), &client);
+        let name = relay.target.to_string();
+        Ok(relay.consumer(name))
     }
 
     /// A relay that shares its connections with others.
@@ -107,6 +110,12 @@ impl Relay {
     /// Sends these headers with each attempt.
     pub fn headers(mut self, headers: SubscriptionHeaders) -> Self {
         self.target.headers = headers;
+        self
+    }
+
+    /// Names the consumer that sends, for `traceparent`.
+    pub(crate) fn consumer(mut self, name: String) -> Self {
+        self.target.consumer = name;
         self
     }
 

@@ -31,6 +31,7 @@ mod settings;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod unescape;
 
 pub(crate) use client::RelayClient;
@@ -47,3 +48,4 @@ pub use settings::{RelayOptions, RelaySettings, SubscriptionSettings};
 pub(crate) use subscription::{
     MAX_SECRETS, Subscription, SubscriptionKey, SubscriptionKeyError, shown as without_tokens,
 };
+pub use trace::Trace;

@@ -229,6 +229,7 @@ impl Registry {
         let (options, client) = live.options(entry);
         let relay = Relay::with_client(subscription.url.clone(), &subscription.secrets, client)
             .headers(subscription.headers.clone())
+            .consumer(subscription.key.consumer())
             .on_gone(self.ending(entry));
         let (relay, clock) = (Arc::new(relay), Arc::clone(&self.clock));
         Consumer::new(

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::guard::Guard;
 use super::headers::SubscriptionHeaders;
 use super::subscription::{may_be_token, shown};
+use super::trace::{TRACEPARENT, Trace};
 use crate::signature::{
     Mac, Secret, Secrets, TEST, standard_webhooks_key, standard_webhooks_signature,
     x_webhook_signature,
@@ -38,6 +39,8 @@ pub(super) struct Target {
     keys: Option<Keys>,
     /// What each request has in addition.
     pub(super) headers: SubscriptionHeaders,
+    /// The name of the consumer, which tells its attempts from those of others in a trace.
+    pub(super) consumer: String,
 }
 
 /// A subscriber's secrets in both of their forms.
@@ -94,6 +97,7 @@ impl Target {
             shown: shown(&url),
             keys: Keys::new(secrets),
             headers: SubscriptionHeaders::default(),
+            consumer: String::new(),
         }
     }
 
@@ -102,6 +106,7 @@ impl Target {
         &self,
         uri: Uri,
         delivery: &Delivery,
+        trace: Trace,
         now: Timestamp,
     ) -> Request<Full<Bytes>> {
         let body = delivery.body();
@@ -111,6 +116,12 @@ impl Target {
             headers.insert(name.clone(), value.clone());
         }
         add_event_headers(&mut headers, delivery);
+        // A subscription's own header wins.
+        if !headers.contains_key(TRACEPARENT)
+            && let Some(parent) = trace.parent(&self.consumer, delivery)
+        {
+            headers.insert(TRACEPARENT, parent);
+        }
         let mut buffer = Uuid::encode_buffer();
         let id: &str = delivery.id().body().hyphenated().encode_lower(&mut buffer);
         let seconds = now.as_second().to_string();

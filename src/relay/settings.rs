@@ -10,6 +10,7 @@ use url::Url;
 use super::guard::{Exception, Guard};
 use super::headers::SubscriptionHeaders;
 use super::subscription::{MAX_SECRETS, SubscriptionKey, shown};
+use super::trace::Trace;
 use crate::dispatch::HandlerOptions;
 use crate::signature::Secrets;
 
@@ -55,6 +56,8 @@ pub struct RelayOptions {
     pub allow: Vec<Exception>,
     /// Statuses that are final: the event becomes a dead letter immediately. Default: none.
     pub give_up_on: BTreeSet<u16>,
+    /// Whether attempts have the header `traceparent`. Default: no.
+    pub trace: Trace,
 }
 
 impl Default for RelayOptions {
@@ -64,6 +67,7 @@ impl Default for RelayOptions {
             allow_private: false,
             allow: Vec::new(),
             give_up_on: BTreeSet::new(),
+            trace: Trace::Off,
         }
     }
 }

@@ -3,11 +3,11 @@
 use super::handlers::events;
 use config::ValueKind;
 
-use super::kinds::{boolean, checked, duration, noted, secret, text, whole};
+use super::kinds::{boolean, checked, duration, noted, one_of, secret, text, whole};
 use super::spot::{Keys, Spot, keys};
 use crate::EventKind;
 use crate::relay::{
-    MAX_SECRETS, RelayOptions, RelaySettings, SubscriptionHeaders, SubscriptionSettings,
+    MAX_SECRETS, RelayOptions, RelaySettings, SubscriptionHeaders, SubscriptionSettings, Trace,
 };
 use crate::signature::{Secret, Secrets, is_undecodable};
 
@@ -31,6 +31,11 @@ keys!(RelayOptions {
         let status = checked(whole(300..=599), |status| *status != 410, wrong);
         Some(spot.each("[404, 422]", status)?.into_iter().collect())
     },
+    trace: one_of(&[
+        ("off", Trace::Off),
+        ("sampled", Trace::Sampled),
+        ("unsampled", Trace::Unsampled),
+    ]),
 });
 
 pub(super) fn subscription(table: &Spot<'_>) -> Option<SubscriptionSettings> {

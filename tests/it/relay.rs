@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use offhook::dialect::{Codeskytz, Dialect};
-use offhook::relay::{Relay, RelayOptions};
+use offhook::relay::{Relay, RelayOptions, Trace};
 use offhook::signature::{Scheme as _, StandardWebhooks, XWebhookSignature};
 use offhook::testing::{Recorder, TestEvent};
 use offhook::{Event, EventKind, HandlerOptions, Offhook, Order, Retry, Server};
@@ -517,6 +517,41 @@ async fn a_replay_is_marked_and_keeps_its_id() {
     let headers = ["webhook-id", "offhook-attempt", "offhook-replay"];
     assert_eq!(headers.map(|name| again.header(name)), [id, "1", "true"]);
     assert_eq!(again.body, first.body);
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn the_trace_is_the_same_over_attempts_and_replays() {
+    let folder = Folder::new("relay-trace");
+    let subscriber = Subscriber::start([Answer::Status(503, None)]).await;
+    let mut options = options();
+    options.trace = Trace::Sampled;
+    let traced = Relay::new(&subscriber.url(), Some(secret(SECRET)), &options).unwrap();
+    let server = keeping(&folder, |offhook| {
+        offhook.handler_with("crm", traced, retries())
+    })
+    .await;
+    // The sender's own trace is not continued.
+    let sent = signed(DOCUMENTED[0]).header("traceparent", &format!("00-{:032x}-{:016x}-01", 1, 1));
+    sent.send(server.public_address()).await;
+    let asked = subscriber.asked(2).await;
+    settled(&server).await;
+    let id = asked[0].header("webhook-id");
+    post(&server, &format!("/api/events/{id}/replay"), json!({})).await;
+    let asked = subscriber.asked(3).await;
+    let traces: Vec<Vec<&str>> = asked
+        .iter()
+        .map(|one| one.header("traceparent").split('-').collect())
+        .collect();
+    let trace = id.replace('-', "");
+    for parts in &traces {
+        let [version, of, parent, flags] = parts[..] else {
+            panic!("{traces:?}")
+        };
+        assert_eq!((version, of, flags), ("00", &*trace, "01"));
+        assert_eq!(parent.len(), 16);
+    }
+    assert_ne!(traces[0][2], traces[1][2]);
     server.stop().await;
 }
 

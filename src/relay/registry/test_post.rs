@@ -74,6 +74,7 @@ impl Registry {
             client.guard(),
         );
         target.headers = subscription.headers.clone();
+        target.consumer = subscription.key.consumer();
         let resolved = match vetted {
             Ok(resolved) => resolved,
             Err(rejected) => {

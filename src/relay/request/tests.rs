@@ -23,7 +23,7 @@ fn request(secret: Option<&str>, delivery: &Delivery) -> Request<Full<Bytes>> {
     let secret = secret.map(|text| Secret::new(text).unwrap());
     let now = Timestamp::from_second(1000).unwrap();
     let target = target("https://crm.example/hook?token=t#f", secret);
-    target.request(target.uri.clone().unwrap(), delivery, now)
+    target.request(target.uri.clone().unwrap(), delivery, Trace::Off, now)
 }
 
 fn lines(request: &Request<Full<Bytes>>) -> Vec<String> {
@@ -62,7 +62,7 @@ fn every_secret_signs_and_the_first_signs_twice() {
         let url = Url::parse("https://crm.example/").unwrap();
         let target = Target::new(url, &secrets, &Guard::default());
         let now = Timestamp::from_second(1000).unwrap();
-        let request = target.request(target.uri.clone().unwrap(), &delivery, now);
+        let request = target.request(target.uri.clone().unwrap(), &delivery, Trace::Off, now);
         [WEBHOOK_SIGNATURE, X_WEBHOOK_SIGNATURE]
             .map(|name| request.headers()[name].to_str().unwrap().to_owned())
     };
@@ -79,7 +79,12 @@ fn headers_of_the_subscription_are_sent() {
         .text("Authorization", "Bearer x")
         .unwrap();
     let now = Timestamp::from_second(1000).unwrap();
-    let request = target.request(target.uri.clone().unwrap(), &delivery(|_| ()), now);
+    let request = target.request(
+        target.uri.clone().unwrap(),
+        &delivery(|_| ()),
+        Trace::Off,
+        now,
+    );
     let sent = &request.headers()["authorization"];
     assert!(sent == "Bearer x" && sent.is_sensitive());
     assert!(!format!("{target:?} {request:?}").contains("Bearer x"));
@@ -193,7 +198,7 @@ fn secrets_of_headers_query_and_path_are_hidden() {
     }
     let uri = target.uri.clone().unwrap();
     let now = Timestamp::from_second(1000).unwrap();
-    let request = target.request(uri.clone(), &delivery(|_| ()), now);
+    let request = target.request(uri.clone(), &delivery(|_| ()), Trace::Off, now);
     let hidden = target.hidden(&uri, &Signatures::of(&request));
     let signature = |name| request.headers()[name].to_str().unwrap().to_owned();
     let own = signature(X_WEBHOOK_SIGNATURE);
@@ -230,4 +235,51 @@ fn secrets_of_headers_query_and_path_are_hidden() {
         let rest = text.trim_matches(|one| "<>*".contains(one));
         assert!(rest.is_empty() || rest == "sid=\\\"", "{answer}: {text}");
     }
+}
+
+/// The grammar of W3C Trace Context, level 1.
+fn fields(value: &HeaderValue) -> [String; 3] {
+    let value = value.to_str().unwrap();
+    let parts: Vec<&str> = value.split('-').collect();
+    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+    assert_eq!(lengths, [2, 32, 16, 2], "{value}");
+    let is_digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+    assert!(
+        parts.iter().all(|part| part.chars().all(is_digit)),
+        "{value}"
+    );
+    assert_eq!(parts[0], "00");
+    for id in &parts[1..3] {
+        assert!(id.chars().any(|digit| digit != '0'), "{value}");
+    }
+    [parts[1], parts[2], parts[3]].map(str::to_owned)
+}
+
+#[test]
+fn the_trace_is_the_event() {
+    let mut target = target("https://crm.example/", None);
+    target.consumer = "subscription:*:crm".to_owned();
+    let parent = |target: &Target, attempt, is_replay, trace| {
+        let received = delivery(|_| ()).received().clone();
+        let delivery = Delivery::new(Arc::new(received), attempt, is_replay);
+        let now = Timestamp::from_second(1000).unwrap();
+        let request = target.request(target.uri.clone().unwrap(), &delivery, trace, now);
+        request.headers().get(TRACEPARENT).cloned()
+    };
+    assert_eq!(parent(&target, 1, false, Trace::Off), None);
+    let [id, first, flags] = fields(&parent(&target, 1, false, Trace::Sampled).unwrap());
+    assert_eq!(id, Uuid::from_u128(7).simple().to_string());
+    assert_eq!(flags, "01");
+    let again = fields(&parent(&target, 2, true, Trace::Unsampled).unwrap());
+    assert_eq!((&again[0], &*again[2]), (&id, "00"));
+    assert_ne!(again[1], first);
+    let same = fields(&parent(&target, 1, true, Trace::Sampled).unwrap());
+    assert_eq!(same, [id, first.clone(), flags]);
+    target.consumer = "subscription:*:other".to_owned();
+    let other = fields(&parent(&target, 1, false, Trace::Sampled).unwrap());
+    assert_ne!(other[1], first);
+    target.headers = SubscriptionHeaders::default()
+        .text("traceparent", "own")
+        .unwrap();
+    assert_eq!(parent(&target, 1, false, Trace::Sampled).unwrap(), "own");
 }

@@ -203,6 +203,7 @@ pub(super) fn relay_keys(old: &RelaySettings, new: &RelaySettings) -> Vec<&'stat
             allow_private: "allow_private",
             allow: "allow",
             give_up_on: "give_up_on",
+            trace: "trace",
         },
         &old.options,
         &new.options
