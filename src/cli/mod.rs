@@ -19,6 +19,7 @@ mod init;
 mod input;
 mod journal;
 mod load;
+mod man;
 mod output;
 mod refused;
 mod reload;
@@ -81,6 +82,7 @@ enum Command {
     Journal(journal::Journal),
     VerifyDurability(verify_durability::VerifyDurability),
     Completions(Completions),
+    Man(man::ManPages),
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -162,6 +164,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Journal(journal)) => journal.run(),
         Some(Command::VerifyDurability(verify)) => verify.run(),
         Some(Command::Completions(completions)) => completions.run(),
+        Some(Command::Man(man)) => man.run(),
     }
 }
 
