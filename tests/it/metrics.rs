@@ -268,6 +268,16 @@ async fn the_dashboard_shows_only_what_there_is() {
         assert!(known, "{name} is on the dashboard and not in\n{text}");
     }
 
+    let alerts = include_str!("../../packaging/prometheus/offhook-alerts.yml");
+    let used = names(&alerts.into());
+    assert!(used.len() > 8, "{used:?}");
+    for name in &used {
+        assert!(
+            metrics.contains(name),
+            "{name} is in an alert and not in\n{text}"
+        );
+    }
+
     let panels = parsed["panels"].as_array().unwrap();
     let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
     assert_eq!(ids.len(), panels.len());
