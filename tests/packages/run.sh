@@ -187,4 +187,5 @@ timed "archive" archive
 timed "lintian" lint
 timed "Debian package in a clean root" debian
 timed "image" image
+timed "behind nginx, as docs/deploy.md says" tests/packages/nginx.sh "$offhook" "$work/nginx"
 rm -rf "$work"
