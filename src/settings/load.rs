@@ -198,5 +198,7 @@ fn problem(name: &str) -> Option<String> {
 pub(crate) const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 const PREFIX: &str = "OFFHOOK__";
-const SECTIONS: [&str; 6] = ["server", "admin", "refused", "journal", "dispatch", "relay"];
+const SECTIONS: [&str; 7] = [
+    "server", "admin", "log", "refused", "journal", "dispatch", "relay",
+];
 const LISTS: [&str; 4] = ["sources", "handlers", "subscriptions", "gateways"];

@@ -74,7 +74,7 @@ impl Form {
             Self::Json | Self::JournaldJson => {
                 format!(
                     "{prefix}{}",
-                    object(level, message, module_path!(), Map::new())
+                    object(level, message, module_path!(), &Map::new())
                 )
             }
         }
@@ -103,10 +103,10 @@ pub(super) fn json(record: &Record<'_>) -> String {
     // It takes every value.
     let _ = record.key_values().visit(&mut fields);
     let message = record.args().to_string();
-    object(record.level(), &message, record.target(), fields.0)
+    object(record.level(), &message, record.target(), &fields.0)
 }
 
-fn object(level: Level, message: &str, target: &str, fields: Map<String, Value>) -> String {
+fn object(level: Level, message: &str, target: &str, fields: &Map<String, Value>) -> String {
     let write = |message: &str| {
         let own = [
             ("at", now()),
@@ -247,11 +247,9 @@ mod tests {
                 .key_values(&values)
                 .build();
             assert!(json(&record).len() <= LONGEST);
-            let line = object(Level::Info, &long, "t", {
-                let mut fields = Fields(Map::new());
-                values.visit(&mut fields).unwrap();
-                fields.0
-            });
+            let mut fields = Fields(Map::new());
+            values.visit(&mut fields).unwrap();
+            let line = object(Level::Info, &long, "t", &fields.0);
             assert!(line.len() <= LONGEST, "{odd:?}: {}", line.len());
             let message = read(&line)["message"].as_str().unwrap().to_owned();
             assert!(message.ends_with("more bytes)"), "{odd:?}");

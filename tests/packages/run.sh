@@ -6,6 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 work=$PWD/target/packages-test
 offhook=$PWD/target/packages/stage/offhook
 secret=a-secret-of-the-test
+# What else to ask a server while it runs.
+check=true
 
 fail() { echo "packages: $*" >&2; exit 1; }
 
@@ -64,6 +66,7 @@ receives() { # name, the command
   "$offhook" send "$url" --secret $secret >"$work/$1.sent" 2>&1 || fail "$1 takes no event: $(<"$work/$1.sent")"
   "$offhook" send "$url" --secret another-secret >"$work/$1.refused" 2>&1 && fail "$1 takes an event with a wrong secret"
   grep -q 401 "$work/$1.refused" || fail "$1: $(<"$work/$1.refused")"
+  $check || fail "$1 is not healthy: $(cat "$work"/health.log)"
   pid=$(last_of $job)
   kill -TERM "$pid"
   wait $job || fail "$1 has not stopped gracefully: $(<"$log")"
@@ -145,7 +148,7 @@ debian() {
 in_root() { chroot "$work/root" "$@" >"$work/in-root.log" 2>&1 || fail "in the clean root: $*: $(<"$work/in-root.log")"; }
 
 image() {
-  local name=offhook-test container shown settings=$work/image.toml
+  local name=offhook-test container shown admin settings=$work/image.toml
   export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
   images() { buildah --root "$work/images" --runroot "$work/images-run" "$@"; }
   images build --format docker -f packaging/Containerfile -t $name target/packages/image >"$work/build.log" 2>&1 ||
@@ -153,14 +156,22 @@ image() {
   container=$(images from $name)
   shown=$(images inspect --format '{{.Docker.Config.User}} {{.Docker.Config.Healthcheck.Test}}' "$container")
   [[ $shown == '65532:65532 [CMD /usr/bin/offhook health '* ]] || fail "the image's user or health check: $shown"
-  settings "$settings" /data
-  chmod 644 "$settings"
-  run() { images run --user 65532:65532 -v "$settings:/etc/offhook/settings.toml:ro" "$container" -- "$@"; }
+  # The settings of docs/deploy.md, with other ports.
+  sed -n '/^## In a container/,/^## /p' docs/deploy.md | sed -n '/^```toml$/,/^```$/p' | sed '/^```/d' |
+    sed 's/0.0.0.0:5000/0.0.0.0:0/' >"$settings"
+  printf %s $secret >"$work/image.secret"
+  chmod 644 "$settings" "$work/image.secret"
+  admin=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  run() {
+    images run --user 65532:65532 --env "OFFHOOK__ADMIN__BIND=127.0.0.1:$admin" \
+      -v "$settings:/etc/offhook/settings.toml:ro" -v "$work/image.secret:/run/secrets/codeskytz:ro" "$container" -- "$@"
+  }
+  healthy() { run /usr/bin/offhook health --settings /etc/offhook/settings.toml >"$work/health.log" 2>&1; }
+  check=healthy
   receives image run /usr/bin/offhook serve --settings /etc/offhook/settings.toml
+  check=true
   # Nobody listens any more.
-  if run /usr/bin/offhook health --settings /etc/offhook/settings.toml >"$work/health.log" 2>&1; then
-    fail "a stopped server is healthy"
-  fi
+  if healthy; then fail "a stopped server is healthy"; fi
   images rm "$container" >/dev/null
 }
 

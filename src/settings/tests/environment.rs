@@ -1,6 +1,8 @@
 //! `OFFHOOK__…`
 
 use super::*;
+use crate::relay::Trace;
+use crate::settings::LogFormat;
 
 #[test]
 fn the_environment_overrides_keys_outside_lists() {
@@ -12,6 +14,8 @@ fn the_environment_overrides_keys_outside_lists() {
             ("OFFHOOK__SERVER__MAX_BODY", "5 KiB"),
             ("OFFHOOK__ADMIN__TOKEN", "t"),
             ("OFFHOOK__DISPATCH__CONCURRENCY", "7"),
+            ("OFFHOOK__LOG__FORMAT", "json"),
+            ("OFFHOOK__RELAY__TRACE", "unsampled"),
             ("OFFHOOK_ADMIN_TOKEN", "not an override"),
             ("OFFHOOK_CRM__SECRET", "nor this"),
             ("PATH", "/bin"),
@@ -25,6 +29,8 @@ fn the_environment_overrides_keys_outside_lists() {
     );
     assert!(settings.admin.unwrap().token.is_some());
     assert_eq!(settings.dispatch.concurrency, Some(7));
+    assert_eq!(settings.log.format, LogFormat::Json);
+    assert_eq!(settings.relay.options.trace, Trace::Unsampled);
 }
 
 #[test]
