@@ -47,8 +47,8 @@ const HOSTILE: [&str; 6] = [
 /// The lines, each of which must be one object of known fields.
 fn objects(logged: &str) -> Vec<Value> {
     let read = |line: &str| {
-        let value: Value =
-            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        let value: Value = serde_json::from_str(line)
+            .unwrap_or_else(|error| panic!("{error}: {line:?} in {logged}"));
         let object = value.as_object().unwrap();
         for name in object.keys() {
             assert!(FIELDS.contains(&name.as_str()), "{name}: {line}");
