@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use self::failures::FailureLog;
@@ -87,8 +87,10 @@ pub(crate) struct Runner {
     monotonic: Option<Monotonic>,
     /// After a failure of the journal, the time before which the runner does not use it.
     resume_at: Option<Instant>,
-    /// Another instance has taken the share: nothing more is started or saved.
+    /// Another instance has taken the share, or the journal has gone back: nothing more is started or saved.
     fenced: bool,
+    /// How often the log has gone back.
+    resets: watch::Receiver<u64>,
     /// The time of both clocks at the last step.
     seen: (Timestamp, Instant),
 }
@@ -244,6 +246,7 @@ impl Runner {
             lag_noted: None,
             seen,
             consumer,
+            resets: context.journal.tail().watch_resets(),
             context,
             observer,
             commands,

@@ -24,6 +24,7 @@ impl Runner {
                 Some(fetched) = self.fetches.next() => self.fetched(fetched),
                 saved = self.unsaved.saved() => self.saved(saved),
                 Ok(()) = head.changed(), if reads_on => {}
+                Ok(()) = self.resets.changed() => self.fenced = true,
                 Some(command) = self.commands.recv() => self.obey(command),
                 () = tokio::task::yield_now(), if more => {}
                 () = alarm.rings() => {}
@@ -43,7 +44,9 @@ impl Runner {
         if self.fenced {
             // Running attempts are dropped: the new holder delivers their events again.
             let name = self.consumer.name();
-            log::warn!("{name}: another instance has taken over; this one stops delivering");
+            log::warn!(
+                "{name}: another instance has taken over, or the journal has gone back; this one stops delivering"
+            );
             self.attempts.shutdown().await;
             return;
         }

@@ -56,6 +56,22 @@ async fn fresh_events_pass_ten_thousand_retries() {
     world.nothing_begins().await;
 }
 
+/// What was read of a log that goes back is not used any more.
+#[tokio::test]
+async fn a_log_that_goes_back_ends_the_runner() {
+    let mut world = World::new(HandlerOptions::default(), |_| Then::Hang);
+    let (runner, _controls) = world.runner().await;
+    let life = Life::of(runner);
+    world.append(EventKind::Message).await;
+    assert_eq!(world.begun().await, (1, 1));
+    world.journal.tail().reset(0);
+    let ended = tokio::time::timeout(Duration::from_secs(60), life.task).await;
+    ended.expect("it ends").unwrap();
+    // A new one begins from what is stored.
+    let (runner, _controls) = world.runner().await;
+    assert_eq!(runner.status().in_flight, 0);
+}
+
 /// A new event need not wait until the backlog of another session was read again after a restart.
 #[tokio::test]
 async fn a_restart_reads_on_before_it_reads_a_backlog_again() {

@@ -117,12 +117,16 @@ impl Indexer {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<()> {
         let mut head = journal.tail().watch();
+        let resets = journal.tail().watch_resets();
         self.compare(journal).await?;
         // Duplicates that come from now on may be those of deleted events.
         self.deletions = true;
         self.erase(journal).await?;
         loop {
             self.check()?;
+            if resets.has_changed().unwrap_or(false) {
+                return Err(Failure::OfAnother);
+            }
             let asked = self.inbox.take_asked();
             let newest = *head.borrow_and_update();
             let abandoned = stop.has_changed().is_err();
@@ -178,13 +182,29 @@ impl Indexer {
 
     /// Catches up with what happened to the journal while the index was not running.
     async fn compare(&mut self, journal: &dyn Journal) -> Result<()> {
-        if journal.tail().head() < self.writer.cursor {
-            log::warn!("index.db is of another journal: {BUILT_AGAIN}");
+        if !self.is_of(journal).await? {
+            log::warn!("{}: {BUILT_AGAIN}", Failure::OfAnother);
             block_in_place(|| self.begin_again())?;
         }
         let oldest = journal.read(0, 1).await?;
         let gone = oldest.first().map_or(0, |oldest| oldest.seq - 1);
         block_in_place(|| self.writer.trim(gone))
+    }
+
+    /// Whether the newest body that is indexed is the one that the journal has under that number.
+    async fn is_of(&mut self, journal: &dyn Journal) -> Result<bool> {
+        let cursor = self.writer.cursor;
+        if cursor == 0 || journal.tail().head() < cursor {
+            return Ok(cursor == 0);
+        }
+        let Some(indexed) = block_in_place(|| self.writer.id_of(cursor))? else {
+            return Ok(true);
+        };
+        let found = journal.read(cursor - 1, 1).await?;
+        let found = found
+            .first()
+            .filter(|record| record.seq == cursor && record.missing.is_none());
+        Ok(found.is_none_or(|record| record.received.id == indexed))
     }
 
     /// Erases what was deleted since the last time. What was read of it before is in the index by now.
@@ -534,6 +554,40 @@ pub(super) mod tests {
         assert!(world.ids().await.is_empty());
         world.append(77).await;
         assert_eq!(world.ids().await, [77]);
+        world.stop().await;
+
+        // One that goes further.
+        let other = journal();
+        for number in 101..=103 {
+            other.append(entry(number)).await.unwrap();
+        }
+        let world = World::start(&folder, &other);
+        assert_eq!(world.ids().await, [103, 102, 101]);
+        world.stop().await;
+    }
+
+    /// Nothing of what a log has lost stays in the index.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_index_follows_a_log_that_goes_back() {
+        let folder = TestFolder::new();
+        let world = World::start(&folder, &journal());
+        for number in 1..=5 {
+            world.append(number).await;
+        }
+        let consumer = world.index.notes().consumer("handler:a");
+        let first = Position::first(1);
+        consumer.attempted(first, 1, &made(Outcome::Done), Timestamp::UNIX_EPOCH);
+        assert_eq!(world.index.attempts(first).await.unwrap().len(), 1);
+        world.journal.tail().reset(5);
+        let waiting = async {
+            while !matches!(world.index.attempts(first).await.as_deref(), Ok([])) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+        waited.expect("it is built again");
+        assert_eq!(world.ids().await, [5, 4, 3, 2, 1]);
+        drop(consumer);
         world.stop().await;
     }
 

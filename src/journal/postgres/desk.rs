@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::editions::{Editions, Known};
 use super::grants::Grant;
 use super::link::Link;
 use super::shared::Shared;
@@ -26,6 +27,7 @@ pub(super) struct PostgresDesk {
     grant: Grant,
     /// How often the log had gone back when the desk was opened.
     generation: u64,
+    editions: Arc<Editions>,
 }
 
 /// A change to save, and the caller that waits.
@@ -33,6 +35,7 @@ pub(super) struct PostgresDesk {
 pub(super) struct Save {
     change: ProgressChange,
     grant: Grant,
+    editions: Arc<Editions>,
     caller: oneshot::Sender<Result<(), Unavailable>>,
 }
 
@@ -44,6 +47,7 @@ impl PostgresDesk {
             saves,
             grant,
             generation,
+            editions: Arc::default(),
         }
     }
 
@@ -63,12 +67,14 @@ impl Desk for PostgresDesk {
         // One statement, so that head and rows belong together.
         let rows = self.shared.link.read(SAVED, &[&name, &share]).await?;
         let Some(first) = rows.first() else {
+            self.editions.forget(consumer);
             return Ok(None);
         };
         let head = first.get(0);
+        self.editions.read(consumer, first.get(1));
         let pairs = rows.iter().filter_map(|row| {
-            let key: Option<Vec<u8>> = row.get(1);
-            Some((key?, row.get::<_, Option<Vec<u8>>>(2)?))
+            let key: Option<Vec<u8>> = row.get(2);
+            Some((key?, row.get::<_, Option<Vec<u8>>>(3)?))
         });
         Ok(Some(SavedProgress {
             head,
@@ -84,6 +90,7 @@ impl Desk for PostgresDesk {
         let save = Save {
             change,
             grant: self.grant,
+            editions: Arc::clone(&self.editions),
             caller,
         };
         self.saves
@@ -94,6 +101,8 @@ impl Desk for PostgresDesk {
         if let Err(Unavailable::Fenced(_)) = saved {
             self.shared.counts.fenced.fetch_add(1, Ordering::Relaxed);
             self.shared.grants.remove(self.grant);
+            // Where it is still held, it is taken again, and its consumers begin from what is stored.
+            self.shared.grants.look.notify_one();
         }
         saved
     }
@@ -127,13 +136,20 @@ impl Saver {
             }
             self.waiting.extend(received);
             let batch = self.one_batch();
-            let saved = Arrays::of(&batch).save(&self.link).await;
-            for (save, index) in batch.into_iter().zip(1..) {
+            let arrays = Arrays::of(&batch);
+            let saved = arrays.save(&self.link).await;
+            let (known, editions) = (arrays.known_as, arrays.editions);
+            for (index, save) in batch.into_iter().enumerate() {
                 let outcome = match &saved {
-                    Ok(held) if held.contains(&index) => Ok(()),
-                    Ok(_) => Err(Unavailable::Fenced(save.grant.share)),
+                    Ok(outcomes) if outcomes.get(index) == Some(&SAVED_NOW) => Ok(()),
+                    Ok(outcomes) => Err(refused(&save, outcomes.get(index))),
                     Err(why) => Err(why.clone()),
                 };
+                if let Ok(()) | Err(Unavailable::Unknown(_)) = outcome {
+                    let (consumer, is_certain) = (&save.change.consumer, outcome.is_ok());
+                    let (known, edition) = (known[index].as_ref(), editions[index]);
+                    save.editions.saved(consumer, known, edition, is_certain);
+                }
                 // A caller that no longer waits needs no answer.
                 drop(save.caller.send(outcome));
             }
@@ -158,6 +174,19 @@ impl Saver {
     }
 }
 
+/// Why the database has not saved a change: 1 its share is not held any more, 2 it is made from another progress.
+fn refused(save: &Save, outcome: Option<&i32>) -> Unavailable {
+    let (share, consumer) = (save.grant.share, &save.change.consumer);
+    if outcome == Some(&2) {
+        log::error!(
+            "journal: what {consumer} has saved in share {share} is not there any more: the database has gone back (a \
+             fail-over to a standby that did not have it, or a restore); it begins again from what is stored, and what \
+             was settled since is delivered again"
+        );
+    }
+    Unavailable::Fenced(share)
+}
+
 /// About how many bytes a change has.
 fn weight(change: &ProgressChange) -> usize {
     let rows = change
@@ -180,6 +209,12 @@ struct Arrays<'a> {
     epochs: Vec<i64>,
     consumers: Vec<&'a [u8]>,
     heads: Vec<&'a [u8]>,
+    editions: Vec<Uuid>,
+    known_from: Vec<Option<i32>>,
+    known_to: Vec<Option<i32>>,
+    known: Vec<Uuid>,
+    /// The same, for each change.
+    known_as: Vec<Option<Known>>,
     row_of: Vec<i32>,
     row_keys: Vec<&'a [u8]>,
     row_values: Vec<Option<&'a [u8]>>,
@@ -208,6 +243,16 @@ impl<'a> Arrays<'a> {
             arrays.epochs.push(signed(save.grant.epoch));
             arrays.consumers.push(change.consumer.as_bytes());
             arrays.heads.push(&change.head);
+            arrays.editions.push(Uuid::now_v7());
+            let known = save.editions.known(&change.consumer);
+            let before = arrays.known.len() as i32;
+            arrays
+                .known
+                .extend(known.iter().flat_map(|known| known.iter()));
+            let last = arrays.known.len() as i32;
+            arrays.known_from.push(known.as_ref().map(|_| before + 1));
+            arrays.known_to.push(known.as_ref().map(|_| last));
+            arrays.known_as.push(known);
             // Of several changes of one row, or of one letter, the last one counts.
             let rows: BTreeMap<_, _> = change
                 .rows
@@ -237,15 +282,19 @@ impl<'a> Arrays<'a> {
         arrays
     }
 
-    /// Returns which changes are saved, from 1.
+    /// Returns what became of each change.
     async fn save(&self, link: &Link) -> Result<Vec<i32>, Unavailable> {
         let (revived, dead) = (&self.revived, &self.dead);
-        let values: [&(dyn ToSql + Sync); 17] = [
+        let values: [&(dyn ToSql + Sync); 21] = [
             &self.shares,
             &self.holders,
             &self.epochs,
             &self.consumers,
             &self.heads,
+            &self.editions,
+            &self.known_from,
+            &self.known_to,
+            &self.known,
             &self.row_of,
             &self.row_keys,
             &self.row_values,
@@ -271,10 +320,13 @@ impl Places {
     }
 }
 
-const SAVED: &str = "SELECT p.head, r.key, r.value FROM progress p LEFT JOIN progress_row r \
+const SAVED: &str = "SELECT p.head, p.edition, r.key, r.value FROM progress p LEFT JOIN progress_row r \
     ON r.consumer = p.consumer AND r.share = p.share WHERE p.consumer = $1 AND p.share = $2 ORDER BY r.key";
-const SAVE: &str =
-    "SELECT save_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+const SAVE: &str = "SELECT save_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+    $18, $19, $20, $21)";
+
+/// What the database says of a change that it has saved.
+const SAVED_NOW: i32 = 0;
 
 /// How many changes may wait; a desk waits until there is room.
 pub(super) const MAX_SAVES: usize = 4096;

@@ -122,6 +122,14 @@ impl Following {
         }
     }
 
+    /// The newest deletion is this one. If the database has lost newer ones, all are read again.
+    pub(super) fn limit_deletions(&self, newest: u64) {
+        self.deletions.store(newest, Ordering::SeqCst);
+        if newest < self.applied_deletions.load(Ordering::SeqCst) {
+            self.applied_deletions.store(0, Ordering::SeqCst);
+        }
+    }
+
     pub(super) fn is_behind_deletions(&self) -> bool {
         self.deletions.load(Ordering::SeqCst) > self.applied_deletions.load(Ordering::SeqCst)
     }

@@ -89,24 +89,40 @@ BEGIN
     RETURN EXISTS (SELECT FROM block WHERE last > after_ AND batch = batch_);
 END $$;
 
--- Saves changes of consumers' progress. Returns which of them are saved, from 1: those whose share is still held
--- under the same epoch. A take-over waits for this transaction, so it finds what is saved here.
+-- Saves changes of consumers' progress. Returns for each of them: 0 it is saved; 1 its share is not held under that
+-- epoch any more; 2 the stored progress is not what the change was made from: the database has gone back since, or the
+-- consumer was forgotten. A take-over waits for this transaction, so it finds what is saved here.
 CREATE FUNCTION save_1(
-    shares int[], holders uuid[], epochs bigint[], consumers bytea[], heads bytea[],
+    shares int[], holders uuid[], epochs bigint[], consumers bytea[], heads bytea[], editions uuid[],
+    -- Each change may have been made from known[known_from : known_to], from anything where that is NULL.
+    known_from int[], known_to int[], known uuid[],
     row_of int[], row_keys bytea[], row_values bytea[],
     revived_of int[], revived_seqs bigint[], revived_parts int[],
     dead_of int[], dead_seqs bigint[], dead_parts int[], dead_attempts bigint[], dead_reasons bytea[], dead_ats bigint[]
 ) RETURNS int[] LANGUAGE plpgsql AS $$
 DECLARE
+    outcomes int[];
     held int[];
 BEGIN
     PERFORM FROM share s WHERE s.no = ANY (shares) ORDER BY s.no FOR SHARE;
-    held := ARRAY(
-        SELECT c.i::int FROM unnest(shares, holders, epochs) WITH ORDINALITY AS c (no, holder, epoch, i)
-        JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch ORDER BY c.i);
-    INSERT INTO progress (consumer, share, head)
-        SELECT consumers[h.i], shares[h.i], heads[h.i] FROM unnest(held) AS h (i)
-        ON CONFLICT (consumer, share) DO UPDATE SET head = excluded.head;
+    -- A save that comes late, over a connection that was given up, waits here for a newer one, and then fails.
+    PERFORM FROM unnest(consumers, shares) AS c (consumer, share)
+        JOIN progress p ON p.consumer = c.consumer AND p.share = c.share
+        ORDER BY p.consumer, p.share FOR NO KEY UPDATE OF p;
+    outcomes := ARRAY(
+        SELECT CASE
+            WHEN s.no IS NULL THEN 1
+            WHEN c.first IS NULL OR p.edition = ANY (known[c.first : c.last]) THEN 0
+            ELSE 2 END
+        FROM unnest(shares, holders, epochs, consumers, known_from, known_to)
+            WITH ORDINALITY AS c (no, holder, epoch, consumer, first, last, i)
+        LEFT JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch
+        LEFT JOIN progress p ON p.consumer = c.consumer AND p.share = c.no
+        ORDER BY c.i);
+    held := ARRAY(SELECT o.i::int FROM unnest(outcomes) WITH ORDINALITY AS o (outcome, i) WHERE o.outcome = 0);
+    INSERT INTO progress (consumer, share, head, edition)
+        SELECT consumers[h.i], shares[h.i], heads[h.i], editions[h.i] FROM unnest(held) AS h (i)
+        ON CONFLICT (consumer, share) DO UPDATE SET head = excluded.head, edition = excluded.edition;
     DELETE FROM progress_row p USING unnest(row_of, row_keys, row_values) AS r (i, key, value)
         WHERE r.value IS NULL AND r.i = ANY (held)
         AND p.consumer = consumers[r.i] AND p.share = shares[r.i] AND p.key = r.key;
@@ -127,18 +143,18 @@ BEGIN
             ON CONFLICT (seq, part, consumer) DO UPDATE
             SET attempts = excluded.attempts, reason = excluded.reason, at = excluded.at;
     END IF;
-    RETURN held;
+    RETURN outcomes;
 END $$;
 
 -- Takes a share from whatever holds it. Returns the new epoch; NULL if there is no such share.
 CREATE FUNCTION seize_1(no_ int, holder_ uuid) RETURNS bigint LANGUAGE sql AS
 $$ UPDATE share SET holder = holder_, epoch = epoch + 1 WHERE no = no_ RETURNING epoch $$;
 
--- Takes a share that no living instance holds. Returns the new epoch; NULL if it is held, or was taken meanwhile.
+-- Takes a share that no other living instance holds. Returns the new epoch; NULL if it is held, or was taken meanwhile.
 CREATE FUNCTION take_1(no_ int, epoch_ bigint, holder_ uuid) RETURNS bigint LANGUAGE sql AS $$
     UPDATE share SET holder = holder_, epoch = epoch + 1
     WHERE no = no_ AND epoch = epoch_
-    AND NOT EXISTS (SELECT FROM instance WHERE id = share.holder)
+    AND (holder = holder_ OR NOT EXISTS (SELECT FROM instance WHERE id = share.holder))
     AND EXISTS (SELECT FROM instance WHERE id = holder_)
     RETURNING epoch
 $$;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::division::{Others, SeenShare, Step, steps, still_held, valid_until};
+use super::division::{Others, SeenShare, Step, has_gone_back, steps, still_held, valid_until};
 use super::grants::Grant;
 use super::link::Link;
 use super::options::PostgresError;
@@ -26,6 +26,8 @@ pub(super) struct Heart {
     shared: Arc<Shared>,
     link: Link,
     others: Others,
+    /// The connection of the last beat.
+    last: Option<Arc<Session>>,
 }
 
 impl Heart {
@@ -34,6 +36,7 @@ impl Heart {
             shared,
             link,
             others: Others::default(),
+            last: None,
         }
     }
 
@@ -75,6 +78,12 @@ impl Heart {
     /// Renews the lease, and learns what has changed.
     pub(super) async fn beat(&mut self) -> Result<(), Unavailable> {
         let session = self.link.session().await?;
+        let is_other = { self.last.as_ref() }.is_some_and(|last| !Arc::ptr_eq(last, &session));
+        if is_other {
+            // Until the program says again what it has applied: changes may have been lost, and their numbers given
+            // to others.
+            self.shared.applied.store(0, Ordering::SeqCst);
+        }
         let sent = self.shared.clock.monotonic();
         let (id, beat) = (self.shared.identity(), Uuid::now_v7());
         let applied = signed(self.shared.applied.load(Ordering::SeqCst));
@@ -84,7 +93,8 @@ impl Heart {
         // The connection may lead to another server now, behind a proxy.
         self.shared.verifier.verify(&session).await?;
         let row = &rows[0];
-        self.news(row);
+        self.news(row, is_other);
+        self.last = Some(Arc::clone(&session));
         if !row.get::<_, bool>(0) {
             log::warn!(
                 "journal: the others have declared this instance dead; it begins again without shares"
@@ -114,9 +124,16 @@ impl Heart {
         Ok(())
     }
 
-    /// Takes note of the newest numbers.
-    fn news(&self, row: &tokio_postgres::Row) {
+    /// Takes note of the newest numbers. After another connection was made they may be lower than before, because
+    /// the database has gone back: then whoever waits for news looks again.
+    fn news(&self, row: &tokio_postgres::Row, is_other: bool) {
         let (shared, following) = (&self.shared, &self.shared.following);
+        if is_other {
+            shared.documents.send_replace(number(row, 3));
+            following.limit_deletions(number(row, 4));
+            shared.news.commands.send_replace(number(row, 5));
+            shared.news.notes.send_replace(number(row, 6));
+        }
         following.heard(number(row, 1));
         following
             .tail()
@@ -164,6 +181,14 @@ impl Heart {
         });
         let seen: Vec<SeenShare> = seen.collect();
         let grants = &self.shared.grants;
+        if has_gone_back(&grants.held.borrow(), &seen) {
+            log::error!(
+                "journal: the database has gone back: it does not know that this instance has taken its shares (a \
+                 fail-over to a standby that did not have that, or a restore); they are taken again, and consumers \
+                 begin from what is stored"
+            );
+            return self.begin_again().await;
+        }
         grants.held.send_if_modified(|held| {
             let left = still_held(held, &seen, own);
             let is_less = left.len() < held.len();

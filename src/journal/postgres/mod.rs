@@ -4,13 +4,14 @@
 //! advisory lock ([`writer`], functions.sql). Each instance follows the log into its own tail ([`follower`]).
 //! Dispatch is divided into shares, each with one holder at a time ([`lease`], [`division`]); holder and epoch are checked in the
 //! transaction that saves progress ([`desk`]). A database that has gone back is noticed before it is used
-//! ([`verify`]).
+//! ([`verify`]), or when progress is saved ([`editions`]).
 
 mod batch;
 mod connect;
 mod deleting;
 mod desk;
 mod division;
+mod editions;
 mod engine;
 mod follower;
 mod following;

@@ -13,6 +13,7 @@ use crate::journal::Memory;
 use crate::journal::contract::{Instances, Provider};
 
 mod faults;
+mod history;
 mod leases;
 mod logs;
 mod model;
