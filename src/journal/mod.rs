@@ -52,7 +52,8 @@ pub use position::{MAX_PARTS, Part, Position, Seq, Share, share_of};
 pub(crate) use position::{PositionHashSet, PositionMap};
 #[cfg(feature = "postgres")]
 pub use postgres::{
-    Command, Grant, Note, Postgres, PostgresCounts, PostgresError, PostgresOptions,
+    Command, Durability, Grant, Note, Observation, Postgres, PostgresCounts, PostgresError,
+    PostgresOptions, Verdict,
 };
 pub use record::{
     Appended, DedupKey, Entry, EntryPart, Events, KeptPart, KeyHash, Missing, PartView, Parts,

@@ -1,7 +1,7 @@
 //! [`Postgres`]: the handle on a journal in a PostgreSQL database.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -228,7 +228,10 @@ impl Log for Postgres {
     }
 
     fn is_ready(&self) -> bool {
-        self.shared.is_writing.load(Ordering::SeqCst) && self.shared.is_lease_valid()
+        let is_set = |flag: &AtomicBool| flag.load(Ordering::SeqCst);
+        is_set(&self.shared.is_writing)
+            && is_set(&self.shared.is_replicated)
+            && self.shared.is_lease_valid()
     }
 
     async fn broken(&self) {

@@ -7,12 +7,15 @@
 //! ([`verify`]), or when progress is saved ([`editions`]).
 
 mod batch;
+mod check;
 mod connect;
 mod deleting;
 mod desk;
 mod division;
 mod editions;
 mod engine;
+mod examine;
+mod facts;
 mod follower;
 mod following;
 mod grants;
@@ -32,7 +35,8 @@ mod tests;
 mod verify;
 mod writer;
 
+pub use facts::{Observation, Verdict};
 pub use grants::Grant;
 pub use journal::{Postgres, PostgresCounts};
 pub use notes::{Command, Note};
-pub use options::{PostgresError, PostgresOptions};
+pub use options::{Durability, PostgresError, PostgresOptions};

@@ -27,6 +27,17 @@ pub struct PostgresOptions {
     pub(super) instance: String,
     pub(super) window: Duration,
     pub(super) window_unkeyed: Duration,
+    pub(super) durability: Durability,
+}
+
+/// What an acknowledged body must survive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// It is on the disk of the primary. What a fail-over keeps is the database's promise.
+    #[default]
+    Primary,
+    /// It is on a synchronous standby, too. While none is connected nothing is acknowledged.
+    Replicated,
 }
 
 /// Why the journal in a PostgreSQL database cannot be opened.
@@ -95,6 +106,7 @@ impl PostgresOptions {
             instance: "offhook".to_owned(),
             window: Duration::from_secs(7 * 24 * 3600),
             window_unkeyed: Duration::from_secs(60),
+            durability: Durability::Primary,
         })
     }
 
@@ -142,6 +154,12 @@ impl PostgresOptions {
     /// The name under which others see this instance. Default: `offhook`.
     pub fn instance(mut self, name: impl Into<String>) -> Self {
         self.instance = name.into();
+        self
+    }
+
+    /// What an acknowledged body must survive. Default: [`Durability::Primary`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
         self
     }
 

@@ -12,6 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::journal::Memory;
 use crate::journal::contract::{Instances, Provider};
 
+mod checks;
 mod faults;
 mod history;
 mod leases;
@@ -19,6 +20,7 @@ mod logs;
 mod model;
 mod proxy;
 mod server;
+mod standbys;
 
 use server::Server;
 

@@ -32,6 +32,47 @@ impl Server {
 
     /// Starts a server for one test.
     pub(super) fn start() -> Option<Self> {
+        let server = Self::unstarted()?;
+        server.create();
+        server.run();
+        Some(server)
+    }
+
+    /// Starts a standby of this server. It is asynchronous unless the server says otherwise.
+    pub(super) fn standby(&self) -> Self {
+        let standby = Self::unstarted().expect("there is PostgreSQL");
+        standby.make_folder();
+        let mut copy = as_user(&self.programs.join("pg_basebackup"));
+        copy.args(["-D", standby.folder.to_str().unwrap(), "-R", "-X", "stream"]);
+        copy.args([
+            "-c",
+            "fast",
+            "--no-sync",
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "offhook",
+        ]);
+        copy.args(["-p", &self.port.to_string()]);
+        done(copy);
+        standby.run();
+        standby
+    }
+
+    /// Makes a primary of a standby.
+    pub(super) fn promote(&self) {
+        let mut promote = as_user(&self.programs.join("pg_ctl"));
+        promote.args(["promote", "-D", self.folder.to_str().unwrap()]);
+        done(promote);
+    }
+
+    /// Starts the server again with more settings.
+    pub(super) fn restart_with(&self, settings: &[&str]) {
+        self.kill();
+        self.run_with(settings);
+    }
+
+    fn unstarted() -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(
                 std::env::var_os("OFFHOOK_TEST_PEERS").is_none(),
@@ -53,8 +94,6 @@ impl Server {
             port: unused_port(),
             process: Mutex::default(),
         };
-        server.create();
-        server.run();
         Some(server)
     }
 
@@ -78,6 +117,10 @@ impl Server {
 
     /// Starts the server, and waits until it can be used.
     pub(super) fn run(&self) {
+        self.run_with(&[]);
+    }
+
+    fn run_with(&self, settings: &[&str]) {
         let mut command = as_user(&self.programs.join("postgres"));
         command.args([
             "-D",
@@ -86,7 +129,7 @@ impl Server {
             self.folder.to_str().unwrap(),
         ]);
         command.args(["-p", &self.port.to_string(), "-h", "127.0.0.1"]);
-        for setting in SETTINGS {
+        for setting in SETTINGS.iter().chain(settings) {
             command.args(["-c", setting]);
         }
         let log = fs::File::create(self.folder.with_extension("log")).unwrap();
@@ -98,7 +141,7 @@ impl Server {
             if status
                 .lines()
                 .last()
-                .is_some_and(|line| line.trim() == "ready")
+                .is_some_and(|line| ["ready", "standby"].contains(&line.trim()))
             {
                 return;
             }
@@ -108,8 +151,13 @@ impl Server {
         panic!("PostgreSQL does not start: {log}");
     }
 
-    fn create(&self) {
-        fs::create_dir(&self.folder).unwrap();
+    fn make_folder(&self) {
+        use std::os::unix::fs::DirBuilderExt as _;
+
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&self.folder)
+            .unwrap();
         if rustix::process::getuid().is_root() {
             let given = Command::new("chown")
                 .arg(NOBODY)
@@ -118,6 +166,10 @@ impl Server {
                 .unwrap();
             assert!(given.success());
         }
+    }
+
+    fn create(&self) {
+        self.make_folder();
         let mut initdb = as_user(&self.programs.join("initdb"));
         initdb.args([
             "-D",
@@ -130,12 +182,7 @@ impl Server {
             "UTF8",
         ]);
         initdb.args(["--locale=C", "--no-sync", "--no-instructions"]);
-        let done = initdb.output().unwrap();
-        assert!(
-            done.status.success(),
-            "initdb: {}",
-            String::from_utf8_lossy(&done.stderr)
-        );
+        done(initdb);
     }
 
     fn process(&self) -> MutexGuard<'_, Option<Child>> {
@@ -192,6 +239,13 @@ fn as_user(program: &Path) -> Command {
         command.env("LD_LIBRARY_PATH", libraries);
     }
     command
+}
+
+/// Runs a program to its end.
+fn done(mut command: Command) {
+    let done = command.output().unwrap();
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{command:?}: {told}");
 }
 
 /// Starts a process from a thread that lives as long as this process: the signal at the parent's death comes when
