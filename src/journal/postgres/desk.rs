@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::grants::Grant;
 use super::link::Link;
 use super::shared::Shared;
 use super::sql::signed;
+use crate::journal::Grant;
 use crate::journal::{
     DeadLetter, Desk, Position, ProgressChange, SavedProgress, Share, Unavailable,
 };
@@ -59,21 +59,7 @@ impl Desk for PostgresDesk {
     }
 
     async fn saved(&self, consumer: &str) -> Result<Option<SavedProgress>, Unavailable> {
-        let (name, share) = (consumer.as_bytes(), i32::from(self.grant.share));
-        // One statement, so that head and rows belong together.
-        let rows = self.shared.link.read(SAVED, &[&name, &share]).await?;
-        let Some(first) = rows.first() else {
-            return Ok(None);
-        };
-        let head = first.get(0);
-        let pairs = rows.iter().filter_map(|row| {
-            let key: Option<Vec<u8>> = row.get(1);
-            Some((key?, row.get::<_, Option<Vec<u8>>>(2)?))
-        });
-        Ok(Some(SavedProgress {
-            head,
-            rows: pairs.collect(),
-        }))
+        saved(&self.shared.link, self.grant.share, consumer).await
     }
 
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
@@ -97,6 +83,29 @@ impl Desk for PostgresDesk {
         }
         saved
     }
+}
+
+/// Returns what was saved last of a consumer in a share.
+pub(super) async fn saved(
+    link: &Link,
+    share: Share,
+    consumer: &str,
+) -> Result<Option<SavedProgress>, Unavailable> {
+    let (name, share) = (consumer.as_bytes(), i32::from(share));
+    // One statement, so that head and rows belong together.
+    let rows = link.read(SAVED, &[&name, &share]).await?;
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let head = first.get(0);
+    let pairs = rows.iter().filter_map(|row| {
+        let key: Option<Vec<u8>> = row.get(1);
+        Some((key?, row.get::<_, Option<Vec<u8>>>(2)?))
+    });
+    Ok(Some(SavedProgress {
+        head,
+        rows: pairs.collect(),
+    }))
 }
 
 /// Saves changes of all desks of this instance, as many as wait in one transaction.

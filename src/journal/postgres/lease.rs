@@ -13,13 +13,13 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::division::{Others, SeenShare, Step, steps, still_held, valid_until};
-use super::grants::Grant;
 use super::link::Link;
 use super::options::PostgresError;
-use super::schema::{FORMAT, claim_span, millis};
+use super::schema::{FORMAT, claim_span, has_standby, millis};
 use super::session::Session;
 use super::shared::{Shared, heard};
 use super::sql::{number, signed};
+use crate::journal::Grant;
 use crate::journal::{Share, Unavailable};
 
 pub(super) struct Heart {
@@ -83,6 +83,9 @@ impl Heart {
         let rows = session.call_within(lease / 2, BEAT, &values).await?;
         // The connection may lead to another server now, behind a proxy.
         self.shared.verifier.verify(&session).await?;
+        if self.shared.options.is_replicated {
+            self.look_for_standby(&session).await?;
+        }
         let row = &rows[0];
         self.news(row);
         if !row.get::<_, bool>(0) {
@@ -95,6 +98,20 @@ impl Heart {
         self.bury_dead(row, &session).await?;
         if self.shared.grants.is_wanted() {
             self.divide(row, &session).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of whether a synchronous standby is connected.
+    async fn look_for_standby(&self, session: &Session) -> Result<(), Unavailable> {
+        let is_there = has_standby(session).await?;
+        let was_there = self.shared.has_standby.swap(is_there, Ordering::SeqCst);
+        match (was_there, is_there) {
+            (true, false) => log::error!(
+                "journal: no synchronous standby is connected any more; events are answered 503 until one is"
+            ),
+            (false, true) => log::info!("journal: a synchronous standby is connected again"),
+            _ => {}
         }
         Ok(())
     }

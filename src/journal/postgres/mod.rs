@@ -31,7 +31,6 @@ mod tests;
 mod verify;
 mod writer;
 
-pub use grants::Grant;
 pub use journal::{Postgres, PostgresCounts};
 pub use notes::{Command, Note};
 pub use options::{PostgresError, PostgresOptions};

@@ -20,6 +20,8 @@ use crate::journal::Share;
 pub struct PostgresOptions {
     pub(super) config: tokio_postgres::Config,
     pub(super) authorities: Option<PathBuf>,
+    /// The certificate that is shown to the database, and its key.
+    pub(super) certificate: Option<(PathBuf, PathBuf)>,
     pub(super) schema: String,
     pub(super) shares: Share,
     pub(super) lease: Duration,
@@ -27,6 +29,7 @@ pub struct PostgresOptions {
     pub(super) instance: String,
     pub(super) window: Duration,
     pub(super) window_unkeyed: Duration,
+    pub(super) is_replicated: bool,
 }
 
 /// Why the journal in a PostgreSQL database cannot be opened.
@@ -88,6 +91,7 @@ impl PostgresOptions {
         Ok(Self {
             config,
             authorities: None,
+            certificate: None,
             schema: "offhook".to_owned(),
             shares: 16,
             lease: Duration::from_secs(10),
@@ -95,6 +99,7 @@ impl PostgresOptions {
             instance: "offhook".to_owned(),
             window: Duration::from_secs(7 * 24 * 3600),
             window_unkeyed: Duration::from_secs(60),
+            is_replicated: false,
         })
     }
 
@@ -102,6 +107,42 @@ impl PostgresOptions {
     pub fn authorities(mut self, file: impl Into<PathBuf>) -> Self {
         self.authorities = Some(file.into());
         self
+    }
+
+    /// Shows this certificate to the database: PEM files of the certificate and of its private key.
+    pub fn client_certificate(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        self.certificate = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Speaks TLS also where every host is on this machine.
+    pub fn require_tls(mut self) -> Self {
+        self.config.ssl_mode(SslMode::Require);
+        self
+    }
+
+    /// The hosts with their ports, separated by commas.
+    pub(crate) fn hosts(&self) -> String {
+        let ports = self.config.get_ports();
+        let port = |index: usize| {
+            let port = ports.get(index).or(ports.first());
+            port.copied().unwrap_or(5432)
+        };
+        let hosts = self.config.get_hosts().iter().enumerate();
+        let hosts = hosts.map(|(index, host)| match host {
+            Host::Tcp(name) => format!("{name}:{}", port(index)),
+            Host::Unix(path) => path.display().to_string(),
+        });
+        let mut all: Vec<String> = hosts.collect();
+        if all.is_empty() {
+            let addresses = self.config.get_hostaddrs().iter().enumerate();
+            all.extend(addresses.map(|(index, ip)| format!("{ip}:{}", port(index))));
+        }
+        all.join(", ")
     }
 
     /// The schema that holds the tables. It is created if there is none. Default: `offhook`.
@@ -142,6 +183,12 @@ impl PostgresOptions {
     /// The name under which others see this instance. Default: `offhook`.
     pub fn instance(mut self, name: impl Into<String>) -> Self {
         self.instance = name.into();
+        self
+    }
+
+    /// Stores events only while a synchronous standby is connected. Default: no.
+    pub fn replicated(mut self, is_replicated: bool) -> Self {
+        self.is_replicated = is_replicated;
         self
     }
 

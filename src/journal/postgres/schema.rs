@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::connect::{Connector, Role};
 use super::options::{PostgresError, PostgresOptions};
 use super::session::Session;
-use crate::journal::Share;
+use crate::journal::{Share, Unavailable};
 
 /// What an instance must know of the database.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +26,14 @@ pub(super) async fn prepare(
         .connect(&Role::Durable)
         .await
         .map_err(PostgresError::Away)?;
-    check_server(&session).await?;
+    check_server(&session, options.is_replicated).await?;
+    if options.is_replicated
+        && !has_standby(&session)
+            .await
+            .map_err(|error| PostgresError::Away(error.to_string()))?
+    {
+        return Err(PostgresError::Unfit(NO_STANDBY.to_owned()));
+    }
     create(&session, options).await?;
     let known = known(&session, options).await;
     session.end();
@@ -34,7 +41,7 @@ pub(super) async fn prepare(
 }
 
 /// Refuses a server that would lose what it has acknowledged.
-async fn check_server(session: &Session) -> Result<(), PostgresError> {
+async fn check_server(session: &Session, is_replicated: bool) -> Result<(), PostgresError> {
     let sql = "SELECT name, setting FROM pg_settings WHERE name = ANY ($1)";
     let names = [
         "server_version_num",
@@ -50,6 +57,7 @@ async fn check_server(session: &Session) -> Result<(), PostgresError> {
             "server_version_num" => setting
                 .parse()
                 .is_ok_and(|version: u32| version >= OLDEST_SERVER),
+            "synchronous_commit" if is_replicated => setting != "off" && setting != "local",
             _ => setting != "off",
         };
         if !is_fit {
@@ -94,6 +102,11 @@ async fn create(session: &Session, options: &PostgresOptions) -> Result<(), Post
         "ROLLBACK"
     };
     run(session, end).await.and(created)
+}
+
+/// Whether a synchronous standby is connected.
+pub(super) async fn has_standby(session: &Session) -> Result<bool, Unavailable> {
+    Ok(session.read(STANDBY, &[]).await?[0].get(0))
 }
 
 async fn is_there(session: &Session, schema: &str) -> Result<bool, PostgresError> {
@@ -155,6 +168,13 @@ pub(super) fn claim_span(window: i64) -> i64 {
 
 /// What this version writes. Raised when a table changes.
 pub(super) const FORMAT: i32 = 1;
+
+/// `sync_state` is NULL for a user who may not see it.
+const STANDBY: &str = "SELECT EXISTS (SELECT FROM pg_stat_replication \
+    WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming')";
+
+const NO_STANDBY: &str = "durability is \"replicated\", and the database shows no synchronous standby: it needs one in \
+    synchronous_standby_names that is connected, and the user the right to see it (GRANT pg_read_all_stats TO the user)";
 
 const OLDEST_SERVER: u32 = 140_000;
 const TABLES: &str = include_str!("schema.sql");
