@@ -70,10 +70,13 @@ fn problem(place: &str, key: &str, text: &str) -> Value {
 
 /// Why the journal's folder can neither be made nor written to. Nothing is made.
 fn journal_problem(settings: &Settings) -> Option<String> {
-    let JournalSettings::Sqlite(sqlite) = &settings.journal else {
-        return None;
+    let path = match &settings.journal {
+        JournalSettings::Sqlite(sqlite) => &sqlite.path,
+        // The folder of the index.
+        JournalSettings::Postgres(postgres) => &postgres.path,
+        _ => return None,
     };
-    let path = std::path::absolute(&sqlite.path).ok()?;
+    let path = std::path::absolute(path).ok()?;
     let above = path.ancestors().find(|above| above.exists())?;
     let why = if above.is_dir() {
         let error = access(above, Access::WRITE_OK | Access::EXEC_OK).err()?;
@@ -139,16 +142,27 @@ fn summary(settings: &Settings) -> Value {
 }
 
 fn journal(settings: &JournalSettings) -> Option<Value> {
-    let JournalSettings::Sqlite(sqlite) = settings else {
-        return None;
-    };
-    Some(json!({
-        "path": sqlite.path.display().to_string(),
-        "retention_seconds": sqlite.retention.as_secs_f64(),
-        "retention_size": sqlite.retention_size,
-        "dedup_window_seconds": sqlite.dedup_window.as_secs_f64(),
-        "dedup_window_unkeyed_seconds": sqlite.dedup_window_unkeyed.as_secs_f64(),
-    }))
+    match settings {
+        JournalSettings::Sqlite(sqlite) => Some(json!({
+            "path": sqlite.path.display().to_string(),
+            "retention_seconds": sqlite.retention.as_secs_f64(),
+            "retention_size": sqlite.retention_size,
+            "dedup_window_seconds": sqlite.dedup_window.as_secs_f64(),
+            "dedup_window_unkeyed_seconds": sqlite.dedup_window_unkeyed.as_secs_f64(),
+        })),
+        JournalSettings::Postgres(postgres) => Some(json!({
+            "instance": postgres.instance_name(),
+            "path": postgres.path.display().to_string(),
+            "shares": postgres.shares,
+            "lease_seconds": postgres.lease.as_secs_f64(),
+            "append_timeout_seconds": postgres.append_timeout.as_secs_f64(),
+            "retention_seconds": postgres.retention.as_secs_f64(),
+            "retention_size": postgres.retention_size,
+            "dedup_window_seconds": postgres.dedup_window.as_secs_f64(),
+            "dedup_window_unkeyed_seconds": postgres.dedup_window_unkeyed.as_secs_f64(),
+        })),
+        _ => None,
+    }
 }
 
 fn source(source: &Source) -> Value {

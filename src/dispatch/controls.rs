@@ -171,6 +171,15 @@ impl ConsumerControls {
         (controls, obeyed)
     }
 
+    /// The controls of a consumer that runs in no share of this instance.
+    pub(crate) fn without_runners(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            runners: Vec::new(),
+            health: Vec::new(),
+        }
+    }
+
     /// Groups the controls of single shares by consumer, in their order.
     pub(crate) fn grouped(shares: Vec<Self>) -> Vec<Self> {
         let mut consumers: Vec<Self> = Vec::new();
@@ -328,6 +337,11 @@ impl ConsumerControls {
             }
         }
         Ok(by_share)
+    }
+
+    /// Whether it runs in this share.
+    pub(super) fn is_in(&self, share: Share) -> bool {
+        self.runners.iter().any(|(own, _)| *own == share)
     }
 
     /// Whether both handles have the same consumer name and the same shares.

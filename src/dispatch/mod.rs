@@ -35,6 +35,6 @@ pub(crate) use lane::{Lane, LaneMap};
 pub(crate) use large::LargeBodies;
 pub(crate) use records::{events_of, find, outlined};
 pub(crate) use replay::ReplayRequest;
-pub(crate) use runner::{DispatchTuning, RecentFailure, Runner, RunnerContext};
+pub(crate) use runner::{DispatchTuning, Ending, RecentFailure, Runner, RunnerContext};
 pub(crate) use runners::{Living, Runners};
 pub(crate) use saved::Saved;

@@ -8,6 +8,7 @@
 
 mod backlog;
 mod deletion;
+mod dispatch;
 mod envelope;
 mod inline;
 mod journaled;
@@ -15,6 +16,7 @@ mod keys;
 mod opened;
 mod pipeline;
 mod retention;
+mod shares;
 mod turns;
 
 use std::fmt::Debug;

@@ -18,6 +18,7 @@
 // SQLite's dedup entries and older blocks are not needed without it.
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
 mod block;
+mod cluster;
 #[cfg(any(test, feature = "test-support"))]
 pub mod contract;
 #[cfg(feature = "sqlite")]
@@ -42,6 +43,11 @@ mod sum;
 mod tail;
 mod traits;
 
+pub(crate) use cluster::Cluster;
+#[cfg(feature = "postgres")]
+pub use cluster::Grant;
+#[cfg(not(feature = "postgres"))]
+pub(crate) use cluster::Grant;
 #[cfg(any(test, feature = "test-support"))]
 pub use contract::Memory;
 #[cfg(test)]
@@ -52,8 +58,7 @@ pub use position::{MAX_PARTS, Part, Position, Seq, Share, share_of};
 pub(crate) use position::{PositionHashSet, PositionMap};
 #[cfg(feature = "postgres")]
 pub use postgres::{
-    Command, Durability, Grant, Note, Observation, Postgres, PostgresCounts, PostgresError,
-    PostgresOptions, Verdict,
+    Command, Note, Observation, Postgres, PostgresCounts, PostgresError, PostgresOptions, Verdict,
 };
 pub use record::{
     Appended, DedupKey, Entry, EntryPart, Events, KeptPart, KeyHash, Missing, PartView, Parts,
@@ -62,7 +67,7 @@ pub use record::{
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Backup, FilesError, Finding, Salvaged, Verified, backup, salvage, verify};
 #[cfg(feature = "sqlite")]
-pub(crate) use sqlite::{Readers, Sqlite, create_private};
+pub(crate) use sqlite::{Readers, Sqlite, create_private, own_folder};
 pub use tail::Tail;
 pub use traits::{
     DeadLetter, DeadLetters, Deletion, Desk, Desks, Document, Documents, Expected, Log,

@@ -53,7 +53,7 @@ use super::schedule::{Limits, Retry, Schedule, Start};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::dialect::Decoder;
-use crate::journal::{Desk, Journal, Record, Unavailable};
+use crate::journal::{Cluster, Desk, Journal, Record, Unavailable};
 
 /// Drives one consumer along a journal, in one share.
 pub(crate) struct Runner {
@@ -101,6 +101,8 @@ pub(crate) struct RunnerContext {
     pub(crate) journal: Arc<dyn Journal>,
     /// Stores the progress in this share.
     pub(crate) desk: Arc<dyn Desk>,
+    /// Says how long the share is held, if several instances share the journal.
+    pub(crate) cluster: Option<Arc<dyn Cluster>>,
     pub(crate) decoder: Arc<Decoder>,
     pub(crate) large: Arc<LargeBodies>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -165,15 +167,23 @@ impl Failing {
 
 /// Whether a runner continues, and how it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     GoOn,
     /// Running attempts finish first.
     Finish,
     /// Running attempts are dropped, as if they had not started.
     BreakOff,
+    /// As `BreakOff`, and nothing is saved: another instance may have the share.
+    Abandon,
 }
 
 impl RunnerContext {
+    /// Whether this instance may not use the share any more.
+    fn is_lapsed(&self) -> bool {
+        let cluster = self.cluster.as_ref();
+        cluster.is_some_and(|cluster| cluster.lease_until() <= self.clock.monotonic())
+    }
+
     /// The record with its events, as far as they are needed to schedule them.
     fn outlined(&self, record: Arc<Record>) -> Arc<Record> {
         outlined(record, &self.decoder)

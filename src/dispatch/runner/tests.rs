@@ -863,6 +863,7 @@ impl World {
         let desk = self.journal.desk(0).await.unwrap();
         *self.desk.lock().unwrap() = Some(Arc::clone(&desk));
         RunnerContext {
+            cluster: None,
             journal: Arc::clone(&self.journal),
             desk,
             decoder: Arc::new(Decoder::new(

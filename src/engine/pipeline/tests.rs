@@ -56,8 +56,10 @@ async fn removing_a_consumer_drops_its_attempts() {
     let text = world.metrics.render();
     assert!(text.contains("consumer=\"subscription:other\"}"), "{text}");
     assert!(!text.contains("subscription:removed"), "{text}");
-    let desk = &world.pipeline.desks[0];
-    assert_eq!(desk.saved("subscription:removed").await, Ok(None));
+    assert_eq!(
+        world.pipeline.saved("subscription:removed").await,
+        Ok(vec![])
+    );
     world.append(4).await;
     assert_eq!(other.first_attempts(4).await, [1, 2, 3, 4]);
 

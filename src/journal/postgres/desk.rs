@@ -11,10 +11,10 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::editions::{Editions, Known};
-use super::grants::Grant;
 use super::link::Link;
 use super::shared::Shared;
 use super::sql::signed;
+use crate::journal::Grant;
 use crate::journal::{
     DeadLetter, Desk, Position, ProgressChange, SavedProgress, Share, Unavailable,
 };
@@ -63,23 +63,13 @@ impl Desk for PostgresDesk {
     }
 
     async fn saved(&self, consumer: &str) -> Result<Option<SavedProgress>, Unavailable> {
-        let (name, share) = (consumer.as_bytes(), i32::from(self.grant.share));
-        // One statement, so that head and rows belong together.
-        let rows = self.shared.link.read(SAVED, &[&name, &share]).await?;
-        let Some(first) = rows.first() else {
+        let read = read(&self.shared.link, self.grant.share, consumer).await?;
+        let Some((saved, edition)) = read else {
             self.editions.forget(consumer);
             return Ok(None);
         };
-        let head = first.get(0);
-        self.editions.read(consumer, first.get(1));
-        let pairs = rows.iter().filter_map(|row| {
-            let key: Option<Vec<u8>> = row.get(2);
-            Some((key?, row.get::<_, Option<Vec<u8>>>(3)?))
-        });
-        Ok(Some(SavedProgress {
-            head,
-            rows: pairs.collect(),
-        }))
+        self.editions.read(consumer, edition);
+        Ok(Some(saved))
     }
 
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
@@ -106,6 +96,37 @@ impl Desk for PostgresDesk {
         }
         saved
     }
+}
+
+/// Returns what was saved last of a consumer in a share.
+pub(super) async fn saved(
+    link: &Link,
+    share: Share,
+    consumer: &str,
+) -> Result<Option<SavedProgress>, Unavailable> {
+    let read = read(link, share, consumer).await?;
+    Ok(read.map(|(saved, _)| saved))
+}
+
+/// The same, with its edition.
+async fn read(
+    link: &Link,
+    share: Share,
+    consumer: &str,
+) -> Result<Option<(SavedProgress, Uuid)>, Unavailable> {
+    let (name, share) = (consumer.as_bytes(), i32::from(share));
+    // One statement, so that head and rows belong together.
+    let rows = link.read(SAVED, &[&name, &share]).await?;
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let (head, edition) = (first.get(0), first.get(1));
+    let pairs = rows.iter().filter_map(|row| {
+        let key: Option<Vec<u8>> = row.get(2);
+        Some((key?, row.get::<_, Option<Vec<u8>>>(3)?))
+    });
+    let rows = pairs.collect();
+    Ok(Some((SavedProgress { head, rows }, edition)))
 }
 
 /// Saves changes of all desks of this instance, as many as wait in one transaction.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::grants::Grant;
+use crate::journal::Grant;
 use crate::journal::Share;
 
 /// The beats of other instances, and when each was first seen, by this instance's own clock.

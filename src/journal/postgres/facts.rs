@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use super::options::{Durability, PostgresOptions};
+use super::options::PostgresOptions;
 use crate::Timestamp;
 
 /// How a database is in one respect.
@@ -202,33 +202,40 @@ fn connections(facts: &Facts) -> Observation {
 }
 
 fn durability(facts: &Facts, options: &PostgresOptions) -> Observation {
-    let (verdict, told) = match options.durability {
-        Durability::Primary => (
+    let (verdict, told) = if !options.is_replicated {
+        (
             Verdict::Good,
             "on disk on the primary; what a fail-over keeps is your database's promise".to_owned(),
-        ),
-        Durability::Replicated if facts.standby_names.is_empty() => (
+        )
+    } else if facts.standby_names.is_empty() {
+        (
             Verdict::Unfit,
-            "no standby is synchronous: set synchronous_standby_names, or durability = \"primary\"".to_owned(),
-        ),
-        Durability::Replicated if !facts.sees_standbys => (
+            "no standby is synchronous: set synchronous_standby_names, or durability = \"primary\""
+                .to_owned(),
+        )
+    } else if !facts.sees_standbys {
+        (
             Verdict::Unfit,
             "the user may not see whether a standby is connected: GRANT pg_read_all_stats TO the user".to_owned(),
-        ),
-        Durability::Replicated if facts.standbys == 0 => (
+        )
+    } else if facts.standbys == 0 {
+        (
             Verdict::Unfit,
-            "no synchronous standby is connected: start it, or set durability = \"primary\"".to_owned(),
-        ),
-        Durability::Replicated if facts.synchronous_commit == "remote_write" => (
+            "no synchronous standby is connected: start it, or set durability = \"primary\""
+                .to_owned(),
+        )
+    } else if facts.synchronous_commit == "remote_write" {
+        (
             Verdict::Doubtful,
             "a commit waits until a standby has it in memory; with synchronous_commit = on it waits until it is on that \
              standby's disk"
                 .to_owned(),
-        ),
-        Durability::Replicated => (
+        )
+    } else {
+        (
             Verdict::Good,
             format!("synchronous standbys: {}", facts.standbys),
-        ),
+        )
     };
     Observation::new("durability", verdict, told)
 }
@@ -283,9 +290,9 @@ mod tests {
     }
 
     /// What is not good of these facts.
-    fn found(facts: &Facts, durability: Durability) -> Vec<(&'static str, Verdict)> {
+    fn found(facts: &Facts, is_replicated: bool) -> Vec<(&'static str, Verdict)> {
         let options = PostgresOptions::new("postgresql://u@localhost/d").unwrap();
-        let observations = judge(facts, &options.durability(durability));
+        let observations = judge(facts, &options.replicated(is_replicated));
         let doubted = observations
             .iter()
             .filter(|one| one.verdict != Verdict::Good);
@@ -322,22 +329,19 @@ mod tests {
                 facts.synchronous_commit = "remote_write".to_owned()
             }),
         ];
-        assert_eq!(found(&good(), Durability::Replicated), []);
+        assert_eq!(found(&good(), true), []);
         for (what, verdict, change) in table {
             let mut facts = good();
             change(&mut facts);
-            assert_eq!(found(&facts, Durability::Replicated), [(what, verdict)]);
+            assert_eq!(found(&facts, true), [(what, verdict)]);
         }
         let mut facts = good();
         facts.standbys = 0;
-        assert_eq!(
-            found(&facts, Durability::Replicated),
-            [("durability", Unfit)]
-        );
-        assert_eq!(found(&facts, Durability::Primary), []);
+        assert_eq!(found(&facts, true), [("durability", Unfit)]);
+        assert_eq!(found(&facts, false), []);
         // Without standbys nothing is left out.
         facts.standby_names = String::new();
         facts.synchronous_commit = "local".to_owned();
-        assert_eq!(found(&facts, Durability::Primary), []);
+        assert_eq!(found(&facts, false), []);
     }
 }

@@ -1,26 +1,28 @@
 //! [`Postgres`]: the handle on a journal in a PostgreSQL database.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
 
-use super::desk::{PostgresDesk, Save};
+use super::desk::{PostgresDesk, Save, saved};
 use super::engine::{self, End};
-use super::grants::Grant;
 use super::options::{PostgresError, PostgresOptions};
 use super::shared::{Shared, Times};
 use super::sql::{number, signed};
 use super::writer::Asked;
 use super::{deleting, letters, reading};
 use crate::clock::Clock;
+use crate::journal::Grant;
 use crate::journal::{
-    Appended, DeadLetters, Deletion, Desk, Desks, Document, Documents, Entry, Expected, Log,
-    NamedLetter, Position, PutError, Record, Seq, Share, Tail, Unavailable, Version,
+    Appended, Cluster, DeadLetters, Deletion, Desk, Desks, Document, Documents, Entry, Expected,
+    Log, NamedLetter, Position, PutError, Record, SavedProgress, Seq, Share, Tail, Unavailable,
+    Version,
 };
 
 /// A journal in a PostgreSQL database, which several instances may share.
@@ -133,6 +135,11 @@ impl Postgres {
         Ok(())
     }
 
+    /// Which log it is: another one in each schema, and the same one in a copy of the database.
+    pub fn log_id(&self) -> Uuid {
+        self.shared.known.log_id
+    }
+
     /// Says that the program has applied all changes of documents up to this one.
     pub fn applied(&self, version: Version) {
         self.shared.applied.fetch_max(version, Ordering::SeqCst);
@@ -228,10 +235,8 @@ impl Log for Postgres {
     }
 
     fn is_ready(&self) -> bool {
-        let is_set = |flag: &AtomicBool| flag.load(Ordering::SeqCst);
-        is_set(&self.shared.is_writing)
-            && is_set(&self.shared.is_replicated)
-            && self.shared.is_lease_valid()
+        let is_durable = self.shared.has_standby.load(Ordering::SeqCst);
+        self.shared.is_writing.load(Ordering::SeqCst) && self.shared.is_lease_valid() && is_durable
     }
 
     async fn broken(&self) {
@@ -362,6 +367,33 @@ impl DeadLetters for Postgres {
         events: &[Position],
     ) -> Result<usize, Unavailable> {
         letters::forget(&self.shared.link, consumer, events).await
+    }
+}
+
+#[async_trait]
+impl Cluster for Postgres {
+    fn held(&self) -> watch::Receiver<BTreeMap<Share, Grant>> {
+        Postgres::held(self)
+    }
+
+    fn lease_until(&self) -> Instant {
+        Postgres::lease_until(self)
+    }
+
+    fn desk_of(&self, grant: Grant) -> Result<Arc<dyn Desk>, Unavailable> {
+        Postgres::desk_of(self, grant)
+    }
+
+    async fn saved(
+        &self,
+        share: Share,
+        consumer: &str,
+    ) -> Result<Option<SavedProgress>, Unavailable> {
+        saved(&self.shared.link, share, consumer).await
+    }
+
+    async fn give_back(&self, grant: Grant) -> Result<(), Unavailable> {
+        Postgres::give_back(self, grant).await
     }
 }
 

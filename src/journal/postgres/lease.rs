@@ -13,13 +13,13 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::division::{Others, SeenShare, Step, has_gone_back, steps, still_held, valid_until};
-use super::grants::Grant;
 use super::link::Link;
-use super::options::{Durability, PostgresError};
-use super::schema::{FORMAT, claim_span, millis};
+use super::options::PostgresError;
+use super::schema::{FORMAT, claim_span, has_standby, millis};
 use super::session::Session;
 use super::shared::{Shared, heard};
 use super::sql::{number, signed};
+use crate::journal::Grant;
 use crate::journal::{Share, Unavailable};
 
 pub(super) struct Heart {
@@ -92,6 +92,9 @@ impl Heart {
         let rows = session.call_within(lease / 2, BEAT, &values).await?;
         // The connection may lead to another server now, behind a proxy.
         self.shared.verifier.verify(&session).await?;
+        if self.shared.options.is_replicated {
+            self.look_for_standby(&session).await?;
+        }
         let row = &rows[0];
         self.news(row, is_other);
         self.last = Some(Arc::clone(&session));
@@ -101,11 +104,24 @@ impl Heart {
             );
             return self.begin_again().await;
         }
-        self.look_for_standbys(&session).await?;
         self.shared.set_lease(valid_until(sent, lease));
         self.bury_dead(row, &session).await?;
         if self.shared.grants.is_wanted() {
             self.divide(row, &session).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of whether a synchronous standby is connected.
+    async fn look_for_standby(&self, session: &Session) -> Result<(), Unavailable> {
+        let is_there = has_standby(session).await?;
+        let was_there = self.shared.has_standby.swap(is_there, Ordering::SeqCst);
+        match (was_there, is_there) {
+            (true, false) => log::error!(
+                "journal: no synchronous standby is connected any more; events are answered 503 until one is"
+            ),
+            (false, true) => log::info!("journal: a synchronous standby is connected again"),
+            _ => {}
         }
         Ok(())
     }
@@ -122,24 +138,6 @@ impl Heart {
             .map_err(|error| Unavailable::Away(error.to_string()))?;
         self.shared.set_identity(id);
         self.shared.grants.look.notify_one();
-        Ok(())
-    }
-
-    /// Looks whether a synchronous standby is connected, where that is demanded.
-    async fn look_for_standbys(&self, session: &Session) -> Result<(), Unavailable> {
-        if self.shared.options.durability != Durability::Replicated {
-            return Ok(());
-        }
-        let rows = session.read(STANDBYS, &[]).await?;
-        let is_there: bool = rows[0].get(0);
-        let before = self.shared.is_replicated.swap(is_there, Ordering::SeqCst);
-        match (before, is_there) {
-            (true, false) => log::error!(
-                "journal: no synchronous standby is connected; nothing is acknowledged until there is one"
-            ),
-            (false, true) => log::info!("journal: a synchronous standby is connected again"),
-            _ => {}
-        }
         Ok(())
     }
 
@@ -314,8 +312,6 @@ fn away(why: Unavailable) -> PostgresError {
 }
 
 pub(super) const LEAVE: &str = "SELECT leave_1($1)";
-const STANDBYS: &str = "SELECT EXISTS (SELECT FROM pg_stat_replication \
-    WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum'))";
 const BURY: &str = "SELECT bury_1($1, $2)";
 const TAKE: &str = "SELECT take_1($1, $2, $3)";
 const JOIN: &str = "SELECT join_1($1, $2, $3, $4, $5, $6, $7, $8)";

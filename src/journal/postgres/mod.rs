@@ -36,7 +36,6 @@ mod verify;
 mod writer;
 
 pub use facts::{Observation, Verdict};
-pub use grants::Grant;
 pub use journal::{Postgres, PostgresCounts};
 pub use notes::{Command, Note};
-pub use options::{Durability, PostgresError, PostgresOptions};
+pub use options::{PostgresError, PostgresOptions};

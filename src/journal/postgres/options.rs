@@ -20,6 +20,8 @@ use crate::journal::Share;
 pub struct PostgresOptions {
     pub(super) config: tokio_postgres::Config,
     pub(super) authorities: Option<PathBuf>,
+    /// The certificate that is shown to the database, and its key.
+    pub(super) certificate: Option<(PathBuf, PathBuf)>,
     pub(super) schema: String,
     pub(super) shares: Share,
     pub(super) lease: Duration,
@@ -27,17 +29,7 @@ pub struct PostgresOptions {
     pub(super) instance: String,
     pub(super) window: Duration,
     pub(super) window_unkeyed: Duration,
-    pub(super) durability: Durability,
-}
-
-/// What an acknowledged body must survive.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// It is on the disk of the primary. What a fail-over keeps is the database's promise.
-    #[default]
-    Primary,
-    /// It is on a synchronous standby, too. While none is connected nothing is acknowledged.
-    Replicated,
+    pub(super) is_replicated: bool,
 }
 
 /// Why the journal in a PostgreSQL database cannot be opened.
@@ -99,6 +91,7 @@ impl PostgresOptions {
         Ok(Self {
             config,
             authorities: None,
+            certificate: None,
             schema: "offhook".to_owned(),
             shares: 16,
             lease: Duration::from_secs(10),
@@ -106,7 +99,7 @@ impl PostgresOptions {
             instance: "offhook".to_owned(),
             window: Duration::from_secs(7 * 24 * 3600),
             window_unkeyed: Duration::from_secs(60),
-            durability: Durability::Primary,
+            is_replicated: false,
         })
     }
 
@@ -114,6 +107,42 @@ impl PostgresOptions {
     pub fn authorities(mut self, file: impl Into<PathBuf>) -> Self {
         self.authorities = Some(file.into());
         self
+    }
+
+    /// Shows this certificate to the database: PEM files of the certificate and of its private key.
+    pub fn client_certificate(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        self.certificate = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Speaks TLS also where every host is on this machine.
+    pub fn require_tls(mut self) -> Self {
+        self.config.ssl_mode(SslMode::Require);
+        self
+    }
+
+    /// The hosts with their ports, separated by commas.
+    pub(crate) fn hosts(&self) -> String {
+        let ports = self.config.get_ports();
+        let port = |index: usize| {
+            let port = ports.get(index).or(ports.first());
+            port.copied().unwrap_or(5432)
+        };
+        let hosts = self.config.get_hosts().iter().enumerate();
+        let hosts = hosts.map(|(index, host)| match host {
+            Host::Tcp(name) => format!("{name}:{}", port(index)),
+            Host::Unix(path) => path.display().to_string(),
+        });
+        let mut all: Vec<String> = hosts.collect();
+        if all.is_empty() {
+            let addresses = self.config.get_hostaddrs().iter().enumerate();
+            all.extend(addresses.map(|(index, ip)| format!("{ip}:{}", port(index))));
+        }
+        all.join(", ")
     }
 
     /// The schema that holds the tables. It is created if there is none. Default: `offhook`.
@@ -157,9 +186,9 @@ impl PostgresOptions {
         self
     }
 
-    /// What an acknowledged body must survive. Default: [`Durability::Primary`].
-    pub fn durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
+    /// Stores events only while a synchronous standby is connected. Default: no.
+    pub fn replicated(mut self, is_replicated: bool) -> Self {
+        self.is_replicated = is_replicated;
         self
     }
 

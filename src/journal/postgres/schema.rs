@@ -9,7 +9,7 @@ use super::connect::{Connector, Role};
 use super::facts::{Observation, Verdict};
 use super::options::{PostgresError, PostgresOptions};
 use super::session::Session;
-use crate::journal::Share;
+use crate::journal::{Share, Unavailable};
 
 /// What an instance must know of the database.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +87,11 @@ async fn create(session: &Session, options: &PostgresOptions) -> Result<(), Post
     run(session, end).await.and(created)
 }
 
+/// Whether a synchronous standby is connected.
+pub(super) async fn has_standby(session: &Session) -> Result<bool, Unavailable> {
+    Ok(session.read(STANDBY, &[]).await?[0].get(0))
+}
+
 pub(super) async fn is_there(session: &Session, schema: &str) -> Result<bool, PostgresError> {
     let sql = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = 'meta')";
     let rows = session.read(sql, &[&schema]).await;
@@ -161,6 +166,10 @@ pub(super) fn claim_span(window: i64) -> i64 {
 
 /// What this version writes. Raised when a table changes.
 pub(super) const FORMAT: i32 = 1;
+
+/// `sync_state` is NULL for a user who may not see it.
+const STANDBY: &str = "SELECT EXISTS (SELECT FROM pg_stat_replication \
+    WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming')";
 
 const TABLES: &str = include_str!("schema.sql");
 const FUNCTIONS: &str = include_str!("functions.sql");

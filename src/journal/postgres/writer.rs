@@ -118,7 +118,7 @@ impl Writer {
     /// Appends what is new. Returns the number of the first new body.
     async fn append(&mut self, batch: &[Asked], plan: &mut Plan) -> Result<Seq, Unavailable> {
         let entries = || batch.iter().map(|asked| &asked.entry);
-        if !self.shared.is_replicated.load(Ordering::SeqCst) {
+        if !self.shared.has_standby.load(Ordering::SeqCst) {
             let why = "no synchronous standby is connected".to_owned();
             return Err(Unavailable::Away(why));
         }

@@ -9,7 +9,7 @@ use super::{open, options, try_open};
 use crate::Timestamp;
 use crate::clock::{Clock, FakeClock, SystemClock};
 use crate::journal::postgres::Verdict::{Doubtful, Good, Unfit};
-use crate::journal::postgres::{Durability, Postgres, PostgresError, PostgresOptions, Verdict};
+use crate::journal::postgres::{Postgres, PostgresError, PostgresOptions, Verdict};
 use crate::journal::{Log as _, Share};
 
 /// What is not good, but for checksums, which this server has not.
@@ -34,7 +34,9 @@ async fn run(server: &Server, statements: &[&str]) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let runtime = tokio::runtime::Handle::current();
     let connector = super::super::connect::Connector::new(&options, runtime, clock).unwrap();
-    let session = { Arc::new(connector).connect(&super::super::connect::Role::Durable) }.await;
+    let connector = Arc::new(connector);
+    let role = super::super::connect::Role::Durable;
+    let session = connector.connect(&role).await;
     for statement in statements {
         session.as_ref().unwrap().run(statement).await.unwrap();
     }
@@ -136,7 +138,7 @@ async fn each_unfit_user_or_setting_is_found() {
     run(server, &["DELETE FROM of_poor.meta"]).await;
     assert_eq!(found(&poor).await, [("journal", Unfit)]);
 
-    let replicated = poor.clone().durability(Durability::Replicated);
+    let replicated = poor.clone().replicated(true);
     let replicated = replicated.schema("replicated").unwrap();
     run(server, &["CREATE SCHEMA replicated AUTHORIZATION poor"]).await;
     assert_eq!(found(&replicated).await, [("durability", Unfit)]);

@@ -55,7 +55,7 @@ async fn a_save_over_lost_progress_is_refused() {
         .await;
     assert_eq!(refused, Err(Unavailable::Fenced(1)));
 
-    let is_again = |held: &std::collections::BTreeMap<_, super::super::Grant>| {
+    let is_again = |held: &std::collections::BTreeMap<_, crate::journal::Grant>| {
         { held.get(&1) }.is_some_and(|grant| grant.epoch > grants[&1].epoch)
     };
     let again = timeout(HANG, held.wait_for(is_again)).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_lost_lease_is_noticed() {
     let desk = journal.desk_of(grants[&0]).unwrap();
     save(desk.as_ref(), "a", b"before", vec![]).await;
     restore(&journal, &["share"]).await;
-    let is_other = |held: &std::collections::BTreeMap<_, super::super::Grant>| {
+    let is_other = |held: &std::collections::BTreeMap<_, crate::journal::Grant>| {
         { held.get(&0) }.is_some_and(|grant| grant.holder != grants[&0].holder)
     };
     let taken = timeout(HANG, held.wait_for(is_other)).await.unwrap();

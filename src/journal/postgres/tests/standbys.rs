@@ -8,7 +8,7 @@ use super::faults::until;
 use super::server::Server;
 use super::{HANG, open, options, try_open};
 use crate::journal::contract::{change, duplicate, new, numbered, only_head, save, seqs};
-use crate::journal::postgres::{Durability, Postgres, PostgresError, PostgresOptions};
+use crate::journal::postgres::{Postgres, PostgresError, PostgresOptions};
 use crate::journal::{Appended, Desks as _, Log as _, Unavailable};
 
 async fn run(journal: &Postgres, sql: &str) {
@@ -88,7 +88,7 @@ async fn a_missing_synchronous_standby_stops_appends() {
     };
     let options = options(&primary).lease(Duration::from_secs(1));
     let setup = open(&options).await;
-    let replicated = options.clone().durability(Durability::Replicated);
+    let replicated = options.clone().replicated(true);
     let refused = try_open(&replicated).await;
     assert!(
         matches!(refused, Err(PostgresError::Unfit(_))),

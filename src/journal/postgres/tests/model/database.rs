@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use uuid::Uuid;
 
 use super::{CONSUMERS, SHARES};
+use crate::journal::Grant;
 use crate::journal::postgres::batch::{Keys, PartOf};
 use crate::journal::postgres::division::SeenShare;
-use crate::journal::postgres::grants::Grant;
 use crate::journal::postgres::reading::{StoredBlock, Witness};
 use crate::journal::{Position, Record, Seq, Share};
 

@@ -5,8 +5,8 @@ use fastrand::Rng;
 use super::database::{Change, Database};
 use super::instance::{Cursor, Instance};
 use super::{CONSUMERS, uuid};
+use crate::journal::Grant;
 use crate::journal::Share;
-use crate::journal::postgres::grants::Grant;
 
 impl Instance {
     pub(super) fn prepare_save(&mut self, rng: &mut Rng) -> Option<&'static str> {

@@ -1,0 +1,73 @@
+//! [`Cluster`]: how the instances that share a journal divide dispatch. [`Grant`]: a part of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{Desk, SavedProgress, Share, Unavailable};
+
+/// A journal that several instances share: each dispatches the shares that it holds.
+#[async_trait]
+pub(crate) trait Cluster: Debug + Send + Sync + 'static {
+    /// Begins to take a fair part of the shares, and returns those that this instance holds. The housekeeper's has
+    /// the number of [shares](super::Desks::shares): its holder does what only one instance may do.
+    fn held(&self) -> watch::Receiver<BTreeMap<Share, Grant>>;
+
+    /// Returns until when this instance may use its shares, unless it renews its lease before. Afterwards it must
+    /// start no attempt, and break off those that run.
+    fn lease_until(&self) -> Instant;
+
+    /// Opens the desk of a share that this instance holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable::Ended`] if the journal is closed.
+    fn desk_of(&self, grant: Grant) -> Result<Arc<dyn Desk>, Unavailable>;
+
+    /// Returns what was saved last of a consumer in a share, whichever instance holds it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read now.
+    async fn saved(
+        &self,
+        share: Share,
+        consumer: &str,
+    ) -> Result<Option<SavedProgress>, Unavailable>;
+
+    /// Gives a share back, after everything of it was saved. Another instance takes it immediately.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be stored now; a caller may try again.
+    async fn give_back(&self, grant: Grant) -> Result<(), Unavailable>;
+}
+
+/// The right to dispatch a share, and the epoch under which its progress is saved.
+///
+/// It ends early: when the lease of the instance has passed, when it is no longer among the held ones, or when a
+/// save is fenced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The share; the number of shares for the housekeeper's.
+    pub share: Share,
+    /// Raised whenever the share is taken.
+    pub epoch: u64,
+    /// Whether another instance is to have the share: finish what runs, save, and give it back.
+    pub is_ending: bool,
+    /// The instance that holds it.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) holder: Uuid,
+}
+
+impl Grant {
+    /// Whether both are the same right, also if one of them is ending.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (self.share, self.epoch, self.holder) == (other.share, other.epoch, other.holder)
+    }
+}
