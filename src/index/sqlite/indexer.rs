@@ -58,6 +58,11 @@ impl Indexer {
             let stopping = *stop.borrow();
             if error.is_damage() {
                 log::warn!("{error}: {BUILT_AGAIN}");
+                if matches!(error, Failure::OfAnother) {
+                    // Other events have these numbers now.
+                    drop(self.inbox.take());
+                    self.writer.forget_attempts();
+                }
                 let was_complete = self.was_complete;
                 match block_in_place(|| self.begin_again()) {
                     Ok(()) if was_complete && !stopping => continue,

@@ -14,9 +14,13 @@ pub(super) struct Editions(Mutex<HashMap<String, Known>>);
 pub(super) type Known = Arc<Vec<Uuid>>;
 
 impl Editions {
+    /// Takes note of what was read. If that was possible, a save may be under way, and what it becomes counts.
     pub(super) fn read(&self, consumer: &str, edition: Uuid) {
-        self.lock()
-            .insert(consumer.to_owned(), Arc::new(vec![edition]));
+        let mut editions = self.lock();
+        let known = editions.get(consumer);
+        if !known.is_some_and(|known| known.contains(&edition)) {
+            editions.insert(consumer.to_owned(), Arc::new(vec![edition]));
+        }
     }
 
     pub(super) fn forget(&self, consumer: &str) {
@@ -28,8 +32,7 @@ impl Editions {
         self.lock().get(consumer).map(Arc::clone)
     }
 
-    /// Takes note of a save that was made from `known`. If the progress was read meanwhile, nobody knows whether
-    /// with this save or without it, and what was read counts.
+    /// Takes note of a save that was made from `known`. If something else was read meanwhile, that counts.
     pub(super) fn saved(
         &self,
         consumer: &str,
@@ -83,19 +86,21 @@ mod tests {
         assert_eq!(editions.known("b"), None);
     }
 
-    /// A runner that begins again reads while a save of the earlier one is on its way.
     #[test]
     fn what_was_read_meanwhile_counts() {
-        let [one, two] = [1, 2].map(Uuid::from_u128);
+        let [one, two, three] = [1, 2, 3].map(Uuid::from_u128);
         let editions = Editions::default();
+        let known = |editions: &Editions| editions.known("a").map(|known| known.to_vec());
         editions.read("a", one);
         let before = editions.known("a");
         editions.read("a", one);
         editions.saved("a", before.as_ref(), two, true);
-        assert_eq!(
-            editions.known("a").map(|known| known.to_vec()),
-            Some(vec![one])
-        );
+        assert_eq!(known(&editions), Some(vec![two]));
+        // Another one was read: of a consumer that was added again.
+        let before = editions.known("a");
+        editions.read("a", three);
+        editions.saved("a", before.as_ref(), one, true);
+        assert_eq!(known(&editions), Some(vec![three]));
         editions.forget("a");
         editions.saved("a", before.as_ref(), two, true);
         assert_eq!(editions.known("a"), None);

@@ -101,28 +101,31 @@ CREATE FUNCTION save_1(
     dead_of int[], dead_seqs bigint[], dead_parts int[], dead_attempts bigint[], dead_reasons bytea[], dead_ats bigint[]
 ) RETURNS int[] LANGUAGE plpgsql AS $$
 DECLARE
-    outcomes int[];
     held int[];
+    added int[];
 BEGIN
     PERFORM FROM share s WHERE s.no = ANY (shares) ORDER BY s.no FOR SHARE;
-    -- A save that comes late, over a connection that was given up, waits here for a newer one, and then fails.
-    PERFORM FROM unnest(consumers, shares) AS c (consumer, share)
-        JOIN progress p ON p.consumer = c.consumer AND p.share = c.share
-        ORDER BY p.consumer, p.share FOR NO KEY UPDATE OF p;
-    outcomes := ARRAY(
-        SELECT CASE
-            WHEN s.no IS NULL THEN 1
-            WHEN c.first IS NULL OR p.edition = ANY (known[c.first : c.last]) THEN 0
-            ELSE 2 END
-        FROM unnest(shares, holders, epochs, consumers, known_from, known_to)
-            WITH ORDINALITY AS c (no, holder, epoch, consumer, first, last, i)
-        LEFT JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch
-        LEFT JOIN progress p ON p.consumer = c.consumer AND p.share = c.no
-        ORDER BY c.i);
-    held := ARRAY(SELECT o.i::int FROM unnest(outcomes) WITH ORDINALITY AS o (outcome, i) WHERE o.outcome = 0);
-    INSERT INTO progress (consumer, share, head, edition)
-        SELECT consumers[h.i], shares[h.i], heads[h.i], editions[h.i] FROM unnest(held) AS h (i)
-        ON CONFLICT (consumer, share) DO UPDATE SET head = excluded.head, edition = excluded.edition;
+    -- One that comes late, over a connection that was given up, waits here for a newer one, and then changes nothing.
+    WITH saved AS (
+        UPDATE progress p SET head = c.head, edition = c.edition
+        FROM unnest(shares, holders, epochs, consumers, heads, editions, known_from, known_to)
+            WITH ORDINALITY AS c (no, holder, epoch, consumer, head, edition, first, last, i)
+        JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch
+        WHERE p.consumer = c.consumer AND p.share = c.no
+        AND (c.first IS NULL OR p.edition = ANY (known[c.first : c.last]))
+        RETURNING c.i::int AS i)
+    SELECT coalesce(array_agg(v.i), '{}') INTO held FROM saved v;
+    IF cardinality(held) < cardinality(shares) THEN
+        -- Where nobody has read anything, there may be nothing.
+        added := ARRAY(
+            SELECT c.i::int FROM unnest(shares, holders, epochs, known_from) WITH ORDINALITY AS c (no, holder, epoch, first, i)
+            JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch
+            WHERE c.first IS NULL AND c.i <> ALL (held));
+        INSERT INTO progress (consumer, share, head, edition)
+            SELECT consumers[h.i], shares[h.i], heads[h.i], editions[h.i] FROM unnest(added) AS h (i)
+            ON CONFLICT (consumer, share) DO UPDATE SET head = excluded.head, edition = excluded.edition;
+        held := held || added;
+    END IF;
     DELETE FROM progress_row p USING unnest(row_of, row_keys, row_values) AS r (i, key, value)
         WHERE r.value IS NULL AND r.i = ANY (held)
         AND p.consumer = consumers[r.i] AND p.share = shares[r.i] AND p.key = r.key;
@@ -143,7 +146,13 @@ BEGIN
             ON CONFLICT (seq, part, consumer) DO UPDATE
             SET attempts = excluded.attempts, reason = excluded.reason, at = excluded.at;
     END IF;
-    RETURN outcomes;
+    IF cardinality(held) = cardinality(shares) THEN
+        RETURN array_fill(0, ARRAY[cardinality(shares)]);
+    END IF;
+    RETURN ARRAY(
+        SELECT CASE WHEN c.i = ANY (held) THEN 0 WHEN s.no IS NULL THEN 1 ELSE 2 END
+        FROM unnest(shares, holders, epochs) WITH ORDINALITY AS c (no, holder, epoch, i)
+        LEFT JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch ORDER BY c.i);
 END $$;
 
 -- Takes a share from whatever holds it. Returns the new epoch; NULL if there is no such share.

@@ -28,7 +28,7 @@ impl Grants {
         self.held.send_if_modified(|held| {
             let is_it = held
                 .get(&grant.share)
-                .is_some_and(|one| one.epoch == grant.epoch);
+                .is_some_and(|one| one.is_like(&grant));
             is_it && held.remove(&grant.share).is_some()
         });
     }

@@ -68,7 +68,11 @@ async fn create(session: &Session, options: &PostgresOptions) -> Result<(), Post
         if is_there(session, schema).await? {
             return Ok(());
         }
-        run(session, &format!("CREATE SCHEMA IF NOT EXISTS {schema}")).await?;
+        // Not IF NOT EXISTS, which asks for the right to create one also where it exists.
+        let found = session.read(HAS_SCHEMA, &[&schema]).await;
+        if !found.map_err(|error| unfit(&error.to_string()))?[0].get::<_, bool>(0) {
+            run(session, &format!("CREATE SCHEMA {schema}")).await?;
+        }
         run(session, TABLES).await?;
         run(session, FUNCTIONS).await?;
         let rows = format!(
@@ -171,5 +175,6 @@ pub(super) const FORMAT: i32 = 1;
 const STANDBY: &str = "SELECT EXISTS (SELECT FROM pg_stat_replication \
     WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming')";
 
+const HAS_SCHEMA: &str = "SELECT to_regnamespace($1) IS NOT NULL";
 const TABLES: &str = include_str!("schema.sql");
 const FUNCTIONS: &str = include_str!("functions.sql");

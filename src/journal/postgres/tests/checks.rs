@@ -146,7 +146,7 @@ async fn each_unfit_user_or_setting_is_found() {
     let fine = poor.clone().schema("replicated").unwrap();
     assert_eq!(found_at(&fine, past).await, [("clock", Doubtful)]);
 
-    run(server, &["ALTER ROLE poor CONNECTION LIMIT 3"]).await;
+    run(server, &["ALTER ROLE poor CONNECTION LIMIT 4"]).await;
     assert_eq!(found(&fine).await, [("connections", Doubtful)]);
     run(
         server,

@@ -4,7 +4,7 @@ use tokio::time::timeout;
 
 use super::faults::until;
 use super::leases::{holds_all, short};
-use super::{HANG, open, options, server};
+use super::{HANG, logged, open, options, server};
 use crate::journal::contract::{change, letter, letters, only_head, save};
 use crate::journal::postgres::Postgres;
 use crate::journal::{Desks as _, Documents as _, Expected, Unavailable};
@@ -37,6 +37,7 @@ async fn a_save_over_lost_progress_is_refused() {
     let Some(server) = server::Server::shared() else {
         return;
     };
+    logged::listen();
     let journal = open(&short(options(server))).await;
     let mut held = journal.held();
     let grants = holds_all(&mut held, 4).await;
@@ -54,6 +55,9 @@ async fn a_save_over_lost_progress_is_refused() {
         .save(change("a", b"three", vec![letter(3, "late")]))
         .await;
     assert_eq!(refused, Err(Unavailable::Fenced(1)));
+    assert!(logged::was_told(
+        "what a has saved in share 1 is not there any more"
+    ));
 
     let is_again = |held: &std::collections::BTreeMap<_, crate::journal::Grant>| {
         { held.get(&1) }.is_some_and(|grant| grant.epoch > grants[&1].epoch)

@@ -16,6 +16,7 @@ mod checks;
 mod faults;
 mod history;
 mod leases;
+mod logged;
 mod logs;
 mod model;
 mod proxy;

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::faults::until;
 use super::server::Server;
-use super::{HANG, open, options, try_open};
+use super::{HANG, logged, open, options, try_open};
 use crate::journal::contract::{change, duplicate, new, numbered, only_head, save, seqs};
 use crate::journal::postgres::{Postgres, PostgresError, PostgresOptions};
 use crate::journal::{Appended, Desks as _, Log as _, Unavailable};
@@ -37,6 +37,7 @@ async fn what_an_asynchronous_standby_lacks_is_told() {
     let Some(primary) = Server::start() else {
         return;
     };
+    logged::listen();
     let standby = primary.standby();
     let url = format!(
         "postgresql://offhook@127.0.0.1:{},127.0.0.1:{}/postgres",
@@ -68,6 +69,9 @@ async fn what_an_asynchronous_standby_lacks_is_told() {
 
     until("it has noticed", || journal.counts().lost == 3).await;
     until("it writes again", || journal.is_ready()).await;
+    assert!(logged::was_told(
+        "the events 4 to 6 that were acknowledged are not there any more"
+    ));
     assert_eq!(journal.tail().reset_since(0), Some(3));
     let late = desk.save(change("a", b"seven", vec![])).await;
     assert_eq!(late, Err(Unavailable::Fenced(0)));
