@@ -1,5 +1,6 @@
 //! `offhook check`: lists every problem of the settings, or shows what would run. No secret is shown.
 
+mod connect;
 mod text;
 mod tls;
 
@@ -30,6 +31,10 @@ pub(super) struct Check {
     /// Print one JSON object instead, problems too
     #[arg(long)]
     json: bool,
+
+    /// Look at the database of the engine postgres too; nothing in it is changed
+    #[arg(long)]
+    connect: bool,
 }
 
 impl Check {
@@ -43,12 +48,23 @@ impl Check {
             let mut problems: Vec<Value> = problems.iter().map(shown).collect();
             let folder = loaded.as_ref().ok().and_then(journal_problem);
             problems.extend(folder.map(|text| problem(&place, JOURNAL_PATH, &text)));
+            let database = match &loaded {
+                Ok(settings) if self.connect => Some(connect::database(settings)?),
+                _ => None,
+            };
+            let place = format!("{file}: {JOURNAL}");
+            let unfit = database.iter().flatten().filter(|one| one.is_unfit());
+            problems.extend(unfit.map(|one| problem(&place, JOURNAL, one.told())));
             let is_ok = problems.is_empty();
-            output::print_json(&json!({
+            let mut answer = json!({
                 "ok": is_ok,
                 "problems": problems,
                 "summary": loaded.as_ref().ok().map(summary),
-            }))?;
+            });
+            if let Some(seen) = database {
+                answer["database"] = seen.iter().map(connect::Seen::json).collect();
+            }
+            output::print_json(&answer)?;
             return Ok(Verdict::from(is_ok));
         }
         let settings = self.file.load("nothing would start")?;
@@ -60,7 +76,12 @@ impl Check {
         output::print(&format!("{file}: {}\n", output::good("no problem")))?;
         let without_handlers = without_consumer(&settings).unwrap_or("none");
         output::print(&text::text(&summary(&settings), without_handlers))?;
-        Ok(Verdict::Yes)
+        if !self.connect {
+            return Ok(Verdict::Yes);
+        }
+        let seen = connect::database(&settings)?;
+        output::print(&format!("\n{}", connect::text(&seen)))?;
+        Ok(Verdict::from(!seen.iter().any(connect::Seen::is_unfit)))
     }
 }
 
@@ -236,6 +257,7 @@ fn merged(objects: impl IntoIterator<Item = Value>) -> Value {
     objects.flatten().collect::<Map<_, _>>().into()
 }
 
+const JOURNAL: &str = "journal";
 const JOURNAL_PATH: &str = "journal.path";
 
 const EXAMPLES: &str = "\
@@ -243,6 +265,7 @@ Examples:
   offhook check
   offhook check --settings /etc/offhook.toml
   offhook check --json | jq .summary.fingerprint
+  offhook check --connect
 
 Exit status: 0 no problem, 1 problems, 2 usage.";
 

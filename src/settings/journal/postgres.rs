@@ -227,7 +227,7 @@ impl PostgresSettings {
     ///
     /// When the URL or the name of the schema cannot be used.
     #[cfg(feature = "postgres")]
-    pub(crate) fn options(
+    pub fn options(
         &self,
     ) -> Result<crate::journal::PostgresOptions, crate::journal::PostgresError> {
         use crate::journal::{PostgresError, PostgresOptions};
