@@ -273,6 +273,9 @@ impl Pipeline {
     pub(crate) async fn measure(&self) {
         let head = self.journal().tail().head();
         self.dispatch.metrics.events.set(head);
+        if let Some(cluster) = &self.dispatch.cluster {
+            self.dispatch.metrics.set_cluster(cluster.state());
+        }
         let consumers = self.consumers();
         let consumers = join_all(consumers.iter().map(|consumer| self.measure_one(consumer)));
         let all = futures_util::future::join(self.measure_files(), consumers);

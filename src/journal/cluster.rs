@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{Desk, SavedProgress, Share, Unavailable};
+use crate::telemetry::ClusterState;
 
 /// A journal that several instances share: each dispatches the shares that it holds.
 #[async_trait]
@@ -46,6 +47,9 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
     ///
     /// If that cannot be stored now; a caller may try again.
     async fn give_back(&self, grant: Grant) -> Result<(), Unavailable>;
+
+    /// How this instance does, for the metrics.
+    fn state(&self) -> ClusterState;
 }
 
 /// The right to dispatch a share, and the epoch under which its progress is saved.

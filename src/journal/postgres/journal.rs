@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::desk::{PostgresDesk, Save, saved};
+use super::desk::{PostgresDesk, Save};
 use super::engine::{self, End};
 use super::options::{PostgresError, PostgresOptions};
 use super::shared::{Shared, Times};
@@ -20,9 +20,8 @@ use super::{deleting, letters, reading};
 use crate::clock::Clock;
 use crate::journal::Grant;
 use crate::journal::{
-    Appended, Cluster, DeadLetters, Deletion, Desk, Desks, Document, Documents, Entry, Expected,
-    Log, NamedLetter, Position, PutError, Record, SavedProgress, Seq, Share, Tail, Unavailable,
-    Version,
+    Appended, DeadLetters, Deletion, Desk, Desks, Document, Documents, Entry, Expected, Log,
+    NamedLetter, Position, PutError, Record, Seq, Share, Tail, Unavailable, Version,
 };
 
 /// A journal in a PostgreSQL database, which several instances may share.
@@ -367,33 +366,6 @@ impl DeadLetters for Postgres {
         events: &[Position],
     ) -> Result<usize, Unavailable> {
         letters::forget(&self.shared.link, consumer, events).await
-    }
-}
-
-#[async_trait]
-impl Cluster for Postgres {
-    fn held(&self) -> watch::Receiver<BTreeMap<Share, Grant>> {
-        Postgres::held(self)
-    }
-
-    fn lease_until(&self) -> Instant {
-        Postgres::lease_until(self)
-    }
-
-    fn desk_of(&self, grant: Grant) -> Result<Arc<dyn Desk>, Unavailable> {
-        Postgres::desk_of(self, grant)
-    }
-
-    async fn saved(
-        &self,
-        share: Share,
-        consumer: &str,
-    ) -> Result<Option<SavedProgress>, Unavailable> {
-        saved(&self.shared.link, share, consumer).await
-    }
-
-    async fn give_back(&self, grant: Grant) -> Result<(), Unavailable> {
-        Postgres::give_back(self, grant).await
     }
 }
 

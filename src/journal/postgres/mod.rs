@@ -8,6 +8,7 @@
 
 mod batch;
 mod check;
+mod clustered;
 mod connect;
 mod deleting;
 mod desk;
