@@ -18,11 +18,10 @@ use super::sql::{number, signed};
 use super::writer::Asked;
 use super::{deleting, letters, reading};
 use crate::clock::Clock;
-use crate::journal::Grant;
 use crate::journal::{
     Appended, Cluster, DeadLetters, Deletion, Desk, Desks, Document, Documents, Entry, Expected,
-    Log, NamedLetter, Position, PutError, Record, SavedProgress, Seq, Share, Tail, Unavailable,
-    Version,
+    Grant, Log, NamedLetter, Position, PutError, Record, SavedProgress, Seq, Share, Tail,
+    Unavailable, Version,
 };
 
 /// A journal in a PostgreSQL database, which several instances may share.

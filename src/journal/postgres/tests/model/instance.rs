@@ -14,8 +14,7 @@ use crate::journal::contract::body;
 use crate::journal::postgres::batch::Plan;
 use crate::journal::postgres::division::{Others, Step, steps, still_held, valid_until};
 use crate::journal::postgres::following::{Following, OwnBodies};
-use crate::journal::postgres::grants::Grant;
-use crate::journal::{Appended, DedupKey, Entry, Events, Record, Seq, Share, Tail};
+use crate::journal::{Appended, DedupKey, Entry, Events, Grant, Record, Seq, Share, Tail};
 
 pub(super) struct Instance {
     id: Uuid,
