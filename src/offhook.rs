@@ -3,6 +3,8 @@
 
 mod engine;
 
+pub(crate) use engine::ready_made;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,7 +26,6 @@ use crate::settings::{Certificates, JournalSettings, Settings};
 use crate::signature::{InFlight, Limits, Secret};
 use crate::telemetry::{Metrics, logging};
 use crate::{Error, EventHandler, Source};
-use engine::ready_made;
 
 /// Builds a webhook receiver.
 ///

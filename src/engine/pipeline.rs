@@ -335,6 +335,8 @@ impl Pipeline {
     /// Finishes the consumers' running attempts, and saves their progress.
     pub(crate) async fn stop(&self) {
         self.dispatch.runners.stop().await;
+        // The journal waits for those that may still save.
+        self.dispatch.open.lock().await.clear();
         self.journal().close().await;
     }
 

@@ -14,9 +14,8 @@ use super::editions::{Editions, Known};
 use super::link::Link;
 use super::shared::Shared;
 use super::sql::signed;
-use crate::journal::Grant;
 use crate::journal::{
-    DeadLetter, Desk, Position, ProgressChange, SavedProgress, Share, Unavailable,
+    DeadLetter, Desk, Grant, Position, ProgressChange, SavedProgress, Share, Unavailable,
 };
 
 /// The desk of a share, under the epoch in which the share was taken.

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::journal::Grant;
-use crate::journal::Share;
+use crate::journal::{Grant, Share};
 
 /// The beats of other instances, and when each was first seen, by this instance's own clock.
 #[derive(Debug, Default)]

@@ -18,9 +18,8 @@ use super::sql::{number, signed};
 use super::writer::Asked;
 use super::{deleting, letters, reading};
 use crate::clock::Clock;
-use crate::journal::Grant;
 use crate::journal::{
-    Appended, DeadLetters, Deletion, Desk, Desks, Document, Documents, Entry, Expected, Log,
+    Appended, DeadLetters, Deletion, Desk, Desks, Document, Documents, Entry, Expected, Grant, Log,
     NamedLetter, Position, PutError, Record, Seq, Share, Tail, Unavailable, Version,
 };
 

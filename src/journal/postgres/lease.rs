@@ -19,8 +19,7 @@ use super::schema::{FORMAT, claim_span, has_standby, millis};
 use super::session::Session;
 use super::shared::{Shared, heard};
 use super::sql::{number, signed};
-use crate::journal::Grant;
-use crate::journal::{Share, Unavailable};
+use crate::journal::{Grant, Share, Unavailable};
 
 pub(super) struct Heart {
     shared: Arc<Shared>,

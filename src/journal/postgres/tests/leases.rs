@@ -7,10 +7,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{HANG, open, options, server};
-use crate::journal::Grant;
 use crate::journal::contract::{change, letter, letters, only_head, save};
 use crate::journal::postgres::{Postgres, PostgresOptions};
-use crate::journal::{Desks as _, Share, Unavailable};
+use crate::journal::{Desks as _, Grant, Share, Unavailable};
 
 const LEASE: Duration = Duration::from_millis(900);
 

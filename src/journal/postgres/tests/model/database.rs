@@ -9,7 +9,7 @@ use crate::journal::Grant;
 use crate::journal::postgres::batch::{Keys, PartOf};
 use crate::journal::postgres::division::SeenShare;
 use crate::journal::postgres::reading::{StoredBlock, Witness};
-use crate::journal::{Position, Record, Seq, Share};
+use crate::journal::{Grant, Position, Record, Seq, Share};
 
 #[derive(Clone, Default)]
 struct State {

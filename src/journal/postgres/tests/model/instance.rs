@@ -11,14 +11,13 @@ use super::database::{Beat, Change, Database};
 use super::uuid;
 use super::{CONSUMERS, EVENTS, LEASE, Log, SHARES};
 use crate::Timestamp;
-use crate::journal::Grant;
 use crate::journal::contract::body;
 use crate::journal::postgres::batch::Plan;
 use crate::journal::postgres::division::{
     Others, Step, has_gone_back, steps, still_held, valid_until,
 };
 use crate::journal::postgres::following::{Following, OwnBodies};
-use crate::journal::{Appended, DedupKey, Entry, Events, Record, Seq, Share, Tail};
+use crate::journal::{Appended, DedupKey, Entry, Events, Grant, Record, Seq, Share, Tail};
 
 pub(super) struct Instance {
     id: Uuid,
