@@ -27,6 +27,8 @@ pub(super) struct Heart {
     others: Others,
     /// The connection of the last beat.
     last: Option<Arc<Session>>,
+    /// It is to begin again, and could not yet.
+    is_to_begin_again: bool,
 }
 
 impl Heart {
@@ -36,6 +38,7 @@ impl Heart {
             link,
             others: Others::default(),
             last: None,
+            is_to_begin_again: false,
         }
     }
 
@@ -77,6 +80,9 @@ impl Heart {
     /// Renews the lease, and learns what has changed.
     pub(super) async fn beat(&mut self) -> Result<(), Unavailable> {
         let session = self.link.session().await?;
+        if self.is_to_begin_again {
+            self.begin_again().await?;
+        }
         let is_other = { self.last.as_ref() }.is_some_and(|last| !Arc::ptr_eq(last, &session));
         if is_other {
             // Until the program says again what it has applied: changes may have been lost, and their numbers given
@@ -127,15 +133,17 @@ impl Heart {
 
     /// Gives up everything, and begins again under another id.
     async fn begin_again(&mut self) -> Result<(), Unavailable> {
-        let session = self.link.session().await?;
+        self.is_to_begin_again = true;
         self.shared.grants.clear();
         self.others.forget();
+        let session = self.link.session().await?;
         session.call(LEAVE, &[&self.shared.identity()]).await?;
         let id = Uuid::now_v7();
         join(&self.shared, &session, id)
             .await
             .map_err(|error| Unavailable::Away(error.to_string()))?;
         self.shared.set_identity(id);
+        self.is_to_begin_again = false;
         self.shared.grants.look.notify_one();
         Ok(())
     }

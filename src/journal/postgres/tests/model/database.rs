@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use uuid::Uuid;
 
 use super::{CONSUMERS, SHARES};
-use crate::journal::Grant;
 use crate::journal::postgres::batch::{Keys, PartOf};
 use crate::journal::postgres::division::SeenShare;
 use crate::journal::postgres::reading::{StoredBlock, Witness};
