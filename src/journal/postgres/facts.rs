@@ -306,27 +306,27 @@ mod tests {
             ("version", Unfit, |facts| facts.version = 130_022),
             ("disk", Unfit, |facts| facts.fsync = "off".to_owned()),
             ("disk", Unfit, |facts| {
-                facts.full_page_writes = "off".to_owned()
+                facts.full_page_writes = "off".to_owned();
             }),
             ("commits", Unfit, |facts| {
-                facts.synchronous_commit = "off".to_owned()
+                facts.synchronous_commit = "off".to_owned();
             }),
             ("commits", Unfit, |facts| {
-                facts.synchronous_commit = "local".to_owned()
+                facts.synchronous_commit = "local".to_owned();
             }),
             ("checksums", Doubtful, |facts| {
-                facts.checksums = "off".to_owned()
+                facts.checksums = "off".to_owned();
             }),
             ("privileges", Unfit, |facts| facts.may_create = false),
             ("privileges", Unfit, |facts| facts.foreign = 1),
             ("clock", Doubtful, |facts| facts.ahead_ms = 5001),
             ("connections", Doubtful, |facts| facts.free = 4),
             ("durability", Unfit, |facts| {
-                facts.standby_names = String::new()
+                facts.standby_names = String::new();
             }),
             ("durability", Unfit, |facts| facts.sees_standbys = false),
             ("durability", Doubtful, |facts| {
-                facts.synchronous_commit = "remote_write".to_owned()
+                facts.synchronous_commit = "remote_write".to_owned();
             }),
         ];
         assert_eq!(found(&good(), true), []);
