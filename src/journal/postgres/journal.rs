@@ -138,7 +138,9 @@ impl Postgres {
         self.shared.known.log_id
     }
 
-    /// Says that the program has applied all changes of documents up to this one.
+    /// Says that the program has applied all changes of documents up to this one. Whenever the connection was made
+    /// again, [`Documents::watch_documents`] tells of the newest change once more, which may be an earlier one: then
+    /// this must be said again, after reading all documents.
     pub fn applied(&self, version: Version) {
         self.shared.applied.fetch_max(version, Ordering::SeqCst);
         self.shared.grants.look.notify_one();
