@@ -12,12 +12,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::block_in_place;
 use tokio::time::{Sleep, sleep};
+use uuid::Uuid;
 
 use super::inbox::{Inbox, Trouble};
+use super::query::Snapshot;
 use super::schema::{BUILT_AGAIN, Failure, Result};
 use super::writer::IndexWriter;
 use crate::dialect::Decoder;
-use crate::journal::{Journal, Readers, Record, Seq, Unavailable};
+use crate::journal::{Journal, Position, Readers, Record, Seq, Unavailable};
 use crate::telemetry::{ONGOING, Throttle};
 
 /// The writing side of an index.
@@ -196,13 +198,20 @@ impl Indexer {
         block_in_place(|| self.writer.trim(gone))
     }
 
+    /// Returns the id of an indexed body; `None` if it had none, or was deleted.
+    fn id_of(&self, body: Seq) -> Result<Option<Uuid>> {
+        let all = Snapshot::take(&self.writer.database, &self.writer.unwritten)?;
+        let found = all.by_positions(vec![Position::first(body)])?;
+        Ok(found.first().map(|entry| entry.id.body()))
+    }
+
     /// Whether the newest body that is indexed is the one that the journal has under that number.
     async fn is_of(&mut self, journal: &dyn Journal) -> Result<bool> {
         let cursor = self.writer.cursor;
         if cursor == 0 || journal.tail().head() < cursor {
             return Ok(cursor == 0);
         }
-        let Some(indexed) = block_in_place(|| self.writer.id_of(cursor))? else {
+        let Some(indexed) = block_in_place(|| self.id_of(cursor))? else {
             return Ok(true);
         };
         let found = journal.read(cursor - 1, 1).await?;
@@ -322,7 +331,6 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use tokio::task::JoinHandle;
-    use uuid::Uuid;
 
     use super::super::Index;
     use super::super::model_tests::SMALL;
@@ -331,7 +339,7 @@ pub(super) mod tests {
     use crate::clock::SystemClock;
     use crate::dispatch::{EndedAttempt, Outcome};
     use crate::index::{EventFilter, Search as _};
-    use crate::journal::{Appended, DedupKey, Entry, Log as _, Memory, Position, TestFolder};
+    use crate::journal::{Appended, DedupKey, Entry, Log as _, Memory, TestFolder};
     use crate::{Event, Received, Timestamp, UnknownEvent, UnknownReason};
 
     /// An index that follows a journal.

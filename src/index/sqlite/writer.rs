@@ -14,7 +14,6 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params, params_from_iter};
 
 use super::attempts::{self, Attempt, PARTS, first_blob};
-use super::query::Snapshot;
 use super::schema::{self, Failure, IndexTuning, Result, State, read_blob};
 use super::segment::{FULL_TEXT, OpenSegment, Sealed, Segment};
 use super::sums::{Kind, open_blob, seal_blob, sum_of};
@@ -102,13 +101,6 @@ impl IndexWriter {
     /// find it.
     pub(super) fn has_moved(&self) -> bool {
         schema::file_id(&self.path) != self.file
-    }
-
-    /// Returns the id of an indexed body; `None` if it had none, or was deleted.
-    pub(super) fn id_of(&self, body: Seq) -> Result<Option<uuid::Uuid>> {
-        let all = Snapshot::take(&self.database, &self.unwritten)?;
-        let found = all.by_positions(vec![Position::first(body)])?;
-        Ok(found.first().map(|entry| entry.id.body()))
     }
 
     /// Takes events of the journal, in order, until the open segment is full. Returns how many.

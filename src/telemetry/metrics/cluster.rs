@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::PipelineMetrics;
+use super::consumers::PipelineMetrics;
 use super::family::{Family, Labels, labels};
 
 /// How one of several instances does that share a journal. What is counted has happened since its start.
