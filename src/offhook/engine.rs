@@ -116,7 +116,7 @@ pub(super) type Engines = (
     Option<Arc<Pipeline>>,
 );
 
-pub(super) fn ready_made(handler: &HandlerSettings) -> Result<Arc<dyn EventHandler>, Error> {
+pub(crate) fn ready_made(handler: &HandlerSettings) -> Result<Arc<dyn EventHandler>, Error> {
     let make = || -> Result<Arc<dyn EventHandler>, Box<dyn std::error::Error + Send + Sync>> {
         Ok(match &handler.used {
             Use::Log => Arc::new(LogHandler::new()?),

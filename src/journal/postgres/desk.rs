@@ -58,7 +58,21 @@ impl Desk for PostgresDesk {
     }
 
     async fn saved(&self, consumer: &str) -> Result<Option<SavedProgress>, Unavailable> {
-        saved(&self.shared.link, self.grant.share, consumer).await
+        let (name, share) = (consumer.as_bytes(), i32::from(self.grant.share));
+        // One statement, so that head and rows belong together.
+        let rows = self.shared.link.read(SAVED, &[&name, &share]).await?;
+        let Some(first) = rows.first() else {
+            return Ok(None);
+        };
+        let head = first.get(0);
+        let pairs = rows.iter().filter_map(|row| {
+            let key: Option<Vec<u8>> = row.get(1);
+            Some((key?, row.get::<_, Option<Vec<u8>>>(2)?))
+        });
+        Ok(Some(SavedProgress {
+            head,
+            rows: pairs.collect(),
+        }))
     }
 
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
@@ -84,27 +98,24 @@ impl Desk for PostgresDesk {
     }
 }
 
-/// Returns what was saved last of a consumer in a share.
-pub(super) async fn saved(
+/// Returns what was saved last of a consumer in each share.
+pub(super) async fn saved_everywhere(
     link: &Link,
-    share: Share,
     consumer: &str,
-) -> Result<Option<SavedProgress>, Unavailable> {
-    let (name, share) = (consumer.as_bytes(), i32::from(share));
-    // One statement, so that head and rows belong together.
-    let rows = link.read(SAVED, &[&name, &share]).await?;
-    let Some(first) = rows.first() else {
-        return Ok(None);
-    };
-    let head = first.get(0);
-    let pairs = rows.iter().filter_map(|row| {
-        let key: Option<Vec<u8>> = row.get(1);
-        Some((key?, row.get::<_, Option<Vec<u8>>>(2)?))
-    });
-    Ok(Some(SavedProgress {
-        head,
-        rows: pairs.collect(),
-    }))
+) -> Result<BTreeMap<Share, SavedProgress>, Unavailable> {
+    let rows = link.read(SAVED_EVERYWHERE, &[&consumer.as_bytes()]).await?;
+    let mut shares: BTreeMap<Share, SavedProgress> = BTreeMap::new();
+    for row in &rows {
+        let share = shares.entry(row.get::<_, i32>(0) as Share);
+        let saved = share.or_insert_with(|| SavedProgress {
+            head: row.get(1),
+            rows: Vec::new(),
+        });
+        if let (Some(key), Some(value)) = (row.get(2), row.get(3)) {
+            saved.rows.push((key, value));
+        }
+    }
+    Ok(shares)
 }
 
 /// Saves changes of all desks of this instance, as many as wait in one transaction.
@@ -281,6 +292,9 @@ impl Places {
 
 const SAVED: &str = "SELECT p.head, r.key, r.value FROM progress p LEFT JOIN progress_row r \
     ON r.consumer = p.consumer AND r.share = p.share WHERE p.consumer = $1 AND p.share = $2 ORDER BY r.key";
+const SAVED_EVERYWHERE: &str = "SELECT p.share, p.head, r.key, r.value FROM progress p \
+    LEFT JOIN progress_row r ON r.consumer = p.consumer AND r.share = p.share WHERE p.consumer = $1 \
+    ORDER BY p.share, r.key";
 const SAVE: &str =
     "SELECT save_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
 

@@ -11,6 +11,7 @@ mod connect;
 mod deleting;
 mod desk;
 mod division;
+mod documents;
 mod engine;
 mod follower;
 mod following;
@@ -32,5 +33,5 @@ mod verify;
 mod writer;
 
 pub use journal::{Postgres, PostgresCounts};
-pub use notes::{Command, Note};
+pub use notes::Note;
 pub use options::{PostgresError, PostgresOptions};
