@@ -5,6 +5,7 @@ mod administration;
 #[allow(dead_code)] // the engine's tests use all of it
 mod database;
 mod dispatch;
+mod faults;
 mod start;
 
 use std::mem::ManuallyDrop;
@@ -29,14 +30,19 @@ pub struct Cluster {
 impl Cluster {
     /// `None`, with a loud line, where PostgreSQL is missing. `more` begins with further keys of `[journal]`.
     pub fn new(name: &str, more: &str) -> Option<Self> {
+        Some(Self::on(Database::shared()?, name, more))
+    }
+
+    /// The same on a server of the test's own.
+    fn on(database: &Database, name: &str, more: &str) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Some(Self {
-            url: Database::shared()?.url(),
+        Self {
+            url: database.url(),
             schema: format!("it_{number}"),
             folder: Folder::new(&format!("cluster-{name}")),
             more: more.to_owned(),
-        })
+        }
     }
 
     /// The folder of an instance, with its settings.

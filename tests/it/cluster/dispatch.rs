@@ -8,14 +8,14 @@ use crate::served::{Served, until};
 use crate::subscriber::Subscriber;
 
 /// What came first of each message, in order of arrival.
-fn first_arrivals(subscriber: &Subscriber) -> Vec<String> {
+pub(super) fn first_arrivals(subscriber: &Subscriber) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let ids = subscriber.ids().into_iter();
     ids.filter(|id| seen.insert(id.clone())).collect()
 }
 
 /// That the messages of each conversation came in the order of their numbers.
-fn in_order(arrived: &[String]) {
+pub(super) fn in_order(arrived: &[String]) {
     let mut newest: BTreeMap<&str, usize> = BTreeMap::new();
     for id in arrived {
         let (conversation, number) = id.split_once('-').unwrap();
@@ -27,7 +27,12 @@ fn in_order(arrived: &[String]) {
 }
 
 /// Sends the message to one after the other, beginning with `first`, until it is acknowledged.
-async fn acknowledged(instances: &[&Served], first: usize, conversation: usize, number: usize) {
+pub(super) async fn acknowledged(
+    instances: &[&Served],
+    first: usize,
+    conversation: usize,
+    number: usize,
+) {
     let mut turn = first;
     until("acknowledged", async || {
         let instance = instances[turn % instances.len()];
