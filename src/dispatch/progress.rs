@@ -136,6 +136,24 @@ impl Progress {
         last - first + 1 - settled
     }
 
+    /// How many bodies up to `head` at least one of these has not settled.
+    pub(crate) fn lag_of_all(all: &[&Self], head: Seq) -> u64 {
+        let Some(floor) = all.iter().map(|one| one.floor).min() else {
+            return 0;
+        };
+        let mut settled: Option<RoaringTreemap> = None;
+        for one in all {
+            let mut own = one.above.clone();
+            own.insert_range(floor.saturating_add(1)..=one.floor);
+            settled = Some(match settled {
+                None => own,
+                Some(others) => others & own,
+            });
+        }
+        let settled = settled.map_or(0, |settled| settled.rank(head));
+        head.saturating_sub(floor).saturating_sub(settled)
+    }
+
     /// How many bodies up to `head` are not settled.
     pub(crate) fn lag(&self, head: Seq) -> u64 {
         head.saturating_sub(self.floor)

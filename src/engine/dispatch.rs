@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::try_join_all;
+use tokio::sync::Notify;
 
 use crate::Error;
 use crate::clock::Clock;
 use crate::dialect::Decoder;
 use crate::dispatch::{
-    Consumer, ConsumerControls, DispatchTuning, Ending, LargeBodies, Outcome, Runner,
+    Consumer, ConsumerControls, DispatchTuning, Elsewhere, Ending, LargeBodies, Outcome, Runner,
     RunnerContext, Runners, Saved,
 };
 use crate::index::Notes;
@@ -36,6 +37,8 @@ pub(super) struct Dispatch {
     pub(super) open: tokio::sync::Mutex<BTreeMap<Share, Arc<dyn Desk>>>,
     /// The consumers that are to run.
     pub(super) wanted: Mutex<BTreeMap<String, Arc<Consumer>>>,
+    /// Told when a share was opened.
+    pub(super) opened: Notify,
 }
 
 /// The runners of a consumer that can be started.
@@ -87,7 +90,9 @@ impl Dispatch {
         let made = wanted.iter().map(|consumer| self.make(consumer, &desk));
         let made = try_join_all(made).await.map_err(Error::journal)?;
         open.insert(desk.share(), desk);
-        self.start(made)
+        self.start(made)?;
+        self.opened.notify_one();
+        Ok(())
     }
 
     /// Closes a share: ends all consumers in it.
@@ -99,7 +104,7 @@ impl Dispatch {
     /// The controls of all consumers. One that runs in no share of this instance has no runners.
     pub(super) fn consumers(&self) -> Vec<ConsumerControls> {
         let mut all = ConsumerControls::grouped(self.runners.living().controls());
-        if self.cluster.is_some() {
+        if let Some(cluster) = &self.cluster {
             let wanted = self.wanted();
             let missing = wanted
                 .keys()
@@ -108,24 +113,32 @@ impl Dispatch {
                 .map(|name| ConsumerControls::without_runners(name))
                 .collect();
             all.extend(missing);
+            drop(wanted);
+            let elsewhere = Elsewhere {
+                cluster: Arc::clone(cluster),
+                shares: self.journal.shares(),
+                tail: Arc::clone(self.journal.tail()),
+                clock: Arc::clone(&self.clock),
+            };
+            let all = all.into_iter();
+            return all.map(|one| one.everywhere(elsewhere.clone())).collect();
         }
         all
     }
 
-    /// What was saved last of a consumer in a share; `None` if it is not known.
-    pub(super) async fn saved(
-        &self,
-        share: Share,
-        consumer: &str,
-    ) -> Result<Option<SavedProgress>, Unavailable> {
+    /// What was saved last of a consumer in each share; nothing if it is not known.
+    pub(super) async fn saved(&self, consumer: &str) -> Result<Vec<SavedProgress>, Unavailable> {
         if let Some(cluster) = &self.cluster {
-            return cluster.saved(share, consumer).await;
+            return Ok(cluster.saved(consumer).await?.into_values().collect());
         }
-        let desk = self.open.lock().await.get(&share).cloned();
-        match desk {
-            Some(desk) => desk.saved(consumer).await,
-            None => Ok(None),
-        }
+        let desks: Vec<_> = self.open.lock().await.values().cloned().collect();
+        let saved = try_join_all(desks.iter().map(|desk| desk.saved(consumer))).await?;
+        Ok(saved.into_iter().flatten().collect())
+    }
+
+    /// Whether a consumer of this name is to run.
+    pub(super) fn is_wanted(&self, name: &str) -> bool {
+        self.wanted().contains_key(name)
     }
 
     /// Has a consumer that is new start from now in all shares. One that is known goes on where it was.

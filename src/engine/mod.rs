@@ -7,6 +7,7 @@
 //!   then follow the journal, each with its own progress: the [`Pipeline`].
 
 mod backlog;
+mod commands;
 mod deletion;
 mod dispatch;
 mod envelope;

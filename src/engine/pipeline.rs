@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::commands;
 use super::dispatch::Dispatch;
 use super::opened::Opened;
 use super::retention::{Keeper, Retention};
@@ -19,7 +20,7 @@ use crate::clock::Clock;
 use crate::dialect::Decoder;
 use crate::dispatch::{Consumer, ConsumerControls, LargeBodies, Runners};
 use crate::index::{Notes, Search};
-use crate::journal::{Journal, SavedProgress, Seq, Unavailable};
+use crate::journal::{Cluster, Journal, SavedProgress, Seq, Unavailable};
 use crate::telemetry::{ConsumerState, Metrics};
 use crate::{Error, Timestamp};
 
@@ -77,6 +78,7 @@ impl Pipeline {
             clock: Arc::clone(clock),
             open: tokio::sync::Mutex::new(desks),
             wanted: Mutex::default(),
+            opened: Notify::new(),
         });
         for consumer in consumers {
             let adding = Arc::clone(&dispatch);
@@ -111,6 +113,11 @@ impl Pipeline {
         if let Some(cluster) = &dispatch.cluster {
             let shares = Shares::new(dispatch, cluster, housekeeper);
             dispatch.runners.spawn(|stop| shares.run(stop));
+            let (dispatch, cluster) = (Arc::clone(dispatch), Arc::clone(cluster));
+            let obeying = Arc::clone(&dispatch);
+            dispatch
+                .runners
+                .spawn(|stop| commands::run(obeying, cluster, stop));
         }
     }
 
@@ -211,9 +218,7 @@ impl Pipeline {
 
     /// What was saved last of a consumer in each share.
     pub(super) async fn saved(&self, consumer: &str) -> Result<Vec<SavedProgress>, Unavailable> {
-        let shares = 0..self.journal().shares();
-        let saved = try_join_all(shares.map(|share| self.dispatch.saved(share, consumer))).await?;
-        Ok(saved.into_iter().flatten().collect())
+        self.dispatch.saved(consumer).await
     }
 
     /// Receives what happens to events outside the journal.
@@ -244,6 +249,24 @@ impl Pipeline {
 
     pub(crate) fn decoder(&self) -> &Arc<Decoder> {
         &self.dispatch.decoder
+    }
+
+    /// What instances divide that share the journal; `None` on a single machine.
+    pub(crate) fn cluster(&self) -> Option<&Arc<dyn Cluster>> {
+        self.dispatch.cluster.as_ref()
+    }
+
+    /// Whether several instances share the journal.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.dispatch.cluster.is_some()
+    }
+
+    /// Starts a task that is told to stop after all consumers have stopped.
+    pub(crate) fn spawn<F>(&self, task: impl FnOnce(watch::Receiver<bool>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.dispatch.runners.spawn(task);
     }
 
     /// The controls of all consumers.
@@ -286,11 +309,11 @@ impl Pipeline {
     async fn measure_one(&self, consumer: &ConsumerControls) {
         let (name, metrics) = (consumer.name(), &self.dispatch.metrics);
         metrics.set_health(name, consumer.is_up(), consumer.panics());
-        let Some(status) = consumer.status().await else {
+        let Some(status) = consumer.own_status().await else {
             return;
         };
         let state = ConsumerState {
-            lag: status.lag,
+            lag: status.lag(),
             in_flight: status.in_flight as u64,
             overflowed: status.overflowed,
             retrying: status.retrying,

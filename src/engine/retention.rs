@@ -203,10 +203,9 @@ impl Keeper {
         };
         for consumer in shared.consumers() {
             let (name, mut count) = (consumer.name().to_owned(), 0);
-            for share in 0..self.journal.shares() {
-                // Removing events does not wait for this.
-                let saved = shared.saved(share, &name).await.ok().flatten();
-                let saved = saved.as_ref().and_then(Saved::decode);
+            // Removing events does not wait for this.
+            for saved in shared.saved(&name).await.unwrap_or_default() {
+                let saved = Saved::decode(&saved);
                 count += saved.map_or(0, |saved| saved.progress.unsettled(first, up_to));
             }
             counts.push((name, count));

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{Desk, SavedProgress, Share, Unavailable};
+use super::{Desk, SavedProgress, Share, Unavailable, Version};
 use crate::telemetry::ClusterState;
 
 /// A journal that several instances share: each dispatches the shares that it holds.
@@ -30,16 +30,12 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
     /// [`Unavailable::Ended`] if the journal is closed.
     fn desk_of(&self, grant: Grant) -> Result<Arc<dyn Desk>, Unavailable>;
 
-    /// Returns what was saved last of a consumer in a share, whichever instance holds it.
+    /// Returns what was saved last of a consumer in each share, whichever instance holds it.
     ///
     /// # Errors
     ///
     /// If it cannot be read now.
-    async fn saved(
-        &self,
-        share: Share,
-        consumer: &str,
-    ) -> Result<Option<SavedProgress>, Unavailable>;
+    async fn saved(&self, consumer: &str) -> Result<BTreeMap<Share, SavedProgress>, Unavailable>;
 
     /// Gives a share back, after everything of it was saved. Another instance takes it immediately.
     ///
@@ -48,8 +44,75 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
     /// If that cannot be stored now; a caller may try again.
     async fn give_back(&self, grant: Grant) -> Result<(), Unavailable>;
 
+    /// Leaves commands for the holders of these shares. Returns their numbers when they are durable.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be stored now.
+    async fn command(
+        &self,
+        consumer: &str,
+        commands: &[(Share, Vec<u8>)],
+    ) -> Result<Vec<u64>, Unavailable>;
+
+    /// Waits until these commands were carried out. A holder that has vanished is waited for until another has
+    /// taken the share.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be known now.
+    async fn carried_out(&self, commands: &[u64]) -> Result<(), Unavailable>;
+
+    /// Returns a receiver that is told of new commands.
+    fn watch_commands(&self) -> watch::Receiver<u64>;
+
+    /// Returns the commands of a share that are not done, in order.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read now.
+    async fn commands(&self, share: Share) -> Result<Vec<ShareCommand>, Unavailable>;
+
+    /// Removes a command that was carried out.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be stored now.
+    async fn remove_command(&self, id: u64) -> Result<(), Unavailable>;
+
+    /// Says that this instance has applied all changes of documents up to this one.
+    fn applied(&self, version: Version);
+
+    /// Waits until every living instance has applied all changes of documents up to this one. One that is away is
+    /// waited for until it is seen dead.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be known now.
+    async fn applied_by_all(&self, version: Version) -> Result<(), Unavailable>;
+
+    /// Removes a consumer's progress from all shares, unless there is a document with this key again.
+    ///
+    /// # Errors
+    ///
+    /// If the change cannot be stored now.
+    async fn forget_removed(&self, consumer: &str, document: &str) -> Result<(), Unavailable>;
+
     /// How this instance does, for the metrics.
     fn state(&self) -> ClusterState;
+}
+
+/// What an administrator asked for, until the holder of the share has done it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareCommand {
+    /// Its number.
+    pub id: u64,
+    /// The share that it concerns.
+    pub share: Share,
+    /// The consumer that it is for.
+    pub consumer: String,
+    /// Its content.
+    pub body: Vec<u8>,
 }
 
 /// The right to dispatch a share, and the epoch under which its progress is saved.

@@ -45,9 +45,9 @@ mod traits;
 
 pub(crate) use cluster::Cluster;
 #[cfg(feature = "postgres")]
-pub use cluster::Grant;
+pub use cluster::{Grant, ShareCommand};
 #[cfg(not(feature = "postgres"))]
-pub(crate) use cluster::Grant;
+pub(crate) use cluster::{Grant, ShareCommand};
 #[cfg(any(test, feature = "test-support"))]
 pub use contract::Memory;
 #[cfg(test)]
@@ -58,7 +58,7 @@ pub use position::{MAX_PARTS, Part, Position, Seq, Share, share_of};
 pub(crate) use position::{PositionHashSet, PositionMap};
 #[cfg(feature = "postgres")]
 pub use postgres::{
-    Command, Note, Observation, Postgres, PostgresCounts, PostgresError, PostgresOptions, Verdict,
+    Note, Observation, Postgres, PostgresCounts, PostgresError, PostgresOptions, Verdict,
 };
 pub use record::{
     Appended, DedupKey, Entry, EntryPart, Events, KeptPart, KeyHash, Missing, PartView, Parts,

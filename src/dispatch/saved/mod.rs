@@ -151,7 +151,7 @@ impl Saved {
             .chain(others)
     }
 
-    pub(super) fn replay(&self, id: uuid::Uuid) -> Option<&Replay> {
+    pub(crate) fn replay(&self, id: uuid::Uuid) -> Option<&Replay> {
         self.replays.iter().find(|replay| replay.id == id)
     }
 }

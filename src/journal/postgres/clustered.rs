@@ -7,9 +7,12 @@ use std::time::Instant;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::desk::saved;
+use super::desk::saved_everywhere;
+use super::documents;
 use super::journal::Postgres;
-use crate::journal::{Cluster, Desk, Grant, SavedProgress, Share, Unavailable};
+use crate::journal::{
+    Cluster, Desk, Grant, SavedProgress, Share, ShareCommand, Unavailable, Version,
+};
 use crate::telemetry::ClusterState;
 
 #[async_trait]
@@ -26,16 +29,48 @@ impl Cluster for Postgres {
         Postgres::desk_of(self, grant)
     }
 
-    async fn saved(
+    async fn saved(&self, consumer: &str) -> Result<BTreeMap<Share, SavedProgress>, Unavailable> {
+        saved_everywhere(&self.shared.link, consumer).await
+    }
+
+    async fn command(
         &self,
-        share: Share,
         consumer: &str,
-    ) -> Result<Option<SavedProgress>, Unavailable> {
-        saved(&self.shared.link, share, consumer).await
+        commands: &[(Share, Vec<u8>)],
+    ) -> Result<Vec<u64>, Unavailable> {
+        Postgres::command(self, consumer, commands).await
+    }
+
+    async fn carried_out(&self, commands: &[u64]) -> Result<(), Unavailable> {
+        Postgres::carried_out(self, commands).await
+    }
+
+    fn watch_commands(&self) -> watch::Receiver<u64> {
+        Postgres::watch_commands(self)
+    }
+
+    async fn commands(&self, share: Share) -> Result<Vec<ShareCommand>, Unavailable> {
+        Postgres::commands(self, share).await
+    }
+
+    async fn remove_command(&self, id: u64) -> Result<(), Unavailable> {
+        Postgres::remove_command(self, id).await
     }
 
     async fn give_back(&self, grant: Grant) -> Result<(), Unavailable> {
         Postgres::give_back(self, grant).await
+    }
+
+    fn applied(&self, version: Version) {
+        Postgres::applied(self, version);
+    }
+
+    async fn applied_by_all(&self, version: Version) -> Result<(), Unavailable> {
+        documents::applied_by_all(&self.shared, version).await
+    }
+
+    async fn forget_removed(&self, consumer: &str, document: &str) -> Result<(), Unavailable> {
+        documents::forget_removed(&self.shared.link, consumer, document).await
     }
 
     fn state(&self) -> ClusterState {

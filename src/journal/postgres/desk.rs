@@ -97,17 +97,7 @@ impl Desk for PostgresDesk {
     }
 }
 
-/// Returns what was saved last of a consumer in a share.
-pub(super) async fn saved(
-    link: &Link,
-    share: Share,
-    consumer: &str,
-) -> Result<Option<SavedProgress>, Unavailable> {
-    let read = read(link, share, consumer).await?;
-    Ok(read.map(|(saved, _)| saved))
-}
-
-/// The same, with its edition.
+/// Returns what was saved last of a consumer in a share, with its edition.
 async fn read(
     link: &Link,
     share: Share,
@@ -126,6 +116,26 @@ async fn read(
     });
     let rows = pairs.collect();
     Ok(Some((SavedProgress { head, rows }, edition)))
+}
+
+/// Returns what was saved last of a consumer in each share.
+pub(super) async fn saved_everywhere(
+    link: &Link,
+    consumer: &str,
+) -> Result<BTreeMap<Share, SavedProgress>, Unavailable> {
+    let rows = link.read(SAVED_EVERYWHERE, &[&consumer.as_bytes()]).await?;
+    let mut shares: BTreeMap<Share, SavedProgress> = BTreeMap::new();
+    for row in &rows {
+        let share = shares.entry(row.get::<_, i32>(0) as Share);
+        let saved = share.or_insert_with(|| SavedProgress {
+            head: row.get(1),
+            rows: Vec::new(),
+        });
+        if let (Some(key), Some(value)) = (row.get(2), row.get(3)) {
+            saved.rows.push((key, value));
+        }
+    }
+    Ok(shares)
 }
 
 /// Saves changes of all desks of this instance, as many as wait in one transaction.
@@ -342,6 +352,9 @@ impl Places {
 
 const SAVED: &str = "SELECT p.head, p.edition, r.key, r.value FROM progress p LEFT JOIN progress_row r \
     ON r.consumer = p.consumer AND r.share = p.share WHERE p.consumer = $1 AND p.share = $2 ORDER BY r.key";
+const SAVED_EVERYWHERE: &str = "SELECT p.share, p.head, r.key, r.value FROM progress p \
+    LEFT JOIN progress_row r ON r.consumer = p.consumer AND r.share = p.share WHERE p.consumer = $1 \
+    ORDER BY p.share, r.key";
 const SAVE: &str = "SELECT save_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
     $18, $19, $20, $21)";
 

@@ -247,6 +247,16 @@ CREATE FUNCTION forget_consumer_1(consumer_ bytea) RETURNS void LANGUAGE sql AS 
     DELETE FROM progress WHERE consumer = consumer_;
 $$;
 
+-- The same, unless there is a document with this key again.
+CREATE FUNCTION forget_removed_1(consumer_ bytea, key_ bytea) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    -- A change of documents is done before this looks, or begins after it.
+    PERFORM FROM meta FOR UPDATE;
+    IF NOT EXISTS (SELECT FROM document WHERE key = key_) THEN
+        PERFORM forget_consumer_1(consumer_);
+    END IF;
+END $$;
+
 -- Writes or removes a document. Returns the number of the change; NULL if the document is not what is expected:
 -- mode 0 expects anything, 1 none, 2 the version.
 CREATE FUNCTION put_document_1(key_ bytea, value_ bytea, mode int, expected bigint) RETURNS bigint LANGUAGE plpgsql AS $$

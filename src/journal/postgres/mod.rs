@@ -13,6 +13,7 @@ mod connect;
 mod deleting;
 mod desk;
 mod division;
+mod documents;
 mod editions;
 mod engine;
 mod examine;
@@ -38,5 +39,5 @@ mod writer;
 
 pub use facts::{Observation, Verdict};
 pub use journal::{Postgres, PostgresCounts};
-pub use notes::{Command, Note};
+pub use notes::Note;
 pub use options::{PostgresError, PostgresOptions};

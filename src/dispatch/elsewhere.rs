@@ -1,0 +1,157 @@
+//! [`Elsewhere`]: the shares of a consumer that other instances dispatch. What they have saved can be read, and
+//! commands can be left for them.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::progress::{Positions, Progress};
+use super::replay::ReplayRequest;
+use super::saved::Saved;
+use super::status::{ConsumerStatus, EventStates};
+use crate::clock::Clock;
+use crate::journal::{Cluster, Position, Share, Tail, Unavailable};
+
+/// What is known of the shares that this instance does not hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Elsewhere {
+    pub(crate) cluster: Arc<dyn Cluster>,
+    pub(crate) shares: Share,
+    pub(crate) tail: Arc<Tail>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// A command for the holder of a share.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Order {
+    Pause(bool),
+    Replay {
+        id: Uuid,
+        request: ReplayRequest,
+        events: Vec<(u64, u16)>,
+    },
+    CancelReplay(Uuid),
+}
+
+impl Elsewhere {
+    /// What was saved last in the shares but these. A share that cannot be read now is left out.
+    pub(super) async fn saved(&self, consumer: &str, own: &[Share]) -> Vec<(Share, Saved)> {
+        let all = match self.cluster.saved(consumer).await {
+            Ok(all) => all,
+            Err(error) => {
+                log::debug!("{consumer}: other shares cannot be read: {error}");
+                return Vec::new();
+            }
+        };
+        let others = all.into_iter().filter(|(share, _)| !own.contains(share));
+        let others = others.filter_map(|(share, saved)| Some((share, Saved::decode(&saved)?)));
+        others.collect()
+    }
+
+    /// The state of a consumer as it was saved. Attempts that run are not known.
+    pub(super) fn status(&self, saved: &Saved) -> ConsumerStatus {
+        let (progress, now) = (&saved.progress, self.clock.now());
+        let replaying = replaying(saved);
+        let again = replaying.iter().filter(|event| progress.is_settled(*event));
+        let failing = saved.head.failing();
+        ConsumerStatus {
+            paused: saved.head.paused,
+            unsettled: progress.lag(self.tail.head()),
+            again: again.count() as u64,
+            floor: progress.floor(),
+            in_flight: 0,
+            in_memory: 0,
+            overflowed: 0,
+            retrying: saved.retries.len() as u64,
+            failing_since: failing.and_then(|lasted| now.checked_sub(lasted).ok()),
+            failing_reason: None,
+            suspended: saved.head.suspended.clone(),
+        }
+    }
+
+    /// How many events a consumer has not settled, by its progress in all shares: an event that only some shares
+    /// have passed by counts once.
+    pub(super) fn unsettled(&self, shares: &[EventStates]) -> u64 {
+        let shares: Vec<&Progress> = shares.iter().map(|share| &share.progress).collect();
+        Progress::lag_of_all(&shares, self.tail.head())
+    }
+
+    /// Leaves a command for the holders of the other shares; returns when they have carried it out.
+    pub(super) async fn pause(
+        &self,
+        consumer: &str,
+        own: &[Share],
+        paused: bool,
+    ) -> Result<(), Unavailable> {
+        let left = self.order(consumer, own, &Order::Pause(paused)).await?;
+        self.cluster.carried_out(&left).await
+    }
+
+    /// Leaves a replay for the holder of a share. Durable when this returns.
+    pub(super) async fn replay(
+        &self,
+        consumer: &str,
+        share: Share,
+        (id, request): (Uuid, &ReplayRequest),
+        events: &[Position],
+    ) -> Result<(), Unavailable> {
+        for events in events.chunks(MOST_EVENTS) {
+            let events = events.iter().map(|one| (one.seq(), one.part()));
+            let order = Order::Replay {
+                id,
+                request: request.clone(),
+                events: events.collect(),
+            };
+            let body = serde_json::to_vec(&order).expect("numbers and text");
+            self.cluster.command(consumer, &[(share, body)]).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn cancel_replay(
+        &self,
+        consumer: &str,
+        own: &[Share],
+        id: Uuid,
+    ) -> Result<(), Unavailable> {
+        let left = self.order(consumer, own, &Order::CancelReplay(id)).await?;
+        self.cluster.carried_out(&left).await
+    }
+
+    async fn order(
+        &self,
+        consumer: &str,
+        own: &[Share],
+        order: &Order,
+    ) -> Result<Vec<u64>, Unavailable> {
+        let body = serde_json::to_vec(order).expect("numbers and text");
+        let others = (0..self.shares).filter(|share| !own.contains(share));
+        let commands: Vec<_> = others.map(|share| (share, body.clone())).collect();
+        match commands.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.cluster.command(consumer, &commands).await,
+        }
+    }
+}
+
+/// What a consumer has done with each event of a share, as it was saved.
+pub(super) fn states(saved: &Saved) -> EventStates {
+    EventStates {
+        progress: saved.progress.clone(),
+        replaying: replaying(saved),
+        retrying: saved.retries.keys().copied().collect(),
+    }
+}
+
+fn replaying(saved: &Saved) -> Positions {
+    let pending = saved
+        .replays
+        .iter()
+        .flat_map(|replay| replay.pending.iter());
+    saved.replaying.iter().chain(pending).collect()
+}
+
+/// How many events a command holds at most.
+const MOST_EVENTS: usize = 50_000;
