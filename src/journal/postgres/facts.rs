@@ -210,7 +210,7 @@ fn durability(facts: &Facts, options: &PostgresOptions) -> Observation {
     } else if facts.standby_names.is_empty() {
         (
             Verdict::Unfit,
-            "no standby is synchronous: set synchronous_standby_names, or durability = \"primary\""
+            "there is no synchronous standby: set synchronous_standby_names, or durability = \"primary\""
                 .to_owned(),
         )
     } else if !facts.sees_standbys {
