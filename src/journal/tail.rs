@@ -18,6 +18,8 @@ pub struct Tail {
     head: watch::Sender<Seq>,
     /// Retention has removed every record up to here.
     removed: AtomicU64,
+    /// How often bodies were deleted.
+    deletions: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +43,7 @@ impl Tail {
             records: Mutex::default(),
             head: watch::Sender::new(head),
             removed: AtomicU64::new(0),
+            deletions: AtomicU64::new(0),
         }
     }
 
@@ -55,7 +58,8 @@ impl Tail {
         }
     }
 
-    /// Replaces these records by what is left after their bodies were deleted at `at`.
+    /// Replaces these records by what is left after their bodies were deleted at `at`. Wakes what waits for a newer
+    /// record, so that it looks for deletions too.
     pub fn delete(&self, bodies: &[Seq], at: Timestamp) {
         let mut tail = self.lock();
         for seq in bodies {
@@ -71,6 +75,14 @@ impl Tail {
                 tail.bytes -= freed;
             }
         }
+        drop(tail);
+        self.deletions.fetch_add(1, Ordering::SeqCst);
+        self.head.send_modify(|_| {});
+    }
+
+    /// Returns how often bodies were deleted since this journal was opened, by this instance or another.
+    pub fn deletions(&self) -> u64 {
+        self.deletions.load(Ordering::SeqCst)
     }
 
     /// Begins again at `head`, because the log does not go further any more: a database was restored, or a standby

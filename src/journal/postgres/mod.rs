@@ -7,6 +7,7 @@
 //! ([`verify`]).
 
 mod batch;
+mod cluster;
 mod connect;
 mod deleting;
 mod desk;

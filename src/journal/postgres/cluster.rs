@@ -1,0 +1,73 @@
+//! [`Postgres`] as a [`Cluster`]: what the server uses of it to share dispatch with other instances.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::journal::Postgres;
+use super::{desk, documents};
+use crate::journal::{
+    Cluster, Desk, Grant, SavedProgress, Share, ShareCommand, Unavailable, Version,
+};
+
+#[async_trait]
+impl Cluster for Postgres {
+    fn held(&self) -> watch::Receiver<BTreeMap<Share, Grant>> {
+        Postgres::held(self)
+    }
+
+    fn lease_until(&self) -> Instant {
+        Postgres::lease_until(self)
+    }
+
+    fn desk_of(&self, grant: Grant) -> Result<Arc<dyn Desk>, Unavailable> {
+        Postgres::desk_of(self, grant)
+    }
+
+    async fn saved(&self, consumer: &str) -> Result<BTreeMap<Share, SavedProgress>, Unavailable> {
+        desk::saved_everywhere(&self.shared.link, consumer).await
+    }
+
+    async fn command(
+        &self,
+        consumer: &str,
+        commands: &[(Share, Vec<u8>)],
+    ) -> Result<Vec<u64>, Unavailable> {
+        Postgres::command(self, consumer, commands).await
+    }
+
+    async fn carried_out(&self, commands: &[u64]) -> Result<(), Unavailable> {
+        Postgres::carried_out(self, commands).await
+    }
+
+    fn watch_commands(&self) -> watch::Receiver<u64> {
+        Postgres::watch_commands(self)
+    }
+
+    async fn commands(&self, share: Share) -> Result<Vec<ShareCommand>, Unavailable> {
+        Postgres::commands(self, share).await
+    }
+
+    async fn remove_command(&self, id: u64) -> Result<(), Unavailable> {
+        Postgres::remove_command(self, id).await
+    }
+
+    async fn give_back(&self, grant: Grant) -> Result<(), Unavailable> {
+        Postgres::give_back(self, grant).await
+    }
+
+    fn applied(&self, version: Version) {
+        Postgres::applied(self, version);
+    }
+
+    async fn applied_by_all(&self, version: Version) -> Result<(), Unavailable> {
+        documents::applied_by_all(&self.shared, version).await
+    }
+
+    async fn forget_removed(&self, consumer: &str, document: &str) -> Result<(), Unavailable> {
+        documents::forget_removed(&self.shared.link, consumer, document).await
+    }
+}
