@@ -277,6 +277,11 @@ impl Offhook {
         let mut registry = None;
         if let Some(pipeline) = &pipeline {
             recall(pipeline, &silence);
+            if pipeline.is_shared() {
+                silence.announce_while(pipeline.housekeeper());
+                let (hearing, tail) = (Arc::clone(&silence), Arc::clone(pipeline.journal().tail()));
+                pipeline.spawn(|stop| hearing.hear(tail, stop));
+            }
             registry = Some(Registry::open(
                 pipeline,
                 &settings.relay,

@@ -331,6 +331,22 @@ mod tests {
         ]
     }
 
+    /// An event counts once, whichever shares have passed by it.
+    #[test]
+    fn the_lag_of_all_counts_each_body_once() {
+        let of = |floor, settled: &[Seq]| {
+            let mut progress = Progress::starting_after(floor);
+            settled.iter().for_each(|seq| progress.settle_body(*seq));
+            progress
+        };
+        let (a, b) = (of(2, &[4, 6]), of(5, &[7]));
+        assert_eq!(Progress::lag_of_all(&[], 9), 0);
+        assert_eq!(Progress::lag_of_all(&[&a], 8), a.lag(8));
+        // 3, 5, 7 and 8 of the first; 6 and 8 of the second.
+        assert_eq!(Progress::lag_of_all(&[&a, &b], 8), 5);
+        assert_eq!(Progress::lag_of_all(&[&a, &b], 2), 0);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

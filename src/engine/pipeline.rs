@@ -31,6 +31,8 @@ pub(crate) struct Pipeline {
     search: Option<Arc<dyn Search>>,
     folder: Option<PathBuf>,
     retention: watch::Sender<Retention>,
+    /// Whether this instance does what only one may do.
+    housekeeper: watch::Sender<bool>,
 }
 
 impl Pipeline {
@@ -84,11 +86,13 @@ impl Pipeline {
             let adding = Arc::clone(&dispatch);
             wait_for(&dispatch.runners, async move { adding.add(consumer).await })??;
         }
+        let housekeeper = watch::Sender::new(dispatch.cluster.is_none());
         let pipeline = Self {
             dispatch,
             search: opened.search,
             folder: opened.folder,
             retention: watch::Sender::new(retention),
+            housekeeper,
         };
         pipeline.begin_housekeeping(metrics);
         Ok(pipeline)
@@ -97,11 +101,10 @@ impl Pipeline {
     /// Starts what only one instance does: a single machine always, otherwise while this one holds that share.
     fn begin_housekeeping(&self, metrics: &Arc<Metrics>) {
         let dispatch = &self.dispatch;
-        let housekeeper = watch::Sender::new(dispatch.cluster.is_none());
         let keeper = Keeper {
             retention: self.retention(),
             next: self.retention.subscribe(),
-            is_housekeeper: housekeeper.subscribe(),
+            is_housekeeper: self.housekeeper.subscribe(),
             journal: Arc::clone(&dispatch.journal),
             notes: Arc::clone(&dispatch.notes),
             consumers: dispatch.runners.living().clone(),
@@ -111,7 +114,7 @@ impl Pipeline {
         };
         dispatch.runners.spawn(|stop| keeper.run(stop));
         if let Some(cluster) = &dispatch.cluster {
-            let shares = Shares::new(dispatch, cluster, housekeeper);
+            let shares = Shares::new(dispatch, cluster, self.housekeeper.clone());
             dispatch.runners.spawn(|stop| shares.run(stop));
             let (dispatch, cluster) = (Arc::clone(dispatch), Arc::clone(cluster));
             let obeying = Arc::clone(&dispatch);
@@ -259,6 +262,11 @@ impl Pipeline {
     /// Whether several instances share the journal.
     pub(crate) fn is_shared(&self) -> bool {
         self.dispatch.cluster.is_some()
+    }
+
+    /// Whether this instance does what only one may do.
+    pub(crate) fn housekeeper(&self) -> watch::Receiver<bool> {
+        self.housekeeper.subscribe()
     }
 
     /// Starts a task that is told to stop after all consumers have stopped.

@@ -104,6 +104,7 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
 
 /// What an administrator asked for, until the holder of the share has done it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "postgres"), allow(unreachable_pub))]
 pub struct ShareCommand {
     /// Its number.
     pub id: u64,
@@ -120,6 +121,7 @@ pub struct ShareCommand {
 /// It ends early: when the lease of the instance has passed, when it is no longer among the held ones, or when a
 /// save is fenced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "postgres"), allow(unreachable_pub))]
 pub struct Grant {
     /// The share; the number of shares for the housekeeper's.
     pub share: Share,

@@ -64,10 +64,12 @@ pub use record::{
     Appended, DedupKey, Entry, EntryPart, Events, KeptPart, KeyHash, Missing, PartView, Parts,
     Record,
 };
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+pub(crate) use sqlite::own_folder;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Backup, FilesError, Finding, Salvaged, Verified, backup, salvage, verify};
 #[cfg(feature = "sqlite")]
-pub(crate) use sqlite::{Readers, Sqlite, create_private, own_folder};
+pub(crate) use sqlite::{Readers, Sqlite, create_private};
 pub use tail::Tail;
 pub use traits::{
     DeadLetter, DeadLetters, Deletion, Desk, Desks, Document, Documents, Expected, Log,

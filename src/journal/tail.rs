@@ -20,6 +20,8 @@ pub struct Tail {
     resets: watch::Sender<u64>,
     /// Retention has removed every record up to here.
     removed: AtomicU64,
+    /// How often bodies were deleted.
+    deletions: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +48,7 @@ impl Tail {
             head: watch::Sender::new(head),
             resets: watch::Sender::new(0),
             removed: AtomicU64::new(0),
+            deletions: AtomicU64::new(0),
         }
     }
 
@@ -60,7 +63,8 @@ impl Tail {
         }
     }
 
-    /// Replaces these records by what is left after their bodies were deleted at `at`.
+    /// Replaces these records by what is left after their bodies were deleted at `at`. Wakes what waits for a newer
+    /// record, so that it looks for deletions too.
     pub fn delete(&self, bodies: &[Seq], at: Timestamp) {
         let mut tail = self.lock();
         for seq in bodies {
@@ -76,6 +80,14 @@ impl Tail {
                 tail.bytes -= freed;
             }
         }
+        drop(tail);
+        self.deletions.fetch_add(1, Ordering::SeqCst);
+        self.head.send_modify(|_| {});
+    }
+
+    /// Returns how often bodies were deleted since this journal was opened, by this instance or another.
+    pub fn deletions(&self) -> u64 {
+        self.deletions.load(Ordering::SeqCst)
     }
 
     /// Begins again at `head`, because the log does not go further any more: a database was restored, or a standby

@@ -32,6 +32,7 @@ pub enum JournalSettings {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeptSettings<'a> {
     /// The folder of the journal, or of the index alone.
+    #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(dead_code))]
     pub(crate) path: &'a Path,
     pub(crate) retention: Duration,
     pub(crate) retention_size: Option<u64>,

@@ -32,6 +32,10 @@ pub(crate) struct Indexer {
     due: Option<Pin<Box<Sleep>>>,
     /// Whether the journal may have deletions that the index does not know.
     deletions: bool,
+    /// The deletions that the tail had told of.
+    heard_deletions: u64,
+    /// The number up to which the tail had told that bodies were removed.
+    heard_removed: Seq,
     /// Whether it has had everything since it was built.
     was_complete: bool,
 }
@@ -44,6 +48,8 @@ impl Indexer {
             inbox,
             due: None,
             deletions: true,
+            heard_deletions: 0,
+            heard_removed: 0,
             was_complete: true,
         }
     }
@@ -141,6 +147,7 @@ impl Indexer {
             // Checked first: the last consumer's final notes are taken below.
             let last = !self.inbox.has_consumers();
             self.take_notes()?;
+            self.hear_of_others(journal)?;
             self.catch_up(journal, decoder, newest, stopping).await?;
             self.erase(journal).await?;
             self.was_complete = true;
@@ -219,6 +226,18 @@ impl Indexer {
             .first()
             .filter(|record| record.seq == cursor && record.missing.is_none());
         Ok(found.is_none_or(|record| record.received.id == indexed))
+    }
+
+    /// Goes by what another instance has removed or deleted.
+    fn hear_of_others(&mut self, journal: &dyn Journal) -> Result<()> {
+        let tail = journal.tail();
+        let deletions = tail.deletions();
+        self.deletions |= deletions != std::mem::replace(&mut self.heard_deletions, deletions);
+        let removed = tail.removed();
+        if removed > std::mem::replace(&mut self.heard_removed, removed) {
+            block_in_place(|| self.writer.trim(removed))?;
+        }
+        Ok(())
     }
 
     /// Erases what was deleted since the last time. What was read of it before is in the index by now.

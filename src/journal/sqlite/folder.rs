@@ -119,7 +119,7 @@ fn open_private(path: &Path) -> std::io::Result<File> {
 /// # Errors
 ///
 /// If another process has it, or it cannot be created.
-#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+#[cfg(feature = "postgres")]
 pub(crate) fn own_folder(folder: &Path) -> Result<File, OpenError> {
     create(folder).map_err(|error| OpenError::io(folder, error))?;
     lock(folder)

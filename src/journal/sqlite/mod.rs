@@ -54,7 +54,9 @@ mod walk;
 mod writer;
 
 pub use backup::{Backup, backup};
-pub(crate) use folder::{create_private, own_folder};
+pub(crate) use folder::create_private;
+#[cfg(feature = "postgres")]
+pub(crate) use folder::own_folder;
 pub(crate) use journal::Sqlite;
 pub use partial::FilesError;
 pub(crate) use readers::Readers;

@@ -113,6 +113,57 @@ async fn a_subscription_holds_for_all_instances() {
     }
 }
 
+/// The states of all events, as this instance lists them.
+async fn states(instance: &Served) -> Vec<String> {
+    let listed = expect(instance, 200, "GET", "/api/events?limit=100", Value::Null).await;
+    let events = listed["events"].as_array().unwrap().iter();
+    let states = events.map(|event| event["state"].as_str().unwrap().to_owned());
+    states.collect()
+}
+
+#[actix_web::test]
+async fn every_instance_lists_and_deletes_all_events() {
+    let Some(cluster) = Cluster::new("events", "lease = \"6s\"\nshares = 4\n") else {
+        return;
+    };
+    let pair = pair(&cluster).await;
+    let [a, _] = &pair;
+    let subscriber = Subscriber::start([]).await;
+    subscribe(a, &subscriber).await;
+    send(&pair, 0).await;
+    subscriber.expect(CONVERSATIONS).await;
+    for instance in &pair {
+        until("done", async || {
+            states(instance).await == vec!["done"; CONVERSATIONS]
+        })
+        .await;
+    }
+    let listed = expect(a, 200, "GET", "/api/events?limit=100", Value::Null).await;
+    let event = &listed["events"][0];
+    let [id, session] = ["id", "session"].map(|key| event[key].as_str().unwrap());
+    let (event, of_session) = (
+        format!("/api/events/{id}"),
+        format!("/api/events?session={session}"),
+    );
+    expect(a, 200, "DELETE", &event, Value::Null).await;
+    for instance in &pair {
+        until("deleted", async || {
+            let body = ask(instance.admin, "GET", &format!("{event}/body"), "").await;
+            body.0 == 410
+        })
+        .await;
+        // Nothing of it is left in the index.
+        until("erased", async || {
+            let listed = expect(instance, 200, "GET", &of_session, Value::Null).await;
+            listed["events"].as_array().is_some_and(Vec::is_empty)
+        })
+        .await;
+    }
+    for instance in pair {
+        instance.program.stop();
+    }
+}
+
 #[actix_web::test]
 async fn a_pause_and_a_replay_reach_all_instances() {
     let Some(cluster) = Cluster::new("pause", "lease = \"6s\"\nshares = 4\n") else {
