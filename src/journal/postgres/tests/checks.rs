@@ -73,7 +73,8 @@ async fn a_fit_database_is_fit() {
     assert_eq!(whats, expected, "{all:#?}");
     // Nothing was created.
     let again = Postgres::check(&options, Arc::new(SystemClock)).await;
-    assert_eq!(again, all);
+    let whats: Vec<_> = again.iter().map(|one| (one.what, one.verdict)).collect();
+    assert_eq!(whats, expected, "{again:#?}");
     let journal = open(&options).await;
     let more = Postgres::check(&options, Arc::new(SystemClock)).await;
     let more: Vec<_> = more[9..].iter().map(|one| (one.what, &*one.told)).collect();
