@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+use futures_util::future::{OptionFuture, join};
 use tokio::sync::watch;
 
 use crate::dialect::Decoder;
@@ -118,12 +120,16 @@ impl Opened {
         // Two instances on one machine need a folder each.
         let lock = crate::journal::own_folder(folder).map_err(Error::journal)?;
         let (index, indexer) = Index::open(folder).map_err(Error::journal)?;
+        let cluster = self.cluster.clone();
+        let exchange = cluster.map(|cluster| index.exchange(folder, cluster));
         Ok(Self {
             notes: index.notes(),
             search: Some(Arc::new(index)),
             follower: Some(Box::new(|journal, decoder, stop| {
                 Box::pin(async move {
-                    indexer.run(journal, decoder, stop).await;
+                    let exchanged = exchange.map(|exchange| exchange.run(stop.clone()));
+                    let exchanged = OptionFuture::from(exchanged);
+                    join(indexer.run(journal, decoder, stop), exchanged).await;
                     drop(lock);
                 })
             })),

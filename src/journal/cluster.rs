@@ -14,6 +14,7 @@ use crate::telemetry::ClusterState;
 
 /// A journal that several instances share: each dispatches the shares that it holds.
 #[async_trait]
+#[cfg_attr(not(all(feature = "postgres", feature = "sqlite")), allow(dead_code))]
 pub(crate) trait Cluster: Debug + Send + Sync + 'static {
     /// Begins to take a fair part of the shares, and returns those that this instance holds. The housekeeper's has
     /// the number of [shares](super::Desks::shares): its holder does what only one instance may do.
@@ -90,6 +91,23 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
     ///
     /// If that cannot be known now.
     async fn applied_by_all(&self, version: Version) -> Result<(), Unavailable>;
+
+    /// Leaves a note for the other instances. Returns its number. Notes older than a day are removed.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be stored now.
+    async fn add_note(&self, body: &[u8]) -> Result<u64, Unavailable>;
+
+    /// Returns the notes of all instances after this number, at most `most`, in order.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read now.
+    async fn notes(&self, after: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, Unavailable>;
+
+    /// Returns a receiver that is told of new notes.
+    fn watch_notes(&self) -> watch::Receiver<u64>;
 
     /// Removes a consumer's progress from all shares, unless there is a document with this key again.
     ///

@@ -69,6 +69,23 @@ impl Cluster for Postgres {
         documents::applied_by_all(&self.shared, version).await
     }
 
+    async fn add_note(&self, body: &[u8]) -> Result<u64, Unavailable> {
+        let id = Postgres::add_note(self, body).await?;
+        if id.is_multiple_of(256) {
+            self.remove_old_notes().await?;
+        }
+        Ok(id)
+    }
+
+    async fn notes(&self, after: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, Unavailable> {
+        let notes = Postgres::notes(self, after, most).await?.into_iter();
+        Ok(notes.map(|note| (note.id, note.body)).collect())
+    }
+
+    fn watch_notes(&self) -> watch::Receiver<u64> {
+        Postgres::watch_notes(self)
+    }
+
     async fn forget_removed(&self, consumer: &str, document: &str) -> Result<(), Unavailable> {
         documents::forget_removed(&self.shared.link, consumer, document).await
     }

@@ -37,6 +37,17 @@ impl Postgres {
         Ok(number(&rows[0], 0))
     }
 
+    /// Removes notes that are older than a day: what an instance has not read by then, its index does not show.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be stored now.
+    pub async fn remove_old_notes(&self) -> Result<(), Unavailable> {
+        let now = self.shared.times.now();
+        let removed = self.shared.link.call(REMOVE_NOTES, &[&now]).await;
+        removed.map(drop)
+    }
+
     /// Returns the notes after this number, at most `most`.
     ///
     /// # Errors
@@ -176,6 +187,7 @@ impl Postgres {
 
 const ADD_NOTE: &str = "SELECT add_note_1($1, $2, $3)";
 const NOTES: &str = "SELECT id, instance, body FROM note WHERE id > $1 ORDER BY id LIMIT $2";
+const REMOVE_NOTES: &str = "DELETE FROM note WHERE at < now_1($1) - 24 * 3600 * 1000";
 const ADD_COMMANDS: &str = "WITH added AS (INSERT INTO command (share, consumer, body) \
     SELECT c.share, $2, c.body FROM unnest($1::int[], $3::bytea[]) AS c (share, body) RETURNING id) \
     SELECT array_agg(id), pg_notify(current_schema(), 'c' || max(id)) FROM added";

@@ -145,6 +145,14 @@ async fn every_instance_lists_and_deletes_all_events() {
         format!("/api/events/{id}"),
         format!("/api/events?session={session}"),
     );
+    for instance in &pair {
+        until("attempted", async || {
+            let shown = expect(instance, 200, "GET", &event, Value::Null).await;
+            let shown = shown.to_string();
+            shown.matches("subscription:*:default").count() == 1
+        })
+        .await;
+    }
     expect(a, 200, "DELETE", &event, Value::Null).await;
     for instance in &pair {
         until("deleted", async || {
