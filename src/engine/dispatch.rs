@@ -75,7 +75,11 @@ impl Dispatch {
 
     /// Stops a consumer when its running attempts have ended.
     pub(super) async fn drain(&self, name: &str) {
-        self.wanted().remove(name);
+        {
+            // A share that opens has started it already, or leaves it out.
+            let _open = self.open.lock().await;
+            self.wanted().remove(name);
+        }
         self.runners.drain(name).await;
     }
 
@@ -163,7 +167,11 @@ impl Dispatch {
         }
         let made = open.values().map(|desk| self.make(&consumer, desk));
         let made = try_join_all(made).await.map_err(Error::journal)?;
-        self.start(made)?;
+        if let Err(error) = self.start(made) {
+            // In some shares only it would hold up the next try.
+            self.runners.end(&name).await;
+            return Err(error);
+        }
         self.metrics.started(&name);
         self.wanted().insert(name, consumer);
         Ok(())

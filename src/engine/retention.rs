@@ -96,7 +96,7 @@ impl Keeper {
 
     /// Removes events beyond the limits; returns how long to wait until the next check.
     async fn trim(&self, removed: &mut Removed) -> Result<Pause, Unavailable> {
-        let now = self.clock.now();
+        let now = self.now().await?;
         let cutoff = now
             .saturating_sub(self.retention.age)
             .unwrap_or(Timestamp::MIN);
@@ -128,6 +128,15 @@ impl Keeper {
             });
         }
         Ok(Pause::of(until.clamp(Duration::from_secs(1), MAX_PAUSE)))
+    }
+
+    /// The time by which events were stored: where several instances share the journal, that of the database.
+    async fn now(&self) -> Result<Timestamp, Unavailable> {
+        let shared = self.shared.as_ref();
+        match shared.and_then(|shared| shared.cluster.as_ref()) {
+            Some(cluster) => cluster.now().await,
+            None => Ok(self.clock.now()),
+        }
     }
 
     /// Removes events beyond the size limit.

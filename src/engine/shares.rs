@@ -32,6 +32,7 @@ pub(super) struct Shares {
 enum Place {
     Opening(Grant),
     Open(Grant),
+    /// It is given back or abandoned.
     Closing,
 }
 
@@ -104,6 +105,7 @@ impl Shares {
         }
         for (share, grant) in granted.range(..housekeeping) {
             match (self.places.get(share), grant.is_ending) {
+                (None, false) if self.dispatch.runners.have_stopped() => {}
                 (None, false) => self.open(*grant),
                 (Some(Place::Open(_)), true) => self.give_back(*grant, true),
                 (None, true) => self.give_back(*grant, false),
@@ -134,6 +136,12 @@ impl Shares {
         }
         for share in open {
             self.abandon(share);
+        }
+        // Attempts that a share is given back after do not go on either.
+        for (share, place) in &self.places {
+            if matches!(place, Place::Closing) {
+                self.dispatch.runners.tell_share(*share, Ending::Abandon);
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{Desk, SavedProgress, Share, Unavailable, Version};
+use crate::Timestamp;
 use crate::telemetry::ClusterState;
 
 /// A journal that several instances share: each dispatches the shares that it holds.
@@ -23,6 +24,13 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
     /// Returns until when this instance may use its shares, unless it renews its lease before. Afterwards it must
     /// start no attempt, and break off those that run.
     fn lease_until(&self) -> Instant;
+
+    /// Returns the time by which bodies are stored, whatever the clocks of the instances say.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be asked now.
+    async fn now(&self) -> Result<Timestamp, Unavailable>;
 
     /// Opens the desk of a share that this instance holds.
     ///

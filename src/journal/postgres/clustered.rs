@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::desk::saved_everywhere;
 use super::documents;
 use super::journal::Postgres;
+use crate::Timestamp;
 use crate::journal::{
     Cluster, Desk, Grant, SavedProgress, Share, ShareCommand, Unavailable, Version,
 };
@@ -23,6 +24,12 @@ impl Cluster for Postgres {
 
     fn lease_until(&self) -> Instant {
         Postgres::lease_until(self)
+    }
+
+    async fn now(&self) -> Result<Timestamp, Unavailable> {
+        let now = self.shared.times.now();
+        let rows = self.shared.link.read("SELECT now_1($1)", &[&now]).await?;
+        Ok(Timestamp::from_millisecond(rows[0].get(0)).unwrap_or_default())
     }
 
     fn desk_of(&self, grant: Grant) -> Result<Arc<dyn Desk>, Unavailable> {

@@ -12,8 +12,10 @@ use uuid::Uuid;
 
 use super::editions::{Editions, Known};
 use super::link::Link;
+use super::session::Session;
 use super::shared::Shared;
 use super::sql::signed;
+use super::verify::Verifier;
 use crate::journal::{
     DeadLetter, Desk, Grant, Position, ProgressChange, SavedProgress, Share, Unavailable,
 };
@@ -34,6 +36,8 @@ pub(super) struct PostgresDesk {
 pub(super) struct Save {
     change: ProgressChange,
     grant: Grant,
+    /// That of its desk.
+    generation: u64,
     editions: Arc<Editions>,
     caller: oneshot::Sender<Result<(), Unavailable>>,
 }
@@ -79,6 +83,7 @@ impl Desk for PostgresDesk {
         let save = Save {
             change,
             grant: self.grant,
+            generation: self.generation,
             editions: Arc::clone(&self.editions),
             caller,
         };
@@ -141,14 +146,16 @@ pub(super) async fn saved_everywhere(
 /// Saves changes of all desks of this instance, as many as wait in one transaction.
 pub(super) struct Saver {
     link: Link,
+    verifier: Arc<Verifier>,
     asked: mpsc::Receiver<Save>,
     waiting: VecDeque<Save>,
 }
 
 impl Saver {
-    pub(super) fn new(link: Link, asked: mpsc::Receiver<Save>) -> Self {
+    pub(super) fn new(link: Link, verifier: Arc<Verifier>, asked: mpsc::Receiver<Save>) -> Self {
         Self {
             link,
+            verifier,
             asked,
             waiting: VecDeque::new(),
         }
@@ -165,9 +172,19 @@ impl Saver {
                 }
             }
             self.waiting.extend(received);
+            // A new connection may show that the log has gone back, and then what waits is made from what is lost. So
+            // the generation is compared when the connection is there, and the changes go over that one.
+            let session = self.link.session().await;
+            self.refuse_older(self.verifier.generation());
             let batch = self.one_batch();
+            if batch.is_empty() {
+                continue;
+            }
             let arrays = Arrays::of(&batch);
-            let saved = arrays.save(&self.link).await;
+            let saved = match &session {
+                Ok(session) => arrays.save(session).await,
+                Err(why) => Err(why.clone()),
+            };
             let (known, editions) = (arrays.known_as, arrays.editions);
             for (index, save) in batch.into_iter().enumerate() {
                 let outcome = match &saved {
@@ -183,6 +200,18 @@ impl Saver {
                 // A caller that no longer waits needs no answer.
                 drop(save.caller.send(outcome));
             }
+        }
+    }
+
+    /// Refuses what waits from desks that were opened before the log went back.
+    fn refuse_older(&mut self, generation: u64) {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (left, older) = waiting.partition(|save: &Save| save.generation == generation);
+        self.waiting = left;
+        let older: VecDeque<Save> = older;
+        for save in older {
+            let share = save.grant.share;
+            drop(save.caller.send(Err(Unavailable::Fenced(share))));
         }
     }
 
@@ -313,7 +342,7 @@ impl<'a> Arrays<'a> {
     }
 
     /// Returns what became of each change.
-    async fn save(&self, link: &Link) -> Result<Vec<i32>, Unavailable> {
+    async fn save(&self, session: &Session) -> Result<Vec<i32>, Unavailable> {
         let (revived, dead) = (&self.revived, &self.dead);
         let values: [&(dyn ToSql + Sync); 21] = [
             &self.shares,
@@ -338,7 +367,7 @@ impl<'a> Arrays<'a> {
             &self.reasons,
             &self.ats,
         ];
-        Ok(link.call(SAVE, &values).await?[0].get(0))
+        Ok(session.call(SAVE, &values).await?[0].get(0))
     }
 }
 

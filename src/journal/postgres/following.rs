@@ -79,7 +79,11 @@ impl Following {
             let head = self.tail.head();
             let later = block.records.into_iter().filter(|record| record.seq > head);
             let later: Vec<Record> = later.collect();
-            if !later.is_empty() {
+            if let Some(first) = later.first() {
+                // Those between were trimmed; what the tail holds has no gap.
+                if first.seq > head + 1 {
+                    self.tail.remove_up_to(first.seq - 1);
+                }
                 self.tail.publish(later);
                 state.witness(block.witness);
             }

@@ -104,6 +104,10 @@ DECLARE
     held int[];
     added int[];
 BEGIN
+    IF cardinality(revived_of) > 0 OR cardinality(dead_of) > 0 THEN
+        -- A deletion that runs is done before this looks, or begins after it. Before all other locks, as there.
+        PERFORM pg_advisory_xact_lock_shared(hashtext(current_schema()), 3);
+    END IF;
     PERFORM FROM share s WHERE s.no = ANY (shares) ORDER BY s.no FOR SHARE;
     -- One that comes late, over a connection that was given up, waits here for a newer one, and then changes nothing.
     WITH saved AS (
@@ -136,8 +140,6 @@ BEGIN
     DELETE FROM dead d USING unnest(revived_of, revived_seqs, revived_parts) AS r (i, seq, part)
         WHERE r.i = ANY (held) AND d.seq = r.seq AND d.part = r.part AND d.consumer = consumers[r.i];
     IF cardinality(dead_of) > 0 THEN
-        -- A deletion that runs is done before this looks, or begins after it.
-        PERFORM pg_advisory_xact_lock_shared(hashtext(current_schema()), 3);
         INSERT INTO dead (seq, part, consumer, attempts, reason, at)
             SELECT d.seq, d.part, consumers[d.i], d.attempts, d.reason, d.at
             FROM unnest(dead_of, dead_seqs, dead_parts, dead_attempts, dead_reasons, dead_ats)
@@ -241,11 +243,13 @@ CREATE FUNCTION introduce_1(consumer_ bytea, head_ bytea) RETURNS void LANGUAGE 
     ON CONFLICT (consumer, share) DO NOTHING
 $$;
 
-CREATE FUNCTION forget_consumer_1(consumer_ bytea) RETURNS void LANGUAGE sql AS $$
-    DELETE FROM command WHERE consumer = consumer_;
-    DELETE FROM progress_row WHERE consumer = consumer_;
+-- Not in SQL, where all statements see the same: a save that runs has the heads, and is done when they are deleted.
+CREATE FUNCTION forget_consumer_1(consumer_ bytea) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     DELETE FROM progress WHERE consumer = consumer_;
-$$;
+    DELETE FROM progress_row WHERE consumer = consumer_;
+    DELETE FROM command WHERE consumer = consumer_;
+END $$;
 
 -- The same, unless there is a document with this key again.
 CREATE FUNCTION forget_removed_1(consumer_ bytea, key_ bytea) RETURNS void LANGUAGE plpgsql AS $$

@@ -54,20 +54,28 @@ impl Heart {
                 Ok(()) if is_lost && self.shared.grants.is_wanted() => self.begin_again().await,
                 beaten => beaten,
             };
+            let has_failed = beaten.is_err();
             match beaten {
                 Ok(()) => is_lost = false,
                 Err(why) => log::debug!("journal: the lease cannot be renewed now: {why}"),
             }
             if !self.shared.is_lease_valid() || generation != self.shared.verifier.generation() {
                 generation = self.shared.verifier.generation();
-                is_lost = true;
                 self.shared.grants.clear();
-                self.shared.grants.look.notify_one();
+                // Looks at once, but only the first time.
+                if !std::mem::replace(&mut is_lost, true) {
+                    self.shared.grants.look.notify_one();
+                }
             }
             let now = self.shared.clock.monotonic();
             if tended.is_none_or(|tended| now.saturating_duration_since(tended) >= TEND_PAUSE) {
                 tended = Some(now);
                 self.tend_claims().await;
+            }
+            if has_failed {
+                // Its own messages do not wake it: it would try again without a pause.
+                self.shared.clock.sleep(pause.min(RETRY_PAUSE)).await;
+                continue;
             }
             tokio::select! {
                 () = self.shared.clock.sleep(pause) => {}
@@ -323,6 +331,9 @@ const BURY: &str = "SELECT bury_1($1, $2)";
 const TAKE: &str = "SELECT take_1($1, $2, $3)";
 const JOIN: &str = "SELECT join_1($1, $2, $3, $4, $5, $6, $7, $8)";
 const TEND: &str = "SELECT tend_claims_1($1)";
+
+/// The pause after a renewal that failed.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// How often partitions of dedup keys are looked after. A bucket lasts a minute at least, and two are made ahead.
 const TEND_PAUSE: Duration = Duration::from_secs(60);

@@ -74,8 +74,19 @@ impl PostgresOptions {
     ///
     /// If the URL cannot be read.
     pub fn new(url: &str) -> Result<Self, PostgresError> {
-        let config: Result<tokio_postgres::Config, _> = url.parse();
-        let mut config = config.map_err(|error| PostgresError::Url(told(&error)))?;
+        // What is wrong is not shown, because it may be a part of the password.
+        let unreadable = |why: &str| Err(PostgresError::Url(why.to_owned()));
+        let is_url = |prefix| url.starts_with(prefix);
+        if url.contains("://") && !is_url("postgresql://") && !is_url("postgres://") {
+            return unreadable("it does not begin with postgresql://");
+        }
+        let Ok(mut config) = url.parse::<tokio_postgres::Config>() else {
+            return unreadable("a part of it is not as it must be");
+        };
+        let is_cut = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+        if config.get_hosts().iter().any(is_cut) {
+            return unreadable("a host has @ in it; write @ in a user or password as %40");
+        }
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(PostgresError::Url("it names no host".to_owned()));
         }
@@ -256,9 +267,17 @@ mod tests {
             let options = PostgresOptions::new(url).unwrap();
             assert_eq!(options.config.get_ssl_mode(), expected, "{url}");
         }
-        for url in ["", "mysql://u@localhost/d", "user=u dbname=d"] {
+        for url in [
+            "",
+            "mysql://u:s3cret@localhost/d",
+            "user=u dbname=d",
+            "postgresql://u:p@s3cret@localhost/d",
+            "postgresql://u:p@localhost:s3cret/d",
+            "postgresql://u:p@localhost/d?s3cret=1",
+        ] {
             let error = PostgresOptions::new(url).unwrap_err();
             assert!(matches!(error, PostgresError::Url(_)), "{url}: {error}");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
         }
     }
 
