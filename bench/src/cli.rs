@@ -84,6 +84,33 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// What it costs that somebody watches: CPU time for each event with viewers and without, in turns.
+    Watched {
+        #[arg(long, default_value_t = 4)]
+        viewers: usize,
+        /// Requests per second.
+        #[arg(long, default_value_t = RATE)]
+        rate: f64,
+        /// Viewers follow the stream, and ask for no pages.
+        #[arg(long)]
+        only_streams: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// How long each page of the dashboard and each part of its API takes.
+    Pages {
+        /// Events in the journal; the bounds are for 10000000.
+        #[arg(long, default_value_t = 10_000)]
+        kept: u64,
+        /// How often each is asked for.
+        #[arg(long, default_value_t = 100)]
+        asks: usize,
+        /// Has the system forget what it knows of the disk, before; for root.
+        #[arg(long)]
+        drop_caches: bool,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Requests to an offhook that runs already, whose source has the key of the gateway's documentation.
     Send {
         to: SocketAddr,
@@ -195,6 +222,18 @@ fn measure(command: Command) -> anyhow::Result<()> {
             lanes,
             common,
         } => Session::new(common)?.alone(|session| session.idle(subscriptions, kept, lanes)),
+        Command::Watched {
+            viewers,
+            rate,
+            only_streams,
+            common,
+        } => Session::new(common)?.alone(|session| session.watched(viewers, rate, only_streams)),
+        Command::Pages {
+            kept,
+            asks,
+            drop_caches,
+            common,
+        } => Session::new(common)?.alone(|session| session.pages(kept, asks, drop_caches)),
         Command::Send {
             to,
             rate,
@@ -306,6 +345,25 @@ impl Session {
         self.keep(
             name,
             runs::idle(&self.lab, &self.plan, subscriptions, kept, lanes)?,
+        )
+    }
+
+    fn watched(&self, viewers: usize, rate: f64, only_streams: bool) -> anyhow::Result<()> {
+        let name = if only_streams {
+            "watched-streams"
+        } else {
+            "watched"
+        };
+        self.keep(
+            name,
+            runs::watched(&self.lab, &self.plan, viewers, rate, only_streams)?,
+        )
+    }
+
+    fn pages(&self, kept: u64, asks: usize, drop_caches: bool) -> anyhow::Result<()> {
+        self.keep(
+            "pages",
+            runs::pages(&self.lab, &self.plan, kept, asks, drop_caches)?,
         )
     }
 

@@ -6,6 +6,8 @@
 //! cargo run --release -p offhook-bench -- --list    # who can run here
 //! cargo run --release -p offhook-bench -- all       # everything, written to docs/benchmarks
 //! cargo run --release -p offhook-bench -- receive --only none,bare,sqlite,file --rounds 9
+//! cargo run --release -p offhook-bench -- watched --rounds 10 --seconds 6
+//! cargo run --release -p offhook-bench -- pages --kept 10000000 --drop-caches
 //! ```
 //!
 //! From top to bottom: [`cli`] makes a [`lab`] and a plan; an experiment in [`runs`] starts

@@ -137,6 +137,50 @@ pub(crate) struct Idle {
     pub(crate) resident_mib: f64,
 }
 
+/// What it costs that somebody watches.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Watched {
+    pub(crate) viewers: usize,
+    /// Whether they ask for no pages.
+    pub(crate) only_streams: bool,
+    /// Requests per second.
+    pub(crate) rate: f64,
+    pub(crate) body: usize,
+    pub(crate) rounds: usize,
+    pub(crate) seconds: f64,
+    /// CPU time per request in µs, in each slice.
+    pub(crate) without: Vec<f64>,
+    pub(crate) with: Vec<f64>,
+    /// Of the two slices of each round.
+    pub(crate) ratios: Vec<f64>,
+    /// In each slice with viewers.
+    pub(crate) streamed_bytes: Vec<u64>,
+    pub(crate) pages_shown: Vec<u64>,
+}
+
+/// How long pages take.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Pages {
+    pub(crate) kept: u64,
+    /// How often each was asked for.
+    pub(crate) asks: usize,
+    /// Whether nothing of the journal was in the system's memory at the start.
+    pub(crate) drop_caches: bool,
+    pub(crate) pages: Vec<PageTime>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PageTime {
+    pub(crate) path: String,
+    /// Of the first answer.
+    pub(crate) bytes: usize,
+    pub(crate) first_ms: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p95_ms: f64,
+    /// How long it may take in 95 of 100 cases.
+    pub(crate) bound_ms: Option<f64>,
+}
+
 impl<R: Serialize + DeserializeOwned> Kept<R> {
     /// Writes `NAME.json` in the folder.
     pub(crate) fn write(&self, folder: &Path, name: &str) -> anyhow::Result<()> {

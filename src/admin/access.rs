@@ -62,13 +62,23 @@ pub(super) async fn check_access(
     };
     let peer = request.peer_addr();
     let is_change = is_change(request.method());
-    let mut answered = next.call(request).await?.map_into_boxed_body();
+    let mut answered = in_our_form(next.call(request).await?.map_into_boxed_body());
     drop(turn);
     if let Some(role) = role.filter(|_| is_change) {
         log_change(role, peer, &answered);
     }
     protect(answered.headers_mut());
     Ok(answered)
+}
+
+/// An error that no handler has made, such as that of a body that is too long, in the form that all have.
+fn in_our_form(answered: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    let error = answered.response().error();
+    let Some(error) = error.filter(|error| error.as_error::<ApiError>().is_none()) else {
+        return answered;
+    };
+    let error = ApiError::of_another(error);
+    answered.into_response(error.error_response())
 }
 
 /// Logs who has asked for a change. Of the path of a subscription only the form is logged: the id of a session is
@@ -79,7 +89,7 @@ fn log_change(role: Role, peer: Option<SocketAddr>, answered: &ServiceResponse<B
         return;
     }
     let pattern = request.match_pattern().unwrap_or_default();
-    let path = if pattern.contains("/sessions/") {
+    let path = if pattern.contains("/sessions/") || pattern.contains("{session}") {
         &pattern
     } else {
         request.path()

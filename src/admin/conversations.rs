@@ -4,17 +4,17 @@
 //! how far that went, and `next` where to read on.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
+use super::decoding::with_events;
 use super::error::{Answer, ApiError};
 use super::request::{event_id, page_size};
 use super::role::Role;
 use super::state::{AdminState, State};
-use crate::dispatch::{events_of, find, outlined};
+use crate::dispatch::{events_of, find};
 use crate::index::{EventEntry, EventFilter};
 use crate::{Event, EventId, MessageEvent, Timestamp};
 
@@ -252,7 +252,7 @@ async fn read(
                 && let Some(record) = find(pipeline.journal().as_ref(), position.seq()).await?
                 && record.received.body.len() <= MOST_READ
             {
-                let record = outlined(Arc::clone(&record), pipeline.decoder());
+                let record = with_events(pipeline, record).await;
                 for event in events_of(&record, position.part()) {
                     goes_on = take(&entry, event) && goes_on;
                 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::error::{Answer, ApiError};
 use super::replay::{MAX_REPLAY, hand_over, taken};
-use super::request::{complete_id, json_body, page_size};
+use super::request::{complete_id, json_body, page_size, time};
 use super::state::{AdminState, State};
 use crate::dispatch::ReplayRequest;
 use crate::index::EventEntry;
@@ -108,39 +108,73 @@ async fn page_start(
     Ok(position.map(|position| (position, String::new())))
 }
 
+/// Which dead letters something is done with.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DeadReplayRequest {
-    consumer: Option<String>,
+pub(super) struct Which {
+    pub(super) consumer: Option<String>,
     id: Option<String>,
+    /// Of these events.
+    ids: Option<Vec<String>>,
+    session: Option<String>,
+    /// Those that were given up before this time.
+    before: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+    /// How many there must be; otherwise nothing is done.
+    expected: Option<usize>,
 }
 
 /// `POST /api/dead/replay`
 pub(super) async fn replay(state: State, body: web::Bytes) -> Answer {
-    let request: DeadReplayRequest = json_body(&body)?;
-    let consumer = request.consumer.as_deref();
-    let letters = select(&state, consumer, request.id.as_deref()).await?;
-    check_consumer(&state, consumer, letters.is_empty())?;
-    let matched = letters.len();
-    let mut by_consumer: BTreeMap<String, Vec<Position>> = BTreeMap::new();
-    for (consumer, letter) in letters {
-        let positions = by_consumer.entry(consumer).or_default();
-        positions.push(letter.position);
+    let which: Which = json_body(&body)?;
+    let (matched, by_consumer) = select(&state, &which).await?;
+    if which.dry_run {
+        return Ok(counts("replayed", matched, &by_consumer));
     }
     let (id, asked) = (Uuid::now_v7(), ReplayRequest::default());
     let (mut count, mut left_out) = (0, Vec::new());
-    for (name, mut events) in by_consumer {
+    for (name, events) in by_consumer {
         // The dead letters of a consumer that no longer exists, or does not run, stay.
         if let Err(error) = state.consumer(&name) {
             let reason = error.to_string();
             left_out.push(json!({ "consumer": name, "events": events.len(), "reason": reason }));
             continue;
         }
-        events.sort_unstable();
         count += events.len();
         hand_over(&state, &name, id, &asked, events).await?;
     }
     Ok(taken(id, matched, count, &left_out))
+}
+
+/// `DELETE /api/dead`: forgets many. The events stay.
+pub(super) async fn delete_many(state: State, body: web::Bytes) -> Answer {
+    let which: Which = json_body(&body)?;
+    let (matched, by_consumer) = select(&state, &which).await?;
+    if which.dry_run {
+        return Ok(counts("deleted", matched, &by_consumer));
+    }
+    if which.expected.is_none() {
+        let text =
+            "expected is missing: how many dead letters are deleted; a dry run (dry_run) says it";
+        return Err(ApiError::bad_request(text));
+    }
+    let (journal, mut deleted) = (state.pipeline()?.journal(), 0);
+    for (name, events) in by_consumer {
+        for some in events.chunks(BATCH) {
+            deleted += journal.forget_dead_letters(&name, some).await?;
+        }
+    }
+    Ok(HttpResponse::Ok().json(json!({ "matched": matched, "deleted": deleted })))
+}
+
+/// The answer to a dry run.
+fn counts(what: &str, matched: usize, by_consumer: &ByConsumer) -> HttpResponse {
+    let by_consumer = by_consumer.iter();
+    let by_consumer =
+        by_consumer.map(|(name, events)| json!({ "name": name, "events": events.len() }));
+    let by_consumer: Vec<_> = by_consumer.collect();
+    HttpResponse::Ok().json(json!({ "matched": matched, what: 0, "by_consumer": by_consumer }))
 }
 
 /// A misspelt name has no dead letters, nor has a consumer that never gave up. Only the first is an error.
@@ -185,19 +219,79 @@ pub(super) async fn delete(
     Ok(HttpResponse::Ok().json(json!({ "success": true, "deleted": letters.len() })))
 }
 
-/// The dead letters of one consumer or of all, for one event or for all; at most [`MAX_REPLAY`].
-async fn select(
+/// Each consumer with the events that it has given up on, oldest first.
+pub(super) type ByConsumer = BTreeMap<String, Vec<Position>>;
+
+/// The dead letters that are meant, and how many; at most [`MAX_REPLAY`].
+///
+/// # Errors
+///
+/// Also when there are not as many as expected.
+pub(super) async fn select(
     state: &AdminState,
-    consumer: Option<&str>,
-    event: Option<&str>,
-) -> Result<Vec<(String, DeadLetter)>, ApiError> {
+    which: &Which,
+) -> Result<(usize, ByConsumer), ApiError> {
     let journal = state.pipeline()?.journal();
-    let Some(id) = event else {
-        return Ok(journal.dead_letters(consumer, None, MAX_REPLAY).await?);
-    };
-    let event = state.event(id).await?;
-    of_event(state, consumer, &event).await
+    let consumer = which.consumer.as_deref();
+    let ids = which.ids.iter().flatten().chain(&which.id);
+    let mut letters = Vec::new();
+    if which.ids.is_none() && which.id.is_none() {
+        letters = journal.dead_letters(consumer, None, MAX_REPLAY).await?;
+    } else if ids.clone().count() > MOST_IDS {
+        let text = format!("ids: expected at most {MOST_IDS} ids of events");
+        return Err(ApiError::bad_request(text));
+    }
+    for id in ids {
+        let event = state.event(id).await?;
+        letters.extend(of_event(state, consumer, &event).await?);
+    }
+    if let Some(before) = time("before", which.before.as_deref())? {
+        letters.retain(|(_, letter)| letter.at < before);
+    }
+    check_consumer(state, consumer, letters.is_empty())?;
+    let mut by_consumer = ByConsumer::new();
+    for (consumer, letter) in letters {
+        let positions = by_consumer.entry(consumer).or_default();
+        positions.push(letter.position);
+    }
+    for events in by_consumer.values_mut() {
+        events.sort_unstable();
+        events.dedup();
+        if let Some(session) = &which.session {
+            *events = of_session(state, session, events).await?;
+        }
+    }
+    by_consumer.retain(|_, events| !events.is_empty());
+    let matched = by_consumer.values().map(Vec::len).sum();
+    if let Some(expected) = which.expected.filter(|expected| *expected != matched) {
+        let text = format!("there are {matched} dead letters, and {expected} were expected");
+        return Err(ApiError::plan_changed(text));
+    }
+    Ok((matched, by_consumer))
 }
+
+/// Those of the events that are of a session.
+async fn of_session(
+    state: &AdminState,
+    session: &str,
+    events: &[Position],
+) -> Result<Vec<Position>, ApiError> {
+    let mut found = Vec::new();
+    for some in events.chunks(BATCH) {
+        let entries = state.search()?.by_positions(some.to_vec()).await?;
+        let own = entries
+            .iter()
+            .filter(|entry| entry.session.as_deref() == Some(session));
+        found.extend(own.filter_map(EventEntry::in_journal));
+    }
+    Ok(found)
+}
+
+/// So many events can be named one by one.
+const MOST_IDS: usize = 200;
+
+/// How many letters are looked up or deleted together.
+const BATCH: usize = 1000;
 
 /// The dead letters of one event.
 async fn of_event(

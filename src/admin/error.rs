@@ -1,11 +1,13 @@
 //! [`ApiError`]: why a request to the admin listener does not get what it asks for.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::EventId;
 use crate::journal::Unavailable;
@@ -66,6 +68,17 @@ impl ApiError {
 
     pub(super) fn bad_request(text: impl Into<String>) -> Self {
         Self::bad_request_as("bad_request", text)
+    }
+
+    /// An error that the web server has found.
+    pub(super) fn of_another(error: &actix_web::Error) -> Self {
+        let status = error.as_response_error().status_code();
+        let code = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+            status if status.is_client_error() => "bad_request",
+            _ => "unavailable",
+        };
+        Self::new(status, code, error.to_string())
     }
 
     /// A bad request with a code of its own.
@@ -145,6 +158,28 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, code, text)
     }
 
+    /// What was shown is not what would be done.
+    pub(super) fn plan_changed(why: impl Display) -> Self {
+        let text = format!("{why}; nothing was done: look again what would be (dry_run)");
+        Self::conflict("plan_changed", text)
+    }
+
+    /// The plan was shown too long ago, or many others were since.
+    pub(super) fn plan_expired(id: Uuid) -> Self {
+        let text = format!(
+            "plan {id} is not known, or too old; nothing was done: ask for a new one (dry_run)"
+        );
+        Self::conflict("plan_expired", text)
+    }
+
+    /// A plan is good once.
+    pub(super) fn plan_used(id: Uuid) -> Self {
+        let text = format!(
+            "plan {id} was used already, so nothing was done now; /api/replays has its replay"
+        );
+        Self::conflict("plan_used", text)
+    }
+
     /// The engine `none` keeps no events and has no subscriptions.
     pub(super) fn nothing_kept() -> Self {
         let text = "the engine is none, which keeps no events";
@@ -207,6 +242,9 @@ impl From<ChangeError> for ApiError {
             ChangeError::TooMany => Self::conflict("too_many", error.to_string()),
             ChangeError::Rejected(..) => Self::bad_request_as("refused_address", error.to_string()),
             ChangeError::Unknown(_) => Self::not_found(error.to_string()),
+            ChangeError::Exists(_) => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "exists", error.to_string())
+            }
             ChangeError::Unavailable(error) => error.into(),
         }
     }

@@ -15,7 +15,7 @@ use super::state::{AdminState, State};
 use crate::engine::Pipeline;
 use crate::index::{EventEntry, TimelineEntry};
 use crate::journal::{DeadLetter, Missing, Record, Seq, Unavailable};
-use crate::{EventId, Received, Timestamp};
+use crate::{Event, EventId, Received, Timestamp};
 
 /// One event, with what has happened to it.
 #[derive(Serialize)]
@@ -29,9 +29,17 @@ pub(super) struct EventDetails {
     /// Whether the body is not shown because a viewer asks.
     #[serde(skip_serializing_if = "is_false")]
     pub(super) body_hidden: bool,
-    /// What was received, if it is still there and may be shown; with its content decoded.
+    /// What was received, if it is still there and may be shown; with its content decoded, and with the sender if it
+    /// is a message.
     #[serde(skip)]
-    pub(super) received: Option<Arc<Received>>,
+    pub(super) decoded: Option<(Arc<Received>, Option<String>)>,
+}
+
+impl EventDetails {
+    /// What was received, if it is still there and may be shown; with its content decoded.
+    pub(super) fn received(&self) -> Option<&Arc<Received>> {
+        self.decoded.as_ref().map(|(received, _)| received)
+    }
 }
 
 /// What is left of an event that was deleted.
@@ -67,7 +75,7 @@ pub(super) async fn show(state: State, role: Role, id: web::Path<String>) -> Ans
         FoundEvent::Kept(details) => details,
         FoundEvent::Deleted(left) => return Ok(HttpResponse::Ok().json(left)),
     };
-    let content = details.received.as_ref().map(|received| &*received.content);
+    let content = details.received().map(|received| &*received.content);
     let body = content.and_then(|content| serde_json::from_slice(content).ok());
     Ok(HttpResponse::Ok().json(WithBody {
         details: &details,
@@ -94,7 +102,7 @@ pub(super) async fn details(
     let consumers = states(pipeline).await;
     let dead = dead_letters(pipeline, std::slice::from_ref(&event)).await?;
     let mut timeline = vec![Step::new("received", event.at)];
-    let (mut received, mut missing) = (None, None);
+    let (mut decoded, mut missing) = (None, None);
     if let Some(position) = event.in_journal() {
         if let Some(record) = left {
             timeline.push(durable(&record, &event));
@@ -102,8 +110,12 @@ pub(super) async fn details(
             if missing.is_none() && role.sees_bodies() {
                 let decoder = Arc::clone(pipeline.decoder());
                 // A large body must not hold up the others that are asked for.
-                let decode = move || decoder.decode(&record.received).0;
-                received = web::block(decode).await.ok();
+                let decode = move || {
+                    let (received, events) = decoder.decode(&record.received);
+                    let own = Record::events_of(record.parts.count(), position.part(), &events);
+                    (received, own.first().and_then(sender))
+                };
+                decoded = web::block(decode).await.ok();
             }
         }
         let attempts = state.search()?.attempts(position).await?;
@@ -119,8 +131,15 @@ pub(super) async fn details(
         timeline,
         damaged: missing == Some(Missing::Damaged),
         body_hidden: !role.sees_bodies(),
-        received,
+        decoded,
     })))
+}
+
+fn sender(event: &Event) -> Option<String> {
+    match event {
+        Event::Message(message) => message.from.clone(),
+        _ => None,
+    }
 }
 
 /// What is left of an event that was deleted: its id, its times, and how each attempt ended, without what a

@@ -4,8 +4,10 @@ use actix_web::{HttpResponse, web};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
+use super::contains::Contains;
 use super::error::{Answer, ApiError};
 use super::request::{event_id, event_kind, page_size, time};
+use super::role::Role;
 use super::state::{AdminState, State};
 use crate::dispatch::{ConsumerControls, EventStates};
 use crate::engine::Pipeline;
@@ -21,6 +23,8 @@ pub(super) struct EventQuery {
     pub(super) state: Option<EventState>,
     pub(super) source: Option<String>,
     pub(super) name: Option<String>,
+    /// Bytes that the body must have.
+    pub(super) contains: Option<String>,
     pub(super) from: Option<String>,
     pub(super) to: Option<String>,
     pub(super) before: Option<String>,
@@ -38,14 +42,22 @@ pub(super) struct EventPage {
 }
 
 /// `GET /api/events`
-pub(super) async fn list(state: State, query: web::Query<EventQuery>) -> Answer {
-    let page = find(&state, query.into_inner()).await?;
+pub(super) async fn list(state: State, role: Role, query: web::Query<EventQuery>) -> Answer {
+    let page = find(&state, role, query.into_inner()).await?;
     Ok(HttpResponse::Ok().json(page))
 }
 
 /// The page that a query asks for.
-pub(super) async fn find(state: &AdminState, query: EventQuery) -> Result<EventPage, ApiError> {
+pub(super) async fn find(
+    state: &AdminState,
+    role: Role,
+    query: EventQuery,
+) -> Result<EventPage, ApiError> {
     let limit = page_size(query.limit)?;
+    let contains = match query.contains.as_deref() {
+        None | Some("") => None,
+        Some(text) => Some(Contains::new(state, role, text)?),
+    };
     let filter = EventFilter {
         session: query.session,
         kind: event_kind(query.event)?,
@@ -58,19 +70,32 @@ pub(super) async fn find(state: &AdminState, query: EventQuery) -> Result<EventP
         state: query.state,
         source: query.source,
         name: query.name,
+        contains,
     };
-    search(state, filter, &wanted, limit).await
+    search(state, filter, wanted, limit).await
 }
 
 /// What the index does not search by.
-#[derive(Debug)]
-struct Wanted {
+struct Wanted<'a> {
     state: Option<EventState>,
     source: Option<String>,
     name: Option<String>,
+    contains: Option<Contains<'a>>,
 }
 
-impl Wanted {
+impl Wanted<'_> {
+    /// Whether the body has what it must have. `None` when enough was read for one request.
+    async fn has(
+        &mut self,
+        pipeline: &Pipeline,
+        event: &EventEntry,
+    ) -> Result<Option<bool>, Unavailable> {
+        match &mut self.contains {
+            None => Ok(Some(true)),
+            Some(contains) => contains.is_in(pipeline, event).await,
+        }
+    }
+
     fn takes(&self, event: &EventEntry) -> bool {
         let source = self.source.as_ref();
         source.is_none_or(|source| *source == event.source)
@@ -82,7 +107,7 @@ impl Wanted {
 async fn search(
     state: &AdminState,
     mut filter: EventFilter,
-    wanted: &Wanted,
+    mut wanted: Wanted<'_>,
     limit: usize,
 ) -> Result<EventPage, ApiError> {
     let pipeline = state.pipeline()?;
@@ -93,20 +118,27 @@ async fn search(
         let is_last_batch = events.len() < BATCH;
         searched += events.len();
         let dead = dead_letters(pipeline, &events).await?;
+        let mut is_enough = false;
         for event in events {
-            (filter.before, searched_to) = (Some(event.id), Some(event.at));
-            if !wanted.takes(&event) {
-                continue;
-            }
             let state = EventState::of(&event, &consumers, &dead);
-            if wanted.state.is_none_or(|wanted| state.is(wanted)) {
+            let may_be = wanted.takes(&event) && wanted.state.is_none_or(|wanted| state.is(wanted));
+            let is_wanted = match may_be {
+                true => wanted.has(pipeline, &event).await?,
+                false => Some(false),
+            };
+            if is_wanted.is_none() {
+                is_enough = true;
+                break;
+            }
+            (filter.before, searched_to) = (Some(event.id), Some(event.at));
+            if is_wanted == Some(true) {
                 found.push(ShownEvent { event, state });
             }
             if found.len() == limit {
                 break;
             }
         }
-        if found.len() == limit {
+        if is_enough || found.len() == limit {
             break;
         }
         if is_last_batch {

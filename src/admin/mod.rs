@@ -5,18 +5,20 @@
 //! 1. `routes.rs`: all paths and methods in one table.
 //! 2. `access.rs`: the token and its role (`role.rs`); without one, only requests of programs on this machine, or
 //!    of nobody. `guesses.rs` counts wrong tokens. `headers.rs` has the headers of every answer.
-//! 3. The handler: `health.rs`, `events.rs`, `event.rs`, `body.rs`, `deletion.rs`, `replay.rs`, `dead.rs`, `consumers.rs`,
-//!    `refused.rs`, `subscriptions.rs`, `settings.rs`, `conversations.rs`, `stats.rs`, `stream/`;
-//!    `ui/` renders the dashboard of what these answer. Each returns its answer or an `ApiError` (`error.rs`).
+//! 3. The handler: `health.rs`, `events.rs`, `event.rs`, `body.rs`, `deletion.rs`, `replay.rs`, `replays.rs`, `dead.rs`, `consumers.rs`,
+//!    `refused.rs`, `subscriptions.rs`, `settings.rs`, `conversations.rs`, `stats.rs`, `trial.rs`, `stream/`;
+//!    `openapi.rs` describes all of them for programs, and `ui/` renders the dashboard of what they answer. Each returns its answer or an `ApiError` (`error.rs`).
 //!
-//! `request.rs` reads what a request says. `state.rs` holds what handlers need, and finds the event or
+//! `preview.rs` says what a replay would do, and `plans.rs` remembers what was shown. `contains.rs` searches in bodies. `request.rs` reads what a request says. `state.rs` holds what handlers need, and finds the event or
 //! the consumers that a request names. `registration.rs` reads and checks a subscription.
 
 mod access;
 mod body;
 mod consumers;
+mod contains;
 mod conversations;
 mod dead;
+mod decoding;
 mod deletion;
 mod error;
 mod event;
@@ -24,9 +26,13 @@ mod events;
 mod guesses;
 mod headers;
 mod health;
+mod openapi;
+mod plans;
+mod preview;
 mod refused;
 mod registration;
 mod replay;
+mod replays;
 mod request;
 mod role;
 mod routes;
@@ -35,10 +41,13 @@ mod state;
 mod stats;
 mod stream;
 mod subscriptions;
+mod trial;
 #[cfg(feature = "dashboard")]
 mod ui;
 
 pub(crate) use guesses::Guesses;
+pub(crate) use plans::Plans;
 pub(crate) use role::{Access, CurrentAccess};
 pub(crate) use routes::{app, given_up, mount};
 pub(crate) use state::AdminState;
+pub(crate) use stats::Oldest;

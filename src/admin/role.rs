@@ -63,6 +63,19 @@ impl Role {
         self == Self::Administrator
     }
 
+    /// As [`may_change`](Self::may_change), for a form that only leads to a change.
+    ///
+    /// # Errors
+    ///
+    /// For a viewer.
+    #[cfg(feature = "dashboard")]
+    pub(super) fn check_change(self) -> Result<(), ApiError> {
+        if self.may_change() {
+            return Ok(());
+        }
+        Err(ApiError::forbidden_role("the viewer's token may only read"))
+    }
+
     /// Whether it sees bodies, and what contains text of them.
     pub(super) fn sees_bodies(self) -> bool {
         match self {

@@ -16,8 +16,8 @@ use super::state::AdminState;
 #[cfg(feature = "dashboard")]
 use super::ui;
 use super::{
-    body, consumers, conversations, dead, deletion, event, events, health, refused, replay,
-    settings, stats, stream, subscriptions,
+    body, consumers, conversations, dead, deletion, event, events, health, openapi, refused,
+    replay, replays, settings, stats, stream, subscriptions, trial,
 };
 
 /// The admin API.
@@ -87,6 +87,7 @@ fn routes(app: &mut web::ServiceConfig) {
     app.service(on("GET", "/health", health::health))
         .service(on("GET", "/ready", health::ready))
         .service(on("GET", "/metrics", health::metrics))
+        .service(on("GET", "/openapi.json", openapi::show))
         .service(
             only("/api/events", "GET, DELETE")
                 .route(web::get().to(events::list))
@@ -100,9 +101,13 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(on("GET", "/api/events/{id}/body", body::download))
         .service(on("POST", "/api/events/{id}/replay", replay::one))
         .service(on("POST", "/api/replay", replay::many))
-        .service(on("GET", "/api/replays", replay::list))
-        .service(on("DELETE", "/api/replays/{id}", replay::cancel))
-        .service(on("GET", "/api/dead", dead::list))
+        .service(on("GET", "/api/replays", replays::list))
+        .service(on("DELETE", "/api/replays/{id}", replays::cancel))
+        .service(
+            only("/api/dead", "GET, DELETE")
+                .route(web::get().to(dead::list))
+                .route(web::delete().to(dead::delete_many)),
+        )
         .service(on("POST", "/api/dead/replay", dead::replay))
         .service(on("DELETE", "/api/dead/{id}", dead::delete))
         .service(on("GET", "/api/consumers", consumers::list))
@@ -131,7 +136,13 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(on("POST", "/api/refused/{id}/verify", refused::verify_one))
         .service(on("GET", "/api/settings", settings::show))
         .service(on("POST", "/api/reload", settings::reload))
+        .service(on("POST", "/api/test", trial::source))
         .service(on("GET", "/api/subscriptions", subscriptions::list_all))
+        .service(on(
+            "POST",
+            "/api/subscriptions/{session}/{name}/test",
+            trial::subscriber,
+        ))
         .service(
             only("/sessions/{id}/webhook", "GET, POST, PATCH, DELETE")
                 .route(web::get().to(subscriptions::list))

@@ -9,14 +9,18 @@ use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 use super::guesses::Guesses;
+use super::plans::Plans;
 use super::request::IdBeginning;
 use super::role::CurrentAccess;
+use super::stats::Oldest;
 use crate::EventId;
 use crate::clock::Clock;
 use crate::dispatch::ConsumerControls;
 use crate::engine::Pipeline;
 use crate::index::{EventEntry, Search};
 use crate::ingress::Ingress;
+#[cfg(feature = "dashboard")]
+use crate::journal::Seq;
 use crate::relay::{RegisteredSubscription, Registry};
 use crate::reload::{ReloadHandle, Status};
 use crate::telemetry::{ListenerMetrics, Metrics};
@@ -46,8 +50,14 @@ pub(crate) struct AdminState {
     pub(crate) registry: Option<Arc<Registry>>,
     /// Bounds the requests to the API that are being answered.
     pub(crate) turns: Semaphore,
+    /// One search in bodies at a time.
+    pub(crate) body_search: Semaphore,
     /// The wrong tokens of the last minute.
     pub(crate) guesses: Guesses,
+    /// The replays that were shown and can be confirmed.
+    pub(crate) plans: Plans,
+    /// The oldest body of the journal.
+    pub(crate) oldest: Oldest,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -76,6 +86,13 @@ impl AdminState {
     /// The same, to keep.
     pub(super) fn shared_pipeline(&self) -> Result<&Arc<Pipeline>, ApiError> {
         self.pipeline.as_ref().ok_or_else(ApiError::nothing_kept)
+    }
+
+    /// The number of the newest body in the journal.
+    #[cfg(feature = "dashboard")]
+    pub(super) fn head(&self) -> Option<Seq> {
+        let pipeline = self.pipeline.as_ref()?;
+        Some(pipeline.journal().tail().head())
     }
 
     /// The search over all events. An error with the engine `none`, or without an index.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use actix_web::{HttpResponse, web};
 use futures_util::future::join_all;
@@ -9,11 +10,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::{Answer, ApiError};
-use super::state::State;
+use super::state::{AdminState, State};
+use crate::Timestamp;
 use crate::clock::{Clock as _, SystemClock};
 use crate::dispatch::ConsumerControls;
 use crate::engine::Pipeline;
-use crate::journal::Unavailable;
+use crate::journal::{Journal, Seq, Unavailable};
 use crate::telemetry::Window;
 
 #[derive(Debug, Deserialize)]
@@ -65,7 +67,7 @@ pub(super) async fn show(state: State, query: web::Query<StatsQuery>) -> Answer 
     });
     let consumers: Vec<Value> = consumers.collect();
     let journal = match &state.pipeline {
-        Some(pipeline) => journal(pipeline).await?,
+        Some(pipeline) => journal(&state, pipeline).await?,
         None => Value::Null,
     };
     Ok(HttpResponse::Ok().json(json!({
@@ -87,36 +89,73 @@ async fn lags(pipeline: &Pipeline) -> BTreeMap<String, u64> {
     known.collect()
 }
 
-async fn journal(pipeline: &Pipeline) -> Result<Value, Unavailable> {
-    let journal = pipeline.journal();
-    let head = journal.tail().head();
-    let oldest = journal.read(0, 1).await?.pop();
-    let newest = match journal.tail().get(head) {
+async fn journal(state: &AdminState, pipeline: &Pipeline) -> Result<Value, Unavailable> {
+    let (journal, kept) = (pipeline.journal(), kept(state, pipeline).await?);
+    let newest = match journal.tail().get(kept.head) {
         Some(newest) => Some(newest.kept_at),
         None => {
-            let newest = journal.read(head.saturating_sub(1), 1).await?.pop();
+            let newest = journal.read(kept.head.saturating_sub(1), 1).await?.pop();
             newest.map(|newest| newest.kept_at)
         }
     };
-    let events = oldest
-        .as_ref()
-        .map_or(0, |oldest| (head + 1).saturating_sub(oldest.seq));
-    let free = match pipeline.folder() {
-        Some(folder) => free(folder.to_owned()).await,
-        None => None,
-    };
     Ok(json!({
-        "events": events,
-        "bytes": pipeline.size().await,
-        "oldest_at": oldest.map(|oldest| oldest.kept_at),
+        "events": kept.bodies,
+        "bytes": kept.bytes,
+        "oldest_at": kept.oldest_at,
         "newest_at": newest,
         "retention_s": pipeline.retention().age.as_secs(),
-        "disk_free": free,
+        "disk_free": kept.disk_free,
     }))
 }
 
+/// What the journal holds.
+pub(super) struct Kept {
+    /// The number of the newest body.
+    pub(super) head: Seq,
+    bodies: u64,
+    pub(super) bytes: Option<u64>,
+    pub(super) oldest_at: Option<Timestamp>,
+    pub(super) disk_free: Option<u64>,
+}
+
+pub(super) async fn kept(state: &AdminState, pipeline: &Pipeline) -> Result<Kept, Unavailable> {
+    let journal = pipeline.journal();
+    let head = journal.tail().head();
+    let oldest = state.oldest.find(journal.as_ref()).await?;
+    let disk_free = match pipeline.folder() {
+        Some(folder) => free(folder.to_owned()).await,
+        None => None,
+    };
+    Ok(Kept {
+        head,
+        bodies: oldest.map_or(0, |(seq, _)| (head + 1).saturating_sub(seq)),
+        bytes: pipeline.size().await,
+        oldest_at: oldest.map(|(_, at)| at),
+        disk_free,
+    })
+}
+
+/// The oldest body and its time, as they were read last: the journal can give them only with the whole body.
+#[derive(Debug, Default)]
+pub(crate) struct Oldest(Mutex<Option<(Seq, Timestamp)>>);
+
+impl Oldest {
+    async fn find(&self, journal: &dyn Journal) -> Result<Option<(Seq, Timestamp)>, Unavailable> {
+        let tail = journal.tail();
+        let is_kept = |(seq, _): &(Seq, Timestamp)| tail.removed() < *seq && *seq <= tail.head();
+        let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.filter(is_kept) {
+            return Ok(Some(known));
+        }
+        let oldest = journal.read(0, 1).await?.pop();
+        let oldest = oldest.map(|oldest| (oldest.seq, oldest.kept_at));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = oldest;
+        Ok(oldest)
+    }
+}
+
 /// How many bytes the file system has left for this process.
-pub(super) async fn free(folder: PathBuf) -> Option<u64> {
+async fn free(folder: PathBuf) -> Option<u64> {
     let asked = web::block(move || rustix::fs::statvfs(&folder)).await;
     let found = asked.ok()?.ok()?;
     Some(found.f_bavail.saturating_mul(found.f_frsize))

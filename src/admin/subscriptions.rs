@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::IF_NONE_MATCH;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Deserialize;
@@ -19,9 +18,7 @@ use super::request::{only, run_to_end};
 use super::role::Role;
 use super::state::State;
 use crate::dispatch::ConsumerStatus;
-use crate::relay::{
-    RegisteredSubscription, Registry, Subscription, SubscriptionKey, without_tokens,
-};
+use crate::relay::{RegisteredSubscription, Registry, Subscription, without_tokens};
 
 /// `GET /sessions/{id}/webhook`
 pub(super) async fn list(state: State, role: Role, request: HttpRequest) -> Answer {
@@ -82,9 +79,7 @@ pub(super) async fn set(
 ) -> Answer {
     let registry = Arc::clone(state.registry()?);
     let (key, registration) = Registration::read(&request, query.name.as_deref(), body).await?;
-    if only(request.headers(), &IF_NONE_MATCH) == Some("*") {
-        is_free(&registry, &key)?;
-    }
+    let only_new = only(request.headers(), &IF_NONE_MATCH) == Some("*");
     let (wanted, warning) = registration.check(&registry.guard()).await?;
     let url = wanted.url.ok_or_else(|| {
         let text = "webhookUrl is missing; it is the URL that events are POSTed to";
@@ -98,30 +93,13 @@ pub(super) async fn set(
         ..Subscription::new(key, url)
     };
     let changing = Arc::clone(&registry);
-    let (entry, is_new) = run_to_end(async move { changing.set(wanted).await }).await??;
+    let (entry, is_new) = run_to_end(async move { changing.set(wanted, only_new).await }).await??;
     let response = if is_new {
         HttpResponse::Created()
     } else {
         HttpResponse::Ok()
     };
     Ok(changed(response, &registry, &entry, warning).await)
-}
-
-/// Refuses to replace a subscription, for who asks with `If-None-Match: *`.
-fn is_free(registry: &Registry, key: &SubscriptionKey) -> Result<(), ApiError> {
-    let known = registry.list(Some(key.session()));
-    if known.iter().all(|entry| entry.subscription.key != *key) {
-        return Ok(());
-    }
-    let text = format!(
-        "{} exists: replace it? Its secret and its headers are removed, unless given again",
-        key.name()
-    );
-    Err(ApiError::new(
-        StatusCode::PRECONDITION_FAILED,
-        "exists",
-        text,
-    ))
 }
 
 /// `PATCH /sessions/{id}/webhook`

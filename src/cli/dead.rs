@@ -1,12 +1,13 @@
 //! `offhook dead`: the events that handlers and subscriptions have given up on.
 
 use clap::{Args, Subcommand};
+use http::Method;
 use offhook::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::admin::Server;
-use super::output::{Failure, Outcome, counted};
+use super::admin::{self, Server};
+use super::output::{self, Failure, Outcome, counted};
 use super::replay::replay;
 use super::table::{Row, age};
 
@@ -43,15 +44,32 @@ enum Action {
         /// All of them
         #[arg(long, conflicts_with = "id")]
         all: bool,
-    },
-    /// Delete one from the list; the event itself is kept
-    Delete {
-        /// The event, by its complete id
-        id: String,
 
-        /// Only for this consumer, where several have given up on it
+        /// Only say how many there are
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Delete them from the list; the events themselves are kept
+    Delete {
+        /// The event, by its complete id; without it, all of a consumer's, of a session's, or --all
+        #[arg(conflicts_with_all = ["session", "all", "dry_run"])]
+        id: Option<String>,
+
+        /// Only those of this consumer
         #[arg(long, value_name = "NAME")]
         consumer: Option<String>,
+
+        /// Only those of this session
+        #[arg(long, value_name = "ID")]
+        session: Option<String>,
+
+        /// All of them
+        #[arg(long)]
+        all: bool,
+
+        /// Only say how many there are
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -91,21 +109,102 @@ impl Dead {
                 let headings = ["ID", "GIVEN UP", "EVENT", "SESSION"];
                 server.list(&path, &list, headings, DeadLetter::row, none)
             }
-            Action::Replay { id, consumer, all } => {
-                if id.is_none() && consumer.is_none() && !all {
+            Action::Replay {
+                id,
+                consumer,
+                all,
+                dry_run,
+            } => {
+                if id.is_none() && consumer.is_none() && !all && !dry_run {
                     return Err(Failure::usage(
                         "which ones? Give an ID or --consumer NAME, or --all for all of them",
                     ));
                 }
-                let which = json!({ "id": id, "consumer": consumer });
+                let which = Which {
+                    id: id.as_deref(),
+                    consumer: consumer.as_deref(),
+                    dry_run,
+                    ..Which::default()
+                };
                 replay(server, &["api", "dead", "replay"], &which, id.is_some())
             }
-            Action::Delete { id, consumer } => {
+            Action::Delete {
+                id: Some(id),
+                consumer,
+                ..
+            } => {
                 let which = json!({ "consumer": consumer });
                 server.delete(&["api", "dead", &id], &which, "deleted")
             }
+            Action::Delete {
+                consumer,
+                session,
+                all,
+                dry_run,
+                ..
+            } => {
+                if consumer.is_none() && session.is_none() && !all && !dry_run {
+                    return Err(Failure::usage(
+                        "which ones? Give an ID, --consumer NAME or --session ID, or --all for all of them",
+                    ));
+                }
+                let which = Which {
+                    consumer: consumer.as_deref(),
+                    session: session.as_deref(),
+                    ..Which::default()
+                };
+                delete(server, &which, dry_run)
+            }
         }
     }
+}
+
+/// Which dead letters something is done with.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Which<'a> {
+    id: Option<&'a str>,
+    consumer: Option<&'a str>,
+    session: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
+    expected: Option<u64>,
+}
+
+/// Looks how many there are, and deletes these and no others.
+fn delete(server: &Server, which: &Which<'_>, dry_run: bool) -> Outcome {
+    #[derive(Deserialize)]
+    struct Counted {
+        matched: u64,
+        deleted: u64,
+    }
+    let path = &["api", "dead"];
+    let shown = server.ask_in_body(
+        Method::DELETE,
+        path,
+        &Which {
+            dry_run: true,
+            ..*which
+        },
+    )?;
+    let Counted { matched, .. } = admin::read(&shown)?;
+    let answer = if dry_run {
+        shown
+    } else {
+        let which = Which {
+            expected: Some(matched),
+            ..*which
+        };
+        server.ask_in_body(Method::DELETE, path, &which)?
+    };
+    server.show(&answer, |counts: Counted| {
+        let letters = counted(counts.matched, "dead letter");
+        let text = if dry_run {
+            format!("{letters} would be deleted")
+        } else {
+            format!("deleted {} of {letters}", counts.deleted)
+        };
+        output::print(&text)
+    })
 }
 
 #[derive(Deserialize)]
@@ -141,5 +240,6 @@ Examples:
   offhook dead replay --consumer handler:console   All that this handler has given up on
   offhook dead replay --all
   offhook dead delete 0198f9a2-6c1e-7d40-8f3b-2a5d9c0e4b17
+  offhook dead delete --consumer handler:console --dry-run
 
 Exit status: 0 done, 1 when there is no such one or the server cannot be asked, 2 usage.";

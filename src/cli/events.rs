@@ -68,6 +68,10 @@ struct List {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
+    /// Only those whose body has this text, up to 128 bytes, exactly as it came. Bodies are read for it, newest first
+    #[arg(long, value_name = "TEXT")]
+    contains: Option<String>,
+
     /// Only those received since: 2025-01-08T12:00:00Z, or how long ago, such as 2h
     #[arg(long, value_name = "T", value_parser = moment, alias = "since")]
     from: Option<Timestamp>,

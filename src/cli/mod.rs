@@ -31,6 +31,7 @@ mod sign;
 mod subscriptions;
 mod table;
 mod tail;
+mod test_event;
 mod trust;
 mod verify;
 mod verify_durability;
@@ -67,6 +68,7 @@ enum Command {
     Verify(verify::Verify),
     Events(events::Events),
     Tail(tail::Tail),
+    Test(test_event::Test),
     Dead(dead::Dead),
     Replay(replay::Replay),
     Replays(replays::Replays),
@@ -147,6 +149,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Verify(verify)) => verify.run(),
         Some(Command::Events(events)) => events.run(),
         Some(Command::Tail(tail)) => tail.run(),
+        Some(Command::Test(test)) => test.run(),
         Some(Command::Dead(dead)) => dead.run(),
         Some(Command::Replay(replay)) => replay.run(),
         Some(Command::Replays(replays)) => replays.run(),

@@ -1,5 +1,7 @@
 //! `offhook replay`: hands over events again.
 
+mod plan;
+
 use clap::Args;
 use http::Method;
 use offhook::clock::{Clock as _, SystemClock};
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::admin::{self, Server, kinds};
 use super::output::{self, Failure, Outcome, Verdict, counted};
+use plan::{Planned, Preview};
 
 /// Hand events that were received before over again
 ///
@@ -52,10 +55,16 @@ pub(super) struct Replay {
     #[serde(skip)]
     all: bool,
 
-    /// Only say how many there are
+    /// Only say what would be done: how many events, how large, to which consumers. With --json that is a plan
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
+
+    /// Do exactly what was shown: a file with what --dry-run --json has printed up to ten minutes ago, or -
+    #[arg(long, value_name = "FILE")]
+    #[arg(conflicts_with_all = ["id", "consumer", "session", "event", "from", "to", "rate", "all", "dry_run"])]
+    #[serde(skip)]
+    plan: Option<String>,
 
     #[command(flatten)]
     #[serde(skip)]
@@ -81,6 +90,10 @@ fn time_or_age(text: &str, now: Timestamp) -> Result<Timestamp, String> {
 
 impl Replay {
     pub(super) fn run(self) -> Outcome {
+        if let Some(file) = &self.plan {
+            let planned = Planned::read(file)?;
+            return replay(&self.server, &["api", "replay"], &planned, false);
+        }
         self.check()?;
         let path = match &self.id {
             Some(id) => &["api", "events", id, "replay"][..],
@@ -119,8 +132,13 @@ pub(super) fn replay(
     let answer = server.ask(Method::POST, path, which)?;
     let replayed: Replayed = admin::read(&answer)?;
     let LeftOut { left_out } = admin::read(&answer)?;
+    // Only a dry run of many has it.
+    let preview: Option<Preview> = admin::read(&answer).ok();
     server.show(&answer, |_: IgnoredAny| {
         output::print(&replayed.text())?;
+        if let Some(preview) = preview {
+            preview.print()?;
+        }
         for left_out in &left_out {
             output::note(&left_out.text());
         }
@@ -214,8 +232,11 @@ Examples:
   offhook replay --event message --from 2025-01-08T12:00:00Z --to 2025-01-08T13:00:00Z --dry-run
                                                    Only say how many that would be
   offhook replay --all --rate 100                  Everything that is kept, 100 events a second
+  offhook replay --from 2h --dry-run --json > plan.json
+  offhook replay --plan plan.json                  Exactly what was shown; nothing if that has changed
 
-Exit status: 0 done, 1 when there is no such event or the server cannot be asked, 2 usage.";
+Exit status: 0 done, 1 when there is no such event, a plan has changed, is used or too old, or the server
+cannot be asked, 2 usage.";
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,7 @@
 //! `offhook subscriptions`: the subscribers that events of a running server are relayed to.
 
+mod tested;
+
 use clap::{Args, Subcommand};
 use http::Method;
 use offhook::relay::SubscriptionHeaders;
@@ -43,6 +45,19 @@ enum Action {
     /// What the options do not say is not kept of the one that is replaced: give all its --events, --header and
     /// --secret again.
     Add(Add),
+    /// Send a signed test to one, and show what it answers
+    ///
+    /// It has the header `offhook-test: true`, is not stored, and is not tried again. It is sent also to one that is
+    /// suspended or not active.
+    Test {
+        /// The session; "*" is the one for all
+        #[arg(long, value_name = "ID", default_value = "*")]
+        session: String,
+
+        /// The name of the subscription
+        #[arg(long, default_value = "default")]
+        name: String,
+    },
     /// Stop relaying, from this moment on
     Remove {
         /// The session; "*" is the one for all
@@ -109,6 +124,7 @@ impl Subscriptions {
                 server.list(&["api", "subscriptions"], &list, HEADINGS, row, NONE)
             }
             Action::Add(add) => add.run(server),
+            Action::Test { session, name } => tested::run(server, &session, &name),
             Action::Remove { session, name, all } => {
                 remove(server, &session, (!all).then_some(&*name))
             }

@@ -296,6 +296,10 @@ impl Ingress {
         self.sources.table()
     }
 
+    pub(super) fn now(&self) -> crate::Timestamp {
+        self.clock.now()
+    }
+
     pub(super) fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
     }

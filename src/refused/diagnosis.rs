@@ -169,12 +169,11 @@ fn look_into(kept: &Kept, source: &KnownSource, known: &[KnownSource]) -> Vec<Fi
         return vec![finding];
     }
     let own = source.own_secrets(session);
-    let others = source.sessions.iter().flat_map(|(_, own)| own.iter());
     let tried = own
         .into_iter()
         .flat_map(Secrets::iter)
-        .chain(shared(source))
-        .chain(others);
+        .chain(shared(source));
+    // Not with those of other sessions: their holders may not pass for senders of this one.
     let mut first = None;
     for secret in tried.take(MOST_EXPLAINED) {
         let findings = diagnose(source.scheme.as_ref(), &headers, body, secret, kept.at);

@@ -107,6 +107,8 @@ pub(crate) struct Group {
     why: Option<String>,
     pub(crate) explained: bool,
     pub(crate) count: u64,
+    /// How many of them have their bodies, and can be verified again.
+    whole: u64,
     first: Timestamp,
     last: Timestamp,
 }
@@ -126,10 +128,12 @@ impl Group {
                 why: None,
                 explained,
                 count: 0,
+                whole: 0,
                 first: entry.kept.at,
                 last: entry.last_at,
             });
             group.count += entry.count;
+            group.whole += u64::from(entry.kept.body().is_some());
             group.first = group.first.min(entry.kept.at);
             group.last = group.last.max(entry.last_at);
             group.why = first.map(|finding| finding.why.clone().into_owned());

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
@@ -24,7 +25,7 @@ use super::pool::{Entry, Pool};
 use crate::clock::{Clock as _, SystemClock};
 use crate::escape_controls;
 use crate::signature::Finding;
-use crate::telemetry::{Metrics, Throttle};
+use crate::telemetry::{About, ChangeKind, Metrics, Throttle};
 
 /// What the thread is sent.
 pub(super) enum Sent {
@@ -212,7 +213,29 @@ impl Thread<'_> {
             && let Some((source, finding)) = kept.source.as_deref().zip(first)
         {
             self.tell(source, &finding);
+            self.tell_viewers(&kept, &finding);
         }
+    }
+
+    /// Tells those who watch.
+    fn tell_viewers(&self, kept: &Kept, finding: &Finding) {
+        let about = About {
+            source: kept.source.as_deref().unwrap_or_default().to_owned(),
+            session: kept.shown_session().map(str::to_owned),
+            event: None,
+        };
+        let news = self.shared.metrics.news();
+        news.tell(ChangeKind::Refused, Some(about), || {
+            json!({
+                "id": kept.id,
+                "at": kept.at,
+                "source": kept.source.as_deref(),
+                "session": kept.shown_session(),
+                "status": kept.status,
+                "reason": finding.reason,
+                "why": finding.why,
+            })
+        });
     }
 
     /// The settings have changed.

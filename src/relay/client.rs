@@ -98,6 +98,37 @@ impl RelayClient {
         Ok(Answered { judged, is_gone })
     }
 
+    /// Sends a test, which counts as no attempt. `limit` is its longest time, if that of attempts is longer.
+    pub(super) async fn test(
+        &self,
+        target: &Target,
+        delivery: &Delivery,
+        limit: Duration,
+    ) -> TestAnswer {
+        let limit = self.timeout.min(limit);
+        let mut answer = TestAnswer::default();
+        let begun = SystemClock.monotonic();
+        let spent = || SystemClock.monotonic().saturating_duration_since(begun);
+        let sent = async {
+            let uri = target.uri.as_ref().map_err(String::clone)?;
+            let (response, signatures) = timeout(limit, self.request(target, uri, delivery))
+                .await
+                .map_err(|_| failure::no_answer(limit))?
+                .map_err(|error| failure::describe(&error, limit))?;
+            let (head, body) = response.into_parts();
+            answer.status = Some(head.status.as_u16());
+            answer.first_byte = Some(spent());
+            let left = limit.saturating_sub(spent()).min(SLOWEST_ANSWER);
+            let said = drain(body, left, TEST_KEPT).await;
+            answer.said = refusal::text(said, &target.hidden(uri, &signatures));
+            let judged = answer::judge(target, uri, &head, &self.give_up_on, || self.clock.now());
+            judged.map_err(|error| error.to_string())
+        };
+        answer.verdict = sent.await;
+        answer.took = spent();
+        answer
+    }
+
     /// Sends the request, and repeats it if the subscriber says that it has not processed it. Returns the
     /// answer, and the signatures of the request that was answered.
     async fn request(
@@ -126,6 +157,30 @@ pub(super) struct Answered {
     pub(super) judged: Result<(), HandlerError>,
     /// The subscriber wants nothing more.
     pub(super) is_gone: bool,
+}
+
+/// What a test has shown.
+#[derive(Debug)]
+pub(super) struct TestAnswer {
+    pub(super) status: Option<u16>,
+    pub(super) first_byte: Option<Duration>,
+    pub(super) took: Duration,
+    /// The beginning of the answer's body, without what must not be shown.
+    pub(super) said: Option<String>,
+    /// Why an attempt would fail.
+    pub(super) verdict: Result<(), String>,
+}
+
+impl Default for TestAnswer {
+    fn default() -> Self {
+        Self {
+            status: None,
+            first_byte: None,
+            took: Duration::ZERO,
+            said: None,
+            verdict: Ok(()),
+        }
+    }
 }
 
 /// Reads the rest of an answer, so that the connection can be used again, and returns the first `kept`
@@ -178,6 +233,9 @@ pub enum RelayError {
     #[error("the relay's HTTP client cannot be set up: {0}")]
     Client(String),
 }
+
+/// How much of the answer to a test is shown, in bytes.
+const TEST_KEPT: usize = 4096;
 
 /// How much of an answer's body is read, in bytes.
 const LONGEST_ANSWER: usize = 64 * 1024;

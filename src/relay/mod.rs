@@ -39,7 +39,7 @@ pub use guard::{Exception, Guard, RejectedAddress};
 pub use handler::Relay;
 pub use headers::{HeaderError, MAX_HEADER_BYTES, MAX_HEADERS, SubscriptionHeaders};
 pub(crate) use registry::{
-    ChangeError, NextRelay, RegisteredSubscription, Registry, SubscriptionChange,
+    ChangeError, NextRelay, RegisteredSubscription, Registry, SubscriptionChange, TestPost,
 };
 pub use registry::{RelayState, RelayedTo};
 pub use settings::{RelayOptions, RelaySettings, SubscriptionSettings};

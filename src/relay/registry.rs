@@ -14,10 +14,11 @@ mod change;
 mod follow;
 mod reload;
 mod start;
+mod test_post;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,6 +40,7 @@ use crate::telemetry::Metrics;
 
 pub(crate) use change::{ChangeError, SubscriptionChange};
 pub(crate) use reload::NextRelay;
+pub(crate) use test_post::TestPost;
 
 /// All subscriptions and their consumers.
 pub(crate) struct Registry {
@@ -49,6 +51,8 @@ pub(crate) struct Registry {
     /// Held during a change.
     changes: tokio::sync::Mutex<()>,
     all: Mutex<BTreeMap<SubscriptionKey, RegisteredSubscription>>,
+    /// Those to which a test is sent now.
+    tested: Mutex<BTreeSet<SubscriptionKey>>,
 }
 
 /// What the settings say for all subscriptions.

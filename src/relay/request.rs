@@ -22,7 +22,8 @@ use super::guard::Guard;
 use super::headers::SubscriptionHeaders;
 use super::subscription::{may_be_token, shown};
 use crate::signature::{
-    Mac, Secret, Secrets, standard_webhooks_key, standard_webhooks_signature, x_webhook_signature,
+    Mac, Secret, Secrets, TEST, standard_webhooks_key, standard_webhooks_signature,
+    x_webhook_signature,
 };
 use crate::{Delivery, percent_encode};
 
@@ -238,6 +239,9 @@ fn add_event_headers(headers: &mut HeaderMap, delivery: &Delivery) {
     if delivery.is_replay() {
         headers.insert(OFFHOOK_REPLAY, HeaderValue::from_static("true"));
     }
+    if delivery.header(TEST).is_some() {
+        headers.insert(OFFHOOK_TEST, HeaderValue::from_static("true"));
+    }
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
@@ -291,3 +295,4 @@ const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature
 const OFFHOOK_ATTEMPT: HeaderName = HeaderName::from_static("offhook-attempt");
 const OFFHOOK_SESSION: HeaderName = HeaderName::from_static("offhook-session");
 const OFFHOOK_REPLAY: HeaderName = HeaderName::from_static("offhook-replay");
+const OFFHOOK_TEST: HeaderName = HeaderName::from_static(TEST);

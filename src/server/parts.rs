@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::admin::{Access, AdminState, CurrentAccess, Guesses};
+use tokio::sync::Semaphore;
+
+use crate::admin::{Access, AdminState, CurrentAccess, Guesses, Oldest, Plans};
 use crate::clock::Clock;
 use crate::engine::{InlineEngine, Pipeline};
 use crate::ingress::Ingress;
@@ -57,7 +59,10 @@ impl Parts {
             pipeline: self.pipeline.clone(),
             registry: self.registry.clone(),
             turns: AdminState::turns(),
+            body_search: Semaphore::new(1),
             guesses: Guesses::default(),
+            plans: Plans::default(),
+            oldest: Oldest::default(),
             clock: Arc::clone(&self.reloading.clock),
         }
     }

@@ -109,11 +109,12 @@ impl Reloads {
                         public.replace(&server);
                         most_viewers.inspect(|most| metrics.news().set_max_viewers(*most));
                         let new = parts::access(admin.as_ref());
-                        if !access.now().has_tokens_of(&new) {
-                            // They have shown an old one.
+                        let are_same = access.now().has_tokens_of(&new);
+                        access.replace(new);
+                        if !are_same {
+                            // They have shown an old one. Who asks from now on is judged by the new one.
                             metrics.news().send_away();
                         }
-                        access.replace(new);
                         if !next.is_empty() {
                             next.into_iter().for_each(NextCertificate::apply);
                             tls.tell_ends(&metrics, clock.now());

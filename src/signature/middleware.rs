@@ -196,12 +196,42 @@ impl VerifySignature {
         received_at: Timestamp,
     ) -> Result<Verified, Refusal> {
         let claimed = self.verifier.claim(headers, None, received_at)?;
+        self.verify_marked(RECOVERED, &claimed, headers, session, body, received_at)
+    }
+
+    /// Verifies a test event that was signed here. It has the header `offhook-test`, which no sender can send.
+    pub(crate) fn verify_test(
+        &self,
+        headers: &HeaderMap,
+        token: Option<&str>,
+        session: &str,
+        body: Bytes,
+        now: Timestamp,
+    ) -> Result<Verified, Refusal> {
+        let claimed = self.verifier.claim(headers, token, now)?;
+        self.verify_marked(TEST, &claimed, headers, Some(session), body, now)
+    }
+
+    fn verify_marked(
+        &self,
+        mark: &'static str,
+        claimed: &Claimed,
+        headers: &HeaderMap,
+        session: Option<&str>,
+        body: Bytes,
+        received_at: Timestamp,
+    ) -> Result<Verified, Refusal> {
         let mut unverified = Unverified::new(body, received_at);
         unverified.session = session.map(str::to_owned);
         unverified.headers = kept_headers(headers, self.verifier.kept_headers());
-        let mark = (RECOVERED.into(), Bytes::from_static(b"true"));
+        let mark = (mark.into(), Bytes::from_static(b"true"));
         unverified.headers.push(mark);
-        self.verifier.verify(&claimed, unverified)
+        self.verifier.verify(claimed, unverified)
+    }
+
+    /// The longest body, in bytes.
+    pub(crate) fn max_body(&self) -> usize {
+        self.limits.max_body
     }
 }
 
@@ -276,6 +306,9 @@ pub(crate) trait Deadline {
 
 /// The header of an event that was refused when it was received, and verified later.
 const RECOVERED: &str = "offhook-recovered";
+
+/// The header of a test event.
+pub(crate) const TEST: &str = "offhook-test";
 
 /// The session in a path segment, of which actix has decoded everything except `%25`, `%2B` and `%2F`.
 pub(crate) fn path_session(segment: &str) -> String {

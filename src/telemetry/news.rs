@@ -68,10 +68,18 @@ pub(crate) enum ChangeKind {
     Source,
     /// A replay has begun or ended.
     Replay,
+    /// It was found out why a request was refused whose sender knows a secret.
+    Refused,
 }
 
 impl ChangeKind {
-    pub(crate) const ALL: [Self; 4] = [Self::State, Self::Consumer, Self::Source, Self::Replay];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::State,
+        Self::Consumer,
+        Self::Source,
+        Self::Replay,
+        Self::Refused,
+    ];
 
     /// The name in the stream.
     pub(crate) fn as_str(self) -> &'static str {
@@ -80,6 +88,7 @@ impl ChangeKind {
             Self::Consumer => "consumer",
             Self::Source => "source",
             Self::Replay => "replay",
+            Self::Refused => "refused",
         }
     }
 }

@@ -72,6 +72,8 @@ mod subscriber;
 pub use self::event::TestEvent;
 pub use self::journal::TempJournal;
 pub use self::recorder::Recorder;
+#[doc(hidden)]
+pub use self::request::look_at_answers;
 pub use self::request::{TestRequest, TestResponse};
 pub use self::subscriber::TestSubscriber;
 use crate::Offhook;

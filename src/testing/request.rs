@@ -1,6 +1,7 @@
 //! [`TestRequest`] and [`TestResponse`]: a request to a server under test or to a subscriber, and the answer.
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use url::Url;
@@ -102,9 +103,22 @@ impl TestRequest {
         let request = request.body(self.body.clone().into());
         let request = request.expect("a request that HTTP allows");
         let answered = http.send(request, TIMEOUT, usize::MAX).await;
-        answered.expect("a whole answer").response.into()
+        let answer = answered.expect("a whole answer").response.into();
+        if let Some(look) = LOOK.get() {
+            look(self, &answer);
+        }
+        answer
     }
 }
+
+/// Has each answer to [`TestRequest::send`] in this process looked at, which may panic. Only the first call counts.
+#[doc(hidden)]
+pub fn look_at_answers(look: fn(&TestRequest, &TestResponse)) {
+    // It is there already.
+    let _ = LOOK.set(look);
+}
+
+static LOOK: OnceLock<fn(&TestRequest, &TestResponse)> = OnceLock::new();
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

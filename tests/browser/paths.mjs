@@ -65,12 +65,17 @@ export const paths = {
     await button.waitFor();
     assert.equal((await button.textContent())?.replace(/all \d+ consumers/, "all"), "Replay 2 events to all");
     await page.selectOption("#panel select[name=consumer]", "handler:archive");
-    assert.equal(await button.textContent(), "Replay 2 events to archive");
+    await page.waitForSelector("#panel button[type=submit]:has-text('Replay 2 events to archive')");
+    assert.equal(await page.evaluate(() => document.activeElement?.name), "consumer");
+    await page.fill("#panel input[name=rate]", "1");
+    await page.keyboard.press("Tab");
+    await page.waitForSelector("#panel dd:has-text('2 seconds')");
     const wrong = await judge(opened);
     await button.click();
-    await page.waitForFunction(() => document.querySelector("#said")?.textContent?.includes("2 events handed over again"));
+    await page.waitForFunction(() => document.querySelector("#said")?.textContent?.includes("The replay of 2 events has begun"));
     const { replays } = await seeded.api("api/replays");
-    assert.equal(replays.filter((one) => one.consumer === "handler:archive" && one.matched === 1).length, 2);
+    const mine = replays.filter((one) => one.consumer === "handler:archive" && one.matched === 2 && one.rate === 1);
+    assert.equal(mine.length, 1);
     await opened.context.close();
     return wrong;
   },
@@ -120,7 +125,7 @@ export const paths = {
     for (const path of ["", "events", "consumers", "consumers/handler%3Akeeps-trying", "dead", "settings"]) {
       await page.goto(seeded.base + path);
       await shown(page);
-      const calls = await page.locator("main [data-calls], main [data-replay], main [data-panel]").count();
+      const calls = await page.locator("main [data-call], main [data-replay], main [data-panel]").count();
       if (calls) wrong.push(`${path} has ${calls} buttons`);
       if (/Where is my order/.test(await page.textContent("main") ?? "")) wrong.push(`${path} shows a body`);
       wrong.push(...await judge(opened));
@@ -233,13 +238,93 @@ export const paths = {
     return wrong;
   },
 
+  async "a subscription is changed, and tested"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    await page.goto(`${seeded.base}consumers`);
+    await shown(page);
+    await page.click("a[data-panel]");
+    await page.fill("#panel input[name=name]", "desk");
+    await page.fill("#panel input[name=webhookUrl]", "http://127.0.0.1:1/first");
+    await page.click("#panel button[type=submit]");
+    await page.waitForSelector("#panel:not([open])", { state: "attached" });
+    await page.goto(`${seeded.base}consumers/${encodeURIComponent("subscription:*:desk")}`);
+    await shown(page);
+    await page.click("a[data-panel]:has-text('Edit')");
+    assert.equal(await page.inputValue("#panel input[name=webhookUrl]"), "http://127.0.0.1:1/first");
+    await page.fill("#panel input[name=webhookUrl]", "http://127.0.0.1:1/second");
+    await page.uncheck("#panel input[value=status]");
+    const wrong = await judge(opened);
+    await page.click("#panel button[type=submit]");
+    await page.waitForSelector("main dd:has-text('http://127.0.0.1:1/second')");
+    await page.waitForSelector("main dd:has-text('message, connection, unknown')");
+    await page.click("main button:has-text('Send a test')");
+    assert.equal(await page.textContent("#confirm button.go"), "Send 1 test to desk");
+    await page.click("#confirm button.go");
+    await page.waitForSelector("#said.is-bad:has-text('connection refused')");
+    await seeded.api("sessions/*/webhook?name=desk", "DELETE");
+    await opened.context.close();
+    return wrong;
+  },
+
+  async "a source receives a test event"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    await page.goto(seeded.base);
+    await shown(page);
+    await page.click("main button:has-text('Test')");
+    await page.click("#confirm button.go");
+    const said = page.locator("#said", { hasText: "It reaches handler:archive" });
+    await said.waitFor();
+    const id = (await said.textContent())?.match(/Received as ([0-9a-f-]+)/)?.[1];
+    await page.goto(`${seeded.base}events/${id}`);
+    await shown(page);
+    await page.waitForSelector(".head .state:has-text('test')");
+    const wrong = await judge(opened);
+    await opened.context.close();
+    return wrong;
+  },
+
+  async "pages follow the server, and Escape leads up"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    const archive = "handler:archive";
+    await page.goto(`${seeded.base}consumers`);
+    await page.waitForSelector("#connection[data-state=live]");
+    const row = page.locator("tbody tr", { hasText: "archive" });
+    await seeded.api(`api/consumers/${archive}/pause`, "POST");
+    await row.locator(".state", { hasText: "paused" }).waitFor();
+    await seeded.send({ event: "status", sessionId: "follow", messageId: "F", status: "read" });
+    const { events } = await seeded.api("api/events?session=follow");
+    await page.goto(`${seeded.base}events/${events[0].id}`);
+    await page.waitForSelector("main li:has-text('gets nothing until it is resumed')");
+    await page.waitForSelector("#connection[data-state=live]");
+    await seeded.api(`api/consumers/${archive}/resume`, "POST");
+    await page.waitForSelector("main .head .state:has-text('done')");
+    assert.match(await page.textContent("#zone") ?? "", /UTC/);
+    await page.keyboard.press("Escape");
+    await page.waitForSelector("#events");
+    await page.keyboard.press("Escape");
+    assert.equal(new URL(page.url()).pathname, "/events");
+    // A question that is closed gives the focus back.
+    await page.goto(`${seeded.base}consumers/${encodeURIComponent(archive)}`);
+    await shown(page);
+    await page.focus("main button:has-text('Pause')");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#confirm[open]");
+    await page.keyboard.press("Escape");
+    assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Pause");
+    await opened.context.close();
+    return [];
+  },
+
   async "a change that failed can be tried again"(browser, { seeded }) {
     const opened = await tab(browser, { base: seeded.base, token: TOKEN });
     const { page } = opened;
     await page.goto(`${seeded.base}consumers/${encodeURIComponent("handler:archive")}`);
     await shown(page);
     await page.route("**/pause", (route) => route.abort());
-    await page.click("button[data-calls]:has-text('Pause')");
+    await page.click("button[data-call]:has-text('Pause')");
     await page.click("#confirm button.go");
     await page.waitForFunction(() => document.querySelector("#confirm output")?.textContent);
     await page.unroute("**/pause");

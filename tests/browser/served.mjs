@@ -56,8 +56,8 @@ retry = { first = "1h", factor = 1.0, attempts = 100, jitter = 0.0 }
 `;
 
 export class Served {
-  /** Starts a server: "empty", "seeded", or "broken". */
-  static async start(program, state) {
+  /** Starts a server: "empty", "seeded", or "broken"; or an empty one with these handlers and subscriptions. */
+  static async start(program, state, handlers = state === "empty" ? "" : HANDLERS) {
     const folder = await mkdtemp(join(tmpdir(), "offhook-browser-"));
     const settings = `
 [server]
@@ -71,7 +71,7 @@ path = "journal"
 [[sources]]
 name = "codeskytz"
 secrets = ["${KEY}"]
-${state === "empty" ? "" : HANDLERS}`;
+${handlers}`;
     await writeFile(join(folder, "settings.toml"), settings);
     const env = { PATH: process.env.PATH, HOME: process.env.HOME };
     const child = spawn(program, ["serve"], { cwd: folder, env, stdio: ["ignore", "ignore", "pipe"] });

@@ -1,6 +1,7 @@
 //! The commands that ask a running server: what they ask it, and what they print of its answer.
 
 mod failures;
+mod plans;
 mod stub;
 
 use serde_json::{Value, json};

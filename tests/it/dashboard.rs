@@ -237,7 +237,7 @@ async fn the_viewer_gets_no_bodies_and_no_buttons() {
         for private in ["a private text", "+44 private"] {
             assert!(!text.contains(private), "{path}: {text}");
         }
-        for button in ["data-calls", "data-replay", "data-panel"] {
+        for button in ["data-call", "data-replay", "data-panel"] {
             assert!(!text.contains(button), "{path}: {button} in {text}");
         }
     }

@@ -440,7 +440,16 @@ fn starting(folder: &Folder) -> (Program, std::fs::File) {
     let pipe = folder.0.join("pipe.toml");
     let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
-    let mut command = crate::support::offhook(&["--settings", "pipe.toml"]);
+    let offhook = crate::support::offhook(&["--settings", "pipe.toml"]);
+    // Whoever starts the tests may ignore SIGINT, as a shell has it for a command in the background.
+    let mut command = Command::new("env");
+    command
+        .arg("--default-signal=INT")
+        .arg(offhook.get_program());
+    command.args(offhook.get_args());
+    for (name, _) in offhook.get_envs() {
+        command.env_remove(name);
+    }
     let program = Program::start(command.current_dir(&folder.0));
     // Opening the pipe waits for its reader.
     let writer = std::fs::OpenOptions::new().write(true).open(&pipe);

@@ -11,20 +11,25 @@ mod clock;
 #[cfg(feature = "postgres")]
 mod cluster;
 mod conformance;
+mod contains;
 mod crash;
 #[cfg(feature = "test-support")]
 mod custom_journal;
 #[cfg(feature = "dashboard")]
 mod dashboard;
+#[cfg(feature = "dashboard")]
+mod dashboard_event;
 mod deletion;
 mod events;
 mod examples;
 mod exec;
 mod fault;
 mod files;
+mod from_file;
 mod full_disk;
 mod gateway;
 mod identity;
+mod idle;
 mod isolation;
 mod journal_files;
 mod jsonl;
@@ -34,8 +39,10 @@ mod logs;
 mod metrics;
 mod middleware;
 mod mounted;
+mod openapi;
 mod pages;
 mod parts;
+mod plans;
 mod proxies;
 mod records;
 mod refused;
@@ -60,3 +67,4 @@ mod support;
 mod systemd;
 mod tail;
 mod tls;
+mod trials;

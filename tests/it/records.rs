@@ -402,7 +402,7 @@ async fn a_replay_repeats_what_was_asked_for() {
     let ask =
         json!({ "session": "s", "event": "message", "consumer": "handler:one", "dry_run": true });
     let dry = post(&server, "/api/replay", ask.clone()).await;
-    assert_eq!(dry, json!({ "matched": 20, "replayed": 0 }));
+    assert_eq!((&dry["matched"], &dry["replayed"]), (&json!(20), &json!(0)));
     let mut ask = ask;
     ask["dry_run"] = json!(false);
     let done = post(&server, "/api/replay", ask).await;

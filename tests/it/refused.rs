@@ -6,19 +6,24 @@ mod kept;
 mod reasons;
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 
 use offhook::testing::{TestEvent, TestRequest};
-use offhook::{Offhook, Server, testing};
 use serde_json::{Value, json};
 
+use crate::from_file::FromFile;
 use crate::served::until;
-use crate::support::{Folder, ask, secret};
+use crate::support::{Folder, secret};
 
-/// A server with a settings file in a folder of its own.
-struct Refusing {
-    folder: Folder,
-    text: String,
-    server: Server,
+/// A server that refuses requests, and whose settings may be mended.
+struct Refusing(FromFile);
+
+impl Deref for Refusing {
+    type Target = FromFile;
+
+    fn deref(&self) -> &FromFile {
+        &self.0
+    }
 }
 
 const OLD: &str = "the-secret-of-the-settings";
@@ -34,14 +39,7 @@ impl Refusing {
              [[handlers]]\nname = \"kept\"\nuse = \"jsonl\"\npath = \"{path}/handled.jsonl\"\n\
              order = \"session\"\n[[sources]]\nname = \"hub\"\nsecrets = [\"{OLD}\"]\n{more}"
         );
-        std::fs::write(folder.0.join("settings.toml"), &text).unwrap();
-        let offhook = Offhook::from_settings(folder.0.join("settings.toml")).unwrap();
-        let server = testing::start(offhook).await;
-        Self {
-            folder,
-            text,
-            server,
-        }
+        Self(FromFile::start(folder, text).await)
     }
 
     fn public(&self) -> SocketAddr {
@@ -50,31 +48,15 @@ impl Refusing {
 
     /// Writes the text of the start with `old` replaced by `new`, and has it loaded.
     async fn change(&self, old: &str, new: &str) {
-        assert!(self.text.contains(old), "{old}");
-        let text = self.text.replacen(old, new, 1);
-        let (file, other) = (
-            self.folder.0.join("settings.toml"),
-            self.folder.0.join("new"),
-        );
-        std::fs::write(&other, text).unwrap();
-        std::fs::rename(other, file).unwrap();
-        let (status, answer) = self.ask("POST", "/api/reload", json!({})).await;
+        self.write(old, new);
+        let (status, answer) = self.ask("POST", "/api/reload", &json!({})).await;
         assert_eq!(status, 200, "{answer}");
-    }
-
-    async fn ask(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
-        let admin = self.server.admin_address().unwrap();
-        let body = match method {
-            "POST" => body.to_string(),
-            _ => String::new(),
-        };
-        ask(admin, method, path, body).await
     }
 
     /// What `/api/refused` says, with this query.
     async fn list(&self, query: &str) -> Value {
         let (status, answer) = self
-            .ask("GET", &format!("/api/refused{query}"), json!({}))
+            .ask("GET", &format!("/api/refused{query}"), &json!({}))
             .await;
         assert_eq!(status, 200, "{answer}");
         answer
@@ -94,7 +76,7 @@ impl Refusing {
     async fn details(&self, one: &Value) -> Value {
         let id = one["id"].as_str().unwrap();
         let (status, details) = self
-            .ask("GET", &format!("/api/refused/{id}"), json!({}))
+            .ask("GET", &format!("/api/refused/{id}"), &json!({}))
             .await;
         assert_eq!(status, 200, "{details}");
         details
@@ -106,24 +88,9 @@ impl Refusing {
         assert_eq!(answer.status, status, "{}", answer.text());
     }
 
-    async fn metrics(&self) -> String {
-        let admin = self.server.admin_address().unwrap();
-        TestRequest::get("/metrics").send(admin).await.text()
-    }
-
     /// The ids of the messages that were handled, when there are so many.
     async fn handled(&self, count: usize) -> Vec<String> {
-        let file = self.folder.0.join("handled.jsonl");
-        let found = || {
-            let text = std::fs::read_to_string(&file).unwrap_or_default();
-            let ids = text.lines().map(|line| {
-                let line: Value = serde_json::from_str(line).unwrap();
-                line["body"]["messageId"].as_str().unwrap_or("?").to_owned()
-            });
-            ids.collect::<Vec<_>>()
-        };
-        until("the handler", async || found().len() >= count).await;
-        found()
+        self.ids("handled.jsonl", count).await
     }
 }
 

@@ -6,21 +6,26 @@ mod process;
 mod rows;
 mod waiting;
 
-use std::path::PathBuf;
+use std::ops::Deref;
 
 use offhook::testing::{TestEvent, TestRequest};
-use offhook::{Offhook, Server, testing};
+use offhook::{Offhook, testing};
 use serde_json::{Value, json};
 
+use crate::from_file::FromFile;
 use crate::served::until;
 use crate::subscriber::Subscriber;
 use crate::support::{Folder, ask, secret};
 
-/// A server with a settings file in a folder of its own.
-struct Reloaded {
-    folder: Folder,
-    text: String,
-    server: Server,
+/// A server whose settings change while it runs.
+struct Reloaded(FromFile);
+
+impl Deref for Reloaded {
+    type Target = FromFile;
+
+    fn deref(&self) -> &FromFile {
+        &self.0
+    }
 }
 
 const OLD: &str = "a-secret-of-the-old-settings";
@@ -40,40 +45,7 @@ impl Reloaded {
     async fn start(name: &str, more: &str) -> Self {
         let folder = Folder::new(name);
         let text = settings(&folder, more);
-        std::fs::write(folder.0.join("settings.toml"), &text).unwrap();
-        let offhook = Offhook::from_settings(folder.0.join("settings.toml")).unwrap();
-        let server = testing::start(offhook).await;
-        Self {
-            folder,
-            text,
-            server,
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.0.join(name)
-    }
-
-    /// Writes the text of the start with `old` replaced by `new`, in one step.
-    fn write(&self, old: &str, new: &str) {
-        assert!(self.text.contains(old), "{old}");
-        let other = self.path("settings.toml.new");
-        std::fs::write(&other, self.text.replacen(old, new, 1)).unwrap();
-        std::fs::rename(other, self.path("settings.toml")).unwrap();
-    }
-
-    async fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let admin = self.server.admin_address().unwrap();
-        let body = match method {
-            "POST" => body.to_string(),
-            _ => String::new(),
-        };
-        ask(admin, method, path, body).await
-    }
-
-    async fn metrics(&self) -> String {
-        let admin = self.server.admin_address().unwrap();
-        TestRequest::get("/metrics").send(admin).await.text()
+        Self(FromFile::start(folder, text).await)
     }
 
     /// Has the file loaded again.
@@ -105,28 +77,11 @@ impl Reloaded {
 
     /// Waits until this file of a jsonl handler has exactly these messages.
     async fn handled(&self, file: &str, ids: &[&str]) {
-        assert_eq!(self.found(file, ids.len()).await, ids);
-    }
-
-    /// The ids in `file`, when there are so many.
-    async fn found(&self, file: &str, count: usize) -> Vec<String> {
-        let found = || {
-            let text = std::fs::read_to_string(self.path(file)).unwrap_or_default();
-            let ids = text.lines().map(|line| {
-                let line: Value = serde_json::from_str(line).unwrap();
-                line["body"]["messageId"].as_str().unwrap().to_owned()
-            });
-            ids.collect::<Vec<_>>()
-        };
-        until(&format!("{count} ids in {file}"), async || {
-            found().len() >= count
-        })
-        .await;
-        found()
+        assert_eq!(self.ids(file, ids.len()).await, ids);
     }
 
     async fn stop(self) {
-        self.server.stop().await;
+        self.0.server.stop().await;
     }
 }
 
@@ -488,17 +443,17 @@ async fn what_is_made_in_code_stays() {
     let offhook = Offhook::from_settings(&path).unwrap();
     let offhook = offhook.source(own).handler("own", recorder.clone());
     let server = testing::start(offhook).await;
-    let it = Reloaded {
+    let it = Reloaded(FromFile {
         folder,
         text,
         server,
-    };
+    });
     it.change(OLD, NEW, &[r#"source "hub": secrets changed"#])
         .await;
     assert_eq!(it.send("/own", OLD, "1").await, 200);
     assert_eq!(it.send("/webhook", NEW, "2").await, 200);
     // The order of two sources is not promised.
-    let mut found = it.found("handled.jsonl", 2).await;
+    let mut found = it.ids("handled.jsonl", 2).await;
     found.sort();
     assert_eq!(found, ["1", "2"]);
     until("both are recorded", async || recorder.events().len() == 2).await;

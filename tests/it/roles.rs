@@ -4,16 +4,18 @@ use std::net::SocketAddr;
 
 use offhook::settings::ShowBodies;
 use offhook::testing::{Recorder, TempJournal, TestEvent, TestRequest, TestResponse};
-use offhook::{Offhook, Server, testing};
+use offhook::{Delivery, Event, EventHandler, HandlerError, Offhook, Server, async_trait, testing};
 use serde_json::Value;
 
+use crate::served::until;
+use crate::subscriber::{Answer, Subscriber};
 use crate::support::{KEY, secret, source};
 
 const ADMIN: &str = "token-of-the-administrator";
 const VIEWER: &str = "token-of-the-viewer";
 
-async fn server(journal: &TempJournal, show_bodies: ShowBodies) -> Server {
-    let offhook = Offhook::builder()
+fn builder(journal: &TempJournal, show_bodies: ShowBodies) -> Offhook {
+    Offhook::builder()
         .journal(journal.settings())
         .source(source())
         .handler("recorder", Recorder::default())
@@ -22,8 +24,12 @@ async fn server(journal: &TempJournal, show_bodies: ShowBodies) -> Server {
             let admin = settings.admin.as_mut().unwrap();
             admin.viewer_token = Some(secret(VIEWER));
             admin.show_bodies = show_bodies;
-        });
-    testing::start(offhook).await
+            settings.relay.options.allow_private = true;
+        })
+}
+
+async fn server(journal: &TempJournal, show_bodies: ShowBodies) -> Server {
+    testing::start(builder(journal, show_bodies)).await
 }
 
 async fn ask(to: SocketAddr, method: &str, path: &str, token: &str) -> TestResponse {
@@ -153,6 +159,81 @@ async fn the_viewer_sees_bodies_where_the_settings_say_so() {
     let seen = newest(open.admin_address().unwrap(), VIEWER).await;
     assert_eq!(seen["body"]["message"], "a private text");
     open.stop().await;
+}
+
+/// Fails, so that the conversation of the event is held up.
+struct Failing;
+
+#[async_trait]
+impl EventHandler for Failing {
+    async fn handle(&self, _: &Event, _: &Delivery) -> Result<(), HandlerError> {
+        Err("not today".into())
+    }
+}
+
+/// Whatever holds text of a body holds it for the administrator only.
+#[actix_web::test]
+async fn no_page_shows_text_of_a_body_to_the_viewer() {
+    let journal = TempJournal::new();
+    let open = builder(&journal, ShowBodies::Admin).handler("failing", Failing);
+    let server = testing::start(open).await;
+    let to = server.admin_address().unwrap();
+    let subscriber = Subscriber::start([Answer::Text(500, "no a private text".to_owned())]).await;
+    let registration = serde_json::json!({ "name": "crm", "webhookUrl": subscriber.url() });
+    let mut request = TestRequest::post(registration.to_string()).path("/sessions/s/webhook");
+    request.headers.clear();
+    let request = request
+        .header("Authorization", &format!("Bearer {ADMIN}"))
+        .header("Content-Type", "application/json");
+    assert_eq!(request.send(to).await.status, 201);
+    // Its sender names the conversation, which waits for the first one.
+    let event = |id| {
+        let event = TestEvent::message("a private text", "a private text").session("s");
+        event.id(id)
+    };
+    for id in ["1", "2"] {
+        let request = event(id).sign(&secret(KEY));
+        assert_eq!(request.send(server.public_address()).await.status, 200);
+    }
+    let event = event("3");
+    let forged = event.sign(&secret("not-the-key-of-the-source"));
+    assert_eq!(forged.send(server.public_address()).await.status, 401);
+
+    let oldest = async |path: &str, list: &str| {
+        let answer = json(&ask(to, "GET", path, ADMIN).await);
+        let oldest = answer[list].as_array().unwrap().last();
+        oldest.unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let id = oldest("/api/events", "events").await;
+    let refused = oldest("/api/refused", "refused").await;
+    for path in [
+        format!("/api/events/{id}"),
+        format!("/api/events/{id}/body"),
+        format!("/api/refused/{refused}"),
+        "/api/consumers/handler:failing".to_owned(),
+        #[cfg(feature = "dashboard")]
+        format!("/ui/events/{id}"),
+        #[cfg(feature = "dashboard")]
+        format!("/ui/refused/{refused}"),
+    ] {
+        let shown = async |token| ask(to, "GET", &path, token).await.text();
+        until(&format!("{path} has the text"), async || {
+            shown(ADMIN).await.contains("a private text")
+        })
+        .await;
+        let seen = shown(VIEWER).await;
+        assert!(!seen.contains("a private text"), "{path}: {seen}");
+    }
+    // The answer of a subscriber may repeat what it was sent.
+    let path = format!("/api/events/{id}");
+    until("the attempt is shown", async || {
+        let seen = ask(to, "GET", &path, ADMIN).await.text();
+        seen.contains("no a private text")
+    })
+    .await;
+    let seen = ask(to, "GET", &path, VIEWER).await.text();
+    assert!(!seen.contains("a private text"), "{seen}");
+    server.stop().await;
 }
 
 #[actix_web::test]

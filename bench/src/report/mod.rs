@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::machine::Origin;
-use crate::results::{Curve, Idle, Kept, Open, Receive, Relayed};
+use crate::results::{Curve, Idle, Kept, Open, Pages, Receive, Relayed, Watched};
 use crate::runs::Over;
 
 /// All results there are.
@@ -25,6 +25,9 @@ struct Results {
     relay: Option<Kept<Relayed>>,
     idle: Option<Kept<Idle>>,
     idle_full: Option<Kept<Idle>>,
+    /// With pages, and with streams alone.
+    watched: Vec<Kept<Watched>>,
+    pages: Option<Kept<Pages>>,
 }
 
 /// Writes `README.md` and the charts into the folder of the results.
@@ -50,6 +53,10 @@ impl Results {
         for name in OPENS {
             opens.extend(Kept::read(folder, name)?);
         }
+        let mut watched = Vec::new();
+        for name in ["watched", "watched-streams"] {
+            watched.extend(Kept::read(folder, name)?);
+        }
         let mut curves = Vec::new();
         for over in Over::ALL {
             curves.extend(Kept::read(folder, &format!("curve-{}", over.name()))?);
@@ -61,6 +68,8 @@ impl Results {
             relay: Kept::read(folder, "relay")?,
             idle: Kept::read(folder, "idle")?,
             idle_full: Kept::read(folder, "idle-full")?,
+            watched,
+            pages: Kept::read(folder, "pages")?,
         })
     }
 
@@ -109,6 +118,18 @@ impl Results {
             let title = format!("Nothing to do, {} events kept", tables::count(results.kept));
             section(&title, origin, "idle", tables::idle(results));
         }
+        for Kept { origin, results } in &self.watched {
+            section(
+                "Somebody watches",
+                origin,
+                "no image",
+                tables::watched(results),
+            );
+        }
+        if let Some(Kept { origin, results }) = &self.pages {
+            let title = format!("The dashboard, {} events kept", tables::count(results.kept));
+            section(&title, origin, "no image", tables::pages(results));
+        }
         page
     }
 
@@ -122,6 +143,8 @@ impl Results {
         all.extend(self.relay.iter().map(of));
         all.extend(self.curves.iter().map(of));
         all.extend(self.idle.iter().chain(&self.idle_full).map(of));
+        all.extend(self.watched.iter().map(of));
+        all.extend(self.pages.iter().map(of));
         all
     }
 }

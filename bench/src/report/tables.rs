@@ -1,7 +1,7 @@
 //! Results as Markdown.
 
 use crate::machine::Origin;
-use crate::results::{Curve, Idle, Open, Receive, Relayed, Skipped, Spread};
+use crate::results::{Curve, Idle, Open, Pages, Receive, Relayed, Skipped, Spread, Watched};
 use crate::targets::Target;
 
 pub(super) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -244,6 +244,42 @@ pub(super) fn idle(idle: &Idle) -> String {
         idle.seconds,
         idle.resident_mib
     )
+}
+
+pub(super) fn watched(watched: &Watched) -> String {
+    let all = [&watched.without, &watched.with, &watched.ratios];
+    let [without, with, ratio] = all.map(|values| median(values, 2));
+    let what = if watched.only_streams {
+        "follow the stream"
+    } else {
+        "have the dashboard open"
+    };
+    format!(
+        "{} requests/s of {} bytes: {without} µs of CPU time each; while {} viewers {what}, {with} µs: {ratio} \
+         times as much, in {} rounds of two slices of {} s in turns.\n",
+        watched.rate, watched.body, watched.viewers, watched.rounds, watched.seconds
+    )
+}
+
+pub(super) fn pages(pages: &Pages) -> String {
+    let memory = if pages.drop_caches {
+        ", with nothing of it in the system's memory"
+    } else {
+        ""
+    };
+    let text = format!(
+        "Each was asked for {} times, on one connection, after a start on the full journal{memory}. In ms.\n\n",
+        pages.asks
+    );
+    let rows = pages.pages.iter().map(|page| {
+        let bound = page.bound_ms.map(|bound| format!("{bound:.0}"));
+        let times = [page.first_ms, page.p50_ms, page.p95_ms];
+        let mut row = vec![format!("`{}`", page.path)];
+        row.extend(times.map(|time| format!("{time:.1}")));
+        row.push(bound.unwrap_or_else(|| "–".to_owned()));
+        row
+    });
+    text + &table(&["path", "first", "median", "95 %", "at most"], rows)
 }
 
 fn skipped(skipped: &[Skipped]) -> String {

@@ -4,10 +4,12 @@
 mod curve;
 mod idle;
 mod open;
+mod pages;
 mod receive;
 mod relay;
 mod send;
 mod subscribers;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,10 +24,12 @@ use crate::targets::{Running, Setting, Target};
 pub(crate) use curve::{Over, curve};
 pub(crate) use idle::idle;
 pub(crate) use open::open;
+pub(crate) use pages::pages;
 pub(crate) use receive::receive;
 pub(crate) use relay::relay;
 pub(crate) use send::send;
 use subscribers::Subscribers;
+pub(crate) use watched::watched;
 
 /// How much is measured.
 #[derive(Debug, Clone)]

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 
 use bare::Store;
 pub(crate) use bare_loop::{LoopOptions, run as bare_loop};
-pub(crate) use offhook_server::CERTIFICATE;
+pub(crate) use offhook_server::{ADMIN, CERTIFICATE};
 
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -73,6 +73,9 @@ pub(crate) struct ServeOptions {
     /// How many requests are on their way to each subscriber at once.
     #[arg(long, default_value_t = 64)]
     pub(crate) concurrency: usize,
+    /// It has an admin listener.
+    #[arg(long)]
+    pub(crate) admin: bool,
 }
 
 pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<()> {

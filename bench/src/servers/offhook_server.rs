@@ -29,13 +29,17 @@ pub(super) fn run(options: &ServeOptions, handled: &Handled) -> anyhow::Result<(
         let mut offhook = Offhook::builder()
             .source(source)
             .bind(([127, 0, 0, 1], 0))
-            .without_admin()
             .journal(journal(options))
             .configure(|settings| {
                 settings.server.workers = 1;
                 settings.server.tls = tls.clone();
                 subscribe(settings, options, &secret);
             });
+        offhook = if options.admin {
+            offhook.admin_bind(([127, 0, 0, 1], 0))
+        } else {
+            offhook.without_admin()
+        };
         for number in 0..options.handlers {
             // The first one counts for the benchmark; all do the same work.
             let counter = Counter(if number == 0 {
@@ -54,6 +58,9 @@ pub(super) fn run(options: &ServeOptions, handled: &Handled) -> anyhow::Result<(
             offhook = offhook.handler_with(format!("subscriber-{number}"), relay, waiting);
         }
         let server = offhook.start().await?;
+        if let Some(admin) = server.admin_address() {
+            std::fs::write(options.folder.join(ADMIN), admin.to_string())?;
+        }
         handled.announce(server.public_address())?;
         server.run_until_stopped().await?;
         Ok(())
@@ -86,6 +93,9 @@ fn subscribe(settings: &mut Settings, options: &ServeOptions, secret: &Secret) {
         settings.subscriptions.push(subscription);
     }
 }
+
+/// The file with the address of the admin listener.
+pub(crate) const ADMIN: &str = "admin";
 
 /// The file with the certificate.
 pub(crate) const CERTIFICATE: &str = "server.pem";

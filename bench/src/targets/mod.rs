@@ -12,7 +12,7 @@ use std::process::Command;
 
 use crate::lab::Lab;
 use crate::load::{Shape, Signing};
-use crate::servers::{CERTIFICATE, Served};
+use crate::servers::{ADMIN, CERTIFICATE, Served};
 
 pub(crate) use running::Running;
 
@@ -46,6 +46,8 @@ pub(crate) struct Setting {
     pub(crate) subscribed: String,
     /// How many requests are on their way to each subscriber at once.
     pub(crate) concurrency: usize,
+    /// Whether it has an admin listener.
+    pub(crate) admin: bool,
 }
 
 impl Default for Setting {
@@ -55,6 +57,7 @@ impl Default for Setting {
             relay_to: String::new(),
             subscribed: String::new(),
             concurrency: 64,
+            admin: false,
         }
     }
 }
@@ -116,7 +119,10 @@ impl Target {
         match self.kind {
             Kind::Served(server) => {
                 let command = serve(server, &folder, None, setting)?;
-                let running = Running::talking(command, lab, &folder)?;
+                let mut running = Running::talking(command, lab, &folder)?;
+                if setting.admin {
+                    running.find_admin(&folder.join(ADMIN))?;
+                }
                 match server {
                     Served::SqliteTls => running.trusting(&folder.join(CERTIFICATE)),
                     _ => Ok(running),
@@ -152,6 +158,9 @@ fn serve(
     command.arg("--folder").arg(folder);
     command.arg("--handlers").arg(setting.handlers.to_string());
     command.args(["--concurrency", &setting.concurrency.to_string()]);
+    if setting.admin {
+        command.arg("--admin");
+    }
     for (option, subscribers) in [
         ("--relay-to", &setting.relay_to),
         ("--subscribed", &setting.subscribed),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use offhook::clock::{Clock as _, SystemClock};
 
 use crate::lab::Lab;
@@ -18,6 +19,8 @@ pub(crate) struct Running {
     processes: Vec<Process>,
     /// For servers that are this program: they tell what their handlers have seen.
     talk: Option<Talk>,
+    /// Its admin listener, if it has one.
+    admin: Option<SocketAddr>,
 }
 
 impl Running {
@@ -26,6 +29,7 @@ impl Running {
             to: address.into(),
             processes: vec![process],
             talk: None,
+            admin: None,
         }
     }
 
@@ -48,6 +52,17 @@ impl Running {
     pub(super) fn trusting(mut self, certificate: &Path) -> anyhow::Result<Self> {
         self.to = self.to.trusting(certificate)?;
         Ok(self)
+    }
+
+    /// Reads from its file where its admin listener is.
+    pub(super) fn find_admin(&mut self, file: &Path) -> anyhow::Result<()> {
+        let text = std::fs::read_to_string(file)?;
+        self.admin = Some(text.parse()?);
+        Ok(())
+    }
+
+    pub(crate) fn admin(&self) -> anyhow::Result<SocketAddr> {
+        self.admin.context("it has no admin listener")
     }
 
     /// The processes that were started; they may have children.

@@ -71,6 +71,10 @@ pub(super) async fn watch(
     let resume = resume(headers, query.after.as_deref())?;
     let news = state.metrics.news();
     let viewing = news.view(&filter.changes)?;
+    // The token may have been replaced since the request was let through, and before this viewer could be sent away.
+    if !state.is_known(headers) {
+        return Err(ApiError::unauthorized());
+    }
     let journal = pipeline.journal().as_ref();
     let (at, is_other) = begin(journal, news, (resume, filter.from), query.strict).await?;
     let mut out = encoding::opening(&at);
@@ -170,8 +174,10 @@ async fn begin(
     strict: bool,
 ) -> Result<(Place, bool), ApiError> {
     let newest = Place::behind(journal.tail().head());
-    if resume.is_none() && from.is_none() {
-        return Ok((newest, false));
+    match (&resume, from) {
+        (None, None) => return Ok((newest, false)),
+        (Some(Resume::After(place)), _) if *place == newest => return Ok((newest, false)),
+        _ => {}
     }
     // What is read here counts as well.
     let _turn = news.turn().await;

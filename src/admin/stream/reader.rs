@@ -116,8 +116,11 @@ impl EventReader {
                 if !records.is_empty() && !self.source.must_decode(&records) {
                     return Ok(self.took(self.source.take(&records, self.at)));
                 }
-                // What is in memory anyway is all that may be read without.
+                // What is in memory anyway is all that may be read without. Nothing is held while waiting: the tail
+                // moves on, and would not be all that is in memory.
+                drop(records);
                 let turn = self.news.turn().await;
+                let records = self.source.journal.tail().range(self.at.body, BATCH);
                 let reading = self.source.clone().read(self.at, records, turn);
                 self.reading.insert(rt::spawn(reading)).await
             }
@@ -165,7 +168,7 @@ impl EventReader {
         self.has_caught_up
     }
 
-    /// Where it is, if everything up to there was taken or left out and this was not told.
+    /// Where it is, if everything up to there was taken or left out; each place is told once.
     pub(super) fn untold_place(&mut self) -> Option<Place> {
         let is_untold = self.rows.is_empty() && self.at > self.told;
         is_untold.then(|| {
@@ -274,15 +277,17 @@ const ROOM: usize = 128 * 1024;
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::pin::pin;
     use std::time::Duration;
 
+    use futures_util::FutureExt as _;
     use tokio::time::timeout;
 
     use super::*;
     use crate::Received;
     use crate::clock::SystemClock;
     use crate::journal::contract::{WINDOW, entry, new};
-    use crate::journal::{Log as _, Memory};
+    use crate::journal::{Entry, Events, Log as _, Memory};
 
     /// At the beginning of a journal with 100 bodies, of which the oldest are not at hand.
     pub(in super::super) async fn reader(filter: &Arc<RowFilter>, news: &News) -> EventReader {
@@ -347,6 +352,32 @@ pub(super) mod tests {
                 "{next:?}"
             );
         }
+    }
+
+    #[actix_web::test]
+    async fn who_waits_for_its_turn_holds_no_bodies() {
+        let news = News::new();
+        let mut reader = reader(&Arc::default(), &news).await;
+        // It is in memory, and is to be decoded.
+        let encoded = Entry {
+            events: Events::Unread,
+            ..entry(Received::new("source", "{}"), 101, WINDOW)
+        };
+        let journal = Arc::clone(&reader.source.journal);
+        journal.append(encoded).await.unwrap();
+        reader.at = Place::behind(100);
+        let newest = journal.tail().get(101).unwrap();
+        let held = Arc::strong_count(&newest);
+        let turn = news.turn().await;
+        let mut next = pin!(reader.next());
+        assert!(next.as_mut().now_or_never().is_none(), "it waits");
+        assert_eq!(Arc::strong_count(&newest), held);
+        drop(turn);
+        let next = next.await.unwrap();
+        assert!(
+            matches!(&next, Next::Row(row) if row.seq == 101),
+            "{next:?}"
+        );
     }
 
     #[actix_web::test]

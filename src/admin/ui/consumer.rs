@@ -1,5 +1,7 @@
 //! Consumer: one of them, with what it holds up, why it fails, and what can be done about it.
 
+use std::collections::BTreeSet;
+
 use actix_web::{HttpResponse, web};
 use maud::{Markup, html};
 use serde_json::{Value, json};
@@ -9,12 +11,13 @@ use super::parts::{
     Act, Page, ago, beginning, call, count, fact, many, segment, short_name, state as state_of,
     time_in, when, with_query,
 };
+use super::subscription;
 use crate::admin::consumers;
 use crate::admin::error::ApiError;
 use crate::admin::role::Role;
 use crate::admin::state::{AdminState, State};
 use crate::clock::{Clock as _, SystemClock};
-use crate::relay::{RegisteredSubscription, without_tokens};
+use crate::relay::RegisteredSubscription;
 use crate::telemetry::Window;
 
 /// `GET /ui/consumers/{name}`
@@ -23,9 +26,10 @@ pub(super) async fn page(
     role: Role,
     name: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
+    let head = state.head();
     let one = consumers::one(&state, role, &name).await?;
     let word = one["state"].as_str().unwrap_or("unknown");
-    let subscription = subscription(&state, &name);
+    let subscription = subscription::find(&state, &name);
     let content = html! {
         div.head {
             h1 { (short_name(&name)) }
@@ -41,7 +45,7 @@ pub(super) async fn page(
             (fact("Waiting for a retry", one["retrying"].as_u64()))
             (fact("In memory", one["in_memory"].as_u64()))
             (fact("Faults of offhook", one["panics"].as_u64().filter(|count| *count > 0)))
-            @if let Some(entry) = &subscription { (of_subscription(entry)) }
+            @if let Some(entry) = &subscription { (subscription::facts(entry)) }
         }
         (over_time(&state, &name, one["lag"].as_u64()))
         (failures(&one["failures"]))
@@ -49,7 +53,12 @@ pub(super) async fn page(
         (options(&one["options"]))
         p { a href=(with_query("dead", &[("consumer", Some(&name))])) { "Dead letters of " (short_name(&name)) } }
     };
-    Ok(Page::new(short_name(&name)).answer(&state, &content).await)
+    let page = Page {
+        stream: Some("api/stream?kinds=consumer,state,event,replay".to_owned()),
+        after: head,
+        ..Page::new(short_name(&name))
+    };
+    Ok(page.answer(&state, &content).await)
 }
 
 /// Why it does not hand over, where it does not.
@@ -80,8 +89,9 @@ fn actions(one: &Value, subscription: Option<&RegisteredSubscription>, role: Rol
         ),
         say: format!("Resume {short}"),
         typed: None,
-        calls: vec![call("POST", format!("{path}/resume"), &json!({}))],
+        call: call("POST", format!("{path}/resume"), &json!({})),
         then: None,
+        told: None,
     };
     let pause = Act {
         name: "Pause",
@@ -89,9 +99,10 @@ fn actions(one: &Value, subscription: Option<&RegisteredSubscription>, role: Rol
             "{short} gets nothing until it is resumed. Events wait for it, as long as retention keeps them."
         ),
         say: format!("Pause {short}"),
-        calls: vec![call("POST", format!("{path}/pause"), &json!({}))],
+        call: call("POST", format!("{path}/pause"), &json!({})),
         typed: None,
         then: None,
+        told: None,
     };
     let is_stopped = matches!(word, "paused" | "suspended" | "ended" | "inactive");
     html! {
@@ -99,50 +110,33 @@ fn actions(one: &Value, subscription: Option<&RegisteredSubscription>, role: Rol
         @if role.may_change() {
             a.button data-panel href=(with_query("ui/replay", &[("consumer", Some(name))])) { "Replay…" }
         }
-        @if let Some(entry) = subscription.filter(|entry| !entry.is_defined()) { (remove(entry, short).button(role)) }
+        (try_now(one, short).button(role))
+        @if let Some(entry) = subscription { (subscription::actions(entry, short, role)) }
     }
 }
 
-/// Removes a subscription that was made over the API.
-fn remove<'a>(entry: &RegisteredSubscription, short: &str) -> Act<'a> {
-    let key = &entry.subscription.key;
-    let path = format!("sessions/{}/webhook", segment(key.session()));
+/// Tries what holds up others again, without waiting for its next try.
+fn try_now<'a>(one: &Value, short: &str) -> Act<'a> {
+    let lists = ["held_up", "sessions"].into_iter();
+    let held = lists.flat_map(|key| one[key].as_array().map_or(&[][..], Vec::as_slice));
+    let tried = held.filter(|held| !held["next_at"].is_null());
+    let events: BTreeSet<&str> = tried.filter_map(|held| held["event"].as_str()).collect();
+    let count = many(events.len() as u64, "event");
+    let body = json!({ "consumer": one["name"], "ids": events, "expected": events.len() });
     Act {
-        name: "Remove",
+        name: "Try now",
         ask: format!(
-            "{short} is removed, with how far it had come. What waits for it is not sent."
+            "{count} that wait for a retry are tried now, with attempts from 1. What waits behind them follows."
         ),
-        say: format!("Remove {short}"),
+        say: format!("Hand {count} to {short} now"),
         typed: None,
-        calls: vec![call(
-            "DELETE",
-            with_query(&path, &[("name", Some(key.name()))]),
-            &Value::Null,
-        )],
-        then: Some("consumers"),
-    }
-}
-
-fn subscription(state: &AdminState, name: &str) -> Option<RegisteredSubscription> {
-    let all = state.registry.as_ref()?.list(None);
-    all.into_iter()
-        .find(|entry| entry.subscription.key.consumer() == name)
-}
-
-fn of_subscription(entry: &RegisteredSubscription) -> Markup {
-    let subscription = &entry.subscription;
-    let kinds = subscription.events.as_ref().map(|kinds| {
-        let names: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
-        names.join(", ")
-    });
-    let headers: Vec<&str> = subscription.headers.names().collect();
-    html! {
-        (fact("URL", Some(html! { span.mono { (without_tokens(&subscription.url)) } })))
-        (fact("Session", Some(subscription.key.session())))
-        (fact("Events", Some(kinds.unwrap_or_else(|| "all".to_owned()))))
-        (fact("Secrets", Some(subscription.secrets.iter().len())))
-        (fact("Headers", Some(headers.join(", ")).filter(|names| !names.is_empty())))
-        (fact("Defined", Some(if entry.is_defined() { "in settings.toml" } else { "over the API" })))
+        call: if events.is_empty() {
+            Value::Null
+        } else {
+            call("POST", "api/replay", &body)
+        },
+        then: None,
+        told: None,
     }
 }
 

@@ -1,13 +1,10 @@
-//! Consumers: how far each is, and the form that adds a subscription.
+//! Consumers: how far each is.
 
 use actix_web::HttpResponse;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::parts::{
-    Page, beginning, count, fragment, segment, short_name, state as state_of, when,
-};
-use crate::EventKind;
+use super::parts::{Page, beginning, count, segment, short_name, state as state_of, when};
 use crate::admin::consumers;
 use crate::admin::error::ApiError;
 use crate::admin::role::Role;
@@ -15,6 +12,7 @@ use crate::admin::state::State;
 
 /// `GET /ui/consumers`
 pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiError> {
+    let head = state.head();
     let all = consumers::all(&state).await?;
     let content = html! {
         div.head {
@@ -27,7 +25,12 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
             (table(&all))
         }
     };
-    Ok(Page::new("Consumers").answer(&state, &content).await)
+    let page = Page {
+        stream: Some("api/stream?kinds=consumer,state,event,replay".to_owned()),
+        after: head,
+        ..Page::new("Consumers")
+    };
+    Ok(page.answer(&state, &content).await)
 }
 
 fn add(role: Role) -> Markup {
@@ -65,33 +68,6 @@ fn table(all: &[Value]) -> Markup {
         }
         @if all.len() > MOST_SHOWN { p.quiet { "The first " (MOST_SHOWN) " of " (all.len()) "; `offhook consumers` lists all." } }
     }
-}
-
-/// `GET /ui/subscription`: the form that adds one.
-pub(super) async fn form(role: Role) -> Result<HttpResponse, ApiError> {
-    if !role.may_change() {
-        return Err(ApiError::forbidden_role("the viewer's token may only read"));
-    }
-    let kinds = EventKind::ALL.map(EventKind::as_str);
-    Ok(fragment(html! {
-        form method="dialog" data-method="POST" data-path="sessions/{session}/webhook" data-create data-done="The subscription is added." {
-            h2 { "Add subscription" }
-            label { "Name" input name="name" placeholder="default" autocomplete="off" maxlength="64"; }
-            label { "URL that events are POSTed to" input name="webhookUrl" type="url" required placeholder="https://crm.example/webhook"; }
-            label { "Session (* = all)" input name="session" value="*" required autocomplete="off"; }
-            label { "Secret that signs them" input name="secret" type="password" autocomplete="new-password"; }
-            fieldset {
-                legend.quiet { "Events (none ticked = all)" }
-                @for kind in kinds { label.box { input type="checkbox" name="events[]" value=(kind); (kind) } }
-            }
-            p.quiet { "It starts from now. One that replaces another goes on where that was." }
-            output role="alert" {}
-            div.end {
-                button type="button" data-close { "Cancel" }
-                button.go type="submit" { "Add subscription" }
-            }
-        }
-    }))
 }
 
 const MOST_SHOWN: usize = 200;

@@ -38,6 +38,7 @@ pub(super) async fn page(
         before,
     } = query.into_inner();
     let session = session.filter(|session| !session.is_empty());
+    let (is_newest, newest) = (before.is_none(), state.head());
     let content = match (&session, &peer) {
         (Some(session), Some(peer)) => {
             let query = ChatQuery {
@@ -76,7 +77,17 @@ pub(super) async fn page(
         .as_deref()
         .or(session.as_deref())
         .map_or_else(|| "Conversations".to_owned(), |name| beginning(name, 40));
-    Ok(Page::new(title).answer(&state, &content).await)
+    let page = Page {
+        stream: is_newest.then(|| {
+            with_query(
+                "api/stream",
+                &[("kinds", Some("event")), ("session", session.as_deref())],
+            )
+        }),
+        after: newest,
+        ..Page::new(title)
+    };
+    Ok(page.answer(&state, &content).await)
 }
 
 fn head(session: Option<&str>, peer: Option<&str>) -> Markup {

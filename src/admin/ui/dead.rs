@@ -7,13 +7,14 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::parts::{
-    Act, Page, ago, beginning, call, consumer_link, many, short_name, time, with_query,
+    Act, Page, ago, beginning, call, consumer_link, fact, fragment, many, short_name, time,
+    with_query,
 };
-use crate::Timestamp;
-use crate::admin::dead::{DeadQuery, ShownLetter, find};
+use crate::admin::dead::{DeadQuery, ShownLetter, Which, find, select};
 use crate::admin::error::ApiError;
 use crate::admin::role::Role;
 use crate::admin::state::State;
+use crate::{EventId, Timestamp};
 
 /// `GET /ui/dead`
 pub(super) async fn page(
@@ -34,12 +35,17 @@ pub(super) async fn page(
         div.head {
             h1 { "Dead letters" }
             @if let Some(consumer) = &query.consumer { span { "of " (consumer_link(consumer)) " " a href="dead" { "show all" } } }
-            span.end { (replay_all(&page.dead, query.consumer.as_deref(), page.next.is_some()).button(role)) }
+            @if role.may_change() && !page.dead.is_empty() {
+                span.end { a.button data-panel href=(with_query("ui/dead/all", &[("consumer", query.consumer.as_deref())])) { "All…" } }
+            }
         }
         @if page.dead.is_empty() {
             p { "No dead letters." }
         } @else {
             (groups_table(&groups, role))
+            @if page.next.is_some() || query.before.is_some() {
+                p.quiet { "The groups are those of the " (many(page.dead.len() as u64, "letter")) " of this page." }
+            }
             h2 { "Letters, newest first" }
             (letters_table(&page.dead, role))
             @if let Some(next) = &page.next {
@@ -50,7 +56,14 @@ pub(super) async fn page(
             p { a.button rel="prev" href=(with_query("dead", &[("consumer", query.consumer.as_deref())])) { "Newest" } }
         }
     };
-    Ok(Page::new("Dead letters").answer(&state, &content).await)
+    let page = Page {
+        stream: query
+            .before
+            .is_none()
+            .then(|| "api/stream?kinds=state,replay".to_owned()),
+        ..Page::new("Dead letters")
+    };
+    Ok(page.answer(&state, &content).await)
 }
 
 /// Letters of one consumer whose reasons differ only by numbers.
@@ -93,27 +106,58 @@ fn without_digits(reason: &str) -> String {
     shown
 }
 
-fn replay_all(letters: &[ShownLetter], consumer: Option<&str>, more: bool) -> Act<'static> {
-    let count = if more {
-        "all".to_owned()
-    } else {
-        letters.len().to_string()
-    };
-    let to = consumer.map_or("their consumers", short_name);
-    Act {
-        name: "Replay all",
-        ask: format!(
-            "The dead letters are handed over again to {to}, as new, with attempts from 1."
-        ),
-        say: format!("Replay {count} to {to}"),
-        typed: None,
-        calls: vec![call(
-            "POST",
-            "api/dead/replay",
-            &json!({ "consumer": consumer }),
-        )],
+/// `GET /ui/dead/all`: what can be done with all of them, or with those of one consumer.
+pub(super) async fn all(
+    state: State,
+    role: Role,
+    query: web::Query<Which>,
+) -> Result<HttpResponse, ApiError> {
+    role.check_change()?;
+    let which = query.into_inner();
+    let (count, by_consumer) = select(&state, &which).await?;
+    let to = which
+        .consumer
+        .as_deref()
+        .map_or("their consumers", short_name);
+    let letters = many(count as u64, "dead letter");
+    let body = json!({ "consumer": which.consumer, "expected": count });
+    let act = |name, ask, say, typed, method, path| Act {
+        name,
+        ask,
+        say,
+        typed,
+        call: call(method, path, &body),
         then: None,
-    }
+        told: None,
+    };
+    let replay = act(
+        "Replay all",
+        format!("{letters} are handed over again to {to}, as new, with attempts from 1."),
+        format!("Replay {} to {to}", many(count as u64, "event")),
+        None,
+        "POST",
+        "api/dead/replay",
+    );
+    let delete = act(
+        "Delete all",
+        format!("{letters} of {to} are deleted for good. The events stay."),
+        format!("Delete {}", many(count as u64, "letter")),
+        Some(count.to_string()),
+        "DELETE",
+        "api/dead",
+    );
+    Ok(fragment(html! {
+        h2 { (letters) }
+        dl.facts {
+            @for (name, events) in by_consumer.iter().take(MOST_SHOWN) {
+                (fact(short_name(name), Some(many(events.len() as u64, "event"))))
+            }
+        }
+        div.end {
+            button type="button" data-close { "Close" }
+            @if count > 0 { (delete.button(role)) (replay.button(role)) }
+        }
+    }))
 }
 
 fn groups_table(groups: &[Group<'_>], role: Role) -> Markup {
@@ -150,19 +194,23 @@ impl Group<'_> {
         short_name(&self.letters[0].consumer)
     }
 
+    /// These letters, and no others.
+    fn body(&self) -> Value {
+        let letters = self.letters.iter();
+        let ids: Vec<EventId> = letters.map(|letter| letter.id).collect();
+        json!({ "consumer": self.letters[0].consumer, "expected": ids.len(), "ids": ids })
+    }
+
     fn replay(&self) -> Act<'static> {
         let (count, short) = (many(self.count(), "event"), self.short());
-        let calls = self.letters.iter().map(|letter| {
-            let body = json!({ "consumer": letter.consumer, "id": letter.id });
-            call("POST", "api/dead/replay", &body)
-        });
         Act {
             name: "Replay",
             ask: format!("{count} are handed over again to {short}, as new, with attempts from 1."),
             say: format!("Replay {count} to {short}"),
             typed: None,
-            calls: calls.collect(),
+            call: call("POST", "api/dead/replay", &self.body()),
             then: None,
+            told: None,
         }
     }
 
@@ -177,18 +225,11 @@ impl Group<'_> {
             ),
             say: format!("Delete {}", many(self.count(), "letter")),
             typed: Some(count.to_string()),
-            calls: self.letters.iter().map(|letter| delete(letter)).collect(),
+            call: call("DELETE", "api/dead", &self.body()),
             then: None,
+            told: None,
         }
     }
-}
-
-fn delete(letter: &ShownLetter) -> Value {
-    let path = with_query(
-        &format!("api/dead/{}", letter.id),
-        &[("consumer", Some(&letter.consumer))],
-    );
-    call("DELETE", path, &Value::Null)
 }
 
 fn letters_table(letters: &[ShownLetter], role: Role) -> Markup {
@@ -227,8 +268,9 @@ fn replay_one(letter: &ShownLetter) -> Act<'static> {
         ask: format!("The event is handed over again to {short}, as new."),
         say: format!("Replay 1 event to {short}"),
         typed: None,
-        calls: vec![call("POST", "api/dead/replay", &body)],
+        call: call("POST", "api/dead/replay", &body),
         then: None,
+        told: None,
     }
 }
 

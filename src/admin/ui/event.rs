@@ -5,16 +5,14 @@ use maud::{Markup, html};
 use serde::de::IgnoredAny;
 
 use super::parts::{Page, copied, fact, fitting, plain, size, state as state_of, time, with_query};
-use super::{pretty, timeline};
-use crate::Event;
+use super::{around, pretty, timeline};
 use crate::Received;
 use crate::admin::error::ApiError;
 use crate::admin::event::{DeletedEvent, EventDetails, FoundEvent, details};
 use crate::admin::role::Role;
 use crate::admin::state::State;
-use crate::dispatch::events_of;
-use crate::engine::Pipeline;
 use crate::index::EventEntry;
+use crate::signature::TEST;
 
 /// `GET /ui/events/{id}`
 pub(super) async fn page(
@@ -32,31 +30,48 @@ pub(super) async fn page(
         div.head {
             h1 { (event.kind.as_str()) " " span.mono { (&id[..13]) } }
             (state_of(found.listed.state.name()))
+            @if is_test(&found) { span.state.is-idle { "test" } }
             span.end {
                 @if role.may_change() && event.in_journal().is_some() {
                     button type="button" data-replay { "Replay" }
                 }
-                @if found.received.is_some() {
+                @if found.received().is_some() {
                     a.button href={ "api/events/" (id) "/body" } data-download=(id) { "Download body" }
                 }
                 (copied("Copy id", &id))
                 (copied("Copy command", &format!("offhook events {id}")))
             }
         }
-        (facts(event, conversation(state.pipeline()?, &found).await.as_deref()))
+        @let peer = found.decoded.as_ref().and_then(|(_, sender)| sender.as_deref());
+        (facts(event, peer))
+        (around::waits(&state, event).await?)
         h2 { "Timeline" }
         (timeline::picture(&found.timeline))
         (timeline::table(&found.timeline))
         h2 { "Body" }
         (body(&found))
-        @if let Some(received) = &found.received { (headers(received)) }
+        @if let Some(received) = found.received() { (headers(received)) }
+        (around::others(&state, event).await?)
     };
     let title = format!("{} {}", event.kind.as_str(), &id[..13]);
     let page = Page {
         id: Some(event.id),
+        stream: event.in_journal().map(|_| {
+            let session = event.session.as_deref();
+            with_query(
+                "api/stream",
+                &[("kinds", Some("state,replay")), ("session", session)],
+            )
+        }),
         ..Page::new(title)
     };
     Ok(page.answer(&state, &content).await)
+}
+
+/// Whether offhook has made it, for a test.
+fn is_test(found: &EventDetails) -> bool {
+    let headers = found.received().into_iter().flat_map(|received| &received.headers);
+    headers.into_iter().any(|(name, _)| name == TEST)
 }
 
 async fn deleted(state: &State, left: &DeletedEvent) -> HttpResponse {
@@ -91,25 +106,8 @@ fn facts(event: &EventEntry, peer: Option<&str>) -> Markup {
     }
 }
 
-/// The sender of a message.
-async fn conversation(pipeline: &Pipeline, found: &EventDetails) -> Option<String> {
-    let position = found
-        .listed
-        .event
-        .in_journal()
-        .filter(|_| found.received.is_some())?;
-    let record = crate::dispatch::find(pipeline.journal().as_ref(), position.seq())
-        .await
-        .ok()??;
-    let record = crate::dispatch::outlined(record, pipeline.decoder());
-    match events_of(&record, position.part()).first()? {
-        Event::Message(message) => message.from.clone(),
-        _ => None,
-    }
-}
-
 fn body(found: &EventDetails) -> Markup {
-    let Some(received) = &found.received else {
+    let Some(received) = found.received() else {
         let why = match found {
             found if found.body_hidden => {
                 "Bodies are shown to the administrator only ([admin] show_bodies)."

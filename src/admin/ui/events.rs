@@ -1,17 +1,16 @@
 //! Events: what was received, newest first. The filter is the address.
 
-use std::sync::Arc;
-
 use actix_web::{HttpResponse, web};
 use futures_util::future::join_all;
 use maud::{Markup, html};
 
 use super::parts::{Page, Tone, beginning, short_name, size, state as state_of, time, with_query};
+use crate::admin::decoding::with_events;
 use crate::admin::error::ApiError;
 use crate::admin::events::{self, EventQuery, EventState, ShownEvent};
 use crate::admin::role::Role;
 use crate::admin::state::State;
-use crate::dispatch::{EventStates, events_of, find, outlined};
+use crate::dispatch::{EventStates, events_of, find};
 use crate::engine::Pipeline;
 use crate::index::EventEntry;
 use crate::journal::DeadLetter;
@@ -23,9 +22,11 @@ pub(super) async fn page(
     role: Role,
     query: web::Query<EventQuery>,
 ) -> Result<HttpResponse, ApiError> {
-    let query = query.into_inner();
+    let mut query = query.into_inner();
+    query.limit = None;
     let shown = Filter::of(&query);
-    let found = events::find(&state, query).await?;
+    let head = state.head();
+    let found = events::find(&state, role, query).await?;
     let pipeline = state.pipeline()?;
     let rows = Rows::read(pipeline, role, found.events).await?;
     let content = html! {
@@ -33,14 +34,14 @@ pub(super) async fn page(
             h1 { "Events" }
             @if shown.stream().is_some() {
                 button #live type="button" aria-pressed="true" { "Live" }
-                button #newer type="button" hidden {}
+                button #newer type="button" hidden data-say=[shown.is_narrower().then_some("newer")] {}
             }
             span.end {
                 (shown.replay_all(role))
                 @if role.may_change() { button type="button" data-replay { "Replay selected " b #selected {} } }
             }
         }
-        (shown.form())
+        (shown.form(role))
         @if rows.events.is_empty() {
             p { "Nothing matches." @if let Some(at) = found.searched_to { " Looked back to " (time(at)) "." } }
         } @else {
@@ -57,6 +58,7 @@ pub(super) async fn page(
     };
     let page = Page {
         stream: shown.stream(),
+        after: head,
         ..Page::new("Events")
     };
     Ok(page.answer(&state, &content).await)
@@ -76,6 +78,7 @@ impl Filter {
             ("source", query.source.clone()),
             ("event", query.event.clone()),
             ("name", query.name.clone()),
+            ("contains", query.contains.clone()),
             ("state", state),
             ("from", query.from.clone()),
             ("to", query.to.clone()),
@@ -112,13 +115,13 @@ impl Filter {
     /// Where newer events come from, for the first page.
     fn stream(&self) -> Option<String> {
         let is_open = self.before.is_none() && self.value("to").is_none();
-        is_open.then(|| {
-            self.path(
-                "api/stream",
-                &["session", "source", "event"],
-                Some(("kinds", "event,state")),
-            )
-        })
+        is_open.then(|| self.path("api/stream", &OF_STREAM, Some(("kinds", "event,state"))))
+    }
+
+    /// Whether not all events of the stream match.
+    fn is_narrower(&self) -> bool {
+        let mut keys = self.asked.iter().map(|(key, _)| key);
+        keys.any(|key| !OF_STREAM.contains(key))
     }
 
     /// Replays what matches, where the API's replay knows the whole filter.
@@ -132,7 +135,7 @@ impl Filter {
         }
     }
 
-    fn form(&self) -> Markup {
+    fn form(&self, role: Role) -> Markup {
         let kinds = EventKind::ALL.map(EventKind::as_str);
         html! {
             form.filter action="events" role="search" {
@@ -141,6 +144,7 @@ impl Filter {
                 (choice("Kind", "event", &kinds, self.value("event")))
                 (choice("State", "state", &EventState::NAMES, self.value("state")))
                 (field("Name", "name", "", "", self.value("name")))
+                @if role.sees_bodies() { (field("Body contains", "contains", "", "", self.value("contains"))) }
                 (field("From (UTC)", "from", "", "2026-01-08T12:00:00Z", self.value("from")))
                 (field("To (UTC)", "to", "", "2026-01-08T13:00:00Z", self.value("to")))
                 button type="submit" { "Filter" }
@@ -150,7 +154,12 @@ impl Filter {
 }
 
 /// The keys of a filter.
-const KEYS: [&str; 7] = ["session", "source", "event", "name", "state", "from", "to"];
+const KEYS: [&str; 8] = [
+    "session", "source", "event", "name", "contains", "state", "from", "to",
+];
+
+/// Those that the stream has, too.
+const OF_STREAM: [&str; 3] = ["session", "source", "event"];
 
 fn field(label: &str, name: &str, class: &str, example: &str, value: Option<&str>) -> Markup {
     html! {
@@ -308,7 +317,7 @@ pub(super) async fn text(pipeline: &Pipeline, event: &EventEntry) -> Option<Stri
     if record.received.body.len() > MOST_READ {
         return None;
     }
-    let record = outlined(Arc::clone(&record), pipeline.decoder());
+    let record = with_events(pipeline, record).await;
     let said = events_of(&record, position.part()).first().map(said);
     said.flatten().or_else(|| {
         let content = if record.received.content.is_empty() {

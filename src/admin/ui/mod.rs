@@ -4,8 +4,9 @@
 //! of the page, from the same path below `/ui`, into it; those need the token as the API does. A fragment is
 //! rendered from what the handlers of the API answer, one file a page:
 //!
-//! - `now.rs` (with `problems.rs`), `events.rs`, `event.rs` (with `timeline.rs`), `conversations.rs`, `consumers.rs`, `consumer.rs`, `dead.rs`,
+//! - `now.rs` (with `problems.rs`), `events.rs`, `event.rs` (with `timeline.rs` and `around.rs`), `conversations.rs`, `consumers.rs`, `consumer.rs`, `dead.rs`,
 //!   `refused.rs`, `settings.rs` (with `toml.rs`).
+//! - `subscription.rs`: what a consumer that is a subscription has beside others.
 //! - `replay.rs`: what a replay would hand over, before it is asked for.
 //! - `pretty.rs`: JSON with line breaks, in the order of its sender.
 //! - `bars.rs`: numbers of the last hour as a picture.
@@ -14,6 +15,7 @@
 //! What must hold: a fragment has at most 256 KiB. What comes from a sender is escaped by maud, and is never an
 //! address of a link but behind a `?` or as one percent-encoded segment. Nothing is loaded from elsewhere.
 
+mod around;
 mod assets;
 mod bars;
 mod consumer;
@@ -30,6 +32,7 @@ mod refused;
 mod replay;
 mod settings;
 mod shell;
+mod subscription;
 mod timeline;
 mod toml;
 
@@ -47,8 +50,9 @@ pub(super) fn routes(app: &mut web::ServiceConfig) {
         .route("/ui/conversations", web::get().to(conversations::page))
         .route("/ui/consumers", web::get().to(consumers::page))
         .route("/ui/consumers/{name}", web::get().to(consumer::page))
-        .route("/ui/subscription", web::get().to(consumers::form))
+        .route("/ui/subscription", web::get().to(subscription::form))
         .route("/ui/dead", web::get().to(dead::page))
+        .route("/ui/dead/all", web::get().to(dead::all))
         .route("/ui/refused", web::get().to(refused::page))
         .route("/ui/refused/{id}", web::get().to(refused::page_of_one))
         .route("/ui/settings", web::get().to(settings::page))

@@ -2,50 +2,53 @@
 
 use actix_web::HttpResponse;
 use maud::{Markup, html};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::bars::{Row, bars};
 use super::parts::{
-    Page, Tone, ago, consumer_link, fact, many, number, size, state as state_of, time_in,
+    Act, Page, Tone, ago, call, consumer_link, fact, many, number, size, state as state_of, time_in,
 };
 use super::problems::{Problem, problems};
-use crate::Timestamp;
 use crate::admin::error::ApiError;
 use crate::admin::role::Role;
 use crate::admin::state::{AdminState, State};
-use crate::admin::{consumers, replay, stats};
+use crate::admin::{consumers, replays, stats};
 use crate::clock::{Clock as _, SystemClock};
 use crate::ingress::SeenReport;
 use crate::telemetry::{Series, Window};
 
 /// `GET /ui/now`
 pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiError> {
+    let head = state.head();
     let sources = state.ingress.silence().report();
     let all = match &state.pipeline {
         Some(_) => consumers::all(&state).await?,
         None => Vec::new(),
     };
     let settings = state.settings.health();
-    let kept = kept(&state).await;
+    let kept = match &state.pipeline {
+        Some(pipeline) => stats::kept(&state, pipeline).await.ok(),
+        None => None,
+    };
     let problems = problems(&state, &sources, &all, &settings).await;
-    let replays = match &state.pipeline {
-        Some(_) => replay::all(&state).await?,
+    let replayed = match &state.pipeline {
+        Some(_) => replays::all(&state).await?,
         None => Vec::new(),
     };
     let was_anything_received = sources.iter().any(|source| source.last_event_at.is_some());
     let content = html! {
         div.head { h1 { "Now" } }
-        p.verdict { (verdict(&sources, &problems)) }
+        p.verdict { (verdict(&sources, &problems, was_anything_received)) }
         @if !problems.is_empty() {
             ul.problems { @for problem in &problems { li { (problem.show()) } } }
         }
         @if !was_anything_received { (send_one(&state)) }
         (last_hour(&state))
         div.columns {
-            section { (sources_table(&sources)) }
+            section { (sources_table(&sources, role)) }
             section { (consumers_table(&state, &all)) }
         }
-        @let running: Vec<&Value> = replays.iter().filter(|one| one["state"] == "running").collect();
+        @let running: Vec<&Value> = replayed.iter().filter(|one| one["state"] == "running").collect();
         @if !running.is_empty() { (replays_table(&running, role)) }
         h2 { "Server" }
         dl.facts {
@@ -53,8 +56,8 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
             (fact("Engine", Some(state.engine)))
             @if let Some(kept) = kept {
                 (fact("Kept", kept.bytes.map(|bytes| format!("{} on the disk", size(bytes)))))
-                (fact("Free", kept.free.map(size)))
-                (fact("Oldest event", kept.oldest.map(ago)))
+                (fact("Free", kept.disk_free.map(size)))
+                (fact("Oldest event", kept.oldest_at.map(ago)))
                 (fact("Newest number", Some(number(kept.head))))
             }
             (fact("Settings", settings["fingerprint"].as_str()))
@@ -66,7 +69,8 @@ pub(super) async fn page(state: State, role: Role) -> Result<HttpResponse, ApiEr
         stream: state
             .pipeline
             .is_some()
-            .then(|| "api/stream?kinds=event,consumer,source,replay".to_owned()),
+            .then(|| "api/stream?kinds=event,consumer,source,replay,refused".to_owned()),
+        after: head,
         ..Page::new("Now")
     };
     Ok(page.answer(&state, &content).await)
@@ -104,39 +108,15 @@ fn last_hour(state: &AdminState) -> Markup {
     ])
 }
 
-/// What the journal holds.
-struct Kept {
-    head: u64,
-    bytes: Option<u64>,
-    free: Option<u64>,
-    oldest: Option<Timestamp>,
-}
-
-async fn kept(state: &AdminState) -> Option<Kept> {
-    let pipeline = state.pipeline.as_ref()?;
-    let journal = pipeline.journal();
-    let free = match pipeline.folder() {
-        Some(folder) => stats::free(folder.to_owned()).await,
-        None => None,
-    };
-    let oldest = journal.read(0, 1).await.ok();
-    let oldest = oldest.and_then(|records| records.into_iter().next());
-    Some(Kept {
-        head: journal.tail().head(),
-        bytes: pipeline.size().await,
-        free,
-        oldest: oldest.map(|record| record.received.received_at),
-    })
-}
-
 /// One sentence of how it is.
-fn verdict(sources: &[SeenReport], problems: &[Problem]) -> Markup {
+fn verdict(sources: &[SeenReport], problems: &[Problem], was_anything_received: bool) -> Markup {
     let heard = sources.iter().filter(|source| {
         source.session.is_none() && source.since_last.is_some_and(|since| since.as_secs() < 60)
     });
     let heard = many(heard.count() as u64, "source");
     html! {
         @match problems.iter().map(|problem| problem.tone).min() {
+            None if !was_anything_received => { span.state.is-idle { "Ready" } ": nothing has come since the start." }
             None => { span.state.is-good { "All is well" } ": " (heard) " heard in the last minute, no consumer is held up." }
             Some(Tone::Bad) => { span.state.is-bad { "Something is wrong" } ", the worst first:" }
             Some(_) => { span.state.is-warn { "Something wants attention" } ":" }
@@ -166,12 +146,28 @@ fn send_one(state: &AdminState) -> Markup {
     }
 }
 
-fn sources_table(sources: &[SeenReport]) -> Markup {
+/// Has a source receive a test event.
+fn test(source: &str) -> Act<'static> {
+    Act {
+        name: "Test",
+        ask: format!(
+            "{source} receives a message that is signed with its own secret, of the session offhook-test. Consumers \
+             get it, with the header offhook-test."
+        ),
+        say: format!("Send 1 test event to {source}"),
+        typed: None,
+        call: call("POST", "api/test", &json!({ "source": source })),
+        then: None,
+        told: Some(["Received as {event}. It reaches {reaches}.", ""]),
+    }
+}
+
+fn sources_table(sources: &[SeenReport], role: Role) -> Markup {
     html! {
         h2 { "Sources" }
         table {
             caption.unseen { "When each source sent its last event" }
-            thead { tr { th scope="col" { "Source" } th scope="col" { "Last event" } th scope="col" { "State" } } }
+            thead { tr { th scope="col" { "Source" } th scope="col" { "Last event" } th scope="col" { "State" } th scope="col" { span.unseen { "Actions" } } } }
             tbody {
                 @for source in sources {
                     tr {
@@ -185,6 +181,7 @@ fn sources_table(sources: &[SeenReport]) -> Markup {
                             None if source.last_event_at.is_some() => (state_of("heard")),
                             None => span.quiet { "–" },
                         } }
+                        td { @if source.session.is_none() { (test(&source.source).button(role)) } }
                     }
                 }
             }

@@ -10,6 +10,7 @@ use url::form_urlencoded::Serializer;
 
 use crate::admin::role::Role;
 use crate::admin::state::AdminState;
+use crate::journal::Seq;
 use crate::{EventId, Timestamp};
 
 /// A fragment: the content of a page.
@@ -20,6 +21,8 @@ pub(super) struct Page {
     pub(super) id: Option<EventId>,
     /// Where newer rows come from.
     pub(super) stream: Option<String>,
+    /// The head of the journal before the content was read: newer events are behind it.
+    pub(super) after: Option<Seq>,
 }
 
 impl Page {
@@ -36,7 +39,7 @@ impl Page {
         let dead = dead_letters(state).await;
         let refused = state.ingress.refused().count_of_sources().to_string();
         let article = html! {
-            article data-title=(self.title) data-id=[self.id] data-stream=[self.stream.as_ref()] data-dead=[dead] data-refused=(refused) {
+            article data-title=(self.title) data-id=[self.id] data-stream=[self.stream.as_ref()] data-after=[self.after] data-dead=[dead] data-refused=(refused) {
                 (content)
             }
         };
@@ -182,7 +185,7 @@ pub(super) fn call(method: &str, path: impl Into<String>, body: &Value) -> Value
     json!([method, path.into(), body])
 }
 
-/// A button that asks first, then sends requests to the API. A viewer has none.
+/// A button that asks first, then sends a request to the API. A viewer has none, nor is there one without a request.
 pub(super) struct Act<'a> {
     /// On the button of the page.
     pub(super) name: &'a str,
@@ -192,18 +195,21 @@ pub(super) struct Act<'a> {
     pub(super) say: String,
     /// What must be typed to confirm.
     pub(super) typed: Option<String>,
-    pub(super) calls: Vec<Value>,
+    pub(super) call: Value,
     /// The page to show afterwards; by default the same.
     pub(super) then: Option<&'a str>,
+    /// What is told afterwards, when all is well and when it is not; `{name}` stands for a field of the answer.
+    pub(super) told: Option<[&'static str; 2]>,
 }
 
 impl Act<'_> {
     pub(super) fn button(&self, role: Role) -> Markup {
-        let calls = Value::from(self.calls.clone()).to_string();
+        let call = self.call.to_string();
         html! {
-            @if role.may_change() {
+            @if role.may_change() && !self.call.is_null() {
                 button type="button" data-ask=(self.ask) data-say=(self.say) data-type=[self.typed.as_ref()]
-                    data-calls=(calls) data-then=[self.then] { (self.name) }
+                    data-call=(call) data-then=[self.then]
+                    data-done=[self.told.map(|told| told[0])] data-bad=[self.told.map(|told| told[1])] { (self.name) }
             }
         }
     }

@@ -36,7 +36,7 @@ pub(super) async fn problems(
     consumers: &[Value],
     settings: &Value,
 ) -> Vec<Problem> {
-    let mut problems = Vec::new();
+    let (mut problems, now) = (Vec::new(), state.clock.now());
     if let Some(why) = state.ingress.not_ready() {
         let text = format!("New events are answered 503: {why}");
         problems.push(Problem::new(Tone::Bad, text, "settings"));
@@ -63,7 +63,7 @@ pub(super) async fn problems(
         let text = "No handler and no subscriber: nobody gets the events".to_owned();
         problems.push(Problem::new(Tone::Warn, text, "consumers"));
     }
-    problems.extend(consumers.iter().filter_map(|one| of_consumer(state, one)));
+    problems.extend(consumers.iter().filter_map(|one| of_consumer(one, now)));
     for source in sources.iter().filter(|source| source.quiet_since.is_some()) {
         let session = source
             .session
@@ -77,12 +77,12 @@ pub(super) async fn problems(
 }
 
 /// What is not well with a consumer: it does not run, or is far behind.
-fn of_consumer(state: &AdminState, consumer: &Value) -> Option<Problem> {
+fn of_consumer(consumer: &Value, now: Timestamp) -> Option<Problem> {
     let text = |key: &str| consumer[key].as_str().unwrap_or_default();
     let (name, word) = (text("name"), text("state"));
     let page = format!("consumers/{}", segment(name));
     let oldest = text("oldest_waiting").parse::<Timestamp>().ok();
-    let age = oldest.map(|at| state.clock.now().duration_since(at).as_secs());
+    let age = oldest.map(|at| now.duration_since(at).as_secs());
     if matches!(word, "running" | "inactive") {
         let is_late = word == "running" && age.is_some_and(|age| age >= LONG_S);
         let minutes = many(LONG_S.unsigned_abs() / 60, "minute");
@@ -147,3 +147,29 @@ const MINUTES: usize = 10;
 
 /// An event that waits so many seconds is told.
 const LONG_S: i64 = 300;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_consumer_that_is_behind_is_told() {
+        let now: Timestamp = "2026-11-27T12:00:00Z".parse().unwrap();
+        let told = |state: &str, oldest: Value| {
+            let one = json!({ "name": "handler:crm", "state": state, "lag": 3, "oldest_waiting": oldest });
+            of_consumer(&one, now).map(|problem| (problem.tone, problem.text))
+        };
+        assert_eq!(told("running", json!("2026-11-27T11:55:01Z")), None);
+        assert_eq!(told("running", Value::Null), None);
+        assert_eq!(told("inactive", json!("2026-11-20T00:00:00Z")), None);
+        let text = "crm is behind: its oldest event waits for more than 5 minutes".to_owned();
+        assert_eq!(
+            told("running", json!("2026-11-27T11:55:00Z")),
+            Some((Tone::Warn, text))
+        );
+        let text = "crm is suspended, 3 events waiting".to_owned();
+        assert_eq!(told("suspended", Value::Null), Some((Tone::Bad, text)));
+    }
+}

@@ -19,9 +19,13 @@ pub(super) async fn page(
     role: Role,
     query: web::Query<ListQuery>,
 ) -> Result<HttpResponse, ApiError> {
-    let query = query.into_inner();
+    let mut query = query.into_inner();
+    query.limit = Some(MOST_SHOWN);
     let (source, reason) = (query.source.clone(), query.reason.clone());
     let is_older = query.before.is_some();
+    // No request that changes something can say these.
+    let is_part = query.status.is_some() || query.explained.is_some();
+    let is_all = source.is_none() && reason.is_none() && !is_part;
     let found = refused::find_all(&state, query).await?;
     let (groups, all) = (list(&found["groups"]), list(&found["refused"]));
     let pairs = |before: Option<&str>| {
@@ -35,13 +39,17 @@ pub(super) async fn page(
     let content = html! {
         div.head {
             h1 { "Refused requests" }
-            @if source.is_some() || reason.is_some() { a href="refused" { "show all" } }
+            @if !is_all { a href="refused" { "show all" } }
             span.end.actions {
-                @if !groups.is_empty() { (verify("Verify all again", groups, None).button(role)) (forget(groups).button(role)) }
+                @if !groups.is_empty() && !is_part {
+                    @let which = (source.as_deref(), reason.as_deref());
+                    (verify("Verify all again", sum(groups, "whole"), which).button(role))
+                    @if reason.is_none() { (forget(groups, source.as_deref()).button(role)) }
+                }
             }
         }
         @if all.is_empty() && !is_older {
-            p { "Nothing was refused since the start, " (time_in(&found["since"], ago).unwrap_or_default()) "." }
+            p { @if is_all { "No refused request is kept." } @else { "Nothing that matches is kept." } }
         } @else {
             (groups_table(groups, role))
             h2 { "Requests, newest first" }
@@ -58,7 +66,12 @@ pub(super) async fn page(
             @if let Some(next) = found["next"].as_str() { a.button rel="next" href=(pairs(Some(next))) { "Older" } }
         }
     };
-    Ok(Page::new("Refused requests").answer(&state, &content).await)
+    let page = Page {
+        stream: (!is_older && state.pipeline.is_some())
+            .then(|| "api/stream?kinds=refused".to_owned()),
+        ..Page::new("Refused requests")
+    };
+    Ok(page.answer(&state, &content).await)
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -69,31 +82,20 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
-fn count(groups: &[Value]) -> u64 {
-    groups
-        .iter()
-        .filter_map(|group| group["count"].as_u64())
-        .sum()
+/// How many requests of all groups are counted under this key.
+fn sum(groups: &[Value], key: &str) -> u64 {
+    let counts = groups.iter().filter_map(|group| group[key].as_u64());
+    counts.sum()
 }
 
-/// Has requests verified again, by the settings that run now.
-fn verify<'a>(name: &'a str, groups: &[Value], which: Option<&Value>) -> Act<'a> {
-    let count = which.map_or_else(
-        || count(groups),
-        |group| group["count"].as_u64().unwrap_or_default(),
-    );
-    let body = which.map_or_else(
-        || json!({}),
-        |group| {
-            let mut body = json!({});
-            for key in ["source", "reason"] {
-                if group[key].is_string() {
-                    body[key] = group[key].clone();
-                }
-            }
-            body
-        },
-    );
+/// Has requests verified again, by the settings that run now: those of a source and with a reason, or all. There is
+/// no button where none has its body.
+fn verify<'a>(
+    name: &'a str,
+    count: u64,
+    (source, reason): (Option<&str>, Option<&str>),
+) -> Act<'a> {
+    let body = json!({ "source": source, "reason": reason });
     Act {
         name,
         ask: format!(
@@ -103,13 +105,19 @@ fn verify<'a>(name: &'a str, groups: &[Value], which: Option<&Value>) -> Act<'a>
         ),
         say: format!("Verify {}", many(count, "request")),
         typed: None,
-        calls: vec![call("POST", "api/refused/verify", &body)],
+        call: if count > 0 {
+            call("POST", "api/refused/verify", &body)
+        } else {
+            Value::Null
+        },
         then: None,
+        told: Some([VERIFIED, VERIFIED]),
     }
 }
 
-fn forget(groups: &[Value]) -> Act<'static> {
-    let count = count(groups);
+/// Forgets all requests of a source, or all.
+fn forget(groups: &[Value], source: Option<&str>) -> Act<'static> {
+    let count = sum(groups, "count");
     Act {
         name: "Forget",
         ask: format!(
@@ -118,8 +126,13 @@ fn forget(groups: &[Value]) -> Act<'static> {
         ),
         say: format!("Forget {}", many(count, "request")),
         typed: Some(count.to_string()),
-        calls: vec![call("DELETE", "api/refused", &Value::Null)],
+        call: call(
+            "DELETE",
+            with_query("api/refused", &[("source", source)]),
+            &Value::Null,
+        ),
         then: None,
+        told: None,
     }
 }
 
@@ -145,7 +158,12 @@ fn groups_table(groups: &[Value], role: Role) -> Markup {
                         td.number { (group["count"].as_u64().unwrap_or_default()) }
                         td.wide-only { (time_in(&group["first"], ago).unwrap_or_default()) }
                         td.wide-only { (time_in(&group["last"], ago).unwrap_or_default()) }
-                        td { @if group["source"].is_string() { (verify("Verify again", groups, Some(group)).button(role)) } }
+                        td {
+                            // Without a reason it is not looked into yet, and a request cannot name it.
+                            @if let (Some(source), Some(reason)) = (group["source"].as_str(), group["reason"].as_str()) {
+                                (verify("Verify again", group["whole"].as_u64().unwrap_or_default(), (Some(source), Some(reason))).button(role))
+                            }
+                        }
                     }
                 }
             }
@@ -174,7 +192,7 @@ fn requests_table(all: &[Value]) -> Markup {
                 th.wide-only scope="col" { "From" } th.number.wide-only scope="col" { "Status" }
             } }
             tbody {
-                @for one in all.iter().take(MOST_SHOWN) {
+                @for one in all {
                     tr {
                         td { a.row href={ "refused/" (text(one, "id")) } { (time_in(&one["at"], super::parts::time).unwrap_or_default()) } }
                         td { (text(one, "method")) " " bdi { (beginning(text(one, "path"), 100)) }
@@ -258,10 +276,38 @@ fn verify_one(one: &Value) -> Act<'static> {
         ask: "The request is verified again with the secrets of now. If it is valid it becomes an event.".to_owned(),
         say: "Verify 1 request".to_owned(),
         typed: None,
-        calls: vec![call("POST", format!("api/refused/{}/verify", text(one, "id")), &json!({}))],
+        call: call("POST", format!("api/refused/{}/verify", text(one, "id")), &json!({})),
         then: Some("refused"),
+        told: Some(["It is valid now, as event {event}.", "It is not valid: {findings.0.why}"]),
     }
 }
 
+const VERIFIED: &str = "{valid} of {looked_at} are valid now, {accepted} accepted";
+
 const MOST_SHOWN: usize = 50;
 const MOST_BODY: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_accepted_now_is_told_first() {
+        let words = |one: Value| proof(&one).into_string();
+        let now = words(json!({ "reason": "accepted-now", "explained": true }));
+        assert!(
+            now.contains("is-good") && now.contains("can be accepted now"),
+            "{now}"
+        );
+        let known = words(json!({ "reason": "base64", "explained": true }));
+        assert!(
+            known.contains("is-warn") && known.contains("sender knows the secret"),
+            "{known}"
+        );
+        let unknown = words(json!({ "reason": "unexplained", "explained": false }));
+        assert!(
+            unknown.contains("is-idle") && unknown.contains("secret not proven"),
+            "{unknown}"
+        );
+    }
+}

@@ -1,15 +1,20 @@
-//! What a replay would hand over to each consumer, before it is asked for.
+//! What a replay would hand over to each consumer, before it is asked for. The button asks for what is shown, and
+//! for nothing else.
 
 use actix_web::{HttpResponse, web};
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::parts::{Act, call, fragment, many, short_name, with_query};
+use super::parts::{
+    Act, ago, call, fact, fragment, many, number, short_name, size, time, with_query,
+};
 use crate::admin::error::ApiError;
-use crate::admin::replay::{ReplayRequest, matching};
+use crate::admin::plans::Plan;
+use crate::admin::preview::Preview;
+use crate::admin::replay::{ReplayRequest, Shown, shown};
 use crate::admin::role::Role;
-use crate::admin::state::{AdminState, State};
+use crate::admin::state::State;
 use crate::dispatch::ConsumerControls;
 
 #[derive(Debug, Default, Deserialize)]
@@ -22,6 +27,7 @@ pub(super) struct Asked {
     event: Option<String>,
     from: Option<String>,
     to: Option<String>,
+    rate: Option<u32>,
 }
 
 /// `GET /ui/replay`
@@ -30,99 +36,133 @@ pub(super) async fn form(
     role: Role,
     query: web::Query<Asked>,
 ) -> Result<HttpResponse, ApiError> {
-    if !role.may_change() {
-        return Err(ApiError::forbidden_role("the viewer's token may only read"));
-    }
+    role.check_change()?;
     let asked = query.into_inner();
     let consumers = state.pipeline()?.consumers();
     let names: Vec<&str> = consumers.iter().map(ConsumerControls::name).collect();
-    let form = match &asked.ids {
-        Some(ids) => of_ids(ids, &names)?,
-        None => of_filter(&state, &asked, &names).await?,
-    };
-    Ok(fragment(form))
-}
-
-/// The events that were selected.
-fn of_ids(ids: &str, names: &[&str]) -> Result<Markup, ApiError> {
-    let ids: Vec<&str> = ids.split(',').filter(|id| !id.is_empty()).collect();
-    if ids.is_empty() || ids.len() > MOST_IDS {
-        return Err(ApiError::bad_request(format!(
-            "ids: expected 1 to {MOST_IDS} ids of events"
-        )));
-    }
-    let count = many(ids.len() as u64, "event");
-    Ok(html! {
-        form method="dialog" data-method="POST" data-path="api/events/{id}/replay" data-ids=(ids.join(" "))
-            data-done={ (count) " handed over again" } {
-            h2 { "Replay " (count) }
-            (to(names, None))
-            (buttons(&count))
+    let request = asked.request();
+    let found = shown(&state, &request).await?;
+    let count = many(found.matched as u64, "event");
+    let receiver = asked.consumer.as_deref().map_or_else(
+        || format!("all {} consumers", names.len()),
+        |name| short_name(name).to_owned(),
+    );
+    let body = json!({ "plan": found.plan, "expected": found.matched });
+    Ok(fragment(html! {
+        form method="dialog" data-method="POST" data-path="api/replay" data-body=(body) data-preview=(asked.address())
+            data-done={ "The replay of " (count) " has begun." } {
+            h2 { "Replay " (count) " to " (receiver) }
+            @if asked.ids.is_none() { p.quiet { (of_filter(&found.plan)) } }
+            (what(&found))
+            label { "To"
+                select name="consumer" {
+                    option value="" { "all " (names.len()) " consumers" }
+                    @for name in names { option value=(name) selected[asked.consumer.as_deref() == Some(name)] { (short_name(name)) } }
+                }
+            }
+            label { "Events a second (empty = as fast as it can)"
+                input name="rate" type="number" min="1" max="1000000" value=[asked.rate];
+            }
+            p.quiet { "Attempts start again at 1. Receivers see the header offhook-replay, and the same ids as before." }
+            output role="alert" {}
+            div.end {
+                button type="button" data-close { "Cancel" }
+                @if found.matched > 0 { button.go type="submit" { "Replay " (count) " to " (receiver) } }
+            }
         }
-    })
+    }))
 }
 
-/// All events that match.
-async fn of_filter(state: &AdminState, asked: &Asked, names: &[&str]) -> Result<Markup, ApiError> {
-    let request = ReplayRequest {
-        session: asked.session.clone(),
-        event: asked.event.clone(),
-        from: asked.from.clone(),
-        to: asked.to.clone(),
-        ..ReplayRequest::default()
-    };
-    let (_, events) = matching(state, &request).await?;
-    let count = many(events.len() as u64, "event");
-    let asked_for = [
-        ("session", &asked.session),
-        ("event", &asked.event),
-        ("from", &asked.from),
-        ("to", &asked.to),
+impl Asked {
+    fn request(&self) -> ReplayRequest {
+        let ids = self.ids.as_ref().map(|ids| {
+            let ids = ids.split(',').filter(|id| !id.is_empty());
+            ids.map(str::to_owned).collect()
+        });
+        ReplayRequest {
+            consumer: self.consumer.clone(),
+            session: self.session.clone(),
+            event: self.event.clone(),
+            ids,
+            from: self.from.clone(),
+            to: self.to.clone(),
+            rate: self.rate,
+            ..ReplayRequest::default()
+        }
+    }
+
+    /// Where the same events are shown for another consumer or rate.
+    fn address(&self) -> String {
+        let pairs = [
+            ("ids", &self.ids),
+            ("session", &self.session),
+            ("event", &self.event),
+            ("from", &self.from),
+            ("to", &self.to),
+        ];
+        with_query(
+            "ui/replay",
+            &pairs.map(|(name, value)| (name, value.as_deref())),
+        )
+    }
+}
+
+/// Which events, in words.
+fn of_filter(plan: &Plan) -> Markup {
+    let [from, to] = [plan.from, plan.to].map(|at| at.map(|at| at.to_string()));
+    let pairs = [
+        ("session", plan.session.as_deref()),
+        ("event", plan.event.as_deref()),
+        ("from", from.as_deref()),
+        ("to", to.as_deref()),
     ];
-    let pairs = asked_for.map(|(name, value)| (name, value.as_deref()));
-    let what = pairs
-        .iter()
-        .filter_map(|(name, value)| Some(format!("{name} {}", (*value)?)));
-    let what: Vec<String> = what.collect();
-    let matching = with_query("events", &pairs);
-    Ok(html! {
-        form method="dialog" data-method="POST" data-path="api/replay" data-done={ "The replay of " (count) " has begun." } {
-            h2 { "Replay " (count) }
-            p.quiet {
-                @if what.is_empty() { "Every event that is kept" } @else { "Every event of " (what.join(", ")) }
-                ", oldest first. " a href=(matching) { "Show them" }
-            }
-            @for (name, value) in pairs { @if let Some(value) = value { input type="hidden" name=(name) value=(value); } }
-            (to(names, asked.consumer.as_deref()))
-            label { "Events a second (empty = as fast as it can)" input name="rate" type="number" min="1" max="1000000"; }
-            @if events.is_empty() {
-                div.end { button type="button" data-close { "Close" } }
-            } @else { (buttons(&count)) }
-        }
-    })
-}
-
-/// Which consumer gets them.
-fn to(names: &[&str], chosen: Option<&str>) -> Markup {
+    let asked = pairs[..3].iter();
+    let words = asked.filter_map(|(name, value)| Some(format!("{name} {}", (*value)?)));
+    let words: Vec<String> = words.collect();
     html! {
-        label { "To"
-            select name="consumer" {
-                @if chosen.is_none() { option value="" { "all " (names.len()) " consumers" } }
-                @for name in names { option value=(name) selected[chosen == Some(name)] { (short_name(name)) } }
-            }
-        }
-        p.quiet { "Attempts start again at 1. Receivers see the header offhook-replay, and the same ids as before." }
+        @if words.is_empty() { "Every event that is kept" } @else { "Every event of " (words.join(", ")) }
+        @if let Some(to) = plan.to { " up to " (time(to)) }
+        ", oldest first. " a href=(with_query("events", &pairs)) { "Show them" }
     }
 }
 
-fn buttons(count: &str) -> Markup {
+/// What would be handed over, and to whom.
+fn what(found: &Shown) -> Markup {
+    let preview = &found.preview;
+    let received = match (preview.oldest, preview.newest) {
+        (Some(oldest), Some(newest)) if oldest != newest => {
+            Some(html! { (time(oldest)) " to " (time(newest)) })
+        }
+        (oldest, _) => oldest.map(time),
+    };
+    let takes = preview.takes_s.map(|seconds| many(seconds, "second"));
     html! {
-        output role="alert" {}
-        div.end {
-            button type="button" data-close { "Cancel" }
-            button.go type="submit" data-label={ "Replay " (count) " to {to}" } { "Replay " (count) }
+        dl.facts {
+            (fact("Received", received))
+            (fact("Size", Some(size(preview.bytes))))
+            (fact("Conversations", preview.conversations.map(|count| number(count as u64))))
+            (fact("Now", Some(state_of(preview)).filter(|_| found.matched > 0)))
+            (fact("Takes", takes))
+            @for one in &preview.by_consumer {
+                (fact(short_name(&one.name), Some(format!("wants {}", many(one.would_get, "event")))))
+            }
+            (fact("And", Some(preview.more_consumers).filter(|more| *more > 0).map(|more| many(more as u64, "more consumer"))))
+            (fact("Good until", Some(ago(found.expires_at))))
         }
     }
+}
+
+fn state_of(preview: &Preview) -> String {
+    let counts = [
+        (preview.done, "done"),
+        (preview.pending, "pending"),
+        (preview.dead, "dead"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let words: Vec<String> = counts
+        .map(|(count, word)| format!("{} {word}", number(*count)))
+        .collect();
+    words.join(", ")
 }
 
 /// The button that cancels a replay that runs.
@@ -136,8 +176,9 @@ pub(super) fn cancel(one: &Value, role: Role) -> Markup {
         ),
         say: format!("Cancel {}", many(left, "event")),
         typed: None,
-        calls: vec![call("DELETE", format!("api/replays/{id}"), &json!(null))],
+        call: call("DELETE", format!("api/replays/{id}"), &json!(null)),
         then: None,
+        told: None,
     };
     act.button(role)
 }
@@ -146,6 +187,3 @@ fn left(one: &Value) -> u64 {
     let number = |key: &str| one[key].as_u64().unwrap_or_default();
     number("matched").saturating_sub(number("handed_over"))
 }
-
-/// So many events can be replayed one by one.
-const MOST_IDS: usize = 100;

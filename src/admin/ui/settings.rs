@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use maud::{Markup, html};
 use serde_json::json;
 
-use super::parts::{Act, Page, ago, call, fact, fitting, fragment, many, time_in};
+use super::parts::{Act, Page, ago, call, fact, fitting, fragment, many, time, time_in};
 use super::toml;
 use crate::admin::error::ApiError;
 use crate::admin::role::Role;
@@ -24,7 +24,10 @@ pub(super) async fn page(state: State, role: Role) -> HttpResponse {
                 @if state.reload.is_some() && role.may_change() { a.button data-panel href="ui/reload" { "Reload…" } }
             }
         }
-        @if is_file_other { p.note { "The file on the disk says something else than what runs." } }
+        @if is_file_other {
+            p.note { "The file on the disk says something else than what runs." }
+            (difference(&state).await)
+        }
         @if let Some(problems) = last["problems"].as_array().filter(|problems| !problems.is_empty()) {
             p.note.is-bad { "The last reload changed nothing:" }
             ul { @for problem in problems { li { (problem.as_str().unwrap_or_default()) } } }
@@ -35,6 +38,11 @@ pub(super) async fn page(state: State, role: Role) -> HttpResponse {
             (fact("Loaded", time_in(&known["loaded_at"], ago)))
             (fact("Last reload", time_in(&last["at"], ago)))
             (fact("Outcome", last["outcome"].as_str().map(|outcome| outcome.replace('_', " "))))
+            @for listener in ["public", "admin"] {
+                @if let Some(ends) = state.metrics.certificate_end(listener) {
+                    (fact(&format!("Certificate of the {listener} listener ends"), Some(html! { (time(ends)) " (" (ago(ends)) ")" })))
+                }
+            }
         }
         h2 { "What runs" }
         p.quiet { "With all defaults. Of a secret there is …" }
@@ -43,11 +51,21 @@ pub(super) async fn page(state: State, role: Role) -> HttpResponse {
     Page::new("Settings").answer(&state, &content).await
 }
 
+/// What the file on the disk would change.
+async fn difference(state: &State) -> Markup {
+    let Ok(report) = ask(state, true).await else {
+        return html! {};
+    };
+    let changes = report.outcome.changes();
+    html! {
+        (list(&report.outcome.problems()))
+        (list(&changes.iter().map(ToString::to_string).collect::<Vec<_>>()))
+    }
+}
+
 /// `GET /ui/reload`: what a reload would do.
 pub(super) async fn preview(state: State, role: Role) -> Result<HttpResponse, ApiError> {
-    if !role.may_change() {
-        return Err(ApiError::forbidden_role("the viewer's token may only read"));
-    }
+    role.check_change()?;
     let report = ask(&state, true).await?;
     let (changes, problems) = (report.outcome.changes(), report.outcome.problems());
     let reload = Act {
@@ -56,8 +74,9 @@ pub(super) async fn preview(state: State, role: Role) -> Result<HttpResponse, Ap
             .to_owned(),
         say: format!("Make {}", many(changes.len() as u64, "change")),
         typed: None,
-        calls: vec![call("POST", "api/reload", &json!({}))],
+        call: call("POST", "api/reload", &json!({})),
         then: None,
+        told: None,
     };
     Ok(fragment(html! {
         h2 { "Reload" }

@@ -57,8 +57,8 @@ fn shell(base: &str) -> Markup {
                 header {
                     a href="" { "offhook" }
                     nav aria-label="Pages" {
-                        @for (page, name) in NAVIGATION {
-                            a href=(page) data-page=(page) { (name) b {} }
+                        @for (page, name, things, key) in NAVIGATION {
+                            a href=(page) data-page=(page) data-keys={ "g " (key) } { (name) " " b {} span.unseen { " " (things) } }
                         }
                     }
                     div.tools {
@@ -70,6 +70,7 @@ fn shell(base: &str) -> Markup {
                 main #main tabindex="-1" aria-busy="true" {
                     noscript { (without_script()) }
                 }
+                footer #zone {}
                 p #said role="status" {}
                 (dialogs())
                 template #failure {
@@ -97,7 +98,7 @@ fn dialogs() -> Markup {
                 h2 #token-title { "Admin token" }
                 p { "This server wants a token: " code { "token" } " or " code { "viewer_token" } " of " code { "[admin]" }
                     " in its settings. It is kept for this tab." }
-                label { "Token" input name="token" type="password" autocomplete="off" required; }
+                label { "Token" input name="token" type="password" autocomplete="off" required pattern="[!-~]+" title="Visible ASCII, without spaces"; }
                 output role="alert" {}
                 div.end { button.go type="submit" { "Continue" } }
             }
@@ -141,14 +142,15 @@ pub(super) const PAGES: [&str; 10] = [
     "/settings",
 ];
 
-const NAVIGATION: [(&str, &str); 7] = [
-    ("", "Now"),
-    ("events", "Events"),
-    ("conversations", "Conversations"),
-    ("consumers", "Consumers"),
-    ("dead", "Dead"),
-    ("refused", "Refused"),
-    ("settings", "Settings"),
+/// Each page with its name, with what its number counts, and with its key.
+const NAVIGATION: [(&str, &str, &str, &str); 7] = [
+    ("", "Now", "", "n"),
+    ("events", "Events", "", "e"),
+    ("conversations", "Conversations", "", "v"),
+    ("consumers", "Consumers", "", "c"),
+    ("dead", "Dead", "letters", "d"),
+    ("refused", "Refused", "requests", "r"),
+    ("settings", "Settings", "", "s"),
 ];
 
 const KEYS: [(&str, &str); 11] = [

@@ -35,6 +35,8 @@ pub(crate) enum ChangeError {
     DefinedInactive(SubscriptionKey, String),
     #[error("there is no subscription {0}")]
     Unknown(SubscriptionKey),
+    #[error("{} exists: replace it? Its secret and its headers are removed, unless given again", .0.name())]
+    Exists(SubscriptionKey),
     #[error("{0} is not resumed: {1}")]
     Rejected(SubscriptionKey, RejectedAddress),
     #[error("there are {MAX_SUBSCRIPTIONS} subscriptions, and there can be no more")]
@@ -56,10 +58,11 @@ impl Registry {
     /// Replaces the subscription with this key, or adds it; its times are set here. Returns whether it
     /// is new.
     ///
-    /// A new subscription starts from now. A replaced one goes on where it was.
+    /// A new subscription starts from now. A replaced one goes on where it was; with `only_new` none is replaced.
     pub(crate) async fn set(
         self: &Arc<Self>,
         wanted: Subscription,
+        only_new: bool,
     ) -> Result<(RegisteredSubscription, bool), ChangeError> {
         let mut tries = 0;
         let set = loop {
@@ -68,7 +71,7 @@ impl Registry {
                 let newest = *self.pipeline.journal().watch_documents().borrow();
                 self.applied_by_all(newest).await?;
             }
-            let set = self.set_now(wanted.clone()).await;
+            let set = self.set_now(wanted.clone(), only_new).await;
             if !is_overtaken(&set, &mut tries) {
                 break set?;
             }
@@ -80,9 +83,13 @@ impl Registry {
     async fn set_now(
         self: &Arc<Self>,
         mut wanted: Subscription,
+        only_new: bool,
     ) -> Result<(RegisteredSubscription, bool), ChangeError> {
         let _one_at_a_time = self.changes.lock().await;
         let before = self.get(&wanted.key);
+        if only_new && before.is_some() {
+            return Err(ChangeError::Exists(wanted.key));
+        }
         wanted.updated_at = self.clock.now();
         if let Some(before) = &before {
             before.check_changeable()?;

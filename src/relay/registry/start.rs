@@ -35,6 +35,7 @@ impl Registry {
             clock: Arc::clone(clock),
             changes: tokio::sync::Mutex::default(),
             all: Mutex::default(),
+            tested: Mutex::default(),
         });
         let starting = Arc::clone(&registry);
         let started = pipeline.wait_for(async move { starting.start(defined).await });

@@ -57,7 +57,7 @@ impl World {
             key: SubscriptionKey::new("a", "default").unwrap(),
             folder,
         };
-        let (_, new) = world.registry.set(world.wanted()).await.unwrap();
+        let (_, new) = world.registry.set(world.wanted(), false).await.unwrap();
         assert!(new && world.runs());
         world
     }
@@ -80,7 +80,7 @@ async fn a_registration_wins_over_an_earlier_410() {
     let world = World::with_one().await;
     let gone = world.entry().gone;
     let other_change = world.registry.changes.lock().await;
-    let mut set = pin!(world.registry.set(world.wanted()));
+    let mut set = pin!(world.registry.set(world.wanted(), false));
     assert!(poll!(&mut set).is_pending());
     // The answer 410 has been read, and the end waits behind the registration.
     gone.store(true, Ordering::SeqCst);
@@ -175,10 +175,33 @@ async fn a_new_subscription_starts_from_now_beside_damage() {
     database.execute_batch(damaged).unwrap();
     let key = SubscriptionKey::new("b", "default").unwrap();
     let wanted = Subscription::new(key.clone(), "http://127.0.0.1:9/".parse().unwrap());
-    let (_, is_new) = world.registry.set(wanted).await.unwrap();
+    let (_, is_new) = world.registry.set(wanted, false).await.unwrap();
     assert!(is_new);
     let consumer = world.registry.controls(&key.consumer()).unwrap();
     assert_eq!(consumer.status().await.unwrap().floor, 3);
+    world.pipeline.stop().await;
+}
+
+/// Of two that ask for a new one at the same time, one gets it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_one_of_two_is_new() {
+    let world = World::with_one().await;
+    let key = SubscriptionKey::new("b", "default").unwrap();
+    let wanted = |port: u16| {
+        let url = format!("http://127.0.0.1:{port}/");
+        Subscription::new(key.clone(), url.parse().unwrap())
+    };
+    let (first, second) = (wanted(1), wanted(2));
+    let other_change = world.registry.changes.lock().await;
+    let mut first = pin!(world.registry.set(first, true));
+    let mut second = pin!(world.registry.set(second, true));
+    assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+    drop(other_change);
+    let (first, second) = futures_util::future::join(first, second).await;
+    assert!(first.unwrap().1);
+    assert!(matches!(second, Err(ChangeError::Exists(exists)) if exists == key));
+    let url = world.registry.get(&key).unwrap().subscription.url;
+    assert_eq!(url.port(), Some(1));
     world.pipeline.stop().await;
 }
 
@@ -192,7 +215,7 @@ async fn many_backlogs_wait_once_for_the_index() {
             active: false,
             ..Subscription::new(key, "http://127.0.0.1:9/".parse().unwrap())
         };
-        world.registry.set(wanted).await.unwrap();
+        world.registry.set(wanted, false).await.unwrap();
     }
     let entry = Entry {
         received: Arc::new(Received::new("s", "{}")),

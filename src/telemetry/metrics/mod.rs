@@ -213,6 +213,14 @@ impl Metrics {
         gauge.set(ends.as_second().try_into().unwrap_or_default());
     }
 
+    /// When that is, if the listener has one.
+    #[cfg(feature = "dashboard")]
+    pub(crate) fn certificate_end(&self, listener: &str) -> Option<Timestamp> {
+        let labels = labels([("listener", listener)]);
+        let seconds = self.families.certificate_ends.get(&labels)?.get();
+        Timestamp::from_second(i64::try_from(seconds).ok()?).ok()
+    }
+
     /// Whether the settings file could not be taken.
     pub(crate) fn set_settings_stale(&self, stale: bool) {
         let gauge = self

@@ -24,16 +24,16 @@ async fn nothing_is_lost_in_a_rotation_gone_wrong() {
     it.send(&message("forged", "no secret of anyone"), 401)
         .await;
     let none = json!({"looked_at": 101, "valid": 0, "accepted": 0, "duplicates": 0});
-    let (status, answer) = it.ask("POST", "/api/refused/verify", json!({})).await;
+    let (status, answer) = it.ask("POST", "/api/refused/verify", &json!({})).await;
     assert_eq!((status, answer), (200, none));
 
     it.change(OLD, NEW).await;
     let dry = json!({"looked_at": 101, "valid": 100, "accepted": 0, "duplicates": 0});
     let (_, answer) = it
-        .ask("POST", "/api/refused/verify", json!({"dry_run": true}))
+        .ask("POST", "/api/refused/verify", &json!({"dry_run": true}))
         .await;
     assert_eq!(answer, dry);
-    let (_, answer) = it.ask("POST", "/api/refused/verify", json!({})).await;
+    let (_, answer) = it.ask("POST", "/api/refused/verify", &json!({})).await;
     let all = json!({"looked_at": 101, "valid": 100, "accepted": 100, "duplicates": 0});
     assert_eq!(answer, all);
     assert_eq!(it.handled(100).await, ids);
@@ -44,12 +44,12 @@ async fn nothing_is_lost_in_a_rotation_gone_wrong() {
         let duplicate = answer.header("offhook-duplicate");
         assert_eq!((answer.status, duplicate), (200, Some("true")), "{id}");
     }
-    let (_, answer) = it.ask("POST", "/api/refused/verify", json!({})).await;
+    let (_, answer) = it.ask("POST", "/api/refused/verify", &json!({})).await;
     assert_eq!(answer["looked_at"], 1);
     it.send(&message("last", NEW), 200).await;
     let handled = it.handled(101).await;
     assert_eq!((handled.len(), handled[100].as_str()), (101, "last"));
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 /// The gateway has tried again before the administrator does.
@@ -63,27 +63,27 @@ async fn what_has_come_in_the_meantime_is_a_duplicate() {
     let newest = it.list("").await["refused"][0].take();
     let id = newest["id"].as_str().unwrap();
     let (status, one) = it
-        .ask("POST", &format!("/api/refused/{id}/verify"), json!({}))
+        .ask("POST", &format!("/api/refused/{id}/verify"), &json!({}))
         .await;
     assert_eq!(
         (status, &one["valid"], &one["duplicate"]),
         (200, &json!(true), &json!(false))
     );
     let event = format!("/api/events/{}", one["event"].as_str().unwrap());
-    let (status, event) = it.ask("GET", &event, json!({})).await;
+    let (status, event) = it.ask("GET", &event, &json!({})).await;
     assert_eq!((status, &event["received_at"]), (200, &newest["at"]));
     let (_, answer) = it
-        .ask("POST", "/api/refused/verify", json!({"source": "hub"}))
+        .ask("POST", "/api/refused/verify", &json!({"source": "hub"}))
         .await;
     let duplicate = json!({"looked_at": 1, "valid": 1, "accepted": 1, "duplicates": 1});
     assert_eq!(answer, duplicate);
     // Neither is kept any more.
     let (status, gone) = it
-        .ask("POST", &format!("/api/refused/{id}/verify"), json!({}))
+        .ask("POST", &format!("/api/refused/{id}/verify"), &json!({}))
         .await;
     assert_eq!((status, &gone["code"]), (404, &json!("not_found")));
     assert_eq!(it.handled(2).await, ["1", "2"]);
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 /// A timestamp is judged as it was at the time of receipt, and without a journal handlers run at once.
@@ -176,7 +176,7 @@ async fn what_cannot_be_verified_is_said() {
     it.send(&TestRequest::post("{}"), 401).await;
     let newest = it.newest().await;
     let path = format!("/api/refused/{}/verify", newest["id"].as_str().unwrap());
-    let (status, answer) = it.ask("POST", &path, json!({})).await;
+    let (status, answer) = it.ask("POST", &path, &json!({})).await;
     assert_eq!((status, &answer["code"]), (409, &json!("body_not_kept")));
 
     it.send(&message("1", NEW), 401).await;
@@ -186,7 +186,7 @@ async fn what_cannot_be_verified_is_said() {
         .ask(
             "POST",
             &format!("/api/refused/{beginning}/verify"),
-            json!({}),
+            &json!({}),
         )
         .await;
     assert_eq!((status, &answer["valid"]), (200, &json!(false)));
@@ -201,14 +201,14 @@ async fn what_cannot_be_verified_is_said() {
         ("DELETE", "/api/refused?all=true", 400),
         ("PUT", "/api/refused", 405),
     ] {
-        let (found, answer) = it.ask(method, path, json!({})).await;
+        let (found, answer) = it.ask(method, path, &json!({})).await;
         assert_eq!(found, status, "{method} {path}: {answer}");
     }
     let (status, answer) = it
-        .ask("POST", "/api/refused/verify", json!({"all": true}))
+        .ask("POST", "/api/refused/verify", &json!({"all": true}))
         .await;
     assert_eq!((status, &answer["code"]), (400, &json!("unknown_field")));
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 /// Behind one that a handler has failed nothing of its session is taken; other sessions go on.
@@ -267,10 +267,10 @@ async fn what_is_not_kept_is_said() {
         (json!({"source": "hub"}), json!(2)),
         (json!({"source": "other"}), json!(null)),
     ] {
-        let (_, answer) = it.ask("POST", "/api/refused/verify", which).await;
+        let (_, answer) = it.ask("POST", "/api/refused/verify", &which).await;
         assert_eq!(answer["dropped"], dropped, "{answer}");
         let is_said = answer["dropped_first"].is_string() && answer["dropped_last"].is_string();
         assert_eq!(is_said, dropped.is_number(), "{answer}");
     }
-    it.server.stop().await;
+    it.0.server.stop().await;
 }

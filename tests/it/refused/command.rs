@@ -90,7 +90,7 @@ async fn the_command_shows_verifies_and_forgets() {
     );
     let ran = run(&it, &["00000000-0000"]).await;
     assert_eq!(ran.status, 1, "{ran:?}");
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 /// Whatever a body is, the command shows it as it came.
@@ -115,5 +115,5 @@ async fn odd_bodies_are_shown() {
         let shown = body.replace('\n', "\n  ");
         assert!(ran.printed.contains(&shown), "{body}: {ran:?}");
     }
-    it.server.stop().await;
+    it.0.server.stop().await;
 }

@@ -87,11 +87,13 @@ async fn each_kind_is_kept_in_its_own_way() {
         .await;
     assert_eq!(it.list("?status=404").await["refused"][0]["count"], 2);
 
-    let (_, forgotten) = it.ask("DELETE", "/api/refused?source=hub", json!({})).await;
+    let (_, forgotten) = it
+        .ask("DELETE", "/api/refused?source=hub", &json!({}))
+        .await;
     assert_eq!(forgotten["forgotten"], 7);
-    let (_, forgotten) = it.ask("DELETE", "/api/refused", json!({})).await;
+    let (_, forgotten) = it.ask("DELETE", "/api/refused", &json!({})).await;
     assert_eq!(forgotten["forgotten"], 2);
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 /// A body that is too slow.
@@ -112,7 +114,7 @@ async fn a_slow_body_is_kept_without_it() {
         fields(&one, &["status", "cause", "body", "reason", "bytes"]),
         expected
     );
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 #[actix_web::test]
@@ -165,7 +167,7 @@ async fn no_credential_and_no_token_is_shown() {
     }
     let list = it.list("").await;
     assert!(!list.to_string().contains("hidden"), "{list}");
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 /// The limits of the settings hold from the reload on.
@@ -183,13 +185,13 @@ async fn limits_can_change() {
         (list["refused"].as_array().unwrap().len(), &list["dropped"]),
         (1, &json!(2))
     );
-    it.ask("DELETE", "/api/refused", json!({})).await;
+    it.ask("DELETE", "/api/refused", &json!({})).await;
     it.send(&message("4", NEW), 401).await;
     assert_eq!(it.list("").await["refused"][0]["body"], "hash");
     it.change("[refused]", "[refused]\nkeep = 0").await;
     it.send(&message("5", NEW), 401).await;
     assert_eq!(it.list("").await["refused"], json!([]));
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 /// All 401 are the same, whether the request is kept or not, and whatever is wrong.
@@ -220,7 +222,7 @@ async fn the_answer_does_not_tell_what_is_kept() {
         "{answers:?}"
     );
     assert_eq!(answers[0].text(), r#"{"error":"Invalid signature"}"#);
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 /// 200 a second of each source are taken; the rest is counted.
@@ -246,5 +248,5 @@ async fn a_flood_is_counted() {
     let kept = list["refused"].as_array().unwrap().len() as u64;
     assert!(kept <= 256, "{kept}");
     assert_eq!(kept + list["dropped"].as_u64().unwrap(), 800);
-    it.server.stop().await;
+    it.0.server.stop().await;
 }

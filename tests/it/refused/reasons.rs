@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{NEW, OLD, Refusing, message};
 use crate::served::until;
+use crate::stream::viewer::Viewer;
 use crate::support::{Folder, secret};
 
 const MORE: &str = r#"
@@ -37,6 +38,42 @@ fn base64(hex: &str) -> String {
 
 fn with(body: &str, signature: &str) -> TestRequest {
     TestRequest::post(body).header("X-Webhook-Signature", signature)
+}
+
+/// Only what proves that its sender knows a secret: a stranger must not fill anybody's page.
+#[actix_web::test]
+async fn who_watches_is_told_of_explained_requests() {
+    let it = Refusing::start("refused-watched", "").await;
+    let admin = it.server.admin_address().unwrap();
+    let mut viewer = Viewer::open(admin, "?kinds=refused&source=hub&session=a", "").await;
+    for (key, session) in [(NEW, "a"), (OLD, "a"), (OLD, "b")] {
+        let right = with("{}", &base64(&signed("{}", key)));
+        it.send(&right.path(&format!("/webhook/{session}")), 401)
+            .await;
+        let pending = async || it.list("?explained=false").await["groups"].clone();
+        until("it was looked into", async || {
+            let groups = pending().await;
+            let mut groups = groups.as_array().unwrap().iter();
+            groups.all(|group| group["reason"].is_string())
+        })
+        .await;
+    }
+    let told = viewer.expect("refused").await.data;
+    let found = ["source", "session", "status", "reason"].map(|field| told[field].clone());
+    assert_eq!(json!(found), json!(["hub", "a", 401, "base64"]));
+    let (_, details) = it
+        .ask(
+            "GET",
+            &format!("/api/refused/{}", told["id"].as_str().unwrap()),
+            &json!({}),
+        )
+        .await;
+    assert_eq!(
+        (&details["at"], &details["why"]),
+        (&told["at"], &told["why"])
+    );
+    viewer.none_is_ready().await;
+    it.server.stop().await;
 }
 
 #[actix_web::test]
@@ -77,6 +114,13 @@ async fn the_reason_is_found() {
             401,
             "other-session",
             true,
+        ),
+        (
+            // The holder of the other secret may not pass for a sender of this session.
+            with("{}", &base64(&signed("{}", "the-secret-of-next"))).path("/webhook/own"),
+            401,
+            "base64",
+            false,
         ),
         (with(own, &signed(own, OLD)), 401, "own-secrets", true),
         (
@@ -149,7 +193,7 @@ async fn the_reason_is_found() {
         why,
         "no source has the path /webhooks; did you mean `/webhook`?"
     );
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 /// What is to be pasted into the settings is valid there, and takes the request.
@@ -184,13 +228,13 @@ async fn a_suggestion_can_be_pasted() {
         .ask(
             "POST",
             "/api/refused/verify",
-            json!({"reason": "accepted-now"}),
+            &json!({"reason": "accepted-now"}),
         )
         .await;
     assert!(answer["looked_at"].as_u64().unwrap() <= 1, "{answer}");
-    let (_, answer) = it.ask("POST", "/api/refused/verify", json!({})).await;
+    let (_, answer) = it.ask("POST", "/api/refused/verify", &json!({})).await;
     assert!(answer["valid"].as_u64().unwrap() <= 1, "{answer}");
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 /// Groups tell what to do first; the metric and the log name the reason once.
@@ -247,7 +291,7 @@ async fn explained_requests_are_grouped_and_counted() {
     })
     .await;
     assert!(it.metrics().await.lines().any(|found| found == line));
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 /// The log names the request, once a second, and never a secret or a long part of a path.

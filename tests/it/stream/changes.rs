@@ -1,10 +1,11 @@
 //! What viewers are told of consumers, and of which events states are.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use offhook::testing::TestEvent;
 use offhook::{Delivery, Event, EventHandler, HandlerError, HandlerOptions, Retry, async_trait};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::viewer::Viewer;
 use super::{Picky, admin, send};
@@ -39,13 +40,13 @@ async fn a_consumer_that_flaps_makes_few_rows() {
     server.stop().await;
 }
 
-/// Succeeds after a while, but fails for one sender.
-struct Slow;
+/// Succeeds when it may, but fails for one sender.
+struct Held(Arc<Semaphore>);
 
 #[async_trait]
-impl EventHandler for Slow {
+impl EventHandler for Held {
     async fn handle(&self, event: &Event, delivery: &Delivery) -> Result<(), HandlerError> {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        self.0.acquire().await?.forget();
         Picky.handle(event, delivery).await
     }
 }
@@ -59,8 +60,10 @@ async fn a_paused_consumer_stays_paused() {
         ..Retry::default()
     };
     let options = HandlerOptions::default().retry(retry);
+    let may = Arc::new(Semaphore::new(1));
     let server = keeping(&folder, |offhook| {
-        without_duplicates(offhook).handler_with("slow", Slow, options)
+        let held = Held(Arc::clone(&may));
+        without_duplicates(offhook).handler_with("held", held, options)
     })
     .await;
     let mut viewer = Viewer::open(admin(&server), "?kinds=consumer,state", "").await;
@@ -72,10 +75,11 @@ async fn a_paused_consumer_stays_paused() {
         answer["consumers"][0]["in_flight"] == 1
     })
     .await;
-    post(&server, "/api/consumers/handler:slow/pause", json!({})).await;
+    post(&server, "/api/consumers/handler:held/pause", json!({})).await;
     assert_eq!(viewer.expect("consumer").await.data["state"], "paused");
+    may.add_permits(1);
     assert_eq!(viewer.expect("state").await.data["state"], "done");
-    post(&server, "/api/consumers/handler:slow/resume", json!({})).await;
+    post(&server, "/api/consumers/handler:held/resume", json!({})).await;
     assert_eq!(viewer.expect("consumer").await.data["state"], "running");
     server.stop().await;
 }

@@ -20,7 +20,6 @@ function nodes(text) {
 
 let saying;
 
-/** Tells what has happened, for a while. */
 function say(text, isBad = false) {
   const said = $("#said");
   said.textContent = text;
@@ -62,7 +61,6 @@ async function problem(answer) {
   return Object.assign(new Error(text), { status: answer.status });
 }
 
-/** Shows the form for the token over the page. */
 function askForToken(why) {
   asking ??= new Promise((resolve) => {
     const dialog = $("#token");
@@ -72,12 +70,7 @@ function askForToken(why) {
     if (!dialog.open) dialog.showModal();
     form.onsubmit = (event) => {
       event.preventDefault();
-      const token = form.elements.token.value.trim();
-      if (!/^[\x21-\x7e]+$/.test(token)) {
-        $("output", dialog).textContent = "A token is visible ASCII without spaces.";
-        return;
-      }
-      sessionStorage.setItem(TOKEN, token);
+      sessionStorage.setItem(TOKEN, form.elements.token.value);
       asking = null;
       dialog.close();
       resolve(undefined);
@@ -99,17 +92,12 @@ let current = new URL(location.href);
 let running = new AbortController();
 const WAITS = [1, 2, 5, 10];
 
-/** The path of a page below the base, or `null` for an address elsewhere. */
-function pathOf(url) {
-  if (url.origin !== base.origin || !url.pathname.startsWith(base.pathname)) return null;
-  return url.pathname.slice(base.pathname.length);
-}
-
-const fragmentOf = (url) => `ui/${pathOf(url) || "now"}${url.search}`;
+const pathOf = (url) => url.pathname.slice(base.pathname.length);
 
 async function waited(tried, what, signal) {
+  if (signal.aborted) return;
   const seconds = WAITS[Math.min(tried, WAITS.length - 1)];
-  if (!signal.aborted) connected("off", `${what}, again in ${seconds} s`);
+  connected("off", `${what}, again in ${seconds} s`);
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 }
 
@@ -123,59 +111,57 @@ async function show(url, how) {
     history.pushState({ within: true }, "", url);
   }
   current = new URL(url);
+  const known = live.newer;
   if (how !== "live") {
+    panel.close();
     live.stop();
-    mark(pathOf(current));
+    mark();
     main.setAttribute("aria-busy", "true");
   }
-  let answer;
-  for (let tried = 0; !answer; tried++) {
+  let found;
+  for (let tried = 0; !found; tried++) {
     try {
-      answer = await send("GET", fragmentOf(current), undefined, signal);
+      const answer = await send("GET", `ui/${pathOf(current) || "now"}${current.search}`, undefined, signal);
+      found = answer.ok ? nodes(await answer.text()) : failure(await problem(answer));
     } catch {
-      if (!signal.aborted) await waited(tried, "no connection", signal);
+      await waited(tried, "no connection", signal);
       if (signal.aborted) return;
     }
   }
-  const found = answer.ok ? nodes(await answer.text()) : failure(await problem(answer));
   if (signal.aborted) return;
-  const held = main.contains(document.activeElement) && document.activeElement.id;
+  if (how === "live" && isReading()) return live.later(3000);
+  const held = $("button:focus", main)?.outerHTML;
   main.replaceChildren(...found);
   const page = $("article", main);
   document.title = `${page.dataset.title ?? "Problem"} · offhook`;
-  tell(page.dataset);
-  if (how === "live") return held && document.getElementById(held)?.focus();
+  mark(page.dataset);
+  if (how === "live") {
+    live.tell(live.newer - known);
+    return $$("button", main).find((one) => one.outerHTML === held)?.focus();
+  }
   main.removeAttribute("aria-busy");
   connected("on", "connected");
-  if (how !== "again") {
-    main.focus({ preventScroll: true });
-    scrollTo(0, how === "back" ? history.state?.scroll ?? 0 : 0);
-  }
+  main.focus({ preventScroll: true });
+  if (how !== "again") scrollTo(0, how === "back" ? history.state?.scroll ?? 0 : 0);
   live.start(page);
 }
 
 function failure(error) {
   const found = $("#failure").content.cloneNode(true);
   $("p", found).textContent = error.message;
-  return [...found.childNodes];
+  return [found];
 }
 
 const again = () => show(current, "again");
 const open = (path) => show(new URL(path, base), "push");
 
-function mark(path) {
-  const first = path.split("/")[0];
+/** The page in the navigation, and the numbers that a page tells. */
+function mark(numbers = {}) {
+  const [first] = pathOf(current).split("/");
   for (const link of $$("nav a")) {
-    if (link.dataset.page === first) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
-}
-
-/** The numbers in the navigation. */
-function tell({ dead, refused }) {
-  for (const [name, number] of Object.entries({ dead, refused })) {
-    if (number === undefined) continue;
-    $(`nav a[data-page="${name}"] b`).textContent = number === "0" ? "" : number;
+    const { page } = link.dataset;
+    link.ariaCurrent = page === first ? "page" : null;
+    if (numbers[page] !== undefined) $("b", link).textContent = numbers[page] === "0" ? "" : numbers[page];
   }
 }
 
@@ -211,131 +197,111 @@ setInterval(() => {
 
 // Changes
 
-/** Sends them in order; a call that was answered is not sent again. Returns the answers. */
-async function sendAll(calls, output) {
-  const answers = [];
-  for (const all = calls.length; calls.length; calls.shift()) {
-    const [method, path, body, more] = calls[0];
-    if (all > 1) output.textContent = `${all - calls.length + 1} of ${all}`;
+/** Tells what was answered, in the words of the server: `{name}` stands for a field of the answer. */
+function tellAnswer(answer, done, bad = done) {
+  const isBad = [false, 0].includes(answer.valid) || answer.delivered === false;
+  const field = (_, path) => path.split(".").reduce((at, name) => at?.[name], answer) ?? "";
+  const left = (answer.left_out ?? []).map(({ consumer, events, reason }) => `${events} of ${consumer} left out: ${reason}`);
+  const lines = [(isBad ? bad : done).replace(/\{([\w.]+)\}/g, field), ...left, answer.warning].filter(Boolean);
+  say(lines.join("\n"), isBad || lines.length > 1);
+}
+
+/** Sends what a form is for, and shows the page again. After a failure it can be tried again. */
+async function submit(form, [method, path, body, more], { done, bad, then }) {
+  form.inert = true;
+  try {
     const answer = await send(method, path, body ?? undefined, undefined, more);
     if (!answer.ok) throw await problem(answer);
-    answers.push((await answer.json().catch(() => null)) ?? {});
+    confirmation.close();
+    panel.close();
+    tellAnswer((await answer.json().catch(() => null)) ?? {}, done, bad);
+    await (then ? open(then) : again());
+  } catch (error) {
+    $("output", form).textContent = error.message;
+    return error;
+  } finally {
+    form.inert = false;
+    $("button.go", form)?.focus();
   }
-  return answers;
 }
 
-/** What the answers say, or else `done`. */
-function tellAnswers(answers, done) {
-  const [one] = answers;
-  const left = answers.flatMap((answer) => answer.left_out ?? []);
-  const told = answers.length !== 1 ? done
-    : one.looked_at !== undefined ? `${one.valid} of ${one.looked_at} are valid now, ${one.accepted} accepted`
-    : one.valid === true ? `It is valid now and ${one.duplicate ? "is an event already" : "has become an event"}`
-    : one.valid === false ? `It is not valid: ${one.findings?.[0]?.why ?? "the signature is another"}`
-    : left.length && one.replayed !== undefined ? `${one.replayed} of ${one.matched} handed over again` : done;
-  const more = [
-    ...left.map(({ consumer, events, reason }) => `${events} of ${consumer} left out: ${reason}`),
-    ...new Set(answers.map((answer) => answer.warning).filter(Boolean)),
-  ];
-  say([told, ...more].join("\n"), more.length > 0 || one?.valid === false || one?.valid === 0);
-}
-
-/** A button with `data-calls`: confirmed, sent, and the page shown again. After a failure it can be tried again. */
+/** A button with `data-call` asks first. */
 function act(button) {
-  const { ask, say: label, type, then } = button.dataset;
-  const calls = JSON.parse(button.dataset.calls);
+  const { ask, say: label, type, then, done = `${label}: done`, bad } = button.dataset;
+  const call = JSON.parse(button.dataset.call);
   const form = $("form", confirmation);
-  const [go, output, typed] = [$("button.go", form), $("output", form), form.elements.typed];
-  const judge = () => { go.disabled = Boolean(type) && typed.value !== type; };
+  const [go, typed] = [$("button.go", form), form.elements.typed];
   $("p", form).textContent = ask;
+  $("output", form).textContent = "";
   go.textContent = label;
   $("label", form).hidden = !type;
   $("label b", form).textContent = type ?? "";
   typed.value = "";
-  typed.oninput = judge;
-  output.textContent = "";
-  judge();
-  form.onsubmit = async (event) => {
+  typed.oninput = () => { go.disabled = Boolean(type) && typed.value !== type; };
+  typed.oninput();
+  form.onsubmit = (event) => {
     event.preventDefault();
-    if (go.disabled) return;
-    go.disabled = typed.readOnly = true;
-    try {
-      const answers = await sendAll(calls, output);
-      confirmation.close();
-      panel.close();
-      tellAnswers(answers, `${label}: done`);
-      await (then ? open(then) : again());
-    } catch (error) {
-      output.textContent = error.message;
-      judge();
-    } finally {
-      typed.readOnly = false;
-    }
+    submit(form, call, { done, bad, then });
   };
   confirmation.showModal();
   (type ? typed : go).focus();
 }
 
-/** Says what goes wrong outside of forms. */
-const told = (promise) => promise.catch((error) => say(error.message, true));
+const told = async (work) => {
+  try {
+    await work;
+  } catch (error) {
+    say(error.message, true);
+  }
+};
 
 async function openPanel(path) {
   const answer = await send("GET", path);
+  const held = panel.contains(document.activeElement) && document.activeElement.name;
   panel.replaceChildren(...(answer.ok ? nodes(await answer.text()) : failure(await problem(answer))));
   if (!panel.open) panel.showModal();
-  label($("form", panel));
+  if (held) $("form", panel)?.elements[held]?.focus();
 }
 
-/** What a form says: names that end in `[]` are lists, an empty text is left out. */
+const filled = (form) => [...new FormData(form)].filter(([, value]) => value !== "");
+
+/** Shows again what a form would do. */
+function preview(form) {
+  // It would still do what was shown before.
+  for (const go of $$("button.go", form)) go.disabled = true;
+  const asked = new URL(form.dataset.preview, base);
+  for (const [name, value] of filled(form)) asked.searchParams.set(name, value);
+  return openPanel(asked);
+}
+
+/** What a form says: names that end in `[]` are lists. */
 function fields(form) {
   const said = {};
-  for (const [name, value] of new FormData(form)) {
+  for (const [name, value] of filled(form)) {
     if (name.endsWith("[]")) (said[name.slice(0, -2)] ??= []).push(value);
-    else if (value !== "") said[name] = form.elements[name].type === "number" ? Number(value) : value;
+    else said[name] = value;
   }
   return said;
 }
 
-function label(form) {
-  const button = form && $("button[data-label]", form);
-  if (!button) return;
-  const to = form.elements.consumer?.selectedOptions?.[0]?.textContent ?? "";
-  button.textContent = button.dataset.label.replace("{to}", to);
-}
-
-/** Sends a form to the API; with `data-ids`, once for each. */
+/** Sends a form to the API: what it was made for, or else what its fields say. */
 async function sendForm(form) {
-  const { method, path, ids, done } = form.dataset;
-  const said = fields(form);
-  const output = $("output", form);
-  const button = $("button[type=submit]", form);
+  const { method, path, body, create, asked, preview: shown } = form.dataset;
+  const said = body ? JSON.parse(body) : fields(form);
   // What is to be new replaces another only when the same is sent again.
   const key = `${said.session} ${said.name}`;
-  const { create, asked } = form.dataset;
   const more = create !== undefined && asked !== key ? { "If-None-Match": "*" } : {};
-  let target = path;
-  for (const name of path.match(/(?<=\{)\w+(?=\})/g) ?? []) {
-    if (name === "id") continue;
-    target = target.replace(`{${name}}`, encodeURIComponent(said[name] ?? "*"));
-    delete said[name];
+  const target = path.replace("{session}", encodeURIComponent(said.session));
+  if (target !== path) delete said.session;
+  const error = await submit(form, [method, target, said, more], form.dataset);
+  if (error?.status === 412) {
+    form.dataset.asked = key;
+    $("button.go", form).textContent = "Replace it";
   }
-  const calls = ids === undefined ? [[method, target, said, more]]
-    : ids.split(" ").map((id) => [method, target.replace("{id}", id), said]);
-  button.disabled = true;
-  try {
-    const answers = await sendAll(calls, output);
-    panel.close();
-    tellAnswers(answers, done);
-    await again();
-  } catch (error) {
-    output.textContent = error.message;
-    if (ids !== undefined) form.dataset.ids = ids.split(" ").slice(-calls.length).join(" ");
-    if (error.status === 412) {
-      form.dataset.asked = key;
-      button.textContent = "Replace it";
-    }
-  } finally {
-    button.disabled = false;
+  // What was shown is not what would be done.
+  if (error?.status === 409 && shown) {
+    await preview(form);
+    $("output", panel).textContent = error.message;
   }
 }
 
@@ -350,12 +316,9 @@ async function copy(text) {
 
 async function download(link) {
   const answer = await send("GET", link.getAttribute("href"));
-  if (!answer.ok) return say((await problem(answer)).message, true);
+  if (!answer.ok) throw await problem(answer);
   const address = URL.createObjectURL(await answer.blob());
-  const saved = document.createElement("a");
-  saved.href = address;
-  saved.download = link.dataset.download;
-  saved.click();
+  Object.assign(document.createElement("a"), { href: address, download: link.dataset.download }).click();
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 }
 
@@ -364,31 +327,33 @@ async function download(link) {
 /** When something comes in, the page is shown again; while it is being read, the number of newer events is told. */
 const live = {
   wanted: true,
-  newer: 0,
 
-  start(page) {
-    this.path = page?.dataset.stream;
-    this.after = undefined;
+  start({ dataset }) {
+    this.path = dataset.stream;
+    // What has come since the page was made is newer.
+    this.after = dataset.after;
     this.newer = 0;
     this.resume();
   },
 
-  resume() {
+  resume(isOld) {
     this.ended?.abort();
-    if (this.path && this.wanted) this.run();
+    if (this.path && this.wanted && !document.hidden) {
+      this.run();
+      if (isOld) this.later(0);
+    }
     this.tell(this.newer);
   },
 
   stop() {
     this.ended?.abort();
-    this.ended = undefined;
     clearTimeout(this.timer);
     this.timer = undefined;
   },
 
   toggle() {
     this.wanted = !this.wanted;
-    this.resume();
+    this.resume(true);
   },
 
   tell(newer) {
@@ -397,28 +362,23 @@ const live = {
     if (!button) return;
     button.setAttribute("aria-pressed", String(this.wanted));
     more.hidden = newer === 0;
-    more.textContent = `${newer} newer`;
+    more.textContent = more.dataset.say ?? `${newer} newer`;
   },
 
   async run() {
     const { signal } = (this.ended = new AbortController());
-    for (let tried = 0; ; tried++) {
+    for (let tried = 0; !signal.aborted; tried++) {
       try {
         const answer = await send("GET", this.after ? `${this.path}&after=${this.after}` : this.path, undefined, signal);
         if (!answer.ok) throw await problem(answer);
         connected("live", "live");
         tried = 0;
         await this.read(answer.body.pipeThrough(new TextDecoderStream()).getReader());
-      } catch {
-        // Tried again below.
-      }
-      if (signal.aborted) return;
+      } catch {} // It is tried again.
       await waited(tried, "not live", signal);
-      if (signal.aborted) return;
     }
   },
 
-  /** Reads `text/event-stream` to its end. */
   async read(reader) {
     for (let rest = ""; ;) {
       const { value, done } = await reader.read();
@@ -428,21 +388,24 @@ const live = {
       for (const block of blocks) {
         const field = (name) => block.match(new RegExp(`^${name}: ?(.*)$`, "m"))?.[1];
         this.after = field("id") ?? this.after;
-        if (field("event")) this.changed(field("event") === "event");
+        const event = field("event");
+        if (event === "event") this.newer++;
+        if (event === "skipped") this.newer += JSON.parse(field("data")).events ?? 0;
+        if (event) this.later(1000);
       }
     }
   },
 
-  changed(isEvent) {
-    if (isReading()) {
-      if (isEvent) this.tell(this.newer + 1);
-    } else this.timer ??= setTimeout(() => this.put(), 1000);
-  },
-
-  async put() {
-    await show(current, "live");
-    this.timer = undefined;
-    this.tell(0);
+  /** Shows the page again; while somebody reads, only how much is newer. */
+  later(wait) {
+    if (isReading()) this.tell(this.newer);
+    this.timer ??= setTimeout(async () => {
+      this.timer = undefined;
+      if (this.isBusy || isReading()) return this.later(3000);
+      this.isBusy = true;
+      await show(current, "live");
+      this.isBusy = false;
+    }, wait);
   },
 };
 
@@ -452,15 +415,11 @@ const isReading = () => scrollY > 40 || $("main :focus:not(button), tbody input:
 document.addEventListener("visibilitychange", () => {
   // What came before is still put into the page.
   if (document.hidden) live.ended?.abort();
-  else live.resume();
+  else live.resume(true);
 });
 
 // Keyboard and mouse
 
-const PAGES = { n: "", e: "events", v: "conversations", c: "consumers", d: "dead", r: "refused", s: "settings" };
-let gone = 0;
-
-const rowLinks = () => $$("tbody a.row", main);
 const focusedRow = () => document.activeElement?.closest?.("tbody tr");
 const ids = () => {
   const marked = $$("tbody input:checked", main).map((box) => box.value);
@@ -469,14 +428,14 @@ const ids = () => {
 };
 
 function move(step) {
-  const links = rowLinks();
+  const links = $$("tbody a.row", main);
   const at = links.findIndex((link) => link.closest("tr") === focusedRow());
   links[Math.max(0, Math.min(links.length - 1, at < 0 ? 0 : at + step))]?.focus();
 }
 
 function replay() {
   const chosen = ids();
-  if (chosen.length && $("[data-replay]", main)) told(openPanel(`ui/replay?ids=${chosen.join(",")}`));
+  if (chosen.length && $("[data-replay]", main)) return openPanel(`ui/replay?ids=${chosen.join(",")}`);
 }
 
 const KEYS = {
@@ -490,101 +449,100 @@ const KEYS = {
   y: () => ids().length && copy(ids().join("\n")),
   "[": () => $("a[rel=prev]", main)?.click(),
   "]": () => $("a[rel=next]", main)?.click(),
-  Escape: () => (history.state?.within ? history.back() : open(pathOf(current).split("/").slice(0, -1).join("/"))),
+  // From one thing to the list that it is of; a list leads nowhere.
+  Escape: () => {
+    const [list, one] = pathOf(current).split("/");
+    if (one === undefined) main.focus();
+    else if (history.state?.within) history.back();
+    else open(list);
+  },
 };
 
+let first = "";
+let forgetting;
+
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
-  if ($("dialog[open]")) return;
-  const within = event.target;
-  if (within.matches("input:not([type=checkbox]), select, textarea")) {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || $("dialog[open]")) return;
+  if (event.target.matches("input:not([type=checkbox]), select, textarea")) {
     if (event.key === "Escape") main.focus();
     return;
   }
-  const isSecond = gone > 0 && event.timeStamp - gone < 1500;
-  gone = event.key === "g" && !isSecond ? event.timeStamp : 0;
-  if (gone) return;
-  const page = isSecond ? PAGES[event.key] : undefined;
-  const act = page !== undefined ? () => open(page) : isSecond ? undefined : KEYS[event.key];
-  if (!act) return;
+  const keys = first + event.key;
+  first = keys === "g" ? "g " : "";
+  clearTimeout(forgetting);
+  forgetting = setTimeout(() => { first = ""; }, 1500);
+  const link = $$("nav a").find((link) => link.dataset.keys === keys);
+  const does = link ? () => link.click() : KEYS[keys];
+  if (!does) return;
   event.preventDefault();
-  act();
+  told(does());
 });
+
+const CLICKS = {
+  "button[data-call]": act,
+  "button[data-copy]": (button) => copy(button.dataset.copy),
+  "button[data-close]": (button) => button.closest("dialog").close(),
+  "button[data-replay]": replay,
+  "#live": () => live.toggle(),
+  "#newer": () => again().then(() => scrollTo(0, 0)),
+  "#theme": () => theme(1),
+  "#forget": () => {
+    sessionStorage.removeItem(TOKEN);
+    return again();
+  },
+  "a[data-download]": download,
+  "a[data-panel]": (link) => openPanel(link.getAttribute("href")),
+  "a.skip": () => main.focus(),
+  "a[href]": (link) => open(link.href),
+  "button, input, label": undefined,
+  // A click in a row follows its link.
+  "tbody tr": (row) => String(getSelection()) || $("a.row", row)?.click(),
+};
 
 document.addEventListener("click", (event) => {
   if (event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
-  const within = event.target;
-  const button = within.closest("button");
-  const link = within.closest("a");
-  if (button?.dataset.calls) return act(button);
-  if (button?.dataset.copy !== undefined) return void copy(button.dataset.copy);
-  if (button?.dataset.close !== undefined) return void button.closest("dialog")?.close();
-  if (button?.dataset.replay !== undefined) return replay();
-  if (button?.id === "live") return live.toggle();
-  if (button?.id === "newer") return void live.put().then(() => scrollTo(0, 0));
-  if (button?.id === "theme") return nextTheme();
-  if (button?.id === "forget") {
-    sessionStorage.removeItem(TOKEN);
-    return void again();
-  }
-  if (link?.dataset.download) {
-    event.preventDefault();
-    return void told(download(link));
-  }
-  if (link?.dataset.panel !== undefined) {
-    event.preventDefault();
-    return void told(openPanel(link.getAttribute("href")));
-  }
-  if (link && !link.target && link.getAttribute("href") && !link.getAttribute("href").startsWith("#")) {
-    if (pathOf(new URL(link.href)) === null) return;
-    event.preventDefault();
-    return void show(new URL(link.href), "push");
-  }
-  // A click in a row follows its link.
-  const row = !within.closest("a, button, input, label") && within.closest("tbody tr");
-  if (row && !String(getSelection())) $("a.row", row)?.click();
+  const selector = Object.keys(CLICKS).find((selector) => event.target.closest(selector));
+  const does = CLICKS[selector];
+  if (!does) return;
+  event.preventDefault();
+  told(does(event.target.closest(selector)));
 });
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (form.classList.contains("filter")) {
-    event.preventDefault();
-    const query = new URLSearchParams();
-    for (const [name, value] of new FormData(form)) if (value !== "") query.append(name, String(value));
-    const url = new URL(form.getAttribute("action"), base);
-    url.search = String(query);
-    show(url, "push");
-  } else if (form.dataset.path) {
-    event.preventDefault();
-    sendForm(form);
-  }
+  const isFilter = form.matches(".filter");
+  if (!isFilter && !form.dataset.path) return;
+  event.preventDefault();
+  if (!isFilter) return void told(sendForm(form));
+  const url = new URL(form.getAttribute("action"), base);
+  url.search = new URLSearchParams(filled(form));
+  show(url, "push");
 });
 
 document.addEventListener("change", (event) => {
-  const within = event.target;
-  if (within.form?.dataset.path) label(within.form);
-  if (within.form?.classList.contains("filter") && within.tagName === "SELECT") within.form.requestSubmit();
+  const { form, tagName } = event.target;
+  if (form?.dataset.preview) told(preview(form));
+  if (form?.matches(".filter") && tagName === "SELECT") form.requestSubmit();
   const count = $("#selected", main);
   if (count) count.textContent = String($$("tbody input:checked", main).length || "");
 });
 
-addEventListener("popstate", () => show(new URL(location.href), "back"));
+addEventListener("popstate", () => show(location.href, "back"));
 
 // Theme
 
 const THEMES = ["auto", "light", "dark"];
 
-function theme(name) {
+/** Takes the theme that is kept, or the next one. */
+function theme(step) {
+  const kept = Math.max(0, THEMES.indexOf(localStorage.getItem("offhook-theme")));
+  const name = THEMES[(kept + step) % THEMES.length];
+  localStorage.setItem("offhook-theme", name);
   document.documentElement.dataset.theme = name;
   $("#theme span").textContent = name;
 }
 
-function nextTheme() {
-  const next = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme ?? "auto") + 1) % THEMES.length];
-  localStorage.setItem("offhook-theme", next);
-  theme(next);
-}
-
-theme(THEMES.find((name) => name === localStorage.getItem("offhook-theme")) ?? "auto");
+theme(0);
+$("#zone").textContent = `Times are those of ${clock.resolvedOptions().timeZone}`;
 history.scrollRestoration = "manual";
 show(current, "back");
