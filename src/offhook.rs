@@ -2,8 +2,12 @@
 //! engine.
 
 mod engine;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+mod migrate;
 
 pub(crate) use engine::ready_made;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub use migrate::migrate;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -19,6 +19,7 @@ mod init;
 mod input;
 mod journal;
 mod load;
+mod migrate;
 mod output;
 mod refused;
 mod reload;
@@ -79,6 +80,7 @@ enum Command {
     Gateway(gateway::Gateway),
     Health(health::Health),
     Journal(journal::Journal),
+    Migrate(migrate::Migrate),
     VerifyDurability(verify_durability::VerifyDurability),
     Completions(Completions),
 }
@@ -160,6 +162,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Gateway(gateway)) => gateway.run(),
         Some(Command::Health(health)) => health.run(),
         Some(Command::Journal(journal)) => journal.run(),
+        Some(Command::Migrate(migrate)) => migrate.run(),
         Some(Command::VerifyDurability(verify)) => verify.run(),
         Some(Command::Completions(completions)) => completions.run(),
     }

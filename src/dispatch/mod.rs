@@ -41,5 +41,7 @@ pub(crate) use records::{events_of, find, outlined};
 pub(crate) use replay::ReplayRequest;
 pub(crate) use runner::{DispatchTuning, Ending, RecentFailure, Runner, RunnerContext};
 pub(crate) use runners::{Living, Runners};
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub(crate) use saved::ProgressShapes;
 pub(crate) use saved::Saved;
 pub(crate) use status::{ConsumerStatus, EventStates};

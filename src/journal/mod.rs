@@ -29,6 +29,8 @@ mod dedup_entry;
 #[cfg(all(feature = "sqlite", feature = "test-support"))]
 #[doc(hidden)]
 pub mod fuzzed;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+mod moving;
 mod position;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -54,6 +56,10 @@ pub use contract::Memory;
 pub(crate) use contract::TestFolder;
 #[cfg(feature = "sqlite")]
 pub(crate) use dedup::BloomFilter;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub use moving::{MoveError, MoveStep, Moved, MovedCounts};
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub(crate) use moving::{Reshape, Unite, to_postgres, to_sqlite};
 pub use position::{MAX_PARTS, Part, Position, Seq, Share, share_of};
 pub(crate) use position::{PositionHashSet, PositionMap};
 #[cfg(feature = "postgres")]

@@ -7,6 +7,7 @@ mod database;
 mod dispatch;
 mod failover;
 mod faults;
+mod migrate;
 mod start;
 
 use std::mem::ManuallyDrop;

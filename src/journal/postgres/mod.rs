@@ -25,6 +25,8 @@ mod journal;
 mod lease;
 mod letters;
 mod link;
+#[cfg(feature = "sqlite")]
+pub(super) mod moving;
 mod notes;
 mod options;
 mod reading;

@@ -32,6 +32,8 @@ mod files;
 mod folder;
 mod journal;
 mod known;
+#[cfg(feature = "postgres")]
+pub(super) mod moving;
 mod operation;
 mod pages;
 mod partial;

@@ -73,7 +73,7 @@ async fn who_watches_is_told_of_explained_requests() {
         (&told["at"], &told["why"])
     );
     viewer.none_is_ready().await;
-    it.server.stop().await;
+    it.0.server.stop().await;
 }
 
 #[actix_web::test]
