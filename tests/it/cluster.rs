@@ -5,6 +5,7 @@ mod administration;
 #[allow(dead_code)] // the engine's tests use all of it
 mod database;
 mod dispatch;
+mod durability;
 mod failover;
 mod faults;
 mod migrate;

@@ -101,6 +101,12 @@ impl Server {
         format!("postgresql://offhook@127.0.0.1:{}/postgres", self.port)
     }
 
+    /// The folder of its programs, and that of their libraries if they were unpacked.
+    #[allow(dead_code)] // those of the command use it
+    pub(super) fn programs(&self) -> (&Path, Option<PathBuf>) {
+        (&self.programs, libraries(&self.programs.join("postgres")))
+    }
+
     pub(super) fn port(&self) -> u16 {
         self.port
     }
@@ -227,18 +233,18 @@ fn as_user(program: &Path) -> Command {
     }
     command.args(["--pdeathsig", "QUIT"]).arg(program);
     command.current_dir("/").env("LC_ALL", "C");
-    // The libraries that were unpacked with the programs, if they were.
-    if let Some(root) = program
-        .ancestors()
-        .nth(6)
-        .filter(|root| root.ends_with("postgresql"))
-    {
-        let libraries = root
-            .join("usr/lib")
-            .join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    if let Some(libraries) = libraries(program) {
         command.env("LD_LIBRARY_PATH", libraries);
     }
     command
+}
+
+/// The libraries that were unpacked with a program, if they were.
+fn libraries(program: &Path) -> Option<PathBuf> {
+    let root = program.ancestors().nth(6);
+    let root = root.filter(|root| root.ends_with("postgresql"))?;
+    let folder = format!("{}-linux-gnu", std::env::consts::ARCH);
+    Some(root.join("usr/lib").join(folder))
 }
 
 /// Runs a program to its end.
