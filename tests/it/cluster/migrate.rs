@@ -343,7 +343,7 @@ fn goes_on(ran: &Ran) {
     );
 }
 
-const BODIES: u64 = 120;
+const BODIES: u64 = 60;
 const BODY: usize = 500_000;
 
 /// A journal that has changed since is moved from the beginning.
