@@ -62,12 +62,13 @@ impl Subscriber {
     pub(crate) async fn catch_up(&self, load: &Load) {
         let (mut count, mut idle_since) = (0, Instant::now());
         loop {
-            let seen = self.seen.borrow();
-            if seen.total() > count {
-                (count, idle_since) = (seen.total(), Instant::now());
+            let (total, is_complete) = {
+                let seen = self.seen.borrow();
+                (seen.total(), seen.missing(&load.ledger.borrow()) == 0)
+            };
+            if total > count {
+                (count, idle_since) = (total, Instant::now());
             }
-            let is_complete = seen.missing(&load.ledger.borrow()) == 0;
-            drop(seen);
             let idle = idle_since.elapsed();
             if is_complete && idle >= QUIET || idle >= PATIENCE {
                 return;

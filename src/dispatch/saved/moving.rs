@@ -48,11 +48,13 @@ impl Reshape for ProgressShapes {
                     own.insert(row.encode(), value.clone());
                 }
             }
-            let mut part = Saved::default();
-            part.replaying = only(&state.replaying, is_own);
+            let mut part = Saved {
+                replaying: only(&state.replaying, is_own),
+                ..Saved::default()
+            };
             for replay in &state.replays {
                 let pending = only(&replay.pending, is_own);
-                if share == 0 || pending.len() > 0 {
+                if share == 0 || !pending.is_empty() {
                     part.changed.insert(Row::Replay(replay.id));
                     part.replays.push(part_of(replay, pending, share == 0));
                 }
