@@ -1,6 +1,6 @@
 //! `offhook migrate`: moves a journal between the engines `sqlite` and `postgres`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use offhook::settings::JournalSettings;
@@ -41,8 +41,8 @@ impl Migrate {
 }
 
 /// The `[journal]` of a settings file; nothing else in it needs to be right.
-fn journal_of(path: &PathBuf) -> Result<JournalSettings, Failure> {
-    let known = SettingsFile::at(path.clone()).known()?;
+fn journal_of(path: &Path) -> Result<JournalSettings, Failure> {
+    let known = SettingsFile::at(path.to_owned()).known()?;
     let missing = || Failure::usage(format!("there is no {}", path.display()));
     let known = known.ok_or_else(missing)?;
     known.check("journal", "nothing is moved")?;
