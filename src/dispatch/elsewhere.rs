@@ -11,7 +11,7 @@ use super::replay::ReplayRequest;
 use super::saved::Saved;
 use super::status::{ConsumerStatus, EventStates};
 use crate::clock::Clock;
-use crate::journal::{Cluster, Position, Share, Tail, Unavailable};
+use crate::journal::{Cluster, Part, Position, Seq, Share, Tail, Unavailable};
 
 /// What is known of the shares that this instance does not hold.
 #[derive(Debug, Clone)]
@@ -30,9 +30,37 @@ pub(super) enum Order {
     Replay {
         id: Uuid,
         request: ReplayRequest,
-        events: Vec<(u64, u16)>,
+        events: Differences,
     },
     CancelReplay(Uuid),
+    /// These bodies were deleted. It is for all consumers of the share.
+    Deleted(Vec<Seq>),
+}
+
+/// Events in order: how far the body of each is behind that of the one before, and its part.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Differences(Vec<(u64, Part)>);
+
+impl Differences {
+    fn of(events: &[Position]) -> Self {
+        let mut events = events.to_vec();
+        events.sort_unstable();
+        let mut before = 0;
+        let differences = events.into_iter().map(|event| {
+            let difference = event.seq() - std::mem::replace(&mut before, event.seq());
+            (difference, event.part())
+        });
+        Self(differences.collect())
+    }
+
+    pub(super) fn events(self) -> Vec<Position> {
+        let mut seq: Seq = 0;
+        let events = self.0.into_iter().map(|(difference, part)| {
+            seq = seq.saturating_add(difference);
+            Position::new(seq, part)
+        });
+        events.collect()
+    }
 }
 
 impl Elsewhere {
@@ -89,7 +117,20 @@ impl Elsewhere {
         self.cluster.carried_out(&left).await
     }
 
-    /// Leaves a replay for the holder of a share. Durable when this returns.
+    /// Tells the holders of all shares, also of those of this instance, that these bodies were deleted: a share may
+    /// go to another instance meanwhile. When this returns, no attempt at them starts anywhere any more.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be known now. It still takes effect, later.
+    pub(crate) async fn deleted(&self, bodies: &[Seq]) -> Result<(), Unavailable> {
+        let order = Order::Deleted(bodies.to_vec());
+        let left = self.order(EVERY_CONSUMER, &[], &order).await?;
+        self.cluster.carried_out(&left).await
+    }
+
+    /// Leaves a replay for the holder of a share, all of it in one command: it is durable as a whole when this
+    /// returns, and may be carried out twice.
     pub(super) async fn replay(
         &self,
         consumer: &str,
@@ -97,17 +138,14 @@ impl Elsewhere {
         (id, request): (Uuid, &ReplayRequest),
         events: &[Position],
     ) -> Result<(), Unavailable> {
-        for events in events.chunks(MOST_EVENTS) {
-            let events = events.iter().map(|one| (one.seq(), one.part()));
-            let order = Order::Replay {
-                id,
-                request: request.clone(),
-                events: events.collect(),
-            };
-            let body = serde_json::to_vec(&order).expect("numbers and text");
-            self.cluster.command(consumer, &[(share, body)]).await?;
-        }
-        Ok(())
+        let order = Order::Replay {
+            id,
+            request: request.clone(),
+            events: Differences::of(events),
+        };
+        let body = serde_json::to_vec(&order).expect("numbers and text");
+        let left = self.cluster.command(consumer, &[(share, body)]).await;
+        left.map(drop)
     }
 
     pub(super) async fn cancel_replay(
@@ -153,5 +191,5 @@ fn replaying(saved: &Saved) -> Positions {
     saved.replaying.iter().chain(pending).collect()
 }
 
-/// How many events a command holds at most.
-const MOST_EVENTS: usize = 50_000;
+/// In place of a consumer's name: a command for all that run in the share.
+pub(super) const EVERY_CONSUMER: &str = "";

@@ -37,6 +37,7 @@ pub(crate) use controls::{ConsumerControls, HeldUp};
 pub(crate) use elsewhere::Elsewhere;
 pub(crate) use lane::{Lane, LaneMap};
 pub(crate) use large::LargeBodies;
+pub(crate) use obeying::deleted_by;
 pub(crate) use records::{events_of, find, outlined};
 pub(crate) use replay::ReplayRequest;
 pub(crate) use runner::{DispatchTuning, Ending, RecentFailure, Runner, RunnerContext};

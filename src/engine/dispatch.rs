@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use tokio::sync::Notify;
 
 use crate::Error;
@@ -87,16 +87,50 @@ impl Dispatch {
         self.metrics.removed(name, &Outcome::NAMES);
     }
 
-    /// Opens a share: starts all consumers in it.
-    pub(super) async fn open_share(&self, desk: Arc<dyn Desk>) -> Result<(), Error> {
+    /// Opens a share: starts all consumers in it. Returns whether one of them cannot start yet.
+    pub(super) async fn open_share(&self, desk: &Arc<dyn Desk>) -> bool {
         let mut open = self.open.lock().await;
-        let wanted: Vec<Arc<Consumer>> = self.wanted().values().cloned().collect();
-        let made = wanted.iter().map(|consumer| self.make(consumer, &desk));
-        let made = try_join_all(made).await.map_err(Error::journal)?;
-        open.insert(desk.share(), desk);
-        self.start(made)?;
+        open.insert(desk.share(), Arc::clone(desk));
+        let is_left = self.start_left(desk).await;
         self.opened.notify_one();
-        Ok(())
+        is_left
+    }
+
+    /// Starts the consumers that could not start when the share was opened. Returns whether one is left; none is
+    /// when the share was closed.
+    pub(super) async fn complete_share(&self, desk: &Arc<dyn Desk>) -> bool {
+        let open = self.open.lock().await;
+        let now = open.get(&desk.share());
+        let is_open = now.is_some_and(|now| Arc::ptr_eq(now, desk));
+        is_open && self.start_left(desk).await
+    }
+
+    /// Starts the consumers that do not run in an open share. One whose progress cannot be read does not hold up the
+    /// others. Returns whether one is left.
+    async fn start_left(&self, desk: &Arc<dyn Desk>) -> bool {
+        let share = desk.share();
+        let running = self.runners.living().controls();
+        let runs = |name: &str| {
+            let mut running = running.iter();
+            running.any(|one| one.is_in(share) && one.name() == name)
+        };
+        let wanted: Vec<Arc<Consumer>> = self.wanted().values().cloned().collect();
+        let left = wanted.iter().filter(|one| !runs(one.name()));
+        let left: Vec<&Arc<Consumer>> = left.collect();
+        let made = join_all(left.iter().map(|consumer| self.make(consumer, desk))).await;
+        let mut is_left = false;
+        for (consumer, made) in left.into_iter().zip(made) {
+            let started = made.map_err(Error::journal);
+            let started = started.and_then(|made| self.start(vec![made]));
+            if let Err(error) = started
+                && !self.runners.have_stopped()
+            {
+                let name = consumer.name();
+                log::warn!("{name}: cannot start in share {share} yet, its events wait: {error}");
+                is_left = true;
+            }
+        }
+        is_left
     }
 
     /// Closes a share: ends all consumers in it.
@@ -108,7 +142,7 @@ impl Dispatch {
     /// The controls of all consumers. One that runs in no share of this instance has no runners.
     pub(super) fn consumers(&self) -> Vec<ConsumerControls> {
         let mut all = ConsumerControls::grouped(self.runners.living().controls());
-        if let Some(cluster) = &self.cluster {
+        if self.cluster.is_some() {
             let wanted = self.wanted();
             let missing = wanted
                 .keys()
@@ -118,16 +152,22 @@ impl Dispatch {
                 .collect();
             all.extend(missing);
             drop(wanted);
-            let elsewhere = Elsewhere {
-                cluster: Arc::clone(cluster),
-                shares: self.journal.shares(),
-                tail: Arc::clone(self.journal.tail()),
-                clock: Arc::clone(&self.clock),
-            };
-            let all = all.into_iter();
-            return all.map(|one| one.everywhere(elsewhere.clone())).collect();
         }
-        all
+        let Some(elsewhere) = self.elsewhere() else {
+            return all;
+        };
+        let all = all.into_iter();
+        all.map(|one| one.everywhere(elsewhere.clone())).collect()
+    }
+
+    /// The shares that other instances dispatch; `None` on a single machine.
+    pub(super) fn elsewhere(&self) -> Option<Elsewhere> {
+        Some(Elsewhere {
+            cluster: Arc::clone(self.cluster.as_ref()?),
+            shares: self.journal.shares(),
+            tail: Arc::clone(self.journal.tail()),
+            clock: Arc::clone(&self.clock),
+        })
     }
 
     /// What was saved last of a consumer in each share; nothing if it is not known.

@@ -18,7 +18,7 @@ use super::retention::{Keeper, Retention};
 use super::shares::Shares;
 use crate::clock::Clock;
 use crate::dialect::Decoder;
-use crate::dispatch::{Consumer, ConsumerControls, LargeBodies, Runners};
+use crate::dispatch::{Consumer, ConsumerControls, Elsewhere, LargeBodies, Runners};
 use crate::index::{Notes, Search};
 use crate::journal::{Cluster, Journal, SavedProgress, Seq, Unavailable};
 use crate::telemetry::{ConsumerState, Metrics};
@@ -252,6 +252,11 @@ impl Pipeline {
 
     pub(crate) fn decoder(&self) -> &Arc<Decoder> {
         &self.dispatch.decoder
+    }
+
+    /// The shares that other instances dispatch; `None` on a single machine.
+    pub(super) fn elsewhere(&self) -> Option<Elsewhere> {
+        self.dispatch.elsewhere()
     }
 
     /// What instances divide that share the journal; `None` on a single machine.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::dispatch::Dispatch;
 use crate::dispatch::Ending;
-use crate::journal::{Cluster, Grant, Share};
+use crate::journal::{Cluster, Desk, Grant, Share};
 
 /// Follows what this instance holds.
 pub(super) struct Shares {
@@ -37,9 +37,13 @@ enum Place {
 }
 
 /// What work on a share has come to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Done {
     Opened,
+    /// Some consumers cannot start in it yet.
+    PartlyOpened(Arc<dyn Desk>),
+    /// They have started, or it was closed.
+    Completed,
     /// It cannot be opened now.
     Failed,
     Closed,
@@ -153,21 +157,35 @@ impl Shares {
     fn open(&mut self, grant: Grant) {
         self.places.insert(grant.share, Place::Opening(grant));
         let (dispatch, cluster) = (Arc::clone(&self.dispatch), Arc::clone(&self.cluster));
-        self.work(grant.share, async move {
-            let share = grant.share;
-            let opened = match cluster.desk_of(grant) {
-                Ok(desk) => dispatch.open_share(desk).await,
-                Err(error) => Err(crate::Error::journal(error)),
-            };
-            match opened {
-                Ok(()) => Done::Opened,
-                Err(_) if dispatch.runners.have_stopped() => Done::Closed,
+        let share = grant.share;
+        self.work(share, async move {
+            let desk = match cluster.desk_of(grant) {
+                Ok(desk) => desk,
+                Err(_) if dispatch.runners.have_stopped() => return Done::Closed,
                 Err(error) => {
                     log::warn!("share {share} cannot be dispatched yet, its events wait: {error}");
-                    dispatch.close_share(share, Ending::Abandon).await;
                     dispatch.clock.sleep(OPEN_PAUSE).await;
-                    Done::Failed
+                    return Done::Failed;
                 }
+            };
+            match dispatch.open_share(&desk).await {
+                true => Done::PartlyOpened(desk),
+                false => Done::Opened,
+            }
+        });
+    }
+
+    /// Tries the consumers again that could not start in an open share.
+    fn complete(&mut self, desk: Arc<dyn Desk>) {
+        let dispatch = Arc::clone(&self.dispatch);
+        self.work(desk.share(), async move {
+            let mut pause = OPEN_PAUSE;
+            loop {
+                dispatch.clock.sleep(pause).await;
+                if !dispatch.complete_share(&desk).await {
+                    return Done::Completed;
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         });
     }
@@ -222,14 +240,20 @@ impl Shares {
             // Its share stays as it is, so that nobody runs in it; the journal's lease ends with the process.
             Err(error) => return log::error!("work on a share has failed: {error}"),
         };
-        match (done, self.places.get(&share).copied()) {
-            (Done::Opened, Some(Place::Opening(grant))) => {
-                self.places.insert(share, Place::Open(grant));
+        match done {
+            Done::Opened => self.opened(share),
+            Done::PartlyOpened(desk) => {
+                self.opened(share);
+                self.complete(desk);
             }
-            (Done::Failed | Done::Closed, _) => {
-                self.places.remove(&share);
-            }
-            (Done::Opened, _) => {}
+            Done::Failed | Done::Closed => drop(self.places.remove(&share)),
+            Done::Completed => {}
+        }
+    }
+
+    fn opened(&mut self, share: Share) {
+        if let Some(Place::Opening(grant)) = self.places.get(&share).copied() {
+            self.places.insert(share, Place::Open(grant));
         }
     }
 }
@@ -239,6 +263,9 @@ const LAPSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// The pause before a share that cannot be opened or given back is tried again.
 const OPEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Each pause before a consumer is tried again is twice as long as the one before, up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long the attempts of a share may take that another instance is to have.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,5 +1,8 @@
 //! [`Cluster`]: how the instances that share a journal divide dispatch. [`Grant`]: a part of it.
 
+#[cfg(test)]
+mod fake;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -9,6 +12,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+#[cfg(test)]
+pub(crate) use self::fake::FakeCluster;
 use super::{Desk, SavedProgress, Share, Unavailable, Version};
 use crate::Timestamp;
 use crate::telemetry::ClusterState;

@@ -46,6 +46,8 @@ mod tail;
 mod traits;
 
 pub(crate) use cluster::Cluster;
+#[cfg(test)]
+pub(crate) use cluster::FakeCluster;
 #[cfg(feature = "postgres")]
 pub use cluster::{Grant, ShareCommand};
 #[cfg(not(feature = "postgres"))]
