@@ -193,3 +193,39 @@ fn replaying(saved: &Saved) -> Positions {
 
 /// In place of a consumer's name: a command for all that run in the share.
 pub(super) const EVERY_CONSUMER: &str = "";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::journal::{FakeCluster, Log as _, Memory};
+
+    /// A second command of a replay would be taken for the first one, carried out again.
+    #[tokio::test]
+    async fn a_large_replay_is_one_command() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let journal = Memory::new(Arc::clone(&clock), 1);
+        let cluster = Arc::new(FakeCluster::new(&journal, &clock));
+        let elsewhere = Elsewhere {
+            cluster: cluster.clone(),
+            shares: 1,
+            tail: Arc::clone(journal.tail()),
+            clock,
+        };
+        let events = (1..=60_000).map(|number| Position::new(number * 7, 1 + (number % 3) as Part));
+        let mut events: Vec<Position> = events.collect();
+        events.reverse();
+        let asked = (Uuid::nil(), &ReplayRequest::default());
+        let left = elsewhere.replay("handler:one", 0, asked, &events).await;
+        assert_eq!(left, Ok(()));
+        let left = cluster.left();
+        assert_eq!(left.len(), 1);
+        let Ok(Order::Replay { events: told, .. }) = serde_json::from_slice(&left[0].body) else {
+            panic!("it is no replay")
+        };
+        events.reverse();
+        assert_eq!(told.events(), events);
+        // Most is a step of one or two digits, and a part.
+        assert!(left[0].body.len() < 8 * events.len());
+    }
+}

@@ -10,6 +10,7 @@ mod failover;
 mod faults;
 mod migrate;
 mod start;
+mod tls;
 
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -70,7 +70,10 @@ pub(super) async fn page(
 
 /// Whether offhook has made it, for a test.
 fn is_test(found: &EventDetails) -> bool {
-    let headers = found.received().into_iter().flat_map(|received| &received.headers);
+    let headers = found
+        .received()
+        .into_iter()
+        .flat_map(|received| &received.headers);
     headers.into_iter().any(|(name, _)| name == TEST)
 }
 

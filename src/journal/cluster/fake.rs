@@ -87,7 +87,9 @@ impl FakeCluster {
             is_ending,
             holder: Uuid::nil(),
         };
-        self.held.send_modify(|held| drop(held.insert(share, grant)));
+        self.held.send_modify(|held| {
+            held.insert(share, grant);
+        });
     }
 
     /// It cannot renew its lease after this.
@@ -118,7 +120,13 @@ impl FakeCluster {
 
     /// The commands that nobody has carried out.
     pub(crate) fn left(&self) -> Vec<ShareCommand> {
-        self.commands.all.lock().unwrap().values().cloned().collect()
+        self.commands
+            .all
+            .lock()
+            .unwrap()
+            .values()
+            .cloned()
+            .collect()
     }
 }
 
@@ -152,7 +160,9 @@ impl Cluster for FakeCluster {
     }
 
     async fn give_back(&self, grant: Grant) -> Result<(), Unavailable> {
-        self.held.send_modify(|held| drop(held.remove(&grant.share)));
+        self.held.send_modify(|held| {
+            held.remove(&grant.share);
+        });
         Ok(())
     }
 
@@ -174,7 +184,9 @@ impl Cluster for FakeCluster {
             all.insert(*id, command);
         }
         drop(all);
-        self.commands.newest.send_modify(|newest| *newest += ids.len() as u64);
+        self.commands
+            .newest
+            .send_modify(|newest| *newest += ids.len() as u64);
         Ok(ids)
     }
 

@@ -75,7 +75,8 @@ impl Memory {
         consumer: &str,
     ) -> BTreeMap<Share, SavedProgress> {
         let state = self.lock();
-        let saved = (0..self.0.shares).filter_map(|share| Some((share, state.saved(consumer, share)?)));
+        let saved =
+            (0..self.0.shares).filter_map(|share| Some((share, state.saved(consumer, share)?)));
         saved.collect()
     }
 

@@ -209,7 +209,16 @@ async fn events_grow_old_by_the_clock_of_the_journal() {
         instance.world.append(number).await;
     }
     let asked = || instance.cluster.asked_for_time.load(Ordering::SeqCst);
-    let retained = async || instance.world.pipeline.journal().read(0, 9).await.unwrap().len();
+    let retained = async || {
+        instance
+            .world
+            .pipeline
+            .journal()
+            .read(0, 9)
+            .await
+            .unwrap()
+            .len()
+    };
     instance.cluster.grant(2, false);
     until("looked", || asked() == 1).await;
     ahead.advance(DAY);

@@ -32,9 +32,17 @@ impl Server {
 
     /// Starts a server for one test.
     pub(super) fn start() -> Option<Self> {
+        Self::start_with(&[], &[])
+    }
+
+    /// The same, with these files in its folder and these settings.
+    pub(super) fn start_with(files: &[(&str, &str)], settings: &[&str]) -> Option<Self> {
         let server = Self::unstarted()?;
         server.create();
-        server.run();
+        for (name, text) in files {
+            server.write(name, text);
+        }
+        server.run_with(settings);
         Some(server)
     }
 
@@ -164,14 +172,17 @@ impl Server {
             .mode(0o700)
             .create(&self.folder)
             .unwrap();
-        if rustix::process::getuid().is_root() {
-            let given = Command::new("chown")
-                .arg(NOBODY)
-                .arg(&self.folder)
-                .status()
-                .unwrap();
-            assert!(given.success());
-        }
+        give(&self.folder);
+    }
+
+    /// Writes a file that only the server reads.
+    fn write(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let path = self.folder.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        give(&path);
     }
 
     fn create(&self) {
@@ -202,6 +213,14 @@ impl Drop for Server {
         // A folder that cannot be removed does no harm.
         let _ = fs::remove_dir_all(&self.folder);
         let _ = fs::remove_file(self.folder.with_extension("log"));
+    }
+}
+
+/// Gives a file to the user that the server runs as.
+fn give(path: &Path) {
+    if rustix::process::getuid().is_root() {
+        let given = Command::new("chown").arg(NOBODY).arg(path).status();
+        assert!(given.unwrap().success());
     }
 }
 
