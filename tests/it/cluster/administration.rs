@@ -172,6 +172,52 @@ async fn every_instance_lists_and_deletes_all_events() {
     }
 }
 
+/// The ids of all events, as this instance lists them.
+async fn listed(instance: &Served) -> Vec<String> {
+    let listed = expect(instance, 200, "GET", "/api/events?limit=100", Value::Null).await;
+    let events = listed["events"].as_array().unwrap().iter();
+    let ids = events.map(|event| event["id"].as_str().unwrap().to_owned());
+    ids.collect()
+}
+
+/// They wait behind others on both instances, in memory.
+#[actix_web::test]
+async fn after_a_deletion_nothing_of_it_starts_anywhere() {
+    let Some(cluster) = Cluster::new("deletion", "lease = \"6s\"\nshares = 4\n") else {
+        return;
+    };
+    let pair = pair(&cluster).await;
+    let [a, _] = &pair;
+    let subscriber = Subscriber::start([]).await;
+    subscribe(a, &subscriber).await;
+    let (release, held) = watch::channel(false);
+    subscriber.answer(Answer::Held(held));
+    send(&pair, 0).await;
+    subscriber.asked(CONVERSATIONS).await;
+    until("listed", async || listed(a).await.len() == CONVERSATIONS).await;
+    let first = listed(a).await;
+    send(&pair, 1).await;
+    until("listed", async || {
+        listed(a).await.len() == 2 * CONVERSATIONS
+    })
+    .await;
+    let second = listed(a).await.into_iter();
+    for id in second.filter(|id| !first.contains(id)) {
+        let path = format!("/api/events/{id}");
+        expect(a, 200, "DELETE", &path, Value::Null).await;
+    }
+    release.send(true).unwrap();
+    subscriber.answer(200);
+    send(&pair, 2).await;
+    subscriber.asked(2 * CONVERSATIONS).await;
+    until("settled", async || lag(a).await == 0).await;
+    let ids = subscriber.ids();
+    assert!(!ids.iter().any(|id| id.ends_with("-1")), "{ids:?}");
+    for instance in pair {
+        instance.program.stop();
+    }
+}
+
 #[actix_web::test]
 async fn a_pause_and_a_replay_reach_all_instances() {
     let Some(cluster) = Cluster::new("pause", "lease = \"6s\"\nshares = 4\n") else {
