@@ -396,7 +396,7 @@ impl ConsumerControls {
     }
 
     /// Whether the consumer has ended, so that another with its name may start.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         let mut runners = self.runners.iter();
         runners.all(|(_, commands)| commands.is_closed())
     }

@@ -112,23 +112,25 @@ impl Dispatch {
         let running = self.runners.living().controls();
         let runs = |name: &str| {
             let mut running = running.iter();
-            running.any(|one| one.is_in(share) && one.name() == name)
+            running.any(|one| one.is_in(share) && one.name() == name && !one.has_ended())
         };
         let wanted: Vec<Arc<Consumer>> = self.wanted().values().cloned().collect();
         let left = wanted.iter().filter(|one| !runs(one.name()));
         let left: Vec<&Arc<Consumer>> = left.collect();
         let made = join_all(left.iter().map(|consumer| self.make(consumer, desk))).await;
-        let mut is_left = false;
-        for (consumer, made) in left.into_iter().zip(made) {
-            let started = made.map_err(Error::journal);
-            let started = started.and_then(|made| self.start(vec![made]));
-            if let Err(error) = started
-                && !self.runners.have_stopped()
-            {
-                let name = consumer.name();
-                log::warn!("{name}: cannot start in share {share} yet, its events wait: {error}");
-                is_left = true;
-            }
+        let started = left.into_iter().zip(made).filter_map(|(consumer, made)| {
+            let made = made.map_err(Error::journal);
+            let started = made.and_then(|made| self.start(vec![made]));
+            Some((consumer.name(), started.err()?))
+        });
+        let failed: Vec<_> = started.collect();
+        let is_left = !failed.is_empty() && !self.runners.have_stopped();
+        if let Some((name, error)) = failed.first().filter(|_| is_left) {
+            // If the database cannot be reached, it is the same with all.
+            let others = failed.len() - 1;
+            log::warn!(
+                "{name}, and {others} other consumers, cannot start in share {share} yet, their events wait: {error}"
+            );
         }
         is_left
     }
