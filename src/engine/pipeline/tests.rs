@@ -185,13 +185,13 @@ impl World {
             unkeyed: minute,
         };
         let opened = Opened::sqlite(folder.path(), &metrics, &clock, &decoder, windows).unwrap();
-        Self::over(opened, &metrics, clock, Some(folder))
+        Self::over(opened, &metrics, &clock, Some(folder))
     }
 
     fn over(
         opened: Opened,
         metrics: &Arc<Metrics>,
-        clock: Arc<dyn Clock>,
+        clock: &Arc<dyn Clock>,
         folder: Option<TestFolder>,
     ) -> Self {
         let retention = Retention {
@@ -199,7 +199,7 @@ impl World {
             bytes: None,
         };
         let reading = (decoder(), LargeBodies::new(1 << 20));
-        let pipeline = Pipeline::start(opened, Vec::new(), reading, retention, metrics, &clock);
+        let pipeline = Pipeline::start(opened, Vec::new(), reading, retention, metrics, clock);
         Self {
             pipeline: pipeline.unwrap(),
             metrics: Arc::clone(metrics),

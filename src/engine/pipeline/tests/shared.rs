@@ -11,7 +11,7 @@ struct Instance {
 }
 
 impl Instance {
-    fn on(journal: &Memory, cluster: FakeCluster, clock: Arc<dyn Clock>) -> Self {
+    fn on(journal: &Memory, cluster: FakeCluster, clock: &Arc<dyn Clock>) -> Self {
         let cluster = Arc::new(cluster);
         let opened = Opened {
             cluster: Some(cluster.clone()),
@@ -26,7 +26,7 @@ impl Instance {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let journal = Memory::new(Arc::clone(&clock), 2);
         let cluster = FakeCluster::new(&journal, &clock);
-        let first = Self::on(&journal, cluster, clock);
+        let first = Self::on(&journal, cluster, &clock);
         (journal, first)
     }
 
@@ -71,7 +71,7 @@ async fn add_slow(world: &World, name: &str) -> Watched {
 async fn deleted_events_start_nowhere() {
     let (journal, asked) = Instance::first();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let other = Instance::on(&journal, asked.cluster.beside(), clock);
+    let other = Instance::on(&journal, asked.cluster.beside(), &clock);
     let _unused = asked.world.add("handler:one").await;
     let mut one = add_slow(&other.world, "handler:one").await;
     other.hold();
@@ -201,10 +201,11 @@ async fn events_grow_old_by_the_clock_of_the_journal() {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let database = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
     let ahead = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH + 300 * DAY));
+    let own: Arc<dyn Clock> = ahead.clone();
     let clock: Arc<dyn Clock> = database.clone();
     let journal = Memory::new(Arc::clone(&clock), 2);
     let cluster = FakeCluster::new(&journal, &clock);
-    let instance = Instance::on(&journal, cluster, ahead.clone());
+    let instance = Instance::on(&journal, cluster, &own);
     for number in 1..=3 {
         instance.world.append(number).await;
     }
