@@ -96,6 +96,8 @@ pub use crate::dispatch::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions, 
 pub use crate::error::Error;
 pub use crate::ingress::Source;
 pub use crate::offhook::Offhook;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub use crate::offhook::migrate;
 #[doc(hidden)]
 pub use crate::relay::http_client;
 pub use crate::server::{Receiver, STOP_TIMEOUT, Server, run_as_first_process};

@@ -1,4 +1,13 @@
-//! [`Offhook`]: the builder that puts sources and handlers together and runs them.
+//! [`Offhook`]: the builder that puts sources and handlers together and runs them. `offhook/engine.rs` builds the
+//! engine.
+
+mod engine;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+mod migrate;
+
+pub(crate) use engine::ready_made;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub use migrate::migrate;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,19 +18,18 @@ use tokio::runtime::Handle;
 
 use crate::admin::CurrentAccess;
 use crate::clock::{Clock, SystemClock};
-use crate::dialect::Decoder;
-use crate::dispatch::{Consumer, HandlerOptions, LargeBodies};
-use crate::engine::{Engine, InlineEngine, JournalEngine, Opened, Pipeline, Retention, Windows};
+use crate::dispatch::HandlerOptions;
+use crate::engine::Pipeline;
 use crate::ingress::{Ingress, Silence};
 use crate::journal::Journal;
 use crate::refused::RefusedRequests;
 use crate::relay::Registry;
 use crate::reload::{SettingsFile, Status};
 use crate::server::{self, Parts, Receiver, Reloading, Server};
-use crate::settings::{Certificates, HandlerSettings, JournalSettings, Settings, Use};
+use crate::settings::{Certificates, JournalSettings, Settings};
 use crate::signature::{InFlight, Limits, Secret};
 use crate::telemetry::{Metrics, logging};
-use crate::{Error, EventHandler, ExecHandler, JsonlHandler, LogHandler, Source};
+use crate::{Error, EventHandler, Source};
 
 /// Builds a webhook receiver.
 ///
@@ -273,6 +281,11 @@ impl Offhook {
         let mut registry = None;
         if let Some(pipeline) = &pipeline {
             recall(pipeline, &silence);
+            if pipeline.is_shared() {
+                silence.announce_while(pipeline.housekeeper());
+                let (hearing, tail) = (Arc::clone(&silence), Arc::clone(pipeline.journal().tail()));
+                pipeline.spawn(|stop| hearing.hear(tail, stop));
+            }
             registry = Some(Registry::open(
                 pipeline,
                 &settings.relay,
@@ -310,104 +323,7 @@ impl Offhook {
             reloading,
         }))
     }
-
-    /// Builds the engine that the settings ask for, and, with a journal, its pipeline.
-    fn engine(&self, metrics: &Arc<Metrics>) -> Result<Engines, Error> {
-        let consumers = self.consumers(metrics)?;
-        let JournalSettings::Sqlite(sqlite) = &self.settings.journal else {
-            let inline = Arc::new(InlineEngine::new(consumers));
-            return Ok((Arc::clone(&inline) as _, Some(inline), None));
-        };
-        let retention = Retention {
-            age: sqlite.retention,
-            bytes: sqlite.retention_size,
-        };
-        let server = &self.settings.server;
-        let sources = self.settings.sources.iter();
-        let readers = sources.map(|source| source.named_reader(server.max_body));
-        let decoder = Decoder::new(readers, server.max_body);
-        let windows = Windows {
-            keyed: sqlite.dedup_window,
-            unkeyed: sqlite.dedup_window_unkeyed,
-        };
-        let opened = self.open(&sqlite.path, &decoder, windows, metrics)?;
-        let reading = (decoder, LargeBodies::new(server.max_in_flight));
-        let clock = &self.clock;
-        let pipeline = Pipeline::start(opened, consumers, reading, retention, metrics, clock)?;
-        let (journal, notes) = (Arc::clone(pipeline.journal()), Arc::clone(pipeline.notes()));
-        let engine = JournalEngine {
-            journal,
-            windows,
-            notes,
-        };
-        Ok((Arc::new(engine), None, Some(Arc::new(pipeline))))
-    }
-
-    /// The handlers of the settings, then those added in code.
-    fn consumers(&self, metrics: &Arc<Metrics>) -> Result<Vec<Consumer>, Error> {
-        let mut handlers = Vec::new();
-        for settings in &self.settings.handlers {
-            let handler = ready_made(settings)?;
-            handlers.push((settings.name.clone(), handler, settings.options.clone()));
-        }
-        handlers.extend(self.handlers.iter().cloned());
-        let consumers = handlers.into_iter().map(|(name, handler, options)| {
-            let name = format!("handler:{name}");
-            let options = options.or(&self.settings.dispatch);
-            Consumer::new(name, handler, options, metrics, Arc::clone(&self.clock))
-        });
-        Ok(consumers.collect())
-    }
-
-    /// Opens the journal: the program's own, or the one in this folder.
-    fn open(
-        &self,
-        folder: &Path,
-        decoder: &Decoder,
-        windows: Windows,
-        metrics: &Metrics,
-    ) -> Result<Opened, Error> {
-        if let Some(journal) = &self.journal {
-            return Ok(Opened::without_search(Arc::clone(journal)));
-        }
-        #[cfg(feature = "sqlite")]
-        return Opened::sqlite(folder, metrics, &self.clock, decoder, windows);
-        #[cfg(not(feature = "sqlite"))]
-        {
-            let _ = (folder, decoder, windows, metrics);
-            Err(Error::journal(NO_SQLITE))
-        }
-    }
-
-    /// Whether the program provides the journal.
-    pub(crate) fn has_custom_journal(&self) -> bool {
-        self.journal.is_some()
-    }
-
-    /// The engine's name, and what an answer of 200 means.
-    fn promise(&self) -> (&'static str, String) {
-        match &self.settings.journal {
-            JournalSettings::Sqlite(_) if self.has_custom_journal() => {
-                ("custom", CUSTOM.to_owned())
-            }
-            journal => (journal.name(), journal.promise()),
-        }
-    }
 }
-
-#[cfg(not(feature = "sqlite"))]
-const NO_SQLITE: &str = "the engine sqlite is not part of this build: build with the feature `sqlite`, \
-    set journal.engine = \"none\", or give a journal of your own";
-
-const CUSTOM: &str = "custom: an event is in the program's own journal before it is answered 200";
-
-/// The engine, which takes verified events; the same if it is the engine `none`; and the pipeline if there is a
-/// journal.
-type Engines = (
-    Arc<dyn Engine>,
-    Option<Arc<InlineEngine>>,
-    Option<Arc<Pipeline>>,
-);
 
 /// Loads from the journal when each source last sent an event.
 fn recall(pipeline: &Pipeline, silence: &Arc<Silence>) {
@@ -416,23 +332,6 @@ fn recall(pipeline: &Pipeline, silence: &Arc<Silence>) {
     if let Some(Err(error)) = pipeline.wait_for(recalled) {
         log::warn!("quiet_after is counted from now: the last events cannot be read: {error}");
     }
-}
-
-fn ready_made(handler: &HandlerSettings) -> Result<Arc<dyn EventHandler>, Error> {
-    let make = || -> Result<Arc<dyn EventHandler>, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(match &handler.used {
-            Use::Log => Arc::new(LogHandler::new()?),
-            Use::Jsonl { path } => Arc::new(
-                JsonlHandler::append(path)
-                    .map_err(|error| format!("{}: {error}", path.display()))?,
-            ),
-            Use::Exec(exec) => Arc::new(ExecHandler::new(exec.clone())?),
-        })
-    };
-    make().map_err(|error| Error::Handler {
-        name: handler.name.clone(),
-        error,
-    })
 }
 
 /// Shows the settings without secrets, and the handlers' names.

@@ -41,6 +41,11 @@ pub(crate) struct Received {
     pub(crate) cpu_micros: Vec<f64>,
     /// How long it went on working after the last answer, in seconds.
     pub(crate) behind: Vec<f64>,
+    /// Commits per second, and messages in each; empty where they are not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) commits: Vec<f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) events_a_commit: Vec<f64>,
     /// After the last round, in MiB.
     pub(crate) resident_mib: f64,
 }

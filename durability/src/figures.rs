@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::Place;
-use crate::handled::Handled;
+use crate::handled::Seen;
 use crate::ledger::Ledger;
 
 /// The result of a run.
@@ -17,7 +17,7 @@ pub struct Figures {
     pub durable: bool,
     /// The version of this crate, which is that of offhook.
     pub version: &'static str,
-    /// The engine that was tried: `sqlite`.
+    /// The engine that was tried: `sqlite` or `postgres`.
     pub engine: &'static str,
     /// Where the run took place.
     #[serde(flatten)]
@@ -50,20 +50,35 @@ pub struct Figures {
     pub kept_twice: usize,
     /// Answered as a duplicate although never sent before.
     pub false_acknowledgements: usize,
+    /// What there is beside that with several instances.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
     /// The folder of the run, if something is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
 }
 
+/// What there is beside that with several instances.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct Cluster {
+    /// How many instances there were.
+    pub instances: usize,
+    /// How many of the kills were of the database.
+    pub database_kills: u32,
+    /// The longest time from the answer to a message until the subscriber had it first, in seconds.
+    pub longest_wait: f64,
+}
+
 impl Figures {
     /// Compares what was acknowledged with what was handled.
-    pub(crate) fn compare(ledger: &Ledger, handled: &Handled) -> Self {
+    pub(crate) fn compare(engine: &'static str, ledger: &Ledger, handled: &Seen) -> Self {
         let more_than_once = |events: &&Vec<Uuid>| events.len() > 1;
         let kept_twice = |events: &&Vec<Uuid>| events.iter().any(|event| *event != events[0]);
         let messages = handled.messages.values();
         let figures = Self {
             version: env!("CARGO_PKG_VERSION"),
-            engine: "sqlite",
+            engine,
             sent: ledger.sent(),
             acknowledged: ledger.acknowledged.len(),
             refused: ledger.refused,

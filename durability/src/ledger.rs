@@ -1,6 +1,8 @@
 //! [`Ledger`]: what was sent, and how it was answered.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+
+use tokio::time::Instant;
 
 use crate::client::Answer;
 
@@ -8,7 +10,8 @@ use crate::client::Answer;
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     conversations: HashMap<usize, Conversation>,
-    pub(crate) acknowledged: HashSet<MessageId>,
+    /// When each message was first acknowledged.
+    pub(crate) acknowledged: HashMap<MessageId, Instant>,
     /// How many answers were not 200.
     pub(crate) refused: usize,
     /// How often a message that was never sent before was answered as a duplicate.
@@ -51,7 +54,9 @@ impl Ledger {
         self.false_acknowledgements += usize::from(is_false);
         self.refused += usize::from(answer == Answer::Refused);
         if matches!(answer, Answer::Acknowledged | Answer::Duplicate) {
-            self.acknowledged.insert(message.id);
+            self.acknowledged
+                .entry(message.id)
+                .or_insert_with(Instant::now);
         } else {
             let talk = self.conversations.entry(message.id.0).or_default();
             talk.unanswered = true;
@@ -80,7 +85,7 @@ mod tests {
         let next = ledger.take(3, false);
         assert_eq!((next.id, next.resent), ((3, 1), false));
         ledger.answered(next, Answer::Acknowledged);
-        assert_eq!(ledger.acknowledged, HashSet::from([(3, 1)]));
+        assert_eq!(ledger.acknowledged.keys().collect::<Vec<_>>(), [&(3, 1)]);
         assert_eq!((ledger.sent(), ledger.refused), (2, 1));
     }
 

@@ -4,6 +4,8 @@
 //! it again on the same folder, many times. At the end the server may catch up and is stopped. Then what
 //! it acknowledged is compared with what its handler received: these are the [`Figures`].
 //!
+//! [`verify_cluster`] does the same with several instances on a PostgreSQL database of its own, which is killed too.
+//!
 //! The server is a program of its own. The crate knows only its command line, its settings, its HTTP and
 //! the file of its handler `jsonl`.
 //!
@@ -22,6 +24,8 @@
 //! ```
 
 mod client;
+mod cluster;
+mod database;
 mod error;
 mod figures;
 mod folder;
@@ -30,6 +34,7 @@ mod ledger;
 mod load;
 mod place;
 mod server;
+mod subscriber;
 mod text;
 
 use std::path::PathBuf;
@@ -38,8 +43,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+pub use crate::cluster::{ClusterPlan, verify_cluster};
 pub use crate::error::Error;
-pub use crate::figures::Figures;
+pub use crate::figures::{Cluster, Figures};
 pub use crate::place::Place;
 
 use crate::error::io;
@@ -89,7 +95,7 @@ pub async fn verify(plan: &Plan, mut progress: impl FnMut(usize)) -> Result<Figu
         kills: plan.kills,
         killed_while_starting,
         seconds: started.elapsed().as_secs_f64(),
-        ..Figures::compare(&load.ledger.borrow(), &handled)
+        ..Figures::compare("sqlite", &load.ledger.borrow(), &handled.seen)
     };
     if !figures.durable {
         figures.folder = Some(folder.keep());
@@ -138,7 +144,7 @@ async fn catch_up(plan: &Plan, folder: &Folder, load: &Load) -> Result<Handled, 
             idle_since = Instant::now();
         }
         let idle = idle_since.elapsed();
-        let complete = !grown && handled.missing(&load.ledger.borrow()) == 0;
+        let complete = !grown && handled.seen.missing(&load.ledger.borrow()) == 0;
         if complete && idle >= QUIET || idle >= PATIENCE {
             break;
         }

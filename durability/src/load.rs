@@ -30,14 +30,19 @@ impl Load {
 
     /// Sends to the server until it is gone.
     pub(crate) async fn send_all(&self, url: Uri) {
-        let client = Client::new(url, &self.secret);
+        let client = self.client(url);
         join_all((0..CONNECTIONS).map(|number| self.send(&client, number))).await;
+    }
+
+    pub(crate) fn client(&self, url: Uri) -> Client {
+        Client::new(url, &self.secret)
     }
 
     /// One connection: repeatedly sends a message of one of its conversations and waits for its answer.
     async fn send(&self, client: &Client, number: usize) {
         loop {
-            let (message, body) = self.next(number);
+            let insist = self.rng.borrow_mut().bool();
+            let (message, body) = self.next(number, insist);
             let answer = client.post(body).await;
             self.ledger.borrow_mut().answered(message, answer);
             match answer {
@@ -49,10 +54,18 @@ impl Load {
     }
 
     /// A message in the gateway's documented form.
-    fn next(&self, connection: usize) -> (Message, String) {
-        let mut rng = self.rng.borrow_mut();
-        let conversation = connection + CONNECTIONS * rng.usize(..EACH);
-        let message = self.ledger.borrow_mut().take(conversation, rng.bool());
+    pub(crate) fn next(&self, connection: usize, insist: bool) -> (Message, String) {
+        let conversation = connection + CONNECTIONS * self.rng.borrow_mut().usize(..EACH);
+        self.of(conversation, insist)
+    }
+
+    /// The same message again, which was not acknowledged.
+    pub(crate) fn again(&self, message: Message) -> (Message, String) {
+        self.of(message.id.0, true)
+    }
+
+    fn of(&self, conversation: usize, insist: bool) -> (Message, String) {
+        let message = self.ledger.borrow_mut().take(conversation, insist);
         let (conversation, place) = message.id;
         let body = json!({
             "event": "message",
@@ -69,7 +82,7 @@ impl Load {
 }
 
 /// How many requests are in flight at the same time.
-const CONNECTIONS: usize = 32;
+pub(crate) const CONNECTIONS: usize = 32;
 
 /// How many conversations each connection has.
 const EACH: usize = 8;
@@ -77,4 +90,4 @@ const EACH: usize = 8;
 /// The lengths of the texts: most messages share a page of the database, some need several pages.
 const LENGTHS: [usize; 8] = [0, 5, 50, 100, 300, 500, 2_000, 10_000];
 
-const AFTER_REFUSAL: Duration = Duration::from_millis(100);
+pub(crate) const AFTER_REFUSAL: Duration = Duration::from_millis(100);

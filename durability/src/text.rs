@@ -16,19 +16,34 @@ impl Figures {
             some => format!(", {some} while starting"),
         };
         let repeated = self.handed_over_more_than_once;
+        let engine = match &self.cluster {
+            None => self.engine.to_owned(),
+            Some(cluster) => format!("{}, {} instances", self.engine, cluster.instances),
+        };
+        let killed = match &self.cluster {
+            None => format!("{} times with SIGKILL{starting}", self.kills),
+            Some(cluster) => format!(
+                "{} times: an instance with SIGKILL, {} times all processes of the database",
+                self.kills, cluster.database_kills
+            ),
+        };
+        let handled = match &self.cluster {
+            None => self.handled.to_string(),
+            Some(cluster) => format!(
+                "{}, at the latest {:.1} s after the answer",
+                self.handled, cluster.longest_wait
+            ),
+        };
         let rows = [
-            ("engine", self.engine.to_owned()),
+            ("engine", engine),
             ("system", system),
             ("seed", self.seed.to_string()),
             ("took", format!("{:.1} s", self.seconds)),
-            (
-                "killed",
-                format!("{} times with SIGKILL{starting}", self.kills),
-            ),
+            ("killed", killed),
             ("sent", format!("{} messages", self.sent)),
             ("acknowledged", self.acknowledged.to_string()),
             ("refused", self.refused.to_string()),
-            ("handled", self.handled.to_string()),
+            ("handled", handled),
             (
                 "more than once",
                 format!("{repeated} (allowed: at least once)"),
@@ -49,8 +64,13 @@ impl Figures {
         if self.durable {
             return format!(
                 "{GOOD}durable:{GOOD:#} every acknowledged message was handled, in order, \
-                 over {} SIGKILLs",
-                self.kills
+                 over {} {}",
+                self.kills,
+                if self.cluster.is_some() {
+                    "kills"
+                } else {
+                    "SIGKILLs"
+                }
             );
         }
         let what = if self.acknowledged == 0 {

@@ -254,7 +254,7 @@ async fn show(
         "name": name,
         "kind": kind,
         "state": state,
-        "lag": status.lag,
+        "lag": status.lag(),
         "oldest_waiting": oldest,
         "failing_since": status.failing_since,
         "failing_reason": status.failing_reason,

@@ -246,6 +246,7 @@ impl From<ChangeError> for ApiError {
             ChangeError::Defined(_) | ChangeError::DefinedInactive(..) => {
                 Self::conflict("defined_in_settings", error.to_string())
             }
+            ChangeError::Conflict(_) => Self::conflict("conflict", error.to_string()),
             ChangeError::TooMany => Self::conflict("too_many", error.to_string()),
             ChangeError::Rejected(..) => Self::bad_request_as("refused_address", error.to_string()),
             ChangeError::Unknown(_) => Self::not_found(error.to_string()),

@@ -84,7 +84,7 @@ async fn lags(pipeline: &Pipeline) -> BTreeMap<String, u64> {
     let consumers = pipeline.consumers();
     let statuses = join_all(consumers.iter().map(ConsumerControls::status)).await;
     let known = consumers.iter().zip(statuses);
-    let known = known.filter_map(|(one, status)| Some((one.name().to_owned(), status?.lag)));
+    let known = known.filter_map(|(one, status)| Some((one.name().to_owned(), status?.lag())));
     known.collect()
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn list_all(state: State, role: Role, query: web::Query<Session
         let mut shown = show(role, entry, status.as_ref());
         shown["sessionId"] = entry.subscription.key.session().into();
         let lag = match status {
-            Some(status) => Some(status.lag),
+            Some(status) => Some(status.lag()),
             None if entry.has_consumer() => None,
             None => backlogs.next().flatten().map(|backlog| backlog.lag),
         };

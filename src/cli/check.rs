@@ -1,5 +1,6 @@
 //! `offhook check`: lists every problem of the settings, or shows what would run. No secret is shown.
 
+mod connect;
 mod text;
 mod tls;
 
@@ -30,6 +31,10 @@ pub(super) struct Check {
     /// Print one JSON object instead, problems too
     #[arg(long)]
     json: bool,
+
+    /// Look at the database of the engine postgres too; nothing in it is changed
+    #[arg(long)]
+    connect: bool,
 }
 
 impl Check {
@@ -43,12 +48,23 @@ impl Check {
             let mut problems: Vec<Value> = problems.iter().map(shown).collect();
             let folder = loaded.as_ref().ok().and_then(journal_problem);
             problems.extend(folder.map(|text| problem(&place, JOURNAL_PATH, &text)));
+            let database = match &loaded {
+                Ok(settings) if self.connect => Some(connect::database(settings)?),
+                _ => None,
+            };
+            let place = format!("{file}: {JOURNAL}");
+            let unfit = database.iter().flatten().filter(|one| one.is_unfit());
+            problems.extend(unfit.map(|one| problem(&place, JOURNAL, one.told())));
             let is_ok = problems.is_empty();
-            output::print_json(&json!({
+            let mut answer = json!({
                 "ok": is_ok,
                 "problems": problems,
                 "summary": loaded.as_ref().ok().map(summary),
-            }))?;
+            });
+            if let Some(seen) = database {
+                answer["database"] = seen.iter().map(connect::Seen::json).collect();
+            }
+            output::print_json(&answer)?;
             return Ok(Verdict::from(is_ok));
         }
         let settings = self.file.load("nothing would start")?;
@@ -60,7 +76,12 @@ impl Check {
         output::print(&format!("{file}: {}\n", output::good("no problem")))?;
         let without_handlers = without_consumer(&settings).unwrap_or("none");
         output::print(&text::text(&summary(&settings), without_handlers))?;
-        Ok(Verdict::Yes)
+        if !self.connect {
+            return Ok(Verdict::Yes);
+        }
+        let seen = connect::database(&settings)?;
+        output::print(&format!("\n{}", connect::text(&seen)))?;
+        Ok(Verdict::from(!seen.iter().any(connect::Seen::is_unfit)))
     }
 }
 
@@ -70,10 +91,13 @@ fn problem(place: &str, key: &str, text: &str) -> Value {
 
 /// Why the journal's folder can neither be made nor written to. Nothing is made.
 fn journal_problem(settings: &Settings) -> Option<String> {
-    let JournalSettings::Sqlite(sqlite) = &settings.journal else {
-        return None;
+    let path = match &settings.journal {
+        JournalSettings::Sqlite(sqlite) => &sqlite.path,
+        // The folder of the index.
+        JournalSettings::Postgres(postgres) => &postgres.path,
+        _ => return None,
     };
-    let path = std::path::absolute(&sqlite.path).ok()?;
+    let path = std::path::absolute(path).ok()?;
     let above = path.ancestors().find(|above| above.exists())?;
     let why = if above.is_dir() {
         let error = access(above, Access::WRITE_OK | Access::EXEC_OK).err()?;
@@ -139,16 +163,27 @@ fn summary(settings: &Settings) -> Value {
 }
 
 fn journal(settings: &JournalSettings) -> Option<Value> {
-    let JournalSettings::Sqlite(sqlite) = settings else {
-        return None;
-    };
-    Some(json!({
-        "path": sqlite.path.display().to_string(),
-        "retention_seconds": sqlite.retention.as_secs_f64(),
-        "retention_size": sqlite.retention_size,
-        "dedup_window_seconds": sqlite.dedup_window.as_secs_f64(),
-        "dedup_window_unkeyed_seconds": sqlite.dedup_window_unkeyed.as_secs_f64(),
-    }))
+    match settings {
+        JournalSettings::Sqlite(sqlite) => Some(json!({
+            "path": sqlite.path.display().to_string(),
+            "retention_seconds": sqlite.retention.as_secs_f64(),
+            "retention_size": sqlite.retention_size,
+            "dedup_window_seconds": sqlite.dedup_window.as_secs_f64(),
+            "dedup_window_unkeyed_seconds": sqlite.dedup_window_unkeyed.as_secs_f64(),
+        })),
+        JournalSettings::Postgres(postgres) => Some(json!({
+            "instance": postgres.instance_name(),
+            "path": postgres.path.display().to_string(),
+            "shares": postgres.shares,
+            "lease_seconds": postgres.lease.as_secs_f64(),
+            "append_timeout_seconds": postgres.append_timeout.as_secs_f64(),
+            "retention_seconds": postgres.retention.as_secs_f64(),
+            "retention_size": postgres.retention_size,
+            "dedup_window_seconds": postgres.dedup_window.as_secs_f64(),
+            "dedup_window_unkeyed_seconds": postgres.dedup_window_unkeyed.as_secs_f64(),
+        })),
+        _ => None,
+    }
 }
 
 fn source(source: &Source) -> Value {
@@ -222,6 +257,7 @@ fn merged(objects: impl IntoIterator<Item = Value>) -> Value {
     objects.flatten().collect::<Map<_, _>>().into()
 }
 
+const JOURNAL: &str = "journal";
 const JOURNAL_PATH: &str = "journal.path";
 
 const EXAMPLES: &str = "\
@@ -229,6 +265,7 @@ Examples:
   offhook check
   offhook check --settings /etc/offhook.toml
   offhook check --json | jq .summary.fingerprint
+  offhook check --connect
 
 Exit status: 0 no problem, 1 problems, 2 usage.";
 

@@ -207,6 +207,11 @@ impl Common {
         known.check("journal", &instead)?;
         match known.settings.journal {
             JournalSettings::Sqlite(sqlite) => Ok(sqlite.path),
+            JournalSettings::Postgres(_) => Err(Failure::usage(format!(
+                "{}: with journal.engine = \"postgres\" the journal is in the database, which has its own backups; \
+                 {consequence}",
+                known.file
+            ))),
             _ => Err(Failure::usage(format!(
                 "{}: with journal.engine = \"none\" there is no journal; {consequence}",
                 known.file

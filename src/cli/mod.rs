@@ -20,6 +20,7 @@ mod input;
 mod journal;
 mod load;
 mod man;
+mod migrate;
 mod output;
 mod refused;
 mod reload;
@@ -80,6 +81,7 @@ enum Command {
     Gateway(gateway::Gateway),
     Health(health::Health),
     Journal(journal::Journal),
+    Migrate(migrate::Migrate),
     VerifyDurability(verify_durability::VerifyDurability),
     Completions(Completions),
     Man(man::ManPages),
@@ -162,6 +164,7 @@ fn run(cli: Cli) -> Outcome {
         Some(Command::Gateway(gateway)) => gateway.run(),
         Some(Command::Health(health)) => health.run(),
         Some(Command::Journal(journal)) => journal.run(),
+        Some(Command::Migrate(migrate)) => migrate.run(),
         Some(Command::VerifyDurability(verify)) => verify.run(),
         Some(Command::Completions(completions)) => completions.run(),
         Some(Command::Man(man)) => man.run(),

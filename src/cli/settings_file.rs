@@ -22,6 +22,13 @@ pub(super) struct SettingsFile {
 }
 
 impl SettingsFile {
+    /// The file at this path.
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self {
+            settings: Some(path),
+        }
+    }
+
     pub(super) fn path(&self) -> &Path {
         self.settings.as_deref().unwrap_or(Path::new(DEFAULT))
     }

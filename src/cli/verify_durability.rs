@@ -1,10 +1,11 @@
 //! `offhook verify-durability`: is everything that was acknowledged still there after `kill -9`? The crate
 //! `offhook-durability` answers that; here are its options, its progress bar and its output.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-use offhook_durability::{Figures, Plan, verify};
+use clap::{Args, ValueEnum};
+use offhook_durability::{ClusterPlan, Figures, Plan, verify, verify_cluster};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::{self, Failure, Outcome, Verdict, progress_bar};
@@ -16,13 +17,29 @@ use super::output::{self, Failure, Outcome, Verdict, progress_bar};
 /// Then compares: every acknowledged message must have reached the handler, and those of one
 /// conversation in the order they were sent. Other servers on this machine are left alone.
 ///
+/// With --engine postgres it starts a private PostgreSQL server, of the programs that are installed, and several
+/// instances on it. Messages are sent to all of them; now and then an instance is killed, or all
+/// processes of the database. What was not acknowledged is sent again, to another instance.
+///
 /// SIGKILL shows that nothing acknowledged is only in the process's memory. It does not show what a
 /// power cut does, which depends on the system and the disk; offhook synchronises its file before it
 /// answers.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct VerifyDurability {
-    /// How often the server is killed
+    /// The engine of the journal
+    #[arg(long, value_enum, default_value_t = Engine::Sqlite)]
+    engine: Engine,
+
+    /// How many instances share the database; with --engine postgres
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
+    instances: u8,
+
+    /// The folder of PostgreSQL's programs, in place of those that are installed; with --engine postgres
+    #[arg(long, value_name = "FOLDER")]
+    postgres_programs: Option<PathBuf>,
+
+    /// How often a server, an instance or the database is killed
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     kills: u32,
 
@@ -37,6 +54,12 @@ pub(super) struct VerifyDurability {
     /// Print the figures as one JSON object
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    Sqlite,
+    Postgres,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -71,19 +94,37 @@ impl VerifyDurability {
 
     async fn verify(&self) -> Result<Figures, Failure> {
         let starting = |error| Failure::failed(format!("starting offhook: {error}"));
-        let plan = Plan {
-            program: std::env::current_exe().map_err(starting)?,
-            kills: self.kills,
-            load: Duration::from_secs_f64(self.seconds),
-            seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
-        };
+        let program = std::env::current_exe().map_err(starting)?;
+        let (kills, load) = (self.kills, Duration::from_secs_f64(self.seconds));
+        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
         let template = "{bar:40} {pos}/{len} kills  {msg} acknowledged";
-        let bar = progress_bar(plan.kills.into(), template);
-        let figures = verify(&plan, |acknowledged| {
+        let bar = progress_bar(kills.into(), template);
+        let progress = |acknowledged: usize| {
             bar.inc(1);
             bar.set_message(acknowledged.to_string());
-        });
-        let figures = figures.await;
+        };
+        let figures = match self.engine {
+            Engine::Sqlite => {
+                let plan = Plan {
+                    program,
+                    kills,
+                    load,
+                    seed,
+                };
+                verify(&plan, progress).await
+            }
+            Engine::Postgres => {
+                let plan = ClusterPlan {
+                    program,
+                    postgres: self.postgres_programs.clone(),
+                    instances: self.instances.into(),
+                    kills,
+                    load,
+                    seed,
+                };
+                Box::pin(verify_cluster(&plan, progress)).await
+            }
+        };
         bar.finish_and_clear();
         figures.map_err(Failure::failed)
     }
@@ -97,6 +138,7 @@ Examples:
   offhook verify-durability --kills 100 --seconds 3
   offhook verify-durability --seed 42 --json
   TMPDIR=/var/lib offhook verify-durability      On the disk that will hold the journal
+  offhook verify-durability --engine postgres    Three instances on a PostgreSQL of its own
 
 Exit status: 0 durable, 1 not (or it could not be tried), 2 usage.";
 

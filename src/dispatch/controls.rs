@@ -1,6 +1,7 @@
 //! [`ConsumerControls`]: what an administrator can ask of a running consumer.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -8,13 +9,14 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::elsewhere::{Elsewhere, states};
 use super::options::HandlerOptions;
-use super::progress::{Positions, Progress};
 use super::records::find;
 use super::replay::{Replay, ReplayRequest};
 use super::runner::{MOST_FAILURES, RecentFailure};
-use super::saved::Suspended;
+use super::saved::Saved as SavedProgress;
 use super::schedule::{Holding, HoldingSession};
+use super::status::{ConsumerStatus, EventStates};
 use crate::Timestamp;
 use crate::journal::{Journal, Position, Seq, Share, Unavailable};
 
@@ -24,6 +26,8 @@ pub(crate) struct ConsumerControls {
     name: String,
     runners: Vec<(Share, mpsc::Sender<Command>)>,
     health: Vec<Arc<Health>>,
+    /// Its other shares, if several instances share the journal.
+    elsewhere: Option<Elsewhere>,
 }
 
 /// Whether a runner runs, and how often it has panicked.
@@ -78,40 +82,6 @@ pub(super) enum Command {
 /// Waits until something is durable.
 pub(super) type Saving = oneshot::Receiver<Result<(), Unavailable>>;
 
-/// What a consumer has done with each event of one share.
-#[derive(Debug, Clone)]
-pub(crate) struct EventStates {
-    pub(crate) progress: Progress,
-    /// Events that are handed over again, or will be.
-    pub(crate) replaying: Positions,
-    pub(crate) retrying: Positions,
-}
-
-/// The state of a consumer, in all shares together.
-#[derive(Debug, Clone)]
-pub(crate) struct ConsumerStatus {
-    pub(crate) paused: bool,
-    /// Events that are not settled, and events to be replayed.
-    pub(crate) lag: u64,
-    /// Every event up to here is settled.
-    pub(crate) floor: Seq,
-    /// Attempts that run now.
-    pub(crate) in_flight: usize,
-    /// Events that wait in memory.
-    pub(crate) in_memory: usize,
-    /// Events that were read and left in the journal until there is room for them in memory.
-    pub(crate) overflowed: u64,
-    /// Events that were tried and wait for a retry.
-    pub(crate) retrying: u64,
-    /// When the first failure since the last success happened, by the monotonic clock.
-    pub(crate) failing_since: Option<Timestamp>,
-    /// Why the last attempt failed; `None` when it did not, or none was made since the start.
-    pub(crate) failing_reason: Option<String>,
-    /// Set while the consumer is suspended because nothing succeeded for too long. It starts nothing until
-    /// it is resumed.
-    pub(crate) suspended: Option<Suspended>,
-}
-
 /// The conversations and sessions that are held up, each with the time of its next try; `None` while an attempt
 /// runs, or when it does not wait for a retry.
 #[derive(Debug, Clone, Default)]
@@ -140,25 +110,6 @@ impl HeldUp {
     }
 }
 
-impl ConsumerStatus {
-    /// Combines the states of two shares.
-    pub(super) fn and(self, other: Self) -> Self {
-        let failing = [self.failing_since, other.failing_since];
-        Self {
-            paused: self.paused || other.paused,
-            lag: self.lag + other.lag,
-            floor: self.floor.min(other.floor),
-            in_flight: self.in_flight + other.in_flight,
-            in_memory: self.in_memory + other.in_memory,
-            overflowed: self.overflowed + other.overflowed,
-            retrying: self.retrying + other.retrying,
-            failing_since: failing.into_iter().flatten().min(),
-            failing_reason: self.failing_reason.or(other.failing_reason),
-            suspended: self.suspended.or(other.suspended),
-        }
-    }
-}
-
 impl ConsumerControls {
     /// The controls of a consumer in one share, and where its runner receives the commands.
     pub(super) fn new(name: &str, share: Share) -> (Self, mpsc::Receiver<Command>) {
@@ -167,8 +118,38 @@ impl ConsumerControls {
             name: name.to_owned(),
             runners: vec![(share, commands)],
             health: vec![Arc::default()],
+            elsewhere: None,
         };
         (controls, obeyed)
+    }
+
+    /// The controls of a consumer that runs in no share of this instance.
+    pub(crate) fn without_runners(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            runners: Vec::new(),
+            health: Vec::new(),
+            elsewhere: None,
+        }
+    }
+
+    /// The same for all shares, also those that other instances hold.
+    pub(crate) fn everywhere(mut self, elsewhere: Elsewhere) -> Self {
+        self.elsewhere = Some(elsewhere);
+        self
+    }
+
+    /// The shares in which it runs here.
+    fn own_shares(&self) -> Vec<Share> {
+        self.runners.iter().map(|(share, _)| *share).collect()
+    }
+
+    /// What was saved last in the shares of other instances.
+    async fn saved_elsewhere(&self) -> Vec<(Share, SavedProgress)> {
+        match &self.elsewhere {
+            Some(elsewhere) => elsewhere.saved(&self.name, &self.own_shares()).await,
+            None => Vec::new(),
+        }
     }
 
     /// Groups the controls of single shares by consumer, in their order.
@@ -206,15 +187,37 @@ impl ConsumerControls {
         &self.name
     }
 
-    /// What the consumer has done with the events of each share where it runs.
+    /// What the consumer has done with the events of each share.
     pub(crate) async fn events(&self) -> Vec<EventStates> {
-        self.ask_all(Command::Events).await
+        let mut all = self.ask_all(Command::Events).await;
+        let saved = self.saved_elsewhere().await;
+        all.extend(saved.iter().map(|(_, saved)| states(saved)));
+        all
     }
 
     /// The consumer's state; `None` when it has ended.
     pub(crate) async fn status(&self) -> Option<ConsumerStatus> {
+        let own = self.ask_all(Command::Status).await.into_iter();
+        let Some(elsewhere) = &self.elsewhere else {
+            return own.reduce(ConsumerStatus::and);
+        };
+        let saved = self.saved_elsewhere().await;
+        let others = saved.iter().map(|(_, saved)| elsewhere.status(saved));
+        let mut all = own.chain(others).reduce(ConsumerStatus::and)?;
+        let mut progress = self.ask_all(Command::Events).await;
+        progress.extend(saved.iter().map(|(_, saved)| states(saved)));
+        all.unsettled = elsewhere.unsettled(&progress);
+        Some(all)
+    }
+
+    /// The same of the shares where it runs here.
+    pub(crate) async fn own_status(&self) -> Option<ConsumerStatus> {
         let shares = self.ask_all(Command::Status).await.into_iter();
-        shares.reduce(ConsumerStatus::and)
+        let mut own = shares.reduce(ConsumerStatus::and)?;
+        if let Some(elsewhere) = &self.elsewhere {
+            own.unsettled = elsewhere.unsettled(&self.ask_all(Command::Events).await);
+        }
+        Some(own)
     }
 
     /// What is held up; at most `most` conversations and sessions.
@@ -237,6 +240,18 @@ impl ConsumerControls {
     /// When this cannot be made durable now. It still takes effect, but is lost if the process ends
     /// before it is saved.
     pub(crate) async fn pause(&self, paused: bool) -> Option<Result<(), Unavailable>> {
+        let here = self.pause_here(paused).await;
+        let Some(elsewhere) = &self.elsewhere else {
+            return here;
+        };
+        let others = elsewhere
+            .pause(&self.name, &self.own_shares(), paused)
+            .await;
+        Some(here.unwrap_or(Ok(())).and(others))
+    }
+
+    /// The same in the shares where it runs here.
+    pub(super) async fn pause_here(&self, paused: bool) -> Option<Result<(), Unavailable>> {
         let told = self.ask_all(|answer| Command::Pause(paused, answer)).await;
         told.into_iter().reduce(Result::and)
     }
@@ -256,19 +271,31 @@ impl ConsumerControls {
     ) -> Option<Result<(), Unavailable>> {
         let replayed = async {
             let mut done = None;
-            let by_share = self.by_share(journal, events).await?;
-            for ((_, commands), events) in self.runners.iter().zip(by_share) {
-                let replay = |answer| Command::Replay {
-                    id,
-                    request: request.clone(),
-                    events,
-                    answer,
-                };
-                done = ask(commands, replay).await.transpose()?.or(done);
+            for (share, events) in self.by_share(journal, events).await? {
+                let mut own = self.runners.iter();
+                if let Some((_, commands)) = own.find(|(own, _)| *own == share) {
+                    let replay = replay(id, request, events);
+                    done = ask(commands, replay).await.transpose()?.or(done);
+                } else if let Some(elsewhere) = &self.elsewhere {
+                    let asked = (id, request);
+                    elsewhere.replay(&self.name, share, asked, &events).await?;
+                    done = Some(());
+                }
             }
             Ok(done)
         };
         replayed.await.transpose()
+    }
+
+    /// Replays events of the only share of these controls.
+    pub(super) async fn replay_here(
+        &self,
+        id: Uuid,
+        request: &ReplayRequest,
+        events: Vec<Position>,
+    ) -> Option<Result<(), Unavailable>> {
+        let (_, commands) = self.runners.first()?;
+        ask(commands, replay(id, request, events)).await
     }
 
     /// Settles bodies that were deleted from the journal. When this returns, no attempt at them starts any more;
@@ -281,7 +308,9 @@ impl ConsumerControls {
     /// The newest replays of the consumer, oldest first.
     pub(crate) async fn replays(&self) -> Vec<Replay> {
         let mut all: Vec<Replay> = Vec::new();
-        for replay in self.ask_all(Command::Replays).await.into_iter().flatten() {
+        let own = self.ask_all(Command::Replays).await.into_iter().flatten();
+        let saved = self.saved_elsewhere().await.into_iter();
+        for replay in own.chain(saved.flat_map(|(_, saved)| saved.replays)) {
             match all.iter_mut().find(|other| other.id == replay.id) {
                 Some(other) => other.add(&replay),
                 None => all.push(replay),
@@ -297,6 +326,26 @@ impl ConsumerControls {
     ///
     /// As [`ConsumerControls::pause`].
     pub(crate) async fn cancel_replay(&self, id: Uuid) -> Option<Result<(), Unavailable>> {
+        let here = self.cancel_here(id).await;
+        let Some(elsewhere) = &self.elsewhere else {
+            return here;
+        };
+        let saved = self.saved_elsewhere().await;
+        let runs = |saved: &SavedProgress| {
+            let replay = saved.replay(id);
+            replay.is_some_and(Replay::is_running)
+        };
+        if !saved.iter().any(|(_, saved)| runs(saved)) {
+            return here;
+        }
+        let others = elsewhere
+            .cancel_replay(&self.name, &self.own_shares(), id)
+            .await;
+        Some(here.unwrap_or(Ok(())).and(others))
+    }
+
+    /// The same in the shares where it runs here.
+    pub(super) async fn cancel_here(&self, id: Uuid) -> Option<Result<(), Unavailable>> {
         let asked = self
             .ask_all(|answer| Command::CancelReplay(id, answer))
             .await;
@@ -311,23 +360,28 @@ impl ConsumerControls {
         &self,
         journal: &dyn Journal,
         events: Vec<Position>,
-    ) -> Result<Vec<Vec<Position>>, Unavailable> {
-        if self.runners.len() == 1 {
-            return Ok(vec![events]);
+    ) -> Result<BTreeMap<Share, Vec<Position>>, Unavailable> {
+        let mut by_share: BTreeMap<Share, Vec<Position>> = BTreeMap::new();
+        if let ([(share, _)], None) = (&self.runners[..], &self.elsewhere) {
+            by_share.insert(*share, events);
+            return Ok(by_share);
         }
-        let mut by_share = vec![Vec::new(); self.runners.len()];
+        // Each is asked, also those without an event.
+        by_share.extend(self.runners.iter().map(|(share, _)| (*share, Vec::new())));
         for event in events {
             // Otherwise retention has removed it.
             let Some(record) = find(journal, event.seq()).await? else {
                 continue;
             };
             let own = record.parts.view(event.part(), &record.received).share;
-            let mut runners = self.runners.iter();
-            if let Some(index) = runners.position(|(share, _)| *share == own) {
-                by_share[index].push(event);
-            }
+            by_share.entry(own).or_default().push(event);
         }
         Ok(by_share)
+    }
+
+    /// Whether it runs in this share.
+    pub(crate) fn is_in(&self, share: Share) -> bool {
+        self.runners.iter().any(|(own, _)| *own == share)
     }
 
     /// Whether both handles have the same consumer name and the same shares.
@@ -342,7 +396,7 @@ impl ConsumerControls {
     }
 
     /// Whether the consumer has ended, so that another with its name may start.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         let mut runners = self.runners.iter();
         runners.all(|(_, commands)| commands.is_closed())
     }
@@ -356,6 +410,20 @@ impl ConsumerControls {
         let runners = self.runners.iter();
         let answers = join_all(runners.map(|(_, commands)| ask(commands, &command))).await;
         answers.into_iter().flatten().collect()
+    }
+}
+
+fn replay(
+    id: Uuid,
+    request: &ReplayRequest,
+    events: Vec<Position>,
+) -> impl FnOnce(Saved) -> Command {
+    let request = request.clone();
+    move |answer| Command::Replay {
+        id,
+        request,
+        events,
+        answer,
     }
 }
 

@@ -8,11 +8,13 @@
 
 mod consumer;
 mod controls;
+mod elsewhere;
 mod lane;
 mod large;
 #[cfg(test)]
 mod model_tests;
 mod monotonic;
+mod obeying;
 mod options;
 mod progress;
 mod records;
@@ -22,6 +24,7 @@ mod runner;
 mod runners;
 mod saved;
 mod schedule;
+mod status;
 
 pub use lane::Order;
 pub use options::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, HandlerOptions};
@@ -30,11 +33,16 @@ pub use retry::Retry;
 #[cfg(feature = "sqlite")]
 pub(crate) use consumer::EndedAttempt;
 pub(crate) use consumer::{AttemptObserver, Consumer, Outcome};
-pub(crate) use controls::{ConsumerControls, ConsumerStatus, EventStates, HeldUp};
+pub(crate) use controls::{ConsumerControls, HeldUp};
+pub(crate) use elsewhere::Elsewhere;
 pub(crate) use lane::{Lane, LaneMap};
 pub(crate) use large::LargeBodies;
+pub(crate) use obeying::deleted_by;
 pub(crate) use records::{events_of, find, outlined};
 pub(crate) use replay::ReplayRequest;
-pub(crate) use runner::{DispatchTuning, RecentFailure, Runner, RunnerContext};
+pub(crate) use runner::{DispatchTuning, Ending, RecentFailure, Runner, RunnerContext};
 pub(crate) use runners::{Living, Runners};
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub(crate) use saved::ProgressShapes;
 pub(crate) use saved::Saved;
+pub(crate) use status::{ConsumerStatus, EventStates};

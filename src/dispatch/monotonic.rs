@@ -102,6 +102,17 @@ impl Statuses {
         }
     }
 
+    /// Adds what another share remembers. Of a message that both know, the furthest status counts.
+    #[cfg(all(feature = "sqlite", feature = "postgres"))]
+    pub(super) fn add(&mut self, other: &Self) {
+        for (message, rank) in &other.newest {
+            let known = self.furthest.get(message).map(|(rank, _)| *rank);
+            if known.is_none_or(|known| known < *rank) {
+                self.push(*message, *rank);
+            }
+        }
+    }
+
     /// The rows that have changed since the last call.
     pub(super) fn take_changed(&mut self) -> BTreeSet<u64> {
         std::mem::take(&mut self.changed)

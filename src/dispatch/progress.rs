@@ -136,6 +136,24 @@ impl Progress {
         last - first + 1 - settled
     }
 
+    /// How many bodies up to `head` at least one of these has not settled.
+    pub(crate) fn lag_of_all(all: &[&Self], head: Seq) -> u64 {
+        let Some(floor) = all.iter().map(|one| one.floor).min() else {
+            return 0;
+        };
+        let mut settled: Option<RoaringTreemap> = None;
+        for one in all {
+            let mut own = one.above.clone();
+            own.insert_range(floor.saturating_add(1)..=one.floor);
+            settled = Some(match settled {
+                None => own,
+                Some(others) => others & own,
+            });
+        }
+        let settled = settled.map_or(0, |settled| settled.rank(head));
+        head.saturating_sub(floor).saturating_sub(settled)
+    }
+
     /// How many bodies up to `head` are not settled.
     pub(crate) fn lag(&self, head: Seq) -> u64 {
         head.saturating_sub(self.floor)
@@ -311,6 +329,22 @@ mod tests {
             1 => (1u64 << 32) - 5..(1 << 32) + 5,
             1 => Just(Seq::MAX),
         ]
+    }
+
+    /// An event counts once, whichever shares have passed by it.
+    #[test]
+    fn the_lag_of_all_counts_each_body_once() {
+        let of = |floor, settled: &[Seq]| {
+            let mut progress = Progress::starting_after(floor);
+            settled.iter().for_each(|seq| progress.settle_body(*seq));
+            progress
+        };
+        let (a, b) = (of(2, &[4, 6]), of(5, &[7]));
+        assert_eq!(Progress::lag_of_all(&[], 9), 0);
+        assert_eq!(Progress::lag_of_all(&[&a], 8), a.lag(8));
+        // 3, 5, 7 and 8 of the first; 6 and 8 of the second.
+        assert_eq!(Progress::lag_of_all(&[&a, &b], 8), 5);
+        assert_eq!(Progress::lag_of_all(&[&a, &b], 2), 0);
     }
 
     proptest! {

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::consumer::panic_message;
 use super::controls::{ConsumerControls, Health};
 use super::runner::{Ending, Runner};
+use crate::journal::Share;
 
 /// All running consumers of a journal.
 #[derive(Debug)]
@@ -102,10 +103,25 @@ impl Runners {
     }
 
     async fn end_as(&self, name: &str, how: Ending) {
-        let ended = self.living.tell(Some(name), how);
+        self.end_these(|controls| controls.name() == name, how)
+            .await;
+    }
+
+    /// Ends all consumers in this share.
+    pub(crate) async fn end_share(&self, share: Share, how: Ending) {
+        self.end_these(|controls| controls.is_in(share), how).await;
+    }
+
+    /// Tells all consumers in this share to end, without waiting for that.
+    pub(crate) fn tell_share(&self, share: Share, how: Ending) {
+        self.living.tell(|controls| controls.is_in(share), how);
+    }
+
+    async fn end_these(&self, which: impl Fn(&ConsumerControls) -> bool, how: Ending) {
+        let ended = self.living.tell(&which, how);
         join_all(ended.iter().map(ConsumerControls::ended)).await;
-        // It stays in the list until then, so that no other consumer of its name starts beside it.
-        let over = |controls: &ConsumerControls| controls.name() == name && controls.has_ended();
+        // They stay in the list until then, so that no others of their names start beside them.
+        let over = |controls: &ConsumerControls| which(controls) && controls.has_ended();
         let mut consumers = self.living.lock();
         consumers.running.retain(|running| !over(&running.controls));
     }
@@ -135,7 +151,7 @@ impl Runners {
     /// Finishes the running attempts and saves all progress; no consumer can be added after that.
     pub(crate) async fn stop(&self) {
         self.living.lock().stopped = true;
-        let consumers = self.living.tell(None, Ending::Finish);
+        let consumers = self.living.tell(|_| true, Ending::Finish);
         join_all(consumers.iter().map(ConsumerControls::ended)).await;
         self.stop.send_replace(true);
         self.stop.closed().await;
@@ -213,11 +229,15 @@ impl Living {
         running.map(|running| running.controls.clone()).collect()
     }
 
-    /// Tells the consumer of this name, or all, how to end; one that already breaks off continues to.
-    fn tell(&self, name: Option<&str>, what: Ending) -> Vec<ConsumerControls> {
+    /// Tells these consumers how to end; one that already breaks off continues to.
+    fn tell(
+        &self,
+        which: impl Fn(&ConsumerControls) -> bool,
+        what: Ending,
+    ) -> Vec<ConsumerControls> {
         let mut told = Vec::new();
         for Running { controls, ending } in &self.lock().running {
-            if name.is_none_or(|name| controls.name() == name) {
+            if which(controls) {
                 ending.send_modify(|ending| *ending = what.max(*ending));
                 told.push(controls.clone());
             }

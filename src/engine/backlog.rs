@@ -57,9 +57,8 @@ impl Pipeline {
         wanted: &Wanted<'_>,
     ) -> Result<Backlog, Unavailable> {
         let mut all = Backlog::default();
-        for desk in self.desks() {
-            let saved = desk.saved(consumer).await?;
-            let Some(saved) = saved.as_ref().and_then(Saved::decode) else {
+        for saved in self.saved(consumer).await? {
+            let Some(saved) = Saved::decode(&saved) else {
                 continue;
             };
             let share = self.backlog_of(&saved, wanted).await?;

@@ -24,11 +24,11 @@ pub(crate) struct Person {
 
 impl Pipeline {
     /// Deletes these bodies. Returns how many events they held that were not deleted before, when that is
-    /// durable and no attempt at them starts any more.
+    /// durable and no attempt at them starts any more, also by other instances.
     ///
     /// # Errors
     ///
-    /// When the journal cannot delete all of them now.
+    /// When the journal cannot delete all of them now, or another instance may still start an attempt at them.
     pub(crate) async fn delete(&self, bodies: &[Seq]) -> Result<usize, Unavailable> {
         let deleted = self.journal().delete(bodies).await;
         self.notes().deleted();
@@ -39,6 +39,10 @@ impl Pipeline {
         };
         let consumers = self.consumers();
         join_all(consumers.iter().map(|one| one.deleted(&gone))).await;
+        if let Some(elsewhere) = self.elsewhere() {
+            let told = elsewhere.deleted(&gone).await;
+            return deleted.and_then(|events| told.map(|()| events));
+        }
         deleted
     }
 

@@ -7,7 +7,9 @@
 //!   then follow the journal, each with its own progress: the [`Pipeline`].
 
 mod backlog;
+mod commands;
 mod deletion;
+mod dispatch;
 mod envelope;
 mod inline;
 mod journaled;
@@ -15,6 +17,7 @@ mod keys;
 mod opened;
 mod pipeline;
 mod retention;
+mod shares;
 mod turns;
 
 use std::fmt::Debug;

@@ -1,45 +1,38 @@
 //! [`Pipeline`]: the journal with everything that follows it, as the server and the administrator see
 //! it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::commands;
+use super::dispatch::Dispatch;
 use super::opened::Opened;
 use super::retention::{Keeper, Retention};
+use super::shares::Shares;
 use crate::clock::Clock;
 use crate::dialect::Decoder;
-use crate::dispatch::{
-    Consumer, ConsumerControls, DispatchTuning, LargeBodies, Outcome, Runner, RunnerContext,
-    Runners, Saved,
-};
+use crate::dispatch::{Consumer, ConsumerControls, Elsewhere, LargeBodies, Runners};
 use crate::index::{Notes, Search};
-use crate::journal::{Desk, Journal, Seq, Unavailable};
-use crate::telemetry::{ConsumerState, Metrics, PipelineMetrics};
+use crate::journal::{Cluster, Journal, SavedProgress, Seq, Unavailable};
+use crate::telemetry::{ConsumerState, Metrics};
 use crate::{Error, Timestamp};
 
 /// A journal, its consumers, and its index.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
-    journal: Arc<dyn Journal>,
-    /// One desk for each share; a single machine holds all of them.
-    desks: Vec<Arc<dyn Desk>>,
-    runners: Runners,
-    notes: Arc<dyn Notes>,
+    dispatch: Arc<Dispatch>,
     search: Option<Arc<dyn Search>>,
-    decoder: Arc<Decoder>,
-    large: Arc<LargeBodies>,
     folder: Option<PathBuf>,
     retention: watch::Sender<Retention>,
-    metrics: PipelineMetrics,
-    clock: Arc<dyn Clock>,
-    /// Held while a consumer is added or removed, so that changes happen one after the other.
-    changes: tokio::sync::Mutex<()>,
+    /// Whether this instance does what only one may do.
+    housekeeper: watch::Sender<bool>,
 }
 
 impl Pipeline {
@@ -67,40 +60,68 @@ impl Pipeline {
             let (journal, decoder) = (Arc::clone(&journal), Arc::clone(&decoder));
             runners.spawn(|stop| follower(journal, decoder, stop));
         }
-        // One machine dispatches everything.
-        let all = Arc::clone(&journal);
-        let desks =
-            async move { try_join_all((0..all.shares()).map(|share| all.desk(share))).await };
-        let desks = wait_for(&runners, desks)?.map_err(Error::journal)?;
-        let pipeline = Self {
+        let mut desks = BTreeMap::new();
+        if opened.cluster.is_none() {
+            // One machine dispatches everything.
+            let all = Arc::clone(&journal);
+            let opened =
+                async move { try_join_all((0..all.shares()).map(|share| all.desk(share))).await };
+            let opened = wait_for(&runners, opened)?.map_err(Error::journal)?;
+            desks.extend(opened.into_iter().map(|desk| (desk.share(), desk)));
+        }
+        let dispatch = Arc::new(Dispatch {
             journal,
-            desks,
+            cluster: opened.cluster,
             runners,
             notes: opened.notes,
-            search: opened.search,
             decoder,
             large: Arc::new(large),
-            folder: opened.folder,
-            retention: watch::Sender::new(retention),
             metrics: metrics.pipeline(),
             clock: Arc::clone(clock),
-            changes: tokio::sync::Mutex::default(),
-        };
+            open: tokio::sync::Mutex::new(desks),
+            wanted: Mutex::default(),
+            opened: Notify::new(),
+        });
         for consumer in consumers {
-            let made = wait_for(&pipeline.runners, pipeline.make_runners(consumer))?;
-            pipeline.start_runners(made.map_err(Error::journal)?)?;
+            let adding = Arc::clone(&dispatch);
+            wait_for(&dispatch.runners, async move { adding.add(consumer).await })??;
         }
-        let keeper = Keeper {
-            retention,
-            next: pipeline.retention.subscribe(),
-            journal: Arc::clone(&pipeline.journal),
-            notes: Arc::clone(&pipeline.notes),
-            consumers: pipeline.runners.living().clone(),
-            metrics: Arc::clone(metrics),
-            clock: Arc::clone(clock),
+        let housekeeper = watch::Sender::new(dispatch.cluster.is_none());
+        let pipeline = Self {
+            dispatch,
+            search: opened.search,
+            folder: opened.folder,
+            retention: watch::Sender::new(retention),
+            housekeeper,
         };
-        pipeline.runners.spawn(|stop| keeper.run(stop));
+        pipeline.begin_housekeeping(metrics);
         Ok(pipeline)
+    }
+
+    /// Starts what only one instance does: a single machine always, otherwise while this one holds that share.
+    fn begin_housekeeping(&self, metrics: &Arc<Metrics>) {
+        let dispatch = &self.dispatch;
+        let keeper = Keeper {
+            retention: self.retention(),
+            next: self.retention.subscribe(),
+            is_housekeeper: self.housekeeper.subscribe(),
+            journal: Arc::clone(&dispatch.journal),
+            notes: Arc::clone(&dispatch.notes),
+            consumers: dispatch.runners.living().clone(),
+            shared: dispatch.cluster.is_some().then(|| Arc::clone(dispatch)),
+            metrics: Arc::clone(metrics),
+            clock: Arc::clone(&dispatch.clock),
+        };
+        dispatch.runners.spawn(|stop| keeper.run(stop));
+        if let Some(cluster) = &dispatch.cluster {
+            let shares = Shares::new(dispatch, cluster, self.housekeeper.clone());
+            dispatch.runners.spawn(|stop| shares.run(stop));
+            let (dispatch, cluster) = (Arc::clone(dispatch), Arc::clone(cluster));
+            let obeying = Arc::clone(&dispatch);
+            dispatch
+                .runners
+                .spawn(|stop| commands::run(obeying, cluster, stop));
+        }
     }
 
     /// Waits for `work` on the threads that run consumers. Must not be called from those threads.
@@ -108,7 +129,7 @@ impl Pipeline {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
-        self.runners.wait_for(work)
+        self.dispatch.runners.wait_for(work)
     }
 
     /// Adds a consumer: a new one starts from now, a known one continues where it was.
@@ -118,8 +139,7 @@ impl Pipeline {
     /// When a consumer of its name runs, when all have been stopped, or when the journal cannot say how
     /// far it had come.
     pub(crate) async fn add(&self, consumer: Consumer) -> Result<(), Error> {
-        let _one = self.changes.lock().await;
-        self.begin(consumer).await
+        self.dispatch.add(consumer).await
     }
 
     /// Has a consumer that is new start from now, also where the journal has lost how far others had come and
@@ -129,8 +149,7 @@ impl Pipeline {
     ///
     /// When the journal cannot store that now.
     pub(crate) async fn introduce(&self, name: &str) -> Result<(), Unavailable> {
-        let now = Saved::starting_after(self.journal.tail().head());
-        self.journal.introduce(name, &now.head.encode()).await
+        self.dispatch.introduce(name).await
     }
 
     /// Starts a consumer in place of the one with its name, which is stopped as
@@ -140,17 +159,14 @@ impl Pipeline {
     ///
     /// As [`Pipeline::add`]; then neither of them runs.
     pub(crate) async fn replace(&self, consumer: Consumer) -> Result<(), Error> {
-        let _one = self.changes.lock().await;
-        self.end(consumer.name()).await;
-        self.begin(consumer).await
+        self.dispatch.replace(consumer).await
     }
 
     /// Stops a consumer: its attempts are broken off, and happen again when it is added again; its
     /// progress is kept. When this returns the consumer does nothing more. Stopping an unknown consumer
     /// is not an error.
     pub(crate) async fn stop_consumer(&self, name: &str) {
-        let _one = self.changes.lock().await;
-        self.end(name).await;
+        self.dispatch.stop_consumer(name).await;
     }
 
     /// Removes a consumer: its progress and metrics are deleted, its dead letters stay. When this
@@ -161,17 +177,13 @@ impl Pipeline {
     /// When the journal cannot delete its progress now: the consumer is stopped, but a new one of its
     /// name would continue there.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), Error> {
-        let _one = self.changes.lock().await;
-        self.end(name).await;
-        self.forget_metrics(name);
-        let forgotten = self.journal.forget_consumer(name).await;
-        forgotten.map_err(Error::journal)
+        self.dispatch.remove(name).await
     }
 
     /// Stops a consumer as [`Pipeline::stop_consumer`] does, but its running attempts are finished.
     pub(crate) async fn retire(&self, name: &str) {
         // Others are not held up while attempts run.
-        let mut drained = pin!(self.runners.drain(name));
+        let mut drained = pin!(self.dispatch.drain(name));
         if timeout(PATIENCE, &mut drained).await.is_err() {
             log::info!(
                 consumer = name;
@@ -179,12 +191,12 @@ impl Pipeline {
             );
             drained.await;
         }
-        self.metrics.stopped(name);
+        self.dispatch.metrics.stopped(name);
     }
 
     /// Removes the metrics of a consumer that was retired for good.
     pub(crate) fn forget_metrics(&self, name: &str) {
-        self.metrics.removed(name, &Outcome::NAMES);
+        self.dispatch.forget_metrics(name);
     }
 
     /// Starts the consumer that `make` makes, in place of the one with its name, which is retired. If the journal
@@ -199,67 +211,23 @@ impl Pipeline {
                 return;
             }
             log::warn!(consumer = name; "{name}: cannot start yet, its events wait: {error}");
-            self.clock.sleep(pause).await;
+            self.dispatch.clock.sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    async fn begin(&self, consumer: Consumer) -> Result<(), Error> {
-        let made = self.make_runners(consumer).await;
-        self.start_runners(made.map_err(Error::journal)?)
-    }
-
-    async fn end(&self, name: &str) {
-        self.runners.end(name).await;
-        self.metrics.stopped(name);
-    }
-
-    /// Creates the runners of a consumer, one for each share.
-    fn make_runners(
-        &self,
-        consumer: Consumer,
-    ) -> impl Future<Output = Result<Vec<(Runner, ConsumerControls)>, Unavailable>> + Send + use<>
-    {
-        let consumer = Arc::new(consumer);
-        let made = self.desks.iter().map(|desk| {
-            let context = RunnerContext {
-                journal: Arc::clone(&self.journal),
-                desk: Arc::clone(desk),
-                decoder: Arc::clone(&self.decoder),
-                large: Arc::clone(&self.large),
-                clock: Arc::clone(&self.clock),
-                tuning: DispatchTuning::default(),
-            };
-            let observer = self.notes.consumer(consumer.name());
-            Runner::new(Arc::clone(&consumer), context, observer)
-        });
-        try_join_all(made.collect::<Vec<_>>())
-    }
-
-    fn start_runners(&self, made: Vec<(Runner, ConsumerControls)>) -> Result<(), Error> {
-        for (runner, controls) in made {
-            let name = controls.name().to_owned();
-            if !self.runners.start(runner, controls) {
-                let why = format!("{name} runs already, or everything is being stopped");
-                return Err(Error::journal(why));
-            }
-            self.metrics.started(&name);
-        }
-        Ok(())
-    }
-
     pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
-        &self.journal
+        &self.dispatch.journal
     }
 
-    /// The desks of all shares.
-    pub(super) fn desks(&self) -> &[Arc<dyn Desk>] {
-        &self.desks
+    /// What was saved last of a consumer in each share.
+    pub(super) async fn saved(&self, consumer: &str) -> Result<Vec<SavedProgress>, Unavailable> {
+        self.dispatch.saved(consumer).await
     }
 
     /// Receives what happens to events outside the journal.
     pub(crate) fn notes(&self) -> &Arc<dyn Notes> {
-        &self.notes
+        &self.dispatch.notes
     }
 
     /// The search over all events, if there is an index.
@@ -269,7 +237,7 @@ impl Pipeline {
 
     /// Whether all consumers were stopped, for the end.
     pub(crate) fn has_stopped(&self) -> bool {
-        self.runners.have_stopped()
+        self.dispatch.runners.have_stopped()
     }
 
     /// From now on events are retained like this.
@@ -280,16 +248,44 @@ impl Pipeline {
 
     /// The room for large bodies of attempts.
     pub(crate) fn large(&self) -> &LargeBodies {
-        &self.large
+        &self.dispatch.large
     }
 
     pub(crate) fn decoder(&self) -> &Arc<Decoder> {
-        &self.decoder
+        &self.dispatch.decoder
+    }
+
+    /// The shares that other instances dispatch; `None` on a single machine.
+    pub(super) fn elsewhere(&self) -> Option<Elsewhere> {
+        self.dispatch.elsewhere()
+    }
+
+    /// What instances divide that share the journal; `None` on a single machine.
+    pub(crate) fn cluster(&self) -> Option<&Arc<dyn Cluster>> {
+        self.dispatch.cluster.as_ref()
+    }
+
+    /// Whether several instances share the journal.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.dispatch.cluster.is_some()
+    }
+
+    /// Whether this instance does what only one may do.
+    pub(crate) fn housekeeper(&self) -> watch::Receiver<bool> {
+        self.housekeeper.subscribe()
+    }
+
+    /// Starts a task that is told to stop after all consumers have stopped.
+    pub(crate) fn spawn<F>(&self, task: impl FnOnce(watch::Receiver<bool>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.dispatch.runners.spawn(task);
     }
 
     /// The controls of all consumers.
     pub(crate) fn consumers(&self) -> Vec<ConsumerControls> {
-        ConsumerControls::grouped(self.runners.living().controls())
+        self.dispatch.consumers()
     }
 
     /// When the oldest event after `floor` was received. A consumer has settled everything up to
@@ -298,21 +294,25 @@ impl Pipeline {
         &self,
         floor: Seq,
     ) -> Result<Option<Timestamp>, Unavailable> {
-        let tail = self.journal.tail();
+        let tail = self.journal().tail();
         if floor >= tail.head() {
             return Ok(None);
         }
         if let Some(record) = tail.get(floor + 1) {
             return Ok(Some(record.received.received_at));
         }
-        let oldest = self.journal.read(floor, 1).await?;
+        let oldest = self.journal().read(floor, 1).await?;
         Ok(oldest.first().map(|record| record.received.received_at))
     }
 
     /// Updates the metrics that are computed only on request. A value that cannot be read in time stays
     /// as it was: a disk that hangs must not hide all other metrics.
     pub(crate) async fn measure(&self) {
-        self.metrics.events.set(self.journal.tail().head());
+        let head = self.journal().tail().head();
+        self.dispatch.metrics.events.set(head);
+        if let Some(cluster) = &self.dispatch.cluster {
+            self.dispatch.metrics.set_cluster(cluster.state());
+        }
         let consumers = self.consumers();
         let consumers = join_all(consumers.iter().map(|consumer| self.measure_one(consumer)));
         let all = futures_util::future::join(self.measure_files(), consumers);
@@ -321,32 +321,30 @@ impl Pipeline {
     }
 
     async fn measure_one(&self, consumer: &ConsumerControls) {
-        let name = consumer.name();
-        self.metrics
-            .set_health(name, consumer.is_up(), consumer.panics());
-        let Some(status) = consumer.status().await else {
+        let (name, metrics) = (consumer.name(), &self.dispatch.metrics);
+        metrics.set_health(name, consumer.is_up(), consumer.panics());
+        let Some(status) = consumer.own_status().await else {
             return;
         };
         let state = ConsumerState {
-            lag: status.lag,
+            lag: status.lag(),
             in_flight: status.in_flight as u64,
             overflowed: status.overflowed,
             retrying: status.retrying,
             suspended: status.suspended.is_some(),
         };
-        self.metrics.set_state(name, state);
+        metrics.set_state(name, state);
         if let Ok(oldest) = self.oldest_waiting(status.floor).await {
-            let age = oldest.map(|at| self.clock.now().duration_since(at));
+            let age = oldest.map(|at| self.dispatch.clock.now().duration_since(at));
             // After the clock was set back, an event may lie in the future; then it has not waited.
             let age = age.and_then(|age| Duration::try_from(age).ok());
-            self.metrics
-                .set_oldest_waiting(consumer.name(), age.unwrap_or_default());
+            metrics.set_oldest_waiting(consumer.name(), age.unwrap_or_default());
         }
     }
 
     async fn measure_files(&self) {
         if let Some(bytes) = self.size().await {
-            self.metrics.bytes.set(bytes);
+            self.dispatch.metrics.bytes.set(bytes);
         }
     }
 
@@ -357,7 +355,7 @@ impl Pipeline {
                 let size = tokio::task::spawn_blocking(move || size_of(&folder));
                 size.await.ok().and_then(Result::ok)
             }
-            None => self.journal.bytes().await.ok(),
+            None => self.journal().bytes().await.ok(),
         }
     }
 
@@ -373,13 +371,15 @@ impl Pipeline {
 
     /// Finishes the consumers' running attempts, and saves their progress.
     pub(crate) async fn stop(&self) {
-        self.runners.stop().await;
-        self.journal.close().await;
+        self.dispatch.runners.stop().await;
+        // The journal waits for those that may still save.
+        self.dispatch.open.lock().await.clear();
+        self.journal().close().await;
     }
 
     /// Ends the consumers without finishing anything. Waits for at most `limit`.
     pub(crate) async fn cut_off(&self, limit: Duration) {
-        self.runners.cut_off(limit).await;
+        self.dispatch.runners.cut_off(limit).await;
     }
 }
 

@@ -15,9 +15,10 @@ use jiff::SignedDuration;
 use log::Level;
 use tokio::sync::watch;
 
+use super::dispatch::Dispatch;
 use crate::Timestamp;
 use crate::clock::Clock;
-use crate::dispatch::Living;
+use crate::dispatch::{Living, Saved};
 use crate::index::Notes;
 use crate::journal::{Journal, Seq, Unavailable};
 use crate::telemetry::{Metrics, Throttle};
@@ -34,9 +35,13 @@ pub(crate) struct Keeper {
     pub(crate) retention: Retention,
     /// What it is from now on.
     pub(crate) next: watch::Receiver<Retention>,
+    /// Whether this instance removes events.
+    pub(super) is_housekeeper: watch::Receiver<bool>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) notes: Arc<dyn Notes>,
     pub(crate) consumers: Living,
+    /// Where several instances share the journal: the consumers of all of them.
+    pub(super) shared: Option<Arc<Dispatch>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -48,6 +53,14 @@ impl Keeper {
         let mut trusted = Trusted::new(self.clock.as_ref());
         let mut removed = Removed::default();
         while !*stop.borrow() {
+            if !*self.is_housekeeper.borrow_and_update() {
+                tokio::select! {
+                    _ = stop.changed() => {}
+                    // Otherwise everything ends.
+                    Ok(()) = self.is_housekeeper.changed() => {}
+                }
+                continue;
+            }
             self.retention = *self.next.borrow_and_update();
             let doubtful = trusted.look(self.clock.as_ref());
             let trimmed = match doubtful {
@@ -73,6 +86,7 @@ impl Keeper {
                 () = self.clock.sleep(pause) => {}
                 () = grown, if or_grown || self.retention.bytes.is_some() => {}
                 Ok(()) = self.next.changed() => {}
+                Ok(()) = self.is_housekeeper.changed() => {}
                 _ = stop.changed() => {}
             }
         }
@@ -82,7 +96,7 @@ impl Keeper {
 
     /// Removes events beyond the limits; returns how long to wait until the next check.
     async fn trim(&self, removed: &mut Removed) -> Result<Pause, Unavailable> {
-        let now = self.clock.now();
+        let now = self.now().await?;
         let cutoff = now
             .saturating_sub(self.retention.age)
             .unwrap_or(Timestamp::MIN);
@@ -114,6 +128,15 @@ impl Keeper {
             });
         }
         Ok(Pause::of(until.clamp(Duration::from_secs(1), MAX_PAUSE)))
+    }
+
+    /// The time by which events were stored: where several instances share the journal, that of the database.
+    async fn now(&self) -> Result<Timestamp, Unavailable> {
+        let shared = self.shared.as_ref();
+        match shared.and_then(|shared| shared.cluster.as_ref()) {
+            Some(cluster) => cluster.now().await,
+            None => Ok(self.clock.now()),
+        }
     }
 
     /// Removes events beyond the size limit.
@@ -167,16 +190,36 @@ impl Keeper {
     }
 
     async fn count_unsettled(&self, first: Seq, up_to: Seq, removed: &mut Removed) {
-        for consumer in self.consumers.controls() {
-            for share in consumer.events().await {
-                let unsettled = share.progress.unsettled(first, up_to);
-                if unsettled > 0 {
-                    let name = consumer.name();
-                    self.metrics.expired(name, unsettled);
-                    *removed.unsettled.entry(name.to_owned()).or_default() += unsettled;
-                }
+        for (name, unsettled) in self.unsettled(first, up_to).await {
+            if unsettled > 0 {
+                self.metrics.expired(&name, unsettled);
+                *removed.unsettled.entry(name).or_default() += unsettled;
             }
         }
+    }
+
+    /// How many of these events each consumer has not settled. A share that no instance has dispatched for a while
+    /// counts events of other shares too.
+    async fn unsettled(&self, first: Seq, up_to: Seq) -> Vec<(String, u64)> {
+        let mut counts = Vec::new();
+        let Some(shared) = &self.shared else {
+            for consumer in self.consumers.controls() {
+                let shares = consumer.events().await.into_iter();
+                let counted = shares.map(|share| share.progress.unsettled(first, up_to));
+                counts.push((consumer.name().to_owned(), counted.sum()));
+            }
+            return counts;
+        };
+        for consumer in shared.consumers() {
+            let (name, mut count) = (consumer.name().to_owned(), 0);
+            // Removing events does not wait for this.
+            for saved in shared.saved(&name).await.unwrap_or_default() {
+                let saved = Saved::decode(&saved);
+                count += saved.map_or(0, |saved| saved.progress.unsettled(first, up_to));
+            }
+            counts.push((name, count));
+        }
+        counts
     }
 
     /// The oldest event, and when it was stored.
@@ -457,6 +500,8 @@ mod tests {
         Keeper {
             next: watch::Sender::new(retention).subscribe(),
             retention,
+            is_housekeeper: watch::Sender::new(true).subscribe(),
+            shared: None,
             journal: journal.clone(),
             notes: Arc::new(()),
             consumers: Living::default(),

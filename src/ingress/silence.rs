@@ -11,13 +11,14 @@
 //! The sources can be replaced. What is known of a source or a session stays with its name.
 
 mod recall;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod watchdog;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -38,6 +39,8 @@ pub(crate) struct Silence {
     clock: Arc<dyn Clock>,
     /// The origin of monotonic times.
     origin: Instant,
+    /// Where several instances share the journal: whether this one announces changes.
+    housekeeper: OnceLock<watch::Receiver<bool>>,
 }
 
 /// When a source was last seen: as a whole, and for each watched session.
@@ -105,6 +108,7 @@ impl Silence {
             metrics: Arc::clone(metrics),
             origin: clock.monotonic(),
             clock,
+            housekeeper: OnceLock::new(),
         };
         silence.replace(silence.next(sources));
         silence

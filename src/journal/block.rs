@@ -24,6 +24,8 @@
 //! bytes for each body, in order, and no parts either.
 
 pub(super) mod erased;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+mod moved;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -18,6 +18,7 @@
 // SQLite's dedup entries and older blocks are not needed without it.
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
 mod block;
+mod cluster;
 #[cfg(any(test, feature = "test-support"))]
 pub mod contract;
 #[cfg(feature = "sqlite")]
@@ -28,6 +29,8 @@ mod dedup_entry;
 #[cfg(all(feature = "sqlite", feature = "test-support"))]
 #[doc(hidden)]
 pub mod fuzzed;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+mod moving;
 mod position;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -42,22 +45,35 @@ mod sum;
 mod tail;
 mod traits;
 
+pub(crate) use cluster::Cluster;
+#[cfg(test)]
+pub(crate) use cluster::FakeCluster;
+#[cfg(feature = "postgres")]
+pub use cluster::{Grant, ShareCommand};
+#[cfg(not(feature = "postgres"))]
+pub(crate) use cluster::{Grant, ShareCommand};
 #[cfg(any(test, feature = "test-support"))]
 pub use contract::Memory;
 #[cfg(test)]
 pub(crate) use contract::TestFolder;
 #[cfg(feature = "sqlite")]
 pub(crate) use dedup::BloomFilter;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub use moving::{MoveError, MoveStep, Moved, MovedCounts};
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub(crate) use moving::{Reshape, Unite, to_postgres, to_sqlite};
 pub use position::{MAX_PARTS, Part, Position, Seq, Share, share_of};
 pub(crate) use position::{PositionHashSet, PositionMap};
 #[cfg(feature = "postgres")]
 pub use postgres::{
-    Command, Grant, Note, Postgres, PostgresCounts, PostgresError, PostgresOptions,
+    Note, Observation, Postgres, PostgresCounts, PostgresError, PostgresOptions, Verdict,
 };
 pub use record::{
     Appended, DedupKey, Entry, EntryPart, Events, KeptPart, KeyHash, Missing, PartView, Parts,
     Record,
 };
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+pub(crate) use sqlite::own_folder;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Backup, FilesError, Finding, Salvaged, Verified, backup, salvage, verify};
 #[cfg(feature = "sqlite")]

@@ -16,14 +16,20 @@ use crate::Timestamp;
 pub struct Tail {
     records: Mutex<TailRecords>,
     head: watch::Sender<Seq>,
+    /// How often it has begun again at an earlier record.
+    resets: watch::Sender<u64>,
     /// Retention has removed every record up to here.
     removed: AtomicU64,
+    /// How often bodies were deleted.
+    deletions: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct TailRecords {
     newest: VecDeque<Arc<Record>>,
     bytes: usize,
+    /// The head of each time that the tail has begun again.
+    reset_to: Vec<Seq>,
 }
 
 impl TailRecords {
@@ -40,7 +46,9 @@ impl Tail {
         Self {
             records: Mutex::default(),
             head: watch::Sender::new(head),
+            resets: watch::Sender::new(0),
             removed: AtomicU64::new(0),
+            deletions: AtomicU64::new(0),
         }
     }
 
@@ -55,7 +63,8 @@ impl Tail {
         }
     }
 
-    /// Replaces these records by what is left after their bodies were deleted at `at`.
+    /// Replaces these records by what is left after their bodies were deleted at `at`. Wakes what waits for a newer
+    /// record, so that it looks for deletions too.
     pub fn delete(&self, bodies: &[Seq], at: Timestamp) {
         let mut tail = self.lock();
         for seq in bodies {
@@ -71,14 +80,45 @@ impl Tail {
                 tail.bytes -= freed;
             }
         }
+        drop(tail);
+        self.deletions.fetch_add(1, Ordering::SeqCst);
+        self.head.send_modify(|_| {});
+    }
+
+    /// Returns how often bodies were deleted since this journal was opened, by this instance or another.
+    pub fn deletions(&self) -> u64 {
+        self.deletions.load(Ordering::SeqCst)
     }
 
     /// Begins again at `head`, because the log does not go further any more: a database was restored, or a standby
-    /// took over that did not have the newest records.
+    /// took over that did not have the newest records. The records that come now have numbers that others had
+    /// before. Who follows the log must notice: consumers end, the index is built again, and viewers go back.
     pub fn reset(&self, head: Seq) {
         let mut tail = self.lock();
-        *tail = TailRecords::default();
+        (tail.newest, tail.bytes) = (VecDeque::new(), 0);
+        tail.reset_to.push(head);
+        // Nothing of what comes was removed.
+        self.removed.fetch_min(head, Ordering::Relaxed);
+        self.resets.send_replace(tail.reset_to.len() as u64);
         self.head.send_replace(head);
+    }
+
+    /// Returns how often the tail has begun again, to wait for the next time.
+    pub fn watch_resets(&self) -> watch::Receiver<u64> {
+        self.resets.subscribe()
+    }
+
+    /// Returns how often the tail has begun again.
+    pub fn resets(&self) -> u64 {
+        *self.resets.borrow()
+    }
+
+    /// Returns the lowest number at which the tail has begun again since it had done so `count` times; `None` if it
+    /// has not.
+    pub fn reset_since(&self, count: u64) -> Option<Seq> {
+        let tail = self.lock();
+        let later = tail.reset_to.iter().skip(count as usize);
+        later.min().copied()
     }
 
     /// Returns the number up to which retention has removed records since this journal was opened.
@@ -171,6 +211,31 @@ mod tests {
             events: Events::Unread,
             missing: None,
         }
+    }
+
+    #[test]
+    fn a_tail_that_begins_again_says_so() {
+        let tail = Tail::new(0);
+        let (mut head, mut resets) = (tail.watch(), tail.watch_resets());
+        tail.publish((1..=9).map(|seq| record(seq, 1)));
+        tail.remove_up_to(6);
+        head.mark_unchanged();
+        assert_eq!(
+            (tail.reset_since(0), resets.has_changed().unwrap()),
+            (None, false)
+        );
+        tail.reset(5);
+        assert!(head.has_changed().unwrap() && resets.has_changed().unwrap());
+        assert_eq!(
+            (tail.head(), tail.removed(), tail.range(5, 9).len()),
+            (5, 5, 0)
+        );
+        tail.publish([record(6, 1)]);
+        assert_eq!(tail.get(6).map(|record| record.seq), Some(6));
+        tail.reset(6);
+        assert_eq!(*resets.borrow_and_update(), 2);
+        let lowest = [0, 1, 2, 7].map(|count| tail.reset_since(count));
+        assert_eq!(lowest, [Some(5), Some(6), None, None]);
     }
 
     #[test]

@@ -319,9 +319,9 @@ pub enum Unavailable {
     /// The storage cannot be reached, or fails. Nothing was stored; the caller may try again later.
     #[error("{0}")]
     Away(String),
-    /// Another instance has taken the share. Nothing was stored, and this one may write nothing
-    /// more for it.
-    #[error("another instance holds share {0} now")]
+    /// Another instance has taken the share, or the storage has gone back behind what this desk has saved.
+    /// Nothing was stored, and this desk may write nothing more.
+    #[error("another instance holds share {0} now, or the journal has gone back")]
     Fenced(Share),
     /// The outcome is unknown: the data may or may not be stored.
     #[error("it is unknown whether the data was stored: {0}")]

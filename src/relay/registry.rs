@@ -11,6 +11,7 @@
 //! other events, and so does a suspension.
 
 mod change;
+mod follow;
 mod reload;
 mod start;
 mod test_post;
@@ -33,7 +34,7 @@ use crate::clock::Clock;
 use crate::dispatch::{Consumer, ConsumerControls, ConsumerStatus, HandlerOptions};
 use crate::engine::{Backlog, Pipeline, Wanted};
 use crate::escape_controls;
-use crate::journal::{Expected, PutError, Unavailable};
+use crate::journal::{Expected, PutError, Unavailable, Version};
 use crate::signature::Secrets;
 use crate::telemetry::Metrics;
 
@@ -101,6 +102,8 @@ pub(crate) struct RegisteredSubscription {
     /// Whether the subscriber has answered 410 to its consumer. Each consumer has a flag of its own, so
     /// that the end of an old one does not end the one that has replaced it.
     gone: Arc<AtomicBool>,
+    /// The version of its document, as far as this instance knows it; 0 without one.
+    version: Version,
     /// Why the guard, which stays the same until the next reload, does not let anything be sent to its URL.
     rejected: Option<Arc<RejectedAddress>>,
 }
@@ -112,6 +115,7 @@ impl RegisteredSubscription {
             subscription,
             defined,
             gone: Arc::default(),
+            version: 0,
         }
     }
 
@@ -257,7 +261,7 @@ impl Registry {
     }
 
     /// Ends a subscription because its subscriber has answered 410, unless it was replaced since.
-    async fn end(&self, key: &SubscriptionKey, gone: &Arc<AtomicBool>, reason: String) {
+    async fn end(self: &Arc<Self>, key: &SubscriptionKey, gone: &Arc<AtomicBool>, reason: String) {
         let _one_at_a_time = self.changes.lock().await;
         let Some(mut entry) = self.get(key) else {
             return;
@@ -280,8 +284,26 @@ impl Registry {
         // The consumer is stopped before the document is written: it must send nothing more, and if the
         // document is lost, the subscriber answers 410 again.
         self.pipeline.stop_consumer(&key.consumer()).await;
-        if let Err(error) = self.save(&entry).await {
-            log::warn!("subscription {key}: its end is not stored, so it may start again: {error}");
+        match self.save(&entry).await {
+            Ok(version) => {
+                entry.version = version;
+                self.insert(entry);
+            }
+            // What another instance has changed meanwhile counts; it is followed.
+            Err(PutError::Conflict) => {
+                entry.version = 0;
+                self.insert(entry);
+                if let Err(error) = self.apply_stored_now().await {
+                    log::warn!(
+                        "subscription {key}: another instance has changed it, which waits: {error}"
+                    );
+                }
+            }
+            Err(error) => {
+                log::warn!(
+                    "subscription {key}: its end is not stored, so it may start again: {error}"
+                );
+            }
         }
     }
 
@@ -316,7 +338,8 @@ impl Registry {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn save(&self, entry: &RegisteredSubscription) -> Result<(), Unavailable> {
+    /// Writes the document of a subscription. Returns its version.
+    async fn save(&self, entry: &RegisteredSubscription) -> Result<Version, PutError> {
         let mut stored = entry.subscription.clone();
         let mut prefix = REGISTERED;
         if entry.is_defined() {
@@ -326,19 +349,25 @@ impl Registry {
             prefix = DEFINED;
         }
         let name = stored.key.document(prefix);
-        self.put(&name, Some(stored.to_document())).await
+        self.put(&name, Some(stored.to_document()), entry.version)
+            .await
     }
 
-    /// Writes a document, or removes it if the document is `None`. Changes run one after the other, so
-    /// the document has not changed since it was read.
-    async fn put(&self, name: &str, document: Option<Vec<u8>>) -> Result<(), Unavailable> {
+    /// Writes a document, or removes it if the document is `None`. On a single machine changes run one after the
+    /// other, so it has not changed since it was read; another instance may have changed it.
+    async fn put(
+        &self,
+        name: &str,
+        document: Option<Vec<u8>>,
+        version: Version,
+    ) -> Result<Version, PutError> {
         let journal = self.pipeline.journal();
-        let put = journal.put_document(name, document, Expected::Anything);
-        match put.await {
-            Ok(_) => Ok(()),
-            Err(PutError::Unavailable(error)) => Err(error),
-            Err(error) => Err(Unavailable::Away(error.to_string())),
-        }
+        let expected = match (self.pipeline.is_shared(), version) {
+            (false, _) => Expected::Anything,
+            (true, 0) => Expected::Absent,
+            (true, version) => Expected::Version(version),
+        };
+        journal.put_document(name, document, expected).await
     }
 }
 

@@ -32,7 +32,7 @@ use crate::error::Problems;
 use crate::gateway::Registrars;
 use crate::ingress::{Ingress, NextSources};
 use crate::relay::{NextRelay, Registry};
-use crate::settings::{Certificates, HandlerSettings, JournalSettings, Settings, Use};
+use crate::settings::{Certificates, HandlerSettings, Settings, Use};
 use crate::signature::Limits;
 use crate::telemetry::{Metrics, logging};
 use crate::{Error, EventHandler};
@@ -307,10 +307,10 @@ impl Live {
             let readers = settings.sources.iter();
             let readers = readers.map(|source| source.named_reader(server.max_body));
             pipeline.decoder().replace(readers, server.max_body);
-            if let JournalSettings::Sqlite(sqlite) = &settings.journal {
+            if let Some(kept) = settings.journal.kept() {
                 pipeline.set_retention(Retention {
-                    age: sqlite.retention,
-                    bytes: sqlite.retention_size,
+                    age: kept.retention,
+                    bytes: kept.retention_size,
                 });
             }
         }

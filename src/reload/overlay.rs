@@ -4,8 +4,8 @@
 //! the settings that run differ from what the file said, the program's value stays.
 
 use crate::settings::{
-    AdminSettings, JournalSettings, LogSettings, RefusedSettings, ServerSettings, Settings,
-    SqliteSettings,
+    AdminSettings, JournalSettings, LogSettings, PostgresSettings, RefusedSettings, ServerSettings,
+    Settings, SqliteSettings,
 };
 
 /// The value of the program if it has changed it, otherwise the file's new one.
@@ -138,8 +138,40 @@ fn kept_journal(
             running,
             now
         )),
+        (
+            JournalSettings::Postgres(file),
+            JournalSettings::Postgres(running),
+            JournalSettings::Postgres(now),
+        ) => JournalSettings::Postgres(Box::new(kept_postgres(file, running, *now))),
         (file, running, now) => kept(file, running, now),
     }
+}
+
+fn kept_postgres(
+    file: &PostgresSettings,
+    running: &PostgresSettings,
+    now: PostgresSettings,
+) -> PostgresSettings {
+    kept_fields!(
+        PostgresSettings {
+            url,
+            tls,
+            schema,
+            durability,
+            shares,
+            lease,
+            append_timeout,
+            instance,
+            path,
+            retention,
+            retention_size,
+            dedup_window,
+            dedup_window_unkeyed,
+        },
+        file,
+        running,
+        now
+    )
 }
 
 /// The items of the file, without those that the program has taken out, and with those that it has added or

@@ -15,14 +15,15 @@ use std::time::Duration;
 use humantime::format_duration;
 
 use crate::settings::{
-    AdminSettings, JournalSettings, ServerSettings, Settings, TlsSettings, TlsVersion,
+    AdminSettings, Durability, JournalSettings, PostgresSettings, ServerSettings, Settings,
+    TlsSettings, TlsVersion,
 };
 
 pub(crate) use emptied::Emptied;
 use keys::{
-    admin_keys, gateway_keys, handler_keys, log_keys, options, refused_keys, relay_keys,
-    server_keys, source_keys, source_name, sqlite_keys, subscription_keys, subscription_name,
-    tls_keys,
+    admin_keys, gateway_keys, handler_keys, log_keys, options, postgres_keys, refused_keys,
+    relay_keys, server_keys, source_keys, source_name, sqlite_keys, subscription_keys,
+    subscription_name, tls_keys,
 };
 pub(super) use words::summary;
 
@@ -238,7 +239,12 @@ impl Plan {
         let (old, new) = match (old, new) {
             (JournalSettings::None, JournalSettings::None) => return,
             (JournalSettings::Sqlite(old), JournalSettings::Sqlite(new)) => (old, new),
-            (JournalSettings::None, _) | (JournalSettings::Sqlite(_), _) => {
+            (JournalSettings::Postgres(old), JournalSettings::Postgres(new)) => {
+                return self.postgres(old, new);
+            }
+            (JournalSettings::None, _)
+            | (JournalSettings::Sqlite(_), _)
+            | (JournalSettings::Postgres(_), _) => {
                 let line = Some(quoted(old.name()));
                 return self.split("journal", vec![("engine", line)]);
             }
@@ -246,6 +252,39 @@ impl Plan {
         let keys = sqlite_keys(old, new);
         let lines = keys.into_iter().map(|key| {
             let line = match key {
+                "path" => Some(quoted(old.path.display())),
+                "dedup_window" => Some(duration(old.dedup_window)),
+                "dedup_window_unkeyed" => Some(duration(old.dedup_window_unkeyed)),
+                _ => None,
+            };
+            (key, line)
+        });
+        self.split("journal", lines.collect());
+    }
+
+    fn postgres(&mut self, old: &PostgresSettings, new: &PostgresSettings) {
+        let keys = postgres_keys(old, new);
+        if keys.contains(&"tls") {
+            self.restarts.push(NeedsRestart {
+                section: "journal",
+                key: "tls",
+                line: old.tls.is_some().then(|| "tls = { … }".to_owned()),
+            });
+        }
+        let keys = keys.into_iter().filter(|key| *key != "tls");
+        let lines = keys.map(|key| {
+            let line = match key {
+                // It holds a password.
+                "url" => Some(quoted("…")),
+                "schema" => Some(quoted(&old.schema)),
+                "durability" => Some(quoted(match old.durability {
+                    Durability::Replicated => "replicated",
+                    _ => "primary",
+                })),
+                "shares" => Some(old.shares.to_string()),
+                "lease" => Some(duration(old.lease)),
+                "append_timeout" => Some(duration(old.append_timeout)),
+                "instance" => Some(quoted(&old.instance)),
                 "path" => Some(quoted(old.path.display())),
                 "dedup_window" => Some(duration(old.dedup_window)),
                 "dedup_window_unkeyed" => Some(duration(old.dedup_window_unkeyed)),

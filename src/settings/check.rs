@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::sections::MAX_KEPT_BODY;
+use super::journal::MAX_KEPT_BODY;
 use super::sources::all_secrets;
 use super::spot::Notes;
 use super::{Certificates, HandlerSettings, JournalSettings, Settings, SubscriptionSettings, Use};
@@ -77,8 +77,15 @@ impl Settings {
             );
         }
         if self.journal != JournalSettings::None && server.max_body > MAX_KEPT_BODY {
-            let text = "is more than journal.engine = \"sqlite\" can keep; at most 512 MiB";
+            let engine = self.journal.name();
+            let text =
+                format!("is more than journal.engine = {engine:?} can keep; at most 512 MiB");
             notes.add("server.max_body", text);
+        }
+        if let JournalSettings::Postgres(postgres) = &self.journal
+            && let Some((key, text)) = postgres.problem()
+        {
+            notes.add(&format!("journal.{key}"), text);
         }
         let Some(admin) = &self.admin else { return };
         let bind = admin.bind;

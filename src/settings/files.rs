@@ -63,8 +63,8 @@ fn add(value: &ValueKind, key: &str, files: &mut BTreeSet<PathBuf>) {
 
 const FILE: &str = "file:";
 
-/// The keys of a listener's `tls` that name files.
-const OF_TLS: [&str; 3] = ["certificate", "key", "client_ca"];
+/// The keys of a `tls` that name files.
+const OF_TLS: [&str; 4] = ["certificate", "key", "client_ca", "ca"];
 
 #[cfg(test)]
 mod tests {

@@ -234,4 +234,4 @@ pub(super) fn write_path<S: Serializer>(path: &Path, serializer: S) -> Result<S:
 }
 
 /// Names of engines, schemes and dialects that are planned for later versions.
-const LATER: &str = "postgres github stripe slack meta waha evolution gowa";
+const LATER: &str = "github stripe slack meta waha evolution gowa";

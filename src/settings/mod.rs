@@ -15,6 +15,7 @@ mod check;
 mod files;
 mod gateways;
 mod handlers;
+mod journal;
 mod kinds;
 mod load;
 mod relay;
@@ -46,8 +47,10 @@ pub use crate::telemetry::{LogFormat, LogSettings};
 pub(crate) use certificate::{Certificate, Certificates};
 pub use gateways::GatewaySettings;
 pub use handlers::{HandlerSettings, Use};
+pub(crate) use journal::KeptSettings;
+pub use journal::{DatabaseTls, Durability, JournalSettings, PostgresSettings, SqliteSettings};
 pub(crate) use load::MAX_FILE;
-pub use sections::{AdminSettings, JournalSettings, ServerSettings, ShowBodies, SqliteSettings};
+pub use sections::{AdminSettings, ServerSettings, ShowBodies};
 pub use tls::{TlsSettings, TlsVersion};
 
 /// All settings of a server, validated.
@@ -105,8 +108,20 @@ impl Settings {
     /// A hash of all settings, in 16 hexadecimal digits, to see whether two servers run with the same
     /// settings. Secrets are left out, because they could be guessed from the hash, and so is what is in the files
     /// that the settings name.
+    ///
+    /// Instances that share a database differ in their addresses, `journal.instance` and `journal.path`, which
+    /// are left out with that engine.
     pub fn fingerprint(&self) -> String {
-        let written = serde_json::to_vec(self).expect("texts, numbers and lists can be written");
+        let mut shared = self.clone();
+        if let JournalSettings::Postgres(postgres) = &mut shared.journal {
+            postgres.instance.clear();
+            postgres.path = "data".into();
+            shared.server.bind = ServerSettings::default().bind;
+            if let Some(admin) = &mut shared.admin {
+                admin.bind = AdminSettings::default().bind;
+            }
+        }
+        let written = serde_json::to_vec(&shared).expect("texts, numbers and lists can be written");
         let mut hasher = Sha256::new_with_prefix(written);
         // A query may be a token and is not written, but a different query is a different place.
         for subscription in &self.subscriptions {

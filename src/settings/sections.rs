@@ -1,8 +1,6 @@
-//! `[server]`, `[admin]`, `[log]`, `[refused]` and `[journal]`: the two listeners, the log, which refused requests are kept, whether and where events are stored, and when
-//! an event is a duplicate.
+//! `[server]`, `[admin]`, `[log]` and `[refused]`: the two listeners, the log, and which refused requests are kept.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -10,10 +8,10 @@ use log::LevelFilter;
 use serde::Serialize;
 
 use super::kinds::{
-    address, checked, duration, duration_or_none, file_path, networks, one_of, rate, secret, size,
-    some, text, whole, write_path,
+    address, checked, duration, duration_or_none, networks, one_of, rate, secret, size, some, text,
+    whole,
 };
-use super::spot::{Keys, Spot, keys};
+use super::spot::{Spot, keys};
 use super::tls::{TlsSettings, tls};
 use crate::refused::RefusedSettings;
 use crate::signature::Secret;
@@ -193,122 +191,5 @@ keys!(RefusedSettings {
     body: size,
     total: size,
 });
-
-/// `[journal]`: what happens to an event before its sender is answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "engine", rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum JournalSettings {
-    /// `engine = "none"`: nothing is stored; handlers run before the answer.
-    None,
-    /// `engine = "sqlite"`: events are durable before the answer.
-    Sqlite(SqliteSettings),
-}
-
-/// Settings of the engine `sqlite`.
-///
-/// ```
-/// use offhook::settings::{JournalSettings, SqliteSettings};
-///
-/// let mut sqlite = SqliteSettings::new("/var/lib/offhook");
-/// sqlite.retention_size = Some(10 * 1024 * 1024 * 1024);
-/// let journal = JournalSettings::Sqlite(sqlite);
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct SqliteSettings {
-    /// The folder of the journal. Default: `data`.
-    #[serde(serialize_with = "write_path")]
-    pub path: PathBuf,
-    /// How long events are retained. Default: 7 days.
-    pub retention: Duration,
-    /// The limit for the journal's database and its write-ahead log on the disk, in bytes: the oldest events are
-    /// removed. Default: no limit.
-    pub retention_size: Option<u64>,
-    /// The dedup window: how long another event with the same id is a duplicate; 0 for never. Default: 7
-    /// days.
-    pub dedup_window: Duration,
-    /// The same for events without an id, which are compared by their bytes. Default: 60 s.
-    pub dedup_window_unkeyed: Duration,
-}
-
-keys!(SqliteSettings {
-    path: file_path,
-    retention: duration,
-    retention_size: some(size),
-    dedup_window: duration_or_none,
-    dedup_window_unkeyed: duration_or_none,
-});
-
-/// The longest body that the engine `sqlite` stores: 512 MiB. A value in SQLite has at most
-/// 1,000,000,000 bytes, and also holds what precedes the body. A longer body would fail its whole
-/// commit.
-pub(crate) const MAX_KEPT_BODY: usize = 512 * 1024 * 1024;
-
-impl SqliteSettings {
-    /// Stores events in the folder `path`, with defaults for the rest.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        let week = Duration::from_secs(7 * 24 * 3600);
-        Self {
-            path: path.into(),
-            retention: week,
-            retention_size: None,
-            dedup_window: week,
-            dedup_window_unkeyed: Duration::from_secs(60),
-        }
-    }
-}
-
-impl Default for SqliteSettings {
-    fn default() -> Self {
-        Self::new("data")
-    }
-}
-
-impl Default for JournalSettings {
-    fn default() -> Self {
-        Self::Sqlite(SqliteSettings::default())
-    }
-}
-
-impl JournalSettings {
-    /// The engine's name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Sqlite(_) => "sqlite",
-        }
-    }
-
-    /// What an answer of 200 means, as text for users.
-    pub fn promise(&self) -> String {
-        match self {
-            Self::None => {
-                "none: nothing is kept; handlers run before the answer, and when one fails \
-                           the sender is answered 500"
-                    .to_owned()
-            }
-            Self::Sqlite(sqlite) => format!(
-                "sqlite: an event is on disk in {} before it is answered 200",
-                sqlite.path.display()
-            ),
-        }
-    }
-}
-
-impl Keys for JournalSettings {
-    fn fill(&mut self, table: &Spot<'_>) {
-        match table.read("engine", one_of(&[("sqlite", true), ("none", false)])) {
-            Some(false) => *self = Self::None,
-            Some(true) if *self == Self::None => *self = Self::default(),
-            _ => {}
-        }
-        if let Self::Sqlite(sqlite) = self {
-            sqlite.fill(table);
-        }
-        let wrong = Some("does nothing with engine = \"none\"");
-        table.pass(wrong, |table| SqliteSettings::default().fill(table));
-    }
-}
 
 const MIB: usize = 1024 * 1024;

@@ -14,8 +14,8 @@ pub use log_settings::{LogFormat, LogSettings};
 #[cfg(feature = "sqlite")]
 pub(crate) use metrics::JournalMetrics;
 pub(crate) use metrics::{
-    ConsumerMetrics, ConsumerState, ListenerMetrics, Metrics, PipelineMetrics, QuietMetrics,
-    RequestOutcome, SourceMetrics,
+    ClusterState, ConsumerMetrics, ConsumerState, ListenerMetrics, Metrics, PipelineMetrics,
+    QuietMetrics, RequestOutcome, SourceMetrics,
 };
 pub(crate) use news::{About, Change, ChangeKind, DEFAULT_MAX_VIEWERS, News};
 #[cfg(feature = "dashboard")]

@@ -1,5 +1,6 @@
 //! The command line: what the real program prints, and its exit status.
 
+mod connect;
 mod health;
 mod init;
 mod settings;

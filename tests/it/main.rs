@@ -8,6 +8,8 @@ mod attack;
 mod cli;
 mod cli_events;
 mod clock;
+#[cfg(feature = "postgres")]
+mod cluster;
 mod conformance;
 mod contains;
 mod crash;

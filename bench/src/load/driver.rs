@@ -87,7 +87,7 @@ impl<'a> Driver<'a> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut sockets = Vec::with_capacity(connections);
         for number in 0..connections {
-            let socket = Socket::connect(to)?;
+            let socket = Socket::connect(to, number)?;
             epoll::add(&epoll, &socket, EventData::new_u64(number as u64), WATCHED)?;
             sockets.push(socket);
         }

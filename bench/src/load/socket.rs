@@ -12,6 +12,8 @@ use super::to::{Stream, To};
 
 pub(super) struct Socket {
     to: To,
+    /// Which connection it is.
+    number: usize,
     stream: Stream,
     answer: AnswerBuffer,
     /// The request on its way, if any.
@@ -28,10 +30,11 @@ struct OnItsWay {
 }
 
 impl Socket {
-    pub(super) fn connect(to: &To) -> anyhow::Result<Self> {
+    pub(super) fn connect(to: &To, number: usize) -> anyhow::Result<Self> {
         Ok(Self {
             to: to.clone(),
-            stream: to.connect()?,
+            number,
+            stream: to.connect(number)?,
             answer: AnswerBuffer::new(),
             on_its_way: None,
             ended: false,
@@ -44,7 +47,7 @@ impl Socket {
         if !self.ended {
             return Ok(false);
         }
-        self.stream = self.to.connect()?;
+        self.stream = self.to.connect(self.number)?;
         self.ended = false;
         Ok(true)
     }

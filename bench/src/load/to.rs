@@ -12,20 +12,39 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-/// A receiver: its address, and its certificate where it speaks TLS.
+/// A receiver: its addresses, which connections take in turn, and its certificate where it speaks TLS.
 #[derive(Debug, Clone)]
 pub(crate) struct To {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     tls: Option<Arc<ClientConfig>>,
 }
 
 impl From<SocketAddr> for To {
     fn from(address: SocketAddr) -> Self {
-        Self { address, tls: None }
+        Self {
+            addresses: vec![address],
+            tls: None,
+        }
     }
 }
 
 impl To {
+    /// The same with one more address.
+    pub(crate) fn and(mut self, address: SocketAddr) -> Self {
+        self.addresses.push(address);
+        self
+    }
+
+    /// The first address.
+    pub(crate) fn first(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// How many addresses there are.
+    pub(crate) fn addresses(&self) -> usize {
+        self.addresses.len()
+    }
+
     /// The same over TLS, to a server with the certificate in this file.
     pub(crate) fn trusting(self, certificate: &Path) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
@@ -42,16 +61,17 @@ impl To {
         })
     }
 
-    /// Connects, with the handshake, which may block. Afterwards nothing does.
-    pub(super) fn connect(&self) -> anyhow::Result<Stream> {
-        let mut tcp = TcpStream::connect_timeout(&self.address, Duration::from_secs(10))
-            .context("connecting")?;
+    /// Makes the connection with this number, with the handshake, which may block. Afterwards nothing does.
+    pub(super) fn connect(&self, number: usize) -> anyhow::Result<Stream> {
+        let address = self.addresses[number % self.addresses.len()];
+        let mut tcp =
+            TcpStream::connect_timeout(&address, Duration::from_secs(10)).context("connecting")?;
         tcp.set_nodelay(true)?;
         let Some(config) = &self.tls else {
             tcp.set_nonblocking(true)?;
             return Ok(Stream::Plain(tcp));
         };
-        let name = ServerName::from(self.address.ip());
+        let name = ServerName::from(address.ip());
         let mut tls = ClientConnection::new(Arc::clone(config), name)?;
         while tls.is_handshaking() {
             tls.complete_io(&mut tcp).context("the TLS handshake")?;

@@ -220,6 +220,8 @@ mod tests {
             rates: vec![rate, rate * 1.1, rate * 0.9],
             cpu_micros: vec![1e6 / rate],
             behind: vec![0.1],
+            commits: Vec::new(),
+            events_a_commit: Vec::new(),
             resident_mib: 20.0,
         };
         let latency = |target: &str, p99: f64| Latency {

@@ -82,6 +82,8 @@ struct Measured {
     cpu_micros: f64,
     /// How long it went on working after the last answer.
     behind: Duration,
+    /// How many commits have stored the messages, where that is known.
+    commits: Option<u64>,
 }
 
 impl Contestant {
@@ -136,6 +138,9 @@ impl Contestant {
         let running = &mut self.running;
         let handled_before = running.handled()?;
         let before = running.usage().cpu;
+        running.commits()?;
+        // As many to each of several instances.
+        let connections = connections * running.to.addresses();
         let loaded = load::load(&running.to, &batch, connections, pace);
         let loaded = loaded.with_context(|| self.target.name)?;
         let behind = running.settle();
@@ -150,6 +155,7 @@ impl Contestant {
             );
         }
         Ok(Measured {
+            commits: running.commits()?,
             cpu_micros: cpu.as_secs_f64() * 1e6 / loaded.answered as f64,
             loaded,
             behind,

@@ -22,9 +22,23 @@ pub(crate) fn receive(lab: &Lab, plan: &Plan) -> anyhow::Result<Receive> {
             let measured = contestant.closed(&mut requests, plan, &shape)?;
             let (name, rate) = (contestant.target.name, measured.loaded.rate());
             let cpu = measured.cpu_micros;
-            println!("round {round}  {name:<13} {rate:>9.0}/s  {cpu:>7.1} µs CPU each");
+            let commits = measured.commits.map(|commits| {
+                let a_second = commits as f64 / measured.loaded.time.as_secs_f64();
+                (
+                    a_second,
+                    measured.loaded.answered as f64 / commits.max(1) as f64,
+                )
+            });
+            let shown = commits.map_or(String::new(), |(a_second, each)| {
+                format!("  {a_second:>6.0} commits/s of {each:.1}")
+            });
+            println!("round {round}  {name:<14} {rate:>9.0}/s  {cpu:>7.1} µs CPU each{shown}");
             if round > 0 {
                 received.rates.push(rate);
+                if let Some((a_second, each)) = commits {
+                    received.commits.push(a_second);
+                    received.events_a_commit.push(each);
+                }
                 received.cpu_micros.push(cpu);
                 received.behind.push(measured.behind.as_secs_f64());
             }

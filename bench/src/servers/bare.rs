@@ -10,7 +10,7 @@ use offhook::signature::Encoding;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use super::{Handled, file::GroupFile, postgres, redis_stream, sqlite};
+use super::{Handled, append, file::GroupFile, postgres, redis_stream, sqlite};
 use crate::load::KEY;
 
 /// What must be done before the answer.
@@ -19,6 +19,7 @@ pub(super) enum Store {
     File(GroupFile),
     Sqlite(sqlite::Table),
     Postgres(postgres::Pool),
+    Append(append::Caller),
     Redis(Box<redis_stream::Stream>),
 }
 
@@ -30,6 +31,7 @@ impl Store {
             Self::File(file) => file.append(body).await,
             Self::Sqlite(table) => table.insert(id, body).await,
             Self::Postgres(pool) => pool.insert(id, body).await,
+            Self::Append(caller) => caller.append(body).await,
             Self::Redis(stream) => stream.add(id, body).await,
         }
     }

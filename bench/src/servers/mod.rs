@@ -5,6 +5,7 @@
 //! begin that wait for it; the end of standard input is the end of the server. So none of them outlives
 //! a benchmark that dies.
 
+mod append;
 mod bare;
 mod bare_loop;
 mod file;
@@ -46,6 +47,10 @@ pub(crate) enum Served {
     SqliteNaive,
     /// The bare app and a PostgreSQL INSERT per request.
     Postgres,
+    /// The bare app and the bare call of the function that appends.
+    Append,
+    /// offhook with its journal in PostgreSQL.
+    Cluster,
     /// The bare app and a Redis XADD per request.
     Redis,
 }
@@ -82,13 +87,14 @@ pub(crate) fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     let handled = Handled::default();
     let store = match options.server {
         Served::Fixed => return fixed::run(&handled),
-        Served::None | Served::Sqlite | Served::SqliteTls => {
+        Served::None | Served::Sqlite | Served::SqliteTls | Served::Cluster => {
             return offhook_server::run(options, &handled);
         }
         Served::Bare => Store::Nowhere,
         Served::File => Store::File(file::GroupFile::create(&options.folder.join("bodies"))?),
         Served::SqliteNaive => Store::Sqlite(sqlite::Table::create(&options.folder)?),
         Served::Postgres => Store::Postgres(postgres::Pool::new(options.database.as_deref())?),
+        Served::Append => Store::Append(append::Caller::start(options.database.as_deref())?),
         Served::Redis => Store::Redis(Box::new(redis_stream::Stream::new(
             options.database.as_deref(),
         )?)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use offhook::relay::{Relay, RelayOptions};
 use offhook::settings::{
-    JournalSettings, Settings, SqliteSettings, SubscriptionSettings, TlsSettings,
+    JournalSettings, PostgresSettings, Settings, SqliteSettings, SubscriptionSettings, TlsSettings,
 };
 use offhook::signature::Secret;
 use offhook::{
@@ -29,7 +29,7 @@ pub(super) fn run(options: &ServeOptions, handled: &Handled) -> anyhow::Result<(
         let mut offhook = Offhook::builder()
             .source(source)
             .bind(([127, 0, 0, 1], 0))
-            .journal(journal(options))
+            .journal(journal(options)?)
             .configure(|settings| {
                 settings.server.workers = 1;
                 settings.server.tls = tls.clone();
@@ -76,11 +76,18 @@ fn certificate(folder: &Path) -> anyhow::Result<TlsSettings> {
     Ok(TlsSettings::new(certificate, key))
 }
 
-fn journal(options: &ServeOptions) -> JournalSettings {
-    if options.server == Served::None {
-        return JournalSettings::None;
-    }
-    JournalSettings::Sqlite(SqliteSettings::new(options.folder.join("journal")))
+fn journal(options: &ServeOptions) -> anyhow::Result<JournalSettings> {
+    let path = options.folder.join("journal");
+    Ok(match options.server {
+        Served::None => JournalSettings::None,
+        Served::Cluster => {
+            let url = options.database.as_deref().unwrap_or_default();
+            let mut postgres = PostgresSettings::new(Secret::new(url)?);
+            postgres.path = path;
+            JournalSettings::Postgres(Box::new(postgres))
+        }
+        _ => JournalSettings::Sqlite(SqliteSettings::new(path)),
+    })
 }
 
 fn subscribe(settings: &mut Settings, options: &ServeOptions, secret: &Secret) {

@@ -40,11 +40,69 @@ pub(super) fn redis_version() -> Command {
     command
 }
 
+/// Where a target's database has its Unix socket.
+fn sockets(lab: &Lab, folder: &Path) -> PathBuf {
+    let name = folder.file_name().unwrap_or_default();
+    lab.sockets.join(name)
+}
+
+/// A synchronous standby of the database in `folder`.
+pub(super) fn standby(lab: &Lab, folder: &Path) -> anyhow::Result<Process> {
+    let (primary, own) = (sockets(lab, folder), folder.join("standby"));
+    let sockets = lab.sockets.join("standby");
+    std::fs::create_dir_all(&own)?;
+    let mut copy = Command::new(postgres_program("pg_basebackup").context("no pg_basebackup")?);
+    copy.arg("-D")
+        .arg(own.join("cluster"))
+        .args(["-R", "-c", "fast", "-U", "bench"]);
+    copy.arg("-h").arg(&primary);
+    let mut command = Command::new(postgres_program("postgres").context("no postgres")?);
+    command.arg("-D").arg(own.join("cluster"));
+    command.args(["-c", "listen_addresses="]);
+    command
+        .arg("-c")
+        .arg(format!("unix_socket_directories={}", sockets.display()));
+    std::fs::create_dir_all(&sockets)?;
+    for folder in [&own, &sockets] {
+        std::fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+    }
+    if us_is_root() {
+        let (user, group) = unprivileged().context("no user postgres")?;
+        for folder in [&own, &sockets] {
+            chown(folder, Some(user), Some(group))?;
+        }
+        copy.uid(user).gid(group);
+        command.uid(user).gid(group);
+    }
+    copy.current_dir("/");
+    command.current_dir("/");
+    let made = copy.stdin(Stdio::null()).output()?;
+    if !made.status.success() {
+        let said = String::from_utf8_lossy(&made.stderr);
+        bail!("pg_basebackup: {}", said.trim());
+    }
+    let on = Listening::Unix(sockets.join(".s.PGSQL.5432"));
+    Process::start_listening(command, lab.server_core, &own, &on)
+}
+
+/// The URL of the database in `folder`.
+pub(super) fn url(lab: &Lab, folder: &Path) -> String {
+    let sockets = sockets(lab, folder).display().to_string();
+    format!(
+        "postgresql://bench@{}/postgres",
+        sockets.replace('/', "%2F")
+    )
+}
+
 /// A cluster with the settings it comes with, which have `fsync` and `synchronous_commit` on. Says
 /// where to connect to.
-pub(super) fn postgres(lab: &Lab, folder: &Path) -> anyhow::Result<(Process, String)> {
+pub(super) fn postgres(
+    lab: &Lab,
+    folder: &Path,
+    more: &[&str],
+) -> anyhow::Result<(Process, String)> {
     let data = folder.join("cluster");
-    let sockets = lab.sockets.join("postgres");
+    let sockets = sockets(lab, folder);
     for folder in [&data, &sockets] {
         std::fs::create_dir_all(folder)?;
         std::fs::set_permissions(folder, Permissions::from_mode(0o700))?;
@@ -70,6 +128,9 @@ pub(super) fn postgres(lab: &Lab, folder: &Path) -> anyhow::Result<(Process, Str
     // Not a folder that the other user may not enter.
     init.current_dir("/");
     command.current_dir("/");
+    for setting in more {
+        command.args(["-c", setting]);
+    }
     let made = init.stdin(Stdio::null()).output()?;
     if !made.status.success() {
         bail!("initdb: {}", String::from_utf8_lossy(&made.stderr).trim());

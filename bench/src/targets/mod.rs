@@ -10,6 +10,8 @@ mod running;
 use std::path::PathBuf;
 use std::process::Command;
 
+use anyhow::Context as _;
+
 use crate::lab::Lab;
 use crate::load::{Shape, Signing};
 use crate::servers::{ADMIN, CERTIFICATE, Served};
@@ -31,6 +33,10 @@ pub(crate) struct Target {
 enum Kind {
     Served(Served),
     Postgres,
+    /// The database's own function that appends, and nothing else.
+    Append,
+    /// So many instances on one database, which has a synchronous standby or none.
+    Cluster(usize, bool),
     Redis,
     Peer(peers::Peer),
 }
@@ -83,7 +89,7 @@ impl Target {
     pub(crate) fn missing(&self) -> Option<String> {
         match self.kind {
             Kind::Served(_) => None,
-            Kind::Postgres => databases::missing_postgres(),
+            Kind::Postgres | Kind::Append | Kind::Cluster(..) => databases::missing_postgres(),
             Kind::Redis => databases::missing_redis(),
             Kind::Peer(peer) => peer.missing(),
         }
@@ -93,7 +99,7 @@ impl Target {
     pub(crate) fn version(&self) -> Option<String> {
         let mut command = match self.kind {
             Kind::Served(_) => return None,
-            Kind::Postgres => databases::postgres_version()?,
+            Kind::Postgres | Kind::Append | Kind::Cluster(..) => databases::postgres_version()?,
             Kind::Redis => databases::redis_version(),
             Kind::Peer(peer) => peer.version(),
         };
@@ -129,9 +135,41 @@ impl Target {
                 }
             }
             Kind::Postgres => {
-                let (database, at) = databases::postgres(lab, &folder)?;
+                let (database, at) = databases::postgres(lab, &folder, &[])?;
                 let command = serve(Served::Postgres, &folder, Some(&at), setting)?;
                 Ok(Running::talking(command, lab, &folder)?.with(database))
+            }
+            Kind::Append => {
+                let (database, _) = databases::postgres(lab, &folder, &[])?;
+                let url = databases::url(lab, &folder);
+                let command = serve(Served::Append, &folder, Some(&url), setting)?;
+                let running = Running::talking(command, lab, &folder)?.with(database);
+                Ok(running.committing(&url))
+            }
+            Kind::Cluster(instances, is_synchronous) => {
+                let more: &[&str] = match is_synchronous {
+                    true => &["synchronous_standby_names=*"],
+                    false => &[],
+                };
+                let (database, _) = databases::postgres(lab, &folder, more)?;
+                let standby = is_synchronous.then(|| databases::standby(lab, &folder));
+                let url = databases::url(lab, &folder);
+                let mut running: Option<Running> = None;
+                for number in 1..=instances {
+                    let own = folder.join(format!("i{number}"));
+                    std::fs::create_dir_all(&own)?;
+                    let command = serve(Served::Cluster, &own, Some(&url), setting)?;
+                    let instance = Running::talking(command, lab, &own)?;
+                    running = Some(match running {
+                        Some(running) => running.and(instance),
+                        None => instance,
+                    });
+                }
+                let mut running = running.context("no instances")?;
+                if let Some(standby) = standby {
+                    running = running.with(standby?);
+                }
+                Ok(running.with(database).committing(&url))
             }
             Kind::Redis => {
                 let (database, at) = databases::redis(lab, &folder)?;
@@ -244,6 +282,30 @@ pub(crate) const TARGETS: &[Target] = &[
         true,
         Kind::Postgres,
         "the bare app and a PostgreSQL INSERT each, synchronous_commit on, pool of 64",
+    ),
+    target(
+        "append",
+        true,
+        Kind::Append,
+        "the bare app and the bare call of append_1, what waits in one call: the limit of the engine postgres",
+    ),
+    target(
+        "cluster-1",
+        true,
+        Kind::Cluster(1, false),
+        "offhook, engine `postgres`, one instance, a handler that counts",
+    ),
+    target(
+        "cluster-3",
+        true,
+        Kind::Cluster(3, false),
+        "the same, three instances with as many connections each",
+    ),
+    target(
+        "cluster-3-sync",
+        true,
+        Kind::Cluster(3, true),
+        "the same with a synchronous standby",
     ),
     target(
         "sqlite-naive",

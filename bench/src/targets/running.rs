@@ -18,7 +18,9 @@ pub(crate) struct Running {
     pub(crate) to: To,
     processes: Vec<Process>,
     /// For servers that are this program: they tell what their handlers have seen.
-    talk: Option<Talk>,
+    talks: Vec<Talk>,
+    /// The database whose commits are counted, and the newest block that was counted.
+    commits: Option<(String, i64)>,
     /// Its admin listener, if it has one.
     admin: Option<SocketAddr>,
 }
@@ -28,7 +30,8 @@ impl Running {
         Self {
             to: address.into(),
             processes: vec![process],
-            talk: None,
+            talks: Vec::new(),
+            commits: None,
             admin: None,
         }
     }
@@ -37,7 +40,7 @@ impl Running {
     pub(crate) fn talking(command: Command, lab: &Lab, folder: &Path) -> anyhow::Result<Self> {
         let (process, address, talk) = Process::start_talking(command, lab.server_core, folder)?;
         Ok(Self {
-            talk: Some(talk),
+            talks: vec![talk],
             ..Self::new(address, process)
         })
     }
@@ -46,6 +49,38 @@ impl Running {
     pub(super) fn with(mut self, process: Process) -> Self {
         self.processes.push(process);
         self
+    }
+
+    /// Another server that shares the work.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        let address = other.to.first();
+        self.to = self.to.and(address);
+        self.processes.extend(other.processes);
+        self.talks.extend(other.talks);
+        self
+    }
+
+    /// The same, with a journal in the database at this URL.
+    pub(super) fn committing(mut self, url: &str) -> Self {
+        self.commits = Some((url.to_owned(), 0));
+        self
+    }
+
+    /// How many commits have stored bodies since the last call; `None` where that is not known.
+    pub(crate) fn commits(&mut self) -> anyhow::Result<Option<u64>> {
+        let Some((url, newest)) = &mut self.commits else {
+            return Ok(None);
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build()?;
+        let counted = runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+            tokio::spawn(connection);
+            client.query_one(COMMITS, &[newest]).await
+        });
+        let row = counted?;
+        *newest = row.get(1);
+        Ok(Some(row.get::<_, i64>(0).unsigned_abs()))
     }
 
     /// The same, if it speaks TLS with the certificate in this file.
@@ -76,12 +111,16 @@ impl Running {
 
     /// How many messages its handler has seen, where it can say so.
     pub(crate) fn handled(&mut self) -> anyhow::Result<Option<u64>> {
-        self.talk.as_mut().map(Talk::handled).transpose()
+        let mut all = None;
+        for talk in &mut self.talks {
+            all = Some(all.unwrap_or(0) + talk.handled()?);
+        }
+        Ok(all)
     }
 
     /// Lets it begin what it waits with.
     pub(crate) fn open(&mut self) -> anyhow::Result<()> {
-        self.talk.as_mut().map_or(Ok(()), Talk::open)
+        self.talks.iter_mut().try_for_each(Talk::open)
     }
 
     /// Waits until it has nothing left to do: work put off until after the answer is work, and must
@@ -103,6 +142,10 @@ impl Running {
         }
     }
 }
+
+/// One batch is one commit.
+const COMMITS: &str =
+    "SELECT count(DISTINCT batch), coalesce(max(last), $1) FROM offhook.block WHERE last > $1";
 
 /// Who has used no hundredth of a second of CPU for so long has nothing left to do.
 const QUIET: Duration = Duration::from_millis(400);

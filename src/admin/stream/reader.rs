@@ -21,6 +21,8 @@ pub(super) struct EventReader {
     source: Source,
     news: News,
     head: watch::Receiver<Seq>,
+    /// How often the log has gone back.
+    resets: u64,
     /// Everything up to here was read.
     at: Place,
     /// What was read and not taken.
@@ -72,6 +74,7 @@ impl EventReader {
     pub(super) fn new(source: Source, news: News, at: Place) -> Self {
         Self {
             head: source.journal.tail().watch(),
+            resets: source.journal.tail().resets(),
             source,
             news,
             at,
@@ -98,6 +101,7 @@ impl EventReader {
     ///
     /// When the journal cannot be read now.
     pub(super) async fn next(&mut self) -> Result<Next, Unavailable> {
+        self.go_back();
         if let Some(row) = self.rows.pop_front() {
             return Ok(Next::Row(row));
         }
@@ -123,6 +127,22 @@ impl EventReader {
         };
         self.reading = None;
         Ok(self.took(read.map_err(broken_off)??))
+    }
+
+    /// Begins again where the log does, if that has gone back: other events have the numbers that come now.
+    fn go_back(&mut self) {
+        let tail = self.source.journal.tail();
+        let resets = tail.resets();
+        if resets == self.resets {
+            return;
+        }
+        let lowest = tail.reset_since(self.resets).map(Place::behind);
+        self.resets = resets;
+        if let Some(at) = lowest.filter(|lowest| *lowest < self.at) {
+            (self.at, self.told) = (at, at);
+            self.rows.clear();
+            self.reading = None;
+        }
     }
 
     fn took(&mut self, read: Read) -> Next {
@@ -309,6 +329,29 @@ pub(super) mod tests {
         }
         assert!(matches!(reader.next().await, Ok(Next::End)));
         drop(timeout(Duration::from_secs(10), news.turn()).await.unwrap());
+    }
+
+    #[actix_web::test]
+    async fn a_log_that_goes_back_is_read_again() {
+        let mut reader = reader(&Arc::default(), &News::new()).await;
+        while !matches!(reader.next().await.unwrap(), Next::End) {}
+        let journal = Arc::clone(&reader.source.journal);
+        journal.tail().reset(98);
+        new(
+            journal.as_ref(),
+            entry(Received::new("source", "x"), 101, WINDOW),
+        )
+        .await;
+        timeout(Duration::from_secs(60), reader.wait())
+            .await
+            .unwrap();
+        for number in 99..=101 {
+            let next = reader.next().await.unwrap();
+            assert!(
+                matches!(&next, Next::Row(row) if row.seq == number),
+                "{next:?}"
+            );
+        }
     }
 
     #[actix_web::test]

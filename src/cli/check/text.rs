@@ -116,7 +116,7 @@ const UNKNOWN: &str = "no: no source has that secret, so what it sends would be 
 pub(super) const SHOWN: &str = "bind health_path tls sources admin promise journal handlers subscriptions gateways limits fingerprint \
     certificate key names ends client_ca min_version paths scheme keys secrets documented_key probe use path command env reject_codes url shape webhook_url \
     token signed secret secret_known headers dialect session sessions quiet_after_seconds \
-    quiet_sessions_seconds retention_seconds retention_size dedup_window_seconds \
+    quiet_sessions_seconds instance shares lease_seconds append_timeout_seconds retention_seconds retention_size dedup_window_seconds \
     dedup_window_unkeyed_seconds events order timeout_seconds concurrency max_body max_in_flight workers \
     max_connections request_timeout_seconds min_body_rate keep_alive_seconds drain_delay_seconds warnings";
 

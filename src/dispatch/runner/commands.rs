@@ -5,8 +5,9 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::Runner;
-use crate::dispatch::controls::{Command, ConsumerStatus, EventStates, HeldUp};
+use crate::dispatch::controls::{Command, HeldUp};
 use crate::dispatch::progress::Positions;
+use crate::dispatch::status::{ConsumerStatus, EventStates};
 use crate::journal::Position;
 
 impl Runner {
@@ -34,7 +35,10 @@ impl Runner {
                 events,
                 answer,
             } => {
-                self.add_replay(id, request, events);
+                // Another instance's command may be carried out twice.
+                if self.state.replay(id).is_none() {
+                    self.add_replay(id, request, events);
+                }
                 // What is handed over immediately is no dead letter any more when this is answered.
                 self.hand_over();
                 self.save_and_answer(answer);
@@ -78,7 +82,8 @@ impl Runner {
         let failing = self.failing.map(|failing| failing.lasted(self.seen.1));
         ConsumerStatus {
             paused: state.head.paused,
-            lag: progress.lag(head) + replaying,
+            unsettled: progress.lag(head),
+            again: replaying,
             floor: progress.floor(),
             in_flight: self.schedule.running(),
             in_memory,

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use self::failures::FailureLog;
@@ -53,7 +53,7 @@ use super::schedule::{Limits, Retry, Schedule, Start};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::dialect::Decoder;
-use crate::journal::{Desk, Journal, Record, Unavailable};
+use crate::journal::{Cluster, Desk, Journal, Record, Unavailable};
 
 /// Drives one consumer along a journal, in one share.
 pub(crate) struct Runner {
@@ -87,8 +87,10 @@ pub(crate) struct Runner {
     monotonic: Option<Monotonic>,
     /// After a failure of the journal, the time before which the runner does not use it.
     resume_at: Option<Instant>,
-    /// Another instance has taken the share: nothing more is started or saved.
+    /// Another instance has taken the share, or the journal has gone back: nothing more is started or saved.
     fenced: bool,
+    /// How often the log has gone back.
+    resets: watch::Receiver<u64>,
     /// The time of both clocks at the last step.
     seen: (Timestamp, Instant),
 }
@@ -99,6 +101,8 @@ pub(crate) struct RunnerContext {
     pub(crate) journal: Arc<dyn Journal>,
     /// Stores the progress in this share.
     pub(crate) desk: Arc<dyn Desk>,
+    /// Says how long the share is held, if several instances share the journal.
+    pub(crate) cluster: Option<Arc<dyn Cluster>>,
     pub(crate) decoder: Arc<Decoder>,
     pub(crate) large: Arc<LargeBodies>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -163,15 +167,23 @@ impl Failing {
 
 /// Whether a runner continues, and how it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     GoOn,
     /// Running attempts finish first.
     Finish,
     /// Running attempts are dropped, as if they had not started.
     BreakOff,
+    /// As `BreakOff`, and nothing is saved: another instance may have the share.
+    Abandon,
 }
 
 impl RunnerContext {
+    /// Whether this instance may not use the share any more.
+    fn is_lapsed(&self) -> bool {
+        let cluster = self.cluster.as_ref();
+        cluster.is_some_and(|cluster| cluster.lease_until() <= self.clock.monotonic())
+    }
+
     /// The record with its events, as far as they are needed to schedule them.
     fn outlined(&self, record: Arc<Record>) -> Arc<Record> {
         outlined(record, &self.decoder)
@@ -244,6 +256,7 @@ impl Runner {
             lag_noted: None,
             seen,
             consumer,
+            resets: context.journal.tail().watch_resets(),
             context,
             observer,
             commands,

@@ -133,6 +133,10 @@ impl Runner {
         } else {
             Seq::MAX - 1
         };
+        // Those numbers are of other records now.
+        if self.resets.has_changed().unwrap_or(false) {
+            return;
+        }
         let (mut at, mut missing, mut deleted) = (after, Vec::new(), 0);
         for record in records {
             let seq = record.seq.min(end + 1);

@@ -25,6 +25,7 @@ impl Runner {
                 Some(fetched) = self.fetches.next() => self.fetched(fetched),
                 saved = self.unsaved.saved() => self.saved(saved),
                 Ok(()) = head.changed(), if reads_on => {}
+                Ok(()) = self.resets.changed() => self.fenced = true,
                 Some(command) = self.commands.recv() => self.obey(command),
                 () = tokio::task::yield_now(), if more => {}
                 () = alarm.rings() => {}
@@ -35,7 +36,7 @@ impl Runner {
                 }
             }
         }
-        if !self.fenced {
+        if !self.fenced && *ending.borrow() != Ending::Abandon {
             self.finish(ending).await;
         }
         if let Some(line) = self.failures.line(self.consumer.name(), self.seen.1) {
@@ -44,8 +45,20 @@ impl Runner {
         if self.fenced {
             // Running attempts are dropped: the new holder delivers their events again.
             let name = self.consumer.name();
-            log::warn!(consumer = name; "{name}: another instance has taken over; this one stops delivering");
+            log::warn!(
+                consumer = name;
+                "{name}: another instance has taken over, or the journal has gone back; this one stops delivering"
+            );
             self.attempts.shutdown().await;
+            return;
+        }
+        if *ending.borrow() == Ending::Abandon {
+            self.attempts.shutdown().await;
+            // Another runner that reads what is saved must not be overtaken by this.
+            if self.unsaved.saving.is_some() {
+                let saved = self.unsaved.saved().await;
+                self.saved(saved);
+            }
             return;
         }
         // Events whose progress cannot be saved now are delivered again after the next start.
@@ -86,7 +99,7 @@ impl Runner {
             let save_at = save_at.map(|at| at.max(self.resume_at.unwrap_or(at)));
             let clock = &self.context.clock;
             let pause = save_at.map(|at| at.saturating_duration_since(clock.monotonic()));
-            let is_over = |ending: &Ending| *ending == Ending::BreakOff;
+            let is_over = |ending: &Ending| *ending >= Ending::BreakOff;
             tokio::select! {
                 biased;
                 // Without its sender no order can arrive: this waits for the attempts.
@@ -134,7 +147,8 @@ impl Runner {
 
     /// Whether no attempt may start.
     pub(super) fn rests(&self) -> bool {
-        self.fenced || self.state.head.paused || self.state.head.suspended.is_some()
+        let head = &self.state.head;
+        self.fenced || head.paused || head.suspended.is_some() || self.context.is_lapsed()
     }
 
     /// How long to wait when nothing happens: until a retry or a replay is due, until it is time to save or to
@@ -146,7 +160,9 @@ impl Runner {
         } else {
             let retry = self.schedule.next_due().filter(|_| !self.rests());
             let (save, line) = (self.unsaved.next_save(), self.failures.due());
-            let all = [retry, self.next_replay(), save, line];
+            // The lease may be renewed after it has passed.
+            let lapsed = self.context.is_lapsed().then(|| now + LAPSED_PAUSE);
+            let all = [retry, self.next_replay(), save, line, lapsed];
             all.into_iter().flatten().min()
         };
         at.map(|at| at.saturating_duration_since(now))
@@ -183,6 +199,9 @@ impl Alarm {
         self.0 = None;
     }
 }
+
+/// How often a runner looks whether the lease was renewed, once it has passed. Soon it is told to end.
+const LAPSED_PAUSE: Duration = Duration::from_millis(200);
 
 /// After this many ended attempts, others are started in their place.
 const ENDED_IN_A_TURN: usize = 64;

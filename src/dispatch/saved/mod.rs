@@ -4,6 +4,8 @@
 //! it costs what was done and not what waits. Times are stored as milliseconds since 1970.
 
 mod decode;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+mod moving;
 mod older;
 mod row;
 #[cfg(test)]
@@ -16,6 +18,8 @@ use jiff::fmt::serde::timestamp::millisecond;
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub(crate) use self::moving::ProgressShapes;
 pub(super) use self::row::Row;
 use super::lane::{SessionHasher, SessionKey};
 use super::monotonic::Statuses;
@@ -151,7 +155,7 @@ impl Saved {
             .chain(others)
     }
 
-    pub(super) fn replay(&self, id: uuid::Uuid) -> Option<&Replay> {
+    pub(crate) fn replay(&self, id: uuid::Uuid) -> Option<&Replay> {
         self.replays.iter().find(|replay| replay.id == id)
     }
 }

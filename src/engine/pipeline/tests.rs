@@ -14,6 +14,8 @@ use crate::engine::Windows;
 use crate::journal::{Appended, DedupKey, Entry, EntryPart, Seq, TestFolder};
 use crate::{Delivery, Event, EventHandler, HandlerError, Received, Source};
 
+mod shared;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_consumer_starts_from_now() {
     let world = World::open();
@@ -56,8 +58,10 @@ async fn removing_a_consumer_drops_its_attempts() {
     let text = world.metrics.render();
     assert!(text.contains("consumer=\"subscription:other\"}"), "{text}");
     assert!(!text.contains("subscription:removed"), "{text}");
-    let desk = &world.pipeline.desks[0];
-    assert_eq!(desk.saved("subscription:removed").await, Ok(None));
+    assert_eq!(
+        world.pipeline.saved("subscription:removed").await,
+        Ok(vec![])
+    );
     world.append(4).await;
     assert_eq!(other.first_attempts(4).await, [1, 2, 3, 4]);
 
@@ -160,33 +164,45 @@ async fn a_cancelled_stop_does_not_block_the_name() {
     world.pipeline.stop().await;
 }
 
+fn decoder() -> Decoder {
+    Decoder::new([Source::new("gateway").named_reader(1 << 20)], 1 << 20)
+}
+
 struct World {
     pipeline: Pipeline,
     metrics: Arc<Metrics>,
-    _folder: TestFolder,
+    _folder: Option<TestFolder>,
 }
 
 impl World {
     fn open() -> Self {
         let (folder, metrics) = (TestFolder::new(), Metrics::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let retention = Retention {
-            age: Duration::from_secs(3600),
-            bytes: None,
-        };
-        let decoder = Decoder::new([Source::new("gateway").named_reader(1 << 20)], 1 << 20);
-        let (path, consumers) = (folder.path(), Vec::new());
+        let decoder = decoder();
         let minute = Duration::from_secs(60);
         let windows = Windows {
             keyed: minute,
             unkeyed: minute,
         };
-        let opened = Opened::sqlite(path, &metrics, &clock, &decoder, windows).unwrap();
-        let reading = (decoder, LargeBodies::new(1 << 20));
-        let pipeline = Pipeline::start(opened, consumers, reading, retention, &metrics, &clock);
+        let opened = Opened::sqlite(folder.path(), &metrics, &clock, &decoder, windows).unwrap();
+        Self::over(opened, &metrics, &clock, Some(folder))
+    }
+
+    fn over(
+        opened: Opened,
+        metrics: &Arc<Metrics>,
+        clock: &Arc<dyn Clock>,
+        folder: Option<TestFolder>,
+    ) -> Self {
+        let retention = Retention {
+            age: Duration::from_secs(3600),
+            bytes: None,
+        };
+        let reading = (decoder(), LargeBodies::new(1 << 20));
+        let pipeline = Pipeline::start(opened, Vec::new(), reading, retention, metrics, clock);
         Self {
             pipeline: pipeline.unwrap(),
-            metrics,
+            metrics: Arc::clone(metrics),
             _folder: folder,
         }
     }
@@ -213,6 +229,10 @@ impl World {
     }
 
     fn consumer(&self, name: &str) -> (Watched, Consumer) {
+        self.consumer_with(name, HandlerOptions::default())
+    }
+
+    fn consumer_with(&self, name: &str, options: HandlerOptions) -> (Watched, Consumer) {
         let (started, seen) = mpsc::unbounded_channel();
         let held = Arc::new(AtomicBool::new(false));
         let dropped = Arc::new(AtomicUsize::new(0));
@@ -227,7 +247,6 @@ impl World {
             held,
             dropped,
         };
-        let options = HandlerOptions::default();
         let (handler, clock) = (Arc::new(handler), Arc::new(SystemClock));
         let consumer = Consumer::new(name.to_owned(), handler, options, &self.metrics, clock);
         (watched, consumer)

@@ -4,12 +4,13 @@
 //! notes together. Only the first note wakes the indexer. Notes are discarded if the indexer cannot
 //! keep up or has ended.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
 use super::attempts::{Attempt, Failure};
+use super::outbox::Outbox;
 use super::segment::{OpenSegment, nanos};
 use crate::dispatch::{AttemptObserver, EndedAttempt, Outcome};
 use crate::index::{EventEntry, Notes};
@@ -24,6 +25,8 @@ pub(super) struct Inbox {
     pub(super) something: Notify,
     /// Tells the indexer not to gather more.
     pub(super) hurry: Notify,
+    /// Where attempts go for the other instances, if the journal is shared.
+    outbox: OnceLock<Arc<Outbox>>,
 }
 
 #[derive(Debug, Default)]
@@ -147,6 +150,20 @@ impl Inbox {
         let _ = tokio::time::timeout(MAX_WAIT, asked).await;
     }
 
+    /// From now on attempts go there too.
+    pub(super) fn tell_others(&self, outbox: &Arc<Outbox>) {
+        // It is set once, at the start.
+        let _ = self.outbox.set(Arc::clone(outbox));
+    }
+
+    /// Takes attempts that another instance has made.
+    pub(super) fn attempts_elsewhere(&self, attempts: impl Iterator<Item = Attempt>) {
+        self.note(|notes| {
+            let room = MAX_ATTEMPTS.saturating_sub(notes.attempts.len());
+            notes.attempts.extend(attempts.take(room));
+        });
+    }
+
     fn note(&self, note: impl FnOnce(&mut Noted)) {
         let mut waiting = self.lock();
         let notes = &mut waiting.notes;
@@ -219,14 +236,18 @@ impl AttemptObserver for ConsumerLog {
                 return;
             }
             let failure = texts.map(|(outcome, answer)| notes.failure(outcome, answer));
-            notes.attempts.push(Attempt {
+            let attempt = Attempt {
                 position,
                 at: nanos(at),
                 consumer: Arc::clone(&self.consumer),
                 attempt,
                 took_ms: u32::try_from(made.took.as_millis()).unwrap_or(u32::MAX),
                 failure,
-            });
+            };
+            if let Some(outbox) = self.inbox.outbox.get() {
+                outbox.push(&attempt);
+            }
+            notes.attempts.push(attempt);
         });
     }
 }

@@ -12,12 +12,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::block_in_place;
 use tokio::time::{Sleep, sleep};
+use uuid::Uuid;
 
 use super::inbox::{Inbox, Trouble};
+use super::query::Snapshot;
 use super::schema::{BUILT_AGAIN, Failure, Result};
 use super::writer::IndexWriter;
 use crate::dialect::Decoder;
-use crate::journal::{Journal, Readers, Record, Seq, Unavailable};
+use crate::journal::{Journal, Position, Readers, Record, Seq, Unavailable};
 use crate::telemetry::{ONGOING, Throttle};
 
 /// The writing side of an index.
@@ -30,6 +32,10 @@ pub(crate) struct Indexer {
     due: Option<Pin<Box<Sleep>>>,
     /// Whether the journal may have deletions that the index does not know.
     deletions: bool,
+    /// The deletions that the tail had told of.
+    heard_deletions: u64,
+    /// The number up to which the tail had told that bodies were removed.
+    heard_removed: Seq,
     /// Whether it has had everything since it was built.
     was_complete: bool,
 }
@@ -42,6 +48,8 @@ impl Indexer {
             inbox,
             due: None,
             deletions: true,
+            heard_deletions: 0,
+            heard_removed: 0,
             was_complete: true,
         }
     }
@@ -58,6 +66,11 @@ impl Indexer {
             let stopping = *stop.borrow();
             if error.is_damage() {
                 log::warn!("{error}: {BUILT_AGAIN}");
+                if matches!(error, Failure::OfAnother) {
+                    // Other events have these numbers now.
+                    drop(self.inbox.take());
+                    self.writer.forget_attempts();
+                }
                 let was_complete = self.was_complete;
                 match block_in_place(|| self.begin_again()) {
                     Ok(()) if was_complete && !stopping => continue,
@@ -117,12 +130,16 @@ impl Indexer {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<()> {
         let mut head = journal.tail().watch();
+        let resets = journal.tail().watch_resets();
         self.compare(journal).await?;
         // Duplicates that come from now on may be those of deleted events.
         self.deletions = true;
         self.erase(journal).await?;
         loop {
             self.check()?;
+            if resets.has_changed().unwrap_or(false) {
+                return Err(Failure::OfAnother);
+            }
             let asked = self.inbox.take_asked();
             let newest = *head.borrow_and_update();
             let abandoned = stop.has_changed().is_err();
@@ -130,6 +147,7 @@ impl Indexer {
             // Checked first: the last consumer's final notes are taken below.
             let last = !self.inbox.has_consumers();
             self.take_notes()?;
+            self.hear_of_others(journal)?;
             self.catch_up(journal, decoder, newest, stopping).await?;
             self.erase(journal).await?;
             self.was_complete = true;
@@ -178,13 +196,48 @@ impl Indexer {
 
     /// Catches up with what happened to the journal while the index was not running.
     async fn compare(&mut self, journal: &dyn Journal) -> Result<()> {
-        if journal.tail().head() < self.writer.cursor {
-            log::warn!("index.db is of another journal: {BUILT_AGAIN}");
+        if !self.is_of(journal).await? {
+            log::warn!("{}: {BUILT_AGAIN}", Failure::OfAnother);
             block_in_place(|| self.begin_again())?;
         }
         let oldest = journal.read(0, 1).await?;
         let gone = oldest.first().map_or(0, |oldest| oldest.seq - 1);
         block_in_place(|| self.writer.trim(gone))
+    }
+
+    /// Returns the id of an indexed body; `None` if it had none, or was deleted.
+    fn id_of(&self, body: Seq) -> Result<Option<Uuid>> {
+        let all = Snapshot::take(&self.writer.database, &self.writer.unwritten)?;
+        let found = all.by_positions(vec![Position::first(body)])?;
+        Ok(found.first().map(|entry| entry.id.body()))
+    }
+
+    /// Whether the newest body that is indexed is the one that the journal has under that number.
+    async fn is_of(&mut self, journal: &dyn Journal) -> Result<bool> {
+        let cursor = self.writer.cursor;
+        if cursor == 0 || journal.tail().head() < cursor {
+            return Ok(cursor == 0);
+        }
+        let Some(indexed) = block_in_place(|| self.id_of(cursor))? else {
+            return Ok(true);
+        };
+        let found = journal.read(cursor - 1, 1).await?;
+        let found = found
+            .first()
+            .filter(|record| record.seq == cursor && record.missing.is_none());
+        Ok(found.is_none_or(|record| record.received.id == indexed))
+    }
+
+    /// Goes by what another instance has removed or deleted.
+    fn hear_of_others(&mut self, journal: &dyn Journal) -> Result<()> {
+        let tail = journal.tail();
+        let deletions = tail.deletions();
+        self.deletions |= deletions != std::mem::replace(&mut self.heard_deletions, deletions);
+        let removed = tail.removed();
+        if removed > std::mem::replace(&mut self.heard_removed, removed) {
+            block_in_place(|| self.writer.trim(removed))?;
+        }
+        Ok(())
     }
 
     /// Erases what was deleted since the last time. What was read of it before is in the index by now.
@@ -297,7 +350,6 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use tokio::task::JoinHandle;
-    use uuid::Uuid;
 
     use super::super::Index;
     use super::super::model_tests::SMALL;
@@ -306,7 +358,7 @@ pub(super) mod tests {
     use crate::clock::SystemClock;
     use crate::dispatch::{EndedAttempt, Outcome};
     use crate::index::{EventFilter, Search as _};
-    use crate::journal::{Appended, DedupKey, Entry, Log as _, Memory, Position, TestFolder};
+    use crate::journal::{Appended, DedupKey, Entry, Log as _, Memory, TestFolder};
     use crate::{Event, Received, Timestamp, UnknownEvent, UnknownReason};
 
     /// An index that follows a journal.
@@ -534,6 +586,40 @@ pub(super) mod tests {
         assert!(world.ids().await.is_empty());
         world.append(77).await;
         assert_eq!(world.ids().await, [77]);
+        world.stop().await;
+
+        // One that goes further.
+        let other = journal();
+        for number in 101..=103 {
+            other.append(entry(number)).await.unwrap();
+        }
+        let world = World::start(&folder, &other);
+        assert_eq!(world.ids().await, [103, 102, 101]);
+        world.stop().await;
+    }
+
+    /// Nothing of what a log has lost stays in the index.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_index_follows_a_log_that_goes_back() {
+        let folder = TestFolder::new();
+        let world = World::start(&folder, &journal());
+        for number in 1..=5 {
+            world.append(number).await;
+        }
+        let consumer = world.index.notes().consumer("handler:a");
+        let first = Position::first(1);
+        consumer.attempted(first, 1, &made(Outcome::Done), Timestamp::UNIX_EPOCH);
+        assert_eq!(world.index.attempts(first).await.unwrap().len(), 1);
+        world.journal.tail().reset(5);
+        let waiting = async {
+            while !matches!(world.index.attempts(first).await.as_deref(), Ok([])) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+        waited.expect("it is built again");
+        assert_eq!(world.ids().await, [5, 4, 3, 2, 1]);
+        drop(consumer);
         world.stop().await;
     }
 

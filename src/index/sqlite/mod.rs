@@ -25,10 +25,14 @@ pub mod blobs;
 #[cfg(test)]
 mod damage_tests;
 mod erase;
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+mod exchange;
 mod inbox;
 mod indexer;
 #[cfg(test)]
 mod model_tests;
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+mod outbox;
 mod query;
 mod schema;
 mod segment;
@@ -41,14 +45,16 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use rusqlite::Connection;
 
+use self::exchange::Exchange;
 use self::inbox::{Inbox, Trouble};
 use self::indexer::Indexer;
+use self::outbox::Outbox;
 use self::query::Snapshot;
 use self::schema::{Failure, IndexTuning, Result, TUNING};
 use self::writer::{IndexWriter, Unwritten, lock};
 use crate::EventId;
 use crate::index::{Answer, EventEntry, EventFilter, Notes, Search, TimelineEntry};
-use crate::journal::{Position, Readers, Seq};
+use crate::journal::{Cluster, Position, Readers, Seq};
 
 /// The index of one journal: the handle that answers searches.
 #[derive(Debug, Clone)]
@@ -79,6 +85,19 @@ impl Index {
             bucket: tuning.bucket,
         };
         Ok((index, Indexer::new(writer, readers, inbox)))
+    }
+
+    /// Tells the other instances that share the journal of attempts, and hears of theirs. It must run as a task.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) fn exchange(&self, folder: &Path, cluster: Arc<dyn Cluster>) -> Exchange {
+        let outbox = Arc::<Outbox>::default();
+        self.inbox.tell_others(&outbox);
+        Exchange {
+            inbox: Arc::clone(&self.inbox),
+            outbox,
+            cluster,
+            file: folder.join("notes"),
+        }
     }
 
     /// Returns the receiver of attempts, duplicates and trims.

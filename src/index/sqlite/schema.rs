@@ -247,6 +247,8 @@ pub(super) enum Failure {
     Damaged,
     #[error("index.db was removed or replaced")]
     Moved,
+    #[error("index.db is of another journal, or of one that has gone back")]
+    OfAnother,
     #[error("reading the journal: {0}")]
     Journal(#[from] Unavailable),
 }
@@ -255,7 +257,7 @@ impl Failure {
     /// Returns whether only a new index helps. A disk that is full or cannot be read is none of its faults.
     pub(super) fn is_damage(&self) -> bool {
         match self {
-            Self::Damaged | Self::Moved => true,
+            Self::Damaged | Self::Moved | Self::OfAnother => true,
             Self::Io(_) | Self::Journal(_) => false,
             Self::Database(error) => match error.sqlite_error() {
                 Some(error) => is_damage(error),

@@ -166,6 +166,11 @@ impl IndexWriter {
         }
     }
 
+    /// Forgets the attempts that are not written.
+    pub(super) fn forget_attempts(&self) {
+        lock(&self.unwritten).attempts = Arc::default();
+    }
+
     /// Returns whether there is anything to write, or, unless `all`, a whole segment or batch.
     pub(super) fn is_due(&self, all: bool) -> bool {
         lock(&self.unwritten).due(all, self.tuning.full) != (false, false)

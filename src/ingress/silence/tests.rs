@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::engine::{Envelope, NotAccepted};
-use crate::journal::{DedupKey, Entry, Log as _, Memory};
+use crate::journal::{DedupKey, Entry, Events, Log as _, Memory, Parts, Record, Seq, Tail};
 use crate::testing::FakeClock;
 use crate::{Received, SourceChange, SourceEvent};
 
@@ -240,6 +240,43 @@ async fn unstored_reports_come_later_in_order() {
     assert_eq!(watched.told(), []);
     watched.pass(2).await;
     assert_eq!(watched.told(), [QUIET, RESUMED]);
+}
+
+/// What another instance has received counts. Each knows what is quiet, and one announces it.
+#[tokio::test]
+async fn others_are_heard_and_one_announces() {
+    let watched = Watched::of(minute()).start().await;
+    let tail = Arc::new(Tail::new(0));
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(Arc::clone(&watched.silence).hear(Arc::clone(&tail), stopped));
+    let (housekeeper, is_so) = watch::channel(false);
+    watched.silence.announce_while(is_so);
+    watched.pass(30).await;
+    tail.publish([record(1)]);
+    watched.settle().await;
+    let is_quiet = || watched.silence.report()[0].quiet_since.is_some();
+    watched.pass(59).await;
+    assert!(!is_quiet());
+    watched.pass(1).await;
+    assert!(is_quiet());
+    assert_eq!(watched.told(), []);
+    housekeeper.send_replace(true);
+    tail.publish([record(2)]);
+    watched.settle().await;
+    assert!(!is_quiet());
+    assert_eq!(watched.told(), [RESUMED]);
+}
+
+fn record(seq: Seq) -> Record {
+    let received = Received::new("s", "{}");
+    Record {
+        seq,
+        kept_at: Timestamp::UNIX_EPOCH,
+        parts: Parts::one(&received, 1),
+        received: Arc::new(received),
+        events: Events::Unread,
+        missing: None,
+    }
 }
 
 #[tokio::test]

@@ -88,7 +88,9 @@ async fn watch(silence: &Silence, seen: &LastSeen, tell: &Tell) {
                 seen.metrics.set_quiet(Some(true));
                 seen.remove_metrics_if_removed();
                 seen.tell(silence, "quiet");
-                announce(seen, SourceChange::Quiet, clock, tell).await;
+                if silence.announces() {
+                    announce(seen, SourceChange::Quiet, clock, tell).await;
+                }
                 mark
             }
         };
@@ -98,7 +100,9 @@ async fn watch(silence: &Silence, seen: &LastSeen, tell: &Tell) {
                 seen.metrics.set_quiet(Some(false));
                 log::info!("{} is heard again", seen.subject());
                 seen.tell(silence, "resumed");
-                announce(seen, SourceChange::Resumed, clock, tell).await;
+                if silence.announces() {
+                    announce(seen, SourceChange::Resumed, clock, tell).await;
+                }
             }
             Limit::None => {
                 seen.quiet_since.store(NEVER, Ordering::SeqCst);

@@ -68,8 +68,30 @@ impl Memory {
         }))
     }
 
+    /// What was saved last of a consumer in each share.
+    #[cfg(test)]
+    pub(in crate::journal) fn saved_everywhere(
+        &self,
+        consumer: &str,
+    ) -> BTreeMap<Share, SavedProgress> {
+        let state = self.lock();
+        let saved =
+            (0..self.0.shares).filter_map(|share| Some((share, state.saved(consumer, share)?)));
+        saved.collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, MemoryState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MemoryState {
+    fn saved(&self, consumer: &str, share: Share) -> Option<SavedProgress> {
+        let saved = self.saved.get(&(consumer.to_owned(), share))?;
+        Some(SavedProgress {
+            head: saved.head.clone(),
+            rows: saved.rows.clone().into_iter().collect(),
+        })
     }
 }
 
@@ -235,13 +257,7 @@ impl Desk for MemoryDesk {
     }
 
     async fn saved(&self, consumer: &str) -> Result<Option<SavedProgress>, Unavailable> {
-        let state = self.journal.lock();
-        let saved = state.saved.get(&(consumer.to_owned(), self.share));
-        let rows = |rows: &BTreeMap<Vec<u8>, Vec<u8>>| rows.clone().into_iter().collect();
-        Ok(saved.map(|saved| SavedProgress {
-            head: saved.head.clone(),
-            rows: rows(&saved.rows),
-        }))
+        Ok(self.journal.lock().saved(consumer, self.share))
     }
 
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {

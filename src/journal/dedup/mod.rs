@@ -21,5 +21,7 @@ pub(super) use segment::Segment;
 pub(super) use segment::{
     any_segment, check_segment, newest_segment, remove_segments, segments_up_to,
 };
+#[cfg(feature = "postgres")]
+pub(super) use segment::{entries_of_segment, length_of_segments};
 pub(super) use tuning::DedupTuning;
 pub(super) use window::DedupWindow;

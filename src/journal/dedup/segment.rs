@@ -325,6 +325,26 @@ pub(crate) fn check_segment(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Returns the entries of a segment, in the order of their keys. A page that is not what was written is reported and
+/// left out.
+#[cfg(feature = "postgres")]
+pub(crate) fn entries_of_segment(path: &Path) -> io::Result<Vec<DedupEntry>> {
+    let segment = Segment::open(path.to_owned(), &mut BloomFilter::for_keys(1))?;
+    let (mut all, mut page) = (Vec::new(), [0; PAGE + SUM]);
+    for number in 0..segment.length.div_ceil(PER_PAGE) {
+        let entries = segment.read_page(number, &mut page)?.unwrap_or_default();
+        all.extend(entries.iter().map(|bytes| segment.decode(bytes)));
+    }
+    Ok(all)
+}
+
+/// Returns how many entries the segments of a folder have together.
+#[cfg(feature = "postgres")]
+pub(crate) fn length_of_segments(folder: &Path) -> io::Result<u64> {
+    let paths = segments_up_to(folder, Seq::MAX)?;
+    paths.iter().map(|path| Segment::length_of(path)).sum()
+}
+
 /// Deletes all segments of a folder, which need not exist.
 pub(crate) fn remove_segments(folder: &Path) -> io::Result<()> {
     while let Some(path) = any_segment(folder) {

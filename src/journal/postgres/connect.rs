@@ -1,11 +1,12 @@
 //! [`Connector`]: how connections are made.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_postgres::NoTls;
@@ -124,24 +125,51 @@ impl Connector {
 }
 
 fn tls(options: &PostgresOptions) -> Result<rustls::ClientConfig, PostgresError> {
-    use rustls_platform_verifier::ConfigVerifierExt as _;
-
     let failed = |error: &dyn std::fmt::Display| PostgresError::Tls(error.to_string());
     // It fails where another part of the process has installed a provider, and that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let Some(file) = &options.authorities else {
-        return rustls::ClientConfig::with_platform_verifier().map_err(|error| failed(&error));
+    let builder = rustls::ClientConfig::builder();
+    let builder = match &options.authorities {
+        None => {
+            let verifier =
+                rustls_platform_verifier::Verifier::new(Arc::clone(builder.crypto_provider()));
+            let verifier = verifier.map_err(|error| failed(&error))?;
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+        }
+        Some(file) => {
+            let mut roots = rustls::RootCertStore::empty();
+            for certificate in certificates(file)? {
+                roots
+                    .add(certificate)
+                    .map_err(|error| unreadable(file, &error))?;
+            }
+            builder.with_root_certificates(roots)
+        }
     };
-    let unreadable =
-        |error: &dyn std::fmt::Display| failed(&format!("{}: {error}", file.display()));
-    let mut roots = rustls::RootCertStore::empty();
-    let found = CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))?;
-    for certificate in found {
-        let certificate = certificate.map_err(|error| unreadable(&error))?;
-        roots.add(certificate).map_err(|error| unreadable(&error))?;
+    let Some((certificate, key)) = &options.certificate else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let shown = certificates(certificate)?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
+    builder
+        .with_client_auth_cert(shown, private)
+        .map_err(|error| unreadable(certificate, &error))
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, PostgresError> {
+    let found = CertificateDer::pem_file_iter(file).map_err(|error| unreadable(file, &error))?;
+    let found: Result<Vec<_>, _> = found.collect();
+    let found = found.map_err(|error| unreadable(file, &error))?;
+    match found.is_empty() {
+        true => Err(unreadable(file, &"it holds no certificate in PEM")),
+        false => Ok(found),
     }
-    let config = rustls::ClientConfig::builder().with_root_certificates(roots);
-    Ok(config.with_no_client_auth())
+}
+
+fn unreadable(file: &Path, error: &dyn std::fmt::Display) -> PostgresError {
+    PostgresError::Tls(format!("{}: {error}", file.display()))
 }
 
 /// What a host may take until a connection can be used.

@@ -10,12 +10,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::grants::Grant;
+use super::editions::{Editions, Known};
 use super::link::Link;
+use super::session::Session;
 use super::shared::Shared;
 use super::sql::signed;
+use super::verify::Verifier;
 use crate::journal::{
-    DeadLetter, Desk, Position, ProgressChange, SavedProgress, Share, Unavailable,
+    DeadLetter, Desk, Grant, Position, ProgressChange, SavedProgress, Share, Unavailable,
 };
 
 /// The desk of a share, under the epoch in which the share was taken.
@@ -26,6 +28,7 @@ pub(super) struct PostgresDesk {
     grant: Grant,
     /// How often the log had gone back when the desk was opened.
     generation: u64,
+    editions: Arc<Editions>,
 }
 
 /// A change to save, and the caller that waits.
@@ -33,6 +36,9 @@ pub(super) struct PostgresDesk {
 pub(super) struct Save {
     change: ProgressChange,
     grant: Grant,
+    /// That of its desk.
+    generation: u64,
+    editions: Arc<Editions>,
     caller: oneshot::Sender<Result<(), Unavailable>>,
 }
 
@@ -44,6 +50,7 @@ impl PostgresDesk {
             saves,
             grant,
             generation,
+            editions: Arc::default(),
         }
     }
 
@@ -59,21 +66,13 @@ impl Desk for PostgresDesk {
     }
 
     async fn saved(&self, consumer: &str) -> Result<Option<SavedProgress>, Unavailable> {
-        let (name, share) = (consumer.as_bytes(), i32::from(self.grant.share));
-        // One statement, so that head and rows belong together.
-        let rows = self.shared.link.read(SAVED, &[&name, &share]).await?;
-        let Some(first) = rows.first() else {
+        let read = read(&self.shared.link, self.grant.share, consumer).await?;
+        let Some((saved, edition)) = read else {
+            self.editions.forget(consumer);
             return Ok(None);
         };
-        let head = first.get(0);
-        let pairs = rows.iter().filter_map(|row| {
-            let key: Option<Vec<u8>> = row.get(1);
-            Some((key?, row.get::<_, Option<Vec<u8>>>(2)?))
-        });
-        Ok(Some(SavedProgress {
-            head,
-            rows: pairs.collect(),
-        }))
+        self.editions.read(consumer, edition);
+        Ok(Some(saved))
     }
 
     async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
@@ -84,6 +83,8 @@ impl Desk for PostgresDesk {
         let save = Save {
             change,
             grant: self.grant,
+            generation: self.generation,
+            editions: Arc::clone(&self.editions),
             caller,
         };
         self.saves
@@ -94,22 +95,67 @@ impl Desk for PostgresDesk {
         if let Err(Unavailable::Fenced(_)) = saved {
             self.shared.counts.fenced.fetch_add(1, Ordering::Relaxed);
             self.shared.grants.remove(self.grant);
+            // Where it is still held, it is taken again, and its consumers begin from what is stored.
+            self.shared.grants.look.notify_one();
         }
         saved
     }
 }
 
+/// Returns what was saved last of a consumer in a share, with its edition.
+async fn read(
+    link: &Link,
+    share: Share,
+    consumer: &str,
+) -> Result<Option<(SavedProgress, Uuid)>, Unavailable> {
+    let (name, share) = (consumer.as_bytes(), i32::from(share));
+    // One statement, so that head and rows belong together.
+    let rows = link.read(SAVED, &[&name, &share]).await?;
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let (head, edition) = (first.get(0), first.get(1));
+    let pairs = rows.iter().filter_map(|row| {
+        let key: Option<Vec<u8>> = row.get(2);
+        Some((key?, row.get::<_, Option<Vec<u8>>>(3)?))
+    });
+    let rows = pairs.collect();
+    Ok(Some((SavedProgress { head, rows }, edition)))
+}
+
+/// Returns what was saved last of a consumer in each share.
+pub(super) async fn saved_everywhere(
+    link: &Link,
+    consumer: &str,
+) -> Result<BTreeMap<Share, SavedProgress>, Unavailable> {
+    let rows = link.read(SAVED_EVERYWHERE, &[&consumer.as_bytes()]).await?;
+    let mut shares: BTreeMap<Share, SavedProgress> = BTreeMap::new();
+    for row in &rows {
+        let share = shares.entry(row.get::<_, i32>(0) as Share);
+        let saved = share.or_insert_with(|| SavedProgress {
+            head: row.get(1),
+            rows: Vec::new(),
+        });
+        if let (Some(key), Some(value)) = (row.get(2), row.get(3)) {
+            saved.rows.push((key, value));
+        }
+    }
+    Ok(shares)
+}
+
 /// Saves changes of all desks of this instance, as many as wait in one transaction.
 pub(super) struct Saver {
     link: Link,
+    verifier: Arc<Verifier>,
     asked: mpsc::Receiver<Save>,
     waiting: VecDeque<Save>,
 }
 
 impl Saver {
-    pub(super) fn new(link: Link, asked: mpsc::Receiver<Save>) -> Self {
+    pub(super) fn new(link: Link, verifier: Arc<Verifier>, asked: mpsc::Receiver<Save>) -> Self {
         Self {
             link,
+            verifier,
             asked,
             waiting: VecDeque::new(),
         }
@@ -126,17 +172,46 @@ impl Saver {
                 }
             }
             self.waiting.extend(received);
+            // A new connection may show that the log has gone back, and then what waits is made from what is lost. So
+            // the generation is compared when the connection is there, and the changes go over that one.
+            let session = self.link.session().await;
+            self.refuse_older(self.verifier.generation());
             let batch = self.one_batch();
-            let saved = Arrays::of(&batch).save(&self.link).await;
-            for (save, index) in batch.into_iter().zip(1..) {
+            if batch.is_empty() {
+                continue;
+            }
+            let arrays = Arrays::of(&batch);
+            let saved = match &session {
+                Ok(session) => arrays.save(session).await,
+                Err(why) => Err(why.clone()),
+            };
+            let (known, editions) = (arrays.known_as, arrays.editions);
+            for (index, save) in batch.into_iter().enumerate() {
                 let outcome = match &saved {
-                    Ok(held) if held.contains(&index) => Ok(()),
-                    Ok(_) => Err(Unavailable::Fenced(save.grant.share)),
+                    Ok(outcomes) if outcomes.get(index) == Some(&SAVED_NOW) => Ok(()),
+                    Ok(outcomes) => Err(refused(&save, outcomes.get(index))),
                     Err(why) => Err(why.clone()),
                 };
+                if let Ok(()) | Err(Unavailable::Unknown(_)) = outcome {
+                    let (consumer, is_certain) = (&save.change.consumer, outcome.is_ok());
+                    let (known, edition) = (known[index].as_ref(), editions[index]);
+                    save.editions.saved(consumer, known, edition, is_certain);
+                }
                 // A caller that no longer waits needs no answer.
                 drop(save.caller.send(outcome));
             }
+        }
+    }
+
+    /// Refuses what waits from desks that were opened before the log went back.
+    fn refuse_older(&mut self, generation: u64) {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (left, older) = waiting.partition(|save: &Save| save.generation == generation);
+        self.waiting = left;
+        let older: VecDeque<Save> = older;
+        for save in older {
+            let share = save.grant.share;
+            drop(save.caller.send(Err(Unavailable::Fenced(share))));
         }
     }
 
@@ -156,6 +231,19 @@ impl Saver {
         self.waiting = later;
         batch
     }
+}
+
+/// Why the database has not saved a change: 1 its share is not held any more, 2 it is made from another progress.
+fn refused(save: &Save, outcome: Option<&i32>) -> Unavailable {
+    let (share, consumer) = (save.grant.share, &save.change.consumer);
+    if outcome == Some(&2) {
+        log::error!(
+            "journal: what {consumer} has saved in share {share} is not there any more: the database has gone back (a \
+             fail-over to a standby that did not have it, or a restore); it begins again from what is stored, and what \
+             was settled since is delivered again"
+        );
+    }
+    Unavailable::Fenced(share)
 }
 
 /// About how many bytes a change has.
@@ -180,6 +268,12 @@ struct Arrays<'a> {
     epochs: Vec<i64>,
     consumers: Vec<&'a [u8]>,
     heads: Vec<&'a [u8]>,
+    editions: Vec<Uuid>,
+    known_from: Vec<Option<i32>>,
+    known_to: Vec<Option<i32>>,
+    known: Vec<Uuid>,
+    /// The same, for each change.
+    known_as: Vec<Option<Known>>,
     row_of: Vec<i32>,
     row_keys: Vec<&'a [u8]>,
     row_values: Vec<Option<&'a [u8]>>,
@@ -208,6 +302,16 @@ impl<'a> Arrays<'a> {
             arrays.epochs.push(signed(save.grant.epoch));
             arrays.consumers.push(change.consumer.as_bytes());
             arrays.heads.push(&change.head);
+            arrays.editions.push(Uuid::now_v7());
+            let known = save.editions.known(&change.consumer);
+            let before = arrays.known.len() as i32;
+            arrays
+                .known
+                .extend(known.iter().flat_map(|known| known.iter()));
+            let last = arrays.known.len() as i32;
+            arrays.known_from.push(known.as_ref().map(|_| before + 1));
+            arrays.known_to.push(known.as_ref().map(|_| last));
+            arrays.known_as.push(known);
             // Of several changes of one row, or of one letter, the last one counts.
             let rows: BTreeMap<_, _> = change
                 .rows
@@ -237,15 +341,19 @@ impl<'a> Arrays<'a> {
         arrays
     }
 
-    /// Returns which changes are saved, from 1.
-    async fn save(&self, link: &Link) -> Result<Vec<i32>, Unavailable> {
+    /// Returns what became of each change.
+    async fn save(&self, session: &Session) -> Result<Vec<i32>, Unavailable> {
         let (revived, dead) = (&self.revived, &self.dead);
-        let values: [&(dyn ToSql + Sync); 17] = [
+        let values: [&(dyn ToSql + Sync); 21] = [
             &self.shares,
             &self.holders,
             &self.epochs,
             &self.consumers,
             &self.heads,
+            &self.editions,
+            &self.known_from,
+            &self.known_to,
+            &self.known,
             &self.row_of,
             &self.row_keys,
             &self.row_values,
@@ -259,7 +367,7 @@ impl<'a> Arrays<'a> {
             &self.reasons,
             &self.ats,
         ];
-        Ok(link.call(SAVE, &values).await?[0].get(0))
+        Ok(session.call(SAVE, &values).await?[0].get(0))
     }
 }
 
@@ -271,10 +379,16 @@ impl Places {
     }
 }
 
-const SAVED: &str = "SELECT p.head, r.key, r.value FROM progress p LEFT JOIN progress_row r \
+const SAVED: &str = "SELECT p.head, p.edition, r.key, r.value FROM progress p LEFT JOIN progress_row r \
     ON r.consumer = p.consumer AND r.share = p.share WHERE p.consumer = $1 AND p.share = $2 ORDER BY r.key";
-const SAVE: &str =
-    "SELECT save_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+const SAVED_EVERYWHERE: &str = "SELECT p.share, p.head, r.key, r.value FROM progress p \
+    LEFT JOIN progress_row r ON r.consumer = p.consumer AND r.share = p.share WHERE p.consumer = $1 \
+    ORDER BY p.share, r.key";
+const SAVE: &str = "SELECT save_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+    $18, $19, $20, $21)";
+
+/// What the database says of a change that it has saved.
+const SAVED_NOW: i32 = 0;
 
 /// How many changes may wait; a desk waits until there is room.
 pub(super) const MAX_SAVES: usize = 4096;

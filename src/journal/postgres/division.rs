@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::grants::Grant;
-use crate::journal::Share;
+use crate::journal::{Grant, Share};
 
 /// The beats of other instances, and when each was first seen, by this instance's own clock.
 #[derive(Debug, Default)]
@@ -73,12 +72,19 @@ pub(super) fn still_held(
 ) -> BTreeMap<Share, Grant> {
     let is_held = |grant: &Grant| {
         let found = seen.iter().find(|share| share.no == grant.share);
-        found.is_some_and(|found| found.holder == Some(own) && found.epoch <= grant.epoch)
+        found.is_some_and(|found| found.holder == Some(own) && found.epoch == grant.epoch)
     };
     held.iter()
         .filter(|(_, grant)| is_held(grant))
         .map(|(no, grant)| (*no, *grant))
         .collect()
+}
+
+/// Whether the database has lost that a share was taken: it shows an older epoch than the one that is held.
+pub(super) fn has_gone_back(held: &BTreeMap<Share, Grant>, seen: &[SeenShare]) -> bool {
+    let is_older =
+        |share: &SeenShare| { held.get(&share.no) }.is_some_and(|grant| share.epoch < grant.epoch);
+    seen.iter().any(is_older)
 }
 
 /// Decides what to take and to let go: each living instance holds about as many of the `shares` as the others. The
@@ -98,8 +104,10 @@ pub(super) fn steps(
     let start = (own.as_u128() % seen.len().max(1) as u128) as usize;
     let (later, first) = seen.split_at(start.min(seen.len()));
     for share in first.iter().chain(later) {
+        // One of its own that it does not hold: an answer was lost, or a save was refused.
+        let is_left = share.holder == Some(own) && !held.contains_key(&share.no);
         let is_free = share.holder.is_none_or(|holder| !living.contains(&holder));
-        if is_free && (share.no >= shares || mine < fair) {
+        if is_left || (is_free && (share.no >= shares || mine < fair)) {
             steps.push(Step::Take {
                 no: share.no,
                 epoch: share.epoch,
@@ -165,7 +173,7 @@ mod tests {
         // The last of five is the housekeeper's.
         // The living, the holders, the own shares, and what is to be done.
         type Row<'a> = (&'a [Uuid], [Option<u128>; 5], &'a [Share], Vec<Step>);
-        let table: [Row<'_>; 5] = [
+        let table: [Row<'_>; 6] = [
             (
                 &[own],
                 [None; 5],
@@ -191,6 +199,12 @@ mod tests {
                 &[0, 1, 4],
                 vec![],
             ),
+            (
+                &all,
+                [Some(12), Some(12), Some(2), Some(2), Some(12)],
+                &[0],
+                vec![take(4), take(1)],
+            ),
         ];
         for (living, holders, own_shares, expected) in table {
             let found = steps(own, living, &seen(&holders), &held(own_shares), 4);
@@ -199,5 +213,11 @@ mod tests {
         let taken = seen(&[Some(12), Some(2), None]);
         let left = still_held(&held(&[0, 1, 2]), &taken, own);
         assert_eq!(left.into_keys().collect::<Vec<_>>(), [0]);
+
+        let mut older = seen(&[Some(12), Some(2)]);
+        assert!(!has_gone_back(&held(&[0, 1]), &older));
+        older[1].epoch = 6;
+        assert!(has_gone_back(&held(&[0, 1]), &older));
+        assert!(!has_gone_back(&held(&[0]), &older));
     }
 }

@@ -149,7 +149,7 @@ async fn begin(
     let (appends, asked) = mpsc::channel(MAX_WAITING);
     let (saves, to_save) = mpsc::channel(MAX_SAVES);
     let writer = Writer::new(Arc::clone(&shared), link(Role::Durable), asked);
-    let saver = Saver::new(link(Role::Durable), to_save);
+    let saver = Saver::new(link(Role::Durable), Arc::clone(&shared.verifier), to_save);
     let mut heart = Heart::new(Arc::clone(&shared), link(Role::Durable));
     heart.beat().await.map_err(away)?;
     // What other instances append from now on is heard of.

@@ -97,7 +97,10 @@ pub(super) fn listener(
         match (message.get(..1), number()) {
             (Some("h"), Some(head)) => following.heard(head),
             (Some("d"), Some(version)) => documents(version),
-            (Some("c"), Some(command)) => heard(&news.commands, command),
+            // Numbers may become visible out of order.
+            (Some("c"), Some(command)) => news.commands.send_modify(|newest| {
+                *newest = command.max(*newest);
+            }),
             (Some("n"), Some(note)) => heard(&news.notes, note),
             (Some("x"), _) => following.heard_deletion(None),
             (Some("s"), _) => news.shares.notify_one(),

@@ -79,7 +79,11 @@ impl Following {
             let head = self.tail.head();
             let later = block.records.into_iter().filter(|record| record.seq > head);
             let later: Vec<Record> = later.collect();
-            if !later.is_empty() {
+            if let Some(first) = later.first() {
+                // Those between were trimmed; what the tail holds has no gap.
+                if first.seq > head + 1 {
+                    self.tail.remove_up_to(first.seq - 1);
+                }
                 self.tail.publish(later);
                 state.witness(block.witness);
             }
@@ -119,6 +123,14 @@ impl Following {
         self.deletions.fetch_max(number, Ordering::SeqCst);
         if self.is_behind_deletions() {
             self.wake.notify_one();
+        }
+    }
+
+    /// The newest deletion is this one. If the database has lost newer ones, all are read again.
+    pub(super) fn limit_deletions(&self, newest: u64) {
+        self.deletions.store(newest, Ordering::SeqCst);
+        if newest < self.applied_deletions.load(Ordering::SeqCst) {
+            self.applied_deletions.store(0, Ordering::SeqCst);
         }
     }
 

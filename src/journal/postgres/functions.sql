@@ -89,24 +89,47 @@ BEGIN
     RETURN EXISTS (SELECT FROM block WHERE last > after_ AND batch = batch_);
 END $$;
 
--- Saves changes of consumers' progress. Returns which of them are saved, from 1: those whose share is still held
--- under the same epoch. A take-over waits for this transaction, so it finds what is saved here.
+-- Saves changes of consumers' progress. Returns for each of them: 0 it is saved; 1 its share is not held under that
+-- epoch any more; 2 the stored progress is not what the change was made from: the database has gone back since, or the
+-- consumer was forgotten. A take-over waits for this transaction, so it finds what is saved here.
 CREATE FUNCTION save_1(
-    shares int[], holders uuid[], epochs bigint[], consumers bytea[], heads bytea[],
+    shares int[], holders uuid[], epochs bigint[], consumers bytea[], heads bytea[], editions uuid[],
+    -- Each change may have been made from known[known_from : known_to], from anything where that is NULL.
+    known_from int[], known_to int[], known uuid[],
     row_of int[], row_keys bytea[], row_values bytea[],
     revived_of int[], revived_seqs bigint[], revived_parts int[],
     dead_of int[], dead_seqs bigint[], dead_parts int[], dead_attempts bigint[], dead_reasons bytea[], dead_ats bigint[]
 ) RETURNS int[] LANGUAGE plpgsql AS $$
 DECLARE
     held int[];
+    added int[];
 BEGIN
+    IF cardinality(revived_of) > 0 OR cardinality(dead_of) > 0 THEN
+        -- A deletion that runs is done before this looks, or begins after it. Before all other locks, as there.
+        PERFORM pg_advisory_xact_lock_shared(hashtext(current_schema()), 3);
+    END IF;
     PERFORM FROM share s WHERE s.no = ANY (shares) ORDER BY s.no FOR SHARE;
-    held := ARRAY(
-        SELECT c.i::int FROM unnest(shares, holders, epochs) WITH ORDINALITY AS c (no, holder, epoch, i)
-        JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch ORDER BY c.i);
-    INSERT INTO progress (consumer, share, head)
-        SELECT consumers[h.i], shares[h.i], heads[h.i] FROM unnest(held) AS h (i)
-        ON CONFLICT (consumer, share) DO UPDATE SET head = excluded.head;
+    -- One that comes late, over a connection that was given up, waits here for a newer one, and then changes nothing.
+    WITH saved AS (
+        UPDATE progress p SET head = c.head, edition = c.edition
+        FROM unnest(shares, holders, epochs, consumers, heads, editions, known_from, known_to)
+            WITH ORDINALITY AS c (no, holder, epoch, consumer, head, edition, first, last, i)
+        JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch
+        WHERE p.consumer = c.consumer AND p.share = c.no
+        AND (c.first IS NULL OR p.edition = ANY (known[c.first : c.last]))
+        RETURNING c.i::int AS i)
+    SELECT coalesce(array_agg(v.i), '{}') INTO held FROM saved v;
+    IF cardinality(held) < cardinality(shares) THEN
+        -- Where nobody has read anything, there may be nothing.
+        added := ARRAY(
+            SELECT c.i::int FROM unnest(shares, holders, epochs, known_from) WITH ORDINALITY AS c (no, holder, epoch, first, i)
+            JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch
+            WHERE c.first IS NULL AND c.i <> ALL (held));
+        INSERT INTO progress (consumer, share, head, edition)
+            SELECT consumers[h.i], shares[h.i], heads[h.i], editions[h.i] FROM unnest(added) AS h (i)
+            ON CONFLICT (consumer, share) DO UPDATE SET head = excluded.head, edition = excluded.edition;
+        held := held || added;
+    END IF;
     DELETE FROM progress_row p USING unnest(row_of, row_keys, row_values) AS r (i, key, value)
         WHERE r.value IS NULL AND r.i = ANY (held)
         AND p.consumer = consumers[r.i] AND p.share = shares[r.i] AND p.key = r.key;
@@ -117,8 +140,6 @@ BEGIN
     DELETE FROM dead d USING unnest(revived_of, revived_seqs, revived_parts) AS r (i, seq, part)
         WHERE r.i = ANY (held) AND d.seq = r.seq AND d.part = r.part AND d.consumer = consumers[r.i];
     IF cardinality(dead_of) > 0 THEN
-        -- A deletion that runs is done before this looks, or begins after it.
-        PERFORM pg_advisory_xact_lock_shared(hashtext(current_schema()), 3);
         INSERT INTO dead (seq, part, consumer, attempts, reason, at)
             SELECT d.seq, d.part, consumers[d.i], d.attempts, d.reason, d.at
             FROM unnest(dead_of, dead_seqs, dead_parts, dead_attempts, dead_reasons, dead_ats)
@@ -127,18 +148,24 @@ BEGIN
             ON CONFLICT (seq, part, consumer) DO UPDATE
             SET attempts = excluded.attempts, reason = excluded.reason, at = excluded.at;
     END IF;
-    RETURN held;
+    IF cardinality(held) = cardinality(shares) THEN
+        RETURN array_fill(0, ARRAY[cardinality(shares)]);
+    END IF;
+    RETURN ARRAY(
+        SELECT CASE WHEN c.i = ANY (held) THEN 0 WHEN s.no IS NULL THEN 1 ELSE 2 END
+        FROM unnest(shares, holders, epochs) WITH ORDINALITY AS c (no, holder, epoch, i)
+        LEFT JOIN share s ON s.no = c.no AND s.holder = c.holder AND s.epoch = c.epoch ORDER BY c.i);
 END $$;
 
 -- Takes a share from whatever holds it. Returns the new epoch; NULL if there is no such share.
 CREATE FUNCTION seize_1(no_ int, holder_ uuid) RETURNS bigint LANGUAGE sql AS
 $$ UPDATE share SET holder = holder_, epoch = epoch + 1 WHERE no = no_ RETURNING epoch $$;
 
--- Takes a share that no living instance holds. Returns the new epoch; NULL if it is held, or was taken meanwhile.
+-- Takes a share that no other living instance holds. Returns the new epoch; NULL if it is held, or was taken meanwhile.
 CREATE FUNCTION take_1(no_ int, epoch_ bigint, holder_ uuid) RETURNS bigint LANGUAGE sql AS $$
     UPDATE share SET holder = holder_, epoch = epoch + 1
     WHERE no = no_ AND epoch = epoch_
-    AND NOT EXISTS (SELECT FROM instance WHERE id = share.holder)
+    AND (holder = holder_ OR NOT EXISTS (SELECT FROM instance WHERE id = share.holder))
     AND EXISTS (SELECT FROM instance WHERE id = holder_)
     RETURNING epoch
 $$;
@@ -216,11 +243,23 @@ CREATE FUNCTION introduce_1(consumer_ bytea, head_ bytea) RETURNS void LANGUAGE 
     ON CONFLICT (consumer, share) DO NOTHING
 $$;
 
-CREATE FUNCTION forget_consumer_1(consumer_ bytea) RETURNS void LANGUAGE sql AS $$
-    DELETE FROM command WHERE consumer = consumer_;
-    DELETE FROM progress_row WHERE consumer = consumer_;
+-- Not in SQL, where all statements see the same: a save that runs has the heads, and is done when they are deleted.
+CREATE FUNCTION forget_consumer_1(consumer_ bytea) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     DELETE FROM progress WHERE consumer = consumer_;
-$$;
+    DELETE FROM progress_row WHERE consumer = consumer_;
+    DELETE FROM command WHERE consumer = consumer_;
+END $$;
+
+-- The same, unless there is a document with this key again.
+CREATE FUNCTION forget_removed_1(consumer_ bytea, key_ bytea) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    -- A change of documents is done before this looks, or begins after it.
+    PERFORM FROM meta FOR UPDATE;
+    IF NOT EXISTS (SELECT FROM document WHERE key = key_) THEN
+        PERFORM forget_consumer_1(consumer_);
+    END IF;
+END $$;
 
 -- Writes or removes a document. Returns the number of the change; NULL if the document is not what is expected:
 -- mode 0 expects anything, 1 none, 2 the version.

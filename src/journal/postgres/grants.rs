@@ -1,27 +1,10 @@
-//! [`Grant`]: the right to dispatch a share. [`Grants`]: those that this instance has.
+//! [`Grants`]: the shares that this instance holds.
 
 use std::collections::BTreeMap;
 
 use tokio::sync::{Notify, watch};
-use uuid::Uuid;
 
-use crate::journal::Share;
-
-/// The right to dispatch a share, and the epoch under which its progress is saved.
-///
-/// It ends early: when [`Postgres::lease_until`](super::Postgres::lease_until) has passed, when it is no longer
-/// among the [held](super::Postgres::held) ones, or when a save is fenced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grant {
-    /// The share; the number of shares for the housekeeper's.
-    pub share: Share,
-    /// Raised whenever the share is taken.
-    pub epoch: u64,
-    /// Whether another instance is to have the share: finish what runs, save, and
-    /// [give it back](super::Postgres::give_back).
-    pub is_ending: bool,
-    pub(super) holder: Uuid,
-}
+use crate::journal::{Grant, Share};
 
 /// The shares that this instance holds.
 #[derive(Debug, Default)]
@@ -45,7 +28,7 @@ impl Grants {
         self.held.send_if_modified(|held| {
             let is_it = held
                 .get(&grant.share)
-                .is_some_and(|one| one.epoch == grant.epoch);
+                .is_some_and(|one| one.is_like(&grant));
             is_it && held.remove(&grant.share).is_some()
         });
     }

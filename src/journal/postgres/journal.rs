@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
 
 use super::desk::{PostgresDesk, Save};
 use super::engine::{self, End};
-use super::grants::Grant;
 use super::options::{PostgresError, PostgresOptions};
 use super::shared::{Shared, Times};
 use super::sql::{number, signed};
@@ -19,7 +19,7 @@ use super::writer::Asked;
 use super::{deleting, letters, reading};
 use crate::clock::Clock;
 use crate::journal::{
-    Appended, DeadLetters, Deletion, Desk, Desks, Document, Documents, Entry, Expected, Log,
+    Appended, DeadLetters, Deletion, Desk, Desks, Document, Documents, Entry, Expected, Grant, Log,
     NamedLetter, Position, PutError, Record, Seq, Share, Tail, Unavailable, Version,
 };
 
@@ -133,7 +133,14 @@ impl Postgres {
         Ok(())
     }
 
-    /// Says that the program has applied all changes of documents up to this one.
+    /// Which log it is: another one in each schema, and the same one in a copy of the database.
+    pub fn log_id(&self) -> Uuid {
+        self.shared.known.log_id
+    }
+
+    /// Says that the program has applied all changes of documents up to this one. Whenever the connection was made
+    /// again, [`Documents::watch_documents`] tells of the newest change once more, which may be an earlier one: then
+    /// this must be said again, after reading all documents.
     pub fn applied(&self, version: Version) {
         self.shared.applied.fetch_max(version, Ordering::SeqCst);
         self.shared.grants.look.notify_one();
@@ -228,7 +235,8 @@ impl Log for Postgres {
     }
 
     fn is_ready(&self) -> bool {
-        self.shared.is_writing.load(Ordering::SeqCst) && self.shared.is_lease_valid()
+        let is_durable = self.shared.has_standby.load(Ordering::SeqCst);
+        self.shared.is_writing.load(Ordering::SeqCst) && self.shared.is_lease_valid() && is_durable
     }
 
     async fn broken(&self) {

@@ -12,20 +12,23 @@ use std::time::{Duration, Instant};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::division::{Others, SeenShare, Step, steps, still_held, valid_until};
-use super::grants::Grant;
+use super::division::{Others, SeenShare, Step, has_gone_back, steps, still_held, valid_until};
 use super::link::Link;
 use super::options::PostgresError;
-use super::schema::{FORMAT, claim_span, millis};
+use super::schema::{FORMAT, claim_span, has_standby, millis};
 use super::session::Session;
 use super::shared::{Shared, heard};
 use super::sql::{number, signed};
-use crate::journal::{Share, Unavailable};
+use crate::journal::{Grant, Share, Unavailable};
 
 pub(super) struct Heart {
     shared: Arc<Shared>,
     link: Link,
     others: Others,
+    /// The connection of the last beat.
+    last: Option<Arc<Session>>,
+    /// It is to begin again, and could not yet.
+    is_to_begin_again: bool,
 }
 
 impl Heart {
@@ -34,6 +37,8 @@ impl Heart {
             shared,
             link,
             others: Others::default(),
+            last: None,
+            is_to_begin_again: false,
         }
     }
 
@@ -49,20 +54,28 @@ impl Heart {
                 Ok(()) if is_lost && self.shared.grants.is_wanted() => self.begin_again().await,
                 beaten => beaten,
             };
+            let has_failed = beaten.is_err();
             match beaten {
                 Ok(()) => is_lost = false,
                 Err(why) => log::debug!("journal: the lease cannot be renewed now: {why}"),
             }
             if !self.shared.is_lease_valid() || generation != self.shared.verifier.generation() {
                 generation = self.shared.verifier.generation();
-                is_lost = true;
                 self.shared.grants.clear();
-                self.shared.grants.look.notify_one();
+                // Looks at once, but only the first time.
+                if !std::mem::replace(&mut is_lost, true) {
+                    self.shared.grants.look.notify_one();
+                }
             }
             let now = self.shared.clock.monotonic();
             if tended.is_none_or(|tended| now.saturating_duration_since(tended) >= TEND_PAUSE) {
                 tended = Some(now);
                 self.tend_claims().await;
+            }
+            if has_failed {
+                // Its own messages do not wake it: it would try again without a pause.
+                self.shared.clock.sleep(pause.min(RETRY_PAUSE)).await;
+                continue;
             }
             tokio::select! {
                 () = self.shared.clock.sleep(pause) => {}
@@ -75,6 +88,15 @@ impl Heart {
     /// Renews the lease, and learns what has changed.
     pub(super) async fn beat(&mut self) -> Result<(), Unavailable> {
         let session = self.link.session().await?;
+        if self.is_to_begin_again {
+            self.begin_again().await?;
+        }
+        let is_other = { self.last.as_ref() }.is_some_and(|last| !Arc::ptr_eq(last, &session));
+        if is_other {
+            // Until the program says again what it has applied: changes may have been lost, and their numbers given
+            // to others.
+            self.shared.applied.store(0, Ordering::SeqCst);
+        }
         let sent = self.shared.clock.monotonic();
         let (id, beat) = (self.shared.identity(), Uuid::now_v7());
         let applied = signed(self.shared.applied.load(Ordering::SeqCst));
@@ -83,8 +105,12 @@ impl Heart {
         let rows = session.call_within(lease / 2, BEAT, &values).await?;
         // The connection may lead to another server now, behind a proxy.
         self.shared.verifier.verify(&session).await?;
+        if self.shared.options.is_replicated {
+            self.look_for_standby(&session).await?;
+        }
         let row = &rows[0];
-        self.news(row);
+        self.news(row, is_other);
+        self.last = Some(Arc::clone(&session));
         if !row.get::<_, bool>(0) {
             log::warn!(
                 "journal: the others have declared this instance dead; it begins again without shares"
@@ -99,24 +125,47 @@ impl Heart {
         Ok(())
     }
 
+    /// Takes note of whether a synchronous standby is connected.
+    async fn look_for_standby(&self, session: &Session) -> Result<(), Unavailable> {
+        let is_there = has_standby(session).await?;
+        let was_there = self.shared.has_standby.swap(is_there, Ordering::SeqCst);
+        match (was_there, is_there) {
+            (true, false) => log::error!(
+                "journal: no synchronous standby is connected any more; events are answered 503 until one is"
+            ),
+            (false, true) => log::info!("journal: a synchronous standby is connected again"),
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Gives up everything, and begins again under another id.
     async fn begin_again(&mut self) -> Result<(), Unavailable> {
-        let session = self.link.session().await?;
+        self.is_to_begin_again = true;
         self.shared.grants.clear();
         self.others.forget();
+        let session = self.link.session().await?;
         session.call(LEAVE, &[&self.shared.identity()]).await?;
         let id = Uuid::now_v7();
         join(&self.shared, &session, id)
             .await
             .map_err(|error| Unavailable::Away(error.to_string()))?;
         self.shared.set_identity(id);
+        self.is_to_begin_again = false;
         self.shared.grants.look.notify_one();
         Ok(())
     }
 
-    /// Takes note of the newest numbers.
-    fn news(&self, row: &tokio_postgres::Row) {
+    /// Takes note of the newest numbers. After another connection was made they may be lower than before, because
+    /// the database has gone back: then whoever waits for news looks again.
+    fn news(&self, row: &tokio_postgres::Row, is_other: bool) {
         let (shared, following) = (&self.shared, &self.shared.following);
+        if is_other {
+            shared.documents.send_replace(number(row, 3));
+            following.limit_deletions(number(row, 4));
+            shared.news.commands.send_replace(number(row, 5));
+            shared.news.notes.send_replace(number(row, 6));
+        }
         following.heard(number(row, 1));
         following
             .tail()
@@ -164,6 +213,14 @@ impl Heart {
         });
         let seen: Vec<SeenShare> = seen.collect();
         let grants = &self.shared.grants;
+        if has_gone_back(&grants.held.borrow(), &seen) {
+            log::error!(
+                "journal: the database has gone back: it does not know that this instance has taken its shares (a \
+                 fail-over to a standby that did not have that, or a restore); they are taken again, and consumers \
+                 begin from what is stored"
+            );
+            return self.begin_again().await;
+        }
         grants.held.send_if_modified(|held| {
             let left = still_held(held, &seen, own);
             let is_less = left.len() < held.len();
@@ -274,6 +331,9 @@ const BURY: &str = "SELECT bury_1($1, $2)";
 const TAKE: &str = "SELECT take_1($1, $2, $3)";
 const JOIN: &str = "SELECT join_1($1, $2, $3, $4, $5, $6, $7, $8)";
 const TEND: &str = "SELECT tend_claims_1($1)";
+
+/// The pause after a renewal that failed.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// How often partitions of dedup keys are looked after. A bucket lasts a minute at least, and two are made ahead.
 const TEND_PAUSE: Duration = Duration::from_secs(60);

@@ -57,7 +57,7 @@ fn places(events: &[Position]) -> (Vec<i64>, Vec<i32>) {
     places.unzip()
 }
 
-fn letter(row: &Row) -> Result<NamedLetter, Unavailable> {
+pub(super) fn letter(row: &Row) -> Result<NamedLetter, Unavailable> {
     let text = |column| {
         let text = String::from_utf8(row.get(column));
         text.map_err(|_| Unavailable::Away("a dead letter is not what was written".to_owned()))

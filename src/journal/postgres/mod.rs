@@ -4,14 +4,20 @@
 //! advisory lock ([`writer`], functions.sql). Each instance follows the log into its own tail ([`follower`]).
 //! Dispatch is divided into shares, each with one holder at a time ([`lease`], [`division`]); holder and epoch are checked in the
 //! transaction that saves progress ([`desk`]). A database that has gone back is noticed before it is used
-//! ([`verify`]).
+//! ([`verify`]), or when progress is saved ([`editions`]).
 
 mod batch;
+mod check;
+mod clustered;
 mod connect;
 mod deleting;
 mod desk;
 mod division;
+mod documents;
+mod editions;
 mod engine;
+mod examine;
+mod facts;
 mod follower;
 mod following;
 mod grants;
@@ -19,6 +25,8 @@ mod journal;
 mod lease;
 mod letters;
 mod link;
+#[cfg(feature = "sqlite")]
+pub(super) mod moving;
 mod notes;
 mod options;
 mod reading;
@@ -31,7 +39,7 @@ mod tests;
 mod verify;
 mod writer;
 
-pub use grants::Grant;
+pub use facts::{Observation, Verdict};
 pub use journal::{Postgres, PostgresCounts};
-pub use notes::{Command, Note};
+pub use notes::Note;
 pub use options::{PostgresError, PostgresOptions};

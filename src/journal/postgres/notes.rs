@@ -1,12 +1,14 @@
 //! What instances tell each other beside the log: notes of their indexes, commands of administrators, replays.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::journal::Postgres;
 use super::sql::{number, signed};
-use crate::journal::{Share, Unavailable};
+use crate::journal::{Share, ShareCommand, Unavailable};
 
 /// What the index of one instance knows beside the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,19 +17,6 @@ pub struct Note {
     pub id: u64,
     /// The instance that wrote it.
     pub instance: Uuid,
-    /// Its content.
-    pub body: Vec<u8>,
-}
-
-/// What an administrator asked for, until the holder of the share has done it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Command {
-    /// Its number.
-    pub id: u64,
-    /// The share that it concerns.
-    pub share: Share,
-    /// The consumer that it is for.
-    pub consumer: String,
     /// Its content.
     pub body: Vec<u8>,
 }
@@ -46,6 +35,17 @@ impl Postgres {
             .call(ADD_NOTE, &[&instance, &body, &now])
             .await?;
         Ok(number(&rows[0], 0))
+    }
+
+    /// Removes notes that are older than a day: what an instance has not read by then, its index does not show.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be stored now.
+    pub async fn remove_old_notes(&self) -> Result<(), Unavailable> {
+        let now = self.shared.times.now();
+        let removed = self.shared.link.call(REMOVE_NOTES, &[&now]).await;
+        removed.map(drop)
     }
 
     /// Returns the notes after this number, at most `most`.
@@ -69,7 +69,7 @@ impl Postgres {
         self.shared.news.notes.subscribe()
     }
 
-    /// Leaves commands for the holders of these shares. Returns when they are durable.
+    /// Leaves commands for the holders of these shares. Returns their numbers when they are durable.
     ///
     /// # Errors
     ///
@@ -78,14 +78,57 @@ impl Postgres {
         &self,
         consumer: &str,
         commands: &[(Share, Vec<u8>)],
-    ) -> Result<(), Unavailable> {
+    ) -> Result<Vec<u64>, Unavailable> {
         let shares: Vec<i32> = commands.iter().map(|(share, _)| (*share).into()).collect();
         let bodies: Vec<&[u8]> = commands.iter().map(|(_, body)| &body[..]).collect();
-        self.shared
+        let rows = self
+            .shared
             .link
             .call(ADD_COMMANDS, &[&shares, &consumer.as_bytes(), &bodies])
-            .await
-            .map(drop)
+            .await?;
+        let ids: Option<Vec<i64>> = rows[0].get(0);
+        Ok(ids
+            .unwrap_or_default()
+            .into_iter()
+            .map(i64::unsigned_abs)
+            .collect())
+    }
+
+    /// Waits until these commands were carried out. A holder that has vanished is waited for until another has
+    /// taken the share, which takes less than two leases.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be known now.
+    pub async fn carried_out(&self, commands: &[u64]) -> Result<(), Unavailable> {
+        let ids: Vec<i64> = commands.iter().map(|id| signed(*id)).collect();
+        let clock = &self.shared.clock;
+        let until = clock.monotonic() + 3 * self.shared.options.lease;
+        let mut pause = SHORTEST_PAUSE;
+        while !ids.is_empty() {
+            let rows = self.shared.link.read(LEFT, &[&ids]).await?;
+            if !rows[0].get::<_, bool>(0) {
+                break;
+            }
+            if clock.monotonic() > until {
+                let why =
+                    "another instance has not carried out a command in time; it does so later";
+                return Err(Unavailable::Away(why.to_owned()));
+            }
+            clock.sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Removes a command that was carried out.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be stored now.
+    pub async fn remove_command(&self, id: u64) -> Result<(), Unavailable> {
+        let removed = self.shared.link.call(REMOVE_COMMAND, &[&signed(id)]).await;
+        removed.map(drop)
     }
 
     /// Returns the commands of a share that are not done, in order.
@@ -93,7 +136,7 @@ impl Postgres {
     /// # Errors
     ///
     /// If they cannot be read now.
-    pub async fn commands(&self, share: Share) -> Result<Vec<Command>, Unavailable> {
+    pub async fn commands(&self, share: Share) -> Result<Vec<ShareCommand>, Unavailable> {
         let rows = self
             .shared
             .link
@@ -103,7 +146,7 @@ impl Postgres {
             let consumer = String::from_utf8(row.get(1));
             let consumer = consumer
                 .map_err(|_| Unavailable::Away("a command is not what was written".to_owned()))?;
-            Ok(Command {
+            Ok(ShareCommand {
                 id: number(row, 0),
                 share,
                 consumer,
@@ -144,11 +187,18 @@ impl Postgres {
 
 const ADD_NOTE: &str = "SELECT add_note_1($1, $2, $3)";
 const NOTES: &str = "SELECT id, instance, body FROM note WHERE id > $1 ORDER BY id LIMIT $2";
+const REMOVE_NOTES: &str = "DELETE FROM note WHERE at < now_1($1) - 24 * 3600 * 1000";
 const ADD_COMMANDS: &str = "WITH added AS (INSERT INTO command (share, consumer, body) \
     SELECT c.share, $2, c.body FROM unnest($1::int[], $3::bytea[]) AS c (share, body) RETURNING id) \
-    SELECT pg_notify(current_schema(), 'c' || max(id)) FROM added";
+    SELECT array_agg(id), pg_notify(current_schema(), 'c' || max(id)) FROM added";
+const LEFT: &str = "SELECT EXISTS (SELECT FROM command WHERE id = ANY ($1))";
+const REMOVE_COMMAND: &str = "DELETE FROM command WHERE id = $1";
 const COMMANDS: &str = "SELECT id, consumer, body FROM command WHERE share = $1 ORDER BY id";
 const PUT_REPLAY: &str = "INSERT INTO replay (id, body) VALUES ($1, $2) \
     ON CONFLICT (id) DO UPDATE SET body = excluded.body";
 const REMOVE_REPLAY: &str = "DELETE FROM replay WHERE id = $1";
 const REPLAYS: &str = "SELECT id, body FROM replay ORDER BY id";
+
+/// Between looks whether commands were carried out.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);

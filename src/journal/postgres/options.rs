@@ -20,6 +20,8 @@ use crate::journal::Share;
 pub struct PostgresOptions {
     pub(super) config: tokio_postgres::Config,
     pub(super) authorities: Option<PathBuf>,
+    /// The certificate that is shown to the database, and its key.
+    pub(super) certificate: Option<(PathBuf, PathBuf)>,
     pub(super) schema: String,
     pub(super) shares: Share,
     pub(super) lease: Duration,
@@ -27,6 +29,7 @@ pub struct PostgresOptions {
     pub(super) instance: String,
     pub(super) window: Duration,
     pub(super) window_unkeyed: Duration,
+    pub(super) is_replicated: bool,
 }
 
 /// Why the journal in a PostgreSQL database cannot be opened.
@@ -71,8 +74,19 @@ impl PostgresOptions {
     ///
     /// If the URL cannot be read.
     pub fn new(url: &str) -> Result<Self, PostgresError> {
-        let config: Result<tokio_postgres::Config, _> = url.parse();
-        let mut config = config.map_err(|error| PostgresError::Url(told(&error)))?;
+        // What is wrong is not shown, because it may be a part of the password.
+        let unreadable = |why: &str| Err(PostgresError::Url(why.to_owned()));
+        let is_url = |prefix| url.starts_with(prefix);
+        if url.contains("://") && !is_url("postgresql://") && !is_url("postgres://") {
+            return unreadable("it does not begin with postgresql://");
+        }
+        let Ok(mut config) = url.parse::<tokio_postgres::Config>() else {
+            return unreadable("a part of it is not as it must be");
+        };
+        let is_cut = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+        if config.get_hosts().iter().any(is_cut) {
+            return unreadable("a host has @ in it; write @ in a user or password as %40");
+        }
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(PostgresError::Url("it names no host".to_owned()));
         }
@@ -88,6 +102,7 @@ impl PostgresOptions {
         Ok(Self {
             config,
             authorities: None,
+            certificate: None,
             schema: "offhook".to_owned(),
             shares: 16,
             lease: Duration::from_secs(10),
@@ -95,6 +110,7 @@ impl PostgresOptions {
             instance: "offhook".to_owned(),
             window: Duration::from_secs(7 * 24 * 3600),
             window_unkeyed: Duration::from_secs(60),
+            is_replicated: false,
         })
     }
 
@@ -102,6 +118,42 @@ impl PostgresOptions {
     pub fn authorities(mut self, file: impl Into<PathBuf>) -> Self {
         self.authorities = Some(file.into());
         self
+    }
+
+    /// Shows this certificate to the database: PEM files of the certificate and of its private key.
+    pub fn client_certificate(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        self.certificate = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Speaks TLS also where every host is on this machine.
+    pub fn require_tls(mut self) -> Self {
+        self.config.ssl_mode(SslMode::Require);
+        self
+    }
+
+    /// The hosts with their ports, separated by commas.
+    pub(crate) fn hosts(&self) -> String {
+        let ports = self.config.get_ports();
+        let port = |index: usize| {
+            let port = ports.get(index).or(ports.first());
+            port.copied().unwrap_or(5432)
+        };
+        let hosts = self.config.get_hosts().iter().enumerate();
+        let hosts = hosts.map(|(index, host)| match host {
+            Host::Tcp(name) => format!("{name}:{}", port(index)),
+            Host::Unix(path) => path.display().to_string(),
+        });
+        let mut all: Vec<String> = hosts.collect();
+        if all.is_empty() {
+            let addresses = self.config.get_hostaddrs().iter().enumerate();
+            all.extend(addresses.map(|(index, ip)| format!("{ip}:{}", port(index))));
+        }
+        all.join(", ")
     }
 
     /// The schema that holds the tables. It is created if there is none. Default: `offhook`.
@@ -142,6 +194,12 @@ impl PostgresOptions {
     /// The name under which others see this instance. Default: `offhook`.
     pub fn instance(mut self, name: impl Into<String>) -> Self {
         self.instance = name.into();
+        self
+    }
+
+    /// Stores events only while a synchronous standby is connected. Default: no.
+    pub fn replicated(mut self, is_replicated: bool) -> Self {
+        self.is_replicated = is_replicated;
         self
     }
 
@@ -209,9 +267,17 @@ mod tests {
             let options = PostgresOptions::new(url).unwrap();
             assert_eq!(options.config.get_ssl_mode(), expected, "{url}");
         }
-        for url in ["", "mysql://u@localhost/d", "user=u dbname=d"] {
+        for url in [
+            "",
+            "mysql://u:s3cret@localhost/d",
+            "user=u dbname=d",
+            "postgresql://u:p@s3cret@localhost/d",
+            "postgresql://u:p@localhost:s3cret/d",
+            "postgresql://u:p@localhost/d?s3cret=1",
+        ] {
             let error = PostgresOptions::new(url).unwrap_err();
             assert!(matches!(error, PostgresError::Url(_)), "{url}: {error}");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
         }
     }
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::check;
 use super::connect::{Connector, Role};
+use super::facts::{Observation, Verdict};
 use super::options::{PostgresError, PostgresOptions};
 use super::session::Session;
-use crate::journal::Share;
+use crate::journal::{Share, Unavailable};
 
 /// What an instance must know of the database.
 #[derive(Debug, Clone, Copy)]
@@ -26,37 +28,26 @@ pub(super) async fn prepare(
         .connect(&Role::Durable)
         .await
         .map_err(PostgresError::Away)?;
-    check_server(&session).await?;
+    check_server(connector, &session, options).await?;
     create(&session, options).await?;
     let known = known(&session, options).await;
     session.end();
     known
 }
 
-/// Refuses a server that would lose what it has acknowledged.
-async fn check_server(session: &Session) -> Result<(), PostgresError> {
-    let sql = "SELECT name, setting FROM pg_settings WHERE name = ANY ($1)";
-    let names = [
-        "server_version_num",
-        "fsync",
-        "full_page_writes",
-        "synchronous_commit",
-    ]
-    .as_slice();
-    let rows = session.read(sql, &[&names]).await;
-    for row in rows.map_err(|error| PostgresError::Away(error.to_string()))? {
-        let (name, setting): (String, String) = (row.get(0), row.get(1));
-        let is_fit = match name.as_str() {
-            "server_version_num" => setting
-                .parse()
-                .is_ok_and(|version: u32| version >= OLDEST_SERVER),
-            _ => setting != "off",
-        };
-        if !is_fit {
-            return Err(PostgresError::Unfit(format!(
-                "the database has {name} = {setting}; the journal needs version 14 or later, with fsync, \
-                 full_page_writes and synchronous_commit on"
-            )));
+/// Refuses a database in which an acknowledged body could be lost, or instances would not hear of each other.
+async fn check_server(
+    connector: &Arc<Connector>,
+    session: &Session,
+    options: &PostgresOptions,
+) -> Result<(), PostgresError> {
+    let mut observations = check::server(session, options, connector.clock.as_ref()).await;
+    observations.push(check::hears(connector, session, options).await);
+    for observation in observations {
+        match observation.verdict {
+            Verdict::Good => {}
+            Verdict::Doubtful => log::warn!("journal: {}", observation.told),
+            Verdict::Unfit => return Err(PostgresError::Unfit(observation.told)),
         }
     }
     Ok(())
@@ -77,7 +68,11 @@ async fn create(session: &Session, options: &PostgresOptions) -> Result<(), Post
         if is_there(session, schema).await? {
             return Ok(());
         }
-        run(session, &format!("CREATE SCHEMA IF NOT EXISTS {schema}")).await?;
+        // Not IF NOT EXISTS, which asks for the right to create one also where it exists.
+        let found = session.read(HAS_SCHEMA, &[&schema]).await;
+        if !found.map_err(|error| unfit(&error.to_string()))?[0].get::<_, bool>(0) {
+            run(session, &format!("CREATE SCHEMA {schema}")).await?;
+        }
         run(session, TABLES).await?;
         run(session, FUNCTIONS).await?;
         let rows = format!(
@@ -96,7 +91,12 @@ async fn create(session: &Session, options: &PostgresOptions) -> Result<(), Post
     run(session, end).await.and(created)
 }
 
-async fn is_there(session: &Session, schema: &str) -> Result<bool, PostgresError> {
+/// Whether a synchronous standby is connected.
+pub(super) async fn has_standby(session: &Session) -> Result<bool, Unavailable> {
+    Ok(session.read(STANDBY, &[]).await?[0].get(0))
+}
+
+pub(super) async fn is_there(session: &Session, schema: &str) -> Result<bool, PostgresError> {
     let sql = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = 'meta')";
     let rows = session.read(sql, &[&schema]).await;
     Ok(rows.map_err(|error| unfit(&error.to_string()))?[0].get(0))
@@ -113,23 +113,38 @@ async fn known(session: &Session, options: &PostgresOptions) -> Result<Known, Po
         .first()
         .ok_or_else(|| unfit("the table meta is empty"))?;
     let (format, oldest, shares): (i32, i32, i32) = (row.get(0), row.get(1), row.get(3));
-    if oldest > FORMAT {
-        return Err(PostgresError::Unfit(format!(
-            "a newer version of offhook has written the journal (format {format}); this one reads up to format \
-             {FORMAT}: install the newer version"
-        )));
-    }
-    if shares != i32::from(options.shares) {
-        return Err(PostgresError::Unfit(format!(
-            "the journal was made with {shares} shares, and this instance wants {}; the number cannot be changed: \
-             set it to {shares}",
-            options.shares
-        )));
+    for observation in [of_format(format, oldest), of_shares(shares, options)] {
+        if observation.verdict == Verdict::Unfit {
+            return Err(PostgresError::Unfit(observation.told));
+        }
     }
     Ok(Known {
         log_id: row.get(2),
         shares: options.shares,
     })
+}
+
+pub(super) fn of_format(format: i32, oldest: i32) -> Observation {
+    if oldest > FORMAT {
+        let told = format!(
+            "a newer version of offhook has written the journal (format {format}); this one reads up to format \
+             {FORMAT}: install the newer version"
+        );
+        return Observation::new("journal", Verdict::Unfit, told);
+    }
+    Observation::new("journal", Verdict::Good, format!("format {format}"))
+}
+
+pub(super) fn of_shares(shares: i32, options: &PostgresOptions) -> Observation {
+    if shares != i32::from(options.shares) {
+        let told = format!(
+            "the journal was made with {shares} shares, and this instance wants {}; the number cannot be changed: \
+             set it to {shares}",
+            options.shares
+        );
+        return Observation::new("shares", Verdict::Unfit, told);
+    }
+    Observation::new("shares", Verdict::Good, format!("{shares}"))
 }
 
 async fn run(session: &Session, sql: &str) -> Result<(), PostgresError> {
@@ -156,6 +171,10 @@ pub(super) fn claim_span(window: i64) -> i64 {
 /// What this version writes. Raised when a table changes.
 pub(super) const FORMAT: i32 = 1;
 
-const OLDEST_SERVER: u32 = 140_000;
+/// `sync_state` is NULL for a user who may not see it.
+const STANDBY: &str = "SELECT EXISTS (SELECT FROM pg_stat_replication \
+    WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming')";
+
+const HAS_SCHEMA: &str = "SELECT to_regnamespace($1) IS NOT NULL";
 const TABLES: &str = include_str!("schema.sql");
 const FUNCTIONS: &str = include_str!("functions.sql");

@@ -84,6 +84,8 @@ CREATE TABLE progress (
     consumer bytea NOT NULL,
     share int NOT NULL,
     head bytea NOT NULL,
+    -- Another one with each save. A save names those that it may have been made from.
+    edition uuid NOT NULL DEFAULT gen_random_uuid(),
     PRIMARY KEY (consumer, share)
 ) WITH (fillfactor = 50);
 

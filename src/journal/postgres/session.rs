@@ -10,6 +10,7 @@ use futures_util::stream::poll_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_postgres::error::Severity;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Connection, Row, Statement};
 use tokio_util::task::AbortOnDropHandle;
@@ -147,16 +148,18 @@ impl Session {
     }
 }
 
-/// What a failed statement means: an error that the server reports has stored nothing, and one after which the
+/// What a failed statement means (`severity()` would be a word of the server's language): an error that the server reports has stored nothing, and one after which the
 /// connection is gone may have stored all.
 fn failure(error: &tokio_postgres::Error) -> Unavailable {
     let why = told(error);
     match error.as_db_error() {
-        Some(cause) if cause.severity() == "ERROR" => match cause.code().code() {
-            // Class 53: the server has no room.
-            code if code.starts_with("53") => Unavailable::Full(why),
-            _ => Unavailable::Away(why),
-        },
+        Some(cause) if cause.parsed_severity() == Some(Severity::Error) => {
+            match cause.code().code() {
+                // Class 53: the server has no room.
+                code if code.starts_with("53") => Unavailable::Full(why),
+                _ => Unavailable::Away(why),
+            }
+        }
         _ => Unavailable::Unknown(why),
     }
 }
@@ -175,7 +178,7 @@ pub(super) async fn drive<S, T>(
     while let Some(Ok(message)) = messages.next().await {
         match message {
             // It comes before the answer that it belongs to.
-            AsyncMessage::Notice(notice) if notice.severity() == "WARNING" => {
+            AsyncMessage::Notice(notice) if notice.parsed_severity() == Some(Severity::Warning) => {
                 log::warn!("journal: the database warns: {}", notice.message());
                 warned.store(true, Ordering::SeqCst);
             }

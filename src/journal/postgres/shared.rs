@@ -34,6 +34,8 @@ pub(super) struct Shared {
     pub(super) counts: Counts,
     /// Whether the writer has a connection.
     pub(super) is_writing: AtomicBool,
+    /// Whether a synchronous standby was connected at the last beat, or none is needed.
+    pub(super) has_standby: AtomicBool,
     /// Whether a task has ended by a panic.
     pub(super) broken: watch::Sender<bool>,
     identity: Mutex<Uuid>,
@@ -108,6 +110,7 @@ impl Shared {
             news,
             counts: Counts::default(),
             is_writing: AtomicBool::new(true),
+            has_standby: AtomicBool::new(true),
             broken: watch::Sender::new(false),
             identity: Mutex::new(identity),
             lease_until,

@@ -118,6 +118,10 @@ impl Writer {
     /// Appends what is new. Returns the number of the first new body.
     async fn append(&mut self, batch: &[Asked], plan: &mut Plan) -> Result<Seq, Unavailable> {
         let entries = || batch.iter().map(|asked| &asked.entry);
+        if !self.shared.has_standby.load(Ordering::SeqCst) {
+            let why = "no synchronous standby is connected".to_owned();
+            return Err(Unavailable::Away(why));
+        }
         let session = match self.link.session().await {
             Ok(session) => session,
             Err(why) => return Err(self.failed(why)),

@@ -135,7 +135,7 @@ pub(super) fn after(
 }
 
 /// Returns the number of the newest deletion.
-fn newest(database: &Connection) -> rusqlite::Result<u64> {
+pub(super) fn newest(database: &Connection) -> rusqlite::Result<u64> {
     if let Some(number) = rows::counter(database, NUMBER)? {
         return Ok(number);
     }
@@ -167,10 +167,10 @@ pub(super) fn purge(database: &Connection) -> rusqlite::Result<()> {
 }
 
 /// The counter of deletions.
-const NUMBER: &str = "deletions";
+pub(super) const NUMBER: &str = "deletions";
 
 /// The counter that says up to which deletion the database was written again.
-const PURGED: &str = "purged";
+pub(super) const PURGED: &str = "purged";
 
 /// How many bodies one transaction deletes. Senders wait for it, a few milliseconds at most.
 const DELETE_AT_ONCE: usize = 1000;

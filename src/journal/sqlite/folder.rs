@@ -114,6 +114,17 @@ fn open_private(path: &Path) -> std::io::Result<File> {
     options.append(true).create(true).mode(0o600).open(path)
 }
 
+/// Creates a folder that holds nothing but an index, and locks it for this process, as long as the file is open.
+///
+/// # Errors
+///
+/// If another process has it, or it cannot be created.
+#[cfg(feature = "postgres")]
+pub(crate) fn own_folder(folder: &Path) -> Result<File, OpenError> {
+    create(folder).map_err(|error| OpenError::io(folder, error))?;
+    lock(folder)
+}
+
 /// Ensures that only one process has the journal open.
 pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     let path = folder.join("lock");

@@ -32,6 +32,8 @@ mod files;
 mod folder;
 mod journal;
 mod known;
+#[cfg(feature = "postgres")]
+pub(super) mod moving;
 mod operation;
 mod pages;
 mod partial;
@@ -55,6 +57,8 @@ mod writer;
 
 pub use backup::{Backup, backup};
 pub(crate) use folder::create_private;
+#[cfg(feature = "postgres")]
+pub(crate) use folder::own_folder;
 pub(crate) use journal::Sqlite;
 pub use partial::FilesError;
 pub(crate) use readers::Readers;

@@ -346,7 +346,7 @@ pub(super) fn counter_sum(name: &str, value: u64) -> i64 {
 }
 
 /// The newest version of a document.
-const DOCUMENTS: &str = "documents";
+pub(super) const DOCUMENTS: &str = "documents";
 
 /// Up to which body retention has removed the log.
 pub(super) const TRIMMED: &str = "trimmed";

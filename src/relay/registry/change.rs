@@ -11,12 +11,12 @@ use url::Url;
 use super::super::subscription::{Subscription, SubscriptionKey, shown};
 use super::super::{RejectedAddress, SubscriptionHeaders};
 use super::{MAX_SUBSCRIPTIONS, REGISTERED, RegisteredSubscription, Registry};
-use crate::journal::Unavailable;
+use crate::journal::{PutError, Unavailable, Version};
 use crate::signature::Secrets;
 use crate::{Error, EventKind};
 
 /// The fields to change of a subscription. `None` leaves a field as it is.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct SubscriptionChange {
     pub(crate) url: Option<Url>,
     pub(crate) events: Option<Option<BTreeSet<EventKind>>>,
@@ -41,6 +41,9 @@ pub(crate) enum ChangeError {
     Rejected(SubscriptionKey, RejectedAddress),
     #[error("there are {MAX_SUBSCRIPTIONS} subscriptions, and there can be no more")]
     TooMany,
+    /// Another instance has changed it first, and this one goes by that now.
+    #[error("other requests change {0} at the same time; read it again, then repeat the change")]
+    Conflict(SubscriptionKey),
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -57,6 +60,27 @@ impl Registry {
     ///
     /// A new subscription starts from now. A replaced one goes on where it was; with `only_new` none is replaced.
     pub(crate) async fn set(
+        self: &Arc<Self>,
+        wanted: Subscription,
+        only_new: bool,
+    ) -> Result<(RegisteredSubscription, bool), ChangeError> {
+        let mut tries = 0;
+        let set = loop {
+            if self.pipeline.is_shared() && self.get(&wanted.key).is_none() {
+                // Another instance may still run an earlier one that was removed.
+                let newest = *self.pipeline.journal().watch_documents().borrow();
+                self.applied_by_all(newest).await?;
+            }
+            let set = self.set_now(wanted.clone(), only_new).await;
+            if !is_overtaken(&set, &mut tries) {
+                break set?;
+            }
+        };
+        self.applied_by_all(set.0.version).await?;
+        Ok(set)
+    }
+
+    async fn set_now(
         self: &Arc<Self>,
         mut wanted: Subscription,
         only_new: bool,
@@ -90,6 +114,22 @@ impl Registry {
         key: &SubscriptionKey,
         change: SubscriptionChange,
     ) -> Result<RegisteredSubscription, ChangeError> {
+        let mut tries = 0;
+        let entry = loop {
+            let changed = self.change_now(key, change.clone()).await;
+            if !is_overtaken(&changed, &mut tries) {
+                break changed?;
+            }
+        };
+        self.applied_by_all(entry.version).await?;
+        Ok(entry)
+    }
+
+    async fn change_now(
+        self: &Arc<Self>,
+        key: &SubscriptionKey,
+        change: SubscriptionChange,
+    ) -> Result<RegisteredSubscription, ChangeError> {
         let _one_at_a_time = self.changes.lock().await;
         let unknown = || ChangeError::Unknown(key.clone());
         let before = self.get(key).ok_or_else(unknown)?;
@@ -107,6 +147,17 @@ impl Registry {
     ///
     /// If there is no such subscription, it does nothing.
     pub(crate) async fn resume(self: &Arc<Self>, consumer: &str) -> Result<(), ChangeError> {
+        let mut tries = 0;
+        let version = loop {
+            let resumed = self.resume_now(consumer).await;
+            if !is_overtaken(&resumed, &mut tries) {
+                break resumed?;
+            }
+        };
+        Ok(self.applied_by_all(version).await?)
+    }
+
+    async fn resume_now(self: &Arc<Self>, consumer: &str) -> Result<Version, ChangeError> {
         let _one_at_a_time = self.changes.lock().await;
         let mut all = self.list(None).into_iter();
         let named = all.find(|entry| entry.subscription.key.consumer() == consumer);
@@ -121,9 +172,9 @@ impl Registry {
                 active: Some(true),
                 ..SubscriptionChange::default()
             };
-            self.change_one(&before, activate).await?;
+            return Ok(self.change_one(&before, activate).await?.version);
         }
-        Ok(())
+        Ok(0)
     }
 
     async fn change_one(
@@ -158,7 +209,14 @@ impl Registry {
         if let Some(before) = staying {
             entry.gone = Arc::clone(&before.gone);
         }
-        self.save(&entry).await?;
+        entry.version = before.map_or(0, |before| before.version);
+        if before.is_none() && self.pipeline.is_shared() {
+            // Before another instance can start it.
+            self.pipeline.introduce(&consumer).await?;
+        }
+        entry.version = self
+            .stored(&entry.subscription.key, self.save(&entry).await)
+            .await?;
         self.insert(entry.clone());
         let (key, url) = (&entry.subscription.key, shown(&entry.subscription.url));
         if !entry.subscription.active {
@@ -186,35 +244,100 @@ impl Registry {
 
     /// Removes a subscription, if there is one. When this returns, nothing more is sent for it, and a
     /// later subscription with its key is a new one.
-    pub(crate) async fn remove(&self, key: &SubscriptionKey) -> Result<(), ChangeError> {
-        let _one_at_a_time = self.changes.lock().await;
-        self.remove_these(Vec::from_iter(self.get(key))).await
+    pub(crate) async fn remove(self: &Arc<Self>, key: &SubscriptionKey) -> Result<(), ChangeError> {
+        self.remove_these(|entry| entry.subscription.key == *key)
+            .await
     }
 
     /// Removes all subscriptions of a session, as [`Registry::remove`] does one. If the settings define
     /// one of them, none is removed.
-    pub(crate) async fn remove_all(&self, session: &str) -> Result<(), ChangeError> {
-        let _one_at_a_time = self.changes.lock().await;
-        self.remove_these(self.list(Some(session))).await
+    pub(crate) async fn remove_all(self: &Arc<Self>, session: &str) -> Result<(), ChangeError> {
+        self.remove_these(|entry| entry.subscription.key.session() == session)
+            .await
     }
 
-    async fn remove_these(&self, entries: Vec<RegisteredSubscription>) -> Result<(), ChangeError> {
+    async fn remove_these(
+        self: &Arc<Self>,
+        which: impl Fn(&RegisteredSubscription) -> bool + Send + Sync,
+    ) -> Result<(), ChangeError> {
+        let mut tries = 0;
+        loop {
+            let removed = self.remove_now(&which).await;
+            if !is_overtaken(&removed, &mut tries) {
+                return self.removed(removed?).await;
+            }
+        }
+    }
+
+    /// Removes these. Returns the keys of those that were there, and the version of the last change.
+    async fn remove_now(
+        self: &Arc<Self>,
+        which: &(impl Fn(&RegisteredSubscription) -> bool + Send + Sync),
+    ) -> Result<(Vec<SubscriptionKey>, Version), ChangeError> {
+        let _one_at_a_time = self.changes.lock().await;
+        let mut entries = self.list(None);
+        entries.retain(which);
         for entry in &entries {
             entry.check_changeable()?;
         }
+        let (mut keys, mut newest) = (Vec::new(), 0);
         for entry in entries {
             let key = entry.subscription.key;
-            self.put(&key.document(REGISTERED), None).await?;
+            let put = self
+                .put(&key.document(REGISTERED), None, entry.version)
+                .await;
+            newest = self.stored(&key, put).await?;
             self.lock().remove(&key);
-            if let Err(error) = self.pipeline.remove(&key.consumer()).await {
+            if self.pipeline.is_shared() {
+                // Others may still save its progress.
+                self.pipeline.stop_consumer(&key.consumer()).await;
+                self.pipeline.forget_metrics(&key.consumer());
+            } else if let Err(error) = self.pipeline.remove(&key.consumer()).await {
                 // Its consumer is stopped. A new subscription with its name first removes the old
                 // progress.
                 log::warn!("subscription {key}: its progress is not removed yet: {error}");
             }
             log::info!("subscription {key}: removed");
+            keys.push(key);
+        }
+        Ok((keys, newest))
+    }
+
+    /// Waits until nothing more is sent for subscriptions that were removed.
+    async fn removed(
+        &self,
+        (keys, version): (Vec<SubscriptionKey>, Version),
+    ) -> Result<(), ChangeError> {
+        self.applied_by_all(version).await?;
+        for key in keys {
+            if let Err(error) = self.forget_removed(&key).await {
+                log::warn!("subscription {key}: its progress is not removed yet: {error}");
+            }
         }
         Ok(())
     }
+
+    /// The version of a stored change. After another instance's change, this one goes by that first.
+    async fn stored(
+        self: &Arc<Self>,
+        key: &SubscriptionKey,
+        put: Result<Version, PutError>,
+    ) -> Result<Version, ChangeError> {
+        match put {
+            Ok(version) => Ok(version),
+            Err(PutError::Unavailable(error)) => Err(error.into()),
+            Err(_) => {
+                self.apply_stored_now().await?;
+                Err(ChangeError::Conflict(key.clone()))
+            }
+        }
+    }
+}
+
+/// Whether a change is made again, because another instance was faster.
+fn is_overtaken<T>(changed: &Result<T, ChangeError>, tries: &mut usize) -> bool {
+    *tries += 1;
+    matches!(changed, Err(ChangeError::Conflict(_))) && *tries <= MOST_TRIES
 }
 
 impl RegisteredSubscription {
@@ -236,6 +359,9 @@ impl RegisteredSubscription {
         both_active && !is_ending && self.subscription.is_like(after)
     }
 }
+
+/// How often a change is made again that another instance has overtaken.
+const MOST_TRIES: usize = 5;
 
 #[cfg(test)]
 mod tests {

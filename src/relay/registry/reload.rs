@@ -18,6 +18,7 @@ use super::{DEFINED, Live, REGISTERED, RegisteredSubscription, Registry};
 use crate::Error;
 use crate::clock::Clock;
 use crate::dispatch::HandlerOptions;
+use crate::journal::{PutError, Version};
 
 /// What the settings say next.
 pub(crate) struct NextRelay {
@@ -236,10 +237,16 @@ impl Registry {
     /// key, that one is in its place.
     async fn undefine(&self, key: &SubscriptionKey) -> Result<(), Error> {
         let registered = self.document(&key.document(REGISTERED)).await?;
-        let put = self.put(&key.document(DEFINED), None).await;
-        put.map_err(Error::journal)?;
-        if let Some(registered) = registered {
-            self.insert(RegisteredSubscription::new(registered, None, &self.guard()));
+        let version = self.get(key).map_or(0, |entry| entry.version);
+        match self.put(&key.document(DEFINED), None, version).await {
+            // Another instance has removed it, or goes by other settings.
+            Ok(_) | Err(PutError::Conflict) => {}
+            Err(error) => return Err(Error::journal(error)),
+        }
+        if let Some((registered, version)) = registered {
+            let mut entry = RegisteredSubscription::new(registered, None, &self.guard());
+            entry.version = version;
+            self.insert(entry);
             return Ok(());
         }
         self.lock().remove(key);
@@ -248,12 +255,18 @@ impl Registry {
         Ok(())
     }
 
-    /// The subscription in the document of this name.
-    pub(super) async fn document(&self, name: &str) -> Result<Option<Subscription>, Error> {
+    /// The subscription in the document of this name, and its version.
+    pub(super) async fn document(
+        &self,
+        name: &str,
+    ) -> Result<Option<(Subscription, Version)>, Error> {
         let found = self.pipeline.journal().documents(name).await;
         let mut found = found.map_err(Error::journal)?.into_iter();
         let document = found.find(|found| found.key == name);
-        Ok(document.and_then(|found| Subscription::from_document(&found.value).ok()))
+        Ok(document.and_then(|found| {
+            let read = Subscription::from_document(&found.value).ok()?;
+            Some((read, found.version))
+        }))
     }
 
     /// Does `work`, again and again until it succeeds; `None` if everything stops before.

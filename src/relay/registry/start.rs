@@ -11,6 +11,7 @@ use super::{DEFINED, Live, REGISTERED, RegisteredSubscription, Registry};
 use crate::clock::Clock;
 use crate::dispatch::HandlerOptions;
 use crate::engine::Pipeline;
+use crate::journal::PutError;
 use crate::telemetry::Metrics;
 use crate::{Error, escape_controls};
 
@@ -39,6 +40,7 @@ impl Registry {
         let starting = Arc::clone(&registry);
         let started = pipeline.wait_for(async move { starting.start(defined).await });
         started.ok_or_else(|| Error::journal("the threads that run handlers have ended"))??;
+        registry.begin_to_follow();
         Ok(registry)
     }
 
@@ -100,8 +102,10 @@ impl Registry {
             ..Subscription::new(key.clone(), url)
         };
         let (mut is_new, mut is_altered) = (true, false);
-        if let Some(known) = self.document(&key.document(DEFINED)).await? {
+        let mut version = 0;
+        if let Some((known, stored)) = self.document(&key.document(DEFINED)).await? {
             is_new = false;
+            version = stored;
             is_altered = known.url != subscription.url || known.events != subscription.events;
             subscription.created_at = known.created_at;
             if !is_altered {
@@ -110,10 +114,16 @@ impl Registry {
                 subscription.ended = known.ended;
             }
         }
-        let entry =
-            RegisteredSubscription::new(subscription, Some(settings.options), &self.guard());
+        let options = Some(settings.options);
+        let mut entry = RegisteredSubscription::new(subscription, options, &self.guard());
+        entry.version = version;
         if is_new || is_altered {
-            self.save(&entry).await.map_err(Error::journal)?;
+            match self.save(&entry).await {
+                Ok(version) => entry.version = version,
+                // An instance with the same settings was faster, and this one follows.
+                Err(PutError::Conflict) => entry.version = 0,
+                Err(error) => return Err(Error::journal(error)),
+            }
         }
         Ok((entry, is_altered))
     }
@@ -128,7 +138,9 @@ impl Registry {
                 ),
                 Ok(subscription) => {
                     let guard = self.guard();
-                    self.insert(RegisteredSubscription::new(subscription, None, &guard));
+                    let mut entry = RegisteredSubscription::new(subscription, None, &guard);
+                    entry.version = document.version;
+                    self.insert(entry);
                 }
                 Err(error) => log::error!(
                     "the document {} cannot be read, so its subscription gets no events: {error}",

@@ -5,8 +5,8 @@ use crate::Source;
 use crate::dispatch::HandlerOptions;
 use crate::relay::{RelayOptions, RelaySettings, SubscriptionSettings};
 use crate::settings::{
-    AdminSettings, GatewaySettings, HandlerSettings, LogSettings, RefusedSettings, ServerSettings,
-    SqliteSettings, TlsSettings,
+    AdminSettings, GatewaySettings, HandlerSettings, LogSettings, PostgresSettings,
+    RefusedSettings, ServerSettings, SqliteSettings, TlsSettings,
 };
 
 /// The keys of the fields that differ. Names every field of the type.
@@ -87,6 +87,28 @@ pub(super) fn refused_keys(old: &RefusedSettings, new: &RefusedSettings) -> Vec<
 pub(super) fn sqlite_keys(old: &SqliteSettings, new: &SqliteSettings) -> Vec<&'static str> {
     differing!(
         SqliteSettings {
+            path: "path",
+            retention: "retention",
+            retention_size: "retention_size",
+            dedup_window: "dedup_window",
+            dedup_window_unkeyed: "dedup_window_unkeyed",
+        },
+        old,
+        new
+    )
+}
+
+pub(super) fn postgres_keys(old: &PostgresSettings, new: &PostgresSettings) -> Vec<&'static str> {
+    differing!(
+        PostgresSettings {
+            url: "url",
+            tls: "tls",
+            schema: "schema",
+            durability: "durability",
+            shares: "shares",
+            lease: "lease",
+            append_timeout: "append_timeout",
+            instance: "instance",
             path: "path",
             retention: "retention",
             retention_size: "retention_size",

@@ -102,6 +102,138 @@ fn one_problem_each() {
     with_source_each_has_one_problem(&PROBLEMS);
 }
 
+#[test]
+#[cfg(feature = "postgres")]
+fn every_key_of_postgres_is_read() {
+    let text = r#"
+        [journal]
+        engine = "postgres"
+        url = "postgresql://u:geheim@db1.example,db2.example:6000/d"
+        tls = { ca = "ca.pem", certificate = "cert.pem", key = "key.pem" }
+        schema = "events"
+        durability = "replicated"
+        shares = 4
+        lease = "6s"
+        append_timeout = "3s"
+        instance = "one"
+        path = "elsewhere"
+        retention = "1d"
+        retention_size = "1 KiB"
+        dedup_window = "2h"
+        dedup_window_unkeyed = "3s"
+    "#;
+    let settings = load(&with_source(text)).unwrap();
+    let url = "postgresql://u:geheim@db1.example,db2.example:6000/d";
+    let expected = PostgresSettings {
+        tls: Some(DatabaseTls {
+            ca: Some("ca.pem".into()),
+            certificate: Some("cert.pem".into()),
+            key: Some("key.pem".into()),
+        }),
+        schema: "events".to_owned(),
+        durability: Durability::Replicated,
+        shares: 4,
+        lease: Duration::from_secs(6),
+        append_timeout: Duration::from_secs(3),
+        instance: "one".to_owned(),
+        path: "elsewhere".into(),
+        retention: Duration::from_secs(24 * 3600),
+        retention_size: Some(1024),
+        dedup_window: Duration::from_secs(7200),
+        dedup_window_unkeyed: Duration::from_secs(3),
+        ..PostgresSettings::new(crate::signature::Secret::new(url).unwrap())
+    };
+    assert_eq!(
+        settings.journal,
+        JournalSettings::Postgres(Box::new(expected))
+    );
+    let promise = settings.journal.promise();
+    assert!(
+        promise.contains("(db1.example:5432, db2.example:6000, schema events)"),
+        "{promise}"
+    );
+    let shown = settings.shown();
+    assert_eq!(shown["journal"]["engine"], "postgres");
+    assert_eq!(shown["journal"]["lease"], "6s");
+    for text in [shown.to_string(), promise, format!("{settings:?}")] {
+        assert!(!text.contains("geheim"), "{text}");
+    }
+    // Instances of one cluster have the same fingerprint.
+    let other = text.replace("\"one\"", "\"two\"").replace("elsewhere", "x");
+    let other = load(&with_source(&other)).unwrap();
+    assert_eq!(settings.fingerprint(), other.fingerprint());
+    let other = load(&with_source(&text.replace("6s", "7s"))).unwrap();
+    assert_ne!(settings.fingerprint(), other.fingerprint());
+}
+
+#[test]
+#[cfg(feature = "postgres")]
+fn problems_of_postgres() {
+    let with = |key: &str| {
+        format!(
+            "[journal]\nengine = \"postgres\"\nurl = \"postgresql://u:geheim@localhost/d\"\n{key}"
+        )
+    };
+    let table = [
+        (
+            "[journal]\nengine = \"postgres\"".to_owned(),
+            "journal.url: is missing; it is the database's URL",
+        ),
+        (
+            "[journal]\nengine = \"postgres\"\nurl = \"mysql://u:geheim@h/d\"".to_owned(),
+            "journal.url: the URL of the database cannot be read",
+        ),
+        (
+            with("lease = \"3s\""),
+            "journal.lease: is not from 4s to 60s",
+        ),
+        (
+            with("append_timeout = \"1s\""),
+            "journal.append_timeout: is less than 2s",
+        ),
+        (
+            with("shares = 0"),
+            "journal.shares: found 0, expected a whole number from 1 to 256",
+        ),
+        (
+            with("schema = \"a-b\""),
+            "journal.schema: \"a-b\" cannot be the name of a schema",
+        ),
+        (
+            with("durability = \"disk\""),
+            "journal.durability: found \"disk\"; allowed: primary, replicated",
+        ),
+        (
+            with("instance = \"two words\""),
+            "journal.instance: is no name",
+        ),
+        (
+            with("tls = { key = \"key.pem\" }"),
+            "journal.tls: needs both certificate and key, or neither",
+        ),
+        (
+            with("tls = { mode = \"off\" }"),
+            "journal.tls.mode: unknown key",
+        ),
+        (
+            with("shards = 4"),
+            "journal.shards: unknown key, did you mean shares?",
+        ),
+        (
+            "[journal]\nurl = \"postgresql://u:geheim@localhost/d\"".to_owned(),
+            "journal.url: does nothing with engine = \"sqlite\"",
+        ),
+        (
+            "[journal]\nengine = \"none\"\nlease = \"9s\"".to_owned(),
+            "journal.lease: does nothing with engine = \"none\"",
+        ),
+    ];
+    let table = table
+        .each_ref()
+        .map(|(text, problem)| (text.as_str(), *problem));
+    with_source_each_has_one_problem(&table);
+}
+
 const PROBLEMS: [(&str, &str); 21] = [
     (
         "[server]\nworkers = 513",
@@ -161,7 +293,7 @@ const PROBLEMS: [(&str, &str); 21] = [
     ),
     (
         "[journal]\nengine = \"nats\"",
-        "journal.engine: found \"nats\"; allowed: sqlite, none",
+        "journal.engine: found \"nats\"; allowed: sqlite, postgres, none",
     ),
     (
         "[journal]\nengine = \"none\"\npath = \"data\"",

@@ -39,7 +39,7 @@ pub(crate) struct PipelineMetrics {
     /// The number of the journal's newest body.
     pub(crate) events: Gauge,
     running: Mutex<HashMap<String, ConsumerGauges>>,
-    families: Families,
+    pub(super) families: Families,
     news: News,
     stats: Arc<Stats>,
 }

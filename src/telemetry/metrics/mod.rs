@@ -9,6 +9,7 @@
 //!
 //! Each server has its own registry, so that two servers in one process do not mix.
 
+mod cluster;
 mod consumers;
 mod family;
 mod requests;
@@ -30,6 +31,7 @@ use crate::Timestamp;
 use family::events;
 use family::{Family, Gauge, Labels, SecondsGauge, families, family, labels, seconds};
 
+pub(crate) use cluster::ClusterState;
 pub(crate) use consumers::{ConsumerMetrics, ConsumerState, PipelineMetrics};
 #[cfg(feature = "sqlite")]
 pub(crate) use requests::JournalMetrics;
@@ -129,6 +131,24 @@ families! {
     deleted: Counter = Counter::default,
         "offhook_deleted_total",
         "Bodies that an administrator deleted before the consumer settled them";
+
+    // For one of several instances that share a journal:
+    shares_held: Gauge = Gauge::default,
+        "offhook_shares_held", "Shares of dispatch that this instance holds, with the housekeeper's";
+    lease_left: SecondsGauge = SecondsGauge::default,
+        "offhook_lease_seconds_left",
+        "Time until this instance must stop dispatching, unless it renews its lease before";
+    takeovers: Counter = Counter::default,
+        "offhook_takeovers_total", "Shares that this instance has taken";
+    fenced: Counter = Counter::default,
+        "offhook_fenced_total",
+        "Saves that were refused, because another instance has the share or the database has gone back";
+    journal_unknown: Counter = Counter::default,
+        "offhook_journal_unknown_total",
+        "Appends without an answer of the database, by what was found later";
+    journal_lost: Counter = Counter::default,
+        "offhook_journal_lost_total",
+        "Bodies that were acknowledged and are gone, because the database has gone back, as far as this instance has seen";
 
     // For the public listener:
     connections: Gauge = Gauge::default,

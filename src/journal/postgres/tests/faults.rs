@@ -11,7 +11,7 @@ use crate::journal::contract::{change, duplicate, letter, new, numbered, save, s
 use crate::journal::postgres::{Postgres, PostgresOptions};
 use crate::journal::{Appended, Desks as _, Log as _, Unavailable};
 
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let waiting = async {
         while !is_so() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -194,6 +194,7 @@ async fn a_log_that_has_gone_back_is_noticed() {
         new(&other, numbered(number)).await;
     }
     until("it has noticed", || journal.counts().lost == 2).await;
+    assert_eq!(journal.tail().reset_since(0), Some(4));
     let fenced = desk.save(change("a", b"late", vec![])).await;
     assert_eq!(fenced, Err(Unavailable::Fenced(0)));
     let mut head = journal.tail().watch();

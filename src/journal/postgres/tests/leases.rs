@@ -8,14 +8,14 @@ use tokio::time::timeout;
 
 use super::{HANG, open, options, server};
 use crate::journal::contract::{change, letter, letters, only_head, save};
-use crate::journal::postgres::{Grant, Postgres, PostgresOptions};
-use crate::journal::{Desks as _, Share, Unavailable};
+use crate::journal::postgres::{Postgres, PostgresOptions};
+use crate::journal::{Desks as _, Grant, Share, Unavailable};
 
 const LEASE: Duration = Duration::from_millis(900);
 
-type Held = watch::Receiver<BTreeMap<Share, Grant>>;
+pub(super) type Held = watch::Receiver<BTreeMap<Share, Grant>>;
 
-fn short(options: PostgresOptions) -> PostgresOptions {
+pub(super) fn short(options: PostgresOptions) -> PostgresOptions {
     options.shares(4).lease(LEASE)
 }
 
@@ -27,7 +27,7 @@ async fn holds(held: &mut Held, shares: Share, count: usize) -> BTreeMap<Share, 
 }
 
 /// Waits until the instance holds every share, and the housekeeper's, which may be the last that it takes.
-async fn holds_all(held: &mut Held, shares: Share) -> BTreeMap<Share, Grant> {
+pub(super) async fn holds_all(held: &mut Held, shares: Share) -> BTreeMap<Share, Grant> {
     let is_all = |held: &BTreeMap<Share, Grant>| held.len() == usize::from(shares) + 1;
     let found = timeout(HANG, held.wait_for(is_all)).await;
     found.expect("it holds all shares in time").unwrap().clone()

@@ -12,12 +12,16 @@ use crate::clock::{Clock, SystemClock};
 use crate::journal::Memory;
 use crate::journal::contract::{Instances, Provider};
 
+mod checks;
 mod faults;
+mod history;
 mod leases;
+mod logged;
 mod logs;
 mod model;
 mod proxy;
 mod server;
+mod standbys;
 
 use server::Server;
 

@@ -16,6 +16,8 @@ pub(super) enum Flow {
     NoAnswers,
     /// All connections are cut, and new ones too.
     Cut,
+    /// Notifications are left out, as behind a pooler that pools transactions.
+    NoNotifications,
 }
 
 pub(super) struct Proxy {
@@ -50,6 +52,21 @@ impl Proxy {
     }
 }
 
+/// Takes notifications out of whole messages: a kind, and the length of the rest.
+fn leave_out_notifications(answer: &mut Vec<u8>) {
+    let (mut left, mut at) = (Vec::new(), 0);
+    while let Some(length) = answer.get(at + 1..at + 5) {
+        let length = u32::from_be_bytes(length.try_into().unwrap()) as usize + 1;
+        let end = (at + length).min(answer.len());
+        if answer[at] != b'A' {
+            left.extend_from_slice(&answer[at..end]);
+        }
+        at = end;
+    }
+    left.extend_from_slice(&answer[at..]);
+    *answer = left;
+}
+
 async fn pass(
     client: TcpStream,
     server: TcpStream,
@@ -62,12 +79,15 @@ async fn pass(
     let answers = async {
         let mut buffer = vec![0; 65_536];
         while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
-            if flow
-                .wait_for(|flow| *flow != Flow::NoAnswers)
-                .await
-                .is_err()
-                || to_client.write_all(&buffer[..count]).await.is_err()
-            {
+            let now = match flow.wait_for(|flow| *flow != Flow::NoAnswers).await {
+                Ok(now) => *now,
+                Err(_) => return,
+            };
+            let mut answer = buffer[..count].to_vec();
+            if now == Flow::NoNotifications {
+                leave_out_notifications(&mut answer);
+            }
+            if to_client.write_all(&answer).await.is_err() {
                 return;
             }
         }

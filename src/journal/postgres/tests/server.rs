@@ -32,6 +32,55 @@ impl Server {
 
     /// Starts a server for one test.
     pub(super) fn start() -> Option<Self> {
+        Self::start_with(&[], &[])
+    }
+
+    /// The same, with these files in its folder and these settings.
+    pub(super) fn start_with(files: &[(&str, &str)], settings: &[&str]) -> Option<Self> {
+        let server = Self::unstarted()?;
+        server.create();
+        for (name, text) in files {
+            server.write(name, text);
+        }
+        server.run_with(settings);
+        Some(server)
+    }
+
+    /// Starts a standby of this server. It is asynchronous unless the server says otherwise.
+    pub(super) fn standby(&self) -> Self {
+        let standby = Self::unstarted().expect("there is PostgreSQL");
+        standby.make_folder();
+        let mut copy = as_user(&self.programs.join("pg_basebackup"));
+        copy.args(["-D", standby.folder.to_str().unwrap(), "-R", "-X", "stream"]);
+        copy.args([
+            "-c",
+            "fast",
+            "--no-sync",
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "offhook",
+        ]);
+        copy.args(["-p", &self.port.to_string()]);
+        done(copy);
+        standby.run();
+        standby
+    }
+
+    /// Makes a primary of a standby.
+    pub(super) fn promote(&self) {
+        let mut promote = as_user(&self.programs.join("pg_ctl"));
+        promote.args(["promote", "-D", self.folder.to_str().unwrap()]);
+        done(promote);
+    }
+
+    /// Starts the server again with more settings.
+    pub(super) fn restart_with(&self, settings: &[&str]) {
+        self.kill();
+        self.run_with(settings);
+    }
+
+    fn unstarted() -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(
                 std::env::var_os("OFFHOOK_TEST_PEERS").is_none(),
@@ -53,13 +102,17 @@ impl Server {
             port: unused_port(),
             process: Mutex::default(),
         };
-        server.create();
-        server.run();
         Some(server)
     }
 
     pub(super) fn url(&self) -> String {
         format!("postgresql://offhook@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// The folder of its programs, and that of their libraries if they were unpacked.
+    #[allow(dead_code)] // those of the command use it
+    pub(super) fn programs(&self) -> (&Path, Option<PathBuf>) {
+        (&self.programs, libraries(&self.programs.join("postgres")))
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -78,6 +131,10 @@ impl Server {
 
     /// Starts the server, and waits until it can be used.
     pub(super) fn run(&self) {
+        self.run_with(&[]);
+    }
+
+    fn run_with(&self, settings: &[&str]) {
         let mut command = as_user(&self.programs.join("postgres"));
         command.args([
             "-D",
@@ -86,7 +143,7 @@ impl Server {
             self.folder.to_str().unwrap(),
         ]);
         command.args(["-p", &self.port.to_string(), "-h", "127.0.0.1"]);
-        for setting in SETTINGS {
+        for setting in SETTINGS.iter().chain(settings) {
             command.args(["-c", setting]);
         }
         let log = fs::File::create(self.folder.with_extension("log")).unwrap();
@@ -98,7 +155,7 @@ impl Server {
             if status
                 .lines()
                 .last()
-                .is_some_and(|line| line.trim() == "ready")
+                .is_some_and(|line| ["ready", "standby"].contains(&line.trim()))
             {
                 return;
             }
@@ -108,16 +165,28 @@ impl Server {
         panic!("PostgreSQL does not start: {log}");
     }
 
+    fn make_folder(&self) {
+        use std::os::unix::fs::DirBuilderExt as _;
+
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&self.folder)
+            .unwrap();
+        give(&self.folder);
+    }
+
+    /// Writes a file that only the server reads.
+    fn write(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let path = self.folder.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        give(&path);
+    }
+
     fn create(&self) {
-        fs::create_dir(&self.folder).unwrap();
-        if rustix::process::getuid().is_root() {
-            let given = Command::new("chown")
-                .arg(NOBODY)
-                .arg(&self.folder)
-                .status()
-                .unwrap();
-            assert!(given.success());
-        }
+        self.make_folder();
         let mut initdb = as_user(&self.programs.join("initdb"));
         initdb.args([
             "-D",
@@ -130,12 +199,7 @@ impl Server {
             "UTF8",
         ]);
         initdb.args(["--locale=C", "--no-sync", "--no-instructions"]);
-        let done = initdb.output().unwrap();
-        assert!(
-            done.status.success(),
-            "initdb: {}",
-            String::from_utf8_lossy(&done.stderr)
-        );
+        done(initdb);
     }
 
     fn process(&self) -> MutexGuard<'_, Option<Child>> {
@@ -149,6 +213,14 @@ impl Drop for Server {
         // A folder that cannot be removed does no harm.
         let _ = fs::remove_dir_all(&self.folder);
         let _ = fs::remove_file(self.folder.with_extension("log"));
+    }
+}
+
+/// Gives a file to the user that the server runs as.
+fn give(path: &Path) {
+    if rustix::process::getuid().is_root() {
+        let given = Command::new("chown").arg(NOBODY).arg(path).status();
+        assert!(given.unwrap().success());
     }
 }
 
@@ -180,18 +252,25 @@ fn as_user(program: &Path) -> Command {
     }
     command.args(["--pdeathsig", "QUIT"]).arg(program);
     command.current_dir("/").env("LC_ALL", "C");
-    // The libraries that were unpacked with the programs, if they were.
-    if let Some(root) = program
-        .ancestors()
-        .nth(6)
-        .filter(|root| root.ends_with("postgresql"))
-    {
-        let libraries = root
-            .join("usr/lib")
-            .join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    if let Some(libraries) = libraries(program) {
         command.env("LD_LIBRARY_PATH", libraries);
     }
     command
+}
+
+/// The libraries that were unpacked with a program, if they were.
+fn libraries(program: &Path) -> Option<PathBuf> {
+    let root = program.ancestors().nth(6);
+    let root = root.filter(|root| root.ends_with("postgresql"))?;
+    let folder = format!("{}-linux-gnu", std::env::consts::ARCH);
+    Some(root.join("usr/lib").join(folder))
+}
+
+/// Runs a program to its end.
+fn done(mut command: Command) {
+    let done = command.output().unwrap();
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{command:?}: {told}");
 }
 
 /// Starts a process from a thread that lives as long as this process: the signal at the parent's death comes when

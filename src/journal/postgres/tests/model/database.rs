@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use uuid::Uuid;
 
-use super::SHARES;
+use super::{CONSUMERS, SHARES};
 use crate::journal::postgres::batch::{Keys, PartOf};
 use crate::journal::postgres::division::SeenShare;
-use crate::journal::postgres::grants::Grant;
 use crate::journal::postgres::reading::{StoredBlock, Witness};
-use crate::journal::{Position, Record, Seq, Share};
+use crate::journal::{Grant, Position, Record, Seq, Share};
 
 #[derive(Clone, Default)]
 struct State {
@@ -17,8 +16,27 @@ struct State {
     claims: HashMap<Uuid, Position>,
     instances: BTreeMap<Uuid, Uuid>,
     shares: Vec<SeenShare>,
-    /// How far a consumer is in a share.
-    progress: BTreeMap<(u8, Share), Seq>,
+    /// How far each consumer is in each share.
+    progress: BTreeMap<(u8, Share), Saved>,
+}
+
+/// Stored progress.
+#[derive(Clone, Copy)]
+pub(super) struct Saved {
+    pub(super) head: Seq,
+    pub(super) edition: Uuid,
+}
+
+/// A change of progress: what was done after `from`, up to `to`.
+#[derive(Clone)]
+pub(super) struct Change {
+    pub(super) grant: Grant,
+    pub(super) consumer: u8,
+    pub(super) from: Seq,
+    pub(super) to: Seq,
+    /// What it may have been made from, and what it becomes.
+    pub(super) known: Vec<Uuid>,
+    pub(super) edition: Uuid,
 }
 
 #[derive(Clone)]
@@ -31,9 +49,6 @@ pub(super) struct Database {
     state: State,
     /// What it was before the newest commits.
     before: VecDeque<State>,
-    /// It has lost commits. If no body is among them, no instance notices that, and one that takes a share again
-    /// under the same epoch saves less than it did before.
-    has_gone_back: bool,
 }
 
 /// What a beat returns.
@@ -51,14 +66,20 @@ impl Database {
             holder: None,
             epoch: 0,
         });
+        let nothing = Saved {
+            head: 0,
+            edition: Uuid::nil(),
+        };
         let state = State {
             shares: shares.collect(),
+            progress: (0..CONSUMERS)
+                .flat_map(|consumer| (0..=SHARES).map(move |share| ((consumer, share), nothing)))
+                .collect(),
             ..State::default()
         };
         Self {
             state,
             before: VecDeque::new(),
-            has_gone_back: false,
         }
     }
 
@@ -72,7 +93,6 @@ impl Database {
     }
 
     pub(super) fn go_back(&mut self, commits: usize) {
-        self.has_gone_back = true;
         for _ in 0..commits {
             self.state = self.before.pop_back().unwrap_or_else(|| self.state.clone());
         }
@@ -199,7 +219,8 @@ impl Database {
     pub(super) fn take(&mut self, no: Share, epoch: u64, holder: Uuid) -> Option<u64> {
         let share = self.state.shares[usize::from(no)];
         let lives = |id: &Uuid| self.state.instances.contains_key(id);
-        if share.epoch != epoch || share.holder.as_ref().is_some_and(lives) || !lives(&holder) {
+        let others = share.holder.filter(|other| *other != holder);
+        if share.epoch != epoch || others.as_ref().is_some_and(lives) || !lives(&holder) {
             return None;
         }
         let share = &mut self.commit().shares[usize::from(no)];
@@ -214,25 +235,30 @@ impl Database {
         }
     }
 
-    pub(super) fn saved(&self, consumer: u8, share: Share) -> Seq {
-        self.state
-            .progress
-            .get(&(consumer, share))
-            .copied()
-            .unwrap_or(0)
+    pub(super) fn saved(&self, consumer: u8, share: Share) -> Saved {
+        self.state.progress[&(consumer, share)]
     }
 
-    /// Saves progress, unless it is fenced.
-    pub(super) fn save(&mut self, grant: Grant, consumer: u8, progress: Seq) -> bool {
-        let is_held = self.is_held(grant);
-        if is_held {
-            let saved = { &mut self.commit().progress }.insert((consumer, grant.share), progress);
-            assert!(
-                self.has_gone_back || saved.is_none_or(|saved| saved <= progress),
-                "progress of {grant:?} went back"
-            );
+    /// Saves progress, unless it is fenced, or made from another one than is stored.
+    pub(super) fn save(&mut self, change: &Change) -> bool {
+        let place = (change.consumer, change.grant.share);
+        let stored = self.state.progress[&place];
+        if !self.is_held(change.grant) || !change.known.contains(&stored.edition) {
+            return false;
         }
-        is_held
+        assert!(
+            change.from <= stored.head && stored.head <= change.to,
+            "{} is saved after {}, and {} is stored",
+            change.to,
+            change.from,
+            stored.head
+        );
+        let saved = Saved {
+            head: change.to,
+            edition: change.edition,
+        };
+        self.commit().progress.insert(place, saved);
+        true
     }
 
     fn is_held(&self, grant: Grant) -> bool {

@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use uuid::Uuid;
 
-use super::database::{Beat, Database};
+use super::database::{Beat, Change, Database};
+use super::uuid;
 use super::{CONSUMERS, EVENTS, LEASE, Log, SHARES};
 use crate::Timestamp;
 use crate::journal::contract::body;
 use crate::journal::postgres::batch::Plan;
-use crate::journal::postgres::division::{Others, Step, steps, still_held, valid_until};
+use crate::journal::postgres::division::{
+    Others, Step, has_gone_back, steps, still_held, valid_until,
+};
 use crate::journal::postgres::following::{Following, OwnBodies};
-use crate::journal::postgres::grants::Grant;
-use crate::journal::{Appended, DedupKey, Entry, Events, Record, Seq, Share, Tail};
+use crate::journal::{Appended, DedupKey, Entry, Events, Grant, Record, Seq, Share, Tail};
 
 pub(super) struct Instance {
     id: Uuid,
@@ -31,9 +33,19 @@ pub(super) struct Instance {
     /// A renewal that was sent at this time, and its answer.
     beat: Option<(Instant, Beat)>,
     /// How far each consumer is in the shares that are held.
-    cursors: BTreeMap<(Share, u8), Seq>,
+    pub(super) cursors: BTreeMap<(Share, u8), Cursor>,
     /// A save that is on its way.
-    save: Option<(Grant, u8, Seq)>,
+    pub(super) save: Option<Change>,
+    /// Saves that were given up, and may still reach the database.
+    pub(super) late: Vec<Change>,
+}
+
+/// How far a consumer is.
+pub(super) struct Cursor {
+    pub(super) at: Seq,
+    /// What was saved or read last, and the editions that the stored progress may have.
+    pub(super) saved: Seq,
+    pub(super) known: Vec<Uuid>,
 }
 
 impl Instance {
@@ -53,6 +65,7 @@ impl Instance {
             beat: None,
             cursors: BTreeMap::new(),
             save: None,
+            late: Vec::new(),
         }
     }
 
@@ -78,7 +91,7 @@ impl Instance {
             3 => self.take_beat(now, database, rng),
             4 | 5 => self.hand_over(database, rng, log),
             6 => self.prepare_save(rng),
-            _ => self.finish_save(database, fault),
+            _ => self.finish_save(database, rng, fault),
         }
     }
 
@@ -196,21 +209,27 @@ impl Instance {
         for (id, seen) in self.others.vanished(self.id, &beat.beats, now, LEASE) {
             database.bury(id, seen);
         }
+        if has_gone_back(&self.held, &beat.shares) {
+            self.begin_again(database, rng);
+            return Some("finds that its shares were not taken");
+        }
         self.held = still_held(&self.held, &beat.shares, self.id);
         self.cursors
             .retain(|(share, _), _| self.held.contains_key(share));
         let living: Vec<Uuid> = beat.beats.iter().map(|(id, _)| *id).collect();
         for step in steps(self.id, &living, &beat.shares, &self.held, SHARES) {
             match step {
-                Step::Take { no, epoch } => self.take(no, epoch, database),
+                Step::Take { no, epoch } => self.take(no, epoch, database, rng),
                 Step::LetGo(no) => self.held.get_mut(&no).expect("it is held").is_ending = true,
             }
         }
         Some("renews its lease")
     }
 
-    fn take(&mut self, share: Share, epoch: u64, database: &mut Database) {
-        let Some(epoch) = database.take(share, epoch, self.id) else {
+    fn take(&mut self, share: Share, epoch: u64, database: &mut Database, rng: &mut Rng) {
+        let taken = database.take(share, epoch, self.id);
+        let is_answered = rng.u8(..8) > 0;
+        let Some(epoch) = taken.filter(|_| is_answered) else {
             return;
         };
         self.held.insert(
@@ -223,8 +242,13 @@ impl Instance {
             },
         );
         for consumer in 0..CONSUMERS {
-            self.cursors
-                .insert((share, consumer), database.saved(consumer, share));
+            let saved = database.saved(consumer, share);
+            let cursor = Cursor {
+                at: saved.head,
+                saved: saved.head,
+                known: vec![saved.edition],
+            };
+            self.cursors.insert((share, consumer), cursor);
         }
     }
 
@@ -237,7 +261,7 @@ impl Instance {
     ) -> Option<&'static str> {
         let at = rng.usize(..self.cursors.len().max(1));
         let ((share, consumer), cursor) = self.cursors.iter_mut().nth(at)?;
-        let seq = *cursor + 1;
+        let seq = cursor.at + 1;
         if self.held[share].is_ending || seq > self.following.tail().head() {
             return None;
         }
@@ -246,68 +270,13 @@ impl Instance {
             None if self.is_verified => database.record(seq)?,
             None => return None,
         };
-        *cursor = seq;
+        cursor.at = seq;
         if of_share(&record) == *share {
             let consumer = *consumer;
             in_order(&record, consumer, database, log);
             log.started.insert((consumer, record.received.id));
         }
         None
-    }
-
-    fn prepare_save(&mut self, rng: &mut Rng) -> Option<&'static str> {
-        if self.save.is_none() {
-            let at = rng.usize(..self.cursors.len().max(1));
-            let ((share, consumer), cursor) = self.cursors.iter().nth(at)?;
-            self.save = Some((self.held[share], *consumer, *cursor));
-        }
-        None
-    }
-
-    fn finish_save(&mut self, database: &mut Database, fault: u8) -> Option<&'static str> {
-        if !self.is_verified {
-            return None;
-        }
-        if let Some((grant, consumer, progress)) = self.save {
-            if fault == 0 {
-                return Some("saves, and the request is lost");
-            }
-            let is_saved = database.save(grant, consumer, progress);
-            if fault == 1 {
-                return Some("saves, and the answer is lost");
-            }
-            self.save = None;
-            if !is_saved {
-                self.drop_grant(grant);
-                return Some("is fenced");
-            }
-        }
-        self.give_back(database)
-    }
-
-    /// Gives back a share that is ending, after its progress is saved.
-    fn give_back(&mut self, database: &mut Database) -> Option<&'static str> {
-        let grant = self.held.values().find(|grant| grant.is_ending).copied()?;
-        for consumer in 0..CONSUMERS {
-            let progress = self.cursors.get(&(grant.share, consumer)).copied()?;
-            if !database.save(grant, consumer, progress) {
-                break;
-            }
-        }
-        database.give_back(grant);
-        self.drop_grant(grant);
-        Some("gives a share back")
-    }
-
-    fn drop_grant(&mut self, grant: Grant) {
-        if self
-            .held
-            .get(&grant.share)
-            .is_some_and(|held| held.epoch == grant.epoch)
-        {
-            self.held.remove(&grant.share);
-            self.cursors.retain(|(share, _), _| *share != grant.share);
-        }
     }
 
     fn lose_shares(&mut self) {
@@ -388,8 +357,4 @@ fn event(number: usize) -> Entry {
         named: true,
     };
     Entry::one(Arc::new(received), Events::Unread, key)
-}
-
-fn uuid(rng: &mut Rng) -> Uuid {
-    Uuid::from_u128(rng.u128(..))
 }

@@ -6,6 +6,7 @@
 
 mod database;
 mod instance;
+mod saving;
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -197,6 +198,10 @@ impl World {
             }
         }
     }
+}
+
+fn uuid(rng: &mut Rng) -> Uuid {
+    Uuid::from_u128(rng.u128(..))
 }
 
 fn run(seed: u64, world: &mut World) {

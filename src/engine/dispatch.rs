@@ -1,0 +1,262 @@
+//! [`Dispatch`]: which consumers are to run, and in which shares of the journal.
+//!
+//! One machine has all shares from the start. Where several instances share the journal, `shares.rs` opens and closes
+//! shares; each consumer then runs in the open ones.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::{join_all, try_join_all};
+use tokio::sync::Notify;
+
+use crate::Error;
+use crate::clock::Clock;
+use crate::dialect::Decoder;
+use crate::dispatch::{
+    Consumer, ConsumerControls, DispatchTuning, Elsewhere, Ending, LargeBodies, Outcome, Runner,
+    RunnerContext, Runners, Saved,
+};
+use crate::index::Notes;
+use crate::journal::{Cluster, Desk, Journal, SavedProgress, Share, Unavailable};
+use crate::telemetry::PipelineMetrics;
+
+/// The consumers of a journal, and the shares that are open.
+#[derive(Debug)]
+pub(super) struct Dispatch {
+    pub(super) journal: Arc<dyn Journal>,
+    /// What the instances that share the journal divide; `None` on a single machine.
+    pub(super) cluster: Option<Arc<dyn Cluster>>,
+    pub(super) runners: Runners,
+    pub(super) notes: Arc<dyn Notes>,
+    pub(super) decoder: Arc<Decoder>,
+    pub(super) large: Arc<LargeBodies>,
+    pub(super) metrics: PipelineMetrics,
+    pub(super) clock: Arc<dyn Clock>,
+    /// The desks of the open shares. Held while a consumer or a share is added or removed, so that changes happen
+    /// one after the other.
+    pub(super) open: tokio::sync::Mutex<BTreeMap<Share, Arc<dyn Desk>>>,
+    /// The consumers that are to run.
+    pub(super) wanted: Mutex<BTreeMap<String, Arc<Consumer>>>,
+    /// Told when a share was opened.
+    pub(super) opened: Notify,
+}
+
+/// The runners of a consumer that can be started.
+type Made = Vec<(Runner, ConsumerControls)>;
+
+impl Dispatch {
+    /// Adds a consumer; see [`Pipeline::add`](super::Pipeline::add).
+    pub(super) async fn add(&self, consumer: Consumer) -> Result<(), Error> {
+        let open = self.open.lock().await;
+        self.begin(&open, consumer).await
+    }
+
+    /// Starts a consumer in place of the one with its name, whose attempts are broken off.
+    pub(super) async fn replace(&self, consumer: Consumer) -> Result<(), Error> {
+        let open = self.open.lock().await;
+        self.end(consumer.name()).await;
+        self.begin(&open, consumer).await
+    }
+
+    /// Stops a consumer. Its attempts are broken off, and its progress is kept.
+    pub(super) async fn stop_consumer(&self, name: &str) {
+        let _open = self.open.lock().await;
+        self.end(name).await;
+    }
+
+    /// Stops a consumer, and deletes its progress and its metrics.
+    pub(super) async fn remove(&self, name: &str) -> Result<(), Error> {
+        let _open = self.open.lock().await;
+        self.end(name).await;
+        self.forget_metrics(name);
+        let forgotten = self.journal.forget_consumer(name).await;
+        forgotten.map_err(Error::journal)
+    }
+
+    /// Stops a consumer when its running attempts have ended.
+    pub(super) async fn drain(&self, name: &str) {
+        {
+            // A share that opens has started it already, or leaves it out.
+            let _open = self.open.lock().await;
+            self.wanted().remove(name);
+        }
+        self.runners.drain(name).await;
+    }
+
+    pub(super) fn forget_metrics(&self, name: &str) {
+        self.metrics.removed(name, &Outcome::NAMES);
+    }
+
+    /// Opens a share: starts all consumers in it. Returns whether one of them cannot start yet.
+    pub(super) async fn open_share(&self, desk: &Arc<dyn Desk>) -> bool {
+        let mut open = self.open.lock().await;
+        open.insert(desk.share(), Arc::clone(desk));
+        let is_left = self.start_left(desk).await;
+        self.opened.notify_one();
+        is_left
+    }
+
+    /// Starts the consumers that could not start when the share was opened. Returns whether one is left; none is
+    /// when the share was closed.
+    pub(super) async fn complete_share(&self, desk: &Arc<dyn Desk>) -> bool {
+        let open = self.open.lock().await;
+        let now = open.get(&desk.share());
+        let is_open = now.is_some_and(|now| Arc::ptr_eq(now, desk));
+        is_open && self.start_left(desk).await
+    }
+
+    /// Starts the consumers that do not run in an open share. One whose progress cannot be read does not hold up the
+    /// others. Returns whether one is left.
+    async fn start_left(&self, desk: &Arc<dyn Desk>) -> bool {
+        let share = desk.share();
+        let running = self.runners.living().controls();
+        let runs = |name: &str| {
+            let mut running = running.iter();
+            running.any(|one| one.is_in(share) && one.name() == name && !one.has_ended())
+        };
+        let wanted: Vec<Arc<Consumer>> = self.wanted().values().cloned().collect();
+        let left = wanted.iter().filter(|one| !runs(one.name()));
+        let left: Vec<&Arc<Consumer>> = left.collect();
+        let made = join_all(left.iter().map(|consumer| self.make(consumer, desk))).await;
+        let started = left.into_iter().zip(made).filter_map(|(consumer, made)| {
+            let made = made.map_err(Error::journal);
+            let started = made.and_then(|made| self.start(vec![made]));
+            Some((consumer.name(), started.err()?))
+        });
+        let failed: Vec<_> = started.collect();
+        let is_left = !failed.is_empty() && !self.runners.have_stopped();
+        if let Some((name, error)) = failed.first().filter(|_| is_left) {
+            // If the database cannot be reached, it is the same with all.
+            let others = failed.len() - 1;
+            log::warn!(
+                "{name}, and {others} other consumers, cannot start in share {share} yet, their events wait: {error}"
+            );
+        }
+        is_left
+    }
+
+    /// Closes a share: ends all consumers in it.
+    pub(super) async fn close_share(&self, share: Share, how: Ending) {
+        self.open.lock().await.remove(&share);
+        self.runners.end_share(share, how).await;
+    }
+
+    /// The controls of all consumers. One that runs in no share of this instance has no runners.
+    pub(super) fn consumers(&self) -> Vec<ConsumerControls> {
+        let mut all = ConsumerControls::grouped(self.runners.living().controls());
+        if self.cluster.is_some() {
+            let wanted = self.wanted();
+            let missing = wanted
+                .keys()
+                .filter(|name| !all.iter().any(|one| one.name() == *name));
+            let missing: Vec<_> = missing
+                .map(|name| ConsumerControls::without_runners(name))
+                .collect();
+            all.extend(missing);
+            drop(wanted);
+        }
+        let Some(elsewhere) = self.elsewhere() else {
+            return all;
+        };
+        let all = all.into_iter();
+        all.map(|one| one.everywhere(elsewhere.clone())).collect()
+    }
+
+    /// The shares that other instances dispatch; `None` on a single machine.
+    pub(super) fn elsewhere(&self) -> Option<Elsewhere> {
+        Some(Elsewhere {
+            cluster: Arc::clone(self.cluster.as_ref()?),
+            shares: self.journal.shares(),
+            tail: Arc::clone(self.journal.tail()),
+            clock: Arc::clone(&self.clock),
+        })
+    }
+
+    /// What was saved last of a consumer in each share; nothing if it is not known.
+    pub(super) async fn saved(&self, consumer: &str) -> Result<Vec<SavedProgress>, Unavailable> {
+        if let Some(cluster) = &self.cluster {
+            return Ok(cluster.saved(consumer).await?.into_values().collect());
+        }
+        let desks: Vec<_> = self.open.lock().await.values().cloned().collect();
+        let saved = try_join_all(desks.iter().map(|desk| desk.saved(consumer))).await?;
+        Ok(saved.into_iter().flatten().collect())
+    }
+
+    /// Whether a consumer of this name is to run.
+    pub(super) fn is_wanted(&self, name: &str) -> bool {
+        self.wanted().contains_key(name)
+    }
+
+    /// Has a consumer that is new start from now in all shares. One that is known goes on where it was.
+    pub(super) async fn introduce(&self, name: &str) -> Result<(), Unavailable> {
+        let now = Saved::starting_after(self.journal.tail().head());
+        self.journal.introduce(name, &now.head.encode()).await
+    }
+
+    async fn begin(
+        &self,
+        open: &BTreeMap<Share, Arc<dyn Desk>>,
+        consumer: Consumer,
+    ) -> Result<(), Error> {
+        let (name, consumer) = (consumer.name().to_owned(), Arc::new(consumer));
+        if self.runners.have_stopped() || self.wanted().contains_key(&name) {
+            let why = format!("{name} runs already, or everything is being stopped");
+            return Err(Error::journal(why));
+        }
+        if self.cluster.is_some() {
+            // So it starts at the same event in shares that another instance holds.
+            self.introduce(&name).await.map_err(Error::journal)?;
+        }
+        let made = open.values().map(|desk| self.make(&consumer, desk));
+        let made = try_join_all(made).await.map_err(Error::journal)?;
+        if let Err(error) = self.start(made) {
+            // In some shares only it would hold up the next try.
+            self.runners.end(&name).await;
+            return Err(error);
+        }
+        self.metrics.started(&name);
+        self.wanted().insert(name, consumer);
+        Ok(())
+    }
+
+    async fn end(&self, name: &str) {
+        self.wanted().remove(name);
+        self.runners.end(name).await;
+        self.metrics.stopped(name);
+    }
+
+    /// Makes the runner of a consumer in a share.
+    fn make(
+        &self,
+        consumer: &Arc<Consumer>,
+        desk: &Arc<dyn Desk>,
+    ) -> impl Future<Output = Result<(Runner, ConsumerControls), Unavailable>> + Send + use<> {
+        let context = RunnerContext {
+            journal: Arc::clone(&self.journal),
+            desk: Arc::clone(desk),
+            cluster: self.cluster.clone(),
+            decoder: Arc::clone(&self.decoder),
+            large: Arc::clone(&self.large),
+            clock: Arc::clone(&self.clock),
+            tuning: DispatchTuning::default(),
+        };
+        let observer = self.notes.consumer(consumer.name());
+        Runner::new(Arc::clone(consumer), context, observer)
+    }
+
+    fn start(&self, made: Made) -> Result<(), Error> {
+        for (runner, controls) in made {
+            let name = controls.name().to_owned();
+            if !self.runners.start(runner, controls) {
+                let why = format!("{name} runs already, or everything is being stopped");
+                return Err(Error::journal(why));
+            }
+        }
+        Ok(())
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Consumer>>> {
+        // No panic can leave the map half-changed.
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

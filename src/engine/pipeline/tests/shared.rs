@@ -1,0 +1,235 @@
+//! Tests of an instance that shares its journal with others.
+
+use super::*;
+use crate::journal::{FakeCluster, Memory, share_of};
+use crate::testing::FakeClock;
+
+/// An instance that holds nothing yet.
+struct Instance {
+    world: World,
+    cluster: Arc<FakeCluster>,
+}
+
+impl Instance {
+    fn on(journal: &Memory, cluster: FakeCluster, clock: &Arc<dyn Clock>) -> Self {
+        let cluster = Arc::new(cluster);
+        let opened = Opened {
+            cluster: Some(cluster.clone()),
+            ..Opened::without_search(Arc::new(journal.clone()))
+        };
+        let world = World::over(opened, &Metrics::new(), clock, None);
+        Self { world, cluster }
+    }
+
+    /// The first of several on a journal with two shares.
+    fn first() -> (Memory, Self) {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let journal = Memory::new(Arc::clone(&clock), 2);
+        let cluster = FakeCluster::new(&journal, &clock);
+        let first = Self::on(&journal, cluster, &clock);
+        (journal, first)
+    }
+
+    /// One that holds both shares.
+    fn alone() -> Self {
+        let (_, alone) = Self::first();
+        alone.hold();
+        alone
+    }
+
+    fn hold(&self) {
+        self.cluster.grant(0, false);
+        self.cluster.grant(1, false);
+    }
+
+    fn runs(&self, name: &str) -> usize {
+        let living = self.world.pipeline.dispatch.runners.living().controls();
+        living.iter().filter(|one| one.name() == name).count()
+    }
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+    assert!(waited.is_ok(), "not within 20 s: {what}");
+}
+
+/// A consumer that does one thing at a time.
+async fn add_slow(world: &World, name: &str) -> Watched {
+    let options = HandlerOptions::default().concurrency(1);
+    let (watched, consumer) = world.consumer_with(name, options);
+    world.pipeline.add(consumer).await.unwrap();
+    watched
+}
+
+/// They are with the runner of another instance, and wait there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleted_events_start_nowhere() {
+    let (journal, asked) = Instance::first();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let other = Instance::on(&journal, asked.cluster.beside(), &clock);
+    let _unused = asked.world.add("handler:one").await;
+    let mut one = add_slow(&other.world, "handler:one").await;
+    other.hold();
+    until("opened", || other.runs("handler:one") == 2).await;
+    one.hold(true);
+    for number in 1..=20 {
+        other.world.append(number).await;
+    }
+    let mut running = vec![one.next().await.0];
+    let controls = other.world.pipeline.consumers().remove(0);
+    while controls.own_status().await.unwrap().in_memory < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let bodies: Vec<Seq> = (2..=19).collect();
+    assert_eq!(asked.world.pipeline.delete(&bodies).await, Ok(18));
+    assert_eq!(asked.cluster.left(), []);
+    one.hold(false);
+    running.push(one.next().await.0);
+    assert_eq!(running, [1, 20]);
+    other.world.pipeline.stop().await;
+    asked.world.pipeline.stop().await;
+    assert_eq!(one.all_left(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_is_retired_beside_a_share_that_opens() {
+    let (_, instance) = Instance::first();
+    let _one = instance.world.add("handler:one").await;
+    instance.cluster.answers(false);
+    instance.cluster.grant(0, false);
+    until("asked", || instance.cluster.asked() == 1).await;
+    let retired = instance.world.pipeline.retire("handler:one");
+    let answered = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        instance.cluster.answers(true);
+    };
+    futures_util::future::join(retired, answered).await;
+    // The share is open, and one that is added runs in it.
+    let _two = instance.world.add("handler:two").await;
+    until("opened", || instance.runs("handler:two") == 1).await;
+    assert_eq!(instance.runs("handler:one"), 0);
+    instance.world.pipeline.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_share_is_given_back_after_ends_with_the_lease() {
+    let instance = Instance::alone();
+    let mut one = instance.world.add("handler:one").await;
+    until("opened", || instance.runs("handler:one") == 2).await;
+    one.hold(true);
+    instance.world.append(1).await;
+    one.next().await;
+    let share = share_of("gateway", None, 2);
+    instance.cluster.grant(share, true);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(one.dropped.load(Ordering::SeqCst), 0);
+    instance.cluster.ends_at(SystemClock.monotonic());
+    // Long before the share is given back without it.
+    let started = SystemClock.monotonic();
+    until("broken off", || one.dropped.load(Ordering::SeqCst) == 1).await;
+    assert!(SystemClock.monotonic() - started < Duration::from_secs(5));
+    instance.world.pipeline.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_opens_during_a_stop() {
+    let (_, instance) = Instance::first();
+    instance.cluster.grant(0, false);
+    instance.cluster.grant(1, false);
+    let mut one = instance.world.add("handler:one").await;
+    until("opened", || instance.runs("handler:one") == 2).await;
+    let opened = || instance.cluster.opened.load(Ordering::SeqCst);
+    assert_eq!(opened(), 2);
+    one.hold(true);
+    instance.world.append(1).await;
+    one.next().await;
+    let meanwhile = async {
+        until("stopping", || instance.world.pipeline.has_stopped()).await;
+        let other = 1 - share_of("gateway", None, 2);
+        instance.cluster.grant(other, true);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        instance.cluster.grant(other, false);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(opened(), 2);
+        one.hold(false);
+    };
+    futures_util::future::join(instance.world.pipeline.stop(), meanwhile).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_cannot_start_holds_up_no_other() {
+    let (_, instance) = Instance::first();
+    let Instance { world, cluster } = &instance;
+    let mut bad = world.add("handler:bad").await;
+    let mut good = world.add("handler:good").await;
+    cluster.is_readable("handler:bad", false);
+    instance.hold();
+    world.append(1).await;
+    assert_eq!(good.next().await, (1, 1));
+    // What is asked of it waits; what is asked of others does not.
+    let pause = async |name: &str| {
+        let consumers = world.pipeline.consumers().into_iter();
+        let mut named = consumers.filter(|one| one.name() == name);
+        named.next().unwrap().pause(false).await
+    };
+    let resumed = async {
+        assert_eq!(pause("handler:bad").await, Some(Ok(())));
+        assert_eq!(cluster.left(), []);
+    };
+    let others = async {
+        until("asked", || cluster.left().len() == 2).await;
+        world.append(2).await;
+        good.settled(world, 2).await;
+        assert_eq!(world.pipeline.delete(&[2]).await, Ok(1));
+        assert_eq!(cluster.left().len(), 2);
+        cluster.is_readable("handler:bad", true);
+    };
+    futures_util::future::join(resumed, others).await;
+    assert_eq!(bad.next().await, (1, 1));
+    world.pipeline.stop().await;
+    assert_eq!(bad.all_left(), []);
+}
+
+/// The clock of the instance is far ahead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_grow_old_by_the_clock_of_the_journal() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let database = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH));
+    let ahead = Arc::new(FakeClock::new(Timestamp::UNIX_EPOCH + 300 * DAY));
+    let own: Arc<dyn Clock> = ahead.clone();
+    let clock: Arc<dyn Clock> = database.clone();
+    let journal = Memory::new(Arc::clone(&clock), 2);
+    let cluster = FakeCluster::new(&journal, &clock);
+    let instance = Instance::on(&journal, cluster, &own);
+    for number in 1..=3 {
+        instance.world.append(number).await;
+    }
+    let asked = || instance.cluster.asked_for_time.load(Ordering::SeqCst);
+    let retained = async || {
+        instance
+            .world
+            .pipeline
+            .journal()
+            .read(0, 9)
+            .await
+            .unwrap()
+            .len()
+    };
+    instance.cluster.grant(2, false);
+    until("looked", || asked() == 1).await;
+    ahead.advance(DAY);
+    until("looked again", || asked() == 2).await;
+    assert_eq!(retained().await, 3);
+    database.set(Timestamp::UNIX_EPOCH + DAY);
+    ahead.advance(DAY);
+    until("looked again", || asked() == 3).await;
+    while retained().await != 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    instance.world.pipeline.stop().await;
+}

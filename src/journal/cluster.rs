@@ -1,0 +1,173 @@
+//! [`Cluster`]: how the instances that share a journal divide dispatch. [`Grant`]: a part of it.
+
+#[cfg(test)]
+mod fake;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+#[cfg(test)]
+pub(crate) use self::fake::FakeCluster;
+use super::{Desk, SavedProgress, Share, Unavailable, Version};
+use crate::Timestamp;
+use crate::telemetry::ClusterState;
+
+/// A journal that several instances share: each dispatches the shares that it holds.
+#[async_trait]
+#[cfg_attr(not(all(feature = "postgres", feature = "sqlite")), allow(dead_code))]
+pub(crate) trait Cluster: Debug + Send + Sync + 'static {
+    /// Begins to take a fair part of the shares, and returns those that this instance holds. The housekeeper's has
+    /// the number of [shares](super::Desks::shares): its holder does what only one instance may do.
+    fn held(&self) -> watch::Receiver<BTreeMap<Share, Grant>>;
+
+    /// Returns until when this instance may use its shares, unless it renews its lease before. Afterwards it must
+    /// start no attempt, and break off those that run.
+    fn lease_until(&self) -> Instant;
+
+    /// Returns the time by which bodies are stored, whatever the clocks of the instances say.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be asked now.
+    async fn now(&self) -> Result<Timestamp, Unavailable>;
+
+    /// Opens the desk of a share that this instance holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable::Ended`] if the journal is closed.
+    fn desk_of(&self, grant: Grant) -> Result<Arc<dyn Desk>, Unavailable>;
+
+    /// Returns what was saved last of a consumer in each share, whichever instance holds it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read now.
+    async fn saved(&self, consumer: &str) -> Result<BTreeMap<Share, SavedProgress>, Unavailable>;
+
+    /// Gives a share back, after everything of it was saved. Another instance takes it immediately.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be stored now; a caller may try again.
+    async fn give_back(&self, grant: Grant) -> Result<(), Unavailable>;
+
+    /// Leaves commands for the holders of these shares. Returns their numbers when they are durable.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be stored now.
+    async fn command(
+        &self,
+        consumer: &str,
+        commands: &[(Share, Vec<u8>)],
+    ) -> Result<Vec<u64>, Unavailable>;
+
+    /// Waits until these commands were carried out. A holder that has vanished is waited for until another has
+    /// taken the share.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be known now.
+    async fn carried_out(&self, commands: &[u64]) -> Result<(), Unavailable>;
+
+    /// Returns a receiver that is told of new commands.
+    fn watch_commands(&self) -> watch::Receiver<u64>;
+
+    /// Returns the commands of a share that are not done, in order.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read now.
+    async fn commands(&self, share: Share) -> Result<Vec<ShareCommand>, Unavailable>;
+
+    /// Removes a command that was carried out.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be stored now.
+    async fn remove_command(&self, id: u64) -> Result<(), Unavailable>;
+
+    /// Says that this instance has applied all changes of documents up to this one.
+    fn applied(&self, version: Version);
+
+    /// Waits until every living instance has applied all changes of documents up to this one. One that is away is
+    /// waited for until it is seen dead.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be known now.
+    async fn applied_by_all(&self, version: Version) -> Result<(), Unavailable>;
+
+    /// Leaves a note for the other instances. Returns its number. Notes older than a day are removed.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be stored now.
+    async fn add_note(&self, body: &[u8]) -> Result<u64, Unavailable>;
+
+    /// Returns the notes of all instances after this number, at most `most`, in order.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read now.
+    async fn notes(&self, after: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, Unavailable>;
+
+    /// Returns a receiver that is told of new notes.
+    fn watch_notes(&self) -> watch::Receiver<u64>;
+
+    /// Removes a consumer's progress from all shares, unless there is a document with this key again.
+    ///
+    /// # Errors
+    ///
+    /// If the change cannot be stored now.
+    async fn forget_removed(&self, consumer: &str, document: &str) -> Result<(), Unavailable>;
+
+    /// How this instance does, for the metrics.
+    fn state(&self) -> ClusterState;
+}
+
+/// What an administrator asked for, until the holder of the share has done it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "postgres"), allow(unreachable_pub))]
+pub struct ShareCommand {
+    /// Its number.
+    pub id: u64,
+    /// The share that it concerns.
+    pub share: Share,
+    /// The consumer that it is for.
+    pub consumer: String,
+    /// Its content.
+    pub body: Vec<u8>,
+}
+
+/// The right to dispatch a share, and the epoch under which its progress is saved.
+///
+/// It ends early: when the lease of the instance has passed, when it is no longer among the held ones, or when a
+/// save is fenced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "postgres"), allow(unreachable_pub))]
+pub struct Grant {
+    /// The share; the number of shares for the housekeeper's.
+    pub share: Share,
+    /// Raised whenever the share is taken.
+    pub epoch: u64,
+    /// Whether another instance is to have the share: finish what runs, save, and give it back.
+    pub is_ending: bool,
+    /// The instance that holds it.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) holder: Uuid,
+}
+
+impl Grant {
+    /// Whether both are the same right, also if one of them is ending.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (self.share, self.epoch, self.holder) == (other.share, other.epoch, other.holder)
+    }
+}

@@ -1,0 +1,274 @@
+//! [`FakeCluster`]: what an instance sees of others, as a test says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{Cluster, Grant, ShareCommand};
+use crate::Timestamp;
+use crate::clock::Clock;
+use crate::journal::{
+    Desk, Desks as _, Memory, ProgressChange, SavedProgress, Share, Unavailable, Version,
+};
+use crate::telemetry::ClusterState;
+
+/// One instance of several that share a [`Memory`]. It holds what the test gives it.
+#[derive(Debug)]
+pub(crate) struct FakeCluster {
+    journal: Memory,
+    /// The clock of the journal.
+    clock: Arc<dyn Clock>,
+    held: watch::Sender<BTreeMap<Share, Grant>>,
+    /// `None` while the lease is renewed in time.
+    lease_until: Mutex<Option<Instant>>,
+    commands: Arc<Commands>,
+    /// How often a desk was opened.
+    pub(crate) opened: AtomicUsize,
+    /// How often the journal was asked for its time.
+    pub(crate) asked_for_time: AtomicUsize,
+    saved: Arc<SavedAs>,
+}
+
+/// What all instances leave for each other.
+#[derive(Debug, Default)]
+struct Commands {
+    all: Mutex<BTreeMap<u64, ShareCommand>>,
+    newest: watch::Sender<u64>,
+}
+
+/// How desks answer what was saved.
+#[derive(Debug)]
+struct SavedAs {
+    /// Whether they answer.
+    answers: watch::Sender<bool>,
+    /// How often they were asked.
+    asked: AtomicUsize,
+    /// Consumers whose progress cannot be read.
+    unreadable: Mutex<BTreeSet<String>>,
+}
+
+impl FakeCluster {
+    pub(crate) fn new(journal: &Memory, clock: &Arc<dyn Clock>) -> Self {
+        Self {
+            journal: journal.clone(),
+            clock: Arc::clone(clock),
+            held: watch::Sender::default(),
+            lease_until: Mutex::default(),
+            commands: Arc::default(),
+            opened: AtomicUsize::default(),
+            asked_for_time: AtomicUsize::default(),
+            saved: Arc::new(SavedAs {
+                answers: watch::Sender::new(true),
+                asked: AtomicUsize::default(),
+                unreadable: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Another instance beside this one.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            commands: Arc::clone(&self.commands),
+            ..Self::new(&self.journal, &self.clock)
+        }
+    }
+
+    /// Gives it a share, or wants it back.
+    pub(crate) fn grant(&self, share: Share, is_ending: bool) {
+        let grant = Grant {
+            share,
+            epoch: 1,
+            is_ending,
+            holder: Uuid::nil(),
+        };
+        self.held.send_modify(|held| {
+            held.insert(share, grant);
+        });
+    }
+
+    /// It cannot renew its lease after this.
+    pub(crate) fn ends_at(&self, until: Instant) {
+        *self.lease_until.lock().unwrap() = Some(until);
+        self.held.send_modify(|_| {});
+    }
+
+    /// Whether desks answer what was saved; until then they hang.
+    pub(crate) fn answers(&self, answers: bool) {
+        self.saved.answers.send_replace(answers);
+    }
+
+    /// How often desks were asked what was saved.
+    pub(crate) fn asked(&self) -> usize {
+        self.saved.asked.load(Ordering::SeqCst)
+    }
+
+    /// Whether the progress of a consumer can be read.
+    pub(crate) fn is_readable(&self, consumer: &str, is_so: bool) {
+        let mut unreadable = self.saved.unreadable.lock().unwrap();
+        if is_so {
+            unreadable.remove(consumer);
+        } else {
+            unreadable.insert(consumer.to_owned());
+        }
+    }
+
+    /// The commands that nobody has carried out.
+    pub(crate) fn left(&self) -> Vec<ShareCommand> {
+        self.commands
+            .all
+            .lock()
+            .unwrap()
+            .values()
+            .cloned()
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Cluster for FakeCluster {
+    fn held(&self) -> watch::Receiver<BTreeMap<Share, Grant>> {
+        self.held.subscribe()
+    }
+
+    fn lease_until(&self) -> Instant {
+        let until = *self.lease_until.lock().unwrap();
+        // Longer than a test's clock goes.
+        until.unwrap_or_else(|| self.clock.monotonic() + Duration::from_secs(1_000_000_000))
+    }
+
+    async fn now(&self) -> Result<Timestamp, Unavailable> {
+        self.asked_for_time.fetch_add(1, Ordering::SeqCst);
+        Ok(self.clock.now())
+    }
+
+    fn desk_of(&self, grant: Grant) -> Result<Arc<dyn Desk>, Unavailable> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        let desk = self.journal.desk(grant.share).now_or_never();
+        let desk = desk.expect("it answers immediately")?;
+        let saved = Arc::clone(&self.saved);
+        Ok(Arc::new(FakeDesk { desk, saved }))
+    }
+
+    async fn saved(&self, consumer: &str) -> Result<BTreeMap<Share, SavedProgress>, Unavailable> {
+        Ok(self.journal.saved_everywhere(consumer))
+    }
+
+    async fn give_back(&self, grant: Grant) -> Result<(), Unavailable> {
+        self.held.send_modify(|held| {
+            held.remove(&grant.share);
+        });
+        Ok(())
+    }
+
+    async fn command(
+        &self,
+        consumer: &str,
+        commands: &[(Share, Vec<u8>)],
+    ) -> Result<Vec<u64>, Unavailable> {
+        let mut all = self.commands.all.lock().unwrap();
+        let first = *self.commands.newest.borrow() + 1;
+        let ids: Vec<u64> = (first..).take(commands.len()).collect();
+        for (id, (share, body)) in ids.iter().zip(commands) {
+            let command = ShareCommand {
+                id: *id,
+                share: *share,
+                consumer: consumer.to_owned(),
+                body: body.clone(),
+            };
+            all.insert(*id, command);
+        }
+        drop(all);
+        self.commands
+            .newest
+            .send_modify(|newest| *newest += ids.len() as u64);
+        Ok(ids)
+    }
+
+    async fn carried_out(&self, commands: &[u64]) -> Result<(), Unavailable> {
+        while self.left().iter().any(|one| commands.contains(&one.id)) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    fn watch_commands(&self) -> watch::Receiver<u64> {
+        self.commands.newest.subscribe()
+    }
+
+    async fn commands(&self, share: Share) -> Result<Vec<ShareCommand>, Unavailable> {
+        let mut left = self.left();
+        left.retain(|one| one.share == share);
+        Ok(left)
+    }
+
+    async fn remove_command(&self, id: u64) -> Result<(), Unavailable> {
+        self.commands.all.lock().unwrap().remove(&id);
+        Ok(())
+    }
+
+    fn applied(&self, _: Version) {}
+
+    async fn applied_by_all(&self, _: Version) -> Result<(), Unavailable> {
+        Ok(())
+    }
+
+    async fn add_note(&self, _: &[u8]) -> Result<u64, Unavailable> {
+        Ok(0)
+    }
+
+    async fn notes(&self, _: u64, _: usize) -> Result<Vec<(u64, Vec<u8>)>, Unavailable> {
+        Ok(Vec::new())
+    }
+
+    fn watch_notes(&self) -> watch::Receiver<u64> {
+        watch::Sender::new(0).subscribe()
+    }
+
+    async fn forget_removed(&self, consumer: &str, _: &str) -> Result<(), Unavailable> {
+        self.journal.forget_consumer(consumer).await
+    }
+
+    fn state(&self) -> ClusterState {
+        ClusterState::default()
+    }
+}
+
+/// A desk that answers as the test says.
+#[derive(Debug)]
+struct FakeDesk {
+    desk: Arc<dyn Desk>,
+    saved: Arc<SavedAs>,
+}
+
+#[async_trait]
+impl Desk for FakeDesk {
+    fn share(&self) -> Share {
+        self.desk.share()
+    }
+
+    async fn saved(&self, consumer: &str) -> Result<Option<SavedProgress>, Unavailable> {
+        self.saved.asked.fetch_add(1, Ordering::SeqCst);
+        let mut answers = self.saved.answers.subscribe();
+        let answers = answers.wait_for(|answers| *answers).await;
+        answers.map(drop).expect("the sender is there");
+        let is_unreadable = self.saved.unreadable.lock().unwrap().contains(consumer);
+        let unreadable = || SavedProgress {
+            head: b"?".to_vec(),
+            rows: Vec::new(),
+        };
+        match is_unreadable {
+            true => Ok(Some(unreadable())),
+            false => self.desk.saved(consumer).await,
+        }
+    }
+
+    async fn save(&self, change: ProgressChange) -> Result<(), Unavailable> {
+        self.desk.save(change).await
+    }
+}

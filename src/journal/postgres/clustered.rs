@@ -1,0 +1,113 @@
+//! What the dispatcher and the metrics see of a journal that several instances share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::desk::saved_everywhere;
+use super::documents;
+use super::journal::Postgres;
+use crate::Timestamp;
+use crate::journal::{
+    Cluster, Desk, Grant, SavedProgress, Share, ShareCommand, Unavailable, Version,
+};
+use crate::telemetry::ClusterState;
+
+#[async_trait]
+impl Cluster for Postgres {
+    fn held(&self) -> watch::Receiver<BTreeMap<Share, Grant>> {
+        Postgres::held(self)
+    }
+
+    fn lease_until(&self) -> Instant {
+        Postgres::lease_until(self)
+    }
+
+    async fn now(&self) -> Result<Timestamp, Unavailable> {
+        let now = self.shared.times.now();
+        let rows = self.shared.link.read("SELECT now_1($1)", &[&now]).await?;
+        Ok(Timestamp::from_millisecond(rows[0].get(0)).unwrap_or_default())
+    }
+
+    fn desk_of(&self, grant: Grant) -> Result<Arc<dyn Desk>, Unavailable> {
+        Postgres::desk_of(self, grant)
+    }
+
+    async fn saved(&self, consumer: &str) -> Result<BTreeMap<Share, SavedProgress>, Unavailable> {
+        saved_everywhere(&self.shared.link, consumer).await
+    }
+
+    async fn command(
+        &self,
+        consumer: &str,
+        commands: &[(Share, Vec<u8>)],
+    ) -> Result<Vec<u64>, Unavailable> {
+        Postgres::command(self, consumer, commands).await
+    }
+
+    async fn carried_out(&self, commands: &[u64]) -> Result<(), Unavailable> {
+        Postgres::carried_out(self, commands).await
+    }
+
+    fn watch_commands(&self) -> watch::Receiver<u64> {
+        Postgres::watch_commands(self)
+    }
+
+    async fn commands(&self, share: Share) -> Result<Vec<ShareCommand>, Unavailable> {
+        Postgres::commands(self, share).await
+    }
+
+    async fn remove_command(&self, id: u64) -> Result<(), Unavailable> {
+        Postgres::remove_command(self, id).await
+    }
+
+    async fn give_back(&self, grant: Grant) -> Result<(), Unavailable> {
+        Postgres::give_back(self, grant).await
+    }
+
+    fn applied(&self, version: Version) {
+        Postgres::applied(self, version);
+    }
+
+    async fn applied_by_all(&self, version: Version) -> Result<(), Unavailable> {
+        documents::applied_by_all(&self.shared, version).await
+    }
+
+    async fn add_note(&self, body: &[u8]) -> Result<u64, Unavailable> {
+        let id = Postgres::add_note(self, body).await?;
+        if id.is_multiple_of(256) {
+            self.remove_old_notes().await?;
+        }
+        Ok(id)
+    }
+
+    async fn notes(&self, after: u64, most: usize) -> Result<Vec<(u64, Vec<u8>)>, Unavailable> {
+        let notes = Postgres::notes(self, after, most).await?.into_iter();
+        Ok(notes.map(|note| (note.id, note.body)).collect())
+    }
+
+    fn watch_notes(&self) -> watch::Receiver<u64> {
+        Postgres::watch_notes(self)
+    }
+
+    async fn forget_removed(&self, consumer: &str, document: &str) -> Result<(), Unavailable> {
+        documents::forget_removed(&self.shared.link, consumer, document).await
+    }
+
+    fn state(&self) -> ClusterState {
+        let counts = self.counts();
+        let now = self.shared.clock.monotonic();
+        ClusterState {
+            shares: self.shared.grants.held.borrow().len() as u64,
+            lease_left: self.shared.lease_until().saturating_duration_since(now),
+            taken: counts.taken,
+            fenced: counts.fenced,
+            unknown_found: counts.unknown_found,
+            unknown_absent: counts.unknown_absent,
+            lost: counts.lost,
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What instances tell each other of documents: how far each has applied their changes.
+
+use std::time::Duration;
+
+use super::link::Link;
+use super::shared::Shared;
+use super::sql::signed;
+use crate::journal::{Unavailable, Version};
+
+/// Waits until every living instance has applied this change. One that is away is waited for until it is seen dead,
+/// which takes less than two leases.
+pub(super) async fn applied_by_all(shared: &Shared, version: Version) -> Result<(), Unavailable> {
+    let clock = &shared.clock;
+    let until = clock.monotonic() + 3 * shared.options.lease;
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        let rows = shared.link.read(WAITING, &[&signed(version)]).await?;
+        let Some(name) = rows[0].get::<_, Option<String>>(0) else {
+            return Ok(());
+        };
+        if clock.monotonic() > until {
+            let why =
+                format!("the instance {name} has not applied a change of subscriptions in time");
+            return Err(Unavailable::Away(why));
+        }
+        clock.sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Removes a consumer's progress, unless there is such a document again.
+pub(super) async fn forget_removed(
+    link: &Link,
+    consumer: &str,
+    document: &str,
+) -> Result<(), Unavailable> {
+    let (consumer, document) = (consumer.as_bytes(), document.as_bytes());
+    link.call(FORGET_REMOVED, &[&consumer, &document])
+        .await
+        .map(drop)
+}
+
+/// An instance that has not applied the change.
+const WAITING: &str = "SELECT (SELECT name FROM instance WHERE documents < $1 ORDER BY id LIMIT 1)";
+const FORGET_REMOVED: &str = "SELECT forget_removed_1($1, $2)";
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);

@@ -1,0 +1,55 @@
+//! What a start says, and what it refuses.
+
+use super::Cluster;
+use crate::served::{Served, command};
+use crate::support::{Folder, run};
+
+/// What the start of an instance says that does not start.
+fn refused(folder: &Folder) -> String {
+    match Served::try_start(&mut command(folder)) {
+        Ok(_) => panic!("it starts"),
+        Err(said) => said,
+    }
+}
+
+#[actix_web::test]
+async fn a_start_says_where_events_are() {
+    let Some(cluster) = Cluster::new("start", "") else {
+        return;
+    };
+    let folder = cluster.settings("first");
+    let path = folder.0.join("settings.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let host = cluster.url.split('@').nth(1).unwrap();
+    let host = host.split('/').next().unwrap();
+    let secret = text.replace("offhook@", "offhook:geheim@");
+    std::fs::write(&path, &secret).unwrap();
+    let ran = run(&["check", "--settings", path.to_str().unwrap()]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let said = format!("on the disk of the primary of the database ({host}, schema it_");
+    assert!(ran.printed.contains(&said), "{ran:?}");
+    assert!(ran.printed.contains("this instance is first"), "{ran:?}");
+    assert!(!ran.printed.contains("geheim"), "{ran:?}");
+
+    let served = Served::start(&folder);
+    assert!(served.is_ready().await);
+    // The number of shares was fixed when the schema was made.
+    let other = cluster.settings("other");
+    let text = secret.replace("instance = \"first\"", "instance = \"other\"\nshares = 3");
+    std::fs::write(other.0.join("settings.toml"), text).unwrap();
+    let said = refused(&other);
+    assert!(
+        said.contains("was made with 16 shares, and this instance wants 3"),
+        "{said}"
+    );
+    let text = secret.replace("instance = \"first\"", "durability = \"replicated\"");
+    std::fs::write(other.0.join("settings.toml"), text).unwrap();
+    let said = refused(&other);
+    assert!(said.contains("no synchronous standby"), "{said}");
+    let text = secret.replace(host, "127.0.0.1:1");
+    std::fs::write(other.0.join("settings.toml"), text).unwrap();
+    let said = refused(&other);
+    assert!(said.contains("the database cannot be used now"), "{said}");
+    assert!(!said.contains("geheim"), "{said}");
+    served.program.stop();
+}
