@@ -53,7 +53,7 @@ pub(super) struct Cursor {
 impl Instance {
     pub(super) fn new(database: &mut Database, rng: &mut Rng, now: Instant) -> Self {
         let id = uuid(rng);
-        let lease = LEASE / rng.u32(1..4);
+        let lease = LEASE * rng.u32(1..4);
         database.join(id, uuid(rng), lease);
         let tail = Arc::new(Tail::new(database.head()));
         Self {
