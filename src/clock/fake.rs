@@ -60,6 +60,10 @@ impl Clock for FakeClock {
         self.started + self.passed()
     }
 
+    fn since_boot(&self) -> Duration {
+        self.passed()
+    }
+
     fn sleep(&self, pause: Duration) -> BoxFuture<'static, ()> {
         let end = self.passed().saturating_add(pause);
         let mut passed = self.passed.subscribe();

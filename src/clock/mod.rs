@@ -2,6 +2,7 @@
 //!
 //! All code that needs the time takes a clock, so that a test can set the time.
 
+mod boot;
 mod fake;
 
 use std::fmt::Debug;
@@ -19,6 +20,12 @@ pub trait Clock: Debug + Send + Sync + 'static {
 
     /// A time that never goes back, for durations.
     fn monotonic(&self) -> Instant;
+
+    /// The time since the machine was started. Time in which it was suspended counts, which
+    /// [`monotonic`](Self::monotonic) leaves out on Linux.
+    fn since_boot(&self) -> Duration {
+        boot::passed()
+    }
 
     /// Completes when `pause` has passed on this clock.
     fn sleep(&self, pause: Duration) -> BoxFuture<'static, ()> {

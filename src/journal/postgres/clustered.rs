@@ -99,10 +99,9 @@ impl Cluster for Postgres {
 
     fn state(&self) -> ClusterState {
         let counts = self.counts();
-        let now = self.shared.clock.monotonic();
         ClusterState {
             shares: self.shared.grants.held.borrow().len() as u64,
-            lease_left: self.shared.lease_until().saturating_duration_since(now),
+            lease_left: self.shared.lease_left(),
             taken: counts.taken,
             fenced: counts.fenced,
             unknown_found: counts.unknown_found,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
@@ -14,13 +14,17 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::options::{PostgresError, PostgresOptions, told};
+use super::hosts::{Host, each};
+use super::options::{CONNECT_TIMEOUT, PostgresError, PostgresOptions, told};
 use super::session::{Listener, Session, drive};
 use crate::clock::Clock;
 
 /// Makes connections to the host that takes writes.
 pub(super) struct Connector {
-    config: tokio_postgres::Config,
+    /// At least one.
+    hosts: Vec<Host>,
+    /// The one that took writes last.
+    last: AtomicUsize,
     tls: Option<MakeRustlsConnect>,
     schema: String,
     settings: String,
@@ -66,7 +70,8 @@ impl Connector {
              SET standard_conforming_strings TO on"
         );
         Ok(Self {
-            config,
+            hosts: each(&config),
+            last: AtomicUsize::new(0),
             tls,
             schema: schema.clone(),
             settings,
@@ -75,19 +80,52 @@ impl Connector {
         })
     }
 
-    /// Makes a connection. Returns why it cannot be made.
+    /// Makes a connection to the host that takes writes. Returns why it cannot be made.
+    ///
+    /// The hosts are tried in turn, beginning with the one that took writes last, and each has its own time: an old
+    /// primary that does not answer does not hold up the new one.
     pub(super) async fn connect(self: &Arc<Self>, role: &Role) -> Result<Arc<Session>, String> {
+        let (count, last) = (self.hosts.len(), self.last.load(Ordering::Relaxed));
+        let mut whys = Vec::new();
+        for index in (0..count).map(|further| (last + further) % count) {
+            match self.connect_to(index, role).await {
+                Ok(session) => {
+                    self.last.store(index, Ordering::Relaxed);
+                    return Ok(session);
+                }
+                Err(why) if count == 1 => return Err(why),
+                Err(why) => whys.push(format!("{}: {why}", self.hosts[index].name)),
+            }
+        }
+        Err(whys.join("; "))
+    }
+
+    async fn connect_to(
+        self: &Arc<Self>,
+        index: usize,
+        role: &Role,
+    ) -> Result<Arc<Session>, String> {
         let (connector, role) = (Arc::clone(self), role.clone());
+        let longest = { self.hosts[index].config.get_connect_timeout().copied() };
         // On the runtime where the connection lives.
-        let connected = self
-            .runtime
-            .spawn(async move { connector.connect_here(&role).await });
-        let connected = timeout(HANDSHAKE_TIMEOUT, AbortOnDropHandle::new(connected)).await;
+        let connected = self.runtime.spawn(async move {
+            let config = &connector.hosts[index].config;
+            connector.connect_here(config, &role).await
+        });
+        let connected = timeout(
+            longest.unwrap_or(CONNECT_TIMEOUT),
+            AbortOnDropHandle::new(connected),
+        );
+        let connected = connected.await;
         let connected = connected.map_err(|_| "no answer in time".to_owned())?;
         connected.map_err(|error| error.to_string())?
     }
 
-    async fn connect_here(&self, role: &Role) -> Result<Arc<Session>, String> {
+    async fn connect_here(
+        &self,
+        config: &tokio_postgres::Config,
+        role: &Role,
+    ) -> Result<Arc<Session>, String> {
         let warned = Arc::new(AtomicBool::new(false));
         let listener = match role {
             Role::Durable => None,
@@ -96,18 +134,15 @@ impl Connector {
         let (client, driver) = match &self.tls {
             Some(tls) => {
                 let (client, connection) =
-                    { self.config.connect(tls.clone()).await }.map_err(|error| told(&error))?;
+                    { config.connect(tls.clone()).await }.map_err(|error| told(&error))?;
                 (
                     client,
                     tokio::spawn(drive(connection, Arc::clone(&warned), listener)),
                 )
             }
             None => {
-                let (client, connection) = self
-                    .config
-                    .connect(NoTls)
-                    .await
-                    .map_err(|error| told(&error))?;
+                let (client, connection) =
+                    { config.connect(NoTls).await }.map_err(|error| told(&error))?;
                 (
                     client,
                     tokio::spawn(drive(connection, Arc::clone(&warned), listener)),
@@ -117,7 +152,10 @@ impl Connector {
         let session = Session::new(client, warned, driver);
         let more = match role {
             Role::Durable => String::new(),
-            Role::Listener(_) => format!("; SET synchronous_commit TO off; LISTEN {}", self.schema),
+            Role::Listener(_) => format!(
+                "; SET synchronous_commit TO off; LISTEN \"{}\"",
+                self.schema
+            ),
         };
         session.run(&format!("{}{more}", self.settings)).await?;
         Ok(Arc::new(session))
@@ -171,9 +209,6 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, PostgresErr
 fn unreadable(file: &Path, error: &dyn std::fmt::Display) -> PostgresError {
     PostgresError::Tls(format!("{}: {error}", file.display()))
 }
-
-/// What a host may take until a connection can be used.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a silent connection is tested by the system.
 const PING: Duration = Duration::from_secs(5);

@@ -11,6 +11,15 @@ use crate::journal::{Grant, Share};
 #[derive(Debug, Default)]
 pub(super) struct Others(HashMap<Uuid, (Uuid, Instant)>);
 
+/// An instance, as the last beat has seen it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) id: Uuid,
+    pub(super) beat: Uuid,
+    /// Its own lease, by which it stops.
+    pub(super) lease: Duration,
+}
+
 /// A share, as the last beat has seen it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SeenShare {
@@ -30,23 +39,22 @@ pub(super) enum Step {
 
 impl Others {
     /// Takes note of the beats of all instances. Returns those that have not changed for a whole lease, with that
-    /// beat.
+    /// beat. While the settings of instances differ, that is the longer one of both.
     pub(super) fn vanished(
         &mut self,
         own: Uuid,
-        beats: &[(Uuid, Uuid)],
+        all: &[Seen],
         now: Instant,
         lease: Duration,
     ) -> Vec<(Uuid, Uuid)> {
-        self.0
-            .retain(|id, _| beats.iter().any(|(other, _)| other == id));
+        self.0.retain(|id, _| all.iter().any(|one| one.id == *id));
         let mut vanished = Vec::new();
-        for (id, beat) in beats.iter().filter(|(id, _)| *id != own) {
-            let seen = self.0.entry(*id).or_insert((*beat, now));
-            if seen.0 != *beat {
-                *seen = (*beat, now);
-            } else if now.saturating_duration_since(seen.1) >= lease {
-                vanished.push((*id, *beat));
+        for one in all.iter().filter(|one| one.id != own) {
+            let seen = self.0.entry(one.id).or_insert((one.beat, now));
+            if seen.0 != one.beat {
+                *seen = (one.beat, now);
+            } else if now.saturating_duration_since(seen.1) >= lease.max(one.lease) {
+                vanished.push((one.id, one.beat));
             }
         }
         vanished
@@ -58,10 +66,10 @@ impl Others {
     }
 }
 
-/// Returns until when an instance may use its shares whose renewal was sent at `sent`: less than a lease, so that
-/// it has stopped before others take them.
-pub(super) fn valid_until(sent: Instant, lease: Duration) -> Instant {
-    sent + lease.mul_f64(0.8)
+/// Returns how long an instance may use its shares after it has sent a renewal: less than a lease, so that it has stopped
+/// before others take them.
+pub(super) fn valid_for(lease: Duration) -> Duration {
+    lease.mul_f64(0.8)
 }
 
 /// Returns which grants are still this instance's.
@@ -145,17 +153,26 @@ mod tests {
     fn an_unchanged_beat_ends_a_life() {
         let (start, lease) = (SystemClock.monotonic(), Duration::from_secs(10));
         let mut others = Others::default();
-        let mut vanished = |beat, seconds| {
-            let beats = [(id(1), id(100)), (id(2), id(beat))];
+        let mut theirs = lease;
+        let mut vanished = |beat, seconds, theirs| {
+            let one = |id, beat, lease| Seen { id, beat, lease };
+            let all = [one(id(1), id(100), lease), one(id(2), id(beat), theirs)];
             let now = start + Duration::from_secs(seconds);
-            others.vanished(id(1), &beats, now, lease)
+            others.vanished(id(1), &all, now, lease)
         };
-        assert_eq!(vanished(1, 0), []);
-        assert_eq!(vanished(1, 9), []);
-        assert_eq!(vanished(2, 10), []);
-        assert_eq!(vanished(2, 19), []);
-        assert_eq!(vanished(2, 20), [(id(2), id(2))]);
-        assert!(valid_until(start, lease) < start + lease);
+        let dead = [(id(2), id(2))];
+        assert_eq!(vanished(1, 0, theirs), []);
+        assert_eq!(vanished(1, 9, theirs), []);
+        assert_eq!(vanished(2, 10, theirs), []);
+        assert_eq!(vanished(2, 19, theirs), []);
+        assert_eq!(vanished(2, 20, theirs), dead);
+        assert!(valid_for(lease) < lease);
+        // The settings change, and it goes by the old ones.
+        theirs = 6 * lease;
+        assert_eq!(vanished(2, 69, theirs), []);
+        assert_eq!(vanished(2, 70, theirs), dead);
+        assert_eq!(vanished(3, 71, lease / 2), []);
+        assert_eq!(vanished(3, 80, lease / 2), []);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::journal::{Unavailable, Version};
 /// which takes less than two leases.
 pub(super) async fn applied_by_all(shared: &Shared, version: Version) -> Result<(), Unavailable> {
     let clock = &shared.clock;
-    let until = clock.monotonic() + 3 * shared.options.lease;
+    let until = clock.monotonic() + 3 * shared.longest_lease();
     let mut pause = SHORTEST_PAUSE;
     loop {
         let rows = shared.link.read(WAITING, &[&signed(version)]).await?;

@@ -14,7 +14,8 @@ use uuid::Uuid;
 use super::connect::{Connector, Role};
 use super::desk::{MAX_SAVES, Save, Saver};
 use super::following::Following;
-use super::lease::{Heart, LEAVE, join_at_start};
+use super::joining::join_at_start;
+use super::lease::{Heart, LEAVE};
 use super::link::Link;
 use super::options::{PostgresError, PostgresOptions};
 use super::reading::Witness;
@@ -22,7 +23,7 @@ use super::shared::{News, Shared, Times, heard};
 use super::sql::number;
 use super::verify::Verifier;
 use super::writer::{Asked, MAX_WAITING, Writer};
-use super::{follower, schema};
+use super::{follower, lapse, schema, tending};
 use crate::clock::Clock;
 use crate::journal::{Tail, Unavailable};
 
@@ -131,12 +132,13 @@ async fn begin(
         Arc::clone(&news),
         id,
     ));
-    join_at_start(&shared, &session, id).await?;
-    session.end();
+    // What is read from now on is at least as new.
     shared.heard_documents(number(row, 3));
     shared
         .applied
         .store(number(row, 3), std::sync::atomic::Ordering::SeqCst);
+    join_at_start(&shared, &session, id).await?;
+    session.end();
 
     let documents = Arc::downgrade(&shared);
     let documents = move |version| {
@@ -160,6 +162,8 @@ async fn begin(
     writers.spawn(writer.run());
     writers.spawn(saver.run());
     set.spawn(heart.run());
+    set.spawn(lapse::watch(Arc::clone(&shared)));
+    set.spawn(tending::tend(Arc::clone(&shared), link(Role::Durable)));
     set.spawn(follower::follow(
         Arc::clone(&shared),
         Arc::clone(&listening),

@@ -98,7 +98,9 @@ impl Following {
                 return;
             }
             let own = entry.remove();
-            let Some(last) = own.records.last().map(|record| record.seq) else {
+            // Reading may have gone beyond it; then newer ones were seen.
+            let last = own.records.last().map(|record| record.seq);
+            let Some(last) = last.filter(|last| *last > head) else {
                 continue;
             };
             let later = own.records.into_iter().filter(|record| record.seq > head);
@@ -189,3 +191,60 @@ const MAX_WAITING: usize = 16;
 
 /// How far back the last common body can be found after the log went back.
 const MAX_WITNESSES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::Timestamp;
+    use crate::journal::contract::numbered;
+    use crate::journal::postgres::batch::Plan;
+
+    fn records(seqs: impl IntoIterator<Item = Seq>) -> Vec<Record> {
+        let one = |seq: Seq| {
+            let entries = [numbered(seq.into())];
+            let plan = Plan::of(entries.iter(), &HashMap::new());
+            plan.records(entries.iter(), seq, Timestamp::UNIX_EPOCH, 1)
+        };
+        seqs.into_iter().flat_map(one).collect()
+    }
+
+    fn block(seqs: std::ops::RangeInclusive<Seq>) -> StoredBlock {
+        StoredBlock {
+            witness: Witness {
+                last: *seqs.end(),
+                batch: Uuid::now_v7(),
+            },
+            records: records(seqs),
+        }
+    }
+
+    /// Where retention has removed what this instance had not read yet, the tail has no gap.
+    #[test]
+    fn a_gap_of_retention_leaves_no_gap_in_the_tail() {
+        let following = Following::new(Arc::new(Tail::new(0)), None, 0);
+        following.take(vec![block(1..=2)]);
+        following.take(vec![block(7..=8), block(9..=9)]);
+        let tail = following.tail();
+        assert_eq!((tail.head(), tail.removed()), (9, 6));
+        for seq in 1..=9 {
+            let found = tail.get(seq).map(|record| record.seq);
+            assert_eq!(found, (seq > 6).then_some(seq));
+        }
+    }
+    /// The newest body is the witness, also when an own one before it waited.
+    #[test]
+    fn an_own_body_that_was_read_is_no_witness() {
+        let following = Following::new(Arc::new(Tail::new(0)), None, 0);
+        following.offer(OwnBodies {
+            batch: Uuid::now_v7(),
+            records: records(4..=4),
+        });
+        following.take(vec![block(1..=3), block(4..=4), block(5..=6)]);
+        let seen = following.witnesses();
+        let seen: Vec<Seq> = seen.iter().map(|witness| witness.last).collect();
+        assert_eq!(seen, [3, 4, 6]);
+        assert_eq!(following.next_own(), None);
+    }
+}

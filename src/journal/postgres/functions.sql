@@ -69,7 +69,7 @@ BEGIN
     END LOOP;
     SELECT m.claim_span INTO span FROM meta m;
     INSERT INTO claim (key, seq, part, until, bucket)
-        SELECT n.key, first_ + n.nth, n.part, n.until, n.until / span
+        SELECT n.key, first_ + n.nth, n.part, n.until, n.until / span * span
         FROM (SELECT u.key, u.nth, u.part, at_ + least(u.length, 9223372036854775807 - at_) AS until
               FROM unnest(keys, states, windows, nth, parts, writes) AS u (key, state, length, nth, part, is_new)
               WHERE u.is_new AND u.state IS NULL AND u.length > 0) n;
@@ -180,12 +180,14 @@ BEGIN
 END $$;
 
 -- Adds an instance. Returns NULL, or the name of another instance while the dedup windows differ from those of
--- the database. Without another instance the windows are changed.
+-- the database. Without another instance the windows are changed, and the buckets of keys to come.
 CREATE FUNCTION join_1(
-    id_ uuid, name_ text, version_ text, format_ int, beat_ uuid, window_ bigint, unkeyed_ bigint, span_ bigint
+    id_ uuid, name_ text, version_ text, format_ int, beat_ uuid, lease_ bigint, applied_ bigint,
+    window_ bigint, unkeyed_ bigint, span_ bigint
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     other text;
+    bucket_ record;
 BEGIN
     PERFORM FROM meta FOR UPDATE;
     IF EXISTS (SELECT FROM meta WHERE (dedup_window, dedup_window_unkeyed) <> (window_, unkeyed_)) THEN
@@ -193,10 +195,16 @@ BEGIN
         IF FOUND THEN
             RETURN other;
         END IF;
-        UPDATE meta SET dedup_window = window_, dedup_window_unkeyed = unkeyed_;
+        -- An append of an instance that was taken for dead is done before.
+        PERFORM lock_1(1);
+        UPDATE meta SET dedup_window = window_, dedup_window_unkeyed = unkeyed_, claim_span = span_;
+        -- What is there stays where it is. A longer bucket may have the number of a shorter one, and then they are one.
+        FOR bucket_ IN SELECT * FROM buckets_1() b WHERE b.length < span_ LOOP
+            EXECUTE format('ALTER TABLE %I RENAME TO %I', bucket_.name, format('claim_%s_%s', bucket_.bucket, span_));
+        END LOOP;
     END IF;
-    INSERT INTO instance (id, name, version, format, beat, documents)
-        SELECT id_, name_, version_, format_, beat_, documents FROM meta;
+    INSERT INTO instance (id, name, version, format, beat, lease, documents)
+        VALUES (id_, name_, version_, format_, beat_, lease_, applied_);
     RETURN NULL;
 END $$;
 
@@ -204,7 +212,7 @@ END $$;
 -- declared dead.
 CREATE FUNCTION beat_1(id_ uuid, beat_ uuid, documents_ bigint) RETURNS TABLE (
     is_alive bool, head bigint, first_seq bigint, documents bigint, deletions bigint, command bigint, note bigint,
-    ids uuid[], beats uuid[], applied bigint[], shares int[], holders uuid[], epochs bigint[]
+    ids uuid[], beats uuid[], applied bigint[], shares int[], holders uuid[], epochs bigint[], leases bigint[]
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
@@ -213,10 +221,10 @@ BEGIN
         coalesce((SELECT b.last FROM block b ORDER BY b.last DESC LIMIT 1), 0),
         m.first_seq, m.documents, m.deletions,
         coalesce((SELECT max(c.id) FROM command c), 0), coalesce((SELECT max(n.id) FROM note n), 0),
-        i.ids, i.beats, i.applied, s.nos, s.holders, s.epochs
+        i.ids, i.beats, i.applied, s.nos, s.holders, s.epochs, i.leases
     FROM meta m,
         (SELECT array_agg(id ORDER BY id) AS ids, array_agg(beat ORDER BY id) AS beats,
-            array_agg(documents ORDER BY id) AS applied FROM instance) i,
+            array_agg(documents ORDER BY id) AS applied, array_agg(lease ORDER BY id) AS leases FROM instance) i,
         (SELECT array_agg(no ORDER BY no) AS nos, array_agg(holder ORDER BY no) AS holders,
             array_agg(epoch ORDER BY no) AS epochs FROM share) s;
 END $$;
@@ -231,6 +239,8 @@ END $$;
 -- Removes an instance at its stop, and gives back all its shares.
 CREATE FUNCTION leave_1(id_ uuid) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    -- In the order in which a save takes them.
+    PERFORM FROM share WHERE holder = id_ ORDER BY no FOR UPDATE;
     UPDATE share SET holder = NULL WHERE holder = id_;
     DELETE FROM instance WHERE id = id_;
     PERFORM pg_notify(current_schema(), 's');
@@ -243,9 +253,11 @@ CREATE FUNCTION introduce_1(consumer_ bytea, head_ bytea) RETURNS void LANGUAGE 
     ON CONFLICT (consumer, share) DO NOTHING
 $$;
 
--- Not in SQL, where all statements see the same: a save that runs has the heads, and is done when they are deleted.
+-- Not in SQL, where all statements see the same. A save is done before this deletes anything, or begins after it: it has
+-- the shares first.
 CREATE FUNCTION forget_consumer_1(consumer_ bytea) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM FROM share ORDER BY no FOR UPDATE;
     DELETE FROM progress WHERE consumer = consumer_;
     DELETE FROM progress_row WHERE consumer = consumer_;
     DELETE FROM command WHERE consumer = consumer_;
@@ -285,7 +297,7 @@ BEGIN
     RETURN number;
 END $$;
 
--- Writes a block again without some of its bodies. Returns when; NULL if the block has changed meanwhile, and then
+-- Writes a block again without some of its bodies. Returns false if the block has changed meanwhile, and then
 -- nothing is written. `own` are all bodies to delete in it, `erased` those that were not deleted before.
 CREATE FUNCTION erase_1(
     last_ bigint, edition_ int, sums_ bytea, bodies_ bytea, own bigint[], erased bigint[], at_ bigint
@@ -333,6 +345,13 @@ BEGIN
     UPDATE meta SET first_seq = edge + 1;
 END $$;
 
+-- The partitions of buckets, and the lengths in their names.
+CREATE FUNCTION buckets_1() RETURNS TABLE (name name, bucket bigint, length bigint) LANGUAGE sql AS $$
+    SELECT c.relname, split_part(c.relname, '_', 2)::bigint, split_part(c.relname, '_', 3)::bigint
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'claim'::regclass AND c.relname ~ '^claim_[0-9]+_[0-9]+$'
+$$;
+
 -- Makes the partitions of the buckets to come, and drops those whose windows have ended. Waits for no other
 -- transaction longer than half a second, because appends wait for this one. Returns how many were dropped.
 CREATE FUNCTION tend_claims_1(set_to bigint) RETURNS int LANGUAGE plpgsql AS $$
@@ -345,12 +364,12 @@ DECLARE
     dropped int := 0;
 BEGIN
     SELECT m.claim_span, m.dedup_window INTO span, farthest FROM meta m;
-    farthest := (at_ + least(farthest, 40 * span)) / span + 2;
+    farthest := (at_ + least(farthest, 40 * span)) / span * span + 2 * span;
     PERFORM set_config('lock_timeout', '500ms', true);
     PERFORM lock_1(1);
-    FOR bucket_ IN at_ / span .. farthest LOOP
-        name_ := 'claim_' || bucket_;
-        CONTINUE WHEN to_regclass(quote_ident(name_)) IS NOT NULL;
+    FOR bucket_ IN SELECT generate_series(at_ / span * span, farthest, span) LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM buckets_1() b WHERE b.bucket = bucket_);
+        name_ := format('claim_%s_%s', bucket_, span);
         EXECUTE format('CREATE TABLE %I (LIKE claim)', name_);
         EXECUTE format('WITH moved AS (DELETE FROM claim_default WHERE bucket = %s RETURNING *) '
             'INSERT INTO %I SELECT * FROM moved', bucket_, name_);
@@ -358,9 +377,7 @@ BEGIN
     END LOOP;
     -- One bucket is left over, for a clock that is set back a little.
     FOR name_ IN
-        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-        WHERE i.inhparent = 'claim'::regclass AND c.relname ~ '^claim_[0-9]+$'
-        AND substr(c.relname, 7)::bigint < at_ / span - 1
+        SELECT b.name FROM buckets_1() b WHERE b.bucket + b.length <= at_ / span * span - span
     LOOP
         EXECUTE format('DROP TABLE %I', name_);
         dropped := dropped + 1;

@@ -25,7 +25,7 @@ use crate::journal::{
 
 /// A journal in a PostgreSQL database, which several instances may share.
 ///
-/// Each instance has five connections, and a thread. Dropping the handle ends them as [`Log::close`] does, without
+/// Each instance has five connections, for moments a sixth one, and a thread. Dropping the handle ends them as [`Log::close`] does, without
 /// waiting.
 #[derive(Debug)]
 pub struct Postgres {
@@ -91,7 +91,8 @@ impl Postgres {
         })
     }
 
-    /// Begins to take a fair part of the shares, and returns those that this instance holds. The housekeeper's has
+    /// Begins to take a fair part of the shares, and returns those that this instance holds. While there are changes of
+    /// documents that were not [applied](Self::applied), it takes none. The housekeeper's has
     /// the number of [shares](Desks::shares): its holder does what only one instance may do.
     pub fn held(&self) -> watch::Receiver<BTreeMap<Share, Grant>> {
         self.shared.grants.want();

@@ -2,20 +2,21 @@
 //!
 //! No lease is judged by a time of day. An instance is dead when another one has seen the same beat of it for a
 //! whole lease, by its own clock. Its row is then deleted, unless the beat has changed. The instance itself stops
-//! using its shares earlier: four fifths of a lease after it has *sent* its last renewal. So only the rates of
-//! clocks matter.
+//! using its shares earlier: four fifths of a lease after it has *sent* its last renewal, and time in which its machine was
+//! suspended counts. So only the rates of clocks matter.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::division::{Others, SeenShare, Step, has_gone_back, steps, still_held, valid_until};
+use super::division::{Others, Seen, SeenShare, Step, has_gone_back, steps, still_held, valid_for};
+use super::joining::{BURY, join};
 use super::link::Link;
 use super::options::PostgresError;
-use super::schema::{FORMAT, claim_span, has_standby, millis};
+use super::schema::has_standby;
 use super::session::Session;
 use super::shared::{Shared, heard};
 use super::sql::{number, signed};
@@ -27,8 +28,17 @@ pub(super) struct Heart {
     others: Others,
     /// The connection of the last beat.
     last: Option<Arc<Session>>,
-    /// It is to begin again, and could not yet.
-    is_to_begin_again: bool,
+    life: Life,
+}
+
+/// Whether this instance is known to the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Joined,
+    /// It is to begin again, under another id.
+    ToLeave,
+    /// It has left, and could not join again yet.
+    ToJoin,
 }
 
 impl Heart {
@@ -38,20 +48,19 @@ impl Heart {
             link,
             others: Others::default(),
             last: None,
-            is_to_begin_again: false,
+            life: Life::Joined,
         }
     }
 
     /// Beats three times in a lease, and whenever there is something to look at.
     pub(super) async fn run(mut self) {
         let pause = self.shared.options.lease / 3;
-        let mut tended: Option<Instant> = None;
         let mut generation = self.shared.verifier.generation();
         let mut is_lost = false;
         loop {
             let beaten = match self.beat().await {
                 // The shares of an earlier life are taken again under another id, with other epochs.
-                Ok(()) if is_lost && self.shared.grants.is_wanted() => self.begin_again().await,
+                Ok(()) if is_lost && self.shared.grants.is_wanted() => self.begin_anew().await,
                 beaten => beaten,
             };
             let has_failed = beaten.is_err();
@@ -67,14 +76,13 @@ impl Heart {
                     self.shared.grants.look.notify_one();
                 }
             }
-            let now = self.shared.clock.monotonic();
-            if tended.is_none_or(|tended| now.saturating_duration_since(tended) >= TEND_PAUSE) {
-                tended = Some(now);
-                self.tend_claims().await;
-            }
             if has_failed {
-                // Its own messages do not wake it: it would try again without a pause.
-                self.shared.clock.sleep(pause.min(RETRY_PAUSE)).await;
+                // Nothing wakes it, not its own messages either: it would try again without a pause.
+                let pause = match self.life {
+                    Life::Joined => pause.min(RETRY_PAUSE),
+                    _ => pause,
+                };
+                self.shared.clock.sleep(pause).await;
                 continue;
             }
             tokio::select! {
@@ -88,16 +96,16 @@ impl Heart {
     /// Renews the lease, and learns what has changed.
     pub(super) async fn beat(&mut self) -> Result<(), Unavailable> {
         let session = self.link.session().await?;
-        if self.is_to_begin_again {
-            self.begin_again().await?;
-        }
         let is_other = { self.last.as_ref() }.is_some_and(|last| !Arc::ptr_eq(last, &session));
         if is_other {
             // Until the program says again what it has applied: changes may have been lost, and their numbers given
             // to others.
             self.shared.applied.store(0, Ordering::SeqCst);
         }
-        let sent = self.shared.clock.monotonic();
+        if self.life != Life::Joined {
+            self.begin_again(&session).await?;
+        }
+        let sent = self.shared.clock.since_boot();
         let (id, beat) = (self.shared.identity(), Uuid::now_v7());
         let applied = signed(self.shared.applied.load(Ordering::SeqCst));
         let lease = self.shared.options.lease;
@@ -115,9 +123,9 @@ impl Heart {
             log::warn!(
                 "journal: the others have declared this instance dead; it begins again without shares"
             );
-            return self.begin_again().await;
+            return self.begin_again(&session).await;
         }
-        self.shared.set_lease(valid_until(sent, lease));
+        self.shared.set_lease(sent + valid_for(lease));
         self.bury_dead(row, &session).await?;
         if self.shared.grants.is_wanted() {
             self.divide(row, &session).await?;
@@ -139,19 +147,33 @@ impl Heart {
         Ok(())
     }
 
+    async fn begin_anew(&mut self) -> Result<(), Unavailable> {
+        let session = self.link.session().await?;
+        self.begin_again(&session).await
+    }
+
     /// Gives up everything, and begins again under another id.
-    async fn begin_again(&mut self) -> Result<(), Unavailable> {
-        self.is_to_begin_again = true;
+    async fn begin_again(&mut self, session: &Session) -> Result<(), Unavailable> {
+        if self.life == Life::Joined {
+            self.life = Life::ToLeave;
+        }
         self.shared.grants.clear();
         self.others.forget();
-        let session = self.link.session().await?;
-        session.call(LEAVE, &[&self.shared.identity()]).await?;
+        let is_first = self.life == Life::ToLeave;
+        if is_first {
+            // Once: it wakes all instances.
+            session.call(LEAVE, &[&self.shared.identity()]).await?;
+            self.life = Life::ToJoin;
+        }
         let id = Uuid::now_v7();
-        join(&self.shared, &session, id)
-            .await
-            .map_err(|error| Unavailable::Away(error.to_string()))?;
+        if let Err(error) = join(&self.shared, session, id).await {
+            if is_first && matches!(error, PostgresError::Windows(_)) {
+                log::error!("journal: this instance dispatches nothing: {error}");
+            }
+            return Err(Unavailable::Away(error.to_string()));
+        }
         self.shared.set_identity(id);
-        self.is_to_begin_again = false;
+        self.life = Life::Joined;
         self.shared.grants.look.notify_one();
         Ok(())
     }
@@ -183,10 +205,20 @@ impl Heart {
         session: &Session,
     ) -> Result<(), Unavailable> {
         let (ids, beats): (Vec<Uuid>, Vec<Uuid>) = (row.get(7), row.get(8));
-        let beats: Vec<(Uuid, Uuid)> = ids.into_iter().zip(beats).collect();
+        let leases: Vec<i64> = row.get(13);
+        let seen = ids.into_iter().zip(beats).zip(leases);
+        let seen = seen.map(|((id, beat), lease)| Seen {
+            id,
+            beat,
+            lease: Duration::from_millis(lease.unsigned_abs()),
+        });
+        let seen: Vec<Seen> = seen.collect();
         let (own, now) = (self.shared.identity(), self.shared.clock.monotonic());
         let lease = self.shared.options.lease;
-        for (id, beat) in self.others.vanished(own, &beats, now, lease) {
+        let longest = seen.iter().map(|one| one.lease).max();
+        self.shared
+            .set_longest_lease(longest.unwrap_or(lease).max(lease));
+        for (id, beat) in self.others.vanished(own, &seen, now, lease) {
             let rows = session.call(BURY, &[&id, &beat]).await?;
             if rows[0].get(0) {
                 log::warn!("journal: the instance {id} has vanished; its shares are taken");
@@ -219,7 +251,7 @@ impl Heart {
                  fail-over to a standby that did not have that, or a restore); they are taken again, and consumers \
                  begin from what is stored"
             );
-            return self.begin_again().await;
+            return self.begin_again(session).await;
         }
         grants.held.send_if_modified(|held| {
             let left = still_held(held, &seen, own);
@@ -228,8 +260,11 @@ impl Heart {
             is_less
         });
         let held = grants.held.borrow().clone();
+        // Subscriptions that were changed or removed meanwhile are known before anything is dispatched.
+        let is_behind = self.shared.applied.load(Ordering::SeqCst) < number(row, 3);
         for step in steps(own, &living, &seen, &held, self.shared.shares()) {
             match step {
+                Step::Take { .. } if is_behind => {}
                 Step::Take { no, epoch } => self.take(no, epoch, session).await?,
                 Step::LetGo(no) => grants.held.send_modify(|held| {
                     if let Some(grant) = held.get_mut(&no) {
@@ -259,81 +294,11 @@ impl Heart {
         }
         Ok(())
     }
-
-    /// Makes the partitions of dedup keys to come, and drops the old ones.
-    async fn tend_claims(&self) {
-        let tended = self.link.call(TEND, &[&self.shared.times.now()]).await;
-        if let Err(why) = tended {
-            log::info!(
-                "journal: partitions of dedup keys cannot be made now, that is tried again: {why}"
-            );
-        }
-    }
-}
-
-/// Adds this instance. While dedup windows differ, waits until instances that were killed are seen dead.
-pub(super) async fn join_at_start(
-    shared: &Shared,
-    session: &Session,
-    id: Uuid,
-) -> Result<(), PostgresError> {
-    let mut joined = join(shared, session, id).await;
-    if let Err(PostgresError::Windows(_)) = joined {
-        let before = instances(session).await?;
-        shared.clock.sleep(shared.options.lease).await;
-        let after = instances(session).await?;
-        for (id, beat) in before.iter().filter(|one| after.contains(one)) {
-            session.call(BURY, &[id, beat]).await.map_err(away)?;
-        }
-        joined = join(shared, session, id).await;
-    }
-    joined
-}
-
-async fn join(shared: &Shared, session: &Session, id: Uuid) -> Result<(), PostgresError> {
-    let options = &shared.options;
-    let (window, unkeyed) = (millis(options.window), millis(options.window_unkeyed));
-    let (version, beat) = (env!("CARGO_PKG_VERSION"), Uuid::now_v7());
-    let span = claim_span(window.max(unkeyed));
-    let values: [&(dyn ToSql + Sync); 8] = [
-        &id,
-        &options.instance,
-        &version,
-        &FORMAT,
-        &beat,
-        &window,
-        &unkeyed,
-        &span,
-    ];
-    let rows = session.call(JOIN, &values).await.map_err(away)?;
-    match rows[0].get::<_, Option<String>>(0) {
-        Some(other) => Err(PostgresError::Windows(other)),
-        None => Ok(()),
-    }
-}
-
-async fn instances(session: &Session) -> Result<Vec<(Uuid, Uuid)>, PostgresError> {
-    let rows = session
-        .read("SELECT id, beat FROM instance", &[])
-        .await
-        .map_err(away)?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 const BEAT: &str = "SELECT * FROM beat_1($1, $2, $3)";
-#[allow(clippy::needless_pass_by_value)] // for map_err
-fn away(why: Unavailable) -> PostgresError {
-    PostgresError::Away(why.to_string())
-}
-
 pub(super) const LEAVE: &str = "SELECT leave_1($1)";
-const BURY: &str = "SELECT bury_1($1, $2)";
 const TAKE: &str = "SELECT take_1($1, $2, $3)";
-const JOIN: &str = "SELECT join_1($1, $2, $3, $4, $5, $6, $7, $8)";
-const TEND: &str = "SELECT tend_claims_1($1)";
 
 /// The pause after a renewal that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-
-/// How often partitions of dedup keys are looked after. A bucket lasts a minute at least, and two are made ahead.
-const TEND_PAUSE: Duration = Duration::from_secs(60);

@@ -95,6 +95,13 @@ impl Link {
         }
     }
 
+    /// Closes the connection. The next use makes another one.
+    pub(super) async fn end(&self) {
+        if let Some(session) = self.state.lock().await.session.take() {
+            session.end();
+        }
+    }
+
     /// Runs one statement that only reads.
     pub(super) async fn read(
         &self,

@@ -21,7 +21,10 @@ mod facts;
 mod follower;
 mod following;
 mod grants;
+mod hosts;
+mod joining;
 mod journal;
+mod lapse;
 mod lease;
 mod letters;
 mod link;
@@ -34,6 +37,7 @@ mod schema;
 mod session;
 mod shared;
 mod sql;
+mod tending;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -103,7 +103,7 @@ impl Postgres {
     pub async fn carried_out(&self, commands: &[u64]) -> Result<(), Unavailable> {
         let ids: Vec<i64> = commands.iter().map(|id| signed(*id)).collect();
         let clock = &self.shared.clock;
-        let until = clock.monotonic() + 3 * self.shared.options.lease;
+        let until = clock.monotonic() + 3 * self.shared.longest_lease();
         let mut pause = SHORTEST_PAUSE;
         while !ids.is_empty() {
             let rows = self.shared.link.read(LEFT, &[&ids]).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
+use super::hosts;
 use crate::journal::Share;
 
 /// Which database holds the journal, and what all instances that share it agree on.
@@ -83,9 +84,19 @@ impl PostgresOptions {
         let Ok(mut config) = url.parse::<tokio_postgres::Config>() else {
             return unreadable("a part of it is not as it must be");
         };
+        // The password ends before that, or has begun a host or a database.
         let is_cut = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
-        if config.get_hosts().iter().any(is_cut) {
-            return unreadable("a host has @ in it; write @ in a user or password as %40");
+        if config.get_hosts().iter().any(is_cut)
+            || (url.contains("://") && url.matches('@').count() > 1)
+        {
+            return unreadable("it has more than one @; write @ in a user or password as %40");
+        }
+        let (hosts, addresses) = (config.get_hosts().len(), config.get_hostaddrs().len());
+        if hosts > 0 && addresses > 0 && hosts != addresses {
+            return unreadable("it has another number of hostaddr than of hosts");
+        }
+        if ![0, 1, hosts.max(addresses)].contains(&config.get_ports().len()) {
+            return unreadable("it has another number of ports than of hosts");
         }
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(PostgresError::Url("it names no host".to_owned()));
@@ -138,22 +149,8 @@ impl PostgresOptions {
 
     /// The hosts with their ports, separated by commas.
     pub(crate) fn hosts(&self) -> String {
-        let ports = self.config.get_ports();
-        let port = |index: usize| {
-            let port = ports.get(index).or(ports.first());
-            port.copied().unwrap_or(5432)
-        };
-        let hosts = self.config.get_hosts().iter().enumerate();
-        let hosts = hosts.map(|(index, host)| match host {
-            Host::Tcp(name) => format!("{name}:{}", port(index)),
-            Host::Unix(path) => path.display().to_string(),
-        });
-        let mut all: Vec<String> = hosts.collect();
-        if all.is_empty() {
-            let addresses = self.config.get_hostaddrs().iter().enumerate();
-            all.extend(addresses.map(|(index, ip)| format!("{ip}:{}", port(index))));
-        }
-        all.join(", ")
+        let names = hosts::each(&self.config).into_iter().map(|host| host.name);
+        names.collect::<Vec<_>>().join(", ")
     }
 
     /// The schema that holds the tables. It is created if there is none. Default: `offhook`.
@@ -178,7 +175,8 @@ impl PostgresOptions {
         self
     }
 
-    /// How long an instance that has vanished keeps its shares. Default: 10 s.
+    /// How long an instance that has vanished keeps its shares. All instances should have the same; while they differ,
+    /// the longer one of two counts between them. Default: 10 s.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
@@ -236,8 +234,8 @@ pub(super) fn told(error: &tokio_postgres::Error) -> String {
     text
 }
 
-/// How long a host may take to answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a host may take until a connection can be used.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A name in PostgreSQL has 63 bytes at most, and a partition's name has more than the schema's.
 const MAX_NAME: usize = 48;
@@ -272,6 +270,10 @@ mod tests {
             "mysql://u:s3cret@localhost/d",
             "user=u dbname=d",
             "postgresql://u:p@s3cret@localhost/d",
+            "postgresql://u:p@s3/s3cret@localhost/d",
+            "host=localhost user=u password='s3cret",
+            "host=localhost,127.0.0.1,localhost port=1,2 user=u password=s3cret",
+            "host=localhost hostaddr=127.0.0.1,127.0.0.1 user=u password=s3cret",
             "postgresql://u:p@localhost:s3cret/d",
             "postgresql://u:p@localhost/d?s3cret=1",
         ] {

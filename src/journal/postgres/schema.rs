@@ -71,7 +71,7 @@ async fn create(session: &Session, options: &PostgresOptions) -> Result<(), Post
         // Not IF NOT EXISTS, which asks for the right to create one also where it exists.
         let found = session.read(HAS_SCHEMA, &[&schema]).await;
         if !found.map_err(|error| unfit(&error.to_string()))?[0].get::<_, bool>(0) {
-            run(session, &format!("CREATE SCHEMA {schema}")).await?;
+            run(session, &format!("CREATE SCHEMA \"{schema}\"")).await?;
         }
         run(session, TABLES).await?;
         run(session, FUNCTIONS).await?;

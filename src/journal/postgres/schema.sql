@@ -12,7 +12,7 @@ CREATE TABLE meta (
     -- The dedup windows that all instances agree on.
     dedup_window bigint NOT NULL,
     dedup_window_unkeyed bigint NOT NULL,
-    -- A claim is in the bucket of the end of its window: until / claim_span.
+    -- A claim is in the bucket of the end of its window: until / claim_span * claim_span.
     claim_span bigint NOT NULL,
     -- The newest change of a document, and the newest deletion.
     documents bigint NOT NULL DEFAULT 0,
@@ -36,7 +36,8 @@ CREATE TABLE block (
 );
 ALTER TABLE block ALTER bodies SET STORAGE EXTERNAL;
 
--- The dedup keys. A whole partition is dropped when its windows have ended.
+-- The dedup keys. A bucket has a partition, claim_<bucket>_<length>: the windows of its keys end within that length after
+-- the bucket's number. It is dropped as a whole when they have ended.
 CREATE TABLE claim (
     key uuid NOT NULL,
     seq bigint NOT NULL,
@@ -69,6 +70,8 @@ CREATE TABLE instance (
     format int NOT NULL,
     -- Another value with each beat.
     beat uuid NOT NULL,
+    -- After this time without another beat it is dead.
+    lease bigint NOT NULL,
     -- The newest change of a document that the instance has applied.
     documents bigint NOT NULL
 ) WITH (fillfactor = 50);

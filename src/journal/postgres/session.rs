@@ -148,8 +148,8 @@ impl Session {
     }
 }
 
-/// What a failed statement means (`severity()` would be a word of the server's language): an error that the server reports has stored nothing, and one after which the
-/// connection is gone may have stored all.
+/// What a failed statement means: an error that the server reports has stored nothing, and one after which the
+/// connection is gone may have stored all. (`severity` would be a word of the server's language.)
 fn failure(error: &tokio_postgres::Error) -> Unavailable {
     let why = told(error);
     match error.as_db_error() {

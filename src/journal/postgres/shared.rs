@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -39,7 +39,10 @@ pub(super) struct Shared {
     /// Whether a task has ended by a panic.
     pub(super) broken: watch::Sender<bool>,
     identity: Mutex<Uuid>,
-    lease_until: Mutex<Instant>,
+    /// Until when the shares may be used, as time since boot.
+    lease_until: Mutex<Duration>,
+    /// The longest lease of all instances.
+    longest_lease: Mutex<Duration>,
 }
 
 /// What other instances say, and what this one has to say.
@@ -95,7 +98,8 @@ impl Shared {
         news: Arc<News>,
         identity: Uuid,
     ) -> Self {
-        let lease_until = Mutex::new(clock.monotonic());
+        let lease_until = Mutex::new(clock.since_boot());
+        let longest_lease = Mutex::new(options.lease);
         Self {
             options,
             clock,
@@ -114,6 +118,7 @@ impl Shared {
             broken: watch::Sender::new(false),
             identity: Mutex::new(identity),
             lease_until,
+            longest_lease,
         }
     }
 
@@ -131,23 +136,37 @@ impl Shared {
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = id;
     }
 
-    /// Returns until when this instance may use its shares.
+    /// Returns until when this instance may use its shares, if the machine is not suspended meanwhile.
     pub(super) fn lease_until(&self) -> Instant {
+        self.clock.monotonic() + self.lease_left()
+    }
+
+    pub(super) fn lease_left(&self) -> Duration {
+        let until = *{ self.lease_until.lock() }.unwrap_or_else(PoisonError::into_inner);
+        until.saturating_sub(self.clock.since_boot())
+    }
+
+    pub(super) fn set_lease(&self, until: Duration) {
+        *{ self.lease_until.lock() }.unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    pub(super) fn is_lease_valid(&self) -> bool {
+        !self.lease_left().is_zero()
+    }
+
+    /// Returns how long an instance keeps its shares, whichever it is.
+    pub(super) fn longest_lease(&self) -> Duration {
         *self
-            .lease_until
+            .longest_lease
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_lease(&self, until: Instant) {
+    pub(super) fn set_longest_lease(&self, lease: Duration) {
         *self
-            .lease_until
+            .longest_lease
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = until;
-    }
-
-    pub(super) fn is_lease_valid(&self) -> bool {
-        self.clock.monotonic() < self.lease_until()
+            .unwrap_or_else(PoisonError::into_inner) = lease;
     }
 
     /// Takes note of a change of documents.

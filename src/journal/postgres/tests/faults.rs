@@ -1,15 +1,34 @@
 //! What happens when the database is away, does not answer, or has gone back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::proxy::{Flow, Proxy};
-use super::{HANG, open, options, server};
-use crate::journal::contract::{change, duplicate, letter, new, numbered, save, seqs};
+use super::{HANG, OwnClock, Times, open, options, server};
+use crate::journal::contract::{change, duplicate, letter, new, numbered, only_head, save, seqs};
 use crate::journal::postgres::{Postgres, PostgresOptions};
 use crate::journal::{Appended, Desks as _, Log as _, Unavailable};
+
+/// Waits until a call of this function waits for a lock.
+pub(super) async fn waits_for_lock(journal: &Postgres, function: &str) {
+    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND NOT l.granted \
+                 WHERE a.query LIKE '%' || $1 || '(%' AND (EXISTS \
+                 (SELECT FROM pg_locks o WHERE o.pid = a.pid AND o.relation = 'share'::regclass) \
+                 OR l.classid::bigint = (hashtext(current_schema())::bigint & 4294967295)))";
+    let waiting = async {
+        loop {
+            let rows = journal.shared.link.read(waits, &[&function]).await.unwrap();
+            if rows[0].get(0) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(HANG, waiting).await.expect(function);
+}
 
 pub(super) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let waiting = async {
@@ -163,12 +182,17 @@ async fn a_restart_of_the_database_loses_nothing() {
 
 /// Takes the newest bodies out of the database, as a fail-over to a standby does that did not have them.
 async fn go_back(journal: &Postgres, to: i64) {
+    let name = &journal.shared.options.instance;
     let session = journal.shared.link.session().await.unwrap();
     let gone = format!("DELETE FROM block WHERE last > {to}; DELETE FROM claim WHERE seq > {to}");
     session.run(&gone).await.unwrap();
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'offhook back'";
+    // Its own connection last: the others would stay.
+    let cut = format!(
+        "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity \
+         WHERE application_name = 'offhook {name}' ORDER BY pid = pg_backend_pid()) a"
+    );
     assert!(
-        session.run(cut).await.is_err(),
+        session.run(&cut).await.is_err(),
         "its own connection ends too"
     );
 }
@@ -207,6 +231,126 @@ async fn a_log_that_has_gone_back_is_noticed() {
     // What is gone is new again.
     assert_eq!(journal.append(numbered(6)).await, Ok(Appended::new(8)));
     assert_eq!(journal.append(numbered(4)).await, Ok(duplicate(4)));
+}
+
+/// A save that waits while the log goes back was made from what is gone. It does not go over the new connection, also
+/// where share and progress are what they were.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_save_that_waits_is_refused_when_the_log_goes_back() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = options(server).instance("waits");
+    let journal = open(&options).await;
+    for number in 1..=6 {
+        new(&journal, numbered(number)).await;
+    }
+    let desk = journal.desk(0).await.unwrap();
+    for consumer in ["a", "b"] {
+        save(desk.as_ref(), consumer, b"before", vec![]).await;
+    }
+    let other = open(&options.clone().instance("other")).await;
+    let lock = other.shared.link.session().await.unwrap();
+    lock.run("BEGIN; SELECT FROM share FOR UPDATE")
+        .await
+        .unwrap();
+    let first = tokio::spawn({
+        let desk = std::sync::Arc::clone(&desk);
+        async move { desk.save(change("a", b"after", vec![])).await }
+    });
+    waits_for_lock(&journal, "save_1").await;
+    let mut late = std::pin::pin!(desk.save(change("b", b"after", vec![])));
+    assert!(futures_util::poll!(&mut late).is_pending());
+    go_back(&journal, 4).await;
+    assert_eq!(late.await, Err(Unavailable::Fenced(0)));
+    assert_ne!(first.await.unwrap(), Ok(()));
+    lock.run("COMMIT").await.unwrap();
+    let left = desk.saved("b").await.unwrap();
+    assert_eq!(left, Some(only_head(*b"before")));
+}
+
+/// The server says in its own language how bad something is.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_language_of_the_server_does_not_matter() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let proxy = Proxy::to(server.port()).await;
+    let (options, direct) = behind(&proxy, server).await;
+    let options = options.append_timeout(Duration::from_millis(500));
+    let (journal, other) = (open(&options).await, open(&direct).await);
+    proxy.set(Flow::German);
+    let lock = other.shared.link.session().await.unwrap();
+    lock.run("BEGIN; SELECT lock_1(1)").await.unwrap();
+    let away = journal.append(numbered(1)).await;
+    let told = "FEHLER";
+    assert!(
+        matches!(&away, Err(Unavailable::Away(why)) if why.contains(told)),
+        "{away:?}"
+    );
+    lock.run("COMMIT").await.unwrap();
+    let warn = "CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS \
+                $$ BEGIN RAISE WARNING 'as if a standby had not answered'; RETURN NULL; END $$; \
+                CREATE TRIGGER warn AFTER INSERT ON block EXECUTE FUNCTION warn()";
+    lock.run(warn).await.unwrap();
+    let unknown = journal.append(numbered(1)).await;
+    assert!(
+        matches!(unknown, Err(Unavailable::Unknown(_))),
+        "{unknown:?}"
+    );
+}
+
+/// A host that takes connections and never answers holds up neither the start nor a connection that is made again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_hangs_is_passed_by() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = hanging.local_addr().unwrap().port();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&count);
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((connection, _)) = hanging.accept().await {
+            open.push(connection);
+            counting.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let hosts = format!("127.0.0.1:{port},127.0.0.1:{}", server.port());
+    let url = format!("postgresql://offhook@{hosts}/postgres?connect_timeout=1");
+    let options = PostgresOptions::new(&url).unwrap();
+    let journal = open(&options.schema("hangs").unwrap()).await;
+    assert_eq!(new(&journal, numbered(1)).await, 1);
+    // Once, and then the one that has answered is asked first.
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+/// While the database is away for longer than a lease, nothing turns without a pause.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_rests_while_the_database_is_away() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let proxy = Proxy::to(server.port()).await;
+    let (options, _) = behind(&proxy, server).await;
+    let clock = Arc::new(OwnClock::default());
+    let options = options.lease(Duration::from_millis(500));
+    let opened = Postgres::open(options, clock.clone(), Times::default()).await;
+    let journal = opened.unwrap();
+    let mut held = journal.held();
+    super::leases::holds_all(&mut held, 16).await;
+    proxy.set(Flow::Cut);
+    until("the lease has passed", || {
+        journal.shared.lease_left().is_zero()
+    })
+    .await;
+    let before = clock.looks();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let looks = clock.looks() - before;
+    assert!(looks < 2000, "the time was asked for {looks} times");
+    proxy.set(Flow::Through);
+    super::leases::holds_all(&mut held, 16).await;
 }
 
 /// A warning of the server during an append makes its outcome unknown.

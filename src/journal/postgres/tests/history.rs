@@ -3,7 +3,7 @@
 use tokio::time::timeout;
 
 use super::faults::until;
-use super::leases::{holds_all, short};
+use super::leases::{holds_all, long, short};
 use super::{HANG, logged, open, options, server};
 use crate::journal::contract::{change, letter, letters, only_head, save};
 use crate::journal::postgres::Postgres;
@@ -38,7 +38,7 @@ async fn a_save_over_lost_progress_is_refused() {
         return;
     };
     logged::listen();
-    let journal = open(&short(options(server))).await;
+    let journal = open(&long(options(server))).await;
     let mut held = journal.held();
     let grants = holds_all(&mut held, 4).await;
     journal.introduce("a", b"start").await.unwrap();
@@ -79,13 +79,14 @@ async fn a_lost_lease_is_noticed() {
     let Some(server) = server::Server::shared() else {
         return;
     };
-    let journal = open(&short(options(server))).await;
+    let journal = open(&long(options(server))).await;
     keep(&journal, &["share"]).await;
     let mut held = journal.held();
     let grants = holds_all(&mut held, 4).await;
     let desk = journal.desk_of(grants[&0]).unwrap();
     save(desk.as_ref(), "a", b"before", vec![]).await;
     restore(&journal, &["share"]).await;
+    journal.shared.grants.look.notify_one();
     let is_other = |held: &std::collections::BTreeMap<_, crate::journal::Grant>| {
         { held.get(&0) }.is_some_and(|grant| grant.holder != grants[&0].holder)
     };
@@ -151,7 +152,8 @@ async fn lost_documents_are_noticed() {
         "UPDATE meta SET documents = 1; DELETE FROM document WHERE version > 1",
     )
     .await;
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'offhook documents'";
+    let cut = "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity \
+               WHERE application_name = 'offhook documents' ORDER BY pid = pg_backend_pid()) a";
     let session = journal.shared.link.session().await.unwrap();
     session.run(cut).await.unwrap_err();
     timeout(HANG, versions.wait_for(|version| *version == 1))

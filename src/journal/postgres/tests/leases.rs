@@ -11,12 +11,20 @@ use crate::journal::contract::{change, letter, letters, only_head, save};
 use crate::journal::postgres::{Postgres, PostgresOptions};
 use crate::journal::{Desks as _, Grant, Share, Unavailable};
 
-const LEASE: Duration = Duration::from_millis(900);
+/// Where a lease is to end.
+const LEASE: Duration = Duration::from_secs(2);
+
+/// So long that none ends while a test runs.
+pub(super) const LONG: Duration = Duration::from_secs(3600);
 
 pub(super) type Held = watch::Receiver<BTreeMap<Share, Grant>>;
 
 pub(super) fn short(options: PostgresOptions) -> PostgresOptions {
     options.shares(4).lease(LEASE)
+}
+
+pub(super) fn long(options: PostgresOptions) -> PostgresOptions {
+    options.shares(4).lease(LONG)
 }
 
 /// Waits until the instance holds so many shares, without the housekeeper's.
@@ -57,13 +65,14 @@ async fn shares_are_divided_fairly() {
     let Some(server) = server::Server::shared() else {
         return;
     };
-    let options = short(options(server));
+    let options = long(options(server));
     let first = std::sync::Arc::new(open(&options).await);
     let mut held = first.held();
     holds_all(&mut held, 4).await;
     gives_back(std::sync::Arc::clone(&first));
     let second = open(&options).await;
     let mut others = second.held();
+    first.shared.grants.look.notify_one();
     let others = holds(&mut others, 4, 2).await;
     let own = holds(&mut held, 4, 2).await;
     assert!(
@@ -80,8 +89,7 @@ async fn a_stop_gives_shares_back() {
     let Some(server) = server::Server::shared() else {
         return;
     };
-    // So long that nothing is taken for dead while the test runs.
-    let options = options(server).shares(4).lease(Duration::from_secs(3600));
+    let options = long(options(server));
     let first = open(&options).await;
     holds_all(&mut first.held(), 4).await;
     let second = open(&options).await;
@@ -127,7 +135,7 @@ async fn a_fenced_save_stops_no_other() {
     let Some(server) = server::Server::shared() else {
         return;
     };
-    let options = short(options(server));
+    let options = long(options(server));
     let (first, second) = (open(&options).await, open(&options).await);
     let mut desks = Vec::new();
     for share in 0..4 {
@@ -156,7 +164,7 @@ async fn a_buried_instance_begins_again() {
     let Some(server) = server::Server::shared() else {
         return;
     };
-    let options = short(options(server));
+    let options = long(options(server));
     let first = open(&options).await;
     let mut held = first.held();
     let before = holds_all(&mut held, 4).await;
@@ -166,6 +174,7 @@ async fn a_buried_instance_begins_again() {
         .call("DELETE FROM instance", &[])
         .await
         .unwrap();
+    first.shared.grants.look.notify_one();
     let is_later = |held: &BTreeMap<Share, Grant>| {
         held.len() == 5
             && held

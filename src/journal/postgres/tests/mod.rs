@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -15,7 +15,9 @@ use crate::journal::contract::{Instances, Provider};
 mod checks;
 mod faults;
 mod history;
+mod joining;
 mod leases;
+mod locks;
 mod logged;
 mod logs;
 mod model;
@@ -65,6 +67,40 @@ async fn open(options: &PostgresOptions) -> Postgres {
 
 async fn try_open(options: &PostgresOptions) -> Result<Postgres, PostgresError> {
     Postgres::connect(options.clone(), Arc::new(SystemClock)).await
+}
+
+/// The system's clock on a machine that can be suspended. It counts how often it is asked for the time.
+#[derive(Debug, Default)]
+struct OwnClock {
+    suspended_seconds: AtomicU64,
+    looks: AtomicU64,
+}
+
+impl OwnClock {
+    fn suspend(&self, seconds: u64) {
+        self.suspended_seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn looks(&self) -> u64 {
+        self.looks.load(Ordering::SeqCst)
+    }
+}
+
+impl Clock for OwnClock {
+    fn now(&self) -> crate::Timestamp {
+        SystemClock.now()
+    }
+
+    fn monotonic(&self) -> Instant {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        SystemClock.monotonic()
+    }
+
+    fn since_boot(&self) -> Duration {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        let suspended = self.suspended_seconds.load(Ordering::SeqCst);
+        SystemClock.since_boot() + Duration::from_secs(suspended)
+    }
 }
 
 /// Ten times what is expected, or more.

@@ -18,6 +18,8 @@ pub(super) enum Flow {
     Cut,
     /// Notifications are left out, as behind a pooler that pools transactions.
     NoNotifications,
+    /// Messages say in German how bad they are.
+    German,
 }
 
 pub(super) struct Proxy {
@@ -67,6 +69,30 @@ fn leave_out_notifications(answer: &mut Vec<u8>) {
     *answer = left;
 }
 
+/// Translates the word in the notices and errors of whole messages, as a server with other `lc_messages` does. Another field
+/// has it in English.
+fn translate(answer: &[u8]) -> Vec<u8> {
+    const WORDS: [(&[u8], &[u8]); 2] =
+        [(b"SERROR\0", b"SFEHLER\0"), (b"SWARNING\0", b"SWARNUNG\0")];
+    let (mut translated, mut at) = (Vec::new(), 0);
+    while let Some(length) = answer.get(at + 1..at + 5) {
+        let length = u32::from_be_bytes(length.try_into().unwrap()) as usize + 1;
+        let end = (at + length).min(answer.len());
+        let mut rest = answer[at + 5..end].to_vec();
+        if let Some((word, other)) = WORDS.iter().find(|(word, _)| rest.starts_with(word))
+            && [b'E', b'N'].contains(&answer[at])
+        {
+            rest.splice(..word.len(), other.iter().copied());
+        }
+        translated.push(answer[at]);
+        translated.extend((rest.len() as u32 + 4).to_be_bytes());
+        translated.extend(rest);
+        at = end;
+    }
+    translated.extend_from_slice(&answer[at..]);
+    translated
+}
+
 async fn pass(
     client: TcpStream,
     server: TcpStream,
@@ -84,8 +110,10 @@ async fn pass(
                 Err(_) => return,
             };
             let mut answer = buffer[..count].to_vec();
-            if now == Flow::NoNotifications {
-                leave_out_notifications(&mut answer);
+            match now {
+                Flow::NoNotifications => leave_out_notifications(&mut answer),
+                Flow::German => answer = translate(&answer),
+                _ => {}
             }
             if to_client.write_all(&answer).await.is_err() {
                 return;

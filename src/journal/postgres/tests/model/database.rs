@@ -1,12 +1,13 @@
 //! [`Database`]: what the functions of functions.sql do, in memory.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::{CONSUMERS, SHARES};
 use crate::journal::postgres::batch::{Keys, PartOf};
-use crate::journal::postgres::division::SeenShare;
+use crate::journal::postgres::division::{Seen, SeenShare};
 use crate::journal::postgres::reading::{StoredBlock, Witness};
 use crate::journal::{Grant, Position, Record, Seq, Share};
 
@@ -14,7 +15,8 @@ use crate::journal::{Grant, Position, Record, Seq, Share};
 struct State {
     batches: Vec<Batch>,
     claims: HashMap<Uuid, Position>,
-    instances: BTreeMap<Uuid, Uuid>,
+    /// The beat and the lease of each.
+    instances: BTreeMap<Uuid, (Uuid, Duration)>,
     shares: Vec<SeenShare>,
     /// How far each consumer is in each share.
     progress: BTreeMap<(u8, Share), Saved>,
@@ -55,7 +57,7 @@ pub(super) struct Database {
 pub(super) struct Beat {
     pub(super) is_alive: bool,
     pub(super) head: Seq,
-    pub(super) beats: Vec<(Uuid, Uuid)>,
+    pub(super) instances: Vec<Seen>,
     pub(super) shares: Vec<SeenShare>,
 }
 
@@ -117,8 +119,8 @@ impl Database {
             .collect()
     }
 
-    pub(super) fn join(&mut self, id: Uuid, beat: Uuid) {
-        self.commit().instances.insert(id, beat);
+    pub(super) fn join(&mut self, id: Uuid, beat: Uuid, lease: Duration) {
+        self.commit().instances.insert(id, (beat, lease));
     }
 
     /// Stores bodies, or returns which keys are held. `records` makes them from the first number.
@@ -186,23 +188,20 @@ impl Database {
         let is_alive = state
             .instances
             .get_mut(&id)
-            .map(|own| *own = beat)
+            .map(|own| own.0 = beat)
             .is_some();
         Beat {
             is_alive,
             head: self.head(),
-            beats: self
-                .state
-                .instances
-                .iter()
-                .map(|(id, beat)| (*id, *beat))
+            instances: { self.state.instances.iter() }
+                .map(|(&id, &(beat, lease))| Seen { id, beat, lease })
                 .collect(),
             shares: self.state.shares.clone(),
         }
     }
 
     pub(super) fn bury(&mut self, id: Uuid, beat: Uuid) {
-        if self.state.instances.get(&id) == Some(&beat) {
+        if { self.state.instances.get(&id) }.is_some_and(|seen| seen.0 == beat) {
             self.commit().instances.remove(&id);
         }
     }

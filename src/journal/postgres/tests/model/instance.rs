@@ -14,13 +14,15 @@ use crate::Timestamp;
 use crate::journal::contract::body;
 use crate::journal::postgres::batch::Plan;
 use crate::journal::postgres::division::{
-    Others, Step, has_gone_back, steps, still_held, valid_until,
+    Others, Step, has_gone_back, steps, still_held, valid_for,
 };
 use crate::journal::postgres::following::{Following, OwnBodies};
 use crate::journal::{Appended, DedupKey, Entry, Events, Grant, Record, Seq, Share, Tail};
 
 pub(super) struct Instance {
     id: Uuid,
+    /// Its settings may have changed since the others were started.
+    lease: Duration,
     pub(super) following: Following,
     others: Others,
     pub(super) held: BTreeMap<Share, Grant>,
@@ -51,10 +53,12 @@ pub(super) struct Cursor {
 impl Instance {
     pub(super) fn new(database: &mut Database, rng: &mut Rng, now: Instant) -> Self {
         let id = uuid(rng);
-        database.join(id, uuid(rng));
+        let lease = LEASE * rng.u32(1..4);
+        database.join(id, uuid(rng), lease);
         let tail = Arc::new(Tail::new(database.head()));
         Self {
             id,
+            lease,
             following: Following::new(tail, database.newest(), 0),
             others: Others::default(),
             held: BTreeMap::new(),
@@ -194,7 +198,7 @@ impl Instance {
     ) -> Option<&'static str> {
         let (sent, beat) = self.beat.take()?;
         // An answer that takes half a lease is not waited for.
-        if now.saturating_duration_since(sent) > LEASE / 2 {
+        if now.saturating_duration_since(sent) > self.lease / 2 {
             return Some("gave its renewal up");
         }
         if self.verify(database, rng) {
@@ -205,8 +209,11 @@ impl Instance {
             return Some("begins again");
         }
         self.following.heard(beat.head);
-        self.valid_until = valid_until(sent, LEASE);
-        for (id, seen) in self.others.vanished(self.id, &beat.beats, now, LEASE) {
+        self.valid_until = sent + valid_for(self.lease);
+        for (id, seen) in self
+            .others
+            .vanished(self.id, &beat.instances, now, self.lease)
+        {
             database.bury(id, seen);
         }
         if has_gone_back(&self.held, &beat.shares) {
@@ -216,7 +223,7 @@ impl Instance {
         self.held = still_held(&self.held, &beat.shares, self.id);
         self.cursors
             .retain(|(share, _), _| self.held.contains_key(share));
-        let living: Vec<Uuid> = beat.beats.iter().map(|(id, _)| *id).collect();
+        let living: Vec<Uuid> = beat.instances.iter().map(|one| one.id).collect();
         for step in steps(self.id, &living, &beat.shares, &self.held, SHARES) {
             match step {
                 Step::Take { no, epoch } => self.take(no, epoch, database, rng),
@@ -291,7 +298,7 @@ impl Instance {
         self.others.forget();
         self.is_lost = false;
         self.id = uuid(rng);
-        database.join(self.id, uuid(rng));
+        database.join(self.id, uuid(rng), self.lease);
     }
 
     /// Returns whether the log had gone back.

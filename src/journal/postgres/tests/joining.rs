@@ -1,0 +1,232 @@
+//! How instances come to share a journal: with other settings, again, and under any name.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::leases::{LONG, holds_all};
+use super::{HANG, OwnClock, Times, open, open_at, options, server};
+use crate::Timestamp;
+use crate::clock::{Clock, FakeClock, SystemClock};
+use crate::journal::contract::{body, duplicate, entry, new};
+use crate::journal::postgres::connect::{Connector, Role};
+use crate::journal::postgres::{Postgres, PostgresOptions};
+use crate::journal::{Documents as _, Expected, Log as _};
+
+async fn run(journal: &Postgres, sql: &str) {
+    let session = journal.shared.link.session().await.unwrap();
+    session.run(sql).await.unwrap();
+}
+
+async fn asks(journal: &Postgres, sql: &'static str) -> i64 {
+    let rows = journal.shared.link.read(sql, &[]).await.unwrap();
+    rows[0].get(0)
+}
+
+/// During a change of the lease, one instance after the other, nobody healthy is taken for dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shorter_lease_buries_no_instance_with_a_longer_one() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = options(server).shares(4);
+    let first = open(&options.clone().lease(LONG)).await;
+    holds_all(&mut first.held(), 4).await;
+    let short = Duration::from_millis(300);
+    let second = open(&options.lease(short)).await;
+    assert!(second.held().borrow().is_empty());
+    tokio::time::sleep(3 * short).await;
+    assert_eq!(asks(&second, "SELECT count(*) FROM instance").await, 2);
+    assert_eq!(second.counts().taken, 0);
+    assert_eq!(second.shared.longest_lease(), LONG);
+}
+
+/// A machine that was suspended has not renewed its leases meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_ends_the_lease() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let clock = Arc::new(OwnClock::default());
+    let options = options(server).shares(4).lease(LONG);
+    let opened = Postgres::open(options, clock.clone(), Times::default()).await;
+    let journal = opened.unwrap();
+    let mut held = journal.held();
+    let before = holds_all(&mut held, 4).await;
+    let is_valid = || journal.lease_until() > clock.monotonic();
+    assert!(is_valid() && journal.is_ready());
+    clock.suspend(2 * LONG.as_secs());
+    assert!(!is_valid() && !journal.is_ready());
+    // It gives everything up by itself, and takes it again.
+    let is_later = |held: &std::collections::BTreeMap<_, crate::journal::Grant>| {
+        held.len() == 5
+            && held
+                .iter()
+                .all(|(no, grant)| grant.epoch > before[no].epoch)
+    };
+    timeout(HANG, held.wait_for(is_later))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(is_valid() && journal.is_ready());
+}
+
+/// It takes shares only when it knows the subscriptions, and others wait for it until then.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_begins_again_knows_no_more_than_before() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = options(server).shares(4).lease(LONG);
+    let first = open(&options).await;
+    let mut held = first.held();
+    holds_all(&mut held, 4).await;
+    let second = open(&options).await;
+    let put = second.put_document("one", Some(vec![1]), Expected::Absent);
+    let version = put.await.unwrap();
+    second.applied(version);
+    run(&second, "DELETE FROM instance WHERE documents = 0").await;
+    first.shared.grants.look.notify_one();
+    timeout(HANG, held.wait_for(|held| held.is_empty()))
+        .await
+        .unwrap()
+        .unwrap();
+    let again = async {
+        while asks(&second, "SELECT count(*) FROM instance").await < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(HANG, again).await.expect("it joins again");
+    let behind = asks(&second, "SELECT count(*) FROM instance WHERE documents = 0").await;
+    assert_eq!((behind, first.counts().taken), (1, 5));
+    second.close().await;
+    // It looks again, and takes nothing.
+    first.shared.grants.look.notify_one();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(first.counts().taken, 5);
+    first.applied(version);
+    holds_all(&mut held, 4).await;
+}
+
+/// An instance that is not let in says once that it has left, and goes on when it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_is_refused_wakes_nobody() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = options(server).shares(4).lease(Duration::from_millis(1500));
+    let journal = open(&options).await;
+    let mut held = journal.held();
+    holds_all(&mut held, 4).await;
+    let messages = Arc::new(AtomicU64::new(0));
+    let counting = Arc::clone(&messages);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let connector = Connector::new(&options, tokio::runtime::Handle::current(), clock).unwrap();
+    let listener = Role::Listener(Arc::new(move |message: &str| {
+        counting.fetch_add(u64::from(message == "s"), Ordering::SeqCst);
+    }));
+    let listening = Arc::new(connector).connect(&listener).await.unwrap();
+    let other = "UPDATE meta SET dedup_window = dedup_window + 1; DELETE FROM instance; INSERT INTO instance \
+                 VALUES (gen_random_uuid(), 'other', '', 1, gen_random_uuid(), 3600000, 0)";
+    run(&journal, other).await;
+    journal.shared.grants.look.notify_one();
+    timeout(HANG, held.wait_for(|held| held.is_empty()))
+        .await
+        .unwrap()
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let count = messages.load(Ordering::SeqCst);
+    assert_eq!(count, 1);
+    run(
+        &journal,
+        "UPDATE meta SET dedup_window = dedup_window - 1; DELETE FROM instance",
+    )
+    .await;
+    holds_all(&mut held, 4).await;
+    listening.end();
+}
+
+/// Windows change while no instance runs. Buckets to come have another length; those that are there stay until their
+/// windows have ended, also where a longer one has the same number.
+#[tokio::test(flavor = "multi_thread")]
+async fn buckets_follow_the_windows() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let hour = Duration::from_secs(3600);
+    let start = Timestamp::from_second(1_700_000_000 / (640 * 3600) * (640 * 3600)).unwrap();
+    let clock = Arc::new(FakeClock::new(start));
+    let times: Arc<dyn Clock> = clock.clone();
+    let options = options(server);
+    let with = |hours| options.clone().windows(hours * hour, hour / 60);
+    let tend = async |journal: &Postgres| {
+        let now = Some(clock.now().as_millisecond());
+        let tend = "SELECT tend_claims_1($1)";
+        journal.shared.link.call(tend, &[&now]).await.unwrap();
+    };
+    let keyed = |number, hours| entry(body("keyed"), number, hours * hour);
+    // Buckets of 1, of 10 and of 1 hours.
+    let journal = open_at(with(8), &times).await;
+    tend(&journal).await;
+    new(&journal, keyed(1, 8)).await;
+    assert_eq!(
+        asks(&journal, "SELECT claim_span FROM meta").await,
+        3_600_000
+    );
+    journal.close().await;
+    let journal = open_at(with(80), &times).await;
+    assert_eq!(
+        asks(&journal, "SELECT claim_span FROM meta").await,
+        36_000_000
+    );
+    tend(&journal).await;
+    // In the bucket whose number the earlier ones had, too.
+    new(&journal, entry(body("keyed"), 2, 9 * hour)).await;
+    new(&journal, keyed(3, 80)).await;
+    let unkept = "SELECT count(*) FROM claim_default";
+    assert_eq!(asks(&journal, unkept).await, 0);
+    for (number, hours) in [(1, 8), (2, 9), (3, 80)] {
+        let again = journal.append(keyed(number, hours)).await;
+        assert_eq!(again, Ok(duplicate(number as u64)));
+    }
+    clock.advance(hour * 17 / 2);
+    tend(&journal).await;
+    assert_eq!(journal.append(keyed(2, 9)).await, Ok(duplicate(2)));
+    journal.close().await;
+    let journal = open_at(with(8), &times).await;
+    tend(&journal).await;
+    assert_eq!(
+        asks(&journal, "SELECT claim_span FROM meta").await,
+        3_600_000
+    );
+    assert_eq!(journal.append(keyed(2, 9)).await, Ok(duplicate(2)));
+    new(&journal, keyed(1, 8)).await;
+    clock.advance(75 * hour);
+    tend(&journal).await;
+    assert_eq!(asks(&journal, "SELECT count(*) FROM claim").await, 1);
+    clock.advance(100 * hour);
+    tend(&journal).await;
+    assert_eq!(asks(&journal, "SELECT count(*) FROM claim").await, 0);
+    let buckets = asks(&journal, "SELECT count(*) FROM buckets_1()").await;
+    assert!(buckets < 14, "{buckets}");
+}
+
+/// A word of SQL may be the name of a schema.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_may_be_named_like_a_word_of_sql() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    for name in ["user", "order", "table"] {
+        let options = PostgresOptions::new(&server.url()).unwrap().lease(LONG);
+        let options = options.schema(name).unwrap();
+        let (first, second) = (open(&options).await, open(&options).await);
+        let mut heard = second.watch_documents();
+        let put = first.put_document("one", Some(vec![1]), Expected::Absent);
+        let version = put.await.unwrap();
+        let told = heard.wait_for(|known| *known == version);
+        timeout(HANG, told).await.unwrap().unwrap();
+    }
+}
