@@ -30,7 +30,7 @@ fn kills_of_instances_and_database_lose_nothing() {
         "0.6",
         // Kills all instances and the database.
         "--seed",
-        "3",
+        "9",
         "--json",
     ]);
     let ran: Ran = with_programs(command, database).output().unwrap().into();
