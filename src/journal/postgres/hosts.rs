@@ -57,24 +57,17 @@ fn shown(host: Option<&config::Host>, address: Option<&IpAddr>, port: u16) -> St
 
 fn without_hosts(all: &Config) -> Config {
     let mut one = Config::new();
-    let texts: [(_, fn(&mut Config, &str)); 4] = [
-        (all.get_user(), |one, text| {
-            one.user(text);
-        }),
-        (all.get_dbname(), |one, text| {
-            one.dbname(text);
-        }),
-        (all.get_options(), |one, text| {
-            one.options(text);
-        }),
-        (all.get_application_name(), |one, text| {
-            one.application_name(text);
-        }),
-    ];
-    for (text, set) in texts {
-        if let Some(text) = text {
-            set(&mut one, text);
-        }
+    if let Some(user) = all.get_user() {
+        one.user(user);
+    }
+    if let Some(name) = all.get_dbname() {
+        one.dbname(name);
+    }
+    if let Some(options) = all.get_options() {
+        one.options(options);
+    }
+    if let Some(name) = all.get_application_name() {
+        one.application_name(name);
     }
     if let Some(password) = all.get_password() {
         one.password(password);

@@ -1,7 +1,6 @@
 //! What happens when the database is away, does not answer, or has gone back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -298,32 +297,6 @@ async fn the_language_of_the_server_does_not_matter() {
         matches!(unknown, Err(Unavailable::Unknown(_))),
         "{unknown:?}"
     );
-}
-
-/// A host that takes connections and never answers holds up neither the start nor a connection that is made again.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_hangs_is_passed_by() {
-    let Some(server) = server::Server::shared() else {
-        return;
-    };
-    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = hanging.local_addr().unwrap().port();
-    let count = Arc::new(AtomicUsize::new(0));
-    let counting = Arc::clone(&count);
-    tokio::spawn(async move {
-        let mut open = Vec::new();
-        while let Ok((connection, _)) = hanging.accept().await {
-            open.push(connection);
-            counting.fetch_add(1, Ordering::SeqCst);
-        }
-    });
-    let hosts = format!("127.0.0.1:{port},127.0.0.1:{}", server.port());
-    let url = format!("postgresql://offhook@{hosts}/postgres?connect_timeout=1");
-    let options = PostgresOptions::new(&url).unwrap();
-    let journal = open(&options.schema("hangs").unwrap()).await;
-    assert_eq!(new(&journal, numbered(1)).await, 1);
-    // Once, and then the one that has answered is asked first.
-    assert_eq!(count.load(Ordering::SeqCst), 1);
 }
 
 /// While the database is away for longer than a lease, nothing turns without a pause.

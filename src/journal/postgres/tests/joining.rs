@@ -1,7 +1,7 @@
-//! How instances come to share a journal: with other settings, again, and under any name.
+//! How instances come to share a journal: with other settings, again, under any name, and by which host.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -10,7 +10,7 @@ use super::leases::{LONG, holds_all};
 use super::{HANG, OwnClock, Times, open, open_at, options, server};
 use crate::Timestamp;
 use crate::clock::{Clock, FakeClock, SystemClock};
-use crate::journal::contract::{body, duplicate, entry, new};
+use crate::journal::contract::{body, duplicate, entry, new, numbered};
 use crate::journal::postgres::connect::{Connector, Role};
 use crate::journal::postgres::{Postgres, PostgresOptions};
 use crate::journal::{Documents as _, Expected, Log as _};
@@ -229,4 +229,30 @@ async fn a_schema_may_be_named_like_a_word_of_sql() {
         let told = heard.wait_for(|known| *known == version);
         timeout(HANG, told).await.unwrap().unwrap();
     }
+}
+
+/// A host that takes connections and never answers holds up neither the start nor a connection that is made again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_hangs_is_passed_by() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = hanging.local_addr().unwrap().port();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&count);
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((connection, _)) = hanging.accept().await {
+            open.push(connection);
+            counting.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let hosts = format!("127.0.0.1:{port},127.0.0.1:{}", server.port());
+    let url = format!("postgresql://offhook@{hosts}/postgres?connect_timeout=1");
+    let options = PostgresOptions::new(&url).unwrap();
+    let journal = open(&options.schema("hangs").unwrap()).await;
+    assert_eq!(new(&journal, numbered(1)).await, 1);
+    // Once, and then the one that has answered is asked first.
+    assert_eq!(count.load(Ordering::SeqCst), 1);
 }
