@@ -172,7 +172,7 @@ pub fn print(text: &str) {
     print_at(Level::Info, text);
 }
 
-/// As [`print`], for what is wrong: the `level` of an object is `ERROR`.
+/// As [`print()`], for what is wrong: the `level` of an object is `ERROR`.
 ///
 /// ```
 /// offhook::logging::print_error("cannot listen");
