@@ -183,7 +183,7 @@ impl Subscriber {
     /// Waits until it was asked so often, which must be all.
     pub async fn expect(&self, times: usize) -> Vec<Asked> {
         let asked = self.asked(times).await;
-        assert_eq!(asked.len(), times);
+        assert_eq!(asked.len(), times, "{:?}", self.ids());
         asked
     }
 
