@@ -189,7 +189,12 @@ impl Dispatch {
 
     /// Has a consumer that is new start from now in all shares. One that is known goes on where it was.
     pub(super) async fn introduce(&self, name: &str) -> Result<(), Unavailable> {
-        let now = Saved::starting_after(self.journal.tail().head());
+        // What another instance has answered before is not for it, also where the tail does not have it yet.
+        let head = match &self.cluster {
+            Some(cluster) => cluster.head().await?,
+            None => self.journal.tail().head(),
+        };
+        let now = Saved::starting_after(head);
         self.journal.introduce(name, &now.head.encode()).await
     }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 #[cfg(test)]
 pub(crate) use self::fake::FakeCluster;
-use super::{Desk, SavedProgress, Share, Unavailable, Version};
+use super::{Desk, SavedProgress, Seq, Share, Unavailable, Version};
 use crate::Timestamp;
 use crate::telemetry::ClusterState;
 
@@ -36,6 +36,14 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
     ///
     /// If the journal cannot be asked now.
     async fn now(&self) -> Result<Timestamp, Unavailable>;
+
+    /// Returns the number of the newest body that any instance has stored. That of the
+    /// [tail](super::Log::tail) may be older.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be asked now.
+    async fn head(&self) -> Result<Seq, Unavailable>;
 
     /// Opens the desk of a share that this instance holds.
     ///

@@ -1,7 +1,7 @@
 //! [`FakeCluster`]: what an instance sees of others, as a test says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use super::{Cluster, Grant, ShareCommand};
 use crate::Timestamp;
 use crate::clock::Clock;
 use crate::journal::{
-    Desk, Desks as _, Memory, ProgressChange, SavedProgress, Share, Unavailable, Version,
+    Desk, Desks as _, Log as _, Memory, ProgressChange, SavedProgress, Seq, Share, Unavailable,
+    Version,
 };
 use crate::telemetry::ClusterState;
 
@@ -28,6 +29,8 @@ pub(crate) struct FakeCluster {
     /// `None` while the lease is renewed in time.
     lease_until: Mutex<Option<Instant>>,
     commands: Arc<Commands>,
+    /// How many bodies others have stored that the tail does not have yet.
+    pub(crate) unread: AtomicU64,
     /// How often a desk was opened.
     pub(crate) opened: AtomicUsize,
     /// How often the journal was asked for its time.
@@ -61,6 +64,7 @@ impl FakeCluster {
             held: watch::Sender::default(),
             lease_until: Mutex::default(),
             commands: Arc::default(),
+            unread: AtomicU64::default(),
             opened: AtomicUsize::default(),
             asked_for_time: AtomicUsize::default(),
             saved: Arc::new(SavedAs {
@@ -145,6 +149,10 @@ impl Cluster for FakeCluster {
     async fn now(&self) -> Result<Timestamp, Unavailable> {
         self.asked_for_time.fetch_add(1, Ordering::SeqCst);
         Ok(self.clock.now())
+    }
+
+    async fn head(&self) -> Result<Seq, Unavailable> {
+        Ok(self.journal.tail().head() + self.unread.load(Ordering::SeqCst))
     }
 
     fn desk_of(&self, grant: Grant) -> Result<Arc<dyn Desk>, Unavailable> {

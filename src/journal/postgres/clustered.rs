@@ -12,7 +12,7 @@ use super::documents;
 use super::journal::Postgres;
 use crate::Timestamp;
 use crate::journal::{
-    Cluster, Desk, Grant, SavedProgress, Share, ShareCommand, Unavailable, Version,
+    Cluster, Desk, Grant, SavedProgress, Seq, Share, ShareCommand, Unavailable, Version,
 };
 use crate::telemetry::ClusterState;
 
@@ -30,6 +30,11 @@ impl Cluster for Postgres {
         let now = self.shared.times.now();
         let rows = self.shared.link.read("SELECT now_1($1)", &[&now]).await?;
         Ok(Timestamp::from_millisecond(rows[0].get(0)).unwrap_or_default())
+    }
+
+    async fn head(&self) -> Result<Seq, Unavailable> {
+        let rows = self.shared.link.read(HEAD, &[]).await?;
+        Ok(rows[0].get::<_, i64>(0).unsigned_abs())
     }
 
     fn desk_of(&self, grant: Grant) -> Result<Arc<dyn Desk>, Unavailable> {
@@ -110,3 +115,5 @@ impl Cluster for Postgres {
         }
     }
 }
+
+const HEAD: &str = "SELECT coalesce((SELECT max(last) FROM block), first_seq - 1) FROM meta";

@@ -96,6 +96,23 @@ async fn deleted_events_start_nowhere() {
     assert_eq!(one.all_left(), []);
 }
 
+/// Another instance has answered them, and this one has not read them yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_consumer_starts_after_what_others_have_answered() {
+    let instance = Instance::alone();
+    instance.cluster.unread.store(3, Ordering::SeqCst);
+    let mut one = instance.world.add("handler:one").await;
+    until("opened", || instance.runs("handler:one") == 2).await;
+    for number in 1..=5 {
+        instance.world.append(number).await;
+    }
+    let mut handed = [one.next().await.0, one.next().await.0];
+    handed.sort_unstable();
+    assert_eq!(handed, [4, 5]);
+    instance.world.pipeline.stop().await;
+    assert_eq!(one.all_left(), []);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_is_retired_beside_a_share_that_opens() {
     let (_, instance) = Instance::first();

@@ -7,9 +7,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{HANG, open, options, server};
-use crate::journal::contract::{change, letter, letters, only_head, save};
+use crate::journal::contract::{change, letter, letters, new, numbered, only_head, save};
 use crate::journal::postgres::{Postgres, PostgresOptions};
-use crate::journal::{Desks as _, Grant, Share, Unavailable};
+use crate::journal::{Cluster as _, Desks as _, Grant, Share, Unavailable};
 
 /// Where a lease is to end.
 const LEASE: Duration = Duration::from_secs(2);
@@ -57,6 +57,20 @@ fn gives_back(journal: std::sync::Arc<Postgres>) {
             }
         }
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_instance_has_stored_counts_immediately() {
+    let Some(server) = server::Server::shared() else {
+        return;
+    };
+    let options = long(options(server));
+    let (first, second) = (open(&options).await, open(&options).await);
+    assert_eq!(second.head().await, Ok(0));
+    for number in 1..=20 {
+        let stored = new(&first, numbered(number)).await;
+        assert_eq!(second.head().await, Ok(stored));
+    }
 }
 
 /// Instances hold about as many shares as each other, and each share has one holder.
