@@ -1,6 +1,7 @@
 //! `/api/dead`: the events that consumers have given up on.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
 use base64::Engine as _;
@@ -10,8 +11,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::error::{Answer, ApiError};
-use super::replay::{MAX_REPLAY, hand_over, taken};
-use super::request::{complete_id, json_body, page_size, time};
+use super::hand_over::{hand_over, taken};
+use super::replay::MAX_REPLAY;
+use super::request::{complete_id, json_body, page_size, run_to_end, time};
 use super::state::{AdminState, State};
 use crate::dispatch::ReplayRequest;
 use crate::index::EventEntry;
@@ -133,7 +135,7 @@ pub(super) async fn replay(state: State, body: web::Bytes) -> Answer {
         return Ok(counts("replayed", matched, &by_consumer));
     }
     let (id, asked) = (Uuid::now_v7(), ReplayRequest::default());
-    let (mut count, mut left_out) = (0, Vec::new());
+    let (mut count, mut left_out, mut shares) = (0, Vec::new(), Vec::new());
     for (name, events) in by_consumer {
         // The dead letters of a consumer that no longer exists, or does not run, stay.
         if let Err(error) = state.consumer(&name) {
@@ -142,8 +144,9 @@ pub(super) async fn replay(state: State, body: web::Bytes) -> Answer {
             continue;
         }
         count += events.len();
-        hand_over(&state, &name, id, &asked, events).await?;
+        shares.push((name, events.into()));
     }
+    hand_over(&state, id, asked, shares).await?;
     Ok(taken(id, matched, count, &left_out))
 }
 
@@ -159,12 +162,17 @@ pub(super) async fn delete_many(state: State, body: web::Bytes) -> Answer {
             "expected is missing: how many dead letters are deleted; a dry run (dry_run) says it";
         return Err(ApiError::bad_request(text));
     }
-    let (journal, mut deleted) = (state.pipeline()?.journal(), 0);
-    for (name, events) in by_consumer {
-        for some in events.chunks(BATCH) {
-            deleted += journal.forget_dead_letters(&name, some).await?;
+    let pipeline = Arc::clone(state.shared_pipeline()?);
+    let forget = async move {
+        let mut deleted = 0;
+        for (name, events) in by_consumer {
+            for some in events.chunks(BATCH) {
+                deleted += pipeline.journal().forget_dead_letters(&name, some).await?;
+            }
         }
-    }
+        Ok::<_, ApiError>(deleted)
+    };
+    let deleted = run_to_end(forget).await??;
     Ok(HttpResponse::Ok().json(json!({ "matched": matched, "deleted": deleted })))
 }
 

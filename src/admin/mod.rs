@@ -27,6 +27,7 @@ mod error;
 mod event;
 mod events;
 mod guesses;
+mod hand_over;
 mod headers;
 mod health;
 mod oldest;

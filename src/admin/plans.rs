@@ -93,7 +93,7 @@ impl Plans {
         (id, LIFETIME)
     }
 
-    /// Uses a plan up.
+    /// Uses a plan up, for good: also when what follows fails, since some of it may have been done.
     ///
     /// # Errors
     ///
@@ -113,14 +113,6 @@ impl Plans {
         }
         plan.is_used = true;
         Ok(())
-    }
-
-    /// Nothing of a plan that was [taken](Self::take) could be done: it can be used again.
-    pub(super) fn give_back(&self, id: Uuid) {
-        let mut shown = self.lock();
-        if let Some(plan) = shown.iter_mut().find(|plan| plan.id == id) {
-            plan.is_used = false;
-        }
     }
 
     /// Those that are still good, or used.
@@ -180,8 +172,6 @@ mod tests {
         }
         assert_eq!(code(plans.take(id, shown, now)), "taken");
         assert_eq!(code(plans.take(id, shown, now)), "plan_used");
-        plans.give_back(id);
-        assert_eq!(code(plans.take(id, shown, now)), "taken");
         assert_eq!(code(plans.take(Uuid::now_v7(), shown, now)), "plan_expired");
     }
 

@@ -1,12 +1,13 @@
 //! `/api/replay` and `/api/events/{id}/replay`: handing events over again, after a look at what that would do.
 
-use actix_web::http::StatusCode;
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::error::{Answer, ApiError};
+use super::hand_over::{goes_on, hand_over, taken};
 use super::plans::{Plan, Sum};
 use super::preview::Preview;
 use super::request::{event_kind, json_body, time};
@@ -60,17 +61,12 @@ pub(super) async fn many(state: State, body: web::Bytes) -> Answer {
         let text = format!("{found} events match, and {expected} were expected");
         return Err(ApiError::plan_changed(text));
     }
-    let Some(Plan { id, .. }) = shown else {
-        return chosen.replay(&state).await;
-    };
-    state
-        .plans
-        .take(id, chosen.sum(), state.clock.monotonic())?;
-    let answer = chosen.replay(&state).await;
-    if answer.is_err() {
-        state.plans.give_back(id);
+    chosen.check_running(&state)?;
+    if let Some(Plan { id, .. }) = shown {
+        let now = state.clock.monotonic();
+        state.plans.take(id, chosen.sum(), now)?;
     }
-    answer
+    chosen.replay(&state).await
 }
 
 /// What a replay would do, and the plan to ask for it.
@@ -140,7 +136,8 @@ impl ReplayRequest {
 struct Chosen {
     plan: Plan,
     consumers: Vec<ConsumerControls>,
-    events: Vec<Position>,
+    /// Oldest first.
+    events: Arc<[Position]>,
 }
 
 impl Chosen {
@@ -167,7 +164,7 @@ impl Chosen {
         Ok(Self {
             plan,
             consumers,
-            events,
+            events: events.into(),
         })
     }
 
@@ -176,16 +173,33 @@ impl Chosen {
         Sum::of(&self.plan, names, &self.events)
     }
 
-    async fn replay(&self, state: &AdminState) -> Answer {
-        let plan = &self.plan;
+    /// Fails if one of the consumers cannot be asked now.
+    fn check_running(&self, state: &AdminState) -> Result<(), ApiError> {
+        let mut names = self.consumers.iter().map(ConsumerControls::name);
+        names.try_for_each(|name| state.running(name).map(drop))
+    }
+
+    async fn replay(self, state: &State) -> Answer {
+        let Self {
+            plan,
+            consumers,
+            events,
+        } = self;
+        let (id, matched, rate) = (Uuid::now_v7(), events.len(), plan.rate);
         let asked = dispatch::ReplayRequest {
-            session: plan.session.clone(),
-            event: plan.event.clone(),
+            session: plan.session,
+            event: plan.event,
             from: plan.from,
             to: plan.to,
-            rate: plan.rate,
+            rate,
         };
-        replay(state, &self.consumers, &asked, &self.events).await
+        let shares = consumers.iter();
+        let shares = shares.map(|consumer| (consumer.name().to_owned(), Arc::clone(&events)));
+        hand_over(state, id, asked, shares.collect()).await?;
+        if rate.is_some() && matched > 1 {
+            return Ok(goes_on(id, matched));
+        }
+        Ok(taken(id, matched, matched, &[]))
     }
 }
 
@@ -226,16 +240,18 @@ struct OneRequest {
 /// `POST /api/events/{id}/replay`
 pub(super) async fn one(state: State, id: web::Path<String>, body: web::Bytes) -> Answer {
     let request: OneRequest = json_body(&body)?;
-    let asked = dispatch::ReplayRequest {
+    let plan = Plan {
+        consumer: request.consumer,
+        ids: Some(vec![id.into_inner()]),
         rate: rate(request.rate)?,
-        ..dispatch::ReplayRequest::default()
+        ..Plan::default()
     };
-    let consumers = state.consumers(request.consumer.as_deref())?;
-    let position = position(&state, &id).await?;
+    let chosen = Chosen::find(&state, plan).await?;
     if request.dry_run {
         return Ok(taken(Uuid::nil(), 1, 0, &[]));
     }
-    replay(&state, &consumers, &asked, &[position]).await
+    chosen.check_running(&state)?;
+    chosen.replay(&state).await
 }
 
 fn rate(rate: Option<u32>) -> Result<Option<u32>, ApiError> {
@@ -246,69 +262,8 @@ fn rate(rate: Option<u32>) -> Result<Option<u32>, ApiError> {
     Ok(rate)
 }
 
-/// Replays to these consumers, if all of them can be asked now.
-async fn replay(
-    state: &AdminState,
-    consumers: &[ConsumerControls],
-    asked: &dispatch::ReplayRequest,
-    events: &[Position],
-) -> Answer {
-    let id = Uuid::now_v7();
-    for consumer in consumers {
-        state.running(consumer.name())?;
-    }
-    for consumer in consumers {
-        hand_over(state, consumer.name(), id, asked, events.to_vec()).await?;
-    }
-    let matched = events.len();
-    if asked.rate.is_some() && matched > 1 {
-        return Ok(goes_on(id, matched));
-    }
-    Ok(taken(id, matched, matched, &[]))
-}
-
-/// The answer to a replay that goes on after it.
-fn goes_on(id: Uuid, matched: usize) -> HttpResponse {
-    HttpResponse::Accepted().json(json!({ "replay": id, "matched": matched }))
-}
-
-/// The answer to a replay that `matched` events, of which `count` are handed over. A long one goes on after
-/// the answer. `left_out` names the consumers whose events are not handed over.
-pub(super) fn taken(id: Uuid, matched: usize, count: usize, left_out: &[Value]) -> HttpResponse {
-    let (status, mut answer) = if count <= ANSWERED_AT_ONCE {
-        let answer = json!({ "matched": matched, "replayed": count });
-        (StatusCode::OK, answer)
-    } else {
-        let answer = json!({ "replay": id, "matched": matched });
-        (StatusCode::ACCEPTED, answer)
-    };
-    if !left_out.is_empty() {
-        answer["left_out"] = left_out.into();
-    }
-    HttpResponse::build(status).json(answer)
-}
-
-/// Has a consumer replay events. Returns when that is durable.
-pub(super) async fn hand_over(
-    state: &AdminState,
-    name: &str,
-    id: Uuid,
-    asked: &dispatch::ReplayRequest,
-    events: Vec<Position>,
-) -> Result<(), ApiError> {
-    let journal = state.pipeline()?.journal().as_ref();
-    let consumer = state.running(name)?;
-    let taken = consumer.replay(journal, id, asked, events).await;
-    taken
-        .ok_or_else(|| ApiError::has_ended(name))?
-        .map_err(Into::into)
-}
-
 /// So many events can be named one by one.
 pub(super) const MOST_IDS: usize = 100;
 
 /// How many events one replay may have.
 pub(super) const MAX_REPLAY: usize = 1_000_000;
-
-/// A replay of more events is answered with its id.
-const ANSWERED_AT_ONCE: usize = 1000;

@@ -153,9 +153,11 @@ pub(super) fn page_size(limit: Option<usize>) -> Result<usize, ApiError> {
 pub(super) async fn run_to_end<T: Send + 'static>(
     change: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, ApiError> {
-    tokio::spawn(change)
-        .await
-        .map_err(|_| ApiError::unavailable("a change was broken off; ask once more"))
+    tokio::spawn(change).await.map_err(|_| {
+        ApiError::unavailable(
+            "a change was broken off; look what became of it before asking once more",
+        )
+    })
 }
 
 /// In the first eight characters of an id is the time, to a minute.

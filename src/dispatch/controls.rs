@@ -270,19 +270,26 @@ impl ConsumerControls {
         events: Vec<Position>,
     ) -> Option<Result<(), Unavailable>> {
         let replayed = async {
-            let mut done = None;
+            let mut done: Option<Result<(), Unavailable>> = None;
             for (share, events) in self.by_share(journal, events).await? {
                 let mut own = self.runners.iter();
-                if let Some((_, commands)) = own.find(|(own, _)| *own == share) {
-                    let replay = replay(id, request, events);
-                    done = ask(commands, replay).await.transpose()?.or(done);
-                } else if let Some(elsewhere) = &self.elsewhere {
-                    let asked = (id, request);
-                    elsewhere.replay(&self.name, share, asked, &events).await?;
-                    done = Some(());
-                }
+                let own = own.find(|(own, _)| *own == share);
+                let saved = match (own, &self.elsewhere) {
+                    (Some((_, commands)), _) => ask(commands, replay(id, request, events)).await,
+                    (None, Some(elsewhere)) => Some(
+                        elsewhere
+                            .replay(&self.name, share, (id, request), &events)
+                            .await,
+                    ),
+                    (None, None) => None,
+                };
+                // Also after one that failed: it has its events.
+                done = match (done, saved) {
+                    (Some(done), Some(saved)) => Some(done.and(saved)),
+                    (done, saved) => done.or(saved),
+                };
             }
-            Ok(done)
+            done.transpose()
         };
         replayed.await.transpose()
     }

@@ -84,6 +84,32 @@ export const paths = {
     return wrong;
   },
 
+  async "a plan that is used has no button any more"(browser, { seeded }) {
+    const opened = await tab(browser, { base: seeded.base, token: TOKEN });
+    const { page } = opened;
+    await page.goto(`${seeded.base}events?session=shop`);
+    await shown(page);
+    await page.click("a:has-text('Replay all that match')");
+    const button = page.locator("#panel button[type=submit]");
+    await button.waitFor();
+    // It is done, and its answer is lost.
+    const lost = async (route) => {
+      await route.fetch();
+      await route.abort();
+    };
+    await page.route("**/api/replay", lost, { times: 1 });
+    await button.click();
+    await page.waitForFunction(() => document.querySelector("#panel output")?.textContent);
+    await button.click();
+    await page.waitForFunction(() => document.querySelector("#panel output")?.textContent?.includes("was used already"));
+    assert.equal(await button.count(), 0);
+    // The browser tells of the lost answer and of the refusal.
+    opened.wrong.length = 0;
+    const wrong = await judge(opened);
+    await opened.context.close();
+    return wrong;
+  },
+
   async "what a replay is of can be looked at first"(browser, { seeded }) {
     const opened = await tab(browser, { base: seeded.base, token: TOKEN });
     const { page } = opened;

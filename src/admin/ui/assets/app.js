@@ -58,7 +58,7 @@ async function send(method, path, body = undefined, signal = undefined, more = {
 async function problem(answer) {
   const told = await answer.json().catch(() => null);
   const text = told?.problems?.join("\n") ?? told?.error ?? `The server answered ${answer.status}.`;
-  return Object.assign(new Error(text), { status: answer.status });
+  return Object.assign(new Error(text), { ...told, status: answer.status });
 }
 
 function askForToken(why) {
@@ -221,7 +221,7 @@ async function submit(form, [method, path, body, more], { done, bad, then }) {
     return error;
   } finally {
     form.inert = false;
-    $("button.go", form)?.focus();
+    $(".go", form)?.focus();
   }
 }
 
@@ -230,7 +230,7 @@ function act(button) {
   const { ask, say: label, type, then, done = `${label}: done`, bad } = button.dataset;
   const call = JSON.parse(button.dataset.call);
   const form = $("form", confirmation);
-  const [go, typed] = [$("button.go", form), form.elements.typed];
+  const [go, typed] = [$(".go", form), form.elements.typed];
   $("p", form).textContent = ask;
   $("output", form).textContent = "";
   go.textContent = label;
@@ -268,7 +268,7 @@ const filled = (form) => [...new FormData(form)].filter(([, value]) => value !==
 /** Shows again what a form would do. */
 function preview(form) {
   // It would still do what was shown before.
-  for (const go of $$("button.go", form)) go.disabled = true;
+  for (const go of $$(".go", form)) go.disabled = true;
   const asked = new URL(form.dataset.preview, base);
   for (const [name, value] of filled(form)) asked.searchParams.set(name, value);
   return openPanel(asked);
@@ -284,11 +284,11 @@ function fields(form) {
   return said;
 }
 
-/** Sends a form to the API: what it was made for, or else what its fields say. */
+/** Sends what a form was made for, or else its fields, to the API. */
 async function sendForm(form) {
   const { method, path, body, create, asked, preview: shown } = form.dataset;
   const said = body ? JSON.parse(body) : fields(form);
-  // What is to be new replaces another only when the same is sent again.
+  // What is new replaces another only when sent again.
   const key = `${said.session} ${said.name}`;
   const more = create !== undefined && asked !== key ? { "If-None-Match": "*" } : {};
   const target = path.replace("{session}", encodeURIComponent(said.session));
@@ -296,10 +296,11 @@ async function sendForm(form) {
   const error = await submit(form, [method, target, said, more], form.dataset);
   if (error?.status === 412) {
     form.dataset.asked = key;
-    $("button.go", form).textContent = "Replace it";
+    $(".go", form).textContent = "Replace it";
   }
-  // What was shown is not what would be done.
-  if (error?.status === 409 && shown) {
+  // Done once, or shown again.
+  if (error?.code === "plan_used") $(".go", form).remove();
+  else if (error?.status === 409 && shown) {
     await preview(form);
     $("output", panel).textContent = error.message;
   }
