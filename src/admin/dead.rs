@@ -230,11 +230,11 @@ pub(super) async fn delete(
 /// Each consumer with the events that it has given up on, oldest first.
 pub(super) type ByConsumer = BTreeMap<String, Vec<Position>>;
 
-/// The dead letters that are meant, and how many; at most [`MAX_REPLAY`].
+/// The dead letters that are meant, and how many.
 ///
 /// # Errors
 ///
-/// Also when there are not as many as expected.
+/// Also when there are more than [`MAX_REPLAY`], or not as many as expected.
 pub(super) async fn select(
     state: &AdminState,
     which: &Which,
@@ -242,26 +242,43 @@ pub(super) async fn select(
     let journal = state.pipeline()?.journal();
     let consumer = which.consumer.as_deref();
     let ids = which.ids.iter().flatten().chain(&which.id);
-    let mut letters = Vec::new();
+    let before = time("before", which.before.as_deref())?;
+    let (mut by_consumer, mut count) = (ByConsumer::new(), 0);
+    let mut add = |letters: Vec<(String, DeadLetter)>| {
+        let meant = letters.into_iter();
+        for (name, letter) in meant.filter(|(_, one)| before.is_none_or(|before| one.at < before)) {
+            count += 1;
+            let positions = by_consumer.entry(name).or_default();
+            positions.push(letter.position);
+        }
+        if count > MAX_REPLAY {
+            let text = format!(
+                "more than {MAX_REPLAY} dead letters match; give a consumer or an earlier `before`"
+            );
+            return Err(ApiError::bad_request(text));
+        }
+        Ok(())
+    };
     if which.ids.is_none() && which.id.is_none() {
-        letters = journal.dead_letters(consumer, None, MAX_REPLAY).await?;
+        let mut last: Option<(Position, String)> = None;
+        loop {
+            let after = last.as_ref().map(|(position, name)| (*position, &**name));
+            let letters = journal.dead_letters(consumer, after, BATCH).await?;
+            let Some((name, letter)) = letters.last() else {
+                break;
+            };
+            last = Some((letter.position, name.clone()));
+            add(letters)?;
+        }
     } else if ids.clone().count() > MOST_IDS {
         let text = format!("ids: expected at most {MOST_IDS} ids of events");
         return Err(ApiError::bad_request(text));
     }
     for id in ids {
         let event = state.event(id).await?;
-        letters.extend(of_event(state, consumer, &event).await?);
+        add(of_event(state, consumer, &event).await?)?;
     }
-    if let Some(before) = time("before", which.before.as_deref())? {
-        letters.retain(|(_, letter)| letter.at < before);
-    }
-    check_consumer(state, consumer, letters.is_empty())?;
-    let mut by_consumer = ByConsumer::new();
-    for (consumer, letter) in letters {
-        let positions = by_consumer.entry(consumer).or_default();
-        positions.push(letter.position);
-    }
+    check_consumer(state, consumer, by_consumer.is_empty())?;
     for events in by_consumer.values_mut() {
         events.sort_unstable();
         events.dedup();
