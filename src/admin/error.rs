@@ -139,6 +139,13 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", text)
     }
 
+    /// The consumer cannot be asked now.
+    pub(super) fn restarting(consumer: &str) -> Self {
+        Self::unavailable(format!(
+            "{consumer} starts again after a fault; ask again in a minute"
+        ))
+    }
+
     /// The consumer ended while it was asked.
     pub(super) fn has_ended(consumer: &str) -> Self {
         Self::not_found(format!(

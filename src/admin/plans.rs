@@ -1,7 +1,8 @@
 //! [`Plans`]: the replays that were shown before they are asked for. What was shown is what is replayed, or nothing
 //! is: a plan is good once, for ten minutes, and only for the same events and the same consumers.
 //!
-//! The plan itself is with its client. Here is only what it cannot change: a sum over the events and the consumers.
+//! The plan itself is with its client. Here is only what it cannot change: a sum over the events and the consumers,
+//! with what each consumer wants and to where it goes.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use super::error::ApiError;
 use crate::Timestamp;
-use crate::journal::Position;
+use crate::journal::{Position, Seq};
 
 /// Which events a replay is of, which consumer gets them (by default all), and how fast.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -28,8 +29,9 @@ pub(super) struct Plan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ids: Option<Vec<String>>,
     pub(super) from: Option<Timestamp>,
-    /// What came later is not in it.
     pub(super) to: Option<Timestamp>,
+    /// The newest body of the journal when it was shown: what came later is not in it.
+    pub(super) up_to: Seq,
     /// Events a second; as fast as they are handled without it.
     pub(super) rate: Option<u32>,
 }
@@ -51,10 +53,10 @@ struct Shown {
 pub(super) struct Sum([u8; 32]);
 
 impl Sum {
-    /// Over the plan, the names of its consumers, and its events.
-    pub(super) fn of<'a>(
+    /// Over the plan, its consumers, each as a text without a byte 0, and its events.
+    pub(super) fn of(
         plan: &Plan,
-        consumers: impl Iterator<Item = &'a str>,
+        consumers: impl Iterator<Item = String>,
         events: &[Position],
     ) -> Self {
         let mut sum = Sha256::new();
@@ -62,11 +64,11 @@ impl Sum {
             id: Uuid::nil(),
             ..plan.clone()
         };
-        // Text of JSON has no byte 0, nor has a name.
+        // Text of JSON has no byte 0.
         sum.update(serde_json::to_vec(&plan).unwrap_or_default());
-        for name in consumers {
+        for consumer in consumers {
             sum.update(b"\0");
-            sum.update(name);
+            sum.update(consumer);
         }
         for position in events {
             sum.update(position.seq().to_le_bytes());
@@ -93,6 +95,11 @@ impl Plans {
         (id, LIFETIME)
     }
 
+    /// Fails when a plan is not known any more, or was used.
+    pub(super) fn check(&self, id: Uuid, now: Instant) -> Result<(), ApiError> {
+        good(&mut self.fresh(now), id).map(drop)
+    }
+
     /// Uses a plan up, for good: also when what follows fails, since some of it may have been done.
     ///
     /// # Errors
@@ -100,12 +107,7 @@ impl Plans {
     /// When it is not known any more, was used, or would do something else than what was shown.
     pub(super) fn take(&self, id: Uuid, sum: Sum, now: Instant) -> Result<(), ApiError> {
         let mut shown = self.fresh(now);
-        let Some(plan) = shown.iter_mut().find(|plan| plan.id == id) else {
-            return Err(ApiError::plan_expired(id));
-        };
-        if plan.is_used {
-            return Err(ApiError::plan_used(id));
-        }
+        let plan = good(&mut shown, id)?;
         if plan.sum != sum {
             return Err(ApiError::plan_changed(
                 "other events or other consumers would be concerned now than were shown",
@@ -133,6 +135,16 @@ impl Plans {
     }
 }
 
+/// The plan with this id, which was not used.
+fn good(shown: &mut VecDeque<Shown>, id: Uuid) -> Result<&mut Shown, ApiError> {
+    let plan = shown.iter_mut().find(|plan| plan.id == id);
+    let plan = plan.ok_or_else(|| ApiError::plan_expired(id))?;
+    if plan.is_used {
+        return Err(ApiError::plan_used(id));
+    }
+    Ok(plan)
+}
+
 /// How long a plan is good.
 const LIFETIME: Duration = Duration::from_secs(600);
 
@@ -150,7 +162,8 @@ mod tests {
             ..Plan::default()
         };
         let events: Vec<_> = events.iter().map(|seq| Position::new(*seq, 1)).collect();
-        Sum::of(&plan, consumers.iter().copied(), &events)
+        let consumers = consumers.iter().map(|name| (*name).to_owned());
+        Sum::of(&plan, consumers, &events)
     }
 
     fn code(taken: Result<(), ApiError>) -> &'static str {
@@ -170,8 +183,10 @@ mod tests {
         ] {
             assert_eq!(code(plans.take(id, other, now)), "plan_changed");
         }
+        assert_eq!(code(plans.check(id, now)), "taken");
         assert_eq!(code(plans.take(id, shown, now)), "taken");
         assert_eq!(code(plans.take(id, shown, now)), "plan_used");
+        assert_eq!(code(plans.check(id, now)), "plan_used");
         assert_eq!(code(plans.take(Uuid::now_v7(), shown, now)), "plan_expired");
     }
 

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::web;
 use futures_util::future::join_all;
 use serde::Serialize;
 
+use super::decoding::with_events;
 use super::error::ApiError;
 use super::plans::Plan;
 use super::state::AdminState;
-use crate::dispatch::{
-    ConsumerControls, EventStates, HandlerOptions, Order, events_of, find, outlined,
-};
+use crate::dispatch::{ConsumerControls, EventStates, HandlerOptions, Order, events_of, find};
 use crate::index::EventEntry;
 use crate::journal::{Position, Seq};
 use crate::{EventKind, Timestamp};
@@ -57,17 +57,19 @@ impl Preview {
         state: &AdminState,
         plan: &Plan,
         consumers: &[ConsumerControls],
-        events: &[Position],
+        events: &Arc<[Position]>,
     ) -> Result<Self, ApiError> {
         let journal = state.pipeline()?.journal();
-        let states = join_all(consumers.iter().map(ConsumerControls::events)).await;
-        let states: Vec<EventStates> = states.into_iter().flatten().collect();
+        let open = open(consumers, events).await?;
         let names: BTreeSet<&str> = consumers.iter().map(ConsumerControls::name).collect();
         let listed = consumers.iter().take(MOST_LISTED);
         let listed = listed.map(async |consumer| (consumer.name(), consumer.held_up(0).await));
         let listed = join_all(listed).await.into_iter();
-        let listed: Vec<_> = listed.map(|(name, one)| (name, one.options)).collect();
-        let options = listed.iter().filter_map(|(_, options)| options.as_ref());
+        let listed: Result<Vec<_>, ApiError> = listed
+            .map(|(name, one)| Ok((name, one.options.ok_or_else(|| ApiError::restarting(name))?)))
+            .collect();
+        let listed = listed?;
+        let options = listed.iter().map(|(_, options)| options);
         let (mut counts, mut last) = (Counts::of_sessions(options), None);
         let mut preview = Self::default();
         for some in events.chunks(BATCH) {
@@ -77,7 +79,9 @@ impl Preview {
             let dead: HashSet<Position> = letters.collect();
             let entries = state.search()?.by_positions(some.to_vec()).await?;
             for entry in entries.iter().filter(|entry| !entry.is_duplicate) {
-                preview.add(entry, &states, &dead, &mut last);
+                let at = events.binary_search(&entry.position);
+                let is_open = at.is_ok_and(|at| open.get(at) == Some(&true));
+                preview.add(entry, is_open, &dead, &mut last);
                 counts.add(entry);
             }
         }
@@ -86,7 +90,7 @@ impl Preview {
         preview.takes_s = plan.rate.map(|rate| count.div_ceil(u64::from(rate.max(1))));
         let gets = listed.iter().map(|(name, options)| Gets {
             name: (*name).to_owned(),
-            would_get: counts.wanted(options.as_ref()),
+            would_get: counts.wanted(options),
         });
         preview.by_consumer = gets.collect();
         preview.more_consumers = consumers.len().saturating_sub(MOST_LISTED);
@@ -96,7 +100,7 @@ impl Preview {
     fn add(
         &mut self,
         entry: &EventEntry,
-        states: &[EventStates],
+        is_open: bool,
         dead: &HashSet<Position>,
         last: &mut Option<Seq>,
     ) {
@@ -107,14 +111,9 @@ impl Preview {
         if last.replace(position.seq()) != Some(position.seq()) {
             self.bytes += entry.bytes;
         }
-        let is_open = |share: &EventStates| {
-            !share.progress.is_settled(position)
-                || share.replaying.contains(position)
-                || share.retrying.contains(position)
-        };
         if dead.contains(&position) {
             self.dead += 1;
-        } else if states.iter().any(is_open) {
+        } else if is_open {
             self.pending += 1;
         } else {
             self.done += 1;
@@ -149,16 +148,12 @@ impl<'a> Counts<'a> {
     }
 
     /// How many a consumer with these options wants.
-    fn wanted(&self, options: Option<&HandlerOptions>) -> u64 {
-        let kinds = options.and_then(|options| options.events.as_ref());
+    fn wanted(&self, options: &HandlerOptions) -> u64 {
         let sum = |counts: &BTreeMap<EventKind, u64>| {
-            let wanted = counts.iter().filter(|(kind, _)| match kinds {
-                None => !kind.is_own(),
-                Some(kinds) => kinds.contains(kind),
-            });
+            let wanted = counts.iter().filter(|(kind, _)| options.wants_kind(**kind));
             wanted.map(|(_, count)| count).sum::<u64>()
         };
-        match options.and_then(|options| options.sessions.as_ref()) {
+        match &options.sessions {
             None => sum(&self.all),
             Some(sessions) => {
                 let own = sessions
@@ -167,6 +162,45 @@ impl<'a> Counts<'a> {
                 own.map(sum).sum()
             }
         }
+    }
+}
+
+/// Which of the events one of the consumers has still to get, or tries again.
+async fn open(
+    consumers: &[ConsumerControls],
+    events: &Arc<[Position]>,
+) -> Result<Vec<bool>, ApiError> {
+    let mut open = vec![false; events.len()];
+    // Each answer is a copy of all that the consumer knows.
+    for some in consumers.chunks(AT_ONCE) {
+        let states = join_all(some.iter().map(ConsumerControls::events)).await;
+        let events = Arc::clone(events);
+        let marked = web::block(move || {
+            for share in states.iter().flatten() {
+                mark(&mut open, &events, share);
+            }
+            open
+        });
+        open = marked
+            .await
+            .map_err(|_| ApiError::unavailable("the preview was broken off; ask again"))?;
+    }
+    Ok(open)
+}
+
+fn mark(open: &mut [bool], events: &[Position], share: &EventStates) {
+    let is_again = !share.replaying.is_empty() || !share.retrying.is_empty();
+    let floor = share.progress.floor();
+    // All that is older is settled.
+    let first = match is_again {
+        true => 0,
+        false => events.partition_point(|event| event.seq() <= floor),
+    };
+    for (open, event) in open.iter_mut().zip(events).skip(first) {
+        *open = *open
+            || !share.progress.is_settled(*event)
+            || share.replaying.contains(*event)
+            || share.retrying.contains(*event);
     }
 }
 
@@ -188,7 +222,7 @@ async fn conversations(state: &AdminState, events: &[Position]) -> Result<Option
         if record.received.body.len() > LARGEST {
             return Ok(None);
         }
-        let record = outlined(Arc::clone(&record), pipeline.decoder());
+        let record = with_events(pipeline, record).await;
         let view = record.parts.view(position.part(), &record.received);
         let of = events_of(&record, position.part());
         let source = &record.received.source;
@@ -196,6 +230,9 @@ async fn conversations(state: &AdminState, events: &[Position]) -> Result<Option
     }
     Ok(Some(found.len()))
 }
+
+/// So many consumers are asked together.
+const AT_ONCE: usize = 16;
 
 /// How many events are looked up together.
 const BATCH: usize = 2000;

@@ -1,9 +1,11 @@
 //! `/api/replay` and `/api/events/{id}/replay`: handing events over again, after a look at what that would do.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::error::{Answer, ApiError};
@@ -15,7 +17,7 @@ use super::state::{AdminState, State};
 use crate::Timestamp;
 use crate::dispatch::{self, ConsumerControls};
 use crate::index::EventFilter;
-use crate::journal::Position;
+use crate::journal::{Position, Seq};
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,44 +42,53 @@ pub(super) struct ReplayRequest {
 /// `POST /api/replay`
 pub(super) async fn many(state: State, body: web::Bytes) -> Answer {
     let mut request: ReplayRequest = json_body(&body)?;
-    if request.dry_run {
-        return Ok(HttpResponse::Ok().json(shown(&state, &request).await?));
-    }
-    let shown = request.plan.take();
-    let plan = match &shown {
-        Some(plan) => {
-            if request != ReplayRequest::expecting(request.expected) {
-                let text =
-                    "a plan says what is replayed: expected nothing beside it but `expected`";
-                return Err(ApiError::bad_request(text));
-            }
-            plan.clone()
+    let Some(plan) = request.plan.take() else {
+        if request.dry_run {
+            return Ok(HttpResponse::Ok().json(shown(&state, &request).await?));
         }
-        None => request.plan()?,
+        let chosen = Chosen::find(&state, request.plan(head(&state)?)?).await?;
+        chosen.check_number(request.expected)?;
+        chosen.check_running(&state)?;
+        return chosen.replay(&state).await;
     };
+    if request != ReplayRequest::expecting(request.expected) {
+        let text = "a plan says what is replayed: expected nothing beside it but `expected`";
+        return Err(ApiError::bad_request(text));
+    }
+    let id = plan.id;
+    state.plans.check(id, state.clock.monotonic())?;
     let chosen = Chosen::find(&state, plan).await?;
-    let found = chosen.events.len();
-    if let Some(expected) = request.expected.filter(|expected| *expected != found) {
-        let text = format!("{found} events match, and {expected} were expected");
-        return Err(ApiError::plan_changed(text));
-    }
+    chosen.check_number(request.expected)?;
     chosen.check_running(&state)?;
-    if let Some(Plan { id, .. }) = shown {
-        let now = state.clock.monotonic();
-        state.plans.take(id, chosen.sum(), now)?;
-    }
+    let (sum, now) = (chosen.sum(&state)?, state.clock.monotonic());
+    state.plans.take(id, sum, now)?;
     chosen.replay(&state).await
+}
+
+/// The newest body of the journal.
+fn head(state: &AdminState) -> Result<Seq, ApiError> {
+    Ok(state.pipeline()?.journal().tail().head())
 }
 
 /// What a replay would do, and the plan to ask for it.
 pub(super) async fn shown(state: &AdminState, request: &ReplayRequest) -> Result<Shown, ApiError> {
-    let mut plan = request.plan()?;
-    // What comes later was not seen.
+    // One at a time: it may be of a million events.
+    let _turn = state.previews.acquire().await;
+    let up_to = head(state)?;
+    let mut plan = request.plan(up_to)?;
     let now = state.clock.now();
     plan.to = Some(plan.to.map_or(now, |to| to.min(now)));
     let mut chosen = Chosen::find(state, plan).await?;
+    chosen.check_number(request.expected)?;
+    if !state.search()?.is_complete(up_to).await {
+        let text = "the index does not have all events yet; ask again in a moment";
+        return Err(ApiError::unavailable(text));
+    }
+    chosen.check_running(state)?;
+    // What changes from here on is found when the plan is used.
+    let sum = chosen.sum(state)?;
     let preview = Preview::of(state, &chosen.plan, &chosen.consumers, &chosen.events).await?;
-    let (id, lifetime) = state.plans.show(chosen.sum(), state.clock.monotonic());
+    let (id, lifetime) = state.plans.show(sum, state.clock.monotonic());
     chosen.plan.id = id;
     Ok(Shown {
         matched: chosen.events.len(),
@@ -108,16 +119,11 @@ impl ReplayRequest {
         }
     }
 
-    fn plan(&self) -> Result<Plan, ApiError> {
+    fn plan(&self, up_to: Seq) -> Result<Plan, ApiError> {
         let is_filtered = [&self.session, &self.event, &self.from, &self.to];
         let is_filtered = is_filtered.into_iter().any(Option::is_some);
-        if let Some(ids) = &self.ids
-            && (is_filtered || ids.is_empty() || ids.len() > MOST_IDS)
-        {
-            let text = format!(
-                "ids: expected 1 to {MOST_IDS} ids of events, without session, event, from and to"
-            );
-            return Err(ApiError::bad_request(text));
+        if self.ids.is_some() && is_filtered {
+            return Err(wrong_ids());
         }
         Ok(Plan {
             id: Uuid::nil(),
@@ -127,6 +133,7 @@ impl ReplayRequest {
             ids: self.ids.clone(),
             from: time("from", self.from.as_deref())?,
             to: time("to", self.to.as_deref())?,
+            up_to,
             rate: rate(self.rate)?,
         })
     }
@@ -145,6 +152,7 @@ impl Chosen {
         rate(plan.rate)?;
         let consumers = state.consumers(plan.consumer.as_deref())?;
         let events = match &plan.ids {
+            Some(ids) if ids.is_empty() || ids.len() > MOST_IDS => return Err(wrong_ids()),
             Some(ids) => positions(state, ids).await?,
             None => {
                 let filter = EventFilter {
@@ -154,7 +162,9 @@ impl Chosen {
                     to: plan.to,
                     ..EventFilter::default()
                 };
-                state.search()?.positions(filter, MAX_REPLAY + 1).await?
+                let mut found = state.search()?.positions(filter, MAX_REPLAY + 1).await?;
+                found.retain(|event| event.seq() <= plan.up_to);
+                found
             }
         };
         if events.len() > MAX_REPLAY {
@@ -168,9 +178,28 @@ impl Chosen {
         })
     }
 
-    fn sum(&self) -> Sum {
-        let names = self.consumers.iter().map(ConsumerControls::name);
-        Sum::of(&self.plan, names, &self.events)
+    /// Over what it does, and where each consumer's events go.
+    fn sum(&self, state: &AdminState) -> Result<Sum, ApiError> {
+        let entries = state.registry()?.list(None);
+        let entries = entries.into_iter().map(|entry| entry.subscription);
+        let subscriptions: HashMap<_, _> = entries.map(|one| (one.key.consumer(), one)).collect();
+        let consumers = self.consumers.iter().map(|consumer| {
+            let name = consumer.name();
+            let subscription = subscriptions.get(name);
+            let goes = subscription.map(|one| (one.url.as_str(), &one.events, one.active));
+            json!([name, goes]).to_string()
+        });
+        Ok(Sum::of(&self.plan, consumers, &self.events))
+    }
+
+    fn check_number(&self, expected: Option<usize>) -> Result<(), ApiError> {
+        let found = self.events.len();
+        match expected.filter(|expected| *expected != found) {
+            Some(expected) => Err(ApiError::plan_changed(format!(
+                "{found} events match, and {expected} were expected"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Fails if one of the consumers cannot be asked now.
@@ -191,6 +220,7 @@ impl Chosen {
             event: plan.event,
             from: plan.from,
             to: plan.to,
+            ids: plan.ids.map(|_| matched as u64),
             rate,
         };
         let shares = consumers.iter();
@@ -240,18 +270,25 @@ struct OneRequest {
 /// `POST /api/events/{id}/replay`
 pub(super) async fn one(state: State, id: web::Path<String>, body: web::Bytes) -> Answer {
     let request: OneRequest = json_body(&body)?;
-    let plan = Plan {
+    let request = ReplayRequest {
         consumer: request.consumer,
         ids: Some(vec![id.into_inner()]),
-        rate: rate(request.rate)?,
-        ..Plan::default()
+        dry_run: request.dry_run,
+        rate: request.rate,
+        ..ReplayRequest::default()
     };
-    let chosen = Chosen::find(&state, plan).await?;
     if request.dry_run {
-        return Ok(taken(Uuid::nil(), 1, 0, &[]));
+        return Ok(HttpResponse::Ok().json(shown(&state, &request).await?));
     }
+    let chosen = Chosen::find(&state, request.plan(head(&state)?)?).await?;
     chosen.check_running(&state)?;
     chosen.replay(&state).await
+}
+
+fn wrong_ids() -> ApiError {
+    ApiError::bad_request(format!(
+        "ids: expected 1 to {MOST_IDS} ids of events, without session, event, from and to"
+    ))
 }
 
 fn rate(rate: Option<u32>) -> Result<Option<u32>, ApiError> {

@@ -29,6 +29,7 @@ pub(super) async fn all(state: &AdminState) -> Result<Vec<Value>, ApiError> {
                 "event": asked.event,
                 "from": asked.from,
                 "to": asked.to,
+                "ids": asked.ids,
                 "rate": asked.rate,
                 "asked_at": replay.asked_at,
                 "matched": replay.matched,

@@ -52,6 +52,8 @@ pub(crate) struct AdminState {
     pub(crate) turns: Semaphore,
     /// One search in bodies at a time.
     pub(crate) body_search: Semaphore,
+    /// One preview of a replay at a time; others wait.
+    pub(crate) previews: Semaphore,
     /// The wrong tokens of the last minute.
     pub(crate) guesses: Guesses,
     /// The replays that were shown and can be confirmed.
@@ -180,8 +182,7 @@ impl AdminState {
     pub(super) fn running(&self, name: &str) -> Result<ConsumerControls, ApiError> {
         let consumer = self.consumer(name)?;
         if !consumer.is_up() {
-            let text = format!("{name} starts again after a fault; ask again in a minute");
-            return Err(ApiError::unavailable(text));
+            return Err(ApiError::restarting(name));
         }
         Ok(consumer)
     }

@@ -56,6 +56,8 @@ struct Replay {
     event: Option<String>,
     from: Option<String>,
     to: Option<String>,
+    /// Missing in the answer of an older server.
+    ids: Option<u64>,
     rate: Option<u32>,
     asked_at: String,
     matched: u64,
@@ -77,6 +79,7 @@ impl Replay {
             ("event", self.event),
             ("from", self.from),
             ("to", self.to),
+            ("ids:", self.ids.map(|ids| ids.to_string())),
         ];
         let asked_for = asked_for.into_iter();
         let asked_for = asked_for.filter_map(|(name, value)| Some(format!("{name} {}", value?)));

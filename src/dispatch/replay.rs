@@ -35,6 +35,9 @@ pub(crate) struct ReplayRequest {
     pub(crate) event: Option<String>,
     pub(crate) from: Option<Timestamp>,
     pub(crate) to: Option<Timestamp>,
+    /// How many events were named one by one, in place of all that match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ids: Option<u64>,
     /// Events a second; `None` if there is no limit.
     pub(crate) rate: Option<u32>,
 }

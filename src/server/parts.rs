@@ -60,6 +60,7 @@ impl Parts {
             registry: self.registry.clone(),
             turns: AdminState::turns(),
             body_search: Semaphore::new(1),
+            previews: Semaphore::new(1),
             guesses: Guesses::default(),
             plans: Plans::default(),
             oldest: Oldest::default(),

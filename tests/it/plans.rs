@@ -4,6 +4,8 @@ use offhook::settings::ShowBodies;
 use offhook::testing::{Recorder, TestRequest};
 use offhook::{Delivery, Event, EventHandler, HandlerError, HandlerOptions, Server, async_trait};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::records::{api, get, keeping, post, settled, until};
 use crate::replays::{handled, message, patient};
@@ -114,6 +116,103 @@ async fn a_plan_that_has_changed_does_nothing() {
     )
     .await;
     assert_eq!(status, 200);
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn what_is_on_its_way_does_not_change_a_plan() {
+    let folder = Folder::new("plan-slow");
+    let recorder = Recorder::default();
+    let server = handled(&folder, &recorder, &[("s", 3)]).await;
+    let slow = message("s", 7, 7).bytes();
+    let (begin, end) = slow.split_at(slow.len() - 5);
+    let mut sender = TcpStream::connect(server.public_address()).await.unwrap();
+    sender.write_all(begin).await.unwrap();
+    // The next one was read after it: its head has its time.
+    let next = message("s", 8, 8).send(server.public_address()).await;
+    assert_eq!(next.status, 200);
+    settled(&server).await;
+    let plan = shown(&server, json!({ "session": "s" })).await;
+    assert_eq!(plan["matched"], 4);
+    sender.write_all(end).await.unwrap();
+    let all = |listed: &Value| listed["events"].as_array().unwrap().len() == 5;
+    let listed = until(&server, "/api/events", all).await;
+    let times: Vec<&Value> = listed["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["received_at"])
+        .collect();
+    let before = plan["plan"]["to"].as_str().unwrap();
+    assert!(times.iter().all(|at| at.as_str().unwrap() < before));
+    let (status, answer) = ask(&server, &plan["plan"], &json!(4)).await;
+    assert_eq!((status, &answer["replayed"]), (200, &json!(4)), "{answer}");
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn a_plan_notices_that_a_subscription_is_another() {
+    let folder = Folder::new("plan-subscription");
+    let server = keeping(&folder, |offhook| {
+        offhook.configure(|settings| settings.relay.options.allow_private = true)
+    })
+    .await;
+    let sent = message("s", 1, 1).send(server.public_address()).await;
+    assert_eq!(sent.status, 200);
+    let path = "/sessions/s/webhook";
+    let url = |path: &str| format!("http://127.0.0.1:9/{path}");
+    let body = json!({ "webhookUrl": url("old"), "events": ["unknown"] });
+    let (status, answer) = api(&server, "POST", path, &body).await;
+    assert_eq!(status, 201, "{answer}");
+    for change in [
+        json!({ "events": ["*"] }),
+        json!({ "webhookUrl": url("new") }),
+    ] {
+        let plan = shown(&server, json!({})).await;
+        let (status, answer) = api(&server, "PATCH", path, &change).await;
+        assert_eq!(status, 200, "{answer}");
+        let (status, answer) = ask(&server, &plan["plan"], &plan["matched"]).await;
+        assert_eq!((status, &answer["code"]), (409, &json!("plan_changed")));
+    }
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn one_event_has_a_plan_and_nothing_is_beside_one() {
+    let folder = Folder::new("plan-one");
+    let recorder = Recorder::default();
+    let server = handled(&folder, &recorder, &[("s", 2)]).await;
+    let listed = get(&server, "/api/events").await;
+    let id = listed["events"][0]["id"].as_str().unwrap();
+    let dry = json!({ "dry_run": true });
+    let one = post(&server, &format!("/api/events/{id}/replay"), dry).await;
+    assert_eq!((&one["matched"], &one["replayed"]), (&json!(1), &json!(0)));
+    let again = json!({ "plan": one["plan"], "dry_run": true });
+    assert_eq!(
+        refused(&server, again).await,
+        (400, "bad_request".to_owned())
+    );
+    let other = json!({ "dry_run": true, "expected": 9 });
+    assert_eq!(
+        refused(&server, other).await,
+        (409, "plan_changed".to_owned())
+    );
+    // Whether it can be used is known before anything is looked up.
+    let mut many = one["plan"].clone();
+    many["ids"] = json!(vec![id; 101]);
+    assert_eq!(
+        refused(&server, json!({ "plan": many })).await,
+        (400, "bad_request".to_owned())
+    );
+    many["id"] = id.into();
+    assert_eq!(
+        refused(&server, json!({ "plan": many })).await,
+        (409, "plan_expired".to_owned())
+    );
+    let (status, answer) = ask(&server, &one["plan"], &json!(1)).await;
+    assert_eq!((status, &answer["replayed"]), (200, &json!(1)), "{answer}");
+    let replays = get(&server, "/api/replays").await;
+    assert_eq!(replays["replays"][0]["ids"], 1);
     server.stop().await;
 }
 

@@ -357,7 +357,7 @@ async fn replays_are_listed_with_their_numbers() {
     let row = |id: &Value, session, event, from, count: usize| {
         json!({
             "id": id, "consumer": "handler:recorder", "session": session, "event": event,
-            "from": from, "to": null, "rate": null, "asked_at": null, "matched": count,
+            "from": from, "to": null, "ids": null, "rate": null, "asked_at": null, "matched": count,
             "handed_over": count, "state": "done",
         })
     };

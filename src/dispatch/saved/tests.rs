@@ -285,6 +285,7 @@ fn a_replay_keeps_what_it_was_asked() {
         event: None,
         from: Some(millisecond(1_700_000_000_123)),
         to: None,
+        ids: Some(3),
         rate: Some(20),
     };
     let id = uuid::Uuid::from_u128(1);
