@@ -163,6 +163,10 @@ struct Common {
     /// The core that servers run on.
     #[arg(long, default_value_t = 0)]
     server_core: usize,
+    /// The core that databases run on; default: that of the servers. With the sender's, which needs little of it, a
+    /// database does not compete with the program it serves, as on a machine of its own.
+    #[arg(long)]
+    database_core: Option<usize>,
     /// The core that sends.
     #[arg(long, default_value_t = 1)]
     load_core: usize,
@@ -263,7 +267,12 @@ struct Session {
 
 impl Session {
     fn new(common: Common) -> anyhow::Result<Self> {
-        let lab = Lab::new(common.data.as_deref(), common.server_core, common.load_core)?;
+        let lab = Lab::new(
+            common.data.as_deref(),
+            common.server_core,
+            common.database_core.unwrap_or(common.server_core),
+            common.load_core,
+        )?;
         pin(common.load_core);
         raise_file_limit();
         if cfg!(debug_assertions) {

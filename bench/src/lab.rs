@@ -15,6 +15,7 @@ pub(crate) struct Lab {
     /// For Unix sockets, whose paths must be short.
     pub(crate) sockets: PathBuf,
     pub(crate) server_core: usize,
+    pub(crate) database_core: usize,
     pub(crate) load_core: usize,
 }
 
@@ -23,6 +24,7 @@ impl Lab {
     pub(crate) fn new(
         under: Option<&Path>,
         server_core: usize,
+        database_core: usize,
         load_core: usize,
     ) -> anyhow::Result<Self> {
         let root = root();
@@ -41,6 +43,7 @@ impl Lab {
             folder,
             sockets,
             server_core,
+            database_core,
             load_core,
         })
     }

@@ -1,5 +1,5 @@
 //! The databases behind the bare app, each new and empty in a folder of its own, on a Unix socket, on
-//! the server's core: their work is the target's work.
+//! the server's core, unless told otherwise: their work is the target's work.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -82,7 +82,7 @@ pub(super) fn standby(lab: &Lab, folder: &Path) -> anyhow::Result<Process> {
         bail!("pg_basebackup: {}", said.trim());
     }
     let on = Listening::Unix(sockets.join(".s.PGSQL.5432"));
-    Process::start_listening(command, lab.server_core, &own, &on)
+    Process::start_listening(command, lab.database_core, &own, &on)
 }
 
 /// The URL of the database in `folder`.
@@ -136,7 +136,7 @@ pub(super) fn postgres(
         bail!("initdb: {}", String::from_utf8_lossy(&made.stderr).trim());
     }
     let on = Listening::Unix(sockets.join(".s.PGSQL.5432"));
-    let process = Process::start_listening(command, lab.server_core, folder, &on)?;
+    let process = Process::start_listening(command, lab.database_core, folder, &on)?;
     let at = format!("host={} user=bench dbname=postgres", sockets.display());
     Ok((process, at))
 }
@@ -154,7 +154,7 @@ pub(super) fn redis(lab: &Lab, folder: &Path) -> anyhow::Result<(Process, String
         .arg("--unixsocket")
         .arg(&socket);
     let on = Listening::Unix(socket.clone());
-    let process = Process::start_listening(command, lab.server_core, folder, &on)?;
+    let process = Process::start_listening(command, lab.database_core, folder, &on)?;
     Ok((process, format!("redis+unix://{}", socket.display())))
 }
 
