@@ -141,7 +141,9 @@ async fn large_bodies_of_strangers_refuse_no_honest_one() {
             refused.len()
         );
         assert!(refused.is_empty(), "{what}: {refused:?}");
-        assert!(peak < 400, "{what}: {peak} MiB");
+        // The bodies held (max_in_flight, 128 MiB), a buffer of 64 KiB for each of 2,100 connections, and the server
+        // itself without optimisation; half as much again for the allocator.
+        assert!(peak < 512, "{what}: {peak} MiB");
         served.program.stop();
     }
 }
