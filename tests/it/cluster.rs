@@ -1,6 +1,7 @@
 //! Several instances on one PostgreSQL database: real processes, the server of the engine's own tests.
 
 mod administration;
+mod away;
 #[path = "../../src/journal/postgres/tests/server.rs"]
 #[allow(dead_code)] // the engine's tests use all of it
 mod database;
@@ -8,9 +9,16 @@ mod dispatch;
 mod durability;
 mod failover;
 mod faults;
+mod ledger;
+mod line;
+mod load;
 mod migrate;
+mod pair;
+mod removal;
+mod rounds;
 mod start;
 mod tls;
+mod verdict;
 
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,4 +100,17 @@ pub fn message(conversation: usize, number: usize) -> TestRequest {
 
 pub fn id(conversation: usize, number: usize) -> String {
     format!("{conversation}-{number}")
+}
+
+/// Does work that blocks, while load, subscribers and lines of the test go on.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    actix_web::rt::task::spawn_blocking(work).await.unwrap()
+}
+
+/// Connects to a database of the test; `None` while it is away.
+async fn client(url: &str) -> Option<tokio_postgres::Client> {
+    let connecting = tokio_postgres::connect(url, tokio_postgres::NoTls);
+    let (client, connection) = connecting.await.ok()?;
+    actix_web::rt::spawn(connection);
+    Some(client)
 }

@@ -119,19 +119,23 @@ pub fn kept(folder: &Folder) -> Vec<String> {
     let blocks = blocks.query_map([], |row| {
         Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?))
     });
+    let blocks = blocks.unwrap().map(Result::unwrap);
+    blocks
+        .flat_map(|(events, sums)| message_ids(&events, &sums))
+        .collect()
+}
+
+/// The message ids in the two blobs of a block, in their order.
+pub fn message_ids(mut events: &[u8], sums: &[u8]) -> Vec<String> {
     let mut ids = Vec::new();
-    for block in blocks.unwrap() {
-        let (events, sums) = block.unwrap();
-        let mut events = &events[..];
-        // Length and checksum of each body, and then a checksum of all that.
-        for mut length in sums.as_chunks::<8>().0.iter().map(|sum| &sum[..]) {
-            let (event, rest) = events.split_at(number(&mut length) as usize);
-            let body: Value = serde_json::from_slice(body(event)).unwrap();
-            ids.push(body["messageId"].as_str().unwrap().to_owned());
-            events = rest;
-        }
-        assert!(events.is_empty());
+    // Length and checksum of each body, and then a checksum of all that.
+    for mut length in sums.as_chunks::<8>().0.iter().map(|sum| &sum[..]) {
+        let (event, rest) = events.split_at(number(&mut length) as usize);
+        let body: Value = serde_json::from_slice(body(event)).unwrap();
+        ids.push(body["messageId"].as_str().unwrap().to_owned());
+        events = rest;
     }
+    assert!(events.is_empty());
     ids
 }
 

@@ -8,7 +8,7 @@ use crate::served::{Served, until};
 use crate::subscriber::{Answer, Subscriber};
 use crate::support::ask;
 
-const HOOK: &str = "/sessions/*/webhook";
+pub(super) const HOOK: &str = "/sessions/*/webhook";
 const CONSUMER: &str = "/api/consumers/subscription:*:default";
 const CONVERSATIONS: usize = 12;
 
@@ -17,7 +17,13 @@ async fn pair(cluster: &Cluster) -> [Served; 2] {
     [cluster.start("a"), cluster.start("b")]
 }
 
-async fn expect(instance: &Served, status: u16, method: &str, path: &str, body: Value) -> Value {
+pub(super) async fn expect(
+    instance: &Served,
+    status: u16,
+    method: &str,
+    path: &str,
+    body: Value,
+) -> Value {
     let body = match body {
         Value::Null => String::new(),
         body => body.to_string(),
@@ -27,7 +33,7 @@ async fn expect(instance: &Served, status: u16, method: &str, path: &str, body: 
     answer
 }
 
-async fn subscribe(instance: &Served, subscriber: &Subscriber) {
+pub(super) async fn subscribe(instance: &Served, subscriber: &Subscriber) {
     let body = json!({ "webhookUrl": subscriber.url() });
     expect(instance, 201, "POST", HOOK, body).await;
 }
