@@ -280,6 +280,9 @@ impl Offhook {
         let silence = Arc::new(silence);
         let mut registry = None;
         if let Some(pipeline) = &pipeline {
+            if let Some(cluster) = pipeline.cluster() {
+                cluster.runs(status.fingerprint());
+            }
             recall(pipeline, &silence);
             if pipeline.is_shared() {
                 silence.announce_while(pipeline.housekeeper());

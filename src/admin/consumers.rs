@@ -20,8 +20,11 @@ use crate::{DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT, Event, EventId, HandlerOptions
 
 /// `GET /api/consumers`
 pub(super) async fn list(state: State) -> Answer {
-    let shown = all(&state).await?;
-    Ok(HttpResponse::Ok().json(json!({ "consumers": shown })))
+    let mut answer = json!({ "consumers": all(&state).await? });
+    if let Some(warning) = state.pipeline()?.cluster().and_then(|all| all.differ()) {
+        answer["warning"] = warning.into();
+    }
+    Ok(HttpResponse::Ok().json(answer))
 }
 
 /// All consumers, and the subscriptions that have none now.

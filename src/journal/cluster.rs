@@ -137,8 +137,22 @@ pub(crate) trait Cluster: Debug + Send + Sync + 'static {
     /// If the change cannot be stored now.
     async fn forget_removed(&self, consumer: &str, document: &str) -> Result<(), Unavailable>;
 
+    /// Tells the others which settings this instance runs, by their fingerprint.
+    fn runs(&self, settings: String);
+
+    /// Returns what is to be told while living instances run different settings.
+    fn differ(&self) -> Option<String>;
+
     /// How this instance does, for the metrics.
     fn state(&self) -> ClusterState;
+}
+
+/// A living instance, and the fingerprint of the settings that it runs.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) settings: String,
 }
 
 /// What an administrator asked for, until the holder of the share has done it.

@@ -49,6 +49,8 @@ pub(crate) use cluster::Cluster;
 #[cfg(test)]
 pub(crate) use cluster::FakeCluster;
 #[cfg(feature = "postgres")]
+pub(crate) use cluster::Peer;
+#[cfg(feature = "postgres")]
 pub use cluster::{Grant, ShareCommand};
 #[cfg(not(feature = "postgres"))]
 pub(crate) use cluster::{Grant, ShareCommand};

@@ -298,6 +298,14 @@ impl Live {
         (new, others)
     }
 
+    /// Tells other instances which settings run.
+    pub(super) fn runs(&self, fingerprint: String) {
+        let cluster = self.pipeline.as_ref().and_then(|all| all.cluster());
+        if let Some(cluster) = cluster {
+            cluster.runs(fingerprint);
+        }
+    }
+
     /// Budgets and readers first, so that the first request to a new source finds them.
     fn replace_sources(&self, settings: &Settings, sources: Option<NextSources>) {
         let server = &settings.server;

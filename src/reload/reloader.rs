@@ -333,6 +333,7 @@ impl Reloader {
             let _ = end.send(());
         });
         self.status.runs(&self.running);
+        self.live.runs(self.status.fingerprint());
         let outcome = Outcome::Reloaded {
             changes: plan.changes,
             is_finished: false,

@@ -54,6 +54,10 @@ pub(super) async fn problems(
         );
         problems.push(Problem::new(Tone::Warn, text, "settings"));
     }
+    let cluster = state.pipeline.as_ref().and_then(|all| all.cluster());
+    if let Some(text) = cluster.and_then(|cluster| cluster.differ()) {
+        problems.push(Problem::new(Tone::Warn, text, "settings"));
+    }
     problems.extend(refusals(state).await);
     if let Some(count) = dead_letters(state).await.filter(|count| count != "0") {
         let text = format!("Dead letters: {count}");

@@ -167,6 +167,12 @@ impl Cluster for FakeCluster {
         Ok(self.journal.saved_everywhere(consumer))
     }
 
+    fn runs(&self, _settings: String) {}
+
+    fn differ(&self) -> Option<String> {
+        None
+    }
+
     async fn give_back(&self, grant: Grant) -> Result<(), Unavailable> {
         self.held.send_modify(|held| {
             held.remove(&grant.share);

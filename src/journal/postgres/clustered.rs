@@ -102,6 +102,15 @@ impl Cluster for Postgres {
         documents::forget_removed(&self.shared.link, consumer, document).await
     }
 
+    fn runs(&self, settings: String) {
+        self.shared.peers.runs(settings);
+        self.shared.grants.look.notify_one();
+    }
+
+    fn differ(&self) -> Option<String> {
+        self.shared.peers.differ()
+    }
+
     fn state(&self) -> ClusterState {
         let counts = self.counts();
         ClusterState {

@@ -210,21 +210,23 @@ END $$;
 
 -- Renews an instance's lease, and returns what all instances must know. `is_alive` is false if the instance was
 -- declared dead.
-CREATE FUNCTION beat_1(id_ uuid, beat_ uuid, documents_ bigint) RETURNS TABLE (
+CREATE FUNCTION beat_1(id_ uuid, beat_ uuid, documents_ bigint, settings_ text) RETURNS TABLE (
     is_alive bool, head bigint, first_seq bigint, documents bigint, deletions bigint, command bigint, note bigint,
-    ids uuid[], beats uuid[], applied bigint[], shares int[], holders uuid[], epochs bigint[], leases bigint[]
+    ids uuid[], beats uuid[], applied bigint[], shares int[], holders uuid[], epochs bigint[], leases bigint[],
+    names text[], settings text[]
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
-    UPDATE instance SET beat = beat_, documents = documents_ WHERE id = id_;
+    UPDATE instance SET beat = beat_, documents = documents_, settings = settings_ WHERE id = id_;
     RETURN QUERY SELECT FOUND,
         coalesce((SELECT b.last FROM block b ORDER BY b.last DESC LIMIT 1), 0),
         m.first_seq, m.documents, m.deletions,
         coalesce((SELECT max(c.id) FROM command c), 0), coalesce((SELECT max(n.id) FROM note n), 0),
-        i.ids, i.beats, i.applied, s.nos, s.holders, s.epochs, i.leases
+        i.ids, i.beats, i.applied, s.nos, s.holders, s.epochs, i.leases, i.names, i.settings
     FROM meta m,
         (SELECT array_agg(id ORDER BY id) AS ids, array_agg(beat ORDER BY id) AS beats,
-            array_agg(documents ORDER BY id) AS applied, array_agg(lease ORDER BY id) AS leases FROM instance) i,
+            array_agg(documents ORDER BY id) AS applied, array_agg(lease ORDER BY id) AS leases,
+            array_agg(name ORDER BY id) AS names, array_agg(settings ORDER BY id) AS settings FROM instance) i,
         (SELECT array_agg(no ORDER BY no) AS nos, array_agg(holder ORDER BY no) AS holders,
             array_agg(epoch ORDER BY no) AS epochs FROM share) s;
 END $$;

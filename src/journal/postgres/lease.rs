@@ -20,7 +20,7 @@ use super::schema::has_standby;
 use super::session::Session;
 use super::shared::{Shared, heard};
 use super::sql::{number, signed};
-use crate::journal::{Grant, Share, Unavailable};
+use crate::journal::{Grant, Peer, Share, Unavailable};
 
 pub(super) struct Heart {
     shared: Arc<Shared>,
@@ -109,7 +109,8 @@ impl Heart {
         let (id, beat) = (self.shared.identity(), Uuid::now_v7());
         let applied = signed(self.shared.applied.load(Ordering::SeqCst));
         let lease = self.shared.options.lease;
-        let values: [&(dyn ToSql + Sync); 3] = [&id, &beat, &applied];
+        let settings = self.shared.peers.own();
+        let values: [&(dyn ToSql + Sync); 4] = [&id, &beat, &applied, &settings];
         let rows = session.call_within(lease / 2, BEAT, &values).await?;
         // The connection may lead to another server now, behind a proxy.
         self.shared.verifier.verify(&session).await?;
@@ -196,6 +197,10 @@ impl Heart {
         following.heard_deletion(Some(number(row, 4)));
         heard(&shared.news.commands, number(row, 5));
         heard(&shared.news.notes, number(row, 6));
+        let (names, settings): (Vec<String>, Vec<String>) = (row.get(14), row.get(15));
+        let peers = names.into_iter().zip(settings);
+        let peers = peers.map(|(name, settings)| Peer { name, settings });
+        shared.peers.hear(peers.collect());
     }
 
     /// Removes instances that have vanished.
@@ -296,7 +301,7 @@ impl Heart {
     }
 }
 
-const BEAT: &str = "SELECT * FROM beat_1($1, $2, $3)";
+const BEAT: &str = "SELECT * FROM beat_1($1, $2, $3, $4)";
 pub(super) const LEAVE: &str = "SELECT leave_1($1)";
 const TAKE: &str = "SELECT take_1($1, $2, $3)";
 

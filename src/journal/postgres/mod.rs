@@ -32,6 +32,7 @@ mod link;
 pub(super) mod moving;
 mod notes;
 mod options;
+mod peers;
 mod reading;
 mod schema;
 mod session;

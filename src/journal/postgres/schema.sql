@@ -73,7 +73,9 @@ CREATE TABLE instance (
     -- After this time without another beat it is dead.
     lease bigint NOT NULL,
     -- The newest change of a document that the instance has applied.
-    documents bigint NOT NULL
+    documents bigint NOT NULL,
+    -- The fingerprint of the settings that it runs, once it has said so.
+    settings text NOT NULL DEFAULT ''
 ) WITH (fillfactor = 50);
 
 -- The shares of dispatch. The last one, numbered meta.shares, is the housekeeper's.

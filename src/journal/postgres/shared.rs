@@ -11,6 +11,7 @@ use super::following::Following;
 use super::grants::Grants;
 use super::link::Link;
 use super::options::PostgresOptions;
+use super::peers::Peers;
 use super::schema::Known;
 use super::verify::Verifier;
 use crate::clock::Clock;
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     /// Whether a task has ended by a panic.
     pub(super) broken: watch::Sender<bool>,
     identity: Mutex<Uuid>,
+    pub(super) peers: Peers,
     /// Until when the shares may be used, as time since boot.
     lease_until: Mutex<Duration>,
     /// The longest lease of all instances.
@@ -117,6 +119,7 @@ impl Shared {
             has_standby: AtomicBool::new(true),
             broken: watch::Sender::new(false),
             identity: Mutex::new(identity),
+            peers: Peers::default(),
             lease_until,
             longest_lease,
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{Cluster, message};
+use super::{Cluster, message, subscription};
 use crate::served::{Served, until};
 use crate::subscriber::{Answer, Subscriber};
 use crate::support::ask;
@@ -50,6 +50,42 @@ async fn send(pair: &[Served; 2], number: usize) {
 async fn lag(instance: &Served) -> u64 {
     let shown = expect(instance, 200, "GET", CONSUMER, Value::Null).await;
     shown["lag"].as_u64().unwrap_or_else(|| panic!("{shown}"))
+}
+
+/// The second instance begins with a subscription that the first one does not have.
+#[actix_web::test]
+async fn instances_that_run_different_settings_are_told() {
+    let Some(mut cluster) = Cluster::new("settings", "lease = \"3s\"\nshares = 4\n") else {
+        return;
+    };
+    let a = cluster.start("a");
+    let warning = async |of: &Served| {
+        let answer = expect(of, 200, "GET", "/api/consumers", Value::Null).await;
+        answer["warning"].as_str().map(str::to_owned)
+    };
+    assert_eq!(warning(&a).await, None);
+    let same = cluster.more.clone();
+    cluster.more += &subscription(&Subscriber::start([]).await);
+    let b = cluster.start("b");
+    for instance in [&a, &b] {
+        until("told", async || warning(instance).await.is_some()).await;
+        let text = warning(instance).await.unwrap();
+        assert!(
+            text.contains("(a runs ") || text.contains(", a runs "),
+            "{text}"
+        );
+        instance
+            .program
+            .logged("the instances run different settings");
+    }
+    cluster.more = same;
+    cluster.settings("b");
+    expect(&b, 200, "POST", "/api/reload", json!({})).await;
+    for instance in [&a, &b] {
+        until("gone", async || warning(instance).await.is_none()).await;
+    }
+    a.program.stop();
+    b.program.stop();
 }
 
 #[actix_web::test]
