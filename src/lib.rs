@@ -85,8 +85,8 @@ mod telemetry;
 pub mod testing;
 
 pub use offhook_handlers::{
-    CannotRun, ConnectionEvent, ConnectionStatus, Delivery, EmptyCommand, Event, EventHandler,
-    EventId, EventKind, Exec, ExecHandler, Extra, HandlerError, JsonlHandler, LogHandler,
+    CannotRun, ChatType, ConnectionEvent, ConnectionStatus, Delivery, EmptyCommand, Event, EventHandler,
+    EventId, EventKind, Exec, ExecHandler, Extra, HandlerError, JsonlHandler, Location, LogHandler, MessageAction, MessageError,
     MessageEvent, MessageStatus, MessageType, ParseEventIdError, ParseEventKindError, Received,
     SourceChange, SourceEvent, StatusEvent, Timestamp, UnknownEvent, UnknownReason, async_trait,
     escape_controls, escape_controls_in_json, percent_encode,

@@ -10,7 +10,7 @@ use bytestring::ByteString;
 use super::content::ContentHash;
 use super::encoding::{Depth, decode};
 use super::name::{MAX_NAME, cut};
-use super::{Dialect, Raw, content_encoding, raw};
+use super::{Dialect, Raw, content_encoding, object, raw};
 use crate::{Event, UnknownEvent, UnknownReason};
 
 /// How the bodies of one source are read. Cloning is cheap.
@@ -36,6 +36,15 @@ pub(crate) struct Hints {
     pub(crate) id_pointer: Option<String>,
     /// The header with the name of an event whose body has none.
     pub(crate) event_header: Option<String>,
+}
+
+/// The ids that a sender gave.
+#[derive(Debug, Default)]
+pub(crate) struct EventIds {
+    /// To the body.
+    pub(crate) of_body: Option<Vec<u8>>,
+    /// To each of its first events, if they are a list.
+    pub(crate) of_events: Vec<Option<Vec<u8>>>,
 }
 
 /// The content of a body.
@@ -196,18 +205,50 @@ impl BodyReader {
         }
     }
 
-    /// The id that the sender itself gave to a body.
-    pub(crate) fn event_id(
+    /// The ids that the sender itself gave to a body and to its events.
+    pub(crate) fn event_ids(
         &self,
         content: &Bytes,
         headers: &[(Cow<'_, str>, Bytes)],
-    ) -> Option<Vec<u8>> {
+    ) -> EventIds {
+        let mut ids = EventIds::default();
         if let Some(id) = self.header(headers, self.0.hints.id_header.as_deref()) {
-            return Some(id.to_vec());
+            ids.of_body = Some(id.to_vec());
+            return ids;
         }
-        let pointer = self.0.hints.id_pointer.as_deref()?;
-        let text = text(content).ok()?;
-        raw::lookup_scalar(&text, pointer).filter(|id| !id.is_empty())
+        let (Some(pointer), Ok(text)) = (self.0.hints.id_pointer.as_deref(), text(content)) else {
+            return ids;
+        };
+        let id = |json: &str| raw::lookup_scalar(json, pointer).filter(|id| !id.is_empty());
+        raw::for_each_event(&text, self.0.dialect.events_pointer(), |json| {
+            // The last part of a body has many events, which share its key.
+            if ids.of_events.len() < MAX_PARTS {
+                ids.of_events.push(id(json));
+            }
+        });
+        ids.of_body = id(&text);
+        ids
+    }
+
+    /// The body, with stars in place of the credentials in it, to be shown.
+    pub(crate) fn shown(&self, content: &Bytes) -> Bytes {
+        let fields = self.0.dialect.secret_fields();
+        let Some(text) = (!fields.is_empty()).then(|| text(content).ok()).flatten() else {
+            return content.clone();
+        };
+        let mut shown = Vec::with_capacity(text.len());
+        let mut from = 0;
+        // In text that is no object there are none.
+        let _ = object::for_each_field(&text, |key, value| {
+            if fields.iter().any(|field| field.as_bytes() == key.bytes()) {
+                let start = value.as_ptr() as usize - text.as_ptr() as usize;
+                shown.extend_from_slice(&text.as_bytes()[from..start]);
+                shown.extend_from_slice(b"\"***\"");
+                from = start + value.len();
+            }
+        });
+        shown.extend_from_slice(&text.as_bytes()[from..]);
+        shown.into()
     }
 
     /// The value of a header that is there once, and is not empty.
@@ -264,10 +305,11 @@ fn finished(
 }
 
 /// Which unknown events are odd with a dialect that tells kinds apart.
-const KINDS: fn(&UnknownReason) -> bool = |_| true;
+const KINDS: fn(&UnknownReason) -> bool = |reason| *reason != UnknownReason::NoKind;
 
 /// The same with the dialect `raw`, whose events are all unknown, and whose bodies may be anything.
-const NO_KINDS: fn(&UnknownReason) -> bool = |reason| *reason == UnknownReason::Panicked;
+const NO_KINDS: fn(&UnknownReason) -> bool =
+    |reason| matches!(reason, UnknownReason::Panicked | UnknownReason::TooManyEvents);
 
 /// Calls a dialect, which may be the application's own. It is a pure function, so nothing is half-changed
 /// after a panic; the panic's text is on standard error by then.
@@ -289,6 +331,9 @@ fn text(content: &Bytes) -> Result<ByteString, UnknownReason> {
     })
 }
 
+/// So many events of a body have ids of their own.
+const MAX_PARTS: usize = 1024;
+
 /// How many reasons are noted of one body.
 const MAX_ODD: usize = 8;
 
@@ -301,7 +346,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dialect::{Codeskytz, Raw};
+    use crate::dialect::collector::MAX_EVENTS;
+    use crate::dialect::{Codeskytz, Evolution, Gowa, Meta, Telegram, Waha};
 
     fn reader(dialect: impl Dialect) -> BodyReader {
         with_hints(dialect, Hints::default())
@@ -311,9 +357,70 @@ mod tests {
         BodyReader::new(Arc::new(dialect), hints, 1 << 20)
     }
 
-    fn readers() -> [BodyReader; 2] {
+    fn readers() -> [BodyReader; 8] {
         let raw = Raw::default().event("/event").session("/data/0/session");
-        [reader(Codeskytz), reader(raw)]
+        let list = raw.clone().each("/entry").event_field("a");
+        [
+            reader(Codeskytz),
+            reader(raw),
+            reader(list),
+            reader(Meta),
+            reader(Waha),
+            reader(Evolution),
+            reader(Gowa),
+            reader(Telegram),
+        ]
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        let body = r#"{"apikey":"A","event":"x","apikey": {"b":1}, "data":{"apikey":"C"}}"#;
+        let body = Bytes::from_static(body.as_bytes());
+        let shown = reader(Evolution).shown(&body);
+        let expected = r#"{"apikey":"***","event":"x","apikey": "***", "data":{"apikey":"C"}}"#;
+        assert_eq!(shown, expected.as_bytes());
+        assert_eq!(reader(Codeskytz).shown(&body), body);
+        let broken = Bytes::from_static(b"{\"apikey\":\"A\"");
+        assert_eq!(reader(Evolution).shown(&broken), "{\"apikey\":\"***\"");
+    }
+
+    #[test]
+    fn each_event_of_a_list_has_its_id() {
+        let hints = Hints {
+            id_pointer: Some("/id".to_owned()),
+            ..Hints::default()
+        };
+        let reader = with_hints(Raw::default().each("/events"), hints);
+        let body = Bytes::from_static(br#"{"id":"all","events":[{"id":"1"},{},{"id":2}]}"#);
+        let ids = reader.event_ids(&body, &[]);
+        let id = |text: &str| Some(text.as_bytes().to_vec());
+        assert_eq!(ids.of_events, [id("1"), None, id("2")]);
+        assert_eq!(ids.of_body, id("all"));
+    }
+
+    /// Such a body costs no more than its events: one stands for all that follow.
+    #[test]
+    fn the_events_of_a_body_are_bounded() {
+        let many = vec!["{}"; 40_000].join(",");
+        let ids = vec!["\"1\""; 40_000].join(",");
+        let meta = format!(
+            r#"{{"object":"whatsapp_business_account","entry":[{{"changes":[{{"value":{{"messages":[{many}]}}}}]}}]}}"#
+        );
+        let gowa = format!(r#"{{"event":"message.ack","payload":{{"ids":[{ids}]}}}}"#);
+        let evolution = format!(r#"{{"event":"messages.upsert","data":[{many}]}}"#);
+        let raw = format!("{{\"entry\":[{many}]}}");
+        let table = [
+            (reader(Meta), meta),
+            (reader(Gowa), gowa),
+            (reader(Evolution), evolution),
+            (reader(Raw::default().each("/entry")), raw),
+        ];
+        for (reader, body) in table {
+            let reading = reader.with_contents().read(&body.into(), &[]);
+            assert_eq!(reading.events.len(), MAX_EVENTS);
+            assert_eq!(reading.events.last(), Some(&unknown(UnknownReason::TooManyEvents)));
+            assert_eq!(reading.odd, [Odd::NoKind(UnknownReason::TooManyEvents)]);
+        }
     }
 
     fn gzip(text: &str) -> Bytes {
@@ -424,7 +531,7 @@ mod tests {
         let own = name(r#"{"event":"own"}"#, &[("x-event", "push")]);
         assert_eq!(own.as_deref(), Some("own"));
         assert_eq!(name("{}", &[("x-event", "a"), ("x-event", "b")]), None);
-        let id = |text, pairs: &[_]| reader.event_id(&body(text), &headers(pairs));
+        let id = |text, pairs: &[_]| reader.event_ids(&body(text), &headers(pairs)).of_body;
         let in_body = r#"{"data":{"id":"evt_1"}}"#;
         let table: [(_, &[_], Option<&[u8]>); 6] = [
             (in_body, &[("x-id", "7")], Some(b"7")),
@@ -439,6 +546,33 @@ mod tests {
         }
     }
 
+    /// A body of the words that dialects look for.
+    fn shaped() -> impl Strategy<Value = Vec<u8>> {
+        let words = [
+            "event", "message", "message.ack", "messages.upsert", "messages.edited", "messages.update",
+            "message.revoked", "poll.vote", "session.status", "payload", "data", "key", "id", "ids", "object",
+            "whatsapp_business_account", "entry", "changes", "value", "messages", "statuses", "type", "text",
+            "image", "interactive", "from", "chat", "callback_query", "update_id", "location", "media", "errors",
+        ];
+        let word = proptest::sample::select(words.to_vec());
+        let leaf = prop_oneof![
+            4 => word.clone().prop_map(|word| format!("\"{word}\"")),
+            1 => proptest::sample::select(vec!["1", "-1", "true", "null", "1.5e3", "\"\\ud800\""])
+                .prop_map(str::to_owned),
+        ];
+        let value = leaf.prop_recursive(6, 40, 6, move |inner| {
+            let field = (word.clone(), inner.clone());
+            let field = field.prop_map(|(name, value)| format!("\"{name}\":{value}"));
+            prop_oneof![
+                3 => proptest::collection::vec(field, 0..6)
+                    .prop_map(|fields| format!("{{{}}}", fields.join(","))),
+                1 => proptest::collection::vec(inner, 0..4)
+                    .prop_map(|items| format!("[{}]", items.join(","))),
+            ]
+        });
+        value.prop_map(String::into_bytes)
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -447,6 +581,7 @@ mod tests {
             body in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..200),
                 "[\\[\\]{}\",:0-9a-z\\\\u ]{0,80}".prop_map(String::into_bytes),
+                shaped(),
             ],
             encoding in proptest::option::of(proptest::sample::select(vec!["gzip", "deflate", "br", ""])),
         ) {

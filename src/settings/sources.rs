@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::kinds::{
     Variant, boolean, by_name, checked, duration, noted, one_of, secret, secret_list, some, text,
-    variant,
+    texts, variant,
 };
 use super::spot::{Spot, keys};
 use crate::Source;
-use crate::dialect::{Codeskytz, Dialect, Raw};
+use crate::dialect::{Codeskytz, Dialect, Evolution, Gowa, Meta, Raw, Telegram, Waha};
 use crate::signature::{
     Algorithm, Encoding, Generic, Scheme, Secret, Secrets, StandardWebhooks, Template,
     XWebhookSignature, is_undecodable,
@@ -89,14 +89,23 @@ keys!(Generic {
     event_header: some(lower_header_name),
 });
 
-const DIALECTS: [Variant<Arc<dyn Dialect>>; 2] = [
+const DIALECTS: [Variant<Arc<dyn Dialect>>; 7] = [
     ("codeskytz", |_| Some(Arc::new(Codeskytz))),
+    ("meta", |_| Some(Arc::new(Meta))),
+    ("waha", |_| Some(Arc::new(Waha))),
+    ("evolution", |_| Some(Arc::new(Evolution))),
+    ("gowa", |_| Some(Arc::new(Gowa))),
+    ("telegram", |_| Some(Arc::new(Telegram))),
     ("raw", |table| Some(Arc::new(table.over(Raw::default())))),
 ];
 
 keys!(Raw {
     event_pointer: some(pointer),
     session_pointer: some(pointer),
+    events_pointer: some(pointer),
+    event_field: some(text),
+    session_field: some(text),
+    id_fields: texts,
 });
 
 fn header_name(spot: &Spot<'_>) -> Option<String> {

@@ -5,6 +5,7 @@
 
 mod admin;
 mod attack;
+mod batches;
 mod cli;
 mod cli_events;
 mod clock;
@@ -22,6 +23,7 @@ mod dashboard_event;
 #[cfg(feature = "dashboard")]
 mod dashboard_events;
 mod deletion;
+mod dialects;
 mod events;
 mod examples;
 mod exec;
